@@ -1,0 +1,17 @@
+"""The chapter's Keras models, built and trained; one file a recipe.
+
+Importing this package imports neither Keras nor the data.
+"""
+
+RECIPES = (
+    "toy_rnn",
+    "toy_lstm",
+    "sentiment_rnn",
+    "sentiment_lstm",
+    "sentiment_stacked_lstm",
+    "sentiment_gru",
+)
+"""Every recipe, by the name of its file."""
+
+CHAPTER = RECIPES[:5]
+"""The five models of the chapter; the GRU is ours."""

@@ -1,0 +1,246 @@
+"""The ``rnn-recipe`` command.
+
+Results go to stdout, progress to stderr. Exit codes: 0 done and verified, 1 a model
+failed its verification, 2 wrong usage or unusable data (one line on stderr), 3 a
+verification was inconclusive, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import importlib.util
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from recipes import CHAPTER, RECIPES
+from verify.commands import run as run_command
+from verify.spec import DataError, listing, plain
+
+app = typer.Typer(
+    help="Builds, trains and verifies the chapter's recurrent networks.\n\n"
+    "Exit codes: 0 done and verified, 1 failed verification, 2 wrong usage or "
+    "unusable data, 3 inconclusive verification, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+GROUPS = {"all": RECIPES, "chapter": CHAPTER}
+INTERRUPTED = 130
+
+
+@app.command(name="list")
+def list_recipes() -> None:
+    """Name every recipe with what it learns."""
+    width = max(map(len, RECIPES))
+    for name in RECIPES:
+        print(f"{name:<{width}}  {_summary(name)}")
+    print(f"\n{'chapter':<{width}}  {listing(CHAPTER)}")
+    print(f"{'all':<{width}}  every recipe")
+
+
+@app.command(name="run")
+def run_recipes(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Recipes, 'chapter' or 'all'.")
+    ],
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="With a group: of its sentiment recipes only."),
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    units: Annotated[int | None, typer.Option(min=1)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1)] = None,
+    mask_zero: Annotated[
+        bool, typer.Option("--mask-zero", help="Mask the padding.")
+    ] = False,
+    padding: Annotated[
+        Literal["pre", "post"] | None, typer.Option(help="Where the zeros go.")
+    ] = None,
+    csv: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Tweets of yours: text, airline_sentiment."),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The run's folder, runs/NAME by default; of several runs, the folder "
+            "that theirs are made in.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the last finished epoch.")
+    ] = False,
+) -> None:
+    """Train recipes, verify what they learnt, and close with one table."""
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "units": units,
+        "seed": seed,
+        "mask_zero": mask_zero or None,
+        "padding": padding,
+        "csv": csv,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    plan = _plan(names, given, out)
+
+    from recipes.outcome import RunOptions, print_table
+    from recipes.runs import RunFolder
+    from recipes.training import Interrupted
+
+    jobs = []
+    for name, config, folder in plan:
+        options = RunOptions(
+            folder=RunFolder(folder),
+            resume=resume,
+            csv=csv if "sentiment" in name else None,
+            command=_command_line(name, given, folder, resume),
+        )
+        options.folder.examine(name, resume=resume)
+        jobs.append((name, config, options))
+    if csv is not None:  # unusable data is said before anything is trained
+        from recipes.sentiment import load_split
+
+        load_split(csv, padding or "post")
+
+    outcomes = []
+    for name, config, options in jobs:
+        try:
+            outcomes.append(_module(name).run(config, options))
+        except Interrupted as stop:
+            again = _command_line(name, given, str(options.folder.path), resume=True)
+            print(f"rnn-recipe: {stop}. Go on with: {again}", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+    print()
+    print_table(outcomes)
+    codes = {outcome.report.verdict.exit_code for outcome in outcomes}
+    raise typer.Exit(1 if 1 in codes else max(codes))
+
+
+@app.command()
+def predict(
+    folder: Annotated[str, typer.Argument(metavar="RUN_FOLDER")],
+    text: Annotated[str, typer.Argument(help="A text, in quotation marks.")],
+) -> None:
+    """Apply a trained model to a text, in NumPy; says which words it does not know."""
+    import verify
+    from recipes.runs import RunFolder
+    from recipes.text import clean
+
+    run_folder = RunFolder(folder)
+    pipeline = run_folder.read_pipeline()
+    net = verify.load(run_folder / "model.keras")
+    from recipes.text import words
+
+    found = clean(text).split()
+    kept = words(text, keep_stop_words=pipeline.keep_stop_words)
+    ids = pipeline.vocabulary.ids
+    known = [word for word in kept if word in ids]
+    used = known[-pipeline.length :]
+    if not used:
+        raise DataError(
+            "expected a text with words of the vocabulary. Received: "
+            f"{plain(', '.join(kept) or 'none but stop words', 200)}"
+        )
+    notes = {
+        "used": used,
+        "stop words": [word for word in found if word not in kept],
+        "not in the vocabulary": [word for word in kept if word not in ids],
+        f"before the last {pipeline.length}, cut": known[: -pipeline.length],
+    }
+    for note, which in notes.items():
+        if which:
+            print(f"{note}: {', '.join(which)}")
+    (scores,) = net.predict(pipeline.encode([text]))
+    if len(scores) != len(pipeline.classes):
+        raise DataError(
+            f"{plain(folder)}: expected a model of {len(pipeline.classes)} classes. "
+            f"Received: {len(scores)}"
+        )
+    for score, name in sorted(zip(scores, pipeline.classes, strict=True), reverse=True):
+        print(f"{score:.4f}  {plain(name)}")
+
+
+def run_recipe(name: str, argv: list[str] | None) -> int:
+    """What a recipe's own ``main(argv)`` does: ``rnn-recipe run name *argv``."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return main(["run", name, *arguments])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command with these arguments; returns the exit code."""
+    return run_command(app, argv, "rnn-recipe")
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"recipes.{name}")
+
+
+def _summary(name: str) -> str:
+    """First line of a recipe's docstring, read without running the file."""
+    spec = importlib.util.find_spec(f"recipes.{name}")
+    if spec is None or spec.origin is None:
+        return ""
+    source = Path(spec.origin).read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def _plan(
+    names: list[str], given: dict[str, Any], out: str | None
+) -> list[tuple[str, Any, str]]:
+    """Recipe, configuration and folder of every run that was asked for."""
+    wanted: dict[str, bool] = {}  # recipe -> whether it was named itself
+    for name in names:
+        plain_name = name.replace("-", "_")
+        if plain_name in GROUPS:
+            wanted = {recipe: False for recipe in GROUPS[plain_name]} | wanted
+        elif plain_name in RECIPES:
+            wanted[plain_name] = True
+        else:
+            raise DataError(
+                f"expected a recipe: {listing((*RECIPES, *GROUPS))}. "
+                f"Received: '{plain(name)}'"
+            )
+    plan = []
+    for name, named in wanted.items():
+        config_type = _module(name).Config
+        fields = {field.name for field in dataclasses.fields(config_type)}
+        toy = name.startswith("toy")
+        accepted = fields | (set() if toy else {"csv"})
+        unused = [key for key in given if key not in accepted]
+        if named and unused:
+            option = f"--{unused[0].replace('_', '-')}"
+            raise DataError(f"{name} has no option {option}; the sentiment recipes do")
+        overrides = {
+            key: value
+            for key, value in given.items()
+            if key in fields and (named or not toy or key != "epochs")
+        }
+        default = "runs" if out is None else out
+        folder = default if out is not None and len(wanted) == 1 else f"{default}/{name}"
+        plan.append((name, config_type(**overrides), folder))
+    return plan
+
+
+def _command_line(name: str, given: dict[str, Any], folder: str, resume: bool) -> str:
+    """The command that does this one run."""
+    fields = {field.name for field in dataclasses.fields(_module(name).Config)}
+    words = ["rnn-recipe", "run", name]
+    for key, value in given.items():
+        if key in fields or (key == "csv" and "sentiment" in name):
+            words.append(f"--{key.replace('_', '-')}")
+            words += [] if value is True else [str(value)]
+    words += ["--out", folder, *(["--resume"] if resume else [])]
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""How every recipe ends: the model is verified, and a line of the table is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import verify
+from recipes.runs import RunFolder
+from verify.report import Report, number
+from verify.spec import Array
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run needs besides its recipe's Config."""
+
+    folder: RunFolder
+    resume: bool = False
+    csv: str | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One line of the closing table."""
+
+    recipe: str
+    parameters: int
+    accuracy: float | None
+    macro_f1: float | None
+    seconds: float
+    report: Report
+
+
+def verified(folder: RunFolder, x: Array) -> Report:
+    """Verify the model a run has trained on these inputs, and keep the report."""
+    report = verify.check(str(folder / "model.keras"), x)
+    folder.write_json("verification.json", report.to_dict())
+    return report
+
+
+def print_table(outcomes: Sequence[Outcome]) -> None:
+    """The closing table, on stdout."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("recipe", no_wrap=True)
+    for heading in (
+        "parameters", "test accuracy", "macro-F1", "seconds", "max |NumPy - predict|",
+    ):  # fmt: skip
+        table.add_column(heading, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for outcome in outcomes:
+        scores = (outcome.accuracy, outcome.macro_f1)
+        table.add_row(
+            outcome.recipe,
+            f"{outcome.parameters:,}",
+            *("-" if score is None else f"{score:.4f}" for score in scores),
+            f"{outcome.seconds:.1f}",
+            number(outcome.report.numerics.max_diff),
+            str(outcome.report.verdict),
+        )
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    console.print(table)
+
+
+def print_parameters(folder: RunFolder) -> int:
+    """Where each layer's parameter count comes from, on stdout; returns the total."""
+    spec = verify.load(folder / "model.keras").spec
+    print("\nparameters")
+    width = max(len(layer.name) for layer in spec)
+    for layer in spec:
+        if layer.parameters:
+            formula = verify.layers.REGISTRY[layer.class_name].formula(layer)
+            print(f"  {layer.name:<{width}}  {formula} = {layer.parameters:,}")
+    print(f"  {'total':<{width}}  {spec.parameters:,}")
+    return spec.parameters
+
+
+def print_report(report: Report) -> None:
+    """The verdict in two lines; all of it where it is not a pass."""
+    if report.verdict is not verify.Verdict.PASS or report.proof is None:
+        print(f"\n{report.to_text()}")
+        return
+    rows = report.facts["rows"]
+    print(
+        f"\n{report.verdict}: NumPy reproduces predict on {rows:,} row(s): "
+        f"max |difference| {number(report.numerics.max_diff)} in float32 (allowed "
+        f"{number(report.numerics.allowed)}), {number(report.proof.max_diff)} in float64"
+    )

@@ -1,0 +1,228 @@
+"""The folder of a run: what is in it, who may write to it, how it is read back.
+
+======================  ===========================================================
+file                    content
+======================  ===========================================================
+``manifest.json``       recipe, configuration, seed, versions, data checksum, command
+``checkpoint.npz``      weights, optimizer state and history after the last full epoch
+``history.csv``         loss and accuracy by epoch
+``model.keras``         the trained model
+``vocabulary.json``     words in the order of their ids, and how texts are prepared
+``metrics.json``        accuracy, macro-F1, baselines, seconds, peak memory
+``curves.png``          loss and accuracy by epoch
+``verification.json``   the verifier's report
+======================  ===========================================================
+
+Every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.text import Padding, Vocabulary, pad, words
+from verify.spec import Array, DataError, listing, plain
+from verify.storage import unwritable, write_whole
+
+FILES = (
+    "manifest.json", "checkpoint.npz", "history.csv", "model.keras",
+    "vocabulary.json", "metrics.json", "curves.png", "verification.json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TextPipeline:
+    """How a run turns a text into its model's input.
+
+    Attributes
+    ----------
+    vocabulary : Vocabulary
+    length : int
+        Time steps.
+    padding : "pre" or "post"
+    keep_stop_words : bool
+    feature_axis : bool
+        Whether ids go in as one number a step, (batch, time, 1), rather than to an
+        Embedding.
+    classes : tuple of str
+        What the outputs of the model mean.
+    """
+
+    vocabulary: Vocabulary
+    length: int
+    padding: Padding
+    keep_stop_words: bool
+    feature_axis: bool
+    classes: tuple[str, ...]
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """Texts as model inputs, (batch, time) or (batch, time, 1)."""
+        split = [words(t, keep_stop_words=self.keep_stop_words) for t in texts]
+        x = pad(self.vocabulary.encode(split), self.length, self.padding)
+        return x[..., None].astype(np.float32) if self.feature_axis else x
+
+
+class RunFolder:
+    """A folder that belongs to one run of one recipe."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def examine(self, recipe: str, *, resume: bool) -> dict[str, Any] | None:
+        """May this recipe run here? Changes nothing.
+
+        Returns
+        -------
+        dict or None
+            The manifest of an earlier run of the same recipe, if there is one.
+
+        Raises
+        ------
+        DataError
+            The folder cannot be written, holds something else, or has nothing to resume.
+        """
+        shown = plain(self.path)
+        wanted = f"{shown}: expected an empty folder or a run of {recipe}"
+        if not self.path.exists():
+            if resume:
+                raise DataError(f"{shown}: nothing to resume: no such folder")
+            nearest = next(p for p in self.path.absolute().parents if p.exists())
+            if not nearest.is_dir():
+                raise DataError(f"{shown}: cannot be written ({plain(nearest)} is a file)")
+            if not os.access(nearest, os.W_OK):
+                raise DataError(f"{shown}: cannot be written (no permission)")
+            return None
+        if not self.path.is_dir():
+            raise DataError(f"{wanted}. Received: a file")
+        if not os.access(self.path, os.W_OK):
+            raise DataError(f"{shown}: cannot be written (no permission)")
+        present = sorted(entry.name for entry in self.path.iterdir())
+        if "manifest.json" in present:
+            manifest = self.read_json("manifest.json")
+            if manifest.get("recipe") != recipe:
+                found = plain(manifest.get("recipe"))
+                raise DataError(f"{wanted}. Received: a run of {found}")
+            return manifest
+        if present:
+            raise DataError(
+                f"{wanted}. Received: a folder that holds {plain(present[0])} and no "
+                "manifest.json"
+            )
+        if resume:
+            raise DataError(f"{shown}: nothing to resume: the folder is empty")
+        return None
+
+    def open_for(
+        self, recipe: str, config: Mapping[str, Any], data: str, *, resume: bool
+    ) -> None:
+        """Claim the folder for a run.
+
+        An earlier run of the same recipe is removed from it, unless `resume`; then its
+        configuration and its data must be the same, but for more epochs.
+
+        Raises
+        ------
+        DataError
+            As `examine`; or the earlier run was another one.
+        """
+        manifest = self.examine(recipe, resume=resume)
+        if resume and manifest is not None:
+            _require_same(plain(self.path), manifest, config, data)
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in FILES:
+                (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file whole."""
+        write_whole(self.path / name, lambda file: file.write(content))
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write one JSON document whole."""
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        self.write(name, (text + "\n").encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read one JSON document of the run.
+
+        Raises
+        ------
+        DataError
+        """
+        path = self.path / name
+        try:
+            content = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise DataError(
+                f"{plain(self.path)}: expected the folder of a finished run. "
+                f"Received: no {name} in it"
+            ) from None
+        except OSError as error:
+            raise DataError(
+                f"{plain(path)}: cannot be read ({error.strerror})"
+            ) from None
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            raise DataError(f"{plain(path)}: expected a JSON object. The file is damaged")
+        return content
+
+    def write_pipeline(self, pipeline: TextPipeline) -> None:
+        """Write ``vocabulary.json``."""
+        fields = asdict(pipeline)
+        fields["vocabulary"] = list(pipeline.vocabulary.words)
+        self.write_json("vocabulary.json", fields)
+
+    def read_pipeline(self) -> TextPipeline:
+        """Read ``vocabulary.json``.
+
+        Raises
+        ------
+        DataError
+        """
+        fields = self.read_json("vocabulary.json")
+        try:
+            return TextPipeline(
+                vocabulary=Vocabulary(tuple(map(str, fields["vocabulary"]))),
+                length=int(fields["length"]),
+                padding="pre" if fields["padding"] == "pre" else "post",
+                keep_stop_words=bool(fields["keep_stop_words"]),
+                feature_axis=bool(fields["feature_axis"]),
+                classes=tuple(map(str, fields["classes"])),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{plain(self / 'vocabulary.json')}: expected the vocabulary of a run. "
+                f"The file is damaged ({plain(error)})"
+            ) from None
+
+
+def _require_same(
+    shown: str, old: Mapping[str, Any], config: Mapping[str, Any], data: str
+) -> None:
+    """A run is resumed as it was begun; only its epochs may grow."""
+    before = old.get("config")
+    before = before if isinstance(before, dict) else {}
+    changed = [k for k in config if k != "epochs" and before.get(k) != config[k]]
+    if changed:
+        was = listing([f"{k}={plain(before.get(k))}" for k in changed])
+        now = listing([f"{k}={config[k]}" for k in changed])
+        raise DataError(f"{shown}: expected to resume with {was}. Received: {now}")
+    if old.get("data_sha256") != data:
+        raise DataError(
+            f"{shown}: expected to resume on the data it was begun with. Received: data "
+            "with another checksum"
+        )

@@ -1,0 +1,249 @@
+"""What the sentiment recipes share: data, split, baselines, evaluation, report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recipes import plots, training
+from recipes.airline import CLASSES, Tweets, load_tweets
+from recipes.outcome import (
+    Outcome,
+    RunOptions,
+    print_parameters,
+    print_report,
+    verified,
+)
+from recipes.runs import TextPipeline
+from recipes.text import Padding, Vocabulary, one_hot, words
+from verify.spec import DataError, plain
+
+TEST_SHARE = 0.3
+SPLIT_SEED = 42
+
+
+@dataclass(frozen=True)
+class SentimentConfig:
+    """What can be varied; the defaults are the chapter's."""
+
+    epochs: int
+    batch_size: int = 32
+    units: int = 40
+    embedding: int = 32
+    seed: int = 42
+    mask_zero: bool = False
+    padding: Padding = "post"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The data of a run, split 70/30.
+
+    Attributes
+    ----------
+    x_train, x_test : (tweets, time) of int32
+    y_train, y_test : (tweets,) of int
+        0 negative, 1 positive.
+    texts_train, texts_test : list of str
+        Cleaned texts without stop words, for the linear baseline.
+    pipeline : TextPipeline
+    tweets : Tweets
+    """
+
+    x_train: npt.NDArray[np.int32]
+    x_test: npt.NDArray[np.int32]
+    y_train: npt.NDArray[np.int64]
+    y_test: npt.NDArray[np.int64]
+    texts_train: list[str]
+    texts_test: list[str]
+    pipeline: TextPipeline
+    tweets: Tweets
+
+
+@cache
+def load_split(csv: str | None, padding: Padding) -> Split:
+    """Load the tweets, number their words, pad, and split with ``random_state=42``.
+
+    The vocabulary is that of all tweets, as in the chapter.
+
+    Raises
+    ------
+    DataError
+        The data cannot be used; see `recipes.airline.load_tweets`.
+    """
+    from sklearn.model_selection import train_test_split
+
+    tweets = load_tweets(csv)
+    split = [words(text) for text in tweets.texts]
+    vocabulary = Vocabulary.of(split)
+    source = plain(tweets.source)
+    if not vocabulary.words:
+        raise DataError(
+            f"{source}: expected words. Received: no text is left after preprocessing "
+            f"{len(split):,} row(s)"
+        )
+    length = max(map(len, split))
+    pipeline = TextPipeline(vocabulary, length, padding, False, False, CLASSES)
+    parts = train_test_split(
+        pipeline.encode(tweets.texts),
+        tweets.labels,
+        [" ".join(text) for text in split],
+        test_size=TEST_SHARE,
+        random_state=SPLIT_SEED,
+    )
+    x_train, x_test, y_train, y_test, texts_train, texts_test = parts
+    if len(np.unique(y_train)) < 2:
+        raise DataError(
+            f"{source}: expected both classes among the {len(y_train):,} training rows. "
+            "Received: one; more rows are needed"
+        )
+    return Split(
+        x_train, x_test, y_train, y_test, texts_train, texts_test, pipeline, tweets
+    )
+
+
+@cache
+def baselines(csv: str | None) -> dict[str, float]:
+    """Test accuracy of two models that know nothing of word order."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    split = load_split(csv, "post")
+    majority = np.bincount(split.y_train).argmax()
+    # every word counts, single letters and digits too: the networks see them as well
+    vectorizer = TfidfVectorizer(token_pattern=r"\S+")
+    linear = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=1000))
+    linear.fit(split.texts_train, split.y_train)
+    return {
+        "majority_class": float(np.mean(split.y_test == majority)),
+        "tfidf_logistic_regression": float(
+            linear.score(split.texts_test, split.y_test)
+        ),
+    }
+
+
+def run(
+    recipe: str,
+    config: SentimentConfig,
+    build_model: Callable[[Any, int, int], Any],
+    options: RunOptions,
+) -> Outcome:
+    """Train, evaluate and verify one sentiment recipe; everything lands in its folder.
+
+    Parameters
+    ----------
+    recipe : str
+    config : SentimentConfig
+    build_model : callable
+        ``build_model(config, vocabulary_size, length)`` -> compiled keras model.
+    options : RunOptions
+
+    Raises
+    ------
+    DataError
+        The data or the folder cannot be used.
+    recipes.training.Interrupted
+        On Ctrl-C.
+    """
+    split = load_split(options.csv, config.padding)
+    folder, pipeline = options.folder, split.pipeline
+    sha256 = split.tweets.sha256
+    folder.open_for(recipe, asdict(config), sha256, resume=options.resume)
+    for note in split.tweets.notes:
+        print(note, file=sys.stderr)
+    print(
+        f"{recipe}: {len(split.tweets.texts):,} tweets, "
+        f"{len(pipeline.vocabulary.words):,} words, longest {pipeline.length}; "
+        f"{len(split.x_train):,} to train on, {len(split.x_test):,} to test",
+        file=sys.stderr,
+    )
+    training.start(config.seed)
+    folder.write_json(
+        "manifest.json",
+        training.manifest(
+            recipe, asdict(config), split.tweets.source, sha256, options.command
+        ),
+    )
+    folder.write_pipeline(pipeline)
+    model = build_model(config, pipeline.vocabulary.size, pipeline.length)
+    progress = training.fit(
+        model,
+        split.x_train,
+        one_hot(split.y_train, len(CLASSES)),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        folder=folder,
+        validation=(split.x_test, one_hot(split.y_test, len(CLASSES))),
+    )
+    training.save_model(model, folder)
+    history = progress.history
+    folder.write("history.csv", training.history_csv(history).encode())
+    title = f"{recipe}: loss and accuracy by epoch"
+    folder.write("curves.png", plots.png(plots.curves(history, title)))
+    return _conclude(recipe, model, split, options, progress)
+
+
+def _conclude(
+    recipe: str,
+    model: Any,
+    split: Split,
+    options: RunOptions,
+    progress: training.Progress,
+) -> Outcome:
+    """Scores, baselines, parameters and verdict: printed, and kept in the folder."""
+    from sklearn.metrics import confusion_matrix, f1_score
+
+    folder, history = options.folder, progress.history
+    predicted = model.predict(split.x_test, verbose=0).argmax(axis=1)
+    accuracy = float(np.mean(predicted == split.y_test))
+    labels = list(range(len(CLASSES)))
+    macro_f1 = float(
+        f1_score(
+            split.y_test, predicted, labels=labels, average="macro", zero_division=0
+        )
+    )
+    best = int(np.argmax(history["val_accuracy"]))
+    plain_models = baselines(options.csv)
+    parameters = print_parameters(folder)
+    print(f"\n{recipe}: test accuracy on {len(split.y_test):,} tweets")
+    print(f"  last epoch ({progress.epochs})   {accuracy:.4f}, macro-F1 {macro_f1:.4f}")
+    print(f"  best epoch ({best + 1})   {history['val_accuracy'][best]:.4f}")
+    print(f"  baseline: always the larger class   {plain_models['majority_class']:.4f}")
+    print(
+        "  baseline: TF-IDF + logistic regression   "
+        f"{plain_models['tfidf_logistic_regression']:.4f}"
+    )
+    report = verified(folder, split.x_test)
+    print_report(report)
+    folder.write_json(
+        "metrics.json",
+        {
+            "recipe": recipe,
+            "parameters": parameters,
+            "epochs": progress.epochs,
+            "accuracy": accuracy,
+            "macro_f1": macro_f1,
+            "confusion_matrix": confusion_matrix(
+                split.y_test, predicted, labels=labels
+            ).tolist(),
+            "classes": list(CLASSES),
+            "best_epoch": best + 1,
+            "best_accuracy": history["val_accuracy"][best],
+            "baselines": plain_models,
+            "train_rows": len(split.y_train),
+            "test_rows": len(split.y_test),
+            "seconds": round(progress.seconds, 2),
+            "peak_memory_mib": training.peak_memory_mib(),
+            "verdict": str(report.verdict),
+        },
+    )
+    print(f"\nEverything is in {folder.path}", file=sys.stderr)
+    return Outcome(recipe, parameters, accuracy, macro_f1, progress.seconds, report)

@@ -1,0 +1,65 @@
+"""Airline sentiment with a simple recurrent layer.
+
+    rnn-recipe run sentiment_rnn
+    python recipes/sentiment_rnn.py --epochs 10
+
+@DOC@
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from recipes import sentiment
+from recipes.outcome import Outcome, RunOptions
+
+NAME = "sentiment_rnn"
+
+
+@dataclass(frozen=True)
+class Config(sentiment.SentimentConfig):
+    """The chapter's settings."""
+
+    epochs: int = 10
+
+
+def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
+    """The compiled model; ids (batch, length) in, two probabilities out."""
+    from keras import Input, Sequential, layers
+
+    model = Sequential(
+        [
+            Input((length,), dtype="int32"),
+            layers.Embedding(
+                vocabulary_size,
+                config.embedding,
+                mask_zero=config.mask_zero,
+                name="embedding",
+            ),
+            layers.SimpleRNN(config.units, name="rnn"),
+            layers.Dense(2, activation="softmax", name="dense"),
+        ],
+        name=NAME,
+    )
+    model.compile(
+        optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"]
+    )
+    return model
+
+
+def run(config: Config, options: RunOptions) -> Outcome:
+    """Train, evaluate and verify."""
+    return sentiment.run(NAME, config, build_model, options)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run this recipe with command-line options; returns the exit code."""
+    from recipes.__main__ import run_recipe
+
+    return run_recipe(NAME, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

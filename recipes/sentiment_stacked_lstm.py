@@ -1,0 +1,66 @@
+"""Airline sentiment with two LSTM layers, the first handing every step on.
+
+    rnn-recipe run sentiment_stacked_lstm
+    python recipes/sentiment_stacked_lstm.py --epochs 10
+
+@DOC@
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from recipes import sentiment
+from recipes.outcome import Outcome, RunOptions
+
+NAME = "sentiment_stacked_lstm"
+
+
+@dataclass(frozen=True)
+class Config(sentiment.SentimentConfig):
+    """The chapter's settings."""
+
+    epochs: int = 50
+
+
+def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
+    """The compiled model; ids (batch, length) in, two probabilities out."""
+    from keras import Input, Sequential, layers
+
+    model = Sequential(
+        [
+            Input((length,), dtype="int32"),
+            layers.Embedding(
+                vocabulary_size,
+                config.embedding,
+                mask_zero=config.mask_zero,
+                name="embedding",
+            ),
+            layers.LSTM(config.units, return_sequences=True, name="lstm_1"),
+            layers.LSTM(config.units, name="lstm_2"),
+            layers.Dense(2, activation="softmax", name="dense"),
+        ],
+        name=NAME,
+    )
+    model.compile(
+        optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"]
+    )
+    return model
+
+
+def run(config: Config, options: RunOptions) -> Outcome:
+    """Train, evaluate and verify."""
+    return sentiment.run(NAME, config, build_model, options)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run this recipe with command-line options; returns the exit code."""
+    from recipes.__main__ import run_recipe
+
+    return run_recipe(NAME, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

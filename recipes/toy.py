@@ -1,0 +1,168 @@
+"""What the two toy recipes share: "this is an example", two words in, the next one out."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+import verify
+from recipes import plots, training
+from recipes.outcome import (
+    Outcome,
+    RunOptions,
+    print_parameters,
+    print_report,
+    verified,
+)
+from recipes.runs import TextPipeline
+from recipes.text import Vocabulary, one_hot, words
+from verify.spec import Array
+
+DOCS = ("this is", "is an")
+LABELS = ("an", "example")
+STEPS = 2
+SHOWN = "this is"
+
+Quantity = tuple[str, str, Any]
+"""Name, formula with its numbers filled in, value."""
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    """What can be varied; the defaults are the chapter's."""
+
+    epochs: int = 500
+    seed: int = 42
+
+
+def pipeline() -> TextPipeline:
+    """``{"is": 1, "an": 2, "this": 3, "example": 4}``, two steps, padded in front."""
+    phrases = [words(text, keep_stop_words=True) for text in (*DOCS, *LABELS)]
+    vocabulary = Vocabulary.of(phrases)
+    return TextPipeline(
+        vocabulary=vocabulary,
+        length=STEPS,
+        padding="pre",
+        keep_stop_words=True,
+        feature_axis=True,
+        classes=("(padding)", *vocabulary.words),
+    )
+
+
+def run(
+    recipe: str,
+    config: ToyConfig,
+    build_model: Callable[[Any], Any],
+    by_hand: Callable[[verify.ModelSpec, Sequence[float]], list[Quantity]],
+    options: RunOptions,
+) -> Outcome:
+    """Train, print the manual pass beside Keras's prediction, verify.
+
+    Parameters
+    ----------
+    recipe : str
+    config : ToyConfig
+    build_model : callable
+        ``build_model(config)`` -> compiled keras model, (batch, 2, 1) in, 5 classes out.
+    by_hand : callable
+        ``by_hand(spec, inputs)`` -> every quantity of the forward pass, in order; the
+        last one is the softmax.
+    options : RunOptions
+
+    Raises
+    ------
+    DataError
+        The folder cannot be used.
+    recipes.training.Interrupted
+        On Ctrl-C.
+    """
+    folder, text = options.folder, pipeline()
+    phrase = "\n".join((*DOCS, *LABELS))
+    sha256 = hashlib.sha256(phrase.encode()).hexdigest()
+    folder.open_for(recipe, asdict(config), sha256, resume=options.resume)
+    print(f"{recipe}: {len(DOCS)} phrases, {config.epochs} epochs", file=sys.stderr)
+    training.start(config.seed)
+    folder.write_json(
+        "manifest.json",
+        training.manifest(
+            recipe, asdict(config), "the toy phrase", sha256, options.command
+        ),
+    )
+    folder.write_pipeline(text)
+    x = text.encode(DOCS)  # (2, 2, 1)
+    labels = [text.vocabulary.ids[word] for word in LABELS]
+    model = build_model(config)
+    progress = training.fit(
+        model,
+        x,
+        one_hot(labels, text.vocabulary.size),
+        epochs=config.epochs,
+        batch_size=len(x),
+        seed=config.seed,
+        folder=folder,
+        report_every=100,
+    )
+    training.save_model(model, folder)
+    folder.write("history.csv", training.history_csv(progress.history).encode())
+    title = f"{recipe}: loss and accuracy by epoch"
+    folder.write("curves.png", plots.png(plots.curves(progress.history, title)))
+
+    parameters = print_parameters(folder)
+    spec = verify.load(folder / "model.keras").spec
+    shown = text.encode([SHOWN])
+    print_by_hand(by_hand(spec, shown.ravel().tolist()), shown, model)
+    report = verified(folder, x)
+    print_report(report)
+    predicted = model.predict(x, verbose=0).argmax(axis=1)
+    folder.write_json(
+        "metrics.json",
+        {
+            "recipe": recipe,
+            "parameters": parameters,
+            "epochs": progress.epochs,
+            "training_accuracy": float(np.mean(predicted == labels)),
+            "loss": progress.history["loss"][-1],
+            "seconds": round(progress.seconds, 2),
+            "peak_memory_mib": training.peak_memory_mib(),
+            "verdict": str(report.verdict),
+        },
+    )
+    print(f"\nEverything is in {folder.path}", file=sys.stderr)
+    return Outcome(recipe, parameters, None, None, progress.seconds, report)
+
+
+def print_by_hand(quantities: list[Quantity], x: Array, model: Any) -> None:
+    """One named quantity a line, Keras's prediction beneath, then the difference."""
+    ids = ", ".join(f"{value:g}" for value in x.ravel())
+    print(f'\nThe forward pass by hand, for "{SHOWN}", input {ids}')
+    width = max(len(name) for name, _, _ in quantities)
+    for name, formula, value in quantities:
+        left = f"{formula} = " if formula else ""
+        print(f"  {name:<{width}}  {left}{shown_value(value)}")
+    predicted = model.predict(x, verbose=0)[0]
+    print(f"  {'Keras predict':<{width}}  {shown_value(predicted)}")
+    difference = np.max(np.abs(np.asarray(quantities[-1][2]) - predicted))
+    print(f"  {'difference':<{width}}  {difference:.1e}")
+
+
+def shown_value(value: Any) -> str:
+    """A number, or several between brackets, at eight digits."""
+    if np.ndim(value):
+        return f"[{', '.join(f'{v:.8f}' for v in np.asarray(value))}]"
+    return f"{float(value):.8f}"
+
+
+def head(spec: verify.ModelSpec, h: float) -> list[Quantity]:
+    """The Dense layer on top of the one unit: logits, then their softmax."""
+    dense = spec["dense"].weights
+    logits = h * dense["kernel"][0].astype(float) + dense["bias"].astype(float)  # (5,)
+    e = np.exp(logits - logits.max())
+    return [
+        ("logits", "h * kernel + bias", logits),
+        ("softmax", "exp(logits) / sum(exp(logits))", e / e.sum()),
+    ]

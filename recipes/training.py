@@ -1,0 +1,245 @@
+"""Training that can be interrupted, resumed and repeated.
+
+`fit` runs Keras epoch by epoch. What makes a run repeatable is one seed: it sets the
+initial weights, and together with the epoch's number the order of the samples, so that
+epoch 7 is the same whether epochs 1 to 6 ran just before or yesterday.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import sys
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recipes.runs import RunFolder
+from verify.keras_bridge import import_keras, versions
+from verify.spec import DataError, plain
+from verify.storage import write_whole
+
+Array = npt.NDArray[Any]
+History = dict[str, list[float]]
+
+CHECKPOINT_VERSION = 1
+
+
+class Interrupted(Exception):
+    """Ctrl-C during training; everything up to `epochs` is on disk."""
+
+    def __init__(self, epochs: int, of: int) -> None:
+        super().__init__(f"interrupted after epoch {epochs} of {of}")
+
+
+@dataclass
+class Progress:
+    """What has been trained so far."""
+
+    history: History = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        return len(self.history.get("loss", []))
+
+
+def start(seed: int) -> Any:
+    """Import Keras and make what follows repeatable; returns the keras module."""
+    if "keras" not in sys.modules:
+        print("Loading Keras ...", file=sys.stderr, flush=True)
+    keras = import_keras()
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+        # several models in one program make TensorFlow advise against retracing
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    return keras
+
+
+def fit(
+    model: Any,
+    x: Array,
+    y: Array,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    folder: RunFolder,
+    validation: tuple[Array, Array] | None = None,
+    report_every: int = 1,
+) -> Progress:
+    """Train a compiled model, going on from the folder's checkpoint if there is one.
+
+    Parameters
+    ----------
+    model : keras.Model
+    x, y : (samples, ...)
+    epochs : int
+        In all, those of the checkpoint included.
+    batch_size : int
+        Samples a gradient step.
+    seed : int
+        Decides the order of the samples in each epoch.
+    folder : RunFolder
+        Gets ``checkpoint.npz`` and ``history.csv`` after every epoch.
+    validation : (x, y), optional
+        Test data, evaluated after every epoch.
+    report_every : int
+        Epochs between two lines of progress on stderr.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C; the epoch in progress is lost, nothing else.
+    DataError
+        The checkpoint is damaged or belongs to another model.
+    """
+    model.optimizer.build(model.trainable_variables)
+    progress = _restore(model, folder)
+    if progress.epochs:
+        print(f"  resuming after epoch {progress.epochs}", file=sys.stderr)
+    try:
+        reported = time.perf_counter()
+        while progress.epochs < epochs:
+            began = time.perf_counter()
+            order = np.random.default_rng([seed, progress.epochs]).permutation(len(x))
+            logs = _one_epoch(model, x[order], y[order], batch_size, validation)
+            for name, value in logs.items():
+                progress.history.setdefault(name, []).append(float(value))
+            progress.seconds += time.perf_counter() - began
+            _save(model, progress, folder)
+            if progress.epochs % report_every == 0 or progress.epochs == epochs:
+                _say(progress, epochs, time.perf_counter() - reported)
+                reported = time.perf_counter()
+    except KeyboardInterrupt:
+        raise Interrupted(_restore(model, folder).epochs, epochs) from None
+    return progress
+
+
+def _one_epoch(
+    model: Any, x: Array, y: Array, batch_size: int, validation: Any
+) -> Mapping[str, float]:
+    if len(x) > batch_size:
+        history = model.fit(
+            x, y, batch_size=batch_size, shuffle=False, verbose=0,
+            validation_data=validation, validation_batch_size=256,
+        )  # fmt: skip
+        return {name: values[-1] for name, values in history.history.items()}
+    # An epoch of one batch needs no data pipeline, whose start would take 20 times as
+    # long as the step itself.
+    model.reset_metrics()
+    logs = dict(model.train_on_batch(x, y, return_dict=True))
+    if validation is not None:
+        tested = model.evaluate(*validation, verbose=0, return_dict=True)
+        logs |= {f"val_{name}": value for name, value in tested.items()}
+    return logs
+
+
+def _say(progress: Progress, epochs: int, seconds: float) -> None:
+    last = {name: values[-1] for name, values in progress.history.items()}
+    text = f"  epoch {progress.epochs:>{len(str(epochs))}}/{epochs}"
+    text += f"  loss {last['loss']:.4f}  accuracy {last['accuracy']:.3f}"
+    if "val_loss" in last:
+        text += f"  test loss {last['val_loss']:.4f}"
+        text += f"  test accuracy {last['val_accuracy']:.4f}"
+    print(f"{text}  {seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+def history_csv(history: History) -> str:
+    """The history as CSV: epoch, then one column a quantity, at full precision."""
+    lines = [",".join(["epoch", *history])]
+    for k, values in enumerate(zip(*history.values(), strict=True), start=1):
+        lines.append(",".join([str(k), *(repr(value) for value in values)]))
+    return "\n".join(lines) + "\n"
+
+
+def _save(model: Any, progress: Progress, folder: RunFolder) -> None:
+    """One file holds all that the next epoch depends on, so it cannot be half old."""
+    arrays = {f"model/{k}": np.asarray(v) for k, v in enumerate(model.variables)}
+    for k, variable in enumerate(model.optimizer.variables):
+        arrays[f"optimizer/{k}"] = np.asarray(variable)
+    about = {
+        "version": CHECKPOINT_VERSION,
+        "history": progress.history,
+        "seconds": progress.seconds,
+    }
+    arrays["about"] = np.array(json.dumps(about))
+    write_whole(folder / "checkpoint.npz", lambda file: np.savez(file, **arrays))
+    folder.write("history.csv", history_csv(progress.history).encode())
+
+
+def _restore(model: Any, folder: RunFolder) -> Progress:
+    path = folder / "checkpoint.npz"
+    if not path.exists():
+        return Progress()
+    variables = {
+        **{f"model/{k}": v for k, v in enumerate(model.variables)},
+        **{f"optimizer/{k}": v for k, v in enumerate(model.optimizer.variables)},
+    }
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            about = json.loads(str(archive["about"]))
+            arrays = {name: archive[name] for name in archive.files if name != "about"}
+        progress = Progress(dict(about["history"]), float(about["seconds"]))
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as e:
+        raise DataError(
+            f"{plain(path)}: expected a checkpoint of this run. The file is damaged "
+            f"({plain(e, 100)})"
+        ) from None
+    expected = {name: tuple(v.shape) for name, v in variables.items()}
+    found = {name: value.shape for name, value in arrays.items()}
+    if expected != found:
+        raise DataError(
+            f"{plain(path)}: expected the weights of this model. Received: weights of "
+            "another one"
+        )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    return progress
+
+
+def save_model(model: Any, folder: RunFolder) -> None:
+    """Write ``model.keras`` whole."""
+    path = folder / "model.keras"
+    temporary = folder / ".model.partial.keras"
+    try:
+        model.save(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def manifest(
+    recipe: str, config: Mapping[str, Any], data: str, sha256: str, command: str
+) -> dict[str, Any]:
+    """What is needed to repeat a run."""
+    return {
+        "recipe": recipe,
+        "config": dict(config),
+        "data": data,
+        "data_sha256": sha256,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions(),
+        "command": command,
+    }
+
+
+def peak_memory_mib() -> float | None:
+    """The most memory this process has held so far, in MiB; None where unknown."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)

@@ -1,0 +1,49 @@
+"""Re-computes a Keras recurrent model in NumPy and proves that it matches.
+
+::
+
+    net = verify.load("model.keras")
+    net.predict(x)                            # NumPy forward pass
+    net.trace(x)["lstm"].f                    # every gate and state
+    print(verify.describe(net))               # which columns are which gate
+    verify.check("model.keras", x)            # against Keras: a Report
+    verify.compare_outputs("model.keras", x, theirs)   # somebody's port
+    verify.assert_matches_predict(model, x)   # for a test-suite
+
+Importing this package imports neither Keras nor TensorFlow.
+"""
+
+from verify.checking import assert_matches_predict, check, compare_outputs, load
+from verify.compare import Verdict
+from verify.describe import describe
+from verify.network import LayerTrace, Network, Trace
+from verify.report import Report
+from verify.spec import (
+    DataError,
+    LayerSpec,
+    ModelFileError,
+    ModelSpec,
+    UnsupportedError,
+    VerifyError,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DataError",
+    "LayerSpec",
+    "LayerTrace",
+    "ModelFileError",
+    "ModelSpec",
+    "Network",
+    "Report",
+    "Trace",
+    "UnsupportedError",
+    "Verdict",
+    "VerifyError",
+    "assert_matches_predict",
+    "check",
+    "compare_outputs",
+    "describe",
+    "load",
+]

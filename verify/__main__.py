@@ -1,0 +1,103 @@
+"""The ``rnn-verify`` command.
+
+Data goes to stdout, talk to stderr. Exit codes: 0 pass, 1 fail, 2 wrong usage or
+something unreadable or unsupported (one line on stderr), 3 inconclusive.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import numpy as np
+import typer
+
+import verify
+from verify.checking import usable_inputs
+from verify.commands import run
+from verify.storage import checked_output, read_array, write_whole
+
+app = typer.Typer(
+    help="Re-computes a Keras recurrent model in NumPy and compares.\n\n"
+    "Exit codes: 0 pass, 1 fail, 2 wrong usage or unreadable, 3 inconclusive.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A .keras file.")]
+DATA_HELP = "Inputs: .npy, .npz (one array, or one called x) or .csv of numbers."
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command()
+def check(
+    model: Model,
+    data: Annotated[
+        str | None,
+        typer.Option(help=f"{DATA_HELP} Without it, probe inputs are made."),
+    ] = None,
+    json: Json = False,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also write a page.")
+    ] = None,
+) -> None:
+    """Compare the NumPy forward pass with Keras, layer by layer."""
+    page = None if html is None else checked_output(html, "--html", ".html")
+    net = verify.load(model)  # first: a file that we refuse never reaches Keras
+    x = usable_inputs(net, None if data is None else read_array(data, "x"))
+    print("Loading Keras ...", file=sys.stderr)
+    report = verify.check(model, None if data is None else x)
+    if page is not None:
+        write_whole(page, lambda file: file.write(report.to_html().encode()))
+        print(f"Wrote {page}", file=sys.stderr)
+    print(report.to_json() if json else report.to_text())
+    raise typer.Exit(report.verdict.exit_code)
+
+
+@app.command()
+def describe(model: Model) -> None:
+    """Say which columns are which gate, and where the parameter count comes from."""
+    print(verify.describe(verify.load(model)))
+
+
+@app.command()
+def trace(
+    model: Model,
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    out: Annotated[str, typer.Option(metavar="FILE", help="The .npz to write.")],
+) -> None:
+    """Write every gate and state at every step to an .npz file."""
+    path = checked_output(out, "--out", ".npz")
+    net = verify.load(model)
+    arrays = net.trace(usable_inputs(net, read_array(data, "x"))).arrays()
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+    print(f"Wrote {path}: {len(arrays)} arrays", file=sys.stderr)
+    for name, value in arrays.items():
+        print(f"{name}  {value.shape}")
+
+
+@app.command()
+def compare(
+    model: Model,
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    outputs: Annotated[
+        str, typer.Option(help="What the port returned, in the same formats.")
+    ],
+    json: Json = False,
+) -> None:
+    """Say whether these are the outputs of the model, and if not, why not."""
+    net = verify.load(model)
+    x = usable_inputs(net, read_array(data, "x"))
+    report = verify.compare_outputs(net, x, read_array(outputs, "outputs"))
+    print(report.to_json() if json else report.to_text())
+    raise typer.Exit(report.verdict.exit_code)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command with these arguments; returns the exit code."""
+    return run(app, argv, "rnn-verify")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

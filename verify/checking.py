@@ -1,0 +1,415 @@
+"""The check itself: NumPy against Keras, layer by layer, with a verdict.
+
+Three comparisons, in this order:
+
+1. *proof*: Keras rebuilt with every dtype policy float64, NumPy in float64. Only a
+   wrong formula can exceed 1e-10 here.
+2. *layers*: each layer on Keras's own input to it, so that an error does not spread.
+3. *numerics*: ``model.predict`` as the user runs it, against NumPy float64, with an
+   allowance from the model's own rounding noise.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from verify.compare import (
+    Allowance,
+    Comparison,
+    Verdict,
+    compare,
+    exact,
+    noise_floor,
+)
+from verify.diagnose import Diagnosis, diagnose
+from verify.network import Network
+from verify.probe import probe_inputs
+from verify.report import LayerResult, Report
+from verify.spec import Array, DataError, ModelSpec, is_path
+from verify.visibility import warnings
+
+if TYPE_CHECKING:
+    from verify.keras_bridge import KerasModel
+
+LAYER_ROWS = 512
+"""Rows that the layer-by-layer comparison looks at; outputs are compared on all."""
+
+PERTURBATION_FACTOR = 1000.0
+"""A float64 difference within this many times the effect of one rounding error in every
+weight is not held against the formulas."""
+
+
+def load(model: Any) -> Network:
+    """Read a model without running it.
+
+    Parameters
+    ----------
+    model : path or keras.Model
+        A ``.keras`` file is read without Keras; a live model needs it.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, damaged or not a Keras file.
+    UnsupportedError
+        A model, layer or option that is not supported, by name.
+    """
+    if isinstance(model, Network):
+        return model
+    if is_path(model):
+        from verify.files import read_model
+
+        return Network(read_model(model))
+    from verify.keras_bridge import read_live
+
+    return Network(read_live(model))
+
+
+def check(
+    model: Any,
+    x: Any = None,
+    *,
+    batch_size: int = 32,
+    network: Network | None = None,
+) -> Report:
+    """Does NumPy, from the config and the weights alone, compute what Keras computes?
+
+    Parameters
+    ----------
+    model : path to a ``.keras`` file, or keras.Sequential
+    x : (batch, ...), optional
+        Inputs; by default probe inputs are made from the model's input shape.
+    batch_size : int
+        For ``model.predict``; a batch size fixed in the model wins.
+    network : Network, optional
+        Hold this one against Keras instead of the one read from `model`: your own
+        variant, or a mistake planted on purpose.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    VerifyError
+        The model or the inputs cannot be used; the message is one line.
+    """
+    own = load(model)
+    net = own if network is None else network
+    spec = net.spec
+    _require_same_layers(own.spec, spec)
+    given = x is not None
+    x = usable_inputs(net, x)
+
+    from verify import keras_bridge
+
+    live = keras_bridge.load_model(os.fspath(model)) if is_path(model) else model
+    keras = keras_bridge.KerasModel(live, _batch_size(spec, x, batch_size))
+    if spec.dtype == "float64" and x.dtype.kind == "f":
+        x = x.astype(keras_bridge.import_keras().config.floatx())
+    predicted = keras.predict(x)
+    keras64 = keras.in_float64()
+    proved = keras64.predict(x)
+
+    expected = net.predict(x, dtype="float64")
+    proof = compare(expected, proved, allowed=exact(expected).value)
+    floor = _floor(spec, net.predict(x), expected)
+    numerics = compare(expected, predicted, allowed=floor.value)
+    rows = _layer_rows(expected, proved if not proof.matches else predicted)
+    layers = _compare_layers(net, keras, keras64, x[rows])
+    verdict, reason = _judge(net, x[rows], proof, numerics, floor, layers)
+    diagnosis = None
+    if verdict is Verdict.FAIL:
+        if network is None:
+            diagnosis = _diagnose(spec, x[rows], layers, keras, keras64)
+        else:  # which mistake does the given network make, seen from the model's own?
+            diagnosis = _diagnose(own.spec, x[rows], layers, net)
+    return Report(
+        verdict=verdict,
+        reason=reason,
+        subject="keras",
+        reference="numpy",
+        proof=proof,
+        numerics=numerics,
+        noise=floor.noise,
+        scale=floor.scale,
+        layers=layers,
+        diagnosis=diagnosis,
+        warnings=tuple(warnings(spec, x[rows], net.trace(x[rows], dtype="float64"))),
+        facts={
+            "model": spec.source,
+            "rows": len(x),
+            "inputs": "given" if given else "probe inputs made from the model",
+            **keras_bridge.versions(),
+        },
+    )
+
+
+def compare_outputs(model: Any, x: Any, outputs: Any) -> Report:
+    """Are these the outputs of this model? For a port in C, a device, another runtime.
+
+    Needs no Keras when `model` is a path.
+
+    Parameters
+    ----------
+    model : path to a ``.keras`` file, Network, or keras.Sequential
+    x : (batch, ...)
+        The inputs that the port was given.
+    outputs : (batch, ...)
+        What the port returned, in the shape of ``model.predict(x)``.
+
+    Returns
+    -------
+    Report
+        With a diagnosis where a known mistake explains the outputs.
+
+    Raises
+    ------
+    VerifyError
+    """
+    net = load(model)
+    x = usable_inputs(net, x)
+    theirs = np.asarray(outputs)
+    if theirs.dtype.kind not in "iuf":
+        raise DataError(f"expected outputs that are numbers. Received: {theirs.dtype}")
+    trace = net.trace(x, dtype="float64")
+    expected = trace.output
+    if theirs.shape != expected.shape:
+        raise DataError(
+            f"expected outputs of shape {expected.shape}, as predict returns them for "
+            f"these inputs. Received: shape={theirs.shape}"
+        )
+    floor = _floor(net.spec, net.predict(x), expected)
+    numerics = compare(expected, theirs, allowed=floor.value)
+    if not floor.decides:
+        verdict, reason = Verdict.INCONCLUSIVE, _undecided(floor)
+    elif numerics.matches:
+        verdict, reason = Verdict.PASS, "the outputs are those of the model"
+    else:
+        verdict, reason = Verdict.FAIL, "the outputs are not those of the model"
+    return Report(
+        verdict=verdict,
+        reason=reason,
+        subject="theirs",
+        reference="numpy",
+        proof=None,
+        numerics=numerics,
+        noise=floor.noise,
+        scale=floor.scale,
+        diagnosis=(
+            diagnose(net.spec, x, theirs, allowed=floor.value)
+            if verdict is Verdict.FAIL
+            else None
+        ),
+        warnings=tuple(warnings(net.spec, x, trace)),
+        facts={"model": net.spec.source, "rows": len(x), "inputs": "given"},
+    )
+
+
+def assert_matches_predict(model: Any, x: Any = None, **options: Any) -> Report:
+    """`check` for a test-suite.
+
+    Parameters
+    ----------
+    model, x, **options
+        As for `check`.
+
+    Returns
+    -------
+    Report
+        Of a check that passed.
+
+    Raises
+    ------
+    AssertionError
+        The verdict is FAIL or INCONCLUSIVE; the message is the whole report.
+    VerifyError
+        The model or the inputs cannot be used.
+    """
+    report = check(model, x, **options)
+    if report.verdict is not Verdict.PASS:
+        raise AssertionError(report.to_text())
+    return report
+
+
+def usable_inputs(net: Network, x: Any = None) -> Array:
+    """Inputs ready for a comparison; probe inputs where `x` is None.
+
+    Returns
+    -------
+    (batch, ...) in the dtype of the model's input.
+
+    Raises
+    ------
+    DataError
+        The inputs do not fit the model, or NaN or infinity is in them or the weights.
+    """
+    net.spec.require_finite()
+    array = np.asarray(probe_inputs(net.spec) if x is None else x)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = ~np.isfinite(array)
+        first = [int(k) for k in np.argwhere(bad)[0]]
+        raise DataError(
+            f"expected finite numbers in the inputs. Received: "
+            f"{np.count_nonzero(bad):,} NaN or infinite value(s), the first at {first}"
+        )
+    array = net.prepare(array)
+    net.predict(array)  # refuses ids outside the vocabulary, wherever they are
+    return array
+
+
+def _batch_size(spec: ModelSpec, x: Array, wanted: int) -> int:
+    fixed = spec.input_shape[0]
+    if fixed is None:
+        return wanted
+    if len(x) % fixed:
+        raise DataError(
+            f"expected a multiple of {fixed} rows, the model's fixed batch size. "
+            f"Received: {len(x)} rows"
+        )
+    return fixed
+
+
+def _floor(spec: ModelSpec, native: Array, float64: Array) -> Allowance:
+    """What rounding may do in the model's own dtype."""
+    return noise_floor(native, float64) if spec.dtype == "float32" else exact(float64)
+
+
+def _layer_rows(ours: Array, theirs: Array) -> Array:
+    """Every row up to `LAYER_ROWS`; of more, those whose outputs differ most."""
+    if len(ours) <= LAYER_ROWS or ours.shape != theirs.shape:
+        return np.arange(min(len(ours), LAYER_ROWS))
+    diff = np.abs(ours - theirs.astype(np.float64)).reshape(len(ours), -1).max(axis=1)
+    worst = np.argsort(-np.nan_to_num(diff, nan=np.inf), kind="stable")
+    return np.sort(worst[:LAYER_ROWS])
+
+
+def _compare_layers(
+    net: Network, keras: KerasModel, keras64: KerasModel, x: Array
+) -> tuple[LayerResult, ...]:
+    """Each layer on the input that Keras gave it, in float64 and in the model's dtype."""
+    theirs, theirs64 = keras.layer_outputs(x), keras64.layer_outputs(x)
+    trace = net.trace(x, dtype="float64")
+    results = []
+    before = before64 = trace[net.spec.layers[0].name].input
+    for layer in net.spec:
+        name, mask = layer.name, trace[layer.name].mask
+        ours64 = net.layer_output(name, before64, mask, dtype="float64")
+        proof = compare(ours64, theirs64[name], allowed=exact(ours64).value)
+        reference = net.layer_output(
+            name, before.astype(np.float64), mask, dtype="float64"
+        )
+        single = net.layer_output(name, before, mask, dtype="float32")
+        allowed = _floor(net.spec, single, reference).value
+        steps = None
+        if not proof.matches and layer.gates:
+            ours = net.step_outputs(name, before64, mask)
+            keras_steps = keras64.step_outputs(name, x)
+            steps = compare(ours, keras_steps, allowed=exact(ours).value)
+        results.append(
+            LayerResult(
+                name=name,
+                class_name=layer.class_name,
+                units=layer.options.get("units"),
+                proof=proof,
+                numerics=compare(reference, theirs[name], allowed=allowed),
+                steps=steps,
+            )
+        )
+        before, before64 = theirs[name], theirs64[name]
+    return tuple(results)
+
+
+def _judge(
+    net: Network,
+    x: Array,
+    proof: Comparison,
+    numerics: Comparison,
+    floor: Allowance,
+    layers: tuple[LayerResult, ...],
+) -> tuple[Verdict, str]:
+    """Verdict, and the sentence for it."""
+    failed = [layer.proof for layer in layers if not layer.proof.matches]
+    if failed or not proof.matches:
+        difference = (failed or [proof])[0].max_diff
+        if difference <= PERTURBATION_FACTOR * _rounding(net, x):
+            return (
+                Verdict.INCONCLUSIVE,
+                "this model amplifies rounding until even float64 answers differ; "
+                "shorter sequences can be checked",
+            )
+        return Verdict.FAIL, "the NumPy forward pass does not match Keras"
+    if not floor.decides:
+        return Verdict.INCONCLUSIVE, _undecided(floor)
+    if not numerics.matches or not all(layer.numerics.matches for layer in layers):
+        return (
+            Verdict.FAIL,
+            "the formulas agree in float64, but predict differs by more than rounding",
+        )
+    return Verdict.PASS, "the NumPy forward pass matches Keras"
+
+
+def _undecided(floor: Allowance) -> str:
+    if not np.isfinite(floor.value):
+        return "the outputs hold NaN or infinite values, so nothing can be compared"
+    return (
+        f"this model amplifies float32 rounding to {floor.noise:.1g} on outputs of "
+        f"{floor.scale:.1g}, so no float32 answer can be told from another"
+    )
+
+
+def _rounding(net: Network, x: Array) -> float:
+    """How far float64 outputs move when every weight moves by one rounding error."""
+    rng = np.random.default_rng(0)
+    spec = net.spec.astype("float64")
+    for layer in spec:
+        moved = {
+            key: value * (1 + 2.0**-52 * rng.choice([-1.0, 1.0], size=value.shape))
+            for key, value in layer.weights.items()
+        }
+        spec = spec.with_layer(layer.with_weights(**moved))
+    here = net.trace(x, dtype="float64")
+    there = Network(spec).trace(x, dtype="float64")
+    return max(
+        float(np.max(np.abs(here[name].output - there[name].output), initial=0.0))
+        for name in here
+    )
+
+
+def _diagnose(
+    spec: ModelSpec,
+    x: Array,
+    layers: tuple[LayerResult, ...],
+    keras: Network | KerasModel,
+    keras64: KerasModel | None = None,
+) -> Diagnosis | None:
+    """Look for the mistake in the first layer whose formula differs."""
+    wrong = next((layer for layer in layers if not layer.proof.matches), None)
+    if wrong is None:
+        observed = keras.predict(x)
+        scale = float(np.max(np.abs(observed), initial=0.0))
+        return diagnose(spec, x, observed, allowed=1e-3 * scale)
+    if isinstance(keras, Network):
+        observed = keras.trace(x, dtype="float64")[wrong.name].output
+    elif keras64 is not None:
+        observed = keras64.layer_outputs(x)[wrong.name]
+    return diagnose(
+        spec, x, observed, allowed=wrong.proof.allowed, layer=wrong.name
+    )
+
+
+def _require_same_layers(own: ModelSpec, other: ModelSpec) -> None:
+    """A network held against a model must have the model's layers."""
+    if [(x.name, x.class_name) for x in own] != [(x.name, x.class_name) for x in other]:
+        raise DataError(
+            "expected a network with the layers of the model "
+            f"({', '.join(x.name for x in own)}). "
+            f"Received: {', '.join(x.name for x in other)}"
+        )

@@ -1,0 +1,196 @@
+"""Arrays against arrays: is the difference a mistake, or rounding?
+
+The one comparison routine of the project. Shapes are compared before values, nothing
+broadcasts, NaN equals nothing, and the allowance is always stated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from verify.spec import Array
+
+PROOF_TOLERANCE = 1e-10
+"""What float64 may differ by. Correct formulas agree to about 1e-15, wrong ones differ
+by 1e-3 to 1, so anything between would do."""
+
+NOISE_FACTOR = 10.0
+SCALE_FACTOR = 5e-7
+"""``allowed = NOISE_FACTOR * max|NumPy32 - NumPy64| + SCALE_FACTOR * scale``.
+
+TensorFlow's error was at most 2.3 times NumPy's over 300 random recurrent models (see
+`tests/verify/test_noise_floor.py`, which measures it anew); ten leaves room."""
+
+ILL_CONDITIONED = 1e-2
+"""An allowance above this share of the outputs' scale decides nothing."""
+
+
+class Verdict(StrEnum):
+    """Outcome of a check; `exit_code` is what the commands return."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+    @property
+    def exit_code(self) -> int:
+        return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[self.value]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Outcome of comparing two arrays.
+
+    Attributes
+    ----------
+    matches : bool
+    allowed : float
+        The greatest difference that still counts as equal, in units of the outputs.
+    max_diff : float
+        The greatest difference found; NaN if a NaN is on either side, infinite if the
+        shapes differ.
+    shape : tuple
+        Shape of both, if they agree.
+    mismatched, total : int
+        How many elements differ by more than allowed, of how many.
+    first, worst : tuple of int or None
+        Index of the first mismatch (earliest time step, then row, then unit) and of
+        the greatest; `None` where everything matches.
+    actual, expected : float
+        The two values at `worst`.
+    problem : str
+        What made a comparison of values impossible, otherwise empty.
+    """
+
+    matches: bool
+    allowed: float
+    max_diff: float
+    shape: tuple[int, ...] = ()
+    mismatched: int = 0
+    total: int = 0
+    first: tuple[int, ...] | None = None
+    worst: tuple[int, ...] | None = None
+    actual: float = float("nan")
+    expected: float = float("nan")
+    problem: str = ""
+
+    @property
+    def axes(self) -> str:
+        """What the indices count: ``[batch, time, unit]``."""
+        names = {1: ["batch"], 2: ["batch", "unit"], 3: ["batch", "time", "unit"]}
+        fallback = ["batch", *(f"axis {k}" for k in range(1, len(self.shape)))]
+        return f"[{', '.join(names.get(len(self.shape), fallback))}]"
+
+    @property
+    def first_step(self) -> int | None:
+        """The earliest time step that differs, where there is a time axis."""
+        if self.first is None or len(self.shape) < 3:
+            return None
+        return self.first[1]
+
+
+def compare(actual: Array, expected: Array, *, allowed: float) -> Comparison:
+    """Compare element by element, with an absolute allowance.
+
+    Parameters
+    ----------
+    actual, expected : (batch, ...) arrays of numbers
+        Infinities match only themselves; NaN matches nothing, NaN included.
+    allowed : float
+        Greatest difference that counts as equal, in units of the values.
+
+    Returns
+    -------
+    Comparison
+    """
+    if actual.shape != expected.shape:
+        return Comparison(
+            matches=False,
+            allowed=allowed,
+            max_diff=float("inf"),
+            problem=f"shapes differ: {actual.shape} and {expected.shape}",
+        )
+    a, e = actual.astype(np.float64), expected.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        diff = np.where(a == e, 0.0, np.abs(a - e))
+        bad = ~(diff <= allowed)  # NaN is bad
+    if not diff.size:
+        return Comparison(True, allowed, 0.0, shape=actual.shape)
+    ranked = np.where(np.isnan(diff), np.inf, diff)
+    worst = _index(int(np.argmax(ranked)), diff.shape)
+    max_diff = float("nan") if np.isnan(diff).any() else float(diff.max())
+    if not bad.any():
+        return Comparison(True, allowed, max_diff, actual.shape, 0, diff.size)
+    return Comparison(
+        matches=False,
+        allowed=allowed,
+        max_diff=max_diff,
+        shape=actual.shape,
+        mismatched=int(bad.sum()),
+        total=diff.size,
+        first=_first(bad),
+        worst=worst,
+        actual=float(a[worst]),
+        expected=float(e[worst]),
+    )
+
+
+def _first(bad: Array) -> tuple[int, ...]:
+    """Earliest time step first, where axis 1 is time."""
+    if bad.ndim < 3:
+        return _index(int(np.argmax(bad)), bad.shape)
+    by_time = np.moveaxis(bad, 1, 0)
+    time, batch, *rest = _index(int(np.argmax(by_time)), by_time.shape)
+    return (batch, time, *rest)
+
+
+def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(k) for k in np.unravel_index(flat, shape))
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How much rounding may change these outputs, and what the figure is made of.
+
+    Attributes
+    ----------
+    value : float
+        Greatest difference that is still rounding, in units of the outputs.
+    noise : float
+        ``max|NumPy32 - NumPy64|``: this model's own rounding on these inputs; 0 where
+        float64 is compared with float64.
+    scale : float
+        ``max|NumPy64|``.
+    """
+
+    value: float
+    noise: float
+    scale: float
+
+    @property
+    def decides(self) -> bool:
+        """Whether it is small against the outputs; if not, no float32 answer is."""
+        return bool(self.value <= ILL_CONDITIONED * self.scale) or self.value == 0
+
+
+def exact(float64: Array) -> Allowance:
+    """What float64 may differ by: 1e-10, in units of the outputs where these exceed 1."""
+    scale = float(np.max(np.abs(float64), initial=0.0))
+    return Allowance(PROOF_TOLERANCE * max(1.0, scale), 0.0, scale)
+
+
+def noise_floor(float32: Array, float64: Array) -> Allowance:
+    """``10 * noise + 5e-7 * scale``, from two precisions of one NumPy computation.
+
+    The same formulas in float32 show how much this model amplifies rounding on these
+    inputs; another correct float32 program differs by a small multiple of that.
+    """
+    reference = float64.astype(np.float64)
+    scale = float(np.max(np.abs(reference), initial=0.0))
+    with np.errstate(invalid="ignore"):
+        diff = np.abs(float32.astype(np.float64) - reference)
+    noise = float(np.max(diff, initial=0.0))
+    return Allowance(NOISE_FACTOR * noise + SCALE_FACTOR * scale, noise, scale)

@@ -1,0 +1,112 @@
+"""On failure: which known mistake makes the difference vanish?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from verify.compare import compare
+from verify.mutants import Mutant, catalogue
+from verify.network import Network
+from verify.spec import Array, DataError, ModelSpec
+
+MAX_ROWS = 64
+"""Rows a diagnosis looks at: enough to tell mistakes apart, few enough for seconds."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A mistake that explains the outputs."""
+
+    mistake: str
+    layer: str
+    explanation: str
+    remedy: str
+    max_diff: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Every mistake of the catalogue that explains the outputs, likeliest first.
+
+    More than one means that these data cannot tell them apart.
+    """
+
+    explanations: tuple[Explanation, ...]
+    tried: int
+
+    def __bool__(self) -> bool:
+        return bool(self.explanations)
+
+
+def diagnose(
+    spec: ModelSpec,
+    x: Array,
+    observed: Array,
+    *,
+    allowed: float,
+    layer: str | None = None,
+) -> Diagnosis:
+    """Search the catalogue for what explains `observed`.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model as Keras has it.
+    x : (batch, ...)
+        Prepared inputs of the whole model.
+    observed : (batch, ...)
+        What came out instead, of `layer` or of the whole model.
+    allowed : float
+        Greatest difference that counts as explained.
+    layer : str, optional
+        Name of the first layer that differs. Mistakes are then sought in it, and in
+        the masks that reach it. By default in every layer, from final outputs alone.
+    """
+    rows = _telling_rows(spec, x, observed, layer)
+    x, observed = x[rows], observed[rows]
+    found = []
+    tried = 0
+    for mutant in catalogue(spec):
+        if layer not in (None, mutant.layer) and mutant.name != "mask ignored":
+            continue
+        tried += 1
+        outputs = _outputs(mutant.model, x, layer)
+        if outputs is None:
+            continue
+        result = compare(outputs, observed, allowed=allowed)
+        if result.matches:
+            found.append(_explain(mutant, result.max_diff))
+    return Diagnosis(tuple(found), tried)
+
+
+def _explain(mutant: Mutant, max_diff: float) -> Explanation:
+    return Explanation(
+        mutant.name, mutant.layer, mutant.explanation, mutant.remedy, max_diff
+    )
+
+
+def _outputs(spec: ModelSpec, x: Array, layer: str | None) -> Array | None:
+    """What a mistaken model computes; None if the mistake makes it incomputable."""
+    with np.errstate(all="ignore"):
+        try:
+            trace = Network(spec).trace(x, dtype="float64")
+        except (DataError, ValueError):
+            return None
+    return trace.output if layer is None else trace[layer].output
+
+
+def _telling_rows(
+    spec: ModelSpec, x: Array, observed: Array, layer: str | None
+) -> Array:
+    """The rows that differ most, plus some that agree: both must be explained."""
+    if len(x) <= MAX_ROWS:
+        return np.arange(len(x))
+    ours = _outputs(spec, x, layer)
+    if ours is None or ours.shape != observed.shape:
+        return np.arange(MAX_ROWS)
+    diff = np.abs(ours - observed.astype(np.float64)).reshape(len(x), -1).max(axis=1)
+    order = np.argsort(-np.nan_to_num(diff, nan=np.inf), kind="stable")
+    few = MAX_ROWS // 4
+    return np.sort(np.concatenate([order[: MAX_ROWS - few], order[-few:]]))

@@ -1,0 +1,196 @@
+"""The only module that imports Keras: live model -> ModelSpec, and Keras's own outputs.
+
+Import it lazily, inside a function, so that ``import verify`` stays free of Keras.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from verify.reader import assemble, read_config
+from verify.spec import Array, DataError, ModelSpec, UnsupportedError, plain
+
+
+def import_keras() -> Any:
+    """Import Keras and return it, without the start-up chatter of its backend.
+
+    TensorFlow's C++ side writes to file descriptor 2 whatever the log level says, so
+    the descriptor itself is held back during the import, and shown if that fails.
+    """
+    if "keras" in sys.modules:
+        return sys.modules["keras"]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        saved = os.dup(2)
+        try:
+            os.dup2(held.fileno(), 2)
+            import keras
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+    return keras
+
+
+def load_model(path: str) -> Any:
+    """Load a ``.keras`` file that `verify.files` has already accepted."""
+    keras = import_keras()
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises all kinds here
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise DataError(
+            f"{plain(path)}: Keras cannot load this file "
+            f"({type(error).__name__}: {plain(first)})"
+        ) from None
+
+
+def read_live(model: Any) -> ModelSpec:
+    """A live Keras 3 Sequential model -> ModelSpec.
+
+    Raises
+    ------
+    UnsupportedError
+        Anything that is not a built Keras 3 Sequential of supported layers.
+    """
+    keras = import_keras()
+    if not isinstance(model, keras.Model):
+        raise UnsupportedError(
+            "expected a path to a .keras file or a Keras 3 model. "
+            f"Received: {plain(type(model).__module__)}.{plain(type(model).__name__)}"
+        )
+    if type(model) is not keras.Sequential:
+        raise UnsupportedError(
+            f"Model '{plain(model.name)}' ({plain(type(model).__name__)}): this kind of "
+            "model is not supported. Supported: keras.Sequential"
+        )
+    config = read_config(
+        {
+            "module": "keras",
+            "class_name": "Sequential",
+            "config": model.get_config(),
+        }
+    )
+    layers = {layer.name: layer for layer in model.layers}
+    weights = [layers[entry.name].get_weights() for entry in config.entries]
+    return assemble(
+        config, weights, source="a live model", keras_version=keras.__version__
+    )
+
+
+class KerasModel:
+    """A live model as the verifier uses it: outputs, and outputs of every layer.
+
+    Parameters
+    ----------
+    model : keras.Sequential
+    batch_size : int
+        Rows `predict` takes at a time.
+    exact : bool
+        Whether inputs stay float64 on their way into the model.
+    """
+
+    def __init__(self, model: Any, batch_size: int, *, exact: bool = False) -> None:
+        self.model = model
+        self.batch_size = batch_size
+        self.exact = exact
+
+    def predict(self, x: Array) -> Array:
+        """``model.predict(x)``, as the user runs it; (batch, ...)."""
+        return np.asarray(self._run(self.model, x))
+
+    def layer_outputs(self, x: Array) -> dict[str, Array]:
+        """Layer name -> its output inside the model."""
+        keras = import_keras()
+        outputs = [layer.output for layer in self.model.layers]
+        results = self._run(keras.Model(self.model.inputs, outputs), x)
+        if len(outputs) == 1 and not isinstance(results, list):
+            results = [results]
+        names = [layer.name for layer in self.model.layers]
+        return dict(zip(names, results, strict=True))
+
+    def step_outputs(self, name: str, x: Array) -> Array:
+        """What a recurrent layer returns at every step; (batch, time, units)."""
+        keras = import_keras()
+        layer = self.model.get_layer(name)
+        config = {**layer.get_config(), "return_sequences": True}
+        y = keras.ops.convert_to_tensor(x)
+        for before in self.model.layers[: self.model.layers.index(layer)]:
+            y = before(y)  # Keras's mask, if any, travels with the tensor
+        every_step = type(layer).from_config(config)
+        every_step.build(y.shape)
+        every_step.set_weights(layer.get_weights())
+        return np.asarray(keras.ops.convert_to_numpy(every_step(y)))
+
+    def in_float64(self) -> KerasModel:
+        """The same layers and weights with every dtype policy float64."""
+        keras = import_keras()
+        config = copy.deepcopy(self.model.get_config())
+        for layer in config["layers"]:
+            layer["config"]["dtype"] = "float64"
+        model = keras.Sequential.from_config(config)
+        if not model.built:
+            model.build(self.model.input_shape)
+        model.set_weights([w.astype(np.float64) for w in self.model.get_weights()])
+        return KerasModel(model, self.batch_size, exact=True)
+
+    def _run(self, model: Any, x: Array) -> Any:
+        dtype = "float64" if self.exact else None
+        try:
+            with floatx(dtype), _without_retracing_advice():
+                return model.predict(x, batch_size=self.batch_size, verbose=0)
+        except Exception as error:
+            # TensorFlow's text runs over many lines; the first says what happened.
+            first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            raise DataError(
+                "Keras cannot run this model on these inputs "
+                f"({type(error).__name__}: {plain(first)})"
+            ) from error
+
+
+@contextlib.contextmanager
+def floatx(dtype: str | None) -> Iterator[None]:
+    """Keras's default float type inside a ``with``: predict casts inputs to it."""
+    config = import_keras().config
+    before = config.floatx()
+    config.set_floatx(dtype or before)
+    try:
+        yield
+    finally:
+        config.set_floatx(before)
+
+
+@contextlib.contextmanager
+def _without_retracing_advice() -> Iterator[None]:
+    """TensorFlow advises against many models in one program; a check needs several."""
+    logger = logging.getLogger("tensorflow")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def versions() -> dict[str, str]:
+    """Versions and backend that a result depends on."""
+    keras = import_keras()
+    backend = keras.backend.backend()
+    found = {"keras": keras.__version__, "numpy": np.__version__, "backend": backend}
+    module = sys.modules.get(backend)
+    if module is not None and backend != "numpy":
+        found[backend] = str(getattr(module, "__version__", "unknown"))
+    return found

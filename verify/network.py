@@ -1,0 +1,226 @@
+"""Evaluates a ModelSpec in NumPy: outputs, or every gate and state on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verify.layers import REGISTRY
+from verify.spec import Array, DataError, LayerSpec, ModelSpec, plain
+
+BLOCK_ROWS = 1024
+"""Rows evaluated at a time, so that memory does not grow with their number."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTrace:
+    """What one layer did: ``input``, ``mask``, ``output`` and its own values.
+
+    The values are attributes and keys alike: ``t["lstm"].f`` is ``t["lstm"]["f"]``.
+
+    ============  ====================================================
+    layer         values, each (batch, time, units) unless noted
+    ============  ====================================================
+    SimpleRNN     ``h``
+    LSTM          ``i f c_hat o c h``
+    GRU           ``z r h_hat h``
+    Dense         ``logits`` (before the activation, shaped as output)
+    ============  ====================================================
+
+    States (``h``, ``c``) are as held after the step; time is that of the input, also
+    when the layer goes backwards.
+    """
+
+    layer: LayerSpec
+    input: Array
+    mask: Array | None
+    output: Array
+    values: Mapping[str, Array]
+
+    def __getitem__(self, name: str) -> Array:
+        if name in ("input", "output"):
+            return getattr(self, name)  # type: ignore[no-any-return]
+        try:
+            return self.values[name]
+        except KeyError:
+            names = ", ".join(("input", *self.values, "output"))
+            raise KeyError(
+                f"{self.layer} has no '{plain(name)}'; it has {names}"
+            ) from None
+
+    def __getattr__(self, name: str) -> Array:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(error.args[0]) from None
+
+
+class Trace(Mapping[str, LayerTrace]):
+    """Layer name -> LayerTrace, in the order of the model.
+
+    ``trace.arrays()`` gives one flat dict, ``{"lstm/f": ...}``, ready for ``np.savez``.
+    """
+
+    def __init__(self, layers: Mapping[str, LayerTrace]) -> None:
+        self._layers = dict(layers)
+
+    def __getitem__(self, name: str) -> LayerTrace:
+        try:
+            return self._layers[name]
+        except KeyError:
+            raise KeyError(
+                f"no layer '{plain(name)}'; the layers are {', '.join(self._layers)}"
+            ) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    @property
+    def output(self) -> Array:
+        """What the model returns."""
+        return list(self._layers.values())[-1].output
+
+    def arrays(self) -> dict[str, Array]:
+        """Every array by ``layer/value``; ``layer/mask`` where there is a mask."""
+        flat = {}
+        for name, layer in self.items():
+            flat[f"{name}/input"] = layer.input
+            if layer.mask is not None:
+                flat[f"{name}/mask"] = layer.mask
+            flat |= {f"{name}/{key}": value for key, value in layer.values.items()}
+            flat[f"{name}/output"] = layer.output
+        return flat
+
+
+class Network:
+    """The NumPy forward pass of a model.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        From `verify.load`, or made by hand.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self._in: dict[str, ModelSpec] = {}
+
+    def __repr__(self) -> str:
+        names = ", ".join(layer.class_name for layer in self.spec)
+        return f"<verify.Network {self.spec.name}: {names}>"
+
+    def predict(self, x: Any, *, dtype: str = "float32") -> Array:
+        """What ``model.predict(x)`` computes.
+
+        Parameters
+        ----------
+        x : (batch, ...)
+            As for Keras: token ids or features, with the model's input shape.
+        dtype : "float32" or "float64"
+            The precision to compute in; float64 is the reference.
+
+        Returns
+        -------
+        (batch, ...) in `dtype`.
+
+        Raises
+        ------
+        DataError
+            Inputs whose shape, dtype or ids do not fit the model.
+        """
+        x = self.prepare(x)
+        spec = self._cast(dtype)
+        blocks = []
+        for start in range(0, len(x), BLOCK_ROWS):
+            y, mask = _enter(x[start : start + BLOCK_ROWS], dtype), None
+            for layer in spec:
+                y, mask, _ = REGISTRY[layer.class_name].call(
+                    layer, y, mask, record=False
+                )
+            blocks.append(y)
+        return np.concatenate(blocks)
+
+    def trace(self, x: Any, *, dtype: str = "float32") -> Trace:
+        """Evaluate the model and keep every layer's input, mask, gates and states.
+
+        Parameters and errors as `predict`.
+        """
+        y, mask = _enter(self.prepare(x), dtype), None
+        layers = {}
+        for layer in self._cast(dtype):
+            called = REGISTRY[layer.class_name].call(layer, y, mask, record=True)
+            layers[layer.name] = LayerTrace(
+                layer, y, mask, called.output, called.values
+            )
+            y, mask = called.output, called.mask
+        return Trace(layers)
+
+    def layer_output(
+        self, name: str, x: Array, mask: Array | None, *, dtype: str
+    ) -> Array:
+        """One layer alone, on an input of your choice, already in the right shape."""
+        layer = self._cast(dtype)[name]
+        return REGISTRY[layer.class_name].call(layer, x, mask, record=False).output
+
+    def step_outputs(self, name: str, x: Array, mask: Array | None) -> Array:
+        """What a recurrent layer shows at every step, in float64, on a given input."""
+        layer = self._cast("float64")[name].with_options(return_sequences=True)
+        return REGISTRY[layer.class_name].call(layer, x, mask, record=False).output
+
+    def prepare(self, x: Any) -> Array:
+        """Inputs as Keras receives them: checked, and cast to the Input's dtype.
+
+        A trailing axis of size 1 is dropped or added where that makes the number of
+        axes right, as Keras does.
+
+        Raises
+        ------
+        DataError
+        """
+        shape = self.spec.input_shape
+        wanted = tuple("batch" if k == 0 else s or "any" for k, s in enumerate(shape))
+        expected = f"inputs of shape ({', '.join(map(str, wanted))})"
+        try:
+            array = np.asarray(x)
+        except ValueError:
+            raise DataError(f"expected {expected}. Received: ragged rows") from None
+        if array.dtype.kind not in "biuf":
+            raise DataError(
+                f"expected {expected} holding numbers. Received: dtype={array.dtype}"
+            )
+        received = array.shape
+        if array.ndim == len(shape) + 1 and received[-1] == 1:
+            array = array[..., 0]
+        elif array.ndim == len(shape) - 1 and shape[-1] == 1:
+            array = array[..., None]
+        fits = array.ndim == len(shape) and all(
+            want is None or have == want
+            for have, want in zip(array.shape[1:], shape[1:], strict=True)
+        )
+        if not fits or 0 in array.shape:
+            raise DataError(f"expected {expected}. Received: shape={received}")
+        wanted_dtype = np.dtype(self.spec.input_dtype)
+        if wanted_dtype.kind != "f" and not np.isfinite(array).all():
+            raise DataError(f"expected {expected} of {wanted_dtype}. Received: NaN or inf")
+        with np.errstate(over="ignore"):
+            return array.astype(wanted_dtype)
+
+    def _cast(self, dtype: str) -> ModelSpec:
+        if dtype not in ("float32", "float64"):
+            raise DataError(f"expected dtype float32 or float64. Received: {dtype}")
+        if dtype not in self._in:
+            self._in[dtype] = self.spec.astype(dtype)
+        return self._in[dtype]
+
+
+def _enter(x: Array, dtype: str) -> Array:
+    """Floats are computed with in `dtype`; ids stay whole numbers."""
+    return x.astype(dtype, copy=False) if x.dtype.kind == "f" else x

@@ -1,0 +1,64 @@
+"""Inputs made from a model's own input shape, for a check without data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from verify.spec import Array, DataError, ModelSpec, plain
+
+ROWS = 16
+STEPS = 7
+"""Used where the model leaves the number of rows or of steps open."""
+
+
+def probe_inputs(spec: ModelSpec, *, seed: int = 0) -> Array:
+    """Inputs on which mistakes show.
+
+    Several rows, at least three steps where the model allows, values that saturate
+    nothing. Where there is an Embedding: token ids, with rows padded on the right, on
+    the left, with holes, and one that is padding altogether.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    seed : int
+
+    Returns
+    -------
+    (batch, ...) in the dtype of the model's input.
+    """
+    rng = np.random.default_rng(seed)
+    shape = tuple(
+        size if size is not None else ROWS if axis == 0 else STEPS
+        for axis, size in enumerate(spec.input_shape)
+    )
+    ids = [layer for layer in spec if layer.class_name == "Embedding"]
+    if not ids:
+        return rng.normal(size=shape).astype(spec.input_dtype)
+    top = int(ids[0].options["input_dim"])
+    if np.dtype(spec.input_dtype).kind in "iu":
+        top = min(top, int(np.iinfo(spec.input_dtype).max) + 1)
+    if ids[0] is not spec.layers[0]:
+        raise DataError(
+            f"Layer '{plain(ids[0].name)}' (Embedding): expected it to come first, to "
+            "make inputs for it. Give inputs of your own"
+        )
+    x = rng.integers(min(1, top - 1), top, size=shape)
+    for row, pattern in enumerate(_patterns(shape[-1], rng)):
+        if row < len(x) - 1 or row == 0:
+            x[row, ...] = np.where(pattern, x[row, ...], 0)
+    return x.astype(spec.input_dtype)
+
+
+def _patterns(steps: int, rng: np.random.Generator) -> list[Array]:
+    """True where a step counts: right, left, both, holes, and nothing at all."""
+    t = np.arange(steps)
+    half = max(1, steps // 2)
+    holes = rng.random(steps) < 0.5
+    return [
+        t < half,
+        t >= steps - half,
+        (t >= steps // 4) & (t < steps - steps // 4),
+        holes if holes.any() else t == 0,
+        np.zeros(steps, dtype=bool),
+    ]

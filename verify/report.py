@@ -1,0 +1,346 @@
+"""A Report and its three faces: text, JSON, HTML."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from verify.compare import Comparison, Verdict
+from verify.diagnose import Diagnosis
+from verify.spec import plain
+
+SHOWN_WARNINGS = 12
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One layer, compared on Keras's own input to it.
+
+    Attributes
+    ----------
+    name, class_name : str
+    units : int or None
+    proof : Comparison
+        Both sides in float64.
+    numerics : Comparison
+        The model's own dtype against NumPy float64.
+    steps : Comparison or None
+        For a recurrent layer whose proof failed: every time step of both sides, also
+        where the layer hands on the last one only.
+    """
+
+    name: str
+    class_name: str
+    units: int | None
+    proof: Comparison
+    numerics: Comparison
+    steps: Comparison | None = None
+
+    @property
+    def telling(self) -> Comparison:
+        """The comparison that says most about where this layer goes wrong."""
+        if self.steps is not None and not self.steps.matches:
+            return self.steps
+        return self.numerics if self.proof.matches else self.proof
+
+    @property
+    def matches(self) -> bool:
+        return self.proof.matches and self.numerics.matches
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a check, with everything needed to believe or mend it.
+
+    Attributes
+    ----------
+    verdict : Verdict
+        ``PASS``, ``FAIL`` or ``INCONCLUSIVE``; ``verdict.exit_code`` is 0, 1 or 3.
+    reason : str
+        One sentence.
+    subject, reference : str
+        What was compared: the outputs of the one with those of the other.
+    proof : Comparison or None
+        Outputs of the model, both sides in float64. None where only recorded outputs
+        were compared.
+    numerics : Comparison
+        Outputs as the user has them, against NumPy float64.
+    noise, scale : float
+        The two figures that the allowance of `numerics` is made of.
+    layers : tuple of LayerResult
+        In the order of the model; empty where only recorded outputs were compared.
+    diagnosis : Diagnosis or None
+        On failure, the known mistakes that explain it.
+    warnings : tuple of str
+        What these weights and data could not have shown.
+    facts : mapping
+        Rows, inputs, versions, and where the model came from.
+    """
+
+    verdict: Verdict
+    reason: str
+    subject: str
+    reference: str
+    proof: Comparison | None
+    numerics: Comparison
+    noise: float
+    scale: float
+    layers: tuple[LayerResult, ...] = ()
+    diagnosis: Diagnosis | None = None
+    warnings: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def worst(self) -> LayerResult | None:
+        """The layer that differs most in float64; None without layers."""
+
+        def size(layer: LayerResult) -> float:
+            diff = layer.proof.max_diff
+            return math.inf if math.isnan(diff) else diff
+
+        return max(self.layers, key=size, default=None)
+
+    @property
+    def first_mismatch(self) -> LayerResult | None:
+        """The first layer, in the order of the model, that does not match."""
+        return next((layer for layer in self.layers if not layer.matches), None)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self) -> str:
+        """The report as a person reads it in a terminal."""
+        rows = self.facts.get("rows")
+        lines = [
+            f"{self.verdict}  {plain(self.facts.get('model', 'model'))}: {self.reason}"
+        ]
+        lines += self._mismatch_lines()
+        if self.proof is not None:
+            lines.append(
+                f"  proof    : both in float64, max |diff| {number(self.proof.max_diff)} "
+                f"(allowed {number(self.proof.allowed)})"
+            )
+        lines.append(
+            f"  numerics : {self.subject} against {self.reference} in float64, "
+            f"max |diff| {number(self.numerics.max_diff)} "
+            f"(allowed {number(self.numerics.allowed)})"
+        )
+        lines.append(f"  inputs   : {rows:,} row(s), {self.facts.get('inputs', 'yours')}")
+        if self.layers:
+            lines += ["", *_layer_table(self.layers)]
+        if self.warnings:
+            lines += ["", "What these weights and inputs cannot show:"]
+            lines += [f"  - {w}" for w in self.warnings[:SHOWN_WARNINGS]]
+            more = len(self.warnings) - SHOWN_WARNINGS
+            lines += [f"  - and {more} more"] if more > 0 else []
+        return "\n".join(lines)
+
+    def _mismatch_lines(self) -> list[str]:
+        """The part of a failure that says where, how much and why."""
+        if self.verdict is not Verdict.FAIL:
+            return []
+        layer = self.first_mismatch
+        if layer is not None:
+            shown = layer.telling
+            units = f", units={layer.units}" if layer.units else ""
+            head = (
+                f"Layer '{plain(layer.name)}' ({layer.class_name}{units}): the NumPy "
+                "forward pass does not match Keras."
+            )
+            agreeing = [x.name for x in self.layers[: self.layers.index(layer)]]
+        else:
+            shown = self.numerics
+            if self.proof is not None and not self.proof.matches:
+                shown = self.proof
+            head = f"The outputs of the model: {self.subject} do not match."
+            agreeing = []
+        before = f"; layers before it agree: {', '.join(agreeing)}" if agreeing else ""
+        lines = [head, *mismatch(shown, self.subject, self.reference, before)]
+        lines += _diagnosis_lines(self.diagnosis)
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: what ``--json`` prints and ``verification.json`` holds."""
+        worst = self.worst
+        return _jsonable(
+            {
+                "verdict": str(self.verdict),
+                "reason": self.reason,
+                "subject": self.subject,
+                "reference": self.reference,
+                "float64_max_diff": None if self.proof is None else self.proof.max_diff,
+                "float32_max_diff": self.numerics.max_diff,
+                "proof": None if self.proof is None else asdict(self.proof),
+                "numerics": asdict(self.numerics),
+                "noise": self.noise,
+                "scale": self.scale,
+                "layers": [asdict(layer) for layer in self.layers],
+                "worst": None if worst is None else worst.name,
+                "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
+                "warnings": list(self.warnings),
+                "facts": dict(self.facts),
+            }
+        )
+
+    def to_json(self) -> str:
+        """`to_dict` as one JSON document; NaN and infinity become strings."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    def to_html(self) -> str:
+        """One self-contained page: no script, no network."""
+        colour = {"PASS": "pass", "FAIL": "fail"}.get(self.verdict, "open")
+        title = plain(self.facts.get("model", "model"))
+        parts = [
+            "<!doctype html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{self.verdict}: {html.escape(title)}</title>",
+            f"<style>{_CSS}</style></head><body><main>",
+            f'<h1><span class="verdict {colour}">{self.verdict}</span> '
+            f"{html.escape(title)}</h1>",
+            f"<p>{html.escape(self.reason)}</p>",
+            _facts_html(self),
+        ]
+        detail = self._mismatch_lines()
+        if detail:
+            parts.append(f"<pre>{html.escape(chr(10).join(detail))}</pre>")
+        if self.layers:
+            parts += ["<h2>Layers</h2>", _layers_html(self.layers)]
+        if self.warnings:
+            items = "".join(f"<li>{html.escape(w)}</li>" for w in self.warnings)
+            parts += [
+                "<h2>What these weights and inputs cannot show</h2>",
+                f"<ul>{items}</ul>",
+            ]
+        return "\n".join([*parts, "</main></body></html>\n"])
+
+
+def number(value: float) -> str:
+    """A difference or an allowance, at two significant digits."""
+    return "0" if value == 0 else f"{value:.2g}"
+
+
+def mismatch(c: Comparison, subject: str, reference: str, note: str = "") -> list[str]:
+    """Where a comparison first fails, how often, and by how much."""
+    if c.problem:
+        return [f"  problem        : {c.problem}"]
+    lines = []
+    if c.first_step is not None:
+        lines.append(
+            f"  first mismatch : time step {c.first_step} of 0..{c.shape[1] - 1}{note}"
+        )
+    elif c.first is not None:
+        lines.append(f"  first mismatch : {c.axes} = {list(c.first)}{note}")
+    lines.append(
+        f"  mismatched     : {c.mismatched:,} / {c.total:,} elements "
+        f"({c.mismatched / c.total:.1%})"
+    )
+    if c.worst is not None:
+        lines.append(
+            f"  greatest |diff|: {c.max_diff:.3g} at {c.axes} = {list(c.worst)}: "
+            f"{reference} {c.actual:.6g}, {subject} {c.expected:.6g} "
+            f"(allowed {number(c.allowed)})"
+        )
+    return lines
+
+
+def _diagnosis_lines(diagnosis: Diagnosis | None) -> list[str]:
+    if diagnosis is None:
+        return []
+    if not diagnosis:
+        return [f"  likely cause   : none of the {diagnosis.tried} known mistakes fits"]
+    best, *others = diagnosis.explanations
+    lines = [
+        f"  likely cause   : layer '{plain(best.layer)}': {best.explanation} "
+        f"(then max |diff| = {number(best.max_diff)})",
+        f"  remedy         : {best.remedy}",
+    ]
+    for other in others:
+        lines.append(
+            f"  or             : layer '{plain(other.layer)}': {other.explanation} "
+            f"(then max |diff| = {number(other.max_diff)})"
+        )
+    return lines
+
+
+HEADINGS = ("layer", "class", "float64 |diff|", "float32 |diff|", "allowed", "")
+
+
+def _rows(layers: tuple[LayerResult, ...]) -> list[tuple[str, ...]]:
+    return [
+        (
+            plain(x.name, 40),
+            x.class_name,
+            number(x.proof.max_diff),
+            number(x.numerics.max_diff),
+            number(x.numerics.allowed),
+            "ok" if x.matches else "DIFFERS",
+        )
+        for x in layers
+    ]
+
+
+def _layer_table(layers: tuple[LayerResult, ...]) -> list[str]:
+    rows = [HEADINGS, *_rows(layers)]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(HEADINGS))]
+    return [
+        "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _layers_html(layers: tuple[LayerResult, ...]) -> str:
+    def row(cells: tuple[str, ...], tag: str) -> str:
+        inside = "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells)
+        return f"<tr>{inside}</tr>"
+
+    body = "".join(row(cells, "td") for cells in _rows(layers))
+    head = row((*HEADINGS[:-1], "result"), "th")
+    return f'<div class="wide"><table>{head}{body}</table></div>'
+
+
+def _facts_html(report: Report) -> str:
+    facts = {
+        "compared": f"{report.subject} with {report.reference}",
+        **({"float64 |diff|": number(report.proof.max_diff)} if report.proof else {}),
+        "outputs |diff|": f"{number(report.numerics.max_diff)} "
+        f"(allowed {number(report.numerics.allowed)})",
+        **{k: v for k, v in report.facts.items() if k != "model"},
+    }
+    items = "".join(
+        f"<dt>{html.escape(plain(k))}</dt><dd>{html.escape(plain(v))}</dd>"
+        for k, v in facts.items()
+    )
+    return f"<dl>{items}</dl>"
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+_CSS = """
+:root { color-scheme: light dark; --pass: #0b6e4f; --fail: #b3261e; --open: #7a5b00; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0; }
+main { max-width: 56rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
+h1 { font-size: 1.3rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.05rem; margin-top: 2rem; }
+.verdict { color: #fff; padding: .1em .5em; border-radius: .3em; margin-right: .4em; }
+.pass { background: var(--pass); } .fail { background: var(--fail); }
+.open { background: var(--open); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
+dt { opacity: .7; } dd { margin: 0; overflow-wrap: anywhere; }
+pre { overflow-x: auto; padding: .8rem; border: 1px solid; border-radius: .3rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid; }
+"""
