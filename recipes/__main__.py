@@ -48,7 +48,8 @@ def list_recipes() -> None:
 @app.command(name="run")
 def run_recipes(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Recipes, 'chapter' or 'all'.")
+        list[str],
+        typer.Argument(metavar="NAME...", help="Recipes, 'chapter' or 'all'."),
     ],
     epochs: Annotated[
         int | None,
@@ -201,7 +202,7 @@ def _plan(
     for name in names:
         plain_name = name.replace("-", "_")
         if plain_name in GROUPS:
-            wanted = {recipe: False for recipe in GROUPS[plain_name]} | wanted
+            wanted = dict.fromkeys(GROUPS[plain_name], False) | wanted
         elif plain_name in RECIPES:
             wanted[plain_name] = True
         else:
@@ -225,7 +226,9 @@ def _plan(
             if key in fields and (named or not toy or key != "epochs")
         }
         default = "runs" if out is None else out
-        folder = default if out is not None and len(wanted) == 1 else f"{default}/{name}"
+        folder = (
+            default if out is not None and len(wanted) == 1 else f"{default}/{name}"
+        )
         plan.append((name, config_type(**overrides), folder))
     return plan
 

@@ -109,8 +109,8 @@ def _from_csv(path: Path) -> Tweets:
     for label, name in enumerate(CLASSES):
         if not np.any(kept == label):
             raise DataError(
-                f"{shown}: expected both negative and positive rows. Received: none that "
-                f"is {name} among {len(kept):,} usable row(s)"
+                f"{shown}: expected negative and positive rows. Received: none that is "
+                f"{name} among {len(kept):,} usable row(s)"
             )
     return Tweets(
         texts=tuple(table["text"][keep]),
@@ -130,7 +130,7 @@ def _bytes(path: Path, shown: str) -> bytes:
     except IsADirectoryError:
         raise DataError(f"{shown}: {wanted}. Received: a folder") from None
     except OSError as error:
-        raise DataError(f"{shown}: {wanted}. It cannot be read ({error.strerror})") from None
+        raise DataError(f"{shown}: cannot be read ({error.strerror})") from None
     if not raw.strip():
         raise DataError(f"{shown}: {wanted}. Received: an empty file")
     if b"\0" in raw or raw.startswith(b"PK\x03\x04"):

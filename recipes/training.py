@@ -47,6 +47,7 @@ class Progress:
 
     @property
     def epochs(self) -> int:
+        """How many epochs are finished."""
         return len(self.history.get("loss", []))
 
 
@@ -174,7 +175,10 @@ def _save(model: Any, progress: Progress, folder: RunFolder) -> None:
         "seconds": progress.seconds,
     }
     arrays["about"] = np.array(json.dumps(about))
-    write_whole(folder / "checkpoint.npz", lambda file: np.savez(file, **arrays))
+    write_whole(
+        folder / "checkpoint.npz",
+        lambda file: np.savez(file, allow_pickle=False, **arrays),
+    )
     folder.write("history.csv", history_csv(progress.history).encode())
 
 
@@ -191,7 +195,14 @@ def _restore(model: Any, folder: RunFolder) -> Progress:
             about = json.loads(str(archive["about"]))
             arrays = {name: archive[name] for name in archive.files if name != "about"}
         progress = Progress(dict(about["history"]), float(about["seconds"]))
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as e:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as e:
         raise DataError(
             f"{plain(path)}: expected a checkpoint of this run. The file is damaged "
             f"({plain(e, 100)})"

@@ -71,7 +71,9 @@ def trace(
     path = checked_output(out, "--out", ".npz")
     net = verify.load(model)
     arrays = net.trace(usable_inputs(net, read_array(data, "x"))).arrays()
-    write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+    write_whole(
+        path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays)
+    )
     print(f"Wrote {path}: {len(arrays)} arrays", file=sys.stderr)
     for name, value in arrays.items():
         print(f"{name}  {value.shape}")

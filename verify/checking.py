@@ -294,7 +294,7 @@ def _layer_rows(ours: Array, theirs: Array) -> Array:
 def _compare_layers(
     net: Network, keras: KerasModel, keras64: KerasModel, x: Array
 ) -> tuple[LayerResult, ...]:
-    """Each layer on the input that Keras gave it, in float64 and in the model's dtype."""
+    """Each layer on the input that Keras gave it, in float64 and in its own dtype."""
     theirs, theirs64 = keras.layer_outputs(x), keras64.layer_outputs(x)
     trace = net.trace(x, dtype="float64")
     results = []
@@ -400,9 +400,7 @@ def _diagnose(
         observed = keras.trace(x, dtype="float64")[wrong.name].output
     elif keras64 is not None:
         observed = keras64.layer_outputs(x)[wrong.name]
-    return diagnose(
-        spec, x, observed, allowed=wrong.proof.allowed, layer=wrong.name
-    )
+    return diagnose(spec, x, observed, allowed=wrong.proof.allowed, layer=wrong.name)
 
 
 def _require_same_layers(own: ModelSpec, other: ModelSpec) -> None:

@@ -37,6 +37,7 @@ class Verdict(StrEnum):
 
     @property
     def exit_code(self) -> int:
+        """What a command returns: 0, 1 or 3."""
         return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[self.value]
 
 
@@ -177,7 +178,7 @@ class Allowance:
 
 
 def exact(float64: Array) -> Allowance:
-    """What float64 may differ by: 1e-10, in units of the outputs where these exceed 1."""
+    """What float64 may differ by: 1e-10, times the outputs where these exceed 1."""
     scale = float(np.max(np.abs(float64), initial=0.0))
     return Allowance(PROOF_TOLERANCE * max(1.0, scale), 0.0, scale)
 

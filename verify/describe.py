@@ -1,4 +1,4 @@
-"""`describe`: which columns are which gate, and where the parameter count comes from."""
+"""Which columns are which gate, and where the parameter count comes from."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ def read_live(model: Any) -> ModelSpec:
         )
     if type(model) is not keras.Sequential:
         raise UnsupportedError(
-            f"Model '{plain(model.name)}' ({plain(type(model).__name__)}): this kind of "
-            "model is not supported. Supported: keras.Sequential"
+            f"Model '{plain(model.name)}' ({plain(type(model).__name__)}): this kind "
+            "of model is not supported. Supported: keras.Sequential"
         )
     config = read_config(
         {

@@ -42,7 +42,7 @@ class LayerTrace:
 
     def __getitem__(self, name: str) -> Array:
         if name in ("input", "output"):
-            return getattr(self, name)  # type: ignore[no-any-return]
+            return getattr(self, name)
         try:
             return self.values[name]
         except KeyError:
@@ -209,7 +209,9 @@ class Network:
             raise DataError(f"expected {expected}. Received: shape={received}")
         wanted_dtype = np.dtype(self.spec.input_dtype)
         if wanted_dtype.kind != "f" and not np.isfinite(array).all():
-            raise DataError(f"expected {expected} of {wanted_dtype}. Received: NaN or inf")
+            raise DataError(
+                f"expected {expected} of {wanted_dtype}. Received: NaN or inf"
+            )
         with np.errstate(over="ignore"):
             return array.astype(wanted_dtype)
 

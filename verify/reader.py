@@ -60,8 +60,8 @@ def read_config(config: Any) -> SequentialConfig:
     class_name, body = _class_and_config(config, "the model")
     if class_name != "Sequential" or _custom(config):
         raise UnsupportedError(
-            f"Model '{plain(body.get('name', '?'))}' ({plain(class_name)}): this kind of "
-            f"model is not supported. {SUPPORTED}"
+            f"Model '{plain(body.get('name', '?'))}' ({plain(class_name)}): this kind "
+            f"of model is not supported. {SUPPORTED}"
         )
     layers = body.get("layers")
     if not isinstance(layers, list):
@@ -205,4 +205,4 @@ def _input(
             f"Model '{name}' (Sequential): inputs of dtype '{plain(dtype)}' are not "
             f"supported. Supported: {listing(INPUT_DTYPES)}"
         )
-    return tuple(shape), dtype
+    return tuple(shape or ()), dtype

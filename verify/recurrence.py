@@ -67,9 +67,7 @@ def scan(
     # An unrolled, reversed, zeroing layer returns sequences zeroed by the mask in input
     # order while its outputs are in processing order: Keras on TensorFlow forgets to
     # reverse the one with the other. Reproduced, since predict does it.
-    misaligned = (
-        zero_output_for_mask and unroll and go_backwards and return_sequences
-    )
+    misaligned = zero_output_for_mask and unroll and go_backwards and return_sequences
     zeroing = zero_output_for_mask and not misaligned
     names = tuple(states)
     state = tuple(states.values())

@@ -49,6 +49,7 @@ class LayerResult:
 
     @property
     def matches(self) -> bool:
+        """Whether both comparisons match."""
         return self.proof.matches and self.numerics.matches
 
 
@@ -121,15 +122,17 @@ class Report:
         lines += self._mismatch_lines()
         if self.proof is not None:
             lines.append(
-                f"  proof    : both in float64, max |diff| {number(self.proof.max_diff)} "
-                f"(allowed {number(self.proof.allowed)})"
+                f"  proof    : both in float64, max |diff| "
+                f"{number(self.proof.max_diff)} (allowed {number(self.proof.allowed)})"
             )
         lines.append(
             f"  numerics : {self.subject} against {self.reference} in float64, "
             f"max |diff| {number(self.numerics.max_diff)} "
             f"(allowed {number(self.numerics.allowed)})"
         )
-        lines.append(f"  inputs   : {rows:,} row(s), {self.facts.get('inputs', 'yours')}")
+        lines.append(
+            f"  inputs   : {rows:,} row(s), {self.facts.get('inputs', 'yours')}"
+        )
         if self.layers:
             lines += ["", *_layer_table(self.layers)]
         if self.warnings:
@@ -166,7 +169,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain values: what ``--json`` prints and ``verification.json`` holds."""
         worst = self.worst
-        return _jsonable(
+        content: dict[str, Any] = _jsonable(
             {
                 "verdict": str(self.verdict),
                 "reason": self.reason,
@@ -185,6 +188,7 @@ class Report:
                 "facts": dict(self.facts),
             }
         )
+        return content
 
     def to_json(self) -> str:
         """`to_dict` as one JSON document; NaN and infinity become strings."""

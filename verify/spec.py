@@ -212,7 +212,9 @@ def shapes(weights: Mapping[str, Array]) -> str:
 
 def plain(text: object, limit: int = 200) -> str:
     """`text` as one printable line: nothing from a file reaches a terminal raw."""
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in f"{text}")
+    clean = "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in f"{text}"
+    )
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 
 

@@ -148,7 +148,8 @@ def checked_output(text: str, option: str, suffix: str) -> Path:
     path = Path(text)
     if path.suffix.lower() != suffix:
         raise DataError(
-            f"{option}: expected a file name ending in {suffix}. Received: {plain(text)}"
+            f"{option}: expected a file name ending in {suffix}. "
+            f"Received: {plain(text)}"
         )
     if path.is_dir() or not path.parent.is_dir():
         found = "a folder" if path.is_dir() else f"no folder {plain(path.parent)}"

@@ -33,7 +33,9 @@ def warnings(spec: ModelSpec, x: Array, trace: Trace) -> list[str]:
     for layer in spec:
         values = trace[layer.name]
         if layer.class_name == "Embedding":
-            found += _padding(str(layer), bool(layer.options["mask_zero"]), values.input)
+            found += _padding(
+                str(layer), bool(layer.options["mask_zero"]), values.input
+            )
         if not layer.gates:
             continue
         if values.input.shape[1] == 1:

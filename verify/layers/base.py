@@ -43,18 +43,21 @@ class Option:
 
 
 def boolean(value: Any) -> bool:
+    """Read true or false."""
     if not isinstance(value, bool):
         raise Unexpected("true or false")
     return value
 
 
 def positive(value: Any) -> int:
+    """Read a whole number, 1 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise Unexpected("a whole number, 1 or more")
     return value
 
 
 def activation(value: Any) -> str:
+    """Read the name of an activation; None is linear."""
     if value is None:
         return "linear"
     name = ALIASES.get(value, value) if isinstance(value, str) else None
@@ -149,7 +152,7 @@ class LayerType(ABC):
                 f"Received: {key}={plain(config[key], 60)}"
             ) from None
 
-    def check_input(
+    def check_input(  # noqa: B027 - most layers take any shape
         self, where: str, options: Mapping[str, Any], input_shape: Shape
     ) -> None:
         """Raise ModelFileError if the layer cannot take inputs of this shape."""

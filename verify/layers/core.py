@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Embedding(LayerType):
     """
 
     class_name = "Embedding"
-    options = {
+    options: ClassVar[Mapping[str, Option]] = {
         "input_dim": Option(positive),
         "output_dim": Option(positive),
         "mask_zero": Option(boolean, False),
@@ -83,7 +83,7 @@ class Dense(LayerType):
     """
 
     class_name = "Dense"
-    options = {
+    options: ClassVar[Mapping[str, Option]] = {
         "units": Option(positive),
         "activation": Option(activation, "linear"),
         "use_bias": Option(boolean, True),
@@ -112,7 +112,9 @@ class Dense(LayerType):
 
     def formula(self, layer: LayerSpec) -> str:
         inputs, units = layer.weights["kernel"].shape
-        return f"{inputs} x {units}" + (f" + {units}" if "bias" in layer.weights else "")
+        return f"{inputs} x {units}" + (
+            f" + {units}" if "bias" in layer.weights else ""
+        )
 
     def notes(self, layer: LayerSpec) -> list[str]:
         bias = " + bias" if "bias" in layer.weights else ""
@@ -136,7 +138,7 @@ class Activation(LayerType):
     """
 
     class_name = "Activation"
-    options = {"activation": Option(activation)}
+    options: ClassVar[Mapping[str, Option]] = {"activation": Option(activation)}
 
     def notes(self, layer: LayerSpec) -> list[str]:
         return [f"y = {layer.options['activation']}(x)"]
@@ -154,7 +156,7 @@ class Dropout(LayerType):
     """
 
     class_name = "Dropout"
-    options: Mapping[str, Option] = {}
+    options: ClassVar[Mapping[str, Option]] = {}
     inert = frozenset({"rate", "seed", "noise_shape"})
 
     def notes(self, layer: LayerSpec) -> list[str]:

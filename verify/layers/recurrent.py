@@ -115,7 +115,7 @@ class Recurrent(LayerType):
             self.step(layer),
             x.astype(kernel.dtype, copy=False),
             mask,
-            {name: zeros for name in self.states},
+            dict.fromkeys(self.states, zeros),
             return_sequences=options["return_sequences"],
             go_backwards=options["go_backwards"],
             zero_output_for_mask=options["zero_output_for_mask"],
@@ -141,7 +141,7 @@ def _bound(layer: LayerSpec, rows: int = 1) -> dict[str, Any]:
 
 
 class SimpleRNN(Recurrent):
-    """See `verify.cells.simple_rnn_step`. Source: keras/src/layers/rnn/simple_rnn.py."""
+    """See `verify.cells.simple_rnn_step`; keras/src/layers/rnn/simple_rnn.py."""
 
     class_name = "SimpleRNN"
     options = COMMON_OPTIONS
@@ -157,10 +157,10 @@ class SimpleRNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """See `verify.cells.lstm_step`. Source: keras/src/layers/rnn/lstm.py."""
+    """See `verify.cells.lstm_step`; keras/src/layers/rnn/lstm.py."""
 
     class_name = "LSTM"
-    options = {**COMMON_OPTIONS, **GATED_OPTIONS}
+    options: ClassVar[Mapping[str, Option]] = {**COMMON_OPTIONS, **GATED_OPTIONS}
     inert = Recurrent.inert | {"unit_forget_bias"}
     states = ("h", "c")
 
@@ -179,10 +179,10 @@ class LSTM(Recurrent):
 
 
 class GRU(Recurrent):
-    """See `verify.cells.gru_step`. Source: keras/src/layers/rnn/gru.py."""
+    """See `verify.cells.gru_step`; keras/src/layers/rnn/gru.py."""
 
     class_name = "GRU"
-    options = {
+    options: ClassVar[Mapping[str, Option]] = {
         **COMMON_OPTIONS,
         **GATED_OPTIONS,
         "reset_after": Option(boolean, True),

@@ -1,0 +1,32 @@
+"""Shared fixtures. Anything marked `keras` pays for importing Keras, once."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+settings.register_profile("suite", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def tweets_csv(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A slice of the real tweets, both classes, as a reader's own CSV."""
+    import pandas as pd
+
+    from recipes.airline import CLASSES, load_tweets
+
+    tweets = load_tweets()
+    rows = np.r_[0:300, 9178:9378]
+    path = tmp_path_factory.mktemp("data") / "tweets.csv"
+    pd.DataFrame(
+        {
+            "text": [tweets.texts[k] for k in rows],
+            "airline_sentiment": [CLASSES[tweets.labels[k]] for k in rows],
+        }
+    ).to_csv(path, index=False)
+    return str(path)

@@ -1,0 +1,175 @@
+"""Models for the tests: random weights everywhere, sizes pairwise different."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from verify import ModelSpec, Network
+from verify.files import snake_case
+from verify.reader import assemble, read_config
+
+BATCH, TIME, INPUTS, UNITS, OUTPUTS = 5, 6, 3, 4, 2
+VOCABULARY = 11
+
+
+def random_weights(shapes: Sequence[tuple[int, ...]], seed: int) -> list[np.ndarray]:
+    """Weights without a zero among them, of both signs, large enough to matter."""
+    rng = np.random.default_rng(seed)
+    return [
+        rng.uniform(0.2, 0.9, size=s) * rng.choice([-1.0, 1.0], size=s) for s in shapes
+    ]
+
+
+def layer(class_name: str, name: str, **config: Any) -> dict[str, Any]:
+    """A layer as it stands in a Keras config."""
+    return {
+        "module": "keras.layers",
+        "class_name": class_name,
+        "config": {"name": name, "dtype": "float32", **config},
+        "registered_name": None,
+    }
+
+
+def input_layer(*shape: int | None, dtype: str = "float32") -> dict[str, Any]:
+    """An InputLayer; `shape` includes the batch axis."""
+    config = {"batch_shape": list(shape), "name": "input", "dtype": dtype}
+    return layer("InputLayer", **config)
+
+
+def sequential(*layers: dict[str, Any]) -> dict[str, Any]:
+    """The config.json of a Sequential model."""
+    return {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {"name": "model", "layers": list(layers)},
+        "registered_name": None,
+    }
+
+
+def spec(
+    *layers: dict[str, Any], seed: int = 0, dtype: type = np.float32
+) -> ModelSpec:
+    """A ModelSpec with random weights of the right shapes; needs no Keras."""
+    from verify.layers import REGISTRY
+
+    config = read_config(sequential(*layers))
+    shape, weights = config.input_shape, []
+    for k, entry in enumerate(config.entries):
+        kind = REGISTRY[entry.class_name]
+        options = {
+            key: option.parse(entry.config[key])
+            if key in entry.config
+            else option.default
+            for key, option in kind.options.items()
+        }
+        shapes = list(kind.weight_shapes(options, shape).values())
+        weights.append([w.astype(dtype) for w in random_weights(shapes, seed + k)])
+        shape = kind.output_shape(options, shape)
+    return assemble(config, weights, source="a test", keras_version="3.15.1")
+
+
+def lstm_spec(**options: Any) -> ModelSpec:
+    """Embedding with a mask, LSTM, Dense."""
+    return spec(
+        input_layer(None, TIME, dtype="int32"),
+        layer(
+            "Embedding", "embedding", input_dim=VOCABULARY, output_dim=INPUTS,
+            mask_zero=True,
+        ),
+        layer("LSTM", "lstm", units=UNITS, **options),
+        layer("Dense", "dense", units=OUTPUTS, activation="softmax"),
+    )  # fmt: skip
+
+
+def ids(seed: int = 0, batch: int = BATCH, time: int = TIME) -> np.ndarray:
+    """Token ids padded right, left, with a hole, altogether, and not at all."""
+    x = np.random.default_rng(seed).integers(1, VOCABULARY, size=(batch, time))
+    x[0, time // 2 :] = 0
+    if batch > 4:
+        x[1, : time // 2] = 0
+        x[2, 1] = 0
+        x[3] = 0
+    return x.astype(np.int32)
+
+
+def features(seed: int = 0, batch: int = BATCH, time: int = TIME) -> np.ndarray:
+    """(batch, time, INPUTS) of float32."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(batch, time, INPUTS)).astype(np.float32)
+
+
+def write_keras_file(
+    path: Path,
+    config: dict[str, Any],
+    weights: Sequence[Sequence[np.ndarray]],
+    *,
+    omit: str = "",
+) -> Path:
+    """A .keras file made by hand, with Keras's layout of the weights."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        seen: dict[str, int] = {}
+        entries = [
+            entry
+            for entry in config["config"]["layers"]
+            if entry["class_name"] != "InputLayer"
+        ]
+        for entry, arrays in zip(entries, weights, strict=True):
+            base = snake_case(entry["class_name"])
+            number = seen.get(base, 0)
+            seen[base] = number + 1
+            group = f"layers/{base}" + (f"_{number}" if number else "")
+            cell = "/cell" if entry["class_name"] in ("LSTM", "GRU", "SimpleRNN") else ""
+            file.create_group(f"{group}/vars")
+            for k, value in enumerate(arrays):
+                file[f"{group}{cell}/vars/{k}"] = value
+    members = {
+        "metadata.json": json.dumps({"keras_version": "3.15.1"}).encode(),
+        "config.json": json.dumps(config).encode(),
+        "model.weights.h5": buffer.getvalue(),
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            if name != omit:
+                archive.writestr(name, content)
+    return path
+
+
+def lstm_file(path: Path, **embedding: Any) -> Path:
+    """`lstm_spec` as a file."""
+    model = lstm_spec()
+    config = sequential(
+        input_layer(None, TIME, dtype="int32"),
+        layer(
+            "Embedding", "embedding", input_dim=VOCABULARY, output_dim=INPUTS,
+            **{"mask_zero": True, **embedding},
+        ),
+        layer("LSTM", "lstm", units=UNITS),
+        layer("Dense", "dense", units=OUTPUTS, activation="softmax"),
+    )  # fmt: skip
+    return write_keras_file(path, config, [list(x.weights.values()) for x in model])
+
+
+def keras_sequential(layers: Sequence[Any], seed: int = 0, scale: float = 1.0) -> Any:
+    """A live Keras model whose weights, biases included, are random and not zero."""
+    import keras
+
+    model = keras.Sequential(list(layers))
+    weights = random_weights([w.shape for w in model.get_weights()], seed)
+    model.set_weights([w * scale for w in weights])
+    return model
+
+
+def mutated(spec: ModelSpec, name: str) -> Network:
+    """The network with one mistake of the catalogue planted."""
+    from verify.mutants import catalogue
+
+    return Network(next(m.model for m in catalogue(spec) if m.name == name))

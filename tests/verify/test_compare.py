@@ -1,0 +1,88 @@
+"""The one comparison routine: what it must never let pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from verify.compare import Allowance, Verdict, compare, exact, noise_floor
+
+NAN, INF = float("nan"), float("inf")
+
+
+def test_nan_equals_nothing_not_even_nan():
+    result = compare(np.array([1.0, NAN]), np.array([1.0, NAN]), allowed=1.0)
+    assert not result.matches
+    assert np.isnan(result.max_diff)
+    assert result.first == (1,)
+
+
+@pytest.mark.parametrize(("a", "b"), [(NAN, 1.0), (1.0, NAN), (INF, 1.0), (INF, -INF)])
+def test_what_is_not_finite_on_one_side_is_a_mismatch(a, b):
+    assert not compare(np.array([a]), np.array([b]), allowed=1e300).matches
+
+
+def test_infinity_equals_itself():
+    assert compare(np.array([INF, -INF]), np.array([INF, -INF]), allowed=0).matches
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 1), (1, 3), (3, 2)])
+def test_nothing_broadcasts(shape):
+    result = compare(np.zeros((2, 3)), np.zeros(shape), allowed=1)
+    assert not result.matches
+    assert "shapes differ" in result.problem
+
+
+def test_the_first_mismatch_is_the_earliest_step_and_the_worst_is_the_greatest():
+    expected = np.zeros((3, 5, 4))
+    actual = expected.copy()
+    actual[2, 1, 3] = 0.1
+    actual[0, 4, 0] = 7.0
+    result = compare(actual, expected, allowed=1e-3)
+    assert result.first == (2, 1, 3)
+    assert result.first_step == 1
+    assert result.worst == (0, 4, 0)
+    assert (result.mismatched, result.total) == (2, 60)
+    assert (result.actual, result.expected) == (7.0, 0.0)
+
+
+@given(
+    arrays(np.float64, (4, 3), elements=st.floats(-1e3, 1e3)),
+    arrays(np.float64, (4, 3), elements=st.floats(-1e3, 1e3)),
+    st.floats(0, 10),
+)
+def test_it_matches_exactly_when_every_difference_is_allowed(a, b, allowed):
+    assert compare(a, b, allowed=allowed).matches == bool(
+        (np.abs(a - b) <= allowed).all()
+    )
+
+
+def test_the_allowance_is_ten_times_the_noise_and_a_little_of_the_scale():
+    float64 = np.array([1.0, -4.0])
+    float32 = np.array([1.0 + 3e-7, -4.0])
+    floor = noise_floor(float32, float64)
+    assert floor.noise == pytest.approx(3e-7)
+    assert floor.value == pytest.approx(10 * 3e-7 + 5e-7 * 4)
+    assert floor.decides
+
+
+def test_an_allowance_that_is_large_against_the_outputs_decides_nothing():
+    assert not Allowance(value=0.02, noise=0.002, scale=1.0).decides
+    assert not noise_floor(np.array([NAN]), np.array([1.0])).decides
+    assert Allowance(value=0.0, noise=0.0, scale=0.0).decides
+
+
+def test_float64_is_allowed_1e_10_and_more_only_for_large_outputs():
+    assert exact(np.array([0.5])).value == 1e-10
+    assert exact(np.array([1e4])).value == pytest.approx(1e-6)
+
+
+def test_exit_codes_are_the_documented_ones():
+    assert {v.value: v.exit_code for v in Verdict} == {
+        "PASS": 0,
+        "FAIL": 1,
+        "INCONCLUSIVE": 3,
+    }
