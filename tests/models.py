@@ -95,7 +95,7 @@ def ids(seed: int = 0, batch: int = BATCH, time: int = TIME) -> np.ndarray:
     x[0, time // 2 :] = 0
     if batch > 4:
         x[1, : time // 2] = 0
-        x[2, 1] = 0
+        x[2, min(1, time - 1)] = 0
         x[3] = 0
     return x.astype(np.int32)
 

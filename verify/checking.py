@@ -252,7 +252,7 @@ def usable_inputs(net: Network, x: Any = None) -> Array:
         The inputs do not fit the model, or NaN or infinity is in them or the weights.
     """
     net.spec.require_finite()
-    array = np.asarray(probe_inputs(net.spec) if x is None else x)
+    array = net.as_array(probe_inputs(net.spec) if x is None else x)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = ~np.isfinite(array)
         first = [int(k) for k in np.argwhere(bad)[0]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from verify.layers import REGISTRY
 from verify.network import Network
-from verify.spec import Shape, plain
+from verify.spec import plain, worded
 
 
 def describe(net: Network) -> str:
@@ -26,29 +26,20 @@ def describe(net: Network) -> str:
     lines = [
         f"{plain(spec.source)}: Sequential '{plain(spec.name)}', "
         f"{len(spec.layers)} layers, {spec.parameters:,} parameters{made}",
-        f"input {shape(spec.input_shape)} {spec.input_dtype}",
+        f"input {worded(spec.input_shape)} {spec.input_dtype}",
     ]
     for layer in spec:
         layer_type = REGISTRY[layer.class_name]
         lines += [
             "",
             f"{plain(layer.name)} ({layer.class_name})  "
-            f"{shape(layer.input_shape)} -> {shape(layer.output_shape)}",
+            f"{worded(layer.input_shape)} -> {worded(layer.output_shape)}",
         ]
         if layer.weights:
             lines.append(
                 f"  parameters : {layer_type.formula(layer)} = {layer.parameters:,}"
             )
         for key, value in layer.weights.items():
-            lines.append(f"  {key:<17}{shape(value.shape)}")
+            lines.append(f"  {key:<17}{worded(value.shape)}")
         lines += [f"  {note}" for note in layer_type.notes(layer)]
     return "\n".join(lines)
-
-
-def shape(sizes: Shape) -> str:
-    """``(batch, 26, 32)``: with words for axes the model leaves open."""
-    words = [
-        str(size) if size is not None else "batch" if axis == 0 else "any"
-        for axis, size in enumerate(sizes)
-    ]
-    return f"({', '.join(words)}{',' if len(words) == 1 else ''})"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from verify.layers import REGISTRY
-from verify.spec import Array, DataError, LayerSpec, ModelSpec, plain
+from verify.spec import Array, DataError, LayerSpec, ModelSpec, plain, worded
 
 BLOCK_ROWS = 1024
 """Rows evaluated at a time, so that memory does not grow with their number."""
@@ -185,17 +185,8 @@ class Network:
         ------
         DataError
         """
-        shape = self.spec.input_shape
-        wanted = tuple("batch" if k == 0 else s or "any" for k, s in enumerate(shape))
-        expected = f"inputs of shape ({', '.join(map(str, wanted))})"
-        try:
-            array = np.asarray(x)
-        except ValueError:
-            raise DataError(f"expected {expected}. Received: ragged rows") from None
-        if array.dtype.kind not in "biuf":
-            raise DataError(
-                f"expected {expected} holding numbers. Received: dtype={array.dtype}"
-            )
+        shape, expected = self.spec.input_shape, self._expected
+        array = self.as_array(x)
         received = array.shape
         if array.ndim == len(shape) + 1 and received[-1] == 1:
             array = array[..., 0]
@@ -214,6 +205,30 @@ class Network:
             )
         with np.errstate(over="ignore"):
             return array.astype(wanted_dtype)
+
+    def as_array(self, x: Any) -> Array:
+        """`x` as an array of numbers, whatever its shape.
+
+        Raises
+        ------
+        DataError
+        """
+        try:
+            array = np.asarray(x)
+        except ValueError:
+            raise DataError(
+                f"expected {self._expected}. Received: ragged rows"
+            ) from None
+        if array.dtype.kind not in "biuf":
+            raise DataError(
+                f"expected {self._expected} holding numbers. "
+                f"Received: dtype={array.dtype}"
+            )
+        return array
+
+    @property
+    def _expected(self) -> str:
+        return f"inputs of shape {worded(self.spec.input_shape)}"
 
     def _cast(self, dtype: str) -> ModelSpec:
         if dtype not in ("float32", "float64"):

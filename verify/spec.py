@@ -210,6 +210,15 @@ def shapes(weights: Mapping[str, Array]) -> str:
     return ", ".join(f"{k} {v.shape}" for k, v in weights.items()) or "none"
 
 
+def worded(sizes: Shape) -> str:
+    """``(batch, 26, 32)``: a shape with words for the axes a model leaves open."""
+    words = [
+        str(size) if size is not None else "batch" if axis == 0 else "any"
+        for axis, size in enumerate(sizes)
+    ]
+    return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
+
+
 def plain(text: object, limit: int = 200) -> str:
     """`text` as one printable line: nothing from a file reaches a terminal raw."""
     clean = "".join(
