@@ -153,7 +153,8 @@ def transposed_kernels(layer: LayerSpec) -> Iterator[Mistake]:
         if value.ndim != 2 or key == "bias":
             continue
         blocks = _blocks(layer, value) if layer.gates else [value]
-        if blocks[0].shape[0] == blocks[0].shape[1]:
+        square = blocks[0].shape[0] == blocks[0].shape[1]
+        if square:
             yield (
                 f"{key} transposed",
                 f"{key} is transposed",
@@ -162,6 +163,8 @@ def transposed_kernels(layer: LayerSpec) -> Iterator[Mistake]:
                     **{key: np.concatenate([b.T for b in blocks], axis=-1)}
                 ),
             )
+        if square and len(blocks) == 1:
+            continue  # the same as transposed
         yield (
             f"{key} read in column-major order",
             f"{key} is read in column-major (Fortran) order; Keras stores rows first",
