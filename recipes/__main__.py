@@ -77,7 +77,12 @@ def run_recipes(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after the last finished epoch.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on after the last finished epoch; of several recipes, those not "
+            "yet begun are begun.",
+        ),
     ] = False,
 ) -> None:
     """Train recipes, verify what they learnt, and close with one table."""
@@ -99,13 +104,14 @@ def run_recipes(
 
     jobs = []
     for name, config, folder in plan:
+        run_folder = RunFolder(folder)
+        begun = run_folder.examine(name, resume=resume and len(plan) == 1) is not None
         options = RunOptions(
-            folder=RunFolder(folder),
-            resume=resume,
-            csv=csv if "sentiment" in name else None,
-            command=_command_line(name, given, folder, resume),
+            folder=run_folder,
+            resume=resume and begun,
+            csv=None if name.startswith("toy") else csv,
+            command=_command_line(names, given, out),
         )
-        options.folder.examine(name, resume=resume)
         jobs.append((name, config, options))
     if csv is not None:  # unusable data is said before anything is trained
         from recipes.sentiment import load_split
@@ -117,8 +123,11 @@ def run_recipes(
         try:
             outcomes.append(_module(name).run(config, options))
         except Interrupted as stop:
-            again = _command_line(name, given, str(options.folder.path), resume=True)
-            print(f"rnn-recipe: {stop}. Go on with: {again}", file=sys.stderr)
+            again = _command_line(names, given, out)
+            print(
+                f"rnn-recipe: {name} {stop}. Go on with: {again} --resume",
+                file=sys.stderr,
+            )
             raise typer.Exit(INTERRUPTED) from None
     print()
     print_table(outcomes)
@@ -233,16 +242,13 @@ def _plan(
     return plan
 
 
-def _command_line(name: str, given: dict[str, Any], folder: str, resume: bool) -> str:
-    """The command that does this one run."""
-    fields = {field.name for field in dataclasses.fields(_module(name).Config)}
-    words = ["rnn-recipe", "run", name]
+def _command_line(names: list[str], given: dict[str, Any], out: str | None) -> str:
+    """The command that was given, without --resume."""
+    words = ["rnn-recipe", "run", *names]
     for key, value in given.items():
-        if key in fields or (key == "csv" and "sentiment" in name):
-            words.append(f"--{key.replace('_', '-')}")
-            words += [] if value is True else [str(value)]
-    words += ["--out", folder, *(["--resume"] if resume else [])]
-    return shlex.join(words)
+        words.append(f"--{key.replace('_', '-')}")
+        words += [] if value is True else [str(value)]
+    return shlex.join([*words, *([] if out is None else ["--out", out])])
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def _restore(model: Any, folder: RunFolder) -> Progress:
         **{f"optimizer/{k}": v for k, v in enumerate(model.optimizer.variables)},
     }
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             about = json.loads(str(archive["about"]))
             arrays = {name: archive[name] for name in archive.files if name != "about"}
         progress = Progress(dict(about["history"]), float(about["seconds"]))

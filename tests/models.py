@@ -54,9 +54,7 @@ def sequential(*layers: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def spec(
-    *layers: dict[str, Any], seed: int = 0, dtype: type = np.float32
-) -> ModelSpec:
+def spec(*layers: dict[str, Any], seed: int = 0, dtype: type = np.float32) -> ModelSpec:
     """A ModelSpec with random weights of the right shapes; needs no Keras."""
     from verify.layers import REGISTRY
 
@@ -127,7 +125,9 @@ def write_keras_file(
             number = seen.get(base, 0)
             seen[base] = number + 1
             group = f"layers/{base}" + (f"_{number}" if number else "")
-            cell = "/cell" if entry["class_name"] in ("LSTM", "GRU", "SimpleRNN") else ""
+            cell = (
+                "/cell" if entry["class_name"] in ("LSTM", "GRU", "SimpleRNN") else ""
+            )
             file.create_group(f"{group}/vars")
             for k, value in enumerate(arrays):
                 file[f"{group}{cell}/vars/{k}"] = value

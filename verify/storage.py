@@ -64,9 +64,9 @@ def _read_npy(path: Path, name: str) -> Array:
 
 
 def _read_npz(path: Path, name: str) -> Array:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("not an archive of arrays")
     with np.load(path, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("not an archive")
         names = archive.files
         if name not in names and len(names) != 1:
             listed = plain(", ".join(names), 120) or "none"

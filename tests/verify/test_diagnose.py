@@ -6,8 +6,6 @@ import time
 
 import numpy as np
 import pytest
-
-import verify
 from models import (
     INPUTS,
     OUTPUTS,
@@ -20,6 +18,8 @@ from models import (
     lstm_spec,
     spec,
 )
+
+import verify
 from verify import DataError, Network, Verdict, compare_outputs
 from verify.mutants import catalogue
 

@@ -9,8 +9,6 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-
-import verify
 from models import (
     INPUTS,
     OUTPUTS,
@@ -25,6 +23,8 @@ from models import (
     sequential,
     write_keras_file,
 )
+
+import verify
 from verify import ModelFileError, UnsupportedError
 from verify.files import snake_case
 
@@ -56,7 +56,6 @@ def test_a_file_gives_the_weights_that_were_put_into_it(tmp_path):
 @pytest.mark.keras
 def test_files_that_keras_writes_are_read_layer_by_layer(tmp_path):
     from keras import Input, layers
-
     from models import keras_sequential
 
     model = keras_sequential(
@@ -256,7 +255,10 @@ def test_options_are_refused_by_layer_class_and_name(tmp_path, options, message)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"class_name": "Bidirectional"}, "(Bidirectional): this class is not supported"),
+        (
+            {"class_name": "Bidirectional"},
+            "(Bidirectional): this class is not supported",
+        ),
         ({"class_name": "Lambda"}, "(Lambda): this class is not supported"),
         ({"module": "mine"}, "(LSTM): this custom class is not supported"),
         ({"registered_name": "mine>LSTM"}, "(LSTM): this custom class"),

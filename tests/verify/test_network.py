@@ -8,8 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from models import (
+    BATCH,
+    TIME,
+    UNITS,
+    features,
+    ids,
+    input_layer,
+    layer,
+    lstm_spec,
+    spec,
+)
 
-from models import BATCH, TIME, UNITS, features, ids, input_layer, layer, lstm_spec, spec
 from verify import DataError, Network, cells, describe
 from verify.activations import resolve
 from verify.network import BLOCK_ROWS
@@ -151,7 +161,7 @@ def test_unknown_names_say_which_there_are():
 
 
 def test_a_dtype_that_is_not_a_float_is_refused():
-    with pytest.raises(DataError, match="float32 or float64. Received: int8"):
+    with pytest.raises(DataError, match=r"float32 or float64\. Received: int8"):
         Network(lstm_spec()).predict(ids(), dtype="int8")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from models import input_layer, layer, sequential
+
 from verify import Network
 from verify.compare import compare
 from verify.mutants import catalogue

@@ -1,0 +1,51 @@
+# make run    sets up, trains the chapter's five models, verifies each, ends in a table
+# make test   sets up, runs every check
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format clean
+
+BIN := .venv/bin
+PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
+USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+
+help:
+	@echo "make run    train and verify the chapter's models (under four minutes)"
+	@echo "make test   run every check"
+	@echo "make setup  only create .venv and install"
+	@echo "make clean  remove .venv and caches; runs/ stays"
+
+setup: .venv/.installed
+
+# Made last, so an installation that was cut off is begun again.
+.venv/.installed: pyproject.toml constraints.txt
+	@for python in $(PYTHONS); do \
+	  if $$python -c '$(USABLE)' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "Python 3.11, 3.12 or 3.13 with venv is needed and none was found." \
+	    "On Debian: apt-get install python3-venv." \
+	    "Elsewhere: make PYTHON=/path/to/python" >&2; exit 2; \
+	fi; \
+	echo "Setting up .venv with $$($$found --version)"; \
+	$$found -m venv --clear .venv
+	$(BIN)/python -m pip install --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: setup
+	$(BIN)/rnn-recipe run chapter --epochs 10
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

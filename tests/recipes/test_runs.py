@@ -1,0 +1,446 @@
+"""Runs: what they leave on disk; interrupted, resumed, repeated."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import verify
+from recipes import RECIPES, training
+from recipes.__main__ import main
+from recipes.runs import FILES, RunFolder
+from verify import DataError
+
+pytestmark = pytest.mark.keras
+
+SENTIMENT = [name for name in RECIPES if name.startswith("sentiment")]
+LAYERS = {
+    "sentiment_rnn": {"rnn": 2_920},
+    "sentiment_lstm": {"lstm": 11_680},
+    "sentiment_stacked_lstm": {"lstm_1": 11_680, "lstm_2": 12_960},
+    "sentiment_gru": {"gru": 8_880},
+}
+
+
+def read(folder, name: str) -> dict:
+    return json.loads((folder / name).read_text())
+
+
+@pytest.mark.parametrize("name", SENTIMENT)
+def test_every_sentiment_recipe_runs_on_real_tweets(name, tweets_csv, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["run", name, "--csv", tweets_csv, "--epochs", "1", "--out", str(out)]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert sorted(p.name for p in out.iterdir()) == sorted(FILES)
+    spec = verify.load(out / "model.keras").spec
+    counts = {x.name: x.parameters for x in spec}
+    assert counts | LAYERS[name] == counts
+    assert counts["dense"] == 82
+    assert counts["embedding"] == spec["embedding"].options["input_dim"] * 32
+    for layer, count in LAYERS[name].items():
+        assert f"= {count:,}" in captured.out, layer
+    metrics = read(out, "metrics.json")
+    assert set(metrics["baselines"]) == {"majority_class", "tfidf_logistic_regression"}
+    assert metrics["best_epoch"] == 1
+    assert f"{metrics['accuracy']:.4f}" in captured.out
+    assert "baseline: always the larger class" in captured.out
+    report = read(out, "verification.json")
+    assert report["verdict"] == "PASS"
+    assert report["float64_max_diff"] < 1e-12
+    assert report["float32_max_diff"] < 5e-6
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "PASS" in captured.out.splitlines()[-2]  # the closing table
+    assert "epoch 1/1" in captured.err
+
+
+@pytest.mark.parametrize("name", SENTIMENT)
+def test_the_parameter_counts_of_the_chapter_come_out(name):
+    import importlib
+
+    module = importlib.import_module(f"recipes.{name}")
+    model = module.build_model(module.Config(), 12_533, 26)
+    counts = {layer.name: layer.count_params() for layer in model.layers}
+    assert counts == {"embedding": 401_056, **LAYERS[name], "dense": 82}
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [("rnn", 10), ("lstm", 50), ("stacked_lstm", 50)],
+)
+def test_the_default_epochs_are_the_chapters(name, epochs):
+    import importlib
+
+    config = importlib.import_module(f"recipes.sentiment_{name}").Config()
+    assert (config.epochs, config.batch_size, config.units) == (epochs, 32, 40)
+
+
+@pytest.mark.parametrize(("name", "count"), [("toy_rnn", 3), ("toy_lstm", 12)])
+def test_a_toy_recipe_prints_its_forward_pass_by_hand(name, count, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["run", name, "--epochs", "60", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f"= {count}\n" in printed
+    assert "1 x 5 + 5 = 10" in printed
+    trace = verify.load(out / "model.keras").trace(
+        np.array([[[3.0], [1.0]]]), dtype="float64"
+    )
+    values = trace["lstm" if "lstm" in name else "rnn"].values
+    names = {
+        "forget gate": "f", "input gate": "i", "candidate": "c_hat", "cell state": "c",
+        "output gate": "o", "hidden value": "h",
+    }  # fmt: skip
+    seen = 0
+    for line in printed.splitlines():
+        left, colon, rest = line.strip().partition(": ")
+        if not (colon and left.startswith("step ")):
+            continue
+        seen += 1
+        quantity = next(q for q in names if rest.startswith(q))
+        formula, _, value = rest.removeprefix(quantity).strip().rpartition(" = ")
+        step = int(left.removeprefix("step ")) - 1
+        assert float(value) == pytest.approx(
+            values[names[quantity]][0, step, 0], abs=1e-8
+        )
+        functions = {
+            "tanh": np.tanh, "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+        }  # fmt: skip
+        # the formula that is printed gives the value that is printed
+        assert eval(formula, functions) == pytest.approx(float(value), abs=1e-6)
+    assert seen == (12 if "lstm" in name else 2)
+    (difference,) = [
+        float(line.split()[-1])
+        for line in printed.splitlines()
+        if line.strip().startswith("difference")
+    ]
+    assert difference < 1e-6
+    assert "Keras predict" in printed
+
+
+def train(out, csv, *more: str) -> int:
+    return main(
+        ["run", "sentiment_rnn", "--csv", csv, "--units", "5", "--out", str(out), *more]
+    )
+
+
+def weights(out) -> list[np.ndarray]:
+    spec = verify.load(out / "model.keras").spec
+    return [w for layer in spec for w in layer.weights.values()]
+
+
+def assert_same_run(a, b) -> None:
+    assert (a / "history.csv").read_bytes() == (b / "history.csv").read_bytes()
+    for x, y in zip(weights(a), weights(b), strict=True):
+        assert np.array_equal(x, y)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    tweets_csv, tmp_path
+):
+    runs = [tmp_path / name for name in "abc"]
+    for out, seed in zip(runs, ("7", "7", "8"), strict=True):
+        assert train(out, tweets_csv, "--epochs", "2", "--seed", seed) == 0
+    assert_same_run(runs[0], runs[1])
+    assert not np.array_equal(weights(runs[0])[1], weights(runs[2])[1])
+
+
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tweets_csv, tmp_path, capsys):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(whole, tweets_csv, "--epochs", "4") == 0
+    assert train(parts, tweets_csv, "--epochs", "1") == 0
+    assert train(parts, tweets_csv, "--epochs", "3", "--resume") == 0
+    assert "resuming after epoch 1" in capsys.readouterr().err
+    assert train(parts, tweets_csv, "--epochs", "4", "--resume") == 0
+    assert_same_run(whole, parts)
+    assert read(parts, "metrics.json")["epochs"] == 4
+    # nothing left to train: the run is concluded again and stays what it is
+    assert train(parts, tweets_csv, "--epochs", "4", "--resume") == 0
+    assert_same_run(whole, parts)
+
+
+def test_ctrl_c_in_the_middle_of_an_epoch_loses_that_epoch_only(
+    tweets_csv, tmp_path, capsys, monkeypatch
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(whole, tweets_csv, "--epochs", "3") == 0
+    one_epoch = training._one_epoch
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        logs = one_epoch(*arguments)  # the weights have moved when Ctrl-C comes
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return logs
+
+    monkeypatch.setattr(training, "_one_epoch", interrupted)
+    assert train(parts, tweets_csv, "--epochs", "3") == 130
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(
+        "rnn-recipe: sentiment_rnn interrupted after epoch 1 of 3. Go on with: "
+    )
+    assert "--resume" in error
+    assert not (parts / "model.keras").exists()
+    monkeypatch.undo()
+    assert main(error.partition("Go on with: rnn-recipe ")[2].split()) == 0
+    assert_same_run(whole, parts)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_process_can_be_resumed(how, tweets_csv, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(whole, tweets_csv, "--epochs", "12") == 0
+    command = [
+        sys.executable, "-m", "recipes", "run", "sentiment_rnn", "--csv", tweets_csv,
+        "--units", "5", "--epochs", "12", "--out", str(parts),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "epoch  3/12" in line:
+                time.sleep(0.1)  # somewhere inside the next epochs
+                process.send_signal(how)
+                break
+        process.stderr.read()
+        code = process.wait(timeout=60)
+    assert code == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert not (parts / "model.keras").exists()
+    assert train(parts, tweets_csv, "--epochs", "12", "--resume") == 0
+    assert_same_run(whole, parts)
+    assert not [p.name for p in parts.iterdir() if p.name.startswith(".model")]
+
+
+def test_a_run_starts_afresh_without_resume(tweets_csv, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train(out, tweets_csv, "--epochs", "2") == 0
+    capsys.readouterr()
+    assert train(out, tweets_csv, "--epochs", "1") == 0
+    assert "resuming" not in capsys.readouterr().err
+    assert len((out / "history.csv").read_text().splitlines()) == 2
+
+
+def test_masking_padding_and_sizes_reach_the_model(tweets_csv, tmp_path):
+    out = tmp_path / "run"
+    more = ["--epochs", "1", "--mask-zero", "--padding", "pre", "--batch-size", "50"]
+    assert train(out, tweets_csv, *more) == 0
+    spec = verify.load(out / "model.keras").spec
+    assert spec["embedding"].options["mask_zero"]
+    assert spec["rnn"].options["units"] == 5
+    assert RunFolder(out).read_pipeline().padding == "pre"
+    config = read(out, "manifest.json")["config"]
+    assert config["batch_size"] == 50
+    assert read(out, "verification.json")["verdict"] == "PASS"
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The last line on stderr of a command that ends with exit code 2."""
+    capsys.readouterr()
+    assert main(list(arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("rnn-recipe: ")
+    return line
+
+
+@pytest.fixture(scope="module")
+def trained(tweets_csv, tmp_path_factory) -> str:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert train(out, tweets_csv, "--epochs", "1") == 0
+    return str(out)
+
+
+def test_what_a_resumed_run_must_share_with_its_beginning(
+    trained, tweets_csv, tmp_path, capsys
+):
+    base = ["run", "sentiment_rnn", "--units", "5", "--out", trained, "--resume"]
+    csv = ["--csv", tweets_csv]
+    line = refused(capsys, *base, *csv, "--seed", "9", "--epochs", "2")
+    assert "expected to resume with seed=42. Received: seed=9" in line
+    line = refused(capsys, *base, "--epochs", "2")
+    assert "data with another checksum" in line
+    line = refused(capsys, *base[:-2], str(tmp_path / "none"), "--resume", *csv)
+    assert "nothing to resume" in line
+    line = refused(capsys, "run", "sentiment_lstm", "--out", trained, *csv)
+    assert "expected an empty folder or a run of sentiment_lstm. " in line
+    assert "Received: a run of sentiment_rnn" in line
+    assert (RunFolder(trained) / "model.keras").exists()
+
+
+def test_a_damaged_checkpoint_is_said_and_nothing_is_lost(trained, tweets_csv, capsys):
+    path = RunFolder(trained) / "checkpoint.npz"
+    whole = path.read_bytes()
+    more = ["--units", "5", "--csv", tweets_csv, "--epochs", "2", "--resume"]
+    for broken in (whole[:1000], b"", b"nothing"):
+        path.write_bytes(broken)
+        capsys.readouterr()
+        assert main(["run", "sentiment_rnn", "--out", trained, *more]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert "checkpoint.npz: expected a checkpoint of this run" in error
+    path.write_bytes(whole)
+    assert (RunFolder(trained) / "model.keras").exists()
+
+
+def test_predict_names_what_it_uses_and_what_it_does_not_know(trained, capsys):
+    text = "The flight was DELAYED, zzyzx!"
+    assert main(["predict", trained, text]) == 0
+    out = capsys.readouterr().out
+    assert "used: flight, delayed" in out
+    assert "stop words: the, was" in out
+    assert "not in the vocabulary: zzyzx" in out
+    scores = dict(reversed(line.split("  ")) for line in out.splitlines()[-2:])
+    assert set(scores) == {"negative", "positive"}
+    assert sum(map(float, scores.values())) == pytest.approx(1, abs=2e-4)
+    net = verify.load(RunFolder(trained) / "model.keras")
+    x = RunFolder(trained).read_pipeline().encode([text])
+    assert float(scores["negative"]) == pytest.approx(net.predict(x)[0, 0], abs=1e-4)
+
+
+def test_predict_cuts_a_long_text_where_keras_would_and_says_so(trained, capsys):
+    assert main(["predict", trained, "flight " * 60]) == 0
+    out = capsys.readouterr().out
+    length = RunFolder(trained).read_pipeline().length
+    assert f"before the last {length}, cut: flight" in out
+
+
+def test_predict_refuses_what_it_cannot_use(trained, tmp_path, capsys):
+    line = refused(capsys, "predict", trained, "zzyzx qqq")
+    assert "words of the vocabulary. Received: zzyzx, qqq" in line
+    line = refused(capsys, "predict", trained, "the !!")
+    assert "Received: none but stop words" in line
+    line = refused(capsys, "predict", str(tmp_path), "hello")
+    assert "expected the folder of a finished run. Received: no vocabulary.json" in line
+    (tmp_path / "vocabulary.json").write_text("{}")
+    assert "file is damaged" in refused(capsys, "predict", str(tmp_path), "hello")
+    (tmp_path / "vocabulary.json").write_text("nothing")
+    assert "file is damaged" in refused(capsys, "predict", str(tmp_path), "hello")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nope"], "expected a recipe: toy_rnn, toy_lstm, sentiment_rnn"),
+        (["run", "toy_rnn", "--epochs", "0"], "'--epochs'"),
+        (["run", "sentiment_rnn", "--epochs", "two"], "'--epochs'"),
+        (["run", "sentiment_rnn", "--units", "-1"], "'--units'"),
+        (["run", "sentiment_rnn", "--batch-size", "0"], "'--batch-size'"),
+        (["run", "sentiment_rnn", "--seed", "-1"], "'--seed'"),
+        (["run", "sentiment_rnn", "--padding", "both"], "'--padding'"),
+        (["run", "toy_rnn", "--csv", "x.csv"], "toy_rnn has no option --csv"),
+        (["run", "toy-lstm", "--mask-zero"], "toy_lstm has no option --mask-zero"),
+        (["run", "chapter", "--csv", "{folder}/none.csv"], "No such file"),
+        (["run", "toy_rnn", "--out", "{folder}/file"], "Received: a file"),
+        (["run", "toy_rnn", "--out", "{folder}/file/run"], "file is a file"),
+        (["run", "toy_rnn", "--out", "{folder}"], "holds file and no manifest.json"),
+        (["run"], "Missing argument 'NAME...'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    filled = [argument.format(folder=tmp_path) for argument in arguments]
+    assert message in refused(capsys, *filled)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_without_permission(tmp_path, capsys, monkeypatch):
+    import recipes.runs
+
+    monkeypatch.setattr(recipes.runs.os, "access", lambda *_: False)
+    line = refused(capsys, "run", "toy_rnn", "--out", str(tmp_path / "run"))
+    assert "cannot be written (no permission)" in line
+
+
+def test_a_manifest_that_is_no_json_is_not_overwritten(tmp_path, capsys):
+    (tmp_path / "manifest.json").write_text("mine")
+    line = refused(capsys, "run", "toy_rnn", "--out", str(tmp_path))
+    assert "manifest.json: expected a JSON object" in line
+    assert (tmp_path / "manifest.json").read_text() == "mine"
+
+
+def test_several_recipes_share_a_folder_and_close_with_one_table(
+    tweets_csv, tmp_path, capsys
+):
+    arguments = ["run", "sentiment_gru", "sentiment-rnn", "--csv", tweets_csv]
+    arguments += ["--epochs", "1", "--units", "3", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    table = capsys.readouterr().out.splitlines()[-5:]
+    assert [line.split()[0] for line in table if "PASS" in line] == [
+        "sentiment_gru", "sentiment_rnn",
+    ]  # fmt: skip
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "sentiment_gru", "sentiment_rnn",
+    ]  # fmt: skip
+
+
+def test_resuming_several_recipes_begins_those_not_begun(tweets_csv, tmp_path, capsys):
+    more = ["--csv", tweets_csv, "--units", "3", "--out", str(tmp_path)]
+    first = [*more[:-1], str(tmp_path / "sentiment_rnn")]
+    assert main(["run", "sentiment_rnn", *first, "--epochs", "1"]) == 0
+    capsys.readouterr()
+    both = ["run", "sentiment_rnn", "sentiment_gru", *more]
+    assert main([*both, "--epochs", "2", "--resume"]) == 0
+    errors = capsys.readouterr().err
+    assert errors.count("resuming after epoch 1") == 1
+    assert errors.count("epoch 1/2") == 1
+    assert errors.count("epoch 2/2") == 2
+
+
+def test_a_model_that_fails_its_verification_ends_with_1(tmp_path, capsys, monkeypatch):
+    from models import mutated
+
+    from verify import checking
+
+    load = checking.load
+
+    def wrong(model):
+        return mutated(load(model).spec, "bias missing")
+
+    monkeypatch.setattr(checking, "load", wrong)
+    arguments = ["run", "toy_rnn", "--epochs", "30", "--out", str(tmp_path / "run")]
+    assert main(arguments) == 1
+    out = capsys.readouterr().out
+    assert "the NumPy forward pass does not match Keras" in out
+    assert out.splitlines()[-2].rstrip().endswith("FAIL")
+
+
+def test_a_recipe_file_runs_as_a_script(tweets_csv, tmp_path):
+    from pathlib import Path
+
+    import recipes
+
+    script = Path(recipes.__file__).with_name("sentiment_rnn.py")
+    out = tmp_path / "run"
+    run = subprocess.run(
+        [
+            sys.executable, str(script), "--epochs", "1", "--units", "3",
+            "--csv", tweets_csv, "--out", str(out),
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "PASS" in run.stdout
+    assert (out / "model.keras").exists()
+    command = read(out, "manifest.json")["command"]
+    assert command.startswith(
+        "rnn-recipe run sentiment_rnn --epochs 1 --units 3 --csv "
+    )
+
+
+def test_list_names_every_recipe_with_the_first_line_of_its_file(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for name in RECIPES:
+        assert f"\n{name} " in f"\n{out}"
+    assert "An LSTM of one unit learns" in out
+
+
+def test_an_unusable_folder_is_refused_before_anything_is_trained(tmp_path):
+    folder = RunFolder(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"holds notes\.txt"):
+        folder.open_for("toy_rnn", {}, "", resume=False)
