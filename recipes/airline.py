@@ -88,8 +88,8 @@ def _from_csv(path: Path) -> Tweets:
     if len(strange):
         raise DataError(
             f"{shown}: column 'airline_sentiment' expects 0 or 1, or negative, "
-            f"positive or neutral. Received: '{plain(strange.iloc[0], 60)}' in data row "
-            f"{strange.index[0] + 1}"
+            f"positive or neutral. Received: '{plain(strange.iloc[0], 60)}' in data "
+            f"row {strange.index[0] + 1}"
         )
     texts = table["text"].str.strip()
     numeric = pd.to_numeric(texts, errors="coerce").notna()

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 LAYER_ROWS = 512
 """Rows that the layer-by-layer comparison looks at; outputs are compared on all."""
 
+UNDEFINED = "the outputs hold NaN or infinite values, so nothing can be compared"
+
 PERTURBATION_FACTOR = 1000.0
 """A float64 difference within this many times the effect of one rounding error in every
 weight is not held against the formulas."""
@@ -122,9 +124,14 @@ def check(
     proof = compare(expected, proved, allowed=exact(expected).value)
     floor = _floor(spec, net.predict(x), expected)
     numerics = compare(expected, predicted, allowed=floor.value)
-    rows = _layer_rows(expected, proved if not proof.matches else predicted)
+    differing = predicted if proof.matches else proved
+    rows = _layer_rows(expected, differing, spec.input_shape[0] or 1)
     layers = _compare_layers(net, keras, keras64, x[rows])
-    verdict, reason = _judge(net, x[rows], proof, numerics, floor, layers)
+    undefined = bool((~np.isfinite(expected) & ~np.isfinite(proved)).any())
+    if undefined:
+        verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
+    else:
+        verdict, reason = _judge(net, x[rows], proof, numerics, floor, layers)
     diagnosis = None
     if verdict is Verdict.FAIL:
         if network is None:
@@ -282,13 +289,17 @@ def _floor(spec: ModelSpec, native: Array, float64: Array) -> Allowance:
     return noise_floor(native, float64) if spec.dtype == "float32" else exact(float64)
 
 
-def _layer_rows(ours: Array, theirs: Array) -> Array:
-    """Every row up to `LAYER_ROWS`; of more, those whose outputs differ most."""
-    if len(ours) <= LAYER_ROWS or ours.shape != theirs.shape:
-        return np.arange(min(len(ours), LAYER_ROWS))
+def _layer_rows(ours: Array, theirs: Array, batch: int) -> Array:
+    """Every row up to `LAYER_ROWS`; of more, those whose outputs differ most.
+
+    Whole batches where the model has a fixed batch size.
+    """
+    count = min(len(ours), max(LAYER_ROWS // batch, 1) * batch)
+    if count == len(ours) or ours.shape != theirs.shape:
+        return np.arange(count)
     diff = np.abs(ours - theirs.astype(np.float64)).reshape(len(ours), -1).max(axis=1)
     worst = np.argsort(-np.nan_to_num(diff, nan=np.inf), kind="stable")
-    return np.sort(worst[:LAYER_ROWS])
+    return np.sort(worst[:count])
 
 
 def _compare_layers(
@@ -307,7 +318,7 @@ def _compare_layers(
             name, before.astype(np.float64), mask, dtype="float64"
         )
         single = net.layer_output(name, before, mask, dtype="float32")
-        allowed = _floor(net.spec, single, reference).value
+        floor = _floor(net.spec, single, reference)
         steps = None
         if not proof.matches and layer.gates:
             ours = net.step_outputs(name, before64, mask)
@@ -319,8 +330,9 @@ def _compare_layers(
                 class_name=layer.class_name,
                 units=layer.options.get("units"),
                 proof=proof,
-                numerics=compare(reference, theirs[name], allowed=allowed),
+                numerics=compare(reference, theirs[name], allowed=floor.value),
                 steps=steps,
+                decided=floor.decides,
             )
         )
         before, before64 = theirs[name], theirs64[name]
@@ -348,7 +360,7 @@ def _judge(
         return Verdict.FAIL, "the NumPy forward pass does not match Keras"
     if not floor.decides:
         return Verdict.INCONCLUSIVE, _undecided(floor)
-    if not numerics.matches or not all(layer.numerics.matches for layer in layers):
+    if not numerics.matches or not all(layer.matches for layer in layers):
         return (
             Verdict.FAIL,
             "the formulas agree in float64, but predict differs by more than rounding",
@@ -358,7 +370,7 @@ def _judge(
 
 def _undecided(floor: Allowance) -> str:
     if not np.isfinite(floor.value):
-        return "the outputs hold NaN or infinite values, so nothing can be compared"
+        return UNDEFINED
     return (
         f"this model amplifies float32 rounding to {floor.noise:.1g} on outputs of "
         f"{floor.scale:.1g}, so no float32 answer can be told from another"

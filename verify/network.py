@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.layers import REGISTRY
+from verify.layers import REGISTRY, Called
 from verify.spec import Array, DataError, LayerSpec, ModelSpec, plain, worded
 
 BLOCK_ROWS = 1024
@@ -142,9 +142,7 @@ class Network:
         for start in range(0, len(x), BLOCK_ROWS):
             y, mask = _enter(x[start : start + BLOCK_ROWS], dtype), None
             for layer in spec:
-                y, mask, _ = REGISTRY[layer.class_name].call(
-                    layer, y, mask, record=False
-                )
+                y, mask, _ = _call(layer, y, mask)
             blocks.append(y)
         return np.concatenate(blocks)
 
@@ -156,7 +154,7 @@ class Network:
         y, mask = _enter(self.prepare(x), dtype), None
         layers = {}
         for layer in self._cast(dtype):
-            called = REGISTRY[layer.class_name].call(layer, y, mask, record=True)
+            called = _call(layer, y, mask, record=True)
             layers[layer.name] = LayerTrace(
                 layer, y, mask, called.output, called.values
             )
@@ -167,13 +165,12 @@ class Network:
         self, name: str, x: Array, mask: Array | None, *, dtype: str
     ) -> Array:
         """One layer alone, on an input of your choice, already in the right shape."""
-        layer = self._cast(dtype)[name]
-        return REGISTRY[layer.class_name].call(layer, x, mask, record=False).output
+        return _call(self._cast(dtype)[name], x, mask).output
 
     def step_outputs(self, name: str, x: Array, mask: Array | None) -> Array:
         """What a recurrent layer shows at every step, in float64, on a given input."""
         layer = self._cast("float64")[name].with_options(return_sequences=True)
-        return REGISTRY[layer.class_name].call(layer, x, mask, record=False).output
+        return _call(layer, x, mask).output
 
     def prepare(self, x: Any) -> Array:
         """Inputs as Keras receives them: checked, and cast to the Input's dtype.
@@ -236,6 +233,14 @@ class Network:
         if dtype not in self._in:
             self._in[dtype] = self.spec.astype(dtype)
         return self._in[dtype]
+
+
+def _call(
+    layer: LayerSpec, x: Array, mask: Array | None, *, record: bool = False
+) -> Called:
+    """Evaluate one layer; where it overflows it does so silently, as Keras does."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return REGISTRY[layer.class_name].call(layer, x, mask, record=record)
 
 
 def _enter(x: Array, dtype: str) -> Array:

@@ -44,7 +44,7 @@ def probe_inputs(spec: ModelSpec, *, seed: int = 0) -> Array:
             "make inputs for it. Give inputs of your own"
         )
     x = rng.integers(min(1, top - 1), top, size=shape)
-    for row, pattern in enumerate(_patterns(shape[-1], rng)):
+    for row, pattern in enumerate(_patterns(shape[-1], rng) if len(shape) > 1 else []):
         if row < len(x) - 1 or row == 0:
             x[row, ...] = np.where(pattern, x[row, ...], 0)
     return x.astype(spec.input_dtype)

@@ -170,6 +170,56 @@ def test_a_fixed_batch_size_is_respected_or_asked_for():
         verify.check(model, features(batch=6))
 
 
+def test_a_fixed_batch_size_and_more_rows_than_layers_are_compared_on():
+    from keras import Input, layers
+
+    model = keras_sequential(
+        [Input(batch_shape=(100, TIME, INPUTS)), layers.LSTM(UNITS)]
+    )
+    assert verify.check(model, features(batch=700)).verdict is Verdict.PASS
+
+
+def test_outputs_that_overflow_on_both_sides_are_inconclusive():
+    from keras import Input, layers
+
+    model = keras_sequential(
+        [Input((TIME, INPUTS)), layers.LSTM(UNITS, activation="exponential")], scale=30
+    )
+    report = verify.check(model)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "NaN or infinite" in report.reason
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda m: m(ids()),
+        lambda m: m.build((None, TIME)),
+        lambda m: m.build((None, None)),
+        lambda m: (m.compile("adam", "mse"), m.fit(ids(), ids()[:, :2], verbose=0)),
+    ],
+    ids=["called", "built", "built-any-length", "fitted"],
+)
+def test_a_model_without_an_input_layer_is_read_once_it_is_built(build):
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [layers.Embedding(VOCABULARY, INPUTS, mask_zero=True), layers.GRU(2)]
+    )
+    build(model)
+    assert verify.check(model, ids()).verdict is Verdict.PASS
+
+
+def test_a_single_id_without_a_time_axis():
+    from keras import Input, layers
+
+    model = keras_sequential(
+        [Input((), dtype="int32"), layers.Embedding(9, 3), layers.Dense(2)]
+    )
+    assert verify.check(model).verdict is Verdict.PASS
+
+
 def test_a_float64_model_is_held_to_float64():
     from keras import Input, layers
 
