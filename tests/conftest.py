@@ -30,3 +30,10 @@ def tweets_csv(tmp_path_factory: pytest.TempPathFactory) -> str:
         }
     ).to_csv(path, index=False)
     return str(path)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skipped test proves nothing and would go unnoticed: none is allowed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -21,8 +21,8 @@ NOISE_FACTOR = 10.0
 SCALE_FACTOR = 5e-7
 """``allowed = NOISE_FACTOR * max|NumPy32 - NumPy64| + SCALE_FACTOR * scale``.
 
-Over 300 random recurrent models the error of ``predict`` was at most 3.3 times NumPy's, and
-at most a quarter of what is allowed (``python -m benchmarks.noise_floor --models 300``)."""
+Over 300 random recurrent models the error of ``predict`` was at most 3.3 times NumPy's,
+and at most a quarter of what is allowed (``python -m benchmarks.noise_floor``)."""
 
 ILL_CONDITIONED = 1e-2
 """An allowance above this share of the outputs' scale decides nothing."""

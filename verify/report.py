@@ -162,7 +162,7 @@ class Report:
             shown = self.numerics
             if self.proof is not None and not self.proof.matches:
                 shown = self.proof
-            head = f"The outputs of the model: {self.subject} do not match."
+            head = f"The outputs of the whole model differ: {self.subject} and numpy."
             agreeing = []
         before = f"; layers before it agree: {', '.join(agreeing)}" if agreeing else ""
         lines = [head, *mismatch(shown, self.subject, self.reference, before)]

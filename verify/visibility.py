@@ -52,7 +52,8 @@ def warnings(spec: ModelSpec, x: Array, trace: Trace) -> list[str]:
             blocks = np.split(bias, len(layer.gates), axis=-1)
             zero = [g for g, b in zip(layer.gates, blocks, strict=True) if not b.any()]
             if zero:
-                of = f" of gate {listing(zero)}" if len(layer.gates) > 1 else ""
+                gates = "gates" if len(zero) > 1 else "gate"
+                of = f" of {gates} {listing(zero)}" if len(layer.gates) > 1 else ""
                 found.append(
                     f"{layer}: the bias{of} is zero (untrained?), so a missing bias "
                     "cannot show there"

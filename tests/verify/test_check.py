@@ -241,7 +241,7 @@ def test_a_model_of_one_step_one_unit_and_zero_bias_is_warned_about():
     assert "one row only" in text
     assert "one time step, so the recurrent kernel and the forget gate play no" in text
     assert "one unit, so transposed or interleaved" in text
-    assert "the bias of gate i, c and o is zero" in text
+    assert "the bias of gates i, c and o is zero" in text
 
 
 def test_padding_that_nothing_masks_is_warned_about():

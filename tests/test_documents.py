@@ -1,0 +1,163 @@
+"""The documents are true: their code runs, their outputs and figures come out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import verify
+from recipes import RECIPES, airline, text
+from recipes.__main__ import main as rnn_recipe
+from verify.__main__ import main as rnn_verify
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = {"rnn-recipe": rnn_recipe, "rnn-verify": rnn_verify}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def without_numbers(output: str) -> str:
+    """Figures differ in their last digits from machine to machine; words do not."""
+    masked = re.sub(r"\d[\d.,]*(e[+-]?\d+)?%?", "#", output)
+    return re.sub(r"[ ]+", " ", masked).strip()
+
+
+def run(command: str, epochs: str = "1") -> int:
+    """A command of the README, its training shortened."""
+    name, *arguments = shlex.split(command)
+    arguments = [
+        epochs if before == "--epochs" else argument
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+    ]
+    return COMMANDS[name](arguments)
+
+
+@pytest.mark.keras
+def test_the_python_of_the_readme_prints_what_stands_beneath_it(capsys):
+    names: dict = {}
+    snippets, outputs = blocks("python"), blocks("text")
+    assert len(snippets) == len(outputs) == 3
+    for snippet, output in zip(snippets, outputs, strict=True):
+        capsys.readouterr()
+        exec(compile(snippet, "README.md", "exec"), names)
+        assert without_numbers(capsys.readouterr().out) == without_numbers(output)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder in which the README's LSTM has been trained, for one epoch."""
+    folder = tmp_path_factory.mktemp("readme")
+    out = str(folder / "runs" / "sentiment_lstm")
+    assert run(f"rnn-recipe run sentiment_lstm --epochs 10 --out {out}") == 0
+    return folder
+
+
+@pytest.mark.keras
+def test_the_commands_of_the_readme_print_what_stands_beneath_them(
+    trained, capsys, monkeypatch
+):
+    monkeypatch.chdir(trained)
+    sessions = blocks("console")
+    assert len(sessions) == 2
+    for session in sessions:
+        command, _, output = session.removeprefix("$ ").partition("\n")
+        capsys.readouterr()
+        assert run(command) == 0
+        printed = capsys.readouterr().out
+        if command.startswith("rnn-recipe predict"):  # scores depend on the training
+            output, printed = (
+                sorted(without_numbers(o).splitlines()) for o in (output, printed)
+            )
+        assert printed == output
+
+
+@pytest.mark.keras
+def test_every_command_of_the_readmes_tables_runs(
+    trained, tweets_csv, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    model = trained / "runs" / "sentiment_lstm" / "model.keras"
+    (tmp_path / "model.keras").write_bytes(model.read_bytes())
+    x = np.random.default_rng(0).integers(0, 12_533, size=(20, 26))
+    np.save("x.npy", x)
+    np.save("theirs.npy", verify.load(model).predict(x))
+    commands = re.findall(r"^\|.*?`(rnn-\w+ .*?)`", README, re.MULTILINE)
+    assert len(commands) == len(RECIPES) + 4
+    for command in commands:
+        slice_of = f" --csv {tweets_csv}" if "sentiment" in command else ""
+        assert run(command + slice_of) == 0, command
+    assert (tmp_path / "trace.npz").exists()
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == sorted(RECIPES)
+
+
+def test_the_parameter_counts_of_the_readme_are_those_of_the_formulas():
+    embedding, dense = 12_533 * 32, 40 * 2 + 2
+    counts = {
+        "toy_rnn": 3 + 10,
+        "toy_lstm": 12 + 10,
+        "sentiment_rnn": embedding + 40 * (32 + 40 + 1) + dense,
+        "sentiment_lstm": embedding + 4 * 40 * (32 + 40 + 1) + dense,
+        "sentiment_stacked_lstm": embedding
+        + 4 * 40 * (32 + 40 + 1)
+        + 4 * 40 * (40 + 40 + 1)
+        + dense,
+        "sentiment_gru": embedding + 3 * 40 * (32 + 40 + 2) + dense,
+    }
+    assert counts["sentiment_stacked_lstm"] == 425_778
+    for recipe, count in counts.items():
+        assert re.search(rf"`rnn-recipe run {recipe}\b.*` \| {count:,} \|", README)
+
+
+def test_the_readmes_options_are_those_of_the_command(capsys):
+    assert rnn_recipe(["run", "--help"]) == 0
+    offered = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    (sentence,) = re.findall(r"^Options: `(.*?)`\.", README, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"--[a-z-]+", sentence)) == offered
+
+
+def test_every_make_target_that_is_named_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    documents = README + (ROOT / "CONTRIBUTING.md").read_text()
+    targets = set(re.findall(r"make (run|test|setup|format|lint|clean)\b", documents))
+    assert {"run", "test", "setup", "format"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_every_file_that_is_linked_exists():
+    for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "CHANGELOG.md"):
+        path = ROOT / name
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{name}: {target}"
+
+
+def test_the_layers_the_readme_lists_are_those_of_the_registry():
+    from verify.layers import REGISTRY
+
+    (sentence,) = re.findall(r"^Sequential models.*?\n\n", README, re.M | re.S)
+    for name in REGISTRY:
+        assert name in sentence
+
+
+def test_the_changelogs_top_version_is_the_packages():
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    (top, *_) = re.findall(r"^## \[([\d.]+)\]", changelog, re.MULTILINE)
+    assert top == verify.__version__
+
+
+def test_the_checksums_in_the_documents_are_those_of_the_code():
+    documented = (ROOT / "data" / "README.md").read_text()
+    assert airline.PACKAGE_SHA256 in documented
+    assert text.STOP_WORDS_SHA256 in documented
+
+
+def test_the_constraints_hold_versions_and_nothing_else():
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        assert re.fullmatch(r"#.*|[A-Za-z0-9_.-]+==[\w.!+]+", line), line
