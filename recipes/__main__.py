@@ -8,17 +8,20 @@ verification was inconclusive, 130 interrupted.
 from __future__ import annotations
 
 import ast
-import dataclasses
-import importlib
 import importlib.util
-import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
+import verify
 from recipes import CHAPTER, RECIPES
+from recipes.outcome import print_table
+from recipes.plan import command_line, module, plan
+from recipes.runs import RunFolder
+from recipes.text import clean, words
+from recipes.training import Interrupted
 from verify.commands import run as run_command
 from verify.spec import DataError, listing, plain
 
@@ -31,7 +34,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-GROUPS = {"all": RECIPES, "chapter": CHAPTER}
 INTERRUPTED = 130
 
 
@@ -80,13 +82,13 @@ def run_recipes(
         bool,
         typer.Option(
             "--resume",
-            help="Go on after the last finished epoch; of several recipes, those not "
-            "yet begun are begun.",
+            help="Go on after the last finished epoch, with the options the run was "
+            "begun with; of several recipes, those not yet begun are begun.",
         ),
     ] = False,
 ) -> None:
     """Train recipes, verify what they learnt, and close with one table."""
-    given = {
+    asked = {
         "epochs": epochs,
         "batch_size": batch_size,
         "units": units,
@@ -95,37 +97,15 @@ def run_recipes(
         "padding": padding,
         "csv": csv,
     }
-    given = {key: value for key, value in given.items() if value is not None}
-    plan = _plan(names, given, out)
-
-    from recipes.outcome import RunOptions, print_table
-    from recipes.runs import RunFolder
-    from recipes.training import Interrupted
-
-    jobs = []
-    for name, config, folder in plan:
-        run_folder = RunFolder(folder)
-        begun = run_folder.examine(name, resume=resume and len(plan) == 1) is not None
-        options = RunOptions(
-            folder=run_folder,
-            resume=resume and begun,
-            csv=None if name.startswith("toy") else csv,
-            command=_command_line(names, given, out),
-        )
-        jobs.append((name, config, options))
-    if csv is not None:  # unusable data is said before anything is trained
-        from recipes.sentiment import load_split
-
-        load_split(csv, padding or "post")
-
+    given = {key: value for key, value in asked.items() if value is not None}
     outcomes = []
-    for name, config, options in jobs:
+    for job in plan(names, given, out=out, resume=resume):
         try:
-            outcomes.append(_module(name).run(config, options))
+            outcomes.append(module(job.recipe).run(job.config, job.options))
         except Interrupted as stop:
-            again = _command_line(names, given, out)
+            again = command_line(names, given, out)
             print(
-                f"rnn-recipe: {name} {stop}. Go on with: {again} --resume",
+                f"rnn-recipe: {job.recipe} {stop}. Go on with: {again} --resume",
                 file=sys.stderr,
             )
             raise typer.Exit(INTERRUPTED) from None
@@ -141,15 +121,9 @@ def predict(
     text: Annotated[str, typer.Argument(help="A text, in quotation marks.")],
 ) -> None:
     """Apply a trained model to a text, in NumPy; says which words it does not know."""
-    import verify
-    from recipes.runs import RunFolder
-    from recipes.text import clean
-
     run_folder = RunFolder(folder)
     pipeline = run_folder.read_pipeline()
     net = verify.load(run_folder / "model.keras")
-    from recipes.text import words
-
     found = clean(text).split()
     kept = words(text, keep_stop_words=pipeline.keep_stop_words)
     ids = pipeline.vocabulary.ids
@@ -190,10 +164,6 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(app, argv, "rnn-recipe")
 
 
-def _module(name: str) -> Any:
-    return importlib.import_module(f"recipes.{name}")
-
-
 def _summary(name: str) -> str:
     """First line of a recipe's docstring, read without running the file."""
     spec = importlib.util.find_spec(f"recipes.{name}")
@@ -201,54 +171,6 @@ def _summary(name: str) -> str:
         return ""
     source = Path(spec.origin).read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-
-
-def _plan(
-    names: list[str], given: dict[str, Any], out: str | None
-) -> list[tuple[str, Any, str]]:
-    """Recipe, configuration and folder of every run that was asked for."""
-    wanted: dict[str, bool] = {}  # recipe -> whether it was named itself
-    for name in names:
-        plain_name = name.replace("-", "_")
-        if plain_name in GROUPS:
-            wanted = dict.fromkeys(GROUPS[plain_name], False) | wanted
-        elif plain_name in RECIPES:
-            wanted[plain_name] = True
-        else:
-            raise DataError(
-                f"expected a recipe: {listing((*RECIPES, *GROUPS))}. "
-                f"Received: '{plain(name)}'"
-            )
-    plan = []
-    for name, named in wanted.items():
-        config_type = _module(name).Config
-        fields = {field.name for field in dataclasses.fields(config_type)}
-        toy = name.startswith("toy")
-        accepted = fields | (set() if toy else {"csv"})
-        unused = [key for key in given if key not in accepted]
-        if named and unused:
-            option = f"--{unused[0].replace('_', '-')}"
-            raise DataError(f"{name} has no option {option}; the sentiment recipes do")
-        overrides = {
-            key: value
-            for key, value in given.items()
-            if key in fields and (named or not toy or key != "epochs")
-        }
-        default = "runs" if out is None else out
-        folder = (
-            default if out is not None and len(wanted) == 1 else f"{default}/{name}"
-        )
-        plan.append((name, config_type(**overrides), folder))
-    return plan
-
-
-def _command_line(names: list[str], given: dict[str, Any], out: str | None) -> str:
-    """The command that was given, without --resume."""
-    words = ["rnn-recipe", "run", *names]
-    for key, value in given.items():
-        words.append(f"--{key.replace('_', '-')}")
-        words += [] if value is True else [str(value)]
-    return shlex.join([*words, *([] if out is None else ["--out", out])])
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class RunFolder:
             return None
         if not self.path.is_dir():
             raise DataError(f"{wanted}. Received: a file")
-        if not os.access(self.path, os.W_OK):
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise DataError(f"{shown}: cannot be written (no permission)")
         present = sorted(entry.name for entry in self.path.iterdir())
         if "manifest.json" in present:

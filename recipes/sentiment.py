@@ -163,15 +163,21 @@ def run(
         file=sys.stderr,
     )
     training.start(config.seed)
+    model = build_model(config, pipeline.vocabulary.size, pipeline.length)
+    progress = training.restore(model, folder, config.epochs)
     folder.write_json(
         "manifest.json",
         training.manifest(
-            recipe, asdict(config), split.tweets.source, sha256, options.command
+            recipe,
+            asdict(config),
+            data=split.tweets.source,
+            csv=options.csv,
+            sha256=sha256,
+            command=options.command,
         ),
     )
     folder.write_pipeline(pipeline)
-    model = build_model(config, pipeline.vocabulary.size, pipeline.length)
-    progress = training.fit(
+    training.fit(
         model,
         split.x_train,
         one_hot(split.y_train, len(CLASSES)),
@@ -179,6 +185,7 @@ def run(
         batch_size=config.batch_size,
         seed=config.seed,
         folder=folder,
+        progress=progress,
         validation=(split.x_test, one_hot(split.y_test, len(CLASSES))),
     )
     training.save_model(model, folder)

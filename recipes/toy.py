@@ -87,17 +87,23 @@ def run(
     folder.open_for(recipe, asdict(config), sha256, resume=options.resume)
     print(f"{recipe}: {len(DOCS)} phrases, {config.epochs} epochs", file=sys.stderr)
     training.start(config.seed)
+    model = build_model(config)
+    progress = training.restore(model, folder, config.epochs)
     folder.write_json(
         "manifest.json",
         training.manifest(
-            recipe, asdict(config), "the toy phrase", sha256, options.command
+            recipe,
+            asdict(config),
+            data="the toy phrase",
+            csv=None,
+            sha256=sha256,
+            command=options.command,
         ),
     )
     folder.write_pipeline(text)
     x = text.encode(DOCS)  # (2, 2, 1)
     labels = [text.vocabulary.ids[word] for word in LABELS]
-    model = build_model(config)
-    progress = training.fit(
+    training.fit(
         model,
         x,
         one_hot(labels, text.vocabulary.size),
@@ -105,6 +111,7 @@ def run(
         batch_size=len(x),
         seed=config.seed,
         folder=folder,
+        progress=progress,
         report_every=100,
     )
     training.save_model(model, folder)

@@ -76,10 +76,11 @@ def fit(
     batch_size: int,
     seed: int,
     folder: RunFolder,
+    progress: Progress,
     validation: tuple[Array, Array] | None = None,
     report_every: int = 1,
-) -> Progress:
-    """Train a compiled model, going on from the folder's checkpoint if there is one.
+) -> None:
+    """Train a compiled model up to a number of epochs, going on from `progress`.
 
     Parameters
     ----------
@@ -93,6 +94,8 @@ def fit(
         Decides the order of the samples in each epoch.
     folder : RunFolder
         Gets ``checkpoint.npz`` and ``history.csv`` after every epoch.
+    progress : Progress
+        From `restore`; it grows as epochs are finished.
     validation : (x, y), optional
         Test data, evaluated after every epoch.
     report_every : int
@@ -102,13 +105,8 @@ def fit(
     ------
     Interrupted
         On Ctrl-C; the epoch in progress is lost, nothing else.
-    DataError
-        The checkpoint is damaged or belongs to another model.
     """
-    model.optimizer.build(model.trainable_variables)
-    progress = _restore(model, folder)
-    if progress.epochs:
-        print(f"  resuming after epoch {progress.epochs}", file=sys.stderr)
+    finished = progress.epochs
     try:
         reported = time.perf_counter()
         while progress.epochs < epochs:
@@ -119,12 +117,12 @@ def fit(
                 progress.history.setdefault(name, []).append(float(value))
             progress.seconds += time.perf_counter() - began
             _save(model, progress, folder)
+            finished = progress.epochs
             if progress.epochs % report_every == 0 or progress.epochs == epochs:
                 _say(progress, epochs, time.perf_counter() - reported)
                 reported = time.perf_counter()
     except KeyboardInterrupt:
-        raise Interrupted(_restore(model, folder).epochs, epochs) from None
-    return progress
+        raise Interrupted(finished, epochs) from None
 
 
 def _one_epoch(
@@ -182,7 +180,15 @@ def _save(model: Any, progress: Progress, folder: RunFolder) -> None:
     folder.write("history.csv", history_csv(progress.history).encode())
 
 
-def _restore(model: Any, folder: RunFolder) -> Progress:
+def restore(model: Any, folder: RunFolder, epochs: int) -> Progress:
+    """Put a model into the state of the folder's checkpoint, if there is one.
+
+    Raises
+    ------
+    DataError
+        The checkpoint is damaged, belongs to another model, or is past `epochs`.
+    """
+    model.optimizer.build(model.trainable_variables)
     path = folder / "checkpoint.npz"
     if not path.exists():
         return Progress()
@@ -214,8 +220,14 @@ def _restore(model: Any, folder: RunFolder) -> Progress:
             f"{plain(path)}: expected the weights of this model. Received: weights of "
             "another one"
         )
+    if progress.epochs > epochs:
+        raise DataError(
+            f"{plain(folder.path)}: has been trained for {progress.epochs} epochs. "
+            f"Received: --epochs {epochs}"
+        )
     for name, variable in variables.items():
         variable.assign(arrays[name])
+    print(f"  resuming after epoch {progress.epochs}", file=sys.stderr)
     return progress
 
 
@@ -231,13 +243,20 @@ def save_model(model: Any, folder: RunFolder) -> None:
 
 
 def manifest(
-    recipe: str, config: Mapping[str, Any], data: str, sha256: str, command: str
+    recipe: str,
+    config: Mapping[str, Any],
+    *,
+    data: str,
+    csv: str | None,
+    sha256: str,
+    command: str,
 ) -> dict[str, Any]:
     """What is needed to repeat a run."""
     return {
         "recipe": recipe,
         "config": dict(config),
         "data": data,
+        "csv": csv,
         "data_sha256": sha256,
         "python": platform.python_version(),
         "platform": platform.platform(),

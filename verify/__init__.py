@@ -13,9 +13,10 @@
 Importing this package imports neither Keras nor TensorFlow.
 """
 
-from verify.checking import assert_matches_predict, check, compare_outputs, load
+from verify.checking import assert_matches_predict, check, compare_outputs
 from verify.compare import Verdict
 from verify.describe import describe
+from verify.loading import load
 from verify.network import LayerTrace, Network, Trace
 from verify.report import Report
 from verify.spec import (

@@ -13,8 +13,8 @@ import numpy as np
 import typer
 
 import verify
-from verify.checking import usable_inputs
 from verify.commands import run
+from verify.loading import usable_inputs
 from verify.storage import checked_output, read_array, write_whole
 
 app = typer.Typer(

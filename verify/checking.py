@@ -25,8 +25,8 @@ from verify.compare import (
     noise_floor,
 )
 from verify.diagnose import Diagnosis, diagnose
+from verify.loading import load, usable_inputs
 from verify.network import Network
-from verify.probe import probe_inputs
 from verify.report import LayerResult, Report
 from verify.spec import Array, DataError, ModelSpec, is_path
 from verify.visibility import warnings
@@ -42,36 +42,6 @@ UNDEFINED = "the outputs hold NaN or infinite values, so nothing can be compared
 PERTURBATION_FACTOR = 1000.0
 """A float64 difference within this many times the effect of one rounding error in every
 weight is not held against the formulas."""
-
-
-def load(model: Any) -> Network:
-    """Read a model without running it.
-
-    Parameters
-    ----------
-    model : path or keras.Model
-        A ``.keras`` file is read without Keras; a live model needs it.
-
-    Returns
-    -------
-    Network
-
-    Raises
-    ------
-    ModelFileError
-        The file is missing, damaged or not a Keras file.
-    UnsupportedError
-        A model, layer or option that is not supported, by name.
-    """
-    if isinstance(model, Network):
-        return model
-    if is_path(model):
-        from verify.files import read_model
-
-        return Network(read_model(model))
-    from verify.keras_bridge import read_live
-
-    return Network(read_live(model))
 
 
 def check(
@@ -103,6 +73,11 @@ def check(
     VerifyError
         The model or the inputs cannot be used; the message is one line.
     """
+    if isinstance(model, Network):
+        raise DataError(
+            "expected a path to a .keras file or a keras.Sequential, to compare with. "
+            "Received: a verify.Network; give it as network=, beside its model"
+        )
     own = load(model)
     net = own if network is None else network
     spec = net.spec
@@ -244,32 +219,6 @@ def assert_matches_predict(model: Any, x: Any = None, **options: Any) -> Report:
     if report.verdict is not Verdict.PASS:
         raise AssertionError(report.to_text())
     return report
-
-
-def usable_inputs(net: Network, x: Any = None) -> Array:
-    """Inputs ready for a comparison; probe inputs where `x` is None.
-
-    Returns
-    -------
-    (batch, ...) in the dtype of the model's input.
-
-    Raises
-    ------
-    DataError
-        The inputs do not fit the model, or NaN or infinity is in them or the weights.
-    """
-    net.spec.require_finite()
-    array = net.as_array(probe_inputs(net.spec) if x is None else x)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = ~np.isfinite(array)
-        first = [int(k) for k in np.argwhere(bad)[0]]
-        raise DataError(
-            f"expected finite numbers in the inputs. Received: "
-            f"{np.count_nonzero(bad):,} NaN or infinite value(s), the first at {first}"
-        )
-    array = net.prepare(array)
-    net.predict(array)  # refuses ids outside the vocabulary, wherever they are
-    return array
 
 
 def _batch_size(spec: ModelSpec, x: Array, wanted: int) -> int:

@@ -45,9 +45,9 @@ def read_model(path: str | os.PathLike[str]) -> ModelSpec:
     """
     path = Path(path)
     shown = plain(path)
-    data = _archive_bytes(path, shown)
+    _require_archive(path, shown)
     try:
-        with zipfile.ZipFile(data) as archive:
+        with zipfile.ZipFile(path) as archive:
             members = {name: _member(archive, name, shown) for name in MEMBERS}
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise ModelFileError(
@@ -67,8 +67,8 @@ def read_model(path: str | os.PathLike[str]) -> ModelSpec:
     )
 
 
-def _archive_bytes(path: Path, shown: str) -> Any:
-    """The file, after a look at its first bytes that names what it is instead."""
+def _require_archive(path: Path, shown: str) -> None:
+    """Look at the first bytes, and name what the file is instead of an archive."""
     try:
         with path.open("rb") as file:
             head = file.read(len(HDF5_MAGIC))
@@ -91,7 +91,6 @@ def _archive_bytes(path: Path, shown: str) -> Any:
     if not head.startswith(b"PK\x03\x04"):
         found = "an empty file" if not head else f"a file that begins with {head!r}"
         raise ModelFileError(f"{shown}: expected a .keras file. Received: {found}")
-    return path
 
 
 def _member(archive: zipfile.ZipFile, name: str, shown: str) -> bytes:

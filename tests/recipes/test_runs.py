@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,6 +165,24 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tweets_csv, tmp_path, caps
     assert_same_run(whole, parts)
 
 
+def test_a_run_is_resumed_with_the_options_it_was_begun_with(
+    tweets_csv, tmp_path, capsys
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    begun = ["--seed", "9", "--padding", "pre", "--mask-zero"]
+    assert train(whole, tweets_csv, "--epochs", "3", *begun) == 0
+    assert train(parts, tweets_csv, "--epochs", "2", *begun) == 0
+    resume = ["run", "sentiment_rnn", "--out", str(parts), "--resume"]
+    assert main([*resume, "--epochs", "3"]) == 0
+    assert_same_run(whole, parts)
+    assert main(resume) == 0  # to the epochs it was last given: nothing left to do
+    assert_same_run(whole, parts)
+    capsys.readouterr()
+    assert main([*resume, "--epochs", "2"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "has been trained for 3 epochs. Received: --epochs 2" in error
+
+
 def test_ctrl_c_in_the_middle_of_an_epoch_loses_that_epoch_only(
     tweets_csv, tmp_path, capsys, monkeypatch
 ):
@@ -262,7 +281,9 @@ def test_what_a_resumed_run_must_share_with_its_beginning(
     csv = ["--csv", tweets_csv]
     line = refused(capsys, *base, *csv, "--seed", "9", "--epochs", "2")
     assert "expected to resume with seed=42. Received: seed=9" in line
-    line = refused(capsys, *base, "--epochs", "2")
+    other = tmp_path / "other.csv"
+    other.write_text(Path(tweets_csv).read_text() + "another flight,negative\n")
+    line = refused(capsys, *base, "--epochs", "2", "--csv", str(other))
     assert "data with another checksum" in line
     line = refused(capsys, *base[:-2], str(tmp_path / "none"), "--resume", *csv)
     assert "nothing to resume" in line
@@ -410,8 +431,6 @@ def test_a_model_that_fails_its_verification_ends_with_1(tmp_path, capsys, monke
 
 
 def test_a_recipe_file_runs_as_a_script(tweets_csv, tmp_path):
-    from pathlib import Path
-
     import recipes
 
     script = Path(recipes.__file__).with_name("sentiment_rnn.py")

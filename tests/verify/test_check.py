@@ -355,6 +355,11 @@ def test_layers_and_options_are_refused_by_name():
         assert "\n" not in str(caught.value)
 
 
+def test_a_network_alone_has_nothing_to_be_compared_with():
+    with pytest.raises(DataError, match=r"Received: a verify\.Network; give it as"):
+        verify.check(verify.Network(lstm_spec()))
+
+
 def test_a_network_with_other_layers_cannot_be_held_against_a_model(model):
     with pytest.raises(DataError, match="expected a network with the layers"):
         verify.check(model, ids(), network=verify.Network(lstm_spec()))

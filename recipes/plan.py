@@ -1,0 +1,130 @@
+"""From names and options on the command line to the runs that were asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recipes import CHAPTER, RECIPES
+from recipes.outcome import RunOptions
+from recipes.runs import RunFolder
+from recipes.sentiment import SentimentConfig, load_split
+from verify.spec import DataError, listing, plain
+
+GROUPS = {"all": RECIPES, "chapter": CHAPTER}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: ``module(recipe).run(config, options)``."""
+
+    recipe: str
+    config: Any
+    options: RunOptions
+
+
+def module(recipe: str) -> Any:
+    """The module of a recipe, with ``Config``, ``build_model``, ``run``, ``main``."""
+    return importlib.import_module(f"recipes.{recipe}")
+
+
+def plan(
+    names: Sequence[str], given: Mapping[str, Any], *, out: str | None, resume: bool
+) -> list[Job]:
+    """Check everything that can be checked before anything is trained.
+
+    Parameters
+    ----------
+    names : of recipes and groups
+    given : mapping
+        Options given on the command line: fields of a Config, and ``csv``.
+    out : str or None
+        The folder of a single run, or the one that the folders of several lie in.
+    resume : bool
+        Whether runs that have been begun go on, with the options they were begun with.
+
+    Raises
+    ------
+    DataError
+        A name, an option or a folder that cannot be used, or unusable tweets.
+    """
+    wanted = _recipes(names)
+    jobs = []
+    for recipe, named in wanted.items():
+        config_type = module(recipe).Config
+        takes_tweets = issubclass(config_type, SentimentConfig)
+        defaults = config_type()
+        options = {field.name for field in dataclasses.fields(config_type)}
+        options |= {"csv"} if takes_tweets else set()
+        unused = [key for key in given if key not in options]
+        if named and unused:
+            option = f"--{unused[0].replace('_', '-')}"
+            raise DataError(
+                f"{recipe} has no option {option}; the sentiment recipes do"
+            )
+        own = {key: value for key, value in given.items() if key in options}
+        if not named and not takes_tweets:
+            own.pop("epochs", None)  # a group's epochs are meant for real training
+        several = f"{out or 'runs'}/{recipe}"
+        folder = RunFolder(out if out and len(wanted) == 1 else several)
+        begun = folder.examine(recipe, resume=resume and len(wanted) == 1)
+        if resume and begun is not None:
+            own = _as_begun(begun, defaults) | own
+        csv = own.pop("csv", None)
+        config = dataclasses.replace(defaults, **own)
+        command = command_line(names, given, out)
+        jobs.append(
+            Job(
+                recipe,
+                config,
+                RunOptions(folder, resume and begun is not None, csv, command),
+            )
+        )
+        if takes_tweets and csv is not None:
+            load_split(csv, config.padding)
+    return jobs
+
+
+def command_line(
+    names: Sequence[str], given: Mapping[str, Any], out: str | None
+) -> str:
+    """The command that was given, without ``--resume``."""
+    words = ["rnn-recipe", "run", *names]
+    for key, value in given.items():
+        words.append(f"--{key.replace('_', '-')}")
+        words += [] if value is True else [str(value)]
+    return shlex.join([*words, *([] if out is None else ["--out", out])])
+
+
+def _recipes(names: Sequence[str]) -> dict[str, bool]:
+    """Recipe -> whether it was named itself, not by its group; in the order given."""
+    wanted: dict[str, bool] = {}
+    for name in names:
+        known = name.replace("-", "_")
+        if known in GROUPS:
+            wanted = dict.fromkeys(GROUPS[known], False) | wanted
+        elif known in RECIPES:
+            wanted[known] = True
+        else:
+            raise DataError(
+                f"expected a recipe: {listing((*RECIPES, *GROUPS))}. "
+                f"Received: '{plain(name)}'"
+            )
+    return wanted
+
+
+def _as_begun(manifest: Mapping[str, Any], defaults: Any) -> dict[str, Any]:
+    """The options of an earlier run, as far as its manifest holds them."""
+    config = manifest.get("config")
+    stored = config if isinstance(config, dict) else {}
+    options = {
+        key: stored[key]
+        for key, default in dataclasses.asdict(defaults).items()
+        if type(stored.get(key)) is type(default)
+    }
+    csv = manifest.get("csv")
+    return options | ({"csv": csv} if isinstance(csv, str) else {})
