@@ -87,7 +87,10 @@ def run_recipes(
         ),
     ] = False,
 ) -> None:
-    """Train recipes, verify what they learnt, and close with one table."""
+    """Train recipes, verify what they learnt, and close with one table.
+
+    Without --resume a run begins anew, in place of an earlier run in its folder.
+    """
     asked = {
         "epochs": epochs,
         "batch_size": batch_size,

@@ -11,7 +11,7 @@ from typing import Any
 
 from recipes import CHAPTER, RECIPES
 from recipes.outcome import RunOptions
-from recipes.runs import RunFolder
+from recipes.runs import RunFolder, require_same
 from recipes.sentiment import SentimentConfig, load_split
 from verify.spec import DataError, listing, plain
 
@@ -76,6 +76,8 @@ def plan(
             own = _as_begun(begun, defaults) | own
         csv = own.pop("csv", None)
         config = dataclasses.replace(defaults, **own)
+        if resume and begun is not None:
+            require_same(plain(folder.path), begun, dataclasses.asdict(config))
         command = command_line(names, given, out)
         jobs.append(
             Job(

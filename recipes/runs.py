@@ -108,7 +108,7 @@ class RunFolder:
             raise DataError(f"{wanted}. Received: a file")
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise DataError(f"{shown}: cannot be written (no permission)")
-        present = sorted(entry.name for entry in self.path.iterdir())
+        present = sorted(e.name for e in self.path.iterdir() if not _left_over(e.name))
         if "manifest.json" in present:
             manifest = self.read_json("manifest.json")
             if manifest.get("recipe") != recipe:
@@ -139,12 +139,13 @@ class RunFolder:
         """
         manifest = self.examine(recipe, resume=resume)
         if resume and manifest is not None:
-            _require_same(plain(self.path), manifest, config, data)
+            require_same(plain(self.path), manifest, config, data)
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for name in FILES:
-                (self.path / name).unlink(missing_ok=True)
+            for entry in self.path.iterdir():
+                if entry.name in FILES or _left_over(entry.name):
+                    entry.unlink()
         except OSError as error:
             raise unwritable(self.path, error) from None
 
@@ -214,10 +215,24 @@ class RunFolder:
             ) from None
 
 
-def _require_same(
-    shown: str, old: Mapping[str, Any], config: Mapping[str, Any], data: str
+def _left_over(name: str) -> bool:
+    """Whether this is a half-written file of a run that was killed."""
+    return any(name.startswith(f".{file}.") for file in (*FILES, "partial"))
+
+
+def require_same(
+    shown: str,
+    old: Mapping[str, Any],
+    config: Mapping[str, Any],
+    data: str | None = None,
 ) -> None:
-    """A run is resumed as it was begun; only its epochs may grow."""
+    """A run is resumed as it was begun; only its epochs may grow.
+
+    Raises
+    ------
+    DataError
+        Another configuration, or other data (where their checksum is given).
+    """
     before = old.get("config")
     before = before if isinstance(before, dict) else {}
     changed = [k for k in config if k != "epochs" and before.get(k) != config[k]]
@@ -225,7 +240,7 @@ def _require_same(
         was = listing([f"{k}={plain(before.get(k))}" for k in changed])
         now = listing([f"{k}={config[k]}" for k in changed])
         raise DataError(f"{shown}: expected to resume with {was}. Received: {now}")
-    if old.get("data_sha256") != data:
+    if data is not None and old.get("data_sha256") != data:
         raise DataError(
             f"{shown}: expected to resume on the data it was begun with. Received: "
             "data with another checksum"

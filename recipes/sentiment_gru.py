@@ -3,7 +3,11 @@
     rnn-recipe run sentiment_gru
     python recipes/sentiment_gru.py --epochs 10
 
-@DOC@
+Two gates where the LSTM has three, and no cell state; 410,018 parameters, of which
+8,880 recur. Not in the chapter.
+
+It ends with the test accuracy of the last and of the best epoch beside two baselines,
+the verdict of the verifier, and a table of one line.
 """
 
 from __future__ import annotations

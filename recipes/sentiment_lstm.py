@@ -3,7 +3,12 @@
     rnn-recipe run sentiment_lstm
     python recipes/sentiment_lstm.py --epochs 10
 
-@DOC@
+It learns the same as sentiment_rnn with gates that decide what to keep; 412,818
+parameters, of which 11,680 recur. Fifty epochs are the chapter's; the best is one of
+the first three.
+
+It ends with the test accuracy of the last and of the best epoch beside two baselines,
+the verdict of the verifier, and a table of one line.
 """
 
 from __future__ import annotations

@@ -3,7 +3,11 @@
     rnn-recipe run sentiment_rnn
     python recipes/sentiment_rnn.py --epochs 10
 
-@DOC@
+It learns to tell praise from complaint, word by word in order; 404,058 parameters, of
+which 2,920 recur. Ten epochs are the chapter's.
+
+It ends with the test accuracy of the last and of the best epoch beside two baselines,
+the verdict of the verifier, and a table of one line.
 """
 
 from __future__ import annotations

@@ -3,7 +3,11 @@
     rnn-recipe run sentiment_stacked_lstm
     python recipes/sentiment_stacked_lstm.py --epochs 10
 
-@DOC@
+The first layer returns its output at every step, (batch, 26, 40), and the second reads
+that as the first reads words; 425,778 parameters, of which 11,680 and 12,960 recur.
+
+It ends with the test accuracy of the last and of the best epoch beside two baselines,
+the verdict of the verifier, and a table of one line.
 """
 
 from __future__ import annotations

@@ -72,7 +72,8 @@ def trace(
     net = verify.load(model)
     arrays = net.trace(usable_inputs(net, read_array(data, "x"))).arrays()
     write_whole(
-        path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays)
+        path,
+        lambda file: np.savez_compressed(file, **arrays),  # type: ignore[arg-type]
     )
     print(f"Wrote {path}: {len(arrays)} arrays", file=sys.stderr)
     for name, value in arrays.items():

@@ -22,12 +22,12 @@ from verify.compare import (
     Verdict,
     compare,
     exact,
-    noise_floor,
 )
 from verify.diagnose import Diagnosis, diagnose
 from verify.loading import load, usable_inputs
 from verify.network import Network
 from verify.report import LayerResult, Report
+from verify.rounding import Rounding
 from verify.spec import Array, DataError, ModelSpec, is_path
 from verify.visibility import warnings
 
@@ -87,30 +87,29 @@ def check(
 
     from verify import keras_bridge
 
+    keras_bridge.require_tensorflow()
     live = keras_bridge.load_model(os.fspath(model)) if is_path(model) else model
     keras = keras_bridge.KerasModel(live, _batch_size(spec, x, batch_size))
-    if spec.dtype == "float64" and x.dtype.kind == "f":
-        x = x.astype(keras_bridge.import_keras().config.floatx())
-    predicted = keras.predict(x)
-    keras64 = keras.in_float64()
-    proved = keras64.predict(x)
+    keras64 = keras.twin("float64")
+    predicted, proved = keras.predict(x), keras64.predict(x)
 
+    rounding = Rounding(net)
     expected = net.predict(x, dtype="float64")
     proof = compare(expected, proved, allowed=exact(expected).value)
-    floor = _floor(spec, net.predict(x), expected)
+    floor = rounding.floor(x, expected)
     numerics = compare(expected, predicted, allowed=floor.value)
-    differing = predicted if proof.matches else proved
-    rows = _layer_rows(expected, differing, spec.input_shape[0] or 1)
-    layers = _compare_layers(net, keras, keras64, x[rows])
-    undefined = bool((~np.isfinite(expected) & ~np.isfinite(proved)).any())
-    if undefined:
+    rows = _layer_rows(
+        expected, predicted if proof.matches else proved, spec.input_shape[0] or 1
+    )
+    layers = _compare_layers(rounding, keras.twin(), keras64, x[rows])
+    if _undefined(expected, proved):
         verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
     else:
-        verdict, reason = _judge(net, x[rows], proof, numerics, floor, layers)
+        verdict, reason = _judge(rounding, x[rows], proof, numerics, floor, layers)
     diagnosis = None
     if verdict is Verdict.FAIL:
         if network is None:
-            diagnosis = _diagnose(spec, x[rows], layers, keras, keras64)
+            diagnosis = _diagnose(spec, x[rows], layers, keras64)
         else:  # which mistake does the given network make, seen from the model's own?
             diagnosis = _diagnose(own.spec, x[rows], layers, net)
     return Report(
@@ -120,11 +119,11 @@ def check(
         reference="numpy",
         proof=proof,
         numerics=numerics,
-        noise=floor.noise,
-        scale=floor.scale,
+        noise=float(floor.noise.max()),
+        scale=float(floor.scale.max()),
         layers=layers,
         diagnosis=diagnosis,
-        warnings=tuple(warnings(spec, x[rows], net.trace(x[rows], dtype="float64"))),
+        warnings=tuple(warnings(net, x, rows)),
         facts={
             "model": spec.source,
             "rows": len(x),
@@ -137,7 +136,7 @@ def check(
 def compare_outputs(model: Any, x: Any, outputs: Any) -> Report:
     """Are these the outputs of this model? For a port in C, a device, another runtime.
 
-    Needs no Keras when `model` is a path.
+    Needs no Keras when `model` is a path. The allowance is that of a port in float32.
 
     Parameters
     ----------
@@ -161,16 +160,17 @@ def compare_outputs(model: Any, x: Any, outputs: Any) -> Report:
     theirs = np.asarray(outputs)
     if theirs.dtype.kind not in "iuf":
         raise DataError(f"expected outputs that are numbers. Received: {theirs.dtype}")
-    trace = net.trace(x, dtype="float64")
-    expected = trace.output
+    expected = net.predict(x, dtype="float64")
     if theirs.shape != expected.shape:
         raise DataError(
             f"expected outputs of shape {expected.shape}, as predict returns them for "
             f"these inputs. Received: shape={theirs.shape}"
         )
-    floor = _floor(net.spec, net.predict(x), expected)
+    floor = Rounding(net).floor(x, expected, native=False)
     numerics = compare(expected, theirs, allowed=floor.value)
-    if not floor.decides:
+    if _undefined(expected, theirs):
+        verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
+    elif not floor.decides:
         verdict, reason = Verdict.INCONCLUSIVE, _undecided(floor)
     elif numerics.matches:
         verdict, reason = Verdict.PASS, "the outputs are those of the model"
@@ -183,14 +183,14 @@ def compare_outputs(model: Any, x: Any, outputs: Any) -> Report:
         reference="numpy",
         proof=None,
         numerics=numerics,
-        noise=floor.noise,
-        scale=floor.scale,
+        noise=float(floor.noise.max()),
+        scale=float(floor.scale.max()),
         diagnosis=(
             diagnose(net.spec, x, theirs, allowed=floor.value)
             if verdict is Verdict.FAIL
             else None
         ),
-        warnings=tuple(warnings(net.spec, x, trace)),
+        warnings=tuple(warnings(net, x, np.arange(min(len(x), LAYER_ROWS)))),
         facts={"model": net.spec.source, "rows": len(x), "inputs": "given"},
     )
 
@@ -233,9 +233,14 @@ def _batch_size(spec: ModelSpec, x: Array, wanted: int) -> int:
     return fixed
 
 
-def _floor(spec: ModelSpec, native: Array, float64: Array) -> Allowance:
-    """What rounding may do in the model's own dtype."""
-    return noise_floor(native, float64) if spec.dtype == "float32" else exact(float64)
+def _undefined(ours: Array, theirs: Array) -> bool:
+    """NaN or infinity on both sides, and nothing wrong beside it."""
+    if ours.shape != theirs.shape:
+        return False
+    neither = ~np.isfinite(ours) & ~np.isfinite(theirs)
+    rest = np.where(neither, 0.0, ours), np.where(neither, 0.0, theirs)
+    allowed = exact(np.where(np.isfinite(rest[0]), rest[0], 0.0)).value
+    return bool(neither.any()) and compare(*rest, allowed=allowed).matches
 
 
 def _layer_rows(ours: Array, theirs: Array, batch: int) -> Array:
@@ -252,9 +257,10 @@ def _layer_rows(ours: Array, theirs: Array, batch: int) -> Array:
 
 
 def _compare_layers(
-    net: Network, keras: KerasModel, keras64: KerasModel, x: Array
+    rounding: Rounding, keras: KerasModel, keras64: KerasModel, x: Array
 ) -> tuple[LayerResult, ...]:
     """Each layer on the input that Keras gave it, in float64 and in its own dtype."""
+    net = rounding.net
     theirs, theirs64 = keras.layer_outputs(x), keras64.layer_outputs(x)
     trace = net.trace(x, dtype="float64")
     results = []
@@ -263,16 +269,16 @@ def _compare_layers(
         name, mask = layer.name, trace[layer.name].mask
         ours64 = net.layer_output(name, before64, mask, dtype="float64")
         proof = compare(ours64, theirs64[name], allowed=exact(ours64).value)
-        reference = net.layer_output(
-            name, before.astype(np.float64), mask, dtype="float64"
-        )
-        single = net.layer_output(name, before, mask, dtype="float32")
-        floor = _floor(net.spec, single, reference)
-        steps = None
-        if not proof.matches and layer.gates:
-            ours = net.step_outputs(name, before64, mask)
-            keras_steps = keras64.step_outputs(name, x)
-            steps = compare(ours, keras_steps, allowed=exact(ours).value)
+        wide = before.astype(np.float64)
+        reference = net.layer_output(name, wide, mask, dtype="float64")
+        floor = rounding.layer_floor(name, before, mask, reference)
+        steps, amplified = None, 0.0
+        if not proof.matches:
+            amplified = rounding.layer_amplified(name, before64, mask)
+            if layer.gates:
+                ours = net.step_outputs(name, before64, mask)
+                keras_steps = keras64.step_outputs(name, x)
+                steps = compare(ours, keras_steps, allowed=exact(ours).value)
         results.append(
             LayerResult(
                 name=name,
@@ -282,6 +288,7 @@ def _compare_layers(
                 numerics=compare(reference, theirs[name], allowed=floor.value),
                 steps=steps,
                 decided=floor.decides,
+                amplified=amplified,
             )
         )
         before, before64 = theirs[name], theirs64[name]
@@ -289,7 +296,7 @@ def _compare_layers(
 
 
 def _judge(
-    net: Network,
+    rounding: Rounding,
     x: Array,
     proof: Comparison,
     numerics: Comparison,
@@ -297,10 +304,10 @@ def _judge(
     layers: tuple[LayerResult, ...],
 ) -> tuple[Verdict, str]:
     """Verdict, and the sentence for it."""
-    failed = [layer.proof for layer in layers if not layer.proof.matches]
+    failed = [layer for layer in layers if not layer.proof.matches]
     if failed or not proof.matches:
-        difference = (failed or [proof])[0].max_diff
-        if difference <= PERTURBATION_FACTOR * _rounding(net, x):
+        wrong = [x for x in failed if not _is_rounding(x.proof, x.amplified)]
+        if not wrong and (failed or _is_rounding(proof, rounding.amplified(x))):
             return (
                 Verdict.INCONCLUSIVE,
                 "this model amplifies rounding until even float64 answers differ; "
@@ -312,35 +319,22 @@ def _judge(
     if not numerics.matches or not all(layer.matches for layer in layers):
         return (
             Verdict.FAIL,
-            "the formulas agree in float64, but predict differs by more than rounding",
+            "the formulas agree in float64, but predict differs by more than rounding: "
+            "look at the device, the backend's precision (TF32?) or a compiled kernel",
         )
     return Verdict.PASS, "the NumPy forward pass matches Keras"
 
 
+def _is_rounding(comparison: Comparison, amplified: float) -> bool:
+    return comparison.max_diff <= PERTURBATION_FACTOR * amplified
+
+
 def _undecided(floor: Allowance) -> str:
-    if not np.isfinite(floor.value):
+    if not np.isfinite(floor.value).all():
         return UNDEFINED
     return (
-        f"this model amplifies float32 rounding to {floor.noise:.1g} on outputs of "
-        f"{floor.scale:.1g}, so no float32 answer can be told from another"
-    )
-
-
-def _rounding(net: Network, x: Array) -> float:
-    """How far float64 outputs move when every weight moves by one rounding error."""
-    rng = np.random.default_rng(0)
-    spec = net.spec.astype("float64")
-    for layer in spec:
-        moved = {
-            key: value * (1 + 2.0**-52 * rng.choice([-1.0, 1.0], size=value.shape))
-            for key, value in layer.weights.items()
-        }
-        spec = spec.with_layer(layer.with_weights(**moved))
-    here = net.trace(x, dtype="float64")
-    there = Network(spec).trace(x, dtype="float64")
-    return max(
-        float(np.max(np.abs(here[name].output - there[name].output), initial=0.0))
-        for name in here
+        f"this model amplifies float32 rounding to {floor.noise.max():.1g} on outputs "
+        f"of {floor.scale.max():.1g}, so no float32 answer can be told from another"
     )
 
 
@@ -348,20 +342,18 @@ def _diagnose(
     spec: ModelSpec,
     x: Array,
     layers: tuple[LayerResult, ...],
-    keras: Network | KerasModel,
-    keras64: KerasModel | None = None,
+    observed: Network | KerasModel,
 ) -> Diagnosis | None:
-    """Look for the mistake in the first layer whose formula differs."""
+    """Look for the mistake in the first layer whose formula differs, if one does."""
     wrong = next((layer for layer in layers if not layer.proof.matches), None)
     if wrong is None:
-        observed = keras.predict(x)
-        scale = float(np.max(np.abs(observed), initial=0.0))
-        return diagnose(spec, x, observed, allowed=1e-3 * scale)
-    if isinstance(keras, Network):
-        observed = keras.trace(x, dtype="float64")[wrong.name].output
-    elif keras64 is not None:
-        observed = keras64.layer_outputs(x)[wrong.name]
-    return diagnose(spec, x, observed, allowed=wrong.proof.allowed, layer=wrong.name)
+        return None
+    name = wrong.name
+    if isinstance(observed, Network):
+        outputs = observed.trace(x, dtype="float64")[name].output
+    else:
+        outputs = observed.layer_outputs(x)[name]
+    return diagnose(spec, x, outputs, allowed=wrong.proof.allowed, layer=name)
 
 
 def _require_same_layers(own: ModelSpec, other: ModelSpec) -> None:

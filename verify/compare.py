@@ -19,10 +19,9 @@ by 1e-3 to 1, so anything between would do."""
 
 NOISE_FACTOR = 10.0
 SCALE_FACTOR = 5e-7
-"""``allowed = NOISE_FACTOR * max|NumPy32 - NumPy64| + SCALE_FACTOR * scale``.
+"""``allowed = NOISE_FACTOR * noise + SCALE_FACTOR * scale``, see `noise_floor`.
 
-Over 300 random recurrent models the error of ``predict`` was at most 3.3 times NumPy's,
-and at most a quarter of what is allowed (``python -m benchmarks.noise_floor``)."""
+@MEASURED@"""
 
 ILL_CONDITIONED = 1e-2
 """An allowance above this share of the outputs' scale decides nothing."""
@@ -49,7 +48,8 @@ class Comparison:
     ----------
     matches : bool
     allowed : float
-        The greatest difference that still counts as equal, in units of the outputs.
+        The greatest difference that still counts as equal, in units of the outputs; at
+        `worst` where something differs.
     max_diff : float
         The greatest difference found; NaN if a NaN is on either side, infinite if the
         shapes differ.
@@ -59,7 +59,7 @@ class Comparison:
         How many elements differ by more than allowed, of how many.
     first, worst : tuple of int or None
         Index of the first mismatch (earliest time step, then row, then unit) and of
-        the greatest; `None` where everything matches.
+        the greatest one; `None` where everything matches.
     actual, expected : float
         The two values at `worst`.
     problem : str
@@ -93,41 +93,43 @@ class Comparison:
         return self.first[1]
 
 
-def compare(actual: Array, expected: Array, *, allowed: float) -> Comparison:
+def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Comparison:
     """Compare element by element, with an absolute allowance.
 
     Parameters
     ----------
     actual, expected : (batch, ...) arrays of numbers
         Infinities match only themselves; NaN matches nothing, NaN included.
-    allowed : float
+    allowed : float, or one number for each unit of the last axis
         Greatest difference that counts as equal, in units of the values.
 
     Returns
     -------
     Comparison
     """
+    limit = np.asarray(allowed, dtype=np.float64)
+    widest = float(limit.max())
     if actual.shape != expected.shape:
         return Comparison(
             matches=False,
-            allowed=allowed,
+            allowed=widest,
             max_diff=float("inf"),
             problem=f"shapes differ: {actual.shape} and {expected.shape}",
         )
+    if not actual.size:
+        return Comparison(True, widest, 0.0, shape=actual.shape)
     a, e = actual.astype(np.float64), expected.astype(np.float64)
     with np.errstate(invalid="ignore"):
         diff = np.where(a == e, 0.0, np.abs(a - e))
-        bad = ~(diff <= allowed)  # NaN is bad
-    if not diff.size:
-        return Comparison(True, allowed, 0.0, shape=actual.shape)
-    ranked = np.where(np.isnan(diff), np.inf, diff)
-    worst = _index(int(np.argmax(ranked)), diff.shape)
+        bad = ~(diff <= limit)  # NaN is bad
     max_diff = float("nan") if np.isnan(diff).any() else float(diff.max())
     if not bad.any():
-        return Comparison(True, allowed, max_diff, actual.shape, 0, diff.size)
+        return Comparison(True, widest, max_diff, actual.shape, 0, diff.size)
+    ranked = np.where(bad, np.where(np.isnan(diff), np.inf, diff), -1.0)
+    worst = _index(int(np.argmax(ranked)), diff.shape)
     return Comparison(
         matches=False,
-        allowed=allowed,
+        allowed=float(np.broadcast_to(limit, diff.shape)[worst]),
         max_diff=max_diff,
         shape=actual.shape,
         mismatched=int(bad.sum()),
@@ -152,46 +154,69 @@ def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(k) for k in np.unravel_index(flat, shape))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Allowance:
     """How much rounding may change these outputs, and what the figure is made of.
 
+    All three are kept unit by unit, each the greatest over batch and time, so that a
+    unit of large values does not pay for a mistake in one of small values.
+
     Attributes
     ----------
-    value : float
+    value : (units,)
         Greatest difference that is still rounding, in units of the outputs.
-    noise : float
-        ``max|NumPy32 - NumPy64|``: this model's own rounding on these inputs; 0 where
-        float64 is compared with float64.
-    scale : float
-        ``max|NumPy64|``.
+    noise : (units,)
+        This model's own rounding on these inputs; 0 where float64 is compared with
+        float64.
+    scale : (units,)
+        Greatest output.
     """
 
-    value: float
-    noise: float
-    scale: float
+    value: Array
+    noise: Array
+    scale: Array
 
     @property
     def decides(self) -> bool:
-        """Whether it is small against the outputs; if not, no float32 answer is."""
-        return bool(self.value <= ILL_CONDITIONED * self.scale) or self.value == 0
+        """Whether it is small against the outputs; if not, no float32 answer is.
+
+        A unit that hardly ever rises above zero, such as a class that softmax rules
+        out, is held against a thousandth of the largest unit instead.
+        """
+        against = np.maximum(self.scale, 1e-3 * self.scale.max())
+        return bool(
+            np.all((self.value <= ILL_CONDITIONED * against) | (self.value == 0))
+        )
 
 
 def exact(float64: Array) -> Allowance:
     """What float64 may differ by: 1e-10, times the outputs where these exceed 1."""
-    scale = float(np.max(np.abs(float64), initial=0.0))
-    return Allowance(PROOF_TOLERANCE * max(1.0, scale), 0.0, scale)
+    scale = _by_unit(float64)
+    return Allowance(
+        PROOF_TOLERANCE * np.maximum(1.0, scale), np.zeros_like(scale), scale
+    )
 
 
-def noise_floor(float32: Array, float64: Array) -> Allowance:
-    """``10 * noise + 5e-7 * scale``, from two precisions of one NumPy computation.
+def noise_floor(float64: Array, *others: Array) -> Allowance:
+    """``10 * noise + 5e-7 * scale``, from several evaluations of one NumPy formula.
 
-    The same formulas in float32 show how much this model amplifies rounding on these
-    inputs; another correct float32 program differs by a small multiple of that.
+    Parameters
+    ----------
+    float64 : (batch, ..., units)
+        The reference.
+    *others : of the same shape
+        The same formulas in float32, or with every weight moved by one rounding error.
+        What these change is the noise; another correct float32 program differs by a
+        small multiple of it.
     """
-    reference = float64.astype(np.float64)
-    scale = float(np.max(np.abs(reference), initial=0.0))
+    scale = _by_unit(float64)
     with np.errstate(invalid="ignore"):
-        diff = np.abs(float32.astype(np.float64) - reference)
-    noise = float(np.max(diff, initial=0.0))
+        each = [_by_unit(other.astype(np.float64) - float64) for other in others]
+    noise = np.max(each, axis=0)
     return Allowance(NOISE_FACTOR * noise + SCALE_FACTOR * scale, noise, scale)
+
+
+def _by_unit(values: Array) -> Array:
+    """Greatest absolute value of each unit of the last axis."""
+    last = values.shape[-1] if values.ndim > 1 else 1
+    return np.max(np.abs(values.astype(np.float64)).reshape(-1, last), axis=0)

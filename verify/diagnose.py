@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verify.compare import Comparison, compare, noise_floor
+from verify.compare import Comparison, compare
 from verify.mutants import Mutant, catalogue
 from verify.network import Network
+from verify.rounding import Rounding
 from verify.spec import Array, DataError, ModelSpec
 
 MAX_ROWS = 64
 """Rows a diagnosis looks at: enough to tell mistakes apart, few enough for seconds."""
 
 NEAR = 1e-3
-"""Outputs farther from a mistake's than this are not its rounding."""
+"""Outputs farther from a mistake's than this share are not its rounding."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Every mistake of the catalogue that explains the outputs, likeliest first.
+    """Every mistake of the catalogue that explains the outputs, in its order.
 
     More than one means that these data cannot tell them apart.
     """
@@ -48,7 +49,7 @@ def diagnose(
     x: Array,
     observed: Array,
     *,
-    allowed: float,
+    allowed: float | Array,
     layer: str | None = None,
 ) -> Diagnosis:
     """Search the catalogue for what explains `observed`.
@@ -61,7 +62,7 @@ def diagnose(
         Prepared inputs of the whole model.
     observed : (batch, ...)
         What came out instead, of `layer` or of the whole model.
-    allowed : float
+    allowed : float, or one number for each unit
         Greatest difference that counts as explained.
     layer : str, optional
         Name of the first layer that differs. Mistakes are then sought in it, and in
@@ -90,7 +91,11 @@ def diagnose(
 
 
 def _explains(
-    mutant: Mutant, x: Array, observed: Array, allowed: float, layer: str | None
+    mutant: Mutant,
+    x: Array,
+    observed: Array,
+    allowed: float | Array,
+    layer: str | None,
 ) -> Comparison | None:
     """How the mistaken model compares with what was observed.
 
@@ -101,25 +106,24 @@ def _explains(
     if outputs is None:
         return None
     result = compare(outputs, observed, allowed=allowed)
-    if layer is None and allowed < result.max_diff < NEAR:
-        single = _outputs(mutant.model, x, layer, dtype="float32")
-        if single is not None:
-            floor = noise_floor(single, outputs)
-            if floor.decides:
-                return compare(outputs, observed, allowed=max(allowed, floor.value))
+    scale = float(np.max(np.abs(outputs), initial=1.0))
+    if layer is None and not result.matches and result.max_diff < NEAR * scale:
+        floor = Rounding(Network(mutant.model)).floor(x, outputs, native=False)
+        if floor.decides:
+            wider = np.maximum(allowed, floor.value)
+            return compare(outputs, observed, allowed=wider)
     return result
 
 
-def _outputs(
-    spec: ModelSpec, x: Array, layer: str | None, dtype: str = "float64"
-) -> Array | None:
+def _outputs(spec: ModelSpec, x: Array, layer: str | None) -> Array | None:
     """What a mistaken model computes; None if the mistake makes it incomputable."""
     with np.errstate(all="ignore"):
         try:
-            trace = Network(spec).trace(x, dtype=dtype)
+            if layer is None:
+                return Network(spec).predict(x, dtype="float64")
+            return Network(spec).trace(x, dtype="float64")[layer].output
         except (DataError, ValueError):
             return None
-    return trace.output if layer is None else trace[layer].output
 
 
 def _telling_rows(

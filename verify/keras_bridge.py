@@ -113,7 +113,11 @@ class KerasModel:
         return np.asarray(self._run(self.model, x))
 
     def layer_outputs(self, x: Array) -> dict[str, Array]:
-        """Layer name -> its output inside the model."""
+        """Layer name -> its output inside the model; for a `twin`.
+
+        A layer of the user's may stand in other models as well, so that its recorded
+        output is not that of this one.
+        """
         keras = import_keras()
         outputs = [layer.output for layer in self.model.layers]
         results = self._run(keras.Model(self.model.inputs, outputs), x)
@@ -135,17 +139,24 @@ class KerasModel:
         every_step.set_weights(layer.get_weights())
         return np.asarray(keras.ops.convert_to_numpy(every_step(y)))
 
-    def in_float64(self) -> KerasModel:
-        """The same layers and weights with every dtype policy float64."""
+    def twin(self, dtype: str | None = None) -> KerasModel:
+        """The same layers and weights in a model of their own.
+
+        Parameters
+        ----------
+        dtype : str, optional
+            The dtype policy of every layer, instead of its own.
+        """
         keras = import_keras()
         config = copy.deepcopy(self.model.get_config())
         for layer in config["layers"]:
-            layer["config"]["dtype"] = "float64"
+            if dtype is not None:
+                layer["config"]["dtype"] = dtype
         model = keras.Sequential.from_config(config)
         if not model.built:
             model.build(self.model.input_shape)
-        model.set_weights([w.astype(np.float64) for w in self.model.get_weights()])
-        return KerasModel(model, self.batch_size, exact=True)
+        model.set_weights(self.model.get_weights())
+        return KerasModel(model, self.batch_size, exact=dtype == "float64")
 
     def _run(self, model: Any, x: Array) -> Any:
         dtype = "float64" if self.exact else None
@@ -183,6 +194,21 @@ def _without_retracing_advice() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+def require_tensorflow() -> None:
+    """Masks and their odd cases are reproduced as Keras on TensorFlow has them.
+
+    Raises
+    ------
+    UnsupportedError
+    """
+    backend = import_keras().backend.backend()
+    if backend != "tensorflow":
+        raise UnsupportedError(
+            "expected Keras on TensorFlow to compare with. "
+            f"Received: KERAS_BACKEND={plain(backend)}"
+        )
 
 
 def versions() -> dict[str, str]:

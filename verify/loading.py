@@ -36,9 +36,9 @@ def load(model: Any) -> Network:
         from verify.files import read_model
 
         return Network(read_model(model))
-    from verify.keras_bridge import read_live
+    from verify.keras_bridge import import_keras, read_live
 
-    return Network(read_live(model))
+    return Network(read_live(model), floatx=import_keras().config.floatx())
 
 
 def usable_inputs(net: Network, x: Any = None) -> Array:

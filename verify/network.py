@@ -107,10 +107,14 @@ class Network:
     ----------
     spec : ModelSpec
         From `verify.load`, or made by hand.
+    floatx : str
+        Keras's default float type: ``predict`` casts float inputs to it before the
+        model's Input does so to its own dtype.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, floatx: str = "float32") -> None:
         self.spec = spec
+        self.floatx = floatx
         self._in: dict[str, ModelSpec] = {}
 
     def __repr__(self) -> str:
@@ -201,6 +205,8 @@ class Network:
                 f"expected {expected} of {wanted_dtype}. Received: NaN or inf"
             )
         with np.errstate(over="ignore"):
+            if array.dtype.kind == "f":
+                array = array.astype(self.floatx, copy=False)
             return array.astype(wanted_dtype)
 
     def as_array(self, x: Any) -> Array:

@@ -143,7 +143,8 @@ def _custom(entry: Mapping[str, Any]) -> bool:
     """Whether a serialised object belongs to somebody else's code."""
     if entry.get("registered_name") not in (None, entry["class_name"]):
         return True
-    return entry.get("module", "keras.layers") not in KERAS_MODULES
+    module = entry.get("module", "keras.layers")
+    return not isinstance(module, str) or module not in KERAS_MODULES
 
 
 def _policy(entry: LayerEntry) -> str:
@@ -184,7 +185,8 @@ def _input(
                 )
         shape, dtype = config.get("batch_shape"), config.get("dtype")
         if isinstance(dtype, dict):
-            dtype = dtype.get("config", {}).get("name")
+            inner = dtype.get("config")
+            dtype = inner.get("name") if isinstance(inner, dict) else dtype
     else:
         shape, dtype = body.get("build_input_shape"), None
         if shape is None:
@@ -200,7 +202,7 @@ def _input(
             f"Model '{name}' (Sequential): expected an input shape such as [null, 26]. "
             f"Received: {plain(shape, 60)}"
         )
-    if dtype is not None and dtype not in INPUT_DTYPES:
+    if dtype is not None and (not isinstance(dtype, str) or dtype not in INPUT_DTYPES):
         raise UnsupportedError(
             f"Model '{name}' (Sequential): inputs of dtype '{plain(dtype)}' are not "
             f"supported. Supported: {listing(INPUT_DTYPES)}"

@@ -33,6 +33,8 @@ class LayerResult:
         where the layer hands on the last one only.
     decided : bool
         Whether `numerics` can tell a mistake from rounding in this layer.
+    amplified : float
+        Where the proof failed: how far one rounding error in every weight moves it.
     """
 
     name: str
@@ -42,6 +44,7 @@ class LayerResult:
     numerics: Comparison
     steps: Comparison | None = None
     decided: bool = True
+    amplified: float = 0.0
 
     @property
     def telling(self) -> Comparison:
@@ -80,7 +83,7 @@ class Report:
     diagnosis : Diagnosis or None
         On failure, the known mistakes that explain it.
     warnings : tuple of str
-        What these weights and data could not have shown.
+        What these weights and data hide, and what deserves a look.
     facts : mapping
         Rows, inputs, versions, and where the model came from.
     """
@@ -118,7 +121,7 @@ class Report:
 
     def to_text(self) -> str:
         """The report as a person reads it in a terminal."""
-        rows = self.facts.get("rows")
+        rows = self.facts.get("rows", 0)
         lines = [
             f"{self.verdict}  {plain(self.facts.get('model', 'model'))}: {self.reason}"
         ]
@@ -139,7 +142,7 @@ class Report:
         if self.layers:
             lines += ["", *_layer_table(self.layers)]
         if self.warnings:
-            lines += ["", "What these weights and inputs cannot show:"]
+            lines += ["", "Warnings:"]
             lines += [f"  - {w}" for w in self.warnings[:SHOWN_WARNINGS]]
             more = len(self.warnings) - SHOWN_WARNINGS
             lines += [f"  - and {more} more"] if more > 0 else []
@@ -179,7 +182,7 @@ class Report:
                 "subject": self.subject,
                 "reference": self.reference,
                 "float64_max_diff": None if self.proof is None else self.proof.max_diff,
-                "float32_max_diff": self.numerics.max_diff,
+                "predict_max_diff": self.numerics.max_diff,
                 "proof": None if self.proof is None else asdict(self.proof),
                 "numerics": asdict(self.numerics),
                 "noise": self.noise,
@@ -220,7 +223,7 @@ class Report:
         if self.warnings:
             items = "".join(f"<li>{html.escape(w)}</li>" for w in self.warnings)
             parts += [
-                "<h2>What these weights and inputs cannot show</h2>",
+                "<h2>Warnings</h2>",
                 f"<ul>{items}</ul>",
             ]
         return "\n".join([*parts, "</main></body></html>\n"])
@@ -248,7 +251,8 @@ def mismatch(c: Comparison, subject: str, reference: str, note: str = "") -> lis
     )
     if c.worst is not None:
         lines.append(
-            f"  greatest |diff|: {c.max_diff:.3g} at {c.axes} = {list(c.worst)}: "
+            f"  greatest |diff|: {abs(c.actual - c.expected):.3g} "
+            f"at {c.axes} = {list(c.worst)}: "
             f"{reference} {c.actual:.6g}, {subject} {c.expected:.6g} "
             f"(allowed {number(c.allowed)})"
         )
@@ -274,7 +278,7 @@ def _diagnosis_lines(diagnosis: Diagnosis | None) -> list[str]:
     return lines
 
 
-HEADINGS = ("layer", "class", "float64 |diff|", "float32 |diff|", "allowed", "")
+HEADINGS = ("layer", "class", "float64 |diff|", "predict |diff|", "allowed", "")
 
 
 def _rows(layers: tuple[LayerResult, ...]) -> list[tuple[str, ...]]:
@@ -346,7 +350,8 @@ h2 { font-size: 1.05rem; margin-top: 2rem; }
 .open { background: var(--open); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
 dt { opacity: .7; } dd { margin: 0; overflow-wrap: anywhere; }
-pre { overflow-x: auto; padding: .8rem; border: 1px solid; border-radius: .3rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+pre { padding: .8rem; border: 1px solid; border-radius: .3rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid; }

@@ -50,7 +50,7 @@ def read_array(path: str | os.PathLike[str], name: str) -> Array:
         array = reader(path, name)
     except DataError:
         raise
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file: NumPy, zlib, pandas raise all kinds
         why = plain(str(error) or type(error).__name__, 160)
         raise DataError(f"{shown}: cannot be read as {path.suffix} ({why})") from None
     if array.dtype.kind not in "biuf":
@@ -66,7 +66,7 @@ def _read_npy(path: Path, name: str) -> Array:
 def _read_npz(path: Path, name: str) -> Array:
     if not zipfile.is_zipfile(path):
         raise ValueError("not an archive of arrays")
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
         if name not in names and len(names) != 1:
             listed = plain(", ".join(names), 120) or "none"
@@ -82,10 +82,15 @@ def _read_csv(path: Path, name: str) -> Array:
 
     try:
         table = pd.read_csv(path, header=None, skipinitialspace=True)
-        if not all(dtype.kind in "biuf" for dtype in table.dtypes):
-            table = pd.read_csv(path, skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
-        raise ValueError(str(error)) from None
+    except pd.errors.EmptyDataError:
+        raise DataError(f"{plain(path)}: expected numbers. The file is empty") from None
+    if not all(dtype.kind in "biuf" for dtype in table.dtypes):
+        table = pd.read_csv(path, skipinitialspace=True)
+    elif len(table) > 1 and table.iloc[0].tolist() == list(range(table.shape[1])):
+        raise DataError(
+            f"{plain(path)}: the first line, 0, 1, 2, ..., may be headings or a "
+            "sample. Give the columns names, write no headings, or use .npy"
+        )
     for column, dtype in table.dtypes.items():
         if dtype.kind not in "biuf":
             raise DataError(

@@ -9,33 +9,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from verify.network import Trace
-from verify.spec import Array, ModelSpec, listing
+from verify.network import Network
+from verify.spec import Array, LayerSpec, listing
 
 SATURATED = 1e-6
 MOSTLY = 0.5
 
 
-def warnings(spec: ModelSpec, x: Array, trace: Trace) -> list[str]:
+def warnings(net: Network, x: Array, rows: Array) -> list[str]:
     """Sentences, each naming what is hidden and by what; empty if nothing is.
 
     Parameters
     ----------
-    spec : ModelSpec
+    net : Network
     x : (batch, ...)
         Prepared inputs.
-    trace : Trace
-        Of `x`, in float64.
+    rows : of int
+        Which of them to evaluate for a look at the gates.
     """
     found = []
     if len(x) == 1:
         found.append("one row only: rows mixed up in a batch cannot show")
-    for layer in spec:
+    trace = net.trace(x[rows], dtype="float64")
+    for k, layer in enumerate(net.spec):
         values = trace[layer.name]
         if layer.class_name == "Embedding":
-            found += _padding(
-                str(layer), bool(layer.options["mask_zero"]), values.input
-            )
+            ids = values.input if k else x
+            found += _padding(str(layer), bool(layer.options["mask_zero"]), ids)
+        found += _zero_biases(layer)
         if not layer.gates:
             continue
         if values.input.shape[1] == 1:
@@ -47,17 +48,6 @@ def warnings(spec: ModelSpec, x: Array, trace: Trace) -> list[str]:
             found.append(
                 f"{layer}: one unit, so transposed or interleaved kernels cannot show"
             )
-        bias = layer.weights.get("bias")
-        if bias is not None:
-            blocks = np.split(bias, len(layer.gates), axis=-1)
-            zero = [g for g, b in zip(layer.gates, blocks, strict=True) if not b.any()]
-            if zero:
-                gates = "gates" if len(zero) > 1 else "gate"
-                of = f" of {gates} {listing(zero)}" if len(layer.gates) > 1 else ""
-                found.append(
-                    f"{layer}: the bias{of} is zero (untrained?), so a missing bias "
-                    "cannot show there"
-                )
         for gate in ("i", "f", "o", "z", "r"):
             if gate in values.values:
                 g = values[gate]
@@ -67,6 +57,27 @@ def warnings(spec: ModelSpec, x: Array, trace: Trace) -> list[str]:
                         f"{layer}: gate {gate} is saturated at 0 or 1 in {share:.0%} "
                         "of the steps, so mistakes inside it hardly show"
                     )
+    return found
+
+
+def _zero_biases(layer: LayerSpec) -> list[str]:
+    """Blocks of a bias that are still what they were before training."""
+    bias = layer.weights.get("bias")
+    if bias is None:
+        return []
+    found = []
+    for k, row in enumerate(np.atleast_2d(bias)):
+        which = f"row {k} of the bias" if bias.ndim > 1 else "the bias"
+        blocks = np.split(row, max(len(layer.gates), 1))
+        names = layer.gates or ("",)
+        zero = [g for g, b in zip(names, blocks, strict=True) if not b.any()]
+        if not zero:
+            continue
+        if len(layer.gates) > 1:
+            which += f" of {'gates' if len(zero) > 1 else 'gate'} {listing(zero)}"
+        found.append(
+            f"{layer}: {which} is zero (untrained?), so a missing bias cannot show"
+        )
     return found
 
 

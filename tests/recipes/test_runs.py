@@ -231,7 +231,16 @@ def test_a_killed_process_can_be_resumed(how, tweets_csv, tmp_path):
     assert not (parts / "model.keras").exists()
     assert train(parts, tweets_csv, "--epochs", "12", "--resume") == 0
     assert_same_run(whole, parts)
-    assert not [p.name for p in parts.iterdir() if p.name.startswith(".model")]
+
+
+def test_what_a_killed_process_leaves_half_written_is_no_obstacle(tmp_path):
+    folder = RunFolder(tmp_path)
+    for name in (".checkpoint.npz.x1.npz", ".manifest.json.y.json"):
+        (tmp_path / name).touch()
+    (tmp_path / ".partial.model.keras").touch()
+    assert folder.examine("toy_rnn", resume=False) is None
+    folder.open_for("toy_rnn", {}, "", resume=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_starts_afresh_without_resume(tweets_csv, tmp_path, capsys):

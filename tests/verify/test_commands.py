@@ -155,6 +155,7 @@ def test_numbers_are_read_from_every_format(model, tmp_path, capsys):
 def write_bad_files(folder) -> None:
     (folder / "text.csv").write_text("a,b\nhello,2\n")
     (folder / "empty.csv").touch()
+    (folder / "range.csv").write_text("0,1,2,3,4,5\n5,4,3,2,1,1\n")
     (folder / "ragged.csv").write_text("1,2\n1,2,3\n")
     (folder / "not.npy").write_bytes(b"no numpy file")
     (folder / "not.npz").write_bytes(b"no zip file")
@@ -177,7 +178,7 @@ def write_bad_files(folder) -> None:
     [
         ("none.npy", "no such file"),
         ("text.csv", "expected numbers only. Received: text in column 'a'"),
-        ("empty.csv", "cannot be read as .csv"),
+        ("empty.csv", "expected numbers. The file is empty"),
         ("ragged.csv", "cannot be read as .csv"),
         ("not.npy", "cannot be read as .npy"),
         ("not.npz", "cannot be read as .npz"),
@@ -188,7 +189,8 @@ def write_bad_files(folder) -> None:
         ("cut.npy", "cannot be read as .npy"),
         ("huge.npy", "cannot be read as .npy"),
         ("nan.npy", "expected finite numbers in the inputs"),
-        ("far.npy", "expected token ids from 0 to 10. Received: 99"),
+        ("far.npy", "expected token ids from 0 to 10, or to -11 counted"),
+        ("range.csv", "the first line, 0, 1, 2, ..., may be headings or a sample"),
         ("shape.npy", "shape (batch, 6). Received: shape=(3, 8)"),
         (".", "Received: a folder"),
     ],
@@ -273,6 +275,32 @@ def test_no_chatter_of_tensorflow_reaches_the_user(model):
     )  # fmt: skip
     assert run.stderr == "Loading Keras ...\n"
     assert json.loads(run.stdout)["verdict"] == "PASS"
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_flipped_bytes_in_data_never_end_in_a_traceback(tmp_path, suffix):
+    from verify.storage import read_array
+
+    path = tmp_path / f"x{suffix}"
+    with path.open("wb") as file:
+        if suffix == ".npy":
+            np.save(file, ids(batch=64))
+        else:
+            np.savez_compressed(file, x=ids(batch=64))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refusals = 0
+    for _ in range(400):
+        broken = bytearray(whole)
+        end = 128 if suffix == ".npy" else len(whole)
+        broken[rng.integers(0, end)] = rng.integers(0, 256)
+        path.write_bytes(broken)
+        try:
+            read_array(path, "x")
+        except verify.DataError as error:
+            refusals += 1
+            assert "\n" not in str(error)
+    assert refusals > 100
 
 
 def test_a_result_is_written_whole_or_not_at_all(tmp_path):

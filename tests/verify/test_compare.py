@@ -63,21 +63,39 @@ def test_it_matches_exactly_when_every_difference_is_allowed(a, b, allowed):
 def test_the_allowance_is_ten_times_the_noise_and_a_little_of_the_scale():
     float64 = np.array([1.0, -4.0])
     float32 = np.array([1.0 + 3e-7, -4.0])
-    floor = noise_floor(float32, float64)
+    floor = noise_floor(float64, float32, float64)
     assert floor.noise == pytest.approx(3e-7)
     assert floor.value == pytest.approx(10 * 3e-7 + 5e-7 * 4)
     assert floor.decides
 
 
+def test_a_unit_of_large_values_does_not_pay_for_one_of_small_values():
+    float64 = np.array([[5e5, 0.5], [-3e5, 0.4]])
+    float32 = float64 + np.array([[0.01, 1e-8], [0.02, -1e-8]])
+    floor = noise_floor(float64, float32)
+    assert floor.value[1] < 1e-6
+    wrong = float64 + np.array([[0.0, 0.0], [0.0, 1e-3]])
+    result = compare(wrong, float64, allowed=floor.value)
+    assert (result.matches, result.first, result.worst) == (False, (1, 1), (1, 1))
+    assert result.allowed == floor.value[1]
+    right = float64 + np.array([[0.05, 0.0], [0.0, 1e-8]])
+    assert compare(right, float64, allowed=floor.value).matches
+
+
 def test_an_allowance_that_is_large_against_the_outputs_decides_nothing():
-    assert not Allowance(value=0.02, noise=0.002, scale=1.0).decides
-    assert not noise_floor(np.array([NAN]), np.array([1.0])).decides
-    assert Allowance(value=0.0, noise=0.0, scale=0.0).decides
+    def made(value, scale):
+        return Allowance(np.array(value), np.zeros(len(scale)), np.array(scale))
+
+    assert not made([0.02], [1.0]).decides
+    assert made([0.009], [1.0]).decides
+    assert not made([0.0, 0.02], [5.0, 1.0]).decides
+    assert made([1e-9, 1e-6], [1e-9, 1.0]).decides  # a class that softmax rules out
+    assert not noise_floor(np.array([1.0]), np.array([NAN])).decides
+    assert made([0.0], [0.0]).decides
 
 
 def test_float64_is_allowed_1e_10_and_more_only_for_large_outputs():
-    assert exact(np.array([0.5])).value == 1e-10
-    assert exact(np.array([1e4])).value == pytest.approx(1e-6)
+    assert exact(np.array([[0.5, 1e4]])).value == pytest.approx([1e-10, 1e-6])
 
 
 def test_exit_codes_are_the_documented_ones():

@@ -191,11 +191,23 @@ def replace_member(path, name: str, content: bytes):
             b'{"class_name": "Sequential", "config": {"layers": [3]}}',
             "layer 0 has no class_name",
         ),
+        (
+            b'{"class_name": "Sequential", "config": {"layers": [{"module": [], '
+            b'"class_name": "LSTM", "config": {"name": "l"}}]}}',
+            "this custom class is not supported",
+        ),
+        (
+            b'{"class_name": "Sequential", "config": {"layers": [{"class_name": '
+            b'"InputLayer", "config": {"name": "i", "batch_shape": [null, 2], "dtype": '
+            b'{"config": null}}}, {"class_name": "Dense", "config": {"name": "d"}}]}}',
+            "inputs of dtype",
+        ),
     ],
 )
 def test_a_config_that_no_model_has(tmp_path, config, message):
     path = lstm_file(tmp_path / "m.keras")
-    assert message in refused(replace_member(path, "config.json", config))
+    path = replace_member(path, "config.json", config)
+    assert message in refused(path, verify.VerifyError)
 
 
 def test_weights_that_are_not_hdf5(tmp_path):

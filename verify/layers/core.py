@@ -69,7 +69,8 @@ class Embedding(LayerType):
         if outside.any():
             first = tuple(int(k) for k in np.argwhere(outside)[0])
             raise DataError(
-                f"{layer}: expected token ids from 0 to {len(table) - 1}. "
+                f"{layer}: expected token ids from 0 to {len(table) - 1}, or to "
+                f"-{len(table)} counted from the end. "
                 f"Received: {x[first]} at {list(first)}, "
                 f"{np.count_nonzero(outside):,} such id(s)"
             )

@@ -131,7 +131,8 @@ def _bound(layer: LayerSpec, rows: int = 1) -> dict[str, Any]:
     kernel = layer.weights["kernel"]
     bias = layer.weights.get("bias")
     if bias is None:
-        bias = np.zeros((rows, kernel.shape[1])[rows == 1 :], dtype=kernel.dtype)
+        width = kernel.shape[1]
+        bias = np.zeros(width if rows == 1 else (rows, width), dtype=kernel.dtype)
     return {
         "kernel": kernel,
         "recurrent_kernel": layer.weights["recurrent_kernel"],
