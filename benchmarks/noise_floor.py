@@ -29,6 +29,7 @@ def measure(rng: np.random.Generator) -> tuple[float, float]:
     keras.backend.clear_session()
     kind = KINDS[rng.integers(len(KINDS))]
     head = HEADS[rng.integers(len(HEADS))]
+    outputs = int(rng.integers(1, 4)) + (head == "softmax")
     time, features, units = (
         rng.integers(1, 61),
         rng.integers(1, 25),
@@ -38,7 +39,7 @@ def measure(rng: np.random.Generator) -> tuple[float, float]:
         [
             keras.Input((int(time), int(features))),
             getattr(keras.layers, kind)(int(units)),
-            keras.layers.Dense(int(rng.integers(1, 4)), activation=head),
+            keras.layers.Dense(outputs, activation=head),
         ]
     )
     gain = rng.uniform(0.5, 2.0)

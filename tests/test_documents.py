@@ -161,3 +161,23 @@ def test_the_checksums_in_the_documents_are_those_of_the_code():
 def test_the_constraints_hold_versions_and_nothing_else():
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         assert re.fullmatch(r"#.*|[A-Za-z0-9_.-]+==[\w.!+]+", line), line
+
+
+def test_no_placeholder_is_left_in_any_file():
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("*/*.py"), *ROOT.glob("verify/*/*.py")):
+        if path.parts[-2] in ("recipes", "verify", "layers", "benchmarks") or (
+            path.suffix == ".md"
+        ):
+            assert not re.search(r"@[A-Z]\w*@", path.read_text()), path
+
+
+@pytest.mark.keras
+def test_the_benchmark_behind_the_allowance_runs(capsys, monkeypatch):
+    import sys
+
+    from benchmarks import noise_floor
+
+    monkeypatch.setattr(sys, "argv", ["noise_floor", "--models", "3"])
+    noise_floor.main()
+    *_, allowed = re.findall(r"max ([\d.]+)", capsys.readouterr().out)
+    assert float(allowed) < 1

@@ -54,8 +54,6 @@ def read_model(path: str | os.PathLike[str]) -> ModelSpec:
             f"{shown}: expected a .keras file. Received: a damaged archive "
             f"({plain(error)})"
         ) from None
-    except RuntimeError as error:  # zipfile's word for an encrypted member
-        raise ModelFileError(f"{shown}: {plain(error)}") from None
     metadata = _json(members["metadata.json"], f"{shown}: metadata.json")
     config = read_config(_json(members["config.json"], f"{shown}: config.json"))
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
