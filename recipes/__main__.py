@@ -55,10 +55,12 @@ def run_recipes(
     ],
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="With a group: of its sentiment recipes only."),
+        typer.Option(
+            min=1, max=10**6, help="With a group: of its sentiment recipes only."
+        ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
-    units: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=2**20)] = None,
+    units: Annotated[int | None, typer.Option(min=1, max=4096)] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1)] = None,
     mask_zero: Annotated[
         bool, typer.Option("--mask-zero", help="Mask the padding.")
@@ -105,10 +107,11 @@ def run_recipes(
     for job in plan(names, given, out=out, resume=resume):
         try:
             outcomes.append(module(job.recipe).run(job.config, job.options))
-        except Interrupted as stop:
+        except (Interrupted, KeyboardInterrupt) as stop:
+            what = str(stop) or "interrupted"
             again = command_line(names, given, out)
             print(
-                f"rnn-recipe: {job.recipe} {stop}. Go on with: {again} --resume",
+                f"rnn-recipe: {job.recipe} {what}. Go on with: {again} --resume",
                 file=sys.stderr,
             )
             raise typer.Exit(INTERRUPTED) from None
@@ -133,9 +136,10 @@ def predict(
     known = [word for word in kept if word in ids]
     used = known[-pipeline.length :]
     if not used:
+        received = ", ".join(kept) or ("none but stop words" if found else "no word")
         raise DataError(
             "expected a text with words of the vocabulary. Received: "
-            f"{plain(', '.join(kept) or 'none but stop words', 200)}"
+            f"{plain(received, 200)}"
         )
     notes = {
         "used": used,

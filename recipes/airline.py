@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def _packaged() -> Tweets:
 def _from_csv(path: Path) -> Tweets:
     shown = plain(path)
     raw = _bytes(path, shown)
-    table = _table(path, shown)
+    table = _table(raw, shown)
     labels = table["airline_sentiment"].str.strip().str.lower()
     known = {"0": 0, "0.0": 0, "negative": 0, "1": 1, "1.0": 1, "positive": 1}
     allowed = {*known, "neutral", ""}
@@ -138,13 +139,13 @@ def _bytes(path: Path, shown: str) -> bytes:
     return raw
 
 
-def _table(path: Path, shown: str) -> pd.DataFrame:
+def _table(raw: bytes, shown: str) -> pd.DataFrame:
     """Both columns as text, empty cells as ""; nothing is guessed to be a number."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
-                path,
+                io.BytesIO(raw),  # read once: what is parsed is what was checksummed
                 dtype=str,
                 keep_default_na=False,
                 index_col=False,  # a row with a cell too many must not shift the others
@@ -153,6 +154,9 @@ def _table(path: Path, shown: str) -> pd.DataFrame:
             )
     except (pd.errors.ParserWarning, ValueError) as error:
         raise DataError(f"{shown}: is not a CSV file ({plain(error, 120)})") from None
+    twice = [column for column in COLUMNS if f"{column}.1" in table.columns]
+    if twice:
+        raise DataError(f"{shown}: expected one column {twice[0]}. Received: two")
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         found = plain(", ".join(map(str, table.columns)), 160)

@@ -52,6 +52,8 @@ def plan(
     DataError
         A name, an option or a folder that cannot be used, or unusable tweets.
     """
+    if out is not None and not out.strip():
+        raise DataError("--out: expected a folder. Received: an empty name")
     wanted = _recipes(names)
     jobs = []
     for recipe, named in wanted.items():
@@ -76,6 +78,7 @@ def plan(
             own = _as_begun(begun, defaults) | own
         csv = own.pop("csv", None)
         config = dataclasses.replace(defaults, **own)
+        _require_possible(config, folder)
         if resume and begun is not None:
             require_same(plain(folder.path), begun, dataclasses.asdict(config))
         command = command_line(names, given, out)
@@ -117,6 +120,18 @@ def _recipes(names: Sequence[str]) -> dict[str, bool]:
                 f"Received: '{plain(name)}'"
             )
     return wanted
+
+
+def _require_possible(config: Any, folder: RunFolder) -> None:
+    """A manifest that was edited by hand may hold anything."""
+    values = dataclasses.asdict(config)
+    low = [k for k, v in values.items() if type(v) is int and v < (k != "seed")]
+    if low or values.get("padding", "pre") not in ("pre", "post"):
+        key = low[0] if low else "padding"
+        raise DataError(
+            f"{plain(folder / 'manifest.json')}: expected options of a run. "
+            f"Received: {key}={plain(values[key])}"
+        )
 
 
 def _as_begun(manifest: Mapping[str, Any], defaults: Any) -> dict[str, Any]:

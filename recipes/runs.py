@@ -91,6 +91,12 @@ class RunFolder:
         DataError
             The folder cannot be written, holds something else, or nothing to resume.
         """
+        try:
+            return self._examine(recipe, resume)
+        except OSError as error:  # a name too long, a folder that may not be listed
+            raise unwritable(self.path, error) from None
+
+    def _examine(self, recipe: str, resume: bool) -> dict[str, Any] | None:
         shown = plain(self.path)
         wanted = f"{shown}: expected an empty folder or a run of {recipe}"
         if not self.path.exists():
@@ -127,10 +133,10 @@ class RunFolder:
     def open_for(
         self, recipe: str, config: Mapping[str, Any], data: str, *, resume: bool
     ) -> None:
-        """Claim the folder for a run.
+        """Make the folder ready for a run; an earlier run stays until `clear`.
 
-        An earlier run of the same recipe is removed from it, unless `resume`; then its
-        configuration and its data must be the same, but for more epochs.
+        With `resume` its configuration and its data must be the same, but for more
+        epochs.
 
         Raises
         ------
@@ -143,7 +149,18 @@ class RunFolder:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for entry in self.path.iterdir():
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def clear(self) -> None:
+        """Remove an earlier run, its manifest last, so that it stays known as one.
+
+        Raises
+        ------
+        DataError
+        """
+        try:
+            for entry in sorted(self.path.iterdir(), key=lambda e: e.name == FILES[0]):
                 if entry.name in FILES or _left_over(entry.name):
                     entry.unlink()
         except OSError as error:
@@ -155,7 +172,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one JSON document whole."""
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(content, indent=2, allow_nan=False)
         self.write(name, (text + "\n").encode())
 
     def read_json(self, name: str) -> dict[str, Any]:

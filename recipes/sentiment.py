@@ -109,15 +109,18 @@ def load_split(csv: str | None, padding: Padding) -> Split:
 
 
 @cache
-def baselines(csv: str | None) -> dict[str, float]:
+def baselines(csv: str | None, padding: Padding) -> dict[str, float]:
     """Test accuracy of two models that know nothing of word order."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    split = load_split(csv, "post")
+    split = load_split(csv, padding)
     majority = np.bincount(split.y_train).argmax()
-    linear = make_pipeline(TfidfVectorizer(), LogisticRegression(C=10.0, max_iter=1000))
+    vectorizer = TfidfVectorizer()  # words of two characters and more
+    if not any(map(vectorizer.build_analyzer(), split.texts_train)):
+        vectorizer = TfidfVectorizer(token_pattern=r"\S+")
+    linear = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=1000))
     linear.fit(split.texts_train, split.y_train)
     return {
         "majority_class": float(np.mean(split.y_test == majority)),
@@ -164,6 +167,8 @@ def run(
     )
     training.start(config.seed)
     model = build_model(config, pipeline.vocabulary.size, pipeline.length)
+    if not options.resume:
+        folder.clear()  # not before everything stands that the new run needs
     progress = training.restore(model, folder, config.epochs)
     folder.write_json(
         "manifest.json",
@@ -216,7 +221,7 @@ def _conclude(
         )
     )
     best = int(np.argmax(history["val_accuracy"]))
-    plain_models = baselines(options.csv)
+    plain_models = baselines(options.csv, split.pipeline.padding)
     parameters = print_parameters(folder)
     print(f"\n{recipe}: test accuracy on {len(split.y_test):,} tweets")
     print(f"  last epoch ({progress.epochs})   {accuracy:.4f}, macro-F1 {macro_f1:.4f}")
@@ -250,5 +255,5 @@ def _conclude(
             "verdict": str(report.verdict),
         },
     )
-    print(f"\nEverything is in {folder.path}", file=sys.stderr)
+    print(f"\nEverything is in {plain(folder.path)}", file=sys.stderr)
     return Outcome(recipe, parameters, accuracy, macro_f1, progress.seconds, report)

@@ -21,7 +21,7 @@ from recipes.outcome import (
 )
 from recipes.runs import TextPipeline
 from recipes.text import Vocabulary, one_hot, words
-from verify.spec import Array
+from verify.spec import Array, plain
 
 DOCS = ("this is", "is an")
 LABELS = ("an", "example")
@@ -88,6 +88,8 @@ def run(
     print(f"{recipe}: {len(DOCS)} phrases, {config.epochs} epochs", file=sys.stderr)
     training.start(config.seed)
     model = build_model(config)
+    if not options.resume:
+        folder.clear()  # not before everything stands that the new run needs
     progress = training.restore(model, folder, config.epochs)
     folder.write_json(
         "manifest.json",
@@ -139,7 +141,7 @@ def run(
             "verdict": str(report.verdict),
         },
     )
-    print(f"\nEverything is in {folder.path}", file=sys.stderr)
+    print(f"\nEverything is in {plain(folder.path)}", file=sys.stderr)
     return Outcome(recipe, parameters, None, None, progress.seconds, report)
 
 

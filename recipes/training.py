@@ -199,7 +199,11 @@ def restore(model: Any, folder: RunFolder, epochs: int) -> Progress:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             about = json.loads(str(archive["about"]))
             arrays = {name: archive[name] for name in archive.files if name != "about"}
-        progress = Progress(dict(about["history"]), float(about["seconds"]))
+        history = {
+            str(name): [float(value) for value in values]
+            for name, values in about["history"].items()
+        }
+        progress = Progress(history, float(about["seconds"]))
         if about["version"] != CHECKPOINT_VERSION:
             raise ValueError(f"version {about['version']}")
     except Exception as e:  # a damaged file: NumPy, zlib and json raise all kinds

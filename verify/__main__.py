@@ -7,6 +7,7 @@ something unreadable or unsupported (one line on stderr), 3 inconclusive.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -15,6 +16,7 @@ import typer
 import verify
 from verify.commands import run
 from verify.loading import usable_inputs
+from verify.spec import Array, DataError, named, plain
 from verify.storage import checked_output, read_array, write_whole
 
 app = typer.Typer(
@@ -45,9 +47,11 @@ def check(
     """Compare the NumPy forward pass with Keras, layer by layer."""
     page = None if html is None else checked_output(html, "--html", ".html")
     net = verify.load(model)  # first: a file that we refuse never reaches Keras
-    x = usable_inputs(net, None if data is None else read_array(data, "x"))
+    x = None if data is None else _inputs(net, data)
+    if x is None:
+        usable_inputs(net)
     print("Loading Keras ...", file=sys.stderr)
-    report = verify.check(model, None if data is None else x)
+    report = verify.check(model, x)
     if page is not None:
         write_whole(page, lambda file: file.write(report.to_html().encode()))
         print(f"Wrote {page}", file=sys.stderr)
@@ -69,15 +73,17 @@ def trace(
 ) -> None:
     """Write every gate and state at every step to an .npz file."""
     path = checked_output(out, "--out", ".npz")
+    if path.resolve() == Path(data).resolve():
+        raise DataError(f"--out: {out} is the file given as --data")
     net = verify.load(model)
-    arrays = net.trace(usable_inputs(net, read_array(data, "x"))).arrays()
+    arrays = net.trace(_inputs(net, data)).arrays()
     write_whole(
         path,
         lambda file: np.savez_compressed(file, **arrays),  # type: ignore[arg-type]
     )
     print(f"Wrote {path}: {len(arrays)} arrays", file=sys.stderr)
     for name, value in arrays.items():
-        print(f"{name}  {value.shape}")
+        print(f"{plain(name)}  {value.shape}")
 
 
 @app.command()
@@ -91,10 +97,17 @@ def compare(
 ) -> None:
     """Say whether these are the outputs of the model, and if not, why not."""
     net = verify.load(model)
-    x = usable_inputs(net, read_array(data, "x"))
-    report = verify.compare_outputs(net, x, read_array(outputs, "outputs"))
+    x = _inputs(net, data)
+    with named(outputs):
+        report = verify.compare_outputs(net, x, read_array(outputs, "outputs"))
     print(report.to_json() if json else report.to_text())
     raise typer.Exit(report.verdict.exit_code)
+
+
+def _inputs(net: verify.Network, data: str) -> Array:
+    """The inputs in a file, ready for the model."""
+    with named(data):
+        return usable_inputs(net, read_array(data, "x"))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -79,7 +79,7 @@ def check(
             "Received: a verify.Network; give it as network=, beside its model"
         )
     own = load(model)
-    net = own if network is None else network
+    net = own if network is None else load(network)
     spec = net.spec
     _require_same_layers(own.spec, spec)
     given = x is not None
@@ -223,6 +223,8 @@ def assert_matches_predict(model: Any, x: Any = None, **options: Any) -> Report:
 
 def _batch_size(spec: ModelSpec, x: Array, wanted: int) -> int:
     fixed = spec.input_shape[0]
+    if wanted < 1:
+        raise DataError(f"expected a batch size of 1 or more. Received: {wanted}")
     if fixed is None:
         return wanted
     if len(x) % fixed:

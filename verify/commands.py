@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -19,6 +20,9 @@ def run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
     line begins with the command's name. Anything else is a defect and keeps its
     traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # any name can be shown anywhere
+            stream.reconfigure(errors="backslashreplace")
     command = typer.main.get_command(app)
     try:
         code = command.main(args=argv, prog_name=name, standalone_mode=False)

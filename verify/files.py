@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verify.reader import SequentialConfig, assemble, read_config
-from verify.spec import Array, ModelFileError, ModelSpec, UnsupportedError, plain
+from verify.spec import Array, ModelFileError, ModelSpec, UnsupportedError, named, plain
 
 if TYPE_CHECKING:
     import h5py
@@ -54,6 +54,11 @@ def read_model(path: str | os.PathLike[str]) -> ModelSpec:
             f"{shown}: expected a .keras file. Received: a damaged archive "
             f"({plain(error)})"
         ) from None
+    with named(path):
+        return _read_members(members, path, shown)
+
+
+def _read_members(members: dict[str, bytes], path: Path, shown: str) -> ModelSpec:
     metadata = _json(members["metadata.json"], f"{shown}: metadata.json")
     config = read_config(_json(members["config.json"], f"{shown}: config.json"))
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None

@@ -35,7 +35,13 @@ def import_keras() -> Any:
         try:
             os.dup2(held.fileno(), 2)
             import keras
-        except BaseException:
+        except ImportError as error:
+            backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+            raise UnsupportedError(
+                f"expected Keras with its backend {plain(backend)} to be installed. "
+                f"Received: {plain(error)}"
+            ) from None
+        except Exception:
             held.seek(0)
             os.write(saved, held.read())
             raise
@@ -85,6 +91,16 @@ def read_live(model: Any) -> ModelSpec:
         }
     )
     layers = {layer.name: layer for layer in model.layers}
+    for entry in config.entries:
+        for option in ("activation", "recurrent_activation"):
+            function, name = getattr(layers[entry.name], option, None), None
+            if callable(function) and isinstance(entry.config.get(option), str):
+                name = entry.config[option]
+            if name is not None and keras.activations.get(name) is not function:
+                raise UnsupportedError(
+                    f"Layer '{plain(entry.name)}' ({entry.class_name}): {option} is a "
+                    f"function of yours called {plain(name)}, which is not supported"
+                )
     weights = [layers[entry.name].get_weights() for entry in config.entries]
     return assemble(
         config, weights, source="a live model", keras_version=keras.__version__

@@ -144,7 +144,7 @@ class Network:
         spec = self._cast(dtype)
         blocks = []
         for start in range(0, len(x), BLOCK_ROWS):
-            y, mask = _enter(x[start : start + BLOCK_ROWS], dtype), None
+            y, mask = _enter(spec, x[start : start + BLOCK_ROWS]), None
             for layer in spec:
                 y, mask, _ = _call(layer, y, mask)
             blocks.append(y)
@@ -155,9 +155,10 @@ class Network:
 
         Parameters and errors as `predict`.
         """
-        y, mask = _enter(self.prepare(x), dtype), None
+        spec = self._cast(dtype)
+        y, mask = _enter(spec, self.prepare(x)), None
         layers = {}
-        for layer in self._cast(dtype):
+        for layer in spec:
             called = _call(layer, y, mask, record=True)
             layers[layer.name] = LayerTrace(
                 layer, y, mask, called.output, called.values
@@ -200,10 +201,14 @@ class Network:
         if not fits or 0 in array.shape:
             raise DataError(f"expected {expected}. Received: shape={received}")
         wanted_dtype = np.dtype(self.spec.input_dtype)
-        if wanted_dtype.kind != "f" and not np.isfinite(array).all():
-            raise DataError(
-                f"expected {expected} of {wanted_dtype}. Received: NaN or inf"
-            )
+        if wanted_dtype.kind != "f":
+            limits = np.iinfo(wanted_dtype)
+            outside = ~((array >= limits.min) & (array <= limits.max))  # NaN is outside
+            if outside.any():
+                raise DataError(
+                    f"expected {expected} from {limits.min} to {limits.max}. "
+                    f"Received: {array[outside][0]}"
+                )
         with np.errstate(over="ignore"):
             if array.dtype.kind == "f":
                 array = array.astype(self.floatx, copy=False)
@@ -249,6 +254,8 @@ def _call(
         return REGISTRY[layer.class_name].call(layer, x, mask, record=record)
 
 
-def _enter(x: Array, dtype: str) -> Array:
-    """Floats are computed with in `dtype`; ids stay whole numbers."""
-    return x.astype(dtype, copy=False) if x.dtype.kind == "f" else x
+def _enter(spec: ModelSpec, x: Array) -> Array:
+    """Whole numbers stay so on the way into an Embedding; the rest become floats."""
+    if x.dtype.kind != "f" and spec.layers[0].class_name == "Embedding":
+        return x
+    return x.astype(spec.dtype, copy=False)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from verify.spec import Array, DataError, ModelSpec, plain
 
 ROWS = 16
 STEPS = 7
+MOST = 10**8
 """Used where the model leaves the number of rows or of steps open."""
 
 
@@ -32,6 +35,11 @@ def probe_inputs(spec: ModelSpec, *, seed: int = 0) -> Array:
         size if size is not None else ROWS if axis == 0 else STEPS
         for axis, size in enumerate(spec.input_shape)
     )
+    if math.prod(shape) > MOST:
+        raise DataError(
+            f"expected a model whose inputs can be made, {MOST:,} numbers at most. "
+            f"Received: shape={shape}; give inputs of your own"
+        )
     ids = [layer for layer in spec if layer.class_name == "Embedding"]
     if not ids:
         return rng.normal(size=shape).astype(spec.input_dtype)

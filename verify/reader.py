@@ -70,7 +70,7 @@ def read_config(config: Any) -> SequentialConfig:
     for k, entry in enumerate(layers):
         layer_class, layer_config = _class_and_config(entry, f"layer {k}")
         name = layer_config.get("name")
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not _is_text(name):
             raise ModelFileError(f"layer {k} of the config has no name")
         if layer_class not in (*REGISTRY, "InputLayer") or _custom(entry):
             custom = "custom " if _custom(entry) else ""
@@ -117,7 +117,8 @@ def assemble(
     shape = config.input_shape
     layers = []
     for entry, arrays in zip(config.entries, weights, strict=True):
-        layer = REGISTRY[entry.class_name].read(entry.name, entry.config, arrays, shape)
+        typed = [array.astype(config.dtype, copy=False) for array in arrays]
+        layer = REGISTRY[entry.class_name].read(entry.name, entry.config, typed, shape)
         shape = layer.output_shape
         layers.append(layer)
     return ModelSpec(
@@ -137,6 +138,15 @@ def _class_and_config(entry: object, what: str) -> tuple[str, dict[str, Any]]:
         if isinstance(class_name, str) and isinstance(config, dict):
             return class_name, config
     raise ModelFileError(f"the config of {what} has no class_name or no config")
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written down: JSON allows half a surrogate pair."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _custom(entry: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ this package speaks of things that cannot be read, supported or used (`VerifyErr
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -208,6 +209,17 @@ class ModelSpec:
 def shapes(weights: Mapping[str, Array]) -> str:
     """``kernel (3, 16), bias (16,)``: for messages."""
     return ", ".join(f"{k} {v.shape}" for k, v in weights.items()) or "none"
+
+
+@contextlib.contextmanager
+def named(path: object) -> Iterator[None]:
+    """Errors raised inside say which file they are about."""
+    try:
+        yield
+    except VerifyError as error:
+        if str(error).startswith(plain(path)):
+            raise
+        raise type(error)(f"{plain(path)}: {error}") from None
 
 
 def worded(sizes: Shape) -> str:

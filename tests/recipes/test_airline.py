@@ -7,7 +7,7 @@ import pytest
 
 from recipes import airline
 from recipes.airline import load_tweets
-from recipes.sentiment import load_split
+from recipes.sentiment import baselines, load_split
 from recipes.text import words
 from verify import DataError
 
@@ -117,10 +117,26 @@ def test_a_missing_csv_or_a_folder(tmp_path):
         (HEAD + "hi,meh\nbad,0\n", "Received: 'meh' in data row 1"),
         (HEAD + "a,0,too many\nb,1\n", "is not a CSV file"),
         (HEAD + '"never closed,0\n', "is not a CSV file"),
+        (
+            "text,airline_sentiment,text\na,0,b\nc,1,d\n",
+            "one column text. Received: two",
+        ),
     ],
 )
 def test_a_csv_that_cannot_be_used_is_said_in_one_line(tmp_path, content, message):
     assert message in refused(tmp_path, content)
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "zip", "zst", "tar"])
+def test_the_name_of_a_csv_does_not_matter(tmp_path, suffix):
+    path = tmp_path / f"tweets.csv.{suffix}"
+    path.write_text(HEAD + "late,0\ngreat,1\n")
+    assert load_tweets(str(path)).texts == ("late", "great")
+
+
+def test_words_of_one_letter_are_enough_for_the_baselines(tmp_path):
+    path = write(tmp_path, HEAD + "x,0\ny,1\n" * 10)
+    assert 0 <= baselines(path, "pre")["tfidf_logistic_regression"] <= 1
 
 
 def test_a_csv_without_a_word_left(tmp_path):

@@ -239,8 +239,35 @@ def test_what_a_killed_process_leaves_half_written_is_no_obstacle(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / ".partial.model.keras").touch()
     assert folder.examine("toy_rnn", resume=False) is None
-    folder.open_for("toy_rnn", {}, "", resume=False)
+    folder.clear()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_cannot_begin_leaves_the_earlier_one(
+    trained, tweets_csv, monkeypatch
+):
+    from recipes import sentiment_rnn
+
+    def fails(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(sentiment_rnn, "build_model", fails)
+    before = {p.name: p.read_bytes() for p in Path(trained).iterdir()}
+    with pytest.raises(MemoryError):
+        train(trained, tweets_csv, "--epochs", "1")
+    assert {p.name: p.read_bytes() for p in Path(trained).iterdir()} == before
+
+
+def test_a_manifest_edited_by_hand_is_refused(trained, capsys):
+    path = Path(trained) / "manifest.json"
+    before = path.read_text()
+    for key, value in (("units", -3), ("seed", -1), ("padding", "middle")):
+        manifest = json.loads(before)
+        manifest["config"][key] = value
+        path.write_text(json.dumps(manifest))
+        arguments = ["run", "sentiment_rnn", "--out", trained, "--resume"]
+        assert f"Received: {key}={value}" in refused(capsys, *arguments)
+    path.write_text(before)
 
 
 def test_a_run_starts_afresh_without_resume(tweets_csv, tmp_path, capsys):
@@ -343,6 +370,7 @@ def test_predict_refuses_what_it_cannot_use(trained, tmp_path, capsys):
     assert "words of the vocabulary. Received: zzyzx, qqq" in line
     line = refused(capsys, "predict", trained, "the !!")
     assert "Received: none but stop words" in line
+    assert "Received: no word" in refused(capsys, "predict", trained, "--", "!?")
     line = refused(capsys, "predict", str(tmp_path), "hello")
     assert "expected the folder of a finished run. Received: no vocabulary.json" in line
     (tmp_path / "vocabulary.json").write_text("{}")
@@ -356,6 +384,9 @@ def test_predict_refuses_what_it_cannot_use(trained, tmp_path, capsys):
     [
         (["run", "nope"], "expected a recipe: toy_rnn, toy_lstm, sentiment_rnn"),
         (["run", "toy_rnn", "--epochs", "0"], "'--epochs'"),
+        (["run", "toy_rnn", "--out", ""], "--out: expected a folder"),
+        (["run", "toy_rnn", "--out", "{folder}/" + "a" * 300], "cannot be written"),
+        (["run", "sentiment_rnn", "--units", "1000000"], "'--units'"),
         (["run", "sentiment_rnn", "--epochs", "two"], "'--epochs'"),
         (["run", "sentiment_rnn", "--units", "-1"], "'--units'"),
         (["run", "sentiment_rnn", "--batch-size", "0"], "'--batch-size'"),

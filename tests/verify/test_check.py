@@ -443,6 +443,55 @@ def test_layers_and_options_are_refused_by_name():
         assert "\n" not in str(caught.value)
 
 
+def test_small_integers_are_computed_with_as_floats():
+    from keras import Input, layers
+
+    model = keras_sequential(
+        [Input((4,), dtype="int8"), layers.Activation("tanh"), layers.Dense(3)]
+    )
+    assert verify.check(model).verdict is Verdict.PASS
+
+
+def test_numbers_that_tensorflow_takes_for_zero_are_no_mistake():
+    from keras import Input, layers
+
+    model = keras_sequential([Input((4,)), layers.Dense(1, activation="sigmoid")])
+    kernel, bias = model.get_weights()
+    model.set_weights([kernel, bias * 0 - 90])
+    assert verify.check(model).verdict is Verdict.PASS
+
+
+def test_a_function_that_borrows_the_name_of_an_activation_is_refused():
+    from keras import Input, layers
+
+    def relu(x):
+        return x * 3
+
+    model = keras_sequential([Input((4, 3)), layers.LSTM(2, activation=relu, name="l")])
+    with pytest.raises(
+        UnsupportedError, match=r"'l' \(LSTM\): activation is a function"
+    ):
+        verify.load(model)
+
+
+def test_ids_too_large_for_the_input_do_not_wrap_around(model):
+    with pytest.raises(
+        DataError, match=r"from -2147483648 to 2147483647\. Received: 4"
+    ):
+        verify.check(model, ids().astype(np.int64) + 2**32)
+
+
+def test_a_batch_size_below_one_is_refused(model):
+    with pytest.raises(DataError, match=r"1 or more\. Received: 0"):
+        verify.check(model, ids(), batch_size=0)
+
+
+def test_a_network_may_be_given_as_a_file(model, tmp_path):
+    path = tmp_path / "m.keras"
+    model.save(path)
+    assert verify.check(model, ids(), network=path).verdict is Verdict.PASS
+
+
 def test_a_network_alone_has_nothing_to_be_compared_with():
     with pytest.raises(DataError, match=r"Received: a verify\.Network; give it as"):
         verify.check(verify.Network(lstm_spec()))

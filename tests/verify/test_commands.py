@@ -211,6 +211,15 @@ def test_bad_data_is_one_line_and_exit_code_2(
     assert not out.exists()
 
 
+def test_a_trace_does_not_replace_its_own_input(model, tmp_path, capsys):
+    path = tmp_path / "x.npz"
+    np.savez(path, x=ids())
+    before = path.read_bytes()
+    line = refused(capsys, "trace", model, "--data", str(path), "--out", str(path))
+    assert "is the file given as --data" in line
+    assert path.read_bytes() == before
+
+
 def test_bad_outputs_of_a_port_are_named(model, data, tmp_path, capsys):
     np.save(tmp_path / "y.npy", np.zeros((64, OUTPUTS + 1)))
     arguments = ["compare", model, "--data", data, "--outputs"]

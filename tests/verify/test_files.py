@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -260,7 +261,7 @@ def test_options_are_refused_by_layer_class_and_name(tmp_path, options, message)
     config = lstm_config(**options)
     path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
     text = refused(path, UnsupportedError)
-    assert text.startswith("Layer 'lstm' (LSTM): ")
+    assert text.startswith(f"{path}: Layer 'lstm' (LSTM): ")
     assert message in text
 
 
@@ -298,6 +299,29 @@ def test_control_characters_in_names_do_not_reach_the_terminal(tmp_path):
     path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
     message = refused(path, UnsupportedError)
     assert message.isprintable()
+
+
+def test_float64_weights_of_a_float32_model_are_what_keras_makes_of_them(tmp_path):
+    wide = [[w.astype(np.float64) + 1e-12 for w in ws] for ws in lstm_weights()]
+    spec = verify.load(write_keras_file(tmp_path / "m.keras", lstm_config(), wide)).spec
+    assert all(w.dtype == np.float32 for x in spec for w in x.weights.values())
+
+
+def test_half_a_surrogate_pair_is_no_name(tmp_path):
+    path = lstm_file(tmp_path / "m.keras")
+    config = json.dumps(lstm_config()).replace('"lstm"', '"a\\ud800"').encode()
+    assert "layer 2 of the config has no name" in refused(
+        replace_member(path, "config.json", config)
+    )
+
+
+def test_inputs_too_large_to_make_are_not_made():
+    from verify.probe import probe_inputs
+
+    model = lstm_spec()
+    huge = replace(model, input_shape=(10**9, 10))
+    with pytest.raises(verify.DataError, match="give inputs of your own"):
+        probe_inputs(huge)
 
 
 def test_two_layers_of_one_name(tmp_path):
