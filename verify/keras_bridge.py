@@ -131,29 +131,38 @@ class KerasModel:
     def layer_outputs(self, x: Array) -> dict[str, Array]:
         """Layer name -> its output inside the model; for a `twin`.
 
-        A layer of the user's may stand in other models as well, so that its recorded
-        output is not that of this one.
+        The layers are called one after the other, which spares Keras the compilation of
+        a model with as many outputs as layers.
         """
-        keras = import_keras()
-        outputs = [layer.output for layer in self.model.layers]
-        results = self._run(keras.Model(self.model.inputs, outputs), x)
-        if len(outputs) == 1 and not isinstance(results, list):
-            results = [results]
-        names = [layer.name for layer in self.model.layers]
-        return dict(zip(names, results, strict=True))
+        to_numpy = import_keras().ops.convert_to_numpy
+        return {
+            layer.name: np.asarray(to_numpy(y))
+            for layer, y in self._walk(x)
+            if layer is not None
+        }
 
     def step_outputs(self, name: str, x: Array) -> Array:
         """What a recurrent layer returns at every step; (batch, time, units)."""
-        keras = import_keras()
         layer = self.model.get_layer(name)
         config = {**layer.get_config(), "return_sequences": True}
-        y = keras.ops.convert_to_tensor(x)
-        for before in self.model.layers[: self.model.layers.index(layer)]:
-            y = before(y)  # Keras's mask, if any, travels with the tensor
+        position = self.model.layers.index(layer)
+        y = next(y for k, (_, y) in enumerate(self._walk(x)) if k == position)
         every_step = type(layer).from_config(config)
         every_step.build(y.shape)
         every_step.set_weights(layer.get_weights())
-        return np.asarray(keras.ops.convert_to_numpy(every_step(y)))
+        return np.asarray(import_keras().ops.convert_to_numpy(every_step(y)))
+
+    def _walk(self, x: Array) -> Iterator[tuple[Any, Any]]:
+        """(None, input), then every layer with its output as Keras's tensor.
+
+        A mask travels with the tensor, as it does inside the model.
+        """
+        y = import_keras().ops.convert_to_tensor(x)
+        yield None, y
+        for layer in self.model.layers:
+            with floatx("float64" if self.exact else None):
+                y = layer(y)
+            yield layer, y
 
     def twin(self, dtype: str | None = None) -> KerasModel:
         """The same layers and weights in a model of their own.
