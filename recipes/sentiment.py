@@ -21,7 +21,7 @@ from recipes.outcome import (
     verified,
 )
 from recipes.runs import TextPipeline
-from recipes.text import Padding, Vocabulary, one_hot, words
+from recipes.text import Padding, Vocabulary, one_hot, pad, words
 from verify.spec import DataError, plain
 
 TEST_SHARE = 0.3
@@ -91,7 +91,7 @@ def load_split(csv: str | None, padding: Padding) -> Split:
     length = max(map(len, split))
     pipeline = TextPipeline(vocabulary, length, padding, False, False, CLASSES)
     parts = train_test_split(
-        pipeline.encode(tweets.texts),
+        pad(vocabulary.encode(split), length, padding),
         tweets.labels,
         [" ".join(text) for text in split],
         test_size=TEST_SHARE,

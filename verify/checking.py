@@ -22,6 +22,7 @@ from verify.compare import (
     Verdict,
     compare,
     exact,
+    most_different,
 )
 from verify.diagnose import Diagnosis, diagnose
 from verify.loading import load, usable_inputs
@@ -253,9 +254,7 @@ def _layer_rows(ours: Array, theirs: Array, batch: int) -> Array:
     count = min(len(ours), max(LAYER_ROWS // batch, 1) * batch)
     if count == len(ours) or ours.shape != theirs.shape:
         return np.arange(count)
-    diff = np.abs(ours - theirs.astype(np.float64)).reshape(len(ours), -1).max(axis=1)
-    worst = np.argsort(-np.nan_to_num(diff, nan=np.inf), kind="stable")
-    return np.sort(worst[:count])
+    return np.sort(most_different(ours, theirs)[:count])
 
 
 def _compare_layers(

@@ -145,6 +145,12 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
     )
 
 
+def most_different(ours: Array, theirs: Array) -> Array:
+    """Rows of two arrays of one shape, those that differ most first; (batch,)."""
+    diff = np.abs(ours - theirs.astype(np.float64)).reshape(len(ours), -1).max(axis=1)
+    return np.argsort(-np.nan_to_num(diff, nan=np.inf), kind="stable")
+
+
 def _first(bad: Array) -> tuple[int, ...]:
     """Earliest time step first, where axis 1 is time."""
     if bad.ndim < 3:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verify.compare import Comparison, compare
+from verify.compare import Comparison, compare, most_different
 from verify.mutants import Mutant, catalogue
 from verify.network import Network
 from verify.rounding import Rounding
@@ -135,7 +135,6 @@ def _telling_rows(
     ours = _outputs(spec, x, layer)
     if ours is None or ours.shape != observed.shape:
         return np.arange(MAX_ROWS)
-    diff = np.abs(ours - observed.astype(np.float64)).reshape(len(x), -1).max(axis=1)
-    order = np.argsort(-np.nan_to_num(diff, nan=np.inf), kind="stable")
+    order = most_different(ours, observed)
     few = MAX_ROWS // 4
     return np.sort(np.concatenate([order[: MAX_ROWS - few], order[-few:]]))

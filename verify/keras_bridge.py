@@ -57,11 +57,15 @@ def load_model(path: str) -> Any:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises all kinds here
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise DataError(
-            f"{plain(path)}: Keras cannot load this file "
-            f"({type(error).__name__}: {plain(first)})"
+            f"{plain(path)}: Keras cannot load this file ({_first_line(error)})"
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    """TensorFlow's errors run over many lines; the first says what happened."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {plain(lines[0] if lines else '')}"
 
 
 def read_live(model: Any) -> ModelSpec:
@@ -126,7 +130,15 @@ class KerasModel:
 
     def predict(self, x: Array) -> Array:
         """``model.predict(x)``, as the user runs it; (batch, ...)."""
-        return np.asarray(self._run(self.model, x))
+        dtype = "float64" if self.exact else None
+        try:
+            with floatx(dtype), _without_retracing_advice():
+                y = self.model.predict(x, batch_size=self.batch_size, verbose=0)
+        except Exception as error:
+            raise DataError(
+                f"Keras cannot run this model on these inputs ({_first_line(error)})"
+            ) from error
+        return np.asarray(y)
 
     def layer_outputs(self, x: Array) -> dict[str, Array]:
         """Layer name -> its output inside the model; for a `twin`.
@@ -182,19 +194,6 @@ class KerasModel:
             model.build(self.model.input_shape)
         model.set_weights(self.model.get_weights())
         return KerasModel(model, self.batch_size, exact=dtype == "float64")
-
-    def _run(self, model: Any, x: Array) -> Any:
-        dtype = "float64" if self.exact else None
-        try:
-            with floatx(dtype), _without_retracing_advice():
-                return model.predict(x, batch_size=self.batch_size, verbose=0)
-        except Exception as error:
-            # TensorFlow's text runs over many lines; the first says what happened.
-            first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-            raise DataError(
-                "Keras cannot run this model on these inputs "
-                f"({type(error).__name__}: {plain(first)})"
-            ) from error
 
 
 @contextlib.contextmanager

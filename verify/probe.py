@@ -10,8 +10,10 @@ from verify.spec import Array, DataError, ModelSpec, plain
 
 ROWS = 16
 STEPS = 7
-MOST = 10**8
 """Used where the model leaves the number of rows or of steps open."""
+
+MOST = 10**8
+"""More numbers than this are not made up."""
 
 
 def probe_inputs(spec: ModelSpec, *, seed: int = 0) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
@@ -97,13 +98,13 @@ class Recurrent(LayerType):
             lines.append("zero_output_for_mask: a masked step outputs zeros")
         return lines
 
+    @abstractmethod
     def equations(self, layer: LayerSpec) -> list[str]:
         """One step in this layer's own activations."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, layer: LayerSpec) -> Step:
         """The layer's cell with its weights and activations bound."""
-        raise NotImplementedError
 
     def call(
         self, layer: LayerSpec, x: Array, mask: Array | None, *, record: bool
