@@ -7,6 +7,7 @@ masks and direction are the business of `verify.recurrence`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -100,13 +101,59 @@ def lstm_step(
     weights as in keras/src/layers/rnn/lstm.py.
     """
     z = x @ kernel + h @ recurrent_kernel + bias  # (batch, 4 * units)
-    z_i, z_f, z_c, z_o = np.split(z, 4, axis=-1)  # (batch, units) each
+    return lstm_gates(z, c, activation, recurrent_activation)
+
+
+def lstm_gates(
+    z: Array, c: Array, activation: Activation, recurrent_activation: Activation
+) -> LSTMStep:
+    """The gates of `lstm_step` from their sums; shared with ConvLSTM.
+
+    Parameters
+    ----------
+    z : (batch, ..., 4 * units), blocks i, f, c, o
+    c : (batch, ..., units)
+    """
+    z_i, z_f, z_c, z_o = np.split(z, 4, axis=-1)  # (batch, ..., units) each
     i = recurrent_activation(z_i)
     f = recurrent_activation(z_f)
     c_hat = activation(z_c)
     o = recurrent_activation(z_o)
     c = f * c + i * c_hat
     return LSTMStep(i, f, c_hat, o, c, h=o * activation(c))
+
+
+def conv_lstm_step(
+    x: Array,
+    h: Array,
+    c: Array,
+    *,
+    convolve: Callable[[Array], Array],
+    recur: Callable[[Array], Array],
+    bias: Array,
+    activation: Activation,
+    recurrent_activation: Activation,
+) -> LSTMStep:
+    """One step of an LSTM whose products are convolutions.
+
+    ::
+
+        z_i, z_f, z_c, z_o = split(convolve(x) + bias + recur(h))
+        and on as in lstm_step
+
+    Parameters
+    ----------
+    x : (batch, spatial..., channels)
+    h, c : (batch, spatial after the convolution..., filters)
+    convolve : the input convolution with its kernel, strides, padding and dilation
+    recur : the recurrent convolution: stride 1, ``same`` padding
+    bias : (4 * filters,), in the order i, f, c, o
+
+    Source: Shi et al. (2015), arXiv:1506.04214; weights as in
+    keras/src/layers/rnn/conv_lstm.py.
+    """
+    z = convolve(x) + bias + recur(h)
+    return lstm_gates(z, c, activation, recurrent_activation)
 
 
 def gru_step(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
+import json
 import logging
 import os
 import sys
@@ -16,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from verify.reader import assemble, read_config
-from verify.spec import Array, DataError, ModelSpec, UnsupportedError, plain
+from verify.layers import REGISTRY
+from verify.reader import read_model
+from verify.spec import Array, DataError, LayerSpec, ModelSpec, UnsupportedError, plain
 
 
 def import_keras() -> Any:
@@ -69,46 +72,105 @@ def _first_line(error: Exception) -> str:
 
 
 def read_live(model: Any) -> ModelSpec:
-    """A live Keras 3 Sequential model -> ModelSpec.
+    """A live Keras 3 model -> ModelSpec.
 
     Raises
     ------
     UnsupportedError
-        Anything that is not a built Keras 3 Sequential of supported layers.
+        Anything that is not a built Sequential or Functional model of supported layers.
     """
     keras = import_keras()
     if not isinstance(model, keras.Model):
         raise UnsupportedError(
-            "expected a path to a .keras file or a Keras 3 model. "
+            "expected a path to a model file or a Keras 3 model. "
             f"Received: {plain(type(model).__module__)}.{plain(type(model).__name__)}"
         )
-    if type(model) is not keras.Sequential:
+    _refuse_custom(model)
+    spec = read_model(
+        json.loads(model.to_json()),
+        LiveWeights(model),
+        source="a live model",
+        keras_version=keras.__version__,
+    )
+    for path, layer in spec.walk():
+        _refuse_own_functions(layer, _live(model, spec.root, path))
+    return spec
+
+
+def _refuse_custom(model: Any) -> None:
+    """A subclassed model may not even have a config, so it is refused before."""
+    kinds = (import_keras().Sequential, import_keras().models.Model)
+    name = type(model).__name__
+    if type(model) is not kinds[0] and name != "Functional":
         raise UnsupportedError(
-            f"Model '{plain(model.name)}' ({plain(type(model).__name__)}): this kind "
-            "of model is not supported. Supported: keras.Sequential"
+            f"Model '{plain(model.name)}' ({plain(name)}): this custom kind of model is "
+            "not supported. Supported: Sequential and Functional models"
         )
-    config = read_config(
-        {
-            "module": "keras",
-            "class_name": "Sequential",
-            "config": model.get_config(),
-        }
-    )
-    layers = {layer.name: layer for layer in model.layers}
-    for entry in config.entries:
-        for option in ("activation", "recurrent_activation"):
-            function, name = getattr(layers[entry.name], option, None), None
-            if callable(function) and isinstance(entry.config.get(option), str):
-                name = entry.config[option]
-            if name is not None and keras.activations.get(name) is not function:
+
+
+def _refuse_own_functions(layer: LayerSpec, live: Any) -> None:
+    """A function of the user's own may have the name of one of Keras's."""
+    activations = import_keras().activations
+    live = getattr(live, "cell", live)
+    for option in ("activation", "recurrent_activation"):
+        function, name = getattr(live, option, None), layer.options.get(option)
+        if inspect.isfunction(function) and isinstance(name, str):
+            known = activations.get(name) if "(" not in name else function
+            if function is not known:
                 raise UnsupportedError(
-                    f"Layer '{plain(entry.name)}' ({entry.class_name}): {option} is a "
-                    f"function of yours called {plain(name)}, which is not supported"
+                    f"{layer}: {option} is a function of yours called {plain(name)}, "
+                    "which is not supported"
                 )
-    weights = [layers[entry.name].get_weights() for entry in config.entries]
-    return assemble(
-        config, weights, source="a live model", keras_version=keras.__version__
-    )
+
+
+class LiveWeights:
+    """The arrays of a live layer; see `verify.reader.Weights`."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def own(self, group: str) -> list[Array]:
+        """In the order in which Keras saves them."""
+        owner = _part(self.layer, group) if group else self.layer
+        store: dict[str, Any] = {}
+        if owner is not None:
+            owner.save_own_variables(store)
+        to_numpy = import_keras().ops.convert_to_numpy
+        return [np.array(to_numpy(store[str(k)])) for k in range(len(store))]
+
+    def inside(
+        self, container: str, key: str, class_name: str, number: int
+    ) -> LiveWeights:
+        """Found by name; the container and the number are for files."""
+        return LiveWeights(_child(self.layer, container, key))
+
+
+def _part(layer: Any, name: str) -> Any:
+    return getattr(layer, name, None) or getattr(layer, f"_{name}", None)
+
+
+def _child(layer: Any, container: str, key: str) -> Any:
+    if container == "layers":
+        known = {operation.name: operation for operation in _operations(layer)}
+        return known.get(key)
+    return layer.cells[int(key)] if container else getattr(layer, key)
+
+
+def _operations(model: Any) -> list[Any]:
+    """Layers and raw operations of a model, a Sequential's input included."""
+    graph = getattr(model, "_functional", None) or model
+    return list(graph.operations)
+
+
+def _live(model: Any, root: LayerSpec, path: str) -> Any:
+    """The live layer at a path of its spec."""
+    spec = root
+    while path:
+        keys = [k for k in spec.sublayers if path == k or path.startswith(f"{k}/")]
+        key = max(keys, key=len)
+        model = _child(model, REGISTRY[spec.class_name].container, key)
+        spec, path = spec.sublayers[key], path[len(key) + 1 :]
+    return model
 
 
 class KerasModel:

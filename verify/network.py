@@ -2,72 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from verify.layers import REGISTRY, Called
-from verify.spec import Array, DataError, LayerSpec, ModelSpec, plain, worded
+from verify.dtypes import dtype_of, is_float
+from verify.evaluate import Evaluation, LayerTrace, States, in_precision
+from verify.layers import LOOPS
+from verify.spec import Array, DataError, LayerSpec, ModelSpec, listing, plain, worded
+from verify.structure import TensorRef, flatten, map_structure
 
 BLOCK_ROWS = 1024
 """Rows evaluated at a time, so that memory does not grow with their number."""
 
 
-@dataclass(frozen=True, eq=False)
-class LayerTrace:
-    """What one layer did: ``input``, ``mask``, ``output`` and its own values.
+class Inputs(tuple[Array, ...]):
+    """Inputs that a model takes as they are, one array for each of its inputs."""
 
-    The values are attributes and keys alike: ``t["lstm"].f`` is ``t["lstm"]["f"]``.
+    @property
+    def rows(self) -> int:
+        """How many samples there are."""
+        return len(self[0])
 
-    ============  ====================================================
-    layer         values, each (batch, time, units) unless noted
-    ============  ====================================================
-    SimpleRNN     ``h``
-    LSTM          ``i f c_hat o c h``
-    GRU           ``z r h_hat h``
-    Dense         ``logits`` (before the activation, shaped as output)
-    ============  ====================================================
-
-    States (``h``, ``c``) are as held after the step; time is that of the input, also
-    when the layer goes backwards.
-    """
-
-    layer: LayerSpec
-    input: Array
-    mask: Array | None
-    output: Array
-    values: Mapping[str, Array]
-
-    def __getitem__(self, name: str) -> Array:
-        if name in ("input", "output"):
-            return getattr(self, name)
-        try:
-            return self.values[name]
-        except KeyError:
-            names = ", ".join(("input", *self.values, "output"))
-            raise KeyError(
-                f"{self.layer} has no '{plain(name)}'; it has {names}"
-            ) from None
-
-    def __getattr__(self, name: str) -> Array:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        try:
-            return self[name]
-        except KeyError as error:
-            raise AttributeError(error.args[0]) from None
+    def take(self, rows: Any) -> Inputs:
+        """Some of the samples, by a slice or by their numbers."""
+        return Inputs(array[rows] for array in self)
 
 
 class Trace(Mapping[str, LayerTrace]):
-    """Layer name -> LayerTrace, in the order of the model.
+    """Path of a layer -> LayerTrace, in the order of evaluation.
 
-    ``trace.arrays()`` gives one flat dict, ``{"lstm/f": ...}``, ready for ``np.savez``.
+    A layer called a second time stands there as ``"lstm:2"``, a layer inside another
+    as ``"bidirectional/forward_layer"``. ``trace.arrays()`` gives one flat dict,
+    ``{"lstm/f": ...}``, ready for ``np.savez``.
+
+    Attributes
+    ----------
+    output
+        What the model returns.
     """
 
-    def __init__(self, layers: Mapping[str, LayerTrace]) -> None:
+    def __init__(self, layers: Mapping[str, LayerTrace], output: Any) -> None:
         self._layers = dict(layers)
+        self.output = output
 
     def __getitem__(self, name: str) -> LayerTrace:
         try:
@@ -83,21 +62,23 @@ class Trace(Mapping[str, LayerTrace]):
     def __len__(self) -> int:
         return len(self._layers)
 
-    @property
-    def output(self) -> Array:
-        """What the model returns."""
-        return list(self._layers.values())[-1].output
-
     def arrays(self) -> dict[str, Array]:
-        """Every array by ``layer/value``; ``layer/mask`` where there is a mask."""
-        flat = {}
+        """Every array by ``layer/value``; ``layer/mask`` where there is a mask.
+
+        Of several inputs or outputs the second is called ``input.1``, and so on.
+        """
+        flat: dict[str, Array] = {}
         for name, layer in self.items():
-            flat[f"{name}/input"] = layer.input
-            if layer.mask is not None:
-                flat[f"{name}/mask"] = layer.mask
+            flat |= _named(f"{name}/input", layer.input)
+            flat |= _named(f"{name}/mask", layer.mask)
             flat |= {f"{name}/{key}": value for key, value in layer.values.items()}
-            flat[f"{name}/output"] = layer.output
+            flat |= _named(f"{name}/output", layer.output)
         return flat
+
+
+def _named(name: str, values: Any) -> dict[str, Array]:
+    leaves = [leaf for leaf in flatten(values) if isinstance(leaf, np.ndarray)]
+    return {f"{name}.{k}" if k else name: leaf for k, leaf in enumerate(leaves)}
 
 
 class Network:
@@ -115,70 +96,149 @@ class Network:
     def __init__(self, spec: ModelSpec, floatx: str = "float32") -> None:
         self.spec = spec
         self.floatx = floatx
-        self._in: dict[str, ModelSpec] = {}
+        self._in: dict[str | None, LayerSpec] = {}
 
     def __repr__(self) -> str:
         names = ", ".join(layer.class_name for layer in self.spec)
         return f"<verify.Network {self.spec.name}: {names}>"
 
-    def predict(self, x: Any, *, dtype: str = "float32") -> Array:
+    @property
+    def stateful(self) -> bool:
+        """Whether a batch starts with the states that the one before it ended with."""
+        return any(layer.options.get("stateful") for _, layer in self.spec.walk())
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the layers that the outputs come from, in the order of `flat`."""
+        graph = self.spec.root.graph
+        refs = flatten(graph.outputs) if graph is not None else []
+        return [
+            f"{ref.layer}.{ref.tensor}" if ref.tensor else str(ref.layer)
+            for ref in refs
+            if isinstance(ref, TensorRef)
+        ]
+
+    def predict(
+        self,
+        x: Any,
+        *,
+        dtype: str | None = None,
+        initial_state: States | None = None,
+        return_state: bool = False,
+    ) -> Any:
         """What ``model.predict(x)`` computes.
 
         Parameters
         ----------
         x : (batch, ...)
-            As for Keras: token ids or features, with the model's input shape.
-        dtype : "float32" or "float64"
-            The precision to compute in; float64 is the reference.
+            As for Keras: token ids or features, with the model's input shape. For a
+            model of several inputs a list of arrays, or a dict by their names.
+        dtype : "float32", "float64" or None
+            The precision to compute in, for every layer; float64 is the reference. By
+            default each layer's own policy, which in most models is float32.
+        initial_state : dict, optional
+            For a stateful model: path of a layer -> its states, as returned by an
+            earlier call; zeros where it has none.
+        return_state : bool
+            Whether to return the states after the last batch too.
 
         Returns
         -------
-        (batch, ...) in `dtype`.
+        (batch, ...), or a list or dict of such where the model has several outputs;
+        with `return_state` a pair of that and the states.
 
         Raises
         ------
         DataError
             Inputs whose shape, dtype or ids do not fit the model.
         """
-        x = self.prepare(x)
-        spec = self._cast(dtype)
-        blocks = []
-        for start in range(0, len(x), BLOCK_ROWS):
-            y, mask = _enter(spec, x[start : start + BLOCK_ROWS]), None
-            for layer in spec:
-                y, mask, _ = _call(layer, y, mask)
-            blocks.append(y)
-        return np.concatenate(blocks)
+        if (return_state or initial_state is not None) and not self.stateful:
+            raise DataError(
+                "expected a model with a stateful layer, to pass states in and out. "
+                "Received: none of its layers is stateful"
+            )
+        states = dict(initial_state or {})
+        flat = self.flat(self.prepare(x), dtype=dtype, states=states)
+        graph = self.spec.root.graph
+        remaining = iter(flat)
+        outputs = map_structure(
+            lambda _: next(remaining), graph.outputs if graph is not None else None
+        )
+        return (outputs, states) if return_state else outputs
 
-    def trace(self, x: Any, *, dtype: str = "float32") -> Trace:
+    def flat(
+        self, x: Inputs, *, dtype: str | None = None, states: States | None = None
+    ) -> list[Array]:
+        """Every output of the model in a list; parameters and errors as `predict`."""
+        root = self._cast(dtype)
+        states = {} if states is None else states
+        blocks = []
+        for rows in self._blocks(x.rows):
+            run = Evaluation(states, floatx=dtype or self.floatx)
+            outputs = run(root, list(x.take(rows)), at="")
+            blocks.append([tensor.value for tensor in flatten(outputs)])
+        return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+
+    def _blocks(self, rows: int) -> Iterator[slice]:
+        """Slices of rows: single batches where states go from one to the next."""
+        fixed = self.spec.batch_size or 1
+        step = fixed if self.stateful else max(BLOCK_ROWS // fixed, 1) * fixed
+        if self.stateful and rows % fixed:
+            raise DataError(
+                f"expected a multiple of {fixed} rows, the model's fixed batch size. "
+                f"Received: {rows} rows"
+            )
+        for start in range(0, rows, step):
+            yield slice(start, start + step)
+
+    def trace(self, x: Any, *, dtype: str | None = None) -> Trace:
         """Evaluate the model and keep every layer's input, mask, gates and states.
 
-        Parameters and errors as `predict`.
+        Parameters and errors as `predict`. A stateful model starts with states of
+        zeros, and all rows are one batch.
         """
-        spec = self._cast(dtype)
-        y, mask = _enter(spec, self.prepare(x)), None
-        layers = {}
-        for layer in spec:
-            called = _call(layer, y, mask, record=True)
-            layers[layer.name] = LayerTrace(
-                layer, y, mask, called.output, called.values
-            )
-            y, mask = called.output, called.mask
-        return Trace(layers)
+        run = Evaluation(recording=True, floatx=dtype or self.floatx)
+        outputs = run(self._cast(dtype), list(self.prepare(x)), at="")
+        layers = {
+            path: replace(trace, layer=self.spec[_bare(path, self.spec)])
+            for path, trace in run.traces.items()
+            if path and trace.layer.class_name != "InputLayer"
+        }
+        return Trace(layers, map_structure(lambda tensor: tensor.value, outputs))
 
-    def layer_output(
-        self, name: str, x: Array, mask: Array | None, *, dtype: str
-    ) -> Array:
-        """One layer alone, on an input of your choice, already in the right shape."""
-        return _call(self._cast(dtype)[name], x, mask).output
+    def call_layer(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        dtype: str | None,
+        every_step: bool = False,
+    ) -> list[Array]:
+        """One layer of the model alone, on arguments of your choice.
 
-    def step_outputs(self, name: str, x: Array, mask: Array | None) -> Array:
-        """What a recurrent layer shows at every step, in float64, on a given input."""
-        layer = self._cast("float64")[name].with_options(return_sequences=True)
-        return _call(layer, x, mask).output
+        Parameters
+        ----------
+        name : str
+        args, kwargs
+            Of the call: arrays or `verify.layers.base.Tensor`, which carry masks.
+        dtype : as for `predict`
+        every_step : bool
+            For a recurrent layer: its output at every step, and no states.
+        """
+        layer = self._cast(dtype).at(name)
+        if every_step:
+            layer = layer.with_options(return_sequences=True, return_state=False)
+        run = Evaluation(floatx=dtype or self.floatx)
+        outputs = run(layer, *args, at=name, **kwargs)
+        return [tensor.value for tensor in flatten(outputs)]
 
-    def prepare(self, x: Any) -> Array:
-        """Inputs as Keras receives them: checked, and cast to the Input's dtype.
+    def loops(self, name: str) -> bool:
+        """Whether a layer is recurrent, so that its steps can be compared."""
+        return self.spec[name].class_name in LOOPS
+
+    def prepare(self, x: Any) -> Inputs:
+        """Inputs as Keras receives them: checked, and cast to the Inputs' dtypes.
 
         A trailing axis of size 1 is dropped or added where that makes the number of
         axes right, as Keras does.
@@ -187,8 +247,68 @@ class Network:
         ------
         DataError
         """
-        shape, expected = self.spec.input_shape, self._expected
-        array = self.as_array(x)
+        if isinstance(x, Inputs):
+            return x
+        layers = self.spec.inputs
+        given = self.separate(x)
+        prepared = Inputs(
+            self._prepared(layer, array)
+            for layer, array in zip(layers, given, strict=True)
+        )
+        if len({len(array) for array in prepared}) > 1:
+            counts = ", ".join(f"{len(array):,}" for array in prepared)
+            raise DataError(
+                f"expected inputs of the same number of rows. Received: {counts}"
+            )
+        return prepared
+
+    def separate(self, x: Any) -> list[Array]:
+        """One array of numbers for each input, whatever their shapes.
+
+        Raises
+        ------
+        DataError
+        """
+        layers = self.spec.inputs
+        names = [layer.name for layer in layers]
+        if isinstance(x, Mapping):
+            if set(x) != set(names):
+                raise DataError(
+                    f"expected inputs called {listing(names)}. "
+                    f"Received: {listing([plain(key, 40) for key in x]) or 'none'}"
+                )
+            given = [x[name] for name in names]
+        elif len(layers) == 1:
+            given = [x]
+        elif isinstance(x, (list, tuple)) and len(x) == len(layers):
+            given = list(x)
+        else:
+            found = f"{len(x)}" if isinstance(x, (list, tuple)) else "one array"
+            raise DataError(
+                f"expected {len(layers)} inputs ({listing(names)}), as a list or a "
+                f"dict by their names. Received: {found}"
+            )
+        return [
+            self._as_array(layer, value)
+            for layer, value in zip(layers, given, strict=True)
+        ]
+
+    def _as_array(self, layer: LayerSpec, x: Any) -> Array:
+        try:
+            array = np.asarray(x)
+        except ValueError:
+            raise DataError(
+                f"expected {self._expected(layer)}. Received: ragged rows"
+            ) from None
+        if array.dtype.kind not in "biuf" and not is_float(array):
+            raise DataError(
+                f"expected {self._expected(layer)} holding numbers. "
+                f"Received: dtype={array.dtype}"
+            )
+        return array
+
+    def _prepared(self, layer: LayerSpec, array: Array) -> Array:
+        shape, expected = layer.options["batch_shape"], self._expected(layer)
         received = array.shape
         if array.ndim == len(shape) + 1 and received[-1] == 1:
             array = array[..., 0]
@@ -200,9 +320,9 @@ class Network:
         )
         if not fits or 0 in array.shape:
             raise DataError(f"expected {expected}. Received: shape={received}")
-        wanted_dtype = np.dtype(self.spec.input_dtype)
-        if wanted_dtype.kind != "f":
-            limits = np.iinfo(wanted_dtype)
+        wanted = dtype_of(layer.options["dtype"])
+        if wanted.kind in "iu":
+            limits = np.iinfo(wanted)
             outside = ~((array >= limits.min) & (array <= limits.max))  # NaN is outside
             if outside.any():
                 raise DataError(
@@ -210,52 +330,26 @@ class Network:
                     f"Received: {array[outside][0]}"
                 )
         with np.errstate(over="ignore"):
-            if array.dtype.kind == "f":
-                array = array.astype(self.floatx, copy=False)
-            return array.astype(wanted_dtype)
+            if is_float(array):
+                array = array.astype(dtype_of(self.floatx), copy=False)
+            return array.astype(wanted)
 
-    def as_array(self, x: Any) -> Array:
-        """`x` as an array of numbers, whatever its shape.
+    def _expected(self, layer: LayerSpec) -> str:
+        which = "" if len(self.spec.inputs) == 1 else f" '{plain(layer.name, 40)}'"
+        return f"inputs{which} of shape {worded(layer.options['batch_shape'])}"
 
-        Raises
-        ------
-        DataError
-        """
-        try:
-            array = np.asarray(x)
-        except ValueError:
-            raise DataError(
-                f"expected {self._expected}. Received: ragged rows"
-            ) from None
-        if array.dtype.kind not in "biuf":
-            raise DataError(
-                f"expected {self._expected} holding numbers. "
-                f"Received: dtype={array.dtype}"
-            )
-        return array
-
-    @property
-    def _expected(self) -> str:
-        return f"inputs of shape {worded(self.spec.input_shape)}"
-
-    def _cast(self, dtype: str) -> ModelSpec:
-        if dtype not in ("float32", "float64"):
+    def _cast(self, dtype: str | None) -> LayerSpec:
+        if dtype not in (None, "float32", "float64"):
             raise DataError(f"expected dtype float32 or float64. Received: {dtype}")
         if dtype not in self._in:
-            self._in[dtype] = self.spec.astype(dtype)
+            self._in[dtype] = in_precision(self.spec.root, dtype)
         return self._in[dtype]
 
 
-def _call(
-    layer: LayerSpec, x: Array, mask: Array | None, *, record: bool = False
-) -> Called:
-    """Evaluate one layer; where it overflows it does so silently, as Keras does."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return REGISTRY[layer.class_name].call(layer, x, mask, record=record)
-
-
-def _enter(spec: ModelSpec, x: Array) -> Array:
-    """Whole numbers stay so on the way into an Embedding; the rest become floats."""
-    if x.dtype.kind != "f" and spec.layers[0].class_name == "Embedding":
-        return x
-    return x.astype(spec.dtype, copy=False)
+def _bare(path: str, spec: ModelSpec) -> str:
+    """The path of a layer without the number of its call."""
+    try:
+        spec.root.at(path)
+    except KeyError:
+        return path.rpartition(":")[0]
+    return path

@@ -1,135 +1,349 @@
 """A Keras config and its weights -> ModelSpec, or a refusal that names what is wrong.
 
-Both ways into the verifier end here: `verify.files` brings the config and arrays of a
-file, `verify.keras_bridge` those of a live model, so the two cannot read differently.
+Every way into the verifier ends here: `verify.files` brings the config and the arrays
+of a file, `verify.keras_bridge` those of a live model, so they cannot read differently.
+First the structure is read and checked, without a weight; then weights are filled in;
+then the model is evaluated on a few zeros, which tells the shapes of everything and
+shows weights that do not fit together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
-from verify.layers import REGISTRY
+import numpy as np
+
+from verify.dtypes import POLICIES, dtype_of, is_float
+from verify.evaluate import Evaluation, in_precision
+from verify.graphs import read_graph
+from verify.layers import REGISTRY, supported
 from verify.spec import (
     Array,
+    DataError,
+    LayerSpec,
     ModelFileError,
     ModelSpec,
-    Shape,
     UnsupportedError,
     listing,
     plain,
 )
+from verify.structure import map_structure
 
-KERAS_MODULES = frozenset({"keras", "keras.layers", "keras.models"})
-POLICIES = ("float32", "float64")
-INPUT_DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8")
-SUPPORTED = f"Supported: {listing(['InputLayer', *REGISTRY])} in a Sequential model"
+MODELS = ("Sequential", "Functional")
+OPERATIONS = ("keras.src.ops", "keras.ops")
+QUANTIZATION = ("int8",)
+MAX_DEPTH = 40
+"""Layers within layers: more are not read."""
 
-
-@dataclass(frozen=True)
-class LayerEntry:
-    """One layer of a config that has weights to come, in the order of the model."""
-
-    name: str
-    class_name: str
-    config: Mapping[str, Any]
+OPEN_SIZES = ((60, 120), (840, 1680))
+"""Pairs of sizes tried for axes that a model leaves open. Both of a pair have many
+divisors, for the sake of a Reshape; the larger pair is for long windows."""
 
 
-@dataclass(frozen=True)
-class SequentialConfig:
-    """The checked outer part of a Sequential config."""
+class Weights(Protocol):
+    """Where the arrays of one layer are, in a file or in a live model."""
 
-    name: str
-    input_shape: Shape
-    input_dtype: str
-    dtype: str
-    entries: tuple[LayerEntry, ...]
+    def own(self, group: str) -> list[Array]:
+        """Arrays of the layer itself, or of a part of it, in the order of saving."""
+
+    def inside(self, container: str, key: str, class_name: str, number: int) -> Weights:
+        """Where the arrays of a layer inside are.
+
+        Parameters
+        ----------
+        container : str
+            Keras's attribute for a list of layers, or empty for a layer of its own.
+        key : str
+            The name of the layer inside, as `verify.spec.LayerSpec.sublayers` has it.
+        class_name : str
+        number : int
+            How many layers of that class stand before it in the container.
+        """
 
 
-def read_config(config: Any) -> SequentialConfig:
-    """Check the outer part of a model config: its class, its input, its layers.
+def read_model(
+    config: Any,
+    weights: Weights,
+    *,
+    source: str,
+    keras_version: str,
+    notes: Sequence[str] = (),
+) -> ModelSpec:
+    """Read a model from its config, in Keras 3's form, and its weights.
 
     Raises
     ------
     UnsupportedError
-        Any class, dtype policy or module that is not supported, by name.
+        A class, an option, a dtype policy or a module that is refused by name.
     ModelFileError
-        A config that no Keras model has.
+        A config that no Keras model has, or weights that contradict it.
     """
-    class_name, body = _class_and_config(config, "the model")
-    if class_name != "Sequential" or _custom(config):
-        raise UnsupportedError(
-            f"Model '{plain(body.get('name', '?'))}' ({plain(class_name)}): this kind "
-            f"of model is not supported. {SUPPORTED}"
-        )
-    layers = body.get("layers")
-    if not isinstance(layers, list):
-        raise ModelFileError("the model config holds no list of layers")
-    parsed = []
-    for k, entry in enumerate(layers):
-        layer_class, layer_config = _class_and_config(entry, f"layer {k}")
-        name = layer_config.get("name")
-        if not isinstance(name, str) or not _is_text(name):
-            raise ModelFileError(f"layer {k} of the config has no name")
-        if layer_class not in (*REGISTRY, "InputLayer") or _custom(entry):
-            custom = "custom " if _custom(entry) else ""
-            raise UnsupportedError(
-                f"Layer '{plain(name)}' ({plain(layer_class)}): this {custom}class is "
-                f"not supported. {SUPPORTED}"
-            )
-        parsed.append(LayerEntry(name, layer_class, layer_config))
-    shape, dtype = _input(body, parsed)
-    entries = tuple(e for e in parsed if e.class_name != "InputLayer")
-    if not entries:
-        raise UnsupportedError(
-            f"Model '{plain(body.get('name', '?'))}' (Sequential): it has no layers"
-        )
-    policies = {_policy(entry) for entry in entries}
-    if len(policies) > 1:
-        raise UnsupportedError(
-            f"Model '{plain(body.get('name', '?'))}' (Sequential): layers of different "
-            f"dtype policies are not supported. Received: {listing(sorted(policies))}"
-        )
-    return SequentialConfig(
-        name=str(body.get("name", "sequential")),
-        input_shape=shape,
-        input_dtype=dtype or policies.copy().pop(),
-        dtype=policies.pop(),
-        entries=entries,
+    root = read_structure(config)
+    root = filled(root, weights)
+    return ModelSpec(
+        root=with_shapes(root),
+        source=source,
+        keras_version=keras_version,
+        notes=tuple(notes),
     )
 
 
-def assemble(
-    config: SequentialConfig,
-    weights: Sequence[Sequence[Array]],
-    *,
-    source: str,
-    keras_version: str,
-) -> ModelSpec:
-    """Join a checked config with the weights of each layer, in ``get_weights`` order.
+def read_structure(config: Any) -> LayerSpec:
+    """The model's layers, options and graph, checked, without weights or shapes."""
+    class_name, body = _class_and_config(config, "the model")
+    name = plain(body.get("name", "?"))
+    if class_name not in MODELS or _custom(config):
+        custom = "custom " if _custom(config) else ""
+        raise UnsupportedError(
+            f"Model '{name}' ({plain(class_name)}): this {custom}kind of model is not "
+            f"supported. Supported: {listing(MODELS)} models"
+        )
+    return _read_layer(config, "the model", 0)
+
+
+def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
+    if depth > MAX_DEPTH:
+        raise ModelFileError(f"layers are nested more than {MAX_DEPTH} deep")
+    class_name, config = _class_and_config(entry, what)
+    name = config.get("name", entry.get("name"))
+    if name is None and depth and class_name not in MODELS:
+        name = class_name  # a cell, an operation: its name matters to no one
+    if not isinstance(name, str) or not _is_text(name):
+        raise ModelFileError(f"{what} of the config has no name")
+    key = f"ops.{class_name}" if _is_operation(entry) else class_name
+    where = f"Layer '{plain(name)}' ({plain(class_name)})"
+    if key not in REGISTRY or _custom(entry):
+        custom = "custom " if _custom(entry) else ""
+        kind_word = "operation" if _is_operation(entry) else "class"
+        raise UnsupportedError(
+            f"{where}: this {custom}{kind_word} is not supported. {supported(key)}"
+        )
+    kind = REGISTRY[key]
+    policy, quantization = _policy(where, config)
+    if quantization is not None and quantization not in _modes(kind):
+        raise UnsupportedError(
+            f"{where}: quantization mode '{plain(quantization)}' is not supported. "
+            f"Supported: {listing(_modes(kind)) or 'none for this layer'}"
+        )
+    trainable = bool(config.get("trainable", True))
+    if class_name in MODELS:
+        return _read_graph_model(name, class_name, config, policy, trainable, depth)
+    if quantization is not None:
+        config = {**config, "quantization_mode": quantization}
+    options = kind.read_options(where, config)
+    inside = {
+        child: _read_layer(inner, f"'{child}' of layer '{plain(name)}'", depth + 1)
+        for child, inner in kind.children(config).items()
+    }
+    layer = LayerSpec(
+        name=name,
+        class_name=key,
+        options=options,
+        sublayers=inside,
+        policy=policy,
+        trainable=trainable,
+    )
+    kind.check(where, layer)
+    return layer
+
+
+def _read_graph_model(
+    name: str,
+    class_name: str,
+    config: Mapping[str, Any],
+    policy: str,
+    trainable: bool,
+    depth: int,
+) -> LayerSpec:
+    entries = config.get("layers")
+    where = f"Model '{plain(name)}' ({class_name})"
+    if not isinstance(entries, list):
+        raise ModelFileError(f"{where}: the config holds no list of layers")
+    layers: dict[str, LayerSpec] = {}
+    for k, entry in enumerate(entries):
+        layer = _read_layer(entry, f"layer {k}", depth + 1)
+        if isinstance(entry.get("name"), str):  # a graph refers to layers by this one
+            layer = replace(layer, name=entry["name"])
+        if layer.name in layers:
+            raise ModelFileError(
+                f"{where}: expected layer names to be unique. "
+                f"Received twice: {plain(layer.name)}"
+            )
+        layers[layer.name] = layer
+    if class_name == "Sequential":
+        layers = _with_input(where, config, layers)
+    graph = read_graph(where, class_name, config, layers)
+    model = LayerSpec(
+        name=name,
+        class_name=class_name,
+        options={},
+        sublayers=layers,
+        policy=policy,
+        trainable=trainable,
+        graph=graph,
+    )
+    REGISTRY[class_name].check(where, model)
+    return model
+
+
+def _with_input(
+    where: str, config: Mapping[str, Any], layers: dict[str, LayerSpec]
+) -> dict[str, LayerSpec]:
+    """Keras makes an input for a Sequential that has none, in the first layer's dtype."""
+    names = list(layers)
+    inputs = [name for name in names if layers[name].class_name == "InputLayer"]
+    if inputs:
+        if inputs != names[:1]:
+            raise ModelFileError(
+                f"{where}: expected one InputLayer, first. Received: {len(inputs)}"
+            )
+        return layers
+    shape = config.get("build_input_shape")
+    if shape is None:
+        raise UnsupportedError(
+            f"{where}: it has never been built, so it has no weights. Call it once, or "
+            "begin it with keras.Input"
+        )
+    if not names:
+        raise UnsupportedError(f"{where}: it has no layers")
+    name = "input_layer"
+    while name in layers:
+        name += "_"
+    options = REGISTRY["InputLayer"].read_options(
+        where,
+        {
+            "batch_shape": shape,
+            "dtype": POLICIES[layers[names[0]].policy].compute,
+        },
+    )
+    return {name: LayerSpec(name, "InputLayer", options)} | layers
+
+
+def filled(layer: LayerSpec, weights: Weights) -> LayerSpec:
+    """The layer, and every layer inside, with its weights.
 
     Raises
     ------
-    UnsupportedError, ModelFileError
-        See `verify.layers.LayerType.read`.
+    ModelFileError
+        Weights whose number, shapes or dtypes contradict the config.
     """
-    shape = config.input_shape
-    layers = []
-    for entry, arrays in zip(config.entries, weights, strict=True):
-        typed = [array.astype(config.dtype, copy=False) for array in arrays]
-        layer = REGISTRY[entry.class_name].read(entry.name, entry.config, typed, shape)
-        shape = layer.output_shape
-        layers.append(layer)
-    return ModelSpec(
-        name=config.name,
-        layers=tuple(layers),
-        input_shape=config.input_shape,
-        input_dtype=config.input_dtype,
-        dtype=config.dtype,
-        source=source,
-        keras_version=keras_version,
+    kind = REGISTRY[layer.class_name]
+    expected = kind.weight_shapes(layer.options)
+    arrays: list[Array] = []
+    if expected or not layer.class_name.startswith("ops."):
+        arrays = [array for group in kind.groups for array in weights.own(group)]
+    if len(arrays) != len(expected) or not all(
+        _fits(array.shape, shape)
+        for array, shape in zip(arrays, expected.values(), strict=True)
+    ):
+        wanted = ", ".join(f"{k} {_any(s)}" for k, s in expected.items())
+        found = ", ".join(str(array.shape) for array in arrays)
+        raise ModelFileError(
+            f"{layer}: config and weights disagree. Expected {wanted or 'no weights'}. "
+            f"Received: {found or 'no weights'}"
+        )
+    variable = dtype_of(POLICIES[layer.policy].variable)
+    own = {
+        key: array.astype(variable, copy=False) if is_float(array) else array
+        for key, array in zip(expected, arrays, strict=True)
+    }
+    seen: Counter[str] = Counter()
+    inside = {}
+    for key, child in layer.sublayers.items():
+        place = weights
+        if not child.class_name.startswith("ops."):
+            place = weights.inside(
+                kind.container, key, child.class_name, seen[child.class_name]
+            )
+            seen[child.class_name] += 1
+        inside[key] = filled(child, place)
+    return replace(layer, weights=own, sublayers=inside)
+
+
+def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(found) == len(expected) and all(
+        want is None or have == want for have, want in zip(found, expected, strict=True)
     )
+
+
+def _any(shape: tuple[int | None, ...]) -> str:
+    words = ["any" if size is None else str(size) for size in shape]
+    return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
+
+
+def with_shapes(root: LayerSpec) -> LayerSpec:
+    """The model with the shapes of every layer, learnt from two small evaluations.
+
+    Axes whose sizes differ between the two are those that the model leaves open.
+
+    Raises
+    ------
+    ModelFileError
+        The layers do not fit together.
+    """
+    net = in_precision(root, "float32")
+    last: DataError | None = None
+    for sizes in OPEN_SIZES:
+        try:
+            small, large = (_dry_run(net, k, size) for k, size in enumerate(sizes))
+        except DataError as error:
+            last = last or error
+            continue
+        shaped = root
+        for path, layer in root.walk():
+            if path in small:
+                input_shape, output_shape = (
+                    _merged(a, b) for a, b in zip(small[path], large[path], strict=True)
+                )
+                layer = replace(
+                    shaped.at(path), input_shape=input_shape, output_shape=output_shape
+                )
+                shaped = shaped.replaced(path, layer)
+        inside = _merged(small[""][0], large[""][0]), _merged(small[""][1], large[""][1])
+        return replace(shaped, input_shape=inside[0], output_shape=inside[1])
+    raise ModelFileError(f"the model cannot be computed: {last}") from last
+
+
+def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
+    """Path -> shapes of input and output, for inputs of zeros."""
+    run = Evaluation(recording=True)
+    inputs = [
+        np.zeros(
+            [
+                axis if axis is not None else 2 + k if position == 0 else size
+                for position, axis in enumerate(layer.options["batch_shape"])
+            ],
+            dtype=dtype_of(layer.options["dtype"]),
+        )
+        for layer in ModelSpec(root).inputs
+    ]
+    run(root, inputs, at="")
+    return {
+        path: (_shapes(trace.input), _shapes(trace.output))
+        for path, trace in run.traces.items()
+    }
+
+
+def _shapes(values: Any) -> Any:
+    shapes = map_structure(lambda leaf: Shape(np.shape(leaf)), values)
+    return shapes
+
+
+class Shape(tuple[int, ...]):
+    """A shape as a leaf, told apart from a tuple of things."""
+
+
+def _merged(a: Any, b: Any) -> Any:
+    """Shapes with ``None`` where the two differ."""
+    if isinstance(a, Shape):
+        return tuple(x if x == y else None for x, y in zip(a, b, strict=True))
+    if isinstance(a, Mapping):
+        return {key: _merged(a[key], b[key]) for key in a}
+    merged = [_merged(x, y) for x, y in zip(a, b, strict=True)]
+    return merged[0] if len(merged) == 1 else merged
 
 
 def _class_and_config(entry: object, what: str) -> tuple[str, dict[str, Any]]:
@@ -149,72 +363,56 @@ def _is_text(name: str) -> bool:
     return True
 
 
+def _module(entry: Mapping[str, Any]) -> str:
+    module = entry.get("module", "keras.layers")
+    return module if isinstance(module, str) else ""
+
+
+def _is_operation(entry: Mapping[str, Any]) -> bool:
+    module = _module(entry)
+    return any(module == base or module.startswith(f"{base}.") for base in OPERATIONS)
+
+
 def _custom(entry: Mapping[str, Any]) -> bool:
     """Whether a serialised object belongs to somebody else's code."""
     if entry.get("registered_name") not in (None, entry["class_name"]):
         return True
-    module = entry.get("module", "keras.layers")
-    return not isinstance(module, str) or module not in KERAS_MODULES
+    return _module(entry).split(".")[0] != "keras"
 
 
-def _policy(entry: LayerEntry) -> str:
-    value = entry.config.get("dtype", "float32")
+def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The name of a dtype policy, and the mode of a quantised one."""
+    value = config.get("dtype", "float32")
+    mode = None
+    name: Any = value
     if isinstance(value, dict):
         inner = value.get("config")
-        name = inner.get("name") if isinstance(inner, dict) else None
-        if value.get("class_name") != "DTypePolicy":
+        inner = inner if isinstance(inner, dict) else {}
+        if value.get("class_name") == "QuantizedDTypePolicy":
+            mode, name = str(inner.get("mode")), inner.get("source_name")
+        elif value.get("class_name") in ("DTypePolicy", "Policy", "FloatDTypePolicy"):
+            name = inner.get("name")
+        else:
             name = value.get("class_name")
-    else:
-        name = value
+    elif isinstance(value, str) and "_from_" in value:
+        mode, name = value.split("_from_", 1)
+    if name is None:
+        name = "float32"
     if name not in POLICIES:
+        if name in dtype_words() and mode is None:
+            return "float32", None  # an InputLayer or a Cast of whole numbers
         raise UnsupportedError(
-            f"Layer '{plain(entry.name)}' ({entry.class_name}): dtype policy "
-            f"'{plain(name)}' is not supported. Supported: {listing(POLICIES)}"
+            f"{where}: dtype policy '{plain(name)}' is not supported. "
+            f"Supported: {listing(POLICIES)}"
         )
-    return str(name)
+    return str(name), mode
 
 
-def _input(
-    body: Mapping[str, Any], entries: Sequence[LayerEntry]
-) -> tuple[Shape, str | None]:
-    """Shape and dtype of the input, from the InputLayer or the recorded build."""
-    name = plain(body.get("name", "?"))
-    inputs = [entry for entry in entries if entry.class_name == "InputLayer"]
-    if inputs:
-        if inputs != list(entries[:1]):
-            raise ModelFileError(
-                f"Model '{name}' (Sequential): expected one InputLayer, first. "
-                f"Received: {len(inputs)}"
-            )
-        config = inputs[0].config
-        for option in ("sparse", "ragged", "optional"):
-            if config.get(option):
-                raise UnsupportedError(
-                    f"Layer '{plain(inputs[0].name)}' (InputLayer): option '{option}' "
-                    f"expects false. Received: {option}={plain(config[option])}"
-                )
-        shape, dtype = config.get("batch_shape"), config.get("dtype")
-        if isinstance(dtype, dict):
-            inner = dtype.get("config")
-            dtype = inner.get("name") if isinstance(inner, dict) else dtype
-    else:
-        shape, dtype = body.get("build_input_shape"), None
-        if shape is None:
-            raise UnsupportedError(
-                f"Model '{name}' (Sequential): it has never been built, so it has no "
-                "weights. Call it once, or begin it with keras.Input"
-            )
-    valid = isinstance(shape, (list, tuple)) and shape and all(
-        size is None or (type(size) is int and size >= 1) for size in shape
-    )  # fmt: skip
-    if not valid:
-        raise ModelFileError(
-            f"Model '{name}' (Sequential): expected an input shape such as [null, 26]. "
-            f"Received: {plain(shape, 60)}"
-        )
-    if dtype is not None and (not isinstance(dtype, str) or dtype not in INPUT_DTYPES):
-        raise UnsupportedError(
-            f"Model '{name}' (Sequential): inputs of dtype '{plain(dtype)}' are not "
-            f"supported. Supported: {listing(INPUT_DTYPES)}"
-        )
-    return tuple(shape or ()), dtype
+def dtype_words() -> Iterator[str]:
+    """Dtypes that are no policies, but that an input or a cast may have."""
+    yield from ("bool", "int8", "int16", "int32", "int64")
+    yield from ("uint8", "uint16", "uint32", "uint64")
+
+
+def _modes(kind: Any) -> tuple[str, ...]:
+    return QUANTIZATION if "quantization_mode" in kind.options else ()

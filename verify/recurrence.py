@@ -7,15 +7,32 @@ computes and not what it should have computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from verify.spec import Array
 
-Step = Callable[..., Any]
-"""``step(x, *states) -> NamedTuple`` whose fields include ``h`` and every state."""
+class Stepped(NamedTuple):
+    """What a cell returns for one step.
+
+    Attributes
+    ----------
+    output : (batch, units)
+        What the layer shows at this step.
+    states : tuple of (batch, units)
+        The new states, in the cell's order.
+    values : mapping
+        Gates and states by name, each (batch, units), for a trace.
+    """
+
+    output: Array
+    states: tuple[Array, ...]
+    values: Mapping[str, Array]
+
+
+Step = Callable[[Array, tuple[Array, ...]], Stepped]
 
 
 class Scan(NamedTuple):
@@ -25,6 +42,8 @@ class Scan(NamedTuple):
     ----------
     output : (batch, time, units) or (batch, units)
         What the layer hands on, in processing order.
+    states : tuple of (batch, units)
+        The states after the last step, held over masked steps.
     values : dict of str to (batch, time, units)
         Gates and held states by name, indexed by *input* step also when the sequence
         is processed backwards; empty unless recorded. Gates at masked steps are what
@@ -32,6 +51,7 @@ class Scan(NamedTuple):
     """
 
     output: Array
+    states: tuple[Array, ...]
     values: dict[str, Array]
 
 
@@ -39,7 +59,8 @@ def scan(
     step: Step,
     x: Array,
     mask: Array | None,
-    states: dict[str, Array],
+    states: tuple[Array, ...],
+    names: tuple[str, ...],
     *,
     return_sequences: bool,
     go_backwards: bool,
@@ -55,11 +76,13 @@ def scan(
 
     Parameters
     ----------
-    x : (batch, time, features)
+    x : (batch, time, ...)
     mask : (batch, time) of bool, or None
         True where the step counts.
-    states : dict of str to (batch, units)
-        Initial states by their name in the step's result, in the cell's order.
+    states : tuple of (batch, ...)
+        Initial states, in the cell's order.
+    names : tuple of str
+        The states' names among the step's values.
 
     Source: keras/src/backend/tensorflow/rnn.py, function ``rnn``.
     """
@@ -69,28 +92,35 @@ def scan(
     # reverse the one with the other. Reproduced, since predict does it.
     misaligned = zero_output_for_mask and unroll and go_backwards and return_sequences
     zeroing = zero_output_for_mask and not misaligned
-    names = tuple(states)
-    state = tuple(states.values())
-    shown = np.zeros_like(state[0])  # (batch, units): what the layer outputs
+    shown: Array | None = None  # what the layer outputs
     outputs: list[Array] = []
     recorded: list[dict[str, Array]] = []
     for t in reversed(range(time)) if go_backwards else range(time):
-        result = step(x[:, t], *state)
-        new = tuple(getattr(result, name) for name in names)
+        result = step(x[:, t], states)
         if mask is None:
-            state, shown = new, result.h
+            states, shown = result.states, result.output
         else:
-            keep = mask[:, t, None]  # (batch, 1)
-            state = tuple(np.where(keep, n, s) for n, s in zip(new, state, strict=True))
-            shown = np.where(keep, result.h, np.zeros_like(shown) if zeroing else shown)
+            before = np.zeros_like(result.output) if shown is None or zeroing else shown
+            shown = _select(mask[:, t], result.output, before)
+            states = tuple(
+                _select(mask[:, t], new, old)
+                for new, old in zip(result.states, states, strict=True)
+            )
         if return_sequences:
             outputs.append(shown)
         if record:
-            recorded.append(result._asdict() | dict(zip(names, state, strict=True)))
+            recorded.append({**result.values, **dict(zip(names, states, strict=True))})
+    if shown is None:
+        raise ValueError("a sequence without a time step")
     output = np.stack(outputs, axis=1) if return_sequences else shown
     if misaligned and mask is not None:
-        output = np.where(mask[:, :, None], output, np.zeros_like(output))
-    return Scan(output, _by_input_step(recorded, go_backwards))
+        output = _select(mask, output, np.zeros_like(output))
+    return Scan(output, states, _by_input_step(recorded, go_backwards))
+
+
+def _select(keep: Array, new: Array, old: Array) -> Array:
+    """`new` where `keep`, which lacks the last axes, is true; otherwise `old`."""
+    return np.where(keep.reshape(keep.shape + (1,) * (new.ndim - keep.ndim)), new, old)
 
 
 def _by_input_step(

@@ -1,8 +1,8 @@
 """What a model is, without Keras: layers, options and weights as plain values.
 
-A `ModelSpec` is a frozen description from which the forward pass can be computed:
-the layers in order, every option of each layer, and its weights by their Keras name
-(``kernel``, ``recurrent_kernel``, ``bias``, ``embeddings``). Nothing in here computes
+A `ModelSpec` is a frozen description from which the forward pass can be computed: the
+layers, how they call each other, every option of each, and its weights by their Keras
+name (``kernel``, ``recurrent_kernel``, ``bias``, ``embeddings``). Nothing in here computes
 anything; the mistakes of `verify.mutants` are spec -> spec functions for that reason.
 
 This module also says, once, in which order Keras stores the gates (`GATES`) and how
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -21,16 +21,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from verify.structure import Graph, flatten
+
 Array = npt.NDArray[Any]
 Shape = tuple[int | None, ...]
 
+_LSTM, _GRU = ("i", "f", "c", "o"), ("z", "r", "h")
+
 GATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "SimpleRNN": ("h",),
-        "LSTM": ("i", "f", "c", "o"),
-        "GRU": ("z", "r", "h"),
+        "SimpleRNN": ("h",), "SimpleRNNCell": ("h",),
+        "LSTM": _LSTM, "LSTMCell": _LSTM,
+        "GRU": _GRU, "GRUCell": _GRU,
+        "ConvLSTM1D": _LSTM, "ConvLSTM2D": _LSTM, "ConvLSTM3D": _LSTM,
     }
-)
+)  # fmt: skip
 """Gate blocks in the columns of ``kernel``, ``recurrent_kernel`` and ``bias``, left to
 right, each ``units`` wide. LSTM: input, forget, cell candidate, output. GRU: update,
 reset, hidden candidate. Source: keras/src/layers/rnn/{lstm,gru,simple_rnn}.py."""
@@ -59,6 +64,9 @@ class DataError(VerifyError):
 class LayerSpec:
     """One layer: its class, every honoured option, its weights by name.
 
+    Raw operations and whole models are layers too: an operation is called
+    ``"ops.Add"``, and a model has its layers as `sublayers` and a `graph`.
+
     Attributes
     ----------
     name, class_name : str
@@ -67,16 +75,30 @@ class LayerSpec:
         Every option the forward pass depends on, with its value (defaults filled in).
     weights : mapping of str to ndarray
         In the order of Keras's ``layer.get_weights()``; the arrays are read-only.
-    input_shape, output_shape : tuple
-        With ``None`` for the batch axis and for any axis the model leaves open.
+    sublayers : mapping of str to LayerSpec
+        Layers inside this one: ``forward_layer`` and ``backward_layer``, ``cell``,
+        ``layer``, or the layers of a model by their names.
+    policy : str
+        The dtype policy, for example ``"float32"`` or ``"mixed_float16"``.
+    trainable : bool
+        Of no effect on the outputs; legacy files order their weights by it.
+    graph : Graph or None
+        Of a model: which layer is called on what.
+    input_shape, output_shape : tuple, or a structure of tuples
+        Of the first call, with ``None`` for the batch axis and for any axis the model
+        leaves open.
     """
 
     name: str
     class_name: str
     options: Mapping[str, Any]
-    weights: Mapping[str, Array]
-    input_shape: Shape
-    output_shape: Shape
+    weights: Mapping[str, Array] = field(default_factory=dict)
+    sublayers: Mapping[str, LayerSpec] = field(default_factory=dict)
+    policy: str = "float32"
+    trainable: bool = True
+    graph: Graph | None = None
+    input_shape: Any = None
+    output_shape: Any = None
 
     def __post_init__(self) -> None:
         frozen = {}
@@ -88,6 +110,7 @@ class LayerSpec:
             frozen[key] = array
         object.__setattr__(self, "weights", MappingProxyType(frozen))
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+        object.__setattr__(self, "sublayers", MappingProxyType(dict(self.sublayers)))
 
     def __str__(self) -> str:
         return f"Layer '{plain(self.name)}' ({plain(self.class_name)})"
@@ -99,8 +122,9 @@ class LayerSpec:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the weights of this layer hold."""
-        return sum(w.size for w in self.weights.values())
+        """How many numbers the weights of this layer and those inside it hold."""
+        own = sum(w.size for w in self.weights.values())
+        return own + sum(layer.parameters for layer in self.sublayers.values())
 
     def with_weights(self, **weights: Array) -> LayerSpec:
         """The same layer with some weights replaced by others of the same shape."""
@@ -117,86 +141,143 @@ class LayerSpec:
         """The same layer with some options changed."""
         return replace(self, options={**self.options, **options})
 
+    def walk(self, path: str = "") -> Iterator[tuple[str, LayerSpec]]:
+        """Every layer inside this one with its path, outer layers first.
+
+        Paths join names by ``/``: ``bidirectional/forward_layer``.
+        """
+        for key, layer in self.sublayers.items():
+            here = f"{path}/{key}" if path else key
+            yield here, layer
+            yield from layer.walk(here)
+
+    def at(self, path: str) -> LayerSpec:
+        """The layer of that path inside this one; KeyError if there is none."""
+        layer = self
+        for key in _steps(self, path):
+            layer = layer.sublayers[key]
+        return layer
+
+    def replaced(self, path: str, new: LayerSpec) -> LayerSpec:
+        """This layer with the one at `path` replaced."""
+        key, *rest = _steps(self, path)
+        if rest:
+            new = self.sublayers[key].replaced("/".join(rest), new)
+        return replace(self, sublayers={**self.sublayers, key: new})
+
+    def mapped(self, change: Callable[[LayerSpec], LayerSpec]) -> LayerSpec:
+        """This layer with a change made to it and to every layer inside."""
+        inside = {key: layer.mapped(change) for key, layer in self.sublayers.items()}
+        return change(replace(self, sublayers=inside))
+
+
+def _steps(layer: LayerSpec, path: str) -> list[str]:
+    """A path taken apart; the name of a layer may itself hold a slash."""
+    found: list[str] = []
+    rest = path
+    while rest:
+        keys = [k for k in layer.sublayers if rest == k or rest.startswith(f"{k}/")]
+        if not keys:
+            raise KeyError(path)
+        key = max(keys, key=len)
+        found.append(key)
+        layer, rest = layer.sublayers[key], rest[len(key) + 1 :]
+    return found
+
 
 @dataclass(frozen=True, eq=False)
 class ModelSpec:
-    """A Sequential model: its input and its layers, in order.
+    """A whole model, and where it came from.
 
     Attributes
     ----------
-    name : str
-    layers : tuple of LayerSpec
-        Without the InputLayer, which is `input_shape` and `input_dtype`.
-    input_shape : tuple
-        Batch axis first; ``None`` where the model leaves a size open.
-    input_dtype : str
-        The dtype Keras converts every input to before the first layer.
-    dtype : str
-        ``"float32"`` or ``"float64"``: the policy of all layers.
+    root : LayerSpec
+        The model itself: class ``Sequential`` or ``Functional``.
     source : str
         Where the model came from, for reports.
     keras_version : str
         As recorded by the file or by the live Keras; ``"unknown"`` otherwise.
+    notes : tuple of str
+        What an old file means today; empty for a file of Keras 3.
     """
 
-    name: str
-    layers: tuple[LayerSpec, ...]
-    input_shape: Shape
-    input_dtype: str
-    dtype: str
+    root: LayerSpec
     source: str = "a live model"
     keras_version: str = "unknown"
-    _by_name: Mapping[str, LayerSpec] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        by_name = {layer.name: layer for layer in self.layers}
-        if len(by_name) != len(self.layers):
-            names = [layer.name for layer in self.layers]
-            twice = sorted({n for n in names if names.count(n) > 1})
-            raise ModelFileError(
-                f"Model '{plain(self.name)}': expected layer names to be unique. "
-                f"Received twice: {', '.join(plain(n) for n in twice)}"
-            )
-        object.__setattr__(self, "_by_name", MappingProxyType(by_name))
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[LayerSpec]:
         return iter(self.layers)
 
-    def __getitem__(self, name: str) -> LayerSpec:
+    def __getitem__(self, path: str) -> LayerSpec:
         try:
-            return self._by_name[name]
+            return self.root.at(path)
         except KeyError:
+            known = ", ".join(plain(key) for key in self.root.sublayers)
             raise KeyError(
-                f"no layer '{plain(name)}'; the layers are {', '.join(self._by_name)}"
+                f"no layer '{plain(path)}'; the layers are {known}"
             ) from None
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.root.name
+
+    @property
+    def layers(self) -> tuple[LayerSpec, ...]:
+        """The layers of the model in order, without its inputs."""
+        inside = self.root.sublayers.values()
+        return tuple(x for x in inside if x.class_name != "InputLayer")
+
+    @property
+    def inputs(self) -> tuple[LayerSpec, ...]:
+        """The input layers, in the order in which ``predict`` takes its inputs."""
+        graph = self.root.graph
+        refs = flatten(graph.inputs) if graph is not None else []
+        return tuple(self.root.sublayers[ref.layer] for ref in refs)
+
+    @property
+    def input_shape(self) -> Any:
+        """Shape of the input, batch axis first; a list where there are several."""
+        found = [layer.options["batch_shape"] for layer in self.inputs]
+        return found[0] if len(found) == 1 else found
+
+    @property
+    def batch_size(self) -> int | None:
+        """The number of rows that the model fixes for a batch, if it does."""
+        sizes = (layer.options["batch_shape"][0] for layer in self.inputs)
+        return next((size for size in sizes if size is not None), None)
+
+    @property
+    def output_shape(self) -> Any:
+        """Shape of what ``predict`` returns, batch axis first."""
+        return self.root.output_shape
 
     @property
     def parameters(self) -> int:
         """How many numbers the weights of the whole model hold."""
-        return sum(layer.parameters for layer in self.layers)
+        return self.root.parameters
 
     @property
-    def output_shape(self) -> Shape:
-        """Shape of what the last layer returns, batch axis first."""
-        return self.layers[-1].output_shape
+    def policies(self) -> frozenset[str]:
+        """The dtype policies of all layers that compute with floats."""
+        return frozenset(
+            layer.policy for _, layer in self.root.walk() if layer.sublayers == {}
+        )
 
-    def with_layer(self, layer: LayerSpec) -> ModelSpec:
-        """The same model with the layer of that name replaced."""
-        self[layer.name]
-        layers = tuple(layer if old.name == layer.name else old for old in self.layers)
-        return replace(self, layers=layers)
+    def walk(self) -> Iterator[tuple[str, LayerSpec]]:
+        """Every layer with its path, those inside others included."""
+        return self.root.walk()
 
-    def astype(self, dtype: str) -> ModelSpec:
-        """The same model with every weight converted to `dtype`."""
-        layers = []
-        for layer in self.layers:
-            weights = {k: v.astype(dtype) for k, v in layer.weights.items()}
-            layers.append(replace(layer, weights=weights))
-        return replace(self, layers=tuple(layers), dtype=dtype)
+    def with_layer(self, layer: LayerSpec, path: str | None = None) -> ModelSpec:
+        """The same model with the layer at a path, its name by default, replaced."""
+        where = layer.name if path is None else path
+        self[where]
+        return replace(self, root=self.root.replaced(where, layer))
 
     def require_finite(self) -> None:
         """Raise DataError if a weight is NaN or infinite."""
-        for layer in self.layers:
+        for _, layer in self.walk():
             for key, value in layer.weights.items():
                 bad = int(np.count_nonzero(~np.isfinite(value)))
                 if bad:

@@ -1,6 +1,6 @@
 """The registry of layer types; a layer is known here and nowhere else.
 
-To add one: write a `LayerType` in a module of this package, list it in `REGISTRY`.
+To add one: write a `LayerType` in a module of this package, list it in `KINDS`.
 """
 
 from __future__ import annotations
@@ -8,18 +8,51 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from verify.layers.base import Called, LayerType
-from verify.layers.core import Activation, Dense, Dropout, Embedding
-from verify.layers.recurrent import GRU, LSTM, Recurrent, SimpleRNN
+from verify.layers.base import LayerType
+from verify.layers.core import Activation, Dense, Dropout, Embedding, Identity, Masking
+from verify.layers.models import Functional, InputLayer, Sequential
+from verify.layers.operations import OPERATIONS
+from verify.layers.recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+    GRUCell,
+    LSTMCell,
+    SimpleRNN,
+    SimpleRNNCell,
+    StackedRNNCells,
+)
+from verify.layers.wrappers import LOOPS, Bidirectional, TimeDistributed
+from verify.spec import listing
 
-REGISTRY: Mapping[str, LayerType] = MappingProxyType(
+KINDS: Mapping[str, tuple[type[LayerType], ...]] = MappingProxyType(
     {
-        layer_type.class_name: layer_type()
-        for layer_type in (
-            Embedding, SimpleRNN, LSTM, GRU, Dense, Activation, Dropout,
-        )
+        "models": (InputLayer, Sequential, Functional),
+        "recurrent": (
+            SimpleRNN, LSTM, GRU, RNN, SimpleRNNCell, LSTMCell, GRUCell,
+            StackedRNNCells, Bidirectional, TimeDistributed,
+        ),
+        "operations": OPERATIONS,
+        "core": (Embedding, Masking, Dense, Activation, Dropout, Identity),
     }
 )  # fmt: skip
-"""Keras class name -> layer type. InputLayer is read with the model itself."""
+"""Layer types by the heading under which the coverage table lists them."""
 
-__all__ = ["REGISTRY", "Called", "LayerType", "Recurrent"]
+REGISTRY: Mapping[str, LayerType] = MappingProxyType(
+    {kind.class_name: kind() for kinds in KINDS.values() for kind in kinds}
+)
+"""Keras class name -> layer type; raw operations are called ``ops.Add``."""
+
+
+def supported(key: str) -> str:
+    """The sentence that ends a refusal: what there is instead."""
+    operations = key.startswith("ops.")
+    names = sorted(
+        name.removeprefix("ops.")
+        for name in REGISTRY
+        if name.startswith("ops.") == operations
+    )
+    return f"Supported: {listing(names)}"
+
+
+__all__ = ["KINDS", "LOOPS", "REGISTRY", "LayerType", "supported"]

@@ -1,4 +1,4 @@
-"""What every layer type declares: its options, its weights, its shapes, its maths.
+"""What every layer type declares: its options, its weights, its maths.
 
 A layer type is one class with one entry in the registry. It names every option that a
 Keras config of that layer may hold, and each option is exactly one of
@@ -12,18 +12,19 @@ An option that is none of these is refused too, so nothing is accepted and then 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Protocol
 
-from verify.activations import ACTIVATIONS, ALIASES
+from verify.activations import read_activation
 from verify.spec import (
     Array,
     LayerSpec,
     ModelFileError,
-    Shape,
     UnsupportedError,
+    listing,
     plain,
 )
 
@@ -40,12 +41,26 @@ class Option:
 
     parse: Callable[[Any], Any]
     default: Any = REQUIRED
+    supported: str = ""
+    """Said in the coverage table where one value alone is supported."""
+
+
+def anything(value: Any) -> Any:
+    """Read whatever stands there: for options that another method checks."""
+    return value
 
 
 def boolean(value: Any) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
         raise Unexpected("true or false")
+    return value
+
+
+def integer(value: Any) -> int:
+    """Read a whole number."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Unexpected("a whole number")
     return value
 
 
@@ -56,14 +71,54 @@ def positive(value: Any) -> int:
     return value
 
 
+def number(value: Any) -> float:
+    """Read a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Unexpected("a number")
+    if not math.isfinite(value):
+        raise Unexpected("a finite number")
+    return float(value)
+
+
+def numbers(value: Any) -> Any:
+    """Read numbers, nested in lists or alone."""
+    if isinstance(value, (list, tuple)):
+        return [numbers(item) for item in value]
+    return number(value)
+
+
+def integers(value: Any) -> tuple[int, ...]:
+    """Read a list of whole numbers; one number alone is a list of one."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return tuple(integer(item) for item in items)
+
+
+def one_of(*allowed: Any) -> Callable[[Any], Any]:
+    """A parser that accepts some values only."""
+
+    def parse(value: Any) -> Any:
+        if not any(value is a or (value == a and type(value) is type(a)) for a in allowed):
+            raise Unexpected(f"one of {', '.join(map(str, allowed))}")
+        return value
+
+    return parse
+
+
+def optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A parser that lets None through."""
+    return lambda value: None if value is None else parse(value)
+
+
 def activation(value: Any) -> str:
-    """Read the name of an activation; None is linear."""
-    if value is None:
-        return "linear"
-    name = ALIASES.get(value, value) if isinstance(value, str) else None
-    if name not in ACTIVATIONS:
-        raise Unexpected(f"the name of a Keras activation ({', '.join(ACTIVATIONS)})")
-    return str(name)
+    """Read an activation: a name, or a serialised layer; None is linear.
+
+    What comes out is a name for `verify.activations.resolve`; arguments follow the name
+    in brackets, as in ``leaky_relu(negative_slope=0.1)``.
+    """
+    try:
+        return read_activation(value)
+    except ValueError as error:
+        raise Unexpected(str(error)) from None
 
 
 def only(supported: Any) -> Option:
@@ -74,69 +129,115 @@ def only(supported: Any) -> Option:
             raise Unexpected(f"{supported} (nothing else is supported)")
         return value
 
-    return Option(parse, supported)
+    return Option(parse, supported, supported=f"{supported}")
 
 
-INERT_EVERYWHERE = frozenset({"name", "trainable", "dtype", "activity_regularizer"})
+INERT_EVERYWHERE = frozenset(
+    {"name", "trainable", "dtype", "activity_regularizer", "batch_input_shape"}
+    | {"input_shape", "batch_shape", "input_dtype", "batch_size", "weights"}
+)
 
 
-class Called(NamedTuple):
-    """What a layer returns: output, outgoing mask, and values worth tracing."""
+class Run(Protocol):
+    """What a layer may ask of the evaluation that calls it; see `verify.evaluate`."""
 
-    output: Array
-    mask: Array | None
-    values: dict[str, Array]
+    recording: bool
+    floatx: str
+
+    def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
+        """Call a layer inside this one as Keras's ``Layer.__call__`` does."""
+
+    def within(
+        self, layer: LayerSpec, *args: Any, at: str, mask: Array | None = None
+    ) -> Any:
+        """Call only its ``call``: no casts, and no masks found or passed on.
+
+        The mask is handed over if the layer's ``call`` has such an argument.
+        """
+
+    def note(self, **values: Array) -> None:
+        """Values worth tracing: gates, states, logits."""
+
+    def states(self) -> tuple[Array, ...] | None:
+        """What a stateful layer was left with, if it has been called before."""
+
+    def keep_states(self, states: tuple[Array, ...]) -> None:
+        """Leave states for the next call of this layer."""
+
+
+@dataclass(eq=False, slots=True)
+class Tensor:
+    """A value on its way between layers, with the mask that travels with it."""
+
+    value: Array
+    mask: Array | None = None
 
 
 class LayerType(ABC):
-    """One Keras layer class: how to read it, what it computes."""
+    """One Keras layer class: how to read it, what it computes.
+
+    Attributes
+    ----------
+    class_name : str
+        As in a Keras config.
+    options : mapping of str to Option
+        The honoured and the refused options; see the module's docstring.
+    inert : frozenset of str
+        Options without effect on the forward pass.
+    arguments : tuple of str
+        Arguments of Keras's ``call``, in its order, ``training`` left out. With
+        ``"mask"`` among them the layer receives the mask of its only tensor argument.
+    supports_masking : bool
+        Whether a mask goes on to the output; see `compute_mask`.
+    autocast : bool
+        Whether floats are cast to the policy's compute dtype on entry.
+    casts_outputs : bool
+        Whether what comes out is in the policy's compute dtype.
+    full_precision : bool
+        Whether weights keep the variable dtype under a mixed policy.
+    non_trainable : frozenset of str
+        Weights that training does not move: legacy files store them last.
+    holds : frozenset of str
+        Options that hold the serialised layers inside; see `children`.
+    groups : tuple of str
+        Where the weights lie in a file, below the layer: Keras's attribute names.
+    container : str
+        Attribute of Keras that holds the sublayers as a list; empty if each is an
+        attribute by itself.
+    """
 
     class_name: ClassVar[str]
-    options: ClassVar[Mapping[str, Option]]
+    options: ClassVar[Mapping[str, Option]] = {}
     inert: ClassVar[frozenset[str]] = frozenset()
+    arguments: ClassVar[tuple[str, ...]] = ("inputs",)
+    supports_masking: ClassVar[bool] = False
+    autocast: ClassVar[bool] = True
+    casts_outputs: ClassVar[bool] = True
+    full_precision: ClassVar[bool] = False
+    non_trainable: ClassVar[frozenset[str]] = frozenset()
+    holds: ClassVar[frozenset[str]] = frozenset()
+    groups: ClassVar[tuple[str, ...]] = ("",)
+    container: ClassVar[str] = ""
 
-    def read(
-        self,
-        name: str,
-        config: Mapping[str, Any],
-        weights: Sequence[Array],
-        input_shape: Shape,
-    ) -> LayerSpec:
-        """Check a Keras config and its weights, and make a LayerSpec of them.
+    def read_options(self, where: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Check every option of a config.
 
         Raises
         ------
         UnsupportedError
             An option, or a value of one, that is not supported.
         ModelFileError
-            Weights whose number or shapes contradict the config.
+            An option that the config must have and has not.
         """
-        where = f"Layer '{plain(name)}' ({self.class_name})"
-        known = self.options.keys() | self.inert | INERT_EVERYWHERE
+        known = self.options.keys() | self.inert | self.holds | INERT_EVERYWHERE
         unknown = sorted(config.keys() - known)
         if unknown:
             raise UnsupportedError(
                 f"{where}: option '{plain(unknown[0])}' is not supported. "
-                f"Received: {plain(unknown[0])}={plain(config[unknown[0]], 60)}"
+                f"Received: {plain(unknown[0])}={plain(config[unknown[0]], 60)}. "
+                f"Supported: {listing(sorted(self.options)) or 'none'}"
             )
-        options = {k: self._option(where, k, config) for k in self.options}
-        self.check_input(where, options, input_shape)
-        expected = self.weight_shapes(options, input_shape)
-        found = [w.shape for w in weights]
-        if found != list(expected.values()):
-            wanted = ", ".join(f"{k} {s}" for k, s in expected.items()) or "no weights"
-            raise ModelFileError(
-                f"{where}: config and weights disagree. Expected {wanted}. "
-                f"Received: {', '.join(map(str, found)) or 'no weights'}"
-            )
-        return LayerSpec(
-            name=name,
-            class_name=self.class_name,
-            options=options,
-            weights=dict(zip(expected, weights, strict=True)),
-            input_shape=input_shape,
-            output_shape=self.output_shape(options, input_shape),
-        )
+        return {key: self._option(where, key, config) for key in self.options}
 
     def _option(self, where: str, key: str, config: Mapping[str, Any]) -> Any:
         option = self.options[key]
@@ -152,58 +253,69 @@ class LayerType(ABC):
                 f"Received: {key}={plain(config[key], 60)}"
             ) from None
 
-    def check_input(  # noqa: B027 - most layers take any shape
-        self, where: str, options: Mapping[str, Any], input_shape: Shape
-    ) -> None:
-        """Raise ModelFileError if the layer cannot take inputs of this shape."""
-
-    def weight_shapes(
-        self, options: Mapping[str, Any], input_shape: Shape
-    ) -> dict[str, tuple[int, ...]]:
-        """Name -> shape, in the order of ``layer.get_weights()``."""
+    def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Serialised layers inside this one, by the names they get here."""
         return {}
 
-    def output_shape(self, options: Mapping[str, Any], input_shape: Shape) -> Shape:
-        """Shape of the output, ``None`` for axes left open."""
-        return input_shape
+    def check(self, where: str, layer: LayerSpec) -> None:  # noqa: B027 - most need none
+        """Raise UnsupportedError where options or sublayers do not go together."""
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        """Name -> shape, in the order of ``layer.get_weights()``.
+
+        ``None`` stands for a size that the input decides.
+        """
+        return {}
 
     def formula(self, layer: LayerSpec) -> str:
         """The parameter count with its numbers filled in, without the total."""
-        return "0"
+        parts = (
+            " x ".join(f"{size:,}" for size in value.shape) or "1"
+            for value in layer.weights.values()
+        )
+        return " + ".join(parts) or "0"
 
     def notes(self, layer: LayerSpec) -> list[str]:
-        """Lines for `describe` that say what the weights mean."""
+        """Lines for `describe`: equations, and what is odd about them."""
         return []
 
     @abstractmethod
-    def call(
-        self, layer: LayerSpec, x: Array, mask: Array | None, *, record: bool
-    ) -> Called:
+    def call(self, run: Run, layer: LayerSpec, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the layer.
 
         Parameters
         ----------
-        x : (batch, ...)
-        mask : (batch, time) of bool, or None
-        record : bool
-            Whether to keep what `Network.trace` shows.
+        run : Run
+        layer : LayerSpec
+            With weights in the dtype to compute in.
+        *args, **kwargs
+            By the names in `arguments`: arrays, or nested arrays; ``mask`` is
+            (batch, time) of bool or None, nested as the inputs are.
+
+        Returns
+        -------
+        An array, or a structure of arrays.
         """
 
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        """Mask of the output, for layers with `supports_masking`.
 
-def last_axis(where: str, input_shape: Shape, rank: int | None = None) -> int:
-    """Size of the feature axis, which weights need to be known."""
-    if rank is not None and len(input_shape) != rank:
-        raise ModelFileError(
-            f"{where}: expected inputs of {rank} axes (batch, time, features). "
-            f"Received: shape={input_shape}"
-        )
-    size = input_shape[-1] if len(input_shape) > 1 else None
-    if size is None:
-        raise ModelFileError(
-            f"{where}: expected inputs with a known last axis. "
-            f"Received: shape={input_shape}"
-        )
-    return size
+        Parameters
+        ----------
+        inputs
+            The first argument: an array or a structure of arrays.
+        mask
+            Its mask, or the masks in the same structure.
+        """
+        return mask
+
+
+class Elementwise(LayerType):
+    """A layer of one input whose output has the same shape; masks pass through."""
+
+    supports_masking = True
 
 
 def columns(gates: Sequence[str], units: int) -> str:

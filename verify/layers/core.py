@@ -1,4 +1,4 @@
-"""The layers around a recurrent one: Embedding, Dense, Dropout, Activation."""
+"""The layers around a recurrent one: Embedding, Dense, Activation, Masking, Identity."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 
 from verify.activations import resolve
 from verify.layers.base import (
-    Called,
+    Elementwise,
     LayerType,
     Option,
+    Run,
     activation,
     boolean,
-    last_axis,
+    number,
     only,
     positive,
 )
-from verify.spec import Array, DataError, LayerSpec, Shape
+from verify.spec import Array, DataError, LayerSpec
 
 
 class Embedding(LayerType):
@@ -42,14 +43,12 @@ class Embedding(LayerType):
         {"embeddings_initializer", "embeddings_regularizer", "embeddings_constraint"}
         | {"input_length"}
     )
+    supports_masking = True
 
     def weight_shapes(
-        self, options: Mapping[str, Any], input_shape: Shape
-    ) -> dict[str, tuple[int, ...]]:
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
         return {"embeddings": (options["input_dim"], options["output_dim"])}
-
-    def output_shape(self, options: Mapping[str, Any], input_shape: Shape) -> Shape:
-        return (*input_shape, options["output_dim"])
 
     def formula(self, layer: LayerSpec) -> str:
         return f"{layer.options['input_dim']:,} ids x {layer.options['output_dim']}"
@@ -59,25 +58,26 @@ class Embedding(LayerType):
             return ["mask_zero: id 0 is padding; later recurrent layers skip its step"]
         return ["mask_zero is off: id 0 is a word like any other, padding included"]
 
-    def call(
-        self, layer: LayerSpec, x: Array, mask: Array | None, *, record: bool
-    ) -> Called:
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         table = layer.weights["embeddings"]  # (input_dim, output_dim)
         with np.errstate(invalid="ignore"):
-            ids = np.trunc(x).astype(np.int64)
-        outside = (ids >= len(table)) | (ids < -len(table)) | ~np.isfinite(x)
+            ids = np.trunc(inputs).astype(np.int64)
+        outside = (ids >= len(table)) | (ids < -len(table)) | ~np.isfinite(inputs)
         if outside.any():
             first = tuple(int(k) for k in np.argwhere(outside)[0])
             raise DataError(
                 f"{layer}: expected token ids from 0 to {len(table) - 1}, or to "
                 f"-{len(table)} counted from the end. "
-                f"Received: {x[first]} at {list(first)}, "
+                f"Received: {inputs[first]} at {list(first)}, "
                 f"{np.count_nonzero(outside):,} such id(s)"
             )
-        return Called(table[ids], x != 0 if layer.options["mask_zero"] else None, {})
+        return table[ids]
+
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        return inputs != 0 if layer.options["mask_zero"] else None
 
 
-class Dense(LayerType):
+class Dense(Elementwise):
     """``y = activation(x @ kernel + bias)`` on the last axis.
 
     Source: keras/src/layers/core/dense.py.
@@ -96,20 +96,12 @@ class Dense(LayerType):
         | {"bias_initializer", "bias_regularizer", "bias_constraint"}
     )
 
-    def check_input(
-        self, where: str, options: Mapping[str, Any], input_shape: Shape
-    ) -> None:
-        last_axis(where, input_shape)
-
     def weight_shapes(
-        self, options: Mapping[str, Any], input_shape: Shape
-    ) -> dict[str, tuple[int, ...]]:
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
         units = options["units"]
-        kernel = {"kernel": (last_axis(self.class_name, input_shape), units)}
+        kernel: dict[str, tuple[int | None, ...]] = {"kernel": (None, units)}
         return kernel | ({"bias": (units,)} if options["use_bias"] else {})
-
-    def output_shape(self, options: Mapping[str, Any], input_shape: Shape) -> Shape:
-        return (*input_shape[:-1], options["units"])
 
     def formula(self, layer: LayerSpec) -> str:
         inputs, units = layer.weights["kernel"].shape
@@ -121,18 +113,16 @@ class Dense(LayerType):
         bias = " + bias" if "bias" in layer.weights else ""
         return [f"y = {layer.options['activation']}(x @ kernel{bias})"]
 
-    def call(
-        self, layer: LayerSpec, x: Array, mask: Array | None, *, record: bool
-    ) -> Called:
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         kernel = layer.weights["kernel"]  # (inputs, units)
-        logits = x.astype(kernel.dtype, copy=False) @ kernel
+        logits = inputs.astype(kernel.dtype, copy=False) @ kernel
         if "bias" in layer.weights:
             logits = logits + layer.weights["bias"]
-        output = resolve(layer.options["activation"])(logits)
-        return Called(output, mask, {"logits": logits} if record else {})
+        run.note(logits=logits)
+        return resolve(layer.options["activation"])(logits)
 
 
-class Activation(LayerType):
+class Activation(Elementwise):
     """``y = activation(x)``.
 
     Source: keras/src/layers/activations/activation.py.
@@ -144,26 +134,55 @@ class Activation(LayerType):
     def notes(self, layer: LayerSpec) -> list[str]:
         return [f"y = {layer.options['activation']}(x)"]
 
-    def call(
-        self, layer: LayerSpec, x: Array, mask: Array | None, *, record: bool
-    ) -> Called:
-        return Called(resolve(layer.options["activation"])(x), mask, {})
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        return resolve(layer.options["activation"])(inputs)
 
 
-class Dropout(LayerType):
+class Masking(Elementwise):
+    """A step whose features all equal ``mask_value`` is masked, and becomes zeros.
+
+    Source: keras/src/layers/core/masking.py.
+    """
+
+    class_name = "Masking"
+    options: ClassVar[Mapping[str, Option]] = {"mask_value": Option(number, 0.0)}
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        value = layer.options["mask_value"]
+        return [f"a step is masked where every feature is {value:g}; it becomes zeros"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        keep = self.compute_mask(layer, inputs, None)
+        return np.where(keep[..., None], inputs, np.zeros_like(inputs))
+
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        value = np.asarray(layer.options["mask_value"]).astype(inputs.dtype)
+        return np.any(inputs != value, axis=-1)
+
+
+class Identity(Elementwise):
+    """``y = x``.
+
+    Source: keras/src/layers/core/identity.py.
+    """
+
+    class_name = "Identity"
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return ["y = x"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        return inputs
+
+
+class Dropout(Identity):
     """``y = x``: dropout acts in training only.
 
     Source: keras/src/layers/regularization/dropout.py.
     """
 
     class_name = "Dropout"
-    options: ClassVar[Mapping[str, Option]] = {}
     inert = frozenset({"rate", "seed", "noise_shape"})
 
     def notes(self, layer: LayerSpec) -> list[str]:
-        return ["y = x in predict: dropout acts in training only"]
-
-    def call(
-        self, layer: LayerSpec, x: Array, mask: Array | None, *, record: bool
-    ) -> Called:
-        return Called(x, mask, {})
+        return ["y = x in predict: it acts in training only"]

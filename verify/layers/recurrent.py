@@ -1,4 +1,8 @@
-"""SimpleRNN, LSTM and GRU: their options, weights and states around `verify.cells`."""
+"""SimpleRNN, LSTM, GRU, their cells, and RNN over any cell or stack of cells.
+
+`verify.cells` holds the equations and `verify.recurrence` the time; this module reads
+options, binds weights and looks after states.
+"""
 
 from __future__ import annotations
 
@@ -11,71 +15,99 @@ import numpy as np
 
 from verify.activations import resolve
 from verify.cells import gru_step, lstm_step, simple_rnn_step
+from verify.dtypes import POLICIES, rounded, working
 from verify.layers.base import (
-    Called,
     LayerType,
     Option,
+    Run,
     activation,
     boolean,
     columns,
-    last_axis,
-    only,
     positive,
 )
-from verify.recurrence import Step, scan
-from verify.spec import GATES, Array, LayerSpec, Shape
+from verify.recurrence import Step, Stepped, scan
+from verify.spec import GATES, Array, LayerSpec, UnsupportedError
+from verify.structure import flatten
 
-COMMON_OPTIONS: Mapping[str, Option] = {
+LOOP_OPTIONS: Mapping[str, Option] = {
+    "return_sequences": Option(boolean, False),
+    "return_state": Option(boolean, False),
+    "go_backwards": Option(boolean, False),
+    "stateful": Option(boolean, False),
+    "unroll": Option(boolean, False),
+    "zero_output_for_mask": Option(boolean, False),
+}
+CELL_OPTIONS: Mapping[str, Option] = {
     "units": Option(positive),
     "activation": Option(activation, "tanh"),
     "use_bias": Option(boolean, True),
-    "return_sequences": Option(boolean, False),
-    "go_backwards": Option(boolean, False),
-    "unroll": Option(boolean, False),
-    "zero_output_for_mask": Option(boolean, False),
-    "return_state": only(False),
-    "stateful": only(False),
 }
 GATED_OPTIONS = {"recurrent_activation": Option(activation, "sigmoid")}
+WEIGHT_SETTINGS = frozenset(
+    f"{weight}_{setting}"
+    for weight in ("kernel", "recurrent", "bias")
+    for setting in ("initializer", "regularizer", "constraint")
+)
 
 
-class Recurrent(LayerType):
-    """What the three have in common."""
+class Cell(LayerType):
+    """One step: what the cells, and the layers that are a loop around one, share."""
 
-    states: ClassVar[tuple[str, ...]]
-    inert = frozenset(
-        {"kernel_initializer", "kernel_regularizer", "kernel_constraint"}
-        | {"recurrent_initializer", "recurrent_regularizer", "recurrent_constraint"}
-        | {"bias_initializer", "bias_regularizer", "bias_constraint"}
-        | {"dropout", "recurrent_dropout", "seed", "implementation", "use_cudnn"}
-    )
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    options = CELL_OPTIONS
+    inert = WEIGHT_SETTINGS | {"dropout", "recurrent_dropout", "seed", "implementation"}
+    arguments = ("inputs", "states")
 
-    def check_input(
-        self, where: str, options: Mapping[str, Any], input_shape: Shape
-    ) -> None:
-        last_axis(where, input_shape, rank=3)
+    @abstractmethod
+    def bound(self, layer: LayerSpec) -> Step:
+        """The equations of a step with this layer's weights and activations."""
+
+    @abstractmethod
+    def equations(self, layer: LayerSpec) -> list[str]:
+        """One step in this layer's own activations."""
+
+    def names(self, layer: LayerSpec) -> tuple[str, ...]:
+        """Names of the states in a trace, in the order of Keras's states."""
+        return self.state_names
+
+    def initial(self, layer: LayerSpec, batch: int) -> tuple[Array, ...]:
+        """States of zeros, (batch, units) each."""
+        shape = (batch, layer.options["units"])
+        zeros = np.zeros(shape, dtype=working(POLICIES[layer.policy].compute))
+        return (zeros,) * len(self.state_names)
+
+    def step(self, layer: LayerSpec) -> Step:
+        """`bound`; a 16-bit cell rounds its input and what it returns."""
+        step, compute = self.bound(layer), POLICIES[layer.policy].compute
+        if compute not in ("float16", "bfloat16"):
+            return step
+
+        def rounding(x: Array, states: tuple[Array, ...]) -> Stepped:
+            result = step(rounded(x, compute), states)
+            return Stepped(
+                rounded(result.output, compute),
+                tuple(rounded(state, compute) for state in result.states),
+                result.values,
+            )
+
+        return rounding
 
     def bias_shape(self, options: Mapping[str, Any], width: int) -> tuple[int, ...]:
         """Shape of the bias for `width` columns."""
         return (width,)
 
     def weight_shapes(
-        self, options: Mapping[str, Any], input_shape: Shape
-    ) -> dict[str, tuple[int, ...]]:
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
         units = options["units"]
         width = len(GATES[self.class_name]) * units
-        shapes: dict[str, tuple[int, ...]] = {
-            "kernel": (last_axis(self.class_name, input_shape, rank=3), width),
+        shapes: dict[str, tuple[int | None, ...]] = {
+            "kernel": (None, width),
             "recurrent_kernel": (units, width),
         }
         if options["use_bias"]:
             shapes["bias"] = self.bias_shape(options, width)
         return shapes
-
-    def output_shape(self, options: Mapping[str, Any], input_shape: Shape) -> Shape:
-        batch, time, _ = input_shape
-        units = options["units"]
-        return (batch, time, units) if options["return_sequences"] else (batch, units)
 
     def formula(self, layer: LayerSpec) -> str:
         features, width = layer.weights["kernel"].shape
@@ -91,43 +123,16 @@ class Recurrent(LayerType):
         lines = []
         if len(layer.gates) > 1:
             lines.append(f"columns: {columns(layer.gates, layer.options['units'])}")
-        lines += self.equations(layer)
-        if layer.options["go_backwards"]:
-            lines.append("go_backwards: reads the last step first")
-        if layer.options["zero_output_for_mask"]:
-            lines.append("zero_output_for_mask: a masked step outputs zeros")
-        return lines
-
-    @abstractmethod
-    def equations(self, layer: LayerSpec) -> list[str]:
-        """One step in this layer's own activations."""
-
-    @abstractmethod
-    def step(self, layer: LayerSpec) -> Step:
-        """The layer's cell with its weights and activations bound."""
+        return lines + self.equations(layer)
 
     def call(
-        self, layer: LayerSpec, x: Array, mask: Array | None, *, record: bool
-    ) -> Called:
-        options = layer.options
-        kernel = layer.weights["kernel"]
-        zeros = np.zeros((len(x), options["units"]), dtype=kernel.dtype)
-        result = scan(
-            self.step(layer),
-            x.astype(kernel.dtype, copy=False),
-            mask,
-            dict.fromkeys(self.states, zeros),
-            return_sequences=options["return_sequences"],
-            go_backwards=options["go_backwards"],
-            zero_output_for_mask=options["zero_output_for_mask"],
-            unroll=options["unroll"],
-            record=record,
-        )
-        outgoing = mask if options["return_sequences"] else None
-        return Called(result.output, outgoing, result.values)
+        self, run: Run, layer: LayerSpec, inputs: Array, states: Any
+    ) -> tuple[Array, ...]:
+        result = self.step(layer)(inputs, tuple(flatten(states)))
+        return (result.output, *result.states)
 
 
-def _bound(layer: LayerSpec, rows: int = 1) -> dict[str, Any]:
+def _weights(layer: LayerSpec, rows: int = 1) -> dict[str, Any]:
     """Keyword arguments for a step function; a missing bias is a bias of zeros."""
     kernel = layer.weights["kernel"]
     bias = layer.weights.get("bias")
@@ -142,29 +147,33 @@ def _bound(layer: LayerSpec, rows: int = 1) -> dict[str, Any]:
     }
 
 
-class SimpleRNN(Recurrent):
+class SimpleRNNCell(Cell):
     """See `verify.cells.simple_rnn_step`; keras/src/layers/rnn/simple_rnn.py."""
 
-    class_name = "SimpleRNN"
-    options = COMMON_OPTIONS
-    states = ("h",)
+    class_name = "SimpleRNNCell"
 
     def equations(self, layer: LayerSpec) -> list[str]:
         bias = " + bias" if "bias" in layer.weights else ""
         phi = layer.options["activation"]
         return [f"h = {phi}(x @ kernel{bias} + h @ recurrent_kernel)"]
 
-    def step(self, layer: LayerSpec) -> Step:
-        return partial(simple_rnn_step, **_bound(layer))
+    def bound(self, layer: LayerSpec) -> Step:
+        equations = partial(simple_rnn_step, **_weights(layer))
+
+        def step(x: Array, states: tuple[Array, ...]) -> Stepped:
+            result = equations(x, *states)
+            return Stepped(result.h, (result.h,), result._asdict())
+
+        return step
 
 
-class LSTM(Recurrent):
+class LSTMCell(Cell):
     """See `verify.cells.lstm_step`; keras/src/layers/rnn/lstm.py."""
 
-    class_name = "LSTM"
-    options: ClassVar[Mapping[str, Option]] = {**COMMON_OPTIONS, **GATED_OPTIONS}
-    inert = Recurrent.inert | {"unit_forget_bias"}
-    states = ("h", "c")
+    class_name = "LSTMCell"
+    options: ClassVar[Mapping[str, Option]] = {**CELL_OPTIONS, **GATED_OPTIONS}
+    inert = Cell.inert | {"unit_forget_bias"}
+    state_names = ("h", "c")
 
     def equations(self, layer: LayerSpec) -> list[str]:
         bias = " + bias" if "bias" in layer.weights else ""
@@ -175,21 +184,26 @@ class LSTM(Recurrent):
             f"c = f * c + i * c_hat; h = o * {phi}(c)",
         ]
 
-    def step(self, layer: LayerSpec) -> Step:
+    def bound(self, layer: LayerSpec) -> Step:
         sigma = resolve(layer.options["recurrent_activation"])
-        return partial(lstm_step, **_bound(layer), recurrent_activation=sigma)
+        equations = partial(lstm_step, **_weights(layer), recurrent_activation=sigma)
+
+        def step(x: Array, states: tuple[Array, ...]) -> Stepped:
+            result = equations(x, *states)
+            return Stepped(result.h, (result.h, result.c), result._asdict())
+
+        return step
 
 
-class GRU(Recurrent):
+class GRUCell(Cell):
     """See `verify.cells.gru_step`; keras/src/layers/rnn/gru.py."""
 
-    class_name = "GRU"
+    class_name = "GRUCell"
     options: ClassVar[Mapping[str, Option]] = {
-        **COMMON_OPTIONS,
+        **CELL_OPTIONS,
         **GATED_OPTIONS,
         "reset_after": Option(boolean, True),
     }
-    states = ("h",)
 
     def bias_shape(self, options: Mapping[str, Any], width: int) -> tuple[int, ...]:
         return (2, width) if options["reset_after"] else (width,)
@@ -213,14 +227,280 @@ class GRU(Recurrent):
             "h = z * h + (1 - z) * h_hat: z keeps the old state",
         ]
 
-    def step(self, layer: LayerSpec) -> Step:
-        bound = _bound(layer, rows=2)
-        if bound["bias"].ndim == 1:  # reset_after=False stores the input row only
-            bound["bias"] = np.stack([bound["bias"], np.zeros_like(bound["bias"])])
-        sigma = resolve(layer.options["recurrent_activation"])
-        return partial(
+    def bound(self, layer: LayerSpec) -> Step:
+        weights = _weights(layer, rows=2)
+        if weights["bias"].ndim == 1:  # reset_after=False stores the input row only
+            weights["bias"] = np.stack([weights["bias"], np.zeros_like(weights["bias"])])
+        equations = partial(
             gru_step,
-            **bound,
-            recurrent_activation=sigma,
+            **weights,
+            recurrent_activation=resolve(layer.options["recurrent_activation"]),
             reset_after=layer.options["reset_after"],
         )
+
+        def step(x: Array, states: tuple[Array, ...]) -> Stepped:
+            result = equations(x, *states)
+            return Stepped(result.h, (result.h,), result._asdict())
+
+        return step
+
+
+class StackedRNNCells(Cell):
+    """Cells one on top of the other within each step.
+
+    Source: keras/src/layers/rnn/stacked_rnn_cells.py.
+    """
+
+    class_name = "StackedRNNCells"
+    options: ClassVar[Mapping[str, Option]] = {}
+    inert = frozenset()
+    holds = frozenset({"cells"})
+    container = "cells"
+
+    def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        cells = config.get("cells")
+        return {str(k): x for k, x in enumerate(cells)} if isinstance(cells, list) else {}
+
+    def check(self, where: str, layer: LayerSpec) -> None:
+        _require_cells(where, layer)
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        return {}
+
+    def formula(self, layer: LayerSpec) -> str:
+        return " + ".join(f"{cell.parameters:,}" for cell in layer.sublayers.values())
+
+    def equations(self, layer: LayerSpec) -> list[str]:
+        count = len(layer.sublayers)
+        return [f"each step runs {count} cells in turn, one on the output of the other"]
+
+    def names(self, layer: LayerSpec) -> tuple[str, ...]:
+        return tuple(
+            f"{key}/{name}"
+            for key, cell in layer.sublayers.items()
+            for name in cell_type(cell).names(cell)
+        )
+
+    def initial(self, layer: LayerSpec, batch: int) -> tuple[Array, ...]:
+        return tuple(
+            state
+            for cell in layer.sublayers.values()
+            for state in cell_type(cell).initial(cell, batch)
+        )
+
+    def bound(self, layer: LayerSpec) -> Step:
+        cells = [
+            (key, cell_type(cell).step(cell), len(cell_type(cell).names(cell)))
+            for key, cell in layer.sublayers.items()
+        ]
+
+        def step(x: Array, states: tuple[Array, ...]) -> Stepped:
+            new: tuple[Array, ...] = ()
+            values = {}
+            for key, cell_step, count in cells:
+                own, states = states[:count], states[count:]
+                x, after, noted = cell_step(x, own)
+                new += after
+                values |= {f"{key}/{name}": value for name, value in noted.items()}
+            return Stepped(x, new, values)
+
+        return step
+
+
+class Loop(LayerType):
+    """A cell in a loop over time: every recurrent layer.
+
+    Source: keras/src/layers/rnn/rnn.py.
+    """
+
+    options = LOOP_OPTIONS
+    arguments = ("sequences", "initial_state", "mask")
+    supports_masking = True
+
+    @abstractmethod
+    def cell(self, layer: LayerSpec) -> tuple[Cell, LayerSpec]:
+        """The cell's type, and where its options and weights are."""
+
+    def initial(self, layer: LayerSpec, x: Array) -> tuple[Array, ...]:
+        """States of zeros for inputs (batch, time, ...)."""
+        kind, cell = self.cell(layer)
+        return kind.initial(cell, len(x))
+
+    def loop_notes(self, layer: LayerSpec) -> list[str]:
+        """What the options of the loop do, for those that do something."""
+        options = layer.options
+        said = {
+            "go_backwards": "go_backwards: reads the last step first; sequences come "
+            "out in that order, while the mask that goes on keeps the order of the "
+            "input",
+            "zero_output_for_mask": "zero_output_for_mask: a masked step outputs zeros"
+            + (
+                ""
+                if options["return_sequences"]
+                else "; so does the layer if the step it reads last is masked"
+            ),
+            "stateful": "stateful: a batch starts with the states that the one before "
+            "it ended with",
+            "return_state": "return_state: the states after the last step follow the "
+            f"output: {', '.join(self.state_words(layer))}",
+        }
+        lines = [text for option, text in said.items() if options[option]]
+        quirk = ("unroll", "go_backwards", "zero_output_for_mask", "return_sequences")
+        if all(options[option] for option in quirk):
+            lines.append(
+                "unrolled, backwards and zeroing: Keras zeroes the outputs, which are "
+                "reversed, by the mask that is not"
+            )
+        return lines
+
+    def state_words(self, layer: LayerSpec) -> tuple[str, ...]:
+        """Names of the states for a person."""
+        kind, cell = self.cell(layer)
+        return kind.names(cell)
+
+    def call(
+        self,
+        run: Run,
+        layer: LayerSpec,
+        sequences: Array,
+        initial_state: Any = None,
+        mask: Array | None = None,
+    ) -> Any:
+        kind, cell = self.cell(layer)
+        options = layer.options
+        compute = POLICIES[cell.policy].compute
+        if initial_state is not None:
+            states = tuple(rounded(state, compute) for state in flatten(initial_state))
+        elif options["stateful"] and run.states() is not None:
+            states = tuple(rounded(s, compute) for s in run.states() or ())
+        else:
+            states = self.initial(layer, sequences)
+        names = kind.names(cell)
+        if len(states) != len(names):
+            raise ValueError(f"{len(names)} states expected, {len(states)} received")
+        if mask is not None and isinstance(mask, (list, tuple)):
+            mask = mask[0]
+        result = scan(
+            kind.step(cell),
+            sequences.astype(working(compute), copy=False),
+            None if mask is None else np.asarray(mask, dtype=bool),
+            states,
+            names,
+            return_sequences=options["return_sequences"],
+            go_backwards=options["go_backwards"],
+            zero_output_for_mask=options["zero_output_for_mask"],
+            unroll=options["unroll"],
+            record=run.recording,
+        )
+        run.note(**result.values)
+        if options["stateful"]:
+            run.keep_states(result.states)
+        if options["return_state"]:
+            return (result.output, *result.states)
+        return result.output
+
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        flat = flatten(mask)
+        outgoing = flat[0] if layer.options["return_sequences"] else None
+        if layer.options["return_state"]:
+            kind, cell = self.cell(layer)
+            return [outgoing, *[None for _ in kind.names(cell)]]
+        return outgoing
+
+
+class CellLoop(Loop):
+    """A recurrent layer that is a loop around one cell and has that cell's options."""
+
+    cell_type: ClassVar[Cell]
+    groups = ("cell",)
+
+    def cell(self, layer: LayerSpec) -> tuple[Cell, LayerSpec]:
+        return self.cell_type, layer
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        return self.cell_type.weight_shapes(options)
+
+    def formula(self, layer: LayerSpec) -> str:
+        return self.cell_type.formula(layer)
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return self.cell_type.notes(layer) + self.loop_notes(layer)
+
+
+class SimpleRNN(CellLoop):
+    """See `verify.cells.simple_rnn_step`; keras/src/layers/rnn/simple_rnn.py."""
+
+    class_name = "SimpleRNN"
+    cell_type = SimpleRNNCell()
+    options: ClassVar[Mapping[str, Option]] = {**cell_type.options, **LOOP_OPTIONS}
+    inert = cell_type.inert
+
+
+class LSTM(CellLoop):
+    """See `verify.cells.lstm_step`; keras/src/layers/rnn/lstm.py."""
+
+    class_name = "LSTM"
+    cell_type = LSTMCell()
+    options: ClassVar[Mapping[str, Option]] = {**cell_type.options, **LOOP_OPTIONS}
+    inert = cell_type.inert | {"use_cudnn"}
+
+
+class GRU(CellLoop):
+    """See `verify.cells.gru_step`; keras/src/layers/rnn/gru.py."""
+
+    class_name = "GRU"
+    cell_type = GRUCell()
+    options: ClassVar[Mapping[str, Option]] = {**cell_type.options, **LOOP_OPTIONS}
+    inert = cell_type.inert | {"use_cudnn"}
+
+
+CELLS: Mapping[str, Cell] = {
+    kind.class_name: kind
+    for kind in (SimpleRNNCell(), LSTMCell(), GRUCell(), StackedRNNCells())
+}
+
+
+def cell_type(layer: LayerSpec) -> Cell:
+    """The type of a cell that has been accepted."""
+    return CELLS[layer.class_name]
+
+
+def _require_cells(where: str, layer: LayerSpec) -> None:
+    for inner in layer.sublayers.values():
+        if inner.class_name not in CELLS:
+            raise UnsupportedError(
+                f"{where}: expected cells ({', '.join(CELLS)}). Received: {inner}"
+            )
+    if not layer.sublayers:
+        raise UnsupportedError(f"{where}: expected one cell or more. Received: none")
+
+
+class RNN(Loop):
+    """A loop around a cell of its own, or around several stacked.
+
+    Source: keras/src/layers/rnn/rnn.py.
+    """
+
+    class_name = "RNN"
+    holds = frozenset({"cell"})
+
+    def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"cell": config.get("cell")}
+
+    def check(self, where: str, layer: LayerSpec) -> None:
+        _require_cells(where, layer)
+
+    def cell(self, layer: LayerSpec) -> tuple[Cell, LayerSpec]:
+        inner = layer.sublayers["cell"]
+        return cell_type(inner), inner
+
+    def formula(self, layer: LayerSpec) -> str:
+        kind, cell = self.cell(layer)
+        return kind.formula(cell)
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [f"a loop around {layer.sublayers['cell']}", *self.loop_notes(layer)]

@@ -1,0 +1,175 @@
+"""The graph in a Functional config: which layer is called on what, in which order.
+
+Source: keras/src/models/functional.py. A tensor stands in a call as
+``{"class_name": "__keras_tensor__", "config": {"keras_history": [name, node, index]}}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from verify.spec import LayerSpec, ModelFileError, UnsupportedError, plain
+from verify.structure import Graph, Node, TensorRef, flatten
+
+
+def read_graph(
+    where: str,
+    class_name: str,
+    config: Mapping[str, Any],
+    layers: Mapping[str, LayerSpec],
+) -> Graph:
+    """The graph of a Functional model, or the chain of a Sequential one.
+
+    Raises
+    ------
+    ModelFileError
+        It refers to what is not there, or goes round in circles.
+    """
+    if class_name == "Sequential":
+        return _chain(list(layers))
+    pending: list[Node] = []
+    known = {
+        TensorRef(name, 0, 0)
+        for name, layer in layers.items()
+        if layer.class_name == "InputLayer"
+    }
+    for entry in config["layers"]:
+        name = entry.get("name", entry["config"].get("name"))
+        nodes = entry.get("inbound_nodes", [])
+        if layers[name].class_name == "InputLayer":
+            continue
+        if not isinstance(nodes, list):
+            raise ModelFileError(f"{where}: layer '{plain(name)}' has no list of calls")
+        for k, node in enumerate(nodes):
+            if not isinstance(node, dict) or not isinstance(node.get("args"), list):
+                raise ModelFileError(
+                    f"{where}: call {k} of layer '{plain(name)}' cannot be read"
+                )
+            args = tuple(_value(where, arg) for arg in node["args"])
+            kwargs = node.get("kwargs")
+            kwargs = _value(where, kwargs if isinstance(kwargs, dict) else {})
+            pending.append(Node(name, k, args, kwargs))
+    ordered = _ordered(where, pending, known, layers)
+    inputs = _refs(where, config.get("input_layers"), layers)
+    outputs = _refs(where, config.get("output_layers"), layers)
+    made = {(node.layer, node.index) for node in ordered}
+    for ref in flatten(inputs):
+        if layers[ref.layer].class_name != "InputLayer":
+            raise ModelFileError(f"{where}: '{plain(ref.layer)}' is not an InputLayer")
+    for ref in flatten(outputs):
+        if (ref.layer, ref.node) not in made and ref not in known:
+            raise ModelFileError(
+                f"{where}: its output '{plain(ref.layer)}' is never computed"
+            )
+    return Graph(inputs, outputs, ordered)
+
+
+def _chain(names: list[str]) -> Graph:
+    nodes = tuple(
+        Node(name, 0, (TensorRef(before, 0, 0),), {})
+        for before, name in zip(names, names[1:], strict=False)
+    )
+    return Graph(TensorRef(names[0], 0, 0), TensorRef(names[-1], 0, 0), nodes)
+
+
+def _ordered(
+    where: str,
+    pending: list[Node],
+    known: set[TensorRef],
+    layers: Mapping[str, LayerSpec],
+) -> tuple[Node, ...]:
+    """Nodes so that each comes after those it needs."""
+    done = {(ref.layer, ref.node) for ref in known}
+    ordered: list[Node] = []
+    while pending:
+        waiting = []
+        for node in pending:
+            refs = [r for r in flatten([node.args, node.kwargs]) if _is_ref(r)]
+            for ref in refs:
+                if ref.layer not in layers:
+                    raise ModelFileError(
+                        f"{where}: a call of '{plain(node.layer)}' refers to "
+                        f"'{plain(ref.layer)}', which is not there"
+                    )
+            if all((ref.layer, ref.node) in done for ref in refs):
+                ordered.append(node)
+                done.add((node.layer, node.index))
+            else:
+                waiting.append(node)
+        if len(waiting) == len(pending):
+            names = ", ".join(sorted({plain(node.layer) for node in waiting}))
+            raise ModelFileError(f"{where}: these layers can never be called: {names}")
+        pending = waiting
+    return tuple(ordered)
+
+
+def _is_ref(leaf: Any) -> bool:
+    return isinstance(leaf, TensorRef)
+
+
+def _value(where: str, item: Any) -> Any:
+    """An argument of a call, with tensors and slices made out of their dicts."""
+    if isinstance(item, list):
+        return [_value(where, inner) for inner in item]
+    if not isinstance(item, dict):
+        return item
+    class_name, config = item.get("class_name"), item.get("config")
+    if class_name is None:
+        return {str(key): _value(where, inner) for key, inner in item.items()}
+    if class_name == "__keras_tensor__" and isinstance(config, dict):
+        return _ref(where, config.get("keras_history"))
+    if class_name == "__slice__" and isinstance(config, dict):
+        ends = [config.get(end) for end in ("start", "stop", "step")]
+        if all(end is None or type(end) is int for end in ends):
+            return slice(*ends)
+    if class_name == "__ellipsis__":
+        return Ellipsis
+    if class_name == "__tuple__" and isinstance(item.get("items"), list):
+        return tuple(_value(where, inner) for inner in item["items"])
+    if class_name in ("__numpy__", "__tensor__") and isinstance(config, dict):
+        try:
+            return np.asarray(config["value"], dtype=str(config["dtype"]))
+        except (KeyError, ValueError, TypeError):
+            pass
+    raise UnsupportedError(
+        f"{where}: an argument of class '{plain(class_name)}' in a call is not supported"
+    )
+
+
+def _ref(where: str, history: Any) -> TensorRef:
+    if (
+        isinstance(history, (list, tuple))
+        and len(history) == 3
+        and isinstance(history[0], str)
+        and all(type(k) is int and k >= 0 for k in history[1:])
+    ):
+        return TensorRef(*history)
+    raise ModelFileError(f"{where}: a tensor cannot be read: {plain(history, 60)}")
+
+
+def _refs(where: str, structure: Any, layers: Mapping[str, LayerSpec]) -> Any:
+    """The inputs or outputs of a model.
+
+    Keras counts the calls of a nested Functional model from 1 here, from 0 elsewhere.
+    """
+
+    def read(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {str(key): read(inner) for key, inner in item.items()}
+        if isinstance(item, list) and item and isinstance(item[0], str):
+            ref = _ref(where, item)
+            if ref.layer not in layers:
+                raise ModelFileError(f"{where}: there is no layer '{plain(ref.layer)}'")
+            shift = layers[ref.layer].class_name == "Functional"
+            return TensorRef(ref.layer, ref.node - shift, ref.tensor)
+        if isinstance(item, list) and item:
+            return [read(inner) for inner in item]
+        raise ModelFileError(f"{where}: it has no inputs or no outputs")
+
+    found = read(structure)
+    if isinstance(found, list) and len(found) == 1:
+        return found[0]
+    return found
