@@ -197,6 +197,8 @@ class LayerType(ABC):
         Whether weights keep the variable dtype under a mixed policy.
     non_trainable : frozenset of str
         Weights that training does not move: legacy files store them last.
+    shown_by_weights : frozenset of str
+        Honoured options that show in the weights' names or shapes alone.
     holds : frozenset of str
         Options that hold the serialised layers inside; see `children`.
     groups : tuple of str
@@ -215,6 +217,7 @@ class LayerType(ABC):
     casts_outputs: ClassVar[bool] = True
     full_precision: ClassVar[bool] = False
     non_trainable: ClassVar[frozenset[str]] = frozenset()
+    shown_by_weights: ClassVar[frozenset[str]] = frozenset()
     holds: ClassVar[frozenset[str]] = frozenset()
     groups: ClassVar[tuple[str, ...]] = ("",)
     container: ClassVar[str] = ""

@@ -45,6 +45,8 @@ class Embedding(LayerType):
     )
     supports_masking = True
 
+    shown_by_weights = frozenset({"input_dim", "output_dim"})
+
     def weight_shapes(
         self, options: Mapping[str, Any]
     ) -> Mapping[str, tuple[int | None, ...]]:
@@ -95,6 +97,8 @@ class Dense(Elementwise):
         {"kernel_initializer", "kernel_regularizer", "kernel_constraint"}
         | {"bias_initializer", "bias_regularizer", "bias_constraint"}
     )
+
+    shown_by_weights = frozenset({"units", "use_bias"})
 
     def weight_shapes(
         self, options: Mapping[str, Any]

@@ -1,0 +1,127 @@
+"""How a case is checked: against Keras, and against mistakes it must notice."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from layer_cases.case import Case
+from verify import Network
+from verify.compare import compare
+from verify.spec import DataError, LayerSpec
+from verify.structure import flatten
+
+ALLOWED = 1e-10
+NOTICED = 1e-8
+POSITIVE = ("variance", "scale", "moving_variance", "gamma")
+
+
+class CaseFailed(AssertionError):
+    """What was expected of a case and did not happen."""
+
+
+@contextlib.contextmanager
+def float64() -> Iterator[None]:
+    """Keras in float64 altogether, and back."""
+    import keras
+
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns of masks that end somewhere
+            yield
+    finally:
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
+
+
+def randomise(model: Any, seed: int = 0) -> Any:
+    """Weights without a zero among them, of both signs unless they are variances."""
+    rng = np.random.default_rng(seed)
+    weights = []
+    for weight in model.weights:
+        if not np.issubdtype(np.dtype(str(weight.dtype)), np.floating):
+            weights.append(np.asarray(weight))
+            continue
+        value = rng.uniform(0.2, 0.9, size=weight.shape)
+        if weight.name not in POSITIVE:
+            value = value * rng.choice([-1.0, 1.0], size=weight.shape)
+        weights.append(value)
+    model.set_weights(weights)
+    return model
+
+
+def outputs(net: Network, x: list[np.ndarray]) -> list[np.ndarray]:
+    """Every output in float64."""
+    return net.flat(net.prepare(x if len(x) > 1 else x[0]), dtype="float64")
+
+
+def check_case(case: Case) -> float:
+    """Hold a case against Keras; returns the greatest difference.
+
+    Raises
+    ------
+    CaseFailed
+        NumPy differs from Keras, or a planted mistake goes unnoticed.
+    """
+    from verify.keras_bridge import read_live
+
+    with float64():
+        model = randomise(case.model())
+        x = case.arrays()
+        theirs = flatten(
+            model.predict(
+                x if len(x) > 1 else x[0],
+                batch_size=case.batch_size or len(x[0]),
+                verbose=0,
+            )
+        )
+        spec = read_live(model)
+    ours = outputs(Network(spec, "float64"), x)
+    if len(ours) != len(theirs):
+        raise CaseFailed(f"{len(theirs)} outputs in Keras, {len(ours)} here")
+    worst = 0.0
+    for a, b in zip(ours, theirs, strict=True):
+        result = compare(a, np.asarray(b), allowed=ALLOWED)
+        if not result.matches:
+            raise CaseFailed(f"differs from Keras: {result}")
+        worst = max(worst, result.max_diff)
+    layers = [(path, x) for path, x in spec.walk() if x.class_name == case.name]
+    if not layers:
+        raise CaseFailed(f"no {case.name} in the model: {[x for _, x in spec.walk()]}")
+    path, layer = layers[0]
+    for wrong in case.wrong:
+        _must_show(spec, path, layer.with_options(**wrong), x, ours, f"{wrong}")
+    if case.weights:
+        for key, value in layer.weights.items():
+            moved = value + 1 if value.dtype.kind in "iu" else value * 1.25
+            changed = replace(layer, weights={**layer.weights, key: moved})
+            _must_show(spec, path, changed, x, ours, f"{key} moved")
+    return worst
+
+
+def _must_show(
+    spec: Any,
+    path: str,
+    layer: LayerSpec,
+    x: list[np.ndarray],
+    right: list[np.ndarray],
+    what: str,
+) -> None:
+    try:
+        wrong = outputs(Network(spec.with_layer(layer, path), "float64"), x)
+    except (DataError, KeyError):
+        return  # noticed: it cannot even be computed
+    if any(
+        a.shape != b.shape or not compare(a, b, allowed=NOTICED).matches
+        for a, b in zip(wrong, right, strict=True)
+    ):
+        return
+    raise CaseFailed(f"{what} makes no difference")

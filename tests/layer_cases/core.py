@@ -1,0 +1,51 @@
+"""Cases for `verify.layers.core`."""
+
+from __future__ import annotations
+
+from layer_cases.case import BATCH, Case
+
+
+def _ids(rng):
+    ids = rng.integers(0, 11, size=(BATCH, 6))
+    ids[0, 3:] = 0
+    ids[1, :2] = 0
+    ids[2] = 0
+    return [ids]
+
+
+CASES = [
+    Case(
+        "Embedding",
+        {"input_dim": 11, "output_dim": 4, "mask_zero": True},
+        shape=(6,),
+        dtypes=["int32"],
+        inputs=_ids,
+        after=True,
+        wrong=[{"mask_zero": False}],
+    ),
+    Case(
+        "Embedding",
+        {"input_dim": 11, "output_dim": 4},
+        shape=(6,),
+        dtypes=["float64"],
+        inputs=lambda rng: [rng.uniform(-0.9, 10.9, size=(BATCH, 6))],
+        after=True,
+    ),
+    Case("Dense", {"units": 4, "activation": "tanh"}, masked=True, after=True,
+         wrong=[{"activation": "linear"}]),
+    Case("Dense", {"units": 4, "use_bias": False}, shape=(3,)),
+    Case("Masking", {"mask_value": 0.5}, after=True, wrong=[{"mask_value": 0.25}],
+         inputs=lambda rng: [_half(rng)]),
+    Case("Activation", {"activation": "softsign"}, masked=True, after=True,
+         wrong=[{"activation": "linear"}]),
+    Case("Identity", masked=True, after=True),
+    Case("Dropout", {"rate": 0.5}, masked=True, after=True),
+]  # fmt: skip
+
+
+def _half(rng):
+    x = rng.normal(size=(BATCH, 6, 3))
+    x[1, 3:] = 0.5
+    x[2, 1] = 0.5
+    x[3, 2, 0] = 0.5  # one feature alone does not mask
+    return x
