@@ -26,9 +26,9 @@ SELU_SCALE = 1.0507009873554805
 SELU_ALPHA = 1.6732632423543772
 
 GELU_FACTOR = float(np.float32(1 / math.sqrt(2)))
-"""TensorFlow holds this factor, and the slope of leaky_relu, in float32 also where it
-computes in float64, so gelu and leaky_relu differ there from the formulas by up to 4e-9
-and 2e-8 times x."""
+"""TensorFlow holds this factor, the slope of leaky_relu and the max_value of relu in
+float32 also where it computes in float64, so gelu and leaky_relu differ there from the
+formulas by up to 4e-9 and 2e-8 times x."""
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
@@ -53,7 +53,7 @@ def relu(
         return leaky_relu(x, negative_slope)
     y = np.where(x > threshold, x, 0 * x) if threshold else np.maximum(x, 0)
     if max_value is not None:
-        y = np.clip(y, 0, max_value)
+        y = np.clip(y, 0, float(np.float32(max_value)))
     if negative_slope:
         y = y - negative_slope * np.maximum(threshold - x, 0)
     return y
@@ -326,8 +326,11 @@ def read_activation(value: Any) -> str:
         return "linear"
     config: Mapping[str, Any] = {}
     if isinstance(value, dict):
-        ours = str(value.get("module") or "keras").split(".")[0] == "keras"
+        module = str(value.get("module") or "keras").split(".")[0]
+        ours = module == "keras"
         value, inside = value.get("class_name"), value.get("config")
+        if f"{module}_{inside}" in HISTORICAL:
+            return f"{module}_{inside}"
         if value == "function" and ours:
             value = inside
         elif value in LAYERS and ours and isinstance(inside, dict):

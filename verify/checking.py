@@ -12,6 +12,7 @@ Three comparisons, in this order:
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,19 +22,23 @@ from verify.compare import (
     Comparison,
     Verdict,
     compare,
+    compare_all,
     exact,
     most_different,
 )
 from verify.diagnose import Diagnosis, diagnose
 from verify.loading import load, usable_inputs
-from verify.network import Network
+from verify.dtypes import is_float
+from verify.evaluate import States
+from verify.network import Inputs, Network
 from verify.report import LayerResult, Report
 from verify.rounding import Rounding
-from verify.spec import Array, DataError, ModelSpec, is_path
+from verify.spec import Array, DataError, ModelSpec, is_path, listing, plain
+from verify.structure import flatten
 from verify.visibility import warnings
 
 if TYPE_CHECKING:
-    from verify.keras_bridge import KerasModel
+    from verify.keras_bridge import Call, KerasModel
 
 LAYER_ROWS = 512
 """Rows that the layer-by-layer comparison looks at; outputs are compared on all."""
@@ -51,19 +56,23 @@ def check(
     *,
     batch_size: int = 32,
     network: Network | None = None,
+    config: str | os.PathLike[str] | None = None,
+    semantics: str | None = None,
 ) -> Report:
     """Does NumPy, from the config and the weights alone, compute what Keras computes?
 
     Parameters
     ----------
-    model : path to a ``.keras`` file, or keras.Sequential
+    model : path to a model file, or keras.Model
     x : (batch, ...), optional
-        Inputs; by default probe inputs are made from the model's input shape.
+        Inputs, in a list or a dict by their names where there are several; by default probe inputs are made from the model's input shape.
     batch_size : int
         For ``model.predict``; a batch size fixed in the model wins.
     network : Network, optional
         Hold this one against Keras instead of the one read from `model`: your own
         variant, or a mistake planted on purpose.
+    config, semantics
+        As for `load`.
 
     Returns
     -------
@@ -76,10 +85,10 @@ def check(
     """
     if isinstance(model, Network):
         raise DataError(
-            "expected a path to a .keras file or a keras.Sequential, to compare with. "
+            "expected a path to a model file or a Keras model, to compare with. "
             "Received: a verify.Network; give it as network=, beside its model"
         )
-    own = load(model)
+    own = load(model, config=config, semantics=semantics)
     net = own if network is None else load(network)
     spec = net.spec
     _require_same_layers(own.spec, spec)
@@ -89,30 +98,38 @@ def check(
     from verify import keras_bridge
 
     keras_bridge.require_tensorflow()
-    live = keras_bridge.load_model(os.fspath(model)) if is_path(model) else model
+    live, how = model, ""
+    if is_path(model):
+        live, how = keras_bridge.load_model(os.fspath(model), own.spec)
     keras = keras_bridge.KerasModel(live, _batch_size(spec, x, batch_size))
     keras64 = keras.twin("float64")
     predicted, proved = keras.predict(x), keras64.predict(x)
 
     rounding = Rounding(net)
-    expected = net.predict(x, dtype="float64")
-    proof = compare(expected, proved, allowed=exact(expected).value)
-    floor = rounding.floor(x, expected)
-    numerics = compare(expected, predicted, allowed=floor.value)
-    rows = _layer_rows(
-        expected, predicted if proof.matches else proved, spec.input_shape[0] or 1
+    names = net.output_names
+    expected = net.flat(x, dtype="float64")
+    proof = compare_all(
+        expected, proved, allowed=[exact(y).value for y in expected], names=names
     )
-    layers = _compare_layers(rounding, keras.twin(), keras64, x[rows])
+    floors = rounding.floors(lambda n, dtype: n.flat(x, dtype=dtype), expected)
+    numerics = compare_all(
+        expected, predicted, allowed=[floor.value for floor in floors], names=names
+    )
+    rows = _layer_rows(
+        expected, predicted if proof.matches else proved, spec.batch_size or 1, net
+    )
+    some = x.take(rows)
+    layers = _compare_layers(rounding, keras.twin(), keras64, some)
     if _undefined(expected, proved):
         verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
     else:
-        verdict, reason = _judge(rounding, x[rows], proof, numerics, floor, layers)
+        verdict, reason = _judge(rounding, some, proof, numerics, floors, layers)
     diagnosis = None
     if verdict is Verdict.FAIL:
         if network is None:
-            diagnosis = _diagnose(spec, x[rows], layers, keras64)
+            diagnosis = _diagnose(spec, some, layers, keras64)
         else:  # which mistake does the given network make, seen from the model's own?
-            diagnosis = _diagnose(own.spec, x[rows], layers, net)
+            diagnosis = _diagnose(own.spec, some, layers, net)
     return Report(
         verdict=verdict,
         reason=reason,
@@ -120,32 +137,43 @@ def check(
         reference="numpy",
         proof=proof,
         numerics=numerics,
-        noise=float(floor.noise.max()),
-        scale=float(floor.scale.max()),
+        noise=max(float(floor.noise.max()) for floor in floors),
+        scale=max(float(floor.scale.max()) for floor in floors),
         layers=layers,
         diagnosis=diagnosis,
-        warnings=tuple(warnings(net, x, rows)),
+        warnings=(*spec.notes, *warnings(net, x, rows)),
         facts={
             "model": spec.source,
-            "rows": len(x),
+            "rows": x.rows,
             "inputs": "given" if given else "probe inputs made from the model",
+            **({"keras model": how} if how else {}),
             **keras_bridge.versions(),
         },
     )
 
 
-def compare_outputs(model: Any, x: Any, outputs: Any) -> Report:
+def compare_outputs(
+    model: Any,
+    x: Any,
+    outputs: Any,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    semantics: str | None = None,
+) -> Report:
     """Are these the outputs of this model? For a port in C, a device, another runtime.
 
     Needs no Keras when `model` is a path. The allowance is that of a port in float32.
 
     Parameters
     ----------
-    model : path to a ``.keras`` file, Network, or keras.Sequential
+    model : path to a model file, Network, or keras.Model
     x : (batch, ...)
         The inputs that the port was given.
     outputs : (batch, ...)
-        What the port returned, in the shape of ``model.predict(x)``.
+        What the port returned, in the shape of ``model.predict(x)``; a list or a dict
+        by the names of the output layers where there are several.
+    config, semantics
+        As for `load`.
 
     Returns
     -------
@@ -156,23 +184,20 @@ def compare_outputs(model: Any, x: Any, outputs: Any) -> Report:
     ------
     VerifyError
     """
-    net = load(model)
+    net = load(model, config=config, semantics=semantics)
     x = usable_inputs(net, x)
-    theirs = np.asarray(outputs)
-    if theirs.dtype.kind not in "iuf":
-        raise DataError(f"expected outputs that are numbers. Received: {theirs.dtype}")
-    expected = net.predict(x, dtype="float64")
-    if theirs.shape != expected.shape:
-        raise DataError(
-            f"expected outputs of shape {expected.shape}, as predict returns them for "
-            f"these inputs. Received: shape={theirs.shape}"
-        )
-    floor = Rounding(net).floor(x, expected, native=False)
-    numerics = compare(expected, theirs, allowed=floor.value)
+    expected = net.flat(x, dtype="float64")
+    names = net.output_names
+    theirs = _their_outputs(outputs, expected, names)
+    floors = Rounding(net).floors(
+        lambda n, dtype: n.flat(x, dtype=dtype), expected, native=False
+    )
+    allowed = [floor.value for floor in floors]
+    numerics = compare_all(expected, theirs, allowed=allowed, names=names)
     if _undefined(expected, theirs):
         verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
-    elif not floor.decides:
-        verdict, reason = Verdict.INCONCLUSIVE, _undecided(floor)
+    elif not all(floor.decides for floor in floors):
+        verdict, reason = Verdict.INCONCLUSIVE, _undecided(floors)
     elif numerics.matches:
         verdict, reason = Verdict.PASS, "the outputs are those of the model"
     else:
@@ -184,16 +209,53 @@ def compare_outputs(model: Any, x: Any, outputs: Any) -> Report:
         reference="numpy",
         proof=None,
         numerics=numerics,
-        noise=float(floor.noise.max()),
-        scale=float(floor.scale.max()),
+        noise=max(float(floor.noise.max()) for floor in floors),
+        scale=max(float(floor.scale.max()) for floor in floors),
         diagnosis=(
-            diagnose(net.spec, x, theirs, allowed=floor.value)
+            diagnose(net.spec, x, theirs, allowed=allowed)
             if verdict is Verdict.FAIL
             else None
         ),
-        warnings=tuple(warnings(net, x, np.arange(min(len(x), LAYER_ROWS)))),
-        facts={"model": net.spec.source, "rows": len(x), "inputs": "given"},
+        warnings=(
+            *net.spec.notes,
+            *warnings(net, x, _first_rows(net, x)),
+        ),
+        facts={"model": net.spec.source, "rows": x.rows, "inputs": "given"},
     )
+
+
+def _their_outputs(
+    outputs: Any, expected: Sequence[Array], names: Sequence[str]
+) -> list[Array]:
+    """A port's outputs as a list of arrays of numbers, in the shapes of the model's."""
+    if isinstance(outputs, Mapping):
+        if set(outputs) != set(names):
+            raise DataError(
+                f"expected outputs called {listing(list(names))}. "
+                f"Received: {listing([plain(key, 40) for key in outputs])}"
+            )
+        given = [outputs[name] for name in names]
+    elif len(expected) == 1:
+        given = [outputs]
+    else:
+        given = list(outputs)
+        if len(given) != len(expected):
+            raise DataError(
+                f"expected {len(expected)} outputs ({listing(list(names))}). "
+                f"Received: {len(given)}"
+            )
+    theirs = [np.asarray(value) for value in given]
+    for array, ours in zip(theirs, expected, strict=True):
+        if array.dtype.kind not in "iuf" and not is_float(array):
+            raise DataError(
+                f"expected outputs that are numbers. Received: {array.dtype}"
+            )
+        if array.shape != ours.shape:
+            raise DataError(
+                f"expected outputs of shape {ours.shape}, as predict returns them for "
+                f"these inputs. Received: shape={array.shape}"
+            )
+    return theirs
 
 
 def assert_matches_predict(model: Any, x: Any = None, **options: Any) -> Report:
@@ -222,101 +284,139 @@ def assert_matches_predict(model: Any, x: Any = None, **options: Any) -> Report:
     return report
 
 
-def _batch_size(spec: ModelSpec, x: Array, wanted: int) -> int:
-    fixed = spec.input_shape[0]
+def _batch_size(spec: ModelSpec, x: Inputs, wanted: int) -> int:
+    fixed = spec.batch_size
     if wanted < 1:
         raise DataError(f"expected a batch size of 1 or more. Received: {wanted}")
     if fixed is None:
         return wanted
-    if len(x) % fixed:
+    if x.rows % fixed:
         raise DataError(
             f"expected a multiple of {fixed} rows, the model's fixed batch size. "
-            f"Received: {len(x)} rows"
+            f"Received: {x.rows} rows"
         )
     return fixed
 
 
-def _undefined(ours: Array, theirs: Array) -> bool:
+def _undefined(ours: Sequence[Array], theirs: Sequence[Array]) -> bool:
     """NaN or infinity on both sides, and nothing wrong beside it."""
-    if ours.shape != theirs.shape:
-        return False
-    neither = ~np.isfinite(ours) & ~np.isfinite(theirs)
-    rest = np.where(neither, 0.0, ours), np.where(neither, 0.0, theirs)
-    allowed = exact(np.where(np.isfinite(rest[0]), rest[0], 0.0)).value
-    return bool(neither.any()) and compare(*rest, allowed=allowed).matches
+    found = False
+    for a, b in zip(ours, theirs, strict=False):
+        if a.shape != b.shape:
+            return False
+        neither = ~np.isfinite(a) & ~np.isfinite(b.astype(np.float64))
+        rest = np.where(neither, 0.0, a), np.where(neither, 0.0, b.astype(np.float64))
+        allowed = exact(np.where(np.isfinite(rest[0]), rest[0], 0.0)).value
+        if not compare(*rest, allowed=allowed).matches:
+            return False
+        found = found or bool(neither.any())
+    return found
 
 
-def _layer_rows(ours: Array, theirs: Array, batch: int) -> Array:
+def _first_rows(net: Network, x: Inputs) -> Array:
+    """Rows for a look at the gates: whole batches where the model fixes their size."""
+    batch = net.spec.batch_size or 1
+    if net.stateful:
+        return np.arange(batch)
+    return np.arange(min(x.rows, max(LAYER_ROWS // batch, 1) * batch))
+
+
+def _layer_rows(
+    ours: Sequence[Array], theirs: Sequence[Array], batch: int, net: Network
+) -> Array:
     """Every row up to `LAYER_ROWS`; of more, those whose outputs differ most.
 
-    Whole batches where the model has a fixed batch size.
+    Whole batches where the model has a fixed batch size; the first batch alone where
+    states go from one batch to the next.
     """
-    count = min(len(ours), max(LAYER_ROWS // batch, 1) * batch)
-    if count == len(ours) or ours.shape != theirs.shape:
+    rows = len(ours[0])
+    count = batch if net.stateful else min(rows, max(LAYER_ROWS // batch, 1) * batch)
+    same = [a.shape for a in ours] == [b.shape for b in theirs]
+    if count == rows or not same or net.stateful:
         return np.arange(count)
     return np.sort(most_different(ours, theirs)[:count])
 
 
 def _compare_layers(
-    rounding: Rounding, keras: KerasModel, keras64: KerasModel, x: Array
+    rounding: Rounding, keras: KerasModel, keras64: KerasModel, x: Inputs
 ) -> tuple[LayerResult, ...]:
-    """Each layer on the input that Keras gave it, in float64 and in its own dtype."""
-    net = rounding.net
-    theirs, theirs64 = keras.layer_outputs(x), keras64.layer_outputs(x)
-    trace = net.trace(x, dtype="float64")
+    """Each call of a layer on what Keras gave it, in float64 and in its own dtype."""
+    states: States = {}
     results = []
-    before = before64 = trace[net.spec.layers[0].name].input
-    for layer in net.spec:
-        name, mask = layer.name, trace[layer.name].mask
-        ours64 = net.layer_output(name, before64, mask, dtype="float64")
-        proof = compare(ours64, theirs64[name], allowed=exact(ours64).value)
-        wide = before.astype(np.float64)
-        reference = net.layer_output(name, wide, mask, dtype="float64")
-        floor = rounding.layer_floor(name, before, mask, reference)
-        steps, amplified = None, 0.0
-        if not proof.matches:
-            amplified = rounding.layer_amplified(name, before64, mask)
-            if layer.gates:
-                ours = net.step_outputs(name, before64, mask)
-                keras_steps = keras64.step_outputs(name, x)
-                steps = compare(ours, keras_steps, allowed=exact(ours).value)
-        results.append(
-            LayerResult(
-                name=name,
-                class_name=layer.class_name,
-                units=layer.options.get("units"),
-                proof=proof,
-                numerics=compare(reference, theirs[name], allowed=floor.value),
-                steps=steps,
-                decided=floor.decides,
-                amplified=amplified,
-            )
-        )
-        before, before64 = theirs[name], theirs64[name]
+    own = {call.key: call for call in keras.calls(x)}
+    for call in keras64.calls(x):
+        if call.name in rounding.net.spec.root.sublayers:
+            results.append(_compare_call(rounding, keras64, call, own[call.key], states))
     return tuple(results)
+
+
+def _compare_call(
+    rounding: Rounding, keras64: KerasModel, call64: Call, call: Call, states: States
+) -> LayerResult:
+    """One call of a layer, as Keras in float64 and in its own dtype made it."""
+    net, name = rounding.net, call.name
+    layer = net.spec[name]
+
+    def alone(given: Call) -> Callable[[Network, str | None], list[Array]]:
+        def evaluate(n: Network, dtype: str | None) -> list[Array]:
+            return n.call_layer(
+                name, given.args, given.kwargs, dtype=dtype, states=dict(states)
+            )
+
+        return evaluate
+
+    ours64 = alone(call64)(net, "float64")
+    allowed = [exact(y).value for y in ours64]
+    proof = compare_all(ours64, call64.outputs, allowed=allowed)
+    reference = alone(call)(net, "float64")
+    floors = rounding.floors(alone(call), reference)
+    numerics = compare_all(
+        reference, call.outputs, allowed=[floor.value for floor in floors]
+    )
+    steps, amplified = None, 0.0
+    if not proof.matches:
+        amplified = rounding.amplified(alone(call64))
+        if net.loops(name):
+            ours = net.call_layer(
+                name, call64.args, call64.kwargs, dtype="float64", every_step=True
+            )[0]
+            theirs = keras64.step_outputs(call64)
+            steps = compare(ours, theirs, allowed=exact(ours).value)
+    net.call_layer(name, call64.args, call64.kwargs, dtype="float64", states=states)
+    return LayerResult(
+        name=call.key,
+        class_name=layer.class_name,
+        units=layer.options.get("units"),
+        proof=proof,
+        numerics=numerics,
+        steps=steps,
+        decided=all(floor.decides for floor in floors),
+        amplified=amplified,
+    )
 
 
 def _judge(
     rounding: Rounding,
-    x: Array,
+    x: Inputs,
     proof: Comparison,
     numerics: Comparison,
-    floor: Allowance,
+    floors: Sequence[Allowance],
     layers: tuple[LayerResult, ...],
 ) -> tuple[Verdict, str]:
     """Verdict, and the sentence for it."""
     failed = [layer for layer in layers if not layer.proof.matches]
     if failed or not proof.matches:
         wrong = [x for x in failed if not _is_rounding(x.proof, x.amplified)]
-        if not wrong and (failed or _is_rounding(proof, rounding.amplified(x))):
+        whole = rounding.amplified(lambda net, dtype: net.flat(x, dtype=dtype))
+        if not wrong and (failed or _is_rounding(proof, whole)):
             return (
                 Verdict.INCONCLUSIVE,
                 "this model amplifies rounding until even float64 answers differ; "
                 "shorter sequences can be checked",
             )
         return Verdict.FAIL, "the NumPy forward pass does not match Keras"
-    if not floor.decides:
-        return Verdict.INCONCLUSIVE, _undecided(floor)
+    if not all(floor.decides for floor in floors):
+        return Verdict.INCONCLUSIVE, _undecided(floors)
     if not numerics.matches or not all(layer.matches for layer in layers):
         return (
             Verdict.FAIL,
@@ -330,18 +430,19 @@ def _is_rounding(comparison: Comparison, amplified: float) -> bool:
     return comparison.max_diff <= PERTURBATION_FACTOR * amplified
 
 
-def _undecided(floor: Allowance) -> str:
-    if not np.isfinite(floor.value).all():
+def _undecided(floors: Sequence[Allowance]) -> str:
+    if not all(np.isfinite(floor.value).all() for floor in floors):
         return UNDEFINED
+    floor = next(floor for floor in floors if not floor.decides)
     return (
-        f"this model amplifies float32 rounding to {floor.noise.max():.1g} on outputs "
-        f"of {floor.scale.max():.1g}, so no float32 answer can be told from another"
+        f"this model amplifies rounding to {floor.noise.max():.1g} on outputs "
+        f"of {floor.scale.max():.1g}, so no such answer can be told from another"
     )
 
 
 def _diagnose(
     spec: ModelSpec,
-    x: Array,
+    x: Inputs,
     layers: tuple[LayerResult, ...],
     observed: Network | KerasModel,
 ) -> Diagnosis | None:
@@ -351,10 +452,11 @@ def _diagnose(
         return None
     name = wrong.name
     if isinstance(observed, Network):
-        outputs = observed.trace(x, dtype="float64")[name].output
+        outputs = flatten(observed.trace(x, dtype="float64")[name].output)
     else:
-        outputs = observed.layer_outputs(x)[name]
-    return diagnose(spec, x, outputs, allowed=wrong.proof.allowed, layer=name)
+        outputs = next(c.outputs for c in observed.calls(x) if c.key == name)
+    allowed = [wrong.proof.allowed] * len(outputs)
+    return diagnose(spec, x, outputs, allowed=allowed, layer=name)
 
 
 def _require_same_layers(own: ModelSpec, other: ModelSpec) -> None:

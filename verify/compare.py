@@ -6,7 +6,8 @@ broadcasts, NaN equals nothing, and the allowance is always stated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -27,8 +28,13 @@ noise, a quarter of what is allowed (``python -m benchmarks.noise_floor``)."""
 FLUSHED = 1e-37
 """Always allowed too: TensorFlow takes float32 numbers below about 1e-38 for 0."""
 
-ILL_CONDITIONED = 1e-2
-"""An allowance above this share of the outputs' scale decides nothing."""
+SINGLE = 2.0**-24
+"""Unit roundoff of float32, for which the two factors above are meant."""
+
+ILL_CONDITIONED, ILL_CONDITIONED_16_BIT = 1e-2, 0.25
+"""An allowance above this share of the outputs' scale decides nothing. With 16-bit
+numbers one rounding error is a thousandth of the output, and the proof in float64 is
+what tells formulas apart."""
 
 
 class Verdict(StrEnum):
@@ -68,6 +74,8 @@ class Comparison:
         The two values at `worst`.
     problem : str
         What made a comparison of values impossible, otherwise empty.
+    output : str
+        Which output of the model this is, where it has several.
     """
 
     matches: bool
@@ -81,6 +89,7 @@ class Comparison:
     actual: float = float("nan")
     expected: float = float("nan")
     problem: str = ""
+    output: str = ""
 
     @property
     def axes(self) -> str:
@@ -145,10 +154,59 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
     )
 
 
-def most_different(ours: Array, theirs: Array) -> Array:
-    """Rows of two arrays of one shape, those that differ most first; (batch,)."""
-    diff = np.abs(ours - theirs.astype(np.float64)).reshape(len(ours), -1).max(axis=1)
-    return np.argsort(-np.nan_to_num(diff, nan=np.inf), kind="stable")
+def compare_all(
+    actual: Sequence[Array],
+    expected: Sequence[Array],
+    *,
+    allowed: Sequence[float | Array],
+    names: Sequence[str] = (),
+) -> Comparison:
+    """Compare several outputs, and return the comparison that says most.
+
+    Parameters
+    ----------
+    actual, expected, allowed : as for `compare`, one for each output
+    names : sequence of str
+        What the outputs are called.
+
+    Returns
+    -------
+    Comparison
+        Of the first output that does not match; otherwise of the one that came closest
+        to what is allowed.
+    """
+    if len(actual) != len(expected):
+        return Comparison(
+            matches=False,
+            allowed=0.0,
+            max_diff=float("inf"),
+            problem=f"{len(actual)} outputs and {len(expected)}",
+        )
+    found = [
+        compare(a, e, allowed=limit)
+        for a, e, limit in zip(actual, expected, allowed, strict=True)
+    ]
+    if len(found) == 1:
+        return found[0]
+    named = [
+        replace(comparison, output=names[k] if k < len(names) else f"output {k}")
+        for k, comparison in enumerate(found)
+    ]
+    wrong = [comparison for comparison in named if not comparison.matches]
+    return wrong[0] if wrong else max(named, key=lambda c: c.max_diff / c.allowed)
+
+
+def most_different(ours: Sequence[Array], theirs: Sequence[Array]) -> Array:
+    """Rows, those first whose outputs differ most; (batch,).
+
+    The outputs must agree in number and shapes.
+    """
+    total = np.zeros(len(ours[0]))
+    for a, b in zip(ours, theirs, strict=True):
+        diff = np.abs(a.astype(np.float64) - b.astype(np.float64))
+        scale = np.max(np.abs(a), initial=1e-30)
+        total = np.maximum(total, diff.reshape(len(a), -1).max(axis=1) / scale)
+    return np.argsort(-np.nan_to_num(total, nan=np.inf), kind="stable")
 
 
 def _first(bad: Array) -> tuple[int, ...]:
@@ -180,11 +238,14 @@ class Allowance:
         float64.
     scale : (units,)
         Greatest output.
+    limit : float
+        Share of `scale` above which it decides nothing.
     """
 
     value: Array
     noise: Array
     scale: Array
+    limit: float = ILL_CONDITIONED
 
     @property
     def decides(self) -> bool:
@@ -195,7 +256,7 @@ class Allowance:
         """
         against = np.maximum(self.scale, 1e-3 * self.scale.max())
         return bool(
-            np.all((self.value <= ILL_CONDITIONED * against) | (self.value <= FLUSHED))
+            np.all((self.value <= self.limit * against) | (self.value <= FLUSHED))
         )
 
 
@@ -207,7 +268,7 @@ def exact(float64: Array) -> Allowance:
     )
 
 
-def noise_floor(float64: Array, *others: Array) -> Allowance:
+def noise_floor(float64: Array, *others: Array, unit: float = SINGLE) -> Allowance:
     """``10 * noise + 5e-7 * scale``, from several evaluations of one NumPy formula.
 
     Parameters
@@ -218,13 +279,16 @@ def noise_floor(float64: Array, *others: Array) -> Allowance:
         The same formulas in float32, or with every weight moved by one rounding error.
         What these change is the noise; another correct float32 program differs by a
         small multiple of it.
+    unit : float
+        Unit roundoff of the coarsest dtype in the model.
     """
     scale = _by_unit(float64)
     with np.errstate(invalid="ignore"):
         each = [_by_unit(other.astype(np.float64) - float64) for other in others]
     noise = np.max(each, axis=0)
-    value = NOISE_FACTOR * noise + SCALE_FACTOR * scale
-    return Allowance(np.maximum(value, FLUSHED), noise, scale)
+    value = NOISE_FACTOR * noise + SCALE_FACTOR * max(unit / SINGLE, 1) * scale
+    limit = ILL_CONDITIONED if unit <= SINGLE else ILL_CONDITIONED_16_BIT
+    return Allowance(np.maximum(value, FLUSHED), noise, scale, limit)
 
 
 def _by_unit(values: Array) -> Array:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from verify.layers import REGISTRY
 from verify.network import Network
-from verify.spec import plain, worded
+from verify.spec import LayerSpec, listing, plain, worded
 
 
 def describe(net: Network) -> str:
@@ -23,23 +25,63 @@ def describe(net: Network) -> str:
     """
     spec = net.spec
     made = "" if spec.keras_version == "unknown" else f", Keras {spec.keras_version}"
+    count = len(spec.layers)
     lines = [
-        f"{plain(spec.source)}: Sequential '{plain(spec.name)}', "
-        f"{len(spec.layers)} layers, {spec.parameters:,} parameters{made}",
-        f"input {worded(spec.input_shape)} {spec.input_dtype}",
+        f"{plain(spec.source)}: {spec.root.class_name} '{plain(spec.name)}', "
+        f"{count} layer{'s' if count > 1 else ''}, {spec.parameters:,} parameters{made}",
     ]
-    for layer in spec:
-        layer_type = REGISTRY[layer.class_name]
-        lines += [
-            "",
-            f"{plain(layer.name)} ({layer.class_name})  "
-            f"{worded(layer.input_shape)} -> {worded(layer.output_shape)}",
-        ]
-        if layer.weights:
-            lines.append(
-                f"  parameters : {layer_type.formula(layer)} = {layer.parameters:,}"
-            )
-        for key, value in layer.weights.items():
-            lines.append(f"  {key:<17}{worded(value.shape)}")
-        lines += [f"  {note}" for note in layer_type.notes(layer)]
+    several = len(spec.inputs) > 1
+    for layer in spec.inputs:
+        name = f" {plain(layer.name)}" if several else ""
+        shape = worded(layer.options["batch_shape"])
+        lines.append(f"input{name} {shape} {layer.options['dtype']}")
+    if len(net.output_names) > 1:
+        lines.append(f"outputs of {listing([plain(n) for n in net.output_names])}")
+    for note in spec.notes:
+        lines.append(f"note: {plain(note, 500)}")
+    lines += _inside(spec.root, "")
     return "\n".join(lines)
+
+
+def _inside(model: LayerSpec, path: str) -> list[str]:
+    """Every layer of a model, then those inside each."""
+    lines: list[str] = []
+    for key, layer in model.sublayers.items():
+        here = f"{path}/{key}" if path else key
+        if layer.class_name == "InputLayer":
+            continue
+        lines += ["", *_layer(layer, here, _calls(model, key))]
+        lines += _inside(layer, here)
+    return lines
+
+
+def _layer(layer: LayerSpec, path: str, calls: int) -> list[str]:
+    kind = REGISTRY[layer.class_name]
+    name = path if path.rpartition("/")[2] == layer.name else f"{path} = {layer.name}"
+    head = f"{plain(name)} ({layer.class_name})"
+    if layer.input_shape is not None:
+        head += f"  {_shape(layer.input_shape)} -> {_shape(layer.output_shape)}"
+    if calls > 1:
+        head += f", called {calls} times"
+    if layer.policy != "float32" and not layer.class_name.startswith("ops."):
+        head += f", {layer.policy}"
+    lines = [head]
+    if layer.parameters:
+        lines.append(f"  parameters : {kind.formula(layer)} = {layer.parameters:,}")
+    for key, value in layer.weights.items():
+        lines.append(f"  {key:<17}{worded(value.shape)}")
+    return lines + [f"  {note}" for note in kind.notes(layer)]
+
+
+def _calls(model: LayerSpec, name: str) -> int:
+    nodes = model.graph.nodes if model.graph is not None else ()
+    return sum(node.layer == name for node in nodes)
+
+
+def _shape(shape: Any) -> str:
+    """One shape, or several, in words."""
+    if isinstance(shape, dict):
+        shape = list(shape.values())
+    if isinstance(shape, list):
+        return ", ".join(_shape(one) for one in shape)
+    return worded(shape)

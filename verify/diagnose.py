@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from verify.compare import Comparison, compare, most_different
-from verify.mutants import Mutant, catalogue
-from verify.network import Network
+from verify.compare import Comparison, compare_all, most_different
+from verify.mutants import MASK_IGNORED, Mutant, catalogue
+from verify.network import Inputs, Network
 from verify.rounding import Rounding
 from verify.spec import Array, DataError, ModelSpec
+from verify.structure import flatten
 
 MAX_ROWS = 64
 """Rows a diagnosis looks at: enough to tell mistakes apart, few enough for seconds."""
@@ -46,10 +48,10 @@ class Diagnosis:
 
 def diagnose(
     spec: ModelSpec,
-    x: Array,
-    observed: Array,
+    x: Inputs,
+    observed: Sequence[Array],
     *,
-    allowed: float | Array,
+    allowed: Sequence[float | Array],
     layer: str | None = None,
 ) -> Diagnosis:
     """Search the catalogue for what explains `observed`.
@@ -58,22 +60,24 @@ def diagnose(
     ----------
     spec : ModelSpec
         The model as Keras has it.
-    x : (batch, ...)
+    x : Inputs
         Prepared inputs of the whole model.
-    observed : (batch, ...)
+    observed : list of (batch, ...)
         What came out instead, of `layer` or of the whole model.
-    allowed : float, or one number for each unit
-        Greatest difference that counts as explained.
+    allowed : list of float, or of one number for each unit
+        Greatest difference that counts as explained, for each output.
     layer : str, optional
-        Name of the first layer that differs. Mistakes are then sought in it, and in
+        The first call of a layer that differs, as a trace names it. Mistakes are then sought in it, and in
         the masks that reach it. By default in every layer, from final outputs alone.
     """
     rows = _telling_rows(spec, x, observed, layer)
-    x, observed = x[rows], observed[rows]
+    x, observed = x.take(rows), [y[rows] for y in observed]
+    where = None if layer is None else layer.partition(":")[0]
     found = []
     tried = 0
     for mutant in catalogue(spec):
-        if layer not in (None, mutant.layer) and mutant.name != "mask ignored":
+        inside = where is None or f"{mutant.layer}/".startswith(f"{where}/")
+        if not inside and mutant.name != MASK_IGNORED:
             continue
         tried += 1
         result = _explains(mutant, x, observed, allowed, layer)
@@ -92,9 +96,9 @@ def diagnose(
 
 def _explains(
     mutant: Mutant,
-    x: Array,
-    observed: Array,
-    allowed: float | Array,
+    x: Inputs,
+    observed: Sequence[Array],
+    allowed: Sequence[float | Array],
     layer: str | None,
 ) -> Comparison | None:
     """How the mistaken model compares with what was observed.
@@ -103,37 +107,45 @@ def _explains(
     near are also measured against the mistaken model's own noise floor.
     """
     outputs = _outputs(mutant.model, x, layer)
-    if outputs is None:
+    if outputs is None or [y.shape for y in outputs] != [y.shape for y in observed]:
         return None
-    result = compare(outputs, observed, allowed=allowed)
-    scale = float(np.max(np.abs(outputs), initial=1.0))
+    result = compare_all(outputs, observed, allowed=allowed)
+    scale = max(float(np.max(np.abs(y), initial=1.0)) for y in outputs)
     if layer is None and not result.matches and result.max_diff < NEAR * scale:
-        floor = Rounding(Network(mutant.model)).floor(x, outputs, native=False)
-        if floor.decides:
-            wider = np.maximum(allowed, floor.value)
-            return compare(outputs, observed, allowed=wider)
+        floors = Rounding(Network(mutant.model)).floors(
+            lambda net, dtype: net.flat(x, dtype=dtype), outputs, native=False
+        )
+        if all(floor.decides for floor in floors):
+            wider = [
+                np.maximum(own, floor.value)
+                for own, floor in zip(allowed, floors, strict=True)
+            ]
+            return compare_all(outputs, observed, allowed=wider)
     return result
 
 
-def _outputs(spec: ModelSpec, x: Array, layer: str | None) -> Array | None:
+def _outputs(spec: ModelSpec, x: Inputs, layer: str | None) -> list[Array] | None:
     """What a mistaken model computes; None if the mistake makes it incomputable."""
     with np.errstate(all="ignore"):
         try:
             if layer is None:
-                return Network(spec).predict(x, dtype="float64")
-            return Network(spec).trace(x, dtype="float64")[layer].output
-        except (DataError, ValueError):
+                return Network(spec).flat(x, dtype="float64")
+            return flatten(Network(spec).trace(x, dtype="float64")[layer].output)
+        except (DataError, ValueError, KeyError):
             return None
 
 
 def _telling_rows(
-    spec: ModelSpec, x: Array, observed: Array, layer: str | None
+    spec: ModelSpec, x: Inputs, observed: Sequence[Array], layer: str | None
 ) -> Array:
-    """The rows that differ most, plus some that agree: both must be explained."""
-    if len(x) <= MAX_ROWS:
-        return np.arange(len(x))
+    """The rows that differ most, plus some that agree: both must be explained.
+
+    Every row of a model with a fixed batch size: its rows go together.
+    """
+    if x.rows <= MAX_ROWS or spec.batch_size is not None:
+        return np.arange(x.rows)
     ours = _outputs(spec, x, layer)
-    if ours is None or ours.shape != observed.shape:
+    if ours is None or [y.shape for y in ours] != [y.shape for y in observed]:
         return np.arange(MAX_ROWS)
     order = most_different(ours, observed)
     few = MAX_ROWS // 4

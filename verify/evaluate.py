@@ -117,6 +117,8 @@ class Evaluation:
         """Keras's ``Layer.__call__``; tensors in, a structure of tensors out."""
         kind = REGISTRY[layer.class_name]
         given = _bound(layer, kind, args, kwargs)
+        for name in kind.finds_masks:
+            given.pop(name, None)
         _find_masks(kind, given)
         first = given[kind.arguments[0]]
         mask = given.get("mask")
@@ -127,6 +129,8 @@ class Evaluation:
             key: map_structure(lambda leaf: _entering(leaf, kind, compute), value)
             for key, value in given.items()
         }
+        for key in kind.takes_masks:
+            _take_mask(given.get(key), compute)
         output = self._run(layer, kind, values, at, mask)
         if kind.casts_outputs:
             output = map_structure(lambda leaf: _leaving(leaf, compute), output)
@@ -257,7 +261,15 @@ def _is_tensor_argument(value: Any) -> bool:
     )
 
 
+def _take_mask(leaf: Any, compute: str) -> None:
+    """Take the mask off a tensor, unless a cast makes another tensor of it first."""
+    if isinstance(leaf, Tensor) and leaf.value.dtype in (dtype_of(compute), bool):
+        leaf.mask = None
+
+
 def _entering(leaf: Any, kind: LayerType, compute: str) -> Any:
+    if kind.keeps_tensors:
+        return leaf
     value = _value_of(leaf)
     if not kind.autocast or not isinstance(value, np.ndarray):
         return value
@@ -288,6 +300,7 @@ def _mask_of(leaf: Any) -> Any:
 
 
 def _shape_of(leaf: Any) -> Any:
+    leaf = _value_of(leaf)
     return leaf.shape if isinstance(leaf, np.ndarray) else leaf
 
 

@@ -1,40 +1,46 @@
-"""A ``.keras`` file -> ModelSpec, with zipfile, json and h5py alone.
+"""A model file -> ModelSpec, with zipfile, json and h5py alone.
 
-Keras is not imported and nothing from the file is executed. A ``.keras`` file is a zip
-archive of ``metadata.json``, ``config.json`` and ``model.weights.h5``; inside the last,
-weights lie under the class of their layer, numbered in the order of the model:
-``layers/lstm/cell/vars/0``, ``layers/lstm_1/cell/vars/0``, ``layers/dense/vars/0``.
-
-Source: keras/src/saving/saving_lib.py.
+Keras is not imported and nothing from the file is executed. Three kinds of files are
+read: ``.keras`` archives, legacy ``.h5`` files of Keras 2 and 3, and ``.weights.h5``
+files together with the model's config as JSON.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import re
 import zipfile
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
+from verify.hdf5 import MAGIC, SavedWeights, legacy_arrays, opened
+from verify.legacy import KERAS2, KERAS3, LegacyWeights, Modern, is_legacy, modernised
+from verify.reader import Weights, read_model, read_structure
+from verify.spec import ModelFileError, ModelSpec, named, plain
 
-from verify.reader import SequentialConfig, assemble, read_config
-from verify.spec import Array, ModelFileError, ModelSpec, UnsupportedError, named, plain
-
-if TYPE_CHECKING:
-    import h5py
-
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 MAX_CONFIG_BYTES = 64 * 2**20
 MAX_WEIGHT_BYTES = 8 * 2**30
 MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+EXPECTED = "expected a model file (.keras, .h5, or .weights.h5 with its config)"
 
 
-def read_model(path: str | os.PathLike[str]) -> ModelSpec:
-    """Read a ``.keras`` file.
+def read_file(
+    path: str | os.PathLike[str],
+    *,
+    config: str | os.PathLike[str] | None = None,
+    semantics: str | None = None,
+) -> ModelSpec:
+    """Read a model file.
+
+    Parameters
+    ----------
+    path : path
+        ``.keras``, legacy ``.h5``, or ``.weights.h5``; told apart by their content.
+    config : path, optional
+        For weights alone: the JSON that ``model.to_json()`` gives.
+    semantics : "keras2", "keras3" or None
+        Whose meaning settings have that changed; by default that of the Keras which
+        wrote the file.
 
     Raises
     ------
@@ -45,7 +51,38 @@ def read_model(path: str | os.PathLike[str]) -> ModelSpec:
     """
     path = Path(path)
     shown = plain(path)
-    _require_archive(path, shown)
+    head = _head(path, shown)
+    with named(path):
+        if head.startswith(b"PK\x03\x04"):
+            if config is not None:
+                raise ModelFileError(f"{shown}: has a config of its own; --config is not")
+            return _read_archive(path, shown, semantics)
+        if head == MAGIC:
+            return _read_hdf5(path, shown, config, semantics)
+    found = "an empty file" if not head else f"a file that begins with {head!r}"
+    if head.lstrip().startswith(b"{"):
+        found = "JSON; give the weights file, and this as its config"
+    raise ModelFileError(f"{shown}: {EXPECTED}. Received: {found}")
+
+
+def _head(path: Path, shown: str) -> bytes:
+    """The first bytes, which say what a file is."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC))
+    except FileNotFoundError:
+        raise ModelFileError(f"{shown}: {EXPECTED}. No such file") from None
+    except IsADirectoryError:
+        inside = path / "model.keras"
+        hint = f"; try {plain(inside)}" if inside.exists() else ""
+        raise ModelFileError(
+            f"{shown}: {EXPECTED}. Received: a folder{hint}"
+        ) from None
+    except OSError as error:
+        raise ModelFileError(f"{shown}: cannot be read ({error.strerror})") from None
+
+
+def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name: _member(archive, name, shown) for name in MEMBERS}
@@ -54,46 +91,86 @@ def read_model(path: str | os.PathLike[str]) -> ModelSpec:
             f"{shown}: expected a .keras file. Received: a damaged archive "
             f"({plain(error)})"
         ) from None
-    with named(path):
-        return _read_members(members, path, shown)
-
-
-def _read_members(members: dict[str, bytes], path: Path, shown: str) -> ModelSpec:
     metadata = _json(members["metadata.json"], f"{shown}: metadata.json")
-    config = read_config(_json(members["config.json"], f"{shown}: config.json"))
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
-    return assemble(
-        config,
-        _weights(members["model.weights.h5"], config, shown),
+    modern = _modern(
+        _json(members["config.json"], f"{shown}: config.json"), version, semantics
+    )
+    read_structure(modern.config)  # a refusal comes before a weight is looked at
+    weights = f"{shown}: model.weights.h5"
+    with opened(members["model.weights.h5"], weights) as file:
+        return _spec(modern, SavedWeights(file, shown), path, version)
+
+
+def _read_hdf5(
+    path: Path,
+    shown: str,
+    config: str | os.PathLike[str] | None,
+    semantics: str | None,
+) -> ModelSpec:
+    with opened(path, shown) as file:
+        inside = file.attrs.get("model_config")
+        version = file.attrs.get("keras_version")
+        if inside is not None and config is None:
+            raw = inside if isinstance(inside, (bytes, str)) else str(inside)
+            content = _json(raw, f"{shown}: model_config")
+        elif config is not None:
+            content, version = _read_config(Path(config), version)
+        else:
+            raise ModelFileError(
+                f"{shown}: expected a model. Received: weights without a config; give "
+                "the JSON of model.to_json() as --config"
+            )
+        if isinstance(version, bytes):
+            version = version.decode(errors="replace")
+        modern = _modern(content, version, semantics)
+        structure = read_structure(modern.config)
+        weights: Weights
+        if "layer_names" in file.attrs or "model_weights" in file:
+            arrays = legacy_arrays(file, shown)
+            weights = LegacyWeights(structure, arrays, shown)
+        else:
+            weights = SavedWeights(file, shown)
+        return _spec(modern, weights, path, version)
+
+
+def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
+    """A model's config from a JSON file, and the version of Keras it names."""
+    shown = plain(path)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise ModelFileError(f"{shown}: expected a config in JSON. Received: {found}")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise ModelFileError(
+            f"{shown}: has {path.stat().st_size:,} bytes; {MAX_CONFIG_BYTES:,} are "
+            "supported"
+        )
+    content = _json(path.read_bytes(), shown)
+    if isinstance(content, dict):
+        version = content.get("keras_version", version)
+    return content, version
+
+
+def _modern(content: Any, version: Any, semantics: str | None) -> Modern:
+    old = is_legacy(content, version)
+    meaning = semantics or (KERAS2 if old and not _from_keras3(version) else KERAS3)
+    changed = old or semantics == KERAS2
+    return modernised(content, meaning) if changed else Modern(content)
+
+
+def _from_keras3(version: Any) -> bool:
+    return isinstance(version, str) and not version.startswith(("0.", "1.", "2."))
+
+
+def _spec(modern: Modern, weights: Weights, path: Path, version: Any) -> ModelSpec:
+    return read_model(
+        modern.config,
+        weights,
         source=str(path),
         keras_version=plain(version or "unknown", 20),
+        notes=modern.notes,
+        legacy=modern.legacy,
     )
-
-
-def _require_archive(path: Path, shown: str) -> None:
-    """Look at the first bytes, and name what the file is instead of an archive."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(HDF5_MAGIC))
-    except FileNotFoundError:
-        raise ModelFileError(f"{shown}: expected a .keras file. No such file") from None
-    except IsADirectoryError:
-        inside = path / "model.keras"
-        hint = f"; try {plain(inside)}" if inside.exists() else ""
-        raise ModelFileError(
-            f"{shown}: expected a .keras file. Received: a folder{hint}"
-        ) from None
-    except OSError as error:
-        raise ModelFileError(f"{shown}: cannot be read ({error.strerror})") from None
-    if head == HDF5_MAGIC:
-        raise UnsupportedError(
-            f"{shown}: expected a .keras file. Received: HDF5 (legacy .h5 or weights "
-            "only), which is not supported; load it in Keras and "
-            "model.save('model.keras')"
-        )
-    if not head.startswith(b"PK\x03\x04"):
-        found = "an empty file" if not head else f"a file that begins with {head!r}"
-        raise ModelFileError(f"{shown}: expected a .keras file. Received: {found}")
 
 
 def _member(archive: zipfile.ZipFile, name: str, shown: str) -> bytes:
@@ -114,65 +191,8 @@ def _member(archive: zipfile.ZipFile, name: str, shown: str) -> bytes:
         raise ModelFileError(f"{shown}: {name} is damaged ({plain(error)})") from None
 
 
-def _json(raw: bytes, where: str) -> Any:
+def _json(raw: bytes | str, where: str) -> Any:
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{where} is not JSON ({plain(error)})") from None
-
-
-def snake_case(class_name: str) -> str:
-    """``SimpleRNN`` -> ``simple_rnn``: how Keras names a layer's weight group."""
-    split = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", class_name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", split).lower()
-
-
-def _weights(raw: bytes, config: SequentialConfig, shown: str) -> list[list[Array]]:
-    import h5py  # here: importing it takes longer than everything else in verify
-
-    try:
-        with h5py.File(io.BytesIO(raw), "r") as file:
-            seen: Counter[str] = Counter()
-            weights = []
-            for entry in config.entries:
-                base = snake_case(entry.class_name)
-                group = f"layers/{base}" + (f"_{seen[base]}" if seen[base] else "")
-                seen[base] += 1
-                weights.append(_layer_weights(file, group, shown))
-            return weights
-    except ModelFileError:
-        raise
-    except Exception as error:  # h5py reports damage as OSError, KeyError, RuntimeError
-        raise ModelFileError(
-            f"{shown}: model.weights.h5 is damaged ({plain(error)})"
-        ) from None
-
-
-def _layer_weights(file: h5py.File, group: str, shown: str) -> list[Array]:
-    """The arrays of one layer; a recurrent layer keeps its own in its cell."""
-    import h5py
-
-    arrays: list[Array] = []
-    for place in (f"{group}/vars", f"{group}/cell/vars"):
-        variables = file.get(place)
-        if not isinstance(variables, h5py.Group):
-            continue
-        for k in range(len(variables)):
-            data = variables.get(str(k))
-            if not isinstance(data, h5py.Dataset):
-                raise ModelFileError(f"{shown}: expected an array at {place}/{k}")
-            if data.is_virtual or data.external:
-                raise ModelFileError(f"{shown}: {place}/{k} lies outside the file")
-            # Keras writes arrays uncompressed; zlib at its best packs 1,000 to 1.
-            if data.nbytes > 1000 * data.id.get_storage_size() + 4096:
-                raise ModelFileError(
-                    f"{shown}: {place}/{k} claims {data.nbytes:,} bytes that the file "
-                    "does not hold"
-                )
-            if data.dtype not in (np.dtype("float32"), np.dtype("float64")):
-                raise ModelFileError(
-                    f"{shown}: {place}/{k}: expected float32 or float64. "
-                    f"Received: {data.dtype}"
-                )
-            arrays.append(np.asarray(data[()]))
-    return arrays

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from verify.spec import LayerSpec, ModelFileError, UnsupportedError, plain
-from verify.structure import Graph, Node, TensorRef, flatten
+from verify.structure import Graph, MaskOf, Node, TensorRef, flatten
 
 
 def read_graph(
@@ -87,7 +87,7 @@ def _ordered(
     while pending:
         waiting = []
         for node in pending:
-            refs = [r for r in flatten([node.args, node.kwargs]) if _is_ref(r)]
+            refs = _refs_in([node.args, node.kwargs])
             for ref in refs:
                 if ref.layer not in layers:
                     raise ModelFileError(
@@ -106,8 +106,13 @@ def _ordered(
     return tuple(ordered)
 
 
-def _is_ref(leaf: Any) -> bool:
-    return isinstance(leaf, TensorRef)
+def _refs_in(arguments: Any) -> list[TensorRef]:
+    leaves = flatten(arguments)
+    return [
+        leaf.tensor if isinstance(leaf, MaskOf) else leaf
+        for leaf in leaves
+        if isinstance(leaf, (TensorRef, MaskOf))
+    ]
 
 
 def _value(where: str, item: Any) -> Any:
@@ -121,6 +126,8 @@ def _value(where: str, item: Any) -> Any:
         return {str(key): _value(where, inner) for key, inner in item.items()}
     if class_name == "__keras_tensor__" and isinstance(config, dict):
         return _ref(where, config.get("keras_history"))
+    if class_name == "__keras_mask__" and isinstance(config, dict):
+        return MaskOf(_ref(where, config.get("keras_history")))
     if class_name == "__slice__" and isinstance(config, dict):
         ends = [config.get(end) for end in ("start", "stop", "step")]
         if all(end is None or type(end) is int for end in ends):

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 
-from verify.network import Network
+from verify.dtypes import is_float
+from verify.network import Inputs, Network
 from verify.probe import probe_inputs
-from verify.spec import Array, DataError, is_path
+from verify.spec import DataError, is_path
 
 
-def load(model: Any) -> Network:
+def load(
+    model: Any,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    semantics: str | None = None,
+) -> Network:
     """Read a model without running it.
 
     Parameters
     ----------
     model : path or keras.Model
-        A ``.keras`` file is read without Keras; a live model needs it.
+        A ``.keras``, ``.h5`` or ``.weights.h5`` file is read without Keras; a live
+        model needs it.
+    config : path, optional
+        For ``.weights.h5``: the JSON that ``model.to_json()`` gives.
+    semantics : "keras2", "keras3" or None
+        Whose meaning the settings of an old file have that changed since; by default
+        that of the Keras which wrote it. What that concerns stands in ``spec.notes``.
 
     Returns
     -------
@@ -30,23 +43,26 @@ def load(model: Any) -> Network:
     UnsupportedError
         A model, layer or option that is not supported, by name.
     """
+    if is_path(model):
+        from verify.files import read_file
+
+        return Network(read_file(model, config=config, semantics=semantics))
+    if config is not None or semantics is not None:
+        raise DataError("config and semantics are for model files. Received: a model")
     if isinstance(model, Network):
         return model
-    if is_path(model):
-        from verify.files import read_model
-
-        return Network(read_model(model))
     from verify.keras_bridge import import_keras, read_live
 
     return Network(read_live(model), floatx=import_keras().config.floatx())
 
 
-def usable_inputs(net: Network, x: Any = None) -> Array:
+def usable_inputs(net: Network, x: Any = None) -> Inputs:
     """Inputs ready for a comparison; probe inputs where `x` is None.
 
     Returns
     -------
-    (batch, ...) in the dtype of the model's input.
+    Inputs
+        One array, (batch, ...), for each input of the model, in its dtype.
 
     Raises
     ------
@@ -54,14 +70,15 @@ def usable_inputs(net: Network, x: Any = None) -> Array:
         The inputs do not fit the model, or NaN or infinity is in them or the weights.
     """
     net.spec.require_finite()
-    array = net.as_array(probe_inputs(net.spec) if x is None else x)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = ~np.isfinite(array)
-        first = [int(k) for k in np.argwhere(bad)[0]]
-        raise DataError(
-            f"expected finite numbers in the inputs. Received: "
-            f"{np.count_nonzero(bad):,} NaN or infinite value(s), the first at {first}"
-        )
-    array = net.prepare(array)
-    net.predict(array)  # refuses ids outside the vocabulary, wherever they are
-    return array
+    for array in net.separate(probe_inputs(net.spec) if x is None else x):
+        if is_float(array) and not np.isfinite(array).all():
+            bad = ~np.isfinite(array)
+            first = [int(k) for k in np.argwhere(bad)[0]]
+            raise DataError(
+                f"expected finite numbers in the inputs. Received: "
+                f"{np.count_nonzero(bad):,} NaN or infinite value(s), the first at "
+                f"{first}"
+            )
+    prepared = net.prepare(probe_inputs(net.spec) if x is None else x)
+    net.flat(prepared)  # refuses ids outside the vocabulary, wherever they are
+    return prepared

@@ -8,15 +8,12 @@ checks can fail.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
 
-from verify.spec import Array, LayerSpec, ModelSpec
-
-RECURRENT = ("SimpleRNN", "LSTM", "GRU")
-
+from verify.spec import GATES, Array, LayerSpec, ModelSpec
 
 @dataclass(frozen=True)
 class Mutant:
@@ -27,7 +24,7 @@ class Mutant:
     name : str
         Short and stable, for example ``"gate order i,o,f,c"``.
     layer : str
-        Name of the layer it is made in.
+        Path of the layer it is made in, such as ``bidirectional/forward_layer``.
     explanation, remedy : str
         What was done instead of what Keras does, and how to mend it.
     model : ModelSpec
@@ -47,13 +44,42 @@ def catalogue(spec: ModelSpec) -> Iterator[Mutant]:
     A mistake that would leave every weight and option as it is (swapping bias blocks
     that are still zero, say) is left out: it cannot be seen, nor does it matter.
     """
-    for layer in spec:
+    for path, layer in spec.walk():
         for family in FAMILIES:
             for name, explanation, remedy, mistaken in family(layer):
                 if not _same(layer, mistaken):
-                    yield Mutant(
-                        name, layer.name, explanation, remedy, spec.with_layer(mistaken)
-                    )
+                    model = spec.with_layer(mistaken, path)
+                    yield Mutant(name, path, explanation, remedy, model)
+        if layer.options.get("mask_zero") or layer.class_name == "Masking":
+            yield Mutant(
+                MASK_IGNORED,
+                path,
+                "the mask is ignored: padded steps are computed like any other",
+                "hold the state at every masked step, and repeat the last output",
+                replace(spec, root=unmasked(spec.root)),
+            )
+
+
+MASK_IGNORED = "mask ignored"
+
+
+def unmasked(model: LayerSpec) -> LayerSpec:
+    """A model in which no Embedding and no Masking makes a mask."""
+
+    def change(layer: LayerSpec) -> LayerSpec:
+        if layer.options.get("mask_zero"):
+            layer = layer.with_options(mask_zero=False)
+        if layer.class_name == "Masking":  # nothing equals NaN, so nothing is masked
+            layer = layer.with_options(mask_value=float("nan"))
+        if layer.graph is None:
+            return layer
+        nodes = tuple(
+            replace(node, kwargs={k: v for k, v in node.kwargs.items() if k != "mask"})
+            for node in layer.graph.nodes
+        )
+        return replace(layer, graph=replace(layer.graph, nodes=nodes))
+
+    return model.mapped(change)
 
 
 Mistake = tuple[str, str, str, LayerSpec]
@@ -61,8 +87,10 @@ Family = Callable[[LayerSpec], Iterator[Mistake]]
 
 
 def _same(a: LayerSpec, b: LayerSpec) -> bool:
-    return a.options == b.options and all(
-        np.array_equal(a.weights[k], b.weights[k]) for k in a.weights
+    return (
+        a.options == b.options
+        and all(np.array_equal(a.weights[k], b.weights[k]) for k in a.weights)
+        and all(_same(a.sublayers[k], b.sublayers[k]) for k in a.sublayers)
     )
 
 
@@ -188,7 +216,7 @@ def missing_recurrence(layer: LayerSpec) -> Iterator[Mistake]:
 def forget_bias_again(layer: LayerSpec) -> Iterator[Mistake]:
     """unit_forget_bias applied to weights that already contain it."""
     bias = layer.weights.get("bias")
-    if layer.class_name == "LSTM" and bias is not None:
+    if layer.gates == GATES["LSTM"] and bias is not None:
         more = np.concatenate(
             [
                 block + (1 if gate == "f" else 0)
@@ -244,7 +272,7 @@ def wrong_activations(layer: LayerSpec) -> Iterator[Mistake]:
 
 def reset_gate(layer: LayerSpec) -> Iterator[Mistake]:
     """The other of the two GRU variants."""
-    if layer.class_name != "GRU":
+    if "reset_after" not in layer.options:
         return
     after = layer.options["reset_after"]
     yield (
@@ -258,20 +286,9 @@ def reset_gate(layer: LayerSpec) -> Iterator[Mistake]:
     )
 
 
-def ignored_mask(layer: LayerSpec) -> Iterator[Mistake]:
-    """Padding computed like a word."""
-    if layer.options.get("mask_zero"):
-        yield (
-            "mask ignored",
-            "the mask is ignored: padded steps are computed like any other",
-            "hold the state wherever the id is 0, and repeat the last output",
-            layer.with_options(mask_zero=False),
-        )
-
-
 def reversed_time(layer: LayerSpec) -> Iterator[Mistake]:
     """Steps taken from the wrong end."""
-    if layer.class_name in RECURRENT:
+    if "go_backwards" in layer.options:
         backwards = layer.options["go_backwards"]
         yield (
             "time reversed",
@@ -279,6 +296,40 @@ def reversed_time(layer: LayerSpec) -> Iterator[Mistake]:
             f"start at the {'last' if backwards else 'first'} step",
             layer.with_options(go_backwards=not backwards),
         )
+
+
+def directions(layer: LayerSpec) -> Iterator[Mistake]:
+    """The two halves of a Bidirectional exchanged, or merged in another way."""
+    if layer.class_name != "Bidirectional":
+        return
+    forward, backward = layer.sublayers["forward_layer"], layer.sublayers["backward_layer"]
+    if forward.class_name == backward.class_name and _shapes(forward) == _shapes(backward):
+        yield (
+            "directions exchanged",
+            "the forward layer is given the weights of the backward layer, and the "
+            "other way round",
+            "the first half of the weights is the forward layer's",
+            replace(
+                layer,
+                sublayers={
+                    "forward_layer": replace(forward, weights=backward.weights),
+                    "backward_layer": replace(backward, weights=forward.weights),
+                },
+            ),
+        )
+    mode = layer.options["merge_mode"]
+    for other in ("concat", "sum", "mul", "ave"):
+        if mode is not None and other != mode and "concat" not in (mode, other):
+            yield (
+                f"merge mode {other} instead of {mode}",
+                f"the two directions are merged by {other}; the model has {mode}",
+                f"merge them by {mode}",
+                layer.with_options(merge_mode=other),
+            )
+
+
+def _shapes(layer: LayerSpec) -> list[tuple[int, ...]]:
+    return [weight.shape for weight in layer.weights.values()]
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -290,7 +341,7 @@ FAMILIES: tuple[Family, ...] = (
     forget_bias_again,
     wrong_activations,
     reset_gate,
-    ignored_mask,
     reversed_time,
+    directions,
 )
 """One function a kind of mistake; add yours here."""

@@ -213,6 +213,7 @@ class Network:
         kwargs: Mapping[str, Any],
         *,
         dtype: str | None,
+        states: States | None = None,
         every_step: bool = False,
     ) -> list[Array]:
         """One layer of the model alone, on arguments of your choice.
@@ -223,13 +224,15 @@ class Network:
         args, kwargs
             Of the call: arrays or `verify.layers.base.Tensor`, which carry masks.
         dtype : as for `predict`
+        states : dict, optional
+            States of stateful layers, by their paths; left as the call leaves them.
         every_step : bool
             For a recurrent layer: its output at every step, and no states.
         """
         layer = self._cast(dtype).at(name)
         if every_step:
             layer = layer.with_options(return_sequences=True, return_state=False)
-        run = Evaluation(floatx=dtype or self.floatx)
+        run = Evaluation(states, floatx=dtype or self.floatx)
         outputs = run(layer, *args, at=name, **kwargs)
         return [tensor.value for tensor in flatten(outputs)]
 

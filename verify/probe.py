@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from verify.spec import Array, DataError, ModelSpec, plain
+from verify.dtypes import dtype_of
+from verify.spec import Array, DataError, LayerSpec, ModelSpec, Shape
+from verify.structure import Node, TensorRef, flatten
 
 ROWS = 16
 STEPS = 7
@@ -16,12 +20,13 @@ MOST = 10**8
 """More numbers than this are not made up."""
 
 
-def probe_inputs(spec: ModelSpec, *, seed: int = 0) -> Array:
+def probe_inputs(spec: ModelSpec, *, seed: int = 0) -> list[Array] | Array:
     """Inputs on which mistakes show.
 
     Several rows, at least three steps where the model allows, values that saturate
-    nothing. Where there is an Embedding: token ids, with rows padded on the right, on
-    the left, with holes, and one that is padding altogether.
+    nothing. Where an input feeds an Embedding: token ids, with rows padded on the
+    right, on the left, with holes, and one that is padding altogether; where it feeds a
+    Masking layer, the same padding in its mask value.
 
     Parameters
     ----------
@@ -30,34 +35,97 @@ def probe_inputs(spec: ModelSpec, *, seed: int = 0) -> Array:
 
     Returns
     -------
-    (batch, ...) in the dtype of the model's input.
+    (batch, ...) in the dtype of the model's input; a list where there are several.
     """
     rng = np.random.default_rng(seed)
+    arrays = [_probe(spec, layer, rng) for layer in spec.inputs]
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def _probe(spec: ModelSpec, layer: LayerSpec, rng: np.random.Generator) -> Array:
+    sizes: Shape = layer.options["batch_shape"]
+    rows = spec.batch_size or ROWS
     shape = tuple(
-        size if size is not None else ROWS if axis == 0 else STEPS
-        for axis, size in enumerate(spec.input_shape)
+        size if size is not None else rows if axis == 0 else STEPS
+        for axis, size in enumerate(sizes)
     )
     if math.prod(shape) > MOST:
         raise DataError(
             f"expected a model whose inputs can be made, {MOST:,} numbers at most. "
             f"Received: shape={shape}; give inputs of your own"
         )
-    ids = [layer for layer in spec if layer.class_name == "Embedding"]
-    if not ids:
-        return rng.normal(size=shape).astype(spec.input_dtype)
-    top = int(ids[0].options["input_dim"])
-    if np.dtype(spec.input_dtype).kind in "iu":
-        top = min(top, int(np.iinfo(spec.input_dtype).max) + 1)
-    if ids[0] is not spec.layers[0]:
-        raise DataError(
-            f"Layer '{plain(ids[0].name)}' (Embedding): expected it to come first, to "
-            "make inputs for it. Give inputs of your own"
-        )
-    x = rng.integers(min(1, top - 1), top, size=shape)
-    for row, pattern in enumerate(_patterns(shape[-1]) if len(shape) > 1 else []):
+    dtype = dtype_of(layer.options["dtype"])
+    readers = list(_readers(spec.root, layer.name))
+    tables = [int(x.options["input_dim"]) for x in readers if _is(x, "Embedding")]
+    pads = [x.options["mask_value"] for x in readers if _is(x, "Masking")]
+    if dtype.kind == "b":
+        return rng.random(size=shape) < 0.7
+    if tables:
+        return _padded(_token_ids(rng, shape, min(tables), dtype), 0)
+    if dtype.kind in "iu":
+        return rng.integers(0, 5, size=shape).astype(dtype)
+    x = rng.normal(size=shape).astype(dtype)
+    return _padded(x, pads[0]) if pads and len(shape) > 2 else x
+
+
+def _is(layer: LayerSpec, class_name: str) -> bool:
+    return layer.class_name == class_name
+
+
+def _token_ids(
+    rng: np.random.Generator, shape: tuple[int, ...], top: int, dtype: np.dtype[Any]
+) -> Array:
+    if dtype.kind in "iu":
+        top = min(top, int(np.iinfo(dtype).max) + 1)
+    return rng.integers(min(1, top - 1), top, size=shape).astype(dtype)
+
+
+def _padded(x: Array, value: float) -> Array:
+    """Some rows with padding in them; the last row always whole."""
+    if x.ndim < 2:
+        return x
+    for row, pattern in enumerate(_patterns(x.shape[1])):
         if row < len(x) - 1 or row == 0:
-            x[row, ...] = np.where(pattern, x[row, ...], 0)
-    return x.astype(spec.input_dtype)
+            x[row, ~pattern] = value
+    return x
+
+
+THROUGH = frozenset(
+    {"Identity", "Dropout", "SpatialDropout1D", "Reshape", "Flatten", "Permute"}
+    | {"RepeatVector", "Cropping1D", "Concatenate", "ops.GetItem", "ops.Cast"}
+    | {"ops.Reshape", "ops.ExpandDims", "ops.Squeeze", "ops.Flip", "ops.Concatenate"}
+)
+"""Layers that hand on values as they are: what feeds them feeds those behind them."""
+
+
+def _readers(model: LayerSpec, name: str) -> Iterator[LayerSpec]:
+    """Layers that see the values of an input, those inside others included."""
+    if model.graph is None:
+        return
+    seen = {TensorRef(name, 0, 0)}
+    for node in model.graph.nodes:
+        layer = model.sublayers[node.layer]
+        if not seen.intersection(flatten([node.args, dict(node.kwargs)])):
+            continue
+        yield from _inner(layer, seen, node)
+        if layer.class_name in THROUGH:
+            seen.add(TensorRef(node.layer, node.index, 0))
+
+
+def _inner(layer: LayerSpec, seen: set[TensorRef], node: Node) -> Iterator[LayerSpec]:
+    if layer.graph is not None:
+        refs = flatten(layer.graph.inputs)
+        given = flatten(node.args)
+        for ref, leaf in zip(refs, given, strict=False):
+            if leaf in seen:
+                yield from _readers(layer, ref.layer)
+    elif layer.class_name == "TimeDistributed":
+        inner = layer.sublayers["layer"]
+        if inner.graph is not None:
+            yield from _readers(inner, flatten(inner.graph.inputs)[0].layer)
+        yield inner
+    else:
+        yield layer
 
 
 def _patterns(steps: int) -> list[Array]:

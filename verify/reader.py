@@ -20,6 +20,7 @@ from verify.dtypes import POLICIES, dtype_of, is_float
 from verify.evaluate import Evaluation, in_precision
 from verify.graphs import read_graph
 from verify.layers import REGISTRY, supported
+from verify.layers.base import AnyShape
 from verify.spec import (
     Array,
     DataError,
@@ -71,6 +72,7 @@ def read_model(
     source: str,
     keras_version: str,
     notes: Sequence[str] = (),
+    legacy: bool = False,
 ) -> ModelSpec:
     """Read a model from its config, in Keras 3's form, and its weights.
 
@@ -88,6 +90,8 @@ def read_model(
         source=source,
         keras_version=keras_version,
         notes=tuple(notes),
+        config=config,
+        legacy=legacy,
     )
 
 
@@ -264,12 +268,14 @@ def filled(layer: LayerSpec, weights: Weights) -> LayerSpec:
 
 
 def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    return len(found) == len(expected) and all(
+    return isinstance(expected, AnyShape) or len(found) == len(expected) and all(
         want is None or have == want for have, want in zip(found, expected, strict=True)
     )
 
 
 def _any(shape: tuple[int | None, ...]) -> str:
+    if isinstance(shape, AnyShape):
+        return "(...)"
     words = ["any" if size is None else str(size) for size in shape]
     return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
 

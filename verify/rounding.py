@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from verify.compare import Allowance, exact, noise_floor
+from verify.dtypes import POLICIES, UNIT_ROUNDOFF, is_float
+from verify.evaluate import in_precision
 from verify.network import Network
-from verify.spec import Array, ModelSpec
+from verify.spec import Array, LayerSpec, ModelSpec
 
 NEIGHBOURS = 4
-"""Copies of a model with every weight moved by one rounding error. One float32 pass can
-be right by luck, above all on a single row; five evaluations are not."""
+"""Copies of a model with every weight moved by one rounding error. One pass can be
+right by luck, above all on a single row; five evaluations are not."""
 
-FLOAT32, FLOAT64 = 2.0**-24, 2.0**-53
+Call = Callable[[Network, str | None], list[Array]]
+"""Evaluates a network in a precision: of the whole model, or one layer of it."""
 
 
 class Rounding:
@@ -24,56 +29,58 @@ class Rounding:
         self.net = net
 
     @cached_property
-    def _near(self) -> list[Network]:
-        return [moved(self.net.spec, FLOAT32, k) for k in range(NEIGHBOURS)]
+    def unit(self) -> float:
+        """The coarsest rounding error among the layers."""
+        return max(
+            (UNIT_ROUNDOFF[POLICIES[p].compute] for p in self.net.spec.policies),
+            default=UNIT_ROUNDOFF["float32"],
+        )
 
-    def floor(self, x: Array, float64: Array, *, native: bool = True) -> Allowance:
-        """For the outputs on prepared inputs `x`, whose float64 value is given.
+    @cached_property
+    def _near(self) -> list[Network]:
+        unit = max(self.unit, UNIT_ROUNDOFF["float32"])
+        return [moved(self.net.spec, unit, k) for k in range(NEIGHBOURS)]
+
+    def floors(
+        self, call: Call, float64: Sequence[Array], *, native: bool = True
+    ) -> list[Allowance]:
+        """For outputs whose float64 values are given, one allowance each.
 
         With `native`, a float64 model is held to float64; a port of it is not.
         """
-        if native and self.net.spec.dtype == "float64":
-            return exact(float64)
-        near = (net.predict(x, dtype="float64") for net in self._near)
-        return noise_floor(float64, self.net.predict(x), *near)
+        if native and self.unit == UNIT_ROUNDOFF["float64"]:
+            return [exact(reference) for reference in float64]
+        single = call(self.net, None if self.unit > UNIT_ROUNDOFF["float32"] else "float32")
+        others = [single, *(call(net, "float64") for net in self._near)]
+        return [
+            noise_floor(reference, *(other[k] for other in others), unit=self.unit)
+            for k, reference in enumerate(float64)
+        ]
 
-    def layer_floor(
-        self, name: str, x: Array, mask: Array | None, float64: Array
-    ) -> Allowance:
-        """For one layer on an input in the model's own dtype."""
-        if self.net.spec.dtype == "float64":
-            return exact(float64)
-        wide = x.astype(np.float64)
-        near = (n.layer_output(name, wide, mask, dtype="float64") for n in self._near)
-        single = self.net.layer_output(name, x, mask, dtype="float32")
-        return noise_floor(float64, single, *near)
-
-    def amplified(self, x: Array) -> float:
+    def amplified(self, call: Call) -> float:
         """How far float64 outputs move when each weight moves by one rounding error."""
-        there = moved(self.net.spec, FLOAT64, 0).predict(x, dtype="float64")
-        return _apart(self.net.predict(x, dtype="float64"), there)
-
-    def layer_amplified(self, name: str, x: Array, mask: Array | None) -> float:
-        """The same for one layer, on its own float64 input."""
-        there = moved(self.net.spec, FLOAT64, 0)
-        return _apart(
-            self.net.layer_output(name, x, mask, dtype="float64"),
-            there.layer_output(name, x, mask, dtype="float64"),
+        there = call(moved(self.net.spec, UNIT_ROUNDOFF["float64"], 0), "float64")
+        here = call(self.net, "float64")
+        return max(
+            float(np.max(np.abs(a - b), initial=0.0))
+            for a, b in zip(here, there, strict=True)
         )
 
 
 def moved(spec: ModelSpec, relative: float, seed: int) -> Network:
-    """The network with every weight moved up or down by a relative amount."""
+    """The network, in float64, with every weight moved up or down by a relative amount.
+
+    Whole numbers, which quantised layers have for weights, stay.
+    """
     rng = np.random.default_rng(seed)
-    spec = spec.astype("float64")
-    for layer in spec:
+
+    def change(layer: LayerSpec) -> LayerSpec:
         weights = {
             key: value * (1 + relative * rng.choice([-1.0, 1.0], size=value.shape))
+            if is_float(value)
+            else value
             for key, value in layer.weights.items()
         }
-        spec = spec.with_layer(layer.with_weights(**weights))
-    return Network(spec)
+        return replace(layer, weights=weights)
 
-
-def _apart(a: Array, b: Array) -> float:
-    return float(np.max(np.abs(a - b), initial=0.0))
+    return Network(replace(spec, root=in_precision(spec.root, "float64").mapped(change)))

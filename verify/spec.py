@@ -199,12 +199,18 @@ class ModelSpec:
         As recorded by the file or by the live Keras; ``"unknown"`` otherwise.
     notes : tuple of str
         What an old file means today; empty for a file of Keras 3.
+    config
+        What it was read from, in Keras 3's form.
+    legacy : bool
+        Whether it comes from an ``.h5`` file or from Keras 2.
     """
 
     root: LayerSpec
     source: str = "a live model"
     keras_version: str = "unknown"
     notes: tuple[str, ...] = ()
+    config: Any = None
+    legacy: bool = False
 
     def __iter__(self) -> Iterator[LayerSpec]:
         return iter(self.layers)
@@ -262,7 +268,9 @@ class ModelSpec:
     def policies(self) -> frozenset[str]:
         """The dtype policies of all layers that compute with floats."""
         return frozenset(
-            layer.policy for _, layer in self.root.walk() if layer.sublayers == {}
+            layer.policy
+            for _, layer in self.root.walk()
+            if not layer.sublayers and not layer.class_name.startswith("ops.")
         )
 
     def walk(self) -> Iterator[tuple[str, LayerSpec]]:

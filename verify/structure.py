@@ -22,6 +22,13 @@ class TensorRef:
 
 
 @dataclass(frozen=True)
+class MaskOf:
+    """The mask that travels with a tensor, as an argument of a call."""
+
+    tensor: TensorRef
+
+
+@dataclass(frozen=True)
 class Node:
     """One call of a layer in a graph.
 

@@ -9,54 +9,64 @@ from __future__ import annotations
 
 import numpy as np
 
-from verify.network import Network
+from verify.evaluate import LayerTrace
+from verify.network import Inputs, Network
 from verify.spec import Array, LayerSpec, listing
+from verify.structure import flatten
 
 SATURATED = 1e-6
 MOSTLY = 0.5
 
 
-def warnings(net: Network, x: Array, rows: Array) -> list[str]:
+def warnings(net: Network, x: Inputs, rows: Array) -> list[str]:
     """Sentences, each naming what is hidden and by what; empty if nothing is.
 
     Parameters
     ----------
     net : Network
-    x : (batch, ...)
+    x : Inputs
         Prepared inputs.
     rows : of int
         Which of them to evaluate for a look at the gates.
     """
     found = []
-    if len(x) == 1:
+    if x.rows == 1:
         found.append("one row only: rows mixed up in a batch cannot show")
-    trace = net.trace(x[rows], dtype="float64")
-    for k, layer in enumerate(net.spec):
-        values = trace[layer.name]
+    trace = net.trace(x.take(rows), dtype="float64")
+    for path, layer in net.spec.walk():
+        if path not in trace:
+            continue
+        values = trace[path]
         if layer.class_name == "Embedding":
-            ids = values.input if k else x
+            ids = flatten(values.input)[0]
             found += _padding(str(layer), bool(layer.options["mask_zero"]), ids)
         found += _zero_biases(layer)
-        if not layer.gates:
-            continue
-        if values.input.shape[1] == 1:
-            found.append(
-                f"{layer}: one time step, so the recurrent kernel"
-                f"{' and the forget gate' if 'f' in layer.gates else ''} play no part"
-            )
-        if layer.options["units"] == 1:
-            found.append(
-                f"{layer}: one unit, so transposed or interleaved kernels cannot show"
-            )
-        for gate in ("i", "f", "o", "z", "r"):
-            if gate in values.values:
-                g = values[gate]
-                share = np.mean(np.minimum(np.abs(g), np.abs(1 - g)) < SATURATED)
-                if share > MOSTLY:
-                    found.append(
-                        f"{layer}: gate {gate} is saturated at 0 or 1 in {share:.0%} "
-                        "of the steps, so mistakes inside it hardly show"
-                    )
+        if layer.gates:
+            found += _gates(layer, values)
+    return found
+
+
+def _gates(layer: LayerSpec, values: LayerTrace) -> list[str]:
+    """What one step, one unit or saturated gates hide in a recurrent layer."""
+    found = []
+    if flatten(values.input)[0].shape[1] == 1:
+        found.append(
+            f"{layer}: one time step, so the recurrent kernel"
+            f"{' and the forget gate' if 'f' in layer.gates else ''} play no part"
+        )
+    if layer.options.get("units") == 1:
+        found.append(
+            f"{layer}: one unit, so transposed or interleaved kernels cannot show"
+        )
+    for gate in ("i", "f", "o", "z", "r"):
+        if gate in values.values:
+            g = values[gate]
+            share = np.mean(np.minimum(np.abs(g), np.abs(1 - g)) < SATURATED)
+            if share > MOSTLY:
+                found.append(
+                    f"{layer}: gate {gate} is saturated at 0 or 1 in {share:.0%} "
+                    "of the steps, so mistakes inside it hardly show"
+                )
     return found
 
 

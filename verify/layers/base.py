@@ -93,6 +93,29 @@ def integers(value: Any) -> tuple[int, ...]:
     return tuple(integer(item) for item in items)
 
 
+def axis(value: Any) -> int:
+    """Read an axis that is not that of the rows."""
+    if integer(value) == 0:
+        raise Unexpected("an axis other than that of the rows, 0")
+    return int(value)
+
+
+def axes(value: Any) -> tuple[int, ...]:
+    """Read one axis or several, none of them that of the rows."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    if not items:
+        raise Unexpected("an axis, or several")
+    return tuple(axis(item) for item in items)
+
+
+def from_front(axes: Sequence[int], ndim: int) -> tuple[int, ...]:
+    """Axes counted from the front; ValueError for that of the rows, or for none."""
+    found = tuple(k + ndim if k < 0 else k for k in axes)
+    if not all(0 < k < ndim for k in found):
+        raise ValueError(f"axes {tuple(axes)} of an array with {ndim}, rows first")
+    return found
+
+
 def one_of(*allowed: Any) -> Callable[[Any], Any]:
     """A parser that accepts some values only."""
 
@@ -136,6 +159,12 @@ INERT_EVERYWHERE = frozenset(
     {"name", "trainable", "dtype", "activity_regularizer", "batch_input_shape"}
     | {"input_shape", "batch_shape", "input_dtype", "batch_size", "weights"}
 )
+
+
+class AnyShape(tuple[int | None, ...]):
+    """A weight's shape of which the options do not even tell the number of axes."""
+
+    __slots__ = ()
 
 
 class Run(Protocol):
@@ -203,6 +232,13 @@ class LayerType(ABC):
         Options that hold the serialised layers inside; see `children`.
     groups : tuple of str
         Where the weights lie in a file, below the layer: Keras's attribute names.
+    keeps_tensors : bool
+        Whether ``call`` receives each tensor as a `Tensor`, told apart from constants.
+    takes_masks : tuple of str
+        Arguments off whose tensors Keras takes the mask for good: what is called on
+        the same tensor later finds none.
+    finds_masks : frozenset of str
+        Mask arguments that Keras always takes from the tensor, never from the caller.
     container : str
         Attribute of Keras that holds the sublayers as a list; empty if each is an
         attribute by itself.
@@ -220,6 +256,9 @@ class LayerType(ABC):
     shown_by_weights: ClassVar[frozenset[str]] = frozenset()
     holds: ClassVar[frozenset[str]] = frozenset()
     groups: ClassVar[tuple[str, ...]] = ("",)
+    keeps_tensors: ClassVar[bool] = False
+    takes_masks: ClassVar[tuple[str, ...]] = ()
+    finds_masks: ClassVar[frozenset[str]] = frozenset()
     container: ClassVar[str] = ""
 
     def read_options(self, where: str, config: Mapping[str, Any]) -> dict[str, Any]:

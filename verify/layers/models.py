@@ -10,7 +10,7 @@ import numpy as np
 from verify.dtypes import POLICIES, dtype_of, is_float
 from verify.layers.base import LayerType, Option, Run, Tensor, Unexpected, only
 from verify.spec import Array, LayerSpec, UnsupportedError, listing, plain
-from verify.structure import TensorRef, flatten, map_structure
+from verify.structure import MaskOf, TensorRef, flatten, map_structure
 
 INPUT_DTYPES = (
     *(name for name in POLICIES if not name.startswith("mixed")),
@@ -110,6 +110,8 @@ class Functional(LayerType):
             values[ref] = Tensor(run.within(entry, value, at=ref.layer), its_mask)
 
         def resolved(leaf: Any) -> Any:
+            if isinstance(leaf, MaskOf):
+                return values[leaf.tensor].mask
             return values[leaf] if isinstance(leaf, TensorRef) else leaf
 
         for node in graph.nodes:

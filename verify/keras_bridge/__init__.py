@@ -1,0 +1,25 @@
+"""The only package that imports Keras: live models in, and Keras's own outputs.
+
+Import it lazily, inside a function, so that ``import verify`` stays free of Keras.
+"""
+
+from verify.keras_bridge.building import load_model
+from verify.keras_bridge.importing import (
+    floatx,
+    import_keras,
+    require_tensorflow,
+    versions,
+)
+from verify.keras_bridge.reading import read_live
+from verify.keras_bridge.running import Call, KerasModel
+
+__all__ = [
+    "Call",
+    "KerasModel",
+    "floatx",
+    "import_keras",
+    "load_model",
+    "read_live",
+    "require_tensorflow",
+    "versions",
+]

@@ -1,0 +1,120 @@
+"""A live Keras model -> ModelSpec."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import numpy as np
+
+from verify.keras_bridge.importing import import_keras
+from verify.layers import REGISTRY
+from verify.reader import read_model
+from verify.spec import Array, LayerSpec, ModelSpec, UnsupportedError, plain
+
+
+def read_live(model: Any) -> ModelSpec:
+    """A live Keras 3 model -> ModelSpec.
+
+    Raises
+    ------
+    UnsupportedError
+        Anything that is not a built Sequential or Functional model of supported layers.
+    """
+    keras = import_keras()
+    if not isinstance(model, keras.Model):
+        raise UnsupportedError(
+            "expected a path to a model file or a Keras 3 model. "
+            f"Received: {plain(type(model).__module__)}.{plain(type(model).__name__)}"
+        )
+    _refuse_custom(model)
+    spec = read_model(
+        json.loads(model.to_json()),
+        LiveWeights(model),
+        source="a live model",
+        keras_version=keras.__version__,
+    )
+    for path, layer in spec.walk():
+        _refuse_own_functions(layer, live_layer(model, spec.root, path))
+    return spec
+
+
+def _refuse_custom(model: Any) -> None:
+    """A subclassed model may not even have a config, so it is refused before."""
+    sequential = type(model) is import_keras().Sequential
+    if not sequential and type(model).__name__ != "Functional":
+        raise UnsupportedError(
+            f"Model '{plain(model.name)}' ({plain(type(model).__name__)}): this custom "
+            "kind of model is not supported. Supported: Sequential and Functional models"
+        )
+    if sequential and not model.built:
+        raise UnsupportedError(
+            f"Model '{plain(model.name)}' (Sequential): it has never been built, so it "
+            "has no weights. Call it once, or begin it with keras.Input"
+        )
+
+
+def _refuse_own_functions(layer: LayerSpec, live: Any) -> None:
+    """A function of the user's own may have the name of one of Keras's."""
+    activations = import_keras().activations
+    live = getattr(live, "cell", live)
+    for option in ("activation", "recurrent_activation"):
+        function, name = getattr(live, option, None), layer.options.get(option)
+        if inspect.isfunction(function) and isinstance(name, str):
+            known = activations.get(name) if "(" not in name else function
+            if function is not known:
+                raise UnsupportedError(
+                    f"{layer}: {option} is a function of yours called {plain(name)}, "
+                    "which is not supported"
+                )
+
+
+class LiveWeights:
+    """The arrays of a live layer; see `verify.reader.Weights`."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def own(self, group: str) -> list[Array]:
+        """In the order in which Keras saves them."""
+        owner = part(self.layer, group) if group else self.layer
+        store: dict[str, Any] = {}
+        if owner is not None:
+            owner.save_own_variables(store)
+        to_numpy = import_keras().ops.convert_to_numpy
+        return [np.array(to_numpy(store[str(k)])) for k in range(len(store))]
+
+    def inside(
+        self, container: str, key: str, class_name: str, number: int
+    ) -> LiveWeights:
+        """Found by name; the container and the number are for files."""
+        return LiveWeights(_child(self.layer, container, key))
+
+
+def part(layer: Any, name: str) -> Any:
+    return getattr(layer, name, None) or getattr(layer, f"_{name}", None)
+
+
+def _child(layer: Any, container: str, key: str) -> Any:
+    if container == "layers":
+        known = {operation.name: operation for operation in _operations(layer)}
+        return known.get(key)
+    return layer.cells[int(key)] if container else getattr(layer, key)
+
+
+def _operations(model: Any) -> list[Any]:
+    """Layers and raw operations of a model, a Sequential's input included."""
+    graph = getattr(model, "_functional", None) or model
+    return list(graph.operations)
+
+
+def live_layer(model: Any, root: LayerSpec, path: str) -> Any:
+    """The live layer at a path of its spec."""
+    spec = root
+    while path:
+        keys = [k for k in spec.sublayers if path == k or path.startswith(f"{k}/")]
+        key = max(keys, key=len)
+        model = _child(model, REGISTRY[spec.class_name].container, key)
+        spec, path = spec.sublayers[key], path[len(key) + 1 :]
+    return model

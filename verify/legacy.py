@@ -1,0 +1,408 @@
+"""Configs and weights as Keras 2 wrote them, and as Keras 3 writes them into ``.h5``.
+
+`modernised` turns an old config into Keras 3's form and says in sentences what that
+changed. Some settings mean something else today; for these the caller chooses:
+
+=======================  ==============================  ============================
+setting                  Keras 2                         Keras 3
+=======================  ==============================  ============================
+``hard_sigmoid``         ``clip(0.2 * x + 0.5, 0, 1)``   ``clip(x / 6 + 0.5, 0, 1)``
+GRU, no ``reset_after``  ``False``                       ``True``
+RNN with states given    its mask is applied             its mask is ignored
+=======================  ==============================  ============================
+
+Sources: keras 2.2.5 and tf.keras 2.15, keras/engine/network.py,
+keras/engine/saving.py, keras/layers/recurrent.py; Keras 3.15,
+keras/src/legacy/saving/legacy_h5_format.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from verify.layers import REGISTRY
+from verify.spec import (
+    GATES,
+    Array,
+    LayerSpec,
+    ModelFileError,
+    UnsupportedError,
+    listing,
+    plain,
+)
+
+KERAS2, KERAS3 = "keras2", "keras3"
+SEMANTICS = (KERAS2, KERAS3)
+CUDNN = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
+RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM2D")
+KERAS2_HARD_SIGMOID = {
+    "module": "keras2",
+    "class_name": "function",
+    "config": "hard_sigmoid",
+}
+"""How a config of ours names the function that Keras 3 has no name for; see
+`verify.activations.read_activation`."""
+
+
+@dataclass(frozen=True)
+class Modern:
+    """A config in Keras 3's form.
+
+    Attributes
+    ----------
+    config
+        As `verify.reader` takes it.
+    notes : tuple of str
+        What was read differently from how it stands in the file, and what changed its
+        meaning since.
+    legacy : bool
+        Whether it was in another form before.
+    """
+
+    config: Any
+    notes: tuple[str, ...] = ()
+    legacy: bool = False
+
+
+def is_legacy(config: Any, version: Any) -> bool:
+    """Whether a config is not in the form that Keras 3 writes into ``.keras``."""
+    if isinstance(version, str) and version.startswith(("0.", "1.", "2.")):
+        return True
+    return isinstance(config, Mapping) and "module" not in config
+
+
+def modernised(config: Any, semantics: str) -> Modern:
+    """An old config in Keras 3's form; a modern one as it is.
+
+    Parameters
+    ----------
+    config
+        From a file.
+    semantics : "keras2" or "keras3"
+        Whose meaning the settings of the table above have.
+
+    Raises
+    ------
+    UnsupportedError, ModelFileError
+    """
+    if semantics not in SEMANTICS:
+        raise UnsupportedError(
+            f"expected semantics {listing(SEMANTICS)}. Received: {plain(semantics)}"
+        )
+    work = _Work(semantics)
+    return Modern(work.model(config), tuple(dict.fromkeys(work.notes)), True)
+
+
+@dataclass
+class _Work:
+    semantics: str
+    notes: list[str] = field(default_factory=list)
+
+    def model(self, entry: Any) -> Any:
+        """A Sequential or Functional model."""
+        if not isinstance(entry, Mapping) or "config" not in entry:
+            return entry
+        config = entry["config"]
+        if isinstance(config, list):  # Keras 1 and early 2: the bare list of layers
+            config = {"name": "sequential", "layers": config}
+        class_name = entry.get("class_name")
+        class_name = "Functional" if class_name == "Model" else class_name
+        if not isinstance(config, Mapping) or not isinstance(config.get("layers"), list):
+            return {**entry, "class_name": class_name}
+        layers = [self.layer(layer) for layer in config["layers"]]
+        if class_name == "Sequential":
+            layers = self.with_input(layers)
+        elif class_name == "Functional":
+            layers = [self.with_calls(layer, layers) for layer in layers]
+        return {
+            "module": "keras",
+            "registered_name": None,
+            **{k: v for k, v in entry.items() if k != "keras_version"},
+            "class_name": class_name,
+            "config": {**config, "layers": layers},
+        }
+
+    def layer(self, entry: Any) -> Any:
+        """One layer, and those inside it."""
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("config"), Mapping):
+            if isinstance(entry, Mapping) and isinstance(entry.get("config"), list):
+                return self.model(entry)
+            return entry
+        class_name, config = entry.get("class_name"), dict(entry["config"])
+        if class_name in ("Sequential", "Functional", "Model"):
+            return self.model(entry)
+        name = plain(config.get("name", entry.get("name", class_name)))
+        where = f"layer '{name}' ({plain(class_name)})"
+        if class_name in CUDNN:
+            self.notes.append(f"{where} is read as {CUDNN[class_name]}: same equations")
+            class_name = CUDNN[class_name]
+            if class_name == "GRU":
+                config["reset_after"] = True
+            config.pop("recurrent_activation", None)
+        if "time_major" in config:
+            if config.pop("time_major"):
+                raise UnsupportedError(
+                    f"Layer '{name}' ({plain(class_name)}): option 'time_major' expects "
+                    "false; Keras 3 has no time-major layers. Received: time_major=True"
+                )
+            self.notes.append(f"{where}: time_major=False is dropped; Keras 3 refuses it")
+        if class_name == "GRU" and "reset_after" not in config:
+            self._reset_after(where, config)
+        if class_name == "InputLayer" and "batch_input_shape" in config:
+            config.setdefault("batch_shape", config.pop("batch_input_shape"))
+        for option in ("activation", "recurrent_activation"):
+            if config.get(option) == "hard_sigmoid":
+                self._hard_sigmoid(where, option, config)
+        if class_name == "LeakyReLU" and "alpha" in config:
+            config["negative_slope"] = config.pop("alpha")
+        for option in ("layer", "backward_layer", "cell"):
+            if isinstance(config.get(option), Mapping):
+                config[option] = self.layer(config[option])
+        if isinstance(config.get("cells"), list):
+            config["cells"] = [self.layer(cell) for cell in config["cells"]]
+        modern = {"registered_name": None, **entry}
+        modern.setdefault("module", _module(entry, config))
+        return {**modern, "class_name": class_name, "config": config}
+
+    def _reset_after(self, where: str, config: dict[str, Any]) -> None:
+        config["reset_after"] = after = self.semantics == KERAS3
+        self.notes.append(
+            f"{where} does not say reset_after: read as {after}, the default of "
+            f"{_keras(self.semantics)}; {_other(self.semantics, str(not after))}"
+        )
+
+    def _hard_sigmoid(self, where: str, option: str, config: dict[str, Any]) -> None:
+        old, new = "clip(0.2 * x + 0.5, 0, 1)", "clip(x / 6 + 0.5, 0, 1)"
+        keras2 = self.semantics == KERAS2
+        if keras2:
+            config[option] = dict(KERAS2_HARD_SIGMOID)
+        self.notes.append(
+            f"{where}: {option} hard_sigmoid is {old if keras2 else new}, that of "
+            f"{_keras(self.semantics)}; {_other(self.semantics, new if keras2 else old)}"
+        )
+
+    def with_input(self, layers: list[Any]) -> list[Any]:
+        """An InputLayer where the first layer holds the shape of the input."""
+        first = layers[0] if layers else None
+        config = first.get("config") if isinstance(first, Mapping) else None
+        if not isinstance(config, Mapping) or first is None:
+            return layers
+        shape = config.get("batch_input_shape")
+        if first.get("class_name") == "InputLayer" or shape is None:
+            return layers
+        self.notes.append(
+            "the input is read from batch_input_shape of the first layer, "
+            f"'{plain(config.get('name'))}'"
+        )
+        dtype = config.get("dtype", "float32")
+        name = f"{config.get('name', 'first')}_input"
+        entry = {
+            "module": "keras.layers",
+            "class_name": "InputLayer",
+            "config": {"name": name, "batch_shape": shape, "dtype": dtype},
+            "registered_name": None,
+        }
+        rest = {k: v for k, v in config.items() if k != "batch_input_shape"}
+        return [entry, {**first, "config": rest}, *layers[1:]]
+
+    def with_calls(self, entry: Any, layers: list[Any]) -> Any:
+        """A layer of a Functional model with its calls as Keras 3 writes them."""
+        nodes = entry.get("inbound_nodes") if isinstance(entry, Mapping) else None
+        if not isinstance(nodes, list) or not all(isinstance(n, list) for n in nodes):
+            return entry
+        classes = {
+            layer.get("name", layer["config"].get("name")): layer["class_name"]
+            for layer in layers
+            if isinstance(layer, Mapping) and isinstance(layer.get("config"), Mapping)
+        }
+        name = entry.get("name", entry["config"].get("name"))
+        calls = [self._call(name, entry["class_name"], node, classes) for node in nodes]
+        return {**entry, "name": name, "inbound_nodes": calls}
+
+    def _call(
+        self, name: str, class_name: str, node: list[Any], classes: Mapping[str, str]
+    ) -> dict[str, Any]:
+        if node and isinstance(node[0], str):
+            node = [node]
+        tensors, kwargs = [], {}
+        for item in node:
+            if not isinstance(item, list) or len(item) < 3:
+                raise ModelFileError(f"a call of layer '{plain(name)}' cannot be read")
+            tensors.append(_tensor(item[:3], classes))
+            if len(item) > 3 and isinstance(item[3], Mapping):
+                kwargs |= {k: _argument(v, classes) for k, v in item[3].items()}
+        if class_name in RECURRENT and len(tensors) > 1:
+            kwargs["initial_state"] = tensors[1:]
+            tensors = tensors[:1]
+        if kwargs.get("initial_state") is not None and kwargs.get("mask") is None:
+            self._mask_with_states(name, class_name, tensors[0], kwargs)
+        first = tensors[0] if len(tensors) == 1 else tensors
+        return {"args": [first], "kwargs": kwargs}
+
+    def _mask_with_states(
+        self, name: str, class_name: str, x: dict[str, Any], kwargs: dict[str, Any]
+    ) -> None:
+        keras2 = self.semantics == KERAS2
+        if keras2:
+            kwargs["mask"] = {**x, "class_name": "__keras_mask__"}
+        words = ["applied", "ignored"]
+        mine, theirs = words if keras2 else words[::-1]
+        self.notes.append(
+            f"layer '{plain(name)}' ({plain(class_name)}) is given initial states: a "
+            f"mask that reaches it is {mine}, as by {_keras(self.semantics)}; "
+            f"{_other(self.semantics, theirs)}"
+        )
+
+
+def _module(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Where a class that is named without a module belongs.
+
+    Keras 3 writes raw operations like layers; only layers have a dtype.
+    """
+    key = f"ops.{entry.get('class_name')}"
+    if key in REGISTRY and "dtype" not in config and "trainable" not in config:
+        return "keras.ops"
+    if key in REGISTRY and str(entry.get("class_name")) not in REGISTRY:
+        return "keras.ops"
+    return "keras.layers"
+
+
+def _keras(semantics: str) -> str:
+    return "Keras 2" if semantics == KERAS2 else "Keras 3"
+
+
+def _other(semantics: str, meaning: str) -> str:
+    other = KERAS3 if semantics == KERAS2 else KERAS2
+    return f"{_keras(other)} takes it as {meaning} (--{other}-semantics)"
+
+
+def _tensor(history: list[Any], classes: Mapping[str, str]) -> dict[str, Any]:
+    return {"class_name": "__keras_tensor__", "config": {"keras_history": history}}
+
+
+def _argument(value: Any, classes: Mapping[str, str]) -> Any:
+    """An argument of a call; a tensor in it is written like ``["lstm", 0, 1]``."""
+    if isinstance(value, list):
+        if len(value) >= 3 and isinstance(value[0], str) and value[0] in classes:
+            return _tensor(value[:3], classes)
+        if len(value) >= 3 and value[0] == "_CONSTANT_VALUE":
+            return value[2]
+        return [_argument(item, classes) for item in value]
+    return value
+
+
+class LegacyWeights:
+    """Arrays by layer name, in the order of a legacy file; see `verify.reader.Weights`.
+
+    Within the group of one layer of the model all trainable weights come first, those
+    of layers inside it included, then all that training does not move.
+
+    Parameters
+    ----------
+    structure : LayerSpec
+        The model without its weights.
+    arrays : dict
+        Layer name -> arrays.
+    shown : str
+        The file, for messages.
+    """
+
+    def __init__(
+        self, structure: LayerSpec, arrays: Mapping[str, list[Array]], shown: str
+    ) -> None:
+        self._found: dict[str, list[Array]] = {}
+        self._shown = shown
+        for name, layer in structure.sublayers.items():
+            self._assign(name, layer, list(arrays.get(name, [])))
+
+    def _assign(self, name: str, layer: LayerSpec, arrays: list[Array]) -> None:
+        slots = list(_slots(name, layer))
+        if len(slots) != len(arrays):
+            raise ModelFileError(
+                f"{self._shown}: {layer}: expected {len(slots)} arrays. "
+                f"Received: {len(arrays)}"
+            )
+        ordered = [s for s in slots if s.trainable] + [s for s in slots if not s.trainable]
+        by_slot = dict(zip(map(id, ordered), arrays, strict=True))
+        for slot in slots:
+            self._found.setdefault(slot.path, []).append(by_slot[id(slot)])
+        for path, inner in [(name, layer), *layer.walk(name)]:
+            if inner.class_name in CUDNN.values() and path in self._found:
+                self._found[path] = from_cudnn(inner, self._found[path])
+
+    def own(self, group: str) -> list[Array]:
+        """The whole model has no arrays of its own."""
+        return []
+
+    def inside(
+        self, container: str, key: str, class_name: str, number: int
+    ) -> _LegacyPlace:
+        """The arrays of a layer by its name."""
+        return _LegacyPlace(self._found, key)
+
+
+class _LegacyPlace:
+    def __init__(self, found: Mapping[str, list[Array]], path: str) -> None:
+        self._found = found
+        self._path = path
+        self._taken = False
+
+    def own(self, group: str) -> list[Array]:
+        """All arrays of the layer at once, whatever its groups are."""
+        if self._taken:
+            return []
+        self._taken = True
+        return self._found.get(self._path, [])
+
+    def inside(
+        self, container: str, key: str, class_name: str, number: int
+    ) -> _LegacyPlace:
+        """The arrays of a layer inside."""
+        return _LegacyPlace(self._found, f"{self._path}/{key}")
+
+
+@dataclass(frozen=True)
+class _Slot:
+    path: str
+    trainable: bool
+
+
+def _slots(path: str, layer: LayerSpec, trainable: bool = True) -> Iterator[_Slot]:
+    """Every weight of a layer and of those inside, in the order of get_weights."""
+    kind = REGISTRY[layer.class_name]
+    trainable = trainable and layer.trainable
+    for key in kind.weight_shapes(layer.options):
+        yield _Slot(path, trainable and key not in kind.non_trainable)
+    for key, inner in layer.sublayers.items():
+        yield from _slots(f"{path}/{key}", inner, trainable)
+
+
+def from_cudnn(layer: LayerSpec, arrays: list[Array]) -> list[Array]:
+    """Weights of an LSTM or GRU; those that cuDNN laid out are laid out as Keras does.
+
+    They are told by their bias, which has two rows in one: 8 or 6 times ``units``
+    numbers. cuDNN keeps each gate's kernel with its axes exchanged.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    arrays : kernel (features, gates * units), recurrent kernel, bias
+    """
+    gates, units = len(GATES[layer.class_name]), layer.options["units"]
+    if len(arrays) != 3 or arrays[2].shape != (2 * gates * units,):
+        return arrays
+    kernel, recurrent_kernel, bias = arrays
+
+    def by_gate(weight: Array, change: Callable[[Array], Array]) -> Array:
+        return np.hstack([change(block) for block in np.hsplit(weight, gates)])
+
+    rows = bias.reshape(2, -1)
+    return [
+        by_gate(kernel, lambda k: k.T.reshape(k.shape, order="F")),
+        by_gate(recurrent_kernel, np.transpose),
+        rows.sum(axis=0) if layer.class_name == "LSTM" else rows,
+    ]
