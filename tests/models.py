@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 
 from verify import ModelSpec, Network
-from verify.files import snake_case
-from verify.reader import assemble, read_config
+from verify.hdf5 import snake_case
+from verify.layers import REGISTRY
+from verify.reader import read_model, read_structure
 
 BATCH, TIME, INPUTS, UNITS, OUTPUTS = 5, 6, 3, 4, 2
 VOCABULARY = 11
@@ -54,24 +55,58 @@ def sequential(*layers: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def random_layers(
+    config: dict[str, Any], seed: int, dtype: type
+) -> dict[str, list[np.ndarray]]:
+    """Weights of the right shapes, without a zero, by the names of the layers.
+
+    Sizes that the input of a layer decides come from the layer before it.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    size: int | None = None
+    for k, (name, layer) in enumerate(read_structure(config).sublayers.items()):
+        if layer.class_name == "InputLayer":
+            size = layer.options["batch_shape"][-1]
+            continue
+        kind = REGISTRY[layer.class_name]
+        shapes = [
+            tuple(size if s is None else s for s in shape)
+            for shape in kind.weight_shapes(layer.options).values()
+        ]
+        found[name] = [w.astype(dtype) for w in random_weights(shapes, seed + k - 1)]
+        size = layer.options.get("units", layer.options.get("output_dim", size))
+    return found
+
+
+class GivenWeights:
+    """Weights by the names of the layers; see `verify.reader.Weights`."""
+
+    def __init__(self, layers: dict[str, list[np.ndarray]]) -> None:
+        self.layers = layers
+
+    def own(self, group: str) -> list[np.ndarray]:
+        """The model itself has none."""
+        return []
+
+    def inside(self, container: str, key: str, class_name: str, number: int) -> Any:
+        """The arrays of one layer."""
+        return _Arrays(self.layers.get(key, []))
+
+
+class _Arrays:
+    def __init__(self, arrays: list[np.ndarray]) -> None:
+        self.arrays = arrays
+
+    def own(self, group: str) -> list[np.ndarray]:
+        """Once."""
+        return self.arrays
+
+
 def spec(*layers: dict[str, Any], seed: int = 0, dtype: type = np.float32) -> ModelSpec:
     """A ModelSpec with random weights of the right shapes; needs no Keras."""
-    from verify.layers import REGISTRY
-
-    config = read_config(sequential(*layers))
-    shape, weights = config.input_shape, []
-    for k, entry in enumerate(config.entries):
-        kind = REGISTRY[entry.class_name]
-        options = {
-            key: option.parse(entry.config[key])
-            if key in entry.config
-            else option.default
-            for key, option in kind.options.items()
-        }
-        shapes = list(kind.weight_shapes(options, shape).values())
-        weights.append([w.astype(dtype) for w in random_weights(shapes, seed + k)])
-        shape = kind.output_shape(options, shape)
-    return assemble(config, weights, source="a test", keras_version="3.15.1")
+    config = sequential(*layers)
+    weights = GivenWeights(random_layers(config, seed, dtype))
+    return read_model(config, weights, source="a test", keras_version="3.15.1")
 
 
 def lstm_spec(**options: Any) -> ModelSpec:

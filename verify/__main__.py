@@ -16,8 +16,9 @@ import typer
 import verify
 from verify.commands import run
 from verify.loading import usable_inputs
-from verify.spec import Array, DataError, named, plain
-from verify.storage import checked_output, read_array, write_whole
+from verify.network import Inputs
+from verify.spec import DataError, named, plain
+from verify.storage import checked_output, read_arrays, write_whole
 
 app = typer.Typer(
     help="Re-computes a Keras recurrent model in NumPy and compares.\n\n"
@@ -27,8 +28,29 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A .keras file.")]
-DATA_HELP = "Inputs: .npy, .npz (one array, or one called x) or .csv of numbers."
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A .keras, .h5 or .weights.h5 file."),
+]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON", help="For .weights.h5: the config, from model.to_json()."
+    ),
+]
+Keras2 = Annotated[
+    bool | None,
+    typer.Option(
+        "--keras2-semantics/--keras3-semantics",
+        help="What settings mean whose meaning changed, such as hard_sigmoid. By "
+        "default what they meant to the Keras that wrote the file.",
+        show_default=False,
+    ),
+]
+DATA_HELP = (
+    "Inputs: .npy, .npz (one array, or one called x) or .csv of numbers. For a model of "
+    "several inputs .npz, one array by the name of each."
+)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -39,6 +61,8 @@ def check(
         str | None,
         typer.Option(help=f"{DATA_HELP} Without it, probe inputs are made."),
     ] = None,
+    config: Config = None,
+    keras2: Keras2 = None,
     json: Json = False,
     html: Annotated[
         str | None, typer.Option(metavar="FILE", help="Also write a page.")
@@ -46,12 +70,12 @@ def check(
 ) -> None:
     """Compare the NumPy forward pass with Keras, layer by layer."""
     page = None if html is None else checked_output(html, "--html", ".html")
-    net = verify.load(model)  # first: a file that we refuse never reaches Keras
+    net = _load(model, config, keras2)  # first: a file we refuse never reaches Keras
     x = None if data is None else _inputs(net, data)
     if x is None:
         usable_inputs(net)
     print("Loading Keras ...", file=sys.stderr)
-    report = verify.check(model, x)
+    report = verify.check(model, x, config=config, semantics=_semantics(keras2))
     if page is not None:
         write_whole(page, lambda file: file.write(report.to_html().encode()))
         print(f"Wrote {page}", file=sys.stderr)
@@ -60,9 +84,9 @@ def check(
 
 
 @app.command()
-def describe(model: Model) -> None:
+def describe(model: Model, config: Config = None, keras2: Keras2 = None) -> None:
     """Say which columns are which gate, and where the parameter count comes from."""
-    print(verify.describe(verify.load(model)))
+    print(verify.describe(_load(model, config, keras2)))
 
 
 @app.command()
@@ -70,12 +94,14 @@ def trace(
     model: Model,
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     out: Annotated[str, typer.Option(metavar="FILE", help="The .npz to write.")],
+    config: Config = None,
+    keras2: Keras2 = None,
 ) -> None:
     """Write every gate and state at every step to an .npz file."""
     path = checked_output(out, "--out", ".npz")
     if path.resolve() == Path(data).resolve():
         raise DataError(f"--out: {out} is the file given as --data")
-    net = verify.load(model)
+    net = _load(model, config, keras2)
     arrays = net.trace(_inputs(net, data)).arrays()
     write_whole(
         path,
@@ -91,23 +117,39 @@ def compare(
     model: Model,
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     outputs: Annotated[
-        str, typer.Option(help="What the port returned, in the same formats.")
+        str,
+        typer.Option(
+            help="What the port returned, in the same formats; of several outputs "
+            ".npz, one array by the name of each layer they come from."
+        ),
     ],
+    config: Config = None,
+    keras2: Keras2 = None,
     json: Json = False,
 ) -> None:
     """Say whether these are the outputs of the model, and if not, why not."""
-    net = verify.load(model)
+    net = _load(model, config, keras2)
     x = _inputs(net, data)
     with named(outputs):
-        report = verify.compare_outputs(net, x, read_array(outputs, "outputs"))
+        theirs = read_arrays(outputs, "outputs", net.output_names)
+        report = verify.compare_outputs(net, x, theirs)
     print(report.to_json() if json else report.to_text())
     raise typer.Exit(report.verdict.exit_code)
 
 
-def _inputs(net: verify.Network, data: str) -> Array:
+def _load(model: str, config: str | None, keras2: bool | None) -> verify.Network:
+    return verify.load(model, config=config, semantics=_semantics(keras2))
+
+
+def _semantics(keras2: bool | None) -> str | None:
+    return None if keras2 is None else "keras2" if keras2 else "keras3"
+
+
+def _inputs(net: verify.Network, data: str) -> Inputs:
     """The inputs in a file, ready for the model."""
     with named(data):
-        return usable_inputs(net, read_array(data, "x"))
+        names = [layer.name for layer in net.spec.inputs]
+        return usable_inputs(net, read_arrays(data, "x", names))
 
 
 def main(argv: list[str] | None = None) -> int:

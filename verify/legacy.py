@@ -118,8 +118,9 @@ class _Work:
             layers = self.with_input(layers)
         elif class_name == "Functional":
             layers = [self.with_calls(layer, layers) for layer in layers]
+        functional = class_name == "Functional"
         return {
-            "module": "keras",
+            "module": "keras.src.models.functional" if functional else "keras",
             "registered_name": None,
             **{k: v for k, v in entry.items() if k != "keras_version"},
             "class_name": class_name,

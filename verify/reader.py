@@ -268,7 +268,9 @@ def filled(layer: LayerSpec, weights: Weights) -> LayerSpec:
 
 
 def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    return isinstance(expected, AnyShape) or len(found) == len(expected) and all(
+    if isinstance(expected, AnyShape):
+        return True
+    return len(found) == len(expected) and all(
         want is None or have == want for have, want in zip(found, expected, strict=True)
     )
 

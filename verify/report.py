@@ -139,6 +139,8 @@ class Report:
         lines.append(
             f"  inputs   : {rows:,} row(s), {self.facts.get('inputs', 'yours')}"
         )
+        if "keras model" in self.facts:
+            lines.append(f"  keras    : {plain(self.facts['keras model'])}")
         if self.layers:
             lines += ["", *_layer_table(self.layers)]
         if self.warnings:
@@ -238,7 +240,7 @@ def mismatch(c: Comparison, subject: str, reference: str, note: str = "") -> lis
     """Where a comparison first fails, how often, and by how much."""
     if c.problem:
         return [f"  problem        : {c.problem}"]
-    lines = []
+    lines = [f"  output         : {plain(c.output)}"] if c.output else []
     if c.first_step is not None:
         lines.append(
             f"  first mismatch : time step {c.first_step} of 0..{c.shape[1] - 1}{note}"

@@ -5,18 +5,48 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from verify.spec import Array, DataError, plain
+from verify.spec import Array, DataError, listing, plain
 
 FORMATS = (".npy", ".npz", ".csv")
 
 
-def read_array(path: str | os.PathLike[str], name: str) -> Array:
+def read_arrays(
+    path: str | os.PathLike[str], name: str, names: Sequence[str]
+) -> Array | dict[str, Array]:
+    """What `read_array` reads, or several arrays by their names from an ``.npz``.
+
+    Parameters
+    ----------
+    path : path
+    name : str
+        What the array is called where there is one.
+    names : sequence of str
+        What the arrays are called where there are several.
+
+    Raises
+    ------
+    DataError
+    """
+    if len(names) == 1:
+        return read_array(path, name)
+    path = Path(path)
+    if path.suffix.lower() != ".npz":
+        raise DataError(
+            f"{plain(path)}: expected .npz with arrays {listing(list(names))}. "
+            f"Received: '{plain(path.suffix)}'"
+        )
+    return {key: read_array(path, key, exactly=True) for key in names}
+
+
+def read_array(
+    path: str | os.PathLike[str], name: str, *, exactly: bool = False
+) -> Array:
     """Read numbers from a file; nothing in it is unpickled or executed.
 
     Parameters
@@ -25,6 +55,8 @@ def read_array(path: str | os.PathLike[str], name: str) -> Array:
         ``.npy``; ``.npz`` holding one array, or one called `name`; ``.csv`` of numbers,
         one row a sample, with or without a line of headings.
     name : str
+    exactly : bool
+        Whether an archive must hold an array of that name.
 
     Returns
     -------
@@ -48,6 +80,11 @@ def read_array(path: str | os.PathLike[str], name: str) -> Array:
         )
     try:
         array = reader(path, name)
+        if exactly and name not in _names(path):
+            raise DataError(
+                f"{shown}: expected an array called '{plain(name)}'. "
+                f"Received: {plain(', '.join(_names(path)), 120) or 'none'}"
+            )
     except DataError:
         raise
     except Exception as error:  # a damaged file: NumPy, zlib, pandas raise all kinds
@@ -75,6 +112,11 @@ def _read_npz(path: Path, name: str) -> Array:
                 f"Received: {listed}"
             )
         return np.asarray(archive[name if name in names else names[0]])
+
+
+def _names(path: Path) -> list[str]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        return list(archive.files)
 
 
 def _read_csv(path: Path, name: str) -> Array:

@@ -46,6 +46,9 @@ class Case:
         Fixed in the model, for stateful layers.
     weights : bool
         Whether each weight of the layer must change the outputs when it is moved.
+    compiled : bool
+        Whether Keras runs the model through XLA. TensorFlow on the CPU has no other
+        float64 convolution with channels first, nor a dilated transposed one.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Case:
     dtypes: Sequence[str] = ()
     batch_size: int | None = None
     weights: bool = True
+    compiled: bool = False
 
     @property
     def id(self) -> str:
@@ -103,7 +107,10 @@ class Case:
             # found when the model runs, on what the tested layer hands on.
             gru = keras.layers.GRU(2, return_sequences=True, name="after")
             y = gru(y, training=False)
-        return keras.Model(inputs if len(inputs) > 1 else inputs[0], y)
+        model = keras.Model(inputs if len(inputs) > 1 else inputs[0], y)
+        if self.compiled:
+            model.compile(jit_compile=True)
+        return model
 
     def arrays(self, seed: int = 0) -> list[np.ndarray]:
         """Inputs, with masked steps of zeros where there is a mask."""

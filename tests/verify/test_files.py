@@ -27,7 +27,7 @@ from models import (
 
 import verify
 from verify import ModelFileError, UnsupportedError
-from verify.files import snake_case
+from verify.hdf5 import snake_case
 
 
 def lstm_weights() -> list[list[np.ndarray]]:
@@ -319,7 +319,8 @@ def test_inputs_too_large_to_make_are_not_made():
     from verify.probe import probe_inputs
 
     model = lstm_spec()
-    huge = replace(model, input_shape=(10**9, 10))
+    inputs = model["input"].with_options(batch_shape=(10**9, 10))
+    huge = model.with_layer(inputs)
     with pytest.raises(verify.DataError, match="give inputs of your own"):
         probe_inputs(huge)
 

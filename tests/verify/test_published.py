@@ -8,34 +8,37 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import input_layer, layer, sequential
+from models import GivenWeights, input_layer, layer, sequential
 
 from verify import Network
 from verify.compare import compare
 from verify.mutants import catalogue
-from verify.reader import assemble, read_config
+from verify.reader import read_model
 
 PUBLISHED = Path(__file__).parents[2] / "data" / "published"
 
 
 def published(name: str) -> tuple[Network, np.ndarray, np.ndarray, dict]:
     numbers = json.loads((PUBLISHED / f"{name}.json").read_text())
-    config = read_config(
-        sequential(
-            input_layer(None, 2, 1),
-            layer(numbers["layer"], "recurrent", units=1),
-            layer("Dense", "dense", units=5, activation="softmax"),
-        )
+    config = sequential(
+        input_layer(None, 2, 1),
+        layer(numbers["layer"], "recurrent", units=1),
+        layer("Dense", "dense", units=5, activation="softmax"),
     )
-    weights = [
-        [
-            np.array([numbers["kernel"]]),
-            np.array([numbers["recurrent_kernel"]]),
-            np.array(numbers["bias"]),
-        ],
-        [np.array([numbers["dense_kernel"]]), np.array(numbers["dense_bias"])],
-    ]
-    spec = assemble(config, weights, source="published", keras_version="2")
+    weights = GivenWeights(
+        {
+            "recurrent": [
+                np.array([numbers["kernel"]]),
+                np.array([numbers["recurrent_kernel"]]),
+                np.array(numbers["bias"]),
+            ],
+            "dense": [
+                np.array([numbers["dense_kernel"]]),
+                np.array(numbers["dense_bias"]),
+            ],
+        }
+    )
+    spec = read_model(config, weights, source="published", keras_version="2")
     x = np.array(numbers["input"], dtype=np.float32).reshape(1, 2, 1)
     return Network(spec), x, np.array([numbers["prediction"]]), numbers
 

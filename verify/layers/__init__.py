@@ -8,10 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from verify.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
 from verify.layers.base import LayerType
+from verify.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
+from verify.layers.convolution import (
+    Conv1D,
+    Conv1DTranspose,
+    DepthwiseConv1D,
+    SeparableConv1D,
+)
 from verify.layers.core import Activation, Dense, Dropout, Embedding, Identity, Masking
 from verify.layers.models import Functional, InputLayer, Sequential
 from verify.layers.operations import OPERATIONS
+from verify.layers.pooling import (
+    AveragePooling1D,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    MaxPooling1D,
+)
 from verify.layers.recurrent import (
     GRU,
     LSTM,
@@ -32,7 +46,13 @@ KINDS: Mapping[str, tuple[type[LayerType], ...]] = MappingProxyType(
             SimpleRNN, LSTM, GRU, RNN, SimpleRNNCell, LSTMCell, GRUCell,
             StackedRNNCells, Bidirectional, TimeDistributed,
         ),
+        "convolutional recurrence": (ConvLSTM1D, ConvLSTM2D, ConvLSTM3D),
+        "convolution": (Conv1D, SeparableConv1D, DepthwiseConv1D, Conv1DTranspose),
+        "pooling": (
+            MaxPooling1D, AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D,
+        ),
         "operations": OPERATIONS,
+        "attention": (Attention, AdditiveAttention, MultiHeadAttention),
         "core": (Embedding, Masking, Dense, Activation, Dropout, Identity),
     }
 )  # fmt: skip

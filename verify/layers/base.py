@@ -120,7 +120,9 @@ def one_of(*allowed: Any) -> Callable[[Any], Any]:
     """A parser that accepts some values only."""
 
     def parse(value: Any) -> Any:
-        if not any(value is a or (value == a and type(value) is type(a)) for a in allowed):
+        if not any(
+            value is a or (value == a and type(value) is type(a)) for a in allowed
+        ):
             raise Unexpected(f"one of {', '.join(map(str, allowed))}")
         return value
 

@@ -1,0 +1,149 @@
+"""Normalization and Rescaling: what stands before a model, by constants.
+
+Source: keras/src/layers/preprocessing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from verify.dtypes import POLICIES, dtype_of, rounded, working
+from verify.layers.base import (
+    Elementwise,
+    Option,
+    Run,
+    Unexpected,
+    axes,
+    boolean,
+    from_front,
+    numbers,
+    optional,
+)
+from verify.spec import Array, LayerSpec, UnsupportedError
+
+EPSILON = 1e-7
+"""Keras's ``backend.epsilon()``: the least deviation that Normalization divides by."""
+
+_HELD = ("float16", "bfloat16", "float32", "float64", "int32", "int64")
+
+
+def kept_axes(value: Any) -> tuple[int, ...]:
+    """Read the axes of Normalization: none of them is one mean for all."""
+    found = () if value in (None, [], ()) else axes(value)
+    if len(set(found)) < len(found):
+        raise Unexpected("axes that differ")
+    return found
+
+
+def constants(value: Any) -> Any:
+    """Read numbers as TensorFlow holds them: an array in its dtype, others in float32.
+
+    A stored array is a dict with its values and its dtype.
+    """
+    dtype = "float32"
+    if isinstance(value, dict) and isinstance(value.get("config"), dict):
+        value, dtype = (value["config"].get(key) for key in ("value", "dtype"))
+    if dtype not in _HELD:
+        raise Unexpected("numbers, or an array of numbers")
+    try:
+        held = np.asarray(numbers(value), dtype=np.float64).astype(dtype_of(dtype))
+    except ValueError:
+        raise Unexpected("numbers in lists of one length") from None
+    return held.astype(np.float64).tolist()
+
+
+class Normalization(Elementwise):
+    """``y = (x - mean) / max(sqrt(variance), 1e-7)``, or back again with ``invert``.
+
+    Mean and variance are weights, or stand in the config; those of the config are held
+    in float32. One of each per position along ``axis``, one alone for axis ``None``.
+    The third weight counts what `adapt` has seen, and predict does not use it.
+
+    Source: keras/src/layers/preprocessing/normalization.py.
+    """
+
+    class_name = "Normalization"
+    options: ClassVar[Mapping[str, Option]] = {
+        "axis": Option(kept_axes, (-1,)),
+        "mean": Option(optional(constants), None),
+        "variance": Option(optional(constants), None),
+        "invert": Option(boolean, False),
+    }
+    non_trainable = frozenset({"mean", "variance", "count"})
+
+    def check(self, where: str, layer: LayerSpec) -> None:
+        mean, variance = layer.options["mean"], layer.options["variance"]
+        if (mean is None) != (variance is None):
+            raise UnsupportedError(f"{where}: expected mean and variance, or neither")
+        if np.shape(mean) != np.shape(variance) or np.ndim(mean) > len(
+            layer.options["axis"]
+        ):
+            raise UnsupportedError(
+                f"{where}: expected mean and variance in one shape, with no more axes "
+                f"than 'axis'. Received: {np.shape(mean)} and {np.shape(variance)}"
+            )
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        if options["mean"] is not None:
+            return {}
+        shape = (None,) * len(options["axis"])
+        return {"mean": shape, "variance": shape, "count": ()}
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        given = "in the config" if "mean" not in layer.weights else "weights"
+        if layer.options["invert"]:
+            return [f"y = mean + x * max(sqrt(variance), {EPSILON}); both {given}"]
+        return [f"y = (x - mean) / max(sqrt(variance), {EPSILON}); both {given}"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        compute = POLICIES[layer.policy].compute
+        x = inputs.astype(working(compute), copy=False)
+        mean, variance = (self._fitted(layer, key, x) for key in ("mean", "variance"))
+        deviation = np.maximum(np.sqrt(variance), EPSILON)
+        if layer.options["invert"]:
+            return mean + x * deviation
+        return (x - mean) / deviation
+
+    def _fitted(self, layer: LayerSpec, key: str, x: Array) -> Array:
+        """Mean or variance in a shape that fits onto `x`."""
+        kept = sorted(from_front(layer.options["axis"], x.ndim))
+        wanted = tuple(size if k in kept else 1 for k, size in enumerate(x.shape))
+        if key in layer.weights:
+            return layer.weights[key].astype(x.dtype, copy=False).reshape(wanted)
+        given = np.asarray(layer.options[key], dtype=np.float32)
+        given = rounded(given, POLICIES[layer.policy].compute)
+        shape = [1] * x.ndim
+        for k in range(1, given.ndim + 1):  # axes of both are matched from the right
+            shape[kept[-k]] = given.shape[-k]
+        return np.broadcast_to(given.reshape(shape), wanted)
+
+
+class Rescaling(Elementwise):
+    """``y = x * scale + offset``, both held in float32 unless stored as an array.
+
+    Lists lie along the last axes: this is Keras's default, channels last.
+
+    Source: keras/src/layers/preprocessing/rescaling.py.
+    """
+
+    class_name = "Rescaling"
+    options: ClassVar[Mapping[str, Option]] = {
+        "scale": Option(constants),
+        "offset": Option(constants, 0.0),
+    }
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [f"y = x * {layer.options['scale']} + {layer.options['offset']}"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        compute = POLICIES[layer.policy].compute
+        scale, offset = (
+            rounded(np.asarray(layer.options[key], dtype=np.float64), compute)
+            for key in ("scale", "offset")
+        )
+        return inputs.astype(working(compute), copy=False) * scale + offset
