@@ -151,8 +151,8 @@ def gelu(x: Array, approximate: bool = False) -> Array:
     Approximate: ``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))``.
     """
     if approximate:
-        factor = math.sqrt(2 / math.pi)
-        return 0.5 * x * (1 + np.tanh(factor * (x + 0.044715 * x**3)))
+        factor, cube = math.sqrt(2 / math.pi), float(np.float32(0.044715))
+        return 0.5 * x * (1 + np.tanh(factor * (x + cube * x**3)))
     return 0.5 * x * (1 + _erf(x * GELU_FACTOR).astype(x.dtype))
 
 

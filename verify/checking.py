@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -346,7 +347,9 @@ def _compare_layers(
     own = {call.key: call for call in keras.calls(x)}
     for call in keras64.calls(x):
         if call.name in rounding.net.spec.root.sublayers:
-            results.append(_compare_call(rounding, keras64, call, own[call.key], states))
+            results.append(
+                _compare_call(rounding, keras64, call, own[call.key], states)
+            )
     return tuple(results)
 
 
@@ -360,14 +363,20 @@ def _compare_call(
     def alone(given: Call) -> Callable[[Network, str | None], list[Array]]:
         def evaluate(n: Network, dtype: str | None) -> list[Array]:
             return n.call_layer(
-                name, given.args, given.kwargs, dtype=dtype, states=dict(states)
+                name, given.args, given.kwargs, dtype=dtype, states=dict(before)
             )
 
         return evaluate
 
-    ours64 = alone(call64)(net, "float64")
+    masks: list[Array | None] = []
+    before = dict(states)
+    ours64 = net.call_layer(
+        name, call64.args, call64.kwargs, dtype="float64", states=states, masks=masks
+    )
     allowed = [exact(y).value for y in ours64]
     proof = compare_all(ours64, call64.outputs, allowed=allowed)
+    if proof.matches and (problem := _masks_differ(masks, call64.masks)):
+        proof = replace(proof, matches=False, problem=problem)
     reference = alone(call)(net, "float64")
     floors = rounding.floors(alone(call), reference)
     numerics = compare_all(
@@ -382,7 +391,6 @@ def _compare_call(
             )[0]
             theirs = keras64.step_outputs(call64)
             steps = compare(ours, theirs, allowed=exact(ours).value)
-    net.call_layer(name, call64.args, call64.kwargs, dtype="float64", states=states)
     return LayerResult(
         name=call.key,
         class_name=layer.class_name,
@@ -393,6 +401,17 @@ def _compare_call(
         decided=all(floor.decides for floor in floors),
         amplified=amplified,
     )
+
+
+def _masks_differ(ours: Sequence[Array | None], theirs: Sequence[Array | None]) -> str:
+    """What is different about the masks that a layer hands on; empty if nothing is."""
+    for a, b in zip(ours, theirs, strict=True):
+        if (a is None) != (b is None):
+            with_mask = "Keras" if a is None else "NumPy"
+            return f"a mask goes on from here in {with_mask} alone"
+        if a is not None and b is not None and not np.array_equal(a, b):
+            return "the mask that goes on from here differs"
+    return ""
 
 
 def _judge(
@@ -427,6 +446,8 @@ def _judge(
 
 
 def _is_rounding(comparison: Comparison, amplified: float) -> bool:
+    if comparison.problem:
+        return False
     return comparison.max_diff <= PERTURBATION_FACTOR * amplified
 
 
@@ -450,12 +471,19 @@ def _diagnose(
     wrong = next((layer for layer in layers if not layer.proof.matches), None)
     if wrong is None:
         return None
-    name = wrong.name
-    if isinstance(observed, Network):
+    name: str | None = wrong.name
+    if wrong.proof.problem:  # a mask: it shows in the layers behind
+        name = None
+        outputs = (
+            observed.flat(x, dtype="float64")
+            if isinstance(observed, Network)
+            else observed.predict(x)
+        )
+    elif isinstance(observed, Network):
         outputs = flatten(observed.trace(x, dtype="float64")[name].output)
     else:
         outputs = next(c.outputs for c in observed.calls(x) if c.key == name)
-    allowed = [wrong.proof.allowed] * len(outputs)
+    allowed = [exact(y).value for y in outputs]
     return diagnose(spec, x, outputs, allowed=allowed, layer=name)
 
 

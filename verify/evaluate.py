@@ -121,7 +121,7 @@ class Evaluation:
             given.pop(name, None)
         _find_masks(kind, given)
         first = given[kind.arguments[0]]
-        mask = given.get("mask")
+        mask = map_structure(_value_of, given.get("mask"))
         if mask is None:
             mask = map_structure(_mask_of, first)
         compute = POLICIES[layer.policy].compute
@@ -212,7 +212,13 @@ class Evaluation:
         flat = flatten(tensors)
         if all(tensor.mask is not None for tensor in flat):
             return tensors
-        masks = kind.compute_mask(layer, map_structure(_value_of, inputs), mask)
+        try:
+            masks = kind.compute_mask(layer, map_structure(_value_of, inputs), mask)
+        except (ValueError, IndexError) as error:
+            raise DataError(
+                f"{layer}: expected masks that fit the inputs. Received: "
+                f"{plain(map_structure(_shape_of, mask))} ({plain(error)})"
+            ) from error
         for tensor, found in zip(flat, flatten(masks), strict=False):
             if tensor.mask is None and found is not None:
                 tensor.mask = found
@@ -296,8 +302,7 @@ def _value_of(leaf: Any) -> Any:
 
 
 def _mask_of(leaf: Any) -> Any:
-    mask = leaf.mask if isinstance(leaf, Tensor) else None
-    return None if mask is None else np.asarray(_value_of(mask))
+    return leaf.mask if isinstance(leaf, Tensor) else None
 
 
 def _shape_of(leaf: Any) -> Any:

@@ -55,7 +55,9 @@ def read_file(
     with named(path):
         if head.startswith(b"PK\x03\x04"):
             if config is not None:
-                raise ModelFileError(f"{shown}: has a config of its own; --config is not")
+                raise ModelFileError(
+                    f"{shown}: has a config of its own; --config is not"
+                )
             return _read_archive(path, shown, semantics)
         if head == MAGIC:
             return _read_hdf5(path, shown, config, semantics)
@@ -75,9 +77,7 @@ def _head(path: Path, shown: str) -> bytes:
     except IsADirectoryError:
         inside = path / "model.keras"
         hint = f"; try {plain(inside)}" if inside.exists() else ""
-        raise ModelFileError(
-            f"{shown}: {EXPECTED}. Received: a folder{hint}"
-        ) from None
+        raise ModelFileError(f"{shown}: {EXPECTED}. Received: a folder{hint}") from None
     except OSError as error:
         raise ModelFileError(f"{shown}: cannot be read ({error.strerror})") from None
 

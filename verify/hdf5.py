@@ -30,7 +30,16 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """What the group of a model's layers is called; the second by Keras 2.12 to 2.14."""
 
-DTYPES = ("float64", "float32", "float16", "bfloat16", "int8", "int32", "int64", "uint8")
+DTYPES = (
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "int8",
+    "int32",
+    "int64",
+    "uint8",
+)
 
 
 @contextlib.contextmanager
@@ -105,7 +114,9 @@ def legacy_arrays(file: h5py.File, shown: str) -> dict[str, list[Array]]:
     for name in _names(group, "layer_names", shown):
         layer = group.get(name)
         if not isinstance(layer, h5py.Group):
-            raise ModelFileError(f"{shown}: there is no group for layer '{plain(name)}'")
+            raise ModelFileError(
+                f"{shown}: there is no group for layer '{plain(name)}'"
+            )
         found[name] = [
             read_dataset(layer, weight, shown)
             for weight in _names(layer, "weight_names", shown)

@@ -111,7 +111,9 @@ class _Work:
             config = {"name": "sequential", "layers": config}
         class_name = entry.get("class_name")
         class_name = "Functional" if class_name == "Model" else class_name
-        if not isinstance(config, Mapping) or not isinstance(config.get("layers"), list):
+        if not isinstance(config, Mapping) or not isinstance(
+            config.get("layers"), list
+        ):
             return {**entry, "class_name": class_name}
         layers = [self.layer(layer) for layer in config["layers"]]
         if class_name == "Sequential":
@@ -129,7 +131,9 @@ class _Work:
 
     def layer(self, entry: Any) -> Any:
         """One layer, and those inside it."""
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("config"), Mapping):
+        if not isinstance(entry, Mapping) or not isinstance(
+            entry.get("config"), Mapping
+        ):
             if isinstance(entry, Mapping) and isinstance(entry.get("config"), list):
                 return self.model(entry)
             return entry
@@ -150,7 +154,9 @@ class _Work:
                     f"Layer '{name}' ({plain(class_name)}): option 'time_major' expects "
                     "false; Keras 3 has no time-major layers. Received: time_major=True"
                 )
-            self.notes.append(f"{where}: time_major=False is dropped; Keras 3 refuses it")
+            self.notes.append(
+                f"{where}: time_major=False is dropped; Keras 3 refuses it"
+            )
         if class_name == "GRU" and "reset_after" not in config:
             self._reset_after(where, config)
         if class_name == "InputLayer" and "batch_input_shape" in config:
@@ -327,7 +333,9 @@ class LegacyWeights:
                 f"{self._shown}: {layer}: expected {len(slots)} arrays. "
                 f"Received: {len(arrays)}"
             )
-        ordered = [s for s in slots if s.trainable] + [s for s in slots if not s.trainable]
+        ordered = [s for s in slots if s.trainable] + [
+            s for s in slots if not s.trainable
+        ]
         by_slot = dict(zip(map(id, ordered), arrays, strict=True))
         for slot in slots:
             self._found.setdefault(slot.path, []).append(by_slot[id(slot)])

@@ -15,6 +15,7 @@ import numpy as np
 
 from verify.spec import GATES, Array, LayerSpec, ModelSpec
 
+
 @dataclass(frozen=True)
 class Mutant:
     """One mistake made in one layer.
@@ -302,8 +303,13 @@ def directions(layer: LayerSpec) -> Iterator[Mistake]:
     """The two halves of a Bidirectional exchanged, or merged in another way."""
     if layer.class_name != "Bidirectional":
         return
-    forward, backward = layer.sublayers["forward_layer"], layer.sublayers["backward_layer"]
-    if forward.class_name == backward.class_name and _shapes(forward) == _shapes(backward):
+    forward, backward = (
+        layer.sublayers["forward_layer"],
+        layer.sublayers["backward_layer"],
+    )
+    if forward.class_name == backward.class_name and _shapes(forward) == _shapes(
+        backward
+    ):
         yield (
             "directions exchanged",
             "the forward layer is given the weights of the backward layer, and the "

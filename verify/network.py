@@ -215,6 +215,7 @@ class Network:
         dtype: str | None,
         states: States | None = None,
         every_step: bool = False,
+        masks: list[Array | None] | None = None,
     ) -> list[Array]:
         """One layer of the model alone, on arguments of your choice.
 
@@ -228,13 +229,17 @@ class Network:
             States of stateful layers, by their paths; left as the call leaves them.
         every_step : bool
             For a recurrent layer: its output at every step, and no states.
+        masks : list, optional
+            Filled with the masks of the outputs.
         """
         layer = self._cast(dtype).at(name)
         if every_step:
             layer = layer.with_options(return_sequences=True, return_state=False)
         run = Evaluation(states, floatx=dtype or self.floatx)
-        outputs = run(layer, *args, at=name, **kwargs)
-        return [tensor.value for tensor in flatten(outputs)]
+        tensors = flatten(run(layer, *args, at=name, **kwargs))
+        if masks is not None:
+            masks += [tensor.mask for tensor in tensors]
+        return [tensor.value for tensor in tensors]
 
     def loops(self, name: str) -> bool:
         """Whether a layer is recurrent, so that its steps can be compared."""

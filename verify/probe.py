@@ -105,7 +105,8 @@ def _readers(model: LayerSpec, name: str) -> Iterator[LayerSpec]:
     seen = {TensorRef(name, 0, 0)}
     for node in model.graph.nodes:
         layer = model.sublayers[node.layer]
-        if not seen.intersection(flatten([node.args, dict(node.kwargs)])):
+        given = flatten([node.args, dict(node.kwargs)])
+        if not any(isinstance(leaf, TensorRef) and leaf in seen for leaf in given):
             continue
         yield from _inner(layer, seen, node)
         if layer.class_name in THROUGH:
@@ -117,7 +118,7 @@ def _inner(layer: LayerSpec, seen: set[TensorRef], node: Node) -> Iterator[Layer
         refs = flatten(layer.graph.inputs)
         given = flatten(node.args)
         for ref, leaf in zip(refs, given, strict=False):
-            if leaf in seen:
+            if isinstance(leaf, TensorRef) and leaf in seen:
                 yield from _readers(layer, ref.layer)
     elif layer.class_name == "TimeDistributed":
         inner = layer.sublayers["layer"]

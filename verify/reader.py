@@ -34,7 +34,7 @@ from verify.spec import (
 from verify.structure import map_structure
 
 MODELS = ("Sequential", "Functional")
-OPERATIONS = ("keras.src.ops", "keras.ops")
+OPERATIONS = ("keras.src.ops", "keras.ops", "keras.src.activations")
 QUANTIZATION = ("int8",)
 MAX_DEPTH = 40
 """Layers within layers: more are not read."""
@@ -113,8 +113,8 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
         raise ModelFileError(f"layers are nested more than {MAX_DEPTH} deep")
     class_name, config = _class_and_config(entry, what)
     name = config.get("name", entry.get("name"))
-    if name is None and depth and class_name not in MODELS:
-        name = class_name  # a cell, an operation: its name matters to no one
+    if name is None and (not depth or class_name not in REGISTRY):
+        name = class_name  # a whole model: its name matters to no one
     if not isinstance(name, str) or not _is_text(name):
         raise ModelFileError(f"{what} of the config has no name")
     key = f"ops.{class_name}" if _is_operation(entry) else class_name
@@ -310,7 +310,10 @@ def with_shapes(root: LayerSpec) -> LayerSpec:
                     shaped.at(path), input_shape=input_shape, output_shape=output_shape
                 )
                 shaped = shaped.replaced(path, layer)
-        inside = _merged(small[""][0], large[""][0]), _merged(small[""][1], large[""][1])
+        inside = (
+            _merged(small[""][0], large[""][0]),
+            _merged(small[""][1], large[""][1]),
+        )
         return replace(shaped, input_shape=inside[0], output_shape=inside[1])
     raise ModelFileError(f"the model cannot be computed: {last}") from last
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from verify.spec import Array
 
+
 class Stepped(NamedTuple):
     """What a cell returns for one step.
 

@@ -50,7 +50,9 @@ class Rounding:
         """
         if native and self.unit == UNIT_ROUNDOFF["float64"]:
             return [exact(reference) for reference in float64]
-        single = call(self.net, None if self.unit > UNIT_ROUNDOFF["float32"] else "float32")
+        single = call(
+            self.net, None if self.unit > UNIT_ROUNDOFF["float32"] else "float32"
+        )
         others = [single, *(call(net, "float64") for net in self._near)]
         return [
             noise_floor(reference, *(other[k] for other in others), unit=self.unit)
@@ -83,4 +85,6 @@ def moved(spec: ModelSpec, relative: float, seed: int) -> Network:
         }
         return replace(layer, weights=weights)
 
-    return Network(replace(spec, root=in_precision(spec.root, "float64").mapped(change)))
+    return Network(
+        replace(spec, root=in_precision(spec.root, "float64").mapped(change))
+    )

@@ -42,6 +42,8 @@ class Case:
         ``inputs(rng) -> list of arrays``; normal numbers by default.
     dtypes : sequence of str
         Of the inputs.
+    prepare : callable, optional
+        ``prepare(model)`` before the model gets its weights, for `quantize`.
     batch_size : int, optional
         Fixed in the model, for stateful layers.
     weights : bool
@@ -61,6 +63,7 @@ class Case:
     make: Callable[[], Any] | None = None
     inputs: Callable[[np.random.Generator], list[Any]] | None = None
     dtypes: Sequence[str] = ()
+    prepare: Callable[[Any], Any] | None = None
     batch_size: int | None = None
     weights: bool = True
     compiled: bool = False
@@ -69,7 +72,8 @@ class Case:
     def id(self) -> str:
         """For pytest."""
         given = ",".join(f"{k}={v}" for k, v in self.options.items())
-        marks = ("-masked" if self.masked else "") + ("-after" if self.after else "")
+        marks = "-prepared" if self.prepare is not None else ""
+        marks += ("-masked" if self.masked else "") + ("-after" if self.after else "")
         return f"{self.name}({given})"[:90] + marks
 
     @property
@@ -108,6 +112,8 @@ class Case:
             gru = keras.layers.GRU(2, return_sequences=True, name="after")
             y = gru(y, training=False)
         model = keras.Model(inputs if len(inputs) > 1 else inputs[0], y)
+        if self.prepare is not None:
+            self.prepare(model)
         if self.compiled:
             model.compile(jit_compile=True)
         return model

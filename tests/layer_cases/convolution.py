@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layer_cases.case import Case
+from layer_cases.case import BATCH, Case
 
 FIRST = {"data_format": "channels_first"}
 
@@ -12,265 +12,106 @@ def _each(name, options, *variants, **rest):
 
 
 CONV = [
-    Case(
-        "Conv1D",
-        {"filters": 4, "kernel_size": 3},
-        masked=True,
-        after=True,
-        wrong=[{"padding": "same"}, {"activation": "relu"}, {"strides": (2,)}],
-    ),
-    Case(
-        "Conv1D",
-        {
-            "filters": 4,
-            "kernel_size": 3,
-            "padding": "same",
-            "strides": 2,
-            "activation": "tanh",
-        },
-        shape=(8, 3),
-        after=True,
-        wrong=[
-            {"padding": "valid"},
-            {"padding": "causal"},
-            {"strides": (1,)},
-            {"activation": "linear"},
-        ],
-    ),
-    Case(
-        "Conv1D",
-        {"filters": 4, "kernel_size": 3, "padding": "causal", "dilation_rate": 2},
-        shape=(None, 3),
-        after=True,
-        wrong=[{"padding": "same"}, {"dilation_rate": (1,)}],
-    ),
-    Case(
-        "Conv1D",
-        {"filters": 6, "kernel_size": 2, "groups": 3},
-        shape=(None, 9),
-        wrong=[{"groups": 1}, {"groups": 9}],
-    ),
-    Case(
-        "Conv1D",
-        {"filters": 4, "kernel_size": 2, "groups": 2, "activation": "softmax", **FIRST},
-        shape=(4, 6),
-        wrong=[{"data_format": "channels_last"}, {"groups": 1}],
-    ),
-    Case(
-        "Conv1D",
-        {
-            "filters": 3,
-            "kernel_size": 2,
-            "activation": "softmax",
-            "padding": "causal",
-            **FIRST,
-        },
-        shape=(6, 6),
-        compiled=True,
-        wrong=[
-            {"data_format": "channels_last"},
-            {"padding": "same"},
-            {"activation": "linear"},
-        ],
-    ),
-    *_each(
-        "Conv1D",
-        {"filters": 2, "use_bias": False},
-        *(
-            {"kernel_size": k, "padding": p, "strides": s, "dilation_rate": d}
-            for p in ("valid", "same", "causal")
-            for k, s, d in (
-                (1, 1, 1),
-                (2, 1, 3),
-                (4, 1, 2),
-                (2, 3, 1),
-                (5, 4, 1),
-                (1, 3, 1),
-            )
-        ),
-        shape=(10, 3),
-    ),
-]
+    Case("Conv1D", {"filters": 4, "kernel_size": 3}, masked=True, after=True,
+         wrong=[{"padding": "same"}, {"activation": "relu"}, {"strides": (2,)}]),
+    Case("Conv1D", {"filters": 4, "kernel_size": 3, "padding": "same", "strides": 2,
+                    "activation": "tanh"}, shape=(8, 3), after=True,
+         wrong=[{"padding": "valid"}, {"padding": "causal"}, {"strides": (1,)},
+                {"activation": "linear"}]),
+    Case("Conv1D", {"filters": 4, "kernel_size": 3, "padding": "causal",
+                    "dilation_rate": 2}, shape=(None, 3), after=True,
+         wrong=[{"padding": "same"}, {"dilation_rate": (1,)}]),
+    Case("Conv1D", {"filters": 6, "kernel_size": 2, "groups": 3}, shape=(None, 9),
+         wrong=[{"groups": 1}, {"groups": 9}]),
+    Case("Conv1D", {"filters": 4, "kernel_size": 2, "groups": 2,
+                    "activation": "tanh", **FIRST}, shape=(4, 6),
+         wrong=[{"data_format": "channels_last"}, {"groups": 1}]),
+    Case("Conv1D", {"filters": 3, "kernel_size": 2, "activation": "softmax",
+                    "use_bias": False, "padding": "causal", **FIRST}, shape=(6, 6),
+         compiled=True,
+         wrong=[{"data_format": "channels_last"}, {"padding": "same"},
+                {"activation": "linear"}]),
+    *_each("Conv1D", {"filters": 2, "use_bias": False},
+           *({"kernel_size": k, "padding": p, "strides": s, "dilation_rate": d}
+             for p in ("valid", "same", "causal")
+             for k, s, d in ((1, 1, 1), (2, 1, 3), (4, 1, 2), (2, 3, 1), (5, 4, 1),
+                             (1, 3, 1))),
+           shape=(10, 3)),
+]  # fmt: skip
 
 DEPTHWISE = [
-    Case(
-        "DepthwiseConv1D",
-        {"kernel_size": 3},
-        masked=True,
-        after=True,
-        wrong=[{"padding": "same"}, {"activation": "relu"}, {"strides": (2,)}],
-    ),
-    Case(
-        "DepthwiseConv1D",
-        {
-            "kernel_size": 3,
-            "depth_multiplier": 2,
-            "strides": 2,
-            "dilation_rate": 2,
-            "padding": "same",
-            "activation": "tanh",
-        },
-        shape=(None, 3),
-        after=True,
-        wrong=[
-            {"padding": "valid"},
-            {"strides": (1,)},
-            {"dilation_rate": (1,)},
-            {"activation": "linear"},
-        ],
-    ),
-    Case(
-        "DepthwiseConv1D",
-        {"kernel_size": 2, "depth_multiplier": 2, "activation": "softmax", **FIRST},
-        shape=(6, 6),
-        wrong=[{"data_format": "channels_last"}],
-    ),
-    *_each(
-        "DepthwiseConv1D",
-        {"depth_multiplier": 3, "use_bias": False},
-        *(
-            {"kernel_size": k, "padding": p, "strides": s, "dilation_rate": d}
-            for p in ("valid", "same")
-            for k, s, d in ((1, 1, 1), (4, 1, 1), (2, 1, 3), (2, 3, 2), (5, 4, 1))
-        ),
-        shape=(10, 3),
-    ),
-]
+    Case("DepthwiseConv1D", {"kernel_size": 3}, masked=True, after=True,
+         wrong=[{"padding": "same"}, {"activation": "relu"}, {"strides": (2,)}]),
+    Case("DepthwiseConv1D", {"kernel_size": 3, "depth_multiplier": 2, "strides": 2,
+                             "dilation_rate": 2, "padding": "same",
+                             "activation": "tanh"}, shape=(None, 3), after=True,
+         wrong=[{"padding": "valid"}, {"strides": (1,)}, {"dilation_rate": (1,)},
+                {"activation": "linear"}]),
+    Case("DepthwiseConv1D", {"kernel_size": 2, "depth_multiplier": 2,
+                             "activation": "softmax", "use_bias": False, **FIRST},
+         shape=(6, 6), wrong=[{"data_format": "channels_last"}]),
+    *_each("DepthwiseConv1D", {"depth_multiplier": 3, "use_bias": False},
+           *({"kernel_size": k, "padding": p, "strides": s, "dilation_rate": d}
+             for p in ("valid", "same")
+             for k, s, d in ((1, 1, 1), (4, 1, 1), (2, 1, 3), (2, 3, 2), (5, 4, 1))),
+           shape=(10, 3)),
+]  # fmt: skip
 
 SEPARABLE = [
-    Case(
-        "SeparableConv1D",
-        {"filters": 4, "kernel_size": 3},
-        masked=True,
-        after=True,
-        wrong=[{"padding": "same"}, {"activation": "relu"}, {"strides": (2,)}],
-    ),
-    Case(
-        "SeparableConv1D",
-        {
-            "filters": 4,
-            "kernel_size": 3,
-            "depth_multiplier": 2,
-            "strides": 2,
-            "dilation_rate": 2,
-            "padding": "same",
-            "activation": "tanh",
-        },
-        shape=(None, 3),
-        after=True,
-        wrong=[
-            {"padding": "valid"},
-            {"strides": (1,)},
-            {"dilation_rate": (1,)},
-            {"activation": "linear"},
-        ],
-    ),
-    Case(
-        "SeparableConv1D",
-        {
-            "filters": 5,
-            "kernel_size": 2,
-            "depth_multiplier": 2,
-            "activation": "softmax",
-            **FIRST,
-        },
-        shape=(6, 6),
-        wrong=[{"data_format": "channels_last"}],
-    ),
-    *_each(
-        "SeparableConv1D",
-        {"filters": 2, "use_bias": False},
-        *(
-            {"kernel_size": k, "padding": p, "strides": s, "dilation_rate": d}
-            for p in ("valid", "same")
-            for k, s, d in ((1, 1, 1), (4, 1, 1), (2, 1, 3), (2, 3, 2), (5, 4, 1))
-        ),
-        shape=(10, 3),
-    ),
-]
+    Case("SeparableConv1D", {"filters": 4, "kernel_size": 3}, masked=True, after=True,
+         wrong=[{"padding": "same"}, {"activation": "relu"}, {"strides": (2,)}]),
+    Case("SeparableConv1D", {"filters": 4, "kernel_size": 3, "depth_multiplier": 2,
+                             "strides": 2, "dilation_rate": 2, "padding": "same",
+                             "activation": "tanh"}, shape=(None, 3), after=True,
+         wrong=[{"padding": "valid"}, {"strides": (1,)}, {"dilation_rate": (1,)},
+                {"activation": "linear"}]),
+    Case("SeparableConv1D", {"filters": 5, "kernel_size": 2, "depth_multiplier": 2,
+                             "activation": "softmax", "use_bias": False, **FIRST},
+         shape=(6, 6), wrong=[{"data_format": "channels_last"}]),
+    *_each("SeparableConv1D", {"filters": 2, "use_bias": False},
+           *({"kernel_size": k, "padding": p, "strides": s, "dilation_rate": d}
+             for p in ("valid", "same")
+             for k, s, d in ((1, 1, 1), (4, 1, 1), (2, 1, 3), (2, 3, 2), (5, 4, 1))),
+           shape=(10, 3)),
+]  # fmt: skip
 
 TRANSPOSED = [
-    Case(
-        "Conv1DTranspose",
-        {"filters": 4, "kernel_size": 3},
-        masked=True,
-        after=True,
-        wrong=[{"padding": "same"}, {"activation": "relu"}, {"strides": (2,)}],
-    ),
-    Case(
-        "Conv1DTranspose",
-        {
-            "filters": 4,
-            "kernel_size": 3,
-            "strides": 3,
-            "output_padding": 1,
-            "padding": "same",
-            "activation": "tanh",
-        },
-        shape=(None, 3),
-        after=True,
-        wrong=[
-            {"padding": "valid"},
-            {"strides": (2,)},
-            {"output_padding": None},
-            {"output_padding": (0,)},
-            {"activation": "linear"},
-        ],
-    ),
-    Case(
-        "Conv1DTranspose",
-        {"filters": 4, "kernel_size": 3, "dilation_rate": 2},
-        compiled=True,
-        wrong=[{"dilation_rate": (1,)}],
-    ),
-    Case(
-        "Conv1DTranspose",
-        {
-            "filters": 4,
-            "kernel_size": 3,
-            "dilation_rate": 2,
-            "padding": "same",
-            "output_padding": 0,
-        },
-        compiled=True,
-        wrong=[{"dilation_rate": (1,)}, {"padding": "valid"}],
-    ),
-    Case(
-        "Conv1DTranspose",
-        {
-            "filters": 5,
-            "kernel_size": 2,
-            "strides": 2,
-            "activation": "softmax",
-            **FIRST,
-        },
-        shape=(6, 6),
-        compiled=True,
-        wrong=[{"data_format": "channels_last"}],
-    ),
-    *_each(
-        "Conv1DTranspose",
-        {"filters": 2, "use_bias": False},
-        *(
-            {"kernel_size": k, "padding": p, "strides": s, "output_padding": extra}
-            for p in ("valid", "same")
-            for k, s, extra in (
-                (1, 1, None),
-                (1, 3, None),
-                (2, 3, None),
-                (4, 1, None),
-                (4, 2, None),
-                (5, 2, None),
-                (7, 3, None),
-                (3, 2, 0),
-                (3, 2, 1),
-                (4, 3, 1),
-                (4, 3, 2),
-                (1, 3, 2),
-            )
-        ),
-        shape=(5, 3),
-    ),
-]
+    Case("Conv1DTranspose", {"filters": 4, "kernel_size": 3}, masked=True, after=True,
+         wrong=[{"padding": "same"}, {"activation": "relu"}, {"strides": (2,)}]),
+    Case("Conv1DTranspose", {"filters": 4, "kernel_size": 3, "strides": 3,
+                             "output_padding": 1, "padding": "same",
+                             "activation": "tanh"}, shape=(None, 3), after=True,
+         wrong=[{"padding": "valid"}, {"strides": (2,)}, {"output_padding": None},
+                {"output_padding": (0,)}, {"activation": "linear"}]),
+    Case("Conv1DTranspose", {"filters": 4, "kernel_size": 3, "dilation_rate": 2},
+         compiled=True, wrong=[{"dilation_rate": (1,)}]),
+    Case("Conv1DTranspose", {"filters": 4, "kernel_size": 3, "dilation_rate": 2,
+                             "padding": "same", "output_padding": 0}, compiled=True,
+         wrong=[{"dilation_rate": (1,)}, {"padding": "valid"}]),
+    Case("Conv1DTranspose", {"filters": 5, "kernel_size": 2, "strides": 2,
+                             "activation": "softmax", "use_bias": False, **FIRST},
+         shape=(6, 6), compiled=True, wrong=[{"data_format": "channels_last"}]),
+    *_each("Conv1DTranspose", {"filters": 2, "use_bias": False},
+           *({"kernel_size": k, "padding": p, "strides": s, "output_padding": extra}
+             for p in ("valid", "same")
+             for k, s, extra in ((1, 1, None), (1, 3, None), (2, 3, None), (4, 1, None),
+                                 (4, 2, None), (5, 2, None), (7, 3, None), (3, 2, 0),
+                                 (3, 2, 1), (4, 3, 1), (4, 3, 2), (1, 3, 2))),
+           shape=(5, 3)),
+]  # fmt: skip
 
-CASES = [*CONV, *DEPTHWISE, *SEPARABLE, *TRANSPOSED]  # fmt: skip
+BIASED = [
+    Case(name, {**options, **FIRST}, shape=(3, time), compiled=True,
+         inputs=lambda rng: [rng.normal(size=(BATCH, 3, 6))])
+    for time in (6, None)
+    for name, options in (
+        ("Conv1D", {"filters": 4, "kernel_size": 2}),
+        ("Conv1D", {"filters": 1, "kernel_size": 6}),
+        ("SeparableConv1D", {"filters": 4, "kernel_size": 2}),
+        ("DepthwiseConv1D", {"depth_multiplier": 2, "kernel_size": 2}),
+        ("Conv1DTranspose", {"filters": 6, "kernel_size": 2}),
+    )
+    if not (time is None and options["kernel_size"] == 6)
+]  # fmt: skip
+
+CASES = [*CONV, *DEPTHWISE, *SEPARABLE, *TRANSPOSED, *BIASED]

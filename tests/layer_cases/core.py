@@ -31,15 +31,14 @@ CASES = [
         inputs=lambda rng: [rng.uniform(-0.9, 10.9, size=(BATCH, 6))],
         after=True,
     ),
-    Case("Dense", {"units": 4, "activation": "tanh"}, masked=True, after=True,
-         wrong=[{"activation": "linear"}]),
-    Case("Dense", {"units": 4, "use_bias": False}, shape=(3,)),
+    Case("Embedding", {"input_dim": 11, "output_dim": 4}, shape=(6,), dtypes=["int32"],
+         inputs=_ids, prepare=lambda model: model.quantize("int8"),
+         wrong=[{"quantization_mode": None}]),
     Case("Masking", {"mask_value": 0.5}, after=True, wrong=[{"mask_value": 0.25}],
          inputs=lambda rng: [_half(rng)]),
     Case("Activation", {"activation": "softsign"}, masked=True, after=True,
          wrong=[{"activation": "linear"}]),
     Case("Identity", masked=True, after=True),
-    Case("Dropout", {"rate": 0.5}, masked=True, after=True),
 ]  # fmt: skip
 
 

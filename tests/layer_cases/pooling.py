@@ -27,18 +27,30 @@ def _windowed(name):
 
 def _global(name):
     return [
-        Case(name, masked=True,
+        Case(name, masked=True, inputs=_padded,
              wrong=[{"keepdims": True}, {"data_format": "channels_first"}]),
         Case(name, {"keepdims": True}, shape=(None, 3), masked=True, after=True,
-             wrong=[{"keepdims": False}]),
+             inputs=_padded, wrong=[{"keepdims": False}]),
         Case(name, FIRST, shape=(4, 4), wrong=[{"data_format": "channels_last"}]),
         Case(name, {**FIRST, "keepdims": True}, shape=(3, 6)),
         Case(name, dtypes=["int32"], inputs=_whole),
+        Case(name, dtypes=["int32"], inputs=_whole, masked=True),
     ]  # fmt: skip
 
 
+def _padded(rng):
+    """No row is masked altogether: the mean over nothing is NaN, here and in Keras."""
+    x = rng.normal(size=(BATCH, 6, 3))
+    x[1, 3:] = 0
+    x[2, :4] = 0
+    x[3, 1::2] = 0
+    return [x]
+
+
 def _whole(rng):
-    return [rng.integers(-9, 9, size=(BATCH, 6, 3))]
+    x = rng.integers(1, 9, size=(BATCH, 6, 3))
+    x[1, 4:] = 0
+    return [x]
 
 
 CASES = [

@@ -72,7 +72,7 @@ def test_the_file_passes_as_the_live_model_does(model, tmp_path):
         ("gate order i,o,f,c", "first"),
         ("bias missing", "first"),
         ("recurrent_kernel transposed", "first"),
-        ("mask ignored", "first"),
+        ("mask ignored", "words"),
         ("recurrent term missing", "first"),
         ("recurrent_activation keras2_hard_sigmoid instead of sigmoid", "first"),
         ("forget bias added again", "first"),
@@ -84,7 +84,7 @@ def test_a_planted_mistake_is_located_and_named(model, mistake, layer):
     report = verify.check(model, ids(batch=16), network=network)
     assert report.verdict is Verdict.FAIL
     assert report.first_mismatch.name == layer
-    assert report.first_mismatch.steps is not None
+    assert (report.first_mismatch.steps is not None) == (layer == "first")
     assert report.diagnosis.explanations[0].mistake == mistake
 
 
@@ -153,7 +153,7 @@ def test_a_model_that_amplifies_float32_only_is_proved_but_inconclusive():
     report = verify.check(model, features(time=35))
     assert report.proof.matches
     assert report.verdict is Verdict.INCONCLUSIVE
-    assert "amplifies float32 rounding to" in report.reason
+    assert "amplifies rounding to" in report.reason
 
 
 def test_a_difference_in_predict_alone_fails_without_blaming_the_formulas(
@@ -164,7 +164,7 @@ def test_a_difference_in_predict_alone_fails_without_blaming_the_formulas(
     predict = KerasModel.predict
 
     def imprecise(self, x):
-        return predict(self, x) + (0.0 if self.exact else 1e-4)
+        return [y + (0.0 if self.exact else 1e-4) for y in predict(self, x)]
 
     monkeypatch.setattr(KerasModel, "predict", imprecise)
     report = verify.check(model, ids())
@@ -402,10 +402,12 @@ def test_models_of_another_kind_are_refused_by_name():
     class Mine(keras.Sequential):
         pass
 
-    inputs = Input((3, 2))
-    functional = keras.Model(inputs, layers.LSTM(2)(inputs))
+    class Subclassed(keras.Model):
+        def call(self, inputs):
+            return inputs
+
     for model, message in [
-        (functional, r"\(Functional\)"),
+        (Subclassed(name="s"), r"'s' \(Subclassed\): this custom kind of model"),
         (Mine([Input((3, 2)), layers.LSTM(2)], name="m"), r"'m' \(Mine\)"),
         (keras.Sequential([layers.LSTM(2)]), "never been built"),
         (object(), r"Received: builtins\.object"),
@@ -423,19 +425,20 @@ def test_layers_and_options_are_refused_by_name():
     class LSTM(layers.LSTM):
         pass
 
+    def mine(x):
+        return x
+
     for layer, message in [
-        (layers.Bidirectional(layers.LSTM(2), name="b"), r"'b' \(Bidirectional\)"),
         (
-            layers.Masking(name="m"),
-            r"'m' \(Masking\).*Supported: InputLayer, Embedding",
+            layers.Lambda(mine, name="m"),
+            r"'m' \(Lambda\).*Supported: Activation, ",
         ),
-        (layers.LSTM(2, stateful=True, name="l"), r"'l' \(LSTM\): option 'stateful'"),
         (
-            layers.LSTM(2, activation=layers.LeakyReLU(), name="l"),
+            layers.LSTM(2, activation=mine, name="l"),
             r"option 'activation' expects the name of a Keras activation",
         ),
         (LSTM(2, name="mine"), r"'mine' \(LSTM\): this custom class"),
-        (layers.LSTM(2, dtype="mixed_float16", name="l"), r"'mixed_float16' is not"),
+        (layers.Dense(2, lora_rank=1, name="d"), r"option 'lora_rank' expects None"),
     ]:
         model = keras.Sequential([Input(batch_shape=(2, 3, 2)), layer])
         with pytest.raises(UnsupportedError, match=message) as caught:

@@ -111,7 +111,7 @@ def test_check_of_a_model_that_differs_ends_with_1(model, capsys, monkeypatch):
     from verify import checking
 
     wrong = mutated(verify.load(model).spec, "bias missing")
-    monkeypatch.setattr(checking, "load", lambda _: wrong)
+    monkeypatch.setattr(checking, "load", lambda *_, **__: wrong)
     assert main(["check", model]) == 1
     assert capsys.readouterr().out.startswith("FAIL")
 

@@ -52,12 +52,12 @@ def rebuilt(spec: ModelSpec) -> Any:
             for path, layer in spec.walk():
                 if layer.weights:
                     _fill(live_layer(model, spec.root, path), layer)
+            refresh(model)
     except VerifyError:
         raise
     except Exception as error:
         raise DataError(
-            f"{plain(spec.source)}: Keras cannot build this model "
-            f"({first_line(error)})"
+            f"{plain(spec.source)}: Keras cannot build this model ({first_line(error)})"
         ) from None
     return model
 
@@ -73,6 +73,13 @@ def _fill(live: Any, layer: LayerSpec) -> None:
         owner.save_own_variables(store)
         own, arrays = arrays[: len(store)], arrays[len(store) :]
         owner.load_own_variables({str(k): value for k, value in enumerate(own)})
+
+
+def refresh(model: Any) -> None:
+    """Let layers that compute with copies of their weights (Normalization) renew them."""
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
 
 
 def build(config: Any) -> Any:

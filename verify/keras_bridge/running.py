@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.keras_bridge.building import build, with_dtype
+from verify.keras_bridge.building import build, refresh, with_dtype
 from verify.keras_bridge.importing import first_line, floatx, import_keras, quiet
 from verify.layers.base import Tensor
 from verify.network import Inputs
@@ -33,6 +33,8 @@ class Call:
         Of the call, with a `verify.layers.base.Tensor` wherever Keras had a tensor: its
         value and the mask that it carried.
     outputs : list of ndarray
+    masks : list of ndarray or None
+        What each output carried.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     outputs: list[Array]
+    masks: list[Array | None]
 
 
 class KerasModel:
@@ -99,11 +102,13 @@ class KerasModel:
                 given = map_structure(_as_tensor, list(args))
                 named = map_structure(_as_tensor, kwargs)
                 outputs = operation(*args, **kwargs)
-                arrays = [_as_tensor(y).value for y in flatten(outputs)]
+                tensors = [_as_tensor(y) for y in flatten(outputs)]
                 name = operation.name
                 count[name] += 1
                 key = name if count[name] == 1 else f"{name}:{count[name]}"
-                found.append(Call(name, key, tuple(given), named, arrays))
+                values = [tensor.value for tensor in tensors]
+                masks = [tensor.mask for tensor in tensors]
+                found.append(Call(name, key, tuple(given), named, values, masks))
                 return outputs
 
             return call
@@ -146,6 +151,7 @@ class KerasModel:
             if not model.built:
                 model.build(self.model.input_shape)
             model.set_weights(self.model.get_weights())
+            refresh(model)
         return KerasModel(model, self.batch_size, exact=dtype == "float64")
 
 
@@ -178,7 +184,9 @@ def _from_zero_states(model: Any) -> Iterator[None]:
         for layer in model._flatten_layers()
         if getattr(layer, "stateful", False) and hasattr(layer, "reset_state")
     ]
-    states = [v for layer in layers for v in flatten(getattr(layer, "states", ()) or ())]
+    states = [
+        v for layer in layers for v in flatten(getattr(layer, "states", ()) or ())
+    ]
     before = [import_keras().ops.convert_to_numpy(state).copy() for state in states]
     for state in states:
         state.assign(import_keras().ops.zeros_like(state))

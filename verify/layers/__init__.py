@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from verify.layers.activation_layers import ELU, LeakyReLU, PReLU, ReLU, Softmax
 from verify.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
 from verify.layers.base import LayerType
 from verify.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
@@ -17,8 +18,26 @@ from verify.layers.convolution import (
     DepthwiseConv1D,
     SeparableConv1D,
 )
-from verify.layers.core import Activation, Dense, Dropout, Embedding, Identity, Masking
+from verify.layers.core import Activation, Embedding, Identity, Masking
+from verify.layers.dense import Dense, EinsumDense
+from verify.layers.merging import (
+    Add,
+    Average,
+    Concatenate,
+    Dot,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+)
 from verify.layers.models import Functional, InputLayer, Sequential
+from verify.layers.normalization import (
+    BatchNormalization,
+    GroupNormalization,
+    LayerNormalization,
+    RMSNormalization,
+    UnitNormalization,
+)
 from verify.layers.operations import OPERATIONS
 from verify.layers.pooling import (
     AveragePooling1D,
@@ -26,6 +45,7 @@ from verify.layers.pooling import (
     GlobalMaxPooling1D,
     MaxPooling1D,
 )
+from verify.layers.preprocessing import Normalization, Rescaling
 from verify.layers.recurrent import (
     GRU,
     LSTM,
@@ -35,6 +55,16 @@ from verify.layers.recurrent import (
     SimpleRNN,
     SimpleRNNCell,
     StackedRNNCells,
+)
+from verify.layers.regularization import REGULARIZATION
+from verify.layers.reshaping import (
+    Cropping1D,
+    Flatten,
+    Permute,
+    RepeatVector,
+    Reshape,
+    UpSampling1D,
+    ZeroPadding1D,
 )
 from verify.layers.wrappers import LOOPS, Bidirectional, TimeDistributed
 from verify.spec import listing
@@ -53,7 +83,21 @@ KINDS: Mapping[str, tuple[type[LayerType], ...]] = MappingProxyType(
         ),
         "operations": OPERATIONS,
         "attention": (Attention, AdditiveAttention, MultiHeadAttention),
-        "core": (Embedding, Masking, Dense, Activation, Dropout, Identity),
+        "core": (Embedding, Masking, Dense, EinsumDense, Activation, Identity),
+        "activations": (ReLU, LeakyReLU, ELU, PReLU, Softmax),
+        "regularization": REGULARIZATION,
+        "normalization": (
+            BatchNormalization, LayerNormalization, RMSNormalization,
+            GroupNormalization, UnitNormalization,
+        ),
+        "preprocessing": (Normalization, Rescaling),
+        "reshaping": (
+            Flatten, Reshape, Permute, RepeatVector, Cropping1D, ZeroPadding1D,
+            UpSampling1D,
+        ),
+        "merging": (
+            Concatenate, Add, Subtract, Multiply, Average, Maximum, Minimum, Dot,
+        ),
     }
 )  # fmt: skip
 """Layer types by the heading under which the coverage table lists them."""

@@ -52,6 +52,7 @@ class Attention(LayerType):
     inert = frozenset({"dropout", "seed"})
     arguments = ("inputs", "mask", "return_attention_scores", "use_causal_mask")
     supports_masking = True
+    shown_by_weights = frozenset({"use_scale"})
 
     def weight_shapes(
         self, options: Mapping[str, Any]
@@ -189,6 +190,8 @@ class MultiHeadAttention(LayerType):
     ``use_gate`` what comes out of the heads is multiplied by
     ``sigmoid(query @ gate_kernel + gate_bias)``.
 
+    TensorFlow holds ``1 / sqrt(key_dim)`` in float32, whatever it computes in.
+
     Keras has two ways of doing this. Where inputs have three axes, scores are not
     returned and ``dropout`` is 0, a query without any key left attends to all alike.
     Otherwise it attends to none: its scores are zeros.
@@ -296,7 +299,8 @@ class MultiHeadAttention(LayerType):
             allowed = _both(allowed, distance[None] < options["sliding_window"])
         if attention_mask is not None:
             allowed = _both(attention_mask.astype(bool), allowed)
-        q = _projected(layer, "query", query) / math.sqrt(options["key_dim"])
+        factor = float(np.float32(1 / math.sqrt(options["key_dim"])))
+        q = factor * _projected(layer, "query", query)
         k = _projected(layer, "key", value if key is None else key)
         v = _projected(layer, "value", value)
         fused = not (return_attention_scores or options["dropout"]) and q.ndim == 4

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from verify.activations import read_activation
+from verify.dtypes import is_float, working
 from verify.spec import (
     Array,
     LayerSpec,
@@ -360,6 +361,11 @@ class Elementwise(LayerType):
     """A layer of one input whose output has the same shape; masks pass through."""
 
     supports_masking = True
+
+
+def as_float(x: Array, floatx: str) -> Array:
+    """Whole numbers as floats, where a function returns floats."""
+    return x if is_float(x) else x.astype(working(floatx))
 
 
 def columns(gates: Sequence[str], units: int) -> str:

@@ -26,7 +26,7 @@ from verify.layers.base import (
     optional,
     positive,
 )
-from verify.spec import Array, LayerSpec, UnsupportedError
+from verify.spec import Array, DataError, LayerSpec, UnsupportedError
 from verify.windows import (
     channels_last,
     convolve,
@@ -119,10 +119,33 @@ class Convolution(LayerType):
         first_weight = next(iter(layer.weights.values()))
         data_format = layer.options["data_format"]
         x = channels_last(inputs, data_format).astype(first_weight.dtype, copy=False)
-        y = self.convolved(layer, x)
+        y = in_format(self.convolved(layer, x), data_format)
         if "bias" in layer.weights:
-            y = y + layer.weights["bias"]
-        return resolve(layer.options["activation"])(in_format(y, data_format))
+            y = _biased(layer, y)
+        return resolve(layer.options["activation"])(y)
+
+
+def _biased(layer: LayerSpec, y: Array) -> Array:
+    """``y + bias`` along the channels.
+
+    Raises
+    ------
+    DataError
+        Channels first, and as many steps as channels. Keras on TensorFlow looks for an
+        axis as long as the bias, the last one first, so it adds the bias along time,
+        unless TensorFlow fuses it with the convolution: ``predict``, XLA and a direct
+        call answer differently. Source: keras/src/backend/tensorflow/numpy.py, ``add``.
+    """
+    bias = layer.weights["bias"]
+    if layer.options["data_format"] == "channels_last":
+        return y + bias
+    if y.shape[-1] == len(bias) > 1:
+        raise DataError(
+            f"{layer}: expected an output of more or fewer steps than channels. "
+            f"Received: {len(bias)} of both; with channels_first Keras may then add "
+            "the bias along time, depending on how the model is run"
+        )
+    return y + bias[:, None]
 
 
 def _how(layer: LayerSpec) -> dict[str, Any]:
@@ -240,7 +263,7 @@ class SeparableConv1D(Convolution):
 
 
 class Conv1DTranspose(Convolution):
-    """``y = activation(transposed(x, kernel) + bias)``; see `verify.windows.transposed`.
+    """``y = activation(transposed(x, kernel) + bias)``; see `verify.windows`.
 
     Without ``output_padding`` the output has ``time * strides`` steps with padding
     ``same``, and ``(time - 1) * strides + max(reach, strides)`` with ``valid``, where

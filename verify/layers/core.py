@@ -1,4 +1,4 @@
-"""The layers around a recurrent one: Embedding, Dense, Activation, Masking, Identity."""
+"""The layers around a recurrent one: Embedding, Activation, Masking, Identity."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from verify.layers.base import (
     Option,
     Run,
     activation,
+    as_float,
     boolean,
     number,
-    only,
     positive,
 )
+from verify.layers.dense import QUANTIZED
 from verify.spec import Array, DataError, LayerSpec
 
 
 class Embedding(LayerType):
     """``y = embeddings[ids]``; with ``mask_zero``, id 0 masks its step.
+
+    Quantised: ``y = embeddings[ids] / embeddings_scale[ids]``.
 
     Ids that arrive as floats are cut to whole numbers, towards zero, after the mask has
     been taken. A negative id counts from the end, as on every Keras backend.
@@ -36,8 +39,7 @@ class Embedding(LayerType):
         "input_dim": Option(positive),
         "output_dim": Option(positive),
         "mask_zero": Option(boolean, False),
-        "lora_rank": only(None),
-        "quantization_config": only(None),
+        **QUANTIZED,
     }
     inert = frozenset(
         {"embeddings_initializer", "embeddings_regularizer", "embeddings_constraint"}
@@ -50,10 +52,17 @@ class Embedding(LayerType):
     def weight_shapes(
         self, options: Mapping[str, Any]
     ) -> Mapping[str, tuple[int | None, ...]]:
-        return {"embeddings": (options["input_dim"], options["output_dim"])}
+        ids, size = options["input_dim"], options["output_dim"]
+        shapes: dict[str, tuple[int | None, ...]] = {"embeddings": (ids, size)}
+        if options["quantization_mode"]:
+            shapes["embeddings_scale"] = (ids,)
+        return shapes
 
     def formula(self, layer: LayerSpec) -> str:
-        return f"{layer.options['input_dim']:,} ids x {layer.options['output_dim']}"
+        ids, size = layer.options["input_dim"], layer.options["output_dim"]
+        return f"{ids:,} ids x {size}" + (
+            f" + {ids:,}" if layer.options["quantization_mode"] else ""
+        )
 
     def notes(self, layer: LayerSpec) -> list[str]:
         if layer.options["mask_zero"]:
@@ -73,57 +82,13 @@ class Embedding(LayerType):
                 f"Received: {inputs[first]} at {list(first)}, "
                 f"{np.count_nonzero(outside):,} such id(s)"
             )
-        return table[ids]
+        if not layer.options["quantization_mode"]:
+            return table[ids]
+        scales = layer.weights["embeddings_scale"]
+        return table[ids].astype(scales.dtype) / scales[ids][..., None]
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
         return inputs != 0 if layer.options["mask_zero"] else None
-
-
-class Dense(Elementwise):
-    """``y = activation(x @ kernel + bias)`` on the last axis.
-
-    Source: keras/src/layers/core/dense.py.
-    """
-
-    class_name = "Dense"
-    options: ClassVar[Mapping[str, Option]] = {
-        "units": Option(positive),
-        "activation": Option(activation, "linear"),
-        "use_bias": Option(boolean, True),
-        "lora_rank": only(None),
-        "quantization_config": only(None),
-    }
-    inert = frozenset(
-        {"kernel_initializer", "kernel_regularizer", "kernel_constraint"}
-        | {"bias_initializer", "bias_regularizer", "bias_constraint"}
-    )
-
-    shown_by_weights = frozenset({"units", "use_bias"})
-
-    def weight_shapes(
-        self, options: Mapping[str, Any]
-    ) -> Mapping[str, tuple[int | None, ...]]:
-        units = options["units"]
-        kernel: dict[str, tuple[int | None, ...]] = {"kernel": (None, units)}
-        return kernel | ({"bias": (units,)} if options["use_bias"] else {})
-
-    def formula(self, layer: LayerSpec) -> str:
-        inputs, units = layer.weights["kernel"].shape
-        return f"{inputs} x {units}" + (
-            f" + {units}" if "bias" in layer.weights else ""
-        )
-
-    def notes(self, layer: LayerSpec) -> list[str]:
-        bias = " + bias" if "bias" in layer.weights else ""
-        return [f"y = {layer.options['activation']}(x @ kernel{bias})"]
-
-    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
-        kernel = layer.weights["kernel"]  # (inputs, units)
-        logits = inputs.astype(kernel.dtype, copy=False) @ kernel
-        if "bias" in layer.weights:
-            logits = logits + layer.weights["bias"]
-        run.note(logits=logits)
-        return resolve(layer.options["activation"])(logits)
 
 
 class Activation(Elementwise):
@@ -139,7 +104,7 @@ class Activation(Elementwise):
         return [f"y = {layer.options['activation']}(x)"]
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
-        return resolve(layer.options["activation"])(inputs)
+        return resolve(layer.options["activation"])(as_float(inputs, run.floatx))
 
 
 class Masking(Elementwise):
@@ -177,16 +142,3 @@ class Identity(Elementwise):
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         return inputs
-
-
-class Dropout(Identity):
-    """``y = x``: dropout acts in training only.
-
-    Source: keras/src/layers/regularization/dropout.py.
-    """
-
-    class_name = "Dropout"
-    inert = frozenset({"rate", "seed", "noise_shape"})
-
-    def notes(self, layer: LayerSpec) -> list[str]:
-        return ["y = x in predict: it acts in training only"]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.dtypes import POLICIES, is_float, rounded
+from verify.dtypes import POLICIES, is_float, rounded, working
 from verify.layers.base import (
     Elementwise,
     LayerType,
@@ -48,6 +48,15 @@ def groups(value: Any) -> int:
 def at_least_float32(x: Array) -> Array:
     """16-bit numbers and whole numbers as float32."""
     return x if is_float(x) and x.dtype.itemsize >= 4 else x.astype(np.float32)
+
+
+def as_it_came(y: Array, inputs: Array, compute: str) -> Array:
+    """A result in the dtype of the input, from where Keras casts it to floats.
+
+    So whole numbers are cut, and a 16-bit input has a 16-bit result.
+    """
+    y = y.astype(inputs.dtype, copy=False)
+    return y if is_float(y) else y.astype(working(compute))
 
 
 def unit_length(x: Array, over: Any, smallest: float, compute: str) -> Array:
@@ -210,7 +219,8 @@ class LayerNormalization(Normalizing):
         if layer.options["rms_scaling"]:
             mean = np.zeros_like(mean)
         shape = tuple(size if k in over else 1 for k, size in enumerate(x.shape))
-        return self.scaled(layer, x, mean, variance, shape).astype(inputs.dtype)
+        y = self.scaled(layer, x, mean, variance, shape)
+        return as_it_came(y, inputs, POLICIES[layer.policy].compute)
 
 
 class GroupNormalization(Normalizing):
@@ -248,7 +258,8 @@ class GroupNormalization(Normalizing):
         variance = np.mean(np.square(x - mean), axis=over, keepdims=True)
         shape = tuple(s if k in (cut, cut + 1) else 1 for k, s in enumerate(x.shape))
         y = self.scaled(layer, x, mean, variance, shape)
-        return y.reshape(inputs.shape).astype(inputs.dtype)
+        y = y.reshape(inputs.shape)
+        return as_it_came(y, inputs, POLICIES[layer.policy].compute)
 
 
 class RMSNormalization(LayerType):
@@ -284,7 +295,7 @@ class RMSNormalization(LayerType):
 
 
 class UnitNormalization(Elementwise):
-    """``y = x / sqrt(sum(x ** 2))`` over some axes; zeros stay zeros.
+    """``y = x / sqrt(sum(x ** 2))`` over some axes; zeros stay zeros, but in float16.
 
     Source: keras/src/layers/normalization/unit_normalization.py.
     """

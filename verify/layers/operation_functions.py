@@ -6,7 +6,7 @@ axes leave the first, that of the rows, alone, or raise ValueError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,12 @@ import numpy as np
 from verify.dtypes import dtype_of, is_float
 from verify.layers.base import from_front
 from verify.spec import Array
+from verify.structure import flatten, map_structure
 
+DTYPES = (
+    *("float16", "bfloat16", "float32", "float64", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
 EPSILON = 1e-7
 """`keras.config.epsilon()`, unless somebody has changed it."""
 
@@ -47,7 +52,9 @@ def strict(x: Any) -> Array:
     """A number as TensorFlow makes a tensor of it alone: float32 or int32."""
     if isinstance(x, np.ndarray):
         return x
-    kind = {bool: "bool", int: "int32", float: "float32"}[type(x)]
+    kind = {bool: "bool", int: "int32", float: "float32"}.get(type(x))
+    if kind is None:
+        raise ValueError(f"numbers expected, a {type(x).__name__} received")
     return np.asarray(x, dtype=kind)
 
 
@@ -66,6 +73,45 @@ def summable(x: Array) -> Array:
 def sixteen(dtype: np.dtype[Any]) -> bool:
     """Whether numbers of this dtype are computed with in float32 here."""
     return dtype.name in ("float16", "bfloat16")
+
+
+def lifted(leaf: Any) -> Any:
+    """16-bit numbers in float32; anything else as it is."""
+    if isinstance(leaf, np.ndarray) and sixteen(leaf.dtype):
+        return leaf.astype(np.float32)
+    return leaf
+
+
+def lowered(y: Array, dtype: np.dtype[Any] | None) -> Array:
+    """Floats rounded to a 16-bit dtype, if there is one."""
+    return y.astype(dtype) if dtype is not None and is_float(y) else y
+
+
+def _promoted(values: Any, floatx: str) -> Any:
+    dtype = result_type(*flatten(values), floatx=floatx)
+    return map_structure(lambda x: np.asarray(x).astype(dtype), values)
+
+
+def _floating(values: Any, floatx: str) -> Any:
+    dtype = result_type(*flatten(values), 0.0, floatx=floatx)
+    return map_structure(lambda x: np.asarray(x).astype(dtype), values)
+
+
+def _each(change: Callable[[Array], Array]) -> Callable[[Any, str], Any]:
+    return lambda values, floatx: map_structure(lambda x: change(strict(x)), values)
+
+
+CASTS: Mapping[str, Callable[[Any, str], Any]] = {
+    "keep": lambda values, floatx: values,
+    "promote": _promoted,
+    "strict": lambda x, floatx: _promoted(map_structure(strict, x), floatx),
+    "float": _floating,
+    "bool": _each(lambda x: x.astype(bool)),
+    "counted": _each(counted),
+    "summable": _each(summable),
+    "float32": _each(lambda x: x if is_float(x) else x.astype(np.float32)),
+}
+"""Rules by their names; see `verify.layers.operations.Operation`."""
 
 
 def floor_divide(x1: Array, x2: Array) -> Array:
@@ -114,10 +160,20 @@ def on_axes(function: Callable[..., Array]) -> Callable[..., Array]:
 def on_axis(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function along one axis that is not that of the rows."""
 
-    def along(x: Array, axis: int, **options: Any) -> Any:
-        return function(x, axis=from_front((axis,), x.ndim)[0], **options)
+    def along(x: Array, *more: Any, axis: int, **options: Any) -> Any:
+        return function(x, *more, axis=from_front((axis,), x.ndim)[0], **options)
 
     return along
+
+
+def sum_(x: Array, axis: Any, keepdims: bool) -> Array:
+    """The sum along axes, in the dtype of `x`."""
+    return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
+
+
+def prod(x: Array, axis: Any, keepdims: bool, dtype: None = None) -> Array:
+    """The product along axes, in the dtype of `x`."""
+    return np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
 
 
 def maximum_of(x: Array, axis: Any, keepdims: bool, initial: float | None) -> Array:
@@ -251,13 +307,13 @@ def tile(x: Array, repeats: tuple[int, ...]) -> Array:
 
 
 def pad(
-    x: Array, pad_width: Any, mode: str, constant_values: float | None = None
+    x: Array, constant_values: float | None = None, *, pad_width: Any, mode: str
 ) -> Array:
     """More entries at the ends of axes."""
     if len(pad_width) != x.ndim:
         raise ValueError(f"pad_width for {len(pad_width)} axes of {x.ndim}")
     if mode != "constant":
-        return np.pad(x, pad_width, mode=mode)  # type: ignore[call-overload,no-any-return]
+        return np.pad(x, pad_width, mode=mode)  # type: ignore[call-overload]
     value = np.asarray(constant_values or 0).astype(x.dtype)
     return np.pad(x, pad_width, constant_values=value)
 
@@ -295,12 +351,28 @@ def einsum(*operands: Array, subscripts: str) -> Array:
     return np.asarray(np.einsum(subscripts, *operands, optimize=True))
 
 
-def average(x: Array, axis: tuple[int, ...], weights: Array | None = None) -> Array:
-    """The mean along axes, weighted or not."""
-    axis = from_front(axis, x.ndim)
-    if weights is None:
-        return np.asarray(x.mean(axis=axis))
-    if weights.ndim == 1 and len(axis) == 1:
-        weights = weights.reshape([-1 if k == axis[0] else 1 for k in range(x.ndim)])
-    weights = np.broadcast_to(weights, x.shape)
-    return np.asarray((x * weights).sum(axis=axis) / weights.sum(axis=axis))
+def average(x: Array, weights: Any = None, *, axis: tuple[int, ...]) -> Array:
+    """The mean along axes; weights are not supported."""
+    if weights is not None:
+        raise ValueError("an average with weights, which is not supported")
+    return np.asarray(x.mean(axis=from_front(axis, x.ndim)))
+
+
+def same(x: Array) -> Array:
+    """``x``"""
+    return x
+
+
+def filled(value: int) -> Callable[..., Array]:
+    """A function that makes an array of one value, in the shape of another."""
+
+    def like(x: Array, dtype: str | None) -> Array:
+        return np.full_like(x, value, dtype=dtype_of(dtype) if dtype else x.dtype)
+
+    return like
+
+
+def converted(x: Array, dtype: str | None, **_: Any) -> Array:
+    """In another dtype; floats are cut to whole numbers."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return x if dtype is None else x.astype(dtype_of(dtype))

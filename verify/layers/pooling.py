@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.dtypes import is_float, promoted
+from verify.dtypes import POLICIES, dtype_of, is_float
 from verify.layers.base import LayerType, Option, Run, boolean, one_of, optional
 from verify.layers.convolution import DATA_FORMATS, sizes
 from verify.spec import Array, LayerSpec
@@ -138,6 +138,7 @@ class GlobalAveragePooling1D(GlobalPooling):
     class_name = "GlobalAveragePooling1D"
     arguments = ("inputs", "mask")
     supports_masking = True
+    casts_outputs = False
 
     def notes(self, layer: LayerSpec) -> list[str]:
         return ["y = mean over the steps that are not masked; NaN where there is none"]
@@ -145,13 +146,18 @@ class GlobalAveragePooling1D(GlobalPooling):
     def call(
         self, run: Run, layer: LayerSpec, inputs: Array, mask: Array | None = None
     ) -> Array:
-        x = inputs.astype(promoted(inputs, floatx=run.floatx), copy=False)
+        x, whole = inputs, not is_float(inputs)
+        if whole:  # TensorFlow divides whole numbers in float64, Keras's mean does not
+            x = x.astype(np.float32 if mask is None else np.float64)
         axis, keepdims = _time_axis(layer), layer.options["keepdims"]
         if mask is None:
-            return x.mean(axis=axis, keepdims=keepdims)
-        keep = np.expand_dims(np.asarray(mask, dtype=bool), 3 - axis)
-        total = np.where(keep, x, np.zeros_like(x)).sum(axis=axis, keepdims=keepdims)
-        return total / keep.astype(x.dtype).sum(axis=axis, keepdims=keepdims)
+            y = x.mean(axis=axis, keepdims=keepdims)
+        else:
+            keep = np.expand_dims(np.asarray(mask, dtype=bool), 3 - axis)
+            kept = np.where(keep, x, np.zeros_like(x))
+            count = keep.astype(x.dtype).sum(axis=axis, keepdims=keepdims)
+            y = kept.sum(axis=axis, keepdims=keepdims) / count
+        return y if whole else y.astype(dtype_of(POLICIES[layer.policy].compute))
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
         return None

@@ -230,7 +230,9 @@ class GRUCell(Cell):
     def bound(self, layer: LayerSpec) -> Step:
         weights = _weights(layer, rows=2)
         if weights["bias"].ndim == 1:  # reset_after=False stores the input row only
-            weights["bias"] = np.stack([weights["bias"], np.zeros_like(weights["bias"])])
+            weights["bias"] = np.stack(
+                [weights["bias"], np.zeros_like(weights["bias"])]
+            )
         equations = partial(
             gru_step,
             **weights,
@@ -259,7 +261,9 @@ class StackedRNNCells(Cell):
 
     def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         cells = config.get("cells")
-        return {str(k): x for k, x in enumerate(cells)} if isinstance(cells, list) else {}
+        return (
+            {str(k): x for k, x in enumerate(cells)} if isinstance(cells, list) else {}
+        )
 
     def check(self, where: str, layer: LayerSpec) -> None:
         _require_cells(where, layer)

@@ -35,8 +35,13 @@ class Bidirectional(LayerType):
         if backward is None:
             backward = _changed(forward, go_backwards=True)
             name = str(_config(forward).get("name", "layer"))
-            backward = _changed(backward, name=f"backward_{name.removeprefix('forward_')}")
-        return {"forward_layer": _zeroing(forward), "backward_layer": _zeroing(backward)}
+            backward = _changed(
+                backward, name=f"backward_{name.removeprefix('forward_')}"
+            )
+        return {
+            "forward_layer": _zeroing(forward),
+            "backward_layer": _zeroing(backward),
+        }
 
     def check(self, where: str, layer: LayerSpec) -> None:
         inner = layer.sublayers.values()
@@ -75,7 +80,9 @@ class Bidirectional(LayerType):
             "ave": "y = (forward + backward) / 2",
             None: "two outputs: forward, backward",
         }[mode]
-        lines = ["weights: those of the forward layer, then those of the backward layer"]
+        lines = [
+            "weights: those of the forward layer, then those of the backward layer"
+        ]
         if forward.options["return_sequences"]:
             lines.append("the backward layer's outputs are turned round in time, then")
             lines.append(f"{merged}; masked steps are zeros in both")
@@ -107,7 +114,9 @@ class Bidirectional(LayerType):
                 mask=mask,
                 at=key,
             )
-            results.append([rounded(tensor.value, compute) for tensor in flatten(outputs)])
+            results.append(
+                [rounded(tensor.value, compute) for tensor in flatten(outputs)]
+            )
         (y, *after), (y_rev, *after_rev) = results
         if first.options["return_sequences"]:
             y_rev = np.flip(y_rev, axis=1)

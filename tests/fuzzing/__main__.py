@@ -1,0 +1,96 @@
+"""``make fuzz N=3000 SEED=1``: random models against Keras, as many as asked.
+
+Every trial is one line of a file, so a run that was stopped goes on where it was. A
+failure is cut down to a minimal program, printed and written next to that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def main() -> int:
+    """Run the trials that are still to do, then say how all of them ended."""
+    parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
+    parser.add_argument("--count", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path("runs"))
+    parser.add_argument("--part", default="1/1", help="k/n: each n-th trial, from the k-th")
+    given = parser.parse_args()
+    part, parts = map(int, given.part.split("/"))
+    folder = given.folder / f"fuzz-{given.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"trials-{part}-of-{parts}.jsonl"
+    done = {entry["trial"] for entry in entries(folder)}
+    numbers = [k for k in range(given.count) if k % parts == part - 1 and k not in done]
+
+    from verify.keras_bridge import import_keras
+
+    keras = import_keras()
+    from fuzzing.generator import program
+    from fuzzing.trial import smallest, try_program
+
+    begun = time.perf_counter()
+    with log.open("a") as file:
+        for k, number in enumerate(numbers):
+            began = time.perf_counter()
+            made = program(f"{given.seed}:{number}")
+            outcome = try_program(made, number, folder)
+            entry = {
+                "trial": number,
+                "kind": outcome.kind,
+                "difference": outcome.difference,
+                "detail": outcome.detail[:300],
+                "seconds": round(time.perf_counter() - began, 3),
+            }
+            if outcome.kind == "FAILS":
+                small = smallest(made, number, folder)
+                (folder / f"failure-{number}.py").write_text(small.source)
+                print(f"\ntrial {number} FAILS: {outcome.detail}\n{small.source}\n")
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            if k % 50 == 49:
+                rate = (k + 1) / (time.perf_counter() - begun)
+                left = (len(numbers) - k - 1) / rate
+                print(f"{k + 1}/{len(numbers)}, {rate:.1f}/s, {left / 60:.0f} min left")
+                keras.utils.clear_session(free_memory=True)
+    return closing(entries(folder), given.count)
+
+
+def entries(folder: Path) -> list[dict]:
+    """Every trial written down so far, by whichever part of the run."""
+    found = {}
+    for log in sorted(folder.glob("trials-*.jsonl")):
+        for line in log.read_text().splitlines():
+            if line.endswith("}"):  # the last line of a stopped run may be cut off
+                entry = json.loads(line)
+                found[entry["trial"]] = entry
+    return list(found.values())
+
+
+def closing(trials: list[dict], count: int) -> int:
+    """The closing lines; returns the exit code."""
+    trials = [t for t in trials if t["trial"] < count]
+    kinds = Counter(t["kind"] for t in trials)
+    print(f"{len(trials):,} of {count:,} configurations, "
+          f"{sum(t['seconds'] for t in trials):,.0f} seconds")  # fmt: skip
+    for kind in ("agrees", "amplifies", "refused", "keras cannot", "FAILS"):
+        print(f"  {kind:<13} {kinds[kind]:,}")
+    agreed = [t["difference"] for t in trials if t["kind"] == "agrees"]
+    print(f"largest difference in float64: {max(agreed, default=0.0):.2g}")
+    refused = Counter(t["detail"] for t in trials if t["kind"] == "refused")
+    print("refused, as they must be: "
+          + (", ".join(f"{k} {n}" for k, n in sorted(refused.items())) or "none"))  # fmt: skip
+    return 1 if kinds["FAILS"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

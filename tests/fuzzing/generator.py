@@ -1,0 +1,498 @@
+"""Random models: sequential stacks and graphs of every layer that the verifier reads."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from fuzzing.program import Line, Program
+
+RECURRENT = ("SimpleRNN", "LSTM", "GRU")
+ACTIVATIONS = (
+    "tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "elu", "selu", "softplus",
+    "silu", "leaky_relu", "softmax", "hard_tanh", "mish", "linear", "relu6",
+)  # fmt: skip
+STATES = {"SimpleRNN": 1, "LSTM": 2, "GRU": 1}
+POLICIES = ("float64",) * 9 + ("float32", "mixed_float16", "mixed_bfloat16")
+Shape = tuple[int | None, ...]
+
+
+class Maker:
+    """One random model in the making.
+
+    Parameters
+    ----------
+    key : str
+        The seed: one key, one model.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.rng = random.Random(key)
+        self.lines: list[Line] = []
+        self.shapes: dict[str, Shape] = {}
+        self.kinds: dict[str, str] = {}
+        self.inputs: dict[str, tuple[str, Shape]] = {}
+        self.used: set[str] = set()
+        self.count = 0
+        self.batch_size: int | None = None
+        self.refused = ""
+        self.time: int | None = 6
+
+    def chance(self, share: float) -> bool:
+        """True in this share of the cases."""
+        return self.rng.random() < share
+
+    def pick(self, *values: Any) -> Any:
+        """One of the values."""
+        return self.rng.choice(values)
+
+    def name(self, prefix: str = "x") -> str:
+        """A new variable."""
+        self.count += 1
+        return f"{prefix}{self.count}"
+
+    def emit(
+        self,
+        template: str,
+        *shapes: Shape,
+        uses: tuple[str, ...],
+        options: dict[str, Any] | None = None,
+        like: str = "",
+    ) -> list[str]:
+        """Add a line; its options are given as values. Returns its targets."""
+        targets = tuple(self.name() for _ in shapes)
+        source = {k: v if k == "activation" else repr(v) for k, v in (options or {}).items()}
+        self.lines.append(Line(targets, template, source, uses, like))
+        self.used |= set(uses)
+        for target, shape in zip(targets, shapes, strict=True):
+            self.shapes[target] = shape
+            self.kinds[target] = "floats"
+        return list(targets)
+
+    def add_input(self, kind: str, shape: Shape) -> str:
+        """An Input of ids, floats or a mask."""
+        name = self.name("input")
+        dtype = {"ids": self.pick("int32", "float32"), "mask": "bool"}.get(kind)
+        options: dict[str, Any] = {"shape": shape}
+        if self.batch_size:
+            options = {"batch_shape": (self.batch_size, *shape)}
+        source = {k: repr(v) for k, v in options.items()}
+        if dtype:
+            source["dtype"] = repr(dtype)
+        self.lines.append(Line((name,), "keras.Input({options})", source))
+        self.inputs[name] = (kind, shape)
+        self.shapes[name] = shape
+        self.kinds[name] = kind
+        return name
+
+    def tensors(self, rank: int) -> list[str]:
+        """Float tensors of so many axes, the batch counted."""
+        return [
+            name
+            for name, shape in self.shapes.items()
+            if len(shape) == rank - 1 and self.kinds[name] == "floats"
+        ]
+
+    def activation(self) -> str:
+        """Source of an activation."""
+        if self.chance(0.1):
+            return self.pick(
+                "layers.LeakyReLU(negative_slope=0.1)",
+                "layers.ELU(alpha=0.7)",
+                "layers.ReLU(max_value=1.3, negative_slope=0.2, threshold=0.1)",
+            )
+        return repr(self.pick(*ACTIVATIONS))
+
+    # -- layers of a sequence ------------------------------------------------------
+
+    def loop_options(self, kind: str, units: int) -> dict[str, Any]:
+        """Options of a recurrent layer."""
+        options: dict[str, Any] = {"units": units}
+        if self.chance(0.4):
+            options["activation"] = self.activation()
+        if kind != "SimpleRNN" and self.chance(0.4):
+            options["recurrent_activation"] = self.pick("hard_sigmoid", "tanh", "relu6")
+        if kind == "GRU" and self.chance(0.4):
+            options["reset_after"] = False
+        for option, share in (
+            ("use_bias", 0.2),
+            ("go_backwards", 0.25),
+            ("unroll", 0.2),
+            ("zero_output_for_mask", 0.2),
+        ):
+            if self.chance(share):
+                options[option] = option != "use_bias"
+        if self.time is None:
+            options.pop("unroll", None)
+        if self.chance(0.1):
+            options["dropout"] = 0.3
+        if self.batch_size and self.chance(0.7):
+            options["stateful"] = True
+        return options
+
+    def recurrent(self, x: str) -> None:
+        """SimpleRNN, LSTM or GRU, with states in or out and masks in sight."""
+        kind = self.pick(*RECURRENT)
+        units = self.pick(1, 2, 3, 4, 5)
+        options = self.loop_options(kind, units)
+        time = self.shapes[x][0]
+        options["return_sequences"] = sequences = self.chance(0.6)
+        shapes: list[Shape] = [(time, units) if sequences else (units,)]
+        call, uses = f"({x}", [x]
+        if self.chance(0.25):
+            options["return_state"] = True
+            shapes += [(units,)] * STATES[kind]
+        same = [n for n in self.tensors(2) if self.shapes[n] == (units,)]
+        if same and self.chance(0.5):
+            states = [self.pick(*same) for _ in range(STATES[kind])]
+            call += f", initial_state=[{', '.join(states)}]"
+            uses += states
+        masks = [
+            n for n in self.inputs if self.kinds[n] == "mask" and self.shapes[n] == (time,)
+        ]
+        if masks and self.chance(0.5):
+            call += f", mask={masks[0]}"
+            uses.append(masks[0])
+        if self.chance(0.2):
+            call += ", training=False"
+        self.emit(
+            f"layers.{kind}({{options}}){call})", *shapes, uses=tuple(uses), options=options
+        )
+
+    def rnn(self, x: str) -> None:
+        """RNN around one cell or several."""
+        cells, units = [], 0
+        for _ in range(self.pick(1, 1, 2, 3)):
+            kind, units = self.pick(*RECURRENT), self.pick(1, 2, 3, 4)
+            after = ", reset_after=False" if kind == "GRU" and self.chance(0.4) else ""
+            cells.append(f"layers.{kind}Cell({units}, activation={self.activation()}{after})")
+        inner = cells[0] if len(cells) == 1 else f"[{', '.join(cells)}]"
+        options = self.loop_options("SimpleRNN", units)
+        for option in ("units", "activation", "use_bias", "dropout"):
+            options.pop(option, None)
+        options["return_sequences"] = sequences = self.chance(0.5)
+        time = self.shapes[x][0]
+        self.emit(
+            f"layers.RNN({inner}, {{options}})({x})",
+            (time, units) if sequences else (units,),
+            uses=(x,),
+            options=options,
+        )
+
+    def bidirectional(self, x: str) -> None:
+        """Bidirectional of one type or two."""
+        kind, units = self.pick(*RECURRENT), self.pick(1, 2, 3, 4)
+        options = self.loop_options(kind, units)
+        options.pop("go_backwards", None)
+        sequences = options["return_sequences"] = self.chance(0.6)
+        given = {k: v if k == "activation" else repr(v) for k, v in options.items()}
+        source = ", ".join(f"{k}={v}" for k, v in given.items())
+        mode = self.pick("concat", "sum", "mul", "ave", None)
+        other = ""
+        if self.chance(0.3):
+            kind2 = self.pick(*RECURRENT)
+            shared = ("units", "return_sequences", "stateful", "unroll")
+            second = ", ".join(f"{k}={v}" for k, v in given.items() if k in shared)
+            other = f", backward_layer=layers.{kind2}({second}, go_backwards=True)"
+        time = self.shapes[x][0]
+        width = 2 * units if mode == "concat" else units
+        shape: Shape = (time, width) if sequences else (width,)
+        self.emit(
+            f"layers.Bidirectional(layers.{kind}({source}){other}, {{options}})({x})",
+            *([shape, shape] if mode is None else [shape]),
+            uses=(x,),
+            options={"merge_mode": mode},
+        )
+
+    def conv_lstm(self, x: str) -> None:
+        """A ConvLSTM1D over the features as a line of pixels."""
+        time, features = self.shapes[x]
+        if features is None or features < 3 or self.time is None:
+            return
+        (pixels,) = self.emit(
+            f"layers.Reshape({{options}})({x})",
+            (time, features, 1),
+            uses=(x,),
+            options={"target_shape": (-1, features, 1)},
+        )
+        filters, same = self.pick(1, 2, 3), self.chance(0.5)
+        size = features if same else features - 1
+        (y,) = self.emit(
+            f"layers.ConvLSTM1D({{options}})({pixels})",
+            (time, size, filters),
+            uses=(pixels,),
+            options={
+                "filters": filters,
+                "kernel_size": 2,
+                "padding": "same" if same else "valid",
+                "return_sequences": True,
+                "go_backwards": self.chance(0.3),
+            },
+        )
+        self.emit(f"layers.TimeDistributed(layers.Flatten())({y})",
+                  (time, size * filters), uses=(y,))  # fmt: skip
+
+    def keeping(self, x: str) -> None:
+        """A layer whose output has the shape of its input."""
+        features = self.shapes[x][-1]
+        text, options = self.pick(
+            ("layers.Dropout({options})", {"rate": 0.3}),
+            ("layers.LayerNormalization({options})", {}),
+            ("layers.BatchNormalization({options})", {"epsilon": 0.01}),
+            ("layers.UnitNormalization({options})", {}),
+            ("layers.RMSNormalization({options})", {}),
+            ("layers.GroupNormalization({options})", {"groups": features}),
+            ("layers.Activation({options})", {"activation": self.activation()}),
+            ("layers.LeakyReLU({options})", {"negative_slope": 0.2}),
+            ("layers.PReLU({options})", {"shared_axes": [1]}),
+            ("layers.Rescaling({options})", {"scale": 0.5, "offset": 0.1}),
+            ("layers.Identity({options})", {}),
+            ("layers.GaussianNoise({options})", {"stddev": 0.1}),
+            ("layers.Masking({options})", {"mask_value": 0.0}),
+            ("layers.Softmax({options})", {"axis": -1}),
+            ("ops.tanh", {}), ("0.5 * ", {}), ("ops.abs", {}), ("-", {}),
+            ("ops.sigmoid", {}), ("1.0 - ", {}),
+        )  # fmt: skip
+        if ("PReLU" in text or "Masking" in text) and len(self.shapes[x]) < 2:
+            return
+        if "Softmax" in text and len(self.shapes[x]) > 1:
+            return  # it refuses the masks that may reach it
+        self.emit(f"{text}({x})", self.shapes[x], uses=(x,), options=options, like=x)
+
+    def dense(self, x: str) -> None:
+        """Dense, or a TimeDistributed or EinsumDense one."""
+        units = self.pick(1, 2, 3, 4)
+        shape = (*self.shapes[x][:-1], units)
+        options = {"units": units, "use_bias": self.chance(0.8)}
+        if self.chance(0.6):
+            options["activation"] = self.activation()
+        text = "layers.Dense({options})"
+        if len(shape) > 1 and self.chance(0.3):
+            text = "layers.TimeDistributed(layers.Dense({options}))"
+        elif len(shape) > 1 and self.chance(0.2):
+            options = {"output_shape": (None, units), "bias_axes": "d"}
+            text = "layers.EinsumDense('abc,cd->abd', {options})"
+        self.emit(f"{text}({x})", shape, uses=(x,), options=options)
+
+    def convolution(self, x: str) -> None:
+        """A convolution or pooling over time that keeps its length, or not."""
+        time, features = self.shapes[x]
+        filters = self.pick(1, 2, 4)
+        padding = self.pick("same", "causal", "valid")
+        text, options, width = self.pick(
+            ("Conv1D", {"filters": filters, "kernel_size": 3, "padding": padding,
+                        "dilation_rate": self.pick(1, 2), "activation": "'relu'"},
+             filters),
+            ("SeparableConv1D", {"filters": filters, "kernel_size": 2,
+                                 "padding": "same", "depth_multiplier": 2}, filters),
+            ("DepthwiseConv1D", {"kernel_size": 3, "padding": "same"}, features),
+            ("Conv1DTranspose", {"filters": filters, "kernel_size": 3,
+                                 "padding": "same"}, filters),
+            ("MaxPooling1D", {"pool_size": 2, "strides": 1, "padding": "same"}, features),
+            ("AveragePooling1D", {"pool_size": 3, "strides": 1, "padding": "same"},
+             features),
+        )  # fmt: skip
+        shorter = options.get("padding") == "valid"
+        cut = 2 * options.get("dilation_rate", 1) if shorter else 0
+        if shorter and (time is None or time <= cut):
+            return
+        length = None if time is None else time - cut
+        self.emit(f"layers.{text}({{options}})({x})", (length, width), uses=(x,),
+                  options=options)  # fmt: skip
+
+    def reshaping(self, x: str) -> None:
+        """Cropping, padding, repeating, slicing along time."""
+        time, features = self.shapes[x]
+        if time is None or time < 4 or self.chance(0.1):
+            return
+        text, length = self.pick(
+            ("layers.Cropping1D(cropping=(1, 0))({x})", time - 1),
+            ("layers.ZeroPadding1D(padding=(0, 2))({x})", time + 2),
+            ("layers.UpSampling1D(size=2)({x})", time * 2),
+            ("{x}[:, 1:, :]", time - 1),
+            ("{x}[:, ::-1]", time),
+            ("ops.flip({x}, axis=1)", time),
+        )
+        self.emit(text.format(x=x), (length, features), uses=(x,))
+
+    def ending(self, x: str) -> None:
+        """From a sequence to one vector."""
+        time, features = self.shapes[x]
+        text, shape = self.pick(
+            ("layers.GlobalMaxPooling1D()({x})", (features,)),
+            ("layers.GlobalAveragePooling1D()({x})", (features,)),
+            ("layers.Flatten()({x})", (None if time is None else time * features,)),
+            ("{x}[:, -1]", (features,)),
+            ("ops.mean({x}, axis=1)", (features,)),
+            ("ops.max({x}, axis=1)", (features,)),
+        )
+        if shape[0] is not None:
+            self.emit(text.format(x=x), shape, uses=(x,))
+
+    def merging(self, x: str) -> None:
+        """Two tensors of one shape into one, by a layer or an operator."""
+        same = [n for n in self.tensors(len(self.shapes[x]) + 1)
+                if self.shapes[n] == self.shapes[x]]  # fmt: skip
+        other = self.pick(*same)
+        shape = self.shapes[x]
+        wide = (*shape[:-1], 2 * (shape[-1] or 1))
+        text, result = self.pick(
+            ("layers.Add()([{x}, {y}])", shape),
+            ("layers.Subtract()([{x}, {y}])", shape),
+            ("layers.Multiply()([{x}, {y}])", shape),
+            ("layers.Average()([{x}, {y}])", shape),
+            ("layers.Maximum()([{x}, {y}])", shape),
+            ("layers.Minimum()([{x}, {y}])", shape),
+            ("layers.Concatenate()([{x}, {y}])", wide),
+            ("{x} + {y}", shape),
+            ("{x} * {y}", shape),
+            ("ops.maximum({x}, {y})", shape),
+        )
+        self.emit(text.format(x=x, y=other), result, uses=(x, other),
+                  like=x if result == shape else "")  # fmt: skip
+
+    def attention(self, x: str) -> None:
+        """One of the attention layers on two sequences."""
+        time, features = self.shapes[x]
+        same = [n for n in self.tensors(3) if self.shapes[n][1] == features]
+        y = self.pick(*same)
+        causal = ", use_causal_mask=True" if self.chance(0.3) else ""
+        text, width = self.pick(
+            (f"layers.Attention()([{x}, {y}]{causal})", features),
+            (f"layers.Attention(use_scale=True, score_mode='concat')([{x}, {y}])",
+             features),
+            (f"layers.AdditiveAttention()([{x}, {y}])", features),
+            (f"layers.MultiHeadAttention(2, 3)({x}, {y}{causal})", features),
+        )  # fmt: skip
+        self.emit(text, (time, width), uses=(x, y))
+
+    def shared(self, x: str) -> None:
+        """One layer called on two tensors."""
+        same = [n for n in self.tensors(3) if self.shapes[n] == self.shapes[x]]
+        y, units = self.pick(*same), self.pick(2, 3)
+        kind = self.pick("LSTM({u}, return_sequences=True)", "GRU({u})", "Dense({u})",
+                         "Bidirectional(layers.GRU({u}))")  # fmt: skip
+        layer = self.name("shared")
+        text = f"layers.{kind.format(u=units)}"
+        self.lines.append(Line((layer,), text))
+        width = 2 * units if "Bi" in kind else units
+        time = self.shapes[x][0]
+        shape = (width,) if "sequences" not in kind and "Dense" not in kind else (time, width)
+        for tensor in dict.fromkeys([x, y]):
+            self.emit(f"{layer}({tensor})", shape, uses=(tensor, layer))
+
+    def nested(self, x: str) -> None:
+        """A model called once or twice."""
+        time, features = self.shapes[x]
+        units = self.pick(2, 3)
+        model = self.name("nested")
+        shape = repr((time, features))
+        inner = self.pick(
+            f"keras.Sequential([keras.Input({shape}), layers.LSTM({units}, "
+            f"return_sequences=True), layers.Dense({units})])",
+            f"keras.Sequential([keras.Input({shape}), layers.Masking(), "
+            f"layers.Bidirectional(layers.GRU({units}, return_sequences=True), "
+            "merge_mode='sum')])",
+            f"(lambda i: keras.Model(i, layers.GRU({units}, return_sequences=True)(i) + "
+            f"layers.Dense({units})(i)))(keras.Input({shape}))",
+        )  # fmt: skip
+        self.lines.append(Line((model,), inner))
+        same = [n for n in self.tensors(3) if self.shapes[n] == self.shapes[x]]
+        for tensor in dict.fromkeys([x, *self.rng.sample(same, 1)]):
+            self.emit(f"{model}({tensor})", (time, units), uses=(tensor, model))
+
+    def vector(self, x: str) -> None:
+        """From one vector back to a sequence."""
+        steps = self.pick(3, 4)
+        self.emit(f"layers.RepeatVector({steps})({x})", (steps, self.shapes[x][0]),
+                  uses=(x,))  # fmt: skip
+
+    def unsupported(self, x: str) -> None:
+        """Something that has to be refused by name."""
+        units = self.pick(2, 3)
+        text, self.refused = self.pick(
+            (f"layers.Lambda(lambda t: t * 2, output_shape=None)({x})", "Lambda"),
+            (f"layers.Dense({units}, lora_rank=1)({x})", "lora_rank"),
+            (f"layers.Discretization(bin_boundaries=[0.0])({x})", "Discretization"),
+            (f"type('Own', (layers.Dense,), {{}})({units})({x})", "custom class"),
+            (f"layers.Dense({units}, activation=lambda t: t)({x})", "own activation"),
+        )
+        width = self.shapes[x][-1] if "Dense" not in text and "Own" not in text else units
+        self.emit(text, (*self.shapes[x][:-1], width), uses=(x,))
+
+
+def program(key: str) -> Program:
+    """The random model of a key."""
+    m = Maker(key)
+    policy = m.pick(*POLICIES)
+    m.time = m.pick(1, 3, 6, 6, 6, 6, None)
+    if m.chance(0.12):
+        m.batch_size = 3
+    sequential = m.chance(0.25)
+    _begin(m, sequential)
+    three: list[Callable[[str], None]] = [
+        m.recurrent, m.recurrent, m.recurrent, m.rnn, m.bidirectional, m.bidirectional,
+        m.keeping, m.keeping, m.dense, m.convolution, m.reshaping, m.ending,
+    ]  # fmt: skip
+    graph = [m.merging, m.merging, m.attention, m.shared, m.nested, m.conv_lstm]
+    for _ in range(m.rng.randint(2, 7)):
+        sequences, vectors = m.tensors(3), m.tensors(2)
+        if sequential:
+            x = list(m.shapes)[-1]
+            step = three if len(m.shapes[x]) == 2 else [m.keeping, m.dense]
+        elif sequences and (not vectors or m.chance(0.75)):
+            x, step = m.rng.choice(sequences), three + graph
+        else:
+            x, step = m.rng.choice(vectors), [m.keeping, m.dense, m.merging, m.vector]
+        if not sequential and m.chance(0.02):
+            step = [m.unsupported]
+        m.rng.choice(step)(x)
+    return _finished(m, policy, sequential)
+
+
+def _begin(m: Maker, sequential: bool) -> None:
+    """Inputs, and embeddings of those that are ids."""
+    for _ in range(1 if sequential else m.pick(1, 1, 2, 3)):
+        if m.chance(0.5):
+            ids = m.add_input("ids", (m.time,))
+            width = m.pick(2, 3, 4)
+            m.emit(f"layers.Embedding({{options}})({ids})", (m.time, width), uses=(ids,),
+                   options={"input_dim": 9, "output_dim": width,
+                            "mask_zero": m.chance(0.7)})  # fmt: skip
+        else:
+            x = m.add_input("floats", (m.time, m.pick(2, 3, 4)))
+            if m.chance(0.5):
+                m.emit(f"layers.Masking({{options}})({x})", m.shapes[x], uses=(x,), like=x)
+    if not sequential and m.chance(0.2):
+        m.add_input("mask", (m.time,))
+    if not sequential and m.chance(0.2):
+        m.add_input("floats", (m.pick(2, 3, 4),))
+
+
+def _finished(m: Maker, policy: str, sequential: bool) -> Program:
+    """Every tensor that nothing reads is an output, up to three."""
+    floats = [n for n in m.shapes if n not in m.inputs]
+    if sequential:
+        chain = [line for line in m.lines]
+        straight = all(
+            len(line.targets) == 1 and line.uses == chain[k].targets
+            for k, line in enumerate(chain[1:])
+        )
+        plain = all("(" in str(line).partition(" = ")[2] for line in chain) and not any(
+            "ops." in str(line) or "[" in line.template or line.template[0] in "-01"
+            for line in chain
+        )
+        sequential = straight and plain
+    outputs = tuple([n for n in floats if n not in m.used][-3:] or floats[-1:])
+    made = Program(
+        policy=policy,
+        lines=tuple(m.lines),
+        inputs=tuple(m.inputs),
+        outputs=outputs,
+        shapes=m.inputs,
+        batch_size=m.batch_size,
+        sequential=sequential,
+        refused=m.refused,
+    )
+    return made if sequential else made.tidied()

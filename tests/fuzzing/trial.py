@@ -1,0 +1,141 @@
+"""One random model held against Keras, live and through a file."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fuzzing.program import Program
+from layer_cases.check import float64, randomise
+
+import verify
+from verify.compare import PROOF_TOLERANCE
+from verify.rounding import Rounding
+from verify.spec import UnsupportedError
+from verify.structure import flatten, map_structure
+
+FILES = (".keras", ".h5", ".weights.h5")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial.
+
+    Attributes
+    ----------
+    kind : str
+        ``agrees``, ``refused`` (as it must be), ``keras cannot`` (Keras itself fails on
+        the model), ``amplifies`` (float64 itself is not exact enough) or ``FAILS``.
+    difference : float
+        The greatest one in float64.
+    detail : str
+    """
+
+    kind: str
+    difference: float = 0.0
+    detail: str = ""
+
+
+def try_program(program: Program, seed: int, folder: Path) -> Outcome:
+    """Build it, run it on both sides, save it, read it, run it again."""
+    with float64(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            model = randomise(in_float64(program), seed)
+            x = program.data(seed)
+            theirs = keras_outputs(model, x, program.batch_size)
+        except Exception as error:  # Keras refuses combinations in many ways
+            lines = str(error).strip().splitlines() or [""]
+            return Outcome("keras cannot", 0.0, f"{type(error).__name__}: {lines[0]}")
+        try:
+            return _compared(program, model, x, theirs, seed, folder)
+        except UnsupportedError as error:
+            kind = "refused" if program.refused else "FAILS"
+            return Outcome(kind, 0.0, program.refused or f"refused: {error}")
+        except Exception as error:
+            return Outcome("FAILS", 0.0, f"{type(error).__name__}: {error}")
+
+
+def in_float64(program: Program) -> Any:
+    """The model, each layer in float64; a mixed policy stays in `program` for others."""
+    from dataclasses import replace
+
+    return replace(program, policy="float64").build()
+
+
+def keras_outputs(model: Any, x: list[np.ndarray], batch: int | None) -> list[Any]:
+    """Every output; batch by batch where the model fixes their size."""
+    import keras
+
+    given = x if len(x) > 1 else x[0]
+    if batch is not None:
+        return flatten(model.predict(given, batch_size=batch, verbose=0))
+    outputs = model(given, training=False)
+    return flatten(map_structure(keras.ops.convert_to_numpy, outputs))
+
+
+def _compared(
+    program: Program,
+    model: Any,
+    x: list[np.ndarray],
+    theirs: list[Any],
+    seed: int,
+    folder: Path,
+) -> Outcome:
+    worst = 0.0
+    suffix = FILES[seed % len(FILES)]
+    for source in ("live", suffix):
+        net = verify.load(model) if source == "live" else _through(model, source, folder)
+        if program.refused:
+            return Outcome("FAILS", 0.0, f"{program.refused} was not refused ({source})")
+        net.floatx = "float64"
+        inputs = net.prepare(x if len(x) > 1 else x[0])
+        ours = net.flat(inputs, dtype="float64")
+        if [y.shape for y in ours] != [y.shape for y in theirs]:
+            shapes = [y.shape for y in ours], [y.shape for y in theirs]
+            return Outcome("FAILS", np.inf, f"{source}: shapes {shapes}")
+        found = max(_difference(a, b) for a, b in zip(ours, theirs, strict=True))
+        if not found <= PROOF_TOLERANCE:
+            moved = Rounding(net).amplified(lambda n, dtype: n.flat(inputs, dtype=dtype))
+            kind = "amplifies" if found <= 1000 * moved else "FAILS"
+            return Outcome(kind, found, f"{source}: differs by {found:.2g}")
+        worst = max(worst, found)
+    return Outcome("agrees", worst)
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The greatest one, relative where outputs exceed 1; NaN must meet NaN."""
+    ours, theirs = ours.astype(float), np.asarray(theirs).astype(float)
+    both = ~np.isfinite(ours) & ~np.isfinite(theirs)
+    diff = np.where(both | (ours == theirs), 0.0, np.abs(ours - theirs))
+    scale = np.maximum(1.0, np.where(np.isfinite(ours), np.abs(ours), 1.0))
+    return float(np.max(np.nan_to_num(diff / scale, nan=np.inf), initial=0.0))
+
+
+def _through(model: Any, suffix: str, folder: Path) -> verify.Network:
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        path = Path(place) / f"model{suffix}"
+        if suffix == ".weights.h5":
+            model.save_weights(path)
+            config = Path(place) / "model.json"
+            config.write_text(json.dumps(json.loads(model.to_json())))
+            return verify.load(path, config=config)
+        model.save(path)
+        return verify.load(path)
+
+
+def smallest(program: Program, seed: int, folder: Path) -> Program:
+    """The program cut down as far as it still fails."""
+    smaller = True
+    while smaller:
+        smaller = False
+        for candidate in program.smaller():
+            if try_program(candidate, seed, folder).kind == "FAILS":
+                program, smaller = candidate, True
+                break
+    return program
