@@ -28,13 +28,21 @@ from verify.compare import (
     most_different,
 )
 from verify.diagnose import Diagnosis, diagnose
-from verify.loading import load, usable_inputs
 from verify.dtypes import is_float
 from verify.evaluate import States
+from verify.loading import load, usable_inputs
 from verify.network import Inputs, Network
 from verify.report import LayerResult, Report
 from verify.rounding import Rounding
-from verify.spec import Array, DataError, ModelSpec, is_path, listing, plain
+from verify.spec import (
+    Array,
+    DataError,
+    KerasCannotRun,
+    ModelSpec,
+    is_path,
+    listing,
+    plain,
+)
 from verify.structure import flatten
 from verify.visibility import warnings
 
@@ -120,7 +128,12 @@ def check(
         expected, predicted if proof.matches else proved, spec.batch_size or 1, net
     )
     some = x.take(rows)
-    layers = _compare_layers(rounding, keras.twin(), keras64, some)
+    more = [*spec.notes]
+    layers: tuple[LayerResult, ...] = ()
+    try:
+        layers = _compare_layers(rounding, keras.twin(), keras64, some)
+    except KerasCannotRun as error:
+        more.append(f"the layers were not compared one by one: {error}")
     if _undefined(expected, proved):
         verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
     else:
@@ -142,7 +155,7 @@ def check(
         scale=max(float(floor.scale.max()) for floor in floors),
         layers=layers,
         diagnosis=diagnosis,
-        warnings=(*spec.notes, *warnings(net, x, rows)),
+        warnings=(*more, *warnings(net, x, rows)),
         facts={
             "model": spec.source,
             "rows": x.rows,

@@ -70,7 +70,12 @@ def usable_inputs(net: Network, x: Any = None) -> Inputs:
         The inputs do not fit the model, or NaN or infinity is in them or the weights.
     """
     net.spec.require_finite()
-    for array in net.separate(probe_inputs(net.spec) if x is None else x):
+    if x is None:
+        prepared = net.prepare(probe_inputs(net.spec))
+        if all(np.isfinite(y.astype(np.float64)).all() for y in net.flat(prepared)):
+            return prepared
+        return net.prepare(probe_inputs(net.spec, empty=False))
+    for array in net.separate(x):
         if is_float(array) and not np.isfinite(array).all():
             bad = ~np.isfinite(array)
             first = [int(k) for k in np.argwhere(bad)[0]]
@@ -79,6 +84,6 @@ def usable_inputs(net: Network, x: Any = None) -> Inputs:
                 f"{np.count_nonzero(bad):,} NaN or infinite value(s), the first at "
                 f"{first}"
             )
-    prepared = net.prepare(probe_inputs(net.spec) if x is None else x)
+    prepared = net.prepare(x)
     net.flat(prepared)  # refuses ids outside the vocabulary, wherever they are
     return prepared

@@ -20,7 +20,9 @@ MOST = 10**8
 """More numbers than this are not made up."""
 
 
-def probe_inputs(spec: ModelSpec, *, seed: int = 0) -> list[Array] | Array:
+def probe_inputs(
+    spec: ModelSpec, *, seed: int = 0, empty: bool = True
+) -> list[Array] | Array:
     """Inputs on which mistakes show.
 
     Several rows, at least three steps where the model allows, values that saturate
@@ -32,17 +34,21 @@ def probe_inputs(spec: ModelSpec, *, seed: int = 0) -> list[Array] | Array:
     ----------
     spec : ModelSpec
     seed : int
+    empty : bool
+        Whether one row is padding altogether: an average over no step is NaN.
 
     Returns
     -------
     (batch, ...) in the dtype of the model's input; a list where there are several.
     """
     rng = np.random.default_rng(seed)
-    arrays = [_probe(spec, layer, rng) for layer in spec.inputs]
+    arrays = [_probe(spec, layer, rng, empty) for layer in spec.inputs]
     return arrays[0] if len(arrays) == 1 else arrays
 
 
-def _probe(spec: ModelSpec, layer: LayerSpec, rng: np.random.Generator) -> Array:
+def _probe(
+    spec: ModelSpec, layer: LayerSpec, rng: np.random.Generator, empty: bool
+) -> Array:
     sizes: Shape = layer.options["batch_shape"]
     rows = spec.batch_size or ROWS
     shape = tuple(
@@ -61,11 +67,11 @@ def _probe(spec: ModelSpec, layer: LayerSpec, rng: np.random.Generator) -> Array
     if dtype.kind == "b":
         return rng.random(size=shape) < 0.7
     if tables:
-        return _padded(_token_ids(rng, shape, min(tables), dtype), 0)
+        return _padded(_token_ids(rng, shape, min(tables), dtype), 0, empty)
     if dtype.kind in "iu":
         return rng.integers(0, 5, size=shape).astype(dtype)
     x = rng.normal(size=shape).astype(dtype)
-    return _padded(x, pads[0]) if pads and len(shape) > 2 else x
+    return _padded(x, pads[0], empty) if pads and len(shape) > 2 else x
 
 
 def _is(layer: LayerSpec, class_name: str) -> bool:
@@ -80,11 +86,13 @@ def _token_ids(
     return rng.integers(min(1, top - 1), top, size=shape).astype(dtype)
 
 
-def _padded(x: Array, value: float) -> Array:
+def _padded(x: Array, value: float, empty: bool) -> Array:
     """Some rows with padding in them; the last row always whole."""
     if x.ndim < 2:
         return x
     for row, pattern in enumerate(_patterns(x.shape[1])):
+        if not pattern.any() and not empty:
+            continue
         if row < len(x) - 1 or row == 0:
             x[row, ~pattern] = value
     return x

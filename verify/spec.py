@@ -60,6 +60,10 @@ class DataError(VerifyError):
     """Inputs, outputs or weights that cannot be used with this model."""
 
 
+class KerasCannotRun(DataError):
+    """Keras itself fails on a model or on its inputs."""
+
+
 @dataclass(frozen=True, eq=False)
 class LayerSpec:
     """One layer: its class, every honoured option, its weights by name.

@@ -23,7 +23,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs"))
-    parser.add_argument("--part", default="1/1", help="k/n: each n-th trial, from the k-th")
+    parser.add_argument(
+        "--part", default="1/1", help="k/n: each n-th trial, from the k-th"
+    )
     given = parser.parse_args()
     part, parts = map(int, given.part.split("/"))
     folder = given.folder / f"fuzz-{given.seed}"

@@ -37,6 +37,7 @@ class Maker:
         self.count = 0
         self.batch_size: int | None = None
         self.refused = ""
+        self.forced: list[str] = []
         self.time: int | None = 6
 
     def chance(self, share: float) -> bool:
@@ -62,7 +63,9 @@ class Maker:
     ) -> list[str]:
         """Add a line; its options are given as values. Returns its targets."""
         targets = tuple(self.name() for _ in shapes)
-        source = {k: v if k == "activation" else repr(v) for k, v in (options or {}).items()}
+        source = {
+            k: v if k == "activation" else repr(v) for k, v in (options or {}).items()
+        }
         self.lines.append(Line(targets, template, source, uses, like))
         self.used |= set(uses)
         for target, shape in zip(targets, shapes, strict=True):
@@ -149,7 +152,9 @@ class Maker:
             call += f", initial_state=[{', '.join(states)}]"
             uses += states
         masks = [
-            n for n in self.inputs if self.kinds[n] == "mask" and self.shapes[n] == (time,)
+            n
+            for n in self.inputs
+            if self.kinds[n] == "mask" and self.shapes[n] == (time,)
         ]
         if masks and self.chance(0.5):
             call += f", mask={masks[0]}"
@@ -157,7 +162,10 @@ class Maker:
         if self.chance(0.2):
             call += ", training=False"
         self.emit(
-            f"layers.{kind}({{options}}){call})", *shapes, uses=tuple(uses), options=options
+            f"layers.{kind}({{options}}){call})",
+            *shapes,
+            uses=tuple(uses),
+            options=options,
         )
 
     def rnn(self, x: str) -> None:
@@ -166,7 +174,9 @@ class Maker:
         for _ in range(self.pick(1, 1, 2, 3)):
             kind, units = self.pick(*RECURRENT), self.pick(1, 2, 3, 4)
             after = ", reset_after=False" if kind == "GRU" and self.chance(0.4) else ""
-            cells.append(f"layers.{kind}Cell({units}, activation={self.activation()}{after})")
+            cells.append(
+                f"layers.{kind}Cell({units}, activation={self.activation()}{after})"
+            )
         inner = cells[0] if len(cells) == 1 else f"[{', '.join(cells)}]"
         options = self.loop_options("SimpleRNN", units)
         for option in ("units", "activation", "use_bias", "dropout"):
@@ -378,7 +388,11 @@ class Maker:
         self.lines.append(Line((layer,), text))
         width = 2 * units if "Bi" in kind else units
         time = self.shapes[x][0]
-        shape = (width,) if "sequences" not in kind and "Dense" not in kind else (time, width)
+        shape = (
+            (width,)
+            if "sequences" not in kind and "Dense" not in kind
+            else (time, width)
+        )
         for tensor in dict.fromkeys([x, y]):
             self.emit(f"{layer}({tensor})", shape, uses=(tensor, layer))
 
@@ -418,8 +432,10 @@ class Maker:
             (f"type('Own', (layers.Dense,), {{}})({units})({x})", "custom class"),
             (f"layers.Dense({units}, activation=lambda t: t)({x})", "own activation"),
         )
-        width = self.shapes[x][-1] if "Dense" not in text and "Own" not in text else units
-        self.emit(text, (*self.shapes[x][:-1], width), uses=(x,))
+        width = (
+            self.shapes[x][-1] if "Dense" not in text and "Own" not in text else units
+        )
+        self.forced += self.emit(text, (*self.shapes[x][:-1], width), uses=(x,))
 
 
 def program(key: str) -> Program:
@@ -463,7 +479,9 @@ def _begin(m: Maker, sequential: bool) -> None:
         else:
             x = m.add_input("floats", (m.time, m.pick(2, 3, 4)))
             if m.chance(0.5):
-                m.emit(f"layers.Masking({{options}})({x})", m.shapes[x], uses=(x,), like=x)
+                m.emit(
+                    f"layers.Masking({{options}})({x})", m.shapes[x], uses=(x,), like=x
+                )
     if not sequential and m.chance(0.2):
         m.add_input("mask", (m.time,))
     if not sequential and m.chance(0.2):
@@ -484,7 +502,8 @@ def _finished(m: Maker, policy: str, sequential: bool) -> Program:
             for line in chain
         )
         sequential = straight and plain
-    outputs = tuple([n for n in floats if n not in m.used][-3:] or floats[-1:])
+    loose = [n for n in floats if n not in m.used][-3:] or floats[-1:]
+    outputs = tuple(dict.fromkeys([*m.forced, *loose]))
     made = Program(
         policy=policy,
         lines=tuple(m.lines),

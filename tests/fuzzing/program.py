@@ -42,7 +42,9 @@ class Line:
 
     def __str__(self) -> str:
         options = ", ".join(f"{k}={v}" for k, v in self.options.items())
-        return f"{', '.join(self.targets)} = {self.template.replace('{options}', options)}"
+        return (
+            f"{', '.join(self.targets)} = {self.template.replace('{options}', options)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Program:
 
     def build(self) -> Any:
         """The Keras model."""
-        scope: dict[str, Any] = {}
+        scope: dict[str, Any] = {"__name__": "program"}
         exec(compile(self.source, "<program>", "exec"), scope)
         return scope["model"]
 
@@ -163,7 +165,9 @@ class Program:
             template = line.template
             for mark in "(),[] ":
                 for other in "(),[] ":
-                    template = template.replace(f"{mark}{old}{other}", f"{mark}{new}{other}")
+                    template = template.replace(
+                        f"{mark}{old}{other}", f"{mark}{new}{other}"
+                    )
             lines.append(
                 replace(
                     line,

@@ -90,9 +90,13 @@ def _compared(
     worst = 0.0
     suffix = FILES[seed % len(FILES)]
     for source in ("live", suffix):
-        net = verify.load(model) if source == "live" else _through(model, source, folder)
+        net = (
+            verify.load(model) if source == "live" else _through(model, source, folder)
+        )
         if program.refused:
-            return Outcome("FAILS", 0.0, f"{program.refused} was not refused ({source})")
+            return Outcome(
+                "FAILS", 0.0, f"{program.refused} was not refused ({source})"
+            )
         net.floatx = "float64"
         inputs = net.prepare(x if len(x) > 1 else x[0])
         ours = net.flat(inputs, dtype="float64")
@@ -101,7 +105,9 @@ def _compared(
             return Outcome("FAILS", np.inf, f"{source}: shapes {shapes}")
         found = max(_difference(a, b) for a, b in zip(ours, theirs, strict=True))
         if not found <= PROOF_TOLERANCE:
-            moved = Rounding(net).amplified(lambda n, dtype: n.flat(inputs, dtype=dtype))
+            moved = Rounding(net).amplified(
+                lambda n, dtype: n.flat(inputs, dtype=dtype)
+            )
             kind = "amplifies" if found <= 1000 * moved else "FAILS"
             return Outcome(kind, found, f"{source}: differs by {found:.2g}")
         worst = max(worst, found)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-
 from layer_cases.case import BATCH, Case
+
 from verify import Network
 from verify.compare import compare
 from verify.spec import DataError, LayerSpec

@@ -21,6 +21,8 @@ KINKS = np.array([[-6.0, -3, -2.5], [-1, -0.5, 0], [0.5, 1, 2.5], [3, 6, 7]])
 def test_it_is_what_keras_computes_under_that_name(name, x):
     import keras
 
+    if name == "glu":  # it halves the last axis
+        x = x[:, :2]
     with np.errstate(over="ignore"):
         ours = resolve(name)(x)
     theirs = keras.activations.get(name)(keras.ops.convert_to_tensor(x))
@@ -40,7 +42,7 @@ def test_every_activation_of_keras_is_here_or_known_to_be_refused():
         if not name.startswith("_") and callable(getattr(keras.activations, name))
     }
     theirs -= {"get", "serialize", "deserialize"}
-    refused = {"glu", "threshold"}  # one halves its input, one needs arguments
+    refused = {"threshold"}  # it needs arguments
     assert theirs - refused - set(ALIASES) == set(ACTIVATIONS)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.keras_bridge.importing import import_keras
+from verify.keras_bridge.importing import first_line, import_keras
 from verify.layers import REGISTRY
 from verify.reader import read_model
 from verify.spec import Array, LayerSpec, ModelSpec, UnsupportedError, plain
@@ -29,8 +29,15 @@ def read_live(model: Any) -> ModelSpec:
             f"Received: {plain(type(model).__module__)}.{plain(type(model).__name__)}"
         )
     _refuse_custom(model)
+    try:
+        config = json.loads(model.to_json())
+    except Exception as error:  # a function without source, a config of one's own
+        raise UnsupportedError(
+            f"Model '{plain(model.name)}': Keras cannot write down its config "
+            f"({first_line(error)})"
+        ) from None
     spec = read_model(
-        json.loads(model.to_json()),
+        config,
         LiveWeights(model),
         source="a live model",
         keras_version=keras.__version__,
@@ -48,6 +55,13 @@ def _refuse_custom(model: Any) -> None:
             f"Model '{plain(model.name)}' ({plain(type(model).__name__)}): this custom "
             "kind of model is not supported. Supported: Sequential and Functional models"
         )
+    for layer in model._flatten_layers(include_self=False):
+        module = str(getattr(type(layer), "__module__", ""))
+        if module.split(".")[0] != "keras":
+            raise UnsupportedError(
+                f"Layer '{plain(layer.name)}' ({plain(type(layer).__name__)}): this "
+                "custom class is not supported"
+            )
     if sequential and not model.built:
         raise UnsupportedError(
             f"Model '{plain(model.name)}' (Sequential): it has never been built, so it "

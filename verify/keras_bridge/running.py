@@ -15,7 +15,7 @@ from verify.keras_bridge.building import build, refresh, with_dtype
 from verify.keras_bridge.importing import first_line, floatx, import_keras, quiet
 from verify.layers.base import Tensor
 from verify.network import Inputs
-from verify.spec import Array, DataError
+from verify.spec import Array, KerasCannotRun
 from verify.structure import flatten, map_structure
 
 
@@ -61,6 +61,7 @@ class KerasModel:
         self.model = model
         self.batch_size = batch_size
         self.exact = exact
+        self.compiled = False
 
     def predict(self, x: Inputs) -> list[Array]:
         """``model.predict(x)``, as the user runs it: each output, (batch, ...).
@@ -74,9 +75,13 @@ class KerasModel:
                     self._given(x), batch_size=self.batch_size, verbose=0
                 )
         except Exception as error:
-            raise DataError(
-                f"Keras cannot run this model on these inputs ({first_line(error)})"
-            ) from error
+            if (
+                self.exact and not self.compiled
+            ):  # some float64 kernels exist in XLA only
+                self.compiled = True
+                self.model.compile(jit_compile=True)
+                return self.predict(x)
+            raise _cannot_run(error) from error
         if isinstance(y, dict):
             names = self.model.output
             y = [y[name] for name in names] if isinstance(names, dict) else y
@@ -120,7 +125,10 @@ class KerasModel:
             _from_zero_states(self.model),
         ):
             inputs = graph._standardize_inputs(self._given(x))
-            graph._run_through_graph(inputs, operation_fn=watched)
+            try:
+                graph._run_through_graph(inputs, operation_fn=watched)
+            except Exception as error:
+                raise _cannot_run(error) from error
         return found
 
     def step_outputs(self, call: Call) -> Array:
@@ -153,6 +161,12 @@ class KerasModel:
             model.set_weights(self.model.get_weights())
             refresh(model)
         return KerasModel(model, self.batch_size, exact=dtype == "float64")
+
+
+def _cannot_run(error: Exception) -> KerasCannotRun:
+    return KerasCannotRun(
+        f"Keras cannot run this model on these inputs ({first_line(error)})"
+    )
 
 
 def _as_tensor(leaf: Any) -> Any:

@@ -98,7 +98,7 @@ class Functional(LayerType):
 
     def call(self, run: Run, layer: LayerSpec, inputs: Any, mask: Any = None) -> Any:
         graph = layer.graph
-        assert graph is not None  # noqa: S101 - `check` refuses a model without one
+        assert graph is not None
         refs = flatten(graph.inputs)
         given = _in_order(graph.inputs, inputs)
         masks = [None] * len(refs) if mask is None else _in_order(graph.inputs, mask)
