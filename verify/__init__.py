@@ -16,8 +16,9 @@ Importing this package imports neither Keras nor TensorFlow.
 from verify.checking import assert_matches_predict, check, compare_outputs
 from verify.compare import Verdict
 from verify.describe import describe
+from verify.evaluate import LayerTrace
 from verify.loading import load
-from verify.network import LayerTrace, Network, Trace
+from verify.network import Network, Trace
 from verify.report import Report
 from verify.spec import (
     DataError,

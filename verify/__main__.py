@@ -48,8 +48,8 @@ Keras2 = Annotated[
     ),
 ]
 DATA_HELP = (
-    "Inputs: .npy, .npz (one array, or one called x) or .csv of numbers. For a model of "
-    "several inputs .npz, one array by the name of each."
+    "Inputs: .npy, .npz (one array, or one called x) or .csv of numbers. For a model "
+    "of several inputs .npz, one array by the name of each."
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

@@ -12,8 +12,7 @@ Three comparisons, in this order:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,9 +26,9 @@ from verify.compare import (
     exact,
     most_different,
 )
-from verify.diagnose import Diagnosis, diagnose
+from verify.diagnose import diagnose
 from verify.dtypes import is_float
-from verify.evaluate import States
+from verify.layerwise import compare_layers, diagnose_layers
 from verify.loading import load, usable_inputs
 from verify.network import Inputs, Network
 from verify.report import LayerResult, Report
@@ -43,11 +42,10 @@ from verify.spec import (
     listing,
     plain,
 )
-from verify.structure import flatten
 from verify.visibility import warnings
 
 if TYPE_CHECKING:
-    from verify.keras_bridge import Call, KerasModel
+    pass
 
 LAYER_ROWS = 512
 """Rows that the layer-by-layer comparison looks at; outputs are compared on all."""
@@ -74,7 +72,8 @@ def check(
     ----------
     model : path to a model file, or keras.Model
     x : (batch, ...), optional
-        Inputs, in a list or a dict by their names where there are several; by default probe inputs are made from the model's input shape.
+        Inputs, in a list or a dict by their names where there are several; by default
+        probe inputs are made from the model's input shapes.
     batch_size : int
         For ``model.predict``; a batch size fixed in the model wins.
     network : Network, optional
@@ -131,7 +130,7 @@ def check(
     more = [*spec.notes]
     layers: tuple[LayerResult, ...] = ()
     try:
-        layers = _compare_layers(rounding, keras.twin(), keras64, some)
+        layers = compare_layers(rounding, keras.twin(), keras64, some)
     except KerasCannotRun as error:
         more.append(f"the layers were not compared one by one: {error}")
     if _undefined(expected, proved):
@@ -141,9 +140,9 @@ def check(
     diagnosis = None
     if verdict is Verdict.FAIL:
         if network is None:
-            diagnosis = _diagnose(spec, some, layers, keras64)
+            diagnosis = diagnose_layers(spec, some, layers, keras64)
         else:  # which mistake does the given network make, seen from the model's own?
-            diagnosis = _diagnose(own.spec, some, layers, net)
+            diagnosis = diagnose_layers(own.spec, some, layers, net)
     return Report(
         verdict=verdict,
         reason=reason,
@@ -351,82 +350,6 @@ def _layer_rows(
     return np.sort(most_different(ours, theirs)[:count])
 
 
-def _compare_layers(
-    rounding: Rounding, keras: KerasModel, keras64: KerasModel, x: Inputs
-) -> tuple[LayerResult, ...]:
-    """Each call of a layer on what Keras gave it, in float64 and in its own dtype."""
-    states: States = {}
-    results = []
-    own = {call.key: call for call in keras.calls(x)}
-    for call in keras64.calls(x):
-        if call.name in rounding.net.spec.root.sublayers:
-            results.append(
-                _compare_call(rounding, keras64, call, own[call.key], states)
-            )
-    return tuple(results)
-
-
-def _compare_call(
-    rounding: Rounding, keras64: KerasModel, call64: Call, call: Call, states: States
-) -> LayerResult:
-    """One call of a layer, as Keras in float64 and in its own dtype made it."""
-    net, name = rounding.net, call.name
-    layer = net.spec[name]
-
-    def alone(given: Call) -> Callable[[Network, str | None], list[Array]]:
-        def evaluate(n: Network, dtype: str | None) -> list[Array]:
-            return n.call_layer(
-                name, given.args, given.kwargs, dtype=dtype, states=dict(before)
-            )
-
-        return evaluate
-
-    masks: list[Array | None] = []
-    before = dict(states)
-    ours64 = net.call_layer(
-        name, call64.args, call64.kwargs, dtype="float64", states=states, masks=masks
-    )
-    allowed = [exact(y).value for y in ours64]
-    proof = compare_all(ours64, call64.outputs, allowed=allowed)
-    if proof.matches and (problem := _masks_differ(masks, call64.masks)):
-        proof = replace(proof, matches=False, problem=problem)
-    reference = alone(call)(net, "float64")
-    floors = rounding.floors(alone(call), reference)
-    numerics = compare_all(
-        reference, call.outputs, allowed=[floor.value for floor in floors]
-    )
-    steps, amplified = None, 0.0
-    if not proof.matches:
-        amplified = rounding.amplified(alone(call64))
-        if net.loops(name):
-            ours = net.call_layer(
-                name, call64.args, call64.kwargs, dtype="float64", every_step=True
-            )[0]
-            theirs = keras64.step_outputs(call64)
-            steps = compare(ours, theirs, allowed=exact(ours).value)
-    return LayerResult(
-        name=call.key,
-        class_name=layer.class_name,
-        units=layer.options.get("units"),
-        proof=proof,
-        numerics=numerics,
-        steps=steps,
-        decided=all(floor.decides for floor in floors),
-        amplified=amplified,
-    )
-
-
-def _masks_differ(ours: Sequence[Array | None], theirs: Sequence[Array | None]) -> str:
-    """What is different about the masks that a layer hands on; empty if nothing is."""
-    for a, b in zip(ours, theirs, strict=True):
-        if (a is None) != (b is None):
-            with_mask = "Keras" if a is None else "NumPy"
-            return f"a mask goes on from here in {with_mask} alone"
-        if a is not None and b is not None and not np.array_equal(a, b):
-            return "the mask that goes on from here differs"
-    return ""
-
-
 def _judge(
     rounding: Rounding,
     x: Inputs,
@@ -472,32 +395,6 @@ def _undecided(floors: Sequence[Allowance]) -> str:
         f"this model amplifies rounding to {floor.noise.max():.1g} on outputs "
         f"of {floor.scale.max():.1g}, so no such answer can be told from another"
     )
-
-
-def _diagnose(
-    spec: ModelSpec,
-    x: Inputs,
-    layers: tuple[LayerResult, ...],
-    observed: Network | KerasModel,
-) -> Diagnosis | None:
-    """Look for the mistake in the first layer whose formula differs, if one does."""
-    wrong = next((layer for layer in layers if not layer.proof.matches), None)
-    if wrong is None:
-        return None
-    name: str | None = wrong.name
-    if wrong.proof.problem:  # a mask: it shows in the layers behind
-        name = None
-        outputs = (
-            observed.flat(x, dtype="float64")
-            if isinstance(observed, Network)
-            else observed.predict(x)
-        )
-    elif isinstance(observed, Network):
-        outputs = flatten(observed.trace(x, dtype="float64")[name].output)
-    else:
-        outputs = next(c.outputs for c in observed.calls(x) if c.key == name)
-    allowed = [exact(y).value for y in outputs]
-    return diagnose(spec, x, outputs, allowed=allowed, layer=name)
 
 
 def _require_same_layers(own: ModelSpec, other: ModelSpec) -> None:

@@ -25,10 +25,10 @@ def describe(net: Network) -> str:
     """
     spec = net.spec
     made = "" if spec.keras_version == "unknown" else f", Keras {spec.keras_version}"
-    count = len(spec.layers)
+    count = f"{len(spec.layers)} layer{'s' if len(spec.layers) > 1 else ''}"
     lines = [
         f"{plain(spec.source)}: {spec.root.class_name} '{plain(spec.name)}', "
-        f"{count} layer{'s' if count > 1 else ''}, {spec.parameters:,} parameters{made}",
+        f"{count}, {spec.parameters:,} parameters{made}",
     ]
     several = len(spec.inputs) > 1
     for layer in spec.inputs:

@@ -67,8 +67,9 @@ def diagnose(
     allowed : list of float, or of one number for each unit
         Greatest difference that counts as explained, for each output.
     layer : str, optional
-        The first call of a layer that differs, as a trace names it. Mistakes are then sought in it, and in
-        the masks that reach it. By default in every layer, from final outputs alone.
+        The first call of a layer that differs, as a trace names it. Mistakes are then
+        sought in it, and in the masks that reach it. By default in every layer, from
+        final outputs alone.
     """
     rows = _telling_rows(spec, x, observed, layer)
     x, observed = x.take(rows), [y[rows] for y in observed]

@@ -269,9 +269,10 @@ def _is_tensor_argument(value: Any) -> bool:
 
 def _take_mask(leaf: Any, compute: str) -> None:
     """Take the mask off a tensor, unless a cast makes another tensor of it first."""
-    if isinstance(leaf, Tensor):
-        if not is_float(leaf.value) or leaf.value.dtype == dtype_of(compute):
-            leaf.mask = None
+    if isinstance(leaf, Tensor) and (
+        not is_float(leaf.value) or leaf.value.dtype == dtype_of(compute)
+    ):
+        leaf.mask = None
 
 
 def _entering(leaf: Any, kind: LayerType, compute: str) -> Any:

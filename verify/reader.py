@@ -14,16 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-import numpy as np
-
 from verify.dtypes import POLICIES, dtype_of, is_float
-from verify.evaluate import Evaluation, in_precision
 from verify.graphs import read_graph
 from verify.layers import REGISTRY, supported
 from verify.layers.base import AnyShape
+from verify.shapes import with_shapes
 from verify.spec import (
     Array,
-    DataError,
     LayerSpec,
     ModelFileError,
     ModelSpec,
@@ -31,17 +28,12 @@ from verify.spec import (
     listing,
     plain,
 )
-from verify.structure import map_structure
 
 MODELS = ("Sequential", "Functional")
 OPERATIONS = ("keras.src.ops", "keras.ops", "keras.src.activations")
 QUANTIZATION = ("int8",)
 MAX_DEPTH = 40
 """Layers within layers: more are not read."""
-
-OPEN_SIZES = ((60, 120), (840, 1680))
-"""Pairs of sizes tried for axes that a model leaves open. Both of a pair have many
-divisors, for the sake of a Reshape; the larger pair is for long windows."""
 
 
 class Weights(Protocol):
@@ -196,7 +188,7 @@ def _read_graph_model(
 def _with_input(
     where: str, config: Mapping[str, Any], layers: dict[str, LayerSpec]
 ) -> dict[str, LayerSpec]:
-    """Keras makes an input for a Sequential that has none, in the first layer's dtype."""
+    """A Sequential without an input has one in the dtype of its first layer."""
     names = list(layers)
     inputs = [name for name in names if layers[name].class_name == "InputLayer"]
     if inputs:
@@ -280,81 +272,6 @@ def _any(shape: tuple[int | None, ...]) -> str:
         return "(...)"
     words = ["any" if size is None else str(size) for size in shape]
     return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
-
-
-def with_shapes(root: LayerSpec) -> LayerSpec:
-    """The model with the shapes of every layer, learnt from two small evaluations.
-
-    Axes whose sizes differ between the two are those that the model leaves open.
-
-    Raises
-    ------
-    ModelFileError
-        The layers do not fit together.
-    """
-    net = in_precision(root, "float32")
-    last: DataError | None = None
-    for sizes in OPEN_SIZES:
-        try:
-            small, large = (_dry_run(net, k, size) for k, size in enumerate(sizes))
-        except DataError as error:
-            last = last or error
-            continue
-        shaped = root
-        for path, layer in root.walk():
-            if path in small:
-                input_shape, output_shape = (
-                    _merged(a, b) for a, b in zip(small[path], large[path], strict=True)
-                )
-                layer = replace(
-                    shaped.at(path), input_shape=input_shape, output_shape=output_shape
-                )
-                shaped = shaped.replaced(path, layer)
-        inside = (
-            _merged(small[""][0], large[""][0]),
-            _merged(small[""][1], large[""][1]),
-        )
-        return replace(shaped, input_shape=inside[0], output_shape=inside[1])
-    raise ModelFileError(f"the model cannot be computed: {last}") from last
-
-
-def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
-    """Path -> shapes of input and output, for inputs of zeros."""
-    run = Evaluation(recording=True)
-    inputs = [
-        np.zeros(
-            [
-                axis if axis is not None else 2 + k if position == 0 else size
-                for position, axis in enumerate(layer.options["batch_shape"])
-            ],
-            dtype=dtype_of(layer.options["dtype"]),
-        )
-        for layer in ModelSpec(root).inputs
-    ]
-    run(root, inputs, at="")
-    return {
-        path: (_shapes(trace.input), _shapes(trace.output))
-        for path, trace in run.traces.items()
-    }
-
-
-def _shapes(values: Any) -> Any:
-    shapes = map_structure(lambda leaf: Shape(np.shape(leaf)), values)
-    return shapes
-
-
-class Shape(tuple[int, ...]):
-    """A shape as a leaf, told apart from a tuple of things."""
-
-
-def _merged(a: Any, b: Any) -> Any:
-    """Shapes with ``None`` where the two differ."""
-    if isinstance(a, Shape):
-        return tuple(x if x == y else None for x, y in zip(a, b, strict=True))
-    if isinstance(a, Mapping):
-        return {key: _merged(a[key], b[key]) for key in a}
-    merged = [_merged(x, y) for x, y in zip(a, b, strict=True)]
-    return merged[0] if len(merged) == 1 else merged
 
 
 def _class_and_config(entry: object, what: str) -> tuple[str, dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 A `ModelSpec` is a frozen description from which the forward pass can be computed: the
 layers, how they call each other, every option of each, and its weights by their Keras
-name (``kernel``, ``recurrent_kernel``, ``bias``, ``embeddings``). Nothing in here computes
-anything; the mistakes of `verify.mutants` are spec -> spec functions for that reason.
+name (``kernel``, ``recurrent_kernel``, ``bias``, ``embeddings``). Nothing in here
+computes anything; the mistakes of `verify.mutants` are spec -> spec functions for that
+reason.
 
 This module also says, once, in which order Keras stores the gates (`GATES`) and how
 this package speaks of things that cannot be read, supported or used (`VerifyError`).

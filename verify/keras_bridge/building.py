@@ -76,7 +76,7 @@ def _fill(live: Any, layer: LayerSpec) -> None:
 
 
 def refresh(model: Any) -> None:
-    """Let layers that compute with copies of their weights (Normalization) renew them."""
+    """Let layers that compute with copies of their weights renew these copies."""
     for layer in model._flatten_layers():
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()

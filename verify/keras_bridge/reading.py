@@ -53,7 +53,7 @@ def _refuse_custom(model: Any) -> None:
     if not sequential and type(model).__name__ != "Functional":
         raise UnsupportedError(
             f"Model '{plain(model.name)}' ({plain(type(model).__name__)}): this custom "
-            "kind of model is not supported. Supported: Sequential and Functional models"
+            "kind of model is not supported. Supported: Sequential and Functional"
         )
     for layer in model._flatten_layers(include_self=False):
         module = str(getattr(type(layer), "__module__", ""))
@@ -107,6 +107,7 @@ class LiveWeights:
 
 
 def part(layer: Any, name: str) -> Any:
+    """What a layer keeps under a name, which may begin with an underscore there."""
     return getattr(layer, name, None) or getattr(layer, f"_{name}", None)
 
 

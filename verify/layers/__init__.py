@@ -46,13 +46,10 @@ from verify.layers.pooling import (
     MaxPooling1D,
 )
 from verify.layers.preprocessing import Normalization, Rescaling
-from verify.layers.recurrent import (
-    GRU,
-    LSTM,
-    RNN,
+from verify.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
+from verify.layers.recurrent_cells import (
     GRUCell,
     LSTMCell,
-    SimpleRNN,
     SimpleRNNCell,
     StackedRNNCells,
 )

@@ -18,7 +18,8 @@ from verify.layers.convolution import (
     refuse_strides_with_dilation,
     sizes,
 )
-from verify.layers.recurrent import LOOP_OPTIONS, Cell, CellLoop
+from verify.layers.recurrent import LOOP_OPTIONS, CellLoop
+from verify.layers.recurrent_cells import Cell
 from verify.recurrence import Step, Stepped
 from verify.spec import Array, LayerSpec
 from verify.windows import channels_last, convolve, in_format, reaches, window_counts
