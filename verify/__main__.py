@@ -15,6 +15,7 @@ import typer
 
 import verify
 from verify.commands import run
+from verify.coverage import coverage
 from verify.loading import usable_inputs
 from verify.network import Inputs
 from verify.spec import DataError, named, plain
@@ -135,6 +136,12 @@ def compare(
         report = verify.compare_outputs(net, x, theirs)
     print(report.to_json() if json else report.to_text())
     raise typer.Exit(report.verdict.exit_code)
+
+
+@app.command()
+def layers() -> None:
+    """List every layer that is read, with the options that count, in Markdown."""
+    print(coverage())
 
 
 def _load(model: str, config: str | None, keras2: bool | None) -> verify.Network:

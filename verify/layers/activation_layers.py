@@ -12,6 +12,7 @@ from verify.dtypes import POLICIES, is_float
 from verify.layers.base import (
     AnyShape,
     Elementwise,
+    LayerType,
     Option,
     Run,
     Unexpected,
@@ -179,3 +180,7 @@ class Softmax(Elementwise):
         masked = np.asarray(-3e4 if half else -1e9, dtype=inputs.dtype)
         y = softmax(np.where(mask, inputs, masked), over)
         return np.where(mask, y, np.zeros_like(y))
+
+
+KINDS: tuple[type[LayerType], ...] = (ReLU, LeakyReLU, ELU, PReLU, Softmax)
+"""What of this module stands in the registry."""

@@ -353,3 +353,7 @@ def _attend(
         scores = np.where(allowed, scores, scores.dtype.type(0))
     heads = np.einsum(f"{pairs},{keys}->{queries}", scores, v, optimize=True)
     return heads, scores
+
+
+KINDS: tuple[type[LayerType], ...] = (Attention, AdditiveAttention, MultiHeadAttention)
+"""What of this module stands in the registry."""

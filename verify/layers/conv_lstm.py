@@ -11,7 +11,15 @@ import numpy as np
 from verify.activations import Activation, resolve
 from verify.cells import conv_lstm_step
 from verify.dtypes import POLICIES, working
-from verify.layers.base import Option, activation, boolean, columns, one_of, positive
+from verify.layers.base import (
+    LayerType,
+    Option,
+    activation,
+    boolean,
+    columns,
+    one_of,
+    positive,
+)
 from verify.layers.convolution import (
     DATA_FORMATS,
     Shapes,
@@ -170,3 +178,7 @@ class ConvLSTM3D(ConvLSTM):
 
     class_name = "ConvLSTM3D"
     options: ClassVar[Mapping[str, Option]] = {**_options(3), **LOOP_OPTIONS}
+
+
+KINDS: tuple[type[LayerType], ...] = (ConvLSTM1D, ConvLSTM2D, ConvLSTM3D)
+"""What of this module stands in the registry."""

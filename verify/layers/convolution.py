@@ -315,3 +315,12 @@ class Conv1DTranspose(Convolution):
             output_padding=None if extra is None else extra[0],
             dilation=options["dilation_rate"][0],
         )
+
+
+KINDS: tuple[type[LayerType], ...] = (
+    Conv1D,
+    SeparableConv1D,
+    DepthwiseConv1D,
+    Conv1DTranspose,
+)
+"""What of this module stands in the registry."""

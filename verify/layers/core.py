@@ -142,3 +142,7 @@ class Identity(Elementwise):
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         return inputs
+
+
+KINDS: tuple[type[LayerType], ...] = (Embedding, Masking, Activation, Identity)
+"""What of this module stands in the registry."""

@@ -291,3 +291,7 @@ def _aligned(scale: Array, given: str, output: str) -> Array:
     scale = np.squeeze(scale, gone).transpose([left.index(letter) for letter in kept])
     new = tuple(i for i, letter in enumerate(output) if letter not in given)
     return np.expand_dims(scale, new)
+
+
+KINDS: tuple[type[LayerType], ...] = (Dense, EinsumDense)
+"""What of this module stands in the registry."""

@@ -304,3 +304,16 @@ def of_one_rank(xs: list[Array]) -> list[Array]:
     """Arrays with axes of size 1 after that of the rows, so that all have as many."""
     ndim = max(x.ndim for x in xs)
     return [x.reshape(len(x), *[1] * (ndim - x.ndim), *x.shape[1:]) for x in xs]
+
+
+KINDS: tuple[type[LayerType], ...] = (
+    Concatenate,
+    Add,
+    Subtract,
+    Multiply,
+    Average,
+    Maximum,
+    Minimum,
+    Dot,
+)
+"""What of this module stands in the registry."""

@@ -139,3 +139,7 @@ def _in_order(expected: Any, given: Any) -> list[Any]:
     if isinstance(expected, Mapping):
         return [given[key] for key in expected]
     return [given[ref.layer] for ref in flatten(expected)]
+
+
+KINDS: tuple[type[LayerType], ...] = (InputLayer, Sequential, Functional)
+"""What of this module stands in the registry."""

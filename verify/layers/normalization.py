@@ -314,3 +314,13 @@ class UnitNormalization(Elementwise):
 
 def _named(over: tuple[int, ...]) -> str:
     return f"{'axis' if len(over) == 1 else 'axes'} {', '.join(map(str, over))}"
+
+
+KINDS: tuple[type[LayerType], ...] = (
+    BatchNormalization,
+    LayerNormalization,
+    RMSNormalization,
+    GroupNormalization,
+    UnitNormalization,
+)
+"""What of this module stands in the registry."""

@@ -377,7 +377,7 @@ _OTHERS: tuple[tuple[Any, ...], ...] = (
      {**DTYPE, "sparse": only(None), "ragged": only(None)}),
 )  # fmt: skip
 
-OPERATIONS: tuple[type[LayerType], ...] = (
+KINDS: tuple[type[LayerType], ...] = (
     *(_made(n, c, f, {}) for c, rows in _UNARY.items() for n, f in rows.items()),
     *(
         _made(n, c, f, {}, ("x1", "x2"))

@@ -161,3 +161,12 @@ class GlobalAveragePooling1D(GlobalPooling):
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
         return None
+
+
+KINDS: tuple[type[LayerType], ...] = (
+    MaxPooling1D,
+    AveragePooling1D,
+    GlobalMaxPooling1D,
+    GlobalAveragePooling1D,
+)
+"""What of this module stands in the registry."""

@@ -13,6 +13,7 @@ import numpy as np
 from verify.dtypes import POLICIES, dtype_of, rounded, working
 from verify.layers.base import (
     Elementwise,
+    LayerType,
     Option,
     Run,
     Unexpected,
@@ -147,3 +148,7 @@ class Rescaling(Elementwise):
             for key in ("scale", "offset")
         )
         return inputs.astype(working(compute), copy=False) * scale + offset
+
+
+KINDS: tuple[type[LayerType], ...] = (Normalization, Rescaling)
+"""What of this module stands in the registry."""

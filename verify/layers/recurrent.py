@@ -210,3 +210,7 @@ class RNN(Loop):
 
     def notes(self, layer: LayerSpec) -> list[str]:
         return [f"a loop around {layer.sublayers['cell']}", *self.loop_notes(layer)]
+
+
+KINDS: tuple[type[LayerType], ...] = (SimpleRNN, LSTM, GRU, RNN)
+"""What of this module stands in the registry."""

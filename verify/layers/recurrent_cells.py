@@ -316,3 +316,7 @@ def require_cells(where: str, layer: LayerSpec) -> None:
             )
     if not layer.sublayers:
         raise UnsupportedError(f"{where}: expected one cell or more. Received: none")
+
+
+KINDS: tuple[type[LayerType], ...] = (SimpleRNNCell, LSTMCell, GRUCell, StackedRNNCells)
+"""What of this module stands in the registry."""

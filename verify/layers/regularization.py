@@ -74,7 +74,7 @@ class ActivityRegularization(TrainingOnly):
     inert = frozenset({"l1", "l2"})
 
 
-REGULARIZATION: tuple[type[LayerType], ...] = (
+KINDS: tuple[type[LayerType], ...] = (
     Dropout,
     AlphaDropout,
     GaussianDropout,

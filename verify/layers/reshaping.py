@@ -192,3 +192,15 @@ class UpSampling1D(Reshaping):
 
     def moved(self, layer: LayerSpec, x: Array) -> Array:
         return np.repeat(x, layer.options["size"], axis=1)
+
+
+KINDS: tuple[type[LayerType], ...] = (
+    Flatten,
+    Reshape,
+    Permute,
+    RepeatVector,
+    Cropping1D,
+    ZeroPadding1D,
+    UpSampling1D,
+)
+"""What of this module stands in the registry."""

@@ -206,3 +206,7 @@ def _zeroing(entry: Any) -> Any:
         sequences = _config(entry).get("return_sequences", False)
         return _changed(entry, zero_output_for_mask=sequences)
     return entry
+
+
+KINDS: tuple[type[LayerType], ...] = (Bidirectional, TimeDistributed)
+"""What of this module stands in the registry."""
