@@ -141,6 +141,7 @@ class CellLoop(Loop):
     """A recurrent layer that is a loop around one cell and has that cell's options."""
 
     cell_type: ClassVar[Cell]
+    shown_by_weights = Cell.shown_by_weights
     groups = ("cell",)
 
     def cell(self, layer: LayerSpec) -> tuple[Cell, LayerSpec]:

@@ -40,6 +40,7 @@ WEIGHT_SETTINGS = frozenset(
 class Cell(LayerType):
     """One step: what the cells, and the layers that are a loop around one, share."""
 
+    shown_by_weights = frozenset({"units", "use_bias"})
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     options = CELL_OPTIONS
     inert = WEIGHT_SETTINGS | {"dropout", "recurrent_dropout", "seed", "implementation"}
