@@ -1,12 +1,14 @@
 """The graph in a Functional config: which layer is called on what, in which order.
 
 Source: keras/src/models/functional.py. A tensor stands in a call as
-``{"class_name": "__keras_tensor__", "config": {"keras_history": [name, node, index]}}``.
+``{"class_name": "__keras_tensor__"}`` whose config holds the layer's name, the number
+of its call and the number of the output.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,13 +66,13 @@ def read_graph(
             raise ModelFileError(
                 f"{where}: its output '{plain(ref.layer)}' is never computed"
             )
-    return Graph(inputs, outputs, ordered)
+    return Graph(inputs, outputs, _as_keras_runs(ordered, outputs))
 
 
 def _chain(names: list[str]) -> Graph:
     nodes = tuple(
         Node(name, 0, (TensorRef(before, 0, 0),), {})
-        for before, name in zip(names, names[1:], strict=False)
+        for before, name in pairwise(names)
     )
     return Graph(TensorRef(names[0], 0, 0), TensorRef(names[-1], 0, 0), nodes)
 
@@ -104,6 +106,47 @@ def _ordered(
             raise ModelFileError(f"{where}: these layers can never be called: {names}")
         pending = waiting
     return tuple(ordered)
+
+
+def _as_keras_runs(nodes: tuple[Node, ...], outputs: Any) -> tuple[Node, ...]:
+    """Nodes in the order in which Keras runs them, without those that it does not run.
+
+    The order matters where a layer changes something outside itself: states that the
+    next call starts with, a mask that MultiHeadAttention takes off its query. Keras
+    goes by the distance to the outputs, and layers called twice count as deep as their
+    deepest call. Source: ``map_graph`` in keras/src/ops/function.py.
+
+    Parameters
+    ----------
+    nodes : in any order in which each comes after those it needs
+    outputs : of the model
+    """
+    known = {(node.layer, node.index): node for node in nodes}
+
+    def parents(node: Node) -> list[Node]:
+        refs = _refs_in([node.args, node.kwargs])
+        return [known[r.layer, r.node] for r in refs if (r.layer, r.node) in known]
+
+    finished: dict[int, Node] = {}
+    if isinstance(outputs, Mapping):
+        outputs = [outputs[key] for key in sorted(outputs)]
+    for ref in flatten(outputs):
+        waiting = [known[ref.layer, ref.node]] if (ref.layer, ref.node) in known else []
+        while waiting:
+            node = waiting[-1]
+            missing = [p for p in parents(node) if id(p) not in finished]
+            if missing and id(node) not in finished:
+                waiting.append(missing[0])
+            else:
+                finished.setdefault(id(waiting.pop()), node)
+    depths: dict[int, int] = {}
+    deepest: dict[str, int] = {}
+    for key, node in reversed(finished.items()):
+        depth = max(depths.setdefault(key, 0), deepest.get(node.layer, 0))
+        deepest[node.layer] = depths[key] = depth
+        for parent in parents(node):
+            depths[id(parent)] = max(depth + 1, depths.get(id(parent), 0))
+    return tuple(finished[key] for key in sorted(depths, key=lambda k: -depths[k]))
 
 
 def _refs_in(arguments: Any) -> list[TensorRef]:
@@ -142,7 +185,7 @@ def _value(where: str, item: Any) -> Any:
         except (KeyError, ValueError, TypeError):
             pass
     raise UnsupportedError(
-        f"{where}: an argument of class '{plain(class_name)}' in a call is not supported"
+        f"{where}: an argument of class '{plain(class_name)}' is not supported"
     )
 
 

@@ -107,7 +107,7 @@ def legacy_arrays(file: h5py.File, shown: str) -> dict[str, list[Array]]:
     """Layer name -> its arrays, in the order of ``weight_names``."""
     import h5py
 
-    group = file["model_weights"] if "model_weights" in file else file
+    group = file.get("model_weights", file)
     if not isinstance(group, h5py.Group):
         raise ModelFileError(f"{shown}: 'model_weights' is not a group")
     found = {}

@@ -111,7 +111,7 @@ def diagnose_layers(
     wrong = next((layer for layer in layers if not layer.proof.matches), None)
     if wrong is None:
         return None
-    # A wrong mask shows in the layers behind, so the whole model's outputs have to tell.
+    # A wrong mask shows in the layers behind it, so the model's outputs have to tell.
     name = None if wrong.proof.problem else wrong.name
     outputs = _observed(x, observed, name)
     allowed = [exact(y).value for y in outputs]

@@ -151,8 +151,9 @@ class _Work:
         if "time_major" in config:
             if config.pop("time_major"):
                 raise UnsupportedError(
-                    f"Layer '{name}' ({plain(class_name)}): option 'time_major' expects "
-                    "false; Keras 3 has no time-major layers. Received: time_major=True"
+                    f"Layer '{name}' ({plain(class_name)}): option 'time_major' "
+                    "expects false; Keras 3 has no time-major layers. "
+                    "Received: time_major=True"
                 )
             self.notes.append(
                 f"{where}: time_major=False is dropped; Keras 3 refuses it"
@@ -187,9 +188,10 @@ class _Work:
         keras2 = self.semantics == KERAS2
         if keras2:
             config[option] = dict(KERAS2_HARD_SIGMOID)
+        mine, other = (old, new) if keras2 else (new, old)
         self.notes.append(
-            f"{where}: {option} hard_sigmoid is {old if keras2 else new}, that of "
-            f"{_keras(self.semantics)}; {_other(self.semantics, new if keras2 else old)}"
+            f"{where}: {option} hard_sigmoid is {mine}, that of "
+            f"{_keras(self.semantics)}; {_other(self.semantics, other)}"
         )
 
     def with_input(self, layers: list[Any]) -> list[Any]:
@@ -235,7 +237,8 @@ class _Work:
     ) -> dict[str, Any]:
         if node and isinstance(node[0], str):
             node = [node]
-        tensors, kwargs = [], {}
+        tensors: list[Any] = []
+        kwargs: dict[str, Any] = {}
         for item in node:
             if not isinstance(item, list) or len(item) < 3:
                 raise ModelFileError(f"a call of layer '{plain(name)}' cannot be read")

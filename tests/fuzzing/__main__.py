@@ -89,8 +89,8 @@ def closing(trials: list[dict], count: int) -> int:
     agreed = [t["difference"] for t in trials if t["kind"] == "agrees"]
     print(f"largest difference in float64: {max(agreed, default=0.0):.2g}")
     refused = Counter(t["detail"] for t in trials if t["kind"] == "refused")
-    print("refused, as they must be: "
-          + (", ".join(f"{k} {n}" for k, n in sorted(refused.items())) or "none"))  # fmt: skip
+    kinds_of = ", ".join(f"{kind} {n}" for kind, n in sorted(refused.items()))
+    print(f"refused, as they must be: {kinds_of or 'none'}")
     return 1 if kinds["FAILS"] else 0
 
 

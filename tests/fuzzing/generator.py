@@ -1,4 +1,4 @@
-"""Random models: sequential stacks and graphs of every layer that the verifier reads."""
+"""Random models: sequential stacks and graphs of the layers that the verifier reads."""
 
 from __future__ import annotations
 
@@ -299,7 +299,8 @@ class Maker:
             ("DepthwiseConv1D", {"kernel_size": 3, "padding": "same"}, features),
             ("Conv1DTranspose", {"filters": filters, "kernel_size": 3,
                                  "padding": "same"}, filters),
-            ("MaxPooling1D", {"pool_size": 2, "strides": 1, "padding": "same"}, features),
+            ("MaxPooling1D", {"pool_size": 2, "strides": 1, "padding": "same"},
+             features),
             ("AveragePooling1D", {"pool_size": 3, "strides": 1, "padding": "same"},
              features),
         )  # fmt: skip
@@ -408,8 +409,8 @@ class Maker:
             f"keras.Sequential([keras.Input({shape}), layers.Masking(), "
             f"layers.Bidirectional(layers.GRU({units}, return_sequences=True), "
             "merge_mode='sum')])",
-            f"(lambda i: keras.Model(i, layers.GRU({units}, return_sequences=True)(i) + "
-            f"layers.Dense({units})(i)))(keras.Input({shape}))",
+            f"(lambda i: keras.Model(i, layers.GRU({units}, return_sequences=True)(i)"
+            f" + layers.Dense({units})(i)))(keras.Input({shape}))",
         )  # fmt: skip
         self.lines.append(Line((model,), inner))
         same = [n for n in self.tensors(3) if self.shapes[n] == self.shapes[x]]
@@ -473,8 +474,8 @@ def _begin(m: Maker, sequential: bool) -> None:
         if m.chance(0.5):
             ids = m.add_input("ids", (m.time,))
             width = m.pick(2, 3, 4)
-            m.emit(f"layers.Embedding({{options}})({ids})", (m.time, width), uses=(ids,),
-                   options={"input_dim": 9, "output_dim": width,
+            m.emit(f"layers.Embedding({{options}})({ids})", (m.time, width),
+                   uses=(ids,), options={"input_dim": 9, "output_dim": width,
                             "mask_zero": m.chance(0.7)})  # fmt: skip
         else:
             x = m.add_input("floats", (m.time, m.pick(2, 3, 4)))
@@ -490,9 +491,11 @@ def _begin(m: Maker, sequential: bool) -> None:
 
 def _finished(m: Maker, policy: str, sequential: bool) -> Program:
     """Every tensor that nothing reads is an output, up to three."""
+    if all(name in m.inputs for name in m.shapes):
+        m.dense(next(n for n in m.shapes if m.kinds[n] == "floats"))
     floats = [n for n in m.shapes if n not in m.inputs]
     if sequential:
-        chain = [line for line in m.lines]
+        chain = m.lines
         straight = all(
             len(line.targets) == 1 and line.uses == chain[k].targets
             for k, line in enumerate(chain[1:])

@@ -58,7 +58,7 @@ class Program:
     lines : tuple of Line
     inputs, outputs : tuple of str
     shapes : dict
-        Input -> (kind, shape) with kind ``ids``, ``floats`` or ``mask``, batch left out.
+        Input -> (kind, shape), the batch left out; kinds are ids, floats and mask.
     batch_size : int or None
         Fixed in the model.
     sequential : bool

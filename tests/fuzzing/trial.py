@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,7 @@ def try_program(program: Program, seed: int, folder: Path) -> Outcome:
 
 
 def in_float64(program: Program) -> Any:
-    """The model, each layer in float64; a mixed policy stays in `program` for others."""
-    from dataclasses import replace
-
+    """The model with every layer in float64."""
     return replace(program, policy="float64").build()
 
 
@@ -105,13 +104,15 @@ def _compared(
             return Outcome("FAILS", np.inf, f"{source}: shapes {shapes}")
         found = max(_difference(a, b) for a, b in zip(ours, theirs, strict=True))
         if not found <= PROOF_TOLERANCE:
-            moved = Rounding(net).amplified(
-                lambda n, dtype: n.flat(inputs, dtype=dtype)
-            )
+            moved = Rounding(net).amplified(partial(_evaluated, inputs))
             kind = "amplifies" if found <= 1000 * moved else "FAILS"
             return Outcome(kind, found, f"{source}: differs by {found:.2g}")
         worst = max(worst, found)
     return Outcome("agrees", worst)
+
+
+def _evaluated(x: Any, net: verify.Network, dtype: str | None) -> list[np.ndarray]:
+    return net.flat(x, dtype=dtype)
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -19,7 +19,7 @@ from verify.layers.base import (
     number,
     positive,
 )
-from verify.layers.dense import QUANTIZED
+from verify.layers.dense import LORA, QUANTIZED
 from verify.spec import Array, DataError, LayerSpec
 
 
@@ -41,7 +41,7 @@ class Embedding(LayerType):
         "mask_zero": Option(boolean, False),
         **QUANTIZED,
     }
-    inert = frozenset(
+    inert = LORA | frozenset(
         {"embeddings_initializer", "embeddings_regularizer", "embeddings_constraint"}
         | {"input_length"}
     )

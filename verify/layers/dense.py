@@ -68,6 +68,8 @@ def _quantization_config(value: Any) -> None:
         raise expected
 
 
+LORA = frozenset({"lora_alpha"})  # of no effect without a lora_rank
+
 QUANTIZED: Mapping[str, Option] = {
     "lora_rank": only(None),
     "quantization_mode": Option(one_of(None, "int8"), None),
@@ -110,7 +112,7 @@ class Dense(Elementwise):
         "use_bias": Option(boolean, True),
         **QUANTIZED,
     }
-    inert = WEIGHT_SETTINGS
+    inert = WEIGHT_SETTINGS | LORA
     shown_by_weights = frozenset({"units", "use_bias"})
 
     def weight_shapes(
@@ -204,7 +206,7 @@ class EinsumDense(LayerType):
         "gptq_unpacked_column_size": only(None),
         **QUANTIZED,
     }
-    inert = WEIGHT_SETTINGS
+    inert = WEIGHT_SETTINGS | LORA
     shown_by_weights = frozenset({"output_shape", "bias_axes"})
 
     def check(self, where: str, layer: LayerSpec) -> None:
