@@ -329,8 +329,8 @@ def read_activation(value: Any) -> str:
         module = str(value.get("module") or "keras").split(".")[0]
         ours = module == "keras"
         value, inside = value.get("class_name"), value.get("config")
-        if f"{module}_{inside}" in HISTORICAL:
-            return f"{module}_{inside}"
+        if module == "keras2" and inside in HISTORICAL:
+            return str(inside)
         if value == "function" and ours:
             value = inside
         elif value in LAYERS and ours and isinstance(inside, dict):

@@ -81,8 +81,9 @@ class SavedWeights:
         """Those under ``vars``, by their numbers."""
         import h5py
 
-        place = _joined(self.place, group, "vars")
-        found = self.file.get(place)
+        found = self.file.get(_joined(self.place, group, "vars"))
+        if found is None and group:  # Keras 2 kept the underscore of an attribute
+            found = self.file.get(_joined(self.place, f"_{group}", "vars"))
         if not isinstance(found, h5py.Group):
             return []
         return [read_dataset(found, str(k), self.shown) for k in range(len(found))]

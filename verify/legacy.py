@@ -37,12 +37,24 @@ from verify.spec import (
 
 KERAS2, KERAS3 = "keras2", "keras3"
 SEMANTICS = (KERAS2, KERAS3)
+MODELS = ("Sequential", "Functional", "Model")
 CUDNN = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
 RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM2D")
+_KERNEL = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
+DROPPED: Mapping[str, tuple[str, ...]] = {
+    "MultiHeadAttention": (
+        *("query_shape", "key_shape", "value_shape"),
+        "softmax_robust_masking",
+    ),
+    "SeparableConv1D": _KERNEL,
+    "DepthwiseConv1D": (*_KERNEL, "filters"),
+}
+"""Options that Keras 2 wrote, that Keras 3 does not know and that change nothing."""
+
 KERAS2_HARD_SIGMOID = {
     "module": "keras2",
     "class_name": "function",
-    "config": "hard_sigmoid",
+    "config": "keras2_hard_sigmoid",
 }
 """How a config of ours names the function that Keras 3 has no name for; see
 `verify.activations.read_activation`."""
@@ -119,12 +131,21 @@ class _Work:
         if class_name == "Sequential":
             layers = self.with_input(layers)
         elif class_name == "Functional":
+            if any(_old_calls(layer) for layer in layers):
+                config = {**config, "output_layers": _outputs(config, layers)}
             layers = [self.with_calls(layer, layers) for layer in layers]
         functional = class_name == "Functional"
-        return {
+        package = str(entry.get("module") or "keras").split(".")[0]
+        custom = package not in ("keras", "tf_keras", "tensorflow") or ">" in str(
+            entry.get("registered_name")  # of the user's own: "package>Class"
+        )
+        modern = {
             "module": "keras.src.models.functional" if functional else "keras",
             "registered_name": None,
+        }
+        return {
             **{k: v for k, v in entry.items() if k != "keras_version"},
+            **({} if custom else modern),
             "class_name": class_name,
             "config": {**config, "layers": layers},
         }
@@ -138,7 +159,7 @@ class _Work:
                 return self.model(entry)
             return entry
         class_name, config = entry.get("class_name"), dict(entry["config"])
-        if class_name in ("Sequential", "Functional", "Model"):
+        if class_name in MODELS:
             return self.model(entry)
         name = plain(config.get("name", entry.get("name", class_name)))
         where = f"layer '{name}' ({plain(class_name)})"
@@ -156,7 +177,7 @@ class _Work:
                     "Received: time_major=True"
                 )
             self.notes.append(
-                f"{where}: time_major=False is dropped; Keras 3 refuses it"
+                "time_major=False, which Keras 2 writes, is dropped: Keras 3 refuses it"
             )
         if class_name == "GRU" and "reset_after" not in config:
             self._reset_after(where, config)
@@ -165,6 +186,13 @@ class _Work:
         for option in ("activation", "recurrent_activation"):
             if config.get(option) == "hard_sigmoid":
                 self._hard_sigmoid(where, option, config)
+        for option in DROPPED.get(str(class_name), ()):
+            config.pop(option, None)
+        if config.get("groups") == 1 and class_name != "Conv1D":
+            del config["groups"]
+        axis = config.get("axis")
+        if class_name == "BatchNormalization" and isinstance(axis, list):
+            config["axis"] = axis[0] if len(axis) == 1 else axis
         if class_name == "LeakyReLU" and "alpha" in config:
             config["negative_slope"] = config.pop("alpha")
         for option in ("layer", "backward_layer", "cell"):
@@ -223,11 +251,7 @@ class _Work:
         nodes = entry.get("inbound_nodes") if isinstance(entry, Mapping) else None
         if not isinstance(nodes, list) or not all(isinstance(n, list) for n in nodes):
             return entry
-        classes = {
-            layer.get("name", layer["config"].get("name")): layer["class_name"]
-            for layer in layers
-            if isinstance(layer, Mapping) and isinstance(layer.get("config"), Mapping)
-        }
+        classes = _classes(layers)
         name = entry.get("name", entry["config"].get("name"))
         calls = [self._call(name, entry["class_name"], node, classes) for node in nodes]
         return {**entry, "name": name, "inbound_nodes": calls}
@@ -268,6 +292,34 @@ class _Work:
         )
 
 
+def _old_calls(entry: Any) -> bool:
+    nodes = entry.get("inbound_nodes") if isinstance(entry, Mapping) else None
+    return isinstance(nodes, list) and any(isinstance(node, list) for node in nodes)
+
+
+def _classes(layers: list[Any]) -> dict[str, str]:
+    """Name -> class of the layers of a model."""
+    return {
+        layer.get("name", layer["config"].get("name")): layer["class_name"]
+        for layer in layers
+        if isinstance(layer, Mapping) and isinstance(layer.get("config"), Mapping)
+    }
+
+
+def _outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
+    """The outputs of a model of Keras 2, whose counting `verify.graphs` expects for
+    Functional models inside it, and not for Sequential ones."""
+    classes = _classes(layers)
+
+    def read(item: Any) -> Any:
+        if isinstance(item, list) and len(item) == 3 and isinstance(item[0], str):
+            shift = classes.get(item[0]) == "Sequential" and type(item[1]) is int
+            return [item[0], item[1] - shift, item[2]]
+        return [read(inner) for inner in item] if isinstance(item, list) else item
+
+    return read(config.get("output_layers"))
+
+
 def _module(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """Where a class that is named without a module belongs.
 
@@ -291,6 +343,10 @@ def _other(semantics: str, meaning: str) -> str:
 
 
 def _tensor(history: list[Any], classes: Mapping[str, str]) -> dict[str, Any]:
+    """A tensor; Keras 2 counted the calls of a model inside another from 1."""
+    name, node, tensor = history
+    if classes.get(name) in MODELS and type(node) is int:
+        history = [name, node - 1, tensor]
     return {"class_name": "__keras_tensor__", "config": {"keras_history": history}}
 
 

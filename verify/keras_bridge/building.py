@@ -82,11 +82,16 @@ def refresh(model: Any) -> None:
             layer.finalize_state()
 
 
+TRAINING = ("_initializer", "_regularizer", "_constraint")
+UNKNOWN = ("batch_input_shape", "input_length", "build_config")
+"""What a rebuilt layer does without: how its weights began, and what Keras 2 wrote."""
+
+
 def build(config: Any) -> Any:
     """A model from its config in Keras 3's form, with fresh weights.
 
-    Beyond what Keras reads by itself this knows the two things that
-    `verify.legacy` writes for Keras 2: its hard_sigmoid, and a mask as an argument.
+    Beyond what Keras reads by itself this knows what `verify.legacy` writes for
+    Keras 2: its hard_sigmoid, calls without shapes, and a mask as an argument.
     """
     keras = import_keras()
     config = _translated(config)
@@ -96,7 +101,7 @@ def build(config: Any) -> Any:
 
     scope = {"keras2_hard_sigmoid": keras2_hard_sigmoid}
     with keras.saving.CustomObjectScope(scope):
-        if _names_masks(config):
+        if _is_ours(config):
             return _called(config)
         return keras.saving.deserialize_keras_object(config, safe_mode=True)
 
@@ -108,9 +113,12 @@ def _translated(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
     if config == KERAS2_HARD_SIGMOID:
-        name = "keras2_hard_sigmoid"
-        return {**config, "config": name, "registered_name": name, "module": "builtins"}
-    changed = {key: _translated(value) for key, value in config.items()}
+        return {**config, "registered_name": config["config"]}
+    changed = {
+        key: _translated(value)
+        for key, value in config.items()
+        if not key.endswith(TRAINING) and key not in UNKNOWN
+    }
     if config.get("module") == "keras.ops":
         from keras.src import ops
 
@@ -120,25 +128,35 @@ def _translated(config: Any) -> Any:
     return changed
 
 
-def _names_masks(config: Any) -> bool:
-    if isinstance(config, dict):
-        return config.get("class_name") == "__keras_mask__" or any(
-            _names_masks(value) for value in config.values()
-        )
-    return isinstance(config, list) and any(_names_masks(item) for item in config)
+def _is_ours(config: Any) -> bool:
+    """Whether the calls in a graph were written by `verify.legacy`: without shapes."""
+    if isinstance(config, list):
+        return any(map(_is_ours, config))
+    if not isinstance(config, dict):
+        return False
+    if config.get("class_name") in ("__keras_tensor__", "__keras_mask__"):
+        return "shape" not in config["config"]
+    return any(map(_is_ours, config.values()))
+
+
+def _made(entry: dict[str, Any]) -> Any:
+    """A layer of a config, its calls left out."""
+    if _is_ours({k: v for k, v in entry.items() if k != "inbound_nodes"}):
+        return _called(entry)
+    inner = {k: v for k, v in entry.items() if k != "inbound_nodes"}
+    return import_keras().saving.deserialize_keras_object(inner)
 
 
 def _called(config: dict[str, Any]) -> Any:
-    """A Functional model, its layers called here one by one."""
+    """A model, its layers called here one by one."""
     keras = import_keras()
     body = config["config"]
+    if config["class_name"] == "Sequential":  # some model inside it is ours
+        return keras.Sequential(list(map(_made, body["layers"])), name=body["name"])
     graph = read_structure(config).graph
     if graph is None:
         raise ValueError("a Functional model was expected")
-    layers = {}
-    for entry in body["layers"]:
-        inner = {k: v for k, v in entry.items() if k != "inbound_nodes"}
-        layers[entry["name"]] = keras.saving.deserialize_keras_object(inner)
+    layers = {entry["name"]: _made(entry) for entry in body["layers"]}
     values: dict[TensorRef, Any] = {}
 
     def resolved(leaf: Any) -> Any:

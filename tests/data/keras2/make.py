@@ -76,9 +76,7 @@ def seq2seq():
     first, second = keras.Input((TIME,)), keras.Input((TIME,))
     embedding = layers.Embedding(9, 3, mask_zero=True)
     _, h, c = layers.LSTM(4, return_state=True)(embedding(first))
-    y = layers.LSTM(4, return_sequences=True)(
-        embedding(second), initial_state=[h, c]
-    )
+    y = layers.LSTM(4, return_sequences=True)(embedding(second), initial_state=[h, c])
     y = layers.TimeDistributed(layers.Dense(2, activation="softmax"))(y)
     return keras.Model([first, second], y), [ids()[::-1].copy(), ids()]
 
