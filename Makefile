@@ -1,7 +1,8 @@
 # make run    sets up, trains the chapter's five models, verifies each, ends in a table
 # make test   sets up, runs every check
+# make fuzz   holds N random models against Keras, from SEED on; goes on where it was
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format clean
+.PHONY: help setup run test lint format fuzz clean
 
 BIN := .venv/bin
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
@@ -10,6 +11,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info 
 help:
 	@echo "make run    train and verify the chapter's models (under four minutes)"
 	@echo "make test   run every check"
+	@echo "make fuzz   N=3000 SEED=1: random models against Keras, resumes"
 	@echo "make setup  only create .venv and install"
 	@echo "make clean  remove .venv and caches; runs/ stays"
 
@@ -36,6 +38,14 @@ run: setup
 
 test: setup lint
 	$(BIN)/python -m pytest
+
+N := 3000
+SEED := 1
+FUZZ := PYTHONPATH=tests $(BIN)/python -m fuzzing --count $(N) --seed $(SEED)
+
+fuzz: setup
+	$(FUZZ) --part 1/2 & $(FUZZ) --part 2/2; wait
+	$(FUZZ) --summary
 
 lint: setup
 	$(BIN)/ruff format --check

@@ -89,7 +89,7 @@ def test_every_command_of_the_readmes_tables_runs(
     np.save("x.npy", x)
     np.save("theirs.npy", verify.load(model).predict(x))
     commands = re.findall(r"^\|.*?`(rnn-\w+ .*?)`", README, re.MULTILINE)
-    assert len(commands) == len(RECIPES) + 4
+    assert len(commands) == len(RECIPES) + 5
     for command in commands:
         slice_of = f" --csv {tweets_csv}" if "sentiment" in command else ""
         assert run(command + slice_of) == 0, command
@@ -125,7 +125,9 @@ def test_the_readmes_options_are_those_of_the_command(capsys):
 def test_every_make_target_that_is_named_exists():
     makefile = (ROOT / "Makefile").read_text()
     documents = README + (ROOT / "CONTRIBUTING.md").read_text()
-    targets = set(re.findall(r"make (run|test|setup|format|lint|clean)\b", documents))
+    targets = set(
+        re.findall(r"make (run|test|setup|format|lint|fuzz|clean)\b", documents)
+    )
     assert {"run", "test", "setup", "format"} <= targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
@@ -138,12 +140,11 @@ def test_every_file_that_is_linked_exists():
             assert (path.parent / target).exists(), f"{name}: {target}"
 
 
-def test_the_layers_the_readme_lists_are_those_of_the_registry():
-    from verify.layers import REGISTRY
+def test_the_readmes_table_of_layers_is_made_from_the_registry():
+    from verify.coverage import coverage
 
-    (sentence,) = re.findall(r"^Sequential models.*?\n\n", README, re.M | re.S)
-    for name in REGISTRY:
-        assert name in sentence
+    (table,) = re.findall(r"<!-- rnn-verify layers -->\n(.*?)\n<!--", README, re.S)
+    assert table == coverage()
 
 
 def test_the_changelogs_top_version_is_the_packages():

@@ -17,7 +17,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the trials that are still to do, then say how all of them ended."""
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
     parser.add_argument("--count", type=int, default=3000)
@@ -26,10 +26,13 @@ def main() -> int:
     parser.add_argument(
         "--part", default="1/1", help="k/n: each n-th trial, from the k-th"
     )
-    given = parser.parse_args()
+    parser.add_argument("--summary", action="store_true", help="only how all ended")
+    given = parser.parse_args(arguments)
     part, parts = map(int, given.part.split("/"))
     folder = given.folder / f"fuzz-{given.seed}"
     folder.mkdir(parents=True, exist_ok=True)
+    if given.summary:
+        return closing(entries(folder), given.count)
     log = folder / f"trials-{part}-of-{parts}.jsonl"
     done = {entry["trial"] for entry in entries(folder)}
     numbers = [k for k in range(given.count) if k % parts == part - 1 and k not in done]
@@ -64,6 +67,8 @@ def main() -> int:
                 left = (len(numbers) - k - 1) / rate
                 print(f"{k + 1}/{len(numbers)}, {rate:.1f}/s, {left / 60:.0f} min left")
                 keras.utils.clear_session(free_memory=True)
+    if parts > 1:
+        return 0
     return closing(entries(folder), given.count)
 
 

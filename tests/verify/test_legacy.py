@@ -187,7 +187,7 @@ def test_a_number_of_arrays_that_does_not_fit_is_said(tmp_path):
     path = old_file(
         tmp_path / "m.h5", {"class_name": "Sequential", "config": [first]}, {"rnn": []}
     )
-    with pytest.raises(verify.ModelFileError, match="expected 3 arrays. Received: 0"):
+    with pytest.raises(verify.ModelFileError, match=r"expected 3 arrays\. Received: 0"):
         verify.load(path)
 
 

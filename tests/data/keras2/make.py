@@ -1,4 +1,4 @@
-"""Writes the files of this folder with Keras 2: ``python make.py`` where it is installed.
+"""Writes the files of this folder, with Keras 2 itself: ``python make.py``.
 
 Each model is saved with random weights, together with inputs and with what Keras 2
 itself predicts for them.

@@ -1,0 +1,79 @@
+"""Random models against Keras: a few hundred here, more by ``make fuzz``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fuzzing.__main__ import closing, entries, main
+from fuzzing.generator import program
+
+SEED = 20
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("block", range(6))
+def test_random_models_compute_what_keras_computes(block, tmp_path):
+    from fuzzing.trial import try_program
+
+    failed, agreed = [], 0
+    for number in range(block * 40, block * 40 + 40):
+        made = program(f"{SEED}:{number}")
+        outcome = try_program(made, number, tmp_path)
+        agreed += outcome.kind == "agrees"
+        if outcome.kind == "FAILS":
+            failed.append(f"{outcome.detail}\n{made.source}")
+    assert not failed, "\n\n".join(failed)
+    assert agreed > 30
+
+
+@pytest.mark.keras
+def test_a_planted_mistake_is_found_and_cut_down(tmp_path, monkeypatch, capsys):
+    from verify.layers import recurrent_cells
+
+    right = recurrent_cells.lstm_step
+
+    def swapped(x, h, c, **weights):
+        kernel = weights["kernel"]
+        units = kernel.shape[1] // 4
+        order = [*range(units, 2 * units), *range(units), *range(2 * units, 4 * units)]
+        return right(x, h, c, **{**weights, "kernel": kernel[:, order]})
+
+    monkeypatch.setattr(recurrent_cells, "lstm_step", swapped)
+    arguments = ["--count", "12", "--seed", "3", "--folder", str(tmp_path)]
+    assert main(arguments) == 1
+    printed = capsys.readouterr().out
+    assert "FAILS" in printed
+    small = sorted((tmp_path / "fuzz-3").glob("failure-*.py"))[0].read_text()
+    assert small.count("LSTM") == 1
+    assert small in printed
+
+
+def test_a_run_goes_on_where_it_was_and_ignores_a_line_cut_off(tmp_path, capsys):
+    trial = {"trial": 0, "kind": "agrees", "difference": 0, "detail": "", "seconds": 1}
+    line = json.dumps(trial)
+    log = tmp_path / "trials-1-of-1.jsonl"
+    log.write_text(f'{line}\n{{"trial": 1, "kind": "agr')
+    assert [entry["trial"] for entry in entries(tmp_path)] == [0]
+    assert closing(entries(tmp_path), 2) == 0
+    assert "1 of 2 configurations, 1 seconds" in capsys.readouterr().out
+
+
+def test_a_failure_ends_with_exit_code_1(capsys):
+    trial = {"trial": 0, "kind": "FAILS", "difference": 1.0, "detail": "", "seconds": 1}
+    assert closing([trial], 1) == 1
+
+
+def test_one_key_makes_one_model():
+    assert program("1:5").source == program("1:5").source
+    assert program("1:5").source != program("1:6").source
+
+
+@pytest.mark.keras
+def test_what_is_not_supported_is_refused_and_counted(tmp_path):
+    from fuzzing.trial import try_program
+
+    made = next(m for k in range(500) if (m := program(f"1:{k}")).refused)
+    outcome = try_program(made, 0, tmp_path)
+    assert outcome.kind == "refused"
+    assert outcome.detail == made.refused
