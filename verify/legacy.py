@@ -51,6 +51,9 @@ DROPPED: Mapping[str, tuple[str, ...]] = {
 }
 """Options that Keras 2 wrote, that Keras 3 does not know and that change nothing."""
 
+UNGROUPED = ("SeparableConv1D", "DepthwiseConv1D", "Conv1DTranspose")
+"""Layers in which Keras 2 wrote groups=1 besides."""
+
 KERAS2_HARD_SIGMOID = {
     "module": "keras2",
     "class_name": "function",
@@ -188,7 +191,7 @@ class _Work:
                 self._hard_sigmoid(where, option, config)
         for option in DROPPED.get(str(class_name), ()):
             config.pop(option, None)
-        if config.get("groups") == 1 and class_name != "Conv1D":
+        if config.get("groups") == 1 and class_name in UNGROUPED:
             del config["groups"]
         axis = config.get("axis")
         if class_name == "BatchNormalization" and isinstance(axis, list):

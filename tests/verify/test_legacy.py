@@ -212,3 +212,15 @@ def test_weights_of_their_own_need_a_config(tmp_path):
         verify.load(path, config=tmp_path / "m.json")
     with pytest.raises(verify.VerifyError, match="semantics"):
         verify.load(FILES / "stacked.h5", semantics="keras4")
+
+
+@pytest.mark.keras
+def test_an_h5_of_keras_3_keeps_the_options_that_keras_3_knows(tmp_path):
+    from keras import Input, layers
+    from models import keras_sequential
+
+    model = keras_sequential(
+        [Input((6, 3)), layers.GroupNormalization(groups=1), layers.LSTM(4)]
+    )
+    model.save(tmp_path / "m.h5")
+    assert verify.check(tmp_path / "m.h5").verdict is verify.Verdict.PASS
