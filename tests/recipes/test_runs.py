@@ -459,7 +459,7 @@ def test_a_model_that_fails_its_verification_ends_with_1(tmp_path, capsys, monke
 
     load = checking.load
 
-    def wrong(model):
+    def wrong(model, **_):
         return mutated(load(model).spec, "bias missing")
 
     monkeypatch.setattr(checking, "load", wrong)
