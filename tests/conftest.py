@@ -32,6 +32,12 @@ def tweets_csv(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The verifier first: recipes make TensorFlow deterministic for the whole process,
+    and it then no longer compiles by XLA what some layers need in float64."""
+    items.sort(key=lambda item: "verify" not in item.path.parts)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A skipped test proves nothing and would go unnoticed: none is allowed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
