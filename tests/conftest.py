@@ -35,7 +35,7 @@ def tweets_csv(tmp_path_factory: pytest.TempPathFactory) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The verifier first: recipes make TensorFlow deterministic for the whole process,
     and it then no longer compiles by XLA what some layers need in float64."""
-    items.sort(key=lambda item: "verify" not in item.path.parts)
+    items.sort(key=lambda item: item.path.parent.name != "verify")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
