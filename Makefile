@@ -1,6 +1,7 @@
 # make run    sets up, trains the chapter's five models, verifies each, ends in a table
 # make test   sets up, runs every check
-# make fuzz   holds N random models against Keras, from SEED on; goes on where it was
+# make fuzz   holds N random models against Keras, from SEED on; goes on where it was;
+#             BACKEND=jax holds them against Keras on JAX
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format fuzz clean
 
@@ -11,7 +12,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info 
 help:
 	@echo "make run    train and verify the chapter's models (under four minutes)"
 	@echo "make test   run every check"
-	@echo "make fuzz   N=3000 SEED=1: random models against Keras, resumes"
+	@echo "make fuzz   N=3000 SEED=1 BACKEND=tensorflow|jax: random models, resumes"
 	@echo "make setup  only create .venv and install"
 	@echo "make clean  remove .venv and caches; runs/ stays"
 
@@ -30,7 +31,7 @@ setup: .venv/.installed
 	echo "Setting up .venv with $$($$found --version)"; \
 	$$found -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[dev]'
+	  --constraint constraints.txt --editable '.[dev,jax]'
 	@touch $@
 
 run: setup
@@ -41,7 +42,8 @@ test: setup lint
 
 N := 3000
 SEED := 1
-FUZZ := PYTHONPATH=tests $(BIN)/python -m fuzzing --count $(N) --seed $(SEED)
+BACKEND := tensorflow
+FUZZ := KERAS_BACKEND=$(BACKEND) PYTHONPATH=tests $(BIN)/python -m fuzzing --count $(N) --seed $(SEED)
 
 fuzz: setup
 	$(FUZZ) --part 1/2 & $(FUZZ) --part 2/2; wait

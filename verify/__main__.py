@@ -48,6 +48,10 @@ Keras2 = Annotated[
         show_default=False,
     ),
 ]
+Backend = Annotated[
+    str,
+    typer.Option(help="Whose rules to follow where they differ: tensorflow or jax."),
+]
 DATA_HELP = (
     "Inputs: .npy, .npz (one array, or one called x) or .csv of numbers. For a model "
     "of several inputs .npz, one array by the name of each."
@@ -97,12 +101,13 @@ def trace(
     out: Annotated[str, typer.Option(metavar="FILE", help="The .npz to write.")],
     config: Config = None,
     keras2: Keras2 = None,
+    backend: Backend = "tensorflow",
 ) -> None:
     """Write every gate and state at every step to an .npz file."""
     path = checked_output(out, "--out", ".npz")
     if path.resolve() == Path(data).resolve():
         raise DataError(f"--out: {out} is the file given as --data")
-    net = _load(model, config, keras2)
+    net = _load(model, config, keras2).on(backend)
     arrays = net.trace(_inputs(net, data)).arrays()
     write_whole(
         path,
@@ -126,10 +131,11 @@ def compare(
     ],
     config: Config = None,
     keras2: Keras2 = None,
+    backend: Backend = "tensorflow",
     json: Json = False,
 ) -> None:
     """Say whether these are the outputs of the model, and if not, why not."""
-    net = _load(model, config, keras2)
+    net = _load(model, config, keras2).on(backend)
     x = _inputs(net, data)
     with named(outputs):
         theirs = read_arrays(outputs, "outputs", net.output_names)

@@ -25,12 +25,16 @@ Activation = Callable[..., Array]
 SELU_SCALE = 1.0507009873554805
 SELU_ALPHA = 1.6732632423543772
 
-GELU_FACTOR = float(np.float32(1 / math.sqrt(2)))
-"""TensorFlow holds this factor, the slope of leaky_relu and the max_value of relu in
-float32 also where it computes in float64, so gelu and leaky_relu differ there from the
-formulas by up to 4e-9 and 2e-8 times x."""
-
 _erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def constant(value: float, exact: bool) -> float:
+    """A constant as TensorFlow holds it: in float32, also where it computes in float64.
+
+    So gelu and leaky_relu differ there from the formulas by up to 4e-9 and 2e-8 times
+    x. With `exact` it stays what it is, as on other backends.
+    """
+    return value if exact else float(np.float32(value))
 
 
 def linear(x: Array) -> Array:
@@ -43,6 +47,8 @@ def relu(
     negative_slope: float = 0.0,
     max_value: float | None = None,
     threshold: float = 0.0,
+    *,
+    exact: bool = False,
 ) -> Array:
     """``max(x, 0)``
 
@@ -50,10 +56,10 @@ def relu(
     threshold ``negative_slope * (x - threshold)``.
     """
     if negative_slope and max_value is None and not threshold:
-        return leaky_relu(x, negative_slope)
+        return leaky_relu(x, negative_slope, exact=exact)
     y = np.where(x > threshold, x, 0 * x) if threshold else np.maximum(x, 0)
     if max_value is not None:
-        y = np.clip(y, 0, float(np.float32(max_value)))
+        y = np.clip(y, 0, constant(max_value, exact))
     if negative_slope:
         y = y - negative_slope * np.maximum(threshold - x, 0)
     return y
@@ -64,9 +70,9 @@ def relu6(x: Array) -> Array:
     return np.clip(x, 0, 6)
 
 
-def leaky_relu(x: Array, negative_slope: float = 0.2) -> Array:
+def leaky_relu(x: Array, negative_slope: float = 0.2, *, exact: bool = False) -> Array:
     """``x`` if ``x > 0`` else ``negative_slope * x``"""
-    return np.where(x > 0, x, float(np.float32(negative_slope)) * x)
+    return np.where(x > 0, x, constant(negative_slope, exact) * x)
 
 
 def elu(x: Array, alpha: float = 1.0) -> Array:
@@ -145,15 +151,15 @@ def mish(x: Array) -> Array:
     return x * np.tanh(softplus(x))
 
 
-def gelu(x: Array, approximate: bool = False) -> Array:
+def gelu(x: Array, approximate: bool = False, *, exact: bool = False) -> Array:
     """``x / 2 * (1 + erf(x / sqrt(2)))``: the exact form, as the name alone means
 
     Approximate: ``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))``.
     """
     if approximate:
-        factor, cube = math.sqrt(2 / math.pi), float(np.float32(0.044715))
+        factor, cube = math.sqrt(2 / math.pi), constant(0.044715, exact)
         return 0.5 * x * (1 + np.tanh(factor * (x + cube * x**3)))
-    return 0.5 * x * (1 + _erf(x * GELU_FACTOR).astype(x.dtype))
+    return 0.5 * x * (1 + _erf(x * constant(1 / math.sqrt(2), exact)).astype(x.dtype))
 
 
 def exponential(x: Array) -> Array:
@@ -264,10 +270,21 @@ RENAMED: Mapping[str, str] = MappingProxyType({"alpha": "negative_slope"})
 """What Keras 2 called the argument of LeakyReLU."""
 
 
-def resolve(name: str) -> Activation:
-    """The function for a name that `read_activation` or `with_arguments` made."""
+def exactly(function: Activation) -> Activation:
+    """A function with its constants as exact as the computation; see `constant`."""
+    keywords = getattr(function, "__kwdefaults__", None) or {}
+    return partial(function, exact=True) if "exact" in keywords else function
+
+
+def resolve(name: str, *, exact: bool = False) -> Activation:
+    """The function for a name that `read_activation` or `with_arguments` made.
+
+    With `exact`, its constants are as exact as the computation; see `constant`.
+    """
     bare, _, inside = name.partition("(")
     function: Activation = {**ACTIVATIONS, **HISTORICAL}[bare]
+    if exact:
+        function = exactly(function)
     if not inside:
         return function
     items = (item.split("=") for item in inside[:-1].split("; "))
@@ -287,7 +304,7 @@ def with_arguments(name: str, arguments: Mapping[str, Any]) -> str:
     defaults = {
         key: parameter.default
         for key, parameter in inspect.signature(ACTIVATIONS[name]).parameters.items()
-        if key != "x"
+        if key != "x" and parameter.kind is not parameter.KEYWORD_ONLY
     }
     unknown = sorted(arguments.keys() - defaults.keys())
     if unknown:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -43,9 +43,6 @@ from verify.spec import (
     plain,
 )
 from verify.visibility import warnings
-
-if TYPE_CHECKING:
-    pass
 
 LAYER_ROWS = 512
 """Rows that the layer-by-layer comparison looks at; outputs are compared on all."""
@@ -98,14 +95,15 @@ def check(
         )
     own = load(model, config=config, semantics=semantics)
     net = own if network is None else load(network)
-    spec = net.spec
-    _require_same_layers(own.spec, spec)
+    _require_same_layers(own.spec, net.spec)
     given = x is not None
     x = usable_inputs(net, x)
 
     from verify import keras_bridge
 
-    keras_bridge.require_tensorflow()
+    backend = keras_bridge.backend()
+    own, net = own.on(backend), net.on(backend)
+    spec = net.spec
     live, how = model, ""
     if is_path(model):
         live, how = keras_bridge.load_model(os.fspath(model), own.spec)
@@ -128,6 +126,10 @@ def check(
     )
     some = x.take(rows)
     more = [*spec.notes]
+    more += [
+        f"Keras on {backend}: {rule} (here up to {apart:.2g} apart)"
+        for rule, apart in net.differences(x).items()
+    ]
     layers: tuple[LayerResult, ...] = ()
     try:
         layers = compare_layers(rounding, keras.twin(), keras64, some)
@@ -172,6 +174,7 @@ def compare_outputs(
     *,
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
+    backend: str | None = None,
 ) -> Report:
     """Are these the outputs of this model? For a port in C, a device, another runtime.
 
@@ -185,7 +188,7 @@ def compare_outputs(
     outputs : (batch, ...)
         What the port returned, in the shape of ``model.predict(x)``; a list or a dict
         by the names of the output layers where there are several.
-    config, semantics
+    config, semantics, backend
         As for `load`.
 
     Returns
@@ -197,7 +200,7 @@ def compare_outputs(
     ------
     VerifyError
     """
-    net = load(model, config=config, semantics=semantics)
+    net = load(model, config=config, semantics=semantics, backend=backend)
     x = usable_inputs(net, x)
     expected = net.flat(x, dtype="float64")
     names = net.output_names

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from verify.compare import Comparison, compare_all, most_different
-from verify.mutants import MASK_IGNORED, Mutant, catalogue
+from verify.mutants import MASK_IGNORED, Mutant, catalogue, elsewhere
 from verify.network import Inputs, Network
 from verify.rounding import Rounding
 from verify.spec import Array, DataError, ModelSpec
@@ -76,7 +77,8 @@ def diagnose(
     where = None if layer is None else layer.partition(":")[0]
     found = []
     tried = 0
-    for mutant in catalogue(spec):
+    others = elsewhere(spec) if layer is None else ()
+    for mutant in chain(others, catalogue(spec)):
         inside = where is None or f"{mutant.layer}/".startswith(f"{where}/")
         if not inside and mutant.name != MASK_IGNORED:
             continue

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from verify.backends import Rule
 from verify.dtypes import POLICIES, dtype_of, is_float, rounded
 from verify.layers import REGISTRY
 from verify.layers.base import LayerType, Tensor
-from verify.spec import Array, DataError, LayerSpec, plain
+from verify.spec import Array, DataError, LayerSpec, VerifyError, plain
 from verify.structure import flatten, map_structure
 
 
@@ -132,6 +133,8 @@ class Evaluation:
         for key in kind.takes_masks:
             _take_mask(given.get(key), compute)
         output = self._run(layer, kind, values, at, mask)
+        if _handed_back(layer, kind, first, values[kind.arguments[0]], output):
+            return first
         if kind.casts_outputs:
             output = map_structure(lambda leaf: _leaving(leaf, compute), output)
         return self._masked(layer, kind, values[kind.arguments[0]], mask, output)
@@ -177,7 +180,7 @@ class Evaluation:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 output = kind.call(self, layer, **values)
         except (ValueError, IndexError, TypeError, MemoryError) as error:
-            if isinstance(error, DataError):
+            if isinstance(error, VerifyError):
                 raise
             received = map_structure(_shape_of, values[kind.arguments[0]])
             raise DataError(
@@ -273,6 +276,26 @@ def _take_mask(leaf: Any, compute: str) -> None:
         not is_float(leaf.value) or leaf.value.dtype == dtype_of(compute)
     ):
         leaf.mask = None
+
+
+def _handed_back(
+    layer: LayerSpec, kind: LayerType, first: Any, entered: Any, output: Any
+) -> bool:
+    """Whether a layer returns the very tensor that it was given; see `LayerType`."""
+    always = kind.hands_back == "always"
+    by_rule = kind.hands_back and Rule.UNCHANGED_KEEPS_MASK in layer.rules
+    if not (always or by_rule) or not isinstance(first, Tensor):
+        return False
+    x, y = _value_of(entered), _value_of(output)
+    compute = POLICIES[layer.policy].compute
+    if kind.autocast and is_float(x) and first.value.dtype != dtype_of(compute):
+        return False  # a cast has made another tensor of it
+    return (
+        x.dtype == y.dtype
+        and x.shape == y.shape
+        and x.strides == y.strides
+        and x.__array_interface__["data"] == y.__array_interface__["data"]
+    )
 
 
 def _entering(leaf: Any, kind: LayerType, compute: str) -> Any:

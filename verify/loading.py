@@ -18,6 +18,7 @@ def load(
     *,
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
+    backend: str | None = None,
 ) -> Network:
     """Read a model without running it.
 
@@ -31,6 +32,9 @@ def load(
     semantics : "keras2", "keras3" or None
         Whose meaning the settings of an old file have that changed since; by default
         that of the Keras which wrote it. What that concerns stands in ``spec.notes``.
+    backend : "tensorflow", "jax" or None
+        Whose rules to compute by where they differ (`verify.backends.Rule`); by default
+        those of the running Keras for a live model, TensorFlow's for a file.
 
     Returns
     -------
@@ -41,19 +45,22 @@ def load(
     ModelFileError
         The file is missing, damaged or not a Keras file.
     UnsupportedError
-        A model, layer or option that is not supported, by name.
+        A model, layer, option or backend that is not supported, by name.
     """
     if is_path(model):
         from verify.files import read_file
 
-        return Network(read_file(model, config=config, semantics=semantics))
+        net = Network(read_file(model, config=config, semantics=semantics))
+        return net.on(backend or "tensorflow")
     if config is not None or semantics is not None:
         raise DataError("config and semantics are for model files. Received: a model")
     if isinstance(model, Network):
-        return model
-    from verify.keras_bridge import import_keras, read_live
+        return model if backend is None else model.on(backend)
+    from verify import keras_bridge
 
-    return Network(read_live(model), floatx=import_keras().config.floatx())
+    spec = keras_bridge.read_live(model)
+    net = Network(spec, floatx=keras_bridge.import_keras().config.floatx())
+    return net.on(backend or keras_bridge.backend())
 
 
 def usable_inputs(net: Network, x: Any = None) -> Inputs:

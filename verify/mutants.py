@@ -13,6 +13,7 @@ from itertools import permutations
 
 import numpy as np
 
+from verify.backends import BACKENDS
 from verify.spec import GATES, Array, LayerSpec, ModelSpec
 
 
@@ -25,7 +26,8 @@ class Mutant:
     name : str
         Short and stable, for example ``"gate order i,o,f,c"``.
     layer : str
-        Path of the layer it is made in, such as ``bidirectional/forward_layer``.
+        Path of the layer it is made in, such as ``bidirectional/forward_layer``; empty
+        for the whole model.
     explanation, remedy : str
         What was done instead of what Keras does, and how to mend it.
     model : ModelSpec
@@ -58,6 +60,20 @@ def catalogue(spec: ModelSpec) -> Iterator[Mutant]:
                 "the mask is ignored: padded steps are computed like any other",
                 "hold the state at every masked step, and repeat the last output",
                 replace(spec, root=unmasked(spec.root)),
+            )
+
+
+def elsewhere(spec: ModelSpec) -> Iterator[Mutant]:
+    """The model as Keras computes it on another backend: no mistake, but different."""
+    for backend, rules in BACKENDS.items():
+        if rules != spec.root.rules:
+            yield Mutant(
+                f"Keras on {backend}",
+                "",
+                f"these are outputs of Keras on {backend}, which has rules of its own "
+                "for masked steps",
+                f"compare by the rules of that backend (--backend {backend})",
+                spec.following(rules),
             )
 
 

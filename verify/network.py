@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from verify.backends import Rule
 from verify.dtypes import dtype_of, is_float
 from verify.evaluate import Evaluation, LayerTrace, States, in_precision
 from verify.layers import LOOPS
+from verify.layers.base import Tensor
 from verify.spec import Array, DataError, LayerSpec, ModelSpec, listing, plain, worded
 from verify.structure import TensorRef, flatten, map_structure
 
@@ -102,6 +104,30 @@ class Network:
         names = ", ".join(layer.class_name for layer in self.spec)
         return f"<verify.Network {self.spec.name}: {names}>"
 
+    def on(self, backend: str) -> Network:
+        """The same network by the rules of another backend of Keras; see `load`."""
+        return Network(self.spec.on(backend), self.floatx)
+
+    def differences(self, x: Inputs) -> dict[Rule, float]:
+        """By which of its rules, and how far, the outputs differ from TensorFlow's.
+
+        In float64, for prepared inputs; a rule that changes nothing here is left out.
+        """
+        rules = self.spec.root.rules
+        here = self.flat(x, dtype="float64") if rules else []
+        found = {}
+        for rule in (rule for rule in Rule if rule in rules):
+            without = Network(self.spec.following(rules - {rule}), self.floatx)
+            there = without.flat(x, dtype="float64")
+            with np.errstate(invalid="ignore"):
+                apart = max(
+                    float(np.nanmax(np.abs(a - b), initial=0.0))
+                    for a, b in zip(here, there, strict=True)
+                )
+            if apart > 0:
+                found[rule] = apart
+        return found
+
     @property
     def stateful(self) -> bool:
         """Whether a batch starts with the states that the one before it ended with."""
@@ -172,8 +198,12 @@ class Network:
         """Every output of the model in a list; parameters and errors as `predict`."""
         root = self._cast(dtype)
         states = {} if states is None else states
+        begun = dict(states)
         blocks = []
         for rows in self._blocks(x.rows):
+            if Rule.PREDICT_FORGETS_STATES in root.rules:
+                states.clear()
+                states.update(begun)
             run = Evaluation(states, floatx=dtype or self.floatx)
             outputs = run(root, list(x.take(rows)), at="")
             blocks.append([tensor.value for tensor in flatten(outputs)])
@@ -236,6 +266,7 @@ class Network:
         if every_step:
             layer = layer.with_options(return_sequences=True, return_state=False)
         run = Evaluation(states, floatx=dtype or self.floatx)
+        args, kwargs = map_structure(_anew, list(args)), map_structure(_anew, kwargs)
         tensors = flatten(run(layer, *args, at=name, **kwargs))
         if masks is not None:
             masks += [tensor.mask for tensor in tensors]
@@ -352,6 +383,11 @@ class Network:
         if dtype not in self._in:
             self._in[dtype] = in_precision(self.spec.root, dtype)
         return self._in[dtype]
+
+
+def _anew(leaf: Any) -> Any:
+    """A tensor of its own: a layer may take the mask off what it is given."""
+    return Tensor(leaf.value, leaf.mask) if isinstance(leaf, Tensor) else leaf
 
 
 def _bare(path: str, spec: ModelSpec) -> str:

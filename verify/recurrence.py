@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from verify.backends import TENSORFLOW, Rule
 from verify.spec import Array
 
 
@@ -68,6 +69,7 @@ def scan(
     zero_output_for_mask: bool,
     unroll: bool,
     record: bool,
+    rules: frozenset[Rule] = TENSORFLOW,
 ) -> Scan:
     """Run `step` over the time axis of `x`.
 
@@ -84,10 +86,15 @@ def scan(
         Initial states, in the cell's order.
     names : tuple of str
         The states' names among the step's values.
+    rules : frozenset of Rule
+        Where another backend does otherwise.
 
     Source: keras/src/backend/tensorflow/rnn.py, function ``rnn``.
     """
     time = x.shape[1]
+    if unroll and Rule.UNROLL_NEVER_ZEROES in rules:
+        zero_output_for_mask = False
+    shows_state = Rule.MASKED_STEP_SHOWS_STATE in rules and not unroll
     # An unrolled, reversed, zeroing layer returns sequences zeroed by the mask in input
     # order while its outputs are in processing order: Keras on TensorFlow forgets to
     # reverse the one with the other. Reproduced, since predict does it.
@@ -101,7 +108,12 @@ def scan(
         if mask is None:
             states, shown = result.states, result.output
         else:
-            before = np.zeros_like(result.output) if shown is None or zeroing else shown
+            if zeroing:
+                before = np.zeros_like(result.output)
+            elif shows_state:
+                before = states[_shown_state(names)]
+            else:
+                before = np.zeros_like(result.output) if shown is None else shown
             shown = _select(mask[:, t], result.output, before)
             states = tuple(
                 _select(mask[:, t], new, old)
@@ -117,6 +129,14 @@ def scan(
     if misaligned and mask is not None:
         output = _select(mask, output, np.zeros_like(output))
     return Scan(output, states, _by_input_step(recorded, go_backwards))
+
+
+def _shown_state(names: tuple[str, ...]) -> int:
+    """Which state counts as the output: the last cell's first one.
+
+    The states of stacked cells are called ``0/h``, ``0/c``, ``1/h``.
+    """
+    return max(k for k, name in enumerate(names) if name.split("/")[-1] == "h")
 
 
 def _select(keep: Array, new: Array, old: Array) -> Array:

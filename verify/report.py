@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from verify.compare import Comparison, Verdict
-from verify.diagnose import Diagnosis
+from verify.diagnose import Diagnosis, Explanation
 from verify.spec import plain
 
 SHOWN_WARNINGS = 12
@@ -267,17 +267,16 @@ def _diagnosis_lines(diagnosis: Diagnosis | None) -> list[str]:
     if not diagnosis:
         return [f"  likely cause   : none of the {diagnosis.tried} known mistakes fits"]
     best, *others = diagnosis.explanations
-    lines = [
-        f"  likely cause   : layer '{plain(best.layer)}': {best.explanation} "
-        f"(then max |diff| = {number(best.max_diff)})",
+    return [
+        f"  likely cause   : {_explained(best)}",
         f"  remedy         : {best.remedy}",
+        *(f"  or             : {_explained(other)}" for other in others),
     ]
-    for other in others:
-        lines.append(
-            f"  or             : layer '{plain(other.layer)}': {other.explanation} "
-            f"(then max |diff| = {number(other.max_diff)})"
-        )
-    return lines
+
+
+def _explained(found: Explanation) -> str:
+    where = f"layer '{plain(found.layer)}': " if found.layer else ""
+    return f"{where}{found.explanation} (then max |diff| = {number(found.max_diff)})"
 
 
 HEADINGS = ("layer", "class", "float64 |diff|", "predict |diff|", "allowed", "")

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from verify.backends import BACKENDS, TENSORFLOW, Rule
 from verify.structure import Graph, flatten
 
 Array = npt.NDArray[Any]
@@ -85,6 +86,8 @@ class LayerSpec:
         ``layer``, or the layers of a model by their names.
     policy : str
         The dtype policy, for example ``"float32"`` or ``"mixed_float16"``.
+    rules : frozenset of Rule
+        Where it follows another backend of Keras than TensorFlow.
     trainable : bool
         Of no effect on the outputs; legacy files order their weights by it.
     graph : Graph or None
@@ -100,6 +103,7 @@ class LayerSpec:
     weights: Mapping[str, Array] = field(default_factory=dict)
     sublayers: Mapping[str, LayerSpec] = field(default_factory=dict)
     policy: str = "float32"
+    rules: frozenset[Rule] = TENSORFLOW
     trainable: bool = True
     graph: Graph | None = None
     input_shape: Any = None
@@ -277,6 +281,24 @@ class ModelSpec:
             for _, layer in self.root.walk()
             if not layer.sublayers and not layer.class_name.startswith("ops.")
         )
+
+    def on(self, backend: str) -> ModelSpec:
+        """The same model as Keras computes it on another backend.
+
+        Raises
+        ------
+        UnsupportedError
+            A backend that is not in `verify.backends.BACKENDS`.
+        """
+        if backend not in BACKENDS:
+            raise UnsupportedError(
+                f"expected Keras on {' or '.join(BACKENDS)}. Received: {plain(backend)}"
+            )
+        return self.following(BACKENDS[backend])
+
+    def following(self, rules: frozenset[Rule]) -> ModelSpec:
+        """The same model with other rules of a backend."""
+        return replace(self, root=self.root.mapped(lambda x: replace(x, rules=rules)))
 
     def walk(self) -> Iterator[tuple[str, LayerSpec]]:
         """Every layer with its path, those inside others included."""

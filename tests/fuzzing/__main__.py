@@ -14,7 +14,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from fuzzing.backends import BACKEND, prepare
+
+from verify.backends import Rule
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+DIFFERS = "backend differs"
+AGREEING = ("agrees", DIFFERS)
+KINDS = (*AGREEING, "amplifies", "refused", "keras cannot", "FAILS")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--summary", action="store_true", help="only how all ended")
     given = parser.parse_args(arguments)
     part, parts = map(int, given.part.split("/"))
-    folder = given.folder / f"fuzz-{given.seed}"
+    suffix = "" if BACKEND == "tensorflow" else f"-{BACKEND}"
+    folder = given.folder / f"fuzz-{given.seed}{suffix}"
     folder.mkdir(parents=True, exist_ok=True)
     if given.summary:
         return closing(entries(folder), given.count)
@@ -37,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     done = {entry["trial"] for entry in entries(folder)}
     numbers = [k for k in range(given.count) if k % parts == part - 1 and k not in done]
 
+    prepare()
     from verify.keras_bridge import import_keras
 
     keras = import_keras()
@@ -54,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "kind": outcome.kind,
                 "difference": outcome.difference,
                 "detail": outcome.detail[:300],
+                "numerics": outcome.numerics,
                 "seconds": round(time.perf_counter() - began, 3),
             }
             if outcome.kind == "FAILS":
@@ -89,13 +100,21 @@ def closing(trials: list[dict], count: int) -> int:
     kinds = Counter(t["kind"] for t in trials)
     print(f"{len(trials):,} of {count:,} configurations, "
           f"{sum(t['seconds'] for t in trials):,.0f} seconds")  # fmt: skip
-    for kind in ("agrees", "amplifies", "refused", "keras cannot", "FAILS"):
-        print(f"  {kind:<13} {kinds[kind]:,}")
-    agreed = [t["difference"] for t in trials if t["kind"] == "agrees"]
+    for kind in KINDS:
+        if kinds[kind] or kind != "backend differs":
+            print(f"  {kind:<15} {kinds[kind]:,}")
+    agreed = [t["difference"] for t in trials if t["kind"] in AGREEING]
     print(f"largest difference in float64: {max(agreed, default=0.0):.2g}")
+    own = Counter(t.get("numerics") for t in trials)
+    print(f"predict in 32 or 16 bits: agrees {own['agrees']}, "
+          f"undecided {own['undecided']}")  # fmt: skip
     refused = Counter(t["detail"] for t in trials if t["kind"] == "refused")
     kinds_of = ", ".join(f"{kind} {n}" for kind, n in sorted(refused.items()))
     print(f"refused, as they must be: {kinds_of or 'none'}")
+    for rule in Rule:
+        count = sum(rule.name in t["detail"] for t in trials if t["kind"] == DIFFERS)
+        if count:
+            print(f"differs from TensorFlow {count} times: {rule}")
     return 1 if kinds["FAILS"] else 0
 
 

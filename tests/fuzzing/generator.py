@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from fuzzing.program import Line, Program
+from fuzzing.program import OWN_DTYPE, Line, Program
 
 RECURRENT = ("SimpleRNN", "LSTM", "GRU")
 ACTIVATIONS = (
@@ -14,7 +15,9 @@ ACTIVATIONS = (
     "silu", "leaky_relu", "softmax", "hard_tanh", "mish", "linear", "relu6",
 )  # fmt: skip
 STATES = {"SimpleRNN": 1, "LSTM": 2, "GRU": 1}
-POLICIES = ("float64",) * 9 + ("float32", "mixed_float16", "mixed_bfloat16")
+POLICIES = ("float64",) * 9 + (
+    "float32", "float16", "mixed_float16", "mixed_bfloat16",
+)  # fmt: skip
 Shape = tuple[int | None, ...]
 
 
@@ -64,7 +67,8 @@ class Maker:
         """Add a line; its options are given as values. Returns its targets."""
         targets = tuple(self.name() for _ in shapes)
         source = {
-            k: v if k == "activation" else repr(v) for k, v in (options or {}).items()
+            k: v if k in ("activation", "dtype") else repr(v)
+            for k, v in (options or {}).items()
         }
         self.lines.append(Line(targets, template, source, uses, like))
         self.used |= set(uses)
@@ -208,40 +212,65 @@ class Maker:
         time = self.shapes[x][0]
         width = 2 * units if mode == "concat" else units
         shape: Shape = (time, width) if sequences else (width,)
+        shapes = [shape, shape] if mode is None else [shape]
+        call, uses = f"({x}", [x]
+        if not other and not options.get("stateful"):
+            count = 2 * STATES[kind]
+            if self.chance(0.3):
+                source += ", return_state=True"
+                shapes += [(units,)] * count
+            same = [n for n in self.tensors(2) if self.shapes[n] == (units,)]
+            if same and self.chance(0.5):
+                states = [self.pick(*same) for _ in range(count)]
+                call += f", initial_state=[{', '.join(states)}]"
+                uses += states
         self.emit(
-            f"layers.Bidirectional(layers.{kind}({source}){other}, {{options}})({x})",
-            *([shape, shape] if mode is None else [shape]),
-            uses=(x,),
+            f"layers.Bidirectional(layers.{kind}({source}){other}, {{options}}){call})",
+            *shapes,
+            uses=tuple(uses),
             options={"merge_mode": mode},
         )
 
     def conv_lstm(self, x: str) -> None:
-        """A ConvLSTM1D over the features as a line of pixels."""
-        time, features = self.shapes[x]
-        if features is None or features < 3 or self.time is None:
+        """A ConvLSTM of one, two or three dimensions over the features as pixels."""
+        time = self.shapes[x][0]
+        if self.time is None or time is None:
             return
-        (pixels,) = self.emit(
-            f"layers.Reshape({{options}})({x})",
-            (time, features, 1),
-            uses=(x,),
-            options={"target_shape": (-1, features, 1)},
-        )
-        filters, same = self.pick(1, 2, 3), self.chance(0.5)
-        size = features if same else features - 1
-        (y,) = self.emit(
-            f"layers.ConvLSTM1D({{options}})({pixels})",
-            (time, size, filters),
-            uses=(pixels,),
-            options={
-                "filters": filters,
-                "kernel_size": 2,
-                "padding": "same" if same else "valid",
-                "return_sequences": True,
-                "go_backwards": self.chance(0.3),
-            },
-        )
-        self.emit(f"layers.TimeDistributed(layers.Flatten())({y})",
-                  (time, size * filters), uses=(y,))  # fmt: skip
+        rank, filters, same = self.pick(1, 2, 3), self.pick(1, 2, 3), self.chance(0.5)
+        side = self.pick(2, 3) if rank < 3 else 2
+        (wide,) = self.emit(f"layers.Dense({side**rank})({x})", (time, side**rank),
+                            uses=(x,))  # fmt: skip
+        image = (side,) * rank
+        (pixels,) = self.emit(f"layers.Reshape({(time, *image, 1)})({wide})",
+                              (time, *image, 1), uses=(wide,))  # fmt: skip
+        options = {
+            "filters": filters,
+            "kernel_size": self.pick(2, (1, 2, 2)[:rank]),
+            "padding": "same" if same else "valid",
+            "return_sequences": True,
+            "go_backwards": self.chance(0.3),
+            "zero_output_for_mask": self.chance(0.3),
+        }
+        if self.chance(0.3):
+            options["recurrent_activation"] = "hard_sigmoid"
+        if same and self.chance(0.3):
+            options["dilation_rate"] = 2
+        kernel = options["kernel_size"]
+        kernel = (kernel,) * rank if isinstance(kernel, int) else kernel
+        size = filters
+        for width in kernel:
+            size *= side if same else side - width + 1
+        call, uses = f"({pixels}", [pixels]
+        masks = [n for n in self.inputs
+                 if self.kinds[n] == "mask" and self.shapes[n] == (time,)]  # fmt: skip
+        if masks and self.chance(0.7):
+            call += f", mask={masks[0]}"
+            uses.append(masks[0])
+        (y,) = self.emit(f"layers.ConvLSTM{rank}D({{options}}){call})",
+                         (time, *image, filters), uses=tuple(uses),
+                         options=options)  # fmt: skip
+        self.emit(f"layers.TimeDistributed(layers.Flatten())({y})", (time, size),
+                  uses=(y,))  # fmt: skip
 
     def keeping(self, x: str) -> None:
         """A layer whose output has the shape of its input."""
@@ -277,6 +306,8 @@ class Maker:
         options = {"units": units, "use_bias": self.chance(0.8)}
         if self.chance(0.6):
             options["activation"] = self.activation()
+        if self.chance(0.1):
+            options["dtype"] = OWN_DTYPE
         text = "layers.Dense({options})"
         if len(shape) > 1 and self.chance(0.3):
             text = "layers.TimeDistributed(layers.Dense({options}))"
@@ -363,6 +394,19 @@ class Maker:
         self.emit(text.format(x=x, y=other), result, uses=(x, other),
                   like=x if result == shape else "")  # fmt: skip
 
+    def dot(self, x: str) -> None:
+        """Dot of two tensors of one shape, along the features or along time."""
+        same = [n for n in self.tensors(len(self.shapes[x]) + 1)
+                if self.shapes[n] == self.shapes[x]]  # fmt: skip
+        other, sizes = self.pick(*same), self.shapes[x]
+        axis = self.pick(*range(1, len(sizes) + 1))
+        kept = sizes[2 - axis] if len(sizes) == 2 else None
+        if len(sizes) == 2 and kept is None:
+            return  # a square of unknown size
+        self.emit(f"layers.Dot({{options}})([{x}, {other}])",
+                  (1,) if len(sizes) == 1 else (kept, kept), uses=(x, other),
+                  options={"axes": axis, "normalize": self.chance(0.4)})  # fmt: skip
+
     def attention(self, x: str) -> None:
         """One of the attention layers on two sequences."""
         time, features = self.shapes[x]
@@ -411,6 +455,11 @@ class Maker:
             "merge_mode='sum')])",
             f"(lambda i: keras.Model(i, layers.GRU({units}, return_sequences=True)(i)"
             f" + layers.Dense({units})(i)))(keras.Input({shape}))",
+            # a model in a model in a model, the innermost called twice
+            f"(lambda i, m: keras.Model(i, m(i) + layers.Dense({units})(m(i))))("
+            f"keras.Input({shape}), keras.Sequential([keras.Input({shape}), "
+            f"keras.Sequential([keras.Input({shape}), layers.Masking(), "
+            f"layers.GRU({units}, return_sequences=True)])]))",
         )  # fmt: skip
         self.lines.append(Line((model,), inner))
         same = [n for n in self.tensors(3) if self.shapes[n] == self.shapes[x]]
@@ -422,6 +471,24 @@ class Maker:
         steps = self.pick(3, 4)
         self.emit(f"layers.RepeatVector({steps})({x})", (steps, self.shapes[x][0]),
                   uses=(x,))  # fmt: skip
+
+    def model_on_steps(self, x: str) -> None:
+        """A whole model on every step of a sequence of sequences."""
+        time, features = self.shapes[x]
+        if time is None or features is None:
+            return
+        units = self.pick(2, 3)
+        (deep,) = self.emit(f"layers.Reshape({(time, features, 1)})({x})",
+                            (time, features, 1), uses=(x,))  # fmt: skip
+        inner = self.pick(
+            f"keras.Sequential([keras.Input({(features, 1)}), layers.Masking(), "
+            f"layers.LSTM({units})])",
+            f"(lambda i: keras.Model(i, layers.GRU({units})(layers.Dense(2)(i))))("
+            f"keras.Input({(features, 1)}))",
+            f"layers.GRU({units})",
+        )
+        self.emit(f"layers.TimeDistributed({inner})({deep})", (time, units),
+                  uses=(deep,))  # fmt: skip
 
     def unsupported(self, x: str) -> None:
         """Something that has to be refused by name."""
@@ -443,6 +510,7 @@ def program(key: str) -> Program:
     """The random model of a key."""
     m = Maker(key)
     policy = m.pick(*POLICIES)
+    quantized = m.chance(0.06)
     m.time = m.pick(1, 3, 6, 6, 6, 6, None)
     if m.chance(0.12):
         m.batch_size = 3
@@ -452,7 +520,10 @@ def program(key: str) -> Program:
         m.recurrent, m.recurrent, m.recurrent, m.rnn, m.bidirectional, m.bidirectional,
         m.keeping, m.keeping, m.dense, m.convolution, m.reshaping, m.ending,
     ]  # fmt: skip
-    graph = [m.merging, m.merging, m.attention, m.shared, m.nested, m.conv_lstm]
+    graph = [
+        m.merging, m.merging, m.attention, m.shared, m.nested, m.conv_lstm, m.dot,
+        m.model_on_steps,
+    ]  # fmt: skip
     for _ in range(m.rng.randint(2, 7)):
         sequences, vectors = m.tensors(3), m.tensors(2)
         if sequential:
@@ -461,11 +532,15 @@ def program(key: str) -> Program:
         elif sequences and (not vectors or m.chance(0.75)):
             x, step = m.rng.choice(sequences), three + graph
         else:
-            x, step = m.rng.choice(vectors), [m.keeping, m.dense, m.merging, m.vector]
+            x, step = (
+                m.rng.choice(vectors),
+                [m.keeping, m.dense, m.merging, m.vector, m.dot],
+            )
         if not sequential and m.chance(0.02):
             step = [m.unsupported]
         m.rng.choice(step)(x)
-    return _finished(m, policy, sequential)
+    made = _finished(m, policy, sequential)
+    return replace(made, quantized=quantized and not made.refused)
 
 
 def _begin(m: Maker, sequential: bool) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+OWN_DTYPE = "keras.DTypePolicy('float32')"
+"""Of a layer whose policy is not that of the model, such as the last one of many."""
+
 HEADER = "import keras\nfrom keras import layers, ops\n"
 
 
@@ -66,6 +69,8 @@ class Program:
         other line calls one layer on what the line before it made.
     refused : str
         Empty, or what in it must be refused.
+    quantized : bool
+        Whether its Dense, EinsumDense and Embedding layers are turned to int8.
     """
 
     policy: str
@@ -76,15 +81,17 @@ class Program:
     batch_size: int | None = None
     sequential: bool = False
     refused: str = ""
+    quantized: bool = False
 
     @property
     def source(self) -> str:
         """Python that makes ``model``."""
+        after = '\nmodel.quantize("int8")' if self.quantized else ""
         if self.sequential:
             first, *rest = (str(line).partition(" = ")[2] for line in self.lines)
             layers = ", ".join([first, *(text.rpartition("(")[0] for text in rest)])
             policy = f"keras.config.set_dtype_policy({self.policy!r})"
-            return f"{HEADER}\n{policy}\nmodel = keras.Sequential([{layers}])"
+            return f"{HEADER}\n{policy}\nmodel = keras.Sequential([{layers}]){after}"
         made = ", ".join(self.inputs)
         outputs = ", ".join(self.outputs)
         inputs = f"[{made}]" if len(self.inputs) > 1 else made
@@ -94,7 +101,7 @@ class Program:
                 HEADER,
                 f"keras.config.set_dtype_policy({self.policy!r})",
                 *map(str, self.lines),
-                f"model = keras.Model({inputs}, {outputs})",
+                f"model = keras.Model({inputs}, {outputs}){after}",
             ]
         )
 
@@ -149,6 +156,8 @@ class Program:
                 changed = replace(line, options=fewer)
                 lines = (*self.lines[:k], changed, *self.lines[k + 1 :])
                 yield replace(self, lines=lines)
+        if self.quantized:
+            yield replace(self, quantized=False)
         if self.policy != "float64":
             yield replace(self, policy="float64")
 

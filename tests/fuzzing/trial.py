@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzzing.program import Program
+from fuzzing.backends import BACKEND, call
+from fuzzing.program import OWN_DTYPE, Program
 from layer_cases.check import float64, randomise
 
 import verify
-from verify.compare import PROOF_TOLERANCE
+from verify.compare import PROOF_TOLERANCE, compare_all
 from verify.rounding import Rounding
 from verify.spec import UnsupportedError
 from verify.structure import flatten, map_structure
 
 FILES = (".keras", ".h5", ".weights.h5")
+DIFFERS = "backend differs"
+AGREEING = ("agrees", DIFFERS)
 
 
 @dataclass(frozen=True)
@@ -31,15 +35,21 @@ class Outcome:
     ----------
     kind : str
         ``agrees``, ``refused`` (as it must be), ``keras cannot`` (Keras itself fails on
-        the model), ``amplifies`` (float64 itself is not exact enough) or ``FAILS``.
+        the model), ``backend differs`` (agrees too, but computes something else than on
+        TensorFlow, by the rules in `detail`), ``amplifies`` (float64 itself is not
+        exact enough) or ``FAILS``.
     difference : float
         The greatest one in float64.
     detail : str
+    numerics : str
+        How `predict` in the model's own dtype compares, where that is not float64:
+        ``agrees`` within the noise floor, or ``undecided`` where that decides nothing.
     """
 
     kind: str
     difference: float = 0.0
     detail: str = ""
+    numerics: str = ""
 
 
 def try_program(program: Program, seed: int, folder: Path) -> Outcome:
@@ -53,18 +63,31 @@ def try_program(program: Program, seed: int, folder: Path) -> Outcome:
         except Exception as error:  # Keras refuses combinations in many ways
             lines = str(error).strip().splitlines() or [""]
             return Outcome("keras cannot", 0.0, f"{type(error).__name__}: {lines[0]}")
-        try:
-            return _compared(program, model, x, theirs, seed, folder)
-        except UnsupportedError as error:
-            kind = "refused" if program.refused else "FAILS"
-            return Outcome(kind, 0.0, program.refused or f"refused: {error}")
-        except Exception as error:
-            return Outcome("FAILS", 0.0, f"{type(error).__name__}: {error}")
+        outcome = _attempt(program, _compared, program, model, x, theirs, seed, folder)
+    if outcome.kind not in AGREEING or program.policy == "float64":
+        return outcome
+    return _attempt(program, _in_own_dtype, program, outcome, seed)
+
+
+def _attempt(
+    program: Program, trial: Callable[..., Outcome], *arguments: Any
+) -> Outcome:
+    try:
+        return trial(*arguments)
+    except UnsupportedError as error:
+        kind = "refused" if program.refused else "FAILS"
+        return Outcome(kind, 0.0, program.refused or f"refused: {error}")
+    except Exception as error:
+        return Outcome("FAILS", 0.0, f"{type(error).__name__}: {error}")
 
 
 def in_float64(program: Program) -> Any:
     """The model with every layer in float64."""
-    return replace(program, policy="float64").build()
+    lines = tuple(
+        replace(line, options={k: v for k, v in line.options.items() if v != OWN_DTYPE})
+        for line in program.lines
+    )
+    return replace(program, policy="float64", lines=lines).build()
 
 
 def keras_outputs(model: Any, x: list[np.ndarray], batch: int | None) -> list[Any]:
@@ -74,8 +97,7 @@ def keras_outputs(model: Any, x: list[np.ndarray], batch: int | None) -> list[An
     given = x if len(x) > 1 else x[0]
     if batch is not None:
         return flatten(model.predict(given, batch_size=batch, verbose=0))
-    outputs = model(given, training=False)
-    return flatten(map_structure(keras.ops.convert_to_numpy, outputs))
+    return flatten(map_structure(keras.ops.convert_to_numpy, call(model, given)))
 
 
 def _compared(
@@ -86,7 +108,7 @@ def _compared(
     seed: int,
     folder: Path,
 ) -> Outcome:
-    worst = 0.0
+    worst, differing = 0.0, set()
     suffix = FILES[seed % len(FILES)]
     for source in ("live", suffix):
         net = (
@@ -108,7 +130,41 @@ def _compared(
             kind = "amplifies" if found <= 1000 * moved else "FAILS"
             return Outcome(kind, found, f"{source}: differs by {found:.2g}")
         worst = max(worst, found)
+        apart = net.differences(inputs)
+        differing |= {rule.name for rule, by in apart.items() if by > PROOF_TOLERANCE}
+    if differing:
+        return Outcome(DIFFERS, worst, ", ".join(sorted(differing)))
     return Outcome("agrees", worst)
+
+
+def _in_own_dtype(program: Program, outcome: Outcome, seed: int) -> Outcome:
+    """`predict` in the program's own policy, which computes in 32 or 16 bits."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            given = program.data(seed)
+            given = given if len(given) > 1 else given[0]
+            try:
+                model = randomise(program.build(), seed)
+                y = model.predict(given, batch_size=program.batch_size, verbose=0)
+            except Exception:  # no such kernel: float64 has been compared
+                return outcome
+            net = verify.load(model)
+            x = net.prepare(given)
+    finally:
+        keras.config.set_dtype_policy(before)
+    theirs = [np.asarray(array).astype(float) for array in flatten(y)]
+    ours = net.flat(x, dtype="float64")
+    floors = Rounding(net).floors(lambda n, dtype: n.flat(x, dtype=dtype), ours)
+    if not all(floor.decides for floor in floors):
+        return replace(outcome, numerics="undecided")
+    result = compare_all(ours, theirs, allowed=[floor.value for floor in floors])
+    if result.matches:
+        return replace(outcome, numerics="agrees")
+    return Outcome("FAILS", result.max_diff, f"{program.policy}: {result}")
 
 
 def _evaluated(x: Any, net: verify.Network, dtype: str | None) -> list[np.ndarray]:
@@ -131,9 +187,9 @@ def _through(model: Any, suffix: str, folder: Path) -> verify.Network:
             model.save_weights(path)
             config = Path(place) / "model.json"
             config.write_text(json.dumps(json.loads(model.to_json())))
-            return verify.load(path, config=config)
+            return verify.load(path, config=config, backend=BACKEND)
         model.save(path)
-        return verify.load(path)
+        return verify.load(path, backend=BACKEND)
 
 
 def smallest(program: Program, seed: int, folder: Path) -> Program:

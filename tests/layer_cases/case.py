@@ -51,6 +51,8 @@ class Case:
     compiled : bool
         Whether Keras runs the model through XLA. TensorFlow on the CPU has no other
         float64 convolution with channels first, nor a dilated transposed one.
+    tensorflow_only : str
+        Why it is held against Keras on TensorFlow alone; empty if it is not.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Case:
     batch_size: int | None = None
     weights: bool = True
     compiled: bool = False
+    tensorflow_only: str = ""
 
     @property
     def id(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from pathlib import Path
 
@@ -18,10 +19,15 @@ MODULES = {
     for module in pkgutil.iter_modules(layer_cases.__path__)
 }
 CASES = [case for module in MODULES.values() for case in getattr(module, "CASES", [])]
+ELSEWHERE = os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
 
 
 @pytest.mark.keras
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if not (ELSEWHERE and case.tensorflow_only)],
+    ids=lambda case: case.id,
+)
 def test_it_computes_what_keras_computes_and_mistakes_show(case):
     check_case(case)
 

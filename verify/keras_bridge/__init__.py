@@ -5,9 +5,9 @@ Import it lazily, inside a function, so that ``import verify`` stays free of Ker
 
 from verify.keras_bridge.building import load_model
 from verify.keras_bridge.importing import (
+    backend,
     floatx,
     import_keras,
-    require_tensorflow,
     versions,
 )
 from verify.keras_bridge.reading import read_live
@@ -16,10 +16,10 @@ from verify.keras_bridge.running import Call, KerasModel
 __all__ = [
     "Call",
     "KerasModel",
+    "backend",
     "floatx",
     "import_keras",
     "load_model",
     "read_live",
-    "require_tensorflow",
     "versions",
 ]

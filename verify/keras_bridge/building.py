@@ -150,6 +150,8 @@ def _made(entry: dict[str, Any]) -> Any:
 def _called(config: dict[str, Any]) -> Any:
     """A model, its layers called here one by one."""
     keras = import_keras()
+    from keras.src import backend
+
     body = config["config"]
     if config["class_name"] == "Sequential":  # some model inside it is ours
         return keras.Sequential(list(map(_made, body["layers"])), name=body["name"])
@@ -161,7 +163,7 @@ def _called(config: dict[str, Any]) -> Any:
 
     def resolved(leaf: Any) -> Any:
         if isinstance(leaf, MaskOf):
-            return getattr(values[leaf.tensor], "_keras_mask", None)
+            return backend.get_keras_mask(values[leaf.tensor])
         return values[leaf] if isinstance(leaf, TensorRef) else leaf
 
     for ref in flatten(graph.inputs):

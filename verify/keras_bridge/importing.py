@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import sys
 import tempfile
+import types
 import warnings
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -55,14 +58,53 @@ def first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def floatx(dtype: str | None) -> Iterator[None]:
-    """Keras's default float type inside a ``with``: predict casts inputs to it."""
+    """Keras's default float type inside a ``with``: predict casts inputs to it.
+
+    With float64, Keras on JAX computes in 64 bits inside it too.
+    """
     config = import_keras().config
     before = config.floatx()
     config.set_floatx(dtype or before)
     try:
-        yield
+        with _jax_float64() if dtype == "float64" else contextlib.nullcontext():
+            yield
     finally:
         config.set_floatx(before)
+
+
+@contextlib.contextmanager
+def _jax_float64() -> Iterator[None]:
+    """JAX in 64 bits, and Keras without its rule that only TensorFlow may use them.
+
+    By that rule a layer in float64 would still compute its tanh in float32, and the
+    softmax of an attention is in float32 whatever comes in. Both are formulas of Keras
+    in another precision, nothing else is changed.
+    """
+    if import_keras().backend.backend() != "jax":
+        yield
+        return
+    import jax
+    from keras.src.backend.common import dtypes
+    from keras.src.backend.jax import nn
+
+    wide = types.SimpleNamespace(**{**vars(nn.jnp), "float32": jax.numpy.float64})
+
+    def attention(
+        query: Any, key: Any, value: Any, bias: Any = None, mask: Any = None,
+        scale: Any = None, is_causal: bool = False, **_: Any,
+    ) -> Any:  # fmt: skip
+        """Keras's own formula, which it has for other devices, instead of JAX's."""
+        scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+        core = nn._dot_product_attention_core
+        return core(query, key, value, bias, mask, is_causal, scale)
+
+    with (
+        jax.enable_x64(True),
+        patch.dict(dtypes.BIT64_TO_BIT32_DTYPE, {"float64": "float64"}),
+        patch.object(nn, "jnp", wide),
+        patch.object(jax.nn, "dot_product_attention", attention),
+    ):
+        yield
 
 
 @contextlib.contextmanager
@@ -79,27 +121,15 @@ def quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def require_tensorflow() -> None:
-    """Masks and their odd cases are reproduced as Keras on TensorFlow has them.
-
-    Raises
-    ------
-    UnsupportedError
-    """
-    backend = import_keras().backend.backend()
-    if backend != "tensorflow":
-        raise UnsupportedError(
-            "expected Keras on TensorFlow to compare with. "
-            f"Received: KERAS_BACKEND={plain(backend)}"
-        )
+def backend() -> str:
+    """The backend that Keras runs on: ``tensorflow``, ``jax`` and so on."""
+    return str(import_keras().backend.backend())
 
 
 def versions() -> dict[str, str]:
     """Versions and backend that a result depends on."""
-    keras = import_keras()
-    backend = keras.backend.backend()
-    found = {"keras": keras.__version__, "numpy": np.__version__, "backend": backend}
-    module = sys.modules.get(backend)
-    if module is not None and backend != "numpy":
-        found[backend] = str(getattr(module, "__version__", "unknown"))
+    keras, name = import_keras(), backend()
+    found = {"keras": keras.__version__, "numpy": np.__version__, "backend": name}
+    if name != "numpy":
+        found[name] = str(getattr(sys.modules.get(name), "__version__", "unknown"))
     return found

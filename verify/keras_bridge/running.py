@@ -174,7 +174,9 @@ def _as_tensor(leaf: Any) -> Any:
     keras = import_keras()
     if not keras.ops.is_tensor(leaf):
         return leaf
-    mask = getattr(leaf, "_keras_mask", None)
+    from keras.src import backend
+
+    mask = backend.get_keras_mask(leaf)
     to_numpy = keras.ops.convert_to_numpy
     return Tensor(to_numpy(leaf), None if mask is None else to_numpy(mask))
 
@@ -184,9 +186,11 @@ def _as_keras(leaf: Any) -> Any:
     if not isinstance(leaf, Tensor):
         return leaf
     keras = import_keras()
+    from keras.src import backend
+
     tensor = keras.ops.convert_to_tensor(leaf.value)
     if leaf.mask is not None:
-        tensor._keras_mask = keras.ops.convert_to_tensor(leaf.mask)
+        backend.set_keras_mask(tensor, keras.ops.convert_to_tensor(leaf.mask))
     return tensor
 
 

@@ -17,6 +17,7 @@ from verify.layers.base import (
     Run,
     Unexpected,
     axes,
+    exact_constants,
     from_front,
     number,
     optional,
@@ -63,7 +64,9 @@ class ReLU(Elementwise):
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         if layer.options["negative_slope"] or inputs.dtype == bool:
             _require_floats(inputs)
-        return relu(inputs, **layer.options).astype(inputs.dtype, copy=False)
+        return relu(inputs, **layer.options, exact=exact_constants(layer)).astype(
+            inputs.dtype, copy=False
+        )
 
 
 class LeakyReLU(Elementwise):
@@ -84,7 +87,8 @@ class LeakyReLU(Elementwise):
         if inputs.dtype == bool or POLICIES[layer.policy].compute in HALF:
             _require_floats(inputs)  # Keras makes float32 of whole numbers, not 16 bits
         x = inputs if is_float(inputs) else inputs.astype(np.float32)
-        return leaky_relu(x, layer.options["negative_slope"])
+        slope = layer.options["negative_slope"]
+        return leaky_relu(x, slope, exact=exact_constants(layer))
 
 
 class ELU(Elementwise):

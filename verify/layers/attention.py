@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.activations import sigmoid, softmax
+from verify.activations import constant, sigmoid, softmax
 from verify.dtypes import POLICIES, rounded
 from verify.layers.base import (
     LayerType,
@@ -22,6 +22,7 @@ from verify.layers.base import (
     Run,
     Unexpected,
     boolean,
+    exact_constants,
     integers,
     number,
     one_of,
@@ -299,7 +300,7 @@ class MultiHeadAttention(LayerType):
             allowed = _both(allowed, distance[None] < options["sliding_window"])
         if attention_mask is not None:
             allowed = _both(attention_mask.astype(bool), allowed)
-        factor = float(np.float32(1 / math.sqrt(options["key_dim"])))
+        factor = constant(1 / math.sqrt(options["key_dim"]), exact_constants(layer))
         q = factor * _projected(layer, "query", query)
         k = _projected(layer, "key", value if key is None else key)
         v = _projected(layer, "value", value)

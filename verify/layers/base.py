@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from verify.activations import read_activation
+from verify.activations import Activation, read_activation, resolve
+from verify.backends import Rule
 from verify.dtypes import is_float, working
 from verify.spec import (
     Array,
@@ -242,6 +243,10 @@ class LayerType(ABC):
         the same tensor later finds none.
     finds_masks : frozenset of str
         Mask arguments that Keras always takes from the tensor, never from the caller.
+    hands_back : str
+        Whether Keras returns the very tensor that came in, with its mask, where the
+        layer changes nothing: ``always``, or ``by rule`` of another backend
+        (`Rule.UNCHANGED_KEEPS_MASK`).
     container : str
         Attribute of Keras that holds the sublayers as a list; empty if each is an
         attribute by itself.
@@ -262,6 +267,7 @@ class LayerType(ABC):
     keeps_tensors: ClassVar[bool] = False
     takes_masks: ClassVar[tuple[str, ...]] = ()
     finds_masks: ClassVar[frozenset[str]] = frozenset()
+    hands_back: ClassVar[str] = ""
     container: ClassVar[str] = ""
 
     def read_options(self, where: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -361,6 +367,16 @@ class Elementwise(LayerType):
     """A layer of one input whose output has the same shape; masks pass through."""
 
     supports_masking = True
+
+
+def function_of(layer: LayerSpec, option: str = "activation") -> Activation:
+    """The function that an option of a layer names."""
+    return resolve(layer.options[option], exact=exact_constants(layer))
+
+
+def exact_constants(layer: LayerSpec) -> bool:
+    """Whether a layer's constants are exact; see `verify.activations.constant`."""
+    return Rule.EXACT_CONSTANTS in layer.rules
 
 
 def as_float(x: Array, floatx: str) -> Array:

@@ -8,15 +8,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.activations import Activation, resolve
+from verify.activations import Activation
 from verify.cells import conv_lstm_step
 from verify.dtypes import POLICIES, working
 from verify.layers.base import (
     LayerType,
     Option,
+    Run,
     activation,
     boolean,
     columns,
+    function_of,
     one_of,
     positive,
 )
@@ -29,7 +31,7 @@ from verify.layers.convolution import (
 from verify.layers.recurrent import LOOP_OPTIONS, CellLoop
 from verify.layers.recurrent_cells import Cell
 from verify.recurrence import Step, Stepped
-from verify.spec import Array, LayerSpec
+from verify.spec import Array, LayerSpec, UnsupportedError
 from verify.windows import channels_last, convolve, in_format, reaches, window_counts
 
 
@@ -121,9 +123,9 @@ class ConvLSTMCell(Cell):
                 convolve, kernel=recurrent, strides=ones, padding="same", dilation=ones
             ),
             bias=weights.get("bias", np.zeros(kernel.shape[-1], kernel.dtype)),
-            activation=_in_layout(resolve(options["activation"]), data_format),
+            activation=_in_layout(function_of(layer), data_format),
             recurrent_activation=_in_layout(
-                resolve(options["recurrent_activation"]), data_format
+                function_of(layer, "recurrent_activation"), data_format
             ),
         )
 
@@ -157,6 +159,21 @@ class ConvLSTM(CellLoop):
 
     def initial(self, layer: LayerSpec, x: Array) -> tuple[Array, ...]:
         return self.cell_type.zeros(layer, x)
+
+    def call(
+        self,
+        run: Run,
+        layer: LayerSpec,
+        sequences: Array,
+        initial_state: Any = None,
+        mask: Array | None = None,
+    ) -> Any:
+        if mask is not None and layer.rules:
+            raise UnsupportedError(
+                f"{layer}: a mask is supported on TensorFlow alone; Keras on JAX "
+                "cannot run it, or joins it over space"
+            )
+        return super().call(run, layer, sequences, initial_state, mask)
 
 
 class ConvLSTM1D(ConvLSTM):

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.activations import resolve
 from verify.layers.base import (
     LayerType,
     Option,
@@ -20,6 +19,7 @@ from verify.layers.base import (
     Unexpected,
     activation,
     boolean,
+    function_of,
     integer,
     one_of,
     only,
@@ -122,7 +122,7 @@ class Convolution(LayerType):
         y = in_format(self.convolved(layer, x), data_format)
         if "bias" in layer.weights:
             y = _biased(layer, y)
-        return resolve(layer.options["activation"])(y)
+        return function_of(layer)(y)
 
 
 def _biased(layer: LayerSpec, y: Array) -> Array:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.activations import resolve
 from verify.layers.base import (
     Elementwise,
     LayerType,
@@ -16,6 +15,7 @@ from verify.layers.base import (
     activation,
     as_float,
     boolean,
+    function_of,
     number,
     positive,
 )
@@ -104,7 +104,7 @@ class Activation(Elementwise):
         return [f"y = {layer.options['activation']}(x)"]
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
-        return resolve(layer.options["activation"])(as_float(inputs, run.floatx))
+        return function_of(layer)(as_float(inputs, run.floatx))
 
 
 class Masking(Elementwise):

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.activations import resolve
 from verify.dtypes import POLICIES, rounded
 from verify.layers.base import (
     AnyShape,
@@ -26,6 +25,7 @@ from verify.layers.base import (
     Unexpected,
     activation,
     boolean,
+    function_of,
     one_of,
     only,
     optional,
@@ -150,7 +150,7 @@ class Dense(Elementwise):
         if "bias" in layer.weights:
             logits = logits + layer.weights["bias"]
         run.note(logits=logits)
-        return resolve(layer.options["activation"])(logits)
+        return function_of(layer)(logits)
 
     def _from_int8(self, layer: LayerSpec, inputs: Array) -> Array:
         compute = POLICIES[layer.policy].compute
@@ -260,7 +260,7 @@ class EinsumDense(LayerType):
         if "bias" in layer.weights:
             logits = logits + layer.weights["bias"]
         run.note(logits=logits)
-        return resolve(layer.options["activation"])(logits)
+        return function_of(layer)(logits)
 
     def _from_int8(self, layer: LayerSpec, inputs: Array) -> Array:
         compute = POLICIES[layer.policy].compute

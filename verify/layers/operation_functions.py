@@ -48,6 +48,13 @@ def result_type(*operands: Any, floatx: str) -> np.dtype[Any]:
     return whole
 
 
+def makes_floats(values: Any, results: Any) -> bool:
+    """Whether there are floats in the results and none among the operands."""
+    given = [np.asarray(x) for x in flatten(values)]
+    made = [np.asarray(x) for x in flatten(results)]
+    return any(map(is_float, made)) and not any(map(is_float, given))
+
+
 def strict(x: Any) -> Array:
     """A number as TensorFlow makes a tensor of it alone: float32 or int32."""
     if isinstance(x, np.ndarray):
@@ -375,4 +382,4 @@ def filled(value: int) -> Callable[..., Array]:
 def converted(x: Array, dtype: str | None, **_: Any) -> Array:
     """In another dtype; floats are cut to whole numbers."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return x if dtype is None else x.astype(dtype_of(dtype))
+        return x if dtype is None else x.astype(dtype_of(dtype), copy=False)

@@ -28,6 +28,7 @@ from verify.layers.base import (
     axes,
     axis,
     boolean,
+    exact_constants,
     integer,
     integers,
     number,
@@ -37,7 +38,7 @@ from verify.layers.base import (
     positive,
 )
 from verify.layers.operation_functions import on_axes, on_axis
-from verify.spec import Array, DataError, LayerSpec
+from verify.spec import Array, DataError, LayerSpec, UnsupportedError
 from verify.structure import flatten, map_structure
 
 CONSTANTS = frozenset({"key", "indices", "constant_values", "weights"})
@@ -71,7 +72,8 @@ class Operation(LayerType):
     def notes(self, layer: LayerSpec) -> list[str]:
         given = ", ".join(f"{key}={value}" for key, value in layer.options.items())
         name = self.class_name.removeprefix("ops.")
-        return [f"the operation {name}({given}); masks end here"]
+        kept = " unless it changes nothing" if self.hands_back == "always" else ""
+        return [f"the operation {name}({given}); masks end here{kept}"]
 
     def call(self, run: Run, layer: LayerSpec, **arguments: Any) -> Any:
         for name in CONSTANTS & arguments.keys():
@@ -79,22 +81,33 @@ class Operation(LayerType):
                 raise DataError(f"{layer}: expected {name} to be a constant")
         tensors = [x.value for x in flatten(arguments) if isinstance(x, Tensor)]
         self.check_rows(layer, list(arguments.values()))
-        cast, dtype = self._cast(arguments, run.floatx)
-        results = self.compute(cast, layer.options)
+        cast, dtype = self._cast(arguments, run.floatx, exact_constants(layer))
+        results = self.compute(cast, layer)
+        values = map_structure(_bare, list(arguments.values()))
+        promotes = layer.rules and self.casts != "own"
+        if promotes and functions.makes_floats(values, results):
+            raise UnsupportedError(
+                f"{layer}: an operation that makes floats of whole numbers is read for "
+                "TensorFlow alone; other backends have other rules of promotion. Cast "
+                "to floats first"
+            )
         for result in flatten(results):
             self._check_result(layer, tensors, np.asarray(result))
         return map_structure(lambda y: functions.lowered(np.asarray(y), dtype), results)
 
-    def compute(self, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    def compute(self, arguments: Mapping[str, Any], layer: LayerSpec) -> Any:
         """The function of the arguments, cast, and the options."""
         given = [arguments[name] for name in self.arguments if name in arguments]
-        return type(self).function(*given, **options)
+        function = type(self).function
+        if exact_constants(layer):
+            function = activations.exactly(function)
+        return function(*given, **layer.options)
 
     def check_rows(self, layer: LayerSpec, operands: list[Any]) -> None:
         """Raise DataError where rows of one operand meet other rows of another."""
 
     def _cast(
-        self, arguments: Mapping[str, Any], floatx: str
+        self, arguments: Mapping[str, Any], floatx: str, exact: bool
     ) -> tuple[dict[str, Any], np.dtype[Any] | None]:
         """Arguments as arrays, and the 16-bit dtype that the result is rounded to."""
         values: dict[str, Any] = map_structure(_bare, dict(arguments))
@@ -102,7 +115,8 @@ class Operation(LayerType):
             return values, None
         names = [name for name in values if name not in CONSTANTS | {"condition"}]
         chosen = {name: values[name] for name in names}
-        chosen = functions.CASTS[self.casts](chosen, floatx)
+        rule = "promote" if self.casts == "strict" and exact else self.casts
+        chosen = functions.CASTS[rule](chosen, floatx)
         if "condition" in values:
             values["condition"] = np.asarray(values["condition"]).astype(bool)
         sixteen = next(
@@ -229,6 +243,13 @@ BOUNDED = {**REDUCED, "initial": Option(optional(number), None)}
 DTYPE = {"dtype": Option(optional(ANY_DTYPE), None)}
 
 
+HANDED_BACK: Mapping[str, str] = {
+    **dict.fromkeys(("Cast", "ConvertToTensor", "Swapaxes"), "always"),
+    **dict.fromkeys(("Reshape", "Transpose", "GetItem"), "by rule"),
+}
+"""Operations that may return what came in; see `LayerType.hands_back`."""
+
+
 def _made(
     name: str,
     casts: str,
@@ -249,6 +270,7 @@ def _made(
             "options": dict(options),
             "arguments": arguments,
             "broadcasts": several,
+            "hands_back": HANDED_BACK.get(name, ""),
         },
     )
 

@@ -6,6 +6,7 @@ Source: keras/src/layers/preprocessing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from verify.layers.base import (
     Unexpected,
     axes,
     boolean,
+    exact_constants,
     from_front,
     numbers,
     optional,
@@ -39,21 +41,43 @@ def kept_axes(value: Any) -> tuple[int, ...]:
     return found
 
 
-def constants(value: Any) -> Any:
-    """Read numbers as TensorFlow holds them: an array in its dtype, others in float32.
+@dataclass(frozen=True)
+class Stored:
+    """An array in a config, with its dtype."""
 
-    A stored array is a dict with its values and its dtype.
-    """
-    dtype = "float32"
+    values: Any
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.values}"
+
+
+def constants(value: Any) -> Any:
+    """Read numbers, or a stored array: a dict with its values and its dtype."""
+    dtype = None
     if isinstance(value, dict) and isinstance(value.get("config"), dict):
         value, dtype = (value["config"].get(key) for key in ("value", "dtype"))
-    if dtype not in _HELD:
-        raise Unexpected("numbers, or an array of numbers")
+        if dtype not in _HELD:
+            raise Unexpected("numbers, or an array of numbers")
+    value = numbers(value)
     try:
-        held = np.asarray(numbers(value), dtype=np.float64).astype(dtype_of(dtype))
+        np.asarray(value, dtype=np.float64)
     except ValueError:
         raise Unexpected("numbers in lists of one length") from None
-    return held.astype(np.float64).tolist()
+    return value if dtype is None else Stored(value, dtype)
+
+
+def held(layer: LayerSpec, option: str) -> Array:
+    """The constants of an option, as Keras holds them, in float64.
+
+    An array in its own dtype, numbers in float32; see `exact_constants`.
+    """
+    value = layer.options[option]
+    dtype = "float64" if exact_constants(layer) else "float32"
+    if isinstance(value, Stored):
+        value, dtype = value.values, value.dtype
+    array = np.asarray(value, dtype=np.float64)
+    return array.astype(dtype_of(dtype)).astype(np.float64)
 
 
 class Normalization(Elementwise):
@@ -79,12 +103,13 @@ class Normalization(Elementwise):
         mean, variance = layer.options["mean"], layer.options["variance"]
         if (mean is None) != (variance is None):
             raise UnsupportedError(f"{where}: expected mean and variance, or neither")
-        if np.shape(mean) != np.shape(variance) or np.ndim(mean) > len(
-            layer.options["axis"]
-        ):
+        if mean is None:
+            return
+        first, second = held(layer, "mean").shape, held(layer, "variance").shape
+        if first != second or len(first) > len(layer.options["axis"]):
             raise UnsupportedError(
                 f"{where}: expected mean and variance in one shape, with no more axes "
-                f"than 'axis'. Received: {np.shape(mean)} and {np.shape(variance)}"
+                f"than 'axis'. Received: {first} and {second}"
             )
 
     def weight_shapes(
@@ -116,7 +141,9 @@ class Normalization(Elementwise):
         wanted = tuple(size if k in kept else 1 for k, size in enumerate(x.shape))
         if key in layer.weights:
             return layer.weights[key].astype(x.dtype, copy=False).reshape(wanted)
-        given = np.asarray(layer.options[key], dtype=np.float32)
+        given = held(layer, key)
+        if not exact_constants(layer):
+            given = given.astype(np.float32)
         given = rounded(given, POLICIES[layer.policy].compute)
         shape = [1] * x.ndim
         for k in range(1, given.ndim + 1):  # axes of both are matched from the right
@@ -144,8 +171,7 @@ class Rescaling(Elementwise):
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         compute = POLICIES[layer.policy].compute
         scale, offset = (
-            rounded(np.asarray(layer.options[key], dtype=np.float64), compute)
-            for key in ("scale", "offset")
+            rounded(held(layer, key), compute) for key in ("scale", "offset")
         )
         return inputs.astype(working(compute), copy=False) * scale + offset
 

@@ -120,6 +120,7 @@ class Loop(LayerType):
             zero_output_for_mask=options["zero_output_for_mask"],
             unroll=options["unroll"],
             record=run.recording,
+            rules=layer.rules,
         )
         run.note(**result.values)
         if options["stateful"]:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.activations import resolve
 from verify.cells import gru_step, lstm_step, simple_rnn_step
 from verify.dtypes import POLICIES, rounded, working
 from verify.layers.base import (
@@ -18,6 +17,7 @@ from verify.layers.base import (
     activation,
     boolean,
     columns,
+    function_of,
     positive,
 )
 from verify.recurrence import Step, Stepped
@@ -131,7 +131,7 @@ def _weights(layer: LayerSpec, rows: int = 1) -> dict[str, Any]:
         "kernel": kernel,
         "recurrent_kernel": layer.weights["recurrent_kernel"],
         "bias": bias,
-        "activation": resolve(layer.options["activation"]),
+        "activation": function_of(layer),
     }
 
 
@@ -174,7 +174,7 @@ class LSTMCell(Cell):
 
     def bound(self, layer: LayerSpec) -> Step:
         weights = _weights(layer)
-        weights["recurrent_activation"] = resolve(layer.options["recurrent_activation"])
+        weights["recurrent_activation"] = function_of(layer, "recurrent_activation")
 
         def step(x: Array, states: tuple[Array, ...]) -> Stepped:
             result = lstm_step(x, *states, **weights)
@@ -221,7 +221,7 @@ class GRUCell(Cell):
             weights["bias"] = np.stack(
                 [weights["bias"], np.zeros_like(weights["bias"])]
             )
-        weights["recurrent_activation"] = resolve(layer.options["recurrent_activation"])
+        weights["recurrent_activation"] = function_of(layer, "recurrent_activation")
         weights["reset_after"] = layer.options["reset_after"]
 
         def step(x: Array, states: tuple[Array, ...]) -> Stepped:

@@ -70,6 +70,7 @@ class Flatten(Reshaping):
     """
 
     class_name = "Flatten"
+    hands_back = "by rule"
     options: ClassVar[Mapping[str, Option]] = {"data_format": DATA_FORMAT}
 
     def equation(self, options: Mapping[str, Any]) -> str:
@@ -89,6 +90,7 @@ class Reshape(Reshaping):
     """
 
     class_name = "Reshape"
+    hands_back = "by rule"
     options: ClassVar[Mapping[str, Option]] = {"target_shape": Option(target_shape)}
 
     def equation(self, options: Mapping[str, Any]) -> str:
@@ -105,6 +107,7 @@ class Permute(Reshaping):
     """
 
     class_name = "Permute"
+    hands_back = "by rule"
     options: ClassVar[Mapping[str, Option]] = {"dims": Option(permutation)}
 
     def equation(self, options: Mapping[str, Any]) -> str:
@@ -138,6 +141,7 @@ class Cropping1D(Reshaping):
     """
 
     class_name = "Cropping1D"
+    hands_back = "by rule"
     options: ClassVar[Mapping[str, Option]] = {"cropping": Option(pair, (1, 1))}
     ndim = 3
 
