@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from verify.hdf5 import MAGIC, SavedWeights, legacy_arrays, opened
+from verify.hdf5 import MAGIC, SavedWeights, legacy_arrays, read_hdf5
 from verify.legacy import KERAS2, KERAS3, LegacyWeights, Modern, is_legacy, modernised
 from verify.reader import Weights, read_model, read_structure
 from verify.spec import ModelFileError, ModelSpec, named, plain
@@ -98,8 +98,8 @@ def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
     )
     read_structure(modern.config)  # a refusal comes before a weight is looked at
     weights = f"{shown}: model.weights.h5"
-    with opened(members["model.weights.h5"], weights) as file:
-        return _spec(modern, SavedWeights(file, shown), path, version)
+    contents = read_hdf5(members["model.weights.h5"], weights)
+    return _spec(modern, SavedWeights(contents), path, version)
 
 
 def _read_hdf5(
@@ -108,30 +108,25 @@ def _read_hdf5(
     config: str | os.PathLike[str] | None,
     semantics: str | None,
 ) -> ModelSpec:
-    with opened(path, shown) as file:
-        inside = file.attrs.get("model_config")
-        version = file.attrs.get("keras_version")
-        if inside is not None and config is None:
-            raw = inside if isinstance(inside, (bytes, str)) else str(inside)
-            content = _json(raw, f"{shown}: model_config")
-        elif config is not None:
-            content, version = _read_config(Path(config), version)
-        else:
-            raise ModelFileError(
-                f"{shown}: expected a model. Received: weights without a config; give "
-                "the JSON of model.to_json() as --config"
-            )
-        if isinstance(version, bytes):
-            version = version.decode(errors="replace")
-        modern = _modern(content, version, semantics)
-        structure = read_structure(modern.config)
-        weights: Weights
-        if "layer_names" in file.attrs or "model_weights" in file:
-            arrays = legacy_arrays(file, shown)
-            weights = LegacyWeights(structure, arrays, shown)
-        else:
-            weights = SavedWeights(file, shown)
-        return _spec(modern, weights, path, version)
+    contents = read_hdf5(path, shown)
+    inside = contents.attributes[""].get("model_config")
+    version = contents.attributes[""].get("keras_version")
+    if inside is not None and config is None:
+        content = _json(str(inside), f"{shown}: model_config")
+    elif config is not None:
+        content, version = _read_config(Path(config), version)
+    else:
+        raise ModelFileError(
+            f"{shown}: expected a model. Received: weights without a config; give the "
+            "JSON of model.to_json() as --config"
+        )
+    modern = _modern(content, version, semantics)
+    structure = read_structure(modern.config)
+    weights: Weights = SavedWeights(contents)
+    old = any(name.startswith("layer_names") for name in contents.attributes[""])
+    if old or "model_weights" in {*contents.attributes, *contents.arrays}:
+        weights = LegacyWeights(structure, legacy_arrays(contents), shown)
+    return _spec(modern, weights, path, version)
 
 
 def _read_config(path: Path, version: Any) -> tuple[Any, Any]:

@@ -6,61 +6,148 @@ Keras writes weights in two ways. A ``.weights.h5`` file, which is also what a
 whatever its name. A legacy ``.h5`` file has one group a layer, under the layer's name,
 whose attribute ``weight_names`` lists its arrays.
 
+The library behind h5py hangs or crashes on some damaged files, so `verify.unpack` reads
+them in a process of its own, with a limit on its time and memory.
+
 Sources: keras/src/saving/saving_lib.py, keras/src/legacy/saving/legacy_h5_format.py.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
+import json
+import os
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from verify.dtypes import dtype_of
-from verify.spec import Array, ModelFileError, VerifyError, plain
-
-if TYPE_CHECKING:
-    import h5py
+from verify.spec import Array, ModelFileError, plain
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """What the group of a model's layers is called; the second by Keras 2.12 to 2.14."""
 
-DTYPES = (
-    "float64",
-    "float32",
-    "float16",
-    "bfloat16",
-    "int8",
-    "int32",
-    "int64",
-    "uint8",
-)
+SECONDS, BYTES_A_SECOND = 10.0, 20e6
+"""Time that reading may take: so long, and a second more for so many bytes."""
 
 
-@contextlib.contextmanager
-def opened(source: Path | bytes, shown: str) -> Iterator[h5py.File]:
+@dataclass(frozen=True)
+class Contents:
+    """What is in an HDF5 file.
+
+    Attributes
+    ----------
+    attributes : mapping
+        Path of a group, empty for the file -> its attributes that are text or lists
+        of text.
+    arrays : mapping
+        Path of an array -> the array, or a str that says why it was not read.
+    shown : str
+        The file, for messages.
+    """
+
+    attributes: Mapping[str, Mapping[str, Any]]
+    arrays: Mapping[str, Array | str]
+    shown: str
+
+    def array(self, path: str) -> Array:
+        """One array.
+
+        Raises
+        ------
+        ModelFileError
+            There is none, or it was not read.
+        """
+        found = self.arrays.get(path, "expected an array there")
+        if isinstance(found, str):
+            colon = ":" if found.startswith("expected") else ""
+            raise ModelFileError(f"{self.shown}: {plain(path)}{colon} {found}")
+        return found
+
+    def names(self, path: str, attribute: str) -> list[str]:
+        """A list of names in an attribute, which Keras splits when it is long."""
+        attributes = self.attributes.get(path, {})
+        if attribute in attributes:
+            values = attributes[attribute]
+        else:
+            values, k = [], 0
+            while f"{attribute}{k}" in attributes:
+                values += attributes[f"{attribute}{k}"]
+                k += 1
+            if not k:
+                raise ModelFileError(
+                    f"{self.shown}: /{plain(path)} has no '{attribute}'"
+                )
+        return [str(v) for v in values] if isinstance(values, list) else [str(values)]
+
+
+def read_hdf5(source: Path | bytes, shown: str) -> Contents:
     """An HDF5 file, from a path or from the bytes of one.
 
     Raises
     ------
     ModelFileError
-        It is damaged, or what is read from it inside the ``with`` is.
+        It is damaged, or cannot be read in bounded time and memory.
     """
-    import h5py  # here: importing it takes longer than everything else in verify
+    if isinstance(source, Path):
+        return _parsed(_unpacked(source, shown), shown)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.h5"
+        path.write_bytes(source)
+        return _parsed(_unpacked(path, shown), shown)
 
+
+def _unpacked(path: Path, shown: str) -> bytes:
+    """What `verify.unpack` writes about a file."""
+    seconds = SECONDS + path.stat().st_size / BYTES_A_SECOND
+    script = Path(__file__).with_name("unpack.py")
+    command = [sys.executable, "-P", str(script), os.fspath(path), f"{seconds}"]
+    one_thread = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     try:
-        content = io.BytesIO(source) if isinstance(source, bytes) else source
-        with h5py.File(content, "r") as file:
-            yield file
-    except VerifyError:
-        raise
-    except Exception as error:  # h5py reports damage as OSError, KeyError, RuntimeError
-        raise ModelFileError(f"{shown} is damaged ({plain(error)})") from None
+        run = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=one_thread,
+            timeout=2 * seconds,
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelFileError(
+            f"{shown} is damaged (after {2 * seconds:.0f} seconds it is not read)"
+        ) from None
+    if run.returncode or not run.stdout:
+        ended = run.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        reason = (
+            plain(ended[0]) if ended else f"its reading ended with {run.returncode}"
+        )
+        raise ModelFileError(f"{shown} is damaged ({reason})")
+    return run.stdout
+
+
+def _parsed(stream: bytes, shown: str) -> Contents:
+    end = stream.index(b"\n")
+    found = json.loads(stream[:end])
+    if "damaged" in found:
+        raise ModelFileError(f"{shown} is damaged ({plain(found['damaged'])})")
+    attributes, arrays, at = {}, {}, end + 1
+    for path, item in found.items():
+        if "attrs" in item:
+            attributes[path] = item["attrs"]
+        elif "refused" in item:
+            arrays[path] = item["refused"]
+        else:
+            dtype, shape = dtype_of(item["dtype"]), tuple(item["shape"])
+            count = int(np.prod(shape, dtype=np.int64))
+            arrays[path] = np.frombuffer(stream, dtype, count, at).reshape(shape)
+            at += count * dtype.itemsize
+    return Contents(attributes, arrays, shown)
 
 
 def snake_case(class_name: str) -> str:
@@ -72,21 +159,20 @@ def snake_case(class_name: str) -> str:
 class SavedWeights:
     """The arrays of one layer in a ``.weights.h5``; see `verify.reader.Weights`."""
 
-    def __init__(self, file: h5py.File, shown: str, place: str = "") -> None:
-        self.file = file
-        self.shown = shown
+    def __init__(self, contents: Contents, place: str = "") -> None:
+        self.contents = contents
         self.place = place
 
     def own(self, group: str) -> list[Array]:
         """Those under ``vars``, by their numbers."""
-        import h5py
-
-        found = self.file.get(_joined(self.place, group, "vars"))
-        if found is None and group:  # Keras 2 kept the underscore of an attribute
-            found = self.file.get(_joined(self.place, f"_{group}", "vars"))
-        if not isinstance(found, h5py.Group):
+        found = _joined(self.place, group, "vars")
+        if found not in self.contents.attributes and group:
+            # Keras 2 kept the underscore of an attribute
+            found = _joined(self.place, f"_{group}", "vars")
+        if found not in self.contents.attributes:
             return []
-        return [read_dataset(found, str(k), self.shown) for k in range(len(found))]
+        count = sum(path.startswith(f"{found}/") for path in self.contents.arrays)
+        return [self.contents.array(f"{found}/{k}") for k in range(count)]
 
     def inside(
         self, container: str, key: str, class_name: str, number: int
@@ -94,77 +180,34 @@ class SavedWeights:
         """By attribute, or by class and number in a list of layers."""
         if container:
             if container == "layers":
-                names = (c for c in CONTAINERS if _joined(self.place, c) in self.file)
+                names = (
+                    c
+                    for c in CONTAINERS
+                    if _joined(self.place, c) in self.contents.attributes
+                )
                 container = next(names, container)
             key = snake_case(class_name) + (f"_{number}" if number else "")
-        return SavedWeights(self.file, self.shown, _joined(self.place, container, key))
+        return SavedWeights(self.contents, _joined(self.place, container, key))
 
 
 def _joined(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
-def legacy_arrays(file: h5py.File, shown: str) -> dict[str, list[Array]]:
+def legacy_arrays(contents: Contents) -> dict[str, list[Array]]:
     """Layer name -> its arrays, in the order of ``weight_names``."""
-    import h5py
-
-    group = file.get("model_weights", file)
-    if not isinstance(group, h5py.Group):
-        raise ModelFileError(f"{shown}: 'model_weights' is not a group")
+    base = "model_weights" if "model_weights" in contents.attributes else ""
+    if "model_weights" in contents.arrays:
+        raise ModelFileError(f"{contents.shown}: 'model_weights' is not a group")
     found = {}
-    for name in _names(group, "layer_names", shown):
-        layer = group.get(name)
-        if not isinstance(layer, h5py.Group):
+    for name in contents.names(base, "layer_names"):
+        place = _joined(base, name)
+        if place not in contents.attributes:
             raise ModelFileError(
-                f"{shown}: there is no group for layer '{plain(name)}'"
+                f"{contents.shown}: there is no group for layer '{plain(name)}'"
             )
         found[name] = [
-            read_dataset(layer, weight, shown)
-            for weight in _names(layer, "weight_names", shown)
+            contents.array(_joined(place, weight))
+            for weight in contents.names(place, "weight_names")
         ]
     return found
-
-
-def _names(group: h5py.Group, attribute: str, shown: str) -> list[str]:
-    """A list of names in an attribute, which Keras splits when it is long."""
-    values: list[Any] = []
-    if attribute in group.attrs:
-        values = list(np.ravel(group.attrs[attribute]))
-    else:
-        k = 0
-        while f"{attribute}{k}" in group.attrs:
-            values += list(np.ravel(group.attrs[f"{attribute}{k}"]))
-            k += 1
-        if not k:
-            raise ModelFileError(f"{shown}: {plain(group.name)} has no '{attribute}'")
-    return [v.decode() if isinstance(v, bytes) else str(v) for v in values]
-
-
-def read_dataset(group: h5py.Group, name: str, shown: str) -> Array:
-    """One array, after a look at what it claims to be.
-
-    Raises
-    ------
-    ModelFileError
-    """
-    import h5py
-
-    data = group.get(name)
-    where = f"{shown}: {plain(group.name).strip('/')}/{plain(name)}"
-    if not isinstance(data, h5py.Dataset):
-        raise ModelFileError(f"{where}: expected an array there")
-    if data.is_virtual or data.external or data.file.filename != group.file.filename:
-        raise ModelFileError(f"{where} lies outside the file")
-    # Keras writes arrays uncompressed; zlib at its best packs 1,000 to 1.
-    if data.nbytes > 1000 * data.id.get_storage_size() + 4096:
-        raise ModelFileError(
-            f"{where} claims {data.nbytes:,} bytes that the file does not hold"
-        )
-    stored = data.attrs.get("dtype")
-    if stored == "bfloat16" and data.dtype.itemsize == 2:
-        return np.asarray(data[()]).view(dtype_of("bfloat16"))
-    if data.dtype.name not in DTYPES:
-        raise ModelFileError(
-            f"{where}: expected numbers ({', '.join(DTYPES)}). Received: {data.dtype}"
-        )
-    return np.asarray(data[()])

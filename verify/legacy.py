@@ -399,10 +399,11 @@ class LegacyWeights:
             s for s in slots if not s.trainable
         ]
         by_slot = dict(zip(map(id, ordered), arrays, strict=True))
-        for slot in slots:
-            self._found.setdefault(slot.path, []).append(by_slot[id(slot)])
+        named = {(slot.path, slot.key): by_slot[id(slot)] for slot in slots}
         for path, inner in [(name, layer), *layer.walk(name)]:
-            if inner.class_name in CUDNN.values() and path in self._found:
+            keys = REGISTRY[inner.class_name].weight_shapes(inner.options)
+            self._found[path] = [named[path, key] for key in keys]
+            if inner.class_name in CUDNN.values():
                 self._found[path] = from_cudnn(inner, self._found[path])
 
     def own(self, group: str) -> list[Array]:
@@ -439,6 +440,7 @@ class _LegacyPlace:
 @dataclass(frozen=True)
 class _Slot:
     path: str
+    key: str
     trainable: bool
 
 
@@ -446,8 +448,10 @@ def _slots(path: str, layer: LayerSpec, trainable: bool = True) -> Iterator[_Slo
     """Every weight of a layer and of those inside, in the order of get_weights."""
     kind = REGISTRY[layer.class_name]
     trainable = trainable and layer.trainable
-    for key in kind.weight_shapes(layer.options):
-        yield _Slot(path, trainable and key not in kind.non_trainable)
+    fixed = kind.non_trainable(layer.options)
+    keys = kind.weight_shapes(layer.options)
+    for key in sorted(keys, key=fixed.__contains__):  # those that training moves first
+        yield _Slot(path, key, trainable and key not in fixed)
     for key, inner in layer.sublayers.items():
         yield from _slots(f"{path}/{key}", inner, trainable)
 

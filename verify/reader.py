@@ -231,6 +231,13 @@ def filled(layer: LayerSpec, weights: Weights) -> LayerSpec:
     arrays: list[Array] = []
     if expected or not layer.class_name.startswith("ops."):
         arrays = [array for group in kind.groups for array in weights.own(group)]
+    whole = sorted({array.dtype.name for array in arrays if not is_float(array)})
+    if whole and not layer.options.get("quantization_mode"):
+        raise UnsupportedError(
+            f"{layer}: it is quantised (weights of {listing(whole)}) and its config "
+            "does not say so, which Keras cannot load either. Supported: int8 in Dense, "
+            "EinsumDense and Embedding"
+        )
     if len(arrays) != len(expected) or not all(
         _fits(array.shape, shape)
         for array, shape in zip(arrays, expected.values(), strict=True)

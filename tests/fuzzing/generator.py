@@ -311,6 +311,7 @@ class Maker:
         text = "layers.Dense({options})"
         if len(shape) > 1 and self.chance(0.3):
             text = "layers.TimeDistributed(layers.Dense({options}))"
+            options.pop("dtype", None)  # it calls the inner layer without a cast
         elif len(shape) > 1 and self.chance(0.2):
             options = {"output_shape": (None, units), "bias_axes": "d"}
             text = "layers.EinsumDense('abc,cd->abd', {options})"
@@ -540,7 +541,11 @@ def program(key: str) -> Program:
             step = [m.unsupported]
         m.rng.choice(step)(x)
     made = _finished(m, policy, sequential)
-    return replace(made, quantized=quantized and not made.refused)
+    if not quantized or made.refused:
+        return made
+    unsaid = any("MultiHeadAttention" in line.template for line in made.lines)
+    refused = "int8 in MultiHeadAttention" if unsaid else ""
+    return replace(made, quantized=True, refused=refused)
 
 
 def _begin(m: Maker, sequential: bool) -> None:

@@ -75,8 +75,10 @@ def _attempt(
     try:
         return trial(*arguments)
     except UnsupportedError as error:
-        kind = "refused" if program.refused else "FAILS"
-        return Outcome(kind, 0.0, program.refused or f"refused: {error}")
+        elsewhere = "TensorFlow alone" if "TensorFlow alone" in str(error) else ""
+        reason = program.refused or (elsewhere if BACKEND != "tensorflow" else "")
+        kind = "refused" if reason else "FAILS"
+        return Outcome(kind, 0.0, reason or f"refused: {error}")
     except Exception as error:
         return Outcome("FAILS", 0.0, f"{type(error).__name__}: {error}")
 

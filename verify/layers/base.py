@@ -228,8 +228,6 @@ class LayerType(ABC):
         Whether what comes out is in the policy's compute dtype.
     full_precision : bool
         Whether weights keep the variable dtype under a mixed policy.
-    non_trainable : frozenset of str
-        Weights that training does not move: legacy files store them last.
     shown_by_weights : frozenset of str
         Honoured options that show in the weights' names or shapes alone.
     holds : frozenset of str
@@ -260,7 +258,6 @@ class LayerType(ABC):
     autocast: ClassVar[bool] = True
     casts_outputs: ClassVar[bool] = True
     full_precision: ClassVar[bool] = False
-    non_trainable: ClassVar[frozenset[str]] = frozenset()
     shown_by_weights: ClassVar[frozenset[str]] = frozenset()
     holds: ClassVar[frozenset[str]] = frozenset()
     groups: ClassVar[tuple[str, ...]] = ("",)
@@ -319,6 +316,10 @@ class LayerType(ABC):
         ``None`` stands for a size that the input decides.
         """
         return {}
+
+    def non_trainable(self, options: Mapping[str, Any]) -> frozenset[str]:
+        """Weights that training does not move: legacy files store them last."""
+        return frozenset()
 
     def formula(self, layer: LayerSpec) -> str:
         """The parameter count with its numbers filled in, without the total."""

@@ -19,11 +19,11 @@ from verify.layers.base import (
     number,
     positive,
 )
-from verify.layers.dense import LORA, QUANTIZED
+from verify.layers.dense import LORA, QUANTIZED, Quantizable
 from verify.spec import Array, DataError, LayerSpec
 
 
-class Embedding(LayerType):
+class Embedding(Quantizable):
     """``y = embeddings[ids]``; with ``mask_zero``, id 0 masks its step.
 
     Quantised: ``y = embeddings[ids] / embeddings_scale[ids]``.

@@ -79,6 +79,16 @@ QUANTIZED: Mapping[str, Option] = {
 }
 """Options of layers that `keras.Model.quantize` changes."""
 
+
+class Quantizable(LayerType):
+    """A layer that `keras.Model.quantize` changes: its 8-bit weights are not trained."""
+
+    def non_trainable(self, options: Mapping[str, Any]) -> frozenset[str]:
+        if not options["quantization_mode"]:
+            return frozenset()
+        return frozenset(self.weight_shapes(options)) - {"bias"}
+
+
 WEIGHT_SETTINGS = frozenset(
     {"kernel_initializer", "kernel_regularizer", "kernel_constraint"}
     | {"bias_initializer", "bias_regularizer", "bias_constraint"}
@@ -96,7 +106,7 @@ def quantized(x: Array, axes: tuple[int, ...], compute: str) -> tuple[Array, Arr
     return np.clip(np.rint(rounded(x * scale, compute)), -127, 127), scale
 
 
-class Dense(Elementwise):
+class Dense(Quantizable, Elementwise):
     """``y = activation(x @ kernel + bias)`` on the last axis.
 
     Quantised: ``y = activation((q @ kernel) / (kernel_scale * scale) + bias)`` with
@@ -189,7 +199,7 @@ def _axes(value: Any) -> str:
     return value
 
 
-class EinsumDense(LayerType):
+class EinsumDense(Quantizable):
     """``y = activation(einsum(equation, x, kernel) + bias)``.
 
     Quantised: as in `Dense`, over the axes of ``x`` that the result has not.

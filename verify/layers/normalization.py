@@ -149,10 +149,6 @@ class BatchNormalization(Normalizing):
         | {"momentum", "synchronized", "renorm_clipping", "renorm_momentum"}
     )
     arguments = ("inputs", "mask")
-    non_trainable = frozenset(
-        {"moving_mean", "moving_variance"}
-        | {"moving_stddev", "renorm_mean", "renorm_stddev"}
-    )
     shown_by_weights = frozenset({"center", "scale", "renorm"})
 
     def weight_shapes(self, options: Mapping[str, Any]) -> Shapes:
@@ -160,6 +156,9 @@ class BatchNormalization(Normalizing):
         if options["renorm"]:
             stored += ["moving_stddev", "renorm_mean", "renorm_stddev"]
         return {**super().weight_shapes(options), **dict.fromkeys(stored, (None,))}
+
+    def non_trainable(self, options: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset(self.weight_shapes(options)) - {"gamma", "beta"}
 
     def statistics(self, layer: LayerSpec) -> tuple[str, str, str]:
         over = f"one of each per position of axis {layer.options['axis']}"

@@ -97,7 +97,6 @@ class Normalization(Elementwise):
         "variance": Option(optional(constants), None),
         "invert": Option(boolean, False),
     }
-    non_trainable = frozenset({"mean", "variance", "count"})
 
     def check(self, where: str, layer: LayerSpec) -> None:
         mean, variance = layer.options["mean"], layer.options["variance"]
@@ -119,6 +118,9 @@ class Normalization(Elementwise):
             return {}
         shape = (None,) * len(options["axis"])
         return {"mean": shape, "variance": shape, "count": ()}
+
+    def non_trainable(self, options: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset(self.weight_shapes(options))
 
     def notes(self, layer: LayerSpec) -> list[str]:
         given = "in the config" if "mean" not in layer.weights else "weights"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.dtypes import POLICIES, rounded
+from verify.dtypes import POLICIES, rounded, working
 from verify.layers.base import LayerType, Option, Run, one_of
 from verify.spec import Array, LayerSpec, UnsupportedError
 from verify.structure import flatten
@@ -175,17 +176,39 @@ class TimeDistributed(LayerType):
         return f"{layer.parameters:,}"
 
     def notes(self, layer: LayerSpec) -> list[str]:
-        return [f"y[:, t] = inner(x[:, t]), inner: {layer.sublayers['layer']}"]
+        inner = layer.sublayers["layer"]
+        lines = [f"y[:, t] = inner(x[:, t]), inner: {inner}"]
+        if inner.options.get("quantization_mode"):
+            lines.append("Keras computes with the 8-bit weights here as if they were "
+                         "the floats they stand for: without their scale")  # fmt: skip
+        return lines
 
     def call(
         self, run: Run, layer: LayerSpec, inputs: Array, mask: Array | None = None
     ) -> Array:
-        inner = layer.sublayers["layer"]
+        inner = _without_scales(layer.sublayers["layer"])
         steps = []
         for t in range(inputs.shape[1]):
             step_mask = None if mask is None else mask[:, t]
             steps.append(run.within(inner, inputs[:, t], at="layer", mask=step_mask))
         return np.stack(steps, axis=1)
+
+
+def _without_scales(layer: LayerSpec) -> LayerSpec:
+    """What ``call`` makes of a quantised layer, if it is called by itself.
+
+    ``Layer.__call__`` chooses ``quantized_call``; ``call`` takes the whole numbers for
+    the weights.
+    """
+    if not layer.options.get("quantization_mode"):
+        return layer
+    to = working(POLICIES[layer.policy].compute)
+    weights = {
+        key: value.astype(to)
+        for key, value in layer.weights.items()
+        if not key.endswith("_scale")
+    }
+    return replace(layer.with_options(quantization_mode=None), weights=weights)
 
 
 def _config(entry: Any) -> Mapping[str, Any]:
