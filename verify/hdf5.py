@@ -34,6 +34,9 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """What the group of a model's layers is called; the second by Keras 2.12 to 2.14."""
 
+OUT_OF_TIME = -24
+"""How a process ends that has used up its time: by signal XCPU."""
+
 SECONDS, BYTES_A_SECOND = 10.0, 20e6
 """Time that reading may take: so long, and a second more for so many bytes."""
 
@@ -118,17 +121,19 @@ def _unpacked(path: Path, shown: str) -> bytes:
             env=one_thread,
             timeout=2 * seconds,
         )
+        status = run.returncode
     except subprocess.TimeoutExpired:
-        raise ModelFileError(
-            f"{shown} is damaged (after {2 * seconds:.0f} seconds it is not read)"
-        ) from None
-    if run.returncode or not run.stdout:
-        ended = run.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        reason = (
-            plain(ended[0]) if ended else f"its reading ended with {run.returncode}"
-        )
-        raise ModelFileError(f"{shown} is damaged ({reason})")
-    return run.stdout
+        status = OUT_OF_TIME
+    if status == OUT_OF_TIME:
+        reason = f"the HDF5 library has not read it after {seconds:.0f} seconds"
+    elif status < 0:
+        reason = f"the HDF5 library crashes on it, signal {-status}"
+    elif status or not run.stdout:
+        last = run.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        reason = plain(*last or ["nothing came of reading it"])
+    else:
+        return run.stdout
+    raise ModelFileError(f"{shown} is damaged ({reason})")
 
 
 def _parsed(stream: bytes, shown: str) -> Contents:

@@ -235,8 +235,8 @@ def filled(layer: LayerSpec, weights: Weights) -> LayerSpec:
     if whole and not layer.options.get("quantization_mode"):
         raise UnsupportedError(
             f"{layer}: it is quantised (weights of {listing(whole)}) and its config "
-            "does not say so, which Keras cannot load either. Supported: int8 in Dense, "
-            "EinsumDense and Embedding"
+            "does not say so, which Keras cannot load either. Supported: int8 in "
+            "Dense, EinsumDense and Embedding"
         )
     if len(arrays) != len(expected) or not all(
         _fits(array.shape, shape)

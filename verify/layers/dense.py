@@ -81,7 +81,7 @@ QUANTIZED: Mapping[str, Option] = {
 
 
 class Quantizable(LayerType):
-    """A layer that `keras.Model.quantize` changes: its 8-bit weights are not trained."""
+    """A layer that `keras.Model.quantize` changes; 8-bit weights are not trained."""
 
     def non_trainable(self, options: Mapping[str, Any]) -> frozenset[str]:
         if not options["quantization_mode"]:
