@@ -130,7 +130,7 @@ def _unpacked(path: Path, shown: str) -> bytes:
         reason = f"the HDF5 library crashes on it, signal {-status}"
     elif status or not run.stdout:
         last = run.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        reason = plain(*last or ["nothing came of reading it"])
+        reason = plain(last[0]) if last else "nothing came of reading it"
     else:
         return run.stdout
     raise ModelFileError(f"{shown} is damaged ({reason})")
