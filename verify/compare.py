@@ -240,12 +240,16 @@ class Allowance:
         Greatest output.
     limit : float
         Share of `scale` above which it decides nothing.
+    proven : bool
+        Whether a proof in float64 stands beside it. 16-bit numbers are then held
+        against the largest unit: the proof tells formulas apart.
     """
 
     value: Array
     noise: Array
     scale: Array
     limit: float = ILL_CONDITIONED
+    proven: bool = False
 
     @property
     def decides(self) -> bool:
@@ -254,7 +258,9 @@ class Allowance:
         A unit that hardly ever rises above zero, such as a class that softmax rules
         out, is held against a thousandth of the largest unit instead.
         """
-        against = np.maximum(self.scale, 1e-3 * self.scale.max())
+        coarse = self.proven and self.limit > ILL_CONDITIONED
+        least = 1.0 if coarse else 1e-3
+        against = np.maximum(self.scale, least * self.scale.max())
         return bool(
             np.all((self.value <= self.limit * against) | (self.value <= FLUSHED))
         )
@@ -268,7 +274,9 @@ def exact(float64: Array) -> Allowance:
     )
 
 
-def noise_floor(float64: Array, *others: Array, unit: float = SINGLE) -> Allowance:
+def noise_floor(
+    float64: Array, *others: Array, unit: float = SINGLE, proven: bool = False
+) -> Allowance:
     """``10 * noise + 5e-7 * scale``, from several evaluations of one NumPy formula.
 
     Parameters
@@ -281,6 +289,8 @@ def noise_floor(float64: Array, *others: Array, unit: float = SINGLE) -> Allowan
         small multiple of it.
     unit : float
         Unit roundoff of the coarsest dtype in the model.
+    proven : bool
+        As for `Allowance`.
     """
     scale = _by_unit(float64)
     with np.errstate(invalid="ignore"):
@@ -288,7 +298,7 @@ def noise_floor(float64: Array, *others: Array, unit: float = SINGLE) -> Allowan
     noise = np.max(each, axis=0)
     value = NOISE_FACTOR * noise + SCALE_FACTOR * max(unit / SINGLE, 1) * scale
     limit = ILL_CONDITIONED if unit <= SINGLE else ILL_CONDITIONED_16_BIT
-    return Allowance(np.maximum(value, FLUSHED), noise, scale, limit)
+    return Allowance(np.maximum(value, FLUSHED), noise, scale, limit, proven)
 
 
 def _by_unit(values: Array) -> Array:

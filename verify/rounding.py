@@ -46,7 +46,8 @@ class Rounding:
     ) -> list[Allowance]:
         """For outputs whose float64 values are given, one allowance each.
 
-        With `native`, a float64 model is held to float64; a port of it is not.
+        With `native` it is Keras that is compared, and a proof in float64 stands beside
+        it: a float64 model is held to float64. A port of it is not.
         """
         if native and self.unit == UNIT_ROUNDOFF["float64"]:
             return [exact(reference) for reference in float64]
@@ -55,7 +56,12 @@ class Rounding:
         )
         others = [single, *(call(net, "float64") for net in self._near)]
         return [
-            noise_floor(reference, *(other[k] for other in others), unit=self.unit)
+            noise_floor(
+                reference,
+                *(other[k] for other in others),
+                unit=self.unit,
+                proven=native,
+            )
             for k, reference in enumerate(float64)
         ]
 

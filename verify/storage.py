@@ -41,11 +41,11 @@ def read_arrays(
             f"{plain(path)}: expected .npz with arrays {listing(list(names))}. "
             f"Received: '{plain(path.suffix)}'"
         )
-    return {key: read_array(path, key, exactly=True) for key in names}
+    return {key: read_array(path, key, among=names) for key in names}
 
 
 def read_array(
-    path: str | os.PathLike[str], name: str, *, exactly: bool = False
+    path: str | os.PathLike[str], name: str, *, among: Sequence[str] = ()
 ) -> Array:
     """Read numbers from a file; nothing in it is unpickled or executed.
 
@@ -55,8 +55,8 @@ def read_array(
         ``.npy``; ``.npz`` holding one array, or one called `name`; ``.csv`` of numbers,
         one row a sample, with or without a line of headings.
     name : str
-    exactly : bool
-        Whether an archive must hold an array of that name.
+    among : sequence of str
+        Arrays that an archive must hold, that of `name` among them.
 
     Returns
     -------
@@ -79,12 +79,12 @@ def read_array(
             f"Received: '{plain(path.suffix)}'"
         )
     try:
-        array = reader(path, name)
-        if exactly and name not in _names(path):
+        if among and not set(among) <= set(_names(path)):
             raise DataError(
-                f"{shown}: expected an array called '{plain(name)}'. "
+                f"{shown}: expected arrays called {listing(map(plain, among))}. "
                 f"Received: {plain(', '.join(_names(path)), 120) or 'none'}"
             )
+        array = reader(path, name)
     except DataError:
         raise
     except Exception as error:  # a damaged file: NumPy, zlib, pandas raise all kinds

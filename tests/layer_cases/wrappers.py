@@ -118,6 +118,10 @@ def _sequential():
     return keras.Sequential([keras.Input((3,)), layers.Dense(2, activation="tanh")])
 
 
+def _int8(model):
+    model.quantize("int8")
+
+
 def _sentences(rng):
     return [rng.integers(0, 9, size=(5, 6, 5))]
 
@@ -126,6 +130,10 @@ DISTRIBUTED = [
     Case("TimeDistributed", make=_distributed(_dense), masked=True, after=True),
     Case("TimeDistributed", make=_distributed(_sequential), masked=True, after=True),
     Case("TimeDistributed", make=_distributed(_dense), shape=(None, 2, 3)),
+    # Keras leaves out the scales of a quantised layer in here
+    Case("TimeDistributed", make=_distributed(_dense), prepare=_int8),
+    Case("TimeDistributed", make=_distributed(_embedding), shape=(6, 5),
+         dtypes=["int32"], inputs=_sentences, prepare=_int8),
     Case("TimeDistributed", make=_distributed(_lstm), shape=(6, 4, 3), after=True),
     Case("TimeDistributed", make=_distributed(_model), shape=(6, 5), dtypes=["int32"],
          inputs=_sentences, after=True),

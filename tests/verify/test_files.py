@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 import zipfile
 
 import h5py
@@ -338,3 +339,20 @@ def test_metadata_may_be_anything_but_its_version_is_shown(tmp_path):
     path = lstm_file(tmp_path / "m.keras")
     path = replace_member(path, "metadata.json", json.dumps([1]).encode())
     assert verify.load(path).spec.keras_version == "unknown"
+
+
+@pytest.mark.keras
+def test_a_quantised_layer_whose_config_does_not_say_so_is_refused_by_name(tmp_path):
+    import keras
+    from keras import layers
+
+    x = keras.Input((6, 3))
+    model = keras.Model(x, layers.MultiHeadAttention(2, 3, name="heads")(x, x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of layers that have nothing to quantise
+        model.quantize("int8")
+    model.save(tmp_path / "m.keras")
+    for source in (model, tmp_path / "m.keras"):
+        message = refused(source, UnsupportedError)
+        assert "Layer 'heads' (MultiHeadAttention): it is quantised" in message
+        assert "weights of int8" in message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import pytest
 from models import features, layer, random_weights
 
 import verify
+from verify import hdf5
 from verify.compare import compare
 from verify.legacy import from_cudnn
 from verify.spec import LayerSpec, UnsupportedError
@@ -224,3 +226,92 @@ def test_an_h5_of_keras_3_keeps_the_options_that_keras_3_knows(tmp_path):
     )
     model.save(tmp_path / "m.h5")
     assert verify.check(tmp_path / "m.h5").verdict is verify.Verdict.PASS
+
+
+# -- damaged files ---------------------------------------------------------------------
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """Bits flipped, cut short, a stretch overwritten, or bytes pushed in."""
+    changed = bytearray(content)
+    at = int(rng.integers(len(changed) - 64))
+    match rng.integers(4):
+        case 0:
+            for place in rng.integers(len(changed), size=int(rng.integers(1, 8))):
+                changed[place] ^= 1 << int(rng.integers(8))
+        case 1:
+            return content[:at]
+        case 2:
+            changed[at : at + 64] = rng.bytes(64)
+        case _:
+            changed[at:at] = rng.bytes(int(rng.integers(1, 9)))
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_damaged_h5_files_load_or_are_refused_in_one_line(block, tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5, "SECONDS", 1.0)
+    rng = np.random.default_rng(block)
+    path = tmp_path / "m.h5"
+    refused = 0
+    for k in range(30):
+        name = MODELS[k % len(MODELS)]
+        path.write_bytes(damaged((FILES / f"{name}.h5").read_bytes(), rng))
+        try:
+            verify.describe(verify.load(path))
+        except verify.VerifyError as error:
+            refused += 1
+            assert "\n" not in str(error)
+            assert str(error).isprintable()
+    assert refused > 5
+
+
+def test_a_file_on_which_the_hdf5_library_hangs_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5, "SECONDS", 1.0)
+    content = (FILES / "seq2seq.h5").read_bytes()
+    path = tmp_path / "m.h5"
+    path.write_bytes(content[:5000] + b"\0" + content[5000:])
+    with pytest.raises(verify.ModelFileError, match="not read it after 1 seconds"):
+        verify.load(path)
+
+
+def test_optimizer_states_beside_the_model_are_not_read(tmp_path):
+    path = tmp_path / "m.h5"
+    path.write_bytes((FILES / "stacked.h5").read_bytes())
+    with h5py.File(path, "a") as file:
+        file["optimizer_weights/too_much"] = np.zeros(4)
+    contents = hdf5.read_hdf5(path, "it")
+    assert not any("optimizer" in name for name in contents.arrays)
+    verify.load(path)
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("frozen", [False, True])
+def test_int8_models_are_read_from_h5_files_too(frozen, tmp_path):
+    import keras
+    from keras import layers
+    from layer_cases.check import randomise
+
+    model = keras.Sequential(
+        [
+            keras.Input((6,), dtype="int32"),
+            layers.Embedding(11, 8),
+            layers.GRU(4, return_sequences=True),
+            layers.EinsumDense("abc,cd->abd", (None, 5), bias_axes="d"),
+            layers.LSTM(3),
+            layers.Dense(7, activation="tanh"),
+            layers.Dense(2),
+        ]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of layers that have nothing to quantise
+        model.quantize("int8")
+    randomise(model)
+    model.trainable = not frozen
+    x = np.random.default_rng(0).integers(0, 11, size=(20, 6))
+    for name in ("m.h5", "m.keras"):
+        model.save(tmp_path / name)
+        net = verify.load(tmp_path / name)
+        ours, theirs = net.predict(x), model.predict(x, verbose=0)
+        scale = np.abs(theirs).max()
+        assert compare(ours, theirs, allowed=1e-4 * scale).matches

@@ -1,0 +1,99 @@
+"""16-bit, mixed and 64-bit dtype policies, against Keras as the user runs it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from models import TIME, random_weights
+
+import verify
+from verify import Verdict
+
+POLICIES = ("float64", "float32", "mixed_float16", "mixed_bfloat16", "float16")
+AWAY = {"float64": 1e-13, "float32": 1e-6, "float16": 4e-3, "bfloat16": 3e-2}
+
+
+def model(policy: str, kind: str = "LSTM", head: str | None = None, scale=1.0):
+    """Embedding with a mask, a recurrent layer both ways, Dense."""
+    import keras
+    from keras import layers
+
+    recurrent = getattr(layers, kind)(4, return_sequences=True, dtype=policy)
+    built = keras.Sequential(
+        [
+            keras.Input((TIME,), dtype="int32"),
+            layers.Embedding(11, 3, mask_zero=True, dtype=policy),
+            layers.Bidirectional(recurrent, dtype=policy),
+            layers.LayerNormalization(dtype=policy),
+            layers.GRU(5, dtype=policy, name="gru"),
+            layers.Dense(2, activation="softmax", dtype=head or policy, name="head"),
+        ]
+    )
+    weights = random_weights([w.shape for w in built.get_weights()], 7)
+    built.set_weights([w * scale for w in weights])
+    return built
+
+
+def inputs() -> np.ndarray:
+    x = np.random.default_rng(1).integers(1, 11, size=(20, TIME)).astype(np.int32)
+    x[0, 3:] = x[1, :3] = x[2, 2] = 0
+    return x
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+def test_check_passes_in_every_policy_and_fails_on_a_mistake(policy, kind):
+    keras_model = model(policy, kind)
+    report = verify.check(keras_model, inputs())
+    assert report.verdict is Verdict.PASS, str(report)
+    assert report.proof.max_diff < 1e-12
+    spec = verify.load(keras_model).spec
+    gru = spec["gru"]
+    other = gru.with_weights(
+        **{key: np.roll(value, 5, axis=-1) for key, value in gru.weights.items()}
+    )
+    wrong = verify.Network(spec.with_layer(other))
+    report = verify.check(keras_model, inputs(), network=wrong)
+    assert report.verdict is Verdict.FAIL
+    assert report.first_mismatch.name == "gru"
+    assert "gate order" in report.diagnosis.explanations[0].mistake
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("policy", POLICIES)
+def test_predict_computes_in_the_policy_of_each_layer(policy):
+    keras_model = model(policy, scale=0.7)
+    net = verify.load(keras_model)
+    theirs = keras_model.predict(inputs(), verbose=0)
+    ours = net.predict(inputs())
+    assert ours.dtype == theirs.dtype
+    compute = policy.removeprefix("mixed_")
+    apart = np.abs(ours.astype(float) - theirs.astype(float)).max()
+    assert apart < AWAY[compute]
+    exact = net.predict(inputs(), dtype="float64")
+    rounding = np.abs(exact - theirs.astype(float)).max()
+    if compute in ("float16", "bfloat16"):
+        assert rounding > 1e-5  # it is in 16 bits that Keras has computed
+
+
+@pytest.mark.keras
+def test_a_float32_head_on_a_mixed_model(tmp_path):
+    keras_model = model("mixed_float16", head="float32")
+    assert verify.check(keras_model, inputs()).verdict is Verdict.PASS
+    assert verify.load(keras_model).predict(inputs()).dtype == np.float32
+    path = tmp_path / "m.keras"
+    keras_model.save(path)
+    assert verify.load(path).spec.policies == {"mixed_float16", "float32"}
+    assert "mixed_float16" in verify.describe(verify.load(path))
+
+
+@pytest.mark.keras
+def test_weights_stored_in_16_bits_are_what_keras_computes_with(tmp_path):
+    keras_model = model("float16")
+    path = tmp_path / "m.keras"
+    keras_model.save(path)
+    for net in (verify.load(path), verify.load(keras_model)):
+        assert net.spec["gru"].weights["kernel"].dtype == np.float16
+    ours, live = verify.load(path), verify.load(keras_model)
+    assert np.array_equal(ours.predict(inputs()), live.predict(inputs()))
