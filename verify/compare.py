@@ -31,10 +31,10 @@ FLUSHED = 1e-37
 SINGLE = 2.0**-24
 """Unit roundoff of float32, for which the two factors above are meant."""
 
-ILL_CONDITIONED, ILL_CONDITIONED_16_BIT = 1e-2, 0.25
-"""An allowance above this share of the outputs' scale decides nothing. With 16-bit
-numbers one rounding error is a thousandth of the output, and the proof in float64 is
-what tells formulas apart."""
+ILL_CONDITIONED, ILL_CONDITIONED_COARSE = 1e-2, 0.25
+"""An allowance above this share of the outputs' scale decides nothing. With numbers of
+16 or 8 bits one rounding error is a thousandth of the output or more, and the proof in
+float64 is what tells formulas apart."""
 
 
 class Verdict(StrEnum):
@@ -241,8 +241,8 @@ class Allowance:
     limit : float
         Share of `scale` above which it decides nothing.
     proven : bool
-        Whether a proof in float64 stands beside it. 16-bit numbers are then held
-        against the largest unit: the proof tells formulas apart.
+        Whether a proof in float64 stands beside it. Numbers of 16 or 8 bits are then
+        held against the largest unit: the proof tells formulas apart.
     """
 
     value: Array
@@ -275,7 +275,11 @@ def exact(float64: Array) -> Allowance:
 
 
 def noise_floor(
-    float64: Array, *others: Array, unit: float = SINGLE, proven: bool = False
+    float64: Array,
+    *others: Array,
+    unit: float = SINGLE,
+    quantised: bool = False,
+    proven: bool = False,
 ) -> Allowance:
     """``10 * noise + 5e-7 * scale``, from several evaluations of one NumPy formula.
 
@@ -289,6 +293,8 @@ def noise_floor(
         small multiple of it.
     unit : float
         Unit roundoff of the coarsest dtype in the model.
+    quantised : bool
+        Whether a layer rounds to 8 bits, where a last digit may decide about 1 / 127.
     proven : bool
         As for `Allowance`.
     """
@@ -297,7 +303,8 @@ def noise_floor(
         each = [_by_unit(other.astype(np.float64) - float64) for other in others]
     noise = np.max(each, axis=0)
     value = NOISE_FACTOR * noise + SCALE_FACTOR * max(unit / SINGLE, 1) * scale
-    limit = ILL_CONDITIONED if unit <= SINGLE else ILL_CONDITIONED_16_BIT
+    coarse = quantised or unit > SINGLE
+    limit = ILL_CONDITIONED_COARSE if coarse else ILL_CONDITIONED
     return Allowance(np.maximum(value, FLUSHED), noise, scale, limit, proven)
 
 

@@ -37,6 +37,12 @@ class Rounding:
         )
 
     @cached_property
+    def quantised(self) -> bool:
+        """Whether a layer rounds to 8 bits."""
+        layers = (layer for _, layer in self.net.spec.walk())
+        return any(layer.options.get("quantization_mode") for layer in layers)
+
+    @cached_property
     def _near(self) -> list[Network]:
         unit = max(self.unit, UNIT_ROUNDOFF["float32"])
         return [moved(self.net.spec, unit, k) for k in range(NEIGHBOURS)]
@@ -60,6 +66,7 @@ class Rounding:
                 reference,
                 *(other[k] for other in others),
                 unit=self.unit,
+                quantised=self.quantised,
                 proven=native,
             )
             for k, reference in enumerate(float64)

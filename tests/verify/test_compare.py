@@ -94,6 +94,17 @@ def test_an_allowance_that_is_large_against_the_outputs_decides_nothing():
     assert made([0.0], [0.0]).decides
 
 
+@pytest.mark.parametrize("coarse", [{"unit": 2.0**-11}, {"quantised": True}])
+def test_coarse_numbers_beside_a_proof_are_held_against_the_largest_unit(coarse):
+    float64 = np.array([[1.0, 0.01]])
+    near = float64 + 0.002  # noise; ten times that is allowed
+    assert noise_floor(float64, near, proven=True, **coarse).decides
+    assert not noise_floor(float64, near, **coarse).decides
+    assert not noise_floor(float64, near, proven=True).decides
+    far = float64 + 0.04
+    assert not noise_floor(float64, far, proven=True, **coarse).decides
+
+
 def test_float64_is_allowed_1e_10_and_more_only_for_large_outputs():
     assert exact(np.array([[0.5, 1e4]])).value == pytest.approx([1e-10, 1e-6])
 
