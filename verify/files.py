@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from verify.hdf5 import MAGIC, SavedWeights, legacy_arrays, read_hdf5
-from verify.legacy import KERAS2, KERAS3, LegacyWeights, Modern, is_legacy, modernised
+from verify.legacy import KERAS2, KERAS3, Modern, is_legacy, modernised
+from verify.legacy_weights import LegacyWeights
 from verify.reader import Weights, read_model, read_structure
 from verify.spec import ModelFileError, ModelSpec, named, plain
 

@@ -14,7 +14,7 @@ from models import features, layer, random_weights
 import verify
 from verify import hdf5
 from verify.compare import compare
-from verify.legacy import from_cudnn
+from verify.legacy_weights import from_cudnn
 from verify.spec import LayerSpec, UnsupportedError
 
 FILES = Path(__file__).parents[1] / "data" / "keras2"
