@@ -8,6 +8,7 @@
     print(verify.describe(net))               # which columns are which gate
     verify.check("model.keras", x)            # against Keras: a Report
     verify.compare_outputs("model.keras", x, theirs)   # somebody's port
+    verify.selftest("model.keras", x)         # which mistakes would not have shown
     verify.assert_matches_predict(model, x)   # for a test-suite
 
 Importing this package imports neither Keras nor TensorFlow.
@@ -20,6 +21,7 @@ from verify.evaluate import LayerTrace
 from verify.loading import load
 from verify.network import Network, Trace
 from verify.report import Report
+from verify.selftest import SelfTest, selftest
 from verify.spec import (
     DataError,
     LayerSpec,
@@ -39,6 +41,7 @@ __all__ = [
     "ModelSpec",
     "Network",
     "Report",
+    "SelfTest",
     "Trace",
     "UnsupportedError",
     "Verdict",
@@ -48,4 +51,5 @@ __all__ = [
     "compare_outputs",
     "describe",
     "load",
+    "selftest",
 ]

@@ -145,6 +145,27 @@ def compare(
 
 
 @app.command()
+def selftest(
+    model: Model,
+    data: Annotated[
+        str | None,
+        typer.Option(help=f"{DATA_HELP} Without it, probe inputs are made."),
+    ] = None,
+    config: Config = None,
+    keras2: Keras2 = None,
+    json: Json = False,
+) -> None:
+    """Plant every known mistake in the model and say which would not show.
+
+    Exit code 0 if all would show, 3 if some would not.
+    """
+    net = _load(model, config, keras2)
+    result = verify.selftest(net, None if data is None else _inputs(net, data))
+    print(result.to_json() if json else str(result))
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
 def layers() -> None:
     """List every layer that is read, with the options that count, in Markdown."""
     print(coverage())

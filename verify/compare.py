@@ -26,7 +26,9 @@ Over 300 random recurrent models the error of ``predict`` was at most 4.1 times 
 noise, a quarter of what is allowed (``python -m benchmarks.noise_floor``)."""
 
 FLUSHED = 1e-37
-"""Always allowed too: TensorFlow takes float32 numbers below about 1e-38 for 0."""
+"""Always allowed too: TensorFlow takes float32 numbers below about 1e-38 for 0. So is
+the square of float32's rounding error, times the largest unit: what its mish makes of a
+large negative number may be 0."""
 
 SINGLE = 2.0**-24
 """Unit roundoff of float32, for which the two factors above are meant."""
@@ -305,7 +307,8 @@ def noise_floor(
     value = NOISE_FACTOR * noise + SCALE_FACTOR * max(unit / SINGLE, 1) * scale
     coarse = quantised or unit > SINGLE
     limit = ILL_CONDITIONED_COARSE if coarse else ILL_CONDITIONED
-    return Allowance(np.maximum(value, FLUSHED), noise, scale, limit, proven)
+    least = np.maximum(FLUSHED, SINGLE**2 * scale.max(initial=0.0))
+    return Allowance(np.maximum(value, least), noise, scale, limit, proven)
 
 
 def _by_unit(values: Array) -> Array:

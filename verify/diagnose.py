@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
 
 from verify.compare import Comparison, compare_all, most_different
-from verify.mutants import MASK_IGNORED, Mutant, catalogue, elsewhere
+from verify.evaluate import in_precision
+from verify.mutants import MASK_IGNORED, Mutant, catalogue, elsewhere, pairs
 from verify.network import Inputs, Network
 from verify.rounding import Rounding
 from verify.spec import Array, DataError, ModelSpec
@@ -18,19 +21,40 @@ from verify.structure import flatten
 MAX_ROWS = 64
 """Rows a diagnosis looks at: enough to tell mistakes apart, few enough for seconds."""
 
+PAIR_ROWS, PAIR_SECONDS = 8, 20.0
+"""Two mistakes at a time are tried on so many rows first, and for so long in all."""
+
 NEAR = 1e-3
 """Outputs farther from a mistake's than this share are not its rounding."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A mistake that explains the outputs."""
+    """A mistake that explains the outputs, or two that do together.
+
+    Attributes
+    ----------
+    mistake : str
+        Its name in the catalogue; two are joined by a semicolon.
+    layer : str
+        Path of the layer it is made in; empty for the whole model.
+    explanation, remedy : str
+        What was done instead of what Keras does, and how to mend it.
+    max_diff : float
+        How far the outputs are from those of the mistaken model.
+    digits : int
+        To how many digits of the greatest output they agree with it.
+    gate : str
+        The gate that it is made in, where it is one alone.
+    """
 
     mistake: str
     layer: str
     explanation: str
     remedy: str
     max_diff: float
+    digits: int = 0
+    gate: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +79,7 @@ def diagnose(
     allowed: Sequence[float | Array],
     layer: str | None = None,
 ) -> Diagnosis:
-    """Search the catalogue for what explains `observed`.
+    """Search the catalogue for what explains `observed`; if nothing does, for two.
 
     Parameters
     ----------
@@ -74,27 +98,70 @@ def diagnose(
     """
     rows = _telling_rows(spec, x, observed, layer)
     x, observed = x.take(rows), [y[rows] for y in observed]
+    spec = replace(spec, root=in_precision(spec.root, "float64"))  # once for all
     where = None if layer is None else layer.partition(":")[0]
-    found = []
-    tried = 0
+
+    def inside(mutant: Mutant) -> bool:
+        within = where is None or f"{mutant.layer}/".startswith(f"{where}/")
+        return within or mutant.name == MASK_IGNORED
+
     others = elsewhere(spec) if layer is None else ()
-    for mutant in chain(others, catalogue(spec)):
-        inside = where is None or f"{mutant.layer}/".startswith(f"{where}/")
-        if not inside and mutant.name != MASK_IGNORED:
-            continue
-        tried += 1
-        result = _explains(mutant, x, observed, allowed, layer)
-        if result is not None and result.matches:
-            found.append(
-                Explanation(
-                    mutant.name,
-                    mutant.layer,
-                    mutant.explanation,
-                    mutant.remedy,
-                    result.max_diff,
-                )
-            )
+    singles = [m for m in chain(others, catalogue(spec)) if inside(m)]
+    found = [
+        _explanation(mutant, result, observed)
+        for mutant in singles
+        if (result := _explains(mutant, x, observed, allowed, layer)) is not None
+        and result.matches
+    ]
+    tried = len(singles)
+    if not found:
+        found, more = _in_pairs(spec, x, observed, allowed, layer, inside)
+        tried += more
     return Diagnosis(tuple(found), tried)
+
+
+def _in_pairs(
+    spec: ModelSpec,
+    x: Inputs,
+    observed: Sequence[Array],
+    allowed: Sequence[float | Array],
+    layer: str | None,
+    inside: Callable[[Mutant], bool],
+) -> tuple[list[Explanation], int]:
+    """Two common mistakes at a time, on a few rows first, for so many seconds."""
+    fixed = spec.batch_size is not None
+    few = slice(None) if fixed else slice(0, None, max(1, x.rows // PAIR_ROWS))
+    some, seen = x.take(few), [y[few] for y in observed]
+    began, tried = time.monotonic(), 0
+    for mutant in pairs(spec):
+        if not inside(mutant):
+            continue
+        if time.monotonic() - began > PAIR_SECONDS:
+            break
+        tried += 1
+        quick = _explains(mutant, some, seen, allowed, layer)
+        if quick is not None and quick.matches:
+            result = _explains(mutant, x, observed, allowed, layer)
+            if result is not None and result.matches:
+                return [_explanation(mutant, result, observed)], tried
+    return [], tried
+
+
+def _explanation(
+    mutant: Mutant, result: Comparison, observed: Sequence[Array]
+) -> Explanation:
+    scale = max(float(np.max(np.abs(y), initial=0.0)) for y in observed)
+    ratio = result.max_diff / scale if scale else 0.0
+    digits = min(16, math.floor(-math.log10(ratio))) if ratio else 16
+    return Explanation(
+        mutant.name,
+        mutant.layer,
+        mutant.explanation,
+        mutant.remedy,
+        result.max_diff,
+        digits,
+        mutant.gate,
+    )
 
 
 def _explains(

@@ -9,7 +9,7 @@ import numpy as np
 
 from verify.dtypes import is_float
 from verify.network import Inputs, Network
-from verify.probe import probe_inputs
+from verify.probe import ROWS, probe_inputs
 from verify.spec import DataError, is_path
 
 
@@ -63,8 +63,8 @@ def load(
     return net.on(backend or keras_bridge.backend())
 
 
-def usable_inputs(net: Network, x: Any = None) -> Inputs:
-    """Inputs ready for a comparison; probe inputs where `x` is None.
+def usable_inputs(net: Network, x: Any = None, *, rows: int = ROWS) -> Inputs:
+    """Inputs ready for a comparison; so many rows of probe inputs where `x` is None.
 
     Returns
     -------
@@ -78,10 +78,10 @@ def usable_inputs(net: Network, x: Any = None) -> Inputs:
     """
     net.spec.require_finite()
     if x is None:
-        prepared = net.prepare(probe_inputs(net.spec))
+        prepared = net.prepare(probe_inputs(net.spec, rows=rows))
         if all(np.isfinite(y.astype(np.float64)).all() for y in net.flat(prepared)):
             return prepared
-        return net.prepare(probe_inputs(net.spec, empty=False))
+        return net.prepare(probe_inputs(net.spec, empty=False, rows=rows))
     for array in net.separate(x):
         if is_float(array) and not np.isfinite(array).all():
             bad = ~np.isfinite(array)

@@ -21,7 +21,7 @@ MOST = 10**8
 
 
 def probe_inputs(
-    spec: ModelSpec, *, seed: int = 0, empty: bool = True
+    spec: ModelSpec, *, seed: int = 0, empty: bool = True, rows: int = ROWS
 ) -> list[Array] | Array:
     """Inputs on which mistakes show.
 
@@ -36,21 +36,27 @@ def probe_inputs(
     seed : int
     empty : bool
         Whether one row is padding altogether: an average over no step is NaN.
+    rows : int
+        How many, where the model leaves that open.
 
     Returns
     -------
     (batch, ...) in the dtype of the model's input; a list where there are several.
     """
     rng = np.random.default_rng(seed)
-    arrays = [_probe(spec, layer, rng, empty) for layer in spec.inputs]
+    arrays = [_probe(spec, layer, rng, empty, rows) for layer in spec.inputs]
     return arrays[0] if len(arrays) == 1 else arrays
 
 
 def _probe(
-    spec: ModelSpec, layer: LayerSpec, rng: np.random.Generator, empty: bool
+    spec: ModelSpec,
+    layer: LayerSpec,
+    rng: np.random.Generator,
+    empty: bool,
+    rows: int,
 ) -> Array:
     sizes: Shape = layer.options["batch_shape"]
-    rows = spec.batch_size or ROWS
+    rows = spec.batch_size or rows
     shape = tuple(
         size if size is not None else rows if axis == 0 else STEPS
         for axis, size in enumerate(sizes)

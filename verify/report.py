@@ -276,7 +276,8 @@ def _diagnosis_lines(diagnosis: Diagnosis | None) -> list[str]:
 
 def _explained(found: Explanation) -> str:
     where = f"layer '{plain(found.layer)}': " if found.layer else ""
-    return f"{where}{found.explanation} (then max |diff| = {number(found.max_diff)})"
+    left = f"max |diff| = {number(found.max_diff)}, {found.digits} digits agree"
+    return f"{where}{found.explanation} (then {left})"
 
 
 HEADINGS = ("layer", "class", "float64 |diff|", "predict |diff|", "allowed", "")

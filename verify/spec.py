@@ -92,6 +92,10 @@ class LayerSpec:
         Of no effect on the outputs; legacy files order their weights by it.
     graph : Graph or None
         Of a model: which layer is called on what.
+    overrides : mapping of str to callable
+        Functions that stand in for this package's, for mistakes made on purpose:
+        ``step`` (of `verify.cells`), ``scan``, and of Bidirectional ``turn`` and
+        ``merge``. Nothing that is read from a file or a model has any.
     input_shape, output_shape : tuple, or a structure of tuples
         Of the first call, with ``None`` for the batch axis and for any axis the model
         leaves open.
@@ -106,6 +110,7 @@ class LayerSpec:
     rules: frozenset[Rule] = TENSORFLOW
     trainable: bool = True
     graph: Graph | None = None
+    overrides: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     input_shape: Any = None
     output_shape: Any = None
 
@@ -119,6 +124,7 @@ class LayerSpec:
             frozen[key] = array
         object.__setattr__(self, "weights", MappingProxyType(frozen))
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+        object.__setattr__(self, "overrides", MappingProxyType(dict(self.overrides)))
         object.__setattr__(self, "sublayers", MappingProxyType(dict(self.sublayers)))
 
     def __str__(self) -> str:
@@ -149,6 +155,10 @@ class LayerSpec:
     def with_options(self, **options: Any) -> LayerSpec:
         """The same layer with some options changed."""
         return replace(self, options={**self.options, **options})
+
+    def with_overrides(self, **functions: Callable[..., Any]) -> LayerSpec:
+        """The same layer with functions that stand in for this package's."""
+        return replace(self, overrides={**self.overrides, **functions})
 
     def walk(self, path: str = "") -> Iterator[tuple[str, LayerSpec]]:
         """Every layer inside this one with its path, outer layers first.

@@ -52,7 +52,8 @@ def test_the_published_prediction_comes_out_of_the_published_weights(name, dtype
 
 def test_no_other_gate_order_gives_the_published_lstm_prediction():
     network, x, prediction, _ = published("lstm")
-    orders = [m for m in catalogue(network.spec) if m.name.startswith("gate order")]
+    found = [m for m in catalogue(network.spec) if m.name.startswith("gate order")]
+    orders = [mutant for mutant in found if "alone" not in mutant.name]
     assert len(orders) == len(list(permutations("ifco"))) - 1
     for mutant in orders:
         outputs = Network(mutant.model).predict(x, dtype="float64")
@@ -63,6 +64,8 @@ def test_no_other_gate_order_gives_the_published_lstm_prediction():
 def test_no_single_mistake_of_the_catalogue_gives_a_published_prediction(name):
     network, x, prediction, _ = published(name)
     for mutant in catalogue(network.spec):
+        if mutant.name.startswith("states carried"):  # there is no other row
+            continue
         outputs = Network(mutant.model).predict(x, dtype="float64")
         assert not compare(outputs, prediction, allowed=1e-7).matches, mutant.name
 

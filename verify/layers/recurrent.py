@@ -22,7 +22,7 @@ from verify.layers.recurrent_cells import (
     cell_type,
     require_cells,
 )
-from verify.recurrence import scan
+from verify.recurrence import Scan, scan
 from verify.spec import Array, LayerSpec
 from verify.structure import flatten
 
@@ -109,7 +109,8 @@ class Loop(LayerType):
             raise ValueError(f"{len(names)} states expected, {len(states)} received")
         if mask is not None and isinstance(mask, (list, tuple)):
             mask = mask[0]
-        result = scan(
+        loop = layer.overrides.get("scan", scan)
+        result: Scan = loop(
             kind.step(cell),
             sequences.astype(working(compute), copy=False),
             None if mask is None else np.asarray(mask, dtype=bool),

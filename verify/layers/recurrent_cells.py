@@ -147,9 +147,10 @@ class SimpleRNNCell(Cell):
 
     def bound(self, layer: LayerSpec) -> Step:
         weights = _weights(layer)
+        equations = layer.overrides.get("step", simple_rnn_step)
 
         def step(x: Array, states: tuple[Array, ...]) -> Stepped:
-            result = simple_rnn_step(x, *states, **weights)
+            result = equations(x, *states, **weights)
             return Stepped(result.h, (result.h,), result._asdict())
 
         return step
@@ -176,8 +177,10 @@ class LSTMCell(Cell):
         weights = _weights(layer)
         weights["recurrent_activation"] = function_of(layer, "recurrent_activation")
 
+        equations = layer.overrides.get("step", lstm_step)
+
         def step(x: Array, states: tuple[Array, ...]) -> Stepped:
-            result = lstm_step(x, *states, **weights)
+            result = equations(x, *states, **weights)
             return Stepped(result.h, (result.h, result.c), result._asdict())
 
         return step
@@ -224,8 +227,10 @@ class GRUCell(Cell):
         weights["recurrent_activation"] = function_of(layer, "recurrent_activation")
         weights["reset_after"] = layer.options["reset_after"]
 
+        equations = layer.overrides.get("step", gru_step)
+
         def step(x: Array, states: tuple[Array, ...]) -> Stepped:
-            result = gru_step(x, *states, **weights)
+            result = equations(x, *states, **weights)
             return Stepped(result.h, (result.h,), result._asdict())
 
         return step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -14,7 +14,17 @@ from verify.spec import Array, LayerSpec, UnsupportedError
 from verify.structure import flatten
 
 LOOPS = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
-MERGE_MODES = ("concat", "sum", "mul", "ave", None)
+MERGES: Mapping[str | None, Callable[[Array, Array], tuple[Array, ...]]] = {
+    "concat": lambda y, y_rev: (np.concatenate([y, y_rev], axis=-1),),
+    "sum": lambda y, y_rev: (y + y_rev,),
+    "mul": lambda y, y_rev: (y * y_rev,),
+    "ave": lambda y, y_rev: ((y + y_rev) / 2,),
+    None: lambda y, y_rev: (y, y_rev),
+}
+
+
+def _turned(outputs: Array) -> Array:
+    return np.flip(outputs, axis=1)
 
 
 class Bidirectional(LayerType):
@@ -25,7 +35,7 @@ class Bidirectional(LayerType):
 
     class_name = "Bidirectional"
     options: ClassVar[Mapping[str, Option]] = {
-        "merge_mode": Option(one_of(*MERGE_MODES), "concat"),
+        "merge_mode": Option(one_of(*MERGES), "concat"),
     }
     holds = frozenset({"layer", "backward_layer"})
     arguments = ("sequences", "initial_state", "mask")
@@ -120,20 +130,9 @@ class Bidirectional(LayerType):
             )
         (y, *after), (y_rev, *after_rev) = results
         if first.options["return_sequences"]:
-            y_rev = np.flip(y_rev, axis=1)
-        merged: tuple[Array, ...]
-        match layer.options["merge_mode"]:
-            case "concat":
-                merged = (np.concatenate([y, y_rev], axis=-1),)
-            case "sum":
-                merged = (y + y_rev,)
-            case "mul":
-                merged = (y * y_rev,)
-            case "ave":
-                merged = ((y + y_rev) / 2,)
-            case _:
-                merged = (y, y_rev)
-        outputs = (*merged, *after, *after_rev)
+            y_rev = layer.overrides.get("turn", _turned)(y_rev)
+        merge = layer.overrides.get("merge", MERGES[layer.options["merge_mode"]])
+        outputs = (*merge(y, y_rev), *after, *after_rev)
         return outputs if len(outputs) > 1 else outputs[0]
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
