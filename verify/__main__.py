@@ -182,8 +182,7 @@ def _semantics(keras2: bool | None) -> str | None:
 def _inputs(net: verify.Network, data: str) -> Inputs:
     """The inputs in a file, ready for the model."""
     with named(data):
-        names = [layer.name for layer in net.spec.inputs]
-        return usable_inputs(net, read_arrays(data, "x", names))
+        return usable_inputs(net, read_arrays(data, "x", net.input_names))
 
 
 def main(argv: list[str] | None = None) -> int:

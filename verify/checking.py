@@ -42,6 +42,7 @@ from verify.spec import (
     listing,
     plain,
 )
+from verify.structure import flatten
 from verify.visibility import warnings
 
 LAYER_ROWS = 512
@@ -243,7 +244,14 @@ def compare_outputs(
 def _their_outputs(
     outputs: Any, expected: Sequence[Array], names: Sequence[str]
 ) -> list[Array]:
-    """A port's outputs as a list of arrays of numbers, in the shapes of the model's."""
+    """A port's outputs as a list of arrays of numbers, in the shapes of the model's.
+
+    A structure as `predict` returns it, or a dict by `names`.
+    """
+    if isinstance(outputs, Mapping) and set(outputs) != set(names):
+        inside = [flatten(outputs[key]) for key in names if key in outputs]
+        if sum(map(len, inside)) == len(names):
+            outputs = [leaf for leaves in inside for leaf in leaves]
     if isinstance(outputs, Mapping):
         if set(outputs) != set(names):
             raise DataError(
@@ -252,9 +260,10 @@ def _their_outputs(
             )
         given = [outputs[name] for name in names]
     elif len(expected) == 1:
-        given = [outputs]
+        one = isinstance(outputs, (list, tuple)) and len(outputs) == 1
+        given = list(outputs) if one and hasattr(outputs[0], "shape") else [outputs]
     else:
-        given = list(outputs)
+        given = flatten(list(outputs))
         if len(given) != len(expected):
             raise DataError(
                 f"expected {len(expected)} outputs ({listing(list(names))}). "
@@ -262,7 +271,7 @@ def _their_outputs(
             )
     theirs = [np.asarray(value) for value in given]
     for array, ours in zip(theirs, expected, strict=True):
-        if array.dtype.kind not in "iuf" and not is_float(array):
+        if array.dtype.kind not in "biuf" and not is_float(array):
             raise DataError(
                 f"expected outputs that are numbers. Received: {array.dtype}"
             )

@@ -135,14 +135,34 @@ class Network:
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the layers that the outputs come from, in the order of `flat`."""
+        """Names of the outputs, in the order of `flat`.
+
+        The model's own where it returns a dict, or those of the layers they come from.
+        """
         graph = self.spec.root.graph
-        refs = flatten(graph.outputs) if graph is not None else []
+        outputs = graph.outputs if graph is not None else []
+        if isinstance(outputs, Mapping):  # the model has names of its own for them
+            return [
+                f"{key}.{k}" if k else str(key)
+                for key, inside in outputs.items()
+                for k, _ in enumerate(flatten(inside))
+            ]
         return [
             f"{ref.layer}.{ref.tensor}" if ref.tensor else str(ref.layer)
-            for ref in refs
+            for ref in flatten(outputs)
             if isinstance(ref, TensorRef)
         ]
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs.
+
+        The model's own where it takes a dict, or those of its InputLayers.
+        """
+        graph = self.spec.root.graph
+        if graph is not None and isinstance(graph.inputs, Mapping):
+            return [str(key) for key in graph.inputs]
+        return [layer.name for layer in self.spec.inputs]
 
     def predict(
         self,
@@ -308,9 +328,14 @@ class Network:
         ------
         DataError
         """
-        layers = self.spec.inputs
-        names = [layer.name for layer in layers]
+        layers, names = self.spec.inputs, self.input_names
+        if isinstance(x, (list, tuple)) and len(x) == 1 and hasattr(x[0], "shape"):
+            x = (
+                x[0] if len(layers) == 1 else x
+            )  # a list of one input, as Keras takes it
         if isinstance(x, Mapping):
+            own = [layer.name for layer in layers]
+            names = own if set(x) == set(own) else names
             if set(x) != set(names):
                 raise DataError(
                     f"expected inputs called {listing(names)}. "

@@ -231,10 +231,10 @@ def filled(layer: LayerSpec, weights: Weights) -> LayerSpec:
     arrays: list[Array] = []
     if expected or not layer.class_name.startswith("ops."):
         arrays = [array for group in kind.groups for array in weights.own(group)]
-    whole = sorted({array.dtype.name for array in arrays if not is_float(array)})
-    if whole and not layer.options.get("quantization_mode"):
+    small = sorted({a.dtype.name for a in arrays if a.dtype.name in ("int8", "uint8")})
+    if small and not layer.options.get("quantization_mode"):
         raise UnsupportedError(
-            f"{layer}: it is quantised (weights of {listing(whole)}) and its config "
+            f"{layer}: it is quantised (weights of {listing(small)}) and its config "
             "does not say so, which Keras cannot load either. Supported: int8 in "
             "Dense, EinsumDense and Embedding"
         )

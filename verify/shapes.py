@@ -21,6 +21,12 @@ OPEN_SIZES = ((60, 120), (840, 1680))
 """Pairs of sizes tried for axes that a model leaves open. Both of a pair have many
 divisors, for the sake of a Reshape; the larger pair is for long windows."""
 
+FEW = ((4, 8),)
+"""Tried first where inputs have so many axes that steps are pictures."""
+
+AT_MOST = ((4, 8), (2, 3), *((size, size) for size in range(1, 65)))
+"""Tried last: a table of positions or a constant may limit an axis, or fix it."""
+
 
 def with_shapes(root: LayerSpec) -> LayerSpec:
     """The model with the shapes of every layer, learnt from two small evaluations.
@@ -34,7 +40,8 @@ def with_shapes(root: LayerSpec) -> LayerSpec:
     """
     net = in_precision(root, "float32")
     last: DataError | None = None
-    for sizes in OPEN_SIZES:
+    pictures = any(len(x.options["batch_shape"]) > 3 for x in ModelSpec(root).inputs)
+    for sizes in (*(FEW if pictures else ()), *OPEN_SIZES, *AT_MOST):
         try:
             small, large = (_dry_run(net, k, size) for k, size in enumerate(sizes))
         except DataError as error:

@@ -96,6 +96,7 @@ def facts(net: Network, x: Inputs, rows: Array) -> list[Fact]:
                 warns=False,
             )
         )
+    found += _training(net.spec.root)
     trace = net.trace(x.take(rows), dtype="float64")
     for path, layer in net.spec.walk():
         if path not in trace:
@@ -108,6 +109,19 @@ def facts(net: Network, x: Inputs, rows: Array) -> list[Fact]:
         if layer.gates:
             found += _gates(path, layer, values)
     return found
+
+
+def _training(model: LayerSpec) -> Iterator[Fact]:
+    """Calls that the graph makes with training=True: predict overrides that."""
+    for node in model.graph.nodes if model.graph is not None else ():
+        layer = model.sublayers[node.layer]
+        if node.kwargs.get("training") is True:
+            yield Fact(
+                node.layer,
+                f"{layer} is called with training=True: predict computes it with "
+                "training=False, and so does this check; model(x) does not",
+            )
+        yield from _training(layer)
 
 
 def _gates(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[Fact]:

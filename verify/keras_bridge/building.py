@@ -51,7 +51,7 @@ def rebuilt(spec: ModelSpec) -> Any:
             model = build(spec.config)
             for path, layer in spec.walk():
                 if layer.weights:
-                    _fill(live_layer(model, spec.root, path), layer)
+                    fill(live_layer(model, spec.root, path), layer)
             refresh(model)
     except VerifyError:
         raise
@@ -62,7 +62,7 @@ def rebuilt(spec: ModelSpec) -> Any:
     return model
 
 
-def _fill(live: Any, layer: LayerSpec) -> None:
+def fill(live: Any, layer: LayerSpec) -> None:
     """The weights of a spec into a live layer, group by group as Keras keeps them."""
     arrays = list(layer.weights.values())
     for group in REGISTRY[layer.class_name].groups:

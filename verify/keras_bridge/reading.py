@@ -62,6 +62,12 @@ def _refuse_custom(model: Any) -> None:
                 f"Layer '{plain(layer.name)}' ({plain(type(layer).__name__)}): this "
                 "custom class is not supported"
             )
+    if sequential and len({id(layer) for layer in model.layers}) < len(model.layers):
+        raise UnsupportedError(
+            f"Model '{plain(model.name)}' (Sequential): the same layer stands in it "
+            "twice, which Keras does not write down: saved and loaded it is another "
+            "model. Build it with keras.Model and call the layer twice"
+        )
     if sequential and not model.built:
         raise UnsupportedError(
             f"Model '{plain(model.name)}' (Sequential): it has never been built, so it "
@@ -77,11 +83,17 @@ def _refuse_own_functions(layer: LayerSpec, live: Any) -> None:
         function, name = getattr(live, option, None), layer.options.get(option)
         if inspect.isfunction(function) and isinstance(name, str):
             known = activations.get(name) if "(" not in name else function
-            if function is not known:
+            if function is not known and not _is_operation(function, name):
                 raise UnsupportedError(
                     f"{layer}: {option} is a function of yours called {plain(name)}, "
                     "which is not supported"
                 )
+
+
+def _is_operation(function: Any, name: str) -> bool:
+    """Whether it is `keras.ops`'s function of that name; its gelu is another one."""
+    ours = function is getattr(import_keras().ops, name, None)
+    return ours and name != "gelu"
 
 
 class LiveWeights:

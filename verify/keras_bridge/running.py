@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from verify.keras_bridge.building import build, refresh, with_dtype
+from verify.keras_bridge.building import build, fill, refresh, with_dtype
 from verify.keras_bridge.importing import first_line, floatx, import_keras, quiet
+from verify.keras_bridge.reading import live_layer, read_live
 from verify.layers.base import Tensor
 from verify.network import Inputs
 from verify.spec import Array, KerasCannotRun
@@ -101,11 +102,19 @@ class KerasModel:
         """
         found: list[Call] = []
         count: Counter[str] = Counter()
+        graph = getattr(self.model, "_functional", None) or self.model
+        constants = _constants(graph)
+
+        def seen(leaf: Any) -> Any:
+            tensor = _as_tensor(leaf)
+            return tensor.value if id(leaf) in constants else tensor
 
         def watched(operation: Any) -> Any:
             def call(*args: Any, **kwargs: Any) -> Any:
-                given = map_structure(_as_tensor, list(args))
-                named = map_structure(_as_tensor, kwargs)
+                if "training" in getattr(operation, "_call_context_args", {}):
+                    kwargs["training"] = False  # as predict says, whatever the graph
+                given = map_structure(seen, list(args))
+                named = map_structure(seen, kwargs)
                 outputs = operation(*args, **kwargs)
                 tensors = [_as_tensor(y) for y in flatten(outputs)]
                 name = operation.name
@@ -118,7 +127,6 @@ class KerasModel:
 
             return call
 
-        graph = getattr(self.model, "_functional", None) or self.model
         with (
             floatx("float64" if self.exact else None),
             quiet(),
@@ -158,9 +166,28 @@ class KerasModel:
             model = build(config)
             if not model.built:
                 model.build(self.model.input_shape)
-            model.set_weights(self.model.get_weights())
+            try:
+                model.set_weights(self.model.get_weights())
+            except ValueError:  # a layer in two models inside is one here, two there
+                spec = read_live(self.model)
+                for path, layer in spec.walk():
+                    if layer.weights:
+                        fill(live_layer(model, spec.root, path), layer)
             refresh(model)
         return KerasModel(model, self.batch_size, exact=dtype == "float64")
+
+
+def _constants(graph: Any) -> dict[int, Any]:
+    """Tensors that stand in the calls of a graph themselves, by their identity."""
+    keras = import_keras()
+    nodes = [node for nodes in graph._nodes_by_depth.values() for node in nodes]
+    arguments = [node.arguments for node in nodes if not node.is_input]
+    leaves = flatten([[list(a.args), dict(a.kwargs)] for a in arguments])
+    return {
+        id(leaf): leaf
+        for leaf in leaves
+        if keras.ops.is_tensor(leaf) and not isinstance(leaf, keras.KerasTensor)
+    }
 
 
 def _cannot_run(error: Exception) -> KerasCannotRun:
@@ -206,8 +233,8 @@ def _from_zero_states(model: Any) -> Iterator[None]:
         v for layer in layers for v in flatten(getattr(layer, "states", ()) or ())
     ]
     before = [import_keras().ops.convert_to_numpy(state).copy() for state in states]
-    for state in states:
-        state.assign(import_keras().ops.zeros_like(state))
+    for state, value in zip(states, before, strict=True):
+        state.assign(np.zeros_like(value))
     try:
         yield
     finally:

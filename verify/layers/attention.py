@@ -20,6 +20,7 @@ from verify.layers.base import (
     LayerType,
     Option,
     Run,
+    Tensor,
     Unexpected,
     boolean,
     exact_constants,
@@ -305,13 +306,17 @@ class MultiHeadAttention(LayerType):
         k = _projected(layer, "key", value if key is None else key)
         v = _projected(layer, "value", value)
         fused = not (return_attention_scores or options["dropout"]) and q.ndim == 4
-        heads, scores = _attend(options["attention_axes"], q, k, v, allowed, fused)
+        axes = options["attention_axes"]
+        heads, scores, allowed = _attend(axes, q, k, v, allowed, fused)
         if options["use_gate"]:
             heads = heads * sigmoid(_projected(layer, "gate", query))
         output = np.tensordot(heads, layer.weights["output_kernel"], 2)
         if options["use_bias"]:
             output = output + layer.weights["output_bias"]
-        return (output, scores) if return_attention_scores else output
+        if not return_attention_scores:
+            return output
+        # the scores come out of a Softmax layer, which hands on the mask it was given
+        return output, Tensor(scores, allowed)
 
 
 def _projected(layer: LayerSpec, name: str, x: Array) -> Array:
@@ -329,8 +334,8 @@ def _attend(
     v: Array,
     allowed: Array | None,
     fused: bool,
-) -> tuple[Array, Array]:
-    """What each head makes of the values, and its scores.
+) -> tuple[Array, Array, Array | None]:
+    """What each head makes of the values, its scores, and `allowed` in their shape.
 
     Attention runs over `axes` of the inputs. The scores have the other axes first, the
     heads last among them, then `axes` of the query, then those of the key.
@@ -353,7 +358,7 @@ def _attend(
     if allowed is not None and not fused:
         scores = np.where(allowed, scores, scores.dtype.type(0))
     heads = np.einsum(f"{pairs},{keys}->{queries}", scores, v, optimize=True)
-    return heads, scores
+    return heads, scores, allowed
 
 
 KINDS: tuple[type[LayerType], ...] = (Attention, AdditiveAttention, MultiHeadAttention)

@@ -1,0 +1,201 @@
+"""Models and habits that people have, each of which once went wrong here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import verify
+from verify import UnsupportedError, Verdict
+
+pytestmark = [
+    pytest.mark.keras,
+    # Keras has advice for some of these models
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+RNG = np.random.default_rng(0)
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def ids(top: int, *shape: int) -> np.ndarray:
+    return RNG.integers(1, top, size=shape)
+
+
+def passes(model, x) -> verify.Report:
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.PASS, str(report)
+    return report
+
+
+def sequence(shape=(6, 4), **options):
+    import keras
+
+    return keras.Input(shape, **options)
+
+
+def test_a_normalization_that_was_adapted():
+    import keras
+    from keras import layers
+
+    adapted = layers.Normalization()
+    adapted.adapt(floats(30, 6, 4))
+    passes(keras.Sequential([sequence(), adapted, layers.LSTM(5)]), floats(4, 6, 4))
+
+
+def test_constants_that_are_tensors_of_the_backend(tmp_path):
+    import keras
+    from keras import layers, ops
+
+    t, i = sequence((8,), dtype="int32"), sequence()
+    table = layers.Embedding(20, 6)
+    hidden = layers.LSTM(6, return_sequences=True)(table(t))
+    positions = layers.Embedding(8, 6)(ops.arange(8))
+    x, ids_ = floats(4, 6, 4), ids(20, 4, 8)
+    models = [
+        (keras.Model(t, layers.GRU(3)(layers.Embedding(20, 6)(t) + positions)), ids_),
+        (keras.Model(t, ops.matmul(hidden, ops.transpose(table.embeddings))), ids_),
+        (keras.Model(i, layers.GRU(3)(i * ops.convert_to_tensor(2.0))), x),
+        (keras.Model(i, ops.where(i > 0, i, ops.zeros((1, 6, 4)))), x),
+    ]
+    for model, given in models:
+        passes(model, given)
+
+
+def test_training_true_in_a_call_is_overridden_by_predict_and_said():
+    import keras
+    from keras import layers
+
+    i = sequence()
+    inner = keras.Sequential([sequence(), layers.LSTM(3), layers.BatchNormalization()])
+    outer = layers.BatchNormalization()(layers.LSTM(5)(i), training=True)
+    for model in (
+        keras.Model(i, layers.Dense(2)(outer)),
+        keras.Model(i, inner(i, training=True)),
+        keras.Model(i, layers.LSTM(5, dropout=0.5)(i, training=True)),
+    ):
+        report = passes(model, floats(4, 6, 4))
+        assert any("called with training=True" in w for w in report.warnings)
+
+
+def test_attention_scores_carry_the_mask_that_made_them():
+    import keras
+    from keras import layers
+
+    t = sequence((8,), dtype="int32")
+    h = layers.Embedding(20, 8, mask_zero=True)(t)
+    y, _ = layers.MultiHeadAttention(2, 4)(h, h, return_attention_scores=True)
+    x = RNG.integers(0, 20, size=(4, 8))
+    passes(keras.Model(t, layers.GlobalAveragePooling1D()(y)), x)
+    q, k = sequence((5, 8)), sequence((5, 5), dtype="bool")
+    _, scores = layers.MultiHeadAttention(2, 4)(
+        q, q, attention_mask=k, return_attention_scores=True
+    )
+    model = keras.Model([q, k], layers.Softmax()(scores))
+    passes(model, [floats(4, 5, 8), RNG.random((4, 5, 5)) < 0.7])
+
+
+def test_a_layer_shared_by_two_models_inside_a_third():
+    import keras
+    from keras import layers
+
+    shared = layers.Embedding(10, 4, name="shared")
+    p, q = sequence((6,), dtype="int32"), sequence((5,), dtype="int32")
+    state = sequence((4,))
+    encoder = keras.Model(p, layers.LSTM(4)(shared(p)), name="encoder")
+    y = layers.GRU(4, return_sequences=True)(shared(q), initial_state=state)
+    decoder = keras.Model([q, state], y, name="decoder")
+    a, b = sequence((6,), dtype="int32"), sequence((5,), dtype="int32")
+    passes(
+        keras.Model([a, b], decoder([b, encoder(a)])), [ids(10, 4, 6), ids(10, 4, 5)]
+    )
+
+
+def test_a_list_of_one_input_is_that_input():
+    import keras
+    from keras import layers
+
+    i = sequence()
+    passes(keras.Model([i], layers.LSTM(3)(i)), [floats(4, 6, 4)])
+    model = keras.Sequential(
+        [sequence((None,), dtype="int32"), layers.Embedding(10, 4), layers.GRU(3)]
+    )
+    x = ids(10, 5, 1)
+    ours, theirs = verify.load(model).predict([x]), model.predict([x], verbose=0)
+    assert ours.shape == theirs.shape == (5, 3)
+    assert np.abs(ours - theirs).max() < 1e-6
+
+
+def test_outputs_as_predict_returns_them_are_compared_whatever_their_structure():
+    import keras
+    from keras import layers
+
+    i, x = sequence(), floats(4, 6, 4)
+    y, h, c = layers.LSTM(3, return_state=True)(i)
+    z = layers.GRU(2)(i)
+    for outputs in (
+        {"y": y, "z": z},
+        {"y": y, "state": [h, c]},
+        [y, [h, c]],
+        layers.Dense(1, activation="sigmoid")(y) > 0.5,
+    ):
+        model = keras.Model(i, outputs)
+        theirs = model.predict(x, verbose=0)
+        report = verify.compare_outputs(model, x, theirs)
+        assert report.verdict is Verdict.PASS, str(report)
+    model = keras.Model(i, y)
+    theirs = model.predict(x, verbose=0)
+    assert verify.compare_outputs(model, x, [theirs]).verdict is Verdict.PASS
+    assert verify.compare_outputs(model, x, [theirs + 1]).verdict is Verdict.FAIL
+
+
+def test_inputs_by_the_names_that_the_model_has_for_them():
+    import keras
+    from keras import layers
+
+    a, b = sequence((6, 4), name="a"), sequence((3,), name="b")
+    joined = layers.Concatenate()([layers.GRU(3)(a), b])
+    model = keras.Model({"seq": a, "num": b}, layers.Dense(2)(joined))
+    assert verify.load(model).input_names == ["seq", "num"]
+    x = {"seq": floats(4, 6, 4), "num": floats(4, 3)}
+    passes(model, x)
+    passes(model, {"a": x["seq"], "b": x["num"]})
+
+
+def test_open_axes_that_something_else_in_the_model_limits():
+    import keras
+    from keras import layers, ops
+
+    t = sequence((None,), dtype="int32")
+    words = layers.Embedding(20, 8)(t)
+    position = ops.cumsum(ops.ones_like(t), axis=1) - 1
+    passes(
+        keras.Model(t, layers.GRU(3)(words + layers.Embedding(10, 8)(position))),
+        ids(20, 4, 8),
+    )
+    fixed = np.ones((1, 8, 8), np.float32)
+    passes(keras.Model(t, layers.GRU(3)(words + fixed)), ids(20, 4, 8))
+
+
+def test_a_function_of_keras_ops_as_an_activation():
+    import keras
+    from keras import layers, ops
+
+    i = sequence()
+    passes(keras.Model(i, layers.Dense(5, activation=ops.relu)(i)), floats(4, 6, 4))
+    model = keras.Model(i, layers.Dense(5, activation=ops.gelu)(i))  # approximates
+    with pytest.raises(UnsupportedError, match="a function of yours called gelu"):
+        verify.load(model)
+
+
+def test_the_same_layer_twice_in_a_sequential_is_refused():
+    import keras
+    from keras import layers
+
+    d = layers.Dense(4)
+    model = keras.Sequential([sequence(), layers.LSTM(4), d, layers.ReLU(), d])
+    with pytest.raises(UnsupportedError, match="the same layer stands in it twice"):
+        verify.check(model, floats(4, 6, 4))
