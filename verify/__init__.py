@@ -14,12 +14,14 @@
 Importing this package imports neither Keras nor TensorFlow.
 """
 
-from verify.checking import assert_matches_predict, check, compare_outputs
+from verify.backward import Gradients, backprop
+from verify.checking import assert_matches_predict, check
 from verify.compare import Verdict
 from verify.describe import describe
 from verify.evaluate import LayerTrace
 from verify.loading import load
 from verify.network import Network, Trace
+from verify.ports import compare_outputs
 from verify.report import Report
 from verify.selftest import SelfTest, selftest
 from verify.spec import (
@@ -35,6 +37,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DataError",
+    "Gradients",
     "LayerSpec",
     "LayerTrace",
     "ModelFileError",
@@ -47,6 +50,7 @@ __all__ = [
     "Verdict",
     "VerifyError",
     "assert_matches_predict",
+    "backprop",
     "check",
     "compare_outputs",
     "describe",

@@ -68,6 +68,12 @@ def check(
     ] = None,
     config: Config = None,
     keras2: Keras2 = None,
+    gradients: Annotated[
+        bool,
+        typer.Option(
+            "--gradients", help="Compare the gradients of every weight and input too."
+        ),
+    ] = False,
     json: Json = False,
     html: Annotated[
         str | None, typer.Option(metavar="FILE", help="Also write a page.")
@@ -80,7 +86,9 @@ def check(
     if x is None:
         usable_inputs(net)
     print("Loading Keras ...", file=sys.stderr)
-    report = verify.check(model, x, config=config, semantics=_semantics(keras2))
+    report = verify.check(
+        model, x, config=config, semantics=_semantics(keras2), gradients=gradients
+    )
     if page is not None:
         write_whole(page, lambda file: file.write(report.to_html().encode()))
         print(f"Wrote {page}", file=sys.stderr)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
 from verify.compare import Comparison, compare_all, most_different
-from verify.evaluate import in_precision
 from verify.mutants import MASK_IGNORED, Mutant, catalogue, elsewhere, pairs
 from verify.network import Inputs, Network
 from verify.rounding import Rounding
@@ -98,7 +97,6 @@ def diagnose(
     """
     rows = _telling_rows(spec, x, observed, layer)
     x, observed = x.take(rows), [y[rows] for y in observed]
-    spec = replace(spec, root=in_precision(spec.root, "float64"))  # once for all
     where = None if layer is None else layer.partition(":")[0]
 
     def inside(mutant: Mutant) -> bool:

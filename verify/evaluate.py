@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -346,18 +347,27 @@ def in_precision(layer: LayerSpec, dtype: str | None = None) -> LayerSpec:
         weights of a 16-bit layer to 16 bits.
     """
 
-    def change(layer: LayerSpec) -> LayerSpec:
-        kind = REGISTRY[layer.class_name]
-        policy = layer.policy if dtype is None else dtype
-        to = POLICIES[policy].variable if kind.full_precision else None
-        to = to or POLICIES[policy].compute
-        options = dict(layer.options)
-        if dtype is not None and options.get("dtype") in POLICIES:
-            options["dtype"] = dtype
-        weights = {
-            key: rounded(value, to) if is_float(value) else value
-            for key, value in layer.weights.items()
-        }
-        return replace(layer, policy=policy, weights=weights, options=options)
+    known = _CAST.setdefault(layer, {})
+    if dtype not in known:
+        inside = {k: in_precision(x, dtype) for k, x in layer.sublayers.items()}
+        known[dtype] = _cast(replace(layer, sublayers=inside), dtype)
+    return known[dtype]
 
-    return layer.mapped(change)
+
+_CAST: WeakKeyDictionary[LayerSpec, dict[str | None, LayerSpec]] = WeakKeyDictionary()
+"""What has been cast already: models with a mistake share all layers but one."""
+
+
+def _cast(layer: LayerSpec, dtype: str | None) -> LayerSpec:
+    kind = REGISTRY[layer.class_name]
+    policy = layer.policy if dtype is None else dtype
+    to = POLICIES[policy].variable if kind.full_precision else None
+    to = to or POLICIES[policy].compute
+    options = dict(layer.options)
+    if dtype is not None and options.get("dtype") in POLICIES:
+        options["dtype"] = dtype
+    weights = {
+        key: rounded(value, to) if is_float(value) else value
+        for key, value in layer.weights.items()
+    }
+    return replace(layer, policy=policy, weights=weights, options=options)

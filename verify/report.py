@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -60,6 +60,27 @@ class LayerResult:
 
 
 @dataclass(frozen=True)
+class GradientResult:
+    """The gradient of one weight, or of one input, on both sides in float64.
+
+    Attributes
+    ----------
+    layer : str
+        Path of the layer, or the name of an input.
+    weight : str
+        Empty for an input.
+    comparison : Comparison
+    greatest : float
+        The greatest number in it, as NumPy has it.
+    """
+
+    layer: str
+    weight: str
+    comparison: Comparison
+    greatest: float
+
+
+@dataclass(frozen=True)
 class Report:
     """The outcome of a check, with everything needed to believe or mend it.
 
@@ -86,6 +107,9 @@ class Report:
         What these weights and data hide, and what deserves a look.
     facts : mapping
         Rows, inputs, versions, and where the model came from.
+    gradients : tuple of GradientResult
+        Where they were asked for: of the sum of all outputs, each times a random
+        number.
     """
 
     verdict: Verdict
@@ -100,6 +124,7 @@ class Report:
     diagnosis: Diagnosis | None = None
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    gradients: tuple[GradientResult, ...] = ()
 
     @property
     def worst(self) -> LayerResult | None:
@@ -142,7 +167,10 @@ class Report:
         if "keras model" in self.facts:
             lines.append(f"  keras    : {plain(self.facts['keras model'])}")
         if self.layers:
-            lines += ["", *_layer_table(self.layers)]
+            lines += ["", *_table((HEADINGS, *_rows(self.layers)))]
+        if self.gradients:
+            rows = _gradient_rows(self.gradients)
+            lines += ["", *_table((GRADIENT_HEADINGS, *rows))]
         if self.warnings:
             lines += ["", "Warnings:"]
             lines += [f"  - {w}" for w in self.warnings[:SHOWN_WARNINGS]]
@@ -190,6 +218,7 @@ class Report:
                 "noise": self.noise,
                 "scale": self.scale,
                 "layers": [asdict(layer) for layer in self.layers],
+                "gradients": [asdict(gradient) for gradient in self.gradients],
                 "worst": None if worst is None else worst.name,
                 "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
                 "warnings": list(self.warnings),
@@ -221,7 +250,11 @@ class Report:
         if detail:
             parts.append(f"<pre>{html.escape(chr(10).join(detail))}</pre>")
         if self.layers:
-            parts += ["<h2>Layers</h2>", _layers_html(self.layers)]
+            rows = _rows(self.layers)
+            parts += ["<h2>Layers</h2>", _table_html(HEADINGS, rows)]
+        if self.gradients:
+            rows = _gradient_rows(self.gradients)
+            parts += ["<h2>Gradients</h2>", _table_html(GRADIENT_HEADINGS, rows)]
         if self.warnings:
             items = "".join(f"<li>{html.escape(w)}</li>" for w in self.warnings)
             parts += [
@@ -297,22 +330,37 @@ def _rows(layers: tuple[LayerResult, ...]) -> list[tuple[str, ...]]:
     ]
 
 
-def _layer_table(layers: tuple[LayerResult, ...]) -> list[str]:
-    rows = [HEADINGS, *_rows(layers)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(HEADINGS))]
+GRADIENT_HEADINGS = ("gradient of", "float64 |diff|", "allowed", "greatest", "")
+
+
+def _gradient_rows(gradients: tuple[GradientResult, ...]) -> list[tuple[str, ...]]:
+    return [
+        (
+            plain(f"{g.layer}/{g.weight}" if g.weight else g.layer, 60),
+            number(g.comparison.max_diff),
+            number(g.comparison.allowed),
+            number(g.greatest),
+            "ok" if g.comparison.matches else "DIFFERS",
+        )
+        for g in gradients
+    ]
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     return [
         "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
 
 
-def _layers_html(layers: tuple[LayerResult, ...]) -> str:
+def _table_html(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     def row(cells: tuple[str, ...], tag: str) -> str:
         inside = "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells)
         return f"<tr>{inside}</tr>"
 
-    body = "".join(row(cells, "td") for cells in _rows(layers))
-    head = row((*HEADINGS[:-1], "result"), "th")
+    body = "".join(row(cells, "td") for cells in rows)
+    head = row((*headings[:-1], "result"), "th")
     return f'<div class="wide"><table>{head}{body}</table></div>'
 
 

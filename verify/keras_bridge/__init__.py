@@ -4,6 +4,7 @@ Import it lazily, inside a function, so that ``import verify`` stays free of Ker
 """
 
 from verify.keras_bridge.building import load_model
+from verify.keras_bridge.gradients import keras_gradients
 from verify.keras_bridge.importing import (
     backend,
     floatx,
@@ -19,6 +20,7 @@ __all__ = [
     "backend",
     "floatx",
     "import_keras",
+    "keras_gradients",
     "load_model",
     "read_live",
     "versions",

@@ -71,9 +71,9 @@ class KerasModel:
         """
         dtype = "float64" if self.exact else None
         try:
-            with floatx(dtype), quiet(), _from_zero_states(self.model):
+            with floatx(dtype), quiet(), from_zero_states(self.model):
                 y = self.model.predict(
-                    self._given(x), batch_size=self.batch_size, verbose=0
+                    self.given(x), batch_size=self.batch_size, verbose=0
                 )
         except Exception as error:
             if (
@@ -82,13 +82,14 @@ class KerasModel:
                 self.compiled = True
                 self.model.compile(jit_compile=True)
                 return self.predict(x)
-            raise _cannot_run(error) from error
+            raise cannot_run(error) from error
         if isinstance(y, dict):
             names = self.model.output
             y = [y[name] for name in names] if isinstance(names, dict) else y
         return [np.asarray(array) for array in flatten(y)]
 
-    def _given(self, x: Inputs) -> Any:
+    def given(self, x: Inputs) -> Any:
+        """Inputs in the structure that the model takes."""
         inputs = getattr(self.model, "_inputs_struct", None)
         if isinstance(inputs, dict):
             return dict(zip(inputs, x, strict=True))
@@ -130,13 +131,13 @@ class KerasModel:
         with (
             floatx("float64" if self.exact else None),
             quiet(),
-            _from_zero_states(self.model),
+            from_zero_states(self.model),
         ):
-            inputs = graph._standardize_inputs(self._given(x))
+            inputs = graph._standardize_inputs(self.given(x))
             try:
                 graph._run_through_graph(inputs, operation_fn=watched)
             except Exception as error:
-                raise _cannot_run(error) from error
+                raise cannot_run(error) from error
         return found
 
     def step_outputs(self, call: Call) -> Array:
@@ -190,7 +191,8 @@ def _constants(graph: Any) -> dict[int, Any]:
     }
 
 
-def _cannot_run(error: Exception) -> KerasCannotRun:
+def cannot_run(error: Exception) -> KerasCannotRun:
+    """An error of Keras's, as one line."""
     return KerasCannotRun(
         f"Keras cannot run this model on these inputs ({first_line(error)})"
     )
@@ -222,7 +224,7 @@ def _as_keras(leaf: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _from_zero_states(model: Any) -> Iterator[None]:
+def from_zero_states(model: Any) -> Iterator[None]:
     """Stateful layers at zero inside the ``with``, and then as they were."""
     layers = [
         layer

@@ -1,4 +1,4 @@
-"""The derivatives of activations, for `verify.backprop`.
+"""The derivatives of activations, for `verify.backward`.
 
 A function in `DERIVATIVES` is called like the activation of that name, with what the
 activation returned as a second argument, and returns ``dy / dx`` element by element. At

@@ -1,0 +1,286 @@
+"""Differentiates the NumPy forward pass: from gradients of outputs back to weights.
+
+Reverse mode in float64, for recurrent models; see `DIFFERENTIATED` for the layers. The
+forward values are those of `verify.network.Network.trace`, each layer is undone by
+`verify.backward.layers`. Nothing here comes from Keras, so that Keras's own automatic
+differentiation can be held against it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verify.backward.cells import BACKWARD_CELLS
+from verify.backward.derivatives import DIFFERENTIABLE, bare
+from verify.backward.layers import LAYERS, Backward, Call, Visitor
+from verify.dtypes import is_float
+from verify.evaluate import in_precision
+from verify.layers import REGISTRY
+from verify.network import Network, Trace
+from verify.spec import Array, DataError, LayerSpec, UnsupportedError, listing, plain
+from verify.structure import Graph, Node, TensorRef, flatten
+
+DIFFERENTIATED = ("InputLayer", *LAYERS)
+"""The layers that `backprop` goes back through."""
+
+STEPWISE = (
+    *("ops.Equal", "ops.NotEqual", "ops.Less", "ops.LessEqual", "ops.Greater"),
+    *("ops.GreaterEqual", "ops.LogicalAnd", "ops.LogicalOr", "ops.LogicalXor"),
+    *("ops.LogicalNot", "ops.Any", "ops.All", "ops.OnesLike", "ops.ZerosLike"),
+)
+"""Operations whose derivative is 0. They and what is made of their results alone are
+let through: by these Keras writes the masks of a Functional model into its graph."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """What `backprop` returns; the axes in front are those of ``output_gradients``.
+
+    Attributes
+    ----------
+    inputs : tuple of (..., batch, *shape of a row), or None
+        For each input of the model; None for one of whole numbers.
+    embedded : mapping of str to (..., batch, time, size)
+        Path of an Embedding -> the gradient with respect to the vectors it returned;
+        ``embedding:2`` for its second call.
+    weights : mapping of str to mapping of str to (..., *shape of the weight)
+        Path of a layer, as in `ModelSpec.walk` -> its weights by name, summed over the
+        batch; empty if not asked for.
+    """
+
+    inputs: tuple[Array | None, ...]
+    embedded: Mapping[str, Array]
+    weights: Mapping[str, Mapping[str, Array]]
+
+
+def supports(net: Network) -> str:
+    """Why `backprop` cannot differentiate a model; empty if it can."""
+    graph = net.spec.root.graph
+    calls = Counter(node.layer for node in graph.nodes) if graph is not None else {}
+    constant = _constant(net.spec.root)
+    for path, layer in net.spec.walk():
+        if path not in constant and layer.class_name not in DIFFERENTIATED:
+            return (
+                f"{layer}: gradients through it are not supported. "
+                f"Supported: {listing(DIFFERENTIATED)}"
+            )
+        for option in ("activation", "recurrent_activation"):
+            name = layer.options.get(option, "linear")
+            if bare(name) not in DIFFERENTIABLE:
+                return (
+                    f"{layer}: gradients through {option}={plain(name)} are not "
+                    f"supported. Supported: {listing(DIFFERENTIABLE)}"
+                )
+        if layer.class_name == "Bidirectional":
+            for inner in layer.sublayers.values():
+                if inner.class_name not in BACKWARD_CELLS:
+                    return (
+                        f"{layer}: gradients through {inner} inside it are not "
+                        f"supported. Supported: {listing(BACKWARD_CELLS)}"
+                    )
+        if layer.options.get("quantization_mode"):
+            return (
+                f"{layer}: gradients through 8-bit weights are not supported. "
+                "Supported: weights that are floats"
+            )
+        if layer.options.get("stateful") and calls.get(path.split("/")[0], 0) > 1:
+            return (
+                f"{layer}: gradients through a stateful layer that is called more than "
+                "once are not supported. Supported: one call"
+            )
+    return ""
+
+
+def backprop(
+    net: Network,
+    x: Any,
+    output_gradients: Sequence[Array],
+    *,
+    visit: Visitor | None = None,
+    weights: bool = True,
+) -> Gradients:
+    """The gradients of a number ``L`` from those with respect to the model's outputs.
+
+    ``L`` is whatever has these gradients with respect to the outputs. Axes in front of
+    the batch are sweeps, each with an ``L`` of its own, done at once. A stateful model
+    starts with states of zeros. Rounding an input to the dtype of its Input counts as
+    changing nothing.
+
+    Parameters
+    ----------
+    net : Network
+        One that `supports` has nothing against.
+    x : (batch, ...)
+        As for `Network.predict`.
+    output_gradients : sequence of (..., batch, *shape of an output's row)
+        One for each output of the model, in the order of `Network.output_names`.
+    visit : callable, optional
+        See `Visitor`; layers are visited from the outputs to the inputs, time steps
+        from the last processed one to the first.
+    weights : bool
+        Whether to compute the gradients of the weights, which take the most memory.
+
+    Returns
+    -------
+    Gradients
+
+    Raises
+    ------
+    UnsupportedError
+        The model has a layer or an option that is not supported, by name.
+    DataError
+        Inputs or gradients that do not fit the model.
+    """
+    reason = supports(net)
+    graph = net.spec.root.graph
+    if reason or graph is None:
+        raise UnsupportedError(reason or f"{net.spec.root}: it has no layers")
+    given = net.prepare(x)
+    trace = net.trace(given, dtype="float64")
+    fitting, sweeps = _fitting(output_gradients, trace.output)
+    refs: list[TensorRef] = flatten(graph.inputs)
+    calls = _calls(graph)
+    forward = dict(zip(refs, (a.astype(np.float64) for a in given), strict=True))
+    for node, key in calls:
+        forward |= _outputs(node, trace, key)
+    root = in_precision(net.spec.root, "float64")
+    back = Backward(trace, forward, sweeps, visit, weights)
+    adjoints = _Adjoints(back)
+    for ref, gradient in zip(flatten(graph.outputs), fitting, strict=True):
+        adjoints.add(ref, gradient)
+    constant = _constant(root)
+    for node, key in reversed(calls):
+        layer, outputs = root.sublayers[node.layer], _outputs(node, trace, key)
+        if node.layer in constant or not any(ref in adjoints for ref in outputs):
+            continue
+        given_to = _arguments(node, layer)
+        of_outputs = [adjoints[ref] for ref in outputs]
+        call = Call(node.layer, key, layer, trace[key], given_to, of_outputs)
+        with np.errstate(over="ignore", invalid="ignore"):
+            through = LAYERS[layer.class_name](back, call)
+        for name, found in through.items():
+            tensors = [x for x in flatten(given_to[name]) if isinstance(x, TensorRef)]
+            for ref, adjoint in zip(tensors, found, strict=True):
+                adjoints.add(ref, adjoint)
+    return Gradients(
+        inputs=tuple(
+            adjoints[ref] if is_float(array) else None
+            for ref, array in zip(refs, given, strict=True)
+        ),
+        embedded={
+            key: adjoints[TensorRef(node.layer, node.index, 0)]
+            for node, key in calls
+            if root.sublayers[node.layer].class_name == "Embedding"
+        },
+        weights=_every_weight(root, back) if weights else {},
+    )
+
+
+def _constant(root: LayerSpec) -> set[str]:
+    """The operations of a model whose results have no gradient; see `STEPWISE`."""
+    found: set[str] = set()
+    for node in root.graph.nodes if root.graph is not None else ():
+        name = root.sublayers[node.layer].class_name
+        leaves = flatten([list(node.args), dict(node.kwargs)])
+        sources = {x.layer for x in leaves if isinstance(x, TensorRef)}
+        if name in STEPWISE or (name.startswith("ops.") and sources <= found):
+            found.add(node.layer)
+    return found
+
+
+def _every_weight(root: LayerSpec, back: Backward) -> dict[str, dict[str, Array]]:
+    """The gradient of every weight; zeros where nothing depends on it."""
+    return {
+        path: {
+            name: back.weights[path][name]
+            if name in back.weights.get(path, {})
+            else np.zeros((*back.sweeps, *value.shape))
+            for name, value in layer.weights.items()
+        }
+        for path, layer in root.walk()
+        if layer.weights
+    }
+
+
+class _Adjoints:
+    """The adjoint of every tensor of a graph, as far as it is known."""
+
+    def __init__(self, back: Backward) -> None:
+        self.back = back
+        self._known: dict[TensorRef, Array] = {}
+
+    def __getitem__(self, ref: TensorRef) -> Array:
+        """Zeros where nothing depends on the tensor."""
+        if ref in self._known:
+            return self._known[ref]
+        return np.zeros((*self.back.sweeps, *self.back.forward[ref].shape))
+
+    def __contains__(self, ref: TensorRef) -> bool:
+        return ref in self._known
+
+    def add(self, ref: TensorRef, adjoint: Array) -> None:
+        """What comes back from one use of a tensor."""
+        self._known[ref] = self._known[ref] + adjoint if ref in self else adjoint
+
+
+def _calls(graph: Graph) -> list[tuple[Node, str]]:
+    """Every call in order of evaluation, with its key in a trace."""
+    count: Counter[str] = Counter()
+    found = []
+    for node in graph.nodes:
+        count[node.layer] += 1
+        number = count[node.layer]
+        found.append((node, node.layer if number == 1 else f"{node.layer}:{number}"))
+    return found
+
+
+def _outputs(node: Node, trace: Trace, key: str) -> dict[TensorRef, Array]:
+    """What a call returned."""
+    return {
+        TensorRef(node.layer, node.index, k): output
+        for k, output in enumerate(flatten(trace[key].output))
+    }
+
+
+def _arguments(node: Node, layer: LayerSpec) -> dict[str, Any]:
+    """The arguments of a call that are not None, by name."""
+    names = REGISTRY[layer.class_name].arguments
+    given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _fitting(
+    gradients: Sequence[Array], outputs: Any
+) -> tuple[list[Array], tuple[int, ...]]:
+    """Gradients that fit the outputs, with the same sweeps in front; and the sweeps."""
+    shapes = [np.shape(value) for value in flatten(outputs)]
+    if len(gradients) != len(shapes):
+        raise DataError(
+            f"expected a gradient for each of {len(shapes)} output(s). "
+            f"Received: {len(gradients)}"
+        )
+    given = [np.asarray(gradient, dtype=np.float64) for gradient in gradients]
+    for gradient, shape in zip(given, shapes, strict=True):
+        if gradient.shape[-len(shape) :] != shape:
+            raise DataError(
+                f"expected a gradient of shape (..., {str(shape)[1:]}. "
+                f"Received: shape={gradient.shape}"
+            )
+    fronts = [d.shape[: -len(shape)] for d, shape in zip(given, shapes, strict=True)]
+    try:
+        sweeps = np.broadcast_shapes(*fronts)
+    except ValueError:
+        raise DataError(
+            "expected gradients with the same axes in front of the batch. "
+            f"Received: {listing(map(str, fronts))}"
+        ) from None
+    fitting = [
+        np.broadcast_to(d, (*sweeps, *shape))
+        for d, shape in zip(given, shapes, strict=True)
+    ]
+    return fitting, sweeps

@@ -1,0 +1,349 @@
+"""Back through one call of each layer that `verify.backward` differentiates.
+
+A function for each layer class takes the call with the adjoints of its outputs and
+returns those of its tensors; *adjoints* are as in `verify.backward.cells`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from verify.backward.cells import (
+    BACKWARD_CELLS,
+    Values,
+    bias_gradient,
+    product_gradient,
+)
+from verify.backward.derivatives import Pullback, pullback
+from verify.backward.scan import backward_scan
+from verify.evaluate import LayerTrace
+from verify.layers import REGISTRY
+from verify.layers.base import exact_constants
+from verify.layers.regularization import KINDS as TRAINING_ONLY
+from verify.spec import Array, LayerSpec
+from verify.structure import TensorRef, flatten
+
+Visitor = Callable[[str, int | None, Values, Values], None]
+"""Called with path, step, adjoints and values for each local computation.
+
+The path is that of a trace: ``lstm:2`` is the second call of a shared layer. The step
+is that of the input for a recurrent layer, otherwise None. The adjoint of a value,
+(..., batch, units), is the gradient with respect to it; values are (batch, units), or
+with whatever axes the layer has between the two.
+
+==========================  ==========================================================
+layer                       adjoints, and the values of the same names
+==========================  ==========================================================
+SimpleRNN                   ``z`` (the sum before the activation) ``h``
+LSTM                        ``z`` (blocks i, f, c, o) ``i f c_hat o c activation(c) h``
+GRU                         ``a s`` (blocks z, r, h: from x, from h) ``z r h_hat h``
+any of the three            ``x h_before``, and of an LSTM ``c_before``
+Dense                       ``x logits output``
+Activation, Softmax         ``x output``
+Add, Bidirectional that     ``output``
+merges by arithmetic
+==========================  ==========================================================
+
+The adjoint of ``h_before`` or ``c_before`` is what comes back through the step itself.
+At a masked step, where a recurrent layer discards what its cell computed, all adjoints
+are zeros, and of the values so are ``x``, the gates and the states after it.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a layer, and the adjoints of its outputs.
+
+    Attributes
+    ----------
+    path, key : str
+        Of the layer in the model, and of the call in a trace: ``lstm``, ``lstm:2``.
+    layer : LayerSpec
+        With weights in float64.
+    trace : LayerTrace
+    arguments : mapping
+        Those that are not None, by name, with a `TensorRef` for each tensor.
+    adjoints : list of (..., batch, ...)
+        One for each output.
+    """
+
+    path: str
+    key: str
+    layer: LayerSpec
+    trace: LayerTrace
+    arguments: Mapping[str, Any]
+    adjoints: list[Array]
+
+    @property
+    def mask(self) -> Array | None:
+        """The mask that a recurrent layer uses: with an initial state only a given one.
+
+        Source: `verify.evaluate`.
+        """
+        if "initial_state" in self.arguments and "mask" not in self.arguments:
+            return None
+        mask = flatten(self.trace.mask)[0]
+        return None if mask is None else np.asarray(mask, dtype=bool)
+
+    def inside(self, name: str) -> str:
+        """The key in a trace of a layer inside this one."""
+        return f"{self.path}/{name}{self.key.removeprefix(self.path)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Backward:
+    """What a way back through a model has in common for all of its layers.
+
+    Attributes
+    ----------
+    trace : mapping of str to LayerTrace
+        Of the whole model, in float64.
+    forward : mapping of TensorRef to ndarray
+        The value of every tensor, in float64.
+    sweeps : tuple of int
+        The axes in front of the batch, of every adjoint.
+    visit : callable, optional
+    wants_weights : bool
+    weights : dict
+        Path -> the gradients of its weights that have been found.
+    """
+
+    trace: Mapping[str, LayerTrace]
+    forward: Mapping[TensorRef, Array]
+    sweeps: tuple[int, ...]
+    visit: Visitor | None
+    wants_weights: bool
+    weights: dict[str, dict[str, Array]] = field(default_factory=dict)
+
+    def add_weights(self, path: str, gradients: Mapping[str, Array]) -> None:
+        """More of the gradients of a layer's weights."""
+        known = self.weights.setdefault(path, {})
+        for name, gradient in gradients.items():
+            known[name] = known[name] + gradient if name in known else gradient
+
+    def note(self, call: Call, adjoints: Values, values: Values) -> None:
+        """Tell the visitor of a computation without time steps."""
+        if self.visit is not None:
+            self.visit(call.key, None, adjoints, values)
+
+
+Adjoints = Mapping[str, Sequence[Array]]
+"""Argument of a call -> the adjoint of each tensor in it."""
+
+
+def _passed_on(back: Backward, call: Call) -> Adjoints:
+    return {"inputs": call.adjoints}
+
+
+def _embedding(back: Backward, call: Call) -> Adjoints:
+    """``y = embeddings[ids]``: the gradient of a row is summed where it is used."""
+    if back.wants_weights:
+        table = call.layer.weights["embeddings"]
+        ids = np.trunc(call.trace.input).astype(np.int64).reshape(-1)
+        (d_y,) = call.adjoints
+        d_table = np.zeros((len(table), *back.sweeps, table.shape[1]))
+        rows = d_y.reshape(*back.sweeps, len(ids), table.shape[1])
+        np.add.at(d_table, ids, np.moveaxis(rows, -2, 0))
+        found = {"embeddings": np.moveaxis(d_table, 0, -2)}
+        back.add_weights(call.path, found)
+    return {}
+
+
+def _masking(back: Backward, call: Call) -> Adjoints:
+    x = call.trace.input
+    keep = REGISTRY["Masking"].compute_mask(call.layer, x, None)
+    return {"inputs": [np.where(keep[..., None], call.adjoints[0], 0.0)]}
+
+
+def _dense(back: Backward, call: Call) -> Adjoints:
+    """``logits = x @ kernel + bias; y = activation(logits)``"""
+    x, logits, y = call.trace.input, call.trace["logits"], call.trace.output
+    kernel, (d_y,) = call.layer.weights["kernel"], call.adjoints
+    d_logits = _back(call.layer)(logits, y, d_y)
+    d_x = d_logits @ kernel.T
+    back.note(
+        call,
+        {"x": d_x, "logits": d_logits, "output": d_y},
+        {"x": x, "logits": logits, "output": y},
+    )
+    if back.wants_weights:
+        found = {"kernel": product_gradient(x, d_logits)}
+        if "bias" in call.layer.weights:
+            found["bias"] = bias_gradient(d_logits, x.ndim)
+        back.add_weights(call.path, found)
+    return {"inputs": [d_x]}
+
+
+def _activation(back: Backward, call: Call) -> Adjoints:
+    return _function(back, call, _back(call.layer))
+
+
+def _softmax(back: Backward, call: Call) -> Adjoints:
+    """Masked numbers are 0 in y, so nothing comes back to them."""
+    axes = call.layer.options["axis"]
+    return _function(back, call, pullback(f"softmax(axis={list(axes)})"))
+
+
+def _function(back: Backward, call: Call, function: Pullback) -> Adjoints:
+    x, y, (d_y,) = call.trace.input, call.trace.output, call.adjoints
+    d_x = function(x, y, d_y)
+    back.note(call, {"x": d_x, "output": d_y}, {"x": x, "output": y})
+    return {"inputs": [d_x]}
+
+
+def _sum(back: Backward, call: Call) -> Adjoints:
+    """``y = a + b + ...``, each stretched to the shape of y."""
+    y, (d_y,) = call.trace.output, call.adjoints
+    back.note(call, {"output": d_y}, {"output": y})
+    found = []
+    for x in flatten(call.trace.input):
+        new = (1,) * (y.ndim - x.ndim)
+        shape = (*x.shape[:1], *new, *x.shape[1:])
+        stretched = tuple(
+            k - y.ndim for k in range(y.ndim) if shape[k] == 1 != y.shape[k]
+        )
+        d_x = d_y.sum(axis=stretched, keepdims=True)
+        found.append(d_x.reshape(*back.sweeps, *x.shape))
+    return {"inputs": found}
+
+
+def _concatenate(back: Backward, call: Call) -> Adjoints:
+    axis, ndim = call.layer.options["axis"], call.trace.output.ndim
+    axis = axis if axis < 0 else axis - ndim
+    sizes = [x.shape[axis] for x in flatten(call.trace.input)]
+    cuts = np.cumsum(sizes)[:-1]
+    return {"inputs": np.split(call.adjoints[0], cuts, axis=axis)}
+
+
+def _loop(back: Backward, call: Call) -> Adjoints:
+    states = [back.forward[ref] for ref in _tensors(call, "initial_state")]
+    path, (d_y, *d_states) = call.path, call.adjoints
+    d_x, d_initial = _steps(
+        back, path, call.key, call.layer, call.mask, states, d_y, d_states
+    )
+    return {"sequences": [d_x]} | ({"initial_state": d_initial} if states else {})
+
+
+def _steps(
+    back: Backward,
+    path: str,
+    key: str,
+    layer: LayerSpec,
+    mask: Array | None,
+    initial: Sequence[Array],
+    d_y: Array,
+    d_states: Sequence[Array],
+) -> tuple[Array, Sequence[Array]]:
+    """Back through a recurrent layer: the adjoints of x and of initial states."""
+    trace, names = back.trace[key], BACKWARD_CELLS[layer.class_name].state_names
+    shape = (len(trace.input), layer.options["units"])
+    zeros = np.zeros((*back.sweeps, *shape))
+    visit = back.visit
+    result = backward_scan(
+        layer,
+        trace.input,
+        mask,
+        tuple(initial) or tuple(np.zeros(shape) for _ in names),
+        trace.values,
+        d_y,
+        tuple(d_states) or tuple(zeros for _ in names),
+        weights=back.wants_weights,
+        visit=None if visit is None else lambda t, d, v: visit(key, t, d, v),
+    )
+    back.add_weights(path, result.weights)
+    return result.x, result.states
+
+
+def _bidirectional(back: Backward, call: Call) -> Adjoints:
+    """Back through the merge, then through both layers."""
+    layer, (forward, backward) = call.layer, call.layer.sublayers
+    keys = [call.inside(name) for name in (forward, backward)]
+    y, y_rev = (flatten(back.trace[key].output)[0] for key in keys)
+    sequences = layer.sublayers[forward].options["return_sequences"]
+    y_rev = np.flip(y_rev, axis=1) if sequences else y_rev
+    count = 1 if layer.options["merge_mode"] else 2
+    d_merged, d_states = call.adjoints[:count], call.adjoints[count:]
+    d_outputs = _unmerged(layer.options["merge_mode"], y, y_rev, d_merged)
+    if layer.options["merge_mode"] in ("sum", "mul", "ave"):
+        output = flatten(call.trace.output)[0]
+        back.note(call, {"output": d_merged[0]}, {"output": output})
+    if sequences:
+        d_outputs[1] = np.flip(d_outputs[1], axis=-2)
+    states = [back.forward[ref] for ref in _tensors(call, "initial_state")]
+    d_x: Array = np.zeros(())
+    d_initial: list[Array] = []
+    for k, name in enumerate((forward, backward)):
+        d_own, d_before = _steps(
+            back,
+            f"{call.path}/{name}",
+            keys[k],
+            layer.sublayers[name],
+            call.mask,
+            _half(states, k),
+            d_outputs[k],
+            _half(d_states, k),
+        )
+        d_x = d_x + d_own
+        d_initial += d_before
+    return {"sequences": [d_x]} | ({"initial_state": d_initial} if states else {})
+
+
+def _back(layer: LayerSpec) -> Pullback:
+    """Back through the activation of a layer."""
+    return pullback(layer.options["activation"], exact=exact_constants(layer))
+
+
+def _tensors(call: Call, argument: str) -> list[TensorRef]:
+    return [
+        leaf
+        for leaf in flatten(call.arguments.get(argument))
+        if isinstance(leaf, TensorRef)
+    ]
+
+
+def _half(items: Sequence[Array], which: int) -> Sequence[Array]:
+    """The first half of a list, or the second."""
+    half = len(items) // 2
+    return items[half:] if which else items[:half]
+
+
+def _unmerged(
+    mode: str | None, y: Array, y_rev: Array, d_merged: Sequence[Array]
+) -> list[Array]:
+    """The adjoints of what the two directions returned, in the order of the input."""
+    d = d_merged[0]
+    match mode:
+        case "concat":
+            return np.split(d, [y.shape[-1]], axis=-1)
+        case "sum":
+            return [d, d]
+        case "mul":
+            return [d * y_rev, d * y]
+        case "ave":
+            return [d / 2, d / 2]
+        case _:
+            return list(d_merged)
+
+
+LAYERS: Mapping[str, Callable[[Backward, Call], Adjoints]] = MappingProxyType(
+    {
+        "Embedding": _embedding,
+        "Masking": _masking,
+        **dict.fromkeys(BACKWARD_CELLS, _loop),
+        "Bidirectional": _bidirectional,
+        "Dense": _dense,
+        "Activation": _activation,
+        "Softmax": _softmax,
+        "Add": _sum,
+        "Concatenate": _concatenate,
+        **dict.fromkeys(
+            ("Identity", *(x.class_name for x in TRAINING_ONLY)), _passed_on
+        ),
+    }
+)
+"""Class name of a layer -> the way back through one call of it."""

@@ -1,0 +1,136 @@
+"""Time, backwards: from the gradients of a recurrent layer's outputs to its inputs'.
+
+`backward_scan` undoes `verify.recurrence.scan` step by step, by the same rules for
+masks, direction and what a masked step shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from verify.backends import Rule
+from verify.backward.cells import BACKWARD_CELLS, Values
+from verify.spec import Array, LayerSpec
+
+StepVisitor = Callable[[int, Values, Values], None]
+"""Called with the input step, the adjoints of that step and its values."""
+
+
+class BackwardScan(NamedTuple):
+    """The gradients of a recurrent layer's inputs.
+
+    Attributes
+    ----------
+    x : (..., batch, time, features)
+    states : tuple of (..., batch, units)
+        Of the initial states, in the cell's order.
+    weights : dict of str to (..., *shape of the weight)
+        Summed over batch and time; empty unless asked for.
+    """
+
+    x: Array
+    states: tuple[Array, ...]
+    weights: dict[str, Array]
+
+
+def backward_scan(
+    layer: LayerSpec,
+    x: Array,
+    mask: Array | None,
+    initial: tuple[Array, ...],
+    traced: Mapping[str, Array],
+    d_output: Array,
+    d_states: tuple[Array, ...],
+    *,
+    weights: bool,
+    visit: StepVisitor | None = None,
+) -> BackwardScan:
+    """Back through every step of a recurrent layer, the last processed one first.
+
+    What the cell computed at a masked step was discarded, so its adjoints are zeros
+    there, and NaN at a masked step does not leak.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+        A SimpleRNN, LSTM or GRU with weights in float64.
+    x : (batch, time, features)
+    mask : (batch, time) of bool, or None
+    initial : tuple of (batch, units)
+        Initial states.
+    traced : mapping of str to (batch, time, units)
+        Gates and held states by input step, as in a trace.
+    d_output : (..., batch, time, units) or (..., batch, units)
+        The gradient of what the layer hands on, in processing order.
+    d_states : tuple of (..., batch, units)
+        Those of the states after the last step; with the axes of sweeps of `d_output`.
+    weights : bool
+        Whether the gradients of the weights are wanted.
+    visit : callable, optional
+    """
+    cell = BACKWARD_CELLS[layer.class_name](layer)
+    options = layer.options
+    sequences, zeroing = options["return_sequences"], options["zero_output_for_mask"]
+    unroll, backwards = options["unroll"], options["go_backwards"]
+    order = list(range(x.shape[1]))[:: -1 if backwards else 1]
+    keep = np.ones(x.shape[:2], dtype=bool) if mask is None else mask
+    if unroll and Rule.UNROLL_NEVER_ZEROES in layer.rules:
+        zeroing = False
+    if zeroing and unroll and backwards and sequences:
+        # Outputs in processing order were zeroed by the mask in input order.
+        zeroing, d_output = False, _where(keep[..., None], d_output)
+    shows_state = (
+        Rule.MASKED_STEP_SHOWS_STATE in layer.rules and not unroll and not zeroing
+    )
+    before = _states_before(initial, [traced[s] for s in cell.state_names], order)
+    x = _where(keep[..., None], x)
+    traced = {name: _where(keep[..., None], v) for name, v in traced.items()}
+    d_x = np.zeros((*d_states[0].shape[:-1], *x.shape[1:]))
+    d_shown = np.zeros_like(d_states[0]) if sequences else d_output
+    found: dict[str, Array] = {}
+    for place, t in reversed(list(enumerate(order))):
+        counts = keep[:, t, None]  # (batch, 1)
+        if sequences:
+            d_shown = d_shown + d_output[..., place, :]
+        d_new = [_where(counts, d) for d in d_states]
+        d_held = [_where(~counts, d) for d in d_states]
+        d_new[0] = d_new[0] + _where(counts, d_shown)  # the layer shows the first state
+        d_repeated = _where(~counts, d_shown)
+        if shows_state:
+            d_held[0] = d_held[0] + d_repeated
+        values = cell.values(
+            x[:, t], before[t], {name: v[:, t] for name, v in traced.items()}
+        )
+        adjoints = cell.adjoints(values, tuple(d_new))
+        if visit is not None:
+            visit(t, adjoints, values)
+        if weights:
+            for name, gradient in cell.weights(values, adjoints).items():
+                if name in layer.weights:
+                    found[name] = found.get(name, 0.0) + gradient
+        d_x[..., t, :] = adjoints["x"]
+        d_states = tuple(
+            adjoints[f"{name}_before"] + d
+            for name, d in zip(cell.state_names, d_held, strict=True)
+        )
+        d_shown = np.zeros_like(d_shown) if shows_state or zeroing else d_repeated
+    return BackwardScan(d_x, d_states, found)
+
+
+def _where(keep: Array, values: Array) -> Array:
+    """Values where `keep` is true, zeros elsewhere, whatever stands there."""
+    return np.where(keep, values, 0.0)
+
+
+def _states_before(
+    initial: tuple[Array, ...], held: list[Array], order: list[int]
+) -> dict[int, tuple[Array, ...]]:
+    """Input step -> the states before it."""
+    before = {order[0]: initial}
+    for last, t in pairwise(order):
+        before[t] = tuple(state[:, last] for state in held)
+    return before

@@ -1,0 +1,104 @@
+"""Keras's own gradients, by automatic differentiation: the other side of backprop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from verify.dtypes import is_float
+from verify.keras_bridge.importing import backend, floatx, quiet
+from verify.keras_bridge.reading import live_layer, part, read_live
+from verify.keras_bridge.running import KerasModel, cannot_run, from_zero_states
+from verify.layers import REGISTRY
+from verify.network import Inputs
+from verify.spec import Array, DataError, LayerSpec, UnsupportedError, plain
+from verify.structure import flatten
+
+Weights = dict[str, dict[str, Array]]
+"""Path of a layer, as in `ModelSpec.walk` -> the gradients of its weights by name."""
+
+
+def keras_gradients(
+    model: KerasModel, x: Inputs, output_gradients: Sequence[Array]
+) -> tuple[list[Array | None], Weights]:
+    """What `verify.backward.backprop` computes, from TensorFlow's GradientTape.
+
+    A stateful model starts with states of zeros, and is left with those it had.
+
+    Parameters
+    ----------
+    model : KerasModel
+        In float64: from ``KerasModel.twin("float64")``.
+    x : Inputs
+    output_gradients : sequence of (batch, ...)
+        One for each output of the model, shaped like it.
+
+    Returns
+    -------
+    inputs : list of (batch, ...), or None
+        For each input of the model; None for one of whole numbers.
+    weights : dict
+        Summed over the batch. Zeros where no output depends on a weight.
+
+    Raises
+    ------
+    UnsupportedError
+        Keras runs on another backend than TensorFlow.
+    DataError
+        The gradients do not fit the outputs, or Keras cannot run the model.
+    """
+    if backend() != "tensorflow":
+        raise UnsupportedError(
+            "expected Keras on tensorflow, for its gradients. "
+            f"Received: {plain(backend())}"
+        )
+    import tensorflow as tf
+
+    root = read_live(model.model).root
+    variables = {
+        (path, name): variable
+        for path, layer in root.walk()
+        for name, variable in _variables(layer, live_layer(model.model, root, path))
+    }
+    given = [tf.constant(a.astype("float64") if is_float(a) else a) for a in x]
+    floats = [tensor for tensor in given if tensor.dtype.is_floating]
+    with floatx("float64"), quiet(), from_zero_states(model.model):
+        try:
+            with tf.GradientTape() as tape:
+                tape.watch(floats)
+                outputs = flatten(model.model(model.given(Inputs(given))))
+        except Exception as error:
+            raise cannot_run(error) from error
+        shapes = [tuple(output.shape) for output in outputs]
+        if [np.shape(gradient) for gradient in output_gradients] != shapes:
+            raise DataError(
+                f"expected gradients of the shapes {shapes}. "
+                f"Received: {[np.shape(gradient) for gradient in output_gradients]}"
+            )
+        found = tape.gradient(
+            outputs,
+            [*floats, *variables.values()],
+            output_gradients=[tf.constant(d, "float64") for d in output_gradients],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+    arrays = iter([tf.convert_to_tensor(gradient).numpy() for gradient in found])
+    inputs = [next(arrays) if tensor.dtype.is_floating else None for tensor in given]
+    weights: Weights = {}
+    for (path, name), array in zip(variables, arrays, strict=True):
+        weights.setdefault(path, {})[name] = array
+    return inputs, weights
+
+
+def _variables(layer: LayerSpec, live: Any) -> Iterator[tuple[str, Any]]:
+    """TensorFlow's variable of each weight, found where Keras saves it."""
+    found: list[Any] = []
+    for group in REGISTRY[layer.class_name].groups:
+        owner = part(live, group) if group else live
+        store: dict[str, Any] = {}
+        if owner is not None and layer.weights:
+            owner.save_own_variables(store)
+        found += [store[str(k)] for k in range(len(store))]
+    for name, variable in zip(layer.weights, found, strict=True):
+        yield name, variable.value

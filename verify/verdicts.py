@@ -1,0 +1,83 @@
+"""From comparisons to a verdict, and the sentence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from verify.compare import Allowance, Comparison, Verdict, compare, exact
+from verify.network import Inputs
+from verify.report import LayerResult
+from verify.rounding import Rounding
+from verify.spec import Array
+
+UNDEFINED = "the outputs hold NaN or infinite values, so nothing can be compared"
+
+PERTURBATION_FACTOR = 1000.0
+"""A float64 difference within this many times the effect of one rounding error in every
+weight is not held against the formulas."""
+
+
+def undefined(ours: Sequence[Array], theirs: Sequence[Array]) -> bool:
+    """NaN or infinity on both sides, and nothing wrong beside it."""
+    found = False
+    for a, b in zip(ours, theirs, strict=False):
+        if a.shape != b.shape:
+            return False
+        neither = ~np.isfinite(a) & ~np.isfinite(b.astype(np.float64))
+        rest = np.where(neither, 0.0, a), np.where(neither, 0.0, b.astype(np.float64))
+        allowed = exact(np.where(np.isfinite(rest[0]), rest[0], 0.0)).value
+        if not compare(*rest, allowed=allowed).matches:
+            return False
+        found = found or bool(neither.any())
+    return found
+
+
+def judge(
+    rounding: Rounding,
+    x: Inputs,
+    proof: Comparison,
+    numerics: Comparison,
+    floors: Sequence[Allowance],
+    layers: tuple[LayerResult, ...],
+) -> tuple[Verdict, str]:
+    """Verdict, and the sentence for it."""
+    failed = [layer for layer in layers if not layer.proof.matches]
+    if failed or not proof.matches:
+        wrong = [x for x in failed if not is_rounding(x.proof, x.amplified)]
+        whole = rounding.amplified(lambda net, dtype: net.flat(x, dtype=dtype))
+        if not wrong and (failed or is_rounding(proof, whole)):
+            return (
+                Verdict.INCONCLUSIVE,
+                "this model amplifies rounding until even float64 answers differ; "
+                "shorter sequences can be checked",
+            )
+        return Verdict.FAIL, "the NumPy forward pass does not match Keras"
+    if not all(floor.decides for floor in floors):
+        return Verdict.INCONCLUSIVE, undecided(floors)
+    if not numerics.matches or not all(layer.matches for layer in layers):
+        return (
+            Verdict.FAIL,
+            "the formulas agree in float64, but predict differs by more than rounding: "
+            "look at the device, the backend's precision (TF32?) or a compiled kernel",
+        )
+    return Verdict.PASS, "the NumPy forward pass matches Keras"
+
+
+def is_rounding(comparison: Comparison, amplified: float) -> bool:
+    """Whether a difference in float64 may be rounding that the model amplifies."""
+    if comparison.problem:
+        return False
+    return comparison.max_diff <= PERTURBATION_FACTOR * amplified
+
+
+def undecided(floors: Sequence[Allowance]) -> str:
+    """Why a comparison decides nothing."""
+    if not all(np.isfinite(floor.value).all() for floor in floors):
+        return UNDEFINED
+    floor = next(floor for floor in floors if not floor.decides)
+    return (
+        f"this model amplifies rounding to {floor.noise.max():.1g} on outputs "
+        f"of {floor.scale.max():.1g}, so no such answer can be told from another"
+    )
