@@ -3,7 +3,7 @@
 # make fuzz   holds N random models against Keras, from SEED on; goes on where it was;
 #             BACKEND=jax holds them against Keras on JAX
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format fuzz clean
+.PHONY: help setup run test lint format fuzz trust clean
 
 BIN := .venv/bin
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
@@ -13,6 +13,7 @@ help:
 	@echo "make run    train and verify the chapter's models (under four minutes)"
 	@echo "make test   run every check"
 	@echo "make fuzz   N=3000 SEED=1 BACKEND=tensorflow|jax: random models, resumes"
+	@echo "make trust  plant every known mistake, see which are caught and named"
 	@echo "make setup  only create .venv and install"
 	@echo "make clean  remove .venv and caches; runs/ stays"
 
@@ -48,6 +49,9 @@ FUZZ := KERAS_BACKEND=$(BACKEND) PYTHONPATH=tests $(BIN)/python -m fuzzing --cou
 fuzz: setup
 	$(FUZZ) --part 1/2 & $(FUZZ) --part 2/2; wait
 	$(FUZZ) --summary
+
+trust: setup
+	$(BIN)/python -m benchmarks.trust
 
 lint: setup
 	$(BIN)/ruff format --check

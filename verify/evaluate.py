@@ -85,6 +85,11 @@ class LayerTrace:
 
 
 States = dict[str, tuple[Array, ...]]
+UNFIT = (
+    *(ValueError, IndexError, TypeError, MemoryError),
+    *(AttributeError, KeyError, ArithmeticError),
+)
+"""What NumPy raises where inputs, weights and config do not go together."""
 
 
 class Evaluation:
@@ -180,7 +185,7 @@ class Evaluation:
             # An overflow happens silently, as it does in Keras.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 output = kind.call(self, layer, **values)
-        except (ValueError, IndexError, TypeError, MemoryError) as error:
+        except UNFIT as error:
             if isinstance(error, VerifyError):
                 raise
             received = map_structure(_shape_of, values[kind.arguments[0]])

@@ -16,7 +16,7 @@ from typing import Any
 from verify.hdf5 import MAGIC, SavedWeights, legacy_arrays, read_hdf5
 from verify.legacy import KERAS2, KERAS3, Modern, is_legacy, modernised
 from verify.legacy_weights import LegacyWeights
-from verify.reader import Weights, read_model, read_structure
+from verify.reader import Weights, read_model, read_structure, require_entries
 from verify.spec import ModelFileError, ModelSpec, named, plain
 
 MAX_CONFIG_BYTES = 64 * 2**20
@@ -148,6 +148,7 @@ def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
 
 
 def _modern(content: Any, version: Any, semantics: str | None) -> Modern:
+    require_entries(content)
     old = is_legacy(content, version)
     meaning = semantics or (KERAS2 if old and not _from_keras3(version) else KERAS3)
     changed = old or semantics == KERAS2

@@ -39,7 +39,8 @@ def read_graph(
         if layer.class_name == "InputLayer"
     }
     for entry in config["layers"]:
-        name = entry.get("name", entry["config"].get("name"))
+        name = entry["name"] if isinstance(entry.get("name"), str) else None
+        name = entry["config"].get("name") if name is None else name
         nodes = entry.get("inbound_nodes", [])
         if layers[name].class_name == "InputLayer":
             continue

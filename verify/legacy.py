@@ -157,6 +157,8 @@ class _Work:
                 return self.model(entry)
             return entry
         class_name, config = entry.get("class_name"), dict(entry["config"])
+        if not isinstance(class_name, str):
+            return entry  # refused by the reader
         if class_name in MODELS:
             return self.model(entry)
         name = plain(config.get("name", entry.get("name", class_name)))
@@ -311,8 +313,9 @@ def _outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
 
     def read(item: Any) -> Any:
         if isinstance(item, list) and len(item) == 3 and isinstance(item[0], str):
-            shift = classes.get(item[0]) == "Sequential" and type(item[1]) is int
-            return [item[0], item[1] - shift, item[2]]
+            if classes.get(item[0]) == "Sequential" and type(item[1]) is int:
+                return [item[0], item[1] - 1, item[2]]
+            return item
         return [read(inner) for inner in item] if isinstance(item, list) else item
 
     return read(config.get("output_layers"))
@@ -343,7 +346,7 @@ def _other(semantics: str, meaning: str) -> str:
 def _tensor(history: list[Any], classes: Mapping[str, str]) -> dict[str, Any]:
     """A tensor; Keras 2 counted the calls of a model inside another from 1."""
     name, node, tensor = history
-    if classes.get(name) in MODELS and type(node) is int:
+    if isinstance(name, str) and classes.get(name) in MODELS and type(node) is int:
         history = [name, node - 1, tensor]
     return {"class_name": "__keras_tensor__", "config": {"keras_history": history}}
 

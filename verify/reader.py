@@ -100,6 +100,22 @@ def read_structure(config: Any) -> LayerSpec:
     return _read_layer(config, "the model", 0)
 
 
+def require_entries(entry: Any, what: str = "the model", depth: int = 0) -> None:
+    """Raise ModelFileError unless a model's layers look like layers, however old."""
+    if depth > MAX_DEPTH:
+        raise ModelFileError(f"layers are nested more than {MAX_DEPTH} deep")
+    config = entry.get("config") if isinstance(entry, dict) else None
+    layers = config.get("layers") if isinstance(config, dict) else config
+    named = isinstance(entry, dict) and isinstance(entry.get("class_name"), str)
+    if not named or not isinstance(config, (dict, list)):
+        raise ModelFileError(f"the config of {what} has no class_name or no config")
+    name = entry.get("name", config.get("name") if isinstance(config, dict) else None)
+    if not isinstance(name, (str, type(None))):
+        raise ModelFileError(f"{what} of the config has no name")
+    for k, layer in enumerate(layers if isinstance(layers, list) else ()):
+        require_entries(layer, f"layer {k}", depth + 1)
+
+
 def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
     if depth > MAX_DEPTH:
         raise ModelFileError(f"layers are nested more than {MAX_DEPTH} deep")
@@ -107,7 +123,7 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
     name = config.get("name", entry.get("name"))
     if name is None and (not depth or class_name not in REGISTRY):
         name = class_name  # a whole model: its name matters to no one
-    if not isinstance(name, str) or not _is_text(name):
+    if not isinstance(name, str) or not name or not _is_text(name):
         raise ModelFileError(f"{what} of the config has no name")
     key = f"ops.{class_name}" if _is_operation(entry) else class_name
     where = f"Layer '{plain(name)}' ({plain(class_name)})"
@@ -333,7 +349,7 @@ def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
         mode, name = value.split("_from_", 1)
     if name is None:
         name = "float32"
-    if name not in POLICIES:
+    if not isinstance(name, str) or name not in POLICIES:
         if name in dtype_words() and mode is None:
             return "float32", None  # an InputLayer or a Cast of whole numbers
         raise UnsupportedError(

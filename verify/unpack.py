@@ -57,7 +57,7 @@ def attributes(item: Any) -> dict[str, Any]:
     return {
         name: found
         for name in item.attrs
-        if (found := plain(item.attrs[name])) is not None
+        if isinstance(name, str) and (found := plain(item.attrs[name])) is not None
     }
 
 
@@ -85,7 +85,7 @@ def walk(file: Any) -> tuple[dict[str, Any], list[Any]]:
     while places:
         path, group = places.pop()
         for key in group:
-            name = f"{path}/{key}" if path else key
+            name = f"{path}/{key}" if path else str(key)
             if name in SKIPPED:
                 continue
             item = group.get(key)

@@ -1,0 +1,256 @@
+"""Hostile and broken files: each must be read, or refused in one line, in bounds.
+
+    PYTHONPATH=tests python -m fuzzing.hostile --count 100000 --seed 1
+
+Every file is read in a process of its own, forked from this one, with 1 GiB of memory
+and a few seconds. Model files are genuine ones with bits flipped, cut short or written
+over, and configs in which something has been replaced by something absurd, packed anew
+so that no checksum gives them away. Data files likewise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from models import lstm_file
+
+import verify
+from verify import hdf5
+from verify.spec import ModelFileError, VerifyError
+from verify.storage import read_array
+
+KERAS2 = Path(__file__).parents[1] / "data" / "keras2"
+SECONDS, MEMORY = 3, 2**30
+
+ABSURD: tuple[Any, ...] = (
+    None, True, False, 0, 1, -1, 2, 10**30, -(10**30), 1e308, float("nan"),
+    float("inf"), "", "x", "\x1b[31mred\x07\n", "\ud800", "../../etc/passwd",
+    "a" * 10**5,
+    [], {}, [[]], [None], [0], [1, 2, 3], [10**9, 10**9], {"class_name": "Lambda"},
+    {"class_name": "LSTM", "config": {}}, {"class_name": "Sequential", "config": {}},
+    {"module": "os", "class_name": "system", "config": "true", "registered_name": "x"},
+    {"class_name": "__keras_tensor__", "config": {"keras_history": ["a", 0, 0]}},
+    {"class_name": "__tensor__", "config": {"value": [1.0], "dtype": "float32"}},
+)  # fmt: skip
+
+
+def originals(folder: Path) -> dict[str, bytes]:
+    """Genuine files, by name."""
+    lstm_file(folder / "lstm.keras")
+    found = {p.name: p.read_bytes() for p in KERAS2.glob("*.keras")}
+    found |= {p.name: p.read_bytes() for p in KERAS2.glob("*.h5")}
+    found["lstm.keras"] = (folder / "lstm.keras").read_bytes()
+    return found
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Bytes flipped, cut off, written over or pushed in."""
+    changed = bytearray(content)
+    at = rng.randrange(max(1, len(changed) - 64))
+    match rng.randrange(5):
+        case 0:
+            for _ in range(rng.randint(1, 8)):
+                changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+        case 1:
+            return content[:at]
+        case 2:
+            changed[at : at + rng.randint(1, 64)] = rng.randbytes(rng.randint(1, 64))
+        case 3:
+            changed[at:at] = rng.randbytes(rng.randint(1, 9))
+        case _:
+            for _ in range(rng.randint(1, 5)):
+                changed[rng.randrange(min(4096, len(changed)))] = rng.randrange(256)
+    return bytes(changed)
+
+
+def replaced(config: Any, rng: random.Random) -> Any:
+    """A config with something in it replaced, removed, doubled or nested."""
+    places: list[tuple[Any, Any]] = []
+
+    def walk(value: Any) -> None:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inside in items:
+            places.append((value, key))
+            if isinstance(inside, (dict, list)):
+                walk(inside)
+
+    walk(config)
+    for _ in range(rng.randint(1, 3)):
+        owner, key = rng.choice(places)
+        try:
+            match rng.randrange(5):
+                case 0 if isinstance(owner, dict):
+                    del owner[key]
+                case 1 if isinstance(owner, list):
+                    owner.append(owner[key])
+                case 2:
+                    other, place = rng.choice(places)
+                    owner[key] = json.loads(json.dumps(other[place]))
+                case 3:
+                    nested: Any = owner[key]
+                    for _ in range(rng.choice([1, 60, 900])):
+                        nested = [nested] if rng.random() < 0.5 else {"config": nested}
+                    owner[key] = nested
+                case _:
+                    owner[key] = rng.choice(ABSURD)
+        except (KeyError, IndexError, ValueError, RecursionError):
+            continue  # another change has taken that place away
+    return config
+
+
+def hostile_model(files: dict[str, bytes], rng: random.Random) -> tuple[str, bytes]:
+    """A model file, and how its name ends."""
+    name = rng.choice(sorted(files))
+    content = files[name]
+    if name.endswith(".h5") or rng.random() < 0.25:
+        return Path(name).suffix, damaged(content, rng)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {n: archive.read(n) for n in archive.namelist()}
+    if rng.random() < 0.75:
+        config = replaced(json.loads(members["config.json"]), rng)
+        try:
+            members["config.json"] = json.dumps(config).encode()
+        except (RecursionError, UnicodeError):
+            members["config.json"] = b"[" * 10**6
+    else:
+        key = rng.choice(sorted(members))
+        members[key] = damaged(members[key], rng)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for key, value in members.items():
+            archive.writestr(key, value)
+            if rng.random() < 0.01:
+                archive.writestr("../outside", value)
+    return ".keras", buffer.getvalue()
+
+
+def hostile_data(rng: random.Random) -> tuple[str, bytes]:
+    """A file of numbers, and how its name ends."""
+    buffer = io.BytesIO()
+    array = np.arange(60.0).reshape(5, 12)
+    match rng.randrange(3):
+        case 0:
+            np.save(buffer, array)
+            return ".npy", damaged(buffer.getvalue(), rng)
+        case 1:
+            np.savez(buffer, x=array)
+            return ".npz", damaged(buffer.getvalue(), rng)
+        case _:
+            text = "\n".join(",".join(map(str, row)) for row in array)
+            return ".csv", damaged(text.encode(), rng)
+
+
+def read(path: Path) -> str:
+    """``read``, or the kind of the refusal; anything else is raised."""
+    try:
+        if path.suffix in (".npy", ".npz", ".csv"):
+            read_array(path, "x")
+        else:
+            net = verify.load(path)
+            verify.describe(net)
+    except VerifyError as error:
+        text = str(error)
+        if "\n" in text or not text.isprintable() or len(text) > 5000:
+            raise AssertionError(f"not one printable line: {text!r}") from None
+        return type(error).__name__
+    return "read"
+
+
+def in_this_process(path: Path, shown: str) -> bytes:
+    """What `verify.hdf5` has another process do; here every file has one anyway."""
+    from verify import unpack
+
+    output = io.BytesIO()
+    limits, unpack.limited = unpack.limited, lambda seconds, size: None
+    try:
+        unpack.main(os.fspath(path), "10", output)
+    except MemoryError:
+        raise ModelFileError(f"{shown} is damaged (it asks for too much)") from None
+    finally:
+        unpack.limited = limits
+    return output.getvalue()
+
+
+def outcome(path: Path) -> str:
+    """What comes of a file, in a process of its own."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        signal.alarm(SECONDS)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        try:
+            said = read(path)
+        except BaseException as error:
+            said = f"TRACEBACK {type(error).__name__}: {error}"[:2000]
+        os.write(writer, said.encode(errors="replace"))
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read().decode()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        ended = signal.Signals(os.WTERMSIG(status)).name
+        hdf5_alone = path.suffix == ".h5" or path.suffix == ".keras"
+        return f"given up ({ended})" if hdf5_alone else f"KILLED {ended}"
+    return said or "TRACEBACK the process ended without a word"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read so many files; 0 if none ended in a traceback."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path("runs"))
+    given = parser.parse_args(arguments)
+    folder = given.folder / f"hostile-{given.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = originals(folder)
+    import h5py  # noqa: F401 - once, for all processes to come
+    import pandas  # noqa: F401
+
+    hdf5._unpacked = in_this_process
+    kinds: Counter[str] = Counter()
+    bad = 0
+    began = time.monotonic()
+    for k in range(given.count):
+        rng = random.Random(f"{given.seed}:{k}")
+        data = rng.random() < 0.15
+        suffix, content = hostile_data(rng) if data else hostile_model(files, rng)
+        path = folder / f"file{suffix}"
+        path.write_bytes(content)
+        said = outcome(path)
+        kinds[said.partition(":")[0]] += 1
+        if said.startswith(("TRACEBACK", "KILLED")):
+            bad += 1
+            kept = folder / f"bad-{k}{suffix}"
+            kept.write_bytes(content)
+            print(f"{kept}: {said[:300]}")
+        if k % 2000 == 1999:
+            print(f"{k + 1:,} files, {time.monotonic() - began:,.0f} seconds")
+            sys.stdout.flush()
+    print(f"{given.count:,} files, {time.monotonic() - began:,.0f} seconds")
+    for kind, count in kinds.most_common():
+        print(f"  {kind:<24} {count:,}")
+    print(f"tracebacks, or out of bounds: {bad}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
