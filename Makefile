@@ -39,7 +39,7 @@ run: setup
 	$(BIN)/rnn-recipe run chapter --epochs 10
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 N := 3000
 SEED := 1

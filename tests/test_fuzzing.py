@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from fuzzing.__main__ import closing, entries, main
@@ -77,3 +82,20 @@ def test_what_is_not_supported_is_refused_and_counted(tmp_path):
     outcome = try_program(made, 0, tmp_path)
     assert outcome.kind == "refused"
     assert outcome.detail == made.refused
+
+
+def test_hostile_files_are_read_or_refused_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "fuzzing.hostile", "--count", "250", "--seed", "9"]
+    run = subprocess.run(
+        [*command, "--folder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "tracebacks, or out of bounds: 0" in run.stdout
+    kinds = dict(re.findall(r"^  (\w+) +([\d,]+)$", run.stdout, re.MULTILINE))
+    assert int(kinds["ModelFileError"]) > 50
+    assert int(kinds["UnsupportedError"]) > 5
+    assert int(kinds["DataError"]) > 5
+    assert int(kinds["read"]) > 30

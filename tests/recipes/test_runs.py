@@ -219,7 +219,10 @@ def test_a_killed_process_can_be_resumed(how, tweets_csv, tmp_path):
         sys.executable, "-m", "recipes", "run", "sentiment_rnn", "--csv", tweets_csv,
         "--units", "5", "--epochs", "12", "--out", str(parts),
     ]  # fmt: skip
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    heard = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job may be deaf to it
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, heard)
+    with process:
         for line in process.stderr:
             if "epoch  3/12" in line:
                 time.sleep(0.1)  # somewhere inside the next epochs
