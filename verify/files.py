@@ -7,9 +7,11 @@ files together with the model's config as JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def read_file(
     path = Path(path)
     shown = plain(path)
     head = _head(path, shown)
-    with named(path):
+    with named(path), _bounded(shown):
         if head.startswith(b"PK\x03\x04"):
             if config is not None:
                 raise ModelFileError(
@@ -66,6 +68,19 @@ def read_file(
     if head.lstrip().startswith(b"{"):
         found = "JSON; give the weights file, and this as its config"
     raise ModelFileError(f"{shown}: {EXPECTED}. Received: {found}")
+
+
+@contextlib.contextmanager
+def _bounded(shown: str) -> Iterator[None]:
+    """Nesting and sizes that no model has are refused in one line too."""
+    try:
+        yield
+    except RecursionError:
+        raise ModelFileError(f"{shown}: its config is nested too deeply") from None
+    except MemoryError:
+        raise ModelFileError(
+            f"{shown}: it asks for more memory than there is"
+        ) from None
 
 
 def _head(path: Path, shown: str) -> bytes:

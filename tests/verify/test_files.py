@@ -356,3 +356,17 @@ def test_a_quantised_layer_whose_config_does_not_say_so_is_refused_by_name(tmp_p
         message = refused(source, UnsupportedError)
         assert "Layer 'heads' (MultiHeadAttention): it is quantised" in message
         assert "weights of int8" in message
+
+
+def test_arguments_nested_too_deeply_are_refused_in_one_line(tmp_path):
+    nested: list = []
+    for _ in range(900):
+        nested = [nested]
+    config = sequential(input_layer(None, TIME, 3), layer("LSTM", "lstm", units=UNITS))
+    calls = [{"args": [nested], "kwargs": {}}]
+    config["config"]["layers"][1] |= {"inbound_nodes": calls, "name": "lstm"}
+    config["class_name"] = "Functional"
+    config["config"] |= {"input_layers": [["input", 0, 0]]}
+    config["config"] |= {"output_layers": [["lstm", 0, 0]]}
+    path = write_keras_file(tmp_path / "m.keras", config, [[np.ones((3, 16))]])
+    assert "its config is nested too deeply" in refused(path)
