@@ -54,6 +54,10 @@ class Outcome:
 
 def try_program(program: Program, seed: int, folder: Path) -> Outcome:
     """Build it, run it on both sides, save it, read it, run it again."""
+    if BACKEND != "tensorflow":  # Keras there trips over variables of earlier models
+        import keras
+
+        keras.utils.clear_session(free_memory=False)
     with float64(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
