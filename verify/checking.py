@@ -137,15 +137,15 @@ def check(
         verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
     else:
         verdict, reason = judge(rounding, some, proof, numerics, floors, layers)
-    slopes = _compared_gradients(net, keras64, some) if gradients else ()
-    if verdict is Verdict.PASS and not all(g.comparison.matches for g in slopes):
-        verdict, reason = Verdict.FAIL, "the gradients do not match Keras's"
     diagnosis = None
-    if verdict is Verdict.FAIL and reason != "the gradients do not match Keras's":
+    if verdict is Verdict.FAIL:
         if network is None:
             diagnosis = diagnose_layers(spec, some, layers, keras64)
         else:  # which mistake does the given network make, seen from the model's own?
             diagnosis = diagnose_layers(own.spec, some, layers, net)
+    slopes = _compared_gradients(net, keras64, some) if gradients else ()
+    if verdict is Verdict.PASS and not all(g.comparison.matches for g in slopes):
+        verdict, reason = Verdict.FAIL, "the gradients do not match Keras's"
     return Report(
         verdict=verdict,
         reason=reason,

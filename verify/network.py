@@ -98,7 +98,6 @@ class Network:
     def __init__(self, spec: ModelSpec, floatx: str = "float32") -> None:
         self.spec = spec
         self.floatx = floatx
-        self._in: dict[str | None, LayerSpec] = {}
 
     def __repr__(self) -> str:
         names = ", ".join(layer.class_name for layer in self.spec)
@@ -405,9 +404,7 @@ class Network:
     def _cast(self, dtype: str | None) -> LayerSpec:
         if dtype not in (None, "float32", "float64"):
             raise DataError(f"expected dtype float32 or float64. Received: {dtype}")
-        if dtype not in self._in:
-            self._in[dtype] = in_precision(self.spec.root, dtype)
-        return self._in[dtype]
+        return in_precision(self.spec.root, dtype)
 
 
 def _anew(leaf: Any) -> Any:

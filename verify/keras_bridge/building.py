@@ -49,9 +49,7 @@ def rebuilt(spec: ModelSpec) -> Any:
     try:
         with quiet():
             model = build(spec.config)
-            for path, layer in spec.walk():
-                if layer.weights:
-                    fill(live_layer(model, spec.root, path), layer)
+            fill(model, spec)
             refresh(model)
     except VerifyError:
         raise
@@ -62,8 +60,15 @@ def rebuilt(spec: ModelSpec) -> Any:
     return model
 
 
-def fill(live: Any, layer: LayerSpec) -> None:
-    """The weights of a spec into a live layer, group by group as Keras keeps them."""
+def fill(model: Any, spec: ModelSpec) -> None:
+    """The weights of a spec into a live model, layer by layer."""
+    for path, layer in spec.walk():
+        if layer.weights:
+            _fill_layer(live_layer(model, spec.root, path), layer)
+
+
+def _fill_layer(live: Any, layer: LayerSpec) -> None:
+    """The weights of one layer, group by group as Keras keeps them."""
     arrays = list(layer.weights.values())
     for group in REGISTRY[layer.class_name].groups:
         owner = part(live, group) if group else live

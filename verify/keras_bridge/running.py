@@ -13,7 +13,7 @@ import numpy as np
 
 from verify.keras_bridge.building import build, fill, refresh, with_dtype
 from verify.keras_bridge.importing import first_line, floatx, import_keras, quiet
-from verify.keras_bridge.reading import live_layer, read_live
+from verify.keras_bridge.reading import read_live
 from verify.layers.base import Tensor
 from verify.network import Inputs
 from verify.spec import Array, KerasCannotRun
@@ -170,10 +170,7 @@ class KerasModel:
             try:
                 model.set_weights(self.model.get_weights())
             except ValueError:  # a layer in two models inside is one here, two there
-                spec = read_live(self.model)
-                for path, layer in spec.walk():
-                    if layer.weights:
-                        fill(live_layer(model, spec.root, path), layer)
+                fill(model, read_live(self.model))
             refresh(model)
         return KerasModel(model, self.batch_size, exact=dtype == "float64")
 
