@@ -169,7 +169,10 @@ def _planted(
     for fact in hidden:
         place = not fact.layer or f"{fact.layer}/".startswith(f"{mutant.layer}/")
         inside = place or f"{mutant.layer}/".startswith(f"{fact.layer}/")
-        if inside and mutant.name.startswith(fact.hides):
+        hidden_by = mutant.name.startswith(fact.hides) or mutant.name.endswith(
+            fact.hides
+        )
+        if inside and hidden_by:
             return Planted(
                 mutant.name, mutant.layer, False, margin, fact.sentence, fact.remedy
             )

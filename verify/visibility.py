@@ -48,7 +48,7 @@ class Fact:
     sentence : str
         The warning.
     hides : tuple of str
-        How the names of the mistakes begin that it may hide, in `verify.mutants`.
+        How the names of the mistakes begin or end that it may hide; `verify.mutants`.
     remedy : str
         What to change so that they show.
     warns : bool
@@ -194,7 +194,7 @@ def _zero_biases(path: str, layer: LayerSpec) -> Iterator[Fact]:
         yield Fact(
             path,
             f"{layer}: {which} is zero (untrained?), so a missing bias cannot show",
-            ("bias", "gate order", "gates interleaved in bias"),
+            ("bias", "in bias alone"),
             "train the model, or give its biases random numbers",
         )
 
