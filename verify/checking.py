@@ -5,8 +5,8 @@ Three comparisons, in this order:
 1. *proof*: Keras rebuilt with every dtype policy float64, NumPy in float64. Only a
    wrong formula can exceed 1e-10 here.
 2. *layers*: each layer on Keras's own input to it, so that an error does not spread.
-3. *numerics*: ``model.predict`` as the user runs it, against NumPy float64, with an
-   allowance from the model's own rounding noise.
+3. *numerics*: ``model.predict`` as the user runs it, against NumPy float64, held to a
+   bound that is derived for every output, or to the model's own rounding noise.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verify.backward import backprop, supports
+from verify.bound import bounded, output_bounds, unbounded
 from verify.compare import (
     PROOF_TOLERANCE,
     Verdict,
@@ -36,7 +37,7 @@ from verify.spec import (
     UnsupportedError,
     is_path,
 )
-from verify.verdicts import UNDEFINED, judge, undefined
+from verify.verdicts import UNDEFINED, allowance_words, judge, undefined
 from verify.visibility import warnings
 
 if TYPE_CHECKING:
@@ -116,6 +117,14 @@ def check(
         expected, proved, allowed=[exact(y).value for y in expected], names=names
     )
     floors = rounding.floors(lambda n, dtype: n.flat(x, dtype=dtype), expected)
+    unknown = unbounded(net)
+    if not unknown:
+        floors = bounded(
+            floors,
+            expected,
+            predicted,
+            lambda apart: output_bounds(net, x, apart, keras_bridge.kernels()),
+        )
     numerics = compare_all(
         expected, predicted, allowed=[floor.value for floor in floors], names=names
     )
@@ -130,7 +139,9 @@ def check(
     ]
     layers: tuple[LayerResult, ...] = ()
     try:
-        layers = compare_layers(rounding, keras.twin(), keras64, some)
+        layers = compare_layers(
+            rounding, keras.twin(), keras64, some, keras_bridge.kernels()
+        )
     except KerasCannotRun as error:
         more.append(f"the layers were not compared one by one: {error}")
     if undefined(expected, proved):
@@ -155,6 +166,7 @@ def check(
         numerics=numerics,
         noise=max(float(floor.noise.max()) for floor in floors),
         scale=max(float(floor.scale.max()) for floor in floors),
+        allowance=allowance_words(floors, unknown, keras_bridge.current_platform()),
         layers=layers,
         diagnosis=diagnosis,
         warnings=(*more, *warnings(net, x, rows)),

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from verify.dtypes import SINGLE
 from verify.spec import Array
 
 PROOF_TOLERANCE = 1e-10
@@ -29,9 +30,6 @@ FLUSHED = 1e-37
 """Always allowed too: TensorFlow takes float32 numbers below about 1e-38 for 0. So is
 the square of float32's rounding error, times the largest unit: what its mish makes of a
 large negative number may be 0."""
-
-SINGLE = 2.0**-24
-"""Unit roundoff of float32, for which the two factors above are meant."""
 
 ILL_CONDITIONED, ILL_CONDITIONED_COARSE = 1e-2, 0.25
 """An allowance above this share of the outputs' scale decides nothing. With numbers of
@@ -65,6 +63,9 @@ class Comparison:
     max_diff : float
         The greatest difference found; NaN if a NaN is on either side, infinite if the
         shapes differ.
+    share : float
+        The greatest difference as a share of what is allowed in its place: 1 is the
+        most that matches. NaN and infinite as `max_diff`.
     shape : tuple
         Shape of both, if they agree.
     mismatched, total : int
@@ -92,6 +93,7 @@ class Comparison:
     expected: float = float("nan")
     problem: str = ""
     output: str = ""
+    share: float = 0.0
 
     @property
     def axes(self) -> str:
@@ -115,7 +117,7 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
     ----------
     actual, expected : (batch, ...) arrays of numbers
         Infinities match only themselves; NaN matches nothing, NaN included.
-    allowed : float, or one number for each unit of the last axis
+    allowed : float, or one number for each unit of the last axis or each element
         Greatest difference that counts as equal, in units of the values.
 
     Returns
@@ -129,17 +131,21 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
             matches=False,
             allowed=widest,
             max_diff=float("inf"),
+            share=float("inf"),
             problem=f"shapes differ: {actual.shape} and {expected.shape}",
         )
     if not actual.size:
         return Comparison(True, widest, 0.0, shape=actual.shape)
     a, e = actual.astype(np.float64), expected.astype(np.float64)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         diff = np.where(a == e, 0.0, np.abs(a - e))
         bad = ~(diff <= limit)  # NaN is bad
-    max_diff = float("nan") if np.isnan(diff).any() else float(diff.max())
+        share = float(np.max(np.where(diff == 0, 0.0, diff / limit)))
+    max_diff = float(diff.max())  # NaN if there is one
     if not bad.any():
-        return Comparison(True, widest, max_diff, actual.shape, 0, diff.size)
+        return Comparison(
+            True, widest, max_diff, actual.shape, 0, diff.size, share=share
+        )
     ranked = np.where(bad, np.where(np.isnan(diff), np.inf, diff), -1.0)
     worst = _index(int(np.argmax(ranked)), diff.shape)
     return Comparison(
@@ -153,6 +159,7 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
         worst=worst,
         actual=float(a[worst]),
         expected=float(e[worst]),
+        share=share,
     )
 
 
@@ -182,6 +189,7 @@ def compare_all(
             matches=False,
             allowed=0.0,
             max_diff=float("inf"),
+            share=float("inf"),
             problem=f"{len(actual)} outputs and {len(expected)}",
         )
     found = [
@@ -195,7 +203,7 @@ def compare_all(
         for k, comparison in enumerate(found)
     ]
     wrong = [comparison for comparison in named if not comparison.matches]
-    return wrong[0] if wrong else max(named, key=lambda c: c.max_diff / c.allowed)
+    return wrong[0] if wrong else max(named, key=lambda c: c.share)
 
 
 def most_different(ours: Sequence[Array], theirs: Sequence[Array]) -> Array:
@@ -228,12 +236,13 @@ def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 class Allowance:
     """How much rounding may change these outputs, and what the figure is made of.
 
-    All three are kept unit by unit, each the greatest over batch and time, so that a
-    unit of large values does not pay for a mistake in one of small values.
+    All are kept unit by unit, each the greatest over batch and time, so that a unit of
+    large values does not pay for a mistake in one of small values; a derived bound is
+    kept element by element.
 
     Attributes
     ----------
-    value : (units,)
+    value : (units,), or in the shape of the outputs
         Greatest difference that is still rounding, in units of the outputs.
     noise : (units,)
         This model's own rounding on these inputs; 0 where float64 is compared with
@@ -245,6 +254,10 @@ class Allowance:
     proven : bool
         Whether a proof in float64 stands beside it. Numbers of 16 or 8 bits are then
         held against the largest unit: the proof tells formulas apart.
+    rule : str
+        By which it was found.
+    derived : float
+        The share of the elements that have a derived bound; the rest have `rule`.
     """
 
     value: Array
@@ -252,6 +265,8 @@ class Allowance:
     scale: Array
     limit: float = ILL_CONDITIONED
     proven: bool = False
+    rule: str = "noise floor"
+    derived: float = 0.0
 
     @property
     def decides(self) -> bool:
@@ -260,19 +275,36 @@ class Allowance:
         A unit that hardly ever rises above zero, such as a class that softmax rules
         out, is held against a thousandth of the largest unit instead.
         """
+        return bool(np.all(self._small(self.value)))
+
+    def bounded(self, bound: Array) -> Allowance:
+        """With a derived bound instead, wherever there is one that decides.
+
+        Parameters
+        ----------
+        bound : (batch, ..., units)
+            NaN where there is none.
+        """
+        use = self._small(bound)
+        share = float(np.mean(use)) if use.size else 0.0
+        return replace(self, value=np.where(use, bound, self.value), derived=share)
+
+    def _small(self, values: Array) -> Array:
+        """Which values decide something; NaN does not."""
         coarse = self.proven and self.limit > ILL_CONDITIONED
         least = 1.0 if coarse else 1e-3
         against = np.maximum(self.scale, least * self.scale.max())
-        return bool(
-            np.all((self.value <= self.limit * against) | (self.value <= FLUSHED))
-        )
+        return (values <= self.limit * against) | (values <= FLUSHED)
 
 
 def exact(float64: Array) -> Allowance:
     """What float64 may differ by: 1e-10, times the outputs where these exceed 1."""
     scale = _by_unit(float64)
     return Allowance(
-        PROOF_TOLERANCE * np.maximum(1.0, scale), np.zeros_like(scale), scale
+        PROOF_TOLERANCE * np.maximum(1.0, scale),
+        np.zeros_like(scale),
+        scale,
+        rule="both in float64",
     )
 
 
@@ -294,7 +326,7 @@ def noise_floor(
         What these change is the noise; another correct float32 program differs by a
         small multiple of it.
     unit : float
-        Unit roundoff of the coarsest dtype in the model.
+        Unit roundoff of the coarsest dtype in the model; the factors are for float32.
     quantised : bool
         Whether a layer rounds to 8 bits, where a last digit may decide about 1 / 127.
     proven : bool

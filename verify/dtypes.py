@@ -40,6 +40,8 @@ UNIT_ROUNDOFF: Mapping[str, float] = MappingProxyType(
 )
 """Greatest relative error of rounding to a dtype."""
 
+SINGLE = UNIT_ROUNDOFF["float32"]
+
 
 def dtype_of(name: str) -> np.dtype[Any]:
     """The NumPy dtype of a Keras dtype name; bfloat16 comes from ml_dtypes."""

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from verify.bound import bounded, call_bounds, unbounded
 from verify.compare import compare, compare_all, exact, most_different
 from verify.diagnose import Diagnosis, diagnose
 from verify.evaluate import States
+from verify.kernels import Kernels
 from verify.network import Inputs, Network
 from verify.report import LayerResult
 from verify.rounding import Rounding
@@ -54,7 +56,11 @@ def layer_rows(
 
 
 def compare_layers(
-    rounding: Rounding, keras: KerasModel, keras64: KerasModel, x: Inputs
+    rounding: Rounding,
+    keras: KerasModel,
+    keras64: KerasModel,
+    x: Inputs,
+    kernels: Kernels,
 ) -> tuple[LayerResult, ...]:
     """Each call of a layer on what Keras gave it, in float64 and in its own dtype."""
     states: States = {}
@@ -63,13 +69,18 @@ def compare_layers(
     for call in keras64.calls(x):
         if call.name in rounding.net.spec.root.sublayers:
             results.append(
-                _compare_call(rounding, keras64, call, own[call.key], states)
+                _compare_call(rounding, keras64, call, own[call.key], states, kernels)
             )
     return tuple(results)
 
 
 def _compare_call(
-    rounding: Rounding, keras64: KerasModel, call64: Call, call: Call, states: States
+    rounding: Rounding,
+    keras64: KerasModel,
+    call64: Call,
+    call: Call,
+    states: States,
+    kernels: Kernels,
 ) -> LayerResult:
     """One call of a layer, as Keras in float64 and in its own dtype made it."""
     net, name = rounding.net, call.name
@@ -94,6 +105,16 @@ def _compare_call(
         proof = replace(proof, matches=False, problem=problem)
     reference = alone(call)(net, "float64")
     floors = rounding.floors(alone(call), reference)
+    # The sweep starts a stateful layer at zero, so it must not have states yet.
+    if not unbounded(net, name) and name not in before:
+        floors = bounded(
+            floors,
+            reference,
+            call.outputs,
+            lambda apart: call_bounds(
+                net, name, call.args, call.kwargs, apart, kernels
+            ),
+        )
     numerics = compare_all(
         reference, call.outputs, allowed=[floor.value for floor in floors]
     )
@@ -114,6 +135,7 @@ def _compare_call(
         numerics=numerics,
         steps=steps,
         decided=all(floor.decides for floor in floors),
+        derived=min(floor.derived for floor in floors),
         amplified=amplified,
     )
 

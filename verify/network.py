@@ -215,7 +215,7 @@ class Network:
         self, x: Inputs, *, dtype: str | None = None, states: States | None = None
     ) -> list[Array]:
         """Every output of the model in a list; parameters and errors as `predict`."""
-        root = self._cast(dtype)
+        root = self.in_precision(dtype)
         states = {} if states is None else states
         begun = dict(states)
         blocks = []
@@ -247,9 +247,9 @@ class Network:
         zeros, and all rows are one batch.
         """
         run = Evaluation(recording=True, floatx=dtype or self.floatx)
-        outputs = run(self._cast(dtype), list(self.prepare(x)), at="")
+        outputs = run(self.in_precision(dtype), list(self.prepare(x)), at="")
         layers = {
-            path: replace(trace, layer=self.spec[_bare(path, self.spec)])
+            path: replace(trace, layer=self.spec[bare_path(path, self.spec)])
             for path, trace in run.traces.items()
             if path and trace.layer.class_name != "InputLayer"
         }
@@ -281,15 +281,23 @@ class Network:
         masks : list, optional
             Filled with the masks of the outputs.
         """
-        layer = self._cast(dtype).at(name)
+        layer = self.in_precision(dtype).at(name)
         if every_step:
             layer = layer.with_options(return_sequences=True, return_state=False)
         run = Evaluation(states, floatx=dtype or self.floatx)
-        args, kwargs = map_structure(_anew, list(args)), map_structure(_anew, kwargs)
-        tensors = flatten(run(layer, *args, at=name, **kwargs))
+        tensors = flatten(_called(run, layer, name, args, kwargs))
         if masks is not None:
             masks += [tensor.mask for tensor in tensors]
         return [tensor.value for tensor in tensors]
+
+    def trace_layer(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Trace:
+        """The trace of one layer alone, in float64; parameters as `call_layer`."""
+        run = Evaluation(recording=True, floatx="float64")
+        layer = self.in_precision("float64").at(name)
+        outputs = _called(run, layer, name, args, kwargs)
+        return Trace(run.traces, map_structure(lambda tensor: tensor.value, outputs))
 
     def loops(self, name: str) -> bool:
         """Whether a layer is recurrent, so that its steps can be compared."""
@@ -401,10 +409,22 @@ class Network:
         which = "" if len(self.spec.inputs) == 1 else f" '{plain(layer.name, 40)}'"
         return f"inputs{which} of shape {worded(layer.options['batch_shape'])}"
 
-    def _cast(self, dtype: str | None) -> LayerSpec:
+    def in_precision(self, dtype: str | None) -> LayerSpec:
+        """The model with weights in the dtype that it computes in; see `predict`."""
         if dtype not in (None, "float32", "float64"):
             raise DataError(f"expected dtype float32 or float64. Received: {dtype}")
         return in_precision(self.spec.root, dtype)
+
+
+def _called(
+    run: Evaluation,
+    layer: LayerSpec,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    args, kwargs = map_structure(_anew, list(args)), map_structure(_anew, dict(kwargs))
+    return run(layer, *args, at=name, **kwargs)
 
 
 def _anew(leaf: Any) -> Any:
@@ -412,7 +432,7 @@ def _anew(leaf: Any) -> Any:
     return Tensor(leaf.value, leaf.mask) if isinstance(leaf, Tensor) else leaf
 
 
-def _bare(path: str, spec: ModelSpec) -> str:
+def bare_path(path: str, spec: ModelSpec) -> str:
     """The path of a layer without the number of its call."""
     try:
         spec.root.at(path)

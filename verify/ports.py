@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from verify.bound import bounded, output_bounds, unbounded
 from verify.compare import Verdict, compare_all
 from verify.diagnose import diagnose
 from verify.dtypes import is_float
+from verify.kernels import greatest
 from verify.layerwise import first_rows
 from verify.loading import load, usable_inputs
 from verify.report import Report
 from verify.rounding import Rounding
 from verify.spec import Array, DataError, listing, plain
 from verify.structure import flatten
-from verify.verdicts import UNDEFINED, undecided, undefined
+from verify.verdicts import UNDEFINED, allowance_words, undecided, undefined
 from verify.visibility import warnings
 
 
@@ -62,6 +64,15 @@ def compare_outputs(
     floors = Rounding(net).floors(
         lambda n, dtype: n.flat(x, dtype=dtype), expected, native=False
     )
+    noise = [floor.value for floor in floors]
+    unknown = unbounded(net)
+    if not unknown:
+        floors = bounded(
+            floors,
+            expected,
+            theirs,
+            lambda apart: output_bounds(net, x, apart, greatest()),
+        )
     allowed = [floor.value for floor in floors]
     numerics = compare_all(expected, theirs, allowed=allowed, names=names)
     if undefined(expected, theirs):
@@ -81,8 +92,9 @@ def compare_outputs(
         numerics=numerics,
         noise=max(float(floor.noise.max()) for floor in floors),
         scale=max(float(floor.scale.max()) for floor in floors),
+        allowance=allowance_words(floors, unknown, greatest().platform),
         diagnosis=(
-            diagnose(net.spec, x, theirs, allowed=allowed)
+            diagnose(net.spec, x, theirs, allowed=noise)
             if verdict is Verdict.FAIL
             else None
         ),

@@ -33,6 +33,9 @@ class LayerResult:
         where the layer hands on the last one only.
     decided : bool
         Whether `numerics` can tell a mistake from rounding in this layer.
+    derived : float
+        The share of its outputs that were held to a derived bound; the rest were held
+        to the noise floor.
     amplified : float
         Where the proof failed: how far one rounding error in every weight moves it.
     """
@@ -44,6 +47,7 @@ class LayerResult:
     numerics: Comparison
     steps: Comparison | None = None
     decided: bool = True
+    derived: float = 0.0
     amplified: float = 0.0
 
     @property
@@ -98,7 +102,10 @@ class Report:
     numerics : Comparison
         Outputs as the user has them, against NumPy float64.
     noise, scale : float
-        The two figures that the allowance of `numerics` is made of.
+        The two figures that the noise floor is made of.
+    allowance : str
+        By which rule `numerics` was judged: a derived bound, or the noise floor and
+        why.
     layers : tuple of LayerResult
         In the order of the model; empty where only recorded outputs were compared.
     diagnosis : Diagnosis or None
@@ -120,6 +127,7 @@ class Report:
     numerics: Comparison
     noise: float
     scale: float
+    allowance: str = ""
     layers: tuple[LayerResult, ...] = ()
     diagnosis: Diagnosis | None = None
     warnings: tuple[str, ...] = ()
@@ -161,6 +169,11 @@ class Report:
             f"max |diff| {number(self.numerics.max_diff)} "
             f"(allowed {number(self.numerics.allowed)})"
         )
+        if self.allowance:
+            lines.append(
+                f"  allowed  : {self.allowance}, "
+                f"error / allowed {number(self.numerics.share)}"
+            )
         lines.append(
             f"  inputs   : {rows:,} row(s), {self.facts.get('inputs', 'yours')}"
         )
@@ -217,6 +230,7 @@ class Report:
                 "numerics": asdict(self.numerics),
                 "noise": self.noise,
                 "scale": self.scale,
+                "allowance": self.allowance,
                 "layers": [asdict(layer) for layer in self.layers],
                 "gradients": [asdict(gradient) for gradient in self.gradients],
                 "worst": None if worst is None else worst.name,
@@ -313,7 +327,10 @@ def _explained(found: Explanation) -> str:
     return f"{where}{found.explanation} (then {left})"
 
 
-HEADINGS = ("layer", "class", "float64 |diff|", "predict |diff|", "allowed", "")
+HEADINGS = (
+    *("layer", "class", "float64 |diff|", "predict |diff|"),
+    *("allowed", "error / allowed", "by", ""),
+)
 
 
 def _rows(layers: tuple[LayerResult, ...]) -> list[tuple[str, ...]]:
@@ -324,10 +341,16 @@ def _rows(layers: tuple[LayerResult, ...]) -> list[tuple[str, ...]]:
             number(x.proof.max_diff),
             number(x.numerics.max_diff),
             number(x.numerics.allowed),
+            number(x.numerics.share),
+            _rule(x.derived),
             "DIFFERS" if not x.matches else "ok" if x.decided else "undecided",
         )
         for x in layers
     ]
+
+
+def _rule(derived: float) -> str:
+    return "bound" if derived == 1 else "noise" if derived == 0 else "both"
 
 
 GRADIENT_HEADINGS = ("gradient of", "float64 |diff|", "allowed", "greatest", "")
@@ -370,6 +393,7 @@ def _facts_html(report: Report) -> str:
         **({"float64 |diff|": number(report.proof.max_diff)} if report.proof else {}),
         "outputs |diff|": f"{number(report.numerics.max_diff)} "
         f"(allowed {number(report.numerics.allowed)})",
+        **({"allowed": report.allowance} if report.allowance else {}),
         **{k: v for k, v in report.facts.items() if k != "model"},
     }
     items = "".join(

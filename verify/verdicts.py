@@ -81,3 +81,26 @@ def undecided(floors: Sequence[Allowance]) -> str:
         f"this model amplifies rounding to {floor.noise.max():.1g} on outputs "
         f"of {floor.scale.max():.1g}, so no such answer can be told from another"
     )
+
+
+def allowance_words(floors: Sequence[Allowance], unknown: str, platform: str) -> str:
+    """By which rule the outputs were compared.
+
+    Parameters
+    ----------
+    floors : list of Allowance
+    unknown : str
+        Why no bound is derived; empty if one is.
+    platform : str
+        Whose kernels the bound holds for.
+    """
+    rule = floors[0].rule
+    if unknown:
+        return rule if rule != "noise floor" else f"noise floor ({unknown})"
+    total = sum(floor.value.size if floor.derived else 1 for floor in floors)
+    derived = sum(floor.derived * floor.value.size for floor in floors) / total
+    if derived == 1:
+        return f"derived bound ({platform})"
+    if derived == 0:
+        return f"{rule} (the derived bound decides nothing here)"
+    return f"derived bound for {derived:.0%} of the outputs ({platform}), {rule} else"

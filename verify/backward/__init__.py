@@ -21,9 +21,10 @@ from verify.backward.layers import LAYERS, Backward, Call, Visitor
 from verify.dtypes import is_float
 from verify.evaluate import in_precision
 from verify.layers import REGISTRY
+from verify.layers.base import Tensor
 from verify.network import Network, Trace
 from verify.spec import Array, DataError, LayerSpec, UnsupportedError, listing, plain
-from verify.structure import Graph, Node, TensorRef, flatten
+from verify.structure import Graph, Node, TensorRef, flatten, map_structure
 
 DIFFERENTIATED = ("InputLayer", *LAYERS)
 """The layers that `backprop` goes back through."""
@@ -64,35 +65,42 @@ def supports(net: Network) -> str:
     calls = Counter(node.layer for node in graph.nodes) if graph is not None else {}
     constant = _constant(net.spec.root)
     for path, layer in net.spec.walk():
-        if path not in constant and layer.class_name not in DIFFERENTIATED:
-            return (
-                f"{layer}: gradients through it are not supported. "
-                f"Supported: {listing(DIFFERENTIATED)}"
-            )
-        for option in ("activation", "recurrent_activation"):
-            name = layer.options.get(option, "linear")
-            if bare(name) not in DIFFERENTIABLE:
-                return (
-                    f"{layer}: gradients through {option}={plain(name)} are not "
-                    f"supported. Supported: {listing(DIFFERENTIABLE)}"
-                )
-        if layer.class_name == "Bidirectional":
-            for inner in layer.sublayers.values():
-                if inner.class_name not in BACKWARD_CELLS:
-                    return (
-                        f"{layer}: gradients through {inner} inside it are not "
-                        f"supported. Supported: {listing(BACKWARD_CELLS)}"
-                    )
-        if layer.options.get("quantization_mode"):
-            return (
-                f"{layer}: gradients through 8-bit weights are not supported. "
-                "Supported: weights that are floats"
-            )
+        if path not in constant and (reason := refused(layer)):
+            return reason
         if layer.options.get("stateful") and calls.get(path.split("/")[0], 0) > 1:
             return (
                 f"{layer}: gradients through a stateful layer that is called more than "
                 "once are not supported. Supported: one call"
             )
+    return ""
+
+
+def refused(layer: LayerSpec) -> str:
+    """Why a layer cannot be differentiated; empty if it can."""
+    if layer.class_name not in DIFFERENTIATED:
+        return (
+            f"{layer}: gradients through it are not supported. "
+            f"Supported: {listing(DIFFERENTIATED)}"
+        )
+    for option in ("activation", "recurrent_activation"):
+        name = layer.options.get(option, "linear")
+        if bare(name) not in DIFFERENTIABLE:
+            return (
+                f"{layer}: gradients through {option}={plain(name)} are not "
+                f"supported. Supported: {listing(DIFFERENTIABLE)}"
+            )
+    if layer.class_name == "Bidirectional":
+        for inner in layer.sublayers.values():
+            if inner.class_name not in BACKWARD_CELLS:
+                return (
+                    f"{layer}: gradients through {inner} inside it are not "
+                    f"supported. Supported: {listing(BACKWARD_CELLS)}"
+                )
+    if layer.options.get("quantization_mode"):
+        return (
+            f"{layer}: gradients through 8-bit weights are not supported. "
+            "Supported: weights that are floats"
+        )
     return ""
 
 
@@ -161,9 +169,7 @@ def backprop(
         given_to = _arguments(node, layer)
         of_outputs = [adjoints[ref] for ref in outputs]
         call = Call(node.layer, key, layer, trace[key], given_to, of_outputs)
-        with np.errstate(over="ignore", invalid="ignore"):
-            through = LAYERS[layer.class_name](back, call)
-        for name, found in through.items():
+        for name, found in _through(back, call).items():
             tensors = [x for x in flatten(given_to[name]) if isinstance(x, TensorRef)]
             for ref, adjoint in zip(tensors, found, strict=True):
                 adjoints.add(ref, adjoint)
@@ -179,6 +185,52 @@ def backprop(
         },
         weights=_every_weight(root, back) if weights else {},
     )
+
+
+def backprop_call(
+    net: Network,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    output_gradients: Sequence[Array],
+    *,
+    visit: Visitor,
+) -> None:
+    """`backprop` through one layer alone, for what a visitor sees on the way.
+
+    Parameters
+    ----------
+    net : Network
+    name, args, kwargs
+        The call, as for `Network.call_layer`; of a layer that `refused` has nothing
+        against, with states of zeros if it is stateful.
+    output_gradients, visit : as for `backprop`
+    """
+    layer = net.in_precision("float64").at(name)
+    trace = net.trace_layer(name, args, kwargs)
+    fitting, sweeps = _fitting(output_gradients, trace.output)
+    forward: dict[TensorRef, Array] = {}
+
+    def named(leaf: Any) -> Any:
+        if not isinstance(leaf, (Tensor, np.ndarray)):
+            return leaf
+        ref = TensorRef(f"{name}'s arguments", len(forward), 0)
+        value = leaf.value if isinstance(leaf, Tensor) else leaf
+        forward[ref] = value.astype(np.float64)
+        return ref
+
+    names = REGISTRY[layer.class_name].arguments
+    given = dict(zip(names, map_structure(named, list(args)), strict=False))
+    given |= map_structure(named, dict(kwargs))
+    given = {key: value for key, value in given.items() if value is not None}
+    back = Backward(trace, forward, sweeps, visit, wants_weights=False)
+    _through(back, Call(name, name, layer, trace[name], given, fitting))
+
+
+def _through(back: Backward, call: Call) -> Mapping[str, Sequence[Array]]:
+    """Back through one call; an overflow happens silently."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return LAYERS[call.layer.class_name](back, call)
 
 
 def _constant(root: LayerSpec) -> set[str]:

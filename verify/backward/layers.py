@@ -45,8 +45,10 @@ GRU                         ``a s`` (blocks z, r, h: from x, from h) ``z r h_hat
 any of the three            ``x h_before``, and of an LSTM ``c_before``
 Dense                       ``x logits output``
 Activation, Softmax         ``x output``
-Add, Bidirectional that     ``output``
+Bidirectional that          ``output``
 merges by arithmetic
+Add                         ``output``; values ``output``, and ``sums``: the sum of
+                            all ``|a + b|``, ``|a + b + c|`` on the way
 ==========================  ==========================================================
 
 The adjoint of ``h_before`` or ``c_before`` is what comes back through the step itself.
@@ -199,16 +201,23 @@ def _function(back: Backward, call: Call, function: Pullback) -> Adjoints:
 def _sum(back: Backward, call: Call) -> Adjoints:
     """``y = a + b + ...``, each stretched to the shape of y."""
     y, (d_y,) = call.trace.output, call.adjoints
-    back.note(call, {"output": d_y}, {"output": y})
     found = []
+    total: Any = None
+    sums = np.zeros_like(y)
     for x in flatten(call.trace.input):
         new = (1,) * (y.ndim - x.ndim)
         shape = (*x.shape[:1], *new, *x.shape[1:])
+        if total is None:
+            total = x.reshape(shape)
+        else:
+            total = total + x.reshape(shape)
+            sums = sums + np.abs(total)
         stretched = tuple(
             k - y.ndim for k in range(y.ndim) if shape[k] == 1 != y.shape[k]
         )
         d_x = d_y.sum(axis=stretched, keepdims=True)
         found.append(d_x.reshape(*back.sweeps, *x.shape))
+    back.note(call, {"output": d_y}, {"output": y, "sums": sums})
     return {"inputs": found}
 
 

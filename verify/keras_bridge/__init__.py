@@ -11,6 +11,7 @@ from verify.keras_bridge.importing import (
     import_keras,
     versions,
 )
+from verify.keras_bridge.kernels import current_platform, kernels, measured_kernels
 from verify.keras_bridge.reading import read_live
 from verify.keras_bridge.running import Call, KerasModel
 
@@ -18,10 +19,13 @@ __all__ = [
     "Call",
     "KerasModel",
     "backend",
+    "current_platform",
     "floatx",
     "import_keras",
     "keras_gradients",
+    "kernels",
     "load_model",
+    "measured_kernels",
     "read_live",
     "versions",
 ]

@@ -1,0 +1,34 @@
+"""How exactly this machine computes each activation in float32.
+
+    python -m benchmarks.kernels
+
+Prints, for the Keras that runs here, the greatest error of every kernel over about a
+million arguments, plain and compiled: what `verify.kernels.KNOWN` holds. With
+``KERAS_BACKEND=jax`` for the other backend.
+"""
+
+from __future__ import annotations
+
+from verify.dtypes import SINGLE
+from verify.keras_bridge import current_platform, measured_kernels
+from verify.kernels import KNOWN
+
+
+def main() -> None:
+    """Print the constants, in the form in which they are kept."""
+    name, found = current_platform(), measured_kernels()
+    print(f"# 1 is {SINGLE:.2g}, the unit roundoff of float32")
+    print(f"{name!r}: {{")
+    for activation, constant in found.constants.items():
+        print(f"    {activation!r}: {constant},")
+    print("}")
+    kept = KNOWN.get(name)
+    if kept is None:
+        print("# this platform is not known: a check measures it on the spot")
+        return
+    worse = [k for k, c in found.constants.items() if c > kept.constants[k]]
+    print(f"# greater than what is kept: {', '.join(worse) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()
