@@ -275,7 +275,7 @@ class Allowance:
         A unit that hardly ever rises above zero, such as a class that softmax rules
         out, is held against a thousandth of the largest unit instead.
         """
-        return bool(np.all(self._small(self.value)))
+        return bool(np.all(self.small(self.value)))
 
     def bounded(self, bound: Array) -> Allowance:
         """With a derived bound instead, wherever there is one that decides.
@@ -285,12 +285,12 @@ class Allowance:
         bound : (batch, ..., units)
             NaN where there is none.
         """
-        use = self._small(bound)
+        use = self.small(bound)
         share = float(np.mean(use)) if use.size else 0.0
         return replace(self, value=np.where(use, bound, self.value), derived=share)
 
-    def _small(self, values: Array) -> Array:
-        """Which values decide something; NaN does not."""
+    def small(self, values: Array) -> Array:
+        """Which of these, as allowances, decide something; NaN does not."""
         coarse = self.proven and self.limit > ILL_CONDITIONED
         least = 1.0 if coarse else 1e-3
         against = np.maximum(self.scale, least * self.scale.max())

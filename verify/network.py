@@ -291,11 +291,16 @@ class Network:
         return [tensor.value for tensor in tensors]
 
     def trace_layer(
-        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        dtype: str | None,
     ) -> Trace:
-        """The trace of one layer alone, in float64; parameters as `call_layer`."""
-        run = Evaluation(recording=True, floatx="float64")
-        layer = self.in_precision("float64").at(name)
+        """The trace of one layer alone; parameters as `call_layer`."""
+        run = Evaluation(recording=True, floatx=dtype or self.floatx)
+        layer = self.in_precision(dtype).at(name)
         outputs = _called(run, layer, name, args, kwargs)
         return Trace(run.traces, map_structure(lambda tensor: tensor.value, outputs))
 

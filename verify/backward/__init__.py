@@ -207,7 +207,7 @@ def backprop_call(
     output_gradients, visit : as for `backprop`
     """
     layer = net.in_precision("float64").at(name)
-    trace = net.trace_layer(name, args, kwargs)
+    trace = net.trace_layer(name, args, kwargs, dtype="float64")
     fitting, sweeps = _fitting(output_gradients, trace.output)
     forward: dict[TensorRef, Array] = {}
 

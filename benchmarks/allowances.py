@@ -1,0 +1,178 @@
+"""How near correct float32 programs come to what a check allows.
+
+    python -m benchmarks.allowances --models 1000
+
+Random recurrent models, with weights of three scales, up to 500 steps, masks, several
+layers and heads that squash or do not. For each, the errors of ``predict`` and of NumPy
+in float32, against NumPy in float64: as a share of the derived bound, and of the noise
+floor. One would be a false alarm. *bound / error* is the greatest bound of a model's
+outputs over its greatest error: how loose the bound is.
+
+Where a bound decides nothing because rounding is amplified too much, the model counts
+as undecided. With ``KERAS_BACKEND=jax`` the programs are those of the other backend.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import verify
+from verify.bound import bounded, output_bounds, unbounded
+from verify.compare import compare
+from verify.keras_bridge import KerasModel, import_keras, kernels, versions
+from verify.kernels import Kernels
+from verify.network import Inputs
+from verify.rounding import Rounding
+from verify.spec import Array
+
+SCALES = (0.5, 1.0, 2.0)
+"""Standard deviation of the weights, times the root of how many enter a unit."""
+
+KINDS = ("SimpleRNN", "LSTM", "GRU", "Bidirectional LSTM", "Bidirectional GRU")
+HEADS = ("softmax", "sigmoid", "linear", "none")
+ROWS = (1, 2, 8, 32)
+WORDS = 50
+
+
+class Found(NamedTuple):
+    """One program on one model: the nearest it comes to each rule, and the looseness.
+
+    Attributes
+    ----------
+    bound, floor : float
+        Greatest error as a share of what is allowed in its place.
+    loose : float
+        Greatest bound over greatest error.
+    """
+
+    bound: float
+    floor: float
+    loose: float
+
+
+def random_model(rng: np.random.Generator) -> tuple[Any, Array, str]:
+    """A Keras model with random weights, inputs for it, and what it is."""
+    keras = import_keras()
+    keras.backend.clear_session()
+    kind = KINDS[rng.integers(len(KINDS))]
+    head = HEADS[rng.integers(len(HEADS))]
+    time = int(rng.integers(1, 61) if rng.random() < 0.8 else rng.integers(61, 501))
+    size, units = int(rng.integers(1, 25)), int(rng.integers(1, 65))
+    rows = int(rng.choice(ROWS))
+    embedded = rng.random() < 0.5
+    x: Array
+    if embedded:
+        front = [
+            keras.Input((time,), dtype="int32"),
+            keras.layers.Embedding(WORDS, size, mask_zero=bool(rng.random() < 0.5)),
+        ]
+        x = rng.integers(0, WORDS, size=(rows, time)).astype(np.int32)
+    else:
+        front = [keras.Input((time, size))]
+        x = rng.normal(size=(rows, time, size)).astype(np.float32)
+        if rng.random() < 0.3:
+            front.append(keras.layers.Masking())
+            x[rng.random(x.shape[:2]) < 0.3] = 0
+
+    def recurrent(sequences: bool) -> Any:
+        options: dict[str, Any] = {"return_sequences": sequences}
+        if kind.endswith("GRU"):
+            options["reset_after"] = bool(rng.random() < 0.5)
+        if rng.random() < 0.2:
+            options["activation"] = str(rng.choice(["relu", "softsign", "elu"]))
+        if not kind.startswith("Simple") and rng.random() < 0.2:
+            options["recurrent_activation"] = "hard_sigmoid"
+        layer = getattr(keras.layers, kind.split()[-1])(units, **options)
+        return keras.layers.Bidirectional(layer) if " " in kind else layer
+
+    layers = int(rng.choice([1, 1, 2]))
+    body = [recurrent(sequences=k < layers - 1) for k in range(layers)]
+    tail = []
+    if head != "none":
+        outputs = int(rng.integers(1, 4)) + (head == "softmax")
+        tail = [keras.layers.Dense(outputs, activation=head)]
+    model = keras.Sequential([*front, *body, *tail])
+    scale = float(rng.choice(SCALES))
+    model.set_weights(
+        [
+            rng.normal(size=w.shape) * scale / np.sqrt(w.shape[0] if w.ndim > 1 else 4)
+            for w in model.get_weights()
+        ]
+    )
+    return model, x, f"{kind} {scale:g} T={time}"
+
+
+def measure(
+    model: Any, x: Array, constants: Kernels
+) -> tuple[list[Found], float] | str:
+    """Of ``predict`` and of NumPy in float32; and the share that has a bound.
+
+    A sentence where a bound is not derived, or decides nothing.
+    """
+    net = verify.load(model)
+    if reason := unbounded(net):
+        return reason
+    inputs = net.prepare(x)
+    exact = net.flat(inputs, dtype="float64")
+    floors = Rounding(net).floors(lambda n, t: n.flat(inputs, dtype=t), exact)
+    found, share = [], 0.0
+    for outputs in (
+        KerasModel(model, 32).predict(inputs),
+        net.flat(inputs, dtype="float32"),
+    ):
+        (allowed,) = bounded(
+            floors,
+            exact,
+            outputs,
+            lambda apart: output_bounds(net, inputs, apart, constants),
+        )
+        share = allowed.derived
+        if not share:
+            return "undecided"
+        by_bound = compare(exact[0], outputs[0], allowed=allowed.value)
+        by_floor = compare(exact[0], outputs[0], allowed=floors[0].value)
+        loose = float(np.max(allowed.value)) / max(by_bound.max_diff, 1e-12)
+        found.append(Found(by_bound.share, by_floor.share, loose))
+    return found, share
+
+
+def main() -> None:
+    """Print the distribution of each figure."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--models", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    results: list[list[Found]] = []
+    outcomes: Counter[str] = Counter()
+    for k in range(arguments.models):
+        rng = np.random.default_rng([arguments.seed, k])
+        model, x, what = random_model(rng)
+        found = measure(model, x, kernels())
+        if isinstance(found, str):
+            outcomes[found] += 1
+            continue
+        outcomes["bound"] += found[1] == 1
+        outcomes["bound for some outputs"] += found[1] < 1
+        results.append(found[0])
+        if max(f.bound for f in found[0]) > 1:
+            print(f"VIOLATED by model {k}, {what}: {found[0]}", flush=True)
+    print(f"{arguments.models} random models, {versions()}: {dict(outcomes)}")
+    for name, which in (("predict", 0), ("NumPy in float32", 1)):
+        table = np.array([found[which] for found in results])
+        for column, title in enumerate(
+            ("error / bound", "error / noise floor", "bound / error")
+        ):
+            values = table[:, column]
+            median, p95 = np.quantile(values, [0.5, 0.95])
+            print(
+                f"{name:<17} {title:<20} median {median:.2g}, "
+                f"95 % {p95:.2g}, max {values.max():.2g}"
+            )
+
+
+if __name__ == "__main__":
+    main()
