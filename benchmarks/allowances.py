@@ -25,7 +25,6 @@ from verify.bound import bounded, output_bounds, unbounded
 from verify.compare import compare
 from verify.keras_bridge import KerasModel, import_keras, kernels, versions
 from verify.kernels import Kernels
-from verify.network import Inputs
 from verify.rounding import Rounding
 from verify.spec import Array
 

@@ -40,10 +40,8 @@ from verify.backward.layers import Visitor
 from verify.compare import FLUSHED, Allowance
 from verify.dtypes import SINGLE, is_float
 from verify.kernels import EXACT, KINKS, MEASURED, Kernels
-from verify.layers.base import Tensor
-from verify.network import Inputs, Network, Trace, bare_path
+from verify.network import Inputs, LayerCall, Network, Trace, bare_path
 from verify.spec import Array, LayerSpec, plain
-from verify.structure import map_structure
 
 DEVIATIONS = 10.0
 """So many standard deviations are allowed for what dot products add up to."""
@@ -377,22 +375,16 @@ def call_bounds(
     name, args, kwargs : as for `Network.call_layer`
     """
 
-    def take(some: Array) -> tuple[Any, Any]:
-        def rows(leaf: Any) -> Any:
-            if isinstance(leaf, Tensor):
-                mask = None if leaf.mask is None else leaf.mask[some]
-                return Tensor(leaf.value[some], mask)
-            return leaf[some] if isinstance(leaf, np.ndarray) else leaf
-
-        return map_structure(rows, list(args)), map_structure(rows, dict(kwargs))
+    call = LayerCall(name, args, kwargs)
 
     def sweep(some: Array, gradients: Sequence[Array], visit: Visitor) -> None:
-        backprop_call(net, name, *take(some), gradients, visit=visit)
+        few = call.take(some)
+        backprop_call(net, name, few.args, few.kwargs, gradients, visit=visit)
 
     def traces(some: Array) -> tuple[Trace, Trace]:
-        few = take(some)
-        single = net.trace_layer(name, *few, dtype="float32")
-        return single, net.trace_layer(name, *few, dtype="float64")
+        few = call.take(some)
+        single = net.trace_layer(name, few.args, few.kwargs, dtype="float32")
+        return single, net.trace_layer(name, few.args, few.kwargs, dtype="float64")
 
     return _bounds(net, apart, kernels, sweep, traces, len(apart[0]), LAYER_WORK)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from verify.backward import backprop, supports
 from verify.bound import bounded, output_bounds, unbounded
+from verify.chunks import Chunked, Undecided, compare_in_chunks
 from verify.compare import (
     PROOF_TOLERANCE,
     Verdict,
@@ -37,7 +38,13 @@ from verify.spec import (
     UnsupportedError,
     is_path,
 )
-from verify.verdicts import UNDEFINED, allowance_words, judge, undefined
+from verify.verdicts import (
+    UNDEFINED,
+    allowance_words,
+    judge,
+    judge_chunks,
+    undefined,
+)
 from verify.visibility import warnings
 
 if TYPE_CHECKING:
@@ -138,6 +145,7 @@ def check(
         for rule, apart in net.differences(x).items()
     ]
     layers: tuple[LayerResult, ...] = ()
+    pieces: Chunked | None = None
     try:
         layers = compare_layers(
             rounding, keras.twin(), keras64, some, keras_bridge.kernels()
@@ -148,9 +156,26 @@ def check(
         verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
     else:
         verdict, reason = judge(rounding, some, proof, numerics, floors, layers)
+        if verdict is Verdict.INCONCLUSIVE and layers:
+            try:
+                pieces = compare_in_chunks(
+                    rounding,
+                    keras,
+                    keras64,
+                    some,
+                    layers,
+                    keras.predict(some),
+                    keras_bridge.kernels(),
+                )
+                layers = pieces.layers
+                verdict, reason = judge_chunks(layers)
+            except Undecided as why:
+                more.append(f"no comparison in chunks: {why}")
     diagnosis = None
     if verdict is Verdict.FAIL:
-        if network is None:
+        if pieces is not None:
+            diagnosis = pieces.diagnosis(own, None if network is None else net)
+        elif network is None:
             diagnosis = diagnose_layers(spec, some, layers, keras64)
         else:  # which mistake does the given network make, seen from the model's own?
             diagnosis = diagnose_layers(own.spec, some, layers, net)

@@ -12,7 +12,7 @@ import numpy as np
 
 from verify.compare import Comparison, compare_all, most_different
 from verify.mutants import MASK_IGNORED, Mutant, catalogue, elsewhere, pairs
-from verify.network import Inputs, Network
+from verify.network import Inputs, LayerCall, Network
 from verify.rounding import Rounding
 from verify.spec import Array, DataError, ModelSpec
 from verify.structure import flatten
@@ -72,7 +72,7 @@ class Diagnosis:
 
 def diagnose(
     spec: ModelSpec,
-    x: Inputs,
+    x: Inputs | LayerCall,
     observed: Sequence[Array],
     *,
     allowed: Sequence[float | Array],
@@ -84,8 +84,8 @@ def diagnose(
     ----------
     spec : ModelSpec
         The model as Keras has it.
-    x : Inputs
-        Prepared inputs of the whole model.
+    x : Inputs, or LayerCall
+        Prepared inputs of the whole model, or of `layer` alone.
     observed : list of (batch, ...)
         What came out instead, of `layer` or of the whole model.
     allowed : list of float, or of one number for each unit
@@ -120,7 +120,7 @@ def diagnose(
 
 def _in_pairs(
     spec: ModelSpec,
-    x: Inputs,
+    x: Inputs | LayerCall,
     observed: Sequence[Array],
     allowed: Sequence[float | Array],
     layer: str | None,
@@ -164,7 +164,7 @@ def _explanation(
 
 def _explains(
     mutant: Mutant,
-    x: Inputs,
+    x: Inputs | LayerCall,
     observed: Sequence[Array],
     allowed: Sequence[float | Array],
     layer: str | None,
@@ -179,9 +179,11 @@ def _explains(
         return None
     result = compare_all(outputs, observed, allowed=allowed)
     scale = max(float(np.max(np.abs(y), initial=1.0)) for y in outputs)
-    if layer is None and not result.matches and result.max_diff < NEAR * scale:
+    near = not result.matches and result.max_diff < NEAR * scale
+    if near and layer is None and isinstance(x, Inputs):
+        inputs = x
         floors = Rounding(Network(mutant.model)).floors(
-            lambda net, dtype: net.flat(x, dtype=dtype), outputs, native=False
+            lambda net, dtype: net.flat(inputs, dtype=dtype), outputs, native=False
         )
         if all(floor.decides for floor in floors):
             wider = [
@@ -192,10 +194,15 @@ def _explains(
     return result
 
 
-def _outputs(spec: ModelSpec, x: Inputs, layer: str | None) -> list[Array] | None:
+def _outputs(
+    spec: ModelSpec, x: Inputs | LayerCall, layer: str | None
+) -> list[Array] | None:
     """What a mistaken model computes; None if the mistake makes it incomputable."""
     with np.errstate(all="ignore"):
         try:
+            if isinstance(x, LayerCall):
+                net = Network(spec)
+                return net.call_layer(x.name, x.args, x.kwargs, dtype="float64")
             if layer is None:
                 return Network(spec).flat(x, dtype="float64")
             return flatten(Network(spec).trace(x, dtype="float64")[layer].output)
@@ -204,7 +211,7 @@ def _outputs(spec: ModelSpec, x: Inputs, layer: str | None) -> list[Array] | Non
 
 
 def _telling_rows(
-    spec: ModelSpec, x: Inputs, observed: Sequence[Array], layer: str | None
+    spec: ModelSpec, x: Inputs | LayerCall, observed: Sequence[Array], layer: str | None
 ) -> Array:
     """The rows that differ most, plus some that agree: both must be explained.
 

@@ -69,12 +69,12 @@ def compare_layers(
     for call in keras64.calls(x):
         if call.name in rounding.net.spec.root.sublayers:
             results.append(
-                _compare_call(rounding, keras64, call, own[call.key], states, kernels)
+                compare_call(rounding, keras64, call, own[call.key], states, kernels)
             )
     return tuple(results)
 
 
-def _compare_call(
+def compare_call(
     rounding: Rounding,
     keras64: KerasModel,
     call64: Call,

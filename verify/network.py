@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,36 @@ class Inputs(tuple[Array, ...]):
     def take(self, rows: Any) -> Inputs:
         """Some of the samples, by a slice or by their numbers."""
         return Inputs(array[rows] for array in self)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCall:
+    """A call of one layer alone, with the arguments of `Network.call_layer`."""
+
+    name: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """How many samples there are."""
+        first = flatten(list(self.args))[0]
+        return len(first.value if isinstance(first, Tensor) else first)
+
+    def take(self, rows: Any) -> LayerCall:
+        """Some of the samples, by a slice or by their numbers."""
+
+        def some(leaf: Any) -> Any:
+            if isinstance(leaf, Tensor):
+                mask = None if leaf.mask is None else leaf.mask[rows]
+                return Tensor(leaf.value[rows], mask)
+            return leaf[rows] if isinstance(leaf, np.ndarray) else leaf
+
+        return LayerCall(
+            self.name,
+            map_structure(some, list(self.args)),
+            map_structure(some, dict(self.kwargs)),
+        )
 
 
 class Trace(Mapping[str, LayerTrace]):

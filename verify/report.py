@@ -38,6 +38,11 @@ class LayerResult:
         to the noise floor.
     amplified : float
         Where the proof failed: how far one rounding error in every weight moves it.
+    chunks : int
+        In how many chunks it was compared, each from Keras's own states; 0 where the
+        whole sequence was.
+    began : int
+        The step, in processing order, with which the chunk begins that is shown.
     """
 
     name: str
@@ -49,6 +54,8 @@ class LayerResult:
     decided: bool = True
     derived: float = 0.0
     amplified: float = 0.0
+    chunks: int = 0
+    began: int = 0
 
     @property
     def telling(self) -> Comparison:
@@ -138,11 +145,7 @@ class Report:
     def worst(self) -> LayerResult | None:
         """The layer that differs most in float64; None without layers."""
 
-        def size(layer: LayerResult) -> float:
-            diff = layer.proof.max_diff
-            return math.inf if math.isnan(diff) else diff
-
-        return max(self.layers, key=size, default=None)
+        return max(self.layers, key=lambda layer: _size(layer.proof), default=None)
 
     @property
     def first_mismatch(self) -> LayerResult | None:
@@ -159,17 +162,27 @@ class Report:
             f"{self.verdict}  {plain(self.facts.get('model', 'model'))}: {self.reason}"
         ]
         lines += self._mismatch_lines()
+        pieces = [layer for layer in self.layers if layer.chunks]
+        how = "float64, in chunks" if pieces else "float64"
         if self.proof is not None:
+            proof = max((x.proof for x in pieces), key=_size, default=self.proof)
             lines.append(
-                f"  proof    : both in float64, max |diff| "
-                f"{number(self.proof.max_diff)} (allowed {number(self.proof.allowed)})"
+                f"  proof    : both in {how}, "
+                f"max |diff| {number(proof.max_diff)} (allowed {number(proof.allowed)})"
             )
+        numerics = max((x.numerics for x in pieces), key=_size, default=self.numerics)
         lines.append(
-            f"  numerics : {self.subject} against {self.reference} in float64, "
-            f"max |diff| {number(self.numerics.max_diff)} "
-            f"(allowed {number(self.numerics.allowed)})"
+            f"  numerics : {self.subject} against {self.reference} in {how}, "
+            f"max |diff| {number(numerics.max_diff)} "
+            f"(allowed {number(numerics.allowed)})"
         )
-        if self.allowance:
+        if pieces and self.proof is not None:
+            lines.append(
+                "  amplified: over the whole sequence rounding grows to "
+                f"{number(self.proof.max_diff)} in float64 and to "
+                f"{number(self.numerics.max_diff)} in predict"
+            )
+        elif self.allowance:
             lines.append(
                 f"  allowed  : {self.allowance}, "
                 f"error / allowed {number(self.numerics.share)}"
@@ -203,6 +216,8 @@ class Report:
                 f"Layer '{plain(layer.name)}' ({layer.class_name}{units}): the NumPy "
                 "forward pass does not match Keras."
             )
+            if layer.chunks:
+                head += f" In the chunk that begins after {layer.began} steps:"
             agreeing = [x.name for x in self.layers[: self.layers.index(layer)]]
         else:
             shown = self.numerics
@@ -278,6 +293,12 @@ class Report:
         return "\n".join([*parts, "</main></body></html>\n"])
 
 
+def _size(comparison: Comparison) -> float:
+    """How much differs; NaN is most."""
+    diff = comparison.max_diff
+    return math.inf if math.isnan(diff) else diff
+
+
 def number(value: float) -> str:
     """A difference or an allowance, at two significant digits."""
     return "0" if value == 0 else f"{value:.2g}"
@@ -336,7 +357,7 @@ HEADINGS = (
 def _rows(layers: tuple[LayerResult, ...]) -> list[tuple[str, ...]]:
     return [
         (
-            plain(x.name, 40),
+            plain(x.name, 40) + (f", {x.chunks} chunks" if x.chunks else ""),
             x.class_name,
             number(x.proof.max_diff),
             number(x.numerics.max_diff),

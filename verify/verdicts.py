@@ -14,6 +14,12 @@ from verify.spec import Array
 
 UNDEFINED = "the outputs hold NaN or infinite values, so nothing can be compared"
 
+DIFFERS = "the NumPy forward pass does not match Keras"
+NUMERICS = (
+    "the formulas agree in float64, but predict differs by more than rounding: "
+    "look at the device, the backend's precision (TF32?) or a compiled kernel"
+)
+
 PERTURBATION_FACTOR = 1000.0
 """A float64 difference within this many times the effect of one rounding error in every
 weight is not held against the formulas."""
@@ -50,19 +56,35 @@ def judge(
         if not wrong and (failed or is_rounding(proof, whole)):
             return (
                 Verdict.INCONCLUSIVE,
-                "this model amplifies rounding until even float64 answers differ; "
-                "shorter sequences can be checked",
+                "this model amplifies rounding until even float64 answers differ: one "
+                f"rounding error in every weight moves its outputs by {whole:.1g}",
             )
-        return Verdict.FAIL, "the NumPy forward pass does not match Keras"
+        return Verdict.FAIL, DIFFERS
     if not all(floor.decides for floor in floors):
         return Verdict.INCONCLUSIVE, undecided(floors)
     if not numerics.matches or not all(layer.matches for layer in layers):
-        return (
-            Verdict.FAIL,
-            "the formulas agree in float64, but predict differs by more than rounding: "
-            "look at the device, the backend's precision (TF32?) or a compiled kernel",
-        )
+        return Verdict.FAIL, NUMERICS
     return Verdict.PASS, "the NumPy forward pass matches Keras"
+
+
+def judge_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
+    """Verdict and sentence where layers that amplify were compared in chunks."""
+    wrong = [x for x in layers if not x.proof.matches]
+    if any(not is_rounding(x.proof, x.amplified) for x in wrong):
+        return Verdict.FAIL, DIFFERS
+    open_layers = [*wrong, *(x for x in layers if not x.decided)]
+    if open_layers:
+        return (
+            Verdict.INCONCLUSIVE,
+            f"even chunks of layer '{open_layers[0].name}' amplify rounding too much",
+        )
+    if not all(x.numerics.matches for x in layers):
+        return Verdict.FAIL, NUMERICS
+    return (
+        Verdict.PASS,
+        "the NumPy forward pass matches Keras, compared in chunks from Keras's own "
+        "states; over the whole sequence this model amplifies rounding",
+    )
 
 
 def is_rounding(comparison: Comparison, amplified: float) -> bool:

@@ -4,6 +4,7 @@ Import it lazily, inside a function, so that ``import verify`` stays free of Ker
 """
 
 from verify.keras_bridge.building import load_model
+from verify.keras_bridge.chunking import WHOLE, chunks, predicted_calls
 from verify.keras_bridge.gradients import keras_gradients
 from verify.keras_bridge.importing import (
     backend,
@@ -16,9 +17,11 @@ from verify.keras_bridge.reading import read_live
 from verify.keras_bridge.running import Call, KerasModel
 
 __all__ = [
+    "WHOLE",
     "Call",
     "KerasModel",
     "backend",
+    "chunks",
     "current_platform",
     "floatx",
     "import_keras",
@@ -26,6 +29,7 @@ __all__ = [
     "kernels",
     "load_model",
     "measured_kernels",
+    "predicted_calls",
     "read_live",
     "versions",
 ]

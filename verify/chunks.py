@@ -1,0 +1,318 @@
+"""Chaotic models: a recurrent layer compared in chunks, from Keras's own states.
+
+Where a recurrence amplifies rounding, two correct programs part after enough steps and
+their outputs tell nothing. But each of its steps is still a formula: Keras runs the
+layer in chunks of a few steps, each from the states that the one before ended with,
+and NumPy computes every chunk from the same states. This stands for the whole run if
+Keras's chunks, one after the other, are its uninterrupted run to the bit, and NumPy's
+are NumPy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from verify.compare import exact
+from verify.diagnose import Diagnosis, diagnose
+from verify.kernels import Kernels
+from verify.layers import REGISTRY
+from verify.layers.base import Tensor
+from verify.layerwise import compare_call
+from verify.network import Inputs, LayerCall, Network
+from verify.report import LayerResult
+from verify.rounding import Rounding
+from verify.spec import Array, KerasCannotRun, LayerSpec, plain
+from verify.structure import flatten, map_structure
+
+if TYPE_CHECKING:
+    from verify.keras_bridge import Call, KerasModel
+
+STEPS = (10, 2)
+"""Steps in a chunk: few enough that rounding errors stay small even where each step
+amplifies them. Where ten are too many, it is tried with two."""
+
+CHUNKED = ("SimpleRNN", "LSTM", "GRU")
+"""Layers that can be taken up again from their states."""
+
+
+class Undecided(Exception):
+    """Why chunks decide nothing either."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chunked:
+    """The outcome of a comparison in chunks.
+
+    Attributes
+    ----------
+    layers : tuple of LayerResult
+    wrong : Call or None
+        The first chunk, in float64, that differs by more than rounding.
+    """
+
+    layers: tuple[LayerResult, ...]
+    wrong: Call | None = None
+
+    def diagnosis(self, own: Network, other: Network | None) -> Diagnosis | None:
+        """Which mistake explains the first wrong chunk, if there is one.
+
+        Parameters
+        ----------
+        own : Network
+            The model as Keras has it.
+        other : Network, optional
+            What was held against the model; by default NumPy's forward pass was.
+        """
+        if self.wrong is None:
+            return None
+        call = self.wrong
+        outputs = call.outputs
+        if other is not None:
+            outputs = every_step(other, call.name).call_layer(
+                call.name, call.args, call.kwargs, dtype="float64"
+            )
+        return diagnose(
+            every_step(own, call.name).spec,
+            LayerCall(call.name, call.args, call.kwargs),
+            outputs,
+            allowed=[exact(y).value for y in outputs],
+            layer=call.name,
+        )
+
+
+def compare_in_chunks(
+    rounding: Rounding,
+    keras: KerasModel,
+    keras64: KerasModel,
+    x: Inputs,
+    layers: Sequence[LayerResult],
+    predicted: Sequence[Array],
+    kernels: Kernels,
+) -> Chunked:
+    """Every layer on what it is given inside predict; those that amplify in chunks.
+
+    Parameters
+    ----------
+    rounding : Rounding
+    keras, keras64 : KerasModel
+    x : Inputs
+    layers : list of LayerResult
+        Of the comparison that has decided nothing.
+    predicted : list of (batch, ...)
+        What predict returned for these inputs.
+    kernels : Kernels
+
+    Raises
+    ------
+    Undecided
+    """
+    from verify.keras_bridge import predicted_calls
+
+    net = rounding.net
+    if net.stateful:
+        raise Undecided("a stateful model is not run in chunks")
+    open_keys = {r.name for r in layers if not (r.proof.matches and r.decided)}
+    for result in layers:
+        if result.name in open_keys and result.class_name not in CHUNKED:
+            raise Undecided(
+                f"layer '{plain(result.name)}' ({result.class_name}) is not run in "
+                "chunks"
+            )
+    try:
+        calls, outputs = predicted_calls(keras, x, keras.calls(x))
+    except KerasCannotRun as error:
+        raise Undecided(f"{error}") from error
+    same = [np.array_equal(a, b) for a, b in zip(outputs, predicted, strict=True)]
+    if not all(same):
+        raise Undecided("predict's own states cannot be seen without changing them")
+    found, wrong = [], None
+    calls64 = {call.key: call for call in keras64.calls(x)}
+    for call in calls:
+        if call.name not in net.spec.root.sublayers:
+            continue
+        call64 = calls64[call.key]
+        if call.key not in open_keys:
+            found.append(compare_call(rounding, keras64, call64, call, {}, kernels))
+            continue
+        for steps in STEPS:
+            run = _Run(net, keras, keras64, call64, call, steps)
+            result = run.compared(kernels)
+            if result.decided:
+                break
+        found.append(result)
+        wrong = wrong or run.wrong
+    return Chunked(tuple(found), wrong)
+
+
+def every_step(net: Network, name: str) -> Network:
+    """A network in which a recurrent layer shows every step and its states."""
+    from verify.keras_bridge import WHOLE
+
+    layer = net.spec[name].with_options(**WHOLE)
+    return Network(net.spec.with_layer(layer, name), net.floatx)
+
+
+class _Run:
+    """A recurrent layer run in chunks by both sides.
+
+    Raises
+    ------
+    Undecided
+        The chunks, one after the other, are not the uninterrupted run.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        keras: KerasModel,
+        keras64: KerasModel,
+        call64: Call,
+        call: Call,
+        steps: int,
+    ) -> None:
+        from verify.keras_bridge import chunks
+
+        self.layer = net.spec[call.name]
+        self.key, self.steps, self.keras64 = call.key, steps, keras64
+        self.net = every_step(net, call.name)
+        self.given = _arguments(self.layer, call)
+        self.mask = _mask(self.given)
+        self.wrong: Call | None = None
+        try:
+            self.single = chunks(keras, call, self.mask, steps, compiled=True)
+            self.double = chunks(keras64, call64, self.mask, steps, compiled=False)
+        except KerasCannotRun as error:
+            raise Undecided(f"{error}") from error
+        self._require_the_run(call.outputs[0], [c.outputs[0] for c in self.single])
+        whole = net.call_layer(call.name, call.args, call.kwargs, dtype="float64")
+        self._require_the_run(whole[0], self._by_numpy())
+
+    def compared(self, kernels: Kernels) -> LayerResult:
+        """All chunks; of those that differ the first."""
+        rounding = Rounding(self.net)
+
+        def compare(double: Call, single: Call) -> LayerResult:
+            return compare_call(rounding, self.keras64, double, single, {}, kernels)
+
+        groups: dict[tuple[int, bool], list[int]] = {}
+        for k, call in enumerate(self.single):
+            kind = call.args[0].value.shape[1], "initial_state" in call.kwargs
+            groups.setdefault(kind, []).append(k)
+        results = []
+        for places in groups.values():
+            double = _stacked([self.double[k] for k in places])
+            result = compare(double, _stacked([self.single[k] for k in places]))
+            results.append(result)
+        shown, began = results[0], 0
+        if not all(result.matches for result in results):
+            for k, (double, single) in enumerate(
+                zip(self.double, self.single, strict=True)
+            ):
+                shown, began = compare(double, single), k * self.steps
+                if not shown.matches:
+                    self.wrong = None if shown.proof.matches else double
+                    break
+        else:
+            shown = replace(
+                shown,
+                proof=max((r.proof for r in results), key=lambda c: c.max_diff),
+                numerics=max((r.numerics for r in results), key=lambda c: c.share),
+            )
+        return replace(
+            shown,
+            name=self.key,
+            decided=all(r.decided for r in results),
+            derived=min(r.derived for r in results),
+            chunks=len(self.single),
+            began=began,
+        )
+
+    def _by_numpy(self) -> list[Array]:
+        """NumPy's outputs in chunks, each from its own states."""
+        x = flatten(self.given["sequences"])[0].value
+        states = self.given.get("initial_state")
+        outputs = []
+        start = 0
+        for call in self.single:
+            stop = start + call.args[0].value.shape[1]
+            time = x.shape[1]
+            some = slice(start, stop)
+            if self.layer.options["go_backwards"]:
+                some = slice(time - stop, time - start)
+            kwargs: dict[str, Any] = {}
+            if states is not None:
+                kwargs["initial_state"] = states
+            if self.mask is not None:
+                kwargs["mask"] = self.mask[:, some]
+            y, *states = self.net.call_layer(
+                call.name, [x[:, some]], kwargs, dtype="float64"
+            )
+            outputs.append(y)
+            start = stop
+        return outputs
+
+    def _require_the_run(self, whole: Array, pieces: Sequence[Array]) -> None:
+        """The same outputs at every step that counts, or at the last one of each row.
+
+        A masked step shows the output before it, of which a chunk does not know.
+        """
+        keep = self.mask
+        joined = np.concatenate(pieces, axis=1)
+        if keep is None:
+            keep = np.ones(joined.shape[:2], dtype=bool)
+        elif self.layer.options["go_backwards"]:
+            keep = keep[:, ::-1]  # outputs are in processing order
+        if self.layer.options["return_sequences"]:
+            same = np.array_equal(whole[keep], joined[keep])
+        else:
+            last = keep.shape[1] - 1 - np.argmax(keep[:, ::-1], axis=1)
+            shown, some = joined[np.arange(len(joined)), last], keep.any(axis=1)
+            same = np.array_equal(whole[some], shown[some])
+        if not same:
+            raise Undecided(
+                f"the chunks of layer '{plain(self.key)}' are not its uninterrupted run"
+            )
+
+
+def _arguments(layer: LayerSpec, call: Call) -> dict[str, Any]:
+    """The arguments of a call by name."""
+    names = REGISTRY[layer.class_name].arguments
+    given = dict(zip(names, call.args, strict=False)) | call.kwargs
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _mask(given: Mapping[str, Any]) -> Array | None:
+    """The mask that a recurrent layer uses; with an initial state only a given one."""
+    if "mask" in given:
+        (mask,) = flatten(given["mask"])
+        return np.asarray(getattr(mask, "value", mask), dtype=bool)
+    if "initial_state" in given:
+        return None
+    mask = flatten(given["sequences"])[0].mask
+    return None if mask is None else np.asarray(mask, dtype=bool)
+
+
+def _stacked(calls: Sequence[Call]) -> Call:
+    """Calls of the same shapes as one, their rows one after the other."""
+
+    def stacked(leaves: Sequence[Any]) -> Any:
+        return Tensor(np.concatenate([leaf.value for leaf in leaves]))
+
+    first = calls[0]
+    parts = [flatten([list(call.args), call.kwargs]) for call in calls]
+    joined = iter([stacked(leaves) for leaves in zip(*parts, strict=True)])
+    args, kwargs = map_structure(
+        lambda _: next(joined), [list(first.args), first.kwargs]
+    )
+    masks = [
+        None if one[0] is None else np.concatenate(one)
+        for one in zip(*(call.masks for call in calls), strict=True)
+    ]
+    outputs = [
+        np.concatenate(one) for one in zip(*(c.outputs for c in calls), strict=True)
+    ]
+    return replace(first, args=tuple(args), kwargs=kwargs, outputs=outputs, masks=masks)
