@@ -439,8 +439,9 @@ def _astray(single: Trace, double: Trace) -> Array:
     there, found = single.arrays(), np.zeros((), dtype=bool)
     for name, right in double.arrays().items():
         if is_float(right) and right.size:
-            off = np.abs(there[name] - right) > LINEAR * np.abs(right).max()
-            found = found | off.reshape(len(right), -1).any(axis=1)
+            with np.errstate(invalid="ignore"):
+                near = np.abs(there[name] - right) <= LINEAR * np.abs(right).max()
+            found = found | ~near.reshape(len(right), -1).all(axis=1)
     return found
 
 
