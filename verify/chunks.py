@@ -141,8 +141,10 @@ def compare_in_chunks(
         for steps in STEPS:
             run = _Run(net, keras, keras64, call64, call, steps)
             result = run.compared(kernels)
-            if result.decided:
+            if result.decided or not result.matches:
                 break
+        if result.matches:
+            run.require_the_run()
         found.append(result)
         wrong = wrong or run.wrong
     return Chunked(tuple(found), wrong)
@@ -157,13 +159,7 @@ def every_step(net: Network, name: str) -> Network:
 
 
 class _Run:
-    """A recurrent layer run in chunks by both sides.
-
-    Raises
-    ------
-    Undecided
-        The chunks, one after the other, are not the uninterrupted run.
-    """
+    """A recurrent layer run in chunks by both sides."""
 
     def __init__(
         self,
@@ -187,9 +183,15 @@ class _Run:
             self.double = chunks(keras64, call64, self.mask, steps, compiled=False)
         except KerasCannotRun as error:
             raise Undecided(f"{error}") from error
-        self._require_the_run(call.outputs[0], [c.outputs[0] for c in self.single])
-        whole = net.call_layer(call.name, call.args, call.kwargs, dtype="float64")
-        self._require_the_run(whole[0], self._by_numpy())
+        self.whole = call.outputs[0]
+        (self.ours, *_) = net.call_layer(
+            call.name, call.args, call.kwargs, dtype="float64"
+        )
+
+    def require_the_run(self) -> None:
+        """The chunks of either side, one after the other, must be its whole run."""
+        self._require_the_run(self.whole, [c.outputs[0] for c in self.single])
+        self._require_the_run(self.ours, self._by_numpy(), "NumPy's")
 
     def compared(self, kernels: Kernels) -> LayerResult:
         """All chunks; of those that differ the first."""
@@ -255,7 +257,9 @@ class _Run:
             start = stop
         return outputs
 
-    def _require_the_run(self, whole: Array, pieces: Sequence[Array]) -> None:
+    def _require_the_run(
+        self, whole: Array, pieces: Sequence[Array], whose: str = "Keras's"
+    ) -> None:
         """The same outputs at every step that counts, or at the last one of each row.
 
         A masked step shows the output before it, of which a chunk does not know.
@@ -274,7 +278,7 @@ class _Run:
             same = np.array_equal(whole[some], shown[some])
         if not same:
             raise Undecided(
-                f"the chunks of layer '{plain(self.key)}' are not its uninterrupted run"
+                f"{whose} chunks of layer '{plain(self.key)}' are not its whole run"
             )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from verify.dtypes import dtype_of
 from verify.evaluate import Evaluation, in_precision
-from verify.spec import DataError, LayerSpec, ModelFileError, ModelSpec
+from verify.spec import DataError, LayerSpec, ModelFileError, ModelSpec, plain
 from verify.structure import map_structure
 
 OPEN_SIZES = ((60, 120), (840, 1680))
@@ -68,16 +68,19 @@ def with_shapes(root: LayerSpec) -> LayerSpec:
 def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
     """Path -> shapes of input and output, for inputs of zeros."""
     run = Evaluation(recording=True)
-    inputs = [
-        np.zeros(
-            [
-                axis if axis is not None else 2 + k if position == 0 else size
-                for position, axis in enumerate(layer.options["batch_shape"])
-            ],
-            dtype=dtype_of(layer.options["dtype"]),
-        )
-        for layer in ModelSpec(root).inputs
-    ]
+    inputs = []
+    for layer in ModelSpec(root).inputs:
+        shape = [
+            axis if axis is not None else 2 + k if position == 0 else size
+            for position, axis in enumerate(layer.options["batch_shape"])
+        ]
+        try:
+            inputs.append(np.zeros(shape, dtype=dtype_of(layer.options["dtype"])))
+        except ValueError as error:  # more than NumPy can count
+            raise DataError(
+                f"{layer}: expected an input of fewer numbers. "
+                f"Received: batch_shape={plain(layer.options['batch_shape'])}"
+            ) from error
     run(root, inputs, at="")
     return {
         path: (_shapes(trace.input), _shapes(trace.output))

@@ -96,6 +96,11 @@ def refused(layer: LayerSpec) -> str:
                     f"{layer}: gradients through {inner} inside it are not "
                     f"supported. Supported: {listing(BACKWARD_CELLS)}"
                 )
+    if any(x.overrides for x in (layer, *layer.sublayers.values())):
+        return (
+            f"{layer}: gradients through functions of its own are not supported. "
+            "Supported: the equations of Keras"
+        )
     if layer.options.get("quantization_mode"):
         return (
             f"{layer}: gradients through 8-bit weights are not supported. "
