@@ -2,8 +2,9 @@
 # make test   sets up, runs every check
 # make fuzz   holds N random models against Keras, from SEED on; goes on where it was;
 #             BACKEND=jax holds them against Keras on JAX
+# make hostile  reads N damaged or absurd files, from SEED on
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format fuzz trust clean
+.PHONY: help setup run test lint format fuzz hostile trust clean
 
 BIN := .venv/bin
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
@@ -13,6 +14,7 @@ help:
 	@echo "make run    train and verify the chapter's models (under four minutes)"
 	@echo "make test   run every check"
 	@echo "make fuzz   N=3000 SEED=1 BACKEND=tensorflow|jax: random models, resumes"
+	@echo "make hostile N=100000 SEED=1: damaged and absurd files, each read in bounds"
 	@echo "make trust  plant every known mistake, see which are caught and named"
 	@echo "make setup  only create .venv and install"
 	@echo "make clean  remove .venv and caches; runs/ stays"
@@ -49,6 +51,9 @@ FUZZ := KERAS_BACKEND=$(BACKEND) PYTHONPATH=tests $(BIN)/python -m fuzzing --cou
 fuzz: setup
 	$(FUZZ) --part 1/2 & $(FUZZ) --part 2/2; wait
 	$(FUZZ) --summary
+
+hostile: setup
+	PYTHONPATH=tests $(BIN)/python -m fuzzing.hostile --count $(N) --seed $(SEED)
 
 trust: setup
 	$(BIN)/python -m benchmarks.trust

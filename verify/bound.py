@@ -117,7 +117,7 @@ class Rounded:
         activation = self.layer.options[option]
         near = np.zeros(x.shape, dtype=bool)
         for kink in KINKS.get(activation, ()):
-            near |= np.abs(x - kink) <= NEAR_A_KINK * (size + abs(kink))
+            near |= np.abs(x - kink) < NEAR_A_KINK * (size + abs(kink))
         return near
 
 

@@ -119,10 +119,13 @@ def allowance_words(floors: Sequence[Allowance], unknown: str, platform: str) ->
     rule = floors[0].rule
     if unknown:
         return rule if rule != "noise floor" else f"noise floor ({unknown})"
-    total = sum(floor.value.size if floor.derived else 1 for floor in floors)
-    derived = sum(floor.derived * floor.value.size for floor in floors) / total
-    if derived == 1:
-        return f"derived bound ({platform})"
+    total = sum(floor.value.size for floor in floors)
+    derived = sum(round(floor.derived * floor.value.size) for floor in floors)
     if derived == 0:
         return f"{rule} (the derived bound decides nothing here)"
-    return f"derived bound for {derived:.0%} of the outputs ({platform}), {rule} else"
+    if derived == total:
+        return f"derived bound (kernels of {platform})"
+    return (
+        f"derived bound for {derived:,} of {total:,} numbers (kernels of {platform}), "
+        f"{rule} for the rest"
+    )

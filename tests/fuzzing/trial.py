@@ -17,7 +17,9 @@ from fuzzing.program import OWN_DTYPE, Program
 from layer_cases.check import float64, randomise
 
 import verify
+from verify.bound import bounded, output_bounds, unbounded
 from verify.compare import PROOF_TOLERANCE, compare_all
+from verify.kernels import greatest
 from verify.rounding import Rounding
 from verify.spec import UnsupportedError
 from verify.structure import flatten, map_structure
@@ -43,7 +45,8 @@ class Outcome:
     detail : str
     numerics : str
         How `predict` in the model's own dtype compares, where that is not float64:
-        ``agrees`` within the noise floor, or ``undecided`` where that decides nothing.
+        ``agrees`` within the noise floor, ``within bound`` where one is derived, or
+        ``undecided`` where neither decides anything.
     """
 
     kind: str
@@ -165,11 +168,16 @@ def _in_own_dtype(program: Program, outcome: Outcome, seed: int) -> Outcome:
     theirs = [np.asarray(array).astype(float) for array in flatten(y)]
     ours = net.flat(x, dtype="float64")
     floors = Rounding(net).floors(lambda n, dtype: n.flat(x, dtype=dtype), ours)
+    if not unbounded(net):
+        floors = bounded(
+            floors, ours, theirs, lambda apart: output_bounds(net, x, apart, greatest())
+        )
     if not all(floor.decides for floor in floors):
         return replace(outcome, numerics="undecided")
     result = compare_all(ours, theirs, allowed=[floor.value for floor in floors])
     if result.matches:
-        return replace(outcome, numerics="agrees")
+        derived = any(floor.derived for floor in floors)
+        return replace(outcome, numerics="within bound" if derived else "agrees")
     return Outcome("FAILS", result.max_diff, f"{program.policy}: {result}")
 
 

@@ -415,7 +415,7 @@ def test_a_check_reports_error_over_allowed_for_each_layer_and_output(model):
 
     report = verify.check(model, ids(batch=32))
     assert report.verdict is Verdict.PASS
-    assert report.allowance == f"derived bound ({current_platform()})"
+    assert report.allowance == f"derived bound (kernels of {current_platform()})"
     assert all(x.derived == 1 for x in report.layers)
     assert all(0 <= x.numerics.share < 1 for x in report.layers)
     assert 0.001 < report.numerics.share < 1
@@ -494,7 +494,7 @@ def test_a_port_is_held_to_the_bound():
     x = ids(batch=64)
     good = verify.compare_outputs(net, x, net.predict(x, dtype="float32"))
     assert good.verdict is Verdict.PASS
-    assert good.allowance == "derived bound (any known platform)"
+    assert good.allowance == "derived bound (kernels of any known platform)"
     bad = mutated(net.spec, "weights rounded to TF32").predict(x, dtype="float32")
     report = verify.compare_outputs(net, x, bad)
     assert report.verdict is Verdict.FAIL

@@ -328,6 +328,13 @@ def test_inputs_too_large_to_make_are_not_made():
         probe_inputs(huge)
 
 
+def test_an_input_of_more_numbers_than_can_be_counted(tmp_path):
+    config = lstm_config()
+    config["config"]["layers"][0]["config"]["batch_shape"] = [10**30, 6]
+    path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
+    assert "expected an input of fewer numbers" in refused(path)
+
+
 def test_two_layers_of_one_name(tmp_path):
     config = lstm_config()
     config["config"]["layers"][3]["config"]["name"] = "lstm"
