@@ -41,6 +41,7 @@ from verify.spec import (
 from verify.verdicts import (
     UNDEFINED,
     allowance_words,
+    beyond_noise,
     judge,
     judge_chunks,
     undefined,
@@ -124,10 +125,10 @@ def check(
         expected, proved, allowed=[exact(y).value for y in expected], names=names
     )
     floors = rounding.floors(lambda n, dtype: n.flat(x, dtype=dtype), expected)
-    unknown = unbounded(net)
+    noise, unknown = floors, unbounded(net)
     if not unknown:
         floors = bounded(
-            floors,
+            noise,
             expected,
             predicted,
             lambda apart: output_bounds(net, x, apart, keras_bridge.kernels()),
@@ -144,6 +145,8 @@ def check(
         f"Keras on {backend}: {rule} (here up to {apart:.2g} apart)"
         for rule, apart in net.differences(x).items()
     ]
+    if proof.matches and numerics.matches:
+        more += beyond_noise(expected, predicted, noise)
     layers: tuple[LayerResult, ...] = ()
     pieces: Chunked | None = None
     try:

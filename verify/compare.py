@@ -73,6 +73,9 @@ class Comparison:
     first, worst : tuple of int or None
         Index of the first mismatch (earliest time step, then row, then unit) and of
         the greatest one; `None` where everything matches.
+    units : tuple of int
+        Indices of the last axis that do not match, at the first time step that does not
+        where there is one: a mistake has not spread to other units there.
     actual, expected : float
         The two values at `worst`.
     problem : str
@@ -89,6 +92,7 @@ class Comparison:
     total: int = 0
     first: tuple[int, ...] | None = None
     worst: tuple[int, ...] | None = None
+    units: tuple[int, ...] = ()
     actual: float = float("nan")
     expected: float = float("nan")
     problem: str = ""
@@ -148,6 +152,9 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
         )
     ranked = np.where(bad, np.where(np.isnan(diff), np.inf, diff), -1.0)
     worst = _index(int(np.argmax(ranked)), diff.shape)
+    first = _first(bad)
+    there = bad[:, first[1]] if bad.ndim > 2 else bad
+    units = there.reshape(-1, there.shape[-1] if bad.ndim > 1 else 1).any(axis=0)
     return Comparison(
         matches=False,
         allowed=float(np.broadcast_to(limit, diff.shape)[worst]),
@@ -155,8 +162,9 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
         shape=actual.shape,
         mismatched=int(bad.sum()),
         total=diff.size,
-        first=_first(bad),
+        first=first,
         worst=worst,
+        units=tuple(int(k) for k in np.flatnonzero(units)) if bad.ndim > 1 else (),
         actual=float(a[worst]),
         expected=float(e[worst]),
         share=share,

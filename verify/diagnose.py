@@ -11,7 +11,15 @@ from itertools import chain
 import numpy as np
 
 from verify.compare import Comparison, compare_all, most_different
-from verify.mutants import MASK_IGNORED, Mutant, catalogue, elsewhere, pairs
+from verify.fitting import Fitted, one_number
+from verify.mutants import (
+    MASK_IGNORED,
+    Mutant,
+    catalogue,
+    elsewhere,
+    gate_of,
+    pairs,
+)
 from verify.network import Inputs, LayerCall, Network
 from verify.rounding import Rounding
 from verify.spec import Array, DataError, ModelSpec
@@ -78,7 +86,10 @@ def diagnose(
     allowed: Sequence[float | Array],
     layer: str | None = None,
 ) -> Diagnosis:
-    """Search the catalogue for what explains `observed`; if nothing does, for two.
+    """Search the catalogue for what explains `observed`.
+
+    If nothing in it does, one number of the weights is sought that would, and then two
+    mistakes at a time.
 
     Parameters
     ----------
@@ -112,6 +123,9 @@ def diagnose(
         and result.matches
     ]
     tried = len(singles)
+    if not found and layer is None and isinstance(x, Inputs):
+        fits = one_number(spec, x, observed, allowed=allowed)
+        found = [_one_number(spec, fit, observed) for fit in fits]
     if not found:
         found, more = _in_pairs(spec, x, observed, allowed, layer, inside)
         tried += more
@@ -145,21 +159,44 @@ def _in_pairs(
     return [], tried
 
 
+def _one_number(spec: ModelSpec, fit: Fitted, observed: Sequence[Array]) -> Explanation:
+    """The explanation by one number of the weights that is another."""
+    place = f"{fit.weight}[{', '.join(map(str, fit.place))}]"
+    layer = spec[fit.path]
+    gate, units = gate_of(layer, fit.place[-1]), layer.options.get("units", 0)
+    unit = f"unit {fit.place[-1] % units}" if units else ""
+    where = f"gate {gate} of {unit}" if gate else unit
+    where = f" ({where})" if where else ""
+    return Explanation(
+        f"{place} another number",
+        fit.path,
+        f"{place}{where} seems to be {fit.value:.6g}; it is {fit.instead:.6g}",
+        "copy the weights again, and compare their checksums",
+        fit.comparison.max_diff,
+        _digits(fit.comparison, observed),
+        gate,
+    )
+
+
 def _explanation(
     mutant: Mutant, result: Comparison, observed: Sequence[Array]
 ) -> Explanation:
-    scale = max(float(np.max(np.abs(y), initial=0.0)) for y in observed)
-    ratio = result.max_diff / scale if scale else 0.0
-    digits = min(16, math.floor(-math.log10(ratio))) if ratio else 16
     return Explanation(
         mutant.name,
         mutant.layer,
         mutant.explanation,
         mutant.remedy,
         result.max_diff,
-        digits,
+        _digits(result, observed),
         mutant.gate,
     )
+
+
+def _digits(result: Comparison, observed: Sequence[Array]) -> int:
+    """To how many digits of the greatest output they agree."""
+    scale = max(float(np.max(np.abs(y), initial=0.0)) for y in observed)
+    ratio = result.max_diff / scale if scale else 0.0
+    return min(16, math.floor(-math.log10(ratio))) if ratio else 16
 
 
 def _explains(

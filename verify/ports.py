@@ -19,7 +19,13 @@ from verify.report import Report
 from verify.rounding import Rounding
 from verify.spec import Array, DataError, listing, plain
 from verify.structure import flatten
-from verify.verdicts import UNDEFINED, allowance_words, undecided, undefined
+from verify.verdicts import (
+    UNDEFINED,
+    allowance_words,
+    beyond_noise,
+    undecided,
+    undefined,
+)
 from verify.visibility import warnings
 
 
@@ -64,11 +70,10 @@ def compare_outputs(
     floors = Rounding(net).floors(
         lambda n, dtype: n.flat(x, dtype=dtype), expected, native=False
     )
-    noise = [floor.value for floor in floors]
-    unknown = unbounded(net)
+    noise, unknown = floors, unbounded(net)
     if not unknown:
         floors = bounded(
-            floors,
+            noise,
             expected,
             theirs,
             lambda apart: output_bounds(net, x, apart, greatest()),
@@ -94,12 +99,13 @@ def compare_outputs(
         scale=max(float(floor.scale.max()) for floor in floors),
         allowance=allowance_words(floors, unknown, greatest().platform),
         diagnosis=(
-            diagnose(net.spec, x, theirs, allowed=noise)
+            diagnose(net.spec, x, theirs, allowed=[floor.value for floor in noise])
             if verdict is Verdict.FAIL
             else None
         ),
         warnings=(
             *net.spec.notes,
+            *(beyond_noise(expected, theirs, noise) if numerics.matches else ()),
             *warnings(net, x, first_rows(net, x)),
         ),
         facts={"model": net.spec.source, "rows": x.rows, "inputs": "given"},

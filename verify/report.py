@@ -13,7 +13,7 @@ from verify.compare import Comparison, Verdict
 from verify.diagnose import Diagnosis, Explanation
 from verify.spec import plain
 
-SHOWN_WARNINGS = 12
+SHOWN_WARNINGS, SHOWN_UNITS = 12, 8
 
 
 @dataclass(frozen=True)
@@ -315,6 +315,13 @@ def mismatch(c: Comparison, subject: str, reference: str, note: str = "") -> lis
         )
     elif c.first is not None:
         lines.append(f"  first mismatch : {c.axes} = {list(c.first)}{note}")
+    if 0 < len(c.units) < c.shape[-1]:
+        there = "at that step" if c.first_step is not None else "in any row"
+        shown = ", ".join(map(str, c.units[:SHOWN_UNITS]))
+        shown += ", ..." if len(c.units) > SHOWN_UNITS else ""
+        lines.append(
+            f"  units          : {shown} of 0..{c.shape[-1] - 1} differ {there}"
+        )
     lines.append(
         f"  mismatched     : {c.mismatched:,} / {c.total:,} elements "
         f"({c.mismatched / c.total:.1%})"

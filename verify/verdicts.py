@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from verify.compare import Allowance, Comparison, Verdict, compare, exact
+from verify.compare import (
+    Allowance,
+    Comparison,
+    Verdict,
+    compare,
+    compare_all,
+    exact,
+)
 from verify.network import Inputs
 from verify.report import LayerResult
 from verify.rounding import Rounding
@@ -103,6 +110,23 @@ def undecided(floors: Sequence[Allowance]) -> str:
         f"this model amplifies rounding to {floor.noise.max():.1g} on outputs "
         f"of {floor.scale.max():.1g}, so no such answer can be told from another"
     )
+
+
+def beyond_noise(
+    ours: Sequence[Array], theirs: Sequence[Array], floors: Sequence[Allowance]
+) -> list[str]:
+    """A warning where outputs are within a derived bound, but not as near as expected.
+
+    The bound is what rounding could do at worst, the noise floor what it does.
+    """
+    noisy = compare_all(ours, theirs, allowed=[floor.value for floor in floors])
+    if noisy.matches or not np.isfinite(noisy.share):
+        return []
+    return [
+        "the outputs are within the derived bound, but differ by "
+        f"{noisy.share:.1f} times what this model's own rounding noise allows: a lower "
+        "precision, or a mistake too small to prove, may be behind it"
+    ]
 
 
 def allowance_words(floors: Sequence[Allowance], unknown: str, platform: str) -> str:

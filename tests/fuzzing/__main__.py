@@ -106,8 +106,10 @@ def closing(trials: list[dict], count: int) -> int:
     agreed = [t["difference"] for t in trials if t["kind"] in AGREEING]
     print(f"largest difference in float64: {max(agreed, default=0.0):.2g}")
     own = Counter(t.get("numerics") for t in trials)
-    print(f"predict in 32 or 16 bits: agrees {own['agrees']}, "
-          f"undecided {own['undecided']}")  # fmt: skip
+    print(
+        f"predict in 32 or 16 bits: agrees {own['agrees']}, within its bound "
+        f"{own['within bound']}, undecided {own['undecided']}"
+    )
     refused = Counter(t["detail"] for t in trials if t["kind"] == "refused")
     kinds_of = ", ".join(f"{kind} {n}" for kind, n in sorted(refused.items()))
     print(f"refused, as they must be: {kinds_of or 'none'}")

@@ -19,6 +19,7 @@ import numpy as np
 from verify.backends import BACKENDS
 from verify.mutants import around, steps, time, weights
 from verify.mutants.mistake import Family, Mistake
+from verify.mutants.weights import gate_of
 from verify.spec import LayerSpec, ModelSpec
 
 FAMILIES: tuple[Family, ...] = (
@@ -210,4 +211,12 @@ def same(a: LayerSpec, b: LayerSpec) -> bool:
     )
 
 
-__all__ = ["MASK_IGNORED", "Mutant", "catalogue", "elsewhere", "pairs", "unmasked"]
+__all__ = [
+    "MASK_IGNORED",
+    "Mutant",
+    "catalogue",
+    "elsewhere",
+    "gate_of",
+    "pairs",
+    "unmasked",
+]

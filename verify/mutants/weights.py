@@ -268,11 +268,12 @@ def lost_precision(layer: LayerSpec) -> Iterator[Mistake]:
             f"{key}[{shown}], its greatest number, is 0.1 % too large",
             "copy the weights again, and compare their checksums",
             on_weights(key, change=partial(_off, place=place)),
-            gate=_gate_of(layer, place[-1]),
+            gate=gate_of(layer, place[-1]),
         )
 
 
-def _gate_of(layer: LayerSpec, column: int) -> str:
+def gate_of(layer: LayerSpec, column: int) -> str:
+    """The gate that a column of a layer's weights belongs to; empty if it has none."""
     if len(layer.gates) < 2:
         return ""
     width = next(iter(layer.weights.values())).shape[-1] // len(layer.gates)
