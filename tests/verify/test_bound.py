@@ -499,3 +499,18 @@ def test_a_port_is_held_to_the_bound():
     report = verify.compare_outputs(net, x, bad)
     assert report.verdict is Verdict.FAIL
     assert report.diagnosis
+
+
+def test_outputs_beyond_the_noise_but_within_the_bound_pass_with_a_warning():
+    net = scaled(lstm_spec(), 2)
+    x = ids(batch=64)
+    right = net.predict(x, dtype="float64")
+    limit = bounds_for(net, x)
+    floor = noise_floor(right, net.predict(x, dtype="float32"))
+    between = np.clip(3 * floor.value, None, 0.9 * limit)
+    assert (between > 1.5 * floor.value).any()
+    report = verify.compare_outputs(net, x, right + between)
+    assert report.verdict is Verdict.PASS
+    assert any("within the derived bound" in w for w in report.warnings)
+    good = verify.compare_outputs(net, x, net.predict(x, dtype="float32"))
+    assert not any("within the derived bound" in w for w in good.warnings)

@@ -49,6 +49,29 @@ def test_the_first_mismatch_is_the_earliest_step_and_the_worst_is_the_greatest()
     assert (result.actual, result.expected) == (7.0, 0.0)
 
 
+def test_the_units_that_differ_are_those_of_the_first_step_that_does():
+    expected = np.zeros((3, 5, 4))
+    actual = expected.copy()
+    actual[:, 2, 1] = actual[0, 2, 3] = 0.1
+    actual[:, 3:] = 0.1  # it has spread
+    assert compare(actual, expected, allowed=1e-3).units == (1, 3)
+    assert compare(actual[:, 2], expected[:, 2], allowed=1e-3).units == (1, 3)
+    assert compare(actual, actual, allowed=1e-3).units == ()
+
+
+def test_the_share_is_of_what_is_allowed_in_that_place():
+    expected, limit = np.zeros((2, 3)), np.array([1.0, 10.0, 100.0])
+    actual = np.array([[0.5, 0.0, 20.0], [0.0, 6.0, 0.0]])
+    result = compare(actual, expected, allowed=limit)
+    assert result.matches
+    assert (result.share, result.max_diff) == (0.6, 20.0)
+    each = np.array([[1.0, 1.0, 10.0], [1.0, 12.0, 1.0]])
+    result = compare(actual, expected, allowed=each)
+    assert not result.matches
+    assert result.share == 2.0
+    assert result.allowed == 10.0
+
+
 @given(
     arrays(np.float64, (4, 3), elements=st.floats(-1e3, 1e3)),
     arrays(np.float64, (4, 3), elements=st.floats(-1e3, 1e3)),
