@@ -2,8 +2,9 @@
 
     PYTHONPATH=tests python -m fuzzing.hostile --count 100000 --seed 1
 
-Every file is read in a process of its own, forked from this one, with 1 GiB of memory
-and a few seconds. Model files are genuine ones with bits flipped, cut short or written
+Files are read in processes forked from this one, with 1 GiB of memory, and with a few
+seconds for each; a process that is ended gives its place to another, at the next file.
+Model files are genuine ones with bits flipped, cut short or written
 over, and configs in which something has been replaced by something absurd, packed anew
 so that no checksum gives them away. Data files likewise.
 """
@@ -21,6 +22,7 @@ import sys
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,12 @@ from verify.spec import ModelFileError, VerifyError
 from verify.storage import read_array
 
 KERAS2 = Path(__file__).parents[1] / "data" / "keras2"
-SECONDS, MEMORY = 3, 2**30
-IN_HDF5, OUT_OF_HDF5 = b"\x01", b"\x02"
+SECONDS, MEMORY, EACH = 2, 2**30, 250
+"""For a file; for a process; and the files that a process reads."""
+
+IN_HDF5, OUT_OF_HDF5 = "in HDF5", "out of HDF5"
 """What a process says of where it is: only libhdf5 may crash, or never come back, for
 `verify.hdf5` has it work in a process of its own that the limits end."""
-to_parent = -1
 
 ABSURD: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 10**30, -(10**30), 1e308, float("nan"),
@@ -173,51 +176,77 @@ def read(path: Path) -> str:
     return "read"
 
 
-def in_this_process(path: Path, shown: str) -> bytes:
-    """What `verify.hdf5` has another process do; here every file has one anyway."""
+def in_this_process(path: Path, shown: str, say: Callable[[str], None]) -> bytes:
+    """What `verify.hdf5` has another process do; here files have one anyway."""
     from verify import unpack
 
     output = io.BytesIO()
     limits, unpack.limited = unpack.limited, lambda seconds, size: None
-    os.write(to_parent, IN_HDF5)
+    say(IN_HDF5)
     try:
         unpack.main(os.fspath(path), "10", output)
     except MemoryError:
         raise ModelFileError(f"{shown} is damaged (it asks for too much)") from None
     finally:
         unpack.limited = limits
-        os.write(to_parent, OUT_OF_HDF5)
+        say(OUT_OF_HDF5)
     return output.getvalue()
 
 
-def outcome(path: Path) -> str:
-    """What comes of a file, in a process of its own."""
-    global to_parent
+def made(
+    files: dict[str, bytes], folder: Path, seed: int, k: int
+) -> tuple[Path, bytes]:
+    """The k-th hostile file of a seed: where it goes, and what is in it."""
+    rng = random.Random(f"{seed}:{k}")
+    data = rng.random() < 0.15
+    suffix, content = hostile_data(rng) if data else hostile_model(files, rng)
+    return folder / f"file{suffix}", content
+
+
+def outcomes(
+    files: dict[str, bytes], folder: Path, seed: int, numbers: range
+) -> Iterator[tuple[int, str]]:
+    """What comes of these files; fewer than all if the process is ended by one."""
     reader, writer = os.pipe()
-    to_parent = writer
     child = os.fork()
     if not child:
         os.close(reader)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        signal.alarm(SECONDS)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        try:
-            said = read(path)
-        except BaseException as error:
-            said = f"TRACEBACK {type(error).__name__}: {error}"[:2000]
-        os.write(writer, said.encode(errors="replace"))
+
+        def say(word: str) -> None:
+            os.write(writer, (json.dumps(word) + "\n").encode())
+
+        hdf5._unpacked = lambda path, shown: in_this_process(path, shown, say)
+        for k in numbers:
+            path, content = made(files, folder, seed, k)
+            path.write_bytes(content)
+            signal.alarm(SECONDS)
+            try:
+                said = read(path)
+            except BaseException as error:
+                said = f"TRACEBACK {type(error).__name__}: {error}"[:2000]
+            signal.alarm(0)
+            say(f"= {said}")
         os._exit(0)
     os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read()
+    k, inside = numbers.start, False
+    with os.fdopen(reader) as pipe:
+        for line in pipe:
+            word = json.loads(line)
+            if word.startswith("= "):
+                yield k, word[2:]
+                k, inside = k + 1, False
+            else:
+                inside = word == IN_HDF5
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         ended = signal.Signals(os.WTERMSIG(status)).name
-        return f"{'HDF5 ended by' if said.endswith(IN_HDF5) else 'KILLED'} {ended}"
-    said = said.replace(IN_HDF5, b"").replace(OUT_OF_HDF5, b"")
-    return said.decode() or "TRACEBACK the process ended without a word"
+        yield k, f"{'HDF5 ended by' if inside else 'KILLED'} {ended}"
+    elif k < numbers.stop:
+        yield k, "TRACEBACK the process ended without a word"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -233,26 +262,23 @@ def main(arguments: list[str] | None = None) -> int:
     import h5py  # noqa: F401 - once, for all processes to come
     import pandas  # noqa: F401
 
-    hdf5._unpacked = in_this_process
     kinds: Counter[str] = Counter()
-    bad = 0
+    bad = k = 0
     began = time.monotonic()
-    for k in range(given.count):
-        rng = random.Random(f"{given.seed}:{k}")
-        data = rng.random() < 0.15
-        suffix, content = hostile_data(rng) if data else hostile_model(files, rng)
-        path = folder / f"file{suffix}"
-        path.write_bytes(content)
-        said = outcome(path)
-        kinds[said.partition(":")[0]] += 1
-        if said.startswith(("TRACEBACK", "KILLED")):
-            bad += 1
-            kept = folder / f"bad-{k}{suffix}"
-            kept.write_bytes(content)
-            print(f"{kept}: {said[:300]}")
-        if k % 2000 == 1999:
-            print(f"{k + 1:,} files, {time.monotonic() - began:,.0f} seconds")
-            sys.stdout.flush()
+    while k < given.count:
+        ahead = range(k, min(k + EACH, given.count))
+        for k, said in outcomes(files, folder, given.seed, ahead):
+            kinds[said.partition(":")[0]] += 1
+            if said.startswith(("TRACEBACK", "KILLED")):
+                bad += 1
+                path, content = made(files, folder, given.seed, k)
+                kept = folder / f"bad-{k}{path.suffix}"
+                kept.write_bytes(content)
+                print(f"{kept}: {said[:300]}")
+            if k % 2000 == 1999:
+                print(f"{k + 1:,} files, {time.monotonic() - began:,.0f} seconds")
+                sys.stdout.flush()
+        k += 1
     print(f"{given.count:,} files, {time.monotonic() - began:,.0f} seconds")
     for kind, count in kinds.most_common():
         print(f"  {kind:<24} {count:,}")
