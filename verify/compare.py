@@ -297,6 +297,10 @@ class Allowance:
         share = float(np.mean(use)) if use.size else 0.0
         return replace(self, value=np.where(use, bound, self.value), derived=share)
 
+    def widened(self, by: float) -> Allowance:
+        """With so much more for every element."""
+        return replace(self, value=self.value + by)
+
     def small(self, values: Array) -> Array:
         """Which of these, as allowances, decide something; NaN does not."""
         coarse = self.proven and self.limit > ILL_CONDITIONED

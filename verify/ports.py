@@ -28,6 +28,9 @@ from verify.verdicts import (
 )
 from verify.visibility import warnings
 
+TELLING, MOST_DECIMALS = 16, 9
+"""So many numbers with so many decimals at most are no accident."""
+
 
 def compare_outputs(
     model: Any,
@@ -80,10 +83,27 @@ def compare_outputs(
         )
     allowed = [floor.value for floor in floors]
     numerics = compare_all(expected, theirs, allowed=allowed, names=names)
+    notes: list[str] = []
+    sharp = floors
+    if numerics.matches:
+        notes += beyond_noise(expected, theirs, noise)
+    elif places := _decimals(theirs):
+        # printed, or kept in a text file: half of the last decimal is theirs
+        half = 0.5 * 10.0**-places
+        floors = [floor.widened(half) for floor in floors]
+        noise = [floor.widened(half) for floor in noise]
+        allowed = [floor.value for floor in floors]
+        numerics = compare_all(expected, theirs, allowed=allowed, names=names)
+        notes.append(
+            f"the outputs are recorded to {places} decimal(s), so differences below "
+            f"{half:.0e} cannot be seen: record all digits of float32"
+        )
     if undefined(expected, theirs):
         verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
-    elif not all(floor.decides for floor in floors):
-        verdict, reason = Verdict.INCONCLUSIVE, undecided(floors)
+    elif not all(floor.decides for floor in sharp):
+        verdict, reason = Verdict.INCONCLUSIVE, undecided(sharp)
+    elif numerics.matches and not all(floor.decides for floor in floors):
+        verdict, reason = Verdict.INCONCLUSIVE, notes[0]
     elif numerics.matches:
         verdict, reason = Verdict.PASS, "the outputs are those of the model"
     else:
@@ -105,11 +125,27 @@ def compare_outputs(
         ),
         warnings=(
             *net.spec.notes,
-            *(beyond_noise(expected, theirs, noise) if numerics.matches else ()),
+            *notes,
             *warnings(net, x, first_rows(net, x)),
         ),
         facts={"model": net.spec.source, "rows": x.rows, "inputs": "given"},
     )
+
+
+def _decimals(outputs: Sequence[Array]) -> int:
+    """To how many decimals outputs have been rounded; 0 if that cannot be said."""
+    values = np.concatenate([y.reshape(-1).astype(np.float64) for y in outputs])
+    stored = max(np.finfo(y.dtype).eps if y.dtype.kind == "f" else 0 for y in outputs)
+    if len(values) < TELLING or not np.isfinite(values).all():
+        return 0
+    for places in range(MOST_DECIMALS + 1):
+        scaled = np.abs(values) * 10.0**places
+        slack = 1e-6 + scaled * stored
+        if slack.max() > 0.1:
+            return 0  # any number would do
+        if (np.abs(scaled - np.rint(scaled)) <= slack).all():
+            return places  # 0 for whole numbers: those are no rounded outputs
+    return 0
 
 
 def _their_outputs(

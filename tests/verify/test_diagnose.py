@@ -150,3 +150,36 @@ def test_every_entry_of_the_catalogue_says_what_and_how_to_mend_it():
             assert (mutant.name, mutant.layer, id(right)) not in seen
             seen.add((mutant.name, mutant.layer, id(right)))
     assert verify.load(Network(model("LSTM"))).spec["rnn"].gates == ("i", "f", "c", "o")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("places", [3, 4, 5])
+def test_outputs_that_were_printed_are_compared_to_their_last_decimal(places, dtype):
+    net, x = Network(lstm_spec()), ids(batch=64)
+    printed = np.round(net.predict(x).astype(np.float64), places).astype(dtype)
+    report = compare_outputs(net, x, printed)
+    assert report.verdict is Verdict.PASS
+    assert any(f"recorded to {places} decimal(s)" in w for w in report.warnings)
+    off = printed.copy()
+    off[5, 0] += 2 * 10.0**-places
+    assert compare_outputs(net, x, off).verdict is Verdict.FAIL
+
+
+def test_a_mistake_is_named_from_printed_outputs():
+    right, x = lstm_spec(), ids(batch=64)
+    for mutant in list(catalogue(right))[::20]:
+        printed = np.round(Network(mutant.model).predict(x).astype(np.float64), 5)
+        report = compare_outputs(Network(right), x, printed)
+        assert report.verdict is Verdict.FAIL
+        assert mutant.name in [e.mistake for e in report.diagnosis.explanations]
+
+
+def test_outputs_of_two_decimals_decide_nothing_unless_they_are_wrong():
+    net, x = Network(lstm_spec()), ids(batch=64)
+    printed = np.round(net.predict(x).astype(np.float64), 2)
+    report = compare_outputs(net, x, printed)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "recorded to 2 decimal(s)" in report.reason
+    assert compare_outputs(net, x, 1 - printed).verdict is Verdict.FAIL
+    classes = (net.predict(x) > 0.5).astype(int)  # no outputs of the model at all
+    assert compare_outputs(net, x, classes).verdict is Verdict.FAIL
