@@ -1,4 +1,4 @@
-"""The chapter's Keras models, built and trained; one file a recipe.
+"""Keras models built and trained: the chapter's, and what teaches; one file a recipe.
 
 Importing this package imports neither Keras nor the data.
 """
@@ -10,8 +10,9 @@ RECIPES = (
     "sentiment_lstm",
     "sentiment_stacked_lstm",
     "sentiment_gru",
+    "word_order",
 )
 """Every recipe, by the name of its file."""
 
 CHAPTER = RECIPES[:5]
-"""The five models of the chapter; the GRU is ours."""
+"""The five models of the chapter; the others are ours."""

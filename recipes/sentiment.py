@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recipes import plots, training
+from recipes import training
 from recipes.airline import CLASSES, Tweets, load_tweets
 from recipes.outcome import (
     Outcome,
@@ -165,39 +165,21 @@ def run(
         f"{len(split.x_train):,} to train on, {len(split.x_test):,} to test",
         file=sys.stderr,
     )
-    training.start(config.seed)
-    model = build_model(config, pipeline.vocabulary.size, pipeline.length)
-    if not options.resume:
-        folder.clear()  # not before everything stands that the new run needs
-    progress = training.restore(model, folder, config.epochs)
-    folder.write_json(
-        "manifest.json",
-        training.manifest(
-            recipe,
-            asdict(config),
-            data=split.tweets.source,
-            csv=options.csv,
-            sha256=sha256,
-            command=options.command,
+    model, progress = training.train(
+        recipe,
+        config,
+        options,
+        lambda: build_model(config, pipeline.vocabulary.size, pipeline.length),
+        training.Lesson(
+            split.x_train,
+            one_hot(split.y_train, len(CLASSES)),
+            pipeline,
+            split.tweets.source,
+            sha256,
+            (split.x_test, one_hot(split.y_test, len(CLASSES))),
         ),
-    )
-    folder.write_pipeline(pipeline)
-    training.fit(
-        model,
-        split.x_train,
-        one_hot(split.y_train, len(CLASSES)),
-        epochs=config.epochs,
         batch_size=config.batch_size,
-        seed=config.seed,
-        folder=folder,
-        progress=progress,
-        validation=(split.x_test, one_hot(split.y_test, len(CLASSES))),
     )
-    training.save_model(model, folder)
-    history = progress.history
-    folder.write("history.csv", training.history_csv(history).encode())
-    title = f"{recipe}: loss and accuracy by epoch"
-    folder.write("curves.png", plots.png(plots.curves(history, title)))
     return _conclude(recipe, model, split, options, progress)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import verify
-from recipes import plots, training
+from recipes import training
 from recipes.outcome import (
     Outcome,
     RunOptions,
@@ -86,40 +86,23 @@ def run(
     sha256 = hashlib.sha256(phrase.encode()).hexdigest()
     folder.open_for(recipe, asdict(config), sha256, resume=options.resume)
     print(f"{recipe}: {len(DOCS)} phrases, {config.epochs} epochs", file=sys.stderr)
-    training.start(config.seed)
-    model = build_model(config)
-    if not options.resume:
-        folder.clear()  # not before everything stands that the new run needs
-    progress = training.restore(model, folder, config.epochs)
-    folder.write_json(
-        "manifest.json",
-        training.manifest(
-            recipe,
-            asdict(config),
-            data="the toy phrase",
-            csv=None,
-            sha256=sha256,
-            command=options.command,
-        ),
-    )
-    folder.write_pipeline(text)
     x = text.encode(DOCS)  # (2, 2, 1)
     labels = [text.vocabulary.ids[word] for word in LABELS]
-    training.fit(
-        model,
-        x,
-        one_hot(labels, text.vocabulary.size),
-        epochs=config.epochs,
+    model, progress = training.train(
+        recipe,
+        config,
+        options,
+        lambda: build_model(config),
+        training.Lesson(
+            x,
+            one_hot(labels, text.vocabulary.size),
+            text,
+            "the toy phrase",
+            sha256,
+        ),
         batch_size=len(x),
-        seed=config.seed,
-        folder=folder,
-        progress=progress,
         report_every=100,
     )
-    training.save_model(model, folder)
-    folder.write("history.csv", training.history_csv(progress.history).encode())
-    title = f"{recipe}: loss and accuracy by epoch"
-    folder.write("curves.png", plots.png(plots.curves(progress.history, title)))
 
     parameters = print_parameters(folder)
     spec = verify.load(folder / "model.keras").spec

@@ -1,6 +1,7 @@
 """Training that can be interrupted, resumed and repeated.
 
-`fit` runs Keras epoch by epoch. What makes a run repeatable is one seed: it sets the
+`train` is what every recipe does with its data and its model; `fit` runs Keras epoch by
+epoch. What makes a run repeatable is one seed: it sets the
 initial weights, and together with the epoch's number the order of the samples, so that
 epoch 7 is the same whether epochs 1 to 6 ran just before or yesterday.
 """
@@ -12,14 +13,16 @@ import logging
 import platform
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from recipes.runs import RunFolder
+from recipes import plots
+from recipes.outcome import RunOptions
+from recipes.runs import RunFolder, TextPipeline
 from verify.keras_bridge import import_keras, versions
 from verify.spec import DataError, plain
 from verify.storage import write_whole
@@ -64,6 +67,92 @@ def start(seed: int) -> Any:
         # several models in one program make TensorFlow advise against retracing
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return keras
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a recipe learns from, and where that came from.
+
+    Attributes
+    ----------
+    x, y : (samples, ...)
+    pipeline : TextPipeline
+    data : str
+        What it is, for the manifest.
+    sha256 : str
+        Its checksum.
+    validation : (x, y), optional
+        Test data.
+    """
+
+    x: Array
+    y: Array
+    pipeline: TextPipeline
+    data: str
+    sha256: str
+    validation: tuple[Array, Array] | None = None
+
+
+def train(
+    recipe: str,
+    config: Any,
+    options: RunOptions,
+    build: Callable[[], Any],
+    lesson: Lesson,
+    *,
+    batch_size: int,
+    report_every: int = 1,
+) -> tuple[Any, Progress]:
+    """Train a model in the folder of its run, and leave everything there.
+
+    Parameters
+    ----------
+    recipe : str
+    config : Config of the recipe
+        With ``epochs`` and ``seed``.
+    options : RunOptions
+        Its folder has been opened.
+    build : callable
+        Makes the compiled model.
+    lesson : Lesson
+    batch_size, report_every : as for `fit`
+
+    Returns
+    -------
+    model, progress
+
+    Raises
+    ------
+    DataError
+        The folder cannot be used.
+    Interrupted
+        On Ctrl-C.
+    """
+    folder = options.folder
+    start(config.seed)
+    model = build()
+    if not options.resume:
+        folder.clear()  # not before everything stands that the new run needs
+    progress = restore(model, folder, config.epochs)
+    folder.write_json("manifest.json", _manifest(recipe, config, options, lesson))
+    folder.write_pipeline(lesson.pipeline)
+    fit(
+        model,
+        lesson.x,
+        lesson.y,
+        epochs=config.epochs,
+        batch_size=batch_size,
+        seed=config.seed,
+        folder=folder,
+        progress=progress,
+        validation=lesson.validation,
+        report_every=report_every,
+    )
+    save_model(model, folder)
+    folder.write("history.csv", history_csv(progress.history).encode())
+    title = f"{recipe}: loss and accuracy by epoch"
+    folder.write("curves.png", plots.png(plots.curves(progress.history, title)))
+    return model, progress
 
 
 def fit(
@@ -240,26 +329,20 @@ def save_model(model: Any, folder: RunFolder) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def manifest(
-    recipe: str,
-    config: Mapping[str, Any],
-    *,
-    data: str,
-    csv: str | None,
-    sha256: str,
-    command: str,
+def _manifest(
+    recipe: str, config: Any, options: RunOptions, lesson: Lesson
 ) -> dict[str, Any]:
     """What is needed to repeat a run."""
     return {
         "recipe": recipe,
-        "config": dict(config),
-        "data": data,
-        "csv": csv,
-        "data_sha256": sha256,
+        "config": asdict(config),
+        "data": lesson.data,
+        "csv": options.csv,
+        "data_sha256": lesson.sha256,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions(),
-        "command": command,
+        "command": options.command,
     }
 
 
