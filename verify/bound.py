@@ -8,8 +8,12 @@ much of it reaches an output. So, with ``d`` the adjoint of a value::
 
 ``local`` is the worst case of activations, products and sums, and ``deviation`` the
 standard deviation of a dot product's rounding. Dot products add in an order that only
-the library knows; their worst case is never met, and as a bound it would hide mistakes.
-Their drift, the same error again at every step, is in the first sum too.
+the library knows; their worst case is met by terms that are all equal, and as a bound
+it would hide mistakes. Where the same dot product comes again at every step, so may its
+rounding: the second sum is at least that of ``sum d * deviation`` over the steps.
+
+A bound is given up for a row where NumPy's own float32 exceeds it, strays too far for
+an analysis to first order, or comes near a kink.
 
 The activations' worst cases are the constants of `verify.kernels`. Inputs and weights
 are exact, as they are where both sides are given the same float32 numbers.
@@ -42,13 +46,15 @@ from verify.dtypes import SINGLE, is_float
 from verify.kernels import EXACT, KINKS, MEASURED, Kernels
 from verify.network import Inputs, LayerCall, Network, Trace, bare_path
 from verify.spec import Array, LayerSpec, plain
+from verify.structure import flatten
 
 DEVIATIONS = 10.0
 """So many standard deviations are allowed for what dot products add up to."""
 
-NEAR_A_KINK = 1e-5
-"""Where an activation is met so near to a kink, as a share of the numbers added up in
-its argument, rounding may take it to the other slope: such rows are left out."""
+NEAR_A_KINK, STRAYS = 1e-5, 4.0
+"""Where an activation is met so near to a kink, as a share of its argument and in
+multiples of what float32 strays by, rounding may take it to the other slope: such rows
+are left out."""
 
 OUTPUT_WORK, LAYER_WORK = 1e8, 3e7
 """Adjoints computed for the outputs of a model, and of one layer, at most: a second or
@@ -82,10 +88,21 @@ class Site(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Rounded:
-    """One layer, and how its float32 arithmetic rounds."""
+    """One layer, and how its float32 arithmetic rounds.
+
+    Attributes
+    ----------
+    layer : LayerSpec
+        With weights in float64.
+    kernels : Kernels
+    strayed : mapping of str to (rows,)
+        How far NumPy in float32 is from float64, at worst, in what the layer is given
+        (``x``) and in what it keeps on the way (``h``).
+    """
 
     layer: LayerSpec
     kernels: Kernels
+    strayed: Mapping[str, Array]
 
     @cached_property
     def absolute(self) -> Mapping[str, Array]:
@@ -97,27 +114,43 @@ class Rounded:
 
         For terms of either sign the deviation is about half of their absolute sum times
         the unit roundoff. Terms of one sign pile up: of n the k-th sum is k / n of the
-        last, and the deviation ``sqrt(n) / 3`` of it.
+        last, and the deviation ``sqrt(n) / 3`` of it. The last rounding may be the same
+        at every step, and so may half of one of every term.
         """
         size: Any = np.abs(bias)
+        total: Any = bias
         piled: Any = 0.0
+        terms = 1
         for weight, x in kernels.items():
+            product, count = x @ self.layer.weights[weight], x.shape[-1]
             size = size + np.abs(x) @ self.absolute[weight]
-            piled = piled + len(self.layer.weights[weight]) / 9 * (
-                (x @ self.layer.weights[weight]) ** 2
-            )
-        return Site(name, SINGLE / 2 * size, SINGLE * np.sqrt((size / 2) ** 2 + piled))
+            total = total + product
+            piled = piled + count / 9 * product**2
+            terms += count
+        return Site(
+            name,
+            SINGLE * (np.abs(total) + size / 2) + terms * FLUSHED,
+            SINGLE * np.sqrt((size / 2) ** 2 + piled),
+        )
 
     def activated(self, name: str, option: str, x: Array, y: Array) -> Site:
         """An activation, by the constant of its kernel."""
         return Site(name, self.kernels.error(self.layer.options[option], x, y))
 
-    def near_a_kink(self, option: str, x: Array, size: Array) -> Array:
-        """Whether `x`, a sum of numbers of that `size`, is hardly off a kink."""
+    def shift(self, kernels: Mapping[str, str]) -> Array:
+        """How far sums move at worst, by what enters each weight: (rows, units)."""
+        return sum(
+            np.multiply.outer(self.strayed[enters], self.absolute[weight].sum(axis=0))
+            for weight, enters in kernels.items()
+        )
+
+    def near_a_kink(self, option: str, x: Array, shift: Array) -> Array:
+        """Whether numbers, which may have moved by `shift`, are hardly off a kink."""
         activation = self.layer.options[option]
         near = np.zeros(x.shape, dtype=bool)
         for kink in KINKS.get(activation, ()):
-            near |= np.abs(x - kink) < NEAR_A_KINK * (size + abs(kink))
+            slack = NEAR_A_KINK * (np.abs(x) + abs(kink)) + STRAYS * shift
+            near |= np.abs(x - kink) < slack
         return near
 
 
@@ -128,13 +161,17 @@ class Sites(Protocol):
         """See `SITES`."""
 
 
+BOTH = {"kernel": "x", "recurrent_kernel": "h"}
+"""Weights of a recurrent layer, and what enters them."""
+
+
 def _simple_rnn(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     z = r.dot(
         "z",
         {"kernel": v["x"], "recurrent_kernel": v["h_before"]},
         r.layer.weights.get("bias", 0.0),
     )
-    near = r.near_a_kink("activation", v["z"], z.local / SINGLE)
+    near = r.near_a_kink("activation", v["z"], r.shift(BOTH) + z.local)
     return [z, r.activated("h", "activation", v["z"], v["h"])], near
 
 
@@ -147,13 +184,13 @@ def _lstm(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     z_i, z_f, z_c, z_o = np.split(v["z"], 4, axis=-1)
     gate, act = "recurrent_activation", "activation"
     kept, taken = v["f"] * v["c_before"], v["i"] * v["c_hat"]
-    size_i, size_f, size_c, size_o = np.split(z.local / SINGLE, 4, axis=-1)
+    i, f, c, o = np.split(r.shift(BOTH) + z.local, 4, axis=-1)
     near = (
-        r.near_a_kink(gate, z_i, size_i)
-        | r.near_a_kink(gate, z_f, size_f)
-        | r.near_a_kink(act, z_c, size_c)
-        | r.near_a_kink(gate, z_o, size_o)
-        | r.near_a_kink(act, v["c"], np.abs(kept) + np.abs(taken))
+        r.near_a_kink(gate, z_i, i)
+        | r.near_a_kink(gate, z_f, f)
+        | r.near_a_kink(act, z_c, c)
+        | r.near_a_kink(gate, z_o, o)
+        | r.near_a_kink(act, v["c"], r.strayed["h"][:, None])
     )
     return [
         z,
@@ -188,13 +225,12 @@ def _gru(r: Rounded, v: Values) -> tuple[list[Site], Array]:
         through = np.abs(v["r"] * v["h_before"]) @ u_h
         extra = np.abs(inside) + through
     local_a[:, 2 * units :] += SINGLE * extra
-    size = (local_a + local_s) / SINGLE
-    size_z, size_r, size_h = np.split(size, 3, axis=-1)
+    shift_z, shift_r, shift_h = np.split(r.shift(BOTH) + local_a + local_s, 3, axis=-1)
     gate, act = "recurrent_activation", "activation"
     near = (
-        r.near_a_kink(gate, a_z + s_z, size_z)
-        | r.near_a_kink(gate, a_r + s_r, size_r)
-        | r.near_a_kink(act, inside, size_h)
+        r.near_a_kink(gate, a_z + s_z, shift_z)
+        | r.near_a_kink(gate, a_r + s_r, shift_r)
+        | r.near_a_kink(act, inside, shift_h + 2 * r.strayed["h"][:, None])
     )
     kept, taken = v["z"] * v["h_before"], (1 - v["z"]) * v["h_hat"]
     return [
@@ -210,16 +246,19 @@ def _gru(r: Rounded, v: Values) -> tuple[list[Site], Array]:
 
 def _dense(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     logits = r.dot("logits", {"kernel": v["x"]}, r.layer.weights.get("bias", 0.0))
-    return _function(r, "logits", v["logits"], v["output"], logits)
+    shift = r.shift({"kernel": "x"})
+    shift = shift.reshape(len(shift), *(1,) * (v["logits"].ndim - 2), -1)
+    return _function(r, v["logits"], v["output"], logits, shift + logits.local)
 
 
 def _activation(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     exact = Site("x", np.zeros_like(v["x"]))
-    return _function(r, "x", v["x"], v["output"], exact)
+    shift = r.strayed["x"].reshape(-1, *(1,) * (v["x"].ndim - 1))
+    return _function(r, v["x"], v["output"], exact, shift)
 
 
 def _function(
-    r: Rounded, name: str, x: Array, y: Array, before: Site
+    r: Rounded, x: Array, y: Array, before: Site, shift: Array
 ) -> tuple[list[Site], Array]:
     """An activation that may be softmax, of numbers that have been rounded."""
     axis = _softmax_axis(r.layer)
@@ -231,7 +270,7 @@ def _function(
         divided = Site("output", SINGLE * (terms + 1) * np.abs(y))
         near = np.zeros(x.shape, dtype=bool)
         return [before._replace(local=before.local + share), divided], near
-    near = r.near_a_kink("activation", x, before.local / SINGLE)
+    near = r.near_a_kink("activation", x, shift)
     return [before, r.activated("output", "activation", x, y)], near
 
 
@@ -249,7 +288,7 @@ def _merged(r: Rounded, v: Values) -> tuple[list[Site], Array]:
 
 def _added(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     near = np.zeros(v["output"].shape, dtype=bool)
-    return [Site("output", SINGLE * v["sums"])], near
+    return [Site("output", SINGLE * v["size"])], near
 
 
 SITES: Mapping[str, Sites] = MappingProxyType(
@@ -414,7 +453,9 @@ def _bounds(
     chosen, elements = _chosen(np.nan_to_num(flat[:rows], nan=np.inf), most / work)
     pairs = max(1, int(BLOCK // max(work, cuts[-1])))
     for some in _blocks(chosen, min(pairs, 64)):
-        astray = _astray(*traces(some))
+        single, double = traces(some)
+        astray = _astray(single, double)
+        off = _off(single.output, double.output)
         for which in _blocks(elements, max(1, pairs // len(some))):
             one_hot = np.zeros((len(which), len(some), cuts[-1]))
             one_hot[np.arange(len(which)), :, which] = 1.0
@@ -423,15 +464,35 @@ def _bounds(
                 part.reshape(*part.shape[:2], *shape)
                 for part, shape in zip(parts, shapes, strict=True)
             ]
-            errors = _Errors(net, kernels, len(which), len(some))
+            errors = _Errors(
+                net, kernels, len(which), len(some), _strayed(single, double)
+            )
             with np.errstate(over="ignore", invalid="ignore"):
                 sweep(some, gradients, errors)
-            bound = np.where(astray, np.nan, errors.bound())
-            bounds[np.ix_(some, which)] = bound.T
+            bound = errors.bound()
+            # A bound that float32 exceeds before our eyes is none.
+            broken = astray | (bound < off[:, which].T).any(axis=0)
+            bounds[np.ix_(some, which)] = np.where(broken, np.nan, bound).T
     return [
         part.reshape(len(flat), *shape)
         for part, shape in zip(np.split(bounds, cuts[:-1], axis=1), shapes, strict=True)
     ]
+
+
+def _off(single: Any, double: Any) -> Array:
+    """How far outputs in float32 are from float64; (rows, elements)."""
+    pairs = zip(flatten(single), flatten(double), strict=True)
+    with np.errstate(invalid="ignore"):
+        return np.concatenate(
+            [np.abs(a - b).reshape(len(b), -1) for a, b in pairs], axis=1
+        )
+
+
+def _rows_apart(single: Any, double: Any) -> tuple[Array, Array]:
+    """The greatest difference of each row, and its greatest number."""
+    double = double.astype(np.float64)
+    off = np.abs(single - double).reshape(len(double), -1)
+    return off.max(axis=1), np.abs(double).reshape(len(double), -1).max(axis=1)
 
 
 def _astray(single: Trace, double: Trace) -> Array:
@@ -440,8 +501,32 @@ def _astray(single: Trace, double: Trace) -> Array:
     for name, right in double.arrays().items():
         if is_float(right) and right.size:
             with np.errstate(invalid="ignore"):
-                near = np.abs(there[name] - right) <= LINEAR * np.abs(right).max()
-            found = found | ~near.reshape(len(right), -1).all(axis=1)
+                off, size = _rows_apart(there[name], right)
+                found = found | ~(off <= LINEAR * size)
+    return found
+
+
+def _strayed(single: Trace, double: Trace) -> dict[str, dict[str, Array]]:
+    """For each call of a layer how far inputs and values stray; see `Rounded`."""
+    found = {}
+    for key, right in double.items():
+        there = single[key]
+        pairs = {
+            "x": list(zip(flatten(there.input), flatten(right.input), strict=True)),
+            "h": [(there.values[name], v) for name, v in right.values.items()],
+        }
+        rows = len(flatten(right.input)[0])
+        with np.errstate(invalid="ignore"):
+            found[key] = {
+                what: np.max(
+                    [
+                        np.zeros(rows),
+                        *(_rows_apart(a, b)[0] for a, b in inside if b.size),
+                    ],
+                    axis=0,
+                )
+                for what, inside in pairs.items()
+            }
     return found
 
 
@@ -451,14 +536,24 @@ class _Errors:
     Attributes
     ----------
     coherent, squared : (sweeps, rows)
+    drift : dict of (sweeps, rows, units)
+        By call and site: what the same error at every step would add up to.
     near : (rows,) of bool
         Rows with a number near a kink.
     """
 
-    def __init__(self, net: Network, kernels: Kernels, sweeps: int, rows: int) -> None:
-        self.net, self.kernels = net, kernels
+    def __init__(
+        self,
+        net: Network,
+        kernels: Kernels,
+        sweeps: int,
+        rows: int,
+        strayed: Mapping[str, Mapping[str, Array]],
+    ) -> None:
+        self.net, self.kernels, self.strayed = net, kernels, strayed
         self.coherent = np.zeros((sweeps, rows))
         self.squared = np.zeros((sweeps, rows))
+        self.drift: dict[tuple[str, str], Array] = {}
         self.near = np.zeros(rows, dtype=bool)
         self._layers: dict[str, Rounded] = {}
 
@@ -466,19 +561,25 @@ class _Errors:
         """See `Visitor`."""
         if key not in self._layers:
             layer = self.net.in_precision("float64").at(bare_path(key, self.net.spec))
-            self._layers[key] = Rounded(layer, self.kernels)
+            self._layers[key] = Rounded(layer, self.kernels, self.strayed[key])
         rounded = self._layers[key]
         sites, near = SITES[rounded.layer.class_name](rounded, v)
         self.near |= near.reshape(len(near), -1).any(axis=1)
         for site in sites:
-            adjoint = np.abs(d[site.name])
-            self.coherent += _summed(adjoint, site.local)
+            adjoint = d[site.name]
+            self.coherent += _summed(np.abs(adjoint), site.local + FLUSHED)
             if site.deviation is not None:
-                self.squared += _summed(adjoint**2, site.deviation**2)
+                moved = adjoint * site.deviation
+                moved = moved.reshape(*moved.shape[:2], -1, moved.shape[-1])
+                self.squared += np.einsum("srtu,srtu->sr", moved, moved)
+                place = key, site.name
+                self.drift[place] = self.drift.get(place, 0.0) + moved.sum(axis=2)
 
     def bound(self) -> Array:
         """(sweeps, rows); NaN for rows that may have taken another slope."""
-        found = self.coherent + DEVIATIONS * np.sqrt(self.squared) + FLUSHED
+        drift = sum((x**2).sum(axis=-1) for x in self.drift.values())
+        spread = np.sqrt(np.maximum(self.squared, drift))
+        found = self.coherent + DEVIATIONS * spread + FLUSHED
         return np.where(self.near, np.nan, found)
 
 

@@ -149,6 +149,7 @@ def check(
         more += beyond_noise(expected, predicted, noise)
     layers: tuple[LayerResult, ...] = ()
     pieces: Chunked | None = None
+    amplified: tuple[float, float] | None = None
     try:
         layers = compare_layers(
             rounding, keras.twin(), keras64, some, keras_bridge.kernels()
@@ -159,7 +160,8 @@ def check(
         verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
     else:
         verdict, reason = judge(rounding, some, proof, numerics, floors, layers)
-        if verdict is Verdict.INCONCLUSIVE and layers:
+        finite = all(np.isfinite(y).all() for y in predicted)
+        if verdict is Verdict.INCONCLUSIVE and layers and finite:
             try:
                 pieces = compare_in_chunks(
                     rounding,
@@ -172,6 +174,10 @@ def check(
                 )
                 layers = pieces.layers
                 verdict, reason = judge_chunks(layers)
+                amplified = proof.max_diff, numerics.max_diff
+                parts = [layer for layer in layers if layer.chunks]
+                proof = max((x.proof for x in parts), key=lambda c: c.share)
+                numerics = max((x.numerics for x in parts), key=lambda c: c.share)
             except Undecided as why:
                 more.append(f"no comparison in chunks: {why}")
     diagnosis = None
@@ -196,6 +202,7 @@ def check(
         scale=max(float(floor.scale.max()) for floor in floors),
         allowance=allowance_words(floors, unknown, keras_bridge.current_platform()),
         layers=layers,
+        amplified=amplified,
         diagnosis=diagnosis,
         warnings=(*more, *warnings(net, x, rows)),
         facts={

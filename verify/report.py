@@ -124,6 +124,9 @@ class Report:
     gradients : tuple of GradientResult
         Where they were asked for: of the sum of all outputs, each times a random
         number.
+    amplified : (float, float) or None
+        Of a model that was compared in chunks, of which `proof` and `numerics` then
+        are: how far the whole runs are apart in float64, and in predict.
     """
 
     verdict: Verdict
@@ -140,6 +143,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     gradients: tuple[GradientResult, ...] = ()
+    amplified: tuple[float, float] | None = None
 
     @property
     def worst(self) -> LayerResult | None:
@@ -162,25 +166,22 @@ class Report:
             f"{self.verdict}  {plain(self.facts.get('model', 'model'))}: {self.reason}"
         ]
         lines += self._mismatch_lines()
-        pieces = [layer for layer in self.layers if layer.chunks]
-        how = "float64, in chunks" if pieces else "float64"
+        how = "float64" if self.amplified is None else "float64, in chunks"
         if self.proof is not None:
-            proof = max((x.proof for x in pieces), key=_size, default=self.proof)
             lines.append(
-                f"  proof    : both in {how}, "
-                f"max |diff| {number(proof.max_diff)} (allowed {number(proof.allowed)})"
+                f"  proof    : both in {how}, max |diff| {number(self.proof.max_diff)} "
+                f"(allowed {number(self.proof.allowed)})"
             )
-        numerics = max((x.numerics for x in pieces), key=_size, default=self.numerics)
         lines.append(
             f"  numerics : {self.subject} against {self.reference} in {how}, "
-            f"max |diff| {number(numerics.max_diff)} "
-            f"(allowed {number(numerics.allowed)})"
+            f"max |diff| {number(self.numerics.max_diff)} "
+            f"(allowed {number(self.numerics.allowed)})"
         )
-        if pieces and self.proof is not None:
+        if self.amplified is not None:
             lines.append(
                 "  amplified: over the whole sequence rounding grows to "
-                f"{number(self.proof.max_diff)} in float64 and to "
-                f"{number(self.numerics.max_diff)} in predict"
+                f"{number(self.amplified[0])} in float64 and to "
+                f"{number(self.amplified[1])} in predict"
             )
         elif self.allowance:
             lines.append(
@@ -246,6 +247,7 @@ class Report:
                 "noise": self.noise,
                 "scale": self.scale,
                 "allowance": self.allowance,
+                "amplified": self.amplified,
                 "layers": [asdict(layer) for layer in self.layers],
                 "gradients": [asdict(gradient) for gradient in self.gradients],
                 "worst": None if worst is None else worst.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -48,10 +49,18 @@ from verify.spec import ModelSpec
 
 
 def bounds_for(net: Network, x: Any, kernels: Kernels | None = None) -> np.ndarray:
-    """The bound of a model with one output, for every element."""
+    """The bound of a model with one output, for every element.
+
+    As derived: also where NumPy in float32 shows that it does not hold.
+    """
     given = net.prepare(x)
     apart = [np.zeros(y.shape) for y in net.flat(given, dtype="float64")]
-    (found,) = output_bounds(net, given, apart, kernels or greatest())
+
+    def unseen(single: Any, double: Any) -> np.ndarray:
+        return np.zeros((len(double), double[0].size))
+
+    with patch.object(bound, "_off", unseen):
+        (found,) = output_bounds(net, given, apart, kernels or greatest())
     return found
 
 
@@ -161,8 +170,9 @@ def test_the_bound_of_a_dense_layer_is_that_of_its_dot_product():
     kernel, bias = (w.astype(np.float64) for w in net.spec["dense"].weights.values())
     size = np.abs(x) @ np.abs(kernel) + np.abs(bias)
     deviation = SINGLE * np.sqrt((size / 2) ** 2 + INPUTS / 9 * (x @ kernel) ** 2)
-    expected = SINGLE / 2 * size + bound.DEVIATIONS * deviation + FLUSHED
-    np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-12)
+    last = np.abs(x @ kernel + bias)
+    expected = SINGLE * (last + size / 2) + bound.DEVIATIONS * deviation
+    np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
 
 
 def test_a_layer_behind_it_multiplies_the_bound_by_its_kernel():
@@ -182,10 +192,10 @@ def test_a_layer_behind_it_multiplies_the_bound_by_its_kernel():
         (sizes[0] / 2) ** 2 + INPUTS / 9 * (x @ w1) ** 2,
         (sizes[1] / 2) ** 2 + UNITS / 9 * (y @ w2) ** 2,
     )
-    coherent = sizes[0] / 2 @ np.abs(w2) + sizes[1] / 2
+    coherent = (np.abs(y) + sizes[0] / 2) @ np.abs(w2) + np.abs(y @ w2) + sizes[1] / 2
     deviation = np.sqrt(squares[0] @ w2**2 + squares[1])
-    expected = SINGLE * (coherent + bound.DEVIATIONS * deviation) + FLUSHED
-    np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-12)
+    expected = SINGLE * (coherent + bound.DEVIATIONS * deviation)
+    np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
 
 
 def test_softmax_has_the_errors_of_exp_of_the_sum_and_of_the_division():
@@ -206,7 +216,7 @@ def test_an_embedding_is_exact():
             layer("Embedding", "embedding", input_dim=VOCABULARY, output_dim=INPUTS),
         )
     )
-    assert (bounds_for(net, ids()) == FLUSHED).all()
+    assert (bounds_for(net, ids()) <= 2 * FLUSHED).all()
 
 
 RECURRENT = [
@@ -276,6 +286,139 @@ def test_a_row_near_a_kink_has_no_bound():
     limit = bounds_for(net, x)
     assert np.isnan(limit[2]).all()
     assert np.isfinite(np.delete(limit, 2, axis=0)).all()
+
+
+def test_a_bound_that_float32_exceeds_before_our_eyes_is_given_up(monkeypatch):
+    net, x = Network(lstm_spec()), ids(batch=64)
+    given = net.prepare(x)
+    right = net.predict(x, dtype="float64")
+    (whole,) = output_bounds(net, given, [np.zeros_like(right)], greatest())
+    assert np.isfinite(whole).all()
+    monkeypatch.setattr(bound, "SINGLE", SINGLE / 100)
+    tiny = Kernels("nowhere", dict.fromkeys(MEASURED, 0.01))
+    (found,) = output_bounds(net, given, [np.zeros_like(right)], tiny)
+    exceeded = (errors(net, x) > bounds_for(net, x, tiny)).any(axis=1)
+    assert exceeded.any()
+    np.testing.assert_array_equal(np.isnan(found).all(axis=1), exceeded)
+
+
+COUNTERS = {
+    "half a unit in the last place": (1.0, 0.49 * 2**-23, 1.0, 400),
+    "a ten-thousandth": (1.0, 1e-4, 1.0, 2000),
+    "leaky": (1.0, 1e-3, 0.999, 1000),
+}
+
+
+@pytest.mark.parametrize("name", COUNTERS)
+def test_the_same_rounding_at_every_step_stays_within_the_bound(name):
+    """A counter: a linear SimpleRNN that adds a constant to its state."""
+    start, step, kept, time = COUNTERS[name]
+    model = spec(
+        input_layer(None, None, 1),
+        layer("SimpleRNN", "rnn", units=1, activation="linear", use_bias=False),
+    )
+    rnn = model["rnn"].with_weights(
+        kernel=np.ones((1, 1), np.float32),
+        recurrent_kernel=np.full((1, 1), kept, np.float32),
+    )
+    net = Network(model.with_layer(rnn))
+    x = np.full((1, time, 1), step, np.float32)
+    x[:, 0] = start
+    off, limit = errors(net, x), bounds_for(net, x)
+    assert 0.01 * limit < off <= limit
+
+
+def test_the_same_dot_product_at_every_step_stays_within_the_bound(monkeypatch):
+    """An integrator of 300 positive terms that the bias takes away again."""
+    size, time, rng = 300, 400, np.random.default_rng(0)
+    model = spec(
+        input_layer(None, None, size),
+        layer("SimpleRNN", "rnn", units=UNITS, activation="linear"),
+    )
+    kernel = rng.uniform(0.5, 1, size=(size, UNITS)).astype(np.float32)
+    x = np.broadcast_to(rng.uniform(0.5, 1, size=size), (1, time, size))
+    x = x.astype(np.float32)
+    rnn = model["rnn"].with_weights(
+        kernel=kernel,
+        recurrent_kernel=np.eye(UNITS, dtype=np.float32),
+        bias=-(x[0, 0] @ kernel),
+    )
+    net = Network(model.with_layer(rnn))
+    monkeypatch.setattr(bound, "LINEAR", 1.0)  # sums near zero stray by a lot
+    off, limit = errors(net, x), bounds_for(net, x)
+    assert (off <= limit).all()
+    assert (off > 0.02 * limit).any()
+
+
+def test_numbers_too_small_for_float32_are_lost_within_the_bound():
+    net = Network(
+        spec(
+            input_layer(None, INPUTS),
+            *(layer("Dense", f"d{k}", units=3, use_bias=False) for k in range(4)),
+        )
+    )
+    root = net.spec
+    for k, power in enumerate((-20, -20, 20, 20)):
+        w = root[f"d{k}"].weights["kernel"] * np.float32(10.0**power)
+        root = root.with_layer(root[f"d{k}"].with_weights(kernel=w))
+    net, x = Network(root), features()[:, 0]
+    right = net.predict(x, dtype="float64")
+    assert (np.abs(right) <= bounds_for(net, x)).all()  # all of it may be lost
+
+
+def test_sums_may_be_taken_in_any_order_across_layers_too():
+    import itertools
+
+    from models import GivenWeights
+
+    from verify.reader import read_model
+
+    names = ["a", "b", "c", "d"]
+    inputs = [
+        {
+            **layer("InputLayer", n, batch_shape=[None, 3], dtype="float32"),
+            "name": n,
+            "inbound_nodes": [],
+        }
+        for n in names
+    ]
+
+    def tensor(name: str) -> dict[str, Any]:
+        return {
+            "class_name": "__keras_tensor__",
+            "config": {
+                "shape": [None, 3],
+                "dtype": "float32",
+                "keras_history": [name, 0, 0],
+            },
+        }
+
+    def add(name: str, *terms: str) -> dict[str, Any]:
+        node = {"args": [[tensor(t) for t in terms]], "kwargs": {}}
+        return {**layer("Add", name), "name": name, "inbound_nodes": [node]}
+
+    config = {
+        "module": "keras",
+        "class_name": "Functional",
+        "registered_name": "Functional",
+        "config": {
+            "name": "sums",
+            "layers": [*inputs, add("one", "a", "b"), add("two", "one", "c", "d")],
+            "input_layers": [[n, 0, 0] for n in names],
+            "output_layers": [["two", 0, 0]],
+        },
+    }
+    model = read_model(config, GivenWeights({}), source="a test", keras_version="3.15")
+    net, rng = Network(model), np.random.default_rng(0)
+    x = [rng.normal(size=(64, 3)).astype(np.float32) for _ in range(4)]
+    x[1] = (x[1] - x[0] * 1000).astype(np.float32)
+    x[0] = (x[0] * 1000).astype(np.float32)
+    right, limit = net.predict(x, dtype="float64"), bounds_for(net, x)
+    for order in itertools.permutations(range(4)):
+        total = np.zeros((64, 3), np.float32)
+        for k in order:
+            total = total + x[k]
+        assert (np.abs(total - right) <= limit).all(), order
 
 
 def chaotic() -> tuple[Network, np.ndarray]:

@@ -162,7 +162,12 @@ def backprop(
     for node, key in calls:
         forward |= _outputs(node, trace, key)
     root = in_precision(net.spec.root, "float64")
-    back = Backward(trace, forward, sweeps, visit, weights)
+    added = {
+        TensorRef(node.layer, node.index, 0): _tensors(node.args)
+        for node, _ in calls
+        if root.sublayers[node.layer].class_name == "Add"
+    }
+    back = Backward(trace, forward, sweeps, visit, weights, added=added)
     adjoints = _Adjoints(back)
     for ref, gradient in zip(flatten(graph.outputs), fitting, strict=True):
         adjoints.add(ref, gradient)
@@ -175,8 +180,7 @@ def backprop(
         of_outputs = [adjoints[ref] for ref in outputs]
         call = Call(node.layer, key, layer, trace[key], given_to, of_outputs)
         for name, found in _through(back, call).items():
-            tensors = [x for x in flatten(given_to[name]) if isinstance(x, TensorRef)]
-            for ref, adjoint in zip(tensors, found, strict=True):
+            for ref, adjoint in zip(_tensors(given_to[name]), found, strict=True):
                 adjoints.add(ref, adjoint)
     return Gradients(
         inputs=tuple(
@@ -302,6 +306,10 @@ def _outputs(node: Node, trace: Trace, key: str) -> dict[TensorRef, Array]:
         TensorRef(node.layer, node.index, k): output
         for k, output in enumerate(flatten(trace[key].output))
     }
+
+
+def _tensors(structure: Any) -> list[TensorRef]:
+    return [leaf for leaf in flatten(structure) if isinstance(leaf, TensorRef)]
 
 
 def _arguments(node: Node, layer: LayerSpec) -> dict[str, Any]:

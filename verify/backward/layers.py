@@ -47,8 +47,9 @@ Dense                       ``x logits output``
 Activation, Softmax         ``x output``
 Bidirectional that          ``output``
 merges by arithmetic
-Add                         ``output``; values ``output``, and ``sums``: the sum of
-                            all ``|a + b|``, ``|a + b + c|`` on the way
+Add                         ``output``; values ``output``, and ``size``: of all that
+                            is added, here and in the Add layers before, the absolute
+                            sum times one less than their number
 ==========================  ==========================================================
 
 The adjoint of ``h_before`` or ``c_before`` is what comes back through the step itself.
@@ -113,6 +114,8 @@ class Backward:
     wants_weights : bool
     weights : dict
         Path -> the gradients of its weights that have been found.
+    added : mapping
+        What an Add returned -> what it has added.
     """
 
     trace: Mapping[str, LayerTrace]
@@ -121,12 +124,26 @@ class Backward:
     visit: Visitor | None
     wants_weights: bool
     weights: dict[str, dict[str, Array]] = field(default_factory=dict)
+    added: Mapping[TensorRef, Sequence[TensorRef]] = field(default_factory=dict)
 
     def add_weights(self, path: str, gradients: Mapping[str, Array]) -> None:
         """More of the gradients of a layer's weights."""
         known = self.weights.setdefault(path, {})
         for name, gradient in gradients.items():
             known[name] = known[name] + gradient if name in known else gradient
+
+    def terms(self, refs: Sequence[TensorRef], ndim: int) -> list[Array]:
+        """All that is added in an Add and in those before it, without signs.
+
+        A backend may add them in any order. With as many axes as `ndim`.
+        """
+        found: list[Array] = []
+        for ref in refs:
+            if ref in self.added:
+                found += self.terms(self.added[ref], ndim)
+            else:
+                found.append(np.abs(_stretchable(self.forward[ref], ndim)))
+        return found
 
     def note(self, call: Call, adjoints: Values, values: Values) -> None:
         """Tell the visitor of a computation without time steps."""
@@ -201,24 +218,23 @@ def _function(back: Backward, call: Call, function: Pullback) -> Adjoints:
 def _sum(back: Backward, call: Call) -> Adjoints:
     """``y = a + b + ...``, each stretched to the shape of y."""
     y, (d_y,) = call.trace.output, call.adjoints
+    terms = back.terms(_tensors(call, "inputs"), y.ndim)
+    size = np.broadcast_to((len(terms) - 1) * sum(terms), y.shape)
     found = []
-    total: Any = None
-    sums = np.zeros_like(y)
     for x in flatten(call.trace.input):
-        new = (1,) * (y.ndim - x.ndim)
-        shape = (*x.shape[:1], *new, *x.shape[1:])
-        if total is None:
-            total = x.reshape(shape)
-        else:
-            total = total + x.reshape(shape)
-            sums = sums + np.abs(total)
+        shape = _stretchable(x, y.ndim).shape
         stretched = tuple(
             k - y.ndim for k in range(y.ndim) if shape[k] == 1 != y.shape[k]
         )
         d_x = d_y.sum(axis=stretched, keepdims=True)
         found.append(d_x.reshape(*back.sweeps, *x.shape))
-    back.note(call, {"output": d_y}, {"output": y, "sums": sums})
+    back.note(call, {"output": d_y}, {"output": y, "size": size})
     return {"inputs": found}
+
+
+def _stretchable(x: Array, ndim: int) -> Array:
+    """An array with as many axes, new ones after that of the batch."""
+    return x.reshape(*x.shape[:1], *(1,) * (ndim - x.ndim), *x.shape[1:])
 
 
 def _concatenate(back: Backward, call: Call) -> Adjoints:
