@@ -111,6 +111,7 @@ def test_the_parameter_counts_of_the_readme_are_those_of_the_formulas():
         + 4 * 40 * (40 + 40 + 1)
         + dense,
         "sentiment_gru": embedding + 3 * 40 * (32 + 40 + 2) + dense,
+        "word_order": 24 * 16 + 32 * (16 + 32 + 1) + 12 * (32 + 1),
     }
     assert counts["sentiment_stacked_lstm"] == 425_778
     for recipe, count in counts.items():

@@ -279,3 +279,57 @@ def test_chunks_cover_the_sequence_in_the_order_of_processing():
     np.testing.assert_array_equal(np.concatenate(backwards), steps[::-1])
     assert [len(s) for s in backwards] == [10, 10, 3]
     assert chunks.STEPS[0] == 10
+
+
+def two_branches() -> tuple[Any, Any]:
+    """A chaotic model of two branches, and the layer that joins them."""
+    import keras
+
+    x = keras.Input((TIME, SIZE))
+    a = keras.layers.GRU(UNITS, name="a")(x)
+    b = keras.layers.GRU(UNITS, name="b")(x)
+    return wild(x, keras.layers.Concatenate(name="join")([a, b]), GAIN["GRU"]), x
+
+
+def test_a_graph_that_hands_layers_other_tensors_does_not_pass_in_chunks():
+    """Every layer is right on what Keras gives it, and the outputs are not."""
+    model, _ = two_branches()
+    right = verify.check(model, features())
+    assert right.verdict is Verdict.PASS
+    assert in_chunks(right) == ["a", "b"]
+    net = verify.load(model)
+    graph = net.spec.root.graph
+    nodes = [
+        replace(node, args=(list(reversed(node.args[0])),))
+        if node.layer == "join"
+        else node
+        for node in graph.nodes
+    ]
+    root = replace(net.spec.root, graph=replace(graph, nodes=tuple(nodes)))
+    wrong = Network(replace(net.spec, root=root))
+    assert np.abs(wrong.predict(features()) - net.predict(features())).max() > 0.5
+    report = verify.check(model, features(), network=wrong)
+    assert report.verdict is not Verdict.PASS
+    assert any("'join' something else" in warning for warning in report.warnings)
+
+
+def test_masked_steps_that_show_something_else_do_not_pass_in_chunks():
+    model = recurrent("GRU", masked=True, return_sequences=True)
+    x = features()
+    x[:, -25:] = 0  # whole chunks of masked steps
+    net = verify.load(model)
+    right = verify.check(model, x)
+    assert right.verdict is Verdict.PASS
+    zeroing = net.spec["rnn"].with_options(zero_output_for_mask=True)
+    report = verify.check(model, x, network=Network(net.spec.with_layer(zeroing)))
+    assert report.verdict is not Verdict.PASS
+
+
+def test_a_report_of_chunks_holds_their_figures():
+    report = verify.check(recurrent("GRU"), features())
+    assert report.proof.matches
+    assert report.numerics.matches
+    assert report.numerics.share < 1
+    assert min(report.amplified) >= 0
+    assert max(report.amplified) > 0.1
+    assert report.to_dict()["amplified"] == list(report.amplified)
