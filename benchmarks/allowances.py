@@ -10,7 +10,8 @@ outputs over its greatest error: how loose the bound is.
 
 Where a bound decides nothing because rounding is amplified too much, the model counts
 as undecided. Where NumPy in float32 exceeds its bound, that is given up by design, so
-its error / bound is below one in any case; that of ``predict`` is not. With ``KERAS_BACKEND=jax`` the programs are those of the other backend.
+its error / bound is below one in any case; that of ``predict`` is not. With
+``KERAS_BACKEND=jax`` the programs are those of the other backend.
 """
 
 from __future__ import annotations
