@@ -484,7 +484,8 @@ def _off(single: Any, double: Any) -> Array:
     pairs = zip(flatten(single), flatten(double), strict=True)
     with np.errstate(invalid="ignore"):
         return np.concatenate(
-            [np.abs(a - b).reshape(len(b), -1) for a, b in pairs], axis=1
+            [np.abs(a - b.astype(np.float64)).reshape(len(b), -1) for a, b in pairs],
+            axis=1,
         )
 
 

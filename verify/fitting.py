@@ -88,6 +88,8 @@ def one_number(
     if supports(net) or net.stateful or spec.parameters > MOST:
         return []
     expected = net.flat(x, dtype="float64")
+    if [y.shape for y in expected] != [y.shape for y in observed]:
+        return []
     if not all(np.isfinite(y).all() for y in (*expected, *observed)):
         return []
     found: list[Fitted] = []

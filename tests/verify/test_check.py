@@ -135,7 +135,9 @@ def test_a_chaotic_model_is_inconclusive_and_says_why():
     from keras import Input, layers
 
     model = keras_sequential(
-        [Input((300, INPUTS)), layers.SimpleRNN(32)], seed=3, scale=3.0
+        [Input((300, INPUTS)), layers.Bidirectional(layers.SimpleRNN(32))],
+        seed=3,
+        scale=3.0,
     )
     report = verify.check(model, features(time=300))
     assert report.verdict is Verdict.INCONCLUSIVE
@@ -148,7 +150,9 @@ def test_a_model_that_amplifies_float32_only_is_proved_but_inconclusive():
     from keras import Input, layers
 
     model = keras_sequential(
-        [Input((35, INPUTS)), layers.SimpleRNN(32)], seed=3, scale=0.9
+        [Input((35, INPUTS)), layers.Bidirectional(layers.SimpleRNN(32))],
+        seed=3,
+        scale=0.9,
     )
     report = verify.check(model, features(time=35))
     assert report.proof.matches

@@ -100,7 +100,8 @@ def test_check_of_a_chaotic_model_ends_with_3(tmp_path, capsys):
     from keras import Input, layers
     from models import keras_sequential
 
-    model = keras_sequential([Input((300, 3)), layers.SimpleRNN(32)], seed=3, scale=3.0)
+    both = layers.Bidirectional(layers.SimpleRNN(32))
+    model = keras_sequential([Input((300, 3)), both], seed=3, scale=3.0)
     model.save(tmp_path / "m.keras")
     assert main(["check", str(tmp_path / "m.keras")]) == 3
     assert capsys.readouterr().out.startswith("INCONCLUSIVE")
