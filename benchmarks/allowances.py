@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import verify
-from verify.bound import bounded, output_bounds, unbounded
+from verify.bound import bounded_outputs, unbounded
 from verify.compare import compare
 from verify.keras_bridge import KerasModel, import_keras, kernels, versions
 from verify.kernels import Kernels
@@ -125,12 +125,7 @@ def measure(
         KerasModel(model, 32).predict(inputs),
         net.flat(inputs, dtype="float32"),
     ):
-        (allowed,) = bounded(
-            floors,
-            exact,
-            outputs,
-            lambda apart: output_bounds(net, inputs, apart, constants),
-        )
+        (allowed,) = bounded_outputs(net, inputs, floors, exact, outputs, constants)
         share = allowed.derived
         if not share:
             return "undecided"

@@ -365,6 +365,22 @@ def bounded(
     return [floor.bounded(bound) for floor, bound in zip(floors, found, strict=True)]
 
 
+def bounded_outputs(
+    net: Network,
+    x: Inputs,
+    floors: Sequence[Allowance],
+    ours: Sequence[Array],
+    theirs: Sequence[Array],
+    kernels: Kernels,
+) -> list[Allowance]:
+    """`bounded` for the outputs of a model; the floors where `unbounded` says so."""
+    if unbounded(net):
+        return list(floors)
+    return bounded(
+        floors, ours, theirs, lambda apart: output_bounds(net, x, apart, kernels)
+    )
+
+
 def output_bounds(
     net: Network, x: Inputs, apart: Sequence[Array], kernels: Kernels
 ) -> list[Array]:
@@ -456,6 +472,7 @@ def _bounds(
         single, double = traces(some)
         astray = _astray(single, double)
         off = _off(single.output, double.output)
+        strayed = _strayed(single, double)
         for which in _blocks(elements, max(1, pairs // len(some))):
             one_hot = np.zeros((len(which), len(some), cuts[-1]))
             one_hot[np.arange(len(which)), :, which] = 1.0
@@ -464,9 +481,7 @@ def _bounds(
                 part.reshape(*part.shape[:2], *shape)
                 for part, shape in zip(parts, shapes, strict=True)
             ]
-            errors = _Errors(
-                net, kernels, len(which), len(some), _strayed(single, double)
-            )
+            errors = _Errors(net, kernels, len(which), len(some), strayed)
             with np.errstate(over="ignore", invalid="ignore"):
                 sweep(some, gradients, errors)
             bound = errors.bound()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verify.backward import backprop, supports
-from verify.bound import bounded, output_bounds, unbounded
+from verify.bound import bounded_outputs, unbounded
 from verify.chunks import Chunked, Undecided, compare_in_chunks
 from verify.compare import (
     PROOF_TOLERANCE,
@@ -125,14 +125,8 @@ def check(
         expected, proved, allowed=[exact(y).value for y in expected], names=names
     )
     floors = rounding.floors(lambda n, dtype: n.flat(x, dtype=dtype), expected)
-    noise, unknown = floors, unbounded(net)
-    if not unknown:
-        floors = bounded(
-            noise,
-            expected,
-            predicted,
-            lambda apart: output_bounds(net, x, apart, keras_bridge.kernels()),
-        )
+    noise, kernels = floors, keras_bridge.kernels()
+    floors = bounded_outputs(net, x, noise, expected, predicted, kernels)
     numerics = compare_all(
         expected, predicted, allowed=[floor.value for floor in floors], names=names
     )
@@ -151,9 +145,7 @@ def check(
     pieces: Chunked | None = None
     amplified: tuple[float, float] | None = None
     try:
-        layers = compare_layers(
-            rounding, keras.twin(), keras64, some, keras_bridge.kernels()
-        )
+        layers = compare_layers(rounding, keras.twin(), keras64, some, kernels)
     except KerasCannotRun as error:
         more.append(f"the layers were not compared one by one: {error}")
     if undefined(expected, proved):
@@ -170,7 +162,7 @@ def check(
                     some,
                     layers,
                     keras.predict(some),
-                    keras_bridge.kernels(),
+                    kernels,
                 )
                 layers = pieces.layers
                 verdict, reason = judge_chunks(layers)
@@ -200,7 +192,9 @@ def check(
         numerics=numerics,
         noise=max(float(floor.noise.max()) for floor in floors),
         scale=max(float(floor.scale.max()) for floor in floors),
-        allowance=allowance_words(floors, unknown, keras_bridge.current_platform()),
+        allowance=allowance_words(
+            floors, unbounded(net), keras_bridge.current_platform()
+        ),
         layers=layers,
         amplified=amplified,
         diagnosis=diagnosis,

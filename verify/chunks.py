@@ -10,7 +10,6 @@ are NumPy's.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verify.backends import Rule
+from verify.backward import calls_of
 from verify.compare import exact
 from verify.diagnose import Diagnosis, diagnose
 from verify.kernels import Kernels
@@ -249,26 +249,22 @@ class _Run:
 
     def _by_numpy(self) -> list[Array]:
         """NumPy's outputs in chunks, each from its own states."""
+        from verify.keras_bridge import slices
+
         x = flatten(self.given["sequences"])[0].value
         states = self.given.get("initial_state")
         outputs = []
-        start = 0
-        for call in self.single:
-            stop = start + call.args[0].value.shape[1]
-            time = x.shape[1]
-            some = slice(start, stop)
-            if self.layer.options["go_backwards"]:
-                some = slice(time - stop, time - start)
+        backwards = self.layer.options["go_backwards"]
+        for some in slices(self.time, self.steps, backwards=backwards):
             kwargs: dict[str, Any] = {}
             if states is not None:
                 kwargs["initial_state"] = states
             if self.mask is not None:
                 kwargs["mask"] = self.mask[:, some]
             y, *states = self.net.call_layer(
-                call.name, [x[:, some]], kwargs, dtype="float64"
+                self.layer.name, [x[:, some]], kwargs, dtype="float64"
             )
             outputs.append(y)
-            start = stop
         return outputs
 
     def _require_the_run(
@@ -327,11 +323,7 @@ def _require_same_graph(
         ref: (value, None) for ref, value in zip(flatten(graph.inputs), x, strict=True)
     }
     seen = {call.key: call for call in calls}
-    count: Counter[str] = Counter()
-    for node in graph.nodes:
-        count[node.layer] += 1
-        number = count[node.layer]
-        key = node.layer if number == 1 else f"{node.layer}:{number}"
+    for node, key in calls_of(graph):
         if key not in seen:
             raise Undecided(f"Keras does not call '{plain(key)}'")
         call = seen[key]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.bound import bounded, output_bounds, unbounded
+from verify.bound import bounded_outputs, unbounded
 from verify.compare import Verdict, compare_all
 from verify.diagnose import diagnose
 from verify.dtypes import is_float
@@ -73,14 +73,8 @@ def compare_outputs(
     floors = Rounding(net).floors(
         lambda n, dtype: n.flat(x, dtype=dtype), expected, native=False
     )
-    noise, unknown = floors, unbounded(net)
-    if not unknown:
-        floors = bounded(
-            noise,
-            expected,
-            theirs,
-            lambda apart: output_bounds(net, x, apart, greatest()),
-        )
+    noise, kernels = floors, greatest()
+    floors = bounded_outputs(net, x, noise, expected, theirs, kernels)
     allowed = [floor.value for floor in floors]
     numerics = compare_all(expected, theirs, allowed=allowed, names=names)
     notes: list[str] = []
@@ -117,7 +111,7 @@ def compare_outputs(
         numerics=numerics,
         noise=max(float(floor.noise.max()) for floor in floors),
         scale=max(float(floor.scale.max()) for floor in floors),
-        allowance=allowance_words(floors, unknown, greatest().platform),
+        allowance=allowance_words(floors, unbounded(net), kernels.platform),
         diagnosis=(
             diagnose(net.spec, x, theirs, allowed=[floor.value for floor in noise])
             if verdict is Verdict.FAIL

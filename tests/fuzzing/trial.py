@@ -17,7 +17,7 @@ from fuzzing.program import OWN_DTYPE, Program
 from layer_cases.check import float64, randomise
 
 import verify
-from verify.bound import bounded, output_bounds, unbounded
+from verify.bound import bounded_outputs
 from verify.compare import PROOF_TOLERANCE, compare_all
 from verify.kernels import greatest
 from verify.rounding import Rounding
@@ -168,10 +168,7 @@ def _in_own_dtype(program: Program, outcome: Outcome, seed: int) -> Outcome:
     theirs = [np.asarray(array).astype(float) for array in flatten(y)]
     ours = net.flat(x, dtype="float64")
     floors = Rounding(net).floors(lambda n, dtype: n.flat(x, dtype=dtype), ours)
-    if not unbounded(net):
-        floors = bounded(
-            floors, ours, theirs, lambda apart: output_bounds(net, x, apart, greatest())
-        )
+    floors = bounded_outputs(net, x, floors, ours, theirs, greatest())
     if not all(floor.decides for floor in floors):
         return replace(outcome, numerics="undecided")
     result = compare_all(ours, theirs, allowed=[floor.value for floor in floors])

@@ -270,12 +270,12 @@ def test_outputs_of_a_port_of_a_chaotic_model_decide_nothing():
 
 
 def test_chunks_cover_the_sequence_in_the_order_of_processing():
-    from verify.keras_bridge.chunking import _slices
+    from verify.keras_bridge.chunking import slices
 
     steps = np.arange(23)
-    forwards = [steps[s] for s in _slices(23, 10, backwards=False)]
+    forwards = [steps[s] for s in slices(23, 10, backwards=False)]
     np.testing.assert_array_equal(np.concatenate(forwards), steps)
-    backwards = [steps[s][::-1] for s in _slices(23, 10, backwards=True)]
+    backwards = [steps[s][::-1] for s in slices(23, 10, backwards=True)]
     np.testing.assert_array_equal(np.concatenate(backwards), steps[::-1])
     assert [len(s) for s in backwards] == [10, 10, 3]
     assert chunks.STEPS[0] == 10

@@ -157,7 +157,7 @@ def backprop(
     trace = net.trace(given, dtype="float64")
     fitting, sweeps = _fitting(output_gradients, trace.output)
     refs: list[TensorRef] = flatten(graph.inputs)
-    calls = _calls(graph)
+    calls = calls_of(graph)
     forward = dict(zip(refs, (a.astype(np.float64) for a in given), strict=True))
     for node, key in calls:
         forward |= _outputs(node, trace, key)
@@ -289,7 +289,7 @@ class _Adjoints:
         self._known[ref] = self._known[ref] + adjoint if ref in self else adjoint
 
 
-def _calls(graph: Graph) -> list[tuple[Node, str]]:
+def calls_of(graph: Graph) -> list[tuple[Node, str]]:
     """Every call in order of evaluation, with its key in a trace."""
     count: Counter[str] = Counter()
     found = []

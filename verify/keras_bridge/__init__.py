@@ -4,7 +4,7 @@ Import it lazily, inside a function, so that ``import verify`` stays free of Ker
 """
 
 from verify.keras_bridge.building import load_model
-from verify.keras_bridge.chunking import WHOLE, chunks, predicted_calls
+from verify.keras_bridge.chunking import WHOLE, chunks, predicted_calls, slices
 from verify.keras_bridge.gradients import keras_gradients
 from verify.keras_bridge.importing import (
     backend,
@@ -31,5 +31,6 @@ __all__ = [
     "measured_kernels",
     "predicted_calls",
     "read_live",
+    "slices",
     "versions",
 ]

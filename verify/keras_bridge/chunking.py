@@ -154,7 +154,7 @@ def chunks(
         layer.set_weights(own.get_weights())
     runs: dict[tuple[int, bool], Callable[..., list[Array]]] = {}
     found = []
-    for some in _slices(x.shape[1], steps, backwards=own.go_backwards):
+    for some in slices(x.shape[1], steps, backwards=own.go_backwards):
         part = None if mask is None else mask[:, some]
         piece = x[:, some]
         kind = piece.shape[1], bool(states)
@@ -182,7 +182,7 @@ def chunks(
     return found
 
 
-def _slices(time: int, steps: int, *, backwards: bool) -> Iterator[slice]:
+def slices(time: int, steps: int, *, backwards: bool) -> Iterator[slice]:
     """Chunks in processing order, as slices of the input."""
     for start in range(0, time, steps):
         stop = min(start + steps, time)
