@@ -2,9 +2,10 @@
 # make test   sets up, runs every check
 # make fuzz   holds N random models against Keras, from SEED on; goes on where it was;
 #             BACKEND=jax holds them against Keras on JAX
+# make notebooks  runs every notebook and keeps what it shows; NAMES="03 05" only those
 # make hostile  reads N damaged or absurd files, from SEED on
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format fuzz hostile trust clean
+.PHONY: help setup run test notebooks lint format fuzz hostile trust clean
 
 BIN := .venv/bin
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
@@ -13,6 +14,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info 
 help:
 	@echo "make run    train and verify the chapter's models (under four minutes)"
 	@echo "make test   run every check"
+	@echo "make notebooks  run every notebook anew; NAMES=\"03 05\": only those"
 	@echo "make fuzz   N=3000 SEED=1 BACKEND=tensorflow|jax: random models, resumes"
 	@echo "make hostile N=100000 SEED=1: damaged and absurd files, each read in bounds"
 	@echo "make trust  plant every known mistake, see which are caught and named"
@@ -42,6 +44,9 @@ run: setup
 
 test: setup lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+notebooks: setup
+	PYTHONPATH=tests $(BIN)/python -m executing $(NAMES)
 
 N := 3000
 SEED := 1

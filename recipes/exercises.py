@@ -1,0 +1,77 @@
+"""Exercises that check themselves, for the notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from verify.compare import compare
+
+TOLERANCE = 1e-6
+"""What an answer may differ by, of its greatest number: float32 is exact to 6e-8."""
+
+UNANSWERED = "not answered yet."
+
+
+def check(
+    number: int, answer: Any, expected: Any, hint: str, *, of: Sequence[Any] = ()
+) -> None:
+    """Say on stdout whether an answer is right; the hint, where it is not.
+
+    Parameters
+    ----------
+    number : int
+        Of the exercise.
+    answer : anything
+        ``...``, or a tuple with it, is not answered yet. A number, an array, a word or
+        a sequence of words; or a function, which is called with `of`.
+    expected : number, array, str or sequence of str
+    hint : str
+        Shown with a wrong answer.
+    of : sequence
+        Arguments for an answer that is a function.
+    """
+    problem = _problem(answer, expected, of)
+    if problem is None:
+        print(f"Exercise {number}: right.")
+    elif problem == UNANSWERED:
+        print(f"Exercise {number}: {problem}")
+    else:
+        print(f"Exercise {number}: not yet. {problem} Hint: {hint}")
+
+
+def _problem(answer: Any, expected: Any, of: Sequence[Any]) -> str | None:
+    """What is wrong with an answer, as a sentence."""
+    if answer is ... or (isinstance(answer, (tuple, list)) and ... in answer):
+        return UNANSWERED
+    if callable(answer):
+        try:
+            answer = answer(*of)
+        except Exception as error:  # whatever a reader's function raises
+            return f"Your function raised {type(error).__name__}: {error}."
+        if answer is ...:
+            return UNANSWERED
+        if answer is None:
+            return "Your function returns nothing."
+    try:
+        theirs, ours = np.asarray(answer), np.asarray(expected)
+    except ValueError:
+        return "Your answer is no array: its rows are not of one length."
+    if theirs.shape != ours.shape:
+        return f"Your answer has shape {theirs.shape}, the right one {ours.shape}."
+    if ours.dtype.kind in "US":
+        same = theirs.dtype.kind in "US" and bool(np.all(theirs == ours))
+        return None if same else "That is another answer."
+    if theirs.dtype.kind not in "biuf":
+        return f"Your answer is no number: {answer!r}."
+    scale = max(1.0, float(np.abs(ours).max(initial=0.0)))
+    found = compare(
+        np.atleast_1d(theirs).astype(float),
+        np.atleast_1d(ours).astype(float),
+        allowed=TOLERANCE * scale,
+    )
+    if found.matches:
+        return None
+    return f"Your answer differs by {found.max_diff:.2g}."

@@ -1,0 +1,187 @@
+"""Every notebook, found by glob: made from its script, run, answered, and true."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import executing
+import jupytext
+import nbformat
+import numpy as np
+import pytest
+
+from recipes import exercises
+
+ROOT = Path(__file__).parents[1]
+NAMES = [script.stem for script in executing.SCRIPTS]
+ANSWERED = ("not yet", "right")
+
+
+def made(name: str):
+    """The notebook that is kept, with its outputs."""
+    return nbformat.read(executing.FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def source(name: str):
+    return executing.read(executing.FOLDER / f"{name}.py")
+
+
+def solutions(name: str):
+    return executing.read(executing.FOLDER / "solutions" / f"{name}.py")
+
+
+def code(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_there_is_a_notebook_a_script_and_solutions_of_every_name():
+    assert len(NAMES) == 7
+    for folder, suffix in ((".", ".ipynb"), ("solutions", ".py")):
+        found = (executing.FOLDER / folder).glob(f"*{suffix}")
+        assert sorted(path.stem for path in found) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_made_from_its_script(name):
+    kept, now = made(name), source(name)
+    assert [(c.cell_type, c.source) for c in kept.cells] == [
+        (c.cell_type, c.source) for c in now.cells
+    ], "make notebooks makes it anew"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_kept_as_it_ran(name):
+    cells = code(made(name))
+    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error"]
+    assert any("image/png" in o.get("data", {}) for o in outputs)
+    printed = executing.printed(made(name))
+    assert len(re.findall(r"^Exercise \d: not answered yet", printed, re.M)) == 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_holds_nothing_of_the_machine_it_ran_on(name):
+    text = (executing.FOLDER / f"{name}.ipynb").read_text()
+    assert str(ROOT) not in text
+    for trace in ("/home/", "/root/", "/tmp/", "site-packages", "Warning: "):
+        assert trace not in text, trace
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_has_its_parts(name):
+    cells = source(name).cells
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    address = repository["Repository"]
+    badge = address.replace("https://github.com", "/github")
+    first, second = cells[0].source, cells[1].source
+    assert re.match(rf"# {int(name[:2])}\. ", first)
+    assert f"{badge}/blob/main/notebooks/{name}.ipynb)" in first
+    assert "**Goal.**" in first
+    assert "**You need**" in first
+    assert f'"git+{address}"' in second
+    assert second == source(NAMES[0]).cells[1].source  # one way to install
+    titles = re.findall(r"^## (.*)", "\n".join(c.source for c in cells), re.M)
+    assert titles[0] == "Five lines first"
+    assert titles[-2:] == ["Exercises", "What you have shown"]
+    last = code(source(name))[-1]
+    assert re.search(r"^assert ", last.source, re.M)
+    assert f"solutions/{name}.py" in "\n".join(c.source for c in cells)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_definitions_live_in_the_packages(name):
+    """A notebook defines little: by-hand equations, ports that are wrong, exercises."""
+    defined = re.findall(r"^class ", "\n".join(c.source for c in code(source(name))))
+    assert not defined
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_exercise_has_a_solution_and_a_mistake(name):
+    assert set(executing.tagged(source(name), "exercise")) == {1, 2, 3}
+    for kind in ("solution", "mistake"):
+        assert set(executing.tagged(solutions(name), kind)) == {1, 2, 3}
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs_and_its_exercises_tell_right_from_wrong(name, tmp_path):
+    notebook = executing.with_answers(source(name), solutions(name))
+    executing.execute(notebook, tmp_path, {**os.environ, "QUICK": "1"})
+    printed = executing.printed(notebook)
+    said = re.findall(r"^Exercise (\d): (right|not yet)", printed, re.M)
+    assert said == [(str(n), word) for n in (1, 2, 3) for word in ANSWERED]
+
+
+@pytest.mark.keras
+def test_a_notebook_that_is_wrong_does_not_run(tmp_path):
+    script = (executing.FOLDER / f"{NAMES[0]}.py").read_text()
+    wrong = script.replace("h2 = tanh(1 * w + h1 * u", "h2 = tanh(1 * w - h1 * u")
+    assert wrong != script
+    notebook = jupytext.reads(wrong, fmt="py:percent")
+    with pytest.raises(Exception, match="Not equal to tolerance"):
+        executing.execute(notebook, tmp_path)
+
+
+def test_the_published_numbers_in_the_notebooks_are_those_that_are_kept():
+    for name, file in zip(NAMES, ("simple_rnn", "lstm"), strict=False):
+        kept = json.loads((ROOT / "data" / "published" / f"{file}.json").read_text())
+        text = (executing.FOLDER / f"{name}.py").read_text()
+        keys = ("kernel", "recurrent_kernel", "bias", "dense_kernel", "dense_bias")
+        for key in (*keys, "prediction"):
+            shown = ", ".join(map(str, kept[key]))
+            assert shown in text, f"{name}: {key} {shown}"
+
+
+def test_the_index_links_every_notebook_in_order():
+    index = (executing.FOLDER / "README.md").read_text()
+    assert re.findall(r"\]\((\d\d_\w+)\.ipynb\)", index) == NAMES
+
+
+def test_a_line_that_is_written_over_is_not_kept():
+    assert executing.tidy("1/2\r2/2\nthe end\n") == "2/2\nthe end\n"
+    assert executing.tidy("a line\r\n") == "a line\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (..., "not answered yet."),
+        ((..., ...), "not answered yet."),
+        (lambda: ..., "not answered yet."),
+        ([1.0, 2.0], "right."),
+        (np.array([1, 2]), "right."),
+        (lambda: [1, 2], "right."),
+        ([1.0, 2.1], "not yet. Your answer differs by 0.1. Hint: count."),
+        ([1, np.nan], "not yet. Your answer differs by nan. Hint: count."),
+        ([1, 2, 3], "not yet. Your answer has shape (3,), the right one (2,). Hint: "),
+        (1, "not yet. Your answer has shape (), the right one (2,). Hint: count."),
+        ("ab", "not yet. Your answer has shape (), the right one (2,). Hint: count."),
+        (["a", "b"], "not yet. Your answer is no number: ['a', 'b']. Hint: count."),
+        ([[1], [2, 3]], "not yet. Your answer is no array: its rows are not of one"),
+        (lambda: None, "not yet. Your function returns nothing. Hint: count."),
+        (lambda: 1 / 0, "not yet. Your function raised ZeroDivisionError: division"),
+        (lambda x: x, "not yet. Your function raised TypeError: "),
+    ],
+)
+def test_an_exercise_says_what_is_wrong(answer, said, capsys):
+    exercises.check(7, answer, [1, 2], "count.")
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"Exercise 7: {said}")
+    assert printed.count("\n") == 1
+
+
+def test_an_exercise_compares_words_and_calls_functions(capsys):
+    exercises.check(1, "gru", "lstm", "it has two states.")
+    exercises.check(1, "lstm", "lstm", "it has two states.")
+    exercises.check(1, 3, "lstm", "it has two states.")
+    exercises.check(2, lambda a, b: a + b, 5, "add.", of=(2, 3))
+    first, second, third, fourth = capsys.readouterr().out.splitlines()
+    assert first.startswith("Exercise 1: not yet. That is another answer.")
+    assert second == "Exercise 1: right."
+    assert third.startswith("Exercise 1: not yet.")
+    assert fourth == "Exercise 2: right."
