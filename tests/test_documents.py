@@ -130,7 +130,7 @@ def test_every_make_target_that_is_named_exists():
     documents = README + (ROOT / "CONTRIBUTING.md").read_text()
     targets = set(
         re.findall(
-            r"make (run|test|setup|format|lint|fuzz|hostile|trust|clean)\b", documents
+            r"make (run|test|notebooks|setup|format|lint|fuzz|hostile|trust|clean)\b", documents
         )
     )
     assert {"run", "test", "setup", "format"} <= targets
