@@ -1,0 +1,46 @@
+"""Every figure. Each function returns a matplotlib Figure and changes nothing else.
+
+::
+
+    from recipes import plots
+
+    figure = plots.gates(net.trace(x)["lstm"], words, "What the gates do")
+    plots.png(figure)  # the bytes of a PNG file
+
+What they draw is checked first: an empty or unfit input raises
+`verify.spec.DataError` with one line that says what was expected.
+"""
+
+from recipes.plots.diagram import unrolled
+from recipes.plots.errors import error_against_bound
+from recipes.plots.furniture import png
+from recipes.plots.scores import (
+    accuracy_by,
+    confusion,
+    confusions,
+    curves,
+    spread,
+)
+from recipes.plots.states import cell_moves, gates, gradients, powers
+from recipes.plots.tweets import frequencies, importance, lengths
+from recipes.plots.weights import gate_columns, parameter_blocks
+
+__all__ = [
+    "accuracy_by",
+    "cell_moves",
+    "confusion",
+    "confusions",
+    "curves",
+    "error_against_bound",
+    "frequencies",
+    "gate_columns",
+    "gates",
+    "gradients",
+    "importance",
+    "lengths",
+    "parameter_blocks",
+    "png",
+    "powers",
+    "spread",
+    "unrolled",
+]

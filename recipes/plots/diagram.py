@@ -1,0 +1,528 @@
+"""The unrolled network, with a model's own numbers in every box.
+
+One column a time step: the input at the bottom, the gates above it, then the hidden
+state and, for an LSTM, the cell state; at the right the Dense layer. Everything is laid
+out in inches, since boxes must hold their text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from recipes.plots.furniture import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    MASKED,
+    ORANGE,
+    VERMILION,
+    cut,
+    finished,
+    numbers,
+    one_each,
+    step_labels,
+    wrapped,
+)
+from recipes.plots.states import STATES, VALUE_WORDS, masked_steps, processing_order
+from recipes.plots.sums import Formatter, Lines, gate_sums, state_lines, value_name
+from verify.evaluate import LayerTrace
+from verify.network import Network
+from verify.spec import Array, DataError, LayerSpec, listing, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_STEPS, MOST_CLASSES = 4, 8
+LOOPS = ("SimpleRNN", "LSTM", "GRU")
+
+LINE, PAD = 0.152, 0.075
+"""Inches: from one line of text to the next, and around the text of a box."""
+
+LEFT, GAP, DENSE, EDGE = 0.62, 0.44, 2.35, 0.12
+"""Inches: before the first column, between two, the Dense layer's, at the right."""
+
+SIZE = 7.6
+CHARACTER = 0.602
+"""Points, and the width of a character of DejaVu Sans Mono as a share of them."""
+
+
+def unrolled(
+    net: Network,
+    x: Array,
+    words: Sequence[str] | None,
+    title: str,
+    *,
+    classes: Sequence[str] | None = None,
+    row: int = 0,
+) -> Figure:
+    """A small model, unrolled over its steps, with the numbers of one input.
+
+    Parameters
+    ----------
+    net : verify.Network
+        One SimpleRNN, LSTM or GRU, then one Dense layer; an Embedding or the like may
+        come before.
+    x : (batch, ...)
+        As for `net.predict`, of 1 to 4 time steps.
+    words : of str, or None
+        One for each step.
+    title : str
+    classes : of str, optional
+        Names of the Dense layer's outputs.
+    row : int
+        Which row of the batch.
+
+    Raises
+    ------
+    DataError
+        Another kind of model, too many steps, words or classes that do not fit.
+    """
+    loop, dense = _parts(net)
+    trace = net.trace(x)
+    names = _classes(dense, classes)
+    model = _Unrolled.of(trace[loop.name], row, words)
+    return _drawn(model, trace[dense.name], names, row, title)
+
+
+def _parts(net: Network) -> tuple[LayerSpec, LayerSpec]:
+    """The recurrent layer and the Dense layer of a model that can be drawn."""
+    layers = net.spec.layers
+    found = listing([str(layer) for layer in layers])
+    loops = [layer for layer in layers if layer.class_name in LOOPS]
+    if (
+        len(loops) != 1
+        or layers[-1].class_name != "Dense"
+        or layers[-2:-1] != (loops[0],)
+        or loops[0].options["return_sequences"]
+        or loops[0].options["return_state"]
+    ):
+        raise DataError(
+            "expected a model that ends with one SimpleRNN, LSTM or GRU, which returns "
+            f"its last output, and a Dense layer. Received: {found or 'no layers'}"
+        )
+    return loops[0], layers[-1]
+
+
+def _classes(dense: LayerSpec, classes: Sequence[str] | None) -> list[str]:
+    units = dense.weights["kernel"].shape[1]
+    if classes is None:
+        return [f"output {k}" for k in range(units)]
+    one_each("classes", classes, units, f"unit of {dense}")
+    return [cut(name, 15) for name in classes]
+
+
+@dataclass(frozen=True)
+class _Unrolled:
+    """What is drawn: the recurrent layer's numbers at each step."""
+
+    layer: LayerSpec
+    x: Array  # (time, features)
+    values: dict[str, Array]  # (time, units) each
+    order: list[int]
+    labels: list[str]
+    masked: list[int]
+    show: Formatter
+
+    @classmethod
+    def of(cls, trace: LayerTrace, row: int, words: Sequence[str] | None) -> _Unrolled:
+        inputs = trace.input
+        if not 0 <= row < len(inputs):
+            raise DataError(
+                f"row: expected a row of the batch, 0 to {len(inputs) - 1}. "
+                f"Received: {row}"
+            )
+        inputs = numbers(f"input of {trace.layer}", inputs[row], 2)
+        steps = len(inputs)
+        if not 1 <= steps <= MOST_STEPS:
+            raise DataError(
+                f"expected 1 to {MOST_STEPS} time steps, to be readable. "
+                f"Received: {steps}"
+            )
+        labels, _ = step_labels(words, steps)
+        values = {
+            name: numbers(f"{name} of {trace.layer}", value[row], 2)
+            for name, value in trace.values.items()
+        }
+        many = values["h"].shape[1] > 1
+        return cls(
+            trace.layer,
+            inputs,
+            values,
+            processing_order(trace.layer, steps),
+            labels if words is not None else [""] * steps,
+            masked_steps(trace, row, steps),
+            Formatter(2 if many and steps > 2 else 3 if many or steps > 2 else 4),
+        )
+
+    def before(self, name: str, k: int) -> Array:
+        """A state before the k-th column; 0 before the first."""
+        if k == 0:
+            return np.zeros_like(self.values[name][0])
+        return self.values[name][self.order[k - 1]]
+
+
+class _Box(NamedTuple):
+    """A rectangle, in inches."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def top(self) -> float:
+        return self.y + self.height
+
+    @property
+    def right(self) -> float:
+        return self.x + self.width
+
+    @property
+    def middle(self) -> float:
+        return self.y + self.height / 2
+
+
+def _drawn(
+    model: _Unrolled, dense: LayerTrace, names: list[str], row: int, title: str
+) -> Figure:
+    from matplotlib.figure import Figure
+
+    steps = len(model.order)
+    column = {1: 2.65, 2: 2.6, 3: 2.05, 4: 1.8}[steps]
+    width = LEFT + steps * (column + GAP) + DENSE + EDGE
+    columns = [_Column.of(model, k) for k in range(steps)]
+    tall = columns[0].height
+    head = wrapped(title, width)
+    above = 0.3 + 0.2 * len(head.splitlines()) if title else 0.15
+    table = _dense_lines(dense, names, row, model.show)
+    height = above + max(tall, _height(len(table)) + 0.1) + 0.15
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(0, height))
+    axes.set_axis_off()
+    top, before = height - above, None
+    for k, parts in enumerate(columns):
+        left = LEFT + k * (column + GAP)
+        before = _draw_column(axes, model, parts, left, top, column, before)
+    if before is not None:
+        _draw_dense(axes, dense, table, before, width, top, row)
+    finished(figure, "")
+    if title:
+        figure.suptitle(head, y=1 - 0.12 / height, va="top", parse_math=False)
+    return figure
+
+
+@dataclass(frozen=True)
+class _Column:
+    """The text of one time step."""
+
+    k: int
+    t: int
+    x: Lines
+    gates: dict[str, tuple[str, Lines]]
+    c: Lines
+    h: Lines
+
+    @classmethod
+    def of(cls, model: _Unrolled, k: int) -> _Column:
+        layer, t = model.layer, model.order[k]
+        states: dict[str, Array] = {
+            name: model.before(name, k) for name in STATES if name in model.values
+        }
+        now = {name: value[t] for name, value in model.values.items()}
+        return cls(
+            k,
+            t,
+            [("", model.show(model.x[t]))],
+            {
+                gate: _gate_text(model, gate, now, model.x[t], states["h"])
+                for gate in layer.gates
+            },
+            state_lines(layer, "c", now, states, model.show) if "c" in now else [],
+            state_lines(layer, "h", now, states, model.show),
+        )
+
+    @property
+    def height(self) -> float:
+        """Inches from the top of the column to its bottom."""
+        gates = sum(_height(len(lines)) + 0.07 for _, lines in self.gates.values())
+        states = sum(_height(len(x)) + 0.3 for x in (self.c, self.h) if x)
+        return states + gates + 0.12 + 0.3 + _height(len(self.x))
+
+
+def _gate_text(
+    model: _Unrolled, gate: str, now: dict[str, Array], x: Array, h: Array
+) -> tuple[str, Lines]:
+    """Heading and lines of a gate's box."""
+    layer, name = model.layer, value_name(model.layer, gate)
+    lines, total = gate_sums(layer, gate, x, h, now, model.show)
+    lines = [*lines, ("sum", model.show(total))]
+    if name == "h":  # a SimpleRNN has no gate: its sum is all there is before h
+        return "sum", lines
+    option = "activation" if name.endswith("_hat") else "recurrent_activation"
+    head = f"{VALUE_WORDS[name]} = {plain(layer.options[option])}(sum)"
+    return head, [*lines, (name, model.show(now[name]))]
+
+
+def _height(lines: int) -> float:
+    """Of a box with a heading and so many lines."""
+    return (lines + 1) * LINE + 2 * PAD
+
+
+class _Shown(NamedTuple):
+    """The boxes of a column that arrows go to and from."""
+
+    h: _Box
+    c: _Box | None
+    gates: _Box
+
+
+def _draw_column(
+    axes: Axes,
+    model: _Unrolled,
+    parts: _Column,
+    left: float,
+    top: float,
+    width: float,
+    before: _Shown | None,
+) -> _Shown:
+    """One time step; returns the boxes that the next one goes on from."""
+    masked, y, c = parts.t in model.masked, top, None
+    if parts.c:
+        y -= _height(len(parts.c))
+        c = _Box(left, y, width, _height(len(parts.c)))
+        _box(axes, c, VALUE_WORDS["c"], parts.c, ORANGE)
+        y -= 0.3
+    y -= _height(len(parts.h))
+    # The way from the gates to c passes by h on its left.
+    aside = 0.2 if parts.c else 0.0
+    h = _Box(left + aside, y, width - aside, _height(len(parts.h)))
+    _box(axes, h, VALUE_WORDS["h"], parts.h, GREEN)
+    frame_top = y - 0.3
+    y = frame_top - 0.06
+    boxes = []
+    for k, (head, lines) in enumerate(parts.gates.values()):
+        y -= _height(len(lines))
+        boxes.append((_Box(left + 0.06, y, width - 0.12, _height(len(lines))), k))
+        _box(axes, boxes[-1][0], head, lines, _gate_colour(k))
+        y -= 0.07
+    frame = _Box(left, y + 0.01, width, frame_top - y - 0.01)
+    _frame(axes, frame, masked=masked)
+    y = frame.y - 0.3 - _height(1)
+    word = model.labels[parts.t]
+    head = f"step {parts.t + 1}" + (f": {word}" if word else "")
+    if masked:
+        head += " (masked: states kept)"
+    x = _Box(left, y, width, _height(1))
+    _box(axes, x, head, [("x", parts.x[0][1])], BLUE)
+    _arrow(axes, (x.x + width / 2, x.top), (x.x + width / 2, frame.y))
+    _arrow(axes, (h.x + h.width / 2, frame.top), (h.x + h.width / 2, h.y))
+    if c is not None:
+        _arrow(axes, (left + aside / 2, frame.top), (left + aside / 2, c.y))
+        _arrow(axes, (h.x + h.width / 2, c.y), (h.x + h.width / 2, h.top))
+    shown = _Shown(h, c, frame)
+    _recur(axes, model, before, shown)
+    return shown
+
+
+def _gate_colour(k: int) -> str:
+    """Colours for the gates that the states and the input do not have."""
+    return (COLOURS[5], COLOURS[3], "#F0E442", COLOURS[6])[k % 4]
+
+
+def _recur(axes: Axes, model: _Unrolled, before: _Shown | None, now: _Shown) -> None:
+    """The arrows by which the states of one step reach the next."""
+    enter = now.gates.top - min(0.5, now.gates.height / 2)
+    if before is None:
+        _zero(axes, now.gates.x, enter, "h = 0", VERMILION)
+        if now.c is not None:
+            _zero(axes, now.c.x, now.c.middle, "c = 0", "black")
+        return
+    between = before.gates.right + GAP * 0.45
+    _arrow(
+        axes, (before.h.right, before.h.middle), (between, before.h.middle),
+        (between, enter), (now.gates.x, enter), color=VERMILION, linestyle="--",
+        label="h",
+    )  # fmt: skip
+    if now.c is not None and before.c is not None:
+        y = now.c.middle
+        _arrow(axes, (before.c.right, y), (now.c.x, y), label="c")
+
+
+def _zero(axes: Axes, x: float, y: float, text: str, color: str) -> None:
+    """A state before the first step."""
+    _arrow(
+        axes, (0.1, y), (x, y), color=color,
+        linestyle="--" if color == VERMILION else "-",
+    )  # fmt: skip
+    axes.text(0.08, y + 0.04, text, fontsize=SIZE, va="bottom")
+
+
+def _dense_lines(
+    dense: LayerTrace, names: list[str], row: int, show: Formatter
+) -> list[tuple[str, float, str]]:
+    """Class, output and the text of both, of the likeliest where there are many."""
+    logits, outputs = dense["logits"][row], np.asarray(dense.output)[row]
+    chosen = list(range(len(names)))
+    if len(names) > MOST_CLASSES:
+        chosen = sorted(chosen, key=lambda k: -outputs[k])[: MOST_CLASSES - 1]
+    longest = max(map(len, names))
+    return [
+        (
+            f"{names[k]:<{longest}} {show.number(logits[k]):>7}  "
+            f"{show.number(outputs[k]):>6}",
+            float(outputs[k]),
+            names[k],
+        )
+        for k in chosen
+    ]
+
+
+def _draw_dense(
+    axes: Axes,
+    dense: LayerTrace,
+    table: list[tuple[str, float, str]],
+    before: _Shown,
+    width: float,
+    top: float,
+    row: int,
+) -> None:
+    """Logits and outputs of each class, a bar behind each."""
+    from matplotlib.patches import Rectangle
+
+    activation = plain(dense.layer.options["activation"])
+    units = dense.layer.weights["kernel"].shape[1]
+    more = units - len(table)
+    count = len(table) + 2 + (1 if more else 0)
+    height = _height(count)
+    # Level with the hidden state it reads, and inside the figure.
+    y = min(before.h.middle - height / 2, top - height)
+    y = max(y, 0.1)
+    box = _Box(width - EDGE - DENSE, y, DENSE, height)
+    _frame(axes, box, masked=False)
+    names = max(len(name) for _, _, name in table)
+    head = f"{'class':<{names}} {'logit':>7}  {activation[:7]:>6}"
+    size = _fitting(max(len(head), *(len(t) for t, _, _ in table)), DENSE)
+    best = max(range(len(table)), key=lambda k: table[k][1])
+    line = box.top - PAD - LINE / 2
+    _text(axes, box, line, "Dense: logits = h @ kernel + bias", bold=True)
+    line -= LINE
+    _text(axes, box, line, head, size=size, mono=True, color="0.3")
+    for k, (text, value, _) in enumerate(table):
+        line -= LINE
+        share = min(max(value, 0.0), 1.0)
+        axes.add_patch(
+            Rectangle(
+                (box.x + 0.04, line - LINE * 0.44), (DENSE - 0.08) * share, LINE * 0.88,
+                facecolor=COLOURS[5], alpha=0.45, linewidth=0, zorder=2,
+            )
+        )  # fmt: skip
+        _text(axes, box, line, text, size=size, mono=True, bold=k == best)
+    if more:
+        _text(axes, box, line - LINE, f"... and {more} more", color="0.3")
+    y = min(max(before.h.middle, box.y + 0.1), box.top - 0.1)
+    between = before.gates.right + GAP * 0.45
+    _arrow(
+        axes, (before.h.right, before.h.middle), (between, before.h.middle),
+        (between, y), (box.x, y), color=VERMILION, linestyle="--", label="h",
+    )  # fmt: skip
+
+
+def _box(axes: Axes, box: _Box, head: str, lines: Lines, colour: str) -> None:
+    """A rounded box with a heading, and a label before each of its lines."""
+    from matplotlib.patches import FancyBboxPatch
+
+    axes.add_patch(
+        FancyBboxPatch(
+            (box.x, box.y), box.width, box.height,
+            boxstyle="round,pad=0,rounding_size=0.05", facecolor="white",
+            edgecolor="black", linewidth=0.8, zorder=2,
+        )
+    )  # fmt: skip
+    axes.add_patch(
+        FancyBboxPatch(
+            (box.x, box.top - LINE - PAD), box.width, LINE + PAD,
+            boxstyle="round,pad=0,rounding_size=0.05", facecolor=colour, alpha=0.35,
+            linewidth=0, zorder=2,
+        )
+    )  # fmt: skip
+    y = box.top - PAD * 0.7 - LINE / 2
+    _text(axes, box, y, head, bold=True, size=min(SIZE, _fitting(len(head), box.width)))
+    label = max((len(name) for name, _ in lines), default=0)
+    longest = label + 2 + max((len(text) for _, text in lines), default=0)
+    size = _fitting(longest, box.width)
+    for name, text in lines:
+        y -= LINE
+        last = (name, text) == lines[-1]
+        _text(
+            axes, box, y - PAD * 0.3, f"{name:<{label}}  {text}" if label else text,
+            size=size, mono=True, bold=last,
+        )  # fmt: skip
+
+
+def _frame(axes: Axes, box: _Box, *, masked: bool) -> None:
+    """Around the gates of a step; hatched where the step is masked."""
+    from matplotlib.patches import FancyBboxPatch
+
+    look: dict[str, Any] = {"facecolor": "0.94", "edgecolor": "0.5", "linewidth": 0.8}
+    axes.add_patch(
+        FancyBboxPatch(
+            (box.x, box.y), box.width, box.height,
+            boxstyle="round,pad=0,rounding_size=0.06", zorder=1,
+            **(MASKED if masked else look),
+        )
+    )  # fmt: skip
+
+
+def _fitting(characters: int, width: float) -> float:
+    """The font size at which so many characters fit in a box."""
+    return min(SIZE, (width - 0.14) * 72 / (max(characters, 1) * CHARACTER * 1.02))
+
+
+def _text(
+    axes: Axes,
+    box: _Box,
+    y: float,
+    text: str,
+    *,
+    size: float = SIZE,
+    mono: bool = False,
+    bold: bool = False,
+    color: str = "black",
+) -> None:
+    axes.text(
+        box.x + 0.07, y, text, fontsize=size, va="center", color=color, zorder=3,
+        family="DejaVu Sans Mono" if mono else "DejaVu Sans",
+        fontweight="bold" if bold else "normal",
+    )  # fmt: skip
+
+
+def _arrow(
+    axes: Axes,
+    *points: tuple[float, float],
+    color: str = "black",
+    linestyle: str = "-",
+    label: str = "",
+) -> None:
+    """An arrow along straight pieces, its label beside its end."""
+    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.path import Path
+
+    axes.add_patch(
+        FancyArrowPatch(
+            path=Path(points), arrowstyle="-|>", mutation_scale=9, color=color,
+            linestyle=linestyle, linewidth=1.3, shrinkA=0, shrinkB=0, zorder=4,
+            joinstyle="miter",
+        )
+    )  # fmt: skip
+    if label:
+        x, y = points[-1]
+        axes.text(
+            x - 0.14, y + 0.04, label, fontsize=SIZE, ha="center", va="bottom",
+            fontweight="bold",
+        )  # fmt: skip

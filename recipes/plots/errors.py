@@ -1,0 +1,163 @@
+"""How far below what is allowed the differences lie that a check has measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recipes.plots.furniture import (
+    BLUE,
+    FONT,
+    ORANGE,
+    SMALL,
+    VERMILION,
+    cut,
+    finished,
+    legend_below,
+    log_ticks,
+    new_figure,
+    power,
+    tidy,
+)
+from verify.compare import Comparison
+from verify.report import Report, number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SMALLEST_SHOWN = 1e-30
+"""Anything below is drawn at the left edge, with its number: an allowance of 1e-37,
+for what must be exact, would take up the whole axis."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line of the figure: a layer, or the outputs."""
+
+    name: str
+    error: float
+    allowed: float
+    share: float
+    rule: str
+
+
+def error_against_bound(report: Report, title: str) -> Figure:
+    """Of each layer and the outputs: the error of ``predict``, and what is allowed.
+
+    The allowance is a derived bound, or else the noise floor, which is marked. An error
+    of 0 stands at the left edge and says so.
+
+    Parameters
+    ----------
+    report : verify.Report
+    title : str
+    """
+    lines = [
+        _line(cut(layer.name, 24), layer.numerics, layer.derived)
+        for layer in report.layers
+    ]
+    lines.append(_line("outputs", report.numerics, _derived(report)))
+    figure = new_figure(1.7 + 0.42 * len(lines))
+    axes = figure.subplots()
+    low, high = _limits(lines)
+    axes.set_xscale("log")
+    for y, line in enumerate(lines):
+        _draw(axes, y, line, low, high)
+    if len(lines) > 1:
+        axes.axhline(len(lines) - 1.5, color="0.6", linewidth=0.8)
+    tidy(axes, "difference of predict from NumPy in float64", "layer", grid="x")
+    axes.set_xlim(low, high)
+    log_ticks(axes.xaxis, low * 1.001, high)
+    axes.set_yticks(range(len(lines)), [line.name for line in lines])
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    legend_below(figure, _keys(lines))
+    return finished(figure, title)
+
+
+def _line(name: str, comparison: Comparison, derived: float) -> _Line:
+    rule = "bound" if derived == 1 else "noise" if derived == 0 else "both"
+    return _Line(name, comparison.max_diff, comparison.allowed, comparison.share, rule)
+
+
+def _derived(report: Report) -> float:
+    """The share of the outputs that was held to a bound: 1, 0, or between."""
+    if report.allowance.startswith("derived bound for"):
+        return 0.5
+    return 1.0 if report.allowance.startswith("derived bound") else 0.0
+
+
+def _limits(lines: list[_Line]) -> tuple[float, float]:
+    """Ends of the axis, a little room on both sides."""
+    found = [
+        value
+        for line in lines
+        for value in (line.error, line.allowed)
+        if math.isfinite(value) and value >= SMALLEST_SHOWN
+    ]
+    low, high = min(found, default=1e-9), max(found, default=1e-6)
+    room = max((high / low) ** 0.08, 3.0)
+    return low / room, high * room
+
+
+MARKS: dict[str, dict[str, Any]] = {
+    "bound": {"color": VERMILION, "marker": "|", "markersize": 17, "mew": 2.6},
+    "noise": {"color": ORANGE, "marker": "D", "markersize": 7, "mfc": "white"},
+    "both": {"color": VERMILION, "marker": "D", "markersize": 7},
+}
+RULES = {
+    "bound": "allowed: derived bound",
+    "noise": "allowed: noise floor (no bound)",
+    "both": "allowed: bound for some, noise floor for the rest",
+}
+
+
+def _draw(axes: Axes, y: int, line: _Line, low: float, high: float) -> None:
+    def at(value: float) -> float:
+        if math.isnan(value):
+            return high
+        return min(max(value, low), high)
+
+    error, allowed = at(line.error), at(line.allowed)
+    dashes = "-" if line.rule == "bound" else "--"
+    axes.plot([error, allowed], [y, y], color="0.6", linestyle=dashes, zorder=1)
+    axes.plot(allowed, y, linestyle="", clip_on=False, zorder=3, **MARKS[line.rule])
+    axes.plot(
+        error, y, linestyle="", marker="o", markersize=7, color=BLUE, clip_on=False,
+        zorder=4,
+    )  # fmt: skip
+    axes.text(
+        1.02, y, _words(line), transform=axes.get_yaxis_transform(), va="center",
+        fontsize=FONT,
+    )  # fmt: skip
+    if line.error < low or not math.isfinite(line.error):
+        axes.annotate(
+            number(line.error), (error, y), (0, 6), textcoords="offset points",
+            ha="left" if error == low else "right", va="bottom", fontsize=SMALL,
+        )  # fmt: skip
+
+
+def _words(line: _Line) -> str:
+    """What a line comes to, in words."""
+    if line.allowed < SMALLEST_SHOWN:
+        return "exact" if line.error == 0 else "must be exact"
+    if not math.isfinite(line.error):
+        return f"{number(line.error)}: fails"
+    if line.share > 1:
+        return f"{power(float(f'{line.share:.2g}'))} times what is allowed"
+    return f"{line.share:.2%} of what is allowed"
+
+
+def _keys(lines: list[_Line]) -> list[object]:
+    from matplotlib.lines import Line2D
+
+    rules = {line.rule for line in lines}
+    return [
+        Line2D([], [], linestyle="", marker="o", color=BLUE, label="greatest error"),
+        *(
+            Line2D([], [], linestyle="", label=RULES[rule], **MARKS[rule])
+            for rule in RULES
+            if rule in rules
+        ),
+    ]

@@ -1,0 +1,367 @@
+"""What the figures share: colours, axes, words on an axis, heat maps, input checks.
+
+Categories have the colours of Okabe and Ito, which the colour-blind can tell apart, and
+differ by dashes, markers or hatches as well, for print in black and white. Text is
+never read as mathematics: a word may hold a ``$`` or a ``_``.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence, Sized
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from verify.spec import Array, DataError, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+WIDTH = 9.0
+"""Inches; what a notebook shows without shrinking it."""
+
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
+)  # fmt: skip
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+DASHES: tuple[Any, ...] = (
+    "-", "--", "-.", ":", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)),
+)  # fmt: skip
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+HATCHES = ("", "///", "...", "\\\\\\", "xxx", "++", "oo")
+
+SEQUENTIAL, DIVERGING = "cividis", "PuOr"
+
+FONT, SMALL, SMALLEST = 9.0, 8.0, 5.5
+"""Points: of most text, of small text, and below which text is left out."""
+
+EM = 0.64
+"""Average width of a character as a share of the font size, rather more than less."""
+
+WORD_LIMIT = 18
+"""Letters of a word on an axis; longer ones are cut."""
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure, in inches, whose parts make room for each other."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def panels(figure: Figure, count: int, columns: int, **kwargs: Any) -> list[Axes]:
+    """Axes in reading order, as many as asked for."""
+    rows = -(-count // columns)
+    grid = figure.subplots(rows, columns, squeeze=False, **kwargs).ravel().tolist()
+    for spare in grid[count:]:
+        spare.remove()
+    return grid[:count]
+
+
+def tidy(axes: Axes, xlabel: str, ylabel: str, *, grid: str = "") -> None:
+    """Axis titles, no frame above and at the right, a light grid along `grid`."""
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+    if grid == "both":
+        axes.grid(alpha=0.3)
+    elif grid:
+        axes.grid(alpha=0.3, axis="x" if grid == "x" else "y")
+
+
+def finished(figure: Figure, title: str) -> Figure:
+    """The figure with its title, and with all text taken as it stands."""
+    from matplotlib.text import Text
+
+    if title:
+        figure.suptitle(wrapped(title, figure.get_figwidth()))
+    for text in figure.findobj(Text):
+        if isinstance(text, Text):
+            text.set_parse_math(False)
+    return figure
+
+
+def wrapped(text: str, inches: float, size: float = 12.0) -> str:
+    """A title in as many lines as it needs."""
+    width = max(int(inches * 72 / (size * EM)), 12)
+    lines = [plain(line) for line in text.splitlines()]
+    return "\n".join(textwrap.fill(line, width) for line in lines)
+
+
+def style(k: int) -> dict[str, Any]:
+    """Colour, dashes and marker of the k-th line."""
+    n = len(COLOURS)
+    return {
+        "color": COLOURS[k % n],
+        "linestyle": DASHES[(k + k // n) % n],
+        "marker": MARKERS[(k + 2 * (k // n)) % n],
+        "markersize": 4,
+    }
+
+
+def fill(k: int) -> dict[str, Any]:
+    """Colour and hatch of the k-th kind of bar."""
+    n = len(COLOURS)
+    return {
+        "facecolor": COLOURS[k % n],
+        "hatch": HATCHES[(k + k // n) % n],
+        "edgecolor": "white",
+        "linewidth": 0,
+    }
+
+
+def cut(word: object, limit: int = WORD_LIMIT) -> str:
+    """A word as it fits on an axis."""
+    return plain(word, limit)
+
+
+def step_labels(words: Sequence[str] | None, steps: int) -> tuple[list[str], str]:
+    """One label a time step, and the title of their axis.
+
+    Raises
+    ------
+    DataError
+        Another number of words than of steps.
+    """
+    if words is None:
+        return [str(k) for k in range(steps)], "time step (from 0)"
+    if isinstance(words, str):
+        raise DataError("words: expected a list of words. Received: one text")
+    one_each("words", words, steps, "time step")
+    return [cut(word) for word in words], "word"
+
+
+def word_ticks(axes: Axes, labels: Sequence[str], inches: float) -> None:
+    """Labels along x at 0, 1, ...: side by side where they fit, else upright.
+
+    Parameters
+    ----------
+    axes : Axes
+    labels : of str
+    inches : float
+        The width of the axes, about.
+    """
+    slot = inches * 72 / max(len(labels), 1)
+    longest = max(map(len, labels), default=1)
+    if slot > (longest + 1) * FONT * EM:
+        size, rotation, stride = FONT, 0, 1
+    else:
+        size, rotation = min(FONT, max(slot / 1.25, SMALLEST)), 90
+        stride = max(int(np.ceil(size * 1.25 / slot - 0.01)), 1)
+    where = list(range(0, len(labels), stride))
+    axes.set_xticks(where, [labels[k] for k in where], fontsize=size, rotation=rotation)
+
+
+def word_height(labels: Sequence[str], inches: float) -> float:
+    """Inches that `word_ticks` takes below an axes of that width."""
+    longest = max(map(len, labels), default=1)
+    if inches * 72 / max(len(labels), 1) > (longest + 1) * FONT * EM:
+        return 0.2
+    return 0.1 + longest * FONT * EM / 72
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Powers of ten from `low` to `high`, as many as fit; finer on a short axis."""
+    first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
+    stride = max(-(-(last - first) // 8), 1)
+    values = [10.0**k for k in range(first, last + 1) if k % stride == 0]
+    if np.log10(high / low) < 2:
+        values = [m * 10.0**k for k in range(first, last + 1) for m in (1, 2, 5)]
+    values = [v for v in values if low <= v <= high * 1.0000001]
+    axis.set_ticks(values, [power(v) for v in values])
+    axis.set_ticks([], minor=True)
+
+
+def power(value: float) -> str:
+    """1, 0.1 and 100 as they are; beyond, with a power of ten."""
+    if 0.0099 < value < 9999:
+        return f"{value:g}"
+    exponent = int(np.floor(np.log10(value) + 1e-9))
+    digits = f"{exponent}".translate(
+        str.maketrans(
+            "-0123456789",
+            "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079",
+        )
+    )
+    factor = round(value / 10.0**exponent)
+    return f"10{digits}" if factor == 1 else f"{factor} * 10{digits}"
+
+
+def symmetric(values: Array) -> float:
+    """The limit of a diverging scale around 0 on which all the values are."""
+    return float(np.max(np.abs(values), initial=0.0)) or 1.0
+
+
+def heat_map(
+    axes: Axes, values: Array, *, limits: tuple[float, float], colours: str
+) -> AxesImage:
+    """An image with one cell a value.
+
+    Parameters
+    ----------
+    axes : Axes
+    values : (rows, columns)
+    limits : (float, float)
+        Ends of the colour scale.
+    colours : str
+        Name of a colour map.
+    """
+    image = axes.imshow(
+        values,
+        cmap=colours,
+        vmin=limits[0],
+        vmax=limits[1],
+        aspect="auto",
+        interpolation="nearest",
+    )
+    axes.tick_params(length=2)
+    return image
+
+
+def index_ticks(axis: Axis, labels: Sequence[object], inches: float) -> None:
+    """Whole numbers along y, every so many where not all fit."""
+    stride = max(int(np.ceil(len(labels) * SMALL * 1.3 / (inches * 72))), 1)
+    for round_number in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000):
+        if stride <= round_number:
+            stride = round_number
+            break
+    where = list(range(0, len(labels), stride))
+    axis.set_ticks(where, [str(labels[k]) for k in where], fontsize=SMALL)
+
+
+def write_cells(
+    axes: Axes,
+    image: AxesImage,
+    texts: Sequence[Sequence[str]],
+    cell: tuple[float, ...],
+) -> None:
+    """Text in the cells of a heat map, unless it does not fit.
+
+    Parameters
+    ----------
+    axes : Axes
+    image : AxesImage
+    texts : (rows, columns) of str
+    cell : (float, float)
+        Width and height of a cell, in inches.
+    """
+    lines = [text.splitlines() for row in texts for text in row]
+    longest = max(max(map(len, parts), default=1) for parts in lines)
+    tallest = max(max(map(len, lines), default=1), 1)
+    room = cell[0] * 72 / ((longest + 0.6) * EM), cell[1] * 72 / (tallest * 1.3)
+    size = min(*room, FONT + 1)
+    if size < SMALLEST:
+        return
+    values = np.asarray(image.get_array())
+    for (r, c), value in np.ndenumerate(values):
+        axes.text(
+            c, r, texts[r][c], ha="center", va="center", fontsize=size,
+            color=ink_on(image, value),
+        )  # fmt: skip
+
+
+def ink_on(image: AxesImage, value: float) -> str:
+    """Black or white, whichever can be read on the colour of a value."""
+    red, green, blue, _ = image.cmap(image.norm(np.asarray(value)))
+    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+
+
+def shade_steps(axes: Axes, steps: Sequence[int]) -> None:
+    """Grey and hatched columns: steps that do not count."""
+    for t in steps:
+        axes.axvspan(t - 0.5, t + 0.5, **MASKED)
+
+
+MASKED: dict[str, Any] = {
+    "facecolor": (0.5, 0.5, 0.5, 0.45),
+    "edgecolor": (0.15, 0.15, 0.15, 0.9),
+    "hatch": "////",
+    "linewidth": 0,
+}
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 4) -> None:
+    """A legend of the whole figure, beneath it."""
+    if handles:
+        figure.legend(
+            handles=list(handles), loc="outside lower center", frameon=False,
+            ncols=min(columns, len(handles)), fontsize=FONT,
+        )  # fmt: skip
+
+
+def require_some(what: str, values: Sized) -> None:
+    """Raise DataError if there is nothing to draw."""
+    if len(values) == 0:
+        raise DataError(f"{what}: expected at least one. Received: none")
+
+
+def one_each(what: str, values: Sized, count: int, each: str) -> None:
+    """Raise DataError unless there are `count` values."""
+    if len(values) != count:
+        raise DataError(
+            f"{what}: expected one for each {each}, {count} in all. "
+            f"Received: {len(values)}"
+        )
+
+
+def numbers(what: str, values: Any, *dimensions: int) -> Array:
+    """Finite numbers as float64, with that many axes and at least one element.
+
+    Raises
+    ------
+    DataError
+    """
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{plain(what)}: expected an array of numbers. "
+            f"Received: {plain(type(values).__name__)}, which is none"
+        ) from None
+    if array.ndim not in dimensions:
+        axes = " or ".join(map(str, dimensions))
+        raise DataError(
+            f"{plain(what)}: expected an array with {axes} axes. "
+            f"Received: shape={array.shape}"
+        )
+    if array.size == 0:
+        raise DataError(f"{plain(what)}: expected numbers. Received: none")
+    if not np.isfinite(array).all():
+        raise DataError(
+            f"{plain(what)}: expected finite numbers. Received: NaN or infinity"
+        )
+    return array
+
+
+def arrays(what: str, given: Mapping[str, Any], *dimensions: int) -> dict[str, Array]:
+    """Several arrays of `numbers` by name, with last axes of one length.
+
+    Raises
+    ------
+    DataError
+    """
+    require_some(what, given)
+    found = {
+        name: numbers(f"{what} of {name}", values, *dimensions)
+        for name, values in given.items()
+    }
+    lengths = sorted({array.shape[-1] for array in found.values()})
+    if len(lengths) > 1:
+        raise DataError(
+            f"{what}: expected arrays of one length. "
+            f"Received: {', '.join(map(str, lengths))}"
+        )
+    return found
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=144)
+    return buffer.getvalue()

@@ -1,0 +1,188 @@
+"""What is added up in each gate at one step, written out with its numbers.
+
+The weights of a gate are those of its columns; which columns, the layer says
+(`LayerSpec.gates`). Everything here is one row of one step: x is (features,), h and c
+are (units,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from verify.spec import Array, LayerSpec, plain
+
+Lines = list[tuple[str, str]]
+"""A label and what stands behind it, by line."""
+
+SHOWN = 3
+"""Of a vector, so many numbers are shown."""
+
+
+@dataclass(frozen=True)
+class Formatter:
+    """Numbers as text, to so many decimals."""
+
+    decimals: int
+
+    def number(self, value: float) -> str:
+        """One number; whole ones without decimals."""
+        value = float(value)
+        if value == int(value) and abs(value) < 1e4:
+            return f"{int(value)}"
+        if abs(value) >= 1e4 or abs(value) < 0.5 * 10.0**-self.decimals:
+            return f"{value:.0e}"
+        return f"{value:.{self.decimals}f}"
+
+    def __call__(self, values: Array) -> str:
+        """A number, or the first three of several."""
+        flat = np.ravel(values)
+        text = " ".join(self.number(value) for value in flat[:SHOWN])
+        return f"{text} ..." if len(flat) > SHOWN else text
+
+    def product(self, a: Array, b: Array) -> str:
+        """``3 * 0.0189`` of two numbers; of vectors and matrices what it comes to."""
+        if np.size(a) == 1 and np.size(b) == 1:
+            return f"{self(a)} * {self.signed(b)}"
+        return self(a @ b if np.ndim(b) == 2 else a * b)
+
+    def signed(self, values: Array) -> str:
+        """A number behind an operator: in brackets where it is negative."""
+        text = self(values)
+        return f"({text})" if np.size(values) == 1 and text.startswith("-") else text
+
+
+class Columns(NamedTuple):
+    """The weights of one gate.
+
+    Attributes
+    ----------
+    w : (features, units)
+    u : (units, units)
+    b : list of (units,)
+        One row; two of a GRU with reset_after; none without a bias.
+    """
+
+    w: Array
+    u: Array
+    b: list[Array]
+
+
+def value_name(layer: LayerSpec, gate: str) -> str:
+    """What a gate's value is called in a trace: ``c`` of an LSTM is ``c_hat``."""
+    if gate in ("c", "h") and len(layer.gates) > 1:
+        return f"{gate}_hat"
+    return gate
+
+
+def gate_weights(layer: LayerSpec, gate: str) -> Columns:
+    """The columns of one gate, in float64."""
+    k, units = layer.gates.index(gate), layer.options["units"]
+    cut = slice(k * units, (k + 1) * units)
+    own = {n: w.astype(np.float64)[..., cut] for n, w in layer.weights.items()}
+    bias = list(np.atleast_2d(own["bias"])) if "bias" in own else []
+    return Columns(own["kernel"], own["recurrent_kernel"], bias)
+
+
+def gate_sums(
+    layer: LayerSpec,
+    gate: str,
+    x: Array,
+    h: Array,
+    now: Mapping[str, Array],
+    show: Formatter,
+) -> tuple[Lines, Array]:
+    """The terms of a gate's sum, and the sum itself, before the activation.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    gate : str
+        One of ``layer.gates``.
+    x : (features,)
+    h : (units,)
+        The hidden state before the step.
+    now : mapping of str to (units,)
+        The layer's values at this step; a GRU's candidate needs its reset gate.
+    show : Formatter
+    """
+    w, u, b = gate_weights(layer, gate)
+    resets = layer.class_name == "GRU" and value_name(layer, gate) == "h_hat"
+    lines: Lines = [("x * w" if w.size == 1 else "x @ w", show.product(x, w))]
+    if resets:
+        more, recurrent = _after_reset(layer, now["r"], h, u, b, show)
+        if b:
+            lines.append(("+ b0" if len(b) > 1 else "+ b", show(b[0])))
+        return lines + more, x @ w + (b[0] if b else 0.0) + recurrent
+    lines.append(("+ h * u" if u.size == 1 else "+ h @ u", show.product(h, u)))
+    for k, bias in enumerate(b):
+        lines.append((f"+ b{k}" if len(b) > 1 else "+ b", show(bias)))
+    total = x @ w + h @ u
+    for bias in b:
+        total = total + bias
+    return lines, total
+
+
+def _after_reset(
+    layer: LayerSpec, r: Array, h: Array, u: Array, b: list[Array], show: Formatter
+) -> tuple[Lines, Array]:
+    """The recurrent part of a GRU's candidate, which the reset gate weakens."""
+    times = "*" if u.size == 1 else "@"
+    if not layer.options["reset_after"]:
+        reset = r * h
+        return [
+            ("q = r * h", show.product(r, h)),
+            (f"+ q {times} u", show.product(reset, u)),
+        ], reset @ u
+    inner = h @ u
+    lines: Lines = [(f"s = h {times} u", show.product(h, u))]
+    if len(b) > 1:
+        inner = inner + b[1]
+        lines = [
+            (f"s = h {times} u", show.product(h, u)),
+            ("    + b1", show(b[1])),
+        ]
+    return [*lines, ("+ r * s", show.product(r, inner))], r * inner
+
+
+def state_lines(
+    layer: LayerSpec,
+    name: str,
+    now: Mapping[str, Array],
+    before: Mapping[str, Array],
+    show: Formatter,
+) -> Lines:
+    """How a state comes out of the gates, with the numbers.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    name : "c" or "h"
+    now, before : mapping of str to (units,)
+        Values at this step, and the states before it.
+    show : Formatter
+    """
+    phi = plain(layer.options["activation"])
+    if name == "c":
+        return [
+            ("f * c", show.product(now["f"], before["c"])),
+            ("+ i * c_hat", show.product(now["i"], now["c_hat"])),
+            ("c", show(now["c"])),
+        ]
+    if layer.class_name == "LSTM":
+        inner = f"{phi}({show(now['c'])})"
+        single = now["c"].size == 1
+        return [
+            (f"o * {phi}(c)", f"{show(now['o'])} * {inner}" if single else ""),
+            ("h", show(now["h"])),
+        ]
+    if layer.class_name == "GRU":
+        return [
+            ("z * h", show.product(now["z"], before["h"])),
+            ("+ (1-z) * h_hat", show.product(1 - now["z"], now["h_hat"])),
+            ("h", show(now["h"])),
+        ]
+    return [("", f"h = {phi}(sum)"), ("h", show(now["h"]))]

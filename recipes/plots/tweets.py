@@ -1,0 +1,157 @@
+"""Words and texts: which words are frequent, which matter, how long the texts are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recipes.plots.furniture import (
+    DASHES,
+    FONT,
+    WIDTH,
+    cut,
+    fill,
+    finished,
+    legend_below,
+    new_figure,
+    numbers,
+    one_each,
+    panels,
+    require_some,
+    style,
+    tidy,
+    wrapped,
+)
+from verify.spec import Array, DataError, plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def importance(
+    words: Sequence[str], values: Sequence[float] | Array, title: str, *, xlabel: str
+) -> Figure:
+    """What each word does to an answer: one signed bar a word, in reading order.
+
+    Parameters
+    ----------
+    words : of str
+    values : (words,)
+        Such as: how much the probability falls when the word is left out.
+    title : str
+    xlabel : str
+    """
+    from matplotlib.patches import Patch
+
+    require_some("words", words)
+    bars = numbers("values", values, 1)
+    one_each("values", bars, len(words), "word")
+    figure = new_figure(1.5 + 0.24 * len(bars))
+    axes = figure.subplots()
+    limit = float(np.abs(bars).max()) or 1.0
+    for y, value in enumerate(bars):
+        axes.barh(y, value, 0.72, **fill(0 if value >= 0 else 1))
+        axes.annotate(
+            f"{value:+.3f}", (value, y), (4 if value >= 0 else -4, 0),
+            textcoords="offset points", va="center", fontsize=FONT,
+            ha="left" if value >= 0 else "right",
+        )  # fmt: skip
+    axes.axvline(0, color="black", linewidth=0.8)
+    tidy(axes, xlabel, "word, in reading order", grid="x")
+    axes.set_yticks(range(len(bars)), [cut(word) for word in words], fontsize=FONT)
+    axes.set_ylim(len(bars) - 0.4, -0.6)
+    axes.set_xlim(
+        -limit * 1.2 if bars.min() < 0 else -limit * 0.05,
+        limit * 1.2 if bars.max() > 0 else limit * 0.05,
+    )
+    signs = [(0, "for the answer", bars >= 0), (1, "against it", bars < 0)]
+    legend_below(
+        figure, [Patch(**fill(k), label=text) for k, text, some in signs if some.any()]
+    )
+    return finished(figure, title)
+
+
+def frequencies(
+    counts: Mapping[str, Mapping[str, int]], title: str, *, top: int = 15
+) -> Figure:
+    """The most frequent words of each class.
+
+    Parameters
+    ----------
+    counts : mapping of str to mapping of str to int
+        By class, how often each word occurs.
+    title : str
+    top : int
+        How many words a class.
+    """
+    require_some("counts", counts)
+    if top < 1:
+        raise DataError(f"top: expected 1 or more. Received: {top}")
+    columns = min(len(counts), 3)
+    rows = -(-len(counts) // columns)
+    most = min(top, max(map(len, counts.values())))
+    figure = new_figure(0.5 + rows * (1.0 + 0.22 * most))
+    grid = panels(figure, len(counts), columns)
+    for k, (axes, (name, words)) in enumerate(zip(grid, counts.items(), strict=True)):
+        require_some(f"words of {plain(name)}", words)
+        first = sorted(words.items(), key=lambda item: -item[1])[:top]
+        sizes = numbers(f"counts of {plain(name)}", [n for _, n in first], 1)
+        axes.barh(range(len(first)), sizes, 0.72, **fill(k))
+        for y, size in enumerate(sizes):
+            axes.annotate(
+                f"{size:,.0f}", (size, y), (3, 0), textcoords="offset points",
+                va="center", fontsize=FONT - 1,
+            )  # fmt: skip
+        tidy(axes, "occurrences", "word", grid="x")
+        axes.set_yticks(range(len(first)), [cut(w) for w, _ in first], fontsize=FONT)
+        axes.set_ylim(most - 0.4, -0.6)
+        axes.set_xlim(0, max(float(sizes.max()), 1.0) * 1.22)
+        axes.locator_params(axis="x", nbins=4)
+        axes.set_title(wrapped(name, WIDTH / columns - 1.4), fontsize=FONT + 2)
+    return finished(figure, title)
+
+
+def lengths(
+    lengths: Mapping[str, Array], title: str, *, what: str = "tweets"
+) -> Figure:
+    """How long the texts of each class are, in words.
+
+    Classes of different sizes are compared by shares.
+
+    Parameters
+    ----------
+    lengths : mapping of str to (texts,) of int
+        By class, the number of words of each text.
+    title : str
+    what : str
+        What the texts are.
+    """
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    require_some("lengths", lengths)
+    found = {k: numbers(f"lengths of {k}", v, 1) for k, v in lengths.items()}
+    if any((v < 0).any() or (v != v.round()).any() for v in found.values()):
+        raise DataError("lengths: expected numbers of words. Received: other numbers")
+    longest = int(max(v.max() for v in found.values()))
+    edges = np.arange(longest + 2) - 0.5
+    figure = new_figure(3.6)
+    axes = figure.subplots()
+    handles = []
+    for k, (name, values) in enumerate(found.items()):
+        share = np.histogram(values, edges)[0] / len(values)
+        handles.append(
+            axes.stairs(
+                share, edges, color=style(k)["color"], linewidth=1.8,
+                linestyle=DASHES[k % len(DASHES)],
+                label=f"{cut(name, 40)} ({len(values):,}), median "
+                f"{np.median(values):g} words",
+            )
+        )  # fmt: skip
+    tidy(axes, "length (words)", f"share of the class's {what}", grid="y")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(edges[0], edges[-1])
+    legend_below(figure, handles, columns=2)
+    return finished(figure, title)
