@@ -9,16 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from recipes.plots.boxes import (
+    LINE,
+    PAD,
+    SIZE,
+    Box,
+    box_height,
+    draw_arrow,
+    draw_box,
+    draw_frame,
+    fitting_size,
+    line_width,
+    write,
+)
 from recipes.plots.furniture import (
     BLUE,
-    COLOURS,
     GREEN,
-    MASKED,
     ORANGE,
+    PURPLE,
+    SKY,
     VERMILION,
     cut,
     finished,
@@ -28,27 +41,34 @@ from recipes.plots.furniture import (
     wrapped,
 )
 from recipes.plots.states import STATES, VALUE_WORDS, masked_steps, processing_order
-from recipes.plots.sums import Formatter, Lines, gate_sums, state_lines, value_name
+from recipes.plots.sums import (
+    SHOWN,
+    Formatter,
+    Lines,
+    gate_sums,
+    state_lines,
+    value_name,
+)
 from verify.evaluate import LayerTrace
 from verify.network import Network
 from verify.spec import Array, DataError, LayerSpec, listing, plain
+from verify.structure import TensorRef, flatten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+GATE_COLOURS = (SKY, PURPLE, "#F0E442", "#BBBBBB")
+"""Colours that the states and the input do not have."""
+
 MOST_STEPS, MOST_CLASSES = 4, 8
 LOOPS = ("SimpleRNN", "LSTM", "GRU")
 
-LINE, PAD = 0.152, 0.075
-"""Inches: from one line of text to the next, and around the text of a box."""
+COLUMN = {1: 2.6, 2: 2.6, 3: 2.1, 4: 1.9}
+"""Inches: the width of a time step, by the number of steps."""
 
 LEFT, GAP, DENSE, EDGE = 0.62, 0.44, 2.35, 0.12
 """Inches: before the first column, between two, the Dense layer's, at the right."""
-
-SIZE = 7.6
-CHARACTER = 0.602
-"""Points, and the width of a character of DejaVu Sans Mono as a share of them."""
 
 
 def unrolled(
@@ -100,12 +120,22 @@ def _parts(net: Network) -> tuple[LayerSpec, LayerSpec]:
         or layers[-2:-1] != (loops[0],)
         or loops[0].options["return_sequences"]
         or loops[0].options["return_state"]
+        or _inputs_of(net, loops[0].name) != 1
     ):
         raise DataError(
-            "expected a model that ends with one SimpleRNN, LSTM or GRU, which returns "
-            f"its last output, and a Dense layer. Received: {found or 'no layers'}"
+            "expected a model that ends with one SimpleRNN, LSTM or GRU, called "
+            "once on one input and returning its last output, then one Dense layer. "
+            f"Received: {found or 'no layers'}"
         )
     return loops[0], layers[-1]
+
+
+def _inputs_of(net: Network, name: str) -> int:
+    """How many tensors a layer is called with: states may be given beside the input."""
+    graph = net.spec.root.graph
+    calls = [node for node in graph.nodes if node.layer == name] if graph else []
+    leaves = [leaf for call in calls for leaf in flatten([call.args, call.kwargs])]
+    return sum(isinstance(leaf, TensorRef) for leaf in leaves)
 
 
 def _classes(dense: LayerSpec, classes: Sequence[str] | None) -> list[str]:
@@ -166,51 +196,33 @@ class _Unrolled:
         return self.values[name][self.order[k - 1]]
 
 
-class _Box(NamedTuple):
-    """A rectangle, in inches."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    @property
-    def top(self) -> float:
-        return self.y + self.height
-
-    @property
-    def right(self) -> float:
-        return self.x + self.width
-
-    @property
-    def middle(self) -> float:
-        return self.y + self.height / 2
-
-
 def _drawn(
     model: _Unrolled, dense: LayerTrace, names: list[str], row: int, title: str
 ) -> Figure:
     from matplotlib.figure import Figure
 
     steps = len(model.order)
-    column = {1: 2.65, 2: 2.6, 3: 2.05, 4: 1.8}[steps]
+    column = COLUMN[steps]
     width = LEFT + steps * (column + GAP) + DENSE + EDGE
     columns = [_Column.of(model, k) for k in range(steps)]
     tall = columns[0].height
     head = wrapped(title, width)
     above = 0.3 + 0.2 * len(head.splitlines()) if title else 0.15
     table = _dense_lines(dense, names, row, model.show)
-    height = above + max(tall, _height(len(table)) + 0.1) + 0.15
+    notes = _notes(model)
+    beside = box_height(len(table) + 2) + len(notes) * LINE + 0.3
+    height = above + max(tall, beside) + 0.15
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     top, before = height - above, None
+    size = min(parts.size(column) for parts in columns)
     for k, parts in enumerate(columns):
         left = LEFT + k * (column + GAP)
-        before = _draw_column(axes, model, parts, left, top, column, before)
+        before = _draw_column(axes, model, parts, left, top, column, before, size)
     if before is not None:
-        _draw_dense(axes, dense, table, before, width, top, row)
+        _draw_dense(axes, dense, table, before, width, top, notes)
     finished(figure, "")
     if title:
         figure.suptitle(head, y=1 - 0.12 / height, va="top", parse_math=False)
@@ -238,7 +250,7 @@ class _Column:
         return cls(
             k,
             t,
-            [("", model.show(model.x[t]))],
+            [("x", model.show(model.x[t]))],
             {
                 gate: _gate_text(model, gate, now, model.x[t], states["h"])
                 for gate in layer.gates
@@ -247,12 +259,27 @@ class _Column:
             state_lines(layer, "h", now, states, model.show),
         )
 
+    def size(self, width: float) -> float:
+        """The greatest font size at which all lines fit in a column that wide."""
+        gates = [line_width(lines) for _, lines in self.gates.values()]
+        return min(
+            fitting_size(max(gates), width - 0.12),
+            fitting_size(line_width(self.c), width),
+            fitting_size(line_width(self.h), width - self.aside),
+            fitting_size(line_width(self.x), width),
+        )
+
+    @property
+    def aside(self) -> float:
+        """Inches on the left of h by which the gates reach c."""
+        return 0.2 if self.c else 0.0
+
     @property
     def height(self) -> float:
         """Inches from the top of the column to its bottom."""
-        gates = sum(_height(len(lines)) + 0.07 for _, lines in self.gates.values())
-        states = sum(_height(len(x)) + 0.3 for x in (self.c, self.h) if x)
-        return states + gates + 0.12 + 0.3 + _height(len(self.x))
+        gates = sum(box_height(len(lines)) + 0.07 for _, lines in self.gates.values())
+        states = sum(box_height(len(x)) + 0.3 for x in (self.c, self.h) if x)
+        return states + gates + 0.12 + 0.3 + box_height(len(self.x))
 
 
 def _gate_text(
@@ -269,17 +296,12 @@ def _gate_text(
     return head, [*lines, (name, model.show(now[name]))]
 
 
-def _height(lines: int) -> float:
-    """Of a box with a heading and so many lines."""
-    return (lines + 1) * LINE + 2 * PAD
-
-
 class _Shown(NamedTuple):
     """The boxes of a column that arrows go to and from."""
 
-    h: _Box
-    c: _Box | None
-    gates: _Box
+    h: Box
+    c: Box | None
+    gates: Box
 
 
 def _draw_column(
@@ -290,52 +312,46 @@ def _draw_column(
     top: float,
     width: float,
     before: _Shown | None,
+    size: float,
 ) -> _Shown:
     """One time step; returns the boxes that the next one goes on from."""
     masked, y, c = parts.t in model.masked, top, None
     if parts.c:
-        y -= _height(len(parts.c))
-        c = _Box(left, y, width, _height(len(parts.c)))
-        _box(axes, c, VALUE_WORDS["c"], parts.c, ORANGE)
+        y -= box_height(len(parts.c))
+        c = Box(left, y, width, box_height(len(parts.c)))
+        draw_box(axes, c, VALUE_WORDS["c"], parts.c, ORANGE, size)
         y -= 0.3
-    y -= _height(len(parts.h))
-    # The way from the gates to c passes by h on its left.
-    aside = 0.2 if parts.c else 0.0
-    h = _Box(left + aside, y, width - aside, _height(len(parts.h)))
-    _box(axes, h, VALUE_WORDS["h"], parts.h, GREEN)
+    y -= box_height(len(parts.h))
+    aside = parts.aside
+    h = Box(left + aside, y, width - aside, box_height(len(parts.h)))
+    draw_box(axes, h, VALUE_WORDS["h"], parts.h, GREEN, size)
     frame_top = y - 0.3
     y = frame_top - 0.06
-    boxes = []
     for k, (head, lines) in enumerate(parts.gates.values()):
-        y -= _height(len(lines))
-        boxes.append((_Box(left + 0.06, y, width - 0.12, _height(len(lines))), k))
-        _box(axes, boxes[-1][0], head, lines, _gate_colour(k))
+        y -= box_height(len(lines))
+        box = Box(left + 0.06, y, width - 0.12, box_height(len(lines)))
+        draw_box(axes, box, head, lines, GATE_COLOURS[k % 4], size)
         y -= 0.07
-    frame = _Box(left, y + 0.01, width, frame_top - y - 0.01)
-    _frame(axes, frame, masked=masked)
-    y = frame.y - 0.3 - _height(1)
+    frame = Box(left, y + 0.01, width, frame_top - y - 0.01)
+    draw_frame(axes, frame, masked=masked)
+    y = frame.y - 0.3 - box_height(1)
     word = model.labels[parts.t]
     head = f"step {parts.t + 1}" + (f": {word}" if word else "")
     if masked:
         head += " (masked: states kept)"
-    x = _Box(left, y, width, _height(1))
-    _box(axes, x, head, [("x", parts.x[0][1])], BLUE)
-    _arrow(axes, (x.x + width / 2, x.top), (x.x + width / 2, frame.y))
-    _arrow(axes, (h.x + h.width / 2, frame.top), (h.x + h.width / 2, h.y))
+    x = Box(left, y, width, box_height(1))
+    draw_box(axes, x, head, parts.x, BLUE, size)
+    draw_arrow(axes, (x.x + width / 2, x.top), (x.x + width / 2, frame.y))
+    draw_arrow(axes, (h.x + h.width / 2, frame.top), (h.x + h.width / 2, h.y))
     if c is not None:
-        _arrow(axes, (left + aside / 2, frame.top), (left + aside / 2, c.y))
-        _arrow(axes, (h.x + h.width / 2, c.y), (h.x + h.width / 2, h.top))
+        draw_arrow(axes, (left + aside / 2, frame.top), (left + aside / 2, c.y))
+        draw_arrow(axes, (h.x + h.width / 2, c.y), (h.x + h.width / 2, h.top))
     shown = _Shown(h, c, frame)
-    _recur(axes, model, before, shown)
+    _recur(axes, before, shown)
     return shown
 
 
-def _gate_colour(k: int) -> str:
-    """Colours for the gates that the states and the input do not have."""
-    return (COLOURS[5], COLOURS[3], "#F0E442", COLOURS[6])[k % 4]
-
-
-def _recur(axes: Axes, model: _Unrolled, before: _Shown | None, now: _Shown) -> None:
+def _recur(axes: Axes, before: _Shown | None, now: _Shown) -> None:
     """The arrows by which the states of one step reach the next."""
     enter = now.gates.top - min(0.5, now.gates.height / 2)
     if before is None:
@@ -344,19 +360,19 @@ def _recur(axes: Axes, model: _Unrolled, before: _Shown | None, now: _Shown) -> 
             _zero(axes, now.c.x, now.c.middle, "c = 0", "black")
         return
     between = before.gates.right + GAP * 0.45
-    _arrow(
+    draw_arrow(
         axes, (before.h.right, before.h.middle), (between, before.h.middle),
         (between, enter), (now.gates.x, enter), color=VERMILION, linestyle="--",
         label="h",
     )  # fmt: skip
     if now.c is not None and before.c is not None:
         y = now.c.middle
-        _arrow(axes, (before.c.right, y), (now.c.x, y), label="c")
+        draw_arrow(axes, (before.c.right, y), (now.c.x, y), label="c")
 
 
 def _zero(axes: Axes, x: float, y: float, text: str, color: str) -> None:
     """A state before the first step."""
-    _arrow(
+    draw_arrow(
         axes, (0.1, y), (x, y), color=color,
         linestyle="--" if color == VERMILION else "-",
     )  # fmt: skip
@@ -383,6 +399,21 @@ def _dense_lines(
     ]
 
 
+def _notes(model: _Unrolled) -> list[str]:
+    """What the picture cannot say by itself."""
+    one = model.values["h"].shape[1] == 1 == model.x.shape[1]
+    lines = [
+        "The weights w, u and b are those of",
+        "every step" + ("." if one else "; @ is a product of matrices."),
+    ]
+    units = model.values["h"].shape[1]
+    if units > SHOWN:
+        lines.append(f"Of {units} units the first {SHOWN} are shown.")
+    if model.layer.options.get("go_backwards"):
+        lines.append("The layer reads the last step first.")
+    return lines
+
+
 def _draw_dense(
     axes: Axes,
     dense: LayerTrace,
@@ -390,139 +421,45 @@ def _draw_dense(
     before: _Shown,
     width: float,
     top: float,
-    row: int,
+    notes: Sequence[str],
 ) -> None:
-    """Logits and outputs of each class, a bar behind each."""
+    """Logits and outputs of each class, a bar under each; notes beneath."""
     from matplotlib.patches import Rectangle
 
     activation = plain(dense.layer.options["activation"])
     units = dense.layer.weights["kernel"].shape[1]
     more = units - len(table)
-    count = len(table) + 2 + (1 if more else 0)
-    height = _height(count)
+    height = box_height(len(table) + 1 + (1 if more else 0))
     # Level with the hidden state it reads, and inside the figure.
     y = min(before.h.middle - height / 2, top - height)
-    y = max(y, 0.1)
-    box = _Box(width - EDGE - DENSE, y, DENSE, height)
-    _frame(axes, box, masked=False)
+    y = max(y, len(notes) * LINE + 0.3)
+    box = Box(width - EDGE - DENSE, y, DENSE, height)
+    draw_frame(axes, box, masked=False)
     names = max(len(name) for _, _, name in table)
     head = f"{'class':<{names}} {'logit':>7}  {activation[:7]:>6}"
-    size = _fitting(max(len(head), *(len(t) for t, _, _ in table)), DENSE)
+    size = fitting_size(max(len(head), *(len(t) for t, _, _ in table)), DENSE)
     best = max(range(len(table)), key=lambda k: table[k][1])
     line = box.top - PAD - LINE / 2
-    _text(axes, box, line, "Dense: logits = h @ kernel + bias", bold=True)
+    write(axes, box, line, "Dense: logits = h @ kernel + bias", bold=True)
     line -= LINE
-    _text(axes, box, line, head, size=size, mono=True, color="0.3")
+    write(axes, box, line, head, size=size, mono=True, color="0.3")
     for k, (text, value, _) in enumerate(table):
         line -= LINE
         share = min(max(value, 0.0), 1.0)
         axes.add_patch(
             Rectangle(
-                (box.x + 0.04, line - LINE * 0.44), (DENSE - 0.08) * share, LINE * 0.88,
-                facecolor=COLOURS[5], alpha=0.45, linewidth=0, zorder=2,
+                (box.x + 0.07, line - LINE * 0.5), (DENSE - 0.14) * share, 0.025,
+                facecolor=BLUE, linewidth=0, zorder=2,
             )
         )  # fmt: skip
-        _text(axes, box, line, text, size=size, mono=True, bold=k == best)
+        write(axes, box, line, text, size=size, mono=True, bold=k == best)
     if more:
-        _text(axes, box, line - LINE, f"... and {more} more", color="0.3")
+        write(axes, box, line - LINE, f"... and {more} more", color="0.3")
+    for k, note in enumerate(notes):
+        write(axes, box, box.y - 0.2 - k * LINE, note, color="0.25")
     y = min(max(before.h.middle, box.y + 0.1), box.top - 0.1)
     between = before.gates.right + GAP * 0.45
-    _arrow(
+    draw_arrow(
         axes, (before.h.right, before.h.middle), (between, before.h.middle),
         (between, y), (box.x, y), color=VERMILION, linestyle="--", label="h",
     )  # fmt: skip
-
-
-def _box(axes: Axes, box: _Box, head: str, lines: Lines, colour: str) -> None:
-    """A rounded box with a heading, and a label before each of its lines."""
-    from matplotlib.patches import FancyBboxPatch
-
-    axes.add_patch(
-        FancyBboxPatch(
-            (box.x, box.y), box.width, box.height,
-            boxstyle="round,pad=0,rounding_size=0.05", facecolor="white",
-            edgecolor="black", linewidth=0.8, zorder=2,
-        )
-    )  # fmt: skip
-    axes.add_patch(
-        FancyBboxPatch(
-            (box.x, box.top - LINE - PAD), box.width, LINE + PAD,
-            boxstyle="round,pad=0,rounding_size=0.05", facecolor=colour, alpha=0.35,
-            linewidth=0, zorder=2,
-        )
-    )  # fmt: skip
-    y = box.top - PAD * 0.7 - LINE / 2
-    _text(axes, box, y, head, bold=True, size=min(SIZE, _fitting(len(head), box.width)))
-    label = max((len(name) for name, _ in lines), default=0)
-    longest = label + 2 + max((len(text) for _, text in lines), default=0)
-    size = _fitting(longest, box.width)
-    for name, text in lines:
-        y -= LINE
-        last = (name, text) == lines[-1]
-        _text(
-            axes, box, y - PAD * 0.3, f"{name:<{label}}  {text}" if label else text,
-            size=size, mono=True, bold=last,
-        )  # fmt: skip
-
-
-def _frame(axes: Axes, box: _Box, *, masked: bool) -> None:
-    """Around the gates of a step; hatched where the step is masked."""
-    from matplotlib.patches import FancyBboxPatch
-
-    look: dict[str, Any] = {"facecolor": "0.94", "edgecolor": "0.5", "linewidth": 0.8}
-    axes.add_patch(
-        FancyBboxPatch(
-            (box.x, box.y), box.width, box.height,
-            boxstyle="round,pad=0,rounding_size=0.06", zorder=1,
-            **(MASKED if masked else look),
-        )
-    )  # fmt: skip
-
-
-def _fitting(characters: int, width: float) -> float:
-    """The font size at which so many characters fit in a box."""
-    return min(SIZE, (width - 0.14) * 72 / (max(characters, 1) * CHARACTER * 1.02))
-
-
-def _text(
-    axes: Axes,
-    box: _Box,
-    y: float,
-    text: str,
-    *,
-    size: float = SIZE,
-    mono: bool = False,
-    bold: bool = False,
-    color: str = "black",
-) -> None:
-    axes.text(
-        box.x + 0.07, y, text, fontsize=size, va="center", color=color, zorder=3,
-        family="DejaVu Sans Mono" if mono else "DejaVu Sans",
-        fontweight="bold" if bold else "normal",
-    )  # fmt: skip
-
-
-def _arrow(
-    axes: Axes,
-    *points: tuple[float, float],
-    color: str = "black",
-    linestyle: str = "-",
-    label: str = "",
-) -> None:
-    """An arrow along straight pieces, its label beside its end."""
-    from matplotlib.patches import FancyArrowPatch
-    from matplotlib.path import Path
-
-    axes.add_patch(
-        FancyArrowPatch(
-            path=Path(points), arrowstyle="-|>", mutation_scale=9, color=color,
-            linestyle=linestyle, linewidth=1.3, shrinkA=0, shrinkB=0, zorder=4,
-            joinstyle="miter",
-        )
-    )  # fmt: skip
-    if label:
-        x, y = points[-1]
-        axes.text(
-            x - 0.14, y + 0.04, label, fontsize=SIZE, ha="center", va="bottom",
-            fontweight="bold",
-        )  # fmt: skip

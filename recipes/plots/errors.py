@@ -101,6 +101,8 @@ def _limits(lines: list[_Line]) -> tuple[float, float]:
     return low / room, high * room
 
 
+ON_WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+
 MARKS: dict[str, dict[str, Any]] = {
     "bound": {"color": VERMILION, "marker": "|", "markersize": 17, "mew": 2.6},
     "noise": {"color": ORANGE, "marker": "D", "markersize": 7, "mfc": "white"},
@@ -133,8 +135,9 @@ def _draw(axes: Axes, y: int, line: _Line, low: float, high: float) -> None:
     )  # fmt: skip
     if line.error < low or not math.isfinite(line.error):
         axes.annotate(
-            number(line.error), (error, y), (0, 6), textcoords="offset points",
-            ha="left" if error == low else "right", va="bottom", fontsize=SMALL,
+            number(line.error), (error, y), (8 if error == low else -8, 0),
+            textcoords="offset points", ha="left" if error == low else "right",
+            va="center", fontsize=SMALL, bbox=ON_WHITE, zorder=2,
         )  # fmt: skip
 
 

@@ -286,9 +286,16 @@ MASKED: dict[str, Any] = {
 }
 
 
-def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 4) -> None:
-    """A legend of the whole figure, beneath it."""
+def percent(value: float, _: float = 0.0) -> str:
+    """A share as a tick label."""
+    return f"{100 * value:.4g}%"
+
+
+def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
+    """A legend of the whole figure, beneath it, in as many columns as fit."""
     if handles:
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        columns = int(figure.get_figwidth() * 72 / (longest * FONT * EM + 42)) or 1
         figure.legend(
             handles=list(handles), loc="outside lower center", frameon=False,
             ncols=min(columns, len(handles)), fontsize=FONT,

@@ -25,6 +25,7 @@ from recipes.plots.furniture import (
     numbers,
     one_each,
     panels,
+    percent,
     require_some,
     style,
     tidy,
@@ -107,8 +108,8 @@ def confusions(
     require_some("classes", classes)
     counts = {name: _counts(name, m, len(classes)) for name, m in matrices.items()}
     labels = [cut(name) for name in classes]
-    columns = min(len(counts), 3)
-    width = 6.0 if columns == 1 else WIDTH
+    columns = 2 if len(counts) == 4 else min(len(counts), 3)
+    width = 6.0 if columns == 1 and len(labels) <= 5 else WIDTH
     side = (width - 1.2) / columns - 0.5 - 0.075 * max(map(len, labels))
     rows = -(-len(counts) // columns)
     below = 0.55 + word_height(labels, side)
@@ -120,12 +121,8 @@ def confusions(
         if name:
             axes.set_title(wrapped(name, side + 0.8, FONT + 1), fontsize=FONT + 1)
     bar = figure.colorbar(image, ax=grid, label="share of the true class", aspect=30)
-    bar.ax.yaxis.set_major_formatter(_percent)
+    bar.ax.yaxis.set_major_formatter(percent)
     return finished(figure, title)
-
-
-def _percent(value: float, _: float) -> str:
-    return f"{value:.0%}"
 
 
 def _counts(name: str, matrix: Any, classes: int) -> Array:
@@ -210,7 +207,7 @@ def accuracy_by(
     tidy(axes, xlabel, "accuracy", grid="both")
     if len(where) <= 12:
         axes.set_xticks(where, [f"{value:g}" for value in where])
-    axes.yaxis.set_major_formatter(_percent)
+    axes.yaxis.set_major_formatter(percent)
     lines, _ = axes.get_legend_handles_labels()
     legend_below(figure, [*lines, *_spread_keys(seeds)])
     return finished(figure, title)
@@ -267,7 +264,7 @@ def spread(
         offset = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else 0
         axes.plot(values, y + offset, **DOT)
         mean = values.mean()
-        axes.plot([mean, mean], [y - 0.32, y + 0.32], color=BLACK, linewidth=2.5)
+        axes.plot([mean, mean], [y - 0.32, y + 0.32], color=BLACK, lw=2.5, zorder=1)
         axes.text(
             1.01, y, f"{mean:.3f}", transform=axes.get_yaxis_transform(),
             va="center", fontsize=FONT,
@@ -290,7 +287,7 @@ def spread(
     axes.set_yticks(range(len(found)), [cut(name, 40) for name in found])
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.margins(x=0.06)
-    legend_below(figure, keys, columns=4 if len(keys) <= 4 else 3)
+    legend_below(figure, keys)
     return finished(figure, title)
 
 

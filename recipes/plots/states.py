@@ -163,7 +163,7 @@ def cell_moves(
     tidy(axes, xlabel, "distance moved (Euclidean)", grid="y")
     word_ticks(axes, labels, inches)
     axes.set_xlim(-0.6, steps - 0.4)
-    legend_below(figure, [*handles, *_mask_key(masked)], columns=2)
+    legend_below(figure, [*handles, *_mask_key(masked)])
     return finished(figure, title)
 
 
@@ -211,7 +211,9 @@ def powers(
     steps = first + np.arange(len(next(iter(found.values()))))
     figure = new_figure(4.0)
     _log_lines(figure, found, steps, "steps", ylabel)
-    figure.axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.axes[0].xaxis.set_major_locator(
+        MaxNLocator(integer=True, steps=[1, 2, 5, 10])
+    )
     return finished(figure, title)
 
 

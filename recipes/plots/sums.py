@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from verify.layers.base import function_of
 from verify.spec import Array, LayerSpec, plain
 
 Lines = list[tuple[str, str]]
@@ -40,7 +41,11 @@ class Formatter:
     def __call__(self, values: Array) -> str:
         """A number, or the first three of several."""
         flat = np.ravel(values)
-        text = " ".join(self.number(value) for value in flat[:SHOWN])
+        if len(flat) == 1:
+            return self.number(flat[0])
+        # adding 0 makes a 0 of a -0
+        rounded = np.round(flat[:SHOWN].astype(float), self.decimals) + 0.0
+        text = " ".join(f"{value:.{self.decimals}f}" for value in rounded)
         return f"{text} ..." if len(flat) > SHOWN else text
 
     def product(self, a: Array, b: Array) -> str:
@@ -111,13 +116,13 @@ def gate_sums(
     """
     w, u, b = gate_weights(layer, gate)
     resets = layer.class_name == "GRU" and value_name(layer, gate) == "h_hat"
-    lines: Lines = [("x * w" if w.size == 1 else "x @ w", show.product(x, w))]
+    lines: Lines = [("x*w" if w.size == 1 else "x@w", show.product(x, w))]
     if resets:
         more, recurrent = _after_reset(layer, now["r"], h, u, b, show)
         if b:
             lines.append(("+ b0" if len(b) > 1 else "+ b", show(b[0])))
         return lines + more, x @ w + (b[0] if b else 0.0) + recurrent
-    lines.append(("+ h * u" if u.size == 1 else "+ h @ u", show.product(h, u)))
+    lines.append(("+ h*u" if u.size == 1 else "+ h@u", show.product(h, u)))
     for k, bias in enumerate(b):
         lines.append((f"+ b{k}" if len(b) > 1 else "+ b", show(bias)))
     total = x @ w + h @ u
@@ -134,18 +139,18 @@ def _after_reset(
     if not layer.options["reset_after"]:
         reset = r * h
         return [
-            ("q = r * h", show.product(r, h)),
-            (f"+ q {times} u", show.product(reset, u)),
+            ("q = r*h", show.product(r, h)),
+            (f"+ q{times}u", show.product(reset, u)),
         ], reset @ u
     inner = h @ u
-    lines: Lines = [(f"s = h {times} u", show.product(h, u))]
+    lines: Lines = [(f"s = h{times}u", show.product(h, u))]
     if len(b) > 1:
         inner = inner + b[1]
         lines = [
-            (f"s = h {times} u", show.product(h, u)),
+            (f"s = h{times}u", show.product(h, u)),
             ("    + b1", show(b[1])),
         ]
-    return [*lines, ("+ r * s", show.product(r, inner))], r * inner
+    return [*lines, ("+ r*s", show.product(r, inner))], r * inner
 
 
 def state_lines(
@@ -168,21 +173,21 @@ def state_lines(
     phi = plain(layer.options["activation"])
     if name == "c":
         return [
-            ("f * c", show.product(now["f"], before["c"])),
-            ("+ i * c_hat", show.product(now["i"], now["c_hat"])),
+            ("f*c", show.product(now["f"], before["c"])),
+            ("+ i*c_hat", show.product(now["i"], now["c_hat"])),
             ("c", show(now["c"])),
         ]
     if layer.class_name == "LSTM":
-        inner = f"{phi}({show(now['c'])})"
-        single = now["c"].size == 1
+        squashed = function_of(layer)(now["c"])
         return [
-            (f"o * {phi}(c)", f"{show(now['o'])} * {inner}" if single else ""),
+            ("o", show(now["o"])),
+            (f"* {phi}(c)", show(squashed)),
             ("h", show(now["h"])),
         ]
     if layer.class_name == "GRU":
         return [
-            ("z * h", show.product(now["z"], before["h"])),
-            ("+ (1-z) * h_hat", show.product(1 - now["z"], now["h_hat"])),
+            ("z*h", show.product(now["z"], before["h"])),
+            ("+ (1-z)*h_hat", show.product(1 - now["z"], now["h_hat"])),
             ("h", show(now["h"])),
         ]
     return [("", f"h = {phi}(sum)"), ("h", show(now["h"]))]

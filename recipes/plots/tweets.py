@@ -19,6 +19,7 @@ from recipes.plots.furniture import (
     numbers,
     one_each,
     panels,
+    percent,
     require_some,
     style,
     tidy,
@@ -48,7 +49,7 @@ def importance(
     require_some("words", words)
     bars = numbers("values", values, 1)
     one_each("values", bars, len(words), "word")
-    figure = new_figure(1.5 + 0.24 * len(bars))
+    figure = new_figure(max(1.5 + 0.24 * len(bars), 2.4))
     axes = figure.subplots()
     limit = float(np.abs(bars).max()) or 1.0
     for y, value in enumerate(bars):
@@ -59,7 +60,7 @@ def importance(
             ha="left" if value >= 0 else "right",
         )  # fmt: skip
     axes.axvline(0, color="black", linewidth=0.8)
-    tidy(axes, xlabel, "word, in reading order", grid="x")
+    tidy(axes, xlabel, "word (reading order)", grid="x")
     axes.set_yticks(range(len(bars)), [cut(word) for word in words], fontsize=FONT)
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_xlim(
@@ -128,7 +129,7 @@ def lengths(
     what : str
         What the texts are.
     """
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator
 
     require_some("lengths", lengths)
     found = {k: numbers(f"lengths of {k}", v, 1) for k, v in lengths.items()}
@@ -150,8 +151,8 @@ def lengths(
             )
         )  # fmt: skip
     tidy(axes, "length (words)", f"share of the class's {what}", grid="y")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlim(edges[0], edges[-1])
-    legend_below(figure, handles, columns=2)
+    axes.yaxis.set_major_formatter(percent)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.set_xlim(edges[0], edges[-1] + 0.5)
+    legend_below(figure, handles)
     return finished(figure, title)

@@ -58,7 +58,7 @@ def parameter_blocks(spec: ModelSpec | LayerSpec, title: str) -> Figure:
     """
     layers = _weighted(spec)
     drawn = [_laid_out(layer, len(layers)) for _, layer in layers]
-    heights = [blocks.height + 0.95 for blocks in drawn]
+    heights = [blocks.height + 1.1 for blocks in drawn]
     figure = new_figure(0.5 + sum(heights))
     grid = figure.subplots(len(layers), 1, squeeze=False, height_ratios=heights)
     for axes, (path, layer), blocks in zip(grid[:, 0], layers, drawn, strict=True):
@@ -66,7 +66,11 @@ def parameter_blocks(spec: ModelSpec | LayerSpec, title: str) -> Figure:
         formula = REGISTRY[layer.class_name].formula(layer)
         own = sum(w.size for w in layer.weights.values())
         head = f"{path} ({layer.class_name}): {formula} = {own:,} parameters"
-        axes.set_title(wrapped(head, 7.2, FONT + 1), fontsize=FONT + 1, loc="left")
+        axes.set_title(
+            wrapped(head, 7.2, FONT + 1), fontsize=FONT + 1, loc="left",
+            pad=22 if layer.gates else 6,
+        )  # fmt: skip
+    figure.align_ylabels()
     return finished(figure, title)
 
 
@@ -85,7 +89,7 @@ def gate_columns(layer: LayerSpec, title: str) -> Figure:
             f"{layer}: expected a layer with gates and weights. Received: one without"
         )
     columns = next(iter(matrices.values())).shape[1]
-    tall = {k: float(np.clip(0.06 * len(m), 0.36, 2.6)) for k, m in matrices.items()}
+    tall = {k: _tall(len(m)) for k, m in matrices.items()}
     figure = new_figure(1.3 + sum(tall.values()) + 0.6 * len(tall))
     grid = panels(figure, len(tall), 1, height_ratios=list(tall.values()))
     limit = max(symmetric(matrix) for matrix in matrices.values())
@@ -100,6 +104,11 @@ def gate_columns(layer: LayerSpec, title: str) -> Figure:
     figure.colorbar(image, ax=grid, label="weight", pad=0.02, aspect=30)
     figure.align_ylabels(grid)
     return finished(figure, title)
+
+
+def _tall(rows: int) -> float:
+    """Inches for the rows of a matrix: a few have room for their numbers."""
+    return float(np.clip(0.2 * rows, 0.36, 1.2 + 0.035 * min(rows, 50)))
 
 
 def gate_spans(layer: LayerSpec, columns: int) -> dict[str, tuple[int, int]]:
@@ -254,8 +263,8 @@ def _say_shortened(axes: Axes, blocks: _Blocks, name: str) -> None:
         )  # fmt: skip
     axes.text(
         right + 0.12, top + height * 0.62 + 0.04,
-        f"shortened: to scale it would be {blocks.shapes[name][0] * blocks.side:,.0f} "
-        "inches tall",
+        f"shortened: {blocks.shapes[name][0]:,} rows, drawn as tall as "
+        f"{height / blocks.side:,.0f}",
         va="center", fontsize=SMALL,
     )  # fmt: skip
 
