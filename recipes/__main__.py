@@ -17,13 +17,15 @@ import typer
 
 import verify
 from recipes import CHAPTER, RECIPES
+from recipes.explore import write_page
 from recipes.outcome import print_table
 from recipes.plan import command_line, module, plan
-from recipes.runs import RunFolder
+from recipes.runs import PAGE, RunFolder
 from recipes.text import clean, words
 from recipes.training import Interrupted
 from verify.commands import run as run_command
 from verify.spec import DataError, listing, plain
+from verify.storage import checked_output
 
 app = typer.Typer(
     help="Builds, trains and verifies the chapter's recurrent networks.\n\n"
@@ -158,6 +160,27 @@ def predict(
         )
     for score, name in sorted(zip(scores, pipeline.classes, strict=True), reverse=True):
         print(f"{score:.4f}  {plain(name)}")
+
+
+@app.command()
+def explore(
+    folder: Annotated[str, typer.Argument(metavar="RUN_FOLDER")],
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help=f"The page, RUN_FOLDER/{PAGE} by default."),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A text to show first; may be repeated."),
+    ] = None,
+) -> None:
+    """Write a page in which the model can be watched, word by word; any browser."""
+    run_folder = RunFolder(folder)
+    path = checked_output(
+        str(run_folder / PAGE) if out is None else out, "--out", ".html"
+    )
+    write_page(run_folder, path, text or ())
+    print(plain(path, 4000))
 
 
 def run_recipe(name: str, argv: list[str] | None) -> int:

@@ -11,6 +11,7 @@ file                    content
 ``metrics.json``        accuracy, macro-F1, baselines, seconds, peak memory
 ``curves.png``          loss and accuracy by epoch
 ``verification.json``   the verifier's report
+``explorer.html``       the page that ``rnn-recipe explore`` writes, if it was asked to
 ======================  ===========================================================
 
 Every file is written whole or not at all.
@@ -35,6 +36,10 @@ FILES = (
     "manifest.json", "checkpoint.npz", "history.csv", "model.keras",
     "vocabulary.json", "metrics.json", "curves.png", "verification.json",
 )  # fmt: skip
+"""What a run leaves."""
+
+PAGE = "explorer.html"
+"""What may be made of it later."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ class RunFolder:
         """
         try:
             for entry in sorted(self.path.iterdir(), key=lambda e: e.name == FILES[0]):
-                if entry.name in FILES or _left_over(entry.name):
+                if entry.name in (*FILES, PAGE) or _left_over(entry.name):
                     entry.unlink()
         except OSError as error:
             raise unwritable(self.path, error) from None
@@ -234,7 +239,7 @@ class RunFolder:
 
 def _left_over(name: str) -> bool:
     """Whether this is a half-written file of a run that was killed."""
-    return any(name.startswith(f".{file}.") for file in (*FILES, "partial"))
+    return any(name.startswith(f".{file}.") for file in (*FILES, PAGE, "partial"))
 
 
 def require_same(

@@ -108,6 +108,19 @@ def load_split(csv: str | None, padding: Padding) -> Split:
     )
 
 
+def tested_tweets(
+    csv: str | None, padding: Padding
+) -> tuple[list[str], list[int], str]:
+    """The tweets of the test set as they were written, their labels, the checksum."""
+    from sklearn.model_selection import train_test_split
+
+    tweets = load_split(csv, padding).tweets
+    rows = np.arange(len(tweets.texts))
+    _, test = train_test_split(rows, test_size=TEST_SHARE, random_state=SPLIT_SEED)
+    labels = [int(label) for label in tweets.labels[test]]
+    return [tweets.texts[k] for k in test], labels, tweets.sha256
+
+
 @cache
 def baselines(csv: str | None, padding: Padding) -> dict[str, float]:
     """Test accuracy of two models that know nothing of word order."""

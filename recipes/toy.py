@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,6 +38,11 @@ class ToyConfig:
 
     epochs: int = 500
     seed: int = 42
+
+
+def samples(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The phrases with what follows them, for the page of a run."""
+    return list(zip(DOCS, LABELS, strict=True))
 
 
 def pipeline() -> TextPipeline:

@@ -21,6 +21,7 @@ from recipes.outcome import Outcome, RunOptions
 from verify import ModelSpec
 
 NAME = "toy_lstm"
+samples = toy.samples
 
 
 @dataclass(frozen=True)

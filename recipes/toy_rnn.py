@@ -20,6 +20,7 @@ from recipes.outcome import Outcome, RunOptions
 from verify import ModelSpec
 
 NAME = "toy_rnn"
+samples = toy.samples
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ verifier.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -83,6 +84,16 @@ def bag_of_words(sentences: Sentences) -> tuple[float, float]:
         float(model.score(texts[~test], answers[~test])),
         float(model.score(texts[test], answers[test])),
     )
+
+
+def samples(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Sentences of the test with their answers, for the page of a run."""
+    config = manifest.get("config")
+    seed = config.get("seed") if isinstance(config, dict) else None
+    sentences = comparisons(seed if isinstance(seed, int) else Config().seed)
+    rows = list(zip(sentences.texts, sentences.answers, strict=True))
+    kept = [row for row, test in zip(rows, sentences.test, strict=True) if test]
+    return [row for row in rows if row[0] in SHOWN] + kept
 
 
 def run(config: Config, options: RunOptions) -> Outcome:

@@ -18,6 +18,7 @@ from verify.commands import run
 from verify.coverage import coverage
 from verify.loading import usable_inputs
 from verify.network import Inputs
+from verify.page import ROWS, Exploration, explore
 from verify.spec import DataError, named, plain
 from verify.storage import checked_output, read_arrays, write_whole
 
@@ -90,7 +91,8 @@ def check(
         model, x, config=config, semantics=_semantics(keras2), gradients=gradients
     )
     if page is not None:
-        write_whole(page, lambda file: file.write(report.to_html().encode()))
+        content = report.to_html(_explored(net, x)).encode()
+        write_whole(page, lambda file: file.write(content))
         print(f"Wrote {page}", file=sys.stderr)
     print(report.to_json() if json else report.to_text())
     raise typer.Exit(report.verdict.exit_code)
@@ -191,6 +193,17 @@ def _inputs(net: verify.Network, data: str) -> Inputs:
     """The inputs in a file, ready for the model."""
     with named(data):
         return usable_inputs(net, read_arrays(data, "x", net.input_names))
+
+
+def _explored(net: verify.Network, x: Inputs | None) -> Exploration | None:
+    """The explorer of a page, for the first rows; none where they cannot be shown."""
+    if x is None:
+        x = usable_inputs(net)
+    try:
+        return explore(net, x.take(slice(0, max(ROWS, net.spec.batch_size or 1))))
+    except DataError as error:
+        print(f"The page has no explorer: {error}", file=sys.stderr)
+        return None
 
 
 def main(argv: list[str] | None = None) -> int:

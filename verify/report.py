@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from verify.compare import Comparison, Verdict
 from verify.diagnose import Diagnosis, Explanation
+from verify.page import Exploration, Summary, Table, render
 from verify.spec import plain
 
 SHOWN_WARNINGS, SHOWN_UNITS = 12, 8
@@ -262,37 +262,53 @@ class Report:
         """`to_dict` as one JSON document; NaN and infinity become strings."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
-    def to_html(self) -> str:
-        """One self-contained page: no script, no network."""
-        colour = {"PASS": "pass", "FAIL": "fail"}.get(self.verdict, "open")
-        title = plain(self.facts.get("model", "model"))
-        parts = [
-            "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{self.verdict}: {html.escape(title)}</title>",
-            f"<style>{_CSS}</style></head><body><main>",
-            f'<h1><span class="verdict {colour}">{self.verdict}</span> '
-            f"{html.escape(title)}</h1>",
-            f"<p>{html.escape(self.reason)}</p>",
-            _facts_html(self),
-        ]
-        detail = self._mismatch_lines()
-        if detail:
-            parts.append(f"<pre>{html.escape(chr(10).join(detail))}</pre>")
-        if self.layers:
-            rows = _rows(self.layers)
-            parts += ["<h2>Layers</h2>", _table_html(HEADINGS, rows)]
-        if self.gradients:
-            rows = _gradient_rows(self.gradients)
-            parts += ["<h2>Gradients</h2>", _table_html(GRADIENT_HEADINGS, rows)]
-        if self.warnings:
-            items = "".join(f"<li>{html.escape(w)}</li>" for w in self.warnings)
-            parts += [
-                "<h2>Warnings</h2>",
-                f"<ul>{items}</ul>",
-            ]
-        return "\n".join([*parts, "</main></body></html>\n"])
+    def to_html(self, exploration: Exploration | None = None) -> str:
+        """One self-contained page, no network; with an explorer where one is given.
+
+        Parameters
+        ----------
+        exploration : verify.page.Exploration, optional
+            Without it there is no script in the page.
+        """
+        return render(self.summary(), exploration)
+
+    def summary(
+        self, title: str = "", facts: Mapping[str, str] | None = None
+    ) -> Summary:
+        """What `to_html` shows: everything but the explorer.
+
+        Parameters
+        ----------
+        title : str
+            By default where the model came from.
+        facts : mapping, optional
+            What is to be said besides.
+        """
+        shown = {
+            **(facts or {}),
+            "compared": f"{self.subject} with {self.reference}",
+            **({"float64 |diff|": number(self.proof.max_diff)} if self.proof else {}),
+            "outputs |diff|": f"{number(self.numerics.max_diff)} "
+            f"(allowed {number(self.numerics.allowed)})",
+            **({"allowed": self.allowance} if self.allowance else {}),
+            **{str(k): f"{v}" for k, v in self.facts.items() if k != "model"},
+        }
+        return Summary(
+            verdict=str(self.verdict),
+            title=title or plain(self.facts.get("model", "model")),
+            reason=self.reason,
+            facts=shown,
+            detail=self._mismatch_lines(),
+            tables=(
+                Table("Layers", _named_last(HEADINGS), _rows(self.layers)),
+                Table(
+                    "Gradients",
+                    _named_last(GRADIENT_HEADINGS),
+                    _gradient_rows(self.gradients),
+                ),
+            ),
+            warnings=self.warnings,
+        )
 
 
 def _size(comparison: Comparison) -> float:
@@ -399,38 +415,17 @@ def _gradient_rows(gradients: tuple[GradientResult, ...]) -> list[tuple[str, ...
     ]
 
 
+def _named_last(headings: Sequence[str]) -> tuple[str, ...]:
+    """Headings for a page, where the last column has a name too."""
+    return (*headings[:-1], "result")
+
+
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     return [
         "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-
-
-def _table_html(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    def row(cells: tuple[str, ...], tag: str) -> str:
-        inside = "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells)
-        return f"<tr>{inside}</tr>"
-
-    body = "".join(row(cells, "td") for cells in rows)
-    head = row((*headings[:-1], "result"), "th")
-    return f'<div class="wide"><table>{head}{body}</table></div>'
-
-
-def _facts_html(report: Report) -> str:
-    facts = {
-        "compared": f"{report.subject} with {report.reference}",
-        **({"float64 |diff|": number(report.proof.max_diff)} if report.proof else {}),
-        "outputs |diff|": f"{number(report.numerics.max_diff)} "
-        f"(allowed {number(report.numerics.allowed)})",
-        **({"allowed": report.allowance} if report.allowance else {}),
-        **{k: v for k, v in report.facts.items() if k != "model"},
-    }
-    items = "".join(
-        f"<dt>{html.escape(plain(k))}</dt><dd>{html.escape(plain(v))}</dd>"
-        for k, v in facts.items()
-    )
-    return f"<dl>{items}</dl>"
 
 
 def _jsonable(value: Any) -> Any:
@@ -441,22 +436,3 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
-
-
-_CSS = """
-:root { color-scheme: light dark; --pass: #0b6e4f; --fail: #b3261e; --open: #7a5b00; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0; }
-main { max-width: 56rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
-h1 { font-size: 1.3rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.05rem; margin-top: 2rem; }
-.verdict { color: #fff; padding: .1em .5em; border-radius: .3em; margin-right: .4em; }
-.pass { background: var(--pass); } .fail { background: var(--fail); }
-.open { background: var(--open); }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
-dt { opacity: .7; } dd { margin: 0; overflow-wrap: anywhere; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-pre { padding: .8rem; border: 1px solid; border-radius: .3rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid; }
-"""

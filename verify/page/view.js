@@ -1,0 +1,900 @@
+// The explorer: everything that is shown, chosen and stepped through. Texts and names
+// go into the page as text, never as markup.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const root = document.getElementById("explorer");
+  const model = data.model && Engine.load(data.model);
+  const rules = data.text && Engine.textRules(data.text);
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+  const MOST_UNITS = 256; // rows of a heat map
+  const MOST_CLASSES = 5; // lines of the chart
+  const PADDING = "·";
+
+  const GATES = {
+    LSTM: {
+      i: ["i", "input gate", "How much of the candidate is let in: 0 is nothing, 1 is all of it."],
+      f: ["f", "forget gate", "How much of the old memory is kept: 0 forgets it, 1 keeps it."],
+      c_hat: ["c_hat", "candidate", "What this step would like to write into the memory."],
+      o: ["o", "output gate", "How much of the memory is shown to the outside."],
+      c: ["c", "cell state", "The memory: what was kept, plus what was let in."],
+      h: ["h", "hidden value", "What the layer shows: the memory, as far as o lets it out."],
+    },
+    GRU: {
+      z: ["z", "update gate", "How much of the old state stays: 1 keeps it, 0 replaces it."],
+      r: ["r", "reset gate", "How much of the old state the candidate may look at."],
+      h_hat: ["h_hat", "candidate", "What would replace the old state."],
+      h: ["h", "hidden value", "The state: z of the old one, the rest from the candidate."],
+    },
+    SimpleRNN: {
+      h: ["h", "hidden value", "The state, made from this step and from the state before it."],
+    },
+  };
+
+  // ---- small tools -----------------------------------------------------------------
+
+  const SVG = "http://www.w3.org/2000/svg";
+  const filled = (node, attributes, children) => {
+    for (const [key, value] of Object.entries(attributes)) {
+      if (value !== null && value !== undefined) node.setAttribute(key, value);
+    }
+    node.append(...children.filter((child) => child !== null));
+    return node;
+  };
+  const el = (tag, attributes = {}, ...children) =>
+    filled(document.createElement(tag), attributes, children);
+  const svg = (tag, attributes = {}, ...children) =>
+    filled(document.createElementNS(SVG, tag), attributes, children);
+
+  const minus = (text) => text.replace("-", "\u2212");
+  const small = (v) => (v === 0 ? "0" : minus(v.toExponential(0)));
+  const number = (v) => minus(Math.abs(v) >= 1e4 ? v.toPrecision(3) : v.toFixed(3));
+  const percent = (v) => `${(100 * v).toFixed(1)} %`;
+  const className = (k) => data.classes[k] ?? `output ${k}`;
+  const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+  const sampleWord = rules ? "text" : "row";
+  const stepWord = rules ? "word" : "step";
+  const hasIds = !rules && data.input.ids !== null;
+
+  // ---- a run: the values of one text or row ----------------------------------------
+
+  const inputs = Engine.unpacked(data.input.values);
+  const recorded = data.layers.map((layer) => ({
+    ...layer,
+    mask: layer.mask && Engine.unpacked(layer.mask),
+    values: Object.fromEntries(
+      Object.entries(layer.values).map(([name, values]) => [name, Engine.unpacked(values)]),
+    ),
+  }));
+  const outputs = Engine.unpacked(data.output);
+  const answers = data.running && Engine.unpacked(data.running);
+
+  const tensorOf = (k) => {
+    const { shape, data: values } = Engine.row(inputs, k);
+    return { shape, data: Float64Array.from(values), mask: null };
+  };
+
+  const tokensOf = (x) => {
+    if (rules) return Array.from(x.data, (id) => (id === 0 ? PADDING : data.text.words[id - 1]));
+    if (hasIds) return Array.from(x.data, String);
+    return Array.from({ length: x.shape[0] }, (_, t) => `${t + 1}`);
+  };
+
+  const fromNumPy = (k) => {
+    const layers = {};
+    for (const layer of recorded) {
+      const values = {};
+      let shape = null;
+      for (const [name, array] of Object.entries(layer.values)) {
+        const own = Engine.row(array, k);
+        values[name] = own.data;
+        ({ shape } = own);
+      }
+      const mask = layer.mask && Engine.row(layer.mask, k).data;
+      layers[layer.path] = { values, mask, steps: shape[0], units: shape[1] };
+    }
+    const output = Engine.row(outputs, k);
+    return { output, layers, running: answers && Engine.row(answers, k) };
+  };
+
+  const compute = (x) => {
+    const done = Engine.evaluate(model, x);
+    const running = data.answers ? Engine.running(model, x, done, data.prefixes) : null;
+    return { ...done, running };
+  };
+
+  // ---- does this page agree with NumPy? ----------------------------------------------
+
+  const firstUnits = (values, units, kept) =>
+    kept === units ? values : values.filter((_, k) => k % units < kept);
+
+  // The greatest difference of a row, and where it is.
+  const difference = (k) => {
+    const theirs = fromNumPy(k);
+    let ours;
+    try {
+      ours = compute(tensorOf(k));
+    } catch (error) {
+      return { size: Infinity, where: `an error: ${error.message}` };
+    }
+    const found = [{ size: Engine.apart(ours.output.data, theirs.output.data), where: "the output" }];
+    for (const layer of recorded) {
+      const mine = ours.layers[layer.path];
+      const other = theirs.layers[layer.path];
+      for (const [name, values] of Object.entries(other.values)) {
+        const own = mine && firstUnits(mine.values[name], mine.units, layer.kept);
+        const size = own ? Engine.apart(own, values) : Infinity;
+        found.push({ size, where: `layer ${layer.path}, ${name}` });
+      }
+      if (mine && (mine.mask === null) !== (other.mask === null)) {
+        found.push({ size: Infinity, where: `layer ${layer.path}, its mask` });
+      } else if (mine && mine.mask) {
+        found.push({ size: Engine.apart(mine.mask, other.mask), where: `layer ${layer.path}, its mask` });
+      }
+    }
+    if (theirs.running) {
+      const size = ours.running ? Engine.apart(ours.running.data, theirs.running.data) : Infinity;
+      found.push({ size, where: "the answers on the way" });
+    }
+    return found.reduce((most, one) => (one.size > most.size ? one : most));
+  };
+
+  const agreement = el("p", { id: "agreement", class: "notice", role: "status" });
+  let trusted = false;
+
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 0));
+  const check = async () => {
+    const count = data.samples.length;
+    if (!model) {
+      agreement.textContent =
+        "The values are those that NumPy recorded. This page does not compute the model " +
+        `itself: ${data.refused}.`;
+      return;
+    }
+    agreement.textContent = "Comparing this page with NumPy \u2026";
+    let most = { size: -1, where: "" };
+    for (let k = 0; k < count; k += 1) {
+      const one = difference(k);
+      if (one.size > most.size) most = one;
+      await pause(); // a long sequence must not hold up the browser
+    }
+    trusted = most.size <= data.allowed;
+    const size = Number.isFinite(most.size) ? small(most.size) : "not a number";
+    agreement.classList.add(trusted ? "good" : "bad");
+    if (trusted) {
+      agreement.textContent =
+        `This page agrees with NumPy on ${plural(count, sampleWord)}: every output, gate and ` +
+        `state, max |difference| ${size} (allowed ${small(data.allowed)}).`;
+    } else {
+      agreement.setAttribute("role", "alert");
+      agreement.textContent =
+        `FAIL: this page does not compute what NumPy computed. The greatest difference is ` +
+        `${size} (allowed ${small(data.allowed)}), in ${most.where}. Below are the values ` +
+        `that NumPy recorded.`;
+    }
+    agreement.dataset.difference = String(most.size);
+  };
+
+  // ---- state ---------------------------------------------------------------------------
+
+  const state = { run: null, layer: 0, step: 0, unit: 0, hover: null };
+  const current = () => recorded[state.layer];
+  const traced = () => state.run.layers[current().path];
+  const steps = () => (recorded.length ? traced().steps : state.run.tokens.length);
+  const readsWords = () => !recorded.length || (current().words && state.run.tokens.length === steps());
+  const token = (t) => (readsWords() ? state.run.tokens[t] : `${t + 1}`);
+  const isPadding = (t) => rules && readsWords() && state.run.x.data[t] === 0;
+  const isMasked = (t) => recorded.length > 0 && traced().mask && traced().mask[t] === 0;
+  const named = (t) => {
+    if (isPadding(t)) return "padding";
+    if (!readsWords()) return `step ${t + 1}`;
+    if (rules) return `\u201c${token(t)}\u201d`;
+    return hasIds ? `step ${t + 1}, id ${token(t)}` : `step ${t + 1}`;
+  };
+
+  // ---- choosing a text -------------------------------------------------------------------
+
+  const picker = el("select", { id: "sample" });
+  data.samples.forEach((sample, k) => {
+    const note = sample.note ? ` (${sample.note})` : "";
+    const count = rules ? `${k + 1}. ` : "";
+    picker.append(el("option", { value: k }, `${count}${sample.label}${note}`));
+  });
+  const typed = el("input", {
+    id: "typed", type: "text", autocomplete: "off", spellcheck: "false",
+    placeholder: rules ? "words of yours" : "",
+  });
+  const complaint = el("p", { class: "complaint", role: "alert" });
+  const about = el("div", { class: "about" });
+
+  const editable = () => model && hasIds && inputs.shape.length === 2;
+
+  const showSample = (k) => {
+    const x = tensorOf(k);
+    const done = model && trusted ? compute(x) : fromNumPy(k);
+    const sample = data.samples[k];
+    show({ ...done, x, tokens: tokensOf(x), sample, reading: rules && sample.text ? Engine.read(sample.text, rules) : null });
+    if (editable()) typed.value = Array.from(x.data).join(" ");
+  };
+
+  const showTyped = () => {
+    complaint.textContent = "";
+    let x = null;
+    let reading = null;
+    if (rules) {
+      reading = Engine.read(typed.value, rules);
+      ({ x } = reading);
+    } else {
+      const words = typed.value.split(/[\s,]+/).filter(Boolean);
+      const bad = words.find((word) => !/^\d+$/.test(word) || Number(word) >= data.input.ids);
+      const wanted = data.input.steps;
+      if (bad !== undefined || !words.length || words.length > 2000) {
+        complaint.textContent =
+          `Expected whole numbers from 0 to ${data.input.ids - 1}.` +
+          (bad === undefined ? "" : ` Received: ${bad.slice(0, 40)}`);
+        return;
+      }
+      if (wanted !== null && words.length !== wanted) {
+        complaint.textContent = `Expected ${wanted} numbers. Received: ${words.length}`;
+        return;
+      }
+      x = { shape: [words.length], data: Float64Array.from(words, Number), mask: null };
+    }
+    show({ ...compute(x), x, tokens: tokensOf(x), sample: null, reading });
+  };
+
+  const chooser = () => {
+    const rows = [el("label", { for: "sample" }, `Choose a ${sampleWord}`), picker];
+    if (model && rules) rows.push(el("label", { for: "typed" }, "or type one"), typed);
+    if (editable()) rows.push(el("label", { for: "typed" }, "or change its ids"), typed);
+    return el("div", { class: "choose" }, ...rows);
+  };
+
+  const list = (words) => [...new Set(words)].slice(0, 40).join(", ");
+  const describeReading = (reading) => {
+    const lines = [];
+    if (!reading.used.length) {
+      lines.push("No word of this text is in the vocabulary: the model reads padding only.");
+    }
+    if (reading.stops.length) lines.push(`Stop words, left out: ${list(reading.stops)}`);
+    if (reading.unknown.length) {
+      lines.push(`Not in the vocabulary, left out: ${list(reading.unknown)}`);
+    }
+    if (reading.cut.length) {
+      lines.push(`Before the last ${rules.length} words, cut: ${list(reading.cut)}`);
+    }
+    return lines;
+  };
+
+  const best = (scores) => scores.indexOf(Math.max(...scores));
+  const showAbout = () => {
+    const { sample, reading, output } = state.run;
+    const parts = [];
+    if (sample && sample.text) parts.push(el("blockquote", {}, sample.text));
+    if (sample && sample.note) {
+      const line = el("p", {}, "The true answer is ", el("strong", {}, sample.note));
+      if (output.shape.length === 1 && data.classes.length === output.data.length) {
+        const says = className(best([...output.data]));
+        const right = says === sample.note;
+        line.append(
+          "; the model says ", el("strong", {}, says), `, ${shownScore([...output.data], best([...output.data]))} `,
+          el("span", { class: right ? "tag yes" : "tag no" }, right ? "right" : "wrong"),
+        );
+      }
+      parts.push(line);
+    }
+    if (!sample) {
+      parts.push(el("p", { class: "quiet" }, "Computed by this page alone: NumPy has not seen this one."));
+    }
+    if (reading) {
+      const lines = describeReading(reading);
+      if (lines.length) parts.push(el("ul", { class: "quiet" }, ...lines.map((line) => el("li", {}, line))));
+    }
+    about.replaceChildren(...parts);
+  };
+
+  // ---- stepping ----------------------------------------------------------------------------
+
+  const strip = el("div", { class: "strip", "aria-hidden": "true" });
+  const slider = el("input", { type: "range", id: "step", min: 0, step: 1, "aria-label": `${stepWord} of the sequence` });
+  const back = el("button", { type: "button", class: "turn", "aria-label": `previous ${stepWord}` }, "\u2039");
+  const ahead = el("button", { type: "button", class: "turn", "aria-label": `next ${stepWord}` }, "\u203a");
+  const where = el("p", { class: "where" });
+  const live = el("p", { class: "unseen", "aria-live": "polite", id: "live" });
+
+  const showStrip = () => {
+    strip.replaceChildren(
+      ...Array.from({ length: steps() }, (_, t) => {
+        const kind = isMasked(t) ? " masked" : isPadding(t) ? " padding" : "";
+        const chip = el("span", { class: `chip${kind}` }, token(t));
+        chip.addEventListener("click", () => goTo(t));
+        return chip;
+      }),
+    );
+  };
+
+  const features = (t) => {
+    const { x } = state.run;
+    if (rules || x.shape.length < 2 || !readsWords()) return "";
+    const size = x.data.length / x.shape[0];
+    const shown = Array.from(x.data.subarray(t * size, t * size + Math.min(size, 8)), number);
+    return `, input ${shown.join(", ")}${size > 8 ? ", \u2026" : ""}`;
+  };
+
+  const goTo = (t) => {
+    state.step = Math.min(Math.max(t, 0), steps() - 1);
+    state.hover = null;
+    showStep();
+  };
+
+  const answerAt = (t) => {
+    const { running } = state.run;
+    if (!running || !readsWords()) return null;
+    const size = running.shape[1];
+    return [...running.data.subarray(t * size, (t + 1) * size)];
+  };
+
+  const showStep = () => {
+    const t = state.step;
+    const last = steps() - 1;
+    slider.max = last;
+    slider.value = t;
+    const tags = [];
+    if (isMasked(t)) tags.push(el("span", { class: "tag" }, "masked: the layer skips it"));
+    else if (isPadding(t)) tags.push(el("span", { class: "tag" }, "padding, read like a word"));
+    const shown = isPadding(t) ? "padding" : hasIds ? `id ${token(t)}` : token(t);
+    const word = (rules || hasIds) && readsWords() ? `: ${shown}` : "";
+    where.replaceChildren(
+      el("strong", {}, `${readsWords() ? stepWord : "step"} ${t + 1} of ${last + 1}`),
+      `${word}${features(t)} `, ...tags,
+    );
+    slider.setAttribute("aria-valuetext", `${t + 1} of ${last + 1}${word}`);
+    [...strip.children].forEach((chip, k) => chip.classList.toggle("now", k === t));
+    const chip = strip.children[t];
+    if (chip) {
+      const left = chip.offsetLeft - strip.clientWidth / 2 + chip.offsetWidth / 2;
+      const far = Math.abs(left - strip.scrollLeft) > strip.clientWidth;
+      strip.scrollTo({ left, behavior: calm.matches || far ? "auto" : "smooth" });
+    }
+    back.disabled = t === 0;
+    ahead.disabled = t === last;
+    showAnswer();
+    showCards();
+    showUnit();
+    const scores = answerAt(t);
+    live.textContent =
+      `${where.textContent}. ` +
+      (scores ? `${sofar}: ${className(best(scores))}, ${shownScore(scores, best(scores))}` : "");
+  };
+
+  // ---- the answer ------------------------------------------------------------------------------
+
+  const answer = el("section", { class: "answer", "aria-labelledby": "answer-title" });
+  let sofar = "";
+  const looksLikeShares = (rows, size) => {
+    if (size < 2) return false;
+    for (let t = 0; t * size < rows.length; t += 1) {
+      const part = rows.subarray(t * size, (t + 1) * size);
+      const sum = part.reduce((a, b) => a + b, 0);
+      if (Math.abs(sum - 1) > 1e-3 || part.some((v) => v < 0)) return false;
+    }
+    return true;
+  };
+  const shares = () => {
+    const { running, output } = state.run;
+    const rows = running || output;
+    return looksLikeShares(rows.data, rows.shape[rows.shape.length - 1]);
+  };
+  const shownScore = (scores, k) => (shares() ? percent(scores[k]) : number(scores[k]));
+
+  // The classes that are worth a line: those that lead anywhere, the greatest first.
+  const leading = () => {
+    const { running } = state.run;
+    const size = running.shape[1];
+    const most = new Float64Array(size).fill(-Infinity);
+    running.data.forEach((v, k) => {
+      most[k % size] = Math.max(most[k % size], v);
+    });
+    const order = Array.from(most.keys()).sort((a, b) => most[b] - most[a]);
+    return order.slice(0, MOST_CLASSES).sort((a, b) => a - b);
+  };
+
+  const showAnswer = () => {
+    const { running, output } = state.run;
+    const each = output.shape.length === 2;
+    sofar = each ? `The answer at this ${stepWord}` : `If the ${sampleWord} ended here`;
+    const title = el("h3", { id: "answer-title" });
+    if (!running || !readsWords()) {
+      title.textContent = "The answer";
+      const scores = [...output.data];
+      const line =
+        output.shape.length === 1
+          ? scores.slice(0, 8).map((v, k) => `${className(k)} ${shownScore(scores, k)}`).join(", ")
+          : `an array of ${output.shape.join(" by ")} numbers`;
+      const why = readsWords() && data.layers.length
+        ? ` There is no answer on the way: ${data.no_answers || "this page does not compute it"}.`
+        : "";
+      answer.replaceChildren(title, el("p", {}, line + "."), el("p", { class: "quiet" }, why));
+      return;
+    }
+    title.textContent = sofar;
+    const shown = leading();
+    const scores = answerAt(state.step);
+    const winner = best(scores);
+    const range = rangeOf(running.data);
+    const bars = shown.map((k, line) => {
+      const share = (scores[k] - range.low) / (range.high - range.low || 1);
+      const fill = el("span", { class: `fill line${line}` });
+      fill.style.width = `${(100 * share).toFixed(2)}%`;
+      return el(
+        "li", { class: k === winner ? "winner" : "" },
+        el("span", { class: "name" }, className(k)),
+        el("span", { class: "bar" }, fill),
+        el("span", { class: "score" }, shownScore(scores, k)),
+      );
+    });
+    if (!shown.includes(winner)) bars.push(el("li", { class: "winner" }, `${className(winner)} ${shownScore(scores, winner)}`));
+    const rest = running.shape[1] - shown.length;
+    answer.replaceChildren(
+      title,
+      el("ul", { class: "bars" }, ...bars),
+      rest > 0 ? el("p", { class: "quiet" }, `${plural(rest, "other class").replace("classs", "classes")} never lead here.`) : "",
+      chart(shown, range),
+    );
+  };
+
+  const rangeOf = (values) => {
+    if (shares()) return { low: 0, high: 1 };
+    const low = values.reduce((a, b) => Math.min(a, b), 0);
+    const high = values.reduce((a, b) => Math.max(a, b), 0);
+    return { low, high: high === low ? low + 1 : high };
+  };
+
+  const chart = (shown, range) => {
+    const width = Math.max(answer.clientWidth || 320, 260);
+    const height = 150;
+    const box = { left: 46, right: 10, top: 10, bottom: 22 };
+    const count = steps();
+    const size = state.run.running.shape[1];
+    const x = (t) => box.left + ((width - box.left - box.right) * (t + 0.5)) / count;
+    const y = (v) =>
+      height - box.bottom - ((height - box.top - box.bottom) * (v - range.low)) / (range.high - range.low);
+    const middle = (range.low + range.high) / 2;
+    const grid = [range.low, middle, range.high].flatMap((v) => [
+      svg("line", { class: "grid", x1: box.left, x2: width - box.right, y1: y(v), y2: y(v) }),
+      svg("text", { class: "tick", x: box.left - 6, y: y(v) + 4, "text-anchor": "end" }, shares() ? `${Math.round(100 * v)} %` : number(v)),
+    ]);
+    const lines = shown.flatMap((k, line) => {
+      const points = Array.from({ length: count }, (_, t) => [x(t), y(state.run.running.data[t * size + k])]);
+      const now = points[state.step];
+      return [
+        svg("polyline", { class: `line line${line}`, points: points.map((p) => p.map((v) => v.toFixed(1)).join(",")).join(" ") }),
+        svg("circle", { class: `dot line${line}`, cx: now[0], cy: now[1], r: 4 }),
+      ];
+    });
+    const here = svg("line", { class: "here", x1: x(state.step), x2: x(state.step), y1: box.top, y2: height - box.bottom });
+    const picture = svg(
+      "svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${sofar}, after every ${stepWord}, for ${shown.map(className).join(", ")}` },
+      ...grid, here, ...lines,
+      svg("text", { class: "tick", x: box.left, y: height - 5 }, `first ${stepWord}`),
+      svg("text", { class: "tick", x: width - box.right, y: height - 5, "text-anchor": "end" }, "last"),
+    );
+    picture.addEventListener("click", (event) => {
+      const left = picture.getBoundingClientRect().left;
+      const share = (event.clientX - left - box.left) / (width - box.left - box.right);
+      goTo(Math.floor(share * count));
+    });
+    return picture;
+  };
+
+  // ---- colours: blue and orange, told apart by every kind of colour vision --------------------
+
+  const SCALES = {
+    light: {
+      gate: ["#f4f7fb", "#bcd7ef", "#6aa8dc", "#2a6db3", "#0b3768"],
+      state: ["#8f4300", "#dd9146", "#f5f4f1", "#6aa8dc", "#0b4a8f"],
+    },
+    dark: {
+      gate: ["#171c24", "#1d4268", "#2f74b5", "#6fb1ec", "#d8ecff"],
+      state: ["#ffb870", "#a45f1c", "#1d2128", "#2f74b5", "#9fd0ff"],
+    },
+  };
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const rgb = (hex) => [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16));
+  const stops = (kind) => SCALES[dark.matches && !printing ? "dark" : "light"][kind].map(rgb);
+  let printing = false;
+
+  const mixed = (colours, share) => {
+    const place = Math.min(Math.max(share, 0), 1) * (colours.length - 1);
+    const k = Math.min(Math.floor(place), colours.length - 2);
+    return colours[k].map((v, n) => Math.round(v + (place - k) * (colours[k + 1][n] - v)));
+  };
+
+  const isGate = (name) => ["i", "f", "o", "z", "r"].includes(name.split("/").pop());
+
+  // From where to where the colours of a value go.
+  const scaleOf = (name, values) => {
+    let low = 0;
+    let high = 0;
+    for (const v of values) {
+      low = Math.min(low, v);
+      high = Math.max(high, v);
+    }
+    if (isGate(name) && low >= 0 && high <= 1) return { kind: "gate", low: 0, high: 1 };
+    const most = Math.max(-low, high) || 1;
+    const ceiling = most <= 1 && most > 0.3 ? 1 : most;
+    return { kind: "state", low: -ceiling, high: ceiling };
+  };
+
+  // ---- heat maps ---------------------------------------------------------------------------------
+
+  const cards = el("div", { class: "cards" });
+  let drawn = [];
+
+  const explained = (name) => {
+    const parts = name.split("/");
+    const bare = parts.pop();
+    const known = (GATES[current().cell] || {})[bare];
+    const prefix = parts.length ? `cell ${parts.join(" ")}: ` : "";
+    const any = known || Object.values(GATES).map((g) => g[bare]).find(Boolean) || [bare, "", ""];
+    return [prefix + any[0], any[1], any[2]];
+  };
+
+  const shownUnits = () => Math.min(traced().units, MOST_UNITS);
+
+  const paint = (canvas, values, scale) => {
+    const { steps: time, units } = traced();
+    const rows = shownUnits();
+    canvas.width = time;
+    canvas.height = rows;
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(time, rows);
+    const colours = stops(scale.kind);
+    for (let u = 0; u < rows; u += 1) {
+      for (let t = 0; t < time; t += 1) {
+        const share = (values[t * units + u] - scale.low) / (scale.high - scale.low);
+        const at = 4 * (u * time + t);
+        const [r, g, b] = mixed(colours, share);
+        image.data.set([r, g, b, isMasked(t) ? 90 : 255], at);
+      }
+    }
+    context.putImageData(image, 0, 0);
+  };
+
+  const paintBars = (card) => {
+    const { canvas, values, scale } = card.bars;
+    const rows = shownUnits();
+    const ratio = devicePixelRatio || 1;
+    const width = 64;
+    const height = card.height;
+    canvas.width = width * ratio;
+    canvas.height = height * ratio;
+    canvas.style.height = `${height}px`;
+    const context = canvas.getContext("2d");
+    context.scale(ratio, ratio);
+    const colours = stops(scale.kind);
+    context.fillStyle = getComputedStyle(canvas).color;
+    const zero = (width * (0 - scale.low)) / (scale.high - scale.low);
+    const each = height / rows;
+    context.globalAlpha = 0.35;
+    context.fillRect(Math.min(zero, width - 1), 0, 1, height);
+    context.globalAlpha = 1;
+    for (let u = 0; u < rows; u += 1) {
+      const v = values[state.step * traced().units + u];
+      const share = (v - scale.low) / (scale.high - scale.low);
+      const end = width * share;
+      const [r, g, b] = mixed(colours, scale.kind === "gate" ? Math.max(share, 0.35) : share > 0.5 ? Math.max(share, 0.75) : Math.min(share, 0.25));
+      context.fillStyle = `rgb(${r}, ${g}, ${b})`;
+      context.fillRect(Math.min(zero, end), u * each, Math.max(Math.abs(end - zero), 0.5), Math.max(each - 1, each * 0.8));
+    }
+  };
+
+  const makeCard = (name) => {
+    const values = traced().values[name];
+    const scale = scaleOf(name, values);
+    const [letter, title, text] = explained(name);
+    const canvas = el("canvas", {});
+    const marker = el("div", { class: "marker" });
+    const spot = el("div", { class: "spot" });
+    const words = el("div", { class: "words", "aria-hidden": "true" });
+    const plane = el("div", { class: "plane" }, canvas, marker, spot);
+    const map = el("div", {
+      class: "map", tabindex: 0, role: "application",
+      "aria-roledescription": "heat map",
+      "aria-label": `${letter} ${title}: heat map, ${stepWord}s across, units down. Left and right change the ${stepWord}, up and down the unit.`,
+    }, plane, words);
+    const bars = el("canvas", { class: "side", "aria-hidden": "true" });
+    const readout = el("output", {});
+    const legend = el("span", { class: "legend", "aria-hidden": "true" });
+    const ramp = el("span", { class: "ramp" });
+    legend.append(number(scale.low), ramp, number(scale.high));
+    const box = el(
+      "article", { class: "card" },
+      el("h4", {}, el("code", {}, letter), ` ${title}`),
+      el("p", { class: "quiet" }, text),
+      el("div", { class: "both" }, map, bars),
+      el("div", { class: "foot" }, readout, legend),
+    );
+    const card = { name, box, canvas, plane, map, marker, spot, words, readout, ramp, values, scale, bars: { canvas: bars, values, scale }, height: 0, letter };
+    const point = (event) => {
+      const area = canvas.getBoundingClientRect();
+      const t = Math.floor(((event.clientX - area.left) / area.width) * steps());
+      const u = Math.floor(((event.clientY - area.top) / area.height) * shownUnits());
+      return { step: Math.min(Math.max(t, 0), steps() - 1), unit: Math.min(Math.max(u, 0), shownUnits() - 1) };
+    };
+    canvas.addEventListener("pointermove", (event) => {
+      state.hover = point(event);
+      showReadouts();
+    });
+    canvas.addEventListener("pointerleave", () => {
+      state.hover = null;
+      showReadouts();
+    });
+    canvas.addEventListener("click", (event) => {
+      const { step, unit } = point(event);
+      state.unit = unit;
+      goTo(step);
+    });
+    map.addEventListener("keydown", (event) => {
+      const move = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+      if (!move) return;
+      event.preventDefault();
+      state.unit = Math.min(Math.max(state.unit + move, 0), shownUnits() - 1);
+      state.hover = null;
+      showStep();
+    });
+    return card;
+  };
+
+  const layOut = () => {
+    for (const card of drawn) {
+      const rows = shownUnits();
+      const room = card.box.clientWidth - 24 - 72;
+      const least = steps() > 200 ? 4 : 13;
+      const cell = Math.min(Math.max(Math.floor(room / steps()), least), 64);
+      const each = Math.min(Math.max(Math.floor(200 / rows), 2), 22);
+      card.cell = cell;
+      card.each = each;
+      card.height = rows * each;
+      card.plane.style.width = `${cell * steps()}px`;
+      card.plane.style.height = `${card.height}px`;
+      card.marker.style.width = `${cell}px`;
+      card.marker.classList.toggle("thin", cell < 8);
+      card.spot.style.width = `${cell}px`;
+      card.spot.style.height = `${each}px`;
+      card.words.replaceChildren();
+      if (cell >= 12 && readsWords() && (rules || hasIds)) {
+        for (let t = 0; t < steps(); t += 1) {
+          const label = el("span", { class: isPadding(t) || isMasked(t) ? "faint" : "" }, token(t));
+          label.style.width = `${cell}px`;
+          card.words.append(label);
+        }
+      }
+      card.words.style.width = `${cell * steps()}px`;
+      paint(card.canvas, card.values, card.scale);
+      const colours = stops(card.scale.kind).map((c) => `rgb(${c.join(",")})`);
+      card.ramp.style.background = `linear-gradient(to right, ${colours.join(", ")})`;
+    }
+    showCards();
+  };
+
+  const buildCards = () => {
+    state.unit = Math.min(state.unit, shownUnits() - 1);
+    drawn = Object.keys(traced().values).map(makeCard);
+    cards.replaceChildren(...drawn.map((card) => card.box));
+    layOut();
+  };
+
+  const showCards = () => {
+    for (const card of drawn) {
+      card.marker.style.left = `${state.step * card.cell}px`;
+      const left = state.step * card.cell;
+      if (left < card.map.scrollLeft || left + card.cell > card.map.scrollLeft + card.map.clientWidth) {
+        card.map.scrollLeft = left - card.map.clientWidth / 2;
+      }
+      [...card.words.children].forEach((label, k) => label.classList.toggle("now", k === state.step));
+      paintBars(card);
+    }
+    showReadouts();
+  };
+
+  const showReadouts = () => {
+    const { step, unit } = state.hover || state;
+    for (const card of drawn) {
+      const v = card.values[step * traced().units + unit];
+      card.readout.textContent = `unit ${unit}, ${named(step)}: ${number(v)}`;
+      card.spot.style.left = `${step * card.cell}px`;
+      card.spot.style.top = `${unit * card.each}px`;
+    }
+  };
+
+  // ---- one unit up close -------------------------------------------------------------------------
+
+  const unitBox = el("section", { class: "unit", "aria-labelledby": "unit-title" });
+  const unitInput = el("input", { type: "number", id: "unit", min: 0, step: 1 });
+  const unitLines = el("div", { class: "lines" });
+
+  const showUnit = () => {
+    if (!recorded.length) return;
+    const layer = current();
+    const { values, steps: time, units } = traced();
+    unitInput.max = shownUnits() - 1;
+    if (document.activeElement !== unitInput) unitInput.value = state.unit;
+    const t = state.step;
+    const before = layer.backwards ? t + 1 : t - 1;
+    const at = (name, when = t) =>
+      when < 0 || when >= time ? 0 : values[name][when * units + state.unit];
+    const n = (v) => (v < 0 ? `(${number(v)})` : number(v));
+    const lines = [];
+    if (isMasked(t)) {
+      lines.push("This step is masked: the state stays as it was, and the gates change nothing.");
+    } else if (layer.cell === "LSTM" && values.c) {
+      lines.push(
+        `c = f \u00d7 c before + i \u00d7 c_hat = ${n(at("f"))} \u00d7 ${n(at("c", before))} + ${n(at("i"))} \u00d7 ${n(at("c_hat"))} = ${number(at("c"))}`,
+        `h = o \u00d7 ${layer.activation}(c) = ${n(at("o"))} \u00d7 ${layer.activation}(${number(at("c"))}) = ${number(at("h"))}`,
+      );
+    } else if (layer.cell === "GRU" && values.z) {
+      lines.push(
+        `h = z \u00d7 h before + (1 \u2212 z) \u00d7 h_hat = ${n(at("z"))} \u00d7 ${n(at("h", before))} + ${number(1 - at("z"))} \u00d7 ${n(at("h_hat"))} = ${number(at("h"))}`,
+      );
+    } else if (values.h) {
+      lines.push(`h before = ${number(at("h", before))}`, `h = ${layer.activation}(what this step and the state before add up to) = ${number(at("h"))}`);
+    }
+    unitLines.replaceChildren(...lines.map((line) => el("p", {}, el("code", {}, line))));
+  };
+
+  unitInput.addEventListener("input", () => {
+    const wanted = Number(unitInput.value);
+    if (!Number.isInteger(wanted) || wanted < 0 || wanted >= shownUnits()) return;
+    state.unit = wanted;
+    state.hover = null;
+    showReadouts();
+    showUnit();
+  });
+
+  // ---- layers ---------------------------------------------------------------------------------------
+
+  const layerPicker = el("select", { id: "layer" });
+  const direction = (layer) =>
+    layer.backwards ? ", reads from the last to the first" : "";
+  recorded.forEach((layer, k) => {
+    layerPicker.append(el("option", { value: k }, `${layer.path} (${layer.cell}, ${plural(layer.units, "unit")}${direction(layer)})`));
+  });
+  const layerNote = el("p", { class: "quiet" });
+  const showLayerNote = () => {
+    const layer = current();
+    const lines = [];
+    if (layer.backwards) {
+      lines.push(`This layer reads backwards, from the last ${stepWord} to the first; the picture keeps the order of reading.`);
+    }
+    if (!layer.words) lines.push("The steps of this layer are its own, not those of the input.");
+    if (traced().units < layer.units) lines.push(`The first ${traced().units} of ${layer.units} units are kept in this page.`);
+    else if (layer.units > MOST_UNITS) lines.push(`The first ${MOST_UNITS} of ${layer.units} units are drawn.`);
+    layerNote.textContent = lines.join(" ");
+  };
+
+  // ---- putting it together ----------------------------------------------------------------------------
+
+  // Where a new text begins: at its last word, where there is most to see.
+  const lastWord = () => {
+    let t = steps() - 1;
+    while (t > 0 && (isPadding(t) || isMasked(t))) t -= 1;
+    return t;
+  };
+
+  const show = (run, step = null) => {
+    state.run = run;
+    state.step = Math.min(step ?? lastWord(), steps() - 1);
+    showAbout();
+    showStrip();
+    if (recorded.length) {
+      showLayerNote();
+      buildCards();
+    }
+    showStep();
+  };
+
+  const help = () =>
+    el(
+      "details", { class: "help" },
+      el("summary", {}, "What am I looking at?"),
+      el("p", {}, `A recurrent layer reads one ${stepWord} after the other and carries a state along: a list of numbers, one for each of its units. A gate is a number between 0 and 1, one for each unit, that says how much may pass, like a tap between shut and open. The network sets its gates anew at every ${stepWord}.`),
+      el("p", {}, `In each picture a column is a ${stepWord} and a row is a unit. The frame marks the current ${stepWord}, and the bars beside the picture are its values. Point at a square, or tap it, to read its number.`),
+      el("p", {}, `Keys: left and right go from ${stepWord} to ${stepWord}, Home and End to the first and the last; in a picture, up and down choose the unit.`),
+    );
+
+  const build = () => {
+    const parts = [agreement];
+    if (!data.samples.length) {
+      parts.push(el("p", {}, "There is no row to show."), ...data.notes.map((note) => el("p", { class: "quiet" }, `${note}.`)));
+      root.append(...parts);
+      return false;
+    }
+    const title = el("h3", { id: "gates-title" }, "Gates and states");
+    const several = recorded.length > 1;
+    unitBox.append(
+      el("h3", { id: "unit-title" }, "One unit up close"),
+      el("p", { class: "inline" }, el("label", { for: "unit" }, "Unit "), unitInput),
+      unitLines,
+    );
+    parts.push(
+      help(), chooser(), complaint, about,
+      el("div", { class: "player", id: "player" }, strip, el("div", { class: "turns" }, back, slider, ahead), where, live),
+      answer,
+    );
+    if (recorded.length) {
+      parts.push(
+        el("section", { "aria-labelledby": "gates-title" }, title,
+          several ? el("p", { class: "inline" }, el("label", { for: "layer" }, "Layer "), layerPicker) : el("p", { class: "quiet" }, layerPicker.textContent),
+          layerNote, cards),
+        unitBox,
+      );
+    } else {
+      parts.push(el("p", {}, "The model has no recurrent layer whose values could be shown."));
+    }
+    const notes = [...data.notes, ...data.not_shown.map((name) => `${name} is not shown: its values have other axes`)];
+    if (notes.length) parts.push(el("ul", { class: "quiet" }, ...notes.map((note) => el("li", {}, `${note}.`))));
+    root.append(...parts);
+    return true;
+  };
+
+  const listen = () => {
+    picker.addEventListener("change", () => {
+      complaint.textContent = "";
+      if (rules) typed.value = "";
+      showSample(Number(picker.value));
+    });
+    let waiting = 0;
+    typed.addEventListener("input", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(showTyped, 150);
+    });
+    typed.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      clearTimeout(waiting);
+      showTyped();
+    });
+    layerPicker.addEventListener("change", () => {
+      state.layer = Number(layerPicker.value);
+      show(state.run, state.step);
+    });
+    back.addEventListener("click", () => goTo(state.step - 1));
+    ahead.addEventListener("click", () => goTo(state.step + 1));
+    slider.addEventListener("input", () => goTo(Number(slider.value)));
+    document.addEventListener("keydown", (event) => {
+      const field = event.target.closest("input, select, textarea, summary, .wide");
+      if (field || event.ctrlKey || event.metaKey || event.altKey) return;
+      const inside = root.contains(event.target);
+      const moves = { ArrowLeft: state.step - 1, ArrowRight: state.step + 1 };
+      if (inside) Object.assign(moves, { Home: 0, End: steps() - 1 });
+      if (!(event.key in moves)) return;
+      event.preventDefault();
+      goTo(moves[event.key]);
+    });
+    let width = 0;
+    new ResizeObserver(() => {
+      if (root.clientWidth === width) return;
+      width = root.clientWidth;
+      layOut();
+      showAnswer();
+    }).observe(root);
+    dark.addEventListener("change", layOut);
+    for (const [name, on] of [["beforeprint", true], ["afterprint", false]]) {
+      addEventListener(name, () => {
+        printing = on;
+        layOut();
+      });
+    }
+  };
+
+  const start = async () => {
+    if (build()) {
+      showSample(0);
+      listen();
+      await check();
+      showSample(Number(picker.value));
+    }
+    root.dataset.ready = "yes";
+  };
+  start();
+})();
