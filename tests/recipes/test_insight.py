@@ -25,8 +25,10 @@ from recipes import toy
 from recipes.insight import (
     from_the_end,
     gradient_norms,
+    greatest_singular_value,
     jacobian_products,
     running_predictions,
+    unpadded,
     without_each_word,
     words_read,
 )
@@ -224,6 +226,36 @@ def test_leaving_a_word_out_is_predicting_the_shorter_text():
     np.testing.assert_array_equal(effects[1], whole - less)
     np.testing.assert_allclose(effects.sum(axis=1), 0, atol=1e-12)
     assert np.abs(effects).min() > 1e-6
+
+
+@pytest.mark.parametrize("padding", ["post", "pre"])
+def test_a_text_without_its_padding_is_the_same_to_a_model_that_masks_it(padding):
+    reader = pipeline(padding)
+    alone, padded = (
+        f(["crew lost bag"]) for f in (lambda t: unpadded(reader, *t), reader.encode)
+    )
+    assert alone[0].tolist() == [[4, 5, 6]]
+    for mask_zero in (True, False):
+        net = word_net("GRU", mask_zero=mask_zero)
+        with_padding = net.predict(padded, dtype="float64")
+        apart = np.abs(net.predict(alone, dtype="float64") - with_padding).max()
+        assert apart < 1e-15 if mask_zero else apart > 1e-3
+    norms = gradient_norms(word_net("GRU"), padded, 0)
+    there = slice(-3, None) if padding == "pre" else slice(3)
+    expected = gradient_norms(word_net("GRU"), alone, 0)
+    np.testing.assert_allclose(norms[:, there], expected, rtol=0, atol=1e-15)
+    with pytest.raises(DataError, match="expected a word that the model knows"):
+        unpadded(reader, "")
+
+
+def test_the_greatest_singular_value_is_that_of_a_decomposition():
+    matrices = np.random.default_rng(3).normal(size=(4, 2, 7, 7))
+    matrices[0, 0] = 0.0
+    found = greatest_singular_value(matrices)
+    expected = np.linalg.svd(matrices, compute_uv=False)[..., 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    radius = np.abs(np.linalg.eigvals(matrices)).max(axis=-1)
+    assert np.abs(found - radius).max() > 0.1  # not the spectral radius
 
 
 def test_of_a_long_text_the_words_that_are_read_are_the_last():
