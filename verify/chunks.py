@@ -185,7 +185,7 @@ class _Run:
         self.options = keras.model.get_layer(call.name).get_config()
         self.key, self.steps, self.keras64 = call.key, steps, keras64
         self.net = every_step(net, call.name)
-        self.given = _arguments(self.layer, call)
+        self.given = REGISTRY[self.layer.class_name].by_name(call.args, call.kwargs)
         self.mask = _mask(self.given)
         self.time = flatten(self.given["sequences"])[0].value.shape[1]
         self.wrong: Call | None = None
@@ -354,9 +354,9 @@ def _require_same_graph(
 
 def _pairs(layer: LayerSpec, node: Node, call: Call) -> list[tuple[Any, Any]]:
     """What stands in a call on either side, leaf by leaf."""
-    names = REGISTRY[layer.class_name].arguments
-    ours = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-    theirs = _arguments(layer, call)
+    kind = REGISTRY[layer.class_name]
+    ours = kind.by_name(node.args, node.kwargs)
+    theirs = kind.by_name(call.args, call.kwargs)
     pairs: list[tuple[Any, Any]] = []
     for name in (ours.keys() | theirs.keys()) - {"training"}:
         a, b = flatten(ours.get(name)), flatten(theirs.get(name))
@@ -364,13 +364,6 @@ def _pairs(layer: LayerSpec, node: Node, call: Call) -> list[tuple[Any, Any]]:
             raise Undecided(f"Keras gives layer '{plain(call.key)}' something else")
         pairs += zip(a, b, strict=True)
     return pairs
-
-
-def _arguments(layer: LayerSpec, call: Call) -> dict[str, Any]:
-    """The arguments of a call by name."""
-    names = REGISTRY[layer.class_name].arguments
-    given = dict(zip(names, call.args, strict=False)) | call.kwargs
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def _mask(given: Mapping[str, Any]) -> Array | None:

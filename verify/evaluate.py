@@ -246,10 +246,10 @@ def _bound(
             f"{layer}: expected a call with {', '.join(kind.arguments)}. "
             f"Received: {found}"
         )
-    given = dict(zip(kind.arguments, args, strict=False)) | named
+    given = kind.by_name(args, named)
     if kind.arguments[0] not in given:
         raise DataError(f"{layer}: expected a call with {kind.arguments[0]}")
-    return {k: v for k, v in given.items() if v is not None}
+    return given
 
 
 def _find_masks(kind: LayerType, given: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@ do, near it, and below what mistakes do."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -140,26 +141,16 @@ def test_kernels_are_measured_through_keras_and_no_worse_than_what_is_kept():
 def test_a_coarser_kernel_would_be_measured_as_such(monkeypatch):
     import keras
 
-    from verify.keras_bridge import kernels
-
+    module = importlib.import_module("verify.keras_bridge.kernels")
     assert len(arguments("tanh")) > 10**6
     kernel = keras.activations.tanh
-    fine = kernels_module()._error("tanh", kernels_module()._ways("tanh")[0])
+    fine = module._error("tanh", module._ways("tanh")[0])
     monkeypatch.setattr(keras.activations, "tanh", lambda x: kernel(x) * (1 + 3e-6))
     monkeypatch.setattr(
         keras.activations, "get", lambda name: getattr(keras.activations, name)
     )
-    coarse = kernels_module()._error("tanh", kernels_module()._ways("tanh")[0])
+    coarse = module._error("tanh", module._ways("tanh")[0])
     assert coarse > fine + 0.9 * 3e-6 / SINGLE
-    assert kernels is not None
-
-
-def kernels_module() -> Any:
-    import sys
-
-    import verify.keras_bridge  # noqa: F401
-
-    return sys.modules["verify.keras_bridge.kernels"]
 
 
 # What the bound is made of

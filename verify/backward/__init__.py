@@ -176,7 +176,7 @@ def backprop(
         layer, outputs = root.sublayers[node.layer], _outputs(node, trace, key)
         if node.layer in constant or not any(ref in adjoints for ref in outputs):
             continue
-        given_to = _arguments(node, layer)
+        given_to = REGISTRY[layer.class_name].by_name(node.args, node.kwargs)
         of_outputs = [adjoints[ref] for ref in outputs]
         call = Call(node.layer, key, layer, trace[key], given_to, of_outputs)
         for name, found in _through(back, call).items():
@@ -228,10 +228,9 @@ def backprop_call(
         forward[ref] = value.astype(np.float64)
         return ref
 
-    names = REGISTRY[layer.class_name].arguments
-    given = dict(zip(names, map_structure(named, list(args)), strict=False))
-    given |= map_structure(named, dict(kwargs))
-    given = {key: value for key, value in given.items() if value is not None}
+    given = REGISTRY[layer.class_name].by_name(
+        map_structure(named, list(args)), map_structure(named, dict(kwargs))
+    )
     back = Backward(trace, forward, sweeps, visit, wants_weights=False)
     _through(back, Call(name, name, layer, trace[name], given, fitting))
 
@@ -310,13 +309,6 @@ def _outputs(node: Node, trace: Trace, key: str) -> dict[TensorRef, Array]:
 
 def _tensors(structure: Any) -> list[TensorRef]:
     return [leaf for leaf in flatten(structure) if isinstance(leaf, TensorRef)]
-
-
-def _arguments(node: Node, layer: LayerSpec) -> dict[str, Any]:
-    """The arguments of a call that are not None, by name."""
-    names = REGISTRY[layer.class_name].arguments
-    given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _fitting(

@@ -144,10 +144,10 @@ def chunks(
         Outputs are every step of the chunk, in processing order, then the states.
     """
     own = model.model.get_layer(call.name)
-    names = REGISTRY[type(own).__name__].arguments
-    given = dict(zip(names, call.args, strict=False)) | call.kwargs
-    x = flatten(given[names[0]])[0].value
-    states = [leaf.value for leaf in flatten(given.get("initial_state") or [])]
+    layer_type = REGISTRY[type(own).__name__]
+    given = layer_type.by_name(call.args, call.kwargs)
+    x = flatten(given[layer_type.arguments[0]])[0].value
+    states = [leaf.value for leaf in flatten(given.get("initial_state", []))]
     with floatx("float64" if model.exact else None), quiet():
         layer = type(own).from_config({**own.get_config(), **WHOLE})
         layer.build(x.shape)

@@ -329,6 +329,11 @@ class LayerType(ABC):
         )
         return " + ".join(parts) or "0"
 
+    def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call that are not None, by their names in `arguments`."""
+        given = dict(zip(self.arguments, args, strict=False)) | dict(kwargs)
+        return {name: value for name, value in given.items() if value is not None}
+
     def notes(self, layer: LayerSpec) -> list[str]:
         """Lines for `describe`: equations, and what is odd about them."""
         return []
