@@ -126,7 +126,7 @@ def port(ids, step):
     return e / e.sum(axis=1, keepdims=True)
 
 
-few = tweets.x_test[:200]
+few = tweets.x_test[: 40 if QUICK else 200]
 right = verify.compare_outputs(net, few, port(few, step))
 print(right)
 assert right.verdict == "PASS"
@@ -192,7 +192,8 @@ def port_d(ids, step):
 # %%
 import pandas as pd
 
-ids = tweets.x_test
+ids = tweets.x_test[: 400 if QUICK else None]
+labels = tweets.y_test[: len(ids)]
 answers = {
     "Keras": model.predict(ids, verbose=0),
     "right port": port(ids, step),
@@ -207,7 +208,7 @@ table = pd.DataFrame(
         name: {
             "first answer": answer[0].round(3),
             "sums to 1": bool(np.allclose(answer.sum(axis=1), 1, atol=1e-6)),
-            "accuracy": np.mean(classes[name] == tweets.y_test).round(4),
+            "accuracy": np.mean(classes[name] == labels).round(4),
             "same class as Keras": int((classes[name] == classes["Keras"]).sum()),
             "of tweets": len(ids),
         }
@@ -218,19 +219,20 @@ table
 
 # %% [markdown]
 # All four give probabilities that sum to 1. All four give most tweets the same class as Keras
-# does. Before you read on, look at the accuracy of (c) beside that of Keras: a test that
-# counts right answers cannot see it.
+# does. Some of them you might suspect, if you know what accuracy to expect. Now look at (c)
+# beside Keras: a test that counts right answers cannot see it.
 
 # %%
 same = table["same class as Keras"] / len(ids)
 print(same.astype(float).round(3).to_string())
 print()
-print("always 'negative':", np.mean(tweets.y_test == 0).round(4))
+print("always 'negative':", np.mean(labels == 0).round(4))
 assert table["sums to 1"].all()
 assert same["right port"] == 1
-assert (same > 0.75).all()
+assert (same > 0.5).all()
 if not QUICK:
     assert same["(c) old hard_sigmoid"] > 0.95
+    assert same[2:].astype(float).idxmax() == "(c) old hard_sigmoid"
 
 # %% [markdown]
 # ## (a) The gate order, line by line
@@ -251,7 +253,7 @@ assert "i,o,f,c" in found_a.diagnosis.explanations[0].explanation
 # * **mismatched** says how many are wrong. All of them points to a formula; a few rows would
 #   point to something that only these rows have.
 # * **greatest |diff|** is the worst number of all, with both values, and what was allowed
-#   there. Ten million times what is allowed is no rounding.
+#   there. Hundreds of thousands of times what is allowed is no rounding.
 # * **likely cause** comes from a catalogue. The verifier makes each known mistake in its own
 #   copy of the model and looks whether the outputs are *yours*. `then max |diff|` is what is
 #   left if that was the mistake: nothing but rounding, so the mistake explains every digit.
@@ -296,11 +298,7 @@ for gate, block in zip(net.spec["lstm"].gates, np.split(bias, 4), strict=True):
 
 
 def step_b_mended(x, h, c):
-    return step_b_with(bias, x, h, c)
-
-
-def step_b_with(added, x, h, c):
-    z = x @ kernel + h @ recurrent_kernel + added  # was: nothing added
+    z = x @ kernel + h @ recurrent_kernel + bias  # was: nothing added
     z_i, z_f, z_c, z_o = np.split(z, 4, axis=1)
     i, f, o = hard_sigmoid(z_i), hard_sigmoid(z_f), hard_sigmoid(z_o)
     c = f * c + i * np.tanh(z_c)
@@ -464,7 +462,7 @@ def command(*arguments):
 np.save(folder / "x.npy", few)
 np.save(folder / "right.npy", port(few, step))
 np.save(folder / "wrong.npy", port(few, step_c))
-np.save(folder / "short.npy", port(few, step)[:100])
+np.save(folder / "short.npy", port(few, step)[: len(few) // 2])
 
 file = (folder / "model.keras").as_posix()
 data = ("--data", (folder / "x.npy").as_posix())
@@ -502,20 +500,16 @@ assert "bias missing" in hidden
 # (d) on both kinds of tweets:
 
 # %%
-print("without padding:", verify.compare_outputs(
-    net, random_ids, port_d(random_ids, step)
-).verdict)  # fmt: skip
+blind_pass = verify.compare_outputs(net, random_ids, port_d(random_ids, step))
+print("without padding:", blind_pass.verdict)
 print("with padding   :", found_d.verdict)
-assert (
-    verify.compare_outputs(net, random_ids, port_d(random_ids, step)).verdict == "PASS"
-)
+assert blind_pass.verdict == "PASS"
 
 # %% [markdown]
 # The same port passes and fails. The pass was honest, its outputs *are* those of the model on
 # these inputs. It just did not mean much, and the report of the pass says so in a warning:
 
 # %%
-blind_pass = verify.compare_outputs(net, random_ids, port_d(random_ids, step))
 print("\n".join(blind_pass.warnings))
 assert any("mask is never false" in warning for warning in blind_pass.warnings)
 
@@ -561,11 +555,11 @@ exact = verify.load(meter).predict(flow, dtype="float64").item()
 print(f"Keras, 32 bits    {shown:.4f}")
 print(f"NumPy, 64 bits    {exact:.4f}")
 print(f"difference        {abs(shown - exact):.1e}")
-print("np.isclose says", bool(np.isclose(shown, exact, atol=0)))
+print("within 1e-4       ", abs(shown - exact) < 1e-4)
 
 # %% [markdown]
-# The fourth decimal differs. A test with the usual tolerance of NumPy calls this a failure,
-# and somebody loses a day. But nothing is wrong: a 32-bit number near 18 has its last digit
+# The fourth decimal differs. A test with a tolerance of 1e-4 calls this a failure, and
+# somebody loses a day. But nothing is wrong: a 32-bit number near 18 has its last digit
 # at about 1e-6, and a thousand additions each lose a part of it. The bound knows how many
 # additions there are and how large the numbers get:
 
@@ -596,16 +590,18 @@ def step_half(x, h, c):
 half = verify.compare_outputs(net, few, port(few, step_half))
 print(half)
 print()
-print(
-    f"right meter {abs(shown - exact):.1e}, LSTM in 16 bits {half.numerics.max_diff:.1e}"
-)
+print(f"right meter     {abs(shown - exact):.1e}")
+print(f"LSTM in 16 bits {half.numerics.max_diff:.1e}")
 assert half.verdict == "FAIL"
 assert half.numerics.max_diff < abs(shown - exact)
 
 # %% [markdown]
 # The right one differs more than the wrong one. So no tolerance that is fixed beforehand can
-# tell them apart: it lets the wrong one pass, or it refuses the right one. What may differ
-# is a property of the model and its inputs, and has to be derived from them.
+# tell them apart: it lets the wrong one pass, or it refuses the right one. How much may
+# differ is a property of the model and its inputs, and has to be derived from them.
+#
+# The report names two causes, `likely cause` and `or`. Both kinds of numbers keep 11 binary
+# digits, so these outputs cannot tell the one from the other.
 #
 # ## Exercises
 #
