@@ -11,8 +11,13 @@ RECIPES = (
     "sentiment_stacked_lstm",
     "sentiment_gru",
     "word_order",
+    "seeds",
+    "padding_study",
 )
 """Every recipe, by the name of its file."""
+
+STUDIES = ("seeds", "padding_study")
+"""The recipes that train many models each; `all` leaves them out."""
 
 CHAPTER = RECIPES[:5]
 """The five models of the chapter; the others are ours."""

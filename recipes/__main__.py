@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import typer
 
 import verify
-from recipes import CHAPTER, RECIPES
+from recipes import CHAPTER, RECIPES, STUDIES
 from recipes.explore import write_page
 from recipes.outcome import print_table
 from recipes.plan import command_line, module, plan
@@ -46,7 +46,7 @@ def list_recipes() -> None:
     for name in RECIPES:
         print(f"{name:<{width}}  {_summary(name)}")
     print(f"\n{'chapter':<{width}}  {listing(CHAPTER)}")
-    print(f"{'all':<{width}}  every recipe")
+    print(f"{'all':<{width}}  every recipe but {listing(STUDIES)}: many models each")
 
 
 @app.command(name="run")
@@ -69,6 +69,22 @@ def run_recipes(
     ] = False,
     padding: Annotated[
         Literal["pre", "post"] | None, typer.Option(help="Where the zeros go.")
+    ] = None,
+    length: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Time steps; those of the longest tweet by default."
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Of a study: how many seeds, from --seed on."
+        ),
+    ] = None,
+    lengths: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Of padding_study: time steps, several."),
     ] = None,
     csv: Annotated[
         str | None,
@@ -102,6 +118,9 @@ def run_recipes(
         "seed": seed,
         "mask_zero": mask_zero or None,
         "padding": padding,
+        "length": length,
+        "seeds": seeds,
+        "lengths": lengths,
         "csv": csv,
     }
     given = {key: value for key, value in asked.items() if value is not None}

@@ -19,18 +19,35 @@ class RunOptions:
     resume: bool = False
     csv: str | None = None
     command: str = ""
+    verified_rows: int | None = None
+    """How many test rows the verification takes; all where it is None."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Several models in one: the worst verdict, the greatest |NumPy - predict|."""
+
+    verdict: verify.Verdict
+    max_diff: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One line of the closing table."""
+    """One line of the closing table; a study has no accuracy of its own."""
 
     recipe: str
-    parameters: int
+    parameters: int | None
     accuracy: float | None
     macro_f1: float | None
     seconds: float
-    report: Report
+    report: Report | Verdicts
+
+    @property
+    def max_diff(self) -> float:
+        """The greatest |NumPy - predict|."""
+        if isinstance(self.report, Report):
+            return self.report.numerics.max_diff
+        return self.report.max_diff
 
 
 def verified(folder: RunFolder, x: Array) -> Report:
@@ -57,10 +74,10 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
         scores = (outcome.accuracy, outcome.macro_f1)
         table.add_row(
             outcome.recipe,
-            f"{outcome.parameters:,}",
+            "-" if outcome.parameters is None else f"{outcome.parameters:,}",
             *("-" if score is None else f"{score:.4f}" for score in scores),
             f"{outcome.seconds:.1f}",
-            number(outcome.report.numerics.max_diff),
+            number(outcome.max_diff),
             str(outcome.report.verdict),
         )
     console = Console(highlight=False)

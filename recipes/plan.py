@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recipes import CHAPTER, RECIPES
+from recipes import CHAPTER, RECIPES, STUDIES
 from recipes.outcome import RunOptions
 from recipes.runs import RunFolder, require_same
-from recipes.sentiment import SentimentConfig, load_split
+from recipes.sentiment import TweetConfig, load_split
 from verify.spec import DataError, listing, plain
 
-GROUPS = {"all": RECIPES, "chapter": CHAPTER}
+GROUPS = {
+    "all": tuple(name for name in RECIPES if name not in STUDIES),
+    "chapter": CHAPTER,
+}
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,19 @@ def plan(
     if out is not None and not out.strip():
         raise DataError("--out: expected a folder. Received: an empty name")
     wanted = _recipes(names)
+    offered = set().union(*(_options(module(recipe).Config) for recipe in wanted))
+    for key in given:
+        if key not in offered and not any(wanted.values()):
+            raise _no_option(f"the recipes of {listing(names)} have", key)
     jobs = []
     for recipe, named in wanted.items():
         config_type = module(recipe).Config
-        takes_tweets = issubclass(config_type, SentimentConfig)
+        takes_tweets = issubclass(config_type, TweetConfig)
         defaults = config_type()
-        options = {field.name for field in dataclasses.fields(config_type)}
-        options |= {"csv"} if takes_tweets else set()
+        options = _options(config_type)
         unused = [key for key in given if key not in options]
         if named and unused:
-            option = f"--{unused[0].replace('_', '-')}"
-            raise DataError(
-                f"{recipe} has no option {option}; the sentiment recipes do"
-            )
+            raise _no_option(f"{recipe} has", unused[0])
         own = {key: value for key, value in given.items() if key in options}
         if not named and not takes_tweets:
             own.pop("epochs", None)  # a group's epochs are meant for real training
@@ -76,6 +79,9 @@ def plan(
         begun = folder.examine(recipe, resume=resume and len(wanted) == 1)
         if resume and begun is not None:
             own = _as_begun(begun, defaults) | own
+        for key in ("lengths", "gaps"):
+            if isinstance(own.get(key), str):
+                own[key] = _numbers(key, own[key])
         csv = own.pop("csv", None)
         config = dataclasses.replace(defaults, **own)
         _require_possible(config, folder)
@@ -90,7 +96,9 @@ def plan(
             )
         )
         if takes_tweets and csv is not None:
-            load_split(csv, config.padding)
+            load_split(
+                csv, getattr(config, "padding", "post"), getattr(config, "length", None)
+            )
     return jobs
 
 
@@ -122,6 +130,29 @@ def _recipes(names: Sequence[str]) -> dict[str, bool]:
     return wanted
 
 
+def _options(config_type: Any) -> set[str]:
+    """The options of a recipe: the fields of its Config, and ``csv`` of tweets."""
+    options = {field.name for field in dataclasses.fields(config_type)}
+    return options | ({"csv"} if issubclass(config_type, TweetConfig) else set())
+
+
+def _no_option(who: str, key: str) -> DataError:
+    others = [name for name in RECIPES if key in _options(module(name).Config)]
+    option = f"--{key.replace('_', '-')}"
+    return DataError(f"{who} no option {option}. These have it: {listing(others)}")
+
+
+def _numbers(key: str, text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise DataError(
+            f"--{key}: expected whole numbers with commas, such as 26,75. "
+            f"Received: {plain(text, 60)}"
+        ) from None
+
+
 def _require_possible(config: Any, folder: RunFolder) -> None:
     """A manifest that was edited by hand may hold anything."""
     values = dataclasses.asdict(config)
@@ -138,10 +169,12 @@ def _as_begun(manifest: Mapping[str, Any], defaults: Any) -> dict[str, Any]:
     """The options of an earlier run, as far as its manifest holds them."""
     config = manifest.get("config")
     stored = config if isinstance(config, dict) else {}
-    options = {
-        key: stored[key]
-        for key, default in dataclasses.asdict(defaults).items()
-        if type(stored.get(key)) is type(default)
-    }
+    options = {}
+    for key, default in dataclasses.asdict(defaults).items():
+        value = stored.get(key)
+        if isinstance(default, tuple) and isinstance(value, list):
+            value = tuple(value)
+        if type(value) is type(default) or (default is None and type(value) is int):
+            options[key] = value
     csv = manifest.get("csv")
     return options | ({"csv": csv} if isinstance(csv, str) else {})

@@ -24,7 +24,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -40,6 +40,11 @@ FILES = (
 
 PAGE = "explorer.html"
 """What may be made of it later."""
+
+Outputs = Literal["class", "tags", "phrase"]
+
+END = "(end)"
+"""The class that stands behind the last word of a phrase."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,9 @@ class TextPipeline:
         Embedding.
     classes : tuple of str
         What the outputs of the model mean.
+    outputs : "class", "tags" or "phrase"
+        Whether the model says one class for the whole text, one for each of its words,
+        or one at each step of a phrase of its own, which ends before `END`.
     """
 
     vocabulary: Vocabulary
@@ -66,6 +74,7 @@ class TextPipeline:
     keep_stop_words: bool
     feature_axis: bool
     classes: tuple[str, ...]
+    outputs: Outputs = "class"
 
     def encode(self, texts: Sequence[str]) -> Array:
         """Texts as model inputs, (batch, time) or (batch, time, 1)."""
@@ -157,16 +166,22 @@ class RunFolder:
         except OSError as error:
             raise unwritable(self.path, error) from None
 
-    def clear(self) -> None:
+    def clear(self, also: Sequence[str] = ()) -> None:
         """Remove an earlier run, its manifest last, so that it stays known as one.
+
+        Parameters
+        ----------
+        also : sequence of str
+            Names of files that this recipe writes besides `FILES`.
 
         Raises
         ------
         DataError
         """
+        names = (*FILES, PAGE, *also)
         try:
             for entry in sorted(self.path.iterdir(), key=lambda e: e.name == FILES[0]):
-                if entry.name in (*FILES, PAGE) or _left_over(entry.name):
+                if entry.name in names or _left_over(entry.name, names):
                     entry.unlink()
         except OSError as error:
             raise unwritable(self.path, error) from None
@@ -221,7 +236,10 @@ class RunFolder:
         DataError
         """
         fields = self.read_json("vocabulary.json")
+        outputs = fields.get("outputs", "class")  # older runs do not say it
         try:
+            if outputs not in get_args(Outputs):
+                raise ValueError(f"outputs={plain(outputs)}")
             return TextPipeline(
                 vocabulary=Vocabulary(tuple(map(str, fields["vocabulary"]))),
                 length=int(fields["length"]),
@@ -229,6 +247,7 @@ class RunFolder:
                 keep_stop_words=bool(fields["keep_stop_words"]),
                 feature_axis=bool(fields["feature_axis"]),
                 classes=tuple(map(str, fields["classes"])),
+                outputs=outputs,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
@@ -237,9 +256,9 @@ class RunFolder:
             ) from None
 
 
-def _left_over(name: str) -> bool:
+def _left_over(name: str, files: Sequence[str] = (*FILES, PAGE)) -> bool:
     """Whether this is a half-written file of a run that was killed."""
-    return any(name.startswith(f".{file}.") for file in (*FILES, PAGE, "partial"))
+    return any(name.startswith(f".{file}.") for file in (*files, "partial"))
 
 
 def require_same(
@@ -248,7 +267,7 @@ def require_same(
     config: Mapping[str, Any],
     data: str | None = None,
 ) -> None:
-    """A run is resumed as it was begun; only its epochs may grow.
+    """A run is resumed as it was begun; only epochs and seeds may become more.
 
     Raises
     ------
@@ -257,7 +276,10 @@ def require_same(
     """
     before = old.get("config")
     before = before if isinstance(before, dict) else {}
-    changed = [k for k in config if k != "epochs" and before.get(k) != config[k]]
+    config = json.loads(json.dumps(config))  # as the manifest has it: lists, no tuples
+    changed = [
+        k for k in config if k not in ("epochs", "seeds") and before.get(k) != config[k]
+    ]
     if changed:
         was = listing([f"{k}={plain(before.get(k))}" for k in changed])
         now = listing([f"{k}={config[k]}" for k in changed])

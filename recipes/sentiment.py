@@ -29,16 +29,26 @@ SPLIT_SEED = 42
 
 
 @dataclass(frozen=True)
-class SentimentConfig:
-    """What can be varied; the defaults are the chapter's."""
+class TweetConfig:
+    """What everything that learns from the tweets can vary, studies included."""
 
     epochs: int
     batch_size: int = 32
     units: int = 40
     embedding: int = 32
     seed: int = 42
+
+
+@dataclass(frozen=True)
+class SentimentConfig(TweetConfig):
+    """What can be varied; the defaults are the chapter's.
+
+    `length` is the number of time steps, that of the longest tweet by default.
+    """
+
     mask_zero: bool = False
     padding: Padding = "post"
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,8 @@ class Split:
         Cleaned texts without stop words, for the linear baseline.
     pipeline : TextPipeline
     tweets : Tweets
+    longest : int
+        Words of the longest tweet.
     """
 
     x_train: npt.NDArray[np.int32]
@@ -64,13 +76,15 @@ class Split:
     texts_test: list[str]
     pipeline: TextPipeline
     tweets: Tweets
+    longest: int
 
 
 @cache
-def load_split(csv: str | None, padding: Padding) -> Split:
+def load_split(csv: str | None, padding: Padding, length: int | None = None) -> Split:
     """Load the tweets, number their words, pad, and split with ``random_state=42``.
 
-    The vocabulary is that of all tweets, as in the chapter.
+    The vocabulary is that of all tweets, as in the chapter. A tweet of more than
+    `length` words keeps its last ones.
 
     Raises
     ------
@@ -79,8 +93,7 @@ def load_split(csv: str | None, padding: Padding) -> Split:
     """
     from sklearn.model_selection import train_test_split
 
-    tweets = load_tweets(csv)
-    split = [words(text) for text in tweets.texts]
+    tweets, split = _tweets_in_words(csv)
     vocabulary = Vocabulary.of(split)
     source = plain(tweets.source)
     if not vocabulary.words:
@@ -88,7 +101,8 @@ def load_split(csv: str | None, padding: Padding) -> Split:
             f"{source}: expected words. Received: no text is left after preprocessing "
             f"{len(split):,} row(s)"
         )
-    length = max(map(len, split))
+    longest = max(map(len, split))
+    length = length or longest
     pipeline = TextPipeline(vocabulary, length, padding, False, False, CLASSES)
     parts = train_test_split(
         pad(vocabulary.encode(split), length, padding),
@@ -104,7 +118,15 @@ def load_split(csv: str | None, padding: Padding) -> Split:
             " Received: one; more rows are needed"
         )
     return Split(
-        x_train, x_test, y_train, y_test, texts_train, texts_test, pipeline, tweets
+        x_train,
+        x_test,
+        y_train,
+        y_test,
+        texts_train,
+        texts_test,
+        pipeline,
+        tweets,
+        longest,
     )
 
 
@@ -122,8 +144,17 @@ def tested_tweets(
 
 
 @cache
-def baselines(csv: str | None, padding: Padding) -> dict[str, float]:
-    """Test accuracy of two models that know nothing of word order."""
+def _tweets_in_words(csv: str | None) -> tuple[Tweets, list[list[str]]]:
+    """The tweets, and the words of each; read once for all lengths and paddings."""
+    tweets = load_tweets(csv)
+    return tweets, [words(text) for text in tweets.texts]
+
+
+@cache
+def baseline_predictions(
+    csv: str | None, padding: Padding
+) -> dict[str, npt.NDArray[np.int64]]:
+    """What two models that know nothing of word order say of the test tweets."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -136,11 +167,26 @@ def baselines(csv: str | None, padding: Padding) -> dict[str, float]:
     linear = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=1000))
     linear.fit(split.texts_train, split.y_train)
     return {
-        "majority_class": float(np.mean(split.y_test == majority)),
-        "tfidf_logistic_regression": float(
-            linear.score(split.texts_test, split.y_test)
-        ),
+        "majority_class": np.full_like(split.y_test, majority),
+        "tfidf_logistic_regression": linear.predict(split.texts_test),
     }
+
+
+def baselines(csv: str | None, padding: Padding) -> dict[str, float]:
+    """Test accuracy of two models that know nothing of word order."""
+    y_test = load_split(csv, padding).y_test
+    predictions = baseline_predictions(csv, padding)
+    return {name: float(np.mean(y == y_test)) for name, y in predictions.items()}
+
+
+def macro_f1(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
+    """The mean of both classes' F1; 0 for a class that is never said."""
+    from sklearn.metrics import f1_score
+
+    classes = list(range(len(CLASSES)))
+    return float(
+        f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)
+    )
 
 
 def run(
@@ -166,7 +212,7 @@ def run(
     recipes.training.Interrupted
         On Ctrl-C.
     """
-    split = load_split(options.csv, config.padding)
+    split = load_split(options.csv, config.padding, config.length)
     folder, pipeline = options.folder, split.pipeline
     sha256 = split.tweets.sha256
     folder.open_for(recipe, asdict(config), sha256, resume=options.resume)
@@ -174,10 +220,17 @@ def run(
         print(note, file=sys.stderr)
     print(
         f"{recipe}: {len(split.tweets.texts):,} tweets, "
-        f"{len(pipeline.vocabulary.words):,} words, longest {pipeline.length}; "
+        f"{len(pipeline.vocabulary.words):,} words, longest {split.longest}; "
         f"{len(split.x_train):,} to train on, {len(split.x_test):,} to test",
         file=sys.stderr,
     )
+    if config.length is not None:
+        cut = " (longer ones keep their last words)"
+        print(
+            f"padded to {pipeline.length} time steps"
+            f"{cut if pipeline.length < split.longest else ''}",
+            file=sys.stderr,
+        )
     model, progress = training.train(
         recipe,
         config,
@@ -204,29 +257,25 @@ def _conclude(
     progress: training.Progress,
 ) -> Outcome:
     """Scores, baselines, parameters and verdict: printed, and kept in the folder."""
-    from sklearn.metrics import confusion_matrix, f1_score
+    from sklearn.metrics import confusion_matrix
 
     folder, history = options.folder, progress.history
     predicted = model.predict(split.x_test, verbose=0).argmax(axis=1)
     accuracy = float(np.mean(predicted == split.y_test))
     labels = list(range(len(CLASSES)))
-    macro_f1 = float(
-        f1_score(
-            split.y_test, predicted, labels=labels, average="macro", zero_division=0
-        )
-    )
+    f1 = macro_f1(split.y_test, predicted)
     best = int(np.argmax(history["val_accuracy"]))
     plain_models = baselines(options.csv, split.pipeline.padding)
     parameters = print_parameters(folder)
     print(f"\n{recipe}: test accuracy on {len(split.y_test):,} tweets")
-    print(f"  last epoch ({progress.epochs})   {accuracy:.4f}, macro-F1 {macro_f1:.4f}")
+    print(f"  last epoch ({progress.epochs})   {accuracy:.4f}, macro-F1 {f1:.4f}")
     print(f"  best epoch ({best + 1})   {history['val_accuracy'][best]:.4f}")
     print(f"  baseline: always the larger class   {plain_models['majority_class']:.4f}")
     print(
         "  baseline: TF-IDF + logistic regression   "
         f"{plain_models['tfidf_logistic_regression']:.4f}"
     )
-    report = verified(folder, split.x_test)
+    report = verified(folder, split.x_test[: options.verified_rows])
     print_report(report)
     folder.write_json(
         "metrics.json",
@@ -235,13 +284,14 @@ def _conclude(
             "parameters": parameters,
             "epochs": progress.epochs,
             "accuracy": accuracy,
-            "macro_f1": macro_f1,
+            "macro_f1": f1,
             "confusion_matrix": confusion_matrix(
                 split.y_test, predicted, labels=labels
             ).tolist(),
             "classes": list(CLASSES),
             "best_epoch": best + 1,
             "best_accuracy": history["val_accuracy"][best],
+            "best_macro_f1": history["val_macro_f1"][best],
             "baselines": plain_models,
             "train_rows": len(split.y_train),
             "test_rows": len(split.y_test),
@@ -251,4 +301,4 @@ def _conclude(
         },
     )
     print(f"\nEverything is in {plain(folder.path)}", file=sys.stderr)
-    return Outcome(recipe, parameters, accuracy, macro_f1, progress.seconds, report)
+    return Outcome(recipe, parameters, accuracy, f1, progress.seconds, report)

@@ -31,7 +31,7 @@ class Config(sentiment.SentimentConfig):
 
 def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
     """The compiled model; ids (batch, length) in, two probabilities out."""
-    from keras import Input, Sequential, layers
+    from keras import Input, Sequential, layers, metrics
 
     model = Sequential(
         [
@@ -48,7 +48,9 @@ def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
         name=NAME,
     )
     model.compile(
-        optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"]
+        optimizer="adam",
+        loss="categorical_crossentropy",
+        metrics=["accuracy", metrics.F1Score("macro", name="macro_f1")],
     )
     return model
 

@@ -30,7 +30,7 @@ from verify.storage import write_whole
 Array = npt.NDArray[Any]
 History = dict[str, list[float]]
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 
 class Interrupted(Exception):
@@ -102,6 +102,7 @@ def train(
     *,
     batch_size: int,
     report_every: int = 1,
+    until: Callable[[History], bool] | None = None,
 ) -> tuple[Any, Progress]:
     """Train a model in the folder of its run, and leave everything there.
 
@@ -115,7 +116,7 @@ def train(
     build : callable
         Makes the compiled model.
     lesson : Lesson
-    batch_size, report_every : as for `fit`
+    batch_size, report_every, until : as for `fit`
 
     Returns
     -------
@@ -134,7 +135,8 @@ def train(
     if not options.resume:
         folder.clear()  # not before everything stands that the new run needs
     progress = restore(model, folder, config.epochs)
-    folder.write_json("manifest.json", _manifest(recipe, config, options, lesson))
+    content = manifest(recipe, config, options, lesson.data, lesson.sha256)
+    folder.write_json("manifest.json", content)
     folder.write_pipeline(lesson.pipeline)
     fit(
         model,
@@ -147,6 +149,7 @@ def train(
         progress=progress,
         validation=lesson.validation,
         report_every=report_every,
+        until=until,
     )
     save_model(model, folder)
     folder.write("history.csv", history_csv(progress.history).encode())
@@ -167,6 +170,7 @@ def fit(
     progress: Progress,
     validation: tuple[Array, Array] | None = None,
     report_every: int = 1,
+    until: Callable[[History], bool] | None = None,
 ) -> None:
     """Train a compiled model up to a number of epochs, going on from `progress`.
 
@@ -188,6 +192,8 @@ def fit(
         Test data, evaluated after every epoch.
     report_every : int
         Epochs between two lines of progress on stderr.
+    until : callable, optional
+        Told the history, whether to end before all epochs are done.
 
     Raises
     ------
@@ -197,7 +203,7 @@ def fit(
     finished = progress.epochs
     try:
         reported = time.perf_counter()
-        while progress.epochs < epochs:
+        while progress.epochs < epochs and not (until and until(progress.history)):
             began = time.perf_counter()
             order = np.random.default_rng([seed, progress.epochs]).permutation(len(x))
             logs = _one_epoch(model, x[order], y[order], batch_size, validation)
@@ -329,16 +335,16 @@ def save_model(model: Any, folder: RunFolder) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _manifest(
-    recipe: str, config: Any, options: RunOptions, lesson: Lesson
+def manifest(
+    recipe: str, config: Any, options: RunOptions, data: str, sha256: str
 ) -> dict[str, Any]:
     """What is needed to repeat a run."""
     return {
         "recipe": recipe,
         "config": asdict(config),
-        "data": lesson.data,
+        "data": data,
         "csv": options.csv,
-        "data_sha256": lesson.sha256,
+        "data_sha256": sha256,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions(),

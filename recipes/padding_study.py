@@ -1,0 +1,267 @@
+"""What padding and masks do: the same tweets, padded before, behind or masked.
+
+    rnn-recipe run padding_study
+    python recipes/padding_study.py --seeds 5 --lengths 26,150
+
+Tweets of at most 26 words are padded to 26, 75 and 150 steps. Zeros behind the words
+and no mask: the last word is followed by (length - words) steps of the padding vector,
+and what the state knew has been overwritten when it is read. Zeros in front: the same
+steps come first and carry the state to its fixed point, where the first word finds it;
+nothing that matters has been read yet. With a mask these steps are skipped.
+
+It ends with a table of test accuracies, mean and range over the seeds, and the verdict
+of the verifier on every model. The models are ordinary runs in sub-folders.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes import plots
+from recipes import study as shared
+from recipes.outcome import Outcome, RunOptions
+from recipes.runs import RunFolder
+from recipes.sentiment import TweetConfig, load_split
+from recipes.study import Part, Trained
+from verify.spec import Array, DataError, plain
+
+NAME = "padding_study"
+FILES = ("padding.csv", "padding.png")
+LONGEST = 1000
+
+KINDS: dict[str, dict[str, Any]] = {
+    "pre": {"padding": "pre", "mask_zero": False},
+    "post": {"padding": "post", "mask_zero": False},
+    "masked": {"padding": "post", "mask_zero": True},
+}
+"""What is compared."""
+
+LAYERS = {
+    "sentiment_rnn": "SimpleRNN",
+    "sentiment_lstm": "LSTM",
+    "sentiment_stacked_lstm": "2 x LSTM",
+    "sentiment_gru": "GRU",
+}
+
+
+@dataclass(frozen=True)
+class Config(TweetConfig):
+    """What can be varied; `seed` is the first of so many `seeds`."""
+
+    epochs: int = 1
+    batch_size: int = 64
+    seeds: int = 3
+    lengths: tuple[int, ...] = (26, 75, 150)
+    recipes: tuple[str, ...] = ("sentiment_rnn", "sentiment_lstm")
+    kinds: tuple[str, ...] = tuple(KINDS)
+
+    def __post_init__(self) -> None:
+        shared.require_valid(self.seed, self.seeds, self.recipes)
+        known = [kind for kind in self.kinds if kind in KINDS]
+        if not known or len(set(known)) < len(self.kinds):
+            raise DataError(
+                f"kinds: expected some of {', '.join(KINDS)}, each once. "
+                f"Received: {plain(', '.join(map(str, self.kinds)) or 'none')}"
+            )
+        usable = [n for n in self.lengths if type(n) is int and 1 <= n <= LONGEST]
+        if not usable or len(set(usable)) < len(self.lengths):
+            raise DataError(
+                f"lengths: expected different whole numbers from 1 to {LONGEST:,}. "
+                f"Received: {plain(', '.join(map(str, self.lengths)) or 'none')}"
+            )
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the study has measured, on the test tweets.
+
+    Attributes
+    ----------
+    lengths : (lengths,) of int
+    accuracy, macro_f1 : mapping of str to (seeds, lengths)
+        After the last epoch, by layer and padding: ``"LSTM, masked"``.
+    baselines : mapping of str to (accuracy, macro-F1)
+    trained : tuple of Trained
+        Every run.
+    test_rows, longest : int
+        Test tweets; words of the longest tweet.
+    """
+
+    lengths: tuple[int, ...]
+    accuracy: dict[str, Array]
+    macro_f1: dict[str, Array]
+    baselines: dict[str, tuple[float, float]]
+    trained: tuple[Trained, ...]
+    test_rows: int
+    longest: int
+
+
+def parts(config: Config) -> list[Part]:
+    """Every model, all of one seed before the next seed."""
+    made = []
+    for seed in range(config.seed, config.seed + config.seeds):
+        for length in config.lengths:
+            for recipe in config.recipes:
+                for kind in config.kinds:
+                    own = shared.part_config(
+                        recipe, config, seed=seed, length=length, **KINDS[kind]
+                    )
+                    made.append(Part(f"{recipe}-{kind}-{length}-{seed}", recipe, own))
+    return made
+
+
+def study(
+    config: Config,
+    folder: str | os.PathLike[str] = Path("runs") / NAME,
+    *,
+    csv: str | None = None,
+    resume: bool = False,
+) -> Results:
+    """Train, verify and compare; one line of progress a model on stderr.
+
+    Parameters
+    ----------
+    config : Config
+    folder : path
+        Of the study; every model gets a folder in it.
+    csv : path, optional
+        Tweets, as for `recipes.airline.load_tweets`.
+    resume : bool
+        Go on with an earlier study of the same Config in this folder.
+
+    Raises
+    ------
+    DataError
+        The data, the folder or one of its runs cannot be used.
+    recipes.study.StudyInterrupted
+        On Ctrl-C.
+    """
+    return _study(config, RunOptions(RunFolder(folder), resume, csv))
+
+
+def _study(config: Config, options: RunOptions) -> Results:
+    split = load_split(options.csv, "post")
+    short = [n for n in config.lengths if n < split.longest]
+    if short:
+        print(
+            f"{NAME}: the longest tweet has {split.longest} words; padded to "
+            f"{', '.join(map(str, short))}, longer ones keep their last words",
+            file=sys.stderr,
+        )
+    trained = shared.train_parts(NAME, config, parts(config), options, FILES)
+    results = Results(
+        config.lengths,
+        _arrays(config, trained, "accuracy"),
+        _arrays(config, trained, "macro_f1"),
+        shared.baseline_scores(options.csv),
+        tuple(trained),
+        len(split.y_test),
+        split.longest,
+    )
+    _write(config, results, options)
+    return results
+
+
+def _arrays(config: Config, trained: Sequence[Trained], of: str) -> dict[str, Array]:
+    """A number of every run, by layer and padding, as (seeds, lengths)."""
+    found = {one.part.name: float(getattr(one, of)) for one in trained}
+    seeds = range(config.seed, config.seed + config.seeds)
+    return {
+        f"{LAYERS[recipe]}, {kind}": np.array(
+            [
+                [found[f"{recipe}-{kind}-{n}-{seed}"] for n in config.lengths]
+                for seed in seeds
+            ]
+        )
+        for recipe in config.recipes
+        for kind in config.kinds
+    }
+
+
+def figure(results: Results) -> Any:
+    """Accuracy against length, one line a layer and padding."""
+    order = np.argsort(results.lengths)
+    majority, _ = results.baselines["majority_class"]
+    return plots.accuracy_by(
+        np.array(results.lengths)[order],
+        {name: values[:, order] for name, values in results.accuracy.items()},
+        f"length (steps) of tweets with at most {results.longest} words",
+        "Test accuracy by padding and length",
+        chance=majority,
+        chance_label="always the larger class",
+    )
+
+
+def table(results: Results) -> str:
+    """Mean and range of the test accuracy over the seeds, one column a length."""
+    rows = []
+    for name, values in results.accuracy.items():
+        cells = [shared.Spread.of(column) for column in values.T]
+        rows.append(
+            [name, *(f"{c.mean:.4f} ({c.low:.4f}..{c.high:.4f})" for c in cells)]
+        )
+    for key, (accuracy, _) in results.baselines.items():
+        blank = [""] * (len(results.lengths) - 1)
+        rows.append([shared.BASELINES[key], f"{accuracy:.4f}", *blank])
+    return shared.table(["", *(f"{n} steps" for n in results.lengths)], rows)
+
+
+def _write(config: Config, results: Results, options: RunOptions) -> None:
+    metrics = {
+        "recipe": NAME,
+        "epochs": config.epochs,
+        "seeds": [config.seed + k for k in range(config.seeds)],
+        "lengths": list(results.lengths),
+        "accuracy": {k: v.tolist() for k, v in results.accuracy.items()},
+        "macro_f1": {k: v.tolist() for k, v in results.macro_f1.items()},
+        "baselines": {k: list(v) for k, v in results.baselines.items()},
+        "test_rows": results.test_rows,
+        "models": len(results.trained),
+        "seconds": round(sum(one.seconds for one in results.trained), 2),
+        "verdict": str(shared.worst(results.trained).verdict),
+    }
+    files = {
+        "padding.csv": shared.rows_csv(results.trained),
+        "padding.png": plots.png(figure(results)),
+    }
+    shared.write(options, metrics, files)
+
+
+def run(config: Config, options: RunOptions) -> Outcome:
+    """Train, compare, verify."""
+    results = _study(config, options)
+    last = config.seed + config.seeds - 1
+    seeds = f"seed {last}" if config.seeds == 1 else f"seeds {config.seed} to {last}"
+    print(
+        f"{NAME}: test accuracy on {results.test_rows:,} tweets after "
+        f"{config.epochs} epoch(s), mean (lowest..highest) of {seeds}\n"
+    )
+    print(table(results))
+    majority, _ = results.baselines["majority_class"]
+    error = shared.sampling_error(majority, results.test_rows)
+    print(
+        f"\npre, post: where the zeros go, without a mask; masked: post and "
+        f"mask_zero=True\nsampling error of one accuracy near {majority:.2f}: "
+        f"+-{error:.4f} (95 %, {results.test_rows:,} tweets)\n"
+    )
+    print(shared.verdict_line(results.trained))
+    print(f"\nEverything is in {plain(options.folder.path)}", file=sys.stderr)
+    return shared.outcome(NAME, results.trained)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run this study with command-line options; returns the exit code."""
+    from recipes.__main__ import run_recipe
+
+    return run_recipe(NAME, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
