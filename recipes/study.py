@@ -188,8 +188,8 @@ def _train(
         trained = _finished(_folder(options, part), part, sha256)
         if trained is not None:
             finished[part.name] = trained
-    kept = f", {len(finished)} finished before" if options.resume else ""
-    print(f"{study}: {len(parts)} models to train{kept}", file=sys.stderr, flush=True)
+    kept = f", {len(finished)} finished before" if options.resume else " to train"
+    print(f"{study}: {len(parts)} models{kept}", file=sys.stderr, flush=True)
     left = len(parts) - len(finished)
     began, done = time.perf_counter(), 0
     for k, part in enumerate(parts, start=1):
