@@ -18,7 +18,7 @@ import verify
 from recipes import RECIPES
 from recipes.plan import module
 from recipes.runs import RunFolder, TextPipeline
-from recipes.sentiment import SentimentConfig, tested_tweets
+from recipes.sentiment import SentimentConfig, written_tweets
 from recipes.text import clean, stop_words
 from verify.page import Sample, TextRules, explore, render
 from verify.report import Report
@@ -63,7 +63,7 @@ def write_page(folder: RunFolder, path: Path, texts: Sequence[str] = ()) -> None
         encoded,
         samples=samples,
         classes=pipeline.classes,
-        text=_rules(pipeline),
+        text=text_rules(pipeline),
         rows=len(samples),
     )
     summary = report.summary(
@@ -79,7 +79,8 @@ def _report(folder: RunFolder) -> Report:
         return read_report(content)
 
 
-def _rules(pipeline: TextPipeline) -> TextRules:
+def text_rules(pipeline: TextPipeline) -> TextRules:
+    """What the page needs to read texts as the pipeline does."""
     return TextRules(
         words=pipeline.vocabulary.words,
         stop_words=() if pipeline.keep_stop_words else sorted(stop_words()),
@@ -173,7 +174,7 @@ def candidates(
 
 def _tweets(manifest: Mapping[str, Any], pipeline: TextPipeline) -> list[Candidate]:
     csv = manifest.get("csv")
-    texts, labels, sha256 = tested_tweets(
+    texts, labels, sha256 = written_tweets(
         csv if isinstance(csv, str) else None, pipeline.padding
     )
     if sha256 != manifest.get("data_sha256"):

@@ -130,7 +130,7 @@ def load_split(csv: str | None, padding: Padding, length: int | None = None) -> 
     )
 
 
-def tested_tweets(
+def written_tweets(
     csv: str | None, padding: Padding
 ) -> tuple[list[str], list[int], str]:
     """The tweets of the test set as they were written, their labels, the checksum."""

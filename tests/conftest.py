@@ -38,8 +38,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent.name != "verify")
 
 
+NO_BROWSER = "no Chromium is installed"
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A skipped test proves nothing and would go unnoticed: none is allowed."""
+    """A skipped test proves nothing and would go unnoticed: none is allowed.
+
+    But for those that need a browser, where there is none and REQUIRE_BROWSER does not
+    ask for one.
+    """
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and reporter.stats.get("skipped"):
+    skipped = [] if reporter is None else reporter.stats.get("skipped", [])
+    if any(NO_BROWSER not in str(report.longrepr) for report in skipped):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -66,12 +66,13 @@ def exported(net: Network, trace: Trace) -> dict[str, Any]:
     layers = []
     for name in names:
         layer, traced = net.spec[name], trace[name]
+        written = _exported(layer, inside=False)
         for array in (traced.input, traced.output):
             if not isinstance(array, np.ndarray) or array.ndim not in (2, 3):
                 raise Refused(
                     f"{layer}: its numbers have other axes than time and unit"
                 )
-        layers.append({"name": name, **_exported(layer, inside=False)})
+        layers.append({"name": name, **written})
     return {"layers": layers}
 
 

@@ -357,6 +357,8 @@ def _answers(net: Network, inputs: Inputs, trace: Trace) -> dict[str, Any]:
             (answer,) = net.flat(Inputs([first[:, :end]]), dtype=_precision(net))
         except VerifyError:
             return _none("the model needs all its steps")
+        if answer.shape != output.shape:
+            return _none("the model needs all its steps")
         answers.append(answer)
     stacked = np.stack(answers, axis=1).astype(np.float64)  # (rows, time, outputs)
     if not np.isfinite(stacked).all():

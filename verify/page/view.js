@@ -47,7 +47,7 @@
     filled(document.createElementNS(SVG, tag), attributes, children);
 
   const minus = (text) => text.replace("-", "\u2212");
-  const small = (v) => (v === 0 ? "0" : minus(v.toExponential(0)));
+  const small = (v) => (v === 0 ? "0" : v >= 0.01 ? v.toPrecision(2) : minus(v.toExponential(0)));
   const number = (v) => minus(Math.abs(v) >= 1e4 ? v.toPrecision(3) : v.toFixed(3));
   const percent = (v) => `${(100 * v).toFixed(1)} %`;
   const className = (k) => data.classes[k] ?? `output ${k}`;
@@ -284,7 +284,11 @@
       parts.push(line);
     }
     if (!sample) {
-      parts.push(el("p", { class: "quiet" }, "Computed by this page alone: NumPy has not seen this one."));
+      parts.push(
+        trusted
+          ? el("p", { class: "quiet" }, "Computed by this page alone: NumPy has not seen this one.")
+          : el("p", { class: "complaint" }, "Computed by this page, which does not agree with NumPy: do not trust these values."),
+      );
     }
     if (reading) {
       const lines = describeReading(reading);
@@ -434,13 +438,20 @@
       );
     });
     if (!shown.includes(winner)) bars.push(el("li", { class: "winner" }, `${className(winner)} ${shownScore(scores, winner)}`));
-    const rest = running.shape[1] - shown.length;
+    const others = running.shape[1] - shown.length;
+    const most = shares() && others > 0 ? ` stay below ${Math.ceil(100 * greatestOfOthers(shown))} %` : " are not drawn";
     answer.replaceChildren(
       title,
       el("ul", { class: "bars" }, ...bars),
-      rest > 0 ? el("p", { class: "quiet" }, `${plural(rest, "other class").replace("classs", "classes")} never lead here.`) : "",
+      others > 0 ? el("p", { class: "quiet" }, `The ${others === 1 ? "other one" : `${others} others`}${others === 1 ? most.replace("stay", "stays").replace("are", "is") : most}.`) : "",
       chart(shown, range),
     );
+  };
+
+  const greatestOfOthers = (shown) => {
+    const { running } = state.run;
+    const size = running.shape[1];
+    return running.data.reduce((a, v, k) => (shown.includes(k % size) ? a : Math.max(a, v)), 0);
   };
 
   const rangeOf = (values) => {
