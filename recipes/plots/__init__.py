@@ -14,6 +14,7 @@ What they draw is checked first: an empty or unfit input raises
 from recipes.plots.diagram import unrolled
 from recipes.plots.errors import error_against_bound
 from recipes.plots.furniture import png
+from recipes.plots.lines import functions
 from recipes.plots.scores import (
     accuracy_by,
     confusion,
@@ -33,6 +34,7 @@ __all__ = [
     "curves",
     "error_against_bound",
     "frequencies",
+    "functions",
     "gate_columns",
     "gates",
     "gradients",
