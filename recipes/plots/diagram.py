@@ -239,6 +239,7 @@ class _Column:
     gates: dict[str, tuple[str, Lines]]
     c: Lines
     h: Lines
+    h_head: str
 
     @classmethod
     def of(cls, model: _Unrolled, k: int) -> _Column:
@@ -257,6 +258,8 @@ class _Column:
             },
             state_lines(layer, "c", now, states, model.show) if "c" in now else [],
             state_lines(layer, "h", now, states, model.show),
+            VALUE_WORDS["h"]
+            + ("" if len(layer.gates) > 1 else f" = {_activation(layer)}(sum)"),
         )
 
     def size(self, width: float) -> float:
@@ -282,6 +285,10 @@ class _Column:
         return states + gates + 0.12 + 0.3 + box_height(len(self.x))
 
 
+def _activation(layer: LayerSpec, option: str = "activation") -> str:
+    return plain(layer.options[option], 20)
+
+
 def _gate_text(
     model: _Unrolled, gate: str, now: dict[str, Array], x: Array, h: Array
 ) -> tuple[str, Lines]:
@@ -290,9 +297,9 @@ def _gate_text(
     lines, total = gate_sums(layer, gate, x, h, now, model.show)
     lines = [*lines, ("sum", model.show(total))]
     if name == "h":  # a SimpleRNN has no gate: its sum is all there is before h
-        return "sum", lines
+        return "sum, before the activation", lines
     option = "activation" if name.endswith("_hat") else "recurrent_activation"
-    head = f"{VALUE_WORDS[name]} = {plain(layer.options[option])}(sum)"
+    head = f"{VALUE_WORDS[name]} = {_activation(layer, option)}(sum)"
     return head, [*lines, (name, model.show(now[name]))]
 
 
@@ -324,7 +331,7 @@ def _draw_column(
     y -= box_height(len(parts.h))
     aside = parts.aside
     h = Box(left + aside, y, width - aside, box_height(len(parts.h)))
-    draw_box(axes, h, VALUE_WORDS["h"], parts.h, GREEN, size)
+    draw_box(axes, h, parts.h_head, parts.h, GREEN, size)
     frame_top = y - 0.3
     y = frame_top - 0.06
     for k, (head, lines) in enumerate(parts.gates.values()):
@@ -403,14 +410,14 @@ def _notes(model: _Unrolled) -> list[str]:
     """What the picture cannot say by itself."""
     one = model.values["h"].shape[1] == 1 == model.x.shape[1]
     lines = [
-        "The weights w, u and b are those of",
-        "every step" + ("." if one else "; @ is a product of matrices."),
+        "w, u, b: the same at every step",
+        *([] if one else ["@: a product of matrices"]),
     ]
     units = model.values["h"].shape[1]
     if units > SHOWN:
-        lines.append(f"Of {units} units the first {SHOWN} are shown.")
+        lines.append(f"...: the first {SHOWN} of {units} units")
     if model.layer.options.get("go_backwards"):
-        lines.append("The layer reads the last step first.")
+        lines.append("reads the last step first")
     return lines
 
 

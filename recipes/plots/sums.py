@@ -190,4 +190,4 @@ def state_lines(
             ("+ (1-z)*h_hat", show.product(1 - now["z"], now["h_hat"])),
             ("h", show(now["h"])),
         ]
-    return [("", f"h = {phi}(sum)"), ("h", show(now["h"]))]
+    return [("h", show(now["h"]))]

@@ -68,7 +68,7 @@ def parameter_blocks(spec: ModelSpec | LayerSpec, title: str) -> Figure:
         head = f"{path} ({layer.class_name}): {formula} = {own:,} parameters"
         axes.set_title(
             wrapped(head, 7.2, FONT + 1), fontsize=FONT + 1, loc="left",
-            pad=22 if layer.gates else 6,
+            pad=_title_room(layer, blocks),
         )  # fmt: skip
     figure.align_ylabels()
     return finished(figure, title)
@@ -230,20 +230,34 @@ def _draw_block(
     rows, units = blocks.shapes[name][0], span[1] - span[0]
     text = f"{rows:,} x {units}"
     size = min(FONT, width * 72 / ((len(text) + 1) * EM), height * 72 / 1.4)
-    if size >= SMALLEST and rows * units > 1 and not blocks.shortened(name):
+    if size >= SMALLEST and not blocks.shortened(name):
         axes.text(
             left + width / 2, top + height / 2, text, ha="center", va="center",
             fontsize=size,
         )  # fmt: skip
 
 
+def _gate_label(blocks: _Blocks, gate: str, span: tuple[int, int]) -> str:
+    """A gate and its columns, on two lines where one is too long."""
+    width = (span[1] - span[0]) * blocks.side * 72
+    line = f"{gate}  {span[0]}:{span[1]}"
+    return line if len(line) * SMALL * EM <= width else line.replace("  ", "\n")
+
+
+def _title_room(layer: LayerSpec, blocks: _Blocks) -> float:
+    """Points between the blocks of a layer and its title: room for gates' names."""
+    if not layer.gates:
+        return 6.0
+    columns = max(columns for _, columns in blocks.shapes.values())
+    spans = gate_spans(layer, columns).items()
+    tall = any("\n" in _gate_label(blocks, *span) for span in spans)
+    return 34.0 if tall else 22.0
+
+
 def _name_gate(axes: Axes, blocks: _Blocks, gate: str, span: tuple[int, int]) -> None:
     """A gate's name and its columns, over its first block."""
-    text, width = f"{gate}  {span[0]}:{span[1]}", (span[1] - span[0]) * blocks.side
-    size = min(FONT, width * 72 / ((len(text) + 0.5) * EM))
-    if size < SMALLEST:
-        text = f"{gate}\n{span[0]}:{span[1]}"
-        size = min(FONT, width * 72 / ((len(text) - len(gate)) * EM))
+    text, width = _gate_label(blocks, gate, span), (span[1] - span[0]) * blocks.side
+    size = min(FONT, width * 72 / ((max(map(len, text.split("\n"))) + 0.5) * EM))
     axes.text(
         (span[0] + span[1]) / 2 * blocks.side, -0.06, text, ha="center", va="bottom",
         fontsize=max(size, SMALLEST), fontweight="bold",
