@@ -11,12 +11,15 @@ RECIPES = (
     "sentiment_stacked_lstm",
     "sentiment_gru",
     "word_order",
+    "long_memory",
+    "many_to_many",
+    "one_to_many",
     "seeds",
     "padding_study",
 )
 """Every recipe, by the name of its file."""
 
-STUDIES = ("seeds", "padding_study")
+STUDIES = ("long_memory", "seeds", "padding_study")
 """The recipes that train many models each; `all` leaves them out."""
 
 CHAPTER = RECIPES[:5]

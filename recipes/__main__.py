@@ -21,6 +21,7 @@ from recipes.explore import write_page
 from recipes.outcome import print_table
 from recipes.plan import command_line, module, plan
 from recipes.runs import PAGE, RunFolder
+from recipes.saying import answer
 from recipes.text import clean, words
 from recipes.training import Interrupted
 from verify.commands import run as run_command
@@ -86,6 +87,10 @@ def run_recipes(
         str | None,
         typer.Option(metavar="N,N,...", help="Of padding_study: time steps, several."),
     ] = None,
+    gaps: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Of long_memory: words to remember over."),
+    ] = None,
     csv: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Tweets of yours: text, airline_sentiment."),
@@ -121,6 +126,7 @@ def run_recipes(
         "length": length,
         "seeds": seeds,
         "lengths": lengths,
+        "gaps": gaps,
         "csv": csv,
     }
     given = {key: value for key, value in asked.items() if value is not None}
@@ -158,10 +164,10 @@ def predict(
     used = known[-pipeline.length :]
     if not used:
         received = ", ".join(kept) or ("none but stop words" if found else "no word")
-        raise DataError(
-            "expected a text with words of the vocabulary. Received: "
-            f"{plain(received, 200)}"
-        )
+        wanted = "a text with words of the vocabulary"
+        if pipeline.outputs == "phrase":  # few words, each a class
+            wanted = f"one of {plain(', '.join(ids), 400)}"
+        raise DataError(f"expected {wanted}. Received: {plain(received, 200)}")
     notes = {
         "used": used,
         "stop words": [word for word in found if word not in kept],
@@ -172,13 +178,13 @@ def predict(
         if which:
             print(f"{note}: {', '.join(which)}")
     (scores,) = net.predict(pipeline.encode([text]))
-    if len(scores) != len(pipeline.classes):
+    if scores.shape[-1] != len(pipeline.classes):
         raise DataError(
             f"{plain(folder)}: expected a model of {len(pipeline.classes)} classes. "
-            f"Received: {len(scores)}"
+            f"Received: {scores.shape[-1]}"
         )
-    for score, name in sorted(zip(scores, pipeline.classes, strict=True), reverse=True):
-        print(f"{score:.4f}  {plain(name)}")
+    for line in answer(scores, used, pipeline):
+        print(line)
 
 
 @app.command()

@@ -29,7 +29,7 @@ class Sentences:
     ----------
     texts : tuple of str
     answers : tuple of str
-        One word for each text.
+        For each text one word, or one for each of its words.
     test : tuple of bool
         Whether a text is for the test.
     """
@@ -66,3 +66,119 @@ def comparisons(seed: int, test_share: float = 0.3) -> Sentences:
                 answers.append(first if more else second)
                 test.append(pair in kept)
     return Sentences(tuple(texts), tuple(answers), tuple(test))
+
+
+LANGUAGES = {
+    "india": "hindi", "japan": "japanese", "greece": "greek", "turkey": "turkish",
+}  # fmt: skip
+"""Country -> what is spoken there."""
+
+FILLER = (
+    "and", "we", "often", "walk", "to", "town", "with", "my", "old", "friend", "when",
+    "it", "rains", "so", "then", "some", "tea", "at", "home", "or", "sing", "two",
+    "songs", "there",
+)  # fmt: skip
+"""Words that say nothing of a country."""
+
+
+def memories(
+    seed: int, gap: int, train: int = 3200, test: int = 400
+) -> tuple[Sentences, tuple[int, ...]]:
+    """``i live in india ... i speak`` -> ``hindi``, with filler words in between.
+
+    Every filler word is drawn at random, so nothing but the country tells the answer.
+    For training the gap is any from 0 to `gap` words, so that counting steps does not
+    help; for the test it is exactly `gap`. No sentence of the test is learnt.
+
+    Returns
+    -------
+    sentences : Sentences
+    gaps : tuple of int
+        Filler words in each sentence.
+    """
+    rng = np.random.default_rng([seed, gap])
+    rows: list[tuple[str, str, bool]] = []
+    gaps: list[int] = []
+    kept: set[str] = set()
+    countries = list(LANGUAGES)
+    while len(rows) < test + train:
+        testing = len(rows) < test
+        words = gap if testing else int(rng.integers(gap + 1))
+        country = countries[len(rows) % len(countries)]
+        filler = (FILLER[k] for k in rng.integers(len(FILLER), size=words))
+        text = " ".join(("i live in", country, *filler, "i speak"))
+        if text in kept:
+            continue
+        if testing:
+            kept.add(text)
+        rows.append((text, LANGUAGES[country], testing))
+        gaps.append(words)
+    texts, answers, tested = zip(*rows, strict=True)
+    return Sentences(texts, answers, tested), tuple(gaps)
+
+
+NOUN_OR_VERB = (
+    "fish", "cook", "guard", "judge", "nurse", "pilot", "train", "watch",
+)  # fmt: skip
+NOUN_OR_AUXILIARY = ("can", "will")
+TAGGED = {
+    "determiner": ("the", "a", "every"),
+    "adjective": ("old", "big", "red"),
+    "noun": ("cat", "boat", *NOUN_OR_VERB, *NOUN_OR_AUXILIARY),
+    "auxiliary": ("must", "may", *NOUN_OR_AUXILIARY),
+    "verb": ("hold", "see", *NOUN_OR_VERB),
+    "pronoun": ("they", "you"),
+    "adverb": ("today", "now"),
+}
+"""Tag -> words that may have it; some words stand under two."""
+
+FORMS = (
+    "determiner noun auxiliary verb determiner noun",
+    "determiner adjective noun auxiliary verb determiner noun adverb",
+    "pronoun auxiliary verb determiner noun adverb",
+    "auxiliary determiner noun verb determiner adjective noun",
+    "auxiliary pronoun verb determiner noun",
+    "verb determiner noun",
+    "verb determiner adjective noun adverb",
+)
+"""What a sentence may look like: statements, questions, commands."""
+
+SHOWN = (
+    ("the can can hold the fish", "determiner noun auxiliary verb determiner noun"),
+    ("watch the guard", "verb determiner noun"),
+    ("guard the watch", "verb determiner noun"),
+)
+"""Sentences that are always for the test."""
+
+
+def tagged(seed: int, train: int = 1200, test: int = 400) -> Sentences:
+    """``the can can hold the fish`` -> the tag of every word, between blanks.
+
+    All sentences differ, so none of the test is learnt.
+    """
+    rng = np.random.default_rng(seed)
+    rows = dict(SHOWN)
+    while len(rows) < train + test:
+        form = FORMS[rng.integers(len(FORMS))]
+        choices = [TAGGED[tag] for tag in form.split()]
+        text = " ".join(some[rng.integers(len(some))] for some in choices)
+        rows[text] = form
+    tested = tuple(k < test for k in range(len(rows)))
+    return Sentences(tuple(rows), tuple(rows.values()), tested)
+
+
+REPLIES = {
+    "greeting": "hello how are you",
+    "thanks": "thank you for your kind words",
+    "delay": "we are sorry that your flight is late",
+    "baggage": "your bag will be here tomorrow",
+    "refund": "you will get your money back",
+    "seat": "your seat is by the window",
+    "gate": "your flight leaves from gate nine",
+    "weather": "no flight leaves in this weather",
+    "meal": "we are sorry that there is no meal",
+    "booking": "you are booked on this flight",
+    "crew": "we will thank the crew for you",
+    "goodbye": "we hope to see you again",
+}
+"""What a traveller writes about -> what the airline answers, 4 to 8 words."""

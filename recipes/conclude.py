@@ -1,0 +1,59 @@
+"""The last lines of a recipe that learns from generated sentences."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from recipes import training
+from recipes.outcome import Outcome, RunOptions, print_report, verified
+from verify.spec import Array, plain
+
+
+def conclude(
+    recipe: str,
+    options: RunOptions,
+    progress: training.Progress,
+    parameters: int,
+    x: Array,
+    metrics: Mapping[str, Any],
+) -> Outcome:
+    """Verify the model, say so, and leave ``metrics.json``.
+
+    Parameters
+    ----------
+    recipe : str
+    options : RunOptions
+    progress : training.Progress
+    parameters : int
+    x : (rows, time) of int
+        What the model is verified on.
+    metrics : mapping
+        What this recipe has measured; ``accuracy`` and ``macro_f1`` among it where
+        there is a test.
+    """
+    folder = options.folder
+    report = verified(folder, x)
+    print_report(report)
+    folder.write_json(
+        "metrics.json",
+        {
+            "recipe": recipe,
+            "parameters": parameters,
+            "epochs": progress.epochs,
+            **metrics,
+            "seconds": round(progress.seconds, 2),
+            "peak_memory_mib": training.peak_memory_mib(),
+            "verdict": str(report.verdict),
+        },
+    )
+    print(f"\nEverything is in {plain(folder.path)}", file=sys.stderr)
+    return Outcome(
+        recipe,
+        parameters,
+        metrics.get("accuracy"),
+        metrics.get("macro_f1"),
+        progress.seconds,
+        report,
+    )

@@ -1,0 +1,230 @@
+"""Many to many: a tag for every word. An LSTM knows which "can" is a noun.
+
+    rnn-recipe run many_to_many
+    python recipes/many_to_many.py --seed 7
+    rnn-recipe predict runs/many_to_many "the can can hold the fish"
+
+Ten words of the grammar have two tags: "can" and "will" are nouns or auxiliaries,
+"fish", "guard" or "watch" nouns or verbs. Which of them it is depends on the words
+before, so a table that gives each word its most frequent tag is wrong on many of them.
+The LSTM returns its output at every step (``return_sequences=True``), and one Dense
+layer makes a tag of each, as ``TimeDistributed(Dense(...))`` would. Sentences are of
+different lengths: padding is masked, and only words count.
+
+It ends with both accuracies on sentences that were not learnt, the tags of three of
+them, and the verdict of the verifier.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from recipes import training
+from recipes.conclude import conclude
+from recipes.grammar import SHOWN, TAGGED, Sentences, tagged
+from recipes.outcome import Outcome, RunOptions, print_parameters
+from recipes.runs import TextPipeline
+from recipes.text import Vocabulary, one_hot, words
+from verify.spec import Array
+
+NAME = "many_to_many"
+TAGS = tuple(TAGGED)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be varied; the seed also decides which sentences there are."""
+
+    epochs: int = 10
+    batch_size: int = 32
+    units: int = 32
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class Score:
+    """Shares of the words that are tagged right.
+
+    Attributes
+    ----------
+    every : float
+        Of all words.
+    ambiguous : float
+        Of those that have two tags.
+    """
+
+    every: float
+    ambiguous: float
+
+
+def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
+    """The compiled model: (batch, length) ids in, (batch, length, tags) out."""
+    from keras import Input, Sequential, layers, optimizers
+
+    model = Sequential(
+        [
+            Input((length,), dtype="int32"),
+            layers.Embedding(vocabulary_size, 16, mask_zero=True, name="embedding"),
+            layers.LSTM(config.units, return_sequences=True, name="lstm"),
+            layers.Dense(len(TAGS), activation="softmax", name="tag"),  # of every step
+        ],
+        name=NAME,
+    )
+    model.compile(
+        optimizer=optimizers.Adam(0.003),
+        loss="categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def targets(sentences: Sentences, length: int) -> Array:
+    """(sentences, length) of int: the number of each word's tag, -1 at padding."""
+    found = np.full((len(sentences.texts), length), -1)
+    for row, answer in zip(found, sentences.answers, strict=True):
+        tags = [TAGS.index(tag) for tag in answer.split()]
+        row[: len(tags)] = tags
+    return found
+
+
+def most_frequent(x: Array, tags: Array) -> Array:
+    """(words + 1,) of int: the tag that each word of these sentences has most often."""
+    counts: dict[int, Counter[int]] = defaultdict(Counter)
+    for word, tag in zip(x.ravel().tolist(), tags.ravel().tolist(), strict=True):
+        counts[word][tag] += 1
+    table = np.zeros(int(x.max()) + 1, dtype=np.int64)
+    for word, found in counts.items():
+        table[word] = found.most_common(1)[0][0]
+    return table
+
+
+def score(predicted: Array, tags: Array, ambiguous: Array) -> Score:
+    """How many words have their tag; padding does not count.
+
+    Parameters
+    ----------
+    predicted, tags : (sentences, length) of int
+        Tags; the true one is -1 at padding.
+    ambiguous : (sentences, length) of bool
+        Words that have two tags.
+    """
+    right, real = predicted == tags, tags >= 0
+    return Score(float(np.mean(right[real])), float(np.mean(right[real & ambiguous])))
+
+
+def run(config: Config, options: RunOptions) -> Outcome:
+    """Train, compare with a table of words, verify."""
+    folder, sentences = options.folder, tagged(config.seed)
+    folder.open_for(NAME, asdict(config), sentences.sha256, resume=options.resume)
+    split = [words(text, keep_stop_words=True) for text in sentences.texts]
+    vocabulary = Vocabulary.of(split)
+    length = max(map(len, split))
+    pipeline = TextPipeline(vocabulary, length, "post", True, False, TAGS, "tags")
+    test = np.array(sentences.test)
+    print(
+        f"{NAME}: {len(test):,} sentences, {len(vocabulary.words)} words, {len(TAGS)} "
+        f"tags; {int((~test).sum()):,} to train on, {int(test.sum()):,} to test",
+        file=sys.stderr,
+    )
+    x, tags = pipeline.encode(sentences.texts), targets(sentences, length)
+    y = one_hot(np.maximum(tags, 0), len(TAGS))  # what stands at padding is masked
+    model, progress = training.train(
+        NAME,
+        config,
+        options,
+        lambda: build_model(config, vocabulary.size, length),
+        training.Lesson(
+            x[~test],
+            y[~test],
+            pipeline,
+            "sentences of recipes/grammar.py",
+            sentences.sha256,
+            (x[test], y[test]),
+        ),
+        batch_size=config.batch_size,
+        report_every=5,
+    )
+    return _conclude(model, sentences, x, tags, options, progress, vocabulary)
+
+
+def _conclude(
+    model: Any,
+    sentences: Sentences,
+    x: Array,
+    tags: Array,
+    options: RunOptions,
+    progress: training.Progress,
+    vocabulary: Vocabulary,
+) -> Outcome:
+    """Accuracy beside that of a table, three sentences, the verdict: printed, kept."""
+    from sklearn.metrics import f1_score
+
+    test = np.array(sentences.test)
+    twice = {word for word, times in _times(TAGGED).items() if times > 1}
+    ambiguous = np.isin(x, [vocabulary.ids[word] for word in twice])
+    predicted = model.predict(x, verbose=0).argmax(axis=-1)
+    table = most_frequent(x[~test], tags[~test])[x]
+    scores = {
+        "most frequent tag of the word": score(
+            table[test], tags[test], ambiguous[test]
+        ),
+        "LSTM": score(predicted[test], tags[test], ambiguous[test]),
+    }
+    real = test[:, None] & (tags >= 0)
+    macro_f1 = float(
+        f1_score(tags[real], predicted[real], average="macro", zero_division=0)
+    )
+    parameters = print_parameters(options.folder)
+    print(f"\n{NAME}: words tagged right, of {int(real.sum()):,} in the test")
+    print(f"  {'':<30}{'all words':>10}{'words with two tags':>21}")
+    for name, found in scores.items():
+        print(f"  {name:<30}{found.every:>10.4f}{found.ambiguous:>21.4f}")
+    for text, _ in SHOWN:
+        said = predicted[sentences.texts.index(text)]
+        print()
+        print_tagged(text.split(), [TAGS[k] for k in said])
+    baseline, network = scores.values()
+    metrics = {
+        "accuracy": network.every,
+        "accuracy_on_ambiguous_words": network.ambiguous,
+        "macro_f1": macro_f1,
+        "baselines": {
+            "most_frequent_tag": baseline.every,
+            "most_frequent_tag_on_ambiguous_words": baseline.ambiguous,
+        },
+        "classes": list(TAGS),
+        "train_rows": int((~test).sum()),
+        "test_rows": int(test.sum()),
+        "test_words": int(real.sum()),
+    }
+    return conclude(NAME, options, progress, parameters, x[test], metrics)
+
+
+def _times(tagged_words: dict[str, tuple[str, ...]]) -> Counter[str]:
+    """How many tags each word may have."""
+    return Counter(word for some in tagged_words.values() for word in some)
+
+
+def print_tagged(text: list[str], tags: list[str]) -> None:
+    """Two lines: words, and beneath each its tag."""
+    pairs = list(zip(text, tags, strict=False))
+    widths = [max(map(len, pair)) + 2 for pair in pairs]
+    for line in zip(*pairs, strict=True):
+        cells = (f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True))
+        print(f"  {''.join(cells).rstrip()}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run this recipe with command-line options; returns the exit code."""
+    from recipes.__main__ import run_recipe
+
+    return run_recipe(NAME, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

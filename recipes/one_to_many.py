@@ -1,0 +1,173 @@
+"""One to many: a single word goes in, a whole phrase comes out.
+
+    rnn-recipe run one_to_many
+    python recipes/one_to_many.py --seed 7
+    rnn-recipe predict runs/one_to_many "delay"
+
+What a traveller writes about is one of twelve classes; each has its answer of 4 to 8
+words. RepeatVector hands the class to an LSTM again at every step, so the input never
+says where in the phrase it is: the state alone counts the steps. A Dense layer makes a
+word of each output, ``(end)`` where the phrase is over. Guessing the most frequent word
+of each position needs no class, and is right on few words.
+
+There is no test: twelve phrases are learnt by heart, and what is shown is that the
+state can lead through them. It ends with the phrase said for each class and the verdict
+of the verifier.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from recipes import training
+from recipes.conclude import conclude
+from recipes.grammar import REPLIES
+from recipes.outcome import Outcome, RunOptions, print_parameters
+from recipes.runs import END, TextPipeline
+from recipes.saying import phrase
+from recipes.text import Vocabulary, one_hot
+from verify.spec import Array
+
+NAME = "one_to_many"
+LENGTH = max(len(reply.split()) for reply in REPLIES.values())
+"""Steps of the longest phrase."""
+
+WORDS = (END, *sorted({word for reply in REPLIES.values() for word in reply.split()}))
+"""What the outputs mean."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be varied."""
+
+    epochs: int = 400
+    units: int = 32
+    seed: int = 42
+
+
+def build_model(config: Config) -> Any:
+    """The compiled model: (batch, 1) class ids in, (batch, LENGTH, words) out."""
+    from keras import Input, Sequential, layers, optimizers
+
+    model = Sequential(
+        [
+            Input((1,), dtype="int32"),
+            layers.Embedding(len(REPLIES) + 1, 8, name="embedding"),
+            layers.Flatten(name="flatten"),
+            layers.RepeatVector(LENGTH, name="repeat"),
+            layers.LSTM(config.units, return_sequences=True, name="lstm"),
+            layers.Dense(len(WORDS), activation="softmax", name="word"),
+        ],
+        name=NAME,
+    )
+    model.compile(
+        optimizer=optimizers.Adam(0.01),
+        loss="categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def targets() -> Array:
+    """(classes, LENGTH) of int: the number of each word, 0 behind the last one."""
+    found = np.zeros((len(REPLIES), LENGTH), dtype=np.int64)
+    for row, reply in zip(found, REPLIES.values(), strict=True):
+        said = [WORDS.index(word) for word in reply.split()]
+        row[: len(said)] = said
+    return found
+
+
+def by_position(labels: Array) -> Array:
+    """(classes, LENGTH) of int: the most frequent word of each position."""
+    words = [np.bincount(column).argmax() for column in labels.T]
+    return np.tile(words, (len(labels), 1))
+
+
+def score(predicted: Array, labels: Array) -> tuple[float, float]:
+    """Share of the words that are right, and of the phrases, their end included.
+
+    Parameters
+    ----------
+    predicted, labels : (classes, LENGTH) of int
+        Words; 0 behind the last one, which does not count as a word.
+    """
+    right = predicted == labels
+    return float(np.mean(right[labels > 0])), float(np.mean(right.all(axis=1)))
+
+
+def run(config: Config, options: RunOptions) -> Outcome:
+    """Train, compare with the words of each position, verify."""
+    sha256 = hashlib.sha256(json.dumps(REPLIES).encode()).hexdigest()
+    options.folder.open_for(NAME, asdict(config), sha256, resume=options.resume)
+    vocabulary = Vocabulary.of([[name] for name in REPLIES])
+    pipeline = TextPipeline(vocabulary, 1, "post", True, False, WORDS, "phrase")
+    print(
+        f"{NAME}: {len(REPLIES)} classes, a phrase of at most {LENGTH} words for each, "
+        f"{len(WORDS) - 1} words",
+        file=sys.stderr,
+    )
+    x, labels = pipeline.encode(list(REPLIES)), targets()
+    model, progress = training.train(
+        NAME,
+        config,
+        options,
+        lambda: build_model(config),
+        training.Lesson(
+            x,
+            one_hot(labels, len(WORDS)),
+            pipeline,
+            "phrases of recipes/grammar.py",
+            sha256,
+        ),
+        batch_size=len(x),
+        report_every=100,
+    )
+    return _conclude(model, x, labels, options, progress)
+
+
+def _conclude(
+    model: Any,
+    x: Array,
+    labels: Array,
+    options: RunOptions,
+    progress: training.Progress,
+) -> Outcome:
+    """Every phrase, two accuracies and the verdict: printed, and kept."""
+    predicted = model.predict(x, verbose=0).argmax(axis=-1)
+    parameters = print_parameters(options.folder)
+    words, phrases = score(predicted, labels)
+    guessed, _ = score(by_position(labels), labels)
+    print(f"\n{NAME}: what is said for each class")
+    width = max(map(len, REPLIES))
+    for (name, reply), steps in zip(REPLIES.items(), predicted, strict=True):
+        said = phrase(WORDS[k] for k in steps)
+        wrong = "" if said == reply else f"   (wrong: {reply})"
+        print(f"  {name:<{width}}  {said}{wrong}")
+    names = ("most frequent word of each position", "LSTM")
+    print(f"\n  {names[0]}   {guessed:.4f} of the words")
+    print(f"  {names[1]:<{len(names[0])}}   {words:.4f}, {phrases:.4f} of the phrases")
+    metrics = {
+        "training_accuracy": words,
+        "phrases_right": phrases,
+        "baselines": {"most_frequent_word_of_the_position": guessed},
+        "classes": list(WORDS),
+        "train_rows": len(x),
+    }
+    return conclude(NAME, options, progress, parameters, x, metrics)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run this recipe with command-line options; returns the exit code."""
+    from recipes.__main__ import run_recipe
+
+    return run_recipe(NAME, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,243 @@
+"""A country at the start, its language at the end, and between them nothing of use."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import verify
+from recipes import long_memory, training
+from recipes.__main__ import main
+from recipes.grammar import FILLER, LANGUAGES, memories
+from recipes.long_memory import (
+    CHANCE,
+    FILES,
+    NAME,
+    Config,
+    Part,
+    Trained,
+    build_model,
+    parts,
+)
+from recipes.outcome import RunOptions
+from recipes.runs import FILES as RUN_FILES
+from recipes.runs import RunFolder
+from verify import DataError
+
+
+def test_the_country_stands_at_the_start_and_decides_the_answer():
+    sentences, gaps = memories(seed=3, gap=20)
+    for text, answer, gap, test in zip(
+        sentences.texts, sentences.answers, gaps, sentences.test, strict=True
+    ):
+        _, _, _, country, *filler, i, speak = text.split()
+        assert text.startswith("i live in ")
+        assert (i, speak) == ("i", "speak")
+        assert LANGUAGES[country] == answer
+        assert set(filler) <= set(FILLER)
+        assert len(filler) == gap
+        assert gap == 20 if test else 0 <= gap <= 20
+    assert not {*LANGUAGES, *LANGUAGES.values()} & set(FILLER)
+    counts = Counter(zip(sentences.answers, sentences.test, strict=True))
+    assert {n for (_, test), n in counts.items() if test} == {100}
+    assert all(780 <= n <= 820 for (_, test), n in counts.items() if not test)
+
+
+@pytest.mark.parametrize("gap", [5, 40])
+def test_no_sentence_of_the_test_is_learnt(gap):
+    sentences, _ = memories(3, gap)
+    rows = list(zip(sentences.texts, sentences.test, strict=True))
+    tests = {text for text, test in rows if test}
+    assert len(tests) == 400
+    assert not tests & {text for text, test in rows if not test}
+    assert memories(3, gap)[0] == sentences
+    assert memories(4, gap)[0].sha256 != sentences.sha256
+
+
+def test_filler_words_tell_nothing():
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    sentences, _ = memories(3, 20, train=1200)
+    test, answers = np.array(sentences.test), np.array(sentences.answers)
+    accuracies = []
+    for vocabulary in (FILLER, (*FILLER, *LANGUAGES)):
+        counts = CountVectorizer(vocabulary=vocabulary).transform(sentences.texts)
+        model = LogisticRegression(max_iter=1000).fit(counts[~test], answers[~test])
+        accuracies.append(model.score(counts[test], answers[test]))
+    assert abs(accuracies[0] - CHANCE) < 0.08  # 400 sentences: 95 % within 0.042
+    assert accuracies[1] == 1.0  # the same classifier, if it may see the country
+
+
+def test_all_layers_are_trained_alike_and_by_keras_defaults():
+    def settings(part):
+        return {k: v for k, v in vars(part).items() if k != "layer"}
+
+    made = parts(Config(gaps=(5, 100, 20)))
+    assert [part.gap for part in made] == [100] * 3 + [20] * 3 + [5] * 3
+    assert (made[0].layer, made[0].gap) == ("LSTM", 100)
+    for k in range(0, 9, 3):
+        assert {part.layer for part in made[k : k + 3]} == set(long_memory.LAYERS)
+        assert settings(made[k]) == settings(made[k + 1]) == settings(made[k + 2])
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("layer", long_memory.LAYERS)
+def test_nothing_but_the_layer_differs(layer):
+    import keras
+
+    model = build_model(Part(layer=layer))
+    embedding, recurrent, dense = model.layers
+    default = getattr(keras.layers, layer)(32, name=recurrent.name).get_config()
+    assert recurrent.get_config() == default
+    assert embedding.mask_zero
+    assert dense.units == len(LANGUAGES)
+    optimizer = model.optimizer.get_config()
+    assert optimizer["name"].startswith("adam")
+    assert optimizer["clipnorm"] is optimizer["clipvalue"] is None
+    assert optimizer["learning_rate"] == pytest.approx(0.002)
+
+
+def weights(folder) -> list[np.ndarray]:
+    spec = verify.load(folder / "model.keras").spec
+    return [w for layer in spec for w in layer.weights.values()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A small run, from the command line."""
+    folder = tmp_path_factory.mktemp("memory") / "run"
+    arguments = ["--epochs", "2", "--units", "4", "--batch-size", "400"]
+    command = ["run", "long_memory", *arguments, "--gaps", "6"]
+    assert main([*command, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.keras
+def test_a_run_leaves_a_verified_model_for_every_layer_and_gap(whole, capsys):
+    subs = {"simple_rnn-6", "gru-6"}  # the LSTM has the folder itself
+    assert {p.name for p in whole.iterdir()} == {*RUN_FILES, *FILES, *subs}
+    for folder in (whole, *(whole / name for name in subs)):
+        assert {p.name for p in folder.iterdir()} >= set(RUN_FILES)
+        report = json.loads((folder / "verification.json").read_text())
+        assert report["verdict"] == "PASS"
+    metrics = json.loads((whole / "metrics.json").read_text())
+    assert metrics["gaps"] == [6]
+    lines = (whole / "memory.csv").read_text().splitlines()
+    assert len(lines) == 4
+    for line in lines[1:]:
+        layer, gap, epochs, accuracy, _, verdict = line.split(",")
+        assert (epochs, verdict) == ("2", "PASS")
+        own = metrics["accuracies"][layer][metrics["gaps"].index(int(gap))]
+        assert float(accuracy) == own
+    assert (whole / "memory.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["predict", str(whole / "gru-6"), "i live in japan and i speak"]) == 0
+    printed = capsys.readouterr().out
+    assert {line.split()[1] for line in printed.splitlines()[1:]} == set(
+        LANGUAGES.values()
+    )
+
+
+@pytest.mark.keras
+def test_an_interrupted_run_goes_on_with_the_model_it_was_at(
+    whole, tmp_path, capsys, monkeypatch
+):
+    one_epoch, calls = training._one_epoch, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        logs = one_epoch(*arguments)
+        if len(calls) == 4:  # the second epoch of the second model
+            raise KeyboardInterrupt
+        return logs
+
+    parts_folder = tmp_path / "run"
+    command = ["run", "long_memory", "--epochs", "2", "--units", "4"]
+    command += ["--batch-size", "400", "--gaps", "6"]
+    monkeypatch.setattr(training, "_one_epoch", interrupted)
+    assert main([*command, "--out", str(parts_folder)]) == 130
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "interrupted after epoch 1 of 2 (GRU, gap 6). Go on with: " in error
+    monkeypatch.setattr(training, "_one_epoch", counted := Counted(one_epoch))
+    assert main(error.partition("Go on with: rnn-recipe ")[2].split()) == 0
+    assert counted.calls == 2 * 3 - 3  # three epochs were finished before
+    for name in (".", "gru-6", "simple_rnn-6"):
+        a, b = whole / name, parts_folder / name
+        assert (a / "history.csv").read_bytes() == (b / "history.csv").read_bytes()
+        for x, y in zip(weights(a), weights(b), strict=True):
+            assert np.array_equal(x, y)
+
+
+class Counted:
+    """A function, and how often it was called."""
+
+    def __init__(self, function):
+        self.function, self.calls = function, 0
+
+    def __call__(self, *arguments):
+        self.calls += 1
+        return self.function(*arguments)
+
+
+@pytest.mark.keras
+def test_training_ends_once_it_is_solved_and_an_lstm_keeps_five_words(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    config = Config(epochs=30, batch_size=32, gaps=(5,))
+    with pytest.MonkeyPatch.context() as only:
+        only.setattr(long_memory, "parts", lambda config: parts(config)[:1])
+        only.setattr(long_memory, "_conclude", lambda _, trained, __: trained)
+        (one,) = long_memory.run(config, RunOptions(folder))
+    assert one.accuracy == 1.0
+    assert one.epochs < 10
+
+
+@pytest.mark.keras
+def test_one_failed_verification_is_the_verdict_of_all(whole, tmp_path, monkeypatch):
+    import shutil
+    from dataclasses import replace
+
+    report = verify.check(str(whole / "gru-6" / "model.keras"))
+    failed = replace(report, verdict=verify.Verdict.FAIL)
+
+    def trained(part, *_):
+        told = failed if part.layer == "GRU" else report
+        return Trained(part, 2, 0.5, 1.0, told)
+
+    monkeypatch.setattr(long_memory, "_train", trained)
+    folder = shutil.copytree(whole, tmp_path / "run")
+    assert main(["run", "long_memory", "--out", str(folder), "--resume"]) == 1
+    assert json.loads((folder / "metrics.json").read_text())["verdict"] == "FAIL"
+
+
+def test_a_new_run_removes_what_an_earlier_one_left(tmp_path):
+    for name in ("gru-7", "lstm-50"):
+        RunFolder(tmp_path / name).path.mkdir()
+        RunFolder(tmp_path / name).write_json("manifest.json", {"recipe": NAME})
+    (tmp_path / "memory.csv").touch()
+    (tmp_path / "mine-7").mkdir()
+    long_memory.remove_earlier(RunFolder(tmp_path))
+    assert [p.name for p in tmp_path.iterdir()] == ["mine-7"]
+    RunFolder(tmp_path / "gru-7").path.mkdir()
+    (tmp_path / "gru-7" / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"holds notes\.txt"):
+        long_memory.remove_earlier(RunFolder(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--gaps", "5,many"], "--gaps: expected whole numbers with commas"),
+        (["--gaps", "4"], "gaps: expected different whole numbers from 5 to 1,000"),
+        (["--gaps", "5,5"], "gaps: expected different whole numbers"),
+        (["--mask-zero"], "long_memory has no option --mask-zero"),
+    ],
+)
+def test_bad_options_are_one_line(more, message, tmp_path, capsys):
+    assert main(["run", "long_memory", "--out", str(tmp_path / "run"), *more]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert message in line
