@@ -17,6 +17,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from recipes.runs import TextPipeline
 from recipes.text import Padding, words
@@ -312,6 +314,26 @@ def from_the_end(values: Array, x: Array, steps: int) -> Array:
             )
         lined.append(read[:steps])
     return np.array(lined)
+
+
+def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Whether two quantities order the same things alike: Spearman's correlation.
+
+    Parameters
+    ----------
+    a, b : (things,)
+        Of equal numbers each has the mean of their ranks.
+
+    Returns
+    -------
+    float
+        From -1, the opposite order, to 1, the same; NaN where all of `a` or all of `b`
+        are equal, or there are fewer than two.
+    """
+    ranks = [pd.Series(np.asarray(values)).rank().to_numpy() for values in (a, b)]
+    if any(len(np.unique(values)) < 2 for values in ranks):
+        return float("nan")
+    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def _some_words(pipeline: TextPipeline, text: str) -> list[str]:

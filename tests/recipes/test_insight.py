@@ -27,6 +27,7 @@ from recipes.insight import (
     gradient_norms,
     greatest_singular_value,
     jacobian_products,
+    rank_correlation,
     running_predictions,
     unpadded,
     without_each_word,
@@ -321,6 +322,16 @@ def test_rows_are_lined_up_at_their_last_word():
         from_the_end(values, x, 3)
     with pytest.raises(DataError, match="expected one for each id"):
         from_the_end(values[:, 1:], x, 2)
+
+
+def test_a_rank_correlation_is_that_of_the_orders():
+    a = np.array([3.0, -1.0, 7.0, 7.0, 0.5])
+    assert rank_correlation(a, np.exp(a)) == pytest.approx(1)
+    assert rank_correlation(a, -(a**3)) == pytest.approx(-1)
+    b = [4, 2, 2, 5, 1]  # ranks 3 1 4.5 4.5 2 and 4 2.5 2.5 5 1
+    assert rank_correlation(a, b) == pytest.approx(5.25 / 9.5)
+    assert np.isnan(rank_correlation(a, np.ones(5)))
+    assert np.isnan(rank_correlation([1], [2]))
 
 
 def test_what_does_not_fit_is_said_in_a_line():
