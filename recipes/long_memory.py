@@ -15,6 +15,11 @@ the country at any distance. And it is about learning: the gradient has to trave
 over the whole gap to the country. (A SimpleRNN trained on short gaps alone holds quite
 well over longer ones; but who learns from long sentences only has these.)
 
+With the seeds 1, 2 and 42 the LSTM and the GRU answer at least 399 of 400 sentences right
+at every gap, the SimpleRNN all of them up to 20 words, 0.25 to 1.00 after 50 and 0.47 to
+0.50 after 100 words (``rnn-recipe run long_memory --seed 1``). It has fewer parameters
+for the same units; ``--units`` is there to try more.
+
 It ends with the accuracies on sentences that were not learnt, beside chance, and the
 verdict of the verifier on every model; ``memory.png`` shows them, ``memory.csv`` has
 them. The folder itself is the run of the LSTM at the longest gap, so ``rnn-recipe
@@ -49,6 +54,7 @@ from verify.report import Report, number
 from verify.spec import DataError, listing, plain
 
 NAME = "long_memory"
+SHOWN = "i live in india and we often walk to town i speak"
 FILES = ("memory.csv", "memory.png")
 LAYERS = {"SimpleRNN": "simple_rnn", "LSTM": "lstm", "GRU": "gru"}
 """Keras's layer -> how its folders are called."""

@@ -26,7 +26,7 @@ import numpy as np
 
 from recipes import training
 from recipes.conclude import conclude
-from recipes.grammar import SHOWN, TAGGED, Sentences, tagged
+from recipes.grammar import ALWAYS_TESTED, TAGGED, Sentences, tagged
 from recipes.outcome import Outcome, RunOptions, print_parameters
 from recipes.runs import TextPipeline
 from recipes.text import Vocabulary, one_hot, words
@@ -34,6 +34,7 @@ from verify.spec import Array
 
 NAME = "many_to_many"
 TAGS = tuple(TAGGED)
+SHOWN = tuple(ALWAYS_TESTED)
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _conclude(
     print(f"  {'':<30}{'all words':>10}{'words with two tags':>21}")
     for name, found in scores.items():
         print(f"  {name:<30}{found.every:>10.4f}{found.ambiguous:>21.4f}")
-    for text, _ in SHOWN:
+    for text in SHOWN:
         said = predicted[sentences.texts.index(text)]
         print()
         print_tagged(text.split(), [TAGS[k] for k in said])

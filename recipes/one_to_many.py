@@ -35,6 +35,7 @@ from recipes.text import Vocabulary, one_hot
 from verify.spec import Array
 
 NAME = "one_to_many"
+SHOWN = tuple(REPLIES)
 LENGTH = max(len(reply.split()) for reply in REPLIES.values())
 """Steps of the longest phrase."""
 
