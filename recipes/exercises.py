@@ -44,14 +44,14 @@ def check(
 
 def _problem(answer: Any, expected: Any, of: Sequence[Any]) -> str | None:
     """What is wrong with an answer, as a sentence."""
-    if answer is ... or (isinstance(answer, (tuple, list)) and ... in answer):
+    if _unanswered(answer):
         return UNANSWERED
     if callable(answer):
         try:
             answer = answer(*of)
         except Exception as error:  # whatever a reader's function raises
             return f"Your function raised {type(error).__name__}: {error}."
-        if answer is ...:
+        if _unanswered(answer):
             return UNANSWERED
         if answer is None:
             return "Your function returns nothing."
@@ -75,3 +75,8 @@ def _problem(answer: Any, expected: Any, of: Sequence[Any]) -> str | None:
     if found.matches:
         return None
     return f"Your answer differs by {found.max_diff:.2g}."
+
+
+def _unanswered(answer: Any) -> bool:
+    inside = answer if isinstance(answer, (tuple, list)) else [answer]
+    return any(part is ... for part in inside)

@@ -153,6 +153,7 @@ def test_a_line_that_is_written_over_is_not_kept():
         (..., "not answered yet."),
         ((..., ...), "not answered yet."),
         (lambda: ..., "not answered yet."),
+        (lambda: [..., ...], "not answered yet."),
         ([1.0, 2.0], "right."),
         (np.array([1, 2]), "right."),
         (lambda: [1, 2], "right."),

@@ -1,0 +1,290 @@
+# %% [markdown]
+# # 5. Padding and masks
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/keras-rnn-recipes/keras-rnn-recipes/blob/main/notebooks/05_padding_and_masks.ipynb)
+#
+# **Goal.** You see what it costs to fill tweets up to one length, in front, behind, and masked,
+# and you look inside a network to see why.
+#
+# **You need** [notebook 3](03_sentiment.ipynb). The notebook takes two to three minutes on two
+# cores.
+
+# %%
+# In Google Colab this installs the package; where it is installed, it does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("recipes") is None:
+    source = "git+https://github.com/keras-rnn-recipes/keras-rnn-recipes"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+# %matplotlib inline
+
+# %% [markdown]
+# ## Five lines first
+#
+# Tweets have different lengths, a batch is one array. So shorter ones are filled up with 0. One
+# argument of the Embedding, `mask_zero=True`, tells the layers behind it which steps are filling:
+
+# %%
+from recipes import sentiment_lstm
+from recipes.outcome import RunOptions
+from recipes.runs import RunFolder
+
+config = sentiment_lstm.Config(epochs=1, mask_zero=True)
+outcome = sentiment_lstm.run(config, RunOptions(RunFolder("runs/masked_lstm")))
+
+# %% [markdown]
+# ## Three ways to fill up
+#
+# The same tweet with zeros in front ("pre"), with zeros behind ("post"), and what a mask is: one
+# truth value a step, False where the id is 0.
+
+# %%
+import numpy as np
+
+from recipes import sentiment
+from recipes.text import pad, words
+
+split = sentiment.load_split(None, "post")
+vocabulary = split.pipeline.vocabulary
+tweet = "@united thanks for the great flight"
+ids = vocabulary.encode([words(tweet)])
+print(words(tweet), "->", ids[0])
+print("pre  ", pad(ids, 10, "pre")[0])
+print("post ", pad(ids, 10, "post")[0])
+print("mask ", (pad(ids, 10, "post")[0] != 0).astype(int), " for post")
+
+# %% [markdown]
+# The longest tweet has 26 words, so 26 steps are enough. But how much of that is filling already?
+# And what if somebody chooses a round number, such as 150?
+
+# %%
+for length in (26, 75, 150):
+    padded = pad([row[row > 0] for row in split.x_test], length, "post")
+    print(f"{length:4} steps: {np.mean(padded == 0):.0%} of all steps are filling")
+
+# %% [markdown]
+# ## The study
+#
+# The chapter's LSTM, filled up in each of the three ways, to each length, each with three seeds. All
+# see the same tweets in the same order, for one epoch.
+
+# %%
+import os
+
+from recipes import padding_study
+
+QUICK = "QUICK" in os.environ  # the project's own tests train less
+LENGTHS = (26, 75) if QUICK else (26, 75, 150)
+study = padding_study.study(
+    padding_study.Config(
+        recipes=("sentiment_lstm",), lengths=LENGTHS, seeds=1 if QUICK else 3
+    ),
+    "runs/padding",
+)
+print(padding_study.table(study))
+
+# %%
+padding_study.figure(study)
+
+# %%
+mean = {name: values.mean(axis=0) for name, values in study.accuracy.items()}
+majority, _ = study.baselines["majority_class"]
+lost = mean["LSTM, masked"] - mean["LSTM, post"]
+for length, by in zip(LENGTHS, lost, strict=True):
+    print(f"{length:4} steps: zeros behind cost {by:.3f}")
+
+# with a mask, filling changes nothing at all
+masked = study.accuracy["LSTM, masked"]
+assert (masked == masked[:, :1]).all()
+# with zeros behind, the longest networks answer as if they had not read anything
+assert (study.accuracy["LSTM, post"][:, -1] == majority).all()
+
+# %% [markdown]
+# Three things to see:
+#
+# - **Masked**, the accuracy is the same for every length, to the last digit: the filled-up steps are
+#   skipped, so the network computes the same numbers.
+# - **Behind**, without a mask, the accuracy falls to that of always saying "negative". This is an LSTM,
+#   the network that is said to remember. It has 75 steps or more in which it sees nothing but filling.
+# - **In front**, without a mask, it lies between the two, and hardly depends on the length.
+#
+# ## Why: the state forgets
+#
+# Let us look into the network that was filled up behind, to the greatest length. Two tweets that say
+# opposite things; at every step, how far apart are their states?
+
+# %%
+import verify
+
+longest = LENGTHS[-1]
+folder = RunFolder(f"runs/padding/sentiment_lstm-post-{longest}-42")
+net = verify.load(folder / "model.keras")
+pair = ["@united worst airline ever never again", "@united thanks for the great flight"]
+x = pad(vocabulary.encode([words(text) for text in pair]), longest, "post")
+trace = net.trace(x, dtype="float64")["lstm"]
+
+apart = np.linalg.norm(trace.h[0] - trace.h[1], axis=-1)  # (time,)
+read = int((x != 0).sum(axis=1).max())
+print(f"after the words      : {apart[read - 1]:.1e}")
+print(f"after {longest} steps      : {apart[-1]:.1e}")
+print("answers:", net.predict(x).round(4).tolist())
+
+# %%
+from recipes import plots
+
+plots.powers(
+    {"two tweets, zeros behind": apart},
+    "How far apart the states of two opposite tweets are",
+    ylabel="length of the difference of h",
+)
+
+# %% [markdown]
+# At every step of filling the network gets the same vector, whatever the tweet was. The difference of
+# the two states shrinks by a factor at each step, so it falls on a straight line of this log axis,
+# and at the end both tweets have the same state: a *fixed point*, which depends on the weights only. The
+# answer is read from there. It cannot depend on the tweet.
+
+# %%
+late = apart[read + 10 : read + 60]
+late = late[late > 1e-13]  # below, float64 has no digits left
+factor = (late[-1] / late[0]) ** (1 / (len(late) - 1))
+print(f"each step of filling multiplies the difference by about {factor:.2f}")
+print(f"which leaves {factor**longest:.0e} of it after {longest} steps")
+assert factor < 1
+assert apart[-1] < 1e-3 * apart[read - 1]
+
+# %% [markdown]
+# And the gradient has to go back through the same steps. It is multiplied by the same kind of factor at
+# each, so hardly anything reaches the words, and the network cannot learn to do better:
+
+# %%
+from recipes.insight import gradient_norms
+
+kinds = {"zeros behind": "post", "masked": "masked", "zeros in front": "pre"}
+reach = {}
+for name, kind in kinds.items():
+    other = verify.load(f"runs/padding/sentiment_lstm-{kind}-{longest}-42/model.keras")
+    row = pad(
+        vocabulary.encode([words(pair[1])]), longest, "pre" if kind == "pre" else "post"
+    )
+    norms = gradient_norms(other, row, output=1)[0]  # (time,)
+    reach[name] = norms[row[0] != 0]  # at the words
+
+plots.gradients(reach, words(pair[1]), "How strongly the answer depends on each word")
+
+# %%
+for name, norms in reach.items():
+    print(f"{name:15} {norms.max():.1e} at the word that counts most")
+assert reach["zeros behind"].max() < 1e-2 * reach["masked"].max()
+
+# %% [markdown]
+# ## In front: a warm-up
+#
+# Zeros in front are read before the first word. They take the state from 0 to the fixed point; there the
+# first word finds it, and nothing that matters has been read before. So the length hardly matters. But the
+# network has to learn to start from there, and in one epoch it does not learn that as well as with a
+# mask. Here are the states of the network with zeros in front, around the first word:
+
+# %%
+front = verify.load(f"runs/padding/sentiment_lstm-pre-{longest}-42/model.keras")
+happy = words(pair[1])
+x_front = pad(vocabulary.encode([happy]), longest, "pre")
+states = front.trace(x_front, dtype="float64")["lstm"].h[0]  # (time, units)
+moved = np.linalg.norm(np.diff(states, axis=0), axis=-1)  # by the second step and so on
+labels = ["(filling)"] * 4 + happy
+for label, by in zip(labels, moved[-len(labels) :], strict=True):
+    print(f"{label:10} moves the state by {by:.1e}")
+assert moved[-len(happy) - 1] < 1e-2 * moved.max()
+
+# %% [markdown]
+# ## The verifier warns
+#
+# Because this is so easy to get wrong, `verify.check` looks at the inputs too. The network computes what
+# its equations say, so it passes; and it says what most of the steps are.
+
+# %%
+report = verify.check(folder / "model.keras", x)
+print(report)
+assert any("padding is computed like a word" in warning for warning in report.warnings)
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace the `...` and run the cell with your answer, then the one beneath it. Solutions
+# are in `solutions/05_padding_and_masks.py`.
+#
+# **1.** Write a function that fills a list of ids up to `length` with zeros in front, and of a longer list
+# keeps the last ids.
+
+
+# %% tags=["exercise-1"]
+def filled(ids, length):
+    """A list of `length` ids."""
+    return ...
+
+
+# %%
+from recipes import exercises
+
+long_and_short = [[4, 5], list(range(1, 9))]
+exercises.check(
+    1,
+    lambda: [filled(ids, 5) for ids in long_and_short],
+    pad(long_and_short, 5, "pre"),
+    "[0] * n is n zeros; ids[-5:] are the last five, or all where there are fewer.",
+)
+
+# %% [markdown]
+# **2.** Write what a layer does at one step with a mask: `h` is the old state, `h_new` what the equations
+# make of it, both (batch, units), and `mask` is (batch,), False where the step is filling.
+
+
+# %% tags=["exercise-2"]
+def masked_step(h, h_new, mask):
+    """The state after the step."""
+    return ...
+
+
+# %%
+rng = np.random.default_rng(0)
+old, new = rng.normal(size=(2, 3, 4))
+keep = np.array([True, False, True])
+exercises.check(
+    2,
+    masked_step,
+    np.stack([new[0], old[1], new[2]]),
+    "np.where chooses; mask[:, None] makes one column of it.",
+    of=(old, new, keep),
+)
+
+# %% [markdown]
+# **3.** A difference of two states is multiplied by 0.85 at each step. After how many steps is less than
+# a thousandth of it left? Give the smallest whole number.
+
+# %% tags=["exercise-3"]
+answer_3 = ...
+
+# %%
+exercises.check(
+    3,
+    answer_3,
+    int(np.argmax(0.85 ** np.arange(100) < 1e-3)),
+    "solve 0.85 ** n < 0.001 with logarithms, and round up.",
+)
+
+# %% [markdown]
+# ## What you have shown
+#
+# Filling is not nothing: without a mask it is computed like a word. Behind the words it wipes them out, in
+# an LSTM as well; a mask makes it vanish, exactly.
+
+# %%
+assert outcome.report.verdict == "PASS"
+assert {str(one.verdict) for one in study.trained} == {"PASS"}
+assert mean["LSTM, masked"].min() > mean["LSTM, post"][-1]
+print(f"{len(study.trained)} networks trained, all of them verified")
+
+# %% [markdown]
+# Next: [reading a failure](06_reading_a_failure.ipynb).
