@@ -7,7 +7,8 @@ Tweets of at most 26 words are padded to 26, 75 and 150 steps. Zeros behind the 
 and no mask: the last word is followed by (length - words) steps of the padding vector,
 and what the state knew has been overwritten when it is read. Zeros in front: the same
 steps come first and carry the state to its fixed point, where the first word finds it;
-nothing that matters has been read yet. With a mask these steps are skipped.
+nothing that matters has been read yet. With a mask these steps are skipped, so that a
+masked model learns the same at any length, to the last tweet.
 
 It ends with a table of test accuracies, mean and range over the seeds, and the verdict
 of the verifier on every model. The models are ordinary runs in sub-folders.

@@ -228,7 +228,7 @@ def _folder(options: RunOptions, part: Part) -> RunFolder:
 def _train_one(part: Part, options: RunOptions, sha256: str) -> Trained:
     """One part as a run of its recipe, without what that prints."""
     folder = _folder(options, part)
-    begun = (folder / "checkpoint.npz").exists()
+    begun = options.resume and (folder / "checkpoint.npz").exists()
     own = RunOptions(folder, begun, options.csv, _command(part, options), VERIFIED_ROWS)
     try:
         with (
@@ -395,7 +395,7 @@ def verdict_line(trained: Sequence[Trained]) -> str:
     ]
     return (
         f"{worst(trained).verdict}: NumPy reproduces predict for {passed} of "
-        f"{len(trained)} models, each on {VERIFIED_ROWS} test tweets at most"
+        f"{len(trained)} models, each on up to {VERIFIED_ROWS} test tweets"
         + "".join(f"\n  {line}" for line in others)
     )
 

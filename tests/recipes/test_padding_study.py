@@ -66,6 +66,18 @@ def test_the_arrays_are_those_of_the_models(finished, tweets_csv):
 
 
 @pytest.mark.keras
+def test_a_mask_makes_the_length_indifferent(finished):
+    folder, results = finished
+    values = results.accuracy["SimpleRNN, masked"]
+    assert np.array_equal(values[:, 0], values[:, 1])
+    short, long = (
+        (folder / f"sentiment_rnn-masked-{length}-42" / "history.csv").read_bytes()
+        for length in CONFIG.lengths
+    )
+    assert short == long
+
+
+@pytest.mark.keras
 def test_the_table_has_mean_and_range(finished):
     folder, results = finished
     values = results.accuracy["SimpleRNN, masked"]
@@ -125,7 +137,7 @@ def test_a_finished_study_resumes_with_the_options_it_was_begun_with(
         (["--padding", "pre"], "padding_study has no option --padding"),
         (["--length", "26"], "padding_study has no option --length. "),
         (["--out", "{study}", "--resume", "--lengths", "26"], "lengths=[26, 30]"),
-        (["--out", "{study}/sentiment_rnn-pre-26-42"], "Received: a run of sentiment"),
+        (["--out", "{study}/sentiment_rnn-masked-26-42"], "Received: a run of sentiment"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, finished, tmp_path, capsys):
