@@ -23,17 +23,11 @@ from typing import Any
 import numpy as np
 
 from recipes import training
+from recipes.conclude import conclude
 from recipes.grammar import ANIMALS, Sentences, comparisons
-from recipes.outcome import (
-    Outcome,
-    RunOptions,
-    print_parameters,
-    print_report,
-    verified,
-)
+from recipes.outcome import Outcome, RunOptions, print_parameters
 from recipes.runs import TextPipeline
 from recipes.text import Vocabulary, one_hot, words
-from verify.spec import plain
 
 NAME = "word_order"
 SHOWN = ("the cat is faster than the dog", "the dog is faster than the cat")
@@ -144,14 +138,14 @@ def _conclude(
     """Accuracy, bag of words, two answers and the verdict: printed, and kept."""
     from sklearn.metrics import f1_score
 
-    folder, test = options.folder, np.array(sentences.test)
+    test = np.array(sentences.test)
     predicted = model.predict(x, verbose=0).argmax(axis=1)
     learnt, accuracy = (
         float(np.mean((predicted == labels)[part])) for part in (~test, test)
     )
     macro_f1 = float(f1_score(labels[test], predicted[test], average="macro"))
     bag = bag_of_words(sentences)
-    parameters = print_parameters(folder)
+    parameters = print_parameters(options.folder)
     print(f"\n{NAME}: who has more of it?")
     print(f"  {'':<14}{'learnt sentences':>18}{'unseen pairs':>14}")
     print(f"  {'bag of words':<14}{bag[0]:>18.4f}{bag[1]:>14.4f}")
@@ -160,28 +154,16 @@ def _conclude(
     numbers = [sentences.texts.index(text) for text in SHOWN]
     for text, answer in zip(SHOWN, predicted[numbers], strict=True):
         print(f"  {text} -> {ANIMALS[answer]}")
-    report = verified(folder, x[test])
-    print_report(report)
-    folder.write_json(
-        "metrics.json",
-        {
-            "recipe": NAME,
-            "parameters": parameters,
-            "epochs": progress.epochs,
-            "training_accuracy": learnt,
-            "accuracy": accuracy,
-            "macro_f1": macro_f1,
-            "baselines": {"bag_of_words": bag[1], "bag_of_words_training": bag[0]},
-            "classes": list(ANIMALS),
-            "train_rows": int((~test).sum()),
-            "test_rows": int(test.sum()),
-            "seconds": round(progress.seconds, 2),
-            "peak_memory_mib": training.peak_memory_mib(),
-            "verdict": str(report.verdict),
-        },
-    )
-    print(f"\nEverything is in {plain(folder.path)}", file=sys.stderr)
-    return Outcome(NAME, parameters, accuracy, macro_f1, progress.seconds, report)
+    metrics = {
+        "training_accuracy": learnt,
+        "accuracy": accuracy,
+        "macro_f1": macro_f1,
+        "baselines": {"bag_of_words": bag[1], "bag_of_words_training": bag[0]},
+        "classes": list(ANIMALS),
+        "train_rows": int((~test).sum()),
+        "test_rows": int(test.sum()),
+    }
+    return conclude(NAME, options, progress, parameters, x[test], metrics)
 
 
 def main(argv: list[str] | None = None) -> int:
