@@ -32,8 +32,9 @@ confidence, and is least sure of."""
 
 LABEL = 60
 
-Candidate = tuple[str, str | None]
-"""A text, and its answer where that is known."""
+Answer = str | Sequence[str] | None
+Candidate = tuple[str, Answer]
+"""A text, and its answer where that is known: a class, or one for every word."""
 
 
 def write_page(folder: RunFolder, path: Path, texts: Sequence[str] = ()) -> None:
@@ -65,6 +66,7 @@ def write_page(folder: RunFolder, path: Path, texts: Sequence[str] = ()) -> None
         classes=pipeline.classes,
         text=text_rules(pipeline),
         rows=len(samples),
+        notes=report.cautions(),
     )
     summary = report.summary(
         title=plain(manifest.get("recipe", folder.path.name)), facts=_facts(metrics)
@@ -143,9 +145,9 @@ def _samples(
     return samples, encoded
 
 
-def _sample(text: str, answer: str | None) -> Sample:
-    shown = plain(text, LABEL)
-    return Sample(shown, "" if answer is None else answer, text)
+def _sample(text: str, answer: Answer) -> Sample:
+    said = answer if isinstance(answer, str) else " ".join(answer or ())
+    return Sample(plain(text, LABEL), said, text)
 
 
 def candidates(

@@ -91,7 +91,7 @@ def check(
         model, x, config=config, semantics=_semantics(keras2), gradients=gradients
     )
     if page is not None:
-        content = report.to_html(_explored(net, x)).encode()
+        content = report.to_html(_explored(net, x, report)).encode()
         write_whole(page, lambda file: file.write(content))
         print(f"Wrote {page}", file=sys.stderr)
     print(report.to_json() if json else report.to_text())
@@ -195,12 +195,14 @@ def _inputs(net: verify.Network, data: str) -> Inputs:
         return usable_inputs(net, read_arrays(data, "x", net.input_names))
 
 
-def _explored(net: verify.Network, x: Inputs | None) -> Exploration | None:
+def _explored(
+    net: verify.Network, x: Inputs | None, report: verify.Report
+) -> Exploration | None:
     """The explorer of a page, for the first rows; none where they cannot be shown."""
-    if x is None:
-        x = usable_inputs(net)
+    net = net.on(str(report.facts["backend"]))  # by the rules that were checked
     try:
-        return explore(net, x.take(slice(0, max(ROWS, net.spec.batch_size or 1))))
+        some = (usable_inputs(net) if x is None else x).take(slice(0, ROWS))
+        return explore(net, some, notes=report.cautions())
     except DataError as error:
         print(f"The page has no explorer: {error}", file=sys.stderr)
         return None

@@ -272,6 +272,15 @@ class Report:
         """
         return render(self.summary(), exploration)
 
+    def cautions(self) -> tuple[str, ...]:
+        """What must be said beside NumPy's values, where it has not passed."""
+        if self.verdict is Verdict.PASS:
+            return ()
+        return (
+            f"The values are NumPy's, and the verdict is {self.verdict}: those of "
+            f"{self.subject} may be others",
+        )
+
     def summary(
         self, title: str = "", facts: Mapping[str, str] | None = None
     ) -> Summary:

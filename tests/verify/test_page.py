@@ -234,6 +234,16 @@ def test_a_stateful_model_and_a_rounding_one_say_what_is_shown():
     assert any("mixed_float16" in note for note in notes)
 
 
+def test_values_of_a_check_that_has_not_passed_come_with_a_caution():
+    net = Network(lstm_spec())
+    assert report().cautions() == ()
+    failed = replace(report(), verdict=verify.Verdict.FAIL)
+    notes = explore(net, ids(), notes=failed.cautions()).data["notes"]
+    assert notes == [
+        "The values are NumPy's, and the verdict is FAIL: those of theirs may be others"
+    ]
+
+
 # ---- limits
 
 

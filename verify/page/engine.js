@@ -117,6 +117,7 @@ const Engine = (() => {
   // x @ kernel; kernel is {shape: [rows, columns], data}
   const dot = (x, kernel) => {
     const [rows, columns] = kernel.shape;
+    if (x.length !== rows) throw new RangeError(`${x.length} numbers for ${rows} rows`);
     const y = new Float64Array(columns);
     for (let k = 0; k < rows; k += 1) {
       const v = x[k];
@@ -346,14 +347,15 @@ const Engine = (() => {
         }),
       );
     }
-    if (!prefixes || model.layers.some((layer) => layer.kind === "Flatten")) return null;
+    if (!prefixes) return null;
     const width = x.shape.length === 1 ? 1 : x.shape[1];
     const rows = [];
     for (let end = 1; end <= time; end += 1) {
       const shape = x.shape.length === 1 ? [end] : [end, width];
-      rows.push(evaluate(model, { shape, data: x.data.subarray(0, end * width), mask: null }).output.data);
+      const beginning = { shape, data: x.data.subarray(0, end * width), mask: null };
+      rows.push(evaluate(model, beginning).output.data);
     }
-    return stacked(rows);
+    return rows.every((y) => y.length === rows[0].length) ? stacked(rows) : null;
   };
 
   // ---- what is in the page -> arrays -----------------------------------------------

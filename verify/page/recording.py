@@ -115,6 +115,7 @@ def explore(
     classes: Sequence[str] = (),
     text: TextRules | None = None,
     rows: int = ROWS,
+    notes: Sequence[str] = (),
 ) -> Exploration:
     """Record some rows of inputs for a page.
 
@@ -130,6 +131,8 @@ def explore(
         With it, a text can be typed.
     rows : int
         How many are kept at most.
+    notes : sequence of str
+        What a reader must know; sentences without a full stop.
 
     Returns
     -------
@@ -147,7 +150,7 @@ def explore(
             f"expected sequences of {STEPS:,} steps or fewer, to show them step by "
             f"step. Received: {longest:,}"
         )
-    notes = _notes(net)
+    said = [*notes, *_notes(net)]
     inputs = inputs.take(slice(0, rows))
     named = list(samples)[:rows] or [
         Sample(_peek(k, row)) for k, row in enumerate(inputs[0])
@@ -155,7 +158,7 @@ def explore(
     trace = _trace(net, inputs)
     finite = _finite_rows(trace, inputs.rows)
     if not finite.all():
-        notes.append(
+        said.append(
             f"{int((~finite).sum())} row(s) are left out: NaN or infinite values"
         )
     kept = np.flatnonzero(finite)[: _affordable(trace, inputs.rows)]
@@ -166,7 +169,7 @@ def explore(
         "samples": [_sample(named[k]) for k in kept],
         "classes": [str(name) for name in classes],
         "text": None if text is None else text.to_dict(),
-        "notes": notes,
+        "notes": said,
         "input": _input(net, inputs),
         **_layers(net, trace, len(kept)),
         "output": packed(_output(trace)[: len(kept)], exact=False),

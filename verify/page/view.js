@@ -218,6 +218,7 @@
   };
 
   const showTyped = () => {
+    if (!trusted) return;
     complaint.textContent = "";
     let x = null;
     let reading = null;
@@ -284,11 +285,7 @@
       parts.push(line);
     }
     if (!sample) {
-      parts.push(
-        trusted
-          ? el("p", { class: "quiet" }, "Computed by this page alone: NumPy has not seen this one.")
-          : el("p", { class: "complaint" }, "Computed by this page, which does not agree with NumPy: do not trust these values."),
-      );
+      parts.push(el("p", { class: "quiet" }, "Computed by this page alone: NumPy has not seen this one."));
     }
     if (reading) {
       const lines = describeReading(reading);
@@ -368,7 +365,9 @@
     const scores = answerAt(t);
     live.textContent =
       `${where.textContent}. ` +
-      (scores ? `${sofar}: ${className(best(scores))}, ${shownScore(scores, best(scores))}` : "");
+      (scores ? `${sofar}: ${className(best(scores))}, ${shownScore(scores, best(scores))}. ` : "");
+    const card = drawn.find((one) => one.map === document.activeElement);
+    if (card) live.textContent = `${card.letter}, ${card.readout.textContent}`;
   };
 
   // ---- the answer ------------------------------------------------------------------------------
@@ -615,7 +614,7 @@
       "aria-label": `${letter} ${title}: heat map, ${stepWord}s across, units down. Left and right change the ${stepWord}, up and down the unit.`,
     }, plane, words);
     const bars = el("canvas", { class: "side", "aria-hidden": "true" });
-    const readout = el("output", {});
+    const readout = el("span", { class: "readout" });
     const legend = el("span", { class: "legend", "aria-hidden": "true" });
     const ramp = el("span", { class: "ramp" });
     legend.append(number(scale.low), ramp, number(scale.high));
@@ -815,9 +814,10 @@
     );
 
   const build = () => {
-    const parts = [agreement];
+    const notes = [...data.notes, ...data.not_shown.map((name) => `${name} is not shown: its values have other axes`)];
+    const parts = [agreement, ...notes.map((note) => el("p", { class: "quiet" }, `${note}.`))];
     if (!data.samples.length) {
-      parts.push(el("p", {}, "There is no row to show."), ...data.notes.map((note) => el("p", { class: "quiet" }, `${note}.`)));
+      parts.push(el("p", {}, "There is no row to show."));
       root.append(...parts);
       return false;
     }
@@ -843,8 +843,6 @@
     } else {
       parts.push(el("p", {}, "The model has no recurrent layer whose values could be shown."));
     }
-    const notes = [...data.notes, ...data.not_shown.map((name) => `${name} is not shown: its values have other axes`)];
-    if (notes.length) parts.push(el("ul", { class: "quiet" }, ...notes.map((note) => el("li", {}, `${note}.`))));
     root.append(...parts);
     return true;
   };
@@ -903,6 +901,8 @@
       showSample(0);
       listen();
       await check();
+      typed.disabled = !trusted;
+      if (!trusted) typed.placeholder = "not while this page disagrees with NumPy";
       showSample(Number(picker.value));
     }
     root.dataset.ready = "yes";
