@@ -139,15 +139,15 @@ assert right.verdict == "PASS"
 #
 # ## Four mistakes
 #
-# Now four people write the same port. **(a)** comes from ONNX, where the gates stand in the
-# order i, o, f, c. **(b)** forgets the bias of the LSTM. **(c)** looks `hard_sigmoid` up in an
+# Now four people write the same port. **(a)** takes the gates in the order of many textbooks,
+# forget gate first: f, i, c, o. **(b)** forgets the bias of the LSTM. **(c)** looks `hard_sigmoid` up in an
 # old document, where it is `0.2 * x + 0.5`. **(d)** does not know of masks.
 
 
 # %%
 def step_a(x, h, c):
     z = x @ kernel + h @ recurrent_kernel + bias
-    z_i, z_o, z_f, z_c = np.split(z, 4, axis=1)
+    z_f, z_i, z_c, z_o = np.split(z, 4, axis=1)
     i, f, o = hard_sigmoid(z_i), hard_sigmoid(z_f), hard_sigmoid(z_o)
     c = f * c + i * np.tanh(z_c)
     return o * np.tanh(c), c
@@ -218,9 +218,9 @@ table = pd.DataFrame(
 table
 
 # %% [markdown]
-# All four give probabilities that sum to 1. All four give most tweets the same class as Keras
-# does. Some of them you might suspect, if you know what accuracy to expect. Now look at (c)
-# beside Keras: a test that counts right answers cannot see it.
+# All four give probabilities that sum to 1, and most tweets get the same class as from Keras.
+# Look at the accuracy of (a) and (c) beside that of Keras: nobody would suspect them. How much
+# the others show depends on the model; with another seed (d) may do better or worse.
 
 # %%
 same = table["same class as Keras"] / len(ids)
@@ -229,10 +229,9 @@ print()
 print("always 'negative':", np.mean(labels == 0).round(4))
 assert table["sums to 1"].all()
 assert same["right port"] == 1
-assert (same > 0.5).all()
 if not QUICK:
-    assert same["(c) old hard_sigmoid"] > 0.95
-    assert same[2:].astype(float).idxmax() == "(c) old hard_sigmoid"
+    assert (same > 0.5).all()
+    assert same[["(a) gate order", "(c) old hard_sigmoid"]].min() > 0.95
 
 # %% [markdown]
 # ## (a) The gate order, line by line
@@ -243,7 +242,7 @@ if not QUICK:
 found_a = verify.compare_outputs(net, few, port(few, step_a))
 print(found_a)
 assert found_a.verdict == "FAIL"
-assert "i,o,f,c" in found_a.diagnosis.explanations[0].explanation
+assert "order f,i,c,o" in found_a.diagnosis.explanations[0].explanation
 
 # %% [markdown]
 # * **The first line** is the verdict, and what it is about. There are three: PASS, FAIL and
@@ -253,7 +252,7 @@ assert "i,o,f,c" in found_a.diagnosis.explanations[0].explanation
 # * **mismatched** says how many are wrong. All of them points to a formula; a few rows would
 #   point to something that only these rows have.
 # * **greatest |diff|** is the worst number of all, with both values, and what was allowed
-#   there. Hundreds of thousands of times what is allowed is no rounding.
+#   there. Thousands of times what is allowed is no rounding.
 # * **likely cause** comes from a catalogue. The verifier makes each known mistake in its own
 #   copy of the model and looks whether the outputs are *yours*. `then max |diff|` is what is
 #   left if that was the mistake: nothing but rounding, so the mistake explains every digit.
@@ -267,7 +266,7 @@ assert "i,o,f,c" in found_a.diagnosis.explanations[0].explanation
 # %%
 def step_a_mended(x, h, c):
     z = x @ kernel + h @ recurrent_kernel + bias
-    z_i, z_f, z_c, z_o = np.split(z, 4, axis=1)  # was: z_i, z_o, z_f, z_c
+    z_i, z_f, z_c, z_o = np.split(z, 4, axis=1)  # was: z_f, z_i, z_c, z_o
     i, f, o = hard_sigmoid(z_i), hard_sigmoid(z_f), hard_sigmoid(z_o)
     c = f * c + i * np.tanh(z_c)
     return o * np.tanh(c), c
@@ -324,8 +323,8 @@ assert "hard_sigmoid of Keras 2" in found_c.diagnosis.explanations[0].explanatio
 
 # %% [markdown]
 # The slope of the middle piece was 1/5 in Keras 2 and is 1/6 in Keras 3, under the same name.
-# Of the four this is the mistake with the fewest other classes, and the report is as sure of
-# it as of the others. The name in `remedy` is that of Keras 3:
+# Hardly a tweet got another class by it, and the report is as sure of it as of the others. The
+# name in `remedy` is that of Keras 3:
 
 
 # %%
@@ -427,7 +426,7 @@ plots.error_against_bound(report, "A check that passes: error and allowance")
 # %%
 from verify.mutants import catalogue
 
-wrong = next(m for m in catalogue(net.spec) if m.name == "gate order i,o,f,c")
+wrong = next(m for m in catalogue(net.spec) if m.name == "gate order f,i,c,o")
 failed = verify.check(model, few, network=verify.Network(wrong.model))
 print(failed)
 assert failed.verdict == "FAIL"
