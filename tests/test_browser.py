@@ -689,3 +689,31 @@ def test_a_thousand_steps_are_shown_and_stepped_through(visit):
     assert "step 1 of 1000" in opened.text(".where")
     opened.page.keyboard.press("End")
     assert "step 1000 of 1000" in opened.text(".where")
+
+
+def test_a_decoder_says_its_answer_step_by_step(visit):
+    net = Network(
+        spec(
+            input_layer(None, 3, dtype="int32"),
+            layer("Embedding", "e", input_dim=VOCABULARY, output_dim=4),
+            layer("SimpleRNN", "reads", units=4),
+            layer("RepeatVector", "repeat", n=5),
+            layer("GRU", "says", units=4, return_sequences=True),
+            layer("Dense", "d", units=4, activation="softmax"),
+        )
+    )
+    x = np.array([[1, 2, 3], [4, 5, 6]], np.int32)
+    names = ("one", "two", "three", "four")
+    opened = visit(explore(net, x, classes=names))
+    said = [names[k] for k in net.predict(x)[0].argmax(axis=-1)]
+    assert f"The model says {' '.join(said)}" in opened.text(".about")
+    assert "There is no answer on the way" in opened.text(".answer")
+    opened.page.select_option("#layer", index=1)
+    assert "steps of this layer are its own" in opened.text("#explorer")
+    for t, name in enumerate(said):
+        opened.page.evaluate(
+            f"(() => {{ const s = document.querySelector('#step'); s.value = {t}; "
+            "s.dispatchEvent(new Event('input')); })()"
+        )
+        assert f"step {t + 1} of 5" in opened.text(".where")
+        assert opened.text(".bars .winner .name") == name

@@ -268,19 +268,38 @@
   };
 
   const best = (scores) => scores.indexOf(Math.max(...scores));
+
+  // What the model says in the end: a class, or one for every step that counts.
+  const verdict = () => {
+    const { output, x } = state.run;
+    const size = output.shape[output.shape.length - 1];
+    if (!data.classes.length || data.classes.length !== size) return "";
+    if (output.shape.length === 1) return className(best([...output.data]));
+    const counts = (t) => data.answers !== "each" || !rules || x.data[t] !== 0;
+    return Array.from({ length: output.shape[0] }, (_, t) => t)
+      .filter(counts)
+      .map((t) => className(best([...output.data.subarray(t * size, (t + 1) * size)])))
+      .join(" ");
+  };
+
   const showAbout = () => {
     const { sample, reading, output } = state.run;
     const parts = [];
     if (sample && sample.text) parts.push(el("blockquote", {}, sample.text));
-    if (sample && sample.note) {
-      const line = el("p", {}, "The true answer is ", el("strong", {}, sample.note));
-      if (output.shape.length === 1 && data.classes.length === output.data.length) {
-        const says = className(best([...output.data]));
-        const right = says === sample.note;
-        line.append(
-          "; the model says ", el("strong", {}, says), `, ${shownScore([...output.data], best([...output.data]))} `,
-          el("span", { class: right ? "tag yes" : "tag no" }, right ? "right" : "wrong"),
-        );
+    const says = verdict();
+    const note = sample && sample.note;
+    if (note || says) {
+      const line = el("p");
+      if (note) line.append("The true answer is ", el("strong", {}, note), says ? "; the model says " : "");
+      else line.append("The model says ");
+      if (says) line.append(el("strong", {}, says));
+      if (says && output.shape.length === 1) {
+        const scores = [...output.data];
+        line.append(`, ${shownScore(scores, best(scores))}`);
+      }
+      if (note && says) {
+        const right = says === note;
+        line.append(" ", el("span", { class: right ? "tag yes" : "tag no" }, right ? "right" : "wrong"));
       }
       parts.push(line);
     }
@@ -328,9 +347,17 @@
     showStep();
   };
 
+  // The answers, one a step of the layer that is shown: on the way through the words,
+  // or those of a layer with steps of its own, if its steps are those of the output.
+  const onTheWay = () => {
+    const { running, output } = state.run;
+    if (readsWords()) return running;
+    return output.shape.length === 2 && output.shape[0] === steps() ? output : null;
+  };
+
   const answerAt = (t) => {
-    const { running } = state.run;
-    if (!running || !readsWords()) return null;
+    const running = onTheWay();
+    if (!running) return null;
     const size = running.shape[1];
     return [...running.data.subarray(t * size, (t + 1) * size)];
   };
@@ -384,15 +411,14 @@
     return true;
   };
   const shares = () => {
-    const { running, output } = state.run;
-    const rows = running || output;
+    const rows = onTheWay() || state.run.output;
     return looksLikeShares(rows.data, rows.shape[rows.shape.length - 1]);
   };
   const shownScore = (scores, k) => (shares() ? percent(scores[k]) : number(scores[k]));
 
   // The classes that are worth a line: those that lead anywhere, the greatest first.
   const leading = () => {
-    const { running } = state.run;
+    const running = onTheWay();
     const size = running.shape[1];
     const most = new Float64Array(size).fill(-Infinity);
     running.data.forEach((v, k) => {
@@ -403,11 +429,13 @@
   };
 
   const showAnswer = () => {
-    const { running, output } = state.run;
+    const { output } = state.run;
+    const running = onTheWay();
     const each = output.shape.length === 2;
-    sofar = each ? `The answer at this ${stepWord}` : `If the ${sampleWord} ended here`;
+    const unit = readsWords() ? stepWord : "step";
+    sofar = each ? `The answer at this ${unit}` : `If the ${sampleWord} ended here`;
     const title = el("h3", { id: "answer-title" });
-    if (!running || !readsWords()) {
+    if (!running) {
       title.textContent = "The answer";
       const scores = [...output.data];
       const line =
@@ -448,7 +476,7 @@
   };
 
   const greatestOfOthers = (shown) => {
-    const { running } = state.run;
+    const running = onTheWay();
     const size = running.shape[1];
     return running.data.reduce((a, v, k) => (shown.includes(k % size) ? a : Math.max(a, v)), 0);
   };
@@ -465,7 +493,8 @@
     const height = 150;
     const box = { left: 46, right: 10, top: 10, bottom: 22 };
     const count = steps();
-    const size = state.run.running.shape[1];
+    const answers = onTheWay();
+    const size = answers.shape[1];
     const x = (t) => box.left + ((width - box.left - box.right) * (t + 0.5)) / count;
     const y = (v) =>
       height - box.bottom - ((height - box.top - box.bottom) * (v - range.low)) / (range.high - range.low);
@@ -475,7 +504,7 @@
       svg("text", { class: "tick", x: box.left - 6, y: y(v) + 4, "text-anchor": "end" }, shares() ? `${Math.round(100 * v)} %` : number(v)),
     ]);
     const lines = shown.flatMap((k, line) => {
-      const points = Array.from({ length: count }, (_, t) => [x(t), y(state.run.running.data[t * size + k])]);
+      const points = Array.from({ length: count }, (_, t) => [x(t), y(answers.data[t * size + k])]);
       const now = points[state.step];
       return [
         svg("polyline", { class: `line line${line}`, points: points.map((p) => p.map((v) => v.toFixed(1)).join(",")).join(" ") }),
