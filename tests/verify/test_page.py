@@ -121,7 +121,7 @@ def test_the_policy_names_the_checksums_of_what_is_in_the_page():
 def test_the_script_could_stand_in_any_page():
     from importlib import resources
 
-    for name in ("engine.js", "view.js", "page.css"):
+    for name in ("engine.js", "tools.js", "view.js", "page.css"):
         text = resources.files("verify.page").joinpath(name).read_text()
         assert not re.search(r"</(script|style)|<!--", text, re.IGNORECASE)
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", "fetch("):

@@ -15,7 +15,7 @@ from verify.page.packing import embedded
 from verify.page.recording import Exploration
 from verify.spec import plain
 
-SCRIPTS = ("engine.js", "view.js")
+SCRIPTS = ("engine.js", "tools.js", "view.js")
 COLOURS = {"PASS": "pass", "FAIL": "fail"}
 
 

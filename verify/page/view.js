@@ -1,6 +1,8 @@
 // The explorer: everything that is shown, chosen and stepped through. Texts and names
 // go into the page as text, never as markup.
 (() => {
+  const { GATES, el, svg, small, number, percent, plural } = Tools;
+  const { colours, mixed, scaleOf, looksLikeShares } = Tools;
   const data = JSON.parse(document.getElementById("data").textContent);
   const root = document.getElementById("explorer");
   const model = data.model && Engine.load(data.model);
@@ -11,47 +13,7 @@
   const MOST_CLASSES = 5; // lines of the chart
   const PADDING = "·";
 
-  const GATES = {
-    LSTM: {
-      i: ["i", "input gate", "How much of the candidate is let in: 0 is nothing, 1 is all of it."],
-      f: ["f", "forget gate", "How much of the old memory is kept: 0 forgets it, 1 keeps it."],
-      c_hat: ["c_hat", "candidate", "What this step would like to write into the memory."],
-      o: ["o", "output gate", "How much of the memory is shown to the outside."],
-      c: ["c", "cell state", "The memory: what was kept, plus what was let in."],
-      h: ["h", "hidden value", "What the layer shows: the memory, as far as o lets it out."],
-    },
-    GRU: {
-      z: ["z", "update gate", "How much of the old state stays: 1 keeps it, 0 replaces it."],
-      r: ["r", "reset gate", "How much of the old state the candidate may look at."],
-      h_hat: ["h_hat", "candidate", "What would replace the old state."],
-      h: ["h", "hidden value", "The state: z of the old one, the rest from the candidate."],
-    },
-    SimpleRNN: {
-      h: ["h", "hidden value", "The state, made from this step and from the state before it."],
-    },
-  };
-
-  // ---- small tools -----------------------------------------------------------------
-
-  const SVG = "http://www.w3.org/2000/svg";
-  const filled = (node, attributes, children) => {
-    for (const [key, value] of Object.entries(attributes)) {
-      if (value !== null && value !== undefined) node.setAttribute(key, value);
-    }
-    node.append(...children.filter((child) => child !== null));
-    return node;
-  };
-  const el = (tag, attributes = {}, ...children) =>
-    filled(document.createElement(tag), attributes, children);
-  const svg = (tag, attributes = {}, ...children) =>
-    filled(document.createElementNS(SVG, tag), attributes, children);
-
-  const minus = (text) => text.replace("-", "\u2212");
-  const small = (v) => (v === 0 ? "0" : v >= 0.01 ? v.toPrecision(2) : minus(v.toExponential(0)));
-  const number = (v) => minus(Math.abs(v) >= 1e4 ? v.toPrecision(3) : v.toFixed(3));
-  const percent = (v) => `${(100 * v).toFixed(1)} %`;
   const className = (k) => data.classes[k] ?? `output ${k}`;
-  const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
   const sampleWord = rules ? "text" : "row";
   const stepWord = rules ? "word" : "step";
   const hasIds = !rules && data.input.ids !== null;
@@ -401,15 +363,6 @@
 
   const answer = el("section", { class: "answer", "aria-labelledby": "answer-title" });
   let sofar = "";
-  const looksLikeShares = (rows, size) => {
-    if (size < 2) return false;
-    for (let t = 0; t * size < rows.length; t += 1) {
-      const part = rows.subarray(t * size, (t + 1) * size);
-      const sum = part.reduce((a, b) => a + b, 0);
-      if (Math.abs(sum - 1) > 1e-3 || part.some((v) => v < 0)) return false;
-    }
-    return true;
-  };
   const shares = () => {
     const rows = onTheWay() || state.run.output;
     return looksLikeShares(rows.data, rows.shape[rows.shape.length - 1]);
@@ -515,7 +468,7 @@
     const picture = svg(
       "svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${sofar}, after every ${stepWord}, for ${shown.map(className).join(", ")}` },
       ...grid, here, ...lines,
-      svg("text", { class: "tick", x: box.left, y: height - 5 }, `first ${stepWord}`),
+      svg("text", { class: "tick", x: box.left, y: height - 5 }, `first ${readsWords() ? stepWord : "step"}`),
       svg("text", { class: "tick", x: width - box.right, y: height - 5, "text-anchor": "end" }, "last"),
     );
     picture.addEventListener("click", (event) => {
@@ -526,44 +479,9 @@
     return picture;
   };
 
-  // ---- colours: blue and orange, told apart by every kind of colour vision --------------------
-
-  const SCALES = {
-    light: {
-      gate: ["#f4f7fb", "#bcd7ef", "#6aa8dc", "#2a6db3", "#0b3768"],
-      state: ["#8f4300", "#dd9146", "#f5f4f1", "#6aa8dc", "#0b4a8f"],
-    },
-    dark: {
-      gate: ["#171c24", "#1d4268", "#2f74b5", "#6fb1ec", "#d8ecff"],
-      state: ["#ffb870", "#a45f1c", "#1d2128", "#2f74b5", "#9fd0ff"],
-    },
-  };
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const rgb = (hex) => [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16));
-  const stops = (kind) => SCALES[dark.matches && !printing ? "dark" : "light"][kind].map(rgb);
+  const stops = (kind) => colours(dark.matches && !printing ? "dark" : "light", kind);
   let printing = false;
-
-  const mixed = (colours, share) => {
-    const place = Math.min(Math.max(share, 0), 1) * (colours.length - 1);
-    const k = Math.min(Math.floor(place), colours.length - 2);
-    return colours[k].map((v, n) => Math.round(v + (place - k) * (colours[k + 1][n] - v)));
-  };
-
-  const isGate = (name) => ["i", "f", "o", "z", "r"].includes(name.split("/").pop());
-
-  // From where to where the colours of a value go.
-  const scaleOf = (name, values) => {
-    let low = 0;
-    let high = 0;
-    for (const v of values) {
-      low = Math.min(low, v);
-      high = Math.max(high, v);
-    }
-    if (isGate(name) && low >= 0 && high <= 1) return { kind: "gate", low: 0, high: 1 };
-    const most = Math.max(-low, high) || 1;
-    const ceiling = most <= 1 && most > 0.3 ? 1 : most;
-    return { kind: "state", low: -ceiling, high: ceiling };
-  };
 
   // ---- heat maps ---------------------------------------------------------------------------------
 
@@ -588,12 +506,12 @@
     canvas.height = rows;
     const context = canvas.getContext("2d");
     const image = context.createImageData(time, rows);
-    const colours = stops(scale.kind);
+    const shades = stops(scale.kind);
     for (let u = 0; u < rows; u += 1) {
       for (let t = 0; t < time; t += 1) {
         const share = (values[t * units + u] - scale.low) / (scale.high - scale.low);
         const at = 4 * (u * time + t);
-        const [r, g, b] = mixed(colours, share);
+        const [r, g, b] = mixed(shades, share);
         image.data.set([r, g, b, isMasked(t) ? 90 : 255], at);
       }
     }
@@ -611,7 +529,7 @@
     canvas.style.height = `${height}px`;
     const context = canvas.getContext("2d");
     context.scale(ratio, ratio);
-    const colours = stops(scale.kind);
+    const shades = stops(scale.kind);
     context.fillStyle = getComputedStyle(canvas).color;
     const zero = (width * (0 - scale.low)) / (scale.high - scale.low);
     const each = height / rows;
@@ -622,7 +540,10 @@
       const v = values[state.step * traced().units + u];
       const share = (v - scale.low) / (scale.high - scale.low);
       const end = width * share;
-      const [r, g, b] = mixed(colours, scale.kind === "gate" ? Math.max(share, 0.35) : share > 0.5 ? Math.max(share, 0.75) : Math.min(share, 0.25));
+      // never so pale that a bar could not be seen
+      const least = scale.kind === "gate" ? 0.35 : 0.75;
+      const shade = scale.kind === "gate" || share > 0.5 ? Math.max(share, least) : Math.min(share, 0.25);
+      const [r, g, b] = mixed(shades, shade);
       context.fillStyle = `rgb(${r}, ${g}, ${b})`;
       context.fillRect(Math.min(zero, end), u * each, Math.max(Math.abs(end - zero), 0.5), Math.max(each - 1, each * 0.8));
     }
@@ -711,8 +632,8 @@
       }
       card.words.style.width = `${cell * steps()}px`;
       paint(card.canvas, card.values, card.scale);
-      const colours = stops(card.scale.kind).map((c) => `rgb(${c.join(",")})`);
-      card.ramp.style.background = `linear-gradient(to right, ${colours.join(", ")})`;
+      const shades = stops(card.scale.kind).map((c) => `rgb(${c.join(",")})`);
+      card.ramp.style.background = `linear-gradient(to right, ${shades.join(", ")})`;
     }
     showCards();
   };
