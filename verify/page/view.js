@@ -13,6 +13,7 @@
   const MOST_CLASSES = 5; // lines of the chart
   const PADDING = "·";
 
+  const quiet = (text) => el("p", { class: "quiet" }, text);
   const className = (k) => data.classes[k] ?? `output ${k}`;
   const sampleWord = rules ? "text" : "row";
   const stepWord = rules ? "word" : "step";
@@ -91,7 +92,8 @@
       if (mine && (mine.mask === null) !== (other.mask === null)) {
         found.push({ size: Infinity, where: `layer ${layer.path}, its mask` });
       } else if (mine && mine.mask) {
-        found.push({ size: Engine.apart(mine.mask, other.mask), where: `layer ${layer.path}, its mask` });
+        const size = Engine.apart(mine.mask, other.mask);
+        found.push({ size, where: `layer ${layer.path}, its mask` });
       }
     }
     if (theirs.running) {
@@ -175,7 +177,8 @@
     const x = tensorOf(k);
     const done = model && trusted ? compute(x) : fromNumPy(k);
     const sample = data.samples[k];
-    show({ ...done, x, tokens: tokensOf(x), sample, reading: rules && sample.text ? Engine.read(sample.text, rules) : null });
+    const reading = rules && sample.text ? Engine.read(sample.text, rules) : null;
+    show({ ...done, x, tokens: tokensOf(x), sample, reading });
     if (editable()) typed.value = Array.from(x.data).join(" ");
   };
 
@@ -252,8 +255,9 @@
     const note = sample && sample.note;
     if (note || says) {
       const line = el("p");
-      if (note) line.append("The true answer is ", el("strong", {}, note), says ? "; the model says " : "");
-      else line.append("The model says ");
+      if (note) line.append("The true answer is ", el("strong", {}, note));
+      if (note && says) line.append("; the model says ");
+      if (!note) line.append("The model says ");
       if (says) line.append(el("strong", {}, says));
       if (says && output.shape.length === 1) {
         const scores = [...output.data];
@@ -261,16 +265,17 @@
       }
       if (note && says) {
         const right = says === note;
-        line.append(" ", el("span", { class: right ? "tag yes" : "tag no" }, right ? "right" : "wrong"));
+        const tag = right ? el("span", { class: "tag yes" }, "right") : el("span", { class: "tag no" }, "wrong");
+        line.append(" ", tag);
       }
       parts.push(line);
     }
     if (!sample) {
-      parts.push(el("p", { class: "quiet" }, "Computed by this page alone: NumPy has not seen this one."));
+      parts.push(quiet("Computed by this page alone: NumPy has not seen this one."));
     }
     if (reading) {
-      const lines = describeReading(reading);
-      if (lines.length) parts.push(el("ul", { class: "quiet" }, ...lines.map((line) => el("li", {}, line))));
+      const lines = describeReading(reading).map((line) => el("li", {}, line));
+      if (lines.length) parts.push(el("ul", { class: "quiet" }, ...lines));
     }
     about.replaceChildren(...parts);
   };
@@ -278,9 +283,13 @@
   // ---- stepping ----------------------------------------------------------------------------
 
   const strip = el("div", { class: "strip", "aria-hidden": "true" });
-  const slider = el("input", { type: "range", id: "step", min: 0, step: 1, "aria-label": `${stepWord} of the sequence` });
-  const back = el("button", { type: "button", class: "turn", "aria-label": `previous ${stepWord}` }, "\u2039");
-  const ahead = el("button", { type: "button", class: "turn", "aria-label": `next ${stepWord}` }, "\u203a");
+  const slider = el("input", {
+    type: "range", id: "step", min: 0, step: 1, "aria-label": `${stepWord} of the sequence`,
+  });
+  const turn = (name, sign) =>
+    el("button", { type: "button", class: "turn", "aria-label": `${name} ${stepWord}` }, sign);
+  const back = turn("previous", "\u2039");
+  const ahead = turn("next", "\u203a");
   const where = el("p", { class: "where" });
   const live = el("p", { class: "unseen", "aria-live": "polite", id: "live" });
 
@@ -417,13 +426,14 @@
         el("span", { class: "score" }, shownScore(scores, k)),
       );
     });
-    if (!shown.includes(winner)) bars.push(el("li", { class: "winner" }, `${className(winner)} ${shownScore(scores, winner)}`));
-    const others = running.shape[1] - shown.length;
-    const most = shares() && others > 0 ? ` stay below ${Math.ceil(100 * greatestOfOthers(shown))} %` : " are not drawn";
+    if (!shown.includes(winner)) {
+      const line = `${className(winner)} ${shownScore(scores, winner)}`;
+      bars.push(el("li", { class: "winner" }, line));
+    }
     answer.replaceChildren(
       title,
       el("ul", { class: "bars" }, ...bars),
-      others > 0 ? el("p", { class: "quiet" }, `The ${others === 1 ? "other one" : `${others} others`}${others === 1 ? most.replace("stay", "stays").replace("are", "is") : most}.`) : "",
+      aboutOthers(shown),
       chart(shown, range),
     );
   };
@@ -432,6 +442,13 @@
     const running = onTheWay();
     const size = running.shape[1];
     return running.data.reduce((a, v, k) => (shown.includes(k % size) ? a : Math.max(a, v)), 0);
+  };
+
+  const aboutOthers = (shown) => {
+    const others = onTheWay().shape[1] - shown.length;
+    if (others === 0) return "";
+    const most = Math.ceil(100 * greatestOfOthers(shown));
+    return quiet(`Not drawn: ${others} more${shares() ? `, never above ${most} %` : ""}.`);
   };
 
   const rangeOf = (values) => {
@@ -449,26 +466,36 @@
     const answers = onTheWay();
     const size = answers.shape[1];
     const x = (t) => box.left + ((width - box.left - box.right) * (t + 0.5)) / count;
-    const y = (v) =>
-      height - box.bottom - ((height - box.top - box.bottom) * (v - range.low)) / (range.high - range.low);
+    const room = height - box.top - box.bottom;
+    const y = (v) => height - box.bottom - (room * (v - range.low)) / (range.high - range.low);
+    const written = (v) => (shares() ? `${Math.round(100 * v)} %` : number(v));
     const middle = (range.low + range.high) / 2;
     const grid = [range.low, middle, range.high].flatMap((v) => [
       svg("line", { class: "grid", x1: box.left, x2: width - box.right, y1: y(v), y2: y(v) }),
-      svg("text", { class: "tick", x: box.left - 6, y: y(v) + 4, "text-anchor": "end" }, shares() ? `${Math.round(100 * v)} %` : number(v)),
+      svg("text", { class: "tick", x: box.left - 6, y: y(v) + 4, "text-anchor": "end" }, written(v)),
     ]);
     const lines = shown.flatMap((k, line) => {
       const points = Array.from({ length: count }, (_, t) => [x(t), y(answers.data[t * size + k])]);
+      const pairs = points.map((point) => point.map((v) => v.toFixed(1)).join(","));
       const now = points[state.step];
       return [
-        svg("polyline", { class: `line line${line}`, points: points.map((p) => p.map((v) => v.toFixed(1)).join(",")).join(" ") }),
+        svg("polyline", { class: `line line${line}`, points: pairs.join(" ") }),
         svg("circle", { class: `dot line${line}`, cx: now[0], cy: now[1], r: 4 }),
       ];
     });
-    const here = svg("line", { class: "here", x1: x(state.step), x2: x(state.step), y1: box.top, y2: height - box.bottom });
+    const middleOf = x(state.step);
+    const here = svg("line", {
+      class: "here", x1: middleOf, x2: middleOf, y1: box.top, y2: height - box.bottom,
+    });
+    const word = readsWords() ? stepWord : "step";
     const picture = svg(
-      "svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${sofar}, after every ${stepWord}, for ${shown.map(className).join(", ")}` },
+      "svg",
+      {
+        viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
+        "aria-label": `${sofar}, after every ${word}, for ${shown.map(className).join(", ")}`,
+      },
       ...grid, here, ...lines,
-      svg("text", { class: "tick", x: box.left, y: height - 5 }, `first ${readsWords() ? stepWord : "step"}`),
+      svg("text", { class: "tick", x: box.left, y: height - 5 }, `first ${word}`),
       svg("text", { class: "tick", x: width - box.right, y: height - 5, "text-anchor": "end" }, "last"),
     );
     picture.addEventListener("click", (event) => {
@@ -519,7 +546,7 @@
   };
 
   const paintBars = (card) => {
-    const { canvas, values, scale } = card.bars;
+    const { bars: canvas, values, scale } = card;
     const rows = shownUnits();
     const ratio = devicePixelRatio || 1;
     const width = 64;
@@ -545,7 +572,8 @@
       const shade = scale.kind === "gate" || share > 0.5 ? Math.max(share, least) : Math.min(share, 0.25);
       const [r, g, b] = mixed(shades, shade);
       context.fillStyle = `rgb(${r}, ${g}, ${b})`;
-      context.fillRect(Math.min(zero, end), u * each, Math.max(Math.abs(end - zero), 0.5), Math.max(each - 1, each * 0.8));
+      const size = Math.max(Math.abs(end - zero), 0.5);
+      context.fillRect(Math.min(zero, end), u * each, size, Math.max(each - 1, each * 0.8));
     }
   };
 
@@ -561,7 +589,9 @@
     const map = el("div", {
       class: "map", tabindex: 0, role: "application",
       "aria-roledescription": "heat map",
-      "aria-label": `${letter} ${title}: heat map, ${stepWord}s across, units down. Left and right change the ${stepWord}, up and down the unit.`,
+      "aria-label":
+        `${letter} ${title}: heat map, ${stepWord}s across, units down. ` +
+        `Left and right change the ${stepWord}, up and down the unit.`,
     }, plane, words);
     const bars = el("canvas", { class: "side", "aria-hidden": "true" });
     const readout = el("span", { class: "readout" });
@@ -575,12 +605,18 @@
       el("div", { class: "both" }, map, bars),
       el("div", { class: "foot" }, readout, legend),
     );
-    const card = { name, box, canvas, plane, map, marker, spot, words, readout, ramp, values, scale, bars: { canvas: bars, values, scale }, height: 0, letter };
+    const card = {
+      letter, box, canvas, plane, map, marker, spot, words, bars, readout, ramp, values, scale,
+      height: 0,
+    };
     const point = (event) => {
       const area = canvas.getBoundingClientRect();
       const t = Math.floor(((event.clientX - area.left) / area.width) * steps());
       const u = Math.floor(((event.clientY - area.top) / area.height) * shownUnits());
-      return { step: Math.min(Math.max(t, 0), steps() - 1), unit: Math.min(Math.max(u, 0), shownUnits() - 1) };
+      return {
+        step: Math.min(Math.max(t, 0), steps() - 1),
+        unit: Math.min(Math.max(u, 0), shownUnits() - 1),
+      };
     };
     canvas.addEventListener("pointermove", (event) => {
       state.hover = point(event);
@@ -690,15 +726,21 @@
       lines.push("This step is masked: the state stays as it was, and the gates change nothing.");
     } else if (layer.cell === "LSTM" && values.c) {
       lines.push(
-        `c = f \u00d7 c before + i \u00d7 c_hat = ${n(at("f"))} \u00d7 ${n(at("c", before))} + ${n(at("i"))} \u00d7 ${n(at("c_hat"))} = ${number(at("c"))}`,
-        `h = o \u00d7 ${layer.activation}(c) = ${n(at("o"))} \u00d7 ${layer.activation}(${number(at("c"))}) = ${number(at("h"))}`,
+        `c = f \u00d7 c before + i \u00d7 c_hat = ${n(at("f"))} \u00d7 ${n(at("c", before))} + ` +
+          `${n(at("i"))} \u00d7 ${n(at("c_hat"))} = ${number(at("c"))}`,
+        `h = o \u00d7 ${layer.activation}(c) = ${n(at("o"))} \u00d7 ` +
+          `${layer.activation}(${number(at("c"))}) = ${number(at("h"))}`,
       );
     } else if (layer.cell === "GRU" && values.z) {
       lines.push(
-        `h = z \u00d7 h before + (1 \u2212 z) \u00d7 h_hat = ${n(at("z"))} \u00d7 ${n(at("h", before))} + ${number(1 - at("z"))} \u00d7 ${n(at("h_hat"))} = ${number(at("h"))}`,
+        `h = z \u00d7 h before + (1 \u2212 z) \u00d7 h_hat = ${n(at("z"))} \u00d7 ` +
+          `${n(at("h", before))} + ${number(1 - at("z"))} \u00d7 ${n(at("h_hat"))} = ${number(at("h"))}`,
       );
     } else if (values.h) {
-      lines.push(`h before = ${number(at("h", before))}`, `h = ${layer.activation}(what this step and the state before add up to) = ${number(at("h"))}`);
+      lines.push(
+        `h before = ${number(at("h", before))}`,
+        `h = ${layer.activation}(this step and h before, weighed and added up) = ${number(at("h"))}`,
+      );
     }
     unitLines.replaceChildren(...lines.map((line) => el("p", {}, el("code", {}, line))));
   };
@@ -715,21 +757,25 @@
   // ---- layers ---------------------------------------------------------------------------------------
 
   const layerPicker = el("select", { id: "layer" });
-  const direction = (layer) =>
-    layer.backwards ? ", reads from the last to the first" : "";
   recorded.forEach((layer, k) => {
-    layerPicker.append(el("option", { value: k }, `${layer.path} (${layer.cell}, ${plural(layer.units, "unit")}${direction(layer)})`));
+    const direction = layer.backwards ? ", reads backwards" : "";
+    const about = `${layer.path} (${layer.cell}, ${plural(layer.units, "unit")}${direction})`;
+    layerPicker.append(el("option", { value: k }, about));
   });
   const layerNote = el("p", { class: "quiet" });
   const showLayerNote = () => {
     const layer = current();
     const lines = [];
     if (layer.backwards) {
-      lines.push(`This layer reads backwards, from the last ${stepWord} to the first; the picture keeps the order of reading.`);
+      lines.push(
+        `This layer reads backwards, from the last ${stepWord} to the first. In the pictures the ` +
+          `first ${stepWord} is on the left all the same.`,
+      );
     }
     if (!layer.words) lines.push("The steps of this layer are its own, not those of the input.");
-    if (traced().units < layer.units) lines.push(`The first ${traced().units} of ${layer.units} units are kept in this page.`);
-    else if (layer.units > MOST_UNITS) lines.push(`The first ${MOST_UNITS} of ${layer.units} units are drawn.`);
+    if (shownUnits() < layer.units) {
+      lines.push(`The first ${shownUnits()} of ${layer.units} units are shown.`);
+    }
     layerNote.textContent = lines.join(" ");
   };
 
@@ -758,21 +804,35 @@
     el(
       "details", { class: "help" },
       el("summary", {}, "What am I looking at?"),
-      el("p", {}, `A recurrent layer reads one ${stepWord} after the other and carries a state along: a list of numbers, one for each of its units. A gate is a number between 0 and 1, one for each unit, that says how much may pass, like a tap between shut and open. The network sets its gates anew at every ${stepWord}.`),
-      el("p", {}, `In each picture a column is a ${stepWord} and a row is a unit. The frame marks the current ${stepWord}, and the bars beside the picture are its values. Point at a square, or tap it, to read its number.`),
-      el("p", {}, `Keys: left and right go from ${stepWord} to ${stepWord}, Home and End to the first and the last; in a picture, up and down choose the unit.`),
+      el(
+        "p", {},
+        `A recurrent layer reads one ${stepWord} after the other and carries a state along: a list ` +
+          "of numbers, one for each of its units. A gate is a number between 0 and 1, one for each " +
+          "unit, that says how much may pass, like a tap between shut and open. The network sets " +
+          `its gates anew at every ${stepWord}.`,
+      ),
+      el(
+        "p", {},
+        `In each picture a column is a ${stepWord} and a row is a unit. The frame marks the current ` +
+          `${stepWord}, and the bars beside the picture are its values. Pale columns are masked: the ` +
+          "layer skips them. Point at a square, or tap it, to read its number.",
+      ),
+      el(
+        "p", {},
+        `Keys: left and right go from ${stepWord} to ${stepWord}, Home and End to the first and the ` +
+          "last; in a picture, up and down choose the unit.",
+      ),
     );
 
   const build = () => {
-    const notes = [...data.notes, ...data.not_shown.map((name) => `${name} is not shown: its values have other axes`)];
-    const parts = [agreement, ...notes.map((note) => el("p", { class: "quiet" }, `${note}.`))];
+    const hidden = data.not_shown.map((name) => `${name} is not shown: its values have other axes`);
+    const parts = [agreement, ...[...data.notes, ...hidden].map((note) => quiet(`${note}.`))];
     if (!data.samples.length) {
       parts.push(el("p", {}, "There is no row to show."));
       root.append(...parts);
       return false;
     }
     const title = el("h3", { id: "gates-title" }, "Gates and states");
-    const several = recorded.length > 1;
     unitBox.append(
       el("h3", { id: "unit-title" }, "One unit up close"),
       el("p", { class: "inline" }, el("label", { for: "unit" }, "Unit "), unitInput),
@@ -780,13 +840,18 @@
     );
     parts.push(
       help(), chooser(), complaint, about,
-      el("div", { class: "player", id: "player" }, strip, el("div", { class: "turns" }, back, slider, ahead), where, live),
+      el(
+        "div", { class: "player", id: "player" },
+        strip, el("div", { class: "turns" }, back, slider, ahead), where, live,
+      ),
       answer,
     );
     if (recorded.length) {
       parts.push(
         el("section", { "aria-labelledby": "gates-title" }, title,
-          several ? el("p", { class: "inline" }, el("label", { for: "layer" }, "Layer "), layerPicker) : el("p", { class: "quiet" }, layerPicker.textContent),
+          recorded.length > 1
+            ? el("p", { class: "inline" }, el("label", { for: "layer" }, "Layer "), layerPicker)
+            : quiet(layerPicker.textContent),
           layerNote, cards),
         unitBox,
       );
