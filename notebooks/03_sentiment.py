@@ -231,10 +231,9 @@ net = verify.load(folders["sentiment_lstm"] / "model.keras")
 p = net.predict(split.x_test)  # (tweets, 2)
 sure_of_wrong = p[np.arange(len(p)), 1 - split.y_test]
 worst = np.argsort(sure_of_wrong)[::-1][:8]
-texts_test, _, _ = sentiment.tested_tweets(None, "post")
 for row in worst:
     print(
-        f"{sure_of_wrong[row]:.3f} {CLASSES[1 - split.y_test[row]]:8} | {texts_test[row]}"
+        f"{sure_of_wrong[row]:.3f} {CLASSES[1 - split.y_test[row]]:8} | {split.written_test[row]}"
     )
 
 # %% [markdown]

@@ -18,7 +18,7 @@ import verify
 from recipes import RECIPES
 from recipes.plan import module
 from recipes.runs import RunFolder, TextPipeline
-from recipes.sentiment import SentimentConfig, written_tweets
+from recipes.sentiment import SentimentConfig, load_split
 from recipes.text import clean, stop_words
 from verify.page import Sample, TextRules, explore, render
 from verify.report import Report
@@ -176,17 +176,15 @@ def candidates(
 
 def _tweets(manifest: Mapping[str, Any], pipeline: TextPipeline) -> list[Candidate]:
     csv = manifest.get("csv")
-    texts, labels, sha256 = written_tweets(
-        csv if isinstance(csv, str) else None, pipeline.padding
-    )
-    if sha256 != manifest.get("data_sha256"):
+    split = load_split(csv if isinstance(csv, str) else None, pipeline.padding)
+    if split.tweets.sha256 != manifest.get("data_sha256"):
         raise DataError(
             "expected the data that the run was trained on. Received: data with "
             "another checksum"
         )
     return [
         (text, pipeline.classes[label])
-        for text, label in zip(texts, labels, strict=True)
+        for text, label in zip(split.written_test, split.y_test, strict=True)
         if clean(text).strip()
     ]
 

@@ -62,6 +62,8 @@ class Split:
         0 negative, 1 positive.
     texts_train, texts_test : list of str
         Cleaned texts without stop words, for the linear baseline.
+    written_test : list of str
+        The test tweets as they were written.
     pipeline : TextPipeline
     tweets : Tweets
     longest : int
@@ -74,6 +76,7 @@ class Split:
     y_test: npt.NDArray[np.int64]
     texts_train: list[str]
     texts_test: list[str]
+    written_test: list[str]
     pipeline: TextPipeline
     tweets: Tweets
     longest: int
@@ -108,10 +111,11 @@ def load_split(csv: str | None, padding: Padding, length: int | None = None) -> 
         pad(vocabulary.encode(split), length, padding),
         tweets.labels,
         [" ".join(text) for text in split],
+        tweets.texts,
         test_size=TEST_SHARE,
         random_state=SPLIT_SEED,
     )
-    x_train, x_test, y_train, y_test, texts_train, texts_test = parts
+    x_train, x_test, y_train, y_test, texts_train, texts_test, _, written_test = parts
     if len(np.unique(y_train)) < 2:
         raise DataError(
             f"{source}: expected both classes among the {len(y_train):,} training rows."
@@ -124,23 +128,11 @@ def load_split(csv: str | None, padding: Padding, length: int | None = None) -> 
         y_test,
         texts_train,
         texts_test,
+        list(written_test),
         pipeline,
         tweets,
         longest,
     )
-
-
-def written_tweets(
-    csv: str | None, padding: Padding
-) -> tuple[list[str], list[int], str]:
-    """The tweets of the test set as they were written, their labels, the checksum."""
-    from sklearn.model_selection import train_test_split
-
-    tweets = load_split(csv, padding).tweets
-    rows = np.arange(len(tweets.texts))
-    _, test = train_test_split(rows, test_size=TEST_SHARE, random_state=SPLIT_SEED)
-    labels = [int(label) for label in tweets.labels[test]]
-    return [tweets.texts[k] for k in test], labels, tweets.sha256
 
 
 @cache

@@ -150,10 +150,10 @@ def test_every_make_target_that_is_named_exists():
 
 
 def test_every_file_that_is_linked_exists():
-    for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "CHANGELOG.md"):
-        path = ROOT / name
+    documents = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "*/README.md")
+    for path in (found for name in documents for found in ROOT.glob(name)):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text()):
-            assert (path.parent / target).exists(), f"{name}: {target}"
+            assert (path.parent / target).exists(), f"{path}: {target}"
 
 
 def test_the_readmes_table_of_layers_is_made_from_the_registry():

@@ -26,7 +26,7 @@ from recipes import airline
 from recipes.__main__ import main
 from recipes.explore import candidates, chosen_among
 from recipes.runs import PAGE, RunFolder, TextPipeline
-from recipes.sentiment import load_split, written_tweets
+from recipes.sentiment import load_split
 from recipes.text import Vocabulary
 
 WORDS = ("good", "bad", "flight", "late", "again", "crew")
@@ -161,15 +161,13 @@ def test_no_keras_is_imported(folder):
 
 def test_tweets_of_the_test_set_come_with_what_they_are():
     split = load_split(None, "post")
-    texts, labels, sha256 = written_tweets(None, "post")
+    texts, sha256 = split.written_test, airline.PACKAGE_SHA256
     assert np.array_equal(split.pipeline.encode(texts), split.x_test)
-    assert labels == split.y_test.tolist()
-    assert sha256 == airline.PACKAGE_SHA256
     manifest = {"recipe": "sentiment_lstm", "csv": None, "data_sha256": sha256}
     offered = candidates(manifest, split.pipeline)
     assert len(offered) == len(texts)
     assert set(offered) <= {
-        (text, CLASSES[label]) for text, label in zip(texts, labels, strict=True)
+        (text, CLASSES[label]) for text, label in zip(texts, split.y_test, strict=True)
     }
 
 
