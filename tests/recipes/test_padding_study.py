@@ -137,7 +137,10 @@ def test_a_finished_study_resumes_with_the_options_it_was_begun_with(
         (["--padding", "pre"], "padding_study has no option --padding"),
         (["--length", "26"], "padding_study has no option --length. "),
         (["--out", "{study}", "--resume", "--lengths", "26"], "lengths=[26, 30]"),
-        (["--out", "{study}/sentiment_rnn-masked-26-42"], "Received: a run of sentiment"),
+        (
+            ["--out", "{study}/sentiment_rnn-masked-26-42"],
+            "Received: a run of sentiment",
+        ),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, finished, tmp_path, capsys):
