@@ -72,7 +72,9 @@ def curves(history: Mapping[str, Sequence[float]], title: str) -> Figure:
                 axes.plot(epochs, history[key], marker=marker, markersize=4, **look)
         ylabel = "accuracy" if name == "accuracy" else "loss (cross-entropy)"
         tidy(axes, "epoch", ylabel, grid="both")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if len(epochs) == 1:
+            axes.set_xlim(0.5, 1.5)
         axes.legend(frameon=False)
         if name == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def importance(
     for y, value in enumerate(bars):
         axes.barh(y, value, 0.72, **fill(0 if value >= 0 else 1))
         axes.annotate(
-            f"{value:+.3f}", (value, y), (4 if value >= 0 else -4, 0),
+            signed(value, limit), (value, y), (4 if value >= 0 else -4, 0),
             textcoords="offset points", va="center", fontsize=FONT,
             ha="left" if value >= 0 else "right",
         )  # fmt: skip
@@ -72,6 +73,12 @@ def importance(
         figure, [Patch(**fill(k), label=text) for k, text, some in signs if some.any()]
     )
     return finished(figure, title)
+
+
+def signed(value: float, greatest: float) -> str:
+    """A number with its sign, to three digits of the greatest beside it."""
+    digits = 2 - math.floor(math.log10(greatest))
+    return f"{value:+.{max(digits, 0)}f}" if digits <= 8 else f"{value:+.1e}"
 
 
 def frequencies(
