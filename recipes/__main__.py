@@ -174,15 +174,15 @@ def predict(
         "not in the vocabulary": [word for word in kept if word not in ids],
         f"before the last {pipeline.length}, cut": known[: -pipeline.length],
     }
-    for note, which in notes.items():
-        if which:
-            print(f"{note}: {', '.join(which)}")
     (scores,) = net.predict(pipeline.encode([text]))
     if scores.shape[-1] != len(pipeline.classes):
         raise DataError(
             f"{plain(folder)}: expected a model of {len(pipeline.classes)} classes. "
             f"Received: {scores.shape[-1]}"
         )
+    for note, which in notes.items():
+        if which:
+            print(f"{note}: {', '.join(which)}")
     for line in answer(scores, used, pipeline):
         print(line)
 

@@ -58,6 +58,7 @@ def write_page(folder: RunFolder, path: Path, texts: Sequence[str] = ()) -> None
     manifest, metrics = (folder.read_json(f"{k}.json") for k in ("manifest", "metrics"))
     net = verify.load(folder / "model.keras")
     _require_fit(folder, net, pipeline)
+    _require_its_report(folder, net, report)
     samples, encoded = _samples(net, pipeline, manifest, texts)
     exploration = explore(
         net,
@@ -121,10 +122,28 @@ def _require_fit(
         )
     for layer in net.spec:
         size = int(layer.options.get("input_dim") or 0)
-        if layer.class_name == "Embedding" and size < pipeline.vocabulary.size:
+        if layer.class_name == "Embedding" and size != pipeline.vocabulary.size:
             raise DataError(
                 f"{plain(folder.path)}: expected a model of "
                 f"{pipeline.vocabulary.size:,} ids. Received: {size:,}"
+            )
+
+
+def _require_its_report(folder: RunFolder, net: verify.Network, report: Report) -> None:
+    """The verdict that the page begins with is about this model.
+
+    Raises
+    ------
+    DataError
+    """
+    known = {path: layer.class_name for path, layer in net.spec.walk()}
+    for layer in report.layers:
+        path, _, _ = layer.name.partition(":")  # a layer that is called again
+        if known.get(path) != layer.class_name:
+            raise DataError(
+                f"{plain(folder / 'verification.json')}: expected the report of the "
+                f"model beside it. Received: a report on layer '{plain(layer.name)}' "
+                f"({plain(layer.class_name)})"
             )
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -42,6 +42,9 @@ PAGE = "explorer.html"
 """What may be made of it later."""
 
 Outputs = Literal["class", "tags", "phrase"]
+
+LONGEST = 1_000_000
+"""More time steps than any run has; a file that says more is damaged."""
 
 END = "(end)"
 """The class that stands behind the last word of a phrase."""
@@ -214,7 +217,7 @@ class RunFolder:
             raise DataError(
                 f"{plain(path)}: cannot be read ({error.strerror})"
             ) from None
-        except ValueError:
+        except (ValueError, RecursionError):  # nested without end
             content = None
         if not isinstance(content, dict):
             raise DataError(
@@ -236,24 +239,41 @@ class RunFolder:
         DataError
         """
         fields = self.read_json("vocabulary.json")
-        outputs = fields.get("outputs", "class")  # older runs do not say it
+        fields.setdefault("outputs", "class")  # older runs do not say it
         try:
-            if outputs not in get_args(Outputs):
-                raise ValueError(f"outputs={plain(outputs)}")
+            for key, fits in FIELDS.items():
+                if not fits(fields[key]):
+                    raise ValueError(f"{key}={plain(fields[key], 60)}")
             return TextPipeline(
-                vocabulary=Vocabulary(tuple(map(str, fields["vocabulary"]))),
-                length=int(fields["length"]),
-                padding="pre" if fields["padding"] == "pre" else "post",
-                keep_stop_words=bool(fields["keep_stop_words"]),
-                feature_axis=bool(fields["feature_axis"]),
-                classes=tuple(map(str, fields["classes"])),
-                outputs=outputs,
+                vocabulary=Vocabulary(tuple(fields["vocabulary"])),
+                length=fields["length"],
+                padding=fields["padding"],
+                keep_stop_words=fields["keep_stop_words"],
+                feature_axis=fields["feature_axis"],
+                classes=tuple(fields["classes"]),
+                outputs=fields["outputs"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             raise DataError(
                 f"{plain(self / 'vocabulary.json')}: expected the vocabulary of a run. "
                 f"The file is damaged ({plain(error)})"
             ) from None
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(x, str) for x in value)
+
+
+FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    "vocabulary": _names,
+    "length": lambda n: type(n) is int and 1 <= n <= LONGEST,
+    "padding": lambda value: value in get_args(Padding),
+    "keep_stop_words": lambda value: isinstance(value, bool),
+    "feature_axis": lambda value: isinstance(value, bool),
+    "classes": _names,
+    "outputs": lambda value: value in get_args(Outputs),
+}
+"""What ``vocabulary.json`` holds, and whether a value is such a thing."""
 
 
 def _left_over(name: str, files: Sequence[str] = (*FILES, PAGE)) -> bool:

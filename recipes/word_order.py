@@ -84,7 +84,9 @@ def samples(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Sentences of the test with their answers, for the page of a run."""
     config = manifest.get("config")
     seed = config.get("seed") if isinstance(config, dict) else None
-    sentences = comparisons(seed if isinstance(seed, int) else Config().seed)
+    sentences = comparisons(
+        seed if isinstance(seed, int) and seed >= 0 else Config().seed
+    )
     rows = list(zip(sentences.texts, sentences.answers, strict=True))
     kept = [row for row, test in zip(rows, sentences.test, strict=True) if test]
     return [row for row in rows if row[0] in SHOWN] + kept

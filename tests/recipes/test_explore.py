@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 import subprocess
@@ -226,3 +227,94 @@ def test_an_unknown_recipe_offers_none(folder):
     assert candidates({}, folder.read_pipeline()) == ()
     assert main(["explore", str(folder.path)]) == 0
     assert len(data(folder / PAGE)["samples"]) == 1
+
+
+# ---- files that were edited or damaged by hand
+
+
+@pytest.mark.parametrize("command", ["explore", "predict"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("length", -1), ("length", 0), ("length", 10**12), ("length", float("inf")),
+        ("length", True), ("length", "6"), ("vocabulary", "abcdef"),
+        ("vocabulary", [1, None]), ("vocabulary", {"good": 1}), ("classes", "ab"),
+        ("padding", "left"), ("padding", ["pre"]), ("keep_stop_words", "no"),
+        ("feature_axis", None), ("outputs", ["class"]),
+    ],
+)  # fmt: skip
+def test_a_vocabulary_that_no_run_writes_is_one_line(
+    command, key, value, folder, capsys
+):
+    fields = json.loads((folder / "vocabulary.json").read_text())
+    (folder / "vocabulary.json").write_text(json.dumps(fields | {key: value}))
+    text = () if command == "explore" else ("good",)
+    assert main([command, str(folder.path), *text]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert "vocabulary.json: expected the vocabulary of a run" in line
+    assert f"({key}=" in line
+
+
+def test_json_nested_without_end_is_one_line(folder, capsys):
+    for name in ("vocabulary.json", "manifest.json"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_text("[" * 100_000)
+        assert "The file is damaged" in refused(capsys, str(folder.path))
+        (folder / name).write_bytes(whole)
+
+
+def test_predict_says_nothing_before_it_knows_that_model_and_words_fit(folder, capsys):
+    fields = json.loads((folder / "vocabulary.json").read_text())
+    for changed in ({"length": 3}, {"classes": ["one"]}):
+        folder.write_json("vocabulary.json", fields | changed)
+        assert main(["predict", str(folder.path), "good"]) == 2
+        assert capsys.readouterr().out == ""
+
+
+def test_a_vocabulary_smaller_than_the_model_is_refused(folder, capsys):
+    fields = json.loads((folder / "vocabulary.json").read_text())
+    folder.write_json("vocabulary.json", fields | {"vocabulary": ["good", "bad"]})
+    line = refused(capsys, str(folder.path))
+    assert "expected a model of 3 ids. Received: 7" in line
+
+
+def test_the_report_of_another_model_is_refused(folder, capsys):
+    report = json.loads((folder / "verification.json").read_text())
+    result = layer_result(report)
+    folder.write_json("verification.json", report | {"layers": [result]})
+    assert main(["explore", str(folder.path)]) == 0
+    capsys.readouterr()
+    for changed in ({"name": "gru"}, {"class_name": "GRU"}):
+        layers = [result, result | changed]
+        folder.write_json("verification.json", report | {"layers": layers})
+        line = refused(capsys, str(folder.path))
+        assert "expected the report of the model beside it" in line
+        assert "'gru'" in line or "(GRU)" in line
+
+
+def layer_result(report: dict) -> dict:
+    """What a check says of the LSTM, as JSON has it."""
+    from verify.report import LayerResult
+
+    values = {f.name: None for f in dataclasses.fields(LayerResult)}
+    comparisons = {"proof": report["numerics"], "numerics": report["numerics"]}
+    kept = {"name": "lstm", "class_name": "LSTM", "units": 4, "chunks": 0}
+    kept |= {"decided": True, "derived": 0, "amplified": 0, "began": 0}
+    return values | comparisons | kept
+
+
+def test_characters_that_no_file_can_hold_are_replaced(folder):
+    report = json.loads((folder / "verification.json").read_text())
+    strange = {"facts": {"inputs": "\ud800"}, "reason": "\ud800", "subject": "\ud800"}
+    (folder / "verification.json").write_text(json.dumps(report | strange))
+    assert main(["explore", str(folder.path)]) == 0
+    assert "\N{REPLACEMENT CHARACTER}" in (folder / PAGE).read_text()
+
+
+@pytest.mark.parametrize("seed", [-1, None, "1", True, 10**30])
+def test_a_manifest_with_any_seed_offers_sentences(seed):
+    pipeline = TextPipeline(Vocabulary(WORDS), TIME, "post", True, False, CLASSES)
+    manifest = {"recipe": "word_order", "config": {"seed": seed}}
+    assert candidates(manifest, pipeline)

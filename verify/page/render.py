@@ -130,7 +130,8 @@ def _escaped(text: str) -> str:
 
 
 def _detail(lines: Sequence[str]) -> str:
-    return f"<pre>{_escaped(chr(10).join(lines))}</pre>" if lines else ""
+    shown = [plain(line, 2000) for line in lines]
+    return f"<pre>{_escaped(chr(10).join(shown))}</pre>" if lines else ""
 
 
 def _body(summary: Summary) -> str:
@@ -156,7 +157,7 @@ def _facts(facts: Mapping[str, str]) -> str:
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{_escaped(c)}</th>' for c in table.headings)
     body = "".join(
-        "<tr>" + "".join(f"<td>{_escaped(c)}</td>" for c in row) + "</tr>"
+        "<tr>" + "".join(f"<td>{_escaped(plain(c))}</td>" for c in row) + "</tr>"
         for row in table.rows
     )
     title = _escaped(table.title)
