@@ -331,6 +331,17 @@ def test_a_mistake_in_the_page_makes_it_say_fail(mistake, visit):
     assert f"{100 * scores.max():.1f} %" in opened.text(".bars")
 
 
+def test_a_mistake_among_tiny_numbers_makes_it_say_fail(visit):
+    net = Network(lstm_spec())
+    lstm = net.spec["lstm"]
+    tiny = {name: weight * 1e-7 for name, weight in lstm.weights.items()}
+    net = Network(net.spec.with_layer(lstm.with_weights(**tiny)))
+    content = json.loads(json.dumps(dict(explore(net, token_ids()).data)))
+    assert visit(Exploration(content)).agreement.startswith("This page agrees")
+    swap_gates(content["model"]["layers"])
+    assert visit(Exploration(content)).agreement.startswith("FAIL: this page does not")
+
+
 def test_a_page_that_does_not_compute_shows_what_numpy_recorded(visit):
     net = Network(
         spec(

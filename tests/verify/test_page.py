@@ -303,6 +303,26 @@ def test_a_model_that_amplifies_rounding_is_not_held_against_numpy():
     assert "amplifies rounding" in data["refused"]
 
 
+def test_a_neighbour_that_overflows_allows_nothing(monkeypatch):
+    net = Network(lstm_spec())
+    lost = net.spec["lstm"].with_weights(bias=np.full(4 * UNITS, np.nan))
+    lost = Network(net.spec.with_layer(lost))
+    monkeypatch.setattr(recording, "moved", lambda *_: lost)
+    data = explore(net, ids()).data
+    assert data["model"] is None
+    assert "amplifies rounding" in data["refused"]
+    assert embedded(dict(data))
+
+
+def test_differences_are_measured_beside_the_greatest_number_of_their_row():
+    a = np.array([[1e-4, 0.0], [50.0, 1e-4], [0.0, 0.0]])
+    b = a + np.array([[1e-10, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    assert recording._apart(a, b) == pytest.approx(1e-6, rel=1e-3)
+    assert recording._apart(a, a) == 0
+    c = a + np.array([[0.0, 0.0], [5e-3, 0.0], [0.0, 0.0]])
+    assert recording._apart(a, c) == pytest.approx(1e-4)
+
+
 def test_the_page_of_a_small_model_is_small():
     page = report().to_html(explore(Network(lstm_spec()), ids()))
     assert len(page) < 80_000

@@ -414,12 +414,17 @@ const Engine = (() => {
     return { shape, data: array.data.subarray(k * size, (k + 1) * size), mask: null };
   };
 
-  // The greatest |a - b|, as a share of |b| where that exceeds 1; NaN counts as infinite.
+  const TINY = 1e-7; // what is much smaller may be all rounding, as of 1e-6 - tanh(1e-6)
+
+  // The greatest |a - b|, as a share of |b| or, where that is more, of the greatest |b|
+  // up to 1: beside tiny numbers a difference must be tiny too. NaN counts as infinite.
   const apart = (a, b) => {
     if (a.length !== b.length) return Infinity;
+    const top = b.reduce((x, y) => Math.max(x, Math.abs(y)), TINY);
+    const floor = Math.min(1, top);
     let most = 0;
     for (let k = 0; k < a.length; k += 1) {
-      const difference = Math.abs(a[k] - b[k]) / Math.max(1, Math.abs(b[k]));
+      const difference = Math.abs(a[k] - b[k]) / Math.max(floor, Math.abs(b[k]));
       if (!(difference <= most)) most = Number.isNaN(difference) ? Infinity : difference;
     }
     return most;

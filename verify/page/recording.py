@@ -35,8 +35,12 @@ PREFIXES, PREFIX_WORK = 64, 2e8
 that many products suffice for a row."""
 
 AGREEMENT = 1e-6
-"""What the page's own values may differ by, times the value where it exceeds 1: the
-recorded ones are rounded to float32."""
+"""What the page's own values may differ by, times the value, or the greatest of its
+row up to 1: the recorded ones are rounded to float32. As `Engine.apart` measures."""
+
+TINY = 1e-7
+"""The greatest of a row is taken as this at least: what is much smaller may be all
+rounding, as of 1e-6 - tanh(1e-6)."""
 
 AMPLIFIED = 100.0
 """And so many times what one rounding error in every weight changes, in float64."""
@@ -380,7 +384,7 @@ def _model(net: Network, inputs: Inputs, trace: Trace, rows: int) -> dict[str, A
             raise Refused("NumPy has recorded no row to compare with")
         model = exported(net, trace)
         allowed = _allowed(net, inputs, trace)
-        if allowed > 1e-2:
+        if not allowed <= 1e-2:  # NaN where only the neighbour overflows
             raise Refused(
                 "it amplifies rounding until no two programs agree, so the page could "
                 "not be held against NumPy"
@@ -402,8 +406,12 @@ def _allowed(net: Network, inputs: Inputs, trace: Trace) -> float:
     pairs = [(_output(trace), _output(there))]
     for (_, a), (_, b) in zip(_recurrent(trace), _recurrent(there), strict=True):
         pairs += [(a.values[name], b.values[name]) for name in a.values]
-    apart = max(
-        float(np.max(np.abs(a - b) / np.maximum(1.0, np.abs(a)), initial=0.0))
-        for a, b in pairs
-    )
-    return AGREEMENT + AMPLIFIED * apart
+    return AGREEMENT + AMPLIFIED * max(_apart(a, b) for a, b in pairs)
+
+
+def _apart(a: Array, b: Array) -> float:
+    """The greatest difference of two (rows, ...), measured as the page does."""
+    size = np.abs(a)
+    axes = tuple(range(1, size.ndim))
+    floor = np.clip(size.max(axis=axes, keepdims=True, initial=0.0), TINY, 1.0)
+    return float(np.max(np.abs(a - b) / np.maximum(floor, size), initial=0.0))
