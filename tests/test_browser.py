@@ -536,10 +536,10 @@ def test_everything_can_be_reached_and_moved_by_the_keyboard(visit):
 
     page.focus("#step")
     page.keyboard.press("Home")
-    assert "word 1 of 6: thank" in opened.text(".where")
+    assert "step 1 of 6: thank" in opened.text(".where")
     page.keyboard.press("ArrowRight")
-    assert "word 2 of 6: quick" in opened.text(".where")
-    assert "word 2 of 6: quick" in page.text_content("#live")
+    assert "step 2 of 6: quick" in opened.text(".where")
+    assert "step 2 of 6: quick" in page.text_content("#live")
     assert "If the text ended here" in page.text_content("#live")
     page.focus(".map")
     page.keyboard.press("ArrowRight")
@@ -552,11 +552,11 @@ def test_everything_can_be_reached_and_moved_by_the_keyboard(visit):
     )
     assert page.text_content("#live") == f"i, {opened.text('.card .readout')}"
     page.keyboard.press("End")
-    assert "word 6 of 6: padding masked: the layer skips it" in opened.text(".where")
+    assert "step 6 of 6: padding masked: the layer skips it" in opened.text(".where")
     assert "masked: the state stays" in opened.text(".unit")
     page.focus("button[aria-label='previous word']")
     page.keyboard.press("Enter")
-    assert "word 5 of 6" in opened.text(".where")
+    assert "step 5 of 6" in opened.text(".where")
     page.focus("#sample")
     page.keyboard.press("ArrowDown")
     page.wait_for_selector("blockquote:has-text('delayed again')")
@@ -572,9 +572,9 @@ def test_pointing_and_tapping_name_the_value(visit):
     f = Network(lstm_spec()).trace(x, dtype="float64")["lstm"].f[0, 0, 3]
     shown = f"unit 3, \u201cthank\u201d: {f:.3f}".replace("-", "\u2212")
     assert opened.text(".card:nth-child(2) .readout") == shown
-    assert "word 3 of 6" in opened.text(".where")
+    assert "step 3 of 6" in opened.text(".where")
     canvas.click(position=at)
-    assert "word 1 of 6" in opened.text(".where")
+    assert "step 1 of 6" in opened.text(".where")
     assert opened.page.input_value("#unit") == "3"
 
 

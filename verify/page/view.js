@@ -149,6 +149,9 @@
   const token = (t) => (readsWords() ? state.run.tokens[t] : `${t + 1}`);
   const isPadding = (t) => rules && readsWords() && state.run.x.data[t] === 0;
   const isMasked = (t) => recorded.length > 0 && traced().mask && traced().mask[t] === 0;
+  // Padding that is not masked is read like words, so a text does not end before it.
+  const isRead = (t) => isPadding(t) && !isMasked(t);
+  const readsPadding = () => Array.from({ length: steps() }, (_, t) => t).some(isRead);
   const named = (t) => {
     if (isPadding(t)) return "padding";
     if (!readsWords()) return `step ${t + 1}`;
@@ -344,7 +347,7 @@
     const shown = isPadding(t) ? "padding" : hasIds ? `id ${token(t)}` : token(t);
     const word = (rules || hasIds) && readsWords() ? `: ${shown}` : "";
     where.replaceChildren(
-      el("strong", {}, `${readsWords() ? stepWord : "step"} ${t + 1} of ${last + 1}`),
+      el("strong", {}, `${readsWords() && !isPadding(last) ? stepWord : "step"} ${t + 1} of ${last + 1}`),
       `${word}${features(t)} `, ...tags,
     );
     slider.setAttribute("aria-valuetext", `${t + 1} of ${last + 1}${word}`);
@@ -395,7 +398,9 @@
     const running = onTheWay();
     const each = output.shape.length === 2;
     const unit = readsWords() ? stepWord : "step";
-    sofar = each ? `The answer at this ${unit}` : `If the ${sampleWord} ended here`;
+    if (each) sofar = `The answer at this ${unit}`;
+    else if (readsPadding()) sofar = "The answer read from the state here";
+    else sofar = `If the ${sampleWord} ended here`;
     const title = el("h3", { id: "answer-title" });
     if (!running) {
       title.textContent = "The answer";
@@ -435,6 +440,9 @@
       el("ul", { class: "bars" }, ...bars),
       aboutOthers(shown),
       chart(shown, range),
+      isRead(steps() - 1)
+        ? quiet("The padding behind the text is read too: the model\u2019s answer is that of the last step.")
+        : "",
     );
   };
 
@@ -745,6 +753,9 @@
     unitLines.replaceChildren(...lines.map((line) => el("p", {}, el("code", {}, line))));
   };
 
+  unitInput.addEventListener("change", () => {
+    unitInput.value = state.unit; // a unit that there is not goes from the field
+  });
   unitInput.addEventListener("input", () => {
     const wanted = Number(unitInput.value);
     if (!Number.isInteger(wanted) || wanted < 0 || wanted >= shownUnits()) return;
@@ -781,16 +792,16 @@
 
   // ---- putting it together ----------------------------------------------------------------------------
 
-  // Where a new text begins: at its last word, where there is most to see.
-  const lastWord = () => {
+  // Where a new text begins: at its last step that counts, whose answer is the model's.
+  const lastRead = () => {
     let t = steps() - 1;
-    while (t > 0 && (isPadding(t) || isMasked(t))) t -= 1;
+    while (t > 0 && isMasked(t)) t -= 1;
     return t;
   };
 
   const show = (run, step = null) => {
     state.run = run;
-    state.step = Math.min(step ?? lastWord(), steps() - 1);
+    state.step = Math.min(step ?? lastRead(), steps() - 1);
     showAbout();
     showStrip();
     if (recorded.length) {
