@@ -25,7 +25,7 @@ from recipes.outcome import RunOptions
 from recipes.runs import RunFolder, TextPipeline
 from verify.keras_bridge import import_keras, versions
 from verify.spec import DataError, plain
-from verify.storage import write_whole
+from verify.storage import unwritable, write_whole
 
 Array = npt.NDArray[Any]
 History = dict[str, list[float]]
@@ -151,6 +151,7 @@ def train(
         report_every=report_every,
         until=until,
     )
+    _forget_earlier_model(folder)
     save_model(model, folder)
     folder.write("history.csv", history_csv(progress.history).encode())
     title = f"{recipe}: loss and accuracy by epoch"
@@ -333,6 +334,18 @@ def save_model(model: Any, folder: RunFolder) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _forget_earlier_model(folder: RunFolder) -> None:
+    """What was measured of the model that a resumed run replaces is no longer true.
+
+    ``metrics.json`` first: a run without it is not finished.
+    """
+    try:
+        for name in ("metrics.json", "verification.json"):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(folder.path, error) from None
 
 
 def manifest(

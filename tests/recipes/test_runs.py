@@ -211,6 +211,29 @@ def test_ctrl_c_in_the_middle_of_an_epoch_loses_that_epoch_only(
     assert_same_run(whole, parts)
 
 
+def test_a_resumed_run_forgets_what_was_said_of_the_model_it_replaces(
+    tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "run"
+    command = ["run", "toy_rnn", "--out", str(out)]
+    assert main([*command, "--epochs", "2"]) == 0
+    before = (out / "model.keras").read_bytes()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify, "check", interrupted)
+    assert main([*command, "--epochs", "4", "--resume"]) == 130
+    assert (out / "model.keras").read_bytes() != before
+    assert not (out / "verification.json").exists()
+    assert not (out / "metrics.json").exists()
+    assert main(["explore", str(out)]) == 2
+    monkeypatch.undo()
+    assert main([*command, "--epochs", "4", "--resume"]) == 0
+    assert main(["explore", str(out)]) == 0
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_process_can_be_resumed(how, tweets_csv, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
