@@ -59,7 +59,13 @@ def _problem(answer: Any, expected: Any, of: Sequence[Any]) -> str | None:
         theirs, ours = np.asarray(answer), np.asarray(expected)
     except ValueError:
         return "Your answer is no array: its rows are not of one length."
+    if theirs.size == ours.size == 1:
+        theirs = theirs.reshape(ours.shape)  # [5] is as right as 5
     if theirs.shape != ours.shape:
+        if theirs.dtype.kind in "US" and ours.dtype.kind not in "US":
+            return "Give numbers, not a text."
+        if not ours.shape:
+            return f"Give one number. Your answer has shape {theirs.shape}."
         return f"Your answer has shape {theirs.shape}, the right one {ours.shape}."
     if ours.dtype.kind in "US":
         same = theirs.dtype.kind in "US" and bool(np.all(theirs == ours))
@@ -74,7 +80,9 @@ def _problem(answer: Any, expected: Any, of: Sequence[Any]) -> str | None:
     )
     if found.matches:
         return None
-    return f"Your answer differs by {found.max_diff:.2g}."
+    whole = ours.dtype.kind in "iu" and float(found.max_diff).is_integer()
+    by = f"{found.max_diff:,.0f}" if whole else f"{found.max_diff:.2g}"
+    return f"Your answer differs by {by}."
 
 
 def _unanswered(answer: Any) -> bool:

@@ -148,7 +148,7 @@ def _conclude(
     width = max(map(len, REPLIES))
     for (name, reply), steps in zip(REPLIES.items(), predicted, strict=True):
         said = phrase(WORDS[k] for k in steps)
-        wrong = "" if said == reply else f"   (wrong: {reply})"
+        wrong = "" if said == reply else f"   (should be: {reply})"
         print(f"  {name:<{width}}  {said}{wrong}")
     names = ("most frequent word of each position", "LSTM")
     print(f"\n  {names[0]}   {guessed:.4f} of the words")

@@ -112,7 +112,11 @@ def run(
     parameters = print_parameters(folder)
     spec = verify.load(folder / "model.keras").spec
     shown = text.encode([SHOWN])
-    print_by_hand(by_hand(spec, shown.ravel().tolist()), shown, model)
+    said = print_by_hand(by_hand(spec, shown.ravel().tolist()), shown, model)
+    print(
+        f'\nAfter "{SHOWN}" the model says: {text.classes[said]} (the phrase goes on '
+        f"with: {LABELS[DOCS.index(SHOWN)]})"
+    )
     report = verified(folder, x)
     print_report(report)
     predicted = model.predict(x, verbose=0).argmax(axis=1)
@@ -133,8 +137,11 @@ def run(
     return Outcome(recipe, parameters, None, None, progress.seconds, report)
 
 
-def print_by_hand(quantities: list[Quantity], x: Array, model: Any) -> None:
-    """One named quantity a line, Keras's prediction beneath, then the difference."""
+def print_by_hand(quantities: list[Quantity], x: Array, model: Any) -> int:
+    """One named quantity a line, Keras's prediction beneath, then the difference.
+
+    Returns the class that Keras predicts.
+    """
     ids = ", ".join(f"{value:g}" for value in x.ravel())
     print(f'\nThe forward pass by hand, for "{SHOWN}", input {ids}')
     width = max(len(name) for name, _, _ in quantities)
@@ -145,6 +152,7 @@ def print_by_hand(quantities: list[Quantity], x: Array, model: Any) -> None:
     print(f"  {'Keras predict':<{width}}  {shown_value(predicted)}")
     difference = np.max(np.abs(np.asarray(quantities[-1][2]) - predicted))
     print(f"  {'difference':<{width}}  {difference:.1e}")
+    return int(predicted.argmax())
 
 
 def shown_value(value: Any) -> str:

@@ -161,7 +161,7 @@ def test_a_line_that_is_written_over_is_not_kept():
         ([1, np.nan], "not yet. Your answer differs by nan. Hint: count."),
         ([1, 2, 3], "not yet. Your answer has shape (3,), the right one (2,). Hint: "),
         (1, "not yet. Your answer has shape (), the right one (2,). Hint: count."),
-        ("ab", "not yet. Your answer has shape (), the right one (2,). Hint: count."),
+        ("ab", "not yet. Give numbers, not a text. Hint: count."),
         (["a", "b"], "not yet. Your answer is no number: ['a', 'b']. Hint: count."),
         ([[1], [2, 3]], "not yet. Your answer is no array: its rows are not of one"),
         (lambda: None, "not yet. Your function returns nothing. Hint: count."),
@@ -174,6 +174,22 @@ def test_an_exercise_says_what_is_wrong(answer, said, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(f"Exercise 7: {said}")
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ([2920], "right."),
+        (2920.0, "right."),
+        (2880, "not yet. Your answer differs by 40. Hint: "),
+        (0, "not yet. Your answer differs by 2,920. Hint: "),
+        ([2920, 1], "not yet. Give one number. Your answer has shape (2,). Hint: "),
+        ("2920", "not yet. Your answer is no number: '2920'. Hint: "),
+    ],
+)
+def test_a_number_may_stand_in_brackets(answer, said, capsys):
+    exercises.check(1, answer, 2920, "count the bias.")
+    assert capsys.readouterr().out.startswith(f"Exercise 1: {said}")
 
 
 def test_an_exercise_compares_words_and_calls_functions(capsys):

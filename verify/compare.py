@@ -58,14 +58,17 @@ class Comparison:
     ----------
     matches : bool
     allowed : float
-        The greatest difference that still counts as equal, in units of the outputs; at
-        `worst` where something differs.
+        The greatest difference that still counts as equal, in units of the outputs: the
+        greatest of all elements, or that at `worst` where something differs.
     max_diff : float
         The greatest difference found; NaN if a NaN is on either side, infinite if the
         shapes differ.
     share : float
-        The greatest difference as a share of what is allowed in its place: 1 is the
-        most that matches. NaN and infinite as `max_diff`.
+        The greatest of the elements' differences, each as a share of what is allowed in
+        its place: 1 is the most that matches. NaN and infinite as `max_diff`. It is not
+        `max_diff` divided by `allowed`, which may be of other elements.
+    nearest : (float, float)
+        The difference and what is allowed in the place that `share` is of.
     shape : tuple
         Shape of both, if they agree.
     mismatched, total : int
@@ -98,6 +101,7 @@ class Comparison:
     problem: str = ""
     output: str = ""
     share: float = 0.0
+    nearest: tuple[float, float] = (0.0, 0.0)
 
     @property
     def axes(self) -> str:
@@ -136,19 +140,30 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
             allowed=widest,
             max_diff=float("inf"),
             share=float("inf"),
+            nearest=(float("inf"), widest),
             problem=f"shapes differ: {actual.shape} and {expected.shape}",
         )
     if not actual.size:
-        return Comparison(True, widest, 0.0, shape=actual.shape)
+        return Comparison(True, widest, 0.0, shape=actual.shape, nearest=(0.0, widest))
     a, e = actual.astype(np.float64), expected.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         diff = np.where(a == e, 0.0, np.abs(a - e))
         bad = ~(diff <= limit)  # NaN is bad
-        share = float(np.max(np.where(diff == 0, 0.0, diff / limit)))
+        shares = np.where(diff == 0, 0.0, diff / limit)
+    at = _index(int(np.argmax(shares)), diff.shape)  # the first NaN, if there is one
+    share = float(shares[at])
+    limits = np.broadcast_to(limit, diff.shape)
+    nearest = float(diff[at]), float(limits[at])
     max_diff = float(diff.max())  # NaN if there is one
     if not bad.any():
         return Comparison(
-            True, widest, max_diff, actual.shape, 0, diff.size, share=share
+            matches=True,
+            allowed=widest,
+            max_diff=max_diff,
+            shape=actual.shape,
+            total=diff.size,
+            share=share,
+            nearest=nearest,
         )
     ranked = np.where(bad, np.where(np.isnan(diff), np.inf, diff), -1.0)
     worst = _index(int(np.argmax(ranked)), diff.shape)
@@ -157,7 +172,7 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
     units = there.reshape(-1, there.shape[-1] if bad.ndim > 1 else 1).any(axis=0)
     return Comparison(
         matches=False,
-        allowed=float(np.broadcast_to(limit, diff.shape)[worst]),
+        allowed=float(limits[worst]),
         max_diff=max_diff,
         shape=actual.shape,
         mismatched=int(bad.sum()),
@@ -168,6 +183,7 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
         actual=float(a[worst]),
         expected=float(e[worst]),
         share=share,
+        nearest=nearest,
     )
 
 
@@ -198,6 +214,7 @@ def compare_all(
             allowed=0.0,
             max_diff=float("inf"),
             share=float("inf"),
+            nearest=(float("inf"), 0.0),
             problem=f"{len(actual)} outputs and {len(expected)}",
         )
     found = [

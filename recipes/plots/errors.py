@@ -46,8 +46,9 @@ class _Line:
 def error_against_bound(report: Report, title: str) -> Figure:
     """Of each layer and the outputs: the error of ``predict``, and what is allowed.
 
-    The allowance is a derived bound, or else the noise floor, which is marked. An error
-    of 0 stands at the left edge and says so.
+    Every number of an output has an allowance of its own; drawn are error and allowance
+    of the one that comes nearest to it. The allowance is a derived bound, or else the
+    noise floor, which is marked. An error of 0 stands at the left edge and says so.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def error_against_bound(report: Report, title: str) -> Figure:
 
 def _line(name: str, comparison: Comparison, derived: float) -> _Line:
     rule = "bound" if derived == 1 else "noise" if derived == 0 else "both"
-    return _Line(name, comparison.max_diff, comparison.allowed, comparison.share, rule)
+    return _Line(name, *comparison.nearest, comparison.share, rule)
 
 
 def _derived(report: Report) -> float:
@@ -157,7 +158,14 @@ def _keys(lines: list[_Line]) -> list[object]:
 
     rules = {line.rule for line in lines}
     return [
-        Line2D([], [], linestyle="", marker="o", color=BLUE, label="greatest error"),
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker="o",
+            color=BLUE,
+            label="error that comes nearest",
+        ),
         *(
             Line2D([], [], linestyle="", label=RULES[rule], **MARKS[rule])
             for rule in RULES

@@ -85,7 +85,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, capsys):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     command = ["run", "one_to_many", "--epochs"]
     assert main([*command, "8", "--out", str(whole)]) == 0
-    assert "(wrong: " in capsys.readouterr().out
+    assert "(should be: " in capsys.readouterr().out
     assert main([*command, "3", "--out", str(parts)]) == 0
     assert main([*command, "8", "--out", str(parts), "--resume"]) == 0
     assert "resuming after epoch 3" in capsys.readouterr().err

@@ -138,3 +138,17 @@ def test_exit_codes_are_the_documented_ones():
         "FAIL": 1,
         "INCONCLUSIVE": 3,
     }
+
+
+def test_the_share_is_that_of_the_element_nearest_to_its_limit():
+    ours, theirs = np.zeros((1, 3)), np.array([[1e-3, -3e-6, 0.0]])
+    found = compare(ours, theirs, allowed=np.array([[1e-1, 4e-6, 1e-9]]))
+    assert found.matches
+    assert (found.max_diff, found.allowed) == (1e-3, 1e-1)
+    assert found.share == pytest.approx(0.75)
+    assert found.nearest == (3e-6, 4e-6)
+    wrong = compare(ours, theirs, allowed=np.array([[1e-1, 1e-6, 1e-9]]))
+    assert wrong.nearest == (3e-6, 1e-6)
+    assert wrong.share == pytest.approx(3)
+    with_nan = compare(ours, np.array([[1e-3, np.nan, 0.0]]), allowed=1e-6)
+    assert np.isnan(with_nan.nearest[0])

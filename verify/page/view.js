@@ -238,8 +238,7 @@
   const best = (scores) => scores.indexOf(Math.max(...scores));
 
   // What the model says in the end: a class, or one for every step that counts.
-  const verdict = () => {
-    const { output, x } = state.run;
+  const verdict = ({ output, x }) => {
     const size = output.shape[output.shape.length - 1];
     if (!data.classes.length || data.classes.length !== size) return "";
     if (output.shape.length === 1) return className(best([...output.data]));
@@ -250,11 +249,19 @@
       .join(" ");
   };
 
+  // The list says which texts the model gets wrong.
+  const markWrong = () => {
+    data.samples.forEach((sample, k) => {
+      const says = sample.note && verdict({ output: Engine.row(outputs, k), x: tensorOf(k) });
+      if (says && says !== sample.note) picker.options[k].textContent += ", wrong";
+    });
+  };
+
   const showAbout = () => {
     const { sample, reading, output } = state.run;
     const parts = [];
     if (sample && sample.text) parts.push(el("blockquote", {}, sample.text));
-    const says = verdict();
+    const says = verdict(state.run);
     const note = sample && sample.note;
     if (note || says) {
       const line = el("p");
@@ -924,6 +931,7 @@
 
   const start = async () => {
     if (build()) {
+      markWrong();
       showSample(0);
       listen();
       await check();
