@@ -7,7 +7,8 @@
 # word, which words decide the answer, and how far back an answer reaches. You measure the
 # vanishing gradient in the chapter's own networks, and see where it is and where it is not.
 #
-# **You need** [notebook 3](03_sentiment.ipynb), and what a derivative is. The notebook takes
+# **You need** [notebook 3](03_sentiment.ipynb), what a derivative is, and for the last third matrices
+# and their eigenvalues. The notebook takes
 # about two minutes on two cores.
 
 # %%
@@ -48,6 +49,7 @@ split = sentiment.load_split(None, "post")
 pipeline = split.pipeline
 
 praise = split.texts_test[52]
+print(split.written_test[52])
 words = insight.words_read(pipeline, praise)
 trace = net.trace(insight.unpadded(pipeline, praise), dtype="float64")["lstm"]
 plots.gates(trace, words, "The cell state of 40 units, word by word", names=["c"])
@@ -150,6 +152,7 @@ assert ratio["|c_hat|"] > ratio["mean i"]
 
 # %%
 complaint = split.texts_test[17]
+print(split.written_test[17])
 
 
 def answer_of(text):
@@ -186,6 +189,7 @@ lengths = (split.x_test != 0).sum(axis=1)
 wrong = (said != split.y_test) & (lengths >= 9) & (lengths <= 13)
 worst = int(np.where(wrong, sure, 0).argmax())
 mistaken = split.texts_test[worst]
+print(split.written_test[worst])
 print("People say:", pipeline.classes[split.y_test[worst]])
 bars(mistaken)
 
@@ -457,7 +461,7 @@ last_word.map("{:.2g}".format)
 #
 # Then the trained rows. In the LSTM one epoch has brought much of the gradient back. In the GRU it
 # has not, and the accuracies above say the same: without a mask the GRU is no better than always
-# saying "negative". It has not begun to learn.
+# saying "negative". After this one epoch it has not begun to learn.
 
 # %%
 share = last_word["share"]["untrained"]
@@ -519,7 +523,12 @@ for u in (0.5, 1.0, 1.5):
     np.testing.assert_allclose(reach(u, "linear"), u ** np.arange(1.0, 31.0))
     lines[f"U = {u}, linear"] = reach(u, "linear")
     lines[f"U = {u}, tanh"] = reach(u, "tanh")
-plots.powers(lines, "One unit: what U does to the past", ylabel="|dh_T / dh_(T-k)|")
+plots.powers(
+    lines,
+    "One unit: what U does to the past",
+    ylabel="|dh_T / dh_(T-k)|",
+    xlabel="steps back, k",
+)
 
 # %%
 for name, line in lines.items():
@@ -534,7 +543,8 @@ assert all(line[29] < 1e-4 for name, line in lines.items() if "tanh" in name)
 # ## The same for matrices
 #
 # With 40 units `U` is a matrix. In place of the number stands its **spectral radius**, the size
-# of its greatest eigenvalue. It rules how large the powers of the matrix are in the end:
+# of its greatest eigenvalue. It rules how large the powers of the matrix are in the end. How much a
+# matrix stretches a vector at most is its greatest *singular value*; that of each power:
 
 # %%
 rng = np.random.default_rng(1)
@@ -558,6 +568,7 @@ plots.powers(
     },
     "40 units: the greatest stretch by U to the power k",
     ylabel="greatest singular value",
+    xlabel="power k",
 )
 
 # %% [markdown]
@@ -649,6 +660,7 @@ plots.powers(
     products,
     f"Back through up to {BACK} words of real tweets, median",
     ylabel="greatest singular value",
+    xlabel="words back",
 )
 
 # %%

@@ -133,9 +133,10 @@ assert right.verdict == "PASS"
 
 # %% [markdown]
 # A report that passes is short. `numerics` is how far the port is from the verifier's own
-# computation in 64 bits, at the worst of all outputs, and what was `allowed` there. The
+# computation in 64 bits, at most, and the most that is `allowed` anywhere. The
 # allowance is *derived*: from this network's weights and these inputs follows how far 32-bit
-# rounding can carry an answer, in any order of adding. `error / allowed` below 1 is a pass.
+# rounding can carry an answer, in any order of adding. Every output has an allowance of its own; `error / allowed` is the greatest
+# of all shares, and below 1 it is a pass.
 #
 # ## Four mistakes
 #
@@ -373,7 +374,8 @@ assert mended.verdict == "PASS"
 
 # %% [markdown]
 # The four side by side, and the right port last. `share` is the error in units of what is
-# allowed, at the output where that is largest:
+# allowed, at the output where that is largest; for the right port that is another output than the
+# one with the greatest difference:
 
 # %%
 reports = {
@@ -388,7 +390,7 @@ beside = pd.DataFrame(
         name: {
             "verdict": str(report.verdict),
             "greatest difference": f"{report.numerics.max_diff:.1e}",
-            "allowed there": f"{report.numerics.allowed:.1e}",
+            "allowed": f"{report.numerics.allowed:.1e}",
             "share": f"{report.numerics.share:,.2f}",
         }
         for name, report in reports.items()
@@ -441,7 +443,7 @@ plots.error_against_bound(failed, "The same with a mistake in the LSTM")
 #
 # ## From the command line
 #
-# A port in C writes its outputs to a file. Then no Python is needed, and no Keras either:
+# A port in C writes its outputs to a file. Then you write no Python, and Keras is not loaded:
 # `rnn-verify compare` reads the model's file, the inputs and the outputs. Its *exit code*
 # is what a script or a continuous-integration job asks for.
 
@@ -595,8 +597,9 @@ assert half.verdict == "FAIL"
 assert half.numerics.max_diff < abs(shown - exact)
 
 # %% [markdown]
-# The right one differs more than the wrong one. So no tolerance that is fixed beforehand can
-# tell them apart: it lets the wrong one pass, or it refuses the right one. How much may
+# The right one differs more than the wrong one. So no absolute tolerance that is fixed beforehand can
+# tell them apart: it lets the wrong one pass, or it refuses the right one. (A relative one could here, if
+# one knew which. It would fail for outputs that are small because large numbers cancel.) How much may
 # differ is a property of the model and its inputs, and has to be derived from them.
 #
 # The report names two causes, `likely cause` and `or`. Both kinds of numbers keep 11 binary

@@ -28,10 +28,9 @@ from recipes.plots.boxes import (
 )
 from recipes.plots.furniture import (
     BLUE,
+    GATE_COLOURS,
     GREEN,
     ORANGE,
-    PURPLE,
-    SKY,
     VERMILION,
     cut,
     finished,
@@ -57,9 +56,6 @@ from verify.structure import TensorRef, flatten
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-GATE_COLOURS = (SKY, PURPLE, "#F0E442", "#BBBBBB")
-"""Colours that the states and the input do not have."""
 
 MOST_STEPS, MOST_CLASSES = 4, 8
 LOOPS = ("SimpleRNN", "LSTM", "GRU")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
 )  # fmt: skip
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+GATE_COLOURS = (SKY, PURPLE, "#F0E442", "#BBBBBB")
+"""Of the gates, in the order of their columns; states and input have others."""
 DASHES: tuple[Any, ...] = (
     "-", "--", "-.", ":", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)),
 )  # fmt: skip
@@ -42,6 +45,9 @@ FONT, SMALL, SMALLEST = 9.0, 8.0, 5.5
 
 EM = 0.64
 """Average width of a character as a share of the font size, rather more than less."""
+
+LARGEST = 1e100
+"""Greater numbers are not drawn: an axis would overflow, or hold nothing but digits."""
 
 WORD_LIMIT = 18
 """Letters of a word on an axis; longer ones are cut."""
@@ -343,6 +349,11 @@ def numbers(what: str, values: Any, *dimensions: int) -> Array:
         raise DataError(
             f"{plain(what)}: expected finite numbers. Received: NaN or infinity"
         )
+    if np.abs(array).max() > LARGEST:
+        raise DataError(
+            f"{plain(what)}: expected numbers up to {LARGEST:g}. "
+            f"Received: {np.abs(array).max():g}"
+        )
     return array
 
 
@@ -370,5 +381,7 @@ def arrays(what: str, given: Mapping[str, Any], *dimensions: int) -> dict[str, A
 def png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144)
+    with warnings.catch_warnings():  # a character the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format="png", dpi=144)
     return buffer.getvalue()

@@ -191,7 +191,12 @@ def gradients(
 
 
 def powers(
-    series: Mapping[str, Array], title: str, *, ylabel: str, first: int = 1
+    series: Mapping[str, Array],
+    title: str,
+    *,
+    ylabel: str,
+    xlabel: str = "steps",
+    first: int = 1,
 ) -> Figure:
     """Lines against the number of steps on a log axis: what a product grows into.
 
@@ -199,8 +204,7 @@ def powers(
     ----------
     series : mapping of str to (steps,)
         Numbers from 0, such as ``|u ** k|`` for k = 1, 2, ...
-    title : str
-    ylabel : str
+    title, ylabel, xlabel : str
     first : int
         The step of the first number.
     """
@@ -210,7 +214,7 @@ def powers(
     _require_lengths("series", found)
     steps = first + np.arange(len(next(iter(found.values()))))
     figure = new_figure(4.0)
-    _log_lines(figure, found, steps, "steps", ylabel)
+    _log_lines(figure, found, steps, xlabel, ylabel)
     figure.axes[0].xaxis.set_major_locator(
         MaxNLocator(integer=True, steps=[1, 2, 5, 10])
     )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recipes.plots.furniture import (
-    COLOURS,
     DIVERGING,
     EM,
     FONT,
+    GATE_COLOURS,
     SKY,
     SMALL,
     SMALLEST,
@@ -70,6 +70,10 @@ def parameter_blocks(spec: ModelSpec | LayerSpec, title: str) -> Figure:
             wrapped(head, 7.2, FONT + 1), fontsize=FONT + 1, loc="left",
             pad=_title_room(layer, blocks),
         )  # fmt: skip
+    if len(layers) > 1:
+        grid[-1, 0].set_xlabel(
+            "columns (each layer has a scale of its own)", loc="left"
+        )
     figure.align_ylabels()
     return finished(figure, title)
 
@@ -186,7 +190,7 @@ def _draw_blocks(axes: Axes, layer: LayerSpec, blocks: _Blocks) -> None:
         gated = layer.gates and columns % len(layer.gates) == 0
         spans = gate_spans(layer, columns) if gated else {"": (0, columns)}
         for j, (gate, span) in enumerate(spans.items()):
-            colour = COLOURS[j] if layer.gates else SKY
+            colour = GATE_COLOURS[j] if gated else SKY
             _draw_block(axes, blocks, name, span, colour)
             if k == 0 and gate:
                 _name_gate(axes, blocks, gate, span)
