@@ -131,14 +131,17 @@ def run_recipes(
     }
     given = {key: value for key, value in asked.items() if value is not None}
     outcomes = []
-    for job in plan(names, given, out=out, resume=resume):
+    jobs = plan(names, given, out=out, resume=resume)
+    for job in jobs:
         try:
             outcomes.append(module(job.recipe).run(job.config, job.options))
         except (Interrupted, KeyboardInterrupt) as stop:
             what = str(stop) or "interrupted"
             again = command_line(names, given, out)
+            if len(jobs) > 1 or (job.options.folder / "manifest.json").exists():
+                again += " --resume"  # else there is nothing yet to resume
             print(
-                f"rnn-recipe: {job.recipe} {what}. Go on with: {again} --resume",
+                f"rnn-recipe: {job.recipe} {what}. Go on with: {again}",
                 file=sys.stderr,
             )
             raise typer.Exit(INTERRUPTED) from None

@@ -274,6 +274,8 @@ def _finished(folder: RunFolder, part: Part, sha256: str) -> Trained | None:
         folder.open_for(part.recipe, asdict(part.config), sha256, resume=True)
         metrics = folder.read_json("metrics.json")
         report = folder.read_json("verification.json")
+        if type(metrics["epochs"]) is not int:
+            raise ValueError(f"epochs={metrics['epochs']}")
         if metrics["epochs"] < part.config.epochs:
             return None
         if metrics["epochs"] > part.config.epochs:
@@ -282,7 +284,7 @@ def _finished(folder: RunFolder, part: Part, sha256: str) -> Trained | None:
             )
         verify.load(folder / "model.keras")
         return _as_trained(part, metrics, report)
-    except (VerifyError, KeyError, TypeError, ValueError) as error:
+    except (VerifyError, KeyError, TypeError, ValueError, OverflowError) as error:
         what = error if isinstance(error, VerifyError) else "a file is damaged"
         raise _unusable(folder, what) from None
 
@@ -292,15 +294,22 @@ def _as_trained(
 ) -> Trained:
     return Trained(
         part,
-        accuracy=float(metrics["accuracy"]),
-        macro_f1=float(metrics["macro_f1"]),
+        accuracy=_finite(metrics["accuracy"]),
+        macro_f1=_finite(metrics["macro_f1"]),
         best_epoch=int(metrics["best_epoch"]),
-        best_accuracy=float(metrics["best_accuracy"]),
-        best_macro_f1=float(metrics["best_macro_f1"]),
-        seconds=float(metrics["seconds"]),
+        best_accuracy=_finite(metrics["best_accuracy"]),
+        best_macro_f1=_finite(metrics["best_macro_f1"]),
+        seconds=_finite(metrics["seconds"]),
         verdict=verify.Verdict(report["verdict"]),
         max_diff=float(report["predict_max_diff"]),
     )
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{value} where a number stood")
+    return number
 
 
 def _unusable(folder: RunFolder, why: object) -> DataError:

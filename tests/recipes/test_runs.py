@@ -234,6 +234,22 @@ def test_a_resumed_run_forgets_what_was_said_of_the_model_it_replaces(
     capsys.readouterr()
 
 
+def test_a_run_interrupted_before_it_has_a_folder_is_not_told_to_resume(
+    tmp_path, monkeypatch, capsys
+):
+    from recipes import toy_rnn
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    monkeypatch.setattr(toy_rnn, "run", interrupted)
+    assert main(["run", "toy_rnn", "--epochs", "1", "--out", str(out)]) == 130
+    again = capsys.readouterr().err.splitlines()[-1].partition("Go on with: ")[2]
+    monkeypatch.undo()
+    assert main(again.removeprefix("rnn-recipe ").split()) == 0
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_process_can_be_resumed(how, tweets_csv, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -137,6 +137,24 @@ def test_an_interrupted_study_ends_like_one_that_was_not(
     assert numbers(folder) == whole
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", float("nan")), ("epochs", 1.5), ("accuracy", float("nan")),
+        ("best_epoch", float("inf")), ("seconds", float("inf")), ("macro_f1", "x"),
+    ],
+)  # fmt: skip
+@pytest.mark.keras
+def test_figures_that_no_run_writes_make_it_a_damaged_one(
+    key, value, finished, two, tweets_csv, tmp_path
+):
+    folder = Path(shutil.copytree(finished[0], tmp_path / "seeds"))
+    path = folder / "sentiment_rnn-6" / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(DataError, match="sentiment_rnn-6: a file is damaged"):
+        seeds.study(two, folder, csv=tweets_csv, resume=True)
+
+
 @pytest.mark.keras
 def test_a_damaged_run_is_named_and_nothing_else_is_lost(
     finished, two, tweets_csv, tmp_path
