@@ -802,6 +802,17 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_character_that_the_font_lacks_is_a_box_and_no_warning() -> None:
+    figure = plots.spread({"\u65e5\u672c": [0.5, 0.6]}, "\u8868")
+    assert plots.png(figure).startswith(b"\x89PNG")
+
+
+def test_numbers_that_would_overflow_an_axis_are_refused() -> None:
+    with pytest.raises(DataError, match=r"expected numbers up to 1e\+100"):
+        plots.spread({"a": [1e308, -1e308]}, "t")
+    plots.png(plots.spread({"a": [1e100, -1e100]}, "t"))
+
+
 def test_a_layer_around_others_names_those_to_take() -> None:
     spec = models.lstm_spec()
     inside = {"forward_layer": spec["lstm"]}
