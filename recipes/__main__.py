@@ -204,9 +204,9 @@ def explore(
 ) -> None:
     """Write a page in which the model can be watched, word by word; any browser."""
     run_folder = RunFolder(folder)
-    path = checked_output(
-        str(run_folder / PAGE) if out is None else out, "--out", ".html"
-    )
+    path = run_folder / PAGE
+    if out is not None:
+        path = checked_output(out, "--out", ".html")
     write_page(run_folder, path, text or ())
     print(plain(path, 4000))
 

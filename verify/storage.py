@@ -198,8 +198,12 @@ def checked_output(text: str, option: str, suffix: str) -> Path:
             f"{option}: expected a file name ending in {suffix}. "
             f"Received: {plain(text)}"
         )
-    if path.is_dir() or not path.parent.is_dir():
-        found = "a folder" if path.is_dir() else f"no folder {plain(path.parent)}"
+    try:
+        is_folder, has_place = path.is_dir(), path.parent.is_dir()
+    except OSError as error:  # a name too long
+        raise unwritable(path, error) from None
+    if is_folder or not has_place:
+        found = "a folder" if is_folder else f"no folder {plain(path.parent)}"
         raise DataError(f"{option}: {plain(text)} cannot be written. Received: {found}")
     if not os.access(path.parent, os.W_OK):
         raise DataError(f"{option}: {plain(text)} cannot be written (no permission)")

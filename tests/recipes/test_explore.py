@@ -305,12 +305,11 @@ def layer_result(report: dict) -> dict:
     return values | comparisons | kept
 
 
-def test_characters_that_no_file_can_hold_are_replaced(folder):
-    report = json.loads((folder / "verification.json").read_text())
-    strange = {"facts": {"inputs": "\ud800"}, "reason": "\ud800", "subject": "\ud800"}
-    (folder / "verification.json").write_text(json.dumps(report | strange))
-    assert main(["explore", str(folder.path)]) == 0
-    assert "\N{REPLACEMENT CHARACTER}" in (folder / PAGE).read_text()
+def test_a_name_too_long_for_the_page_is_one_line(folder, capsys):
+    line = refused(capsys, str(folder.path), "--out", f"{'n' * 300}.html")
+    assert "cannot be written" in line
+    assert "expected the folder" in refused(capsys, "n" * 200)
+    assert "cannot be" in refused(capsys, "n" * 5000)
 
 
 @pytest.mark.parametrize("seed", [-1, None, "1", True, 10**30])

@@ -303,6 +303,13 @@ def test_a_model_that_amplifies_rounding_is_not_held_against_numpy():
     assert "amplifies rounding" in data["refused"]
 
 
+def test_characters_that_no_file_can_hold_are_replaced():
+    table = Table("\ud800", ("name",), [("\ud800",)])
+    summary = Summary("PASS", "\ud800", "\ud800", detail=["\ud800"], tables=[table])
+    page = render(summary).encode().decode()
+    assert page.count("\N{REPLACEMENT CHARACTER}") >= 5
+
+
 def test_a_neighbour_that_overflows_allows_nothing(monkeypatch):
     net = Network(lstm_spec())
     lost = net.spec["lstm"].with_weights(bias=np.full(4 * UNITS, np.nan))

@@ -160,7 +160,7 @@ def _table(table: Table) -> str:
         "<tr>" + "".join(f"<td>{_escaped(plain(c))}</td>" for c in row) + "</tr>"
         for row in table.rows
     )
-    title = _escaped(table.title)
+    title = _escaped(plain(table.title))
     return (
         f'<section><h2>{title}</h2><div class="wide" tabindex="0" role="region" '
         f'aria-label="{title}"><table><thead><tr>{head}</tr></thead>'
