@@ -250,10 +250,16 @@ def test_a_run_interrupted_before_it_has_a_folder_is_not_told_to_resume(
     assert main(again.removeprefix("rnn-recipe ").split()) == 0
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_killed_process_can_be_resumed(how, tweets_csv, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+@pytest.fixture(scope="module")
+def uninterrupted(tweets_csv, tmp_path_factory) -> Path:
+    whole = tmp_path_factory.mktemp("uninterrupted") / "run"
     assert train(whole, tweets_csv, "--epochs", "12") == 0
+    return whole
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_process_can_be_resumed(how, uninterrupted, tweets_csv, tmp_path):
+    parts = tmp_path / "parts"
     command = [
         sys.executable, "-m", "recipes", "run", "sentiment_rnn", "--csv", tweets_csv,
         "--units", "5", "--epochs", "12", "--out", str(parts),
@@ -272,7 +278,7 @@ def test_a_killed_process_can_be_resumed(how, tweets_csv, tmp_path):
     assert code == (130 if how == signal.SIGINT else -signal.SIGKILL)
     assert not (parts / "model.keras").exists()
     assert train(parts, tweets_csv, "--epochs", "12", "--resume") == 0
-    assert_same_run(whole, parts)
+    assert_same_run(uninterrupted, parts)
 
 
 def test_what_a_killed_process_leaves_half_written_is_no_obstacle(tmp_path):

@@ -202,13 +202,13 @@ def test_check_holds_numpy_against_keras_on_jax_and_names_what_differs(tmp_path)
 @pytest.mark.keras
 def test_random_models_on_jax_agree_by_its_own_rules(tmp_path):
     run = on_jax(
-        "", "-m", "fuzzing", "--count", "14", "--seed", "2", "--folder", str(tmp_path)
+        "", "-m", "fuzzing", "--count", "10", "--seed", "2", "--folder", str(tmp_path)
     )
     assert run.returncode == 0, run.stdout + run.stderr
     lines = (tmp_path / "fuzz-2-jax" / "trials-1-of-1.jsonl").read_text().splitlines()
     kinds = [json.loads(line)["kind"] for line in lines]
-    assert len(kinds) == 14
-    assert kinds.count("agrees") > 7
+    assert len(kinds) == 10
+    assert kinds.count("agrees") > 5
     assert kinds.count("backend differs") > 0
     assert "differs from TensorFlow" in run.stdout
 

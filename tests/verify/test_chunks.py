@@ -135,9 +135,7 @@ def test_layers_one_behind_the_other_are_both_compared_in_chunks():
     "name",
     [
         "gate order i,f,o,c",
-        "recurrent_kernel transposed",
         "bias missing",
-        "weights rounded to TF32",
         "first step dropped",
     ],
 )
