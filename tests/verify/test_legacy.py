@@ -248,7 +248,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("block", range(2))
 def test_damaged_h5_files_load_or_are_refused_in_one_line(block, tmp_path, monkeypatch):
     monkeypatch.setattr(hdf5, "SECONDS", 1.0)
     rng = np.random.default_rng(block)
