@@ -1,4 +1,4 @@
-"""The last lines of a recipe that learns from generated sentences."""
+"""The last lines of every recipe that trains one model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def conclude(
     options : RunOptions
     progress : training.Progress
     parameters : int
-    x : (rows, time) of int
+    x : (rows, ...)
         What the model is verified on.
     metrics : mapping
         What this recipe has measured; ``accuracy`` and ``macro_f1`` among it where

@@ -139,14 +139,7 @@ def run(config: Config, options: RunOptions) -> Outcome:
         config,
         options,
         lambda: build_model(config, vocabulary.size, length),
-        training.Lesson(
-            x[~test],
-            y[~test],
-            pipeline,
-            "sentences of recipes/grammar.py",
-            sentences.sha256,
-            (x[test], y[test]),
-        ),
+        training.Lesson.of(sentences, x, y, pipeline),
         batch_size=config.batch_size,
         report_every=5,
     )

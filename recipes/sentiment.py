@@ -13,13 +13,8 @@ import numpy.typing as npt
 
 from recipes import training
 from recipes.airline import CLASSES, Tweets, load_tweets
-from recipes.outcome import (
-    Outcome,
-    RunOptions,
-    print_parameters,
-    print_report,
-    verified,
-)
+from recipes.conclude import conclude
+from recipes.outcome import Outcome, RunOptions, print_parameters
 from recipes.runs import TextPipeline
 from recipes.text import Padding, Vocabulary, one_hot, pad, words
 from verify.spec import DataError, plain
@@ -251,14 +246,14 @@ def _conclude(
     """Scores, baselines, parameters and verdict: printed, and kept in the folder."""
     from sklearn.metrics import confusion_matrix
 
-    folder, history = options.folder, progress.history
+    history = progress.history
     predicted = model.predict(split.x_test, verbose=0).argmax(axis=1)
     accuracy = float(np.mean(predicted == split.y_test))
     labels = list(range(len(CLASSES)))
     f1 = macro_f1(split.y_test, predicted)
     best = int(np.argmax(history["val_accuracy"]))
     plain_models = baselines(options.csv, split.pipeline.padding)
-    parameters = print_parameters(folder)
+    parameters = print_parameters(options.folder)
     print(f"\n{recipe}: test accuracy on {len(split.y_test):,} tweets")
     print(f"  last epoch ({progress.epochs})   {accuracy:.4f}, macro-F1 {f1:.4f}")
     print(f"  best epoch ({best + 1})   {history['val_accuracy'][best]:.4f}")
@@ -267,30 +262,19 @@ def _conclude(
         "  baseline: TF-IDF + logistic regression   "
         f"{plain_models['tfidf_logistic_regression']:.4f}"
     )
-    report = verified(folder, split.x_test[: options.verified_rows])
-    print_report(report)
-    folder.write_json(
-        "metrics.json",
-        {
-            "recipe": recipe,
-            "parameters": parameters,
-            "epochs": progress.epochs,
-            "accuracy": accuracy,
-            "macro_f1": f1,
-            "confusion_matrix": confusion_matrix(
-                split.y_test, predicted, labels=labels
-            ).tolist(),
-            "classes": list(CLASSES),
-            "best_epoch": best + 1,
-            "best_accuracy": history["val_accuracy"][best],
-            "best_macro_f1": history["val_macro_f1"][best],
-            "baselines": plain_models,
-            "train_rows": len(split.y_train),
-            "test_rows": len(split.y_test),
-            "seconds": round(progress.seconds, 2),
-            "peak_memory_mib": training.peak_memory_mib(),
-            "verdict": str(report.verdict),
-        },
-    )
-    print(f"\nEverything is in {plain(folder.path)}", file=sys.stderr)
-    return Outcome(recipe, parameters, accuracy, f1, progress.seconds, report)
+    metrics = {
+        "accuracy": accuracy,
+        "macro_f1": f1,
+        "confusion_matrix": confusion_matrix(
+            split.y_test, predicted, labels=labels
+        ).tolist(),
+        "classes": list(CLASSES),
+        "best_epoch": best + 1,
+        "best_accuracy": history["val_accuracy"][best],
+        "best_macro_f1": history["val_macro_f1"][best],
+        "baselines": plain_models,
+        "train_rows": len(split.y_train),
+        "test_rows": len(split.y_test),
+    }
+    x = split.x_test[: options.verified_rows]
+    return conclude(recipe, options, progress, parameters, x, metrics)

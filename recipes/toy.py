@@ -12,16 +12,11 @@ import numpy as np
 
 import verify
 from recipes import training
-from recipes.outcome import (
-    Outcome,
-    RunOptions,
-    print_parameters,
-    print_report,
-    verified,
-)
+from recipes.conclude import conclude
+from recipes.outcome import Outcome, RunOptions, print_parameters
 from recipes.runs import TextPipeline
 from recipes.text import Vocabulary, one_hot, words
-from verify.spec import Array, plain
+from verify.spec import Array
 
 DOCS = ("this is", "is an")
 LABELS = ("an", "example")
@@ -117,24 +112,12 @@ def run(
         f'\nAfter "{SHOWN}" the model says: {text.classes[said]} (the phrase goes on '
         f"with: {LABELS[DOCS.index(SHOWN)]})"
     )
-    report = verified(folder, x)
-    print_report(report)
     predicted = model.predict(x, verbose=0).argmax(axis=1)
-    folder.write_json(
-        "metrics.json",
-        {
-            "recipe": recipe,
-            "parameters": parameters,
-            "epochs": progress.epochs,
-            "training_accuracy": float(np.mean(predicted == labels)),
-            "loss": progress.history["loss"][-1],
-            "seconds": round(progress.seconds, 2),
-            "peak_memory_mib": training.peak_memory_mib(),
-            "verdict": str(report.verdict),
-        },
-    )
-    print(f"\nEverything is in {plain(folder.path)}", file=sys.stderr)
-    return Outcome(recipe, parameters, None, None, progress.seconds, report)
+    metrics = {
+        "training_accuracy": float(np.mean(predicted == labels)),
+        "loss": progress.history["loss"][-1],
+    }
+    return conclude(recipe, options, progress, parameters, x, metrics)
 
 
 def print_by_hand(quantities: list[Quantity], x: Array, model: Any) -> int:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recipes import plots
+from recipes.grammar import Sentences
 from recipes.outcome import RunOptions
 from recipes.runs import RunFolder, TextPipeline
 from verify.keras_bridge import import_keras, versions
@@ -91,6 +92,21 @@ class Lesson:
     data: str
     sha256: str
     validation: tuple[Array, Array] | None = None
+
+    @classmethod
+    def of(
+        cls, sentences: Sentences, x: Array, y: Array, pipeline: TextPipeline
+    ) -> Lesson:
+        """Generated sentences as inputs and targets, those for the test apart."""
+        test = np.array(sentences.test)
+        return cls(
+            x[~test],
+            y[~test],
+            pipeline,
+            "sentences of recipes/grammar.py",
+            sentences.sha256,
+            (x[test], y[test]),
+        )
 
 
 def train(
