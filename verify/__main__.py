@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -18,9 +18,11 @@ from verify.commands import run
 from verify.coverage import coverage
 from verify.loading import usable_inputs
 from verify.network import Inputs
-from verify.page import ROWS, Exploration, explore
 from verify.spec import DataError, named, plain
 from verify.storage import checked_output, read_arrays, write_whole
+
+if TYPE_CHECKING:
+    from verify.page import Exploration
 
 app = typer.Typer(
     help="Re-computes a Keras recurrent model in NumPy and compares.\n\n"
@@ -199,6 +201,8 @@ def _explored(
     net: verify.Network, x: Inputs | None, report: verify.Report
 ) -> Exploration | None:
     """The explorer of a page, for the first rows; none where they cannot be shown."""
+    from verify.page import ROWS, explore
+
     net = net.on(str(report.facts["backend"]))  # by the rules that were checked
     try:
         some = (usable_inputs(net) if x is None else x).take(slice(0, ROWS))

@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from verify.compare import Comparison, Verdict
 from verify.diagnose import Diagnosis, Explanation
-from verify.page import Exploration, Summary, Table, render
 from verify.spec import plain
+
+if TYPE_CHECKING:  # a page is asked for rarely, and takes a tenth of the import
+    from verify.page import Exploration, Summary
 
 SHOWN_WARNINGS, SHOWN_UNITS = 12, 8
 
@@ -270,6 +272,8 @@ class Report:
         exploration : verify.page.Exploration, optional
             Without it there is no script in the page.
         """
+        from verify.page import render
+
         return render(self.summary(), exploration)
 
     def cautions(self) -> tuple[str, ...]:
@@ -302,6 +306,8 @@ class Report:
             **({"allowed": self.allowance} if self.allowance else {}),
             **{str(k): f"{v}" for k, v in self.facts.items() if k != "model"},
         }
+        from verify.page import Summary, Table
+
         return Summary(
             verdict=str(self.verdict),
             title=title or plain(self.facts.get("model", "model")),

@@ -37,6 +37,13 @@ def test_importing_the_packages_loads_neither_keras_nor_tensorflow(action):
     assert loaded_by(action) == "none"
 
 
+def test_importing_the_verifier_does_not_load_what_makes_pages():
+    probe = "import sys; {}; sys.exit('verify.page' in sys.modules)"
+    for action, code in (("import verify.__main__", 0), ("import verify.page", 1)):
+        run = subprocess.run([sys.executable, "-c", probe.format(action)], check=False)
+        assert run.returncode == code, action
+
+
 def test_reading_and_evaluating_a_file_loads_neither(tmp_path):
     from models import lstm_file
 
