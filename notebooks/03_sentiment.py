@@ -108,7 +108,7 @@ plots.frequencies(counts, "The most frequent words of each class")
 # That is the second baseline; the first always says "negative".
 
 # %%
-baselines = sentiment.baselines(None, "post")
+baselines = sentiment.baselines(None)
 for name, accuracy in baselines.items():
     print(f"{name:28} {accuracy:.4f}")
 

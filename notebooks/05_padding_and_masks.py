@@ -93,7 +93,10 @@ QUICK = "QUICK" in os.environ  # the project's own tests train less
 LENGTHS = (26, 75 if QUICK else 150)
 study = padding_study.study(
     padding_study.Config(
-        recipes=("sentiment_lstm",), lengths=LENGTHS, seeds=1 if QUICK else 3
+        recipes=("sentiment_lstm",),
+        lengths=LENGTHS,
+        seeds=1 if QUICK else 3,
+        batch_size=128 if QUICK else 64,
     ),
     "runs/padding",
 )

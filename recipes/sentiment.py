@@ -77,7 +77,6 @@ class Split:
     longest: int
 
 
-@cache
 def load_split(csv: str | None, padding: Padding, length: int | None = None) -> Split:
     """Load the tweets, number their words, pad, and split with ``random_state=42``.
 
@@ -89,6 +88,12 @@ def load_split(csv: str | None, padding: Padding, length: int | None = None) -> 
     DataError
         The data cannot be used; see `recipes.airline.load_tweets`.
     """
+    return _split(csv, padding, length)
+
+
+@cache
+def _split(csv: str | None, padding: Padding, length: int | None) -> Split:
+    """`load_split`, once for the same arguments, however they are given."""
     from sklearn.model_selection import train_test_split
 
     tweets, split = _tweets_in_words(csv)
@@ -138,15 +143,16 @@ def _tweets_in_words(csv: str | None) -> tuple[Tweets, list[list[str]]]:
 
 
 @cache
-def baseline_predictions(
-    csv: str | None, padding: Padding
-) -> dict[str, npt.NDArray[np.int64]]:
-    """What two models that know nothing of word order say of the test tweets."""
+def baseline_predictions(csv: str | None) -> dict[str, npt.NDArray[np.int64]]:
+    """What two models that know nothing of word order say of the test tweets.
+
+    They count words, so padding is nothing to them.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    split = load_split(csv, padding)
+    split = load_split(csv, "post")
     majority = np.bincount(split.y_train).argmax()
     vectorizer = TfidfVectorizer()  # words of two characters and more
     if not any(map(vectorizer.build_analyzer(), split.texts_train)):
@@ -159,10 +165,10 @@ def baseline_predictions(
     }
 
 
-def baselines(csv: str | None, padding: Padding) -> dict[str, float]:
+def baselines(csv: str | None) -> dict[str, float]:
     """Test accuracy of two models that know nothing of word order."""
-    y_test = load_split(csv, padding).y_test
-    predictions = baseline_predictions(csv, padding)
+    y_test = load_split(csv, "post").y_test
+    predictions = baseline_predictions(csv)
     return {name: float(np.mean(y == y_test)) for name, y in predictions.items()}
 
 
@@ -252,7 +258,7 @@ def _conclude(
     labels = list(range(len(CLASSES)))
     f1 = macro_f1(split.y_test, predicted)
     best = int(np.argmax(history["val_accuracy"]))
-    plain_models = baselines(options.csv, split.pipeline.padding)
+    plain_models = baselines(options.csv)
     parameters = print_parameters(options.folder)
     print(f"\n{recipe}: test accuracy on {len(split.y_test):,} tweets")
     print(f"  last epoch ({progress.epochs})   {accuracy:.4f}, macro-F1 {f1:.4f}")

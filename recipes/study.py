@@ -371,7 +371,7 @@ def baseline_scores(csv: str | None) -> dict[str, tuple[float, float]]:
     y_test = load_split(csv, "post").y_test
     return {
         name: (float(np.mean(y_test == predicted)), macro_f1(y_test, predicted))
-        for name, predicted in baseline_predictions(csv, "post").items()
+        for name, predicted in baseline_predictions(csv).items()
     }
 
 

@@ -45,7 +45,7 @@ def test_a_planted_mistake_is_found_and_cut_down(tmp_path, monkeypatch, capsys):
         return right(x, h, c, **{**weights, "kernel": kernel[:, order]})
 
     monkeypatch.setattr(recurrent_cells, "lstm_step", swapped)
-    arguments = ["--count", "12", "--seed", "3", "--folder", str(tmp_path)]
+    arguments = ["--count", "5", "--seed", "3", "--folder", str(tmp_path)]
     assert main(arguments) == 1
     printed = capsys.readouterr().out
     assert "FAILS" in printed

@@ -136,7 +136,7 @@ def test_the_name_of_a_csv_does_not_matter(tmp_path, suffix):
 
 def test_words_of_one_letter_are_enough_for_the_baselines(tmp_path):
     path = write(tmp_path, HEAD + "x,0\ny,1\n" * 10)
-    assert 0 <= baselines(path, "pre")["tfidf_logistic_regression"] <= 1
+    assert 0 <= baselines(path)["tfidf_logistic_regression"] <= 1
 
 
 def test_a_csv_without_a_word_left(tmp_path):
@@ -149,3 +149,10 @@ def test_a_csv_too_small_to_train_on(tmp_path):
     path = write(tmp_path, HEAD + "late plane,0\ngood crew,1\n")
     with pytest.raises(DataError, match=r"tweets\.csv: expected"):
         load_split(path, "post")
+
+
+def test_a_split_is_made_once_however_it_is_asked_for(tweets_csv):
+    split = load_split(tweets_csv, "post")
+    assert load_split(tweets_csv, "post", None) is split
+    assert load_split(csv=tweets_csv, padding="post", length=None) is split
+    assert load_split(tweets_csv, "pre") is not split
