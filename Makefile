@@ -36,7 +36,7 @@ setup: .venv/.installed
 	echo "Setting up .venv with $$($$found --version)"; \
 	$$found -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[dev,jax]'
+	  --constraint constraints.txt --editable '.[dev,jax,dask,parquet]'
 	@touch $@
 
 run: setup
