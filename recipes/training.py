@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from recipes import plots
 from recipes.grammar import Sentences
+from recipes.interruption import Interruption
 from recipes.outcome import RunOptions
 from recipes.runs import RunFolder, TextPipeline
 from verify.keras_bridge import import_keras, versions
@@ -219,30 +220,42 @@ def fit(
     """
     finished = progress.epochs
     try:
-        reported = time.perf_counter()
-        while progress.epochs < epochs and not (until and until(progress.history)):
-            began = time.perf_counter()
-            order = np.random.default_rng([seed, progress.epochs]).permutation(len(x))
-            logs = _one_epoch(model, x[order], y[order], batch_size, validation)
-            for name, value in logs.items():
-                progress.history.setdefault(name, []).append(float(value))
-            progress.seconds += time.perf_counter() - began
-            _save(model, progress, folder)
-            finished = progress.epochs
-            if progress.epochs % report_every == 0 or progress.epochs == epochs:
-                _say(progress, epochs, time.perf_counter() - reported)
-                reported = time.perf_counter()
+        with Interruption() as interruption:
+            reported = time.perf_counter()
+            while progress.epochs < epochs and not (until and until(progress.history)):
+                began = time.perf_counter()
+                order = np.random.default_rng([seed, progress.epochs]).permutation(
+                    len(x)
+                )
+                logs = _one_epoch(
+                    model, x[order], y[order], batch_size, validation, interruption
+                )
+                interruption.look()
+                for name, value in logs.items():
+                    progress.history.setdefault(name, []).append(float(value))
+                progress.seconds += time.perf_counter() - began
+                _save(model, progress, folder)
+                finished = progress.epochs
+                if progress.epochs % report_every == 0 or progress.epochs == epochs:
+                    _say(progress, epochs, time.perf_counter() - reported)
+                    reported = time.perf_counter()
     except KeyboardInterrupt:
         raise Interrupted(finished, epochs) from None
 
 
 def _one_epoch(
-    model: Any, x: Array, y: Array, batch_size: int, validation: Any
+    model: Any,
+    x: Array,
+    y: Array,
+    batch_size: int,
+    validation: Any,
+    interruption: Interruption,
 ) -> Mapping[str, float]:
     if len(x) > batch_size:
         history = model.fit(
             x, y, batch_size=batch_size, shuffle=False, verbose=0,
             validation_data=validation, validation_batch_size=256,
+            callbacks=[interruption.callback()],
         )  # fmt: skip
         return {name: values[-1] for name, values in history.history.items()}
     # An epoch of one batch needs no data pipeline, whose start would take 20 times as
