@@ -21,16 +21,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-import numpy as np
+from verify.spec import DataError, listing, plain
+from verify.storage import read_json, unwritable, write_whole
+from verify.text import PIPELINE_FILE, TextPipeline
 
-from recipes.text import Padding, Vocabulary, pad, words
-from verify.spec import Array, DataError, listing, plain
-from verify.storage import unwritable, write_whole
+__all__ = ["END", "FILES", "PAGE", "RunFolder", "TextPipeline", "require_same"]
 
 FILES = (
     "manifest.json", "checkpoint.npz", "history.csv", "model.keras",
@@ -41,49 +40,8 @@ FILES = (
 PAGE = "explorer.html"
 """What may be made of it later."""
 
-Outputs = Literal["class", "tags", "phrase"]
-
-LONGEST = 1_000_000
-"""More time steps than any run has; a file that says more is damaged."""
-
 END = "(end)"
 """The class that stands behind the last word of a phrase."""
-
-
-@dataclass(frozen=True)
-class TextPipeline:
-    """How a run turns a text into its model's input.
-
-    Attributes
-    ----------
-    vocabulary : Vocabulary
-    length : int
-        Time steps.
-    padding : "pre" or "post"
-    keep_stop_words : bool
-    feature_axis : bool
-        Whether ids go in as one number a step, (batch, time, 1), rather than to an
-        Embedding.
-    classes : tuple of str
-        What the outputs of the model mean.
-    outputs : "class", "tags" or "phrase"
-        Whether the model says one class for the whole text, one for each of its words,
-        or one at each step of a phrase of its own, which ends before `END`.
-    """
-
-    vocabulary: Vocabulary
-    length: int
-    padding: Padding
-    keep_stop_words: bool
-    feature_axis: bool
-    classes: tuple[str, ...]
-    outputs: Outputs = "class"
-
-    def encode(self, texts: Sequence[str]) -> Array:
-        """Texts as model inputs, (batch, time) or (batch, time, 1)."""
-        split = [words(t, keep_stop_words=self.keep_stop_words) for t in texts]
-        x = pad(self.vocabulary.encode(split), self.length, self.padding)
-        return x[..., None].astype(np.float32) if self.feature_axis else x
 
 
 class RunFolder:
@@ -205,31 +163,17 @@ class RunFolder:
         ------
         DataError
         """
-        path = self.path / name
         try:
-            content = json.loads(path.read_bytes())
+            return read_json(self.path / name)
         except FileNotFoundError:
             raise DataError(
                 f"{plain(self.path)}: expected the folder of a finished run. "
                 f"Received: no {name} in it"
             ) from None
-        except OSError as error:
-            raise DataError(
-                f"{plain(path)}: cannot be read ({error.strerror})"
-            ) from None
-        except (ValueError, RecursionError):  # nested without end
-            content = None
-        if not isinstance(content, dict):
-            raise DataError(
-                f"{plain(path)}: expected a JSON object. The file is damaged"
-            )
-        return content
 
     def write_pipeline(self, pipeline: TextPipeline) -> None:
         """Write ``vocabulary.json``."""
-        fields = asdict(pipeline)
-        fields["vocabulary"] = list(pipeline.vocabulary.words)
-        self.write_json("vocabulary.json", fields)
+        self.write_json(PIPELINE_FILE, pipeline.fields())
 
     def read_pipeline(self) -> TextPipeline:
         """Read ``vocabulary.json``.
@@ -238,42 +182,7 @@ class RunFolder:
         ------
         DataError
         """
-        fields = self.read_json("vocabulary.json")
-        fields.setdefault("outputs", "class")  # older runs do not say it
-        try:
-            for key, fits in FIELDS.items():
-                if not fits(fields[key]):
-                    raise ValueError(f"{key}={plain(fields[key], 60)}")
-            return TextPipeline(
-                vocabulary=Vocabulary(tuple(fields["vocabulary"])),
-                length=fields["length"],
-                padding=fields["padding"],
-                keep_stop_words=fields["keep_stop_words"],
-                feature_axis=fields["feature_axis"],
-                classes=tuple(fields["classes"]),
-                outputs=fields["outputs"],
-            )
-        except (KeyError, ValueError) as error:
-            raise DataError(
-                f"{plain(self / 'vocabulary.json')}: expected the vocabulary of a run. "
-                f"The file is damaged ({plain(error)})"
-            ) from None
-
-
-def _names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(x, str) for x in value)
-
-
-FIELDS: Mapping[str, Callable[[Any], bool]] = {
-    "vocabulary": _names,
-    "length": lambda n: type(n) is int and 1 <= n <= LONGEST,
-    "padding": lambda value: value in get_args(Padding),
-    "keep_stop_words": lambda value: isinstance(value, bool),
-    "feature_axis": lambda value: isinstance(value, bool),
-    "classes": _names,
-    "outputs": lambda value: value in get_args(Outputs),
-}
-"""What ``vocabulary.json`` holds, and whether a value is such a thing."""
+        return TextPipeline.of(self.read_json(PIPELINE_FILE), self / PIPELINE_FILE)
 
 
 def _left_over(name: str, files: Sequence[str] = (*FILES, PAGE)) -> bool:

@@ -18,8 +18,9 @@ from verify.commands import run
 from verify.coverage import coverage
 from verify.loading import usable_inputs
 from verify.network import Inputs
+from verify.sources import open_source
 from verify.spec import DataError, named, plain
-from verify.storage import checked_output, read_arrays, write_whole
+from verify.storage import checked_output, write_whole
 
 if TYPE_CHECKING:
     from verify.page import Exploration
@@ -150,7 +151,7 @@ def compare(
     net = _load(model, config, keras2).on(backend)
     x = _inputs(net, data)
     with named(outputs):
-        theirs = read_arrays(outputs, "outputs", net.output_names)
+        theirs = open_source(outputs, "outputs", net.output_names).read()
         report = verify.compare_outputs(net, x, theirs)
     print(report.to_json() if json else report.to_text())
     raise typer.Exit(report.verdict.exit_code)
@@ -194,7 +195,7 @@ def _semantics(keras2: bool | None) -> str | None:
 def _inputs(net: verify.Network, data: str) -> Inputs:
     """The inputs in a file, ready for the model."""
     with named(data):
-        return usable_inputs(net, read_arrays(data, "x", net.input_names))
+        return usable_inputs(net, open_source(data, "x", net.input_names).read())
 
 
 def _explored(

@@ -1,145 +1,38 @@
-"""Arrays in, whole files out: what the commands read and write."""
+"""Whole files out, JSON in; `verify.sources` reads arrays."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
-from verify.spec import Array, DataError, listing, plain
-
-FORMATS = (".npy", ".npz", ".csv")
+from verify.spec import DataError, plain
 
 
-def read_arrays(
-    path: str | os.PathLike[str], name: str, names: Sequence[str]
-) -> Array | dict[str, Array]:
-    """What `read_array` reads, or several arrays by their names from an ``.npz``.
-
-    Parameters
-    ----------
-    path : path
-    name : str
-        What the array is called where there is one.
-    names : sequence of str
-        What the arrays are called where there are several.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object.
 
     Raises
     ------
+    FileNotFoundError
+        What to say about that depends on what the file is for.
     DataError
+        The file cannot be read or is damaged.
     """
-    if len(names) == 1:
-        return read_array(path, name)
-    path = Path(path)
-    if path.suffix.lower() != ".npz":
-        raise DataError(
-            f"{plain(path)}: expected .npz with arrays {listing(list(names))}. "
-            f"Received: '{plain(path.suffix)}'"
-        )
-    return {key: read_array(path, key, among=names) for key in names}
-
-
-def read_array(
-    path: str | os.PathLike[str], name: str, *, among: Sequence[str] = ()
-) -> Array:
-    """Read numbers from a file; nothing in it is unpickled or executed.
-
-    Parameters
-    ----------
-    path : path
-        ``.npy``; ``.npz`` holding one array, or one called `name`; ``.csv`` of numbers,
-        one row a sample, with or without a line of headings.
-    name : str
-    among : sequence of str
-        Arrays that an archive must hold, that of `name` among them.
-
-    Returns
-    -------
-    (batch, ...)
-
-    Raises
-    ------
-    DataError
-    """
-    path = Path(path)
-    shown = plain(path)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise DataError(f"{shown}: expected a file of numbers. Received: {found}")
-    readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(
-            f"{shown}: expected a file ending in {', '.join(FORMATS)}. "
-            f"Received: '{plain(path.suffix)}'"
-        )
     try:
-        if among and not set(among) <= set(_names(path)):
-            raise DataError(
-                f"{shown}: expected arrays called {listing(map(plain, among))}. "
-                f"Received: {plain(', '.join(_names(path)), 120) or 'none'}"
-            )
-        array = reader(path, name)
-    except DataError:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
         raise
-    except Exception as error:  # a damaged file: NumPy, zlib, pandas raise all kinds
-        why = plain(str(error) or type(error).__name__, 160)
-        raise DataError(f"{shown}: cannot be read as {path.suffix} ({why})") from None
-    if array.dtype.kind not in "biuf":
-        raise DataError(f"{shown}: expected numbers. Received: dtype={array.dtype}")
-    return array
-
-
-def _read_npy(path: Path, name: str) -> Array:
-    # Mapping first: a header that declares more than the file holds is caught unread.
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-
-
-def _read_npz(path: Path, name: str) -> Array:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("not an archive of arrays")
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        names = archive.files
-        if name not in names and len(names) != 1:
-            listed = plain(", ".join(names), 120) or "none"
-            raise DataError(
-                f"{plain(path)}: expected one array, or one called '{name}'. "
-                f"Received: {listed}"
-            )
-        return np.asarray(archive[name if name in names else names[0]])
-
-
-def _names(path: Path) -> list[str]:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return list(archive.files)
-
-
-def _read_csv(path: Path, name: str) -> Array:
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, header=None, skipinitialspace=True)
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{plain(path)}: expected numbers. The file is empty") from None
-    if not all(dtype.kind in "biuf" for dtype in table.dtypes):
-        table = pd.read_csv(path, skipinitialspace=True)
-    elif len(table) > 1 and table.iloc[0].tolist() == list(range(table.shape[1])):
-        raise DataError(
-            f"{plain(path)}: the first line, 0, 1, 2, ..., may be headings or a "
-            "sample. Give the columns names, write no headings, or use .npy"
-        )
-    for column, dtype in table.dtypes.items():
-        if dtype.kind not in "biuf":
-            raise DataError(
-                f"{plain(path)}: expected numbers only. Received: text in column "
-                f"'{plain(column)}'"
-            )
-    return table.to_numpy()
+    except OSError as error:
+        raise DataError(f"{plain(path)}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError):  # nested without end
+        content = None
+    if not isinstance(content, dict):
+        raise DataError(f"{plain(path)}: expected a JSON object. The file is damaged")
+    return content
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

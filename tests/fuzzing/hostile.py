@@ -31,8 +31,8 @@ from models import lstm_file
 
 import verify
 from verify import hdf5
+from verify.sources import open_source
 from verify.spec import ModelFileError, VerifyError
-from verify.storage import read_array
 
 KERAS2 = Path(__file__).parents[1] / "data" / "keras2"
 SECONDS, MEMORY, EACH = 2, 2**30, 250
@@ -164,7 +164,7 @@ def read(path: Path) -> str:
     """``read``, or the kind of the refusal; anything else is raised."""
     try:
         if path.suffix in (".npy", ".npz", ".csv"):
-            read_array(path, "x")
+            open_source(path, "x", ["x"]).read()
         else:
             net = verify.load(path)
             verify.describe(net)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipes import text, toy
+from recipes import toy
 from recipes.text import Vocabulary, clean, one_hot, pad, stop_words, words
-from verify import DataError
+from verify import DataError, text
 
 
 def test_every_run_of_other_characters_becomes_one_space():

@@ -184,7 +184,7 @@ def write_bad_files(folder) -> None:
         ("ragged.csv", "cannot be read as .csv"),
         ("not.npy", "cannot be read as .npy"),
         ("not.npz", "cannot be read as .npz"),
-        ("data.txt", "ending in .npy, .npz, .csv. Received: '.txt'"),
+        ("data.txt", "ending in .npy, .npz, .csv, .parquet. Received: '.txt'"),
         ("objects.npy", "cannot be read as .npy"),
         ("words.npy", "expected numbers. Received: dtype=<U1"),
         ("two.npz", "expected one array, or one called 'x'. Received: a, b"),
@@ -290,7 +290,7 @@ def test_no_chatter_of_tensorflow_reaches_the_user(model):
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 def test_flipped_bytes_in_data_never_end_in_a_traceback(tmp_path, suffix):
-    from verify.storage import read_array
+    from verify.sources import open_source
 
     path = tmp_path / f"x{suffix}"
     with path.open("wb") as file:
@@ -307,7 +307,7 @@ def test_flipped_bytes_in_data_never_end_in_a_traceback(tmp_path, suffix):
         broken[rng.integers(0, end)] = rng.integers(0, 256)
         path.write_bytes(broken)
         try:
-            read_array(path, "x")
+            open_source(path, "x", ["x"]).read()
         except verify.DataError as error:
             refusals += 1
             assert "\n" not in str(error)

@@ -72,7 +72,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class TextRules:
-    """How the page turns a text into ids; see `recipes.runs.TextPipeline`.
+    """How the page turns a text into ids; see `verify.text.TextPipeline`.
 
     Attributes
     ----------
