@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 import verify
@@ -18,9 +17,12 @@ from verify.commands import run
 from verify.coverage import coverage
 from verify.loading import usable_inputs
 from verify.network import Inputs
-from verify.sources import open_source
+from verify.progress import progress
+from verify.running import write_outputs, write_trace
+from verify.sources import Source, open_source
 from verify.spec import DataError, named, plain
 from verify.storage import checked_output, write_whole
+from verify.text import read_pipeline
 
 if TYPE_CHECKING:
     from verify.page import Exploration
@@ -57,9 +59,25 @@ Backend = Annotated[
     typer.Option(help="Whose rules to follow where they differ: tensorflow or jax."),
 ]
 DATA_HELP = (
-    "Inputs: .npy, .npz (one array, or one called x) or .csv of numbers. For a model "
-    "of several inputs .npz, one array by the name of each."
+    "Inputs: .npy, .npz (one array, or one called x), .csv or .parquet of numbers, or "
+    "of texts with --vocabulary. For a model of several inputs .npz or .parquet, one "
+    "array by the name of each."
 )
+Vocabulary = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="For texts: the vocabulary.json of a run, or its folder.",
+    ),
+]
+Column = Annotated[
+    str | None,
+    typer.Option(help="The column of the texts, 'text' by default."),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="How many threads compute; by default one for each core."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -115,20 +133,48 @@ def trace(
     config: Config = None,
     keras2: Keras2 = None,
     backend: Backend = "tensorflow",
+    vocabulary: Vocabulary = None,
+    column: Column = None,
 ) -> None:
     """Write every gate and state at every step to an .npz file."""
-    path = checked_output(out, "--out", ".npz")
-    if path.resolve() == Path(data).resolve():
-        raise DataError(f"--out: {out} is the file given as --data")
+    path = _beside(data, checked_output(out, "--out", ".npz"))
     net = _load(model, config, keras2).on(backend)
-    arrays = net.trace(_inputs(net, data)).arrays()
-    write_whole(
-        path,
-        lambda file: np.savez_compressed(file, **arrays),  # type: ignore[arg-type]
-    )
-    print(f"Wrote {path}: {len(arrays)} arrays", file=sys.stderr)
-    for name, value in arrays.items():
-        print(f"{plain(name)}  {value.shape}")
+    source = _source(net, data, vocabulary, column)
+    with named(data), progress("rows", source.rows) as advance:
+        shapes = write_trace(net, source, path, advance=advance)
+    print(f"Wrote {plain(path)}: {len(shapes)} arrays", file=sys.stderr)
+    for name, shape in shapes.items():
+        print(f"{plain(name)}  {shape}")
+
+
+@app.command()
+def predict(
+    model: Model,
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="The .npy to write; of several outputs the .npz, one array by the "
+            "name of each layer they come from.",
+        ),
+    ],
+    config: Config = None,
+    keras2: Keras2 = None,
+    backend: Backend = "tensorflow",
+    vocabulary: Vocabulary = None,
+    column: Column = None,
+    threads: Threads = None,
+) -> None:
+    """Write the outputs of the model, computed in NumPy."""
+    path = _beside(data, checked_output(out, "--out", ".npy", ".npz"))
+    net = _load(model, config, keras2).on(backend)
+    source = _source(net, data, vocabulary, column)
+    with named(data), progress("rows", source.rows) as advance:
+        shapes = write_outputs(net, source, path, threads=threads, advance=advance)
+    print(f"Wrote {plain(path)}: {source.rows:,} rows", file=sys.stderr)
+    for name, shape in shapes.items():
+        print(f"{plain(name)}  {shape}")
 
 
 @app.command()
@@ -166,6 +212,8 @@ def selftest(
     ] = None,
     config: Config = None,
     keras2: Keras2 = None,
+    vocabulary: Vocabulary = None,
+    column: Column = None,
     json: Json = False,
 ) -> None:
     """Plant every known mistake in the model and say which would not show.
@@ -173,7 +221,10 @@ def selftest(
     Exit code 0 if all would show, 3 if some would not.
     """
     net = _load(model, config, keras2)
-    result = verify.selftest(net, None if data is None else _inputs(net, data))
+    if data is None:
+        _require_data(vocabulary, column)
+    x = None if data is None else _inputs(net, data, vocabulary, column)
+    result = verify.selftest(net, x)
     print(result.to_json() if json else str(result))
     raise typer.Exit(result.exit_code)
 
@@ -192,10 +243,55 @@ def _semantics(keras2: bool | None) -> str | None:
     return None if keras2 is None else "keras2" if keras2 else "keras3"
 
 
-def _inputs(net: verify.Network, data: str) -> Inputs:
+def _inputs(
+    net: verify.Network,
+    data: str,
+    vocabulary: str | None = None,
+    column: str | None = None,
+) -> Inputs:
     """The inputs in a file, ready for the model."""
+    source = _source(net, data, vocabulary, column)
     with named(data):
-        return usable_inputs(net, open_source(data, "x", net.input_names).read())
+        return usable_inputs(net, source.read())
+
+
+def _require_data(vocabulary: str | None, column: str | None) -> None:
+    """Raise DataError if options are given that say how to read data."""
+    for option, value in (("--vocabulary", vocabulary), ("--column", column)):
+        if value is not None:
+            raise DataError(
+                f"{option} {plain(value, 60)}: expected --data too, whose texts it is "
+                "for. Received: none"
+            )
+
+
+def _source(
+    net: verify.Network, data: str, vocabulary: str | None, column: str | None
+) -> Source:
+    """The inputs in a file."""
+    if vocabulary is None and column is not None:
+        raise DataError(
+            f"--column {plain(column, 60)}: expected --vocabulary too, which says how "
+            "texts become ids. Received: none"
+        )
+    pipeline = None if vocabulary is None else read_pipeline(vocabulary)
+    source = open_source(
+        data,
+        "x",
+        net.input_names,
+        pipeline=pipeline,
+        column="text" if column is None else column,
+    )
+    for note in source.notes:
+        print(note, file=sys.stderr)
+    return source
+
+
+def _beside(data: str, out: Path) -> Path:
+    """The path to write to, which must not be the one that is read."""
+    if out.resolve() == Path(data).resolve():
+        raise DataError(f"--out: {plain(out)} is the file given as --data")
+    return out
 
 
 def _explored(

@@ -78,7 +78,7 @@ def unwritable(path: Path, error: OSError) -> DataError:
     return DataError(f"{plain(path)}: cannot be written ({error.strerror or error})")
 
 
-def checked_output(text: str, option: str, suffix: str) -> Path:
+def checked_output(text: str, option: str, *suffixes: str) -> Path:
     """A path to write to, checked before any work is done for it.
 
     Raises
@@ -86,9 +86,9 @@ def checked_output(text: str, option: str, suffix: str) -> Path:
     DataError
     """
     path = Path(text)
-    if path.suffix.lower() != suffix:
+    if path.suffix.lower() not in suffixes:
         raise DataError(
-            f"{option}: expected a file name ending in {suffix}. "
+            f"{option}: expected a file name ending in {' or '.join(suffixes)}. "
             f"Received: {plain(text)}"
         )
     try:
