@@ -50,7 +50,7 @@ class NumberCsv(FileSource):
 
     def _examined(self) -> tuple[int, list[np.dtype]] | None:
         """Rows, and the type of each column; None where the first line is headings."""
-        rows, dtypes = 0, None
+        rows, dtypes = 0, list[np.dtype]()
         for table in self._tables():
             for column, dtype in table.dtypes.items():
                 if dtype.kind not in "biuf":
@@ -60,13 +60,14 @@ class NumberCsv(FileSource):
             if not rows and not self._headings:
                 self._require_no_range(table)
             here = list(table.dtypes)
-            dtypes = here if dtypes is None else list(map(_both, dtypes, here))
-            if None in dtypes:  # true and 1 in one column: not numbers
+            if dtypes and any(map(_unlike, dtypes, here)):
                 if not self._headings:
                     return None
-                raise self._text(table.columns[dtypes.index(None)])
+                columns = zip(table.columns, dtypes, here, strict=True)
+                raise self._text(next(c for c, a, b in columns if _unlike(a, b)))
+            dtypes = list(map(np.promote_types, dtypes or here, here))
             rows += len(table)
-        return rows, dtypes or []
+        return rows, dtypes
 
     def _text(self, column: object) -> DataError:
         return DataError(
@@ -125,11 +126,9 @@ class NumberCsv(FileSource):
             yield np.empty((0, len(self._dtypes)), self._dtype)
 
 
-def _both(a: np.dtype | None, b: np.dtype) -> np.dtype | None:
-    """The type of a column of which one part has type `a`, another `b`."""
-    if a is None or (a.kind == "b") != (b.kind == "b"):
-        return None
-    return np.promote_types(a, b)
+def _unlike(a: np.dtype, b: np.dtype) -> bool:
+    """Whether a column whose parts have these types is text: true and 1 in one."""
+    return (a.kind == "b") != (b.kind == "b")
 
 
 class TextCsv(TextSource):
