@@ -1,18 +1,23 @@
 """The ``rnn-verify`` command.
 
 Data goes to stdout, talk to stderr. Exit codes: 0 pass, 1 fail, 2 wrong usage or
-something unreadable or unsupported (one line on stderr), 3 inconclusive.
+something unreadable or unsupported (one line on stderr), 3 inconclusive, 130
+interrupted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 import verify
+from verify.checking import check_read
 from verify.commands import run
 from verify.coverage import coverage
 from verify.loading import usable_inputs
@@ -22,14 +27,19 @@ from verify.running import write_outputs, write_trace
 from verify.sources import Source, open_source
 from verify.spec import DataError, named, plain
 from verify.storage import checked_output, write_whole
+from verify.streaming import Mapper, here, prepared
 from verify.text import read_pipeline
+from verify.watching import Watch
 
 if TYPE_CHECKING:
     from verify.page import Exploration
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="Re-computes a Keras recurrent model in NumPy and compares.\n\n"
-    "Exit codes: 0 pass, 1 fail, 2 wrong usage or unreadable, 3 inconclusive.",
+    "Exit codes: 0 pass, 1 fail, 2 wrong usage or unreadable, 3 inconclusive, "
+    "130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -79,6 +89,24 @@ Threads = Annotated[
     typer.Option(help="How many threads compute; by default one for each core."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+ReportFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also write the report as .json, kept up to date while it runs.",
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on from --report where a run was interrupted."),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Have rows compared by a Dask cluster: tcp://host:8786, or local.",
+    ),
+]
 
 
 @app.command()
@@ -100,23 +128,35 @@ def check(
     html: Annotated[
         str | None, typer.Option(metavar="FILE", help="Also write a page.")
     ] = None,
+    vocabulary: Vocabulary = None,
+    column: Column = None,
+    report: ReportFile = None,
+    resume: Resume = False,
+    threads: Threads = None,
+    dask: Dask = None,
 ) -> None:
     """Compare the NumPy forward pass with Keras, layer by layer."""
     page = None if html is None else checked_output(html, "--html", ".html")
+    watch = Watch(report, resume=resume, show=True)
     net = _load(model, config, keras2)  # first: a file we refuse never reaches Keras
-    x = None if data is None else _inputs(net, data)
-    if x is None:
-        usable_inputs(net)
-    print("Loading Keras ...", file=sys.stderr)
-    report = verify.check(
-        model, x, config=config, semantics=_semantics(keras2), gradients=gradients
-    )
+    if data is None:
+        _require_data(vocabulary, column)
+    source = None if data is None else _source(net, data, vocabulary, column)
+    with _mapped(dask) as mapper:
+        found = check_read(
+            net,
+            model,
+            source,
+            gradients=gradients,
+            threads=threads,
+            mapper=mapper,
+            watch=watch,
+        )
     if page is not None:
-        content = report.to_html(_explored(net, x, report)).encode()
+        content = found.to_html(_explored(net, source, found)).encode()
         write_whole(page, lambda file: file.write(content))
         print(f"Wrote {page}", file=sys.stderr)
-    print(report.to_json() if json else report.to_text())
-    raise typer.Exit(report.verdict.exit_code)
+    _conclude(found, watch, json)
 
 
 @app.command()
@@ -191,16 +231,24 @@ def compare(
     config: Config = None,
     keras2: Keras2 = None,
     backend: Backend = "tensorflow",
+    vocabulary: Vocabulary = None,
+    column: Column = None,
     json: Json = False,
+    report: ReportFile = None,
+    resume: Resume = False,
+    threads: Threads = None,
+    dask: Dask = None,
 ) -> None:
     """Say whether these are the outputs of the model, and if not, why not."""
+    watch = Watch(report, resume=resume, show=True)
     net = _load(model, config, keras2).on(backend)
-    x = _inputs(net, data)
-    with named(outputs):
-        theirs = open_source(outputs, "outputs", net.output_names).read()
-        report = verify.compare_outputs(net, x, theirs)
-    print(report.to_json() if json else report.to_text())
-    raise typer.Exit(report.verdict.exit_code)
+    source = _source(net, data, vocabulary, column)
+    theirs = open_source(outputs, "outputs", net.output_names)
+    with _mapped(dask) as mapper:
+        found = verify.compare_outputs(
+            net, source, theirs, threads=threads, mapper=mapper, watch=watch
+        )
+    _conclude(found, watch, json)
 
 
 @app.command()
@@ -294,24 +342,58 @@ def _beside(data: str, out: Path) -> Path:
     return out
 
 
+@contextlib.contextmanager
+def _mapped(address: str | None) -> Iterator[Mapper]:
+    """The mapper of a Dask cluster; that of this process without an address.
+
+    Raises
+    ------
+    ClusterError
+        As `verify.cluster.connected`.
+    """
+    if address is None:
+        yield here
+        return
+    from verify.cluster import connected  # Dask is an extra, and slow to import
+
+    with connected(address) as cluster:
+        yield cluster.map
+
+
 def _explored(
-    net: verify.Network, x: Inputs | None, report: verify.Report
+    net: verify.Network, source: Source | None, report: verify.Report
 ) -> Exploration | None:
     """The explorer of a page, for the first rows; none where they cannot be shown."""
     from verify.page import ROWS, explore
 
     net = net.on(str(report.facts["backend"]))  # by the rules that were checked
     try:
-        some = (usable_inputs(net) if x is None else x).take(slice(0, ROWS))
+        if source is None:
+            some = usable_inputs(net).take(slice(0, ROWS))
+        else:
+            some = prepared(net, source, np.arange(min(ROWS, source.rows)))
         return explore(net, some, notes=report.cautions())
     except DataError as error:
         print(f"The page has no explorer: {error}", file=sys.stderr)
         return None
 
 
+def _conclude(report: verify.Report, watch: Watch, json: bool) -> None:
+    """Print a report, and end with its exit code."""
+    print(report.to_json() if json else report.to_text())
+    if report.complete:
+        raise typer.Exit(report.verdict.exit_code)
+    print(watch.parting(), file=sys.stderr)
+    raise typer.Exit(INTERRUPTED)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command with these arguments; returns the exit code."""
-    return run(app, argv, "rnn-verify")
+    try:
+        return run(app, argv, "rnn-verify")
+    except (KeyboardInterrupt, typer.Abort):
+        print("rnn-verify: interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -372,17 +372,23 @@ def bounded_outputs(
     ours: Sequence[Array],
     theirs: Sequence[Array],
     kernels: Kernels,
+    *,
+    work: float = OUTPUT_WORK,
 ) -> list[Allowance]:
     """`bounded` for the outputs of a model; the floors where `unbounded` says so."""
     if unbounded(net):
         return list(floors)
     return bounded(
-        floors, ours, theirs, lambda apart: output_bounds(net, x, apart, kernels)
+        floors, ours, theirs, lambda apart: output_bounds(net, x, apart, kernels, work)
     )
 
 
 def output_bounds(
-    net: Network, x: Inputs, apart: Sequence[Array], kernels: Kernels
+    net: Network,
+    x: Inputs,
+    apart: Sequence[Array],
+    kernels: Kernels,
+    work: float = OUTPUT_WORK,
 ) -> list[Array]:
     """For every output of a model, what float32 may change it by.
 
@@ -395,6 +401,8 @@ def output_bounds(
         How far each output seems to be off, by any measure: where there are more than
         can be bounded, those come first that are off most.
     kernels : Kernels
+    work : float
+        How many adjoints are computed at most.
 
     Returns
     -------
@@ -411,7 +419,7 @@ def output_bounds(
         few = x.take(some)
         return net.trace(few, dtype="float32"), net.trace(few, dtype="float64")
 
-    return _bounds(net, apart, kernels, sweep, traces, rows, OUTPUT_WORK)
+    return _bounds(net, apart, kernels, sweep, traces, rows, work)
 
 
 def call_bounds(

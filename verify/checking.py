@@ -12,25 +12,22 @@ Three comparisons, in this order:
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from verify.backward import backprop, supports
-from verify.bound import bounded_outputs, unbounded
+from verify.bound import unbounded
 from verify.chunks import Chunked, Undecided, compare_in_chunks
-from verify.compare import (
-    PROOF_TOLERANCE,
-    Verdict,
-    compare,
-    compare_all,
-    exact,
-)
-from verify.layerwise import compare_layers, diagnose_layers, layer_rows
+from verify.compare import PROOF_TOLERANCE, Comparison, Verdict, compare
+from verify.diagnose import Diagnosis
+from verify.layerwise import compare_layers, diagnose_layers
 from verify.loading import load, usable_inputs
 from verify.network import Inputs, Network
 from verify.report import GradientResult, LayerResult, Report
-from verify.rounding import Rounding
+from verify.sources import Source
 from verify.spec import (
     DataError,
     KerasCannotRun,
@@ -38,15 +35,32 @@ from verify.spec import (
     UnsupportedError,
     is_path,
 )
+from verify.streaming import (
+    Examiner,
+    Layout,
+    Mapper,
+    Piece,
+    as_source,
+    fingerprint,
+    here,
+    in_rows,
+    inputs,
+    name_of,
+    prepared,
+    versions,
+    watched,
+)
+from verify.tally import Tally
 from verify.verdicts import (
     UNDEFINED,
     allowance_words,
     beyond_noise,
     judge,
     judge_chunks,
-    undefined,
+    partial,
 )
 from verify.visibility import warnings
+from verify.watching import Watch
 
 if TYPE_CHECKING:
     from verify.keras_bridge import KerasModel
@@ -64,6 +78,9 @@ def check(
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
     gradients: bool = False,
+    threads: int | None = None,
+    mapper: Mapper = here,
+    watch: Watch | None = None,
 ) -> Report:
     """Does NumPy, from the config and the weights alone, compute what Keras computes?
 
@@ -72,7 +89,8 @@ def check(
     model : path to a model file, or keras.Model
     x : (batch, ...), optional
         Inputs, in a list or a dict by their names where there are several; by default
-        probe inputs are made from the model's input shapes.
+        probe inputs are made from the model's input shapes. Any number of rows: they
+        are compared a piece at a time, and may be a `verify.sources.Source`.
     batch_size : int
         For ``model.predict``; a batch size fixed in the model wins.
     network : Network, optional
@@ -83,6 +101,13 @@ def check(
     gradients : bool
         Whether to compare the gradients of every weight and input too: NumPy's own
         backpropagation with Keras's automatic differentiation, in float64.
+    threads : int, optional
+        For NumPy's evaluation of the model; as many as there are cores by default.
+    mapper : Mapper
+        What has pieces examined; by default this process.
+    watch : Watch, optional
+        Shows progress, keeps a report up to date and makes Ctrl-C end in a partial
+        report.
 
     Returns
     -------
@@ -99,115 +124,284 @@ def check(
             "Received: a verify.Network; give it as network=, beside its model"
         )
     own = load(model, config=config, semantics=semantics)
+    return check_read(
+        own,
+        model,
+        x,
+        batch_size=batch_size,
+        network=network,
+        gradients=gradients,
+        threads=threads,
+        mapper=mapper,
+        watch=watch,
+    )
+
+
+def check_read(
+    own: Network,
+    model: Any,
+    x: Any = None,
+    *,
+    batch_size: int = 32,
+    network: Network | None = None,
+    gradients: bool = False,
+    threads: int | None = None,
+    mapper: Mapper = here,
+    watch: Watch | None = None,
+) -> Report:
+    """`check`, for a model that has been read.
+
+    Parameters
+    ----------
+    own : Network
+        What `load` returned for `model`.
+    model, x, ...
+        As for `check`.
+    """
     net = own if network is None else load(network)
     _require_same_layers(own.spec, net.spec)
     if gradients and (reason := supports(net)):
         raise UnsupportedError(reason)
-    given = x is not None
-    x = usable_inputs(net, x)
+    net.spec.require_finite()
+    source = as_source(net, usable_inputs(net) if x is None else x)
+    batch_size = _batch_size(net.spec, source.rows, batch_size)
+    layout = Layout.of(net, source, batch_size)
+    # What NumPy refuses, such as ids outside the vocabulary, is refused before Keras.
+    for start, some in inputs(net, source, layout):
+        with in_rows(start, some.rows, layout.rows, name_of(source)):
+            net.flat(some)
+        break
 
     from verify import keras_bridge
 
+    if watch is not None:
+        watch.say("Loading Keras ...")
     backend = keras_bridge.backend()
     own, net = own.on(backend), net.on(backend)
-    spec = net.spec
     live, how = model, ""
     if is_path(model):
         live, how = keras_bridge.load_model(os.fspath(model), own.spec)
-    keras = keras_bridge.KerasModel(live, _batch_size(spec, x, batch_size))
-    keras64 = keras.twin("float64")
-    predicted, proved = keras.predict(x), keras64.predict(x)
-
-    rounding = Rounding(net)
-    names = net.output_names
-    expected = net.flat(x, dtype="float64")
-    proof = compare_all(
-        expected, proved, allowed=[exact(y).value for y in expected], names=names
-    )
-    floors = rounding.floors(lambda n, dtype: n.flat(x, dtype=dtype), expected)
-    noise, kernels = floors, keras_bridge.kernels()
-    floors = bounded_outputs(net, x, noise, expected, predicted, kernels)
-    numerics = compare_all(
-        expected, predicted, allowed=[floor.value for floor in floors], names=names
-    )
-    rows = layer_rows(
-        expected, predicted if proof.matches else proved, spec.batch_size or 1, net
-    )
-    some = x.take(rows)
-    more = [*spec.notes]
-    more += [
-        f"Keras on {backend}: {rule} (here up to {apart:.2g} apart)"
-        for rule, apart in net.differences(x).items()
-    ]
-    if proof.matches and numerics.matches:
-        more += beyond_noise(expected, predicted, noise)
-    layers: tuple[LayerResult, ...] = ()
-    pieces: Chunked | None = None
-    amplified: tuple[float, float] | None = None
-    try:
-        layers = compare_layers(rounding, keras.twin(), keras64, some, kernels)
-    except KerasCannotRun as error:
-        more.append(f"the layers were not compared one by one: {error}")
-    if undefined(expected, proved):
-        verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
-    else:
-        verdict, reason = judge(rounding, some, proof, numerics, floors, layers)
-        finite = all(np.isfinite(y).all() for y in predicted)
-        if verdict is Verdict.INCONCLUSIVE and layers and finite:
-            try:
-                pieces = compare_in_chunks(
-                    rounding,
-                    keras,
-                    keras64,
-                    some,
-                    layers,
-                    keras.predict(some),
-                    kernels,
-                )
-                layers = pieces.layers
-                verdict, reason = judge_chunks(layers)
-                amplified = proof.max_diff, numerics.max_diff
-                parts = [layer for layer in layers if layer.chunks]
-                proof = max((x.proof for x in parts), key=lambda c: c.share)
-                numerics = max((x.numerics for x in parts), key=lambda c: c.share)
-            except Undecided as why:
-                more.append(f"no comparison in chunks: {why}")
-    diagnosis = None
-    if verdict is Verdict.FAIL:
-        if pieces is not None:
-            diagnosis = pieces.diagnosis(own, None if network is None else net)
-        elif network is None:
-            diagnosis = diagnose_layers(spec, some, layers, keras64)
-        else:  # which mistake does the given network make, seen from the model's own?
-            diagnosis = diagnose_layers(own.spec, some, layers, net)
-    slopes = _compared_gradients(net, keras64, some) if gradients else ()
-    if verdict is Verdict.PASS and not all(g.comparison.matches for g in slopes):
-        verdict, reason = Verdict.FAIL, "the gradients do not match Keras's"
-    return Report(
-        verdict=verdict,
-        reason=reason,
-        subject="keras",
-        reference="numpy",
-        proof=proof,
-        numerics=numerics,
-        noise=max(float(floor.noise.max()) for floor in floors),
-        scale=max(float(floor.scale.max()) for floor in floors),
-        allowance=allowance_words(
-            floors, unbounded(net), keras_bridge.current_platform()
+    keras = keras_bridge.KerasModel(live, batch_size)
+    checked = _Checked(
+        own=own,
+        net=net,
+        given=network is not None,
+        source=source,
+        layout=layout,
+        keras=keras,
+        keras64=keras.twin("float64"),
+        examiner=Examiner(
+            net,
+            keras_bridge.kernels(),
+            layout,
+            native=True,
+            name=name_of(source),
+            threads=threads,
         ),
-        layers=layers,
-        amplified=amplified,
-        diagnosis=diagnosis,
-        warnings=(*more, *warnings(net, x, rows)),
+        gradients=gradients,
         facts={
-            "model": spec.source,
-            "rows": x.rows,
-            "inputs": "given" if given else "probe inputs made from the model",
+            "model": net.spec.source,
+            "rows": layout.rows,
+            "pieces": layout.pieces,
+            "inputs": "probe inputs made from the model" if x is None else "given",
             **({"keras model": how} if how else {}),
             **keras_bridge.versions(),
         },
-        gradients=slopes,
     )
+    return watched(
+        checked.examiner,
+        checked.pieces,
+        checked.report,
+        checked.partial,
+        checked.identity,
+        mapper,
+        watch,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Checked:
+    """A model beside Keras's.
+
+    Attributes
+    ----------
+    own, net : Network
+        As the model is, and what is held against it.
+    given : bool
+        Whether these are two.
+    """
+
+    own: Network
+    net: Network
+    given: bool
+    source: Source
+    layout: Layout
+    keras: KerasModel
+    keras64: KerasModel
+    examiner: Examiner
+    gradients: bool
+    facts: dict[str, Any]
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a comparison to go on."""
+        from verify import keras_bridge
+
+        return {
+            "comparison": "with Keras",
+            "model": [fingerprint(self.own), fingerprint(self.net)],
+            "data": self.source.fingerprint(),
+            "options": {
+                "batch size": self.keras.batch_size,
+                "gradients": self.gradients,
+            },
+            "pieces": vars(self.layout),
+            "versions": {**versions(), **keras_bridge.versions()},
+        }
+
+    def pieces(self, start: int) -> Iterator[Piece]:
+        """From a row on, with what Keras makes of them."""
+        for first, x in inputs(self.net, self.source, self.layout, start):
+            try:
+                theirs = self.keras.predict(x)
+                proved = self.keras64.predict(x)
+            except KerasCannotRun:
+                with in_rows(first, x.rows, self.layout.rows, self.examiner.name):
+                    self.net.flat(x)  # NumPy may say better what is wrong with x
+                raise
+            yield Piece(first, x, theirs, proved)
+
+    def partial(self, tally: Tally) -> Report:
+        """Of the rows that were compared, while others are not yet."""
+        proof, numerics = _proof(tally), tally.numerics
+        verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
+        if not tally.undefined:
+            rows = tally.most_different() if not proof.matches else np.arange(1)
+            some = prepared(self.net, self.source, rows)  # looked at on failure alone
+            rounding = self.examiner.rounding
+            verdict, reason = judge(rounding, some, proof, numerics, tally.floors, ())
+        verdict, reason = partial(verdict, reason, tally.rows, self.layout.rows)
+        return self._report(tally, verdict, reason, proof, numerics, complete=False)
+
+    def report(self, tally: Tally) -> Report:
+        """Of all rows; the layers, and what else takes time, of some of them."""
+        proof, numerics = _proof(tally), tally.numerics
+        net, kernels, rounding = self.net, self.examiner.kernels, self.examiner.rounding
+        some = prepared(net, self.source, tally.most_different())
+        more = [
+            f"Keras on {self.facts['backend']}: {rule} (here up to {far:.2g} apart)"
+            for rule, far in tally.apart.items()
+        ]
+        if proof.matches and numerics.matches:
+            more += beyond_noise(tally.noisy)
+        layers: tuple[LayerResult, ...] = ()
+        pieces: Chunked | None = None
+        amplified: tuple[float, float] | None = None
+        try:
+            layers = compare_layers(
+                rounding, self.keras.twin(), self.keras64, some, kernels
+            )
+        except KerasCannotRun as error:
+            more.append(f"the layers were not compared one by one: {error}")
+        if tally.undefined:
+            verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
+        else:
+            verdict, reason = judge(
+                rounding, some, proof, numerics, tally.floors, layers
+            )
+            if verdict is Verdict.INCONCLUSIVE and layers and tally.finite:
+                try:
+                    pieces = compare_in_chunks(
+                        rounding,
+                        self.keras,
+                        self.keras64,
+                        some,
+                        layers,
+                        self.keras.predict(some),
+                        kernels,
+                    )
+                    layers = pieces.layers
+                    verdict, reason = judge_chunks(layers)
+                    amplified = proof.max_diff, numerics.max_diff
+                    parts = [layer for layer in layers if layer.chunks]
+                    proof = max((x.proof for x in parts), key=lambda c: c.share)
+                    numerics = max((x.numerics for x in parts), key=lambda c: c.share)
+                except Undecided as why:
+                    more.append(f"no comparison in chunks: {why}")
+        diagnosis = None
+        if verdict is Verdict.FAIL:
+            diagnosis = self._diagnosis(some, layers, pieces)
+        slopes: tuple[GradientResult, ...] = ()
+        if self.gradients:
+            slopes = _compared_gradients(net, self.keras64, some)
+        if verdict is Verdict.PASS and not all(g.comparison.matches for g in slopes):
+            verdict, reason = Verdict.FAIL, "the gradients do not match Keras's"
+        return self._report(
+            tally,
+            verdict,
+            reason,
+            proof,
+            numerics,
+            layers=layers,
+            amplified=amplified,
+            diagnosis=diagnosis,
+            warnings=(
+                *more,
+                *warnings(net, some, self.layout.rows),
+                *self.source.notes,
+            ),
+            gradients=slopes,
+        )
+
+    def _diagnosis(
+        self, some: Inputs, layers: tuple[LayerResult, ...], pieces: Chunked | None
+    ) -> Diagnosis | None:
+        """Which mistake is in the first layer that differs."""
+        if pieces is not None:
+            return pieces.diagnosis(self.own, self.net if self.given else None)
+        if not self.given:
+            return diagnose_layers(self.net.spec, some, layers, self.keras64)
+        # which mistake does the given network make, seen from the model's own?
+        return diagnose_layers(self.own.spec, some, layers, self.net)
+
+    def _report(
+        self,
+        tally: Tally,
+        verdict: Verdict,
+        reason: str,
+        proof: Comparison,
+        numerics: Comparison,
+        *,
+        warnings: tuple[str, ...] = (),
+        **more: Any,
+    ) -> Report:
+        from verify import keras_bridge
+
+        return Report(
+            verdict=verdict,
+            reason=reason,
+            subject="keras",
+            reference="numpy",
+            proof=proof,
+            numerics=numerics,
+            noise=max(float(floor.noise.max()) for floor in tally.floors),
+            scale=max(float(floor.scale.max()) for floor in tally.floors),
+            allowance=allowance_words(
+                tally.floors[0].rule,
+                *tally.derived,
+                unbounded(self.net),
+                keras_bridge.current_platform(),
+            ),
+            warnings=(*self.net.spec.notes, *warnings),
+            facts=self.facts,
+            tally=tally,
+            **more,
+        )
+
+
+def _proof(tally: Tally) -> Comparison:
+    if tally.proof is None:
+        raise ValueError("expected a tally of a comparison with Keras")
+    return tally.proof
 
 
 def _compared_gradients(
@@ -269,16 +463,16 @@ def assert_matches_predict(model: Any, x: Any = None, **options: Any) -> Report:
     return report
 
 
-def _batch_size(spec: ModelSpec, x: Inputs, wanted: int) -> int:
+def _batch_size(spec: ModelSpec, rows: int, wanted: int) -> int:
     fixed = spec.batch_size
     if wanted < 1:
         raise DataError(f"expected a batch size of 1 or more. Received: {wanted}")
     if fixed is None:
         return wanted
-    if x.rows % fixed:
+    if rows % fixed:
         raise DataError(
             f"expected a multiple of {fixed} rows, the model's fixed batch size. "
-            f"Received: {x.rows} rows"
+            f"Received: {rows} rows"
         )
     return fixed
 

@@ -198,37 +198,129 @@ def compare_all(
 
     Parameters
     ----------
+    actual, expected, allowed, names : as for `compare_each`
+
+    Returns
+    -------
+    Comparison
+        As `most_telling` finds it.
+    """
+    return most_telling(compare_each(actual, expected, allowed=allowed, names=names))
+
+
+def compare_each(
+    actual: Sequence[Array],
+    expected: Sequence[Array],
+    *,
+    allowed: Sequence[float | Array],
+    names: Sequence[str] = (),
+) -> list[Comparison]:
+    """Compare several outputs, one by one.
+
+    Parameters
+    ----------
     actual, expected, allowed : as for `compare`, one for each output
     names : sequence of str
         What the outputs are called.
 
     Returns
     -------
-    Comparison
-        Of the first output that does not match; otherwise of the one that came closest
-        to what is allowed.
+    list of Comparison
+        One for each output; a single one, with a problem, if there are more on one
+        side.
     """
     if len(actual) != len(expected):
-        return Comparison(
-            matches=False,
-            allowed=0.0,
-            max_diff=float("inf"),
-            share=float("inf"),
-            nearest=(float("inf"), 0.0),
-            problem=f"{len(actual)} outputs and {len(expected)}",
-        )
+        return [
+            Comparison(
+                matches=False,
+                allowed=0.0,
+                max_diff=float("inf"),
+                share=float("inf"),
+                nearest=(float("inf"), 0.0),
+                problem=f"{len(actual)} outputs and {len(expected)}",
+            )
+        ]
     found = [
         compare(a, e, allowed=limit)
         for a, e, limit in zip(actual, expected, allowed, strict=True)
     ]
     if len(found) == 1:
-        return found[0]
-    named = [
+        return found
+    return [
         replace(comparison, output=names[k] if k < len(names) else f"output {k}")
         for k, comparison in enumerate(found)
     ]
-    wrong = [comparison for comparison in named if not comparison.matches]
-    return wrong[0] if wrong else max(named, key=lambda c: c.share)
+
+
+def most_telling(found: Sequence[Comparison]) -> Comparison:
+    """That of the first output that does not match; else the nearest to its limit."""
+    wrong = [comparison for comparison in found if not comparison.matches]
+    return wrong[0] if wrong else max(found, key=lambda c: c.share)
+
+
+def joined(earlier: Comparison, later: Comparison) -> Comparison:
+    """Of two comparisons, one of the rows of both: those of `later` come behind.
+
+    It is what `compare` finds in all rows at once, by the same allowances.
+
+    Parameters
+    ----------
+    earlier, later : Comparison
+        Of arrays that differ in nothing but their number of rows.
+    """
+    if earlier.problem or later.problem:
+        return earlier if earlier.problem else later
+    later = _moved(later, earlier.shape[0])
+    wrong = [c for c in (earlier, later) if not c.matches]
+    # As np.argmax: the first NaN wins, otherwise the first of the greatest.
+    nearest = later if _before(earlier.share, later.share) else earlier
+    both = replace(
+        nearest,
+        matches=not wrong,
+        allowed=max(earlier.allowed, later.allowed),
+        max_diff=float(np.maximum(earlier.max_diff, later.max_diff)),
+        shape=(earlier.shape[0] + later.shape[0], *earlier.shape[1:]),
+        mismatched=earlier.mismatched + later.mismatched,
+        total=earlier.total + later.total,
+    )
+    if not wrong:
+        return both
+    greatest = max(wrong, key=_apart)
+    first = min(wrong, key=_order)
+    there = [c for c in wrong if len(c.shape) < 3 or c.first_step == first.first_step]
+    return replace(
+        both,
+        allowed=greatest.allowed,
+        first=first.first,
+        worst=greatest.worst,
+        actual=greatest.actual,
+        expected=greatest.expected,
+        units=tuple(sorted({unit for c in there for unit in c.units})),
+    )
+
+
+def _moved(c: Comparison, rows: int) -> Comparison:
+    """The same comparison of rows that stand so many further down."""
+    first = None if c.first is None else (c.first[0] + rows, *c.first[1:])
+    worst = None if c.worst is None else (c.worst[0] + rows, *c.worst[1:])
+    return replace(c, first=first, worst=worst)
+
+
+def _before(earlier: float, later: float) -> bool:
+    return not np.isnan(earlier) and (bool(np.isnan(later)) or later > earlier)
+
+
+def _apart(c: Comparison) -> float:
+    """The difference at `worst`, as `compare` ranks it: NaN is most."""
+    with np.errstate(invalid="ignore"):
+        diff = float(np.abs(np.float64(c.actual) - np.float64(c.expected)))
+    return float("inf") if np.isnan(diff) else diff
+
+
+def _order(c: Comparison) -> tuple[int, int]:
+    """By time step, where there is one, then by row; see `_first`."""
+    first = c.first or (0,)
+    return (c.first_step or 0, first[0])
 
 
 def most_different(ours: Sequence[Array], theirs: Sequence[Array]) -> Array:
@@ -236,11 +328,28 @@ def most_different(ours: Sequence[Array], theirs: Sequence[Array]) -> Array:
 
     The outputs must agree in number and shapes.
     """
-    total = np.zeros(len(ours[0]))
+    return order_of(*apart(ours, theirs))
+
+
+def apart(ours: Sequence[Array], theirs: Sequence[Array]) -> tuple[Array, Array]:
+    """How far outputs are apart at most in each row, and their size.
+
+    Returns
+    -------
+    (batch, outputs)
+    (outputs,)
+    """
+    found, scales = [], []
     for a, b in zip(ours, theirs, strict=True):
         diff = np.abs(a.astype(np.float64) - b.astype(np.float64))
-        scale = np.max(np.abs(a), initial=1e-30)
-        total = np.maximum(total, diff.reshape(len(a), -1).max(axis=1) / scale)
+        found.append(diff.reshape(len(a), -1).max(axis=1))
+        scales.append(float(np.max(np.abs(a), initial=1e-30)))
+    return np.stack(found, axis=1), np.array(scales)
+
+
+def order_of(found: Array, scales: Array) -> Array:
+    """Rows, those first that are most apart, in the measure of `apart`; (batch,)."""
+    total = np.max(found / scales, axis=1, initial=0.0)
     return np.argsort(-np.nan_to_num(total, nan=np.inf), kind="stable")
 
 
@@ -313,6 +422,22 @@ class Allowance:
         use = self.small(bound)
         share = float(np.mean(use)) if use.size else 0.0
         return replace(self, value=np.where(use, bound, self.value), derived=share)
+
+    def by_unit(self) -> Allowance:
+        """With the greatest of each unit for all of its elements."""
+        return replace(self, value=_by_unit(self.value))
+
+    def joined(self, later: Allowance) -> Allowance:
+        """One for the rows of both, unit by unit, each the greater; of `by_unit`.
+
+        What it says of `derived` is what this one says.
+        """
+        return replace(
+            self,
+            value=np.maximum(self.value, later.value),
+            noise=np.maximum(self.noise, later.noise),
+            scale=np.maximum(self.scale, later.scale),
+        )
 
     def widened(self, by: float) -> Allowance:
         """With so much more for every element."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from verify.bound import bounded, call_bounds, unbounded
-from verify.compare import compare, compare_all, exact, most_different
+from verify.compare import compare, compare_all, exact
 from verify.diagnose import Diagnosis, diagnose
 from verify.evaluate import States
 from verify.kernels import Kernels
@@ -29,30 +29,6 @@ if TYPE_CHECKING:
 
 LAYER_ROWS = 512
 """Rows that the layer-by-layer comparison looks at; outputs are compared on all."""
-
-
-def first_rows(net: Network, x: Inputs) -> Array:
-    """Rows for a look at the gates: whole batches where the model fixes their size."""
-    batch = net.spec.batch_size or 1
-    if net.stateful:
-        return np.arange(batch)
-    return np.arange(min(x.rows, max(LAYER_ROWS // batch, 1) * batch))
-
-
-def layer_rows(
-    ours: Sequence[Array], theirs: Sequence[Array], batch: int, net: Network
-) -> Array:
-    """Every row up to `LAYER_ROWS`; of more, those whose outputs differ most.
-
-    Whole batches where the model has a fixed batch size; the first batch alone where
-    states go from one batch to the next.
-    """
-    rows = len(ours[0])
-    count = batch if net.stateful else min(rows, max(LAYER_ROWS // batch, 1) * batch)
-    same = [a.shape for a in ours] == [b.shape for b in theirs]
-    if count == rows or not same or net.stateful:
-        return np.arange(count)
-    return np.sort(most_different(ours, theirs)[:count])
 
 
 def compare_layers(

@@ -82,6 +82,19 @@ def usable_inputs(net: Network, x: Any = None, *, rows: int = ROWS) -> Inputs:
         if all(np.isfinite(y.astype(np.float64)).all() for y in net.flat(prepared)):
             return prepared
         return net.prepare(probe_inputs(net.spec, empty=False, rows=rows))
+    prepared = checked_inputs(net, x)
+    net.flat(prepared)  # refuses ids outside the vocabulary, wherever they are
+    return prepared
+
+
+def checked_inputs(net: Network, x: Any) -> Inputs:
+    """Inputs in the model's dtypes, but for ids that may be outside the vocabulary.
+
+    Raises
+    ------
+    DataError
+        The inputs do not fit the model, or NaN or infinity is in them.
+    """
     for array in net.separate(x):
         if is_float(array) and not np.isfinite(array).all():
             bad = ~np.isfinite(array)
@@ -91,6 +104,4 @@ def usable_inputs(net: Network, x: Any = None, *, rows: int = ROWS) -> Inputs:
                 f"{np.count_nonzero(bad):,} NaN or infinite value(s), the first at "
                 f"{first}"
             )
-    prepared = net.prepare(x)
-    net.flat(prepared)  # refuses ids outside the vocabulary, wherever they are
-    return prepared
+    return net.prepare(x)

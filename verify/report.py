@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from verify.compare import Comparison, Verdict
 from verify.diagnose import Diagnosis, Explanation
 from verify.spec import plain
+from verify.tally import Tally
 
 if TYPE_CHECKING:  # a page is asked for rarely, and takes a tenth of the import
     from verify.page import Exploration, Summary
@@ -146,6 +147,8 @@ class Report:
     facts: Mapping[str, Any] = field(default_factory=dict)
     gradients: tuple[GradientResult, ...] = ()
     amplified: tuple[float, float] | None = None
+    complete: bool = True
+    tally: Tally | None = field(default=None, repr=False)
 
     @property
     def worst(self) -> LayerResult | None:
@@ -190,8 +193,10 @@ class Report:
                 f"  allowed  : {self.allowance}, "
                 f"error / allowed {number(self.numerics.share)}"
             )
+        pieces = self.facts.get("pieces", 1)
+        cut = f" in {pieces:,} pieces" if pieces > 1 else ""
         lines.append(
-            f"  inputs   : {rows:,} row(s), {self.facts.get('inputs', 'yours')}"
+            f"  inputs   : {rows:,} row(s){cut}, {self.facts.get('inputs', 'yours')}"
         )
         if "keras model" in self.facts:
             lines.append(f"  keras    : {plain(self.facts['keras model'])}")
@@ -236,7 +241,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain values: what ``--json`` prints and ``verification.json`` holds."""
         worst = self.worst
-        content: dict[str, Any] = _jsonable(
+        content: dict[str, Any] = jsonable(
             {
                 "verdict": str(self.verdict),
                 "reason": self.reason,
@@ -256,6 +261,10 @@ class Report:
                 "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
                 "warnings": list(self.warnings),
                 "facts": dict(self.facts),
+                "complete": self.complete,
+                "rows_compared": self.facts.get("rows", 0)
+                if self.tally is None
+                else self.tally.rows,
             }
         )
         return content
@@ -443,11 +452,12 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
+    """Plain values with strings in place of NaN and infinity."""
     if isinstance(value, dict):
-        return {str(k): _jsonable(v) for k, v in value.items()}
+        return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(v) for v in value]
+        return [jsonable(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

@@ -137,7 +137,7 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
         lambda n, dtype: n.flat(x, dtype=dtype), right, native=False
     )
     allowed = [floor.value for floor in floors]
-    hidden = facts(net, x, np.arange(x.rows))
+    hidden = facts(net, x, x.rows)
     planted = tuple(
         _planted(mutant, x, right, allowed, hidden, net.floatx)
         for mutant in catalogue(net.spec, unchanged=True)

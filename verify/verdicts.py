@@ -11,7 +11,6 @@ from verify.compare import (
     Comparison,
     Verdict,
     compare,
-    compare_all,
     exact,
 )
 from verify.network import Inputs
@@ -32,19 +31,19 @@ PERTURBATION_FACTOR = 1000.0
 weight is not held against the formulas."""
 
 
-def undefined(ours: Sequence[Array], theirs: Sequence[Array]) -> bool:
-    """NaN or infinity on both sides, and nothing wrong beside it."""
+def undefined(ours: Sequence[Array], theirs: Sequence[Array]) -> tuple[bool, bool]:
+    """Whether NaN or infinity is on both sides, and whether something else is wrong."""
     found = False
     for a, b in zip(ours, theirs, strict=False):
         if a.shape != b.shape:
-            return False
+            return found, True
         neither = ~np.isfinite(a) & ~np.isfinite(b.astype(np.float64))
         rest = np.where(neither, 0.0, a), np.where(neither, 0.0, b.astype(np.float64))
         allowed = exact(np.where(np.isfinite(rest[0]), rest[0], 0.0)).value
         if not compare(*rest, allowed=allowed).matches:
-            return False
+            return found, True
         found = found or bool(neither.any())
-    return found
+    return found, False
 
 
 def judge(
@@ -94,6 +93,16 @@ def judge_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
     )
 
 
+def partial(verdict: Verdict, reason: str, done: int, rows: int) -> tuple[Verdict, str]:
+    """Verdict and sentence where not all rows have been compared: never PASS."""
+    head = f"PARTIAL: {done:,} of {rows:,} rows compared"
+    if done == rows:
+        head = f"PARTIAL: all {rows:,} rows compared, nothing looked at more closely"
+    if verdict is Verdict.PASS:
+        return Verdict.INCONCLUSIVE, f"{head}, and so far {reason}"
+    return verdict, f"{head}: {reason}"
+
+
 def is_rounding(comparison: Comparison, amplified: float) -> bool:
     """Whether a difference in float64 may be rounding that the model amplifies."""
     if comparison.problem:
@@ -112,14 +121,16 @@ def undecided(floors: Sequence[Allowance]) -> str:
     )
 
 
-def beyond_noise(
-    ours: Sequence[Array], theirs: Sequence[Array], floors: Sequence[Allowance]
-) -> list[str]:
+def beyond_noise(noisy: Comparison) -> list[str]:
     """A warning where outputs are within a derived bound, but not as near as expected.
 
     The bound is what rounding could do at worst, the noise floor what it does.
+
+    Parameters
+    ----------
+    noisy : Comparison
+        By the noise floor alone.
     """
-    noisy = compare_all(ours, theirs, allowed=[floor.value for floor in floors])
     if noisy.matches or not np.isfinite(noisy.share):
         return []
     return [
@@ -129,22 +140,24 @@ def beyond_noise(
     ]
 
 
-def allowance_words(floors: Sequence[Allowance], unknown: str, platform: str) -> str:
+def allowance_words(
+    rule: str, derived: int, total: int, unknown: str, platform: str
+) -> str:
     """By which rule the outputs were compared.
 
     Parameters
     ----------
-    floors : list of Allowance
+    rule : str
+        For what has no derived bound.
+    derived, total : int
+        How many numbers have one, of how many.
     unknown : str
         Why no bound is derived; empty if one is.
     platform : str
         Whose kernels the bound holds for.
     """
-    rule = floors[0].rule
     if unknown:
         return rule if rule != "noise floor" else f"noise floor ({unknown})"
-    total = sum(floor.value.size for floor in floors)
-    derived = sum(round(floor.derived * floor.value.size) for floor in floors)
     if derived == 0:
         return f"{rule} (the derived bound decides nothing here)"
     if derived == total:

@@ -62,7 +62,7 @@ class Fact:
     warns: bool = True
 
 
-def warnings(net: Network, x: Inputs, rows: Array) -> list[str]:
+def warnings(net: Network, x: Inputs, rows: int) -> list[str]:
     """Sentences, each naming what is hidden and by what; empty if nothing is.
 
     Parameters as for `facts`.
@@ -70,26 +70,26 @@ def warnings(net: Network, x: Inputs, rows: Array) -> list[str]:
     return [fact.sentence for fact in facts(net, x, rows) if fact.warns]
 
 
-def facts(net: Network, x: Inputs, rows: Array) -> list[Fact]:
+def facts(net: Network, x: Inputs, rows: int) -> list[Fact]:
     """What hides mistakes in this model on these inputs.
 
     Parameters
     ----------
     net : Network
     x : Inputs
-        Prepared inputs.
-    rows : of int
-        Which of them to evaluate for a look at the gates.
+        Prepared inputs, to evaluate for a look at the gates.
+    rows : int
+        How many there are in all.
     """
     found = []
-    if x.rows == 1:
+    if rows == 1:
         sentence = "one row only: rows mixed up in a batch cannot show"
         found.append(Fact("", sentence, ("states carried",), "give several rows"))
-    elif x.rows <= BATCH:
+    elif rows <= BATCH:
         found.append(
             Fact(
                 "",
-                f"{x.rows} rows are one batch: states carried from a batch to the next "
+                f"{rows} rows are one batch: states carried from a batch to the next "
                 "cannot show",
                 ("states carried to the next batch",),
                 f"give more than {BATCH} rows",
@@ -97,7 +97,7 @@ def facts(net: Network, x: Inputs, rows: Array) -> list[Fact]:
             )
         )
     found += _training(net.spec.root)
-    trace = net.trace(x.take(rows), dtype="float64")
+    trace = net.trace(x, dtype="float64")
     for path, layer in net.spec.walk():
         if path not in trace:
             continue
