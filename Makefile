@@ -3,9 +3,10 @@
 # make fuzz   holds N random models against Keras, from SEED on; goes on where it was;
 #             BACKEND=jax holds them against Keras on JAX
 # make notebooks  runs every notebook and keeps what it shows; NAMES="03 05" only those
+# make bench  how fast the NumPy forward pass is; OPTIONS=--quick measures less
 # make hostile  reads N damaged or absurd files, from SEED on
 .DEFAULT_GOAL := help
-.PHONY: help setup run test notebooks lint format fuzz hostile trust clean
+.PHONY: help setup run test notebooks lint format fuzz hostile trust bench bench-streaming clean
 
 BIN := .venv/bin
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
@@ -18,6 +19,9 @@ help:
 	@echo "make fuzz   N=3000 SEED=1 BACKEND=tensorflow|jax: random models, resumes"
 	@echo "make hostile N=100000 SEED=1: damaged and absurd files, each read in bounds"
 	@echo "make trust  plant every known mistake, see which are caught and named"
+	@echo "make bench  how fast the NumPy forward pass is, beside Keras and ONNX Runtime;"
+	@echo "            OPTIONS=--quick: a few cases, OPTIONS=--full: every one"
+	@echo "make bench-streaming  what the commands cost over many rows"
 	@echo "make setup  only create .venv and install"
 	@echo "make clean  remove .venv and caches; runs/ stays"
 
@@ -62,6 +66,17 @@ hostile: setup
 
 trust: setup
 	$(BIN)/python -m benchmarks.trust
+
+OPTIONS :=
+
+bench: setup
+	@$(BIN)/python -c 'import onnx, onnxruntime' 2>/dev/null || \
+	  $(BIN)/python -m pip install --disable-pip-version-check \
+	    --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.speed $(OPTIONS)
+
+bench-streaming: setup
+	$(BIN)/python -m benchmarks.streaming $(OPTIONS)
 
 lint: setup
 	$(BIN)/ruff format --check

@@ -1,0 +1,75 @@
+"""The machine that a benchmark ran on, by nothing that would tell whose it is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from threadpoolctl import threadpool_info
+
+PACKAGES = (
+    "numpy", "keras", "tensorflow", "jax", "jaxlib", "onnx", "onnxruntime",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the figures depend on."""
+
+    processor: str
+    cores: int
+    system: str
+    blas: str
+    versions: dict[str, str]
+    date: str
+
+    @classmethod
+    def here(cls) -> Machine:
+        """This machine, by nothing that would tell whose it is."""
+        blas = [info for info in threadpool_info() if info["user_api"] == "blas"]
+        named = [
+            f"{info['internal_api']} {info['version']} ({info.get('architecture')})"
+            for info in blas[:1]
+        ]
+        versions = {"python": platform.python_version()}
+        versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
+        return cls(
+            processor=processor(),
+            cores=cores(),
+            system=f"{platform.system()} {platform.machine()}",
+            blas=named[0] if named else "unknown",
+            versions=versions,
+            date=datetime.now(UTC).date().isoformat(),
+        )
+
+    def words(self) -> str:
+        """All of it in a sentence."""
+        versions = ", ".join(
+            f"{name} {version}" for name, version in self.versions.items()
+        )
+        return (
+            f"{self.processor}, {self.cores} cores, {self.system}, {self.blas}; "
+            f"{versions}; {self.date}"
+        )
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The model of the CPU."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or "unknown"

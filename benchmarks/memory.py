@@ -1,0 +1,123 @@
+"""Peak memory: of a forward pass, and of a command, each in a process of its own.
+
+    python -m benchmarks.memory predict model.keras 100000
+    python -m benchmarks.memory command peak.json rnn-verify-arguments...
+
+The first prints one JSON document: by how much the process grew over what it held with
+the inputs ready and a row already computed. The second runs a command of
+``rnn-verify`` and writes the peak of its process to a file.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.turns import BenchmarkError
+from verify.spec import plain
+
+STATUS = Path("/proc/self/status")
+MIB = 2**20
+
+
+def peak() -> int:
+    """The most bytes that were resident in this process so far."""
+    if STATUS.is_file():  # of this program; a rusage counts what ran before it too
+        return _of_status("VmHWM")
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def resident() -> int:
+    """The bytes that are resident now; the most so far where that is not known."""
+    return _of_status("VmRSS") if STATUS.is_file() else peak()
+
+
+def _of_status(key: str) -> int:
+    for line in STATUS.read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    raise BenchmarkError(f"expected {key} in {STATUS}. Received: no such line")
+
+
+def forget_peak() -> None:
+    """Begin anew, where the system can."""
+    references = Path("/proc/self/clear_refs")
+    if references.exists():
+        references.write_text("5")
+
+
+def growth(path: Path, rows: int) -> dict[str, float]:
+    """What ``predict`` needs over the inputs, in this process.
+
+    Returns
+    -------
+    dict
+        ``rows``, ``inputs`` and ``outputs`` and ``growth`` in bytes, ``seconds``.
+    """
+    import verify
+    from benchmarks.models import inputs
+
+    net = verify.load(path)
+    length = net.spec.inputs[0].options["batch_shape"][1]
+    x = inputs(rows, length)
+    net.predict(x[:1])
+    before = resident()
+    forget_peak()
+    began = time.perf_counter()
+    y = net.predict(x)
+    seconds = time.perf_counter() - began
+    return {
+        "rows": rows,
+        "inputs": x.nbytes,
+        "outputs": np.asarray(y).nbytes,
+        "growth": max(peak() - before, 0),
+        "seconds": seconds,
+    }
+
+
+def measured_growth(path: Path, rows: int) -> dict[str, float]:
+    """The same in a fresh process.
+
+    Raises
+    ------
+    BenchmarkError
+        It failed.
+    """
+    arguments = ["-m", "benchmarks.memory", "predict", str(path), str(rows)]
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BenchmarkError(f"predict over {rows:,} rows: {plain(last, 400)}")
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """Measure one thing in this process."""
+    kind, *rest = argv
+    if kind == "predict":
+        print(json.dumps(growth(Path(rest[0]), int(rest[1]))))
+        return 0
+    from verify.__main__ import main as rnn_verify
+
+    code = 1
+    try:
+        code = rnn_verify(rest[1:])
+    finally:
+        facts: dict[str, Any] = {"peak": peak(), "code": code}
+        Path(rest[0]).write_text(json.dumps(facts))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

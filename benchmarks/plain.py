@@ -1,0 +1,84 @@
+"""The forward pass as one would write it down: the equations, in a loop over time.
+
+What `verify` computes too, in more code; this is how much that code is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.turns import BenchmarkError
+from verify.activations import sigmoid, softmax, tanh
+from verify.cells import gru_step, lstm_step, simple_rnn_step
+from verify.spec import Array, LayerSpec, ModelSpec
+
+
+def plain_pass(spec: ModelSpec) -> Callable[[Array], Array]:
+    """The model as a function of ids (batch, time).
+
+    Raises
+    ------
+    BenchmarkError
+        A layer that the recipes' models do not have.
+    """
+    layers = [layer for layer in spec if layer.class_name != "InputLayer"]
+    for layer in layers:
+        masks = layer.options.get("mask_zero", False)
+        if masks or layer.class_name not in ("Embedding", "Dense", *STEPS):
+            raise BenchmarkError(
+                f"expected Embedding, Dense, {', '.join(STEPS)}, no masks. "
+                f"Received: {layer.class_name} '{layer.name}'"
+            )
+
+    def forward(x: Array) -> Array:
+        for layer in layers:
+            if layer.class_name == "Embedding":
+                x = layer.weights["embeddings"][x]
+            elif layer.class_name == "Dense":
+                x = softmax(x @ layer.weights["kernel"] + layer.weights["bias"])
+            else:
+                x = _recurrence(layer, x)
+        return x
+
+    return forward
+
+
+def _recurrence(layer: LayerSpec, x: Array) -> Array:
+    """(batch, time, features) -> (batch, units), or (batch, time, units)."""
+    step, zeros = STEPS[layer.class_name], np.zeros
+    size = (len(x), layer.options["units"])
+    states = tuple(zeros(size, x.dtype) for _ in range(1 + (step is _lstm)))
+    outputs = []
+    for t in range(x.shape[1]):
+        states = step(layer, x[:, t], *states)
+        if layer.options["return_sequences"]:
+            outputs.append(states[0])
+    return np.stack(outputs, axis=1) if outputs else states[0]
+
+
+def _simple_rnn(layer: LayerSpec, x: Array, h: Array) -> tuple[Array, ...]:
+    return (simple_rnn_step(x, h, **layer.weights, activation=tanh).h,)
+
+
+def _lstm(layer: LayerSpec, x: Array, h: Array, c: Array) -> tuple[Array, ...]:
+    found = lstm_step(x, h, c, **_gated(layer))
+    return found.h, found.c
+
+
+def _gru(layer: LayerSpec, x: Array, h: Array) -> tuple[Array, ...]:
+    after = layer.options["reset_after"]
+    return (gru_step(x, h, **_gated(layer), reset_after=after).h,)
+
+
+def _gated(layer: LayerSpec) -> dict[str, Any]:
+    return {**layer.weights, "activation": tanh, "recurrent_activation": sigmoid}
+
+
+STEPS: dict[str, Callable[..., tuple[Array, ...]]] = {
+    "SimpleRNN": _simple_rnn,
+    "LSTM": _lstm,
+    "GRU": _gru,
+}

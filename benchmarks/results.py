@@ -1,0 +1,286 @@
+"""What `benchmarks.speed` found: tables, goals, files and the figure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.competitors import (
+    COMPETITORS,
+    Activations,
+    Case,
+    OnnxRuntime,
+    Predict,
+    PredictBest,
+    Products,
+    Verify,
+)
+from benchmarks.machine import Machine
+from benchmarks.memory import MIB
+from benchmarks.tables import digits, in_json, put, table, table_line
+from benchmarks.turns import Round, Spread, ratio, spread
+
+ALLOWED = 1e-6
+"""How far probabilities may be from Keras's."""
+
+BUSY = 0.5
+"""A load of this machine, before anything begins, from which figures are in doubt."""
+
+OURS = Verify.title
+WHOLE = tuple(kind.title for kind in COMPETITORS if kind.whole)
+LIMIT = "limit"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A case: how everyone was called, how far outputs differ, and all the turns."""
+
+    case: Case
+    ways: dict[str, str]
+    tried: dict[str, dict[str, float]]
+    differences: dict[str, float]
+    rounds: list[Round]
+
+    def __post_init__(self) -> None:
+        """Add up, in each round, what a forward pass cannot do without."""
+        for found in self.rounds:
+            if Products.title in found and Activations.title in found:
+                found[LIMIT] = found[Products.title] + found[Activations.title]
+
+    def timed(self, name: str) -> bool:
+        """Whether there are figures of it."""
+        return any(name in found for found in self.rounds)
+
+    def seconds(self, name: str) -> Spread:
+        """Of a call."""
+        return spread(self.rounds, name)
+
+    def slower(self, name: str) -> Spread:
+        """How many times our time a competitor takes."""
+        return ratio(self.rounds, name, OURS)
+
+    @property
+    def different(self) -> list[str]:
+        """Who computes something else, NaN included."""
+        return [name for name, d in self.differences.items() if not d <= ALLOWED]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was aimed at, and what came out.
+
+    Attributes
+    ----------
+    text : str
+    figure : float
+        The ratio of the case that is furthest from the goal.
+    met : bool
+    """
+
+    text: str
+    figure: float
+    met: bool
+
+    def __str__(self) -> str:
+        return f"{'met' if self.met else 'MISSED'}: {self.text}: {self.figure:.3g}"
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run of the benchmark."""
+
+    machine: Machine
+    plan: str
+    load: float
+    seconds: float
+    measured: list[Measured]
+    memory: list[dict[str, float]]
+
+    def different(self) -> list[str]:
+        """Who computed something else, and where."""
+        return [
+            f"{name}: {_words(m.case)}: differs from Keras by {m.differences[name]:.2g}"
+            for m in self.measured
+            for name in m.different
+        ]
+
+    def goals(self) -> list[Goal]:
+        """Of the chapter's models as they are: 40 units and 26 steps."""
+        worst = [m.differences[OURS] for m in self.measured]
+        greatest = math.nan if any(map(math.isnan, worst)) else max(worst, default=0.0)
+        text = f"outputs as Keras's, max |diff| of all cases (at most {ALLOWED:g})"
+        goals = [Goal(text, greatest, greatest <= ALLOWED)]
+        for rows, title, least in (
+            (3463, OnnxRuntime.title, 1 / 1.1),
+            (3463, PredictBest.title, 3.0),
+            (32, Predict.title, 40.0),
+            (1, Predict.title, 100.0),
+        ):
+            for m in self.measured:
+                case = m.case
+                fits = (case.rows, case.units, case.length) == (rows, 40, 26)
+                if not fits or not m.timed(title):
+                    continue
+                figure = m.slower(title).median
+                met = figure >= least
+                where = f"{case.model}, {rows:,} row{'s' * (rows > 1)}"
+                if least < 1:
+                    text = f"{where}: our time over that of {title} (at most 1.1)"
+                    goals.append(Goal(text, 1 / figure, met))
+                else:
+                    text = f"{where}: times as fast as {title} (at least {least:g})"
+                    goals.append(Goal(text, figure, met))
+        return goals
+
+    def cautions(self) -> list[str]:
+        """What a reader must know before believing the figures."""
+        found = self.different()
+        if self.load > BUSY:
+            found.append(
+                f"the machine was busy before the run began (load {self.load:.1f}): "
+                "the ratios hold, the times are too long"
+            )
+        return found
+
+    def summary(self) -> str:
+        """Goals, memory and cautions."""
+        lines = [str(goal) for goal in self.goals()]
+        for found in self.memory:
+            lines.append(
+                f"memory: {int(found['rows']):,} rows: predict grows by "
+                f"{found['growth'] / MIB:.0f} MiB over {found['inputs'] / MIB:.0f} MiB "
+                f"of inputs, {found['outputs'] / MIB:.0f} MiB of that its outputs"
+            )
+        lines += [f"CAUTION: {caution}" for caution in self.cautions()]
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """Everything, every turn included."""
+        document = {
+            "machine": asdict(self.machine),
+            "plan": self.plan,
+            "load_before": self.load,
+            "minutes": round(self.seconds / 60, 1),
+            "goals": [asdict(goal) for goal in self.goals()],
+            "cautions": self.cautions(),
+            "cases": [_case_json(m) for m in self.measured],
+            "memory": self.memory,
+        }
+        return in_json(document)
+
+    def to_markdown(self) -> str:
+        """The tables, for reading."""
+        parts = [
+            "# How fast the forward pass is",
+            f"{self.machine.words()}; plan: {self.plan}, {len(self.measured)} cases in "
+            f"{self.seconds / 60:.0f} minutes, by `python -m benchmarks.speed`.",
+            "\n".join(f"* **Caution**: {caution}." for caution in self.cautions()),
+            "## Goals",
+            "\n".join(f"* {goal}" for goal in self.goals()),
+            "## Milliseconds of a call",
+            "Median, in brackets the quartiles. How everyone was called is in "
+            "`speed.json`.",
+            table(HEADS, map(case_line, self.measured)),
+            "## How many times as long as `verify`",
+            "Median of the ratios round by round, in brackets their quartiles. The "
+            "last column is the other way round: `verify` over what the matrix "
+            "products and the activations need alone.",
+            table(RATIO_HEADS, map(_ratio_line, self.measured)),
+            "## Peak memory of `predict`",
+            "LSTM, 40 units, 26 steps; resident growth of a fresh process over its "
+            "inputs.",
+            _memory_table(self.memory),
+            "![Time over rows](speed.png)",
+        ]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _words(case: Case) -> str:
+    return (
+        f"{case.model}, {case.units} units, {case.length} steps, {case.rows:,} "
+        f"row{'s' * (case.rows != 1)}"
+    )
+
+
+COLUMNS = ("model", "units", "steps", "rows")
+HEADS = (*COLUMNS, *WHOLE, LIMIT)
+RATIO_HEADS = (*COLUMNS, *WHOLE[1:], f"{OURS} / {LIMIT}")
+
+
+def case_line(m: Measured) -> str:
+    """A line of the table of times."""
+    return table_line(
+        *_start(m.case), *(_milliseconds(m, name) for name in (*WHOLE, LIMIT))
+    )
+
+
+def _ratio_line(m: Measured) -> str:
+    cells = [_shown(m.slower(name)) if m.timed(name) else "-" for name in WHOLE[1:]]
+    over = Spread.of(
+        [found[OURS] / found[LIMIT] for found in m.rounds if LIMIT in found]
+    )
+    return table_line(*_start(m.case), *cells, _shown(over))
+
+
+def _memory_table(memory: list[dict[str, float]]) -> str:
+    if not memory:
+        return "Not measured."
+    heads = ("rows", "inputs, MiB", "outputs, MiB", "growth, MiB", "seconds")
+    lines = []
+    for found in memory:
+        sizes = [f"{found[key] / MIB:.1f}" for key in ("inputs", "outputs", "growth")]
+        lines.append(
+            table_line(f"{int(found['rows']):,}", *sizes, f"{found['seconds']:.2f}")
+        )
+    return table(heads, lines)
+
+
+def _start(case: Case) -> tuple[str, str, str, str]:
+    return case.model, str(case.units), str(case.length), f"{case.rows:,}"
+
+
+def _milliseconds(m: Measured, name: str) -> str:
+    if not m.timed(name):
+        return "differs" if name in m.different else "-"
+    found = m.seconds(name)
+    low, median, high = (1000 * s for s in (found.low, found.median, found.high))
+    return _shown(Spread(median, low, high, found.turns))
+
+
+def _shown(found: Spread) -> str:
+    median, low, high = (digits(v) for v in (found.median, found.low, found.high))
+    return f"{median} ({low} to {high})" if found.turns > 1 else f"{median} (one turn)"
+
+
+def _case_json(m: Measured) -> dict[str, Any]:
+    names = [*(kind.title for kind in COMPETITORS), LIMIT]
+    return {
+        **asdict(m.case),
+        "competitors": {
+            name: {
+                "way": m.ways.get(name),
+                "seconds": asdict(m.seconds(name)) if m.timed(name) else None,
+                "times_ours": asdict(m.slower(name)) if m.timed(name) else None,
+                "difference_from_keras": m.differences.get(name),
+                "seconds_of_ways_tried": m.tried.get(name),
+            }
+            for name in names
+        },
+        "rounds": m.rounds,
+    }
+
+
+def write(results: Results, folder: Path) -> None:
+    """speed.json, speed.md and speed.png, each whole or not at all."""
+    from benchmarks.drawing import figure
+    from recipes.plots import png
+
+    contents = {
+        "speed.json": results.to_json().encode(),
+        "speed.md": results.to_markdown().encode(),
+        "speed.png": png(figure(results)),
+    }
+    for name, content in contents.items():
+        put(content, folder / name)

@@ -1,0 +1,236 @@
+"""How fast ``verify`` computes a model, beside what else can.
+
+    make bench                                     # installs what it measures against
+    python -m benchmarks.speed [--quick | --full] [--only sentiment_lstm] [--out FOLDER]
+
+Compared with `verify.Network.predict`: Keras's ``model.predict`` with its batches of
+32, and with the batch size that is best for the case; the model in a ``tf.function``;
+``predict`` on Keras's JAX and NumPy backends; ONNX Runtime; and the equations in a
+plain NumPy loop. Each takes an array of ids and returns an array of probabilities, uses
+all cores, and is given its best way, which is found on the spot. Before anything is
+timed the outputs of all rows are held against those of ``model.predict``: what differs
+by more than 1e-6 is not timed, and said.
+
+Models: the recipes' three sentiment models and the GRU, Embedding(12533, 32), the
+recurrent layers, Dense(2, softmax), with random weights of the size that training gives
+them. The plan covers each axis by itself:
+
+====================  ======  ===========  ===================================
+                      units   time steps   rows
+====================  ======  ===========  ===================================
+every model           40      26           1, 32, 256, 3,463, 100,000
+every model           256     26           3,463
+LSTM and GRU          40      100, 500     256, 3,463
+====================  ======  ===========  ===================================
+
+3,463 rows of 26 steps are the chapter's test tweets. ``--quick`` measures 1, 32 and
+3,463 rows of the first line; ``--full`` every combination but 100,000 rows of more than
+26 steps, which takes about two hours.
+
+How it is measured: see `benchmarks.turns`. A time is the median over the turns of a
+competitor, its spread their quartiles, a ratio the median of the ratios round by
+round. *limit* is what the matrix products and the activations alone need
+(`benchmarks.limit`). Peak memory is that of fresh processes (`benchmarks.memory`).
+
+Writes speed.json, speed.md and speed.png to benchmarks/results with the whole plan, to
+``--out`` otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from benchmarks.competitors import (
+    COMPETITORS,
+    HOMES,
+    Case,
+    Predict,
+    Ready,
+    forget,
+    prepare,
+    take_turn,
+)
+from benchmarks.machine import Machine
+from benchmarks.memory import measured_growth
+from benchmarks.models import MODELS, build
+from benchmarks.results import (
+    ALLOWED,
+    HEADS,
+    Measured,
+    Results,
+    case_line,
+    write,
+)
+from benchmarks.tables import table
+from benchmarks.turns import BenchmarkError, Round, Turns, Worker, rounds_of
+from verify.commands import BAD_INPUT
+from verify.compare import compare
+from verify.spec import VerifyError
+
+ROWS, QUICK_ROWS = (1, 32, 256, 3463, 100_000), (1, 32, 3463)
+LENGTHS, UNITS = (26, 100, 500), (40, 256)
+MEMORY_ROWS, QUICK_MEMORY_ROWS = (3463, 100_000, 1_000_000), (3463, 100_000)
+MEMORY_MODEL = ("sentiment_lstm", 40, 26)
+
+RESULTS = Path(__file__).parent / "results"
+
+CASE_SECONDS = 6.0
+"""For the turns of a case; slow competitors take more."""
+
+NEEDED = ("keras", "tensorflow", "jax", "onnx", "onnxruntime")
+
+
+def plan(which: str, models: Iterable[str]) -> list[Case]:
+    """The cases, those of one file one after the other.
+
+    Parameters
+    ----------
+    which : "quick", "usual" or "full"
+    models : names of recipes
+    """
+    cases = []
+    for model in models:
+        if which == "quick":
+            cases += [Case(model, 40, 26, rows) for rows in QUICK_ROWS]
+        elif which == "full":
+            cases += [
+                Case(model, units, length, rows)
+                for units in UNITS
+                for length in LENGTHS
+                for rows in ROWS
+                if rows * length <= ROWS[-1] * LENGTHS[0]
+            ]
+        else:
+            cases += [Case(model, 40, 26, rows) for rows in ROWS]
+            if model in ("sentiment_lstm", "sentiment_gru"):
+                cases += [
+                    Case(model, 40, length, rows)
+                    for length in LENGTHS[1:]
+                    for rows in (256, 3463)
+                ]
+            cases.append(Case(model, 256, 26, 3463))
+    return cases
+
+
+def measure(
+    case: Case, workers: dict[str, Worker], folder: Path, seconds: float
+) -> Measured:
+    """One case: prepare everyone, compare what they return, then take turns."""
+    ready: dict[str, Ready] = {}
+    for kind in COMPETITORS:
+        worker = workers[kind.home]
+        ready[kind.title] = worker.ask(prepare, kind.title, str(folder), case)
+    differences = differences_of(ready)
+    turns = {
+        kind.title: Turns(_turn(workers[kind.home], kind.title), ready[kind.title].once)
+        for kind in COMPETITORS
+        if differences.get(kind.title, 0.0) <= ALLOWED or kind is COMPETITORS[0]
+    }
+    rounds: list[Round] = rounds_of(turns, COMPETITORS[0].title, seconds)
+    for worker in workers.values():
+        worker.ask(forget)
+    ways = {title: prepared.way for title, prepared in ready.items()}
+    tried = {title: prepared.tried for title, prepared in ready.items()}
+    return Measured(case, ways, tried, differences, rounds)
+
+
+def differences_of(
+    ready: dict[str, Ready], reference: str = Predict.title
+) -> dict[str, float]:
+    """How far everyone's outputs are from Keras's; NaN where one of them is NaN."""
+    keras = ready[reference].output
+    return {
+        title: compare(prepared.output, keras, allowed=ALLOWED).max_diff
+        for title, prepared in ready.items()
+        if prepared.output is not None and keras is not None
+    }
+
+
+def _turn(worker: Worker, title: str) -> Callable[[int], float]:
+    return lambda calls: worker.ask(take_turn, title, calls)
+
+
+def run(which: str, models: Iterable[str], seconds: float, out: Path | None) -> Results:
+    """Measure everything of a plan, print it on the way, and write it."""
+    cases = plan(which, models)
+    load = os.getloadavg()[0]
+    began = time.monotonic()
+    machine = Machine.here()
+    measured: list[Measured] = []
+    workers = {home: Worker(home, settings) for home, settings in HOMES.items()}
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            print(table(HEADS, []), flush=True)
+            for case in cases:
+                if not (folder / case.file).exists():
+                    workers["Keras on TensorFlow"].ask(
+                        build, case.model, case.units, case.length, folder / case.file
+                    )
+                measured.append(measure(case, workers, folder, seconds))
+                print(case_line(measured[-1]), flush=True)
+            for worker in workers.values():
+                worker.close()
+            memory = []
+            model, units, length = MEMORY_MODEL
+            path = folder / Case(model, units, length, 1).file
+            if path.exists():
+                wanted = QUICK_MEMORY_ROWS if which == "quick" else MEMORY_ROWS
+                memory = [measured_growth(path, rows) for rows in wanted]
+    finally:
+        for worker in workers.values():
+            worker.close()
+    results = Results(machine, which, load, time.monotonic() - began, measured, memory)
+    print("\n" + results.summary())
+    if out is not None:
+        write(results, out)
+        print(f"Wrote speed.json, speed.md and speed.png to {out}", file=sys.stderr)
+    return results
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, write; the exit code is 1 where someone's outputs differ."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="a few minutes")
+    size.add_argument("--full", action="store_true", help="every combination")
+    parser.add_argument(
+        "--only", nargs="+", choices=MODELS, metavar="MODEL", help=", ".join(MODELS)
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=CASE_SECONDS, help="for the turns of a case"
+    )
+    parser.add_argument("--out", type=Path, help="the folder to write to")
+    arguments = parser.parse_args(argv)
+    which = "quick" if arguments.quick else "full" if arguments.full else "usual"
+    out = arguments.out
+    if out is None and not arguments.quick and not arguments.only:
+        out = RESULTS
+    try:
+        if arguments.seconds <= 0:
+            raise BenchmarkError(
+                f"--seconds: expected more than 0. Received: {arguments.seconds:g}"
+            )
+        for name in NEEDED:
+            if importlib.util.find_spec(name) is None:
+                raise BenchmarkError(
+                    f"expected {name} to be installed; make bench installs it"
+                )
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+        results = run(which, arguments.only or MODELS, arguments.seconds, out)
+    except (VerifyError, OSError) as error:
+        print(f"benchmarks.speed: {error}", file=sys.stderr)
+        return BAD_INPUT
+    return int(bool(results.different()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""What the commands cost over many rows: seconds, rows a second, peak memory.
+
+    make bench-streaming
+    python -m benchmarks.streaming [--rows 1000 10000] [--only predict] [--out FOLDER]
+
+``rnn-verify predict``, ``compare`` and ``check``, each in a fresh process, on files of
+10^3 to 10^6 rows of 26 ids for the recipe's LSTM; ``check``, which asks Keras too, up
+to 10^5 rows unless ``--rows`` says otherwise. What ``compare`` is given are the right
+outputs in float32.
+
+*start* is what a command takes for one row: Python, its imports, the model. What is
+above it should grow as the rows do. *exponent* says how it grows between the two
+greatest numbers of rows: 1 is linear, 2 would be quadratic. Memory is the most that was
+resident, and *MiB a million rows* how it grows from the smallest file to the largest.
+
+Writes streaming.json and streaming.md to benchmarks/results with all commands and rows,
+to ``--out`` otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import Machine
+from benchmarks.memory import MIB
+from benchmarks.models import build, inputs
+from benchmarks.tables import in_json, put, table, table_line
+from benchmarks.turns import BenchmarkError, Worker
+from verify.commands import BAD_INPUT
+from verify.spec import VerifyError, plain
+
+COMMANDS = ("predict", "compare", "check")
+ROWS = (1000, 10_000, 100_000, 1_000_000)
+MOST = {"check": 100_000}
+"""Rows of a command, where nothing else is asked for."""
+
+MODEL = ("sentiment_lstm", 40, 26)
+FILE = "model.keras"
+
+LINEAR = 1.15
+"""The exponent up to which growth counts as linear."""
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A command on a number of rows."""
+
+    command: str
+    rows: int
+    seconds: float
+    peak: int
+
+
+Found = dict[str, list[Cost]]
+"""The costs of each command, by growing rows."""
+
+HEADS = ("command", "rows", "seconds", "rows a second", "peak, MiB")
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How the cost of a command grows.
+
+    Attributes
+    ----------
+    start : float
+        Seconds for one row.
+    exponent : float
+        Of the seconds above that; NaN where fewer than two are long enough.
+    rate : float
+        Rows a second above the start, at the greatest number of rows.
+    memory : float
+        MiB a million rows.
+    """
+
+    command: str
+    start: float
+    exponent: float
+    rate: float
+    memory: float
+
+    @property
+    def linear(self) -> str:
+        """Whether the seconds grow as the rows do."""
+        if math.isnan(self.exponent):
+            return "cannot be said"
+        return "linear" if self.exponent <= LINEAR else "NOT linear"
+
+
+def growth(costs: Sequence[Cost]) -> Growth:
+    """How the cost of one command grows; the first is that of a single row.
+
+    Parameters
+    ----------
+    costs : sequence of Cost, by growing rows
+    """
+    first, *more = costs
+    above = [(c.rows, c.seconds - first.seconds) for c in more]
+    # What is less than a tenth of the start is lost in how much that varies.
+    clear = [(r, s) for r, s in above if s > 0.1 * first.seconds]
+    exponent = rate = math.nan
+    if len(clear) > 1:
+        (r1, s1), (r2, s2) = clear[-2:]
+        exponent = math.log(s2 / s1) / math.log(r2 / r1)
+    if clear:
+        rate = clear[-1][0] / clear[-1][1]
+    memory = math.nan
+    if len(more) > 1:
+        low, high = more[0], more[-1]
+        memory = (high.peak - low.peak) / MIB / (high.rows - low.rows) * 1e6
+    return Growth(first.command, first.seconds, exponent, rate, memory)
+
+
+def prepare(folder: Path, rows: Iterable[int]) -> None:
+    """The model, inputs and right outputs, in a process that may grow."""
+    import verify
+
+    build(*MODEL, folder / FILE)
+    net = verify.load(folder / FILE)
+    for count in rows:
+        x = inputs(count, MODEL[2])
+        np.save(folder / f"x-{count}.npy", x)
+        np.save(folder / f"theirs-{count}.npy", net.predict(x))
+
+
+def cost(command: str, rows: int, folder: Path) -> Cost:
+    """Run a command in a fresh process.
+
+    Raises
+    ------
+    BenchmarkError
+        It does not exit with 0.
+    """
+    others = {
+        "predict": f"--out y-{rows}.npy",
+        "compare": f"--outputs theirs-{rows}.npy",
+    }
+    option, _, name = others.get(command, "").partition(" ")
+    arguments = [command, str(folder / FILE), "--data", str(folder / f"x-{rows}.npy")]
+    if option:
+        arguments += [option, str(folder / name)]
+    facts = folder / "peak.json"
+    facts.unlink(missing_ok=True)
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memory", "command", str(facts), *arguments],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()
+        raise BenchmarkError(
+            f"rnn-verify {command} over {rows:,} rows: expected exit code 0. "
+            f"Received: {done.returncode}, and said: {plain(said[-1], 300)}"
+        )
+    return Cost(command, rows, seconds, json.loads(facts.read_text())["peak"])
+
+
+def measure(
+    commands: Iterable[str], rows: Sequence[int], most: dict[str, int]
+) -> Found:
+    """Every command on every number of rows, those of few rows first.
+
+    Parameters
+    ----------
+    commands : names
+    rows : numbers of rows, growing
+    most : dict
+        Rows at which a command stops.
+    """
+    found: Found = {command: [] for command in commands}
+    worker = Worker("preparing", {"KERAS_BACKEND": "tensorflow"})
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            worker.ask(prepare, folder, [1, *rows])
+            worker.close()
+            print(table(HEADS, []), flush=True)
+            for count in (1, *rows):
+                for command in commands:
+                    if count <= most.get(command, count):
+                        found[command].append(cost(command, count, folder))
+                        print(line(found[command][-1]), flush=True)
+    finally:
+        worker.close()
+    return found
+
+
+def line(found: Cost) -> str:
+    """A line of the table of costs."""
+    return table_line(
+        f"`{found.command}`",
+        f"{found.rows:,}",
+        f"{found.seconds:.2f}",
+        f"{found.rows / found.seconds:,.0f}",
+        f"{found.peak / MIB:,.0f}",
+    )
+
+
+def growths(found: Found) -> str:
+    """The table that says whether the cost is linear."""
+    heads = (
+        "command", "start, seconds", "rows a second above it", "exponent",
+        "the seconds", "MiB a million rows",
+    )  # fmt: skip
+    lines = []
+    for costs in found.values():
+        g = growth(costs)
+        figures = [f"{g.start:.2f}", f"{g.rate:,.0f}", f"{g.exponent:.2f}"]
+        lines.append(
+            table_line(f"`{g.command}`", *figures, g.linear, f"{g.memory:,.0f}")
+        )
+    return table(heads, lines)
+
+
+def write(found: Found, machine: Machine, folder: Path) -> None:
+    """streaming.json and streaming.md, each whole or not at all."""
+    document: dict[str, Any] = {
+        "machine": asdict(machine),
+        "costs": [asdict(one) for costs in found.values() for one in costs],
+        "growth": [asdict(growth(costs)) for costs in found.values()],
+    }
+    parts = [
+        "# What the commands cost over many rows",
+        f"{machine.words()}, by `python -m benchmarks.streaming`.",
+        table(HEADS, [line(one) for costs in found.values() for one in costs]),
+        "## Growth",
+        growths(found),
+    ]
+    contents = {
+        "streaming.json": in_json(document),
+        "streaming.md": "\n\n".join(parts) + "\n",
+    }
+    for name, content in contents.items():
+        put(content.encode(), folder / name)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", nargs="+", type=int, help="of every command")
+    parser.add_argument("--only", nargs="+", choices=COMMANDS, default=COMMANDS)
+    parser.add_argument("--out", type=Path, help="the folder to write to")
+    arguments = parser.parse_args(argv)
+    whole = arguments.rows is None and len(arguments.only) == len(COMMANDS)
+    out = arguments.out or (RESULTS if whole else None)
+    try:
+        rows = sorted(set(arguments.rows or ROWS))
+        if rows[0] < 2:
+            raise BenchmarkError(f"--rows: expected 2 or more. Received: {rows[0]}")
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+        found = measure(arguments.only, rows, {} if arguments.rows else MOST)
+        print("\n" + growths(found))
+        if out is not None:
+            write(found, Machine.here(), out)
+            print(f"Wrote streaming.json and streaming.md to {out}", file=sys.stderr)
+    except (VerifyError, OSError) as error:
+        print(f"benchmarks.streaming: {error}", file=sys.stderr)
+        return BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
