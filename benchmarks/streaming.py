@@ -11,7 +11,7 @@ outputs in float32.
 *start* is what a command takes for one row: Python, its imports, the model. What is
 above it should grow as the rows do. *exponent* says how it grows between the two
 greatest numbers of rows: 1 is linear, 2 would be quadratic. Memory is the most that was
-resident, and *MiB a million rows* how it grows from the smallest file to the largest.
+resident, and *MiB a million rows* how it grows between the same two files.
 
 Writes streaming.json and streaming.md to benchmarks/results with all commands and rows,
 to ``--out`` otherwise.
@@ -120,7 +120,7 @@ def growth(costs: Sequence[Cost]) -> Growth:
         rate = clear[-1][0] / clear[-1][1]
     memory = math.nan
     if len(more) > 1:
-        low, high = more[0], more[-1]
+        low, high = more[-2:]
         memory = (high.peak - low.peak) / MIB / (high.rows - low.rows) * 1e6
     return Growth(first.command, first.seconds, exponent, rate, memory)
 
