@@ -389,11 +389,7 @@ def _conclude(report: verify.Report, watch: Watch, json: bool) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command with these arguments; returns the exit code."""
-    try:
-        return run(app, argv, "rnn-verify")
-    except (KeyboardInterrupt, typer.Abort):
-        print("rnn-verify: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    return run(app, argv, "rnn-verify")
 
 
 if __name__ == "__main__":

@@ -175,6 +175,8 @@ class Watch:
 
 def _other(name: str, there: Any, now: Any) -> str:
     """What is different: short values are shown, fingerprints are not."""
+    if name == "comparison":
+        return f"it is of a comparison {plain(there)}, and this is one {now}"
     if isinstance(now, Mapping) and isinstance(there, Mapping):
         keys = [k for k in dict.fromkeys([*now, *there]) if now.get(k) != there.get(k)]
         shown = ", ".join(
@@ -182,4 +184,4 @@ def _other(name: str, there: Any, now: Any) -> str:
             for k in keys
         )
         return f"it is of other {name} ({shown})"
-    return f"it is of another {name}" if name != "data" else "it is of other data"
+    return f"it is of {'another' if name == 'model' else 'other'} {name}"
