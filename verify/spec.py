@@ -127,6 +127,20 @@ class LayerSpec:
         object.__setattr__(self, "overrides", MappingProxyType(dict(self.overrides)))
         object.__setattr__(self, "sublayers", MappingProxyType(dict(self.sublayers)))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # what makes a mapping read-only cannot be pickled
+        return {
+            key: dict(value) if isinstance(value, MappingProxyType) else value
+            for key, value in vars(self).items()
+        }
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        for key, value in state.items():
+            object.__setattr__(self, key, value)
+        for array in self.weights.values():
+            array.flags.writeable = False
+        self.__post_init__()
+
     def __str__(self) -> str:
         return f"Layer '{plain(self.name)}' ({plain(self.class_name)})"
 
