@@ -10,14 +10,12 @@ import numpy as np
 
 from verify.backends import Rule
 from verify.dtypes import dtype_of, is_float
+from verify.engine import Blocks, blocks_of, in_blocks, quickened, thread_count
 from verify.evaluate import Evaluation, LayerTrace, States, in_precision
 from verify.layers import LOOPS
 from verify.layers.base import Tensor
 from verify.spec import Array, DataError, LayerSpec, ModelSpec, listing, plain, worded
 from verify.structure import TensorRef, flatten, map_structure
-
-BLOCK_ROWS = 1024
-"""Rows evaluated at a time, so that memory does not grow with their number."""
 
 
 class Inputs(tuple[Array, ...]):
@@ -200,8 +198,9 @@ class Network:
         dtype: str | None = None,
         initial_state: States | None = None,
         return_state: bool = False,
+        threads: int | None = None,
     ) -> Any:
-        """What ``model.predict(x)`` computes.
+        """What ``model.predict(x)`` computes, quickly; see `verify.engine`.
 
         Parameters
         ----------
@@ -216,6 +215,9 @@ class Network:
             earlier call; zeros where it has none.
         return_state : bool
             Whether to return the states after the last batch too.
+        threads : int, optional
+            As many as ``OMP_NUM_THREADS`` says or there are cores, by default. May be
+            called from several threads.
 
         Returns
         -------
@@ -233,7 +235,9 @@ class Network:
                 "Received: none of its layers is stateful"
             )
         states = dict(initial_state or {})
-        flat = self.flat(self.prepare(x), dtype=dtype, states=states)
+        flat = self.flat(
+            self.prepare(x), dtype=dtype, states=states, threads=threads, quick=True
+        )
         graph = self.spec.root.graph
         remaining = iter(flat)
         outputs = map_structure(
@@ -242,33 +246,55 @@ class Network:
         return (outputs, states) if return_state else outputs
 
     def flat(
-        self, x: Inputs, *, dtype: str | None = None, states: States | None = None
+        self,
+        x: Inputs,
+        *,
+        dtype: str | None = None,
+        states: States | None = None,
+        threads: int | None = None,
+        quick: bool = False,
     ) -> list[Array]:
-        """Every output of the model in a list; parameters and errors as `predict`."""
+        """Every output of the model in a list; parameters and errors as `predict`.
+
+        Parameters
+        ----------
+        quick : bool
+            Whether by `verify.engine`; otherwise by the equations of `verify.cells` as
+            they stand there.
+        """
         root = self.in_precision(dtype)
+        steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x)
+        blocks = blocks_of(root, steps, self.spec.batch_size)
+        if quick:
+            root = quickened(root, sum(array.size for array in x))
         states = {} if states is None else states
         begun = dict(states)
-        blocks = []
-        for rows in self._blocks(x.rows):
+        floatx = dtype or self.floatx
+
+        def evaluate(rows: slice) -> list[Array]:
             if Rule.PREDICT_FORGETS_STATES in root.rules:
                 states.clear()
                 states.update(begun)
-            run = Evaluation(states, floatx=dtype or self.floatx)
+            run = Evaluation(states if self.stateful else None, floatx=floatx)
             outputs = run(root, list(x.take(rows)), at="")
-            blocks.append([tensor.value for tensor in flatten(outputs)])
-        return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+            return [tensor.value for tensor in flatten(outputs)]
 
-    def _blocks(self, rows: int) -> Iterator[slice]:
-        """Slices of rows: single batches where states go from one to the next."""
-        fixed = self.spec.batch_size or 1
-        step = fixed if self.stateful else max(BLOCK_ROWS // fixed, 1) * fixed
-        if self.stateful and rows % fixed:
-            raise DataError(
-                f"expected a multiple of {fixed} rows, the model's fixed batch size. "
-                f"Received: {rows} rows"
-            )
-        for start in range(0, rows, step):
-            yield slice(start, start + step)
+        count = thread_count(threads)
+        if self.stateful:  # one batch after the other, as Keras does
+            unit, count = self.spec.batch_size or 1, 1
+            blocks = Blocks(unit, unit, unit)
+            if x.rows % unit:
+                raise DataError(
+                    f"expected a multiple of {unit} rows, the model's fixed batch "
+                    f"size. Received: {x.rows} rows"
+                )
+        whole: list[Array] = []
+        for rows, parts in in_blocks(evaluate, x.rows, blocks, count):
+            if not whole:
+                whole = [np.empty((x.rows, *y.shape[1:]), y.dtype) for y in parts]
+            for output, part in zip(whole, parts, strict=True):
+                output[rows] = part
+        return whole
 
     def trace(self, x: Any, *, dtype: str | None = None) -> Trace:
         """Evaluate the model and keep every layer's input, mask, gates and states.

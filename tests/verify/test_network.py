@@ -22,7 +22,7 @@ from models import (
 
 from verify import DataError, Network, cells, describe
 from verify.activations import resolve
-from verify.network import BLOCK_ROWS
+from verify.engine import MOST
 
 STEP_FIELDS = {
     "SimpleRNN": ["h"],
@@ -130,7 +130,7 @@ def test_rows_do_not_influence_each_other(seed):
 
 def test_many_rows_are_evaluated_in_blocks_to_the_same_result():
     net = Network(lstm_spec())
-    x = ids(batch=2 * BLOCK_ROWS + 3)
+    x = ids(batch=2 * MOST + 3)
     whole = net.trace(x, dtype="float64").output
     assert np.abs(net.predict(x, dtype="float64") - whole).max() < 1e-14
 

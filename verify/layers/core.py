@@ -83,12 +83,17 @@ class Embedding(Quantizable):
                 f"{np.count_nonzero(outside):,} such id(s)"
             )
         if not layer.options["quantization_mode"]:
-            return table[ids]
+            look_up = layer.overrides.get("lookup", _rows)
+            return look_up(table, ids)
         scales = layer.weights["embeddings_scale"]
         return table[ids].astype(scales.dtype) / scales[ids][..., None]
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
         return inputs != 0 if layer.options["mask_zero"] else None
+
+
+def _rows(table: Array, ids: Array) -> Array:
+    return table[ids]
 
 
 class Activation(Elementwise):

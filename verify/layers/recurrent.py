@@ -110,9 +110,12 @@ class Loop(LayerType):
         if mask is not None and isinstance(mask, (list, tuple)):
             mask = mask[0]
         loop = layer.overrides.get("scan", scan)
+        quick = layer.overrides.get("quick")  # the same equations: verify.engine
+        if quick is None or not quick.looks_up:  # otherwise these are ids
+            sequences = sequences.astype(working(compute), copy=False)
         result: Scan = loop(
-            kind.step(cell),
-            sequences.astype(working(compute), copy=False),
+            kind.step(cell) if quick is None else quick(len(sequences)),
+            sequences,
             None if mask is None else np.asarray(mask, dtype=bool),
             states,
             names,
