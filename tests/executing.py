@@ -97,6 +97,14 @@ def with_answers(notebook: Any, solutions: Any) -> Any:
     return answered
 
 
+def quickly(notebook: Any, rows: int | None = None) -> Any:
+    """A notebook that begins with `quickly.begin`; tests/ must be on its path."""
+    setup = nbformat.v4.new_code_cell(f"import quickly; quickly.begin({rows})")
+    setup.id = "quickly"
+    notebook.cells.insert(0, setup)
+    return notebook
+
+
 def _copy(cell: Any) -> Any:
     return nbformat.v4.new_code_cell(cell.source)
 

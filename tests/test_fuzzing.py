@@ -22,14 +22,14 @@ def test_random_models_compute_what_keras_computes(block, tmp_path):
     from fuzzing.trial import try_program
 
     failed, agreed = [], 0
-    for number in range(block * 40, block * 40 + 40):
+    for number in range(block * 25, block * 25 + 25):
         made = program(f"{SEED}:{number}")
         outcome = try_program(made, number, tmp_path)
         agreed += outcome.kind == "agrees"
         if outcome.kind == "FAILS":
             failed.append(f"{outcome.detail}\n{made.source}")
     assert not failed, "\n\n".join(failed)
-    assert agreed > 30
+    assert agreed > 18
 
 
 @pytest.mark.keras

@@ -53,28 +53,43 @@ def test_without_it_ctrl_c_in_a_destructor_is_lost(dropped):
     assert dropped == [KeyboardInterrupt]
 
 
+def interrupted(work) -> None:
+    """Work that Ctrl-C has to end by itself, before the last look on leaving."""
+
+    def whole() -> None:
+        with Interruption() as interruption:
+            work(interruption)
+            raise AssertionError("it went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        whole()
+
+
 def test_ctrl_c_is_remembered_until_it_is_looked_at(dropped):
-    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+    def work(interruption):
         interruption.look()
         Destroyed()
         assert interruption.came
         interruption.look()
-        raise AssertionError("it went on")
+
+    interrupted(work)
     assert dropped == []
 
 
 def test_a_second_ctrl_c_acts_at_once():
-    with pytest.raises(KeyboardInterrupt), Interruption():
+    def work(interruption):
         ctrl_c()
         ctrl_c()
-        raise AssertionError("it went on")
+
+    interrupted(work)
 
 
 def test_a_second_ctrl_c_that_is_dropped_leaves_the_first(dropped):
-    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+    def work(interruption):
         Destroyed(times=2)
         interruption.look()
-        raise AssertionError("it went on")
+
+    interrupted(work)
     assert dropped == [KeyboardInterrupt]
 
 
@@ -84,9 +99,13 @@ def test_ctrl_c_after_the_last_look_is_not_lost():
 
 
 def test_an_error_is_not_hidden_by_ctrl_c():
-    with pytest.raises(ZeroDivisionError), Interruption():
-        ctrl_c()
-        raise ZeroDivisionError
+    def work() -> None:
+        with Interruption():
+            ctrl_c()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
 
 
 @pytest.mark.parametrize("answer", [signal.SIG_IGN, lambda number, frame: None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import verify
-from recipes import RECIPES, training
+from recipes import RECIPES, conclude, training
 from recipes.__main__ import main
 from recipes.runs import FILES, RunFolder
 from verify import DataError
@@ -123,6 +124,31 @@ def test_a_toy_recipe_prints_its_forward_pass_by_hand(name, count, tmp_path, cap
     assert "Keras predict" in printed
 
 
+@pytest.fixture
+def unverified(trained, monkeypatch) -> None:
+    """Runs of which only the training is looked at end by a report that is given."""
+    report = verify.check(f"{trained}/model.keras")
+
+    def given(folder, x):
+        folder.write_json("verification.json", report.to_dict())
+        return report
+
+    monkeypatch.setattr(conclude, "verified", given)
+
+
+@pytest.fixture(scope="module")
+def whole(tweets_csv, tmp_path_factory):
+    """``whole(epochs)``: the folder of a run that was not interrupted."""
+
+    @functools.cache
+    def made(epochs: int) -> Path:
+        out = tmp_path_factory.mktemp("whole") / "run"
+        assert train(out, tweets_csv, "--epochs", str(epochs)) == 0
+        return out
+
+    return made
+
+
 def train(out, csv, *more: str) -> int:
     return main(
         ["run", "sentiment_rnn", "--csv", csv, "--units", "5", "--out", str(out), *more]
@@ -140,53 +166,57 @@ def assert_same_run(a, b) -> None:
         assert np.array_equal(x, y)
 
 
+@pytest.mark.usefixtures("unverified")
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
-    tweets_csv, tmp_path
+    whole, tweets_csv, tmp_path
 ):
-    runs = [tmp_path / name for name in "abc"]
-    for out, seed in zip(runs, ("7", "7", "8"), strict=True):
-        assert train(out, tweets_csv, "--epochs", "2", "--seed", seed) == 0
-    assert_same_run(runs[0], runs[1])
-    assert not np.array_equal(weights(runs[0])[1], weights(runs[2])[1])
+    same, other = tmp_path / "same", tmp_path / "other"
+    for out, seed in ((same, "42"), (other, "8")):
+        assert train(out, tweets_csv, "--epochs", "3", "--seed", seed) == 0
+    assert_same_run(whole(3), same)
+    assert not np.array_equal(weights(same)[1], weights(other)[1])
 
 
-def test_a_resumed_run_ends_like_an_uninterrupted_one(tweets_csv, tmp_path, capsys):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train(whole, tweets_csv, "--epochs", "4") == 0
+@pytest.mark.usefixtures("unverified")
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
+    whole, tweets_csv, tmp_path, capsys
+):
+    parts = tmp_path / "parts"
     assert train(parts, tweets_csv, "--epochs", "1") == 0
-    assert train(parts, tweets_csv, "--epochs", "3", "--resume") == 0
+    assert train(parts, tweets_csv, "--epochs", "2", "--resume") == 0
     assert "resuming after epoch 1" in capsys.readouterr().err
-    assert train(parts, tweets_csv, "--epochs", "4", "--resume") == 0
-    assert_same_run(whole, parts)
-    assert read(parts, "metrics.json")["epochs"] == 4
+    assert train(parts, tweets_csv, "--epochs", "3", "--resume") == 0
+    assert_same_run(whole(3), parts)
+    assert read(parts, "metrics.json")["epochs"] == 3
     # nothing left to train: the run is concluded again and stays what it is
-    assert train(parts, tweets_csv, "--epochs", "4", "--resume") == 0
-    assert_same_run(whole, parts)
+    assert train(parts, tweets_csv, "--epochs", "3", "--resume") == 0
+    assert_same_run(whole(3), parts)
 
 
+@pytest.mark.usefixtures("unverified")
 def test_a_run_is_resumed_with_the_options_it_was_begun_with(
     tweets_csv, tmp_path, capsys
 ):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     begun = ["--seed", "9", "--padding", "pre", "--mask-zero"]
-    assert train(whole, tweets_csv, "--epochs", "3", *begun) == 0
-    assert train(parts, tweets_csv, "--epochs", "2", *begun) == 0
+    assert train(whole, tweets_csv, "--epochs", "2", *begun) == 0
+    assert train(parts, tweets_csv, "--epochs", "1", *begun) == 0
     resume = ["run", "sentiment_rnn", "--out", str(parts), "--resume"]
-    assert main([*resume, "--epochs", "3"]) == 0
+    assert main([*resume, "--epochs", "2"]) == 0
     assert_same_run(whole, parts)
     assert main(resume) == 0  # to the epochs it was last given: nothing left to do
     assert_same_run(whole, parts)
     capsys.readouterr()
-    assert main([*resume, "--epochs", "2"]) == 2
+    assert main([*resume, "--epochs", "1"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "has been trained for 3 epochs. Received: --epochs 2" in error
+    assert "has been trained for 2 epochs. Received: --epochs 1" in error
 
 
+@pytest.mark.usefixtures("unverified")
 def test_ctrl_c_in_the_middle_of_an_epoch_loses_that_epoch_only(
-    tweets_csv, tmp_path, capsys, monkeypatch
+    whole, tweets_csv, tmp_path, capsys
 ):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train(whole, tweets_csv, "--epochs", "3") == 0
+    parts = tmp_path / "parts"
     one_epoch = training._one_epoch
     calls = []
 
@@ -197,17 +227,17 @@ def test_ctrl_c_in_the_middle_of_an_epoch_loses_that_epoch_only(
             raise KeyboardInterrupt
         return logs
 
-    monkeypatch.setattr(training, "_one_epoch", interrupted)
-    assert train(parts, tweets_csv, "--epochs", "3") == 130
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_one_epoch", interrupted)
+        assert train(parts, tweets_csv, "--epochs", "3") == 130
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(
         "rnn-recipe: sentiment_rnn interrupted after epoch 1 of 3. Go on with: "
     )
     assert "--resume" in error
     assert not (parts / "model.keras").exists()
-    monkeypatch.undo()
     assert main(error.partition("Go on with: rnn-recipe ")[2].split()) == 0
-    assert_same_run(whole, parts)
+    assert_same_run(whole(3), parts)
 
 
 def test_a_resumed_run_forgets_what_was_said_of_the_model_it_replaces(
@@ -249,10 +279,11 @@ def test_a_run_interrupted_before_it_has_a_folder_is_not_told_to_resume(
     assert main(again.removeprefix("rnn-recipe ").split()) == 0
 
 
+@pytest.mark.usefixtures("unverified")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_killed_process_can_be_resumed(how, tweets_csv, tmp_path):
-    """It has years of work before it, so it cannot end before it is killed."""
-    parts, whole = tmp_path / "parts", tmp_path / "whole"
+def test_a_killed_process_can_be_resumed(how, whole, tweets_csv, tmp_path):
+    """It has days of work before it, so it cannot end before it is killed."""
+    parts = tmp_path / "parts"
     command = [
         sys.executable, "-m", "recipes", "run", "sentiment_rnn", "--csv", tweets_csv,
         "--units", "5", "--epochs", "1000000", "--out", str(parts),
@@ -272,10 +303,8 @@ def test_a_killed_process_can_be_resumed(how, tweets_csv, tmp_path):
     assert done >= 2
     if how == signal.SIGINT:
         assert f"interrupted after epoch {done} of 1000000. Go on with" in said
-    epochs = ("--epochs", str(done + 1))
-    assert train(parts, tweets_csv, *epochs, "--resume") == 0
-    assert train(whole, tweets_csv, *epochs) == 0
-    assert_same_run(whole, parts)
+    assert train(parts, tweets_csv, "--epochs", str(done + 1), "--resume") == 0
+    assert_same_run(whole(done + 1), parts)
 
 
 def test_what_a_killed_process_leaves_half_written_is_no_obstacle(tmp_path):
@@ -315,6 +344,7 @@ def test_a_manifest_edited_by_hand_is_refused(trained, capsys):
     path.write_text(before)
 
 
+@pytest.mark.usefixtures("unverified")
 def test_a_run_starts_afresh_without_resume(tweets_csv, tmp_path, capsys):
     out = tmp_path / "run"
     assert train(out, tweets_csv, "--epochs", "2") == 0
@@ -469,6 +499,7 @@ def test_a_manifest_that_is_no_json_is_not_overwritten(tmp_path, capsys):
     assert (tmp_path / "manifest.json").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("unverified")
 def test_several_recipes_share_a_folder_and_close_with_one_table(
     tweets_csv, tmp_path, capsys
 ):
@@ -484,6 +515,7 @@ def test_several_recipes_share_a_folder_and_close_with_one_table(
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("unverified")
 def test_resuming_several_recipes_begins_those_not_begun(tweets_csv, tmp_path, capsys):
     more = ["--csv", tweets_csv, "--units", "3", "--out", str(tmp_path)]
     first = [*more[:-1], str(tmp_path / "sentiment_rnn")]
