@@ -260,29 +260,33 @@ class _Sums:
         self.sums = np.empty((blocks, rows, units), dtype)
         if self.table is None:
             self.inputs = np.ones((rows, width), dtype)  # x, h, 1
-            self.features = width - units - 1
+            features = width - units - 1
+            self._x = self.inputs[:, :features]
+            self._h = self.inputs[:, features:-1]
         else:
             self._found = np.empty((rows, self.table.shape[1]), dtype)
             self.looked_up = self._found.reshape(rows, -1, units).transpose(1, 0, 2)
 
-    def __call__(self, x: Array, h: Array) -> Array:
+    def __call__(self, x: Array, h: Array) -> None:
+        """Fill `sums`, and `looked_up`."""
         if self.table is None:
-            self.inputs[:, : self.features] = x
-            self.inputs[:, self.features : -1] = h
-            return np.matmul(self.inputs, self.stack, out=self.sums)
-        # ids have been checked: "clip" spares a second check and a copy
-        np.take(self.table, x, axis=0, out=self._found, mode="clip")
-        return np.matmul(h, self.stack, out=self.sums)
+            self._x[...] = x
+            self._h[...] = h
+            np.matmul(self.inputs, self.stack, out=self.sums)
+        else:
+            # ids have been checked: "clip" spares a second check and a copy
+            self.table.take(x, axis=0, out=self._found, mode="clip")
+            np.matmul(h, self.stack, out=self.sums)
 
 
 def _simple_rnn(quick: Quick, rows: int) -> Step:
-    sums = _Sums(quick, rows)
-    function = _Function(quick.layer, "activation")
+    sums, function = _Sums(quick, rows), _function(quick.layer)
+    (z,), looks_up = sums.sums, quick.looks_up
 
     def step(x: Array, states: tuple[Array, ...]) -> Stepped:
-        (z,) = sums(x, states[0])
-        if quick.looks_up:
-            z += sums.looked_up[0]
+        sums(x, states[0])
+        if looks_up:
+            np.add(z, sums.looked_up[0], out=z)
         h = function(z)
         return Stepped(h, (h,), {})
 
@@ -290,51 +294,54 @@ def _simple_rnn(quick: Quick, rows: int) -> Step:
 
 
 def _lstm(quick: Quick, rows: int) -> Step:
-    sums = _Sums(quick, rows)
-    function = _Function(quick.layer, "activation")
-    gates = _Gates(quick.layer, 3)
+    sums, function = _Sums(quick, rows), _function(quick.layer)
+    z, looks_up = sums.sums, quick.looks_up
+    i, f, o, c_hat = z
+    activate = _in_place(quick.layer, z[:3], z[3:])
 
     def step(x: Array, states: tuple[Array, ...]) -> Stepped:
-        z = sums(x, states[0])
-        if quick.looks_up:
-            z += sums.looked_up
-        i, f, o, c_hat = gates(z)
+        sums(x, states[0])
+        if looks_up:
+            np.add(z, sums.looked_up, out=z)
+        activate()
         c = f * states[1]
-        c += np.multiply(i, c_hat, out=i)
+        np.multiply(i, c_hat, out=i)
+        np.add(c, i, out=c)
         h = function(c)
-        h *= o
+        np.multiply(h, o, out=h)
         return Stepped(h, (h, c), {})
 
     return step
 
 
 def _gru(quick: Quick, rows: int) -> Step:
-    sums = _Sums(quick, rows)
-    function = _Function(quick.layer, "activation")
-    gates = _Gates(quick.layer, 2)
+    sums, function = _Sums(quick, rows), _function(quick.layer)
     units, after = quick.layer.options["units"], quick.layer.options["reset_after"]
     u_h = quick.layer.weights["recurrent_kernel"][:, 2 * units :]
     b_h = _biases(quick.layer)[1][2]
+    looks_up, gates = quick.looks_up, sums.sums[:2]
+    z, r = gates
+    activate = _in_place(quick.layer, gates, sums.sums[:0])
+    a_h = sums.looked_up[2] if looks_up else sums.sums[-1]
 
     def step(x: Array, states: tuple[Array, ...]) -> Stepped:
         (h,) = states
-        blocks = sums(x, h)
-        if quick.looks_up:
-            blocks[:2] += sums.looked_up[:2]
-        z, r = gates(blocks[:2])
-        a_h = sums.looked_up[2] if quick.looks_up else blocks[-1]
+        sums(x, h)
+        if looks_up:
+            np.add(gates, sums.looked_up[:2], out=gates)
+        activate()
         if after:
-            s_h = blocks[2]
-            if quick.looks_up:
-                s_h += b_h
-            r *= s_h
+            s_h = sums.sums[2]
+            if looks_up:
+                np.add(s_h, b_h, out=s_h)
+            inside = np.multiply(r, s_h, out=r)
         else:
-            r = (r * h) @ u_h
-        r += a_h
-        h_hat = function(r)
+            inside = (r * h) @ u_h
+        np.add(inside, a_h, out=inside)
+        h_hat = function(inside)
         new = h - h_hat
-        new *= z
-        new += h_hat
+        np.multiply(new, z, out=new)
+        np.add(new, h_hat, out=new)
         return Stepped(new, (new,), {})
 
     return step
@@ -348,47 +355,45 @@ QUICK: Mapping[str, Callable[[Quick, int], Step]] = {
 """Class name of a layer -> its quick steps."""
 
 
-class _Function:
-    """An activation, into an array of its own."""
+def _function(layer: LayerSpec) -> Callable[[Array], Array]:
+    """The activation, always into an array of its own: sums are written over."""
+    if layer.options["activation"] == "tanh":
+        return np.tanh
+    function = function_of(layer)
+    sample = np.ones((1, 1))
+    if np.may_share_memory(function(sample), sample):  # linear hands back what it got
+        return lambda x: np.array(function(x))
+    return function
 
-    def __init__(self, layer: LayerSpec, option: str) -> None:
-        self.function = function_of(layer, option)
 
-    def __call__(self, x: Array) -> Array:
-        y = self.function(x)
-        # a function may hand back what it was given, and the sums are written over
-        return y.copy() if np.may_share_memory(x, y) else y
+def _in_place(layer: LayerSpec, gates: Array, others: Array) -> Callable[[], None]:
+    """What turns sums into gates and candidates, where they lie; (blocks, rows, units).
 
-
-class _Gates:
-    """Gates and candidates from their sums, in their place.
-
-    The first `count` blocks have the recurrent activation, the others the activation.
+    Parameters
+    ----------
+    layer : LayerSpec
+    gates, others : (blocks, rows, units)
+        One behind the other: those with the recurrent activation, and with the other.
     """
+    gate, other = function_of(layer, "recurrent_activation"), function_of(layer)
+    halved, tanh = _halves(layer), layer.options["activation"] == "tanh"
+    whole = gates.base if len(others) and tanh else None
+    both = gates if whole is None else whole  # one call for all
+    one, half = gates.dtype.type(1), gates.dtype.type(0.5)
 
-    def __init__(self, layer: LayerSpec, count: int) -> None:
-        self.count = count
-        self.halved = _halves(layer)
-        self.gate = function_of(layer, "recurrent_activation")
-        self.other = function_of(layer)
-        self.tanh = layer.options["activation"] == "tanh"
-
-    def __call__(self, z: Array) -> Array:
-        gates, others = z[: self.count], z[self.count :]
-        if self.halved and self.tanh:
-            np.tanh(z, out=z)
+    def activate() -> None:
+        if halved:
+            np.tanh(both, out=both)
+            np.add(gates, one, out=gates)
+            np.multiply(gates, half, out=gates)
         else:
-            if self.halved:
-                np.tanh(gates, out=gates)
-            else:
-                for gate in gates:  # one by one: softmax has the units for its axis
-                    gate[...] = self.gate(gate)
-            for other in others:
-                other[...] = self.other(other)
-        if self.halved:
-            gates += 1
-            gates *= 0.5
-        return z
+            for block in gates:  # one by one: softmax has the units for its axis
+                block[...] = gate(block)
+        if not halved or both is gates:
+            for block in others:
+                block[...] = other(block)
+
+    return activate
 
 
 def _halves(layer: LayerSpec) -> bool:

@@ -53,17 +53,22 @@ class Graph:
 
 def flatten(structure: Any) -> list[Any]:
     """The leaves of nested lists, tuples and dicts, in order."""
-    if isinstance(structure, Mapping):
-        return [leaf for value in structure.values() for leaf in flatten(value)]
     if isinstance(structure, (list, tuple)):
         return [leaf for value in structure for leaf in flatten(value)]
+    if _is_mapping(structure):
+        return [leaf for value in structure.values() for leaf in flatten(value)]
     return [structure]
 
 
 def map_structure(change: Callable[[Any], Any], structure: Any) -> Any:
     """The same nesting of lists, tuples and dicts with every leaf changed."""
-    if isinstance(structure, Mapping):
-        return {key: map_structure(change, value) for key, value in structure.items()}
     if isinstance(structure, (list, tuple)):
         return type(structure)([map_structure(change, value) for value in structure])
+    if _is_mapping(structure):
+        return {key: map_structure(change, value) for key, value in structure.items()}
     return change(structure)
+
+
+def _is_mapping(structure: Any) -> bool:
+    # asking an abstract class takes as long as a small array's arithmetic
+    return hasattr(structure, "keys") and isinstance(structure, Mapping)
