@@ -93,9 +93,10 @@ class LayerSpec:
     graph : Graph or None
         Of a model: which layer is called on what.
     overrides : mapping of str to callable
-        Functions that stand in for this package's, for mistakes made on purpose:
+        Functions that stand in for this package's. For mistakes made on purpose:
         ``step`` (of `verify.cells`), ``scan``, and of Bidirectional ``turn`` and
-        ``merge``. Nothing that is read from a file or a model has any.
+        ``merge``; `verify.engine` puts ``quick`` and ``lookup`` there while it
+        evaluates. Nothing that is read from a file or a model has any.
     input_shape, output_shape : tuple, or a structure of tuples
         Of the first call, with ``None`` for the batch axis and for any axis the model
         leaves open.

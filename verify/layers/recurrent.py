@@ -110,7 +110,7 @@ class Loop(LayerType):
         if mask is not None and isinstance(mask, (list, tuple)):
             mask = mask[0]
         loop = layer.overrides.get("scan", scan)
-        quick = layer.overrides.get("quick")  # the same equations: verify.engine
+        quick: Any = layer.overrides.get("quick")  # see verify.engine
         if quick is None or not quick.looks_up:  # otherwise these are ids
             sequences = sequences.astype(working(compute), copy=False)
         result: Scan = loop(
