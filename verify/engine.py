@@ -119,6 +119,8 @@ def blocks_of(root: LayerSpec, steps: int, batch: int | None) -> Blocks:
     for layer in _layers(root):
         units = layer.options.get("units", layer.options.get("output_dim", 1))
         widest = max(widest, units if type(units) is int else 1)
+        if "Attention" in layer.class_name:  # every step looks at every other
+            widest = max(widest, steps * layer.options.get("num_heads", 1))
         if layer.class_name in QUICK:
             sums = max(sums, len(layer.gates) * layer.options["units"])
     size = 8 if any(layer.policy == "float64" for layer in _layers(root)) else 4
@@ -133,6 +135,8 @@ def in_blocks(
 ) -> Iterator[tuple[slice, T]]:
     """Blocks of rows with what `work` makes of them, in order.
 
+    The blocks are the same whatever the threads, and so are results to the last digit.
+
     Parameters
     ----------
     work : callable
@@ -142,9 +146,8 @@ def in_blocks(
     blocks : Blocks
     threads : int
     """
-    count = max(-(-rows // blocks.rows), min(threads, rows // blocks.split), 1)
-    if count > 1:  # as many for each thread, so that none waits for another at the end
-        count = -(-count // threads) * threads
+    count = max(-(-rows // blocks.rows), min(rows // blocks.split, 2), 1)
+    count += count > 1 and count % 2  # two threads end together
     size = -(-rows // (count * blocks.unit)) * blocks.unit
     parts = [slice(k, min(k + size, rows)) for k in range(0, rows, size)]
     if len(parts) == 1:

@@ -244,6 +244,15 @@ def test_every_row_is_evaluated_once_whatever_the_blocks(rows):
         assert all(part.start % unit == 0 for part in asked)
 
 
+def test_results_are_the_same_to_the_last_digit_whatever_the_threads():
+    net = small_lstm()
+    x = ids(batch=3000)
+    (alone,) = net.flat(net.prepare(x), dtype="float32", quick=True, threads=1)
+    for threads in (2, 3, 8):
+        (y,) = net.flat(net.prepare(x), dtype="float32", quick=True, threads=threads)
+        assert np.array_equal(y, alone)
+
+
 def test_an_error_in_a_thread_arrives_and_ends_the_others():
     done = []
 
