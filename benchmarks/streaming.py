@@ -33,13 +33,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.ending import ended
 from benchmarks.machine import Machine
 from benchmarks.memory import MIB
 from benchmarks.models import build, inputs
 from benchmarks.tables import in_json, put, table, table_line
 from benchmarks.turns import BenchmarkError, Worker
-from verify.commands import BAD_INPUT
-from verify.spec import VerifyError, plain
+from verify.spec import plain
 
 COMMANDS = ("predict", "compare", "check")
 ROWS = (1000, 10_000, 100_000, 1_000_000)
@@ -258,7 +258,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     whole = arguments.rows is None and len(arguments.only) == len(COMMANDS)
     out = arguments.out or (RESULTS if whole else None)
-    try:
+
+    def work() -> int:
         rows = sorted(set(arguments.rows or ROWS))
         if rows[0] < 2:
             raise BenchmarkError(f"--rows: expected 2 or more. Received: {rows[0]}")
@@ -269,10 +270,9 @@ def main(argv: list[str] | None = None) -> int:
         if out is not None:
             write(found, Machine.here(), out)
             print(f"Wrote streaming.json and streaming.md to {out}", file=sys.stderr)
-    except (VerifyError, OSError) as error:
-        print(f"benchmarks.streaming: {error}", file=sys.stderr)
-        return BAD_INPUT
-    return 0
+        return 0
+
+    return ended("benchmarks.streaming", work)
 
 
 if __name__ == "__main__":

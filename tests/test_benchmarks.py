@@ -13,6 +13,7 @@ import pytest
 from models import lstm_spec
 
 from benchmarks import limit, memory, speed, streaming, turns
+from benchmarks import onnx_model as translation
 from benchmarks.competitors import (
     COMPETITORS,
     HOMES,
@@ -30,7 +31,6 @@ from benchmarks.competitors import (
 )
 from benchmarks.machine import Machine
 from benchmarks.models import MODELS, build, inputs
-from benchmarks.onnx_model import onnx_model
 from benchmarks.plain import plain_pass
 from benchmarks.results import HEADS, LIMIT, Measured, Results, write
 from benchmarks.streaming import Cost, growth
@@ -41,6 +41,8 @@ from verify.keras_bridge import backend
 
 ROWS, LENGTH, UNITS = 70, 5, 3
 INSTALLED = importlib.util.find_spec("onnxruntime") is not None
+"""It comes with the extra `bench`; what is said of it is tested where it is there."""
+
 OURS = Verify.title
 
 
@@ -120,13 +122,28 @@ def test_a_mistake_in_a_translation_shows(folder):
         assert not compare(found, right(path), allowed=1e-6).matches
 
 
+if INSTALLED:
+
+    @pytest.mark.keras
+    @pytest.mark.parametrize("model", ["sentiment_lstm", "sentiment_gru"])
+    def test_gates_in_keras_order_would_not_do_for_onnx(model, folder, monkeypatch):
+        from onnx.reference import ReferenceEvaluator
+
+        path = folder / file_of(model)
+        monkeypatch.setattr(translation, "_reordered", lambda weight: weight)
+        file = translation.onnx_model(load(path).spec)
+        (found,) = ReferenceEvaluator(file).run(None, {"ids": inputs(ROWS, LENGTH)})
+        same = compare(found, right(path), allowed=1e-6).matches
+        assert same is (model == "sentiment_gru")  # whose order is ONNX's
+
+
 def test_models_that_are_not_translated_are_refused_by_name():
     spec = lstm_spec()
     with pytest.raises(BenchmarkError, match="Received: Embedding 'embedding'"):
         plain_pass(spec)
     if INSTALLED:
         with pytest.raises(BenchmarkError, match="Received: Embedding 'embedding'"):
-            onnx_model(spec)
+            translation.onnx_model(spec)
 
 
 def test_inputs_are_filled_up_with_zeros_like_the_tweets():
@@ -368,6 +385,17 @@ def test_bad_options_take_one_line(command, arguments, message, capsys):
     captured = capsys.readouterr()
     assert captured.err.strip().endswith(message)
     assert (len(captured.err.splitlines()), captured.out) == (1, "")
+
+
+def test_ctrl_c_ends_in_a_line(capsys, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(streaming, "measure", interrupted)
+    assert streaming.main(["--only", "predict"]) == 130
+    assert capsys.readouterr().err.split() == (
+        ["benchmarks.streaming:", "interrupted,", "no", "file", "was", "written"]
+    )
 
 
 def test_growth_tells_linear_from_quadratic():
