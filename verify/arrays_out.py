@@ -11,6 +11,7 @@ import math
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -23,6 +24,9 @@ from verify.storage import unwritable, write_whole
 
 COPIED = 2**20
 """Bytes copied at a time."""
+
+WORTH = 0.75
+"""What compression must make of an array to be worth its time."""
 
 RESERVE = 2**24
 """Bytes that are left on a disk."""
@@ -166,11 +170,18 @@ def _append(file: Path, name: str, like: Array, part: Array) -> None:
 
 def _pack(file: IO[bytes], files: Mapping[str, Path]) -> None:
     """Move arrays into an archive, which is read by ``np.load``."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for name, source in files.items():
-            with (
-                source.open("rb") as array,
-                archive.open(f"{name}.npy", "w", force_zip64=True) as member,
-            ):
-                shutil.copyfileobj(array, member, COPIED)
+            info = zipfile.ZipInfo(f"{name}.npy")
+            with source.open("rb") as array:
+                info.compress_type = _compression(array.read(COPIED))
+                array.seek(0)
+                with archive.open(info, "w", force_zip64=True) as member:
+                    shutil.copyfileobj(array, member, COPIED)
             source.unlink()
+
+
+def _compression(beginning: bytes) -> int:
+    """Masks and padding become small; gates do not, and it would take longest."""
+    worth = len(zlib.compress(beginning, 1)) < WORTH * len(beginning)
+    return zipfile.ZIP_DEFLATED if worth else zipfile.ZIP_STORED
