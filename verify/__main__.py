@@ -104,7 +104,7 @@ Dask = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="Have rows compared by a Dask cluster: tcp://host:8786, or local.",
+        help="Have a Dask cluster evaluate the rows: tcp://host:8786, or local.",
     ),
 ]
 
@@ -205,13 +205,16 @@ def predict(
     vocabulary: Vocabulary = None,
     column: Column = None,
     threads: Threads = None,
+    dask: Dask = None,
 ) -> None:
     """Write the outputs of the model, computed in NumPy."""
     path = _beside(data, checked_output(out, "--out", ".npy", ".npz"))
     net = _load(model, config, keras2).on(backend)
     source = _source(net, data, vocabulary, column)
-    with named(data), progress("rows", source.rows) as advance:
-        shapes = write_outputs(net, source, path, threads=threads, advance=advance)
+    with _mapped(dask) as mapper, progress("rows", source.rows) as advance:
+        shapes = write_outputs(
+            net, source, path, threads=threads, mapper=mapper, advance=advance
+        )
     print(f"Wrote {plain(path)}: {source.rows:,} rows", file=sys.stderr)
     for name, shape in shapes.items():
         print(f"{plain(name)}  {shape}")

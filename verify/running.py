@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from verify.backends import Rule
 from verify.evaluate import States
 from verify.loading import checked_inputs
 from verify.network import Network
-from verify.sources import Source
+from verify.sources import Data, Source
+from verify.sources.base import rows_of
 from verify.spec import Array, DataError, listing, plain
-from verify.streaming import in_rows
+from verify.streaming import Mapper, here, in_rows, name_of
 
 PIECE_ROWS, PIECE_BYTES = 2**14, 2**26
 """Rows, and bytes of inputs, that are predicted at a time."""
@@ -32,6 +34,7 @@ def write_outputs(
     path: Path,
     *,
     threads: int | None = None,
+    mapper: Mapper = here,
     advance: Advance | None = None,
 ) -> dict[str, tuple[int, ...]]:
     """Write what a model computes for all rows; memory does not grow with them.
@@ -44,6 +47,8 @@ def write_outputs(
         A ``.npy``, or an ``.npz`` with each output by its name.
     threads : int, optional
         As for `Network.predict`.
+    mapper : Mapper
+        As for `verify.check`; a stateful model is evaluated in this process.
     advance : callable, optional
         Told of every number of rows that is done.
 
@@ -66,7 +71,7 @@ def write_outputs(
     shapes: dict[str, tuple[int, ...]] = {}
 
     def parts() -> Iterator[dict[str, Array]]:
-        for outputs in _outputs(net, source, threads):
+        for outputs in _outputs(net, source, threads, mapper):
             found = dict(zip(names, outputs, strict=True))
             for name, array in found.items():
                 shapes[name] = (source.rows, *array.shape[1:])
@@ -82,25 +87,46 @@ def write_outputs(
 
 
 def _outputs(
-    net: Network, source: Source, threads: int | None
+    net: Network, source: Source, threads: int | None, mapper: Mapper
 ) -> Iterator[list[Array]]:
     net.spec.require_finite()
     unit = net.spec.batch_size or 1
     if net.stateful and source.rows % unit:
-        raise DataError(
-            f"expected a multiple of {unit} rows, the model's fixed batch size. "
-            f"Received: {source.rows} rows"
-        )
+        with in_rows(0, source.rows, source.rows, name_of(source)):
+            raise DataError(
+                f"expected a multiple of {unit} rows, the model's fixed batch size. "
+                f"Received: {source.rows} rows"
+            )
     size = min(PIECE_ROWS, PIECE_BYTES // max(_row_bytes(source), 1))
     size = max(size // unit, 1) * unit
-    states: States = {}
-    forgets = Rule.PREDICT_FORGETS_STATES in net.spec.root.rules
-    for k, piece in enumerate(source.pieces(size)):
-        with in_rows(k * size, size, source.rows):
-            x = checked_inputs(net, piece)
-            yield net.flat(
-                x, states={} if forgets else states, threads=threads, quick=True
-            )
+    shared: dict[str, Any] = {
+        "net": net,
+        "threads": threads,
+        "rows": source.rows,
+        "name": name_of(source),
+    }
+    if net.stateful:  # one piece after the other, in this process
+        forgets = Rule.PREDICT_FORGETS_STATES in net.spec.root.rules
+        shared["states"] = None if forgets else {}
+        mapper = here
+    pieces = ((k * size, data) for k, data in enumerate(source.pieces(size)))
+    return mapper(_evaluated, pieces, shared=shared)
+
+
+def _evaluated(
+    piece: tuple[int, Data],
+    *,
+    net: Network,
+    threads: int | None,
+    rows: int,
+    name: str,
+    states: States | None = None,
+) -> list[Array]:
+    """The outputs of a piece, whose first row is given, of so many rows in a file."""
+    start, data = piece
+    with in_rows(start, rows_of(data), rows, name):
+        x = checked_inputs(net, data)
+        return net.flat(x, states=states, threads=threads, quick=True)
 
 
 def _row_bytes(source: Source) -> int:
