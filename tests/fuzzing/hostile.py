@@ -31,7 +31,7 @@ from models import lstm_file
 
 import verify
 from verify import hdf5
-from verify.sources import open_source
+from verify.sources import FORMATS, open_source
 from verify.spec import ModelFileError, VerifyError
 
 KERAS2 = Path(__file__).parents[1] / "data" / "keras2"
@@ -148,23 +148,43 @@ def hostile_data(rng: random.Random) -> tuple[str, bytes]:
     """A file of numbers, and how its name ends."""
     buffer = io.BytesIO()
     array = np.arange(60.0).reshape(5, 12)
-    match rng.randrange(3):
+    match rng.randrange(6):
         case 0:
             np.save(buffer, array)
             return ".npy", damaged(buffer.getvalue(), rng)
         case 1:
             np.savez(buffer, x=array)
             return ".npz", damaged(buffer.getvalue(), rng)
+        case 2:
+            np.savez_compressed(buffer, x=np.asfortranarray(array))
+            return ".npz", damaged(buffer.getvalue(), rng)
+        case 3:
+            columns = {str(k): array[:, k] for k in range(12)}
+            return ".parquet", damaged(parquet(columns), rng)
+        case 4:
+            return ".parquet", damaged(parquet({"x": array.tolist()}), rng)
         case _:
             text = "\n".join(",".join(map(str, row)) for row in array)
             return ".csv", damaged(text.encode(), rng)
 
 
+def parquet(columns: dict[str, Any]) -> bytes:
+    """A file of these columns."""
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    buffer = io.BytesIO()
+    write_table(pa.table(columns), buffer, row_group_size=3)
+    return buffer.getvalue()
+
+
 def read(path: Path) -> str:
     """``read``, or the kind of the refusal; anything else is raised."""
     try:
-        if path.suffix in (".npy", ".npz", ".csv"):
-            open_source(path, "x", ["x"]).read()
+        if path.suffix in FORMATS:
+            source = open_source(path, "x", ["x"])
+            for _ in source.pieces(2):
+                pass
         else:
             net = verify.load(path)
             verify.describe(net)
@@ -261,6 +281,7 @@ def main(arguments: list[str] | None = None) -> int:
     files = originals(folder)
     import h5py  # noqa: F401 - once, for all processes to come
     import pandas  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
 
     kinds: Counter[str] = Counter()
     bad = k = 0

@@ -130,7 +130,8 @@ def reading(path: Path) -> Iterator[None]:
     except VerifyError:
         raise
     except Exception as error:
-        why = plain(str(error) or type(error).__name__, 160)
+        said = " ".join(str(error).split())
+        why = plain(said or type(error).__name__, 160)
         raise DataError(
             f"{plain(path)}: cannot be read as {plain(path.suffix)} ({why})"
         ) from None
