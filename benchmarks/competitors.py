@@ -35,8 +35,12 @@ BATCHES = (32, 256, 1024, 4096)
 TRIED = 4096
 """Rows on which ways are tried: of more than these, one piece shows which is best."""
 
-SLOW = 2.0
-"""Seconds of a call from which what its first time costs does not matter."""
+SLOW, CLEAR = 1.5, 0.4
+"""Seconds of a call from which what its first time costs does not matter, and from
+which one more call would hardly say more."""
+
+HOPELESS = 4.0
+"""A way whose first call took so many times the best is not tried again."""
 
 CLOSE = 1.5
 """A way is tried again where it took at most so many times the best."""
@@ -199,10 +203,17 @@ class Function(Competitor):
         return ways
 
 
-class KerasOnNumPy(PredictBest):
-    """``predict`` on Keras's NumPy backend."""
+class KerasOnNumPy(Competitor):
+    """``predict`` on Keras's NumPy backend, which large batches suit."""
 
     title = home = "Keras on NumPy"
+
+    def ways(self, path: Path, rows: int) -> Mapping[str, Forward]:
+        """By batch size."""
+        return {
+            f"batch_size={size}": _predicting(path, size)
+            for size in batch_sizes(rows)[-2:]
+        }
 
 
 class KerasOnJAX(PredictBest):
@@ -262,13 +273,14 @@ def prepare(title: str, folder: str, case: Case) -> Ready:
     if not found:
         raise BenchmarkError(f"expected a competitor. Received: {title}")
     (kind,) = found
+    gc.unfreeze()
     x = inputs(case.rows, case.length)
     ways = kind().ways(Path(folder) / case.file, case.rows)
     tried = seconds_of_ways(ways, x[:TRIED]) if len(ways) > 1 else {}
     best = min(ways, key=lambda way: tried.get(way, 0.0))
     forward = ways[best]
     output = None
-    for _ in range(3):
+    for _ in range(2):
         began = time.perf_counter()
         output = forward(x)  # the first time compiles what is still to be compiled
         once = time.perf_counter() - began
@@ -284,11 +296,14 @@ def prepare(title: str, folder: str, case: Case) -> Ready:
 def seconds_of_ways(ways: Mapping[str, Forward], x: Array) -> dict[str, float]:
     """Try each way, those that come close again and again."""
     tried = {way: _once(forward, x) for way, forward in ways.items()}
+    best = min(tried.values())
     for way, forward in ways.items():  # the first time compiles and wakes threads
-        if tried[way] < SLOW:
+        if tried[way] < SLOW and not CLEAR < tried[way] > HOPELESS * best:
             tried[way] = _once(forward, x)
     for _ in range(3):
         best = min(tried.values())
+        if best > CLEAR:
+            break
         for way, forward in ways.items():
             if tried[way] <= CLOSE * best:
                 tried[way] = min(tried[way], _once(forward, x))

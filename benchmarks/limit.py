@@ -103,7 +103,7 @@ def _ways(
         piece = min(size, -(-rows // threads))
         if threads > 1 and rows >= SMALL:
             ways[f"{piece} rows, {threads} threads"] = partial(
-                _shared_out, work, piece, ThreadPoolExecutor(threads)
+                _shared_out, work, piece, _pool(threads)
             )
     return ways
 
@@ -126,6 +126,11 @@ def _shared_out(
     with _controller().limit(limits=1):
         list(pool.map(work, _pieces(len(x), size), [x.shape[1]] * len(x)))
     return x
+
+
+@lru_cache(maxsize=2)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
 
 
 @lru_cache(maxsize=1)
