@@ -248,7 +248,8 @@ class TextPipeline:
 
     def fields(self) -> dict[str, Any]:
         """What ``vocabulary.json`` holds."""
-        return asdict(self) | {"vocabulary": list(self.vocabulary.words)}
+        words, classes = list(self.vocabulary.words), list(self.classes)
+        return asdict(self) | {"vocabulary": words, "classes": classes}
 
     @classmethod
     def of(cls, fields: Mapping[str, Any], path: Path) -> TextPipeline:

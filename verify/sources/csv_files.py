@@ -98,13 +98,7 @@ class NumberCsv(FileSource):
             with pd.read_csv(
                 self.path, chunksize=lines, low_memory=False, **how
             ) as tables:
-                for table in tables:
-                    if not isinstance(table.index, pd.RangeIndex):
-                        raise DataError(
-                            f"{plain(self.path)}: expected as many headings as there "
-                            f"are columns. Received: {len(columns)} headings"
-                        )
-                    yield table
+                yield from tables
         except pd.errors.EmptyDataError:
             raise DataError(
                 f"{plain(self.path)}: expected numbers. The file is empty"
