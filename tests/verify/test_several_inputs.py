@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from models import random_weights
 
@@ -124,3 +125,23 @@ def test_outputs_by_wrong_names_are_refused(files, tmp_path, capsys):
     )
     assert code == 2
     assert "label and lstm.2" in err
+
+
+def test_predict_writes_every_output_by_its_name(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("verify.running.PIECE_ROWS", 25)
+    given = dict(np.load(files / "x.npz"))
+    pq = tmp_path / "x.parquet"
+    pd.DataFrame({key: list(array) for key, array in given.items()}).to_parquet(pq)
+    out = tmp_path / "y.npz"
+    for data in (files / "x.npz", pq):
+        arguments = ["predict", files / "m.keras", "--data", data, "--out"]
+        code, listed, _ = run(capsys, *arguments, out)
+        assert (code, listed) == (0, "label  (64, 2)\nlstm.2  (64, 4)\n")
+        with np.load(out) as ours, np.load(files / "y.npz") as keras:
+            assert ours.files == keras.files
+            for key in keras.files:
+                assert np.abs(ours[key] - keras[key]).max() < 1e-6
+            assert np.abs(ours["label"][::-1] - keras["label"]).max() > 1e-3
+    code, _, said = run(capsys, *arguments, tmp_path / "y.npy")
+    assert code == 2
+    assert "expected .npz for the outputs label and lstm.2. Received: '.npy'" in said
