@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import features, ids, input_layer, layer, mutated, random_weights, spec
 
-from verify import DataError, Network, engine
+from verify import DataError, Network
 from verify.compare import PROOF_TOLERANCE, compare
 from verify.engine import Blocks, Quick, in_blocks, quickened, thread_count
+from verify.engine import blocks as blocks_of_rows
+from verify.engine import models as models_made_quick
 
 RECURRENT = ("SimpleRNN", "LSTM", "GRU")
 ACTIVATIONS = ("tanh", "sigmoid", "linear", "relu", "softsign", "softmax")
@@ -57,7 +59,7 @@ def networks(draw: Any) -> tuple[Network, np.ndarray]:
         if draw(st.booleans()):
             layers.append(layer("Masking", "m", mask_value=0.0))
     if draw(st.booleans()):
-        layers.append(layer(draw(st.sampled_from(engine.PASSING)), "d"))
+        layers.append(layer(draw(st.sampled_from(models_made_quick.PASSING)), "d"))
     first = draw(loops())
     layers.append(first)
     if first["config"]["return_sequences"] and draw(st.booleans()):
@@ -113,7 +115,7 @@ def made_quick(net: Network, *, looks_up: bool) -> Any:
 @pytest.mark.parametrize("block", range(4))
 def test_a_block_of_sums_that_is_wrong_shows(looks_up, block, monkeypatch):
     if not looks_up:
-        monkeypatch.setattr(engine, "PROJECTED", 0)
+        monkeypatch.setattr(models_made_quick, "PROJECTED", 0)
     net, x = small_lstm(), ids(batch=ROWS)
     right = plain(net, x)
     assert same(quick(net, x), right)
@@ -140,7 +142,7 @@ def test_the_table_is_made_once_it_pays_and_not_before():
 
 
 def test_a_table_too_large_is_not_made(monkeypatch):
-    monkeypatch.setattr(engine, "PROJECTED", 11 * 16 * 8 - 1)
+    monkeypatch.setattr(models_made_quick, "PROJECTED", 11 * 16 * 8 - 1)
     root = small_lstm().in_precision("float64")
     assert not quickened(root, 10**9).sublayers["lstm"].overrides["quick"].looks_up
 
@@ -276,8 +278,8 @@ def test_ids_outside_the_vocabulary_are_refused_quickly_too():
 
 
 def test_several_threads_may_predict_at_once(monkeypatch):
-    monkeypatch.setattr(engine, "SPLIT", 1)
-    monkeypatch.setattr(engine, "MOST", 3)
+    monkeypatch.setattr(blocks_of_rows, "SPLIT", 1)
+    monkeypatch.setattr(blocks_of_rows, "MOST", 3)
     net, found = small_lstm(), {}
     inputs = {seed: ids(seed, batch=ROWS) for seed in range(8)}
 

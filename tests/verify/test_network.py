@@ -22,7 +22,7 @@ from models import (
 
 from verify import DataError, Network, cells, describe
 from verify.activations import resolve
-from verify.engine import MOST
+from verify.engine.blocks import MOST
 
 STEP_FIELDS = {
     "SimpleRNN": ["h"],
