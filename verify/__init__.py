@@ -32,6 +32,7 @@ from verify.spec import (
     UnsupportedError,
     VerifyError,
 )
+from verify.watching import Watch
 
 __version__ = "0.1.0"
 
@@ -49,6 +50,7 @@ __all__ = [
     "UnsupportedError",
     "Verdict",
     "VerifyError",
+    "Watch",
     "assert_matches_predict",
     "backprop",
     "check",

@@ -186,6 +186,7 @@ def check_read(
         own=own,
         net=net,
         given=network is not None,
+        live=not is_path(model),
         source=source,
         layout=layout,
         keras=keras,
@@ -229,11 +230,14 @@ class _Checked:
         As the model is, and what is held against it.
     given : bool
         Whether these are two.
+    live : bool
+        Whether Keras's model was there before, or was made from a file.
     """
 
     own: Network
     net: Network
     given: bool
+    live: bool
     source: Source
     layout: Layout
     keras: KerasModel
@@ -297,9 +301,9 @@ class _Checked:
         pieces: Chunked | None = None
         amplified: tuple[float, float] | None = None
         try:
-            layers = compare_layers(
-                rounding, self.keras.twin(), self.keras64, some, kernels
-            )
+            # A live model belongs to its owner: its layers are called in a copy.
+            own = self.keras.twin() if self.live else self.keras
+            layers = compare_layers(rounding, own, self.keras64, some, kernels)
         except KerasCannotRun as error:
             more.append(f"the layers were not compared one by one: {error}")
         if tally.undefined:

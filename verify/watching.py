@@ -67,7 +67,7 @@ class Watch:
         self.show = show
         self.every = every
         self.interruptible = interruptible
-        self._written = 0.0
+        self._written = float("-inf")  # the first piece is written down at once
         self._interruption = Interruption()
         self._advance: Callable[[int], Any] | None = None
         self._identity: Mapping[str, Any] = {}
@@ -86,7 +86,6 @@ class Watch:
         DataError
             The report there is no report, or one of something else.
         """
-        self._written = time.monotonic()
         if self.path is None:
             return None
         self._identity = jsonable(dict(identity()))
