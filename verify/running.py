@@ -149,8 +149,9 @@ def write_trace(
     """
     net.spec.require_finite()
     few = min(source.rows, net.spec.batch_size or 1)
-    with in_rows(0, TRACE_ROWS, source.rows):
-        some = checked_inputs(net, next(source.pieces(TRACE_ROWS)))
+    begin = max(min(TRACE_ROWS, PIECE_BYTES // max(_row_bytes(source), 1)), few)
+    with in_rows(0, begin, source.rows):
+        some = checked_inputs(net, next(source.pieces(begin)))
         sample = net.trace(some.take(slice(0, few))).arrays()
     numbers = sum(array.size for array in sample.values()) // few
     size = min(TRACE_ROWS, TRACE_NUMBERS // max(numbers, 1))

@@ -15,6 +15,9 @@ from verify.spec import Array, DataError, VerifyError, plain
 Data = Array | dict[str, Array]
 """One array, or several of the same number of rows by their names."""
 
+BLOCK = 2**25
+"""Bytes of rows that are read at a time where no other number is asked for."""
+
 WHOLE = 1_000_000
 """Rows of a piece where everything is wanted at once; bounds what is held twice."""
 
@@ -32,6 +35,8 @@ class Source(ABC):
 
     rows: int
     notes: tuple[str, ...] = ()
+    _together = 4096
+    """Rows read at a time where only some of them are wanted."""
 
     @abstractmethod
     def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
@@ -55,7 +60,7 @@ class Source(ABC):
         rows = np.asarray(rows, dtype=np.int64)
         found: list[Data] = []
         first = 0
-        for piece in self.pieces(TAKEN, 0):
+        for piece in self.pieces(self._together):
             count = rows_of(piece)
             here = rows[(rows >= first) & (rows < first + count)] - first
             if len(here) or not found:
@@ -68,10 +73,6 @@ class Source(ABC):
     def read(self) -> Data:
         """All rows at once."""
         return joined(list(self.pieces(WHOLE)))
-
-
-TAKEN = 4096
-"""Rows read at a time where only some of them are wanted."""
 
 
 class Arrays(Source):
@@ -105,8 +106,8 @@ class Arrays(Source):
         one = {"": self.data} if isinstance(self.data, np.ndarray) else self.data
         for name, array in one.items():
             digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-            for first in range(0, len(array), TAKEN):
-                digest.update(array[first : first + TAKEN].tobytes())
+            for first in range(0, len(array), self._together):
+                digest.update(array[first : first + self._together].tobytes())
         return digest.hexdigest()
 
 

@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from verify.sources.base import Data, FileSource, reading, same_counts, starts
+from verify.sources.base import BLOCK, Data, FileSource, reading, same_counts, starts
 from verify.spec import Array, DataError, listing, named, plain
 
 UNPACKED = 2**30
@@ -97,6 +97,8 @@ class Npz(FileSource):
                 }
             with named(path):
                 self.rows = same_counts([m.shape for m in self._members.values()])
+        row_bytes = sum(member.row_bytes for member in self._members.values())
+        self._together = max(min(self._together, BLOCK // max(row_bytes, 1)), 1)
         self._several = len(names) > 1
 
     def pieces(self, size: int, start: int = 0) -> Iterator[Data]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from verify.sources.base import Data, FileSource, reading, regrouped
+from verify.sources.base import BLOCK, Data, FileSource, reading, regrouped
 from verify.sources.texts import TextSource
 from verify.spec import Array, DataError, UnsupportedError, listing, plain
 
-NUMBERS, ROWS, BUFFER = 2**20, 2**14, 2**20
-"""Numbers, and rows, in a batch; bytes read ahead of a column."""
+ROWS, BUFFER = 2**14, 2**20
+"""Rows in a batch, at most; bytes read ahead of a column."""
 
 
 class Parquet(FileSource):
@@ -46,8 +46,7 @@ class Parquet(FileSource):
     def _blocks(self, start: int) -> Iterator[Data]:
         import pyarrow as pa
 
-        batch = ROWS
-        for table, skipped in batches(self.path, self._columns, start, batch):
+        for table, skipped in batches(self.path, self._columns, start):
             arrays = {}
             for key in self._columns:
                 column = table.column(key)
@@ -127,7 +126,7 @@ class TextParquet(TextSource):
                 f"{plain(self.path)}: expected texts in column "
                 f"'{plain(self.column)}'. Received: {plain(held[self.column], 60)}"
             )
-        for table, _ in batches(self.path, [self.column], 0, ROWS):
+        for table, _ in batches(self.path, [self.column], 0):
             yield [text or "" for text in table.column(self.column).to_pylist()]
 
 
@@ -157,19 +156,20 @@ def columns_of(file: Any) -> dict[str, Any]:
 
 
 def batches(
-    path: Path, columns: Sequence[str], start: int, size: int
+    path: Path, columns: Sequence[str], start: int
 ) -> Iterator[tuple[Any, int]]:
     """Batches of some columns from row `start` on, each with its first row."""
     with opened(path) as file:
         first, group = 0, 0
-        counts = [
-            file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)
-        ]
+        groups = [file.metadata.row_group(k) for k in range(file.num_row_groups)]
+        counts = [group.num_rows for group in groups]
+        size = sum(group.total_byte_size for group in groups)
+        row_bytes = max(size // max(file.metadata.num_rows, 1), 1)
         while group < len(counts) and first + counts[group] <= start:
             first += counts[group]
             group += 1
         for batch in file.iter_batches(
-            batch_size=size,
+            batch_size=max(min(ROWS, BLOCK // row_bytes), 1),
             row_groups=range(group, len(counts)),
             columns=list(columns),
         ):
