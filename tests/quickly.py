@@ -1,13 +1,25 @@
-"""What a notebook under test runs first: it verifies and trains on fewer rows.
+"""Fewer rows to verify and to train on; what a notebook under test begins with.
 
 Nothing in the notebooks knows of it; ``python -m executing`` runs them without.
 """
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 VERIFIED = 16
+
+
+def few(check):
+    """`verify.check`, on the first rows only of an array that it is given."""
+
+    @functools.wraps(check)
+    def check_few(model, x=None, **options):
+        return check(model, x[:VERIFIED] if isinstance(x, np.ndarray) else x, **options)
+
+    return check_few
 
 
 def begin(rows: int | None = None) -> None:
@@ -15,12 +27,9 @@ def begin(rows: int | None = None) -> None:
     import verify
     from recipes import training
 
-    check, fit = verify.check, training.fit
-
-    def check_few(model, x=None, **options):
-        return check(model, x[:VERIFIED] if isinstance(x, np.ndarray) else x, **options)
+    fit = training.fit
 
     def fit_few(model, x, y, **options):
         fit(model, x[:rows], y[:rows], **options)
 
-    verify.check, training.fit = check_few, fit_few
+    verify.check, training.fit = few(verify.check), fit_few
