@@ -95,7 +95,7 @@ def test_every_command_of_the_readmes_tables_runs(
     np.save("x.npy", x)
     np.save("theirs.npy", verify.load(model).predict(x))
     commands = re.findall(r"^\|.*?`(rnn-\w+ .*?)`", README, re.MULTILINE)
-    assert len(commands) == len(RECIPES) + 8
+    assert len(commands) == len(RECIPES) + 9
     for command in commands:
         words = command.split()
         if words[1] == "run":
