@@ -148,7 +148,7 @@ class Report:
     gradients: tuple[GradientResult, ...] = ()
     amplified: tuple[float, float] | None = None
     complete: bool = True
-    tally: Tally | None = field(default=None, repr=False)
+    tally: Tally | None = field(default=None, repr=False, compare=False)
 
     @property
     def worst(self) -> LayerResult | None:
@@ -313,7 +313,11 @@ class Report:
             "outputs |diff|": f"{number(self.numerics.max_diff)} "
             f"(allowed {number(self.numerics.allowed)})",
             **({"allowed": self.allowance} if self.allowance else {}),
-            **{str(k): f"{v}" for k, v in self.facts.items() if k != "model"},
+            **{
+                str(k): f"{v}"
+                for k, v in self.facts.items()
+                if k != "model" and (k, v) != ("pieces", 1)
+            },
         }
         from verify.page import Summary, Table
 

@@ -40,6 +40,9 @@ PIECE_ROWS = 4096
 PIECE_NUMBERS = 2**27
 """Numbers that the rows of a piece come to on the way through the model, at most."""
 
+SMALL = 2**26
+"""Bytes of inputs that are looked at whole before they are cut."""
+
 BOUND_SHARE = 0.1
 """Of many pieces each has derived bounds for the rows that differ most: for that it
 computes so many adjoints for every number of the forward pass. All together are at
@@ -109,11 +112,11 @@ class Layout:
         if net.stateful:  # states go from one batch to the next
             return cls(source.rows, max(source.rows, 1), 0)
         few = min(source.rows, net.spec.batch_size or 1)
-        if source.rows <= PIECE_ROWS:  # whole, so that messages are about the whole
-            with in_rows(0, few, few, name_of(source)):
-                x = checked_inputs(net, source.read()).take(slice(0, few))
-        else:
-            x = prepared(net, source, np.arange(few))
+        rows = np.arange(few)
+        size = sum(array.nbytes for array in net.separate(source.take(rows)))
+        if source.rows <= PIECE_ROWS and source.rows * size <= few * SMALL:
+            rows = np.arange(source.rows)  # messages are then about the whole
+        x = prepared(net, source, rows).take(slice(0, few))
         with in_rows(0, few, source.rows, name_of(source)):
             arrays = net.trace(x).arrays()
         numbers = sum(array.size for array in arrays.values()) // few
@@ -198,8 +201,6 @@ class Examiner:
 
     def flat(self, net: Network, x: Inputs, dtype: str | None) -> list[Array]:
         """The outputs of a network, by so many threads."""
-        if self.threads is None:
-            return net.flat(x, dtype=dtype)
         return net.flat(x, dtype=dtype, threads=self.threads)
 
     def floors(
@@ -363,7 +364,8 @@ def name_of(source: Source) -> str:
 def prepared(net: Network, source: Source, rows: Array) -> Inputs:
     """Chosen rows of inputs, ready for the model."""
     data = source.take(rows)
-    with in_rows(int(rows[0]), len(rows), source.rows, name_of(source)):
+    start = int(rows[0]) if len(rows) else 0
+    with in_rows(start, len(rows), source.rows, name_of(source)):
         return checked_inputs(net, data)
 
 

@@ -20,6 +20,7 @@ from models import INPUTS, TIME, VOCABULARY, ids, layer, lstm_file, mutated, spe
 import verify
 from verify import DataError, Network, streaming
 from verify.__main__ import main
+from verify.cluster import connected
 from verify.compare import Verdict, compare, joined, most_different
 from verify.diagnose import Diagnosis
 from verify.kernels import greatest
@@ -224,6 +225,22 @@ def test_ids_outside_the_vocabulary_are_refused_with_their_rows(model, x, y, tmp
     assert text.startswith(f"{tmp_path / 'x.npy'}: rows 128 to 191: Layer 'embedding'")
 
 
+def test_no_rows_are_refused(model, x, y):
+    with pytest.raises(DataError, match=r"shape \(batch, 6\)\. Received: .*\(0, 6\)"):
+        verify.compare_outputs(model, x[:0], y[:0])
+
+
+def test_inputs_that_do_not_fit_are_refused_with_the_shape_of_all(model, x, y):
+    with pytest.raises(DataError, match=r"Received: shape=\(50, 5\)"):
+        verify.compare_outputs(model, x[:50, :5], y[:50])
+    with pytest.raises(DataError, match=r"rows 0 to 0: .*shape=\(1, 5\)"):
+        verify.compare_outputs(model, x[:, :5], y)
+    with pytest.raises(DataError, match=r"shape \(300, 2\), .*shape=\(299, 2\)"):
+        verify.compare_outputs(model, x, y[1:])
+    with pytest.raises(DataError, match=r"shape \(300, 2\), .*shape=\(299, 2\)"):
+        verify.compare_outputs(model, x, Arrays(y[1:]))
+
+
 def test_an_examiner_travels_without_what_it_can_make_anew(net, x, y):
     examiner = Examiner(net, greatest(), Layout(ROWS, SIZE, 10), native=False)
     piece = Piece(0, net.prepare(x[:SIZE]), [y[:SIZE]])
@@ -232,6 +249,31 @@ def test_an_examiner_travels_without_what_it_can_make_anew(net, x, y):
     assert len(travelled) < len(pickle.dumps(net)) + 2000
     again = examine(pickle.loads(pickle.dumps(piece)), examiner=pickle.loads(travelled))
     assert repr(again.to_dict()) == repr(found.to_dict())
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_a_cluster_finds_what_this_process_finds(model, net, x, y):
+    seen: list[str] = []
+    with connected("local", processes=1) as cluster:
+        for outputs in (y, wrong_at(y, SIZE)):
+            report = verify.compare_outputs(net, x, outputs, mapper=cluster.map)
+            seen.append(report.to_json())
+    for outputs, found in zip((y, wrong_at(y, SIZE)), seen, strict=True):
+        assert verify.compare_outputs(model, x, outputs).to_json() == found
+    assert '"FAIL"' in seen[1]
+
+
+def test_refused_ids_are_refused_by_a_cluster_in_the_same_words(model, x, y):
+    bad = x.copy()
+    bad[2 * SIZE + 1, 0] = VOCABULARY
+    with pytest.raises(DataError) as here_:
+        verify.compare_outputs(model, bad, y)
+    with (
+        connected("local", processes=1) as cluster,
+        pytest.raises(DataError) as there,
+    ):
+        verify.compare_outputs(model, bad, y, mapper=cluster.map)
+    assert str(there.value) == str(here_.value)
 
 
 # How rows are cut
