@@ -141,7 +141,9 @@ def check(
     net = _load(model, config, keras2)  # first: a file we refuse never reaches Keras
     if data is None:
         _require_data(vocabulary, column)
-    source = None if data is None else _source(net, data, vocabulary, column)
+    source = None
+    if data is not None:
+        source = _source(net, data, vocabulary, column, quiet=True)
     with _mapped(dask) as mapper:
         found = check_read(
             net,
@@ -245,7 +247,7 @@ def compare(
     """Say whether these are the outputs of the model, and if not, why not."""
     watch = Watch(report, resume=resume, show=True)
     net = _load(model, config, keras2).on(backend)
-    source = _source(net, data, vocabulary, column)
+    source = _source(net, data, vocabulary, column, quiet=True)
     theirs = open_source(outputs, "outputs", net.output_names)
     with _mapped(dask) as mapper:
         found = verify.compare_outputs(
@@ -317,9 +319,14 @@ def _require_data(vocabulary: str | None, column: str | None) -> None:
 
 
 def _source(
-    net: verify.Network, data: str, vocabulary: str | None, column: str | None
+    net: verify.Network,
+    data: str,
+    vocabulary: str | None,
+    column: str | None,
+    *,
+    quiet: bool = False,
 ) -> Source:
-    """The inputs in a file."""
+    """The inputs in a file; its notes are printed, unless a report will hold them."""
     if vocabulary is None and column is not None:
         raise DataError(
             f"--column {plain(column, 60)}: expected --vocabulary too, which says how "
@@ -333,7 +340,7 @@ def _source(
         pipeline=pipeline,
         column="text" if column is None else column,
     )
-    for note in source.notes:
+    for note in () if quiet else source.notes:
         print(note, file=sys.stderr)
     return source
 

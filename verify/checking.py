@@ -169,7 +169,7 @@ def check_read(
     # What NumPy refuses, such as ids outside the vocabulary, is refused before Keras.
     for start, some in inputs(net, source, layout):
         with in_rows(start, some.rows, layout.rows, name_of(source)):
-            net.flat(some)
+            net.flat(some, threads=threads)
         break
 
     from verify import keras_bridge
