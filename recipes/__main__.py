@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import typer
 
 import verify
-from recipes import CHAPTER, RECIPES, STUDIES
+from recipes import CHAPTER, RECIPES, STUDIES, sweep
 from recipes.explore import write_page
 from recipes.outcome import print_table
 from recipes.plan import command_line, module, plan
@@ -149,6 +149,98 @@ def run_recipes(
     print_table(outcomes)
     codes = {outcome.report.verdict.exit_code for outcome in outcomes}
     raise typer.Exit(1 if 1 in codes else max(codes))
+
+
+@app.command(name="sweep")
+def run_sweep(
+    recipes: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Sentiment recipes.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="N,...", help="42,43,44 by default.")
+    ] = None,
+    padding: Annotated[
+        str | None, typer.Option(metavar="pre,post", help="Where the zeros go.")
+    ] = None,
+    mask_zero: Annotated[
+        Literal["on", "off", "both"] | None, typer.Option(help="Mask the padding?")
+    ] = None,
+    units: Annotated[
+        str | None, typer.Option(metavar="N,...", help="40 by default.")
+    ] = None,
+    lengths: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,...", help="Time steps; those of the longest tweet by default."
+        ),
+    ] = None,
+    epochs: Annotated[
+        str | None, typer.Option(metavar="N,...", help="3 by default.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=2**20)] = None,
+    csv: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Tweets of yours: text, airline_sentiment."),
+    ] = None,
+    out: Annotated[
+        str, typer.Option(metavar="FOLDER", help="The folder that the runs go into.")
+    ] = "runs/sweep",
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="Models trained at a time; one a core by default."
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Have the workers of a Dask cluster train them: tcp://host:8786, or "
+            "local.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Keep the runs that are finished; options that are not given are "
+            "those the sweep was begun with.",
+        ),
+    ] = False,
+) -> None:
+    """Train every combination of options with several seeds, and compare them.
+
+    Where several values may be given, commas go between them.
+    """
+    asked = {
+        "recipes": recipes,
+        "seeds": seeds,
+        "padding": padding,
+        "mask_zero": mask_zero,
+        "units": units,
+        "lengths": lengths,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "csv": csv,
+    }
+    given = {key: value for key, value in asked.items() if value is not None}
+    job = sweep.plan(given, out, resume=resume, where=sweep.Where(processes, dask))
+    try:
+        results = sweep.run(job.config, job.options, job.where)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        print(
+            f"rnn-recipe: {sweep.NAME} {str(stop) or 'interrupted'}. Go on with: "
+            f"{job.options.command} --resume",
+            file=sys.stderr,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    if results.failures:
+        print(
+            f"rnn-recipe: {len(results.failures)} of {job.config.runs} runs failed. "
+            f"Try these again with: {job.options.command} --resume",
+            file=sys.stderr,
+        )
+    raise typer.Exit(sweep.exit_code(results))
 
 
 @app.command()

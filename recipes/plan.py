@@ -78,10 +78,10 @@ def plan(
         folder = RunFolder(out if out and len(wanted) == 1 else several)
         begun = folder.examine(recipe, resume=resume and len(wanted) == 1)
         if resume and begun is not None:
-            own = _as_begun(begun, defaults) | own
+            own = as_begun(begun, defaults) | own
         for key in ("lengths", "gaps"):
             if isinstance(own.get(key), str):
-                own[key] = _numbers(key, own[key])
+                own[key] = whole_numbers(key, own[key])
         csv = own.pop("csv", None)
         config = dataclasses.replace(defaults, **own)
         _require_possible(config, folder)
@@ -142,7 +142,7 @@ def _no_option(who: str, key: str) -> DataError:
     return DataError(f"{who} no option {option}. These have it: {listing(others)}")
 
 
-def _numbers(key: str, text: str) -> tuple[int, ...]:
+def whole_numbers(key: str, text: str) -> tuple[int, ...]:
     """Whole numbers with commas between them."""
     try:
         return tuple(int(number) for number in text.split(","))
@@ -165,7 +165,7 @@ def _require_possible(config: Any, folder: RunFolder) -> None:
         )
 
 
-def _as_begun(manifest: Mapping[str, Any], defaults: Any) -> dict[str, Any]:
+def as_begun(manifest: Mapping[str, Any], defaults: Any) -> dict[str, Any]:
     """The options of an earlier run, as far as its manifest holds them."""
     config = manifest.get("config")
     stored = config if isinstance(config, dict) else {}

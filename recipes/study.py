@@ -12,7 +12,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 
 import verify
 from recipes import RECIPES, training
-from recipes.outcome import Outcome, RunOptions, Verdicts, print_report
+from recipes.outcome import Outcome, RunOptions, Verdicts
 from recipes.plan import command_line, module
 from recipes.runs import FILES, PAGE, RunFolder
 from recipes.sentiment import (
@@ -52,6 +52,37 @@ class Part:
     name: str
     recipe: str
     config: SentimentConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """A part that is to be trained, as a run of its recipe."""
+
+    part: Part
+    options: RunOptions
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the run of a part has ended.
+
+    Attributes
+    ----------
+    name : str
+        Of the part.
+    report : str
+        Of a verification that is no pass; else empty.
+    failure : str
+        Why there is no model, if there is none.
+    """
+
+    name: str
+    report: str = ""
+    failure: str = ""
+
+
+Trainer = Callable[[Sequence[Job]], Iterable[Ended]]
+"""Trains parts, in any order; their runs are in their folders as soon as it says so."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +162,35 @@ def part_config(recipe: str, config: TweetConfig, **options: Any) -> SentimentCo
     return made
 
 
+def train_one(job: Job) -> Ended:
+    """One part as a run of its recipe, without what that prints."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        outcome = module(job.part.recipe).run(job.part.config, job.options)
+    passed = outcome.report.verdict is verify.Verdict.PASS
+    return Ended(job.part.name, "" if passed else outcome.report.to_text())
+
+
+def here(jobs: Sequence[Job]) -> Iterable[Ended]:
+    """The trainer that is this process; a part that fails ends it."""
+    for job in jobs:
+        try:
+            yield train_one(job)
+        except VerifyError as error:
+            raise _unusable(job.options.folder, error) from None
+
+
 def train_parts(
     study: str,
-    config: TweetConfig,
+    config: Any,
     parts: Sequence[Part],
     options: RunOptions,
     files: Sequence[str],
+    *,
+    trainer: Trainer = here,
+    fixed: Mapping[str, Any] | None = None,
 ) -> list[Trained]:
     """Train and verify every part that is not finished; returns all, in order.
 
@@ -150,6 +204,10 @@ def train_parts(
     files : sequence of str
         Names of the files that the study writes besides ``manifest.json`` and
         ``metrics.json``.
+    trainer : Trainer
+        A part that it says has failed is left out of what is returned.
+    fixed : mapping
+        What may not be changed with ``--resume``; all of `config` by default.
 
     Raises
     ------
@@ -160,7 +218,9 @@ def train_parts(
     """
     folder = options.folder
     tweets = load_split(options.csv, "post").tweets
-    folder.open_for(study, asdict(config), tweets.sha256, resume=options.resume)
+    if fixed is None:
+        fixed = asdict(config)
+    folder.open_for(study, fixed, tweets.sha256, resume=options.resume)
     earlier = _earlier_parts(folder)
     recipes = earlier | {part.name: part.recipe for part in parts}
     for name, recipe in recipes.items():
@@ -176,13 +236,17 @@ def train_parts(
     folder.write_json("manifest.json", content)
     for note in tweets.notes:
         print(note, file=sys.stderr)
-    return _train(study, parts, options, tweets.sha256)
+    return _train(study, parts, options, tweets.sha256, trainer)
 
 
 def _train(
-    study: str, parts: Sequence[Part], options: RunOptions, sha256: str
+    study: str,
+    parts: Sequence[Part],
+    options: RunOptions,
+    sha256: str,
+    trainer: Trainer,
 ) -> list[Trained]:
-    """Every part in turn, one line of progress each."""
+    """Every part that is not finished, one line of progress each."""
     finished: dict[str, Trained] = {}
     for part in parts if options.resume else ():
         trained = _finished(_folder(options, part), part, sha256)
@@ -190,26 +254,36 @@ def _train(
             finished[part.name] = trained
     kept = f", {len(finished)} finished before" if options.resume else " to train"
     print(f"{study}: {len(parts)} models{kept}", file=sys.stderr, flush=True)
-    left = len(parts) - len(finished)
-    began, done = time.perf_counter(), 0
-    for k, part in enumerate(parts, start=1):
-        if part.name in finished:
-            continue
-        try:
-            trained = _train_one(part, options, sha256)
-        except (training.Interrupted, KeyboardInterrupt):
-            raise StudyInterrupted(len(finished), len(parts)) from None
-        finished[part.name] = trained
-        done += 1
-        spent = time.perf_counter() - began
-        print(
-            f"  {k:>{len(str(len(parts)))}}/{len(parts)}  {part.name}  test accuracy "
-            f"{trained.accuracy:.4f}  {trained.verdict}"
-            f"{_time_left(spent / done * (left - done))}",
-            file=sys.stderr,
-            flush=True,
-        )
-    return [finished[part.name] for part in parts]
+    jobs = {p.name: _job(p, options) for p in parts if p.name not in finished}
+    began, place = time.perf_counter(), len(finished)
+    try:
+        for done, ended in enumerate(trainer([*jobs.values()]), start=1):
+            job = jobs[ended.name]
+            found = f"FAILED: {plain(ended.failure, 300)}"
+            if not ended.failure:
+                trained = _after(job, ended, sha256)
+                finished[ended.name] = trained
+                found = f"test accuracy {trained.accuracy:.4f}  {trained.verdict}"
+            spent = time.perf_counter() - began
+            print(
+                f"  {place + done:>{len(str(len(parts)))}}/{len(parts)}  {ended.name}  "
+                f"{found}{_time_left(spent / done * (len(jobs) - done))}",
+                file=sys.stderr,
+                flush=True,
+            )
+    except (training.Interrupted, KeyboardInterrupt):
+        raise StudyInterrupted(len(finished), len(parts)) from None
+    return [finished[part.name] for part in parts if part.name in finished]
+
+
+def _after(job: Job, ended: Ended, sha256: str) -> Trained:
+    """What a part has come to that has just been trained."""
+    if ended.report:
+        print(f"\n{ended.name}:\n\n{ended.report}")
+    trained = _finished(job.options.folder, job.part, sha256)
+    if trained is None:
+        raise _unusable(job.options.folder, "the run left no metrics")
+    return trained
 
 
 def _time_left(seconds: float) -> str:
@@ -225,26 +299,11 @@ def _folder(options: RunOptions, part: Part) -> RunFolder:
     return RunFolder(options.folder / part.name)
 
 
-def _train_one(part: Part, options: RunOptions, sha256: str) -> Trained:
-    """One part as a run of its recipe, without what that prints."""
+def _job(part: Part, options: RunOptions) -> Job:
     folder = _folder(options, part)
     begun = options.resume and (folder / "checkpoint.npz").exists()
-    own = RunOptions(folder, begun, options.csv, _command(part, options), VERIFIED_ROWS)
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            outcome = module(part.recipe).run(part.config, own)
-    except VerifyError as error:
-        raise _unusable(folder, error) from None
-    if outcome.report.verdict is not verify.Verdict.PASS:
-        print(f"\n{part.name}:")
-        print_report(outcome.report)
-    trained = _finished(folder, part, sha256)
-    if trained is None:
-        raise _unusable(folder, "the run left no metrics")
-    return trained
+    command = _command(part, options)
+    return Job(part, RunOptions(folder, begun, options.csv, command, VERIFIED_ROWS))
 
 
 def _command(part: Part, options: RunOptions) -> str:
@@ -409,9 +468,12 @@ def verdict_line(trained: Sequence[Trained]) -> str:
     )
 
 
-def rows_csv(trained: Sequence[Trained]) -> bytes:
+OPTIONS = ("padding", "mask_zero", "length", "seed", "epochs")
+"""Columns of a study's rows."""
+
+
+def rows_csv(trained: Sequence[Trained], options: Sequence[str] = OPTIONS) -> bytes:
     """One row a run, at full precision."""
-    options = ("padding", "mask_zero", "length", "seed", "epochs")
     scores = (
         "accuracy", "macro_f1", "best_epoch", "best_accuracy", "best_macro_f1",
         "seconds", "verdict",

@@ -86,7 +86,7 @@ def connected(
     processes : int, optional
         How many with ``"local"``; as many as there are cores by default.
     modules : sequence of str
-        What workers must be able to import besides this package.
+        What workers must be able to import besides this package, of the same version.
 
     Raises
     ------
@@ -94,13 +94,7 @@ def connected(
         Dask is not installed; nothing answers at the address; there is no worker; a
         worker lacks the package or has other versions of it, of Python or of NumPy.
     """
-    if address != LOCAL and not _is_address(address):
-        raise ClusterError(
-            "expected the address of a Dask scheduler, such as tcp://host:8786, or "
-            f"{LOCAL}. Received: {plain(address) or 'nothing'}"
-        )
-    if importlib.util.find_spec("distributed") is None:
-        raise ClusterError(f"Dask is not installed here. pip install '{EXTRA}'")
+    require_address(address)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_quiet())
         where: Any = address
@@ -110,6 +104,23 @@ def connected(
         cluster = Cluster(client, address)
         cluster.require(modules)
         yield cluster
+
+
+def require_address(address: str) -> None:
+    """What can be checked before anything is connected to.
+
+    Raises
+    ------
+    ClusterError
+        It is no address, or Dask is not installed.
+    """
+    if address != LOCAL and not _is_address(address):
+        raise ClusterError(
+            "expected the address of a Dask scheduler, such as tcp://host:8786, or "
+            f"{LOCAL}. Received: {plain(address) or 'nothing'}"
+        )
+    if importlib.util.find_spec("distributed") is None:
+        raise ClusterError(f"Dask is not installed here. pip install '{EXTRA}'")
 
 
 def _is_address(text: str) -> bool:
@@ -285,7 +296,7 @@ class Cluster:
         ------
         ClusterError
             There is no worker; one lacks this package or one of these modules, or has
-            another version of this package, of NumPy, or of Python.
+            another version of them, of NumPy, or of Python.
         """
         self._await_workers()
         found = self._asked(self._client.get_versions)
@@ -305,10 +316,11 @@ class Cluster:
         answers = self._asked(
             lambda: self._client.run(_probe(), list(modules), on_error="return")
         )
+        mine = dict(_probe()(list(modules))[3])
         for address, answer in answers.items():
             if isinstance(answer, BaseException):
                 raise self._unfit(address, f"cannot be asked ({_why(answer)})")
-            theirs, its_numpy, why, missing = answer
+            theirs, its_numpy, why, found = answer
             if its_numpy != numpy:
                 raise self._unfit(
                     address,
@@ -324,12 +336,17 @@ class Cluster:
                     address,
                     f"expected verify {version}. It has {plain(theirs)}. {package}",
                 )
-            if missing:
+            if missing := [name for name, its in found.items() if its is None]:
                 raise self._unfit(
                     address,
                     f"cannot import {listing(missing)}. pip install "
                     f"'{PACKAGE}=={version}' there",
                 )
+            for name, its in found.items():
+                if its != mine[name]:
+                    raise self._unfit(
+                        address, f"expected {name} {mine[name]}. It has {plain(its)}"
+                    )
 
     def _await_workers(self) -> None:
         deadline = time.monotonic() + WORKER_WITHIN
@@ -541,12 +558,12 @@ class _Flight:
 # a scheduler need not have; Python's version, which code depends on, is checked before.
 
 
-def _probe() -> Callable[[list[str]], tuple[str, str, str, list[str]]]:
-    def probe(modules: list[str]) -> tuple[str, str, str, list[str]]:
-        import importlib
+def _probe() -> Callable[[list[str]], tuple[str, str, str, dict[str, str | None]]]:
+    def probe(modules: list[str]) -> tuple[str, str, str, dict[str, str | None]]:
+        import importlib.metadata
         import importlib.util
 
-        theirs, numpy, why, missing = "another one", "none", "", []
+        theirs, numpy, why = "another one", "none", ""
         try:
             import numpy as found
 
@@ -555,13 +572,16 @@ def _probe() -> Callable[[list[str]], tuple[str, str, str, list[str]]]:
             importlib.import_module("verify.cluster")
         except Exception as error:
             why = f"{error}"
+        versions: dict[str, str | None] = {}
         for name in modules:
+            versions[name] = None
             try:
-                if importlib.util.find_spec(name) is None:
-                    missing.append(name)
-            except Exception:
-                missing.append(name)
-        return theirs, numpy, why, missing
+                if importlib.util.find_spec(name) is not None:
+                    versions[name] = ""  # of what has another name to pip
+                    versions[name] = importlib.metadata.version(name)
+            except Exception:  # modules within others import those
+                continue
+        return theirs, numpy, why, versions
 
     return probe
 

@@ -15,6 +15,7 @@ from recipes.plots.diagram import unrolled
 from recipes.plots.errors import error_against_bound
 from recipes.plots.furniture import png
 from recipes.plots.lines import functions
+from recipes.plots.ranges import ranges
 from recipes.plots.scores import (
     accuracy_by,
     confusion,
@@ -43,6 +44,7 @@ __all__ = [
     "parameter_blocks",
     "png",
     "powers",
+    "ranges",
     "spread",
     "unrolled",
 ]

@@ -117,7 +117,7 @@ def test_a_finished_study_resumes_with_the_options_it_was_begun_with(
     def trained_again(*_):
         raise AssertionError
 
-    monkeypatch.setattr(study, "_train_one", trained_again)
+    monkeypatch.setattr(study, "train_one", trained_again)
     folder, results = finished
     assert main(["run", "padding_study", "--out", str(folder), "--resume"]) == 0
     captured = capsys.readouterr()

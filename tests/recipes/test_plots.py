@@ -191,6 +191,14 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         "t",
         baselines={"always the larger class": 0.797, "TF-IDF + regression": 0.92},
     ),
+    "ranges": lambda: plots.ranges(
+        {
+            "a_$": {name: RNG.uniform(size=3).tolist() for name in LONG[:20]},
+            "": {"one seed": [0.5], LONG[0]: [0.4, 0.4]},
+        },
+        "t",
+        baselines={"always the larger class": 0.797, "TF-IDF + regression": 0.92},
+    ),
     "importance": lambda: plots.importance(
         LONG, RNG.normal(size=26), "t", xlabel="fall of P"
     ),
@@ -630,6 +638,20 @@ def test_spread_shows_each_seed_and_the_mean() -> None:
     assert "guess (0.500)" in all_text(figure)
 
 
+def test_ranges_have_a_row_each_with_its_mean_and_every_seed() -> None:
+    groups = {"RNN": {"pre": [0.5, 0.7, 0.9]}, "GRU": {"pre": [0.8], "post": [0.6]}}
+    figure = plots.ranges(groups, "t", baselines={"guess": 0.5})
+    assert tick_labels(figure, "y") == ["RNN", "GRU", "pre", "pre", "post"]
+    extent, seeds, mean = figure.axes[0].lines[:3]
+    assert list(extent.get_xdata()) == [0.5, 0.9]
+    assert list(seeds.get_xdata()) == [0.5, 0.7, 0.9]
+    assert list(mean.get_xdata()) == [pytest.approx(0.7)]
+    assert "0.700" in all_text(figure)
+    assert "guess (0.500)" in all_text(figure)
+    low, high = figure.axes[0].get_ylim()
+    assert low > high  # the first row is on top
+
+
 def test_importance_has_a_signed_bar_a_word_in_reading_order() -> None:
     figure = plots.importance(["not", "good"], [0.3, -0.2], "t", xlabel="fall")
     assert tick_labels(figure, "y") == ["not", "good"]
@@ -750,6 +772,9 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "no results": (lambda: plots.spread({}, "t"), "at least one"),
     "no seeds": (lambda: plots.spread({"a": []}, "t"), "results of a.*numbers"),
+    "no groups": (lambda: plots.ranges({}, "t"), "at least one"),
+    "no rows": (lambda: plots.ranges({"a": {}}, "t"), "rows of a.*at least one"),
+    "no scores": (lambda: plots.ranges({"a": {"b": []}}, "t"), "scores of a, b"),
     "no words": (lambda: plots.importance([], [], "t", xlabel="x"), "at least one"),
     "uneven words": (
         lambda: plots.importance(["a"], [1, 2], "t", xlabel="x"),

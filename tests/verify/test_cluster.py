@@ -6,6 +6,7 @@ have these tests.
 
 from __future__ import annotations
 
+import importlib.metadata
 import itertools
 import os
 import pickle
@@ -411,6 +412,19 @@ def test_a_worker_that_comes_later_without_the_package_is_named(scheduler):
     assert str(caught.value).startswith(
         f"{scheduler.address}: worker {late}: cannot do this work ("
     )
+
+
+def test_modules_of_another_version_are_named(two, monkeypatch):
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version",
+        lambda name: "0.1" if name == "pandas" else version(name),
+    )  # fmt: skip
+    with (
+        pytest.raises(ClusterError, match=r"expected pandas 0\.1\. It has [1-9]"),
+        connected(two.address, modules=["recipes", "rich", "pandas"]),
+    ):
+        pass
 
 
 def test_modules_that_workers_lack_are_named(two):
