@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 from dataclasses import dataclass
@@ -55,6 +56,16 @@ class Machine:
             f"{self.processor}, {self.cores} cores, {self.system}, {self.blas}; "
             f"{versions}; {self.date}"
         )
+
+
+def busy_seconds() -> float:
+    """Seconds that all cores together have computed so far; NaN where not known."""
+    counters = Path("/proc/stat")
+    if not counters.is_file():
+        return math.nan
+    ticks = [int(field) for field in counters.read_text().split("\n")[0].split()[1:]]
+    user, nice, system, _idle, _waiting, *interrupts = ticks[:8]  # and what is stolen
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
 
 
 def cores() -> int:

@@ -34,7 +34,7 @@ def build(name: str, units: int, length: int, path: Path, seed: int = 1) -> None
     config = replace(recipe.Config(), units=units)
     model = recipe.build_model(config, VOCABULARY, length)
     rng = np.random.default_rng(seed)
-    moved = 0.3 / np.sqrt(units)
+    moved = 0.15 / np.sqrt(units)
     model.set_weights([w + rng.normal(0, moved, w.shape) for w in model.get_weights()])
     model.save(path)
 

@@ -25,8 +25,9 @@ from benchmarks.turns import Round, Spread, ratio, spread
 ALLOWED = 1e-6
 """How far probabilities may be from Keras's."""
 
-BUSY = 0.5
-"""A load of this machine, before anything begins, from which figures are in doubt."""
+BUSY, OTHERS = 0.5, 0.1
+"""From which figures are in doubt: the load of the machine before anything begins, and
+the cores that other programs kept busy during the run."""
 
 OURS = Verify.title
 WHOLE = tuple(kind.title for kind in COMPETITORS if kind.whole)
@@ -89,11 +90,27 @@ class Goal:
 
 @dataclass(frozen=True)
 class Results:
-    """A run of the benchmark."""
+    """A run of the benchmark.
+
+    Attributes
+    ----------
+    machine : Machine
+    plan : str
+    load : float
+        Of the machine, before anything began.
+    others : float
+        How many cores other programs kept busy; NaN where that is not known.
+    seconds : float
+        That the run took.
+    measured : list of Measured
+    memory : list of dict
+        See `benchmarks.memory.growth`.
+    """
 
     machine: Machine
     plan: str
     load: float
+    others: float
     seconds: float
     measured: list[Measured]
     memory: list[dict[str, float]]
@@ -139,8 +156,14 @@ class Results:
         found = self.different()
         if self.load > BUSY:
             found.append(
-                f"the machine was busy before the run began (load {self.load:.1f}): "
-                "the ratios hold, the times are too long"
+                f"the machine was busy before the run began (load {self.load:.1f}), "
+                "and perhaps during it: times and ratios are in doubt"
+            )
+        if self.others > OTHERS:
+            found.append(
+                f"other programs kept {self.others:.1f} of {self.machine.cores} cores "
+                "busy during the run: times are too long, and ratios are in doubt, "
+                "since what waits for threads suffers most"
             )
         return found
 
@@ -162,6 +185,7 @@ class Results:
             "machine": asdict(self.machine),
             "plan": self.plan,
             "load_before": self.load,
+            "cores_busy_with_others": self.others,
             "minutes": round(self.seconds / 60, 1),
             "goals": [asdict(goal) for goal in self.goals()],
             "cautions": self.cautions(),

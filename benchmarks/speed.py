@@ -59,7 +59,7 @@ from benchmarks.competitors import (
     take_turn,
 )
 from benchmarks.ending import ended
-from benchmarks.machine import Machine
+from benchmarks.machine import Machine, busy_seconds
 from benchmarks.memory import measured_growth
 from benchmarks.models import MODELS, build
 from benchmarks.results import (
@@ -163,7 +163,7 @@ def run(which: str, models: Iterable[str], seconds: float, out: Path | None) -> 
     """Measure everything of a plan, print it on the way, and write it."""
     cases = plan(which, models)
     load = os.getloadavg()[0]
-    began = time.monotonic()
+    began, busy, ours = time.monotonic(), busy_seconds(), time.process_time()
     machine = Machine.here()
     measured: list[Measured] = []
     workers = {home: Worker(home, settings) for home, settings in HOMES.items()}
@@ -178,8 +178,11 @@ def run(which: str, models: Iterable[str], seconds: float, out: Path | None) -> 
                     )
                 measured.append(measure(case, workers, folder, seconds))
                 print(case_line(measured[-1]), flush=True)
+            ours = time.process_time() - ours
             for worker in workers.values():
+                ours += worker.ask(time.process_time)
                 worker.close()
+            others = (busy_seconds() - busy - ours) / (time.monotonic() - began)
             memory = []
             model, units, length = MEMORY_MODEL
             path = folder / Case(model, units, length, 1).file
@@ -189,7 +192,9 @@ def run(which: str, models: Iterable[str], seconds: float, out: Path | None) -> 
     finally:
         for worker in workers.values():
             worker.close()
-    results = Results(machine, which, load, time.monotonic() - began, measured, memory)
+    results = Results(
+        machine, which, load, others, time.monotonic() - began, measured, memory
+    )
     print("\n" + results.summary())
     if out is not None:
         write(results, out)

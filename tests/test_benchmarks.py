@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
+import time
 from functools import cache
 from pathlib import Path
 
@@ -28,7 +30,7 @@ from benchmarks.competitors import (
     prepare,
     take_turn,
 )
-from benchmarks.machine import Machine
+from benchmarks.machine import Machine, busy_seconds
 from benchmarks.models import MODELS, build, inputs
 from benchmarks.plain import plain_pass
 from benchmarks.results import HEADS, LIMIT, Measured, Results, write
@@ -289,12 +291,12 @@ def test_if_ours_is_wrong_the_goal_is_missed():
     assert "MISSED: outputs as Keras's" in found.summary()
 
 
-def results(*measured: Measured, load: float = 0.1) -> Results:
+def results(*measured: Measured, load: float = 0.1, others: float = 0.0) -> Results:
     machine = Machine("A processor", 2, "Linux", "a BLAS", {"numpy": "2"}, "2026-01-01")
     memory = [
         {"rows": 1000, "inputs": 2**20, "outputs": 0, "growth": 2**21, "seconds": 0.5}
     ]
-    return Results(machine, "quick", load, 60.0, list(measured), memory)
+    return Results(machine, "quick", load, others, 60.0, list(measured), memory)
 
 
 def measured(rows: int, ours: float, **others: float) -> Measured:
@@ -348,7 +350,16 @@ def test_goals_are_met_or_missed_by_the_ratios():
 
 def test_a_busy_machine_is_said():
     assert "CAUTION: the machine was busy" in results(load=1.2).summary()
-    assert "CAUTION" not in results(load=0.1).summary()
+    assert "CAUTION: other programs kept 0.7 of 2" in results(others=0.7).summary()
+    assert "CAUTION" not in results(load=0.1, others=np.nan).summary()
+
+
+def test_the_seconds_of_all_cores_grow_with_ours():
+    before, ours = busy_seconds(), time.process_time()
+    while time.process_time() - ours < 0.1:
+        pass
+    grown = busy_seconds() - before  # in hundredths; NaN where the system does not say
+    assert math.isnan(grown) or grown >= 0.05
 
 
 def test_the_files_are_written(tmp_path):
