@@ -303,6 +303,22 @@ def blas_threads() -> list[int]:
     return [x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"]
 
 
+def test_one_thread_is_one_thread_of_numpy_too():
+    if not any(count > 1 for count in blas_threads()):
+        pytest.skip("NumPy has one thread on this machine")
+    seen = []
+
+    def work(part: slice) -> None:
+        seen.append(max(blas_threads()))
+
+    for rows, threads in ((5, 1), (5, 2), (50, 1), (50, 2)):
+        list(in_blocks(work, rows, Blocks(10, 10, 1), threads))
+    one, several = seen[0], seen[1]
+    assert one == 1
+    assert several > 1  # a single block: the product is shared
+    assert set(seen[2:]) == {1}
+
+
 def test_threads_are_as_told_or_as_the_environment_says(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
     assert thread_count() == 3

@@ -108,7 +108,7 @@ def in_blocks(
     count += count > 1 and count % 2  # two threads end together
     size = -(-rows // (count * blocks.unit)) * blocks.unit
     parts = [slice(k, min(k + size, rows)) for k in range(0, rows, size)]
-    if len(parts) == 1:
+    if len(parts) == 1 and threads > 1:  # NumPy may share a product among threads
         yield parts[0], work(parts[0])
         return
     with _numpy_alone():
