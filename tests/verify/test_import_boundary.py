@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 PROBE = """
@@ -61,3 +62,35 @@ def test_reading_and_evaluating_a_file_loads_neither(tmp_path):
 def test_the_probe_sees_keras_when_something_does_import_it():
     action = "from verify.keras_bridge import import_keras; import_keras()"
     assert loaded_by(action).startswith("keras")
+
+
+COMMANDS = """
+import sys
+import numpy as np
+from verify.__main__ import main
+code = main({arguments!r})
+never = ("keras", "tensorflow", "jax", "torch", "pandas", "matplotlib", "sklearn",
+         "nltk", "pyarrow", "distributed", "verify.page")
+heavy = [m for m in (*never, *{also!r}) if m in sys.modules]
+print(code, ",".join(heavy) or "none")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "also"),
+    [
+        (["--help"], ["h5py", "rich"]),
+        (["describe", "m.keras"], []),
+        (["trace", "m.keras", "--data", "x.npy", "--out", "t.npz"], []),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(arguments, also, tmp_path):
+    from models import lstm_file
+
+    lstm_file(tmp_path / "m.keras")
+    np.save(tmp_path / "x.npy", np.ones((2, 6)))
+    run = subprocess.run(
+        [sys.executable, "-c", COMMANDS.format(arguments=arguments, also=also)],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert run.stdout.splitlines()[-1] == "0 none"
