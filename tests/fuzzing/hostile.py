@@ -281,6 +281,9 @@ def main(arguments: list[str] | None = None) -> int:
     files = originals(folder)
     import h5py  # noqa: F401 - once, for all processes to come
     import pandas  # noqa: F401
+
+    # Arrow's own allocator takes more address space ahead than MEMORY
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     import pyarrow.parquet  # noqa: F401
 
     kinds: Counter[str] = Counter()

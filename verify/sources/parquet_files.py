@@ -172,6 +172,7 @@ def batches(
             batch_size=max(min(ROWS, BLOCK // row_bytes), 1),
             row_groups=range(group, len(counts)),
             columns=list(columns),
+            use_threads=False,  # our own share the work
         ):
             end = first + len(batch)
             if end > start:
