@@ -40,7 +40,7 @@ setup: .venv/.installed
 	echo "Setting up .venv with $$($$found --version)"; \
 	$$found -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[dev,jax,dask,parquet]'
+	  --constraint constraints.txt --editable '.[dev,jax,dask,parquet,bench]'
 	@touch $@
 
 run: setup
@@ -70,9 +70,6 @@ trust: setup
 OPTIONS :=
 
 bench: setup
-	@$(BIN)/python -c 'import onnx, onnxruntime' 2>/dev/null || \
-	  $(BIN)/python -m pip install --disable-pip-version-check \
-	    --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.speed $(OPTIONS)
 
 bench-streaming: setup

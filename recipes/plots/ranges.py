@@ -109,10 +109,10 @@ def ranges(
     labels = [cut(group, 48) for _, group in headings]
     labels += [cut(row, 48) for _, row, _ in found]
     axes.set_yticks([*(place for place, _ in headings), *places], labels)
-    for k, label in enumerate(axes.get_yticklabels()):
+    for k, tick in enumerate(axes.get_yticklabels()):
         heading = k < len(headings)
-        label.set_fontsize(FONT if heading else SMALL)
-        label.set_fontweight("bold" if heading else "normal")
+        tick.set_fontsize(FONT if heading else SMALL)
+        tick.set_fontweight("bold" if heading else "normal")
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(y - 0.6, -0.7)
     axes.margins(x=0.06)
