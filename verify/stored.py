@@ -26,7 +26,8 @@ def read_report(content: Mapping[str, Any]) -> Report:
         Something is missing, or is not what a report holds.
     """
     try:
-        report: Report = _read(Report, content)
+        # reports of earlier versions are of all rows, and do not say so
+        report: Report = _read(Report, {"complete": True, **content})
         report.summary()  # what does not go together would fail later, in a page
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise DataError(
@@ -41,9 +42,8 @@ def _read(kind: Any, value: Any) -> Any:
     origin, inside = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        return kind(
-            **{f.name: _read(hints[f.name], value[f.name]) for f in fields(kind)}
-        )  # type: ignore[operator]
+        stored = [f.name for f in fields(kind) if f.compare]  # the tally is not
+        return kind(**{name: _read(hints[name], value[name]) for name in stored})  # type: ignore[operator]
     if origin in (Union, types.UnionType):
         (other,) = (x for x in inside if x is not type(None))
         return None if value is None else _read(other, value)
