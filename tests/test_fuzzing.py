@@ -85,7 +85,7 @@ def test_what_is_not_supported_is_refused_and_counted(tmp_path):
 
 
 def test_hostile_files_are_read_or_refused_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "fuzzing.hostile", "--count", "250", "--seed", "9"]
+    command = [sys.executable, "-m", "fuzzing.hostile", "--count", "300", "--seed", "9"]
     run = subprocess.run(
         [*command, "--folder", str(tmp_path)],
         capture_output=True,

@@ -224,7 +224,7 @@ def test_leaving_a_word_out_is_predicting_the_shorter_text():
     assert read == ["lost", "bag", "thanks", "crew"]
     whole = net.predict(reader.encode([text]), dtype="float64")[0]
     less = net.predict(reader.encode(["lost thanks crew"]), dtype="float64")[0]
-    np.testing.assert_array_equal(effects[1], whole - less)
+    np.testing.assert_allclose(effects[1], whole - less, rtol=0, atol=1e-15)
     np.testing.assert_allclose(effects.sum(axis=1), 0, atol=1e-12)
     assert np.abs(effects).min() > 1e-6
 
@@ -298,7 +298,8 @@ def test_the_answer_after_a_step_is_made_of_the_state_at_that_step(kind):
     logits = net.trace(x, dtype="float64")["rnn"].h @ dense["kernel"] + dense["bias"]
     e = np.exp(logits)
     np.testing.assert_allclose(found, e / e.sum(-1, keepdims=True), atol=1e-7)
-    np.testing.assert_array_equal(found[:, -1], net.predict(x, dtype="float64"))
+    whole = net.predict(x, dtype="float64")
+    np.testing.assert_allclose(found[:, -1], whole, rtol=0, atol=1e-15)
     forgotten = running_predictions(word_net(kind, mask_zero=False), x)
     assert np.abs(forgotten - found).max() > 1e-2  # a mask that is left out shows
 
