@@ -35,6 +35,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from verify.engine import at_most
 from verify.spec import VerifyError, listing, plain
 
 T = TypeVar("T")
@@ -647,15 +648,18 @@ def _opened(landed: tuple[str, Any]) -> Any:
     return content
 
 
-def _threads_limited(
-    threads: Mapping[str, int],
-) -> contextlib.AbstractContextManager[Any]:
-    """NumPy's own threads for as long as a task runs; 1 where nothing is said."""
+@contextlib.contextmanager
+def _threads_limited(threads: Mapping[str, int]) -> Iterator[None]:
+    """Threads for as long as a task runs, NumPy's own too; 1 where nothing is said."""
     from distributed import get_worker
 
     limit = threads.get(get_worker().address, 1)
-    if not limit or importlib.util.find_spec("threadpoolctl") is None:
-        return contextlib.nullcontext()
-    from threadpoolctl import threadpool_limits
+    if not limit:
+        yield
+        return
+    with at_most(limit), contextlib.ExitStack() as stack:
+        if importlib.util.find_spec("threadpoolctl") is not None:
+            from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(limit)
+            stack.enter_context(threadpool_limits(limit))
+        yield

@@ -15,7 +15,7 @@ from models import features, ids, input_layer, layer, mutated, random_weights, s
 
 from verify import DataError, Network
 from verify.compare import PROOF_TOLERANCE, compare
-from verify.engine import Blocks, Quick, in_blocks, quickened, thread_count
+from verify.engine import Blocks, Quick, at_most, in_blocks, quickened, thread_count
 from verify.engine import blocks as blocks_of_rows
 from verify.engine import models as models_made_quick
 
@@ -326,6 +326,9 @@ def test_threads_are_as_told_or_as_the_environment_says(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
     assert thread_count() == 3
     assert thread_count(5) == 5
+    with at_most(2):
+        assert (thread_count(), thread_count(5), thread_count(1)) == (2, 2, 1)
+    assert thread_count() == 3
     for nothing in ("", "0", "many"):
         monkeypatch.setenv("OMP_NUM_THREADS", nothing)
         assert thread_count() == len(os.sched_getaffinity(0))

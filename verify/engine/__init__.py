@@ -17,8 +17,16 @@ replaced (`LayerSpec.overrides`) stay as they are.
 
 from __future__ import annotations
 
-from verify.engine.blocks import Blocks, blocks_of, in_blocks, thread_count
+from verify.engine.blocks import Blocks, at_most, blocks_of, in_blocks, thread_count
 from verify.engine.models import quickened
 from verify.engine.steps import Quick
 
-__all__ = ["Blocks", "Quick", "blocks_of", "in_blocks", "quickened", "thread_count"]
+__all__ = [
+    "Blocks",
+    "Quick",
+    "at_most",
+    "blocks_of",
+    "in_blocks",
+    "quickened",
+    "thread_count",
+]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
@@ -35,18 +37,33 @@ def thread_count(threads: int | None = None) -> int:
     ------
     DataError
     """
-    if threads is not None:
-        if type(threads) is not int or threads < 1:
-            raise DataError(
-                f"threads: expected a number from 1. Received: {plain(threads)}"
-            )
-        return threads
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise DataError(
+            f"threads: expected a number from 1. Received: {plain(threads)}"
+        )
+    return min(threads or _usual_threads(), _LIMIT.get() or sys.maxsize)
+
+
+def _usual_threads() -> int:
     told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if told.isdecimal() and int(told) > 0:
         return int(told)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """No more threads than that, whatever is asked for: others share the machine."""
+    before = _LIMIT.set(threads)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(before)
+
+
+_LIMIT: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 class Blocks(NamedTuple):
