@@ -230,10 +230,6 @@ def test_the_benchmark_of_the_kernels_prints_what_is_kept(capsys):
 
 
 def test_the_readmes_ratios_of_speed_are_those_that_were_measured():
-    names = {
-        "SimpleRNN": "sentiment_rnn", "LSTM": "sentiment_lstm",
-        "two LSTM": "sentiment_stacked_lstm", "GRU": "sentiment_gru",
-    }  # fmt: skip
     columns = (
         "predict, batch_size=32", "predict, best batch size", "tf.function",
         "ONNX Runtime",
@@ -245,10 +241,10 @@ def test_the_readmes_ratios_of_speed_are_those_that_were_measured():
         if (case["units"], case["length"]) == (40, 26)
     }
     section = README.partition("### How fast it is")[2].partition("\n### ")[0]
-    rows = re.findall(r"^\| (\w[\w ]*) \| ([\d,]+) \| (.*) \|$", section, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| (.*) \|$", section, re.MULTILINE)
     assert len(rows) == 8
     for model, count, shown in rows:
-        found = measured[names[model], int(count.replace(",", ""))]
+        found = measured[model, int(count.replace(",", ""))]
         for name, said in zip(columns, shown.split(" | "), strict=True):
             ratio = found[name]["times_ours"]["median"]
             digits = len(said.partition(".")[2])
