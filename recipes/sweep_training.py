@@ -32,6 +32,7 @@ from recipes import study as shared
 from recipes.runs import FILES, RunFolder
 from recipes.study import Ended, Job
 from verify.cluster import Cluster
+from verify.engine import cores
 from verify.spec import VerifyError, plain
 
 MODULES = (
@@ -57,13 +58,6 @@ def sensible(runs: int) -> int:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         processes = min(processes, int(memory / MEMORY))
     return max(1, min(processes, runs))
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class TrainingProcess:

@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
-import os
 import pickle
 import queue
 import time
@@ -35,7 +34,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from verify.engine import at_most
+from verify.engine import at_most, cores
 from verify.spec import VerifyError, listing, plain
 
 T = TypeVar("T")
@@ -100,7 +99,7 @@ def connected(
         stack.enter_context(_quiet())
         where: Any = address
         if address == LOCAL:
-            where = stack.enter_context(_local(processes or _cores()))
+            where = stack.enter_context(_local(processes or cores()))
         client = stack.enter_context(_client(where, address))
         cluster = Cluster(client, address)
         cluster.require(modules)
@@ -128,13 +127,6 @@ def _is_address(text: str) -> bool:
     scheme = next((s for s in SCHEMES if text.startswith(s)), None)
     host, colon, port = text[len(scheme or "") :].rpartition(":")
     return bool(scheme and host and colon and port.isascii() and port.isdigit())
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -17,7 +17,14 @@ replaced (`LayerSpec.overrides`) stay as they are.
 
 from __future__ import annotations
 
-from verify.engine.blocks import Blocks, at_most, blocks_of, in_blocks, thread_count
+from verify.engine.blocks import (
+    Blocks,
+    at_most,
+    blocks_of,
+    cores,
+    in_blocks,
+    thread_count,
+)
 from verify.engine.models import quickened
 from verify.engine.steps import Quick
 
@@ -26,6 +33,7 @@ __all__ = [
     "Quick",
     "at_most",
     "blocks_of",
+    "cores",
     "in_blocks",
     "quickened",
     "thread_count",
