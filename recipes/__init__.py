@@ -24,3 +24,6 @@ STUDIES = ("long_memory", "seeds", "padding_study")
 
 CHAPTER = RECIPES[:5]
 """The five models of the chapter; the others are ours."""
+
+PAGE = "explorer.html"
+"""What may be made of a run later, in its folder."""

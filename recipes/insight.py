@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from recipes.runs import TextPipeline
 from recipes.text import Padding, words
@@ -330,6 +329,8 @@ def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
         From -1, the opposite order, to 1, the same; NaN where all of `a` or all of `b`
         are equal, or there are fewer than two.
     """
+    import pandas as pd
+
     ranks = [pd.Series(np.asarray(values)).rank().to_numpy() for values in (a, b)]
     if any(len(np.unique(values)) < 2 for values in ranks):
         return float("nan")

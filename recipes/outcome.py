@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import verify
 from recipes.runs import RunFolder
+from verify.layers import REGISTRY
 from verify.report import Report, number
 from verify.spec import Array
 
@@ -93,7 +94,7 @@ def print_parameters(folder: RunFolder) -> int:
     width = max(len(layer.name) for layer in spec)
     for layer in spec:
         if layer.parameters:
-            formula = verify.layers.REGISTRY[layer.class_name].formula(layer)
+            formula = REGISTRY[layer.class_name].formula(layer)
             print(f"  {layer.name:<{width}}  {formula} = {layer.parameters:,}")
     print(f"  {'total':<{width}}  {spec.parameters:,}")
     return spec.parameters

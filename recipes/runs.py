@@ -25,20 +25,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recipes import PAGE
 from verify.spec import DataError, listing, plain
 from verify.storage import read_json, unwritable, write_whole
 from verify.text import PIPELINE_FILE, TextPipeline
 
-__all__ = ["END", "FILES", "PAGE", "RunFolder", "TextPipeline", "require_same"]
+__all__ = ["END", "FILES", "RunFolder", "TextPipeline", "require_same"]
 
 FILES = (
     "manifest.json", "checkpoint.npz", "history.csv", "model.keras",
     "vocabulary.json", "metrics.json", "curves.png", "verification.json",
 )  # fmt: skip
 """What a run leaves."""
-
-PAGE = "explorer.html"
-"""What may be made of it later."""
 
 END = "(end)"
 """The class that stands behind the last word of a phrase."""

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 import verify
-from recipes import RECIPES, training
+from recipes import PAGE, RECIPES, training
 from recipes.outcome import Outcome, RunOptions, Verdicts
 from recipes.plan import command_line, module
-from recipes.runs import FILES, PAGE, RunFolder
+from recipes.runs import FILES, RunFolder
 from recipes.sentiment import (
     SentimentConfig,
     TweetConfig,

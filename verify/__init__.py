@@ -11,28 +11,29 @@
     verify.selftest("model.keras", x)         # which mistakes would not have shown
     verify.assert_matches_predict(model, x)   # for a test-suite
 
-Importing this package imports neither Keras nor TensorFlow.
+Importing this package imports neither Keras nor TensorFlow. What it offers is imported
+when it is first asked for, so that a command loads only what it needs.
 """
 
-from verify.backward import Gradients, backprop
-from verify.checking import assert_matches_predict, check
-from verify.compare import Verdict
-from verify.describe import describe
-from verify.evaluate import LayerTrace
-from verify.loading import load
-from verify.network import Network, Trace
-from verify.ports import compare_outputs
-from verify.report import Report
-from verify.selftest import SelfTest, selftest
-from verify.spec import (
-    DataError,
-    LayerSpec,
-    ModelFileError,
-    ModelSpec,
-    UnsupportedError,
-    VerifyError,
-)
-from verify.watching import Watch
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same as `_MODULES`, for whoever reads types
+    from verify.backward import Gradients, backprop
+    from verify.checking import assert_matches_predict, check
+    from verify.compare import Verdict
+    from verify.describing import describe
+    from verify.errors import DataError, ModelFileError, UnsupportedError, VerifyError
+    from verify.evaluate import LayerTrace
+    from verify.loading import load
+    from verify.network import Network, Trace
+    from verify.ports import compare_outputs
+    from verify.report import Report
+    from verify.selftesting import SelfTest, selftest
+    from verify.spec import LayerSpec, ModelSpec
+    from verify.watching import Watch
 
 __version__ = "0.1.0"
 
@@ -59,3 +60,35 @@ __all__ = [
     "load",
     "selftest",
 ]
+
+_MODULES = {
+    "backward": ("Gradients", "backprop"),
+    "checking": ("assert_matches_predict", "check"),
+    "compare": ("Verdict",),
+    "describing": ("describe",),
+    "errors": ("DataError", "ModelFileError", "UnsupportedError", "VerifyError"),
+    "evaluate": ("LayerTrace",),
+    "loading": ("load",),
+    "network": ("Network", "Trace"),
+    "ports": ("compare_outputs",),
+    "report": ("Report",),
+    "selftesting": ("SelfTest", "selftest"),
+    "spec": ("LayerSpec", "ModelSpec"),
+    "watching": ("Watch",),
+}
+"""Where each name is defined. No module has the name of what it defines: once imported
+it would stand in its place."""
+
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = found  # from now on it is found without this function
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

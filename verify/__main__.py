@@ -13,26 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 import verify
-from verify.checking import check_read
 from verify.commands import run
-from verify.coverage import coverage
-from verify.loading import usable_inputs
-from verify.network import Inputs
-from verify.progress import progress
-from verify.running import write_outputs, write_trace
-from verify.sources import Source, open_source
-from verify.spec import DataError, named, plain
+from verify.errors import DataError, named, plain
 from verify.storage import checked_output, write_whole
-from verify.streaming import Mapper, here, prepared
-from verify.text import read_pipeline
-from verify.watching import Watch
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a command imports what it needs: --help is there at once
+    from verify.network import Inputs
     from verify.page import Exploration
+    from verify.sources import Source
+    from verify.streaming import Mapper
 
 INTERRUPTED = 130
 
@@ -136,8 +128,10 @@ def check(
     dask: Dask = None,
 ) -> None:
     """Compare the NumPy forward pass with Keras, layer by layer."""
+    from verify.checking import check_read
+
     page = None if html is None else checked_output(html, "--html", ".html")
-    watch = Watch(report, resume=resume, show=True)
+    watch = verify.Watch(report, resume=resume, show=True)
     net = _load(model, config, keras2)  # first: a file we refuse never reaches Keras
     if data is None:
         _require_data(vocabulary, column)
@@ -179,6 +173,9 @@ def trace(
     column: Column = None,
 ) -> None:
     """Write every gate and state at every step to an .npz file."""
+    from verify.progress import progress
+    from verify.running import write_trace
+
     path = _beside(data, checked_output(out, "--out", ".npz"))
     net = _load(model, config, keras2).on(backend)
     source = _source(net, data, vocabulary, column)
@@ -210,6 +207,9 @@ def predict(
     dask: Dask = None,
 ) -> None:
     """Write the outputs of the model, computed in NumPy."""
+    from verify.progress import progress
+    from verify.running import write_outputs
+
     path = _beside(data, checked_output(out, "--out", ".npy", ".npz"))
     net = _load(model, config, keras2).on(backend)
     source = _source(net, data, vocabulary, column)
@@ -245,7 +245,9 @@ def compare(
     dask: Dask = None,
 ) -> None:
     """Say whether these are the outputs of the model, and if not, why not."""
-    watch = Watch(report, resume=resume, show=True)
+    from verify.sources import open_source
+
+    watch = verify.Watch(report, resume=resume, show=True)
     net = _load(model, config, keras2).on(backend)
     source = _source(net, data, vocabulary, column, quiet=True)
     theirs = open_source(outputs, "outputs", net.output_names)
@@ -285,6 +287,8 @@ def selftest(
 @app.command()
 def layers() -> None:
     """List every layer that is read, with the options that count, in Markdown."""
+    from verify.coverage import coverage
+
     print(coverage())
 
 
@@ -303,6 +307,8 @@ def _inputs(
     column: str | None = None,
 ) -> Inputs:
     """The inputs in a file, ready for the model."""
+    from verify.loading import usable_inputs
+
     source = _source(net, data, vocabulary, column)
     with named(data):
         return usable_inputs(net, source.read())
@@ -327,6 +333,9 @@ def _source(
     quiet: bool = False,
 ) -> Source:
     """The inputs in a file; its notes are printed, unless a report will hold them."""
+    from verify.sources import open_source
+    from verify.text import read_pipeline
+
     if vocabulary is None and column is not None:
         raise DataError(
             f"--column {plain(column, 60)}: expected --vocabulary too, which says how "
@@ -361,6 +370,8 @@ def _mapped(address: str | None) -> Iterator[Mapper]:
     ClusterError
         As `verify.cluster.connected`.
     """
+    from verify.streaming import here
+
     if address is None:
         yield here
         return
@@ -374,7 +385,11 @@ def _explored(
     net: verify.Network, source: Source | None, report: verify.Report
 ) -> Exploration | None:
     """The explorer of a page, for the first rows; none where they cannot be shown."""
+    import numpy as np
+
+    from verify.loading import usable_inputs
     from verify.page import ROWS, explore
+    from verify.streaming import prepared
 
     net = net.on(str(report.facts["backend"]))  # by the rules that were checked
     try:
@@ -388,7 +403,7 @@ def _explored(
         return None
 
 
-def _conclude(report: verify.Report, watch: Watch, json: bool) -> None:
+def _conclude(report: verify.Report, watch: verify.Watch, json: bool) -> None:
     """Print a report, and end with its exit code."""
     print(report.to_json() if json else report.to_text())
     if report.complete:

@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from verify.spec import VerifyError, plain
+from verify.errors import VerifyError, plain
 
 BAD_INPUT = 2
 

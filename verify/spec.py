@@ -6,15 +6,14 @@ name (``kernel``, ``recurrent_kernel``, ``bias``, ``embeddings``). Nothing in he
 computes anything; the mistakes of `verify.mutants` are spec -> spec functions for that
 reason.
 
-This module also says, once, in which order Keras stores the gates (`GATES`) and how
-this package speaks of things that cannot be read, supported or used (`VerifyError`).
+This module also says, once, in which order Keras stores the gates (`GATES`), and hands
+on how this package speaks of what it cannot use (`verify.errors`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +22,36 @@ import numpy as np
 import numpy.typing as npt
 
 from verify.backends import BACKENDS, TENSORFLOW, Rule
+from verify.errors import (
+    DataError,
+    KerasCannotRun,
+    ModelFileError,
+    UnsupportedError,
+    VerifyError,
+    listing,
+    named,
+    plain,
+)
 from verify.structure import Graph, flatten
+
+__all__ = [
+    "GATES",
+    "Array",
+    "DataError",
+    "KerasCannotRun",
+    "LayerSpec",
+    "ModelFileError",
+    "ModelSpec",
+    "Shape",
+    "UnsupportedError",
+    "VerifyError",
+    "is_path",
+    "listing",
+    "named",
+    "plain",
+    "shapes",
+    "worded",
+]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int | None, ...]
@@ -41,29 +69,6 @@ GATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Gate blocks in the columns of ``kernel``, ``recurrent_kernel`` and ``bias``, left to
 right, each ``units`` wide. LSTM: input, forget, cell candidate, output. GRU: update,
 reset, hidden candidate. Source: keras/src/layers/rnn/{lstm,gru,simple_rnn}.py."""
-
-
-class VerifyError(ValueError):
-    """Something was asked that cannot be answered; the message is one line.
-
-    Commands print the message on stderr and exit with code 2.
-    """
-
-
-class UnsupportedError(VerifyError):
-    """A layer, an option or a kind of model that is refused by name."""
-
-
-class ModelFileError(VerifyError):
-    """A file that cannot be read as a Keras model."""
-
-
-class DataError(VerifyError):
-    """Inputs, outputs or weights that cannot be used with this model."""
-
-
-class KerasCannotRun(DataError):
-    """Keras itself fails on a model or on its inputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -352,17 +357,6 @@ def shapes(weights: Mapping[str, Array]) -> str:
     return ", ".join(f"{k} {v.shape}" for k, v in weights.items()) or "none"
 
 
-@contextlib.contextmanager
-def named(path: object) -> Iterator[None]:
-    """Errors raised inside say which file they are about."""
-    try:
-        yield
-    except VerifyError as error:
-        if str(error).startswith(plain(path)):
-            raise
-        raise type(error)(f"{plain(path)}: {error}") from None
-
-
 def worded(sizes: Shape) -> str:
     """``(batch, 26, 32)``: a shape with words for the axes a model leaves open."""
     words = [
@@ -370,22 +364,6 @@ def worded(sizes: Shape) -> str:
         for axis, size in enumerate(sizes)
     ]
     return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
-
-
-def plain(text: object, limit: int = 200) -> str:
-    """`text` as one printable line: nothing from a file reaches a terminal raw."""
-    clean = "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in f"{text}"
-    )
-    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
-
-
-def listing(names: Iterable[str]) -> str:
-    """``a, b and c``: for messages."""
-    items = list(names)
-    if len(items) < 2:
-        return "".join(items)
-    return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def is_path(model: object) -> bool:

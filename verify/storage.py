@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from verify.spec import DataError, plain
+from verify.errors import DataError, plain
 
 
 def read_json(path: Path) -> dict[str, Any]:

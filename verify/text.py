@@ -7,7 +7,6 @@ run of characters outside 0-9a-zA-Z becomes a space, NLTK's English stop words g
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import re
 import string
@@ -168,6 +167,8 @@ def packaged_file(package: str, file: str, sha256: str) -> Path:
     DataError
         The package or the file is missing, or its checksum is another one.
     """
+    import importlib.metadata  # slow, and few commands come here
+
     try:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:

@@ -23,10 +23,10 @@ from models import (
 )
 
 import verify
-from recipes import airline
+from recipes import PAGE, airline
 from recipes.__main__ import main
 from recipes.explore import candidates, chosen_among
-from recipes.runs import PAGE, RunFolder, TextPipeline
+from recipes.runs import RunFolder, TextPipeline
 from recipes.sentiment import load_split
 from recipes.text import Vocabulary
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,31 +69,86 @@ def test_the_probe_sees_keras_when_something_does_import_it():
 
 COMMANDS = """
 import sys
-import numpy as np
-from verify.__main__ import main
+from {tool}.__main__ import main
 code = main({arguments!r})
-never = ("keras", "tensorflow", "jax", "torch", "pandas", "matplotlib", "sklearn",
-         "nltk", "pyarrow", "distributed", "verify.page")
-heavy = [m for m in (*never, *{also!r}) if m in sys.modules]
-print(code, ",".join(heavy) or "none")
+loaded = {{name.partition(".")[0] for name in sys.modules}} | set(sys.modules)
+print(code, *sorted(loaded & set({never!r})))
 """
+HEAVY = (
+    "keras", "tensorflow", "jax", "torch", "pandas", "matplotlib", "sklearn", "nltk",
+    "pyarrow", "distributed", "verify.page",
+)  # fmt: skip
+AT_ONCE = (
+    *HEAVY, "numpy", "h5py", "rich", "verify.spec", "verify.text", "recipes.runs",
+)  # fmt: skip
+"""What a command need not load to say how it is used, or that it was used wrongly."""
 
 
 @pytest.mark.parametrize(
-    ("arguments", "also"),
+    ("tool", "arguments", "code", "never"),
     [
-        (["--help"], ["h5py", "rich"]),
-        (["describe", "m.keras"], []),
-        (["trace", "m.keras", "--data", "x.npy", "--out", "t.npz"], []),
+        ("verify", ["--help"], 0, AT_ONCE),
+        ("verify", ["check", "--help"], 0, AT_ONCE),
+        ("verify", ["--nope"], 2, AT_ONCE),
+        ("verify", ["check", "--nope"], 2, AT_ONCE),
+        ("verify", ["check"], 2, AT_ONCE),
+        ("verify", ["describe", "missing.keras"], 2, HEAVY),
+        ("verify", ["describe", "m.keras"], 0, (*HEAVY, "verify.checking")),
+        ("verify", ["trace", "m.keras", "--data", "x.npy", "--out", "t.npz"], 0, HEAVY),
+        ("recipes", ["--help"], 0, AT_ONCE),
+        ("recipes", ["run", "--help"], 0, AT_ONCE),
+        ("recipes", ["list"], 0, AT_ONCE),
+        ("recipes", ["run", "--nope"], 2, AT_ONCE),
+        ("recipes", ["run", "nope"], 2, HEAVY),
+        ("recipes", ["predict", "missing", "good"], 2, HEAVY),
+        ("recipes", ["explore", "missing"], 2, set(HEAVY) - {"verify.page"}),
     ],
 )
-def test_a_command_loads_only_what_it_needs(arguments, also, tmp_path):
+def test_a_command_loads_only_what_it_needs(tool, arguments, code, never, tmp_path):
     from models import lstm_file
 
     lstm_file(tmp_path / "m.keras")
     np.save(tmp_path / "x.npy", np.ones((2, 6)))
+    probe = COMMANDS.format(tool=tool, arguments=arguments, never=sorted(never))
     run = subprocess.run(
-        [sys.executable, "-c", COMMANDS.format(arguments=arguments, also=also)],
+        [sys.executable, "-c", probe],
         capture_output=True, text=True, check=True, cwd=tmp_path,
     )  # fmt: skip
-    assert run.stdout.splitlines()[-1] == "0 none"
+    assert run.stdout.splitlines()[-1] == f"{code}"
+
+
+def test_the_probe_of_commands_sees_what_a_command_loads():
+    probe = COMMANDS.format(tool="verify", arguments=["layers"], never=AT_ONCE)
+    run = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.splitlines()[-1] == "0 numpy verify.spec"
+
+
+def test_every_name_of_the_package_is_there_whatever_was_imported_before():
+    import verify
+
+    modules = {f"verify.{m.name}" for m in pkgutil.iter_modules(verify.__path__)}
+    names = {f"verify.{name}" for name in verify.__all__}
+    assert not modules & names  # a module would stand where its function should
+    for name in verify.__all__:
+        assert getattr(verify, name).__module__.startswith("verify."), name
+    assert set(verify.__all__) <= set(dir(verify))
+    with pytest.raises(AttributeError, match="'verify' has no attribute 'nope'"):
+        verify.nope  # noqa: B018
+
+
+def test_the_names_of_the_package_are_those_that_types_are_read_from():
+    import verify
+
+    (typed,) = (
+        node
+        for node in ast.parse(Path(verify.__file__).read_text()).body
+        if isinstance(node, ast.If)
+    )
+    found = {f.module: {name.name for name in f.names} for f in typed.body}
+    table = {
+        f"verify.{module}": set(names) for module, names in verify._MODULES.items()
+    }
+    assert found == table
+    assert set().union(*table.values()) == set(verify.__all__)

@@ -1,0 +1,59 @@
+"""How this package speaks of what cannot be read, supported or used.
+
+It imports nothing, so that a command that is used wrongly can say so at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+
+class VerifyError(ValueError):
+    """Something was asked that cannot be answered; the message is one line.
+
+    Commands print the message on stderr and exit with code 2.
+    """
+
+
+class UnsupportedError(VerifyError):
+    """A layer, an option or a kind of model that is refused by name."""
+
+
+class ModelFileError(VerifyError):
+    """A file that cannot be read as a Keras model."""
+
+
+class DataError(VerifyError):
+    """Inputs, outputs or weights that cannot be used with this model."""
+
+
+class KerasCannotRun(DataError):
+    """Keras itself fails on a model or on its inputs."""
+
+
+@contextlib.contextmanager
+def named(path: object) -> Iterator[None]:
+    """Errors raised inside say which file they are about."""
+    try:
+        yield
+    except VerifyError as error:
+        if str(error).startswith(plain(path)):
+            raise
+        raise type(error)(f"{plain(path)}: {error}") from None
+
+
+def plain(text: object, limit: int = 200) -> str:
+    """`text` as one printable line: nothing from a file reaches a terminal raw."""
+    clean = "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in f"{text}"
+    )
+    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def listing(names: Iterable[str]) -> str:
+    """``a, b and c``: for messages."""
+    items = list(names)
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"
