@@ -282,7 +282,8 @@ def resolve(name: str, *, exact: bool = False) -> Activation:
     With `exact`, its constants are as exact as the computation; see `constant`.
     """
     bare, _, inside = name.partition("(")
-    function: Activation = {**ACTIVATIONS, **HISTORICAL}[bare]
+    known = ACTIVATIONS if bare in ACTIVATIONS else HISTORICAL
+    function: Activation = known[bare]
     if exact:
         function = exactly(function)
     if not inside:

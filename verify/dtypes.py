@@ -54,7 +54,8 @@ def dtype_of(name: str) -> np.dtype[Any]:
 
 def is_float(array: Array) -> bool:
     """Whether an array holds floating-point numbers, bfloat16 included."""
-    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    kind = array.dtype.kind  # bfloat16 is a stranger to NumPy, and a name takes long
+    return kind == "f" or (kind == "V" and array.dtype.name == "bfloat16")
 
 
 def working(name: str) -> np.dtype[Any]:
@@ -64,12 +65,13 @@ def working(name: str) -> np.dtype[Any]:
 
 def rounded(array: Array, name: str) -> Array:
     """Floats rounded to a dtype and given in its working dtype; the rest untouched."""
-    if not is_float(array):
+    kept, narrow = working(name), name in ("float16", "bfloat16")
+    if (array.dtype == kept and not narrow) or not is_float(array):
         return array
     with np.errstate(over="ignore"):
-        if name in ("float16", "bfloat16"):
+        if narrow:
             array = array.astype(dtype_of(name), copy=False)
-        return array.astype(working(name), copy=False)
+        return array.astype(kept, copy=False)
 
 
 def promoted(*arrays: Array, floatx: str) -> np.dtype[Any]:

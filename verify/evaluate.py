@@ -14,6 +14,7 @@ maths. What it reproduces, from keras/src/layers/layer.py:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -182,8 +183,7 @@ class Evaluation:
         self._values.append({})
         path = "/".join(self._path)
         try:
-            # An overflow happens silently, as it does in Keras.
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            with _quietly() if len(self._values) == 1 else nullcontext():
                 output = kind.call(self, layer, **values)
         except UNFIT as error:
             if isinstance(error, VerifyError):
@@ -234,12 +234,17 @@ class Evaluation:
         return tensors
 
 
+def _quietly() -> np.errstate:
+    """An overflow happens silently, as it does in Keras."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
 def _bound(
     layer: LayerSpec, kind: LayerType, args: Any, kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The arguments of a call by name, ``None`` left out."""
     named = {k: v for k, v in kwargs.items() if k != "training"}
-    unknown = sorted(named.keys() - set(kind.arguments))
+    unknown = sorted(named.keys() - set(kind.arguments)) if named else []
     if unknown or len(args) > len(kind.arguments):
         found = plain(unknown[0]) if unknown else f"{len(args)} arguments"
         raise DataError(
@@ -316,10 +321,11 @@ def _entering(leaf: Any, kind: LayerType, compute: str) -> Any:
 def _leaving(leaf: Any, compute: str) -> Any:
     """An output rounded to the dtype in which Keras hands it on."""
     value = _value_of(leaf)
-    if not is_float(value):
+    to = dtype_of(compute)
+    if value.dtype == to or not is_float(value):
         return leaf
     with np.errstate(over="ignore"):
-        value = value.astype(dtype_of(compute), copy=False)
+        value = value.astype(to)
     return Tensor(value, leaf.mask) if isinstance(leaf, Tensor) else value
 
 

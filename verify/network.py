@@ -453,7 +453,7 @@ class Network:
         if not fits or 0 in array.shape:
             raise DataError(f"expected {expected}. Received: shape={received}")
         wanted = dtype_of(layer.options["dtype"])
-        if wanted.kind in "iu":
+        if wanted.kind in "iu" and array.dtype != wanted:
             limits = np.iinfo(wanted)
             outside = ~((array >= limits.min) & (array <= limits.max))  # NaN is outside
             if outside.any():

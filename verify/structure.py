@@ -20,6 +20,9 @@ class TensorRef:
     node: int
     tensor: int
 
+    def __hash__(self) -> int:
+        return hash(self.layer)  # most have one call and one output
+
 
 @dataclass(frozen=True)
 class MaskOf:

@@ -15,9 +15,19 @@ from models import features, ids, input_layer, layer, mutated, random_weights, s
 
 from verify import DataError, Network
 from verify.compare import PROOF_TOLERANCE, compare
-from verify.engine import Blocks, Quick, at_most, in_blocks, quickened, thread_count
+from verify.engine import (
+    Blocks,
+    Quick,
+    at_most,
+    in_blocks,
+    quickened,
+    steps,
+    thread_count,
+)
 from verify.engine import blocks as blocks_of_rows
 from verify.engine import models as models_made_quick
+from verify.evaluate import Evaluation
+from verify.layers.base import Tensor
 
 RECURRENT = ("SimpleRNN", "LSTM", "GRU")
 ACTIVATIONS = ("tanh", "sigmoid", "linear", "relu", "softsign", "softmax")
@@ -43,6 +53,7 @@ def loops(draw: Any, name: str = "loop") -> dict[str, Any]:
 def networks(draw: Any) -> tuple[Network, np.ndarray]:
     """A model that begins with ids or with numbers, masked or not, and its inputs."""
     seed = draw(st.integers(0, 10**6))
+    rows = draw(st.sampled_from([slice(None), slice(4, 5), slice(1)]))  # or one alone
     if draw(st.booleans()):
         x = ids(seed, batch=ROWS)
         masked = draw(st.booleans())
@@ -65,7 +76,7 @@ def networks(draw: Any) -> tuple[Network, np.ndarray]:
     if first["config"]["return_sequences"] and draw(st.booleans()):
         layers.append(draw(loops("second")))
     layers.append(layer("Dense", "dense", units=2))
-    return Network(spec(*layers, seed=seed, dtype=np.float64)), x
+    return Network(spec(*layers, seed=seed, dtype=np.float64)), x[rows]
 
 
 def quick(net: Network, x: Any, **options: Any) -> np.ndarray:
@@ -125,12 +136,42 @@ def test_a_block_of_sums_that_is_wrong_shows(looks_up, block, monkeypatch):
     assert not same(quick(net, x), right)
 
 
-def test_a_table_that_is_wrong_shows():
-    net, x = small_lstm(), ids(batch=ROWS)
+@pytest.mark.parametrize("rows", [1, ROWS])
+def test_a_table_that_is_wrong_shows(rows):
+    net, x = small_lstm(), ids(batch=rows)
     right = plain(net, x)
     root = made_quick(net, looks_up=True)
-    root.sublayers["lstm"].overrides["quick"].table[3] += 0.1
+    root.sublayers["lstm"].overrides["quick"].table[x[0, 2]] += 0.1
     assert not same(quick(net, x), right)
+
+
+def test_what_one_row_is_multiplied_by_shows_where_it_is_wrong(monkeypatch):
+    monkeypatch.setattr(models_made_quick, "PROJECTED", 0)
+    net, x = small_lstm(), ids(batch=1)
+    right = plain(net, x)
+    assert same(quick(net, x), right)
+    own = made_quick(net, looks_up=False).sublayers["lstm"].overrides["quick"]
+    for weight in (own.recurrent, *own.inputs):
+        weight[...] *= -1
+        assert not same(quick(net, x), right)
+        weight[...] *= -1
+    assert same(quick(net, x), right)
+
+
+def test_a_long_row_is_evaluated_step_by_step(monkeypatch):
+    net, x = small_lstm(), ids(batch=1)
+    known = quick(net, x)
+    monkeypatch.setattr(steps, "AHEAD", 6 * 16 - 1)
+    made_quick(net, looks_up=True).sublayers["lstm"].overrides["quick"].recurrent[:] = 0
+    assert same(quick(net, x), known)
+
+
+@pytest.mark.parametrize("rows", [1, ROWS])
+def test_features_that_are_not_the_kernels_are_refused_not_repeated(rows):
+    net = small_lstm()
+    lstm = made_quick(net, looks_up=False).sublayers["lstm"]
+    with pytest.raises(DataError, match="3 features expected"):
+        Evaluation()(lstm, Tensor(features(batch=rows)[:, :, :1]), at="lstm")
 
 
 def test_the_table_is_made_once_it_pays_and_not_before():

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
-from verify.engine.steps import QUICK
+from verify.engine.steps import STEPS
 from verify.spec import DataError, LayerSpec, plain
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ def blocks_of(root: LayerSpec, steps: int, batch: int | None) -> Blocks:
         widest = max(widest, units if type(units) is int else 1)
         if "Attention" in layer.class_name:  # every step looks at every other
             widest = max(widest, steps * layer.options.get("num_heads", 1))
-        if layer.class_name in QUICK:
+        if layer.class_name in STEPS:
             sums = max(sums, len(layer.gates) * layer.options["units"])
     size = 8 if any(layer.policy == "float64" for layer in _layers(root)) else 4
     row = 2 * sums * size  # what is multiplied, and what is looked up

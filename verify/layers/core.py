@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from verify.dtypes import is_float
 from verify.layers.base import (
     Elementwise,
     LayerType,
@@ -71,9 +72,10 @@ class Embedding(Quantizable):
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         table = layer.weights["embeddings"]  # (input_dim, output_dim)
-        with np.errstate(invalid="ignore"):
-            ids = np.trunc(inputs).astype(np.int64)
-        outside = (ids >= len(table)) | (ids < -len(table)) | ~np.isfinite(inputs)
+        ids = _whole(inputs)
+        outside = (ids >= len(table)) | (ids < -len(table))
+        if is_float(inputs):
+            outside |= ~np.isfinite(inputs)
         if outside.any():
             first = tuple(int(k) for k in np.argwhere(outside)[0])
             raise DataError(
@@ -90,6 +92,14 @@ class Embedding(Quantizable):
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
         return inputs != 0 if layer.options["mask_zero"] else None
+
+
+def _whole(ids: Array) -> Array:
+    """Ids as whole numbers, cut towards zero."""
+    if not is_float(ids):
+        return ids.astype(np.int64, copy=False)
+    with np.errstate(invalid="ignore"):
+        return np.trunc(ids).astype(np.int64)
 
 
 def _rows(table: Array, ids: Array) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -109,12 +110,14 @@ class Loop(LayerType):
             raise ValueError(f"{len(names)} states expected, {len(states)} received")
         if mask is not None and isinstance(mask, (list, tuple)):
             mask = mask[0]
-        loop = layer.overrides.get("scan", scan)
         quick: Any = layer.overrides.get("quick")  # see verify.engine
         if quick is None or not quick.looks_up:  # otherwise these are ids
             sequences = sequences.astype(working(compute), copy=False)
+        if quick is None:
+            loop = partial(layer.overrides.get("scan", scan), kind.step(cell))
+        else:
+            loop = quick
         result: Scan = loop(
-            kind.step(cell) if quick is None else quick(len(sequences)),
             sequences,
             None if mask is None else np.asarray(mask, dtype=bool),
             states,
