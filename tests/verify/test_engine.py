@@ -21,10 +21,10 @@ from verify.engine import (
     at_most,
     in_blocks,
     quickened,
-    steps,
     thread_count,
 )
 from verify.engine import blocks as blocks_of_rows
+from verify.engine import loops as loops_over_time
 from verify.engine import models as models_made_quick
 from verify.evaluate import Evaluation
 from verify.layers.base import Tensor
@@ -161,7 +161,7 @@ def test_what_one_row_is_multiplied_by_shows_where_it_is_wrong(monkeypatch):
 def test_a_long_row_is_evaluated_step_by_step(monkeypatch):
     net, x = small_lstm(), ids(batch=1)
     known = quick(net, x)
-    monkeypatch.setattr(steps, "AHEAD", 6 * 16 - 1)
+    monkeypatch.setattr(loops_over_time, "AHEAD", 6 * 16 - 1)
     made_quick(net, looks_up=True).sublayers["lstm"].overrides["quick"].recurrent[:] = 0
     assert same(quick(net, x), known)
 

@@ -7,6 +7,8 @@ the rows among threads:
 * rows are evaluated in blocks whose numbers stay in a core's cache;
 * the sums of a step are one stacked product, ``[x, h, 1] @ [kernel; recurrent; bias]``,
   with the blocks of the gates beside each other, (gates, rows, units);
+* a row alone, which is bounded by the interpreter and not by arithmetic, has the
+  products of its inputs computed for all steps at once;
 * ``sigmoid(x)`` is ``(1 + tanh(x / 2)) / 2``, so that one call does for all gates;
 * an Embedding that feeds a recurrent layer is multiplied by its kernel once, the whole
   table, where that costs less than doing so for every word of every row.
@@ -25,8 +27,8 @@ from verify.engine.blocks import (
     in_blocks,
     thread_count,
 )
+from verify.engine.loops import Quick
 from verify.engine.models import quickened
-from verify.engine.steps import Quick
 
 __all__ = [
     "Blocks",

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from verify.dtypes import POLICIES
-from verify.engine.steps import Quick, quick_layer, table_of
+from verify.engine.loops import Quick, quick_layer
 from verify.spec import Array, LayerSpec
 from verify.structure import Node, TensorRef, flatten
 
@@ -68,7 +68,7 @@ def _projected(model: LayerSpec, pairs: Sequence[tuple[str, str]]) -> LayerSpec:
             quick = layer.overrides.get("quick")
             if not isinstance(quick, Quick):
                 return layer
-            own = Quick(quick.layer, table_of(quick.layer, table))
+            own = Quick(quick.layer, quick.share(table))
             return layer.with_overrides(quick=own)
 
         layers[loop] = layers[loop].mapped(looking_up)

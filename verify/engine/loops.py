@@ -1,0 +1,93 @@
+"""Recurrent layers with quick steps: their loop over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from verify.dtypes import POLICIES, working
+from verify.engine.layout import Layout
+from verify.engine.steps import STEPS, Steps
+from verify.engine.sums import Ahead, LookedUp, Products, Sums
+from verify.recurrence import Scan, scan
+from verify.spec import Array, LayerSpec
+
+AHEAD = 2**18
+"""Numbers that the inputs' share of the sums may take for every step of one row."""
+
+
+class Quick(Layout):
+    """A recurrent layer whose weights are laid out for quick steps."""
+
+    def __call__(
+        self,
+        x: Array,
+        mask: Array | None,
+        states: tuple[Array, ...],
+        names: tuple[str, ...],
+        *,
+        return_sequences: bool,
+        go_backwards: bool,
+        **options: Any,
+    ) -> Scan:
+        """As `verify.recurrence.scan` with the steps of this layer, nothing recorded.
+
+        Its rules for masks are not repeated here: masked steps go through it.
+        """
+        batch, time = x.shape[:2]
+        kernel = self.layer.weights["kernel"]
+        if not self.looks_up and x.shape[2:] != kernel.shape[:1]:
+            raise ValueError(f"{len(kernel)} features expected")  # none broadcast
+        if mask is not None:
+            steps = self._steps(LookedUp if self.looks_up else Products, batch)
+            return scan(
+                steps.apart,
+                x,
+                mask,
+                states,
+                names,
+                return_sequences=return_sequences,
+                go_backwards=go_backwards,
+                **options,
+            )
+        if not time:
+            raise ValueError("a sequence without a time step")
+        if batch == 1 and time * kernel.shape[1] <= AHEAD:
+            steps = self._steps(Ahead, batch)
+            by_time = self.share(x[0]).reshape(time, -1, 1, self.layer.options["units"])
+        else:
+            steps = self._steps(LookedUp if self.looks_up else Products, batch)
+            by_time = x.swapaxes(0, 1)  # (time, batch, ...)
+        h = steps.begin(states)
+        if go_backwards:
+            by_time = by_time[::-1]
+        if not return_sequences:
+            for x_t in by_time:
+                steps.advance(x_t, h, h)
+            states = steps.states(h)
+            return Scan(states[0], states, {})
+        sequence = np.empty((time + 1, *h.shape), h.dtype)
+        sequence[0] = h
+        for x_t, h, out in zip(by_time, sequence, sequence[1:], strict=False):
+            steps.advance(x_t, h, out)
+        states = steps.states(sequence[-1])
+        outputs = sequence[1:]
+        if steps.scale != 1:
+            outputs /= steps.scale
+        return Scan(outputs.swapaxes(0, 1), states, {})
+
+    def _steps(self, sums: type[Sums], rows: int) -> Steps:
+        return STEPS[self.layer.class_name](self, sums, rows)
+
+
+def quick_layer(layer: LayerSpec) -> LayerSpec:
+    """A recurrent layer with its quick steps; any other layer as it is."""
+    if layer.class_name not in STEPS or layer.overrides:
+        return layer
+    compute = POLICIES[layer.policy].compute
+    if compute not in ("float32", "float64") or any(
+        weight.dtype != working(compute) for weight in layer.weights.values()
+    ):
+        return layer
+    return layer.with_overrides(quick=Quick(layer))

@@ -1,0 +1,95 @@
+"""The sums of a step, before its activations: products and bias, three ways."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from verify.engine.layout import Layout
+from verify.spec import Array
+
+
+class Sums(Protocol):
+    """The sums of a step: products with x and h, and the bias.
+
+    Attributes
+    ----------
+    sums : (blocks, rows, units)
+    space : (blocks + more, rows, units)
+        The sums, and behind them room for what is multiplied with them.
+    h : (rows, units)
+        Where h lies best; it is copied there if it lies elsewhere.
+    """
+
+    sums: Array
+    space: Array
+    h: Array
+
+    def __init__(self, layout: Layout, rows: int, more: int = 0) -> None: ...
+
+    def __call__(self, x: Array, h: Array) -> Array | None:
+        """Fill `sums`; returns what remains to be added."""
+
+
+class Products(Sums):
+    """Both products in one, of x (rows, features)."""
+
+    def __init__(self, layout: Layout, rows: int, more: int = 0) -> None:
+        self.stack = layout.stack
+        blocks, width, units = self.stack.shape
+        self.space = np.empty((blocks + more, rows, units), self.stack.dtype)
+        self.sums = self.space[:blocks]
+        self.inputs = np.ones((rows, width), self.stack.dtype)  # x, h, 1
+        features = width - units - 1
+        self.x = self.inputs[:, :features]
+        self.h = self.inputs[:, features:-1]
+
+    def __call__(self, x: Array, h: Array) -> None:
+        """Fill `sums`, wholly."""
+        self.x[...] = x
+        if h is not self.h:
+            self.h[...] = h
+        np.matmul(self.inputs, self.stack, self.sums)
+
+
+class LookedUp(Sums):
+    """The share of x (rows,) is looked up in a table: x is ids."""
+
+    def __init__(self, layout: Layout, rows: int, more: int = 0) -> None:
+        assert layout.table is not None
+        self.stack, self.table = layout.stack, layout.table
+        blocks, units, _ = self.stack.shape
+        self.space = np.empty((blocks + more, rows, units), self.stack.dtype)
+        self.sums = self.space[:blocks]
+        self.h = np.empty((rows, units), self.stack.dtype)
+        self.row = np.empty((rows, self.table.shape[1]), self.stack.dtype)
+        self.found = self.row.reshape(rows, -1, units).transpose(1, 0, 2)
+
+    def __call__(self, x: Array, h: Array) -> Array:
+        """Fill `sums` with h's share; returns x's."""
+        # ids have been checked: "clip" spares a second check and a copy
+        self.table.take(x, 0, self.row, "clip")
+        np.matmul(h, self.stack, self.sums)
+        return self.found
+
+
+class Ahead(Sums):
+    """One row, whose share of x is known for every step; x is (blocks, 1, units).
+
+    The blocks of one row lie behind each other: one product of a vector does.
+    """
+
+    def __init__(self, layout: Layout, rows: int, more: int = 0) -> None:
+        self.kernel = layout.recurrent
+        units, columns = self.kernel.shape
+        blocks = columns // units
+        self.space = np.empty((blocks + more, rows, units), self.kernel.dtype)
+        self.sums = self.space[:blocks]
+        self.flat = self.sums.reshape(rows, columns)
+        self.h = np.empty((rows, units), self.kernel.dtype)
+
+    def __call__(self, x: Array, h: Array) -> Array:
+        """Fill `sums` with h's share; returns x's."""
+        np.dot(h, self.kernel, self.flat)
+        return x
