@@ -2,7 +2,7 @@
 
 Results go to stdout, progress to stderr. Exit codes: 0 done and verified, 1 a model
 failed its verification, 2 wrong usage or unusable data (one line on stderr), 3 a
-verification was inconclusive, 130 interrupted.
+verification was inconclusive, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import typer
 
 import verify
 from recipes import CHAPTER, PAGE, RECIPES, STUDIES
+from verify.commands import INTERRUPTED
 from verify.commands import run as run_command
 from verify.errors import DataError, listing, plain
 from verify.storage import checked_output
@@ -26,13 +27,11 @@ from verify.storage import checked_output
 app = typer.Typer(
     help="Builds, trains and verifies the chapter's recurrent networks.\n\n"
     "Exit codes: 0 done and verified, 1 failed verification, 2 wrong usage or "
-    "unusable data, 3 inconclusive verification, 130 interrupted.",
+    "unusable data, 3 inconclusive verification, 130 interrupted, 143 terminated.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
-
-INTERRUPTED = 130
 
 
 @app.command(name="list")

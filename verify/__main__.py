@@ -2,7 +2,7 @@
 
 Data goes to stdout, talk to stderr. Exit codes: 0 pass, 1 fail, 2 wrong usage or
 something unreadable or unsupported (one line on stderr), 3 inconclusive, 130
-interrupted.
+interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import verify
-from verify.commands import run
+from verify.commands import INTERRUPTED, run
 from verify.errors import DataError, named, plain
 from verify.storage import checked_output, write_whole
 
@@ -26,12 +26,10 @@ if TYPE_CHECKING:  # a command imports what it needs: --help is there at once
     from verify.sources import Source
     from verify.streaming import Mapper
 
-INTERRUPTED = 130
-
 app = typer.Typer(
     help="Re-computes a Keras recurrent model in NumPy and compares.\n\n"
     "Exit codes: 0 pass, 1 fail, 2 wrong usage or unreadable, 3 inconclusive, "
-    "130 interrupted.",
+    "130 interrupted, 143 terminated.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

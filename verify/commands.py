@@ -9,8 +9,9 @@ import typer
 from typer.exceptions import TyperException
 
 from verify.errors import VerifyError, plain
+from verify.interruption import terminable
 
-BAD_INPUT = 2
+BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
 
 
 def run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
@@ -18,11 +19,17 @@ def run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
 
     Wrong usage and every `VerifyError` become one line on stderr and exit code 2; the
     line begins with the command's name. Anything else is a defect and keeps its
-    traceback.
+    traceback. SIGTERM ends it as Ctrl-C does, with an exit code of its own.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # any name can be shown anywhere
             stream.reconfigure(errors="backslashreplace")
+    with terminable() as terminated:
+        code = _run(app, argv, name)
+    return TERMINATED if code == INTERRUPTED and terminated.is_set() else code
+
+
+def _run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(args=argv, prog_name=name, standalone_mode=False)
@@ -30,10 +37,12 @@ def run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
         print(f"{name}: {plain(error, 2000)}", file=sys.stderr)
         return BAD_INPUT
     except TyperException as error:
-        message = error.format_message()
+        message = error.format_message().rstrip()
         if message.startswith("Usage:"):  # called without anything: the whole help
             print(message, file=sys.stderr)
         else:
-            print(f"{name}: {plain(message, 2000)} See {name} --help", file=sys.stderr)
+            said = plain(message, 2000)
+            stop = "" if said.endswith((".", "?", "!")) else "."
+            print(f"{name}: {said}{stop} See {name} --help", file=sys.stderr)
         return BAD_INPUT
     return code if isinstance(code, int) else 0

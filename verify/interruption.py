@@ -1,30 +1,76 @@
-"""Ctrl-C that is never lost.
+"""Ctrl-C that is never lost, and SIGTERM that does what Ctrl-C does.
 
 Python answers Ctrl-C by raising KeyboardInterrupt wherever the program happens to be.
 Where that is a destructor, or Python code that a library in C has called, the exception
 is printed as "ignored" and dropped, and the program goes on as if nothing was said. So
 during long work Ctrl-C is written down instead, and looked at after each step.
+
+Python answers SIGTERM, which ``kill``, a job scheduler or a container sends, by ending
+at once: what is half written stays behind. A command that is `terminable` ends by it as
+by Ctrl-C.
 """
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
+
+Answer = Callable[[int, FrameType | None], Any]
+
+
+_terminated = threading.Event()
+"""Whether this process has been told to end by SIGTERM."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[threading.Event]:
+    """While it is entered, SIGTERM raises KeyboardInterrupt too.
+
+    An answer of the program's own is left in place, and in a thread other than the main
+    one, where Python allows no change, nothing changes.
+
+    Yields
+    ------
+    Event
+        Set when there has been a SIGTERM.
+    """
+    _terminated.clear()
+    if _main() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
+        try:
+            yield _terminated
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    else:
+        yield _terminated
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    _terminated.set()
+    signal.default_int_handler(number, frame)
+
+
+def _main() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 class Interruption:
     """While it is entered, remembers Ctrl-C; a second one acts at once.
 
-    Only where Ctrl-C would raise KeyboardInterrupt: a process that is deaf to it stays
+    SIGTERM likewise in what is `terminable`.
+
+    Only where they would raise KeyboardInterrupt: a process that is deaf to them stays
     so, an answer of the program's own is left in place, and in a thread other than the
     main one, where Python allows no change, nothing changes.
 
     Attributes
     ----------
     came : bool
-        Whether there has been a Ctrl-C.
+        Whether there has been one.
 
     Raises
     ------
@@ -34,15 +80,16 @@ class Interruption:
 
     def __init__(self) -> None:
         self.came = False
-        self._listening = False
+        self._before: dict[signal.Signals, Answer] = {}
 
     def __enter__(self) -> Self:
-        self._listening = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if self._listening:
-            signal.signal(signal.SIGINT, self._heard)
+        raising: dict[signal.Signals, Answer] = {
+            signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _end,
+        }  # fmt: skip
+        for number, answer in raising.items():
+            if _main() and signal.getsignal(number) is answer:
+                self._before[number] = answer
+                signal.signal(number, self._heard)
         return self
 
     def __exit__(
@@ -51,17 +98,20 @@ class Interruption:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._listening:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, answer in self._before.items():
+            signal.signal(number, answer)
+        self._before.clear()
         if kind is None:
             self.look()
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            _terminated.set()
         if self.came:
             signal.default_int_handler(number, frame)
         self.came = True
 
     def look(self) -> None:
-        """Raise KeyboardInterrupt if there has been a Ctrl-C."""
+        """Raise KeyboardInterrupt if there has been one."""
         if self.came:
             raise KeyboardInterrupt

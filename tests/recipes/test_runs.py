@@ -378,6 +378,11 @@ def refused(capsys, *arguments: str) -> str:
     return line
 
 
+def test_a_value_that_is_refused_is_a_sentence_and_then_where_to_look(capsys):
+    line = refused(capsys, "run", "toy_rnn", "--epochs", "0")
+    assert line.endswith("greater than or equal to 1. See rnn-recipe --help")
+
+
 @pytest.fixture(scope="module")
 def trained(tweets_csv, tmp_path_factory) -> str:
     out = tmp_path_factory.mktemp("runs") / "run"

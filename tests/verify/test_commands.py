@@ -266,6 +266,19 @@ def test_called_without_anything_it_shows_its_help(capsys):
     assert "Exit codes: 0 pass, 1 fail, 2 wrong usage or unreadable, 3 inc" in out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "--nope"], "No such option: --nope."),
+        (["nope"], "No such command 'nope'."),
+        (["check"], "Missing argument 'MODEL'."),
+    ],
+)
+def test_wrong_usage_is_a_sentence_and_then_where_to_look(arguments, message, capsys):
+    line = f"rnn-verify: {message} See rnn-verify --help"
+    assert refused(capsys, *arguments) == line
+
+
 def test_the_module_runs_as_a_command(model):
     run = subprocess.run(
         [sys.executable, "-m", "verify", "describe", model],

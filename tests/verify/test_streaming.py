@@ -440,7 +440,7 @@ def test_the_command_goes_on_where_it_was(model, files, tmp_path, capsys, monkey
     assert main(command) == 0
     full = capsys.readouterr().out
     path = tmp_path / "r.json"
-    monkeypatch.setattr("verify.__main__.here", Stopping(2))
+    monkeypatch.setattr("verify.streaming.here", Stopping(2))
     assert main([*command, "--report", str(path)]) == 130
     captured = capsys.readouterr()
     assert captured.out.startswith("INCONCLUSIVE  ")
@@ -458,7 +458,7 @@ def test_an_interrupt_before_anything_is_known_prints_no_report(
     def at_once(function, items, *, shared):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("verify.__main__.here", at_once)
+    monkeypatch.setattr("verify.streaming.here", at_once)
     assert main(["compare", model, *files]) == 130
     assert capsys.readouterr().out == ""
 
