@@ -26,6 +26,7 @@ from verify.engine import (
 from verify.engine import blocks as blocks_of_rows
 from verify.engine import loops as loops_over_time
 from verify.engine import models as models_made_quick
+from verify.engine.steps import Steps
 from verify.evaluate import Evaluation
 from verify.layers.base import Tensor
 
@@ -110,6 +111,18 @@ def small_lstm(**options: Any) -> Network:
             input_layer(None, 6, dtype="int32"),
             layer("Embedding", "e", input_dim=11, output_dim=3),
             layer("LSTM", "lstm", units=4, **options),
+            layer("Dense", "dense", units=2),
+            dtype=np.float64,
+        )
+    )
+
+
+def masked_lstm() -> Network:
+    return Network(
+        spec(
+            input_layer(None, 6, dtype="int32"),
+            layer("Embedding", "e", input_dim=11, output_dim=3, mask_zero=True),
+            layer("LSTM", "lstm", units=4),
             layer("Dense", "dense", units=2),
             dtype=np.float64,
         )
@@ -266,6 +279,35 @@ def test_states_go_from_batch_to_batch_quickly():
     half, states = net.predict(x[:10], dtype="float64", return_state=True)
     rest = net.predict(x[10:], dtype="float64", initial_state=states)
     assert same(np.concatenate([half, rest]), plain(net, x))
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+@pytest.mark.parametrize("sequences", [False, True])
+def test_masked_steps_hold_states_and_show_what_was_shown(kind, sequences):
+    net = Network(
+        spec(
+            {**input_layer(5, 6, 3)},
+            layer("Masking", "m"),
+            layer(kind, "loop", units=4, stateful=True, return_sequences=sequences),
+            layer("Dense", "dense", units=2),
+            dtype=np.float64,
+        )
+    )
+    x = features(batch=20)
+    x[1::5, 3:], x[2::5, :2], x[3::5] = 0, 0, 0  # later batches begin with states
+    assert same(quick(net, x), plain(net, x))
+
+
+@pytest.mark.parametrize("rows", [1, ROWS])
+def test_a_masked_step_that_is_not_held_shows(rows, monkeypatch):
+    net, x = masked_lstm(), ids(batch=rows)
+    x[0, 2], x[0, 1] = 0, 3
+    right = plain(net, x)
+    assert same(quick(net, x), right)
+    monkeypatch.setattr(
+        Steps, "advance_but", lambda steps, _, x, h, out: steps.advance(x, h, out)
+    )
+    assert not same(quick(net, x), right)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 63, 64, 1025])

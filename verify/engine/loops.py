@@ -17,6 +17,9 @@ AHEAD = 2**18
 """Numbers that the inputs' share of the sums may take for every step of one row."""
 
 
+_NONE = np.empty(0, np.intp)
+
+
 class Quick(Layout):
     """A recurrent layer whose weights are laid out for quick steps."""
 
@@ -29,48 +32,54 @@ class Quick(Layout):
         *,
         return_sequences: bool,
         go_backwards: bool,
+        zero_output_for_mask: bool,
         **options: Any,
     ) -> Scan:
         """As `verify.recurrence.scan` with the steps of this layer, nothing recorded.
 
-        Its rules for masks are not repeated here: masked steps go through it.
+        Its rules for what a masked step shows are not repeated here: where that is not
+        simply the state, which is held, steps go through it.
         """
         batch, time = x.shape[:2]
         kernel = self.layer.weights["kernel"]
         if not self.looks_up and x.shape[2:] != kernel.shape[:1]:
             raise ValueError(f"{len(kernel)} features expected")  # none broadcast
-        if mask is not None:
-            steps = self._steps(LookedUp if self.looks_up else Products, batch)
+        if not time:
+            raise ValueError("a sequence without a time step")
+        usual = LookedUp if self.looks_up else Products
+        if mask is not None and (
+            zero_output_for_mask or states[0].any() or mask.shape != (batch, time)
+        ):
             return scan(
-                steps.apart,
+                self._steps(usual, batch).apart,
                 x,
                 mask,
                 states,
                 names,
                 return_sequences=return_sequences,
                 go_backwards=go_backwards,
+                zero_output_for_mask=zero_output_for_mask,
                 **options,
             )
-        if not time:
-            raise ValueError("a sequence without a time step")
         if batch == 1 and time * kernel.shape[1] <= AHEAD:
             steps = self._steps(Ahead, batch)
             by_time = self.share(x[0]).reshape(time, -1, 1, self.layer.options["units"])
         else:
-            steps = self._steps(LookedUp if self.looks_up else Products, batch)
+            steps = self._steps(usual, batch)
             by_time = x.swapaxes(0, 1)  # (time, batch, ...)
-        h = steps.begin(states)
+        held = [_NONE] * time if mask is None else [*map(np.flatnonzero, ~mask.T)]
         if go_backwards:
-            by_time = by_time[::-1]
+            by_time, held = by_time[::-1], held[::-1]
+        h = steps.begin(states)
         if not return_sequences:
-            for x_t in by_time:
-                steps.advance(x_t, h, h)
+            for x_t, rows in zip(by_time, held, strict=True):
+                steps.advance_but(rows, x_t, h, h)
             states = steps.states(h)
             return Scan(states[0], states, {})
         sequence = np.empty((time + 1, *h.shape), h.dtype)
         sequence[0] = h
-        for x_t, h, out in zip(by_time, sequence, sequence[1:], strict=False):
-            steps.advance(x_t, h, out)
+        for t, (x_t, rows) in enumerate(zip(by_time, held, strict=True)):
+            steps.advance_but(rows, x_t, sequence[t], sequence[t + 1])
         states = steps.states(sequence[-1])
         outputs = sequence[1:]
         if steps.scale != 1:

@@ -43,6 +43,18 @@ class Steps(NamedTuple):
             np.multiply(self.h, self.scale, self.h)
         return self.h
 
+    def advance_but(self, rows: Array, x: Array, h: Array, out: Array) -> None:
+        """A step at which some rows, by their numbers, are held as they are."""
+        if not len(rows):
+            self.advance(x, h, out)
+        elif len(rows) == len(h):
+            out[...] = h
+        else:
+            before = [state[rows] for state in (h, *self.kept)]
+            self.advance(x, h, out)
+            for state, old in zip((out, *self.kept), before, strict=True):
+                state[rows] = old
+
     def states(self, h: Array) -> tuple[Array, ...]:
         """The states of the layer, none of them a buffer's."""
         return (h / self.scale, *(state.copy() for state in self.kept))
