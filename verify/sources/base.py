@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from verify.spec import Array, DataError, VerifyError, plain
+from verify.spec import Array, DataError, VerifyError, listing, plain
 
 Data = Array | dict[str, Array]
 """One array, or several of the same number of rows by their names."""
@@ -136,6 +136,29 @@ def reading(path: Path) -> Iterator[None]:
         raise DataError(
             f"{plain(path)}: cannot be read as {plain(path.suffix)} ({why})"
         ) from None
+
+
+def called(
+    path: Path, held: Collection[str], names: Sequence[str], what: str
+) -> list[str]:
+    """The names of a model's several inputs or outputs, where a file holds them all.
+
+    Raises
+    ------
+    DataError
+        One is missing; `what` says what a file of this kind holds.
+    """
+    if not set(names) <= set(held):
+        raise DataError(
+            f"{plain(path)}: expected {what} called {listing(map(plain, names))}. "
+            f"Received: {listed(held)}"
+        )
+    return list(names)
+
+
+def listed(held: Iterable[str]) -> str:
+    """The names of what a file holds, for messages."""
+    return plain(", ".join(held), 120) or "none"
 
 
 def starts(rows: int, size: int, start: int) -> range:

@@ -12,8 +12,17 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from verify.sources.base import BLOCK, Data, FileSource, reading, same_counts, starts
-from verify.spec import Array, DataError, listing, named, plain
+from verify.sources.base import (
+    BLOCK,
+    Data,
+    FileSource,
+    called,
+    listed,
+    reading,
+    same_counts,
+    starts,
+)
+from verify.spec import Array, DataError, named, plain
 
 UNPACKED = 2**30
 """Bytes of an array in Fortran order inside an archive, which is read whole."""
@@ -114,18 +123,12 @@ class Npz(FileSource):
 
 
 def _chosen(path: Path, held: list[str], name: str, names: Sequence[str]) -> list[str]:
-    listed = plain(", ".join(held), 120) or "none"
     if len(names) > 1:
-        if not set(names) <= set(held):
-            raise DataError(
-                f"{plain(path)}: expected arrays called {listing(map(plain, names))}. "
-                f"Received: {listed}"
-            )
-        return list(names)
+        return called(path, held, names, "arrays")
     if name not in held and len(held) != 1:
         raise DataError(
             f"{plain(path)}: expected one array, or one called '{name}'. "
-            f"Received: {listed}"
+            f"Received: {listed(held)}"
         )
     return [name if name in held else held[0]]
 

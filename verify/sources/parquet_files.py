@@ -9,9 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from verify.sources.base import BLOCK, Data, FileSource, reading, regrouped
+from verify.sources.base import (
+    BLOCK,
+    Data,
+    FileSource,
+    called,
+    listed,
+    reading,
+    regrouped,
+)
 from verify.sources.texts import TextSource
-from verify.spec import Array, DataError, UnsupportedError, listing, plain
+from verify.spec import Array, DataError, UnsupportedError, plain
 
 ROWS, BUFFER = 2**14, 2**20
 """Rows in a batch, at most; bytes read ahead of a column."""
@@ -189,24 +197,18 @@ def _chosen(
     """Which columns are read, and whether the only one holds whole rows as lists."""
     import pyarrow as pa
 
-    listed = plain(", ".join(held), 120) or "none"
     if len(names) > 1:
-        if not set(names) <= set(held):
-            raise DataError(
-                f"{plain(path)}: expected columns called {listing(map(plain, names))}. "
-                f"Received: {listed}"
-            )
-        chosen, lists = list(names), False
+        chosen, lists = called(path, held, names, "columns"), False
     else:
         nested = [key for key, kind in held.items() if pa.types.is_nested(kind)]
-        called = [key for key in (*names, name) if key in nested]
-        if nested and not called and len(held) > 1:
+        meant = [key for key in (*names, name) if key in nested]
+        if nested and not meant and len(held) > 1:
             raise DataError(
                 f"{plain(path)}: expected columns of numbers, or one of lists called "
-                f"'{plain(name)}'. Received: {listed}"
+                f"'{plain(name)}'. Received: {listed(held)}"
             )
         lists = bool(nested)
-        chosen = (called or nested)[:1] or list(held)
+        chosen = (meant or nested)[:1] or list(held)
     if not chosen:
         raise DataError(f"{plain(path)}: expected columns. Received: none")
     for key in chosen:

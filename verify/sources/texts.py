@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from verify.sources.base import Data, FileSource, reading, regrouped
+from verify.sources.base import Data, FileSource, listed, reading, regrouped
 from verify.spec import DataError, plain
 from verify.text import TextPipeline
 
@@ -50,10 +50,9 @@ class TextSource(FileSource):
     def require_column(self, columns: Sequence[str]) -> None:
         """Raise DataError if the column is not among those of the file."""
         if self.column not in columns:
-            listed = plain(", ".join(map(str, columns)), 120) or "none"
             raise DataError(
                 f"{plain(self.path)}: expected a column '{plain(self.column)}' of "
-                f"texts. Received: {listed}"
+                f"texts. Received: {listed(map(str, columns))}"
             )
 
     def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
