@@ -48,6 +48,9 @@ SCORES = ("accuracy", "macro_f1", "best_accuracy", "best_macro_f1")
 MOST_RUNS = 10_000
 """More than these are a slip of the pen."""
 
+MOST_ROWS = 150
+"""Of the figure, which grows with them."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -429,10 +432,22 @@ def summary_csv(results: Results) -> bytes:
 
 
 def figure(results: Results) -> Any:
-    """Mean and range of the test accuracy over the seeds, one row a combination."""
+    """Mean and range of the test accuracy over the seeds, one row a combination.
+
+    Of very many the best, in the order in which they stand in the table.
+    """
     varied = [key for key in results.varied if key != "recipe"]
+    title = "Test accuracy after the last epoch"
+    shown = results.trained
+    if len(shown) > MOST_ROWS:
+        title += f": the {MOST_ROWS} best of {len(shown):,} combinations"
+        best = sorted(
+            shown, key=lambda c: results.spread(c, "accuracy").mean, reverse=True
+        )
+        kept = set(best[:MOST_ROWS])
+        shown = {c: runs for c, runs in shown.items() if c in kept}
     groups: dict[str, dict[str, list[float]]] = {}
-    for combination, runs in results.trained.items():
+    for combination, runs in shown.items():
         group, label = combination.recipe, combination.words(varied)
         if not varied:
             group, label = "", combination.recipe
@@ -442,9 +457,7 @@ def figure(results: Results) -> Any:
         shared.BASELINES[name]: accuracy
         for name, (accuracy, _) in results.baselines.items()
     }
-    return plots.ranges(
-        groups, "Test accuracy after the last epoch", baselines=baselines
-    )
+    return plots.ranges(groups, title, baselines=baselines)
 
 
 def _write(config: Config, results: Results, options: RunOptions) -> None:

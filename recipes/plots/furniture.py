@@ -308,6 +308,34 @@ def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
         )  # fmt: skip
 
 
+def baseline_lines(axes: Axes, baselines: Mapping[str, float]) -> list[Any]:
+    """Vertical lines at known scores, for the legend; black: models have colours.
+
+    Raises
+    ------
+    DataError
+        A score that is no number.
+    """
+    lines = []
+    for k, (name, value) in enumerate(baselines.items()):
+        numbers(f"baseline {name}", value, 0)
+        dashes = DASHES[1 + k % (len(DASHES) - 1)]
+        label = f"{cut(name, 50)} ({value:.3f})"
+        lines.append(
+            axes.axvline(value, color=BLACK, linestyle=dashes, lw=1, label=label)
+        )
+    return lines
+
+
+def mean_column(axes: Axes, means: Mapping[float, float], top: float) -> None:
+    """The mean of each row at the right of it, by its place, and a heading above."""
+    side = axes.get_yaxis_transform()
+    look: dict[str, Any] = {"transform": side, "va": "center", "fontsize": SMALL}
+    axes.text(1.01, top, "mean", color="0.3", **look)
+    for place, mean in means.items():
+        axes.text(1.01, place, f"{mean:.3f}", **look)
+
+
 def require_some(what: str, values: Sized) -> None:
     """Raise DataError if there is nothing to draw."""
     if len(values) == 0:

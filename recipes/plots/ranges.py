@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes.plots.furniture import (
-    BLACK,
-    DASHES,
     FONT,
     SMALL,
+    baseline_lines,
     cut,
     finished,
     legend_below,
+    mean_column,
     new_figure,
     numbers,
     percent,
@@ -64,15 +64,11 @@ def ranges(
             places.append(y)
             found.append((k, row, numbers(f"scores of {group}, {row}", values, 1)))
         y += 1.3
-    for name, value in baselines.items():
-        numbers(f"baseline {name}", value, 0)
     each = 0.34 if len(found) <= ROOMY else 0.21
     figure = new_figure(1.6 + each * (y + 0.5) + 0.1 * len(baselines))
     axes = figure.subplots()
-    side = axes.get_yaxis_transform()
     for place, (k, _, values) in zip(places, found, strict=True):
         colour, marker = style(k)["color"], style(k)["marker"]
-        mean = values.mean()
         axes.plot(
             [values.min(), values.max()], [place, place], color=colour, lw=2, alpha=0.6,
             solid_capstyle="butt", zorder=2,
@@ -82,15 +78,11 @@ def ranges(
             markersize=7, color=colour, zorder=2,
         )  # fmt: skip
         axes.plot(
-            mean, place, marker=marker, markersize=6, color=colour,
+            values.mean(), place, marker=marker, markersize=6, color=colour,
             markeredgecolor="white", markeredgewidth=0.6, zorder=3,
         )  # fmt: skip
-        axes.text(
-            1.01, place, f"{mean:.3f}", transform=side, va="center", fontsize=SMALL
-        )
-    axes.text(
-        1.01, 0.0, "mean", transform=side, va="center", fontsize=SMALL, color="0.3"
-    )
+    means = [float(values.mean()) for _, _, values in found]
+    mean_column(axes, dict(zip(places, means, strict=True)), 0.0)
     keys = [
         Line2D(
             [], [], color="0.3", linestyle="", marker="|", markersize=7,
@@ -99,12 +91,7 @@ def ranges(
         Line2D([], [], color="0.3", linewidth=2, alpha=0.6, label="lowest to highest"),
         Line2D([], [], color="0.3", linestyle="", marker="o", label="mean"),
     ]  # fmt: skip
-    for k, (name, value) in enumerate(baselines.items()):
-        label = f"{cut(name, 50)} ({value:.3f})"
-        dashes = DASHES[1 + k % (len(DASHES) - 1)]
-        keys.append(
-            axes.axvline(value, color=BLACK, linestyle=dashes, lw=1, label=label)
-        )
+    keys += baseline_lines(axes, baselines)
     tidy(axes, xlabel, "model", grid="x")
     labels = [cut(group, 48) for _, group in headings]
     labels += [cut(row, 48) for _, row, _ in found]

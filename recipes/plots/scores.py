@@ -10,17 +10,17 @@ import numpy as np
 from recipes.plots.furniture import (
     BLACK,
     BLUE,
-    DASHES,
     FONT,
     SEQUENTIAL,
-    SMALL,
     VERMILION,
     WIDTH,
     arrays,
+    baseline_lines,
     cut,
     finished,
     heat_map,
     legend_below,
+    mean_column,
     new_figure,
     numbers,
     one_each,
@@ -257,8 +257,6 @@ def spread(
 
     require_some("results", results)
     found = {k: numbers(f"results of {k}", v, 1) for k, v in results.items()}
-    for name, value in baselines.items():
-        numbers(f"baseline {name}", value, 0)
     figure = new_figure(1.5 + 0.5 * len(found) + 0.1 * len(baselines))
     axes = figure.subplots()
     for y, values in enumerate(found.values()):
@@ -267,24 +265,13 @@ def spread(
         axes.plot(values, y + offset, **DOT)
         mean = values.mean()
         axes.plot([mean, mean], [y - 0.32, y + 0.32], color=BLACK, lw=2.5, zorder=1)
-        axes.text(
-            1.01, y, f"{mean:.3f}", transform=axes.get_yaxis_transform(),
-            va="center", fontsize=FONT,
-        )  # fmt: skip
-    axes.text(
-        1.01, -0.72, "mean", transform=axes.get_yaxis_transform(), va="center",
-        fontsize=SMALL, color="0.3",
-    )  # fmt: skip
+    means = [float(values.mean()) for values in found.values()]
+    mean_column(axes, dict(enumerate(means)), -0.72)
     keys = [
         Line2D([], [], **DOT, label="one seed"),
         Line2D([], [], color=BLACK, linewidth=2.5, label="mean"),
     ]
-    for k, (name, value) in enumerate(baselines.items()):
-        label = f"{cut(name, 50)} ({value:.3f})"
-        look = style(k + 1)
-        dashes = DASHES[1 + k % (len(DASHES) - 1)]
-        line = axes.axvline(value, color=look["color"], linestyle=dashes, label=label)
-        keys.append(line)
+    keys += baseline_lines(axes, baselines)
     tidy(axes, xlabel, "model", grid="x")
     axes.set_yticks(range(len(found)), [cut(name, 40) for name in found])
     axes.set_ylim(len(found) - 0.5, -0.5)

@@ -199,6 +199,17 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         "t",
         baselines={"always the larger class": 0.797, "TF-IDF + regression": 0.92},
     ),
+    "ranges, 150 of them": lambda: plots.ranges(
+        {
+            f"sentiment_{name}": {
+                f"post, no mask, {k} units, own length, 3 epochs": [0.8 + k / 1e4, 0.9]
+                for k in range(50)
+            }
+            for name in ("rnn", "lstm", "gru")
+        },
+        "t",
+        baselines={"always the larger class": 0.797, "TF-IDF + regression": 0.92},
+    ),
     "importance": lambda: plots.importance(
         LONG, RNG.normal(size=26), "t", xlabel="fall of P"
     ),
@@ -650,6 +661,18 @@ def test_ranges_have_a_row_each_with_its_mean_and_every_seed() -> None:
     assert "guess (0.500)" in all_text(figure)
     low, high = figure.axes[0].get_ylim()
     assert low > high  # the first row is on top
+
+
+def test_baselines_look_alike_beside_dots_and_ranges() -> None:
+    baselines = {"guess": 0.5, "linear": 0.9}
+    looks = [
+        [(x.get_color(), x.get_linestyle(), x.get_linewidth()) for x in lines[-2:]]
+        for lines in (
+            plots.spread({"a": [0.7]}, "t", baselines=baselines).axes[0].lines,
+            plots.ranges({"": {"a": [0.7]}}, "t", baselines=baselines).axes[0].lines,
+        )
+    ]
+    assert looks[0] == looks[1]
 
 
 def test_importance_has_a_signed_bar_a_word_in_reading_order() -> None:

@@ -273,6 +273,18 @@ def test_the_figure_has_a_row_for_each_combination():
     plots.png(figure)
 
 
+def test_of_very_many_combinations_the_figure_has_the_best(monkeypatch):
+    monkeypatch.setattr(sweep, "MOST_ROWS", 2)
+    some = results("PASS", "PASS", "PASS", "PASS")
+    second = [*some.trained][1]
+    some.trained[second] = [result("PASS", second, 0.95)]  # the best
+    figure = sweep.figure(some)
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["sentiment_rnn", "masked, 4 units", "masked, 6 units"]
+    assert "the 2 best of 4 combinations" in figure.get_suptitle()
+    assert "best" not in sweep.figure(results("PASS", "PASS")).get_suptitle()
+
+
 def test_a_process_that_is_killed_is_a_failure_of_its_job_alone(tmp_path):
     process = sweep_training.TrainingProcess(1)
     job = study.Job(next(iter(sweep.parts(TWO))), RunOptions(RunFolder(tmp_path)))
