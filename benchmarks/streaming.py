@@ -4,9 +4,9 @@
     python -m benchmarks.streaming [--rows 1000 10000] [--only predict] [--out FOLDER]
 
 ``rnn-verify predict``, ``compare`` and ``check``, each in a fresh process, on files of
-10^3 to 10^6 rows of 26 ids for the recipe's LSTM; ``check``, which asks Keras too, up
-to 10^5 rows unless ``--rows`` says otherwise. What ``compare`` is given are the right
-outputs in float32.
+10^3 to 10^6 rows of 26 ids for the recipe's LSTM. What ``compare`` is given are the
+right outputs in float32; ``check`` asks Keras itself, and takes the most of the twelve
+or so minutes.
 
 *start* is what a command takes for one row: Python, its imports, the model. What is
 above it should grow as the rows do. *exponent* says how it grows between the two
@@ -43,9 +43,6 @@ from verify.spec import plain
 
 COMMANDS = ("predict", "compare", "check")
 ROWS = (1000, 10_000, 100_000, 1_000_000)
-MOST = {"check": 100_000}
-"""Rows of a command, where nothing else is asked for."""
-
 MODEL = ("sentiment_lstm", 40, 26)
 FILE = "model.keras"
 
@@ -170,17 +167,13 @@ def cost(command: str, rows: int, folder: Path) -> Cost:
     return Cost(command, rows, seconds, json.loads(facts.read_text())["peak"])
 
 
-def measure(
-    commands: Iterable[str], rows: Sequence[int], most: dict[str, int]
-) -> Found:
+def measure(commands: Iterable[str], rows: Sequence[int]) -> Found:
     """Every command on every number of rows, those of few rows first.
 
     Parameters
     ----------
     commands : names
     rows : numbers of rows, growing
-    most : dict
-        Rows at which a command stops.
     """
     found: Found = {command: [] for command in commands}
     worker = Worker("preparing", {"KERAS_BACKEND": "tensorflow"})
@@ -192,9 +185,8 @@ def measure(
             print(table(HEADS, []), flush=True)
             for count in (1, *rows):
                 for command in commands:
-                    if count <= most.get(command, count):
-                        found[command].append(cost(command, count, folder))
-                        print(line(found[command][-1]), flush=True)
+                    found[command].append(cost(command, count, folder))
+                    print(line(found[command][-1]), flush=True)
     finally:
         worker.close()
     return found
@@ -265,7 +257,7 @@ def main(argv: list[str] | None = None) -> int:
             raise BenchmarkError(f"--rows: expected 2 or more. Received: {rows[0]}")
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-        found = measure(arguments.only, rows, {} if arguments.rows else MOST)
+        found = measure(arguments.only, rows)
         print("\n" + growths(found))
         if out is not None:
             write(found, Machine.here(), out)
