@@ -35,9 +35,46 @@ def read(script: Path) -> Any:
     return notebook
 
 
-def execute(notebook: Any, folder: Path, environment: dict[str, str] | None = None):
-    """Run every cell in a folder; the failing cell is in the traceback."""
-    client = NotebookClient(
+def execute(notebook: Any, folder: Path):
+    """Run every cell in a folder, in a process of its own; the failing cell is in the
+    traceback."""
+    _client(notebook, folder).execute()
+    return _tidied(notebook)
+
+
+class Kernel:
+    """One process for several notebooks, which begins each with empty names.
+
+    What Python has imported stays, which for Keras takes longer than most notebooks.
+    """
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._client: NotebookClient | None = None
+        self._environment = environment
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._client is not None:
+            self._client.nb = nbformat.v4.new_notebook()
+            self._client.execute(cleanup_kc=True)
+
+    def execute(self, notebook: Any, folder: Path) -> Any:
+        """Run every cell in a folder; the failing cell is in the traceback."""
+        begin = f"%reset -f\n%cd -q {folder}"
+        setup = nbformat.v4.new_code_cell(begin, id="afresh")
+        cells, notebook.cells = notebook.cells, [setup, *notebook.cells]
+        if self._client is None:
+            self._client = _client(notebook, folder)
+        self._client.nb = notebook
+        self._client.execute(cleanup_kc=False, env=self._environment)
+        notebook.cells = cells
+        return _tidied(notebook)
+
+
+def _client(notebook: Any, folder: Path) -> NotebookClient:
+    return NotebookClient(
         notebook,
         timeout=TIMEOUT,
         kernel_name="python3",
@@ -46,7 +83,9 @@ def execute(notebook: Any, folder: Path, environment: dict[str, str] | None = No
         record_timing=False,
         coalesce_streams=True,
     )
-    client.execute(**({"env": environment} if environment else {}))
+
+
+def _tidied(notebook: Any) -> Any:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.metadata.pop("execution", None)

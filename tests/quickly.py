@@ -6,6 +6,7 @@ Nothing in the notebooks knows of it; ``python -m executing`` runs them without.
 from __future__ import annotations
 
 import functools
+import inspect
 
 import numpy as np
 
@@ -23,13 +24,17 @@ def few(check):
 
 
 def begin(rows: int | None = None) -> None:
-    """From here on models are checked on few rows; recipes train on `rows`, or all."""
+    """From here on models are checked on few rows; recipes train on `rows`, or all.
+
+    Whatever it was told before in the same process no longer holds.
+    """
     import verify
     from recipes import training
 
-    fit = training.fit
+    fit = inspect.unwrap(training.fit)
 
+    @functools.wraps(fit)
     def fit_few(model, x, y, **options):
         fit(model, x[:rows], y[:rows], **options)
 
-    verify.check, training.fit = few(verify.check), fit_few
+    verify.check, training.fit = few(inspect.unwrap(verify.check)), fit_few

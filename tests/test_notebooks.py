@@ -110,29 +110,47 @@ def test_every_exercise_has_a_solution_and_a_mistake(name):
         assert set(executing.tagged(solutions(name), kind)) == {1, 2, 3}
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "QUICK": "1", "PYTHONPATH": paths}
+    with executing.Kernel(environment) as started:
+        yield started
+
+
 @pytest.mark.keras
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_runs_and_its_exercises_tell_right_from_wrong(name, tmp_path):
+def test_a_notebook_runs_and_its_exercises_tell_right_from_wrong(
+    name, kernel, tmp_path
+):
     answered = executing.with_answers(source(name), solutions(name))
     notebook = executing.quickly(answered, ENOUGH.get(name))
-    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    executing.execute(
-        notebook, tmp_path, {**os.environ, "QUICK": "1", "PYTHONPATH": paths}
-    )
+    kernel.execute(notebook, tmp_path)
     printed = executing.printed(notebook)
     said = re.findall(r"^Exercise (\d): (right|not yet)", printed, re.M)
     assert said == [(str(n), word) for n in (1, 2, 3) for word in ANSWERED]
 
 
 @pytest.mark.keras
-def test_a_notebook_that_is_wrong_does_not_run(tmp_path):
+def test_a_notebook_that_is_wrong_does_not_run(kernel, tmp_path):
     script = (executing.FOLDER / f"{NAMES[0]}.py").read_text()
     short = script.replace("toy_rnn.Config(), ", "toy_rnn.Config(epochs=2), ")
     wrong = short.replace("h2 = tanh(1 * w + h1 * u", "h2 = tanh(1 * w - h1 * u")
     assert len({script, short, wrong}) == 3
     notebook = jupytext.reads(wrong, fmt="py:percent")
     with pytest.raises(Exception, match="Not equal to tolerance"):
-        executing.execute(notebook, tmp_path)
+        kernel.execute(notebook, tmp_path)
+
+
+@pytest.mark.keras
+def test_a_notebook_begins_without_the_names_of_the_one_before(kernel, tmp_path):
+    for folder, code in (("a", "here = 1"), ("b", "print('here' in globals())")):
+        (tmp_path / folder).mkdir()
+        cell = nbformat.v4.new_code_cell(f"import os; print(os.getcwd())\n{code}")
+        notebook = nbformat.v4.new_notebook(cells=[cell])
+        kernel.execute(notebook, tmp_path / folder)
+        assert str(tmp_path / folder) in executing.printed(notebook)
+    assert executing.printed(notebook).endswith("False\n")
 
 
 def test_the_published_numbers_in_the_notebooks_are_those_that_are_kept():
