@@ -41,6 +41,16 @@ def test_importing_the_packages_loads_neither_keras_nor_tensorflow(action):
     assert loaded_by(action) == "none"
 
 
+def test_a_module_of_the_verifier_is_there_without_being_imported_by_name():
+    action = "import verify; verify.cells.lstm_step; verify.compare.compare"
+    assert loaded_by(action) == "none"
+    import verify
+
+    assert verify.check.__module__ == "verify.checking"
+    for name in ("nothing", "__nothing__", "checkin"):
+        assert not hasattr(verify, name)
+
+
 def test_importing_the_verifier_does_not_load_what_makes_pages():
     probe = "import sys; {}; sys.exit('verify.page' in sys.modules)"
     for action, code in (("import verify.__main__", 0), ("import verify.page", 1)):
