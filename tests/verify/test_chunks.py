@@ -20,8 +20,12 @@ TIME, SIZE, UNITS, ROWS = 60, 5, 32, 6
 LONG = 120
 """Steps after which even the rounding of float64 shows."""
 
-GAIN = {"SimpleRNN": 8.0, "LSTM": 30.0, "GRU": 10.0}
-"""Recurrent kernels so large that each step amplifies rounding."""
+GAIN = {"SimpleRNN": 4.0, "LSTM": 15.0, "GRU": 7.0}
+"""Recurrent kernels so large that each step amplifies rounding; chunks of ten steps are
+short enough."""
+
+GREAT = {"SimpleRNN": 8.0, "LSTM": 30.0, "GRU": 10.0}
+"""So large that ten steps may be too many, and two are not."""
 
 
 def wild(inputs: Any, outputs: Any, gain: float, seed: int = 0) -> Any:
@@ -48,7 +52,12 @@ def features(rows: int = ROWS, seed: int = 1, time: int = TIME) -> np.ndarray:
 
 
 def recurrent(
-    kind: str, masked: bool = False, seed: int = 0, time: int = TIME, **options: Any
+    kind: str,
+    masked: bool = False,
+    seed: int = 0,
+    time: int = TIME,
+    gain: float | None = None,
+    **options: Any,
 ) -> Any:
     """Features -> one recurrent layer called ``rnn`` -> Dense."""
     import keras
@@ -57,7 +66,7 @@ def recurrent(
     y = keras.layers.Masking()(x) if masked else x
     y = getattr(keras.layers, kind)(UNITS, name="rnn", **options)(y)
     y = keras.layers.Dense(2)(y)
-    return wild(x, y, GAIN[kind], seed)
+    return wild(x, y, gain or GAIN[kind], seed)
 
 
 def apart(model: Any, x: Any) -> float:
@@ -71,9 +80,9 @@ def in_chunks(report: Report) -> list[str]:
     return [x.name for x in report.layers if x.chunks]
 
 
-@pytest.mark.parametrize("kind", GAIN)
+@pytest.mark.parametrize("kind", GREAT)
 def test_a_chaotic_model_passes_in_chunks(kind):
-    model, x = recurrent(kind, time=LONG), features(time=LONG)
+    model, x = recurrent(kind, time=LONG, gain=GREAT[kind]), features(time=LONG)
     assert apart(model, x) > 1
     report = verify.check(model, x)
     assert report.verdict is Verdict.PASS
@@ -81,6 +90,7 @@ def test_a_chaotic_model_passes_in_chunks(kind):
     assert in_chunks(report) == ["rnn"]
     (rnn,) = (layer for layer in report.layers if layer.name == "rnn")
     assert rnn.chunks >= LONG // 10
+    assert rnn.chunks > LONG // 10 or kind != "SimpleRNN"  # here ten were too many
     assert rnn.proof.max_diff < 1e-10
     assert rnn.numerics.share < 1
     text = report.to_text()
@@ -216,7 +226,7 @@ def test_predict_that_is_wrong_in_a_chaotic_model_is_not_passed(monkeypatch):
     import keras
 
     kernel = keras.ops.tanh
-    model, x = recurrent("SimpleRNN"), features()
+    model, x = recurrent("SimpleRNN", gain=GREAT["SimpleRNN"]), features()
     monkeypatch.setattr(
         keras.layers.SimpleRNNCell,
         "call",
