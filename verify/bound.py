@@ -25,6 +25,7 @@ and section 2.8 for the statistics of rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -39,10 +40,11 @@ from verify.backward import (
     refused,
     supports,
 )
-from verify.backward.cells import Values
+from verify.backward.cells import Values, gate_blocks
 from verify.backward.layers import Visitor
 from verify.compare import FLUSHED, Allowance
 from verify.dtypes import SINGLE, is_float
+from verify.engine import numpy_alone
 from verify.kernels import EXACT, KINKS, MEASURED, Kernels
 from verify.network import Inputs, LayerCall, Network, Trace, bare_path
 from verify.spec import Array, LayerSpec, plain
@@ -64,8 +66,9 @@ LINEAR = 1e-3
 """To first order alone is right where errors are small all along: a row is left out if
 NumPy in float32 strays from float64 by more than this share anywhere in the model."""
 
-BLOCK = 4e6
-"""Adjoints kept at a time."""
+BLOCK, ROWS = 4e6, 128
+"""Adjoints kept at a time, and of how many rows at most: then they fit a core's cache.
+With so few numbers a matrix product is no work for several threads."""
 
 
 class Site(NamedTuple):
@@ -144,6 +147,12 @@ class Rounded:
             for weight, enters in kernels.items()
         )
 
+    @cached_property
+    def smooth(self) -> bool:
+        """Whether no activation of the layer has a kink."""
+        names = ("activation", "recurrent_activation")
+        return not any(self.layer.options.get(name) in KINKS for name in names)
+
     def near_a_kink(self, option: str, x: Array, shift: Array) -> Array:
         """Whether numbers, which may have moved by `shift`, are hardly off a kink."""
         activation = self.layer.options[option]
@@ -171,7 +180,9 @@ def _simple_rnn(r: Rounded, v: Values) -> tuple[list[Site], Array]:
         {"kernel": v["x"], "recurrent_kernel": v["h_before"]},
         r.layer.weights.get("bias", 0.0),
     )
-    near = r.near_a_kink("activation", v["z"], r.shift(BOTH) + z.local)
+    near = np.zeros((len(v["z"]), 1), dtype=bool)
+    if not r.smooth:
+        near = r.near_a_kink("activation", v["z"], r.shift(BOTH) + z.local)
     return [z, r.activated("h", "activation", v["z"], v["h"])], near
 
 
@@ -181,17 +192,19 @@ def _lstm(r: Rounded, v: Values) -> tuple[list[Site], Array]:
         {"kernel": v["x"], "recurrent_kernel": v["h_before"]},
         r.layer.weights.get("bias", 0.0),
     )
-    z_i, z_f, z_c, z_o = np.split(v["z"], 4, axis=-1)
+    z_i, z_f, z_c, z_o = gate_blocks(v["z"], 4)
     gate, act = "recurrent_activation", "activation"
     kept, taken = v["f"] * v["c_before"], v["i"] * v["c_hat"]
-    i, f, c, o = np.split(r.shift(BOTH) + z.local, 4, axis=-1)
-    near = (
-        r.near_a_kink(gate, z_i, i)
-        | r.near_a_kink(gate, z_f, f)
-        | r.near_a_kink(act, z_c, c)
-        | r.near_a_kink(gate, z_o, o)
-        | r.near_a_kink(act, v["c"], r.strayed["h"][:, None])
-    )
+    near = np.zeros((len(z_i), 1), dtype=bool)
+    if not r.smooth:
+        i, f, c, o = gate_blocks(r.shift(BOTH) + z.local, 4)
+        near = (
+            r.near_a_kink(gate, z_i, i)
+            | r.near_a_kink(gate, z_f, f)
+            | r.near_a_kink(act, z_c, c)
+            | r.near_a_kink(gate, z_o, o)
+            | r.near_a_kink(act, v["c"], r.strayed["h"][:, None])
+        )
     return [
         z,
         r.activated("i", gate, z_i, v["i"]),
@@ -210,8 +223,8 @@ def _gru(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     biases = bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)])
     a = r.dot("a", {"kernel": v["x"]}, biases[0])
     s = r.dot("s", {"recurrent_kernel": v["h_before"]}, biases[1])
-    a_z, a_r, a_h = np.split(v["a"], 3, axis=-1)
-    s_z, s_r, s_h = np.split(v["s"], 3, axis=-1)
+    a_z, a_r, a_h = gate_blocks(v["a"], 3)
+    s_z, s_r, s_h = gate_blocks(v["s"], 3)
     # The two sides are rounded before they are added; the sum is rounded once more.
     sums = np.concatenate([a_z + s_z, a_r + s_r, a_h], axis=-1)
     local_a, local_s = a.local + SINGLE * np.abs(sums), s.local
@@ -225,13 +238,16 @@ def _gru(r: Rounded, v: Values) -> tuple[list[Site], Array]:
         through = np.abs(v["r"] * v["h_before"]) @ u_h
         extra = np.abs(inside) + through
     local_a[:, 2 * units :] += SINGLE * extra
-    shift_z, shift_r, shift_h = np.split(r.shift(BOTH) + local_a + local_s, 3, axis=-1)
     gate, act = "recurrent_activation", "activation"
-    near = (
-        r.near_a_kink(gate, a_z + s_z, shift_z)
-        | r.near_a_kink(gate, a_r + s_r, shift_r)
-        | r.near_a_kink(act, inside, shift_h + 2 * r.strayed["h"][:, None])
-    )
+    near = np.zeros((len(inside), 1), dtype=bool)
+    if not r.smooth:
+        shifts = gate_blocks(r.shift(BOTH) + local_a + local_s, 3)
+        shift_z, shift_r, shift_h = shifts
+        near = (
+            r.near_a_kink(gate, a_z + s_z, shift_z)
+            | r.near_a_kink(gate, a_r + s_r, shift_r)
+            | r.near_a_kink(act, inside, shift_h + 2 * r.strayed["h"][:, None])
+        )
     kept, taken = v["z"] * v["h_before"], (1 - v["z"]) * v["h_hat"]
     return [
         a._replace(local=local_a),
@@ -412,8 +428,11 @@ def output_bounds(
     # A stateful model takes its states from one batch to the next.
     rows = (net.spec.batch_size or 1) if net.stateful else x.rows
 
-    def sweep(some: Array, gradients: Sequence[Array], visit: Visitor) -> None:
-        backprop(net, x.take(some), gradients, visit=visit, weights=False)
+    def sweep(
+        some: Array, gradients: Sequence[Array], visit: Visitor, trace: Trace | None
+    ) -> None:
+        few = x.take(some)
+        backprop(net, few, gradients, visit=visit, weights=False, trace=trace)
 
     def traces(some: Array) -> tuple[Trace, Trace]:
         few = x.take(some)
@@ -440,9 +459,13 @@ def call_bounds(
 
     call = LayerCall(name, args, kwargs)
 
-    def sweep(some: Array, gradients: Sequence[Array], visit: Visitor) -> None:
+    def sweep(
+        some: Array, gradients: Sequence[Array], visit: Visitor, trace: Trace | None
+    ) -> None:
         few = call.take(some)
-        backprop_call(net, name, few.args, few.kwargs, gradients, visit=visit)
+        backprop_call(
+            net, name, few.args, few.kwargs, gradients, visit=visit, trace=trace
+        )
 
     def traces(some: Array) -> tuple[Trace, Trace]:
         few = call.take(some)
@@ -452,8 +475,9 @@ def call_bounds(
     return _bounds(net, apart, kernels, sweep, traces, len(apart[0]), LAYER_WORK)
 
 
-Sweep = Callable[[Array, Sequence[Array], Visitor], None]
-"""Goes back from gradients of the outputs, for some of the rows."""
+Sweep = Callable[[Array, Sequence[Array], Visitor, Trace | None], None]
+"""Goes back from gradients of the outputs, for some of the rows, of which there may be
+a trace in float64."""
 
 
 def _bounds(
@@ -474,28 +498,34 @@ def _bounds(
     flat = np.concatenate([a.reshape(len(a), -1) for a in apart], axis=1)
     bounds = np.full(flat.shape, np.nan)
     work = _work_of_a_row(sweep, shapes)
-    chosen, elements = _chosen(np.nan_to_num(flat[:rows], nan=np.inf), most / work)
+    seeming = np.nan_to_num(flat[:rows], nan=np.inf)
+    chosen, elements = _chosen(seeming, most / max(work, 1))
     pairs = max(1, int(BLOCK // max(work, cuts[-1])))
-    for some in _blocks(chosen, min(pairs, 64)):
-        single, double = traces(some)
-        astray = _astray(single, double)
-        off = _off(single.output, double.output)
-        strayed = _strayed(single, double)
-        for which in _blocks(elements, max(1, pairs // len(some))):
-            one_hot = np.zeros((len(which), len(some), cuts[-1]))
-            one_hot[np.arange(len(which)), :, which] = 1.0
-            parts = np.split(one_hot, cuts[:-1], axis=-1)
-            gradients = [
-                part.reshape(*part.shape[:2], *shape)
-                for part, shape in zip(parts, shapes, strict=True)
-            ]
-            errors = _Errors(net, kernels, len(which), len(some), strayed)
-            with np.errstate(over="ignore", invalid="ignore"):
-                sweep(some, gradients, errors)
-            bound = errors.bound()
-            # A bound that float32 exceeds before our eyes is none.
-            broken = astray | (bound < off[:, which].T).any(axis=0)
-            bounds[np.ix_(some, which)] = np.where(broken, np.nan, bound).T
+    # What a row costs whatever is asked of it is paid once for all of its elements.
+    size = min(max(1, pairs // len(elements)), ROWS) if work else pairs
+    with numpy_alone() if pairs > ROWS else nullcontext():
+        for some in _blocks(chosen, size):
+            single, double = traces(some)
+            astray, strayed = _straying(single, double)
+            off = _off(single.output, double.output)
+            for which in _blocks(
+                elements, max(1, pairs // len(some)) if work else len(elements)
+            ):
+                errors = _Errors(net, kernels, len(which), len(some), strayed)
+                if work:
+                    one_hot = np.zeros((len(which), len(some), cuts[-1]))
+                    one_hot[np.arange(len(which)), :, which] = 1.0
+                    parts = np.split(one_hot, cuts[:-1], axis=-1)
+                    gradients = [
+                        part.reshape(*part.shape[:2], *shape)
+                        for part, shape in zip(parts, shapes, strict=True)
+                    ]
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        sweep(some, gradients, errors, double)
+                bound = errors.bound()
+                # A bound that float32 exceeds before our eyes is none.
+                broken = astray | (bound < off[:, which].T).any(axis=0)
+                bounds[np.ix_(some, which)] = np.where(broken, np.nan, bound).T
     return [
         part.reshape(len(flat), *shape)
         for part, shape in zip(np.split(bounds, cuts[:-1], axis=1), shapes, strict=True)
@@ -519,39 +549,47 @@ def _rows_apart(single: Any, double: Any) -> tuple[Array, Array]:
     return off.max(axis=1), np.abs(double).reshape(len(double), -1).max(axis=1)
 
 
-def _astray(single: Trace, double: Trace) -> Array:
-    """Which rows stray too far in float32; (rows,) of bool."""
-    there, found = single.arrays(), np.zeros((), dtype=bool)
-    for name, right in double.arrays().items():
-        if is_float(right) and right.size:
-            with np.errstate(invalid="ignore"):
-                off, size = _rows_apart(there[name], right)
-                found = found | ~(off <= LINEAR * size)
-    return found
+def _straying(
+    single: Trace, double: Trace
+) -> tuple[Array, dict[str, dict[str, Array]]]:
+    """What NumPy in float32 does to some rows.
 
+    Returns
+    -------
+    (rows,) of bool
+        Which of them stray too far, anywhere in the model.
+    dict of str to dict of str to (rows,)
+        For each call of a layer how far inputs and values stray; see `Rounded`.
+    """
+    # What one layer returns another is given: such arrays are compared once.
+    known: dict[int, tuple[Array, Array]] = {}
 
-def _strayed(single: Trace, double: Trace) -> dict[str, dict[str, Array]]:
-    """For each call of a layer how far inputs and values stray; see `Rounded`."""
-    found = {}
-    for key, right in double.items():
-        there = single[key]
-        pairs = {
-            "x": list(zip(flatten(there.input), flatten(right.input), strict=True)),
-            "h": [(there.values[name], v) for name, v in right.values.items()],
-        }
-        rows = len(flatten(right.input)[0])
-        with np.errstate(invalid="ignore"):
+    def apart(a: Array, b: Array) -> tuple[Array, Array]:
+        if id(b) not in known:
+            known[id(b)] = _rows_apart(a, b)
+        return known[id(b)]
+
+    found, astray = {}, np.zeros((), dtype=bool)
+    there = single.arrays()
+    with np.errstate(invalid="ignore"):
+        for name, right in double.arrays().items():
+            if is_float(right) and right.size:
+                off, size = apart(there[name], right)
+                astray = astray | ~(off <= LINEAR * size)
+        for key, call in double.items():
+            pairs = {
+                "x": zip(flatten(single[key].input), flatten(call.input), strict=True),
+                "h": [(single[key].values[name], v) for name, v in call.values.items()],
+            }
+            rows = len(flatten(call.input)[0])
             found[key] = {
                 what: np.max(
-                    [
-                        np.zeros(rows),
-                        *(_rows_apart(a, b)[0] for a, b in inside if b.size),
-                    ],
+                    [np.zeros(rows), *(apart(a, b)[0] for a, b in inside if b.size)],
                     axis=0,
                 )
                 for what, inside in pairs.items()
             }
-    return found
+    return astray, found
 
 
 class _Errors:
@@ -618,14 +656,14 @@ def _summed(adjoint: Array, errors: Array) -> Array:
 
 
 def _work_of_a_row(sweep: Sweep, shapes: Sequence[tuple[int, ...]]) -> int:
-    """How many adjoints one sweep computes for one row."""
+    """How many adjoints one sweep computes for one row; 0 where nothing rounds."""
     sizes: list[int] = []
 
     def count(key: str, step: int | None, d: Values, v: Values) -> None:
         sizes.append(sum(adjoint.size for adjoint in d.values()))
 
-    sweep(np.array([0]), [np.zeros((1, 1, *shape)) for shape in shapes], count)
-    return max(1, sum(sizes))
+    sweep(np.array([0]), [np.zeros((1, 1, *shape)) for shape in shapes], count, None)
+    return sum(sizes)
 
 
 def _chosen(apart: Array, most: float) -> tuple[Array, Array]:

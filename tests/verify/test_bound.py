@@ -212,6 +212,36 @@ def test_an_embedding_is_exact():
     assert (bounds_for(net, ids()) <= 2 * FLUSHED).all()
 
 
+def test_where_nothing_rounds_no_sweep_is_made(monkeypatch):
+    net = Network(
+        spec(
+            input_layer(None, TIME, dtype="int32"),
+            layer("Embedding", "embedding", input_dim=VOCABULARY, output_dim=INPUTS),
+        )
+    )
+    swept = []
+    backprop = bound.backprop
+
+    def seen(net, x, *args, **kwargs):
+        swept.append(x.rows)
+        return backprop(net, x, *args, **kwargs)
+
+    monkeypatch.setattr(bound, "backprop", seen)
+    assert (bounds_for(net, ids()) <= 2 * FLUSHED).all()
+    assert swept == [1]  # to see what there is to do
+    bounds_for(dense(UNITS), features()[:, 0])
+    assert swept[2:] == [BATCH]
+
+
+def test_bounds_are_the_same_in_blocks_of_any_size(monkeypatch):
+    net, x = Network(lstm_spec()), ids(batch=40)
+    whole = bounds_for(net, x)
+    monkeypatch.setattr(bound, "ROWS", 7)
+    np.testing.assert_allclose(bounds_for(net, x), whole, rtol=1e-12)
+    monkeypatch.setattr(bound, "BLOCK", 1)  # one element of one row at a time
+    np.testing.assert_allclose(bounds_for(net, x), whole, rtol=1e-12)
+
+
 RECURRENT = [
     ("SimpleRNN", {}),
     ("SimpleRNN", {"activation": "softsign", "use_bias": False}),

@@ -116,6 +116,7 @@ def backprop(
     *,
     visit: Visitor | None = None,
     weights: bool = True,
+    trace: Trace | None = None,
 ) -> Gradients:
     """The gradients of a number ``L`` from those with respect to the model's outputs.
 
@@ -137,6 +138,8 @@ def backprop(
         from the last processed one to the first.
     weights : bool
         Whether to compute the gradients of the weights, which take the most memory.
+    trace : Trace, optional
+        That of `x` in float64, where it is known already.
 
     Returns
     -------
@@ -154,7 +157,7 @@ def backprop(
     if reason or graph is None:
         raise UnsupportedError(reason or f"{net.spec.root}: it has no layers")
     given = net.prepare(x)
-    trace = net.trace(given, dtype="float64")
+    trace = net.trace(given, dtype="float64") if trace is None else trace
     fitting, sweeps = _fitting(output_gradients, trace.output)
     refs: list[TensorRef] = flatten(graph.inputs)
     calls = calls_of(graph)
@@ -204,6 +207,7 @@ def backprop_call(
     output_gradients: Sequence[Array],
     *,
     visit: Visitor,
+    trace: Trace | None = None,
 ) -> None:
     """`backprop` through one layer alone, for what a visitor sees on the way.
 
@@ -213,10 +217,11 @@ def backprop_call(
     name, args, kwargs
         The call, as for `Network.call_layer`; of a layer that `refused` has nothing
         against, with states of zeros if it is stateful.
-    output_gradients, visit : as for `backprop`
+    output_gradients, visit, trace : as for `backprop`
     """
     layer = net.in_precision("float64").at(name)
-    trace = net.trace_layer(name, args, kwargs, dtype="float64")
+    if trace is None:
+        trace = net.trace_layer(name, args, kwargs, dtype="float64")
     fitting, sweeps = _fitting(output_gradients, trace.output)
     forward: dict[TensorRef, Array] = {}
 

@@ -41,6 +41,38 @@ def product_gradient(x: Array, d_y: Array) -> Array:
     return x.reshape(-1, x.shape[-1]).T @ rows
 
 
+def input_gradient(d_y: Array, kernel: Array) -> Array:
+    """The gradient of x in ``y = x @ kernel``: ``d_y @ kernel.T``, in one product.
+
+    Parameters
+    ----------
+    d_y : (..., outputs)
+    kernel : (inputs, outputs)
+
+    Returns
+    -------
+    (..., inputs)
+    """
+    rows = d_y.reshape(-1, d_y.shape[-1])  # NumPy would make a product of each sweep
+    return (rows @ kernel.T).reshape(*d_y.shape[:-1], len(kernel))
+
+
+def gate_blocks(z: Array, count: int) -> list[Array]:
+    """The columns of so many gates; `np.split` in a tenth of its time.
+
+    Parameters
+    ----------
+    z : (..., count * units)
+
+    Returns
+    -------
+    list of (..., units)
+        Views.
+    """
+    units = z.shape[-1] // count
+    return [z[..., k * units : (k + 1) * units] for k in range(count)]
+
+
 def bias_gradient(d_y: Array, ndim: int) -> Array:
     """The gradient of a bias added to an array of `ndim` axes: (sweeps..., outputs)."""
     return d_y.sum(axis=tuple(range(-ndim, -1)))
@@ -154,8 +186,8 @@ class SimpleRNNBack(BackwardCell):
         (d_h,) = d_states
         d_z = self.back(v["z"], v["h"], d_h)
         return {
-            "x": d_z @ self.kernel.T,
-            "h_before": d_z @ self.recurrent_kernel.T,
+            "x": input_gradient(d_z, self.kernel),
+            "h_before": input_gradient(d_z, self.recurrent_kernel),
             "z": d_z,
             "h": d_h,
         }
@@ -209,7 +241,7 @@ class LSTMBack(BackwardCell):
             "c_hat": d_c * v["i"],
             "o": d_h * c_act,
         }
-        z_i, z_f, z_c, z_o = np.split(v["z"], 4, axis=-1)
+        z_i, z_f, z_c, z_o = gate_blocks(v["z"], 4)
         d_z = np.concatenate(
             [
                 self.recurrent_back(z_i, v["i"], d["i"]),
@@ -220,8 +252,8 @@ class LSTMBack(BackwardCell):
             axis=-1,
         )
         return {
-            "x": d_z @ self.kernel.T,
-            "h_before": d_z @ self.recurrent_kernel.T,
+            "x": input_gradient(d_z, self.kernel),
+            "h_before": input_gradient(d_z, self.recurrent_kernel),
             "c_before": d_c * v["f"],
             "z": d_z,
             **d,
@@ -278,8 +310,8 @@ class GRUBack(BackwardCell):
             d_h_before = d_h * z + what comes through s
         """
         (d_h,) = d_states
-        a_z, a_r, a_h = np.split(v["a"], 3, axis=-1)
-        s_z, s_r, s_h = np.split(v["s"], 3, axis=-1)
+        a_z, a_r, a_h = gate_blocks(v["a"], 3)
+        s_z, s_r, s_h = gate_blocks(v["s"], 3)
         d_z = d_h * (v["h_before"] - v["h_hat"])
         d_h_hat = d_h * (1 - v["z"])
         inside = a_h + (v["r"] * s_h if self.reset_after else s_h)
@@ -287,9 +319,9 @@ class GRUBack(BackwardCell):
         d_h_before = d_h * v["z"]
         if self.reset_after:
             d_r, d_s_h = d_a_h * s_h, d_a_h * v["r"]
-            d_h_before = d_h_before + d_s_h @ self.u_h.T
+            d_h_before = d_h_before + input_gradient(d_s_h, self.u_h)
         else:
-            d_r_h = d_a_h @ self.u_h.T
+            d_r_h = input_gradient(d_a_h, self.u_h)
             d_r, d_s_h = d_r_h * v["h_before"], d_a_h
             d_h_before = d_h_before + d_r_h * v["r"]
         d_gates = [
@@ -298,9 +330,10 @@ class GRUBack(BackwardCell):
         ]
         d_a = np.concatenate([*d_gates, d_a_h], axis=-1)
         u_zr = self.recurrent_kernel[:, : self.gate_columns]  # (units, 2 * units)
+        d_h_before = d_h_before + input_gradient(np.concatenate(d_gates, axis=-1), u_zr)
         return {
-            "x": d_a @ self.kernel.T,
-            "h_before": d_h_before + np.concatenate(d_gates, axis=-1) @ u_zr.T,
+            "x": input_gradient(d_a, self.kernel),
+            "h_before": d_h_before,
             "a": d_a,
             "s": np.concatenate([*d_gates, d_s_h], axis=-1),
             "z": d_z,

@@ -77,29 +77,29 @@ def backward_scan(
     sequences, zeroing = options["return_sequences"], options["zero_output_for_mask"]
     unroll, backwards = options["unroll"], options["go_backwards"]
     order = list(range(x.shape[1]))[:: -1 if backwards else 1]
-    keep = np.ones(x.shape[:2], dtype=bool) if mask is None else mask
+    keep = None if mask is None else mask[..., None]  # (batch, time, 1)
     if unroll and Rule.UNROLL_NEVER_ZEROES in layer.rules:
         zeroing = False
     if zeroing and unroll and backwards and sequences:
         # Outputs in processing order were zeroed by the mask in input order.
-        zeroing, d_output = False, _where(keep[..., None], d_output)
+        zeroing, d_output = False, _where(keep, d_output)
     shows_state = (
         Rule.MASKED_STEP_SHOWS_STATE in layer.rules and not unroll and not zeroing
     )
     before = _states_before(initial, [traced[s] for s in cell.state_names], order)
-    x = _where(keep[..., None], x)
-    traced = {name: _where(keep[..., None], v) for name, v in traced.items()}
+    x = _where(keep, x)
+    traced = {name: _where(keep, v) for name, v in traced.items()}
     d_x = np.zeros((*d_states[0].shape[:-1], *x.shape[1:]))
     d_shown = np.zeros_like(d_states[0]) if sequences else d_output
     found: dict[str, Array] = {}
     for place, t in reversed(list(enumerate(order))):
-        counts = keep[:, t, None]  # (batch, 1)
+        counts = None if keep is None else keep[:, t]  # (batch, 1)
         if sequences:
             d_shown = d_shown + d_output[..., place, :]
         d_new = [_where(counts, d) for d in d_states]
-        d_held = [_where(~counts, d) for d in d_states]
+        d_held = [_unless(counts, d) for d in d_states]
         d_new[0] = d_new[0] + _where(counts, d_shown)  # the layer shows the first state
-        d_repeated = _where(~counts, d_shown)
+        d_repeated = _unless(counts, d_shown)
         if shows_state:
             d_held[0] = d_held[0] + d_repeated
         values = cell.values(
@@ -121,9 +121,14 @@ def backward_scan(
     return BackwardScan(d_x, d_states, found)
 
 
-def _where(keep: Array, values: Array) -> Array:
+def _where(keep: Array | None, values: Array) -> Array:
     """Values where `keep` is true, zeros elsewhere, whatever stands there."""
-    return np.where(keep, values, 0.0)
+    return values if keep is None else np.where(keep, values, 0.0)
+
+
+def _unless(keep: Array | None, values: Array) -> Array:
+    """Zeros where `keep` is true, values elsewhere; without a mask a single zero."""
+    return np.zeros(()) if keep is None else np.where(keep, 0.0, values)
 
 
 def _states_before(

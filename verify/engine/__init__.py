@@ -25,6 +25,7 @@ from verify.engine.blocks import (
     blocks_of,
     cores,
     in_blocks,
+    numpy_alone,
     thread_count,
 )
 from verify.engine.loops import Quick
@@ -37,6 +38,7 @@ __all__ = [
     "blocks_of",
     "cores",
     "in_blocks",
+    "numpy_alone",
     "quickened",
     "thread_count",
 ]

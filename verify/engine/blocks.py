@@ -133,7 +133,7 @@ def in_blocks(
     if len(parts) == 1 and threads > 1:  # NumPy may share a product among threads
         yield parts[0], work(parts[0])
         return
-    with _numpy_alone():
+    with numpy_alone():
         if threads == 1:
             yield from ((part, work(part)) for part in parts)
             return
@@ -164,7 +164,7 @@ def _some_ahead(
 
 
 @contextmanager
-def _numpy_alone() -> Iterator[None]:
+def numpy_alone() -> Iterator[None]:
     """One thread for each matrix product, while our own threads share the work.
 
     NumPy's setting is the whole process's: the first of several callers changes it, the
