@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import sys
 
@@ -20,7 +22,12 @@ def run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
     Wrong usage and every `VerifyError` become one line on stderr and exit code 2; the
     line begins with the command's name. Anything else is a defect and keeps its
     traceback. SIGTERM ends it as Ctrl-C does, with an exit code of its own.
+
+    The process does not look for garbage when it ends: among all that TensorFlow has
+    made that takes a second or two, and the memory is given back anyway.
     """
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # any name can be shown anywhere
             stream.reconfigure(errors="backslashreplace")

@@ -37,6 +37,31 @@ def refused(capsys, *arguments: str) -> str:
     return line
 
 
+@pytest.mark.parametrize("as_a_command", [True, False])
+def test_a_command_does_not_look_for_garbage_when_it_ends(as_a_command):
+    program = f"""
+import atexit
+from verify.__main__ import main
+
+class Garbage:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        print("garbage")
+
+atexit.register(print, "end")
+main(["layers"]) if {as_a_command} else None
+kept = [Garbage()]
+kept.append(kept)
+del kept
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    *_, last = run.stdout.splitlines()
+    assert last == ("end" if as_a_command else "garbage")
+
+
 def test_describe_prints_the_gates(model, capsys):
     assert main(["describe", model]) == 0
     assert "columns: i 0:4, f 4:8, c 8:12, o 12:16" in capsys.readouterr().out
