@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verify.backward import backprop, supports
-from verify.bound import unbounded
 from verify.chunks import Chunked, Undecided, compare_in_chunks
 from verify.compare import PROOF_TOLERANCE, Comparison, Verdict, compare
 from verify.diagnose import Diagnosis
@@ -47,13 +46,13 @@ from verify.streaming import (
     inputs,
     name_of,
     prepared,
+    reported,
     versions,
     watched,
 )
 from verify.tally import Tally
 from verify.verdicts import (
     UNDEFINED,
-    allowance_words,
     beyond_noise,
     judge,
     judge_chunks,
@@ -169,7 +168,7 @@ def check_read(
     # What NumPy refuses, such as ids outside the vocabulary, is refused before Keras.
     for start, some in inputs(net, source, layout):
         with in_rows(start, some.rows, layout.rows, name_of(source)):
-            net.flat(some, threads=threads)
+            net.flat(some, threads=threads, quick=True)
         break
 
     from verify import keras_bridge
@@ -380,24 +379,17 @@ class _Checked:
     ) -> Report:
         from verify import keras_bridge
 
-        return Report(
+        return reported(
+            self.net,
+            tally,
+            keras_bridge.current_platform(),
             verdict=verdict,
             reason=reason,
             subject="keras",
-            reference="numpy",
             proof=proof,
             numerics=numerics,
-            noise=max(float(floor.noise.max()) for floor in tally.floors),
-            scale=max(float(floor.scale.max()) for floor in tally.floors),
-            allowance=allowance_words(
-                tally.floors[0].rule,
-                *tally.derived,
-                unbounded(self.net),
-                keras_bridge.current_platform(),
-            ),
-            warnings=(*self.net.spec.notes, *warnings),
+            warnings=warnings,
             facts=self.facts,
-            tally=tally,
             **more,
         )
 

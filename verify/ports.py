@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from verify.bound import unbounded
 from verify.compare import Comparison, Verdict
 from verify.diagnose import Diagnosis, diagnose
 from verify.dtypes import is_float
@@ -32,6 +31,7 @@ from verify.streaming import (
     inputs,
     name_of,
     prepared,
+    reported,
     versions,
     watched,
 )
@@ -39,7 +39,6 @@ from verify.structure import flatten
 from verify.tally import Tally
 from verify.verdicts import (
     UNDEFINED,
-    allowance_words,
     beyond_noise,
     partial,
     undecided,
@@ -166,23 +165,17 @@ class _Port:
             more = [*warnings(self.net, first, self.layout.rows), *self.source.notes]
         else:
             verdict, reason = partial(verdict, reason, tally.rows, self.layout.rows)
-        derived, total = tally.derived
-        rule = tally.floors[0].rule
-        unknown = unbounded(self.net)
-        return Report(
+        return reported(
+            self.net,
+            tally,
+            self.kernels.platform,
             verdict=verdict,
             reason=reason,
             subject="theirs",
-            reference="numpy",
             proof=None,
             numerics=numerics,
-            noise=max(float(floor.noise.max()) for floor in tally.floors),
-            scale=max(float(floor.scale.max()) for floor in tally.floors),
-            allowance=allowance_words(
-                rule, derived, total, unknown, self.kernels.platform
-            ),
             diagnosis=diagnosis,
-            warnings=(*self.net.spec.notes, *notes, *more),
+            warnings=(*notes, *more),
             facts={
                 "model": self.net.spec.source,
                 "rows": self.layout.rows,
@@ -190,7 +183,6 @@ class _Port:
                 "inputs": "given",
             },
             complete=complete,
-            tally=tally,
         )
 
     def partial(self, tally: Tally) -> Report:

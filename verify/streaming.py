@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from verify.bound import OUTPUT_WORK, bounded_outputs
+from verify.bound import OUTPUT_WORK, bounded_outputs, unbounded
 from verify.compare import Allowance, apart, compare_each, exact, order_of
 from verify.kernels import Kernels
 from verify.layerwise import LAYER_ROWS
@@ -31,7 +31,7 @@ from verify.sources import Arrays, Source
 from verify.sources.base import FileSource
 from verify.spec import Array, DataError, plain
 from verify.tally import Decimals, OutputTally, Ranking, Tally
-from verify.verdicts import undefined
+from verify.verdicts import allowance_words, undefined
 from verify.watching import Watch
 
 PIECE_ROWS = 4096
@@ -208,12 +208,12 @@ class Examiner:
     ) -> list[Allowance]:
         """Noise floors of a piece.
 
-        Of many pieces the neighbours of the model are evaluated on those rows alone
-        that differ most: they cost most of the time.
+        The neighbours of the model are evaluated on those rows alone that differ most:
+        they cost most of the time.
         """
         some: Array | None = None
         same = [a.shape for a in expected] == [b.shape for b in theirs]
-        if self.layout.pieces > 1 and same and x.rows > self.count:
+        if same and x.rows > self.count and not self.net.stateful:
             with np.errstate(invalid="ignore"):
                 order = order_of(*apart(expected, theirs))
             some = np.sort(order[: self.count])
@@ -425,6 +425,41 @@ def watched(
         raise
     watch.write(report)
     return report
+
+
+def reported(
+    net: Network,
+    tally: Tally,
+    platform: str,
+    *,
+    warnings: Sequence[str],
+    **more: Any,
+) -> Report:
+    """What is reported of a tally, with the allowance that its outputs were held to.
+
+    Parameters
+    ----------
+    net : Network
+        What was held against the outputs that were given.
+    tally : Tally
+    platform : str
+        Whose kernels the derived bounds hold for.
+    warnings : sequence of str
+        Beside what there is to say of the model itself.
+    **more
+        Of `verify.report.Report`: what the tally does not know.
+    """
+    return Report(
+        reference="numpy",
+        noise=max(float(floor.noise.max()) for floor in tally.floors),
+        scale=max(float(floor.scale.max()) for floor in tally.floors),
+        allowance=allowance_words(
+            tally.floors[0].rule, *tally.derived, unbounded(net), platform
+        ),
+        warnings=(*net.spec.notes, *warnings),
+        tally=tally,
+        **more,
+    )
 
 
 def versions() -> dict[str, str]:

@@ -24,6 +24,7 @@ from verify.cluster import connected
 from verify.compare import Verdict, compare, joined, most_different
 from verify.diagnose import Diagnosis
 from verify.kernels import greatest
+from verify.rounding import NEIGHBOURS
 from verify.sources import Arrays
 from verify.streaming import Examiner, Layout, Piece, examine, here
 from verify.tally import Decimals, Ranking, Tally
@@ -300,6 +301,36 @@ def test_a_stateful_model_is_compared_whole():
     assert Layout.of(stateful, Arrays(x)).pieces == 1
     report = verify.compare_outputs(stateful, x, stateful.predict(x))
     assert report.verdict is Verdict.PASS
+
+
+def seen_rows(monkeypatch, model: Network, x: np.ndarray) -> list[int]:
+    """How many rows of one piece the neighbours of a model are evaluated on."""
+    whole(monkeypatch)
+    rows = []
+    flat = Network.flat
+
+    def seen(self, x, **options):
+        if self is not model:
+            rows.append(x.rows)
+        return flat(self, x, **options)
+
+    monkeypatch.setattr(Network, "flat", seen)
+    report = verify.compare_outputs(model, x, model.predict(x))
+    assert report.verdict is Verdict.PASS
+    return rows
+
+
+def test_neighbours_are_evaluated_on_the_rows_that_differ_most(net, x, monkeypatch):
+    monkeypatch.setattr(streaming, "LAYER_ROWS", 50)
+    assert seen_rows(monkeypatch, net, x) == [50] * NEIGHBOURS
+
+
+def test_neighbours_of_a_stateful_model_are_evaluated_on_all_rows(monkeypatch):
+    rnn = layer("SimpleRNN", "rnn", units=2, stateful=True)
+    first = layer("InputLayer", "input", batch_shape=[3, TIME, INPUTS])
+    x = np.random.default_rng(0).normal(size=(3 * SIZE, TIME, INPUTS))
+    rows = seen_rows(monkeypatch, Network(spec(first, rnn)), x)
+    assert rows == [3 * SIZE] * NEIGHBOURS
 
 
 # Interruptions
