@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from recipes import training
 from recipes.outcome import Outcome, RunOptions, print_report, verified
+from verify.network import Network
 from verify.spec import Array, plain
 
 
@@ -15,9 +16,9 @@ def conclude(
     recipe: str,
     options: RunOptions,
     progress: training.Progress,
-    parameters: int,
+    net: Network,
     x: Array,
-    metrics: Mapping[str, Any],
+    metrics: Mapping[str, Any] | Callable[[Array], Mapping[str, Any]],
 ) -> Outcome:
     """Verify the model, say so, and leave ``metrics.json``.
 
@@ -26,21 +27,25 @@ def conclude(
     recipe : str
     options : RunOptions
     progress : training.Progress
-    parameters : int
+    net : Network
+        What was read of the model that the run has saved.
     x : (rows, ...)
         What the model is verified on.
-    metrics : mapping
-        What this recipe has measured; ``accuracy`` and ``macro_f1`` among it where
-        there is a test.
+    metrics : mapping, or callable
+        What this recipe has measured, ``accuracy`` and ``macro_f1`` among it where
+        there is a test; or a function that measures it, and says so, given what
+        predict returned for x: (rows, ...).
     """
     folder = options.folder
-    report = verified(folder, x)
+    report, outputs = verified(folder, net, x)
+    if callable(metrics):
+        metrics = metrics(outputs)
     print_report(report)
     folder.write_json(
         "metrics.json",
         {
             "recipe": recipe,
-            "parameters": parameters,
+            "parameters": net.spec.parameters,
             "epochs": progress.epochs,
             **metrics,
             "seconds": round(progress.seconds, 2),
@@ -51,7 +56,7 @@ def conclude(
     print(f"\nEverything is in {plain(folder.path)}", file=sys.stderr)
     return Outcome(
         recipe,
-        parameters,
+        net.spec.parameters,
         metrics.get("accuracy"),
         metrics.get("macro_f1"),
         progress.seconds,

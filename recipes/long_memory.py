@@ -211,7 +211,8 @@ def _train(
     )
     predicted = model.predict(x[test], verbose=0).argmax(axis=1)
     accuracy = float(np.mean(predicted == labels[test]))
-    report = verified(options.folder, x[test][:VERIFIED_ROWS])
+    net = verify.load(options.folder / "model.keras")
+    report, _ = verified(options.folder, net, x[test][:VERIFIED_ROWS])
     if report.verdict is not verify.Verdict.PASS:
         print_report(report)
     ended = "solved" if solved(progress.history) else "not solved"
@@ -242,7 +243,7 @@ def _conclude(
     """All accuracies and verdicts, and the figure: printed, and kept."""
     folder, gaps = options.folder, sorted(config.gaps)
     by = {(one.part.layer, one.part.gap): one for one in trained}
-    parameters = print_parameters(folder)
+    parameters = print_parameters(folder).spec.parameters
     print(f"\n{NAME}: test accuracy by the gap, in words (chance {CHANCE:.4f})")
     print(f"  {'':<12}{''.join(f'{gap:>9}' for gap in gaps)}")
     for layer in LAYERS:

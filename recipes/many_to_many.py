@@ -173,7 +173,7 @@ def _conclude(
     macro_f1 = float(
         f1_score(tags[real], predicted[real], average="macro", zero_division=0)
     )
-    parameters = print_parameters(options.folder)
+    net = print_parameters(options.folder)
     print(f"\n{NAME}: words tagged right, of {int(real.sum()):,} in the test")
     print(f"  {'':<30}{'all words':>10}{'words with two tags':>21}")
     for name, found in scores.items():
@@ -196,7 +196,7 @@ def _conclude(
         "test_rows": int(test.sum()),
         "test_words": int(real.sum()),
     }
-    return conclude(NAME, options, progress, parameters, x[test], metrics)
+    return conclude(NAME, options, progress, net, x[test], metrics)
 
 
 def _times(tagged_words: dict[str, tuple[str, ...]]) -> Counter[str]:

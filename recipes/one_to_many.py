@@ -141,7 +141,7 @@ def _conclude(
 ) -> Outcome:
     """Every phrase, two accuracies and the verdict: printed, and kept."""
     predicted = model.predict(x, verbose=0).argmax(axis=-1)
-    parameters = print_parameters(options.folder)
+    net = print_parameters(options.folder)
     words, phrases = score(predicted, labels)
     guessed, _ = score(by_position(labels), labels)
     print(f"\n{NAME}: what is said for each class")
@@ -160,7 +160,7 @@ def _conclude(
         "classes": list(WORDS),
         "train_rows": len(x),
     }
-    return conclude(NAME, options, progress, parameters, x, metrics)
+    return conclude(NAME, options, progress, net, x, metrics)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 import verify
 from recipes.runs import RunFolder
+from verify.checking import check_read
 from verify.layers import REGISTRY
 from verify.report import Report, number
 from verify.spec import Array
@@ -51,11 +55,45 @@ class Outcome:
         return self.report.max_diff
 
 
-def verified(folder: RunFolder, x: Array) -> Report:
-    """Verify the model a run has trained on these inputs, and keep the report."""
-    report = verify.check(str(folder / "model.keras"), x)
+TEST_BATCH = 256
+"""Rows that Keras takes at a time where nothing is learnt from them: as rows do not
+depend on each other, that is a matter of time alone."""
+
+
+def verified(folder: RunFolder, net: verify.Network, x: Array) -> tuple[Report, Array]:
+    """Verify the model a run has trained on these inputs, and keep the report.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    net : Network
+        What was read of the folder's model, which has one output.
+    x : (rows, ...)
+
+    Returns
+    -------
+    report : Report
+    outputs : (rows, ...)
+        What predict returned on the way.
+    """
+    outputs: list[Array] = []
+
+    def listening(
+        function: Callable[..., Any], items: Iterable[Any], *, shared: Mapping[str, Any]
+    ) -> Iterator[Any]:
+        for piece in items:
+            outputs.append(piece.theirs[0])
+            yield function(piece, **shared)
+
+    report = check_read(
+        net,
+        str(folder / "model.keras"),
+        x,
+        batch_size=TEST_BATCH,
+        mapper=listening,
+    )
     folder.write_json("verification.json", report.to_dict())
-    return report
+    return report, np.concatenate(outputs)
 
 
 def print_table(outcomes: Sequence[Outcome]) -> None:
@@ -87,9 +125,16 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
     console.print(table)
 
 
-def print_parameters(folder: RunFolder) -> int:
-    """Where each layer's parameter count comes from, on stdout; returns the total."""
-    spec = verify.load(folder / "model.keras").spec
+def print_parameters(folder: RunFolder) -> verify.Network:
+    """Where each layer's parameter count comes from, on stdout.
+
+    Returns
+    -------
+    Network
+        What was read of the folder's model.
+    """
+    net = verify.load(folder / "model.keras")
+    spec = net.spec
     print("\nparameters")
     width = max(len(layer.name) for layer in spec)
     for layer in spec:
@@ -97,7 +142,7 @@ def print_parameters(folder: RunFolder) -> int:
             formula = REGISTRY[layer.class_name].formula(layer)
             print(f"  {layer.name:<{width}}  {formula} = {layer.parameters:,}")
     print(f"  {'total':<{width}}  {spec.parameters:,}")
-    return spec.parameters
+    return net
 
 
 def print_report(report: Report) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -14,10 +15,10 @@ import numpy.typing as npt
 from recipes import training
 from recipes.airline import CLASSES, Tweets, load_tweets
 from recipes.conclude import conclude
-from recipes.outcome import Outcome, RunOptions, print_parameters
+from recipes.outcome import TEST_BATCH, Outcome, RunOptions, print_parameters
 from recipes.runs import TextPipeline
 from recipes.text import Padding, Vocabulary, one_hot, pad, words
-from verify.spec import DataError, plain
+from verify.spec import Array, DataError, plain
 
 TEST_SHARE = 0.3
 SPLIT_SEED = 42
@@ -151,6 +152,7 @@ def baseline_predictions(csv: str | None) -> dict[str, npt.NDArray[np.int64]]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
+    from threadpoolctl import threadpool_limits
 
     split = load_split(csv, "post")
     majority = np.bincount(split.y_train).argmax()
@@ -158,7 +160,10 @@ def baseline_predictions(csv: str | None) -> dict[str, npt.NDArray[np.int64]]:
     if not any(map(vectorizer.build_analyzer(), split.texts_train)):
         vectorizer = TfidfVectorizer(token_pattern=r"\S+")
     linear = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=1000))
-    linear.fit(split.texts_train, split.y_train)
+    with threadpool_limits(1, user_api="blas"):
+        # Its vectors are short: threads would wait for each other, ten times as long
+        # beside those that Keras keeps waiting.
+        linear.fit(split.texts_train, split.y_train)
     return {
         "majority_class": np.full_like(split.y_test, majority),
         "tfidf_logistic_regression": linear.predict(split.texts_test),
@@ -224,21 +229,27 @@ def run(
             f"{cut if pipeline.length < split.longest else ''}",
             file=sys.stderr,
         )
-    model, progress = training.train(
-        recipe,
-        config,
-        options,
-        lambda: build_model(config, pipeline.vocabulary.size, pipeline.length),
-        training.Lesson(
-            split.x_train,
-            one_hot(split.y_train, len(CLASSES)),
-            pipeline,
-            split.tweets.source,
-            sha256,
-            (split.x_test, one_hot(split.y_test, len(CLASSES))),
-        ),
-        batch_size=config.batch_size,
-    )
+    with ThreadPoolExecutor(1) as beside:
+
+        def build() -> Any:
+            beside.submit(baselines, options.csv)  # known before training ends
+            return build_model(config, pipeline.vocabulary.size, pipeline.length)
+
+        model, progress = training.train(
+            recipe,
+            config,
+            options,
+            build,
+            training.Lesson(
+                split.x_train,
+                one_hot(split.y_train, len(CLASSES)),
+                pipeline,
+                split.tweets.source,
+                sha256,
+                (split.x_test, one_hot(split.y_test, len(CLASSES))),
+            ),
+            batch_size=config.batch_size,
+        )
     return _conclude(recipe, model, split, options, progress)
 
 
@@ -250,16 +261,33 @@ def _conclude(
     progress: training.Progress,
 ) -> Outcome:
     """Scores, baselines, parameters and verdict: printed, and kept in the folder."""
+    net = print_parameters(options.folder)
+    x = split.x_test[: options.verified_rows]
+
+    def measured(outputs: Array) -> dict[str, Any]:
+        if len(outputs) < len(split.x_test):  # not all of them were verified
+            outputs = model.predict(split.x_test, batch_size=TEST_BATCH, verbose=0)
+        return _measured(recipe, outputs.argmax(axis=1), split, options, progress)
+
+    return conclude(recipe, options, progress, net, x, measured)
+
+
+def _measured(
+    recipe: str,
+    predicted: Array,
+    split: Split,
+    options: RunOptions,
+    progress: training.Progress,
+) -> dict[str, Any]:
+    """Scores of the classes that were predicted, (tweets,), and baselines: printed."""
     from sklearn.metrics import confusion_matrix
 
     history = progress.history
-    predicted = model.predict(split.x_test, verbose=0).argmax(axis=1)
     accuracy = float(np.mean(predicted == split.y_test))
     labels = list(range(len(CLASSES)))
     f1 = macro_f1(split.y_test, predicted)
     best = int(np.argmax(history["val_accuracy"]))
     plain_models = baselines(options.csv)
-    parameters = print_parameters(options.folder)
     print(f"\n{recipe}: test accuracy on {len(split.y_test):,} tweets")
     print(f"  last epoch ({progress.epochs})   {accuracy:.4f}, macro-F1 {f1:.4f}")
     print(f"  best epoch ({best + 1})   {history['val_accuracy'][best]:.4f}")
@@ -268,7 +296,7 @@ def _conclude(
         "  baseline: TF-IDF + logistic regression   "
         f"{plain_models['tfidf_logistic_regression']:.4f}"
     )
-    metrics = {
+    return {
         "accuracy": accuracy,
         "macro_f1": f1,
         "confusion_matrix": confusion_matrix(
@@ -282,5 +310,3 @@ def _conclude(
         "train_rows": len(split.y_train),
         "test_rows": len(split.y_test),
     }
-    x = split.x_test[: options.verified_rows]
-    return conclude(recipe, options, progress, parameters, x, metrics)

@@ -104,10 +104,9 @@ def run(
         report_every=100,
     )
 
-    parameters = print_parameters(folder)
-    spec = verify.load(folder / "model.keras").spec
+    net = print_parameters(folder)
     shown = text.encode([SHOWN])
-    said = print_by_hand(by_hand(spec, shown.ravel().tolist()), shown, model)
+    said = print_by_hand(by_hand(net.spec, shown.ravel().tolist()), shown, model)
     print(
         f'\nAfter "{SHOWN}" the model says: {text.classes[said]} (the phrase goes on '
         f"with: {LABELS[DOCS.index(SHOWN)]})"
@@ -117,7 +116,7 @@ def run(
         "training_accuracy": float(np.mean(predicted == labels)),
         "loss": progress.history["loss"][-1],
     }
-    return conclude(recipe, options, progress, parameters, x, metrics)
+    return conclude(recipe, options, progress, net, x, metrics)
 
 
 def print_by_hand(quantities: list[Quantity], x: Array, model: Any) -> int:

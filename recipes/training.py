@@ -23,7 +23,7 @@ import numpy.typing as npt
 from recipes import plots
 from recipes.grammar import Sentences
 from recipes.interruption import Interruption
-from recipes.outcome import RunOptions
+from recipes.outcome import TEST_BATCH, RunOptions
 from recipes.runs import RunFolder, TextPipeline
 from verify.keras_bridge import import_keras, versions
 from verify.spec import DataError, plain
@@ -254,7 +254,7 @@ def _one_epoch(
     if len(x) > batch_size:
         history = model.fit(
             x, y, batch_size=batch_size, shuffle=False, verbose=0,
-            validation_data=validation, validation_batch_size=256,
+            validation_data=validation, validation_batch_size=TEST_BATCH,
             callbacks=[interruption.callback()],
         )  # fmt: skip
         return {name: values[-1] for name, values in history.history.items()}

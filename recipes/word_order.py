@@ -140,7 +140,7 @@ def _conclude(
     )
     macro_f1 = float(f1_score(labels[test], predicted[test], average="macro"))
     bag = bag_of_words(sentences)
-    parameters = print_parameters(options.folder)
+    net = print_parameters(options.folder)
     print(f"\n{NAME}: who has more of it?")
     print(f"  {'':<14}{'learnt sentences':>18}{'unseen pairs':>14}")
     print(f"  {'bag of words':<14}{bag[0]:>18.4f}{bag[1]:>14.4f}")
@@ -158,7 +158,7 @@ def _conclude(
         "train_rows": int((~test).sum()),
         "test_rows": int(test.sum()),
     }
-    return conclude(NAME, options, progress, parameters, x[test], metrics)
+    return conclude(NAME, options, progress, net, x[test], metrics)
 
 
 def main(argv: list[str] | None = None) -> int:

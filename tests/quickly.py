@@ -14,11 +14,12 @@ VERIFIED = 16
 
 
 def few(check):
-    """`verify.check`, on the first rows only of an array that it is given."""
+    """`verify.check` and its like, on the first rows of the arrays they are given."""
 
     @functools.wraps(check)
-    def check_few(model, x=None, **options):
-        return check(model, x[:VERIFIED] if isinstance(x, np.ndarray) else x, **options)
+    def check_few(*given, **options):
+        few = [x[:VERIFIED] if isinstance(x, np.ndarray) else x for x in given]
+        return check(*few, **options)
 
     return check_few
 
@@ -29,7 +30,7 @@ def begin(rows: int | None = None) -> None:
     Whatever it was told before in the same process no longer holds.
     """
     import verify
-    from recipes import training
+    from recipes import outcome, training
 
     fit = inspect.unwrap(training.fit)
 
@@ -37,4 +38,6 @@ def begin(rows: int | None = None) -> None:
     def fit_few(model, x, y, **options):
         fit(model, x[:rows], y[:rows], **options)
 
-    verify.check, training.fit = few(inspect.unwrap(verify.check)), fit_few
+    training.fit = fit_few
+    verify.check = few(inspect.unwrap(verify.check))
+    outcome.check_read = few(inspect.unwrap(outcome.check_read))

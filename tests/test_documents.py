@@ -12,7 +12,7 @@ import pytest
 from quickly import few
 
 import verify
-from recipes import RECIPES, STUDIES, airline
+from recipes import RECIPES, STUDIES, airline, outcome
 from recipes.__main__ import main as rnn_recipe
 from verify import text
 from verify.__main__ import main as rnn_verify
@@ -60,7 +60,7 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     out = str(folder / "runs" / "sentiment_lstm")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verify, "check", few(verify.check))
+        patch.setattr(outcome, "check_read", few(outcome.check_read))
         assert run(f"rnn-recipe run sentiment_lstm --epochs 10 --out {out}") == 0
     return folder
 
@@ -89,7 +89,7 @@ def test_every_command_of_the_readmes_tables_runs(
     trained, tweets_csv, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(verify, "check", few(verify.check))
+    monkeypatch.setattr(outcome, "check_read", few(outcome.check_read))
     model = trained / "runs" / "sentiment_lstm" / "model.keras"
     (tmp_path / "model.keras").write_bytes(model.read_bytes())
     x = np.random.default_rng(0).integers(0, 12_533, size=(20, 26))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import verify
-from recipes import RECIPES, conclude, training
+from recipes import RECIPES, conclude, outcome, sentiment, training
 from recipes.__main__ import main
 from recipes.runs import FILES, RunFolder
 from verify import DataError
@@ -129,9 +130,9 @@ def unverified(trained, monkeypatch) -> None:
     """Runs of which only the training is looked at end by a report that is given."""
     report = verify.check(f"{trained}/model.keras")
 
-    def given(folder, x):
+    def given(folder, net, x):
         folder.write_json("verification.json", report.to_dict())
-        return report
+        return report, np.zeros((0, 2))  # of no row: what is missing is predicted
 
     monkeypatch.setattr(conclude, "verified", given)
 
@@ -164,6 +165,55 @@ def assert_same_run(a, b) -> None:
     assert (a / "history.csv").read_bytes() == (b / "history.csv").read_bytes()
     for x, y in zip(weights(a), weights(b), strict=True):
         assert np.array_equal(x, y)
+
+
+def test_what_is_scored_is_what_was_verified(
+    trained, tweets_csv, tmp_path, monkeypatch, capsys
+):
+    report = verify.check(f"{trained}/model.keras")
+
+    def given(folder, net, x):
+        return report, np.tile([[0.0, 1.0]], (len(x), 1))  # all of them positive
+
+    monkeypatch.setattr(conclude, "verified", given)
+    assert train(tmp_path / "run", tweets_csv, "--epochs", "1") == 0
+    metrics = read(tmp_path / "run", "metrics.json")
+    (a, b), (c, d) = metrics["confusion_matrix"]
+    assert (a, c) == (0, 0)
+    assert b
+    assert metrics["accuracy"] == d / (b + d)
+    assert f"{metrics['accuracy']:.4f}" in capsys.readouterr().out
+
+
+def test_a_verification_hands_on_what_predict_returned(trained, tmp_path):
+    shutil.copy(f"{trained}/model.keras", tmp_path)
+    net = verify.load(tmp_path / "model.keras")
+    x = verify.checking.usable_inputs(net, rows=300)[0]
+    report, outputs = outcome.verified(RunFolder(str(tmp_path)), net, x)
+    assert report.tally.rows == len(outputs) == 300
+    difference = np.abs(outputs - net.predict(x)).max()
+    assert 0 < difference < 1e-5  # Keras's, not ours
+    assert read(tmp_path, "verification.json")["rows_compared"] == 300
+
+
+def test_the_linear_baseline_has_numpy_work_alone(tweets_csv, monkeypatch):
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_info
+
+    seen = []
+    fit = LogisticRegression.fit
+
+    def spied(self, *args):
+        seen.extend(
+            x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"
+        )
+        return fit(self, *args)
+
+    monkeypatch.setattr(LogisticRegression, "fit", spied)
+    sentiment.baseline_predictions.cache_clear()
+    sentiment.baseline_predictions(tweets_csv)
+    assert seen
+    assert set(seen) == {1}
 
 
 @pytest.mark.usefixtures("unverified")
@@ -248,10 +298,10 @@ def test_a_resumed_run_forgets_what_was_said_of_the_model_it_replaces(
     assert main([*command, "--epochs", "2"]) == 0
     before = (out / "model.keras").read_bytes()
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verify, "check", interrupted)
+    monkeypatch.setattr(outcome, "check_read", interrupted)
     assert main([*command, "--epochs", "4", "--resume"]) == 130
     assert (out / "model.keras").read_bytes() != before
     assert not (out / "verification.json").exists()
@@ -537,14 +587,12 @@ def test_resuming_several_recipes_begins_those_not_begun(tweets_csv, tmp_path, c
 def test_a_model_that_fails_its_verification_ends_with_1(tmp_path, capsys, monkeypatch):
     from models import mutated
 
-    from verify import checking
-
-    load = checking.load
+    load = verify.load
 
     def wrong(model, **_):
         return mutated(load(model).spec, "bias missing")
 
-    monkeypatch.setattr(checking, "load", wrong)
+    monkeypatch.setattr(verify, "load", wrong)
     arguments = ["run", "toy_rnn", "--epochs", "30", "--out", str(tmp_path / "run")]
     assert main(arguments) == 1
     out = capsys.readouterr().out

@@ -231,16 +231,14 @@ def test_a_wrong_model_makes_the_study_end_with_1(
 ):
     from models import mutated
 
-    from verify import checking
-
     folder = shutil.copytree(finished[0], tmp_path / "seeds")
     (folder / "sentiment_gru-6" / "metrics.json").unlink()  # trained, not concluded
-    load = checking.load
+    load = verify.load
 
     def wrong(model, **_):
         return mutated(load(model).spec, "bias missing")
 
-    monkeypatch.setattr(checking, "load", wrong)
+    monkeypatch.setattr(verify, "load", wrong)
     arguments = ["run", "seeds", "--out", str(folder), "--resume"]
     assert main(arguments) == 1
     out = capsys.readouterr().out
