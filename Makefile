@@ -47,7 +47,7 @@ run: setup
 	$(BIN)/rnn-recipe run chapter --epochs 10
 
 test: setup lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 notebooks: setup
 	PYTHONPATH=tests $(BIN)/python -m executing $(NAMES)

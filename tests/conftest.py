@@ -32,10 +32,28 @@ def tweets_csv(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+LONGEST = (
+    "test_chunks", "test_layers", "test_backends", "test_diagnose", "test_policies",
+    "test_check", "test_cluster", "test_commands", "test_legacy", "test_notebooks",
+    "test_runs", "test_documents", "test_seeds", "test_sweep", "test_padding_study",
+    "test_fuzzing", "test_browser", "test_plots",
+)  # fmt: skip
+"""Files that take longest: begun first, so that no process has one left at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The verifier first: recipes make TensorFlow deterministic for the whole process,
-    and it then no longer compiles by XLA what some layers need in float64."""
-    items.sort(key=lambda item: item.path.parent.name != "verify")
+    and it then no longer compiles by XLA what some layers need in float64.
+
+    With several processes this needs --no-loadscope-reorder.
+    """
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        name = item.path.stem
+        long = LONGEST.index(name) if name in LONGEST else len(LONGEST)
+        return item.path.parent.name != "verify", long
+
+    items.sort(key=place)
 
 
 NO_BROWSER = "no Chromium is installed"
