@@ -50,7 +50,7 @@ test: setup lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 notebooks: setup
-	PYTHONPATH=tests $(BIN)/python -m executing $(NAMES)
+	PYTHONPATH=tests $(BIN)/python -m notebook_runs $(NAMES)
 
 N := 3000
 SEED := 1

@@ -1,6 +1,6 @@
 """Fewer rows to verify and to train on; what a notebook under test begins with.
 
-Nothing in the notebooks knows of it; ``python -m executing`` runs them without.
+Nothing in the notebooks knows of it; ``python -m notebook_runs`` runs them without.
 """
 
 from __future__ import annotations

@@ -9,16 +9,16 @@ import sys
 import tomllib
 from pathlib import Path
 
-import executing
 import jupytext
 import nbformat
+import notebook_runs
 import numpy as np
 import pytest
 
 from recipes import exercises
 
 ROOT = Path(__file__).parents[1]
-NAMES = [script.stem for script in executing.SCRIPTS]
+NAMES = [script.stem for script in notebook_runs.SCRIPTS]
 ANSWERED = ("not yet", "right")
 ENOUGH = {"03_sentiment": 2048}
 """Rows to train on where nothing is concluded from what has been learnt."""
@@ -26,15 +26,15 @@ ENOUGH = {"03_sentiment": 2048}
 
 def made(name: str):
     """The notebook that is kept, with its outputs."""
-    return nbformat.read(executing.FOLDER / f"{name}.ipynb", as_version=4)
+    return nbformat.read(notebook_runs.FOLDER / f"{name}.ipynb", as_version=4)
 
 
 def source(name: str):
-    return executing.read(executing.FOLDER / f"{name}.py")
+    return notebook_runs.read(notebook_runs.FOLDER / f"{name}.py")
 
 
 def solutions(name: str):
-    return executing.read(executing.FOLDER / "solutions" / f"{name}.py")
+    return notebook_runs.read(notebook_runs.FOLDER / "solutions" / f"{name}.py")
 
 
 def code(notebook) -> list:
@@ -44,7 +44,7 @@ def code(notebook) -> list:
 def test_there_is_a_notebook_a_script_and_solutions_of_every_name():
     assert len(NAMES) == 7
     for folder, suffix in ((".", ".ipynb"), ("solutions", ".py")):
-        found = (executing.FOLDER / folder).glob(f"*{suffix}")
+        found = (notebook_runs.FOLDER / folder).glob(f"*{suffix}")
         assert sorted(path.stem for path in found) == NAMES
 
 
@@ -63,13 +63,13 @@ def test_a_notebook_is_kept_as_it_ran(name):
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [o for o in outputs if o.output_type == "error"]
     assert any("image/png" in o.get("data", {}) for o in outputs)
-    printed = executing.printed(made(name))
+    printed = notebook_runs.printed(made(name))
     assert len(re.findall(r"^Exercise \d: not answered yet", printed, re.M)) == 3
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_holds_nothing_of_the_machine_it_ran_on(name):
-    text = (executing.FOLDER / f"{name}.ipynb").read_text()
+    text = (notebook_runs.FOLDER / f"{name}.ipynb").read_text()
     assert str(ROOT) not in text
     for trace in ("/home/", "/root/", "/tmp/", "site-packages", "Warning: "):
         assert trace not in text, trace
@@ -105,16 +105,16 @@ def test_definitions_live_in_the_packages(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_exercise_has_a_solution_and_a_mistake(name):
-    assert set(executing.tagged(source(name), "exercise")) == {1, 2, 3}
+    assert set(notebook_runs.tagged(source(name), "exercise")) == {1, 2, 3}
     for kind in ("solution", "mistake"):
-        assert set(executing.tagged(solutions(name), kind)) == {1, 2, 3}
+        assert set(notebook_runs.tagged(solutions(name), kind)) == {1, 2, 3}
 
 
 @pytest.fixture(scope="module")
 def kernel():
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     environment = {**os.environ, "QUICK": "1", "PYTHONPATH": paths}
-    with executing.Kernel(environment) as started:
+    with notebook_runs.Kernel(environment) as started:
         yield started
 
 
@@ -123,17 +123,17 @@ def kernel():
 def test_a_notebook_runs_and_its_exercises_tell_right_from_wrong(
     name, kernel, tmp_path
 ):
-    answered = executing.with_answers(source(name), solutions(name))
-    notebook = executing.quickly(answered, ENOUGH.get(name))
+    answered = notebook_runs.with_answers(source(name), solutions(name))
+    notebook = notebook_runs.quickly(answered, ENOUGH.get(name))
     kernel.execute(notebook, tmp_path)
-    printed = executing.printed(notebook)
+    printed = notebook_runs.printed(notebook)
     said = re.findall(r"^Exercise (\d): (right|not yet)", printed, re.M)
     assert said == [(str(n), word) for n in (1, 2, 3) for word in ANSWERED]
 
 
 @pytest.mark.keras
 def test_a_notebook_that_is_wrong_does_not_run(kernel, tmp_path):
-    script = (executing.FOLDER / f"{NAMES[0]}.py").read_text()
+    script = (notebook_runs.FOLDER / f"{NAMES[0]}.py").read_text()
     short = script.replace("toy_rnn.Config(), ", "toy_rnn.Config(epochs=2), ")
     wrong = short.replace("h2 = tanh(1 * w + h1 * u", "h2 = tanh(1 * w - h1 * u")
     assert len({script, short, wrong}) == 3
@@ -149,14 +149,14 @@ def test_a_notebook_begins_without_the_names_of_the_one_before(kernel, tmp_path)
         cell = nbformat.v4.new_code_cell(f"import os; print(os.getcwd())\n{code}")
         notebook = nbformat.v4.new_notebook(cells=[cell])
         kernel.execute(notebook, tmp_path / folder)
-        assert str(tmp_path / folder) in executing.printed(notebook)
-    assert executing.printed(notebook).endswith("False\n")
+        assert str(tmp_path / folder) in notebook_runs.printed(notebook)
+    assert notebook_runs.printed(notebook).endswith("False\n")
 
 
 def test_the_published_numbers_in_the_notebooks_are_those_that_are_kept():
     for name, file in zip(NAMES, ("simple_rnn", "lstm"), strict=False):
         kept = json.loads((ROOT / "data" / "published" / f"{file}.json").read_text())
-        text = (executing.FOLDER / f"{name}.py").read_text()
+        text = (notebook_runs.FOLDER / f"{name}.py").read_text()
         keys = ("kernel", "recurrent_kernel", "bias", "dense_kernel", "dense_bias")
         for key in (*keys, "prediction"):
             shown = ", ".join(map(str, kept[key]))
@@ -164,13 +164,13 @@ def test_the_published_numbers_in_the_notebooks_are_those_that_are_kept():
 
 
 def test_the_index_links_every_notebook_in_order():
-    index = (executing.FOLDER / "README.md").read_text()
+    index = (notebook_runs.FOLDER / "README.md").read_text()
     assert re.findall(r"\]\((\d\d_\w+)\.ipynb\)", index) == NAMES
 
 
 def test_a_line_that_is_written_over_is_not_kept():
-    assert executing.tidy("1/2\r2/2\nthe end\n") == "2/2\nthe end\n"
-    assert executing.tidy("a line\r\n") == "a line\r\n"
+    assert notebook_runs.tidy("1/2\r2/2\nthe end\n") == "2/2\nthe end\n"
+    assert notebook_runs.tidy("a line\r\n") == "a line\r\n"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Notebooks made from their percent scripts: read, executed, with answers put in.
 
-    python -m executing              every notebook anew (make notebooks)
-    python -m executing 03 05        those whose names begin so
+    python -m notebook_runs           every notebook anew (make notebooks)
+    python -m notebook_runs 03 05     those whose names begin so
 
 A script in notebooks/ is the source; the .ipynb beside it is made from it and executed.
 """
