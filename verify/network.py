@@ -303,7 +303,8 @@ class Network:
         zeros, and all rows are one batch.
         """
         run = Evaluation(recording=True, floatx=dtype or self.floatx)
-        outputs = run(self.in_precision(dtype), list(self.prepare(x)), at="")
+        given = [array.copy() for array in self.prepare(x)]  # a trace keeps them
+        outputs = run(self.in_precision(dtype), given, at="")
         layers = {
             path: replace(trace, layer=self.spec[bare_path(path, self.spec)])
             for path, trace in run.traces.items()
@@ -464,7 +465,7 @@ class Network:
         with np.errstate(over="ignore"):
             if is_float(array):
                 array = array.astype(dtype_of(self.floatx), copy=False)
-            return array.astype(wanted)
+            return array.astype(wanted, copy=False)
 
     def _expected(self, layer: LayerSpec) -> str:
         which = "" if len(self.spec.inputs) == 1 else f" '{plain(layer.name, 40)}'"

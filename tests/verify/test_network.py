@@ -135,6 +135,21 @@ def test_many_rows_are_evaluated_in_blocks_to_the_same_result():
     assert np.abs(net.predict(x, dtype="float64") - whole).max() < 1e-14
 
 
+def test_inputs_are_neither_changed_nor_kept():
+    net = recurrent("LSTM")
+    x = net.prepare(features())[0].copy()
+    x.flags.writeable = False  # nothing may be written where the caller's numbers are
+    assert net.prepare(x)[0] is x
+    net.predict(x)
+    x.flags.writeable = True
+    before, trace = x.copy(), net.trace(x)
+    y = net.predict(x)
+    kept = y.copy()
+    x[...] = 7.0
+    assert np.array_equal(trace["rnn"].input, before)
+    assert np.array_equal(y, kept)
+
+
 def test_a_trailing_axis_of_one_is_added_or_dropped_as_keras_does():
     net = Network(spec(input_layer(None, 4, 1), layer("LSTM", "lstm", units=2)))
     x = np.arange(8.0).reshape(2, 4)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 from verify.engine.steps import STEPS
 from verify.spec import DataError, LayerSpec, plain
@@ -95,19 +96,32 @@ def blocks_of(root: LayerSpec, steps: int, batch: int | None) -> Blocks:
     Whole batches of 32 otherwise, so that mistakes made at their ends come out alike.
     """
     unit = batch or 32
+    if root not in _WIDTHS:
+        _WIDTHS[root] = _widths(root)
+    widest, heads, sums = _WIDTHS[root]
+    row = 2 * sums  # what is multiplied, and what is looked up
+    rows = min(max(CACHED // row, FEWEST), MOST)
+    held = max(steps, 1) * max(widest, steps * heads)
+    rows = max(min(rows, HELD // held), unit)
+    return Blocks(rows, max(min(SPLIT // row, rows), 1), unit)
+
+
+def _widths(root: LayerSpec) -> tuple[int, int, int]:
+    """Bytes of one row: a step's widest output, a pair of steps, a step's sums."""
     widest = sums = 1
+    heads = 0
     for layer in _layers(root):
         units = layer.options.get("units", layer.options.get("output_dim", 1))
         widest = max(widest, units if type(units) is int else 1)
         if "Attention" in layer.class_name:  # every step looks at every other
-            widest = max(widest, steps * layer.options.get("num_heads", 1))
+            heads = max(heads, layer.options.get("num_heads", 1))
         if layer.class_name in STEPS:
             sums = max(sums, len(layer.gates) * layer.options["units"])
     size = 8 if any(layer.policy == "float64" for layer in _layers(root)) else 4
-    row = 2 * sums * size  # what is multiplied, and what is looked up
-    rows = min(max(CACHED // row, FEWEST), MOST)
-    rows = max(min(rows, HELD // (max(steps, 1) * widest * size)), unit)
-    return Blocks(rows, max(min(SPLIT // row, rows), 1), unit)
+    return widest * size, heads * size, sums * size
+
+
+_WIDTHS: WeakKeyDictionary[LayerSpec, tuple[int, int, int]] = WeakKeyDictionary()
 
 
 def in_blocks(
