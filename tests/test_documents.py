@@ -249,3 +249,16 @@ def test_the_readmes_ratios_of_speed_are_those_that_were_measured():
             ratio = found[name]["times_ours"]["median"]
             digits = len(said.partition(".")[2])
             assert abs(float(said) - ratio) <= 0.51 * 10.0**-digits, (model, name)
+
+
+def test_the_memory_in_readme_is_what_was_measured_over_a_million_rows():
+    results = json.loads((ROOT / "benchmarks/results/streaming.json").read_text())
+    measured = {
+        cost["command"]: round(cost["peak"] / 2**20)
+        for cost in results["costs"]
+        if cost["rows"] == 10**6
+    }
+    section = README.partition("### A lot of data")[2].partition("\n### ")[0]
+    said = re.findall(r"([\d,]+) MiB\s+to (\w+)", section)
+    assert {name: int(size.replace(",", "")) for size, name in said} == measured
+    assert all(growth["exponent"] <= 1.15 for growth in results["growth"])
