@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from verify.engine.layout import Layout
 from verify.spec import Array
 
 
-class Sums(Protocol):
+class Sums(ABC):
     """The sums of a step: products with x and h, and the bias.
 
     Attributes
@@ -22,12 +22,17 @@ class Sums(Protocol):
         Where h lies best; it is copied there if it lies elsewhere.
     """
 
-    sums: Array
-    space: Array
     h: Array
 
+    @abstractmethod
     def __init__(self, layout: Layout, rows: int, more: int = 0) -> None: ...
 
+    def make_room(self, blocks: int, more: int, like: Array) -> None:
+        """Make `space`, of blocks like one of h."""
+        self.space = np.empty((blocks + more, *like.shape), like.dtype)
+        self.sums = self.space[:blocks]
+
+    @abstractmethod
     def __call__(self, x: Array, h: Array) -> Array | None:
         """Fill `sums`; returns what remains to be added."""
 
@@ -38,12 +43,11 @@ class Products(Sums):
     def __init__(self, layout: Layout, rows: int, more: int = 0) -> None:
         self.stack = layout.stack
         blocks, width, units = self.stack.shape
-        self.space = np.empty((blocks + more, rows, units), self.stack.dtype)
-        self.sums = self.space[:blocks]
         self.inputs = np.ones((rows, width), self.stack.dtype)  # x, h, 1
         features = width - units - 1
         self.x = self.inputs[:, :features]
         self.h = self.inputs[:, features:-1]
+        self.make_room(blocks, more, self.h)
 
     def __call__(self, x: Array, h: Array) -> None:
         """Fill `sums`, wholly."""
@@ -57,12 +61,12 @@ class LookedUp(Sums):
     """The share of x (rows,) is looked up in a table: x is ids."""
 
     def __init__(self, layout: Layout, rows: int, more: int = 0) -> None:
-        assert layout.table is not None
+        if layout.table is None:
+            raise ValueError(f"{layout.layer}: there is no table to look up in")
         self.stack, self.table = layout.stack, layout.table
         blocks, units, _ = self.stack.shape
-        self.space = np.empty((blocks + more, rows, units), self.stack.dtype)
-        self.sums = self.space[:blocks]
         self.h = np.empty((rows, units), self.stack.dtype)
+        self.make_room(blocks, more, self.h)
         self.row = np.empty((rows, self.table.shape[1]), self.stack.dtype)
         self.found = self.row.reshape(rows, -1, units).transpose(1, 0, 2)
 
@@ -83,11 +87,9 @@ class Ahead(Sums):
     def __init__(self, layout: Layout, rows: int, more: int = 0) -> None:
         self.kernel = layout.recurrent
         units, columns = self.kernel.shape
-        blocks = columns // units
-        self.space = np.empty((blocks + more, rows, units), self.kernel.dtype)
-        self.sums = self.space[:blocks]
-        self.flat = self.sums.reshape(rows, columns)
         self.h = np.empty((rows, units), self.kernel.dtype)
+        self.make_room(columns // units, more, self.h)
+        self.flat = self.sums.reshape(rows, columns)
 
     def __call__(self, x: Array, h: Array) -> Array:
         """Fill `sums` with h's share; returns x's."""
