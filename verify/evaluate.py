@@ -181,9 +181,8 @@ class Evaluation:
         if at:
             self._path.append(at)
         self._values.append({})
-        path = "/".join(self._path)
         try:
-            with _quietly() if len(self._values) == 1 else nullcontext():
+            with _quietly() if len(self._values) == 1 else _UNCHANGED:
                 output = kind.call(self, layer, **values)
         except UNFIT as error:
             if isinstance(error, VerifyError):
@@ -194,6 +193,7 @@ class Evaluation:
                 f"Received: {plain(received)} ({plain(error)})"
             ) from error
         finally:
+            path = "/".join(self._path) if self.recording else ""
             if at:
                 self._path.pop()
             noted = self._values.pop()
@@ -232,6 +232,9 @@ class Evaluation:
             if tensor.mask is None and found is not None:
                 tensor.mask = found
         return tensors
+
+
+_UNCHANGED = nullcontext()
 
 
 def _quietly() -> np.errstate:

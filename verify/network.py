@@ -158,7 +158,7 @@ class Network:
     @property
     def stateful(self) -> bool:
         """Whether a batch starts with the states that the one before it ended with."""
-        return any(layer.options.get("stateful") for _, layer in self.spec.walk())
+        return self.spec.stateful
 
     @property
     def output_names(self) -> list[str]:
@@ -397,11 +397,13 @@ class Network:
         ------
         DataError
         """
-        layers, names = self.spec.inputs, self.input_names
-        if isinstance(x, (list, tuple)) and len(x) == 1 and hasattr(x[0], "shape"):
-            x = (
-                x[0] if len(layers) == 1 else x
-            )  # a list of one input, as Keras takes it
+        layers = self.spec.inputs
+        if len(layers) == 1:
+            if isinstance(x, (list, tuple)) and len(x) == 1 and hasattr(x[0], "shape"):
+                x = x[0]  # a list of one input, as Keras takes it
+            if not isinstance(x, Mapping):
+                return [self._as_array(layers[0], x)]
+        names = self.input_names
         if isinstance(x, Mapping):
             own = [layer.name for layer in layers]
             names = own if set(x) == set(own) else names
@@ -411,8 +413,6 @@ class Network:
                     f"Received: {listing([plain(key, 40) for key in x]) or 'none'}"
                 )
             given = [x[name] for name in names]
-        elif len(layers) == 1:
-            given = [x]
         elif isinstance(x, (list, tuple)) and len(x) == len(layers):
             given = list(x)
         else:
@@ -441,8 +441,7 @@ class Network:
         return array
 
     def _prepared(self, layer: LayerSpec, array: Array) -> Array:
-        shape, expected = layer.options["batch_shape"], self._expected(layer)
-        received = array.shape
+        shape, received = layer.options["batch_shape"], array.shape
         if array.ndim == len(shape) + 1 and received[-1] == 1:
             array = array[..., 0]
         elif array.ndim == len(shape) - 1 and shape[-1] == 1:
@@ -452,15 +451,19 @@ class Network:
             for have, want in zip(array.shape[1:], shape[1:], strict=True)
         )
         if not fits or 0 in array.shape:
-            raise DataError(f"expected {expected}. Received: shape={received}")
+            raise DataError(
+                f"expected {self._expected(layer)}. Received: shape={received}"
+            )
         wanted = dtype_of(layer.options["dtype"])
-        if wanted.kind in "iu" and array.dtype != wanted:
+        if array.dtype == wanted and not is_float(array):
+            return array
+        if wanted.kind in "iu":
             limits = np.iinfo(wanted)
             outside = ~((array >= limits.min) & (array <= limits.max))  # NaN is outside
             if outside.any():
                 raise DataError(
-                    f"expected {expected} from {limits.min} to {limits.max}. "
-                    f"Received: {array[outside][0]}"
+                    f"expected {self._expected(layer)} from {limits.min} to "
+                    f"{limits.max}. Received: {array[outside][0]}"
                 )
         with np.errstate(over="ignore"):
             if is_float(array):

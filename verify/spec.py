@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -274,7 +275,7 @@ class ModelSpec:
         inside = self.root.sublayers.values()
         return tuple(x for x in inside if x.class_name != "InputLayer")
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[LayerSpec, ...]:
         """The input layers, in the order in which ``predict`` takes its inputs."""
         graph = self.root.graph
@@ -287,7 +288,12 @@ class ModelSpec:
         found = [layer.options["batch_shape"] for layer in self.inputs]
         return found[0] if len(found) == 1 else found
 
-    @property
+    @cached_property
+    def stateful(self) -> bool:
+        """Whether a layer starts with the states that the batch before left it."""
+        return any(layer.options.get("stateful") for _, layer in self.walk())
+
+    @cached_property
     def batch_size(self) -> int | None:
         """The number of rows that the model fixes for a batch, if it does."""
         sizes = (layer.options["batch_shape"][0] for layer in self.inputs)

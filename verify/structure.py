@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 
@@ -20,8 +21,10 @@ class TensorRef:
     node: int
     tensor: int
 
-    def __hash__(self) -> int:
-        return hash(self.layer)  # most have one call and one output
+    @cached_property
+    def place(self) -> tuple[str, int, int]:
+        """The same in a form that is quicker to look up."""
+        return self.layer, self.node, self.tensor
 
 
 @dataclass(frozen=True)
@@ -56,22 +59,26 @@ class Graph:
 
 def flatten(structure: Any) -> list[Any]:
     """The leaves of nested lists, tuples and dicts, in order."""
-    if isinstance(structure, (list, tuple)):
-        return [leaf for value in structure for leaf in flatten(value)]
-    if _is_mapping(structure):
-        return [leaf for value in structure.values() for leaf in flatten(value)]
-    return [structure]
+    nesting = _nesting(type(structure))
+    if nesting is None:
+        return [structure]
+    values = structure.values() if nesting is dict else structure
+    return [leaf for value in values for leaf in flatten(value)]
 
 
 def map_structure(change: Callable[[Any], Any], structure: Any) -> Any:
     """The same nesting of lists, tuples and dicts with every leaf changed."""
-    if isinstance(structure, (list, tuple)):
-        return type(structure)([map_structure(change, value) for value in structure])
-    if _is_mapping(structure):
+    nesting = _nesting(type(structure))
+    if nesting is None:
+        return change(structure)
+    if nesting is dict:
         return {key: map_structure(change, value) for key, value in structure.items()}
-    return change(structure)
+    return type(structure)([map_structure(change, value) for value in structure])
 
 
-def _is_mapping(structure: Any) -> bool:
-    # asking an abstract class takes as long as a small array's arithmetic
-    return hasattr(structure, "keys") and isinstance(structure, Mapping)
+@cache  # asking an abstract class takes as long as a small array's arithmetic
+def _nesting(kind: type) -> type | None:
+    """How values of a type are nested: a list, a dict or, for a leaf, not at all."""
+    if issubclass(kind, (list, tuple)):
+        return list
+    return dict if issubclass(kind, Mapping) else None

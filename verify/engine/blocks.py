@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import pairwise
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
@@ -142,8 +143,10 @@ def in_blocks(
     """
     count = max(-(-rows // blocks.rows), min(rows // blocks.split, 2), 1)
     count += count > 1 and count % 2  # two threads end together
-    size = -(-rows // (count * blocks.unit)) * blocks.unit
-    parts = [slice(k, min(k + size, rows)) for k in range(0, rows, size)]
+    units = -(-rows // blocks.unit)
+    count = min(count, units)
+    ends = [-(-units * k // count) * blocks.unit for k in range(count + 1)]
+    parts = [slice(a, min(b, rows)) for a, b in pairwise(ends)]
     if len(parts) == 1 and threads > 1:  # NumPy may share a product among threads
         yield parts[0], work(parts[0])
         return

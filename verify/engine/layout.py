@@ -136,14 +136,3 @@ def _stack(layer: LayerSpec, looks_up: bool) -> Array:
     nothing = np.zeros_like(recurrent[2:])
     parts.append(np.concatenate([kernel[2:], nothing, given[2:]], axis=1))
     return np.concatenate(parts)
-
-
-def _of_inputs(layer: LayerSpec) -> tuple[Array, Array]:
-    """What x alone is multiplied by, and what is added; blocks beside each other."""
-    given, held = biases(layer)
-    if layer.class_name != "GRU":
-        given = given + held
-    else:  # that of the candidate's recurrent side is added to it inside
-        given[:2] += held[:2]
-    kernel = np.concatenate(list(_columns(layer, layer.weights["kernel"])), axis=1)
-    return kernel, given.reshape(-1)

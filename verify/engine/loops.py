@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 
 from verify.dtypes import POLICIES, working
 from verify.engine.layout import Layout
-from verify.engine.steps import STEPS, Steps
+from verify.engine.steps import STEPS, Move, Steps
 from verify.engine.sums import Ahead, LookedUp, Products, Sums
 from verify.recurrence import Scan, scan
 from verify.spec import Array, LayerSpec
 
 AHEAD = 2**18
 """Numbers that the inputs' share of the sums may take for every step of one row."""
-
-
-_NONE = np.empty(0, np.intp)
 
 
 class Quick(Layout):
@@ -67,21 +67,23 @@ class Quick(Layout):
         else:
             steps = self._steps(usual, batch)
             by_time = x.swapaxes(0, 1)  # (time, batch, ...)
-        held = [_NONE] * time if mask is None else [*map(np.flatnonzero, ~mask.T)]
-        if go_backwards:
-            by_time, held = by_time[::-1], held[::-1]
+        order = slice(None, None, -1 if go_backwards else 1)
+        by_time = by_time[order]
+        moves: Iterable[Move] = repeat(steps.advance)
+        if mask is not None:
+            held = map(np.flatnonzero, ~mask.T[order])
+            moves = [partial(steps.advance_but, rows) for rows in held]
         h = steps.begin(states)
         if not return_sequences:
-            for x_t, rows in zip(by_time, held, strict=True):
-                steps.advance_but(rows, x_t, h, h)
+            for x_t, move in zip(by_time, moves, strict=False):
+                move(x_t, h, h)
             states = steps.states(h)
             return Scan(states[0], states, {})
-        sequence = np.empty((time + 1, *h.shape), h.dtype)
-        sequence[0] = h
-        for t, (x_t, rows) in enumerate(zip(by_time, held, strict=True)):
-            steps.advance_but(rows, x_t, sequence[t], sequence[t + 1])
-        states = steps.states(sequence[-1])
-        outputs = sequence[1:]
+        outputs = np.empty((time, *h.shape), h.dtype)
+        for x_t, move, out in zip(by_time, moves, outputs, strict=False):
+            move(x_t, h, out)
+            h = out
+        states = steps.states(h)
         if steps.scale != 1:
             outputs /= steps.scale
         return Scan(outputs.swapaxes(0, 1), states, {})

@@ -78,7 +78,9 @@ def _projected(model: LayerSpec, pairs: Sequence[tuple[str, str]]) -> LayerSpec:
 
 def _as_ids(table: Array, ids: Array) -> Array:
     """In the place of ``table[ids]``: ids from 0 on, the steps of a batch together."""
-    return np.asfortranarray(np.where(ids < 0, ids + len(table), ids))
+    if ids.min(initial=0) < 0:
+        ids = np.where(ids < 0, ids + len(table), ids)
+    return np.asfortranarray(ids)
 
 
 def _pairs(model: LayerSpec) -> list[tuple[str, str]]:

@@ -14,14 +14,17 @@ from verify.recurrence import Stepped
 from verify.spec import Array, LayerSpec
 
 
+Move = Callable[[Array, Array, Array], None]
+"""Given x, h and where the next h goes, which may be where h is."""
+
+
 class Steps(NamedTuple):
     """The steps of a block of rows, which keep what they need in buffers.
 
     Attributes
     ----------
     advance : callable
-        Given x, h and where the next h goes, which may be where h is; all other states
-        stay in `kept`.
+        A `Move`; all states but h stay in `kept`.
     h : (rows, units)
         Where h lies best.
     kept : tuple of (rows, units)
@@ -30,7 +33,7 @@ class Steps(NamedTuple):
         h is held so many times as large.
     """
 
-    advance: Callable[[Array, Array, Array], None]
+    advance: Move
     h: Array
     kept: tuple[Array, ...] = ()
     scale: int = 1
@@ -88,7 +91,7 @@ def _lstm(layout: Layout, kind: type[Sums], rows: int) -> Steps:
     o, i, _, _, c = sums.space
     gates, others = sums.space[1:3], sums.space[3:]  # i and f, c_hat and c
     added, kept = gates
-    share = z.dtype.type(1 / scale)
+    share = _number(1 / scale, z)
 
     def advance(x: Array, h: Array, out: Array) -> None:
         rest = sums(x, h)
@@ -143,6 +146,11 @@ STEPS: Mapping[str, Callable[[Layout, type[Sums], int], Steps]] = {
 """Class name of a layer -> its quick steps."""
 
 
+def _number(value: float, like: Array) -> Array:
+    """An array without axes: NumPy takes longer over a number that is none."""
+    return np.array(value, like.dtype)
+
+
 def _function(layer: LayerSpec) -> Callable[[Array, Array], Any]:
     """The activation, into a place of its own or where the sums are."""
     if layer.options["activation"] == "tanh":
@@ -173,7 +181,7 @@ def _in_place(
     both = gates
     if together and gates.base is not None:
         both = gates.base[: len(gates) + len(others)]
-    one, half = gates.dtype.type(1), gates.dtype.type(0.5)
+    one, half = _number(1, gates), _number(0.5, gates)
 
     def activate() -> None:
         if halved:

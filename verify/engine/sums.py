@@ -93,5 +93,5 @@ class Ahead(Sums):
 
     def __call__(self, x: Array, h: Array) -> Array:
         """Fill `sums` with h's share; returns x's."""
-        np.dot(h, self.kernel, self.flat)
+        h.dot(self.kernel, self.flat)  # np.dot takes half as long again
         return x

@@ -73,17 +73,9 @@ class Embedding(Quantizable):
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         table = layer.weights["embeddings"]  # (input_dim, output_dim)
         ids = _whole(inputs)
-        outside = (ids >= len(table)) | (ids < -len(table))
-        if is_float(inputs):
-            outside |= ~np.isfinite(inputs)
-        if outside.any():
-            first = tuple(int(k) for k in np.argwhere(outside)[0])
-            raise DataError(
-                f"{layer}: expected token ids from 0 to {len(table) - 1}, or to "
-                f"-{len(table)} counted from the end. "
-                f"Received: {inputs[first]} at {list(first)}, "
-                f"{np.count_nonzero(outside):,} such id(s)"
-            )
+        # seen without their sign, negative ids are beyond any table
+        if is_float(inputs) or (ids.view(np.uint64) >= len(table)).any():
+            _check_ids(layer, inputs, ids)
         if not layer.options["quantization_mode"]:
             look_up = layer.overrides.get("lookup", _rows)
             return look_up(table, ids)
@@ -100,6 +92,22 @@ def _whole(ids: Array) -> Array:
         return ids.astype(np.int64, copy=False)
     with np.errstate(invalid="ignore"):
         return np.trunc(ids).astype(np.int64)
+
+
+def _check_ids(layer: LayerSpec, inputs: Array, ids: Array) -> None:
+    """DataError where an id is in no row of the table, counted from either end."""
+    count = len(layer.weights["embeddings"])
+    outside = (ids >= count) | (ids < -count)
+    if is_float(inputs):
+        outside |= ~np.isfinite(inputs)
+    if outside.any():
+        first = tuple(int(k) for k in np.argwhere(outside)[0])
+        raise DataError(
+            f"{layer}: expected token ids from 0 to {count - 1}, or to "
+            f"-{count} counted from the end. "
+            f"Received: {inputs[first]} at {list(first)}, "
+            f"{np.count_nonzero(outside):,} such id(s)"
+        )
 
 
 def _rows(table: Array, ids: Array) -> Array:

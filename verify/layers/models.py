@@ -104,25 +104,26 @@ class Functional(LayerType):
         masks = [None] * len(refs) if mask is None else _in_order(graph.inputs, mask)
         if len(given) != len(refs):
             raise ValueError(f"{len(refs)} inputs expected, {len(given)} received")
-        values: dict[TensorRef, Tensor] = {}
+        values: dict[tuple[str, int, int], Tensor] = {}
         for ref, value, its_mask in zip(refs, given, masks, strict=True):
             entry = layer.sublayers[ref.layer]
-            values[ref] = Tensor(run.within(entry, value, at=ref.layer), its_mask)
+            value = run.within(entry, value, at=ref.layer)
+            values[ref.place] = Tensor(value, its_mask)
 
         def resolved(leaf: Any) -> Any:
             if isinstance(leaf, MaskOf):
-                return values[leaf.tensor].mask
-            return values[leaf] if isinstance(leaf, TensorRef) else leaf
+                return values[leaf.tensor.place].mask
+            return values[leaf.place] if isinstance(leaf, TensorRef) else leaf
 
         for node in graph.nodes:
             outputs = run(
                 layer.sublayers[node.layer],
                 *map_structure(resolved, node.args),
                 at=node.layer,
-                **map_structure(resolved, dict(node.kwargs)),
+                **map_structure(resolved, node.kwargs),
             )
             for k, output in enumerate(flatten(outputs)):
-                values[TensorRef(node.layer, node.index, k)] = output
+                values[node.layer, node.index, k] = output
         return map_structure(resolved, graph.outputs)
 
 
