@@ -76,9 +76,12 @@ def map_structure(change: Callable[[Any], Any], structure: Any) -> Any:
     return type(structure)([map_structure(change, value) for value in structure])
 
 
-@cache  # asking an abstract class takes as long as a small array's arithmetic
-def _nesting(kind: type) -> type | None:
+def _find_nesting(kind: type) -> type | None:
     """How values of a type are nested: a list, a dict or, for a leaf, not at all."""
     if issubclass(kind, (list, tuple)):
         return list
     return dict if issubclass(kind, Mapping) else None
+
+
+# asking an abstract class takes as long as a small array's arithmetic
+_nesting: Callable[[type], type | None] = cache(_find_nesting)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import repeat
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from verify.dtypes import POLICIES, working
 from verify.engine.layout import Layout
-from verify.engine.steps import STEPS, Move, Steps
+from verify.engine.steps import STEPS, Steps, number
 from verify.engine.sums import Ahead, LookedUp, Products, Sums
 from verify.recurrence import Scan, scan
 from verify.spec import Array, LayerSpec
@@ -69,24 +69,22 @@ class Quick(Layout):
             by_time = x.swapaxes(0, 1)  # (time, batch, ...)
         order = slice(None, None, -1 if go_backwards else 1)
         by_time = by_time[order]
-        moves: Iterable[Move] = repeat(steps.advance)
+        moves: Iterable[Callable[[Array], None]] = repeat(steps.advance)
         if mask is not None:
             held = map(np.flatnonzero, ~mask.T[order])
             moves = [partial(steps.advance_but, rows) for rows in held]
-        h = steps.begin(states)
+        steps.begin(states)
         if not return_sequences:
             for x_t, move in zip(by_time, moves, strict=False):
-                move(x_t, h, h)
-            states = steps.states(h)
+                move(x_t)
+            states = steps.states()
             return Scan(states[0], states, {})
+        h, share = steps.h, number(1 / steps.scale, steps.h.dtype)
         outputs = np.empty((time, *h.shape), h.dtype)
-        for x_t, move, out in zip(by_time, moves, outputs, strict=False):
-            move(x_t, h, out)
-            h = out
-        states = steps.states(h)
-        if steps.scale != 1:
-            outputs /= steps.scale
-        return Scan(outputs.swapaxes(0, 1), states, {})
+        for x_t, move, output in zip(by_time, moves, outputs, strict=False):
+            move(x_t)
+            np.multiply(h, share, output)
+        return Scan(outputs.swapaxes(0, 1), steps.states(), {})
 
     def _steps(self, sums: type[Sums], rows: int) -> Steps:
         return STEPS[self.layer.class_name](self, sums, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,87 +15,80 @@ from verify.recurrence import Stepped
 from verify.spec import Array, LayerSpec
 
 
-Move = Callable[[Array, Array, Array], None]
-"""Given x, h and where the next h goes, which may be where h is."""
-
-
 class Steps(NamedTuple):
     """The steps of a block of rows, which keep what they need in buffers.
 
     Attributes
     ----------
     advance : callable
-        A `Move`; all states but h stay in `kept`.
+        Given x; every state changes where it lies.
     h : (rows, units)
-        Where h lies best.
     kept : tuple of (rows, units)
         The states other than h.
     scale : int
         h is held so many times as large.
     """
 
-    advance: Move
+    advance: Callable[[Array], None]
     h: Array
     kept: tuple[Array, ...] = ()
     scale: int = 1
 
-    def begin(self, states: tuple[Array, ...]) -> Array:
-        """Take over the states of a layer; returns where h is."""
+    def begin(self, states: tuple[Array, ...]) -> None:
+        """Take over the states of a layer."""
         for place, state in zip((self.h, *self.kept), states, strict=True):
             place[...] = state
         if self.scale != 1:
             np.multiply(self.h, self.scale, self.h)
-        return self.h
 
-    def advance_but(self, rows: Array, x: Array, h: Array, out: Array) -> None:
+    def advance_but(self, rows: Array, x: Array) -> None:
         """A step at which some rows, by their numbers, are held as they are."""
         if not len(rows):
-            self.advance(x, h, out)
-        elif len(rows) == len(h):
-            out[...] = h
-        else:
-            before = [state[rows] for state in (h, *self.kept)]
-            self.advance(x, h, out)
-            for state, old in zip((out, *self.kept), before, strict=True):
+            self.advance(x)
+        elif len(rows) < len(self.h):
+            states = (self.h, *self.kept)
+            before = [state[rows] for state in states]
+            self.advance(x)
+            for state, old in zip(states, before, strict=True):
                 state[rows] = old
 
-    def states(self, h: Array) -> tuple[Array, ...]:
+    def states(self) -> tuple[Array, ...]:
         """The states of the layer, none of them a buffer's."""
-        return (h / self.scale, *(state.copy() for state in self.kept))
+        return (self.h / self.scale, *(state.copy() for state in self.kept))
 
     def apart(self, x: Array, states: tuple[Array, ...]) -> Stepped:
         """A step whose states come in and go out, as `verify.recurrence` wants it."""
-        h = self.begin(states)
-        self.advance(x, h, h)
-        new = self.states(h)
+        self.begin(states)
+        self.advance(x)
+        new = self.states()
         return Stepped(new[0], new, {})
 
 
 def _simple_rnn(layout: Layout, kind: type[Sums], rows: int) -> Steps:
     sums, function = kind(layout, rows), _function(layout.layer)
-    (z,) = sums.sums
+    (z,), h = sums.sums, sums.h
 
-    def advance(x: Array, h: Array, out: Array) -> None:
-        rest = sums(x, h)
+    def advance(x: Array) -> None:
+        rest = sums(x)
         if rest is not None:
             np.add(z, rest[0], z)
-        function(z, out)
+        function(z, h)
 
-    return Steps(advance, sums.h)
+    return Steps(advance, h)
 
 
 def _lstm(layout: Layout, kind: type[Sums], rows: int) -> Steps:
     """The gates and h are held doubled if `scale_of` says so, which spares passes."""
     sums, function = kind(layout, rows, more=1), _function(layout.layer)
-    z, scale = sums.sums, scale_of(layout.layer)
+    z, h, scale = sums.sums, sums.h, scale_of(layout.layer)
     activate = _in_place(layout.layer, z[:3], z[3:], doubled=scale != 1)
     o, i, _, _, c = sums.space
     gates, others = sums.space[1:3], sums.space[3:]  # i and f, c_hat and c
     added, kept = gates
-    share = _number(1 / scale, z)
+    share = number(1 / scale, z.dtype)
 
-    def advance(x: Array, h: Array, out: Array) -> None:
-        rest = sums(x, h)
+    def advance(x: Array) -> None:
+        rest = sums(x)
         if rest is not None:
             np.add(z, rest, z)
         activate()
@@ -103,13 +97,14 @@ def _lstm(layout: Layout, kind: type[Sums], rows: int) -> Steps:
         if scale != 1:
             np.multiply(c, share, c)
         function(c, i)
-        np.multiply(i, o, out)
+        np.multiply(i, o, h)
 
-    return Steps(advance, sums.h, (c,), scale)
+    return Steps(advance, h, (c,), scale)
 
 
 def _gru(layout: Layout, kind: type[Sums], rows: int) -> Steps:
     sums, function = kind(layout, rows), _function(layout.layer)
+    h = sums.h
     units, after = layout.layer.options["units"], layout.layer.options["reset_after"]
     u_h = layout.layer.weights["recurrent_kernel"][:, 2 * units :]
     b_h = biases(layout.layer)[1][2]
@@ -117,8 +112,8 @@ def _gru(layout: Layout, kind: type[Sums], rows: int) -> Steps:
     z, r = gates
     activate = _in_place(layout.layer, gates, sums.sums[:0])
 
-    def advance(x: Array, h: Array, out: Array) -> None:
-        rest = sums(x, h)
+    def advance(x: Array) -> None:
+        rest = sums(x)
         if rest is not None:
             np.add(gates, rest[:2], gates)
         activate()
@@ -131,11 +126,11 @@ def _gru(layout: Layout, kind: type[Sums], rows: int) -> Steps:
             np.matmul(r * h, u_h, r)
         np.add(r, others[-1] if rest is None else rest[2], r)
         function(r, r)  # h_hat
-        np.subtract(h, r, out)
-        np.multiply(out, z, out)
-        np.add(out, r, out)
+        np.subtract(h, r, h)
+        np.multiply(h, z, h)
+        np.add(h, r, h)
 
-    return Steps(advance, sums.h)
+    return Steps(advance, h)
 
 
 STEPS: Mapping[str, Callable[[Layout, type[Sums], int], Steps]] = {
@@ -146,9 +141,10 @@ STEPS: Mapping[str, Callable[[Layout, type[Sums], int], Steps]] = {
 """Class name of a layer -> its quick steps."""
 
 
-def _number(value: float, like: Array) -> Array:
+@cache
+def number(value: float, dtype: np.dtype[Any]) -> Array:
     """An array without axes: NumPy takes longer over a number that is none."""
-    return np.array(value, like.dtype)
+    return np.array(value, dtype)
 
 
 def _function(layer: LayerSpec) -> Callable[[Array, Array], Any]:
@@ -181,7 +177,7 @@ def _in_place(
     both = gates
     if together and gates.base is not None:
         both = gates.base[: len(gates) + len(others)]
-    one, half = _number(1, gates), _number(0.5, gates)
+    one, half = number(1, gates.dtype), number(0.5, gates.dtype)
 
     def activate() -> None:
         if halved:

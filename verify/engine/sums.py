@@ -19,7 +19,7 @@ class Sums(ABC):
     space : (blocks + more, rows, units)
         The sums, and behind them room for what is multiplied with them.
     h : (rows, units)
-        Where h lies best; it is copied there if it lies elsewhere.
+        Where it lies at all times.
     """
 
     h: Array
@@ -33,7 +33,7 @@ class Sums(ABC):
         self.sums = self.space[:blocks]
 
     @abstractmethod
-    def __call__(self, x: Array, h: Array) -> Array | None:
+    def __call__(self, x: Array) -> Array | None:
         """Fill `sums`; returns what remains to be added."""
 
 
@@ -49,11 +49,9 @@ class Products(Sums):
         self.h = self.inputs[:, features:-1]
         self.make_room(blocks, more, self.h)
 
-    def __call__(self, x: Array, h: Array) -> None:
+    def __call__(self, x: Array) -> None:
         """Fill `sums`, wholly."""
         self.x[...] = x
-        if h is not self.h:
-            self.h[...] = h
         np.matmul(self.inputs, self.stack, self.sums)
 
 
@@ -70,11 +68,11 @@ class LookedUp(Sums):
         self.row = np.empty((rows, self.table.shape[1]), self.stack.dtype)
         self.found = self.row.reshape(rows, -1, units).transpose(1, 0, 2)
 
-    def __call__(self, x: Array, h: Array) -> Array:
+    def __call__(self, x: Array) -> Array:
         """Fill `sums` with h's share; returns x's."""
         # ids have been checked: "clip" spares a second check and a copy
         self.table.take(x, 0, self.row, "clip")
-        np.matmul(h, self.stack, self.sums)
+        np.matmul(self.h, self.stack, self.sums)
         return self.found
 
 
@@ -91,7 +89,7 @@ class Ahead(Sums):
         self.make_room(columns // units, more, self.h)
         self.flat = self.sums.reshape(rows, columns)
 
-    def __call__(self, x: Array, h: Array) -> Array:
+    def __call__(self, x: Array) -> Array:
         """Fill `sums` with h's share; returns x's."""
-        h.dot(self.kernel, self.flat)  # np.dot takes half as long again
+        self.h.dot(self.kernel, self.flat)  # np.dot takes half as long again
         return x
