@@ -8,15 +8,13 @@ from typing import Any
 
 from recipes import training
 from recipes.outcome import Outcome, RunOptions, print_report, verified
-from verify.network import Network
 from verify.spec import Array, plain
 
 
 def conclude(
     recipe: str,
     options: RunOptions,
-    progress: training.Progress,
-    net: Network,
+    trained: training.TrainedModel,
     x: Array,
     metrics: Mapping[str, Any] | Callable[[Array], Mapping[str, Any]],
 ) -> Outcome:
@@ -26,9 +24,7 @@ def conclude(
     ----------
     recipe : str
     options : RunOptions
-    progress : training.Progress
-    net : Network
-        What was read of the model that the run has saved.
+    trained : training.TrainedModel
     x : (rows, ...)
         What the model is verified on.
     metrics : mapping, or callable
@@ -36,7 +32,7 @@ def conclude(
         there is a test; or a function that measures it, and says so, given what
         predict returned for x: (rows, ...).
     """
-    folder = options.folder
+    folder, (_, progress, net) = options.folder, trained
     report, outputs = verified(folder, net, x)
     if callable(metrics):
         metrics = metrics(outputs)

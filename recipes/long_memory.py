@@ -193,7 +193,7 @@ def _train(
     test = np.array(sentences.test)
     x = pipeline.encode(sentences.texts)
     labels = np.array([languages.index(answer) for answer in sentences.answers])
-    model, progress = training.train(
+    model, progress, net = training.train(
         NAME,
         part,
         options,
@@ -211,7 +211,6 @@ def _train(
     )
     predicted = model.predict(x[test], verbose=0).argmax(axis=1)
     accuracy = float(np.mean(predicted == labels[test]))
-    net = verify.load(options.folder / "model.keras")
     report, _ = verified(options.folder, net, x[test][:VERIFIED_ROWS])
     if report.verdict is not verify.Verdict.PASS:
         print_report(report)
@@ -243,7 +242,8 @@ def _conclude(
     """All accuracies and verdicts, and the figure: printed, and kept."""
     folder, gaps = options.folder, sorted(config.gaps)
     by = {(one.part.layer, one.part.gap): one for one in trained}
-    parameters = print_parameters(folder).spec.parameters
+    net = verify.load(folder / "model.keras")
+    print_parameters(net)
     print(f"\n{NAME}: test accuracy by the gap, in words (chance {CHANCE:.4f})")
     print(f"  {'':<12}{''.join(f'{gap:>9}' for gap in gaps)}")
     for layer in LAYERS:
@@ -268,7 +268,7 @@ def _conclude(
         max(one.report.numerics.max_diff for one in trained),
     )
     metrics = folder.read_json("metrics.json") | {
-        "parameters": parameters,
+        "parameters": net.spec.parameters,
         "gaps": gaps,
         "accuracies": {k: v[0].tolist() for k, v in accuracies.items()},
         "seconds": round(seconds, 2),
@@ -277,7 +277,9 @@ def _conclude(
     }
     folder.write_json("metrics.json", metrics)
     print(f"\nEverything is in {plain(folder.path)}", file=sys.stderr)
-    return Outcome(NAME, parameters, trained[0].accuracy, None, seconds, verdicts)
+    return Outcome(
+        NAME, net.spec.parameters, trained[0].accuracy, None, seconds, verdicts
+    )
 
 
 def _severity(verdict: verify.Verdict) -> int:

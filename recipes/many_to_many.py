@@ -134,7 +134,7 @@ def run(config: Config, options: RunOptions) -> Outcome:
     )
     x, tags = pipeline.encode(sentences.texts), targets(sentences, length)
     y = one_hot(np.maximum(tags, 0), len(TAGS))  # what stands at padding is masked
-    model, progress = training.train(
+    trained = training.train(
         NAME,
         config,
         options,
@@ -143,16 +143,15 @@ def run(config: Config, options: RunOptions) -> Outcome:
         batch_size=config.batch_size,
         report_every=5,
     )
-    return _conclude(model, sentences, x, tags, options, progress, vocabulary)
+    return _conclude(trained, sentences, x, tags, options, vocabulary)
 
 
 def _conclude(
-    model: Any,
+    trained: training.TrainedModel,
     sentences: Sentences,
     x: Array,
     tags: Array,
     options: RunOptions,
-    progress: training.Progress,
     vocabulary: Vocabulary,
 ) -> Outcome:
     """Accuracy beside that of a table, three sentences, the verdict: printed, kept."""
@@ -161,7 +160,7 @@ def _conclude(
     test = np.array(sentences.test)
     twice = {word for word, times in _times(TAGGED).items() if times > 1}
     ambiguous = np.isin(x, [vocabulary.ids[word] for word in twice])
-    predicted = model.predict(x, verbose=0).argmax(axis=-1)
+    predicted = trained.model.predict(x, verbose=0).argmax(axis=-1)
     table = most_frequent(x[~test], tags[~test])[x]
     scores = {
         "most frequent tag of the word": score(
@@ -173,7 +172,7 @@ def _conclude(
     macro_f1 = float(
         f1_score(tags[real], predicted[real], average="macro", zero_division=0)
     )
-    net = print_parameters(options.folder)
+    print_parameters(trained.net)
     print(f"\n{NAME}: words tagged right, of {int(real.sum()):,} in the test")
     print(f"  {'':<30}{'all words':>10}{'words with two tags':>21}")
     for name, found in scores.items():
@@ -196,7 +195,7 @@ def _conclude(
         "test_rows": int(test.sum()),
         "test_words": int(real.sum()),
     }
-    return conclude(NAME, options, progress, net, x[test], metrics)
+    return conclude(NAME, options, trained, x[test], metrics)
 
 
 def _times(tagged_words: dict[str, tuple[str, ...]]) -> Counter[str]:

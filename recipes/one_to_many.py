@@ -114,7 +114,7 @@ def run(config: Config, options: RunOptions) -> Outcome:
         file=sys.stderr,
     )
     x, labels = pipeline.encode(list(REPLIES)), targets()
-    model, progress = training.train(
+    trained = training.train(
         NAME,
         config,
         options,
@@ -129,19 +129,18 @@ def run(config: Config, options: RunOptions) -> Outcome:
         batch_size=len(x),
         report_every=100,
     )
-    return _conclude(model, x, labels, options, progress)
+    return _conclude(trained, x, labels, options)
 
 
 def _conclude(
-    model: Any,
+    trained: training.TrainedModel,
     x: Array,
     labels: Array,
     options: RunOptions,
-    progress: training.Progress,
 ) -> Outcome:
     """Every phrase, two accuracies and the verdict: printed, and kept."""
-    predicted = model.predict(x, verbose=0).argmax(axis=-1)
-    net = print_parameters(options.folder)
+    predicted = trained.model.predict(x, verbose=0).argmax(axis=-1)
+    print_parameters(trained.net)
     words, phrases = score(predicted, labels)
     guessed, _ = score(by_position(labels), labels)
     print(f"\n{NAME}: what is said for each class")
@@ -160,7 +159,7 @@ def _conclude(
         "classes": list(WORDS),
         "train_rows": len(x),
     }
-    return conclude(NAME, options, progress, net, x, metrics)
+    return conclude(NAME, options, trained, x, metrics)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -125,15 +125,8 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
     console.print(table)
 
 
-def print_parameters(folder: RunFolder) -> verify.Network:
-    """Where each layer's parameter count comes from, on stdout.
-
-    Returns
-    -------
-    Network
-        What was read of the folder's model.
-    """
-    net = verify.load(folder / "model.keras")
+def print_parameters(net: verify.Network) -> None:
+    """Where each layer's parameter count comes from, on stdout."""
     spec = net.spec
     print("\nparameters")
     width = max(len(layer.name) for layer in spec)
@@ -142,7 +135,6 @@ def print_parameters(folder: RunFolder) -> verify.Network:
             formula = REGISTRY[layer.class_name].formula(layer)
             print(f"  {layer.name:<{width}}  {formula} = {layer.parameters:,}")
     print(f"  {'total':<{width}}  {spec.parameters:,}")
-    return net
 
 
 def print_report(report: Report) -> None:

@@ -235,7 +235,7 @@ def run(
             beside.submit(baselines, options.csv)  # known before training ends
             return build_model(config, pipeline.vocabulary.size, pipeline.length)
 
-        model, progress = training.train(
+        trained = training.train(
             recipe,
             config,
             options,
@@ -250,26 +250,26 @@ def run(
             ),
             batch_size=config.batch_size,
         )
-    return _conclude(recipe, model, split, options, progress)
+    return _conclude(recipe, trained, split, options)
 
 
 def _conclude(
-    recipe: str,
-    model: Any,
-    split: Split,
-    options: RunOptions,
-    progress: training.Progress,
+    recipe: str, trained: training.TrainedModel, split: Split, options: RunOptions
 ) -> Outcome:
     """Scores, baselines, parameters and verdict: printed, and kept in the folder."""
-    net = print_parameters(options.folder)
+    print_parameters(trained.net)
     x = split.x_test[: options.verified_rows]
 
     def measured(outputs: Array) -> dict[str, Any]:
         if len(outputs) < len(split.x_test):  # not all of them were verified
-            outputs = model.predict(split.x_test, batch_size=TEST_BATCH, verbose=0)
-        return _measured(recipe, outputs.argmax(axis=1), split, options, progress)
+            outputs = trained.model.predict(
+                split.x_test, batch_size=TEST_BATCH, verbose=0
+            )
+        return _measured(
+            recipe, outputs.argmax(axis=1), split, options, trained.progress
+        )
 
-    return conclude(recipe, options, progress, net, x, measured)
+    return conclude(recipe, options, trained, x, measured)
 
 
 def _measured(

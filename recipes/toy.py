@@ -88,7 +88,7 @@ def run(
     print(f"{recipe}: {len(DOCS)} phrases, {config.epochs} epochs", file=sys.stderr)
     x = text.encode(DOCS)  # (2, 2, 1)
     labels = [text.vocabulary.ids[word] for word in LABELS]
-    model, progress = training.train(
+    trained = training.train(
         recipe,
         config,
         options,
@@ -104,19 +104,21 @@ def run(
         report_every=100,
     )
 
-    net = print_parameters(folder)
+    print_parameters(trained.net)
     shown = text.encode([SHOWN])
-    said = print_by_hand(by_hand(net.spec, shown.ravel().tolist()), shown, model)
+    said = print_by_hand(
+        by_hand(trained.net.spec, shown.ravel().tolist()), shown, trained.model
+    )
     print(
         f'\nAfter "{SHOWN}" the model says: {text.classes[said]} (the phrase goes on '
         f"with: {LABELS[DOCS.index(SHOWN)]})"
     )
-    predicted = model.predict(x, verbose=0).argmax(axis=1)
+    predicted = trained.model.predict(x, verbose=0).argmax(axis=1)
     metrics = {
         "training_accuracy": float(np.mean(predicted == labels)),
-        "loss": progress.history["loss"][-1],
+        "loss": trained.progress.history["loss"][-1],
     }
-    return conclude(recipe, options, progress, net, x, metrics)
+    return conclude(recipe, options, trained, x, metrics)
 
 
 def print_by_hand(quantities: list[Quantity], x: Array, model: Any) -> int:

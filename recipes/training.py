@@ -14,8 +14,9 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,8 @@ from recipes.interruption import Interruption
 from recipes.outcome import TEST_BATCH, RunOptions
 from recipes.runs import RunFolder, TextPipeline
 from verify.keras_bridge import import_keras, versions
+from verify.loading import load
+from verify.network import Network
 from verify.spec import DataError, plain
 from verify.storage import unwritable, write_whole
 
@@ -110,6 +113,22 @@ class Lesson:
         )
 
 
+class TrainedModel(NamedTuple):
+    """A model that a run has trained and saved.
+
+    Attributes
+    ----------
+    model : keras.Model
+    progress : Progress
+    net : Network
+        What was read of the file.
+    """
+
+    model: Any
+    progress: Progress
+    net: Network
+
+
 def train(
     recipe: str,
     config: Any,
@@ -120,7 +139,7 @@ def train(
     batch_size: int,
     report_every: int = 1,
     until: Callable[[History], bool] | None = None,
-) -> tuple[Any, Progress]:
+) -> TrainedModel:
     """Train a model in the folder of its run, and leave everything there.
 
     Parameters
@@ -134,10 +153,6 @@ def train(
         Makes the compiled model.
     lesson : Lesson
     batch_size, report_every, until : as for `fit`
-
-    Returns
-    -------
-    model, progress
 
     Raises
     ------
@@ -170,10 +185,12 @@ def train(
     )
     _forget_earlier_model(folder)
     save_model(model, folder)
-    folder.write("history.csv", history_csv(progress.history).encode())
-    title = f"{recipe}: loss and accuracy by epoch"
-    folder.write("curves.png", plots.png(plots.curves(progress.history, title)))
-    return model, progress
+    with ThreadPoolExecutor(1) as beside:  # a process of its own reads the file
+        reading = beside.submit(load, folder / "model.keras")
+        folder.write("history.csv", history_csv(progress.history).encode())
+        title = f"{recipe}: loss and accuracy by epoch"
+        folder.write("curves.png", plots.png(plots.curves(progress.history, title)))
+    return TrainedModel(model, progress, reading.result())
 
 
 def fit(

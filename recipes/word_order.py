@@ -110,7 +110,7 @@ def run(config: Config, options: RunOptions) -> Outcome:
     x = pipeline.encode(sentences.texts)
     labels = np.array([ANIMALS.index(answer) for answer in sentences.answers])
     y = one_hot(labels, len(ANIMALS))
-    model, progress = training.train(
+    trained = training.train(
         NAME,
         config,
         options,
@@ -119,28 +119,27 @@ def run(config: Config, options: RunOptions) -> Outcome:
         batch_size=config.batch_size,
         report_every=5,
     )
-    return _conclude(model, sentences, x, labels, options, progress)
+    return _conclude(trained, sentences, x, labels, options)
 
 
 def _conclude(
-    model: Any,
+    trained: training.TrainedModel,
     sentences: Sentences,
     x: Any,
     labels: Any,
     options: RunOptions,
-    progress: training.Progress,
 ) -> Outcome:
     """Accuracy, bag of words, two answers and the verdict: printed, and kept."""
     from sklearn.metrics import f1_score
 
     test = np.array(sentences.test)
-    predicted = model.predict(x, verbose=0).argmax(axis=1)
+    predicted = trained.model.predict(x, verbose=0).argmax(axis=1)
     learnt, accuracy = (
         float(np.mean((predicted == labels)[part])) for part in (~test, test)
     )
     macro_f1 = float(f1_score(labels[test], predicted[test], average="macro"))
     bag = bag_of_words(sentences)
-    net = print_parameters(options.folder)
+    print_parameters(trained.net)
     print(f"\n{NAME}: who has more of it?")
     print(f"  {'':<14}{'learnt sentences':>18}{'unseen pairs':>14}")
     print(f"  {'bag of words':<14}{bag[0]:>18.4f}{bag[1]:>14.4f}")
@@ -158,7 +157,7 @@ def _conclude(
         "train_rows": int((~test).sum()),
         "test_rows": int(test.sum()),
     }
-    return conclude(NAME, options, progress, net, x[test], metrics)
+    return conclude(NAME, options, trained, x[test], metrics)
 
 
 def main(argv: list[str] | None = None) -> int:

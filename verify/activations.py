@@ -93,7 +93,7 @@ def selu(x: Array) -> Array:
 def sigmoid(x: Array) -> Array:
     """``1 / (1 + exp(-x))``, without overflow in either tail"""
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+    return np.where(x >= 0, 1, e) / (1 + e)
 
 
 def hard_sigmoid(x: Array) -> Array:

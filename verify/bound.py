@@ -40,8 +40,9 @@ from verify.backward import (
     refused,
     supports,
 )
-from verify.backward.cells import Values, gate_blocks
+from verify.backward.cells import Values
 from verify.backward.layers import Visitor
+from verify.cells import gate_blocks
 from verify.compare import FLUSHED, Allowance
 from verify.dtypes import SINGLE, is_float
 from verify.engine import numpy_alone
@@ -112,8 +113,10 @@ class Rounded:
         """Its weights without their signs."""
         return {name: np.abs(w) for name, w in self.layer.weights.items()}
 
-    def dot(self, name: str, kernels: Mapping[str, Array], bias: Any) -> Site:
-        """A sum of matrix products and a bias.
+    def dot(
+        self, name: str, total: Array, kernels: Mapping[str, Array], bias: Any
+    ) -> Site:
+        """A sum of matrix products and a bias, and what it comes to.
 
         For terms of either sign the deviation is about half of their absolute sum times
         the unit roundoff. Terms of one sign pile up: of n the k-th sum is k / n of the
@@ -121,19 +124,20 @@ class Rounded:
         at every step, and so may half of one of every term.
         """
         size: Any = np.abs(bias)
-        total: Any = bias
         piled: Any = 0.0
-        terms = 1
+        terms, rest = 1, total - bias  # what the last product comes to
         for weight, x in kernels.items():
-            product, count = x @ self.layer.weights[weight], x.shape[-1]
+            last = terms > 1 or len(kernels) == 1
+            product = rest if last else x @ self.layer.weights[weight]
+            rest, count = rest - product, x.shape[-1]
             size = size + np.abs(x) @ self.absolute[weight]
-            total = total + product
-            piled = piled + count / 9 * product**2
+            piled = piled + product * product * (count / 9)
             terms += count
+        half = size / 2
         return Site(
             name,
-            SINGLE * (np.abs(total) + size / 2) + terms * FLUSHED,
-            SINGLE * np.sqrt((size / 2) ** 2 + piled),
+            SINGLE * (np.abs(total) + half) + terms * FLUSHED,
+            SINGLE * np.sqrt(half * half + piled),
         )
 
     def activated(self, name: str, option: str, x: Array, y: Array) -> Site:
@@ -177,6 +181,7 @@ BOTH = {"kernel": "x", "recurrent_kernel": "h"}
 def _simple_rnn(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     z = r.dot(
         "z",
+        v["z"],
         {"kernel": v["x"], "recurrent_kernel": v["h_before"]},
         r.layer.weights.get("bias", 0.0),
     )
@@ -189,6 +194,7 @@ def _simple_rnn(r: Rounded, v: Values) -> tuple[list[Site], Array]:
 def _lstm(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     z = r.dot(
         "z",
+        v["z"],
         {"kernel": v["x"], "recurrent_kernel": v["h_before"]},
         r.layer.weights.get("bias", 0.0),
     )
@@ -221,8 +227,11 @@ def _gru(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     units = r.layer.options["units"]
     bias = r.layer.weights.get("bias", np.zeros((2, 3 * units)))
     biases = bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)])
-    a = r.dot("a", {"kernel": v["x"]}, biases[0])
-    s = r.dot("s", {"recurrent_kernel": v["h_before"]}, biases[1])
+    through = v["s"]
+    if not r.layer.options["reset_after"]:  # of the candidate, what h alone comes to
+        through = v["h_before"] @ r.layer.weights["recurrent_kernel"] + biases[1]
+    a = r.dot("a", v["a"], {"kernel": v["x"]}, biases[0])
+    s = r.dot("s", through, {"recurrent_kernel": v["h_before"]}, biases[1])
     a_z, a_r, a_h = gate_blocks(v["a"], 3)
     s_z, s_r, s_h = gate_blocks(v["s"], 3)
     # The two sides are rounded before they are added; the sum is rounded once more.
@@ -261,7 +270,8 @@ def _gru(r: Rounded, v: Values) -> tuple[list[Site], Array]:
 
 
 def _dense(r: Rounded, v: Values) -> tuple[list[Site], Array]:
-    logits = r.dot("logits", {"kernel": v["x"]}, r.layer.weights.get("bias", 0.0))
+    bias = r.layer.weights.get("bias", 0.0)
+    logits = r.dot("logits", v["logits"], {"kernel": v["x"]}, bias)
     shift = r.shift({"kernel": "x"})
     shift = shift.reshape(len(shift), *(1,) * (v["logits"].ndim - 2), -1)
     return _function(r, v["logits"], v["output"], logits, shift + logits.local)
@@ -632,10 +642,12 @@ class _Errors:
             self.coherent += _summed(np.abs(adjoint), site.local + FLUSHED)
             if site.deviation is not None:
                 moved = adjoint * site.deviation
-                moved = moved.reshape(*moved.shape[:2], -1, moved.shape[-1])
-                self.squared += np.einsum("srtu,srtu->sr", moved, moved)
+                each = moved.reshape(*moved.shape[:2], -1)
+                self.squared += np.einsum("sru,sru->sr", each, each)
                 place = key, site.name
-                self.drift[place] = self.drift.get(place, 0.0) + moved.sum(axis=2)
+                along = tuple(range(2, moved.ndim - 1))  # a step has no axis of time
+                moved = moved.sum(axis=along) if along else moved
+                self.drift[place] = self.drift.get(place, 0.0) + moved
 
     def bound(self) -> Array:
         """(sweeps, rows); NaN for rows that may have taken another slope."""
@@ -648,10 +660,12 @@ class _Errors:
 def _summed(adjoint: Array, errors: Array) -> Array:
     """``sum(adjoint * errors)`` over all axes but those of sweeps and rows."""
     rows = len(errors)
+    if errors.shape != adjoint.shape[1:]:  # which takes long enough to ask first
+        errors = np.broadcast_to(errors, adjoint.shape[1:])
     return np.einsum(
         "sru,ru->sr",
         adjoint.reshape(len(adjoint), rows, -1),
-        np.broadcast_to(errors, adjoint.shape[1:]).reshape(rows, -1),
+        errors.reshape(rows, -1),
     )
 
 

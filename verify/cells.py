@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
 from verify.activations import Activation
 from verify.spec import Array
 
@@ -40,6 +38,22 @@ class GRUStep(NamedTuple):
     r: Array
     h_hat: Array
     h: Array
+
+
+def gate_blocks(z: Array, count: int) -> list[Array]:
+    """The columns of so many gates; `np.split` in a tenth of its time.
+
+    Parameters
+    ----------
+    z : (..., count * units)
+
+    Returns
+    -------
+    list of (..., units)
+        Views.
+    """
+    units = z.shape[-1] // count
+    return [z[..., k * units : (k + 1) * units] for k in range(count)]
 
 
 def simple_rnn_step(
@@ -114,7 +128,7 @@ def lstm_gates(
     z : (batch, ..., 4 * units), blocks i, f, c, o
     c : (batch, ..., units)
     """
-    z_i, z_f, z_c, z_o = np.split(z, 4, axis=-1)  # (batch, ..., units) each
+    z_i, z_f, z_c, z_o = gate_blocks(z, 4)  # (batch, ..., units) each
     i = recurrent_activation(z_i)
     f = recurrent_activation(z_f)
     c_hat = activation(z_c)
@@ -191,12 +205,12 @@ def gru_step(
     Source: Cho et al. (2014), arXiv:1406.1078; ``reset_after`` is the cuDNN variant;
     weights as in keras/src/layers/rnn/gru.py.
     """
-    a_z, a_r, a_h = np.split(x @ kernel + bias[0], 3, axis=-1)
-    s_z, s_r, s_h = np.split(h @ recurrent_kernel + bias[1], 3, axis=-1)
+    a_z, a_r, a_h = gate_blocks(x @ kernel + bias[0], 3)
+    s_z, s_r, s_h = gate_blocks(h @ recurrent_kernel + bias[1], 3)
     z = recurrent_activation(a_z + s_z)
     r = recurrent_activation(a_r + s_r)
     if not reset_after:
-        u_h = np.split(recurrent_kernel, 3, axis=-1)[2]  # (units, units)
+        u_h = gate_blocks(recurrent_kernel, 3)[2]  # (units, units)
         h_hat = activation(a_h + (r * h) @ u_h)
     else:
         h_hat = activation(a_h + r * s_h)

@@ -166,10 +166,9 @@ def check_read(
     batch_size = _batch_size(net.spec, source.rows, batch_size)
     layout = Layout.of(net, source, batch_size)
     # What NumPy refuses, such as ids outside the vocabulary, is refused before Keras.
-    for start, some in inputs(net, source, layout):
-        with in_rows(start, some.rows, layout.rows, name_of(source)):
-            net.flat(some, threads=threads, quick=True)
-        break
+    start, some = next(inputs(net, source, layout))
+    with in_rows(start, some.rows, layout.rows, name_of(source)):
+        net.flat(some, threads=threads, quick=True)
 
     from verify import keras_bridge
 
@@ -181,6 +180,9 @@ def check_read(
     if is_path(model):
         live, how = keras_bridge.load_model(os.fspath(model), own.spec)
     keras = keras_bridge.KerasModel(live, batch_size)
+    keras64 = keras.twin("float64")
+    if net.spec.batch_size is None:  # rows are each for themselves: larger save time
+        keras64.batch_size = max(batch_size, net.blocks(some).rows)
     checked = _Checked(
         own=own,
         net=net,
@@ -189,7 +191,7 @@ def check_read(
         source=source,
         layout=layout,
         keras=keras,
-        keras64=keras.twin("float64"),
+        keras64=keras64,
         examiner=Examiner(
             net,
             keras_bridge.kernels(),

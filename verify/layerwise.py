@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from verify.keras_bridge import Call, KerasModel
 
 
-LAYER_ROWS = 512
+LAYER_ROWS = 256
 """Rows that the layer-by-layer comparison looks at; outputs are compared on all."""
 
 

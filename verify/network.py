@@ -262,9 +262,7 @@ class Network:
             Whether by `verify.engine`; otherwise by the equations of `verify.cells` as
             they stand there.
         """
-        root = self.in_precision(dtype)
-        steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x)
-        blocks = blocks_of(root, steps, self.spec.batch_size)
+        root, blocks = self.in_precision(dtype), self.blocks(x, dtype)
         if quick:
             root = quickened(root, sum(array.size for array in x))
         states = {} if states is None else states
@@ -295,6 +293,11 @@ class Network:
             for output, part in zip(whole, parts, strict=True):
                 output[rows] = part
         return whole
+
+    def blocks(self, x: Inputs, dtype: str | None = None) -> Blocks:
+        """How many of such rows are best evaluated at a time; `dtype` as `predict`."""
+        steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x)
+        return blocks_of(self.in_precision(dtype), steps, self.spec.batch_size)
 
     def trace(self, x: Any, *, dtype: str | None = None) -> Trace:
         """Evaluate the model and keep every layer's input, mask, gates and states.

@@ -43,6 +43,10 @@ PIECE_NUMBERS = 2**27
 SMALL = 2**26
 """Bytes of inputs that are looked at whole before they are cut."""
 
+NEIGHBOUR_ROWS = 512
+"""Rows on which the neighbours of the model are evaluated for the noise floor: those of
+a piece that differ most."""
+
 BOUND_SHARE = 0.1
 """Of many pieces each has derived bounds for the rows that differ most: for that it
 computes so many adjoints for every number of the forward pass. All together are at
@@ -194,10 +198,11 @@ class Examiner:
     @property
     def count(self) -> int:
         """How many rows are looked at more closely."""
+        return self._whole_batches(LAYER_ROWS)
+
+    def _whole_batches(self, rows: int) -> int:
         batch = self.net.spec.batch_size or 1
-        if self.net.stateful:
-            return batch
-        return max(LAYER_ROWS // batch, 1) * batch
+        return batch if self.net.stateful else max(rows // batch, 1) * batch
 
     def flat(self, net: Network, x: Inputs, dtype: str | None) -> list[Array]:
         """The outputs of a network, by so many threads."""
@@ -212,11 +217,12 @@ class Examiner:
         they cost most of the time.
         """
         some: Array | None = None
+        count = self._whole_batches(NEIGHBOUR_ROWS)
         same = [a.shape for a in expected] == [b.shape for b in theirs]
-        if same and x.rows > self.count and not self.net.stateful:
+        if same and x.rows > count and not self.net.stateful:
             with np.errstate(invalid="ignore"):
                 order = order_of(*apart(expected, theirs))
-            some = np.sort(order[: self.count])
+            some = np.sort(order[:count])
 
         def call(net: Network, dtype: str | None) -> list[Array]:
             if some is None or net is self.net:

@@ -321,7 +321,7 @@ def seen_rows(monkeypatch, model: Network, x: np.ndarray) -> list[int]:
 
 
 def test_neighbours_are_evaluated_on_the_rows_that_differ_most(net, x, monkeypatch):
-    monkeypatch.setattr(streaming, "LAYER_ROWS", 50)
+    monkeypatch.setattr(streaming, "NEIGHBOUR_ROWS", 50)
     assert seen_rows(monkeypatch, net, x) == [50] * NEIGHBOURS
 
 

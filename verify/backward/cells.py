@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from verify.backward.derivatives import Pullback, pullback
+from verify.cells import gate_blocks
 from verify.layers.base import exact_constants, function_of
 from verify.spec import Array, LayerSpec
 
@@ -55,22 +56,6 @@ def input_gradient(d_y: Array, kernel: Array) -> Array:
     """
     rows = d_y.reshape(-1, d_y.shape[-1])  # NumPy would make a product of each sweep
     return (rows @ kernel.T).reshape(*d_y.shape[:-1], len(kernel))
-
-
-def gate_blocks(z: Array, count: int) -> list[Array]:
-    """The columns of so many gates; `np.split` in a tenth of its time.
-
-    Parameters
-    ----------
-    z : (..., count * units)
-
-    Returns
-    -------
-    list of (..., units)
-        Views.
-    """
-    units = z.shape[-1] // count
-    return [z[..., k * units : (k + 1) * units] for k in range(count)]
 
 
 def bias_gradient(d_y: Array, ndim: int) -> Array:
