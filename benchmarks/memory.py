@@ -5,7 +5,8 @@
 
 The first prints one JSON document: by how much the process grew over what it held with
 the inputs ready and a row already computed. The second runs a command of
-``rnn-verify`` and writes the peak of its process to a file.
+``rnn-verify`` and writes the peak of its process to a file, with what of it are pages
+of library files when it ends.
 """
 
 from __future__ import annotations
@@ -38,6 +39,14 @@ def peak() -> int:
 def resident() -> int:
     """The bytes that are resident now; the most so far where that is not known."""
     return _of_status("VmRSS") if STATUS.is_file() else peak()
+
+
+def libraries() -> int:
+    """Of what is resident, pages of files: the code of programs and libraries.
+
+    The system may drop them, and processes share them. 0 where that is not known.
+    """
+    return _of_status("RssFile") if STATUS.is_file() else 0
 
 
 def _of_status(key: str) -> int:
@@ -114,7 +123,7 @@ def main(argv: list[str]) -> int:
     try:
         code = rnn_verify(rest[1:])
     finally:
-        facts: dict[str, Any] = {"peak": peak(), "code": code}
+        facts: dict[str, Any] = {"peak": peak(), "libraries": libraries(), "code": code}
         Path(rest[0]).write_text(json.dumps(facts))
     return code
 

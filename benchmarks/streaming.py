@@ -3,15 +3,16 @@
     make bench-streaming
     python -m benchmarks.streaming [--rows 1000 10000] [--only predict] [--out FOLDER]
 
-``rnn-verify predict``, ``compare`` and ``check``, each in a fresh process, on files of
-10^3 to 10^6 rows of 26 ids for the recipe's LSTM. What ``compare`` is given are the
-right outputs in float32; ``check`` asks Keras itself, and takes the most of the twelve
-or so minutes.
+``rnn-verify predict``, ``compare``, ``trace`` and ``check``, each in a fresh process,
+on files of 10^3 to 10^6 rows of 26 ids for the recipe's LSTM. What ``compare`` is given
+are the right outputs in float32; ``check`` asks Keras itself. All together take some
+ten minutes, and the trace of a million rows 64 GB of the disk while it is written.
 
 *start* is what a command takes for one row: Python, its imports, the model. What is
 above it should grow as the rows do. *exponent* says how it grows between the two
 greatest numbers of rows: 1 is linear, 2 would be quadratic. Memory is the most that was
-resident, and *MiB a million rows* how it grows between the same two files.
+resident, *of that files* what of it are pages of library files, such as TensorFlow's
+code, and *MiB a million rows* how the whole grows between the same two files.
 
 Writes streaming.json and streaming.md to benchmarks/results with all commands and rows,
 to ``--out`` otherwise.
@@ -41,7 +42,7 @@ from benchmarks.tables import in_json, put, table, table_line
 from benchmarks.turns import BenchmarkError, Worker
 from verify.spec import plain
 
-COMMANDS = ("predict", "compare", "check")
+COMMANDS = ("predict", "compare", "trace", "check")
 ROWS = (1000, 10_000, 100_000, 1_000_000)
 MODEL = ("sentiment_lstm", 40, 26)
 FILE = "model.keras"
@@ -54,18 +55,21 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Cost:
-    """A command on a number of rows."""
+    """A command on a number of rows; bytes of its memory."""
 
     command: str
     rows: int
     seconds: float
     peak: int
+    libraries: int = 0
 
 
 Found = dict[str, list[Cost]]
 """The costs of each command, by growing rows."""
 
-HEADS = ("command", "rows", "seconds", "rows a second", "peak, MiB")
+HEADS = (
+    "command", "rows", "seconds", "rows a second", "peak, MiB", "of that files, MiB",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ def cost(command: str, rows: int, folder: Path) -> Cost:
     others = {
         "predict": f"--out y-{rows}.npy",
         "compare": f"--outputs theirs-{rows}.npy",
+        "trace": "--out trace.npz",
     }
     option, _, name = others.get(command, "").partition(" ")
     arguments = [command, str(folder / FILE), "--data", str(folder / f"x-{rows}.npy")]
@@ -164,7 +169,9 @@ def cost(command: str, rows: int, folder: Path) -> Cost:
             f"rnn-verify {command} over {rows:,} rows: expected exit code 0. "
             f"Received: {done.returncode}, and said: {plain(said[-1], 300)}"
         )
-    return Cost(command, rows, seconds, json.loads(facts.read_text())["peak"])
+    (folder / "trace.npz").unlink(missing_ok=True)
+    memory = json.loads(facts.read_text())
+    return Cost(command, rows, seconds, memory["peak"], memory["libraries"])
 
 
 def measure(commands: Iterable[str], rows: Sequence[int]) -> Found:
@@ -200,6 +207,7 @@ def line(found: Cost) -> str:
         f"{found.seconds:.2f}",
         f"{found.rows / found.seconds:,.0f}",
         f"{found.peak / MIB:,.0f}",
+        f"{found.libraries / MIB:,.0f}",
     )
 
 

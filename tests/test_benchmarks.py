@@ -436,6 +436,7 @@ def test_the_peak_of_a_command_is_written(tmp_path, capsys):
     written = json.loads(facts.read_text())
     assert written["code"] == 0
     assert 10 * memory.MIB < written["peak"] < 100_000 * memory.MIB
+    assert 0 <= written["libraries"] < written["peak"]
 
 
 @pytest.mark.keras

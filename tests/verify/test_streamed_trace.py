@@ -251,7 +251,10 @@ def test_texts_are_predicted_by_the_vocabulary_of_a_run(model, tmp_path, capsys)
         (["predict", "--out", "{folder}/y.txt"], "file name ending in .npy or .npz"),
         (["predict", "--out", "{folder}/x.npy"], "is the file given as --data"),
         (["predict"], "Missing option '--out'"),
-        (["predict", "--out", "{folder}/y.npy", "--threads", "0"], "a number from 1"),
+        (
+            ["predict", "--out", "{folder}/y.npy", "--threads", "0"],
+            "Invalid value for '--threads'",
+        ),
         (
             ["predict", "--out", "{folder}/y.npy", "--column", "a"],
             "--column a: expected --vocabulary too",
