@@ -76,9 +76,7 @@ Column = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(
-        min=1, help="How many threads compute; by default one for each core."
-    ),
+    typer.Option(min=1, help="How many threads compute; by default one for each core."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 ReportFile = Annotated[

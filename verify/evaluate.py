@@ -278,6 +278,8 @@ def _find_masks(kind: LayerType, given: dict[str, Any]) -> None:
 
 
 def _is_tensor_argument(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return True
     leaves = flatten(value)
     return bool(leaves) and all(
         leaf is None or isinstance(leaf, (Tensor, np.ndarray)) for leaf in leaves

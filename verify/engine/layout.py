@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from verify.spec import GATES, Array, LayerSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Blocks of columns, of so many units each: (rows, columns)."""
+
+    flat: Array
+    units: int
+
+    @cached_property
+    def stack(self) -> Array:
+        """The blocks behind each other: (blocks, rows, units)."""
+        return np.ascontiguousarray(by_block(self.flat, self.units))
+
+
+def by_block(flat: Array, units: int) -> Array:
+    """What lies beside each other in (rows, columns) as (blocks, rows, units)."""
+    return flat.reshape(len(flat), -1, units).transpose(1, 0, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,39 +39,63 @@ class Layout:
         The layer as it is.
     table : (ids, columns), optional
         What `share` makes of an embedding. With it the layer is given ids.
-    stack : (blocks, rows, units)
-        What ``[x, h, 1]`` is multiplied by, or ``h`` alone where x is looked up.
     """
 
     layer: LayerSpec
     table: Array | None = None
-    stack: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        stack = _stack(self.layer, looks_up=self.looks_up)
-        object.__setattr__(self, "stack", stack)
 
     @property
     def looks_up(self) -> bool:
         """Whether the layer is given ids."""
         return self.table is not None
 
+    @property
+    def apart(self) -> bool:
+        """Whether x and h are not simply added: the candidate of a GRU needs both."""
+        return self.layer.class_name == "GRU"
+
     @cached_property
-    def recurrent(self) -> Array:
-        """What h alone is multiplied by, blocks beside each other: (units, columns)."""
-        stack = self.stack if self.looks_up else _stack(self.layer, looks_up=True)
-        return np.concatenate(list(stack), axis=1)
+    def recurrent(self) -> Weights:
+        """What h alone is multiplied by, one row for each unit."""
+        blocks = _columns(self.layer, self.layer.weights["recurrent_kernel"])
+        blocks /= scale_of(self.layer)
+        if self.apart and not self.layer.options["reset_after"]:
+            blocks = blocks[:2]  # the candidate's is multiplied by r * h
+        return Weights(_beside(blocks), self.layer.options["units"])
 
     @cached_property
     def inputs(self) -> tuple[Array, Array]:
         """What x alone is multiplied by, (features, columns), and its bias."""
         given, held = biases(self.layer)
-        if self.layer.class_name != "GRU":
-            given = given + held
-        else:  # the candidate's other bias is added to h's share
+        if self.apart:  # the candidate's other bias is added to h's share
             given[:2] += held[:2]
-        blocks = _columns(self.layer, self.layer.weights["kernel"])
-        return np.concatenate(list(blocks), axis=1), given.reshape(-1)
+        else:
+            given = given + held
+        kernel = _columns(self.layer, self.layer.weights["kernel"])
+        return _beside(kernel), given.reshape(-1)
+
+    @cached_property
+    def together(self) -> Weights:
+        """What ``[x, h, 1]`` is multiplied by, one row for each number.
+
+        Of a GRU's candidate what comes of x is the last block.
+        """
+        (kernel, bias), recurrent = self.inputs, self.recurrent.flat
+        (features, _), (units, columns) = kernel.shape, recurrent.shape
+        given = np.arange(columns)  # where x adds to the sums
+        if self.apart:
+            given = np.r_[: 2 * units, columns : columns + units]
+        found = np.zeros((features + units + 1, given[-1] + 1), kernel.dtype)
+        found[:features, given], found[-1, given] = kernel, bias
+        found[features:-1, :columns] = recurrent
+        if self.apart and columns > 2 * units:  # reset_after
+            found[-1, 2 * units : columns] = biases(self.layer)[1][2]
+        return Weights(found, units)
+
+    def room_for_h(self, rows: int) -> Array:
+        """(rows, units), for anything."""
+        recurrent = self.layer.weights["recurrent_kernel"]
+        return np.empty((rows, len(recurrent)), recurrent.dtype)
 
     def share(self, x: Array) -> Array:
         """What x adds to the sums: (rows, columns).
@@ -113,26 +155,6 @@ def biases(layer: LayerSpec) -> tuple[Array, Array]:
     return own, _columns(layer, rows[1:]) if len(rows) > 1 else np.zeros_like(own)
 
 
-def _stack(layer: LayerSpec, looks_up: bool) -> Array:
-    """What ``[x, h, 1]`` is multiplied by, or ``h`` alone where x is looked up.
-
-    The candidate of a GRU needs both sides apart: with ``reset_after`` the last block
-    is that of the inputs, and the one before it that of h; without, h has none.
-    """
-    recurrent = _columns(layer, layer.weights["recurrent_kernel"]) / scale_of(layer)
-    gru = layer.class_name == "GRU"
-    after = gru and layer.options["reset_after"]
-    if looks_up:
-        return np.ascontiguousarray(recurrent[:2] if gru and not after else recurrent)
-    kernel = _columns(layer, layer.weights["kernel"])
-    given, held = biases(layer)
-    if not gru:
-        return np.concatenate([kernel, recurrent, given + held], axis=1)
-    gates = [x[:2] for x in (kernel, recurrent, given + held)]
-    parts = [np.concatenate(gates, axis=1)]
-    if after:
-        nothing = np.zeros_like(kernel[2:])
-        parts.append(np.concatenate([nothing, recurrent[2:], held[2:]], axis=1))
-    nothing = np.zeros_like(recurrent[2:])
-    parts.append(np.concatenate([kernel[2:], nothing, given[2:]], axis=1))
-    return np.concatenate(parts)
+def _beside(blocks: Array) -> Array:
+    """Blocks (blocks, rows, units) beside each other: (rows, columns)."""
+    return np.concatenate(list(blocks), axis=1)

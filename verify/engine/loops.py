@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cached_property, partial
 from itertools import repeat
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from verify.dtypes import POLICIES, working
 from verify.engine.layout import Layout
-from verify.engine.steps import STEPS, Steps, number
-from verify.engine.sums import Ahead, LookedUp, Products, Sums
+from verify.engine.steps import STEPS, Maker, Steps, number
+from verify.engine.sums import Ahead, LookedUp, Products
 from verify.recurrence import Scan, scan
 from verify.spec import Array, LayerSpec
 
@@ -61,33 +61,59 @@ class Quick(Layout):
                 zero_output_for_mask=zero_output_for_mask,
                 **options,
             )
+        make: Maker = usual
+        by_time = x.swapaxes(0, 1)  # (time, batch, ...)
         if batch == 1 and time * kernel.shape[1] <= AHEAD:
-            steps = self._steps(Ahead, batch)
-            by_time = self.share(x[0]).reshape(time, -1, 1, self.layer.options["units"])
-        else:
-            steps = self._steps(usual, batch)
-            by_time = x.swapaxes(0, 1)  # (time, batch, ...)
+            make = Ahead
+            by_time = self.share(x[0]).reshape(time, 1, -1)
+        steps = self._buffers(make, batch)
         order = slice(None, None, -1 if go_backwards else 1)
-        by_time = by_time[order]
-        moves: Iterable[Callable[[Array], None]] = repeat(steps.advance)
-        if mask is not None:
-            held = map(np.flatnonzero, ~mask.T[order])
-            moves = [partial(steps.advance_but, rows) for rows in held]
-        steps.begin(states)
-        if not return_sequences:
-            for x_t, move in zip(by_time, moves, strict=False):
-                move(x_t)
-            states = steps.states()
-            return Scan(states[0], states, {})
-        h, share = steps.h, number(1 / steps.scale, steps.h.dtype)
-        outputs = np.empty((time, *h.shape), h.dtype)
-        for x_t, move, output in zip(by_time, moves, outputs, strict=False):
-            move(x_t)
-            np.multiply(h, share, output)
-        return Scan(outputs.swapaxes(0, 1), steps.states(), {})
+        masked = None if mask is None else ~mask.T[order]
+        result = _looped(steps, by_time[order], masked, states, return_sequences)
+        self._last[:] = [(make, batch, steps)]
+        return result
 
-    def _steps(self, sums: type[Sums], rows: int) -> Steps:
-        return STEPS[self.layer.class_name](self, sums, rows)
+    def _steps(self, make: Maker, rows: int) -> Steps:
+        return STEPS[self.layer.class_name](self, make, rows)
+
+    def _buffers(self, make: Maker, rows: int) -> Steps:
+        """Steps that are nobody else's: those of the last call, if they fit."""
+        try:
+            *known, steps = self._last.pop()  # at once: other threads may want them
+        except IndexError:
+            return self._steps(make, rows)
+        return steps if known == [make, rows] else self._steps(make, rows)
+
+    @cached_property
+    def _last(self) -> list[tuple[Maker, int, Steps]]:
+        """The steps of the last call, or none while they are at work."""
+        return []
+
+
+def _looped(
+    steps: Steps,
+    by_time: Array,
+    masked: Array | None,
+    states: tuple[Array, ...],
+    sequences: bool,
+) -> Scan:
+    """All steps, in the order given: x (time, batch, ...), mask (time, batch)."""
+    moves: Iterable[Callable[[Array], None]] = repeat(steps.advance)
+    if masked is not None:
+        held = map(np.flatnonzero, masked)
+        moves = [partial(steps.advance_but, rows) for rows in held]
+    steps.begin(states)
+    if not sequences:
+        for x, move in zip(by_time, moves, strict=False):
+            move(x)
+        states = steps.states()
+        return Scan(states[0], states, {})
+    h, share = steps.h, number(1 / steps.scale, steps.h.dtype)
+    outputs = np.empty((len(by_time), *h.shape), h.dtype)
+    for x, move, output in zip(by_time, moves, outputs, strict=False):
+        move(x)
+        np.multiply(h, share, output)
+    return Scan(outputs.swapaxes(0, 1), steps.states(), {})
 
 
 def quick_layer(layer: LayerSpec) -> LayerSpec:

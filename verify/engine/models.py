@@ -77,9 +77,7 @@ def _projected(model: LayerSpec, pairs: Sequence[tuple[str, str]]) -> LayerSpec:
 
 
 def _as_ids(table: Array, ids: Array) -> Array:
-    """In the place of ``table[ids]``: ids from 0 on, the steps of a batch together."""
-    if ids.min(initial=0) < 0:
-        ids = np.where(ids < 0, ids + len(table), ids)
+    """In the place of ``table[ids]``: the ids, those of a step together."""
     return np.asfortranarray(ids)
 
 

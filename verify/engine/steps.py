@@ -64,33 +64,34 @@ class Steps(NamedTuple):
         return Stepped(new[0], new, {})
 
 
-def _simple_rnn(layout: Layout, kind: type[Sums], rows: int) -> Steps:
-    sums, function = kind(layout, rows), _function(layout.layer)
-    (z,), h = sums.sums, sums.h
+Maker = Callable[[Layout, int], Sums]
+"""A kind of sums, which are made for so many rows."""
+
+
+def _simple_rnn(layout: Layout, make: Maker, rows: int) -> Steps:
+    sums, function = make(layout, rows), _function(layout.layer)
+    (z,), h = sums.blocks, sums.h
 
     def advance(x: Array) -> None:
-        rest = sums(x)
-        if rest is not None:
-            np.add(z, rest[0], z)
+        sums(x)
         function(z, h)
 
     return Steps(advance, h)
 
 
-def _lstm(layout: Layout, kind: type[Sums], rows: int) -> Steps:
+def _lstm(layout: Layout, make: Maker, rows: int) -> Steps:
     """The gates and h are held doubled if `scale_of` says so, which spares passes."""
-    sums, function = kind(layout, rows, more=1), _function(layout.layer)
-    z, h, scale = sums.sums, sums.h, scale_of(layout.layer)
-    activate = _in_place(layout.layer, z[:3], z[3:], doubled=scale != 1)
-    o, i, _, _, c = sums.space
-    gates, others = sums.space[1:3], sums.space[3:]  # i and f, c_hat and c
+    sums, function = make(layout, rows), _function(layout.layer)
+    h, scale = sums.h, scale_of(layout.layer)
+    space = np.empty((5, *h.shape), h.dtype)
+    activate = _activation(layout.layer, sums.blocks, space[:4], 3, scale != 1)
+    o, i, _, _, c = space
+    gates, others = space[1:3], space[3:]  # i and f, c_hat and c
     added, kept = gates
-    share = number(1 / scale, z.dtype)
+    share = number(1 / scale, h.dtype)
 
     def advance(x: Array) -> None:
-        rest = sums(x)
-        if rest is not None:
-            np.add(z, rest, z)
+        sums(x)
         activate()
         np.multiply(gates, others, gates)
         np.add(kept, added, c)
@@ -102,20 +103,18 @@ def _lstm(layout: Layout, kind: type[Sums], rows: int) -> Steps:
     return Steps(advance, h, (c,), scale)
 
 
-def _gru(layout: Layout, kind: type[Sums], rows: int) -> Steps:
-    sums, function = kind(layout, rows), _function(layout.layer)
-    h = sums.h
-    units, after = layout.layer.options["units"], layout.layer.options["reset_after"]
+def _gru(layout: Layout, make: Maker, rows: int) -> Steps:
+    sums, function = make(layout, rows), _function(layout.layer)
+    h, units = sums.h, layout.layer.options["units"]
+    after = layout.layer.options["reset_after"]
     u_h = layout.layer.weights["recurrent_kernel"][:, 2 * units :]
     b_h = biases(layout.layer)[1][2]
-    gates, *others = sums.sums[:2], *sums.sums[2:]
+    gates, others = sums.blocks[:2], sums.blocks[2:]
     z, r = gates
-    activate = _in_place(layout.layer, gates, sums.sums[:0])
+    activate = _activation(layout.layer, gates, gates, 2)
 
     def advance(x: Array) -> None:
         rest = sums(x)
-        if rest is not None:
-            np.add(gates, rest[:2], gates)
         activate()
         if after:
             s_h = others[0]
@@ -124,7 +123,7 @@ def _gru(layout: Layout, kind: type[Sums], rows: int) -> Steps:
             np.multiply(r, s_h, r)
         else:
             np.matmul(r * h, u_h, r)
-        np.add(r, others[-1] if rest is None else rest[2], r)
+        np.add(r, others[-1] if rest is None else rest, r)
         function(r, r)  # h_hat
         np.subtract(h, r, h)
         np.multiply(h, z, h)
@@ -133,7 +132,7 @@ def _gru(layout: Layout, kind: type[Sums], rows: int) -> Steps:
     return Steps(advance, h)
 
 
-STEPS: Mapping[str, Callable[[Layout, type[Sums], int], Steps]] = {
+STEPS: Mapping[str, Callable[[Layout, Maker, int], Steps]] = {
     "SimpleRNN": _simple_rnn,
     "LSTM": _lstm,
     "GRU": _gru,
@@ -159,39 +158,38 @@ def _function(layer: LayerSpec) -> Callable[[Array, Array], Any]:
     return into
 
 
-def _in_place(
-    layer: LayerSpec, gates: Array, others: Array, doubled: bool = False
+def _activation(
+    layer: LayerSpec, sums: Array, out: Array, gates: int, doubled: bool = False
 ) -> Callable[[], None]:
-    """What turns sums into gates and candidates, where they lie.
+    """What makes gates and candidates of sums.
 
     Parameters
     ----------
     layer : LayerSpec
-    gates, others : (blocks, rows, units)
-        One behind the other: those with the recurrent activation, and with the other.
+    sums, out : (blocks, rows, units)
+        Which may be the same.
+    gates : int
+        So many come first that have the recurrent activation.
     doubled : bool
         Whether gates, which are sigmoids, are wanted twice as large.
     """
-    halved, tanh = halves(layer), layer.options["activation"] == "tanh"
-    together = tanh and len(others) > 0  # one call for all
-    both = gates
-    if together and gates.base is not None:
-        both = gates.base[: len(gates) + len(others)]
-    one, half = number(1, gates.dtype), number(0.5, gates.dtype)
+    done = 0
+    if halves(layer):
+        done = len(out) if layer.options["activation"] == "tanh" else gates
+    sigmoids, before, after = out[:gates], sums[:done], out[:done]
+    one, half = number(1, out.dtype), number(0.5, out.dtype)
+    names = ["recurrent_activation"] * gates + ["activation"] * (len(out) - gates)
+    others = [
+        (function_of(layer, names[k]), sums[k], out[k]) for k in range(done, len(out))
+    ]
 
     def activate() -> None:
-        if halved:
-            np.tanh(both, both)
-            np.add(gates, one, gates)
+        if done:
+            np.tanh(before, after)
+            np.add(sigmoids, one, sigmoids)
             if not doubled:
-                np.multiply(gates, half, gates)
-        else:
-            gate = function_of(layer, "recurrent_activation")
-            for block in gates:  # one by one: softmax has the units for its axis
-                block[...] = gate(block)
-        if not halved or not together:
-            other = function_of(layer)
-            for block in others:
-                block[...] = other(block)
+                np.multiply(sigmoids, half, sigmoids)
+        for function, block, place in others:  # softmax is over the units of one
+            place[...] = function(block)
 
     return activate

@@ -3,93 +3,104 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 
 import numpy as np
 
-from verify.engine.layout import Layout
+from verify.engine.layout import Layout, Weights, by_block
 from verify.spec import Array
 
 
 class Sums(ABC):
     """The sums of a step: products with x and h, and the bias.
 
+    Blocks lie beside each other, for one product and for sums of whole rows. Those of a
+    GRU, which are needed one by one, lie behind each other.
+
     Attributes
     ----------
-    sums : (blocks, rows, units)
-    space : (blocks + more, rows, units)
-        The sums, and behind them room for what is multiplied with them.
     h : (rows, units)
         Where it lies at all times.
+    blocks : (blocks, rows, units)
+        The sums.
+    common : array
+        Those of them that all of x's share, or a GRU's gates alone, is added to.
     """
 
-    h: Array
+    def __init__(self, layout: Layout, left: Array, h: Array, weights: Weights) -> None:
+        self.h, self.apart = h, layout.apart
+        rows, units = h.shape
+        if self.apart:
+            self.blocks = np.empty((len(weights.stack), rows, units), h.dtype)
+            self.common = self.blocks[:2]
+            self.multiply = partial(np.matmul, left, weights.stack, self.blocks)
+        else:
+            self.common = np.empty((rows, weights.flat.shape[1]), h.dtype)
+            self.blocks = by_block(self.common, units)
+            self.multiply = partial(left.dot, weights.flat, self.common)
 
-    @abstractmethod
-    def __init__(self, layout: Layout, rows: int, more: int = 0) -> None: ...
-
-    def make_room(self, blocks: int, more: int, like: Array) -> None:
-        """Make `space`, of blocks like one of h."""
-        self.space = np.empty((blocks + more, *like.shape), like.dtype)
-        self.sums = self.space[:blocks]
+    def parts(self, share: Array) -> tuple[Array, Array | None]:
+        """x's share (rows, columns): what is added to `common`, and what is not."""
+        if not self.apart:
+            return share, None
+        blocks = by_block(share, self.h.shape[1])
+        return blocks[:2], blocks[2]
 
     @abstractmethod
     def __call__(self, x: Array) -> Array | None:
-        """Fill `sums`; returns what remains to be added."""
+        """Fill `blocks`.
+
+        Returns x's share of a GRU's candidate, (rows, units), where that is not the
+        last of them.
+        """
 
 
 class Products(Sums):
     """Both products in one, of x (rows, features)."""
 
-    def __init__(self, layout: Layout, rows: int, more: int = 0) -> None:
-        self.stack = layout.stack
-        blocks, width, units = self.stack.shape
-        self.inputs = np.ones((rows, width), self.stack.dtype)  # x, h, 1
-        features = width - units - 1
-        self.x = self.inputs[:, :features]
-        self.h = self.inputs[:, features:-1]
-        self.make_room(blocks, more, self.h)
+    def __init__(self, layout: Layout, rows: int) -> None:
+        weights, units = layout.together, layout.layer.options["units"]
+        inputs = np.ones((rows, len(weights.flat)), weights.flat.dtype)  # x, h, 1
+        self.x = inputs[:, : -units - 1]
+        super().__init__(layout, inputs, inputs[:, -units - 1 : -1], weights)
 
     def __call__(self, x: Array) -> None:
-        """Fill `sums`, wholly."""
+        """See `Sums`."""
         self.x[...] = x
-        np.matmul(self.inputs, self.stack, self.sums)
+        self.multiply()
 
 
 class LookedUp(Sums):
     """The share of x (rows,) is looked up in a table: x is ids."""
 
-    def __init__(self, layout: Layout, rows: int, more: int = 0) -> None:
+    def __init__(self, layout: Layout, rows: int) -> None:
         if layout.table is None:
             raise ValueError(f"{layout.layer}: there is no table to look up in")
-        self.stack, self.table = layout.stack, layout.table
-        blocks, units, _ = self.stack.shape
-        self.h = np.empty((rows, units), self.stack.dtype)
-        self.make_room(blocks, more, self.h)
-        self.row = np.empty((rows, self.table.shape[1]), self.stack.dtype)
-        self.found = self.row.reshape(rows, -1, units).transpose(1, 0, 2)
+        self.table = layout.table
+        self.found = np.empty((rows, self.table.shape[1]), self.table.dtype)
+        h = layout.room_for_h(rows)
+        super().__init__(layout, h, h, layout.recurrent)
+        self.share, self.rest = self.parts(self.found)
 
-    def __call__(self, x: Array) -> Array:
-        """Fill `sums` with h's share; returns x's."""
+    def __call__(self, x: Array) -> Array | None:
+        """See `Sums`."""
         # ids have been checked: "clip" spares a second check and a copy
-        self.table.take(x, 0, self.row, "clip")
-        np.matmul(self.h, self.stack, self.sums)
-        return self.found
+        self.table.take(x, 0, self.found, "clip")
+        self.multiply()
+        np.add(self.common, self.share, self.common)
+        return self.rest
 
 
 class Ahead(Sums):
-    """One row, whose share of x is known for every step; x is (blocks, 1, units).
+    """One row, whose share of x is known for every step; x is (1, columns)."""
 
-    The blocks of one row lie behind each other: one product of a vector does.
-    """
+    def __init__(self, layout: Layout, rows: int) -> None:
+        h = layout.room_for_h(rows)
+        super().__init__(layout, h, h, layout.recurrent)
 
-    def __init__(self, layout: Layout, rows: int, more: int = 0) -> None:
-        self.kernel = layout.recurrent
-        units, columns = self.kernel.shape
-        self.h = np.empty((rows, units), self.kernel.dtype)
-        self.make_room(columns // units, more, self.h)
-        self.flat = self.sums.reshape(rows, columns)
-
-    def __call__(self, x: Array) -> Array:
-        """Fill `sums` with h's share; returns x's."""
-        self.h.dot(self.kernel, self.flat)  # np.dot takes half as long again
-        return x
+    def __call__(self, x: Array) -> Array | None:
+        """See `Sums`."""
+        self.multiply()
+        share, rest = self.parts(x) if self.apart else (x, None)
+        np.add(self.common, share, self.common)
+        return rest

@@ -75,7 +75,7 @@ class Embedding(Quantizable):
         ids = _whole(inputs)
         # seen without their sign, negative ids are beyond any table
         if is_float(inputs) or (ids.view(np.uint64) >= len(table)).any():
-            _check_ids(layer, inputs, ids)
+            ids = _from_the_front(layer, inputs, ids)
         if not layer.options["quantization_mode"]:
             look_up = layer.overrides.get("lookup", _rows)
             return look_up(table, ids)
@@ -94,8 +94,8 @@ def _whole(ids: Array) -> Array:
         return np.trunc(ids).astype(np.int64)
 
 
-def _check_ids(layer: LayerSpec, inputs: Array, ids: Array) -> None:
-    """DataError where an id is in no row of the table, counted from either end."""
+def _from_the_front(layer: LayerSpec, inputs: Array, ids: Array) -> Array:
+    """Ids counted from the front of the table alone; DataError where there is none."""
     count = len(layer.weights["embeddings"])
     outside = (ids >= count) | (ids < -count)
     if is_float(inputs):
@@ -108,6 +108,7 @@ def _check_ids(layer: LayerSpec, inputs: Array, ids: Array) -> None:
             f"Received: {inputs[first]} at {list(first)}, "
             f"{np.count_nonzero(outside):,} such id(s)"
         )
+    return np.where(ids < 0, ids + count, ids)
 
 
 def _rows(table: Array, ids: Array) -> Array:
