@@ -20,6 +20,7 @@ from verify.engine import (
     Quick,
     at_most,
     in_blocks,
+    memory,
     quickened,
     thread_count,
 )
@@ -309,6 +310,32 @@ def test_a_masked_step_that_is_not_held_shows(rows, monkeypatch):
     assert same(quick(net, x), right)
     monkeypatch.setattr(Steps, "advance_but", lambda steps, _, x: steps.advance(x))
     assert not same(quick(net, x), right)
+
+
+def test_memory_is_used_again_once_no_view_of_it_is_left():
+    def address(array: np.ndarray) -> int:
+        return array.__array_interface__["data"][0]
+
+    shape, kind = (3, memory.LEAST // 8), np.dtype(np.float64)
+    memory._IDLE.clear()
+    first = memory.room(shape, kind)
+    where, part = address(first), first.T[5:, ::2]
+    del first
+    assert address(memory.room(shape, kind)) != where  # `part` is in it
+    assert memory._IDLE
+    del part
+    assert where in {address(memory.room(shape, kind)) for _ in range(2)}
+    many = [memory.room(shape, kind) for _ in range(9)]
+    assert len({address(array) for array in many}) == 9
+    del many
+    assert len(memory._IDLE) == memory._IDLE.maxlen
+
+
+def test_small_and_large_arrays_are_not_kept():
+    memory._IDLE.clear()
+    for size in (memory.LEAST - 1, memory.MOST + 1):
+        memory.room((size,), np.dtype(np.uint8))
+    assert not memory._IDLE
 
 
 @pytest.mark.parametrize("rows", [1, 2, 63, 64, 1025])

@@ -5,13 +5,14 @@ a model steps of the same equations in another order of work, and `in_blocks` sh
 the rows among threads:
 
 * rows are evaluated in blocks whose numbers stay in a core's cache;
-* the sums of a step are one stacked product, ``[x, h, 1] @ [kernel; recurrent; bias]``,
-  with the blocks of the gates beside each other, (gates, rows, units);
+* the sums of a step are one product, ``[x, h, 1] @ [kernel; recurrent; bias]``, whose
+  blocks are then taken apart: gates lie behind each other, (gates, rows, units);
 * a row alone, which is bounded by the interpreter and not by arithmetic, has the
   products of its inputs computed for all steps at once;
 * ``sigmoid(x)`` is ``(1 + tanh(x / 2)) / 2``, so that one call does for all gates;
 * an Embedding that feeds a recurrent layer is multiplied by its kernel once, the whole
-  table, where that costs less than doing so for every word of every row.
+  table, where that costs less than doing so for every word of every row;
+* the memory of one call serves the next.
 
 Layers that are not known here, that compute in 16 bits, or whose functions have been
 replaced (`LayerSpec.overrides`) stay as they are.

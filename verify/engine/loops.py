@@ -11,6 +11,7 @@ import numpy as np
 
 from verify.dtypes import POLICIES, working
 from verify.engine.layout import Layout
+from verify.engine.memory import room
 from verify.engine.steps import STEPS, Maker, Steps, number
 from verify.engine.sums import Ahead, LookedUp, Products
 from verify.recurrence import Scan, scan
@@ -109,7 +110,7 @@ def _looped(
         states = steps.states()
         return Scan(states[0], states, {})
     h, share = steps.h, number(1 / steps.scale, steps.h.dtype)
-    outputs = np.empty((len(by_time), *h.shape), h.dtype)
+    outputs = room((len(by_time), *h.shape), h.dtype)
     for x, move, output in zip(by_time, moves, outputs, strict=False):
         move(x)
         np.multiply(h, share, output)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from verify.engine.layout import Layout, biases, halves, scale_of
+from verify.engine.memory import room
 from verify.engine.sums import Sums
 from verify.layers.base import function_of
 from verify.recurrence import Stepped
@@ -83,7 +84,7 @@ def _lstm(layout: Layout, make: Maker, rows: int) -> Steps:
     """The gates and h are held doubled if `scale_of` says so, which spares passes."""
     sums, function = make(layout, rows), _function(layout.layer)
     h, scale = sums.h, scale_of(layout.layer)
-    space = np.empty((5, *h.shape), h.dtype)
+    space = room((5, *h.shape), h.dtype)
     activate = _activation(layout.layer, sums.blocks, space[:4], 3, scale != 1)
     o, i, _, _, c = space
     gates, others = space[1:3], space[3:]  # i and f, c_hat and c

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from verify.engine.layout import Layout, Weights, by_block
+from verify.engine.memory import room
 from verify.spec import Array
 
 
@@ -31,11 +32,11 @@ class Sums(ABC):
         self.h, self.apart = h, layout.apart
         rows, units = h.shape
         if self.apart:
-            self.blocks = np.empty((len(weights.stack), rows, units), h.dtype)
+            self.blocks = room((len(weights.stack), rows, units), h.dtype)
             self.common = self.blocks[:2]
             self.multiply = partial(np.matmul, left, weights.stack, self.blocks)
         else:
-            self.common = np.empty((rows, weights.flat.shape[1]), h.dtype)
+            self.common = room((rows, weights.flat.shape[1]), h.dtype)
             self.blocks = by_block(self.common, units)
             self.multiply = partial(left.dot, weights.flat, self.common)
 
@@ -77,7 +78,7 @@ class LookedUp(Sums):
         if layout.table is None:
             raise ValueError(f"{layout.layer}: there is no table to look up in")
         self.table = layout.table
-        self.found = np.empty((rows, self.table.shape[1]), self.table.dtype)
+        self.found = room((rows, self.table.shape[1]), self.table.dtype)
         h = layout.room_for_h(rows)
         super().__init__(layout, h, h, layout.recurrent)
         self.share, self.rest = self.parts(self.found)
