@@ -21,14 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+import verify
 from recipes import plots
 from recipes.grammar import Sentences
 from recipes.interruption import Interruption
 from recipes.outcome import TEST_BATCH, RunOptions
 from recipes.runs import RunFolder, TextPipeline
 from verify.keras_bridge import import_keras, versions
-from verify.loading import load
-from verify.network import Network
 from verify.spec import DataError, plain
 from verify.storage import unwritable, write_whole
 
@@ -126,7 +125,7 @@ class TrainedModel(NamedTuple):
 
     model: Any
     progress: Progress
-    net: Network
+    net: verify.Network
 
 
 def train(
@@ -186,7 +185,7 @@ def train(
     _forget_earlier_model(folder)
     save_model(model, folder)
     with ThreadPoolExecutor(1) as beside:  # a process of its own reads the file
-        reading = beside.submit(load, folder / "model.keras")
+        reading = beside.submit(verify.load, folder / "model.keras")
         folder.write("history.csv", history_csv(progress.history).encode())
         title = f"{recipe}: loss and accuracy by epoch"
         folder.write("curves.png", plots.png(plots.curves(progress.history, title)))

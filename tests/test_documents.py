@@ -258,7 +258,14 @@ def test_the_memory_in_readme_is_what_was_measured_over_a_million_rows():
         for cost in results["costs"]
         if cost["rows"] == 10**6
     }
+    libraries = next(
+        round(cost["libraries"] / 2**20)
+        for cost in results["costs"]
+        if (cost["command"], cost["rows"]) == ("check", 10**6)
+    )
     section = README.partition("### A lot of data")[2].partition("\n### ")[0]
-    said = re.findall(r"([\d,]+) MiB\s+to (\w+)", section)
+    said = re.findall(r"([\d,]+)\s+MiB\s+to\s+(\w+)", section)
     assert {name: int(size.replace(",", "")) for size, name in said} == measured
+    (code,) = re.findall(r"of\s+which\s+([\d,]+)\s+MiB", section)
+    assert int(code.replace(",", "")) == libraries
     assert all(growth["exponent"] <= 1.15 for growth in results["growth"])
