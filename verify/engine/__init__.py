@@ -4,7 +4,7 @@ Nothing here is needed to understand a model. `quickened` gives the recurrent la
 a model steps of the same equations in another order of work, and `in_blocks` shares
 the rows among threads:
 
-* rows are evaluated in blocks whose numbers stay in a core's cache;
+* rows are evaluated in blocks: few enough for memory, enough for a thread to be busy;
 * the sums of a step are one product, ``[x, h, 1] @ [kernel; recurrent; bias]``, whose
   blocks are then taken apart: gates lie behind each other, (gates, rows, units);
 * a row alone, which is bounded by the interpreter and not by arithmetic, has the

@@ -19,10 +19,10 @@ from verify.spec import DataError, LayerSpec, plain
 
 T = TypeVar("T")
 
-CACHED, FEWEST, MOST = 1_150_000, 224, 1024
-"""Bytes that the sums of one step should take: few enough for a core's cache, and many
-enough that threads seldom wait for the interpreter, which runs one at a time. Rows of a
-block are not fewer than FEWEST, which keep a matrix product busy, nor more than MOST.
+SUMS, FEWEST, MOST = 2_300_000, 224, 2048
+"""Bytes that the sums of one step should take: so many that threads seldom wait for the
+interpreter, which runs one at a time; with more nothing is gained. Rows of a block are
+not fewer than FEWEST, which keep a matrix product busy, nor more than MOST.
 """
 
 SPLIT = 260_000
@@ -101,7 +101,7 @@ def blocks_of(root: LayerSpec, steps: int, batch: int | None) -> Blocks:
         _WIDTHS[root] = _widths(root)
     widest, heads, sums = _WIDTHS[root]
     row = 2 * sums  # what is multiplied, and what is looked up
-    rows = min(max(CACHED // row, FEWEST), MOST)
+    rows = min(max(SUMS // row, FEWEST), MOST)
     held = max(steps, 1) * max(widest, steps * heads)
     rows = max(min(rows, HELD // held), unit)
     return Blocks(rows, max(min(SPLIT // row, rows), 1), unit)
