@@ -25,8 +25,10 @@ interpreter, which runs one at a time; with more nothing is gained. Rows of a bl
 not fewer than FEWEST, which keep a matrix product busy, nor more than MOST.
 """
 
-SPLIT = 260_000
-"""Bytes of such sums that are worth a thread; with fewer it is waiting more often."""
+SPLIT = 900_000
+"""Bytes of such sums that are worth a thread of ours. Of fewer the steps are so short
+that threads mostly wait for the interpreter, and NumPy's own share the products.
+"""
 
 HELD = 64 * 2**20
 """Bytes that a sequence of states may take in one block; long ones have fewer rows."""
