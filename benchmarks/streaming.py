@@ -6,7 +6,7 @@
 ``rnn-verify predict``, ``compare``, ``trace`` and ``check``, each in a fresh process,
 on files of 10^3 to 10^6 rows of 26 ids for the recipe's LSTM. What ``compare`` is given
 are the right outputs in float32; ``check`` asks Keras itself. All together take some
-ten minutes, and the trace of a million rows 64 GB of the disk while it is written.
+seven minutes, and the trace of a million rows 36 GB of the disk while it is written.
 
 *start* is what a command takes for one row: Python, its imports, the model. What is
 above it should grow as the rows do. *exponent* says how it grows between the two
