@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import verify
-from verify.bound import bounded_outputs, unbounded
-from verify.compare import compare
 from verify.keras_bridge import KerasModel, import_keras, kernels, versions
-from verify.kernels import Kernels
-from verify.rounding import Rounding
-from verify.spec import Array
+from verify.model.arrays import Array
+from verify.tolerance.activation_errors import Kernels
+from verify.tolerance.compare import compare
+from verify.tolerance.error_bound import bounded_outputs, unbounded
+from verify.tolerance.noise_floor import Rounding
 
 SCALES = (0.5, 1.0, 2.0)
 """Standard deviation of the weights, times the root of how many enter a unit."""

@@ -27,7 +27,7 @@ from benchmarks.onnx_model import onnx_model
 from benchmarks.plain import plain_pass
 from benchmarks.turns import BenchmarkError, come_to_rest, seconds_of
 from verify.keras_bridge import import_keras
-from verify.spec import Array
+from verify.model.arrays import Array
 
 Forward = Callable[[Array], Array]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from verify.commands import BAD_INPUT
-from verify.spec import VerifyError, plain
+from verify.console.exit_codes import BAD_INPUT
+from verify.errors import VerifyError, plain
 
 INTERRUPTED = 130
 

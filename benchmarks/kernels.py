@@ -3,15 +3,15 @@
     python -m benchmarks.kernels
 
 Prints, for the Keras that runs here, the greatest error of every kernel over about a
-million arguments, plain and compiled: what `verify.kernels.KNOWN` holds. With
+million arguments, plain and compiled: what `verify.tolerance.activation_errors.KNOWN` holds. With
 ``KERAS_BACKEND=jax`` for the other backend.
 """
 
 from __future__ import annotations
 
-from verify.dtypes import SINGLE
 from verify.keras_bridge import current_platform, measured_kernels
-from verify.kernels import KNOWN
+from verify.model.dtypes import SINGLE
+from verify.tolerance.activation_errors import KNOWN
 
 
 def main() -> None:

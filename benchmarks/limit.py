@@ -17,7 +17,8 @@ from functools import lru_cache, partial
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from verify.spec import Array, ModelSpec
+from verify.model.arrays import Array
+from verify.model.spec import ModelSpec
 
 Forward = Callable[[Array], Array]
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.turns import BenchmarkError
-from verify.spec import plain
+from verify.errors import plain
 
 STATUS = Path("/proc/self/status")
 MIB = 2**20

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from verify.keras_bridge import import_keras
-from verify.spec import Array
+from verify.model.arrays import Array
 
 MODELS = (
     "sentiment_rnn", "sentiment_lstm", "sentiment_stacked_lstm", "sentiment_gru",

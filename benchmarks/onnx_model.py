@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.turns import BenchmarkError
-from verify.spec import Array, LayerSpec, ModelSpec
+from verify.model.arrays import Array
+from verify.model.spec import LayerSpec, ModelSpec
 
 OPERATORS = {"SimpleRNN": "RNN", "LSTM": "LSTM", "GRU": "GRU"}
 OPSET, IR_VERSION = 17, 10

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.turns import BenchmarkError
-from verify.activations import sigmoid, softmax, tanh
-from verify.cells import gru_step, lstm_step, simple_rnn_step
-from verify.spec import Array, LayerSpec, ModelSpec
+from verify.forward.activations import sigmoid, softmax, tanh
+from verify.forward.cells import gru_step, lstm_step, simple_rnn_step
+from verify.model.arrays import Array
+from verify.model.spec import LayerSpec, ModelSpec
 
 
 def plain_pass(spec: ModelSpec) -> Callable[[Array], Array]:

@@ -72,7 +72,7 @@ from benchmarks.results import (
 )
 from benchmarks.tables import table
 from benchmarks.turns import BenchmarkError, Round, Turns, Worker, rounds_of
-from verify.compare import compare
+from verify.tolerance.compare import compare
 
 ROWS, QUICK_ROWS = (1, 32, 256, 3463, 100_000), (1, 32, 3463)
 LENGTHS, UNITS = (26, 100, 500), (40, 256)

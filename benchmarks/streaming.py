@@ -40,7 +40,7 @@ from benchmarks.memory import MIB
 from benchmarks.models import build, inputs
 from benchmarks.tables import in_json, put, table, table_line
 from benchmarks.turns import BenchmarkError, Worker
-from verify.spec import plain
+from verify.errors import plain
 
 COMMANDS = ("predict", "compare", "trace", "check")
 ROWS = (1000, 10_000, 100_000, 1_000_000)

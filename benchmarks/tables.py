@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from verify.storage import write_whole
+from verify.data.atomic import write_whole
 
 
 def table(heads: Sequence[str], lines: Iterable[str]) -> str:

@@ -30,7 +30,7 @@ import tempfile
 import time
 from typing import Any
 
-from recipes.plan import module
+from recipes.run.plan import module
 
 RECIPES = ("sentiment_rnn", "sentiment_lstm", "sentiment_stacked_lstm", "sentiment_gru")
 SIDES = ("bare", "run")
@@ -38,9 +38,9 @@ SIDES = ("bare", "run")
 
 def bare(recipe: str, epochs: int) -> None:
     """The chapter's script: data, model, one call of fit."""
-    from recipes import training
-    from recipes.sentiment import load_split
-    from recipes.text import one_hot
+    from recipes.data.text import one_hot
+    from recipes.run import training
+    from recipes.run.classifier import load_split
 
     split = load_split(None, "post")
     config = module(recipe).Config()
@@ -59,8 +59,8 @@ def bare(recipe: str, epochs: int) -> None:
 
 def run(recipe: str, epochs: int) -> float:
     """A run of the command; returns when its training had ended."""
-    from recipes import training
     from recipes.__main__ import main
+    from recipes.run import training
 
     train, ended = training.train, []
 

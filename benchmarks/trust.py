@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 
 import verify
-from verify.bound import output_bounds
-from verify.compare import Verdict, compare, exact
+from verify.forward.network import Inputs
 from verify.keras_bridge import KerasModel, import_keras, kernels
-from verify.mutants import Mutant, catalogue
-from verify.network import Inputs
-from verify.spec import Array
+from verify.mistakes.catalogue import Mutant, catalogue
+from verify.model.arrays import Array
+from verify.tolerance.compare import Verdict, compare, exact
+from verify.tolerance.error_bound import output_bounds
 
 WORDS, STEPS, SIZE, UNITS, ROWS = 40, 12, 6, 8, 64
 KINDS = ("SimpleRNN", "LSTM", "GRU", "Bidirectional LSTM")

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from verify.spec import VerifyError, plain
+from verify.errors import VerifyError, plain
 
 R = TypeVar("R")
 

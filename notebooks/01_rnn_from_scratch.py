@@ -28,8 +28,8 @@ if importlib.util.find_spec("recipes") is None:
 
 # %%
 from recipes import toy_rnn
-from recipes.outcome import RunOptions
-from recipes.runs import RunFolder
+from recipes.run.folder import RunFolder
+from recipes.run.outcome import RunOptions
 
 outcome = toy_rnn.run(toy_rnn.Config(), RunOptions(RunFolder("runs/toy_rnn")))
 
@@ -56,7 +56,7 @@ assert (counts[0] == counts[1]).all()
 # for new ones:
 
 # %%
-from recipes.grammar import comparisons
+from recipes.data.grammar import comparisons
 from recipes.word_order import bag_of_words
 
 learnt, new = bag_of_words(comparisons(seed=42))
@@ -82,8 +82,8 @@ assert learnt <= 0.5
 # %%
 import numpy as np
 
-from recipes import toy
-from recipes.text import one_hot
+from recipes.data import toy
+from recipes.data.text import one_hot
 
 pipeline = toy.pipeline()
 print(pipeline.vocabulary.ids)
@@ -211,7 +211,7 @@ plots.unrolled(
 # And what does Keras say? (`training.start` imports it quietly and fixes the seed.)
 
 # %%
-from recipes import training
+from recipes.run import training
 
 keras = training.start(seed=42)
 model = keras.models.load_model("runs/toy_rnn/model.keras")
@@ -331,7 +331,7 @@ assert "recurrent_kernel is left out" in found.diagnosis.explanations[0].explana
 answer_1 = ...
 
 # %%
-from recipes import exercises
+from recipes.explore.page import exercises
 
 layer = keras.layers.SimpleRNN(40)
 layer.build((None, 26, 32))

@@ -24,8 +24,8 @@ if importlib.util.find_spec("recipes") is None:
 
 # %%
 from recipes import toy_lstm
-from recipes.outcome import RunOptions
-from recipes.runs import RunFolder
+from recipes.run.folder import RunFolder
+from recipes.run.outcome import RunOptions
 
 outcome = toy_lstm.run(toy_lstm.Config(), RunOptions(RunFolder("runs/toy_lstm")))
 
@@ -90,7 +90,7 @@ from math import exp, tanh
 
 import numpy as np
 
-from recipes import toy
+from recipes.data import toy
 
 pipeline = toy.pipeline()
 x = pipeline.encode(["this is", "is an"])  # (batch, time, features) = (2, 2, 1)
@@ -201,7 +201,7 @@ plots.unrolled(
 )
 
 # %%
-from recipes import training
+from recipes.run import training
 
 keras = training.start(seed=42)
 model = keras.models.load_model("runs/toy_lstm/model.keras")
@@ -255,8 +255,8 @@ plots.gate_columns(chapter.spec["lstm"], "The chapter's LSTM, gate by gate")
 # %%
 import pandas as pd
 
-from verify.mutants import catalogue
-from verify.network import Network
+from verify.forward.network import Network
+from verify.mistakes.catalogue import catalogue
 
 rows = {"i,f,c,o (Keras)": ours}
 for mistake in catalogue(chapter.spec):
@@ -323,7 +323,7 @@ assert "i,f,o,c" in found.diagnosis.explanations[0].explanation
 answer_1 = (..., ...)
 
 # %%
-from recipes import exercises
+from recipes.explore.page import exercises
 
 start = lstm.gates.index("f") * 40
 exercises.check(

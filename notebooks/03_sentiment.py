@@ -29,8 +29,8 @@ if importlib.util.find_spec("recipes") is None:
 
 # %%
 from recipes import sentiment_lstm
-from recipes.outcome import RunOptions
-from recipes.runs import RunFolder
+from recipes.run.folder import RunFolder
+from recipes.run.outcome import RunOptions
 
 config = sentiment_lstm.Config(epochs=1)
 outcome = sentiment_lstm.run(config, RunOptions(RunFolder("runs/first_lstm")))
@@ -46,8 +46,9 @@ from collections import Counter
 
 import numpy as np
 
-from recipes import sentiment, text
-from recipes.airline import CLASSES
+from recipes.data import text
+from recipes.data.airline import CLASSES
+from recipes.run import classifier as sentiment
 
 split = sentiment.load_split(None, "post")
 tweets = split.tweets
@@ -360,7 +361,7 @@ plots.error_against_bound(report, "The stacked network, layer by layer, on 500 t
 answer_1 = ...
 
 # %%
-from recipes import exercises
+from recipes.explore.page import exercises
 
 exercises.check(
     1,

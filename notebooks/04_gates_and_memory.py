@@ -30,8 +30,8 @@ if importlib.util.find_spec("recipes") is None:
 
 # %%
 from recipes import sentiment_lstm
-from recipes.outcome import RunOptions
-from recipes.runs import RunFolder
+from recipes.run.folder import RunFolder
+from recipes.run.outcome import RunOptions
 
 config = sentiment_lstm.Config(epochs=1, mask_zero=True)
 outcome = sentiment_lstm.run(config, RunOptions(RunFolder("runs/gates_lstm")))
@@ -42,7 +42,9 @@ outcome = sentiment_lstm.run(config, RunOptions(RunFolder("runs/gates_lstm")))
 
 # %%
 import verify
-from recipes import insight, plots, sentiment
+from recipes import plots
+from recipes.explore.page import insight
+from recipes.run import classifier as sentiment
 
 net = verify.load("runs/gates_lstm/model.keras")
 split = sentiment.load_split(None, "post")
@@ -295,8 +297,9 @@ assert steps[thanks] > effects[thanks, 1]
 # mask as in the chapter. We keep each as it was before training, too.
 
 # %%
-from recipes import sentiment_gru, sentiment_rnn, training
-from recipes.text import one_hot
+from recipes import sentiment_gru, sentiment_rnn
+from recipes.data.text import one_hot
+from recipes.run import training
 
 RECIPES = {"SimpleRNN": sentiment_rnn, "LSTM": sentiment_lstm, "GRU": sentiment_gru}
 MASKED, UNMASKED = True, False
@@ -693,7 +696,7 @@ if not QUICK:
 answer_1 = ...
 
 # %%
-from recipes import exercises
+from recipes.explore.page import exercises
 
 exercises.check(
     1,

@@ -31,7 +31,7 @@ if importlib.util.find_spec("recipes") is None:
 # %%
 import numpy as np
 
-from recipes import training
+from recipes.run import training
 
 keras = training.start(seed=42)
 for mask_zero in (False, True):
@@ -55,8 +55,8 @@ for mask_zero in (False, True):
 # truth value a step, False where the id is 0.
 
 # %%
-from recipes import sentiment
-from recipes.text import pad, words
+from recipes.data.text import pad, words
+from recipes.run import classifier as sentiment
 
 split = sentiment.load_split(None, "post")
 vocabulary = split.pipeline.vocabulary
@@ -183,7 +183,7 @@ assert apart[-1] < 1e-3 * apart[read - 1]
 # each, so hardly anything reaches the words, and the network cannot learn to do better:
 
 # %%
-from recipes.insight import gradient_norms
+from recipes.explore.insight import gradient_norms
 
 kinds = {"zeros behind": "post", "masked": "masked", "zeros in front": "pre"}
 reach = {}
@@ -249,7 +249,7 @@ def filled(ids, length):
 
 
 # %%
-from recipes import exercises
+from recipes.explore.page import exercises
 
 long_and_short = [[4, 5], list(range(1, 9))]
 exercises.check(

@@ -31,7 +31,7 @@ if importlib.util.find_spec("recipes") is None:
 import numpy as np
 
 import verify
-from recipes import training
+from recipes.run import training
 
 keras = training.start(seed=42)
 small = keras.Sequential([keras.Input((6, 3)), keras.layers.LSTM(4, name="lstm")])
@@ -55,7 +55,7 @@ assert first.verdict == "FAIL"
 import os
 from pathlib import Path
 
-from recipes.sentiment import load_split
+from recipes.run.classifier import load_split
 
 QUICK = "QUICK" in os.environ  # the project's own tests train less
 
@@ -426,7 +426,7 @@ plots.error_against_bound(report, "A check that passes: error and allowance")
 # To see that, plant mistake (a) in the verifier's side, and check again:
 
 # %%
-from verify.mutants import catalogue
+from verify.mistakes.catalogue import catalogue
 
 wrong = next(m for m in catalogue(net.spec) if m.name == "gate order f,i,c,o")
 failed = verify.check(model, few, network=verify.Network(wrong.model))
@@ -634,7 +634,7 @@ assert "".join(secret) != "ifco"
 answer_1 = ...
 
 # %%
-from recipes import exercises
+from recipes.explore.page import exercises
 
 exercises.check(
     1,

@@ -28,8 +28,8 @@ if importlib.util.find_spec("recipes") is None:
 # Keras 2, as the verifier computes it for old files:
 
 # %%
-from recipes import training
-from verify.activations import hard_sigmoid, keras2_hard_sigmoid
+from recipes.run import training
+from verify.forward.activations import hard_sigmoid, keras2_hard_sigmoid
 
 keras = training.start(seed=42)
 print("Keras", keras.__version__, "says", float(keras.activations.hard_sigmoid(1.0)))
@@ -123,7 +123,7 @@ for line, run in still.items():
 #
 # | then | now |
 # |---|---|
-# | `one_hot(text, n)`, `Tokenizer` | `recipes.text.Vocabulary`, or `keras.layers.TextVectorization` |
+# | `one_hot(text, n)`, `Tokenizer` | `recipes.data.text.Vocabulary`, or `keras.layers.TextVectorization` |
 # | `keras.utils.np_utils.to_categorical` | `keras.utils.to_categorical` |
 # | `CuDNNLSTM`, `CuDNNGRU` | `LSTM`, `GRU`, whose `use_cudnn` is `"auto"` |
 # | `keras.layers.recurrent.LSTM` | `keras.layers.LSTM` |
@@ -139,7 +139,7 @@ for line, run in still.items():
 # The right column, run:
 
 # %%
-from recipes.text import Vocabulary
+from recipes.data.text import Vocabulary
 
 words = Vocabulary.of([["this", "is"], ["is", "an"]])
 print(words.encode([["this", "is"]]))
@@ -600,7 +600,7 @@ assert abs(categorical + np.log(0.6)) < 1e-5
 answer_1 = (..., ...)
 
 # %%
-from recipes import exercises
+from recipes.explore.page import exercises
 
 slopes = [f(1.0) - f(0.0) for f in (keras2_hard_sigmoid, hard_sigmoid)]
 exercises.check(

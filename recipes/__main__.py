@@ -17,10 +17,10 @@ import typer
 
 import verify
 from recipes import CHAPTER, PAGE, RECIPES, STUDIES
-from verify.commands import INTERRUPTED
-from verify.commands import run as run_command
+from verify.console.exit_codes import INTERRUPTED
+from verify.console.exit_codes import run as run_command
+from verify.data.atomic import checked_output
 from verify.errors import DataError, listing, plain
-from verify.storage import checked_output
 
 # A command imports what it needs: --help is there at once.
 
@@ -110,9 +110,9 @@ def run_recipes(
 
     Without --resume a run begins anew, in place of an earlier run in its folder.
     """
-    from recipes.outcome import print_table
-    from recipes.plan import command_line, module, plan
-    from recipes.training import Interrupted
+    from recipes.run.outcome import print_table
+    from recipes.run.plan import command_line, module, plan
+    from recipes.run.training import Interrupted
 
     asked = {
         "epochs": epochs,
@@ -211,7 +211,7 @@ def run_sweep(
     Where several values may be given, commas go between them.
     """
     from recipes import sweep
-    from recipes.training import Interrupted
+    from recipes.run.training import Interrupted
 
     asked = {
         "recipes": recipes,
@@ -250,9 +250,9 @@ def predict(
     text: Annotated[str, typer.Argument(help="A text, in quotation marks.")],
 ) -> None:
     """Apply a trained model to a text, in NumPy; says which words it does not know."""
-    from recipes.runs import RunFolder
-    from recipes.saying import answer
-    from recipes.text import clean, words
+    from recipes.data.text import clean, words
+    from recipes.explore.answer import answer
+    from recipes.run.folder import RunFolder
 
     run_folder = RunFolder(folder)
     pipeline = run_folder.read_pipeline()
@@ -300,8 +300,8 @@ def explore(
     ] = None,
 ) -> None:
     """Write a page in which the model can be watched, word by word; any browser."""
-    from recipes.explore import write_page
-    from recipes.runs import RunFolder
+    from recipes.explore.page import write_page
+    from recipes.run.folder import RunFolder
 
     run_folder = RunFolder(folder)
     path = run_folder / PAGE

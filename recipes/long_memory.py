@@ -37,9 +37,12 @@ from typing import Any
 import numpy as np
 
 import verify
-from recipes import plots, training
-from recipes.grammar import FILLER, LANGUAGES, Sentences, memories
-from recipes.outcome import (
+from recipes import plots
+from recipes.data.grammar import FILLER, LANGUAGES, Sentences, memories
+from recipes.data.text import Vocabulary, one_hot
+from recipes.run import training
+from recipes.run.folder import RunFolder, TextPipeline
+from recipes.run.outcome import (
     Outcome,
     RunOptions,
     Verdicts,
@@ -47,10 +50,8 @@ from recipes.outcome import (
     print_report,
     verified,
 )
-from recipes.runs import RunFolder, TextPipeline
-from recipes.text import Vocabulary, one_hot
-from verify.report import Report, number
-from verify.spec import DataError, listing, plain
+from verify.errors import DataError, listing, plain
+from verify.report.report import Report, number
 
 NAME = "long_memory"
 SHOWN = "i live in india and we often walk to town i speak"

@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from recipes import training
-from recipes.conclude import conclude
-from recipes.grammar import ALWAYS_TESTED, TAGGED, Sentences, tagged
-from recipes.outcome import Outcome, RunOptions, print_parameters
-from recipes.runs import TextPipeline
-from recipes.text import Vocabulary, one_hot, words
-from verify.spec import Array
+from recipes.data.grammar import ALWAYS_TESTED, TAGGED, Sentences, tagged
+from recipes.data.text import Vocabulary, one_hot, words
+from recipes.run import training
+from recipes.run.finish import conclude
+from recipes.run.folder import TextPipeline
+from recipes.run.outcome import Outcome, RunOptions, print_parameters
+from verify.model.arrays import Array
 
 NAME = "many_to_many"
 TAGS = tuple(TAGGED)

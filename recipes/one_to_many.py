@@ -25,14 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from recipes import training
-from recipes.conclude import conclude
-from recipes.grammar import REPLIES
-from recipes.outcome import Outcome, RunOptions, print_parameters
-from recipes.runs import END, TextPipeline
-from recipes.saying import phrase
-from recipes.text import Vocabulary, one_hot
-from verify.spec import Array
+from recipes.data.grammar import REPLIES
+from recipes.data.text import Vocabulary, one_hot
+from recipes.explore.answer import phrase
+from recipes.run import training
+from recipes.run.finish import conclude
+from recipes.run.folder import END, TextPipeline
+from recipes.run.outcome import Outcome, RunOptions, print_parameters
+from verify.model.arrays import Array
 
 NAME = "one_to_many"
 SHOWN = tuple(REPLIES)

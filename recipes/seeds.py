@@ -28,12 +28,13 @@ from typing import Any
 import numpy as np
 
 from recipes import plots
-from recipes import study as shared
-from recipes.outcome import Outcome, RunOptions
-from recipes.runs import RunFolder
-from recipes.sentiment import SentimentConfig, load_split
-from recipes.study import Part, Spread, Trained
-from verify.spec import Array, plain
+from recipes.run import many as shared
+from recipes.run.classifier import SentimentConfig, load_split
+from recipes.run.folder import RunFolder
+from recipes.run.many import Part, Spread, Trained
+from recipes.run.outcome import Outcome, RunOptions
+from verify.errors import plain
+from verify.model.arrays import Array
 
 NAME = "seeds"
 FILES = ("seeds.csv", "spread.png")
@@ -140,7 +141,7 @@ def study(
     folder : path
         Of the study; every model gets a folder in it.
     csv : path, optional
-        Tweets, as for `recipes.airline.load_tweets`.
+        Tweets, as for `recipes.data.airline.load_tweets`.
     resume : bool
         Go on with an earlier study of the same Config in this folder.
 
@@ -148,7 +149,7 @@ def study(
     ------
     DataError
         The data, the folder or one of its runs cannot be used.
-    recipes.study.StudyInterrupted
+    recipes.run.many.StudyInterrupted
         On Ctrl-C.
     """
     return _study(config, RunOptions(RunFolder(folder), resume, csv))

@@ -16,8 +16,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from recipes import sentiment
-from recipes.outcome import Outcome, RunOptions
+from recipes.run import classifier as sentiment
+from recipes.run.outcome import Outcome, RunOptions
 
 NAME = "sentiment_gru"
 

@@ -27,15 +27,15 @@ from pathlib import Path
 from typing import Any
 
 from recipes import plots
-from recipes import study as shared
-from recipes.outcome import RunOptions
-from recipes.plan import as_begun, module, whole_numbers
-from recipes.runs import RunFolder
-from recipes.sentiment import load_split
-from recipes.study import Ended, Job, Part, Spread, Trained
-from recipes.sweep_training import MODULES, in_processes, on_cluster, sensible
+from recipes.run import many as shared
+from recipes.run.classifier import load_split
+from recipes.run.folder import RunFolder
+from recipes.run.many import Ended, Job, Part, Spread, Trained
+from recipes.run.outcome import RunOptions
+from recipes.run.plan import as_begun, module, whole_numbers
+from recipes.run.workers import MODULES, in_processes, on_cluster, sensible
 from verify.cluster import LOCAL, connected, require_address
-from verify.spec import DataError, plain
+from verify.errors import DataError, plain
 
 NAME = "sweep"
 FILES = ("sweep.csv", "summary.csv", "sweep.png")
@@ -310,7 +310,7 @@ def run(config: Config, options: RunOptions, where: Where) -> Results:
     DataError
         The data, the folder or one of its runs cannot be used.
     verify.cluster.ClusterError
-    recipes.study.StudyInterrupted
+    recipes.run.many.StudyInterrupted
         On Ctrl-C.
     """
     failures: dict[str, str] = {}

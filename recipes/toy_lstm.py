@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from math import exp, tanh
 from typing import Any
 
-from recipes import toy
-from recipes.outcome import Outcome, RunOptions
+from recipes.data import toy
+from recipes.run.outcome import Outcome, RunOptions
 from verify import ModelSpec
 
 NAME = "toy_lstm"

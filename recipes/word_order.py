@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from recipes import training
-from recipes.conclude import conclude
-from recipes.grammar import ANIMALS, Sentences, comparisons
-from recipes.outcome import Outcome, RunOptions, print_parameters
-from recipes.runs import TextPipeline
-from recipes.text import Vocabulary, one_hot, words
+from recipes.data.grammar import ANIMALS, Sentences, comparisons
+from recipes.data.text import Vocabulary, one_hot, words
+from recipes.run import training
+from recipes.run.finish import conclude
+from recipes.run.folder import TextPipeline
+from recipes.run.outcome import Outcome, RunOptions, print_parameters
 
 NAME = "word_order"
 SHOWN = ("the cat is faster than the dog", "the dog is faster than the cat")

@@ -23,7 +23,7 @@ def tweets_csv(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A slice of the real tweets, both classes, as a reader's own CSV."""
     import pandas as pd
 
-    from recipes.airline import CLASSES, load_tweets
+    from recipes.data.airline import CLASSES, load_tweets
 
     tweets = load_tweets()
     rows = np.r_[0:300, 9178:9378]
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> tuple[bool, int]:
         name = item.path.stem
         long = LONGEST.index(name) if name in LONGEST else len(LONGEST)
-        return item.path.parent.name != "verify", long
+        return "verify" not in item.path.parts, long
 
     items.sort(key=place)
 

@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 
 from verify import ModelSpec, Network
-from verify.hdf5 import snake_case
-from verify.layers import REGISTRY
-from verify.reader import read_model, read_structure
+from verify.forward.layers import REGISTRY
+from verify.model_files.config import read_model, read_structure
+from verify.model_files.hdf5 import snake_case
 
 BATCH, TIME, INPUTS, UNITS, OUTPUTS = 5, 6, 3, 4, 2
 VOCABULARY = 11
@@ -79,7 +79,7 @@ def random_layers(
 
 
 class GivenWeights:
-    """Weights by the names of the layers; see `verify.reader.Weights`."""
+    """Weights by the names of the layers; see `verify.model_files.config.Weights`."""
 
     def __init__(self, layers: dict[str, list[np.ndarray]]) -> None:
         self.layers = layers
@@ -205,6 +205,6 @@ def keras_sequential(layers: Sequence[Any], seed: int = 0, scale: float = 1.0) -
 
 def mutated(spec: ModelSpec, name: str) -> Network:
     """The network with one mistake of the catalogue planted."""
-    from verify.mutants import catalogue
+    from verify.mistakes.catalogue import catalogue
 
     return Network(next(m.model for m in catalogue(spec) if m.name == name))

@@ -30,7 +30,7 @@ def begin(rows: int | None = None) -> None:
     Whatever it was told before in the same process no longer holds.
     """
     import verify
-    from recipes import outcome, training
+    from recipes.run import outcome, training
 
     fit = inspect.unwrap(training.fit)
 

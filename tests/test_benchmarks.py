@@ -37,8 +37,8 @@ from benchmarks.results import HEADS, LIMIT, Measured, Results, write
 from benchmarks.streaming import Cost, growth
 from benchmarks.turns import BenchmarkError, Turns, Worker, rounds_of
 from verify import load
-from verify.compare import compare
 from verify.keras_bridge import backend
+from verify.tolerance.compare import compare
 
 ROWS, LENGTH, UNITS = 70, 5, 3
 INSTALLED = importlib.util.find_spec("onnxruntime") is not None

@@ -17,13 +17,13 @@ from models import VOCABULARY, input_layer, keras_sequential, layer, lstm_spec, 
 from models import ids as token_ids
 
 import verify
-from recipes.explore import text_rules
-from recipes.runs import TextPipeline
-from recipes.text import Vocabulary
+from recipes.data.text import Vocabulary
+from recipes.explore.page import text_rules
+from recipes.run.folder import TextPipeline
 from verify import Network
-from verify.activations import ACTIVATIONS, resolve
-from verify.page import Exploration, Sample, Summary, explore, render
-from verify.page.export import activation
+from verify.forward.activations import ACTIVATIONS, resolve
+from verify.report.page import Exploration, Sample, Summary, explore, render
+from verify.report.page.export import activation
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -12,10 +12,12 @@ import pytest
 from quickly import few
 
 import verify
-from recipes import RECIPES, STUDIES, airline, outcome
+from recipes import RECIPES, STUDIES
 from recipes.__main__ import main as rnn_recipe
-from verify import text
+from recipes.data import airline
+from recipes.run import outcome
 from verify.__main__ import main as rnn_verify
+from verify.data import text
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -162,7 +164,7 @@ def test_every_file_that_is_linked_exists():
 
 
 def test_the_readmes_table_of_layers_is_made_from_the_registry():
-    from verify.coverage import coverage
+    from verify.report.describe import coverage
 
     (table,) = re.findall(r"<!-- rnn-verify layers -->\n(.*?)\n<!--", README, re.S)
     assert table == coverage()

@@ -34,7 +34,7 @@ def test_random_models_compute_what_keras_computes(block, tmp_path):
 
 @pytest.mark.keras
 def test_a_planted_mistake_is_found_and_cut_down(tmp_path, monkeypatch, capsys):
-    from verify.layers import recurrent_cells
+    from verify.forward.layers import recurrent_cells
 
     right = recurrent_cells.lstm_step
 

@@ -15,7 +15,7 @@ import notebook_runs
 import numpy as np
 import pytest
 
-from recipes import exercises
+from recipes.explore.page import exercises
 
 ROOT = Path(__file__).parents[1]
 NAMES = [script.stem for script in notebook_runs.SCRIPTS]

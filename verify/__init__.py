@@ -18,23 +18,22 @@ when it is first asked for, so that a command loads only what it needs.
 from __future__ import annotations
 
 import importlib
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same as `_MODULES`, for whoever reads types
     from verify.backward import Gradients, backprop
-    from verify.checking import assert_matches_predict, check
-    from verify.compare import Verdict
-    from verify.describing import describe
+    from verify.checks.against_keras import assert_matches_predict, check
+    from verify.checks.against_outputs import compare_outputs
+    from verify.checks.checkpoint import Watch
+    from verify.checks.load import load
+    from verify.checks.selftest import SelfTest, selftest
     from verify.errors import DataError, ModelFileError, UnsupportedError, VerifyError
-    from verify.evaluate import LayerTrace
-    from verify.loading import load
-    from verify.network import Network, Trace
-    from verify.ports import compare_outputs
-    from verify.report import Report
-    from verify.selftesting import SelfTest, selftest
-    from verify.spec import LayerSpec, ModelSpec
-    from verify.watching import Watch
+    from verify.forward.evaluate import LayerTrace
+    from verify.forward.network import Network, Trace
+    from verify.model.spec import LayerSpec, ModelSpec
+    from verify.report.describe import describe
+    from verify.report.report import Report
+    from verify.tolerance.compare import Verdict
 
 __version__ = "0.1.0"
 
@@ -64,18 +63,18 @@ __all__ = [
 
 _MODULES = {
     "backward": ("Gradients", "backprop"),
-    "checking": ("assert_matches_predict", "check"),
-    "compare": ("Verdict",),
-    "describing": ("describe",),
+    "checks.against_keras": ("assert_matches_predict", "check"),
+    "tolerance.compare": ("Verdict",),
+    "report.describe": ("describe",),
     "errors": ("DataError", "ModelFileError", "UnsupportedError", "VerifyError"),
-    "evaluate": ("LayerTrace",),
-    "loading": ("load",),
-    "network": ("Network", "Trace"),
-    "ports": ("compare_outputs",),
-    "report": ("Report",),
-    "selftesting": ("SelfTest", "selftest"),
-    "spec": ("LayerSpec", "ModelSpec"),
-    "watching": ("Watch",),
+    "forward.evaluate": ("LayerTrace",),
+    "checks.load": ("load",),
+    "forward.network": ("Network", "Trace"),
+    "checks.against_outputs": ("compare_outputs",),
+    "report.report": ("Report",),
+    "checks.selftest": ("SelfTest", "selftest"),
+    "model.spec": ("LayerSpec", "ModelSpec"),
+    "checks.checkpoint": ("Watch",),
 }
 """Where each name is defined. No module has the name of what it defines: once imported
 it would stand in its place."""
@@ -86,8 +85,6 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         found = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    elif not name.startswith("_") and find_spec(f"{__name__}.{name}"):
-        found = importlib.import_module(f"{__name__}.{name}")  # verify.cells
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = found  # from now on it is found without this function

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import verify
-from verify.commands import INTERRUPTED, run
+from verify.console.exit_codes import INTERRUPTED, run
+from verify.data.atomic import checked_output, write_whole
 from verify.errors import DataError, named, plain
-from verify.storage import checked_output, write_whole
 
 if TYPE_CHECKING:  # a command imports what it needs: --help is there at once
-    from verify.network import Inputs
-    from verify.page import Exploration
-    from verify.sources import Source
-    from verify.streaming import Mapper
+    from verify.checks._rows import Mapper
+    from verify.data.sources import Source
+    from verify.forward.network import Inputs
+    from verify.report.page import Exploration
 
 app = typer.Typer(
     help="Re-computes a Keras recurrent model in NumPy and compares.\n\n"
@@ -126,7 +126,7 @@ def check(
     dask: Dask = None,
 ) -> None:
     """Compare the NumPy forward pass with Keras, layer by layer."""
-    from verify.checking import check_read
+    from verify.checks.against_keras import check_read
 
     page = None if html is None else checked_output(html, "--html", ".html")
     watch = verify.Watch(report, resume=resume, show=True)
@@ -171,8 +171,8 @@ def trace(
     column: Column = None,
 ) -> None:
     """Write every gate and state at every step to an .npz file."""
-    from verify.progress import progress
-    from verify.running import write_trace
+    from verify.checks.predict import write_trace
+    from verify.console.progress import progress
 
     path = _beside(data, checked_output(out, "--out", ".npz"))
     net = _load(model, config, keras2).on(backend)
@@ -205,8 +205,8 @@ def predict(
     dask: Dask = None,
 ) -> None:
     """Write the outputs of the model, computed in NumPy."""
-    from verify.progress import progress
-    from verify.running import write_outputs
+    from verify.checks.predict import write_outputs
+    from verify.console.progress import progress
 
     path = _beside(data, checked_output(out, "--out", ".npy", ".npz"))
     net = _load(model, config, keras2).on(backend)
@@ -243,7 +243,7 @@ def compare(
     dask: Dask = None,
 ) -> None:
     """Say whether these are the outputs of the model, and if not, why not."""
-    from verify.sources import open_source
+    from verify.data.sources import open_source
 
     watch = verify.Watch(report, resume=resume, show=True)
     net = _load(model, config, keras2).on(backend)
@@ -285,7 +285,7 @@ def selftest(
 @app.command()
 def layers() -> None:
     """List every layer that is read, with the options that count, in Markdown."""
-    from verify.coverage import coverage
+    from verify.report.describe import coverage
 
     print(coverage())
 
@@ -305,7 +305,7 @@ def _inputs(
     column: str | None = None,
 ) -> Inputs:
     """The inputs in a file, ready for the model."""
-    from verify.loading import usable_inputs
+    from verify.checks.inputs import usable_inputs
 
     source = _source(net, data, vocabulary, column)
     with named(data):
@@ -331,8 +331,8 @@ def _source(
     quiet: bool = False,
 ) -> Source:
     """The inputs in a file; its notes are printed, unless a report will hold them."""
-    from verify.sources import open_source
-    from verify.text import read_pipeline
+    from verify.data.sources import open_source
+    from verify.data.text import read_pipeline
 
     if vocabulary is None and column is not None:
         raise DataError(
@@ -368,7 +368,7 @@ def _mapped(address: str | None) -> Iterator[Mapper]:
     ClusterError
         As `verify.cluster.connected`.
     """
-    from verify.streaming import here
+    from verify.checks._rows import here
 
     if address is None:
         yield here
@@ -385,9 +385,9 @@ def _explored(
     """The explorer of a page, for the first rows; none where they cannot be shown."""
     import numpy as np
 
-    from verify.loading import usable_inputs
-    from verify.page import ROWS, explore
-    from verify.streaming import prepared
+    from verify.checks._rows import prepared
+    from verify.checks.inputs import usable_inputs
+    from verify.report.page import ROWS, explore
 
     net = net.on(str(report.facts["backend"]))  # by the rules that were checked
     try:

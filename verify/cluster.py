@@ -34,8 +34,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from verify.engine import at_most, cores
-from verify.spec import VerifyError, listing, plain
+from verify.errors import VerifyError, listing, plain
+from verify.forward.fast import at_most, cores
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -8,7 +8,7 @@
     plots.png(figure)  # the bytes of a PNG file
 
 What they draw is checked first: an empty or unfit input raises
-`verify.spec.DataError` with one line that says what was expected.
+`verify.model.spec.DataError` with one line that says what was expected.
 """
 
 from recipes.plots.diagram import unrolled

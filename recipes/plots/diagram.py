@@ -48,10 +48,12 @@ from recipes.plots.sums import (
     state_lines,
     value_name,
 )
-from verify.evaluate import LayerTrace
-from verify.network import Network
-from verify.spec import Array, DataError, LayerSpec, listing, plain
-from verify.structure import TensorRef, flatten
+from verify.errors import DataError, listing, plain
+from verify.forward.evaluate import LayerTrace
+from verify.forward.network import Network
+from verify.model.arrays import Array
+from verify.model.graph import TensorRef, flatten
+from verify.model.spec import LayerSpec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

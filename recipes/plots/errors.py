@@ -20,8 +20,8 @@ from recipes.plots.furniture import (
     power,
     tidy,
 )
-from verify.compare import Comparison
-from verify.report import Report, number
+from verify.report.report import Report, number
+from verify.tolerance.compare import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from verify.spec import Array, DataError, plain
+from verify.errors import DataError, plain
+from verify.model.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from recipes.plots.furniture import (
     style,
     tidy,
 )
-from verify.spec import Array
+from verify.model.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -34,7 +34,8 @@ from recipes.plots.furniture import (
     wrapped,
     write_cells,
 )
-from verify.spec import Array, DataError, plain
+from verify.errors import DataError, plain
+from verify.model.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -35,8 +35,10 @@ from recipes.plots.furniture import (
     word_ticks,
     write_cells,
 )
-from verify.evaluate import LayerTrace
-from verify.spec import Array, DataError, LayerSpec, plain
+from verify.errors import DataError, plain
+from verify.forward.evaluate import LayerTrace
+from verify.model.arrays import Array
+from verify.model.spec import LayerSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from verify.layers.base import function_of
-from verify.spec import Array, LayerSpec, plain
+from verify.errors import plain
+from verify.forward.layers.base import function_of
+from verify.model.arrays import Array
+from verify.model.spec import LayerSpec
 
 Lines = list[tuple[str, str]]
 """A label and what stands behind it, by line."""

@@ -26,7 +26,8 @@ from recipes.plots.furniture import (
     tidy,
     wrapped,
 )
-from verify.spec import Array, DataError, plain
+from verify.errors import DataError, plain
+from verify.model.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -27,8 +27,10 @@ from recipes.plots.furniture import (
     wrapped,
     write_cells,
 )
-from verify.layers import REGISTRY
-from verify.spec import Array, DataError, LayerSpec, ModelSpec, plain
+from verify.errors import DataError, plain
+from verify.forward.layers import REGISTRY
+from verify.model.arrays import Array
+from verify.model.spec import LayerSpec, ModelSpec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fuzzing.backends import BACKEND, prepare
 
-from verify.backends import Rule
+from verify.model.backends import Rule
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

@@ -30,9 +30,9 @@ import numpy as np
 from models import lstm_file
 
 import verify
-from verify import hdf5
-from verify.sources import FORMATS, open_source
-from verify.spec import ModelFileError, VerifyError
+from verify.data.sources import FORMATS, open_source
+from verify.errors import ModelFileError, VerifyError
+from verify.model_files import hdf5
 
 KERAS2 = Path(__file__).parents[1] / "data" / "keras2"
 SECONDS, MEMORY, EACH = 2, 2**30, 250
@@ -40,7 +40,7 @@ SECONDS, MEMORY, EACH = 2, 2**30, 250
 
 IN_HDF5, OUT_OF_HDF5 = "in HDF5", "out of HDF5"
 """What a process says of where it is: only libhdf5 may crash, or never come back, for
-`verify.hdf5` has it work in a process of its own that the limits end."""
+`verify.model_files.hdf5` has it work in a process of its own that the limits end."""
 
 ABSURD: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 10**30, -(10**30), 1e308, float("nan"),
@@ -197,8 +197,8 @@ def read(path: Path) -> str:
 
 
 def in_this_process(path: Path, shown: str, say: Callable[[str], None]) -> bytes:
-    """What `verify.hdf5` has another process do; here files have one anyway."""
-    from verify import unpack
+    """What `verify.model_files.hdf5` has another process do; here files have one anyway."""
+    from verify.model_files import _hdf5_process as unpack
 
     output = io.BytesIO()
     limits, unpack.limited = unpack.limited, lambda seconds, size: None

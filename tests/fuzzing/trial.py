@@ -17,12 +17,12 @@ from fuzzing.program import OWN_DTYPE, Program
 from layer_cases.check import float64, randomise
 
 import verify
-from verify.bound import bounded_outputs
-from verify.compare import PROOF_TOLERANCE, compare_all
-from verify.kernels import greatest
-from verify.rounding import Rounding
-from verify.spec import UnsupportedError
-from verify.structure import flatten, map_structure
+from verify.errors import UnsupportedError
+from verify.model.graph import flatten, map_structure
+from verify.tolerance.activation_errors import greatest
+from verify.tolerance.compare import PROOF_TOLERANCE, compare_all
+from verify.tolerance.error_bound import bounded_outputs
+from verify.tolerance.noise_floor import Rounding
 
 FILES = (".keras", ".h5", ".weights.h5")
 DIFFERS = "backend differs"

@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.activation_layers`."""
+"""Cases for `verify.forward.layers.activation_layers`."""
 
 from __future__ import annotations
 

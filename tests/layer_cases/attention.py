@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.attention`."""
+"""Cases for `verify.forward.layers.attention`."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Case:
     Attributes
     ----------
     name : str
-        The class, as `verify.layers.REGISTRY` has it.
+        The class, as `verify.forward.layers.REGISTRY` has it.
     options : mapping
         For the layer's constructor.
     shape : tuple, or list of tuples

@@ -13,10 +13,11 @@ from layer_cases.case import BATCH, Case
 
 import verify
 from verify import Network
-from verify.backends import Rule
-from verify.compare import compare
-from verify.spec import DataError, LayerSpec
-from verify.structure import flatten, map_structure
+from verify.errors import DataError
+from verify.model.backends import Rule
+from verify.model.graph import flatten, map_structure
+from verify.model.spec import LayerSpec
+from verify.tolerance.compare import compare
 
 ALLOWED = 1e-10
 NOTICED = 1e-8

@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.conv_lstm`, and for Bidirectional around them."""
+"""Cases for `verify.forward.layers.conv_lstm`, and for Bidirectional around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.convolution`."""
+"""Cases for `verify.forward.layers.convolution`."""
 
 from __future__ import annotations
 

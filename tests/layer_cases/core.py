@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.core`."""
+"""Cases for `verify.forward.layers.core`."""
 
 from __future__ import annotations
 

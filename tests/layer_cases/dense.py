@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.dense`."""
+"""Cases for `verify.forward.layers.dense`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.merging`."""
+"""Cases for `verify.forward.layers.merging`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.normalization`."""
+"""Cases for `verify.forward.layers.normalization`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.operations` and the functions behind it."""
+"""Cases for `verify.forward.layers.operations` and the functions behind it."""
 
 from __future__ import annotations
 

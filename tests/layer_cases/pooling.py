@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.pooling`."""
+"""Cases for `verify.forward.layers.pooling`."""
 
 from __future__ import annotations
 

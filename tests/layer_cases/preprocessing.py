@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.preprocessing`."""
+"""Cases for `verify.forward.layers.preprocessing`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.recurrent`: every cell, option, mask and way of states."""
+"""Cases for `verify.forward.layers.recurrent`: every cell, option, mask and way of states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.regularization`."""
+"""Cases for `verify.forward.layers.regularization`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.reshaping`. The masks that come in go no further."""
+"""Cases for `verify.forward.layers.reshaping`. The masks that come in go no further."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases for `verify.layers.wrappers`."""
+"""Cases for `verify.forward.layers.wrappers`."""
 
 from __future__ import annotations
 

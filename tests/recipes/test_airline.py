@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recipes import airline
-from recipes.airline import load_tweets
-from recipes.sentiment import baselines, load_split
-from recipes.text import words
+from recipes.data import airline
+from recipes.data.airline import load_tweets
+from recipes.data.text import words
+from recipes.run.classifier import baselines, load_split
 from verify import DataError
 
 HEAD = "text,airline_sentiment\n"

@@ -23,12 +23,13 @@ from models import (
 )
 
 import verify
-from recipes import PAGE, airline
+from recipes import PAGE
 from recipes.__main__ import main
-from recipes.explore import candidates, chosen_among
-from recipes.runs import RunFolder, TextPipeline
-from recipes.sentiment import load_split
-from recipes.text import Vocabulary
+from recipes.data import airline
+from recipes.data.text import Vocabulary
+from recipes.explore.page import candidates, chosen_among
+from recipes.run.classifier import load_split
+from recipes.run.folder import RunFolder, TextPipeline
 
 WORDS = ("good", "bad", "flight", "late", "again", "crew")
 CLASSES = ("negative", "positive")
@@ -296,7 +297,7 @@ def test_the_report_of_another_model_is_refused(folder, capsys):
 
 def layer_result(report: dict) -> dict:
     """What a check says of the LSTM, as JSON has it."""
-    from verify.report import LayerResult
+    from verify.report.report import LayerResult
 
     values = {f.name: None for f in dataclasses.fields(LayerResult)}
     comparisons = {"proof": report["numerics"], "numerics": report["numerics"]}

@@ -21,8 +21,9 @@ from models import (
 )
 
 import verify
-from recipes import toy
-from recipes.insight import (
+from recipes.data import toy
+from recipes.data.text import Vocabulary
+from recipes.explore.insight import (
     from_the_end,
     gradient_norms,
     greatest_singular_value,
@@ -33,10 +34,9 @@ from recipes.insight import (
     without_each_word,
     words_read,
 )
-from recipes.runs import TextPipeline
-from recipes.text import Vocabulary
+from recipes.run.folder import TextPipeline
 from verify import DataError, Network, UnsupportedError
-from verify.page import explore
+from verify.report.page import explore
 
 STEP = 1e-6
 CELLS = pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])

@@ -9,9 +9,9 @@ import threading
 import numpy as np
 import pytest
 
-from recipes import training
-from recipes.interruption import Interruption
-from recipes.runs import RunFolder
+from recipes.run import training
+from recipes.run.folder import RunFolder
+from recipes.run.interruption import Interruption
 
 
 def ctrl_c() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import verify
-from recipes import long_memory, training
+from recipes import long_memory
 from recipes.__main__ import main
-from recipes.grammar import FILLER, LANGUAGES, memories
+from recipes.data.grammar import FILLER, LANGUAGES, memories
 from recipes.long_memory import (
     CHANCE,
     FILES,
@@ -22,9 +22,10 @@ from recipes.long_memory import (
     build_model,
     parts,
 )
-from recipes.outcome import RunOptions
-from recipes.runs import FILES as RUN_FILES
-from recipes.runs import RunFolder
+from recipes.run import training
+from recipes.run.folder import FILES as RUN_FILES
+from recipes.run.folder import RunFolder
+from recipes.run.outcome import RunOptions
 from verify import DataError
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from recipes import many_to_many
 from recipes.__main__ import main
-from recipes.grammar import (
+from recipes.data.grammar import (
     ALWAYS_TESTED,
     FORMS,
     NOUN_OR_AUXILIARY,
@@ -17,9 +17,9 @@ from recipes.grammar import (
     TAGGED,
     tagged,
 )
+from recipes.explore.answer import answer
 from recipes.many_to_many import TAGS, most_frequent, score, targets
-from recipes.runs import RunFolder
-from recipes.saying import answer
+from recipes.run.folder import RunFolder
 
 
 def pairs(sentences, test: bool) -> set[tuple[str, str]]:
@@ -125,8 +125,8 @@ def test_an_lstm_learns_what_a_table_cannot(tmp_path, capsys):
 def test_tags_stand_beside_their_words_on_either_side_of_the_padding():
     from dataclasses import replace
 
-    from recipes.runs import TextPipeline
-    from recipes.text import Vocabulary
+    from recipes.data.text import Vocabulary
+    from recipes.run.folder import TextPipeline
 
     post = TextPipeline(Vocabulary(("a", "cat")), 3, "post", True, False, TAGS, "tags")
     eye = np.eye(len(TAGS))

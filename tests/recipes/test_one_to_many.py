@@ -10,10 +10,10 @@ import pytest
 
 import verify
 from recipes.__main__ import main
-from recipes.grammar import REPLIES
+from recipes.data.grammar import REPLIES
+from recipes.explore.answer import phrase
 from recipes.one_to_many import LENGTH, WORDS, by_position, score, targets
-from recipes.runs import END
-from recipes.saying import phrase
+from recipes.run.folder import END
 
 
 def test_neither_the_position_nor_the_word_before_decides_the_next_word():

@@ -10,10 +10,10 @@ import pytest
 import verify
 from recipes import padding_study
 from recipes.__main__ import main
-from recipes.runs import RunFolder
-from recipes.sentiment import load_split
-from recipes.text import pad
-from verify.spec import DataError
+from recipes.data.text import pad
+from recipes.run.classifier import load_split
+from recipes.run.folder import RunFolder
+from verify.errors import DataError
 
 CONFIG = padding_study.Config(
     seeds=2,
@@ -112,7 +112,7 @@ def test_a_part_is_the_run_that_its_own_command_makes(finished, tmp_path, capsys
 def test_a_finished_study_resumes_with_the_options_it_was_begun_with(
     finished, capsys, monkeypatch
 ):
-    from recipes import study
+    from recipes.run import many as study
 
     def trained_again(*_):
         raise AssertionError

@@ -26,10 +26,10 @@ from recipes import plots
 from recipes.plots.diagram import _Unrolled
 from recipes.plots.furniture import power
 from recipes.plots.sums import Formatter, gate_sums, gate_weights, value_name
-from verify.compare import Comparison, Verdict, compare
-from verify.layers.base import function_of
-from verify.report import LayerResult, Report
-from verify.spec import DataError
+from verify.errors import DataError
+from verify.forward.layers.base import function_of
+from verify.report.report import LayerResult, Report
+from verify.tolerance.compare import Comparison, Verdict, compare
 
 LONG = [f"{chr(97 + k)}bcdefghijklmno" for k in range(26)]
 CELLS = ("SimpleRNN", "LSTM", "GRU")

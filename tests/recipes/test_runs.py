@@ -14,10 +14,14 @@ import numpy as np
 import pytest
 
 import verify
-from recipes import RECIPES, conclude, outcome, sentiment, training
+from recipes import RECIPES
 from recipes.__main__ import main
-from recipes.runs import FILES, RunFolder
+from recipes.run import classifier as sentiment
+from recipes.run import finish as conclude
+from recipes.run import outcome, training
+from recipes.run.folder import FILES, RunFolder
 from verify import DataError
+from verify.checks.inputs import usable_inputs
 
 pytestmark = pytest.mark.keras
 
@@ -188,7 +192,7 @@ def test_what_is_scored_is_what_was_verified(
 def test_a_verification_hands_on_what_predict_returned(trained, tmp_path):
     shutil.copy(f"{trained}/model.keras", tmp_path)
     net = verify.load(tmp_path / "model.keras")
-    x = verify.checking.usable_inputs(net, rows=300)[0]
+    x = usable_inputs(net, rows=300)[0]
     report, outputs = outcome.verified(RunFolder(str(tmp_path)), net, x)
     assert report.tally.rows == len(outputs) == 300
     difference = np.abs(outputs - net.predict(x)).max()
@@ -540,9 +544,9 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, cap
 
 
 def test_a_folder_without_permission(tmp_path, capsys, monkeypatch):
-    import recipes.runs
+    import recipes.run.folder
 
-    monkeypatch.setattr(recipes.runs.os, "access", lambda *_: False)
+    monkeypatch.setattr(recipes.run.folder.os, "access", lambda *_: False)
     line = refused(capsys, "run", "toy_rnn", "--out", str(tmp_path / "run"))
     assert "cannot be written (no permission)" in line
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 import verify
-from recipes import seeds, study
+from recipes import seeds
 from recipes.__main__ import main
-from recipes.outcome import RunOptions
-from recipes.runs import RunFolder
-from recipes.sentiment import load_split
-from verify.spec import DataError
+from recipes.run import many as study
+from recipes.run.classifier import load_split
+from recipes.run.folder import RunFolder
+from recipes.run.outcome import RunOptions
+from verify.errors import DataError
 
 SHORT = ["--epochs", "1", "--seeds", "2", "--units", "4", "--seed", "5"]
 
@@ -112,7 +113,7 @@ def test_the_tables_numbers_are_those_of_the_runs(finished, two, tweets_csv):
 def test_an_interrupted_study_ends_like_one_that_was_not(
     finished, two, tweets_csv, tmp_path, monkeypatch, capsys
 ):
-    from recipes import training
+    from recipes.run import training
 
     one_epoch, calls = training._one_epoch, []
 

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 import verify
-from recipes import plots, study, sweep, sweep_training
+from recipes import plots, sweep
 from recipes.__main__ import main
-from recipes.outcome import RunOptions
-from recipes.runs import RunFolder
-from recipes.sentiment import load_split
-from recipes.study import Ended, Part
-from verify.spec import DataError
+from recipes.run import many as study
+from recipes.run import workers as sweep_training
+from recipes.run.classifier import load_split
+from recipes.run.folder import RunFolder
+from recipes.run.many import Ended, Part
+from recipes.run.outcome import RunOptions
+from verify.errors import DataError
 
 TWO = sweep.Config(recipes=("sentiment_gru",), seeds=(5, 6), units=(4,), epochs=(1,))
 NAMES = [f"sentiment_gru-post-unmasked-units4-epochs1-{seed}" for seed in (5, 6)]

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipes import toy
-from recipes.text import Vocabulary, clean, one_hot, pad, stop_words, words
-from verify import DataError, text
+from recipes.data import toy
+from recipes.data.text import Vocabulary, clean, one_hot, pad, stop_words, words
+from verify import DataError
+from verify.data import text
 
 
 def test_every_run_of_other_characters_becomes_one_space():

@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 
 from recipes.__main__ import main
-from recipes.grammar import ANIMALS, COMPARATIVES, comparisons
+from recipes.data.grammar import ANIMALS, COMPARATIVES, comparisons
 from recipes.word_order import bag_of_words
 
 

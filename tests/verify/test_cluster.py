@@ -26,7 +26,7 @@ from models import ids, lstm_spec
 import verify
 from verify import cluster as module
 from verify.cluster import Cluster, ClusterError, connected
-from verify.spec import DataError, UnsupportedError
+from verify.errors import DataError, UnsupportedError
 
 ROOT = Path(__file__).parents[2]
 
@@ -212,7 +212,7 @@ def test_a_defect_keeps_its_kind_and_says_where_it_is(two):
 
 def test_errors_that_cannot_travel_keep_their_message(two):
     def ours(_):
-        from verify.spec import VerifyError
+        from verify.errors import VerifyError
 
         class Own(VerifyError):
             def __init__(self, a, b):
@@ -221,7 +221,7 @@ def test_errors_that_cannot_travel_keep_their_message(two):
         raise Own(1, 2)
 
     def other(_):
-        from recipes.study import StudyInterrupted
+        from recipes.run.many import StudyInterrupted
 
         raise StudyInterrupted(1, 2)
 

@@ -1,7 +1,7 @@
 """Differentiates the NumPy forward pass: from gradients of outputs back to weights.
 
 Reverse mode in float64, for recurrent models; see `DIFFERENTIATED` for the layers. The
-forward values are those of `verify.network.Network.trace`, each layer is undone by
+forward values are those of `verify.forward.network.Network.trace`, each layer is undone by
 `verify.backward.layers`. Nothing here comes from Keras, so that Keras's own automatic
 differentiation can be held against it.
 """
@@ -18,13 +18,15 @@ import numpy as np
 from verify.backward.cells import BACKWARD_CELLS
 from verify.backward.derivatives import DIFFERENTIABLE, bare
 from verify.backward.layers import LAYERS, Backward, Call, Visitor
-from verify.dtypes import is_float
-from verify.evaluate import in_precision
-from verify.layers import REGISTRY
-from verify.layers.base import Tensor
-from verify.network import Network, Trace
-from verify.spec import Array, DataError, LayerSpec, UnsupportedError, listing, plain
-from verify.structure import Graph, Node, TensorRef, flatten, map_structure
+from verify.errors import DataError, UnsupportedError, listing, plain
+from verify.forward.evaluate import in_precision
+from verify.forward.layers import REGISTRY
+from verify.forward.layers.base import Tensor
+from verify.forward.network import Network, Trace
+from verify.model.arrays import Array
+from verify.model.dtypes import is_float
+from verify.model.graph import Graph, Node, TensorRef, flatten, map_structure
+from verify.model.spec import LayerSpec
 
 DIFFERENTIATED = ("InputLayer", *LAYERS)
 """The layers that `backprop` goes back through."""

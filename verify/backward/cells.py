@@ -1,6 +1,6 @@
-"""One time step of each recurrent cell, backwards: `verify.cells` by the chain rule.
+"""One time step of each recurrent cell, backwards: `verify.forward.cells` by the chain rule.
 
-Orientation and letters are those of `verify.cells`. The *adjoint* of a value is the
+Orientation and letters are those of `verify.forward.cells`. The *adjoint* of a value is the
 gradient of a number ``L`` with respect to it, ``d_z`` that of ``z``. Values are
 (batch, ...), adjoints (..., batch, ...): the axes in front are sweeps, each with an
 ``L`` of its own, done at once. Time, masks and direction are the business of
@@ -17,9 +17,10 @@ from typing import ClassVar
 import numpy as np
 
 from verify.backward.derivatives import Pullback, pullback
-from verify.cells import gate_blocks
-from verify.layers.base import exact_constants, function_of
-from verify.spec import Array, LayerSpec
+from verify.forward.cells import gate_blocks
+from verify.forward.layers.base import exact_constants, function_of
+from verify.model.arrays import Array
+from verify.model.spec import LayerSpec
 
 Values = Mapping[str, Array]
 """Arrays of one step by name."""
@@ -102,7 +103,7 @@ class BackwardCell(ABC):
         before : tuple of (batch, units)
             The states before the step.
         traced : mapping of str to (batch, units)
-            What a trace has of this step; see `verify.evaluate.LayerTrace`.
+            What a trace has of this step; see `verify.forward.evaluate.LayerTrace`.
         """
 
     @abstractmethod
@@ -145,7 +146,7 @@ class BackwardCell(ABC):
 
 
 class SimpleRNNBack(BackwardCell):
-    """See `verify.cells.simple_rnn_step`."""
+    """See `verify.forward.cells.simple_rnn_step`."""
 
     def values(self, x: Array, before: tuple[Array, ...], traced: Values) -> Values:
         """Forward, with what a trace has left out.
@@ -179,7 +180,7 @@ class SimpleRNNBack(BackwardCell):
 
 
 class LSTMBack(BackwardCell):
-    """See `verify.cells.lstm_step`."""
+    """See `verify.forward.cells.lstm_step`."""
 
     state_names = ("h", "c")
 
@@ -249,7 +250,7 @@ class LSTMBack(BackwardCell):
 
 
 class GRUBack(BackwardCell):
-    """See `verify.cells.gru_step`."""
+    """See `verify.forward.cells.gru_step`."""
 
     def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)

@@ -15,8 +15,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from verify.activations import SELU_ALPHA, SELU_SCALE, constant, resolve, sigmoid
-from verify.spec import Array
+from verify.forward.activations import (
+    SELU_ALPHA,
+    SELU_SCALE,
+    constant,
+    resolve,
+    sigmoid,
+)
+from verify.model.arrays import Array
 
 Pullback = Callable[[Array, Array, Array], Array]
 """``x, y, dy -> dx`` of an activation ``y = activation(x)``: x and y (batch, ...), dy
@@ -196,7 +202,7 @@ DIFFERENTIABLE = (*DERIVATIVES, *PULLBACKS)
 
 
 def bare(name: str) -> str:
-    """The function in a name for `verify.activations.resolve`, without arguments."""
+    """The function in a name for `verify.forward.activations.resolve`, without arguments."""
     return name.partition("(")[0]
 
 
@@ -206,7 +212,7 @@ def pullback(name: str, *, exact: bool = False) -> Pullback:
     Parameters
     ----------
     name : str
-        As for `verify.activations.resolve`; its function is in `DIFFERENTIABLE`.
+        As for `verify.forward.activations.resolve`; its function is in `DIFFERENTIABLE`.
     exact : bool
         As there.
     """

@@ -21,12 +21,13 @@ from verify.backward.cells import (
 )
 from verify.backward.derivatives import Pullback, pullback
 from verify.backward.scan import backward_scan
-from verify.evaluate import LayerTrace
-from verify.layers import REGISTRY
-from verify.layers.base import exact_constants
-from verify.layers.regularization import KINDS as TRAINING_ONLY
-from verify.spec import Array, LayerSpec
-from verify.structure import TensorRef, flatten
+from verify.forward.evaluate import LayerTrace
+from verify.forward.layers import REGISTRY
+from verify.forward.layers.base import exact_constants
+from verify.forward.layers.regularization import KINDS as TRAINING_ONLY
+from verify.model.arrays import Array
+from verify.model.graph import TensorRef, flatten
+from verify.model.spec import LayerSpec
 
 Visitor = Callable[[str, int | None, Values, Values], None]
 """Called with path, step, adjoints and values for each local computation.
@@ -86,7 +87,7 @@ class Call:
     def mask(self) -> Array | None:
         """The mask that a recurrent layer uses: with an initial state only a given one.
 
-        Source: `verify.evaluate`.
+        Source: `verify.forward.evaluate`.
         """
         if "initial_state" in self.arguments and "mask" not in self.arguments:
             return None

@@ -1,6 +1,6 @@
 """Time, backwards: from the gradients of a recurrent layer's outputs to its inputs'.
 
-`backward_scan` undoes `verify.recurrence.scan` step by step, by the same rules for
+`backward_scan` undoes `verify.forward.recurrence.scan` step by step, by the same rules for
 masks, direction and what a masked step shows.
 """
 
@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from verify.backends import Rule
 from verify.backward.cells import BACKWARD_CELLS, Values
-from verify.spec import Array, LayerSpec
+from verify.model.arrays import Array
+from verify.model.backends import Rule
+from verify.model.spec import LayerSpec
 
 StepVisitor = Callable[[int, Values, Values], None]
 """Called with the input step, the adjoints of that step and its values."""

@@ -3,6 +3,11 @@
 Import it lazily, inside a function, so that ``import verify`` stays free of Keras.
 """
 
+from verify.keras_bridge.activation_errors import (
+    current_platform,
+    kernels,
+    measured_kernels,
+)
 from verify.keras_bridge.building import load_model
 from verify.keras_bridge.chunking import WHOLE, chunks, predicted_calls, slices
 from verify.keras_bridge.gradients import keras_gradients
@@ -12,7 +17,6 @@ from verify.keras_bridge.importing import (
     import_keras,
     versions,
 )
-from verify.keras_bridge.kernels import current_platform, kernels, measured_kernels
 from verify.keras_bridge.reading import read_live
 from verify.keras_bridge.running import Call, KerasModel
 

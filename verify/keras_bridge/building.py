@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from verify.dtypes import POLICIES
+from verify.errors import DataError, VerifyError, plain
+from verify.forward.layers import REGISTRY
 from verify.keras_bridge.importing import first_line, import_keras, quiet
 from verify.keras_bridge.reading import live_layer, part
-from verify.layers import REGISTRY
-from verify.legacy import KERAS2_HARD_SIGMOID
-from verify.reader import read_structure
-from verify.spec import DataError, LayerSpec, ModelSpec, VerifyError, plain
-from verify.structure import MaskOf, TensorRef, flatten, map_structure
+from verify.model.dtypes import POLICIES
+from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
+from verify.model.spec import LayerSpec, ModelSpec
+from verify.model_files.config import read_structure
+from verify.model_files.keras2_config import KERAS2_HARD_SIGMOID
 
 
 def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
-    """A file that `verify.files` has already accepted, as a live model.
+    """A file that `verify.model_files.read` has already accepted, as a live model.
 
     Returns
     -------
     model
     how : str
         Empty where Keras loaded the file itself; otherwise why it was rebuilt from
-        what `verify.files` read.
+        what `verify.model_files.read` read.
     """
     keras = import_keras()
     if spec.notes:
@@ -95,7 +96,7 @@ UNKNOWN = ("batch_input_shape", "input_length", "build_config")
 def build(config: Any) -> Any:
     """A model from its config in Keras 3's form, with fresh weights.
 
-    Beyond what Keras reads by itself this knows what `verify.legacy` writes for
+    Beyond what Keras reads by itself this knows what `verify.model_files.keras2_config` writes for
     Keras 2: its hard_sigmoid, calls without shapes, and a mask as an argument.
     """
     keras = import_keras()
@@ -134,7 +135,7 @@ def _translated(config: Any) -> Any:
 
 
 def _is_ours(config: Any) -> bool:
-    """Whether the calls in a graph were written by `verify.legacy`: without shapes."""
+    """Whether the calls in a graph were written by `verify.model_files.keras2_config`: without shapes."""
     if isinstance(config, list):
         return any(map(_is_ours, config))
     if not isinstance(config, dict):

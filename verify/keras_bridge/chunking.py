@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from verify.forward.layers import REGISTRY
+from verify.forward.layers.base import Tensor
+from verify.forward.network import Inputs
 from verify.keras_bridge.importing import floatx, import_keras, quiet
 from verify.keras_bridge.running import Call, KerasModel, cannot_run
-from verify.layers import REGISTRY
-from verify.layers.base import Tensor
-from verify.network import Inputs
-from verify.spec import Array
-from verify.structure import flatten, map_structure
+from verify.model.arrays import Array
+from verify.model.graph import flatten, map_structure
 
 WHOLE = {"return_sequences": True, "return_state": True, "stateful": False}
 """Options of a recurrent layer that shows every step and can be taken up again."""

@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from verify.dtypes import is_float
+from verify.errors import DataError, UnsupportedError, plain
+from verify.forward.layers import REGISTRY
+from verify.forward.network import Inputs
 from verify.keras_bridge.importing import backend, floatx, quiet
 from verify.keras_bridge.reading import live_layer, part, read_live
 from verify.keras_bridge.running import KerasModel, cannot_run, from_zero_states
-from verify.layers import REGISTRY
-from verify.network import Inputs
-from verify.spec import Array, DataError, LayerSpec, UnsupportedError, plain
-from verify.structure import flatten
+from verify.model.arrays import Array
+from verify.model.dtypes import is_float
+from verify.model.graph import flatten
+from verify.model.spec import LayerSpec
 
 Weights = dict[str, dict[str, Array]]
 """Path of a layer, as in `ModelSpec.walk` -> the gradients of its weights by name."""

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from verify.spec import UnsupportedError, plain
+from verify.errors import UnsupportedError, plain
 
 
 def import_keras() -> Any:

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from verify.errors import UnsupportedError, plain
+from verify.forward.layers import REGISTRY
 from verify.keras_bridge.importing import first_line, import_keras
-from verify.layers import REGISTRY
-from verify.reader import read_model
-from verify.spec import Array, LayerSpec, ModelSpec, UnsupportedError, plain
+from verify.model.arrays import Array
+from verify.model.spec import LayerSpec, ModelSpec
+from verify.model_files.config import read_model
 
 
 def read_live(model: Any) -> ModelSpec:
@@ -97,7 +99,7 @@ def _is_operation(function: Any, name: str) -> bool:
 
 
 class LiveWeights:
-    """The arrays of a live layer; see `verify.reader.Weights`."""
+    """The arrays of a live layer; see `verify.model_files.config.Weights`."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer

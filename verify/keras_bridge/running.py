@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from verify.errors import KerasCannotRun
+from verify.forward.layers.base import Tensor
+from verify.forward.network import Inputs
 from verify.keras_bridge.building import build, fill, refresh, with_dtype
 from verify.keras_bridge.importing import first_line, floatx, import_keras, quiet
 from verify.keras_bridge.reading import read_live
-from verify.layers.base import Tensor
-from verify.network import Inputs
-from verify.spec import Array, KerasCannotRun
-from verify.structure import flatten, map_structure
+from verify.model.arrays import Array
+from verify.model.graph import flatten, map_structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Call:
     key : str
         The name, and from the second call of the layer on its number: ``lstm:2``.
     args, kwargs
-        Of the call, with a `verify.layers.base.Tensor` wherever Keras had a tensor: its
+        Of the call, with a `verify.forward.layers.base.Tensor` wherever Keras had a tensor: its
         value and the mask that it carried.
     outputs : list of ndarray
     masks : list of ndarray or None

@@ -1,0 +1,1 @@
+"""Look inside a trained run: the page, the words that count, the exercises."""

@@ -1,0 +1,373 @@
+"""Looks into a trained network: what each word does, and how far back memory reaches.
+
+Everything is computed by the verifier in NumPy, in float64: its forward pass, and its
+own way back through the layers (`verify.backward`).
+
+::
+
+    words = words_read(pipeline, text)
+    words, effects = without_each_word(net, pipeline, text)
+    running_predictions(net, pipeline.encode([text]))
+    gradient_norms(net, pipeline.encode([text]), output=1)
+    jacobian_products(net, pipeline.encode([text]), "lstm")
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recipes.data.text import Padding, words
+from recipes.run.folder import TextPipeline
+from verify import Network, backprop
+from verify.backward import backprop_call, refused
+from verify.backward.cells import BACKWARD_CELLS
+from verify.errors import DataError, UnsupportedError, listing, plain
+from verify.forward.layers.base import Tensor
+from verify.forward.network import Inputs
+from verify.model.arrays import Array
+
+
+def words_read(pipeline: TextPipeline, text: str) -> list[str]:
+    """The words of a text that reach the model, in order: known, and not too many.
+
+    Parameters
+    ----------
+    pipeline : TextPipeline
+    text : str
+
+    Returns
+    -------
+    list of str
+        The last ``pipeline.length`` words of those that are in the vocabulary.
+    """
+    known = pipeline.vocabulary.ids
+    split = words(text, keep_stop_words=pipeline.keep_stop_words)
+    return [word for word in split if word in known][-pipeline.length :]
+
+
+def unpadded(pipeline: TextPipeline, text: str) -> Inputs:
+    """A text as model inputs without the padding: (1, words), as long as it is.
+
+    A model that masks its padding computes the same with and without it, and figures
+    are easier to read without. One that does not mask it computes something else.
+
+    Parameters
+    ----------
+    pipeline : TextPipeline
+    text : str
+
+    Raises
+    ------
+    DataError
+        The text has no word that the model knows.
+    """
+    count = len(_some_words(pipeline, text))
+    x = pipeline.encode([text])
+    return Inputs([x[:, -count:] if pipeline.padding == "pre" else x[:, :count]])
+
+
+def without_each_word(
+    net: Network, pipeline: TextPipeline, text: str
+) -> tuple[list[str], Array]:
+    """How much each probability falls when one word is left out of the text.
+
+    The shorter text is encoded anew, so the words behind the gap move up, as if the
+    word had never been written.
+
+    Parameters
+    ----------
+    net : Network
+        Of one output, (batch, classes).
+    pipeline : TextPipeline
+    text : str
+
+    Returns
+    -------
+    words : list of str
+        See `words_read`.
+    effects : (words, classes)
+        The outputs for the whole text less those without the word: above 0 where the
+        word speaks for the class.
+
+    Raises
+    ------
+    DataError
+        The text has no word that the model knows, or the model another kind of output.
+    """
+    read = _some_words(pipeline, text)
+    shorter = [" ".join(read[:k] + read[k + 1 :]) for k in range(len(read))]
+    x = net.prepare(pipeline.encode([" ".join(read), *shorter]))
+    outputs = _outputs(net, x[0])
+    return read, outputs[0] - outputs[1:]
+
+
+def running_predictions(net: Network, x: Any, padding: Padding | None = None) -> Array:
+    """What the model answers after each step of its input.
+
+    By default row by row the first step alone is evaluated, then the first two, and so
+    on: the answer that the layers behind make of the state as it is at that step. The
+    last one is the prediction. Masks are made anew from each beginning.
+
+    With `padding` the beginning is filled up with zeros to the full length, as the
+    model would get it if the text ended there. For a model that masks its padding that
+    is the same. For one that does not it is another question: the network then goes on
+    computing through the padding.
+
+    Parameters
+    ----------
+    net : Network
+        Of one input, (batch, time, ...), and one output, (batch, classes).
+    x : (rows, time) or (rows, time, features)
+    padding : "post" or "pre", optional
+        On which side the zeros go. With "pre" the rows must be padded in front, or not
+        at all: the beginning moves to the end.
+
+    Returns
+    -------
+    (rows, time, classes)
+
+    Raises
+    ------
+    DataError
+        Inputs or outputs of another kind.
+    """
+    x = _steps(net, x)
+    time = x.shape[1]
+    answers = []
+    for end in range(1, time + 1):
+        begun = x[:, :end]
+        if padding is not None:
+            filling = np.zeros_like(x[:, end:])
+            parts = [filling, begun] if padding == "pre" else [begun, filling]
+            begun = np.concatenate(parts, axis=1)
+        answers.append(_outputs(net, begun))
+    return np.stack(answers, axis=1)
+
+
+def gradient_norms(net: Network, x: Any, output: int) -> Array:
+    """How strongly an output depends on each step: the length of ``dy/dx_t``.
+
+    ``x_t`` is the vector that the Embedding makes of the word at step t, or the
+    features of that step in a model without Embedding. A masked step has 0.
+
+    Parameters
+    ----------
+    net : Network
+        Of one input, (batch, time, ...), and one output, (batch, classes).
+    x : (rows, time) or (rows, time, features)
+    output : int
+        Which class, from 0.
+
+    Returns
+    -------
+    (rows, time)
+        Euclidean norms.
+
+    Raises
+    ------
+    DataError
+        Inputs, outputs or an `output` of another kind, or several Embeddings.
+    UnsupportedError
+        A layer that cannot be differentiated, by name.
+    """
+    x = _steps(net, x)
+    towards = np.zeros_like(_outputs(net, x))
+    classes = towards.shape[1]
+    if not 0 <= output < classes:
+        raise DataError(
+            f"output: expected a class from 0 to {classes - 1}. Received: {output}"
+        )
+    towards[:, output] = 1.0
+    found = backprop(net, Inputs([x]), [towards], weights=False)
+    slopes: list[Array | None] = [*found.embedded.values()] or [*found.inputs]
+    if len(slopes) != 1 or slopes[0] is None:
+        raise DataError(
+            "expected a model with one Embedding, or with features for its input. "
+            f"Received: {len(found.embedded)} Embeddings"
+        )
+    return np.linalg.norm(slopes[0], axis=-1)
+
+
+def jacobian_products(net: Network, x: Any, name: str) -> dict[str, Array]:
+    """How strongly the last state depends on the state before each step.
+
+    The state before step t reaches the last one through a product of Jacobians, one a
+    step: ``dh_T/dh_(t-1) = dh_T/dh_(T-1) ... dh_t/dh_(t-1)``. Its greatest singular
+    value says by how much a small change can grow on the way, at most. The verifier's
+    way back gives the product whole, through every gate. A masked step hands its state
+    on, so it adds no factor.
+
+    Parameters
+    ----------
+    net : Network
+    x : as for `Network.predict`
+    name : str
+        A SimpleRNN, LSTM or GRU of the model that returns its last output only.
+
+    Returns
+    -------
+    dict of str to (rows, time)
+        ``h``: greatest singular values of ``dh_T/dh_(t-1)``; for an LSTM ``c`` too, of
+        ``dh_T/dc_(t-1)``, each with the other state held. In a row that ends in masked
+        steps these have 1 for h and 0 for c.
+
+    Raises
+    ------
+    DataError
+        A layer of another kind.
+    UnsupportedError
+        Its activations cannot be differentiated.
+    """
+    layer = net.spec[name]
+    if layer.class_name not in BACKWARD_CELLS:
+        raise DataError(
+            f"{layer}: expected a layer of {listing(BACKWARD_CELLS)}. "
+            f"Received: {layer.class_name}"
+        )
+    wrong = [
+        option
+        for option in ("return_sequences", "return_state", "go_backwards")
+        if layer.options[option]
+    ]
+    if wrong:
+        raise DataError(
+            f"{layer}: expected it to read forwards and to return its last output. "
+            f"Received: {wrong[0]}=True"
+        )
+    if reason := refused(layer):
+        raise UnsupportedError(reason)
+    trace = net.trace(x, dtype="float64")[name]
+    rows, time, units = trace.h.shape
+    keep = np.ones((rows, time), bool) if trace.mask is None else trace.mask
+    norms = {"h": np.ones((rows, time + 1))}
+    if "c" in trace.values:
+        norms["c"] = np.zeros((rows, time + 1))
+
+    def visit(_: str, t: int | None, adjoints: Any, __: Any) -> None:
+        if t is None:
+            return  # not a step of time
+        for state, found in norms.items():
+            jacobian = np.moveaxis(adjoints[f"{state}_before"], 0, 1)
+            size = greatest_singular_value(jacobian)  # of (rows, units, units)
+            found[:, t] = np.where(keep[:, t], size, found[:, t + 1])
+
+    towards = np.repeat(np.eye(units)[:, None], rows, axis=1)  # one sweep a unit of h_T
+    given = [Tensor(trace.input, trace.mask)]
+    backprop_call(net, name, given, {}, [towards], visit=visit)
+    return {state: found[:, :-1] for state, found in norms.items()}
+
+
+def greatest_singular_value(matrices: Array) -> Array:
+    """By how much a matrix stretches a vector at most.
+
+    From the eigenvalues of ``m @ m.T``, which takes a fraction of the time of a
+    decomposition of ``m`` itself and is as exact for the greatest.
+
+    Parameters
+    ----------
+    matrices : (..., n, n)
+
+    Returns
+    -------
+    (...)
+    """
+    squares = matrices @ np.swapaxes(matrices, -1, -2)
+    return np.sqrt(np.maximum(np.linalg.eigvalsh(squares)[..., -1], 0.0))
+
+
+def from_the_end(values: Array, x: Array, steps: int) -> Array:
+    """Rows of different lengths, lined up at their last word.
+
+    Parameters
+    ----------
+    values : (rows, time)
+        One number a step, such as `gradient_norms`.
+    x : (rows, time) of int
+        Ids, with 0 for padding.
+    steps : int
+        How many words back.
+
+    Returns
+    -------
+    (rows, steps)
+        Column 0 is the last word, column 1 the one before it.
+
+    Raises
+    ------
+    DataError
+        A row with fewer words.
+    """
+    if np.shape(values) != np.shape(x):
+        raise DataError(
+            f"values: expected one for each id, {np.shape(x)}. "
+            f"Received: shape={np.shape(values)}"
+        )
+    lined = []
+    for row, ids in zip(values, x, strict=True):
+        read = row[ids != 0][::-1]
+        if len(read) < steps:
+            raise DataError(
+                f"x: expected rows of {steps} words or more. Received: {len(read)}"
+            )
+        lined.append(read[:steps])
+    return np.array(lined)
+
+
+def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Whether two quantities order the same things alike: Spearman's correlation.
+
+    Parameters
+    ----------
+    a, b : (things,)
+        Of equal numbers each has the mean of their ranks.
+
+    Returns
+    -------
+    float
+        From -1, the opposite order, to 1, the same; NaN where all of `a` or all of `b`
+        are equal, or there are fewer than two.
+    """
+    import pandas as pd
+
+    ranks = [pd.Series(np.asarray(values)).rank().to_numpy() for values in (a, b)]
+    if any(len(np.unique(values)) < 2 for values in ranks):
+        return float("nan")
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def _some_words(pipeline: TextPipeline, text: str) -> list[str]:
+    """`words_read`, if there are any."""
+    read = words_read(pipeline, text)
+    if not read:
+        raise DataError(
+            f"text: expected a word that the model knows. Received: '{plain(text, 60)}'"
+        )
+    return read
+
+
+def _steps(net: Network, x: Any) -> Array:
+    """The input of a model that has one, (rows, time, ...)."""
+    inputs = net.prepare(x)
+    if len(inputs) != 1 or inputs[0].ndim < 2:
+        raise DataError(
+            "expected a model of one input, (batch, time, ...). "
+            f"Received: {len(inputs)}, the first of shape {inputs[0].shape}"
+        )
+    return inputs[0]
+
+
+def _outputs(net: Network, x: Array) -> Array:
+    """The answers of a model of one output, (rows, classes), in float64.
+
+    `x` is prepared, and may have fewer steps than the model's Input says.
+    """
+    outputs = net.flat(Inputs([x]), dtype="float64")
+    if len(outputs) != 1 or outputs[0].ndim != 2:
+        shapes = ", ".join(str(output.shape) for output in outputs)
+        raise DataError(
+            f"expected a model of one output, (batch, classes). Received: {shapes}"
+        )
+    return outputs[0]

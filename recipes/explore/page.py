@@ -1,0 +1,244 @@
+"""The page of a run: type a text and look inside the model, word by word.
+
+``rnn-recipe explore`` writes one file that needs nothing else: the trained weights, the
+vocabulary, some texts of the test set with what NumPy computed for them, and a script
+that evaluates the model for whatever is typed. No Keras is needed to make it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import verify
+from recipes import RECIPES
+from recipes.data.text import clean, stop_words
+from recipes.run.classifier import SentimentConfig, load_split
+from recipes.run.folder import RunFolder, TextPipeline
+from recipes.run.plan import module
+from verify.data.atomic import write_whole
+from verify.errors import DataError, named, plain
+from verify.model.arrays import Array
+from verify.report.page import Sample, TextRules, explore, render
+from verify.report.report import Report, read_report
+
+RIGHT, WRONG, UNSURE = 5, 4, 2
+"""So many texts are shown that the model gets right, gets wrong with the greatest
+confidence, and is least sure of."""
+
+LABEL = 60
+
+Answer = str | Sequence[str] | None
+Candidate = tuple[str, Answer]
+"""A text, and its answer where that is known: a class, or one for every word."""
+
+
+def write_page(folder: RunFolder, path: Path, texts: Sequence[str] = ()) -> None:
+    """Write the page of a finished run.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    path : Path
+        The HTML file.
+    texts : sequence of str
+        Shown first, before those that the recipe offers.
+
+    Raises
+    ------
+    DataError
+        Something of the run is missing or damaged; one line.
+    """
+    report = _report(folder)
+    pipeline = folder.read_pipeline()
+    manifest, metrics = (folder.read_json(f"{k}.json") for k in ("manifest", "metrics"))
+    net = verify.load(folder / "model.keras")
+    _require_fit(folder, net, pipeline)
+    _require_its_report(folder, net, report)
+    samples, encoded = _samples(net, pipeline, manifest, texts)
+    exploration = explore(
+        net,
+        encoded,
+        samples=samples,
+        classes=pipeline.classes,
+        text=text_rules(pipeline),
+        rows=len(samples),
+        notes=report.cautions(),
+    )
+    summary = report.summary(
+        title=plain(manifest.get("recipe", folder.path.name)), facts=_facts(metrics)
+    )
+    page = render(summary, exploration, explorer_first=True)
+    write_whole(path, lambda file: file.write(page.encode()))
+
+
+def _report(folder: RunFolder) -> Report:
+    content = folder.read_json("verification.json")
+    with named(folder / "verification.json"):
+        return read_report(content)
+
+
+def text_rules(pipeline: TextPipeline) -> TextRules:
+    """What the page needs to read texts as the pipeline does."""
+    return TextRules(
+        words=pipeline.vocabulary.words,
+        stop_words=() if pipeline.keep_stop_words else sorted(stop_words()),
+        length=pipeline.length,
+        padding=pipeline.padding,
+        feature_axis=pipeline.feature_axis,
+    )
+
+
+def _facts(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """What of the metrics says in a word how good the model is."""
+    shown = ("accuracy", "training_accuracy", "macro_f1", "epochs", "parameters")
+    return {
+        key.replace("_", " "): f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:.4f}"
+        for key in shown
+        if isinstance(value := metrics.get(key), (int, float))
+    }
+
+
+def _require_fit(
+    folder: RunFolder, net: verify.Network, pipeline: TextPipeline
+) -> None:
+    """The vocabulary and the model belong together.
+
+    Raises
+    ------
+    DataError
+    """
+    outputs = net.predict(pipeline.encode([""])).shape[-1]
+    if outputs != len(pipeline.classes):
+        raise DataError(
+            f"{plain(folder.path)}: expected a model of {len(pipeline.classes)} "
+            f"classes. Received: {outputs}"
+        )
+    for layer in net.spec:
+        size = int(layer.options.get("input_dim") or 0)
+        if layer.class_name == "Embedding" and size != pipeline.vocabulary.size:
+            raise DataError(
+                f"{plain(folder.path)}: expected a model of "
+                f"{pipeline.vocabulary.size:,} ids. Received: {size:,}"
+            )
+
+
+def _require_its_report(folder: RunFolder, net: verify.Network, report: Report) -> None:
+    """The verdict that the page begins with is about this model.
+
+    Raises
+    ------
+    DataError
+    """
+    known = {path: layer.class_name for path, layer in net.spec.walk()}
+    for layer in report.layers:
+        path, _, _ = layer.name.partition(":")  # a layer that is called again
+        if known.get(path) != layer.class_name:
+            raise DataError(
+                f"{plain(folder / 'verification.json')}: expected the report of the "
+                f"model beside it. Received: a report on layer '{plain(layer.name)}' "
+                f"({plain(layer.class_name)})"
+            )
+
+
+def _samples(
+    net: verify.Network,
+    pipeline: TextPipeline,
+    manifest: Mapping[str, Any],
+    texts: Sequence[str],
+) -> tuple[list[Sample], Array]:
+    """The texts of the page, and the model's inputs made of them."""
+    offered = candidates(manifest, pipeline)
+    chosen: list[Candidate] = [(text, None) for text in texts]
+    chosen += chosen_among(net, pipeline, offered)
+    if not chosen:
+        chosen = [(" ".join(pipeline.vocabulary.words[: pipeline.length]), None)]
+    encoded = pipeline.encode([text for text, _ in chosen])
+    samples = [_sample(text, answer) for text, answer in chosen]
+    return samples, encoded
+
+
+def _sample(text: str, answer: Answer) -> Sample:
+    said = answer if isinstance(answer, str) else " ".join(answer or ())
+    return Sample(plain(text, LABEL), said, text)
+
+
+def candidates(
+    manifest: Mapping[str, Any], pipeline: TextPipeline
+) -> Sequence[Candidate]:
+    """Texts that the recipe of a run offers, with their answers.
+
+    A recipe may have a function ``samples(manifest)``; of a sentiment recipe they are
+    the tweets of its test set; of others the phrases in its ``SHOWN``.
+    """
+    recipe = manifest.get("recipe")
+    if recipe not in RECIPES:
+        return ()
+    own = module(recipe)
+    if hasattr(own, "samples"):
+        return list(own.samples(manifest))
+    if issubclass(own.Config, SentimentConfig):
+        try:
+            return _tweets(manifest, pipeline)
+        except DataError as error:
+            print(f"without tweets of the test set: {error}", file=sys.stderr)
+            return ()
+    shown = getattr(own, "SHOWN", ())
+    return [(text, None) for text in ((shown,) if isinstance(shown, str) else shown)]
+
+
+def _tweets(manifest: Mapping[str, Any], pipeline: TextPipeline) -> list[Candidate]:
+    csv = manifest.get("csv")
+    split = load_split(csv if isinstance(csv, str) else None, pipeline.padding)
+    if split.tweets.sha256 != manifest.get("data_sha256"):
+        raise DataError(
+            "expected the data that the run was trained on. Received: data with "
+            "another checksum"
+        )
+    return [
+        (text, pipeline.classes[label])
+        for text, label in zip(split.written_test, split.y_test, strict=True)
+        if clean(text).strip()
+    ]
+
+
+def chosen_among(
+    net: verify.Network, pipeline: TextPipeline, offered: Sequence[Candidate]
+) -> list[Candidate]:
+    """A few texts worth a look: some right, some confidently wrong, some undecided.
+
+    Classes take turns among those that are right, the ones it is surest of first.
+    """
+    few = RIGHT + WRONG + UNSURE
+    known = [pair for pair in offered if pair[1] in pipeline.classes]
+    if len(offered) <= few or not known:
+        return list(offered[:few])
+    scores = net.predict(pipeline.encode([text for text, _ in known]))
+    if scores.ndim != 2:
+        return list(offered[:few])
+    truth = np.array([pipeline.classes.index(str(answer)) for _, answer in known])
+    answers, sure = scores.argmax(axis=1), scores.max(axis=1)
+    by_confidence = np.argsort(-sure, kind="stable")
+    right = [k for k in by_confidence if answers[k] == truth[k]]
+    wrong = [k for k in by_confidence if answers[k] != truth[k]]
+    picked = _in_turn(right, truth, RIGHT) + _in_turn(wrong, truth, WRONG)
+    picked += [k for k in by_confidence[::-1] if k not in picked][:UNSURE]
+    return [known[k] for k in picked]
+
+
+def _in_turn(rows: Sequence[int], groups: Array, count: int) -> list[int]:
+    """The first rows, those of each group in turn."""
+    queues = [
+        [k for k in rows if groups[k] == group]
+        for group in dict.fromkeys(groups[k] for k in rows)
+    ]
+    turns = [
+        queue[turn] for turn in range(count) for queue in queues if turn < len(queue)
+    ]
+    return turns[:count]

@@ -1,0 +1,1 @@
+"""Do what every training does: options, folder, training, verification, report."""

@@ -1,0 +1,218 @@
+"""The folder of a run: what is in it, who may write to it, how it is read back.
+
+======================  ===========================================================
+file                    content
+======================  ===========================================================
+``manifest.json``       recipe, configuration, seed, versions, data checksum, command
+``checkpoint.npz``      weights, optimizer state and history after the last full epoch
+``history.csv``         loss and accuracy by epoch
+``model.keras``         the trained model
+``vocabulary.json``     words in the order of their ids, and how texts are prepared
+``metrics.json``        accuracy, macro-F1, baselines, seconds, peak memory
+``curves.png``          loss and accuracy by epoch
+``verification.json``   the verifier's report
+``explorer.html``       the page that ``rnn-recipe explore`` writes, if it was asked to
+======================  ===========================================================
+
+Every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recipes import PAGE
+from verify.data.atomic import read_json, unwritable, write_whole
+from verify.data.text import PIPELINE_FILE, TextPipeline
+from verify.errors import DataError, listing, plain
+
+__all__ = ["END", "FILES", "RunFolder", "TextPipeline", "require_same"]
+
+FILES = (
+    "manifest.json", "checkpoint.npz", "history.csv", "model.keras",
+    "vocabulary.json", "metrics.json", "curves.png", "verification.json",
+)  # fmt: skip
+"""What a run leaves."""
+
+END = "(end)"
+"""The class that stands behind the last word of a phrase."""
+
+
+class RunFolder:
+    """A folder that belongs to one run of one recipe."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def examine(self, recipe: str, *, resume: bool) -> dict[str, Any] | None:
+        """May this recipe run here? Changes nothing.
+
+        Returns
+        -------
+        dict or None
+            The manifest of an earlier run of the same recipe, if there is one.
+
+        Raises
+        ------
+        DataError
+            The folder cannot be written, holds something else, or nothing to resume.
+        """
+        try:
+            return self._examine(recipe, resume)
+        except OSError as error:  # a name too long, a folder that may not be listed
+            raise unwritable(self.path, error) from None
+
+    def _examine(self, recipe: str, resume: bool) -> dict[str, Any] | None:
+        shown = plain(self.path)
+        wanted = f"{shown}: expected an empty folder or a run of {recipe}"
+        if not self.path.exists():
+            if resume:
+                raise DataError(f"{shown}: nothing to resume: no such folder")
+            nearest = next(p for p in self.path.absolute().parents if p.exists())
+            if not nearest.is_dir():
+                raise DataError(
+                    f"{shown}: cannot be written ({plain(nearest)} is a file)"
+                )
+            if not os.access(nearest, os.W_OK):
+                raise DataError(f"{shown}: cannot be written (no permission)")
+            return None
+        if not self.path.is_dir():
+            raise DataError(f"{wanted}. Received: a file")
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise DataError(f"{shown}: cannot be written (no permission)")
+        present = sorted(e.name for e in self.path.iterdir() if not _left_over(e.name))
+        if "manifest.json" in present:
+            manifest = self.read_json("manifest.json")
+            if manifest.get("recipe") != recipe:
+                found = plain(manifest.get("recipe"))
+                raise DataError(f"{wanted}. Received: a run of {found}")
+            return manifest
+        if present:
+            raise DataError(
+                f"{wanted}. Received: a folder that holds {plain(present[0])} and no "
+                "manifest.json"
+            )
+        if resume:
+            raise DataError(f"{shown}: nothing to resume: the folder is empty")
+        return None
+
+    def open_for(
+        self, recipe: str, config: Mapping[str, Any], data: str, *, resume: bool
+    ) -> None:
+        """Make the folder ready for a run; an earlier run stays until `clear`.
+
+        With `resume` its configuration and its data must be the same, but for more
+        epochs.
+
+        Raises
+        ------
+        DataError
+            As `examine`; or the earlier run was another one.
+        """
+        manifest = self.examine(recipe, resume=resume)
+        if resume and manifest is not None:
+            require_same(plain(self.path), manifest, config, data)
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def clear(self, also: Sequence[str] = ()) -> None:
+        """Remove an earlier run, its manifest last, so that it stays known as one.
+
+        Parameters
+        ----------
+        also : sequence of str
+            Names of files that this recipe writes besides `FILES`.
+
+        Raises
+        ------
+        DataError
+        """
+        names = (*FILES, PAGE, *also)
+        try:
+            for entry in sorted(self.path.iterdir(), key=lambda e: e.name == FILES[0]):
+                if entry.name in names or _left_over(entry.name, names):
+                    entry.unlink()
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file whole."""
+        write_whole(self.path / name, lambda file: file.write(content))
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write one JSON document whole."""
+        text = json.dumps(content, indent=2, allow_nan=False)
+        self.write(name, (text + "\n").encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read one JSON document of the run.
+
+        Raises
+        ------
+        DataError
+        """
+        try:
+            return read_json(self.path / name)
+        except FileNotFoundError:
+            raise DataError(
+                f"{plain(self.path)}: expected the folder of a finished run. "
+                f"Received: no {name} in it"
+            ) from None
+
+    def write_pipeline(self, pipeline: TextPipeline) -> None:
+        """Write ``vocabulary.json``."""
+        self.write_json(PIPELINE_FILE, pipeline.fields())
+
+    def read_pipeline(self) -> TextPipeline:
+        """Read ``vocabulary.json``.
+
+        Raises
+        ------
+        DataError
+        """
+        return TextPipeline.of(self.read_json(PIPELINE_FILE), self / PIPELINE_FILE)
+
+
+def _left_over(name: str, files: Sequence[str] = (*FILES, PAGE)) -> bool:
+    """Whether this is a half-written file of a run that was killed."""
+    return any(name.startswith(f".{file}.") for file in (*files, "partial"))
+
+
+def require_same(
+    shown: str,
+    old: Mapping[str, Any],
+    config: Mapping[str, Any],
+    data: str | None = None,
+) -> None:
+    """A run is resumed as it was begun; only epochs and seeds may become more.
+
+    Raises
+    ------
+    DataError
+        Another configuration, or other data (where their checksum is given).
+    """
+    before = old.get("config")
+    before = before if isinstance(before, dict) else {}
+    config = json.loads(json.dumps(config))  # as the manifest has it: lists, no tuples
+    changed = [
+        k for k in config if k not in ("epochs", "seeds") and before.get(k) != config[k]
+    ]
+    if changed:
+        was = listing([f"{k}={plain(before.get(k))}" for k in changed])
+        now = listing([f"{k}={config[k]}" for k in changed])
+        raise DataError(f"{shown}: expected to resume with {was}. Received: {now}")
+    if data is not None and old.get("data_sha256") != data:
+        raise DataError(
+            f"{shown}: expected to resume on the data it was begun with. Received: "
+            "data with another checksum"
+        )

@@ -1,0 +1,420 @@
+"""Training that can be interrupted, resumed and repeated.
+
+`train` is what every recipe does with its data and its model; `fit` runs Keras epoch by
+epoch. What makes a run repeatable is one seed: it sets the
+initial weights, and together with the epoch's number the order of the samples, so that
+epoch 7 is the same whether epochs 1 to 6 ran just before or yesterday.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+import verify
+from recipes import plots
+from recipes.data.grammar import Sentences
+from recipes.run.folder import RunFolder, TextPipeline
+from recipes.run.interruption import Interruption
+from recipes.run.outcome import TEST_BATCH, RunOptions
+from verify.data.atomic import unwritable, write_whole
+from verify.errors import DataError, plain
+from verify.keras_bridge import import_keras, versions
+
+Array = npt.NDArray[Any]
+History = dict[str, list[float]]
+
+CHECKPOINT_VERSION = 2
+
+
+class Interrupted(Exception):
+    """Ctrl-C during training; everything up to `epochs` is on disk."""
+
+    def __init__(self, epochs: int, of: int) -> None:
+        super().__init__(f"interrupted after epoch {epochs} of {of}")
+
+
+@dataclass
+class Progress:
+    """What has been trained so far."""
+
+    history: History = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are finished."""
+        return len(self.history.get("loss", []))
+
+
+def start(seed: int) -> Any:
+    """Import Keras and make what follows repeatable; returns the keras module."""
+    if "keras" not in sys.modules:
+        print("Loading Keras ...", file=sys.stderr, flush=True)
+    keras = import_keras()
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+        # several models in one program make TensorFlow advise against retracing
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    return keras
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a recipe learns from, and where that came from.
+
+    Attributes
+    ----------
+    x, y : (samples, ...)
+    pipeline : TextPipeline
+    data : str
+        What it is, for the manifest.
+    sha256 : str
+        Its checksum.
+    validation : (x, y), optional
+        Test data.
+    """
+
+    x: Array
+    y: Array
+    pipeline: TextPipeline
+    data: str
+    sha256: str
+    validation: tuple[Array, Array] | None = None
+
+    @classmethod
+    def of(
+        cls, sentences: Sentences, x: Array, y: Array, pipeline: TextPipeline
+    ) -> Lesson:
+        """Generated sentences as inputs and targets, those for the test apart."""
+        test = np.array(sentences.test)
+        return cls(
+            x[~test],
+            y[~test],
+            pipeline,
+            "sentences of recipes/grammar.py",
+            sentences.sha256,
+            (x[test], y[test]),
+        )
+
+
+class TrainedModel(NamedTuple):
+    """A model that a run has trained and saved.
+
+    Attributes
+    ----------
+    model : keras.Model
+    progress : Progress
+    net : Network
+        What was read of the file.
+    """
+
+    model: Any
+    progress: Progress
+    net: verify.Network
+
+
+def train(
+    recipe: str,
+    config: Any,
+    options: RunOptions,
+    build: Callable[[], Any],
+    lesson: Lesson,
+    *,
+    batch_size: int,
+    report_every: int = 1,
+    until: Callable[[History], bool] | None = None,
+) -> TrainedModel:
+    """Train a model in the folder of its run, and leave everything there.
+
+    Parameters
+    ----------
+    recipe : str
+    config : Config of the recipe
+        With ``epochs`` and ``seed``.
+    options : RunOptions
+        Its folder has been opened.
+    build : callable
+        Makes the compiled model.
+    lesson : Lesson
+    batch_size, report_every, until : as for `fit`
+
+    Raises
+    ------
+    DataError
+        The folder cannot be used.
+    Interrupted
+        On Ctrl-C.
+    """
+    folder = options.folder
+    start(config.seed)
+    model = build()
+    if not options.resume:
+        folder.clear()  # not before everything stands that the new run needs
+    progress = restore(model, folder, config.epochs)
+    content = manifest(recipe, config, options, lesson.data, lesson.sha256)
+    folder.write_json("manifest.json", content)
+    folder.write_pipeline(lesson.pipeline)
+    fit(
+        model,
+        lesson.x,
+        lesson.y,
+        epochs=config.epochs,
+        batch_size=batch_size,
+        seed=config.seed,
+        folder=folder,
+        progress=progress,
+        validation=lesson.validation,
+        report_every=report_every,
+        until=until,
+    )
+    _forget_earlier_model(folder)
+    save_model(model, folder)
+    with ThreadPoolExecutor(1) as beside:  # a process of its own reads the file
+        reading = beside.submit(verify.load, folder / "model.keras")
+        folder.write("history.csv", history_csv(progress.history).encode())
+        title = f"{recipe}: loss and accuracy by epoch"
+        folder.write("curves.png", plots.png(plots.curves(progress.history, title)))
+    return TrainedModel(model, progress, reading.result())
+
+
+def fit(
+    model: Any,
+    x: Array,
+    y: Array,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    folder: RunFolder,
+    progress: Progress,
+    validation: tuple[Array, Array] | None = None,
+    report_every: int = 1,
+    until: Callable[[History], bool] | None = None,
+) -> None:
+    """Train a compiled model up to a number of epochs, going on from `progress`.
+
+    Parameters
+    ----------
+    model : keras.Model
+    x, y : (samples, ...)
+    epochs : int
+        In all, those of the checkpoint included.
+    batch_size : int
+        Samples a gradient step.
+    seed : int
+        Decides the order of the samples in each epoch.
+    folder : RunFolder
+        Gets ``checkpoint.npz`` and ``history.csv`` after every epoch.
+    progress : Progress
+        From `restore`; it grows as epochs are finished.
+    validation : (x, y), optional
+        Test data, evaluated after every epoch.
+    report_every : int
+        Epochs between two lines of progress on stderr.
+    until : callable, optional
+        Told the history, whether to end before all epochs are done.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C; the epoch in progress is lost, nothing else.
+    """
+    finished = progress.epochs
+    try:
+        with Interruption() as interruption:
+            reported = time.perf_counter()
+            while progress.epochs < epochs and not (until and until(progress.history)):
+                began = time.perf_counter()
+                order = np.random.default_rng([seed, progress.epochs]).permutation(
+                    len(x)
+                )
+                logs = _one_epoch(
+                    model, x[order], y[order], batch_size, validation, interruption
+                )
+                interruption.look()
+                for name, value in logs.items():
+                    progress.history.setdefault(name, []).append(float(value))
+                progress.seconds += time.perf_counter() - began
+                _save(model, progress, folder)
+                finished = progress.epochs
+                if progress.epochs % report_every == 0 or progress.epochs == epochs:
+                    _say(progress, epochs, time.perf_counter() - reported)
+                    reported = time.perf_counter()
+    except KeyboardInterrupt:
+        raise Interrupted(finished, epochs) from None
+
+
+def _one_epoch(
+    model: Any,
+    x: Array,
+    y: Array,
+    batch_size: int,
+    validation: Any,
+    interruption: Interruption,
+) -> Mapping[str, float]:
+    if len(x) > batch_size:
+        history = model.fit(
+            x, y, batch_size=batch_size, shuffle=False, verbose=0,
+            validation_data=validation, validation_batch_size=TEST_BATCH,
+            callbacks=[interruption.callback()],
+        )  # fmt: skip
+        return {name: values[-1] for name, values in history.history.items()}
+    # An epoch of one batch needs no data pipeline, whose start would take 20 times as
+    # long as the step itself.
+    model.reset_metrics()
+    logs = dict(model.train_on_batch(x, y, return_dict=True))
+    if validation is not None:
+        tested = model.evaluate(*validation, verbose=0, return_dict=True)
+        logs |= {f"val_{name}": value for name, value in tested.items()}
+    return logs
+
+
+def _say(progress: Progress, epochs: int, seconds: float) -> None:
+    last = {name: values[-1] for name, values in progress.history.items()}
+    text = f"  epoch {progress.epochs:>{len(str(epochs))}}/{epochs}"
+    text += f"  loss {last['loss']:.4f}  accuracy {last['accuracy']:.3f}"
+    if "val_loss" in last:
+        text += f"  test loss {last['val_loss']:.4f}"
+        text += f"  test accuracy {last['val_accuracy']:.4f}"
+    print(f"{text}  {seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+def history_csv(history: History) -> str:
+    """The history as CSV: epoch, then one column a quantity, at full precision."""
+    lines = [",".join(["epoch", *history])]
+    for k, values in enumerate(zip(*history.values(), strict=True), start=1):
+        lines.append(",".join([str(k), *(repr(value) for value in values)]))
+    return "\n".join(lines) + "\n"
+
+
+def _save(model: Any, progress: Progress, folder: RunFolder) -> None:
+    """One file holds all that the next epoch depends on, so it cannot be half old."""
+    arrays = {f"model/{k}": np.asarray(v) for k, v in enumerate(model.variables)}
+    for k, variable in enumerate(model.optimizer.variables):
+        arrays[f"optimizer/{k}"] = np.asarray(variable)
+    about = {
+        "version": CHECKPOINT_VERSION,
+        "history": progress.history,
+        "seconds": progress.seconds,
+    }
+    arrays["about"] = np.array(json.dumps(about))
+    write_whole(
+        folder / "checkpoint.npz",
+        lambda file: np.savez(file, **arrays),  # type: ignore[arg-type]
+    )
+    folder.write("history.csv", history_csv(progress.history).encode())
+
+
+def restore(model: Any, folder: RunFolder, epochs: int) -> Progress:
+    """Put a model into the state of the folder's checkpoint, if there is one.
+
+    Raises
+    ------
+    DataError
+        The checkpoint is damaged, belongs to another model, or is past `epochs`.
+    """
+    model.optimizer.build(model.trainable_variables)
+    path = folder / "checkpoint.npz"
+    if not path.exists():
+        return Progress()
+    variables = {
+        **{f"model/{k}": v for k, v in enumerate(model.variables)},
+        **{f"optimizer/{k}": v for k, v in enumerate(model.optimizer.variables)},
+    }
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            about = json.loads(str(archive["about"]))
+            arrays = {name: archive[name] for name in archive.files if name != "about"}
+        history = {
+            str(name): [float(value) for value in values]
+            for name, values in about["history"].items()
+        }
+        progress = Progress(history, float(about["seconds"]))
+        if about["version"] != CHECKPOINT_VERSION:
+            raise ValueError(f"version {about['version']}")
+    except Exception as e:  # a damaged file: NumPy, zlib and json raise all kinds
+        raise DataError(
+            f"{plain(path)}: expected a checkpoint of this run. The file is damaged "
+            f"({plain(e, 100)})"
+        ) from None
+    expected = {name: tuple(v.shape) for name, v in variables.items()}
+    found = {name: value.shape for name, value in arrays.items()}
+    if expected != found:
+        raise DataError(
+            f"{plain(path)}: expected the weights of this model. Received: weights of "
+            "another one"
+        )
+    if progress.epochs > epochs:
+        raise DataError(
+            f"{plain(folder.path)}: has been trained for {progress.epochs} epochs. "
+            f"Received: --epochs {epochs}"
+        )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    print(f"  resuming after epoch {progress.epochs}", file=sys.stderr)
+    return progress
+
+
+def save_model(model: Any, folder: RunFolder) -> None:
+    """Write ``model.keras`` whole."""
+    path = folder / "model.keras"
+    temporary = folder / ".partial.model.keras"
+    try:
+        model.save(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _forget_earlier_model(folder: RunFolder) -> None:
+    """What was measured of the model that a resumed run replaces is no longer true.
+
+    ``metrics.json`` first: a run without it is not finished.
+    """
+    try:
+        for name in ("metrics.json", "verification.json"):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(folder.path, error) from None
+
+
+def manifest(
+    recipe: str, config: Any, options: RunOptions, data: str, sha256: str
+) -> dict[str, Any]:
+    """What is needed to repeat a run."""
+    return {
+        "recipe": recipe,
+        "config": asdict(config),
+        "data": data,
+        "csv": options.csv,
+        "data_sha256": sha256,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions(),
+        "command": options.command,
+    }
+
+
+def peak_memory_mib() -> float | None:
+    """The most memory this process has held so far, in MiB; None where unknown."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)

@@ -1,0 +1,590 @@
+"""Any amount of data: pieces add up to the whole, and an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from functools import reduce
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import INPUTS, TIME, VOCABULARY, ids, layer, lstm_file, mutated, spec
+
+import verify
+from verify import DataError, Network
+from verify.__main__ import main
+from verify.checks import _rows as streaming
+from verify.checks._rows import Examiner, Layout, Piece, examine, here
+from verify.checks.checkpoint import KEPT, Watch
+from verify.cluster import connected
+from verify.data.sources import Arrays, open_source
+from verify.mistakes.diagnose import Diagnosis
+from verify.report.report import jsonable
+from verify.tolerance.activation_errors import greatest
+from verify.tolerance.compare import Verdict, compare, joined, most_different
+from verify.tolerance.noise_floor import NEIGHBOURS
+from verify.tolerance.partial import Decimals, Ranking, Tally
+
+ROWS, SIZE = 300, 64
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return str(lstm_file(tmp_path_factory.mktemp("models") / "m.keras"))
+
+
+@pytest.fixture(scope="module")
+def net(model) -> Network:
+    return verify.load(model)
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    return ids(batch=ROWS)
+
+
+@pytest.fixture(scope="module")
+def y(net, x) -> np.ndarray:
+    return net.predict(x)
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch):
+    monkeypatch.setattr(streaming, "PIECE_ROWS", SIZE)
+
+
+@pytest.fixture
+def undiagnosed(monkeypatch):
+    """No search for the mistake, which takes seconds."""
+    monkeypatch.setattr(
+        "verify.checks.against_outputs.diagnose", lambda *_, **__: Diagnosis((), 0)
+    )
+
+
+def whole(monkeypatch) -> None:
+    monkeypatch.setattr(streaming, "PIECE_ROWS", 10**6)
+
+
+def wrong_at(y: np.ndarray, row: int, unit: int = 1, by: float = 0.01) -> np.ndarray:
+    changed = y.copy()
+    changed[row, unit] += by
+    return changed
+
+
+# Pieces add up
+
+
+def cut(draw, rows: int) -> list[slice]:
+    cuts = draw(st.lists(st.integers(1, rows - 1), unique=True, max_size=5))
+    return [slice(a, b) for a, b in pairwise([0, *sorted(cuts), rows])]
+
+
+@st.composite
+def outputs(draw, most_axes: int = 3):
+    """Two arrays that mostly agree, what is allowed, and how to cut them."""
+    axes = draw(st.integers(1, most_axes))
+    rows = draw(st.integers(2, 12))
+    shape = (rows, *draw(st.tuples(*[st.integers(1, 4)] * (axes - 1))))
+    seed = draw(st.integers(0, 2**20))
+    rng = np.random.default_rng(seed)
+    ours = rng.normal(size=shape).round(1)
+    theirs = ours.copy()
+    for _ in range(draw(st.integers(0, 4))):
+        at = tuple(rng.integers(size) for size in shape)
+        theirs[at] = draw(st.sampled_from([NAN, INF, ours[at] + 0.1, ours[at] - 0.3]))
+    allowed = rng.choice([0.0, 0.05, 0.15, 1.0], size=shape)
+    return ours, theirs, allowed, cut(draw, rows)
+
+
+@given(outputs())
+@settings(max_examples=300, deadline=None)
+def test_comparisons_of_pieces_add_up_to_that_of_all_rows(given_):
+    ours, theirs, allowed, pieces = given_
+    parts = [compare(ours[p], theirs[p], allowed=allowed[p]) for p in pieces]
+    at_once = compare(ours, theirs, allowed=allowed)
+    assert repr(reduce(joined, parts)) == repr(at_once)
+
+
+def test_comparisons_joined_in_another_order_are_others():
+    ours, theirs = np.zeros((6, 3, 2)), np.zeros((6, 3, 2))
+    theirs[4, 1, 0] = 1.0
+    first, second = (
+        compare(ours[p], theirs[p], allowed=0.1) for p in (slice(0, 4), slice(4, 6))
+    )
+    assert joined(first, second).first == (4, 1, 0)
+    assert joined(second, first).first == (0, 1, 0)
+
+
+@given(st.data(), st.integers(1, 3), st.integers(2, 40), st.integers(1, 10))
+@settings(max_examples=200, deadline=None)
+def test_the_rows_that_differ_most_are_those_of_all_rows(data, count, rows, most):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**20)))
+    ours = [rng.normal(size=(rows, 2)) * 10.0**k for k in range(count)]
+    theirs = [y + rng.normal(size=y.shape) for y in ours]
+    theirs[0][rng.integers(rows), 0] = data.draw(st.sampled_from([NAN, 0.5, INF]))
+    parts = [
+        Ranking.of(p.start, [a[p] for a in ours], [b[p] for b in theirs], most)
+        for p in cut(data.draw, rows)
+    ]
+    found = reduce(lambda a, b: a.joined(b, most), parts).most(most)
+    assert found.tolist() == sorted(most_different(ours, theirs)[:most].tolist())
+
+
+@given(st.data(), st.integers(0, 8), st.integers(2, 60))
+@settings(max_examples=200, deadline=None)
+def test_decimals_of_pieces_add_up(data, places, rows):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**20)))
+    values = rng.uniform(-2, 2, size=(rows, 1)).round(places).astype(np.float32)
+    if data.draw(st.booleans()):
+        values[-1] = data.draw(st.sampled_from([0.123456, NAN, 1e7]))
+    parts = [Decimals.of([values[p]]) for p in cut(data.draw, rows)]
+    assert reduce(Decimals.joined, parts) == Decimals.of([values])
+
+
+def test_a_tally_survives_json(net, x, y):
+    layout = Layout(2 * SIZE, SIZE, 10)
+    examiner = Examiner(net, greatest(), layout, native=False)
+    bad = wrong_at(y, SIZE + 3)
+    bad[1, 0] = NAN
+    parts = [
+        examine(
+            Piece(start, net.prepare(x[start : start + SIZE]), [bad[start:][:SIZE]]),
+            examiner=examiner,
+        )
+        for start in (0, SIZE)
+    ]
+    tally = parts[0].joined(parts[1])
+    text = json.dumps(jsonable(tally.to_dict()), allow_nan=False)
+    again = Tally.from_dict(json.loads(text))
+    assert repr(again.to_dict()) == repr(tally.to_dict())
+    assert again.numerics.first == (1, 0)
+    assert again.numerics.mismatched == 2
+
+
+# Comparisons of many rows
+
+
+def test_many_rows_are_as_all_at_once(model, x, y, monkeypatch):
+    pieces = verify.compare_outputs(model, x, y)
+    whole(monkeypatch)
+    at_once = verify.compare_outputs(model, x, y)
+    assert pieces.verdict is at_once.verdict is Verdict.PASS
+    assert pieces.numerics.shape == at_once.numerics.shape
+    assert pieces.numerics.max_diff == at_once.numerics.max_diff
+    assert "in 5 pieces" in pieces.to_text()
+    assert "pieces" not in at_once.to_text()
+    assert pieces.warnings == at_once.warnings
+
+
+@pytest.mark.parametrize("row", [0, SIZE - 1, SIZE, ROWS - 1])
+@pytest.mark.usefixtures("undiagnosed")
+def test_one_wrong_number_in_any_piece_is_found_with_its_row(model, x, y, row):
+    report = verify.compare_outputs(model, x, wrong_at(y, row))
+    assert report.verdict is Verdict.FAIL
+    assert report.numerics.first == report.numerics.worst == (row, 1)
+    assert report.numerics.mismatched == 1
+
+
+def test_the_mistake_of_a_port_is_named_from_the_rows_that_differ_most(
+    model, net, x, monkeypatch
+):
+    monkeypatch.setattr(streaming, "LAYER_ROWS", 20)
+    port = mutated(net.spec, "gate order i,c,f,o")
+    report = verify.compare_outputs(model, x, port.predict(x))
+    assert report.verdict is Verdict.FAIL
+    assert "i,c,f,o" in report.diagnosis.explanations[0].explanation
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_few_decimals_are_seen_across_pieces(model, net, x, y):
+    report = verify.compare_outputs(model, x, y.round(4))
+    assert report.verdict is Verdict.PASS
+    assert any("recorded to 4 decimal(s)" in w for w in report.warnings)
+    once = y.round(4)
+    once[-1, 0] = y[-1, 0] + 1e-3  # one number of more decimals
+    assert verify.compare_outputs(model, x, once).verdict is Verdict.FAIL
+
+
+def test_a_mapped_file_is_taken(model, x, y, tmp_path):
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert verify.compare_outputs(model, mapped, y).verdict is Verdict.PASS
+
+
+def test_ids_outside_the_vocabulary_are_refused_with_their_rows(model, x, y, tmp_path):
+    bad = x.copy()
+    bad[2 * SIZE + 1, 0] = VOCABULARY
+    np.save(tmp_path / "x.npy", bad)
+    source = open_source(tmp_path / "x.npy", "x", ["x"])
+    with pytest.raises(DataError) as refused:
+        verify.compare_outputs(model, source, y)
+    text = str(refused.value)
+    assert text.startswith(f"{tmp_path / 'x.npy'}: rows 128 to 191: Layer 'embedding'")
+
+
+def test_no_rows_are_refused(model, x, y):
+    with pytest.raises(DataError, match=r"shape \(batch, 6\)\. Received: .*\(0, 6\)"):
+        verify.compare_outputs(model, x[:0], y[:0])
+
+
+def test_inputs_that_do_not_fit_are_refused_with_the_shape_of_all(model, x, y):
+    with pytest.raises(DataError, match=r"Received: shape=\(50, 5\)"):
+        verify.compare_outputs(model, x[:50, :5], y[:50])
+    with pytest.raises(DataError, match=r"rows 0 to 0: .*shape=\(1, 5\)"):
+        verify.compare_outputs(model, x[:, :5], y)
+    with pytest.raises(DataError, match=r"shape \(300, 2\), .*shape=\(299, 2\)"):
+        verify.compare_outputs(model, x, y[1:])
+    with pytest.raises(DataError, match=r"shape \(300, 2\), .*shape=\(299, 2\)"):
+        verify.compare_outputs(model, x, Arrays(y[1:]))
+
+
+def test_an_examiner_travels_without_what_it_can_make_anew(net, x, y):
+    examiner = Examiner(net, greatest(), Layout(ROWS, SIZE, 10), native=False)
+    piece = Piece(0, net.prepare(x[:SIZE]), [y[:SIZE]])
+    found = examine(piece, examiner=examiner)
+    travelled = pickle.dumps(examiner)
+    assert len(travelled) < len(pickle.dumps(net)) + 2000
+    again = examine(pickle.loads(pickle.dumps(piece)), examiner=pickle.loads(travelled))
+    assert repr(again.to_dict()) == repr(found.to_dict())
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_a_cluster_finds_what_this_process_finds(model, net, x, y):
+    seen: list[str] = []
+    with connected("local", processes=1) as cluster:
+        for outputs in (y, wrong_at(y, SIZE)):
+            report = verify.compare_outputs(net, x, outputs, mapper=cluster.map)
+            seen.append(report.to_json())
+    for outputs, found in zip((y, wrong_at(y, SIZE)), seen, strict=True):
+        assert verify.compare_outputs(model, x, outputs).to_json() == found
+    assert '"FAIL"' in seen[1]
+
+
+def test_refused_ids_are_refused_by_a_cluster_in_the_same_words(model, x, y):
+    bad = x.copy()
+    bad[2 * SIZE + 1, 0] = VOCABULARY
+    with pytest.raises(DataError) as here_:
+        verify.compare_outputs(model, bad, y)
+    with (
+        connected("local", processes=1) as cluster,
+        pytest.raises(DataError) as there,
+    ):
+        verify.compare_outputs(model, bad, y, mapper=cluster.map)
+    assert str(there.value) == str(here_.value)
+
+
+# How rows are cut
+
+
+def test_pieces_are_whole_batches(net, x):
+    source = Arrays(x)
+    assert Layout.of(net, source).size == SIZE
+    assert Layout.of(net, source, batch=24).size == 48
+    assert Layout.of(net, source, batch=100).size == 100
+
+
+def test_long_rows_make_small_pieces(net, x, monkeypatch):
+    numbers = Layout.of(net, Arrays(x)).numbers
+    monkeypatch.setattr(streaming, "PIECE_NUMBERS", 10 * numbers)
+    assert Layout.of(net, Arrays(x)).size == 10
+
+
+def test_a_stateful_model_is_compared_whole():
+    rnn = layer("SimpleRNN", "rnn", units=2, stateful=True)
+    first = layer("InputLayer", "input", batch_shape=[3, TIME, INPUTS])
+    stateful = Network(spec(first, rnn))
+    x = np.random.default_rng(0).normal(size=(3 * SIZE, TIME, INPUTS))
+    assert Layout.of(stateful, Arrays(x)).pieces == 1
+    report = verify.compare_outputs(stateful, x, stateful.predict(x))
+    assert report.verdict is Verdict.PASS
+
+
+def seen_rows(monkeypatch, model: Network, x: np.ndarray) -> list[int]:
+    """How many rows of one piece the neighbours of a model are evaluated on."""
+    whole(monkeypatch)
+    rows = []
+    flat = Network.flat
+
+    def seen(self, x, **options):
+        if self is not model:
+            rows.append(x.rows)
+        return flat(self, x, **options)
+
+    monkeypatch.setattr(Network, "flat", seen)
+    report = verify.compare_outputs(model, x, model.predict(x))
+    assert report.verdict is Verdict.PASS
+    return rows
+
+
+def test_neighbours_are_evaluated_on_the_rows_that_differ_most(net, x, monkeypatch):
+    monkeypatch.setattr(streaming, "NEIGHBOUR_ROWS", 50)
+    assert seen_rows(monkeypatch, net, x) == [50] * NEIGHBOURS
+
+
+def test_neighbours_of_a_stateful_model_are_evaluated_on_all_rows(monkeypatch):
+    rnn = layer("SimpleRNN", "rnn", units=2, stateful=True)
+    first = layer("InputLayer", "input", batch_shape=[3, TIME, INPUTS])
+    x = np.random.default_rng(0).normal(size=(3 * SIZE, TIME, INPUTS))
+    rows = seen_rows(monkeypatch, Network(spec(first, rnn)), x)
+    assert rows == [3 * SIZE] * NEIGHBOURS
+
+
+# Interruptions
+
+
+class Stopping:
+    """A mapper that is interrupted behind so many pieces."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def __call__(self, function, items, *, shared):
+        for k, found in enumerate(here(function, items, shared=shared)):
+            if k == self.after:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield found
+
+
+def without_resume(path) -> dict:
+    content = json.loads(path.read_text())
+    del content[KEPT]
+    return content
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_an_interrupted_comparison_goes_on_to_the_same_report(
+    model, x, y, tmp_path, monkeypatch
+):
+    path, other = tmp_path / "r.json", tmp_path / "other.json"
+    bad = wrong_at(y, ROWS - 1)
+    full = verify.compare_outputs(model, x, bad, watch=Watch(other))
+    part = verify.compare_outputs(model, x, bad, mapper=Stopping(1), watch=Watch(path))
+    assert not part.complete
+    assert part.verdict is Verdict.INCONCLUSIVE
+    assert part.reason == (
+        "PARTIAL: 128 of 300 rows compared, and so far the outputs are those of the "
+        "model"
+    )
+    partial = without_resume(path)
+    assert partial["complete"] is False
+    assert partial["rows_compared"] == 128
+    assert "PARTIAL: 128 of 300 rows compared" in part.to_text()
+    assert "PARTIAL: 128 of 300 rows compared" in part.to_html()
+
+    left = []
+
+    def counting(function, items, *, shared):
+        for found in here(function, items, shared=shared):
+            left.append(found.rows)
+            yield found
+
+    again = verify.compare_outputs(
+        model, x, bad, mapper=counting, watch=Watch(path, resume=True)
+    )
+    assert left == [64, 64, 44]
+    assert again.to_json() == full.to_json()
+    assert path.read_text() == other.read_text()
+    assert again.verdict is Verdict.FAIL
+    # a finished one has nothing left to compare
+    left.clear()
+    verify.compare_outputs(
+        model, x, bad, mapper=counting, watch=Watch(path, resume=True)
+    )
+    assert left == []
+
+
+def test_what_has_failed_so_far_stays_failed(model, x, y, tmp_path):
+    part = verify.compare_outputs(
+        model, x, wrong_at(y, 3), mapper=Stopping(0), watch=Watch()
+    )
+    assert part.verdict is Verdict.FAIL
+    assert part.reason.startswith("PARTIAL: 64 of 300 rows compared: ")
+
+
+def test_without_a_watch_an_interrupt_is_one(model, x, y):
+    with pytest.raises(KeyboardInterrupt):
+        verify.compare_outputs(model, x, y, mapper=Stopping(1))
+
+
+def test_an_error_on_the_way_keeps_what_is_known(model, x, y, tmp_path):
+    bad = x.copy()
+    bad[2 * SIZE + 1, 0] = VOCABULARY
+    path = tmp_path / "r.json"
+    with pytest.raises(DataError):
+        verify.compare_outputs(model, bad, y, watch=Watch(path))
+    assert without_resume(path)["rows_compared"] == 2 * SIZE
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+import verify
+from verify.checks import _rows as streaming
+from verify.checks._rows import here
+from verify.checks.checkpoint import Watch
+
+streaming.PIECE_ROWS = 64
+
+def killed(function, items, *, shared):
+    for k, found in enumerate(here(function, items, shared=shared)):
+        if k == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield found
+
+model, x, y, path = sys.argv[1:]
+verify.compare_outputs(
+    model, np.load(x), np.load(y), mapper=killed, watch=Watch(path, every=0)
+)
+"""
+
+
+def test_a_killed_comparison_leaves_a_whole_report(model, x, y, tmp_path):
+    paths = [str(tmp_path / name) for name in ("x.npy", "y.npy", "r.json")]
+    np.save(paths[0], x)
+    np.save(paths[1], y)
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, model, *paths], timeout=120, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL
+    path = tmp_path / "r.json"
+    assert without_resume(path)["rows_compared"] == 3 * SIZE
+    again = verify.compare_outputs(model, x, y, watch=Watch(path, resume=True))
+    assert again.to_json() == verify.compare_outputs(model, x, y).to_json()
+
+
+# The command
+
+
+@pytest.fixture
+def files(x, y, tmp_path) -> list[str]:
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    return ["--data", str(tmp_path / "x.npy"), "--outputs", str(tmp_path / "y.npy")]
+
+
+def test_the_command_goes_on_where_it_was(model, files, tmp_path, capsys, monkeypatch):
+    command = ["compare", model, *files]
+    assert main(command) == 0
+    full = capsys.readouterr().out
+    path = tmp_path / "r.json"
+    monkeypatch.setattr("verify.checks._rows.here", Stopping(2))
+    assert main([*command, "--report", str(path)]) == 130
+    captured = capsys.readouterr()
+    assert captured.out.startswith("INCONCLUSIVE  ")
+    assert "PARTIAL: 192 of 300 rows compared" in captured.out
+    assert captured.err == f"Interrupted. {path} goes on with --resume\n"
+    monkeypatch.undo()
+    monkeypatch.setattr(streaming, "PIECE_ROWS", SIZE)
+    assert main([*command, "--report", str(path), "--resume"]) == 0
+    assert capsys.readouterr().out == full
+
+
+def test_an_interrupt_before_anything_is_known_prints_no_report(
+    model, files, capsys, monkeypatch
+):
+    def at_once(function, items, *, shared):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("verify.checks._rows.here", at_once)
+    assert main(["compare", model, *files]) == 130
+    assert capsys.readouterr().out == ""
+
+
+def refused(capsys, *arguments: str) -> str:
+    assert main(list(arguments)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_report_of_something_else_is_not_gone_on_from(
+    model, files, x, y, tmp_path, capsys, monkeypatch
+):
+    path = tmp_path / "r.json"
+    goes_on = ["compare", model, *files, "--report", str(path), "--resume"]
+    assert main(goes_on) == 0  # nothing there yet: from the beginning
+    capsys.readouterr()
+
+    other = str(lstm_file(tmp_path / "other.keras", mask_zero=False))
+    line = refused(capsys, "compare", other, *goes_on[2:])
+    assert f"{path}: it cannot be gone on from: it is of another model" in line
+    line = refused(capsys, *goes_on, "--backend", "jax")
+    assert "another model" in line
+
+    np.save(tmp_path / "y.npy", wrong_at(y, 7))
+    assert "of other outputs" in refused(capsys, *goes_on)
+    np.save(tmp_path / "y.npy", y)
+    np.save(tmp_path / "x.npy", np.flip(x, axis=0))
+    assert "of other data" in refused(capsys, *goes_on)
+    np.save(tmp_path / "x.npy", x)
+    assert main(goes_on) == 0
+    capsys.readouterr()
+
+    monkeypatch.setattr(np, "__version__", "9.9")
+    line = refused(capsys, *goes_on)
+    assert "it is of other versions (numpy " in line
+    assert ", now numpy 9.9" in line or "now 9.9" in line
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"so_far": {"of": {}, "tally": {"rows": 1}}}', "\xff"]
+)
+def test_what_is_no_report_is_not_gone_on_from(model, files, tmp_path, capsys, content):
+    path = tmp_path / "r.json"
+    path.write_text(content, encoding="latin-1")
+    line = refused(capsys, "compare", model, *files, "--report", str(path), "--resume")
+    assert "expected a report that --report has written" in line
+
+
+def test_resume_without_a_report_is_refused(model, files, capsys):
+    line = refused(capsys, "compare", model, *files, "--resume")
+    assert "--resume: expected --report FILE.json" in line
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_any_work(
+    model, files, capsys
+):
+    line = refused(capsys, "compare", model, *files, "--report", "nowhere/r.json")
+    assert "--report" in line
+    line = refused(capsys, "compare", model, *files, "--report", "r.txt")
+    assert "ending in .json" in line
+
+
+# Against Keras
+
+
+@pytest.mark.keras
+def test_keras_is_compared_with_in_pieces(model, x, tmp_path, monkeypatch):
+    path, other = tmp_path / "r.json", tmp_path / "other.json"
+    full = verify.check(model, x, watch=Watch(other))
+    assert full.verdict is Verdict.PASS
+    assert full.proof.shape == (ROWS, 2)
+    assert full.facts["pieces"] == 5
+    part = verify.check(model, x, mapper=Stopping(1), watch=Watch(path))
+    assert part.verdict is Verdict.INCONCLUSIVE
+    assert part.reason.startswith("PARTIAL: 128 of 300 rows compared, and so far ")
+    again = verify.check(model, x, watch=Watch(path, resume=True))
+    assert again.to_json() == full.to_json()
+    assert path.read_text() == other.read_text()
+    with pytest.raises(DataError, match=r"of other options \(batch size 32, now 16\)"):
+        verify.check(model, x, batch_size=16, watch=Watch(path, resume=True))
+    with pytest.raises(DataError, match=r"a comparison with Keras, and this is one of"):
+        verify.compare_outputs(model, x, x[:, :2], watch=Watch(path, resume=True))
+
+
+@pytest.mark.keras
+def test_a_mistake_of_ours_is_found_in_pieces(model, net, x):
+    wrong = mutated(net.spec, "bias missing")
+    report = verify.check(model, x, network=wrong)
+    assert report.verdict is Verdict.FAIL
+    assert report.proof.shape == (ROWS, 2)
+    assert report.diagnosis
+    part = verify.check(model, x, network=wrong, mapper=Stopping(0), watch=Watch())
+    assert part.verdict is Verdict.FAIL

@@ -1,0 +1,347 @@
+"""Models that amplify rounding: compared in chunks from Keras's own states, or not
+decided; never passed or failed by accident."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from models import mutated
+
+import verify
+from verify import Network, Report, Verdict
+from verify.checks import _time_chunks as chunks
+from verify.forward.layers.base import Tensor
+
+pytestmark = pytest.mark.keras
+
+TIME, SIZE, UNITS, ROWS = 60, 5, 32, 6
+LONG = 120
+"""Steps after which even the rounding of float64 shows."""
+
+GAIN = {"SimpleRNN": 4.0, "LSTM": 15.0, "GRU": 7.0}
+"""Recurrent kernels so large that each step amplifies rounding; chunks of ten steps are
+short enough."""
+
+GREAT = {"SimpleRNN": 8.0, "LSTM": 30.0, "GRU": 10.0}
+"""So large that ten steps may be too many, and two are not."""
+
+
+def wild(inputs: Any, outputs: Any, gain: float, seed: int = 0) -> Any:
+    """A Keras model with random weights, biases included, the recurrent ones large."""
+    import keras
+
+    model = keras.Model(inputs, outputs)
+    rng = np.random.default_rng(seed)
+    model.set_weights(
+        [
+            (gain if w.name == "recurrent_kernel" else 1)
+            * rng.normal(size=w.shape)
+            / np.sqrt(w.shape[0] if len(w.shape) > 1 else 4)
+            for w in model.weights
+        ]
+    )
+    return model
+
+
+def features(rows: int = ROWS, seed: int = 1, time: int = TIME) -> np.ndarray:
+    """(rows, time, size) of float32."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(rows, time, SIZE)).astype(np.float32)
+
+
+def recurrent(
+    kind: str,
+    masked: bool = False,
+    seed: int = 0,
+    time: int = TIME,
+    gain: float | None = None,
+    **options: Any,
+) -> Any:
+    """Features -> one recurrent layer called ``rnn`` -> Dense."""
+    import keras
+
+    x = keras.Input((time, SIZE))
+    y = keras.layers.Masking()(x) if masked else x
+    y = getattr(keras.layers, kind)(UNITS, name="rnn", **options)(y)
+    y = keras.layers.Dense(2)(y)
+    return wild(x, y, gain or GAIN[kind], seed)
+
+
+def apart(model: Any, x: Any) -> float:
+    """How far two correct float32 programs are from each other."""
+    ours = verify.load(model).predict(x, dtype="float32")
+    return float(np.abs(model.predict(x, verbose=0) - ours).max())
+
+
+def in_chunks(report: Report) -> list[str]:
+    """The layers that were compared in chunks."""
+    return [x.name for x in report.layers if x.chunks]
+
+
+@pytest.mark.parametrize("kind", GREAT)
+def test_a_chaotic_model_passes_in_chunks(kind):
+    model, x = recurrent(kind, time=LONG, gain=GREAT[kind]), features(time=LONG)
+    assert apart(model, x) > 1
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.PASS
+    assert "in chunks from Keras's own states" in report.reason
+    assert in_chunks(report) == ["rnn"]
+    (rnn,) = (layer for layer in report.layers if layer.name == "rnn")
+    assert rnn.chunks >= LONG // 10
+    assert rnn.chunks > LONG // 10 or kind != "SimpleRNN"  # here ten were too many
+    assert rnn.proof.max_diff < 1e-10
+    assert rnn.numerics.share < 1
+    text = report.to_text()
+    assert "amplified: over the whole sequence rounding grows to" in text
+    assert f"rnn, {rnn.chunks} chunks" in text
+
+
+VARIANTS = [
+    ("GRU", {"return_sequences": True, "masked": True, "zero_output_for_mask": True}),
+    ("SimpleRNN", {"return_sequences": True, "masked": True, "go_backwards": True}),
+    ("LSTM", {"return_sequences": True, "masked": True}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS)
+def test_with_every_option_of_the_loop(kind, options):
+    model, x = recurrent(kind, seed=3, **options), features()
+    if options.get("masked"):
+        x[np.random.default_rng(0).random((ROWS, TIME)) < 0.05] = 0
+        x[0, : TIME // 12] = 0
+        x[1, -TIME // 12 :] = 0
+        x[2] = 0
+    assert apart(model, x) > 0.1
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.PASS, report
+    assert in_chunks(report) == ["rnn"]
+
+
+def test_given_initial_states_begin_the_first_chunk():
+    import keras
+
+    x, state = keras.Input((TIME, SIZE)), keras.Input((UNITS,))
+    y = keras.layers.GRU(UNITS, name="rnn")(x, initial_state=state)
+    model = wild([x, state], keras.layers.Dense(2)(y), GAIN["GRU"])
+    rng = np.random.default_rng(0)
+    given = [features(), rng.normal(size=(ROWS, UNITS)).astype(np.float32)]
+    report = verify.check(model, given)
+    assert report.verdict is Verdict.PASS
+    assert in_chunks(report) == ["rnn"]
+
+
+def test_layers_one_behind_the_other_are_both_compared_in_chunks():
+    import keras
+
+    x = keras.Input((TIME, SIZE))
+    y = keras.layers.SimpleRNN(UNITS, return_sequences=True, name="first")(x)
+    y = keras.layers.SimpleRNN(UNITS, name="second")(y)
+    model = wild(x, keras.layers.Dense(2)(y), GAIN["SimpleRNN"])
+    report = verify.check(model, features())
+    assert report.verdict is Verdict.PASS
+    assert in_chunks(report) == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gate order i,f,o,c",
+        "bias missing",
+        "first step dropped",
+    ],
+)
+def test_a_mistake_in_a_chaotic_model_fails_and_is_named(name):
+    model, x = recurrent("LSTM"), features()
+    wrong = mutated(verify.load(model).spec, name)
+    report = verify.check(model, x, network=wrong)
+    assert report.verdict is Verdict.FAIL
+    assert report.diagnosis
+    assert name in [found.mistake for found in report.diagnosis.explanations]
+    assert "In the chunk that begins after" in report.to_text()
+
+
+def test_a_mistake_that_leaves_each_step_right_is_not_passed(monkeypatch):
+    """A NumPy that forgets its states after eleven steps computes every chunk right."""
+    from verify.forward import recurrence
+
+    model, x = recurrent("GRU", time=LONG), features(time=LONG)
+    net = verify.load(model)
+    layer = net.spec["rnn"]
+
+    def forgetful(
+        step: Any, x: Any, mask: Any, states: Any, names: Any, **o: Any
+    ) -> Any:
+        if x.shape[1] > 11:
+            begun = recurrence.scan(step, x[:, :11], mask, states, names, **o)
+            states = tuple(np.zeros_like(s) for s in begun.states)
+            x = x[:, 11:]
+        return recurrence.scan(step, x, mask, states, names, **o)
+
+    wrong = Network(net.spec.with_layer(layer.with_overrides(scan=forgetful)))
+    report = verify.check(model, x, network=wrong)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert any("NumPy's chunks" in warning for warning in report.warnings), report
+
+
+def test_chunks_that_are_not_the_run_decide_nothing(monkeypatch):
+    from verify import keras_bridge
+
+    model, x = recurrent("GRU"), features()
+    right = keras_bridge.chunks
+
+    def of_other_rows(keras: Any, call: Any, *args: Any, **options: Any) -> Any:
+        (x, *_) = call.args
+        other = replace(call, args=(Tensor(x.value[::-1]),))
+        return right(keras, other, *args, **options)
+
+    monkeypatch.setattr(keras_bridge, "chunks", of_other_rows)
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert any(
+        "Keras's chunks of layer 'rnn' are not its whole run" in w
+        for w in report.warnings
+    )
+
+
+def test_where_predict_cannot_be_looked_into_nothing_is_decided(monkeypatch):
+    from verify import keras_bridge
+
+    model, x = recurrent("GRU"), features()
+    right = keras_bridge.predicted_calls
+
+    def moved(*args: Any) -> Any:
+        calls, outputs = right(*args)
+        return calls, [y + np.float32(1e-3) for y in outputs]
+
+    monkeypatch.setattr(keras_bridge, "predicted_calls", moved)
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert any("predict's own states cannot be seen" in w for w in report.warnings)
+
+
+def test_predict_that_is_wrong_in_a_chaotic_model_is_not_passed(monkeypatch):
+    """Every later step depends on the wrong one, so no output shows it: chunks do."""
+    import keras
+
+    kernel = keras.ops.tanh
+    model, x = recurrent("SimpleRNN", gain=GREAT["SimpleRNN"]), features()
+    monkeypatch.setattr(
+        keras.layers.SimpleRNNCell,
+        "call",
+        lambda self, x, states, training=False: _coarse_step(self, x, states, kernel),
+    )
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.FAIL
+    assert in_chunks(report) == ["rnn"]
+
+
+def _coarse_step(cell: Any, x: Any, states: Any, kernel: Any) -> Any:
+    """A step of a SimpleRNN as a kernel with errors of 1e-3 would compute it."""
+    import keras
+
+    state = states[0] if isinstance(states, (list, tuple)) else states
+    sums = keras.ops.matmul(x, cell.kernel) + cell.bias
+    sums = sums + keras.ops.matmul(state, cell.recurrent_kernel)
+    h = kernel(sums) * (1 - 1e-3)
+    return h, [h] if isinstance(states, (list, tuple)) else h
+
+
+def test_what_is_not_run_in_chunks_is_inconclusive_and_says_by_how_much():
+    import keras
+
+    x = keras.Input((TIME, SIZE))
+    y = keras.layers.Bidirectional(keras.layers.GRU(UNITS), name="both")(x)
+    model = wild(x, keras.layers.Dense(2)(y), GAIN["GRU"])
+    report = verify.check(model, features())
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "amplifies rounding" in report.reason
+    assert any(character.isdigit() for character in report.reason)
+    assert any("'both' (Bidirectional)" in warning for warning in report.warnings)
+    assert not in_chunks(report)
+
+
+def test_a_stateful_model_that_amplifies_is_inconclusive():
+    import keras
+
+    x = keras.Input(batch_shape=(ROWS, TIME, SIZE))
+    y = keras.layers.GRU(UNITS, stateful=True)(x)
+    report = verify.check(wild(x, y, GAIN["GRU"]), features())
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert any("stateful" in warning for warning in report.warnings)
+
+
+def test_outputs_of_a_port_of_a_chaotic_model_decide_nothing():
+    model, x = recurrent("GRU"), features()
+    theirs = verify.load(model).predict(x, dtype="float32")
+    report = verify.compare_outputs(model, x, theirs)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "amplifies rounding to" in report.reason
+
+
+def test_chunks_cover_the_sequence_in_the_order_of_processing():
+    from verify.keras_bridge.chunking import slices
+
+    steps = np.arange(23)
+    forwards = [steps[s] for s in slices(23, 10, backwards=False)]
+    np.testing.assert_array_equal(np.concatenate(forwards), steps)
+    backwards = [steps[s][::-1] for s in slices(23, 10, backwards=True)]
+    np.testing.assert_array_equal(np.concatenate(backwards), steps[::-1])
+    assert [len(s) for s in backwards] == [10, 10, 3]
+    assert chunks.STEPS[0] == 10
+
+
+def two_branches() -> tuple[Any, Any]:
+    """A chaotic model of two branches, and the layer that joins them."""
+    import keras
+
+    x = keras.Input((TIME, SIZE))
+    a = keras.layers.GRU(UNITS, name="a")(x)
+    b = keras.layers.GRU(UNITS, name="b")(x)
+    return wild(x, keras.layers.Concatenate(name="join")([a, b]), GAIN["GRU"]), x
+
+
+def test_a_graph_that_hands_layers_other_tensors_does_not_pass_in_chunks():
+    """Every layer is right on what Keras gives it, and the outputs are not."""
+    model, _ = two_branches()
+    right = verify.check(model, features())
+    assert right.verdict is Verdict.PASS
+    assert in_chunks(right) == ["a", "b"]
+    net = verify.load(model)
+    graph = net.spec.root.graph
+    nodes = [
+        replace(node, args=(list(reversed(node.args[0])),))
+        if node.layer == "join"
+        else node
+        for node in graph.nodes
+    ]
+    root = replace(net.spec.root, graph=replace(graph, nodes=tuple(nodes)))
+    wrong = Network(replace(net.spec, root=root))
+    assert np.abs(wrong.predict(features()) - net.predict(features())).max() > 0.5
+    report = verify.check(model, features(), network=wrong)
+    assert report.verdict is not Verdict.PASS
+    assert any("'join' something else" in warning for warning in report.warnings)
+
+
+def test_masked_steps_that_show_something_else_do_not_pass_in_chunks():
+    model = recurrent("GRU", masked=True, return_sequences=True)
+    x = features()
+    x[:, -25:] = 0  # whole chunks of masked steps
+    net = verify.load(model)
+    right = verify.check(model, x)
+    assert right.verdict is Verdict.PASS
+    zeroing = net.spec["rnn"].with_options(zero_output_for_mask=True)
+    report = verify.check(model, x, network=Network(net.spec.with_layer(zeroing)))
+    assert report.verdict is not Verdict.PASS
+
+
+def test_a_report_of_chunks_holds_their_figures():
+    report = verify.check(recurrent("GRU"), features())
+    assert report.proof.matches
+    assert report.numerics.matches
+    assert report.numerics.share < 1
+    assert min(report.amplified) >= 0
+    assert max(report.amplified) > 0.1
+    assert report.to_dict()["amplified"] == list(report.amplified)

@@ -1,0 +1,62 @@
+"""Every layer and option against live Keras in float64, and mistakes that must show."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from pathlib import Path
+
+import layer_cases
+import pytest
+from layer_cases.case import Case
+from layer_cases.check import CaseFailed, check_case
+
+from verify.forward.layers import REGISTRY
+
+MODULES = {
+    module.name: importlib.import_module(f"layer_cases.{module.name}")
+    for module in pkgutil.iter_modules(layer_cases.__path__)
+}
+CASES = [case for module in MODULES.values() for case in getattr(module, "CASES", [])]
+ELSEWHERE = os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if not (ELSEWHERE and case.tensorflow_only)],
+    ids=lambda case: case.id,
+)
+def test_it_computes_what_keras_computes_and_mistakes_show(case):
+    check_case(case)
+
+
+def test_every_layer_and_every_honoured_option_has_a_case_that_would_notice():
+    noticed: dict[str, set[str]] = {}
+    for case in CASES:
+        noticed.setdefault(case.name, set()).update(*case.wrong, ())
+    missing = [
+        f"{name}.{option}"
+        for name, kind in REGISTRY.items()
+        for option in ["", *kind.options]
+        if name not in ("Sequential", "Functional", "InputLayer")
+        and (not option or not kind.options[option].supported)
+        and (not option or option not in kind.shown_by_weights)
+        and (name not in noticed or (option and option not in noticed[name]))
+    ]
+    assert not missing
+
+
+@pytest.mark.keras
+def test_a_case_fails_where_an_option_is_ignored():
+    case = Case("Dense", {"units": 4}, wrong=[{"activation": "linear"}])
+    with pytest.raises(CaseFailed, match="makes no difference"):
+        check_case(case)
+
+
+def test_the_modules_of_cases_are_those_of_the_layers():
+    here = Path(__file__).parents[3] / "verify" / "forward" / "layers"
+    kinds = {p.stem for p in here.glob("*.py")} - {"__init__", "base", "models"}
+    kinds -= {"operation_functions", "recurrent_cells"}  # parts of others
+    assert kinds <= MODULES.keys()

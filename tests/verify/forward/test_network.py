@@ -1,0 +1,216 @@
+"""Specs, predictions and traces, without Keras."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from models import (
+    BATCH,
+    TIME,
+    UNITS,
+    features,
+    ids,
+    input_layer,
+    layer,
+    lstm_spec,
+    spec,
+)
+
+from verify import DataError, Network, describe
+from verify.forward import cells
+from verify.forward.activations import resolve
+from verify.forward.fast.blocks import MOST
+
+STEP_FIELDS = {
+    "SimpleRNN": ["h"],
+    "LSTM": ["i", "f", "c_hat", "o", "c", "h"],
+    "GRU": ["z", "r", "h_hat", "h"],
+}
+
+
+def recurrent(kind: str, **options) -> Network:
+    return Network(
+        spec(input_layer(None, None, 3), layer(kind, "rnn", units=UNITS, **options))
+    )
+
+
+@pytest.mark.parametrize("kind", STEP_FIELDS)
+def test_a_trace_has_every_gate_and_state_at_every_step(kind):
+    trace = recurrent(kind).trace(features())
+    assert list(trace["rnn"].values) == STEP_FIELDS[kind]
+    for name in STEP_FIELDS[kind]:
+        assert getattr(trace["rnn"], name).shape == (BATCH, TIME, UNITS)
+        assert trace["rnn"][name] is getattr(trace["rnn"], name)
+    assert np.array_equal(trace["rnn"].h[:, -1], trace.output)
+
+
+def test_the_traced_lstm_values_satisfy_the_equations_of_a_step():
+    net = recurrent("LSTM")
+    t = net.trace(features(), dtype="float64")["rnn"]
+    weights = net.spec["rnn"].weights
+    blocks = [np.split(w.astype(float), 4, axis=-1) for w in weights.values()]
+    sigmoid, tanh = resolve("sigmoid"), np.tanh
+    for step in range(1, TIME):
+        x, h, c = t.input[:, step], t.h[:, step - 1], t.c[:, step - 1]
+        z = [x @ w + h @ u + b for w, u, b in zip(*blocks, strict=True)]
+        expected = {
+            "i": sigmoid(z[0]),
+            "f": sigmoid(z[1]),
+            "c_hat": tanh(z[2]),
+            "o": sigmoid(z[3]),
+        }
+        for name, value in expected.items():
+            assert np.abs(t[name][:, step] - value).max() < 1e-14, name
+        c = expected["f"] * c + expected["i"] * expected["c_hat"]
+        assert np.abs(t.c[:, step] - c).max() < 1e-14
+        assert np.abs(t.h[:, step] - expected["o"] * tanh(c)).max() < 1e-14
+
+
+def test_one_lstm_step_by_hand_in_scalars():
+    w, u, b = [0.3, -0.2, 0.5, 0.7], [0.4, 0.6, -0.8, 0.1], [0.05, 0.9, -0.3, 0.2]
+    x, h, c = 1.5, -0.4, 0.25
+    z = [x * w[k] + h * u[k] + b[k] for k in range(4)]
+    i, f, o = (1 / (1 + math.exp(-z[k])) for k in (0, 1, 3))
+    c_next = f * c + i * math.tanh(z[2])
+    step = cells.lstm_step(
+        np.array([[x]]),
+        np.array([[h]]),
+        np.array([[c]]),
+        kernel=np.array([w]),
+        recurrent_kernel=np.array([u]),
+        bias=np.array(b),
+        activation=np.tanh,
+        recurrent_activation=resolve("sigmoid"),
+    )
+    assert step.c.item() == pytest.approx(c_next, abs=1e-15)
+    assert step.h.item() == pytest.approx(o * math.tanh(c_next), abs=1e-15)
+
+
+def test_backward_layers_are_traced_by_input_step():
+    net = recurrent("LSTM", go_backwards=True, return_sequences=True)
+    t = net.trace(features())["rnn"]
+    assert np.array_equal(t.output, t.h[:, ::-1])
+
+
+def test_a_masked_step_holds_the_state_and_the_output():
+    net = Network(lstm_spec(return_sequences=True))
+    x = ids()
+    t = net.trace(x)["lstm"]
+    for row, step in zip(*np.nonzero(x == 0), strict=True):
+        before = t.h[row, step - 1] if step else np.zeros(UNITS)
+        assert np.array_equal(t.h[row, step], before)
+    assert not t.output[3].any()  # a row that is padding altogether
+
+
+def test_nan_at_a_masked_step_does_not_leak():
+    net = recurrent("SimpleRNN")
+    x = features().astype(np.float64)
+    mask = np.ones((BATCH, TIME), dtype=bool)
+    mask[:, 2] = False
+    dirty = x.copy()
+    dirty[:, 2] = np.nan
+    clean, leaked = (
+        net.call_layer("rnn", [value], {"mask": mask}, dtype=None, every_step=True)[0]
+        for value in (x, dirty)
+    )
+    assert np.array_equal(clean, leaked)
+
+
+@given(st.integers(0, 1000))
+def test_rows_do_not_influence_each_other(seed):
+    net = Network(lstm_spec())
+    x = ids(seed, batch=7)
+    whole = net.predict(x, dtype="float64")
+    alone = np.concatenate([net.predict(row[None], dtype="float64") for row in x])
+    assert np.abs(whole - alone).max() < 1e-14
+
+
+def test_many_rows_are_evaluated_in_blocks_to_the_same_result():
+    net = Network(lstm_spec())
+    x = ids(batch=2 * MOST + 3)
+    whole = net.trace(x, dtype="float64").output
+    assert np.abs(net.predict(x, dtype="float64") - whole).max() < 1e-14
+
+
+def test_inputs_are_neither_changed_nor_kept():
+    net = recurrent("LSTM")
+    x = net.prepare(features())[0].copy()
+    x.flags.writeable = False  # nothing may be written where the caller's numbers are
+    assert net.prepare(x)[0] is x
+    net.predict(x)
+    x.flags.writeable = True
+    before, trace = x.copy(), net.trace(x)
+    y = net.predict(x)
+    kept = y.copy()
+    x[...] = 7.0
+    assert np.array_equal(trace["rnn"].input, before)
+    assert np.array_equal(y, kept)
+
+
+def test_a_trailing_axis_of_one_is_added_or_dropped_as_keras_does():
+    net = Network(spec(input_layer(None, 4, 1), layer("LSTM", "lstm", units=2)))
+    x = np.arange(8.0).reshape(2, 4)
+    assert np.array_equal(net.predict(x), net.predict(x[..., None]))
+    words = Network(lstm_spec())
+    assert np.array_equal(words.predict(ids()), words.predict(ids()[..., None]))
+
+
+def test_unknown_names_say_which_there_are():
+    net = Network(lstm_spec())
+    trace = net.trace(ids())
+    with pytest.raises(KeyError, match="the layers are embedding, lstm, dense"):
+        trace["nope"]
+    with pytest.raises(AttributeError, match="it has input, i, f, c_hat, o, c, h, out"):
+        _ = trace["lstm"].g
+    with pytest.raises(KeyError, match="the layers are"):
+        net.spec["nope"]
+
+
+def test_a_dtype_that_is_not_a_float_is_refused():
+    with pytest.raises(DataError, match=r"float32 or float64\. Received: int8"):
+        Network(lstm_spec()).predict(ids(), dtype="int8")
+
+
+def test_weights_are_replaced_only_by_weights_of_the_same_shape():
+    lstm = lstm_spec()["lstm"]
+    with pytest.raises(DataError, match=r"Layer 'lstm' \(LSTM\): cannot replace"):
+        lstm.with_weights(bias=np.zeros(3))
+    with pytest.raises(DataError, match="cannot replace weight 'beta'"):
+        lstm.with_weights(beta=np.zeros(3))
+
+
+def test_describe_says_which_columns_are_which_gate_and_fills_in_the_formula():
+    text = describe(Network(lstm_spec()))
+    assert "parameters : 4 gates x 4 x (3 + 4 + 1) = 128" in text
+    assert "columns: i 0:4, f 4:8, c 8:12, o 12:16" in text
+    assert "recurrent_kernel (4, 16)" in text
+    assert "11 ids x 3 = 33" in text
+    assert "4 x 2 + 2 = 10" in text
+
+
+def test_describe_says_what_the_two_rows_of_a_gru_bias_are():
+    text = describe(recurrent("GRU"))
+    assert "3 gates x 4 x (3 + 4 + 2) = 108" in text
+    assert "columns: z 0:4, r 4:8, h 8:12" in text
+    assert "bias row 0 is added to x @ kernel, row 1 to h @ recurrent_kernel" in text
+    old = describe(recurrent("GRU", reset_after=False))
+    assert "3 gates x 4 x (3 + 4 + 1) = 96" in old
+    assert "bias has one row" in old
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("SimpleRNN", {}), ("LSTM", {}), ("GRU", {}), ("GRU", {"reset_after": False})],
+)
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_every_formula_evaluates_to_the_count(kind, use_bias, more):
+    from verify.forward.layers import REGISTRY
+
+    rnn = recurrent(kind, use_bias=use_bias, **more).spec["rnn"]
+    formula = REGISTRY[kind].formula(rnn)
+    arithmetic = formula.replace("gates", "").replace("x", "*")
+    assert eval(arithmetic) == rnn.parameters

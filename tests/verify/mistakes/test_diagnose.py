@@ -1,0 +1,185 @@
+"""The outputs of somebody's port: is it the model, and if not, which mistake is it?"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from models import (
+    INPUTS,
+    OUTPUTS,
+    TIME,
+    UNITS,
+    VOCABULARY,
+    ids,
+    input_layer,
+    layer,
+    lstm_spec,
+    spec,
+)
+
+import verify
+from verify import DataError, Network, Verdict, compare_outputs
+from verify.mistakes.catalogue import catalogue
+
+
+def model(kind: str, **options):
+    return spec(
+        input_layer(None, TIME, dtype="int32"),
+        layer(
+            "Embedding", "words", input_dim=VOCABULARY, output_dim=INPUTS,
+            mask_zero=True,
+        ),
+        layer(kind, "rnn", units=UNITS, **options),
+        layer("Dense", "dense", units=OUTPUTS, activation="softmax"),
+    )  # fmt: skip
+
+
+def test_outputs_of_the_model_in_float32_pass():
+    net = Network(lstm_spec())
+    x = ids(batch=64)
+    report = compare_outputs(net, x, net.predict(x))
+    assert report.verdict is Verdict.PASS
+    assert report.diagnosis is None
+    assert report.layers == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("SimpleRNN", {}),
+        ("LSTM", {}),
+        ("GRU", {}),
+        ("GRU", {"reset_after": False}),
+        ("LSTM", {"use_bias": False}),
+    ],
+)
+def test_every_mistake_is_named_from_the_final_outputs_alone(kind, options):
+    right = model(kind, **options)
+    x = ids(batch=64)
+    mutants = list(catalogue(right))
+    some = mutants[len(kind) % 7 :: 7]  # all of them: make trust
+    first = 0
+    for mutant in some:
+        outputs = Network(mutant.model).predict(x)  # float32, as a port computes
+        report = compare_outputs(Network(right), x, outputs)
+        assert report.verdict is Verdict.FAIL, mutant.name
+        found = [(e.mistake, e.layer) for e in report.diagnosis.explanations]
+        assert (mutant.name, mutant.layer) in found, mutant.name
+        first += found[0] == (mutant.name, mutant.layer)
+    assert first >= 0.85 * len(some)  # float16 and TF32 often round alike
+
+
+def test_a_difference_that_no_known_mistake_explains_is_said_to_be_so():
+    net = Network(lstm_spec())
+    x = ids(batch=64)
+    outputs = net.predict(x) + np.linspace(0, 1e-2, 128).reshape(64, 2)
+    report = compare_outputs(net, x, outputs)
+    assert report.verdict is Verdict.FAIL
+    assert not report.diagnosis
+    assert report.diagnosis.tried > 400  # two at a time too
+    assert "none of the" in report.to_text()
+
+
+def test_more_rows_than_a_diagnosis_looks_at():
+    right = lstm_spec()
+    x = ids(batch=2000)
+    mutant = next(m for m in catalogue(right) if m.name == "mask ignored")
+    report = compare_outputs(Network(right), x, Network(mutant.model).predict(x))
+    assert report.diagnosis.explanations[0].mistake == "mask ignored"
+
+
+def test_a_diagnosis_takes_seconds_on_a_model_of_the_chapters_size():
+    right = spec(
+        input_layer(None, 26, dtype="int32"),
+        layer("Embedding", "words", input_dim=500, output_dim=32),
+        layer("LSTM", "lstm_1", units=40, return_sequences=True),
+        layer("LSTM", "lstm_2", units=40),
+        layer("Dense", "dense", units=2, activation="softmax"),
+    )
+    # weights as small as a trained model's, so that the network is not chaotic
+    for part in right:
+        small = {k: v * 0.2 for k, v in part.weights.items()}
+        right = right.with_layer(part.with_weights(**small))
+    x = np.random.default_rng(0).integers(1, 500, size=(300, 26))
+    mutant = next(
+        m
+        for m in catalogue(right)
+        if m.layer == "lstm_2" and m.name == "gate order i,c,f,o"
+    )
+    outputs = Network(mutant.model).predict(x)
+    began = time.process_time()
+    report = compare_outputs(Network(right), x, outputs)
+    assert time.process_time() - began < 60  # a bound against minutes, no benchmark
+    assert report.diagnosis.explanations[0].mistake == "gate order i,c,f,o"
+    assert report.diagnosis.explanations[0].layer == "lstm_2"
+
+
+def test_outputs_of_another_shape_or_kind_are_refused():
+    net = Network(lstm_spec())
+    with pytest.raises(DataError, match=r"shape \(5, 2\), as predict returns"):
+        compare_outputs(net, ids(), np.zeros((5, 3)))
+    with pytest.raises(DataError, match="expected outputs that are numbers"):
+        compare_outputs(net, ids(), np.full((5, 2), "a"))
+
+
+def test_nan_in_the_outputs_of_a_port_fails():
+    net = Network(lstm_spec())
+    outputs = net.predict(ids())
+    outputs[1, 0] = np.nan
+    report = compare_outputs(net, ids(), outputs)
+    assert report.verdict is Verdict.FAIL
+    assert report.numerics.first == (1, 0)
+
+
+def test_the_catalogue_leaves_out_what_changes_nothing():
+    lstm = lstm_spec()
+    zero = lstm["lstm"].with_weights(bias=np.zeros(16, dtype=np.float32))
+    names = {m.name for m in catalogue(lstm.with_layer(zero)) if m.layer == "lstm"}
+    assert "bias missing" not in names
+    assert "forget bias added again" in names
+
+
+def test_every_entry_of_the_catalogue_says_what_and_how_to_mend_it():
+    seen = set()
+    for right in (model("SimpleRNN"), model("LSTM"), model("GRU")):
+        for mutant in catalogue(right):
+            assert mutant.explanation
+            assert mutant.remedy
+            assert (mutant.name, mutant.layer, id(right)) not in seen
+            seen.add((mutant.name, mutant.layer, id(right)))
+    assert verify.load(Network(model("LSTM"))).spec["rnn"].gates == ("i", "f", "c", "o")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("places", [3, 4, 5])
+def test_outputs_that_were_printed_are_compared_to_their_last_decimal(places, dtype):
+    net, x = Network(lstm_spec()), ids(batch=64)
+    printed = np.round(net.predict(x).astype(np.float64), places).astype(dtype)
+    report = compare_outputs(net, x, printed)
+    assert report.verdict is Verdict.PASS
+    assert any(f"recorded to {places} decimal(s)" in w for w in report.warnings)
+    off = printed.copy()
+    off[5, 0] += 2 * 10.0**-places
+    assert compare_outputs(net, x, off).verdict is Verdict.FAIL
+
+
+def test_a_mistake_is_named_from_printed_outputs():
+    right, x = lstm_spec(), ids(batch=64)
+    for mutant in list(catalogue(right))[::20]:
+        printed = np.round(Network(mutant.model).predict(x).astype(np.float64), 5)
+        report = compare_outputs(Network(right), x, printed)
+        assert report.verdict is Verdict.FAIL
+        assert mutant.name in [e.mistake for e in report.diagnosis.explanations]
+
+
+def test_outputs_of_two_decimals_decide_nothing_unless_they_are_wrong():
+    net, x = Network(lstm_spec()), ids(batch=64)
+    printed = np.round(net.predict(x).astype(np.float64), 2)
+    report = compare_outputs(net, x, printed)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "recorded to 2 decimal(s)" in report.reason
+    assert compare_outputs(net, x, 1 - printed).verdict is Verdict.FAIL
+    classes = (net.predict(x) > 0.5).astype(int)  # no outputs of the model at all
+    assert compare_outputs(net, x, classes).verdict is Verdict.FAIL

@@ -1,0 +1,318 @@
+"""Files of Keras 2, genuine and by hand: read as Keras 2 meant them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from models import features, layer, random_weights
+
+import verify
+from verify.errors import UnsupportedError
+from verify.model.spec import LayerSpec
+from verify.model_files import hdf5
+from verify.model_files.keras2_weights import from_cudnn
+from verify.tolerance.compare import compare
+
+FILES = Path(__file__).parents[2] / "data" / "keras2"
+MODELS = (
+    "stacked", "without_input", "bidirectional", "seq2seq", "around", "cells",
+    "convolutional",
+)  # fmt: skip
+CHANGED = ("stacked", "without_input", "seq2seq", "convolutional")
+FLOAT32 = 2e-6  # outputs are of size 1 and were computed in float32
+
+
+def recorded(name):
+    """Inputs, and what Keras 2 predicted for them."""
+    with np.load(FILES / f"{name}.npz") as arrays:
+        x = [arrays[k] for k in arrays.files if k.startswith("x")]
+        return x if len(x) > 1 else x[0], [
+            arrays[k] for k in arrays.files if k.startswith("y")
+        ]
+
+
+def worst(net, x, theirs) -> float:
+    ours = net.flat(net.prepare(x))
+    assert len(ours) == len(theirs)
+    return max(
+        compare(a, b, allowed=FLOAT32).max_diff
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("name", MODELS)
+def test_what_keras_2_predicted_comes_out_of_its_file(name, suffix):
+    x, theirs = recorded(name)
+    net = verify.load(FILES / f"{name}{suffix}")
+    assert worst(net, x, theirs) < FLOAT32
+    path, first = next((p, w) for p, w in net.spec.walk() if w.weights)
+    key = next(iter(first.weights))
+    moved = first.with_weights(**{key: first.weights[key] * 1.1})
+    wrong = verify.Network(net.spec.with_layer(moved, path))
+    assert worst(wrong, x, theirs) > 1e-4
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_meaning_of_keras_3_differs_where_a_note_says_so(name):
+    x, theirs = recorded(name)
+    net = verify.load(FILES / f"{name}.h5", semantics="keras3")
+    differs = worst(net, x, theirs) > 1e-4
+    assert differs == (name in CHANGED)
+    notes = verify.load(FILES / f"{name}.h5").spec.notes
+    assert any("--keras3-semantics" in note for note in notes) == differs
+
+
+def test_describe_says_what_changed_its_meaning(capsys):
+    from verify.__main__ import main
+
+    assert main(["describe", str(FILES / "stacked.h5")]) == 0
+    printed = capsys.readouterr().out
+    assert "hard_sigmoid is clip(0.2 * x + 0.5, 0, 1), that of Keras 2" in printed
+    assert main(["describe", str(FILES / "stacked.h5"), "--keras3-semantics"]) == 0
+    assert "is clip(x / 6 + 0.5, 0, 1), that of Keras 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_raw_operators_of_keras_2_are_refused_by_name(suffix):
+    with pytest.raises(UnsupportedError, match=r"'tf.math.multiply' \(TFOpLambda\)"):
+        verify.load(FILES / f"operators{suffix}")
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize(
+    "name", ["stacked.h5", "seq2seq.keras", "around.h5", "cells.h5"]
+)
+@pytest.mark.parametrize("semantics", ["keras2", "keras3"])
+def test_check_rebuilds_the_model_in_keras_3_and_proves_it(name, semantics):
+    report = verify.check(FILES / name, semantics=semantics)
+    assert report.verdict is verify.Verdict.PASS
+    assert report.facts["keras model"].startswith("rebuilt")
+
+
+# -- files older than any Keras that still runs ----------------------------------------
+
+
+def old_file(path, config, arrays, version="2.1.6"):
+    """A legacy .h5 as Keras 2.0 to 2.2 laid it out."""
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"] = version.encode()
+        file.attrs["model_config"] = json.dumps(config).encode()
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = [name.encode() for name in arrays]
+        for name, weights in arrays.items():
+            inner = group.create_group(name)
+            names = [f"{name}/weight_{k}:0" for k in range(len(weights))]
+            inner.attrs["weight_names"] = [n.encode() for n in names]
+            for weight_name, weight in zip(names, weights, strict=True):
+                inner[weight_name] = weight
+    return path
+
+
+def old_layer(class_name, name, **config):
+    found = layer(class_name, name, **config)
+    return {"class_name": class_name, "config": found["config"]}
+
+
+def old_gru(tmp_path, **options):
+    config = [
+        old_layer("GRU", "gru", units=4, batch_input_shape=[None, 6, 3], **options),
+        old_layer("Dense", "dense", units=2),
+    ]
+    arrays = random_weights([(3, 12), (4, 12), (12,), (4, 2), (2,)], 0)
+    weights = {"gru": arrays[:3], "dense": arrays[3:]}
+    return old_file(
+        tmp_path / "old.h5", {"class_name": "Sequential", "config": config}, weights
+    )
+
+
+def test_a_gru_that_does_not_say_reset_after_applies_it_before(tmp_path):
+    net = verify.load(old_gru(tmp_path, recurrent_activation="hard_sigmoid"))
+    assert net.spec["gru"].options["reset_after"] is False
+    assert net.spec["gru"].options["recurrent_activation"] == "keras2_hard_sigmoid"
+    assert net.spec.inputs[0].options["batch_shape"] == (None, 6, 3)
+    notes = " ".join(net.spec.notes)
+    assert "does not say reset_after: read as False" in notes
+    assert "the input is read from batch_input_shape" in notes
+    assert net.predict(features()).shape == (5, 2)
+
+
+def test_by_the_meaning_of_keras_3_its_weights_do_not_fit(tmp_path):
+    with pytest.raises(
+        verify.ModelFileError, match=r"Expected kernel .*bias \(2, 12\)"
+    ):
+        verify.load(old_gru(tmp_path), semantics="keras3")
+
+
+def to_cudnn(weights, gates):
+    """An ordinary layer's weights as cuDNN keeps them: each gate by itself.
+
+    The kernel of a gate lies there with its axes exchanged, and its numbers, row after
+    row, fill a block of the shape that Keras has. The recurrent kernel is transposed.
+    """
+    kernel, recurrent_kernel, bias = weights
+    stored = [block.T.reshape(block.shape) for block in np.hsplit(kernel, gates)]
+    recurrent = [block.T for block in np.hsplit(recurrent_kernel, gates)]
+    rows = bias if bias.ndim == 2 else np.stack([bias * 0.25, bias * 0.75])
+    return [np.hstack(stored), np.hstack(recurrent), rows.ravel()]
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3)])
+def test_cudnn_layers_become_ordinary_ones(tmp_path, kind, gates):
+    bias = (4 * gates,) if kind == "LSTM" else (2, 4 * gates)
+    ordinary = random_weights([(3, 4 * gates), (4, 4 * gates), bias], 1)
+    first = old_layer(f"CuDNN{kind}", "rnn", units=4, batch_input_shape=[None, 6, 3])
+    path = old_file(
+        tmp_path / "cudnn.h5",
+        {"class_name": "Sequential", "config": [first]},
+        {"rnn": to_cudnn(ordinary, gates)},
+    )
+    spec = verify.load(path).spec
+    assert spec["rnn"].class_name == kind
+    for ours, right in zip(spec["rnn"].weights.values(), ordinary, strict=True):
+        assert compare(ours, right, allowed=1e-6).matches
+    assert f"is read as {kind}" in spec.notes[0]
+
+
+def test_weights_in_keras_order_are_left_alone():
+    ordinary = random_weights([(3, 16), (4, 16), (16,)], 1)
+    spec = LayerSpec("rnn", "LSTM", {"units": 4})
+    assert from_cudnn(spec, ordinary) is ordinary
+
+
+def test_a_number_of_arrays_that_does_not_fit_is_said(tmp_path):
+    first = old_layer("LSTM", "rnn", units=4, batch_input_shape=[None, 6, 3])
+    path = old_file(
+        tmp_path / "m.h5", {"class_name": "Sequential", "config": [first]}, {"rnn": []}
+    )
+    with pytest.raises(verify.ModelFileError, match=r"expected 3 arrays\. Received: 0"):
+        verify.load(path)
+
+
+def test_time_major_layers_are_refused_by_name(tmp_path):
+    options = {"units": 4, "batch_input_shape": [None, 6, 3], "time_major": True}
+    path = old_file(
+        tmp_path / "m.h5",
+        {"class_name": "Sequential", "config": [old_layer("LSTM", "rnn", **options)]},
+        {"rnn": random_weights([(3, 16), (4, 16), (16,)], 1)},
+    )
+    with pytest.raises(UnsupportedError, match="option 'time_major' expects false"):
+        verify.load(path)
+
+
+def test_weights_of_their_own_need_a_config(tmp_path):
+    with pytest.raises(verify.ModelFileError, match="No such file"):
+        verify.load(tmp_path / "m.weights.h5", config=tmp_path / "m.json")
+    path = tmp_path / "m.weights.h5"
+    with h5py.File(path, "w") as file:
+        file["layers/lstm/cell/vars/0"] = [1.0]
+    with pytest.raises(verify.ModelFileError, match="no such file"):
+        verify.load(path, config=tmp_path / "m.json")
+    with pytest.raises(verify.VerifyError, match="semantics"):
+        verify.load(FILES / "stacked.h5", semantics="keras4")
+
+
+@pytest.mark.keras
+def test_an_h5_of_keras_3_keeps_the_options_that_keras_3_knows(tmp_path):
+    from keras import Input, layers
+    from models import keras_sequential
+
+    model = keras_sequential(
+        [Input((6, 3)), layers.GroupNormalization(groups=1), layers.LSTM(4)]
+    )
+    model.save(tmp_path / "m.h5")
+    assert verify.check(tmp_path / "m.h5").verdict is verify.Verdict.PASS
+
+
+# -- damaged files ---------------------------------------------------------------------
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """Bits flipped, cut short, a stretch overwritten, or bytes pushed in."""
+    changed = bytearray(content)
+    at = int(rng.integers(len(changed) - 64))
+    match rng.integers(4):
+        case 0:
+            for place in rng.integers(len(changed), size=int(rng.integers(1, 8))):
+                changed[place] ^= 1 << int(rng.integers(8))
+        case 1:
+            return content[:at]
+        case 2:
+            changed[at : at + 64] = rng.bytes(64)
+        case _:
+            changed[at:at] = rng.bytes(int(rng.integers(1, 9)))
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_damaged_h5_files_load_or_are_refused_in_one_line(block, tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5, "SECONDS", 1.0)
+    rng = np.random.default_rng(block)
+    path = tmp_path / "m.h5"
+    refused = 0
+    for k in range(30):
+        name = MODELS[k % len(MODELS)]
+        path.write_bytes(damaged((FILES / f"{name}.h5").read_bytes(), rng))
+        try:
+            verify.describe(verify.load(path))
+        except verify.VerifyError as error:
+            refused += 1
+            assert "\n" not in str(error)
+            assert str(error).isprintable()
+    assert refused > 5
+
+
+def test_a_file_on_which_the_hdf5_library_hangs_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5, "SECONDS", 1.0)
+    content = (FILES / "seq2seq.h5").read_bytes()
+    path = tmp_path / "m.h5"
+    path.write_bytes(content[:5000] + b"\0" + content[5000:])
+    with pytest.raises(verify.ModelFileError, match="not read it after 1 seconds"):
+        verify.load(path)
+
+
+def test_optimizer_states_beside_the_model_are_not_read(tmp_path):
+    path = tmp_path / "m.h5"
+    path.write_bytes((FILES / "stacked.h5").read_bytes())
+    with h5py.File(path, "a") as file:
+        file["optimizer_weights/too_much"] = np.zeros(4)
+    contents = hdf5.read_hdf5(path, "it")
+    assert not any("optimizer" in name for name in contents.arrays)
+    verify.load(path)
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("frozen", [False, True])
+def test_int8_models_are_read_from_h5_files_too(frozen, tmp_path):
+    import keras
+    from keras import layers
+    from layer_cases.check import randomise
+
+    model = keras.Sequential(
+        [
+            keras.Input((6,), dtype="int32"),
+            layers.Embedding(11, 8),
+            layers.GRU(4, return_sequences=True),
+            layers.EinsumDense("abc,cd->abd", (None, 5), bias_axes="d"),
+            layers.LSTM(3),
+            layers.Dense(7, activation="tanh"),
+            layers.Dense(2),
+        ]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of layers that have nothing to quantise
+        model.quantize("int8")
+    randomise(model)
+    model.trainable = not frozen
+    x = np.random.default_rng(0).integers(0, 11, size=(20, 6))
+    for name in ("m.h5", "m.keras"):
+        model.save(tmp_path / name)
+        net = verify.load(tmp_path / name)
+        ours, theirs = net.predict(x), model.predict(x, verbose=0)
+        scale = np.abs(theirs).max()
+        assert compare(ours, theirs, allowed=1e-4 * scale).matches

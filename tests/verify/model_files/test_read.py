@@ -1,0 +1,379 @@
+"""Reading .keras files without Keras: whole ones, and every kind of broken one."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+from models import (
+    INPUTS,
+    OUTPUTS,
+    TIME,
+    UNITS,
+    VOCABULARY,
+    ids,
+    input_layer,
+    layer,
+    lstm_file,
+    lstm_spec,
+    sequential,
+    write_keras_file,
+)
+
+import verify
+from verify import ModelFileError, UnsupportedError
+from verify.model_files.hdf5 import snake_case
+
+
+def lstm_weights() -> list[list[np.ndarray]]:
+    return [list(x.weights.values()) for x in lstm_spec()]
+
+
+def lstm_config(**lstm) -> dict:
+    return sequential(
+        input_layer(None, TIME, dtype="int32"),
+        layer("Embedding", "embedding", input_dim=VOCABULARY, output_dim=INPUTS),
+        layer("LSTM", "lstm", **{"units": UNITS, **lstm}),
+        layer("Dense", "dense", units=OUTPUTS, activation="softmax"),
+    )
+
+
+def test_a_file_gives_the_weights_that_were_put_into_it(tmp_path):
+    spec = verify.load(lstm_file(tmp_path / "m.keras")).spec
+    for layer_spec, expected in zip(spec, lstm_spec(), strict=True):
+        assert layer_spec.class_name == expected.class_name
+        for key, value in expected.weights.items():
+            assert np.array_equal(layer_spec.weights[key], value)
+            assert not layer_spec.weights[key].flags.writeable
+    assert spec.keras_version == "3.15.1"
+    assert spec.parameters == sum(x.parameters for x in spec)
+
+
+@pytest.mark.keras
+def test_files_that_keras_writes_are_read_layer_by_layer(tmp_path):
+    from keras import Input, layers
+    from models import keras_sequential
+
+    model = keras_sequential(
+        [
+            Input((TIME,), dtype="int32"),
+            layers.Embedding(VOCABULARY, INPUTS, mask_zero=True),
+            layers.Dropout(0.3),
+            layers.SimpleRNN(3, return_sequences=True),
+            layers.LSTM(4, return_sequences=True),
+            layers.GRU(2, return_sequences=True, reset_after=False),
+            layers.Dropout(0.2),
+            layers.LSTM(5, use_bias=False),
+            layers.Activation("relu"),
+            layers.Dense(3, use_bias=False),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "mse")
+    path = tmp_path / "m.keras"
+    model.save(path)
+    from_file, live = verify.load(path), verify.load(model)
+    assert [x.name for x in from_file.spec] == [x.name for x in model.layers]
+    for a, b in zip(from_file.spec, live.spec, strict=True):
+        assert a.options == b.options
+        for key in b.weights:
+            assert np.array_equal(a.weights[key], b.weights[key])
+    assert verify.check(path, ids()).verdict is verify.Verdict.PASS
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SimpleRNN", "LSTM", "GRU", "Dense", "Embedding", "InputLayer", "ReLU", "PReLU",
+        "Conv1D", "RNN", "StackedRNNCells", "ConvLSTM1D", "GlobalMaxPooling1D",
+    ],
+)  # fmt: skip
+def test_weight_groups_are_named_as_keras_names_them(name):
+    from keras.src.utils.naming import to_snake_case
+
+    assert snake_case(name) == to_snake_case(name)
+
+
+def refused(path, kind=ModelFileError) -> str:
+    with pytest.raises(kind) as caught:
+        verify.load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_missing_file(tmp_path):
+    assert "No such file" in refused(tmp_path / "none.keras")
+
+
+def test_a_folder_points_to_the_model_inside(tmp_path):
+    lstm_file(tmp_path / "model.keras")
+    assert "a folder; try " in refused(tmp_path)
+
+
+def test_an_empty_file(tmp_path):
+    (tmp_path / "m.keras").touch()
+    assert "an empty file" in refused(tmp_path / "m.keras")
+
+
+def test_a_file_of_another_kind(tmp_path):
+    path = tmp_path / "m.keras"
+    path.write_text("hello, world")
+    assert "a file that begins with b'hello, w'" in refused(path)
+
+
+def test_hdf5_without_a_model_says_what_is_missing(tmp_path):
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = "{}"
+    assert "the config of the model has no class_name" in refused(path)
+    with h5py.File(path, "w") as file:
+        file["a"] = [1]
+    assert "weights without a config; give the JSON" in refused(path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.99])
+def test_a_truncated_file(tmp_path, share):
+    whole = lstm_file(tmp_path / "whole.keras").read_bytes()
+    path = tmp_path / "m.keras"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    assert "damaged archive" in refused(path)
+
+
+def test_flipped_bytes_never_end_in_a_traceback(tmp_path):
+    whole = lstm_file(tmp_path / "whole.keras").read_bytes()
+    path = tmp_path / "m.keras"
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(300):
+        broken = bytearray(whole)
+        for position in rng.integers(0, len(whole), size=rng.integers(1, 6)):
+            broken[position] = rng.integers(0, 256)
+        path.write_bytes(broken)
+        try:
+            verify.load(path)
+            outcomes.add("read")
+        except verify.VerifyError as error:
+            assert "\n" not in str(error)
+            outcomes.add("refused")
+    assert "refused" in outcomes
+
+
+@pytest.mark.parametrize("member", ["metadata.json", "config.json", "model.weights.h5"])
+def test_an_archive_without_a_member(tmp_path, member):
+    path = write_keras_file(
+        tmp_path / "m.keras", lstm_config(), lstm_weights(), omit=member
+    )
+    assert f"an archive without {member}" in refused(path)
+
+
+def replace_member(path, name: str, content: bytes):
+    with zipfile.ZipFile(path) as archive:
+        members = {n: archive.read(n) for n in archive.namelist()}
+    members[name] = content
+    with zipfile.ZipFile(path, "w") as archive:
+        for n, value in members.items():
+            archive.writestr(n, value)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (b"{", "config.json is not JSON"),
+        (b"\xff\xfe", "config.json is not JSON"),
+        (b"[" * 100_000, "config.json is not JSON"),
+        (b"[]", "no class_name or no config"),
+        (b'{"class_name": "Sequential", "config": {}}', "no list of layers"),
+        (
+            b'{"class_name": "Sequential", "config": {"layers": [3]}}',
+            "layer 0 has no class_name",
+        ),
+        (
+            b'{"class_name": "Sequential", "config": {"layers": [{"module": [], '
+            b'"class_name": "LSTM", "config": {"name": "l"}}]}}',
+            "this custom class is not supported",
+        ),
+        (
+            b'{"class_name": "Sequential", "config": {"layers": [{"class_name": '
+            b'"InputLayer", "config": {"name": "i", "batch_shape": [null, 2], "dtype": '
+            b'{"config": null}}}, {"class_name": "Dense", "config": {"name": "d"}}]}}',
+            "option 'dtype' expects",
+        ),
+    ],
+)
+def test_a_config_that_no_model_has(tmp_path, config, message):
+    path = lstm_file(tmp_path / "m.keras")
+    path = replace_member(path, "config.json", config)
+    assert message in refused(path, verify.VerifyError)
+
+
+def test_weights_that_are_not_hdf5(tmp_path):
+    path = lstm_file(tmp_path / "m.keras")
+    path = replace_member(path, "model.weights.h5", b"nothing")
+    assert "model.weights.h5 is damaged" in refused(path)
+
+
+def test_config_and_weights_that_disagree_say_both_shapes(tmp_path):
+    path = write_keras_file(tmp_path / "m.keras", lstm_config(units=5), lstm_weights())
+    message = refused(path)
+    assert "Layer 'lstm' (LSTM): config and weights disagree" in message
+    assert "kernel (any, 20)" in message
+    assert "(3, 16)" in message
+
+
+def test_a_layer_whose_weights_are_missing(tmp_path):
+    weights = lstm_weights()
+    weights[1] = []
+    path = write_keras_file(tmp_path / "m.keras", lstm_config(), weights)
+    assert "Received: no weights" in refused(path)
+
+
+def test_an_array_that_claims_more_than_the_file_holds(tmp_path):
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.create_dataset("layers/embedding/vars/0", (10**6, 10**4), dtype="f4")
+    path = lstm_file(tmp_path / "m.keras")
+    path = replace_member(path, "model.weights.h5", buffer.getvalue())
+    assert path.stat().st_size < 20_000
+    assert "claims 40,000,000,000 bytes that the file does not hold" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"activation": "mine"}, "option 'activation' expects the name of"),
+        ({"activation": {"class_name": "LeakyReLU"}}, "option 'activation' expects"),
+        ({"time_major": False}, "option 'time_major' is not supported"),
+        ({"units": 0}, "option 'units' expects a whole number, 1 or more"),
+        ({"units": True}, "option 'units' expects a whole number, 1 or more"),
+        ({"use_bias": 1}, "option 'use_bias' expects true or false"),
+        ({"dtype": "mixed_float8"}, "dtype policy 'mixed_float8' is not supported"),
+        ({"dtype": {"class_name": "DTypePolicyMap"}}, "dtype policy 'DTypePolicyMap'"),
+        ({"dtype": "int8_from_float32"}, "quantization mode 'int8' is not supported"),
+    ],
+)
+def test_options_are_refused_by_layer_class_and_name(tmp_path, options, message):
+    config = lstm_config(**options)
+    path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
+    text = refused(path, UnsupportedError)
+    assert text.startswith(f"{path}: Layer 'lstm' (LSTM): ")
+    assert message in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"class_name": "LSTM2"},
+            "(LSTM2): this class is not supported",
+        ),
+        ({"class_name": "Lambda"}, "(Lambda): this class is not supported"),
+        ({"module": "mine"}, "(LSTM): this custom class is not supported"),
+        ({"registered_name": "mine>LSTM"}, "(LSTM): this custom class"),
+    ],
+)
+def test_layers_are_refused_by_name_with_what_is_supported(tmp_path, change, message):
+    config = lstm_config()
+    config["config"]["layers"][2] |= change
+    path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
+    text = refused(path, UnsupportedError)
+    assert message in text
+    assert "Supported: Activation, " in text
+    assert "LSTM" in text.partition("Supported: ")[2]
+
+
+def test_a_model_of_another_kind_is_refused_by_name(tmp_path):
+    config = lstm_config() | {"class_name": "Mine", "registered_name": "mine>Mine"}
+    path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
+    text = refused(path, UnsupportedError)
+    assert "Model 'model' (Mine): this custom kind of model is not supported" in text
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(tmp_path):
+    config = lstm_config(time_major=True)
+    config["config"]["layers"][2]["config"]["name"] = "x\x1b[31m\nred"
+    path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
+    message = refused(path, UnsupportedError)
+    assert message.isprintable()
+
+
+def test_float64_weights_of_a_float32_model_are_what_keras_makes_of_them(tmp_path):
+    wide = [[w.astype(np.float64) + 1e-12 for w in ws] for ws in lstm_weights()]
+    spec = verify.load(write_keras_file(tmp_path / "m.keras", lstm_config(), wide)).spec
+    assert all(w.dtype == np.float32 for x in spec for w in x.weights.values())
+
+
+def test_half_a_surrogate_pair_is_no_name(tmp_path):
+    path = lstm_file(tmp_path / "m.keras")
+    config = json.dumps(lstm_config()).replace('"lstm"', '"a\\ud800"').encode()
+    assert "layer 2 of the config has no name" in refused(
+        replace_member(path, "config.json", config)
+    )
+
+
+def test_inputs_too_large_to_make_are_not_made():
+    from verify.checks.inputs import probe_inputs
+
+    model = lstm_spec()
+    inputs = model["input"].with_options(batch_shape=(10**9, 10))
+    huge = model.with_layer(inputs)
+    with pytest.raises(verify.DataError, match="give inputs of your own"):
+        probe_inputs(huge)
+
+
+def test_an_input_of_more_numbers_than_can_be_counted(tmp_path):
+    config = lstm_config()
+    config["config"]["layers"][0]["config"]["batch_shape"] = [10**30, 6]
+    path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
+    assert "expected an input of fewer numbers" in refused(path)
+
+
+def test_two_layers_of_one_name(tmp_path):
+    config = lstm_config()
+    config["config"]["layers"][3]["config"]["name"] = "lstm"
+    path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
+    assert "Received twice: lstm" in refused(path)
+
+
+def test_metadata_may_be_anything_but_its_version_is_shown(tmp_path):
+    path = lstm_file(tmp_path / "m.keras")
+    path = replace_member(path, "metadata.json", json.dumps([1]).encode())
+    assert verify.load(path).spec.keras_version == "unknown"
+
+
+@pytest.mark.keras
+def test_a_quantised_layer_whose_config_does_not_say_so_is_refused_by_name(tmp_path):
+    import keras
+    from keras import layers
+
+    x = keras.Input((6, 3))
+    model = keras.Model(x, layers.MultiHeadAttention(2, 3, name="heads")(x, x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of layers that have nothing to quantise
+        model.quantize("int8")
+    model.save(tmp_path / "m.keras")
+    for source in (model, tmp_path / "m.keras"):
+        message = refused(source, UnsupportedError)
+        assert "Layer 'heads' (MultiHeadAttention): it is quantised" in message
+        assert "weights of int8" in message
+
+
+def test_arguments_nested_too_deeply_are_refused_in_one_line(tmp_path):
+    nested: list = []
+    for _ in range(900):
+        nested = [nested]
+    config = sequential(input_layer(None, TIME, 3), layer("LSTM", "lstm", units=UNITS))
+    calls = [{"args": [nested], "kwargs": {}}]
+    config["config"]["layers"][1] |= {"inbound_nodes": calls, "name": "lstm"}
+    config["class_name"] = "Functional"
+    config["config"] |= {"input_layers": [["input", 0, 0]]}
+    config["config"] |= {"output_layers": [["lstm", 0, 0]]}
+    path = write_keras_file(tmp_path / "m.keras", config, [[np.ones((3, 16))]])
+    assert "its config is nested too deeply" in refused(path)

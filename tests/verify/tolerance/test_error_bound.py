@@ -1,0 +1,682 @@
+"""The bound that is derived for every output: never below what correct float32 programs
+do, near it, and below what mistakes do."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import (
+    BATCH,
+    INPUTS,
+    TIME,
+    UNITS,
+    VOCABULARY,
+    features,
+    ids,
+    input_layer,
+    keras_sequential,
+    layer,
+    lstm_spec,
+    mutated,
+    spec,
+)
+
+import verify
+from verify import LayerSpec, Network, Verdict
+from verify.forward.layers.base import Tensor
+from verify.model.dtypes import SINGLE
+from verify.model.spec import ModelSpec
+from verify.tolerance import error_bound as bound
+from verify.tolerance.activation_errors import (
+    ABSOLUTE,
+    EXACT,
+    KINKS,
+    KNOWN,
+    MEASURED,
+    OF_THE_INPUT,
+    RELATIVE,
+    Kernels,
+    arguments,
+    greatest,
+)
+from verify.tolerance.compare import FLUSHED, compare, noise_floor
+from verify.tolerance.error_bound import bounded, call_bounds, output_bounds, unbounded
+
+
+def bounds_for(net: Network, x: Any, kernels: Kernels | None = None) -> np.ndarray:
+    """The bound of a model with one output, for every element.
+
+    As derived: also where NumPy in float32 shows that it does not hold.
+    """
+    given = net.prepare(x)
+    apart = [np.zeros(y.shape) for y in net.flat(given, dtype="float64")]
+
+    def unseen(single: Any, double: Any) -> np.ndarray:
+        return np.zeros((len(double), double[0].size))
+
+    with patch.object(bound, "_off", unseen):
+        (found,) = output_bounds(net, given, apart, kernels or greatest())
+    return found
+
+
+def errors(net: Network, x: Any) -> np.ndarray:
+    """What the equations in float32 are wrong by."""
+    x = net.prepare(x)
+    single, double = (net.flat(x, dtype=dtype)[0] for dtype in ("float32", "float64"))
+    return np.abs(single - double)
+
+
+def scaled(model: ModelSpec, factor: float) -> Network:
+    """A network whose weights are so many times greater."""
+
+    def change(x: LayerSpec) -> LayerSpec:
+        weights = {k: (w * np.float32(factor)) for k, w in x.weights.items()}
+        return replace(x, weights=weights)
+
+    return Network(replace(model, root=model.root.mapped(change)))
+
+
+def dense(units: int, activation: str = "linear", **options: Any) -> Network:
+    """Features and a Dense layer."""
+    return Network(
+        spec(
+            input_layer(None, INPUTS),
+            layer("Dense", "dense", units=units, activation=activation, **options),
+        )
+    )
+
+
+# Kernels
+
+
+def test_every_activation_is_of_one_form_and_every_platform_knows_all():
+    groups = (EXACT, RELATIVE, OF_THE_INPUT, ABSOLUTE)
+    names = [name for group in groups for name in group]
+    assert len(names) == len(set(names))
+    assert set(KINKS) <= set(names)
+    assert KNOWN
+    for platform, kernels in KNOWN.items():
+        assert kernels.platform == platform
+        assert sorted(kernels.constants) == sorted(MEASURED)
+    worst = greatest()
+    for kernels in KNOWN.values():
+        assert all(worst.constants[k] >= c for k, c in kernels.constants.items())
+
+
+def test_a_kernels_error_follows_its_form():
+    kernels = Kernels("here", {"tanh": 2.0, "gelu": 3.0, "elu": 5.0})
+    x, y = np.array([-2.0, 0.5]), np.array([-0.5, 0.25])
+    assert not kernels.error("relu", x, y).any()
+    np.testing.assert_array_equal(kernels.error("tanh", x, y), 2 * SINGLE * np.abs(y))
+    np.testing.assert_array_equal(
+        kernels.error("gelu", x, y), 3 * SINGLE * (np.abs(x) + np.abs(y))
+    )
+    np.testing.assert_array_equal(
+        kernels.error("elu", x, y), 5 * SINGLE * (1 + np.abs(y))
+    )
+
+
+@pytest.mark.keras
+def test_kernels_are_measured_through_keras_and_no_worse_than_what_is_kept():
+    from verify.keras_bridge import current_platform, kernels, measured_kernels
+
+    found = measured_kernels()
+    assert found.platform == current_platform()
+    assert sorted(found.constants) == sorted(MEASURED)
+    assert all(0.4 < c < 32 for c in found.constants.values()), found
+    kept = KNOWN.get(current_platform())
+    if kept is None:
+        assert kernels() == found  # an unknown platform is measured on the spot
+    else:
+        assert kernels() == kept
+        worse = [k for k, c in found.constants.items() if c > kept.constants[k]]
+        assert not worse
+
+
+@pytest.mark.keras
+def test_a_coarser_kernel_would_be_measured_as_such(monkeypatch):
+    import keras
+
+    module = importlib.import_module("verify.keras_bridge.activation_errors")
+    assert len(arguments("tanh")) > 10**6
+    kernel = keras.activations.tanh
+    fine = module._error("tanh", module._ways("tanh")[0])
+    monkeypatch.setattr(keras.activations, "tanh", lambda x: kernel(x) * (1 + 3e-6))
+    monkeypatch.setattr(
+        keras.activations, "get", lambda name: getattr(keras.activations, name)
+    )
+    coarse = module._error("tanh", module._ways("tanh")[0])
+    assert coarse > fine + 0.9 * 3e-6 / SINGLE
+
+
+# What the bound is made of
+
+
+def test_the_bound_of_a_dense_layer_is_that_of_its_dot_product():
+    net, x = dense(UNITS), features()[:, 0]
+    kernel, bias = (w.astype(np.float64) for w in net.spec["dense"].weights.values())
+    size = np.abs(x) @ np.abs(kernel) + np.abs(bias)
+    deviation = SINGLE * np.sqrt((size / 2) ** 2 + INPUTS / 9 * (x @ kernel) ** 2)
+    last = np.abs(x @ kernel + bias)
+    expected = SINGLE * (last + size / 2) + bound.DEVIATIONS * deviation
+    np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
+
+
+def test_a_layer_behind_it_multiplies_the_bound_by_its_kernel():
+    net = Network(
+        spec(
+            input_layer(None, INPUTS),
+            layer("Dense", "first", units=UNITS),
+            layer("Dense", "second", units=1, use_bias=False),
+        )
+    )
+    x = features()[:, 0]
+    w1, b1 = (w.astype(np.float64) for w in net.spec["first"].weights.values())
+    w2 = net.spec["second"].weights["kernel"].astype(np.float64)
+    y = x @ w1 + b1
+    sizes = np.abs(x) @ np.abs(w1) + np.abs(b1), np.abs(y) @ np.abs(w2)
+    squares = (
+        (sizes[0] / 2) ** 2 + INPUTS / 9 * (x @ w1) ** 2,
+        (sizes[1] / 2) ** 2 + UNITS / 9 * (y @ w2) ** 2,
+    )
+    coherent = (np.abs(y) + sizes[0] / 2) @ np.abs(w2) + np.abs(y @ w2) + sizes[1] / 2
+    deviation = np.sqrt(squares[0] @ w2**2 + squares[1])
+    expected = SINGLE * (coherent + bound.DEVIATIONS * deviation)
+    np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
+
+
+def test_softmax_has_the_errors_of_exp_of_the_sum_and_of_the_division():
+    net = Network(spec(input_layer(None, 3), layer("Softmax", "softmax")))
+    x = (3 * features()[:, 0]).astype(np.float32).astype(np.float64)
+    p = net.predict(x, dtype="float64")
+    share = greatest().constants["exponential"] + np.abs(x - x.max(1, keepdims=True))
+    jacobian = p[:, :, None] * (np.eye(3) - p[:, None, :])  # dp_k / dx_j
+    local = np.einsum("bkj,bj->bk", np.abs(jacobian), share)
+    expected = SINGLE * (local + (3 + 1) * p) + FLUSHED
+    np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
+
+
+def test_an_embedding_is_exact():
+    net = Network(
+        spec(
+            input_layer(None, TIME, dtype="int32"),
+            layer("Embedding", "embedding", input_dim=VOCABULARY, output_dim=INPUTS),
+        )
+    )
+    assert (bounds_for(net, ids()) <= 2 * FLUSHED).all()
+
+
+def test_where_nothing_rounds_no_sweep_is_made(monkeypatch):
+    net = Network(
+        spec(
+            input_layer(None, TIME, dtype="int32"),
+            layer("Embedding", "embedding", input_dim=VOCABULARY, output_dim=INPUTS),
+        )
+    )
+    swept = []
+    backprop = bound.backprop
+
+    def seen(net, x, *args, **kwargs):
+        swept.append(x.rows)
+        return backprop(net, x, *args, **kwargs)
+
+    monkeypatch.setattr(bound, "backprop", seen)
+    assert (bounds_for(net, ids()) <= 2 * FLUSHED).all()
+    assert swept == [1]  # to see what there is to do
+    bounds_for(dense(UNITS), features()[:, 0])
+    assert swept[2:] == [BATCH]
+
+
+def test_bounds_are_the_same_in_blocks_of_any_size(monkeypatch):
+    net, x = Network(lstm_spec()), ids(batch=40)
+    whole = bounds_for(net, x)
+    monkeypatch.setattr(bound, "ROWS", 7)
+    np.testing.assert_allclose(bounds_for(net, x), whole, rtol=1e-12)
+    monkeypatch.setattr(bound, "BLOCK", 1)  # one element of one row at a time
+    np.testing.assert_allclose(bounds_for(net, x), whole, rtol=1e-12)
+
+
+RECURRENT = [
+    ("SimpleRNN", {}),
+    ("SimpleRNN", {"activation": "softsign", "use_bias": False}),
+    ("LSTM", {}),
+    ("LSTM", {"recurrent_activation": "hard_sigmoid", "go_backwards": True}),
+    ("GRU", {"reset_after": True}),
+    ("GRU", {"reset_after": False, "activation": "elu"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), RECURRENT)
+@given(
+    factor=st.sampled_from([0.3, 1.0, 3.0]),
+    seed=st.integers(0, 10**6),
+    sequences=st.booleans(),
+    time=st.sampled_from([1, 4, 12, 40]),
+)
+@settings(max_examples=25)
+def test_float32_stays_within_the_bound(kind, options, factor, seed, sequences, time):
+    model = spec(
+        input_layer(None, None, INPUTS),
+        layer("Masking", "masking", mask_value=0.5),
+        layer(kind, "rnn", units=UNITS, return_sequences=sequences, **options),
+        layer("Dense", "dense", units=2, activation="softmax"),
+        seed=seed,
+    )
+    net = scaled(model, factor)
+    assert not unbounded(net)
+    x = features(seed, time=time)
+    x[np.random.default_rng(seed).random(x.shape[:2]) < 0.2] = 0.5
+    limit = bounds_for(net, x)
+    inside = ~np.isnan(limit)
+    assert inside.mean() > 0.5
+    assert (errors(net, x) <= limit)[inside].all()
+
+
+@pytest.mark.parametrize(("kind", "options"), RECURRENT)
+def test_with_local_errors_left_out_float32_would_exceed_it(kind, options, monkeypatch):
+    """So the test above can fail: the bound is near enough to what float32 does."""
+    model = spec(
+        input_layer(None, None, INPUTS),
+        layer(kind, "rnn", units=UNITS, **options),
+    )
+    net, x = Network(model), features(time=12, batch=64)
+    assert (errors(net, x) <= bounds_for(net, x)).all()
+    monkeypatch.setattr(bound, "DEVIATIONS", 0.01)
+    tiny = Kernels("nowhere", dict.fromkeys(MEASURED, 0.01))
+    rules = dict(bound.SITES)
+
+    def without_the_rest(r: Any, v: Any) -> Any:
+        sites, near = rules[kind](r, v)
+        return [s._replace(local=0.01 * s.local) for s in sites], near
+
+    monkeypatch.setattr(bound, "SITES", {**rules, kind: without_the_rest})
+    assert (errors(net, x) > bounds_for(net, x, tiny)).any()
+
+
+# Where it does not hold
+
+
+def test_a_row_near_a_kink_has_no_bound():
+    net, x = dense(UNITS, "relu"), features()[:, 0]
+    kernel, bias = net.spec["dense"].weights.values()
+    x[2] = np.linalg.lstsq(kernel[:, :1].T, -bias[:1], rcond=None)[0]  # a sum of 0
+    limit = bounds_for(net, x)
+    assert np.isnan(limit[2]).all()
+    assert np.isfinite(np.delete(limit, 2, axis=0)).all()
+
+
+def test_a_bound_that_float32_exceeds_before_our_eyes_is_given_up(monkeypatch):
+    net, x = Network(lstm_spec()), ids(batch=64)
+    given = net.prepare(x)
+    right = net.predict(x, dtype="float64")
+    (whole,) = output_bounds(net, given, [np.zeros_like(right)], greatest())
+    assert np.isfinite(whole).all()
+    monkeypatch.setattr(bound, "SINGLE", SINGLE / 100)
+    tiny = Kernels("nowhere", dict.fromkeys(MEASURED, 0.01))
+    (found,) = output_bounds(net, given, [np.zeros_like(right)], tiny)
+    exceeded = (errors(net, x) > bounds_for(net, x, tiny)).any(axis=1)
+    assert exceeded.any()
+    np.testing.assert_array_equal(np.isnan(found).all(axis=1), exceeded)
+
+
+COUNTERS = {
+    "half a unit in the last place": (1.0, 0.49 * 2**-23, 1.0, 400),
+    "a ten-thousandth": (1.0, 1e-4, 1.0, 2000),
+    "leaky": (1.0, 1e-3, 0.999, 1000),
+}
+
+
+@pytest.mark.parametrize("name", COUNTERS)
+def test_the_same_rounding_at_every_step_stays_within_the_bound(name):
+    """A counter: a linear SimpleRNN that adds a constant to its state."""
+    start, step, kept, time = COUNTERS[name]
+    model = spec(
+        input_layer(None, None, 1),
+        layer("SimpleRNN", "rnn", units=1, activation="linear", use_bias=False),
+    )
+    rnn = model["rnn"].with_weights(
+        kernel=np.ones((1, 1), np.float32),
+        recurrent_kernel=np.full((1, 1), kept, np.float32),
+    )
+    net = Network(model.with_layer(rnn))
+    x = np.full((1, time, 1), step, np.float32)
+    x[:, 0] = start
+    off, limit = errors(net, x), bounds_for(net, x)
+    assert 0.01 * limit < off <= limit
+
+
+def test_the_same_dot_product_at_every_step_stays_within_the_bound(monkeypatch):
+    """An integrator of 300 positive terms that the bias takes away again."""
+    size, time, rng = 300, 400, np.random.default_rng(0)
+    model = spec(
+        input_layer(None, None, size),
+        layer("SimpleRNN", "rnn", units=UNITS, activation="linear"),
+    )
+    kernel = rng.uniform(0.5, 1, size=(size, UNITS)).astype(np.float32)
+    x = np.broadcast_to(rng.uniform(0.5, 1, size=size), (1, time, size))
+    x = x.astype(np.float32)
+    rnn = model["rnn"].with_weights(
+        kernel=kernel,
+        recurrent_kernel=np.eye(UNITS, dtype=np.float32),
+        bias=-(x[0, 0] @ kernel),
+    )
+    net = Network(model.with_layer(rnn))
+    monkeypatch.setattr(bound, "LINEAR", 1.0)  # sums near zero stray by a lot
+    off, limit = errors(net, x), bounds_for(net, x)
+    assert (off <= limit).all()
+    assert (off > 0.02 * limit).any()
+
+
+def test_numbers_too_small_for_float32_are_lost_within_the_bound():
+    net = Network(
+        spec(
+            input_layer(None, INPUTS),
+            *(layer("Dense", f"d{k}", units=3, use_bias=False) for k in range(4)),
+        )
+    )
+    root = net.spec
+    for k, power in enumerate((-20, -20, 20, 20)):
+        w = root[f"d{k}"].weights["kernel"] * np.float32(10.0**power)
+        root = root.with_layer(root[f"d{k}"].with_weights(kernel=w))
+    net, x = Network(root), features()[:, 0]
+    right = net.predict(x, dtype="float64")
+    assert (np.abs(right) <= bounds_for(net, x)).all()  # all of it may be lost
+
+
+def test_sums_may_be_taken_in_any_order_across_layers_too():
+    import itertools
+
+    from models import GivenWeights
+
+    from verify.model_files.config import read_model
+
+    names = ["a", "b", "c", "d"]
+    inputs = [
+        {
+            **layer("InputLayer", n, batch_shape=[None, 3], dtype="float32"),
+            "name": n,
+            "inbound_nodes": [],
+        }
+        for n in names
+    ]
+
+    def tensor(name: str) -> dict[str, Any]:
+        return {
+            "class_name": "__keras_tensor__",
+            "config": {
+                "shape": [None, 3],
+                "dtype": "float32",
+                "keras_history": [name, 0, 0],
+            },
+        }
+
+    def add(name: str, *terms: str) -> dict[str, Any]:
+        node = {"args": [[tensor(t) for t in terms]], "kwargs": {}}
+        return {**layer("Add", name), "name": name, "inbound_nodes": [node]}
+
+    config = {
+        "module": "keras",
+        "class_name": "Functional",
+        "registered_name": "Functional",
+        "config": {
+            "name": "sums",
+            "layers": [*inputs, add("one", "a", "b"), add("two", "one", "c", "d")],
+            "input_layers": [[n, 0, 0] for n in names],
+            "output_layers": [["two", 0, 0]],
+        },
+    }
+    model = read_model(config, GivenWeights({}), source="a test", keras_version="3.15")
+    net, rng = Network(model), np.random.default_rng(0)
+    x = [rng.normal(size=(64, 3)).astype(np.float32) for _ in range(4)]
+    x[1] = (x[1] - x[0] * 1000).astype(np.float32)
+    x[0] = (x[0] * 1000).astype(np.float32)
+    right, limit = net.predict(x, dtype="float64"), bounds_for(net, x)
+    for order in itertools.permutations(range(4)):
+        total = np.zeros((64, 3), np.float32)
+        for k in order:
+            total = total + x[k]
+        assert (np.abs(total - right) <= limit).all(), order
+
+
+def chaotic() -> tuple[Network, np.ndarray]:
+    """A GRU that amplifies rounding until its outputs mean nothing, all but row 0."""
+    model = spec(
+        input_layer(None, None, INPUTS),
+        layer("Masking", "masking"),
+        layer("GRU", "rnn", units=16),
+    )
+    x = features(time=300)
+    x[0, 3:] = 0
+    return scaled(model, 8), x
+
+
+def test_a_row_that_amplifies_has_no_bound_even_where_an_element_is_saturated():
+    net, x = chaotic()
+    right, single = net.predict(x, dtype="float64"), net.predict(x, dtype="float32")
+    assert np.abs(single - right)[1:].max() > 1
+    (allowed,) = bounded(
+        [noise_floor(right, single)],
+        [right],
+        [single],
+        lambda apart: output_bounds(net, net.prepare(x), apart, greatest()),
+    )
+    assert not allowed.decides
+    assert allowed.value.shape == right.shape
+    assert (allowed.value[0] < 1e-2).all()  # the short row keeps its bound
+    assert (allowed.value[1:] == np.broadcast_to(allowed.value[1], (4, 16))).all()
+    assert 0 < allowed.derived < 1
+
+
+REFUSED = [
+    (layer("Conv1D", "conv", filters=2, kernel_size=2), "'conv' (Conv1D)"),
+    (layer("LSTM", "rnn", units=2, activation="softmax"), "activation=softmax"),
+    (layer("GRU", "rnn", units=2, recurrent_activation="glu"), "activation=glu"),
+    (layer("Dense", "dense", units=2, activation="log_softmax"), "log_softmax"),
+]
+
+
+@pytest.mark.parametrize(("config", "said"), REFUSED)
+def test_what_has_no_bound_is_named(config, said):
+    net = Network(spec(input_layer(None, TIME, INPUTS), config))
+    assert said in unbounded(net)
+    assert said in unbounded(net, config["config"]["name"])
+    assert ". " not in unbounded(net)
+
+
+def test_other_precisions_have_no_bound():
+    for policy in ("float64", "float16", "mixed_bfloat16"):
+        net = dense(UNITS, dtype=policy)
+        assert policy in unbounded(net)
+    assert not unbounded(dense(UNITS))
+
+
+def test_beyond_the_work_that_is_allowed_the_most_different_are_bounded():
+    net = Network(
+        spec(
+            input_layer(None, TIME, INPUTS),
+            layer("LSTM", "rnn", units=UNITS, return_sequences=True),
+        )
+    )
+    x = net.prepare(features(batch=64))
+    (right,) = net.flat(x, dtype="float64")
+    apart = np.random.default_rng(0).random(right.shape)
+    apart[17, 3, 2] = 9
+    (every,) = output_bounds(net, x, [apart], greatest())
+    assert np.isfinite(every).all()
+    (some,) = output_bounds(net, x, [apart], greatest(), work=20_000)
+    known = np.isfinite(some)
+    assert 0 < known.mean() < 0.1
+    assert known[17, 3, 2]
+    np.testing.assert_allclose(some[known], every[known], rtol=1e-12)
+    floor = noise_floor(right, right)
+    derived = floor.bounded(some)
+    np.testing.assert_array_equal(derived.value[known], some[known])
+    np.testing.assert_array_equal(
+        derived.value[~known], np.broadcast_to(floor.value, right.shape)[~known]
+    )
+
+
+def test_a_stateful_model_has_bounds_for_its_first_batch():
+    net = Network(
+        spec(
+            {**input_layer(2, TIME, INPUTS)},
+            layer("LSTM", "rnn", units=UNITS, stateful=True),
+        )
+    )
+    limit = bounds_for(net, features(batch=6))
+    assert np.isfinite(limit[:2]).all()
+    assert np.isnan(limit[2:]).all()
+
+
+# One layer alone
+
+
+def test_the_bound_of_a_call_is_that_of_a_model_of_this_layer():
+    model = spec(
+        input_layer(None, TIME, INPUTS),
+        layer("Masking", "masking"),
+        layer("GRU", "rnn", units=UNITS, return_sequences=True),
+    )
+    net, x = Network(model), features()
+    x[1, 2:] = 0
+    mask = (x != 0).any(axis=2)
+    apart = [np.zeros((BATCH, TIME, UNITS))]
+    (alone,) = call_bounds(net, "rnn", [Tensor(x, mask)], {}, apart, greatest())
+    np.testing.assert_allclose(alone, bounds_for(net, x), rtol=1e-12)
+    (unmasked,) = call_bounds(net, "rnn", [Tensor(x)], {}, apart, greatest())
+    assert not np.allclose(unmasked[1], alone[1])
+    states = {"initial_state": [Tensor(np.ones((BATCH, UNITS), np.float32))]}
+    (begun,) = call_bounds(net, "rnn", [Tensor(x)], states, apart, greatest())
+    assert not np.allclose(begun, unmasked)
+
+
+# In reports
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    import keras
+
+    return keras_sequential(
+        [
+            keras.Input((TIME,), dtype="int32"),
+            keras.layers.Embedding(VOCABULARY, INPUTS, mask_zero=True),
+            keras.layers.Bidirectional(keras.layers.LSTM(UNITS, return_sequences=True)),
+            keras.layers.GRU(UNITS),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+
+
+@pytest.mark.keras
+def test_a_check_reports_error_over_allowed_for_each_layer_and_output(model):
+    from verify.keras_bridge import current_platform
+
+    report = verify.check(model, ids(batch=32))
+    assert report.verdict is Verdict.PASS
+    assert report.allowance == f"derived bound (kernels of {current_platform()})"
+    assert all(x.derived == 1 for x in report.layers)
+    assert all(0 <= x.numerics.share < 1 for x in report.layers)
+    assert 0.001 < report.numerics.share < 1
+    text = report.to_text()
+    assert f"allowed  : {report.allowance}, error / allowed 0." in text
+    assert text.count(" bound ") >= len(report.layers)
+    content = report.to_dict()
+    assert content["allowance"] == report.allowance
+    assert content["layers"][0]["derived"] == 1
+    assert content["numerics"]["share"] == report.numerics.share
+
+
+@pytest.mark.keras
+def test_a_check_says_why_a_model_is_held_to_the_noise_floor():
+    import keras
+
+    model = keras_sequential(
+        [
+            keras.Input((TIME, INPUTS)),
+            keras.layers.Conv1D(3, 2, name="conv"),
+            keras.layers.LSTM(UNITS),
+        ]
+    )
+    report = verify.check(model, features())
+    assert report.verdict is Verdict.PASS
+    assert report.allowance.startswith("noise floor (Layer 'conv' (Conv1D): ")
+    assert [x.derived for x in report.layers] == [0, 1]  # but the LSTM alone has one
+    assert " noise " in report.to_text()
+
+
+@pytest.mark.keras
+def test_predict_in_less_than_float32_exceeds_the_bound(model, monkeypatch):
+    from verify.keras_bridge import KerasModel
+
+    x = ids(batch=32)
+    right = KerasModel.predict
+
+    def coarse(self: Any, x: Any) -> Any:
+        outputs = right(self, x)
+        return outputs if self.exact else [y * (1 + 2**-11) for y in outputs]
+
+    monkeypatch.setattr(KerasModel, "predict", coarse)  # as TF32 would have it
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.FAIL
+    assert report.numerics.share > 1
+    assert "predict differs by more than rounding" in report.reason
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+def test_every_mistake_of_the_catalogue_exceeds_the_bound(kind):
+    from verify.mistakes.catalogue import catalogue
+
+    model = spec(
+        input_layer(None, TIME, dtype="int32"),
+        layer(
+            "Embedding", "embedding", input_dim=VOCABULARY, output_dim=INPUTS,
+            mask_zero=True,
+        ),
+        layer(kind, "rnn", units=UNITS),
+        layer("Dense", "dense", units=2, activation="softmax"),
+    )  # fmt: skip
+    net, x = Network(model), ids(batch=64)
+    limit, right = bounds_for(net, x), net.predict(x, dtype="float64")
+    unseen = [
+        mutant.name
+        for mutant in catalogue(model)
+        if compare(
+            right, Network(mutant.model).predict(x, dtype="float64"), allowed=limit
+        ).matches
+    ]
+    assert not unseen
+
+
+def test_a_port_is_held_to_the_bound():
+    net = Network(lstm_spec())
+    x = ids(batch=64)
+    good = verify.compare_outputs(net, x, net.predict(x, dtype="float32"))
+    assert good.verdict is Verdict.PASS
+    assert good.allowance == "derived bound (kernels of any known platform)"
+    bad = mutated(net.spec, "weights rounded to TF32").predict(x, dtype="float32")
+    report = verify.compare_outputs(net, x, bad)
+    assert report.verdict is Verdict.FAIL
+    assert report.diagnosis
+
+
+def test_outputs_beyond_the_noise_but_within_the_bound_pass_with_a_warning():
+    net = scaled(lstm_spec(), 2)
+    x = ids(batch=64)
+    right = net.predict(x, dtype="float64")
+    limit = bounds_for(net, x)
+    floor = noise_floor(right, net.predict(x, dtype="float32"))
+    between = np.clip(3 * floor.value, None, 0.9 * limit)
+    assert (between > 1.5 * floor.value).any()
+    report = verify.compare_outputs(net, x, right + between)
+    assert report.verdict is Verdict.PASS
+    assert any("within the derived bound" in w for w in report.warnings)
+    good = verify.compare_outputs(net, x, net.predict(x, dtype="float32"))
+    assert not any("within the derived bound" in w for w in good.warnings)

@@ -1,0 +1,1 @@
+"""What users ask for: check, compare, predict, selftest."""

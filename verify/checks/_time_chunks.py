@@ -1,0 +1,401 @@
+"""Chaotic models: a recurrent layer compared in chunks, from Keras's own states.
+
+Where a recurrence amplifies rounding, two correct programs part after enough steps and
+their outputs tell nothing. But each of its steps is still a formula: Keras runs the
+layer in chunks of a few steps, each from the states that the one before ended with,
+and NumPy computes every chunk from the same states. This stands for the whole run if
+Keras's chunks, one after the other, are its uninterrupted run to the bit, and NumPy's
+are NumPy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from verify.backward import calls_of
+from verify.checks._layers import compare_call
+from verify.checks._verdict import is_rounding
+from verify.errors import KerasCannotRun, plain
+from verify.forward.layers import REGISTRY
+from verify.forward.layers.base import Tensor
+from verify.forward.network import Inputs, LayerCall, Network
+from verify.mistakes.diagnose import Diagnosis, diagnose
+from verify.model.arrays import Array
+from verify.model.backends import Rule
+from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
+from verify.model.spec import LayerSpec
+from verify.report.report import LayerResult
+from verify.tolerance.activation_errors import Kernels
+from verify.tolerance.compare import exact
+from verify.tolerance.noise_floor import Rounding
+
+if TYPE_CHECKING:
+    from verify.keras_bridge import Call, KerasModel
+
+STEPS = (10, 2)
+"""Steps in a chunk: few enough that rounding errors stay small even where each step
+amplifies them. Where ten are too many, it is tried with two."""
+
+MOST = 200
+"""Chunks of two steps that a layer is run in at most: more would take minutes."""
+
+CHUNKED = ("SimpleRNN", "LSTM", "GRU")
+"""Layers that can be taken up again from their states."""
+
+
+class Undecided(Exception):
+    """Why chunks decide nothing either."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chunked:
+    """The outcome of a comparison in chunks.
+
+    Attributes
+    ----------
+    layers : tuple of LayerResult
+    wrong : Call or None
+        The first chunk, in float64, that differs by more than rounding.
+    """
+
+    layers: tuple[LayerResult, ...]
+    wrong: Call | None = None
+
+    def diagnosis(self, own: Network, other: Network | None) -> Diagnosis | None:
+        """Which mistake explains the first wrong chunk, if there is one.
+
+        Parameters
+        ----------
+        own : Network
+            The model as Keras has it.
+        other : Network, optional
+            What was held against the model; by default NumPy's forward pass was.
+        """
+        if self.wrong is None:
+            return None
+        call = self.wrong
+        outputs = call.outputs
+        if other is not None:
+            outputs = every_step(other, call.name).call_layer(
+                call.name, call.args, call.kwargs, dtype="float64"
+            )
+        return diagnose(
+            every_step(own, call.name).spec,
+            LayerCall(call.name, call.args, call.kwargs),
+            outputs,
+            allowed=[exact(y).value for y in outputs],
+            layer=call.name,
+        )
+
+
+def compare_in_chunks(
+    rounding: Rounding,
+    keras: KerasModel,
+    keras64: KerasModel,
+    x: Inputs,
+    layers: Sequence[LayerResult],
+    predicted: Sequence[Array],
+    kernels: Kernels,
+) -> Chunked:
+    """Every layer on what it is given inside predict; those that amplify in chunks.
+
+    Parameters
+    ----------
+    rounding : Rounding
+    keras, keras64 : KerasModel
+    x : Inputs
+    layers : list of LayerResult
+        Of the comparison that has decided nothing.
+    predicted : list of (batch, ...)
+        What predict returned for these inputs.
+    kernels : Kernels
+
+    Raises
+    ------
+    Undecided
+    """
+    from verify.keras_bridge import predicted_calls
+
+    net = rounding.net
+    if net.stateful:
+        raise Undecided("a stateful model is not run in chunks")
+    open_keys = {r.name for r in layers if not (r.proof.matches and r.decided)}
+    for result in layers:
+        if result.name in open_keys and result.class_name not in CHUNKED:
+            raise Undecided(
+                f"layer '{plain(result.name)}' ({result.class_name}) is not run in "
+                "chunks"
+            )
+    try:
+        calls, outputs = predicted_calls(keras, x, keras.calls(x))
+    except KerasCannotRun as error:
+        raise Undecided(f"{error}") from error
+    if not all(_same(a, b) for a, b in zip(outputs, predicted, strict=True)):
+        raise Undecided("predict's own states cannot be seen without changing them")
+    _require_same_graph(net, x, calls, outputs)
+    found, wrong = [], None
+    calls64 = {call.key: call for call in keras64.calls(x)}
+    for call in calls:
+        if call.name not in net.spec.root.sublayers:
+            continue
+        call64 = calls64[call.key]
+        if call.key not in open_keys:
+            found.append(compare_call(rounding, keras64, call64, call, {}, kernels))
+            continue
+        for steps in STEPS:
+            run = _Run(net, keras, keras64, call64, call, steps)
+            result = run.compared(kernels)
+            unclear = not result.proof.matches and is_rounding(
+                result.proof, result.amplified
+            )
+            if (result.decided and not unclear) or run.time > MOST * STEPS[-1]:
+                break
+        if result.matches:
+            run.require_the_run()
+        found.append(result)
+        wrong = wrong or run.wrong
+    return Chunked(tuple(found), wrong)
+
+
+def every_step(net: Network, name: str) -> Network:
+    """A network in which a recurrent layer shows every step and its states."""
+    from verify.keras_bridge import WHOLE
+
+    layer = net.spec[name].with_options(**WHOLE)
+    return Network(net.spec.with_layer(layer, name), net.floatx)
+
+
+class _Run:
+    """A recurrent layer run in chunks by both sides."""
+
+    def __init__(
+        self,
+        net: Network,
+        keras: KerasModel,
+        keras64: KerasModel,
+        call64: Call,
+        call: Call,
+        steps: int,
+    ) -> None:
+        from verify.keras_bridge import chunks
+
+        self.layer = net.spec[call.name]
+        self.options = keras.model.get_layer(call.name).get_config()
+        self.key, self.steps, self.keras64 = call.key, steps, keras64
+        self.net = every_step(net, call.name)
+        self.given = REGISTRY[self.layer.class_name].by_name(call.args, call.kwargs)
+        self.mask = _mask(self.given)
+        self.time = flatten(self.given["sequences"])[0].value.shape[1]
+        self.wrong: Call | None = None
+        try:
+            self.single = chunks(keras, call, self.mask, steps, compiled=True)
+            self.double = chunks(keras64, call64, self.mask, steps, compiled=False)
+        except KerasCannotRun as error:
+            raise Undecided(f"{error}") from error
+        self.whole = call.outputs[0]
+        (self.ours, *_) = net.call_layer(
+            call.name, call.args, call.kwargs, dtype="float64"
+        )
+
+    def require_the_run(self) -> None:
+        """The chunks of either side, one after the other, must be its whole run."""
+        self._require_the_run(self.whole, [c.outputs[0] for c in self.single])
+        self._require_the_run(self.ours, self._by_numpy(), "NumPy's")
+
+    def compared(self, kernels: Kernels) -> LayerResult:
+        """All chunks; of those that differ the first."""
+        rounding = Rounding(self.net)
+
+        def compare(double: Call, single: Call) -> LayerResult:
+            return compare_call(rounding, self.keras64, double, single, {}, kernels)
+
+        groups: dict[tuple[int, bool], list[int]] = {}
+        for k, call in enumerate(self.single):
+            kind = call.args[0].value.shape[1], "initial_state" in call.kwargs
+            groups.setdefault(kind, []).append(k)
+        results = []
+        for places in groups.values():
+            double = _stacked([self.double[k] for k in places])
+            result = compare(double, _stacked([self.single[k] for k in places]))
+            results.append(result)
+        shown, began = results[0], 0
+        differing = [result for result in results if not result.matches]
+        if differing:
+            shown = differing[0]
+            for k, (double, single) in enumerate(
+                zip(self.double, self.single, strict=True)
+            ):
+                one = compare(double, single)
+                if not one.matches:
+                    shown, began = one, k * self.steps
+                    self.wrong = None if one.proof.matches else double
+                    break
+        else:
+            shown = replace(
+                shown,
+                proof=max((r.proof for r in results), key=lambda c: c.max_diff),
+                numerics=max((r.numerics for r in results), key=lambda c: c.share),
+            )
+        return replace(
+            shown,
+            name=self.key,
+            decided=all(r.decided for r in results),
+            derived=min(r.derived for r in results),
+            chunks=len(self.single),
+            began=began,
+        )
+
+    def _by_numpy(self) -> list[Array]:
+        """NumPy's outputs in chunks, each from its own states."""
+        from verify.keras_bridge import slices
+
+        x = flatten(self.given["sequences"])[0].value
+        states = self.given.get("initial_state")
+        outputs = []
+        backwards = self.layer.options["go_backwards"]
+        for some in slices(self.time, self.steps, backwards=backwards):
+            kwargs: dict[str, Any] = {}
+            if states is not None:
+                kwargs["initial_state"] = states
+            if self.mask is not None:
+                kwargs["mask"] = self.mask[:, some]
+            y, *states = self.net.call_layer(
+                self.layer.name, [x[:, some]], kwargs, dtype="float64"
+            )
+            outputs.append(y)
+        return outputs
+
+    def _require_the_run(
+        self, whole: Array, pieces: Sequence[Array], whose: str = "Keras's"
+    ) -> None:
+        """A whole run must be its chunks, with what masked steps show by Keras's rule.
+
+        A chunk does not know of the outputs before it, so its own masked steps do not
+        count.
+        """
+        joined = np.concatenate(pieces, axis=1)
+        options, mask = self.options, self.mask
+        if mask is not None:
+            keep = mask[:, ::-1] if options["go_backwards"] else mask
+            joined = self._shown(joined, keep)
+        expected = joined if options["return_sequences"] else joined[:, -1]
+        if not _same(whole, expected):
+            raise Undecided(
+                f"{whose} chunks of layer '{plain(self.key)}' are not its whole run"
+            )
+
+    def _shown(self, joined: Array, keep: Array) -> Array:
+        """What a layer shows, (batch, time, units), if a step that is not kept shows
+        the output before it, or zeros; both in processing order."""
+        options, rules = self.options, self.layer.rules
+        zeroing, unroll = options["zero_output_for_mask"], options["unroll"]
+        if zeroing and unroll:
+            raise Undecided("an unrolled layer that zeroes masked steps is not joined")
+        shown = np.zeros_like(joined[:, 0])
+        if Rule.MASKED_STEP_SHOWS_STATE in rules and "initial_state" in self.given:
+            shown = flatten(self.given["initial_state"])[0].value.astype(joined.dtype)
+        found = []
+        for t in range(joined.shape[1]):
+            before = np.zeros_like(shown) if zeroing else shown
+            shown = np.where(keep[:, t, None], joined[:, t], before)
+            found.append(shown)
+        return np.stack(found, axis=1)
+
+
+def _same(a: Array, b: Array) -> bool:
+    """Equal to the bit; NaN in the same places counts as equal."""
+    return np.array_equal(a, b, equal_nan=True)
+
+
+def _require_same_graph(
+    net: Network, x: Inputs, calls: Sequence[Call], outputs: Sequence[Array]
+) -> None:
+    """NumPy's graph must hand every layer the tensors, and the masks, that Keras does.
+
+    Layers compared on what Keras gave them say nothing of what they would be given.
+    """
+    graph = net.spec.root.graph
+    if graph is None:
+        raise Undecided("a model without a graph is not compared in chunks")
+    known: dict[TensorRef, tuple[Array, Array | None]] = {
+        ref: (value, None) for ref, value in zip(flatten(graph.inputs), x, strict=True)
+    }
+    seen = {call.key: call for call in calls}
+    for node, key in calls_of(graph):
+        if key not in seen:
+            raise Undecided(f"Keras does not call '{plain(key)}'")
+        call = seen[key]
+        for ours, theirs in _pairs(net.spec[node.layer], node, call):
+            given = known.get(ours) if isinstance(ours, TensorRef) else None
+            if isinstance(ours, MaskOf) and known[ours.tensor][1] is not None:
+                given = (known[ours.tensor][1], None)  # type: ignore[assignment]
+            if given is None or not isinstance(theirs, Tensor):
+                agree = given is None and not isinstance(theirs, Tensor)
+            else:
+                value, mask = given
+                agree = _same(value.astype(theirs.value.dtype), theirs.value) and (
+                    (mask is None and theirs.mask is None)
+                    or (
+                        mask is not None
+                        and theirs.mask is not None
+                        and _same(mask, theirs.mask)
+                    )
+                )
+            if not agree:
+                raise Undecided(f"Keras gives layer '{plain(key)}' something else")
+        for k, (value, mask) in enumerate(zip(call.outputs, call.masks, strict=True)):
+            known[TensorRef(node.layer, node.index, k)] = value, mask
+    for ref, value in zip(flatten(graph.outputs), outputs, strict=True):
+        if ref not in known or not _same(known[ref][0], value):
+            raise Undecided("the outputs of the model are not those of the same layers")
+
+
+def _pairs(layer: LayerSpec, node: Node, call: Call) -> list[tuple[Any, Any]]:
+    """What stands in a call on either side, leaf by leaf."""
+    kind = REGISTRY[layer.class_name]
+    ours = kind.by_name(node.args, node.kwargs)
+    theirs = kind.by_name(call.args, call.kwargs)
+    pairs: list[tuple[Any, Any]] = []
+    for name in (ours.keys() | theirs.keys()) - {"training"}:
+        a, b = flatten(ours.get(name)), flatten(theirs.get(name))
+        if len(a) != len(b):
+            raise Undecided(f"Keras gives layer '{plain(call.key)}' something else")
+        pairs += zip(a, b, strict=True)
+    return pairs
+
+
+def _mask(given: Mapping[str, Any]) -> Array | None:
+    """The mask that a recurrent layer uses; with an initial state only a given one."""
+    if "mask" in given:
+        (mask,) = flatten(given["mask"])
+        return np.asarray(getattr(mask, "value", mask), dtype=bool)
+    if "initial_state" in given:
+        return None
+    mask = flatten(given["sequences"])[0].mask
+    return None if mask is None else np.asarray(mask, dtype=bool)
+
+
+def _stacked(calls: Sequence[Call]) -> Call:
+    """Calls of the same shapes as one, their rows one after the other."""
+
+    def stacked(leaves: Sequence[Any]) -> Any:
+        return Tensor(np.concatenate([leaf.value for leaf in leaves]))
+
+    first = calls[0]
+    parts = [flatten([list(call.args), call.kwargs]) for call in calls]
+    joined = iter([stacked(leaves) for leaves in zip(*parts, strict=True)])
+    args, kwargs = map_structure(
+        lambda _: next(joined), [list(first.args), first.kwargs]
+    )
+    masks = [
+        None if one[0] is None else np.concatenate(one)
+        for one in zip(*(call.masks for call in calls), strict=True)
+    ]
+    outputs = [
+        np.concatenate(one) for one in zip(*(c.outputs for c in calls), strict=True)
+    ]
+    return replace(first, args=tuple(args), kwargs=kwargs, outputs=outputs, masks=masks)

@@ -1,0 +1,168 @@
+"""From comparisons to a verdict, and the sentence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from verify.forward.network import Inputs
+from verify.model.arrays import Array
+from verify.report.report import LayerResult
+from verify.tolerance.compare import (
+    Allowance,
+    Comparison,
+    Verdict,
+    compare,
+    exact,
+)
+from verify.tolerance.noise_floor import Rounding
+
+UNDEFINED = "the outputs hold NaN or infinite values, so nothing can be compared"
+
+DIFFERS = "the NumPy forward pass does not match Keras"
+NUMERICS = (
+    "the formulas agree in float64, but predict differs by more than rounding: "
+    "look at the device, the backend's precision (TF32?) or a compiled kernel"
+)
+
+PERTURBATION_FACTOR = 1000.0
+"""A float64 difference within this many times the effect of one rounding error in every
+weight is not held against the formulas."""
+
+
+def undefined(ours: Sequence[Array], theirs: Sequence[Array]) -> tuple[bool, bool]:
+    """Whether NaN or infinity is on both sides, and whether something else is wrong."""
+    found = False
+    for a, b in zip(ours, theirs, strict=False):
+        if a.shape != b.shape:
+            return found, True
+        neither = ~np.isfinite(a) & ~np.isfinite(b.astype(np.float64))
+        rest = np.where(neither, 0.0, a), np.where(neither, 0.0, b.astype(np.float64))
+        allowed = exact(np.where(np.isfinite(rest[0]), rest[0], 0.0)).value
+        if not compare(*rest, allowed=allowed).matches:
+            return found, True
+        found = found or bool(neither.any())
+    return found, False
+
+
+def judge(
+    rounding: Rounding,
+    x: Inputs,
+    proof: Comparison,
+    numerics: Comparison,
+    floors: Sequence[Allowance],
+    layers: tuple[LayerResult, ...],
+) -> tuple[Verdict, str]:
+    """Verdict, and the sentence for it."""
+    failed = [layer for layer in layers if not layer.proof.matches]
+    if failed or not proof.matches:
+        wrong = [x for x in failed if not is_rounding(x.proof, x.amplified)]
+        whole = rounding.amplified(lambda net, dtype: net.flat(x, dtype=dtype))
+        if not wrong and (failed or is_rounding(proof, whole)):
+            return (
+                Verdict.INCONCLUSIVE,
+                "this model amplifies rounding until even float64 answers differ: one "
+                f"rounding error in every weight moves its outputs by {whole:.1g}",
+            )
+        return Verdict.FAIL, DIFFERS
+    if not all(floor.decides for floor in floors):
+        return Verdict.INCONCLUSIVE, undecided(floors)
+    if not numerics.matches or not all(layer.matches for layer in layers):
+        return Verdict.FAIL, NUMERICS
+    return Verdict.PASS, "the NumPy forward pass matches Keras"
+
+
+def judge_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
+    """Verdict and sentence where layers that amplify were compared in chunks."""
+    wrong = [x for x in layers if not x.proof.matches]
+    if any(not is_rounding(x.proof, x.amplified) for x in wrong):
+        return Verdict.FAIL, DIFFERS
+    open_layers = [*wrong, *(x for x in layers if not x.decided)]
+    if open_layers:
+        return (
+            Verdict.INCONCLUSIVE,
+            f"even chunks of layer '{open_layers[0].name}' amplify rounding too much",
+        )
+    if not all(x.numerics.matches for x in layers):
+        return Verdict.FAIL, NUMERICS
+    return (
+        Verdict.PASS,
+        "the NumPy forward pass matches Keras, compared in chunks from Keras's own "
+        "states; over the whole sequence this model amplifies rounding",
+    )
+
+
+def partial(verdict: Verdict, reason: str, done: int, rows: int) -> tuple[Verdict, str]:
+    """Verdict and sentence where not all rows have been compared: never PASS."""
+    head = f"PARTIAL: {done:,} of {rows:,} rows compared"
+    if done == rows:
+        head = f"PARTIAL: all {rows:,} rows compared, nothing looked at more closely"
+    if verdict is Verdict.PASS:
+        return Verdict.INCONCLUSIVE, f"{head}, and so far {reason}"
+    return verdict, f"{head}: {reason}"
+
+
+def is_rounding(comparison: Comparison, amplified: float) -> bool:
+    """Whether a difference in float64 may be rounding that the model amplifies."""
+    if comparison.problem:
+        return False
+    return comparison.max_diff <= PERTURBATION_FACTOR * amplified
+
+
+def undecided(floors: Sequence[Allowance]) -> str:
+    """Why a comparison decides nothing."""
+    if not all(np.isfinite(floor.value).all() for floor in floors):
+        return UNDEFINED
+    floor = next(floor for floor in floors if not floor.decides)
+    return (
+        f"this model amplifies rounding to {floor.noise.max():.1g} on outputs "
+        f"of {floor.scale.max():.1g}, so no such answer can be told from another"
+    )
+
+
+def beyond_noise(noisy: Comparison) -> list[str]:
+    """A warning where outputs are within a derived bound, but not as near as expected.
+
+    The bound is what rounding could do at worst, the noise floor what it does.
+
+    Parameters
+    ----------
+    noisy : Comparison
+        By the noise floor alone.
+    """
+    if noisy.matches or not np.isfinite(noisy.share):
+        return []
+    return [
+        "the outputs are within the derived bound, but differ by "
+        f"{noisy.share:.1f} times what this model's own rounding noise allows: a lower "
+        "precision, or a mistake too small to prove, may be behind it"
+    ]
+
+
+def allowance_words(
+    rule: str, derived: int, total: int, unknown: str, platform: str
+) -> str:
+    """By which rule the outputs were compared.
+
+    Parameters
+    ----------
+    rule : str
+        For what has no derived bound.
+    derived, total : int
+        How many numbers have one, of how many.
+    unknown : str
+        Why no bound is derived; empty if one is.
+    platform : str
+        Whose kernels the bound holds for.
+    """
+    if unknown:
+        return rule if rule != "noise floor" else f"noise floor ({unknown})"
+    if derived == 0:
+        return f"{rule} (the derived bound decides nothing here)"
+    if derived == total:
+        return f"derived bound (kernels of {platform})"
+    return (
+        f"derived bound for {derived:,} of {total:,} numbers (kernels of {platform}), "
+        f"{rule} for the rest"
+    )

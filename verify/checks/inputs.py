@@ -1,0 +1,203 @@
+"""Inputs of a check: those that were given, checked, or made from the model itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from verify.errors import DataError
+from verify.forward.network import Inputs, Network
+from verify.model.arrays import Array, Shape
+from verify.model.dtypes import dtype_of, is_float
+from verify.model.graph import Node, TensorRef, flatten
+from verify.model.spec import LayerSpec, ModelSpec
+
+ROWS = 16
+STEPS = 7
+"""Used where the model leaves the number of rows or of steps open."""
+
+MOST = 10**8
+"""More numbers than this are not made up."""
+
+
+def usable_inputs(net: Network, x: Any = None, *, rows: int = ROWS) -> Inputs:
+    """Inputs ready for a comparison; so many rows of probe inputs where `x` is None.
+
+    Returns
+    -------
+    Inputs
+        One array, (batch, ...), for each input of the model, in its dtype.
+
+    Raises
+    ------
+    DataError
+        The inputs do not fit the model, or NaN or infinity is in them or the weights.
+    """
+    net.spec.require_finite()
+    if x is None:
+        prepared = net.prepare(probe_inputs(net.spec, rows=rows))
+        if all(np.isfinite(y.astype(np.float64)).all() for y in net.flat(prepared)):
+            return prepared
+        return net.prepare(probe_inputs(net.spec, empty=False, rows=rows))
+    prepared = checked_inputs(net, x)
+    net.flat(prepared)  # refuses ids outside the vocabulary, wherever they are
+    return prepared
+
+
+def checked_inputs(net: Network, x: Any) -> Inputs:
+    """Inputs in the model's dtypes, but for ids that may be outside the vocabulary.
+
+    Raises
+    ------
+    DataError
+        The inputs do not fit the model, or NaN or infinity is in them.
+    """
+    for array in net.separate(x):
+        if is_float(array) and not np.isfinite(array).all():
+            bad = ~np.isfinite(array)
+            first = [int(k) for k in np.argwhere(bad)[0]]
+            raise DataError(
+                f"expected finite numbers in the inputs. Received: "
+                f"{np.count_nonzero(bad):,} NaN or infinite value(s), the first at "
+                f"{first}"
+            )
+    return net.prepare(x)
+
+
+def probe_inputs(
+    spec: ModelSpec, *, seed: int = 0, empty: bool = True, rows: int = ROWS
+) -> list[Array] | Array:
+    """Inputs on which mistakes show.
+
+    Several rows, at least three steps where the model allows, values that saturate
+    nothing. Where an input feeds an Embedding: token ids, with rows padded on the
+    right, on the left, with holes, and one that is padding altogether; where it feeds a
+    Masking layer, the same padding in its mask value.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    seed : int
+    empty : bool
+        Whether one row is padding altogether: an average over no step is NaN.
+    rows : int
+        How many, where the model leaves that open.
+
+    Returns
+    -------
+    (batch, ...) in the dtype of the model's input; a list where there are several.
+    """
+    rng = np.random.default_rng(seed)
+    arrays = [_probe(spec, layer, rng, empty, rows) for layer in spec.inputs]
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def _probe(
+    spec: ModelSpec,
+    layer: LayerSpec,
+    rng: np.random.Generator,
+    empty: bool,
+    rows: int,
+) -> Array:
+    sizes: Shape = layer.options["batch_shape"]
+    rows = spec.batch_size or rows
+    shape = tuple(
+        size if size is not None else rows if axis == 0 else STEPS
+        for axis, size in enumerate(sizes)
+    )
+    if math.prod(shape) > MOST:
+        raise DataError(
+            f"expected a model whose inputs can be made, {MOST:,} numbers at most. "
+            f"Received: shape={shape}; give inputs of your own"
+        )
+    dtype = dtype_of(layer.options["dtype"])
+    readers = list(_readers(spec.root, layer.name))
+    tables = [int(x.options["input_dim"]) for x in readers if _is(x, "Embedding")]
+    pads = [x.options["mask_value"] for x in readers if _is(x, "Masking")]
+    if dtype.kind == "b":
+        return rng.random(size=shape) < 0.7
+    if tables:
+        return _padded(_token_ids(rng, shape, min(tables), dtype), 0, empty)
+    if dtype.kind in "iu":
+        return rng.integers(0, 5, size=shape).astype(dtype)
+    x = rng.normal(size=shape).astype(dtype)
+    return _padded(x, pads[0], empty) if pads and len(shape) > 2 else x
+
+
+def _is(layer: LayerSpec, class_name: str) -> bool:
+    return layer.class_name == class_name
+
+
+def _token_ids(
+    rng: np.random.Generator, shape: tuple[int, ...], top: int, dtype: np.dtype[Any]
+) -> Array:
+    if dtype.kind in "iu":
+        top = min(top, int(np.iinfo(dtype).max) + 1)
+    return rng.integers(min(1, top - 1), top, size=shape).astype(dtype)
+
+
+def _padded(x: Array, value: float, empty: bool) -> Array:
+    """Some rows with padding in them; the last row always whole."""
+    if x.ndim < 2:
+        return x
+    for row, pattern in enumerate(_patterns(x.shape[1])):
+        if not pattern.any() and not empty:
+            continue
+        if row < len(x) - 1 or row == 0:
+            x[row, ~pattern] = value
+    return x
+
+
+THROUGH = frozenset(
+    {"Identity", "Dropout", "SpatialDropout1D", "Reshape", "Flatten", "Permute"}
+    | {"RepeatVector", "Cropping1D", "Concatenate", "ops.GetItem", "ops.Cast"}
+    | {"ops.Reshape", "ops.ExpandDims", "ops.Squeeze", "ops.Flip", "ops.Concatenate"}
+)
+"""Layers that hand on values as they are: what feeds them feeds those behind them."""
+
+
+def _readers(model: LayerSpec, name: str) -> Iterator[LayerSpec]:
+    """Layers that see the values of an input, those inside others included."""
+    if model.graph is None:
+        return
+    seen = {TensorRef(name, 0, 0)}
+    for node in model.graph.nodes:
+        layer = model.sublayers[node.layer]
+        given = flatten([node.args, dict(node.kwargs)])
+        if not any(isinstance(leaf, TensorRef) and leaf in seen for leaf in given):
+            continue
+        yield from _inner(layer, seen, node)
+        if layer.class_name in THROUGH:
+            seen.add(TensorRef(node.layer, node.index, 0))
+
+
+def _inner(layer: LayerSpec, seen: set[TensorRef], node: Node) -> Iterator[LayerSpec]:
+    if layer.graph is not None:
+        refs = flatten(layer.graph.inputs)
+        given = flatten(node.args)
+        for ref, leaf in zip(refs, given, strict=False):
+            if isinstance(leaf, TensorRef) and leaf in seen:
+                yield from _readers(layer, ref.layer)
+    elif layer.class_name == "TimeDistributed":
+        inner = layer.sublayers["layer"]
+        if inner.graph is not None:
+            yield from _readers(inner, flatten(inner.graph.inputs)[0].layer)
+        yield inner
+    else:
+        yield layer
+
+
+def _patterns(steps: int) -> list[Array]:
+    """True where a step counts: right, left, both, holes, and nothing at all."""
+    t = np.arange(steps)
+    half = max(1, steps // 2)
+    return [
+        t < half,
+        t >= steps - half,
+        (t >= steps // 4) & (t < steps - steps // 4),
+        t % 3 != 1,
+        np.zeros(steps, dtype=bool),
+    ]

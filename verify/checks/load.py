@@ -1,0 +1,60 @@
+"""From what a user has to what the verifier works on: models and inputs."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from verify.errors import DataError
+from verify.forward.network import Network
+from verify.model.spec import is_path
+
+
+def load(
+    model: Any,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    semantics: str | None = None,
+    backend: str | None = None,
+) -> Network:
+    """Read a model without running it.
+
+    Parameters
+    ----------
+    model : path or keras.Model
+        A ``.keras``, ``.h5`` or ``.weights.h5`` file is read without Keras; a live
+        model needs it.
+    config : path, optional
+        For ``.weights.h5``: the JSON that ``model.to_json()`` gives.
+    semantics : "keras2", "keras3" or None
+        Whose meaning the settings of an old file have that changed since; by default
+        that of the Keras which wrote it. What that concerns stands in ``spec.notes``.
+    backend : "tensorflow", "jax" or None
+        Whose rules to compute by where they differ (`verify.model.backends.Rule`); by default
+        those of the running Keras for a live model, TensorFlow's for a file.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, damaged or not a Keras file.
+    UnsupportedError
+        A model, layer, option or backend that is not supported, by name.
+    """
+    if is_path(model):
+        from verify.model_files.read import read_file
+
+        net = Network(read_file(model, config=config, semantics=semantics))
+        return net.on(backend or "tensorflow")
+    if config is not None or semantics is not None:
+        raise DataError("config and semantics are for model files. Received: a model")
+    if isinstance(model, Network):
+        return model if backend is None else model.on(backend)
+    from verify import keras_bridge
+
+    spec = keras_bridge.read_live(model)
+    net = Network(spec, floatx=keras_bridge.import_keras().config.floatx())
+    return net.on(backend or keras_bridge.backend())

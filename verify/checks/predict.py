@@ -1,0 +1,213 @@
+"""Any amount of data through a model, into a file: its outputs, or a whole trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verify.checks._rows import Mapper, here, in_rows, name_of
+from verify.checks.inputs import checked_inputs
+from verify.data.sources import Data, Source
+from verify.data.sources.base import rows_of
+from verify.data.write import write_npy, write_npz
+from verify.errors import DataError, listing, plain
+from verify.forward.evaluate import States
+from verify.forward.network import Network
+from verify.model.arrays import Array
+from verify.model.backends import Rule
+
+PIECE_ROWS, PIECE_BYTES = 2**14, 2**26
+"""Rows, and bytes of inputs, that are predicted at a time."""
+
+TRACE_ROWS, TRACE_NUMBERS = 2**10, 2**24
+"""Rows, and numbers in all arrays, that are traced at a time."""
+
+Advance = Callable[[int], None]
+
+
+def write_outputs(
+    net: Network,
+    source: Source,
+    path: Path,
+    *,
+    threads: int | None = None,
+    mapper: Mapper = here,
+    advance: Advance | None = None,
+) -> dict[str, tuple[int, ...]]:
+    """Write what a model computes for all rows; memory does not grow with them.
+
+    Parameters
+    ----------
+    net : Network
+    source : Source
+    path : Path
+        A ``.npy``, or an ``.npz`` with each output by its name.
+    threads : int, optional
+        As for `Network.predict`.
+    mapper : Mapper
+        As for `verify.check`; a stateful model is evaluated in this process.
+    advance : callable, optional
+        Told of every number of rows that is done.
+
+    Returns
+    -------
+    dict
+        Name of an output -> shape.
+
+    Raises
+    ------
+    DataError
+        The inputs do not fit the model, or the place cannot be written.
+    """
+    names = net.output_names
+    if path.suffix.lower() == ".npy" and len(names) > 1:
+        raise DataError(
+            f"{plain(path)}: expected .npz for the outputs "
+            f"{listing(map(plain, names))}. Received: '.npy'"
+        )
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def parts() -> Iterator[dict[str, Array]]:
+        for outputs in _outputs(net, source, threads, mapper):
+            found = dict(zip(names, outputs, strict=True))
+            for name, array in found.items():
+                shapes[name] = (source.rows, *array.shape[1:])
+            yield found
+            if advance is not None:
+                advance(len(outputs[0]))
+
+    if path.suffix.lower() == ".npz":
+        return write_npz(path, source.rows, parts())
+    (name,) = names
+    write_npy(path, name, source.rows, (found[name] for found in parts()))
+    return shapes
+
+
+def _outputs(
+    net: Network, source: Source, threads: int | None, mapper: Mapper
+) -> Iterator[list[Array]]:
+    net.spec.require_finite()
+    unit = net.spec.batch_size or 1
+    if net.stateful and source.rows % unit:
+        with in_rows(0, source.rows, source.rows, name_of(source)):
+            raise DataError(
+                f"expected a multiple of {unit} rows, the model's fixed batch size. "
+                f"Received: {source.rows} rows"
+            )
+    size = min(PIECE_ROWS, PIECE_BYTES // max(_row_bytes(source), 1))
+    size = max(size // unit, 1) * unit
+    shared: dict[str, Any] = {
+        "net": net,
+        "threads": threads,
+        "rows": source.rows,
+        "name": name_of(source),
+    }
+    if net.stateful:  # one piece after the other, in this process
+        forgets = Rule.PREDICT_FORGETS_STATES in net.spec.root.rules
+        shared["states"] = None if forgets else {}
+        mapper = here
+    pieces = ((k * size, data) for k, data in enumerate(source.pieces(size)))
+    return mapper(_evaluated, pieces, shared=shared)
+
+
+def _evaluated(
+    piece: tuple[int, Data],
+    *,
+    net: Network,
+    threads: int | None,
+    rows: int,
+    name: str,
+    states: States | None = None,
+) -> list[Array]:
+    """The outputs of a piece, whose first row is given, of so many rows in a file."""
+    start, data = piece
+    with in_rows(start, rows_of(data), rows, name):
+        x = checked_inputs(net, data)
+        return net.flat(x, states=states, threads=threads, quick=True)
+
+
+def _row_bytes(source: Source) -> int:
+    sample = source.take(np.arange(min(source.rows, 1)))
+    arrays = [sample] if isinstance(sample, np.ndarray) else list(sample.values())
+    return sum(array.nbytes for array in arrays)
+
+
+def write_trace(
+    net: Network, source: Source, path: Path, *, advance: Advance | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Write `Network.trace` of all rows; memory does not grow with them.
+
+    Parameters and errors as `write_outputs`.
+
+    Returns
+    -------
+    dict
+        Name of an array, as in `verify.forward.network.Trace.arrays` -> shape.
+    """
+    net.spec.require_finite()
+    few = min(source.rows, net.spec.batch_size or 1)
+    begin = max(min(TRACE_ROWS, PIECE_BYTES // max(_row_bytes(source), 1)), few)
+    with in_rows(0, begin, source.rows):
+        some = checked_inputs(net, next(source.pieces(begin)))
+        sample = net.trace(some.take(slice(0, few))).arrays()
+    numbers = sum(array.size for array in sample.values()) // few
+    size = min(TRACE_ROWS, TRACE_NUMBERS // max(numbers, 1))
+    size = max(size // few, 1) * few
+
+    def parts() -> Iterator[dict[str, Array]]:
+        for k, piece in enumerate(source.pieces(size)):
+            with in_rows(k * size, size, source.rows):
+                yield net.trace(checked_inputs(net, piece)).arrays()
+
+    traced = parts()
+    first = next(traced)
+    count = min(size, source.rows)
+    once = {
+        name for name, array in first.items() if not array.ndim or len(array) != count
+    }
+    if count < source.rows:
+        _require_alike(sample, first, once, few, count)
+
+    def told() -> Iterator[dict[str, Array]]:
+        done = 0
+        for part in chain([first], traced):
+            for name in once:
+                _require_same(name, first[name], part[name])
+            yield part
+            if advance is not None:
+                advance(min(size, source.rows - done))
+            done += size
+
+    return write_npz(path, source.rows, told(), once=once)
+
+
+def _require_alike(
+    sample: Mapping[str, Array],
+    first: Mapping[str, Array],
+    once: Collection[str],
+    few: int,
+    count: int,
+) -> None:
+    """Raise DataError for an array that has neither a row a sample nor none at all."""
+    for name, array in first.items():
+        other = sample[name]
+        known = other.shape == array.shape if name in once else len(other) == few
+        if not known:
+            raise DataError(
+                f"expected '{plain(name)}' to have a row for each sample, to trace "
+                f"{count:,} of them at a time. Received: shape={other.shape} for "
+                f"{few:,}, shape={array.shape} for {count:,}"
+            )
+
+
+def _require_same(name: str, first: Array, other: Array) -> None:
+    """Raise DataError if an array without rows is not the same in all parts."""
+    if first.shape != other.shape or first.tobytes() != other.tobytes():
+        raise DataError(
+            f"expected '{plain(name)}', which has no row for each sample, to be the "
+            "same for all. Received: others"
+        )

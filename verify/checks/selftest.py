@@ -1,0 +1,227 @@
+"""Could the check have failed? Every known mistake, planted in the user's own model.
+
+A comparison can only show what these weights and these inputs let show. Each mistake of
+the catalogue is made in the model, and must change the outputs by more than a correct
+port in float32 may differ. What survives is told with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from verify.checks.inputs import usable_inputs
+from verify.checks.load import load
+from verify.errors import DataError, VerifyError, plain
+from verify.forward.network import Inputs, Network
+from verify.mistakes.blind_spots import Fact, facts
+from verify.mistakes.catalogue import Mutant, catalogue
+from verify.model.arrays import Array
+from verify.report.report import number
+from verify.tolerance.noise_floor import Rounding
+
+ROWS = 64
+"""Rows that the mistakes are planted on; more are not looked at."""
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One mistake made in the model.
+
+    Attributes
+    ----------
+    mistake, layer : str
+    caught : bool
+        Whether the outputs change by more than rounding may.
+    margin : float
+        The greatest change, in units of what is allowed; infinite where the mistaken
+        model has outputs of other shapes or none.
+    reason, remedy : str
+        Of a mistake that is not caught: what hides it, and what to change.
+    """
+
+    mistake: str
+    layer: str
+    caught: bool
+    margin: float
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What a comparison on this model and these inputs can see.
+
+    Attributes
+    ----------
+    model : str
+    rows : int
+    planted : tuple of Planted
+    """
+
+    model: str
+    rows: int
+    planted: tuple[Planted, ...]
+
+    @property
+    def survivors(self) -> tuple[Planted, ...]:
+        """The mistakes that would go unnoticed."""
+        return tuple(p for p in self.planted if not p.caught)
+
+    @property
+    def share(self) -> float:
+        """Share of the mistakes that are caught, from 0 to 1."""
+        return 1 - len(self.survivors) / len(self.planted) if self.planted else 1.0
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every mistake is caught, 3 if some are not."""
+        return 3 if self.survivors else 0
+
+    def __str__(self) -> str:
+        caught = len(self.planted) - len(self.survivors)
+        lines = [
+            f"{plain(self.model)}: {caught} of {len(self.planted)} known mistakes "
+            f"({self.share:.1%}) would show in the outputs of {self.rows} row(s)"
+        ]
+        smallest = min((p for p in self.planted if p.caught), default=None, key=_margin)
+        if smallest is not None:
+            lines.append(
+                f"  the least of them, {_named(smallest)}, by "
+                f"{number(smallest.margin)} times what rounding may do"
+            )
+        for reason, group in _by_reason(self.survivors):
+            lines += ["", f"Not seen, {len(group)}: {reason}"]
+            lines += [f"  - {_named(p)}" for p in group]
+            if group[0].remedy:
+                lines.append(f"  to see them: {group[0].remedy}")
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """One JSON document; an infinite margin is null."""
+        content = {
+            "model": self.model,
+            "rows": self.rows,
+            "share": self.share,
+            "planted": [
+                {**asdict(p), "margin": p.margin if np.isfinite(p.margin) else None}
+                for p in self.planted
+            ],
+        }
+        return json.dumps(content, indent=2, allow_nan=False)
+
+
+def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
+    """Plant every known mistake in a model and see which would show.
+
+    Parameters
+    ----------
+    model : path to a model file, Network, or keras.Model
+    x : (batch, ...), optional
+        Inputs as for `verify.check`; by default probe inputs are made.
+    **options
+        As for `verify.load`.
+
+    Raises
+    ------
+    VerifyError
+        The model or the inputs cannot be used, or no known mistake applies.
+    """
+    net = load(model, **options)
+    prepared = usable_inputs(net, x, rows=ROWS)
+    x = prepared.take(_rows(net, prepared))
+    right = net.flat(x, dtype="float64")
+    floors = Rounding(net).floors(
+        lambda n, dtype: n.flat(x, dtype=dtype), right, native=False
+    )
+    allowed = [floor.value for floor in floors]
+    hidden = facts(net, x, x.rows)
+    planted = tuple(
+        _planted(mutant, x, right, allowed, hidden, net.floatx)
+        for mutant in catalogue(net.spec, unchanged=True)
+    )
+    if not planted:
+        raise DataError(
+            f"{plain(net.spec.source)}: expected a model with a layer that mistakes "
+            "are known for. Received: none"
+        )
+    return SelfTest(net.spec.source, x.rows, planted)
+
+
+def _rows(net: Network, x: Inputs) -> slice:
+    batch = net.spec.batch_size or 1
+    return slice(0, max(ROWS // batch, 1) * batch)
+
+
+def _planted(
+    mutant: Mutant,
+    x: Inputs,
+    right: Sequence[Array],
+    allowed: Sequence[Array],
+    hidden: Sequence[Fact],
+    floatx: str,
+) -> Planted:
+    margin = _change(mutant, x, right, allowed, floatx)
+    if margin > 1:
+        return Planted(mutant.name, mutant.layer, True, margin)
+    for fact in hidden:
+        place = not fact.layer or f"{fact.layer}/".startswith(f"{mutant.layer}/")
+        inside = place or f"{mutant.layer}/".startswith(f"{fact.layer}/")
+        hidden_by = mutant.name.startswith(fact.hides) or mutant.name.endswith(
+            fact.hides
+        )
+        if inside and hidden_by:
+            return Planted(
+                mutant.name, mutant.layer, False, margin, fact.sentence, fact.remedy
+            )
+    reason, remedy = (
+        ("the outputs are the same either way", "give other weights or inputs")
+        if margin == 0
+        else (
+            "they change the outputs by less than rounding may",
+            "give more rows, or compare what the layer itself returns",
+        )
+    )
+    return Planted(mutant.name, mutant.layer, False, margin, reason, remedy)
+
+
+def _change(
+    mutant: Mutant,
+    x: Inputs,
+    right: Sequence[Array],
+    allowed: Sequence[Array],
+    floatx: str,
+) -> float:
+    """How far the outputs move, in units of what is allowed."""
+    with np.errstate(all="ignore"):
+        try:
+            wrong = Network(mutant.model, floatx).flat(x, dtype="float64")
+        except (VerifyError, ValueError, KeyError):
+            return float("inf")
+        if [y.shape for y in wrong] != [y.shape for y in right]:
+            return float("inf")
+        moved = (
+            np.max(np.abs(a - b) / limit, initial=0.0)
+            for a, b, limit in zip(wrong, right, allowed, strict=True)
+        )
+        worst = max(map(float, moved))
+    return float("inf") if np.isnan(worst) else worst
+
+
+def _margin(planted: Planted) -> float:
+    return planted.margin
+
+
+def _named(planted: Planted) -> str:
+    where = f" in '{plain(planted.layer)}'" if planted.layer else ""
+    return f"{planted.mistake}{where}"
+
+
+def _by_reason(survivors: Sequence[Planted]) -> Iterator[tuple[str, list[Planted]]]:
+    """Survivors that share a reason together, in the order of the first of each."""
+    for reason in dict.fromkeys(p.reason for p in survivors):
+        yield reason, [p for p in survivors if p.reason == reason]

@@ -1,0 +1,1 @@
+"""How a command behaves: exit codes, progress, Ctrl-C."""

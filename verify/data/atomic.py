@@ -1,0 +1,103 @@
+"""Whole files out, JSON in; `verify.data.sources` reads arrays."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from verify.errors import DataError, plain
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object.
+
+    Raises
+    ------
+    FileNotFoundError
+        What to say about that depends on what the file is for.
+    DataError
+        The file cannot be read or is damaged.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DataError(f"{plain(path)}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError):  # nested without end
+        content = None
+    if not isinstance(content, dict):
+        raise DataError(f"{plain(path)}: expected a JSON object. The file is damaged")
+    return content
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    write : callable
+        Given a binary file to write to.
+
+    Raises
+    ------
+    DataError
+        The place cannot be written to.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
+        )
+    except OSError as error:
+        raise unwritable(path, error) from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files private; a result is as readable as any other new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise unwritable(path, error) from None
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """The one line for a place that cannot be written to."""
+    return DataError(f"{plain(path)}: cannot be written ({error.strerror or error})")
+
+
+def checked_output(text: str, option: str, *suffixes: str) -> Path:
+    """A path to write to, checked before any work is done for it.
+
+    Raises
+    ------
+    DataError
+    """
+    path = Path(text)
+    if path.suffix.lower() not in suffixes:
+        raise DataError(
+            f"{option}: expected a file name ending in {' or '.join(suffixes)}. "
+            f"Received: {plain(text)}"
+        )
+    try:
+        is_folder, has_place = path.is_dir(), path.parent.is_dir()
+    except OSError as error:  # a name too long
+        raise unwritable(path, error) from None
+    if is_folder or not has_place:
+        found = "a folder" if is_folder else f"no folder {plain(path.parent)}"
+        raise DataError(f"{option}: {plain(text)} cannot be written. Received: {found}")
+    if not os.access(path.parent, os.W_OK):
+        raise DataError(f"{option}: {plain(text)} cannot be written (no permission)")
+    return path

@@ -1,0 +1,92 @@
+"""Inputs and outputs in files of any size, read a piece at a time.
+
+``open_source`` is the one place that knows the formats. Nothing in a file is unpickled
+or executed, and nothing is allocated because a header says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from verify.data.sources.base import Arrays, Data, Source
+from verify.data.sources.csv_files import NumberCsv, TextCsv
+from verify.data.sources.numpy_files import Npy, Npz
+from verify.data.sources.parquet_files import Parquet, TextParquet
+from verify.data.text import TextPipeline
+from verify.errors import DataError, listing, plain
+
+__all__ = ["FORMATS", "Arrays", "Data", "Source", "open_source"]
+
+FORMATS = (".npy", ".npz", ".csv", ".parquet")
+BY_NAME = (".npz", ".parquet")
+"""Formats that hold several arrays by their names."""
+
+TEXTS = (".csv", ".parquet")
+"""Formats that hold texts."""
+
+
+def open_source(
+    path: str | os.PathLike[str],
+    name: str,
+    names: Sequence[str],
+    *,
+    pipeline: TextPipeline | None = None,
+    column: str = "text",
+) -> Source:
+    """Open a file of numbers, or of texts where there is a `pipeline`.
+
+    Parameters
+    ----------
+    path : path
+        ``.npy``; ``.npz`` holding one array, or one called `name`; ``.csv`` of numbers,
+        one row a sample, with or without a line of headings; ``.parquet`` of numbers,
+        one column a feature, or with a column of lists. Of several arrays ``.npz`` or
+        ``.parquet``, each by its name.
+    name : str
+        What the array is called where there is one.
+    names : sequence of str
+        The names of the model's inputs or outputs.
+    pipeline : TextPipeline, optional
+        What turns the texts of a ``.csv`` or ``.parquet`` into ids.
+    column : str
+        The column that holds the texts.
+
+    Raises
+    ------
+    DataError
+        One line: which file, what was expected, what was found. Damage further on in
+        the file raises the same when that part is read.
+    """
+    path = Path(path)
+    shown, suffix = plain(path), path.suffix.lower()
+    wanted = "a file of numbers" if pipeline is None else "a file of texts"
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise DataError(f"{shown}: expected {wanted}. Received: {found}")
+    if len(names) > 1 and pipeline is not None:
+        raise DataError(
+            f"{shown}: texts are for a model of one input. Received: one that takes "
+            f"{listing(map(plain, names))}"
+        )
+    if len(names) > 1 and suffix not in BY_NAME:
+        raise DataError(
+            f"{shown}: expected {' or '.join(BY_NAME)} with arrays "
+            f"{listing(map(plain, names))}. Received: '{plain(path.suffix)}'"
+        )
+    known = FORMATS if pipeline is None else TEXTS
+    if suffix not in known:
+        kind = "a file" if pipeline is None else "texts in a file"
+        raise DataError(
+            f"{shown}: expected {kind} ending in {', '.join(known)}. "
+            f"Received: '{plain(path.suffix)}'"
+        )
+    if pipeline is not None:
+        texts = TextCsv if suffix == ".csv" else TextParquet
+        return texts(path, pipeline, column)
+    if suffix == ".npy":
+        return Npy(path)
+    if suffix == ".csv":
+        return NumberCsv(path)
+    return (Npz if suffix == ".npz" else Parquet)(path, name, names)

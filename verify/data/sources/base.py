@@ -1,0 +1,248 @@
+"""What every source of arrays can do, and what the sources share."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from verify.errors import DataError, VerifyError, listing, plain
+from verify.model.arrays import Array
+
+Data = Array | dict[str, Array]
+"""One array, or several of the same number of rows by their names."""
+
+BLOCK = 2**25
+"""Bytes of rows that are read at a time where no other number is asked for."""
+
+WHOLE = 1_000_000
+"""Rows of a piece where everything is wanted at once; bounds what is held twice."""
+
+
+class Source(ABC):
+    """Inputs, or a port's outputs, read a piece at a time.
+
+    Attributes
+    ----------
+    rows : int
+        How many there are, known on opening.
+    notes : tuple of str
+        What a user should know about the rows, one line each.
+    """
+
+    rows: int
+    notes: tuple[str, ...] = ()
+    _together = 4096
+    """Rows read at a time where only some of them are wanted."""
+
+    @abstractmethod
+    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+        """All rows from `start` on, `size` at a time, of the last piece fewer.
+
+        A source without rows yields one piece without any, so that its shape is judged
+        like any other's.
+
+        Raises
+        ------
+        DataError
+            The file is damaged here, or has changed since it was opened.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 of what is read, in hexadecimal."""
+
+    def take(self, rows: Array) -> Data:
+        """Chosen rows, by their numbers in ascending order."""
+        rows = np.asarray(rows, dtype=np.int64)
+        found: list[Data] = []
+        first = 0
+        for piece in self.pieces(self._together):
+            count = rows_of(piece)
+            here = rows[(rows >= first) & (rows < first + count)] - first
+            if len(here) or not found:
+                found.append(taken(piece, here))
+            first += count
+            if not len(rows) or first > rows[-1]:
+                break
+        return joined(found)
+
+    def read(self) -> Data:
+        """All rows at once."""
+        return joined(list(self.pieces(WHOLE)))
+
+
+class Arrays(Source):
+    """Arrays that are in memory already, or mapped from a file.
+
+    Parameters
+    ----------
+    data : (rows, ...), or such arrays by their names
+    """
+
+    def __init__(self, data: Array | Mapping[str, Array]) -> None:
+        self.data: Data = dict(data) if isinstance(data, Mapping) else data
+        self.rows = same_rows(self.data)
+
+    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+        """Copies of so many rows at a time; see `Source`."""
+        for first in starts(self.rows, size, start):
+            yield taken(self.data, slice(first, first + size))
+
+    def take(self, rows: Array) -> Data:
+        """Chosen rows."""
+        return taken(self.data, rows)
+
+    def read(self) -> Data:
+        """The arrays as they are."""
+        return self.data
+
+    def fingerprint(self) -> str:
+        """SHA-256 of names, dtypes, shapes and values."""
+        digest = hashlib.sha256()
+        one = {"": self.data} if isinstance(self.data, np.ndarray) else self.data
+        for name, array in one.items():
+            digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+            for first in range(0, len(array), self._together):
+                digest.update(array[first : first + self._together].tobytes())
+        return digest.hexdigest()
+
+
+class FileSource(Source):
+    """Rows in a file; the file is open only while it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the file's bytes."""
+        with reading(self.path), self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """A damaged file is one line; NumPy, zlib, pandas and Arrow raise all kinds."""
+    try:
+        yield
+    except VerifyError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        why = plain(said or type(error).__name__, 160)
+        raise DataError(
+            f"{plain(path)}: cannot be read as {plain(path.suffix)} ({why})"
+        ) from None
+
+
+def called(
+    path: Path, held: Collection[str], names: Sequence[str], what: str
+) -> list[str]:
+    """The names of a model's several inputs or outputs, where a file holds them all.
+
+    Raises
+    ------
+    DataError
+        One is missing; `what` says what a file of this kind holds.
+    """
+    if not set(names) <= set(held):
+        raise DataError(
+            f"{plain(path)}: expected {what} called {listing(map(plain, names))}. "
+            f"Received: {listed(held)}"
+        )
+    return list(names)
+
+
+def listed(held: Iterable[str]) -> str:
+    """The names of what a file holds, for messages."""
+    return plain(", ".join(held), 120) or "none"
+
+
+def starts(rows: int, size: int, start: int) -> range:
+    """Where pieces begin; one of no rows where there are none."""
+    return range(start, rows, size) if rows else range(start, start + 1, size)
+
+
+def regrouped(blocks: Iterable[Data], size: int, start: int = 0) -> Iterator[Data]:
+    """Blocks of any numbers of rows as pieces of `size`, without the first `start`."""
+    kept: list[Data] = []
+    have, anything = 0, False
+    for block in blocks:
+        count = rows_of(block)
+        if start >= count > 0:
+            start -= count
+            anything = True
+            continue
+        if start:
+            block, count = _part(block, start, count), count - start
+            start = 0
+        kept.append(block)
+        have += count
+        if have < size:
+            continue
+        whole = joined(kept)
+        for first in range(0, have - size + 1, size):
+            anything = True
+            yield _part(whole, first, first + size)
+        have %= size
+        end = rows_of(whole)
+        kept = [_part(whole, end - have, end)] if have else []
+    if kept and (have or not anything):
+        yield joined(kept)
+
+
+def _part(data: Data, start: int, stop: int) -> Data:
+    if isinstance(data, np.ndarray):
+        return data[start:stop]
+    return {name: array[start:stop] for name, array in data.items()}
+
+
+def taken(data: Data, rows: slice | Array) -> Data:
+    """A copy of some rows."""
+    if isinstance(data, np.ndarray):
+        return np.array(data[rows])
+    return {name: np.array(array[rows]) for name, array in data.items()}
+
+
+def joined(parts: list[Data]) -> Data:
+    """Parts one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate([part for part in parts if isinstance(part, np.ndarray)])
+    several = [part for part in parts if isinstance(part, dict)]
+    return {key: np.concatenate([part[key] for part in several]) for key in parts[0]}
+
+
+def rows_of(data: Data) -> int:
+    """How many rows the data have."""
+    return len(data if isinstance(data, np.ndarray) else next(iter(data.values())))
+
+
+def same_rows(data: Data) -> int:
+    """How many rows all of the arrays have.
+
+    Raises
+    ------
+    DataError
+        Their numbers differ, or one has no axis for them.
+    """
+    arrays = [data] if isinstance(data, np.ndarray) else list(data.values())
+    return same_counts([array.shape for array in arrays])
+
+
+def same_counts(shapes: list[tuple[int, ...]]) -> int:
+    """How many rows arrays of these shapes have; errors as `same_rows`."""
+    if () in shapes:
+        raise DataError("expected rows of numbers, (batch, ...). Received: shape=()")
+    counts = [shape[0] for shape in shapes]
+    if len(set(counts)) > 1:
+        listed = ", ".join(f"{count:,}" for count in counts)
+        raise DataError(
+            f"expected arrays of the same number of rows. Received: {listed}"
+        )
+    return counts[0]

@@ -1,0 +1,163 @@
+"""``.csv`` of numbers, or with a column of texts, read by blocks of lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from verify.data.sources.base import Data, FileSource, reading, regrouped
+from verify.data.sources.texts import TextSource
+from verify.errors import DataError, plain
+from verify.model.arrays import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NUMBERS, LINES = 2**20, 2**14
+"""At most so many numbers, and so many lines, are parsed at a time."""
+
+
+class NumberCsv(FileSource):
+    """Numbers, one row a line, with or without a line of headings.
+
+    Opening reads the file once: whether there are headings, and of what type the
+    numbers are, only its last line may tell.
+
+    Raises
+    ------
+    DataError
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with reading(path):
+            self._headings = False
+            found = self._examined()
+            if found is None:
+                self._headings = True
+                found = self._examined()
+        self.rows, self._dtypes = found or (0, [])
+        if any(d.kind == "b" for d in self._dtypes):
+            if not all(d.kind == "b" for d in self._dtypes):
+                raise DataError(
+                    f"{plain(path)}: expected numbers. Received: dtype=object"
+                )
+            self._dtype = np.dtype(bool)
+        else:
+            self._dtype = np.result_type(*self._dtypes)
+
+    def _examined(self) -> tuple[int, list[np.dtype]] | None:
+        """Rows, and the type of each column; None where the first line is headings."""
+        rows, dtypes = 0, list[np.dtype]()
+        for table in self._tables():
+            for column, dtype in table.dtypes.items():
+                if dtype.kind not in "biuf":
+                    if not self._headings:
+                        return None
+                    raise self._text(column)
+            if not rows and not self._headings:
+                self._require_no_range(table)
+            here = list(table.dtypes)
+            if dtypes and any(map(_unlike, dtypes, here)):
+                if not self._headings:
+                    return None
+                columns = zip(table.columns, dtypes, here, strict=True)
+                raise self._text(next(c for c, a, b in columns if _unlike(a, b)))
+            dtypes = list(map(np.promote_types, dtypes or here, here))
+            rows += len(table)
+        return rows, dtypes
+
+    def _text(self, column: object) -> DataError:
+        return DataError(
+            f"{plain(self.path)}: expected numbers only. Received: text in column "
+            f"'{plain(column)}'"
+        )
+
+    def _require_no_range(self, table: pd.DataFrame) -> None:
+        first = table.iloc[0].tolist()
+        if len(table) > 1 and first == list(range(table.shape[1])):
+            raise DataError(
+                f"{plain(self.path)}: the first line, 0, 1, 2, ..., may be headings or "
+                "a sample. Give the columns names, write no headings, or use .npy"
+            )
+
+    def _tables(self, dtypes: list[np.dtype] | None = None) -> Iterator[pd.DataFrame]:
+        """The file in parts."""
+        import pandas as pd
+
+        how: dict[str, Any] = {
+            "header": 0 if self._headings else None, "skipinitialspace": True,
+        }  # fmt: skip
+        try:
+            columns = pd.read_csv(self.path, nrows=1, **how).columns
+            if dtypes is not None:
+                how["dtype"] = dict(zip(columns, dtypes, strict=True))
+            lines = min(LINES, max(NUMBERS // max(len(columns), 1), 16))
+            with pd.read_csv(
+                self.path, chunksize=lines, low_memory=False, **how
+            ) as tables:
+                yield from tables
+        except pd.errors.EmptyDataError:
+            raise DataError(
+                f"{plain(self.path)}: expected numbers. The file is empty"
+            ) from None
+
+    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+        """See `Source`."""
+        with reading(self.path):
+            yield from regrouped(self._blocks(), size, start)
+
+    def _blocks(self) -> Iterator[Array]:
+        rows = 0
+        for table in self._tables(self._dtypes):
+            rows += len(table)
+            yield table.to_numpy(dtype=self._dtype)
+        if rows != self.rows:
+            raise ValueError("it has changed while it was read")
+        if not rows:
+            yield np.empty((0, len(self._dtypes)), self._dtype)
+
+
+def _unlike(a: np.dtype, b: np.dtype) -> bool:
+    """Whether a column whose parts have these types is text: true and 1 in one."""
+    return (a.kind == "b") != (b.kind == "b")
+
+
+class TextCsv(TextSource):
+    """A column of texts."""
+
+    def texts(self) -> Iterator[list[str]]:
+        """The texts, many at a time."""
+        import pandas as pd
+
+        def read(**more: Any) -> Any:
+            return pd.read_csv(
+                self.path,
+                dtype=str,
+                keep_default_na=False,  # "null" and "NA" are words
+                index_col=False,  # a row with a cell too many must not shift the others
+                encoding="utf-8-sig",
+                encoding_errors="replace",
+                low_memory=False,
+                **more,
+            )
+
+        try:
+            columns = list(read(nrows=0).columns)
+        except pd.errors.EmptyDataError:
+            raise DataError(
+                f"{plain(self.path)}: expected a column '{plain(self.column)}'. "
+                "The file is empty"
+            ) from None
+        self.require_column(columns)
+        if f"{self.column}.1" in columns:
+            raise DataError(
+                f"{plain(self.path)}: expected one column '{plain(self.column)}'. "
+                "Received: two"
+            )
+        with read(usecols=[self.column], chunksize=LINES) as tables:
+            for table in tables:
+                yield table[self.column].fillna("").tolist()

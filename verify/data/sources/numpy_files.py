@@ -1,0 +1,192 @@
+"""``.npy`` and ``.npz``, read by blocks of rows."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from verify.data.sources.base import (
+    BLOCK,
+    Data,
+    FileSource,
+    called,
+    listed,
+    reading,
+    same_counts,
+    starts,
+)
+from verify.errors import DataError, named, plain
+from verify.model.arrays import Array
+
+UNPACKED = 2**30
+"""Bytes of an array in Fortran order inside an archive, which is read whole."""
+
+
+class Npy(FileSource):
+    """One array in a ``.npy``, in C or in Fortran order.
+
+    Raises
+    ------
+    DataError
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with reading(path):
+            array = self._mapped()
+            self._like = (array.dtype, array.shape)
+            _require_numbers(array.dtype, path)
+            with named(path):
+                self.rows = same_counts([array.shape])
+
+    def _mapped(self) -> Array:
+        # Mapping: a header that declares more than the file holds is caught unread.
+        return np.load(self.path, mmap_mode="r", allow_pickle=False)
+
+    def _again(self) -> Array:
+        # Mapped anew each time: what has been read does not stay in memory.
+        array = self._mapped()
+        if (array.dtype, array.shape) != self._like:
+            raise ValueError("it has changed while it was read")
+        return array
+
+    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+        """See `Source`."""
+        for first in starts(self.rows, size, start):
+            with reading(self.path):
+                piece = np.array(self._again()[first : first + size])
+            yield piece
+
+    def take(self, rows: Array) -> Data:
+        """See `Source`; nothing else is read."""
+        with reading(self.path):
+            return np.array(self._again()[rows])
+
+
+@dataclass(frozen=True)
+class Member:
+    """An array of an archive, as its header describes it."""
+
+    info: zipfile.ZipInfo
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    fortran: bool
+    offset: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.dtype.itemsize * math.prod(self.shape[1:])
+
+
+class Npz(FileSource):
+    """One array of an ``.npz``, or several by their names; see `open_source`.
+
+    Raises
+    ------
+    DataError
+    """
+
+    def __init__(self, path: Path, name: str, names: Sequence[str]) -> None:
+        super().__init__(path)
+        with reading(path):
+            if not zipfile.is_zipfile(path):
+                raise ValueError("not an archive of arrays")
+            with zipfile.ZipFile(path) as archive:
+                held = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+                chosen = _chosen(path, list(held), name, names)
+                self._members = {
+                    key: _member(archive, held[key], path) for key in chosen
+                }
+            with named(path):
+                self.rows = same_counts([m.shape for m in self._members.values()])
+        row_bytes = sum(member.row_bytes for member in self._members.values())
+        self._together = max(min(self._together, BLOCK // max(row_bytes, 1)), 1)
+        self._several = len(names) > 1
+
+    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+        """See `Source`; each array is unpacked as far as it has been asked for."""
+        with reading(self.path), zipfile.ZipFile(self.path) as archive:
+            readers = {
+                key: _rows(archive, member, size, start)
+                for key, member in self._members.items()
+            }
+            for _ in starts(self.rows, size, start):
+                piece = {key: next(reader) for key, reader in readers.items()}
+                yield piece if self._several else next(iter(piece.values()))
+
+
+def _chosen(path: Path, held: list[str], name: str, names: Sequence[str]) -> list[str]:
+    if len(names) > 1:
+        return called(path, held, names, "arrays")
+    if name not in held and len(held) != 1:
+        raise DataError(
+            f"{plain(path)}: expected one array, or one called '{name}'. "
+            f"Received: {listed(held)}"
+        )
+    return [name if name in held else held[0]]
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Member:
+    with archive.open(info) as file:
+        version = npy.read_magic(file)
+        if version == (1, 0):
+            shape, fortran, dtype = npy.read_array_header_1_0(file)
+        elif version in ((2, 0), (3, 0)):  # alike where the dtype is a number
+            shape, fortran, dtype = npy.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"version {version} of the format is not known")
+        offset = file.tell()
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not unpickled")
+    _require_numbers(dtype, path)
+    found = Member(info, dtype, shape, fortran and len(shape) > 1, offset)
+    declared = dtype.itemsize * math.prod(shape)
+    if min(shape, default=0) < 0 or declared > info.file_size - offset:
+        raise ValueError("its header declares more than it holds")
+    if found.fortran and declared > UNPACKED:
+        raise DataError(
+            f"{plain(path)}: expected arrays in C order, of which one row can be read "
+            f"at a time. Received: '{plain(info.filename, 60)}' in Fortran order, "
+            f"{declared / 2**30:,.1f} GiB. np.ascontiguousarray turns it"
+        )
+    return found
+
+
+def _rows(
+    archive: zipfile.ZipFile, member: Member, size: int, start: int
+) -> Iterator[Array]:
+    """Pieces of one array."""
+    shape, at = member.shape, starts(member.shape[0], size, start)
+    with archive.open(member.info) as file:
+        if member.fortran:
+            file.seek(member.offset)
+            flat = _numbers(file, member, math.prod(shape))
+            whole = flat.reshape(shape, order="F")
+            for first in at:
+                yield np.array(whole[first : first + size])
+            return
+        file.seek(member.offset + start * member.row_bytes)
+        for first in at:
+            count = max(min(size, shape[0] - first), 0)
+            numbers = _numbers(file, member, count * math.prod(shape[1:]))
+            yield numbers.reshape(count, *shape[1:])
+
+
+def _numbers(file: IO[bytes], member: Member, count: int) -> Array:
+    content = file.read(count * member.dtype.itemsize)
+    if len(content) != count * member.dtype.itemsize:
+        raise ValueError("the file ends early")
+    return np.frombuffer(content, member.dtype, count).copy()
+
+
+def _require_numbers(dtype: np.dtype, path: Path) -> None:
+    if dtype.kind not in "biuf":
+        raise DataError(f"{plain(path)}: expected numbers. Received: dtype={dtype}")

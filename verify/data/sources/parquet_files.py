@@ -1,0 +1,245 @@
+"""``.parquet``, read by batches of its row groups, where pyarrow is installed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verify.data.sources.base import (
+    BLOCK,
+    Data,
+    FileSource,
+    called,
+    listed,
+    reading,
+    regrouped,
+)
+from verify.data.sources.texts import TextSource
+from verify.errors import DataError, UnsupportedError, plain
+from verify.model.arrays import Array
+
+ROWS, BUFFER = 2**14, 2**20
+"""Rows in a batch, at most; bytes read ahead of a column."""
+
+
+class Parquet(FileSource):
+    """Numbers in columns; see `open_source`.
+
+    Raises
+    ------
+    DataError
+    UnsupportedError
+        pyarrow is not installed.
+    """
+
+    def __init__(self, path: Path, name: str, names: Sequence[str]) -> None:
+        super().__init__(path)
+        with opened(path) as file:
+            self.rows = file.metadata.num_rows
+            held = columns_of(file)
+            self._columns, self._lists = _chosen(path, held, name, names)
+            types = [np.dtype(_numbers(held[key])) for key in self._columns]
+            self._dtypes = dict(zip(self._columns, types, strict=True))
+        self._several = len(names) > 1
+        self._widths: dict[str, tuple[int, ...]] = {}
+
+    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+        """See `Source`."""
+        with reading(self.path):
+            yield from regrouped(self._blocks(start), size)
+
+    def _blocks(self, start: int) -> Iterator[Data]:
+        import pyarrow as pa
+
+        for table, skipped in batches(self.path, self._columns, start):
+            arrays = {}
+            for key in self._columns:
+                column = table.column(key)
+                if pa.types.is_nested(column.type):
+                    arrays[key] = self._from_lists(key, column, skipped)
+                else:
+                    arrays[key] = self._from_numbers(key, column)
+            yield self._arranged(arrays)
+        if not self.rows:
+            yield self._arranged(
+                {key: np.empty((0,), dtype) for key, dtype in self._dtypes.items()}
+            )
+
+    def _arranged(self, arrays: dict[str, Array]) -> Data:
+        if self._several:
+            return arrays
+        if self._lists:
+            return arrays[self._columns[0]]
+        return np.stack(list(arrays.values()), axis=1)
+
+    def _from_numbers(self, key: str, column: Any) -> Array:
+        if column.null_count:
+            raise DataError(
+                f"{plain(self.path)}: expected no missing values. Received: some in "
+                f"column '{plain(key)}'"
+            )
+        return column.to_numpy(zero_copy_only=False).astype(self._dtypes[key])
+
+    def _from_lists(self, key: str, column: Any, first: int) -> Array:
+        """(rows, ...) of lists, or lists of lists, that are all equally long."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        sizes: list[int] = []
+        values = column
+        while pa.types.is_nested(values.type):
+            if values.null_count:
+                raise DataError(
+                    f"{plain(self.path)}: expected no missing lists. Received: some "
+                    f"in column '{plain(key)}'"
+                )
+            if pa.types.is_fixed_size_list(values.type):
+                sizes.append(values.type.list_size)
+            else:
+                lengths = pc.list_value_length(values).to_numpy(zero_copy_only=False)
+                depth = len(sizes)
+                known = self._widths.get(key, ())
+                want = known[depth] if depth < len(known) else _first(lengths)
+                if (lengths != want).any():
+                    at = int(np.flatnonzero(lengths != want)[0])
+                    where = f" in row {first + at:,}" if not depth else ""
+                    raise DataError(
+                        f"{plain(self.path)}: expected lists of the same length in "
+                        f"column '{plain(key)}'. Received: {want:,} and "
+                        f"{lengths[at]:,} numbers{where}"
+                    )
+                sizes.append(want)
+            values = values.flatten()
+        self._widths.setdefault(key, tuple(sizes))
+        return self._from_numbers(key, values).reshape(len(column), *sizes)
+
+
+def _first(lengths: Array) -> int:
+    return int(lengths[0]) if len(lengths) else 0
+
+
+class TextParquet(TextSource):
+    """A column of texts."""
+
+    def texts(self) -> Iterator[list[str]]:
+        """The texts, many at a time; "" where one is missing."""
+        with opened(self.path) as file:
+            held = columns_of(file)
+        self.require_column(list(held))
+        if not _is_text(held[self.column]):
+            raise DataError(
+                f"{plain(self.path)}: expected texts in column "
+                f"'{plain(self.column)}'. Received: {plain(held[self.column], 60)}"
+            )
+        for table, _ in batches(self.path, [self.column], 0):
+            yield [text or "" for text in table.column(self.column).to_pylist()]
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The file, for reading its metadata and its batches."""
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise UnsupportedError(
+            f"{plain(path)}: reading Parquet needs pyarrow. Install it with: "
+            "pip install 'keras-rnn-recipes[parquet]'"
+        ) from None
+    with reading(path), parquet.ParquetFile(path, buffer_size=BUFFER) as file:
+        yield file
+
+
+def columns_of(file: Any) -> dict[str, Any]:
+    """Column -> its type, without those in which pandas keeps the index."""
+    schema = file.schema_arrow
+    if len(set(schema.names)) < len(schema.names):
+        twice = next(name for name in schema.names if schema.names.count(name) > 1)
+        raise DataError(f"expected one column '{plain(twice)}'. Received: two")
+    about = schema.pandas_metadata or {}
+    index = [name for name in about.get("index_columns", []) if isinstance(name, str)]
+    return {field.name: field.type for field in schema if field.name not in set(index)}
+
+
+def batches(
+    path: Path, columns: Sequence[str], start: int
+) -> Iterator[tuple[Any, int]]:
+    """Batches of some columns from row `start` on, each with its first row."""
+    with opened(path) as file:
+        first, group = 0, 0
+        groups = [file.metadata.row_group(k) for k in range(file.num_row_groups)]
+        counts = [group.num_rows for group in groups]
+        size = sum(group.total_byte_size for group in groups)
+        row_bytes = max(size // max(file.metadata.num_rows, 1), 1)
+        while group < len(counts) and first + counts[group] <= start:
+            first += counts[group]
+            group += 1
+        for batch in file.iter_batches(
+            batch_size=max(min(ROWS, BLOCK // row_bytes), 1),
+            row_groups=range(group, len(counts)),
+            columns=list(columns),
+            use_threads=False,  # our own share the work
+        ):
+            end = first + len(batch)
+            if end > start:
+                skipped = max(start - first, 0)
+                yield batch.slice(skipped), first + skipped
+            first = end
+        if first != file.metadata.num_rows:
+            raise ValueError("it holds fewer rows than it says")
+
+
+def _chosen(
+    path: Path, held: dict[str, Any], name: str, names: Sequence[str]
+) -> tuple[list[str], bool]:
+    """Which columns are read, and whether the only one holds whole rows as lists."""
+    import pyarrow as pa
+
+    if len(names) > 1:
+        chosen, lists = called(path, held, names, "columns"), False
+    else:
+        nested = [key for key, kind in held.items() if pa.types.is_nested(kind)]
+        meant = [key for key in (*names, name) if key in nested]
+        if nested and not meant and len(held) > 1:
+            raise DataError(
+                f"{plain(path)}: expected columns of numbers, or one of lists called "
+                f"'{plain(name)}'. Received: {listed(held)}"
+            )
+        lists = bool(nested)
+        chosen = (meant or nested)[:1] or list(held)
+    if not chosen:
+        raise DataError(f"{plain(path)}: expected columns. Received: none")
+    for key in chosen:
+        if _numbers(held[key]) is None:
+            raise DataError(
+                f"{plain(path)}: expected numbers only. Received: "
+                f"{plain(held[key], 60)} in column '{plain(key)}'"
+            )
+    return chosen, lists
+
+
+def _numbers(kind: Any) -> Any:
+    """The NumPy type of the numbers in a column, inside lists too; None of others."""
+    import pyarrow as pa
+
+    while (
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+    ):
+        kind = kind.value_type
+    types = pa.types
+    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
+        return kind.to_pandas_dtype()
+    return None
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)

@@ -1,0 +1,78 @@
+"""Texts that become ids as they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from verify.data.sources.base import Data, FileSource, listed, reading, regrouped
+from verify.data.text import TextPipeline
+from verify.errors import DataError, plain
+
+
+class TextSource(FileSource):
+    """A column of texts, encoded by the pipeline of a run.
+
+    Opening reads the column once, to count the texts and those without a word.
+
+    Parameters
+    ----------
+    path : Path
+    pipeline : TextPipeline
+    column : str
+
+    Raises
+    ------
+    DataError
+    """
+
+    def __init__(self, path: Path, pipeline: TextPipeline, column: str) -> None:
+        super().__init__(path)
+        self.pipeline, self.column = pipeline, column
+        self.rows = empty = 0
+        with reading(path):
+            for texts in self.texts():
+                self.rows += len(texts)
+                empty += sum(not text or text.isspace() for text in texts)
+        if empty:
+            self.notes = (
+                f"{plain(path)}: {empty:,} of {self.rows:,} texts are empty; each is a "
+                "row of padding",
+            )
+
+    @abstractmethod
+    def texts(self) -> Iterator[list[str]]:
+        """The texts, many at a time; "" where one is missing."""
+
+    def require_column(self, columns: Sequence[str]) -> None:
+        """Raise DataError if the column is not among those of the file."""
+        if self.column not in columns:
+            raise DataError(
+                f"{plain(self.path)}: expected a column '{plain(self.column)}' of "
+                f"texts. Received: {listed(map(str, columns))}"
+            )
+
+    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+        """See `Source`."""
+        with reading(self.path):
+            yield from regrouped(self._blocks(start), size)
+
+    def _blocks(self, start: int) -> Iterator[Data]:
+        rows = 0
+        for texts in self.texts():
+            wanted = texts[max(start - rows, 0) :]
+            rows += len(texts)
+            if wanted:
+                yield self.pipeline.encode(wanted)
+        if rows != self.rows:
+            raise ValueError("it has changed while it was read")
+        if not rows:
+            yield self.pipeline.encode([])
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the file's bytes, the column and the pipeline."""
+        means = json.dumps([super().fingerprint(), self.column, self.pipeline.fields()])
+        return hashlib.sha256(means.encode()).hexdigest()

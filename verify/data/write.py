@@ -1,0 +1,188 @@
+"""Arrays of any size, written as they are computed: ``.npy`` and ``.npz``.
+
+The arrays of an ``.npz`` cannot grow side by side, so each grows in a file of its own,
+in a folder beside the output that goes away, and is packed from there.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+from numpy.lib import format as npy
+
+from verify.data.atomic import unwritable, write_whole
+from verify.errors import DataError, plain
+from verify.model.arrays import Array
+
+COPIED = 2**20
+"""Bytes copied at a time."""
+
+WORTH, LEVEL = 0.5, 1
+"""What compression must make of an array to be worth its time, and how hard it tries:
+of numbers like these a higher level makes no less, in four times as long."""
+
+RESERVE = 2**24
+"""Bytes that are left on a disk."""
+
+
+def write_npy(path: Path, name: str, rows: int, parts: Iterator[Array]) -> None:
+    """Write an array whole or not at all, of which one part at a time is in memory.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.npy``.
+    name : str
+        What it is called in messages.
+    rows : int
+        How many there are in all parts.
+    parts : iterator of (batch, ...)
+
+    Raises
+    ------
+    DataError
+        There is no room, the place cannot be written, or a part is unlike the others.
+    """
+    first = next(parts)
+    require_room(path, _stored(rows, first))
+
+    def write(file: IO[bytes]) -> None:
+        file.write(_header(rows, first))
+        for part in chain([first], parts):
+            file.write(_body(name, first, part))
+
+    write_whole(path, write)
+
+
+def write_npz(
+    path: Path,
+    rows: int,
+    parts: Iterator[Mapping[str, Array]],
+    *,
+    once: Collection[str] = (),
+) -> dict[str, tuple[int, ...]]:
+    """Write several arrays into one archive, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.npz``.
+    rows : int
+        How many there are in all parts.
+    parts : iterator of dict
+        Some rows of every array, by its name.
+    once : names
+        Arrays that have no rows and are the same in every part.
+
+    Returns
+    -------
+    dict
+        Name -> shape.
+
+    Raises
+    ------
+    DataError
+        As `write_npy`.
+    """
+    first = next(parts)
+    counts = {
+        name: len(array) if name in once and array.ndim else rows
+        for name, array in first.items()
+    }
+    sizes = [_stored(counts[name], array) for name, array in first.items()]
+    # An array that is being packed is there twice.
+    require_room(path, sum(sizes) + max(sizes, default=0))
+    try:
+        with tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=f".{path.name}."
+        ) as folder:
+            files = {name: Path(folder, f"{k}.npy") for k, name in enumerate(first)}
+            for name, array in first.items():
+                files[name].write_bytes(_header(counts[name], array))
+                _append(files[name], name, array, array)
+            for part in parts:
+                for name, array in part.items():
+                    if name not in once:
+                        _append(files[name], name, first[name], array)
+            write_whole(path, lambda file: _pack(file, files))
+    except OSError as error:
+        raise unwritable(path, error) from None
+    return {
+        name: (counts[name], *array.shape[1:]) if array.ndim else ()
+        for name, array in first.items()
+    }
+
+
+def require_room(path: Path, size: int) -> None:
+    """Raise DataError if so many bytes do not fit beside a path."""
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise unwritable(path, error) from None
+    if size > free - RESERVE:
+        raise DataError(
+            f"{plain(path)}: cannot be written: expected {_sized(size)} free for it. "
+            f"Received: {_sized(free)}"
+        )
+
+
+def _sized(size: int) -> str:
+    power = min(size.bit_length() // 10, 3)
+    return f"{size / 2 ** (10 * power):,.1f} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"
+
+
+def _stored(rows: int, like: Array) -> int:
+    return rows * like.dtype.itemsize * math.prod(like.shape[1:])
+
+
+def _header(rows: int, like: Array) -> bytes:
+    """How a ``.npy`` begins that holds so many rows like these."""
+    header = npy.header_data_from_array_1_0(like)
+    if like.ndim:
+        header |= {"shape": (rows, *like.shape[1:]), "fortran_order": False}
+    buffer = io.BytesIO()
+    npy.write_array_header_1_0(buffer, header)
+    return buffer.getvalue()
+
+
+def _body(name: str, like: Array, part: Array) -> bytes:
+    """How a ``.npy`` goes on."""
+    if (part.dtype, part.shape[1:]) != (like.dtype, like.shape[1:]):
+        raise DataError(
+            f"expected '{plain(name)}' to be alike for all rows, {like.dtype} of "
+            f"shape {like.shape[1:]}. Received: {part.dtype} of shape {part.shape[1:]}"
+        )
+    return part.tobytes()
+
+
+def _append(file: Path, name: str, like: Array, part: Array) -> None:
+    # Opened for each part: there may be more arrays than files that may be open.
+    with file.open("ab") as opened:
+        opened.write(_body(name, like, part))
+
+
+def _pack(file: IO[bytes], files: Mapping[str, Path]) -> None:
+    """Move arrays into an archive, which is read by ``np.load``."""
+    with zipfile.ZipFile(file, "w", compresslevel=LEVEL) as archive:
+        for name, source in files.items():
+            with source.open("rb") as array:
+                archive.compression = _compression(array.read(COPIED))
+                array.seek(0)
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    shutil.copyfileobj(array, member, COPIED)
+            source.unlink()
+
+
+def _compression(beginning: bytes) -> int:
+    """Masks and padding become small; gates do not, and it would take longest."""
+    worth = len(zlib.compress(beginning, LEVEL)) < WORTH * len(beginning)
+    return zipfile.ZIP_DEFLATED if worth else zipfile.ZIP_STORED

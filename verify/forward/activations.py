@@ -1,0 +1,372 @@
+"""Every activation of Keras 3 by the name that stands in a saved config.
+
+Each function takes and returns an array of one dtype, float32 or float64, and works
+element by element unless an axis is named. Formulas follow the Keras 3.15
+documentation; where Keras computes something else than the name promises
+(`sparsemax`), this module computes what Keras computes and says so.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from verify.model.arrays import Array
+
+Activation = Callable[..., Array]
+
+SELU_SCALE = 1.0507009873554805
+SELU_ALPHA = 1.6732632423543772
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def constant(value: float, exact: bool) -> float:
+    """A constant as TensorFlow holds it: in float32, also where it computes in float64.
+
+    So gelu and leaky_relu differ there from the formulas by up to 4e-9 and 2e-8 times
+    x. With `exact` it stays what it is, as on other backends.
+    """
+    return value if exact else float(np.float32(value))
+
+
+def linear(x: Array) -> Array:
+    """``x``"""
+    return x
+
+
+def relu(
+    x: Array,
+    negative_slope: float = 0.0,
+    max_value: float | None = None,
+    threshold: float = 0.0,
+    *,
+    exact: bool = False,
+) -> Array:
+    """``max(x, 0)``
+
+    With arguments: ``x`` above `threshold`, at most `max_value`, and below the
+    threshold ``negative_slope * (x - threshold)``.
+    """
+    if negative_slope and max_value is None and not threshold:
+        return leaky_relu(x, negative_slope, exact=exact)
+    y = np.where(x > threshold, x, 0 * x) if threshold else np.maximum(x, 0)
+    if max_value is not None:
+        y = np.clip(y, 0, constant(max_value, exact))
+    if negative_slope:
+        y = y - negative_slope * np.maximum(threshold - x, 0)
+    return y
+
+
+def relu6(x: Array) -> Array:
+    """``min(max(x, 0), 6)``"""
+    return np.clip(x, 0, 6)
+
+
+def leaky_relu(x: Array, negative_slope: float = 0.2, *, exact: bool = False) -> Array:
+    """``x`` if ``x > 0`` else ``negative_slope * x``"""
+    return np.where(x > 0, x, constant(negative_slope, exact) * x)
+
+
+def elu(x: Array, alpha: float = 1.0) -> Array:
+    """``x`` if ``x > 0`` else ``alpha * (exp(x) - 1)``"""
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def celu(x: Array, alpha: float = 1.0) -> Array:
+    """``max(x, 0) + alpha * (exp(min(x, 0) / alpha) - 1)``"""
+    return np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0) / alpha)
+
+
+def selu(x: Array) -> Array:
+    """``scale * (x if x > 0 else alpha * (exp(x) - 1))``"""
+    return SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(np.minimum(x, 0)))
+
+
+def sigmoid(x: Array) -> Array:
+    """``1 / (1 + exp(-x))``, without overflow in either tail"""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def hard_sigmoid(x: Array) -> Array:
+    """``clip(x / 6 + 0.5, 0, 1)``; Keras 2 computed ``clip(0.2 * x + 0.5, 0, 1)``"""
+    return np.clip(x + 3, 0, 6) / 6
+
+
+def silu(x: Array) -> Array:
+    """``x * sigmoid(x)``"""
+    return x * sigmoid(x)
+
+
+def hard_silu(x: Array) -> Array:
+    """``x * hard_sigmoid(x)``"""
+    return x * hard_sigmoid(x)
+
+
+def tanh(x: Array) -> Array:
+    """``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``"""
+    return np.tanh(x)
+
+
+def hard_tanh(x: Array) -> Array:
+    """``clip(x, -1, 1)``"""
+    return np.clip(x, -1, 1)
+
+
+def tanh_shrink(x: Array) -> Array:
+    """``x - tanh(x)``"""
+    return x - np.tanh(x)
+
+
+def softplus(x: Array) -> Array:
+    """``log(1 + exp(x))``"""
+    return np.logaddexp(x, np.zeros_like(x))
+
+
+def log_sigmoid(x: Array) -> Array:
+    """``-log(1 + exp(-x))``"""
+    return -softplus(-x)
+
+
+def softsign(x: Array) -> Array:
+    """``x / (1 + abs(x))``"""
+    return x / (1 + np.abs(x))
+
+
+def squareplus(x: Array, b: float = 4) -> Array:
+    """``(x + sqrt(x**2 + b)) / 2``"""
+    return (x + np.sqrt(x * x + b)) / 2
+
+
+def mish(x: Array) -> Array:
+    """``x * tanh(softplus(x))``"""
+    return x * np.tanh(softplus(x))
+
+
+def gelu(x: Array, approximate: bool = False, *, exact: bool = False) -> Array:
+    """``x / 2 * (1 + erf(x / sqrt(2)))``: the exact form, as the name alone means
+
+    Approximate: ``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))``.
+    """
+    if approximate:
+        factor, cube = math.sqrt(2 / math.pi), constant(0.044715, exact)
+        return 0.5 * x * (1 + np.tanh(factor * (x + cube * x**3)))
+    return 0.5 * x * (1 + _erf(x * constant(1 / math.sqrt(2), exact)).astype(x.dtype))
+
+
+def exponential(x: Array) -> Array:
+    """``exp(x)``"""
+    return np.exp(x)
+
+
+def softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
+    """``exp(x) / sum(exp(x))`` over an axis, or several"""
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def log_softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
+    """``x - log(sum(exp(x)))`` over an axis"""
+    shifted = x - x.max(axis=axis, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+def glu(x: Array, axis: int = -1) -> Array:
+    """``a * sigmoid(b)`` with ``a`` and ``b`` the two halves of `x` along an axis"""
+    a, b = np.split(x, 2, axis=axis)
+    return a * sigmoid(b)
+
+
+def sparse_plus(x: Array) -> Array:
+    """``0`` up to -1, ``(x + 1)**2 / 4`` up to 1, ``x`` above"""
+    return np.where(x <= -1, 0 * x, np.where(x < 1, (x + 1) ** 2 / 4, x))
+
+
+def sparse_sigmoid(x: Array) -> Array:
+    """``clip((x + 1) / 2, 0, 1)``"""
+    return np.clip((x + 1) / 2, 0, 1)
+
+
+def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
+    """``x`` moved towards 0 by `threshold`, and 0 where that would cross 0"""
+    low = np.where(x < -threshold, x + threshold, 0 * x)
+    return np.where(x > threshold, x - threshold, low)
+
+
+def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
+    """``x`` if ``abs(x) > threshold`` else ``0``"""
+    return np.where(np.abs(x) > threshold, x, 0 * x)
+
+
+def sparsemax(x: Array, axis: int = -1) -> Array:
+    """What Keras 3.15 computes under this name, over an axis.
+
+    With ``z`` sorted downwards, ``C`` its running sum and
+    ``S = {k: z_k - (C_k - 1) / k > 0}``, Keras subtracts
+    ``tau = (sum of C_k over S - 1) / size(S)``; the paper (Martins and Astudillo,
+    2016) takes ``C`` at the last member of ``S`` only. The two agree when a single
+    entry survives.
+    """
+    if axis not in (-1, x.ndim - 1):
+        return np.moveaxis(sparsemax(np.moveaxis(x, axis, -1)), -1, axis)
+    z = -np.sort(-x, axis=-1)
+    k = np.arange(1, x.shape[-1] + 1, dtype=x.dtype)
+    c = np.cumsum(z, axis=-1)
+    support = z - (c - 1) / k > 0
+    total = np.where(support, c, 0).sum(axis=-1, keepdims=True)
+    tau = (total - 1) / support.sum(axis=-1, keepdims=True).astype(x.dtype)
+    return np.maximum(x - tau, 0)
+
+
+def keras2_hard_sigmoid(x: Array) -> Array:
+    """``clip(0.2 * x + 0.5, 0, 1)``: what Keras 1 and 2 called hard_sigmoid"""
+    return np.clip(0.2 * x + 0.5, 0, 1)
+
+
+ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
+    {
+        function.__name__: function
+        for function in (
+            linear, relu, relu6, leaky_relu, elu, selu, sigmoid, hard_sigmoid, silu,
+            hard_silu, tanh, hard_tanh, tanh_shrink, softplus, log_sigmoid, softsign,
+            squareplus, mish, gelu, exponential, softmax, log_softmax, sparse_plus,
+            sparse_sigmoid, soft_shrink, hard_shrink, sparsemax, celu, glu,
+        )
+    }
+)  # fmt: skip
+"""Name in a Keras config -> function."""
+
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {"swish": "silu", "hard_swish": "hard_silu"}
+)
+"""Names that older configs use for one of `ACTIVATIONS`."""
+
+HISTORICAL: Mapping[str, Activation] = MappingProxyType(
+    {"keras2_hard_sigmoid": keras2_hard_sigmoid}
+)
+"""Functions that no Keras 3 config names, but that ports and old files compute."""
+
+
+LAYERS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "ReLU": ("relu", {}),
+        "LeakyReLU": ("leaky_relu", {"negative_slope": 0.3}),
+        "ELU": ("elu", {}),
+        "Softmax": ("softmax", {}),
+    }
+)
+"""Layers that may stand where an activation is asked for: their function, and where
+the layer's defaults differ from those of the function."""
+
+RENAMED: Mapping[str, str] = MappingProxyType({"alpha": "negative_slope"})
+"""What Keras 2 called the argument of LeakyReLU."""
+
+
+def exactly(function: Activation) -> Activation:
+    """A function with its constants as exact as the computation; see `constant`."""
+    keywords = getattr(function, "__kwdefaults__", None) or {}
+    return partial(function, exact=True) if "exact" in keywords else function
+
+
+def resolve(name: str, *, exact: bool = False) -> Activation:
+    """The function for a name that `read_activation` or `with_arguments` made.
+
+    With `exact`, its constants are as exact as the computation; see `constant`.
+    """
+    bare, _, inside = name.partition("(")
+    known = ACTIVATIONS if bare in ACTIVATIONS else HISTORICAL
+    function: Activation = known[bare]
+    if exact:
+        function = exactly(function)
+    if not inside:
+        return function
+    items = (item.split("=") for item in inside[:-1].split("; "))
+    return partial(function, **{key: json.loads(value) for key, value in items})
+
+
+def with_arguments(name: str, arguments: Mapping[str, Any]) -> str:
+    """``leaky_relu(negative_slope=0.1)``: a name for `resolve`.
+
+    Arguments at the function's own default are left out, so one function has one name.
+
+    Raises
+    ------
+    ValueError
+        An argument that the function has not, or that is not a number or a flag.
+    """
+    defaults = {
+        key: parameter.default
+        for key, parameter in inspect.signature(ACTIVATIONS[name]).parameters.items()
+        if key != "x" and parameter.kind is not parameter.KEYWORD_ONLY
+    }
+    unknown = sorted(arguments.keys() - defaults.keys())
+    if unknown:
+        raise ValueError(f"no argument '{unknown[0]}' of {name}")
+    given = {}
+    for key, value in arguments.items():
+        if value != defaults[key]:
+            items = value if isinstance(value, (list, tuple)) else [value]
+            if not all(
+                item is None
+                or isinstance(item, bool)
+                or (isinstance(item, (int, float)) and math.isfinite(item))
+                for item in items
+            ):
+                raise ValueError(f"a number for '{key}' of {name}")
+            given[key] = value
+    if not given:
+        return name
+    return f"{name}({'; '.join(f'{k}={json.dumps(v)}' for k, v in given.items())})"
+
+
+def read_activation(value: Any) -> str:
+    """An activation as it stands in a config -> a name for `resolve`.
+
+    Parameters
+    ----------
+    value : None, str or dict
+        A name, or a serialised activation layer such as LeakyReLU; None is linear.
+
+    Raises
+    ------
+    ValueError
+        It is neither; the text says what was expected.
+    """
+    if value is None:
+        return "linear"
+    config: Mapping[str, Any] = {}
+    if isinstance(value, dict):
+        module = str(value.get("module") or "keras").split(".")[0]
+        ours = module == "keras"
+        value, inside = value.get("class_name"), value.get("config")
+        if module == "keras2" and inside in HISTORICAL:
+            return str(inside)
+        if value == "function" and ours:
+            value = inside
+        elif value in LAYERS and ours and isinstance(inside, dict):
+            value, config = value, inside
+        else:
+            value = None
+    if isinstance(value, str) and value in LAYERS:
+        name, defaults = LAYERS[value]
+        skipped = ("name", "trainable", "dtype")
+        arguments = {k: v for k, v in config.items() if k not in skipped}
+        if name == "leaky_relu":
+            arguments = {RENAMED.get(k, k): v for k, v in arguments.items()}
+        return with_arguments(name, {**defaults, **arguments})
+    name = ALIASES.get(value, value) if isinstance(value, str) else ""
+    if name not in ACTIVATIONS:
+        known = ", ".join((*ACTIVATIONS, *ALIASES))
+        raise ValueError(
+            f"the name of a Keras activation ({known}), or one of the layers "
+            f"{', '.join(LAYERS)}"
+        )
+    return name

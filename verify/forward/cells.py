@@ -1,0 +1,217 @@
+"""One time step of each recurrent cell: the equations, and nothing else.
+
+Orientation: row vectors. ``x`` is (batch, features), ``h`` and ``c`` are
+(batch, units), kernels multiply from the right. State goes in, state comes out; time,
+masks and direction are the business of `verify.forward.recurrence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from verify.forward.activations import Activation
+from verify.model.arrays import Array
+
+
+class SimpleRNNStep(NamedTuple):
+    """What one SimpleRNN step computes, each (batch, units)."""
+
+    h: Array
+
+
+class LSTMStep(NamedTuple):
+    """What one LSTM step computes, each (batch, units)."""
+
+    i: Array
+    f: Array
+    c_hat: Array
+    o: Array
+    c: Array
+    h: Array
+
+
+class GRUStep(NamedTuple):
+    """What one GRU step computes, each (batch, units)."""
+
+    z: Array
+    r: Array
+    h_hat: Array
+    h: Array
+
+
+def gate_blocks(z: Array, count: int) -> list[Array]:
+    """The columns of so many gates; `np.split` in a tenth of its time.
+
+    Parameters
+    ----------
+    z : (..., count * units)
+
+    Returns
+    -------
+    list of (..., units)
+        Views.
+    """
+    units = z.shape[-1] // count
+    return [z[..., k * units : (k + 1) * units] for k in range(count)]
+
+
+def simple_rnn_step(
+    x: Array,
+    h: Array,
+    *,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array,
+    activation: Activation,
+) -> SimpleRNNStep:
+    """``h = activation(x @ kernel + bias + h @ recurrent_kernel)``
+
+    Parameters
+    ----------
+    x : (batch, features)
+    h : (batch, units)
+    kernel : (features, units)
+    recurrent_kernel : (units, units)
+    bias : (units,)
+
+    Source: Elman (1990); weights as in keras/src/layers/rnn/simple_rnn.py.
+    """
+    return SimpleRNNStep(activation(x @ kernel + bias + h @ recurrent_kernel))
+
+
+def lstm_step(
+    x: Array,
+    h: Array,
+    c: Array,
+    *,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array,
+    activation: Activation,
+    recurrent_activation: Activation,
+) -> LSTMStep:
+    """One step of a long short-term memory cell.
+
+    ::
+
+        z_i, z_f, z_c, z_o = split(x @ kernel + h @ recurrent_kernel + bias)
+        i = recurrent_activation(z_i)        input gate
+        f = recurrent_activation(z_f)        forget gate
+        c_hat = activation(z_c)              candidate
+        o = recurrent_activation(z_o)        output gate
+        c = f * c + i * c_hat                cell state
+        h = o * activation(c)                hidden value
+
+    Parameters
+    ----------
+    x : (batch, features)
+    h, c : (batch, units)
+    kernel : (features, 4 * units), columns in the order i, f, c, o
+    recurrent_kernel : (units, 4 * units), the same order
+    bias : (4 * units,), the same order
+
+    Source: Hochreiter and Schmidhuber (1997), forget gate of Gers et al. (2000);
+    weights as in keras/src/layers/rnn/lstm.py.
+    """
+    z = x @ kernel + h @ recurrent_kernel + bias  # (batch, 4 * units)
+    return lstm_gates(z, c, activation, recurrent_activation)
+
+
+def lstm_gates(
+    z: Array, c: Array, activation: Activation, recurrent_activation: Activation
+) -> LSTMStep:
+    """The gates of `lstm_step` from their sums; shared with ConvLSTM.
+
+    Parameters
+    ----------
+    z : (batch, ..., 4 * units), blocks i, f, c, o
+    c : (batch, ..., units)
+    """
+    z_i, z_f, z_c, z_o = gate_blocks(z, 4)  # (batch, ..., units) each
+    i = recurrent_activation(z_i)
+    f = recurrent_activation(z_f)
+    c_hat = activation(z_c)
+    o = recurrent_activation(z_o)
+    c = f * c + i * c_hat
+    return LSTMStep(i, f, c_hat, o, c, h=o * activation(c))
+
+
+def conv_lstm_step(
+    x: Array,
+    h: Array,
+    c: Array,
+    *,
+    convolve: Callable[[Array], Array],
+    recur: Callable[[Array], Array],
+    bias: Array,
+    activation: Activation,
+    recurrent_activation: Activation,
+) -> LSTMStep:
+    """One step of an LSTM whose products are convolutions.
+
+    ::
+
+        z_i, z_f, z_c, z_o = split(convolve(x) + bias + recur(h))
+        and on as in lstm_step
+
+    Parameters
+    ----------
+    x : (batch, spatial..., channels)
+    h, c : (batch, spatial after the convolution..., filters)
+    convolve : the input convolution with its kernel, strides, padding and dilation
+    recur : the recurrent convolution: stride 1, ``same`` padding
+    bias : (4 * filters,), in the order i, f, c, o
+
+    Source: Shi et al. (2015), arXiv:1506.04214; weights as in
+    keras/src/layers/rnn/conv_lstm.py.
+    """
+    z = convolve(x) + bias + recur(h)
+    return lstm_gates(z, c, activation, recurrent_activation)
+
+
+def gru_step(
+    x: Array,
+    h: Array,
+    *,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array,
+    activation: Activation,
+    recurrent_activation: Activation,
+    reset_after: bool,
+) -> GRUStep:
+    """One step of a gated recurrent unit.
+
+    ::
+
+        a_z, a_r, a_h = split(x @ kernel + bias[0])
+        s_z, s_r, s_h = split(h @ recurrent_kernel + bias[1])
+        z = recurrent_activation(a_z + s_z)             update gate: keeps the old h
+        r = recurrent_activation(a_r + s_r)             reset gate
+        h_hat = activation(a_h + r * s_h)               if reset_after
+        h_hat = activation(a_h + (r * h) @ U_h)         otherwise
+        h = z * h + (1 - z) * h_hat
+
+    Parameters
+    ----------
+    x : (batch, features)
+    h : (batch, units)
+    kernel : (features, 3 * units), columns in the order z, r, h
+    recurrent_kernel : (units, 3 * units), the same order; U_h is its last block
+    bias : (2, 3 * units), row 0 for the input, row 1 for the recurrent side.
+        Without reset_after Keras stores one row only; row 1 is then zero.
+
+    Source: Cho et al. (2014), arXiv:1406.1078; ``reset_after`` is the cuDNN variant;
+    weights as in keras/src/layers/rnn/gru.py.
+    """
+    a_z, a_r, a_h = gate_blocks(x @ kernel + bias[0], 3)
+    s_z, s_r, s_h = gate_blocks(h @ recurrent_kernel + bias[1], 3)
+    z = recurrent_activation(a_z + s_z)
+    r = recurrent_activation(a_r + s_r)
+    if not reset_after:
+        u_h = gate_blocks(recurrent_kernel, 3)[2]  # (units, units)
+        h_hat = activation(a_h + (r * h) @ u_h)
+    else:
+        h_hat = activation(a_h + r * s_h)
+    return GRUStep(z, r, h_hat, h=z * h + (1 - z) * h_hat)

@@ -1,0 +1,189 @@
+"""Windows that move over axes: convolutions, and the views that pooling reduces.
+
+Arrays have channels last here; `channels_last` and `in_format` lead there and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from verify.model.arrays import Array
+
+
+def channels_last(x: Array, data_format: str) -> Array:
+    """(batch, ..., channels), from an array in a layer's data format."""
+    return np.moveaxis(x, 1, -1) if data_format == "channels_first" else x
+
+
+def in_format(x: Array, data_format: str) -> Array:
+    """The inverse of `channels_last`."""
+    return np.moveaxis(x, -1, 1) if data_format == "channels_first" else x
+
+
+def reaches(taps: Sequence[int], dilation: Sequence[int]) -> list[int]:
+    """How many steps a window spans on each axis, the steps it skips included."""
+    return [(k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True)]
+
+
+def around(length: int, reach: int, stride: int, padding: str) -> tuple[int, int]:
+    """Steps to add before and after an axis.
+
+    ``same`` adds what makes ``ceil(length / stride)`` windows, the odd step behind;
+    ``causal`` puts each window's last step on its own step.
+    """
+    if padding == "causal":
+        return reach - 1, 0
+    if padding == "valid":
+        return 0, 0
+    windows = -(-length // stride)
+    total = max((windows - 1) * stride + reach - length, 0)
+    return total // 2, total - total // 2
+
+
+def window_counts(
+    lengths: Sequence[int], reach: Sequence[int], strides: Sequence[int], padding: str
+) -> list[int]:
+    """How many windows fit on each axis.
+
+    Raises
+    ------
+    ValueError
+        An axis is shorter than the window.
+    """
+    counts = [
+        (n + sum(around(n, r, s, padding)) - r) // s + 1
+        for n, r, s in zip(lengths, reach, strides, strict=True)
+    ]
+    if min(counts) < 1:
+        raise ValueError(f"axes of {list(lengths)} for windows of {list(reach)}")
+    return counts
+
+
+def convolve(
+    x: Array,
+    kernel: Array,
+    *,
+    strides: Sequence[int],
+    padding: str,
+    dilation: Sequence[int],
+    groups: int = 1,
+) -> Array:
+    """``y[p] = sum over j of padded_x[p * strides + j * dilation] @ kernel[j]``
+
+    Parameters
+    ----------
+    x : (batch, spatial..., channels)
+    kernel : (taps..., channels / groups, filters)
+        Not turned round: Keras's convolution is a cross-correlation.
+    strides, dilation : one number for each spatial axis
+    padding : "valid", "same" or "causal"
+    groups : int
+        Channels and filters fall into this many parts that do not see each other.
+
+    Returns
+    -------
+    (batch, windows..., filters)
+    """
+    taps, lengths = kernel.shape[:-2], x.shape[1:-1]
+    reach = reaches(taps, dilation)
+    counts = window_counts(lengths, reach, strides, padding)
+    widths = [
+        around(n, r, s, padding)
+        for n, r, s in zip(lengths, reach, strides, strict=True)
+    ]
+    x = np.pad(x, [(0, 0), *widths, (0, 0)])
+    y = np.zeros((len(x), *counts, kernel.shape[-1]), dtype=kernel.dtype)
+    for tap in np.ndindex(*taps):
+        at = tuple(
+            slice(j * d, j * d + (count - 1) * s + 1, s)
+            for j, d, s, count in zip(tap, dilation, strides, counts, strict=True)
+        )
+        y += _mixed(x[(slice(None), *at)], kernel[tap], groups)
+    return y
+
+
+def _mixed(x: Array, kernel: Array, groups: int) -> Array:
+    """``x @ kernel`` within each group of channels and filters."""
+    if groups == 1:
+        return np.tensordot(x, kernel, axes=1)
+    x = x.reshape(*x.shape[:-1], groups, -1)
+    by_group = kernel.reshape(len(kernel), groups, -1)
+    y = np.einsum("...gi,igf->...gf", x, by_group)
+    return y.reshape(*y.shape[:-2], kernel.shape[-1])
+
+
+def depthwise(x: Array, kernel: Array, **how: Any) -> Array:
+    """Each channel by itself, through ``multiplier`` filters of its own.
+
+    Parameters
+    ----------
+    x : (batch, time, channels)
+    kernel : (taps, channels, multiplier)
+    **how
+        As for `convolve`.
+
+    Returns
+    -------
+    (batch, windows, channels * multiplier), the filters of a channel side by side
+    """
+    taps, channels, _ = kernel.shape
+    return convolve(x, kernel.reshape(taps, 1, -1), groups=channels, **how)
+
+
+def transposed(
+    x: Array,
+    kernel: Array,
+    *,
+    stride: int,
+    padding: str,
+    output_padding: int | None,
+    dilation: int,
+) -> Array:
+    """``y[t * stride + j * dilation] += x[t] @ kernel[j].T``, then cut to its length.
+
+    Parameters
+    ----------
+    x : (batch, time, channels)
+    kernel : (taps, filters, channels)
+    """
+    taps, filters, _ = kernel.shape
+    (reach,) = reaches([taps], [dilation])
+    last = (x.shape[1] - 1) * stride
+    if padding == "same":
+        more = stride if output_padding is None else reach % 2 + output_padding
+        length = last + more
+        cut = max(last + reach - length, 0) // 2
+    else:
+        more = max(stride - reach, 0) if output_padding is None else output_padding
+        length = last + reach + more
+        cut = 0
+    y = np.zeros((len(x), max(last + reach, cut + length), filters), kernel.dtype)
+    for j in range(taps):
+        start = j * dilation
+        y[:, start : start + last + 1 : stride] += np.tensordot(x, kernel[j].T, axes=1)
+    return y[:, cut : cut + length]
+
+
+def windows(
+    x: Array, size: int, stride: int, padding: str, *, fill: float | int = 0
+) -> Array:
+    """A view of each window, of what may be padded.
+
+    Parameters
+    ----------
+    x : (batch, time, channels)
+    fill
+        What padding is made of.
+
+    Returns
+    -------
+    (batch, windows, channels, size)
+    """
+    window_counts([x.shape[1]], [size], [stride], padding)
+    width = around(x.shape[1], size, stride, padding)
+    x = np.pad(x, [(0, 0), width, (0, 0)], constant_values=fill)
+    return sliding_window_view(x, size, axis=1)[:, ::stride]

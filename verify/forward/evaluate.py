@@ -1,0 +1,391 @@
+"""Calling a layer as Keras does: casts on the way in, masks found and passed on.
+
+`Evaluation` is Keras's ``Layer.__call__`` for layer types that only know their own
+maths. What it reproduces, from keras/src/layers/layer.py:
+
+* floats are cast to the layer's compute dtype, whole numbers and masks are not;
+* a layer whose ``call`` has a ``mask`` gets the mask of its *only* tensor argument;
+  with a second tensor argument, such as ``initial_state``, it gets none, and only
+  arguments called like ``query_mask`` are filled;
+* the mask of the output is made from the given mask or else from that of the first
+  argument, whether or not the layer itself was masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from verify.errors import DataError, VerifyError, plain
+from verify.forward.layers import REGISTRY
+from verify.forward.layers.base import LayerType, Tensor
+from verify.model.arrays import Array
+from verify.model.backends import Rule
+from verify.model.dtypes import POLICIES, dtype_of, is_float, rounded
+from verify.model.graph import flatten, map_structure
+from verify.model.spec import LayerSpec
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTrace:
+    """What one call of a layer did: ``input``, ``mask``, ``output``, its own values.
+
+    The values are attributes and keys alike: ``t["lstm"].f`` is ``t["lstm"]["f"]``.
+
+    =======================  ======================================================
+    layer                    values, each (batch, time, units) unless noted
+    =======================  ======================================================
+    SimpleRNN                ``h``
+    LSTM, ConvLSTM           ``i f c_hat o c h``; ConvLSTM with its spatial axes
+    GRU                      ``z r h_hat h``
+    RNN of several cells     ``0/h``, ``0/c``, ``1/h``, ... and the gates likewise
+    Dense                    ``logits`` (before the activation, shaped as output)
+    =======================  ======================================================
+
+    States (``h``, ``c``) are as held after the step; time is that of the input, also
+    when the layer goes backwards. Layers inside others have traces of their own:
+    ``t["bidirectional/forward_layer"].f``.
+
+    Attributes
+    ----------
+    layer : LayerSpec
+    input, output : ndarray
+        A structure of arrays where the layer takes or returns several.
+    mask : ndarray or None
+        The mask that the layer received, (batch, time).
+    values : mapping
+    """
+
+    layer: LayerSpec
+    input: Any
+    mask: Any
+    output: Any
+    values: Mapping[str, Array] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Array:
+        if name in ("input", "output"):
+            return getattr(self, name)
+        try:
+            return self.values[name]
+        except KeyError:
+            names = ", ".join(("input", *self.values, "output"))
+            raise KeyError(
+                f"{self.layer} has no '{plain(name)}'; it has {names}"
+            ) from None
+
+    def __getattr__(self, name: str) -> Array:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(error.args[0]) from None
+
+
+States = dict[str, tuple[Array, ...]]
+UNFIT = (
+    *(ValueError, IndexError, TypeError, MemoryError),
+    *(AttributeError, KeyError, ArithmeticError),
+)
+"""What NumPy raises where inputs, weights and config do not go together."""
+
+
+class Evaluation:
+    """One evaluation of a model, from its inputs to its outputs.
+
+    Parameters
+    ----------
+    states : dict, optional
+        Path of a stateful layer -> the states it starts with. Filled with the states
+        it ends with.
+    recording : bool
+        Whether to keep a `LayerTrace` of every call in `traces`.
+    floatx : str
+        Keras's default float type.
+    """
+
+    def __init__(
+        self,
+        states: States | None = None,
+        *,
+        recording: bool = False,
+        floatx: str = "float32",
+    ) -> None:
+        self.recording = recording
+        self.floatx = floatx
+        self.traces: dict[str, LayerTrace] = {}
+        self._states: States = {} if states is None else states
+        self._path: list[str] = []
+        self._values: list[dict[str, Array]] = []
+
+    def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
+        """Keras's ``Layer.__call__``; tensors in, a structure of tensors out."""
+        kind = REGISTRY[layer.class_name]
+        given = _bound(layer, kind, args, kwargs)
+        for name in kind.finds_masks:
+            given.pop(name, None)
+        _find_masks(kind, given)
+        first = given[kind.arguments[0]]
+        mask = map_structure(_value_of, given.get("mask"))
+        if mask is None:
+            mask = map_structure(_mask_of, first)
+        compute = POLICIES[layer.policy].compute
+        values = {
+            key: map_structure(lambda leaf: _entering(leaf, kind, compute), value)
+            for key, value in given.items()
+        }
+        for key in kind.takes_masks:
+            _take_mask(given.get(key), compute)
+        output = self._run(layer, kind, values, at, mask)
+        if _handed_back(layer, kind, first, values[kind.arguments[0]], output):
+            return first
+        if kind.casts_outputs:
+            output = map_structure(lambda leaf: _leaving(leaf, compute), output)
+        return self._masked(layer, kind, values[kind.arguments[0]], mask, output)
+
+    def within(
+        self, layer: LayerSpec, *args: Any, at: str, mask: Array | None = None
+    ) -> Any:
+        """Keras's ``layer.call``; arrays in, a structure of arrays out."""
+        kind = REGISTRY[layer.class_name]
+        values = _bound(layer, kind, args, {})
+        if mask is not None and "mask" in kind.arguments:
+            values["mask"] = mask
+        output = self._run(layer, kind, values, at, values.get("mask"))
+        return map_structure(_value_of, output)
+
+    def note(self, **values: Array) -> None:
+        """Values worth tracing, of the layer that is being called."""
+        if self.recording:
+            self._values[-1].update(values)
+
+    def states(self) -> tuple[Array, ...] | None:
+        """What the layer that is being called was left with."""
+        return self._states.get("/".join(self._path))
+
+    def keep_states(self, states: tuple[Array, ...]) -> None:
+        """Leave states for the next call of the layer that is being called."""
+        self._states["/".join(self._path)] = states
+
+    def _run(
+        self,
+        layer: LayerSpec,
+        kind: LayerType,
+        values: dict[str, Any],
+        at: str,
+        mask: Any,
+    ) -> Any:
+        if at:
+            self._path.append(at)
+        self._values.append({})
+        try:
+            with _quietly() if len(self._values) == 1 else _UNCHANGED:
+                output = kind.call(self, layer, **values)
+        except UNFIT as error:
+            if isinstance(error, VerifyError):
+                raise
+            received = map_structure(_shape_of, values[kind.arguments[0]])
+            raise DataError(
+                f"{layer}: expected inputs that its config and weights allow. "
+                f"Received: {plain(received)} ({plain(error)})"
+            ) from error
+        finally:
+            path = "/".join(self._path) if self.recording else ""
+            if at:
+                self._path.pop()
+            noted = self._values.pop()
+        if self.recording:
+            key, count = path, 1
+            while key in self.traces:
+                count += 1
+                key = f"{path}:{count}"
+            self.traces[key] = LayerTrace(
+                layer,
+                map_structure(_value_of, values[kind.arguments[0]]),
+                mask,
+                map_structure(_value_of, output),
+                noted,
+            )
+        return output
+
+    def _masked(
+        self, layer: LayerSpec, kind: LayerType, inputs: Any, mask: Any, output: Any
+    ) -> Any:
+        """The outputs as tensors, with their masks."""
+        tensors = map_structure(_as_tensor, output)
+        if not kind.supports_masking:
+            return tensors
+        flat = flatten(tensors)
+        if all(tensor.mask is not None for tensor in flat):
+            return tensors
+        try:
+            masks = kind.compute_mask(layer, map_structure(_value_of, inputs), mask)
+        except (ValueError, IndexError) as error:
+            raise DataError(
+                f"{layer}: expected masks that fit the inputs. Received: "
+                f"{plain(map_structure(_shape_of, mask))} ({plain(error)})"
+            ) from error
+        for tensor, found in zip(flat, flatten(masks), strict=False):
+            if tensor.mask is None and found is not None:
+                tensor.mask = found
+        return tensors
+
+
+_UNCHANGED = nullcontext()
+
+
+def _quietly() -> np.errstate:
+    """An overflow happens silently, as it does in Keras."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+def _bound(
+    layer: LayerSpec, kind: LayerType, args: Any, kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by name, ``None`` left out."""
+    named = {k: v for k, v in kwargs.items() if k != "training"}
+    unknown = sorted(named.keys() - set(kind.arguments)) if named else []
+    if unknown or len(args) > len(kind.arguments):
+        found = plain(unknown[0]) if unknown else f"{len(args)} arguments"
+        raise DataError(
+            f"{layer}: expected a call with {', '.join(kind.arguments)}. "
+            f"Received: {found}"
+        )
+    given = kind.by_name(args, named)
+    if kind.arguments[0] not in given:
+        raise DataError(f"{layer}: expected a call with {kind.arguments[0]}")
+    return given
+
+
+def _find_masks(kind: LayerType, given: dict[str, Any]) -> None:
+    tensors = {k: v for k, v in given.items() if _is_tensor_argument(v)}
+    if len(tensors) == 1:
+        if "mask" in kind.arguments and "mask" not in given:
+            (only,) = tensors.values()
+            mask = map_structure(_mask_of, only)
+            if any(leaf is not None for leaf in flatten(mask)):
+                given["mask"] = mask
+    else:
+        for key, value in tensors.items():
+            name = f"{key}_mask"
+            if name in kind.arguments and name not in given:
+                mask = map_structure(_mask_of, value)
+                if mask is not None:
+                    given[name] = mask
+
+
+def _is_tensor_argument(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return True
+    leaves = flatten(value)
+    return bool(leaves) and all(
+        leaf is None or isinstance(leaf, (Tensor, np.ndarray)) for leaf in leaves
+    )
+
+
+def _take_mask(leaf: Any, compute: str) -> None:
+    """Take the mask off a tensor, unless a cast makes another tensor of it first."""
+    if isinstance(leaf, Tensor) and (
+        not is_float(leaf.value) or leaf.value.dtype == dtype_of(compute)
+    ):
+        leaf.mask = None
+
+
+def _handed_back(
+    layer: LayerSpec, kind: LayerType, first: Any, entered: Any, output: Any
+) -> bool:
+    """Whether a layer returns the very tensor that it was given; see `LayerType`."""
+    always = kind.hands_back == "always"
+    by_rule = kind.hands_back and Rule.UNCHANGED_KEEPS_MASK in layer.rules
+    if not (always or by_rule) or not isinstance(first, Tensor):
+        return False
+    x, y = _value_of(entered), _value_of(output)
+    compute = POLICIES[layer.policy].compute
+    if kind.autocast and is_float(x) and first.value.dtype != dtype_of(compute):
+        return False  # a cast has made another tensor of it
+    return (
+        x.dtype == y.dtype
+        and x.shape == y.shape
+        and x.strides == y.strides
+        and x.__array_interface__["data"] == y.__array_interface__["data"]
+    )
+
+
+def _entering(leaf: Any, kind: LayerType, compute: str) -> Any:
+    if kind.keeps_tensors:
+        return leaf
+    value = _value_of(leaf)
+    if not kind.autocast or not isinstance(value, np.ndarray):
+        return value
+    return rounded(value, compute)
+
+
+def _leaving(leaf: Any, compute: str) -> Any:
+    """An output rounded to the dtype in which Keras hands it on."""
+    value = _value_of(leaf)
+    to = dtype_of(compute)
+    if value.dtype == to or not is_float(value):
+        return leaf
+    with np.errstate(over="ignore"):
+        value = value.astype(to)
+    return Tensor(value, leaf.mask) if isinstance(leaf, Tensor) else value
+
+
+def _as_tensor(leaf: Any) -> Tensor:
+    return leaf if isinstance(leaf, Tensor) else Tensor(leaf)
+
+
+def _value_of(leaf: Any) -> Any:
+    return leaf.value if isinstance(leaf, Tensor) else leaf
+
+
+def _mask_of(leaf: Any) -> Any:
+    return leaf.mask if isinstance(leaf, Tensor) else None
+
+
+def _shape_of(leaf: Any) -> Any:
+    leaf = _value_of(leaf)
+    return leaf.shape if isinstance(leaf, np.ndarray) else leaf
+
+
+def in_precision(layer: LayerSpec, dtype: str | None = None) -> LayerSpec:
+    """A layer with its weights in the dtype that it computes in.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+        With all that is inside it.
+    dtype : "float32", "float64" or None
+        For every layer, whatever its policy; None keeps each policy, and rounds the
+        weights of a 16-bit layer to 16 bits.
+    """
+
+    known = _CAST.setdefault(layer, {})
+    if dtype not in known:
+        inside = {k: in_precision(x, dtype) for k, x in layer.sublayers.items()}
+        known[dtype] = _cast(replace(layer, sublayers=inside), dtype)
+    return known[dtype]
+
+
+_CAST: WeakKeyDictionary[LayerSpec, dict[str | None, LayerSpec]] = WeakKeyDictionary()
+"""What has been cast already: models with a mistake share all layers but one."""
+
+
+def _cast(layer: LayerSpec, dtype: str | None) -> LayerSpec:
+    kind = REGISTRY[layer.class_name]
+    policy = layer.policy if dtype is None else dtype
+    to = POLICIES[policy].variable if kind.full_precision else None
+    to = to or POLICIES[policy].compute
+    options = dict(layer.options)
+    if dtype is not None and options.get("dtype") in POLICIES:
+        options["dtype"] = dtype
+    weights = {
+        key: rounded(value, to) if is_float(value) else value
+        for key, value in layer.weights.items()
+    }
+    return replace(layer, policy=policy, weights=weights, options=options)

@@ -1,0 +1,226 @@
+"""Blocks of rows, and the threads that share them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import pairwise
+from threading import Lock
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+from verify.errors import DataError, plain
+from verify.forward.fast.steps import STEPS
+from verify.model.spec import LayerSpec
+
+T = TypeVar("T")
+
+SUMS, FEWEST, MOST = 2_300_000, 224, 2048
+"""Bytes that the sums of one step should take: so many that threads seldom wait for the
+interpreter, which runs one at a time; with more nothing is gained. Rows of a block are
+not fewer than FEWEST, which keep a matrix product busy, nor more than MOST.
+"""
+
+SPLIT = 900_000
+"""Bytes of such sums that are worth a thread of ours. Of fewer the steps are so short
+that threads mostly wait for the interpreter, and NumPy's own share the products.
+"""
+
+HELD = 64 * 2**20
+"""Bytes that a sequence of states may take in one block; long ones have fewer rows."""
+
+
+def thread_count(threads: int | None = None) -> int:
+    """How many threads to use: as told, as ``OMP_NUM_THREADS``, or one for each core.
+
+    Raises
+    ------
+    DataError
+    """
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise DataError(
+            f"threads: expected a number from 1. Received: {plain(threads)}"
+        )
+    return min(threads or _usual_threads(), _LIMIT.get() or sys.maxsize)
+
+
+def _usual_threads() -> int:
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if told.isdecimal() and int(told) > 0:
+        return int(told)
+    return cores()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """No more threads than that, whatever is asked for: others share the machine."""
+    before = _LIMIT.set(threads)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(before)
+
+
+_LIMIT: ContextVar[int | None] = ContextVar("threads", default=None)
+
+
+class Blocks(NamedTuple):
+    """How many rows are evaluated at a time.
+
+    Attributes
+    ----------
+    rows : int
+        In one block, at most.
+    split : int
+        So many are worth a thread.
+    unit : int
+        Of which a block has a multiple.
+    """
+
+    rows: int
+    split: int
+    unit: int
+
+
+def blocks_of(root: LayerSpec, steps: int, batch: int | None) -> Blocks:
+    """Blocks that suit a model, so many time steps and a batch size that is fixed.
+
+    Whole batches of 32 otherwise, so that mistakes made at their ends come out alike.
+    """
+    unit = batch or 32
+    if root not in _WIDTHS:
+        _WIDTHS[root] = _widths(root)
+    widest, heads, sums = _WIDTHS[root]
+    row = 2 * sums  # what is multiplied, and what is looked up
+    rows = min(max(SUMS // row, FEWEST), MOST)
+    held = max(steps, 1) * max(widest, steps * heads)
+    rows = max(min(rows, HELD // held), unit)
+    return Blocks(rows, max(min(SPLIT // row, rows), 1), unit)
+
+
+def _widths(root: LayerSpec) -> tuple[int, int, int]:
+    """Bytes of one row: a step's widest output, a pair of steps, a step's sums."""
+    widest = sums = 1
+    heads = 0
+    for layer in _layers(root):
+        units = layer.options.get("units", layer.options.get("output_dim", 1))
+        widest = max(widest, units if type(units) is int else 1)
+        if "Attention" in layer.class_name:  # every step looks at every other
+            heads = max(heads, layer.options.get("num_heads", 1))
+        if layer.class_name in STEPS:
+            sums = max(sums, len(layer.gates) * layer.options["units"])
+    size = 8 if any(layer.policy == "float64" for layer in _layers(root)) else 4
+    return widest * size, heads * size, sums * size
+
+
+_WIDTHS: WeakKeyDictionary[LayerSpec, tuple[int, int, int]] = WeakKeyDictionary()
+
+
+def in_blocks(
+    work: Callable[[slice], T], rows: int, blocks: Blocks, threads: int
+) -> Iterator[tuple[slice, T]]:
+    """Blocks of rows with what `work` makes of them, in order.
+
+    The blocks are the same whatever the threads, and so are results to the last digit.
+
+    Parameters
+    ----------
+    work : callable
+        Given the rows of a block; called from several threads.
+    rows : int
+        In all.
+    blocks : Blocks
+    threads : int
+    """
+    count = max(-(-rows // blocks.rows), min(rows // blocks.split, 2), 1)
+    count += count > 1 and count % 2  # two threads end together
+    units = -(-rows // blocks.unit)
+    count = min(count, units)
+    ends = [-(-units * k // count) * blocks.unit for k in range(count + 1)]
+    parts = [slice(a, min(b, rows)) for a, b in pairwise(ends)]
+    if len(parts) == 1 and threads > 1:  # NumPy may share a product among threads
+        yield parts[0], work(parts[0])
+        return
+    with numpy_alone():
+        if threads == 1:
+            yield from ((part, work(part)) for part in parts)
+            return
+        with ThreadPoolExecutor(min(threads, len(parts))) as pool:
+            yield from _some_ahead(pool, work, parts, 2 * threads)
+
+
+def _some_ahead(
+    pool: ThreadPoolExecutor,
+    work: Callable[[slice], T],
+    parts: Sequence[slice],
+    ahead: int,
+) -> Iterator[tuple[slice, T]]:
+    """Results in order; no more than so many wait in memory to be taken."""
+    waiting: deque[tuple[slice, Future[T]]] = deque()
+    try:
+        for part in parts:
+            if len(waiting) == ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+            waiting.append((part, pool.submit(work, part)))
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        for _, future in waiting:
+            future.cancel()
+
+
+@contextmanager
+def numpy_alone() -> Iterator[None]:
+    """One thread for each matrix product, while our own threads share the work.
+
+    NumPy's setting is the whole process's: the first of several callers changes it, the
+    last restores it.
+    """
+    global _limiting, _limit
+    with _LOCK:
+        _limiting += 1
+        if _limiting == 1:
+            _limit = _limited()
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _limiting -= 1
+            if not _limiting and _limit is not None:
+                _limit.restore_original_limits()
+                _limit = None
+
+
+def _limited() -> Any:
+    global _controller
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:  # a worker that has NumPy alone
+        return None
+    if _controller is None:
+        _controller = ThreadpoolController()
+    return _controller.limit(limits=1, user_api="blas")
+
+
+_limiting, _limit, _controller = 0, None, None
+_LOCK = Lock()
+
+
+def _layers(root: LayerSpec) -> Iterator[LayerSpec]:
+    yield root
+    for layer in root.sublayers.values():
+        yield from _layers(layer)

@@ -1,0 +1,44 @@
+"""Memory that is used again: the system takes its time to give it, page by page."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any
+from weakref import finalize
+
+import numpy as np
+
+from verify.model.arrays import Array
+
+LEAST, MOST = 2**18, 2**22
+"""Bytes of an array whose memory is kept for another. Less costs nothing, and more is
+had from the system in large pages."""
+
+_IDLE: deque[Array] = deque(maxlen=8)
+
+
+def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Like ``np.empty``, in memory that arrays nobody has any more have left."""
+    count = math.prod(shape)
+    size = count * dtype.itemsize
+    if not LEAST <= size <= MOST:
+        return np.empty(shape, dtype)
+    memory = _idle(size)
+    # Views of an array of another's memory hold that array, not the memory.
+    array = np.frombuffer(memory.data, dtype, count)
+    finalize(array, _IDLE.append, memory).atexit = False
+    return array.reshape(shape)
+
+
+def _idle(size: int) -> Array:
+    """So many bytes, or up to twice as many; several threads may ask at once."""
+    for _ in range(len(_IDLE)):
+        try:
+            memory = _IDLE.popleft()
+        except IndexError:
+            break
+        if size <= memory.nbytes <= 2 * size:
+            return memory
+        _IDLE.append(memory)
+    return np.empty(size, np.uint8)

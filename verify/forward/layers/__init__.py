@@ -1,0 +1,69 @@
+"""The registry of layer types; a layer is known here and nowhere else.
+
+To add one, write a `LayerType` in a module of this package and list it in that module's
+``KINDS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from verify.errors import listing
+from verify.forward.layers import (
+    activation_layers,
+    attention,
+    conv_lstm,
+    convolution,
+    core,
+    dense,
+    merging,
+    models,
+    normalization,
+    operations,
+    pooling,
+    preprocessing,
+    recurrent,
+    recurrent_cells,
+    regularization,
+    reshaping,
+    wrappers,
+)
+from verify.forward.layers.base import LayerType
+from verify.forward.layers.wrappers import LOOPS
+
+HEADINGS: Mapping[str, tuple[type[LayerType], ...]] = MappingProxyType(
+    {
+        "Recurrent": (*recurrent.KINDS, *recurrent_cells.KINDS, *conv_lstm.KINDS),
+        "Wrappers": wrappers.KINDS,
+        "Core": (*core.KINDS, *dense.KINDS),
+        "Activations": activation_layers.KINDS,
+        "Convolution and pooling": (*convolution.KINDS, *pooling.KINDS),
+        "Normalization": (*normalization.KINDS, *preprocessing.KINDS),
+        "Attention": attention.KINDS,
+        "Reshaping and merging": (*reshaping.KINDS, *merging.KINDS),
+        "Regularization": regularization.KINDS,
+        "Models": models.KINDS,
+        "Operations": operations.KINDS,
+    }
+)
+"""Every layer type by the heading under which the table of coverage lists it."""
+
+REGISTRY: Mapping[str, LayerType] = MappingProxyType(
+    {kind.class_name: kind() for kinds in HEADINGS.values() for kind in kinds}
+)
+"""Keras class name -> layer type; raw operations are called ``ops.Add``."""
+
+
+def supported(key: str) -> str:
+    """The sentence that ends a refusal: what there is instead."""
+    operations = key.startswith("ops.")
+    names = sorted(
+        name.removeprefix("ops.")
+        for name in REGISTRY
+        if name.startswith("ops.") == operations
+    )
+    return f"Supported: {listing(names)}"
+
+
+__all__ = ["HEADINGS", "LOOPS", "REGISTRY", "LayerType", "supported"]

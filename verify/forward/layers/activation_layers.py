@@ -1,0 +1,192 @@
+"""Activations that are layers: those with options, and PReLU with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from verify.errors import DataError
+from verify.forward.activations import elu, leaky_relu, relu, softmax
+from verify.forward.layers.base import (
+    AnyShape,
+    Elementwise,
+    LayerType,
+    Option,
+    Run,
+    Unexpected,
+    axes,
+    exact_constants,
+    from_front,
+    number,
+    optional,
+)
+from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES, is_float
+from verify.model.spec import LayerSpec
+
+HALF = ("float16", "bfloat16")
+
+
+def not_negative(value: Any) -> float:
+    """Read a number, 0 or more."""
+    if number(value) < 0:
+        raise Unexpected("a number, 0 or more")
+    return float(value)
+
+
+def _require_floats(x: Array) -> None:
+    if not is_float(x):
+        raise ValueError("floats; Keras cannot compute this of whole numbers")
+
+
+class ReLU(Elementwise):
+    """``y = max(x, 0)``, with a ceiling, a threshold and a slope below it on request.
+
+    ``y = min(x, max_value)`` above the threshold, ``negative_slope * (x - threshold)``
+    up to it. Whole numbers stay whole.
+
+    Source: keras/src/layers/activations/relu.py.
+    """
+
+    class_name = "ReLU"
+    options: ClassVar[Mapping[str, Option]] = {
+        "max_value": Option(optional(not_negative), None),
+        "negative_slope": Option(not_negative, 0.0),
+        "threshold": Option(not_negative, 0.0),
+    }
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        ceiling, slope, threshold = (layer.options[key] for key in self.options)
+        above = "x" if ceiling is None else f"min(x, {ceiling:g})"
+        below = f"{slope:g} * (x - {threshold:g})" if slope else "0"
+        return [f"y = {above} if x > {threshold:g} else {below}"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        if layer.options["negative_slope"] or inputs.dtype == bool:
+            _require_floats(inputs)
+        return relu(inputs, **layer.options, exact=exact_constants(layer)).astype(
+            inputs.dtype, copy=False
+        )
+
+
+class LeakyReLU(Elementwise):
+    """``y = x if x > 0 else negative_slope * x``.
+
+    Source: keras/src/layers/activations/leaky_relu.py.
+    """
+
+    class_name = "LeakyReLU"
+    options: ClassVar[Mapping[str, Option]] = {
+        "negative_slope": Option(not_negative, 0.3)
+    }
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [f"y = x if x > 0 else {layer.options['negative_slope']:g} * x"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        if inputs.dtype == bool or POLICIES[layer.policy].compute in HALF:
+            _require_floats(inputs)  # Keras makes float32 of whole numbers, not 16 bits
+        x = inputs if is_float(inputs) else inputs.astype(np.float32)
+        slope = layer.options["negative_slope"]
+        return leaky_relu(x, slope, exact=exact_constants(layer))
+
+
+class ELU(Elementwise):
+    """``y = x if x > 0 else alpha * (exp(x) - 1)``.
+
+    Source: keras/src/layers/activations/elu.py.
+    """
+
+    class_name = "ELU"
+    options: ClassVar[Mapping[str, Option]] = {"alpha": Option(number, 1.0)}
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [f"y = x if x > 0 else {layer.options['alpha']:g} * (exp(x) - 1)"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        _require_floats(inputs)
+        return elu(inputs, layer.options["alpha"])
+
+
+def shared_axes(value: Any) -> tuple[int, ...]:
+    """Read the axes along which one slope is shared; none of them is no list at all."""
+    found = () if value in (None, [], ()) else axes(value)
+    if any(axis < 0 for axis in found):
+        raise Unexpected("axes counted from 1 on, after that of the rows")
+    return found
+
+
+class PReLU(Elementwise):
+    """``y = max(x, 0) - alpha * max(-x, 0)`` with a slope per position.
+
+    ``alpha`` has the shape of a row, and size 1 along the ``shared_axes``.
+
+    Source: keras/src/layers/activations/prelu.py.
+    """
+
+    class_name = "PReLU"
+    options: ClassVar[Mapping[str, Option]] = {"shared_axes": Option(shared_axes, ())}
+    inert = frozenset({"alpha_initializer", "alpha_regularizer", "alpha_constraint"})
+    shown_by_weights = frozenset({"shared_axes"})
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        return {"alpha": AnyShape()}
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [f"y = x if x > 0 else alpha * x, alpha {layer.weights['alpha'].shape}"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        _require_floats(inputs)
+        alpha = layer.weights["alpha"]
+        row = inputs.shape[1:]
+        shared = from_front(layer.options["shared_axes"], inputs.ndim)
+        wanted = tuple(1 if k in shared else s for k, s in enumerate(row, start=1))
+        if alpha.shape != wanted:
+            raise ValueError(f"alpha {wanted} expected, {alpha.shape} found")
+        return relu(inputs) - alpha * relu(-inputs)
+
+
+class Softmax(Elementwise):
+    """``y = exp(x) / sum(exp(x))`` over an axis, or several; masked numbers become 0.
+
+    A masked number enters as -1e9, or -3e4 in float16. The mask must have as many axes
+    as the input, so the (batch, time) masks that travel with tensors fit no sequence.
+
+    Source: keras/src/layers/activations/softmax.py.
+    """
+
+    class_name = "Softmax"
+    options: ClassVar[Mapping[str, Option]] = {"axis": Option(axes, (-1,))}
+    arguments = ("inputs", "mask")
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        over = layer.options["axis"]
+        named = f"{'axis' if len(over) == 1 else 'axes'} {', '.join(map(str, over))}"
+        return [f"y = exp(x) / sum(exp(x)) over {named}"]
+
+    def call(
+        self, run: Run, layer: LayerSpec, inputs: Array, mask: Array | None = None
+    ) -> Array:
+        _require_floats(inputs)
+        over = from_front(layer.options["axis"], inputs.ndim)
+        if mask is None:
+            return softmax(inputs, over)
+        if mask.ndim != inputs.ndim:
+            raise DataError(
+                f"{layer}: expected a mask with as many axes as the input, "
+                f"{inputs.ndim}. Received: {mask.ndim}; Keras would lay it onto the "
+                "last axes"
+            )
+        mask = mask if mask.dtype == bool else mask > 0.5
+        half = POLICIES[layer.policy].compute == "float16"
+        masked = np.asarray(-3e4 if half else -1e9, dtype=inputs.dtype)
+        y = softmax(np.where(mask, inputs, masked), over)
+        return np.where(mask, y, np.zeros_like(y))
+
+
+KINDS: tuple[type[LayerType], ...] = (ReLU, LeakyReLU, ELU, PReLU, Softmax)
+"""What of this module stands in the registry."""

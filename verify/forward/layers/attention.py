@@ -1,0 +1,367 @@
+"""Attention, AdditiveAttention and MultiHeadAttention, with their masks.
+
+What a masked key is differs: Attention subtracts a large number from its score, which
+in a row without any key left swallows the scores; MultiHeadAttention replaces it, by
+two different rules; see `MultiHeadAttention`.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from verify.errors import DataError
+from verify.forward.activations import constant, sigmoid, softmax
+from verify.forward.layers.base import (
+    LayerType,
+    Option,
+    Run,
+    Tensor,
+    Unexpected,
+    boolean,
+    exact_constants,
+    integers,
+    number,
+    one_of,
+    optional,
+    positive,
+)
+from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES, rounded
+from verify.model.spec import LayerSpec
+
+LOWEST = 3.38953e38 * -0.7
+"""What a masked score becomes where MultiHeadAttention runs its fused path."""
+
+
+class Attention(LayerType):
+    """``softmax(scores) @ value`` with ``scores = query @ key^T``, or of tanh.
+
+    ``score_mode="concat"``: ``scores = concat_score_weight * sum(tanh(query + key))``.
+    A masked or future key has 1e9 subtracted from its score (65504 in float16); a
+    masked query outputs zeros.
+
+    Source: keras/src/layers/attention/attention.py.
+    """
+
+    class_name = "Attention"
+    options: ClassVar[Mapping[str, Option]] = {
+        "use_scale": Option(boolean, False),
+        "score_mode": Option(one_of("dot", "concat"), "dot"),
+    }
+    inert = frozenset({"dropout", "seed"})
+    arguments = ("inputs", "mask", "return_attention_scores", "use_causal_mask")
+    supports_masking = True
+    shown_by_weights = frozenset({"use_scale"})
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        scale: dict[str, tuple[int | None, ...]] = {"scale": ()}
+        weight: dict[str, tuple[int | None, ...]] = {"concat_score_weight": ()}
+        return (scale if options["use_scale"] else {}) | (
+            weight if options["score_mode"] == "concat" else {}
+        )
+
+    def scores_note(self, layer: LayerSpec) -> str:
+        """The equation of the scores, with this layer's options."""
+        scaled = layer.options["use_scale"]
+        if layer.options["score_mode"] == "dot":
+            return f"query @ key^T{' * scale' if scaled else ''}"
+        inner = "scale * (query + key)" if scaled else "query + key"
+        return f"concat_score_weight * sum(tanh({inner}))"
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [
+            f"y = softmax(scores) @ value; scores = {self.scores_note(layer)}",
+            "a masked key has 1e9 subtracted from its score, so where all keys are "
+            "masked float32 keeps nothing of the scores and y is the mean of value; a "
+            "masked query gives zeros",
+        ]
+
+    def scores(self, layer: LayerSpec, query: Array, key: Array) -> Array:
+        """(batch, queries, keys), before masks and softmax."""
+        scale = layer.weights.get("scale")
+        if layer.options["score_mode"] == "dot":
+            scores = query @ np.swapaxes(key, -2, -1)
+            return scores if scale is None else scores * scale
+        sums = query[..., :, None, :] + key[..., None, :, :]
+        if scale is not None:
+            sums = scale * sums
+        weight = layer.weights["concat_score_weight"]
+        return np.asarray(weight * np.tanh(sums).sum(axis=-1))
+
+    def call(
+        self,
+        run: Run,
+        layer: LayerSpec,
+        inputs: Any,
+        mask: Any = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        query, value, *rest = _listed(inputs)
+        query_mask, value_mask, *_ = (None, None) if mask is None else _listed(mask)
+        scores = self.scores(layer, query, rest[0] if rest else value)
+        allowed = None if value_mask is None else value_mask.astype(bool)[..., None, :]
+        if use_causal_mask:
+            allowed = _both(allowed, _causal(scores.shape[-2], scores.shape[-1]))
+        if allowed is not None:
+            compute = POLICIES[layer.policy].compute
+            least = 65504.0 if compute == "float16" else 1e9
+            scores = np.where(allowed, scores, rounded(scores - least, compute))
+        weights = softmax(scores)
+        output = weights @ value
+        if query_mask is not None:
+            output = np.where(
+                query_mask.astype(bool)[..., None], output, output.dtype.type(0)
+            )
+        return (output, weights) if return_attention_scores else output
+
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        return None if mask is None else mask[0]
+
+
+class AdditiveAttention(Attention):
+    """``softmax(scores) @ value`` with ``scores = sum(scale * tanh(query + key))``.
+
+    Source: keras/src/layers/attention/additive_attention.py.
+    """
+
+    class_name = "AdditiveAttention"
+    options: ClassVar[Mapping[str, Option]] = {"use_scale": Option(boolean, True)}
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        return {"scale": (None,)} if options["use_scale"] else {}
+
+    def scores_note(self, layer: LayerSpec) -> str:
+        scale = "scale * " if layer.options["use_scale"] else ""
+        return f"sum({scale}tanh(query + key))"
+
+    def scores(self, layer: LayerSpec, query: Array, key: Array) -> Array:
+        sums = np.tanh(query[..., :, None, :] + key[..., None, :, :])
+        scale = layer.weights.get("scale")
+        return np.asarray((sums if scale is None else scale * sums).sum(axis=-1))
+
+
+def _listed(items: Any) -> list[Any]:
+    if not isinstance(items, list) or len(items) not in (2, 3):
+        raise DataError(
+            "expected attention to be called on a list [query, value] or "
+            "[query, value, key], and with a mask for each"
+        )
+    return items
+
+
+def _causal(queries: int, keys: int) -> Array:
+    """Whether a query may look at a key: not at a later one; (queries, keys)."""
+    return np.tri(queries, keys, dtype=bool)
+
+
+def _both(a: Array | None, b: Array | None) -> Array | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a & b
+
+
+def _output_shape(value: Any) -> tuple[int, ...] | None:
+    """An empty shape, and 0, count as none."""
+    if not value:
+        return None
+    sizes = integers(value)
+    if min(sizes) < 1:
+        raise Unexpected("sizes of 1 or more")
+    return sizes
+
+
+def _probability(value: Any) -> float:
+    rate = number(value)
+    if not 0 <= rate <= 1:
+        raise Unexpected("a number from 0 to 1")
+    return rate
+
+
+class MultiHeadAttention(LayerType):
+    """``y = (softmax(q @ k^T / sqrt(key_dim)) @ v) @ output_kernel + output_bias``.
+
+    ``q, k, v = query @ query_kernel + query_bias, ...`` for each head. With
+    ``use_gate`` what comes out of the heads is multiplied by
+    ``sigmoid(query @ gate_kernel + gate_bias)``.
+
+    TensorFlow holds ``1 / sqrt(key_dim)`` in float32, whatever it computes in.
+
+    Keras has two ways of doing this. Where inputs have three axes, scores are not
+    returned and ``dropout`` is 0, a query without any key left attends to all alike.
+    Otherwise it attends to none: its scores are zeros.
+
+    Keras takes the masks off query, value and key for good, and takes the query's mask
+    from the tensor even where the call gives another.
+
+    Source: keras/src/layers/attention/multi_head_attention.py.
+    """
+
+    class_name = "MultiHeadAttention"
+    options: ClassVar[Mapping[str, Option]] = {
+        "num_heads": Option(positive),
+        "key_dim": Option(positive),
+        "value_dim": Option(optional(positive), None),
+        "dropout": Option(_probability, 0.0),
+        "use_bias": Option(boolean, True),
+        "use_gate": Option(boolean, False),
+        "output_shape": Option(_output_shape, None),
+        "attention_axes": Option(optional(integers), None),
+        "sliding_window": Option(optional(positive), None),
+        "flash_attention": Option(one_of(None, False), None, supported="None, False"),
+    }
+    inert = frozenset(
+        {"kernel_initializer", "kernel_regularizer", "kernel_constraint"}
+        | {"bias_initializer", "bias_regularizer", "bias_constraint", "seed"}
+    )
+    arguments = (
+        *("query", "value", "key", "query_mask", "value_mask", "key_mask"),
+        *("attention_mask", "return_attention_scores", "use_causal_mask"),
+    )
+    supports_masking = True
+    takes_masks = ("query", "value", "key")
+    finds_masks = frozenset({"query_mask"})
+    groups = ("query_dense", "key_dense", "_gate_dense", "value_dense", "output_dense")
+    shown_by_weights = frozenset(
+        {"num_heads", "value_dim", "use_bias", "use_gate", "output_shape"}
+    )
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        heads, key_dim = options["num_heads"], options["key_dim"]
+        value_dim = options["value_dim"] or key_dim
+        outputs: tuple[int | None, ...] = options["output_shape"] or (None,)
+        sizes = {
+            "query": key_dim,
+            "key": key_dim,
+            "gate": value_dim,
+            "value": value_dim,
+        }
+        shapes: dict[str, tuple[int | None, ...]] = {}
+        for name, size in sizes.items():
+            if name != "gate" or options["use_gate"]:
+                shapes[f"{name}_kernel"] = (None, heads, size)
+                shapes[f"{name}_bias"] = (heads, size)
+        shapes["output_kernel"] = (heads, value_dim, *outputs)
+        shapes["output_bias"] = outputs
+        return {k: v for k, v in shapes.items() if options["use_bias"] or "kernel" in k}
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        options = layer.options
+        bias = " + bias" if options["use_bias"] else ""
+        lines = [
+            f"q, k, v = x @ kernel{bias}, for {options['num_heads']} heads; heads = "
+            f"softmax(q @ k^T / sqrt({options['key_dim']})) @ v",
+            f"y = heads @ output_kernel{bias.replace('bias', 'output_bias')}",
+        ]
+        if options["use_gate"]:
+            lines.insert(
+                1, f"heads are multiplied by sigmoid(query @ gate_kernel{bias})"
+            )
+        if options["sliding_window"]:
+            lines.append(
+                f"keys {options['sliding_window']} or more steps away are masked"
+            )
+        if options["dropout"]:
+            lines.append("dropout is not 0, so a query without keys attends to none")
+        return [*lines, "the masks of query, value and key are gone after it"]
+
+    def call(
+        self,
+        run: Run,
+        layer: LayerSpec,
+        query: Array,
+        value: Array,
+        key: Array | None = None,
+        query_mask: Array | None = None,
+        value_mask: Array | None = None,
+        key_mask: Array | None = None,
+        attention_mask: Array | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        options = layer.options
+        allowed = None if query_mask is None else query_mask.astype(bool)[..., None]
+        for mask in (value_mask, key_mask):
+            if mask is not None:
+                allowed = _both(allowed, mask.astype(bool)[..., None, :])
+        steps = query.shape[1], value.shape[1]
+        if use_causal_mask:
+            allowed = _both(allowed, _causal(*steps)[None])
+        if options["sliding_window"] is not None:
+            distance = np.abs(np.subtract.outer(*map(np.arange, steps)))
+            allowed = _both(allowed, distance[None] < options["sliding_window"])
+        if attention_mask is not None:
+            allowed = _both(attention_mask.astype(bool), allowed)
+        factor = constant(1 / math.sqrt(options["key_dim"]), exact_constants(layer))
+        q = factor * _projected(layer, "query", query)
+        k = _projected(layer, "key", value if key is None else key)
+        v = _projected(layer, "value", value)
+        fused = not (return_attention_scores or options["dropout"]) and q.ndim == 4
+        axes = options["attention_axes"]
+        heads, scores, allowed = _attend(axes, q, k, v, allowed, fused)
+        if options["use_gate"]:
+            heads = heads * sigmoid(_projected(layer, "gate", query))
+        output = np.tensordot(heads, layer.weights["output_kernel"], 2)
+        if options["use_bias"]:
+            output = output + layer.weights["output_bias"]
+        if not return_attention_scores:
+            return output
+        # the scores come out of a Softmax layer, which hands on the mask it was given
+        return output, Tensor(scores, allowed)
+
+
+def _projected(layer: LayerSpec, name: str, x: Array) -> Array:
+    """(..., features) -> (..., heads, size)."""
+    kernel = layer.weights[f"{name}_kernel"]
+    y = np.tensordot(x.astype(kernel.dtype, copy=False), kernel, 1)
+    bias = layer.weights.get(f"{name}_bias")
+    return y if bias is None else y + bias
+
+
+def _attend(
+    axes: tuple[int, ...] | None,
+    q: Array,
+    k: Array,
+    v: Array,
+    allowed: Array | None,
+    fused: bool,
+) -> tuple[Array, Array, Array | None]:
+    """What each head makes of the values, its scores, and `allowed` in their shape.
+
+    Attention runs over `axes` of the inputs. The scores have the other axes first, the
+    heads last among them, then `axes` of the query, then those of the key.
+    """
+    rank = q.ndim
+    chosen = tuple(range(1, rank - 2)) if axes is None else axes
+    chosen = tuple(axis if axis >= 0 else axis + rank - 1 for axis in chosen)
+    along = (1,) if fused else chosen
+    queries = string.ascii_lowercase[:rank]
+    keys = "".join(s.upper() if i in along else s for i, s in enumerate(queries))
+    kept = "".join(s for i, s in enumerate(queries[:-1]) if i not in along)
+    pairs = kept + "".join(queries[i] for i in along)
+    pairs += "".join(keys[i] for i in along)
+    scores = np.einsum(f"{queries},{keys}->{pairs}", q, k, optimize=True)
+    while allowed is not None and allowed.ndim < scores.ndim:
+        allowed = np.expand_dims(allowed, -2 * len(chosen) - 1)
+    if allowed is not None:
+        scores = np.where(allowed, scores, scores.dtype.type(LOWEST if fused else -1e9))
+    scores = softmax(scores, axis=tuple(range(-len(along), 0)))
+    if allowed is not None and not fused:
+        scores = np.where(allowed, scores, scores.dtype.type(0))
+    heads = np.einsum(f"{pairs},{keys}->{queries}", scores, v, optimize=True)
+    return heads, scores, allowed
+
+
+KINDS: tuple[type[LayerType], ...] = (Attention, AdditiveAttention, MultiHeadAttention)
+"""What of this module stands in the registry."""

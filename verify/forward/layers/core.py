@@ -1,0 +1,174 @@
+"""The layers around a recurrent one: Embedding, Activation, Masking, Identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from verify.errors import DataError
+from verify.forward.layers.base import (
+    Elementwise,
+    LayerType,
+    Option,
+    Run,
+    activation,
+    as_float,
+    boolean,
+    function_of,
+    number,
+    positive,
+)
+from verify.forward.layers.dense import LORA, QUANTIZED, Quantizable
+from verify.model.arrays import Array
+from verify.model.dtypes import is_float
+from verify.model.spec import LayerSpec
+
+
+class Embedding(Quantizable):
+    """``y = embeddings[ids]``; with ``mask_zero``, id 0 masks its step.
+
+    Quantised: ``y = embeddings[ids] / embeddings_scale[ids]``.
+
+    Ids that arrive as floats are cut to whole numbers, towards zero, after the mask has
+    been taken. A negative id counts from the end, as on every Keras backend.
+
+    Source: keras/src/layers/core/embedding.py.
+    """
+
+    class_name = "Embedding"
+    options: ClassVar[Mapping[str, Option]] = {
+        "input_dim": Option(positive),
+        "output_dim": Option(positive),
+        "mask_zero": Option(boolean, False),
+        **QUANTIZED,
+    }
+    inert = LORA | frozenset(
+        {"embeddings_initializer", "embeddings_regularizer", "embeddings_constraint"}
+        | {"input_length"}
+    )
+    supports_masking = True
+
+    shown_by_weights = frozenset({"input_dim", "output_dim"})
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        ids, size = options["input_dim"], options["output_dim"]
+        shapes: dict[str, tuple[int | None, ...]] = {"embeddings": (ids, size)}
+        if options["quantization_mode"]:
+            shapes["embeddings_scale"] = (ids,)
+        return shapes
+
+    def formula(self, layer: LayerSpec) -> str:
+        ids, size = layer.options["input_dim"], layer.options["output_dim"]
+        return f"{ids:,} ids x {size}" + (
+            f" + {ids:,}" if layer.options["quantization_mode"] else ""
+        )
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        if layer.options["mask_zero"]:
+            return ["mask_zero: id 0 is padding; later recurrent layers skip its step"]
+        return ["mask_zero is off: id 0 is a word like any other, padding included"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        table = layer.weights["embeddings"]  # (input_dim, output_dim)
+        ids = _whole(inputs)
+        # seen without their sign, negative ids are beyond any table
+        if is_float(inputs) or (ids.view(np.uint64) >= len(table)).any():
+            ids = _from_the_front(layer, inputs, ids)
+        if not layer.options["quantization_mode"]:
+            look_up = layer.overrides.get("lookup", _rows)
+            return look_up(table, ids)
+        scales = layer.weights["embeddings_scale"]
+        return table[ids].astype(scales.dtype) / scales[ids][..., None]
+
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        return inputs != 0 if layer.options["mask_zero"] else None
+
+
+def _whole(ids: Array) -> Array:
+    """Ids as whole numbers, cut towards zero."""
+    if not is_float(ids):
+        return ids.astype(np.int64, copy=False)
+    with np.errstate(invalid="ignore"):
+        return np.trunc(ids).astype(np.int64)
+
+
+def _from_the_front(layer: LayerSpec, inputs: Array, ids: Array) -> Array:
+    """Ids counted from the front of the table alone; DataError where there is none."""
+    count = len(layer.weights["embeddings"])
+    outside = (ids >= count) | (ids < -count)
+    if is_float(inputs):
+        outside |= ~np.isfinite(inputs)
+    if outside.any():
+        first = tuple(int(k) for k in np.argwhere(outside)[0])
+        raise DataError(
+            f"{layer}: expected token ids from 0 to {count - 1}, or to "
+            f"-{count} counted from the end. "
+            f"Received: {inputs[first]} at {list(first)}, "
+            f"{np.count_nonzero(outside):,} such id(s)"
+        )
+    return np.where(ids < 0, ids + count, ids)
+
+
+def _rows(table: Array, ids: Array) -> Array:
+    return table[ids]
+
+
+class Activation(Elementwise):
+    """``y = activation(x)``.
+
+    Source: keras/src/layers/activations/activation.py.
+    """
+
+    class_name = "Activation"
+    options: ClassVar[Mapping[str, Option]] = {"activation": Option(activation)}
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [f"y = {layer.options['activation']}(x)"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        return function_of(layer)(as_float(inputs, run.floatx))
+
+
+class Masking(Elementwise):
+    """A step whose features all equal ``mask_value`` is masked, and becomes zeros.
+
+    Source: keras/src/layers/core/masking.py.
+    """
+
+    class_name = "Masking"
+    options: ClassVar[Mapping[str, Option]] = {"mask_value": Option(number, 0.0)}
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        value = layer.options["mask_value"]
+        return [f"a step is masked where every feature is {value:g}; it becomes zeros"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        keep = self.compute_mask(layer, inputs, None)
+        return np.where(keep[..., None], inputs, np.zeros_like(inputs))
+
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        value = np.asarray(layer.options["mask_value"]).astype(inputs.dtype)
+        return np.any(inputs != value, axis=-1)
+
+
+class Identity(Elementwise):
+    """``y = x``.
+
+    Source: keras/src/layers/core/identity.py.
+    """
+
+    class_name = "Identity"
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return ["y = x"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        return inputs
+
+
+KINDS: tuple[type[LayerType], ...] = (Embedding, Masking, Activation, Identity)
+"""What of this module stands in the registry."""

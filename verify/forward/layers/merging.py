@@ -1,0 +1,320 @@
+"""Layers that make one array of several.
+
+Inputs of fewer axes get axes of size 1 after that of the rows. Floats win over whole
+numbers. A mask comes out where *every* input has one: a step counts if it counts in any
+of them. Concatenate and Dot have rules of their own for all three.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any, ClassVar
+
+import numpy as np
+
+from verify.forward.layers.base import (
+    LayerType,
+    Option,
+    Run,
+    Tensor,
+    Unexpected,
+    axis,
+    boolean,
+    from_front,
+)
+from verify.forward.layers.normalization import unit_length
+from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES, is_float, promoted
+from verify.model.spec import LayerSpec
+
+Masks = Sequence[Array | None]
+
+
+class Merge(LayerType):
+    """What all merging layers share.
+
+    Source: keras/src/layers/merging/base_merge.py.
+    """
+
+    supports_masking = True
+    equation: ClassVar[str] = ""
+    count: ClassVar[int | None] = None
+    """How many inputs there must be, if that is fixed."""
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [self.equation]
+
+    def listed(self, run: Run, inputs: Any) -> list[Array]:
+        """The inputs in one dtype."""
+        if not isinstance(inputs, (list, tuple)) or not inputs:
+            raise ValueError("a list of inputs")
+        if self.count is not None and len(inputs) != self.count:
+            raise ValueError(f"{self.count} inputs, not {len(inputs)}")
+        arrays = list(inputs)
+        if any(map(is_float, arrays)):
+            dtype = promoted(*arrays, floatx=run.floatx)
+            arrays = [x.astype(dtype, copy=False) for x in arrays]
+        return arrays
+
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        if any(m is None for m in mask):
+            return None
+        return reduce(np.logical_or, mask)
+
+
+class Arithmetic(Merge):
+    """A merge of numbers that stand in the same place; masks do not matter to it."""
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Any) -> Array:
+        return self.merged(of_one_rank(self.listed(run, inputs)))
+
+    @abstractmethod
+    def merged(self, xs: list[Array]) -> Array:
+        """One array of several with equally many axes."""
+
+
+class Add(Arithmetic):
+    """``y = a + b + ...``
+
+    Source: keras/src/layers/merging/add.py.
+    """
+
+    class_name = "Add"
+    equation = "y = a + b + ..."
+
+    def merged(self, xs: list[Array]) -> Array:
+        return reduce(np.add, xs)
+
+
+class Subtract(Arithmetic):
+    """``y = a - b``
+
+    Source: keras/src/layers/merging/subtract.py.
+    """
+
+    class_name = "Subtract"
+    equation = "y = a - b"
+    count = 2
+
+    def merged(self, xs: list[Array]) -> Array:
+        return xs[0] - xs[1]
+
+
+class Average(Arithmetic):
+    """``y = (a + b + ...) / n``
+
+    Source: keras/src/layers/merging/average.py.
+    """
+
+    class_name = "Average"
+    equation = "y = (a + b + ...) / how many there are"
+
+    def merged(self, xs: list[Array]) -> Array:
+        return reduce(np.add, xs) / len(xs)
+
+
+class Masked(Merge):
+    """A merge to which masks matter: it sees those of its inputs.
+
+    Keras's ``call`` has no ``mask``; it looks at the tensors themselves. Those that get
+    another axis are new tensors, and have lost theirs.
+    """
+
+    arguments = ("inputs", "mask")
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Any, mask: Any = None) -> Any:
+        arrays = self.listed(run, inputs)
+        ndim = max(x.ndim for x in arrays)
+        masks = [
+            np.broadcast_to(m[..., None], x.shape)
+            if m is not None and x.ndim == ndim
+            else None
+            for x, m in zip(arrays, mask or [None] * len(arrays), strict=True)
+        ]
+        y, found = self.merged(of_one_rank(arrays), masks)
+        return Tensor(y, None if found is None else np.any(found, axis=-1))
+
+    @abstractmethod
+    def merged(self, xs: list[Array], masks: Masks) -> tuple[Array, Array | None]:
+        """The output and its mask, the masks in the shapes of inputs and output."""
+
+
+class Multiply(Masked):
+    """``y = a * b * ...``, in which masked numbers are 1.
+
+    Where every input is masked, a step that counts in none of them is 0.
+
+    Source: keras/src/layers/merging/multiply.py.
+    """
+
+    class_name = "Multiply"
+    equation = "y = a * b * ..., masked steps of an input as 1"
+
+    def merged(self, xs: list[Array], masks: Masks) -> tuple[Array, Array | None]:
+        factors = [
+            x if m is None else np.where(m, x, np.ones_like(x))
+            for x, m in zip(xs, masks, strict=True)
+        ]
+        y = reduce(np.multiply, factors)
+        known = [m for m in masks if m is not None]
+        if len(known) < len(masks):
+            return y, None
+        found = reduce(np.logical_or, known)
+        return np.where(found, y, np.zeros_like(y)), found
+
+
+class Extreme(Masked):
+    """Maximum and Minimum: a masked number gives way to the others.
+
+    Inputs are taken in one after the other. Where the next is masked, what there is
+    stays; where what there is is masked, the next takes its place. After an input
+    without a mask nothing of what there is counts as masked any more.
+    """
+
+    def merged(self, xs: list[Array], masks: Masks) -> tuple[Array, Array | None]:
+        (y, *others), (found, *other_masks) = xs, masks
+        for x, mask in zip(others, other_masks, strict=True):
+            if mask is not None:
+                x = np.where(mask, x, y)
+            if found is not None:
+                y = np.where(found, y, x)
+            found = None if mask is None or found is None else found | mask
+            y = self.extreme(y, x)
+        return y, found
+
+    @abstractmethod
+    def extreme(self, a: Array, b: Array) -> Array:
+        """Of two numbers the one that is wanted."""
+
+
+class Maximum(Extreme):
+    """``y = max(a, b, ...)`` of what is not masked; see `Extreme`.
+
+    Source: keras/src/layers/merging/maximum.py.
+    """
+
+    class_name = "Maximum"
+    equation = "y = max(a, b, ...) of what is not masked"
+
+    def extreme(self, a: Array, b: Array) -> Array:
+        return np.maximum(a, b)
+
+
+class Minimum(Extreme):
+    """``y = min(a, b, ...)`` of what is not masked; see `Extreme`.
+
+    Source: keras/src/layers/merging/minimum.py.
+    """
+
+    class_name = "Minimum"
+    equation = "y = min(a, b, ...) of what is not masked"
+
+    def extreme(self, a: Array, b: Array) -> Array:
+        return np.minimum(a, b)
+
+
+class Concatenate(Merge):
+    """Inputs side by side along ``axis``.
+
+    If any has a mask, the others count as unmasked everywhere; masks are joined like
+    the inputs, and a step counts if any of its numbers does. Along the features, one
+    input without a mask thus unmasks every step.
+
+    Source: keras/src/layers/merging/concatenate.py.
+    """
+
+    class_name = "Concatenate"
+    options: ClassVar[Mapping[str, Option]] = {"axis": Option(axis, -1)}
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [f"inputs side by side along axis {layer.options['axis']}"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Any) -> Array:
+        arrays = self.listed(run, inputs)
+        (along,) = from_front((layer.options["axis"],), arrays[0].ndim)
+        return np.concatenate(arrays, axis=along)
+
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        if all(m is None for m in mask):
+            return None
+        full = []
+        for x, m in zip(inputs, mask, strict=True):
+            if m is None:
+                full.append(np.ones(x.shape, dtype=bool))
+            elif m.ndim < x.ndim:
+                full.append(m[..., None] | np.zeros(x.shape, dtype=bool))
+            else:
+                full.append(m)
+        return np.any(np.concatenate(full, axis=layer.options["axis"]), axis=-1)
+
+
+def two_axes(value: Any) -> tuple[int, int]:
+    """Read an axis of each of two inputs; one number alone stands for both."""
+    items = list(value) if isinstance(value, (list, tuple)) else [value, value]
+    if len(items) != 2:
+        raise Unexpected("one axis or two")
+    return axis(items[0]), axis(items[1])
+
+
+class Dot(Merge):
+    """``y[r, ..., ...] = sum over k of a[r, ..., k, ...] * b[r, ..., k, ...]``.
+
+    What is left of the axes of the first input comes before that of the second; if
+    nothing is left, there is one axis of size 1. With ``normalize`` both are divided by
+    their length along the axis, but not by less than 1e-7. No mask comes out.
+
+    Source: keras/src/layers/merging/dot.py.
+    """
+
+    class_name = "Dot"
+    options: ClassVar[Mapping[str, Option]] = {
+        "axes": Option(two_axes),
+        "normalize": Option(boolean, False),
+    }
+    count = 2
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        first, second = layer.options["axes"]
+        lengths = ", of vectors of length 1" * layer.options["normalize"]
+        return [f"scalar products of axis {first} with axis {second}{lengths}"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Any) -> Array:
+        pair = []
+        for x, along in zip(
+            self.listed(run, inputs), layer.options["axes"], strict=True
+        ):
+            (k,) = from_front((along,), x.ndim)
+            if layer.options["normalize"]:
+                x = unit_length(x, k, 1e-7, POLICIES[layer.policy].compute)
+            pair.append(np.moveaxis(x, k, -1))
+        a, b = pair
+        (rows, *left, size), (_, *right, _) = a.shape, b.shape
+        a = a.reshape(rows, math.prod(left), size)
+        b = b.reshape(len(b), math.prod(right), -1)
+        y = a @ np.swapaxes(b, 1, 2)
+        return y.reshape(rows, *(*left, *right) or (1,))
+
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        return None
+
+
+def of_one_rank(xs: list[Array]) -> list[Array]:
+    """Arrays with axes of size 1 after that of the rows, so that all have as many."""
+    ndim = max(x.ndim for x in xs)
+    return [x.reshape(len(x), *[1] * (ndim - x.ndim), *x.shape[1:]) for x in xs]
+
+
+KINDS: tuple[type[LayerType], ...] = (
+    Concatenate,
+    Add,
+    Subtract,
+    Multiply,
+    Average,
+    Maximum,
+    Minimum,
+    Dot,
+)
+"""What of this module stands in the registry."""

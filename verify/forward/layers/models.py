@@ -1,0 +1,148 @@
+"""InputLayer, Sequential and Functional: a model is a layer that calls its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from verify.errors import UnsupportedError, listing, plain
+from verify.forward.layers.base import LayerType, Option, Run, Tensor, Unexpected, only
+from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES, dtype_of, is_float
+from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
+from verify.model.spec import LayerSpec
+
+INPUT_DTYPES = (
+    *(name for name in POLICIES if not name.startswith("mixed")),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"),
+)
+
+
+def _shape(value: Any) -> tuple[int | None, ...]:
+    valid = isinstance(value, (list, tuple)) and value and all(
+        size is None or (type(size) is int and size >= 1) for size in value
+    )  # fmt: skip
+    if not valid:
+        raise Unexpected("an input shape such as [null, 26]")
+    return tuple(value)
+
+
+def _dtype(value: Any) -> str:
+    if isinstance(value, dict) and isinstance(value.get("config"), dict):
+        value = value["config"].get("name")
+    if value not in INPUT_DTYPES:
+        raise Unexpected(listing(INPUT_DTYPES))
+    return str(value)
+
+
+class InputLayer(LayerType):
+    """Casts an input to its dtype, whole numbers included.
+
+    Source: keras/src/layers/core/input_layer.py, keras/src/models/functional.py.
+    """
+
+    class_name = "InputLayer"
+    options: ClassVar[Mapping[str, Option]] = {
+        "batch_shape": Option(_shape),
+        "dtype": Option(_dtype, "float32"),
+        "sparse": only(False),
+        "ragged": only(False),
+        "optional": only(False),
+    }
+    inert = frozenset({"input_tensor"})
+    autocast = False
+    casts_outputs = False
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        dtype = dtype_of(layer.options["dtype"])
+        with np.errstate(over="ignore", invalid="ignore"):
+            if dtype.kind == "b":
+                return inputs != 0
+            if is_float(inputs) and dtype.kind in "iu":
+                inputs = np.trunc(inputs)
+            return _matching_rank(layer, inputs.astype(dtype, copy=False))
+
+
+def _matching_rank(layer: LayerSpec, x: Array) -> Array:
+    """A last axis of size 1 is dropped or added where that makes the rank match."""
+    shape = layer.options["batch_shape"]
+    if x.ndim == len(shape) + 1 and x.shape[-1] == 1:
+        return x[..., 0]
+    if x.ndim == len(shape) - 1 and shape[-1] == 1:
+        return x[..., None]
+    return x
+
+
+class Functional(LayerType):
+    """A graph of layers: each node calls one layer on what others returned.
+
+    Source: keras/src/models/functional.py.
+    """
+
+    class_name = "Functional"
+    arguments = ("inputs", "mask")
+    autocast = False
+    casts_outputs = False
+    container = "layers"
+
+    def check(self, where: str, layer: LayerSpec) -> None:
+        if layer.graph is None or not layer.graph.nodes:
+            raise UnsupportedError(f"{where}: it has no layers")
+
+    def formula(self, layer: LayerSpec) -> str:
+        return " + ".join(
+            f"{plain(x.name, 40)} {x.parameters:,}"
+            for x in layer.sublayers.values()
+            if x.parameters
+        )
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Any, mask: Any = None) -> Any:
+        graph = layer.graph
+        assert graph is not None
+        refs = flatten(graph.inputs)
+        given = _in_order(graph.inputs, inputs)
+        masks = [None] * len(refs) if mask is None else _in_order(graph.inputs, mask)
+        if len(given) != len(refs):
+            raise ValueError(f"{len(refs)} inputs expected, {len(given)} received")
+        values: dict[tuple[str, int, int], Tensor] = {}
+        for ref, value, its_mask in zip(refs, given, masks, strict=True):
+            entry = layer.sublayers[ref.layer]
+            value = run.within(entry, value, at=ref.layer)
+            values[ref.place] = Tensor(value, its_mask)
+
+        def resolved(leaf: Any) -> Any:
+            if isinstance(leaf, MaskOf):
+                return values[leaf.tensor.place].mask
+            return values[leaf.place] if isinstance(leaf, TensorRef) else leaf
+
+        for node in graph.nodes:
+            outputs = run(
+                layer.sublayers[node.layer],
+                *map_structure(resolved, node.args),
+                at=node.layer,
+                **map_structure(resolved, node.kwargs),
+            )
+            for k, output in enumerate(flatten(outputs)):
+                values[node.layer, node.index, k] = output
+        return map_structure(resolved, graph.outputs)
+
+
+class Sequential(Functional):
+    """Layers one after the other; source: keras/src/models/sequential.py."""
+
+    class_name = "Sequential"
+
+
+def _in_order(expected: Any, given: Any) -> list[Any]:
+    """Inputs as a flat list, in the order of the model's inputs."""
+    if not isinstance(given, Mapping):
+        return flatten(given)
+    if isinstance(expected, Mapping):
+        return [given[key] for key in expected]
+    return [given[ref.layer] for ref in flatten(expected)]
+
+
+KINDS: tuple[type[LayerType], ...] = (InputLayer, Sequential, Functional)
+"""What of this module stands in the registry."""

@@ -1,0 +1,419 @@
+"""Raw operations: what ``x * 2`` or ``keras.ops.relu(x)`` leaves in a Functional graph.
+
+They are called ``ops.Multiply`` and so on here, because layers of the same name do
+other things. An operation casts by Keras's rules of promotion and loses masks. One that
+would mix the rows of a batch, or move them, is refused: `verify` evaluates other
+batches than Keras does. Constants stand in the call, or in the options.
+
+Source: keras/src/ops/numpy.py, nn.py, math.py, core.py and
+keras/src/activations/activations.py; what they compute on TensorFlow is in
+keras/src/backend/tensorflow/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from verify.errors import DataError, UnsupportedError
+from verify.forward import activations
+from verify.forward.layers import operation_functions as functions
+from verify.forward.layers.base import (
+    LayerType,
+    Option,
+    Run,
+    Tensor,
+    Unexpected,
+    axes,
+    axis,
+    boolean,
+    exact_constants,
+    integer,
+    integers,
+    number,
+    one_of,
+    only,
+    optional,
+    positive,
+)
+from verify.forward.layers.operation_functions import on_axes, on_axis
+from verify.model.arrays import Array
+from verify.model.graph import flatten, map_structure
+from verify.model.spec import LayerSpec
+
+CONSTANTS = frozenset({"key", "indices", "constant_values", "weights"})
+"""Arguments that are not cast, and must not be tensors."""
+
+
+class Operation(LayerType):
+    """What all operations share.
+
+    Attributes
+    ----------
+    function : callable
+        Of the arguments, in order, and the options, by name.
+    casts : str
+        To which dtype operands are cast first: ``promote`` by the rules of
+        `operation_functions.result_type`, ``strict`` likewise, but numbers count as
+        float32 or int32; ``float`` to that or else to a float; ``bool``; ``counted``
+        and ``summable`` whole numbers for truth values; ``float32`` that for whole
+        numbers; ``keep`` not at all; ``own`` not, and 16-bit numbers stay such.
+    broadcasts : bool
+        Whether operands of fewer axes are aligned with the last axes of the others.
+    """
+
+    keeps_tensors = True
+    autocast = False
+    casts_outputs = False
+    function: ClassVar[Callable[..., Any]]
+    casts: ClassVar[str] = "keep"
+    broadcasts: ClassVar[bool] = False
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        given = ", ".join(f"{key}={value}" for key, value in layer.options.items())
+        name = self.class_name.removeprefix("ops.")
+        kept = " unless it changes nothing" if self.hands_back == "always" else ""
+        return [f"the operation {name}({given}); masks end here{kept}"]
+
+    def call(self, run: Run, layer: LayerSpec, **arguments: Any) -> Any:
+        for name in CONSTANTS & arguments.keys():
+            if any(isinstance(leaf, Tensor) for leaf in flatten(arguments[name])):
+                raise DataError(f"{layer}: expected {name} to be a constant")
+        tensors = [x.value for x in flatten(arguments) if isinstance(x, Tensor)]
+        self.check_rows(layer, list(arguments.values()))
+        cast, dtype = self._cast(arguments, run.floatx, exact_constants(layer))
+        results = self.compute(cast, layer)
+        values = map_structure(_bare, list(arguments.values()))
+        promotes = layer.rules and self.casts != "own"
+        if promotes and functions.makes_floats(values, results):
+            raise UnsupportedError(
+                f"{layer}: an operation that makes floats of whole numbers is read for "
+                "TensorFlow alone; other backends have other rules of promotion. Cast "
+                "to floats first"
+            )
+        for result in flatten(results):
+            self._check_result(layer, tensors, np.asarray(result))
+        return map_structure(lambda y: functions.lowered(np.asarray(y), dtype), results)
+
+    def compute(self, arguments: Mapping[str, Any], layer: LayerSpec) -> Any:
+        """The function of the arguments, cast, and the options."""
+        given = [arguments[name] for name in self.arguments if name in arguments]
+        function = type(self).function
+        if exact_constants(layer):
+            function = activations.exactly(function)
+        return function(*given, **layer.options)
+
+    def check_rows(self, layer: LayerSpec, operands: list[Any]) -> None:
+        """Raise DataError where rows of one operand meet other rows of another."""
+
+    def _cast(
+        self, arguments: Mapping[str, Any], floatx: str, exact: bool
+    ) -> tuple[dict[str, Any], np.dtype[Any] | None]:
+        """Arguments as arrays, and the 16-bit dtype that the result is rounded to."""
+        values: dict[str, Any] = map_structure(_bare, dict(arguments))
+        if self.casts == "own":
+            return values, None
+        names = [name for name in values if name not in CONSTANTS | {"condition"}]
+        chosen = {name: values[name] for name in names}
+        rule = "promote" if self.casts == "strict" and exact else self.casts
+        chosen = functions.CASTS[rule](chosen, floatx)
+        if "condition" in values:
+            values["condition"] = np.asarray(values["condition"]).astype(bool)
+        sixteen = next(
+            (
+                x.dtype
+                for x in flatten(chosen)
+                if isinstance(x, np.ndarray) and functions.sixteen(x.dtype)
+            ),
+            None,
+        )
+        return {**values, **map_structure(functions.lifted, chosen)}, sixteen
+
+    def _check_result(self, layer: LayerSpec, tensors: list[Array], y: Array) -> None:
+        for x in tensors:
+            moved = y.ndim == 0 or len(y) != len(x)
+            if moved or (self.broadcasts and y.ndim != x.ndim):
+                raise DataError(
+                    f"{layer}: expected an operation on each row by itself. Received: "
+                    f"shapes {[x.shape for x in tensors]} -> {y.shape}"
+                )
+
+
+def _bare(leaf: Any) -> Any:
+    return leaf.value if isinstance(leaf, Tensor) else leaf
+
+
+class Matmul(Operation):
+    """``x1 @ x2``, the rows of a batch apart."""
+
+    class_name = "ops.Matmul"
+    arguments = ("x1", "x2")
+    function = staticmethod(functions.matmul)
+    casts = "strict"
+
+    def check_rows(self, layer: LayerSpec, operands: list[Any]) -> None:
+        ranks = [np.ndim(_bare(x)) for x in operands]
+        first, second = (isinstance(x, Tensor) for x in operands)
+        if (second and ranks[1] < 3) or (first and second and ranks[0] != ranks[1]):
+            raise DataError(
+                f"{layer}: expected matrices for each row. Received: "
+                f"{', '.join(str(np.shape(_bare(x))) for x in operands)}"
+            )
+
+
+class Dot(Operation):
+    """``dot(x1, x2)`` with a constant."""
+
+    class_name = "ops.Dot"
+    arguments = ("x1", "x2")
+    function = staticmethod(functions.dot)
+    casts = "strict"
+
+    def check_rows(self, layer: LayerSpec, operands: list[Any]) -> None:
+        if all(isinstance(x, Tensor) for x in operands):
+            raise DataError(f"{layer}: expected a constant as one of the operands")
+
+
+def _subscripts(value: Any) -> str:
+    if not isinstance(value, str) or value.count("->") != 1:
+        raise Unexpected("an equation with one '->'")
+    text = value.replace(" ", "")
+    output = text.partition("->")[2]
+    if not output:
+        raise Unexpected("an equation that keeps the rows")
+    return text
+
+
+class Einsum(Operation):
+    """Einstein's sums in which the first letter stands for the rows, and only there."""
+
+    class_name = "ops.Einsum"
+    arguments = ("x1", "x2", "x3", "x4")
+    options: ClassVar[Mapping[str, Option]] = {"subscripts": Option(_subscripts)}
+    function = staticmethod(functions.einsum)
+    casts = "strict"
+
+    def check_rows(self, layer: LayerSpec, operands: list[Any]) -> None:
+        inputs, _, output = layer.options["subscripts"].partition("->")
+        rows = "..." if output.startswith("...") else output[0]
+        for term, x in zip(inputs.split(","), operands, strict=False):
+            if isinstance(x, Tensor):
+                alone = term.startswith(rows) and term.count(rows) == 1
+                letters = len(term.replace("...", ""))
+                alone = alone and (rows != "..." or letters < x.value.ndim)
+            else:
+                alone = rows == "..." or rows not in term
+            if not alone:
+                raise DataError(
+                    f"{layer}: expected the rows to stand first in each tensor and in "
+                    f"the result. Received: {layer.options['subscripts']}"
+                )
+
+
+def _pad_width(value: Any) -> tuple[tuple[int, int], ...]:
+    items = value if isinstance(value, (list, tuple)) else [value]
+    widths = tuple(integers(item) for item in items)
+    if any(len(width) != 2 or min(width) < 0 for width in widths) or widths[0] != (
+        0,
+        0,
+    ):
+        raise Unexpected("two numbers for each axis, and none for that of the rows")
+    return widths  # type: ignore[return-value]
+
+
+def _permutation(value: Any) -> tuple[int, ...]:
+    order = integers(value)
+    if order[0] != 0 or len(set(order)) != len(order):
+        raise Unexpected("an order of the axes with that of the rows, 0, first")
+    return order
+
+
+def _sections(value: Any) -> Any:
+    return integers(value) if isinstance(value, (list, tuple)) else positive(value)
+
+
+ANY_DTYPE = one_of(*functions.DTYPES)
+AXIS = {"axis": Option(axis)}
+AXES = {"axis": Option(axes)}
+LAST = {"axis": Option(axis, -1)}
+KEEP = {"keepdims": Option(boolean, False)}
+REDUCED = {**AXES, **KEEP}
+FOUND = {**AXIS, **KEEP}
+BOUNDED = {**REDUCED, "initial": Option(optional(number), None)}
+DTYPE = {"dtype": Option(optional(ANY_DTYPE), None)}
+
+
+HANDED_BACK: Mapping[str, str] = {
+    **dict.fromkeys(("Cast", "ConvertToTensor", "Swapaxes"), "always"),
+    **dict.fromkeys(("Reshape", "Transpose", "GetItem"), "by rule"),
+}
+"""Operations that may return what came in; see `LayerType.hands_back`."""
+
+
+def _made(
+    name: str,
+    casts: str,
+    function: Callable[..., Any],
+    options: Mapping[str, Option],
+    arguments: tuple[str, ...] = ("x",),
+) -> type[LayerType]:
+    """An operation as a class."""
+    several = len(arguments) > 1 and not CONSTANTS & set(arguments)
+    return type(
+        name,
+        (Operation,),
+        {
+            "__doc__": function.__doc__,
+            "class_name": f"ops.{name}",
+            "function": staticmethod(function),
+            "casts": casts,
+            "options": dict(options),
+            "arguments": arguments,
+            "broadcasts": several,
+            "hands_back": HANDED_BACK.get(name, ""),
+        },
+    )
+
+
+_UNARY: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    "float": {
+        "Sqrt": np.sqrt, "Exp": np.exp, "Expm1": np.expm1, "Log": np.log,
+        "Log1p": np.log1p, "Log2": np.log2, "Log10": np.log10, "Sin": np.sin,
+        "Cos": np.cos, "Tan": np.tan, "Sinh": np.sinh, "Cosh": np.cosh,
+        "Tanh": np.tanh, "Arctan": np.arctan, "Floor": np.floor, "Ceil": np.ceil,
+    },
+    "keep": {
+        "Negative": np.negative, "Absolute": np.abs, "Abs": np.abs, "Sign": np.sign,
+        "Reciprocal": lambda x: 1 / x, "Rsqrt": lambda x: 1 / np.sqrt(x),
+        "Isnan": np.isnan, "Isfinite": np.isfinite, "Isinf": np.isinf,
+        "StopGradient": functions.same, "Copy": functions.same,
+    },
+    "counted": {"Square": np.square},
+    "bool": {"LogicalNot": np.logical_not},
+}  # fmt: skip
+_BINARY: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    "promote": {
+        "Add": np.add, "Subtract": np.subtract, "Multiply": np.multiply,
+        "Power": np.power, "Maximum": np.maximum, "Minimum": np.minimum,
+        "FloorDivide": functions.floor_divide,
+    },
+    "float": {
+        "Divide": np.true_divide, "TrueDivide": np.true_divide,
+        "DivideNoNan": functions.divide_no_nan,
+    },
+    "strict": {
+        "Equal": np.equal, "NotEqual": np.not_equal, "Less": np.less,
+        "LessEqual": np.less_equal, "Greater": np.greater,
+        "GreaterEqual": np.greater_equal, "Mod": np.mod,
+    },
+    "bool": {
+        "LogicalAnd": np.logical_and, "LogicalOr": np.logical_or,
+        "LogicalXor": np.logical_xor,
+    },
+}  # fmt: skip
+_ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, Option]]] = {
+    **{
+        name: (function, {})
+        for name, function in {
+            "Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "Silu": "silu",
+            "SparseSigmoid": "sparse_sigmoid", "Softplus": "softplus", "Selu": "selu",
+            "Softsign": "softsign", "SparsePlus": "sparse_plus",
+            "LogSigmoid": "log_sigmoid", "HardSigmoid": "hard_sigmoid",
+            "HardSilu": "hard_silu", "TanhShrink": "tanh_shrink",
+            "HardTanh": "hard_tanh",
+        }.items()
+    },
+    "SoftShrink": ("soft_shrink", {"threshold": Option(number, 0.5)}),
+    "HardShrink": ("hard_shrink", {"threshold": Option(number, 0.5)}),
+    "Squareplus": ("squareplus", {"b": Option(number, 4.0)}),
+    "LeakyRelu": ("leaky_relu", {"negative_slope": Option(number, 0.2)}),
+    "Elu": ("elu", {"alpha": Option(number, 1.0)}),
+    "Celu": ("celu", {"alpha": Option(number, 1.0)}),
+    "Gelu": ("gelu", {"approximate": Option(boolean, True)}),
+    "ReLU": (
+        "relu",
+        {
+            "negative_slope": Option(number, 0.0),
+            "max_value": Option(optional(number), None),
+            "threshold": Option(number, 0.0),
+        },
+    ),
+}  # fmt: skip
+_OTHERS: tuple[tuple[Any, ...], ...] = (
+    ("Round", "keep", functions.round_, {"decimals": Option(integer, 0)}),
+    ("Clip", "counted", functions.clip,
+     {"x_min": Option(number), "x_max": Option(number)}),
+    ("Threshold", "keep", functions.threshold,
+     {"threshold": Option(number), "default_value": Option(number)}),
+    ("Where", "promote", functions.where, {}, ("condition", "x1", "x2")),
+    ("Softmax", "keep", on_axis(activations.softmax), LAST),
+    ("LogSoftmax", "keep", on_axis(activations.log_softmax), LAST),
+    ("Sparsemax", "keep", on_axis(activations.sparsemax), LAST),
+    ("Glu", "keep", on_axis(activations.glu), LAST),
+    ("Normalize", "keep", on_axis(functions.normalize),
+     {**LAST, "order": Option(positive, 2), "epsilon": Option(optional(number), None)}),
+    ("Any", "bool", on_axes(np.any), REDUCED),
+    ("All", "bool", on_axes(np.all), REDUCED),
+    ("Sum", "summable", on_axes(functions.sum_), REDUCED),
+    ("Prod", "summable", on_axes(functions.prod), {**REDUCED, "dtype": only(None)}),
+    ("Mean", "float32", on_axes(np.mean), REDUCED),
+    ("Var", "float32", on_axes(np.var), REDUCED),
+    ("Std", "float", on_axes(np.std), REDUCED),
+    ("Max", "keep", on_axes(functions.maximum_of), BOUNDED),
+    ("Min", "keep", on_axes(functions.minimum_of), BOUNDED),
+    ("Logsumexp", "keep", on_axes(functions.logsumexp), REDUCED),
+    ("Average", "float", functions.average, AXES, ("x", "weights")),
+    ("Argmax", "keep", on_axis(functions.argmax), FOUND),
+    ("Argmin", "keep", on_axis(functions.argmin), FOUND),
+    ("Cumsum", "counted", on_axis(functions.cumulative(np.cumsum)), {**AXIS, **DTYPE}),
+    ("Cumprod", "counted", on_axis(functions.cumulative(np.cumprod)),
+     {**AXIS, **DTYPE}),
+    ("GetItem", "own", functions.getitem, {}, ("x", "key")),
+    ("Take", "own", on_axis(functions.take), AXIS, ("x", "indices")),
+    ("Reshape", "own", functions.reshape, {"newshape": Option(integers)}),
+    ("Transpose", "own", np.transpose, {"axes": Option(_permutation)}),
+    ("Swapaxes", "own", functions.swapaxes,
+     {"axis1": Option(axis), "axis2": Option(axis)}),
+    ("ExpandDims", "own", functions.expand_dims, AXES),
+    ("Squeeze", "own", functions.squeeze, AXES),
+    ("Flip", "own", functions.flip, AXES),
+    ("Repeat", "own", on_axis(np.repeat), {"repeats": Option(_sections), **AXIS}),
+    ("Tile", "own", functions.tile, {"repeats": Option(integers)}),
+    ("Split", "own", on_axis(functions.split),
+     {"indices_or_sections": Option(_sections), **AXIS}),
+    ("Unstack", "own", on_axis(functions.unstack),
+     {"num": Option(optional(positive), None, supported="the axis's size"), **AXIS}),
+    ("Pad", "own", functions.pad,
+     {"pad_width": Option(_pad_width),
+      "mode": Option(one_of("constant", "reflect", "symmetric"), "constant")},
+     ("x", "constant_values")),
+    ("Concatenate", "promote", functions.concatenate, AXIS, ("xs",)),
+    ("Stack", "promote", functions.stack, AXIS, ("xs",)),
+    ("OneHot", "own", functions.one_hot,
+     {"num_classes": Option(positive), "axis": Option(axis, -1),
+      "dtype": Option(ANY_DTYPE, "float32"), "sparse": only(False)}),
+    ("OnesLike", "own", functions.filled(1), DTYPE),
+    ("ZerosLike", "own", functions.filled(0), DTYPE),
+    ("Cast", "own", functions.converted, {"dtype": Option(ANY_DTYPE)}),
+    ("ConvertToTensor", "own", functions.converted,
+     {**DTYPE, "sparse": only(None), "ragged": only(None)}),
+)  # fmt: skip
+
+KINDS: tuple[type[LayerType], ...] = (
+    *(_made(n, c, f, {}) for c, rows in _UNARY.items() for n, f in rows.items()),
+    *(
+        _made(n, c, f, {}, ("x1", "x2"))
+        for c, rows in _BINARY.items()
+        for n, f in rows.items()
+    ),
+    *(
+        _made(name, "keep", activations.ACTIVATIONS[function], options)
+        for name, (function, options) in _ACTIVATIONS.items()
+    ),
+    *(_made(*row) for row in _OTHERS),
+    Matmul,
+    Dot,
+    Einsum,
+)

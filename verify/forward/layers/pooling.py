@@ -1,0 +1,173 @@
+"""Pooling over time: in windows, or over the whole of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from verify.forward.convolution import channels_last, in_format, windows
+from verify.forward.layers.base import LayerType, Option, Run, boolean, one_of, optional
+from verify.forward.layers.convolution import DATA_FORMATS, sizes
+from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES, dtype_of, is_float
+from verify.model.spec import LayerSpec
+
+DATA_FORMAT = Option(one_of(*DATA_FORMATS), "channels_last")
+WINDOW_OPTIONS: Mapping[str, Option] = {
+    "strides": Option(optional(sizes(1)), None),
+    "padding": Option(one_of("valid", "same"), "valid"),
+    "data_format": DATA_FORMAT,
+}
+
+
+class Pooling(LayerType):
+    """``y[t] = pooled(x[t * strides], ..., x[t * strides + pool_size - 1])``.
+
+    Steps that padding adds do not take part. Without ``strides`` the windows stand side
+    by side.
+
+    Source: keras/src/layers/pooling/base_pooling.py.
+    """
+
+    word: ClassVar[str]
+
+    @abstractmethod
+    def pooled(self, x: Array, size: int, stride: int, padding: str) -> Array:
+        """One value for each window: (batch, windows, channels)."""
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        size, stride = self._windows(layer)
+        return [
+            f"y[t] = {self.word} of {size} steps from x[{stride} * t] on, padding "
+            f"{layer.options['padding']}; masks end here"
+        ]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        options = layer.options
+        x = channels_last(inputs, options["data_format"])
+        y = self.pooled(x, *self._windows(layer), options["padding"])
+        return in_format(y, options["data_format"])
+
+    def _windows(self, layer: LayerSpec) -> tuple[int, int]:
+        (size,) = layer.options["pool_size"]
+        (stride,) = layer.options["strides"] or (size,)
+        return size, stride
+
+
+class MaxPooling1D(Pooling):
+    """The greatest of each window; see `Pooling`.
+
+    Source: keras/src/layers/pooling/max_pooling1d.py.
+    """
+
+    class_name = "MaxPooling1D"
+    options: ClassVar[Mapping[str, Option]] = {
+        "pool_size": Option(sizes(1), (2,)),
+        **WINDOW_OPTIONS,
+    }
+    word = "maximum"
+
+    def pooled(self, x: Array, size: int, stride: int, padding: str) -> Array:
+        lowest = -np.inf if is_float(x) else np.iinfo(x.dtype).min
+        return windows(x, size, stride, padding, fill=lowest).max(axis=-1)
+
+
+class AveragePooling1D(Pooling):
+    """The mean of each window; see `Pooling`.
+
+    Source: keras/src/layers/pooling/average_pooling1d.py.
+    """
+
+    class_name = "AveragePooling1D"
+    options: ClassVar[Mapping[str, Option]] = {
+        "pool_size": Option(sizes(1)),
+        **WINDOW_OPTIONS,
+    }
+    word = "mean"
+
+    def pooled(self, x: Array, size: int, stride: int, padding: str) -> Array:
+        real = np.ones((1, x.shape[1], 1), dtype=x.dtype)
+        total, count = (
+            windows(values, size, stride, padding).sum(axis=-1) for values in (x, real)
+        )
+        return total / count
+
+
+class GlobalPooling(LayerType):
+    """One value for each channel, over all steps.
+
+    Source: keras/src/layers/pooling/base_global_pooling.py.
+    """
+
+    options: ClassVar[Mapping[str, Option]] = {
+        "data_format": DATA_FORMAT,
+        "keepdims": Option(boolean, False),
+    }
+
+
+def _time_axis(layer: LayerSpec) -> int:
+    return 1 if layer.options["data_format"] == "channels_last" else 2
+
+
+class GlobalMaxPooling1D(GlobalPooling):
+    """``y = max over t of x[t]``, masked steps included.
+
+    Source: keras/src/layers/pooling/global_max_pooling1d.py.
+    """
+
+    class_name = "GlobalMaxPooling1D"
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return ["y = maximum over all steps, masked ones included"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        keepdims = layer.options["keepdims"]
+        return inputs.max(axis=_time_axis(layer), keepdims=keepdims)
+
+
+class GlobalAveragePooling1D(GlobalPooling):
+    """``y = sum over t of m[t] * x[t] / sum over t of m[t]``, with ``m`` the mask.
+
+    Without a mask every step counts. A row that is masked altogether becomes NaN.
+
+    Source: keras/src/layers/pooling/global_average_pooling1d.py.
+    """
+
+    class_name = "GlobalAveragePooling1D"
+    arguments = ("inputs", "mask")
+    supports_masking = True
+    casts_outputs = False
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return ["y = mean over the steps that are not masked; NaN where there is none"]
+
+    def call(
+        self, run: Run, layer: LayerSpec, inputs: Array, mask: Array | None = None
+    ) -> Array:
+        x, whole = inputs, not is_float(inputs)
+        if whole:  # TensorFlow divides whole numbers in float64, Keras's mean does not
+            x = x.astype(np.float32 if mask is None else np.float64)
+        axis, keepdims = _time_axis(layer), layer.options["keepdims"]
+        if mask is None:
+            y = x.mean(axis=axis, keepdims=keepdims)
+        else:
+            keep = np.expand_dims(np.asarray(mask, dtype=bool), 3 - axis)
+            kept = np.where(keep, x, np.zeros_like(x))
+            count = keep.astype(x.dtype).sum(axis=axis, keepdims=keepdims)
+            y = kept.sum(axis=axis, keepdims=keepdims) / count
+        return y if whole else y.astype(dtype_of(POLICIES[layer.policy].compute))
+
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        return None
+
+
+KINDS: tuple[type[LayerType], ...] = (
+    MaxPooling1D,
+    AveragePooling1D,
+    GlobalMaxPooling1D,
+    GlobalAveragePooling1D,
+)
+"""What of this module stands in the registry."""

@@ -1,0 +1,226 @@
+"""SimpleRNN, LSTM, GRU, and RNN over any cell or stack of cells.
+
+`verify.forward.cells` holds the equations, `verify.forward.layers.recurrent_cells` binds weights to
+them, `verify.forward.recurrence` is the time; this module looks after states and masks.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from verify.forward.layers.base import LayerType, Option, Run, boolean
+from verify.forward.layers.recurrent_cells import (
+    Cell,
+    GRUCell,
+    LSTMCell,
+    SimpleRNNCell,
+    cell_type,
+    require_cells,
+)
+from verify.forward.recurrence import Scan, scan
+from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES, rounded, working
+from verify.model.graph import flatten
+from verify.model.spec import LayerSpec
+
+LOOP_OPTIONS: Mapping[str, Option] = {
+    "return_sequences": Option(boolean, False),
+    "return_state": Option(boolean, False),
+    "go_backwards": Option(boolean, False),
+    "stateful": Option(boolean, False),
+    "unroll": Option(boolean, False),
+    "zero_output_for_mask": Option(boolean, False),
+}
+
+
+class Loop(LayerType):
+    """A cell in a loop over time: every recurrent layer.
+
+    Source: keras/src/layers/rnn/rnn.py.
+    """
+
+    options = LOOP_OPTIONS
+    arguments = ("sequences", "initial_state", "mask")
+    supports_masking = True
+
+    @abstractmethod
+    def cell(self, layer: LayerSpec) -> tuple[Cell, LayerSpec]:
+        """The cell's type, and where its options and weights are."""
+
+    def initial(self, layer: LayerSpec, x: Array) -> tuple[Array, ...]:
+        """States of zeros for inputs (batch, time, ...)."""
+        kind, cell = self.cell(layer)
+        return kind.initial(cell, len(x))
+
+    def loop_notes(self, layer: LayerSpec) -> list[str]:
+        """What the options of the loop do, for those that do something."""
+        options = layer.options
+        said = {
+            "go_backwards": "go_backwards: reads the last step first; sequences come "
+            "out in that order, while the mask that goes on keeps the order of the "
+            "input",
+            "zero_output_for_mask": "zero_output_for_mask: a masked step outputs zeros"
+            + (
+                ""
+                if options["return_sequences"]
+                else "; so does the layer if the step it reads last is masked"
+            ),
+            "stateful": "stateful: a batch starts with the states that the one before "
+            "it ended with",
+            "return_state": "return_state: the states after the last step follow the "
+            f"output: {', '.join(self.state_words(layer))}",
+        }
+        lines = [text for option, text in said.items() if options[option]]
+        quirk = ("unroll", "go_backwards", "zero_output_for_mask", "return_sequences")
+        if all(options[option] for option in quirk):
+            lines.append(
+                "unrolled, backwards and zeroing: Keras zeroes the outputs, which are "
+                "reversed, by the mask that is not"
+            )
+        return lines
+
+    def state_words(self, layer: LayerSpec) -> tuple[str, ...]:
+        """Names of the states for a person."""
+        kind, cell = self.cell(layer)
+        return kind.names(cell)
+
+    def call(
+        self,
+        run: Run,
+        layer: LayerSpec,
+        sequences: Array,
+        initial_state: Any = None,
+        mask: Array | None = None,
+    ) -> Any:
+        kind, cell = self.cell(layer)
+        options = layer.options
+        compute = POLICIES[cell.policy].compute
+        if initial_state is not None:
+            states = tuple(rounded(state, compute) for state in flatten(initial_state))
+        elif options["stateful"] and run.states() is not None:
+            states = tuple(rounded(s, compute) for s in run.states() or ())
+        else:
+            states = self.initial(layer, sequences)
+        names = kind.names(cell)
+        if len(states) != len(names):
+            raise ValueError(f"{len(names)} states expected, {len(states)} received")
+        if mask is not None and isinstance(mask, (list, tuple)):
+            mask = mask[0]
+        quick: Any = layer.overrides.get("quick")  # see verify.forward.fast
+        if quick is None or not quick.looks_up:  # otherwise these are ids
+            sequences = sequences.astype(working(compute), copy=False)
+        if quick is None:
+            loop = partial(layer.overrides.get("scan", scan), kind.step(cell))
+        else:
+            loop = quick
+        result: Scan = loop(
+            sequences,
+            None if mask is None else np.asarray(mask, dtype=bool),
+            states,
+            names,
+            return_sequences=options["return_sequences"],
+            go_backwards=options["go_backwards"],
+            zero_output_for_mask=options["zero_output_for_mask"],
+            unroll=options["unroll"],
+            record=run.recording,
+            rules=layer.rules,
+        )
+        run.note(**result.values)
+        if options["stateful"]:
+            run.keep_states(result.states)
+        if options["return_state"]:
+            return (result.output, *result.states)
+        return result.output
+
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        flat = flatten(mask)
+        outgoing = flat[0] if layer.options["return_sequences"] else None
+        if layer.options["return_state"]:
+            kind, cell = self.cell(layer)
+            return [outgoing, *[None for _ in kind.names(cell)]]
+        return outgoing
+
+
+class CellLoop(Loop):
+    """A recurrent layer that is a loop around one cell and has that cell's options."""
+
+    cell_type: ClassVar[Cell]
+    shown_by_weights = Cell.shown_by_weights
+    groups = ("cell",)
+
+    def cell(self, layer: LayerSpec) -> tuple[Cell, LayerSpec]:
+        return self.cell_type, layer
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        return self.cell_type.weight_shapes(options)
+
+    def formula(self, layer: LayerSpec) -> str:
+        return self.cell_type.formula(layer)
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return self.cell_type.notes(layer) + self.loop_notes(layer)
+
+
+class SimpleRNN(CellLoop):
+    """See `verify.forward.cells.simple_rnn_step`; keras/src/layers/rnn/simple_rnn.py."""
+
+    class_name = "SimpleRNN"
+    cell_type = SimpleRNNCell()
+    options: ClassVar[Mapping[str, Option]] = {**cell_type.options, **LOOP_OPTIONS}
+    inert = cell_type.inert
+
+
+class LSTM(CellLoop):
+    """See `verify.forward.cells.lstm_step`; keras/src/layers/rnn/lstm.py."""
+
+    class_name = "LSTM"
+    cell_type = LSTMCell()
+    options: ClassVar[Mapping[str, Option]] = {**cell_type.options, **LOOP_OPTIONS}
+    inert = cell_type.inert | {"use_cudnn"}
+
+
+class GRU(CellLoop):
+    """See `verify.forward.cells.gru_step`; keras/src/layers/rnn/gru.py."""
+
+    class_name = "GRU"
+    cell_type = GRUCell()
+    options: ClassVar[Mapping[str, Option]] = {**cell_type.options, **LOOP_OPTIONS}
+    inert = cell_type.inert | {"use_cudnn"}
+
+
+class RNN(Loop):
+    """A loop around a cell of its own, or around several stacked.
+
+    Source: keras/src/layers/rnn/rnn.py.
+    """
+
+    class_name = "RNN"
+    holds = frozenset({"cell"})
+
+    def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"cell": config.get("cell")}
+
+    def check(self, where: str, layer: LayerSpec) -> None:
+        require_cells(where, layer)
+
+    def cell(self, layer: LayerSpec) -> tuple[Cell, LayerSpec]:
+        inner = layer.sublayers["cell"]
+        return cell_type(inner), inner
+
+    def formula(self, layer: LayerSpec) -> str:
+        kind, cell = self.cell(layer)
+        return kind.formula(cell)
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [f"a loop around {layer.sublayers['cell']}", *self.loop_notes(layer)]
+
+
+KINDS: tuple[type[LayerType], ...] = (SimpleRNN, LSTM, GRU, RNN)
+"""What of this module stands in the registry."""

@@ -1,0 +1,330 @@
+"""The cells of recurrent layers: options, weights and states around `verify.forward.cells`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from verify.errors import UnsupportedError
+from verify.forward.cells import gru_step, lstm_step, simple_rnn_step
+from verify.forward.layers.base import (
+    LayerType,
+    Option,
+    Run,
+    activation,
+    boolean,
+    columns,
+    function_of,
+    positive,
+)
+from verify.forward.recurrence import Step, Stepped
+from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES, rounded, working
+from verify.model.graph import flatten
+from verify.model.spec import GATES, LayerSpec
+
+CELL_OPTIONS: Mapping[str, Option] = {
+    "units": Option(positive),
+    "activation": Option(activation, "tanh"),
+    "use_bias": Option(boolean, True),
+}
+GATED_OPTIONS = {"recurrent_activation": Option(activation, "sigmoid")}
+WEIGHT_SETTINGS = frozenset(
+    f"{weight}_{setting}"
+    for weight in ("kernel", "recurrent", "bias")
+    for setting in ("initializer", "regularizer", "constraint")
+)
+
+
+class Cell(LayerType):
+    """One step: what the cells, and the layers that are a loop around one, share."""
+
+    shown_by_weights = frozenset({"units", "use_bias"})
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    options = CELL_OPTIONS
+    inert = WEIGHT_SETTINGS | {"dropout", "recurrent_dropout", "seed", "implementation"}
+    arguments = ("inputs", "states")
+
+    @abstractmethod
+    def bound(self, layer: LayerSpec) -> Step:
+        """The equations of a step with this layer's weights and activations."""
+
+    @abstractmethod
+    def equations(self, layer: LayerSpec) -> list[str]:
+        """One step in this layer's own activations."""
+
+    def names(self, layer: LayerSpec) -> tuple[str, ...]:
+        """Names of the states in a trace, in the order of Keras's states."""
+        return self.state_names
+
+    def initial(self, layer: LayerSpec, batch: int) -> tuple[Array, ...]:
+        """States of zeros, (batch, units) each."""
+        shape = (batch, layer.options["units"])
+        zeros = np.zeros(shape, dtype=working(POLICIES[layer.policy].compute))
+        return (zeros,) * len(self.state_names)
+
+    def step(self, layer: LayerSpec) -> Step:
+        """`bound`; a 16-bit cell rounds its input and what it returns."""
+        step, compute = self.bound(layer), POLICIES[layer.policy].compute
+        if compute not in ("float16", "bfloat16"):
+            return step
+
+        def rounding(x: Array, states: tuple[Array, ...]) -> Stepped:
+            result = step(rounded(x, compute), states)
+            return Stepped(
+                rounded(result.output, compute),
+                tuple(rounded(state, compute) for state in result.states),
+                result.values,
+            )
+
+        return rounding
+
+    def bias_shape(self, options: Mapping[str, Any], width: int) -> tuple[int, ...]:
+        """Shape of the bias for `width` columns."""
+        return (width,)
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        units = options["units"]
+        width = len(GATES[self.class_name]) * units
+        shapes: dict[str, tuple[int | None, ...]] = {
+            "kernel": (None, width),
+            "recurrent_kernel": (units, width),
+        }
+        if options["use_bias"]:
+            shapes["bias"] = self.bias_shape(options, width)
+        return shapes
+
+    def formula(self, layer: LayerSpec) -> str:
+        features, width = layer.weights["kernel"].shape
+        units = layer.options["units"]
+        bias = layer.weights.get("bias")
+        rows = 0 if bias is None else bias.size // width
+        each = f"{units} x ({features} + {units}{f' + {rows}' if rows else ''})"
+        gates = width // units
+        return f"{gates} gates x {each}" if gates > 1 else each
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        """The columns of each gate, then the equations of a step."""
+        lines = []
+        if len(layer.gates) > 1:
+            lines.append(f"columns: {columns(layer.gates, layer.options['units'])}")
+        return lines + self.equations(layer)
+
+    def call(
+        self, run: Run, layer: LayerSpec, inputs: Array, states: Any
+    ) -> tuple[Array, ...]:
+        result = self.step(layer)(inputs, tuple(flatten(states)))
+        return (result.output, *result.states)
+
+
+def _weights(layer: LayerSpec, rows: int = 1) -> dict[str, Any]:
+    """Keyword arguments for a step function; a missing bias is a bias of zeros."""
+    kernel = layer.weights["kernel"]
+    bias = layer.weights.get("bias")
+    if bias is None:
+        width = kernel.shape[1]
+        bias = np.zeros(width if rows == 1 else (rows, width), dtype=kernel.dtype)
+    return {
+        "kernel": kernel,
+        "recurrent_kernel": layer.weights["recurrent_kernel"],
+        "bias": bias,
+        "activation": function_of(layer),
+    }
+
+
+class SimpleRNNCell(Cell):
+    """See `verify.forward.cells.simple_rnn_step`; keras/src/layers/rnn/simple_rnn.py."""
+
+    class_name = "SimpleRNNCell"
+
+    def equations(self, layer: LayerSpec) -> list[str]:
+        bias = " + bias" if "bias" in layer.weights else ""
+        phi = layer.options["activation"]
+        return [f"h = {phi}(x @ kernel{bias} + h @ recurrent_kernel)"]
+
+    def bound(self, layer: LayerSpec) -> Step:
+        weights = _weights(layer)
+        equations = layer.overrides.get("step", simple_rnn_step)
+
+        def step(x: Array, states: tuple[Array, ...]) -> Stepped:
+            result = equations(x, *states, **weights)
+            return Stepped(result.h, (result.h,), result._asdict())
+
+        return step
+
+
+class LSTMCell(Cell):
+    """See `verify.forward.cells.lstm_step`; keras/src/layers/rnn/lstm.py."""
+
+    class_name = "LSTMCell"
+    options: ClassVar[Mapping[str, Option]] = {**CELL_OPTIONS, **GATED_OPTIONS}
+    inert = Cell.inert | {"unit_forget_bias"}
+    state_names = ("h", "c")
+
+    def equations(self, layer: LayerSpec) -> list[str]:
+        bias = " + bias" if "bias" in layer.weights else ""
+        phi, sigma = layer.options["activation"], layer.options["recurrent_activation"]
+        return [
+            f"z = x @ kernel + h @ recurrent_kernel{bias}, one block of z a gate",
+            f"i, f, o = {sigma}(z_i, z_f, z_o); c_hat = {phi}(z_c)",
+            f"c = f * c + i * c_hat; h = o * {phi}(c)",
+        ]
+
+    def bound(self, layer: LayerSpec) -> Step:
+        weights = _weights(layer)
+        weights["recurrent_activation"] = function_of(layer, "recurrent_activation")
+
+        equations = layer.overrides.get("step", lstm_step)
+
+        def step(x: Array, states: tuple[Array, ...]) -> Stepped:
+            result = equations(x, *states, **weights)
+            return Stepped(result.h, (result.h, result.c), result._asdict())
+
+        return step
+
+
+class GRUCell(Cell):
+    """See `verify.forward.cells.gru_step`; keras/src/layers/rnn/gru.py."""
+
+    class_name = "GRUCell"
+    options: ClassVar[Mapping[str, Option]] = {
+        **CELL_OPTIONS,
+        **GATED_OPTIONS,
+        "reset_after": Option(boolean, True),
+    }
+
+    def bias_shape(self, options: Mapping[str, Any], width: int) -> tuple[int, ...]:
+        return (2, width) if options["reset_after"] else (width,)
+
+    def equations(self, layer: LayerSpec) -> list[str]:
+        phi, sigma = layer.options["activation"], layer.options["recurrent_activation"]
+        after = layer.options["reset_after"]
+        lines = []
+        if "bias" in layer.weights:
+            lines.append(
+                "bias row 0 is added to x @ kernel, row 1 to h @ recurrent_kernel"
+                if after
+                else "bias has one row, added to x @ kernel"
+            )
+        candidate = "r * (h @ U_h + bias[1])" if after else "(r * h) @ U_h"
+        if "bias" not in layer.weights:
+            candidate = candidate.replace(" + bias[1]", "")
+        return [
+            *lines,
+            f"z, r = {sigma}(x part + h part); h_hat = {phi}(x part + {candidate})",
+            "h = z * h + (1 - z) * h_hat: z keeps the old state",
+        ]
+
+    def bound(self, layer: LayerSpec) -> Step:
+        weights = _weights(layer, rows=2)
+        if weights["bias"].ndim == 1:  # reset_after=False stores the input row only
+            weights["bias"] = np.stack(
+                [weights["bias"], np.zeros_like(weights["bias"])]
+            )
+        weights["recurrent_activation"] = function_of(layer, "recurrent_activation")
+        weights["reset_after"] = layer.options["reset_after"]
+
+        equations = layer.overrides.get("step", gru_step)
+
+        def step(x: Array, states: tuple[Array, ...]) -> Stepped:
+            result = equations(x, *states, **weights)
+            return Stepped(result.h, (result.h,), result._asdict())
+
+        return step
+
+
+class StackedRNNCells(Cell):
+    """Cells one on top of the other within each step.
+
+    Source: keras/src/layers/rnn/stacked_rnn_cells.py.
+    """
+
+    class_name = "StackedRNNCells"
+    options: ClassVar[Mapping[str, Option]] = {}
+    inert = frozenset()
+    holds = frozenset({"cells"})
+    container = "cells"
+
+    def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        cells = config.get("cells")
+        return (
+            {str(k): x for k, x in enumerate(cells)} if isinstance(cells, list) else {}
+        )
+
+    def check(self, where: str, layer: LayerSpec) -> None:
+        require_cells(where, layer)
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        return {}
+
+    def formula(self, layer: LayerSpec) -> str:
+        return " + ".join(f"{cell.parameters:,}" for cell in layer.sublayers.values())
+
+    def equations(self, layer: LayerSpec) -> list[str]:
+        count = len(layer.sublayers)
+        return [f"each step runs {count} cells in turn, one on the output of the other"]
+
+    def names(self, layer: LayerSpec) -> tuple[str, ...]:
+        return tuple(
+            f"{key}/{name}"
+            for key, cell in layer.sublayers.items()
+            for name in cell_type(cell).names(cell)
+        )
+
+    def initial(self, layer: LayerSpec, batch: int) -> tuple[Array, ...]:
+        return tuple(
+            state
+            for cell in layer.sublayers.values()
+            for state in cell_type(cell).initial(cell, batch)
+        )
+
+    def bound(self, layer: LayerSpec) -> Step:
+        cells = [
+            (key, cell_type(cell).step(cell), len(cell_type(cell).names(cell)))
+            for key, cell in layer.sublayers.items()
+        ]
+
+        def step(x: Array, states: tuple[Array, ...]) -> Stepped:
+            new: tuple[Array, ...] = ()
+            values: dict[str, Array] = {}
+            for key, cell_step, count in cells:
+                own, states = states[:count], states[count:]
+                x, after, noted = cell_step(x, own)
+                new += after
+                values |= {f"{key}/{name}": value for name, value in noted.items()}
+            return Stepped(x, new, values)
+
+        return step
+
+
+CELLS: Mapping[str, Cell] = {
+    kind.class_name: kind
+    for kind in (SimpleRNNCell(), LSTMCell(), GRUCell(), StackedRNNCells())
+}
+
+
+def cell_type(layer: LayerSpec) -> Cell:
+    """The type of a cell that has been accepted."""
+    return CELLS[layer.class_name]
+
+
+def require_cells(where: str, layer: LayerSpec) -> None:
+    """Raise UnsupportedError unless what is inside a layer is one cell or more."""
+    for inner in layer.sublayers.values():
+        if inner.class_name not in CELLS:
+            raise UnsupportedError(
+                f"{where}: expected cells ({', '.join(CELLS)}). Received: {inner}"
+            )
+    if not layer.sublayers:
+        raise UnsupportedError(f"{where}: expected one cell or more. Received: none")
+
+
+KINDS: tuple[type[LayerType], ...] = (SimpleRNNCell, LSTMCell, GRUCell, StackedRNNCells)
+"""What of this module stands in the registry."""

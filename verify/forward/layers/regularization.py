@@ -1,0 +1,87 @@
+"""Layers that act in training only, and hand on what they are given in predict."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from verify.forward.layers.base import Elementwise, LayerType, Run
+from verify.model.arrays import Array
+from verify.model.spec import LayerSpec
+
+
+class TrainingOnly(Elementwise):
+    """``y = x``"""
+
+    inert: ClassVar[frozenset[str]] = frozenset({"rate", "seed"})
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return ["y = x in predict: it acts in training only"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        return inputs
+
+
+class Dropout(TrainingOnly):
+    """``y = x``; source: keras/src/layers/regularization/dropout.py."""
+
+    class_name = "Dropout"
+    inert = frozenset({"rate", "seed", "noise_shape"})
+
+
+class AlphaDropout(TrainingOnly):
+    """``y = x``; source: keras/src/layers/regularization/alpha_dropout.py."""
+
+    class_name = "AlphaDropout"
+    inert = frozenset({"rate", "seed", "noise_shape"})
+
+
+class GaussianDropout(TrainingOnly):
+    """``y = x``; source: keras/src/layers/regularization/gaussian_dropout.py."""
+
+    class_name = "GaussianDropout"
+
+
+class GaussianNoise(TrainingOnly):
+    """``y = x``; source: keras/src/layers/regularization/gaussian_noise.py."""
+
+    class_name = "GaussianNoise"
+    inert = frozenset({"stddev", "seed"})
+
+
+class SpatialDropout1D(TrainingOnly):
+    """``y = x``; source: keras/src/layers/regularization/spatial_dropout.py."""
+
+    class_name = "SpatialDropout1D"
+
+
+class SpatialDropout2D(TrainingOnly):
+    """``y = x``; source: keras/src/layers/regularization/spatial_dropout.py."""
+
+    class_name = "SpatialDropout2D"
+    inert = frozenset({"rate", "seed", "data_format"})
+
+
+class SpatialDropout3D(TrainingOnly):
+    """``y = x``; source: keras/src/layers/regularization/spatial_dropout.py."""
+
+    class_name = "SpatialDropout3D"
+    inert = frozenset({"rate", "seed", "data_format"})
+
+
+class ActivityRegularization(TrainingOnly):
+    """``y = x``; source: keras/src/layers/regularization/activity_regularization.py."""
+
+    class_name = "ActivityRegularization"
+    inert = frozenset({"l1", "l2"})
+
+
+KINDS: tuple[type[LayerType], ...] = (
+    Dropout,
+    AlphaDropout,
+    GaussianDropout,
+    GaussianNoise,
+    SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
+    ActivityRegularization,
+)

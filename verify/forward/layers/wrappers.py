@@ -1,0 +1,236 @@
+"""Bidirectional and TimeDistributed: layers around another layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from verify.errors import UnsupportedError
+from verify.forward.layers.base import LayerType, Option, Run, one_of
+from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES, rounded, working
+from verify.model.graph import flatten
+from verify.model.spec import LayerSpec
+
+LOOPS = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+MERGES: Mapping[str | None, Callable[[Array, Array], tuple[Array, ...]]] = {
+    "concat": lambda y, y_rev: (np.concatenate([y, y_rev], axis=-1),),
+    "sum": lambda y, y_rev: (y + y_rev,),
+    "mul": lambda y, y_rev: (y * y_rev,),
+    "ave": lambda y, y_rev: ((y + y_rev) / 2,),
+    None: lambda y, y_rev: (y, y_rev),
+}
+
+
+def _turned(outputs: Array) -> Array:
+    return np.flip(outputs, axis=1)
+
+
+class Bidirectional(LayerType):
+    """Two recurrent layers over one sequence, one of them from its end.
+
+    Source: keras/src/layers/rnn/bidirectional.py.
+    """
+
+    class_name = "Bidirectional"
+    options: ClassVar[Mapping[str, Option]] = {
+        "merge_mode": Option(one_of(*MERGES), "concat"),
+    }
+    holds = frozenset({"layer", "backward_layer"})
+    arguments = ("sequences", "initial_state", "mask")
+    supports_masking = True
+
+    def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        forward, backward = config.get("layer"), config.get("backward_layer")
+        if backward is None:
+            backward = _changed(forward, go_backwards=True)
+            name = str(_config(forward).get("name", "layer"))
+            backward = _changed(
+                backward, name=f"backward_{name.removeprefix('forward_')}"
+            )
+        return {
+            "forward_layer": _zeroing(forward),
+            "backward_layer": _zeroing(backward),
+        }
+
+    def check(self, where: str, layer: LayerSpec) -> None:
+        inner = layer.sublayers.values()
+        for one in inner:
+            if one.class_name not in LOOPS:
+                raise UnsupportedError(
+                    f"{where}: expected recurrent layers inside ({', '.join(LOOPS)}). "
+                    f"Received: {one}"
+                )
+        forward, backward = inner
+        if forward.options["go_backwards"] == backward.options["go_backwards"]:
+            raise UnsupportedError(
+                f"{where}: expected one layer of the two with go_backwards"
+            )
+        for option in ("stateful", "return_sequences", "return_state"):
+            if forward.options[option] != backward.options[option]:
+                raise UnsupportedError(
+                    f"{where}: expected both layers with the same '{option}'"
+                )
+        if forward.options["stateful"] and forward.options["return_state"]:
+            raise UnsupportedError(
+                f"{where}: stateful together with return_state is not supported; Keras "
+                "itself cannot call such a layer"
+            )
+
+    def formula(self, layer: LayerSpec) -> str:
+        return " + ".join(f"{x.parameters:,}" for x in layer.sublayers.values())
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        forward = layer.sublayers["forward_layer"]
+        mode = layer.options["merge_mode"]
+        merged = {
+            "concat": "y = concatenate(forward, backward) on the last axis",
+            "sum": "y = forward + backward",
+            "mul": "y = forward * backward",
+            "ave": "y = (forward + backward) / 2",
+            None: "two outputs: forward, backward",
+        }[mode]
+        lines = [
+            "weights: those of the forward layer, then those of the backward layer"
+        ]
+        if forward.options["return_sequences"]:
+            lines.append("the backward layer's outputs are turned round in time, then")
+            lines.append(f"{merged}; masked steps are zeros in both")
+        else:
+            lines.append(f"{merged}, each direction's last output")
+        return lines
+
+    def call(
+        self,
+        run: Run,
+        layer: LayerSpec,
+        sequences: Array,
+        initial_state: Any = None,
+        mask: Array | None = None,
+    ) -> Any:
+        states = flatten(initial_state) if initial_state is not None else []
+        half = len(states) // 2
+        first = layer.sublayers["forward_layer"]
+        compute = POLICIES[layer.policy].compute
+        results = []
+        for key, own in (
+            ("forward_layer", states[:half]),
+            ("backward_layer", states[half:]),
+        ):
+            outputs = run(
+                layer.sublayers[key],
+                sequences,
+                initial_state=own or None,
+                mask=mask,
+                at=key,
+            )
+            results.append(
+                [rounded(tensor.value, compute) for tensor in flatten(outputs)]
+            )
+        (y, *after), (y_rev, *after_rev) = results
+        if first.options["return_sequences"]:
+            y_rev = layer.overrides.get("turn", _turned)(y_rev)
+        merge = layer.overrides.get("merge", MERGES[layer.options["merge_mode"]])
+        outputs = (*merge(y, y_rev), *after, *after_rev)
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        if not layer.sublayers["forward_layer"].options["return_sequences"]:
+            return None
+        first = flatten(mask)[0]
+        return first if layer.options["merge_mode"] else [first, first]
+
+
+class TimeDistributed(LayerType):
+    """The inner layer on every step by itself.
+
+    Keras calls the inner layer's ``call`` and not the layer, so masks made *inside* it
+    stay there, and the mask that came in goes on.
+
+    Source: keras/src/layers/rnn/time_distributed.py.
+    """
+
+    class_name = "TimeDistributed"
+    holds = frozenset({"layer"})
+    arguments = ("inputs", "mask")
+    supports_masking = True
+
+    def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"layer": config.get("layer")}
+
+    def check(self, where: str, layer: LayerSpec) -> None:
+        inner = layer.sublayers["layer"]
+        if inner.options.get("return_state") or inner.options.get("stateful"):
+            raise UnsupportedError(
+                f"{where}: return_state and stateful are not supported inside it"
+            )
+        if inner.graph is None and inner.policy != layer.policy:
+            raise UnsupportedError(
+                f"{where}: expected the same dtype policy inside and outside. "
+                f"Received: {inner.policy} and {layer.policy}"
+            )
+
+    def formula(self, layer: LayerSpec) -> str:
+        return f"{layer.parameters:,}"
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        inner = layer.sublayers["layer"]
+        lines = [f"y[:, t] = inner(x[:, t]), inner: {inner}"]
+        if inner.options.get("quantization_mode"):
+            lines.append("Keras computes with the 8-bit weights here as if they were "
+                         "the floats they stand for: without their scale")  # fmt: skip
+        return lines
+
+    def call(
+        self, run: Run, layer: LayerSpec, inputs: Array, mask: Array | None = None
+    ) -> Array:
+        inner = _without_scales(layer.sublayers["layer"])
+        steps = []
+        for t in range(inputs.shape[1]):
+            step_mask = None if mask is None else mask[:, t]
+            steps.append(run.within(inner, inputs[:, t], at="layer", mask=step_mask))
+        return np.stack(steps, axis=1)
+
+
+def _without_scales(layer: LayerSpec) -> LayerSpec:
+    """What ``call`` makes of a quantised layer, if it is called by itself.
+
+    ``Layer.__call__`` chooses ``quantized_call``; ``call`` takes the whole numbers for
+    the weights.
+    """
+    if not layer.options.get("quantization_mode"):
+        return layer
+    to = working(POLICIES[layer.policy].compute)
+    weights = {
+        key: value.astype(to)
+        for key, value in layer.weights.items()
+        if not key.endswith("_scale")
+    }
+    return replace(layer.with_options(quantization_mode=None), weights=weights)
+
+
+def _config(entry: Any) -> Mapping[str, Any]:
+    config = entry.get("config") if isinstance(entry, Mapping) else None
+    return config if isinstance(config, Mapping) else {}
+
+
+def _changed(entry: Any, **options: Any) -> Any:
+    """A serialised layer with some options changed."""
+    if not isinstance(entry, Mapping):
+        return entry
+    return {**entry, "config": {**_config(entry), **options}}
+
+
+def _zeroing(entry: Any) -> Any:
+    """Bidirectional makes both layers zero masked steps where they return sequences."""
+    if isinstance(entry, Mapping) and entry.get("class_name") in LOOPS:
+        sequences = _config(entry).get("return_sequences", False)
+        return _changed(entry, zero_output_for_mask=sequences)
+    return entry
+
+
+KINDS: tuple[type[LayerType], ...] = (Bidirectional, TimeDistributed)
+"""What of this module stands in the registry."""

@@ -1,0 +1,511 @@
+"""Evaluates a ModelSpec in NumPy: outputs, or every gate and state on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from verify.errors import DataError, listing, plain
+from verify.forward.evaluate import Evaluation, LayerTrace, States, in_precision
+from verify.forward.fast import Blocks, blocks_of, in_blocks, quickened, thread_count
+from verify.forward.layers import LOOPS
+from verify.forward.layers.base import Tensor
+from verify.model.arrays import Array, worded
+from verify.model.backends import Rule
+from verify.model.dtypes import dtype_of, is_float
+from verify.model.graph import TensorRef, flatten, map_structure
+from verify.model.spec import LayerSpec, ModelSpec
+
+
+class Inputs(tuple[Array, ...]):
+    """Inputs that a model takes as they are, one array for each of its inputs."""
+
+    @property
+    def rows(self) -> int:
+        """How many samples there are."""
+        return len(self[0])
+
+    def take(self, rows: Any) -> Inputs:
+        """Some of the samples, by a slice or by their numbers."""
+        return Inputs(array[rows] for array in self)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCall:
+    """A call of one layer alone, with the arguments of `Network.call_layer`."""
+
+    name: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """How many samples there are."""
+        first = flatten(list(self.args))[0]
+        return len(first.value if isinstance(first, Tensor) else first)
+
+    def take(self, rows: Any) -> LayerCall:
+        """Some of the samples, by a slice or by their numbers."""
+
+        def some(leaf: Any) -> Any:
+            if isinstance(leaf, Tensor):
+                mask = None if leaf.mask is None else leaf.mask[rows]
+                return Tensor(leaf.value[rows], mask)
+            return leaf[rows] if isinstance(leaf, np.ndarray) else leaf
+
+        return LayerCall(
+            self.name,
+            map_structure(some, list(self.args)),
+            map_structure(some, dict(self.kwargs)),
+        )
+
+
+class Trace(Mapping[str, LayerTrace]):
+    """Path of a layer -> LayerTrace, in the order of evaluation.
+
+    A layer called a second time stands there as ``"lstm:2"``, a layer inside another
+    as ``"bidirectional/forward_layer"``. ``trace.arrays()`` gives one flat dict,
+    ``{"lstm/f": ...}``, ready for ``np.savez``.
+
+    Attributes
+    ----------
+    output
+        What the model returns.
+    """
+
+    def __init__(self, layers: Mapping[str, LayerTrace], output: Any) -> None:
+        self._layers = dict(layers)
+        self.output = output
+
+    def __getitem__(self, name: str) -> LayerTrace:
+        try:
+            return self._layers[name]
+        except KeyError:
+            raise KeyError(
+                f"no layer '{plain(name)}'; the layers are {', '.join(self._layers)}"
+            ) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def arrays(self) -> dict[str, Array]:
+        """Every array by ``layer/value``; ``layer/mask`` where there is a mask.
+
+        Of several inputs or outputs the second is called ``input.1``, and so on.
+        """
+        flat: dict[str, Array] = {}
+        for name, layer in self.items():
+            flat |= _named(f"{name}/input", layer.input)
+            flat |= _named(f"{name}/mask", layer.mask)
+            flat |= {f"{name}/{key}": value for key, value in layer.values.items()}
+            flat |= _named(f"{name}/output", layer.output)
+        return flat
+
+
+def _named(name: str, values: Any) -> dict[str, Array]:
+    leaves = [leaf for leaf in flatten(values) if isinstance(leaf, np.ndarray)]
+    return {f"{name}.{k}" if k else name: leaf for k, leaf in enumerate(leaves)}
+
+
+class Network:
+    """The NumPy forward pass of a model.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        From `verify.load`, or made by hand.
+    floatx : str
+        Keras's default float type: ``predict`` casts float inputs to it before the
+        model's Input does so to its own dtype.
+    """
+
+    def __init__(self, spec: ModelSpec, floatx: str = "float32") -> None:
+        self.spec = spec
+        self.floatx = floatx
+
+    def __repr__(self) -> str:
+        names = ", ".join(layer.class_name for layer in self.spec)
+        return f"<verify.Network {self.spec.name}: {names}>"
+
+    def on(self, backend: str) -> Network:
+        """The same network by the rules of another backend of Keras; see `load`."""
+        return Network(self.spec.on(backend), self.floatx)
+
+    def differences(self, x: Inputs) -> dict[Rule, float]:
+        """By which of its rules, and how far, the outputs differ from TensorFlow's.
+
+        In float64, for prepared inputs; a rule that changes nothing here is left out.
+        """
+        rules = self.spec.root.rules
+        here = self.flat(x, dtype="float64") if rules else []
+        found = {}
+        for rule in (rule for rule in Rule if rule in rules):
+            without = Network(self.spec.following(rules - {rule}), self.floatx)
+            there = without.flat(x, dtype="float64")
+            with np.errstate(invalid="ignore"):
+                apart = max(
+                    float(np.nanmax(np.abs(a - b), initial=0.0))
+                    for a, b in zip(here, there, strict=True)
+                )
+            if apart > 0:
+                found[rule] = apart
+        return found
+
+    @property
+    def stateful(self) -> bool:
+        """Whether a batch starts with the states that the one before it ended with."""
+        return self.spec.stateful
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs, in the order of `flat`.
+
+        The model's own where it returns a dict, or those of the layers they come from.
+        """
+        graph = self.spec.root.graph
+        outputs = graph.outputs if graph is not None else []
+        if isinstance(outputs, Mapping):  # the model has names of its own for them
+            return [
+                f"{key}.{k}" if k else str(key)
+                for key, inside in outputs.items()
+                for k, _ in enumerate(flatten(inside))
+            ]
+        return [
+            f"{ref.layer}.{ref.tensor}" if ref.tensor else str(ref.layer)
+            for ref in flatten(outputs)
+            if isinstance(ref, TensorRef)
+        ]
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs.
+
+        The model's own where it takes a dict, or those of its InputLayers.
+        """
+        graph = self.spec.root.graph
+        if graph is not None and isinstance(graph.inputs, Mapping):
+            return [str(key) for key in graph.inputs]
+        return [layer.name for layer in self.spec.inputs]
+
+    def predict(
+        self,
+        x: Any,
+        *,
+        dtype: str | None = None,
+        initial_state: States | None = None,
+        return_state: bool = False,
+        threads: int | None = None,
+    ) -> Any:
+        """What ``model.predict(x)`` computes, quickly; see `verify.forward.fast`.
+
+        Parameters
+        ----------
+        x : (batch, ...)
+            As for Keras: token ids or features, with the model's input shape. For a
+            model of several inputs a list of arrays, or a dict by their names.
+        dtype : "float32", "float64" or None
+            The precision to compute in, for every layer; float64 is the reference. By
+            default each layer's own policy, which in most models is float32.
+        initial_state : dict, optional
+            For a stateful model: path of a layer -> its states, as returned by an
+            earlier call; zeros where it has none.
+        return_state : bool
+            Whether to return the states after the last batch too.
+        threads : int, optional
+            As many as ``OMP_NUM_THREADS`` says or there are cores, by default. May be
+            called from several threads.
+
+        Returns
+        -------
+        (batch, ...), or a list or dict of such where the model has several outputs;
+        with `return_state` a pair of that and the states.
+
+        Raises
+        ------
+        DataError
+            Inputs whose shape, dtype or ids do not fit the model.
+        """
+        if (return_state or initial_state is not None) and not self.stateful:
+            raise DataError(
+                "expected a model with a stateful layer, to pass states in and out. "
+                "Received: none of its layers is stateful"
+            )
+        states = dict(initial_state or {})
+        flat = self.flat(
+            self.prepare(x), dtype=dtype, states=states, threads=threads, quick=True
+        )
+        graph = self.spec.root.graph
+        remaining = iter(flat)
+        outputs = map_structure(
+            lambda _: next(remaining), graph.outputs if graph is not None else None
+        )
+        return (outputs, states) if return_state else outputs
+
+    def flat(
+        self,
+        x: Inputs,
+        *,
+        dtype: str | None = None,
+        states: States | None = None,
+        threads: int | None = None,
+        quick: bool = False,
+    ) -> list[Array]:
+        """Every output of the model in a list; parameters and errors as `predict`.
+
+        Parameters
+        ----------
+        quick : bool
+            Whether by `verify.forward.fast`; otherwise by the equations of `verify.forward.cells` as
+            they stand there.
+        """
+        root, blocks = self.in_precision(dtype), self.blocks(x, dtype)
+        if quick:
+            root = quickened(root, sum(array.size for array in x))
+        states = {} if states is None else states
+        begun = dict(states)
+        floatx = dtype or self.floatx
+
+        def evaluate(rows: slice) -> list[Array]:
+            if Rule.PREDICT_FORGETS_STATES in root.rules:
+                states.clear()
+                states.update(begun)
+            run = Evaluation(states if self.stateful else None, floatx=floatx)
+            outputs = run(root, list(x.take(rows)), at="")
+            return [tensor.value for tensor in flatten(outputs)]
+
+        count = thread_count(threads)
+        if self.stateful:  # one batch after the other, as Keras does
+            unit, count = self.spec.batch_size or 1, 1
+            blocks = Blocks(unit, unit, unit)
+            if x.rows % unit:
+                raise DataError(
+                    f"expected a multiple of {unit} rows, the model's fixed batch "
+                    f"size. Received: {x.rows} rows"
+                )
+        whole: list[Array] = []
+        for rows, parts in in_blocks(evaluate, x.rows, blocks, count):
+            if not whole:
+                whole = [np.empty((x.rows, *y.shape[1:]), y.dtype) for y in parts]
+            for output, part in zip(whole, parts, strict=True):
+                output[rows] = part
+        return whole
+
+    def blocks(self, x: Inputs, dtype: str | None = None) -> Blocks:
+        """How many of such rows are best evaluated at a time; `dtype` as `predict`."""
+        steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x)
+        return blocks_of(self.in_precision(dtype), steps, self.spec.batch_size)
+
+    def trace(self, x: Any, *, dtype: str | None = None) -> Trace:
+        """Evaluate the model and keep every layer's input, mask, gates and states.
+
+        Parameters and errors as `predict`. A stateful model starts with states of
+        zeros, and all rows are one batch.
+        """
+        run = Evaluation(recording=True, floatx=dtype or self.floatx)
+        given = [array.copy() for array in self.prepare(x)]  # a trace keeps them
+        outputs = run(self.in_precision(dtype), given, at="")
+        layers = {
+            path: replace(trace, layer=self.spec[bare_path(path, self.spec)])
+            for path, trace in run.traces.items()
+            if path and trace.layer.class_name != "InputLayer"
+        }
+        return Trace(layers, map_structure(lambda tensor: tensor.value, outputs))
+
+    def call_layer(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        dtype: str | None,
+        states: States | None = None,
+        every_step: bool = False,
+        masks: list[Array | None] | None = None,
+    ) -> list[Array]:
+        """One layer of the model alone, on arguments of your choice.
+
+        Parameters
+        ----------
+        name : str
+        args, kwargs
+            Of the call: arrays or `verify.forward.layers.base.Tensor`, which carry masks.
+        dtype : as for `predict`
+        states : dict, optional
+            States of stateful layers, by their paths; left as the call leaves them.
+        every_step : bool
+            For a recurrent layer: its output at every step, and no states.
+        masks : list, optional
+            Filled with the masks of the outputs.
+        """
+        layer = self.in_precision(dtype).at(name)
+        if every_step:
+            layer = layer.with_options(return_sequences=True, return_state=False)
+        run = Evaluation(states, floatx=dtype or self.floatx)
+        tensors = flatten(_called(run, layer, name, args, kwargs))
+        if masks is not None:
+            masks += [tensor.mask for tensor in tensors]
+        return [tensor.value for tensor in tensors]
+
+    def trace_layer(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        dtype: str | None,
+    ) -> Trace:
+        """The trace of one layer alone; parameters as `call_layer`."""
+        run = Evaluation(recording=True, floatx=dtype or self.floatx)
+        layer = self.in_precision(dtype).at(name)
+        outputs = _called(run, layer, name, args, kwargs)
+        return Trace(run.traces, map_structure(lambda tensor: tensor.value, outputs))
+
+    def loops(self, name: str) -> bool:
+        """Whether a layer is recurrent, so that its steps can be compared."""
+        return self.spec[name].class_name in LOOPS
+
+    def prepare(self, x: Any) -> Inputs:
+        """Inputs as Keras receives them: checked, and cast to the Inputs' dtypes.
+
+        A trailing axis of size 1 is dropped or added where that makes the number of
+        axes right, as Keras does.
+
+        Raises
+        ------
+        DataError
+        """
+        if isinstance(x, Inputs):
+            return x
+        layers = self.spec.inputs
+        given = self.separate(x)
+        prepared = Inputs(
+            self._prepared(layer, array)
+            for layer, array in zip(layers, given, strict=True)
+        )
+        if len({len(array) for array in prepared}) > 1:
+            counts = ", ".join(f"{len(array):,}" for array in prepared)
+            raise DataError(
+                f"expected inputs of the same number of rows. Received: {counts}"
+            )
+        return prepared
+
+    def separate(self, x: Any) -> list[Array]:
+        """One array of numbers for each input, whatever their shapes.
+
+        Raises
+        ------
+        DataError
+        """
+        layers = self.spec.inputs
+        if len(layers) == 1:
+            if isinstance(x, (list, tuple)) and len(x) == 1 and hasattr(x[0], "shape"):
+                x = x[0]  # a list of one input, as Keras takes it
+            if not isinstance(x, Mapping):
+                return [self._as_array(layers[0], x)]
+        names = self.input_names
+        if isinstance(x, Mapping):
+            own = [layer.name for layer in layers]
+            names = own if set(x) == set(own) else names
+            if set(x) != set(names):
+                raise DataError(
+                    f"expected inputs called {listing(names)}. "
+                    f"Received: {listing([plain(key, 40) for key in x]) or 'none'}"
+                )
+            given = [x[name] for name in names]
+        elif isinstance(x, (list, tuple)) and len(x) == len(layers):
+            given = list(x)
+        else:
+            found = f"{len(x)}" if isinstance(x, (list, tuple)) else "one array"
+            raise DataError(
+                f"expected {len(layers)} inputs ({listing(names)}), as a list or a "
+                f"dict by their names. Received: {found}"
+            )
+        return [
+            self._as_array(layer, value)
+            for layer, value in zip(layers, given, strict=True)
+        ]
+
+    def _as_array(self, layer: LayerSpec, x: Any) -> Array:
+        try:
+            array = np.asarray(x)
+        except ValueError:
+            raise DataError(
+                f"expected {self._expected(layer)}. Received: ragged rows"
+            ) from None
+        if array.dtype.kind not in "biuf" and not is_float(array):
+            raise DataError(
+                f"expected {self._expected(layer)} holding numbers. "
+                f"Received: dtype={array.dtype}"
+            )
+        return array
+
+    def _prepared(self, layer: LayerSpec, array: Array) -> Array:
+        shape, received = layer.options["batch_shape"], array.shape
+        if array.ndim == len(shape) + 1 and received[-1] == 1:
+            array = array[..., 0]
+        elif array.ndim == len(shape) - 1 and shape[-1] == 1:
+            array = array[..., None]
+        fits = array.ndim == len(shape) and all(
+            want is None or have == want
+            for have, want in zip(array.shape[1:], shape[1:], strict=True)
+        )
+        if not fits or 0 in array.shape:
+            raise DataError(
+                f"expected {self._expected(layer)}. Received: shape={received}"
+            )
+        wanted = dtype_of(layer.options["dtype"])
+        if array.dtype == wanted and not is_float(array):
+            return array
+        if wanted.kind in "iu":
+            limits = np.iinfo(wanted)
+            outside = ~((array >= limits.min) & (array <= limits.max))  # NaN is outside
+            if outside.any():
+                raise DataError(
+                    f"expected {self._expected(layer)} from {limits.min} to "
+                    f"{limits.max}. Received: {array[outside][0]}"
+                )
+        with np.errstate(over="ignore"):
+            if is_float(array):
+                array = array.astype(dtype_of(self.floatx), copy=False)
+            return array.astype(wanted, copy=False)
+
+    def _expected(self, layer: LayerSpec) -> str:
+        which = "" if len(self.spec.inputs) == 1 else f" '{plain(layer.name, 40)}'"
+        return f"inputs{which} of shape {worded(layer.options['batch_shape'])}"
+
+    def in_precision(self, dtype: str | None) -> LayerSpec:
+        """The model with weights in the dtype that it computes in; see `predict`."""
+        if dtype not in (None, "float32", "float64"):
+            raise DataError(f"expected dtype float32 or float64. Received: {dtype}")
+        return in_precision(self.spec.root, dtype)
+
+
+def _called(
+    run: Evaluation,
+    layer: LayerSpec,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    args, kwargs = map_structure(_anew, list(args)), map_structure(_anew, dict(kwargs))
+    return run(layer, *args, at=name, **kwargs)
+
+
+def _anew(leaf: Any) -> Any:
+    """A tensor of its own: a layer may take the mask off what it is given."""
+    return Tensor(leaf.value, leaf.mask) if isinstance(leaf, Tensor) else leaf
+
+
+def bare_path(path: str, spec: ModelSpec) -> str:
+    """The path of a layer without the number of its call."""
+    try:
+        spec.root.at(path)
+    except KeyError:
+        return path.rpartition(":")[0]
+    return path

@@ -1,0 +1,115 @@
+"""How exactly this machine computes each activation: measured through Keras itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from verify.forward.activations import resolve
+from verify.keras_bridge.importing import backend, import_keras, quiet, versions
+from verify.model.arrays import Array
+from verify.model.dtypes import SINGLE
+from verify.tolerance.activation_errors import (
+    KNOWN,
+    MEASURED,
+    Kernels,
+    arguments,
+    magnitude,
+    platform_name,
+)
+from verify.tolerance.compare import FLUSHED
+
+MARGIN = 1.5
+"""A measurement does not meet every float32 number; the constant is so much greater."""
+
+TAIL = 13
+"""The first arguments are computed once more by themselves: the end of an array that
+does not fill a vector of the processor runs through other code."""
+
+
+def kernels() -> Kernels:
+    """The constants of the platform that Keras runs on: known, or measured now."""
+    name = current_platform()
+    return KNOWN[name] if name in KNOWN else measured_kernels()
+
+
+def current_platform() -> str:
+    """Backend, version and processor, for `KNOWN`; a GPU is named too."""
+    name = backend()
+    found = platform_name(name, versions().get(name, "unknown"))
+    device = _accelerator()
+    return f"{found} with {device}" if device else found
+
+
+@cache
+def measured_kernels() -> Kernels:
+    """Measure every activation of `verify.tolerance.activation_errors.MEASURED`, in a second or two."""
+    with quiet():
+        constants = {
+            name: max(_error(name, run) for run in _ways(name)) for name in MEASURED
+        }
+    rounded_up = {
+        name: math.ceil(MARGIN * c * 10) / 10 for name, c in constants.items()
+    }
+    return Kernels(current_platform(), rounded_up)
+
+
+def _error(name: str, run: Callable[[Array], Array]) -> float:
+    """The greatest error, in units of roundoff times `magnitude`."""
+    x = arguments(name)
+    x64 = x.astype(np.float64)
+    exact = resolve(name, exact=backend() != "tensorflow")(x64)
+    computed = np.concatenate([run(x[:TAIL]), run(x)])
+    exact, x64 = (np.concatenate([a[:TAIL], a]) for a in (exact, x64))
+    size = magnitude(name, x64, exact)
+    normal = (size > FLUSHED) & (np.abs(exact) < np.finfo(np.float32).max)
+    error = np.abs(computed.astype(np.float64) - exact)[normal]
+    # A result too small for a normal float32 may be 0: that is allowed separately.
+    error = np.maximum(error - FLUSHED * np.maximum(1, np.abs(x64[normal])), 0)
+    return float(np.max(error / size[normal])) / SINGLE
+
+
+def _ways(name: str) -> list[Callable[[Array], Array]]:
+    """The ways in which a backend may compute an activation: plain, and compiled."""
+    keras = import_keras()
+    if name == "keras2_hard_sigmoid":
+
+        def function(x: Any) -> Any:
+            return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+    else:
+        function = keras.activations.get(name)
+    to_numpy = keras.ops.convert_to_numpy
+    if backend() == "tensorflow":
+        import tensorflow as tf
+
+        both = [tf.function(function, jit_compile=jit) for jit in (False, True)]
+        return [_applied(f, tf.constant, to_numpy) for f in both]
+    if backend() == "jax":
+        import jax
+
+        both = [function, jax.jit(function)]
+        return [_applied(f, jax.numpy.asarray, to_numpy) for f in both]
+    return [_applied(function, keras.ops.convert_to_tensor, to_numpy)]
+
+
+def _applied(function: Any, to_tensor: Any, to_numpy: Any) -> Callable[[Array], Array]:
+    return lambda x: np.asarray(to_numpy(function(to_tensor(x))))
+
+
+def _accelerator() -> str:
+    """The kind of device that Keras computes on, where it is not the processor."""
+    if backend() == "tensorflow":
+        import tensorflow as tf
+
+        found = tf.config.list_physical_devices("GPU")
+        return str(found[0].device_type) if found else ""
+    if backend() == "jax":
+        import jax
+
+        kind = str(jax.default_backend())
+        return "" if kind == "cpu" else kind
+    return ""

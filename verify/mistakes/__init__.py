@@ -1,0 +1,1 @@
+"""Known mistakes: the catalogue, the search for the one that explains, what hides them."""

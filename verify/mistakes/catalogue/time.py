@@ -1,0 +1,266 @@
+"""Time and masks misread: other loops than `verify.forward.recurrence.scan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from verify.forward.recurrence import Scan, Step, scan
+from verify.mistakes.catalogue.mistake import Change, Family, Mistake
+from verify.model.arrays import Array
+from verify.model.spec import LayerSpec
+
+States = tuple[Array, ...]
+BATCH = 32
+"""Rows of a batch where states are carried from one to the next: predict's default."""
+
+
+def _with_scan(loop: Callable[..., Scan]) -> Change:
+    return lambda layer: layer.with_overrides(scan=loop)
+
+
+def _mask_or_ones(x: Array, mask: Array | None) -> Array:
+    return np.ones(x.shape[:2], dtype=bool) if mask is None else mask.copy()
+
+
+def _other_mask(change: Callable[[Array], Array]) -> Callable[..., Scan]:
+    """A loop that sees another mask, and the right one if there is none."""
+
+    def loop(
+        step: Step, x: Array, mask: Array | None, *rest: Any, **options: Any
+    ) -> Scan:
+        return scan(step, x, None if mask is None else change(mask), *rest, **options)
+
+    return loop
+
+
+def _cut(mask: Array) -> Array:
+    return np.logical_and.accumulate(mask, axis=1)
+
+
+def _counted(mask: Array) -> Array:
+    return np.arange(mask.shape[1]) < mask.sum(axis=1, keepdims=True)
+
+
+def _zeroed_inputs(
+    step: Step, x: Array, mask: Array | None, *rest: Any, **options: Any
+) -> Scan:
+    if mask is not None:
+        keep = mask.reshape(*mask.shape, *[1] * (x.ndim - 2))
+        x = np.where(keep, x, np.zeros_like(x))
+    return scan(step, x, None, *rest, **options)
+
+
+def _forgetting(
+    step: Step,
+    x: Array,
+    mask: Array | None,
+    states: States,
+    *rest: Any,
+    **options: Any,
+) -> Scan:
+    """A masked step sets the states to zero instead of holding them.
+
+    The mask is laid behind the features, so that the step can see it.
+    """
+    if mask is None:
+        return scan(step, x, mask, states, *rest, **options)
+
+    def forgetful(both: Array, before: States) -> Any:
+        keep = both[:, -1:].astype(bool)
+        result = step(both[:, :-1], before)
+        new = tuple(np.where(keep, s, np.zeros_like(s)) for s in result.states)
+        shown = np.where(keep, result.output, np.zeros_like(result.output))
+        return result._replace(output=shown, states=new)
+
+    both = np.concatenate([x, mask[..., None].astype(x.dtype)], axis=-1)
+    return scan(forgetful, both, None, states, *rest, **options)
+
+
+def _states_go_on(
+    step: Step,
+    x: Array,
+    mask: Array | None,
+    states: States,
+    *rest: Any,
+    **options: Any,
+) -> Scan:
+    """A masked step repeats the output, but its new states are kept."""
+    if mask is None:
+        return scan(step, x, mask, states, *rest, **options)
+    free = scan(step, x, None, states, *rest, **{**options, "return_sequences": True})
+    times = range(x.shape[1])
+    order = mask[:, ::-1] if options["go_backwards"] else mask
+    shown = np.zeros_like(free.output[:, 0])
+    outputs = []
+    for t in times:
+        keep = order[:, t].reshape(-1, *[1] * (shown.ndim - 1))
+        shown = np.where(keep, free.output[:, t], shown)
+        outputs.append(shown)
+    last = np.stack(outputs, axis=1) if options["return_sequences"] else shown
+    return free._replace(output=last)
+
+
+MASKS: tuple[tuple[str, str, Callable[..., Scan], bool], ...] = (
+    ("mask zeroes the states", "a masked step sets the states to zero instead of "
+     "holding them", _forgetting, True),
+    ("mask holds the output alone", "a masked step repeats the output, while its "
+     "states go on", _states_go_on, True),
+    ("masked inputs zeroed", "masked steps get zeros for inputs and are computed like "
+     "any other", _zeroed_inputs, True),
+    ("mask reversed", "the mask is read from the other end than the sequence",
+     _other_mask(lambda mask: mask[:, ::-1]), False),
+    ("mask inverted", "the steps that count are skipped, and the others computed",
+     _other_mask(np.logical_not), False),
+    ("sequence cut at its first masked step", "everything from the first masked step "
+     "on is skipped, as if padding could only stand on the right", _other_mask(_cut),
+     True),
+    ("length counted from the mask", "as many steps from the left as the mask has true "
+     "values are computed, wherever these stand", _other_mask(_counted), True),
+)  # fmt: skip
+
+
+def wrong_masks(layer: LayerSpec) -> Iterator[Mistake]:
+    """Masked steps that do something else than hold every state."""
+    if "go_backwards" not in layer.options or layer.class_name.startswith("ConvLSTM"):
+        return
+    for name, explanation, loop, common in MASKS:
+        yield Mistake(
+            name,
+            explanation,
+            "hold every state at a masked step, and repeat the last output",
+            _with_scan(loop),
+            common=common,
+        )
+    if layer.options["return_sequences"]:
+        zeroing = layer.options["zero_output_for_mask"]
+        does = "repeats the last output" if zeroing else "outputs zeros"
+        yield Mistake(
+            f"zero_output_for_mask {not zeroing}",
+            f"a masked step {does}; the model has zero_output_for_mask={zeroing}",
+            f"do as zero_output_for_mask={zeroing} says",
+            lambda layer: layer.with_options(
+                zero_output_for_mask=not layer.options["zero_output_for_mask"]
+            ),
+            common=True,
+        )
+
+
+def _shifted(
+    step: Step,
+    x: Array,
+    mask: Array | None,
+    *rest: Any,
+    by: int,
+    **options: Any,
+) -> Scan:
+    """Each step sees the input of a neighbour, the one at the end zeros."""
+    moved = np.zeros_like(x)
+    if by > 0:
+        moved[:, by:] = x[:, :-by]
+    else:
+        moved[:, :by] = x[:, -by:]
+    return scan(step, moved, mask, *rest, **options)
+
+
+def _without(
+    step: Step,
+    x: Array,
+    mask: Array | None,
+    *rest: Any,
+    which: int,
+    **options: Any,
+) -> Scan:
+    """One step skipped: the first or the last in the order of processing."""
+    keep = _mask_or_ones(x, mask)
+    keep[:, -1 - which if options["go_backwards"] else which] = False
+    return scan(step, x, keep, *rest, **options)
+
+
+def _carried(
+    step: Step,
+    x: Array,
+    mask: Array | None,
+    states: States,
+    *rest: Any,
+    rows: int,
+    **options: Any,
+) -> Scan:
+    """Each block of rows begins with the states that the one before it ended with."""
+    found: list[Scan] = []
+    for k in range(0, len(x), rows):
+        part = slice(k, k + rows)
+        count = len(x[part])
+        if found:
+            states = tuple(s[:count] for s in found[-1].states)
+        else:
+            states = tuple(s[part] for s in states)
+        own = None if mask is None else mask[part]
+        found.append(scan(step, x[part], own, states, *rest, **options))
+    values = {
+        name: np.concatenate([part.values[name] for part in found])
+        for name in found[0].values
+    }
+    ends = zip(*(part.states for part in found), strict=True)
+    return Scan(
+        np.concatenate([part.output for part in found]),
+        tuple(np.concatenate(end) for end in ends),
+        values,
+    )
+
+
+def first_output(*arguments: Any, **options: Any) -> Scan:
+    """The output of the first step read, where the last one is asked for."""
+    found = scan(*arguments, **{**options, "return_sequences": True})
+    return found._replace(output=found.output[:, 0])
+
+
+def wrong_time(layer: LayerSpec) -> Iterator[Mistake]:
+    """Steps taken from the wrong end, shifted, skipped, or with states left over."""
+    if "go_backwards" not in layer.options:
+        return
+    backwards = layer.options["go_backwards"]
+    yield Mistake(
+        "time reversed",
+        "the steps are taken in reverse order",
+        f"start at the {'last' if backwards else 'first'} step",
+        lambda layer: layer.with_options(
+            go_backwards=not layer.options["go_backwards"]
+        ),
+        common=True,
+    )
+    for by, seen in ((1, "before"), (-1, "after")):
+        yield Mistake(
+            f"inputs shifted to the step {'after' if by > 0 else 'before'}",
+            f"each step sees the input of the step {seen} it",
+            "step t takes x[:, t]",
+            _with_scan(partial(_shifted, by=by)),
+        )
+    for which, word in ((0, "first"), (-1, "last")):
+        yield Mistake(
+            f"{word} step dropped",
+            f"the step that is read {word} is left out",
+            "read every step",
+            _with_scan(partial(_without, which=which)),
+        )
+    if not layer.options["stateful"]:
+        for rows, what in ((1, "row"), (BATCH, f"batch of {BATCH} rows")):
+            yield Mistake(
+                f"states carried to the next {what.split()[0]}",
+                f"each {what} begins with the states that the one before it ended with",
+                "begin every row with states of zeros",
+                _with_scan(partial(_carried, rows=rows)),
+            )
+    if not layer.options["return_sequences"]:
+        yield Mistake(
+            "output of the first step",
+            "the layer returns the output of the step it reads first",
+            "return the output of the step it reads last",
+            _with_scan(first_output),
+        )
+
+
+FAMILIES: tuple[Family, ...] = (wrong_masks, wrong_time)

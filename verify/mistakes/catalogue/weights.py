@@ -1,0 +1,299 @@
+"""Weights misread: gate orders, transposes, biases, precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import permutations
+
+import numpy as np
+
+from verify.mistakes.catalogue.mistake import (
+    Family,
+    Mistake,
+    blocks,
+    joined,
+    on_weights,
+)
+from verify.model.arrays import Array
+from verify.model.dtypes import rounded
+from verify.model.spec import GATES, LayerSpec
+
+OTHER_ORDERS = frozenset({("i", "f", "o", "c"), ("i", "c", "f", "o"), ("r", "z", "h")})
+"""Orders of other libraries: ONNX and others put o before c, or c before f; PyTorch has
+r before z."""
+
+
+def _reordered(layer: LayerSpec, value: Array, order: tuple[str, ...]) -> Array:
+    """Columns as they come out if the gates are taken to be stored in `order`."""
+    found = blocks(layer, value)
+    return joined([found[order.index(gate)] for gate in layer.gates])
+
+
+def gate_orders(layer: LayerSpec) -> Iterator[Mistake]:
+    """Columns read in another order than Keras stores, in all weights or in one."""
+    stored = layer.gates
+    keeps = ",".join(stored)
+    for keys in ((), *((key,) for key in layer.weights)):
+        where = f" in {keys[0]} alone" if keys else ""
+        for order in permutations(stored):
+            if order == stored:
+                continue
+            read = ",".join(order)
+            what = keys[0] if keys else "kernel, recurrent_kernel and bias"
+            yield Mistake(
+                f"gate order {read}{where}",
+                f"gates read in the order {read}{where}; Keras stores {keeps}",
+                f"split {what} into the blocks {keeps}",
+                on_weights(*keys, change=partial(_reordered, order=order)),
+                common=not keys and order in OTHER_ORDERS,
+            )
+
+
+def interleaved_gates(layer: LayerSpec) -> Iterator[Mistake]:
+    """Column k*gates+g taken for unit k of gate g."""
+    gates = len(layer.gates)
+    if gates < 2:
+        return
+
+    def apart(layer: LayerSpec, value: Array) -> Array:
+        return joined([value[..., g::gates] for g in range(gates)])
+
+    for keys in ((), *((key,) for key in layer.weights)):
+        where = f" in {keys[0]} alone" if keys else ""
+        yield Mistake(
+            f"gates interleaved{where}",
+            f"gates read interleaved, unit by unit{where}; Keras stores them in blocks",
+            f"take columns g * units to (g + 1) * units for gate g of {layer.gates}",
+            on_weights(*keys, change=apart),
+        )
+
+
+def wrong_bias(layer: LayerSpec) -> Iterator[Mistake]:
+    """A bias, a row or a gate of it, left out, doubled or added in the wrong place."""
+    bias = layer.weights.get("bias")
+    if bias is None:
+        return
+    once = "add bias to the pre-activation, once"
+    yield Mistake(
+        "bias missing", "the bias is left out", once,
+        on_weights("bias", change=lambda _, b: np.zeros_like(b)), common=True,
+    )  # fmt: skip
+    yield Mistake(
+        "bias doubled",
+        "the bias is added twice, on the input side and on the recurrent side",
+        once,
+        on_weights("bias", change=lambda _, b: 2 * b),
+        common=True,
+    )
+    for k, gate in enumerate(layer.gates if len(layer.gates) > 1 else ()):
+        yield Mistake(
+            f"bias of gate {gate} missing",
+            f"the bias of gate {gate} is left out",
+            f"add block {k} of the bias to gate {gate}",
+            on_weights("bias", change=partial(_without_gate, gate=k)),
+            gate=gate,
+        )
+    if bias.ndim > 1:
+        yield from _two_rows()
+
+
+def _without_gate(layer: LayerSpec, bias: Array, gate: int) -> Array:
+    found = [part.copy() for part in blocks(layer, bias)]
+    found[gate][...] = 0
+    return joined(found)
+
+
+def _two_rows() -> Iterator[Mistake]:
+    """What can be wrong with the two rows of a GRU's bias."""
+    both = "add bias[0] to x @ kernel and bias[1] to h @ recurrent_kernel"
+    for row, side in enumerate(("input", "recurrent")):
+
+        def without(_: LayerSpec, bias: Array, row: int = row) -> Array:
+            bias = bias.copy()
+            bias[row] = 0
+            return bias
+
+        yield Mistake(
+            f"bias row {row} missing",
+            f"row {row} of the bias ({side} side) is left out",
+            both,
+            on_weights("bias", change=without),
+            common=True,
+        )
+    yield Mistake(
+        "bias rows swapped",
+        "the two rows of the bias are exchanged; Keras stores the input row first",
+        both,
+        on_weights("bias", change=lambda _, b: b[::-1].copy()),
+        common=True,
+    )
+    yield Mistake(
+        "bias rows summed",
+        "both rows of the bias are added on the input side, so the recurrent row "
+        "escapes the reset gate",
+        "add bias[1] to h @ recurrent_kernel, inside the product with r",
+        on_weights(
+            "bias", change=lambda _, b: np.stack([b.sum(axis=0), np.zeros_like(b[0])])
+        ),
+        common=True,
+    )
+
+
+def transposed_kernels(layer: LayerSpec) -> Iterator[Mistake]:
+    """A kernel multiplied from the other side, or read in column-major order."""
+    for key, value in layer.weights.items():
+        if value.ndim != 2 or key.endswith("bias") or key == "embeddings":
+            continue
+        gates = layer.gates or ("",)
+        rows, width = value.shape
+        square = rows == width // len(gates)
+        right = f"multiply row vectors from the left: x @ {key}"
+        if square:
+            yield Mistake(
+                f"{key} transposed", f"{key} is transposed", right,
+                on_weights(key, change=partial(_transposed, gates=gates)),
+                common=True,
+            )  # fmt: skip
+        if square and len(gates) > 1:
+            for gate in gates:
+                yield Mistake(
+                    f"{key} of gate {gate} transposed",
+                    f"the block of gate {gate} in {key} is transposed",
+                    right,
+                    on_weights(key, change=partial(_transposed, gates=(gate,))),
+                    gate=gate,
+                )
+        if square and len(gates) == 1:
+            continue  # column-major order is then the same as transposed
+        yield Mistake(
+            f"{key} read in column-major order",
+            f"{key} is read in column-major (Fortran) order; Keras stores rows first",
+            f"read {key} as C-contiguous with shape {value.shape}",
+            on_weights(key, change=lambda _, w: w.ravel().reshape(w.shape, order="F")),
+            common=True,
+        )
+
+
+def _transposed(layer: LayerSpec, value: Array, gates: tuple[str, ...]) -> Array:
+    names = layer.gates or ("",)
+    parts = np.split(value, len(names), axis=-1)
+    return joined([p.T if g in gates else p for g, p in zip(names, parts, strict=True)])
+
+
+def kernels_exchanged(layer: LayerSpec) -> Iterator[Mistake]:
+    """Kernel and recurrent kernel in each other's place."""
+    kernel = layer.weights.get("kernel")
+    recurrent = layer.weights.get("recurrent_kernel")
+    if kernel is None or recurrent is None:
+        return
+
+    def stacked(layer: LayerSpec) -> LayerSpec:
+        kernel, recurrent = layer.weights["kernel"], layer.weights["recurrent_kernel"]
+        both = np.concatenate([kernel, recurrent])
+        units = len(recurrent)
+        return layer.with_weights(recurrent_kernel=both[:units], kernel=both[units:])
+
+    yield Mistake(
+        "kernel and recurrent kernel exchanged",
+        "kernel and recurrent_kernel are stacked as [x, h] and read as [h, x]",
+        "multiply x by kernel and h by recurrent_kernel",
+        stacked,
+    )
+    yield Mistake(
+        "recurrent term missing",
+        "h @ recurrent_kernel is left out",
+        "add h @ recurrent_kernel to the pre-activation of every step",
+        on_weights("recurrent_kernel", change=lambda _, w: np.zeros_like(w)),
+        common=True,
+    )
+
+
+def forget_bias_again(layer: LayerSpec) -> Iterator[Mistake]:
+    """unit_forget_bias applied to weights that already contain it."""
+    if layer.gates != GATES["LSTM"] or "bias" not in layer.weights:
+        return
+
+    def more(layer: LayerSpec, bias: Array) -> Array:
+        found = blocks(layer, bias)
+        return joined([b + (g == "f") for g, b in zip(layer.gates, found, strict=True)])
+
+    yield Mistake(
+        "forget bias added again",
+        "1 is added to the forget gate's bias; unit_forget_bias is an initialiser and "
+        "the stored bias already contains it",
+        "use the bias as it is stored",
+        on_weights("bias", change=more),
+        common=True,
+        gate="f",
+    )
+
+
+def tf32(_: LayerSpec, value: Array) -> Array:
+    """Rounded to 10 bits after the point, as TensorFloat-32 has them."""
+    bits = np.ascontiguousarray(value, dtype=np.float32).view(np.uint32)
+    kept = (bits + np.uint32(0x0FFF) + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)
+    return kept.view(np.float32)
+
+
+def _in_bits(_: LayerSpec, value: Array, bits: str) -> Array:
+    return rounded(value, bits)
+
+
+def _off(_: LayerSpec, value: Array, place: tuple[int, ...]) -> Array:
+    value = value.copy()
+    value[place] *= 1.001
+    return value
+
+
+def lost_precision(layer: LayerSpec) -> Iterator[Mistake]:
+    """Weights that went through fewer bits, or one number that is a little off."""
+    if not layer.weights or any(w.dtype.kind in "iu" for w in layer.weights.values()):
+        return
+    for bits in ("float16", "bfloat16"):
+        yield Mistake(
+            f"weights rounded to {bits}",
+            f"the weights have been rounded to {bits}",
+            "keep the weights in float32",
+            on_weights(change=partial(_in_bits, bits=bits)),
+        )
+    yield Mistake(
+        "weights rounded to TF32",
+        "the weights have been rounded to TensorFloat-32, as NVIDIA's GPUs do in "
+        "matrix products",
+        "switch TF32 off, or compare on a CPU",
+        on_weights(change=tf32),
+    )
+    for key, value in layer.weights.items():
+        if key == "embeddings":
+            continue
+        greatest = np.unravel_index(int(np.argmax(np.abs(value))), value.shape)
+        place = tuple(int(k) for k in greatest)
+        shown = ", ".join(map(str, place))
+        yield Mistake(
+            f"{key}[{shown}] off by 0.1 %",
+            f"{key}[{shown}], its greatest number, is 0.1 % too large",
+            "copy the weights again, and compare their checksums",
+            on_weights(key, change=partial(_off, place=place)),
+            gate=gate_of(layer, place[-1]),
+        )
+
+
+def gate_of(layer: LayerSpec, column: int) -> str:
+    """The gate that a column of a layer's weights belongs to; empty if it has none."""
+    if len(layer.gates) < 2:
+        return ""
+    width = next(iter(layer.weights.values())).shape[-1] // len(layer.gates)
+    return layer.gates[column // width]
+
+
+FAMILIES: tuple[Family, ...] = (
+    gate_orders,
+    interleaved_gates,
+    wrong_bias,
+    transposed_kernels,
+    kernels_exchanged,
+    forget_bias_again,
+)
+LAST: tuple[Family, ...] = (lost_precision,)
+"""The least likely ones, tried when everything else has been."""

@@ -1,0 +1,331 @@
+"""What a model is, without Keras: layers, options and weights as plain values.
+
+A `ModelSpec` is a frozen description from which the forward pass can be computed: the
+layers, how they call each other, every option of each, and its weights by their Keras
+name (``kernel``, ``recurrent_kernel``, ``bias``, ``embeddings``). Nothing in here
+computes anything; the mistakes of `verify.mistakes.catalogue` are spec -> spec functions for that
+reason.
+
+This module also says, once, in which order Keras stores the gates (`GATES`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from verify.errors import DataError, UnsupportedError, plain
+from verify.model.arrays import Array, shapes
+from verify.model.backends import BACKENDS, TENSORFLOW, Rule
+from verify.model.graph import Graph, flatten
+
+_LSTM, _GRU = ("i", "f", "c", "o"), ("z", "r", "h")
+
+GATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "SimpleRNN": ("h",), "SimpleRNNCell": ("h",),
+        "LSTM": _LSTM, "LSTMCell": _LSTM,
+        "GRU": _GRU, "GRUCell": _GRU,
+        "ConvLSTM1D": _LSTM, "ConvLSTM2D": _LSTM, "ConvLSTM3D": _LSTM,
+    }
+)  # fmt: skip
+"""Gate blocks in the columns of ``kernel``, ``recurrent_kernel`` and ``bias``, left to
+right, each ``units`` wide. LSTM: input, forget, cell candidate, output. GRU: update,
+reset, hidden candidate. Source: keras/src/layers/rnn/{lstm,gru,simple_rnn}.py."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSpec:
+    """One layer: its class, every honoured option, its weights by name.
+
+    Raw operations and whole models are layers too: an operation is called
+    ``"ops.Add"``, and a model has its layers as `sublayers` and a `graph`.
+
+    Attributes
+    ----------
+    name, class_name : str
+        As in the Keras config, for example ``"lstm_1"`` and ``"LSTM"``.
+    options : mapping
+        Every option the forward pass depends on, with its value (defaults filled in).
+    weights : mapping of str to ndarray
+        In the order of Keras's ``layer.get_weights()``; the arrays are read-only.
+    sublayers : mapping of str to LayerSpec
+        Layers inside this one: ``forward_layer`` and ``backward_layer``, ``cell``,
+        ``layer``, or the layers of a model by their names.
+    policy : str
+        The dtype policy, for example ``"float32"`` or ``"mixed_float16"``.
+    rules : frozenset of Rule
+        Where it follows another backend of Keras than TensorFlow.
+    trainable : bool
+        Of no effect on the outputs; legacy files order their weights by it.
+    graph : Graph or None
+        Of a model: which layer is called on what.
+    overrides : mapping of str to callable
+        Functions that stand in for this package's. For mistakes made on purpose:
+        ``step`` (of `verify.forward.cells`), ``scan``, and of Bidirectional ``turn`` and
+        ``merge``; `verify.forward.fast` puts ``quick`` and ``lookup`` there while it
+        evaluates. Nothing that is read from a file or a model has any.
+    input_shape, output_shape : tuple, or a structure of tuples
+        Of the first call, with ``None`` for the batch axis and for any axis the model
+        leaves open.
+    """
+
+    name: str
+    class_name: str
+    options: Mapping[str, Any]
+    weights: Mapping[str, Array] = field(default_factory=dict)
+    sublayers: Mapping[str, LayerSpec] = field(default_factory=dict)
+    policy: str = "float32"
+    rules: frozenset[Rule] = TENSORFLOW
+    trainable: bool = True
+    graph: Graph | None = None
+    overrides: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    input_shape: Any = None
+    output_shape: Any = None
+
+    def __post_init__(self) -> None:
+        frozen = {}
+        for key, value in self.weights.items():
+            array = np.asarray(value)
+            if array.flags.writeable:
+                array = array.copy()
+                array.flags.writeable = False
+            frozen[key] = array
+        object.__setattr__(self, "weights", MappingProxyType(frozen))
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+        object.__setattr__(self, "overrides", MappingProxyType(dict(self.overrides)))
+        object.__setattr__(self, "sublayers", MappingProxyType(dict(self.sublayers)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # what makes a mapping read-only cannot be pickled
+        return {
+            key: dict(value) if isinstance(value, MappingProxyType) else value
+            for key, value in vars(self).items()
+        }
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        for key, value in state.items():
+            object.__setattr__(self, key, value)
+        for array in self.weights.values():
+            array.flags.writeable = False
+        self.__post_init__()
+
+    def __str__(self) -> str:
+        return f"Layer '{plain(self.name)}' ({plain(self.class_name)})"
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Names of the gate blocks, in storage order; empty if it has none."""
+        return GATES.get(self.class_name, ())
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the weights of this layer and those inside it hold."""
+        own = sum(w.size for w in self.weights.values())
+        return own + sum(layer.parameters for layer in self.sublayers.values())
+
+    def with_weights(self, **weights: Array) -> LayerSpec:
+        """The same layer with some weights replaced by others of the same shape."""
+        for key, value in weights.items():
+            if key not in self.weights or value.shape != self.weights[key].shape:
+                raise DataError(
+                    f"{self}: cannot replace weight '{key}'. "
+                    f"Expected one of {shapes(self.weights)}. "
+                    f"Received: shape={value.shape}"
+                )
+        return replace(self, weights={**self.weights, **weights})
+
+    def with_options(self, **options: Any) -> LayerSpec:
+        """The same layer with some options changed."""
+        return replace(self, options={**self.options, **options})
+
+    def with_overrides(self, **functions: Callable[..., Any]) -> LayerSpec:
+        """The same layer with functions that stand in for this package's."""
+        return replace(self, overrides={**self.overrides, **functions})
+
+    def walk(self, path: str = "") -> Iterator[tuple[str, LayerSpec]]:
+        """Every layer inside this one with its path, outer layers first.
+
+        Paths join names by ``/``: ``bidirectional/forward_layer``.
+        """
+        for key, layer in self.sublayers.items():
+            here = f"{path}/{key}" if path else key
+            yield here, layer
+            yield from layer.walk(here)
+
+    def at(self, path: str) -> LayerSpec:
+        """The layer of that path inside this one; KeyError if there is none."""
+        layer = self
+        for key in _steps(self, path):
+            layer = layer.sublayers[key]
+        return layer
+
+    def replaced(self, path: str, new: LayerSpec) -> LayerSpec:
+        """This layer with the one at `path` replaced."""
+        key, *rest = _steps(self, path)
+        if rest:
+            new = self.sublayers[key].replaced("/".join(rest), new)
+        return replace(self, sublayers={**self.sublayers, key: new})
+
+    def mapped(self, change: Callable[[LayerSpec], LayerSpec]) -> LayerSpec:
+        """This layer with a change made to it and to every layer inside."""
+        inside = {key: layer.mapped(change) for key, layer in self.sublayers.items()}
+        return change(replace(self, sublayers=inside))
+
+
+def _steps(layer: LayerSpec, path: str) -> list[str]:
+    """A path taken apart; the name of a layer may itself hold a slash."""
+    found: list[str] = []
+    rest = path
+    while rest:
+        keys = [k for k in layer.sublayers if rest == k or rest.startswith(f"{k}/")]
+        if not keys:
+            raise KeyError(path)
+        key = max(keys, key=len)
+        found.append(key)
+        layer, rest = layer.sublayers[key], rest[len(key) + 1 :]
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSpec:
+    """A whole model, and where it came from.
+
+    Attributes
+    ----------
+    root : LayerSpec
+        The model itself: class ``Sequential`` or ``Functional``.
+    source : str
+        Where the model came from, for reports.
+    keras_version : str
+        As recorded by the file or by the live Keras; ``"unknown"`` otherwise.
+    notes : tuple of str
+        What an old file means today; empty for a file of Keras 3.
+    config
+        What it was read from, in Keras 3's form.
+    legacy : bool
+        Whether it comes from an ``.h5`` file or from Keras 2.
+    """
+
+    root: LayerSpec
+    source: str = "a live model"
+    keras_version: str = "unknown"
+    notes: tuple[str, ...] = ()
+    config: Any = None
+    legacy: bool = False
+
+    def __iter__(self) -> Iterator[LayerSpec]:
+        return iter(self.layers)
+
+    def __getitem__(self, path: str) -> LayerSpec:
+        try:
+            return self.root.at(path)
+        except KeyError:
+            known = ", ".join(plain(key) for key in self.root.sublayers)
+            raise KeyError(
+                f"no layer '{plain(path)}'; the layers are {known}"
+            ) from None
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.root.name
+
+    @property
+    def layers(self) -> tuple[LayerSpec, ...]:
+        """The layers of the model in order, without its inputs."""
+        inside = self.root.sublayers.values()
+        return tuple(x for x in inside if x.class_name != "InputLayer")
+
+    @cached_property
+    def inputs(self) -> tuple[LayerSpec, ...]:
+        """The input layers, in the order in which ``predict`` takes its inputs."""
+        graph = self.root.graph
+        refs = flatten(graph.inputs) if graph is not None else []
+        return tuple(self.root.sublayers[ref.layer] for ref in refs)
+
+    @property
+    def input_shape(self) -> Any:
+        """Shape of the input, batch axis first; a list where there are several."""
+        found = [layer.options["batch_shape"] for layer in self.inputs]
+        return found[0] if len(found) == 1 else found
+
+    @cached_property
+    def stateful(self) -> bool:
+        """Whether a layer starts with the states that the batch before left it."""
+        return any(layer.options.get("stateful") for _, layer in self.walk())
+
+    @cached_property
+    def batch_size(self) -> int | None:
+        """The number of rows that the model fixes for a batch, if it does."""
+        sizes = (layer.options["batch_shape"][0] for layer in self.inputs)
+        return next((size for size in sizes if size is not None), None)
+
+    @property
+    def output_shape(self) -> Any:
+        """Shape of what ``predict`` returns, batch axis first."""
+        return self.root.output_shape
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the weights of the whole model hold."""
+        return self.root.parameters
+
+    @property
+    def policies(self) -> frozenset[str]:
+        """The dtype policies of all layers that compute with floats."""
+        return frozenset(
+            layer.policy
+            for _, layer in self.root.walk()
+            if not layer.sublayers and not layer.class_name.startswith("ops.")
+        )
+
+    def on(self, backend: str) -> ModelSpec:
+        """The same model as Keras computes it on another backend.
+
+        Raises
+        ------
+        UnsupportedError
+            A backend that is not in `verify.model.backends.BACKENDS`.
+        """
+        if backend not in BACKENDS:
+            raise UnsupportedError(
+                f"expected Keras on {' or '.join(BACKENDS)}. Received: {plain(backend)}"
+            )
+        return self.following(BACKENDS[backend])
+
+    def following(self, rules: frozenset[Rule]) -> ModelSpec:
+        """The same model with other rules of a backend."""
+        return replace(self, root=self.root.mapped(lambda x: replace(x, rules=rules)))
+
+    def walk(self) -> Iterator[tuple[str, LayerSpec]]:
+        """Every layer with its path, those inside others included."""
+        return self.root.walk()
+
+    def with_layer(self, layer: LayerSpec, path: str | None = None) -> ModelSpec:
+        """The same model with the layer at a path, its name by default, replaced."""
+        where = layer.name if path is None else path
+        self[where]
+        return replace(self, root=self.root.replaced(where, layer))
+
+    def require_finite(self) -> None:
+        """Raise DataError if a weight is NaN or infinite."""
+        for _, layer in self.walk():
+            for key, value in layer.weights.items():
+                bad = int(np.count_nonzero(~np.isfinite(value)))
+                if bad:
+                    raise DataError(
+                        f"{layer}: expected finite weights. Received: {bad:,} NaN or "
+                        f"infinite value(s) among the {value.size:,} of '{key}'"
+                    )
+
+
+def is_path(model: object) -> bool:
+    """Whether `model` names a file rather than being a model."""
+    return isinstance(model, (str, os.PathLike))

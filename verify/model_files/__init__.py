@@ -1,0 +1,1 @@
+"""Model files to a ModelSpec, without Keras and without trust."""

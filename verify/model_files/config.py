@@ -1,0 +1,363 @@
+"""A Keras config and its weights -> ModelSpec, or a refusal that names what is wrong.
+
+Every way into the verifier ends here: `verify.model_files.read` brings the config and the arrays
+of a file, `verify.keras_bridge` those of a live model, so they cannot read differently.
+First the structure is read and checked, without a weight; then weights are filled in;
+then the model is evaluated on a few zeros, which tells the shapes of everything and
+shows weights that do not fit together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from verify.errors import ModelFileError, UnsupportedError, listing, plain
+from verify.forward.layers import REGISTRY, supported
+from verify.forward.layers.base import AnyShape
+from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES, dtype_of, is_float
+from verify.model.spec import LayerSpec, ModelSpec
+from verify.model_files.functional import read_graph
+from verify.model_files.shapes import with_shapes
+
+MODELS = ("Sequential", "Functional")
+OPERATIONS = ("keras.src.ops", "keras.ops", "keras.src.activations")
+QUANTIZATION = ("int8",)
+MAX_DEPTH = 40
+"""Layers within layers: more are not read."""
+
+
+class Weights(Protocol):
+    """Where the arrays of one layer are, in a file or in a live model."""
+
+    def own(self, group: str) -> list[Array]:
+        """Arrays of the layer itself, or of a part of it, in the order of saving."""
+
+    def inside(self, container: str, key: str, class_name: str, number: int) -> Weights:
+        """Where the arrays of a layer inside are.
+
+        Parameters
+        ----------
+        container : str
+            Keras's attribute for a list of layers, or empty for a layer of its own.
+        key : str
+            The name of the layer inside, as `verify.model.spec.LayerSpec.sublayers` has it.
+        class_name : str
+        number : int
+            How many layers of that class stand before it in the container.
+        """
+
+
+def read_model(
+    config: Any,
+    weights: Weights,
+    *,
+    source: str,
+    keras_version: str,
+    notes: Sequence[str] = (),
+    legacy: bool = False,
+) -> ModelSpec:
+    """Read a model from its config, in Keras 3's form, and its weights.
+
+    Raises
+    ------
+    UnsupportedError
+        A class, an option, a dtype policy or a module that is refused by name.
+    ModelFileError
+        A config that no Keras model has, or weights that contradict it.
+    """
+    root = read_structure(config)
+    root = filled(root, weights)
+    return ModelSpec(
+        root=with_shapes(root),
+        source=source,
+        keras_version=keras_version,
+        notes=tuple(notes),
+        config=config,
+        legacy=legacy,
+    )
+
+
+def read_structure(config: Any) -> LayerSpec:
+    """The model's layers, options and graph, checked, without weights or shapes."""
+    class_name, body = _class_and_config(config, "the model")
+    name = plain(body.get("name", "?"))
+    if class_name not in MODELS or _custom(config):
+        custom = "custom " if _custom(config) else ""
+        raise UnsupportedError(
+            f"Model '{name}' ({plain(class_name)}): this {custom}kind of model is not "
+            f"supported. Supported: {listing(MODELS)} models"
+        )
+    return _read_layer(config, "the model", 0)
+
+
+def require_entries(entry: Any, what: str = "the model", depth: int = 0) -> None:
+    """Raise ModelFileError unless a model's layers look like layers, however old."""
+    if depth > MAX_DEPTH:
+        raise ModelFileError(f"layers are nested more than {MAX_DEPTH} deep")
+    config = entry.get("config") if isinstance(entry, dict) else None
+    layers = config.get("layers") if isinstance(config, dict) else config
+    named = isinstance(entry, dict) and isinstance(entry.get("class_name"), str)
+    if not named or not isinstance(config, (dict, list)):
+        raise ModelFileError(f"the config of {what} has no class_name or no config")
+    name = entry.get("name", config.get("name") if isinstance(config, dict) else None)
+    if not isinstance(name, (str, type(None))):
+        raise ModelFileError(f"{what} of the config has no name")
+    for k, layer in enumerate(layers if isinstance(layers, list) else ()):
+        require_entries(layer, f"layer {k}", depth + 1)
+
+
+def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
+    if depth > MAX_DEPTH:
+        raise ModelFileError(f"layers are nested more than {MAX_DEPTH} deep")
+    class_name, config = _class_and_config(entry, what)
+    name = config.get("name", entry.get("name"))
+    if name is None and (not depth or class_name not in REGISTRY):
+        name = class_name  # a whole model: its name matters to no one
+    if not isinstance(name, str) or not name or not _is_text(name):
+        raise ModelFileError(f"{what} of the config has no name")
+    key = f"ops.{class_name}" if _is_operation(entry) else class_name
+    where = f"Layer '{plain(name)}' ({plain(class_name)})"
+    if key not in REGISTRY or _custom(entry):
+        custom = "custom " if _custom(entry) else ""
+        kind_word = "operation" if _is_operation(entry) else "class"
+        raise UnsupportedError(
+            f"{where}: this {custom}{kind_word} is not supported. {supported(key)}"
+        )
+    kind = REGISTRY[key]
+    policy, quantization = _policy(where, config)
+    if quantization is not None and quantization not in _modes(kind):
+        raise UnsupportedError(
+            f"{where}: quantization mode '{plain(quantization)}' is not supported. "
+            f"Supported: {listing(_modes(kind)) or 'none for this layer'}"
+        )
+    trainable = bool(config.get("trainable", True))
+    if class_name in MODELS:
+        return _read_graph_model(name, class_name, config, policy, trainable, depth)
+    if quantization is not None:
+        config = {**config, "quantization_mode": quantization}
+    options = kind.read_options(where, config)
+    inside = {
+        child: _read_layer(inner, f"'{child}' of layer '{plain(name)}'", depth + 1)
+        for child, inner in kind.children(config).items()
+    }
+    layer = LayerSpec(
+        name=name,
+        class_name=key,
+        options=options,
+        sublayers=inside,
+        policy=policy,
+        trainable=trainable,
+    )
+    kind.check(where, layer)
+    return layer
+
+
+def _read_graph_model(
+    name: str,
+    class_name: str,
+    config: Mapping[str, Any],
+    policy: str,
+    trainable: bool,
+    depth: int,
+) -> LayerSpec:
+    entries = config.get("layers")
+    where = f"Model '{plain(name)}' ({class_name})"
+    if not isinstance(entries, list):
+        raise ModelFileError(f"{where}: the config holds no list of layers")
+    layers: dict[str, LayerSpec] = {}
+    for k, entry in enumerate(entries):
+        layer = _read_layer(entry, f"layer {k}", depth + 1)
+        if isinstance(entry.get("name"), str):  # a graph refers to layers by this one
+            layer = replace(layer, name=entry["name"])
+        if layer.name in layers:
+            raise ModelFileError(
+                f"{where}: expected layer names to be unique. "
+                f"Received twice: {plain(layer.name)}"
+            )
+        layers[layer.name] = layer
+    if class_name == "Sequential":
+        layers = _with_input(where, config, layers)
+    graph = read_graph(where, class_name, config, layers)
+    model = LayerSpec(
+        name=name,
+        class_name=class_name,
+        options={},
+        sublayers=layers,
+        policy=policy,
+        trainable=trainable,
+        graph=graph,
+    )
+    REGISTRY[class_name].check(where, model)
+    return model
+
+
+def _with_input(
+    where: str, config: Mapping[str, Any], layers: dict[str, LayerSpec]
+) -> dict[str, LayerSpec]:
+    """A Sequential without an input has one in the dtype of its first layer."""
+    names = list(layers)
+    inputs = [name for name in names if layers[name].class_name == "InputLayer"]
+    if inputs:
+        if inputs != names[:1]:
+            raise ModelFileError(
+                f"{where}: expected one InputLayer, first. Received: {len(inputs)}"
+            )
+        return layers
+    shape = config.get("build_input_shape")
+    if shape is None:
+        raise UnsupportedError(
+            f"{where}: it has never been built, so it has no weights. Call it once, or "
+            "begin it with keras.Input"
+        )
+    if not names:
+        raise UnsupportedError(f"{where}: it has no layers")
+    name = "input_layer"
+    while name in layers:
+        name += "_"
+    options = REGISTRY["InputLayer"].read_options(
+        where,
+        {
+            "batch_shape": shape,
+            "dtype": POLICIES[layers[names[0]].policy].compute,
+        },
+    )
+    return {name: LayerSpec(name, "InputLayer", options)} | layers
+
+
+def filled(layer: LayerSpec, weights: Weights) -> LayerSpec:
+    """The layer, and every layer inside, with its weights.
+
+    Raises
+    ------
+    ModelFileError
+        Weights whose number, shapes or dtypes contradict the config.
+    """
+    kind = REGISTRY[layer.class_name]
+    expected = kind.weight_shapes(layer.options)
+    arrays: list[Array] = []
+    if expected or not layer.class_name.startswith("ops."):
+        arrays = [array for group in kind.groups for array in weights.own(group)]
+    small = sorted({a.dtype.name for a in arrays if a.dtype.name in ("int8", "uint8")})
+    if small and not layer.options.get("quantization_mode"):
+        raise UnsupportedError(
+            f"{layer}: it is quantised (weights of {listing(small)}) and its config "
+            "does not say so, which Keras cannot load either. Supported: int8 in "
+            "Dense, EinsumDense and Embedding"
+        )
+    if len(arrays) != len(expected) or not all(
+        _fits(array.shape, shape)
+        for array, shape in zip(arrays, expected.values(), strict=True)
+    ):
+        wanted = ", ".join(f"{k} {_any(s)}" for k, s in expected.items())
+        found = ", ".join(str(array.shape) for array in arrays)
+        raise ModelFileError(
+            f"{layer}: config and weights disagree. Expected {wanted or 'no weights'}. "
+            f"Received: {found or 'no weights'}"
+        )
+    variable = dtype_of(POLICIES[layer.policy].variable)
+    own = {
+        key: array.astype(variable, copy=False) if is_float(array) else array
+        for key, array in zip(expected, arrays, strict=True)
+    }
+    seen: Counter[str] = Counter()
+    inside = {}
+    for key, child in layer.sublayers.items():
+        place = weights
+        if not child.class_name.startswith("ops."):
+            place = weights.inside(
+                kind.container, key, child.class_name, seen[child.class_name]
+            )
+            seen[child.class_name] += 1
+        inside[key] = filled(child, place)
+    return replace(layer, weights=own, sublayers=inside)
+
+
+def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    if isinstance(expected, AnyShape):
+        return True
+    return len(found) == len(expected) and all(
+        want is None or have == want for have, want in zip(found, expected, strict=True)
+    )
+
+
+def _any(shape: tuple[int | None, ...]) -> str:
+    if isinstance(shape, AnyShape):
+        return "(...)"
+    words = ["any" if size is None else str(size) for size in shape]
+    return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
+
+
+def _class_and_config(entry: object, what: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(entry, dict):
+        class_name, config = entry.get("class_name"), entry.get("config")
+        if isinstance(class_name, str) and isinstance(config, dict):
+            return class_name, config
+    raise ModelFileError(f"the config of {what} has no class_name or no config")
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written down: JSON allows half a surrogate pair."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _module(entry: Mapping[str, Any]) -> str:
+    module = entry.get("module", "keras.layers")
+    return module if isinstance(module, str) else ""
+
+
+def _is_operation(entry: Mapping[str, Any]) -> bool:
+    module = _module(entry)
+    return any(module == base or module.startswith(f"{base}.") for base in OPERATIONS)
+
+
+def _custom(entry: Mapping[str, Any]) -> bool:
+    """Whether a serialised object belongs to somebody else's code."""
+    if entry.get("registered_name") not in (None, entry["class_name"]):
+        return True
+    return _module(entry).split(".")[0] != "keras"
+
+
+def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The name of a dtype policy, and the mode of a quantised one."""
+    value = config.get("dtype", "float32")
+    mode = None
+    name: Any = value
+    if isinstance(value, dict):
+        inner = value.get("config")
+        inner = inner if isinstance(inner, dict) else {}
+        if value.get("class_name") == "QuantizedDTypePolicy":
+            mode, name = str(inner.get("mode")), inner.get("source_name")
+        elif value.get("class_name") in ("DTypePolicy", "Policy", "FloatDTypePolicy"):
+            name = inner.get("name")
+        else:
+            name = value.get("class_name")
+    elif isinstance(value, str) and "_from_" in value:
+        mode, name = value.split("_from_", 1)
+    if name is None:
+        name = "float32"
+    if not isinstance(name, str) or name not in POLICIES:
+        if name in dtype_words() and mode is None:
+            return "float32", None  # an InputLayer or a Cast of whole numbers
+        raise UnsupportedError(
+            f"{where}: dtype policy '{plain(name)}' is not supported. "
+            f"Supported: {listing(POLICIES)}"
+        )
+    return str(name), mode
+
+
+def dtype_words() -> Iterator[str]:
+    """Dtypes that are no policies, but that an input or a cast may have."""
+    yield from ("bool", "int8", "int16", "int32", "int64")
+    yield from ("uint8", "uint16", "uint32", "uint64")
+
+
+def _modes(kind: Any) -> tuple[str, ...]:
+    return QUANTIZATION if "quantization_mode" in kind.options else ()

@@ -1,0 +1,227 @@
+"""The graph in a Functional config: which layer is called on what, in which order.
+
+Source: keras/src/models/functional.py. A tensor stands in a call as
+``{"class_name": "__keras_tensor__"}`` whose config holds the layer's name, the number
+of its call and the number of the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from verify.errors import ModelFileError, UnsupportedError, plain
+from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten
+from verify.model.spec import LayerSpec
+
+
+def read_graph(
+    where: str,
+    class_name: str,
+    config: Mapping[str, Any],
+    layers: Mapping[str, LayerSpec],
+) -> Graph:
+    """The graph of a Functional model, or the chain of a Sequential one.
+
+    Raises
+    ------
+    ModelFileError
+        It refers to what is not there, or goes round in circles.
+    """
+    if class_name == "Sequential":
+        return _chain(list(layers))
+    pending: list[Node] = []
+    known = {
+        TensorRef(name, 0, 0)
+        for name, layer in layers.items()
+        if layer.class_name == "InputLayer"
+    }
+    for entry in config["layers"]:
+        name = entry["name"] if isinstance(entry.get("name"), str) else None
+        name = entry["config"].get("name") if name is None else name
+        nodes = entry.get("inbound_nodes", [])
+        if layers[name].class_name == "InputLayer":
+            continue
+        if not isinstance(nodes, list):
+            raise ModelFileError(f"{where}: layer '{plain(name)}' has no list of calls")
+        for k, node in enumerate(nodes):
+            if not isinstance(node, dict) or not isinstance(node.get("args"), list):
+                raise ModelFileError(
+                    f"{where}: call {k} of layer '{plain(name)}' cannot be read"
+                )
+            args = tuple(_value(where, arg) for arg in node["args"])
+            kwargs = node.get("kwargs")
+            kwargs = _value(where, kwargs if isinstance(kwargs, dict) else {})
+            pending.append(Node(name, k, args, kwargs))
+    ordered = _ordered(where, pending, known, layers)
+    inputs = _refs(where, config.get("input_layers"), layers)
+    outputs = _refs(where, config.get("output_layers"), layers)
+    made = {(node.layer, node.index) for node in ordered}
+    for ref in flatten(inputs):
+        if layers[ref.layer].class_name != "InputLayer":
+            raise ModelFileError(f"{where}: '{plain(ref.layer)}' is not an InputLayer")
+    for ref in flatten(outputs):
+        if (ref.layer, ref.node) not in made and ref not in known:
+            raise ModelFileError(
+                f"{where}: its output '{plain(ref.layer)}' is never computed"
+            )
+    return Graph(inputs, outputs, _as_keras_runs(ordered, outputs))
+
+
+def _chain(names: list[str]) -> Graph:
+    nodes = tuple(
+        Node(name, 0, (TensorRef(before, 0, 0),), {})
+        for before, name in pairwise(names)
+    )
+    return Graph(TensorRef(names[0], 0, 0), TensorRef(names[-1], 0, 0), nodes)
+
+
+def _ordered(
+    where: str,
+    pending: list[Node],
+    known: set[TensorRef],
+    layers: Mapping[str, LayerSpec],
+) -> tuple[Node, ...]:
+    """Nodes so that each comes after those it needs."""
+    done = {(ref.layer, ref.node) for ref in known}
+    ordered: list[Node] = []
+    while pending:
+        waiting = []
+        for node in pending:
+            refs = _refs_in([node.args, node.kwargs])
+            for ref in refs:
+                if ref.layer not in layers:
+                    raise ModelFileError(
+                        f"{where}: a call of '{plain(node.layer)}' refers to "
+                        f"'{plain(ref.layer)}', which is not there"
+                    )
+            if all((ref.layer, ref.node) in done for ref in refs):
+                ordered.append(node)
+                done.add((node.layer, node.index))
+            else:
+                waiting.append(node)
+        if len(waiting) == len(pending):
+            names = ", ".join(sorted({plain(node.layer) for node in waiting}))
+            raise ModelFileError(f"{where}: these layers can never be called: {names}")
+        pending = waiting
+    return tuple(ordered)
+
+
+def _as_keras_runs(nodes: tuple[Node, ...], outputs: Any) -> tuple[Node, ...]:
+    """Nodes in the order in which Keras runs them, without those that it does not run.
+
+    The order matters where a layer changes something outside itself: states that the
+    next call starts with, a mask that MultiHeadAttention takes off its query. Keras
+    goes by the distance to the outputs, and layers called twice count as deep as their
+    deepest call. Source: ``map_graph`` in keras/src/ops/function.py.
+
+    Parameters
+    ----------
+    nodes : in any order in which each comes after those it needs
+    outputs : of the model
+    """
+    known = {(node.layer, node.index): node for node in nodes}
+
+    def parents(node: Node) -> list[Node]:
+        refs = _refs_in([node.args, node.kwargs])
+        return [known[r.layer, r.node] for r in refs if (r.layer, r.node) in known]
+
+    finished: dict[int, Node] = {}
+    if isinstance(outputs, Mapping):
+        outputs = [outputs[key] for key in sorted(outputs)]
+    for ref in flatten(outputs):
+        waiting = [known[ref.layer, ref.node]] if (ref.layer, ref.node) in known else []
+        while waiting:
+            node = waiting[-1]
+            missing = [p for p in parents(node) if id(p) not in finished]
+            if missing and id(node) not in finished:
+                waiting.append(missing[0])
+            else:
+                finished.setdefault(id(waiting.pop()), node)
+    depths: dict[int, int] = {}
+    deepest: dict[str, int] = {}
+    for key, node in reversed(finished.items()):
+        depth = max(depths.setdefault(key, 0), deepest.get(node.layer, 0))
+        deepest[node.layer] = depths[key] = depth
+        for parent in parents(node):
+            depths[id(parent)] = max(depth + 1, depths.get(id(parent), 0))
+    return tuple(finished[key] for key in sorted(depths, key=lambda k: -depths[k]))
+
+
+def _refs_in(arguments: Any) -> list[TensorRef]:
+    leaves = flatten(arguments)
+    return [
+        leaf.tensor if isinstance(leaf, MaskOf) else leaf
+        for leaf in leaves
+        if isinstance(leaf, (TensorRef, MaskOf))
+    ]
+
+
+def _value(where: str, item: Any) -> Any:
+    """An argument of a call, with tensors and slices made out of their dicts."""
+    if isinstance(item, list):
+        return [_value(where, inner) for inner in item]
+    if not isinstance(item, dict):
+        return item
+    class_name, config = item.get("class_name"), item.get("config")
+    if class_name is None:
+        return {str(key): _value(where, inner) for key, inner in item.items()}
+    if class_name == "__keras_tensor__" and isinstance(config, dict):
+        return _ref(where, config.get("keras_history"))
+    if class_name == "__keras_mask__" and isinstance(config, dict):
+        return MaskOf(_ref(where, config.get("keras_history")))
+    if class_name == "__slice__" and isinstance(config, dict):
+        ends = [config.get(end) for end in ("start", "stop", "step")]
+        if all(end is None or type(end) is int for end in ends):
+            return slice(*ends)
+    if class_name == "__ellipsis__":
+        return Ellipsis
+    if class_name == "__tuple__" and isinstance(item.get("items"), list):
+        return tuple(_value(where, inner) for inner in item["items"])
+    if class_name in ("__numpy__", "__tensor__") and isinstance(config, dict):
+        try:
+            return np.asarray(config["value"], dtype=str(config["dtype"]))
+        except (KeyError, ValueError, TypeError):
+            pass
+    raise UnsupportedError(
+        f"{where}: an argument of class '{plain(class_name)}' is not supported"
+    )
+
+
+def _ref(where: str, history: Any) -> TensorRef:
+    if (
+        isinstance(history, (list, tuple))
+        and len(history) == 3
+        and isinstance(history[0], str)
+        and all(type(k) is int and k >= 0 for k in history[1:])
+    ):
+        return TensorRef(*history)
+    raise ModelFileError(f"{where}: a tensor cannot be read: {plain(history, 60)}")
+
+
+def _refs(where: str, structure: Any, layers: Mapping[str, LayerSpec]) -> Any:
+    """The inputs or outputs of a model.
+
+    Keras counts the calls of a nested Functional model from 1 here, from 0 elsewhere.
+    """
+
+    def read(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {str(key): read(inner) for key, inner in item.items()}
+        if isinstance(item, list) and item and isinstance(item[0], str):
+            ref = _ref(where, item)
+            if ref.layer not in layers:
+                raise ModelFileError(f"{where}: there is no layer '{plain(ref.layer)}'")
+            shift = layers[ref.layer].class_name == "Functional"
+            return TensorRef(ref.layer, ref.node - shift, ref.tensor)
+        if isinstance(item, list) and item:
+            return [read(inner) for inner in item]
+        raise ModelFileError(f"{where}: it has no inputs or no outputs")
+
+    found = read(structure)
+    if isinstance(found, list) and len(found) == 1:
+        return found[0]
+    return found

@@ -1,0 +1,357 @@
+"""Configs as Keras 2 wrote them, and as Keras 3 writes them into ``.h5``.
+
+`modernised` turns an old config into Keras 3's form and says in sentences what that
+changed. Some settings mean something else today; for these the caller chooses:
+
+=======================  ==============================  ============================
+setting                  Keras 2                         Keras 3
+=======================  ==============================  ============================
+``hard_sigmoid``         ``clip(0.2 * x + 0.5, 0, 1)``   ``clip(x / 6 + 0.5, 0, 1)``
+GRU, no ``reset_after``  ``False``                       ``True``
+RNN with states given    its mask is applied             its mask is ignored
+=======================  ==============================  ============================
+
+Sources: keras 2.2.5 and tf.keras 2.15, keras/engine/network.py,
+keras/engine/saving.py, keras/layers/recurrent.py; Keras 3.15,
+keras/src/legacy/saving/legacy_h5_format.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from verify.errors import ModelFileError, UnsupportedError, listing, plain
+from verify.forward.layers import REGISTRY
+
+KERAS2, KERAS3 = "keras2", "keras3"
+SEMANTICS = (KERAS2, KERAS3)
+MODELS = ("Sequential", "Functional", "Model")
+CUDNN = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
+RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM2D")
+_KERNEL = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
+DROPPED: Mapping[str, tuple[str, ...]] = {
+    "MultiHeadAttention": (
+        *("query_shape", "key_shape", "value_shape"),
+        "softmax_robust_masking",
+    ),
+    "SeparableConv1D": _KERNEL,
+    "DepthwiseConv1D": (*_KERNEL, "filters"),
+}
+"""Options that Keras 2 wrote, that Keras 3 does not know and that change nothing."""
+
+UNGROUPED = ("SeparableConv1D", "DepthwiseConv1D", "Conv1DTranspose")
+"""Layers in which Keras 2 wrote groups=1 besides."""
+
+KERAS2_HARD_SIGMOID = {
+    "module": "keras2",
+    "class_name": "function",
+    "config": "keras2_hard_sigmoid",
+}
+"""How a config of ours names the function that Keras 3 has no name for; see
+`verify.forward.activations.read_activation`."""
+
+
+@dataclass(frozen=True)
+class Modern:
+    """A config in Keras 3's form.
+
+    Attributes
+    ----------
+    config
+        As `verify.model_files.config` takes it.
+    notes : tuple of str
+        What was read differently from how it stands in the file, and what changed its
+        meaning since.
+    legacy : bool
+        Whether it was in another form before.
+    """
+
+    config: Any
+    notes: tuple[str, ...] = ()
+    legacy: bool = False
+
+
+def is_legacy(config: Any, version: Any) -> bool:
+    """Whether a config is not in the form that Keras 3 writes into ``.keras``."""
+    if isinstance(version, str) and version.startswith(("0.", "1.", "2.")):
+        return True
+    return isinstance(config, Mapping) and "module" not in config
+
+
+def modernised(config: Any, semantics: str) -> Modern:
+    """An old config in Keras 3's form; a modern one as it is.
+
+    Parameters
+    ----------
+    config
+        From a file.
+    semantics : "keras2" or "keras3"
+        Whose meaning the settings of the table above have.
+
+    Raises
+    ------
+    UnsupportedError, ModelFileError
+    """
+    if semantics not in SEMANTICS:
+        raise UnsupportedError(
+            f"expected semantics {listing(SEMANTICS)}. Received: {plain(semantics)}"
+        )
+    work = _Work(semantics)
+    return Modern(work.model(config), tuple(dict.fromkeys(work.notes)), True)
+
+
+@dataclass
+class _Work:
+    semantics: str
+    notes: list[str] = field(default_factory=list)
+
+    def model(self, entry: Any) -> Any:
+        """A Sequential or Functional model."""
+        if not isinstance(entry, Mapping) or "config" not in entry:
+            return entry
+        config = entry["config"]
+        if isinstance(config, list):  # Keras 1 and early 2: the bare list of layers
+            config = {"name": "sequential", "layers": config}
+        class_name = entry.get("class_name")
+        class_name = "Functional" if class_name == "Model" else class_name
+        if not isinstance(config, Mapping) or not isinstance(
+            config.get("layers"), list
+        ):
+            return {**entry, "class_name": class_name}
+        layers = [self.layer(layer) for layer in config["layers"]]
+        if class_name == "Sequential":
+            layers = self.with_input(layers)
+        elif class_name == "Functional":
+            if any(_old_calls(layer) for layer in layers):
+                config = {**config, "output_layers": _outputs(config, layers)}
+            layers = [self.with_calls(layer, layers) for layer in layers]
+        functional = class_name == "Functional"
+        package = str(entry.get("module") or "keras").split(".")[0]
+        custom = package not in ("keras", "tf_keras", "tensorflow") or ">" in str(
+            entry.get("registered_name")  # of the user's own: "package>Class"
+        )
+        modern = {
+            "module": "keras.src.models.functional" if functional else "keras",
+            "registered_name": None,
+        }
+        return {
+            **{k: v for k, v in entry.items() if k != "keras_version"},
+            **({} if custom else modern),
+            "class_name": class_name,
+            "config": {**config, "layers": layers},
+        }
+
+    def layer(self, entry: Any) -> Any:
+        """One layer, and those inside it."""
+        if not isinstance(entry, Mapping) or not isinstance(
+            entry.get("config"), Mapping
+        ):
+            if isinstance(entry, Mapping) and isinstance(entry.get("config"), list):
+                return self.model(entry)
+            return entry
+        class_name, config = entry.get("class_name"), dict(entry["config"])
+        if not isinstance(class_name, str):
+            return entry  # refused by the reader
+        if class_name in MODELS:
+            return self.model(entry)
+        name = plain(config.get("name", entry.get("name", class_name)))
+        where = f"layer '{name}' ({plain(class_name)})"
+        if class_name in CUDNN:
+            self.notes.append(f"{where} is read as {CUDNN[class_name]}: same equations")
+            class_name = CUDNN[class_name]
+            if class_name == "GRU":
+                config["reset_after"] = True
+            config.pop("recurrent_activation", None)
+        if "time_major" in config:
+            if config.pop("time_major"):
+                raise UnsupportedError(
+                    f"Layer '{name}' ({plain(class_name)}): option 'time_major' "
+                    "expects false; Keras 3 has no time-major layers. "
+                    "Received: time_major=True"
+                )
+            self.notes.append(
+                "time_major=False, which Keras 2 writes, is dropped: Keras 3 refuses it"
+            )
+        if class_name == "GRU" and "reset_after" not in config:
+            self._reset_after(where, config)
+        if class_name == "InputLayer" and "batch_input_shape" in config:
+            config.setdefault("batch_shape", config.pop("batch_input_shape"))
+        for option in ("activation", "recurrent_activation"):
+            if config.get(option) == "hard_sigmoid":
+                self._hard_sigmoid(where, option, config)
+        for option in DROPPED.get(str(class_name), ()):
+            config.pop(option, None)
+        if config.get("groups") == 1 and class_name in UNGROUPED:
+            del config["groups"]
+        axis = config.get("axis")
+        if class_name == "BatchNormalization" and isinstance(axis, list):
+            config["axis"] = axis[0] if len(axis) == 1 else axis
+        if class_name == "LeakyReLU" and "alpha" in config:
+            config["negative_slope"] = config.pop("alpha")
+        for option in ("layer", "backward_layer", "cell"):
+            if isinstance(config.get(option), Mapping):
+                config[option] = self.layer(config[option])
+        if isinstance(config.get("cells"), list):
+            config["cells"] = [self.layer(cell) for cell in config["cells"]]
+        modern = {"registered_name": None, **entry}
+        modern.setdefault("module", _module(entry, config))
+        return {**modern, "class_name": class_name, "config": config}
+
+    def _reset_after(self, where: str, config: dict[str, Any]) -> None:
+        config["reset_after"] = after = self.semantics == KERAS3
+        self.notes.append(
+            f"{where} does not say reset_after: read as {after}, the default of "
+            f"{_keras(self.semantics)}; {_other(self.semantics, str(not after))}"
+        )
+
+    def _hard_sigmoid(self, where: str, option: str, config: dict[str, Any]) -> None:
+        old, new = "clip(0.2 * x + 0.5, 0, 1)", "clip(x / 6 + 0.5, 0, 1)"
+        keras2 = self.semantics == KERAS2
+        if keras2:
+            config[option] = dict(KERAS2_HARD_SIGMOID)
+        mine, other = (old, new) if keras2 else (new, old)
+        self.notes.append(
+            f"{where}: {option} hard_sigmoid is {mine}, that of "
+            f"{_keras(self.semantics)}; {_other(self.semantics, other)}"
+        )
+
+    def with_input(self, layers: list[Any]) -> list[Any]:
+        """An InputLayer where the first layer holds the shape of the input."""
+        first = layers[0] if layers else None
+        config = first.get("config") if isinstance(first, Mapping) else None
+        if not isinstance(config, Mapping) or first is None:
+            return layers
+        shape = config.get("batch_input_shape")
+        if first.get("class_name") == "InputLayer" or shape is None:
+            return layers
+        self.notes.append(
+            "the input is read from batch_input_shape of the first layer, "
+            f"'{plain(config.get('name'))}'"
+        )
+        dtype = config.get("dtype", "float32")
+        name = f"{config.get('name', 'first')}_input"
+        entry = {
+            "module": "keras.layers",
+            "class_name": "InputLayer",
+            "config": {"name": name, "batch_shape": shape, "dtype": dtype},
+            "registered_name": None,
+        }
+        rest = {k: v for k, v in config.items() if k != "batch_input_shape"}
+        return [entry, {**first, "config": rest}, *layers[1:]]
+
+    def with_calls(self, entry: Any, layers: list[Any]) -> Any:
+        """A layer of a Functional model with its calls as Keras 3 writes them."""
+        nodes = entry.get("inbound_nodes") if isinstance(entry, Mapping) else None
+        if not isinstance(nodes, list) or not all(isinstance(n, list) for n in nodes):
+            return entry
+        classes = _classes(layers)
+        name = entry.get("name", entry["config"].get("name"))
+        calls = [self._call(name, entry["class_name"], node, classes) for node in nodes]
+        return {**entry, "name": name, "inbound_nodes": calls}
+
+    def _call(
+        self, name: str, class_name: str, node: list[Any], classes: Mapping[str, str]
+    ) -> dict[str, Any]:
+        if node and isinstance(node[0], str):
+            node = [node]
+        tensors: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        for item in node:
+            if not isinstance(item, list) or len(item) < 3:
+                raise ModelFileError(f"a call of layer '{plain(name)}' cannot be read")
+            tensors.append(_tensor(item[:3], classes))
+            if len(item) > 3 and isinstance(item[3], Mapping):
+                kwargs |= {k: _argument(v, classes) for k, v in item[3].items()}
+        if class_name in RECURRENT and len(tensors) > 1:
+            kwargs["initial_state"] = tensors[1:]
+            tensors = tensors[:1]
+        if kwargs.get("initial_state") is not None and kwargs.get("mask") is None:
+            self._mask_with_states(name, class_name, tensors[0], kwargs)
+        first = tensors[0] if len(tensors) == 1 else tensors
+        return {"args": [first], "kwargs": kwargs}
+
+    def _mask_with_states(
+        self, name: str, class_name: str, x: dict[str, Any], kwargs: dict[str, Any]
+    ) -> None:
+        keras2 = self.semantics == KERAS2
+        if keras2:
+            kwargs["mask"] = {**x, "class_name": "__keras_mask__"}
+        words = ["applied", "ignored"]
+        mine, theirs = words if keras2 else words[::-1]
+        self.notes.append(
+            f"layer '{plain(name)}' ({plain(class_name)}) is given initial states: a "
+            f"mask that reaches it is {mine}, as by {_keras(self.semantics)}; "
+            f"{_other(self.semantics, theirs)}"
+        )
+
+
+def _old_calls(entry: Any) -> bool:
+    nodes = entry.get("inbound_nodes") if isinstance(entry, Mapping) else None
+    return isinstance(nodes, list) and any(isinstance(node, list) for node in nodes)
+
+
+def _classes(layers: list[Any]) -> dict[str, str]:
+    """Name -> class of the layers of a model."""
+    return {
+        layer.get("name", layer["config"].get("name")): layer["class_name"]
+        for layer in layers
+        if isinstance(layer, Mapping) and isinstance(layer.get("config"), Mapping)
+    }
+
+
+def _outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
+    """The outputs of a model of Keras 2, whose counting `verify.model_files.functional` expects for
+    Functional models inside it, and not for Sequential ones."""
+    classes = _classes(layers)
+
+    def read(item: Any) -> Any:
+        if isinstance(item, list) and len(item) == 3 and isinstance(item[0], str):
+            if classes.get(item[0]) == "Sequential" and type(item[1]) is int:
+                return [item[0], item[1] - 1, item[2]]
+            return item
+        return [read(inner) for inner in item] if isinstance(item, list) else item
+
+    return read(config.get("output_layers"))
+
+
+def _module(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Where a class that is named without a module belongs.
+
+    Keras 3 writes raw operations like layers; only layers have a dtype.
+    """
+    key = f"ops.{entry.get('class_name')}"
+    if key in REGISTRY and "dtype" not in config and "trainable" not in config:
+        return "keras.ops"
+    if key in REGISTRY and str(entry.get("class_name")) not in REGISTRY:
+        return "keras.ops"
+    return "keras.layers"
+
+
+def _keras(semantics: str) -> str:
+    return "Keras 2" if semantics == KERAS2 else "Keras 3"
+
+
+def _other(semantics: str, meaning: str) -> str:
+    other = KERAS3 if semantics == KERAS2 else KERAS2
+    return f"{_keras(other)} takes it as {meaning} (--{other}-semantics)"
+
+
+def _tensor(history: list[Any], classes: Mapping[str, str]) -> dict[str, Any]:
+    """A tensor; Keras 2 counted the calls of a model inside another from 1."""
+    name, node, tensor = history
+    if isinstance(name, str) and classes.get(name) in MODELS and type(node) is int:
+        history = [name, node - 1, tensor]
+    return {"class_name": "__keras_tensor__", "config": {"keras_history": history}}
+
+
+def _argument(value: Any, classes: Mapping[str, str]) -> Any:
+    """An argument of a call; a tensor in it is written like ``["lstm", 0, 1]``."""
+    if isinstance(value, list):
+        if len(value) >= 3 and isinstance(value[0], str) and value[0] in classes:
+            return _tensor(value[:3], classes)
+        if len(value) >= 3 and value[0] == "_CONSTANT_VALUE":
+            return value[2]
+        return [_argument(item, classes) for item in value]
+    return value

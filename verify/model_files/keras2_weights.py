@@ -1,0 +1,137 @@
+"""Which array of a legacy ``.h5`` file is which weight of which layer.
+
+Sources: keras 2.2.5, keras/engine/saving.py; Keras 3.15,
+keras/src/legacy/saving/legacy_h5_format.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from verify.errors import ModelFileError
+from verify.forward.layers import REGISTRY
+from verify.model.arrays import Array
+from verify.model.spec import GATES, LayerSpec
+from verify.model_files.keras2_config import CUDNN
+
+
+class LegacyWeights:
+    """Arrays by layer name, in the order of a legacy file; see `verify.model_files.config.Weights`.
+
+    Within the group of one layer of the model all trainable weights come first, those
+    of layers inside it included, then all that training does not move.
+
+    Parameters
+    ----------
+    structure : LayerSpec
+        The model without its weights.
+    arrays : dict
+        Layer name -> arrays.
+    shown : str
+        The file, for messages.
+    """
+
+    def __init__(
+        self, structure: LayerSpec, arrays: Mapping[str, list[Array]], shown: str
+    ) -> None:
+        self._found: dict[str, list[Array]] = {}
+        self._shown = shown
+        for name, layer in structure.sublayers.items():
+            self._assign(name, layer, list(arrays.get(name, [])))
+
+    def _assign(self, name: str, layer: LayerSpec, arrays: list[Array]) -> None:
+        slots = list(_slots(name, layer))
+        if len(slots) != len(arrays):
+            raise ModelFileError(
+                f"{self._shown}: {layer}: expected {len(slots)} arrays. "
+                f"Received: {len(arrays)}"
+            )
+        ordered = [s for s in slots if s.trainable] + [
+            s for s in slots if not s.trainable
+        ]
+        by_slot = dict(zip(map(id, ordered), arrays, strict=True))
+        named = {(slot.path, slot.key): by_slot[id(slot)] for slot in slots}
+        for path, inner in [(name, layer), *layer.walk(name)]:
+            keys = REGISTRY[inner.class_name].weight_shapes(inner.options)
+            self._found[path] = [named[path, key] for key in keys]
+            if inner.class_name in CUDNN.values():
+                self._found[path] = from_cudnn(inner, self._found[path])
+
+    def own(self, group: str) -> list[Array]:
+        """The whole model has no arrays of its own."""
+        return []
+
+    def inside(
+        self, container: str, key: str, class_name: str, number: int
+    ) -> _LegacyPlace:
+        """The arrays of a layer by its name."""
+        return _LegacyPlace(self._found, key)
+
+
+class _LegacyPlace:
+    def __init__(self, found: Mapping[str, list[Array]], path: str) -> None:
+        self._found = found
+        self._path = path
+        self._taken = False
+
+    def own(self, group: str) -> list[Array]:
+        """All arrays of the layer at once, whatever its groups are."""
+        if self._taken:
+            return []
+        self._taken = True
+        return self._found.get(self._path, [])
+
+    def inside(
+        self, container: str, key: str, class_name: str, number: int
+    ) -> _LegacyPlace:
+        """The arrays of a layer inside."""
+        return _LegacyPlace(self._found, f"{self._path}/{key}")
+
+
+@dataclass(frozen=True)
+class _Slot:
+    path: str
+    key: str
+    trainable: bool
+
+
+def _slots(path: str, layer: LayerSpec, trainable: bool = True) -> Iterator[_Slot]:
+    """Every weight of a layer and of those inside, in the order of get_weights."""
+    kind = REGISTRY[layer.class_name]
+    trainable = trainable and layer.trainable
+    fixed = kind.non_trainable(layer.options)
+    keys = kind.weight_shapes(layer.options)
+    for key in sorted(keys, key=fixed.__contains__):  # those that training moves first
+        yield _Slot(path, key, trainable and key not in fixed)
+    for key, inner in layer.sublayers.items():
+        yield from _slots(f"{path}/{key}", inner, trainable)
+
+
+def from_cudnn(layer: LayerSpec, arrays: list[Array]) -> list[Array]:
+    """Weights of an LSTM or GRU; those that cuDNN laid out are laid out as Keras does.
+
+    They are told by their bias, which has two rows in one: 8 or 6 times ``units``
+    numbers. cuDNN keeps each gate's kernel with its axes exchanged.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    arrays : kernel (features, gates * units), recurrent kernel, bias
+    """
+    gates, units = len(GATES[layer.class_name]), layer.options["units"]
+    if len(arrays) != 3 or arrays[2].shape != (2 * gates * units,):
+        return arrays
+    kernel, recurrent_kernel, bias = arrays
+
+    def by_gate(weight: Array, change: Callable[[Array], Array]) -> Array:
+        return np.hstack([change(block) for block in np.hsplit(weight, gates)])
+
+    rows = bias.reshape(2, -1)
+    return [
+        by_gate(kernel, lambda k: k.T.reshape(k.shape, order="F")),
+        by_gate(recurrent_kernel, np.transpose),
+        rows.sum(axis=0) if layer.class_name == "LSTM" else rows,
+    ]

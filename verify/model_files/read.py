@@ -1,0 +1,222 @@
+"""A model file -> ModelSpec, with zipfile, json and h5py alone.
+
+Keras is not imported and nothing from the file is executed. Three kinds of files are
+read: ``.keras`` archives, legacy ``.h5`` files of Keras 2 and 3, and ``.weights.h5``
+files together with the model's config as JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from verify.errors import ModelFileError, named, plain
+from verify.model.spec import ModelSpec
+from verify.model_files.config import (
+    Weights,
+    read_model,
+    read_structure,
+    require_entries,
+)
+from verify.model_files.hdf5 import MAGIC, SavedWeights, legacy_arrays, read_hdf5
+from verify.model_files.keras2_config import (
+    KERAS2,
+    KERAS3,
+    Modern,
+    is_legacy,
+    modernised,
+)
+from verify.model_files.keras2_weights import LegacyWeights
+
+MAX_CONFIG_BYTES = 64 * 2**20
+MAX_WEIGHT_BYTES = 8 * 2**30
+MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+EXPECTED = "expected a model file (.keras, .h5, or .weights.h5 with its config)"
+
+
+def read_file(
+    path: str | os.PathLike[str],
+    *,
+    config: str | os.PathLike[str] | None = None,
+    semantics: str | None = None,
+) -> ModelSpec:
+    """Read a model file.
+
+    Parameters
+    ----------
+    path : path
+        ``.keras``, legacy ``.h5``, or ``.weights.h5``; told apart by their content.
+    config : path, optional
+        For weights alone: the JSON that ``model.to_json()`` gives.
+    semantics : "keras2", "keras3" or None
+        Whose meaning settings have that changed; by default that of the Keras which
+        wrote the file.
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, truncated, not a Keras file, or contradicts itself.
+    UnsupportedError
+        It holds a model, a layer or an option that is refused by name.
+    """
+    path = Path(path)
+    shown = plain(path)
+    head = _head(path, shown)
+    with named(path), _bounded(shown):
+        if head.startswith(b"PK\x03\x04"):
+            if config is not None:
+                raise ModelFileError(
+                    f"{shown}: has a config of its own; --config is not"
+                )
+            return _read_archive(path, shown, semantics)
+        if head == MAGIC:
+            return _read_hdf5(path, shown, config, semantics)
+    found = "an empty file" if not head else f"a file that begins with {head!r}"
+    if head.lstrip().startswith(b"{"):
+        found = "JSON; give the weights file, and this as its config"
+    raise ModelFileError(f"{shown}: {EXPECTED}. Received: {found}")
+
+
+@contextlib.contextmanager
+def _bounded(shown: str) -> Iterator[None]:
+    """Nesting and sizes that no model has are refused in one line too."""
+    try:
+        yield
+    except RecursionError:
+        raise ModelFileError(f"{shown}: its config is nested too deeply") from None
+    except MemoryError:
+        raise ModelFileError(
+            f"{shown}: it asks for more memory than there is"
+        ) from None
+
+
+def _head(path: Path, shown: str) -> bytes:
+    """The first bytes, which say what a file is."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC))
+    except FileNotFoundError:
+        raise ModelFileError(f"{shown}: {EXPECTED}. No such file") from None
+    except IsADirectoryError:
+        inside = path / "model.keras"
+        hint = f"; try {plain(inside)}" if inside.exists() else ""
+        raise ModelFileError(f"{shown}: {EXPECTED}. Received: a folder{hint}") from None
+    except OSError as error:
+        raise ModelFileError(f"{shown}: cannot be read ({error.strerror})") from None
+
+
+def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: _member(archive, name, shown) for name in MEMBERS}
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+        raise ModelFileError(
+            f"{shown}: expected a .keras file. Received: a damaged archive "
+            f"({plain(error)})"
+        ) from None
+    metadata = _json(members["metadata.json"], f"{shown}: metadata.json")
+    version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+    modern = _modern(
+        _json(members["config.json"], f"{shown}: config.json"), version, semantics
+    )
+    read_structure(modern.config)  # a refusal comes before a weight is looked at
+    weights = f"{shown}: model.weights.h5"
+    contents = read_hdf5(members["model.weights.h5"], weights)
+    return _spec(modern, SavedWeights(contents), path, version)
+
+
+def _read_hdf5(
+    path: Path,
+    shown: str,
+    config: str | os.PathLike[str] | None,
+    semantics: str | None,
+) -> ModelSpec:
+    contents = read_hdf5(path, shown)
+    inside = contents.attributes[""].get("model_config")
+    version = contents.attributes[""].get("keras_version")
+    if inside is not None and config is None:
+        content = _json(str(inside), f"{shown}: model_config")
+    elif config is not None:
+        content, version = _read_config(Path(config), version)
+    else:
+        raise ModelFileError(
+            f"{shown}: expected a model. Received: weights without a config; give the "
+            "JSON of model.to_json() as --config"
+        )
+    modern = _modern(content, version, semantics)
+    structure = read_structure(modern.config)
+    weights: Weights = SavedWeights(contents)
+    old = any(name.startswith("layer_names") for name in contents.attributes[""])
+    if old or "model_weights" in {*contents.attributes, *contents.arrays}:
+        weights = LegacyWeights(structure, legacy_arrays(contents), shown)
+    return _spec(modern, weights, path, version)
+
+
+def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
+    """A model's config from a JSON file, and the version of Keras it names."""
+    shown = plain(path)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise ModelFileError(f"{shown}: expected a config in JSON. Received: {found}")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise ModelFileError(
+            f"{shown}: has {path.stat().st_size:,} bytes; {MAX_CONFIG_BYTES:,} are "
+            "supported"
+        )
+    content = _json(path.read_bytes(), shown)
+    if isinstance(content, dict):
+        version = content.get("keras_version", version)
+    return content, version
+
+
+def _modern(content: Any, version: Any, semantics: str | None) -> Modern:
+    require_entries(content)
+    old = is_legacy(content, version)
+    meaning = semantics or (KERAS2 if old and not _from_keras3(version) else KERAS3)
+    changed = old or semantics == KERAS2
+    return modernised(content, meaning) if changed else Modern(content)
+
+
+def _from_keras3(version: Any) -> bool:
+    return isinstance(version, str) and not version.startswith(("0.", "1.", "2."))
+
+
+def _spec(modern: Modern, weights: Weights, path: Path, version: Any) -> ModelSpec:
+    return read_model(
+        modern.config,
+        weights,
+        source=str(path),
+        keras_version=plain(version or "unknown", 20),
+        notes=modern.notes,
+        legacy=modern.legacy,
+    )
+
+
+def _member(archive: zipfile.ZipFile, name: str, shown: str) -> bytes:
+    try:
+        info = archive.getinfo(name)
+    except KeyError:
+        raise ModelFileError(
+            f"{shown}: expected a .keras file. Received: an archive without {name}"
+        ) from None
+    limit = MAX_WEIGHT_BYTES if name.endswith(".h5") else MAX_CONFIG_BYTES
+    if info.file_size > limit:
+        raise ModelFileError(
+            f"{shown}: {name} claims {info.file_size:,} bytes; {limit:,} are supported"
+        )
+    try:
+        return archive.read(info)
+    except Exception as error:  # zlib.error and friends: whatever a damaged member does
+        raise ModelFileError(f"{shown}: {name} is damaged ({plain(error)})") from None
+
+
+def _json(raw: bytes | str, where: str) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{where} is not JSON ({plain(error)})") from None

@@ -1,0 +1,108 @@
+"""The shapes of everything in a model, learnt by evaluating it on a few zeros.
+
+So no layer states its output shape a second time, and weights that do not fit together
+show before anything is computed on real inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from verify.errors import DataError, ModelFileError, plain
+from verify.forward.evaluate import Evaluation, in_precision
+from verify.model.dtypes import dtype_of
+from verify.model.graph import map_structure
+from verify.model.spec import LayerSpec, ModelSpec
+
+OPEN_SIZES = ((60, 120), (840, 1680))
+"""Pairs of sizes tried for axes that a model leaves open. Both of a pair have many
+divisors, for the sake of a Reshape; the larger pair is for long windows."""
+
+FEW = ((4, 8),)
+"""Tried first where inputs have so many axes that steps are pictures."""
+
+AT_MOST = ((4, 8), (2, 3), *((size, size) for size in range(1, 65)))
+"""Tried last: a table of positions or a constant may limit an axis, or fix it."""
+
+
+def with_shapes(root: LayerSpec) -> LayerSpec:
+    """The model with the shapes of every layer, learnt from two small evaluations.
+
+    Axes whose sizes differ between the two are those that the model leaves open.
+
+    Raises
+    ------
+    ModelFileError
+        The layers do not fit together.
+    """
+    net = in_precision(root, "float32")
+    last: DataError | None = None
+    pictures = any(len(x.options["batch_shape"]) > 3 for x in ModelSpec(root).inputs)
+    for sizes in (*(FEW if pictures else ()), *OPEN_SIZES, *AT_MOST):
+        try:
+            small, large = (_dry_run(net, k, size) for k, size in enumerate(sizes))
+        except DataError as error:
+            last = last or error
+            continue
+        shaped = root
+        for path, layer in root.walk():
+            if path in small:
+                input_shape, output_shape = (
+                    _merged(a, b) for a, b in zip(small[path], large[path], strict=True)
+                )
+                layer = replace(
+                    shaped.at(path), input_shape=input_shape, output_shape=output_shape
+                )
+                shaped = shaped.replaced(path, layer)
+        inside = (
+            _merged(small[""][0], large[""][0]),
+            _merged(small[""][1], large[""][1]),
+        )
+        return replace(shaped, input_shape=inside[0], output_shape=inside[1])
+    raise ModelFileError(f"the model cannot be computed: {last}") from last
+
+
+def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
+    """Path -> shapes of input and output, for inputs of zeros."""
+    run = Evaluation(recording=True)
+    inputs = []
+    for layer in ModelSpec(root).inputs:
+        shape = [
+            axis if axis is not None else 2 + k if position == 0 else size
+            for position, axis in enumerate(layer.options["batch_shape"])
+        ]
+        try:
+            inputs.append(np.zeros(shape, dtype=dtype_of(layer.options["dtype"])))
+        except ValueError as error:  # more than NumPy can count
+            raise DataError(
+                f"{layer}: expected an input of fewer numbers. "
+                f"Received: batch_shape={plain(layer.options['batch_shape'])}"
+            ) from error
+    run(root, inputs, at="")
+    return {
+        path: (_shapes(trace.input), _shapes(trace.output))
+        for path, trace in run.traces.items()
+    }
+
+
+def _shapes(values: Any) -> Any:
+    shapes = map_structure(lambda leaf: Shape(np.shape(leaf)), values)
+    return shapes
+
+
+class Shape(tuple[int, ...]):
+    """A shape as a leaf, told apart from a tuple of things."""
+
+
+def _merged(a: Any, b: Any) -> Any:
+    """Shapes with ``None`` where the two differ."""
+    if isinstance(a, Shape):
+        return tuple(x if x == y else None for x, y in zip(a, b, strict=True))
+    if isinstance(a, Mapping):
+        return {key: _merged(a[key], b[key]) for key in a}
+    merged = [_merged(x, y) for x, y in zip(a, b, strict=True)]
+    return merged[0] if len(merged) == 1 else merged

@@ -1,0 +1,1 @@
+"""What is said of a check: text, JSON, a page."""

@@ -1,0 +1,142 @@
+"""Which columns are which gate, and where the parameter count comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from verify.errors import listing, plain
+from verify.forward.layers import HEADINGS, REGISTRY, LayerType
+from verify.forward.network import Network
+from verify.model.arrays import worded
+from verify.model.spec import LayerSpec
+
+
+def describe(net: Network) -> str:
+    """What each layer holds and computes, as text.
+
+    Parameters
+    ----------
+    net : Network
+        From `verify.load`.
+
+    Returns
+    -------
+    str
+        For each layer: shapes, parameter count as a formula with its numbers filled in,
+        every weight with its shape, the columns of each gate, the equations.
+    """
+    spec = net.spec
+    made = "" if spec.keras_version == "unknown" else f", Keras {spec.keras_version}"
+    count = f"{len(spec.layers)} layer{'s' if len(spec.layers) > 1 else ''}"
+    lines = [
+        f"{plain(spec.source)}: {spec.root.class_name} '{plain(spec.name)}', "
+        f"{count}, {spec.parameters:,} parameters{made}",
+    ]
+    several = len(spec.inputs) > 1
+    for layer in spec.inputs:
+        name = f" {plain(layer.name)}" if several else ""
+        shape = worded(layer.options["batch_shape"])
+        lines.append(f"input{name} {shape} {layer.options['dtype']}")
+    if len(net.output_names) > 1:
+        lines.append(f"outputs of {listing([plain(n) for n in net.output_names])}")
+    for note in spec.notes:
+        lines.append(f"note: {plain(note, 500)}")
+    lines += _inside(spec.root, "")
+    return "\n".join(lines)
+
+
+def _inside(model: LayerSpec, path: str) -> list[str]:
+    """Every layer of a model, then those inside each."""
+    lines: list[str] = []
+    for key, layer in model.sublayers.items():
+        here = f"{path}/{key}" if path else key
+        if layer.class_name == "InputLayer":
+            continue
+        lines += ["", *_layer(layer, here, _calls(model, key))]
+        lines += _inside(layer, here)
+    return lines
+
+
+def _layer(layer: LayerSpec, path: str, calls: int) -> list[str]:
+    kind = REGISTRY[layer.class_name]
+    name = path if path.rpartition("/")[2] == layer.name else f"{path} = {layer.name}"
+    head = f"{plain(name)} ({layer.class_name})"
+    if layer.input_shape is not None:
+        head += f"  {_shape(layer.input_shape)} -> {_shape(layer.output_shape)}"
+    if calls > 1:
+        head += f", called {calls} times"
+    if layer.policy != "float32" and not layer.class_name.startswith("ops."):
+        head += f", {layer.policy}"
+    lines = [head]
+    if layer.parameters:
+        lines.append(f"  parameters : {kind.formula(layer)} = {layer.parameters:,}")
+    for key, value in layer.weights.items():
+        lines.append(f"  {key:<17}{worded(value.shape)}")
+    return lines + [f"  {note}" for note in kind.notes(layer)]
+
+
+def _calls(model: LayerSpec, name: str) -> int:
+    nodes = model.graph.nodes if model.graph is not None else ()
+    return sum(node.layer == name for node in nodes)
+
+
+def _shape(shape: Any) -> str:
+    """One shape, or several, in words."""
+    if isinstance(shape, dict):
+        shape = list(shape.values())
+    if isinstance(shape, list):
+        return ", ".join(_shape(one) for one in shape)
+    return worded(shape)
+
+
+def coverage() -> str:
+    """A table in Markdown: every layer, its options, and what becomes of masks.
+
+    Returns
+    -------
+    str
+        One row a layer. Options that have no effect on outputs are left out.
+    """
+    lines = [
+        "| layer | options that count | only | masks |",
+        "|---|---|---|---|",
+    ]
+    for heading, kinds in HEADINGS.items():
+        if heading == "Operations":
+            continue
+        lines.append(f"| **{heading}** | | | |")
+        lines += [_row(kind()) for kind in kinds]
+    operations = sorted(
+        k.class_name.removeprefix("ops.") for k in HEADINGS["Operations"]
+    )
+    lines += ["", f"Operations: {', '.join(f'`{name}`' for name in operations)}."]
+    return "\n".join(lines)
+
+
+def _row(kind: LayerType) -> str:
+    options = kind.options.items()
+    counts = [name for name, option in options if not option.supported]
+    only = [
+        f"{name}={option.supported}" for name, option in options if option.supported
+    ]
+    cells = (
+        [kind.class_name],
+        [*counts, *sorted(kind.holds)],
+        only,
+    )
+    quoted = (" ".join(f"`{name}`" for name in names) for names in cells)
+    return f"| {' | '.join([*quoted, _masks(kind)])} |".replace("|  |", "| |")
+
+
+def _masks(kind: LayerType) -> str:
+    """What a layer does with the masks that reach it, in words."""
+    words = []
+    if any(name.endswith("mask") for name in kind.arguments):
+        words.append("uses")
+    if type(kind).compute_mask is not LayerType.compute_mask:
+        words.append("by a rule of its own")
+    elif kind.supports_masking:
+        words.append("passes on")
+    elif "mask" not in kind.arguments:
+        words.append("ends here")
+    return ", ".join(words)

@@ -1,0 +1,20 @@
+"""One self-contained page: verdict and tables, and an explorer of gates and states.
+
+Everything that is HTML, CSS or JavaScript lives here. A page asks nothing of any
+network, and its Content-Security-Policy would not let it: only its own style and its
+own script run, by their checksums.
+"""
+
+from verify.report.page.recording import ROWS, Exploration, Sample, TextRules, explore
+from verify.report.page.render import Summary, Table, render
+
+__all__ = [
+    "ROWS",
+    "Exploration",
+    "Sample",
+    "Summary",
+    "Table",
+    "TextRules",
+    "explore",
+    "render",
+]

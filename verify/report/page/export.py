@@ -1,0 +1,317 @@
+"""A model as the page's own engine computes it, or the reason why it does not.
+
+The engine (`engine.js`) knows chains of layers around SimpleRNN, LSTM and GRU. What it
+does not compute is refused here, by name, and the page then shows what NumPy recorded.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from verify.errors import plain
+from verify.forward.activations import ACTIVATIONS, HISTORICAL, constant
+from verify.forward.layers.base import exact_constants
+from verify.forward.layers.regularization import KINDS as TRAINING_ONLY
+from verify.forward.network import Network, Trace
+from verify.model.arrays import Array
+from verify.model.backends import Rule
+from verify.model.graph import TensorRef, flatten
+from verify.model.spec import LayerSpec
+from verify.report.page.packing import packed
+
+WEIGHT_BYTES = 8_000_000
+"""Weights of more bytes than this are not put into a page."""
+
+WORK = 1.5e9
+"""So many products the page computes for its comparison at most: a few seconds."""
+
+VECTORS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
+"""Activations that look along an axis; the page computes them along the last one."""
+
+
+class Refused(Exception):
+    """The page does not compute this model; the text says which layer, and why."""
+
+
+def exported(net: Network, trace: Trace) -> dict[str, Any]:
+    """The layers of a chain in the order in which they are called.
+
+    Parameters
+    ----------
+    net : Network
+    trace : Trace
+        Of some inputs; it knows the shapes.
+
+    Returns
+    -------
+    dict
+        ``{"layers": [...]}``, with weights that come out as they are.
+
+    Raises
+    ------
+    Refused
+    """
+    names = chain(net)
+    size = sum(w.nbytes for _, layer in net.spec.walk() for w in layer.weights.values())
+    if size > WEIGHT_BYTES:
+        raise Refused(
+            f"the weights take {size / 1e6:,.0f} MB, and more than "
+            f"{WEIGHT_BYTES / 1e6:.0f} MB are not put into a page"
+        )
+    if work(net, trace) > WORK:
+        raise Refused("it is too large to be computed again at every look")
+    layers = []
+    for name in names:
+        layer, traced = net.spec[name], trace[name]
+        written = _exported(layer, inside=False)
+        for array in (traced.input, traced.output):
+            if not isinstance(array, np.ndarray) or array.ndim not in (2, 3):
+                raise Refused(
+                    f"{layer}: its numbers have other axes than time and unit"
+                )
+        layers.append({"name": name, **written})
+    return {"layers": layers}
+
+
+def work(net: Network, trace: Trace) -> float:
+    """Products in one evaluation of one row, roughly."""
+    steps = max(
+        (t.input.shape[1] for t in trace.values() if _timed(t.input)), default=1
+    )
+    sizes = (
+        weight.size
+        for _, layer in net.spec.walk()
+        if layer.class_name != "Embedding"
+        for weight in layer.weights.values()
+    )
+    return float(steps * sum(sizes))
+
+
+def _timed(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.ndim > 2
+
+
+def chain(net: Network) -> list[str]:
+    """Names of the layers where each is called once, on what the one before returned.
+
+    Raises
+    ------
+    Refused
+    """
+    graph = net.spec.root.graph
+    if graph is None or len(net.spec.inputs) != 1 or len(net.output_names) != 1:
+        raise Refused("it has several inputs or outputs")
+    here, names = flatten(graph.inputs)[0], []
+    for node in graph.nodes:
+        given = flatten([node.args, dict(node.kwargs)])
+        if node.index or given != [here]:
+            raise Refused(
+                f"{net.spec[node.layer]} is not called once on the output of the layer "
+                "before it"
+            )
+        names.append(node.layer)
+        here = TensorRef(node.layer, 0, 0)
+    if flatten(graph.outputs) != [here]:
+        raise Refused("its output is not that of its last layer")
+    return names
+
+
+def _exported(layer: LayerSpec, *, inside: bool) -> dict[str, Any]:
+    if layer.overrides:
+        raise Refused(f"{layer} has been given other equations")
+    if layer.options.get("quantization_mode"):
+        raise Refused(f"{layer} computes with 8-bit numbers")
+    write = WRITERS.get(layer.class_name)
+    if write is None or (inside and layer.class_name not in PER_STEP):
+        raise Refused(f"{layer} is not among the layers that a page computes")
+    return {"kind": layer.class_name, **write(layer)}
+
+
+def _same(layer: LayerSpec) -> dict[str, Any]:
+    return {"kind": "Same"}
+
+
+def _embedding(layer: LayerSpec) -> dict[str, Any]:
+    return {
+        "mask_zero": layer.options["mask_zero"],
+        "embeddings": packed(layer.weights["embeddings"]),
+    }
+
+
+def _masking(layer: LayerSpec) -> dict[str, Any]:
+    value = layer.options["mask_value"]
+    if not exact_mask(layer):
+        raise Refused(f"{layer}: mask_value {value} is another number in float64")
+    return {"mask_value": value}
+
+
+def exact_mask(layer: LayerSpec) -> bool:
+    """Whether a Masking layer masks the same steps in float32 and in float64."""
+    value = layer.options["mask_value"]
+    return float(np.float32(value)) == value
+
+
+def _dense(layer: LayerSpec) -> dict[str, Any]:
+    return {
+        "kernel": packed(layer.weights["kernel"]),
+        "bias": _optional(layer.weights.get("bias")),
+        "activation": activation(layer, layer.options["activation"]),
+    }
+
+
+def _activation(layer: LayerSpec) -> dict[str, Any]:
+    return {
+        "kind": "Activation",
+        "activation": activation(layer, layer.options["activation"]),
+    }
+
+
+def _activation_layer(name: str) -> Callable[[LayerSpec], dict[str, Any]]:
+    def write(layer: LayerSpec) -> dict[str, Any]:
+        return {"kind": "Activation", "activation": _named(layer, name, layer.options)}
+
+    return write
+
+
+def _optional(weight: Array | None) -> Any:
+    return None if weight is None else packed(weight)
+
+
+def _recurrent(layer: LayerSpec) -> dict[str, Any]:
+    cell = layer.sublayers.get("cell", layer)
+    kind = cell.class_name.removesuffix("Cell")
+    if kind not in ("SimpleRNN", "LSTM", "GRU"):
+        raise Refused(f"{layer} runs {cell}, which a page does not compute")
+    options = layer.options
+    if options["return_state"]:
+        raise Refused(f"{layer} returns its states too")
+    zeroes = options["zero_output_for_mask"]
+    if options["unroll"] and Rule.UNROLL_NEVER_ZEROES in layer.rules:
+        zeroes = False
+    twisted = ("unroll", "go_backwards", "return_sequences")
+    if zeroes and all(options[key] for key in twisted):
+        raise Refused(f"{layer} is unrolled, backwards and zeroes its outputs")
+    gated = kind != "SimpleRNN"
+    return {
+        "kind": kind,
+        "units": cell.options["units"],
+        "kernel": packed(cell.weights["kernel"]),
+        "recurrent_kernel": packed(cell.weights["recurrent_kernel"]),
+        "bias": _optional(cell.weights.get("bias")),
+        "activation": activation(cell, cell.options["activation"]),
+        "recurrent_activation": activation(cell, cell.options["recurrent_activation"])
+        if gated
+        else None,
+        "reset_after": cell.options.get("reset_after", False),
+        "return_sequences": options["return_sequences"],
+        "go_backwards": options["go_backwards"],
+        "zero_output_for_mask": zeroes,
+    }
+
+
+def _bidirectional(layer: LayerSpec) -> dict[str, Any]:
+    merge = layer.options["merge_mode"]
+    if merge is None:
+        raise Refused(f"{layer} returns both directions by themselves")
+    return {
+        "merge_mode": merge,
+        **{key: _recurrent(inner) for key, inner in layer.sublayers.items()},
+    }
+
+
+def _time_distributed(layer: LayerSpec) -> dict[str, Any]:
+    return _exported(layer.sublayers["layer"], inside=True)
+
+
+def _flatten(layer: LayerSpec) -> dict[str, Any]:
+    return _last_axis_only(layer)
+
+
+def _pooling(layer: LayerSpec) -> dict[str, Any]:
+    return {**_last_axis_only(layer), "keepdims": layer.options["keepdims"]}
+
+
+def _last_axis_only(layer: LayerSpec) -> dict[str, Any]:
+    if layer.options["data_format"] != "channels_last":
+        raise Refused(f"{layer}: data_format={layer.options['data_format']}")
+    return {}
+
+
+def _softmax(layer: LayerSpec) -> dict[str, Any]:
+    return {
+        "kind": "Activation",
+        "activation": _named(layer, "softmax", layer.options),
+    }
+
+
+WRITERS: Mapping[str, Callable[[LayerSpec], dict[str, Any]]] = {
+    **{kind.class_name: _same for kind in TRAINING_ONLY},
+    "Identity": _same,
+    "Embedding": _embedding,
+    "Masking": _masking,
+    "Dense": _dense,
+    "Activation": _activation,
+    "ReLU": _activation_layer("relu"),
+    "LeakyReLU": _activation_layer("leaky_relu"),
+    "ELU": _activation_layer("elu"),
+    "Softmax": _softmax,
+    **dict.fromkeys(("SimpleRNN", "LSTM", "GRU", "RNN"), _recurrent),
+    "Bidirectional": _bidirectional,
+    "TimeDistributed": _time_distributed,
+    "Flatten": _flatten,
+    "RepeatVector": lambda layer: {"n": layer.options["n"]},
+    "GlobalMaxPooling1D": _pooling,
+    "GlobalAveragePooling1D": _pooling,
+}
+"""Layers that the page computes, by class."""
+
+PER_STEP = frozenset(
+    {kind.class_name for kind in TRAINING_ONLY}
+    | {"Identity", "Dense", "Activation", "ReLU", "LeakyReLU", "ELU", "Softmax"}
+)
+"""Those that do the same to every step, so that TimeDistributed changes nothing."""
+
+
+def activation(layer: LayerSpec, text: str) -> dict[str, Any]:
+    """A name of `verify.forward.activations.resolve`, taken apart for the page.
+
+    Raises
+    ------
+    Refused
+    """
+    name, _, inside = text.partition("(")
+    items = (item.split("=") for item in inside[:-1].split("; ")) if inside else ()
+    return _named(layer, name, {key: json.loads(value) for key, value in items})
+
+
+def _named(layer: LayerSpec, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """An activation with every argument filled in, and its constants as computed."""
+    exact = exact_constants(layer)
+    function = {**ACTIVATIONS, **HISTORICAL}[name]
+    arguments = {
+        key: given.get(key, parameter.default)
+        for key, parameter in inspect.signature(function).parameters.items()
+        if key not in ("x", "exact")
+    }
+    axis = arguments.pop("axis", -1)
+    if name in VECTORS and tuple(np.atleast_1d(axis)) != (-1,):
+        raise Refused(f"{layer}: {plain(name)} along axis {axis}")
+    if (
+        name == "relu"
+        and arguments["negative_slope"]
+        and (arguments["max_value"] is None and not arguments["threshold"])
+    ):
+        name, arguments = "leaky_relu", {"negative_slope": arguments["negative_slope"]}
+    if name == "leaky_relu":
+        arguments["negative_slope"] = constant(arguments["negative_slope"], exact)
+    if name == "relu" and arguments["max_value"] is not None:
+        arguments["max_value"] = constant(arguments["max_value"], exact)
+    if name == "gelu":
+        arguments["cube"] = constant(0.044715, exact)
+        arguments["root"] = constant(1 / np.sqrt(2), exact)
+    return {"name": name, **arguments}

@@ -1,0 +1,418 @@
+"""What NumPy records for the page: gates, states and answers of a few rows.
+
+The page evaluates the same rows in its own engine and compares; where it cannot, the
+recorded values are what it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verify.errors import DataError, VerifyError, plain
+from verify.forward.evaluate import LayerTrace
+from verify.forward.network import Inputs, Network, Trace
+from verify.model.arrays import Array
+from verify.model.dtypes import UNIT_ROUNDOFF
+from verify.model.graph import flatten
+from verify.report.page.export import Refused, chain, exact_mask, exported, work
+from verify.report.page.packing import packed
+from verify.tolerance.noise_floor import moved
+
+ROWS = 8
+"""Rows kept of inputs that are given, where the caller names no other number."""
+
+STEPS = 2000
+"""Sequences of more steps are not shown."""
+
+RECORDED_BYTES = 6_000_000
+"""What the recorded values take in a page, at most, before base64."""
+
+PREFIXES, PREFIX_WORK = 64, 2e8
+"""The answer after every step of a sequence is recorded up to so many steps, and where
+that many products suffice for a row."""
+
+AGREEMENT = 1e-6
+"""What the page's own values may differ by, times the value, or the greatest of its
+row up to 1: the recorded ones are rounded to float32. As `Engine.apart` measures."""
+
+TINY = 1e-7
+"""The greatest of a row is taken as this at least: what is much smaller may be all
+rounding, as of 1e-6 - tanh(1e-6)."""
+
+AMPLIFIED = 100.0
+"""And so many times what one rounding error in every weight changes, in float64."""
+
+PEEKED = 12
+"""Ids that stand in the name of a row."""
+
+RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is said about a row.
+
+    Attributes
+    ----------
+    label : str
+        By which it is chosen from a list.
+    note : str
+        What is known about it, for example its true class.
+    text : str
+        What it was made from, if that was a text.
+    """
+
+    label: str
+    note: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """How the page turns a text into ids; see `verify.data.text.TextPipeline`.
+
+    Attributes
+    ----------
+    words : sequence of str
+        In the order of their ids, from 1 on; id 0 is padding.
+    stop_words : sequence of str
+        Left out.
+    length : int
+        Time steps: the last so many words are read.
+    padding : "pre" or "post"
+    feature_axis : bool
+        Whether ids go in as one number a step rather than to an Embedding.
+    """
+
+    words: Sequence[str]
+    stop_words: Sequence[str]
+    length: int
+    padding: str
+    feature_axis: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "words": list(self.words),
+            "stop_words": list(self.stop_words),
+            "length": self.length,
+            "padding": self.padding,
+            "feature_axis": self.feature_axis,
+        }
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What the page's explorer is given, as plain values for JSON."""
+
+    data: Mapping[str, Any]
+
+
+def explore(
+    net: Network,
+    x: Any,
+    *,
+    samples: Sequence[Sample] = (),
+    classes: Sequence[str] = (),
+    text: TextRules | None = None,
+    rows: int = ROWS,
+    notes: Sequence[str] = (),
+) -> Exploration:
+    """Record some rows of inputs for a page.
+
+    Parameters
+    ----------
+    net : Network
+    x : (batch, ...), or as `Network.predict` takes it
+    samples : sequence of Sample
+        One for each row; by default they are numbered.
+    classes : sequence of str
+        What the outputs mean.
+    text : TextRules, optional
+        With it, a text can be typed.
+    rows : int
+        How many are kept at most.
+    notes : sequence of str
+        What a reader must know; sentences without a full stop.
+
+    Returns
+    -------
+    Exploration
+
+    Raises
+    ------
+    DataError
+        Inputs that do not fit the model, or that are too long to be shown.
+    """
+    inputs = net.prepare(x)
+    longest = max((a.shape[1] for a in inputs if a.ndim > 1), default=1)
+    if longest > STEPS:
+        raise DataError(
+            f"expected sequences of {STEPS:,} steps or fewer, to show them step by "
+            f"step. Received: {longest:,}"
+        )
+    said = [*notes, *_notes(net)]
+    inputs = inputs.take(slice(0, rows))
+    named = list(samples)[:rows] or [
+        Sample(_peek(k, row)) for k, row in enumerate(inputs[0])
+    ]
+    trace = _trace(net, inputs)
+    finite = _finite_rows(trace, inputs.rows)
+    if not finite.all():
+        said.append(
+            f"{int((~finite).sum())} row(s) are left out: NaN or infinite values"
+        )
+    kept = np.flatnonzero(finite)[: _affordable(trace, inputs.rows)]
+    if len(kept) < inputs.rows:
+        inputs = inputs.take(kept)
+        trace = _trace(net, inputs) if len(kept) else trace
+    data: dict[str, Any] = {
+        "samples": [_sample(named[k]) for k in kept],
+        "classes": [str(name) for name in classes],
+        "text": None if text is None else text.to_dict(),
+        "notes": said,
+        "input": _input(net, inputs),
+        **_layers(net, trace, len(kept)),
+        "output": packed(_output(trace)[: len(kept)], exact=False),
+        **(_answers(net, inputs, trace) if len(kept) else _none("there is no row")),
+        **_model(net, inputs, trace, len(kept)),
+    }
+    return Exploration(data)
+
+
+def _peek(number: int, row: Array) -> str:
+    """What a row without a name is called: its number, and its first ids."""
+    if row.dtype.kind not in "iu" or row.ndim != 1:
+        return f"row {number}"
+    more = " ..." if len(row) > PEEKED else ""
+    return f"row {number}: {' '.join(map(str, row[:PEEKED]))}{more}"
+
+
+def _trace(net: Network, inputs: Inputs) -> Trace:
+    return net.trace(inputs, dtype=_precision(net))
+
+
+def _precision(net: Network) -> str | None:
+    """The reference, unless a Masking layer would then mask other steps."""
+    masking = (x for _, x in net.spec.walk() if x.class_name == "Masking")
+    return "float64" if all(map(exact_mask, masking)) else None
+
+
+def _notes(net: Network) -> list[str]:
+    notes = []
+    if net.stateful:
+        notes.append("The model is stateful; every row begins here with zeros")
+    coarse = sorted(net.spec.policies - {"float32", "float64"})
+    if coarse:
+        notes.append(
+            f"The values are those of float64; the model itself rounds ({coarse[0]})"
+        )
+    return notes
+
+
+def _sample(sample: Sample) -> dict[str, str]:
+    return {"label": sample.label, "note": sample.note, "text": sample.text}
+
+
+def _input(net: Network, inputs: Inputs) -> dict[str, Any]:
+    """The first input; ids are what an Embedding reads directly."""
+    first = inputs[0]
+    shape = net.spec.inputs[0].options["batch_shape"]
+    ids = None
+    for layer in net.spec.layers:
+        if layer.class_name == "Embedding" and first.ndim == 2:
+            ids = layer.options["input_dim"]
+            break
+    return {
+        "values": packed(first),
+        "steps": shape[1] if len(shape) > 1 else None,
+        "ids": ids if len(inputs) == 1 else None,
+        "count": len(inputs),
+    }
+
+
+def _recurrent(trace: Trace) -> list[tuple[str, LayerTrace]]:
+    """The layers with gates or states to show, (batch, time, units) each."""
+    return [
+        (path, traced)
+        for path, traced in trace.items()
+        if traced.layer.class_name in RECURRENT
+        and traced.values
+        and all(value.ndim == 3 for value in traced.values.values())
+    ]
+
+
+def _affordable(trace: Trace, rows: int) -> int:
+    """So many rows have room in a page; one at least."""
+    size = sum(
+        value.nbytes / value.itemsize * 4
+        for _, traced in _recurrent(trace)
+        for value in traced.values.values()
+    )
+    return max(1, int(RECORDED_BYTES * rows / max(size, 1)))
+
+
+def _layers(net: Network, trace: Trace, rows: int) -> dict[str, Any]:
+    """Every recurrent layer with its recorded values; units beyond a size are cut."""
+    found = _recurrent(trace)
+    numbers = sum(
+        value.shape[1] * value.shape[2]
+        for _, traced in found
+        for value in traced.values.values()
+    )
+    share = min(1.0, RECORDED_BYTES / max(4 * numbers * max(rows, 1), 1))
+    later = _after_the_words(net)
+    layers = []
+    for path, traced in found:
+        values = {name: value[:rows] for name, value in traced.values.items()}
+        units = next(iter(values.values())).shape[2]
+        kept = max(1, int(units * share))
+        mask = traced.mask if isinstance(traced.mask, np.ndarray) else None
+        layers.append(
+            {
+                "path": path,
+                "kind": traced.layer.class_name,
+                "cell": _cell(traced),
+                "units": units,
+                "kept": kept,
+                "backwards": bool(traced.layer.options["go_backwards"]),
+                "words": path.partition("/")[0] not in later,
+                "reset_after": _option(traced, "reset_after", False),
+                "activation": _option(traced, "activation", ""),
+                "recurrent_activation": _option(traced, "recurrent_activation", ""),
+                "mask": None if mask is None else packed(mask[:rows].astype(bool)),
+                "values": {
+                    name: packed(value[:, :, :kept], exact=False)
+                    for name, value in values.items()
+                },
+            }
+        )
+    return {"layers": layers, "not_shown": _not_shown(net, [x["path"] for x in layers])}
+
+
+def _cell(traced: LayerTrace) -> str:
+    cell = traced.layer.sublayers.get("cell", traced.layer)
+    return cell.class_name.removesuffix("Cell")
+
+
+def _option(traced: LayerTrace, name: str, default: Any) -> Any:
+    cell = traced.layer.sublayers.get("cell", traced.layer)
+    return cell.options.get(name, default)
+
+
+def _not_shown(net: Network, paths: Sequence[str]) -> list[str]:
+    """Recurrent layers whose values have other axes, such as ConvLSTM."""
+    return [
+        f"{layer}"
+        for path, layer in net.spec.walk()
+        if (layer.class_name in RECURRENT or layer.class_name.startswith("ConvLSTM"))
+        and path not in {p.rpartition(":")[0] or p for p in paths} | set(paths)
+    ]
+
+
+def _after_the_words(net: Network) -> set[str]:
+    """Layers of a chain whose steps are not those of its input."""
+    try:
+        names = chain(net)
+    except Refused:
+        return set()
+    turned, later = False, set()
+    for name in names:
+        if turned:
+            later.add(name)
+        turned = turned or net.spec[name].class_name in ("RepeatVector", "Reshape")
+    return later
+
+
+def _output(trace: Trace) -> Array:
+    return np.asarray(flatten(trace.output)[0], dtype=np.float64)
+
+
+def _finite_rows(trace: Trace, rows: int) -> Array:
+    found = np.ones(rows, dtype=bool)
+    arrays = [_output(trace)]
+    arrays += [v for _, traced in _recurrent(trace) for v in traced.values.values()]
+    for array in arrays:
+        found &= np.isfinite(array).reshape(rows, -1).all(axis=1)
+    return found
+
+
+def _answers(net: Network, inputs: Inputs, trace: Trace) -> dict[str, Any]:
+    """What the model answers after every step: (rows, time, outputs).
+
+    An output at every step is that; otherwise the model is evaluated on the first step,
+    the first two, and so on. ``running`` is None where nothing is recorded, and
+    ``answers`` says whether there are such answers at all.
+    """
+    output, first = _output(trace), inputs[0]
+    if len(inputs) != 1 or len(flatten(trace.output)) != 1 or first.ndim < 2:
+        return _none("the model has several inputs or outputs")
+    time, last = first.shape[1], net.spec.layers[-1].name
+    each = output.ndim == 3 and output.shape[1] == time
+    if each and last not in _after_the_words(net):
+        return {"answers": "each", "running": packed(output, exact=False)}
+    if output.ndim != 2 or not _recurrent(trace):
+        return _none("the output has steps of its own")
+    if time > PREFIXES or work(net, trace) * time / 2 > PREFIX_WORK:
+        return {**_none("the sequence is too long"), "answers": "end"}
+    answers = []
+    for end in range(1, time + 1):
+        try:
+            (answer,) = net.flat(Inputs([first[:, :end]]), dtype=_precision(net))
+        except VerifyError:
+            return _none("the model needs all its steps")
+        if answer.shape != output.shape:
+            return _none("the model needs all its steps")
+        answers.append(answer)
+    stacked = np.stack(answers, axis=1).astype(np.float64)  # (rows, time, outputs)
+    if not np.isfinite(stacked).all():
+        return _none("it is not a number everywhere")
+    return {"answers": "end", "running": packed(stacked, exact=False)}
+
+
+def _none(reason: str) -> dict[str, Any]:
+    return {"answers": "", "running": None, "no_answers": reason}
+
+
+def _model(net: Network, inputs: Inputs, trace: Trace, rows: int) -> dict[str, Any]:
+    """The chain for the page's engine, or why there is none."""
+    try:
+        if not rows:
+            raise Refused("NumPy has recorded no row to compare with")
+        model = exported(net, trace)
+        allowed = _allowed(net, inputs, trace)
+        if not allowed <= 1e-2:  # NaN where only the neighbour overflows
+            raise Refused(
+                "it amplifies rounding until no two programs agree, so the page could "
+                "not be held against NumPy"
+            )
+    except Refused as reason:
+        return {"model": None, "refused": plain(reason, 300), "allowed": AGREEMENT}
+    return {
+        "model": model,
+        "refused": "",
+        "allowed": allowed,
+        "prefixes": work(net, trace) * inputs[0].shape[1] / 2 <= PREFIX_WORK
+        and inputs[0].shape[1] <= PREFIXES,
+    }
+
+
+def _allowed(net: Network, inputs: Inputs, trace: Trace) -> float:
+    """What the page's values may differ by; more where rounding grows."""
+    there = moved(net.spec, UNIT_ROUNDOFF["float64"], 0).trace(inputs, dtype="float64")
+    pairs = [(_output(trace), _output(there))]
+    for (_, a), (_, b) in zip(_recurrent(trace), _recurrent(there), strict=True):
+        pairs += [(a.values[name], b.values[name]) for name in a.values]
+    return AGREEMENT + AMPLIFIED * max(_apart(a, b) for a, b in pairs)
+
+
+def _apart(a: Array, b: Array) -> float:
+    """The greatest difference of two (rows, ...), measured as the page does."""
+    size = np.abs(a)
+    axes = tuple(range(1, size.ndim))
+    floor = np.clip(size.max(axis=axes, keepdims=True, initial=0.0), TINY, 1.0)
+    return float(np.max(np.abs(a - b) / np.maximum(floor, size), initial=0.0))

@@ -1,0 +1,168 @@
+"""A summary, and perhaps an exploration, as one HTML document."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from string import Template
+
+from verify.errors import plain
+from verify.report.page.packing import embedded
+from verify.report.page.recording import Exploration
+
+SCRIPTS = ("engine.js", "tools.js", "view.js")
+COLOURS = {"PASS": "pass", "FAIL": "fail"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its heading; the first row holds the headings of its columns."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a page says without its explorer.
+
+    Attributes
+    ----------
+    verdict : str
+        ``PASS``, ``FAIL`` or ``INCONCLUSIVE``.
+    title, reason : str
+    facts : mapping
+        Shown as a list of name and value.
+    detail : sequence of str
+        Lines that say where and why something differs.
+    tables : sequence of Table
+    warnings : sequence of str
+    """
+
+    verdict: str
+    title: str
+    reason: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    detail: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    warnings: Sequence[str] = ()
+
+
+def render(
+    summary: Summary,
+    exploration: Exploration | None = None,
+    *,
+    explorer_first: bool = False,
+) -> str:
+    """The page as text.
+
+    Parameters
+    ----------
+    summary : Summary
+    exploration : Exploration, optional
+        Without it there is no script in the page.
+    explorer_first : bool
+        Whether the explorer stands before the tables.
+    """
+    verdict = _escaped(summary.verdict)
+    title = _escaped(plain(summary.title))
+    explorer = "" if exploration is None else _file("explorer.html")
+    script = "" if exploration is None else _script()
+    style = _file("page.css")
+    return Template(_file("page.html")).substitute(
+        policy=_policy(style, script),
+        style=style,
+        verdict=verdict,
+        colour=COLOURS.get(summary.verdict, "open"),
+        title=title,
+        reason=_escaped(plain(summary.reason, 2000)),
+        detail=_detail(summary.detail),
+        before=explorer if explorer_first else "",
+        body=_body(summary),
+        facts=_facts(summary.facts),
+        after="" if explorer_first else explorer,
+        data="" if exploration is None else _data(exploration),
+        script=f"<script>{script}</script>" if script else "",
+    )
+
+
+def _data(exploration: Exploration) -> str:
+    content = embedded(exploration.data)
+    return f'<script type="application/json" id="data">{content}</script>'
+
+
+def _policy(style: str, script: str) -> str:
+    """What the page may do: run its own style and script, and nothing else."""
+    allowed = [
+        "default-src 'none'",
+        f"style-src {_checksum(style)}",
+        f"script-src {_checksum(script)}" if script else "script-src 'none'",
+        "img-src data:",  # the empty icon, so that no browser asks for one
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    return "; ".join(allowed)
+
+
+def _checksum(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+@cache
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _script() -> str:
+    return "\n".join(_file(name) for name in SCRIPTS)
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=True)
+
+
+def _detail(lines: Sequence[str]) -> str:
+    shown = [plain(line, 2000) for line in lines]
+    return f"<pre>{_escaped(chr(10).join(shown))}</pre>" if lines else ""
+
+
+def _body(summary: Summary) -> str:
+    parts = [_table(table) for table in summary.tables if table.rows]
+    if summary.warnings:
+        items = "".join(
+            f"<li>{_escaped(plain(w, 2000))}</li>" for w in summary.warnings
+        )
+        parts.append(f"<section><h2>Warnings</h2><ul>{items}</ul></section>")
+    return "\n".join(parts)
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    if not facts:
+        return ""
+    items = "".join(
+        f"<dt>{_escaped(plain(key))}</dt><dd>{_escaped(plain(value, 400))}</dd>"
+        for key, value in facts.items()
+    )
+    return f"<section><h2>Facts</h2><dl>{items}</dl></section>"
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{_escaped(c)}</th>' for c in table.headings)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_escaped(plain(c))}</td>" for c in row) + "</tr>"
+        for row in table.rows
+    )
+    title = _escaped(plain(table.title))
+    return (
+        f'<section><h2>{title}</h2><div class="wide" tabindex="0" role="region" '
+        f'aria-label="{title}"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div></section>"
+    )

@@ -1,0 +1,522 @@
+"""A Report and its three faces: text, JSON, HTML."""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+from verify.errors import DataError, plain
+from verify.mistakes.diagnose import Diagnosis, Explanation
+from verify.tolerance.compare import Comparison, Verdict
+from verify.tolerance.partial import Tally
+
+if TYPE_CHECKING:  # a page is asked for rarely, and takes a tenth of the import
+    from verify.report.page import Exploration, Summary
+
+SHOWN_WARNINGS, SHOWN_UNITS = 12, 8
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One layer, compared on Keras's own input to it.
+
+    Attributes
+    ----------
+    name, class_name : str
+    units : int or None
+    proof : Comparison
+        Both sides in float64.
+    numerics : Comparison
+        The model's own dtype against NumPy float64.
+    steps : Comparison or None
+        For a recurrent layer whose proof failed: every time step of both sides, also
+        where the layer hands on the last one only.
+    decided : bool
+        Whether `numerics` can tell a mistake from rounding in this layer.
+    derived : float
+        The share of its outputs that were held to a derived bound; the rest were held
+        to the noise floor.
+    amplified : float
+        Where the proof failed: how far one rounding error in every weight moves it.
+    chunks : int
+        In how many chunks it was compared, each from Keras's own states; 0 where the
+        whole sequence was.
+    began : int
+        The step, in processing order, with which the chunk begins that is shown.
+    """
+
+    name: str
+    class_name: str
+    units: int | None
+    proof: Comparison
+    numerics: Comparison
+    steps: Comparison | None = None
+    decided: bool = True
+    derived: float = 0.0
+    amplified: float = 0.0
+    chunks: int = 0
+    began: int = 0
+
+    @property
+    def telling(self) -> Comparison:
+        """The comparison that says most about where this layer goes wrong."""
+        if self.steps is not None and not self.steps.matches:
+            return self.steps
+        return self.numerics if self.proof.matches else self.proof
+
+    @property
+    def matches(self) -> bool:
+        """Whether both comparisons match, as far as they decide."""
+        return self.proof.matches and (self.numerics.matches or not self.decided)
+
+
+@dataclass(frozen=True)
+class GradientResult:
+    """The gradient of one weight, or of one input, on both sides in float64.
+
+    Attributes
+    ----------
+    layer : str
+        Path of the layer, or the name of an input.
+    weight : str
+        Empty for an input.
+    comparison : Comparison
+    greatest : float
+        The greatest number in it, as NumPy has it.
+    """
+
+    layer: str
+    weight: str
+    comparison: Comparison
+    greatest: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a check, with everything needed to believe or mend it.
+
+    Attributes
+    ----------
+    verdict : Verdict
+        ``PASS``, ``FAIL`` or ``INCONCLUSIVE``; ``verdict.exit_code`` is 0, 1 or 3.
+    reason : str
+        One sentence.
+    subject, reference : str
+        What was compared: the outputs of the one with those of the other.
+    proof : Comparison or None
+        Outputs of the model, both sides in float64. None where only recorded outputs
+        were compared.
+    numerics : Comparison
+        Outputs as the user has them, against NumPy float64.
+    noise, scale : float
+        The two figures that the noise floor is made of.
+    allowance : str
+        By which rule `numerics` was judged: a derived bound, or the noise floor and
+        why.
+    layers : tuple of LayerResult
+        In the order of the model; empty where only recorded outputs were compared.
+    diagnosis : Diagnosis or None
+        On failure, the known mistakes that explain it.
+    warnings : tuple of str
+        What these weights and data hide, and what deserves a look.
+    facts : mapping
+        Rows, inputs, versions, and where the model came from.
+    gradients : tuple of GradientResult
+        Where they were asked for: of the sum of all outputs, each times a random
+        number.
+    amplified : (float, float) or None
+        Of a model that was compared in chunks, of which `proof` and `numerics` then
+        are: how far the whole runs are apart in float64, and in predict.
+    """
+
+    verdict: Verdict
+    reason: str
+    subject: str
+    reference: str
+    proof: Comparison | None
+    numerics: Comparison
+    noise: float
+    scale: float
+    allowance: str = ""
+    layers: tuple[LayerResult, ...] = ()
+    diagnosis: Diagnosis | None = None
+    warnings: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    gradients: tuple[GradientResult, ...] = ()
+    amplified: tuple[float, float] | None = None
+    complete: bool = True
+    tally: Tally | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def worst(self) -> LayerResult | None:
+        """The layer that differs most in float64; None without layers."""
+
+        return max(self.layers, key=lambda layer: _size(layer.proof), default=None)
+
+    @property
+    def first_mismatch(self) -> LayerResult | None:
+        """The first layer, in the order of the model, that does not match."""
+        return next((layer for layer in self.layers if not layer.matches), None)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self) -> str:
+        """The report as a person reads it in a terminal."""
+        rows = self.facts.get("rows", 0)
+        lines = [
+            f"{self.verdict}  {plain(self.facts.get('model', 'model'))}: {self.reason}"
+        ]
+        lines += self._mismatch_lines()
+        how = "float64" if self.amplified is None else "float64, in chunks"
+        if self.proof is not None:
+            lines.append(
+                f"  proof    : both in {how}, max |diff| {number(self.proof.max_diff)} "
+                f"(allowed {number(self.proof.allowed)})"
+            )
+        lines.append(
+            f"  numerics : {self.subject} against {self.reference} in {how}, "
+            f"max |diff| {number(self.numerics.max_diff)} "
+            f"(allowed {number(self.numerics.allowed)})"
+        )
+        if self.amplified is not None:
+            lines.append(
+                "  amplified: over the whole sequence rounding grows to "
+                f"{number(self.amplified[0])} in float64 and to "
+                f"{number(self.amplified[1])} in predict"
+            )
+        elif self.allowance:
+            lines.append(
+                f"  allowed  : {self.allowance}, "
+                f"error / allowed {number(self.numerics.share)}"
+            )
+        pieces = self.facts.get("pieces", 1)
+        cut = f" in {pieces:,} pieces" if pieces > 1 else ""
+        lines.append(
+            f"  inputs   : {rows:,} row(s){cut}, {self.facts.get('inputs', 'yours')}"
+        )
+        if "keras model" in self.facts:
+            lines.append(f"  keras    : {plain(self.facts['keras model'])}")
+        if self.layers:
+            lines += ["", *_table((HEADINGS, *_rows(self.layers)))]
+        if self.gradients:
+            rows = _gradient_rows(self.gradients)
+            lines += ["", *_table((GRADIENT_HEADINGS, *rows))]
+        if self.warnings:
+            lines += ["", "Warnings:"]
+            lines += [f"  - {w}" for w in self.warnings[:SHOWN_WARNINGS]]
+            more = len(self.warnings) - SHOWN_WARNINGS
+            lines += [f"  - and {more} more"] if more > 0 else []
+        return "\n".join(lines)
+
+    def _mismatch_lines(self) -> list[str]:
+        """The part of a failure that says where, how much and why."""
+        if self.verdict is not Verdict.FAIL:
+            return []
+        layer = self.first_mismatch
+        if layer is not None:
+            shown = layer.telling
+            units = f", units={layer.units}" if layer.units else ""
+            head = (
+                f"Layer '{plain(layer.name)}' ({layer.class_name}{units}): the NumPy "
+                "forward pass does not match Keras."
+            )
+            if layer.chunks:
+                head += f" In the chunk that begins after {layer.began} steps:"
+            agreeing = [x.name for x in self.layers[: self.layers.index(layer)]]
+        else:
+            shown = self.numerics
+            if self.proof is not None and not self.proof.matches:
+                shown = self.proof
+            head = f"The outputs of the whole model differ: {self.subject} and numpy."
+            agreeing = []
+        before = f"; layers before it agree: {', '.join(agreeing)}" if agreeing else ""
+        lines = [head, *mismatch(shown, self.subject, self.reference, before)]
+        lines += _diagnosis_lines(self.diagnosis)
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: what ``--json`` prints and ``verification.json`` holds."""
+        worst = self.worst
+        content: dict[str, Any] = jsonable(
+            {
+                "verdict": str(self.verdict),
+                "reason": self.reason,
+                "subject": self.subject,
+                "reference": self.reference,
+                "float64_max_diff": None if self.proof is None else self.proof.max_diff,
+                "predict_max_diff": self.numerics.max_diff,
+                "proof": None if self.proof is None else asdict(self.proof),
+                "numerics": asdict(self.numerics),
+                "noise": self.noise,
+                "scale": self.scale,
+                "allowance": self.allowance,
+                "amplified": self.amplified,
+                "layers": [asdict(layer) for layer in self.layers],
+                "gradients": [asdict(gradient) for gradient in self.gradients],
+                "worst": None if worst is None else worst.name,
+                "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
+                "warnings": list(self.warnings),
+                "facts": dict(self.facts),
+                "complete": self.complete,
+                "rows_compared": self.facts.get("rows", 0)
+                if self.tally is None
+                else self.tally.rows,
+            }
+        )
+        return content
+
+    def to_json(self) -> str:
+        """`to_dict` as one JSON document; NaN and infinity become strings."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    def to_html(self, exploration: Exploration | None = None) -> str:
+        """One self-contained page, no network; with an explorer where one is given.
+
+        Parameters
+        ----------
+        exploration : verify.report.page.Exploration, optional
+            Without it there is no script in the page.
+        """
+        from verify.report.page import render
+
+        return render(self.summary(), exploration)
+
+    def cautions(self) -> tuple[str, ...]:
+        """What must be said beside NumPy's values, where it has not passed."""
+        if self.verdict is Verdict.PASS:
+            return ()
+        return (
+            f"The values are NumPy's, and the verdict is {self.verdict}: those of "
+            f"{self.subject} may be others",
+        )
+
+    def summary(
+        self, title: str = "", facts: Mapping[str, str] | None = None
+    ) -> Summary:
+        """What `to_html` shows: everything but the explorer.
+
+        Parameters
+        ----------
+        title : str
+            By default where the model came from.
+        facts : mapping, optional
+            What is to be said besides.
+        """
+        shown = {
+            **(facts or {}),
+            "compared": f"{self.subject} with {self.reference}",
+            **({"float64 |diff|": number(self.proof.max_diff)} if self.proof else {}),
+            "outputs |diff|": f"{number(self.numerics.max_diff)} "
+            f"(allowed {number(self.numerics.allowed)})",
+            **({"allowed": self.allowance} if self.allowance else {}),
+            **{
+                str(k): f"{v}"
+                for k, v in self.facts.items()
+                if k != "model" and (k, v) != ("pieces", 1)
+            },
+        }
+        from verify.report.page import Summary, Table
+
+        return Summary(
+            verdict=str(self.verdict),
+            title=title or plain(self.facts.get("model", "model")),
+            reason=self.reason,
+            facts=shown,
+            detail=self._mismatch_lines(),
+            tables=(
+                Table("Layers", _named_last(HEADINGS), _rows(self.layers)),
+                Table(
+                    "Gradients",
+                    _named_last(GRADIENT_HEADINGS),
+                    _gradient_rows(self.gradients),
+                ),
+            ),
+            warnings=self.warnings,
+        )
+
+
+def _size(comparison: Comparison) -> float:
+    """How much differs; NaN is most."""
+    diff = comparison.max_diff
+    return math.inf if math.isnan(diff) else diff
+
+
+def number(value: float) -> str:
+    """A difference or an allowance, at two significant digits."""
+    return "0" if value == 0 else f"{value:.2g}"
+
+
+def mismatch(c: Comparison, subject: str, reference: str, note: str = "") -> list[str]:
+    """Where a comparison first fails, how often, and by how much."""
+    if c.problem:
+        return [f"  problem        : {c.problem}"]
+    lines = [f"  output         : {plain(c.output)}"] if c.output else []
+    if c.first_step is not None:
+        lines.append(
+            f"  first mismatch : time step {c.first_step} of 0..{c.shape[1] - 1}{note}"
+        )
+    elif c.first is not None:
+        lines.append(f"  first mismatch : {c.axes} = {list(c.first)}{note}")
+    if 0 < len(c.units) < c.shape[-1]:
+        there = "at that step" if c.first_step is not None else "in any row"
+        shown = ", ".join(map(str, c.units[:SHOWN_UNITS]))
+        shown += ", ..." if len(c.units) > SHOWN_UNITS else ""
+        lines.append(
+            f"  units          : {shown} of 0..{c.shape[-1] - 1} differ {there}"
+        )
+    lines.append(
+        f"  mismatched     : {c.mismatched:,} / {c.total:,} elements "
+        f"({c.mismatched / c.total:.1%})"
+    )
+    if c.worst is not None:
+        lines.append(
+            f"  greatest |diff|: {abs(c.actual - c.expected):.3g} "
+            f"at {c.axes} = {list(c.worst)}: "
+            f"{reference} {c.actual:.6g}, {subject} {c.expected:.6g} "
+            f"(allowed {number(c.allowed)})"
+        )
+    return lines
+
+
+def _diagnosis_lines(diagnosis: Diagnosis | None) -> list[str]:
+    if diagnosis is None:
+        return []
+    if not diagnosis:
+        return [f"  likely cause   : none of the {diagnosis.tried} known mistakes fits"]
+    best, *others = diagnosis.explanations
+    return [
+        f"  likely cause   : {_explained(best)}",
+        f"  remedy         : {best.remedy}",
+        *(f"  or             : {_explained(other)}" for other in others),
+    ]
+
+
+def _explained(found: Explanation) -> str:
+    where = f"layer '{plain(found.layer)}': " if found.layer else ""
+    left = f"max |diff| = {number(found.max_diff)}, {found.digits} digits agree"
+    return f"{where}{found.explanation} (then {left})"
+
+
+HEADINGS = (
+    *("layer", "class", "float64 |diff|", "predict |diff|"),
+    *("allowed", "error / allowed", "by", ""),
+)
+
+
+def _rows(layers: tuple[LayerResult, ...]) -> list[tuple[str, ...]]:
+    return [
+        (
+            plain(x.name, 40) + (f", {x.chunks} chunks" if x.chunks else ""),
+            x.class_name,
+            number(x.proof.max_diff),
+            number(x.numerics.max_diff),
+            number(x.numerics.allowed),
+            number(x.numerics.share),
+            _rule(x.derived),
+            "DIFFERS" if not x.matches else "ok" if x.decided else "undecided",
+        )
+        for x in layers
+    ]
+
+
+def _rule(derived: float) -> str:
+    return "bound" if derived == 1 else "noise" if derived == 0 else "both"
+
+
+GRADIENT_HEADINGS = ("gradient of", "float64 |diff|", "allowed", "greatest", "")
+
+
+def _gradient_rows(gradients: tuple[GradientResult, ...]) -> list[tuple[str, ...]]:
+    return [
+        (
+            plain(f"{g.layer}/{g.weight}" if g.weight else g.layer, 60),
+            number(g.comparison.max_diff),
+            number(g.comparison.allowed),
+            number(g.greatest),
+            "ok" if g.comparison.matches else "DIFFERS",
+        )
+        for g in gradients
+    ]
+
+
+def _named_last(headings: Sequence[str]) -> tuple[str, ...]:
+    """Headings for a page, where the last column has a name too."""
+    return (*headings[:-1], "result")
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def jsonable(value: Any) -> Any:
+    """Plain values with strings in place of NaN and infinity."""
+    if isinstance(value, dict):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def read_report(content: Mapping[str, Any]) -> Report:
+    """The report that ``verification.json`` holds.
+
+    Parameters
+    ----------
+    content : mapping
+        What `Report.to_dict` returned, as it comes back from JSON.
+
+    Raises
+    ------
+    DataError
+        Something is missing, or is not what a report holds.
+    """
+    try:
+        # reports of earlier versions are of all rows, and do not say so
+        report: Report = _read(Report, {"complete": True, **content})
+        report.summary()  # what does not go together would fail later, in a page
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            "expected the report of a verification. The file is damaged "
+            f"({type(error).__name__}: {error})"
+        ) from None
+    return report
+
+
+def _read(kind: Any, value: Any) -> Any:
+    """A plain value as the type that an annotation names."""
+    origin, inside = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        stored = [f.name for f in fields(kind) if f.compare]  # the tally is not
+        return kind(**{name: _read(hints[name], value[name]) for name in stored})  # type: ignore[operator]
+    if origin in (Union, types.UnionType):
+        (other,) = (x for x in inside if x is not type(None))
+        return None if value is None else _read(other, value)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise TypeError("a list expected")
+        if inside[-1] is Ellipsis:
+            return tuple(_read(inside[0], item) for item in value)
+        return tuple(_read(x, item) for x, item in zip(inside, value, strict=True))
+    if origin is not None:
+        if not isinstance(value, dict):
+            raise TypeError("an object expected")
+        return value
+    if kind is float and not isinstance(value, bool):
+        return float(value)  # NaN and infinity are stored as words
+    if kind is Verdict:
+        return Verdict(value)
+    if not isinstance(value, kind):
+        raise TypeError(f"{kind.__name__} expected")
+    return value

@@ -1,0 +1,142 @@
+"""How exactly a machine computes each activation in float32: measured, and kept.
+
+A kernel is the code that a backend runs for tanh, for exp and so on. Its errors depend
+on the backend, its version and the processor, so they are constants of a platform:
+`KNOWN` holds those that ``python -m benchmarks.kernels`` has measured, rounded up. On
+any other platform `verify.keras_bridge.measured_kernels` measures them on the spot.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from verify.model.arrays import Array
+from verify.model.dtypes import SINGLE
+
+EXACT = ("linear", "relu", "relu6", "hard_tanh")
+"""Activations that choose among exact numbers."""
+
+RELATIVE = (
+    *("sigmoid", "tanh", "exponential", "softplus", "log_sigmoid", "softsign"),
+    *("hard_sigmoid", "hard_silu", "leaky_relu", "celu"),
+)
+"""``error <= constant * SINGLE * |y|`` for ``y = activation(x)``."""
+
+OF_THE_INPUT = ("silu", "gelu", "mish", "squareplus")
+"""``error <= constant * SINGLE * (|x| + |y|)``: small results come of cancellation."""
+
+ABSOLUTE = ("elu", "selu", "keras2_hard_sigmoid")
+"""``error <= constant * SINGLE * (1 + |y|)``: TensorFlow's elu is ``exp(x) - 1``."""
+
+MEASURED = (*RELATIVE, *OF_THE_INPUT, *ABSOLUTE)
+"""The activations that `Kernels` has a constant for."""
+
+KINKS: Mapping[str, tuple[float, ...]] = MappingProxyType(
+    {
+        "relu": (0.0,), "relu6": (0.0, 6.0), "leaky_relu": (0.0,), "selu": (0.0,),
+        "hard_sigmoid": (-3.0, 3.0), "keras2_hard_sigmoid": (-2.5, 2.5),
+        "hard_tanh": (-1.0, 1.0), "hard_silu": (-3.0, 3.0),
+    }
+)  # fmt: skip
+"""Where the slope of an activation jumps."""
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The constants of one platform.
+
+    Attributes
+    ----------
+    platform : str
+        For reports: ``tensorflow 2.21 on x86_64``.
+    constants : mapping of str to float
+        Name of an activation of `MEASURED` -> its constant, in units of `SINGLE`.
+    """
+
+    platform: str
+    constants: Mapping[str, float]
+
+    def error(self, activation: str, x: Array, y: Array) -> Array:
+        """What ``y = activation(x)`` may be wrong by in float32; shaped like y."""
+        if activation in EXACT:
+            return np.zeros_like(y)
+        constant = SINGLE * self.constants[activation]
+        return constant * magnitude(activation, x, y)
+
+
+def magnitude(activation: str, x: Array, y: Array) -> Array:
+    """What the constant of an activation is multiplied with; shaped like y."""
+    if activation in ABSOLUTE:
+        return 1 + np.abs(y)
+    if activation in OF_THE_INPUT:
+        return np.abs(x) + np.abs(y)
+    return np.abs(y)
+
+
+def arguments(activation: str) -> Array:
+    """Arguments to measure an activation at, in float32: (about a million,).
+
+    Spread evenly, spread over the orders of magnitude, and as a network has them. None
+    where the result or what is added up on the way to it leaves float32's normal range.
+    """
+    rng = np.random.default_rng(0)
+    sign = np.sign(rng.normal(size=300_003))
+    x = np.concatenate(
+        [
+            np.linspace(-80, 80, 400_003),
+            3 * rng.normal(size=300_001),
+            sign * 10 ** rng.uniform(-7, 1.9, size=sign.size),
+        ]
+    )
+    return x.astype(np.float32)
+
+
+KNOWN: Mapping[str, Kernels] = MappingProxyType(
+    {
+        kernels.platform: kernels
+        for kernels in (
+            Kernels(
+                "tensorflow 2.21 on x86_64",
+                {
+                    "sigmoid": 12.5, "tanh": 7.5, "exponential": 3.0, "softplus": 11.9,
+                    "log_sigmoid": 11.9, "softsign": 3.0, "hard_sigmoid": 3.0,
+                    "hard_silu": 4.5, "leaky_relu": 1.5, "celu": 8.6, "silu": 1.9,
+                    "gelu": 1.7, "mish": 3.6, "squareplus": 3.8, "elu": 1.9,
+                    "selu": 3.2, "keras2_hard_sigmoid": 0.7,
+                },
+            ),
+            Kernels(
+                "jax 0.10 on x86_64",
+                {
+                    "sigmoid": 3.7, "tanh": 7.1, "exponential": 2.1, "softplus": 5.7,
+                    "log_sigmoid": 6.0, "softsign": 3.0, "hard_sigmoid": 3.0,
+                    "hard_silu": 4.5, "leaky_relu": 1.8, "celu": 8.6, "silu": 1.8,
+                    "gelu": 1.7, "mish": 3.6, "squareplus": 3.8, "elu": 1.9,
+                    "selu": 3.2, "keras2_hard_sigmoid": 0.7,
+                },
+            ),
+        )
+    }
+)  # fmt: skip
+"""By platform: what ``python -m benchmarks.kernels`` printed there."""
+
+
+def greatest() -> Kernels:
+    """The worst of all known platforms, for a program of which nothing is known."""
+    return Kernels(
+        "any known platform",
+        {
+            name: max(kernels.constants[name] for kernels in KNOWN.values())
+            for name in MEASURED
+        },
+    )
+
+
+def platform_name(backend: str, version: str) -> str:
+    """The key in `KNOWN`: backend, its version without the patch, the processor."""
+    return f"{backend} {'.'.join(version.split('.')[:2])} on {platform.machine()}"
