@@ -25,7 +25,7 @@ import numpy as np
 import verify
 from verify.keras_bridge import KerasModel, import_keras, kernels, versions
 from verify.model.arrays import Array
-from verify.tolerance.activation_errors import Kernels
+from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.compare import compare
 from verify.tolerance.error_bound import bounded_outputs, unbounded
 from verify.tolerance.noise_floor import Rounding
@@ -108,7 +108,7 @@ def random_model(rng: np.random.Generator) -> tuple[Any, Array, str]:
 
 
 def measure(
-    model: Any, x: Array, constants: Kernels
+    model: Any, x: Array, constants: ActivationErrors
 ) -> tuple[list[Found], float] | str:
     """Of ``predict`` and of NumPy in float32; and the share that has a bound.
 

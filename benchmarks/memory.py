@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.turns import BenchmarkError
-from verify.errors import plain
+from verify.errors import printable
 
 STATUS = Path("/proc/self/status")
 MIB = 2**20
@@ -106,7 +106,7 @@ def measured_growth(path: Path, rows: int) -> dict[str, float]:
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BenchmarkError(f"predict over {rows:,} rows: {plain(last, 400)}")
+        raise BenchmarkError(f"predict over {rows:,} rows: {printable(last, 400)}")
     found: dict[str, float] = json.loads(done.stdout)
     return found
 

@@ -40,7 +40,7 @@ from benchmarks.memory import MIB
 from benchmarks.models import build, inputs
 from benchmarks.tables import in_json, put, table, table_line
 from benchmarks.turns import BenchmarkError, Worker
-from verify.errors import plain
+from verify.errors import printable
 
 COMMANDS = ("predict", "compare", "trace", "check")
 ROWS = (1000, 10_000, 100_000, 1_000_000)
@@ -167,7 +167,7 @@ def cost(command: str, rows: int, folder: Path) -> Cost:
         said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()
         raise BenchmarkError(
             f"rnn-verify {command} over {rows:,} rows: expected exit code 0. "
-            f"Received: {done.returncode}, and said: {plain(said[-1], 300)}"
+            f"Received: {done.returncode}, and said: {printable(said[-1], 300)}"
         )
     (folder / "trace.npz").unlink(missing_ok=True)
     memory = json.loads(facts.read_text())

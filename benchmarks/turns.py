@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from verify.errors import VerifyError, plain
+from verify.errors import VerifyError, printable
 
 R = TypeVar("R")
 
@@ -107,7 +107,7 @@ def _serve(pipe: Any, settings: dict[str, str]) -> None:
             if not isinstance(error, VerifyError):
                 traceback.print_exc()  # a defect
             lines = str(error).strip().splitlines() or [""]
-            pipe.send((False, f"{type(error).__name__}: {plain(lines[0], 400)}"))
+            pipe.send((False, f"{type(error).__name__}: {printable(lines[0], 400)}"))
 
 
 def seconds_of(call: Callable[[], object], calls: int) -> float:

@@ -20,7 +20,7 @@ from recipes import CHAPTER, PAGE, RECIPES, STUDIES
 from verify.console.exit_codes import INTERRUPTED
 from verify.console.exit_codes import run as run_command
 from verify.data.atomic import checked_output
-from verify.errors import DataError, listing, plain
+from verify.errors import DataError, join_and, printable
 
 # A command imports what it needs: --help is there at once.
 
@@ -40,8 +40,8 @@ def list_recipes() -> None:
     width = max(map(len, RECIPES))
     for name in RECIPES:
         print(f"{name:<{width}}  {_summary(name)}")
-    print(f"\n{'chapter':<{width}}  {listing(CHAPTER)}")
-    print(f"{'all':<{width}}  every recipe but {listing(STUDIES)}: many models each")
+    print(f"\n{'chapter':<{width}}  {join_and(CHAPTER)}")
+    print(f"{'all':<{width}}  every recipe but {join_and(STUDIES)}: many models each")
 
 
 @app.command(name="run")
@@ -266,8 +266,8 @@ def predict(
         received = ", ".join(kept) or ("none but stop words" if found else "no word")
         wanted = "a text with words of the vocabulary"
         if pipeline.outputs == "phrase":  # few words, each a class
-            wanted = f"one of {plain(', '.join(ids), 400)}"
-        raise DataError(f"expected {wanted}. Received: {plain(received, 200)}")
+            wanted = f"one of {printable(', '.join(ids), 400)}"
+        raise DataError(f"expected {wanted}. Received: {printable(received, 200)}")
     notes = {
         "used": used,
         "stop words": [word for word in found if word not in kept],
@@ -277,7 +277,7 @@ def predict(
     (scores,) = net.predict(pipeline.encode([text]))
     if scores.shape[-1] != len(pipeline.classes):
         raise DataError(
-            f"{plain(folder)}: expected a model of {len(pipeline.classes)} classes. "
+            f"{printable(folder)}: expected a model of {len(pipeline.classes)} classes. "
             f"Received: {scores.shape[-1]}"
         )
     for note, which in notes.items():
@@ -308,7 +308,7 @@ def explore(
     if out is not None:
         path = checked_output(out, "--out", ".html")
     write_page(run_folder, path, text or ())
-    print(plain(path, 4000))
+    print(printable(path, 4000))
 
 
 def run_recipe(name: str, argv: list[str] | None) -> int:

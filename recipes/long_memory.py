@@ -50,7 +50,7 @@ from recipes.run.outcome import (
     print_report,
     verified,
 )
-from verify.errors import DataError, listing, plain
+from verify.errors import DataError, join_and, printable
 from verify.report.report import Report, number
 
 NAME = "long_memory"
@@ -86,7 +86,7 @@ class Config:
         if not usable or len(set(usable)) < len(self.gaps):
             raise DataError(
                 f"gaps: expected different whole numbers from {SHORTEST} to "
-                f"{LONGEST:,}. Received: {plain(', '.join(map(str, self.gaps)))}"
+                f"{LONGEST:,}. Received: {printable(', '.join(map(str, self.gaps)))}"
             )
 
 
@@ -161,7 +161,7 @@ def run(config: Config, options: RunOptions) -> Outcome:
     if not options.resume:
         remove_earlier(options.folder)
     todo = parts(config)
-    gaps = listing([str(gap) for gap in sorted(config.gaps)])
+    gaps = join_and([str(gap) for gap in sorted(config.gaps)])
     print(
         f"{NAME}: {len(todo)} models, gaps of {gaps} words; each learns from "
         f"{data[todo[0].gap].test.count(False):,} sentences for at most "
@@ -277,7 +277,7 @@ def _conclude(
         "verdict": str(verdicts.verdict),
     }
     folder.write_json("metrics.json", metrics)
-    print(f"\nEverything is in {plain(folder.path)}", file=sys.stderr)
+    print(f"\nEverything is in {printable(folder.path)}", file=sys.stderr)
     return Outcome(
         NAME, net.spec.parameters, trained[0].accuracy, None, seconds, verdicts
     )

@@ -31,7 +31,7 @@ from recipes.run.classifier import TweetConfig, load_split
 from recipes.run.folder import RunFolder
 from recipes.run.many import Part, Trained
 from recipes.run.outcome import Outcome, RunOptions
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
 NAME = "padding_study"
@@ -70,13 +70,13 @@ class Config(TweetConfig):
         if not known or len(set(known)) < len(self.kinds):
             raise DataError(
                 f"kinds: expected some of {', '.join(KINDS)}, each once. "
-                f"Received: {plain(', '.join(map(str, self.kinds)) or 'none')}"
+                f"Received: {printable(', '.join(map(str, self.kinds)) or 'none')}"
             )
         usable = [n for n in self.lengths if type(n) is int and 1 <= n <= LONGEST]
         if not usable or len(set(usable)) < len(self.lengths):
             raise DataError(
                 f"lengths: expected different whole numbers from 1 to {LONGEST:,}. "
-                f"Received: {plain(', '.join(map(str, self.lengths)) or 'none')}"
+                f"Received: {printable(', '.join(map(str, self.lengths)) or 'none')}"
             )
 
 
@@ -254,7 +254,7 @@ def run(config: Config, options: RunOptions) -> Outcome:
         f"+-{error:.4f} (95 %, {results.test_rows:,} tweets)\n"
     )
     print(shared.verdict_line(results.trained))
-    print(f"\nEverything is in {plain(options.folder.path)}", file=sys.stderr)
+    print(f"\nEverything is in {printable(options.folder.path)}", file=sys.stderr)
     return shared.outcome(NAME, results.trained)
 
 

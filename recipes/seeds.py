@@ -33,7 +33,7 @@ from recipes.run.classifier import SentimentConfig, load_split
 from recipes.run.folder import RunFolder
 from recipes.run.many import Part, Spread, Trained
 from recipes.run.outcome import Outcome, RunOptions
-from verify.errors import plain
+from verify.errors import printable
 from verify.model.arrays import Array
 
 NAME = "seeds"
@@ -297,7 +297,7 @@ def run(config: Config, options: RunOptions) -> Outcome:
     )
     print(difference_table(results))
     print(f"\n{shared.verdict_line(results.trained)}")
-    print(f"\nEverything is in {plain(options.folder.path)}", file=sys.stderr)
+    print(f"\nEverything is in {printable(options.folder.path)}", file=sys.stderr)
     return shared.outcome(NAME, results.trained)
 
 

@@ -35,7 +35,7 @@ from recipes.run.outcome import RunOptions
 from recipes.run.plan import as_begun, module, whole_numbers
 from recipes.run.workers import MODULES, in_processes, on_cluster, sensible
 from verify.cluster import LOCAL, connected, require_address
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 
 NAME = "sweep"
 FILES = ("sweep.csv", "summary.csv", "sweep.png")
@@ -78,7 +78,7 @@ class Config:
             if not values or len({*values}) < len(values) or {*values} - {*known}:
                 raise DataError(
                     f"{name}: expected some of {', '.join(map(str, known))}, each "
-                    f"once. Received: {plain(', '.join(map(str, values)) or 'none')}"
+                    f"once. Received: {printable(', '.join(map(str, values)) or 'none')}"
                 )
         if self.runs > MOST_RUNS:
             raise DataError(
@@ -112,7 +112,7 @@ def _require_numbers(name: str, values: Sequence[Any], least: int, most: int) ->
     if not good or len({*good}) < len(values):
         raise DataError(
             f"{name}: expected different whole numbers from {least} to {most:,}. "
-            f"Received: {plain(', '.join(map(str, values)) or 'none')}"
+            f"Received: {printable(', '.join(map(str, values)) or 'none')}"
         )
 
 
@@ -339,8 +339,8 @@ def run(config: Config, options: RunOptions, where: Where) -> Results:
         _write(config, results, options)
         _print(config, results)
     for name, why in failures.items():
-        print(f"{NAME}: {name} failed: {plain(why, 300)}", file=sys.stderr)
-    print(f"\nEverything is in {plain(options.folder.path)}", file=sys.stderr)
+        print(f"{NAME}: {name} failed: {printable(why, 300)}", file=sys.stderr)
+    print(f"\nEverything is in {printable(options.folder.path)}", file=sys.stderr)
     return results
 
 
@@ -402,9 +402,9 @@ def _print(config: Config, results: Results) -> None:
     seeds = ", ".join(map(str, config.seeds))
     print(
         f"{NAME}: {len(results.runs)} models, {len(results.trained)} combination(s), "
-        f"seeds {plain(seeds, 60)}; all with {first.words(same)}\n"
+        f"seeds {printable(seeds, 60)}; all with {first.words(same)}\n"
         if same
-        else f"{NAME}: {len(results.runs)} models, seeds {plain(seeds, 60)}\n"
+        else f"{NAME}: {len(results.runs)} models, seeds {printable(seeds, 60)}\n"
     )
     print(f"{table(results)}\n")
     accuracy = results.baselines["tfidf_logistic_regression"][0]

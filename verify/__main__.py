@@ -18,7 +18,7 @@ import typer
 import verify
 from verify.console.exit_codes import INTERRUPTED, run
 from verify.data.atomic import checked_output, write_whole
-from verify.errors import DataError, named, plain
+from verify.errors import DataError, error_prefix, printable
 
 if TYPE_CHECKING:  # a command imports what it needs: --help is there at once
     from verify.checks._rows import Mapper
@@ -177,11 +177,11 @@ def trace(
     path = _beside(data, checked_output(out, "--out", ".npz"))
     net = _load(model, config, keras2).on(backend)
     source = _source(net, data, vocabulary, column)
-    with named(data), progress("rows", source.rows) as advance:
+    with error_prefix(data), progress("rows", source.rows) as advance:
         shapes = write_trace(net, source, path, advance=advance)
-    print(f"Wrote {plain(path)}: {len(shapes)} arrays", file=sys.stderr)
+    print(f"Wrote {printable(path)}: {len(shapes)} arrays", file=sys.stderr)
     for name, shape in shapes.items():
-        print(f"{plain(name)}  {shape}")
+        print(f"{printable(name)}  {shape}")
 
 
 @app.command()
@@ -215,9 +215,9 @@ def predict(
         shapes = write_outputs(
             net, source, path, threads=threads, mapper=mapper, advance=advance
         )
-    print(f"Wrote {plain(path)}: {source.rows:,} rows", file=sys.stderr)
+    print(f"Wrote {printable(path)}: {source.rows:,} rows", file=sys.stderr)
     for name, shape in shapes.items():
-        print(f"{plain(name)}  {shape}")
+        print(f"{printable(name)}  {shape}")
 
 
 @app.command()
@@ -308,7 +308,7 @@ def _inputs(
     from verify.checks.inputs import usable_inputs
 
     source = _source(net, data, vocabulary, column)
-    with named(data):
+    with error_prefix(data):
         return usable_inputs(net, source.read())
 
 
@@ -317,7 +317,7 @@ def _require_data(vocabulary: str | None, column: str | None) -> None:
     for option, value in (("--vocabulary", vocabulary), ("--column", column)):
         if value is not None:
             raise DataError(
-                f"{option} {plain(value, 60)}: expected --data too, whose texts it is "
+                f"{option} {printable(value, 60)}: expected --data too, whose texts it is "
                 "for. Received: none"
             )
 
@@ -336,7 +336,7 @@ def _source(
 
     if vocabulary is None and column is not None:
         raise DataError(
-            f"--column {plain(column, 60)}: expected --vocabulary too, which says how "
+            f"--column {printable(column, 60)}: expected --vocabulary too, which says how "
             "texts become ids. Received: none"
         )
     pipeline = None if vocabulary is None else read_pipeline(vocabulary)
@@ -355,7 +355,7 @@ def _source(
 def _beside(data: str, out: Path) -> Path:
     """The path to write to, which must not be the one that is read."""
     if out.resolve() == Path(data).resolve():
-        raise DataError(f"--out: {plain(out)} is the file given as --data")
+        raise DataError(f"--out: {printable(out)} is the file given as --data")
     return out
 
 

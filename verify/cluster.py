@@ -34,7 +34,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from verify.errors import VerifyError, listing, plain
+from verify.errors import VerifyError, join_and, printable
 from verify.forward.fast import at_most, cores
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ def require_address(address: str) -> None:
     if address != LOCAL and not _is_address(address):
         raise ClusterError(
             "expected the address of a Dask scheduler, such as tcp://host:8786, or "
-            f"{LOCAL}. Received: {plain(address) or 'nothing'}"
+            f"{LOCAL}. Received: {printable(address) or 'nothing'}"
         )
     if importlib.util.find_spec("distributed") is None:
         raise ClusterError(f"Dask is not installed here. pip install '{EXTRA}'")
@@ -199,13 +199,13 @@ def _kill(cluster: Any) -> None:
 def _client(where: Any, shown: str) -> Iterator[Any]:
     from distributed import Client
 
-    wanted = f"{plain(shown)}: expected a Dask scheduler. Received: "
+    wanted = f"{printable(shown)}: expected a Dask scheduler. Received: "
     try:
         if isinstance(where, str):
             with ThreadPoolExecutor(1) as pool:  # there may be a loop in this thread
                 kind = pool.submit(asyncio.run, _kind(where)).result()
             if kind != "Scheduler":
-                raise ClusterError(f"{wanted}{plain(kind)}")
+                raise ClusterError(f"{wanted}{printable(kind)}")
         client = Client(where, timeout=REACHED_WITHIN, set_as_default=False)
     except ClusterError:
         raise
@@ -240,7 +240,7 @@ async def _kind(address: str) -> str:
 def _why(error: BaseException) -> str:
     """The first line of an error, for the end of ours."""
     text = f"{error}".strip().partition("\n")[0]
-    return plain(text or type(error).__name__, 160)
+    return printable(text or type(error).__name__, 160)
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,7 @@ class Cluster:
         self.address = address
 
     def __repr__(self) -> str:
-        return f"<verify.cluster.Cluster {plain(self.address)}>"
+        return f"<verify.cluster.Cluster {printable(self.address)}>"
 
     @property
     def workers(self) -> dict[str, int]:
@@ -317,28 +317,29 @@ class Cluster:
             if its_numpy != numpy:
                 raise self._unfit(
                     address,
-                    f"expected NumPy {numpy}. It has {plain(its_numpy)}. "
+                    f"expected NumPy {numpy}. It has {printable(its_numpy)}. "
                     f"pip install 'numpy=={numpy}' there",
                 )
             if why:
                 raise self._unfit(
-                    address, f"cannot import verify ({plain(why, 160)}). {package}"
+                    address, f"cannot import verify ({printable(why, 160)}). {package}"
                 )
             if theirs != version:
                 raise self._unfit(
                     address,
-                    f"expected verify {version}. It has {plain(theirs)}. {package}",
+                    f"expected verify {version}. It has {printable(theirs)}. {package}",
                 )
             if missing := [name for name, its in found.items() if its is None]:
                 raise self._unfit(
                     address,
-                    f"cannot import {listing(missing)}. pip install "
+                    f"cannot import {join_and(missing)}. pip install "
                     f"'{PACKAGE}=={version}' there",
                 )
             for name, its in found.items():
                 if its != mine[name]:
                     raise self._unfit(
-                        address, f"expected {name} {mine[name]}. It has {plain(its)}"
+                        address,
+                        f"expected {name} {mine[name]}. It has {printable(its)}",
                     )
 
     def _await_workers(self) -> None:
@@ -347,7 +348,7 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise self._error(
                     f"expected a worker. Received: none in {WORKER_WITHIN:g} s. "
-                    f"Start one: dask worker {plain(self.address)}"
+                    f"Start one: dask worker {printable(self.address)}"
                 )
             time.sleep(0.1)
 
@@ -477,10 +478,10 @@ class Cluster:
         return self._error("the connection to the scheduler is lost")
 
     def _unfit(self, address: str, what: str) -> ClusterError:
-        return self._error(f"worker {plain(address)}: {what}")
+        return self._error(f"worker {printable(address)}: {what}")
 
     def _error(self, what: str) -> ClusterError:
-        return ClusterError(f"{plain(self.address)}: {what}")
+        return ClusterError(f"{printable(self.address)}: {what}")
 
 
 def _python(versions: Mapping[str, Any]) -> str:
@@ -502,7 +503,7 @@ class _Flight:
             pickled = dumps(shared)
         except Exception as error:
             raise ClusterError(
-                f"{plain(shared.function)} cannot be sent to workers ({_why(error)})"
+                f"{printable(shared.function)} cannot be sent to workers ({_why(error)})"
             ) from error
         # A task, not scattered data: lost with its last holder, it is made again.
         self._shared = client.submit(_open(), pickled, pure=False)

@@ -9,11 +9,19 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 
-class VerifyError(ValueError):
-    """Something was asked that cannot be answered; the message is one line.
+MAX_MESSAGE = 2_000
+"""Characters of an error message, at most; what goes beyond is cut off."""
 
-    Commands print the message on stderr and exit with code 2.
+
+class VerifyError(ValueError):
+    """Report something that cannot be read, used or answered, in one printable line.
+
+    Commands print the message on stderr and exit with code 2. Control characters of the
+    message are replaced here, so that nothing from a file reaches a terminal raw.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message, MAX_MESSAGE))
 
 
 class UnsupportedError(VerifyError):
@@ -33,17 +41,17 @@ class KerasCannotRun(DataError):
 
 
 @contextlib.contextmanager
-def named(path: object) -> Iterator[None]:
+def error_prefix(path: object) -> Iterator[None]:
     """Errors raised inside say which file they are about."""
     try:
         yield
     except VerifyError as error:
-        if str(error).startswith(plain(path)):
+        if str(error).startswith(printable(path)):
             raise
-        raise type(error)(f"{plain(path)}: {error}") from None
+        raise type(error)(f"{printable(path)}: {error}") from None
 
 
-def plain(text: object, limit: int = 200) -> str:
+def printable(text: object, limit: int = 200) -> str:
     """`text` as one printable line: nothing from a file reaches a terminal raw."""
     clean = "".join(
         c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in f"{text}"
@@ -51,7 +59,7 @@ def plain(text: object, limit: int = 200) -> str:
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 
 
-def listing(names: Iterable[str]) -> str:
+def join_and(names: Iterable[str]) -> str:
     """``a, b and c``: for messages."""
     items = list(names)
     if len(items) < 2:

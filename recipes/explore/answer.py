@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from recipes.run.folder import END, TextPipeline
-from verify.errors import plain
+from verify.errors import printable
 from verify.model.arrays import Array
 
 
@@ -25,7 +25,7 @@ def answer(scores: Array, used: Sequence[str], pipeline: TextPipeline) -> list[s
     if pipeline.outputs == "tags":
         width = max(map(len, used))
         at = slice(len(used)) if pipeline.padding == "post" else slice(-len(used), None)
-        tags = [plain(pipeline.classes[step.argmax()]) for step in scores[at]]
+        tags = [printable(pipeline.classes[step.argmax()]) for step in scores[at]]
         return [
             f"{word:<{width}}  {step.max():.4f}  {tag}"
             for word, step, tag in zip(used, scores[at], tags, strict=True)
@@ -33,9 +33,9 @@ def answer(scores: Array, used: Sequence[str], pipeline: TextPipeline) -> list[s
     if pipeline.outputs == "phrase":
         words = phrase([pipeline.classes[k] for k in scores.argmax(axis=-1)])
         certain = float(np.prod(scores.max(axis=-1)))
-        return [f"{certain:.4f}  {plain(words, 1000) or 'nothing'}"]
+        return [f"{certain:.4f}  {printable(words, 1000) or 'nothing'}"]
     ranked = sorted(zip(scores, pipeline.classes, strict=True), reverse=True)
-    return [f"{score:.4f}  {plain(name)}" for score, name in ranked]
+    return [f"{score:.4f}  {printable(name)}" for score, name in ranked]
 
 
 def phrase(words: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from recipes.run.folder import TextPipeline
 from verify import Network, backprop
 from verify.backward import backprop_call, refused
 from verify.backward.cells import BACKWARD_CELLS
-from verify.errors import DataError, UnsupportedError, listing, plain
+from verify.errors import DataError, UnsupportedError, join_and, printable
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs
 from verify.model.arrays import Array
@@ -224,7 +224,7 @@ def jacobian_products(net: Network, x: Any, name: str) -> dict[str, Array]:
     layer = net.spec[name]
     if layer.class_name not in BACKWARD_CELLS:
         raise DataError(
-            f"{layer}: expected a layer of {listing(BACKWARD_CELLS)}. "
+            f"{layer}: expected a layer of {join_and(BACKWARD_CELLS)}. "
             f"Received: {layer.class_name}"
         )
     wrong = [
@@ -343,7 +343,7 @@ def _some_words(pipeline: TextPipeline, text: str) -> list[str]:
     read = words_read(pipeline, text)
     if not read:
         raise DataError(
-            f"text: expected a word that the model knows. Received: '{plain(text, 60)}'"
+            f"text: expected a word that the model knows. Received: '{printable(text, 60)}'"
         )
     return read
 

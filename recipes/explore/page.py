@@ -21,7 +21,7 @@ from recipes.run.classifier import SentimentConfig, load_split
 from recipes.run.folder import RunFolder, TextPipeline
 from recipes.run.plan import module
 from verify.data.atomic import write_whole
-from verify.errors import DataError, named, plain
+from verify.errors import DataError, error_prefix, printable
 from verify.model.arrays import Array
 from verify.report.page import Sample, TextRules, explore, render
 from verify.report.report import Report, read_report
@@ -70,7 +70,7 @@ def write_page(folder: RunFolder, path: Path, texts: Sequence[str] = ()) -> None
         notes=report.cautions(),
     )
     summary = report.summary(
-        title=plain(manifest.get("recipe", folder.path.name)), facts=_facts(metrics)
+        title=printable(manifest.get("recipe", folder.path.name)), facts=_facts(metrics)
     )
     page = render(summary, exploration, explorer_first=True)
     write_whole(path, lambda file: file.write(page.encode()))
@@ -78,7 +78,7 @@ def write_page(folder: RunFolder, path: Path, texts: Sequence[str] = ()) -> None
 
 def _report(folder: RunFolder) -> Report:
     content = folder.read_json("verification.json")
-    with named(folder / "verification.json"):
+    with error_prefix(folder / "verification.json"):
         return read_report(content)
 
 
@@ -117,14 +117,14 @@ def _require_fit(
     outputs = net.predict(pipeline.encode([""])).shape[-1]
     if outputs != len(pipeline.classes):
         raise DataError(
-            f"{plain(folder.path)}: expected a model of {len(pipeline.classes)} "
+            f"{printable(folder.path)}: expected a model of {len(pipeline.classes)} "
             f"classes. Received: {outputs}"
         )
     for layer in net.spec:
         size = int(layer.options.get("input_dim") or 0)
         if layer.class_name == "Embedding" and size != pipeline.vocabulary.size:
             raise DataError(
-                f"{plain(folder.path)}: expected a model of "
+                f"{printable(folder.path)}: expected a model of "
                 f"{pipeline.vocabulary.size:,} ids. Received: {size:,}"
             )
 
@@ -141,9 +141,9 @@ def _require_its_report(folder: RunFolder, net: verify.Network, report: Report) 
         path, _, _ = layer.name.partition(":")  # a layer that is called again
         if known.get(path) != layer.class_name:
             raise DataError(
-                f"{plain(folder / 'verification.json')}: expected the report of the "
-                f"model beside it. Received: a report on layer '{plain(layer.name)}' "
-                f"({plain(layer.class_name)})"
+                f"{printable(folder / 'verification.json')}: expected the report of the "
+                f"model beside it. Received: a report on layer '{printable(layer.name)}' "
+                f"({printable(layer.class_name)})"
             )
 
 
@@ -166,7 +166,7 @@ def _samples(
 
 def _sample(text: str, answer: Answer) -> Sample:
     said = answer if isinstance(answer, str) else " ".join(answer or ())
-    return Sample(plain(text, LABEL), said, text)
+    return Sample(printable(text, LABEL), said, text)
 
 
 def candidates(

@@ -48,7 +48,7 @@ from recipes.plots.sums import (
     state_lines,
     value_name,
 )
-from verify.errors import DataError, listing, plain
+from verify.errors import DataError, join_and, printable
 from verify.forward.evaluate import LayerTrace
 from verify.forward.network import Network
 from verify.model.arrays import Array
@@ -110,7 +110,7 @@ def unrolled(
 def _parts(net: Network) -> tuple[LayerSpec, LayerSpec]:
     """The recurrent layer and the Dense layer of a model that can be drawn."""
     layers = net.spec.layers
-    found = listing([str(layer) for layer in layers])
+    found = join_and([str(layer) for layer in layers])
     loops = [layer for layer in layers if layer.class_name in LOOPS]
     if (
         len(loops) != 1
@@ -284,7 +284,7 @@ class _Column:
 
 
 def _activation(layer: LayerSpec, option: str = "activation") -> str:
-    return plain(layer.options[option], 20)
+    return printable(layer.options[option], 20)
 
 
 def _gate_text(
@@ -431,7 +431,7 @@ def _draw_dense(
     """Logits and outputs of each class, a bar under each; notes beneath."""
     from matplotlib.patches import Rectangle
 
-    activation = plain(dense.layer.options["activation"])
+    activation = printable(dense.layer.options["activation"])
     units = dense.layer.weights["kernel"].shape[1]
     more = units - len(table)
     height = box_height(len(table) + 1 + (1 if more else 0))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def finished(figure: Figure, title: str) -> Figure:
 def wrapped(text: str, inches: float, size: float = 12.0) -> str:
     """A title in as many lines as it needs."""
     width = max(int(inches * 72 / (size * EM)), 12)
-    lines = [plain(line) for line in text.splitlines()]
+    lines = [printable(line) for line in text.splitlines()]
     return "\n".join(textwrap.fill(line, width) for line in lines)
 
 
@@ -125,7 +125,7 @@ def fill(k: int) -> dict[str, Any]:
 
 def cut(word: object, limit: int = WORD_LIMIT) -> str:
     """A word as it fits on an axis."""
-    return plain(word, limit)
+    return printable(word, limit)
 
 
 def step_labels(words: Sequence[str] | None, steps: int) -> tuple[list[str], str]:
@@ -363,24 +363,24 @@ def numbers(what: str, values: Any, *dimensions: int) -> Array:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError(
-            f"{plain(what)}: expected an array of numbers. "
-            f"Received: {plain(type(values).__name__)}, which is none"
+            f"{printable(what)}: expected an array of numbers. "
+            f"Received: {printable(type(values).__name__)}, which is none"
         ) from None
     if array.ndim not in dimensions:
         axes = " or ".join(map(str, dimensions))
         raise DataError(
-            f"{plain(what)}: expected an array with {axes} axes. "
+            f"{printable(what)}: expected an array with {axes} axes. "
             f"Received: shape={array.shape}"
         )
     if array.size == 0:
-        raise DataError(f"{plain(what)}: expected numbers. Received: none")
+        raise DataError(f"{printable(what)}: expected numbers. Received: none")
     if not np.isfinite(array).all():
         raise DataError(
-            f"{plain(what)}: expected finite numbers. Received: NaN or infinity"
+            f"{printable(what)}: expected finite numbers. Received: NaN or infinity"
         )
     if np.abs(array).max() > LARGEST:
         raise DataError(
-            f"{plain(what)}: expected numbers up to {LARGEST:g}. "
+            f"{printable(what)}: expected numbers up to {LARGEST:g}. "
             f"Received: {np.abs(array).max():g}"
         )
     return array

@@ -34,7 +34,7 @@ from recipes.plots.furniture import (
     wrapped,
     write_cells,
 )
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def confusions(
 
 def _counts(name: str, matrix: Any, classes: int) -> Array:
     """A confusion matrix, checked."""
-    what = f"matrix of {plain(name)}" if name else "matrix"
+    what = f"matrix of {printable(name)}" if name else "matrix"
     counts = numbers(what, matrix, 2)
     if counts.shape != (classes, classes):
         raise DataError(

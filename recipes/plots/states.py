@@ -35,7 +35,7 @@ from recipes.plots.furniture import (
     word_ticks,
     write_cells,
 )
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.forward.evaluate import LayerTrace
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
@@ -63,7 +63,7 @@ def value_words(name: str) -> str:
     """``0/c`` -> ``cell 0: cell state c``: a value of a trace, in words."""
     cell, _, own = name.rpartition("/")
     words = VALUE_WORDS.get(own, own)
-    return f"cell {plain(cell)}: {words}" if cell else words
+    return f"cell {printable(cell)}: {words}" if cell else words
 
 
 def gates(
@@ -252,7 +252,7 @@ def _chosen(trace: LayerTrace, names: Sequence[str] | None) -> list[str]:
     own = [name for name, value in trace.values.items() if value.ndim == 3]
     own = [name for name in own if name.rpartition("/")[2] in VALUE_WORDS]
     if not own:
-        inside = ", ".join(plain(key) for key in trace.layer.sublayers)
+        inside = ", ".join(printable(key) for key in trace.layer.sublayers)
         raise DataError(
             f"{trace.layer}: expected a layer with gates or states, (batch, time, "
             "units). Received: one that has none"
@@ -265,7 +265,7 @@ def _chosen(trace: LayerTrace, names: Sequence[str] | None) -> list[str]:
         if name not in own:
             raise DataError(
                 f"{trace.layer}: expected names among {', '.join(own)}. "
-                f"Received: {plain(name)}"
+                f"Received: {printable(name)}"
             )
     return list(names)
 
@@ -323,7 +323,7 @@ def _require_lengths(what: str, found: Mapping[str, Array]) -> None:
     for name, values in found.items():
         if (values < 0).any():
             raise DataError(
-                f"{what} of {plain(name)}: expected numbers from 0. "
+                f"{what} of {printable(name)}: expected numbers from 0. "
                 "Received: a negative one"
             )
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from verify.errors import plain
+from verify.errors import printable
 from verify.forward.layers.base import function_of
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
@@ -172,7 +172,7 @@ def state_lines(
         Values at this step, and the states before it.
     show : Formatter
     """
-    phi = plain(layer.options["activation"])
+    phi = printable(layer.options["activation"])
     if name == "c":
         return [
             ("f*c", show.product(now["f"], before["c"])),

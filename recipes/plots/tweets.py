@@ -26,7 +26,7 @@ from recipes.plots.furniture import (
     tidy,
     wrapped,
 )
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ def frequencies(
     figure = new_figure(0.5 + rows * (1.0 + 0.22 * most))
     grid = panels(figure, len(counts), columns)
     for k, (axes, (name, words)) in enumerate(zip(grid, counts.items(), strict=True)):
-        require_some(f"words of {plain(name)}", words)
+        require_some(f"words of {printable(name)}", words)
         first = sorted(words.items(), key=lambda item: -item[1])[:top]
-        sizes = numbers(f"counts of {plain(name)}", [n for _, n in first], 1)
+        sizes = numbers(f"counts of {printable(name)}", [n for _, n in first], 1)
         axes.barh(range(len(first)), sizes, 0.72, **fill(k))
         for y, size in enumerate(sizes):
             axes.annotate(

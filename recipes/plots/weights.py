@@ -27,7 +27,7 @@ from recipes.plots.furniture import (
     wrapped,
     write_cells,
 )
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.forward.layers import REGISTRY
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec, ModelSpec
@@ -128,9 +128,11 @@ def _weighted(spec: ModelSpec | LayerSpec) -> list[tuple[str, LayerSpec]]:
     inside = list(spec.walk())
     if isinstance(spec, LayerSpec):
         inside = [(spec.name, spec), *inside]
-    found = [(plain(path, 40), layer) for path, layer in inside if layer.weights]
+    found = [(printable(path, 40), layer) for path, layer in inside if layer.weights]
     if not found:
-        what = spec if isinstance(spec, LayerSpec) else f"model '{plain(spec.name)}'"
+        what = (
+            spec if isinstance(spec, LayerSpec) else f"model '{printable(spec.name)}'"
+        )
         raise DataError(f"{what}: expected weights. Received: none")
     return found
 

@@ -18,7 +18,7 @@ from recipes.run import training
 from recipes.run.finish import conclude
 from recipes.run.folder import TextPipeline
 from recipes.run.outcome import TEST_BATCH, Outcome, RunOptions, print_parameters
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
 TEST_SHARE = 0.3
@@ -100,7 +100,7 @@ def _split(csv: str | None, padding: Padding, length: int | None) -> Split:
 
     tweets, split = _tweets_in_words(csv)
     vocabulary = Vocabulary.of(split)
-    source = plain(tweets.source)
+    source = printable(tweets.source)
     if not vocabulary.words:
         raise DataError(
             f"{source}: expected words. Received: no text is left after preprocessing "

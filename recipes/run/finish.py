@@ -8,7 +8,7 @@ from typing import Any
 
 from recipes.run import training
 from recipes.run.outcome import Outcome, RunOptions, print_report, verified
-from verify.errors import plain
+from verify.errors import printable
 from verify.model.arrays import Array
 
 
@@ -50,7 +50,7 @@ def conclude(
             "verdict": str(report.verdict),
         },
     )
-    print(f"\nEverything is in {plain(folder.path)}", file=sys.stderr)
+    print(f"\nEverything is in {printable(folder.path)}", file=sys.stderr)
     return Outcome(
         recipe,
         net.spec.parameters,

@@ -28,7 +28,7 @@ from typing import Any
 from recipes import PAGE
 from verify.data.atomic import read_json, unwritable, write_whole
 from verify.data.text import PIPELINE_FILE, TextPipeline
-from verify.errors import DataError, listing, plain
+from verify.errors import DataError, join_and, printable
 
 __all__ = ["END", "FILES", "RunFolder", "TextPipeline", "require_same"]
 
@@ -70,7 +70,7 @@ class RunFolder:
             raise unwritable(self.path, error) from None
 
     def _examine(self, recipe: str, resume: bool) -> dict[str, Any] | None:
-        shown = plain(self.path)
+        shown = printable(self.path)
         wanted = f"{shown}: expected an empty folder or a run of {recipe}"
         if not self.path.exists():
             if resume:
@@ -78,7 +78,7 @@ class RunFolder:
             nearest = next(p for p in self.path.absolute().parents if p.exists())
             if not nearest.is_dir():
                 raise DataError(
-                    f"{shown}: cannot be written ({plain(nearest)} is a file)"
+                    f"{shown}: cannot be written ({printable(nearest)} is a file)"
                 )
             if not os.access(nearest, os.W_OK):
                 raise DataError(f"{shown}: cannot be written (no permission)")
@@ -91,12 +91,12 @@ class RunFolder:
         if "manifest.json" in present:
             manifest = self.read_json("manifest.json")
             if manifest.get("recipe") != recipe:
-                found = plain(manifest.get("recipe"))
+                found = printable(manifest.get("recipe"))
                 raise DataError(f"{wanted}. Received: a run of {found}")
             return manifest
         if present:
             raise DataError(
-                f"{wanted}. Received: a folder that holds {plain(present[0])} and no "
+                f"{wanted}. Received: a folder that holds {printable(present[0])} and no "
                 "manifest.json"
             )
         if resume:
@@ -118,7 +118,7 @@ class RunFolder:
         """
         manifest = self.examine(recipe, resume=resume)
         if resume and manifest is not None:
-            require_same(plain(self.path), manifest, config, data)
+            require_same(printable(self.path), manifest, config, data)
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ class RunFolder:
             return read_json(self.path / name)
         except FileNotFoundError:
             raise DataError(
-                f"{plain(self.path)}: expected the folder of a finished run. "
+                f"{printable(self.path)}: expected the folder of a finished run. "
                 f"Received: no {name} in it"
             ) from None
 
@@ -208,8 +208,8 @@ def require_same(
         k for k in config if k not in ("epochs", "seeds") and before.get(k) != config[k]
     ]
     if changed:
-        was = listing([f"{k}={plain(before.get(k))}" for k in changed])
-        now = listing([f"{k}={config[k]}" for k in changed])
+        was = join_and([f"{k}={printable(before.get(k))}" for k in changed])
+        now = join_and([f"{k}={config[k]}" for k in changed])
         raise DataError(f"{shown}: expected to resume with {was}. Received: {now}")
     if data is not None and old.get("data_sha256") != data:
         raise DataError(

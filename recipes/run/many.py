@@ -31,7 +31,7 @@ from recipes.run.classifier import (
 from recipes.run.folder import FILES, RunFolder
 from recipes.run.outcome import Outcome, RunOptions, Verdicts
 from recipes.run.plan import command_line, module
-from verify.errors import DataError, VerifyError, plain
+from verify.errors import DataError, VerifyError, printable
 
 SENTIMENT = tuple(name for name in RECIPES if name.startswith("sentiment_"))
 """The recipes that a study may vary."""
@@ -141,7 +141,9 @@ def require_valid(seed: int, seeds: int, recipes: Sequence[str]) -> None:
     DataError
     """
     if type(seeds) is not int or seeds < 1:
-        raise DataError(f"seeds: expected a number from 1. Received: {plain(seeds)}")
+        raise DataError(
+            f"seeds: expected a number from 1. Received: {printable(seeds)}"
+        )
     if seed + seeds > 2**32:
         raise DataError(
             f"seed: expected all seeds below 2**32. Received: {seeds} from {seed} on"
@@ -150,7 +152,7 @@ def require_valid(seed: int, seeds: int, recipes: Sequence[str]) -> None:
     if unknown or not recipes or len(set(recipes)) < len(recipes):
         raise DataError(
             f"recipes: expected some of {', '.join(SENTIMENT)}, each once. "
-            f"Received: {plain(', '.join(map(str, recipes)) or 'none')}"
+            f"Received: {printable(', '.join(map(str, recipes)) or 'none')}"
         )
 
 
@@ -260,7 +262,7 @@ def _train(
     try:
         for done, ended in enumerate(trainer([*jobs.values()]), start=1):
             job = jobs[ended.name]
-            found = f"FAILED: {plain(ended.failure, 300)}"
+            found = f"FAILED: {printable(ended.failure, 300)}"
             if not ended.failure:
                 trained = _after(job, ended, sha256)
                 finished[ended.name] = trained
@@ -373,8 +375,8 @@ def _finite(value: Any) -> float:
 
 
 def _unusable(folder: RunFolder, why: object) -> DataError:
-    shown = plain(folder.path)
-    text = plain(why, 1000)
+    shown = printable(folder.path)
+    text = printable(why, 1000)
     where = "" if text.startswith(shown) else f"{shown}: "
     return DataError(f"{where}{text}. Remove {shown} and --resume to train it again")
 
@@ -400,7 +402,7 @@ def _require_ours(folder: RunFolder, recipe: str) -> None:
     ------
     DataError
     """
-    shown = plain(folder.path)
+    shown = printable(folder.path)
     if folder.path.is_symlink():
         raise DataError(f"{shown}: expected a folder of this study. Received: a link")
     if not folder.path.exists():
@@ -414,7 +416,7 @@ def _require_ours(folder: RunFolder, recipe: str) -> None:
     if strange:
         raise DataError(
             f"{shown}: expected the files of a run and nothing else. Received: "
-            f"{plain(strange[0])}"
+            f"{printable(strange[0])}"
         )
 
 

@@ -13,7 +13,7 @@ from recipes import CHAPTER, RECIPES, STUDIES
 from recipes.run.classifier import TweetConfig, load_split
 from recipes.run.folder import RunFolder, require_same
 from recipes.run.outcome import RunOptions
-from verify.errors import DataError, listing, plain
+from verify.errors import DataError, join_and, printable
 
 GROUPS = {
     "all": tuple(name for name in RECIPES if name not in STUDIES),
@@ -61,7 +61,7 @@ def plan(
     offered = set().union(*(_options(module(recipe).Config) for recipe in wanted))
     for key in given:
         if key not in offered and not any(wanted.values()):
-            raise _no_option(f"the recipes of {listing(names)} have", key)
+            raise _no_option(f"the recipes of {join_and(names)} have", key)
     jobs = []
     for recipe, named in wanted.items():
         config_type = module(recipe).Config
@@ -86,7 +86,7 @@ def plan(
         config = dataclasses.replace(defaults, **own)
         _require_possible(config, folder)
         if resume and begun is not None:
-            require_same(plain(folder.path), begun, dataclasses.asdict(config))
+            require_same(printable(folder.path), begun, dataclasses.asdict(config))
         command = command_line(names, given, out)
         jobs.append(
             Job(
@@ -124,8 +124,8 @@ def _recipes(names: Sequence[str]) -> dict[str, bool]:
             wanted[known] = True
         else:
             raise DataError(
-                f"expected a recipe: {listing((*RECIPES, *GROUPS))}. "
-                f"Received: '{plain(name)}'"
+                f"expected a recipe: {join_and((*RECIPES, *GROUPS))}. "
+                f"Received: '{printable(name)}'"
             )
     return wanted
 
@@ -139,7 +139,7 @@ def _options(config_type: Any) -> set[str]:
 def _no_option(who: str, key: str) -> DataError:
     others = [name for name in RECIPES if key in _options(module(name).Config)]
     option = f"--{key.replace('_', '-')}"
-    return DataError(f"{who} no option {option}. These have it: {listing(others)}")
+    return DataError(f"{who} no option {option}. These have it: {join_and(others)}")
 
 
 def whole_numbers(key: str, text: str) -> tuple[int, ...]:
@@ -149,7 +149,7 @@ def whole_numbers(key: str, text: str) -> tuple[int, ...]:
     except ValueError:
         raise DataError(
             f"--{key}: expected whole numbers with commas, such as 26,75. "
-            f"Received: {plain(text, 60)}"
+            f"Received: {printable(text, 60)}"
         ) from None
 
 
@@ -160,8 +160,8 @@ def _require_possible(config: Any, folder: RunFolder) -> None:
     if low or values.get("padding", "pre") not in ("pre", "post"):
         key = low[0] if low else "padding"
         raise DataError(
-            f"{plain(folder / 'manifest.json')}: expected options of a run. "
-            f"Received: {key}={plain(values[key])}"
+            f"{printable(folder / 'manifest.json')}: expected options of a run. "
+            f"Received: {key}={printable(values[key])}"
         )
 
 

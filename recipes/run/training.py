@@ -28,7 +28,7 @@ from recipes.run.folder import RunFolder, TextPipeline
 from recipes.run.interruption import Interruption
 from recipes.run.outcome import TEST_BATCH, RunOptions
 from verify.data.atomic import unwritable, write_whole
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.keras_bridge import import_keras, versions
 
 Array = npt.NDArray[Any]
@@ -349,19 +349,19 @@ def restore(model: Any, folder: RunFolder, epochs: int) -> Progress:
             raise ValueError(f"version {about['version']}")
     except Exception as e:  # a damaged file: NumPy, zlib and json raise all kinds
         raise DataError(
-            f"{plain(path)}: expected a checkpoint of this run. The file is damaged "
-            f"({plain(e, 100)})"
+            f"{printable(path)}: expected a checkpoint of this run. The file is damaged "
+            f"({printable(e, 100)})"
         ) from None
     expected = {name: tuple(v.shape) for name, v in variables.items()}
     found = {name: value.shape for name, value in arrays.items()}
     if expected != found:
         raise DataError(
-            f"{plain(path)}: expected the weights of this model. Received: weights of "
+            f"{printable(path)}: expected the weights of this model. Received: weights of "
             "another one"
         )
     if progress.epochs > epochs:
         raise DataError(
-            f"{plain(folder.path)}: has been trained for {progress.epochs} epochs. "
+            f"{printable(folder.path)}: has been trained for {progress.epochs} epochs. "
             f"Received: --epochs {epochs}"
         )
     for name, variable in variables.items():

@@ -32,7 +32,7 @@ from recipes.run import many as shared
 from recipes.run.folder import FILES, RunFolder
 from recipes.run.many import Ended, Job
 from verify.cluster import Cluster
-from verify.errors import VerifyError, plain
+from verify.errors import VerifyError, printable
 from verify.forward.fast import cores
 
 MODULES = (
@@ -119,7 +119,7 @@ class TrainingProcess:
             return what + (" (out of memory?)" if -code == signal.SIGKILL else "")
         self._said.seek(0)
         lines = self._said.read().decode(errors="replace").strip().splitlines()
-        return f"its process ended with code {code}: {plain((lines or ['-'])[-1])}"
+        return f"its process ended with code {code}: {printable((lines or ['-'])[-1])}"
 
 
 class Processes:

@@ -18,7 +18,7 @@ import numpy as np
 from verify.backward.cells import BACKWARD_CELLS
 from verify.backward.derivatives import DIFFERENTIABLE, bare
 from verify.backward.layers import LAYERS, Backward, Call, Visitor
-from verify.errors import DataError, UnsupportedError, listing, plain
+from verify.errors import DataError, UnsupportedError, join_and, printable
 from verify.forward.evaluate import in_precision
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
@@ -82,21 +82,21 @@ def refused(layer: LayerSpec) -> str:
     if layer.class_name not in DIFFERENTIATED:
         return (
             f"{layer}: gradients through it are not supported. "
-            f"Supported: {listing(DIFFERENTIATED)}"
+            f"Supported: {join_and(DIFFERENTIATED)}"
         )
     for option in ("activation", "recurrent_activation"):
         name = layer.options.get(option, "linear")
         if bare(name) not in DIFFERENTIABLE:
             return (
-                f"{layer}: gradients through {option}={plain(name)} are not "
-                f"supported. Supported: {listing(DIFFERENTIABLE)}"
+                f"{layer}: gradients through {option}={printable(name)} are not "
+                f"supported. Supported: {join_and(DIFFERENTIABLE)}"
             )
     if layer.class_name == "Bidirectional":
         for inner in layer.sublayers.values():
             if inner.class_name not in BACKWARD_CELLS:
                 return (
                     f"{layer}: gradients through {inner} inside it are not "
-                    f"supported. Supported: {listing(BACKWARD_CELLS)}"
+                    f"supported. Supported: {join_and(BACKWARD_CELLS)}"
                 )
     if any(x.overrides for x in (layer, *layer.sublayers.values())):
         return (
@@ -341,7 +341,7 @@ def _fitting(
     except ValueError:
         raise DataError(
             "expected gradients with the same axes in front of the batch. "
-            f"Received: {listing(map(str, fronts))}"
+            f"Received: {join_and(map(str, fronts))}"
         ) from None
     fitting = [
         np.broadcast_to(d, (*sweeps, *shape))

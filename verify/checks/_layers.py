@@ -19,7 +19,7 @@ from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
 from verify.report.report import LayerResult
-from verify.tolerance.activation_errors import Kernels
+from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.compare import compare, compare_all, exact
 from verify.tolerance.error_bound import bounded, call_bounds, unbounded
 from verify.tolerance.noise_floor import Rounding
@@ -37,7 +37,7 @@ def compare_layers(
     keras: KerasModel,
     keras64: KerasModel,
     x: Inputs,
-    kernels: Kernels,
+    kernels: ActivationErrors,
 ) -> tuple[LayerResult, ...]:
     """Each call of a layer on what Keras gave it, in float64 and in its own dtype."""
     states: States = {}
@@ -57,7 +57,7 @@ def compare_call(
     call64: Call,
     call: Call,
     states: States,
-    kernels: Kernels,
+    kernels: ActivationErrors,
 ) -> LayerResult:
     """One call of a layer, as Keras in float64 and in its own dtype made it."""
     net, name = rounding.net, call.name

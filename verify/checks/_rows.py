@@ -25,11 +25,11 @@ from verify.checks.checkpoint import Watch
 from verify.checks.inputs import checked_inputs
 from verify.data.sources import Arrays, Source
 from verify.data.sources.base import FileSource
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
 from verify.report.report import Report
-from verify.tolerance.activation_errors import Kernels
+from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.compare import Allowance, apart, compare_each, exact, order_of
 from verify.tolerance.error_bound import OUTPUT_WORK, bounded_outputs, unbounded
 from verify.tolerance.noise_floor import Rounding
@@ -182,7 +182,7 @@ class Examiner:
     """
 
     net: Network
-    kernels: Kernels
+    kernels: ActivationErrors
     layout: Layout
     native: bool
     name: str = ""
@@ -365,7 +365,7 @@ def in_rows(start: int, count: int, rows: int, name: str = "") -> Iterator[None]
 
 def name_of(source: Source) -> str:
     """The file that a source reads, if it does."""
-    return plain(source.path) if isinstance(source, FileSource) else ""
+    return printable(source.path) if isinstance(source, FileSource) else ""
 
 
 def prepared(net: Network, source: Source, rows: Array) -> Inputs:

@@ -19,7 +19,7 @@ import numpy as np
 from verify.backward import calls_of
 from verify.checks._layers import compare_call
 from verify.checks._verdict import is_rounding
-from verify.errors import KerasCannotRun, plain
+from verify.errors import KerasCannotRun, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs, LayerCall, Network
@@ -29,7 +29,7 @@ from verify.model.backends import Rule
 from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 from verify.report.report import LayerResult
-from verify.tolerance.activation_errors import Kernels
+from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.compare import exact
 from verify.tolerance.noise_floor import Rounding
 
@@ -99,7 +99,7 @@ def compare_in_chunks(
     x: Inputs,
     layers: Sequence[LayerResult],
     predicted: Sequence[Array],
-    kernels: Kernels,
+    kernels: ActivationErrors,
 ) -> Chunked:
     """Every layer on what it is given inside predict; those that amplify in chunks.
 
@@ -127,7 +127,7 @@ def compare_in_chunks(
     for result in layers:
         if result.name in open_keys and result.class_name not in CHUNKED:
             raise Undecided(
-                f"layer '{plain(result.name)}' ({result.class_name}) is not run in "
+                f"layer '{printable(result.name)}' ({result.class_name}) is not run in "
                 "chunks"
             )
     try:
@@ -206,7 +206,7 @@ class _Run:
         self._require_the_run(self.whole, [c.outputs[0] for c in self.single])
         self._require_the_run(self.ours, self._by_numpy(), "NumPy's")
 
-    def compared(self, kernels: Kernels) -> LayerResult:
+    def compared(self, kernels: ActivationErrors) -> LayerResult:
         """All chunks; of those that differ the first."""
         rounding = Rounding(self.net)
 
@@ -285,7 +285,7 @@ class _Run:
         expected = joined if options["return_sequences"] else joined[:, -1]
         if not _same(whole, expected):
             raise Undecided(
-                f"{whose} chunks of layer '{plain(self.key)}' are not its whole run"
+                f"{whose} chunks of layer '{printable(self.key)}' are not its whole run"
             )
 
     def _shown(self, joined: Array, keep: Array) -> Array:
@@ -327,7 +327,7 @@ def _require_same_graph(
     seen = {call.key: call for call in calls}
     for node, key in calls_of(graph):
         if key not in seen:
-            raise Undecided(f"Keras does not call '{plain(key)}'")
+            raise Undecided(f"Keras does not call '{printable(key)}'")
         call = seen[key]
         for ours, theirs in _pairs(net.spec[node.layer], node, call):
             given = known.get(ours) if isinstance(ours, TensorRef) else None
@@ -346,7 +346,7 @@ def _require_same_graph(
                     )
                 )
             if not agree:
-                raise Undecided(f"Keras gives layer '{plain(key)}' something else")
+                raise Undecided(f"Keras gives layer '{printable(key)}' something else")
         for k, (value, mask) in enumerate(zip(call.outputs, call.masks, strict=True)):
             known[TensorRef(node.layer, node.index, k)] = value, mask
     for ref, value in zip(flatten(graph.outputs), outputs, strict=True):
@@ -363,7 +363,7 @@ def _pairs(layer: LayerSpec, node: Node, call: Call) -> list[tuple[Any, Any]]:
     for name in (ours.keys() | theirs.keys()) - {"training"}:
         a, b = flatten(ours.get(name)), flatten(theirs.get(name))
         if len(a) != len(b):
-            raise Undecided(f"Keras gives layer '{plain(call.key)}' something else")
+            raise Undecided(f"Keras gives layer '{printable(call.key)}' something else")
         pairs += zip(a, b, strict=True)
     return pairs
 

@@ -35,7 +35,7 @@ from verify.checks._verdict import (
 from verify.checks.checkpoint import Watch
 from verify.checks.load import load
 from verify.data.sources import Arrays, Source
-from verify.errors import DataError, listing, plain
+from verify.errors import DataError, join_and, printable
 from verify.forward.network import Network
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.diagnose import Diagnosis, diagnose
@@ -43,7 +43,7 @@ from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.model.graph import flatten
 from verify.report.report import Report
-from verify.tolerance.activation_errors import Kernels, greatest
+from verify.tolerance.activation_errors import ActivationErrors, greatest
 from verify.tolerance.compare import Comparison, Verdict
 from verify.tolerance.partial import Tally
 
@@ -107,7 +107,7 @@ class _Port:
     source: Source
     outputs: Source
     layout: Layout
-    kernels: Kernels
+    kernels: ActivationErrors
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a comparison to go on."""
@@ -258,8 +258,8 @@ def _leaves(outputs: Any, names: Sequence[str]) -> list[Array]:
     if isinstance(outputs, Mapping):
         if set(outputs) != set(names):
             raise DataError(
-                f"expected outputs called {listing(list(names))}. "
-                f"Received: {listing([plain(key, 40) for key in outputs])}"
+                f"expected outputs called {join_and(list(names))}. "
+                f"Received: {join_and([printable(key, 40) for key in outputs])}"
             )
         given = [outputs[name] for name in names]
     elif len(names) == 1:
@@ -269,7 +269,7 @@ def _leaves(outputs: Any, names: Sequence[str]) -> list[Array]:
         given = flatten(list(outputs))
         if len(given) != len(names):
             raise DataError(
-                f"expected {len(names)} outputs ({listing(list(names))}). "
+                f"expected {len(names)} outputs ({join_and(list(names))}). "
                 f"Received: {len(given)}"
             )
     return [np.asarray(value) for value in given]

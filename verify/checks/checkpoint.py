@@ -14,7 +14,7 @@ from typing import Any
 from verify.console.interruption import Interruption
 from verify.console.progress import progress
 from verify.data.atomic import checked_output, write_whole
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.report.report import Report, jsonable
 from verify.tolerance.partial import Tally
 
@@ -94,7 +94,7 @@ class Watch:
         return self._known(self.path)
 
     def _known(self, path: Path) -> Tally | None:
-        shown = plain(path)
+        shown = printable(path)
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))[KEPT]
             identity = dict(kept["of"])
@@ -155,7 +155,7 @@ class Watch:
         """How an interrupted comparison can go on."""
         if self.path is None:
             return "Interrupted. With --report FILE.json it could go on later"
-        return f"Interrupted. {plain(self.path)} goes on with --resume"
+        return f"Interrupted. {printable(self.path)} goes on with --resume"
 
     @contextlib.contextmanager
     def over(self, rows: int, done: int) -> Iterator[None]:
@@ -175,11 +175,11 @@ class Watch:
 def _other(name: str, there: Any, now: Any) -> str:
     """What is different: short values are shown, fingerprints are not."""
     if name == "comparison":
-        return f"it is of a comparison {plain(there)}, and this is one {now}"
+        return f"it is of a comparison {printable(there)}, and this is one {now}"
     if isinstance(now, Mapping) and isinstance(there, Mapping):
         keys = [k for k in dict.fromkeys([*now, *there]) if now.get(k) != there.get(k)]
         shown = ", ".join(
-            f"{plain(k, 40)} {plain(there.get(k), 40)}, now {plain(now.get(k), 40)}"
+            f"{printable(k, 40)} {printable(there.get(k), 40)}, now {printable(now.get(k), 40)}"
             for k in keys
         )
         return f"it is of other {name} ({shown})"

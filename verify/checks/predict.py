@@ -14,7 +14,7 @@ from verify.checks.inputs import checked_inputs
 from verify.data.sources import Data, Source
 from verify.data.sources.base import rows_of
 from verify.data.write import write_npy, write_npz
-from verify.errors import DataError, listing, plain
+from verify.errors import DataError, join_and, printable
 from verify.forward.evaluate import States
 from verify.forward.network import Network
 from verify.model.arrays import Array
@@ -66,8 +66,8 @@ def write_outputs(
     names = net.output_names
     if path.suffix.lower() == ".npy" and len(names) > 1:
         raise DataError(
-            f"{plain(path)}: expected .npz for the outputs "
-            f"{listing(map(plain, names))}. Received: '.npy'"
+            f"{printable(path)}: expected .npz for the outputs "
+            f"{join_and(map(printable, names))}. Received: '.npy'"
         )
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -198,7 +198,7 @@ def _require_alike(
         known = other.shape == array.shape if name in once else len(other) == few
         if not known:
             raise DataError(
-                f"expected '{plain(name)}' to have a row for each sample, to trace "
+                f"expected '{printable(name)}' to have a row for each sample, to trace "
                 f"{count:,} of them at a time. Received: shape={other.shape} for "
                 f"{few:,}, shape={array.shape} for {count:,}"
             )
@@ -208,6 +208,6 @@ def _require_same(name: str, first: Array, other: Array) -> None:
     """Raise DataError if an array without rows is not the same in all parts."""
     if first.shape != other.shape or first.tobytes() != other.tobytes():
         raise DataError(
-            f"expected '{plain(name)}', which has no row for each sample, to be the "
+            f"expected '{printable(name)}', which has no row for each sample, to be the "
             "same for all. Received: others"
         )

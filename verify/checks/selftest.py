@@ -16,7 +16,7 @@ import numpy as np
 
 from verify.checks.inputs import usable_inputs
 from verify.checks.load import load
-from verify.errors import DataError, VerifyError, plain
+from verify.errors import DataError, VerifyError, printable
 from verify.forward.network import Inputs, Network
 from verify.mistakes.blind_spots import Fact, facts
 from verify.mistakes.catalogue import Mutant, catalogue
@@ -85,7 +85,7 @@ class SelfTest:
     def __str__(self) -> str:
         caught = len(self.planted) - len(self.survivors)
         lines = [
-            f"{plain(self.model)}: {caught} of {len(self.planted)} known mistakes "
+            f"{printable(self.model)}: {caught} of {len(self.planted)} known mistakes "
             f"({self.share:.1%}) would show in the outputs of {self.rows} row(s)"
         ]
         smallest = min((p for p in self.planted if p.caught), default=None, key=_margin)
@@ -146,7 +146,7 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
     )
     if not planted:
         raise DataError(
-            f"{plain(net.spec.source)}: expected a model with a layer that mistakes "
+            f"{printable(net.spec.source)}: expected a model with a layer that mistakes "
             "are known for. Received: none"
         )
     return SelfTest(net.spec.source, x.rows, planted)
@@ -217,7 +217,7 @@ def _margin(planted: Planted) -> float:
 
 
 def _named(planted: Planted) -> str:
-    where = f" in '{plain(planted.layer)}'" if planted.layer else ""
+    where = f" in '{printable(planted.layer)}'" if planted.layer else ""
     return f"{planted.mistake}{where}"
 
 

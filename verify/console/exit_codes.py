@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from verify.console.interruption import terminable
-from verify.errors import VerifyError, plain
+from verify.errors import VerifyError, printable
 
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
 
@@ -41,14 +41,14 @@ def _run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
     try:
         code = command.main(args=argv, prog_name=name, standalone_mode=False)
     except VerifyError as error:
-        print(f"{name}: {plain(error, 2000)}", file=sys.stderr)
+        print(f"{name}: {printable(error, 2000)}", file=sys.stderr)
         return BAD_INPUT
     except TyperException as error:
         message = error.format_message().rstrip()
         if message.startswith("Usage:"):  # called without anything: the whole help
             print(message, file=sys.stderr)
         else:
-            said = plain(message, 2000)
+            said = printable(message, 2000)
             stop = "" if said.endswith((".", "?", "!")) else "."
             print(f"{name}: {said}{stop} See {name} --help", file=sys.stderr)
         return BAD_INPUT

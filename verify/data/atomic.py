@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -27,11 +27,15 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise DataError(f"{plain(path)}: cannot be read ({error.strerror})") from None
+        raise DataError(
+            f"{printable(path)}: cannot be read ({error.strerror})"
+        ) from None
     except (ValueError, RecursionError):  # nested without end
         content = None
     if not isinstance(content, dict):
-        raise DataError(f"{plain(path)}: expected a JSON object. The file is damaged")
+        raise DataError(
+            f"{printable(path)}: expected a JSON object. The file is damaged"
+        )
     return content
 
 
@@ -75,7 +79,9 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 def unwritable(path: Path, error: OSError) -> DataError:
     """The one line for a place that cannot be written to."""
-    return DataError(f"{plain(path)}: cannot be written ({error.strerror or error})")
+    return DataError(
+        f"{printable(path)}: cannot be written ({error.strerror or error})"
+    )
 
 
 def checked_output(text: str, option: str, *suffixes: str) -> Path:
@@ -89,15 +95,19 @@ def checked_output(text: str, option: str, *suffixes: str) -> Path:
     if path.suffix.lower() not in suffixes:
         raise DataError(
             f"{option}: expected a file name ending in {' or '.join(suffixes)}. "
-            f"Received: {plain(text)}"
+            f"Received: {printable(text)}"
         )
     try:
         is_folder, has_place = path.is_dir(), path.parent.is_dir()
     except OSError as error:  # a name too long
         raise unwritable(path, error) from None
     if is_folder or not has_place:
-        found = "a folder" if is_folder else f"no folder {plain(path.parent)}"
-        raise DataError(f"{option}: {plain(text)} cannot be written. Received: {found}")
+        found = "a folder" if is_folder else f"no folder {printable(path.parent)}"
+        raise DataError(
+            f"{option}: {printable(text)} cannot be written. Received: {found}"
+        )
     if not os.access(path.parent, os.W_OK):
-        raise DataError(f"{option}: {plain(text)} cannot be written (no permission)")
+        raise DataError(
+            f"{option}: {printable(text)} cannot be written (no permission)"
+        )
     return path

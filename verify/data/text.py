@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from verify.data.atomic import read_json
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
 Padding = Literal["pre", "post"]
@@ -266,11 +266,11 @@ class TextPipeline:
         try:
             for key, fits in FIELDS.items():
                 if not fits(fields[key]):
-                    raise ValueError(f"{key}={plain(fields[key], 60)}")
+                    raise ValueError(f"{key}={printable(fields[key], 60)}")
         except (KeyError, ValueError) as error:
             raise DataError(
-                f"{plain(path)}: expected the vocabulary of a run. "
-                f"The file is damaged ({plain(error)})"
+                f"{printable(path)}: expected the vocabulary of a run. "
+                f"The file is damaged ({printable(error)})"
             ) from None
         known = {key: fields[key] for key in FIELDS}
         known["vocabulary"] = Vocabulary(tuple(fields["vocabulary"]))
@@ -293,7 +293,7 @@ def read_pipeline(path: str | os.PathLike[str]) -> TextPipeline:
         return TextPipeline.of(read_json(path), path)
     except FileNotFoundError:
         raise DataError(
-            f"{plain(path)}: expected the vocabulary of a run. Received: no such file"
+            f"{printable(path)}: expected the vocabulary of a run. Received: no such file"
         ) from None
 
 

@@ -20,7 +20,7 @@ from typing import IO
 from numpy.lib import format as npy
 
 from verify.data.atomic import unwritable, write_whole
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
 COPIED = 2**20
@@ -130,7 +130,7 @@ def require_room(path: Path, size: int) -> None:
         raise unwritable(path, error) from None
     if size > free - RESERVE:
         raise DataError(
-            f"{plain(path)}: cannot be written: expected {_sized(size)} free for it. "
+            f"{printable(path)}: cannot be written: expected {_sized(size)} free for it. "
             f"Received: {_sized(free)}"
         )
 
@@ -158,7 +158,7 @@ def _body(name: str, like: Array, part: Array) -> bytes:
     """How a ``.npy`` goes on."""
     if (part.dtype, part.shape[1:]) != (like.dtype, like.shape[1:]):
         raise DataError(
-            f"expected '{plain(name)}' to be alike for all rows, {like.dtype} of "
+            f"expected '{printable(name)}' to be alike for all rows, {like.dtype} of "
             f"shape {like.shape[1:]}. Received: {part.dtype} of shape {part.shape[1:]}"
         )
     return part.tobytes()

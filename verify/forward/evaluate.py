@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from verify.errors import DataError, VerifyError, plain
+from verify.errors import DataError, VerifyError, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, Tensor
 from verify.model.arrays import Array
@@ -75,7 +75,7 @@ class LayerTrace:
         except KeyError:
             names = ", ".join(("input", *self.values, "output"))
             raise KeyError(
-                f"{self.layer} has no '{plain(name)}'; it has {names}"
+                f"{self.layer} has no '{printable(name)}'; it has {names}"
             ) from None
 
     def __getattr__(self, name: str) -> Array:
@@ -192,7 +192,7 @@ class Evaluation:
             received = map_structure(_shape_of, values[kind.arguments[0]])
             raise DataError(
                 f"{layer}: expected inputs that its config and weights allow. "
-                f"Received: {plain(received)} ({plain(error)})"
+                f"Received: {printable(received)} ({printable(error)})"
             ) from error
         finally:
             path = "/".join(self._path) if self.recording else ""
@@ -228,7 +228,7 @@ class Evaluation:
         except (ValueError, IndexError) as error:
             raise DataError(
                 f"{layer}: expected masks that fit the inputs. Received: "
-                f"{plain(map_structure(_shape_of, mask))} ({plain(error)})"
+                f"{printable(map_structure(_shape_of, mask))} ({printable(error)})"
             ) from error
         for tensor, found in zip(flat, flatten(masks), strict=False):
             if tensor.mask is None and found is not None:
@@ -251,7 +251,7 @@ def _bound(
     named = {k: v for k, v in kwargs.items() if k != "training"}
     unknown = sorted(named.keys() - set(kind.arguments)) if named else []
     if unknown or len(args) > len(kind.arguments):
-        found = plain(unknown[0]) if unknown else f"{len(args)} arguments"
+        found = printable(unknown[0]) if unknown else f"{len(args)} arguments"
         raise DataError(
             f"{layer}: expected a call with {', '.join(kind.arguments)}. "
             f"Received: {found}"

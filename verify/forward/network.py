@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import DataError, listing, plain
+from verify.errors import DataError, join_and, printable
 from verify.forward.evaluate import Evaluation, LayerTrace, States, in_precision
 from verify.forward.fast import Blocks, blocks_of, in_blocks, quickened, thread_count
 from verify.forward.layers import LOOPS
 from verify.forward.layers.base import Tensor
-from verify.model.arrays import Array, worded
+from verify.model.arrays import Array, shape_text
 from verify.model.backends import Rule
 from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import TensorRef, flatten, map_structure
@@ -85,7 +85,7 @@ class Trace(Mapping[str, LayerTrace]):
             return self._layers[name]
         except KeyError:
             raise KeyError(
-                f"no layer '{plain(name)}'; the layers are {', '.join(self._layers)}"
+                f"no layer '{printable(name)}'; the layers are {', '.join(self._layers)}"
             ) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -414,8 +414,8 @@ class Network:
             names = own if set(x) == set(own) else names
             if set(x) != set(names):
                 raise DataError(
-                    f"expected inputs called {listing(names)}. "
-                    f"Received: {listing([plain(key, 40) for key in x]) or 'none'}"
+                    f"expected inputs called {join_and(names)}. "
+                    f"Received: {join_and([printable(key, 40) for key in x]) or 'none'}"
                 )
             given = [x[name] for name in names]
         elif isinstance(x, (list, tuple)) and len(x) == len(layers):
@@ -423,7 +423,7 @@ class Network:
         else:
             found = f"{len(x)}" if isinstance(x, (list, tuple)) else "one array"
             raise DataError(
-                f"expected {len(layers)} inputs ({listing(names)}), as a list or a "
+                f"expected {len(layers)} inputs ({join_and(names)}), as a list or a "
                 f"dict by their names. Received: {found}"
             )
         return [
@@ -476,8 +476,8 @@ class Network:
             return array.astype(wanted, copy=False)
 
     def _expected(self, layer: LayerSpec) -> str:
-        which = "" if len(self.spec.inputs) == 1 else f" '{plain(layer.name, 40)}'"
-        return f"inputs{which} of shape {worded(layer.options['batch_shape'])}"
+        which = "" if len(self.spec.inputs) == 1 else f" '{printable(layer.name, 40)}'"
+        return f"inputs{which} of shape {shape_text(layer.options['batch_shape'])}"
 
     def in_precision(self, dtype: str | None) -> LayerSpec:
         """The model with weights in the dtype that it computes in; see `predict`."""

@@ -16,7 +16,7 @@ from verify.model.dtypes import SINGLE
 from verify.tolerance.activation_errors import (
     KNOWN,
     MEASURED,
-    Kernels,
+    ActivationErrors,
     arguments,
     magnitude,
     platform_name,
@@ -31,7 +31,7 @@ TAIL = 13
 does not fill a vector of the processor runs through other code."""
 
 
-def kernels() -> Kernels:
+def kernels() -> ActivationErrors:
     """The constants of the platform that Keras runs on: known, or measured now."""
     name = current_platform()
     return KNOWN[name] if name in KNOWN else measured_kernels()
@@ -46,7 +46,7 @@ def current_platform() -> str:
 
 
 @cache
-def measured_kernels() -> Kernels:
+def measured_kernels() -> ActivationErrors:
     """Measure every activation of `verify.tolerance.activation_errors.MEASURED`, in a second or two."""
     with quiet():
         constants = {
@@ -55,7 +55,7 @@ def measured_kernels() -> Kernels:
     rounded_up = {
         name: math.ceil(MARGIN * c * 10) / 10 for name, c in constants.items()
     }
-    return Kernels(current_platform(), rounded_up)
+    return ActivationErrors(current_platform(), rounded_up)
 
 
 def _error(name: str, run: Callable[[Array], Array]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from verify.errors import DataError, VerifyError, plain
+from verify.errors import DataError, VerifyError, printable
 from verify.forward.layers import REGISTRY
 from verify.keras_bridge.importing import first_line, import_keras, quiet
 from verify.keras_bridge.reading import live_layer, part
@@ -37,7 +37,7 @@ def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
         if spec.legacy:
             return rebuilt(spec), "rebuilt: Keras cannot load this .h5 file"
         raise DataError(
-            f"{plain(path)}: Keras cannot load this file ({first_line(error)})"
+            f"{printable(path)}: Keras cannot load this file ({first_line(error)})"
         ) from None
 
 
@@ -56,7 +56,7 @@ def rebuilt(spec: ModelSpec) -> Any:
         raise
     except Exception as error:
         raise DataError(
-            f"{plain(spec.source)}: Keras cannot build this model ({first_line(error)})"
+            f"{printable(spec.source)}: Keras cannot build this model ({first_line(error)})"
         ) from None
     return model
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import DataError, UnsupportedError, plain
+from verify.errors import DataError, UnsupportedError, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.network import Inputs
 from verify.keras_bridge.importing import backend, floatx, quiet
@@ -54,7 +54,7 @@ def keras_gradients(
     if backend() != "tensorflow":
         raise UnsupportedError(
             "expected Keras on tensorflow, for its gradients. "
-            f"Received: {plain(backend())}"
+            f"Received: {printable(backend())}"
         )
     import tensorflow as tf
 

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from verify.errors import UnsupportedError, plain
+from verify.errors import UnsupportedError, printable
 
 
 def import_keras() -> Any:
@@ -37,8 +37,8 @@ def import_keras() -> Any:
         except ImportError as error:
             backend = os.environ.get("KERAS_BACKEND", "tensorflow")
             raise UnsupportedError(
-                f"expected Keras with its backend {plain(backend)} to be installed. "
-                f"Received: {plain(error)}"
+                f"expected Keras with its backend {printable(backend)} to be installed. "
+                f"Received: {printable(error)}"
             ) from None
         except Exception:
             held.seek(0)
@@ -53,7 +53,7 @@ def import_keras() -> Any:
 def first_line(error: Exception) -> str:
     """TensorFlow's errors run over many lines; the first says what happened."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {plain(lines[0] if lines else '')}"
+    return f"{type(error).__name__}: {printable(lines[0] if lines else '')}"
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import UnsupportedError, plain
+from verify.errors import UnsupportedError, printable
 from verify.forward.layers import REGISTRY
 from verify.keras_bridge.importing import first_line, import_keras
 from verify.model.arrays import Array
@@ -28,14 +28,14 @@ def read_live(model: Any) -> ModelSpec:
     if not isinstance(model, keras.Model):
         raise UnsupportedError(
             "expected a path to a model file or a Keras 3 model. "
-            f"Received: {plain(type(model).__module__)}.{plain(type(model).__name__)}"
+            f"Received: {printable(type(model).__module__)}.{printable(type(model).__name__)}"
         )
     _refuse_custom(model)
     try:
         config = json.loads(model.to_json())
     except Exception as error:  # a function without source, a config of one's own
         raise UnsupportedError(
-            f"Model '{plain(model.name)}': Keras cannot write down its config "
+            f"Model '{printable(model.name)}': Keras cannot write down its config "
             f"({first_line(error)})"
         ) from None
     spec = read_model(
@@ -54,25 +54,25 @@ def _refuse_custom(model: Any) -> None:
     sequential = type(model) is import_keras().Sequential
     if not sequential and type(model).__name__ != "Functional":
         raise UnsupportedError(
-            f"Model '{plain(model.name)}' ({plain(type(model).__name__)}): this custom "
+            f"Model '{printable(model.name)}' ({printable(type(model).__name__)}): this custom "
             "kind of model is not supported. Supported: Sequential and Functional"
         )
     for layer in model._flatten_layers(include_self=False):
         module = str(getattr(type(layer), "__module__", ""))
         if module.split(".")[0] != "keras":
             raise UnsupportedError(
-                f"Layer '{plain(layer.name)}' ({plain(type(layer).__name__)}): this "
+                f"Layer '{printable(layer.name)}' ({printable(type(layer).__name__)}): this "
                 "custom class is not supported"
             )
     if sequential and len({id(layer) for layer in model.layers}) < len(model.layers):
         raise UnsupportedError(
-            f"Model '{plain(model.name)}' (Sequential): the same layer stands in it "
+            f"Model '{printable(model.name)}' (Sequential): the same layer stands in it "
             "twice, which Keras does not write down: saved and loaded it is another "
             "model. Build it with keras.Model and call the layer twice"
         )
     if sequential and not model.built:
         raise UnsupportedError(
-            f"Model '{plain(model.name)}' (Sequential): it has never been built, so it "
+            f"Model '{printable(model.name)}' (Sequential): it has never been built, so it "
             "has no weights. Call it once, or begin it with keras.Input"
         )
 
@@ -87,7 +87,7 @@ def _refuse_own_functions(layer: LayerSpec, live: Any) -> None:
             known = activations.get(name) if "(" not in name else function
             if function is not known and not _is_operation(function, name):
                 raise UnsupportedError(
-                    f"{layer}: {option} is a function of yours called {plain(name)}, "
+                    f"{layer}: {option} is a function of yours called {printable(name)}, "
                     "which is not supported"
                 )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verify.errors import listing
+from verify.errors import join_and
 from verify.forward.evaluate import LayerTrace
 from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
@@ -192,7 +192,7 @@ def _zero_biases(path: str, layer: LayerSpec) -> Iterator[Fact]:
         if not zero:
             continue
         if len(layer.gates) > 1:
-            which += f" of {'gates' if len(zero) > 1 else 'gate'} {listing(zero)}"
+            which += f" of {'gates' if len(zero) > 1 else 'gate'} {join_and(zero)}"
         yield Fact(
             path,
             f"{layer}: {which} is zero (untrained?), so a missing bias cannot show",

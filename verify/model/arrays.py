@@ -11,12 +11,12 @@ Array = npt.NDArray[Any]
 Shape = tuple[int | None, ...]
 
 
-def shapes(weights: Mapping[str, Array]) -> str:
+def weights_text(weights: Mapping[str, Array]) -> str:
     """``kernel (3, 16), bias (16,)``: for messages."""
     return ", ".join(f"{k} {v.shape}" for k, v in weights.items()) or "none"
 
 
-def worded(sizes: Shape) -> str:
+def shape_text(sizes: Shape) -> str:
     """``(batch, 26, 32)``: a shape with words for the axes a model leaves open."""
     words = [
         str(size) if size is not None else "batch" if axis == 0 else "any"

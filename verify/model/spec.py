@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import DataError, UnsupportedError, plain
-from verify.model.arrays import Array, shapes
+from verify.errors import DataError, UnsupportedError, printable
+from verify.model.arrays import Array, weights_text
 from verify.model.backends import BACKENDS, TENSORFLOW, Rule
 from verify.model.graph import Graph, flatten
 
@@ -117,7 +117,7 @@ class LayerSpec:
         self.__post_init__()
 
     def __str__(self) -> str:
-        return f"Layer '{plain(self.name)}' ({plain(self.class_name)})"
+        return f"Layer '{printable(self.name)}' ({printable(self.class_name)})"
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ class LayerSpec:
             if key not in self.weights or value.shape != self.weights[key].shape:
                 raise DataError(
                     f"{self}: cannot replace weight '{key}'. "
-                    f"Expected one of {shapes(self.weights)}. "
+                    f"Expected one of {weights_text(self.weights)}. "
                     f"Received: shape={value.shape}"
                 )
         return replace(self, weights={**self.weights, **weights})
@@ -227,9 +227,9 @@ class ModelSpec:
         try:
             return self.root.at(path)
         except KeyError:
-            known = ", ".join(plain(key) for key in self.root.sublayers)
+            known = ", ".join(printable(key) for key in self.root.sublayers)
             raise KeyError(
-                f"no layer '{plain(path)}'; the layers are {known}"
+                f"no layer '{printable(path)}'; the layers are {known}"
             ) from None
 
     @property
@@ -296,7 +296,7 @@ class ModelSpec:
         """
         if backend not in BACKENDS:
             raise UnsupportedError(
-                f"expected Keras on {' or '.join(BACKENDS)}. Received: {plain(backend)}"
+                f"expected Keras on {' or '.join(BACKENDS)}. Received: {printable(backend)}"
             )
         return self.following(BACKENDS[backend])
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from verify.errors import ModelFileError, UnsupportedError, listing, plain
+from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.layers import REGISTRY, supported
 from verify.forward.layers.base import AnyShape
 from verify.model.arrays import Array
@@ -84,12 +84,12 @@ def read_model(
 def read_structure(config: Any) -> LayerSpec:
     """The model's layers, options and graph, checked, without weights or shapes."""
     class_name, body = _class_and_config(config, "the model")
-    name = plain(body.get("name", "?"))
+    name = printable(body.get("name", "?"))
     if class_name not in MODELS or _custom(config):
         custom = "custom " if _custom(config) else ""
         raise UnsupportedError(
-            f"Model '{name}' ({plain(class_name)}): this {custom}kind of model is not "
-            f"supported. Supported: {listing(MODELS)} models"
+            f"Model '{name}' ({printable(class_name)}): this {custom}kind of model is not "
+            f"supported. Supported: {join_and(MODELS)} models"
         )
     return _read_layer(config, "the model", 0)
 
@@ -120,7 +120,7 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
     if not isinstance(name, str) or not name or not _is_text(name):
         raise ModelFileError(f"{what} of the config has no name")
     key = f"ops.{class_name}" if _is_operation(entry) else class_name
-    where = f"Layer '{plain(name)}' ({plain(class_name)})"
+    where = f"Layer '{printable(name)}' ({printable(class_name)})"
     if key not in REGISTRY or _custom(entry):
         custom = "custom " if _custom(entry) else ""
         kind_word = "operation" if _is_operation(entry) else "class"
@@ -131,8 +131,8 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
     policy, quantization = _policy(where, config)
     if quantization is not None and quantization not in _modes(kind):
         raise UnsupportedError(
-            f"{where}: quantization mode '{plain(quantization)}' is not supported. "
-            f"Supported: {listing(_modes(kind)) or 'none for this layer'}"
+            f"{where}: quantization mode '{printable(quantization)}' is not supported. "
+            f"Supported: {join_and(_modes(kind)) or 'none for this layer'}"
         )
     trainable = bool(config.get("trainable", True))
     if class_name in MODELS:
@@ -141,7 +141,7 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
         config = {**config, "quantization_mode": quantization}
     options = kind.read_options(where, config)
     inside = {
-        child: _read_layer(inner, f"'{child}' of layer '{plain(name)}'", depth + 1)
+        child: _read_layer(inner, f"'{child}' of layer '{printable(name)}'", depth + 1)
         for child, inner in kind.children(config).items()
     }
     layer = LayerSpec(
@@ -165,7 +165,7 @@ def _read_graph_model(
     depth: int,
 ) -> LayerSpec:
     entries = config.get("layers")
-    where = f"Model '{plain(name)}' ({class_name})"
+    where = f"Model '{printable(name)}' ({class_name})"
     if not isinstance(entries, list):
         raise ModelFileError(f"{where}: the config holds no list of layers")
     layers: dict[str, LayerSpec] = {}
@@ -176,7 +176,7 @@ def _read_graph_model(
         if layer.name in layers:
             raise ModelFileError(
                 f"{where}: expected layer names to be unique. "
-                f"Received twice: {plain(layer.name)}"
+                f"Received twice: {printable(layer.name)}"
             )
         layers[layer.name] = layer
     if class_name == "Sequential":
@@ -244,7 +244,7 @@ def filled(layer: LayerSpec, weights: Weights) -> LayerSpec:
     small = sorted({a.dtype.name for a in arrays if a.dtype.name in ("int8", "uint8")})
     if small and not layer.options.get("quantization_mode"):
         raise UnsupportedError(
-            f"{layer}: it is quantised (weights of {listing(small)}) and its config "
+            f"{layer}: it is quantised (weights of {join_and(small)}) and its config "
             "does not say so, which Keras cannot load either. Supported: int8 in "
             "Dense, EinsumDense and Embedding"
         )
@@ -347,8 +347,8 @@ def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
         if name in dtype_words() and mode is None:
             return "float32", None  # an InputLayer or a Cast of whole numbers
         raise UnsupportedError(
-            f"{where}: dtype policy '{plain(name)}' is not supported. "
-            f"Supported: {listing(POLICIES)}"
+            f"{where}: dtype policy '{printable(name)}' is not supported. "
+            f"Supported: {join_and(POLICIES)}"
         )
     return str(name), mode
 

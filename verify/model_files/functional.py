@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import ModelFileError, UnsupportedError, plain
+from verify.errors import ModelFileError, UnsupportedError, printable
 from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten
 from verify.model.spec import LayerSpec
 
@@ -46,11 +46,13 @@ def read_graph(
         if layers[name].class_name == "InputLayer":
             continue
         if not isinstance(nodes, list):
-            raise ModelFileError(f"{where}: layer '{plain(name)}' has no list of calls")
+            raise ModelFileError(
+                f"{where}: layer '{printable(name)}' has no list of calls"
+            )
         for k, node in enumerate(nodes):
             if not isinstance(node, dict) or not isinstance(node.get("args"), list):
                 raise ModelFileError(
-                    f"{where}: call {k} of layer '{plain(name)}' cannot be read"
+                    f"{where}: call {k} of layer '{printable(name)}' cannot be read"
                 )
             args = tuple(_value(where, arg) for arg in node["args"])
             kwargs = node.get("kwargs")
@@ -62,11 +64,13 @@ def read_graph(
     made = {(node.layer, node.index) for node in ordered}
     for ref in flatten(inputs):
         if layers[ref.layer].class_name != "InputLayer":
-            raise ModelFileError(f"{where}: '{plain(ref.layer)}' is not an InputLayer")
+            raise ModelFileError(
+                f"{where}: '{printable(ref.layer)}' is not an InputLayer"
+            )
     for ref in flatten(outputs):
         if (ref.layer, ref.node) not in made and ref not in known:
             raise ModelFileError(
-                f"{where}: its output '{plain(ref.layer)}' is never computed"
+                f"{where}: its output '{printable(ref.layer)}' is never computed"
             )
     return Graph(inputs, outputs, _as_keras_runs(ordered, outputs))
 
@@ -95,8 +99,8 @@ def _ordered(
             for ref in refs:
                 if ref.layer not in layers:
                     raise ModelFileError(
-                        f"{where}: a call of '{plain(node.layer)}' refers to "
-                        f"'{plain(ref.layer)}', which is not there"
+                        f"{where}: a call of '{printable(node.layer)}' refers to "
+                        f"'{printable(ref.layer)}', which is not there"
                     )
             if all((ref.layer, ref.node) in done for ref in refs):
                 ordered.append(node)
@@ -104,7 +108,7 @@ def _ordered(
             else:
                 waiting.append(node)
         if len(waiting) == len(pending):
-            names = ", ".join(sorted({plain(node.layer) for node in waiting}))
+            names = ", ".join(sorted({printable(node.layer) for node in waiting}))
             raise ModelFileError(f"{where}: these layers can never be called: {names}")
         pending = waiting
     return tuple(ordered)
@@ -187,7 +191,7 @@ def _value(where: str, item: Any) -> Any:
         except (KeyError, ValueError, TypeError):
             pass
     raise UnsupportedError(
-        f"{where}: an argument of class '{plain(class_name)}' is not supported"
+        f"{where}: an argument of class '{printable(class_name)}' is not supported"
     )
 
 
@@ -199,7 +203,7 @@ def _ref(where: str, history: Any) -> TensorRef:
         and all(type(k) is int and k >= 0 for k in history[1:])
     ):
         return TensorRef(*history)
-    raise ModelFileError(f"{where}: a tensor cannot be read: {plain(history, 60)}")
+    raise ModelFileError(f"{where}: a tensor cannot be read: {printable(history, 60)}")
 
 
 def _refs(where: str, structure: Any, layers: Mapping[str, LayerSpec]) -> Any:
@@ -214,7 +218,9 @@ def _refs(where: str, structure: Any, layers: Mapping[str, LayerSpec]) -> Any:
         if isinstance(item, list) and item and isinstance(item[0], str):
             ref = _ref(where, item)
             if ref.layer not in layers:
-                raise ModelFileError(f"{where}: there is no layer '{plain(ref.layer)}'")
+                raise ModelFileError(
+                    f"{where}: there is no layer '{printable(ref.layer)}'"
+                )
             shift = layers[ref.layer].class_name == "Functional"
             return TensorRef(ref.layer, ref.node - shift, ref.tensor)
         if isinstance(item, list) and item:

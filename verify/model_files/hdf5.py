@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import ModelFileError, plain
+from verify.errors import ModelFileError, printable
 from verify.model.arrays import Array
 from verify.model.dtypes import dtype_of
 
@@ -72,7 +72,7 @@ class Contents:
         found = self.arrays.get(path, "expected an array there")
         if isinstance(found, str):
             colon = ":" if found.startswith("expected") else ""
-            raise ModelFileError(f"{self.shown}: {plain(path)}{colon} {found}")
+            raise ModelFileError(f"{self.shown}: {printable(path)}{colon} {found}")
         return found
 
     def names(self, path: str, attribute: str) -> list[str]:
@@ -87,7 +87,7 @@ class Contents:
                 k += 1
             if not k:
                 raise ModelFileError(
-                    f"{self.shown}: /{plain(path)} has no '{attribute}'"
+                    f"{self.shown}: /{printable(path)} has no '{attribute}'"
                 )
         return [str(v) for v in values] if isinstance(values, list) else [str(values)]
 
@@ -131,7 +131,7 @@ def _unpacked(path: Path, shown: str) -> bytes:
         reason = f"the HDF5 library crashes on it, signal {-status}"
     elif status or not run.stdout:
         last = run.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        reason = plain(last[0]) if last else "nothing came of reading it"
+        reason = printable(last[0]) if last else "nothing came of reading it"
     else:
         return run.stdout
     raise ModelFileError(f"{shown} is damaged ({reason})")
@@ -141,7 +141,7 @@ def _parsed(stream: bytes, shown: str) -> Contents:
     end = stream.index(b"\n")
     found = json.loads(stream[:end])
     if "damaged" in found:
-        raise ModelFileError(f"{shown} is damaged ({plain(found['damaged'])})")
+        raise ModelFileError(f"{shown} is damaged ({printable(found['damaged'])})")
     attributes, arrays, at = {}, {}, end + 1
     for path, item in found.items():
         if "attrs" in item:
@@ -210,7 +210,7 @@ def legacy_arrays(contents: Contents) -> dict[str, list[Array]]:
         place = _joined(base, name)
         if place not in contents.attributes:
             raise ModelFileError(
-                f"{contents.shown}: there is no group for layer '{plain(name)}'"
+                f"{contents.shown}: there is no group for layer '{printable(name)}'"
             )
         found[name] = [
             contents.array(_joined(place, weight))

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from verify.errors import ModelFileError, UnsupportedError, listing, plain
+from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.layers import REGISTRY
 
 KERAS2, KERAS3 = "keras2", "keras3"
@@ -96,7 +96,7 @@ def modernised(config: Any, semantics: str) -> Modern:
     """
     if semantics not in SEMANTICS:
         raise UnsupportedError(
-            f"expected semantics {listing(SEMANTICS)}. Received: {plain(semantics)}"
+            f"expected semantics {join_and(SEMANTICS)}. Received: {printable(semantics)}"
         )
     work = _Work(semantics)
     return Modern(work.model(config), tuple(dict.fromkeys(work.notes)), True)
@@ -156,8 +156,8 @@ class _Work:
             return entry  # refused by the reader
         if class_name in MODELS:
             return self.model(entry)
-        name = plain(config.get("name", entry.get("name", class_name)))
-        where = f"layer '{name}' ({plain(class_name)})"
+        name = printable(config.get("name", entry.get("name", class_name)))
+        where = f"layer '{name}' ({printable(class_name)})"
         if class_name in CUDNN:
             self.notes.append(f"{where} is read as {CUDNN[class_name]}: same equations")
             class_name = CUDNN[class_name]
@@ -167,7 +167,7 @@ class _Work:
         if "time_major" in config:
             if config.pop("time_major"):
                 raise UnsupportedError(
-                    f"Layer '{name}' ({plain(class_name)}): option 'time_major' "
+                    f"Layer '{name}' ({printable(class_name)}): option 'time_major' "
                     "expects false; Keras 3 has no time-major layers. "
                     "Received: time_major=True"
                 )
@@ -228,7 +228,7 @@ class _Work:
             return layers
         self.notes.append(
             "the input is read from batch_input_shape of the first layer, "
-            f"'{plain(config.get('name'))}'"
+            f"'{printable(config.get('name'))}'"
         )
         dtype = config.get("dtype", "float32")
         name = f"{config.get('name', 'first')}_input"
@@ -260,7 +260,9 @@ class _Work:
         kwargs: dict[str, Any] = {}
         for item in node:
             if not isinstance(item, list) or len(item) < 3:
-                raise ModelFileError(f"a call of layer '{plain(name)}' cannot be read")
+                raise ModelFileError(
+                    f"a call of layer '{printable(name)}' cannot be read"
+                )
             tensors.append(_tensor(item[:3], classes))
             if len(item) > 3 and isinstance(item[3], Mapping):
                 kwargs |= {k: _argument(v, classes) for k, v in item[3].items()}
@@ -281,7 +283,7 @@ class _Work:
         words = ["applied", "ignored"]
         mine, theirs = words if keras2 else words[::-1]
         self.notes.append(
-            f"layer '{plain(name)}' ({plain(class_name)}) is given initial states: a "
+            f"layer '{printable(name)}' ({printable(class_name)}) is given initial states: a "
             f"mask that reaches it is {mine}, as by {_keras(self.semantics)}; "
             f"{_other(self.semantics, theirs)}"
         )

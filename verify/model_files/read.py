@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from verify.errors import ModelFileError, named, plain
+from verify.errors import ModelFileError, error_prefix, printable
 from verify.model.spec import ModelSpec
 from verify.model_files.config import (
     Weights,
@@ -65,9 +65,9 @@ def read_file(
         It holds a model, a layer or an option that is refused by name.
     """
     path = Path(path)
-    shown = plain(path)
+    shown = printable(path)
     head = _head(path, shown)
-    with named(path), _bounded(shown):
+    with error_prefix(path), _bounded(shown):
         if head.startswith(b"PK\x03\x04"):
             if config is not None:
                 raise ModelFileError(
@@ -104,7 +104,7 @@ def _head(path: Path, shown: str) -> bytes:
         raise ModelFileError(f"{shown}: {EXPECTED}. No such file") from None
     except IsADirectoryError:
         inside = path / "model.keras"
-        hint = f"; try {plain(inside)}" if inside.exists() else ""
+        hint = f"; try {printable(inside)}" if inside.exists() else ""
         raise ModelFileError(f"{shown}: {EXPECTED}. Received: a folder{hint}") from None
     except OSError as error:
         raise ModelFileError(f"{shown}: cannot be read ({error.strerror})") from None
@@ -117,7 +117,7 @@ def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise ModelFileError(
             f"{shown}: expected a .keras file. Received: a damaged archive "
-            f"({plain(error)})"
+            f"({printable(error)})"
         ) from None
     metadata = _json(members["metadata.json"], f"{shown}: metadata.json")
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
@@ -159,7 +159,7 @@ def _read_hdf5(
 
 def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
     """A model's config from a JSON file, and the version of Keras it names."""
-    shown = plain(path)
+    shown = printable(path)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
         raise ModelFileError(f"{shown}: expected a config in JSON. Received: {found}")
@@ -191,7 +191,7 @@ def _spec(modern: Modern, weights: Weights, path: Path, version: Any) -> ModelSp
         modern.config,
         weights,
         source=str(path),
-        keras_version=plain(version or "unknown", 20),
+        keras_version=printable(version or "unknown", 20),
         notes=modern.notes,
         legacy=modern.legacy,
     )
@@ -212,11 +212,13 @@ def _member(archive: zipfile.ZipFile, name: str, shown: str) -> bytes:
     try:
         return archive.read(info)
     except Exception as error:  # zlib.error and friends: whatever a damaged member does
-        raise ModelFileError(f"{shown}: {name} is damaged ({plain(error)})") from None
+        raise ModelFileError(
+            f"{shown}: {name} is damaged ({printable(error)})"
+        ) from None
 
 
 def _json(raw: bytes | str, where: str) -> Any:
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{where} is not JSON ({plain(error)})") from None
+        raise ModelFileError(f"{where} is not JSON ({printable(error)})") from None

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import DataError, ModelFileError, plain
+from verify.errors import DataError, ModelFileError, printable
 from verify.forward.evaluate import Evaluation, in_precision
 from verify.model.dtypes import dtype_of
 from verify.model.graph import map_structure
@@ -80,7 +80,7 @@ def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
         except ValueError as error:  # more than NumPy can count
             raise DataError(
                 f"{layer}: expected an input of fewer numbers. "
-                f"Received: batch_shape={plain(layer.options['batch_shape'])}"
+                f"Received: batch_shape={printable(layer.options['batch_shape'])}"
             ) from error
     run(root, inputs, at="")
     return {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from verify.errors import listing, plain
+from verify.errors import join_and, printable
 from verify.forward.layers import HEADINGS, REGISTRY, LayerType
 from verify.forward.network import Network
-from verify.model.arrays import worded
+from verify.model.arrays import shape_text
 from verify.model.spec import LayerSpec
 
 
@@ -29,18 +29,18 @@ def describe(net: Network) -> str:
     made = "" if spec.keras_version == "unknown" else f", Keras {spec.keras_version}"
     count = f"{len(spec.layers)} layer{'s' if len(spec.layers) > 1 else ''}"
     lines = [
-        f"{plain(spec.source)}: {spec.root.class_name} '{plain(spec.name)}', "
+        f"{printable(spec.source)}: {spec.root.class_name} '{printable(spec.name)}', "
         f"{count}, {spec.parameters:,} parameters{made}",
     ]
     several = len(spec.inputs) > 1
     for layer in spec.inputs:
-        name = f" {plain(layer.name)}" if several else ""
-        shape = worded(layer.options["batch_shape"])
+        name = f" {printable(layer.name)}" if several else ""
+        shape = shape_text(layer.options["batch_shape"])
         lines.append(f"input{name} {shape} {layer.options['dtype']}")
     if len(net.output_names) > 1:
-        lines.append(f"outputs of {listing([plain(n) for n in net.output_names])}")
+        lines.append(f"outputs of {join_and([printable(n) for n in net.output_names])}")
     for note in spec.notes:
-        lines.append(f"note: {plain(note, 500)}")
+        lines.append(f"note: {printable(note, 500)}")
     lines += _inside(spec.root, "")
     return "\n".join(lines)
 
@@ -60,7 +60,7 @@ def _inside(model: LayerSpec, path: str) -> list[str]:
 def _layer(layer: LayerSpec, path: str, calls: int) -> list[str]:
     kind = REGISTRY[layer.class_name]
     name = path if path.rpartition("/")[2] == layer.name else f"{path} = {layer.name}"
-    head = f"{plain(name)} ({layer.class_name})"
+    head = f"{printable(name)} ({layer.class_name})"
     if layer.input_shape is not None:
         head += f"  {_shape(layer.input_shape)} -> {_shape(layer.output_shape)}"
     if calls > 1:
@@ -71,7 +71,7 @@ def _layer(layer: LayerSpec, path: str, calls: int) -> list[str]:
     if layer.parameters:
         lines.append(f"  parameters : {kind.formula(layer)} = {layer.parameters:,}")
     for key, value in layer.weights.items():
-        lines.append(f"  {key:<17}{worded(value.shape)}")
+        lines.append(f"  {key:<17}{shape_text(value.shape)}")
     return lines + [f"  {note}" for note in kind.notes(layer)]
 
 
@@ -86,7 +86,7 @@ def _shape(shape: Any) -> str:
         shape = list(shape.values())
     if isinstance(shape, list):
         return ", ".join(_shape(one) for one in shape)
-    return worded(shape)
+    return shape_text(shape)
 
 
 def coverage() -> str:

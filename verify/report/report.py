@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.mistakes.diagnose import Diagnosis, Explanation
 from verify.tolerance.compare import Comparison, Verdict
 from verify.tolerance.partial import Tally
@@ -169,7 +169,7 @@ class Report:
         """The report as a person reads it in a terminal."""
         rows = self.facts.get("rows", 0)
         lines = [
-            f"{self.verdict}  {plain(self.facts.get('model', 'model'))}: {self.reason}"
+            f"{self.verdict}  {printable(self.facts.get('model', 'model'))}: {self.reason}"
         ]
         lines += self._mismatch_lines()
         how = "float64" if self.amplified is None else "float64, in chunks"
@@ -200,7 +200,7 @@ class Report:
             f"  inputs   : {rows:,} row(s){cut}, {self.facts.get('inputs', 'yours')}"
         )
         if "keras model" in self.facts:
-            lines.append(f"  keras    : {plain(self.facts['keras model'])}")
+            lines.append(f"  keras    : {printable(self.facts['keras model'])}")
         if self.layers:
             lines += ["", *_table((HEADINGS, *_rows(self.layers)))]
         if self.gradients:
@@ -222,7 +222,7 @@ class Report:
             shown = layer.telling
             units = f", units={layer.units}" if layer.units else ""
             head = (
-                f"Layer '{plain(layer.name)}' ({layer.class_name}{units}): the NumPy "
+                f"Layer '{printable(layer.name)}' ({layer.class_name}{units}): the NumPy "
                 "forward pass does not match Keras."
             )
             if layer.chunks:
@@ -324,7 +324,7 @@ class Report:
 
         return Summary(
             verdict=str(self.verdict),
-            title=title or plain(self.facts.get("model", "model")),
+            title=title or printable(self.facts.get("model", "model")),
             reason=self.reason,
             facts=shown,
             detail=self._mismatch_lines(),
@@ -355,7 +355,7 @@ def mismatch(c: Comparison, subject: str, reference: str, note: str = "") -> lis
     """Where a comparison first fails, how often, and by how much."""
     if c.problem:
         return [f"  problem        : {c.problem}"]
-    lines = [f"  output         : {plain(c.output)}"] if c.output else []
+    lines = [f"  output         : {printable(c.output)}"] if c.output else []
     if c.first_step is not None:
         lines.append(
             f"  first mismatch : time step {c.first_step} of 0..{c.shape[1] - 1}{note}"
@@ -397,7 +397,7 @@ def _diagnosis_lines(diagnosis: Diagnosis | None) -> list[str]:
 
 
 def _explained(found: Explanation) -> str:
-    where = f"layer '{plain(found.layer)}': " if found.layer else ""
+    where = f"layer '{printable(found.layer)}': " if found.layer else ""
     left = f"max |diff| = {number(found.max_diff)}, {found.digits} digits agree"
     return f"{where}{found.explanation} (then {left})"
 
@@ -411,7 +411,7 @@ HEADINGS = (
 def _rows(layers: tuple[LayerResult, ...]) -> list[tuple[str, ...]]:
     return [
         (
-            plain(x.name, 40) + (f", {x.chunks} chunks" if x.chunks else ""),
+            printable(x.name, 40) + (f", {x.chunks} chunks" if x.chunks else ""),
             x.class_name,
             number(x.proof.max_diff),
             number(x.numerics.max_diff),
@@ -434,7 +434,7 @@ GRADIENT_HEADINGS = ("gradient of", "float64 |diff|", "allowed", "greatest", "")
 def _gradient_rows(gradients: tuple[GradientResult, ...]) -> list[tuple[str, ...]]:
     return [
         (
-            plain(f"{g.layer}/{g.weight}" if g.weight else g.layer, 60),
+            printable(f"{g.layer}/{g.weight}" if g.weight else g.layer, 60),
             number(g.comparison.max_diff),
             number(g.comparison.allowed),
             number(g.greatest),

@@ -34,7 +34,7 @@ ABSOLUTE = ("elu", "selu", "keras2_hard_sigmoid")
 """``error <= constant * SINGLE * (1 + |y|)``: TensorFlow's elu is ``exp(x) - 1``."""
 
 MEASURED = (*RELATIVE, *OF_THE_INPUT, *ABSOLUTE)
-"""The activations that `Kernels` has a constant for."""
+"""The activations that `ActivationErrors` has a constant for."""
 
 KINKS: Mapping[str, tuple[float, ...]] = MappingProxyType(
     {
@@ -47,7 +47,7 @@ KINKS: Mapping[str, tuple[float, ...]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Kernels:
+class ActivationErrors:
     """The constants of one platform.
 
     Attributes
@@ -96,11 +96,11 @@ def arguments(activation: str) -> Array:
     return x.astype(np.float32)
 
 
-KNOWN: Mapping[str, Kernels] = MappingProxyType(
+KNOWN: Mapping[str, ActivationErrors] = MappingProxyType(
     {
         kernels.platform: kernels
         for kernels in (
-            Kernels(
+            ActivationErrors(
                 "tensorflow 2.21 on x86_64",
                 {
                     "sigmoid": 12.5, "tanh": 7.5, "exponential": 3.0, "softplus": 11.9,
@@ -110,7 +110,7 @@ KNOWN: Mapping[str, Kernels] = MappingProxyType(
                     "selu": 3.2, "keras2_hard_sigmoid": 0.7,
                 },
             ),
-            Kernels(
+            ActivationErrors(
                 "jax 0.10 on x86_64",
                 {
                     "sigmoid": 3.7, "tanh": 7.1, "exponential": 2.1, "softplus": 5.7,
@@ -126,9 +126,9 @@ KNOWN: Mapping[str, Kernels] = MappingProxyType(
 """By platform: what ``python -m benchmarks.kernels`` printed there."""
 
 
-def greatest() -> Kernels:
+def greatest() -> ActivationErrors:
     """The worst of all known platforms, for a program of which nothing is known."""
-    return Kernels(
+    return ActivationErrors(
         "any known platform",
         {
             name: max(kernels.constants[name] for kernels in KNOWN.values())

@@ -42,7 +42,7 @@ from verify.backward import (
 )
 from verify.backward.cells import Values
 from verify.backward.layers import Visitor
-from verify.errors import plain
+from verify.errors import printable
 from verify.forward.cells import gate_blocks
 from verify.forward.fast import numpy_alone
 from verify.forward.network import Inputs, LayerCall, Network, Trace, bare_path
@@ -50,7 +50,7 @@ from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE, is_float
 from verify.model.graph import flatten
 from verify.model.spec import LayerSpec
-from verify.tolerance.activation_errors import EXACT, KINKS, MEASURED, Kernels
+from verify.tolerance.activation_errors import EXACT, KINKS, MEASURED, ActivationErrors
 from verify.tolerance.compare import FLUSHED, Allowance
 
 DEVIATIONS = 10.0
@@ -107,7 +107,7 @@ class Rounded:
     """
 
     layer: LayerSpec
-    kernels: Kernels
+    kernels: ActivationErrors
     strayed: Mapping[str, Array]
 
     @cached_property
@@ -343,12 +343,14 @@ def unbounded(net: Network, name: str | None = None) -> str:
         if layer.class_name not in DIFFERENTIATED:
             continue  # an operation on masks
         if layer.policy != "float32":
-            return f"{layer}: it computes in {plain(layer.policy)}"
+            return f"{layer}: it computes in {printable(layer.policy)}"
         for option in ("activation", "recurrent_activation"):
             function = layer.options.get(option, "linear")
             softmax = function == "softmax" and layer.class_name in SOFTMAX
             if function not in (*EXACT, *MEASURED) and not softmax:
-                return f"{layer}: the error of {option}={plain(function)} is not known"
+                return (
+                    f"{layer}: the error of {option}={printable(function)} is not known"
+                )
     return ""
 
 
@@ -399,7 +401,7 @@ def bounded_outputs(
     floors: Sequence[Allowance],
     ours: Sequence[Array],
     theirs: Sequence[Array],
-    kernels: Kernels,
+    kernels: ActivationErrors,
     *,
     work: float = OUTPUT_WORK,
 ) -> list[Allowance]:
@@ -415,7 +417,7 @@ def output_bounds(
     net: Network,
     x: Inputs,
     apart: Sequence[Array],
-    kernels: Kernels,
+    kernels: ActivationErrors,
     work: float = OUTPUT_WORK,
 ) -> list[Array]:
     """For every output of a model, what float32 may change it by.
@@ -459,7 +461,7 @@ def call_bounds(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     apart: Sequence[Array],
-    kernels: Kernels,
+    kernels: ActivationErrors,
 ) -> list[Array]:
     """`output_bounds` for one layer alone, called on arguments of your choice.
 
@@ -495,7 +497,7 @@ a trace in float64."""
 def _bounds(
     net: Network,
     apart: Sequence[Array],
-    kernels: Kernels,
+    kernels: ActivationErrors,
     sweep: Sweep,
     traces: Callable[[Array], tuple[Trace, Trace]],
     rows: int,
@@ -619,7 +621,7 @@ class _Errors:
     def __init__(
         self,
         net: Network,
-        kernels: Kernels,
+        kernels: ActivationErrors,
         sweeps: int,
         rows: int,
         strayed: Mapping[str, Mapping[str, Array]],

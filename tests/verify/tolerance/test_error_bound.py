@@ -42,7 +42,7 @@ from verify.tolerance.activation_errors import (
     MEASURED,
     OF_THE_INPUT,
     RELATIVE,
-    Kernels,
+    ActivationErrors,
     arguments,
     greatest,
 )
@@ -50,7 +50,9 @@ from verify.tolerance.compare import FLUSHED, compare, noise_floor
 from verify.tolerance.error_bound import bounded, call_bounds, output_bounds, unbounded
 
 
-def bounds_for(net: Network, x: Any, kernels: Kernels | None = None) -> np.ndarray:
+def bounds_for(
+    net: Network, x: Any, kernels: ActivationErrors | None = None
+) -> np.ndarray:
     """The bound of a model with one output, for every element.
 
     As derived: also where NumPy in float32 shows that it does not hold.
@@ -111,7 +113,7 @@ def test_every_activation_is_of_one_form_and_every_platform_knows_all():
 
 
 def test_a_kernels_error_follows_its_form():
-    kernels = Kernels("here", {"tanh": 2.0, "gelu": 3.0, "elu": 5.0})
+    kernels = ActivationErrors("here", {"tanh": 2.0, "gelu": 3.0, "elu": 5.0})
     x, y = np.array([-2.0, 0.5]), np.array([-0.5, 0.25])
     assert not kernels.error("relu", x, y).any()
     np.testing.assert_array_equal(kernels.error("tanh", x, y), 2 * SINGLE * np.abs(y))
@@ -289,7 +291,7 @@ def test_with_local_errors_left_out_float32_would_exceed_it(kind, options, monke
     net, x = Network(model), features(time=12, batch=64)
     assert (errors(net, x) <= bounds_for(net, x)).all()
     monkeypatch.setattr(bound, "DEVIATIONS", 0.01)
-    tiny = Kernels("nowhere", dict.fromkeys(MEASURED, 0.01))
+    tiny = ActivationErrors("nowhere", dict.fromkeys(MEASURED, 0.01))
     rules = dict(bound.SITES)
 
     def without_the_rest(r: Any, v: Any) -> Any:
@@ -319,7 +321,7 @@ def test_a_bound_that_float32_exceeds_before_our_eyes_is_given_up(monkeypatch):
     (whole,) = output_bounds(net, given, [np.zeros_like(right)], greatest())
     assert np.isfinite(whole).all()
     monkeypatch.setattr(bound, "SINGLE", SINGLE / 100)
-    tiny = Kernels("nowhere", dict.fromkeys(MEASURED, 0.01))
+    tiny = ActivationErrors("nowhere", dict.fromkeys(MEASURED, 0.01))
     (found,) = output_bounds(net, given, [np.zeros_like(right)], tiny)
     exceeded = (errors(net, x) > bounds_for(net, x, tiny)).any(axis=1)
     assert exceeded.any()

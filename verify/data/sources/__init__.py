@@ -15,7 +15,7 @@ from verify.data.sources.csv_files import NumberCsv, TextCsv
 from verify.data.sources.numpy_files import Npy, Npz
 from verify.data.sources.parquet_files import Parquet, TextParquet
 from verify.data.text import TextPipeline
-from verify.errors import DataError, listing, plain
+from verify.errors import DataError, join_and, printable
 
 __all__ = ["FORMATS", "Arrays", "Data", "Source", "open_source"]
 
@@ -60,7 +60,7 @@ def open_source(
         the file raises the same when that part is read.
     """
     path = Path(path)
-    shown, suffix = plain(path), path.suffix.lower()
+    shown, suffix = printable(path), path.suffix.lower()
     wanted = "a file of numbers" if pipeline is None else "a file of texts"
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
@@ -68,19 +68,19 @@ def open_source(
     if len(names) > 1 and pipeline is not None:
         raise DataError(
             f"{shown}: texts are for a model of one input. Received: one that takes "
-            f"{listing(map(plain, names))}"
+            f"{join_and(map(printable, names))}"
         )
     if len(names) > 1 and suffix not in BY_NAME:
         raise DataError(
             f"{shown}: expected {' or '.join(BY_NAME)} with arrays "
-            f"{listing(map(plain, names))}. Received: '{plain(path.suffix)}'"
+            f"{join_and(map(printable, names))}. Received: '{printable(path.suffix)}'"
         )
     known = FORMATS if pipeline is None else TEXTS
     if suffix not in known:
         kind = "a file" if pipeline is None else "texts in a file"
         raise DataError(
             f"{shown}: expected {kind} ending in {', '.join(known)}. "
-            f"Received: '{plain(path.suffix)}'"
+            f"Received: '{printable(path.suffix)}'"
         )
     if pipeline is not None:
         texts = TextCsv if suffix == ".csv" else TextParquet

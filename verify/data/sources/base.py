@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verify.errors import DataError, VerifyError, listing, plain
+from verify.errors import DataError, VerifyError, join_and, printable
 from verify.model.arrays import Array
 
 Data = Array | dict[str, Array]
@@ -133,9 +133,9 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         said = " ".join(str(error).split())
-        why = plain(said or type(error).__name__, 160)
+        why = printable(said or type(error).__name__, 160)
         raise DataError(
-            f"{plain(path)}: cannot be read as {plain(path.suffix)} ({why})"
+            f"{printable(path)}: cannot be read as {printable(path.suffix)} ({why})"
         ) from None
 
 
@@ -151,7 +151,7 @@ def called(
     """
     if not set(names) <= set(held):
         raise DataError(
-            f"{plain(path)}: expected {what} called {listing(map(plain, names))}. "
+            f"{printable(path)}: expected {what} called {join_and(map(printable, names))}. "
             f"Received: {listed(held)}"
         )
     return list(names)
@@ -159,7 +159,7 @@ def called(
 
 def listed(held: Iterable[str]) -> str:
     """The names of what a file holds, for messages."""
-    return plain(", ".join(held), 120) or "none"
+    return printable(", ".join(held), 120) or "none"
 
 
 def starts(rows: int, size: int, start: int) -> range:

@@ -10,7 +10,7 @@ import numpy as np
 
 from verify.data.sources.base import Data, FileSource, reading, regrouped
 from verify.data.sources.texts import TextSource
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class NumberCsv(FileSource):
         if any(d.kind == "b" for d in self._dtypes):
             if not all(d.kind == "b" for d in self._dtypes):
                 raise DataError(
-                    f"{plain(path)}: expected numbers. Received: dtype=object"
+                    f"{printable(path)}: expected numbers. Received: dtype=object"
                 )
             self._dtype = np.dtype(bool)
         else:
@@ -72,15 +72,15 @@ class NumberCsv(FileSource):
 
     def _text(self, column: object) -> DataError:
         return DataError(
-            f"{plain(self.path)}: expected numbers only. Received: text in column "
-            f"'{plain(column)}'"
+            f"{printable(self.path)}: expected numbers only. Received: text in column "
+            f"'{printable(column)}'"
         )
 
     def _require_no_range(self, table: pd.DataFrame) -> None:
         first = table.iloc[0].tolist()
         if len(table) > 1 and first == list(range(table.shape[1])):
             raise DataError(
-                f"{plain(self.path)}: the first line, 0, 1, 2, ..., may be headings or "
+                f"{printable(self.path)}: the first line, 0, 1, 2, ..., may be headings or "
                 "a sample. Give the columns names, write no headings, or use .npy"
             )
 
@@ -102,7 +102,7 @@ class NumberCsv(FileSource):
                 yield from tables
         except pd.errors.EmptyDataError:
             raise DataError(
-                f"{plain(self.path)}: expected numbers. The file is empty"
+                f"{printable(self.path)}: expected numbers. The file is empty"
             ) from None
 
     def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
@@ -149,13 +149,13 @@ class TextCsv(TextSource):
             columns = list(read(nrows=0).columns)
         except pd.errors.EmptyDataError:
             raise DataError(
-                f"{plain(self.path)}: expected a column '{plain(self.column)}'. "
+                f"{printable(self.path)}: expected a column '{printable(self.column)}'. "
                 "The file is empty"
             ) from None
         self.require_column(columns)
         if f"{self.column}.1" in columns:
             raise DataError(
-                f"{plain(self.path)}: expected one column '{plain(self.column)}'. "
+                f"{printable(self.path)}: expected one column '{printable(self.column)}'. "
                 "Received: two"
             )
         with read(usecols=[self.column], chunksize=LINES) as tables:

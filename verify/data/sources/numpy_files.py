@@ -22,7 +22,7 @@ from verify.data.sources.base import (
     same_counts,
     starts,
 )
-from verify.errors import DataError, named, plain
+from verify.errors import DataError, error_prefix, printable
 from verify.model.arrays import Array
 
 UNPACKED = 2**30
@@ -43,7 +43,7 @@ class Npy(FileSource):
             array = self._mapped()
             self._like = (array.dtype, array.shape)
             _require_numbers(array.dtype, path)
-            with named(path):
+            with error_prefix(path):
                 self.rows = same_counts([array.shape])
 
     def _mapped(self) -> Array:
@@ -105,7 +105,7 @@ class Npz(FileSource):
                 self._members = {
                     key: _member(archive, held[key], path) for key in chosen
                 }
-            with named(path):
+            with error_prefix(path):
                 self.rows = same_counts([m.shape for m in self._members.values()])
         row_bytes = sum(member.row_bytes for member in self._members.values())
         self._together = max(min(self._together, BLOCK // max(row_bytes, 1)), 1)
@@ -128,7 +128,7 @@ def _chosen(path: Path, held: list[str], name: str, names: Sequence[str]) -> lis
         return called(path, held, names, "arrays")
     if name not in held and len(held) != 1:
         raise DataError(
-            f"{plain(path)}: expected one array, or one called '{name}'. "
+            f"{printable(path)}: expected one array, or one called '{name}'. "
             f"Received: {listed(held)}"
         )
     return [name if name in held else held[0]]
@@ -153,8 +153,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Memb
         raise ValueError("its header declares more than it holds")
     if found.fortran and declared > UNPACKED:
         raise DataError(
-            f"{plain(path)}: expected arrays in C order, of which one row can be read "
-            f"at a time. Received: '{plain(info.filename, 60)}' in Fortran order, "
+            f"{printable(path)}: expected arrays in C order, of which one row can be read "
+            f"at a time. Received: '{printable(info.filename, 60)}' in Fortran order, "
             f"{declared / 2**30:,.1f} GiB. np.ascontiguousarray turns it"
         )
     return found
@@ -189,4 +189,4 @@ def _numbers(file: IO[bytes], member: Member, count: int) -> Array:
 
 def _require_numbers(dtype: np.dtype, path: Path) -> None:
     if dtype.kind not in "biuf":
-        raise DataError(f"{plain(path)}: expected numbers. Received: dtype={dtype}")
+        raise DataError(f"{printable(path)}: expected numbers. Received: dtype={dtype}")

@@ -19,7 +19,7 @@ from verify.data.sources.base import (
     regrouped,
 )
 from verify.data.sources.texts import TextSource
-from verify.errors import DataError, UnsupportedError, plain
+from verify.errors import DataError, UnsupportedError, printable
 from verify.model.arrays import Array
 
 ROWS, BUFFER = 2**14, 2**20
@@ -79,8 +79,8 @@ class Parquet(FileSource):
     def _from_numbers(self, key: str, column: Any) -> Array:
         if column.null_count:
             raise DataError(
-                f"{plain(self.path)}: expected no missing values. Received: some in "
-                f"column '{plain(key)}'"
+                f"{printable(self.path)}: expected no missing values. Received: some in "
+                f"column '{printable(key)}'"
             )
         return column.to_numpy(zero_copy_only=False).astype(self._dtypes[key])
 
@@ -94,8 +94,8 @@ class Parquet(FileSource):
         while pa.types.is_nested(values.type):
             if values.null_count:
                 raise DataError(
-                    f"{plain(self.path)}: expected no missing lists. Received: some "
-                    f"in column '{plain(key)}'"
+                    f"{printable(self.path)}: expected no missing lists. Received: some "
+                    f"in column '{printable(key)}'"
                 )
             if pa.types.is_fixed_size_list(values.type):
                 sizes.append(values.type.list_size)
@@ -108,8 +108,8 @@ class Parquet(FileSource):
                     at = int(np.flatnonzero(lengths != want)[0])
                     where = f" in row {first + at:,}" if not depth else ""
                     raise DataError(
-                        f"{plain(self.path)}: expected lists of the same length in "
-                        f"column '{plain(key)}'. Received: {want:,} and "
+                        f"{printable(self.path)}: expected lists of the same length in "
+                        f"column '{printable(key)}'. Received: {want:,} and "
                         f"{lengths[at]:,} numbers{where}"
                     )
                 sizes.append(want)
@@ -132,8 +132,8 @@ class TextParquet(TextSource):
         self.require_column(list(held))
         if not _is_text(held[self.column]):
             raise DataError(
-                f"{plain(self.path)}: expected texts in column "
-                f"'{plain(self.column)}'. Received: {plain(held[self.column], 60)}"
+                f"{printable(self.path)}: expected texts in column "
+                f"'{printable(self.column)}'. Received: {printable(held[self.column], 60)}"
             )
         for table, _ in batches(self.path, [self.column], 0):
             yield [text or "" for text in table.column(self.column).to_pylist()]
@@ -146,7 +146,7 @@ def opened(path: Path) -> Iterator[Any]:
         from pyarrow import parquet
     except ImportError:
         raise UnsupportedError(
-            f"{plain(path)}: reading Parquet needs pyarrow. Install it with: "
+            f"{printable(path)}: reading Parquet needs pyarrow. Install it with: "
             "pip install 'keras-rnn-recipes[parquet]'"
         ) from None
     with reading(path), parquet.ParquetFile(path, buffer_size=BUFFER) as file:
@@ -158,7 +158,7 @@ def columns_of(file: Any) -> dict[str, Any]:
     schema = file.schema_arrow
     if len(set(schema.names)) < len(schema.names):
         twice = next(name for name in schema.names if schema.names.count(name) > 1)
-        raise DataError(f"expected one column '{plain(twice)}'. Received: two")
+        raise DataError(f"expected one column '{printable(twice)}'. Received: two")
     about = schema.pandas_metadata or {}
     index = [name for name in about.get("index_columns", []) if isinstance(name, str)]
     return {field.name: field.type for field in schema if field.name not in set(index)}
@@ -205,18 +205,18 @@ def _chosen(
         meant = [key for key in (*names, name) if key in nested]
         if nested and not meant and len(held) > 1:
             raise DataError(
-                f"{plain(path)}: expected columns of numbers, or one of lists called "
-                f"'{plain(name)}'. Received: {listed(held)}"
+                f"{printable(path)}: expected columns of numbers, or one of lists called "
+                f"'{printable(name)}'. Received: {listed(held)}"
             )
         lists = bool(nested)
         chosen = (meant or nested)[:1] or list(held)
     if not chosen:
-        raise DataError(f"{plain(path)}: expected columns. Received: none")
+        raise DataError(f"{printable(path)}: expected columns. Received: none")
     for key in chosen:
         if _numbers(held[key]) is None:
             raise DataError(
-                f"{plain(path)}: expected numbers only. Received: "
-                f"{plain(held[key], 60)} in column '{plain(key)}'"
+                f"{printable(path)}: expected numbers only. Received: "
+                f"{printable(held[key], 60)} in column '{printable(key)}'"
             )
     return chosen, lists
 

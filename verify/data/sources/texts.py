@@ -10,7 +10,7 @@ from pathlib import Path
 
 from verify.data.sources.base import Data, FileSource, listed, reading, regrouped
 from verify.data.text import TextPipeline
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 
 
 class TextSource(FileSource):
@@ -39,7 +39,7 @@ class TextSource(FileSource):
                 empty += sum(not text or text.isspace() for text in texts)
         if empty:
             self.notes = (
-                f"{plain(path)}: {empty:,} of {self.rows:,} texts are empty; each is a "
+                f"{printable(path)}: {empty:,} of {self.rows:,} texts are empty; each is a "
                 "row of padding",
             )
 
@@ -51,7 +51,7 @@ class TextSource(FileSource):
         """Raise DataError if the column is not among those of the file."""
         if self.column not in columns:
             raise DataError(
-                f"{plain(self.path)}: expected a column '{plain(self.column)}' of "
+                f"{printable(self.path)}: expected a column '{printable(self.column)}' of "
                 f"texts. Received: {listed(map(str, columns))}"
             )
 

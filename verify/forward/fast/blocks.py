@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-from verify.errors import DataError, plain
+from verify.errors import DataError, printable
 from verify.forward.fast.steps import STEPS
 from verify.model.spec import LayerSpec
 
@@ -44,7 +44,7 @@ def thread_count(threads: int | None = None) -> int:
     """
     if threads is not None and (type(threads) is not int or threads < 1):
         raise DataError(
-            f"threads: expected a number from 1. Received: {plain(threads)}"
+            f"threads: expected a number from 1. Received: {printable(threads)}"
         )
     return min(threads or _usual_threads(), _LIMIT.get() or sys.maxsize)
 

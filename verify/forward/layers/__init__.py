@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from verify.errors import listing
+from verify.errors import join_and
 from verify.forward.layers import (
     activation_layers,
     attention,
@@ -63,7 +63,7 @@ def supported(key: str) -> str:
         for name in REGISTRY
         if name.startswith("ops.") == operations
     )
-    return f"Supported: {listing(names)}"
+    return f"Supported: {join_and(names)}"
 
 
 __all__ = ["HEADINGS", "LOOPS", "REGISTRY", "LayerType", "supported"]

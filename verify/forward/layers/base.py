@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from verify.errors import ModelFileError, UnsupportedError, listing, plain
+from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.activations import Activation, read_activation, resolve
 from verify.model.arrays import Array
 from verify.model.backends import Rule
@@ -276,9 +276,9 @@ class LayerType(ABC):
         unknown = sorted(config.keys() - known)
         if unknown:
             raise UnsupportedError(
-                f"{where}: option '{plain(unknown[0])}' is not supported. "
-                f"Received: {plain(unknown[0])}={plain(config[unknown[0]], 60)}. "
-                f"Supported: {listing(sorted(self.options)) or 'none'}"
+                f"{where}: option '{printable(unknown[0])}' is not supported. "
+                f"Received: {printable(unknown[0])}={printable(config[unknown[0]], 60)}. "
+                f"Supported: {join_and(sorted(self.options)) or 'none'}"
             )
         return {key: self._option(where, key, config) for key in self.options}
 
@@ -293,7 +293,7 @@ class LayerType(ABC):
         except Unexpected as error:
             raise UnsupportedError(
                 f"{where}: option '{key}' expects {error}. "
-                f"Received: {key}={plain(config[key], 60)}"
+                f"Received: {key}={printable(config[key], 60)}"
             ) from None
 
     def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:

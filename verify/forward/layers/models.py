@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.errors import UnsupportedError, listing, plain
+from verify.errors import UnsupportedError, join_and, printable
 from verify.forward.layers.base import LayerType, Option, Run, Tensor, Unexpected, only
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, dtype_of, is_float
@@ -33,7 +33,7 @@ def _dtype(value: Any) -> str:
     if isinstance(value, dict) and isinstance(value.get("config"), dict):
         value = value["config"].get("name")
     if value not in INPUT_DTYPES:
-        raise Unexpected(listing(INPUT_DTYPES))
+        raise Unexpected(join_and(INPUT_DTYPES))
     return str(value)
 
 
@@ -93,7 +93,7 @@ class Functional(LayerType):
 
     def formula(self, layer: LayerSpec) -> str:
         return " + ".join(
-            f"{plain(x.name, 40)} {x.parameters:,}"
+            f"{printable(x.name, 40)} {x.parameters:,}"
             for x in layer.sublayers.values()
             if x.parameters
         )

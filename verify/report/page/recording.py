@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import DataError, VerifyError, plain
+from verify.errors import DataError, VerifyError, printable
 from verify.forward.evaluate import LayerTrace
 from verify.forward.network import Inputs, Network, Trace
 from verify.model.arrays import Array
@@ -391,7 +391,7 @@ def _model(net: Network, inputs: Inputs, trace: Trace, rows: int) -> dict[str, A
                 "not be held against NumPy"
             )
     except Refused as reason:
-        return {"model": None, "refused": plain(reason, 300), "allowed": AGREEMENT}
+        return {"model": None, "refused": printable(reason, 300), "allowed": AGREEMENT}
     return {
         "model": model,
         "refused": "",

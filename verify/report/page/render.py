@@ -11,7 +11,7 @@ from functools import cache
 from importlib import resources
 from string import Template
 
-from verify.errors import plain
+from verify.errors import printable
 from verify.report.page.packing import embedded
 from verify.report.page.recording import Exploration
 
@@ -71,7 +71,7 @@ def render(
         Whether the explorer stands before the tables.
     """
     verdict = _escaped(summary.verdict)
-    title = _escaped(plain(summary.title))
+    title = _escaped(printable(summary.title))
     explorer = "" if exploration is None else _file("explorer.html")
     script = "" if exploration is None else _script()
     style = _file("page.css")
@@ -81,7 +81,7 @@ def render(
         verdict=verdict,
         colour=COLOURS.get(summary.verdict, "open"),
         title=title,
-        reason=_escaped(plain(summary.reason, 2000)),
+        reason=_escaped(printable(summary.reason, 2000)),
         detail=_detail(summary.detail),
         before=explorer if explorer_first else "",
         body=_body(summary),
@@ -130,7 +130,7 @@ def _escaped(text: str) -> str:
 
 
 def _detail(lines: Sequence[str]) -> str:
-    shown = [plain(line, 2000) for line in lines]
+    shown = [printable(line, 2000) for line in lines]
     return f"<pre>{_escaped(chr(10).join(shown))}</pre>" if lines else ""
 
 
@@ -138,7 +138,7 @@ def _body(summary: Summary) -> str:
     parts = [_table(table) for table in summary.tables if table.rows]
     if summary.warnings:
         items = "".join(
-            f"<li>{_escaped(plain(w, 2000))}</li>" for w in summary.warnings
+            f"<li>{_escaped(printable(w, 2000))}</li>" for w in summary.warnings
         )
         parts.append(f"<section><h2>Warnings</h2><ul>{items}</ul></section>")
     return "\n".join(parts)
@@ -148,7 +148,7 @@ def _facts(facts: Mapping[str, str]) -> str:
     if not facts:
         return ""
     items = "".join(
-        f"<dt>{_escaped(plain(key))}</dt><dd>{_escaped(plain(value, 400))}</dd>"
+        f"<dt>{_escaped(printable(key))}</dt><dd>{_escaped(printable(value, 400))}</dd>"
         for key, value in facts.items()
     )
     return f"<section><h2>Facts</h2><dl>{items}</dl></section>"
@@ -157,10 +157,10 @@ def _facts(facts: Mapping[str, str]) -> str:
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{_escaped(c)}</th>' for c in table.headings)
     body = "".join(
-        "<tr>" + "".join(f"<td>{_escaped(plain(c))}</td>" for c in row) + "</tr>"
+        "<tr>" + "".join(f"<td>{_escaped(printable(c))}</td>" for c in row) + "</tr>"
         for row in table.rows
     )
-    title = _escaped(plain(table.title))
+    title = _escaped(printable(table.title))
     return (
         f'<section><h2>{title}</h2><div class="wide" tabindex="0" role="region" '
         f'aria-label="{title}"><table><thead><tr>{head}</tr></thead>'
