@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from verify.data.atomic import write_whole
+from verify.data.files import write_atomically
 
 
 def table(heads: Sequence[str], lines: Iterable[str]) -> str:
@@ -52,4 +52,4 @@ def put(content: bytes, path: Path) -> None:
     DataError
         The place cannot be written to.
     """
-    write_whole(path, lambda file: file.write(content))
+    write_atomically(path, lambda file: file.write(content))

@@ -19,7 +19,7 @@ import verify
 from recipes import CHAPTER, PAGE, RECIPES, STUDIES
 from verify.console.exit_codes import INTERRUPTED
 from verify.console.exit_codes import run as run_command
-from verify.data.atomic import checked_output
+from verify.data.files import output_path
 from verify.errors import DataError, join_and, printable
 
 # A command imports what it needs: --help is there at once.
@@ -306,7 +306,7 @@ def explore(
     run_folder = RunFolder(folder)
     path = run_folder / PAGE
     if out is not None:
-        path = checked_output(out, "--out", ".html")
+        path = output_path(out, "--out", ".html")
     write_page(run_folder, path, text or ())
     print(printable(path, 4000))
 

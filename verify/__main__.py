@@ -17,7 +17,7 @@ import typer
 
 import verify
 from verify.console.exit_codes import INTERRUPTED, run
-from verify.data.atomic import checked_output, write_whole
+from verify.data.files import output_path, write_atomically
 from verify.errors import DataError, error_prefix, printable
 
 if TYPE_CHECKING:  # a command imports what it needs: --help is there at once
@@ -128,7 +128,7 @@ def check(
     """Compare the NumPy forward pass with Keras, layer by layer."""
     from verify.checks.against_keras import check_read
 
-    page = None if html is None else checked_output(html, "--html", ".html")
+    page = None if html is None else output_path(html, "--html", ".html")
     watch = verify.Watch(report, resume=resume, show=True)
     net = _load(model, config, keras2)  # first: a file we refuse never reaches Keras
     if data is None:
@@ -148,7 +148,7 @@ def check(
         )
     if page is not None:
         content = found.to_html(_explored(net, source, found)).encode()
-        write_whole(page, lambda file: file.write(content))
+        write_atomically(page, lambda file: file.write(content))
         print(f"Wrote {page}", file=sys.stderr)
     _conclude(found, watch, json)
 
@@ -174,7 +174,7 @@ def trace(
     from verify.checks.predict import write_trace
     from verify.console.progress import progress
 
-    path = _beside(data, checked_output(out, "--out", ".npz"))
+    path = _beside(data, output_path(out, "--out", ".npz"))
     net = _load(model, config, keras2).on(backend)
     source = _source(net, data, vocabulary, column)
     with error_prefix(data), progress("rows", source.rows) as advance:
@@ -208,7 +208,7 @@ def predict(
     from verify.checks.predict import write_outputs
     from verify.console.progress import progress
 
-    path = _beside(data, checked_output(out, "--out", ".npy", ".npz"))
+    path = _beside(data, output_path(out, "--out", ".npy", ".npz"))
     net = _load(model, config, keras2).on(backend)
     source = _source(net, data, vocabulary, column)
     with _mapped(dask) as mapper, progress("rows", source.rows) as advance:

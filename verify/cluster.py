@@ -44,27 +44,27 @@ Landed = tuple[int, str, Any]
 """The number of an item, and ``done`` or ``lost`` with what came of it."""
 
 LOCAL = "local"
-SCHEMES = ("tcp://", "tls://")
+ADDRESS_SCHEMES = ("tcp://", "tls://")
 PACKAGE, EXTRA = "keras-rnn-recipes", "keras-rnn-recipes[dask]"
 
-REACHED_WITHIN = 5.0
+CONNECT_TIMEOUT = 5.0
 """Seconds in which a scheduler must answer."""
 
-WORKER_WITHIN = 5.0
+WORKER_TIMEOUT = 5.0
 """Seconds in which there must be a worker."""
 
-RETURNED_WITHIN = 20.0
+RECOVERY_TIMEOUT = 20.0
 """Seconds for which a cluster may be without workers: one that was killed is started
 anew by its nanny."""
 
-IN_FLIGHT = 3
+TASKS_PER_THREAD = 3
 """Items a thread of a worker that are under way: one computed, others on their way."""
 
-DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+IGNORE_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Run by local workers: a terminal sends Ctrl-C to them too, and they are ended by the
 process that started them."""
 
-LOOK_EVERY = 0.5
+POLL_INTERVAL = 0.5
 """Seconds between two looks at whether scheduler and workers are still there."""
 
 
@@ -124,7 +124,7 @@ def require_address(address: str) -> None:
 
 
 def _is_address(text: str) -> bool:
-    scheme = next((s for s in SCHEMES if text.startswith(s)), None)
+    scheme = next((s for s in ADDRESS_SCHEMES if text.startswith(s)), None)
     host, colon, port = text[len(scheme or "") :].rpartition(":")
     return bool(scheme and host and colon and port.isascii() and port.isdigit())
 
@@ -170,7 +170,7 @@ def _local(processes: int) -> Iterator[Any]:
             dashboard_address="127.0.0.1:0",  # any port, for there may be another
             scheduler_kwargs={"dashboard": False},
             memory_limit=0,  # pieces bound the memory; a worker is not to be paused
-            preload=[DEAF],
+            preload=[IGNORE_SIGINT],
             silence_logs=logging.CRITICAL + 1,
         )
     except Exception as error:
@@ -184,7 +184,7 @@ def _local(processes: int) -> Iterator[Any]:
         raise
     finally:
         with contextlib.suppress(Exception):
-            cluster.close(timeout=REACHED_WITHIN)
+            cluster.close(timeout=CONNECT_TIMEOUT)
 
 
 def _kill(cluster: Any) -> None:
@@ -206,12 +206,12 @@ def _client(where: Any, shown: str) -> Iterator[Any]:
                 kind = pool.submit(asyncio.run, _kind(where)).result()
             if kind != "Scheduler":
                 raise ClusterError(f"{wanted}{printable(kind)}")
-        client = Client(where, timeout=REACHED_WITHIN, set_as_default=False)
+        client = Client(where, timeout=CONNECT_TIMEOUT, set_as_default=False)
     except ClusterError:
         raise
     except Exception as error:  # refused, no such host, something else that answers
         raise ClusterError(
-            f"{wanted}no answer in {REACHED_WITHIN:g} s ({_why(error)})"
+            f"{wanted}no answer in {CONNECT_TIMEOUT:g} s ({_why(error)})"
         ) from None
     try:
         yield client
@@ -228,13 +228,13 @@ async def _kind(address: str) -> str:
 
     async def ask() -> str:
         secured = Security().get_connection_args("client")
-        comm = await connect(address, timeout=REACHED_WITHIN, **secured)
+        comm = await connect(address, timeout=CONNECT_TIMEOUT, **secured)
         try:
             return str((await send_recv(comm, op="identity"))["type"])
         finally:
             comm.abort()
 
-    return await asyncio.wait_for(ask(), REACHED_WITHIN)
+    return await asyncio.wait_for(ask(), CONNECT_TIMEOUT)
 
 
 def _why(error: BaseException) -> str:
@@ -343,11 +343,11 @@ class Cluster:
                     )
 
     def _await_workers(self) -> None:
-        deadline = time.monotonic() + WORKER_WITHIN
+        deadline = time.monotonic() + WORKER_TIMEOUT
         while not self.workers:
             if time.monotonic() > deadline:
                 raise self._error(
-                    f"expected a worker. Received: none in {WORKER_WITHIN:g} s. "
+                    f"expected a worker. Received: none in {WORKER_TIMEOUT:g} s. "
                     f"Start one: dask worker {printable(self.address)}"
                 )
             time.sleep(0.1)
@@ -411,10 +411,10 @@ class Cluster:
                     return
                 if len(flight) + len(arrived) < room and more:
                     continue
-                landed = flight.landed(LOOK_EVERY)
+                landed = flight.landed(POLL_INTERVAL)
                 if landed is not None:
                     arrived[landed[0]] = self._unpacked(*landed[1:])
-                if time.monotonic() - looked > LOOK_EVERY:
+                if time.monotonic() - looked > POLL_INTERVAL:
                     room, looked = self._room(), time.monotonic()
         finally:
             flight.end()
@@ -427,15 +427,15 @@ class Cluster:
         ClusterError
             None has come back.
         """
-        deadline = time.monotonic() + RETURNED_WITHIN
+        deadline = time.monotonic() + RECOVERY_TIMEOUT
         while not (workers := self.workers):
             if time.monotonic() > deadline:
                 raise self._error(
                     f"all workers are lost, and none has come back in "
-                    f"{RETURNED_WITHIN:g} s"
+                    f"{RECOVERY_TIMEOUT:g} s"
                 )
             time.sleep(0.1)
-        return IN_FLIGHT * sum(workers.values())
+        return TASKS_PER_THREAD * sum(workers.values())
 
     def _threads(self) -> dict[str, int]:
         """One thread a task where a machine has several workers, or threads of one."""

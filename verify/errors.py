@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 
-
 MAX_MESSAGE = 2_000
 """Characters of an error message, at most; what goes beyond is cut off."""
 

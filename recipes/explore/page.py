@@ -20,7 +20,7 @@ from recipes.data.text import clean, stop_words
 from recipes.run.classifier import SentimentConfig, load_split
 from recipes.run.folder import RunFolder, TextPipeline
 from recipes.run.plan import module
-from verify.data.atomic import write_whole
+from verify.data.files import write_atomically
 from verify.errors import DataError, error_prefix, printable
 from verify.model.arrays import Array
 from verify.report.page import Sample, TextRules, explore, render
@@ -73,7 +73,7 @@ def write_page(folder: RunFolder, path: Path, texts: Sequence[str] = ()) -> None
         title=printable(manifest.get("recipe", folder.path.name)), facts=_facts(metrics)
     )
     page = render(summary, exploration, explorer_first=True)
-    write_whole(path, lambda file: file.write(page.encode()))
+    write_atomically(path, lambda file: file.write(page.encode()))
 
 
 def _report(folder: RunFolder) -> Report:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes import PAGE
-from verify.data.atomic import read_json, unwritable, write_whole
+from verify.data.files import read_json, write_atomically, write_error
 from verify.data.text import PIPELINE_FILE, TextPipeline
 from verify.errors import DataError, join_and, printable
 
@@ -67,7 +67,7 @@ class RunFolder:
         try:
             return self._examine(recipe, resume)
         except OSError as error:  # a name too long, a folder that may not be listed
-            raise unwritable(self.path, error) from None
+            raise write_error(self.path, error) from None
 
     def _examine(self, recipe: str, resume: bool) -> dict[str, Any] | None:
         shown = printable(self.path)
@@ -123,7 +123,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise unwritable(self.path, error) from None
+            raise write_error(self.path, error) from None
 
     def clear(self, also: Sequence[str] = ()) -> None:
         """Remove an earlier run, its manifest last, so that it stays known as one.
@@ -143,11 +143,11 @@ class RunFolder:
                 if entry.name in names or _left_over(entry.name, names):
                     entry.unlink()
         except OSError as error:
-            raise unwritable(self.path, error) from None
+            raise write_error(self.path, error) from None
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file whole."""
-        write_whole(self.path / name, lambda file: file.write(content))
+        write_atomically(self.path / name, lambda file: file.write(content))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one JSON document whole."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import verify.console.interruption
+import verify.console.signals
 
 
-class Interruption(verify.console.interruption.Interruption):
+class Interruption(verify.console.signals.Interruption):
     """Looked at by Keras after every batch, with `callback`."""
 
     def callback(self) -> Any:
         """A keras.callbacks.Callback that looks after every batch and epoch."""
         from keras.callbacks import Callback
 
-        look = self.look
+        look = self.raise_if_received
 
         class Look(Callback):  # type: ignore[misc]
             def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

@@ -27,7 +27,7 @@ from recipes.data.grammar import Sentences
 from recipes.run.folder import RunFolder, TextPipeline
 from recipes.run.interruption import Interruption
 from recipes.run.outcome import TEST_BATCH, RunOptions
-from verify.data.atomic import unwritable, write_whole
+from verify.data.files import write_atomically, write_error
 from verify.errors import DataError, printable
 from verify.keras_bridge import import_keras, versions
 
@@ -246,7 +246,7 @@ def fit(
                 logs = _one_epoch(
                     model, x[order], y[order], batch_size, validation, interruption
                 )
-                interruption.look()
+                interruption.raise_if_received()
                 for name, value in logs.items():
                     progress.history.setdefault(name, []).append(float(value))
                 progress.seconds += time.perf_counter() - began
@@ -313,7 +313,7 @@ def _save(model: Any, progress: Progress, folder: RunFolder) -> None:
         "seconds": progress.seconds,
     }
     arrays["about"] = np.array(json.dumps(about))
-    write_whole(
+    write_atomically(
         folder / "checkpoint.npz",
         lambda file: np.savez(file, **arrays),  # type: ignore[arg-type]
     )
@@ -390,7 +390,7 @@ def _forget_earlier_model(folder: RunFolder) -> None:
         for name in ("metrics.json", "verification.json"):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise unwritable(folder.path, error) from None
+        raise write_error(folder.path, error) from None
 
 
 def manifest(

@@ -183,7 +183,7 @@ def read(path: Path) -> str:
     try:
         if path.suffix in FORMATS:
             source = open_source(path, "x", ["x"])
-            for _ in source.pieces(2):
+            for _ in source.batches(2):
                 pass
         else:
             net = verify.load(path)

@@ -67,10 +67,10 @@ def interrupted(work) -> None:
 
 def test_ctrl_c_is_remembered_until_it_is_looked_at(dropped):
     def work(interruption):
-        interruption.look()
+        interruption.raise_if_received()
         Destroyed()
-        assert interruption.came
-        interruption.look()
+        assert interruption.received
+        interruption.raise_if_received()
 
     interrupted(work)
     assert dropped == []
@@ -87,7 +87,7 @@ def test_a_second_ctrl_c_acts_at_once():
 def test_a_second_ctrl_c_that_is_dropped_leaves_the_first(dropped):
     def work(interruption):
         Destroyed(times=2)
-        interruption.look()
+        interruption.raise_if_received()
 
     interrupted(work)
     assert dropped == [KeyboardInterrupt]
@@ -114,7 +114,7 @@ def test_another_answer_to_ctrl_c_is_left_in_place(answer):
     with Interruption() as interruption:
         assert signal.getsignal(signal.SIGINT) is answer
         ctrl_c()
-    assert not interruption.came
+    assert not interruption.received
     assert signal.getsignal(signal.SIGINT) is answer
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

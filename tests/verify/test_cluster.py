@@ -167,7 +167,7 @@ def test_it_is_map_with_results_in_order_and_items_taken_as_they_are_needed(two)
         results = cluster.map(lambda x: x * x, items())
         assert next(taken) == 0  # nothing before the first result is asked for
         assert next(results) == 0
-        assert next(taken) <= module.IN_FLIGHT * 2 + 1
+        assert next(taken) <= module.TASKS_PER_THREAD * 2 + 1
         assert list(results) == [x * x for x in range(1, 100)]
         assert list(cluster.map(abs, [])) == []
         unordered = cluster.map(abs, range(-20, 0), ordered=False)
@@ -291,7 +291,7 @@ def test_work_that_kills_every_worker_is_said_to_do_so(tmp_path):
 
 
 def test_without_any_worker_left_it_ends(scheduler, monkeypatch, capfd):
-    monkeypatch.setattr(module, "RETURNED_WITHIN", 0.1)
+    monkeypatch.setattr(module, "RECOVERY_TIMEOUT", 0.1)
     scheduler.have(1)
     with connected(scheduler.address) as cluster:
         results = cluster.map(abs, itertools.count())
@@ -464,7 +464,7 @@ def test_other_versions_of_python_are_refused(scheduler_python, worker, message)
 
 
 def test_a_scheduler_without_workers_is_said_to_have_none(scheduler, monkeypatch):
-    monkeypatch.setattr(module, "WORKER_WITHIN", 0.1)
+    monkeypatch.setattr(module, "WORKER_TIMEOUT", 0.1)
     scheduler.have(0)
     with pytest.raises(ClusterError) as caught, connected(scheduler.address):
         pass
@@ -475,7 +475,7 @@ def test_a_scheduler_without_workers_is_said_to_have_none(scheduler, monkeypatch
 
 
 def test_an_address_where_no_scheduler_answers_is_named(monkeypatch, capfd):
-    monkeypatch.setattr(module, "REACHED_WITHIN", 0.5)
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         taken = silent.getsockname()[1]
         message = rf"^tcp://127.0.0.1:{taken}: expected a Dask scheduler\. Received: no"

@@ -351,7 +351,7 @@ def test_flipped_bytes_in_data_never_end_in_a_traceback(tmp_path, suffix):
 
 
 def test_a_result_is_written_whole_or_not_at_all(tmp_path):
-    from verify.data.atomic import write_whole
+    from verify.data.files import write_atomically
 
     path = tmp_path / "file"
     path.write_text("before")
@@ -361,8 +361,8 @@ def test_a_result_is_written_whole_or_not_at_all(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_whole(path, fails)
+        write_atomically(path, fails)
     assert path.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
-    write_whole(path, lambda file: file.write(b"after"))
+    write_atomically(path, lambda file: file.write(b"after"))
     assert path.read_text() == "after"

@@ -333,7 +333,7 @@ def inputs(
     ------
     DataError
     """
-    for data in source.pieces(layout.size, start):
+    for data in source.batches(layout.size, start):
         with in_rows(start, layout.size, layout.rows, name_of(source)):
             x = checked_inputs(net, data)
         yield start, x

@@ -122,7 +122,7 @@ class _Port:
 
     def pieces(self, start: int) -> Iterator[Piece]:
         """From a row on."""
-        theirs = self.outputs.pieces(self.layout.size, start)
+        theirs = self.outputs.batches(self.layout.size, start)
         rows = inputs(self.net, self.source, self.layout, start)
         for (first, x), outputs in zip(rows, theirs, strict=True):
             yield Piece(first, x, _leaves(outputs, self.net.output_names))

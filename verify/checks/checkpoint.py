@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from verify.console.interruption import Interruption
 from verify.console.progress import progress
-from verify.data.atomic import checked_output, write_whole
+from verify.console.signals import Interruption
+from verify.data.files import output_path, write_atomically
 from verify.errors import DataError, printable
 from verify.report.report import Report, jsonable
 from verify.tolerance.partial import Tally
@@ -59,7 +59,7 @@ class Watch:
         self.path = (
             None
             if report is None
-            else checked_output(os.fspath(report), "--report", ".json")
+            else output_path(os.fspath(report), "--report", ".json")
         )
         if resume and self.path is None:
             raise DataError("--resume: expected --report FILE.json, to go on from")
@@ -126,7 +126,7 @@ class Watch:
         """
         if self._advance is not None:
             self._advance(rows)
-        self._interruption.look()
+        self._interruption.raise_if_received()
         if self.path is not None and time.monotonic() - self._written > self.every:
             self.write(so_far())
 
@@ -144,7 +144,7 @@ class Watch:
             {**report.to_dict(), KEPT: jsonable(kept)}, indent=1, allow_nan=False
         )
         content = f"{text}\n".encode()
-        write_whole(self.path, lambda file: file.write(content))
+        write_atomically(self.path, lambda file: file.write(content))
 
     def say(self, text: str) -> None:
         """A line on stderr, where progress is shown."""

@@ -12,8 +12,8 @@ import numpy as np
 from verify.checks._rows import Mapper, here, in_rows, name_of
 from verify.checks.inputs import checked_inputs
 from verify.data.sources import Data, Source
-from verify.data.sources.base import rows_of
-from verify.data.write import write_npy, write_npz
+from verify.data.sources.base import row_count
+from verify.data.write_arrays import write_npy, write_npz
 from verify.errors import DataError, join_and, printable
 from verify.forward.evaluate import States
 from verify.forward.network import Network
@@ -110,7 +110,7 @@ def _outputs(
         forgets = Rule.PREDICT_FORGETS_STATES in net.spec.root.rules
         shared["states"] = None if forgets else {}
         mapper = here
-    pieces = ((k * size, data) for k, data in enumerate(source.pieces(size)))
+    pieces = ((k * size, data) for k, data in enumerate(source.batches(size)))
     return mapper(_evaluated, pieces, shared=shared)
 
 
@@ -125,7 +125,7 @@ def _evaluated(
 ) -> list[Array]:
     """The outputs of a piece, whose first row is given, of so many rows in a file."""
     start, data = piece
-    with in_rows(start, rows_of(data), rows, name):
+    with in_rows(start, row_count(data), rows, name):
         x = checked_inputs(net, data)
         return net.flat(x, states=states, threads=threads, quick=True)
 
@@ -152,14 +152,14 @@ def write_trace(
     few = min(source.rows, net.spec.batch_size or 1)
     begin = max(min(TRACE_ROWS, PIECE_BYTES // max(_row_bytes(source), 1)), few)
     with in_rows(0, begin, source.rows):
-        some = checked_inputs(net, next(source.pieces(begin)))
+        some = checked_inputs(net, next(source.batches(begin)))
         sample = net.trace(some.take(slice(0, few))).arrays()
     numbers = sum(array.size for array in sample.values()) // few
     size = min(TRACE_ROWS, TRACE_NUMBERS // max(numbers, 1))
     size = max(size // few, 1) * few
 
     def parts() -> Iterator[dict[str, Array]]:
-        for k, piece in enumerate(source.pieces(size)):
+        for k, piece in enumerate(source.batches(size)):
             with in_rows(k * size, size, source.rows):
                 yield net.trace(checked_inputs(net, piece)).arrays()
 

@@ -10,7 +10,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from verify.console.interruption import terminable
+from verify.console.signals import terminable
 from verify.errors import VerifyError, printable
 
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-AFTER, EVERY = 1.0, 10.0
+BAR_DELAY, LINE_INTERVAL = 1.0, 10.0
 """Seconds before a bar appears on a terminal; between two lines where there is none."""
 
 
@@ -55,12 +55,12 @@ class _Meter:
     def advance(self, count: int) -> None:
         self.done += count
         now = time.monotonic()
-        if self.bar is None and now - self.began >= AFTER and _terminal():
+        if self.bar is None and now - self.began >= BAR_DELAY and _terminal():
             self.bar = self._started()
         if self.bar is not None:
             (task,) = self.bar.task_ids
             self.bar.update(task, completed=self.done, rate=self._rate(now))
-        elif now - self.said >= EVERY:
+        elif now - self.said >= LINE_INTERVAL:
             self.said = now
             print(self._line(now), file=sys.stderr, flush=True)
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from verify.data.atomic import read_json
+from verify.data.files import read_json
 from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
@@ -34,10 +34,10 @@ STOP_WORDS_SHA256 = "019f104ba2ed07436d05f9cdd3383034ad66014edc27fc651f837e1a038
 PIPELINE_FILE = "vocabulary.json"
 """Where the folder of a run has its pipeline."""
 
-TOGETHER = 4096
+TEXTS_PER_BATCH = 4096
 """Texts that are cleaned at a time."""
 
-LONGEST = 1_000_000
+MAX_TIME_STEPS = 1_000_000
 """More time steps than any run has; a file that says more is damaged."""
 
 
@@ -46,21 +46,21 @@ def clean(text: str) -> str:
     return re.sub("[^0-9a-zA-Z]+", " ", text.lower())
 
 
-_BETWEEN = "|"
+_SEPARATOR = "|"
 """Stands between texts that are cleaned together."""
 
-_SPACED = bytes(
-    code if chr(code) in f"{string.digits}{string.ascii_letters}{_BETWEEN}" else 32
+_ASCII_TABLE = bytes(
+    code if chr(code) in f"{string.digits}{string.ascii_letters}{_SEPARATOR}" else 32
     for code in range(256)
 )
 """For every character of ASCII what becomes of it: a letter, a digit, or a space."""
 
 
 def _split(texts: Iterable[str]) -> list[str]:
-    """``clean(text).split()`` of every text, several times as fast; `_BETWEEN` them."""
-    together = f" {_BETWEEN} ".join([text.replace(_BETWEEN, " ") for text in texts])
+    """``clean(text).split()`` of every text, several times as fast; `_SEPARATOR` them."""
+    together = f" {_SEPARATOR} ".join([text.replace(_SEPARATOR, " ") for text in texts])
     narrow = together.lower().encode("ascii", "replace")  # "?" for anything else
-    return narrow.translate(_SPACED).decode("ascii").split()
+    return narrow.translate(_ASCII_TABLE).decode("ascii").split()
 
 
 @cache
@@ -226,8 +226,8 @@ class TextPipeline:
     def encode(self, texts: Sequence[str]) -> Array:
         """Texts as model inputs, (batch, time) or (batch, time, 1)."""
         parts = [
-            self._encoded(texts[first : first + TOGETHER])
-            for first in range(0, max(len(texts), 1), TOGETHER)
+            self._encoded(texts[first : first + TEXTS_PER_BATCH])
+            for first in range(0, max(len(texts), 1), TEXTS_PER_BATCH)
         ]
         x = np.concatenate(parts)
         return x[..., None].astype(np.float32) if self.feature_axis else x
@@ -235,7 +235,7 @@ class TextPipeline:
     def _encoded(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
         found = _split(texts)
         ids = np.fromiter(map(self._known.get, found, repeat(0)), np.int32, len(found))
-        row = np.cumsum(ids == self._known[_BETWEEN])
+        row = np.cumsum(ids == self._known[_SEPARATOR])
         known = ids > 0
         counts = np.bincount(row[known], minlength=len(texts))
         return _padded(ids[known], counts, self.length, self.padding)
@@ -246,7 +246,7 @@ class TextPipeline:
         unwanted = frozenset() if self.keep_stop_words else stop_words()
         ids = self.vocabulary.ids
         known = {word: k for word, k in ids.items() if word not in unwanted}
-        return known | {_BETWEEN: -1}
+        return known | {_SEPARATOR: -1}
 
     def fields(self) -> dict[str, Any]:
         """What ``vocabulary.json`` holds."""
@@ -264,7 +264,7 @@ class TextPipeline:
         """
         fields = {"outputs": "class", **fields}  # older runs do not say it
         try:
-            for key, fits in FIELDS.items():
+            for key, fits in PIPELINE_FIELDS.items():
                 if not fits(fields[key]):
                     raise ValueError(f"{key}={printable(fields[key], 60)}")
         except (KeyError, ValueError) as error:
@@ -272,7 +272,7 @@ class TextPipeline:
                 f"{printable(path)}: expected the vocabulary of a run. "
                 f"The file is damaged ({printable(error)})"
             ) from None
-        known = {key: fields[key] for key in FIELDS}
+        known = {key: fields[key] for key in PIPELINE_FIELDS}
         known["vocabulary"] = Vocabulary(tuple(fields["vocabulary"]))
         known["classes"] = tuple(fields["classes"])
         return cls(**known)
@@ -301,9 +301,9 @@ def _names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(x, str) for x in value)
 
 
-FIELDS: Mapping[str, Callable[[Any], bool]] = {
+PIPELINE_FIELDS: Mapping[str, Callable[[Any], bool]] = {
     "vocabulary": _names,
-    "length": lambda n: type(n) is int and 1 <= n <= LONGEST,
+    "length": lambda n: type(n) is int and 1 <= n <= MAX_TIME_STEPS,
     "padding": lambda value: value in get_args(Padding),
     "keep_stop_words": lambda value: isinstance(value, bool),
     "feature_axis": lambda value: isinstance(value, bool),

@@ -15,9 +15,9 @@ from verify.__main__ import main
 from verify.checks import predict as running
 from verify.checks.predict import write_outputs, write_trace
 from verify.console import progress as progressing
-from verify.data import write as arrays_out
+from verify.data import write_arrays
 from verify.data.sources import Arrays
-from verify.data.write import write_npy, write_npz
+from verify.data.write_arrays import write_npy, write_npz
 
 ROWS = 50
 
@@ -202,8 +202,8 @@ def test_a_bad_row_in_a_later_piece_is_named_and_nothing_is_written(
 
 
 def test_without_room_nothing_is_begun(tmp_path, monkeypatch):
-    free = arrays_out.shutil.disk_usage(tmp_path)._replace(free=2**25)
-    monkeypatch.setattr(arrays_out.shutil, "disk_usage", lambda _: free)
+    free = write_arrays.shutil.disk_usage(tmp_path)._replace(free=2**25)
+    monkeypatch.setattr(write_arrays.shutil, "disk_usage", lambda _: free)
     part = np.zeros((1, 2**20), np.float32)
     message = r"y\.npy: cannot be written: expected 4\.0 GiB free for it. Received: 32"
     with pytest.raises(DataError, match=message):

@@ -1,4 +1,4 @@
-"""Files of any size, a piece at a time: every format gives the same rows."""
+"""Files of any size, a batch at a time: every format gives the same rows."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def files(folder) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(csv_files, "LINES", 6)
-    monkeypatch.setattr(parquet_files, "ROWS", 6)
+    monkeypatch.setattr(csv_files, "MAX_BLOCK_LINES", 6)
+    monkeypatch.setattr(parquet_files, "MAX_BATCH_ROWS", 6)
 
 
 def test_pieces_and_chosen_rows_are_those_of_the_array(tmp_path, small_blocks):
@@ -79,14 +79,14 @@ def test_pieces_and_chosen_rows_are_those_of_the_array(tmp_path, small_blocks):
         assert (whole.dtype, whole.shape) == (array.dtype, array.shape), name
         assert np.array_equal(whole, array), name
         for size, start in ((7, 0), (7, 5), (7, 7), (1, 20), (100, 0), (5, 22)):
-            pieces = list(source.pieces(size, start))
-            lengths = [len(piece) for piece in pieces]
+            batches = list(source.batches(size, start))
+            lengths = [len(batch) for batch in batches]
             left = ROWS - start
             assert lengths == [min(size, left - k) for k in range(0, left, size)], name
-            joined = np.concatenate(pieces)
+            joined = np.concatenate(batches)
             assert np.array_equal(joined, array[start:]), (name, size, start)
             assert not np.array_equal(joined[::-1], array[start:]) or left == 1
-        assert list(source.pieces(7, ROWS)) == [], name
+        assert list(source.batches(7, ROWS)) == [], name
         rows = np.array([0, 6, 7, 22])
         assert np.array_equal(source.take(rows), array[rows]), name
         assert len(source.take(rows[:0])) == 0, name
@@ -99,10 +99,10 @@ def test_several_arrays_go_by_their_names(tmp_path, small_blocks):
     table.to_parquet(tmp_path / "x.parquet", row_group_size=4)
     for path in (tmp_path / "x.npz", tmp_path / "x.parquet"):
         source = open_source(path, "x", ["a", "b"])
-        pieces = list(source.pieces(9, 3))
-        assert [len(piece["a"]) for piece in pieces] == [9, 9, 2]
+        batches = list(source.batches(9, 3))
+        assert [len(batch["a"]) for batch in batches] == [9, 9, 2]
         for key, array in both.items():
-            found = np.concatenate([piece[key] for piece in pieces])
+            found = np.concatenate([batch[key] for batch in batches])
             assert found.dtype == array.dtype
             assert np.array_equal(found, array[3:])
             assert np.array_equal(source.take(np.array([1, 22]))[key], array[[1, 22]])
@@ -111,9 +111,9 @@ def test_several_arrays_go_by_their_names(tmp_path, small_blocks):
 def test_arrays_in_memory_are_a_source_too(tmp_path):
     np.save(tmp_path / "x.npy", X)
     mapped = Arrays(np.load(tmp_path / "x.npy", mmap_mode="r"))
-    pieces = list(mapped.pieces(10, 3))
-    assert np.array_equal(np.concatenate(pieces), X[3:])
-    assert not any(isinstance(piece, np.memmap) for piece in pieces)
+    batches = list(mapped.batches(10, 3))
+    assert np.array_equal(np.concatenate(batches), X[3:])
+    assert not any(isinstance(batch, np.memmap) for batch in batches)
     several = Arrays({"a": X, "b": X + 1})
     assert np.array_equal(several.take(np.array([3, 4]))["b"], X[3:5] + 1)
     assert mapped.fingerprint() == Arrays(X).fingerprint()
@@ -129,7 +129,7 @@ def test_without_rows_there_is_one_piece_that_shows_the_shape(tmp_path):
     for name in ("x.npy", "x.npz", "x.parquet"):
         source = open_source(tmp_path / name, "x", ["x"])
         assert source.rows == 0
-        assert [piece.shape for piece in source.pieces(7)] == [(0, 5)], name
+        assert [batch.shape for batch in source.batches(7)] == [(0, 5)], name
 
 
 def test_a_fingerprint_is_of_the_content_and_of_how_texts_become_ids(tmp_path):
@@ -254,10 +254,10 @@ def test_texts_become_ids_piece_by_piece(tmp_path, small_blocks):
         expected = np.array(rows * 4)
         if name == "x.csv":
             expected[5::6] = [0, 0, 1, 2]
-        pieces = list(source.pieces(7, 2))
-        assert [len(piece) for piece in pieces] == [7, 7, 7, 1]
-        assert pieces[0].dtype == np.int32
-        assert np.array_equal(np.concatenate(pieces), expected[2:])
+        batches = list(source.batches(7, 2))
+        assert [len(batch) for batch in batches] == [7, 7, 7, 1]
+        assert batches[0].dtype == np.int32
+        assert np.array_equal(np.concatenate(batches), expected[2:])
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
@@ -273,7 +273,7 @@ def test_a_large_array_in_fortran_order_is_refused_inside_an_archive(
     tmp_path, monkeypatch
 ):
     np.savez(tmp_path / "x.npz", x=np.asfortranarray(X))
-    monkeypatch.setattr(numpy_files, "UNPACKED", 100)
+    monkeypatch.setattr(numpy_files, "MAX_FORTRAN_BYTES", 100)
     with pytest.raises(DataError, match=r"in Fortran order.*np.ascontiguousarray"):
         open_source(tmp_path / "x.npz", "x", ["x"])
 
@@ -290,7 +290,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, name):
     source = open_source(tmp_path / name, "x", ["x"])
     write(X[:-3])
     with pytest.raises(DataError, match="it has changed while it was read"):
-        list(source.pieces(4))
+        list(source.batches(4))
 
 
 def test_damage_further_on_is_found_when_it_is_read(tmp_path):
@@ -298,7 +298,7 @@ def test_damage_further_on_is_found_when_it_is_read(tmp_path):
     raw = bytearray((tmp_path / "x.npz").read_bytes())
     raw[len(raw) // 2] ^= 1
     (tmp_path / "x.npz").write_bytes(raw)
-    pieces = open_source(tmp_path / "x.npz", "x", ["x"]).pieces(1000)
-    assert len(next(pieces)) == 1000
+    batches = open_source(tmp_path / "x.npz", "x", ["x"]).batches(1000)
+    assert len(next(batches)) == 1000
     with pytest.raises(DataError, match="Bad CRC-32"):
-        list(pieces)
+        list(batches)

@@ -72,7 +72,7 @@ def test_many_texts_are_encoded_as_each_word_would_be(
 def test_blocks_of_texts_are_put_together(monkeypatch):
     texts = ["good", "bad flight", "", "flight the bad good"] * 3
     whole = PIPELINE.encode(texts)
-    monkeypatch.setattr("verify.data.text.TOGETHER", 5)
+    monkeypatch.setattr("verify.data.text.TEXTS_PER_BATCH", 5)
     assert np.array_equal(PIPELINE.encode(texts), whole)
     assert whole[3].tolist() == [4, 2, 1]
     assert not np.array_equal(PIPELINE.encode(texts[::-1]), whole)

@@ -37,7 +37,7 @@ from verify.report.page import (
     render,
 )
 from verify.report.page.export import WRITERS, Refused, exported
-from verify.report.page.packing import embedded, packed
+from verify.report.page.packing import pack_array, script_json
 from verify.report.report import read_report
 
 TYPES = {"f4": "<f4", "f8": "<f8", "i4": "<i4", "u1": "u1"}
@@ -77,23 +77,23 @@ class Collector(HTMLParser):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool"])
 def test_arrays_come_out_of_the_page_as_they_went_in(dtype):
     array = (np.random.default_rng(0).normal(size=(3, 4)) * 5).astype(dtype)
-    there = unpacked(packed(array))
+    there = unpacked(pack_array(array))
     assert there.shape == (3, 4)
     assert np.array_equal(there, array)
 
 
 def test_recorded_numbers_are_rounded_to_float32_unless_they_would_overflow():
-    assert packed(np.array([1 / 3]), exact=False)["dtype"] == "f4"
-    assert packed(np.array([1 / 3]))["dtype"] == "f8"
-    assert packed(np.array([1e300]), exact=False)["dtype"] == "f8"
-    assert unpacked(packed(np.array([1e300]), exact=False))[0] == 1e300
+    assert pack_array(np.array([1 / 3]), exact=False)["dtype"] == "f4"
+    assert pack_array(np.array([1 / 3]))["dtype"] == "f8"
+    assert pack_array(np.array([1e300]), exact=False)["dtype"] == "f8"
+    assert unpacked(pack_array(np.array([1e300]), exact=False))[0] == 1e300
 
 
 @pytest.mark.parametrize(
     "text", ["</script>", "<!--", "<script>", "\u2028\u2029", "&lt;", "\ud800"]
 )
 def test_nothing_in_the_json_can_end_its_element(text):
-    written = embedded({text: [text]})
+    written = script_json({text: [text]})
     assert json.loads(written) == {text: [text]}
     assert written.isascii()
     assert not set("<>&") & set(written)
@@ -326,7 +326,7 @@ def test_a_neighbour_that_overflows_allows_nothing(monkeypatch):
     data = explore(net, ids()).data
     assert data["model"] is None
     assert "amplifies rounding" in data["refused"]
-    assert embedded(dict(data))
+    assert script_json(dict(data))
 
 
 def test_differences_are_measured_beside_the_greatest_number_of_their_row():

@@ -1,4 +1,4 @@
-"""Inputs and outputs in files of any size, read a piece at a time.
+"""Inputs and outputs in files of any size, read a batch at a time.
 
 ``open_source`` is the one place that knows the formats. Nothing in a file is unpickled
 or executed, and nothing is allocated because a header says so.
@@ -20,10 +20,10 @@ from verify.errors import DataError, join_and, printable
 __all__ = ["FORMATS", "Arrays", "Data", "Source", "open_source"]
 
 FORMATS = (".npy", ".npz", ".csv", ".parquet")
-BY_NAME = (".npz", ".parquet")
+NAMED_ARRAY_FORMATS = (".npz", ".parquet")
 """Formats that hold several arrays by their names."""
 
-TEXTS = (".csv", ".parquet")
+TEXT_FORMATS = (".csv", ".parquet")
 """Formats that hold texts."""
 
 
@@ -70,12 +70,12 @@ def open_source(
             f"{shown}: texts are for a model of one input. Received: one that takes "
             f"{join_and(map(printable, names))}"
         )
-    if len(names) > 1 and suffix not in BY_NAME:
+    if len(names) > 1 and suffix not in NAMED_ARRAY_FORMATS:
         raise DataError(
-            f"{shown}: expected {' or '.join(BY_NAME)} with arrays "
+            f"{shown}: expected {' or '.join(NAMED_ARRAY_FORMATS)} with arrays "
             f"{join_and(map(printable, names))}. Received: '{printable(path.suffix)}'"
         )
-    known = FORMATS if pipeline is None else TEXTS
+    known = FORMATS if pipeline is None else TEXT_FORMATS
     if suffix not in known:
         kind = "a file" if pipeline is None else "texts in a file"
         raise DataError(

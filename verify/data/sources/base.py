@@ -16,15 +16,15 @@ from verify.model.arrays import Array
 Data = Array | dict[str, Array]
 """One array, or several of the same number of rows by their names."""
 
-BLOCK = 2**25
+BLOCK_BYTES = 2**25
 """Bytes of rows that are read at a time where no other number is asked for."""
 
-WHOLE = 1_000_000
-"""Rows of a piece where everything is wanted at once; bounds what is held twice."""
+READ_ROWS = 1_000_000
+"""Rows of a batch where everything is wanted at once; bounds what is held twice."""
 
 
 class Source(ABC):
-    """Inputs, or a port's outputs, read a piece at a time.
+    """Inputs, or a port's outputs, read a batch at a time.
 
     Attributes
     ----------
@@ -36,14 +36,14 @@ class Source(ABC):
 
     rows: int
     notes: tuple[str, ...] = ()
-    _together = 4096
+    _batch_rows = 4096
     """Rows read at a time where only some of them are wanted."""
 
     @abstractmethod
-    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
-        """All rows from `start` on, `size` at a time, of the last piece fewer.
+    def batches(self, size: int, start: int = 0) -> Iterator[Data]:
+        """All rows from `start` on, `size` at a time, of the last batch fewer.
 
-        A source without rows yields one piece without any, so that its shape is judged
+        A source without rows yields one batch without any, so that its shape is judged
         like any other's.
 
         Raises
@@ -61,19 +61,19 @@ class Source(ABC):
         rows = np.asarray(rows, dtype=np.int64)
         found: list[Data] = []
         first = 0
-        for piece in self.pieces(self._together):
-            count = rows_of(piece)
+        for batch in self.batches(self._batch_rows):
+            count = row_count(batch)
             here = rows[(rows >= first) & (rows < first + count)] - first
             if len(here) or not found:
-                found.append(taken(piece, here))
+                found.append(take_rows(batch, here))
             first += count
             if not len(rows) or first > rows[-1]:
                 break
-        return joined(found)
+        return concatenate(found)
 
     def read(self) -> Data:
         """All rows at once."""
-        return joined(list(self.pieces(WHOLE)))
+        return concatenate(list(self.batches(READ_ROWS)))
 
 
 class Arrays(Source):
@@ -86,16 +86,16 @@ class Arrays(Source):
 
     def __init__(self, data: Array | Mapping[str, Array]) -> None:
         self.data: Data = dict(data) if isinstance(data, Mapping) else data
-        self.rows = same_rows(self.data)
+        self.rows = common_row_count(self.data)
 
-    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+    def batches(self, size: int, start: int = 0) -> Iterator[Data]:
         """Copies of so many rows at a time; see `Source`."""
-        for first in starts(self.rows, size, start):
-            yield taken(self.data, slice(first, first + size))
+        for first in piece_starts(self.rows, size, start):
+            yield take_rows(self.data, slice(first, first + size))
 
     def take(self, rows: Array) -> Data:
         """Chosen rows."""
-        return taken(self.data, rows)
+        return take_rows(self.data, rows)
 
     def read(self) -> Data:
         """The arrays as they are."""
@@ -107,8 +107,8 @@ class Arrays(Source):
         one = {"": self.data} if isinstance(self.data, np.ndarray) else self.data
         for name, array in one.items():
             digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-            for first in range(0, len(array), self._together):
-                digest.update(array[first : first + self._together].tobytes())
+            for first in range(0, len(array), self._batch_rows):
+                digest.update(array[first : first + self._batch_rows].tobytes())
         return digest.hexdigest()
 
 
@@ -139,7 +139,7 @@ def reading(path: Path) -> Iterator[None]:
         ) from None
 
 
-def called(
+def require_names(
     path: Path, held: Collection[str], names: Sequence[str], what: str
 ) -> list[str]:
     """The names of a model's several inputs or outputs, where a file holds them all.
@@ -152,27 +152,27 @@ def called(
     if not set(names) <= set(held):
         raise DataError(
             f"{printable(path)}: expected {what} called {join_and(map(printable, names))}. "
-            f"Received: {listed(held)}"
+            f"Received: {names_text(held)}"
         )
     return list(names)
 
 
-def listed(held: Iterable[str]) -> str:
+def names_text(held: Iterable[str]) -> str:
     """The names of what a file holds, for messages."""
     return printable(", ".join(held), 120) or "none"
 
 
-def starts(rows: int, size: int, start: int) -> range:
-    """Where pieces begin; one of no rows where there are none."""
+def piece_starts(rows: int, size: int, start: int) -> range:
+    """Where batches begin; one of no rows where there are none."""
     return range(start, rows, size) if rows else range(start, start + 1, size)
 
 
-def regrouped(blocks: Iterable[Data], size: int, start: int = 0) -> Iterator[Data]:
-    """Blocks of any numbers of rows as pieces of `size`, without the first `start`."""
+def rebatch(blocks: Iterable[Data], size: int, start: int = 0) -> Iterator[Data]:
+    """Blocks of any numbers of rows as batches of `size`, without the first `start`."""
     kept: list[Data] = []
     have, anything = 0, False
     for block in blocks:
-        count = rows_of(block)
+        count = row_count(block)
         if start >= count > 0:
             start -= count
             anything = True
@@ -184,15 +184,15 @@ def regrouped(blocks: Iterable[Data], size: int, start: int = 0) -> Iterator[Dat
         have += count
         if have < size:
             continue
-        whole = joined(kept)
+        whole = concatenate(kept)
         for first in range(0, have - size + 1, size):
             anything = True
             yield _part(whole, first, first + size)
         have %= size
-        end = rows_of(whole)
+        end = row_count(whole)
         kept = [_part(whole, end - have, end)] if have else []
     if kept and (have or not anything):
-        yield joined(kept)
+        yield concatenate(kept)
 
 
 def _part(data: Data, start: int, stop: int) -> Data:
@@ -201,14 +201,14 @@ def _part(data: Data, start: int, stop: int) -> Data:
     return {name: array[start:stop] for name, array in data.items()}
 
 
-def taken(data: Data, rows: slice | Array) -> Data:
+def take_rows(data: Data, rows: slice | Array) -> Data:
     """A copy of some rows."""
     if isinstance(data, np.ndarray):
         return np.array(data[rows])
     return {name: np.array(array[rows]) for name, array in data.items()}
 
 
-def joined(parts: list[Data]) -> Data:
+def concatenate(parts: list[Data]) -> Data:
     """Parts one behind the other."""
     if len(parts) == 1:
         return parts[0]
@@ -218,12 +218,12 @@ def joined(parts: list[Data]) -> Data:
     return {key: np.concatenate([part[key] for part in several]) for key in parts[0]}
 
 
-def rows_of(data: Data) -> int:
+def row_count(data: Data) -> int:
     """How many rows the data have."""
     return len(data if isinstance(data, np.ndarray) else next(iter(data.values())))
 
 
-def same_rows(data: Data) -> int:
+def common_row_count(data: Data) -> int:
     """How many rows all of the arrays have.
 
     Raises
@@ -232,11 +232,11 @@ def same_rows(data: Data) -> int:
         Their numbers differ, or one has no axis for them.
     """
     arrays = [data] if isinstance(data, np.ndarray) else list(data.values())
-    return same_counts([array.shape for array in arrays])
+    return common_row_count_of_shapes([array.shape for array in arrays])
 
 
-def same_counts(shapes: list[tuple[int, ...]]) -> int:
-    """How many rows arrays of these shapes have; errors as `same_rows`."""
+def common_row_count_of_shapes(shapes: list[tuple[int, ...]]) -> int:
+    """How many rows arrays of these shapes have; errors as `common_row_count`."""
     if () in shapes:
         raise DataError("expected rows of numbers, (batch, ...). Received: shape=()")
     counts = [shape[0] for shape in shapes]

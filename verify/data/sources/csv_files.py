@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from verify.data.sources.base import Data, FileSource, reading, regrouped
+from verify.data.sources.base import Data, FileSource, reading, rebatch
 from verify.data.sources.texts import TextSource
 from verify.errors import DataError, printable
 from verify.model.arrays import Array
@@ -16,7 +16,7 @@ from verify.model.arrays import Array
 if TYPE_CHECKING:
     import pandas as pd
 
-NUMBERS, LINES = 2**20, 2**14
+MAX_BLOCK_NUMBERS, MAX_BLOCK_LINES = 2**20, 2**14
 """At most so many numbers, and so many lines, are parsed at a time."""
 
 
@@ -95,7 +95,9 @@ class NumberCsv(FileSource):
             columns = pd.read_csv(self.path, nrows=1, **how).columns
             if dtypes is not None:
                 how["dtype"] = dict(zip(columns, dtypes, strict=True))
-            lines = min(LINES, max(NUMBERS // max(len(columns), 1), 16))
+            lines = min(
+                MAX_BLOCK_LINES, max(MAX_BLOCK_NUMBERS // max(len(columns), 1), 16)
+            )
             with pd.read_csv(
                 self.path, chunksize=lines, low_memory=False, **how
             ) as tables:
@@ -105,10 +107,10 @@ class NumberCsv(FileSource):
                 f"{printable(self.path)}: expected numbers. The file is empty"
             ) from None
 
-    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+    def batches(self, size: int, start: int = 0) -> Iterator[Data]:
         """See `Source`."""
         with reading(self.path):
-            yield from regrouped(self._blocks(), size, start)
+            yield from rebatch(self._blocks(), size, start)
 
     def _blocks(self) -> Iterator[Array]:
         rows = 0
@@ -158,6 +160,6 @@ class TextCsv(TextSource):
                 f"{printable(self.path)}: expected one column '{printable(self.column)}'. "
                 "Received: two"
             )
-        with read(usecols=[self.column], chunksize=LINES) as tables:
+        with read(usecols=[self.column], chunksize=MAX_BLOCK_LINES) as tables:
             for table in tables:
                 yield table[self.column].fillna("").tolist()

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.lib import format as npy
 
 from verify.data.sources.base import (
-    BLOCK,
+    BLOCK_BYTES,
     Data,
     FileSource,
-    called,
-    listed,
+    common_row_count_of_shapes,
+    names_text,
+    piece_starts,
     reading,
-    same_counts,
-    starts,
+    require_names,
 )
 from verify.errors import DataError, error_prefix, printable
 from verify.model.arrays import Array
 
-UNPACKED = 2**30
+MAX_FORTRAN_BYTES = 2**30
 """Bytes of an array in Fortran order inside an archive, which is read whole."""
 
 
@@ -44,7 +44,7 @@ class Npy(FileSource):
             self._like = (array.dtype, array.shape)
             _require_numbers(array.dtype, path)
             with error_prefix(path):
-                self.rows = same_counts([array.shape])
+                self.rows = common_row_count_of_shapes([array.shape])
 
     def _mapped(self) -> Array:
         # Mapping: a header that declares more than the file holds is caught unread.
@@ -57,12 +57,12 @@ class Npy(FileSource):
             raise ValueError("it has changed while it was read")
         return array
 
-    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+    def batches(self, size: int, start: int = 0) -> Iterator[Data]:
         """See `Source`."""
-        for first in starts(self.rows, size, start):
+        for first in piece_starts(self.rows, size, start):
             with reading(self.path):
-                piece = np.array(self._again()[first : first + size])
-            yield piece
+                batch = np.array(self._again()[first : first + size])
+            yield batch
 
     def take(self, rows: Array) -> Data:
         """See `Source`; nothing else is read."""
@@ -106,30 +106,34 @@ class Npz(FileSource):
                     key: _member(archive, held[key], path) for key in chosen
                 }
             with error_prefix(path):
-                self.rows = same_counts([m.shape for m in self._members.values()])
+                self.rows = common_row_count_of_shapes(
+                    [m.shape for m in self._members.values()]
+                )
         row_bytes = sum(member.row_bytes for member in self._members.values())
-        self._together = max(min(self._together, BLOCK // max(row_bytes, 1)), 1)
+        self._batch_rows = max(
+            min(self._batch_rows, BLOCK_BYTES // max(row_bytes, 1)), 1
+        )
         self._several = len(names) > 1
 
-    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+    def batches(self, size: int, start: int = 0) -> Iterator[Data]:
         """See `Source`; each array is unpacked as far as it has been asked for."""
         with reading(self.path), zipfile.ZipFile(self.path) as archive:
             readers = {
                 key: _rows(archive, member, size, start)
                 for key, member in self._members.items()
             }
-            for _ in starts(self.rows, size, start):
-                piece = {key: next(reader) for key, reader in readers.items()}
-                yield piece if self._several else next(iter(piece.values()))
+            for _ in piece_starts(self.rows, size, start):
+                batch = {key: next(reader) for key, reader in readers.items()}
+                yield batch if self._several else next(iter(batch.values()))
 
 
 def _chosen(path: Path, held: list[str], name: str, names: Sequence[str]) -> list[str]:
     if len(names) > 1:
-        return called(path, held, names, "arrays")
+        return require_names(path, held, names, "arrays")
     if name not in held and len(held) != 1:
         raise DataError(
             f"{printable(path)}: expected one array, or one called '{name}'. "
-            f"Received: {listed(held)}"
+            f"Received: {names_text(held)}"
         )
     return [name if name in held else held[0]]
 
@@ -151,7 +155,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Memb
     declared = dtype.itemsize * math.prod(shape)
     if min(shape, default=0) < 0 or declared > info.file_size - offset:
         raise ValueError("its header declares more than it holds")
-    if found.fortran and declared > UNPACKED:
+    if found.fortran and declared > MAX_FORTRAN_BYTES:
         raise DataError(
             f"{printable(path)}: expected arrays in C order, of which one row can be read "
             f"at a time. Received: '{printable(info.filename, 60)}' in Fortran order, "
@@ -163,8 +167,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Memb
 def _rows(
     archive: zipfile.ZipFile, member: Member, size: int, start: int
 ) -> Iterator[Array]:
-    """Pieces of one array."""
-    shape, at = member.shape, starts(member.shape[0], size, start)
+    """Batches of one array."""
+    shape, at = member.shape, piece_starts(member.shape[0], size, start)
     with archive.open(member.info) as file:
         if member.fortran:
             file.seek(member.offset)

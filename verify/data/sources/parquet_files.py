@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from verify.data.sources.base import (
-    BLOCK,
+    BLOCK_BYTES,
     Data,
     FileSource,
-    called,
-    listed,
+    names_text,
     reading,
-    regrouped,
+    rebatch,
+    require_names,
 )
 from verify.data.sources.texts import TextSource
 from verify.errors import DataError, UnsupportedError, printable
 from verify.model.arrays import Array
 
-ROWS, BUFFER = 2**14, 2**20
+MAX_BATCH_ROWS, BUFFER_BYTES = 2**14, 2**20
 """Rows in a batch, at most; bytes read ahead of a column."""
 
 
@@ -47,15 +47,15 @@ class Parquet(FileSource):
         self._several = len(names) > 1
         self._widths: dict[str, tuple[int, ...]] = {}
 
-    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+    def batches(self, size: int, start: int = 0) -> Iterator[Data]:
         """See `Source`."""
         with reading(self.path):
-            yield from regrouped(self._blocks(start), size)
+            yield from rebatch(self._blocks(start), size)
 
     def _blocks(self, start: int) -> Iterator[Data]:
         import pyarrow as pa
 
-        for table, skipped in batches(self.path, self._columns, start):
+        for table, skipped in arrow_batches(self.path, self._columns, start):
             arrays = {}
             for key in self._columns:
                 column = table.column(key)
@@ -135,7 +135,7 @@ class TextParquet(TextSource):
                 f"{printable(self.path)}: expected texts in column "
                 f"'{printable(self.column)}'. Received: {printable(held[self.column], 60)}"
             )
-        for table, _ in batches(self.path, [self.column], 0):
+        for table, _ in arrow_batches(self.path, [self.column], 0):
             yield [text or "" for text in table.column(self.column).to_pylist()]
 
 
@@ -149,7 +149,7 @@ def opened(path: Path) -> Iterator[Any]:
             f"{printable(path)}: reading Parquet needs pyarrow. Install it with: "
             "pip install 'keras-rnn-recipes[parquet]'"
         ) from None
-    with reading(path), parquet.ParquetFile(path, buffer_size=BUFFER) as file:
+    with reading(path), parquet.ParquetFile(path, buffer_size=BUFFER_BYTES) as file:
         yield file
 
 
@@ -164,7 +164,7 @@ def columns_of(file: Any) -> dict[str, Any]:
     return {field.name: field.type for field in schema if field.name not in set(index)}
 
 
-def batches(
+def arrow_batches(
     path: Path, columns: Sequence[str], start: int
 ) -> Iterator[tuple[Any, int]]:
     """Batches of some columns from row `start` on, each with its first row."""
@@ -178,7 +178,7 @@ def batches(
             first += counts[group]
             group += 1
         for batch in file.iter_batches(
-            batch_size=max(min(ROWS, BLOCK // row_bytes), 1),
+            batch_size=max(min(MAX_BATCH_ROWS, BLOCK_BYTES // row_bytes), 1),
             row_groups=range(group, len(counts)),
             columns=list(columns),
             use_threads=False,  # our own share the work
@@ -199,14 +199,14 @@ def _chosen(
     import pyarrow as pa
 
     if len(names) > 1:
-        chosen, lists = called(path, held, names, "columns"), False
+        chosen, lists = require_names(path, held, names, "columns"), False
     else:
         nested = [key for key, kind in held.items() if pa.types.is_nested(kind)]
         meant = [key for key in (*names, name) if key in nested]
         if nested and not meant and len(held) > 1:
             raise DataError(
                 f"{printable(path)}: expected columns of numbers, or one of lists called "
-                f"'{printable(name)}'. Received: {listed(held)}"
+                f"'{printable(name)}'. Received: {names_text(held)}"
             )
         lists = bool(nested)
         chosen = (meant or nested)[:1] or list(held)

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from verify.data.sources.base import Data, FileSource, listed, reading, regrouped
+from verify.data.sources.base import Data, FileSource, names_text, reading, rebatch
 from verify.data.text import TextPipeline
 from verify.errors import DataError, printable
 
@@ -52,13 +52,13 @@ class TextSource(FileSource):
         if self.column not in columns:
             raise DataError(
                 f"{printable(self.path)}: expected a column '{printable(self.column)}' of "
-                f"texts. Received: {listed(map(str, columns))}"
+                f"texts. Received: {names_text(map(str, columns))}"
             )
 
-    def pieces(self, size: int, start: int = 0) -> Iterator[Data]:
+    def batches(self, size: int, start: int = 0) -> Iterator[Data]:
         """See `Source`."""
         with reading(self.path):
-            yield from regrouped(self._blocks(start), size)
+            yield from rebatch(self._blocks(start), size)
 
     def _blocks(self, start: int) -> Iterator[Data]:
         rows = 0

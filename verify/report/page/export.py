@@ -22,7 +22,7 @@ from verify.model.arrays import Array
 from verify.model.backends import Rule
 from verify.model.graph import TensorRef, flatten
 from verify.model.spec import LayerSpec
-from verify.report.page.packing import packed
+from verify.report.page.packing import pack_array
 
 WEIGHT_BYTES = 8_000_000
 """Weights of more bytes than this are not put into a page."""
@@ -139,7 +139,7 @@ def _same(layer: LayerSpec) -> dict[str, Any]:
 def _embedding(layer: LayerSpec) -> dict[str, Any]:
     return {
         "mask_zero": layer.options["mask_zero"],
-        "embeddings": packed(layer.weights["embeddings"]),
+        "embeddings": pack_array(layer.weights["embeddings"]),
     }
 
 
@@ -158,7 +158,7 @@ def exact_mask(layer: LayerSpec) -> bool:
 
 def _dense(layer: LayerSpec) -> dict[str, Any]:
     return {
-        "kernel": packed(layer.weights["kernel"]),
+        "kernel": pack_array(layer.weights["kernel"]),
         "bias": _optional(layer.weights.get("bias")),
         "activation": activation(layer, layer.options["activation"]),
     }
@@ -179,7 +179,7 @@ def _activation_layer(name: str) -> Callable[[LayerSpec], dict[str, Any]]:
 
 
 def _optional(weight: Array | None) -> Any:
-    return None if weight is None else packed(weight)
+    return None if weight is None else pack_array(weight)
 
 
 def _recurrent(layer: LayerSpec) -> dict[str, Any]:
@@ -200,8 +200,8 @@ def _recurrent(layer: LayerSpec) -> dict[str, Any]:
     return {
         "kind": kind,
         "units": cell.options["units"],
-        "kernel": packed(cell.weights["kernel"]),
-        "recurrent_kernel": packed(cell.weights["recurrent_kernel"]),
+        "kernel": pack_array(cell.weights["kernel"]),
+        "recurrent_kernel": pack_array(cell.weights["recurrent_kernel"]),
         "bias": _optional(cell.weights.get("bias")),
         "activation": activation(cell, cell.options["activation"]),
         "recurrent_activation": activation(cell, cell.options["recurrent_activation"])

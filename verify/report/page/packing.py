@@ -13,7 +13,7 @@ from verify.model.arrays import Array
 Packed = dict[str, Any]
 
 
-def packed(array: Array, *, exact: bool = True) -> Packed:
+def pack_array(array: Array, *, exact: bool = True) -> Packed:
     """An array for the page: ``{"shape", "dtype", "data"}``.
 
     Parameters
@@ -50,7 +50,7 @@ def _dtype(array: Array, exact: bool) -> str:
     return "f4" if bool(np.all(fits)) else "f8"
 
 
-def embedded(content: Any) -> str:
+def script_json(content: Any) -> str:
     """JSON that may stand inside a ``<script>`` element.
 
     No ``<``, ``>`` or ``&`` is left in it, so nothing in a name or a text can end the

@@ -19,7 +19,7 @@ from verify.model.arrays import Array
 from verify.model.dtypes import UNIT_ROUNDOFF
 from verify.model.graph import flatten
 from verify.report.page.export import Refused, chain, exact_mask, exported, work
-from verify.report.page.packing import packed
+from verify.report.page.packing import pack_array
 from verify.tolerance.noise_floor import moved
 
 ROWS = 8
@@ -177,7 +177,7 @@ def explore(
         "notes": said,
         "input": _input(net, inputs),
         **_layers(net, trace, len(kept)),
-        "output": packed(_output(trace)[: len(kept)], exact=False),
+        "output": pack_array(_output(trace)[: len(kept)], exact=False),
         **(_answers(net, inputs, trace) if len(kept) else _none("there is no row")),
         **_model(net, inputs, trace, len(kept)),
     }
@@ -228,7 +228,7 @@ def _input(net: Network, inputs: Inputs) -> dict[str, Any]:
             ids = layer.options["input_dim"]
             break
     return {
-        "values": packed(first),
+        "values": pack_array(first),
         "steps": shape[1] if len(shape) > 1 else None,
         "ids": ids if len(inputs) == 1 else None,
         "count": len(inputs),
@@ -284,9 +284,9 @@ def _layers(net: Network, trace: Trace, rows: int) -> dict[str, Any]:
                 "reset_after": _option(traced, "reset_after", False),
                 "activation": _option(traced, "activation", ""),
                 "recurrent_activation": _option(traced, "recurrent_activation", ""),
-                "mask": None if mask is None else packed(mask[:rows].astype(bool)),
+                "mask": None if mask is None else pack_array(mask[:rows].astype(bool)),
                 "values": {
-                    name: packed(value[:, :, :kept], exact=False)
+                    name: pack_array(value[:, :, :kept], exact=False)
                     for name, value in values.items()
                 },
             }
@@ -354,7 +354,7 @@ def _answers(net: Network, inputs: Inputs, trace: Trace) -> dict[str, Any]:
     time, last = first.shape[1], net.spec.layers[-1].name
     each = output.ndim == 3 and output.shape[1] == time
     if each and last not in _after_the_words(net):
-        return {"answers": "each", "running": packed(output, exact=False)}
+        return {"answers": "each", "running": pack_array(output, exact=False)}
     if output.ndim != 2 or not _recurrent(trace):
         return _none("the output has steps of its own")
     if time > PREFIXES or work(net, trace) * time / 2 > PREFIX_WORK:
@@ -371,7 +371,7 @@ def _answers(net: Network, inputs: Inputs, trace: Trace) -> dict[str, Any]:
     stacked = np.stack(answers, axis=1).astype(np.float64)  # (rows, time, outputs)
     if not np.isfinite(stacked).all():
         return _none("it is not a number everywhere")
-    return {"answers": "end", "running": packed(stacked, exact=False)}
+    return {"answers": "end", "running": pack_array(stacked, exact=False)}
 
 
 def _none(reason: str) -> dict[str, Any]:

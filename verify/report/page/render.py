@@ -12,11 +12,11 @@ from importlib import resources
 from string import Template
 
 from verify.errors import printable
-from verify.report.page.packing import embedded
+from verify.report.page.packing import script_json
 from verify.report.page.recording import Exploration
 
-SCRIPTS = ("engine.js", "tools.js", "view.js")
-COLOURS = {"PASS": "pass", "FAIL": "fail"}
+SCRIPT_FILES = ("engine.js", "tools.js", "view.js")
+VERDICT_CLASSES = {"PASS": "pass", "FAIL": "fail"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def render(
         policy=_policy(style, script),
         style=style,
         verdict=verdict,
-        colour=COLOURS.get(summary.verdict, "open"),
+        colour=VERDICT_CLASSES.get(summary.verdict, "open"),
         title=title,
         reason=_escaped(printable(summary.reason, 2000)),
         detail=_detail(summary.detail),
@@ -93,7 +93,7 @@ def render(
 
 
 def _data(exploration: Exploration) -> str:
-    content = embedded(exploration.data)
+    content = script_json(exploration.data)
     return f'<script type="application/json" id="data">{content}</script>'
 
 
@@ -122,7 +122,7 @@ def _file(name: str) -> str:
 
 @cache
 def _script() -> str:
-    return "\n".join(_file(name) for name in SCRIPTS)
+    return "\n".join(_file(name) for name in SCRIPT_FILES)
 
 
 def _escaped(text: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from models import lstm_file
 
 from verify.console.exit_codes import INTERRUPTED, TERMINATED
-from verify.console.interruption import Interruption, terminable
+from verify.console.signals import Interruption, terminable
 
 SLOW = """
 import signal, sys
@@ -83,9 +83,9 @@ def test_long_work_remembers_sigterm_until_it_is_looked_at():
         def work() -> None:
             with Interruption() as interruption:
                 os.kill(os.getpid(), signal.SIGTERM)
-                assert interruption.came
+                assert interruption.received
                 assert terminated.is_set()
-                interruption.look()
+                interruption.raise_if_received()
                 raise AssertionError("it went on")
 
         with pytest.raises(KeyboardInterrupt):
@@ -101,6 +101,6 @@ def test_an_answer_of_the_programs_own_to_sigterm_is_left_in_place():
             os.kill(os.getpid(), signal.SIGTERM)
         assert heard == [signal.SIGTERM]
         assert not terminated.is_set()
-        assert not interruption.came
+        assert not interruption.received
     finally:
         signal.signal(signal.SIGTERM, before)

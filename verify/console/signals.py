@@ -69,17 +69,17 @@ class Interruption:
 
     Attributes
     ----------
-    came : bool
+    received : bool
         Whether there has been one.
 
     Raises
     ------
     KeyboardInterrupt
-        By `look`, and on leaving, so that the last moment is not lost either.
+        By `raise_if_received`, and on leaving, so that the last moment is not lost either.
     """
 
     def __init__(self) -> None:
-        self.came = False
+        self.received = False
         self._before: dict[signal.Signals, Answer] = {}
 
     def __enter__(self) -> Self:
@@ -102,16 +102,16 @@ class Interruption:
             signal.signal(number, answer)
         self._before.clear()
         if kind is None:
-            self.look()
+            self.raise_if_received()
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGTERM:
             _terminated.set()
-        if self.came:
+        if self.received:
             signal.default_int_handler(number, frame)
-        self.came = True
+        self.received = True
 
-    def look(self) -> None:
+    def raise_if_received(self) -> None:
         """Raise KeyboardInterrupt if there has been one."""
-        if self.came:
+        if self.received:
             raise KeyboardInterrupt

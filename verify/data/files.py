@@ -39,7 +39,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Write a file so that it is there whole or not at all.
 
     Parameters
@@ -58,7 +58,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
         )
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise write_error(path, error) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             write(file)
@@ -71,20 +71,20 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise unwritable(path, error) from None
+        raise write_error(path, error) from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def unwritable(path: Path, error: OSError) -> DataError:
+def write_error(path: Path, error: OSError) -> DataError:
     """The one line for a place that cannot be written to."""
     return DataError(
         f"{printable(path)}: cannot be written ({error.strerror or error})"
     )
 
 
-def checked_output(text: str, option: str, *suffixes: str) -> Path:
+def output_path(text: str, option: str, *suffixes: str) -> Path:
     """A path to write to, checked before any work is done for it.
 
     Raises
@@ -100,7 +100,7 @@ def checked_output(text: str, option: str, *suffixes: str) -> Path:
     try:
         is_folder, has_place = path.is_dir(), path.parent.is_dir()
     except OSError as error:  # a name too long
-        raise unwritable(path, error) from None
+        raise write_error(path, error) from None
     if is_folder or not has_place:
         found = "a folder" if is_folder else f"no folder {printable(path.parent)}"
         raise DataError(

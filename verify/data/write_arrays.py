@@ -19,18 +19,18 @@ from typing import IO
 
 from numpy.lib import format as npy
 
-from verify.data.atomic import unwritable, write_whole
+from verify.data.files import write_atomically, write_error
 from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
-COPIED = 2**20
+COPY_BYTES = 2**20
 """Bytes copied at a time."""
 
-WORTH, LEVEL = 0.5, 1
+MAX_COMPRESSED_RATIO, COMPRESSION_LEVEL = 0.5, 1
 """What compression must make of an array to be worth its time, and how hard it tries:
 of numbers like these a higher level makes no less, in four times as long."""
 
-RESERVE = 2**24
+RESERVED_BYTES = 2**24
 """Bytes that are left on a disk."""
 
 
@@ -60,7 +60,7 @@ def write_npy(path: Path, name: str, rows: int, parts: Iterator[Array]) -> None:
         for part in chain([first], parts):
             file.write(_body(name, first, part))
 
-    write_whole(path, write)
+    write_atomically(path, write)
 
 
 def write_npz(
@@ -113,9 +113,9 @@ def write_npz(
                 for name, array in part.items():
                     if name not in once:
                         _append(files[name], name, first[name], array)
-            write_whole(path, lambda file: _pack(file, files))
+            write_atomically(path, lambda file: _pack(file, files))
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise write_error(path, error) from None
     return {
         name: (counts[name], *array.shape[1:]) if array.ndim else ()
         for name, array in first.items()
@@ -127,8 +127,8 @@ def require_room(path: Path, size: int) -> None:
     try:
         free = shutil.disk_usage(path.parent).free
     except OSError as error:
-        raise unwritable(path, error) from None
-    if size > free - RESERVE:
+        raise write_error(path, error) from None
+    if size > free - RESERVED_BYTES:
         raise DataError(
             f"{printable(path)}: cannot be written: expected {_sized(size)} free for it. "
             f"Received: {_sized(free)}"
@@ -172,17 +172,19 @@ def _append(file: Path, name: str, like: Array, part: Array) -> None:
 
 def _pack(file: IO[bytes], files: Mapping[str, Path]) -> None:
     """Move arrays into an archive, which is read by ``np.load``."""
-    with zipfile.ZipFile(file, "w", compresslevel=LEVEL) as archive:
+    with zipfile.ZipFile(file, "w", compresslevel=COMPRESSION_LEVEL) as archive:
         for name, source in files.items():
             with source.open("rb") as array:
-                archive.compression = _compression(array.read(COPIED))
+                archive.compression = _compression(array.read(COPY_BYTES))
                 array.seek(0)
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    shutil.copyfileobj(array, member, COPIED)
+                    shutil.copyfileobj(array, member, COPY_BYTES)
             source.unlink()
 
 
 def _compression(beginning: bytes) -> int:
     """Masks and padding become small; gates do not, and it would take longest."""
-    worth = len(zlib.compress(beginning, LEVEL)) < WORTH * len(beginning)
+    worth = len(
+        zlib.compress(beginning, COMPRESSION_LEVEL)
+    ) < MAX_COMPRESSED_RATIO * len(beginning)
     return zipfile.ZIP_DEFLATED if worth else zipfile.ZIP_STORED
