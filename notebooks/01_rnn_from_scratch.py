@@ -1,8 +1,6 @@
 # %% [markdown]
 # # 1. A recurrent network from scratch
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/keras-rnn-recipes/keras-rnn-recipes/blob/main/notebooks/01_rnn_from_scratch.ipynb)
-#
 # **Goal.** You train a SimpleRNN of one unit on "this is an example", compute its
 # prediction yourself, number by number, and prove that it is what Keras computes.
 #
@@ -10,14 +8,18 @@
 # recurrent networks. The notebook takes less than a minute.
 
 # %%
-# In Google Colab this installs the package; where it is installed, it does nothing.
+# Where the package is missing, as in Colab, this installs it from the project's folder:
+# the one above, or one that lies here. notebooks/README.md says how to bring it there.
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 if importlib.util.find_spec("recipes") is None:
-    source = "git+https://github.com/keras-rnn-recipes/keras-rnn-recipes"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+    places = [Path(".."), Path("."), *Path(".").glob("*/")]
+    found = [str(p) for p in places if (p / "recipes" / "toy_rnn.py").exists()]
+    assert found, "The project's folder is not here: see notebooks/README.md"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", found[0]], check=True)
 # %matplotlib inline
 
 # %% [markdown]
@@ -331,7 +333,7 @@ assert "recurrent_kernel is left out" in found.diagnosis.explanations[0].explana
 answer_1 = ...
 
 # %%
-from recipes.explore.page import exercises
+from recipes.explore import exercises
 
 layer = keras.layers.SimpleRNN(40)
 layer.build((None, 26, 32))

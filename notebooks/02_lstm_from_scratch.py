@@ -1,22 +1,24 @@
 # %% [markdown]
 # # 2. An LSTM from scratch
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/keras-rnn-recipes/keras-rnn-recipes/blob/main/notebooks/02_lstm_from_scratch.ipynb)
-#
 # **Goal.** You compute every gate of an LSTM yourself, at both steps, know which column of
 # the weights belongs to which gate, and see what happens if you confuse them.
 #
 # **You need** [notebook 1](01_rnn_from_scratch.ipynb). The notebook takes about a minute.
 
 # %%
-# In Google Colab this installs the package; where it is installed, it does nothing.
+# Where the package is missing, as in Colab, this installs it from the project's folder:
+# the one above, or one that lies here. notebooks/README.md says how to bring it there.
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 if importlib.util.find_spec("recipes") is None:
-    source = "git+https://github.com/keras-rnn-recipes/keras-rnn-recipes"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+    places = [Path(".."), Path("."), *Path(".").glob("*/")]
+    found = [str(p) for p in places if (p / "recipes" / "toy_rnn.py").exists()]
+    assert found, "The project's folder is not here: see notebooks/README.md"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", found[0]], check=True)
 # %matplotlib inline
 
 # %% [markdown]
@@ -323,7 +325,7 @@ assert "i,f,o,c" in found.diagnosis.explanations[0].explanation
 answer_1 = (..., ...)
 
 # %%
-from recipes.explore.page import exercises
+from recipes.explore import exercises
 
 start = lstm.gates.index("f") * 40
 exercises.check(

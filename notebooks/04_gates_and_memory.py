@@ -1,8 +1,6 @@
 # %% [markdown]
 # # 4. Gates and memory
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/keras-rnn-recipes/keras-rnn-recipes/blob/main/notebooks/04_gates_and_memory.ipynb)
-#
 # **Goal.** You look inside a trained LSTM while it reads a tweet: what each gate does at each
 # word, which words decide the answer, and how far back an answer reaches. You measure the
 # vanishing gradient in the chapter's own networks, and see where it is and where it is not.
@@ -12,14 +10,18 @@
 # about two minutes on two cores.
 
 # %%
-# In Google Colab this installs the package; where it is installed, it does nothing.
+# Where the package is missing, as in Colab, this installs it from the project's folder:
+# the one above, or one that lies here. notebooks/README.md says how to bring it there.
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 if importlib.util.find_spec("recipes") is None:
-    source = "git+https://github.com/keras-rnn-recipes/keras-rnn-recipes"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+    places = [Path(".."), Path("."), *Path(".").glob("*/")]
+    found = [str(p) for p in places if (p / "recipes" / "toy_rnn.py").exists()]
+    assert found, "The project's folder is not here: see notebooks/README.md"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", found[0]], check=True)
 # %matplotlib inline
 
 # %% [markdown]
@@ -43,7 +45,7 @@ outcome = sentiment_lstm.run(config, RunOptions(RunFolder("runs/gates_lstm")))
 # %%
 import verify
 from recipes import plots
-from recipes.explore.page import insight
+from recipes.explore import insight
 from recipes.run import classifier as sentiment
 
 net = verify.load("runs/gates_lstm/model.keras")
@@ -696,7 +698,7 @@ if not QUICK:
 answer_1 = ...
 
 # %%
-from recipes.explore.page import exercises
+from recipes.explore import exercises
 
 exercises.check(
     1,
