@@ -25,7 +25,7 @@ import numpy as np
 
 import verify
 from verify.forward.network import Inputs
-from verify.keras_bridge import KerasModel, import_keras, kernels
+from verify.keras_bridge import KerasModel, current_activation_errors, import_keras
 from verify.mistakes.catalogue import Mutant, catalogue
 from verify.model.arrays import Array
 from verify.tolerance.compare import Verdict, compare, exact
@@ -133,7 +133,7 @@ def _looseness(model: Any, net: verify.Network, x: Inputs) -> tuple[float, float
         KerasModel(model, 32).predict(x),
     )
     error = np.abs(predicted - right)
-    (bound,) = output_bounds(net, x, [error], kernels())
+    (bound,) = output_bounds(net, x, [error], current_activation_errors())
     ratios = (bound / error)[error > 0]
     return float(np.median(ratios)), float(np.quantile(ratios, 0.95))
 

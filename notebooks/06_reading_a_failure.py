@@ -493,7 +493,7 @@ random_ids = np.random.default_rng(0).integers(1, 500, size=few.shape)
 blind = verify.selftest(untrained, random_ids)
 print(blind)
 
-hidden = [planted.mistake for planted in blind.survivors]
+hidden = [result.mistake for result in blind.survivors]
 assert "mask ignored" in hidden
 assert "bias missing" in hidden
 
@@ -523,7 +523,7 @@ assert any("mask is never false" in warning for warning in blind_pass.warnings)
 seeing = verify.selftest(net, few)
 print(seeing)
 assert seeing.share > blind.share
-assert "mask ignored" not in [planted.mistake for planted in seeing.survivors]
+assert "mask ignored" not in [result.mistake for result in seeing.survivors]
 
 # %% [markdown]
 # The tweets are padded at the end only, and that hides a few mistakes about masks.

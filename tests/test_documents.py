@@ -223,9 +223,9 @@ def test_the_benchmark_behind_the_allowances_runs(capsys, monkeypatch):
 
 @pytest.mark.keras
 def test_the_benchmark_of_the_kernels_prints_what_is_kept(capsys):
-    from benchmarks import kernels
+    from benchmarks import activation_errors
 
-    kernels.main()
+    activation_errors.main()
     printed = capsys.readouterr().out
     assert "'tanh': " in printed
     assert "greater than what is kept: none" in printed or "not known" in printed

@@ -19,7 +19,7 @@ from layer_cases.check import float64, randomise
 import verify
 from verify.errors import UnsupportedError
 from verify.model.graph import flatten, map_structure
-from verify.tolerance.activation_errors import greatest
+from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.compare import PROOF_TOLERANCE, compare_all
 from verify.tolerance.error_bound import bounded_outputs
 from verify.tolerance.noise_floor import Rounding
@@ -172,7 +172,7 @@ def _in_own_dtype(program: Program, outcome: Outcome, seed: int) -> Outcome:
     theirs = [np.asarray(array).astype(float) for array in flatten(y)]
     ours = net.flat(x, dtype="float64")
     floors = Rounding(net).floors(lambda n, dtype: n.flat(x, dtype=dtype), ours)
-    floors = bounded_outputs(net, x, floors, ours, theirs, greatest())
+    floors = bounded_outputs(net, x, floors, ours, theirs, worst_known_errors())
     if not all(floor.decides for floor in floors):
         return replace(outcome, numerics="undecided")
     result = compare_all(ours, theirs, allowed=[floor.value for floor in floors])

@@ -25,7 +25,7 @@ from verify.tolerance.error_bound import bounded, call_bounds, unbounded
 from verify.tolerance.noise_floor import Rounding
 
 if TYPE_CHECKING:
-    from verify.keras_bridge import Call, KerasModel
+    from verify.keras_bridge import KerasCall, KerasModel
 
 
 LAYER_ROWS = 256
@@ -37,7 +37,7 @@ def compare_layers(
     keras: KerasModel,
     keras64: KerasModel,
     x: Inputs,
-    kernels: ActivationErrors,
+    activation_errors: ActivationErrors,
 ) -> tuple[LayerResult, ...]:
     """Each call of a layer on what Keras gave it, in float64 and in its own dtype."""
     states: States = {}
@@ -46,7 +46,9 @@ def compare_layers(
     for call in keras64.calls(x):
         if call.name in rounding.net.spec.root.sublayers:
             results.append(
-                compare_call(rounding, keras64, call, own[call.key], states, kernels)
+                compare_call(
+                    rounding, keras64, call, own[call.key], states, activation_errors
+                )
             )
     return tuple(results)
 
@@ -54,16 +56,16 @@ def compare_layers(
 def compare_call(
     rounding: Rounding,
     keras64: KerasModel,
-    call64: Call,
-    call: Call,
+    call64: KerasCall,
+    call: KerasCall,
     states: States,
-    kernels: ActivationErrors,
+    activation_errors: ActivationErrors,
 ) -> LayerResult:
     """One call of a layer, as Keras in float64 and in its own dtype made it."""
     net, name = rounding.net, call.name
     layer = net.spec[name]
 
-    def alone(given: Call) -> Callable[[Network, str | None], list[Array]]:
+    def alone(given: KerasCall) -> Callable[[Network, str | None], list[Array]]:
         def evaluate(n: Network, dtype: str | None) -> list[Array]:
             return n.call_layer(
                 name, given.args, given.kwargs, dtype=dtype, states=dict(before)
@@ -89,7 +91,7 @@ def compare_call(
             reference,
             call.outputs,
             lambda apart: call_bounds(
-                net, name, call.args, call.kwargs, apart, kernels
+                net, name, call.args, call.kwargs, apart, activation_errors
             ),
         )
     numerics = compare_all(

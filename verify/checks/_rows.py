@@ -31,7 +31,7 @@ from verify.model.arrays import Array
 from verify.report.report import Report
 from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.compare import Allowance, apart, compare_each, exact, order_of
-from verify.tolerance.error_bound import OUTPUT_WORK, bounded_outputs, unbounded
+from verify.tolerance.error_bound import MAX_OUTPUT_ADJOINTS, bounded_outputs, unbounded
 from verify.tolerance.noise_floor import Rounding
 from verify.tolerance.partial import Decimals, OutputTally, Ranking, Tally
 
@@ -51,7 +51,7 @@ a piece that differ most."""
 BOUND_SHARE = 0.1
 """Of many pieces each has derived bounds for the rows that differ most: for that it
 computes so many adjoints for every number of the forward pass. All together are at
-least `verify.tolerance.error_bound.OUTPUT_WORK`, which is what a single piece has."""
+least `verify.tolerance.error_bound.MAX_OUTPUT_ADJOINTS`, which is what a single piece has."""
 
 
 class Mapper(Protocol):
@@ -137,9 +137,10 @@ class Layout:
     def work(self) -> float:
         """Adjoints that the derived bounds of one piece may cost."""
         if self.pieces <= 1:
-            return OUTPUT_WORK
+            return MAX_OUTPUT_ADJOINTS
         return max(
-            OUTPUT_WORK / self.pieces, BOUND_SHARE * float(self.size * self.numbers)
+            MAX_OUTPUT_ADJOINTS / self.pieces,
+            BOUND_SHARE * float(self.size * self.numbers),
         )
 
 
@@ -171,7 +172,7 @@ class Examiner:
     Attributes
     ----------
     net : Network
-    kernels : Kernels
+    activation_errors : ActivationErrors
     layout : Layout
     native : bool
         As for `verify.tolerance.noise_floor.Rounding.floors`.
@@ -182,7 +183,7 @@ class Examiner:
     """
 
     net: Network
-    kernels: ActivationErrors
+    activation_errors: ActivationErrors
     layout: Layout
     native: bool
     name: str = ""
@@ -256,7 +257,13 @@ def examine(piece: Piece, *, examiner: Examiner) -> Tally:
         proofs = compare_each(expected, piece.proved, allowed=allowed, names=names)
     noise = examiner.floors(x, expected, theirs)
     floors = bounded_outputs(
-        net, x, noise, expected, theirs, examiner.kernels, work=examiner.layout.work
+        net,
+        x,
+        noise,
+        expected,
+        theirs,
+        examiner.activation_errors,
+        work=examiner.layout.work,
     )
 
     def compared(allowances: Sequence[Allowance]) -> list[Any]:

@@ -34,7 +34,7 @@ from verify.tolerance.compare import exact
 from verify.tolerance.noise_floor import Rounding
 
 if TYPE_CHECKING:
-    from verify.keras_bridge import Call, KerasModel
+    from verify.keras_bridge import KerasCall, KerasModel
 
 STEPS = (10, 2)
 """Steps in a chunk: few enough that rounding errors stay small even where each step
@@ -63,7 +63,7 @@ class Chunked:
     """
 
     layers: tuple[LayerResult, ...]
-    wrong: Call | None = None
+    wrong: KerasCall | None = None
 
     def diagnosis(self, own: Network, other: Network | None) -> Diagnosis | None:
         """Which mistake explains the first wrong chunk, if there is one.
@@ -99,7 +99,7 @@ def compare_in_chunks(
     x: Inputs,
     layers: Sequence[LayerResult],
     predicted: Sequence[Array],
-    kernels: ActivationErrors,
+    activation_errors: ActivationErrors,
 ) -> Chunked:
     """Every layer on what it is given inside predict; those that amplify in chunks.
 
@@ -112,7 +112,7 @@ def compare_in_chunks(
         Of the comparison that has decided nothing.
     predicted : list of (batch, ...)
         What predict returned for these inputs.
-    kernels : Kernels
+    activation_errors : ActivationErrors
 
     Raises
     ------
@@ -144,11 +144,13 @@ def compare_in_chunks(
             continue
         call64 = calls64[call.key]
         if call.key not in open_keys:
-            found.append(compare_call(rounding, keras64, call64, call, {}, kernels))
+            found.append(
+                compare_call(rounding, keras64, call64, call, {}, activation_errors)
+            )
             continue
         for steps in STEPS:
             run = _Run(net, keras, keras64, call64, call, steps)
-            result = run.compared(kernels)
+            result = run.compared(activation_errors)
             unclear = not result.proof.matches and is_rounding(
                 result.proof, result.amplified
             )
@@ -163,9 +165,9 @@ def compare_in_chunks(
 
 def every_step(net: Network, name: str) -> Network:
     """A network in which a recurrent layer shows every step and its states."""
-    from verify.keras_bridge import WHOLE
+    from verify.keras_bridge import EVERY_STEP
 
-    layer = net.spec[name].with_options(**WHOLE)
+    layer = net.spec[name].with_options(**EVERY_STEP)
     return Network(net.spec.with_layer(layer, name), net.floatx)
 
 
@@ -177,8 +179,8 @@ class _Run:
         net: Network,
         keras: KerasModel,
         keras64: KerasModel,
-        call64: Call,
-        call: Call,
+        call64: KerasCall,
+        call: KerasCall,
         steps: int,
     ) -> None:
         from verify.keras_bridge import chunks
@@ -190,7 +192,7 @@ class _Run:
         self.given = REGISTRY[self.layer.class_name].by_name(call.args, call.kwargs)
         self.mask = _mask(self.given)
         self.time = flatten(self.given["sequences"])[0].value.shape[1]
-        self.wrong: Call | None = None
+        self.wrong: KerasCall | None = None
         try:
             self.single = chunks(keras, call, self.mask, steps, compiled=True)
             self.double = chunks(keras64, call64, self.mask, steps, compiled=False)
@@ -206,12 +208,14 @@ class _Run:
         self._require_the_run(self.whole, [c.outputs[0] for c in self.single])
         self._require_the_run(self.ours, self._by_numpy(), "NumPy's")
 
-    def compared(self, kernels: ActivationErrors) -> LayerResult:
+    def compared(self, activation_errors: ActivationErrors) -> LayerResult:
         """All chunks; of those that differ the first."""
         rounding = Rounding(self.net)
 
-        def compare(double: Call, single: Call) -> LayerResult:
-            return compare_call(rounding, self.keras64, double, single, {}, kernels)
+        def compare(double: KerasCall, single: KerasCall) -> LayerResult:
+            return compare_call(
+                rounding, self.keras64, double, single, {}, activation_errors
+            )
 
         groups: dict[tuple[int, bool], list[int]] = {}
         for k, call in enumerate(self.single):
@@ -312,7 +316,7 @@ def _same(a: Array, b: Array) -> bool:
 
 
 def _require_same_graph(
-    net: Network, x: Inputs, calls: Sequence[Call], outputs: Sequence[Array]
+    net: Network, x: Inputs, calls: Sequence[KerasCall], outputs: Sequence[Array]
 ) -> None:
     """NumPy's graph must hand every layer the tensors, and the masks, that Keras does.
 
@@ -354,7 +358,7 @@ def _require_same_graph(
             raise Undecided("the outputs of the model are not those of the same layers")
 
 
-def _pairs(layer: LayerSpec, node: Node, call: Call) -> list[tuple[Any, Any]]:
+def _pairs(layer: LayerSpec, node: Node, call: KerasCall) -> list[tuple[Any, Any]]:
     """What stands in a call on either side, leaf by leaf."""
     kind = REGISTRY[layer.class_name]
     ours = kind.by_name(node.args, node.kwargs)
@@ -379,7 +383,7 @@ def _mask(given: Mapping[str, Any]) -> Array | None:
     return None if mask is None else np.asarray(mask, dtype=bool)
 
 
-def _stacked(calls: Sequence[Call]) -> Call:
+def _stacked(calls: Sequence[KerasCall]) -> KerasCall:
     """Calls of the same shapes as one, their rows one after the other."""
 
     def stacked(leaves: Sequence[Any]) -> Any:

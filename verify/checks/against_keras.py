@@ -190,7 +190,7 @@ def check_read(
         keras64=keras64,
         examiner=Examiner(
             net,
-            keras_bridge.kernels(),
+            keras_bridge.current_activation_errors(),
             layout,
             native=True,
             name=name_of(source),
@@ -286,7 +286,11 @@ class _Checked:
     def report(self, tally: Tally) -> Report:
         """Of all rows; the layers, and what else takes time, of some of them."""
         proof, numerics = _proof(tally), tally.numerics
-        net, kernels, rounding = self.net, self.examiner.kernels, self.examiner.rounding
+        net, activation_errors, rounding = (
+            self.net,
+            self.examiner.activation_errors,
+            self.examiner.rounding,
+        )
         some = prepared(net, self.source, tally.most_different())
         more = [
             f"Keras on {self.facts['backend']}: {rule} (here up to {far:.2g} apart)"
@@ -300,7 +304,9 @@ class _Checked:
         try:
             # A live model belongs to its owner: its layers are called in a copy.
             own = self.keras.twin() if self.live else self.keras
-            layers = compare_layers(rounding, own, self.keras64, some, kernels)
+            layers = compare_layers(
+                rounding, own, self.keras64, some, activation_errors
+            )
         except KerasCannotRun as error:
             more.append(f"the layers were not compared one by one: {error}")
         if tally.undefined:
@@ -318,7 +324,7 @@ class _Checked:
                         some,
                         layers,
                         self.keras.predict(some),
-                        kernels,
+                        activation_errors,
                     )
                     layers = pieces.layers
                     verdict, reason = judge_chunks(layers)

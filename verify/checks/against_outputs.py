@@ -43,7 +43,7 @@ from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.model.graph import flatten
 from verify.report.report import Report
-from verify.tolerance.activation_errors import ActivationErrors, greatest
+from verify.tolerance.activation_errors import ActivationErrors, worst_known_errors
 from verify.tolerance.compare import Comparison, Verdict
 from verify.tolerance.partial import Tally
 
@@ -92,8 +92,10 @@ def compare_outputs(
     source = as_source(net, x)
     layout = Layout.of(net, source)
     name = name_of(source)
-    port = _Port(net, source, _as_outputs(net, source, outputs), layout, greatest())
-    examiner = Examiner(net, port.kernels, layout, False, name, threads)
+    port = _Port(
+        net, source, _as_outputs(net, source, outputs), layout, worst_known_errors()
+    )
+    examiner = Examiner(net, port.activation_errors, layout, False, name, threads)
     return watched(
         examiner, port.pieces, port.report, port.partial, port.identity, mapper, watch
     )
@@ -107,7 +109,7 @@ class _Port:
     source: Source
     outputs: Source
     layout: Layout
-    kernels: ActivationErrors
+    activation_errors: ActivationErrors
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a comparison to go on."""
@@ -169,7 +171,7 @@ class _Port:
         return reported(
             self.net,
             tally,
-            self.kernels.platform,
+            self.activation_errors.platform,
             verdict=verdict,
             reason=reason,
             subject="theirs",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,18 +18,18 @@ from verify.checks.inputs import usable_inputs
 from verify.checks.load import load
 from verify.errors import DataError, VerifyError, printable
 from verify.forward.network import Inputs, Network
-from verify.mistakes.blind_spots import Fact, facts
+from verify.mistakes.blind_spots import BlindSpot, blind_spots
 from verify.mistakes.catalogue import Mutant, catalogue
 from verify.model.arrays import Array
 from verify.report.report import number
 from verify.tolerance.noise_floor import Rounding
 
-ROWS = 64
+MAX_SELFTEST_ROWS = 64
 """Rows that the mistakes are planted on; more are not looked at."""
 
 
 @dataclass(frozen=True)
-class Planted:
+class MutantResult:
     """One mistake made in the model.
 
     Attributes
@@ -37,7 +37,7 @@ class Planted:
     mistake, layer : str
     caught : bool
         Whether the outputs change by more than rounding may.
-    margin : float
+    effect : float
         The greatest change, in units of what is allowed; infinite where the mistaken
         model has outputs of other shapes or none.
     reason, remedy : str
@@ -47,7 +47,7 @@ class Planted:
     mistake: str
     layer: str
     caught: bool
-    margin: float
+    effect: float
     reason: str = ""
     remedy: str = ""
 
@@ -60,22 +60,22 @@ class SelfTest:
     ----------
     model : str
     rows : int
-    planted : tuple of Planted
+    results : tuple of MutantResult
     """
 
     model: str
     rows: int
-    planted: tuple[Planted, ...]
+    results: tuple[MutantResult, ...]
 
     @property
-    def survivors(self) -> tuple[Planted, ...]:
+    def survivors(self) -> tuple[MutantResult, ...]:
         """The mistakes that would go unnoticed."""
-        return tuple(p for p in self.planted if not p.caught)
+        return tuple(p for p in self.results if not p.caught)
 
     @property
-    def share(self) -> float:
+    def mutation_score(self) -> float:
         """Share of the mistakes that are caught, from 0 to 1."""
-        return 1 - len(self.survivors) / len(self.planted) if self.planted else 1.0
+        return 1 - len(self.survivors) / len(self.results) if self.results else 1.0
 
     @property
     def exit_code(self) -> int:
@@ -83,16 +83,16 @@ class SelfTest:
         return 3 if self.survivors else 0
 
     def __str__(self) -> str:
-        caught = len(self.planted) - len(self.survivors)
+        caught = len(self.results) - len(self.survivors)
         lines = [
-            f"{printable(self.model)}: {caught} of {len(self.planted)} known mistakes "
-            f"({self.share:.1%}) would show in the outputs of {self.rows} row(s)"
+            f"{printable(self.model)}: {caught} of {len(self.results)} known mistakes "
+            f"({self.mutation_score:.1%}) would show in the outputs of {self.rows} row(s)"
         ]
-        smallest = min((p for p in self.planted if p.caught), default=None, key=_margin)
+        smallest = min((p for p in self.results if p.caught), default=None, key=_effect)
         if smallest is not None:
             lines.append(
                 f"  the least of them, {_named(smallest)}, by "
-                f"{number(smallest.margin)} times what rounding may do"
+                f"{number(smallest.effect)} times what rounding may do"
             )
         for reason, group in _by_reason(self.survivors):
             lines += ["", f"Not seen, {len(group)}: {reason}"]
@@ -102,14 +102,21 @@ class SelfTest:
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """One JSON document; an infinite margin is null."""
+        """Return one JSON document, in which an infinite effect is null."""
         content = {
             "model": self.model,
             "rows": self.rows,
-            "share": self.share,
+            "share": self.mutation_score,
             "planted": [
-                {**asdict(p), "margin": p.margin if np.isfinite(p.margin) else None}
-                for p in self.planted
+                {
+                    "mistake": result.mistake,
+                    "layer": result.layer,
+                    "caught": result.caught,
+                    "margin": result.effect if np.isfinite(result.effect) else None,
+                    "reason": result.reason,
+                    "remedy": result.remedy,
+                }
+                for result in self.results
             ],
         }
         return json.dumps(content, indent=2, allow_nan=False)
@@ -132,61 +139,61 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
         The model or the inputs cannot be used, or no known mistake applies.
     """
     net = load(model, **options)
-    prepared = usable_inputs(net, x, rows=ROWS)
+    prepared = usable_inputs(net, x, rows=MAX_SELFTEST_ROWS)
     x = prepared.take(_rows(net, prepared))
     right = net.flat(x, dtype="float64")
     floors = Rounding(net).floors(
         lambda n, dtype: n.flat(x, dtype=dtype), right, native=False
     )
     allowed = [floor.value for floor in floors]
-    hidden = facts(net, x, x.rows)
-    planted = tuple(
-        _planted(mutant, x, right, allowed, hidden, net.floatx)
+    spots = blind_spots(net, x, x.rows)
+    results = tuple(
+        _result(mutant, x, right, allowed, spots, net.floatx)
         for mutant in catalogue(net.spec, unchanged=True)
     )
-    if not planted:
+    if not results:
         raise DataError(
             f"{printable(net.spec.source)}: expected a model with a layer that mistakes "
             "are known for. Received: none"
         )
-    return SelfTest(net.spec.source, x.rows, planted)
+    return SelfTest(net.spec.source, x.rows, results)
 
 
 def _rows(net: Network, x: Inputs) -> slice:
     batch = net.spec.batch_size or 1
-    return slice(0, max(ROWS // batch, 1) * batch)
+    return slice(0, max(MAX_SELFTEST_ROWS // batch, 1) * batch)
 
 
-def _planted(
+def _result(
     mutant: Mutant,
     x: Inputs,
     right: Sequence[Array],
     allowed: Sequence[Array],
-    hidden: Sequence[Fact],
+    spots: Sequence[BlindSpot],
     floatx: str,
-) -> Planted:
-    margin = _change(mutant, x, right, allowed, floatx)
-    if margin > 1:
-        return Planted(mutant.name, mutant.layer, True, margin)
-    for fact in hidden:
-        place = not fact.layer or f"{fact.layer}/".startswith(f"{mutant.layer}/")
-        inside = place or f"{mutant.layer}/".startswith(f"{fact.layer}/")
-        hidden_by = mutant.name.startswith(fact.hides) or mutant.name.endswith(
-            fact.hides
+) -> MutantResult:
+    effect = _change(mutant, x, right, allowed, floatx)
+    if effect > 1:
+        return MutantResult(mutant.name, mutant.layer, True, effect)
+    for spot in spots:
+        place = not spot.layer or f"{spot.layer}/".startswith(f"{mutant.layer}/")
+        inside = place or f"{mutant.layer}/".startswith(f"{spot.layer}/")
+        hidden_by = mutant.name.startswith(spot.hidden) or mutant.name.endswith(
+            spot.hidden
         )
         if inside and hidden_by:
-            return Planted(
-                mutant.name, mutant.layer, False, margin, fact.sentence, fact.remedy
+            return MutantResult(
+                mutant.name, mutant.layer, False, effect, spot.sentence, spot.remedy
             )
     reason, remedy = (
         ("the outputs are the same either way", "give other weights or inputs")
-        if margin == 0
+        if effect == 0
         else (
             "they change the outputs by less than rounding may",
             "give more rows, or compare what the layer itself returns",
         )
     )
-    return Planted(mutant.name, mutant.layer, False, margin, reason, remedy)
+    return MutantResult(mutant.name, mutant.layer, False, effect, reason, remedy)
 
 
 def _change(
@@ -212,16 +219,18 @@ def _change(
     return float("inf") if np.isnan(worst) else worst
 
 
-def _margin(planted: Planted) -> float:
-    return planted.margin
+def _effect(result: MutantResult) -> float:
+    return result.effect
 
 
-def _named(planted: Planted) -> str:
-    where = f" in '{printable(planted.layer)}'" if planted.layer else ""
-    return f"{planted.mistake}{where}"
+def _named(result: MutantResult) -> str:
+    where = f" in '{printable(result.layer)}'" if result.layer else ""
+    return f"{result.mistake}{where}"
 
 
-def _by_reason(survivors: Sequence[Planted]) -> Iterator[tuple[str, list[Planted]]]:
+def _by_reason(
+    survivors: Sequence[MutantResult],
+) -> Iterator[tuple[str, list[MutantResult]]]:
     """Survivors that share a reason together, in the order of the first of each."""
     for reason in dict.fromkeys(p.reason for p in survivors):
         yield reason, [p for p in survivors if p.reason == reason]

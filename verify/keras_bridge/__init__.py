@@ -4,12 +4,12 @@ Import it lazily, inside a function, so that ``import verify`` stays free of Ker
 """
 
 from verify.keras_bridge.activation_errors import (
+    current_activation_errors,
     current_platform,
-    kernels,
-    measured_kernels,
+    measured_activation_errors,
 )
 from verify.keras_bridge.building import load_model
-from verify.keras_bridge.chunking import WHOLE, chunks, predicted_calls, slices
+from verify.keras_bridge.chunking import EVERY_STEP, chunks, predicted_calls, slices
 from verify.keras_bridge.gradients import keras_gradients
 from verify.keras_bridge.importing import (
     backend,
@@ -18,11 +18,11 @@ from verify.keras_bridge.importing import (
     versions,
 )
 from verify.keras_bridge.reading import read_live
-from verify.keras_bridge.running import Call, KerasModel
+from verify.keras_bridge.running import KerasCall, KerasModel
 
 __all__ = [
-    "WHOLE",
-    "Call",
+    "EVERY_STEP",
+    "KerasCall",
     "KerasModel",
     "backend",
     "chunks",
@@ -30,9 +30,9 @@ __all__ = [
     "floatx",
     "import_keras",
     "keras_gradients",
-    "kernels",
+    "current_activation_errors",
     "load_model",
-    "measured_kernels",
+    "measured_activation_errors",
     "predicted_calls",
     "read_live",
     "slices",

@@ -14,31 +14,35 @@ from verify.keras_bridge.importing import backend, import_keras, quiet, versions
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
 from verify.tolerance.activation_errors import (
-    KNOWN,
-    MEASURED,
+    KNOWN_PLATFORMS,
+    MEASURED_ACTIVATIONS,
     ActivationErrors,
-    arguments,
-    magnitude,
+    error_scale,
+    measured_arguments,
     platform_name,
 )
 from verify.tolerance.compare import FLUSHED
 
-MARGIN = 1.5
+SAFETY_FACTOR = 1.5
 """A measurement does not meet every float32 number; the constant is so much greater."""
 
-TAIL = 13
+TAIL_LENGTH = 13
 """The first arguments are computed once more by themselves: the end of an array that
 does not fill a vector of the processor runs through other code."""
 
 
-def kernels() -> ActivationErrors:
+def current_activation_errors() -> ActivationErrors:
     """The constants of the platform that Keras runs on: known, or measured now."""
     name = current_platform()
-    return KNOWN[name] if name in KNOWN else measured_kernels()
+    return (
+        KNOWN_PLATFORMS[name]
+        if name in KNOWN_PLATFORMS
+        else measured_activation_errors()
+    )
 
 
 def current_platform() -> str:
-    """Backend, version and processor, for `KNOWN`; a GPU is named too."""
+    """Backend, version and processor, for `KNOWN_PLATFORMS`; a GPU is named too."""
     name = backend()
     found = platform_name(name, versions().get(name, "unknown"))
     device = _accelerator()
@@ -46,26 +50,27 @@ def current_platform() -> str:
 
 
 @cache
-def measured_kernels() -> ActivationErrors:
-    """Measure every activation of `verify.tolerance.activation_errors.MEASURED`, in a second or two."""
+def measured_activation_errors() -> ActivationErrors:
+    """Measure every activation of `verify.tolerance.activation_errors.MEASURED_ACTIVATIONS`, in a second or two."""
     with quiet():
         constants = {
-            name: max(_error(name, run) for run in _ways(name)) for name in MEASURED
+            name: max(_error(name, run) for run in _ways(name))
+            for name in MEASURED_ACTIVATIONS
         }
     rounded_up = {
-        name: math.ceil(MARGIN * c * 10) / 10 for name, c in constants.items()
+        name: math.ceil(SAFETY_FACTOR * c * 10) / 10 for name, c in constants.items()
     }
     return ActivationErrors(current_platform(), rounded_up)
 
 
 def _error(name: str, run: Callable[[Array], Array]) -> float:
-    """The greatest error, in units of roundoff times `magnitude`."""
-    x = arguments(name)
+    """The greatest error, in units of roundoff times `error_scale`."""
+    x = measured_arguments(name)
     x64 = x.astype(np.float64)
     exact = resolve(name, exact=backend() != "tensorflow")(x64)
-    computed = np.concatenate([run(x[:TAIL]), run(x)])
-    exact, x64 = (np.concatenate([a[:TAIL], a]) for a in (exact, x64))
-    size = magnitude(name, x64, exact)
+    computed = np.concatenate([run(x[:TAIL_LENGTH]), run(x)])
+    exact, x64 = (np.concatenate([a[:TAIL_LENGTH], a]) for a in (exact, x64))
+    size = error_scale(name, x64, exact)
     normal = (size > FLUSHED) & (np.abs(exact) < np.finfo(np.float32).max)
     error = np.abs(computed.astype(np.float64) - exact)[normal]
     # A result too small for a normal float32 may be 0: that is allowed separately.

@@ -88,8 +88,8 @@ def refresh(model: Any) -> None:
             layer.finalize_state()
 
 
-TRAINING = ("_initializer", "_regularizer", "_constraint")
-UNKNOWN = ("batch_input_shape", "input_length", "build_config")
+TRAINING_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
+DROPPED_KEYS = ("batch_input_shape", "input_length", "build_config")
 """What a rebuilt layer does without: how its weights began, and what Keras 2 wrote."""
 
 
@@ -123,7 +123,7 @@ def _translated(config: Any) -> Any:
     changed = {
         key: _translated(value)
         for key, value in config.items()
-        if not key.endswith(TRAINING) and key not in UNKNOWN
+        if not key.endswith(TRAINING_SUFFIXES) and key not in DROPPED_KEYS
     }
     if config.get("module") == "keras.ops":
         from keras.src import ops

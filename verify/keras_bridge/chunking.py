@@ -13,17 +13,17 @@ from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs
 from verify.keras_bridge.importing import floatx, import_keras, quiet
-from verify.keras_bridge.running import Call, KerasModel, cannot_run
+from verify.keras_bridge.running import KerasCall, KerasModel, cannot_run
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
 
-WHOLE = {"return_sequences": True, "return_state": True, "stateful": False}
+EVERY_STEP = {"return_sequences": True, "return_state": True, "stateful": False}
 """Options of a recurrent layer that shows every step and can be taken up again."""
 
 
 def predicted_calls(
-    model: KerasModel, x: Inputs, calls: Sequence[Call]
-) -> tuple[list[Call], list[Array]]:
+    model: KerasModel, x: Inputs, calls: Sequence[KerasCall]
+) -> tuple[list[KerasCall], list[Array]]:
     """Calls of layers with the values that they have inside ``predict``.
 
     A compiled model may round otherwise than its layers do one by one, so a model with
@@ -122,8 +122,13 @@ def _compiled_like(own: Any, other: Any) -> None:
 
 
 def chunks(
-    model: KerasModel, call: Call, mask: Array | None, steps: int, *, compiled: bool
-) -> list[Call]:
+    model: KerasModel,
+    call: KerasCall,
+    mask: Array | None,
+    steps: int,
+    *,
+    compiled: bool,
+) -> list[KerasCall]:
     """A call of a recurrent layer in chunks, each from the states of the one before.
 
     Parameters
@@ -149,7 +154,7 @@ def chunks(
     x = flatten(given[layer_type.arguments[0]])[0].value
     states = [leaf.value for leaf in flatten(given.get("initial_state", []))]
     with floatx("float64" if model.exact else None), quiet():
-        layer = type(own).from_config({**own.get_config(), **WHOLE})
+        layer = type(own).from_config({**own.get_config(), **EVERY_STEP})
         layer.build(x.shape)
         layer.set_weights(own.get_weights())
     runs: dict[tuple[int, bool], Callable[..., list[Array]]] = {}
@@ -176,7 +181,7 @@ def chunks(
             kwargs["mask"] = Tensor(part)
         masks = [part, *(None for _ in outputs[1:])]
         found.append(
-            Call(call.name, call.key, (Tensor(piece),), kwargs, outputs, masks)
+            KerasCall(call.name, call.key, (Tensor(piece),), kwargs, outputs, masks)
         )
         states = outputs[1:]
     return found

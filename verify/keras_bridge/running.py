@@ -22,7 +22,7 @@ from verify.model.graph import flatten, map_structure
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class KerasCall:
     """One call of a layer inside a running Keras model.
 
     Attributes
@@ -96,13 +96,13 @@ class KerasModel:
             return dict(zip(inputs, x, strict=True))
         return list(x) if len(x) > 1 else x[0]
 
-    def calls(self, x: Inputs) -> list[Call]:
+    def calls(self, x: Inputs) -> list[KerasCall]:
         """Every call of a layer while the model runs on `x`, in Keras's order.
 
         The layers are called one after the other, which spares Keras the compilation of
         a model with as many outputs as layers.
         """
-        found: list[Call] = []
+        found: list[KerasCall] = []
         count: Counter[str] = Counter()
         graph = getattr(self.model, "_functional", None) or self.model
         constants = _constants(graph)
@@ -124,7 +124,7 @@ class KerasModel:
                 key = name if count[name] == 1 else f"{name}:{count[name]}"
                 values = [tensor.value for tensor in tensors]
                 masks = [tensor.mask for tensor in tensors]
-                found.append(Call(name, key, tuple(given), named, values, masks))
+                found.append(KerasCall(name, key, tuple(given), named, values, masks))
                 return outputs
 
             return call
@@ -141,7 +141,7 @@ class KerasModel:
                 raise cannot_run(error) from error
         return found
 
-    def step_outputs(self, call: Call) -> Array:
+    def step_outputs(self, call: KerasCall) -> Array:
         """What a recurrent layer returns at every step; (batch, time, ...)."""
         keras = import_keras()
         layer = self.model.get_layer(call.name)

@@ -20,20 +20,20 @@ from verify.mistakes.catalogue import (
     gate_of,
     pairs,
 )
-from verify.mistakes.single_weight import Fitted, one_number
+from verify.mistakes.single_weight import WeightFit, find_single_weight
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
 from verify.tolerance.compare import Comparison, compare_all, most_different
 from verify.tolerance.noise_floor import Rounding
 
-MAX_ROWS = 64
+MAX_DIAGNOSIS_ROWS = 64
 """Rows a diagnosis looks at: enough to tell mistakes apart, few enough for seconds."""
 
-PAIR_ROWS, PAIR_SECONDS = 8, 20.0
+PAIR_ROWS, MAX_PAIR_SECONDS = 8, 20.0
 """Two mistakes at a time are tried on so many rows first, and for so long in all."""
 
-NEAR = 1e-3
+NEAR_SHARE = 1e-3
 """Outputs farther from a mistake's than this share are not its rounding."""
 
 
@@ -108,7 +108,7 @@ def diagnose(
         sought in it, and in the masks that reach it. By default in every layer, from
         final outputs alone.
     """
-    rows = _telling_rows(spec, x, observed, layer)
+    rows = _informative_rows(spec, x, observed, layer)
     x, observed = x.take(rows), [y[rows] for y in observed]
     where = None if layer is None else layer.partition(":")[0]
 
@@ -126,8 +126,8 @@ def diagnose(
     ]
     tried = len(singles)
     if not found and layer is None and isinstance(x, Inputs):
-        fits = one_number(spec, x, observed, allowed=allowed)
-        found = [_one_number(spec, fit, observed) for fit in fits]
+        fits = find_single_weight(spec, x, observed, allowed=allowed)
+        found = [_weight_explanation(spec, fit, observed) for fit in fits]
     if not found:
         found, more = _in_pairs(spec, x, observed, allowed, layer, inside)
         tried += more
@@ -150,7 +150,7 @@ def _in_pairs(
     for mutant in pairs(spec):
         if not inside(mutant):
             continue
-        if time.monotonic() - began > PAIR_SECONDS:
+        if time.monotonic() - began > MAX_PAIR_SECONDS:
             break
         tried += 1
         quick = _explains(mutant, some, seen, allowed, layer)
@@ -161,7 +161,9 @@ def _in_pairs(
     return [], tried
 
 
-def _one_number(spec: ModelSpec, fit: Fitted, observed: Sequence[Array]) -> Explanation:
+def _weight_explanation(
+    spec: ModelSpec, fit: WeightFit, observed: Sequence[Array]
+) -> Explanation:
     """The explanation by one number of the weights that is another."""
     place = f"{fit.weight}[{', '.join(map(str, fit.place))}]"
     layer = spec[fit.path]
@@ -218,7 +220,7 @@ def _explains(
         return None
     result = compare_all(outputs, observed, allowed=allowed)
     scale = max(float(np.max(np.abs(y), initial=1.0)) for y in outputs)
-    near = not result.matches and result.max_diff < NEAR * scale
+    near = not result.matches and result.max_diff < NEAR_SHARE * scale
     if near and layer is None and isinstance(x, Inputs):
         inputs = x
         floors = Rounding(Network(mutant.model)).floors(
@@ -249,18 +251,18 @@ def _outputs(
             return None
 
 
-def _telling_rows(
+def _informative_rows(
     spec: ModelSpec, x: Inputs | LayerCall, observed: Sequence[Array], layer: str | None
 ) -> Array:
     """The rows that differ most, plus some that agree: both must be explained.
 
     Every row of a model with a fixed batch size: its rows go together.
     """
-    if x.rows <= MAX_ROWS or spec.batch_size is not None:
+    if x.rows <= MAX_DIAGNOSIS_ROWS or spec.batch_size is not None:
         return np.arange(x.rows)
     ours = _outputs(spec, x, layer)
     if ours is None or [y.shape for y in ours] != [y.shape for y in observed]:
-        return np.arange(MAX_ROWS)
+        return np.arange(MAX_DIAGNOSIS_ROWS)
     order = most_different(ours, observed)
-    few = MAX_ROWS // 4
-    return np.sort(np.concatenate([order[: MAX_ROWS - few], order[-few:]]))
+    few = MAX_DIAGNOSIS_ROWS // 4
+    return np.sort(np.concatenate([order[: MAX_DIAGNOSIS_ROWS - few], order[-few:]]))

@@ -21,27 +21,27 @@ from verify.model.arrays import Array
 from verify.model.spec import ModelSpec
 from verify.tolerance.compare import Comparison, compare_all, most_different
 
-PAIRS = 96
+MAX_GRADIENT_OUTPUTS = 96
 """Outputs whose gradients are looked at: those that differ most."""
 
-SUSPECTS, SECONDS = 24, 5.0
+SUSPECTS_ALWAYS_FITTED, MAX_FIT_SECONDS = 24, 5.0
 """Numbers that are fitted in any case. Where none of them fits, as large changes do not
 follow the gradient, others are tried for so long."""
 
-EACH = 400
+SUSPECTS_PER_WEIGHT = 400
 """Suspects in each of the weights."""
 
-ROWS = 16
+FIT_ROWS = 16
 """Rows that a fit looks at; what fits them must fit all."""
 
-ITERATIONS = 8
+MAX_FIT_STEPS = 8
 """Gauss-Newton steps of a fit; a right one ends after a few."""
 
-BLOCK, MOST = 2e7, 5e6
+MAX_BLOCK_GRADIENTS, MAX_PARAMETERS = 2e7, 5e6
 """Gradients kept at a time, and weights of a model that is looked at at all."""
 
 
-class Fitted(NamedTuple):
+class WeightFit(NamedTuple):
     """A number that explains the outputs.
 
     Attributes
@@ -64,13 +64,13 @@ class Fitted(NamedTuple):
     comparison: Comparison
 
 
-def one_number(
+def find_single_weight(
     spec: ModelSpec,
     x: Inputs,
     observed: Sequence[Array],
     *,
     allowed: Sequence[float | Array],
-) -> list[Fitted]:
+) -> list[WeightFit]:
     """Every number that by itself explains `observed`.
 
     More than one where the outputs cannot tell them apart, as with the biases of a
@@ -86,23 +86,25 @@ def one_number(
         Greatest difference that counts as explained, for each output.
     """
     net = Network(spec)
-    if supports(net) or net.stateful or spec.parameters > MOST:
+    if supports(net) or net.stateful or spec.parameters > MAX_PARAMETERS:
         return []
     expected = net.flat(x, dtype="float64")
     if [y.shape for y in expected] != [y.shape for y in observed]:
         return []
     if not all(np.isfinite(y).all() for y in (*expected, *observed)):
         return []
-    found: list[Fitted] = []
-    few = _telling(expected, observed)
+    found: list[WeightFit] = []
+    few = _informative_rows(expected, observed)
     some, seen = x.take(few), [y[few] for y in observed]
     with np.errstate(all="ignore"):  # a wild step of a fit is taken back
         suspects = _suspects(net, x, expected, observed)
         began = time.monotonic()
         for k, suspect in enumerate(suspects):
-            if k >= SUSPECTS and (found or time.monotonic() - began > SECONDS):
+            if k >= SUSPECTS_ALWAYS_FITTED and (
+                found or time.monotonic() - began > MAX_FIT_SECONDS
+            ):
                 break
-            value = _fitted(spec, some, seen, allowed, suspect)
+            value = _fit(spec, some, seen, allowed, suspect)
             if value is None:
                 continue
             outputs = _with(spec, suspect, value).flat(x, dtype="float64")
@@ -110,7 +112,7 @@ def one_number(
             if comparison.matches:
                 path, weight, place, _ = suspect
                 instead = float(spec[path].weights[weight][place])
-                found.append(Fitted(path, weight, place, value, instead, comparison))
+                found.append(WeightFit(path, weight, place, value, instead, comparison))
     return found
 
 
@@ -118,10 +120,12 @@ Suspect = tuple[str, str, tuple[int, ...], float]
 """Path, weight, index in it, and the first step of a fit."""
 
 
-def _telling(expected: Sequence[Array], observed: Sequence[Array]) -> Array:
+def _informative_rows(expected: Sequence[Array], observed: Sequence[Array]) -> Array:
     """Rows that differ most, and some that do not: the number must leave them alone."""
     order = most_different(expected, observed)
-    return np.unique(np.concatenate([order[: ROWS - ROWS // 4], order[-ROWS // 4 :]]))
+    return np.unique(
+        np.concatenate([order[: FIT_ROWS - FIT_ROWS // 4], order[-FIT_ROWS // 4 :]])
+    )
 
 
 def _suspects(
@@ -140,11 +144,16 @@ def _suspects(
     # Some that do not differ are as telling: the number must leave them alone.
     order = np.argsort(-np.abs(off), axis=None, kind="stable")
     chosen = np.unique(
-        np.concatenate([order[: PAIRS - PAIRS // 4], order[-PAIRS // 4 :]])
+        np.concatenate(
+            [
+                order[: MAX_GRADIENT_OUTPUTS - MAX_GRADIENT_OUTPUTS // 4],
+                order[-MAX_GRADIENT_OUTPUTS // 4 :],
+            ]
+        )
     )
     along: dict[tuple[str, str], Array] = {}
     squares: dict[tuple[str, str], Array] = {}
-    size = max(1, int(BLOCK // max(net.spec.parameters, 1)))
+    size = max(1, int(MAX_BLOCK_GRADIENTS // max(net.spec.parameters, 1)))
     for start in range(0, len(chosen), size):
         rows, elements = np.unravel_index(chosen[start : start + size], off.shape)
         some, where = np.unique(rows, return_inverse=True)
@@ -168,7 +177,7 @@ def _suspects(
     for (path, name), dot in along.items():
         square = np.maximum(squares[path, name], 1e-300)
         score = np.where(dot == 0, 0.0, dot**2 / square).reshape(-1)
-        for flat in np.argsort(-score)[:EACH]:
+        for flat in np.argsort(-score)[:SUSPECTS_PER_WEIGHT]:
             if score[flat] == 0:
                 break
             place = tuple(int(k) for k in np.unravel_index(flat, dot.shape))
@@ -188,7 +197,7 @@ def _with(spec: ModelSpec, suspect: Suspect, value: float) -> Network:
     return Network(spec.with_layer(changed, path))
 
 
-def _fitted(
+def _fit(
     spec: ModelSpec,
     x: Inputs,
     observed: Sequence[Array],
@@ -212,7 +221,7 @@ def _fitted(
     starts = [(value, *tried(value)) for value in (instead + step, 0.0, -instead)]
     value, outputs, new = min(starts, key=lambda start: float(np.linalg.norm(start[2])))
     before, step = instead, value - instead
-    for _ in range(ITERATIONS):
+    for _ in range(MAX_FIT_STEPS):
         if compare_all(outputs, observed, allowed=allowed).matches:
             return value
         if np.linalg.norm(new) < np.linalg.norm(left) and step:

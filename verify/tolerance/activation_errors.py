@@ -2,7 +2,7 @@
 
 A kernel is the code that a backend runs for tanh, for exp and so on. Its errors depend
 on the backend, its version and the processor, so they are constants of a platform:
-`KNOWN` holds those that ``python -m benchmarks.kernels`` has measured, rounded up. On
+`KNOWN_PLATFORMS` holds those that ``python -m benchmarks.activation_errors`` has measured, rounded up. On
 any other platform `verify.keras_bridge.measured_kernels` measures them on the spot.
 """
 
@@ -18,22 +18,22 @@ import numpy as np
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
 
-EXACT = ("linear", "relu", "relu6", "hard_tanh")
+EXACT_ACTIVATIONS = ("linear", "relu", "relu6", "hard_tanh")
 """Activations that choose among exact numbers."""
 
-RELATIVE = (
+RELATIVE_TO_OUTPUT = (
     *("sigmoid", "tanh", "exponential", "softplus", "log_sigmoid", "softsign"),
     *("hard_sigmoid", "hard_silu", "leaky_relu", "celu"),
 )
 """``error <= constant * SINGLE * |y|`` for ``y = activation(x)``."""
 
-OF_THE_INPUT = ("silu", "gelu", "mish", "squareplus")
+RELATIVE_TO_INPUT = ("silu", "gelu", "mish", "squareplus")
 """``error <= constant * SINGLE * (|x| + |y|)``: small results come of cancellation."""
 
-ABSOLUTE = ("elu", "selu", "keras2_hard_sigmoid")
+RELATIVE_TO_ONE = ("elu", "selu", "keras2_hard_sigmoid")
 """``error <= constant * SINGLE * (1 + |y|)``: TensorFlow's elu is ``exp(x) - 1``."""
 
-MEASURED = (*RELATIVE, *OF_THE_INPUT, *ABSOLUTE)
+MEASURED_ACTIVATIONS = (*RELATIVE_TO_OUTPUT, *RELATIVE_TO_INPUT, *RELATIVE_TO_ONE)
 """The activations that `ActivationErrors` has a constant for."""
 
 KINKS: Mapping[str, tuple[float, ...]] = MappingProxyType(
@@ -55,7 +55,7 @@ class ActivationErrors:
     platform : str
         For reports: ``tensorflow 2.21 on x86_64``.
     constants : mapping of str to float
-        Name of an activation of `MEASURED` -> its constant, in units of `SINGLE`.
+        Name of an activation of `MEASURED_ACTIVATIONS` -> its constant, in units of `SINGLE`.
     """
 
     platform: str
@@ -63,22 +63,22 @@ class ActivationErrors:
 
     def error(self, activation: str, x: Array, y: Array) -> Array:
         """What ``y = activation(x)`` may be wrong by in float32; shaped like y."""
-        if activation in EXACT:
+        if activation in EXACT_ACTIVATIONS:
             return np.zeros_like(y)
         constant = SINGLE * self.constants[activation]
-        return constant * magnitude(activation, x, y)
+        return constant * error_scale(activation, x, y)
 
 
-def magnitude(activation: str, x: Array, y: Array) -> Array:
+def error_scale(activation: str, x: Array, y: Array) -> Array:
     """What the constant of an activation is multiplied with; shaped like y."""
-    if activation in ABSOLUTE:
+    if activation in RELATIVE_TO_ONE:
         return 1 + np.abs(y)
-    if activation in OF_THE_INPUT:
+    if activation in RELATIVE_TO_INPUT:
         return np.abs(x) + np.abs(y)
     return np.abs(y)
 
 
-def arguments(activation: str) -> Array:
+def measured_arguments(activation: str) -> Array:
     """Arguments to measure an activation at, in float32: (about a million,).
 
     Spread evenly, spread over the orders of magnitude, and as a network has them. None
@@ -96,10 +96,10 @@ def arguments(activation: str) -> Array:
     return x.astype(np.float32)
 
 
-KNOWN: Mapping[str, ActivationErrors] = MappingProxyType(
+KNOWN_PLATFORMS: Mapping[str, ActivationErrors] = MappingProxyType(
     {
-        kernels.platform: kernels
-        for kernels in (
+        errors.platform: errors
+        for errors in (
             ActivationErrors(
                 "tensorflow 2.21 on x86_64",
                 {
@@ -123,20 +123,20 @@ KNOWN: Mapping[str, ActivationErrors] = MappingProxyType(
         )
     }
 )  # fmt: skip
-"""By platform: what ``python -m benchmarks.kernels`` printed there."""
+"""By platform: what ``python -m benchmarks.activation_errors`` printed there."""
 
 
-def greatest() -> ActivationErrors:
+def worst_known_errors() -> ActivationErrors:
     """The worst of all known platforms, for a program of which nothing is known."""
     return ActivationErrors(
         "any known platform",
         {
-            name: max(kernels.constants[name] for kernels in KNOWN.values())
-            for name in MEASURED
+            name: max(errors.constants[name] for errors in KNOWN_PLATFORMS.values())
+            for name in MEASURED_ACTIVATIONS
         },
     )
 
 
 def platform_name(backend: str, version: str) -> str:
-    """The key in `KNOWN`: backend, its version without the patch, the processor."""
+    """The key in `KNOWN_PLATFORMS`: backend, its version without the patch, the processor."""
     return f"{backend} {'.'.join(version.split('.')[:2])} on {platform.machine()}"

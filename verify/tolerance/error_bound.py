@@ -50,31 +50,36 @@ from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE, is_float
 from verify.model.graph import flatten
 from verify.model.spec import LayerSpec
-from verify.tolerance.activation_errors import EXACT, KINKS, MEASURED, ActivationErrors
+from verify.tolerance.activation_errors import (
+    EXACT_ACTIVATIONS,
+    KINKS,
+    MEASURED_ACTIVATIONS,
+    ActivationErrors,
+)
 from verify.tolerance.compare import FLUSHED, Allowance
 
-DEVIATIONS = 10.0
+STANDARD_DEVIATIONS = 10.0
 """So many standard deviations are allowed for what dot products add up to."""
 
-NEAR_A_KINK, STRAYS = 1e-5, 4.0
+KINK_SHARE, KINK_DEVIATIONS = 1e-5, 4.0
 """Where an activation is met so near to a kink, as a share of its argument and in
 multiples of what float32 strays by, rounding may take it to the other slope: such rows
 are left out."""
 
-OUTPUT_WORK, LAYER_WORK = 1e8, 3e7
+MAX_OUTPUT_ADJOINTS, MAX_LAYER_ADJOINTS = 1e8, 3e7
 """Adjoints computed for the outputs of a model, and of one layer, at most: a second or
 two. Beyond that, the elements that differ most have a bound."""
 
-LINEAR = 1e-3
+MAX_LINEAR_DEVIATION = 1e-3
 """To first order alone is right where errors are small all along: a row is left out if
 NumPy in float32 strays from float64 by more than this share anywhere in the model."""
 
-BLOCK, ROWS = 4e6, 128
+MAX_BLOCK_ADJOINTS, MAX_BLOCK_ROWS = 4e6, 128
 """Adjoints kept at a time, and of how many rows at most: then they fit a core's cache.
 With so few numbers a matrix product is no work for several threads."""
 
 
-class Site(NamedTuple):
+class RoundingSite(NamedTuple):
     """A place where rounding happens: one value of a step.
 
     Attributes
@@ -83,32 +88,32 @@ class Site(NamedTuple):
         Of the value, among those that `Visitor` is shown.
     local : (batch, ...)
         Greatest error, the same sign at every step.
-    deviation : (batch, ...) or None
+    standard_deviation : (batch, ...) or None
         Standard deviation of an error that has no sign of its own.
     """
 
     name: str
     local: Array
-    deviation: Array | None = None
+    standard_deviation: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Rounded:
+class LayerRounding:
     """One layer, and how its float32 arithmetic rounds.
 
     Attributes
     ----------
     layer : LayerSpec
         With weights in float64.
-    kernels : Kernels
-    strayed : mapping of str to (rows,)
+    activation_errors : ActivationErrors
+    deviations : mapping of str to (rows,)
         How far NumPy in float32 is from float64, at worst, in what the layer is given
         (``x``) and in what it keeps on the way (``h``).
     """
 
     layer: LayerSpec
-    kernels: ActivationErrors
-    strayed: Mapping[str, Array]
+    activation_errors: ActivationErrors
+    deviations: Mapping[str, Array]
 
     @cached_property
     def absolute(self) -> Mapping[str, Array]:
@@ -116,8 +121,8 @@ class Rounded:
         return {name: np.abs(w) for name, w in self.layer.weights.items()}
 
     def dot(
-        self, name: str, total: Array, kernels: Mapping[str, Array], bias: Any
-    ) -> Site:
+        self, name: str, total: Array, inputs: Mapping[str, Array], bias: Any
+    ) -> RoundingSite:
         """A sum of matrix products and a bias, and what it comes to.
 
         For terms of either sign the deviation is about half of their absolute sum times
@@ -128,29 +133,33 @@ class Rounded:
         size: Any = np.abs(bias)
         piled: Any = 0.0
         terms, rest = 1, total - bias  # what the last product comes to
-        for weight, x in kernels.items():
-            last = terms > 1 or len(kernels) == 1
+        for weight, x in inputs.items():
+            last = terms > 1 or len(inputs) == 1
             product = rest if last else x @ self.layer.weights[weight]
             rest, count = rest - product, x.shape[-1]
             size = size + np.abs(x) @ self.absolute[weight]
             piled = piled + product * product * (count / 9)
             terms += count
         half = size / 2
-        return Site(
+        return RoundingSite(
             name,
             SINGLE * (np.abs(total) + half) + terms * FLUSHED,
             SINGLE * np.sqrt(half * half + piled),
         )
 
-    def activated(self, name: str, option: str, x: Array, y: Array) -> Site:
+    def activated(self, name: str, option: str, x: Array, y: Array) -> RoundingSite:
         """An activation, by the constant of its kernel."""
-        return Site(name, self.kernels.error(self.layer.options[option], x, y))
+        return RoundingSite(
+            name, self.activation_errors.error(self.layer.options[option], x, y)
+        )
 
-    def shift(self, kernels: Mapping[str, str]) -> Array:
+    def shift(self, sources: Mapping[str, str]) -> Array:
         """How far sums move at worst, by what enters each weight: (rows, units)."""
         return sum(
-            np.multiply.outer(self.strayed[enters], self.absolute[weight].sum(axis=0))
-            for weight, enters in kernels.items()
+            np.multiply.outer(
+                self.deviations[source], self.absolute[weight].sum(axis=0)
+            )
+            for weight, source in sources.items()
         )
 
     @cached_property
@@ -164,23 +173,23 @@ class Rounded:
         activation = self.layer.options[option]
         near = np.zeros(x.shape, dtype=bool)
         for kink in KINKS.get(activation, ()):
-            slack = NEAR_A_KINK * (np.abs(x) + abs(kink)) + STRAYS * shift
+            slack = KINK_SHARE * (np.abs(x) + abs(kink)) + KINK_DEVIATIONS * shift
             near |= np.abs(x - kink) < slack
         return near
 
 
-class Sites(Protocol):
+class RoundingRule(Protocol):
     """The sites of one step of a layer, and which of its numbers are near a kink."""
 
-    def __call__(self, r: Rounded, v: Values) -> tuple[list[Site], Array]:
-        """See `SITES`."""
+    def __call__(self, r: LayerRounding, v: Values) -> tuple[list[RoundingSite], Array]:
+        """See `ROUNDING_SITES`."""
 
 
-BOTH = {"kernel": "x", "recurrent_kernel": "h"}
+RECURRENT_SOURCES = {"kernel": "x", "recurrent_kernel": "h"}
 """Weights of a recurrent layer, and what enters them."""
 
 
-def _simple_rnn(r: Rounded, v: Values) -> tuple[list[Site], Array]:
+def _simple_rnn(r: LayerRounding, v: Values) -> tuple[list[RoundingSite], Array]:
     z = r.dot(
         "z",
         v["z"],
@@ -189,11 +198,11 @@ def _simple_rnn(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     )
     near = np.zeros((len(v["z"]), 1), dtype=bool)
     if not r.smooth:
-        near = r.near_a_kink("activation", v["z"], r.shift(BOTH) + z.local)
+        near = r.near_a_kink("activation", v["z"], r.shift(RECURRENT_SOURCES) + z.local)
     return [z, r.activated("h", "activation", v["z"], v["h"])], near
 
 
-def _lstm(r: Rounded, v: Values) -> tuple[list[Site], Array]:
+def _lstm(r: LayerRounding, v: Values) -> tuple[list[RoundingSite], Array]:
     z = r.dot(
         "z",
         v["z"],
@@ -205,13 +214,13 @@ def _lstm(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     kept, taken = v["f"] * v["c_before"], v["i"] * v["c_hat"]
     near = np.zeros((len(z_i), 1), dtype=bool)
     if not r.smooth:
-        i, f, c, o = gate_blocks(r.shift(BOTH) + z.local, 4)
+        i, f, c, o = gate_blocks(r.shift(RECURRENT_SOURCES) + z.local, 4)
         near = (
             r.near_a_kink(gate, z_i, i)
             | r.near_a_kink(gate, z_f, f)
             | r.near_a_kink(act, z_c, c)
             | r.near_a_kink(gate, z_o, o)
-            | r.near_a_kink(act, v["c"], r.strayed["h"][:, None])
+            | r.near_a_kink(act, v["c"], r.deviations["h"][:, None])
         )
     return [
         z,
@@ -219,13 +228,13 @@ def _lstm(r: Rounded, v: Values) -> tuple[list[Site], Array]:
         r.activated("f", gate, z_f, v["f"]),
         r.activated("c_hat", act, z_c, v["c_hat"]),
         r.activated("o", gate, z_o, v["o"]),
-        Site("c", SINGLE * (np.abs(kept) + np.abs(taken) + np.abs(v["c"]))),
+        RoundingSite("c", SINGLE * (np.abs(kept) + np.abs(taken) + np.abs(v["c"]))),
         r.activated("activation(c)", act, v["c"], v["activation(c)"]),
-        Site("h", SINGLE * np.abs(v["h"])),
+        RoundingSite("h", SINGLE * np.abs(v["h"])),
     ], near
 
 
-def _gru(r: Rounded, v: Values) -> tuple[list[Site], Array]:
+def _gru(r: LayerRounding, v: Values) -> tuple[list[RoundingSite], Array]:
     units = r.layer.options["units"]
     bias = r.layer.weights.get("bias", np.zeros((2, 3 * units)))
     biases = bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)])
@@ -252,12 +261,12 @@ def _gru(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     gate, act = "recurrent_activation", "activation"
     near = np.zeros((len(inside), 1), dtype=bool)
     if not r.smooth:
-        shifts = gate_blocks(r.shift(BOTH) + local_a + local_s, 3)
+        shifts = gate_blocks(r.shift(RECURRENT_SOURCES) + local_a + local_s, 3)
         shift_z, shift_r, shift_h = shifts
         near = (
             r.near_a_kink(gate, a_z + s_z, shift_z)
             | r.near_a_kink(gate, a_r + s_r, shift_r)
-            | r.near_a_kink(act, inside, shift_h + 2 * r.strayed["h"][:, None])
+            | r.near_a_kink(act, inside, shift_h + 2 * r.deviations["h"][:, None])
         )
     kept, taken = v["z"] * v["h_before"], (1 - v["z"]) * v["h_hat"]
     return [
@@ -267,11 +276,11 @@ def _gru(r: Rounded, v: Values) -> tuple[list[Site], Array]:
         r.activated("r", gate, a_r + s_r, v["r"]),
         r.activated("h_hat", act, inside, v["h_hat"]),
         # 1 - z is rounded too, and so are both products and their sum
-        Site("h", SINGLE * (np.abs(kept) + 2 * np.abs(taken) + np.abs(v["h"]))),
+        RoundingSite("h", SINGLE * (np.abs(kept) + 2 * np.abs(taken) + np.abs(v["h"]))),
     ], near
 
 
-def _dense(r: Rounded, v: Values) -> tuple[list[Site], Array]:
+def _dense(r: LayerRounding, v: Values) -> tuple[list[RoundingSite], Array]:
     bias = r.layer.weights.get("bias", 0.0)
     logits = r.dot("logits", v["logits"], {"kernel": v["x"]}, bias)
     shift = r.shift({"kernel": "x"})
@@ -279,23 +288,23 @@ def _dense(r: Rounded, v: Values) -> tuple[list[Site], Array]:
     return _function(r, v["logits"], v["output"], logits, shift + logits.local)
 
 
-def _activation(r: Rounded, v: Values) -> tuple[list[Site], Array]:
-    exact = Site("x", np.zeros_like(v["x"]))
-    shift = r.strayed["x"].reshape(-1, *(1,) * (v["x"].ndim - 1))
+def _activation(r: LayerRounding, v: Values) -> tuple[list[RoundingSite], Array]:
+    exact = RoundingSite("x", np.zeros_like(v["x"]))
+    shift = r.deviations["x"].reshape(-1, *(1,) * (v["x"].ndim - 1))
     return _function(r, v["x"], v["output"], exact, shift)
 
 
 def _function(
-    r: Rounded, x: Array, y: Array, before: Site, shift: Array
-) -> tuple[list[Site], Array]:
+    r: LayerRounding, x: Array, y: Array, before: RoundingSite, shift: Array
+) -> tuple[list[RoundingSite], Array]:
     """An activation that may be softmax, of numbers that have been rounded."""
     axis = _softmax_axis(r.layer)
     if axis is not None:
         below = x - x.max(axis=axis, keepdims=True)
         # An error of exp(x) by a share of it is one of x by that much.
-        share = SINGLE * (r.kernels.constants["exponential"] + np.abs(below))
+        share = SINGLE * (r.activation_errors.constants["exponential"] + np.abs(below))
         terms = int(np.prod([x.shape[k] for k in np.atleast_1d(axis)]))
-        divided = Site("output", SINGLE * (terms + 1) * np.abs(y))
+        divided = RoundingSite("output", SINGLE * (terms + 1) * np.abs(y))
         near = np.zeros(x.shape, dtype=bool)
         return [before._replace(local=before.local + share), divided], near
     near = r.near_a_kink("activation", x, shift)
@@ -309,17 +318,17 @@ def _softmax_axis(layer: LayerSpec) -> Any:
     return -1 if layer.options["activation"] == "softmax" else None
 
 
-def _merged(r: Rounded, v: Values) -> tuple[list[Site], Array]:
+def _merged(r: LayerRounding, v: Values) -> tuple[list[RoundingSite], Array]:
     near = np.zeros(v["output"].shape, dtype=bool)
-    return [Site("output", SINGLE * np.abs(v["output"]))], near
+    return [RoundingSite("output", SINGLE * np.abs(v["output"]))], near
 
 
-def _added(r: Rounded, v: Values) -> tuple[list[Site], Array]:
+def _added(r: LayerRounding, v: Values) -> tuple[list[RoundingSite], Array]:
     near = np.zeros(v["output"].shape, dtype=bool)
-    return [Site("output", SINGLE * v["size"])], near
+    return [RoundingSite("output", SINGLE * v["size"])], near
 
 
-SITES: Mapping[str, Sites] = MappingProxyType(
+ROUNDING_SITES: Mapping[str, RoundingRule] = MappingProxyType(
     {
         "SimpleRNN": _simple_rnn, "LSTM": _lstm, "GRU": _gru, "Dense": _dense,
         "Activation": _activation, "Softmax": _activation, "Bidirectional": _merged,
@@ -346,15 +355,18 @@ def unbounded(net: Network, name: str | None = None) -> str:
             return f"{layer}: it computes in {printable(layer.policy)}"
         for option in ("activation", "recurrent_activation"):
             function = layer.options.get(option, "linear")
-            softmax = function == "softmax" and layer.class_name in SOFTMAX
-            if function not in (*EXACT, *MEASURED) and not softmax:
+            softmax = function == "softmax" and layer.class_name in SOFTMAX_LAYERS
+            if (
+                function not in (*EXACT_ACTIVATIONS, *MEASURED_ACTIVATIONS)
+                and not softmax
+            ):
                 return (
                     f"{layer}: the error of {option}={printable(function)} is not known"
                 )
     return ""
 
 
-SOFTMAX = ("Dense", "Activation")
+SOFTMAX_LAYERS = ("Dense", "Activation")
 """Layers whose activation may be softmax, over the last axis."""
 
 
@@ -401,15 +413,18 @@ def bounded_outputs(
     floors: Sequence[Allowance],
     ours: Sequence[Array],
     theirs: Sequence[Array],
-    kernels: ActivationErrors,
+    activation_errors: ActivationErrors,
     *,
-    work: float = OUTPUT_WORK,
+    work: float = MAX_OUTPUT_ADJOINTS,
 ) -> list[Allowance]:
     """`bounded` for the outputs of a model; the floors where `unbounded` says so."""
     if unbounded(net):
         return list(floors)
     return bounded(
-        floors, ours, theirs, lambda apart: output_bounds(net, x, apart, kernels, work)
+        floors,
+        ours,
+        theirs,
+        lambda apart: output_bounds(net, x, apart, activation_errors, work),
     )
 
 
@@ -417,8 +432,8 @@ def output_bounds(
     net: Network,
     x: Inputs,
     apart: Sequence[Array],
-    kernels: ActivationErrors,
-    work: float = OUTPUT_WORK,
+    activation_errors: ActivationErrors,
+    work: float = MAX_OUTPUT_ADJOINTS,
 ) -> list[Array]:
     """For every output of a model, what float32 may change it by.
 
@@ -430,7 +445,7 @@ def output_bounds(
     apart : list of (batch, ...)
         How far each output seems to be off, by any measure: where there are more than
         can be bounded, those come first that are off most.
-    kernels : Kernels
+    activation_errors : ActivationErrors
     work : float
         How many adjoints are computed at most.
 
@@ -452,7 +467,7 @@ def output_bounds(
         few = x.take(some)
         return net.trace(few, dtype="float32"), net.trace(few, dtype="float64")
 
-    return _bounds(net, apart, kernels, sweep, traces, rows, work)
+    return _bounds(net, apart, activation_errors, sweep, traces, rows, work)
 
 
 def call_bounds(
@@ -461,13 +476,13 @@ def call_bounds(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     apart: Sequence[Array],
-    kernels: ActivationErrors,
+    activation_errors: ActivationErrors,
 ) -> list[Array]:
     """`output_bounds` for one layer alone, called on arguments of your choice.
 
     Parameters
     ----------
-    net, apart, kernels : as for `output_bounds`
+    net, apart, activation_errors : as for `output_bounds`
     name, args, kwargs : as for `Network.call_layer`
     """
 
@@ -486,7 +501,9 @@ def call_bounds(
         single = net.trace_layer(name, few.args, few.kwargs, dtype="float32")
         return single, net.trace_layer(name, few.args, few.kwargs, dtype="float64")
 
-    return _bounds(net, apart, kernels, sweep, traces, len(apart[0]), LAYER_WORK)
+    return _bounds(
+        net, apart, activation_errors, sweep, traces, len(apart[0]), MAX_LAYER_ADJOINTS
+    )
 
 
 Sweep = Callable[[Array, Sequence[Array], Visitor, Trace | None], None]
@@ -497,7 +514,7 @@ a trace in float64."""
 def _bounds(
     net: Network,
     apart: Sequence[Array],
-    kernels: ActivationErrors,
+    activation_errors: ActivationErrors,
     sweep: Sweep,
     traces: Callable[[Array], tuple[Trace, Trace]],
     rows: int,
@@ -513,19 +530,21 @@ def _bounds(
     bounds = np.full(flat.shape, np.nan)
     work = _work_of_a_row(sweep, shapes)
     seeming = np.nan_to_num(flat[:rows], nan=np.inf)
-    chosen, elements = _chosen(seeming, most / max(work, 1))
-    pairs = max(1, int(BLOCK // max(work, cuts[-1])))
+    chosen, elements = _most_different_elements(seeming, most / max(work, 1))
+    pairs = max(1, int(MAX_BLOCK_ADJOINTS // max(work, cuts[-1])))
     # What a row costs whatever is asked of it is paid once for all of its elements.
-    size = min(max(1, pairs // len(elements)), ROWS) if work else pairs
-    with numpy_alone() if pairs > ROWS else nullcontext():
+    size = min(max(1, pairs // len(elements)), MAX_BLOCK_ROWS) if work else pairs
+    with numpy_alone() if pairs > MAX_BLOCK_ROWS else nullcontext():
         for some in _blocks(chosen, size):
             single, double = traces(some)
-            astray, strayed = _straying(single, double)
-            off = _off(single.output, double.output)
+            diverged, deviations = _deviations(single, double)
+            abs_error = _abs_errors(single.output, double.output)
             for which in _blocks(
                 elements, max(1, pairs // len(some)) if work else len(elements)
             ):
-                errors = _Errors(net, kernels, len(which), len(some), strayed)
+                errors = _BoundVisitor(
+                    net, activation_errors, len(which), len(some), deviations
+                )
                 if work:
                     one_hot = np.zeros((len(which), len(some), cuts[-1]))
                     one_hot[np.arange(len(which)), :, which] = 1.0
@@ -538,7 +557,7 @@ def _bounds(
                         sweep(some, gradients, errors, double)
                 bound = errors.bound()
                 # A bound that float32 exceeds before our eyes is none.
-                broken = astray | (bound < off[:, which].T).any(axis=0)
+                broken = diverged | (bound < abs_error[:, which].T).any(axis=0)
                 bounds[np.ix_(some, which)] = np.where(broken, np.nan, bound).T
     return [
         part.reshape(len(flat), *shape)
@@ -546,7 +565,7 @@ def _bounds(
     ]
 
 
-def _off(single: Any, double: Any) -> Array:
+def _abs_errors(single: Any, double: Any) -> Array:
     """How far outputs in float32 are from float64; (rows, elements)."""
     pairs = zip(flatten(single), flatten(double), strict=True)
     with np.errstate(invalid="ignore"):
@@ -556,14 +575,14 @@ def _off(single: Any, double: Any) -> Array:
         )
 
 
-def _rows_apart(single: Any, double: Any) -> tuple[Array, Array]:
+def _row_differences(single: Any, double: Any) -> tuple[Array, Array]:
     """The greatest difference of each row, and its greatest number."""
     double = double.astype(np.float64)
-    off = np.abs(single - double).reshape(len(double), -1)
-    return off.max(axis=1), np.abs(double).reshape(len(double), -1).max(axis=1)
+    abs_error = np.abs(single - double).reshape(len(double), -1)
+    return abs_error.max(axis=1), np.abs(double).reshape(len(double), -1).max(axis=1)
 
 
-def _straying(
+def _deviations(
     single: Trace, double: Trace
 ) -> tuple[Array, dict[str, dict[str, Array]]]:
     """What NumPy in float32 does to some rows.
@@ -573,23 +592,23 @@ def _straying(
     (rows,) of bool
         Which of them stray too far, anywhere in the model.
     dict of str to dict of str to (rows,)
-        For each call of a layer how far inputs and values stray; see `Rounded`.
+        For each call of a layer how far inputs and values stray; see `LayerRounding`.
     """
     # What one layer returns another is given: such arrays are compared once.
     known: dict[int, tuple[Array, Array]] = {}
 
     def apart(a: Array, b: Array) -> tuple[Array, Array]:
         if id(b) not in known:
-            known[id(b)] = _rows_apart(a, b)
+            known[id(b)] = _row_differences(a, b)
         return known[id(b)]
 
-    found, astray = {}, np.zeros((), dtype=bool)
+    found, diverged = {}, np.zeros((), dtype=bool)
     there = single.arrays()
     with np.errstate(invalid="ignore"):
         for name, right in double.arrays().items():
             if is_float(right) and right.size:
-                off, size = apart(there[name], right)
-                astray = astray | ~(off <= LINEAR * size)
+                abs_error, size = apart(there[name], right)
+                diverged = diverged | ~(abs_error <= MAX_LINEAR_DEVIATION * size)
         for key, call in double.items():
             pairs = {
                 "x": zip(flatten(single[key].input), flatten(call.input), strict=True),
@@ -603,10 +622,10 @@ def _straying(
                 )
                 for what, inside in pairs.items()
             }
-    return astray, found
+    return diverged, found
 
 
-class _Errors:
+class _BoundVisitor:
     """A visitor that adds up what every local error does to every output.
 
     Attributes
@@ -621,31 +640,37 @@ class _Errors:
     def __init__(
         self,
         net: Network,
-        kernels: ActivationErrors,
+        activation_errors: ActivationErrors,
         sweeps: int,
         rows: int,
-        strayed: Mapping[str, Mapping[str, Array]],
+        deviations: Mapping[str, Mapping[str, Array]],
     ) -> None:
-        self.net, self.kernels, self.strayed = net, kernels, strayed
+        self.net, self.activation_errors, self.deviations = (
+            net,
+            activation_errors,
+            deviations,
+        )
         self.coherent = np.zeros((sweeps, rows))
         self.squared = np.zeros((sweeps, rows))
         self.drift: dict[tuple[str, str], Array] = {}
         self.near = np.zeros(rows, dtype=bool)
-        self._layers: dict[str, Rounded] = {}
+        self._layers: dict[str, LayerRounding] = {}
 
     def __call__(self, key: str, step: int | None, d: Values, v: Values) -> None:
         """See `Visitor`."""
         if key not in self._layers:
             layer = self.net.in_precision("float64").at(bare_path(key, self.net.spec))
-            self._layers[key] = Rounded(layer, self.kernels, self.strayed[key])
+            self._layers[key] = LayerRounding(
+                layer, self.activation_errors, self.deviations[key]
+            )
         rounded = self._layers[key]
-        sites, near = SITES[rounded.layer.class_name](rounded, v)
+        sites, near = ROUNDING_SITES[rounded.layer.class_name](rounded, v)
         self.near |= near.reshape(len(near), -1).any(axis=1)
         for site in sites:
             adjoint = d[site.name]
-            self.coherent += _summed(np.abs(adjoint), site.local + FLUSHED)
-            if site.deviation is not None:
-                moved = adjoint * site.deviation
+            self.coherent += _sum_of_products(np.abs(adjoint), site.local + FLUSHED)
+            if site.standard_deviation is not None:
+                moved = adjoint * site.standard_deviation
                 each = moved.reshape(*moved.shape[:2], -1)
                 self.squared += np.einsum("sru,sru->sr", each, each)
                 place = key, site.name
@@ -657,11 +682,11 @@ class _Errors:
         """(sweeps, rows); NaN for rows that may have taken another slope."""
         drift = sum((x**2).sum(axis=-1) for x in self.drift.values())
         spread = np.sqrt(np.maximum(self.squared, drift))
-        found = self.coherent + DEVIATIONS * spread + FLUSHED
+        found = self.coherent + STANDARD_DEVIATIONS * spread + FLUSHED
         return np.where(self.near, np.nan, found)
 
 
-def _summed(adjoint: Array, errors: Array) -> Array:
+def _sum_of_products(adjoint: Array, errors: Array) -> Array:
     """``sum(adjoint * errors)`` over all axes but those of sweeps and rows."""
     rows = len(errors)
     if errors.shape != adjoint.shape[1:]:  # which takes long enough to ask first
@@ -684,7 +709,7 @@ def _work_of_a_row(sweep: Sweep, shapes: Sequence[tuple[int, ...]]) -> int:
     return sum(sizes)
 
 
-def _chosen(apart: Array, most: float) -> tuple[Array, Array]:
+def _most_different_elements(apart: Array, most: float) -> tuple[Array, Array]:
     """Rows and elements, of (rows, elements), that are not more than `most` in all."""
     rows, elements = apart.shape
     count = int(min(rows, max(most // elements, 4)))

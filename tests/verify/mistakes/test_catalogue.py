@@ -175,7 +175,7 @@ def test_masks_are_left_out_where_nothing_is_masked():
 
 def test_a_model_with_random_weights_and_padding_shows_nearly_everything():
     result = selftest(Network(model(recurrent("LSTM"))), ids(batch=64))
-    assert result.share > 0.95
+    assert result.mutation_score > 0.95
     assert {p.reason for p in result.survivors} <= {
         "they change the outputs by less than rounding may"
     }

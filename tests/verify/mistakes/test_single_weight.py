@@ -20,7 +20,7 @@ from models import (
 import verify
 from verify import Network, Verdict
 from verify.mistakes import single_weight as fitting
-from verify.mistakes.single_weight import one_number
+from verify.mistakes.single_weight import find_single_weight
 from verify.model.spec import ModelSpec
 
 CHANGES = {
@@ -130,8 +130,8 @@ def test_outputs_that_no_number_explains_are_not_explained():
     net, x = Network(lstm_spec()), ids(batch=64)
     inputs = net.prepare(x)
     outputs = net.predict(x) + np.linspace(0, 1e-2, 128).reshape(64, 2)
-    assert not one_number(net.spec, inputs, [outputs], allowed=[1e-6])
-    assert not one_number(net.spec, inputs, [outputs * np.nan], allowed=[1e-6])
+    assert not find_single_weight(net.spec, inputs, [outputs], allowed=[1e-6])
+    assert not find_single_weight(net.spec, inputs, [outputs * np.nan], allowed=[1e-6])
 
 
 def test_two_wrong_numbers_are_not_taken_for_one():
@@ -140,13 +140,13 @@ def test_two_wrong_numbers_are_not_taken_for_one():
     twice = changed(once, "lstm", "kernel", (0, 7), "0.3 more")
     inputs = Network(model).prepare(x)
     outputs = [twice.predict(x, dtype="float64")]
-    assert not one_number(model, inputs, outputs, allowed=[1e-7])
+    assert not find_single_weight(model, inputs, outputs, allowed=[1e-7])
 
 
 def test_it_is_left_alone_where_it_would_take_too_long(monkeypatch):
     model, x = lstm_spec(), ids(batch=64)
     outputs = changed(model, "lstm", "bias", (1,), "0.3 more").predict(x)
     inputs = Network(model).prepare(x)
-    assert one_number(model, inputs, [outputs], allowed=[1e-5])
-    monkeypatch.setattr(fitting, "MOST", 10)
-    assert not one_number(model, inputs, [outputs], allowed=[1e-5])
+    assert find_single_weight(model, inputs, [outputs], allowed=[1e-5])
+    monkeypatch.setattr(fitting, "MAX_PARAMETERS", 10)
+    assert not find_single_weight(model, inputs, [outputs], allowed=[1e-5])

@@ -35,23 +35,23 @@ from verify.model.dtypes import SINGLE
 from verify.model.spec import ModelSpec
 from verify.tolerance import error_bound as bound
 from verify.tolerance.activation_errors import (
-    ABSOLUTE,
-    EXACT,
+    EXACT_ACTIVATIONS,
     KINKS,
-    KNOWN,
-    MEASURED,
-    OF_THE_INPUT,
-    RELATIVE,
+    KNOWN_PLATFORMS,
+    MEASURED_ACTIVATIONS,
+    RELATIVE_TO_INPUT,
+    RELATIVE_TO_ONE,
+    RELATIVE_TO_OUTPUT,
     ActivationErrors,
-    arguments,
-    greatest,
+    measured_arguments,
+    worst_known_errors,
 )
 from verify.tolerance.compare import FLUSHED, compare, noise_floor
 from verify.tolerance.error_bound import bounded, call_bounds, output_bounds, unbounded
 
 
 def bounds_for(
-    net: Network, x: Any, kernels: ActivationErrors | None = None
+    net: Network, x: Any, activation_errors: ActivationErrors | None = None
 ) -> np.ndarray:
     """The bound of a model with one output, for every element.
 
@@ -63,8 +63,10 @@ def bounds_for(
     def unseen(single: Any, double: Any) -> np.ndarray:
         return np.zeros((len(double), double[0].size))
 
-    with patch.object(bound, "_off", unseen):
-        (found,) = output_bounds(net, given, apart, kernels or greatest())
+    with patch.object(bound, "_abs_errors", unseen):
+        (found,) = output_bounds(
+            net, given, apart, activation_errors or worst_known_errors()
+        )
     return found
 
 
@@ -99,45 +101,50 @@ def dense(units: int, activation: str = "linear", **options: Any) -> Network:
 
 
 def test_every_activation_is_of_one_form_and_every_platform_knows_all():
-    groups = (EXACT, RELATIVE, OF_THE_INPUT, ABSOLUTE)
+    groups = (EXACT_ACTIVATIONS, RELATIVE_TO_OUTPUT, RELATIVE_TO_INPUT, RELATIVE_TO_ONE)
     names = [name for group in groups for name in group]
     assert len(names) == len(set(names))
     assert set(KINKS) <= set(names)
-    assert KNOWN
-    for platform, kernels in KNOWN.items():
-        assert kernels.platform == platform
-        assert sorted(kernels.constants) == sorted(MEASURED)
-    worst = greatest()
-    for kernels in KNOWN.values():
-        assert all(worst.constants[k] >= c for k, c in kernels.constants.items())
+    assert KNOWN_PLATFORMS
+    for platform, found in KNOWN_PLATFORMS.items():
+        assert found.platform == platform
+        assert sorted(found.constants) == sorted(MEASURED_ACTIVATIONS)
+    worst = worst_known_errors()
+    for found in KNOWN_PLATFORMS.values():
+        assert all(worst.constants[k] >= c for k, c in found.constants.items())
 
 
 def test_a_kernels_error_follows_its_form():
-    kernels = ActivationErrors("here", {"tanh": 2.0, "gelu": 3.0, "elu": 5.0})
+    found = ActivationErrors("here", {"tanh": 2.0, "gelu": 3.0, "elu": 5.0})
     x, y = np.array([-2.0, 0.5]), np.array([-0.5, 0.25])
-    assert not kernels.error("relu", x, y).any()
-    np.testing.assert_array_equal(kernels.error("tanh", x, y), 2 * SINGLE * np.abs(y))
+    assert not found.error("relu", x, y).any()
+    np.testing.assert_array_equal(found.error("tanh", x, y), 2 * SINGLE * np.abs(y))
     np.testing.assert_array_equal(
-        kernels.error("gelu", x, y), 3 * SINGLE * (np.abs(x) + np.abs(y))
+        found.error("gelu", x, y), 3 * SINGLE * (np.abs(x) + np.abs(y))
     )
     np.testing.assert_array_equal(
-        kernels.error("elu", x, y), 5 * SINGLE * (1 + np.abs(y))
+        found.error("elu", x, y), 5 * SINGLE * (1 + np.abs(y))
     )
 
 
 @pytest.mark.keras
 def test_kernels_are_measured_through_keras_and_no_worse_than_what_is_kept():
-    from verify.keras_bridge import current_platform, kernels, measured_kernels
+    from verify.keras_bridge import (
+        current_activation_errors,
+        current_platform,
+        measured_activation_errors,
+    )
 
-    found = measured_kernels()
+    found = measured_activation_errors()
     assert found.platform == current_platform()
-    assert sorted(found.constants) == sorted(MEASURED)
+    assert sorted(found.constants) == sorted(MEASURED_ACTIVATIONS)
     assert all(0.4 < c < 32 for c in found.constants.values()), found
-    kept = KNOWN.get(current_platform())
+    kept = KNOWN_PLATFORMS.get(current_platform())
     if kept is None:
-        assert kernels() == found  # an unknown platform is measured on the spot
+        # An unknown platform is measured on the spot.
+        assert current_activation_errors() == found
     else:
-        assert kernels() == kept
+        assert current_activation_errors() == kept
         worse = [k for k, c in found.constants.items() if c > kept.constants[k]]
         assert not worse
 
@@ -147,7 +154,7 @@ def test_a_coarser_kernel_would_be_measured_as_such(monkeypatch):
     import keras
 
     module = importlib.import_module("verify.keras_bridge.activation_errors")
-    assert len(arguments("tanh")) > 10**6
+    assert len(measured_arguments("tanh")) > 10**6
     kernel = keras.activations.tanh
     fine = module._error("tanh", module._ways("tanh")[0])
     monkeypatch.setattr(keras.activations, "tanh", lambda x: kernel(x) * (1 + 3e-6))
@@ -167,7 +174,7 @@ def test_the_bound_of_a_dense_layer_is_that_of_its_dot_product():
     size = np.abs(x) @ np.abs(kernel) + np.abs(bias)
     deviation = SINGLE * np.sqrt((size / 2) ** 2 + INPUTS / 9 * (x @ kernel) ** 2)
     last = np.abs(x @ kernel + bias)
-    expected = SINGLE * (last + size / 2) + bound.DEVIATIONS * deviation
+    expected = SINGLE * (last + size / 2) + bound.STANDARD_DEVIATIONS * deviation
     np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
 
 
@@ -190,7 +197,7 @@ def test_a_layer_behind_it_multiplies_the_bound_by_its_kernel():
     )
     coherent = (np.abs(y) + sizes[0] / 2) @ np.abs(w2) + np.abs(y @ w2) + sizes[1] / 2
     deviation = np.sqrt(squares[0] @ w2**2 + squares[1])
-    expected = SINGLE * (coherent + bound.DEVIATIONS * deviation)
+    expected = SINGLE * (coherent + bound.STANDARD_DEVIATIONS * deviation)
     np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
 
 
@@ -198,7 +205,9 @@ def test_softmax_has_the_errors_of_exp_of_the_sum_and_of_the_division():
     net = Network(spec(input_layer(None, 3), layer("Softmax", "softmax")))
     x = (3 * features()[:, 0]).astype(np.float32).astype(np.float64)
     p = net.predict(x, dtype="float64")
-    share = greatest().constants["exponential"] + np.abs(x - x.max(1, keepdims=True))
+    share = worst_known_errors().constants["exponential"] + np.abs(
+        x - x.max(1, keepdims=True)
+    )
     jacobian = p[:, :, None] * (np.eye(3) - p[:, None, :])  # dp_k / dx_j
     local = np.einsum("bkj,bj->bk", np.abs(jacobian), share)
     expected = SINGLE * (local + (3 + 1) * p) + FLUSHED
@@ -239,9 +248,10 @@ def test_where_nothing_rounds_no_sweep_is_made(monkeypatch):
 def test_bounds_are_the_same_in_blocks_of_any_size(monkeypatch):
     net, x = Network(lstm_spec()), ids(batch=40)
     whole = bounds_for(net, x)
-    monkeypatch.setattr(bound, "ROWS", 7)
+    monkeypatch.setattr(bound, "MAX_BLOCK_ROWS", 7)
     np.testing.assert_allclose(bounds_for(net, x), whole, rtol=1e-12)
-    monkeypatch.setattr(bound, "BLOCK", 1)  # one element of one row at a time
+    # One element of one row at a time.
+    monkeypatch.setattr(bound, "MAX_BLOCK_ADJOINTS", 1)
     np.testing.assert_allclose(bounds_for(net, x), whole, rtol=1e-12)
 
 
@@ -290,15 +300,15 @@ def test_with_local_errors_left_out_float32_would_exceed_it(kind, options, monke
     )
     net, x = Network(model), features(time=12, batch=64)
     assert (errors(net, x) <= bounds_for(net, x)).all()
-    monkeypatch.setattr(bound, "DEVIATIONS", 0.01)
-    tiny = ActivationErrors("nowhere", dict.fromkeys(MEASURED, 0.01))
-    rules = dict(bound.SITES)
+    monkeypatch.setattr(bound, "STANDARD_DEVIATIONS", 0.01)
+    tiny = ActivationErrors("nowhere", dict.fromkeys(MEASURED_ACTIVATIONS, 0.01))
+    rules = dict(bound.ROUNDING_SITES)
 
     def without_the_rest(r: Any, v: Any) -> Any:
         sites, near = rules[kind](r, v)
         return [s._replace(local=0.01 * s.local) for s in sites], near
 
-    monkeypatch.setattr(bound, "SITES", {**rules, kind: without_the_rest})
+    monkeypatch.setattr(bound, "ROUNDING_SITES", {**rules, kind: without_the_rest})
     assert (errors(net, x) > bounds_for(net, x, tiny)).any()
 
 
@@ -318,10 +328,10 @@ def test_a_bound_that_float32_exceeds_before_our_eyes_is_given_up(monkeypatch):
     net, x = Network(lstm_spec()), ids(batch=64)
     given = net.prepare(x)
     right = net.predict(x, dtype="float64")
-    (whole,) = output_bounds(net, given, [np.zeros_like(right)], greatest())
+    (whole,) = output_bounds(net, given, [np.zeros_like(right)], worst_known_errors())
     assert np.isfinite(whole).all()
     monkeypatch.setattr(bound, "SINGLE", SINGLE / 100)
-    tiny = ActivationErrors("nowhere", dict.fromkeys(MEASURED, 0.01))
+    tiny = ActivationErrors("nowhere", dict.fromkeys(MEASURED_ACTIVATIONS, 0.01))
     (found,) = output_bounds(net, given, [np.zeros_like(right)], tiny)
     exceeded = (errors(net, x) > bounds_for(net, x, tiny)).any(axis=1)
     assert exceeded.any()
@@ -370,7 +380,8 @@ def test_the_same_dot_product_at_every_step_stays_within_the_bound(monkeypatch):
         bias=-(x[0, 0] @ kernel),
     )
     net = Network(model.with_layer(rnn))
-    monkeypatch.setattr(bound, "LINEAR", 1.0)  # sums near zero stray by a lot
+    # Sums near zero deviate by a lot.
+    monkeypatch.setattr(bound, "MAX_LINEAR_DEVIATION", 1.0)
     off, limit = errors(net, x), bounds_for(net, x)
     assert (off <= limit).all()
     assert (off > 0.02 * limit).any()
@@ -467,7 +478,7 @@ def test_a_row_that_amplifies_has_no_bound_even_where_an_element_is_saturated():
         [noise_floor(right, single)],
         [right],
         [single],
-        lambda apart: output_bounds(net, net.prepare(x), apart, greatest()),
+        lambda apart: output_bounds(net, net.prepare(x), apart, worst_known_errors()),
     )
     assert not allowed.decides
     assert allowed.value.shape == right.shape
@@ -510,9 +521,9 @@ def test_beyond_the_work_that_is_allowed_the_most_different_are_bounded():
     (right,) = net.flat(x, dtype="float64")
     apart = np.random.default_rng(0).random(right.shape)
     apart[17, 3, 2] = 9
-    (every,) = output_bounds(net, x, [apart], greatest())
+    (every,) = output_bounds(net, x, [apart], worst_known_errors())
     assert np.isfinite(every).all()
-    (some,) = output_bounds(net, x, [apart], greatest(), work=20_000)
+    (some,) = output_bounds(net, x, [apart], worst_known_errors(), work=20_000)
     known = np.isfinite(some)
     assert 0 < known.mean() < 0.1
     assert known[17, 3, 2]
@@ -550,12 +561,14 @@ def test_the_bound_of_a_call_is_that_of_a_model_of_this_layer():
     x[1, 2:] = 0
     mask = (x != 0).any(axis=2)
     apart = [np.zeros((BATCH, TIME, UNITS))]
-    (alone,) = call_bounds(net, "rnn", [Tensor(x, mask)], {}, apart, greatest())
+    (alone,) = call_bounds(
+        net, "rnn", [Tensor(x, mask)], {}, apart, worst_known_errors()
+    )
     np.testing.assert_allclose(alone, bounds_for(net, x), rtol=1e-12)
-    (unmasked,) = call_bounds(net, "rnn", [Tensor(x)], {}, apart, greatest())
+    (unmasked,) = call_bounds(net, "rnn", [Tensor(x)], {}, apart, worst_known_errors())
     assert not np.allclose(unmasked[1], alone[1])
     states = {"initial_state": [Tensor(np.ones((BATCH, UNITS), np.float32))]}
-    (begun,) = call_bounds(net, "rnn", [Tensor(x)], states, apart, greatest())
+    (begun,) = call_bounds(net, "rnn", [Tensor(x)], states, apart, worst_known_errors())
     assert not np.allclose(begun, unmasked)
 
 

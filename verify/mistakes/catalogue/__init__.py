@@ -17,17 +17,17 @@ from itertools import combinations
 import numpy as np
 
 from verify.mistakes.catalogue import around, steps, time, weights
-from verify.mistakes.catalogue.mistake import Family, Mistake
+from verify.mistakes.catalogue.mistake import Mistake, MutationOperator
 from verify.mistakes.catalogue.weights import gate_of
 from verify.model.backends import BACKENDS
 from verify.model.spec import LayerSpec, ModelSpec
 
-FAMILIES: tuple[Family, ...] = (
-    *weights.FAMILIES,
-    *around.FAMILIES,
-    *time.FAMILIES,
-    *steps.FAMILIES,
-    *weights.LAST,
+MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
+    *weights.MUTATION_OPERATORS,
+    *around.MUTATION_OPERATORS,
+    *time.MUTATION_OPERATORS,
+    *steps.MUTATION_OPERATORS,
+    *weights.LEAST_LIKELY,
 )
 """One function a kind of mistake, likeliest first; add yours in the module it fits."""
 
@@ -116,7 +116,7 @@ def _both(first: Mutant, second: Mutant, model: ModelSpec) -> Mutant:
 
 def _mistakes(path: str, layer: LayerSpec, masked: bool) -> Iterator[Mistake]:
     backward = path.rpartition("/")[2] == "backward_layer"
-    for family in FAMILIES:
+    for family in MUTATION_OPERATORS:
         if masked or family is not time.wrong_masks:
             for mistake in family(layer):
                 if not (backward and mistake.name in around.SAID_OF_BOTH):

@@ -9,12 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from verify.mistakes.catalogue.mistake import Change, Family, Mistake, on_weights
+from verify.mistakes.catalogue.mistake import (
+    Change,
+    Mistake,
+    MutationOperator,
+    on_weights,
+)
 from verify.mistakes.catalogue.time import first_output
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 
-OTHERS = {
+OTHER_ACTIVATIONS = {
     "sigmoid": ("hard_sigmoid", "keras2_hard_sigmoid", "tanh", "linear"),
     "hard_sigmoid": ("keras2_hard_sigmoid", "sigmoid"),
     "keras2_hard_sigmoid": ("hard_sigmoid", "sigmoid"),
@@ -22,7 +27,7 @@ OTHERS = {
     "softmax": ("linear", "sigmoid"),
     "relu": ("linear", "tanh"),
 }
-SHOWN = {
+ACTIVATION_TEXTS = {
     "keras2_hard_sigmoid": "the hard_sigmoid of Keras 2, clip(0.2 * x + 0.5, 0, 1),",
     "linear": "no function",
 }
@@ -36,11 +41,13 @@ def wrong_activations(layer: LayerSpec) -> Iterator[Mistake]:
     """Another function than the config names."""
     for option in ("recurrent_activation", "activation"):
         name = layer.options.get(option)
-        for other in OTHERS.get(str(name), ("linear",)) if name is not None else ():
+        for other in (
+            OTHER_ACTIVATIONS.get(str(name), ("linear",)) if name is not None else ()
+        ):
             if other != name:
                 yield Mistake(
                     f"{option} {other} instead of {name}",
-                    f"{SHOWN.get(other, other)} is used as {option}; the model has "
+                    f"{ACTIVATION_TEXTS.get(other, other)} is used as {option}; the model has "
                     f"{name}",
                     f"apply {name} as {option}",
                     _with(**{option: other}),
@@ -219,7 +226,7 @@ def _backward_first(y: Array, y_rev: Array) -> tuple[Array, ...]:
     return (np.concatenate([y_rev, y], axis=-1),)
 
 
-FAMILIES: tuple[Family, ...] = (
+MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
     wrong_activations,
     reset_gate,
     embedding,

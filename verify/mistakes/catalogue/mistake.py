@@ -39,7 +39,7 @@ class Mistake:
     gate: str = ""
 
 
-Family = Callable[[LayerSpec], Iterator[Mistake]]
+MutationOperator = Callable[[LayerSpec], Iterator[Mistake]]
 """The mistakes of one kind that a layer allows."""
 
 

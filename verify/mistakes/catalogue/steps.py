@@ -15,7 +15,7 @@ from verify.forward.cells import (
     lstm_step,
     simple_rnn_step,
 )
-from verify.mistakes.catalogue.mistake import Change, Family, Mistake
+from verify.mistakes.catalogue.mistake import Change, Mistake, MutationOperator
 from verify.model.arrays import Array
 from verify.model.spec import GATES, LayerSpec
 
@@ -71,7 +71,7 @@ def _states_exchanged(x: Array, h: Array, c: Array, **weights: Any) -> LSTMStep:
     return lstm_step(x, c, h, **weights)
 
 
-LSTM_STEPS: tuple[tuple[str, str, str, str, Callable[..., LSTMStep]], ...] = (
+LSTM_MISTAKES: tuple[tuple[str, str, str, str, Callable[..., LSTMStep]], ...] = (
     ("output activation missing", "h = o * c: the activation of the cell state is left "
      "out", "h = o * activation(c)", "o", _lstm(_no_output_activation)),
     ("output gate missing", "h = activation(c): the output gate is left out",
@@ -125,7 +125,7 @@ def _inverted_reset_gate(x: Array, h: Array, **weights: Any) -> GRUStep:
     return right._replace(h_hat=h_hat, h=right.z * h + (1 - right.z) * h_hat)
 
 
-GRU_STEPS: tuple[tuple[str, str, str, str, Callable[..., GRUStep]], ...] = (
+GRU_MISTAKES: tuple[tuple[str, str, str, str, Callable[..., GRUStep]], ...] = (
     ("update gate inverted", "h = (1 - z) * h + z * h_hat: z and 1 - z are exchanged, "
      "as in the paper and in PyTorch's older documents", "h = z * h + (1 - z) * h_hat: "
      "z near 1 keeps the old state", "z",
@@ -156,7 +156,7 @@ def _state_added(x: Array, h: Array, **weights: Any) -> SimpleRNNStep:
     return SimpleRNNStep(h + simple_rnn_step(x, h, **weights).h)
 
 
-RNN_STEPS: tuple[tuple[str, str, str, str, Callable[..., SimpleRNNStep]], ...] = (
+SIMPLE_RNN_MISTAKES: tuple[tuple[str, str, str, str, Callable[..., SimpleRNNStep]], ...] = (
     ("recurrent term outside the activation", "h = activation(x @ kernel + bias) + "
      "h @ recurrent_kernel", "h = activation(x @ kernel + bias + h @ recurrent_kernel)",
      "", _activated_first),
@@ -172,9 +172,9 @@ def wrong_steps(layer: LayerSpec) -> Iterator[Mistake]:
     if layer.class_name.startswith("ConvLSTM"):
         return
     tables: dict[tuple[str, ...], tuple[Any, ...]] = {
-        GATES["LSTM"]: LSTM_STEPS,
-        GATES["GRU"]: GRU_STEPS,
-        GATES["SimpleRNN"]: RNN_STEPS,
+        GATES["LSTM"]: LSTM_MISTAKES,
+        GATES["GRU"]: GRU_MISTAKES,
+        GATES["SimpleRNN"]: SIMPLE_RNN_MISTAKES,
     }
     for name, explanation, remedy, gate, step in tables.get(layer.gates, ()):
         inverted = name == "update gate inverted"
@@ -183,4 +183,4 @@ def wrong_steps(layer: LayerSpec) -> Iterator[Mistake]:
         )
 
 
-FAMILIES: tuple[Family, ...] = (wrong_steps,)
+MUTATION_OPERATORS: tuple[MutationOperator, ...] = (wrong_steps,)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from verify.forward.recurrence import Scan, Step, scan
-from verify.mistakes.catalogue.mistake import Change, Family, Mistake
+from verify.mistakes.catalogue.mistake import Change, Mistake, MutationOperator
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 
 States = tuple[Array, ...]
-BATCH = 32
+PREDICT_BATCH_ROWS = 32
 """Rows of a batch where states are carried from one to the next: predict's default."""
 
 
@@ -104,7 +104,7 @@ def _states_go_on(
     return free._replace(output=last)
 
 
-MASKS: tuple[tuple[str, str, Callable[..., Scan], bool], ...] = (
+MASK_MISTAKES: tuple[tuple[str, str, Callable[..., Scan], bool], ...] = (
     ("mask zeroes the states", "a masked step sets the states to zero instead of "
      "holding them", _forgetting, True),
     ("mask holds the output alone", "a masked step repeats the output, while its "
@@ -127,7 +127,7 @@ def wrong_masks(layer: LayerSpec) -> Iterator[Mistake]:
     """Masked steps that do something else than hold every state."""
     if "go_backwards" not in layer.options or layer.class_name.startswith("ConvLSTM"):
         return
-    for name, explanation, loop, common in MASKS:
+    for name, explanation, loop, common in MASK_MISTAKES:
         yield Mistake(
             name,
             explanation,
@@ -247,7 +247,10 @@ def wrong_time(layer: LayerSpec) -> Iterator[Mistake]:
             _with_scan(partial(_without, which=which)),
         )
     if not layer.options["stateful"]:
-        for rows, what in ((1, "row"), (BATCH, f"batch of {BATCH} rows")):
+        for rows, what in (
+            (1, "row"),
+            (PREDICT_BATCH_ROWS, f"batch of {PREDICT_BATCH_ROWS} rows"),
+        ):
             yield Mistake(
                 f"states carried to the next {what.split()[0]}",
                 f"each {what} begins with the states that the one before it ended with",
@@ -263,4 +266,4 @@ def wrong_time(layer: LayerSpec) -> Iterator[Mistake]:
         )
 
 
-FAMILIES: tuple[Family, ...] = (wrong_masks, wrong_time)
+MUTATION_OPERATORS: tuple[MutationOperator, ...] = (wrong_masks, wrong_time)

@@ -9,8 +9,8 @@ from itertools import permutations
 import numpy as np
 
 from verify.mistakes.catalogue.mistake import (
-    Family,
     Mistake,
+    MutationOperator,
     blocks,
     joined,
     on_weights,
@@ -287,7 +287,7 @@ def gate_of(layer: LayerSpec, column: int) -> str:
     return layer.gates[column // width]
 
 
-FAMILIES: tuple[Family, ...] = (
+MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
     gate_orders,
     interleaved_gates,
     wrong_bias,
@@ -295,5 +295,5 @@ FAMILIES: tuple[Family, ...] = (
     kernels_exchanged,
     forget_bias_again,
 )
-LAST: tuple[Family, ...] = (lost_precision,)
+LEAST_LIKELY: tuple[MutationOperator, ...] = (lost_precision,)
 """The least likely ones, tried when everything else has been."""

@@ -1,28 +1,28 @@
 """How exactly this machine computes each activation in float32.
 
-    python -m benchmarks.kernels
+    python -m benchmarks.activation_errors
 
 Prints, for the Keras that runs here, the greatest error of every kernel over about a
-million arguments, plain and compiled: what `verify.tolerance.activation_errors.KNOWN` holds. With
+million arguments, plain and compiled: what `verify.tolerance.activation_errors.KNOWN_PLATFORMS` holds. With
 ``KERAS_BACKEND=jax`` for the other backend.
 """
 
 from __future__ import annotations
 
-from verify.keras_bridge import current_platform, measured_kernels
+from verify.keras_bridge import current_platform, measured_activation_errors
 from verify.model.dtypes import SINGLE
-from verify.tolerance.activation_errors import KNOWN
+from verify.tolerance.activation_errors import KNOWN_PLATFORMS
 
 
 def main() -> None:
     """Print the constants, in the form in which they are kept."""
-    name, found = current_platform(), measured_kernels()
+    name, found = current_platform(), measured_activation_errors()
     print(f"# 1 is {SINGLE:.2g}, the unit roundoff of float32")
     print(f"{name!r}: {{")
     for activation, constant in found.constants.items():
         print(f"    {activation!r}: {constant},")
     print("}")
-    kept = KNOWN.get(name)
+    kept = KNOWN_PLATFORMS.get(name)
     if kept is None:
         print("# this platform is not known: a check measures it on the spot")
         return
