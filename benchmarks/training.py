@@ -38,9 +38,9 @@ SIDES = ("bare", "run")
 
 def bare(recipe: str, epochs: int) -> None:
     """The chapter's script: data, model, one call of fit."""
-    from recipes.data.text import one_hot
+    from recipes.data.tweets import load_split
     from recipes.run import training
-    from recipes.run.classifier import load_split
+    from recipes.run.training import one_hot
 
     split = load_split(None, "post")
     config = module(recipe).Config()

@@ -31,9 +31,9 @@ if importlib.util.find_spec("recipes") is None:
 # %%
 from recipes import toy_rnn
 from recipes.run.folder import RunFolder
-from recipes.run.outcome import RunOptions
+from recipes.run.options import RunOptions
 
-outcome = toy_rnn.run(toy_rnn.Config(), RunOptions(RunFolder("runs/toy_rnn")))
+result = toy_rnn.run(toy_rnn.Config(), RunOptions(RunFolder("runs/toy_rnn")))
 
 # %% [markdown]
 # ## Why read in order?
@@ -85,7 +85,7 @@ assert learnt <= 0.5
 import numpy as np
 
 from recipes.data import toy
-from recipes.data.text import one_hot
+from recipes.run.training import one_hot
 
 pipeline = toy.pipeline()
 print(pipeline.vocabulary.ids)
@@ -391,7 +391,7 @@ exercises.check(
 # with those printed years ago, your own arithmetic gives what Keras predicts:
 
 # %%
-assert outcome.report.verdict == "PASS"
+assert result.report.verdict == "PASS"
 assert report.verdict == "PASS"
 print(f"both in 64 bits: {report.proof.max_diff:.1e}")
 print(f"Keras as it runs: {report.numerics.max_diff:.1e}")

@@ -27,9 +27,9 @@ if importlib.util.find_spec("recipes") is None:
 # %%
 from recipes import toy_lstm
 from recipes.run.folder import RunFolder
-from recipes.run.outcome import RunOptions
+from recipes.run.options import RunOptions
 
-outcome = toy_lstm.run(toy_lstm.Config(), RunOptions(RunFolder("runs/toy_lstm")))
+result = toy_lstm.run(toy_lstm.Config(), RunOptions(RunFolder("runs/toy_lstm")))
 
 # %% [markdown]
 # ## Why not a SimpleRNN?
@@ -384,7 +384,7 @@ exercises.check(
 # numbers, and of the 24 orders of the gates only i, f, c, o gives what Keras predicts.
 
 # %%
-assert outcome.report.verdict == "PASS"
+assert result.report.verdict == "PASS"
 assert report.verdict == "PASS"
 print(f"both in 64 bits: {report.proof.max_diff:.1e}")
 print(f"Keras as it runs: {report.numerics.max_diff:.1e}")

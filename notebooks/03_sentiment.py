@@ -32,10 +32,10 @@ if importlib.util.find_spec("recipes") is None:
 # %%
 from recipes import sentiment_lstm
 from recipes.run.folder import RunFolder
-from recipes.run.outcome import RunOptions
+from recipes.run.options import RunOptions
 
 config = sentiment_lstm.Config(epochs=1)
-outcome = sentiment_lstm.run(config, RunOptions(RunFolder("runs/first_lstm")))
+result = sentiment_lstm.run(config, RunOptions(RunFolder("runs/first_lstm")))
 
 # %% [markdown]
 # ## Look at the data first
@@ -48,11 +48,11 @@ from collections import Counter
 
 import numpy as np
 
-from recipes.data import text
 from recipes.data.airline import CLASSES
-from recipes.run import classifier as sentiment
+from recipes.data.tweets import baselines, load_split
+from verify.data import text
 
-split = sentiment.load_split(None, "post")
+split = load_split(None, "post")
 tweets = split.tweets
 print(f"{len(tweets.texts):,} tweets")
 for label, name in enumerate(CLASSES):
@@ -111,8 +111,7 @@ plots.frequencies(counts, "The most frequent words of each class")
 # That is the second baseline; the first always says "negative".
 
 # %%
-baselines = sentiment.baselines(None)
-for name, accuracy in baselines.items():
+for name, accuracy in baselines(None).items():
     print(f"{name:28} {accuracy:.4f}")
 
 # %% [markdown]
@@ -410,7 +409,7 @@ exercises.check(3, columns, W_o, "each gate has a quarter of the columns.", of=(
 # equations say.
 
 # %%
-assert outcome.report.verdict == "PASS"
+assert result.report.verdict == "PASS"
 assert report.verdict == "PASS"
 print("verified:", ", ".join(["first_lstm", *folders]))
 

@@ -33,10 +33,10 @@ if importlib.util.find_spec("recipes") is None:
 # %%
 from recipes import sentiment_lstm
 from recipes.run.folder import RunFolder
-from recipes.run.outcome import RunOptions
+from recipes.run.options import RunOptions
 
 config = sentiment_lstm.Config(epochs=1, mask_zero=True)
-outcome = sentiment_lstm.run(config, RunOptions(RunFolder("runs/gates_lstm")))
+result = sentiment_lstm.run(config, RunOptions(RunFolder("runs/gates_lstm")))
 
 # %% [markdown]
 # And here is its memory while it reads a tweet of the test set: the cell state, one row a
@@ -45,11 +45,11 @@ outcome = sentiment_lstm.run(config, RunOptions(RunFolder("runs/gates_lstm")))
 # %%
 import verify
 from recipes import plots
+from recipes.data.tweets import load_split
 from recipes.explore import insight
-from recipes.run import classifier as sentiment
 
 net = verify.load("runs/gates_lstm/model.keras")
-split = sentiment.load_split(None, "post")
+split = load_split(None, "post")
 pipeline = split.pipeline
 
 praise = split.texts_test[52]
@@ -300,8 +300,8 @@ assert steps[thanks] > effects[thanks, 1]
 
 # %%
 from recipes import sentiment_gru, sentiment_rnn
-from recipes.data.text import one_hot
 from recipes.run import training
+from recipes.run.training import one_hot
 
 RECIPES = {"SimpleRNN": sentiment_rnn, "LSTM": sentiment_lstm, "GRU": sentiment_gru}
 MASKED, UNMASKED = True, False
@@ -754,7 +754,7 @@ exercises.check(
 # networks with a mask reach across a tweet.
 
 # %%
-assert outcome.report.verdict == "PASS"
+assert result.report.verdict == "PASS"
 assert report.verdict == "PASS"
 assert all(g.comparison.matches for g in report.gradients)
 worst_gradient = max(g.comparison.max_diff for g in report.gradients)

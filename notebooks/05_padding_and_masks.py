@@ -57,10 +57,10 @@ for mask_zero in (False, True):
 # truth value a step, False where the id is 0.
 
 # %%
-from recipes.data.text import pad, words
-from recipes.run import classifier as sentiment
+from recipes.data.tweets import load_split
+from verify.data.text import pad, words
 
-split = sentiment.load_split(None, "post")
+split = load_split(None, "post")
 vocabulary = split.pipeline.vocabulary
 tweet = "@united thanks for the great flight"
 ids = vocabulary.encode([words(tweet)])

@@ -57,7 +57,7 @@ assert first.verdict == "FAIL"
 import os
 from pathlib import Path
 
-from recipes.run.classifier import load_split
+from recipes.data.tweets import load_split
 
 QUICK = "QUICK" in os.environ  # the project's own tests train less
 

@@ -125,7 +125,7 @@ for line, run in still.items():
 #
 # | then | now |
 # |---|---|
-# | `one_hot(text, n)`, `Tokenizer` | `recipes.data.text.Vocabulary`, or `keras.layers.TextVectorization` |
+# | `one_hot(text, n)`, `Tokenizer` | `verify.data.text.Vocabulary`, or `keras.layers.TextVectorization` |
 # | `keras.utils.np_utils.to_categorical` | `keras.utils.to_categorical` |
 # | `CuDNNLSTM`, `CuDNNGRU` | `LSTM`, `GRU`, whose `use_cudnn` is `"auto"` |
 # | `keras.layers.recurrent.LSTM` | `keras.layers.LSTM` |
@@ -141,7 +141,7 @@ for line, run in still.items():
 # The right column, run:
 
 # %%
-from recipes.data.text import Vocabulary
+from verify.data.text import Vocabulary
 
 words = Vocabulary.of([["this", "is"], ["is", "an"]])
 print(words.encode([["this", "is"]]))

@@ -110,7 +110,7 @@ def run_recipes(
 
     Without --resume a run begins anew, in place of an earlier run in its folder.
     """
-    from recipes.run.outcome import print_table
+    from recipes.run.finish import print_table
     from recipes.run.plan import command_line, module, plan
     from recipes.run.training import Interrupted
 
@@ -128,11 +128,11 @@ def run_recipes(
         "csv": csv,
     }
     given = {key: value for key, value in asked.items() if value is not None}
-    outcomes = []
+    results = []
     jobs = plan(names, given, out=out, resume=resume)
     for job in jobs:
         try:
-            outcomes.append(module(job.recipe).run(job.config, job.options))
+            results.append(module(job.recipe).run(job.config, job.options))
         except (Interrupted, KeyboardInterrupt) as stop:
             what = str(stop) or "interrupted"
             again = command_line(names, given, out)
@@ -144,8 +144,8 @@ def run_recipes(
             )
             raise typer.Exit(INTERRUPTED) from None
     print()
-    print_table(outcomes)
-    codes = {outcome.report.verdict.exit_code for outcome in outcomes}
+    print_table(results)
+    codes = {result.report.verdict.exit_code for result in results}
     raise typer.Exit(1 if 1 in codes else max(codes))
 
 
@@ -250,9 +250,9 @@ def predict(
     text: Annotated[str, typer.Argument(help="A text, in quotation marks.")],
 ) -> None:
     """Apply a trained model to a text, in NumPy; says which words it does not know."""
-    from recipes.data.text import clean, words
     from recipes.explore.answer import answer
     from recipes.run.folder import RunFolder
+    from verify.data.text import clean, words
 
     run_folder = RunFolder(folder)
     pipeline = run_folder.read_pipeline()

@@ -39,17 +39,17 @@ import numpy as np
 import verify
 from recipes import plots
 from recipes.data.grammar import FILLER, LANGUAGES, Sentences, memories
-from recipes.data.text import Vocabulary, one_hot
 from recipes.run import training
-from recipes.run.folder import RunFolder, TextPipeline
-from recipes.run.outcome import (
-    Outcome,
-    RunOptions,
+from recipes.run.finish import (
+    RunResult,
     Verdicts,
     print_parameters,
     print_report,
-    verified,
+    verify_run,
 )
+from recipes.run.folder import RunFolder
+from recipes.run.options import RunOptions
+from verify.data.text import TextPipeline, Vocabulary
 from verify.errors import DataError, join_and, printable
 from verify.report.report import Report, number
 
@@ -152,7 +152,7 @@ def solved(history: training.History) -> bool:
     return history.get("accuracy", [0.0])[-1] >= SOLVED
 
 
-def run(config: Config, options: RunOptions) -> Outcome:
+def run(config: Config, options: RunOptions) -> RunResult:
     """Train every layer at every gap, compare, verify."""
     data = {gap: memories(config.seed, gap)[0] for gap in config.gaps}
     checksums = "".join(data[gap].sha256 for gap in sorted(data))
@@ -181,7 +181,7 @@ def run(config: Config, options: RunOptions) -> Outcome:
         except training.Interrupted as stop:
             stop.args = (f"{stop} ({part.layer}, gap {part.gap})",)
             raise
-    return _conclude(config, trained, options)
+    return _report(config, trained, options)
 
 
 def _train(
@@ -199,9 +199,9 @@ def _train(
         part,
         options,
         lambda: build_model(part),
-        training.Lesson(
+        training.TrainingSet(
             x[~test],
-            one_hot(labels[~test], len(languages)),
+            training.one_hot(labels[~test], len(languages)),
             pipeline,
             "sentences of recipes/grammar.py",
             sha256,
@@ -212,7 +212,7 @@ def _train(
     )
     predicted = model.predict(x[test], verbose=0).argmax(axis=1)
     accuracy = float(np.mean(predicted == labels[test]))
-    report, _ = verified(options.folder, net, x[test][:VERIFIED_ROWS])
+    report, _ = verify_run(options.folder, net, x[test][:VERIFIED_ROWS])
     if report.verdict is not verify.Verdict.PASS:
         print_report(report)
     ended = "solved" if solved(progress.history) else "not solved"
@@ -237,9 +237,9 @@ def _train(
     return Trained(part, progress.epochs, accuracy, progress.seconds, report)
 
 
-def _conclude(
+def _report(
     config: Config, trained: Sequence[Trained], options: RunOptions
-) -> Outcome:
+) -> RunResult:
     """All accuracies and verdicts, and the figure: printed, and kept."""
     folder, gaps = options.folder, sorted(config.gaps)
     by = {(one.part.layer, one.part.gap): one for one in trained}
@@ -278,7 +278,7 @@ def _conclude(
     }
     folder.write_json("metrics.json", metrics)
     print(f"\nEverything is in {printable(folder.path)}", file=sys.stderr)
-    return Outcome(
+    return RunResult(
         NAME, net.spec.parameters, trained[0].accuracy, None, seconds, verdicts
     )
 

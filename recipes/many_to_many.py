@@ -24,12 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from recipes.data.grammar import ALWAYS_TESTED, TAGGED, Sentences, tagged
-from recipes.data.text import Vocabulary, one_hot, words
+from recipes.data.grammar import ALWAYS_TESTED, SOURCE, TAGGED, Sentences, tagged
 from recipes.run import training
-from recipes.run.finish import conclude
-from recipes.run.folder import TextPipeline
-from recipes.run.outcome import Outcome, RunOptions, print_parameters
+from recipes.run.finish import RunResult, finish, print_parameters
+from recipes.run.options import RunOptions
+from verify.data.text import TextPipeline, Vocabulary, words
 from verify.model.arrays import Array
 
 NAME = "many_to_many"
@@ -118,7 +117,7 @@ def score(predicted: Array, tags: Array, ambiguous: Array) -> Score:
     return Score(float(np.mean(right[real])), float(np.mean(right[real & ambiguous])))
 
 
-def run(config: Config, options: RunOptions) -> Outcome:
+def run(config: Config, options: RunOptions) -> RunResult:
     """Train, compare with a table of words, verify."""
     folder, sentences = options.folder, tagged(config.seed)
     folder.open_for(NAME, asdict(config), sentences.sha256, resume=options.resume)
@@ -133,27 +132,33 @@ def run(config: Config, options: RunOptions) -> Outcome:
         file=sys.stderr,
     )
     x, tags = pipeline.encode(sentences.texts), targets(sentences, length)
-    y = one_hot(np.maximum(tags, 0), len(TAGS))  # what stands at padding is masked
+    y = training.one_hot(
+        np.maximum(tags, 0), len(TAGS)
+    )  # what stands at padding is masked
+    x_train, x_test = sentences.split(x)
+    y_train, y_test = sentences.split(y)
     trained = training.train(
         NAME,
         config,
         options,
         lambda: build_model(config, vocabulary.size, length),
-        training.Lesson.of(sentences, x, y, pipeline),
+        training.TrainingSet(
+            x_train, y_train, pipeline, SOURCE, sentences.sha256, (x_test, y_test)
+        ),
         batch_size=config.batch_size,
         report_every=5,
     )
-    return _conclude(trained, sentences, x, tags, options, vocabulary)
+    return _report(trained, sentences, x, tags, options, vocabulary)
 
 
-def _conclude(
+def _report(
     trained: training.TrainedModel,
     sentences: Sentences,
     x: Array,
     tags: Array,
     options: RunOptions,
     vocabulary: Vocabulary,
-) -> Outcome:
+) -> RunResult:
     """Accuracy beside that of a table, three sentences, the verdict: printed, kept."""
     from sklearn.metrics import f1_score
 
@@ -195,7 +200,7 @@ def _conclude(
         "test_rows": int(test.sum()),
         "test_words": int(real.sum()),
     }
-    return conclude(NAME, options, trained, x[test], metrics)
+    return finish(NAME, options, trained, x[test], metrics)
 
 
 def _times(tagged_words: dict[str, tuple[str, ...]]) -> Counter[str]:

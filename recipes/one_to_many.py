@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 
 from recipes.data.grammar import REPLIES
-from recipes.data.text import Vocabulary, one_hot
 from recipes.explore.answer import phrase
 from recipes.run import training
-from recipes.run.finish import conclude
-from recipes.run.folder import END, TextPipeline
-from recipes.run.outcome import Outcome, RunOptions, print_parameters
+from recipes.run.finish import RunResult, finish, print_parameters
+from recipes.run.folder import END
+from recipes.run.options import RunOptions
+from verify.data.text import TextPipeline, Vocabulary
 from verify.model.arrays import Array
 
 NAME = "one_to_many"
@@ -102,7 +102,7 @@ def score(predicted: Array, labels: Array) -> tuple[float, float]:
     return float(np.mean(right[labels > 0])), float(np.mean(right.all(axis=1)))
 
 
-def run(config: Config, options: RunOptions) -> Outcome:
+def run(config: Config, options: RunOptions) -> RunResult:
     """Train, compare with the words of each position, verify."""
     sha256 = hashlib.sha256(json.dumps(REPLIES).encode()).hexdigest()
     options.folder.open_for(NAME, asdict(config), sha256, resume=options.resume)
@@ -119,9 +119,9 @@ def run(config: Config, options: RunOptions) -> Outcome:
         config,
         options,
         lambda: build_model(config),
-        training.Lesson(
+        training.TrainingSet(
             x,
-            one_hot(labels, len(WORDS)),
+            training.one_hot(labels, len(WORDS)),
             pipeline,
             "phrases of recipes/grammar.py",
             sha256,
@@ -129,15 +129,15 @@ def run(config: Config, options: RunOptions) -> Outcome:
         batch_size=len(x),
         report_every=100,
     )
-    return _conclude(trained, x, labels, options)
+    return _report(trained, x, labels, options)
 
 
-def _conclude(
+def _report(
     trained: training.TrainedModel,
     x: Array,
     labels: Array,
     options: RunOptions,
-) -> Outcome:
+) -> RunResult:
     """Every phrase, two accuracies and the verdict: printed, and kept."""
     predicted = trained.model.predict(x, verbose=0).argmax(axis=-1)
     print_parameters(trained.net)
@@ -159,7 +159,7 @@ def _conclude(
         "classes": list(WORDS),
         "train_rows": len(x),
     }
-    return conclude(NAME, options, trained, x, metrics)
+    return finish(NAME, options, trained, x, metrics)
 
 
 def main(argv: list[str] | None = None) -> int:

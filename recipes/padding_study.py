@@ -26,11 +26,12 @@ from typing import Any
 import numpy as np
 
 from recipes import plots
+from recipes.data.tweets import TweetConfig, load_words
 from recipes.run import many as shared
-from recipes.run.classifier import TweetConfig, load_split
+from recipes.run.finish import RunResult
 from recipes.run.folder import RunFolder
 from recipes.run.many import Part, Trained
-from recipes.run.outcome import Outcome, RunOptions
+from recipes.run.options import RunOptions
 from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
@@ -149,7 +150,7 @@ def study(
 
 
 def _study(config: Config, options: RunOptions) -> Results:
-    split = load_split(options.csv, "post")
+    split = load_words(options.csv)
     short = [n for n in config.lengths if n < split.longest]
     if short:
         print(
@@ -236,7 +237,7 @@ def _write(config: Config, results: Results, options: RunOptions) -> None:
     shared.write(options, metrics, files)
 
 
-def run(config: Config, options: RunOptions) -> Outcome:
+def run(config: Config, options: RunOptions) -> RunResult:
     """Train, compare, verify."""
     results = _study(config, options)
     last = config.seed + config.seeds - 1

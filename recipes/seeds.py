@@ -28,11 +28,12 @@ from typing import Any
 import numpy as np
 
 from recipes import plots
+from recipes.data.tweets import SentimentConfig, load_words
 from recipes.run import many as shared
-from recipes.run.classifier import SentimentConfig, load_split
+from recipes.run.finish import RunResult
 from recipes.run.folder import RunFolder
 from recipes.run.many import Part, Spread, Trained
-from recipes.run.outcome import Outcome, RunOptions
+from recipes.run.options import RunOptions
 from verify.errors import printable
 from verify.model.arrays import Array
 
@@ -169,7 +170,7 @@ def _study(config: Config, options: RunOptions) -> Results:
         },
         shared.baseline_scores(options.csv),
         tuple(trained),
-        len(load_split(options.csv, "post").y_test),
+        len(load_words(options.csv).y_test),
     )
     _write(config, results, options)
     return results
@@ -275,7 +276,7 @@ def figure(results: Results) -> Any:
     )
 
 
-def run(config: Config, options: RunOptions) -> Outcome:
+def run(config: Config, options: RunOptions) -> RunResult:
     """Train, compare, verify."""
     results = _study(config, options)
     last = config.seed + config.seeds - 1

@@ -16,14 +16,16 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from recipes.data.tweets import SentimentConfig
 from recipes.run import classifier as sentiment
-from recipes.run.outcome import Outcome, RunOptions
+from recipes.run.finish import RunResult
+from recipes.run.options import RunOptions
 
 NAME = "sentiment_rnn"
 
 
 @dataclass(frozen=True)
-class Config(sentiment.SentimentConfig):
+class Config(SentimentConfig):
     """The chapter's settings."""
 
     epochs: int = 10
@@ -55,7 +57,7 @@ def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
     return model
 
 
-def run(config: Config, options: RunOptions) -> Outcome:
+def run(config: Config, options: RunOptions) -> RunResult:
     """Train, evaluate and verify."""
     return sentiment.run(NAME, config, build_model, options)
 

@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from recipes import plots
+from recipes.data.tweets import load_words
 from recipes.run import many as shared
-from recipes.run.classifier import load_split
 from recipes.run.folder import RunFolder
 from recipes.run.many import Ended, Job, Part, Spread, Trained
-from recipes.run.outcome import RunOptions
+from recipes.run.options import RunOptions
 from recipes.run.plan import as_begun, module, whole_numbers
 from recipes.run.workers import MODULES, in_processes, on_cluster, sensible
 from verify.cluster import LOCAL, connected, require_address
@@ -275,7 +275,7 @@ def plan(given: Mapping[str, Any], out: str, *, resume: bool, where: Where) -> P
         words += [f"--{key.replace('_', '-')}", str(value)]
     for option, value in asdict(where).items():
         words += [] if value is None else [f"--{option}", str(value)]
-    load_split(csv, "post")
+    load_words(csv)
     begun_here = resume and begun is not None
     return Planned(
         config, RunOptions(folder, begun_here, csv, shlex.join(words)), where
@@ -333,7 +333,7 @@ def run(config: Config, options: RunOptions, where: Where) -> Results:
         trained,
         shared.baseline_scores(options.csv),
         failures,
-        len(load_split(options.csv, "post").y_test),
+        len(load_words(options.csv).y_test),
     )
     if trained:
         _write(config, results, options)

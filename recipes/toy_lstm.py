@@ -16,16 +16,18 @@ from dataclasses import dataclass
 from math import exp, tanh
 from typing import Any
 
-from recipes.data import toy
-from recipes.run.outcome import Outcome, RunOptions
+from recipes.data.toy import STEPS, ToyConfig, samples
+from recipes.run import by_hand as shared
+from recipes.run.finish import RunResult
+from recipes.run.options import RunOptions
 from verify import ModelSpec
 
 NAME = "toy_lstm"
-samples = toy.samples
+__all__ = ["NAME", "Config", "build_model", "by_hand", "run", "samples"]
 
 
 @dataclass(frozen=True)
-class Config(toy.ToyConfig):
+class Config(ToyConfig):
     """The chapter's settings."""
 
 
@@ -35,7 +37,7 @@ def build_model(config: Config) -> Any:
 
     model = Sequential(
         [
-            Input((toy.STEPS, 1)),
+            Input((STEPS, 1)),
             layers.LSTM(
                 1,
                 activation="tanh",
@@ -57,14 +59,14 @@ def sigmoid(z: float) -> float:
     return 1 / (1 + exp(-z))
 
 
-def by_hand(spec: ModelSpec, inputs: Sequence[float]) -> list[toy.Quantity]:
+def by_hand(spec: ModelSpec, inputs: Sequence[float]) -> list[shared.Quantity]:
     """Every quantity of the forward pass, with this model's numbers."""
     lstm = spec["lstm"]
     w, u, b = (
         dict(zip(lstm.gates, lstm.weights[name].ravel().tolist(), strict=True))
         for name in ("kernel", "recurrent_kernel", "bias")
     )
-    quantities: list[toy.Quantity] = []
+    quantities: list[shared.Quantity] = []
     h = c = 0.0
     for step, x in enumerate(inputs, start=1):
         sums = {gate: x * w[gate] + h * u[gate] + b[gate] for gate in lstm.gates}
@@ -85,12 +87,12 @@ def by_hand(spec: ModelSpec, inputs: Sequence[float]) -> list[toy.Quantity]:
             (f"step {step}: output gate", f"sigmoid({filled['o']})", o),
             (f"step {step}: hidden value", f"{o:.8f} * tanh({c:.8f})", h),
         ]
-    return quantities + toy.head(spec, h)
+    return quantities + shared.head(spec, h)
 
 
-def run(config: Config, options: RunOptions) -> Outcome:
+def run(config: Config, options: RunOptions) -> RunResult:
     """Train, print the pass by hand, verify."""
-    return toy.run(NAME, config, build_model, by_hand, options)
+    return shared.run(NAME, config, build_model, by_hand, options)
 
 
 def main(argv: list[str] | None = None) -> int:

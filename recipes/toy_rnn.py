@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from math import tanh
 from typing import Any
 
-from recipes.data import toy
-from recipes.run.outcome import Outcome, RunOptions
+from recipes.data.toy import STEPS, ToyConfig, samples
+from recipes.run import by_hand as shared
+from recipes.run.finish import RunResult
+from recipes.run.options import RunOptions
 from verify import ModelSpec
 
 NAME = "toy_rnn"
-samples = toy.samples
+__all__ = ["NAME", "Config", "build_model", "by_hand", "run", "samples"]
 
 
 @dataclass(frozen=True)
-class Config(toy.ToyConfig):
+class Config(ToyConfig):
     """The chapter's settings."""
 
 
@@ -34,7 +36,7 @@ def build_model(config: Config) -> Any:
 
     model = Sequential(
         [
-            Input((toy.STEPS, 1)),
+            Input((STEPS, 1)),
             layers.SimpleRNN(
                 1,
                 activation="tanh",
@@ -52,24 +54,24 @@ def build_model(config: Config) -> Any:
     return model
 
 
-def by_hand(spec: ModelSpec, inputs: Sequence[float]) -> list[toy.Quantity]:
+def by_hand(spec: ModelSpec, inputs: Sequence[float]) -> list[shared.Quantity]:
     """Every quantity of the forward pass, with this model's numbers."""
     weights = spec["rnn"].weights
     w, u, b = (
         float(weights[name].item()) for name in ("kernel", "recurrent_kernel", "bias")
     )
-    quantities: list[toy.Quantity] = []
+    quantities: list[shared.Quantity] = []
     h = 0.0
     for step, x in enumerate(inputs, start=1):
         formula = f"tanh({x:g} * {w:.8g} + {b:.8g} + {h:.8g} * {u:.8g})"
         h = tanh(x * w + b + h * u)
         quantities.append((f"step {step}: hidden value", formula, h))
-    return quantities + toy.head(spec, h)
+    return quantities + shared.head(spec, h)
 
 
-def run(config: Config, options: RunOptions) -> Outcome:
+def run(config: Config, options: RunOptions) -> RunResult:
     """Train, print the pass by hand, verify."""
-    return toy.run(NAME, config, build_model, by_hand, options)
+    return shared.run(NAME, config, build_model, by_hand, options)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,12 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from recipes.data.grammar import ANIMALS, Sentences, comparisons
-from recipes.data.text import Vocabulary, one_hot, words
+from recipes.data.grammar import ANIMALS, SOURCE, Sentences, comparisons
 from recipes.run import training
-from recipes.run.finish import conclude
-from recipes.run.folder import TextPipeline
-from recipes.run.outcome import Outcome, RunOptions, print_parameters
+from recipes.run.finish import RunResult, finish, print_parameters
+from recipes.run.options import RunOptions
+from verify.data.text import TextPipeline, Vocabulary, words
 
 NAME = "word_order"
 SHOWN = ("the cat is faster than the dog", "the dog is faster than the cat")
@@ -92,7 +91,7 @@ def samples(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [row for row in rows if row[0] in SHOWN] + kept
 
 
-def run(config: Config, options: RunOptions) -> Outcome:
+def run(config: Config, options: RunOptions) -> RunResult:
     """Train, compare with a bag of words, verify."""
     folder, sentences = options.folder, comparisons(config.seed)
     folder.open_for(NAME, asdict(config), sentences.sha256, resume=options.resume)
@@ -109,26 +108,30 @@ def run(config: Config, options: RunOptions) -> Outcome:
     )
     x = pipeline.encode(sentences.texts)
     labels = np.array([ANIMALS.index(answer) for answer in sentences.answers])
-    y = one_hot(labels, len(ANIMALS))
+    y = training.one_hot(labels, len(ANIMALS))
+    x_train, x_test = sentences.split(x)
+    y_train, y_test = sentences.split(y)
     trained = training.train(
         NAME,
         config,
         options,
         lambda: build_model(config, vocabulary.size, length),
-        training.Lesson.of(sentences, x, y, pipeline),
+        training.TrainingSet(
+            x_train, y_train, pipeline, SOURCE, sentences.sha256, (x_test, y_test)
+        ),
         batch_size=config.batch_size,
         report_every=5,
     )
-    return _conclude(trained, sentences, x, labels, options)
+    return _report(trained, sentences, x, labels, options)
 
 
-def _conclude(
+def _report(
     trained: training.TrainedModel,
     sentences: Sentences,
     x: Any,
     labels: Any,
     options: RunOptions,
-) -> Outcome:
+) -> RunResult:
     """Accuracy, bag of words, two answers and the verdict: printed, and kept."""
     from sklearn.metrics import f1_score
 
@@ -157,7 +160,7 @@ def _conclude(
         "train_rows": int((~test).sum()),
         "test_rows": int(test.sum()),
     }
-    return conclude(NAME, options, trained, x[test], metrics)
+    return finish(NAME, options, trained, x[test], metrics)
 
 
 def main(argv: list[str] | None = None) -> int:

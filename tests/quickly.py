@@ -30,7 +30,7 @@ def begin(rows: int | None = None) -> None:
     Whatever it was told before in the same process no longer holds.
     """
     import verify
-    from recipes.run import outcome, training
+    from recipes.run import finish, training
 
     fit = inspect.unwrap(training.fit)
 
@@ -40,4 +40,4 @@ def begin(rows: int | None = None) -> None:
 
     training.fit = fit_few
     verify.check = few(inspect.unwrap(verify.check))
-    outcome.check_read = few(inspect.unwrap(outcome.check_read))
+    finish.check_read = few(inspect.unwrap(finish.check_read))

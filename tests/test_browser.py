@@ -17,10 +17,9 @@ from models import VOCABULARY, input_layer, keras_sequential, layer, lstm_spec, 
 from models import ids as token_ids
 
 import verify
-from recipes.data.text import Vocabulary
 from recipes.explore.page import text_rules
-from recipes.run.folder import TextPipeline
 from verify import Network
+from verify.data.text import TextPipeline, Vocabulary
 from verify.forward.activations import ACTIVATIONS, resolve
 from verify.report.page import Exploration, Sample, Summary, explore, render
 from verify.report.page.export import activation

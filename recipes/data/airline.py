@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from recipes.data.text import packaged_file
+from verify.data.text import packaged_file
 from verify.errors import DataError, printable
 
 if TYPE_CHECKING:

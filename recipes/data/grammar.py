@@ -8,6 +8,11 @@ from itertools import combinations
 
 import numpy as np
 
+from verify.model.arrays import Array
+
+SOURCE = "sentences of recipes/grammar.py"
+"""What manifests say of where generated sentences come from."""
+
 ANIMALS = (
     "ant", "bear", "cat", "dog", "elk", "fox", "goat", "hare", "ibis", "jay", "koala",
     "lion",
@@ -23,7 +28,7 @@ COMPARATIVES = {
 
 @dataclass(frozen=True)
 class Sentences:
-    """Generated sentences with their answers, some of them kept for the test.
+    """Hold generated sentences with their answers, some of them kept for the test.
 
     Attributes
     ----------
@@ -38,9 +43,19 @@ class Sentences:
     answers: tuple[str, ...]
     test: tuple[bool, ...]
 
+    def split(self, values: Array) -> tuple[Array, Array]:
+        """Return the rows of an array that are for training, and those for the test.
+
+        Parameters
+        ----------
+        values : (sentences, ...)
+        """
+        test = np.array(self.test)
+        return values[~test], values[test]
+
     @property
     def sha256(self) -> str:
-        """Checksum of all of it."""
+        """Return the checksum of all of it."""
         lines = zip(self.texts, self.answers, self.test, strict=True)
         return hashlib.sha256("\n".join(map(str, lines)).encode()).hexdigest()
 

@@ -1,47 +1,37 @@
-"""What the toy recipes share: "this is an example", two words in, the next out."""
+"""The phrase of the toy recipes: "this is an example", two words in, the next out."""
 
 from __future__ import annotations
 
-import hashlib
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-import verify
-from recipes.data.text import Vocabulary, one_hot, words
-from recipes.run import training
-from recipes.run.finish import conclude
-from recipes.run.folder import TextPipeline
-from recipes.run.outcome import Outcome, RunOptions, print_parameters
-from verify.model.arrays import Array
+from verify.data.text import TextPipeline, Vocabulary, words
 
 DOCS = ("this is", "is an")
 LABELS = ("an", "example")
 STEPS = 2
 SHOWN = "this is"
 
-Quantity = tuple[str, str, Any]
-"""Name, formula with its numbers filled in, value."""
-
 
 @dataclass(frozen=True)
 class ToyConfig:
-    """What can be varied; the defaults are the chapter's."""
+    """List what can be varied; the defaults are the chapter's."""
 
     epochs: int = 500
     seed: int = 42
 
 
 def samples(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The phrases with what follows them, for the page of a run."""
+    """Return the phrases and what follows them, for the page of a run."""
     return list(zip(DOCS, LABELS, strict=True))
 
 
 def pipeline() -> TextPipeline:
-    """``{"is": 1, "an": 2, "this": 3, "example": 4}``, two steps, padded in front."""
+    """Return the chapter's pipeline: two steps, padded in front.
+
+    Its vocabulary is ``{"is": 1, "an": 2, "this": 3, "example": 4}``.
+    """
     phrases = [words(text, keep_stop_words=True) for text in (*DOCS, *LABELS)]
     vocabulary = Vocabulary.of(phrases)
     return TextPipeline(
@@ -52,106 +42,3 @@ def pipeline() -> TextPipeline:
         feature_axis=True,
         classes=("(padding)", *vocabulary.words),
     )
-
-
-def run(
-    recipe: str,
-    config: ToyConfig,
-    build_model: Callable[[Any], Any],
-    by_hand: Callable[[verify.ModelSpec, Sequence[float]], list[Quantity]],
-    options: RunOptions,
-) -> Outcome:
-    """Train, print the manual pass beside Keras's prediction, verify.
-
-    Parameters
-    ----------
-    recipe : str
-    config : ToyConfig
-    build_model : callable
-        ``build_model(config)`` -> compiled model, (batch, 2, 1) in, 5 classes out.
-    by_hand : callable
-        ``by_hand(spec, inputs)`` -> every quantity of the forward pass, in order; the
-        last one is the softmax.
-    options : RunOptions
-
-    Raises
-    ------
-    DataError
-        The folder cannot be used.
-    recipes.run.training.Interrupted
-        On Ctrl-C.
-    """
-    folder, text = options.folder, pipeline()
-    phrase = "\n".join((*DOCS, *LABELS))
-    sha256 = hashlib.sha256(phrase.encode()).hexdigest()
-    folder.open_for(recipe, asdict(config), sha256, resume=options.resume)
-    print(f"{recipe}: {len(DOCS)} phrases, {config.epochs} epochs", file=sys.stderr)
-    x = text.encode(DOCS)  # (2, 2, 1)
-    labels = [text.vocabulary.ids[word] for word in LABELS]
-    trained = training.train(
-        recipe,
-        config,
-        options,
-        lambda: build_model(config),
-        training.Lesson(
-            x,
-            one_hot(labels, text.vocabulary.size),
-            text,
-            "the toy phrase",
-            sha256,
-        ),
-        batch_size=len(x),
-        report_every=100,
-    )
-
-    print_parameters(trained.net)
-    shown = text.encode([SHOWN])
-    said = print_by_hand(
-        by_hand(trained.net.spec, shown.ravel().tolist()), shown, trained.model
-    )
-    print(
-        f'\nAfter "{SHOWN}" the model says: {text.classes[said]} (the phrase goes on '
-        f"with: {LABELS[DOCS.index(SHOWN)]})"
-    )
-    predicted = trained.model.predict(x, verbose=0).argmax(axis=1)
-    metrics = {
-        "training_accuracy": float(np.mean(predicted == labels)),
-        "loss": trained.progress.history["loss"][-1],
-    }
-    return conclude(recipe, options, trained, x, metrics)
-
-
-def print_by_hand(quantities: list[Quantity], x: Array, model: Any) -> int:
-    """One named quantity a line, Keras's prediction beneath, then the difference.
-
-    Returns the class that Keras predicts.
-    """
-    ids = ", ".join(f"{value:g}" for value in x.ravel())
-    print(f'\nThe forward pass by hand, for "{SHOWN}", input {ids}')
-    width = max(len(name) for name, _, _ in quantities)
-    for name, formula, value in quantities:
-        left = f"{formula} = " if formula else ""
-        print(f"  {name:<{width}}  {left}{shown_value(value)}")
-    predicted = model.predict(x, verbose=0)[0]
-    print(f"  {'Keras predict':<{width}}  {shown_value(predicted)}")
-    difference = np.max(np.abs(np.asarray(quantities[-1][2]) - predicted))
-    print(f"  {'difference':<{width}}  {difference:.1e}")
-    return int(predicted.argmax())
-
-
-def shown_value(value: Any) -> str:
-    """A number, or several between brackets, at eight digits."""
-    if np.ndim(value):
-        return f"[{', '.join(f'{v:.8f}' for v in np.asarray(value))}]"
-    return f"{float(value):.8f}"
-
-
-def head(spec: verify.ModelSpec, h: float) -> list[Quantity]:
-    """The Dense layer on top of the one unit: logits, then their softmax."""
-    dense = spec["dense"].weights
-    logits = h * dense["kernel"][0].astype(float) + dense["bias"].astype(float)  # (5,)
-    e = np.exp(logits - logits.max())
-    return [
-        ("logits", "h * kernel + bias", logits),
-        ("softmax", "exp(logits) / sum(exp(logits))", e / e.sum()),
-    ]

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from recipes.run.folder import END, TextPipeline
+from recipes.run.folder import END
+from verify.data.text import TextPipeline
 from verify.errors import printable
 from verify.model.arrays import Array
 

@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recipes.data.text import Padding, words
-from recipes.run.folder import TextPipeline
 from verify import Network, backprop
 from verify.backward import backprop_call, refused
 from verify.backward.cells import BACKWARD_CELLS
+from verify.data.text import Padding, TextPipeline, words
 from verify.errors import DataError, UnsupportedError, join_and, printable
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs

@@ -16,11 +16,11 @@ import numpy as np
 
 import verify
 from recipes import RECIPES
-from recipes.data.text import clean, stop_words
-from recipes.run.classifier import SentimentConfig, load_split
-from recipes.run.folder import RunFolder, TextPipeline
+from recipes.data.tweets import SentimentConfig, load_words
+from recipes.run.folder import RunFolder
 from recipes.run.plan import module
 from verify.data.files import write_atomically
+from verify.data.text import TextPipeline, clean, stop_words
 from verify.errors import DataError, error_prefix, printable
 from verify.model.arrays import Array
 from verify.report.page import Sample, TextRules, explore, render
@@ -195,7 +195,7 @@ def candidates(
 
 def _tweets(manifest: Mapping[str, Any], pipeline: TextPipeline) -> list[Candidate]:
     csv = manifest.get("csv")
-    split = load_split(csv if isinstance(csv, str) else None, pipeline.padding)
+    split = load_words(csv if isinstance(csv, str) else None)
     if split.tweets.sha256 != manifest.get("data_sha256"):
         raise DataError(
             "expected the data that the run was trained on. Received: data with "

@@ -1,40 +1,83 @@
-"""The last lines of every recipe that trains one model."""
+"""How a run ends: it is verified, scored, printed, and gets its ``metrics.json``."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from recipes.run import training
-from recipes.run.outcome import Outcome, RunOptions, print_report, verified
+import numpy as np
+
+import verify
+from recipes.run.folder import RunFolder
+from recipes.run.options import RunOptions
+from recipes.run.training import TEST_BATCH, TrainedModel, peak_memory_mib
+from verify.checks.against_keras import check_read
 from verify.errors import printable
+from verify.forward.layers import REGISTRY
 from verify.model.arrays import Array
+from verify.report.report import Report, number
 
 
-def conclude(
+@dataclass(frozen=True)
+class Verdicts:
+    """Sum up the reports of several models.
+
+    Attributes
+    ----------
+    verdict : Verdict
+        The worst of them.
+    max_diff : float
+        The greatest |NumPy - predict|.
+    """
+
+    verdict: verify.Verdict
+    max_diff: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Hold one line of the closing table; a study has no accuracy of its own."""
+
+    recipe: str
+    parameters: int | None
+    accuracy: float | None
+    macro_f1: float | None
+    seconds: float
+    report: Report | Verdicts
+
+    @property
+    def max_diff(self) -> float:
+        """Return the greatest |NumPy - predict|."""
+        if isinstance(self.report, Report):
+            return self.report.numerics.max_diff
+        return self.report.max_diff
+
+
+def finish(
     recipe: str,
     options: RunOptions,
-    trained: training.TrainedModel,
+    trained: TrainedModel,
     x: Array,
     metrics: Mapping[str, Any] | Callable[[Array], Mapping[str, Any]],
-) -> Outcome:
-    """Verify the model, say so, and leave ``metrics.json``.
+) -> RunResult:
+    """Verify the model, print the verdict, and write ``metrics.json``.
 
     Parameters
     ----------
     recipe : str
     options : RunOptions
-    trained : training.TrainedModel
+    trained : TrainedModel
     x : (rows, ...)
         What the model is verified on.
     metrics : mapping, or callable
-        What this recipe has measured, ``accuracy`` and ``macro_f1`` among it where
-        there is a test; or a function that measures it, and says so, given what
-        predict returned for x: (rows, ...).
+        What this recipe has measured, with ``accuracy`` and ``macro_f1`` where there
+        is a test; or a function that measures and prints it, given what predict
+        returned for x: (rows, ...).
     """
     folder, (_, progress, net) = options.folder, trained
-    report, outputs = verified(folder, net, x)
+    report, outputs = verify_run(folder, net, x)
     if callable(metrics):
         metrics = metrics(outputs)
     print_report(report)
@@ -46,16 +89,109 @@ def conclude(
             "epochs": progress.epochs,
             **metrics,
             "seconds": round(progress.seconds, 2),
-            "peak_memory_mib": training.peak_memory_mib(),
+            "peak_memory_mib": peak_memory_mib(),
             "verdict": str(report.verdict),
         },
     )
     print(f"\nEverything is in {printable(folder.path)}", file=sys.stderr)
-    return Outcome(
+    return RunResult(
         recipe,
         net.spec.parameters,
         metrics.get("accuracy"),
         metrics.get("macro_f1"),
         progress.seconds,
         report,
+    )
+
+
+def verify_run(
+    folder: RunFolder, net: verify.Network, x: Array
+) -> tuple[Report, Array]:
+    """Verify the trained model of a run, and write ``verification.json``.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    net : Network
+        As read from the folder's ``model.keras``; it has one output.
+    x : (rows, ...)
+
+    Returns
+    -------
+    report : Report
+    outputs : (rows, ...)
+        What Keras's predict returned for x.
+    """
+    outputs: list[Array] = []
+
+    def listening(
+        function: Callable[..., Any], items: Iterable[Any], *, shared: Mapping[str, Any]
+    ) -> Iterator[Any]:
+        for piece in items:
+            outputs.append(piece.theirs[0])
+            yield function(piece, **shared)
+
+    report = check_read(
+        net,
+        str(folder / "model.keras"),
+        x,
+        batch_size=TEST_BATCH,
+        mapper=listening,
+    )
+    folder.write_json("verification.json", report.to_dict())
+    return report, np.concatenate(outputs)
+
+
+def print_table(results: Sequence[RunResult]) -> None:
+    """Print the closing table."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("recipe", no_wrap=True)
+    for heading in (
+        "parameters", "test accuracy", "macro-F1", "seconds", "max |NumPy - predict|",
+    ):  # fmt: skip
+        table.add_column(heading, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for result in results:
+        scores = (result.accuracy, result.macro_f1)
+        table.add_row(
+            result.recipe,
+            "-" if result.parameters is None else f"{result.parameters:,}",
+            *("-" if score is None else f"{score:.4f}" for score in scores),
+            f"{result.seconds:.1f}",
+            number(result.max_diff),
+            str(result.report.verdict),
+        )
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    console.print(table)
+
+
+def print_parameters(net: verify.Network) -> None:
+    """Print how the number of each layer's parameters comes about."""
+    spec = net.spec
+    print("\nparameters")
+    width = max(len(layer.name) for layer in spec)
+    for layer in spec:
+        if layer.parameters:
+            formula = REGISTRY[layer.class_name].formula(layer)
+            print(f"  {layer.name:<{width}}  {formula} = {layer.parameters:,}")
+    print(f"  {'total':<{width}}  {spec.parameters:,}")
+
+
+def print_report(report: Report) -> None:
+    """Print the verdict in two lines, or the whole report where it is not a pass."""
+    if report.verdict is not verify.Verdict.PASS or report.proof is None:
+        print(f"\n{report.to_text()}")
+        return
+    rows = report.facts["rows"]
+    print(
+        f"\n{report.verdict}: NumPy reproduces predict on {rows:,} row(s): "
+        f"max |difference| {number(report.numerics.max_diff)} in float32 (allowed "
+        f"{number(report.numerics.allowed)}), {number(report.proof.max_diff)} "
+        "in float64"
     )

@@ -30,8 +30,6 @@ from verify.data.files import read_json, write_atomically, write_error
 from verify.data.text import PIPELINE_FILE, TextPipeline
 from verify.errors import DataError, join_and, printable
 
-__all__ = ["END", "FILES", "RunFolder", "TextPipeline", "require_same"]
-
 FILES = (
     "manifest.json", "checkpoint.npz", "history.csv", "model.keras",
     "vocabulary.json", "metrics.json", "curves.png", "verification.json",

@@ -20,16 +20,17 @@ import numpy as np
 
 import verify
 from recipes import PAGE, RECIPES
-from recipes.run import training
-from recipes.run.classifier import (
+from recipes.data.tweets import (
     SentimentConfig,
     TweetConfig,
     baseline_predictions,
-    load_split,
+    load_words,
     macro_f1,
 )
+from recipes.run import training
+from recipes.run.finish import RunResult, Verdicts
 from recipes.run.folder import FILES, RunFolder
-from recipes.run.outcome import Outcome, RunOptions, Verdicts
+from recipes.run.options import RunOptions
 from recipes.run.plan import command_line, module
 from verify.errors import DataError, VerifyError, printable
 
@@ -220,7 +221,7 @@ def train_parts(
         On Ctrl-C.
     """
     folder = options.folder
-    tweets = load_split(options.csv, "post").tweets
+    tweets = load_words(options.csv).tweets
     if fixed is None:
         fixed = asdict(config)
     folder.open_for(study, fixed, tweets.sha256, resume=options.resume)
@@ -430,7 +431,7 @@ def _remove(folder: RunFolder) -> None:
 
 def baseline_scores(csv: str | None) -> dict[str, tuple[float, float]]:
     """Test accuracy and macro-F1 of both baselines."""
-    y_test = load_split(csv, "post").y_test
+    y_test = load_words(csv).y_test
     return {
         name: (float(np.mean(y_test == predicted)), macro_f1(y_test, predicted))
         for name, predicted in baseline_predictions(csv).items()
@@ -449,11 +450,11 @@ def worst(trained: Sequence[Trained]) -> Verdicts:
     return Verdicts(verdict, max(one.max_diff for one in trained))
 
 
-def outcome(study: str, trained: Sequence[Trained]) -> Outcome:
+def outcome(study: str, trained: Sequence[Trained]) -> RunResult:
     """The study's line of the closing table."""
     seconds = sum(one.seconds for one in trained)
     name = f"{study}, {len(trained)} models"
-    return Outcome(name, None, None, None, seconds, worst(trained))
+    return RunResult(name, None, None, None, seconds, worst(trained))
 
 
 def verdict_line(trained: Sequence[Trained]) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipes import CHAPTER, RECIPES, STUDIES
-from recipes.run.classifier import TweetConfig, load_split
+from recipes.data.tweets import TweetConfig, load_words
 from recipes.run.folder import RunFolder, require_same
-from recipes.run.outcome import RunOptions
+from recipes.run.options import RunOptions
 from verify.errors import DataError, join_and, printable
 
 GROUPS = {
@@ -96,9 +96,7 @@ def plan(
             )
         )
         if takes_tweets and csv is not None:
-            load_split(
-                csv, getattr(config, "padding", "post"), getattr(config, "length", None)
-            )
+            load_words(csv)
     return jobs
 
 

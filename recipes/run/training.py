@@ -23,11 +23,11 @@ import numpy.typing as npt
 
 import verify
 from recipes import plots
-from recipes.data.grammar import Sentences
-from recipes.run.folder import RunFolder, TextPipeline
-from recipes.run.interruption import Interruption
-from recipes.run.outcome import TEST_BATCH, RunOptions
+from recipes.run.folder import RunFolder
+from recipes.run.options import RunOptions
+from verify.console.signals import Interruption
 from verify.data.files import write_atomically, write_error
+from verify.data.text import TextPipeline
 from verify.errors import DataError, printable
 from verify.keras_bridge import import_keras, versions
 
@@ -35,6 +35,10 @@ Array = npt.NDArray[Any]
 History = dict[str, list[float]]
 
 CHECKPOINT_VERSION = 2
+
+TEST_BATCH = 256
+"""Rows that Keras takes at a time where nothing is learnt from them: it decides how
+long that takes, not what comes out, as rows do not depend on each other."""
 
 
 class Interrupted(Exception):
@@ -74,17 +78,17 @@ def start(seed: int) -> Any:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What a recipe learns from, and where that came from.
+class TrainingSet:
+    """Hold what a recipe learns from, and where that came from.
 
     Attributes
     ----------
     x, y : (samples, ...)
     pipeline : TextPipeline
-    data : str
-        What it is, for the manifest.
+    source : str
+        Where the samples come from, in words, for the manifest.
     sha256 : str
-        Its checksum.
+        Their checksum.
     validation : (x, y), optional
         Test data.
     """
@@ -92,24 +96,14 @@ class Lesson:
     x: Array
     y: Array
     pipeline: TextPipeline
-    data: str
+    source: str
     sha256: str
     validation: tuple[Array, Array] | None = None
 
-    @classmethod
-    def of(
-        cls, sentences: Sentences, x: Array, y: Array, pipeline: TextPipeline
-    ) -> Lesson:
-        """Generated sentences as inputs and targets, those for the test apart."""
-        test = np.array(sentences.test)
-        return cls(
-            x[~test],
-            y[~test],
-            pipeline,
-            "sentences of recipes/grammar.py",
-            sentences.sha256,
-            (x[test], y[test]),
-        )
+
+def one_hot(labels: npt.ArrayLike, classes: int) -> npt.NDArray[np.float32]:
+    """Return (..., classes) of float32: 1 in the column of the label, else 0."""
+    return np.eye(classes, dtype=np.float32)[np.asarray(labels, dtype=np.int64)]
 
 
 class TrainedModel(NamedTuple):
@@ -133,7 +127,7 @@ def train(
     config: Any,
     options: RunOptions,
     build: Callable[[], Any],
-    lesson: Lesson,
+    data: TrainingSet,
     *,
     batch_size: int,
     report_every: int = 1,
@@ -150,7 +144,7 @@ def train(
         Its folder has been opened.
     build : callable
         Makes the compiled model.
-    lesson : Lesson
+    data : TrainingSet
     batch_size, report_every, until : as for `fit`
 
     Raises
@@ -166,19 +160,19 @@ def train(
     if not options.resume:
         folder.clear()  # not before everything stands that the new run needs
     progress = restore(model, folder, config.epochs)
-    content = manifest(recipe, config, options, lesson.data, lesson.sha256)
+    content = manifest(recipe, config, options, data.source, data.sha256)
     folder.write_json("manifest.json", content)
-    folder.write_pipeline(lesson.pipeline)
+    folder.write_pipeline(data.pipeline)
     fit(
         model,
-        lesson.x,
-        lesson.y,
+        data.x,
+        data.y,
         epochs=config.epochs,
         batch_size=batch_size,
         seed=config.seed,
         folder=folder,
         progress=progress,
-        validation=lesson.validation,
+        validation=data.validation,
         report_every=report_every,
         until=until,
     )
@@ -271,7 +265,7 @@ def _one_epoch(
         history = model.fit(
             x, y, batch_size=batch_size, shuffle=False, verbose=0,
             validation_data=validation, validation_batch_size=TEST_BATCH,
-            callbacks=[interruption.callback()],
+            callbacks=[_interrupts_fit(interruption)],
         )  # fmt: skip
         return {name: values[-1] for name, values in history.history.items()}
     # An epoch of one batch needs no data pipeline, whose start would take 20 times as
@@ -282,6 +276,18 @@ def _one_epoch(
         tested = model.evaluate(*validation, verbose=0, return_dict=True)
         logs |= {f"val_{name}": value for name, value in tested.items()}
     return logs
+
+
+def _interrupts_fit(interruption: Interruption) -> Any:
+    """Return a Keras callback that acts on Ctrl-C after every batch and epoch."""
+    from keras.callbacks import LambdaCallback
+
+    def look(*_: Any, **__: Any) -> None:
+        interruption.raise_if_received()
+
+    return LambdaCallback(
+        on_train_batch_end=look, on_test_batch_end=look, on_epoch_end=look
+    )
 
 
 def _say(progress: Progress, epochs: int, seconds: float) -> None:
@@ -394,13 +400,13 @@ def _forget_earlier_model(folder: RunFolder) -> None:
 
 
 def manifest(
-    recipe: str, config: Any, options: RunOptions, data: str, sha256: str
+    recipe: str, config: Any, options: RunOptions, source: str, sha256: str
 ) -> dict[str, Any]:
     """What is needed to repeat a run."""
     return {
         "recipe": recipe,
         "config": asdict(config),
-        "data": data,
+        "data": source,
         "csv": options.csv,
         "data_sha256": sha256,
         "python": platform.python_version(),

@@ -7,9 +7,9 @@ import pytest
 
 from recipes.data import airline
 from recipes.data.airline import load_tweets
-from recipes.data.text import words
-from recipes.run.classifier import baselines, load_split
+from recipes.data.tweets import baselines, load_split
 from verify import DataError
+from verify.data.text import words
 
 HEAD = "text,airline_sentiment\n"
 

@@ -26,10 +26,10 @@ import verify
 from recipes import PAGE
 from recipes.__main__ import main
 from recipes.data import airline
-from recipes.data.text import Vocabulary
+from recipes.data.tweets import load_split
 from recipes.explore.page import candidates, chosen_among
-from recipes.run.classifier import load_split
-from recipes.run.folder import RunFolder, TextPipeline
+from recipes.run.folder import RunFolder
+from verify.data.text import TextPipeline, Vocabulary
 
 WORDS = ("good", "bad", "flight", "late", "again", "crew")
 CLASSES = ("negative", "positive")

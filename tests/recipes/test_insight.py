@@ -22,7 +22,6 @@ from models import (
 
 import verify
 from recipes.data import toy
-from recipes.data.text import Vocabulary
 from recipes.explore.insight import (
     from_the_end,
     gradient_norms,
@@ -34,8 +33,8 @@ from recipes.explore.insight import (
     without_each_word,
     words_read,
 )
-from recipes.run.folder import TextPipeline
 from verify import DataError, Network, UnsupportedError
+from verify.data.text import TextPipeline, Vocabulary
 from verify.report.page import explore
 
 STEP = 1e-6

@@ -11,7 +11,7 @@ import pytest
 
 from recipes.run import training
 from recipes.run.folder import RunFolder
-from recipes.run.interruption import Interruption
+from verify.console.signals import Interruption
 
 
 def ctrl_c() -> None:

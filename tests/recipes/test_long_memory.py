@@ -25,7 +25,7 @@ from recipes.long_memory import (
 from recipes.run import training
 from recipes.run.folder import FILES as RUN_FILES
 from recipes.run.folder import RunFolder
-from recipes.run.outcome import RunOptions
+from recipes.run.options import RunOptions
 from verify import DataError
 
 
@@ -189,7 +189,7 @@ def test_training_ends_once_it_is_solved_and_an_lstm_keeps_five_words(tmp_path):
     config = Config(epochs=30, batch_size=32, gaps=(5,))
     with pytest.MonkeyPatch.context() as only:
         only.setattr(long_memory, "parts", lambda config: parts(config)[:1])
-        only.setattr(long_memory, "_conclude", lambda _, trained, __: trained)
+        only.setattr(long_memory, "_report", lambda _, trained, __: trained)
         (one,) = long_memory.run(config, RunOptions(folder))
     assert one.accuracy == 1.0
     assert one.epochs < 10

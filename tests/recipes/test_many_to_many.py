@@ -125,8 +125,7 @@ def test_an_lstm_learns_what_a_table_cannot(tmp_path, capsys):
 def test_tags_stand_beside_their_words_on_either_side_of_the_padding():
     from dataclasses import replace
 
-    from recipes.data.text import Vocabulary
-    from recipes.run.folder import TextPipeline
+    from verify.data.text import TextPipeline, Vocabulary
 
     post = TextPipeline(Vocabulary(("a", "cat")), 3, "post", True, False, TAGS, "tags")
     eye = np.eye(len(TAGS))

@@ -10,9 +10,9 @@ import pytest
 import verify
 from recipes import padding_study
 from recipes.__main__ import main
-from recipes.data.text import pad
-from recipes.run.classifier import load_split
+from recipes.data.tweets import load_split
 from recipes.run.folder import RunFolder
+from verify.data.text import pad
 from verify.errors import DataError
 
 CONFIG = padding_study.Config(

@@ -16,9 +16,8 @@ import pytest
 import verify
 from recipes import RECIPES
 from recipes.__main__ import main
-from recipes.run import classifier as sentiment
-from recipes.run import finish as conclude
-from recipes.run import outcome, training
+from recipes.data import tweets
+from recipes.run import finish, training
 from recipes.run.folder import FILES, RunFolder
 from verify import DataError
 from verify.checks.inputs import usable_inputs
@@ -138,7 +137,7 @@ def unverified(trained, monkeypatch) -> None:
         folder.write_json("verification.json", report.to_dict())
         return report, np.zeros((0, 2))  # of no row: what is missing is predicted
 
-    monkeypatch.setattr(conclude, "verified", given)
+    monkeypatch.setattr(finish, "verify_run", given)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +178,7 @@ def test_what_is_scored_is_what_was_verified(
     def given(folder, net, x):
         return report, np.tile([[0.0, 1.0]], (len(x), 1))  # all of them positive
 
-    monkeypatch.setattr(conclude, "verified", given)
+    monkeypatch.setattr(finish, "verify_run", given)
     assert train(tmp_path / "run", tweets_csv, "--epochs", "1") == 0
     metrics = read(tmp_path / "run", "metrics.json")
     (a, b), (c, d) = metrics["confusion_matrix"]
@@ -193,7 +192,7 @@ def test_a_verification_hands_on_what_predict_returned(trained, tmp_path):
     shutil.copy(f"{trained}/model.keras", tmp_path)
     net = verify.load(tmp_path / "model.keras")
     x = usable_inputs(net, rows=300)[0]
-    report, outputs = outcome.verified(RunFolder(str(tmp_path)), net, x)
+    report, outputs = finish.verify_run(RunFolder(str(tmp_path)), net, x)
     assert report.tally.rows == len(outputs) == 300
     difference = np.abs(outputs - net.predict(x)).max()
     assert 0 < difference < 1e-5  # Keras's, not ours
@@ -214,8 +213,8 @@ def test_the_linear_baseline_has_numpy_work_alone(tweets_csv, monkeypatch):
         return fit(self, *args)
 
     monkeypatch.setattr(LogisticRegression, "fit", spied)
-    sentiment.baseline_predictions.cache_clear()
-    sentiment.baseline_predictions(tweets_csv)
+    tweets.baseline_predictions.cache_clear()
+    tweets.baseline_predictions(tweets_csv)
     assert seen
     assert set(seen) == {1}
 
@@ -305,7 +304,7 @@ def test_a_resumed_run_forgets_what_was_said_of_the_model_it_replaces(
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(outcome, "check_read", interrupted)
+    monkeypatch.setattr(finish, "check_read", interrupted)
     assert main([*command, "--epochs", "4", "--resume"]) == 130
     assert (out / "model.keras").read_bytes() != before
     assert not (out / "verification.json").exists()

@@ -14,10 +14,10 @@ import pytest
 import verify
 from recipes import seeds
 from recipes.__main__ import main
+from recipes.data.tweets import load_split
 from recipes.run import many as study
-from recipes.run.classifier import load_split
 from recipes.run.folder import RunFolder
-from recipes.run.outcome import RunOptions
+from recipes.run.options import RunOptions
 from verify.errors import DataError
 
 SHORT = ["--epochs", "1", "--seeds", "2", "--units", "4", "--seed", "5"]

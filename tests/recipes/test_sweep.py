@@ -14,12 +14,12 @@ import pytest
 import verify
 from recipes import plots, sweep
 from recipes.__main__ import main
+from recipes.data.tweets import load_split
 from recipes.run import many as study
 from recipes.run import workers as sweep_training
-from recipes.run.classifier import load_split
 from recipes.run.folder import RunFolder
 from recipes.run.many import Ended, Part
-from recipes.run.outcome import RunOptions
+from recipes.run.options import RunOptions
 from verify.errors import DataError
 
 TWO = sweep.Config(recipes=("sentiment_gru",), seeds=(5, 6), units=(4,), epochs=(1,))

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipes.data import toy
-from recipes.data.text import Vocabulary, clean, one_hot, pad, stop_words, words
+from recipes.run.training import one_hot
 from verify import DataError
 from verify.data import text
+from verify.data.text import Vocabulary, clean, pad, stop_words, words
 
 
 def test_every_run_of_other_characters_becomes_one_space():
