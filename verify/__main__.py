@@ -387,14 +387,14 @@ def _explored(
 
     from verify.checks._rows import prepared
     from verify.checks.inputs import usable_inputs
-    from verify.report.page import ROWS, explore
+    from verify.report.page import DEFAULT_ROWS, explore
 
     net = net.on(str(report.facts["backend"]))  # by the rules that were checked
     try:
         if source is None:
-            some = usable_inputs(net).take(slice(0, ROWS))
+            some = usable_inputs(net).take(slice(0, DEFAULT_ROWS))
         else:
-            some = prepared(net, source, np.arange(min(ROWS, source.rows)))
+            some = prepared(net, source, np.arange(min(DEFAULT_ROWS, source.rows)))
         return explore(net, some, notes=report.cautions())
     except DataError as error:
         print(f"The page has no explorer: {error}", file=sys.stderr)

@@ -35,7 +35,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from verify.errors import VerifyError, join_and, printable
-from verify.forward.fast import at_most, cores
+from verify.forward.fast import core_count, limit_threads
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -99,7 +99,7 @@ def connected(
         stack.enter_context(_quiet())
         where: Any = address
         if address == LOCAL:
-            where = stack.enter_context(_local(processes or cores()))
+            where = stack.enter_context(_local(processes or core_count()))
         client = stack.enter_context(_client(where, address))
         cluster = Cluster(client, address)
         cluster.require(modules)
@@ -650,7 +650,7 @@ def _threads_limited(threads: Mapping[str, int]) -> Iterator[None]:
     if not limit:
         yield
         return
-    with at_most(limit), contextlib.ExitStack() as stack:
+    with limit_threads(limit), contextlib.ExitStack() as stack:
         if importlib.util.find_spec("threadpoolctl") is not None:
             from threadpoolctl import threadpool_limits
 

@@ -33,7 +33,7 @@ from recipes.run.folder import FILES, RunFolder
 from recipes.run.many import Ended, Job
 from verify.cluster import Cluster
 from verify.errors import VerifyError, printable
-from verify.forward.fast import cores
+from verify.forward.fast import core_count
 
 MODULES = (
     "recipes", "tensorflow", "keras", "pandas", "sklearn", "nltk", "matplotlib",
@@ -53,7 +53,7 @@ LENGTH = 8
 
 def sensible(runs: int) -> int:
     """How many processes to train so many runs with: by cores and memory."""
-    processes = cores()
+    processes = core_count()
     with contextlib.suppress(AttributeError, ValueError, OSError):
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         processes = min(processes, int(memory / MEMORY))
@@ -190,7 +190,7 @@ def in_processes(jobs: Sequence[Job], number: int) -> Iterator[Ended]:
     number : int
     """
     number = max(1, min(number, len(jobs)))
-    processes = Processes(max(1, cores() // number))
+    processes = Processes(max(1, core_count() // number))
     threads = ThreadPoolExecutor(number)
     futures = [threads.submit(processes.train, job) for job in jobs]
     try:

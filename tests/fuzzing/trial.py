@@ -138,8 +138,8 @@ def _compared(
             moved = Rounding(net).amplified(partial(_evaluated, inputs))
             kind = "amplifies" if found <= 1000 * moved else "FAILS"
             return Outcome(kind, found, f"{source}: differs by {found:.2g}")
-        quick = net.flat(inputs, dtype="float64", quick=True)
-        apart = max(_difference(a, b) for a, b in zip(quick, ours, strict=True))
+        fast = net.flat(inputs, dtype="float64", fast=True)
+        apart = max(_difference(a, b) for a, b in zip(fast, ours, strict=True))
         if not apart <= PROOF_TOLERANCE:
             return Outcome("FAILS", apart, f"{source}: quickly {apart:.2g} apart")
         worst = max(worst, found)

@@ -330,7 +330,7 @@ def test_a_process_answers_every_job_and_ends_with_its_input(tmp_path, monkeypat
 
 
 def test_as_many_processes_as_cores_memory_and_runs_allow(monkeypatch):
-    monkeypatch.setattr(sweep_training, "cores", lambda: 8)
+    monkeypatch.setattr(sweep_training, "core_count", lambda: 8)
     memory = {"SC_PHYS_PAGES": 2**20, "SC_PAGE_SIZE": 2**14}  # 16 GiB
     monkeypatch.setattr(sweep_training.os, "sysconf", memory.get)
     assert sweep_training.sensible(100) == 8

@@ -17,9 +17,9 @@ import numpy as np
 
 from verify.backward.cells import BACKWARD_CELLS
 from verify.backward.derivatives import DIFFERENTIABLE, bare
-from verify.backward.layers import LAYERS, Backward, Call, Visitor
+from verify.backward.layers import LAYERS, Backward, BackwardCall, Visitor
 from verify.errors import DataError, UnsupportedError, join_and, printable
-from verify.forward.evaluate import in_precision
+from verify.forward.evaluate import cast_to
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Network, Trace
@@ -31,7 +31,7 @@ from verify.model.spec import LayerSpec
 DIFFERENTIATED = ("InputLayer", *LAYERS)
 """The layers that `backprop` goes back through."""
 
-STEPWISE = (
+ZERO_DERIVATIVE = (
     *("ops.Equal", "ops.NotEqual", "ops.Less", "ops.LessEqual", "ops.Greater"),
     *("ops.GreaterEqual", "ops.LogicalAnd", "ops.LogicalOr", "ops.LogicalXor"),
     *("ops.LogicalNot", "ops.Any", "ops.All", "ops.OnesLike", "ops.ZerosLike"),
@@ -166,7 +166,7 @@ def backprop(
     forward = dict(zip(refs, (a.astype(np.float64) for a in given), strict=True))
     for node, key in calls:
         forward |= _outputs(node, trace, key)
-    root = in_precision(net.spec.root, "float64")
+    root = cast_to(net.spec.root, "float64")
     added = {
         TensorRef(node.layer, node.index, 0): _tensors(node.args)
         for node, _ in calls
@@ -183,7 +183,7 @@ def backprop(
             continue
         given_to = REGISTRY[layer.class_name].by_name(node.args, node.kwargs)
         of_outputs = [adjoints[ref] for ref in outputs]
-        call = Call(node.layer, key, layer, trace[key], given_to, of_outputs)
+        call = BackwardCall(node.layer, key, layer, trace[key], given_to, of_outputs)
         for name, found in _through(back, call).items():
             for ref, adjoint in zip(_tensors(given_to[name]), found, strict=True):
                 adjoints.add(ref, adjoint)
@@ -221,7 +221,7 @@ def backprop_call(
         against, with states of zeros if it is stateful.
     output_gradients, visit, trace : as for `backprop`
     """
-    layer = net.in_precision("float64").at(name)
+    layer = net.cast_to("float64").at(name)
     if trace is None:
         trace = net.trace_layer(name, args, kwargs, dtype="float64")
     fitting, sweeps = _fitting(output_gradients, trace.output)
@@ -239,23 +239,23 @@ def backprop_call(
         map_structure(named, list(args)), map_structure(named, dict(kwargs))
     )
     back = Backward(trace, forward, sweeps, visit, wants_weights=False)
-    _through(back, Call(name, name, layer, trace[name], given, fitting))
+    _through(back, BackwardCall(name, name, layer, trace[name], given, fitting))
 
 
-def _through(back: Backward, call: Call) -> Mapping[str, Sequence[Array]]:
+def _through(back: Backward, call: BackwardCall) -> Mapping[str, Sequence[Array]]:
     """Back through one call; an overflow happens silently."""
     with np.errstate(over="ignore", invalid="ignore"):
         return LAYERS[call.layer.class_name](back, call)
 
 
 def _constant(root: LayerSpec) -> set[str]:
-    """The operations of a model whose results have no gradient; see `STEPWISE`."""
+    """The operations of a model whose results have no gradient; see `ZERO_DERIVATIVE`."""
     found: set[str] = set()
     for node in root.graph.nodes if root.graph is not None else ():
         name = root.sublayers[node.layer].class_name
         leaves = flatten([list(node.args), dict(node.kwargs)])
         sources = {x.layer for x in leaves if isinstance(x, TensorRef)}
-        if name in STEPWISE or (name.startswith("ops.") and sources <= found):
+        if name in ZERO_DERIVATIVE or (name.startswith("ops.") and sources <= found):
             found.add(node.layer)
     return found
 

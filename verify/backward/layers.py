@@ -60,7 +60,7 @@ are zeros, and of the values so are ``x``, the gates and the states after it.
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class BackwardCall:
     """One call of a layer, and the adjoints of its outputs.
 
     Attributes
@@ -146,7 +146,7 @@ class Backward:
                 found.append(np.abs(_stretchable(self.forward[ref], ndim)))
         return found
 
-    def note(self, call: Call, adjoints: Values, values: Values) -> None:
+    def note(self, call: BackwardCall, adjoints: Values, values: Values) -> None:
         """Tell the visitor of a computation without time steps."""
         if self.visit is not None:
             self.visit(call.key, None, adjoints, values)
@@ -156,11 +156,11 @@ Adjoints = Mapping[str, Sequence[Array]]
 """Argument of a call -> the adjoint of each tensor in it."""
 
 
-def _passed_on(back: Backward, call: Call) -> Adjoints:
+def _passed_on(back: Backward, call: BackwardCall) -> Adjoints:
     return {"inputs": call.adjoints}
 
 
-def _embedding(back: Backward, call: Call) -> Adjoints:
+def _embedding(back: Backward, call: BackwardCall) -> Adjoints:
     """``y = embeddings[ids]``: the gradient of a row is summed where it is used."""
     if back.wants_weights:
         table = call.layer.weights["embeddings"]
@@ -174,13 +174,13 @@ def _embedding(back: Backward, call: Call) -> Adjoints:
     return {}
 
 
-def _masking(back: Backward, call: Call) -> Adjoints:
+def _masking(back: Backward, call: BackwardCall) -> Adjoints:
     x = call.trace.input
     keep = REGISTRY["Masking"].compute_mask(call.layer, x, None)
     return {"inputs": [np.where(keep[..., None], call.adjoints[0], 0.0)]}
 
 
-def _dense(back: Backward, call: Call) -> Adjoints:
+def _dense(back: Backward, call: BackwardCall) -> Adjoints:
     """``logits = x @ kernel + bias; y = activation(logits)``"""
     x, logits, y = call.trace.input, call.trace["logits"], call.trace.output
     kernel, (d_y,) = call.layer.weights["kernel"], call.adjoints
@@ -199,24 +199,24 @@ def _dense(back: Backward, call: Call) -> Adjoints:
     return {"inputs": [d_x]}
 
 
-def _activation(back: Backward, call: Call) -> Adjoints:
+def _activation(back: Backward, call: BackwardCall) -> Adjoints:
     return _function(back, call, _back(call.layer))
 
 
-def _softmax(back: Backward, call: Call) -> Adjoints:
+def _softmax(back: Backward, call: BackwardCall) -> Adjoints:
     """Masked numbers are 0 in y, so nothing comes back to them."""
     axes = call.layer.options["axis"]
     return _function(back, call, pullback(f"softmax(axis={list(axes)})"))
 
 
-def _function(back: Backward, call: Call, function: Pullback) -> Adjoints:
+def _function(back: Backward, call: BackwardCall, function: Pullback) -> Adjoints:
     x, y, (d_y,) = call.trace.input, call.trace.output, call.adjoints
     d_x = function(x, y, d_y)
     back.note(call, {"x": d_x, "output": d_y}, {"x": x, "output": y})
     return {"inputs": [d_x]}
 
 
-def _sum(back: Backward, call: Call) -> Adjoints:
+def _sum(back: Backward, call: BackwardCall) -> Adjoints:
     """``y = a + b + ...``, each stretched to the shape of y."""
     y, (d_y,) = call.trace.output, call.adjoints
     terms = back.terms(_tensors(call, "inputs"), y.ndim)
@@ -238,7 +238,7 @@ def _stretchable(x: Array, ndim: int) -> Array:
     return x.reshape(*x.shape[:1], *(1,) * (ndim - x.ndim), *x.shape[1:])
 
 
-def _concatenate(back: Backward, call: Call) -> Adjoints:
+def _concatenate(back: Backward, call: BackwardCall) -> Adjoints:
     axis, ndim = call.layer.options["axis"], call.trace.output.ndim
     axis = axis if axis < 0 else axis - ndim
     sizes = [x.shape[axis] for x in flatten(call.trace.input)]
@@ -246,7 +246,7 @@ def _concatenate(back: Backward, call: Call) -> Adjoints:
     return {"inputs": np.split(call.adjoints[0], cuts, axis=axis)}
 
 
-def _loop(back: Backward, call: Call) -> Adjoints:
+def _loop(back: Backward, call: BackwardCall) -> Adjoints:
     states = [back.forward[ref] for ref in _tensors(call, "initial_state")]
     path, (d_y, *d_states) = call.path, call.adjoints
     d_x, d_initial = _steps(
@@ -285,7 +285,7 @@ def _steps(
     return result.x, result.states
 
 
-def _bidirectional(back: Backward, call: Call) -> Adjoints:
+def _bidirectional(back: Backward, call: BackwardCall) -> Adjoints:
     """Back through the merge, then through both layers."""
     layer, (forward, backward) = call.layer, call.layer.sublayers
     keys = [call.inside(name) for name in (forward, backward)]
@@ -324,7 +324,7 @@ def _back(layer: LayerSpec) -> Pullback:
     return pullback(layer.options["activation"], exact=exact_constants(layer))
 
 
-def _tensors(call: Call, argument: str) -> list[TensorRef]:
+def _tensors(call: BackwardCall, argument: str) -> list[TensorRef]:
     return [
         leaf
         for leaf in flatten(call.arguments.get(argument))
@@ -356,7 +356,7 @@ def _unmerged(
             return list(d_merged)
 
 
-LAYERS: Mapping[str, Callable[[Backward, Call], Adjoints]] = MappingProxyType(
+LAYERS: Mapping[str, Callable[[Backward, BackwardCall], Adjoints]] = MappingProxyType(
     {
         "Embedding": _embedding,
         "Masking": _masking,

@@ -164,7 +164,7 @@ def check_read(
     # What NumPy refuses, such as ids outside the vocabulary, is refused before Keras.
     start, some = next(inputs(net, source, layout))
     with in_rows(start, some.rows, layout.rows, name_of(source)):
-        net.flat(some, threads=threads, quick=True)
+        net.flat(some, threads=threads, fast=True)
 
     from verify import keras_bridge
 
@@ -178,7 +178,7 @@ def check_read(
     keras = keras_bridge.KerasModel(live, batch_size)
     keras64 = keras.twin("float64")
     if net.spec.batch_size is None:  # rows are each for themselves: larger save time
-        keras64.batch_size = max(batch_size, net.blocks(some).rows)
+        keras64.batch_size = max(batch_size, net.row_blocks(some).max_rows)
     checked = _Checked(
         own=own,
         net=net,

@@ -127,7 +127,7 @@ def _evaluated(
     start, data = piece
     with in_rows(start, row_count(data), rows, name):
         x = checked_inputs(net, data)
-        return net.flat(x, states=states, threads=threads, quick=True)
+        return net.flat(x, states=states, threads=threads, fast=True)
 
 
 def _row_bytes(source: Source) -> int:

@@ -24,28 +24,28 @@ def in_format(x: Array, data_format: str) -> Array:
     return np.moveaxis(x, -1, 1) if data_format == "channels_first" else x
 
 
-def reaches(taps: Sequence[int], dilation: Sequence[int]) -> list[int]:
+def dilated_size(kernel_size: Sequence[int], dilation: Sequence[int]) -> list[int]:
     """How many steps a window spans on each axis, the steps it skips included."""
-    return [(k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True)]
+    return [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
 
 
-def around(length: int, reach: int, stride: int, padding: str) -> tuple[int, int]:
+def pad_width(length: int, span: int, stride: int, padding: str) -> tuple[int, int]:
     """Steps to add before and after an axis.
 
     ``same`` adds what makes ``ceil(length / stride)`` windows, the odd step behind;
     ``causal`` puts each window's last step on its own step.
     """
     if padding == "causal":
-        return reach - 1, 0
+        return span - 1, 0
     if padding == "valid":
         return 0, 0
     windows = -(-length // stride)
-    total = max((windows - 1) * stride + reach - length, 0)
+    total = max((windows - 1) * stride + span - length, 0)
     return total // 2, total - total // 2
 
 
 def window_counts(
-    lengths: Sequence[int], reach: Sequence[int], strides: Sequence[int], padding: str
+    lengths: Sequence[int], span: Sequence[int], strides: Sequence[int], padding: str
 ) -> list[int]:
     """How many windows fit on each axis.
 
@@ -55,11 +55,11 @@ def window_counts(
         An axis is shorter than the window.
     """
     counts = [
-        (n + sum(around(n, r, s, padding)) - r) // s + 1
-        for n, r, s in zip(lengths, reach, strides, strict=True)
+        (n + sum(pad_width(n, r, s, padding)) - r) // s + 1
+        for n, r, s in zip(lengths, span, strides, strict=True)
     ]
     if min(counts) < 1:
-        raise ValueError(f"axes of {list(lengths)} for windows of {list(reach)}")
+        raise ValueError(f"axes of {list(lengths)} for windows of {list(span)}")
     return counts
 
 
@@ -77,7 +77,7 @@ def convolve(
     Parameters
     ----------
     x : (batch, spatial..., channels)
-    kernel : (taps..., channels / groups, filters)
+    kernel : (kernel_size..., channels / groups, filters)
         Not turned round: Keras's convolution is a cross-correlation.
     strides, dilation : one number for each spatial axis
     padding : "valid", "same" or "causal"
@@ -88,21 +88,21 @@ def convolve(
     -------
     (batch, windows..., filters)
     """
-    taps, lengths = kernel.shape[:-2], x.shape[1:-1]
-    reach = reaches(taps, dilation)
-    counts = window_counts(lengths, reach, strides, padding)
+    kernel_size, lengths = kernel.shape[:-2], x.shape[1:-1]
+    span = dilated_size(kernel_size, dilation)
+    counts = window_counts(lengths, span, strides, padding)
     widths = [
-        around(n, r, s, padding)
-        for n, r, s in zip(lengths, reach, strides, strict=True)
+        pad_width(n, r, s, padding)
+        for n, r, s in zip(lengths, span, strides, strict=True)
     ]
     x = np.pad(x, [(0, 0), *widths, (0, 0)])
     y = np.zeros((len(x), *counts, kernel.shape[-1]), dtype=kernel.dtype)
-    for tap in np.ndindex(*taps):
+    for offset in np.ndindex(*kernel_size):
         at = tuple(
             slice(j * d, j * d + (count - 1) * s + 1, s)
-            for j, d, s, count in zip(tap, dilation, strides, counts, strict=True)
+            for j, d, s, count in zip(offset, dilation, strides, counts, strict=True)
         )
-        y += _mixed(x[(slice(None), *at)], kernel[tap], groups)
+        y += _mixed(x[(slice(None), *at)], kernel[offset], groups)
     return y
 
 
@@ -122,7 +122,7 @@ def depthwise(x: Array, kernel: Array, **how: Any) -> Array:
     Parameters
     ----------
     x : (batch, time, channels)
-    kernel : (taps, channels, multiplier)
+    kernel : (kernel_size, channels, multiplier)
     **how
         As for `convolve`.
 
@@ -130,8 +130,8 @@ def depthwise(x: Array, kernel: Array, **how: Any) -> Array:
     -------
     (batch, windows, channels * multiplier), the filters of a channel side by side
     """
-    taps, channels, _ = kernel.shape
-    return convolve(x, kernel.reshape(taps, 1, -1), groups=channels, **how)
+    kernel_size, channels, _ = kernel.shape
+    return convolve(x, kernel.reshape(kernel_size, 1, -1), groups=channels, **how)
 
 
 def transposed(
@@ -148,21 +148,21 @@ def transposed(
     Parameters
     ----------
     x : (batch, time, channels)
-    kernel : (taps, filters, channels)
+    kernel : (kernel_size, filters, channels)
     """
-    taps, filters, _ = kernel.shape
-    (reach,) = reaches([taps], [dilation])
+    kernel_size, filters, _ = kernel.shape
+    (span,) = dilated_size([kernel_size], [dilation])
     last = (x.shape[1] - 1) * stride
     if padding == "same":
-        more = stride if output_padding is None else reach % 2 + output_padding
+        more = stride if output_padding is None else span % 2 + output_padding
         length = last + more
-        cut = max(last + reach - length, 0) // 2
+        cut = max(last + span - length, 0) // 2
     else:
-        more = max(stride - reach, 0) if output_padding is None else output_padding
-        length = last + reach + more
+        more = max(stride - span, 0) if output_padding is None else output_padding
+        length = last + span + more
         cut = 0
-    y = np.zeros((len(x), max(last + reach, cut + length), filters), kernel.dtype)
-    for j in range(taps):
+    y = np.zeros((len(x), max(last + span, cut + length), filters), kernel.dtype)
+    for j in range(kernel_size):
         start = j * dilation
         y[:, start : start + last + 1 : stride] += np.tensordot(x, kernel[j].T, axes=1)
     return y[:, cut : cut + length]
@@ -184,6 +184,6 @@ def windows(
     (batch, windows, channels, size)
     """
     window_counts([x.shape[1]], [size], [stride], padding)
-    width = around(x.shape[1], size, stride, padding)
+    width = pad_width(x.shape[1], size, stride, padding)
     x = np.pad(x, [(0, 0), width, (0, 0)], constant_values=fill)
     return sliding_window_view(x, size, axis=1)[:, ::stride]

@@ -88,7 +88,7 @@ class LayerTrace:
 
 
 States = dict[str, tuple[Array, ...]]
-UNFIT = (
+NUMPY_ERRORS = (
     *(ValueError, IndexError, TypeError, MemoryError),
     *(AttributeError, KeyError, ArithmeticError),
 )
@@ -127,7 +127,7 @@ class Evaluation:
         """Keras's ``Layer.__call__``; tensors in, a structure of tensors out."""
         kind = REGISTRY[layer.class_name]
         given = _bound(layer, kind, args, kwargs)
-        for name in kind.finds_masks:
+        for name in kind.masks_from_tensor:
             given.pop(name, None)
         _find_masks(kind, given)
         first = given[kind.arguments[0]]
@@ -139,7 +139,7 @@ class Evaluation:
             key: map_structure(lambda leaf: _entering(leaf, kind, compute), value)
             for key, value in given.items()
         }
-        for key in kind.takes_masks:
+        for key in kind.strips_masks:
             _take_mask(given.get(key), compute)
         output = self._run(layer, kind, values, at, mask)
         if _handed_back(layer, kind, first, values[kind.arguments[0]], output):
@@ -186,7 +186,7 @@ class Evaluation:
         try:
             with _quietly() if len(self._values) == 1 else _UNCHANGED:
                 output = kind.call(self, layer, **values)
-        except UNFIT as error:
+        except NUMPY_ERRORS as error:
             if isinstance(error, VerifyError):
                 raise
             received = map_structure(_shape_of, values[kind.arguments[0]])
@@ -300,8 +300,8 @@ def _handed_back(
     layer: LayerSpec, kind: LayerType, first: Any, entered: Any, output: Any
 ) -> bool:
     """Whether a layer returns the very tensor that it was given; see `LayerType`."""
-    always = kind.hands_back == "always"
-    by_rule = kind.hands_back and Rule.UNCHANGED_KEEPS_MASK in layer.rules
+    always = kind.returns_input == "always"
+    by_rule = kind.returns_input and Rule.UNCHANGED_KEEPS_MASK in layer.rules
     if not (always or by_rule) or not isinstance(first, Tensor):
         return False
     x, y = _value_of(entered), _value_of(output)
@@ -317,7 +317,7 @@ def _handed_back(
 
 
 def _entering(leaf: Any, kind: LayerType, compute: str) -> Any:
-    if kind.keeps_tensors:
+    if kind.raw_tensors:
         return leaf
     value = _value_of(leaf)
     if not kind.autocast or not isinstance(value, np.ndarray):
@@ -353,7 +353,7 @@ def _shape_of(leaf: Any) -> Any:
     return leaf.shape if isinstance(leaf, np.ndarray) else leaf
 
 
-def in_precision(layer: LayerSpec, dtype: str | None = None) -> LayerSpec:
+def cast_to(layer: LayerSpec, dtype: str | None = None) -> LayerSpec:
     """A layer with its weights in the dtype that it computes in.
 
     Parameters
@@ -367,7 +367,7 @@ def in_precision(layer: LayerSpec, dtype: str | None = None) -> LayerSpec:
 
     known = _CAST.setdefault(layer, {})
     if dtype not in known:
-        inside = {k: in_precision(x, dtype) for k, x in layer.sublayers.items()}
+        inside = {k: cast_to(x, dtype) for k, x in layer.sublayers.items()}
         known[dtype] = _cast(replace(layer, sublayers=inside), dtype)
     return known[dtype]
 

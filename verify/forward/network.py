@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 
 from verify.errors import DataError, join_and, printable
-from verify.forward.evaluate import Evaluation, LayerTrace, States, in_precision
-from verify.forward.fast import Blocks, blocks_of, in_blocks, quickened, thread_count
+from verify.forward.evaluate import Evaluation, LayerTrace, States, cast_to
+from verify.forward.fast import (
+    RowBlocks,
+    compiled,
+    in_row_blocks,
+    row_blocks_for,
+    thread_count,
+)
 from verify.forward.layers import LOOPS
 from verify.forward.layers.base import Tensor
 from verify.model.arrays import Array, shape_text
@@ -238,7 +244,7 @@ class Network:
             )
         states = dict(initial_state or {})
         flat = self.flat(
-            self.prepare(x), dtype=dtype, states=states, threads=threads, quick=True
+            self.prepare(x), dtype=dtype, states=states, threads=threads, fast=True
         )
         graph = self.spec.root.graph
         remaining = iter(flat)
@@ -254,19 +260,19 @@ class Network:
         dtype: str | None = None,
         states: States | None = None,
         threads: int | None = None,
-        quick: bool = False,
+        fast: bool = False,
     ) -> list[Array]:
         """Every output of the model in a list; parameters and errors as `predict`.
 
         Parameters
         ----------
-        quick : bool
+        fast : bool
             Whether by `verify.forward.fast`; otherwise by the equations of `verify.forward.cells` as
             they stand there.
         """
-        root, blocks = self.in_precision(dtype), self.blocks(x, dtype)
-        if quick:
-            root = quickened(root, sum(array.size for array in x))
+        root, blocks = self.cast_to(dtype), self.row_blocks(x, dtype)
+        if fast:
+            root = compiled(root, sum(array.size for array in x))
         states = {} if states is None else states
         begun = dict(states)
         floatx = dtype or self.floatx
@@ -282,24 +288,24 @@ class Network:
         count = thread_count(threads)
         if self.stateful:  # one batch after the other, as Keras does
             unit, count = self.spec.batch_size or 1, 1
-            blocks = Blocks(unit, unit, unit)
+            blocks = RowBlocks(unit, unit, unit)
             if x.rows % unit:
                 raise DataError(
                     f"expected a multiple of {unit} rows, the model's fixed batch "
                     f"size. Received: {x.rows} rows"
                 )
         whole: list[Array] = []
-        for rows, parts in in_blocks(evaluate, x.rows, blocks, count):
+        for rows, parts in in_row_blocks(evaluate, x.rows, blocks, count):
             if not whole:
                 whole = [np.empty((x.rows, *y.shape[1:]), y.dtype) for y in parts]
             for output, part in zip(whole, parts, strict=True):
                 output[rows] = part
         return whole
 
-    def blocks(self, x: Inputs, dtype: str | None = None) -> Blocks:
+    def row_blocks(self, x: Inputs, dtype: str | None = None) -> RowBlocks:
         """How many of such rows are best evaluated at a time; `dtype` as `predict`."""
         steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x)
-        return blocks_of(self.in_precision(dtype), steps, self.spec.batch_size)
+        return row_blocks_for(self.cast_to(dtype), steps, self.spec.batch_size)
 
     def trace(self, x: Any, *, dtype: str | None = None) -> Trace:
         """Evaluate the model and keep every layer's input, mask, gates and states.
@@ -309,7 +315,7 @@ class Network:
         """
         run = Evaluation(recording=True, floatx=dtype or self.floatx)
         given = [array.copy() for array in self.prepare(x)]  # a trace keeps them
-        outputs = run(self.in_precision(dtype), given, at="")
+        outputs = run(self.cast_to(dtype), given, at="")
         layers = {
             path: replace(trace, layer=self.spec[bare_path(path, self.spec)])
             for path, trace in run.traces.items()
@@ -343,7 +349,7 @@ class Network:
         masks : list, optional
             Filled with the masks of the outputs.
         """
-        layer = self.in_precision(dtype).at(name)
+        layer = self.cast_to(dtype).at(name)
         if every_step:
             layer = layer.with_options(return_sequences=True, return_state=False)
         run = Evaluation(states, floatx=dtype or self.floatx)
@@ -362,7 +368,7 @@ class Network:
     ) -> Trace:
         """The trace of one layer alone; parameters as `call_layer`."""
         run = Evaluation(recording=True, floatx=dtype or self.floatx)
-        layer = self.in_precision(dtype).at(name)
+        layer = self.cast_to(dtype).at(name)
         outputs = _called(run, layer, name, args, kwargs)
         return Trace(run.traces, map_structure(lambda tensor: tensor.value, outputs))
 
@@ -479,11 +485,11 @@ class Network:
         which = "" if len(self.spec.inputs) == 1 else f" '{printable(layer.name, 40)}'"
         return f"inputs{which} of shape {shape_text(layer.options['batch_shape'])}"
 
-    def in_precision(self, dtype: str | None) -> LayerSpec:
+    def cast_to(self, dtype: str | None) -> LayerSpec:
         """The model with weights in the dtype that it computes in; see `predict`."""
         if dtype not in (None, "float32", "float64"):
             raise DataError(f"expected dtype float32 or float64. Received: {dtype}")
-        return in_precision(self.spec.root, dtype)
+        return cast_to(self.spec.root, dtype)
 
 
 def _called(

@@ -71,7 +71,7 @@ def fill(model: Any, spec: ModelSpec) -> None:
 def _fill_layer(live: Any, layer: LayerSpec) -> None:
     """The weights of one layer, group by group as Keras keeps them."""
     arrays = list(layer.weights.values())
-    for group in REGISTRY[layer.class_name].groups:
+    for group in REGISTRY[layer.class_name].weight_groups:
         owner = part(live, group) if group else live
         if owner is None:
             continue

@@ -96,7 +96,7 @@ def keras_gradients(
 def _variables(layer: LayerSpec, live: Any) -> Iterator[tuple[str, Any]]:
     """TensorFlow's variable of each weight, found where Keras saves it."""
     found: list[Any] = []
-    for group in REGISTRY[layer.class_name].groups:
+    for group in REGISTRY[layer.class_name].weight_groups:
         owner = part(live, group) if group else live
         store: dict[str, Any] = {}
         if owner is not None and layer.weights:

@@ -69,7 +69,7 @@ class LayerSpec:
     overrides : mapping of str to callable
         Functions that stand in for this package's. For mistakes made on purpose:
         ``step`` (of `verify.forward.cells`), ``scan``, and of Bidirectional ``turn`` and
-        ``merge``; `verify.forward.fast` puts ``quick`` and ``lookup`` there while it
+        ``merge``; `verify.forward.fast` puts ``fast`` and ``lookup`` there while it
         evaluates. Nothing that is read from a file or a model has any.
     input_shape, output_shape : tuple, or a structure of tuples
         Of the first call, with ``None`` for the batch axis and for any axis the model

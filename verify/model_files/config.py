@@ -240,7 +240,7 @@ def filled(layer: LayerSpec, weights: Weights) -> LayerSpec:
     expected = kind.weight_shapes(layer.options)
     arrays: list[Array] = []
     if expected or not layer.class_name.startswith("ops."):
-        arrays = [array for group in kind.groups for array in weights.own(group)]
+        arrays = [array for group in kind.weight_groups for array in weights.own(group)]
     small = sorted({a.dtype.name for a in arrays if a.dtype.name in ("int8", "uint8")})
     if small and not layer.options.get("quantization_mode"):
         raise UnsupportedError(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import DataError, ModelFileError, printable
-from verify.forward.evaluate import Evaluation, in_precision
+from verify.forward.evaluate import Evaluation, cast_to
 from verify.model.dtypes import dtype_of
 from verify.model.graph import map_structure
 from verify.model.spec import LayerSpec, ModelSpec
@@ -39,7 +39,7 @@ def with_shapes(root: LayerSpec) -> LayerSpec:
     ModelFileError
         The layers do not fit together.
     """
-    net = in_precision(root, "float32")
+    net = cast_to(root, "float32")
     last: DataError | None = None
     pictures = any(len(x.options["batch_shape"]) > 3 for x in ModelSpec(root).inputs)
     for sizes in (*(FEW if pictures else ()), *OPEN_SIZES, *AT_MOST):

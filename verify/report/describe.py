@@ -121,7 +121,7 @@ def _row(kind: LayerType) -> str:
     ]
     cells = (
         [kind.class_name],
-        [*counts, *sorted(kind.holds)],
+        [*counts, *sorted(kind.child_configs)],
         only,
     )
     quoted = (" ".join(f"`{name}`" for name in names) for names in cells)

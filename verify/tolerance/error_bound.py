@@ -44,7 +44,7 @@ from verify.backward.cells import Values
 from verify.backward.layers import Visitor
 from verify.errors import printable
 from verify.forward.cells import gate_blocks
-from verify.forward.fast import numpy_alone
+from verify.forward.fast import single_threaded_blas
 from verify.forward.network import Inputs, LayerCall, Network, Trace, bare_path
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE, is_float
@@ -534,7 +534,7 @@ def _bounds(
     pairs = max(1, int(MAX_BLOCK_ADJOINTS // max(work, cuts[-1])))
     # What a row costs whatever is asked of it is paid once for all of its elements.
     size = min(max(1, pairs // len(elements)), MAX_BLOCK_ROWS) if work else pairs
-    with numpy_alone() if pairs > MAX_BLOCK_ROWS else nullcontext():
+    with single_threaded_blas() if pairs > MAX_BLOCK_ROWS else nullcontext():
         for some in _blocks(chosen, size):
             single, double = traces(some)
             diverged, deviations = _deviations(single, double)
@@ -659,7 +659,7 @@ class _BoundVisitor:
     def __call__(self, key: str, step: int | None, d: Values, v: Values) -> None:
         """See `Visitor`."""
         if key not in self._layers:
-            layer = self.net.in_precision("float64").at(bare_path(key, self.net.spec))
+            layer = self.net.cast_to("float64").at(bare_path(key, self.net.spec))
             self._layers[key] = LayerRounding(
                 layer, self.activation_errors, self.deviations[key]
             )

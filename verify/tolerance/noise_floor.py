@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from verify.forward.evaluate import in_precision
+from verify.forward.evaluate import cast_to
 from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, UNIT_ROUNDOFF, is_float
@@ -46,7 +46,7 @@ class Rounding:
     @cached_property
     def _near(self) -> list[Network]:
         unit = max(self.unit, UNIT_ROUNDOFF["float32"])
-        return [moved(self.net.spec, unit, k) for k in range(NEIGHBOURS)]
+        return [perturbed(self.net.spec, unit, k) for k in range(NEIGHBOURS)]
 
     def floors(
         self, call: Call, float64: Sequence[Array], *, native: bool = True
@@ -75,7 +75,7 @@ class Rounding:
 
     def amplified(self, call: Call) -> float:
         """How far float64 outputs move when each weight moves by one rounding error."""
-        there = call(moved(self.net.spec, UNIT_ROUNDOFF["float64"], 0), "float64")
+        there = call(perturbed(self.net.spec, UNIT_ROUNDOFF["float64"], 0), "float64")
         here = call(self.net, "float64")
         return max(
             float(np.max(np.abs(a - b), initial=0.0))
@@ -83,7 +83,7 @@ class Rounding:
         )
 
 
-def moved(spec: ModelSpec, relative: float, seed: int) -> Network:
+def perturbed(spec: ModelSpec, relative: float, seed: int) -> Network:
     """The network, in float64, with every weight moved up or down by a relative amount.
 
     Whole numbers, which quantised layers have for weights, stay.
@@ -99,6 +99,4 @@ def moved(spec: ModelSpec, relative: float, seed: int) -> Network:
         }
         return replace(layer, weights=weights)
 
-    return Network(
-        replace(spec, root=in_precision(spec.root, "float64").mapped(change))
-    )
+    return Network(replace(spec, root=cast_to(spec.root, "float64").mapped(change)))

@@ -16,17 +16,17 @@ from models import features, ids, input_layer, layer, mutated, random_weights, s
 from verify import DataError, Network
 from verify.forward.evaluate import Evaluation
 from verify.forward.fast import (
-    Blocks,
-    Quick,
-    at_most,
-    in_blocks,
+    FastLoop,
+    RowBlocks,
+    compiled,
+    in_row_blocks,
+    limit_threads,
     memory,
-    quickened,
+    row_blocks,
     thread_count,
 )
-from verify.forward.fast import blocks as blocks_of_rows
 from verify.forward.fast import loops as loops_over_time
-from verify.forward.fast import models as models_made_quick
+from verify.forward.fast import models as fast_models
 from verify.forward.fast.steps import Steps
 from verify.forward.layers.base import Tensor
 from verify.tolerance.compare import PROOF_TOLERANCE, compare
@@ -72,7 +72,7 @@ def networks(draw: Any) -> tuple[Network, np.ndarray]:
         if draw(st.booleans()):
             layers.append(layer("Masking", "m", mask_value=0.0))
     if draw(st.booleans()):
-        layers.append(layer(draw(st.sampled_from(models_made_quick.PASSING)), "d"))
+        layers.append(layer(draw(st.sampled_from(fast_models.PASS_THROUGH)), "d"))
     first = draw(loops())
     layers.append(first)
     if first["config"]["return_sequences"] and draw(st.booleans()):
@@ -81,8 +81,8 @@ def networks(draw: Any) -> tuple[Network, np.ndarray]:
     return Network(spec(*layers, seed=seed, dtype=np.float64)), x[rows]
 
 
-def quick(net: Network, x: Any, **options: Any) -> np.ndarray:
-    (y,) = net.flat(net.prepare(x), dtype="float64", quick=True, **options)
+def fast(net: Network, x: Any, **options: Any) -> np.ndarray:
+    (y,) = net.flat(net.prepare(x), dtype="float64", fast=True, **options)
     return y
 
 
@@ -101,9 +101,9 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 @given(networks(), st.integers(1, 3))
 @settings(max_examples=150, deadline=None)
-def test_any_recurrent_model_is_the_same_quickly(made, threads):
+def test_any_recurrent_model_is_the_same_on_the_fast_path(made, threads):
     net, x = made
-    assert same(quick(net, x, threads=threads), plain(net, x))
+    assert same(fast(net, x, threads=threads), plain(net, x))
 
 
 def small_lstm(**options: Any) -> Network:
@@ -130,9 +130,9 @@ def masked_lstm() -> Network:
     )
 
 
-def made_quick(net: Network, *, looks_up: bool) -> Any:
-    root = quickened(net.in_precision("float64"), 10**9 if looks_up else 0)
-    assert root.sublayers["lstm"].overrides["quick"].looks_up == looks_up
+def compiled_model(net: Network, *, looks_up: bool) -> Any:
+    root = compiled(net.cast_to("float64"), 10**9 if looks_up else 0)
+    assert root.sublayers["lstm"].overrides["fast"].looks_up == looks_up
     return root
 
 
@@ -140,69 +140,69 @@ def made_quick(net: Network, *, looks_up: bool) -> Any:
 @pytest.mark.parametrize("block", range(4))
 def test_a_block_of_sums_that_is_wrong_shows(looks_up, block, monkeypatch):
     if not looks_up:
-        monkeypatch.setattr(models_made_quick, "PROJECTED", 0)
+        monkeypatch.setattr(fast_models, "MAX_PROJECTED_BYTES", 0)
     net, x = small_lstm(), ids(batch=ROWS)
     right = plain(net, x)
-    assert same(quick(net, x), right)
-    root = made_quick(net, looks_up=looks_up)
-    own = root.sublayers["lstm"].overrides["quick"]
+    assert same(fast(net, x), right)
+    root = compiled_model(net, looks_up=looks_up)
+    own = root.sublayers["lstm"].overrides["fast"]
     weights = own.recurrent if looks_up else own.together
     np.split(weights.flat, 4, axis=1)[block][...] *= -1
-    assert not same(quick(net, x), right)
+    assert not same(fast(net, x), right)
 
 
 @pytest.mark.parametrize("rows", [1, ROWS])
 def test_a_table_that_is_wrong_shows(rows):
     net, x = small_lstm(), ids(batch=rows)
     right = plain(net, x)
-    root = made_quick(net, looks_up=True)
-    root.sublayers["lstm"].overrides["quick"].table[x[0, 2]] += 0.1
-    assert not same(quick(net, x), right)
+    root = compiled_model(net, looks_up=True)
+    root.sublayers["lstm"].overrides["fast"].table[x[0, 2]] += 0.1
+    assert not same(fast(net, x), right)
 
 
 def test_what_one_row_is_multiplied_by_shows_where_it_is_wrong(monkeypatch):
-    monkeypatch.setattr(models_made_quick, "PROJECTED", 0)
+    monkeypatch.setattr(fast_models, "MAX_PROJECTED_BYTES", 0)
     net, x = small_lstm(), ids(batch=1)
     right = plain(net, x)
-    assert same(quick(net, x), right)
-    own = made_quick(net, looks_up=False).sublayers["lstm"].overrides["quick"]
+    assert same(fast(net, x), right)
+    own = compiled_model(net, looks_up=False).sublayers["lstm"].overrides["fast"]
     for weight in (own.recurrent.flat, *own.inputs):
         weight[...] *= -1
-        assert not same(quick(net, x), right)
+        assert not same(fast(net, x), right)
         weight[...] *= -1
-    assert same(quick(net, x), right)
+    assert same(fast(net, x), right)
 
 
 def test_a_long_row_is_evaluated_step_by_step(monkeypatch):
     net, x = small_lstm(), ids(batch=1)
-    known = quick(net, x)
+    known = fast(net, x)
     monkeypatch.setattr(loops_over_time, "Ahead", None)
     with pytest.raises(DataError):
-        quick(net, x)
-    monkeypatch.setattr(loops_over_time, "AHEAD", 6 * 16 - 1)
-    assert same(quick(net, x), known)
+        fast(net, x)
+    monkeypatch.setattr(loops_over_time, "MAX_AHEAD_NUMBERS", 6 * 16 - 1)
+    assert same(fast(net, x), known)
 
 
 @pytest.mark.parametrize("rows", [1, ROWS])
 def test_features_that_are_not_the_kernels_are_refused_not_repeated(rows):
     net = small_lstm()
-    lstm = made_quick(net, looks_up=False).sublayers["lstm"]
+    lstm = compiled_model(net, looks_up=False).sublayers["lstm"]
     with pytest.raises(DataError, match="3 features expected"):
         Evaluation()(lstm, Tensor(features(batch=rows)[:, :, :1]), at="lstm")
 
 
 def test_the_table_is_made_once_it_pays_and_not_before():
     net = small_lstm()
-    root = net.in_precision("float64")
-    assert not quickened(root, 10).sublayers["lstm"].overrides["quick"].looks_up
-    assert quickened(root, 1).sublayers["lstm"].overrides["quick"].looks_up
-    assert quickened(root, 0) is quickened(root, 0)
+    root = net.cast_to("float64")
+    assert not compiled(root, 10).sublayers["lstm"].overrides["fast"].looks_up
+    assert compiled(root, 1).sublayers["lstm"].overrides["fast"].looks_up
+    assert compiled(root, 0) is compiled(root, 0)
 
 
 def test_a_table_too_large_is_not_made(monkeypatch):
-    monkeypatch.setattr(models_made_quick, "PROJECTED", 11 * 16 * 8 - 1)
-    root = small_lstm().in_precision("float64")
-    assert not quickened(root, 10**9).sublayers["lstm"].overrides["quick"].looks_up
+    monkeypatch.setattr(fast_models, "MAX_PROJECTED_BYTES", 11 * 16 * 8 - 1)
+    root = small_lstm().cast_to("float64")
+    assert not compiled(root, 10**9).sublayers["lstm"].overrides["fast"].looks_up
 
 
 @pytest.mark.keras
@@ -246,15 +246,15 @@ def test_an_embedding_is_projected_only_where_one_layer_takes_all_of_it(
 
     net = verify.load(model)
     x = net.prepare([ids(batch=ROWS), features(batch=ROWS)[:, 0]])
-    root = quickened(net.in_precision("float64"), 10**9)
+    root = compiled(net.cast_to("float64"), 10**9)
     found = [
         name.partition("/")[0]
         for name, inner in replace(net.spec, root=root).walk()
-        if isinstance(own := inner.overrides.get("quick"), Quick) and own.looks_up
+        if isinstance(own := inner.overrides.get("fast"), FastLoop) and own.looks_up
     ]
     assert sorted(set(found)) == looked_up
     slow = net.flat(x, dtype="float64")
-    for a, b in zip(net.flat(x, dtype="float64", quick=True), slow, strict=True):
+    for a, b in zip(net.flat(x, dtype="float64", fast=True), slow, strict=True):
         assert same(a, b)
 
 
@@ -262,14 +262,14 @@ def test_an_embedding_is_projected_only_where_one_layer_takes_all_of_it(
     "name",
     ["gate order i,o,f,c", "forget gate missing", "inputs shifted to the step after"],
 )
-def test_a_planted_mistake_stays_planted_quickly(name):
+def test_a_planted_mistake_stays_planted_on_the_fast_path(name):
     model, x = small_lstm().spec, ids(batch=ROWS)
     wrong = mutated(model, name)
-    assert same(quick(wrong, x), plain(wrong, x))
-    assert not same(quick(wrong, x), plain(Network(model), x))
+    assert same(fast(wrong, x), plain(wrong, x))
+    assert not same(fast(wrong, x), plain(Network(model), x))
 
 
-def test_states_go_from_batch_to_batch_quickly():
+def test_states_go_from_batch_to_batch_on_the_fast_path():
     net = Network(
         spec(
             {**input_layer(5, 6, 3)},
@@ -279,7 +279,7 @@ def test_states_go_from_batch_to_batch_quickly():
         )
     )
     x = features(batch=20)
-    assert same(quick(net, x, threads=3), plain(net, x))
+    assert same(fast(net, x, threads=3), plain(net, x))
     half, states = net.predict(x[:10], dtype="float64", return_state=True)
     rest = net.predict(x[10:], dtype="float64", initial_state=states)
     assert same(np.concatenate([half, rest]), plain(net, x))
@@ -299,7 +299,7 @@ def test_masked_steps_hold_states_and_show_what_was_shown(kind, sequences):
     )
     x = features(batch=20)
     x[1::5, 3:], x[2::5, :2], x[3::5] = 0, 0, 0  # later batches begin with states
-    assert same(quick(net, x), plain(net, x))
+    assert same(fast(net, x), plain(net, x))
 
 
 @pytest.mark.parametrize("rows", [1, ROWS])
@@ -307,25 +307,25 @@ def test_a_masked_step_that_is_not_held_shows(rows, monkeypatch):
     net, x = masked_lstm(), ids(batch=rows)
     x[0, 2], x[0, 1] = 0, 3
     right = plain(net, x)
-    assert same(quick(net, x), right)
+    assert same(fast(net, x), right)
     monkeypatch.setattr(Steps, "advance_but", lambda steps, _, x: steps.advance(x))
-    assert not same(quick(net, x), right)
+    assert not same(fast(net, x), right)
 
 
 def test_memory_is_used_again_once_no_view_of_it_is_left():
     def address(array: np.ndarray) -> int:
         return array.__array_interface__["data"][0]
 
-    shape, kind = (3, memory.LEAST // 8), np.dtype(np.float64)
+    shape, kind = (3, memory.MIN_POOLED_BYTES // 8), np.dtype(np.float64)
     memory._IDLE.clear()
-    first = memory.room(shape, kind)
+    first = memory.empty_from_pool(shape, kind)
     where, part = address(first), first.T[5:, ::2]
     del first
-    assert address(memory.room(shape, kind)) != where  # `part` is in it
+    assert address(memory.empty_from_pool(shape, kind)) != where  # `part` is in it
     assert memory._IDLE
     del part
-    assert where in {address(memory.room(shape, kind)) for _ in range(2)}
-    many = [memory.room(shape, kind) for _ in range(9)]
+    assert where in {address(memory.empty_from_pool(shape, kind)) for _ in range(2)}
+    many = [memory.empty_from_pool(shape, kind) for _ in range(9)]
     assert len({address(array) for array in many}) == 9
     del many
     assert len(memory._IDLE) == memory._IDLE.maxlen
@@ -333,8 +333,8 @@ def test_memory_is_used_again_once_no_view_of_it_is_left():
 
 def test_small_and_large_arrays_are_not_kept():
     memory._IDLE.clear()
-    for size in (memory.LEAST - 1, memory.MOST + 1):
-        memory.room((size,), np.dtype(np.uint8))
+    for size in (memory.MIN_POOLED_BYTES - 1, memory.MAX_POOLED_BYTES + 1):
+        memory.empty_from_pool((size,), np.dtype(np.uint8))
     assert not memory._IDLE
 
 
@@ -349,9 +349,11 @@ def test_every_row_is_evaluated_once_whatever_the_blocks(rows):
                 asked.append(part)
             return list(range(rows)[part])
 
-        blocks = Blocks(most, split, unit)
+        blocks = RowBlocks(most, split, unit)
         found = [
-            row for _, part in in_blocks(work, rows, blocks, threads) for row in part
+            row
+            for _, part in in_row_blocks(work, rows, blocks, threads)
+            for row in part
         ]
         assert found == list(range(rows))
         assert all(part.start % unit == 0 for part in asked)
@@ -362,9 +364,9 @@ def test_every_row_is_evaluated_once_whatever_the_blocks(rows):
 def test_results_are_the_same_to_the_last_digit_whatever_the_threads():
     net = small_lstm()
     x = ids(batch=3000)
-    (alone,) = net.flat(net.prepare(x), dtype="float32", quick=True, threads=1)
+    (alone,) = net.flat(net.prepare(x), dtype="float32", fast=True, threads=1)
     for threads in (2, 3, 8):
-        (y,) = net.flat(net.prepare(x), dtype="float32", quick=True, threads=threads)
+        (y,) = net.flat(net.prepare(x), dtype="float32", fast=True, threads=threads)
         assert np.array_equal(y, alone)
 
 
@@ -378,21 +380,21 @@ def test_an_error_in_a_thread_arrives_and_ends_the_others():
         return part.start
 
     with pytest.raises(DataError, match="row 20"):
-        list(in_blocks(work, 10_000, Blocks(10, 1, 1), 2))
+        list(in_row_blocks(work, 10_000, RowBlocks(10, 1, 1), 2))
     assert len(done) < 20  # and not all thousand
 
 
 def test_ids_outside_the_vocabulary_are_refused_quickly_too():
     net, x = small_lstm(), ids(batch=ROWS)
-    quick(net, x)
+    fast(net, x)
     x[30, 2] = 11
     with pytest.raises(DataError, match="expected token ids from 0 to 10"):
-        quick(net, x, threads=2)
+        fast(net, x, threads=2)
 
 
 def test_several_threads_may_predict_at_once(monkeypatch):
-    monkeypatch.setattr(blocks_of_rows, "SPLIT", 1)
-    monkeypatch.setattr(blocks_of_rows, "MOST", 3)
+    monkeypatch.setattr(row_blocks, "MIN_THREAD_BYTES", 1)
+    monkeypatch.setattr(row_blocks, "MAX_BLOCK_ROWS", 3)
     net, found = small_lstm(), {}
     inputs = {seed: ids(seed, batch=ROWS) for seed in range(8)}
 
@@ -428,7 +430,7 @@ def test_one_thread_is_one_thread_of_numpy_too():
         seen.append(max(blas_threads()))
 
     for rows, threads in ((5, 1), (5, 2), (50, 1), (50, 2)):
-        list(in_blocks(work, rows, Blocks(10, 10, 1), threads))
+        list(in_row_blocks(work, rows, RowBlocks(10, 10, 1), threads))
     one, several = seen[0], seen[1]
     assert one == 1
     assert several > 1  # a single block: the product is shared
@@ -439,7 +441,7 @@ def test_threads_are_as_told_or_as_the_environment_says(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
     assert thread_count() == 3
     assert thread_count(5) == 5
-    with at_most(2):
+    with limit_threads(2):
         assert (thread_count(), thread_count(5), thread_count(1)) == (2, 2, 1)
     assert thread_count() == 3
     for nothing in ("", "0", "many"):
@@ -458,7 +460,7 @@ def test_layers_in_16_bits_stay_as_they_are():
             layer("Dense", "dense", units=2),
         )
     )
-    root = quickened(net.in_precision(None))
+    root = compiled(net.cast_to(None))
     assert not root.sublayers["lstm"].overrides
     x = features()
     assert np.array_equal(net.predict(x), net.flat(net.prepare(x))[0])

@@ -23,7 +23,7 @@ from models import (
 from verify import DataError, Network, describe
 from verify.forward import cells
 from verify.forward.activations import resolve
-from verify.forward.fast.blocks import MOST
+from verify.forward.fast.row_blocks import MAX_BLOCK_ROWS
 
 STEP_FIELDS = {
     "SimpleRNN": ["h"],
@@ -131,7 +131,7 @@ def test_rows_do_not_influence_each_other(seed):
 
 def test_many_rows_are_evaluated_in_blocks_to_the_same_result():
     net = Network(lstm_spec())
-    x = ids(batch=2 * MOST + 3)
+    x = ids(batch=2 * MAX_BLOCK_ROWS + 3)
     whole = net.trace(x, dtype="float64").output
     assert np.abs(net.predict(x, dtype="float64") - whole).max() < 1e-14
 

@@ -257,18 +257,18 @@ def test_values_of_a_check_that_has_not_passed_come_with_a_caution():
 
 def test_so_many_rows_as_asked_for_and_no_more():
     net = Network(lstm_spec())
-    assert len(explore(net, ids(batch=20)).data["samples"]) == recording.ROWS
+    assert len(explore(net, ids(batch=20)).data["samples"]) == recording.DEFAULT_ROWS
     assert len(explore(net, ids(batch=20), rows=3).data["samples"]) == 3
 
 
 def test_recorded_values_have_a_limit_first_in_rows_then_in_units(monkeypatch):
     net = Network(lstm_spec())
     one = 6 * TIME * UNITS * 4  # bytes of a row
-    monkeypatch.setattr(recording, "RECORDED_BYTES", 2 * one)
+    monkeypatch.setattr(recording, "MAX_RECORDED_BYTES", 2 * one)
     data = explore(net, ids()).data
     assert len(data["samples"]) == 2
     assert data["layers"][0]["kept"] == UNITS
-    monkeypatch.setattr(recording, "RECORDED_BYTES", one // 2)
+    monkeypatch.setattr(recording, "MAX_RECORDED_BYTES", one // 2)
     data = explore(net, ids()).data
     assert len(data["samples"]) == 1
     assert data["layers"][0]["kept"] == UNITS // 2
@@ -279,7 +279,7 @@ def test_large_weights_are_not_put_into_a_page(monkeypatch):
     from verify.report.page import export
 
     net = Network(lstm_spec())
-    monkeypatch.setattr(export, "WEIGHT_BYTES", 100)
+    monkeypatch.setattr(export, "MAX_WEIGHT_BYTES", 100)
     data = explore(net, ids()).data
     assert data["model"] is None
     assert "not put into a page" in data["refused"]
@@ -289,7 +289,7 @@ def test_large_weights_are_not_put_into_a_page(monkeypatch):
 def test_a_model_that_takes_too_long_is_not_computed_by_the_page(monkeypatch):
     from verify.report.page import export
 
-    monkeypatch.setattr(export, "WORK", 10)
+    monkeypatch.setattr(export, "MAX_PRODUCTS", 10)
     data = explore(Network(lstm_spec()), ids()).data
     assert data["model"] is None
     assert "too large" in data["refused"]
@@ -322,7 +322,7 @@ def test_a_neighbour_that_overflows_allows_nothing(monkeypatch):
     net = Network(lstm_spec())
     lost = net.spec["lstm"].with_weights(bias=np.full(4 * UNITS, np.nan))
     lost = Network(net.spec.with_layer(lost))
-    monkeypatch.setattr(recording, "moved", lambda *_: lost)
+    monkeypatch.setattr(recording, "perturbed", lambda *_: lost)
     data = explore(net, ids()).data
     assert data["model"] is None
     assert "amplifies rounding" in data["refused"]

@@ -1,7 +1,7 @@
-"""What makes a forward pass quick; what it computes is said in `verify.forward.cells`.
+"""What makes a forward pass fast; what it computes is said in `verify.forward.cells`.
 
-Nothing here is needed to understand a model. `quickened` gives the recurrent layers of
-a model steps of the same equations in another order of work, and `in_blocks` shares
+Nothing here is needed to understand a model. `compiled` gives the recurrent layers of
+a model steps of the same equations in another order of work, and `in_row_blocks` shares
 the rows among threads:
 
 * rows are evaluated in blocks: few enough for memory, enough for a thread to be busy;
@@ -20,26 +20,26 @@ replaced (`LayerSpec.overrides`) stay as they are.
 
 from __future__ import annotations
 
-from verify.forward.fast.blocks import (
-    Blocks,
-    at_most,
-    blocks_of,
-    cores,
-    in_blocks,
-    numpy_alone,
+from verify.forward.fast.loops import FastLoop
+from verify.forward.fast.models import compiled
+from verify.forward.fast.row_blocks import (
+    RowBlocks,
+    core_count,
+    in_row_blocks,
+    limit_threads,
+    row_blocks_for,
+    single_threaded_blas,
     thread_count,
 )
-from verify.forward.fast.loops import Quick
-from verify.forward.fast.models import quickened
 
 __all__ = [
-    "Blocks",
-    "Quick",
-    "at_most",
-    "blocks_of",
-    "cores",
-    "in_blocks",
-    "numpy_alone",
-    "quickened",
+    "RowBlocks",
+    "FastLoop",
+    "limit_threads",
+    "row_blocks_for",
+    "core_count",
+    "in_row_blocks",
+    "single_threaded_blas",
+    "compiled",
     "thread_count",
 ]

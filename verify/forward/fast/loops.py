@@ -1,4 +1,4 @@
-"""Recurrent layers with quick steps: their loop over time."""
+"""Recurrent layers with fast steps: their loop over time."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from verify.forward.fast.layout import Layout
-from verify.forward.fast.memory import room
-from verify.forward.fast.steps import STEPS, Maker, Steps, number
+from verify.forward.fast.memory import empty_from_pool
+from verify.forward.fast.steps import FAST_STEPS, Steps, SumsFactory, scalar
 from verify.forward.fast.sums import Ahead, LookedUp, Products
+from verify.forward.fast.weights import FastWeights
 from verify.forward.recurrence import Scan, scan
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, working
 from verify.model.spec import LayerSpec
 
-AHEAD = 2**18
+MAX_AHEAD_NUMBERS = 2**18
 """Numbers that the inputs' share of the sums may take for every step of one row."""
 
 
-class Quick(Layout):
-    """A recurrent layer whose weights are laid out for quick steps."""
+class FastLoop(FastWeights):
+    """A recurrent layer whose weights are laid out for fast steps."""
 
     def __call__(
         self,
@@ -53,7 +53,7 @@ class Quick(Layout):
             zero_output_for_mask or states[0].any() or mask.shape != (batch, time)
         ):
             return scan(
-                self._steps(usual, batch).apart,
+                self._steps(usual, batch).step,
                 x,
                 mask,
                 states,
@@ -63,11 +63,11 @@ class Quick(Layout):
                 zero_output_for_mask=zero_output_for_mask,
                 **options,
             )
-        make: Maker = usual
+        make: SumsFactory = usual
         by_time = x.swapaxes(0, 1)  # (time, batch, ...)
-        if batch == 1 and time * kernel.shape[1] <= AHEAD:
+        if batch == 1 and time * kernel.shape[1] <= MAX_AHEAD_NUMBERS:
             make = Ahead
-            by_time = self.share(x[0]).reshape(time, 1, -1)
+            by_time = self.input_sums(x[0]).reshape(time, 1, -1)
         steps = self._buffers(make, batch)
         order = slice(None, None, -1 if go_backwards else 1)
         masked = None if mask is None else ~mask.T[order]
@@ -75,10 +75,10 @@ class Quick(Layout):
         self._last[:] = [(make, batch, steps)]
         return result
 
-    def _steps(self, make: Maker, rows: int) -> Steps:
-        return STEPS[self.layer.class_name](self, make, rows)
+    def _steps(self, make: SumsFactory, rows: int) -> Steps:
+        return FAST_STEPS[self.layer.class_name](self, make, rows)
 
-    def _buffers(self, make: Maker, rows: int) -> Steps:
+    def _buffers(self, make: SumsFactory, rows: int) -> Steps:
         """Steps that are nobody else's: those of the last call, if they fit."""
         try:
             *known, steps = self._last.pop()  # at once: other threads may want them
@@ -87,7 +87,7 @@ class Quick(Layout):
         return steps if known == [make, rows] else self._steps(make, rows)
 
     @cached_property
-    def _last(self) -> list[tuple[Maker, int, Steps]]:
+    def _last(self) -> list[tuple[SumsFactory, int, Steps]]:
         """The steps of the last call, or none while they are at work."""
         return []
 
@@ -110,21 +110,21 @@ def _looped(
             move(x)
         states = steps.states()
         return Scan(states[0], states, {})
-    h, share = steps.h, number(1 / steps.scale, steps.h.dtype)
-    outputs = room((len(by_time), *h.shape), h.dtype)
+    h, share = steps.h, scalar(1 / steps.scale, steps.h.dtype)
+    outputs = empty_from_pool((len(by_time), *h.shape), h.dtype)
     for x, move, output in zip(by_time, moves, outputs, strict=False):
         move(x)
         np.multiply(h, share, output)
     return Scan(outputs.swapaxes(0, 1), steps.states(), {})
 
 
-def quick_layer(layer: LayerSpec) -> LayerSpec:
-    """A recurrent layer with its quick steps; any other layer as it is."""
-    if layer.class_name not in STEPS or layer.overrides:
+def fast_layer(layer: LayerSpec) -> LayerSpec:
+    """A recurrent layer with its fast steps; any other layer as it is."""
+    if layer.class_name not in FAST_STEPS or layer.overrides:
         return layer
     compute = POLICIES[layer.policy].compute
     if compute not in ("float32", "float64") or any(
         weight.dtype != working(compute) for weight in layer.weights.values()
     ):
         return layer
-    return layer.with_overrides(quick=Quick(layer))
+    return layer.with_overrides(fast=FastLoop(layer))

@@ -11,18 +11,18 @@ import numpy as np
 
 from verify.model.arrays import Array
 
-LEAST, MOST = 2**18, 2**22
+MIN_POOLED_BYTES, MAX_POOLED_BYTES = 2**18, 2**22
 """Bytes of an array whose memory is kept for another. Less costs nothing, and more is
 had from the system in large pages."""
 
 _IDLE: deque[Array] = deque(maxlen=8)
 
 
-def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def empty_from_pool(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Like ``np.empty``, in memory that arrays nobody has any more have left."""
     count = math.prod(shape)
     size = count * dtype.itemsize
-    if not LEAST <= size <= MOST:
+    if not MIN_POOLED_BYTES <= size <= MAX_POOLED_BYTES:
         return np.empty(shape, dtype)
     memory = _idle(size)
     # Views of an array of another's memory hold that array, not the memory.

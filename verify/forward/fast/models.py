@@ -1,4 +1,4 @@
-"""Models made quick: their recurrent layers, and embeddings multiplied by a kernel."""
+"""Models made fast: their recurrent layers, and embeddings multiplied by a kernel."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from verify.forward.fast.loops import Quick, quick_layer
+from verify.forward.fast.loops import FastLoop, fast_layer
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES
 from verify.model.graph import Node, TensorRef, flatten
 from verify.model.spec import LayerSpec
 
-PROJECTED = 64 * 2**20
+MAX_PROJECTED_BYTES = 64 * 2**20
 """Bytes of an embedding table times a kernel, at most."""
 
 
-def quickened(root: LayerSpec, ids: int = 0) -> LayerSpec:
-    """The same model with quick recurrent layers, made once for each model.
+def compiled(root: LayerSpec, ids: int = 0) -> LayerSpec:
+    """The same model with fast recurrent layers, made once for each model.
 
     Parameters
     ----------
@@ -32,15 +32,15 @@ def quickened(root: LayerSpec, ids: int = 0) -> LayerSpec:
     with _LOCK:
         known = _PREPARED.get(root)
         if known is None:
-            known = _PREPARED[root] = _Prepared(root.mapped(quick_layer), _pairs(root))
+            known = _PREPARED[root] = _Prepared(root.mapped(fast_layer), _pairs(root))
     return known.model(ids)
 
 
 @dataclass
 class _Prepared:
-    """A model made quick, and what has been looked up in its embeddings so far."""
+    """A model made fast, and what has been looked up in its embeddings so far."""
 
-    quick: LayerSpec
+    fast: LayerSpec
     pairs: Sequence[tuple[str, str]]
     seen: int = 0
     projected: LayerSpec | None = None
@@ -51,12 +51,12 @@ class _Prepared:
             self.seen += ids
             if self.projected is None and self.pairs:
                 count = max(
-                    len(self.quick.sublayers[embedding].weights["embeddings"])
+                    len(self.fast.sublayers[embedding].weights["embeddings"])
                     for embedding, _ in self.pairs
                 )
                 if self.seen >= count:
-                    self.projected = _projected(self.quick, self.pairs)
-            return self.projected or self.quick
+                    self.projected = _projected(self.fast, self.pairs)
+            return self.projected or self.fast
 
 
 def _projected(model: LayerSpec, pairs: Sequence[tuple[str, str]]) -> LayerSpec:
@@ -66,11 +66,11 @@ def _projected(model: LayerSpec, pairs: Sequence[tuple[str, str]]) -> LayerSpec:
         table = layers[embedding].weights["embeddings"]
 
         def looking_up(layer: LayerSpec, table: Array = table) -> LayerSpec:
-            quick = layer.overrides.get("quick")
-            if not isinstance(quick, Quick):
+            fast = layer.overrides.get("fast")
+            if not isinstance(fast, FastLoop):
                 return layer
-            own = Quick(quick.layer, quick.share(table))
-            return layer.with_overrides(quick=own)
+            own = FastLoop(fast.layer, fast.input_sums(table))
+            return layer.with_overrides(fast=own)
 
         layers[loop] = layers[loop].mapped(looking_up)
         layers[embedding] = layers[embedding].with_overrides(lookup=_as_ids)
@@ -83,7 +83,7 @@ def _as_ids(table: Array, ids: Array) -> Array:
 
 
 def _pairs(model: LayerSpec) -> list[tuple[str, str]]:
-    """Embeddings whose numbers go to one quick recurrent layer and nowhere else."""
+    """Embeddings whose numbers go to one fast recurrent layer and nowhere else."""
     graph = model.graph
     if graph is None:
         return []
@@ -114,13 +114,13 @@ def _pairs(model: LayerSpec) -> list[tuple[str, str]]:
                 break
             if _looks_up(following, layer):
                 found.append((name, user.layer))
-            if following.class_name not in PASSING or following.overrides:
+            if following.class_name not in PASS_THROUGH or following.overrides:
                 break
             last = user.layer
     return found
 
 
-PASSING = ("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout")
+PASS_THROUGH = ("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout")
 """Layers that hand on what they are given, whatever it is."""
 
 
@@ -136,14 +136,14 @@ def _looks_up(layer: LayerSpec, embedding: LayerSpec) -> bool:
     table = embedding.weights["embeddings"]
     size = 0
     for loop in inside:
-        quick = quick_layer(loop).overrides.get("quick")
-        if not isinstance(quick, Quick) or layer.overrides:
+        fast = fast_layer(loop).overrides.get("fast")
+        if not isinstance(fast, FastLoop) or layer.overrides:
             return False
         kernel = loop.weights["kernel"]
         if kernel.dtype != table.dtype or len(kernel) != table.shape[1]:
             return False
         size += len(table) * kernel.shape[1] * kernel.itemsize
-    return size <= PROJECTED
+    return size <= MAX_PROJECTED_BYTES
 
 
 _LOCK = Lock()

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from verify.forward.fast.layout import Layout, biases, halves, scale_of
-from verify.forward.fast.memory import room
+from verify.forward.fast.memory import empty_from_pool
 from verify.forward.fast.sums import Sums
+from verify.forward.fast.weights import FastWeights, biases, h_scale, uses_tanh_form
 from verify.forward.layers.base import function_of
 from verify.forward.recurrence import Stepped
 from verify.model.arrays import Array
@@ -58,7 +58,7 @@ class Steps(NamedTuple):
         """The states of the layer, none of them a buffer's."""
         return (self.h / self.scale, *(state.copy() for state in self.kept))
 
-    def apart(self, x: Array, states: tuple[Array, ...]) -> Stepped:
+    def step(self, x: Array, states: tuple[Array, ...]) -> Stepped:
         """A step whose states come in and go out, as `verify.forward.recurrence` wants it."""
         self.begin(states)
         self.advance(x)
@@ -66,13 +66,13 @@ class Steps(NamedTuple):
         return Stepped(new[0], new, {})
 
 
-Maker = Callable[[Layout, int], Sums]
+SumsFactory = Callable[[FastWeights, int], Sums]
 """A kind of sums, which are made for so many rows."""
 
 
-def _simple_rnn(layout: Layout, make: Maker, rows: int) -> Steps:
-    sums, function = make(layout, rows), _function(layout.layer)
-    (z,), h = sums.blocks, sums.h
+def _simple_rnn(weights: FastWeights, make: SumsFactory, rows: int) -> Steps:
+    sums, function = make(weights, rows), _function(weights.layer)
+    (z,), h = sums.gate_blocks, sums.h
 
     def advance(x: Array) -> None:
         sums(x)
@@ -81,16 +81,16 @@ def _simple_rnn(layout: Layout, make: Maker, rows: int) -> Steps:
     return Steps(advance, h)
 
 
-def _lstm(layout: Layout, make: Maker, rows: int) -> Steps:
-    """The gates and h are held doubled if `scale_of` says so, which spares passes."""
-    sums, function = make(layout, rows), _function(layout.layer)
-    h, scale = sums.h, scale_of(layout.layer)
-    space = room((5, *h.shape), h.dtype)
-    activate = _activation(layout.layer, sums.blocks, space[:4], 3, scale != 1)
+def _lstm(weights: FastWeights, make: SumsFactory, rows: int) -> Steps:
+    """The gates and h are held doubled if `h_scale` says so, which spares passes."""
+    sums, function = make(weights, rows), _function(weights.layer)
+    h, scale = sums.h, h_scale(weights.layer)
+    space = empty_from_pool((5, *h.shape), h.dtype)
+    activate = _activation(weights.layer, sums.gate_blocks, space[:4], 3, scale != 1)
     o, i, _, _, c = space
     gates, others = space[1:3], space[3:]  # i and f, c_hat and c
     added, kept = gates
-    share = number(1 / scale, h.dtype)
+    share = scalar(1 / scale, h.dtype)
 
     def advance(x: Array) -> None:
         sums(x)
@@ -105,15 +105,15 @@ def _lstm(layout: Layout, make: Maker, rows: int) -> Steps:
     return Steps(advance, h, (c,), scale)
 
 
-def _gru(layout: Layout, make: Maker, rows: int) -> Steps:
-    sums, function = make(layout, rows), _function(layout.layer)
-    h, units = sums.h, layout.layer.options["units"]
-    after = layout.layer.options["reset_after"]
-    u_h = layout.layer.weights["recurrent_kernel"][:, 2 * units :]
-    b_h = biases(layout.layer)[1][2]
-    gates, others = sums.blocks[:2], sums.blocks[2:]
+def _gru(weights: FastWeights, make: SumsFactory, rows: int) -> Steps:
+    sums, function = make(weights, rows), _function(weights.layer)
+    h, units = sums.h, weights.layer.options["units"]
+    after = weights.layer.options["reset_after"]
+    u_h = weights.layer.weights["recurrent_kernel"][:, 2 * units :]
+    b_h = biases(weights.layer)[1][2]
+    gates, others = sums.gate_blocks[:2], sums.gate_blocks[2:]
     z, r = gates
-    activate = _activation(layout.layer, gates, gates, 2)
+    activate = _activation(weights.layer, gates, gates, 2)
 
     def advance(x: Array) -> None:
         rest = sums(x)
@@ -134,16 +134,16 @@ def _gru(layout: Layout, make: Maker, rows: int) -> Steps:
     return Steps(advance, h)
 
 
-STEPS: Mapping[str, Callable[[Layout, Maker, int], Steps]] = {
+FAST_STEPS: Mapping[str, Callable[[FastWeights, SumsFactory, int], Steps]] = {
     "SimpleRNN": _simple_rnn,
     "LSTM": _lstm,
     "GRU": _gru,
 }
-"""Class name of a layer -> its quick steps."""
+"""Class name of a layer -> its fast steps."""
 
 
 @cache
-def number(value: float, dtype: np.dtype[Any]) -> Array:
+def scalar(value: float, dtype: np.dtype[Any]) -> Array:
     """An array without axes: NumPy takes longer over a number that is none."""
     return np.array(value, dtype)
 
@@ -176,10 +176,10 @@ def _activation(
         Whether gates, which are sigmoids, are wanted twice as large.
     """
     done = 0
-    if halves(layer):
+    if uses_tanh_form(layer):
         done = len(out) if layer.options["activation"] == "tanh" else gates
     sigmoids, before, after = out[:gates], sums[:done], out[:done]
-    one, half = number(1, out.dtype), number(0.5, out.dtype)
+    one, half = scalar(1, out.dtype), scalar(0.5, out.dtype)
     names = ["recurrent_activation"] * gates + ["activation"] * (len(out) - gates)
     others = [
         (function_of(layer, names[k]), sums[k], out[k]) for k in range(done, len(out))

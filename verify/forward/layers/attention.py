@@ -228,9 +228,15 @@ class MultiHeadAttention(LayerType):
         *("attention_mask", "return_attention_scores", "use_causal_mask"),
     )
     supports_masking = True
-    takes_masks = ("query", "value", "key")
-    finds_masks = frozenset({"query_mask"})
-    groups = ("query_dense", "key_dense", "_gate_dense", "value_dense", "output_dense")
+    strips_masks = ("query", "value", "key")
+    masks_from_tensor = frozenset({"query_mask"})
+    weight_groups = (
+        "query_dense",
+        "key_dense",
+        "_gate_dense",
+        "value_dense",
+        "output_dense",
+    )
     shown_by_weights = frozenset(
         {"num_heads", "value_dim", "use_bias", "use_gate", "output_shape"}
     )

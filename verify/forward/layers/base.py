@@ -225,18 +225,18 @@ class LayerType(ABC):
         Whether weights keep the variable dtype under a mixed policy.
     shown_by_weights : frozenset of str
         Honoured options that show in the weights' names or shapes alone.
-    holds : frozenset of str
+    child_configs : frozenset of str
         Options that hold the serialised layers inside; see `children`.
-    groups : tuple of str
+    weight_groups : tuple of str
         Where the weights lie in a file, below the layer: Keras's attribute names.
-    keeps_tensors : bool
+    raw_tensors : bool
         Whether ``call`` receives each tensor as a `Tensor`, told apart from constants.
-    takes_masks : tuple of str
+    strips_masks : tuple of str
         Arguments off whose tensors Keras takes the mask for good: what is called on
         the same tensor later finds none.
-    finds_masks : frozenset of str
+    masks_from_tensor : frozenset of str
         Mask arguments that Keras always takes from the tensor, never from the caller.
-    hands_back : str
+    returns_input : str
         Whether Keras returns the very tensor that came in, with its mask, where the
         layer changes nothing: ``always``, or ``by rule`` of another backend
         (`Rule.UNCHANGED_KEEPS_MASK`).
@@ -254,12 +254,12 @@ class LayerType(ABC):
     casts_outputs: ClassVar[bool] = True
     full_precision: ClassVar[bool] = False
     shown_by_weights: ClassVar[frozenset[str]] = frozenset()
-    holds: ClassVar[frozenset[str]] = frozenset()
-    groups: ClassVar[tuple[str, ...]] = ("",)
-    keeps_tensors: ClassVar[bool] = False
-    takes_masks: ClassVar[tuple[str, ...]] = ()
-    finds_masks: ClassVar[frozenset[str]] = frozenset()
-    hands_back: ClassVar[str] = ""
+    child_configs: ClassVar[frozenset[str]] = frozenset()
+    weight_groups: ClassVar[tuple[str, ...]] = ("",)
+    raw_tensors: ClassVar[bool] = False
+    strips_masks: ClassVar[tuple[str, ...]] = ()
+    masks_from_tensor: ClassVar[frozenset[str]] = frozenset()
+    returns_input: ClassVar[str] = ""
     container: ClassVar[str] = ""
 
     def read_options(self, where: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -272,7 +272,7 @@ class LayerType(ABC):
         ModelFileError
             An option that the config must have and has not.
         """
-        known = self.options.keys() | self.inert | self.holds | INERT_EVERYWHERE
+        known = self.options.keys() | self.inert | self.child_configs | INERT_EVERYWHERE
         unknown = sorted(config.keys() - known)
         if unknown:
             raise UnsupportedError(

@@ -14,8 +14,8 @@ from verify.forward.cells import conv_lstm_step
 from verify.forward.convolution import (
     channels_last,
     convolve,
+    dilated_size,
     in_format,
-    reaches,
     window_counts,
 )
 from verify.forward.layers.base import (
@@ -75,24 +75,24 @@ class ConvLSTMCell(Cell):
         """States of zeros for inputs (batch, time, ...), in the layer's data format."""
         options = layer.options
         *lengths, _ = channels_last(x[:, 0], options["data_format"]).shape[1:]
-        reach = reaches(options["kernel_size"], options["dilation_rate"])
-        counts = window_counts(lengths, reach, options["strides"], options["padding"])
+        span = dilated_size(options["kernel_size"], options["dilation_rate"])
+        counts = window_counts(lengths, span, options["strides"], options["padding"])
         dtype = working(POLICIES[layer.policy].compute)
         zeros = np.zeros((len(x), *counts, options["filters"]), dtype=dtype)
         return (in_format(zeros, options["data_format"]),) * 2
 
     def weight_shapes(self, options: Mapping[str, Any]) -> Shapes:
-        taps, filters = options["kernel_size"], options["filters"]
+        kernel_size, filters = options["kernel_size"], options["filters"]
         shapes: dict[str, tuple[int | None, ...]] = {
-            "kernel": (*taps, None, 4 * filters),
-            "recurrent_kernel": (*taps, filters, 4 * filters),
+            "kernel": (*kernel_size, None, 4 * filters),
+            "recurrent_kernel": (*kernel_size, filters, 4 * filters),
         }
         return shapes | ({"bias": (4 * filters,)} if options["use_bias"] else {})
 
     def formula(self, layer: LayerSpec) -> str:
         filters = layer.options["filters"]
-        *taps, channels, _ = layer.weights["kernel"].shape
-        window = " x ".join(map(str, taps))
+        *kernel_size, channels, _ = layer.weights["kernel"].shape
+        window = " x ".join(map(str, kernel_size))
         bias = " + 1" if "bias" in layer.weights else ""
         return f"4 gates x {filters} x ({window} x ({channels} + {filters}){bias})"
 

@@ -17,8 +17,8 @@ from verify.forward.convolution import (
     channels_last,
     convolve,
     depthwise,
+    dilated_size,
     in_format,
-    reaches,
     transposed,
 )
 from verify.forward.layers.base import (
@@ -268,8 +268,8 @@ class Conv1DTranspose(Convolution):
     """``y = activation(transposed(x, kernel) + bias)``; see `verify.forward.convolution`.
 
     Without ``output_padding`` the output has ``time * strides`` steps with padding
-    ``same``, and ``(time - 1) * strides + max(reach, strides)`` with ``valid``, where
-    reach is the span of a dilated kernel.
+    ``same``, and ``(time - 1) * strides + max(span, strides)`` with ``valid``, where
+    span is the dilated size of the kernel.
 
     Source: keras/src/layers/convolutional/conv1d_transpose.py,
     base_conv_transpose.py, and keras/src/backend/common/backend_utils.py.
@@ -290,8 +290,8 @@ class Conv1DTranspose(Convolution):
         if options["output_padding"] is None:
             return
         (extra,), (stride,) = options["output_padding"], options["strides"]
-        (reach,) = reaches(options["kernel_size"], options["dilation_rate"])
-        least = 1 - reach % 2 if options["padding"] == "same" else 0
+        (span,) = dilated_size(options["kernel_size"], options["dilation_rate"])
+        least = 1 - span % 2 if options["padding"] == "same" else 0
         if not least <= extra < stride:
             raise UnsupportedError(
                 f"{where}: expected output_padding from {least} to {stride - 1} with "

@@ -64,7 +64,7 @@ class Operation(LayerType):
         Whether operands of fewer axes are aligned with the last axes of the others.
     """
 
-    keeps_tensors = True
+    raw_tensors = True
     autocast = False
     casts_outputs = False
     function: ClassVar[Callable[..., Any]]
@@ -74,7 +74,7 @@ class Operation(LayerType):
     def notes(self, layer: LayerSpec) -> list[str]:
         given = ", ".join(f"{key}={value}" for key, value in layer.options.items())
         name = self.class_name.removeprefix("ops.")
-        kept = " unless it changes nothing" if self.hands_back == "always" else ""
+        kept = " unless it changes nothing" if self.returns_input == "always" else ""
         return [f"the operation {name}({given}); masks end here{kept}"]
 
     def call(self, run: Run, layer: LayerSpec, **arguments: Any) -> Any:
@@ -249,7 +249,7 @@ HANDED_BACK: Mapping[str, str] = {
     **dict.fromkeys(("Cast", "ConvertToTensor", "Swapaxes"), "always"),
     **dict.fromkeys(("Reshape", "Transpose", "GetItem"), "by rule"),
 }
-"""Operations that may return what came in; see `LayerType.hands_back`."""
+"""Operations that may return what came in; see `LayerType.returns_input`."""
 
 
 def _made(
@@ -272,7 +272,7 @@ def _made(
             "options": dict(options),
             "arguments": arguments,
             "broadcasts": several,
-            "hands_back": HANDED_BACK.get(name, ""),
+            "returns_input": HANDED_BACK.get(name, ""),
         },
     )
 

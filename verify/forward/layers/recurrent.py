@@ -111,13 +111,13 @@ class Loop(LayerType):
             raise ValueError(f"{len(names)} states expected, {len(states)} received")
         if mask is not None and isinstance(mask, (list, tuple)):
             mask = mask[0]
-        quick: Any = layer.overrides.get("quick")  # see verify.forward.fast
-        if quick is None or not quick.looks_up:  # otherwise these are ids
+        fast: Any = layer.overrides.get("fast")  # see verify.forward.fast
+        if fast is None or not fast.looks_up:  # otherwise these are ids
             sequences = sequences.astype(working(compute), copy=False)
-        if quick is None:
+        if fast is None:
             loop = partial(layer.overrides.get("scan", scan), kind.step(cell))
         else:
-            loop = quick
+            loop = fast
         result: Scan = loop(
             sequences,
             None if mask is None else np.asarray(mask, dtype=bool),
@@ -151,7 +151,7 @@ class CellLoop(Loop):
 
     cell_type: ClassVar[Cell]
     shown_by_weights = Cell.shown_by_weights
-    groups = ("cell",)
+    weight_groups = ("cell",)
 
     def cell(self, layer: LayerSpec) -> tuple[Cell, LayerSpec]:
         return self.cell_type, layer
@@ -202,7 +202,7 @@ class RNN(Loop):
     """
 
     class_name = "RNN"
-    holds = frozenset({"cell"})
+    child_configs = frozenset({"cell"})
 
     def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"cell": config.get("cell")}

@@ -247,7 +247,7 @@ class StackedRNNCells(Cell):
     class_name = "StackedRNNCells"
     options: ClassVar[Mapping[str, Option]] = {}
     inert = frozenset()
-    holds = frozenset({"cells"})
+    child_configs = frozenset({"cells"})
     container = "cells"
 
     def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -78,7 +78,7 @@ class Flatten(Reshaping):
     """
 
     class_name = "Flatten"
-    hands_back = "by rule"
+    returns_input = "by rule"
     options: ClassVar[Mapping[str, Option]] = {"data_format": DATA_FORMAT}
 
     def equation(self, options: Mapping[str, Any]) -> str:
@@ -98,7 +98,7 @@ class Reshape(Reshaping):
     """
 
     class_name = "Reshape"
-    hands_back = "by rule"
+    returns_input = "by rule"
     options: ClassVar[Mapping[str, Option]] = {"target_shape": Option(target_shape)}
 
     def equation(self, options: Mapping[str, Any]) -> str:
@@ -115,7 +115,7 @@ class Permute(Reshaping):
     """
 
     class_name = "Permute"
-    hands_back = "by rule"
+    returns_input = "by rule"
     options: ClassVar[Mapping[str, Option]] = {"dims": Option(permutation)}
 
     def equation(self, options: Mapping[str, Any]) -> str:
@@ -149,7 +149,7 @@ class Cropping1D(Reshaping):
     """
 
     class_name = "Cropping1D"
-    hands_back = "by rule"
+    returns_input = "by rule"
     options: ClassVar[Mapping[str, Option]] = {"cropping": Option(pair, (1, 1))}
     ndim = 3
 

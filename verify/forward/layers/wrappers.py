@@ -39,7 +39,7 @@ class Bidirectional(LayerType):
     options: ClassVar[Mapping[str, Option]] = {
         "merge_mode": Option(one_of(*MERGES), "concat"),
     }
-    holds = frozenset({"layer", "backward_layer"})
+    child_configs = frozenset({"layer", "backward_layer"})
     arguments = ("sequences", "initial_state", "mask")
     supports_masking = True
 
@@ -154,7 +154,7 @@ class TimeDistributed(LayerType):
     """
 
     class_name = "TimeDistributed"
-    holds = frozenset({"layer"})
+    child_configs = frozenset({"layer"})
     arguments = ("inputs", "mask")
     supports_masking = True
 

@@ -5,11 +5,17 @@ network, and its Content-Security-Policy would not let it: only its own style an
 own script run, by their checksums.
 """
 
-from verify.report.page.recording import ROWS, Exploration, Sample, TextRules, explore
+from verify.report.page.recording import (
+    DEFAULT_ROWS,
+    Exploration,
+    Sample,
+    TextRules,
+    explore,
+)
 from verify.report.page.render import Summary, Table, render
 
 __all__ = [
-    "ROWS",
+    "DEFAULT_ROWS",
     "Exploration",
     "Sample",
     "Summary",

@@ -24,10 +24,10 @@ from verify.model.graph import TensorRef, flatten
 from verify.model.spec import LayerSpec
 from verify.report.page.packing import pack_array
 
-WEIGHT_BYTES = 8_000_000
+MAX_WEIGHT_BYTES = 8_000_000
 """Weights of more bytes than this are not put into a page."""
 
-WORK = 1.5e9
+MAX_PRODUCTS = 1.5e9
 """So many products the page computes for its comparison at most: a few seconds."""
 
 VECTORS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
@@ -58,12 +58,12 @@ def exported(net: Network, trace: Trace) -> dict[str, Any]:
     """
     names = chain(net)
     size = sum(w.nbytes for _, layer in net.spec.walk() for w in layer.weights.values())
-    if size > WEIGHT_BYTES:
+    if size > MAX_WEIGHT_BYTES:
         raise Refused(
             f"the weights take {size / 1e6:,.0f} MB, and more than "
-            f"{WEIGHT_BYTES / 1e6:.0f} MB are not put into a page"
+            f"{MAX_WEIGHT_BYTES / 1e6:.0f} MB are not put into a page"
         )
-    if work(net, trace) > WORK:
+    if work(net, trace) > MAX_PRODUCTS:
         raise Refused("it is too large to be computed again at every look")
     layers = []
     for name in names:

@@ -20,33 +20,33 @@ from verify.model.dtypes import UNIT_ROUNDOFF
 from verify.model.graph import flatten
 from verify.report.page.export import Refused, chain, exact_mask, exported, work
 from verify.report.page.packing import pack_array
-from verify.tolerance.noise_floor import moved
+from verify.tolerance.noise_floor import perturbed
 
-ROWS = 8
+DEFAULT_ROWS = 8
 """Rows kept of inputs that are given, where the caller names no other number."""
 
-STEPS = 2000
+MAX_STEPS = 2000
 """Sequences of more steps are not shown."""
 
-RECORDED_BYTES = 6_000_000
+MAX_RECORDED_BYTES = 6_000_000
 """What the recorded values take in a page, at most, before base64."""
 
-PREFIXES, PREFIX_WORK = 64, 2e8
+MAX_PREFIXES, MAX_PREFIX_PRODUCTS = 64, 2e8
 """The answer after every step of a sequence is recorded up to so many steps, and where
 that many products suffice for a row."""
 
-AGREEMENT = 1e-6
+AGREEMENT_TOLERANCE = 1e-6
 """What the page's own values may differ by, times the value, or the greatest of its
 row up to 1: the recorded ones are rounded to float32. As `Engine.apart` measures."""
 
-TINY = 1e-7
+MIN_ROW_SCALE = 1e-7
 """The greatest of a row is taken as this at least: what is much smaller may be all
 rounding, as of 1e-6 - tanh(1e-6)."""
 
-AMPLIFIED = 100.0
+ROUNDING_FACTOR = 100.0
 """And so many times what one rounding error in every weight changes, in float64."""
 
-PEEKED = 12
+MAX_PEEKED_IDS = 12
 """Ids that stand in the name of a row."""
 
 RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN")
@@ -119,7 +119,7 @@ def explore(
     samples: Sequence[Sample] = (),
     classes: Sequence[str] = (),
     text: TextRules | None = None,
-    rows: int = ROWS,
+    rows: int = DEFAULT_ROWS,
     notes: Sequence[str] = (),
 ) -> Exploration:
     """Record some rows of inputs for a page.
@@ -150,9 +150,9 @@ def explore(
     """
     inputs = net.prepare(x)
     longest = max((a.shape[1] for a in inputs if a.ndim > 1), default=1)
-    if longest > STEPS:
+    if longest > MAX_STEPS:
         raise DataError(
-            f"expected sequences of {STEPS:,} steps or fewer, to show them step by "
+            f"expected sequences of {MAX_STEPS:,} steps or fewer, to show them step by "
             f"step. Received: {longest:,}"
         )
     said = [*notes, *_notes(net)]
@@ -188,8 +188,8 @@ def _peek(number: int, row: Array) -> str:
     """What a row without a name is called: its number, and its first ids."""
     if row.dtype.kind not in "iu" or row.ndim != 1:
         return f"row {number}"
-    more = " ..." if len(row) > PEEKED else ""
-    return f"row {number}: {' '.join(map(str, row[:PEEKED]))}{more}"
+    more = " ..." if len(row) > MAX_PEEKED_IDS else ""
+    return f"row {number}: {' '.join(map(str, row[:MAX_PEEKED_IDS]))}{more}"
 
 
 def _trace(net: Network, inputs: Inputs) -> Trace:
@@ -253,7 +253,7 @@ def _affordable(trace: Trace, rows: int) -> int:
         for _, traced in _recurrent(trace)
         for value in traced.values.values()
     )
-    return max(1, int(RECORDED_BYTES * rows / max(size, 1)))
+    return max(1, int(MAX_RECORDED_BYTES * rows / max(size, 1)))
 
 
 def _layers(net: Network, trace: Trace, rows: int) -> dict[str, Any]:
@@ -264,7 +264,7 @@ def _layers(net: Network, trace: Trace, rows: int) -> dict[str, Any]:
         for _, traced in found
         for value in traced.values.values()
     )
-    share = min(1.0, RECORDED_BYTES / max(4 * numbers * max(rows, 1), 1))
+    share = min(1.0, MAX_RECORDED_BYTES / max(4 * numbers * max(rows, 1), 1))
     later = _after_the_words(net)
     layers = []
     for path, traced in found:
@@ -357,7 +357,7 @@ def _answers(net: Network, inputs: Inputs, trace: Trace) -> dict[str, Any]:
         return {"answers": "each", "running": pack_array(output, exact=False)}
     if output.ndim != 2 or not _recurrent(trace):
         return _none("the output has steps of its own")
-    if time > PREFIXES or work(net, trace) * time / 2 > PREFIX_WORK:
+    if time > MAX_PREFIXES or work(net, trace) * time / 2 > MAX_PREFIX_PRODUCTS:
         return {**_none("the sequence is too long"), "answers": "end"}
     answers = []
     for end in range(1, time + 1):
@@ -391,28 +391,34 @@ def _model(net: Network, inputs: Inputs, trace: Trace, rows: int) -> dict[str, A
                 "not be held against NumPy"
             )
     except Refused as reason:
-        return {"model": None, "refused": printable(reason, 300), "allowed": AGREEMENT}
+        return {
+            "model": None,
+            "refused": printable(reason, 300),
+            "allowed": AGREEMENT_TOLERANCE,
+        }
     return {
         "model": model,
         "refused": "",
         "allowed": allowed,
-        "prefixes": work(net, trace) * inputs[0].shape[1] / 2 <= PREFIX_WORK
-        and inputs[0].shape[1] <= PREFIXES,
+        "prefixes": work(net, trace) * inputs[0].shape[1] / 2 <= MAX_PREFIX_PRODUCTS
+        and inputs[0].shape[1] <= MAX_PREFIXES,
     }
 
 
 def _allowed(net: Network, inputs: Inputs, trace: Trace) -> float:
     """What the page's values may differ by; more where rounding grows."""
-    there = moved(net.spec, UNIT_ROUNDOFF["float64"], 0).trace(inputs, dtype="float64")
+    there = perturbed(net.spec, UNIT_ROUNDOFF["float64"], 0).trace(
+        inputs, dtype="float64"
+    )
     pairs = [(_output(trace), _output(there))]
     for (_, a), (_, b) in zip(_recurrent(trace), _recurrent(there), strict=True):
         pairs += [(a.values[name], b.values[name]) for name in a.values]
-    return AGREEMENT + AMPLIFIED * max(_apart(a, b) for a, b in pairs)
+    return AGREEMENT_TOLERANCE + ROUNDING_FACTOR * max(_apart(a, b) for a, b in pairs)
 
 
 def _apart(a: Array, b: Array) -> float:
     """The greatest difference of two (rows, ...), measured as the page does."""
     size = np.abs(a)
     axes = tuple(range(1, size.ndim))
-    floor = np.clip(size.max(axis=axes, keepdims=True, initial=0.0), TINY, 1.0)
+    floor = np.clip(size.max(axis=axes, keepdims=True, initial=0.0), MIN_ROW_SCALE, 1.0)
     return float(np.max(np.abs(a - b) / np.maximum(floor, size), initial=0.0))

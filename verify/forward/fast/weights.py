@@ -1,4 +1,4 @@
-"""Weights of a recurrent layer, laid out for the products of quick steps."""
+"""Weights of a recurrent layer, laid out for the products of fast steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from verify.model.spec import GATES, LayerSpec
 
 
 @dataclass(frozen=True, eq=False)
-class Weights:
+class GateColumns:
     """Blocks of columns, of so many units each: (rows, columns)."""
 
     flat: Array
@@ -22,24 +22,24 @@ class Weights:
     @cached_property
     def stack(self) -> Array:
         """The blocks behind each other: (blocks, rows, units)."""
-        return np.ascontiguousarray(by_block(self.flat, self.units))
+        return np.ascontiguousarray(by_gate_block(self.flat, self.units))
 
 
-def by_block(flat: Array, units: int) -> Array:
+def by_gate_block(flat: Array, units: int) -> Array:
     """What lies beside each other in (rows, columns) as (blocks, rows, units)."""
     return flat.reshape(len(flat), -1, units).transpose(1, 0, 2)
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
-    """Weights in blocks of columns, in the order of `ORDER`.
+class FastWeights:
+    """Weights in blocks of columns, in the order of `GATE_ORDER`.
 
     Attributes
     ----------
     layer : LayerSpec
         The layer as it is.
     table : (ids, columns), optional
-        What `share` makes of an embedding. With it the layer is given ids.
+        What `input_sums` makes of an embedding. With it the layer is given ids.
     """
 
     layer: LayerSpec
@@ -51,24 +51,24 @@ class Layout:
         return self.table is not None
 
     @property
-    def apart(self) -> bool:
+    def separate_candidate(self) -> bool:
         """Whether x and h are not simply added: the candidate of a GRU needs both."""
         return self.layer.class_name == "GRU"
 
     @cached_property
-    def recurrent(self) -> Weights:
+    def recurrent(self) -> GateColumns:
         """What h alone is multiplied by, one row for each unit."""
         blocks = _columns(self.layer, self.layer.weights["recurrent_kernel"])
-        blocks /= scale_of(self.layer)
-        if self.apart and not self.layer.options["reset_after"]:
+        blocks /= h_scale(self.layer)
+        if self.separate_candidate and not self.layer.options["reset_after"]:
             blocks = blocks[:2]  # the candidate's is multiplied by r * h
-        return Weights(_beside(blocks), self.layer.options["units"])
+        return GateColumns(_beside(blocks), self.layer.options["units"])
 
     @cached_property
     def inputs(self) -> tuple[Array, Array]:
         """What x alone is multiplied by, (features, columns), and its bias."""
         given, held = biases(self.layer)
-        if self.apart:  # the candidate's other bias is added to h's share
+        if self.separate_candidate:  # the candidate's other bias is added to h's share
             given[:2] += held[:2]
         else:
             given = given + held
@@ -76,7 +76,7 @@ class Layout:
         return _beside(kernel), given.reshape(-1)
 
     @cached_property
-    def together(self) -> Weights:
+    def together(self) -> GateColumns:
         """What ``[x, h, 1]`` is multiplied by, one row for each number.
 
         Of a GRU's candidate what comes of x is the last block.
@@ -84,21 +84,21 @@ class Layout:
         (kernel, bias), recurrent = self.inputs, self.recurrent.flat
         (features, _), (units, columns) = kernel.shape, recurrent.shape
         given = np.arange(columns)  # where x adds to the sums
-        if self.apart:
+        if self.separate_candidate:
             given = np.r_[: 2 * units, columns : columns + units]
         found = np.zeros((features + units + 1, given[-1] + 1), kernel.dtype)
         found[:features, given], found[-1, given] = kernel, bias
         found[features:-1, :columns] = recurrent
-        if self.apart and columns > 2 * units:  # reset_after
+        if self.separate_candidate and columns > 2 * units:  # reset_after
             found[-1, 2 * units : columns] = biases(self.layer)[1][2]
-        return Weights(found, units)
+        return GateColumns(found, units)
 
-    def room_for_h(self, rows: int) -> Array:
+    def empty_h(self, rows: int) -> Array:
         """(rows, units), for anything."""
         recurrent = self.layer.weights["recurrent_kernel"]
         return np.empty((rows, len(recurrent)), recurrent.dtype)
 
-    def share(self, x: Array) -> Array:
+    def input_sums(self, x: Array) -> Array:
         """What x adds to the sums: (rows, columns).
 
         Parameters
@@ -113,21 +113,21 @@ class Layout:
         return share
 
 
-def halves(layer: LayerSpec) -> bool:
+def uses_tanh_form(layer: LayerSpec) -> bool:
     """Whether the sums of the gates are halved, for tanh in the place of sigmoid."""
     return layer.options.get("recurrent_activation") == "sigmoid"
 
 
-def scale_of(layer: LayerSpec) -> int:
+def h_scale(layer: LayerSpec) -> int:
     """How many times as large the steps of a layer hold h; see `verify.forward.fast.steps`.
 
     A power of two, with functions that are bounded: no digit is lost.
     """
-    doubled = layer.class_name == "LSTM" and halves(layer)
+    doubled = layer.class_name == "LSTM" and uses_tanh_form(layer)
     return 2 if doubled and layer.options["activation"] == "tanh" else 1
 
 
-ORDER: Mapping[str, tuple[str, ...]] = {
+GATE_ORDER: Mapping[str, tuple[str, ...]] = {
     "SimpleRNN": ("h",),
     "LSTM": ("o", "i", "f", "c"),
     "GRU": ("z", "r", "h"),
@@ -138,11 +138,11 @@ ORDER: Mapping[str, tuple[str, ...]] = {
 def _columns(layer: LayerSpec, weight: Array) -> Array:
     """The columns of a weight by blocks, gates halved: (blocks, rows, units)."""
     units = layer.options["units"]
-    order = ORDER[layer.class_name]
+    order = GATE_ORDER[layer.class_name]
     stored = GATES[layer.class_name]
     blocks = weight.reshape(-1, len(order), units).transpose(1, 0, 2)
     blocks = np.stack([blocks[stored.index(gate)] for gate in order])
-    if halves(layer):
+    if uses_tanh_form(layer):
         blocks[: len(order) - 1] *= 0.5
     return blocks
 

@@ -15,23 +15,23 @@ from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from verify.errors import DataError, printable
-from verify.forward.fast.steps import STEPS
+from verify.forward.fast.steps import FAST_STEPS
 from verify.model.spec import LayerSpec
 
 T = TypeVar("T")
 
-SUMS, FEWEST, MOST = 2_300_000, 224, 2048
-"""Bytes that the sums of one step should take: so many that threads seldom wait for the
-interpreter, which runs one at a time; with more nothing is gained. Rows of a block are
-not fewer than FEWEST, which keep a matrix product busy, nor more than MOST.
+TARGET_STEP_BYTES, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 2_300_000, 224, 2048
+"""Target bytes of one step's pre-activations for a block of rows. Smaller blocks make
+the threads contend for the GIL, larger ones gain nothing. A block has between
+MIN_BLOCK_ROWS and MAX_BLOCK_ROWS rows.
 """
 
-SPLIT = 900_000
-"""Bytes of such sums that are worth a thread of ours. Of fewer the steps are so short
-that threads mostly wait for the interpreter, and NumPy's own share the products.
+MIN_THREAD_BYTES = 900_000
+"""Below this size a second Python thread does not pay: the steps are too short and the
+threads contend for the GIL. BLAS then parallelises the product.
 """
 
-HELD = 64 * 2**20
+MAX_SEQUENCE_BYTES = 64 * 2**20
 """Bytes that a sequence of states may take in one block; long ones have fewer rows."""
 
 
@@ -53,10 +53,10 @@ def _usual_threads() -> int:
     told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if told.isdecimal() and int(told) > 0:
         return int(told)
-    return cores()
+    return core_count()
 
 
-def cores() -> int:
+def core_count() -> int:
     """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -64,7 +64,7 @@ def cores() -> int:
 
 
 @contextmanager
-def at_most(threads: int) -> Iterator[None]:
+def limit_threads(threads: int) -> Iterator[None]:
     """No more threads than that, whatever is asked for: others share the machine."""
     before = _LIMIT.set(threads)
     try:
@@ -76,25 +76,25 @@ def at_most(threads: int) -> Iterator[None]:
 _LIMIT: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
-class Blocks(NamedTuple):
+class RowBlocks(NamedTuple):
     """How many rows are evaluated at a time.
 
     Attributes
     ----------
-    rows : int
-        In one block, at most.
-    split : int
-        So many are worth a thread.
-    unit : int
-        Of which a block has a multiple.
+    max_rows : int
+        Rows of one block, at most.
+    rows_per_thread : int
+        Fewer rows than this are not worth a thread of their own.
+    multiple : int
+        Every block but the last has a multiple of this number of rows.
     """
 
-    rows: int
-    split: int
-    unit: int
+    max_rows: int
+    rows_per_thread: int
+    multiple: int
 
 
-def blocks_of(root: LayerSpec, steps: int, batch: int | None) -> Blocks:
+def row_blocks_for(root: LayerSpec, steps: int, batch: int | None) -> RowBlocks:
     """Blocks that suit a model, so many time steps and a batch size that is fixed.
 
     Whole batches of 32 otherwise, so that mistakes made at their ends come out alike.
@@ -104,10 +104,10 @@ def blocks_of(root: LayerSpec, steps: int, batch: int | None) -> Blocks:
         _WIDTHS[root] = _widths(root)
     widest, heads, sums = _WIDTHS[root]
     row = 2 * sums  # what is multiplied, and what is looked up
-    rows = min(max(SUMS // row, FEWEST), MOST)
+    rows = min(max(TARGET_STEP_BYTES // row, MIN_BLOCK_ROWS), MAX_BLOCK_ROWS)
     held = max(steps, 1) * max(widest, steps * heads)
-    rows = max(min(rows, HELD // held), unit)
-    return Blocks(rows, max(min(SPLIT // row, rows), 1), unit)
+    rows = max(min(rows, MAX_SEQUENCE_BYTES // held), unit)
+    return RowBlocks(rows, max(min(MIN_THREAD_BYTES // row, rows), 1), unit)
 
 
 def _widths(root: LayerSpec) -> tuple[int, int, int]:
@@ -119,7 +119,7 @@ def _widths(root: LayerSpec) -> tuple[int, int, int]:
         widest = max(widest, units if type(units) is int else 1)
         if "Attention" in layer.class_name:  # every step looks at every other
             heads = max(heads, layer.options.get("num_heads", 1))
-        if layer.class_name in STEPS:
+        if layer.class_name in FAST_STEPS:
             sums = max(sums, len(layer.gates) * layer.options["units"])
     size = 8 if any(layer.policy == "float64" for layer in _layers(root)) else 4
     return widest * size, heads * size, sums * size
@@ -128,8 +128,8 @@ def _widths(root: LayerSpec) -> tuple[int, int, int]:
 _WIDTHS: WeakKeyDictionary[LayerSpec, tuple[int, int, int]] = WeakKeyDictionary()
 
 
-def in_blocks(
-    work: Callable[[slice], T], rows: int, blocks: Blocks, threads: int
+def in_row_blocks(
+    work: Callable[[slice], T], rows: int, blocks: RowBlocks, threads: int
 ) -> Iterator[tuple[slice, T]]:
     """Blocks of rows with what `work` makes of them, in order.
 
@@ -144,16 +144,16 @@ def in_blocks(
     blocks : Blocks
     threads : int
     """
-    count = max(-(-rows // blocks.rows), min(rows // blocks.split, 2), 1)
+    count = max(-(-rows // blocks.max_rows), min(rows // blocks.rows_per_thread, 2), 1)
     count += count > 1 and count % 2  # two threads end together
-    units = -(-rows // blocks.unit)
+    units = -(-rows // blocks.multiple)
     count = min(count, units)
-    ends = [-(-units * k // count) * blocks.unit for k in range(count + 1)]
+    ends = [-(-units * k // count) * blocks.multiple for k in range(count + 1)]
     parts = [slice(a, min(b, rows)) for a, b in pairwise(ends)]
     if len(parts) == 1 and threads > 1:  # NumPy may share a product among threads
         yield parts[0], work(parts[0])
         return
-    with numpy_alone():
+    with single_threaded_blas():
         if threads == 1:
             yield from ((part, work(part)) for part in parts)
             return
@@ -184,7 +184,7 @@ def _some_ahead(
 
 
 @contextmanager
-def numpy_alone() -> Iterator[None]:
+def single_threaded_blas() -> Iterator[None]:
     """One thread for each matrix product, while our own threads share the work.
 
     NumPy's setting is the whole process's: the first of several callers changes it, the
