@@ -124,7 +124,7 @@ def measure(
         return reason
     inputs = net.prepare(x)
     exact = net.flat(inputs, dtype="float64")
-    floors = Rounding(net).floors(lambda n, t: n.flat(inputs, dtype=t), exact)
+    floors = Rounding(net).noise_floors(lambda n, t: n.flat(inputs, dtype=t), exact)
     found, share = [], 0.0
     for outputs in (
         KerasModel(model, 32).predict(inputs),
@@ -134,10 +134,10 @@ def measure(
         share = allowed.derived
         if not share:
             return "undecided"
-        by_bound = compare(exact[0], outputs[0], allowed=allowed.value)
-        by_floor = compare(exact[0], outputs[0], allowed=floors[0].value)
-        loose = float(np.max(allowed.value)) / max(by_bound.max_diff, 1e-12)
-        found.append(Found(by_bound.share, by_floor.share, loose))
+        by_bound = compare(exact[0], outputs[0], allowed=allowed.atol)
+        by_floor = compare(exact[0], outputs[0], allowed=floors[0].atol)
+        loose = float(np.max(allowed.atol)) / max(by_bound.max_diff, 1e-12)
+        found.append(Found(by_bound.error_ratio, by_floor.error_ratio, loose))
     return found, share
 
 

@@ -28,7 +28,7 @@ from verify.forward.network import Inputs
 from verify.keras_bridge import KerasModel, current_activation_errors, import_keras
 from verify.mistakes.catalogue import Mutant, catalogue
 from verify.model.arrays import Array
-from verify.tolerance.compare import Verdict, compare, exact
+from verify.tolerance.compare import Verdict, compare, float64_tolerance
 from verify.tolerance.error_bound import output_bounds
 
 WORDS, STEPS, SIZE, UNITS, ROWS = 40, 12, 6, 8, 64
@@ -76,7 +76,7 @@ def measure(kind: str, every: int) -> str:
     inputs = net.prepare(x)
     (keras,) = KerasModel(model, 32).twin("float64").predict(inputs)
     right = net.predict(x, dtype="float64")
-    allowed = exact(right).value
+    allowed = float64_tolerance(right).atol
     mutants = list(catalogue(net.spec))
     proved = sum(_differs(mutant, x, keras, allowed) for mutant in mutants)
     shown = named = first = 0
@@ -87,7 +87,7 @@ def measure(kind: str, every: int) -> str:
         began = time.perf_counter()
         report = verify.compare_outputs(net, x, outputs)
         assert report.allowance.startswith("derived bound ("), report.allowance
-        shares.append(report.numerics.share)
+        shares.append(report.numerics.error_ratio)
         if report.verdict is not Verdict.FAIL or report.diagnosis is None:
             continue
         seconds.append(time.perf_counter() - began)

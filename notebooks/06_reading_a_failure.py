@@ -393,7 +393,7 @@ beside = pd.DataFrame(
             "verdict": str(report.verdict),
             "greatest difference": f"{report.numerics.max_diff:.1e}",
             "allowed": f"{report.numerics.allowed:.1e}",
-            "share": f"{report.numerics.share:,.2f}",
+            "share": f"{report.numerics.error_ratio:,.2f}",
         }
         for name, report in reports.items()
     }

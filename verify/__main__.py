@@ -368,10 +368,10 @@ def _mapped(address: str | None) -> Iterator[Mapper]:
     ClusterError
         As `verify.cluster.connected`.
     """
-    from verify.checks._rows import here
+    from verify.checks._rows import serial_map
 
     if address is None:
-        yield here
+        yield serial_map
         return
     from verify.cluster import connected  # Dask is an extra, and slow to import
 
@@ -385,7 +385,7 @@ def _explored(
     """The explorer of a page, for the first rows; none where they cannot be shown."""
     import numpy as np
 
-    from verify.checks._rows import prepared
+    from verify.checks._rows import prepared_rows
     from verify.checks.inputs import usable_inputs
     from verify.report.page import DEFAULT_ROWS, explore
 
@@ -394,7 +394,7 @@ def _explored(
         if source is None:
             some = usable_inputs(net).take(slice(0, DEFAULT_ROWS))
         else:
-            some = prepared(net, source, np.arange(min(DEFAULT_ROWS, source.rows)))
+            some = prepared_rows(net, source, np.arange(min(DEFAULT_ROWS, source.rows)))
         return explore(net, some, notes=report.cautions())
     except DataError as error:
         print(f"The page has no explorer: {error}", file=sys.stderr)

@@ -79,7 +79,7 @@ def error_against_bound(report: Report, title: str) -> Figure:
 
 def _line(name: str, comparison: Comparison, derived: float) -> _Line:
     rule = "bound" if derived == 1 else "noise" if derived == 0 else "both"
-    return _Line(name, *comparison.nearest, comparison.share, rule)
+    return _Line(name, *comparison.nearest, comparison.error_ratio, rule)
 
 
 def _derived(report: Report) -> float:

@@ -127,9 +127,9 @@ def verify_run(
     def listening(
         function: Callable[..., Any], items: Iterable[Any], *, shared: Mapping[str, Any]
     ) -> Iterator[Any]:
-        for piece in items:
-            outputs.append(piece.theirs[0])
-            yield function(piece, **shared)
+        for batch in items:
+            outputs.append(batch.theirs[0])
+            yield function(batch, **shared)
 
     report = check_read(
         net,

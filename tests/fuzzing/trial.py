@@ -171,11 +171,11 @@ def _in_own_dtype(program: Program, outcome: Outcome, seed: int) -> Outcome:
         keras.config.set_dtype_policy(before)
     theirs = [np.asarray(array).astype(float) for array in flatten(y)]
     ours = net.flat(x, dtype="float64")
-    floors = Rounding(net).floors(lambda n, dtype: n.flat(x, dtype=dtype), ours)
+    floors = Rounding(net).noise_floors(lambda n, dtype: n.flat(x, dtype=dtype), ours)
     floors = bounded_outputs(net, x, floors, ours, theirs, worst_known_errors())
     if not all(floor.decides for floor in floors):
         return replace(outcome, numerics="undecided")
-    result = compare_all(ours, theirs, allowed=[floor.value for floor in floors])
+    result = compare_all(ours, theirs, allowed=[floor.atol for floor in floors])
     if result.matches:
         derived = any(floor.derived for floor in floors)
         return replace(outcome, numerics="within bound" if derived else "agrees")

@@ -85,7 +85,7 @@ def a_report(allowance: str = "derived bound (kernels of any)") -> Report:
             error <= allowed,
             40 * allowed,
             4 * error,
-            share=error / allowed if allowed else 0.0,
+            error_ratio=error / allowed if allowed else 0.0,
             nearest=(error, allowed),
         )
         return LayerResult(name, "LSTM", 4, numerics, numerics, derived=derived)

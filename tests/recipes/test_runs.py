@@ -193,7 +193,7 @@ def test_a_verification_hands_on_what_predict_returned(trained, tmp_path):
     net = verify.load(tmp_path / "model.keras")
     x = usable_inputs(net, rows=300)[0]
     report, outputs = finish.verify_run(RunFolder(str(tmp_path)), net, x)
-    assert report.tally.rows == len(outputs) == 300
+    assert report.partial_result.rows == len(outputs) == 300
     difference = np.abs(outputs - net.predict(x)).max()
     assert 0 < difference < 1e-5  # Keras's, not ours
     assert read(tmp_path, "verification.json")["rows_compared"] == 300

@@ -20,7 +20,7 @@ from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
 from verify.report.report import LayerResult
 from verify.tolerance.activation_errors import ActivationErrors
-from verify.tolerance.compare import compare, compare_all, exact
+from verify.tolerance.compare import compare, compare_all, float64_tolerance
 from verify.tolerance.error_bound import bounded, call_bounds, unbounded
 from verify.tolerance.noise_floor import Rounding
 
@@ -78,12 +78,12 @@ def compare_call(
     ours64 = net.call_layer(
         name, call64.args, call64.kwargs, dtype="float64", states=states, masks=masks
     )
-    allowed = [exact(y).value for y in ours64]
+    allowed = [float64_tolerance(y).atol for y in ours64]
     proof = compare_all(ours64, call64.outputs, allowed=allowed)
     if proof.matches and (problem := _masks_differ(masks, call64.masks)):
         proof = replace(proof, matches=False, problem=problem)
     reference = alone(call)(net, "float64")
-    floors = rounding.floors(alone(call), reference)
+    floors = rounding.noise_floors(alone(call), reference)
     # The sweep starts a stateful layer at zero, so it must not have states yet.
     if not unbounded(net, name) and name not in before:
         floors = bounded(
@@ -95,7 +95,7 @@ def compare_call(
             ),
         )
     numerics = compare_all(
-        reference, call.outputs, allowed=[floor.value for floor in floors]
+        reference, call.outputs, allowed=[floor.atol for floor in floors]
     )
     steps, amplified = None, 0.0
     if not proof.matches:
@@ -105,7 +105,7 @@ def compare_call(
                 name, call64.args, call64.kwargs, dtype="float64", every_step=True
             )[0]
             theirs = keras64.step_outputs(call64)
-            steps = compare(ours, theirs, allowed=exact(ours).value)
+            steps = compare(ours, theirs, allowed=float64_tolerance(ours).atol)
     return LayerResult(
         name=call.key,
         class_name=layer.class_name,
@@ -143,7 +143,7 @@ def diagnose_layers(
     # A wrong mask shows in the layers behind it, so the model's outputs have to tell.
     name = None if wrong.proof.problem else wrong.name
     outputs = _observed(x, observed, name)
-    allowed = [exact(y).value for y in outputs]
+    allowed = [float64_tolerance(y).atol for y in outputs]
     return diagnose(spec, x, outputs, allowed=allowed, layer=name)
 
 

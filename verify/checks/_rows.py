@@ -3,7 +3,7 @@
 Rows are cut into pieces by the model and their number alone, never by the machine, so
 that the outcome is the same on one machine, on several, and after an interruption.
 `examine` is what is done with a piece: in NumPy, so any worker can do it. What it finds
-is a `Tally`; tallies of pieces are joined in their order.
+is a `PartialResult`; tallies of pieces are joined in their order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from verify.checks._layers import LAYER_ROWS
-from verify.checks._verdict import allowance_words, undefined
+from verify.checks._verdict import tolerance_rule, undefined
 from verify.checks.checkpoint import Watch
 from verify.checks.inputs import checked_inputs
 from verify.data.sources import Arrays, Source
@@ -30,25 +30,31 @@ from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
 from verify.report.report import Report
 from verify.tolerance.activation_errors import ActivationErrors
-from verify.tolerance.compare import Allowance, apart, compare_each, exact, order_of
+from verify.tolerance.compare import (
+    Tolerance,
+    compare_each,
+    float64_tolerance,
+    rank_rows,
+    row_differences,
+)
 from verify.tolerance.error_bound import MAX_OUTPUT_ADJOINTS, bounded_outputs, unbounded
 from verify.tolerance.noise_floor import Rounding
-from verify.tolerance.partial import Decimals, OutputTally, Ranking, Tally
+from verify.tolerance.partial import Decimals, PartialOutput, PartialResult, Ranking
 
-PIECE_ROWS = 4096
+BATCH_ROWS = 4096
 """Rows of a piece at most: up to here everything is evaluated at once."""
 
-PIECE_NUMBERS = 2**27
+BATCH_NUMBERS = 2**27
 """Numbers that the rows of a piece come to on the way through the model, at most."""
 
-SMALL = 2**26
+WHOLE_BYTES = 2**26
 """Bytes of inputs that are looked at whole before they are cut."""
 
 NEIGHBOUR_ROWS = 512
 """Rows on which the neighbours of the model are evaluated for the noise floor: those of
 a piece that differ most."""
 
-BOUND_SHARE = 0.1
+BOUND_WORK_SHARE = 0.1
 """Of many pieces each has derived bounds for the rows that differ most: for that it
 computes so many adjoints for every number of the forward pass. All together are at
 least `verify.tolerance.error_bound.MAX_OUTPUT_ADJOINTS`, which is what a single piece has."""
@@ -58,7 +64,7 @@ class Mapper(Protocol):
     """``builtins.map`` with arguments that are the same for all items.
 
     Results come in the order of the items, of which few are taken in advance.
-    `verify.cluster.Cluster.map` is one, `here` another.
+    `verify.cluster.Cluster.map` is one, `serial_map` another.
     """
 
     def __call__(
@@ -71,7 +77,7 @@ class Mapper(Protocol):
         """Yield ``function(item, **shared)`` for every item."""
 
 
-def here(
+def serial_map(
     function: Callable[..., Any], items: Iterable[Any], *, shared: Mapping[str, Any]
 ) -> Iterator[Any]:
     """The mapper of this process."""
@@ -80,7 +86,7 @@ def here(
 
 
 @dataclass(frozen=True)
-class Layout:
+class BatchPlan:
     """How rows are cut into pieces.
 
     Attributes
@@ -98,7 +104,7 @@ class Layout:
     numbers: int
 
     @classmethod
-    def of(cls, net: Network, source: Source, batch: int = 1) -> Layout:
+    def of(cls, net: Network, source: Source, batch: int = 1) -> BatchPlan:
         """For a model and its inputs.
 
         Parameters
@@ -119,33 +125,33 @@ class Layout:
         few = min(source.rows, net.spec.batch_size or 1)
         rows = np.arange(few)
         size = sum(array.nbytes for array in net.separate(source.take(rows)))
-        if source.rows <= PIECE_ROWS and source.rows * size <= few * SMALL:
+        if source.rows <= BATCH_ROWS and source.rows * size <= few * WHOLE_BYTES:
             rows = np.arange(source.rows)  # messages are then about the whole
-        x = prepared(net, source, rows).take(slice(0, few))
-        with in_rows(0, few, source.rows, name_of(source)):
+        x = prepared_rows(net, source, rows).take(slice(0, few))
+        with error_rows(0, few, source.rows, file_name(source)):
             arrays = net.trace(x).arrays()
         numbers = sum(array.size for array in arrays.values()) // few
-        most = min(PIECE_ROWS, PIECE_NUMBERS // max(numbers, 1))
+        most = min(BATCH_ROWS, BATCH_NUMBERS // max(numbers, 1))
         return cls(source.rows, max(most // batch, 1) * batch, numbers)
 
     @property
-    def pieces(self) -> int:
+    def batches(self) -> int:
         """How many there are."""
         return -(-self.rows // self.size)
 
     @property
     def work(self) -> float:
         """Adjoints that the derived bounds of one piece may cost."""
-        if self.pieces <= 1:
+        if self.batches <= 1:
             return MAX_OUTPUT_ADJOINTS
         return max(
-            MAX_OUTPUT_ADJOINTS / self.pieces,
-            BOUND_SHARE * float(self.size * self.numbers),
+            MAX_OUTPUT_ADJOINTS / self.batches,
+            BOUND_WORK_SHARE * float(self.size * self.numbers),
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class Batch:
     """Some rows, and what is to be compared.
 
     Attributes
@@ -184,7 +190,7 @@ class Examiner:
 
     net: Network
     activation_errors: ActivationErrors
-    layout: Layout
+    layout: BatchPlan
     native: bool
     name: str = ""
     threads: int | None = None
@@ -210,9 +216,9 @@ class Examiner:
         """The outputs of a network, by so many threads."""
         return net.flat(x, dtype=dtype, threads=self.threads)
 
-    def floors(
+    def noise_floors(
         self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]
-    ) -> list[Allowance]:
+    ) -> list[Tolerance]:
         """Noise floors of a piece.
 
         The neighbours of the model are evaluated on those rows alone that differ most:
@@ -223,7 +229,7 @@ class Examiner:
         same = [a.shape for a in expected] == [b.shape for b in theirs]
         if same and x.rows > count and not self.net.stateful:
             with np.errstate(invalid="ignore"):
-                order = order_of(*apart(expected, theirs))
+                order = rank_rows(*row_differences(expected, theirs))
             some = np.sort(order[:count])
 
         def call(net: Network, dtype: str | None) -> list[Array]:
@@ -236,10 +242,10 @@ class Examiner:
                 whole[some] = part
             return outputs
 
-        return self.rounding.floors(call, expected, native=self.native)
+        return self.rounding.noise_floors(call, expected, native=self.native)
 
 
-def examine(piece: Piece, *, examiner: Examiner) -> Tally:
+def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
     """Compare one piece.
 
     Raises
@@ -247,15 +253,15 @@ def examine(piece: Piece, *, examiner: Examiner) -> Tally:
     DataError
         Inputs that the model cannot take, such as ids outside the vocabulary.
     """
-    net, x, theirs = examiner.net, piece.x, piece.theirs
-    with in_rows(piece.start, x.rows, examiner.layout.rows, examiner.name):
+    net, x, theirs = examiner.net, batch.x, batch.theirs
+    with error_rows(batch.start, x.rows, examiner.layout.rows, examiner.name):
         expected = examiner.flat(net, x, "float64")
     names = net.output_names
     proofs: list[Any] = [None] * len(expected)
-    if piece.proved is not None:
-        allowed = [exact(y).value for y in expected]
-        proofs = compare_each(expected, piece.proved, allowed=allowed, names=names)
-    noise = examiner.floors(x, expected, theirs)
+    if batch.proved is not None:
+        allowed = [float64_tolerance(y).atol for y in expected]
+        proofs = compare_each(expected, batch.proved, allowed=allowed, names=names)
+    noise = examiner.noise_floors(x, expected, theirs)
     floors = bounded_outputs(
         net,
         x,
@@ -266,48 +272,48 @@ def examine(piece: Piece, *, examiner: Examiner) -> Tally:
         work=examiner.layout.work,
     )
 
-    def compared(allowances: Sequence[Allowance]) -> list[Any]:
-        allowed = [floor.value for floor in allowances]
+    def compared(tolerances: Sequence[Tolerance]) -> list[Any]:
+        allowed = [floor.atol for floor in tolerances]
         return compare_each(expected, theirs, allowed=allowed, names=names)
 
     decimals, recorded = None, {}
     if not examiner.native:
         decimals = Decimals.of(theirs)
         recorded = {
-            places: compared([floor.widened(half(places)) for floor in floors])
+            places: compared([floor.widened(half_unit(places)) for floor in floors])
             for places in decimals.candidates
         }
     numerics, noisy = compared(floors), compared(noise)
     found = range(min(len(numerics), len(proofs)))
-    proved = theirs if piece.proved is None else piece.proved
-    return Tally(
+    proved = theirs if batch.proved is None else batch.proved
+    return PartialResult(
         rows=x.rows,
-        pieces=1,
+        batches=1,
         count=examiner.count,
         outputs=tuple(
-            OutputTally(
+            PartialOutput(
                 proofs[k],
                 numerics[k],
                 noisy[k],
                 {places: of[k] for places, of in recorded.items()},
                 floors[k].by_unit(),
                 noise[k].by_unit(),
-                round(floors[k].derived * floors[k].value.size),
+                round(floors[k].derived * floors[k].atol.size),
             )
             for k in found
         ),
         decimals=decimals,
         unsound=undefined(expected, proved),
         finite=all(np.isfinite(y).all() for y in theirs),
-        apart={str(rule): far for rule, far in net.differences(x).items()},
-        by_predict=Ranking.of(piece.start, expected, theirs, examiner.count),
+        rule_effects={str(rule): far for rule, far in net.differences(x).items()},
+        by_predict=Ranking.of(batch.start, expected, theirs, examiner.count),
         by_proof=None
-        if piece.proved is None
-        else Ranking.of(piece.start, expected, proved, examiner.count),
+        if batch.proved is None
+        else Ranking.of(batch.start, expected, proved, examiner.count),
     )
 
 
-def half(places: int) -> float:
+def half_unit(places: int) -> float:
     """Half of the last of so many decimals."""
     return 0.5 * 10.0**-places
 
@@ -331,8 +337,8 @@ def as_source(net: Network, x: Any) -> Source:
     )
 
 
-def inputs(
-    net: Network, source: Source, layout: Layout, start: int = 0
+def input_batches(
+    net: Network, source: Source, layout: BatchPlan, start: int = 0
 ) -> Iterator[tuple[int, Inputs]]:
     """Pieces of inputs from row `start` on, ready for the model.
 
@@ -341,14 +347,14 @@ def inputs(
     DataError
     """
     for data in source.batches(layout.size, start):
-        with in_rows(start, layout.size, layout.rows, name_of(source)):
+        with error_rows(start, layout.size, layout.rows, file_name(source)):
             x = checked_inputs(net, data)
         yield start, x
         start += x.rows
 
 
 @contextlib.contextmanager
-def in_rows(start: int, count: int, rows: int, name: str = "") -> Iterator[None]:
+def error_rows(start: int, count: int, rows: int, name: str = "") -> Iterator[None]:
     """Errors raised inside say which rows they are about, where these are not all.
 
     Parameters
@@ -370,24 +376,24 @@ def in_rows(start: int, count: int, rows: int, name: str = "") -> Iterator[None]
         raise type(error)(text) from None
 
 
-def name_of(source: Source) -> str:
+def file_name(source: Source) -> str:
     """The file that a source reads, if it does."""
     return printable(source.path) if isinstance(source, FileSource) else ""
 
 
-def prepared(net: Network, source: Source, rows: Array) -> Inputs:
+def prepared_rows(net: Network, source: Source, rows: Array) -> Inputs:
     """Chosen rows of inputs, ready for the model."""
     data = source.take(rows)
     start = int(rows[0]) if len(rows) else 0
-    with in_rows(start, len(rows), source.rows, name_of(source)):
+    with error_rows(start, len(rows), source.rows, file_name(source)):
         return checked_inputs(net, data)
 
 
 def watched(
     examiner: Examiner,
-    pieces: Callable[[int], Iterator[Piece]],
-    complete: Callable[[Tally], Report],
-    partial: Callable[[Tally], Report],
+    batches: Callable[[int], Iterator[Batch]],
+    complete: Callable[[PartialResult], Report],
+    partial: Callable[[PartialResult], Report],
     identity: Callable[[], Mapping[str, Any]],
     mapper: Mapper,
     watch: Watch | None,
@@ -397,7 +403,7 @@ def watched(
     Parameters
     ----------
     examiner : Examiner
-    pieces : callable
+    batches : callable
         From a row on.
     complete, partial : callable
         Make a report of a tally: of all rows, or of some.
@@ -421,10 +427,10 @@ def watched(
     try:
         rows, start = examiner.layout.rows, 0 if tally is None else tally.rows
         with watch.over(rows, start):
-            left = pieces(start) if start < rows else iter(())
+            left = batches(start) if start < rows else iter(())
             for found in mapper(examine, left, shared={"examiner": examiner}):
-                tally = found if tally is None else tally.joined(found)
-                watch.seen(found.rows, so_far)
+                tally = found if tally is None else tally.merge(found)
+                watch.advance(found.rows, so_far)
         if tally is None:
             raise DataError("expected a row or more to compare. Received: none")
         report = complete(tally)
@@ -443,7 +449,7 @@ def watched(
 
 def reported(
     net: Network,
-    tally: Tally,
+    tally: PartialResult,
     platform: str,
     *,
     warnings: Sequence[str],
@@ -465,13 +471,13 @@ def reported(
     """
     return Report(
         reference="numpy",
-        noise=max(float(floor.noise.max()) for floor in tally.floors),
-        scale=max(float(floor.scale.max()) for floor in tally.floors),
-        allowance=allowance_words(
-            tally.floors[0].rule, *tally.derived, unbounded(net), platform
+        noise=max(float(floor.noise.max()) for floor in tally.tolerances),
+        scale=max(float(floor.scale.max()) for floor in tally.tolerances),
+        allowance=tolerance_rule(
+            tally.tolerances[0].rule, *tally.derived, unbounded(net), platform
         ),
         warnings=(*net.spec.notes, *warnings),
-        tally=tally,
+        partial_result=tally,
         **more,
     )
 

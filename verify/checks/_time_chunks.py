@@ -30,20 +30,20 @@ from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 from verify.report.report import LayerResult
 from verify.tolerance.activation_errors import ActivationErrors
-from verify.tolerance.compare import exact
+from verify.tolerance.compare import float64_tolerance
 from verify.tolerance.noise_floor import Rounding
 
 if TYPE_CHECKING:
     from verify.keras_bridge import KerasCall, KerasModel
 
-STEPS = (10, 2)
+CHUNK_STEPS = (10, 2)
 """Steps in a chunk: few enough that rounding errors stay small even where each step
 amplifies them. Where ten are too many, it is tried with two."""
 
-MOST = 200
+MAX_CHUNKS = 200
 """Chunks of two steps that a layer is run in at most: more would take minutes."""
 
-CHUNKED = ("SimpleRNN", "LSTM", "GRU")
+CHUNKED_LAYERS = ("SimpleRNN", "LSTM", "GRU")
 """Layers that can be taken up again from their states."""
 
 
@@ -52,7 +52,7 @@ class Undecided(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Chunked:
+class TimeChunks:
     """The outcome of a comparison in chunks.
 
     Attributes
@@ -87,12 +87,12 @@ class Chunked:
             every_step(own, call.name).spec,
             LayerCall(call.name, call.args, call.kwargs),
             outputs,
-            allowed=[exact(y).value for y in outputs],
+            allowed=[float64_tolerance(y).atol for y in outputs],
             layer=call.name,
         )
 
 
-def compare_in_chunks(
+def compare_time_chunks(
     rounding: Rounding,
     keras: KerasModel,
     keras64: KerasModel,
@@ -100,7 +100,7 @@ def compare_in_chunks(
     layers: Sequence[LayerResult],
     predicted: Sequence[Array],
     activation_errors: ActivationErrors,
-) -> Chunked:
+) -> TimeChunks:
     """Every layer on what it is given inside predict; those that amplify in chunks.
 
     Parameters
@@ -125,7 +125,7 @@ def compare_in_chunks(
         raise Undecided("a stateful model is not run in chunks")
     open_keys = {r.name for r in layers if not (r.proof.matches and r.decided)}
     for result in layers:
-        if result.name in open_keys and result.class_name not in CHUNKED:
+        if result.name in open_keys and result.class_name not in CHUNKED_LAYERS:
             raise Undecided(
                 f"layer '{printable(result.name)}' ({result.class_name}) is not run in "
                 "chunks"
@@ -148,19 +148,21 @@ def compare_in_chunks(
                 compare_call(rounding, keras64, call64, call, {}, activation_errors)
             )
             continue
-        for steps in STEPS:
+        for steps in CHUNK_STEPS:
             run = _Run(net, keras, keras64, call64, call, steps)
             result = run.compared(activation_errors)
             unclear = not result.proof.matches and is_rounding(
                 result.proof, result.amplified
             )
-            if (result.decided and not unclear) or run.time > MOST * STEPS[-1]:
+            if (result.decided and not unclear) or run.time > MAX_CHUNKS * CHUNK_STEPS[
+                -1
+            ]:
                 break
         if result.matches:
             run.require_the_run()
         found.append(result)
         wrong = wrong or run.wrong
-    return Chunked(tuple(found), wrong)
+    return TimeChunks(tuple(found), wrong)
 
 
 def every_step(net: Network, name: str) -> Network:
@@ -242,7 +244,9 @@ class _Run:
             shown = replace(
                 shown,
                 proof=max((r.proof for r in results), key=lambda c: c.max_diff),
-                numerics=max((r.numerics for r in results), key=lambda c: c.share),
+                numerics=max(
+                    (r.numerics for r in results), key=lambda c: c.error_ratio
+                ),
             )
         return replace(
             shown,

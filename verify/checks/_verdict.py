@@ -10,11 +10,11 @@ from verify.forward.network import Inputs
 from verify.model.arrays import Array
 from verify.report.report import LayerResult
 from verify.tolerance.compare import (
-    Allowance,
     Comparison,
+    Tolerance,
     Verdict,
     compare,
-    exact,
+    float64_tolerance,
 )
 from verify.tolerance.noise_floor import Rounding
 
@@ -39,7 +39,7 @@ def undefined(ours: Sequence[Array], theirs: Sequence[Array]) -> tuple[bool, boo
             return found, True
         neither = ~np.isfinite(a) & ~np.isfinite(b.astype(np.float64))
         rest = np.where(neither, 0.0, a), np.where(neither, 0.0, b.astype(np.float64))
-        allowed = exact(np.where(np.isfinite(rest[0]), rest[0], 0.0)).value
+        allowed = float64_tolerance(np.where(np.isfinite(rest[0]), rest[0], 0.0)).atol
         if not compare(*rest, allowed=allowed).matches:
             return found, True
         found = found or bool(neither.any())
@@ -51,7 +51,7 @@ def judge(
     x: Inputs,
     proof: Comparison,
     numerics: Comparison,
-    floors: Sequence[Allowance],
+    floors: Sequence[Tolerance],
     layers: tuple[LayerResult, ...],
 ) -> tuple[Verdict, str]:
     """Verdict, and the sentence for it."""
@@ -73,7 +73,7 @@ def judge(
     return Verdict.PASS, "the NumPy forward pass matches Keras"
 
 
-def judge_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
+def judge_time_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
     """Verdict and sentence where layers that amplify were compared in chunks."""
     wrong = [x for x in layers if not x.proof.matches]
     if any(not is_rounding(x.proof, x.amplified) for x in wrong):
@@ -93,7 +93,9 @@ def judge_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
     )
 
 
-def partial(verdict: Verdict, reason: str, done: int, rows: int) -> tuple[Verdict, str]:
+def partial_verdict(
+    verdict: Verdict, reason: str, done: int, rows: int
+) -> tuple[Verdict, str]:
     """Verdict and sentence where not all rows have been compared: never PASS."""
     head = f"PARTIAL: {done:,} of {rows:,} rows compared"
     if done == rows:
@@ -110,9 +112,9 @@ def is_rounding(comparison: Comparison, amplified: float) -> bool:
     return comparison.max_diff <= PERTURBATION_FACTOR * amplified
 
 
-def undecided(floors: Sequence[Allowance]) -> str:
+def undecided(floors: Sequence[Tolerance]) -> str:
     """Why a comparison decides nothing."""
-    if not all(np.isfinite(floor.value).all() for floor in floors):
+    if not all(np.isfinite(floor.atol).all() for floor in floors):
         return UNDEFINED
     floor = next(floor for floor in floors if not floor.decides)
     return (
@@ -131,16 +133,16 @@ def beyond_noise(noisy: Comparison) -> list[str]:
     noisy : Comparison
         By the noise floor alone.
     """
-    if noisy.matches or not np.isfinite(noisy.share):
+    if noisy.matches or not np.isfinite(noisy.error_ratio):
         return []
     return [
         "the outputs are within the derived bound, but differ by "
-        f"{noisy.share:.1f} times what this model's own rounding noise allows: a lower "
+        f"{noisy.error_ratio:.1f} times what this model's own rounding noise allows: a lower "
         "precision, or a mistake too small to prove, may be behind it"
     ]
 
 
-def allowance_words(
+def tolerance_rule(
     rule: str, derived: int, total: int, unknown: str, platform: str
 ) -> str:
     """By which rule the outputs were compared.

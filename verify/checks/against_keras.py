@@ -21,28 +21,28 @@ import numpy as np
 from verify.backward import backprop, supports
 from verify.checks._layers import compare_layers, diagnose_layers
 from verify.checks._rows import (
+    Batch,
+    BatchPlan,
     Examiner,
-    Layout,
     Mapper,
-    Piece,
     as_source,
+    error_rows,
+    file_name,
     fingerprint,
-    here,
-    in_rows,
-    inputs,
-    name_of,
-    prepared,
+    input_batches,
+    prepared_rows,
     reported,
+    serial_map,
     versions,
     watched,
 )
-from verify.checks._time_chunks import Chunked, Undecided, compare_in_chunks
+from verify.checks._time_chunks import TimeChunks, Undecided, compare_time_chunks
 from verify.checks._verdict import (
     UNDEFINED,
     beyond_noise,
     judge,
-    judge_chunks,
-    partial,
+    judge_time_chunks,
+    partial_verdict,
 )
 from verify.checks.checkpoint import Watch
 from verify.checks.inputs import usable_inputs
@@ -55,7 +55,7 @@ from verify.mistakes.diagnose import Diagnosis
 from verify.model.spec import ModelSpec, is_path
 from verify.report.report import GradientResult, LayerResult, Report
 from verify.tolerance.compare import PROOF_TOLERANCE, Comparison, Verdict, compare
-from verify.tolerance.partial import Tally
+from verify.tolerance.partial import PartialResult
 
 if TYPE_CHECKING:
     from verify.keras_bridge import KerasModel
@@ -74,7 +74,7 @@ def check(
     semantics: str | None = None,
     gradients: bool = False,
     threads: int | None = None,
-    mapper: Mapper = here,
+    mapper: Mapper = serial_map,
     watch: Watch | None = None,
 ) -> Report:
     """Does NumPy, from the config and the weights alone, compute what Keras computes?
@@ -141,7 +141,7 @@ def check_read(
     network: Network | None = None,
     gradients: bool = False,
     threads: int | None = None,
-    mapper: Mapper = here,
+    mapper: Mapper = serial_map,
     watch: Watch | None = None,
 ) -> Report:
     """`check`, for a model that has been read.
@@ -160,16 +160,16 @@ def check_read(
     net.spec.require_finite()
     source = as_source(net, usable_inputs(net) if x is None else x)
     batch_size = _batch_size(net.spec, source.rows, batch_size)
-    layout = Layout.of(net, source, batch_size)
+    layout = BatchPlan.of(net, source, batch_size)
     # What NumPy refuses, such as ids outside the vocabulary, is refused before Keras.
-    start, some = next(inputs(net, source, layout))
-    with in_rows(start, some.rows, layout.rows, name_of(source)):
+    start, some = next(input_batches(net, source, layout))
+    with error_rows(start, some.rows, layout.rows, file_name(source)):
         net.flat(some, threads=threads, fast=True)
 
     from verify import keras_bridge
 
     if watch is not None:
-        watch.say("Loading Keras ...")
+        watch.log("Loading Keras ...")
     backend = keras_bridge.backend()
     own, net = own.on(backend), net.on(backend)
     live, how = model, ""
@@ -193,14 +193,14 @@ def check_read(
             keras_bridge.current_activation_errors(),
             layout,
             native=True,
-            name=name_of(source),
+            name=file_name(source),
             threads=threads,
         ),
         gradients=gradients,
         facts={
             "model": net.spec.source,
             "rows": layout.rows,
-            "pieces": layout.pieces,
+            "pieces": layout.batches,
             "inputs": "probe inputs made from the model" if x is None else "given",
             **({"keras model": how} if how else {}),
             **keras_bridge.versions(),
@@ -208,7 +208,7 @@ def check_read(
     )
     return watched(
         checked.examiner,
-        checked.pieces,
+        checked.batches,
         checked.report,
         checked.partial,
         checked.identity,
@@ -236,7 +236,7 @@ class _Checked:
     given: bool
     live: bool
     source: Source
-    layout: Layout
+    layout: BatchPlan
     keras: KerasModel
     keras64: KerasModel
     examiner: Examiner
@@ -259,31 +259,35 @@ class _Checked:
             "versions": {**versions(), **keras_bridge.versions()},
         }
 
-    def pieces(self, start: int) -> Iterator[Piece]:
+    def batches(self, start: int) -> Iterator[Batch]:
         """From a row on, with what Keras makes of them."""
-        for first, x in inputs(self.net, self.source, self.layout, start):
+        for first, x in input_batches(self.net, self.source, self.layout, start):
             try:
                 theirs = self.keras.predict(x)
                 proved = self.keras64.predict(x)
             except KerasCannotRun:
-                with in_rows(first, x.rows, self.layout.rows, self.examiner.name):
+                with error_rows(first, x.rows, self.layout.rows, self.examiner.name):
                     self.net.flat(x)  # NumPy may say better what is wrong with x
                 raise
-            yield Piece(first, x, theirs, proved)
+            yield Batch(first, x, theirs, proved)
 
-    def partial(self, tally: Tally) -> Report:
+    def partial(self, tally: PartialResult) -> Report:
         """Of the rows that were compared, while others are not yet."""
         proof, numerics = _proof(tally), tally.numerics
         verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
         if not tally.undefined:
             rows = tally.most_different() if not proof.matches else np.arange(1)
-            some = prepared(self.net, self.source, rows)  # looked at on failure alone
+            some = prepared_rows(
+                self.net, self.source, rows
+            )  # looked at on failure alone
             rounding = self.examiner.rounding
-            verdict, reason = judge(rounding, some, proof, numerics, tally.floors, ())
-        verdict, reason = partial(verdict, reason, tally.rows, self.layout.rows)
+            verdict, reason = judge(
+                rounding, some, proof, numerics, tally.tolerances, ()
+            )
+        verdict, reason = partial_verdict(verdict, reason, tally.rows, self.layout.rows)
         return self._report(tally, verdict, reason, proof, numerics, complete=False)
 
-    def report(self, tally: Tally) -> Report:
+    def report(self, tally: PartialResult) -> Report:
         """Of all rows; the layers, and what else takes time, of some of them."""
         proof, numerics = _proof(tally), tally.numerics
         net, activation_errors, rounding = (
@@ -291,15 +295,15 @@ class _Checked:
             self.examiner.activation_errors,
             self.examiner.rounding,
         )
-        some = prepared(net, self.source, tally.most_different())
+        some = prepared_rows(net, self.source, tally.most_different())
         more = [
             f"Keras on {self.facts['backend']}: {rule} (here up to {far:.2g} apart)"
-            for rule, far in tally.apart.items()
+            for rule, far in tally.rule_effects.items()
         ]
         if proof.matches and numerics.matches:
-            more += beyond_noise(tally.noisy)
+            more += beyond_noise(tally.by_noise_floor)
         layers: tuple[LayerResult, ...] = ()
-        pieces: Chunked | None = None
+        chunks: TimeChunks | None = None
         amplified: tuple[float, float] | None = None
         try:
             # A live model belongs to its owner: its layers are called in a copy.
@@ -313,11 +317,11 @@ class _Checked:
             verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
         else:
             verdict, reason = judge(
-                rounding, some, proof, numerics, tally.floors, layers
+                rounding, some, proof, numerics, tally.tolerances, layers
             )
             if verdict is Verdict.INCONCLUSIVE and layers and tally.finite:
                 try:
-                    pieces = compare_in_chunks(
+                    chunks = compare_time_chunks(
                         rounding,
                         self.keras,
                         self.keras64,
@@ -326,17 +330,19 @@ class _Checked:
                         self.keras.predict(some),
                         activation_errors,
                     )
-                    layers = pieces.layers
-                    verdict, reason = judge_chunks(layers)
+                    layers = chunks.layers
+                    verdict, reason = judge_time_chunks(layers)
                     amplified = proof.max_diff, numerics.max_diff
                     parts = [layer for layer in layers if layer.chunks]
-                    proof = max((x.proof for x in parts), key=lambda c: c.share)
-                    numerics = max((x.numerics for x in parts), key=lambda c: c.share)
+                    proof = max((x.proof for x in parts), key=lambda c: c.error_ratio)
+                    numerics = max(
+                        (x.numerics for x in parts), key=lambda c: c.error_ratio
+                    )
                 except Undecided as why:
                     more.append(f"no comparison in chunks: {why}")
         diagnosis = None
         if verdict is Verdict.FAIL:
-            diagnosis = self._diagnosis(some, layers, pieces)
+            diagnosis = self._diagnosis(some, layers, chunks)
         slopes: tuple[GradientResult, ...] = ()
         if self.gradients:
             slopes = _compared_gradients(net, self.keras64, some)
@@ -360,11 +366,11 @@ class _Checked:
         )
 
     def _diagnosis(
-        self, some: Inputs, layers: tuple[LayerResult, ...], pieces: Chunked | None
+        self, some: Inputs, layers: tuple[LayerResult, ...], chunks: TimeChunks | None
     ) -> Diagnosis | None:
         """Which mistake is in the first layer that differs."""
-        if pieces is not None:
-            return pieces.diagnosis(self.own, self.net if self.given else None)
+        if chunks is not None:
+            return chunks.diagnosis(self.own, self.net if self.given else None)
         if not self.given:
             return diagnose_layers(self.net.spec, some, layers, self.keras64)
         # which mistake does the given network make, seen from the model's own?
@@ -372,7 +378,7 @@ class _Checked:
 
     def _report(
         self,
-        tally: Tally,
+        tally: PartialResult,
         verdict: Verdict,
         reason: str,
         proof: Comparison,
@@ -398,7 +404,7 @@ class _Checked:
         )
 
 
-def _proof(tally: Tally) -> Comparison:
+def _proof(tally: PartialResult) -> Comparison:
     if tally.proof is None:
         raise ValueError("expected a tally of a comparison with Keras")
     return tally.proof

@@ -10,26 +10,26 @@ from typing import Any
 import numpy as np
 
 from verify.checks._rows import (
+    Batch,
+    BatchPlan,
     Examiner,
-    Layout,
     Mapper,
-    Piece,
     as_source,
+    error_rows,
+    file_name,
     fingerprint,
-    half,
-    here,
-    in_rows,
-    inputs,
-    name_of,
-    prepared,
+    half_unit,
+    input_batches,
+    prepared_rows,
     reported,
+    serial_map,
     versions,
     watched,
 )
 from verify.checks._verdict import (
     UNDEFINED,
     beyond_noise,
-    partial,
+    partial_verdict,
     undecided,
 )
 from verify.checks.checkpoint import Watch
@@ -45,7 +45,7 @@ from verify.model.graph import flatten
 from verify.report.report import Report
 from verify.tolerance.activation_errors import ActivationErrors, worst_known_errors
 from verify.tolerance.compare import Comparison, Verdict
-from verify.tolerance.partial import Tally
+from verify.tolerance.partial import PartialResult
 
 
 def compare_outputs(
@@ -57,7 +57,7 @@ def compare_outputs(
     semantics: str | None = None,
     backend: str | None = None,
     threads: int | None = None,
-    mapper: Mapper = here,
+    mapper: Mapper = serial_map,
     watch: Watch | None = None,
 ) -> Report:
     """Are these the outputs of this model? For a port in C, a device, another runtime.
@@ -90,14 +90,14 @@ def compare_outputs(
     net = load(model, config=config, semantics=semantics, backend=backend)
     net.spec.require_finite()
     source = as_source(net, x)
-    layout = Layout.of(net, source)
-    name = name_of(source)
+    layout = BatchPlan.of(net, source)
+    name = file_name(source)
     port = _Port(
         net, source, _as_outputs(net, source, outputs), layout, worst_known_errors()
     )
     examiner = Examiner(net, port.activation_errors, layout, False, name, threads)
     return watched(
-        examiner, port.pieces, port.report, port.partial, port.identity, mapper, watch
+        examiner, port.batches, port.report, port.partial, port.identity, mapper, watch
     )
 
 
@@ -108,7 +108,7 @@ class _Port:
     net: Network
     source: Source
     outputs: Source
-    layout: Layout
+    layout: BatchPlan
     activation_errors: ActivationErrors
 
     def identity(self) -> dict[str, Any]:
@@ -122,27 +122,29 @@ class _Port:
             "versions": versions(),
         }
 
-    def pieces(self, start: int) -> Iterator[Piece]:
+    def batches(self, start: int) -> Iterator[Batch]:
         """From a row on."""
         theirs = self.outputs.batches(self.layout.size, start)
-        rows = inputs(self.net, self.source, self.layout, start)
+        rows = input_batches(self.net, self.source, self.layout, start)
         for (first, x), outputs in zip(rows, theirs, strict=True):
-            yield Piece(first, x, _leaves(outputs, self.net.output_names))
+            yield Batch(first, x, _leaves(outputs, self.net.output_names))
 
-    def judged(self, tally: Tally) -> tuple[Verdict, str, Comparison, list[str], float]:
+    def judged(
+        self, tally: PartialResult
+    ) -> tuple[Verdict, str, Comparison, list[str], float]:
         """Verdict, reason, comparison, notes, and what decimals add to allowances."""
         numerics, notes, by = tally.numerics, list[str](), 0.0
         decimals = tally.decimals
         if numerics.matches:
-            notes += beyond_noise(tally.noisy)
+            notes += beyond_noise(tally.by_noise_floor)
         elif decimals is not None and (places := decimals.places):
             # printed, or kept in a text file: half of the last decimal is theirs
-            by, numerics = half(places), tally.recorded(places)
+            by, numerics = half_unit(places), tally.recorded(places)
             notes.append(
                 f"the outputs are recorded to {places} decimal(s), so differences "
                 f"below {by:.0e} cannot be seen: record all digits of float32"
             )
-        sharp = tally.floors
+        sharp = tally.tolerances
         if tally.undefined:
             verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
         elif not all(floor.decides for floor in sharp):
@@ -155,7 +157,7 @@ class _Port:
             verdict, reason = Verdict.FAIL, "the outputs are not those of the model"
         return verdict, reason, numerics, notes, by
 
-    def report(self, tally: Tally, *, complete: bool = True) -> Report:
+    def report(self, tally: PartialResult, *, complete: bool = True) -> Report:
         """Of the rows that were compared."""
         verdict, reason, numerics, notes, by = self.judged(tally)
         diagnosis: Diagnosis | None = None
@@ -164,10 +166,12 @@ class _Port:
             if verdict is Verdict.FAIL:
                 diagnosis = self._diagnosis(tally, by)
             count = min(tally.count, self.layout.rows)
-            first = prepared(self.net, self.source, np.arange(count))
+            first = prepared_rows(self.net, self.source, np.arange(count))
             more = [*warnings(self.net, first, self.layout.rows), *self.source.notes]
         else:
-            verdict, reason = partial(verdict, reason, tally.rows, self.layout.rows)
+            verdict, reason = partial_verdict(
+                verdict, reason, tally.rows, self.layout.rows
+            )
         return reported(
             self.net,
             tally,
@@ -182,27 +186,27 @@ class _Port:
             facts={
                 "model": self.net.spec.source,
                 "rows": self.layout.rows,
-                "pieces": self.layout.pieces,
+                "pieces": self.layout.batches,
                 "inputs": "given",
             },
             complete=complete,
         )
 
-    def partial(self, tally: Tally) -> Report:
+    def partial(self, tally: PartialResult) -> Report:
         """Of the rows that were compared, while others are not yet."""
         return self.report(tally, complete=False)
 
-    def _diagnosis(self, tally: Tally, by: float) -> Diagnosis:
+    def _diagnosis(self, tally: PartialResult, by: float) -> Diagnosis:
         """From all rows of a single piece; of many from those that differ most."""
         rows = tally.most_different()
-        if self.layout.pieces == 1:
+        if self.layout.batches == 1:
             rows = np.arange(self.layout.rows)
         theirs = _leaves(self.outputs.take(rows), self.net.output_names)
         return diagnose(
             self.net.spec,
-            prepared(self.net, self.source, rows),
+            prepared_rows(self.net, self.source, rows),
             theirs,
-            allowed=[noise.widened(by).value for noise in tally.noise],
+            allowed=[noise.widened(by).atol for noise in tally.noise_floors],
         )
 
 
@@ -214,12 +218,12 @@ def _as_outputs(net: Network, source: Source, outputs: Any) -> Source:
     DataError
     """
     names, few = net.output_names, min(net.spec.batch_size or 1, source.rows)
-    with in_rows(0, few, source.rows, name_of(source)):
-        ours = net.flat(prepared(net, source, np.arange(few)), dtype="float64")
+    with error_rows(0, few, source.rows, file_name(source)):
+        ours = net.flat(prepared_rows(net, source, np.arange(few)), dtype="float64")
     shapes = [(source.rows, *y.shape[1:]) for y in ours]
     if isinstance(outputs, Source):
         some = outputs.take(np.arange(min(1, outputs.rows)))
-        with in_rows(0, 1, 1, name_of(outputs)):
+        with error_rows(0, 1, 1, file_name(outputs)):
             _require_fitting(_leaves(some, names), shapes, outputs.rows)
         return outputs
     theirs = _leaves(outputs, names)

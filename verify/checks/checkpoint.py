@@ -16,12 +16,12 @@ from verify.console.signals import Interruption
 from verify.data.files import output_path, write_atomically
 from verify.errors import DataError, printable
 from verify.report.report import Report, jsonable
-from verify.tolerance.partial import Tally
+from verify.tolerance.partial import PartialResult
 
-EVERY = 10.0
+WRITE_SECONDS = 10.0
 """Seconds between two times that the report is written."""
 
-KEPT = "so_far"
+RESUME_KEY = "so_far"
 """Under this name a report file holds what --resume goes on from."""
 
 
@@ -53,7 +53,7 @@ class Watch:
         *,
         resume: bool = False,
         show: bool = False,
-        every: float = EVERY,
+        every: float = WRITE_SECONDS,
         interruptible: bool = True,
     ) -> None:
         self.path = (
@@ -72,7 +72,7 @@ class Watch:
         self._advance: Callable[[int], Any] | None = None
         self._identity: Mapping[str, Any] = {}
 
-    def begin(self, identity: Callable[[], Mapping[str, Any]]) -> Tally | None:
+    def begin(self, identity: Callable[[], Mapping[str, Any]]) -> PartialResult | None:
         """Open the report; returns what it knows already, to go on from.
 
         Parameters
@@ -93,12 +93,16 @@ class Watch:
             return None
         return self._known(self.path)
 
-    def _known(self, path: Path) -> Tally | None:
+    def _known(self, path: Path) -> PartialResult | None:
         shown = printable(path)
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))[KEPT]
+            kept = json.loads(path.read_text(encoding="utf-8"))[RESUME_KEY]
             identity = dict(kept["of"])
-            tally = None if kept["tally"] is None else Tally.from_dict(kept["tally"])
+            result = (
+                None
+                if kept["tally"] is None
+                else PartialResult.from_dict(kept["tally"])
+            )
         except OSError as error:
             raise DataError(
                 f"{shown}: cannot be read ({error.strerror or error})"
@@ -115,9 +119,9 @@ class Watch:
                     f"{shown}: it cannot be gone on from: {_other(name, there, now)}. "
                     "Without --resume the comparison begins anew"
                 )
-        return tally
+        return result
 
-    def seen(self, rows: int, so_far: Callable[[], Report | None]) -> None:
+    def advance(self, rows: int, so_far: Callable[[], Report | None]) -> None:
         """So many rows more have been compared.
 
         Raises
@@ -135,18 +139,18 @@ class Watch:
         self._written = time.monotonic()
         if self.path is None or report is None:
             return
-        known = report.tally
+        known = report.partial_result
         kept = {
             "of": self._identity,
             "tally": None if known is None else known.to_dict(),
         }
         text = json.dumps(
-            {**report.to_dict(), KEPT: jsonable(kept)}, indent=1, allow_nan=False
+            {**report.to_dict(), RESUME_KEY: jsonable(kept)}, indent=1, allow_nan=False
         )
         content = f"{text}\n".encode()
         write_atomically(self.path, lambda file: file.write(content))
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """A line on stderr, where progress is shown."""
         if self.show:
             print(text, file=sys.stderr)

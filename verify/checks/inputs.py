@@ -15,15 +15,15 @@ from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import Node, TensorRef, flatten
 from verify.model.spec import LayerSpec, ModelSpec
 
-ROWS = 16
-STEPS = 7
+PROBE_ROWS = 16
+PROBE_STEPS = 7
 """Used where the model leaves the number of rows or of steps open."""
 
-MOST = 10**8
+MAX_PROBE_NUMBERS = 10**8
 """More numbers than this are not made up."""
 
 
-def usable_inputs(net: Network, x: Any = None, *, rows: int = ROWS) -> Inputs:
+def usable_inputs(net: Network, x: Any = None, *, rows: int = PROBE_ROWS) -> Inputs:
     """Inputs ready for a comparison; so many rows of probe inputs where `x` is None.
 
     Returns
@@ -68,7 +68,7 @@ def checked_inputs(net: Network, x: Any) -> Inputs:
 
 
 def probe_inputs(
-    spec: ModelSpec, *, seed: int = 0, empty: bool = True, rows: int = ROWS
+    spec: ModelSpec, *, seed: int = 0, empty: bool = True, rows: int = PROBE_ROWS
 ) -> list[Array] | Array:
     """Inputs on which mistakes show.
 
@@ -105,12 +105,12 @@ def _probe(
     sizes: Shape = layer.options["batch_shape"]
     rows = spec.batch_size or rows
     shape = tuple(
-        size if size is not None else rows if axis == 0 else STEPS
+        size if size is not None else rows if axis == 0 else PROBE_STEPS
         for axis, size in enumerate(sizes)
     )
-    if math.prod(shape) > MOST:
+    if math.prod(shape) > MAX_PROBE_NUMBERS:
         raise DataError(
-            f"expected a model whose inputs can be made, {MOST:,} numbers at most. "
+            f"expected a model whose inputs can be made, {MAX_PROBE_NUMBERS:,} numbers at most. "
             f"Received: shape={shape}; give inputs of your own"
         )
     dtype = dtype_of(layer.options["dtype"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.checks._rows import Mapper, here, in_rows, name_of
+from verify.checks._rows import Mapper, error_rows, file_name, serial_map
 from verify.checks.inputs import checked_inputs
 from verify.data.sources import Data, Source
 from verify.data.sources.base import row_count
@@ -20,7 +20,7 @@ from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.backends import Rule
 
-PIECE_ROWS, PIECE_BYTES = 2**14, 2**26
+BATCH_ROWS, BATCH_BYTES = 2**14, 2**26
 """Rows, and bytes of inputs, that are predicted at a time."""
 
 TRACE_ROWS, TRACE_NUMBERS = 2**10, 2**24
@@ -35,7 +35,7 @@ def write_outputs(
     path: Path,
     *,
     threads: int | None = None,
-    mapper: Mapper = here,
+    mapper: Mapper = serial_map,
     advance: Advance | None = None,
 ) -> dict[str, tuple[int, ...]]:
     """Write what a model computes for all rows; memory does not grow with them.
@@ -93,23 +93,23 @@ def _outputs(
     net.spec.require_finite()
     unit = net.spec.batch_size or 1
     if net.stateful and source.rows % unit:
-        with in_rows(0, source.rows, source.rows, name_of(source)):
+        with error_rows(0, source.rows, source.rows, file_name(source)):
             raise DataError(
                 f"expected a multiple of {unit} rows, the model's fixed batch size. "
                 f"Received: {source.rows} rows"
             )
-    size = min(PIECE_ROWS, PIECE_BYTES // max(_row_bytes(source), 1))
+    size = min(BATCH_ROWS, BATCH_BYTES // max(_row_bytes(source), 1))
     size = max(size // unit, 1) * unit
     shared: dict[str, Any] = {
         "net": net,
         "threads": threads,
         "rows": source.rows,
-        "name": name_of(source),
+        "name": file_name(source),
     }
     if net.stateful:  # one piece after the other, in this process
         forgets = Rule.PREDICT_FORGETS_STATES in net.spec.root.rules
         shared["states"] = None if forgets else {}
-        mapper = here
+        mapper = serial_map
     pieces = ((k * size, data) for k, data in enumerate(source.batches(size)))
     return mapper(_evaluated, pieces, shared=shared)
 
@@ -125,7 +125,7 @@ def _evaluated(
 ) -> list[Array]:
     """The outputs of a piece, whose first row is given, of so many rows in a file."""
     start, data = piece
-    with in_rows(start, row_count(data), rows, name):
+    with error_rows(start, row_count(data), rows, name):
         x = checked_inputs(net, data)
         return net.flat(x, states=states, threads=threads, fast=True)
 
@@ -150,8 +150,8 @@ def write_trace(
     """
     net.spec.require_finite()
     few = min(source.rows, net.spec.batch_size or 1)
-    begin = max(min(TRACE_ROWS, PIECE_BYTES // max(_row_bytes(source), 1)), few)
-    with in_rows(0, begin, source.rows):
+    begin = max(min(TRACE_ROWS, BATCH_BYTES // max(_row_bytes(source), 1)), few)
+    with error_rows(0, begin, source.rows):
         some = checked_inputs(net, next(source.batches(begin)))
         sample = net.trace(some.take(slice(0, few))).arrays()
     numbers = sum(array.size for array in sample.values()) // few
@@ -160,7 +160,7 @@ def write_trace(
 
     def parts() -> Iterator[dict[str, Array]]:
         for k, piece in enumerate(source.batches(size)):
-            with in_rows(k * size, size, source.rows):
+            with error_rows(k * size, size, source.rows):
                 yield net.trace(checked_inputs(net, piece)).arrays()
 
     traced = parts()

@@ -142,10 +142,10 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
     prepared = usable_inputs(net, x, rows=MAX_SELFTEST_ROWS)
     x = prepared.take(_rows(net, prepared))
     right = net.flat(x, dtype="float64")
-    floors = Rounding(net).floors(
+    floors = Rounding(net).noise_floors(
         lambda n, dtype: n.flat(x, dtype=dtype), right, native=False
     )
-    allowed = [floor.value for floor in floors]
+    allowed = [floor.atol for floor in floors]
     spots = blind_spots(net, x, x.rows)
     results = tuple(
         _result(mutant, x, right, allowed, spots, net.floatx)

@@ -21,7 +21,7 @@ from verify.tolerance.activation_errors import (
     measured_arguments,
     platform_name,
 )
-from verify.tolerance.compare import FLUSHED
+from verify.tolerance.compare import FLUSH_ERROR
 
 SAFETY_FACTOR = 1.5
 """A measurement does not meet every float32 number; the constant is so much greater."""
@@ -71,10 +71,10 @@ def _error(name: str, run: Callable[[Array], Array]) -> float:
     computed = np.concatenate([run(x[:TAIL_LENGTH]), run(x)])
     exact, x64 = (np.concatenate([a[:TAIL_LENGTH], a]) for a in (exact, x64))
     size = error_scale(name, x64, exact)
-    normal = (size > FLUSHED) & (np.abs(exact) < np.finfo(np.float32).max)
+    normal = (size > FLUSH_ERROR) & (np.abs(exact) < np.finfo(np.float32).max)
     error = np.abs(computed.astype(np.float64) - exact)[normal]
     # A result too small for a normal float32 may be 0: that is allowed separately.
-    error = np.maximum(error - FLUSHED * np.maximum(1, np.abs(x64[normal])), 0)
+    error = np.maximum(error - FLUSH_ERROR * np.maximum(1, np.abs(x64[normal])), 0)
     return float(np.max(error / size[normal])) / SINGLE
 
 

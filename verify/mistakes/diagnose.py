@@ -223,12 +223,12 @@ def _explains(
     near = not result.matches and result.max_diff < NEAR_SHARE * scale
     if near and layer is None and isinstance(x, Inputs):
         inputs = x
-        floors = Rounding(Network(mutant.model)).floors(
+        floors = Rounding(Network(mutant.model)).noise_floors(
             lambda net, dtype: net.flat(inputs, dtype=dtype), outputs, native=False
         )
         if all(floor.decides for floor in floors):
             wider = [
-                np.maximum(own, floor.value)
+                np.maximum(own, floor.atol)
                 for own, floor in zip(allowed, floors, strict=True)
             ]
             return compare_all(outputs, observed, allowed=wider)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 from verify.errors import DataError, printable
 from verify.mistakes.diagnose import Diagnosis, Explanation
 from verify.tolerance.compare import Comparison, Verdict
-from verify.tolerance.partial import Tally
+from verify.tolerance.partial import PartialResult
 
 if TYPE_CHECKING:  # a page is asked for rarely, and takes a tenth of the import
     from verify.report.page import Exploration, Summary
@@ -149,7 +149,9 @@ class Report:
     gradients: tuple[GradientResult, ...] = ()
     amplified: tuple[float, float] | None = None
     complete: bool = True
-    tally: Tally | None = field(default=None, repr=False, compare=False)
+    partial_result: PartialResult | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def worst(self) -> LayerResult | None:
@@ -192,7 +194,7 @@ class Report:
         elif self.allowance:
             lines.append(
                 f"  allowed  : {self.allowance}, "
-                f"error / allowed {number(self.numerics.share)}"
+                f"error / allowed {number(self.numerics.error_ratio)}"
             )
         pieces = self.facts.get("pieces", 1)
         cut = f" in {pieces:,} pieces" if pieces > 1 else ""
@@ -264,8 +266,8 @@ class Report:
                 "facts": dict(self.facts),
                 "complete": self.complete,
                 "rows_compared": self.facts.get("rows", 0)
-                if self.tally is None
-                else self.tally.rows,
+                if self.partial_result is None
+                else self.partial_result.rows,
             }
         )
         return content
@@ -416,7 +418,7 @@ def _rows(layers: tuple[LayerResult, ...]) -> list[tuple[str, ...]]:
             number(x.proof.max_diff),
             number(x.numerics.max_diff),
             number(x.numerics.allowed),
-            number(x.numerics.share),
+            number(x.numerics.error_ratio),
             _rule(x.derived),
             "DIFFERS" if not x.matches else "ok" if x.decided else "undecided",
         )
@@ -457,10 +459,14 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     ]
 
 
+JSON_NAMES = {"error_ratio": "share"}
+"""Fields of `Comparison` that have another name in JSON."""
+
+
 def jsonable(value: Any) -> Any:
     """Plain values with strings in place of NaN and infinity."""
     if isinstance(value, dict):
-        return {str(k): jsonable(v) for k, v in value.items()}
+        return {JSON_NAMES.get(k, str(k)): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [jsonable(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
@@ -498,8 +504,15 @@ def _read(kind: Any, value: Any) -> Any:
     origin, inside = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        stored = [f.name for f in fields(kind) if f.compare]  # the tally is not
-        return kind(**{name: _read(hints[name], value[name]) for name in stored})  # type: ignore[operator]
+        stored = [
+            f.name for f in fields(kind) if f.compare
+        ]  # the partial result is not
+        return kind(
+            **{
+                name: _read(hints[name], value[JSON_NAMES.get(name, name)])
+                for name in stored
+            }
+        )  # type: ignore[operator]
     if origin in (Union, types.UnionType):
         (other,) = (x for x in inside if x is not type(None))
         return None if value is None else _read(other, value)

@@ -26,12 +26,12 @@ SCALE_FACTOR = 5e-7
 How near ``predict`` comes to it on random models: ``python -m benchmarks.allowances``.
 """
 
-FLUSHED = 1e-37
+FLUSH_ERROR = 1e-37
 """Always allowed too: TensorFlow takes float32 numbers below about 1e-38 for 0. So is
 the square of float32's rounding error, times the largest unit: what its mish makes of a
 large negative number may be 0."""
 
-ILL_CONDITIONED, ILL_CONDITIONED_COARSE = 1e-2, 0.25
+MAX_RELATIVE, MAX_RELATIVE_COARSE = 1e-2, 0.25
 """An allowance above this share of the outputs' scale decides nothing. With numbers of
 16 or 8 bits one rounding error is a thousandth of the output or more, and the proof in
 float64 is what tells formulas apart."""
@@ -63,12 +63,12 @@ class Comparison:
     max_diff : float
         The greatest difference found; NaN if a NaN is on either side, infinite if the
         shapes differ.
-    share : float
+    error_ratio : float
         The greatest of the elements' differences, each as a share of what is allowed in
         its place: 1 is the most that matches. NaN and infinite as `max_diff`. It is not
         `max_diff` divided by `allowed`, which may be of other elements.
     nearest : (float, float)
-        The difference and what is allowed in the place that `share` is of.
+        The difference and what is allowed in the place that `error_ratio` is of.
     shape : tuple
         Shape of both, if they agree.
     mismatched, total : int
@@ -100,7 +100,7 @@ class Comparison:
     expected: float = float("nan")
     problem: str = ""
     output: str = ""
-    share: float = 0.0
+    error_ratio: float = 0.0
     nearest: tuple[float, float] = (0.0, 0.0)
 
     @property
@@ -116,6 +116,48 @@ class Comparison:
         if self.first is None or len(self.shape) < 3:
             return None
         return self.first[1]
+
+    def merge(self, later: Comparison) -> Comparison:
+        """Return the comparison of the rows of both, those of `later` behind these.
+
+        It is what `compare` finds in all rows at once, by the same tolerances.
+
+        Parameters
+        ----------
+        later : Comparison
+            Of arrays that differ in nothing but their number of rows.
+        """
+        if self.problem or later.problem:
+            return self if self.problem else later
+        later = _moved(later, self.shape[0])
+        wrong = [c for c in (self, later) if not c.matches]
+        # As np.argmax: the first NaN wins, otherwise the first of the greatest.
+        nearest = later if _before(self.error_ratio, later.error_ratio) else self
+        both = replace(
+            nearest,
+            matches=not wrong,
+            allowed=max(self.allowed, later.allowed),
+            max_diff=float(np.maximum(self.max_diff, later.max_diff)),
+            shape=(self.shape[0] + later.shape[0], *self.shape[1:]),
+            mismatched=self.mismatched + later.mismatched,
+            total=self.total + later.total,
+        )
+        if not wrong:
+            return both
+        greatest = max(wrong, key=_apart)
+        first = min(wrong, key=_order)
+        there = [
+            c for c in wrong if len(c.shape) < 3 or c.first_step == first.first_step
+        ]
+        return replace(
+            both,
+            allowed=greatest.allowed,
+            first=first.first,
+            worst=greatest.worst,
+            actual=greatest.actual,
+            expected=greatest.expected,
+            units=tuple(sorted({unit for c in there for unit in c.units})),
+        )
 
 
 def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Comparison:
@@ -139,7 +181,7 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
             matches=False,
             allowed=widest,
             max_diff=float("inf"),
-            share=float("inf"),
+            error_ratio=float("inf"),
             nearest=(float("inf"), widest),
             problem=f"shapes differ: {actual.shape} and {expected.shape}",
         )
@@ -149,9 +191,9 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         diff = np.where(a == e, 0.0, np.abs(a - e))
         bad = ~(diff <= limit)  # NaN is bad
-        shares = np.where(diff == 0, 0.0, diff / limit)
-    at = _index(int(np.argmax(shares)), diff.shape)  # the first NaN, if there is one
-    share = float(shares[at])
+        ratios = np.where(diff == 0, 0.0, diff / limit)
+    at = _index(int(np.argmax(ratios)), diff.shape)  # the first NaN, if there is one
+    ratio = float(ratios[at])
     limits = np.broadcast_to(limit, diff.shape)
     nearest = float(diff[at]), float(limits[at])
     max_diff = float(diff.max())  # NaN if there is one
@@ -162,7 +204,7 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
             max_diff=max_diff,
             shape=actual.shape,
             total=diff.size,
-            share=share,
+            error_ratio=ratio,
             nearest=nearest,
         )
     ranked = np.where(bad, np.where(np.isnan(diff), np.inf, diff), -1.0)
@@ -182,7 +224,7 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
         units=tuple(int(k) for k in np.flatnonzero(units)) if bad.ndim > 1 else (),
         actual=float(a[worst]),
         expected=float(e[worst]),
-        share=share,
+        error_ratio=ratio,
         nearest=nearest,
     )
 
@@ -235,7 +277,7 @@ def compare_each(
                 matches=False,
                 allowed=0.0,
                 max_diff=float("inf"),
-                share=float("inf"),
+                error_ratio=float("inf"),
                 nearest=(float("inf"), 0.0),
                 problem=f"{len(actual)} outputs and {len(expected)}",
             )
@@ -255,48 +297,7 @@ def compare_each(
 def most_telling(found: Sequence[Comparison]) -> Comparison:
     """That of the first output that does not match; else the nearest to its limit."""
     wrong = [comparison for comparison in found if not comparison.matches]
-    return wrong[0] if wrong else max(found, key=lambda c: c.share)
-
-
-def joined(earlier: Comparison, later: Comparison) -> Comparison:
-    """Of two comparisons, one of the rows of both: those of `later` come behind.
-
-    It is what `compare` finds in all rows at once, by the same allowances.
-
-    Parameters
-    ----------
-    earlier, later : Comparison
-        Of arrays that differ in nothing but their number of rows.
-    """
-    if earlier.problem or later.problem:
-        return earlier if earlier.problem else later
-    later = _moved(later, earlier.shape[0])
-    wrong = [c for c in (earlier, later) if not c.matches]
-    # As np.argmax: the first NaN wins, otherwise the first of the greatest.
-    nearest = later if _before(earlier.share, later.share) else earlier
-    both = replace(
-        nearest,
-        matches=not wrong,
-        allowed=max(earlier.allowed, later.allowed),
-        max_diff=float(np.maximum(earlier.max_diff, later.max_diff)),
-        shape=(earlier.shape[0] + later.shape[0], *earlier.shape[1:]),
-        mismatched=earlier.mismatched + later.mismatched,
-        total=earlier.total + later.total,
-    )
-    if not wrong:
-        return both
-    greatest = max(wrong, key=_apart)
-    first = min(wrong, key=_order)
-    there = [c for c in wrong if len(c.shape) < 3 or c.first_step == first.first_step]
-    return replace(
-        both,
-        allowed=greatest.allowed,
-        first=first.first,
-        worst=greatest.worst,
-        actual=greatest.actual,
-        expected=greatest.expected,
-        units=tuple(sorted({unit for c in there for unit in c.units})),
-    )
+    return wrong[0] if wrong else max(found, key=lambda c: c.error_ratio)
 
 
 def _moved(c: Comparison, rows: int) -> Comparison:
@@ -328,10 +329,12 @@ def most_different(ours: Sequence[Array], theirs: Sequence[Array]) -> Array:
 
     The outputs must agree in number and shapes.
     """
-    return order_of(*apart(ours, theirs))
+    return rank_rows(*row_differences(ours, theirs))
 
 
-def apart(ours: Sequence[Array], theirs: Sequence[Array]) -> tuple[Array, Array]:
+def row_differences(
+    ours: Sequence[Array], theirs: Sequence[Array]
+) -> tuple[Array, Array]:
     """How far outputs are apart at most in each row, and their size.
 
     Returns
@@ -347,8 +350,8 @@ def apart(ours: Sequence[Array], theirs: Sequence[Array]) -> tuple[Array, Array]
     return np.stack(found, axis=1), np.array(scales)
 
 
-def order_of(found: Array, scales: Array) -> Array:
-    """Rows, those first that are most apart, in the measure of `apart`; (batch,)."""
+def rank_rows(found: Array, scales: Array) -> Array:
+    """Rows, those first that are most apart, in the measure of `row_differences`; (batch,)."""
     total = np.max(found / scales, axis=1, initial=0.0)
     return np.argsort(-np.nan_to_num(total, nan=np.inf), kind="stable")
 
@@ -367,7 +370,7 @@ def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class Allowance:
+class Tolerance:
     """How much rounding may change these outputs, and what the figure is made of.
 
     All are kept unit by unit, each the greatest over batch and time, so that a unit of
@@ -376,7 +379,7 @@ class Allowance:
 
     Attributes
     ----------
-    value : (units,), or in the shape of the outputs
+    atol : (units,), or in the shape of the outputs
         Greatest difference that is still rounding, in units of the outputs.
     noise : (units,)
         This model's own rounding on these inputs; 0 where float64 is compared with
@@ -394,10 +397,10 @@ class Allowance:
         The share of the elements that have a derived bound; the rest have `rule`.
     """
 
-    value: Array
+    atol: Array
     noise: Array
     scale: Array
-    limit: float = ILL_CONDITIONED
+    limit: float = MAX_RELATIVE
     proven: bool = False
     rule: str = "noise floor"
     derived: float = 0.0
@@ -409,9 +412,9 @@ class Allowance:
         A unit that hardly ever rises above zero, such as a class that softmax rules
         out, is held against a thousandth of the largest unit instead.
         """
-        return bool(np.all(self.small(self.value)))
+        return bool(np.all(self.decisive(self.atol)))
 
-    def bounded(self, bound: Array) -> Allowance:
+    def bounded(self, bound: Array) -> Tolerance:
         """With a derived bound instead, wherever there is one that decides.
 
         Parameters
@@ -419,42 +422,42 @@ class Allowance:
         bound : (batch, ..., units)
             NaN where there is none.
         """
-        use = self.small(bound)
+        use = self.decisive(bound)
         share = float(np.mean(use)) if use.size else 0.0
-        return replace(self, value=np.where(use, bound, self.value), derived=share)
+        return replace(self, atol=np.where(use, bound, self.atol), derived=share)
 
-    def by_unit(self) -> Allowance:
+    def by_unit(self) -> Tolerance:
         """With the greatest of each unit for all of its elements."""
-        return replace(self, value=_by_unit(self.value))
+        return replace(self, atol=_by_unit(self.atol))
 
-    def joined(self, later: Allowance) -> Allowance:
+    def merge(self, later: Tolerance) -> Tolerance:
         """One for the rows of both, unit by unit, each the greater; of `by_unit`.
 
         What it says of `derived` is what this one says.
         """
         return replace(
             self,
-            value=np.maximum(self.value, later.value),
+            atol=np.maximum(self.atol, later.atol),
             noise=np.maximum(self.noise, later.noise),
             scale=np.maximum(self.scale, later.scale),
         )
 
-    def widened(self, by: float) -> Allowance:
+    def widened(self, by: float) -> Tolerance:
         """With so much more for every element."""
-        return replace(self, value=self.value + by)
+        return replace(self, atol=self.atol + by)
 
-    def small(self, values: Array) -> Array:
+    def decisive(self, values: Array) -> Array:
         """Which of these, as allowances, decide something; NaN does not."""
-        coarse = self.proven and self.limit > ILL_CONDITIONED
+        coarse = self.proven and self.limit > MAX_RELATIVE
         least = 1.0 if coarse else 1e-3
         against = np.maximum(self.scale, least * self.scale.max())
-        return (values <= self.limit * against) | (values <= FLUSHED)
+        return (values <= self.limit * against) | (values <= FLUSH_ERROR)
 
 
-def exact(float64: Array) -> Allowance:
+def float64_tolerance(float64: Array) -> Tolerance:
     """What float64 may differ by: 1e-10, times the outputs where these exceed 1."""
     scale = _by_unit(float64)
-    return Allowance(
+    return Tolerance(
         PROOF_TOLERANCE * np.maximum(1.0, scale),
         np.zeros_like(scale),
         scale,
@@ -468,7 +471,7 @@ def noise_floor(
     unit: float = SINGLE,
     quantised: bool = False,
     proven: bool = False,
-) -> Allowance:
+) -> Tolerance:
     """``10 * noise + 5e-7 * scale``, from several evaluations of one NumPy formula.
 
     Parameters
@@ -484,7 +487,7 @@ def noise_floor(
     quantised : bool
         Whether a layer rounds to 8 bits, where a last digit may decide about 1 / 127.
     proven : bool
-        As for `Allowance`.
+        As for `Tolerance`.
     """
     scale = _by_unit(float64)
     with np.errstate(invalid="ignore"):
@@ -492,9 +495,9 @@ def noise_floor(
     noise = np.max(each, axis=0)
     value = NOISE_FACTOR * noise + SCALE_FACTOR * max(unit / SINGLE, 1) * scale
     coarse = quantised or unit > SINGLE
-    limit = ILL_CONDITIONED_COARSE if coarse else ILL_CONDITIONED
-    least = np.maximum(FLUSHED, SINGLE**2 * scale.max(initial=0.0))
-    return Allowance(np.maximum(value, least), noise, scale, limit, proven)
+    limit = MAX_RELATIVE_COARSE if coarse else MAX_RELATIVE
+    least = np.maximum(FLUSH_ERROR, SINGLE**2 * scale.max(initial=0.0))
+    return Tolerance(np.maximum(value, least), noise, scale, limit, proven)
 
 
 def _by_unit(values: Array) -> Array:

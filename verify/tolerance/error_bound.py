@@ -56,7 +56,7 @@ from verify.tolerance.activation_errors import (
     MEASURED_ACTIVATIONS,
     ActivationErrors,
 )
-from verify.tolerance.compare import FLUSHED, Allowance
+from verify.tolerance.compare import FLUSH_ERROR, Tolerance
 
 STANDARD_DEVIATIONS = 10.0
 """So many standard deviations are allowed for what dot products add up to."""
@@ -143,7 +143,7 @@ class LayerRounding:
         half = size / 2
         return RoundingSite(
             name,
-            SINGLE * (np.abs(total) + half) + terms * FLUSHED,
+            SINGLE * (np.abs(total) + half) + terms * FLUSH_ERROR,
             SINGLE * np.sqrt(half * half + piled),
         )
 
@@ -371,11 +371,11 @@ SOFTMAX_LAYERS = ("Dense", "Activation")
 
 
 def bounded(
-    floors: Sequence[Allowance],
+    floors: Sequence[Tolerance],
     ours: Sequence[Array],
     theirs: Sequence[Array],
     bounds: Callable[[Sequence[Array]], list[Array]],
-) -> list[Allowance]:
+) -> list[Tolerance]:
     """Allowances with derived bounds in them.
 
     Parameters
@@ -391,14 +391,14 @@ def bounded(
         return list(floors)
     with np.errstate(invalid="ignore"):
         apart = [
-            np.abs(a - b.astype(np.float64)) / floor.value
+            np.abs(a - b.astype(np.float64)) / floor.atol
             for a, b, floor in zip(ours, theirs, floors, strict=True)
         ]
     found = bounds(apart)
     # Where rounding is amplified in one element of a row, it is not of first order.
     sound = np.ones(len(ours[0]), dtype=bool)
     for floor, bound in zip(floors, found, strict=True):
-        decided = floor.small(bound) | np.isnan(bound)
+        decided = floor.decisive(bound) | np.isnan(bound)
         sound &= decided.reshape(len(sound), -1).all(axis=1)
     found = [
         np.where(sound.reshape(-1, *(1,) * (bound.ndim - 1)), bound, np.nan)
@@ -410,13 +410,13 @@ def bounded(
 def bounded_outputs(
     net: Network,
     x: Inputs,
-    floors: Sequence[Allowance],
+    floors: Sequence[Tolerance],
     ours: Sequence[Array],
     theirs: Sequence[Array],
     activation_errors: ActivationErrors,
     *,
     work: float = MAX_OUTPUT_ADJOINTS,
-) -> list[Allowance]:
+) -> list[Tolerance]:
     """`bounded` for the outputs of a model; the floors where `unbounded` says so."""
     if unbounded(net):
         return list(floors)
@@ -668,7 +668,7 @@ class _BoundVisitor:
         self.near |= near.reshape(len(near), -1).any(axis=1)
         for site in sites:
             adjoint = d[site.name]
-            self.coherent += _sum_of_products(np.abs(adjoint), site.local + FLUSHED)
+            self.coherent += _sum_of_products(np.abs(adjoint), site.local + FLUSH_ERROR)
             if site.standard_deviation is not None:
                 moved = adjoint * site.standard_deviation
                 each = moved.reshape(*moved.shape[:2], -1)
@@ -682,7 +682,7 @@ class _BoundVisitor:
         """(sweeps, rows); NaN for rows that may have taken another slope."""
         drift = sum((x**2).sum(axis=-1) for x in self.drift.values())
         spread = np.sqrt(np.maximum(self.squared, drift))
-        found = self.coherent + STANDARD_DEVIATIONS * spread + FLUSHED
+        found = self.coherent + STANDARD_DEVIATIONS * spread + FLUSH_ERROR
         return np.where(self.near, np.nan, found)
 
 

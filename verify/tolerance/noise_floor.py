@@ -13,7 +13,7 @@ from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, UNIT_ROUNDOFF, is_float
 from verify.model.spec import LayerSpec, ModelSpec
-from verify.tolerance.compare import Allowance, exact, noise_floor
+from verify.tolerance.compare import Tolerance, float64_tolerance, noise_floor
 
 NEIGHBOURS = 4
 """Copies of a model with every weight moved by one rounding error. One pass can be
@@ -48,16 +48,16 @@ class Rounding:
         unit = max(self.unit, UNIT_ROUNDOFF["float32"])
         return [perturbed(self.net.spec, unit, k) for k in range(NEIGHBOURS)]
 
-    def floors(
+    def noise_floors(
         self, call: Call, float64: Sequence[Array], *, native: bool = True
-    ) -> list[Allowance]:
+    ) -> list[Tolerance]:
         """For outputs whose float64 values are given, one allowance each.
 
         With `native` it is Keras that is compared, and a proof in float64 stands beside
         it: a float64 model is held to float64. A port of it is not.
         """
         if native and self.unit == UNIT_ROUNDOFF["float64"]:
-            return [exact(reference) for reference in float64]
+            return [float64_tolerance(reference) for reference in float64]
         single = call(
             self.net, None if self.unit > UNIT_ROUNDOFF["float32"] else "float32"
         )

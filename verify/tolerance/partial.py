@@ -1,6 +1,6 @@
 """What is known of a long comparison: of one piece of its rows, or of all so far.
 
-A `Tally` of some rows and one of the rows behind them join to one of both: the same
+A `PartialResult` of some rows and one of the rows behind them join to one of both: the same
 that all rows at once would give, by the same allowances. So pieces can be compared on
 any machine, and a comparison that was interrupted goes on from what it knows.
 """
@@ -15,15 +15,14 @@ import numpy as np
 
 from verify.model.arrays import Array
 from verify.tolerance.compare import (
-    Allowance,
     Comparison,
-    apart,
-    joined,
+    Tolerance,
     most_telling,
-    order_of,
+    rank_rows,
+    row_differences,
 )
 
-TELLING, MOST_DECIMALS = 16, 9
+MIN_ROUNDED_OUTPUTS, MAX_DECIMALS = 16, 9
 """So many numbers with so many decimals at most are no accident."""
 
 
@@ -52,16 +51,16 @@ class Decimals:
         stored = max(
             np.finfo(y.dtype).eps if y.dtype.kind == "f" else 0 for y in outputs
         )
-        fits = [False] * (MOST_DECIMALS + 1)
+        fits = [False] * (MAX_DECIMALS + 1)
         if not np.isfinite(values).all():
             return cls(len(values), tuple(fits), 0)
-        for places in range(MOST_DECIMALS + 1):
+        for places in range(MAX_DECIMALS + 1):
             scaled = np.abs(values) * 10.0**places
             slack = 1e-6 + scaled * stored
             if slack.max() > 0.1:
                 return cls(len(values), tuple(fits), places)
             fits[places] = bool((np.abs(scaled - np.rint(scaled)) <= slack).all())
-        return cls(len(values), tuple(fits), MOST_DECIMALS + 1)
+        return cls(len(values), tuple(fits), MAX_DECIMALS + 1)
 
     @property
     def candidates(self) -> list[int]:
@@ -72,9 +71,9 @@ class Decimals:
     def places(self) -> int:
         """So many; 0 if that cannot be said, and for whole numbers, which are not."""
         fitting = [k for k in range(self.loose) if self.fits[k]]
-        return fitting[0] if fitting and self.count >= TELLING else 0
+        return fitting[0] if fitting and self.count >= MIN_ROUNDED_OUTPUTS else 0
 
-    def joined(self, later: Decimals) -> Decimals:
+    def merge(self, later: Decimals) -> Decimals:
         """Of the numbers of both."""
         return Decimals(
             self.count + later.count,
@@ -111,7 +110,7 @@ class Ranking:
         if [a.shape for a in ours] != [b.shape for b in theirs]:
             return None
         with np.errstate(invalid="ignore"):
-            found, scales = apart(ours, theirs)
+            found, scales = row_differences(ours, theirs)
         return cls(np.arange(start, start + len(found)), found, scales)._cut(count)
 
     def _cut(self, count: int) -> Ranking:
@@ -120,7 +119,7 @@ class Ranking:
         keep = np.unique(first)
         return replace(self, rows=self.rows[keep], found=self.found[keep])
 
-    def joined(self, later: Ranking, count: int) -> Ranking:
+    def merge(self, later: Ranking, count: int) -> Ranking:
         """Of the rows of both, of which those of `later` come behind."""
         both = Ranking(
             np.concatenate([self.rows, later.rows]),
@@ -131,11 +130,11 @@ class Ranking:
 
     def most(self, count: int) -> Array:
         """The rows that differ most, ascending."""
-        return np.sort(self.rows[order_of(self.found, self.scales)[:count]])
+        return np.sort(self.rows[rank_rows(self.found, self.scales)[:count]])
 
 
 @dataclass(frozen=True, eq=False)
-class OutputTally:
+class PartialOutput:
     """One output of the model.
 
     Attributes
@@ -144,51 +143,51 @@ class OutputTally:
         In float64; None where a port's outputs are compared.
     numerics : Comparison
         By derived bounds, where there are any.
-    noisy : Comparison
+    by_noise_floor : Comparison
         By the noise floor alone.
     recorded : dict of int to Comparison
         As `numerics`, if so many decimals are all that was kept.
-    floor, noise : Allowance
-        Of `numerics` and of `noisy`, unit by unit.
+    tolerance, noise_floor : Tolerance
+        Of `numerics` and of `by_noise_floor`, unit by unit.
     derived : int
         How many numbers have a derived bound.
     """
 
     proof: Comparison | None
     numerics: Comparison
-    noisy: Comparison
+    by_noise_floor: Comparison
     recorded: Mapping[int, Comparison]
-    floor: Allowance
-    noise: Allowance
+    tolerance: Tolerance
+    noise_floor: Tolerance
     derived: int
 
-    def joined(self, later: OutputTally) -> OutputTally:
+    def merge(self, later: PartialOutput) -> PartialOutput:
         """Of the rows of both."""
         proof = None
         if self.proof is not None and later.proof is not None:
-            proof = joined(self.proof, later.proof)
-        return OutputTally(
+            proof = self.proof.merge(later.proof)
+        return PartialOutput(
             proof,
-            joined(self.numerics, later.numerics),
-            joined(self.noisy, later.noisy),
+            self.numerics.merge(later.numerics),
+            self.by_noise_floor.merge(later.by_noise_floor),
             {
-                places: joined(comparison, later.recorded[places])
+                places: comparison.merge(later.recorded[places])
                 for places, comparison in self.recorded.items()
                 if places in later.recorded
             },
-            self.floor.joined(later.floor),
-            self.noise.joined(later.noise),
+            self.tolerance.merge(later.tolerance),
+            self.noise_floor.merge(later.noise_floor),
             self.derived + later.derived,
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Tally:
+class PartialResult:
     """What is known of some rows.
 
     Attributes
     ----------
-    rows, pieces : int
+    rows, batches : int
         How many were compared.
     count : int
         How many of the rows that differ most are kept.
@@ -200,47 +199,51 @@ class Tally:
         wrong; `verify.checks._verdict.undefined`.
     finite : bool
         Whether all outputs that were given are.
-    apart : dict of str to float
+    rule_effects : dict of str to float
         By which rule of the backend outputs differ from TensorFlow's, and how far.
     by_predict, by_proof : Ranking or None
         Rows that differ most from the outputs given, and in float64.
     """
 
     rows: int
-    pieces: int
+    batches: int
     count: int
-    outputs: tuple[OutputTally, ...]
+    outputs: tuple[PartialOutput, ...]
     decimals: Decimals | None = None
     unsound: tuple[bool, bool] = (False, False)
     finite: bool = True
-    apart: Mapping[str, float] = field(default_factory=dict)
+    rule_effects: Mapping[str, float] = field(default_factory=dict)
     by_predict: Ranking | None = None
     by_proof: Ranking | None = None
 
-    def joined(self, later: Tally) -> Tally:
+    def merge(self, later: PartialResult) -> PartialResult:
         """Of the rows of both, of which those of `later` come behind."""
         decimals = None
         if self.decimals is not None and later.decimals is not None:
-            decimals = self.decimals.joined(later.decimals)
-        rules = [*self.apart, *(rule for rule in later.apart if rule not in self.apart)]
+            decimals = self.decimals.merge(later.decimals)
+        rules = [
+            *self.rule_effects,
+            *(rule for rule in later.rule_effects if rule not in self.rule_effects),
+        ]
 
         def ranked(a: Ranking | None, b: Ranking | None) -> Ranking | None:
-            return None if a is None or b is None else a.joined(b, self.count)
+            return None if a is None or b is None else a.merge(b, self.count)
 
-        return Tally(
+        return PartialResult(
             self.rows + later.rows,
-            self.pieces + later.pieces,
+            self.batches + later.batches,
             self.count,
-            tuple(
-                a.joined(b) for a, b in zip(self.outputs, later.outputs, strict=True)
-            ),
+            tuple(a.merge(b) for a, b in zip(self.outputs, later.outputs, strict=True)),
             decimals,
             (
                 self.unsound[0] or later.unsound[0],
                 self.unsound[1] or later.unsound[1],
             ),
             self.finite and later.finite,
-            {r: max(self.apart.get(r, 0.0), later.apart.get(r, 0.0)) for r in rules},
+            {
+                r: max(self.rule_effects.get(r, 0.0), later.rule_effects.get(r, 0.0))
+                for r in rules
+            },
             ranked(self.by_predict, later.by_predict),
             ranked(self.by_proof, later.by_proof),
         )
@@ -257,23 +260,23 @@ class Tally:
         return most_telling([output.numerics for output in self.outputs])
 
     @property
-    def noisy(self) -> Comparison:
+    def by_noise_floor(self) -> Comparison:
         """Of the output that says most, by the noise floor alone."""
-        return most_telling([output.noisy for output in self.outputs])
+        return most_telling([output.by_noise_floor for output in self.outputs])
 
     def recorded(self, places: int) -> Comparison:
         """Of the output that says most, if so many decimals are all that was kept."""
         return most_telling([output.recorded[places] for output in self.outputs])
 
     @property
-    def floors(self) -> list[Allowance]:
+    def tolerances(self) -> list[Tolerance]:
         """By which `numerics` was judged, one for each output."""
-        return [output.floor for output in self.outputs]
+        return [output.tolerance for output in self.outputs]
 
     @property
-    def noise(self) -> list[Allowance]:
+    def noise_floors(self) -> list[Tolerance]:
         """The noise floors, one for each output."""
-        return [output.noise for output in self.outputs]
+        return [output.noise_floor for output in self.outputs]
 
     @property
     def undefined(self) -> bool:
@@ -302,16 +305,16 @@ class Tally:
         """Plain values, for JSON; NaN and infinity are floats still."""
         return {
             "rows": self.rows,
-            "pieces": self.pieces,
+            "pieces": self.batches,
             "count": self.count,
             "outputs": [
                 {
-                    "proof": None if o.proof is None else asdict(o.proof),
-                    "numerics": asdict(o.numerics),
-                    "noisy": asdict(o.noisy),
-                    "recorded": {k: asdict(c) for k, c in o.recorded.items()},
-                    "floor": _allowance(o.floor),
-                    "noise": _allowance(o.noise),
+                    "proof": None if o.proof is None else _comparison(o.proof),
+                    "numerics": _comparison(o.numerics),
+                    "noisy": _comparison(o.by_noise_floor),
+                    "recorded": {k: _comparison(c) for k, c in o.recorded.items()},
+                    "floor": _tolerance(o.tolerance),
+                    "noise": _tolerance(o.noise_floor),
                     "derived": o.derived,
                 }
                 for o in self.outputs
@@ -319,13 +322,13 @@ class Tally:
             "decimals": None if self.decimals is None else asdict(self.decimals),
             "unsound": list(self.unsound),
             "finite": self.finite,
-            "apart": dict(self.apart),
+            "apart": dict(self.rule_effects),
             "by_predict": _ranking(self.by_predict),
             "by_proof": _ranking(self.by_proof),
         }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Tally:
+    def from_dict(cls, content: Mapping[str, Any]) -> PartialResult:
         """What `to_dict` gave, by way of JSON, where NaN and infinity are strings.
 
         Raises
@@ -354,10 +357,16 @@ class Tally:
         )
 
 
-def _allowance(a: Allowance) -> dict[str, Any]:
+def _comparison(c: Comparison) -> dict[str, Any]:
+    fields = asdict(c)
+    fields["share"] = fields.pop("error_ratio")
+    return fields
+
+
+def _tolerance(a: Tolerance) -> dict[str, Any]:
     return {
-        **vars(a),
-        "value": a.value.tolist(),
+        **{key: value for key, value in vars(a).items() if key != "atol"},
+        "value": a.atol.tolist(),
         "noise": a.noise.tolist(),
         "scale": a.scale.tolist(),
     }
@@ -369,15 +378,15 @@ def _ranking(ranking: Ranking | None) -> dict[str, Any] | None:
     return {key: value.tolist() for key, value in vars(ranking).items()}
 
 
-def _read_output(content: Mapping[str, Any]) -> OutputTally:
+def _read_output(content: Mapping[str, Any]) -> PartialOutput:
     proof = content["proof"]
-    return OutputTally(
+    return PartialOutput(
         None if proof is None else _read_comparison(proof),
         _read_comparison(content["numerics"]),
         _read_comparison(content["noisy"]),
         {int(k): _read_comparison(c) for k, c in content["recorded"].items()},
-        _read_allowance(content["floor"]),
-        _read_allowance(content["noise"]),
+        _read_tolerance(content["floor"]),
+        _read_tolerance(content["noise"]),
         int(content["derived"]),
     )
 
@@ -398,7 +407,7 @@ def _read_comparison(content: Mapping[str, Any]) -> Comparison:
         expected=float(content["expected"]),
         problem=str(content["problem"]),
         output=str(content["output"]),
-        share=float(content["share"]),
+        error_ratio=float(content["share"]),
         nearest=(float(nearest[0]), float(nearest[1])),
     )
 
@@ -407,8 +416,8 @@ def _place(values: Any) -> Any:
     return None if values is None else tuple(map(int, values))
 
 
-def _read_allowance(content: Mapping[str, Any]) -> Allowance:
-    return Allowance(
+def _read_tolerance(content: Mapping[str, Any]) -> Tolerance:
+    return Tolerance(
         _floats(content["value"]),
         _floats(content["noise"]),
         _floats(content["scale"]),

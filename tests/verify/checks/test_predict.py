@@ -30,7 +30,7 @@ def model(tmp_path_factory) -> str:
 @pytest.fixture
 def small_pieces(monkeypatch):
     monkeypatch.setattr(running, "TRACE_ROWS", 16)
-    monkeypatch.setattr(running, "PIECE_ROWS", 16)
+    monkeypatch.setattr(running, "BATCH_ROWS", 16)
 
 
 def loaded(path) -> dict[str, np.ndarray]:

@@ -21,16 +21,16 @@ import verify
 from verify import DataError, Network
 from verify.__main__ import main
 from verify.checks import _rows as streaming
-from verify.checks._rows import Examiner, Layout, Piece, examine, here
-from verify.checks.checkpoint import KEPT, Watch
+from verify.checks._rows import Batch, BatchPlan, Examiner, examine, serial_map
+from verify.checks.checkpoint import RESUME_KEY, Watch
 from verify.cluster import connected
 from verify.data.sources import Arrays, open_source
 from verify.mistakes.diagnose import Diagnosis
 from verify.report.report import jsonable
 from verify.tolerance.activation_errors import worst_known_errors
-from verify.tolerance.compare import Verdict, compare, joined, most_different
+from verify.tolerance.compare import Comparison, Verdict, compare, most_different
 from verify.tolerance.noise_floor import NEIGHBOURS
-from verify.tolerance.partial import Decimals, Ranking, Tally
+from verify.tolerance.partial import Decimals, PartialResult, Ranking
 
 ROWS, SIZE = 300, 64
 NAN, INF = float("nan"), float("inf")
@@ -58,7 +58,7 @@ def y(net, x) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch):
-    monkeypatch.setattr(streaming, "PIECE_ROWS", SIZE)
+    monkeypatch.setattr(streaming, "BATCH_ROWS", SIZE)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def undiagnosed(monkeypatch):
 
 
 def whole(monkeypatch) -> None:
-    monkeypatch.setattr(streaming, "PIECE_ROWS", 10**6)
+    monkeypatch.setattr(streaming, "BATCH_ROWS", 10**6)
 
 
 def wrong_at(y: np.ndarray, row: int, unit: int = 1, by: float = 0.01) -> np.ndarray:
@@ -110,17 +110,17 @@ def test_comparisons_of_pieces_add_up_to_that_of_all_rows(given_):
     ours, theirs, allowed, pieces = given_
     parts = [compare(ours[p], theirs[p], allowed=allowed[p]) for p in pieces]
     at_once = compare(ours, theirs, allowed=allowed)
-    assert repr(reduce(joined, parts)) == repr(at_once)
+    assert repr(reduce(Comparison.merge, parts)) == repr(at_once)
 
 
-def test_comparisons_joined_in_another_order_are_others():
+def test_comparisons_merged_in_another_order_are_others():
     ours, theirs = np.zeros((6, 3, 2)), np.zeros((6, 3, 2))
     theirs[4, 1, 0] = 1.0
     first, second = (
         compare(ours[p], theirs[p], allowed=0.1) for p in (slice(0, 4), slice(4, 6))
     )
-    assert joined(first, second).first == (4, 1, 0)
-    assert joined(second, first).first == (0, 1, 0)
+    assert first.merge(second).first == (4, 1, 0)
+    assert second.merge(first).first == (0, 1, 0)
 
 
 @given(st.data(), st.integers(1, 3), st.integers(2, 40), st.integers(1, 10))
@@ -134,7 +134,7 @@ def test_the_rows_that_differ_most_are_those_of_all_rows(data, count, rows, most
         Ranking.of(p.start, [a[p] for a in ours], [b[p] for b in theirs], most)
         for p in cut(data.draw, rows)
     ]
-    found = reduce(lambda a, b: a.joined(b, most), parts).most(most)
+    found = reduce(lambda a, b: a.merge(b, most), parts).most(most)
     assert found.tolist() == sorted(most_different(ours, theirs)[:most].tolist())
 
 
@@ -146,24 +146,24 @@ def test_decimals_of_pieces_add_up(data, places, rows):
     if data.draw(st.booleans()):
         values[-1] = data.draw(st.sampled_from([0.123456, NAN, 1e7]))
     parts = [Decimals.of([values[p]]) for p in cut(data.draw, rows)]
-    assert reduce(Decimals.joined, parts) == Decimals.of([values])
+    assert reduce(Decimals.merge, parts) == Decimals.of([values])
 
 
 def test_a_tally_survives_json(net, x, y):
-    layout = Layout(2 * SIZE, SIZE, 10)
+    layout = BatchPlan(2 * SIZE, SIZE, 10)
     examiner = Examiner(net, worst_known_errors(), layout, native=False)
     bad = wrong_at(y, SIZE + 3)
     bad[1, 0] = NAN
     parts = [
         examine(
-            Piece(start, net.prepare(x[start : start + SIZE]), [bad[start:][:SIZE]]),
+            Batch(start, net.prepare(x[start : start + SIZE]), [bad[start:][:SIZE]]),
             examiner=examiner,
         )
         for start in (0, SIZE)
     ]
-    tally = parts[0].joined(parts[1])
+    tally = parts[0].merge(parts[1])
     text = json.dumps(jsonable(tally.to_dict()), allow_nan=False)
-    again = Tally.from_dict(json.loads(text))
+    again = PartialResult.from_dict(json.loads(text))
     assert repr(again.to_dict()) == repr(tally.to_dict())
     assert again.numerics.first == (1, 0)
     assert again.numerics.mismatched == 2
@@ -247,8 +247,10 @@ def test_inputs_that_do_not_fit_are_refused_with_the_shape_of_all(model, x, y):
 
 
 def test_an_examiner_travels_without_what_it_can_make_anew(net, x, y):
-    examiner = Examiner(net, worst_known_errors(), Layout(ROWS, SIZE, 10), native=False)
-    piece = Piece(0, net.prepare(x[:SIZE]), [y[:SIZE]])
+    examiner = Examiner(
+        net, worst_known_errors(), BatchPlan(ROWS, SIZE, 10), native=False
+    )
+    piece = Batch(0, net.prepare(x[:SIZE]), [y[:SIZE]])
     found = examine(piece, examiner=examiner)
     travelled = pickle.dumps(examiner)
     assert len(travelled) < len(pickle.dumps(net)) + 2000
@@ -286,15 +288,15 @@ def test_refused_ids_are_refused_by_a_cluster_in_the_same_words(model, x, y):
 
 def test_pieces_are_whole_batches(net, x):
     source = Arrays(x)
-    assert Layout.of(net, source).size == SIZE
-    assert Layout.of(net, source, batch=24).size == 48
-    assert Layout.of(net, source, batch=100).size == 100
+    assert BatchPlan.of(net, source).size == SIZE
+    assert BatchPlan.of(net, source, batch=24).size == 48
+    assert BatchPlan.of(net, source, batch=100).size == 100
 
 
 def test_long_rows_make_small_pieces(net, x, monkeypatch):
-    numbers = Layout.of(net, Arrays(x)).numbers
-    monkeypatch.setattr(streaming, "PIECE_NUMBERS", 10 * numbers)
-    assert Layout.of(net, Arrays(x)).size == 10
+    numbers = BatchPlan.of(net, Arrays(x)).numbers
+    monkeypatch.setattr(streaming, "BATCH_NUMBERS", 10 * numbers)
+    assert BatchPlan.of(net, Arrays(x)).size == 10
 
 
 def test_a_stateful_model_is_compared_whole():
@@ -302,7 +304,7 @@ def test_a_stateful_model_is_compared_whole():
     first = layer("InputLayer", "input", batch_shape=[3, TIME, INPUTS])
     stateful = Network(spec(first, rnn))
     x = np.random.default_rng(0).normal(size=(3 * SIZE, TIME, INPUTS))
-    assert Layout.of(stateful, Arrays(x)).pieces == 1
+    assert BatchPlan.of(stateful, Arrays(x)).batches == 1
     report = verify.compare_outputs(stateful, x, stateful.predict(x))
     assert report.verdict is Verdict.PASS
 
@@ -347,7 +349,7 @@ class Stopping:
         self.after = after
 
     def __call__(self, function, items, *, shared):
-        for k, found in enumerate(here(function, items, shared=shared)):
+        for k, found in enumerate(serial_map(function, items, shared=shared)):
             if k == self.after:
                 os.kill(os.getpid(), signal.SIGINT)
             yield found
@@ -355,7 +357,7 @@ class Stopping:
 
 def without_resume(path) -> dict:
     content = json.loads(path.read_text())
-    del content[KEPT]
+    del content[RESUME_KEY]
     return content
 
 
@@ -382,7 +384,7 @@ def test_an_interrupted_comparison_goes_on_to_the_same_report(
     left = []
 
     def counting(function, items, *, shared):
-        for found in here(function, items, shared=shared):
+        for found in serial_map(function, items, shared=shared):
             left.append(found.rows)
             yield found
 
@@ -428,13 +430,13 @@ import os, signal, sys
 import numpy as np
 import verify
 from verify.checks import _rows as streaming
-from verify.checks._rows import here
+from verify.checks._rows import serial_map
 from verify.checks.checkpoint import Watch
 
-streaming.PIECE_ROWS = 64
+streaming.BATCH_ROWS = 64
 
 def killed(function, items, *, shared):
-    for k, found in enumerate(here(function, items, shared=shared)):
+    for k, found in enumerate(serial_map(function, items, shared=shared)):
         if k == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         yield found
@@ -475,14 +477,14 @@ def test_the_command_goes_on_where_it_was(model, files, tmp_path, capsys, monkey
     assert main(command) == 0
     full = capsys.readouterr().out
     path = tmp_path / "r.json"
-    monkeypatch.setattr("verify.checks._rows.here", Stopping(2))
+    monkeypatch.setattr("verify.checks._rows.serial_map", Stopping(2))
     assert main([*command, "--report", str(path)]) == 130
     captured = capsys.readouterr()
     assert captured.out.startswith("INCONCLUSIVE  ")
     assert "PARTIAL: 192 of 300 rows compared" in captured.out
     assert captured.err == f"Interrupted. {path} goes on with --resume\n"
     monkeypatch.undo()
-    monkeypatch.setattr(streaming, "PIECE_ROWS", SIZE)
+    monkeypatch.setattr(streaming, "BATCH_ROWS", SIZE)
     assert main([*command, "--report", str(path), "--resume"]) == 0
     assert capsys.readouterr().out == full
 
@@ -493,7 +495,7 @@ def test_an_interrupt_before_anything_is_known_prints_no_report(
     def at_once(function, items, *, shared):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("verify.checks._rows.here", at_once)
+    monkeypatch.setattr("verify.checks._rows.serial_map", at_once)
     assert main(["compare", model, *files]) == 130
     assert capsys.readouterr().out == ""
 

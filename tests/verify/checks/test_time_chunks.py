@@ -93,7 +93,7 @@ def test_a_chaotic_model_passes_in_chunks(kind):
     assert rnn.chunks >= LONG // 10
     assert rnn.chunks > LONG // 10 or kind != "SimpleRNN"  # here ten were too many
     assert rnn.proof.max_diff < 1e-10
-    assert rnn.numerics.share < 1
+    assert rnn.numerics.error_ratio < 1
     text = report.to_text()
     assert "amplified: over the whole sequence rounding grows to" in text
     assert f"rnn, {rnn.chunks} chunks" in text
@@ -290,7 +290,7 @@ def test_chunks_cover_the_sequence_in_the_order_of_processing():
     backwards = [steps[s][::-1] for s in slices(23, 10, backwards=True)]
     np.testing.assert_array_equal(np.concatenate(backwards), steps[::-1])
     assert [len(s) for s in backwards] == [10, 10, 3]
-    assert chunks.STEPS[0] == 10
+    assert chunks.CHUNK_STEPS[0] == 10
 
 
 def two_branches() -> tuple[Any, Any]:
@@ -341,7 +341,7 @@ def test_a_report_of_chunks_holds_their_figures():
     report = verify.check(recurrent("GRU"), features())
     assert report.proof.matches
     assert report.numerics.matches
-    assert report.numerics.share < 1
+    assert report.numerics.error_ratio < 1
     assert min(report.amplified) >= 0
     assert max(report.amplified) > 0.1
     assert report.to_dict()["amplified"] == list(report.amplified)

@@ -21,7 +21,7 @@ import signal, sys
 signal.signal(signal.SIGINT, {answer})  # whatever this was begun with
 from verify.checks import predict as running
 from verify.__main__ import main
-running.PIECE_ROWS = running.TRACE_ROWS = 2  # takes its time
+running.BATCH_ROWS = running.TRACE_ROWS = 2  # takes its time
 sys.exit(main(sys.argv[1:]))
 """
 ENDS = {

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from verify.tolerance.compare import Allowance, Verdict, compare, exact, noise_floor
+from verify.tolerance.compare import (
+    Tolerance,
+    Verdict,
+    compare,
+    float64_tolerance,
+    noise_floor,
+)
 
 NAN, INF = float("nan"), float("inf")
 
@@ -64,11 +70,11 @@ def test_the_share_is_of_what_is_allowed_in_that_place():
     actual = np.array([[0.5, 0.0, 20.0], [0.0, 6.0, 0.0]])
     result = compare(actual, expected, allowed=limit)
     assert result.matches
-    assert (result.share, result.max_diff) == (0.6, 20.0)
+    assert (result.error_ratio, result.max_diff) == (0.6, 20.0)
     each = np.array([[1.0, 1.0, 10.0], [1.0, 12.0, 1.0]])
     result = compare(actual, expected, allowed=each)
     assert not result.matches
-    assert result.share == 2.0
+    assert result.error_ratio == 2.0
     assert result.allowed == 10.0
 
 
@@ -88,7 +94,7 @@ def test_the_allowance_is_ten_times_the_noise_and_a_little_of_the_scale():
     float32 = np.array([1.0 + 3e-7, -4.0])
     floor = noise_floor(float64, float32, float64)
     assert floor.noise == pytest.approx(3e-7)
-    assert floor.value == pytest.approx(10 * 3e-7 + 5e-7 * 4)
+    assert floor.atol == pytest.approx(10 * 3e-7 + 5e-7 * 4)
     assert floor.decides
 
 
@@ -96,18 +102,18 @@ def test_a_unit_of_large_values_does_not_pay_for_one_of_small_values():
     float64 = np.array([[5e5, 0.5], [-3e5, 0.4]])
     float32 = float64 + np.array([[0.01, 1e-8], [0.02, -1e-8]])
     floor = noise_floor(float64, float32)
-    assert floor.value[1] < 1e-6
+    assert floor.atol[1] < 1e-6
     wrong = float64 + np.array([[0.0, 0.0], [0.0, 1e-3]])
-    result = compare(wrong, float64, allowed=floor.value)
+    result = compare(wrong, float64, allowed=floor.atol)
     assert (result.matches, result.first, result.worst) == (False, (1, 1), (1, 1))
-    assert result.allowed == floor.value[1]
+    assert result.allowed == floor.atol[1]
     right = float64 + np.array([[0.05, 0.0], [0.0, 1e-8]])
-    assert compare(right, float64, allowed=floor.value).matches
+    assert compare(right, float64, allowed=floor.atol).matches
 
 
 def test_an_allowance_that_is_large_against_the_outputs_decides_nothing():
     def made(value, scale):
-        return Allowance(np.array(value), np.zeros(len(scale)), np.array(scale))
+        return Tolerance(np.array(value), np.zeros(len(scale)), np.array(scale))
 
     assert not made([0.02], [1.0]).decides
     assert made([0.009], [1.0]).decides
@@ -129,7 +135,9 @@ def test_coarse_numbers_beside_a_proof_are_held_against_the_largest_unit(coarse)
 
 
 def test_float64_is_allowed_1e_10_and_more_only_for_large_outputs():
-    assert exact(np.array([[0.5, 1e4]])).value == pytest.approx([1e-10, 1e-6])
+    assert float64_tolerance(np.array([[0.5, 1e4]])).atol == pytest.approx(
+        [1e-10, 1e-6]
+    )
 
 
 def test_exit_codes_are_the_documented_ones():
@@ -145,10 +153,10 @@ def test_the_share_is_that_of_the_element_nearest_to_its_limit():
     found = compare(ours, theirs, allowed=np.array([[1e-1, 4e-6, 1e-9]]))
     assert found.matches
     assert (found.max_diff, found.allowed) == (1e-3, 1e-1)
-    assert found.share == pytest.approx(0.75)
+    assert found.error_ratio == pytest.approx(0.75)
     assert found.nearest == (3e-6, 4e-6)
     wrong = compare(ours, theirs, allowed=np.array([[1e-1, 1e-6, 1e-9]]))
     assert wrong.nearest == (3e-6, 1e-6)
-    assert wrong.share == pytest.approx(3)
+    assert wrong.error_ratio == pytest.approx(3)
     with_nan = compare(ours, np.array([[1e-3, np.nan, 0.0]]), allowed=1e-6)
     assert np.isnan(with_nan.nearest[0])

@@ -46,7 +46,7 @@ from verify.tolerance.activation_errors import (
     measured_arguments,
     worst_known_errors,
 )
-from verify.tolerance.compare import FLUSHED, compare, noise_floor
+from verify.tolerance.compare import FLUSH_ERROR, compare, noise_floor
 from verify.tolerance.error_bound import bounded, call_bounds, output_bounds, unbounded
 
 
@@ -210,7 +210,7 @@ def test_softmax_has_the_errors_of_exp_of_the_sum_and_of_the_division():
     )
     jacobian = p[:, :, None] * (np.eye(3) - p[:, None, :])  # dp_k / dx_j
     local = np.einsum("bkj,bj->bk", np.abs(jacobian), share)
-    expected = SINGLE * (local + (3 + 1) * p) + FLUSHED
+    expected = SINGLE * (local + (3 + 1) * p) + FLUSH_ERROR
     np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
 
 
@@ -221,7 +221,7 @@ def test_an_embedding_is_exact():
             layer("Embedding", "embedding", input_dim=VOCABULARY, output_dim=INPUTS),
         )
     )
-    assert (bounds_for(net, ids()) <= 2 * FLUSHED).all()
+    assert (bounds_for(net, ids()) <= 2 * FLUSH_ERROR).all()
 
 
 def test_where_nothing_rounds_no_sweep_is_made(monkeypatch):
@@ -239,7 +239,7 @@ def test_where_nothing_rounds_no_sweep_is_made(monkeypatch):
         return backprop(net, x, *args, **kwargs)
 
     monkeypatch.setattr(bound, "backprop", seen)
-    assert (bounds_for(net, ids()) <= 2 * FLUSHED).all()
+    assert (bounds_for(net, ids()) <= 2 * FLUSH_ERROR).all()
     assert swept == [1]  # to see what there is to do
     bounds_for(dense(UNITS), features()[:, 0])
     assert swept[2:] == [BATCH]
@@ -481,9 +481,9 @@ def test_a_row_that_amplifies_has_no_bound_even_where_an_element_is_saturated():
         lambda apart: output_bounds(net, net.prepare(x), apart, worst_known_errors()),
     )
     assert not allowed.decides
-    assert allowed.value.shape == right.shape
-    assert (allowed.value[0] < 1e-2).all()  # the short row keeps its bound
-    assert (allowed.value[1:] == np.broadcast_to(allowed.value[1], (4, 16))).all()
+    assert allowed.atol.shape == right.shape
+    assert (allowed.atol[0] < 1e-2).all()  # the short row keeps its bound
+    assert (allowed.atol[1:] == np.broadcast_to(allowed.atol[1], (4, 16))).all()
     assert 0 < allowed.derived < 1
 
 
@@ -530,9 +530,9 @@ def test_beyond_the_work_that_is_allowed_the_most_different_are_bounded():
     np.testing.assert_allclose(some[known], every[known], rtol=1e-12)
     floor = noise_floor(right, right)
     derived = floor.bounded(some)
-    np.testing.assert_array_equal(derived.value[known], some[known])
+    np.testing.assert_array_equal(derived.atol[known], some[known])
     np.testing.assert_array_equal(
-        derived.value[~known], np.broadcast_to(floor.value, right.shape)[~known]
+        derived.atol[~known], np.broadcast_to(floor.atol, right.shape)[~known]
     )
 
 
@@ -598,15 +598,15 @@ def test_a_check_reports_error_over_allowed_for_each_layer_and_output(model):
     assert report.verdict is Verdict.PASS
     assert report.allowance == f"derived bound (kernels of {current_platform()})"
     assert all(x.derived == 1 for x in report.layers)
-    assert all(0 <= x.numerics.share < 1 for x in report.layers)
-    assert 0.001 < report.numerics.share < 1
+    assert all(0 <= x.numerics.error_ratio < 1 for x in report.layers)
+    assert 0.001 < report.numerics.error_ratio < 1
     text = report.to_text()
     assert f"allowed  : {report.allowance}, error / allowed 0." in text
     assert text.count(" bound ") >= len(report.layers)
     content = report.to_dict()
     assert content["allowance"] == report.allowance
     assert content["layers"][0]["derived"] == 1
-    assert content["numerics"]["share"] == report.numerics.share
+    assert content["numerics"]["share"] == report.numerics.error_ratio
 
 
 @pytest.mark.keras
@@ -641,7 +641,7 @@ def test_predict_in_less_than_float32_exceeds_the_bound(model, monkeypatch):
     monkeypatch.setattr(KerasModel, "predict", coarse)  # as TF32 would have it
     report = verify.check(model, x)
     assert report.verdict is Verdict.FAIL
-    assert report.numerics.share > 1
+    assert report.numerics.error_ratio > 1
     assert "predict differs by more than rounding" in report.reason
 
 
@@ -688,8 +688,8 @@ def test_outputs_beyond_the_noise_but_within_the_bound_pass_with_a_warning():
     right = net.predict(x, dtype="float64")
     limit = bounds_for(net, x)
     floor = noise_floor(right, net.predict(x, dtype="float32"))
-    between = np.clip(3 * floor.value, None, 0.9 * limit)
-    assert (between > 1.5 * floor.value).any()
+    between = np.clip(3 * floor.atol, None, 0.9 * limit)
+    assert (between > 1.5 * floor.atol).any()
     report = verify.compare_outputs(net, x, right + between)
     assert report.verdict is Verdict.PASS
     assert any("within the derived bound" in w for w in report.warnings)

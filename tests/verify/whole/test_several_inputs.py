@@ -128,7 +128,7 @@ def test_outputs_by_wrong_names_are_refused(files, tmp_path, capsys):
 
 
 def test_predict_writes_every_output_by_its_name(files, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("verify.checks.predict.PIECE_ROWS", 25)
+    monkeypatch.setattr("verify.checks.predict.BATCH_ROWS", 25)
     given = dict(np.load(files / "x.npz"))
     pq = tmp_path / "x.parquet"
     pd.DataFrame({key: list(array) for key, array in given.items()}).to_parquet(pq)
