@@ -40,8 +40,9 @@ def tweets_csv(tmp_path_factory: pytest.TempPathFactory) -> str:
 LONGEST = (
     "test_chunks", "test_layers", "test_backends", "test_diagnose", "test_policies",
     "test_check", "test_cluster", "test_commands", "test_legacy", "test_notebooks",
-    "test_runs", "test_documents", "test_seeds", "test_sweep", "test_padding_study",
-    "test_fuzzing", "test_browser", "test_plots",
+    "test_training", "test_plan", "test_sentiment", "test_main", "test_documents",
+    "test_seeds", "test_sweep", "test_padding_study", "test_fuzzing", "test_browser",
+    "test_plots",
 )  # fmt: skip
 """Files that take longest: begun first, so that no process has one left at the end."""
 

