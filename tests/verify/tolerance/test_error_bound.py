@@ -33,7 +33,6 @@ from verify import LayerSpec, Network, Verdict
 from verify.forward.layers.base import Tensor
 from verify.model.dtypes import SINGLE
 from verify.model.spec import ModelSpec
-from verify.tolerance import error_bound as bound
 from verify.tolerance.activation_errors import (
     EXACT_ACTIVATIONS,
     KINKS,
@@ -47,7 +46,14 @@ from verify.tolerance.activation_errors import (
     worst_known_errors,
 )
 from verify.tolerance.compare import FLUSH_ERROR, compare, noise_floor
-from verify.tolerance.error_bound import bounded, call_bounds, output_bounds, unbounded
+from verify.tolerance.error_bound import (
+    bounded,
+    call_bounds,
+    output_bounds,
+    sites,
+    sweep,
+    unbounded,
+)
 
 
 def bounds_for(
@@ -63,7 +69,7 @@ def bounds_for(
     def unseen(single: Any, double: Any) -> np.ndarray:
         return np.zeros((len(double), double[0].size))
 
-    with patch.object(bound, "_abs_errors", unseen):
+    with patch.object(sweep, "_abs_errors", unseen):
         (found,) = output_bounds(
             net, given, apart, activation_errors or worst_known_errors()
         )
@@ -174,7 +180,7 @@ def test_the_bound_of_a_dense_layer_is_that_of_its_dot_product():
     size = np.abs(x) @ np.abs(kernel) + np.abs(bias)
     deviation = SINGLE * np.sqrt((size / 2) ** 2 + INPUTS / 9 * (x @ kernel) ** 2)
     last = np.abs(x @ kernel + bias)
-    expected = SINGLE * (last + size / 2) + bound.STANDARD_DEVIATIONS * deviation
+    expected = SINGLE * (last + size / 2) + sweep.STANDARD_DEVIATIONS * deviation
     np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
 
 
@@ -197,7 +203,7 @@ def test_a_layer_behind_it_multiplies_the_bound_by_its_kernel():
     )
     coherent = (np.abs(y) + sizes[0] / 2) @ np.abs(w2) + np.abs(y @ w2) + sizes[1] / 2
     deviation = np.sqrt(squares[0] @ w2**2 + squares[1])
-    expected = SINGLE * (coherent + bound.STANDARD_DEVIATIONS * deviation)
+    expected = SINGLE * (coherent + sweep.STANDARD_DEVIATIONS * deviation)
     np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
 
 
@@ -232,13 +238,13 @@ def test_where_nothing_rounds_no_sweep_is_made(monkeypatch):
         )
     )
     swept = []
-    backprop = bound.backprop
+    backprop = sweep.backprop
 
     def seen(net, x, *args, **kwargs):
         swept.append(x.rows)
         return backprop(net, x, *args, **kwargs)
 
-    monkeypatch.setattr(bound, "backprop", seen)
+    monkeypatch.setattr(sweep, "backprop", seen)
     assert (bounds_for(net, ids()) <= 2 * FLUSH_ERROR).all()
     assert swept == [1]  # to see what there is to do
     bounds_for(dense(UNITS), features()[:, 0])
@@ -248,10 +254,10 @@ def test_where_nothing_rounds_no_sweep_is_made(monkeypatch):
 def test_bounds_are_the_same_in_blocks_of_any_size(monkeypatch):
     net, x = Network(lstm_spec()), ids(batch=40)
     whole = bounds_for(net, x)
-    monkeypatch.setattr(bound, "MAX_BLOCK_ROWS", 7)
+    monkeypatch.setattr(sweep, "MAX_BLOCK_ROWS", 7)
     np.testing.assert_allclose(bounds_for(net, x), whole, rtol=1e-12)
     # One element of one row at a time.
-    monkeypatch.setattr(bound, "MAX_BLOCK_ADJOINTS", 1)
+    monkeypatch.setattr(sweep, "MAX_BLOCK_ADJOINTS", 1)
     np.testing.assert_allclose(bounds_for(net, x), whole, rtol=1e-12)
 
 
@@ -300,15 +306,15 @@ def test_with_local_errors_left_out_float32_would_exceed_it(kind, options, monke
     )
     net, x = Network(model), features(time=12, batch=64)
     assert (errors(net, x) <= bounds_for(net, x)).all()
-    monkeypatch.setattr(bound, "STANDARD_DEVIATIONS", 0.01)
+    monkeypatch.setattr(sweep, "STANDARD_DEVIATIONS", 0.01)
     tiny = ActivationErrors("nowhere", dict.fromkeys(MEASURED_ACTIVATIONS, 0.01))
-    rules = dict(bound.ROUNDING_SITES)
+    rules = dict(sweep.ROUNDING_SITES)
 
     def without_the_rest(r: Any, v: Any) -> Any:
-        sites, near = rules[kind](r, v)
-        return [s._replace(local=0.01 * s.local) for s in sites], near
+        found, near = rules[kind](r, v)
+        return [s._replace(max_error=0.01 * s.max_error) for s in found], near
 
-    monkeypatch.setattr(bound, "ROUNDING_SITES", {**rules, kind: without_the_rest})
+    monkeypatch.setattr(sweep, "ROUNDING_SITES", {**rules, kind: without_the_rest})
     assert (errors(net, x) > bounds_for(net, x, tiny)).any()
 
 
@@ -330,7 +336,7 @@ def test_a_bound_that_float32_exceeds_before_our_eyes_is_given_up(monkeypatch):
     right = net.predict(x, dtype="float64")
     (whole,) = output_bounds(net, given, [np.zeros_like(right)], worst_known_errors())
     assert np.isfinite(whole).all()
-    monkeypatch.setattr(bound, "SINGLE", SINGLE / 100)
+    monkeypatch.setattr(sites, "SINGLE", SINGLE / 100)
     tiny = ActivationErrors("nowhere", dict.fromkeys(MEASURED_ACTIVATIONS, 0.01))
     (found,) = output_bounds(net, given, [np.zeros_like(right)], tiny)
     exceeded = (errors(net, x) > bounds_for(net, x, tiny)).any(axis=1)
@@ -381,7 +387,7 @@ def test_the_same_dot_product_at_every_step_stays_within_the_bound(monkeypatch):
     )
     net = Network(model.with_layer(rnn))
     # Sums near zero deviate by a lot.
-    monkeypatch.setattr(bound, "MAX_LINEAR_DEVIATION", 1.0)
+    monkeypatch.setattr(sweep, "MAX_LINEAR_DEVIATION", 1.0)
     off, limit = errors(net, x), bounds_for(net, x)
     assert (off <= limit).all()
     assert (off > 0.02 * limit).any()

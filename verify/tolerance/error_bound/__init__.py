@@ -1,0 +1,45 @@
+"""How far a correct float32 program may be from float64: a bound for every output.
+
+This is running error analysis to first order. Each operation of the forward pass makes
+a local rounding error, whose size follows from the float64 values (`sites`). One
+backpropagation tells how much of each local error reaches an output (`sweep`). With
+``d`` the adjoint of a value, that is the derivative of an output with respect to it::
+
+    bound = sum |d| * max_error
+            + STANDARD_DEVIATIONS * sqrt(sum (d * standard_deviation)**2)
+
+``max_error`` is the worst case of activations, products and sums, and
+``standard_deviation`` that of a dot product's rounding. A dot product adds its terms in
+an order that only the library knows. Its worst case needs terms that are all equal; as
+a bound it would be so wide that it hides mistakes. A layer may round the same dot
+product in the same way at every step, so the second sum is at least that of
+``sum d * standard_deviation`` over the steps.
+
+A row gets no bound where NumPy's own float32 exceeds it, deviates too far for an
+analysis to first order, or comes near a kink of an activation.
+
+The worst cases of activations are the constants of
+`verify.tolerance.activation_errors`. Inputs and weights count as exact, because both
+sides are given the same float32 numbers.
+
+Source: Higham, Accuracy and Stability of Numerical Algorithms (2002), chapters 3 and 4,
+and section 2.8 for the statistics of rounding.
+"""
+
+from verify.tolerance.error_bound.sites import unbounded
+from verify.tolerance.error_bound.sweep import (
+    MAX_OUTPUT_ADJOINTS,
+    bounded,
+    bounded_outputs,
+    call_bounds,
+    output_bounds,
+)
+
+__all__ = [
+    "MAX_OUTPUT_ADJOINTS",
+    "bounded",
+    "bounded_outputs",
+    "call_bounds",
+    "output_bounds",
+    "unbounded",
+]

@@ -1,0 +1,360 @@
+"""Where each class of layer rounds in float32, and by how much: the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from verify.backward import DIFFERENTIATED, refused, supports
+from verify.backward.cells import Values
+from verify.errors import printable
+from verify.forward.cells import gate_blocks
+from verify.forward.network import Network
+from verify.model.arrays import Array
+from verify.model.dtypes import SINGLE
+from verify.model.spec import LayerSpec
+from verify.tolerance.activation_errors import (
+    EXACT_ACTIVATIONS,
+    KINKS,
+    MEASURED_ACTIVATIONS,
+    ActivationErrors,
+)
+from verify.tolerance.compare import FLUSH_ERROR
+
+KINK_SHARE, KINK_DEVIATIONS = 1e-5, 4.0
+"""A pre-activation x is near a kink if it lies within
+``KINK_SHARE * (abs(x) + abs(kink)) + KINK_DEVIATIONS * shift`` of it, where ``shift``
+is how far float32 moves x. Rounding might cross the kink: such rows get no bound."""
+
+
+class RoundingSite(NamedTuple):
+    """Describe the rounding of one value of a step.
+
+    Attributes
+    ----------
+    name : str
+        Name of the value, among those that a `Visitor` is given.
+    max_error : (rows, ...)
+        Greatest error, which may have the same sign at every step.
+    standard_deviation : (rows, ...) or None
+        Standard deviation of an error of random sign; None if there is none.
+    """
+
+    name: str
+    max_error: Array
+    standard_deviation: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRounding:
+    """Hold what the rounding of one layer depends on, apart from its values.
+
+    Attributes
+    ----------
+    layer : LayerSpec
+        With weights in float64.
+    activation_errors : ActivationErrors
+    deviations : mapping of str to (rows,)
+        Greatest difference between NumPy in float32 and in float64, in the layer's
+        inputs (``x``) and in the values it keeps (``h``).
+    """
+
+    layer: LayerSpec
+    activation_errors: ActivationErrors
+    deviations: Mapping[str, Array]
+
+    @cached_property
+    def absolute(self) -> Mapping[str, Array]:
+        """Return the absolute values of the layer's weights."""
+        return {name: np.abs(w) for name, w in self.layer.weights.items()}
+
+    @cached_property
+    def smooth(self) -> bool:
+        """Say whether no activation of the layer has a kink."""
+        names = ("activation", "recurrent_activation")
+        return not any(self.layer.options.get(name) in KINKS for name in names)
+
+    def dot(
+        self, name: str, total: Array, inputs: Mapping[str, Array], bias: Any
+    ) -> RoundingSite:
+        """Return the rounding of a sum of matrix products and a bias.
+
+        For terms of both signs the standard deviation is about half of their absolute
+        sum times the unit roundoff. Terms of one sign pile up: the k-th of n partial
+        sums is k / n of the last, and the standard deviation is ``sqrt(n) / 3`` of it.
+        The last rounding may be the same at every step, and so may half of the rounding
+        of every term.
+
+        Parameters
+        ----------
+        name : str
+            Name of the value that the sum is.
+        total : (rows, ..., units)
+            The sum.
+        inputs : mapping of str to (rows, ..., inputs)
+            Name of a weight, (inputs, units) -> what it is multiplied with.
+        bias : (units,), or 0.0
+        """
+        size: Any = np.abs(bias)  # of all terms together: (rows, ..., units)
+        piled: Any = 0.0  # variance of terms of one sign: (rows, ..., units)
+        terms, rest = 1, total - bias  # what the products not yet seen add up to
+        for weight, x in inputs.items():
+            last = terms > 1 or len(inputs) == 1
+            product = rest if last else x @ self.layer.weights[weight]
+            rest, count = rest - product, x.shape[-1]
+            size = size + np.abs(x) @ self.absolute[weight]
+            piled = piled + product * product * (count / 9)
+            terms += count
+        half = size / 2
+        return RoundingSite(
+            name,
+            SINGLE * (np.abs(total) + half) + terms * FLUSH_ERROR,
+            SINGLE * np.sqrt(half * half + piled),
+        )
+
+    def activation(self, name: str, option: str, x: Array, y: Array) -> RoundingSite:
+        """Return the error of ``y = activation(x)``, the function that `option` names."""
+        function = self.layer.options[option]
+        return RoundingSite(name, self.activation_errors.error(function, x, y))
+
+    def shift(self, sources: Mapping[str, str]) -> Array:
+        """Return how far float32 moves sums of products at most: (rows, units).
+
+        Parameters
+        ----------
+        sources : mapping of str to str
+            Name of a weight -> what it is multiplied with, a key of `deviations`.
+        """
+        return sum(
+            # (rows,) and (units,) -> (rows, units)
+            np.multiply.outer(
+                self.deviations[source], self.absolute[weight].sum(axis=0)
+            )
+            for weight, source in sources.items()
+        )
+
+    def near_a_kink(self, option: str, x: Array, shift: Array) -> Array:
+        """Return where x, moved by up to `shift`, might cross a kink; shaped like x."""
+        near = np.zeros(x.shape, dtype=bool)
+        for kink in KINKS.get(self.layer.options[option], ()):
+            slack = KINK_SHARE * (np.abs(x) + abs(kink)) + KINK_DEVIATIONS * shift
+            near |= np.abs(x - kink) < slack
+        return near
+
+
+Sites = tuple[list[RoundingSite], Array]
+"""The sites of one step, and (rows, ...) of bool: which values are near a kink."""
+
+
+class RoundingRule(Protocol):
+    """Return the rounding sites of one step of a layer; see `ROUNDING_SITES`.
+
+    Parameters
+    ----------
+    r : LayerRounding
+    v : dict of str to (rows, ...)
+        The values of the step, as a `Visitor` is given them.
+    """
+
+    def __call__(self, r: LayerRounding, v: Values) -> Sites: ...
+
+
+RECURRENT_SOURCES = {"kernel": "x", "recurrent_kernel": "h"}
+"""Weight of a recurrent layer -> what it is multiplied with."""
+
+
+def _simple_rnn(r: LayerRounding, v: Values) -> Sites:
+    z = r.dot(
+        "z",
+        v["z"],
+        {"kernel": v["x"], "recurrent_kernel": v["h_before"]},
+        r.layer.weights.get("bias", 0.0),
+    )
+    near = np.zeros((len(v["z"]), 1), dtype=bool)  # (rows, 1)
+    if not r.smooth:
+        shift = r.shift(RECURRENT_SOURCES) + z.max_error  # (rows, units)
+        near = r.near_a_kink("activation", v["z"], shift)
+    return [z, r.activation("h", "activation", v["z"], v["h"])], near
+
+
+def _lstm(r: LayerRounding, v: Values) -> Sites:
+    z = r.dot(
+        "z",
+        v["z"],
+        {"kernel": v["x"], "recurrent_kernel": v["h_before"]},
+        r.layer.weights.get("bias", 0.0),
+    )
+    z_i, z_f, z_c, z_o = gate_blocks(v["z"], 4)  # (rows, units) each
+    gate, act = "recurrent_activation", "activation"
+    kept, taken = v["f"] * v["c_before"], v["i"] * v["c_hat"]
+    near = np.zeros((len(z_i), 1), dtype=bool)  # (rows, 1)
+    if not r.smooth:
+        shift = r.shift(RECURRENT_SOURCES) + z.max_error  # (rows, 4 * units)
+        i, f, c, o = gate_blocks(shift, 4)
+        near = (
+            r.near_a_kink(gate, z_i, i)
+            | r.near_a_kink(gate, z_f, f)
+            | r.near_a_kink(act, z_c, c)
+            | r.near_a_kink(gate, z_o, o)
+            | r.near_a_kink(act, v["c"], r.deviations["h"][:, None])  # (rows, 1)
+        )
+    return [
+        z,
+        r.activation("i", gate, z_i, v["i"]),
+        r.activation("f", gate, z_f, v["f"]),
+        r.activation("c_hat", act, z_c, v["c_hat"]),
+        r.activation("o", gate, z_o, v["o"]),
+        RoundingSite("c", SINGLE * (np.abs(kept) + np.abs(taken) + np.abs(v["c"]))),
+        r.activation("activation(c)", act, v["c"], v["activation(c)"]),
+        RoundingSite("h", SINGLE * np.abs(v["h"])),
+    ], near
+
+
+def _gru(r: LayerRounding, v: Values) -> Sites:
+    units = r.layer.options["units"]
+    reset_after = r.layer.options["reset_after"]
+    bias = r.layer.weights.get("bias", np.zeros((2, 3 * units)))
+    # (2, 3 * units): the bias of a GRU with reset_after=False is that of its inputs.
+    biases = bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)])
+    recurrent = v["s"]  # (rows, 3 * units)
+    if not reset_after:  # the candidate's block of s holds r * h; here that of h alone
+        recurrent = v["h_before"] @ r.layer.weights["recurrent_kernel"] + biases[1]
+    a = r.dot("a", v["a"], {"kernel": v["x"]}, biases[0])
+    s = r.dot("s", recurrent, {"recurrent_kernel": v["h_before"]}, biases[1])
+    a_z, a_r, a_h = gate_blocks(v["a"], 3)  # (rows, units) each
+    s_z, s_r, s_h = gate_blocks(v["s"], 3)
+    # The two sides are rounded before they are added; the sum is rounded once more.
+    sums = np.concatenate([a_z + s_z, a_r + s_r, a_h], axis=-1)  # (rows, 3 * units)
+    error_a, error_s = a.max_error + SINGLE * np.abs(sums), s.max_error
+    if reset_after:
+        inside = a_h + v["r"] * s_h  # (rows, units)
+        extra = np.abs(v["r"] * s_h) + np.abs(inside)
+    else:
+        # r * h is rounded, then multiplied: as if each of its products were rounded.
+        inside = a_h + s_h  # (rows, units)
+        u_h = r.absolute["recurrent_kernel"][:, 2 * units :]  # (units, units)
+        extra = np.abs(inside) + np.abs(v["r"] * v["h_before"]) @ u_h
+    error_a[:, 2 * units :] += SINGLE * extra
+    gate, act = "recurrent_activation", "activation"
+    near = np.zeros((len(inside), 1), dtype=bool)  # (rows, 1)
+    if not r.smooth:
+        shift = r.shift(RECURRENT_SOURCES) + error_a + error_s  # (rows, 3 * units)
+        shift_z, shift_r, shift_h = gate_blocks(shift, 3)
+        near = (
+            r.near_a_kink(gate, a_z + s_z, shift_z)
+            | r.near_a_kink(gate, a_r + s_r, shift_r)
+            | r.near_a_kink(act, inside, shift_h + 2 * r.deviations["h"][:, None])
+        )
+    kept, taken = v["z"] * v["h_before"], (1 - v["z"]) * v["h_hat"]
+    return [
+        a._replace(max_error=error_a),
+        s._replace(max_error=error_s),
+        r.activation("z", gate, a_z + s_z, v["z"]),
+        r.activation("r", gate, a_r + s_r, v["r"]),
+        r.activation("h_hat", act, inside, v["h_hat"]),
+        # 1 - z is rounded too, and so are both products and their sum.
+        RoundingSite("h", SINGLE * (np.abs(kept) + 2 * np.abs(taken) + np.abs(v["h"]))),
+    ], near
+
+
+def _dense(r: LayerRounding, v: Values) -> Sites:
+    bias = r.layer.weights.get("bias", 0.0)
+    logits = r.dot("logits", v["logits"], {"kernel": v["x"]}, bias)
+    shift = r.shift({"kernel": "x"})  # (rows, units)
+    # (rows, 1, ..., units)
+    shift = shift.reshape(len(shift), *(1,) * (v["logits"].ndim - 2), -1)
+    return _function(r, v["logits"], v["output"], logits, shift + logits.max_error)
+
+
+def _activation(r: LayerRounding, v: Values) -> Sites:
+    exact = RoundingSite("x", np.zeros_like(v["x"]))
+    shift = r.deviations["x"].reshape(-1, *(1,) * (v["x"].ndim - 1))  # (rows, 1, ...)
+    return _function(r, v["x"], v["output"], exact, shift)
+
+
+def _function(
+    r: LayerRounding, x: Array, y: Array, before: RoundingSite, shift: Array
+) -> Sites:
+    """Return the sites of an activation, softmax included, of rounded numbers.
+
+    Parameters
+    ----------
+    x, y : (rows, ...)
+        The function's argument, and its value.
+    before : RoundingSite
+        The rounding of x.
+    shift : (rows, ...)
+        How far float32 moves x at most.
+    """
+    axis = _softmax_axis(r.layer)
+    if axis is None:
+        near = r.near_a_kink("activation", x, shift)
+        return [before, r.activation("output", "activation", x, y)], near
+    below = x - x.max(axis=axis, keepdims=True)
+    # A relative error of exp(x) is an absolute error of x.
+    relative = SINGLE * (r.activation_errors.constants["exponential"] + np.abs(below))
+    terms = int(np.prod([x.shape[k] for k in np.atleast_1d(axis)]))
+    divided = RoundingSite("output", SINGLE * (terms + 1) * np.abs(y))
+    rounded = before._replace(max_error=before.max_error + relative)
+    return [rounded, divided], np.zeros(x.shape, dtype=bool)
+
+
+def _softmax_axis(layer: LayerSpec) -> Any:
+    """Return the axes over which a layer's outputs add up to one, or None."""
+    if layer.class_name == "Softmax":
+        return tuple(layer.options["axis"])
+    return -1 if layer.options["activation"] == "softmax" else None
+
+
+def _merged(r: LayerRounding, v: Values) -> Sites:
+    near = np.zeros(v["output"].shape, dtype=bool)
+    return [RoundingSite("output", SINGLE * np.abs(v["output"]))], near
+
+
+def _added(r: LayerRounding, v: Values) -> Sites:
+    near = np.zeros(v["output"].shape, dtype=bool)
+    return [RoundingSite("output", SINGLE * v["size"])], near
+
+
+ROUNDING_SITES: Mapping[str, RoundingRule] = MappingProxyType(
+    {
+        "SimpleRNN": _simple_rnn, "LSTM": _lstm, "GRU": _gru, "Dense": _dense,
+        "Activation": _activation, "Softmax": _activation, "Bidirectional": _merged,
+        "Add": _added,
+    }
+)  # fmt: skip
+"""Class name of a layer -> its rounding sites. All other layers of `DIFFERENTIATED`
+only choose, copy or drop numbers."""
+
+SOFTMAX_LAYERS = ("Dense", "Activation")
+"""Layers whose activation may be softmax, over the last axis."""
+
+
+def unbounded(net: Network, name: str | None = None) -> str:
+    """Return why a model, or one layer, has no bound; empty if it has one."""
+    if name is None:
+        reason, layers = supports(net), [layer for _, layer in net.spec.walk()]
+    else:
+        layer = net.spec[name]
+        reason, layers = refused(layer), [layer, *layer.sublayers.values()]
+    if reason:
+        return reason.partition(". ")[0].replace("gradients through", "bounds through")
+    for layer in layers:
+        if layer.class_name not in DIFFERENTIATED:
+            continue  # an operation on masks
+        if layer.policy != "float32":
+            return f"{layer}: it computes in {printable(layer.policy)}"
+        for option in ("activation", "recurrent_activation"):
+            function = layer.options.get(option, "linear")
+            softmax = function == "softmax" and layer.class_name in SOFTMAX_LAYERS
+            known = function in (*EXACT_ACTIVATIONS, *MEASURED_ACTIVATIONS) or softmax
+            if not known:
+                return (
+                    f"{layer}: the error of {option}={printable(function)} is not known"
+                )
+    return ""

@@ -1,0 +1,493 @@
+"""Bounds from local errors: backpropagations in blocks, within a budget of adjoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from verify.backward import backprop, backprop_call
+from verify.backward.cells import Values
+from verify.backward.layers import Visitor
+from verify.forward.fast import single_threaded_blas
+from verify.forward.network import Inputs, LayerCall, Network, Trace, bare_path
+from verify.model.arrays import Array, FlatOutputs
+from verify.model.dtypes import is_float
+from verify.model.graph import flatten
+from verify.tolerance.activation_errors import ActivationErrors
+from verify.tolerance.compare import FLUSH_ERROR, Tolerance
+from verify.tolerance.error_bound.sites import (
+    ROUNDING_SITES,
+    LayerRounding,
+    RoundingSite,
+    unbounded,
+)
+
+STANDARD_DEVIATIONS = 10.0
+"""Standard deviations that are allowed for the rounding of dot products."""
+
+MAX_OUTPUT_ADJOINTS, MAX_LAYER_ADJOINTS = 1e8, 3e7
+"""Adjoints computed at most for the outputs of a model, and for those of one layer: a
+second or two. Beyond that, only the elements that differ most get a bound."""
+
+MAX_LINEAR_DEVIATION = 1e-3
+"""An analysis to first order holds while errors are small. A row gets no bound if NumPy
+in float32 deviates from float64 by more than this relative error in any value."""
+
+MAX_BLOCK_ADJOINTS, MAX_BLOCK_ROWS = 4e6, 128
+"""Adjoints kept at a time, and their greatest number of rows, so that they fit a core's
+cache. Matrix products that small are not worth several threads."""
+
+
+def bounded(
+    floors: Sequence[Tolerance],
+    ours: Sequence[Array],
+    theirs: Sequence[Array],
+    bounds: Callable[[Sequence[Array]], list[Array]],
+) -> list[Tolerance]:
+    """Return allowances that hold derived bounds where there are any.
+
+    Parameters
+    ----------
+    floors : list of Tolerance
+        By the noise floor, one for each output.
+    ours, theirs : list of (batch, ...)
+        The outputs to compare.
+    bounds : callable
+        `output_bounds` or `call_bounds` as a function of `differences` alone.
+    """
+    if [a.shape for a in ours] != [b.shape for b in theirs] or not ours[0].size:
+        return list(floors)
+    with np.errstate(invalid="ignore"):
+        differences = [
+            np.abs(a - b.astype(np.float64)) / floor.atol
+            for a, b, floor in zip(ours, theirs, floors, strict=True)
+        ]
+    found = bounds(differences)
+    # Where one element of a row amplifies rounding, first order does not hold there.
+    sound = np.ones(len(ours[0]), dtype=bool)  # (rows,)
+    for floor, bound in zip(floors, found, strict=True):
+        decided = floor.decisive(bound) | np.isnan(bound)
+        sound &= decided.reshape(len(sound), -1).all(axis=1)
+    found = [
+        # (rows, 1, ...) against (rows, ...)
+        np.where(sound.reshape(-1, *(1,) * (bound.ndim - 1)), bound, np.nan)
+        for bound in found
+    ]
+    return [floor.bounded(bound) for floor, bound in zip(floors, found, strict=True)]
+
+
+def bounded_outputs(
+    net: Network,
+    x: Inputs,
+    floors: Sequence[Tolerance],
+    ours: Sequence[Array],
+    theirs: Sequence[Array],
+    activation_errors: ActivationErrors,
+    *,
+    work: float = MAX_OUTPUT_ADJOINTS,
+) -> list[Tolerance]:
+    """Return `bounded` for the outputs of a model; `floors` if it is `unbounded`."""
+    if unbounded(net):
+        return list(floors)
+    return bounded(
+        floors,
+        ours,
+        theirs,
+        lambda differences: output_bounds(net, x, differences, activation_errors, work),
+    )
+
+
+def output_bounds(
+    net: Network,
+    x: Inputs,
+    differences: Sequence[Array],
+    activation_errors: ActivationErrors,
+    work: float = MAX_OUTPUT_ADJOINTS,
+) -> list[Array]:
+    """Return, for every output of a model, how far float32 may change it.
+
+    Parameters
+    ----------
+    net : Network
+        One that is not `unbounded`.
+    x : Inputs
+    differences : list of (batch, ...)
+        How much each output seems to differ, in any unit. Where `work` does not suffice
+        for all elements, those with the greatest differences get a bound.
+    activation_errors : ActivationErrors
+    work : float
+        Adjoints to compute at most.
+
+    Returns
+    -------
+    list of (batch, ...)
+        NaN for an element that has no bound.
+    """
+    # A stateful model passes its states on from one batch to the next.
+    rows = (net.spec.batch_size or 1) if net.stateful else x.rows
+    model = _Model(net, x)
+    return _bounds(model, differences, activation_errors, rows, work)
+
+
+def call_bounds(
+    net: Network,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    differences: Sequence[Array],
+    activation_errors: ActivationErrors,
+) -> list[Array]:
+    """Return `output_bounds` for one layer alone, called on the given arguments.
+
+    Parameters
+    ----------
+    net, differences, activation_errors : as for `output_bounds`
+    name, args, kwargs : as for `Network.call_layer`
+    """
+    layer = _Layer(net, LayerCall(name, args, kwargs))
+    rows = len(differences[0])
+    return _bounds(layer, differences, activation_errors, rows, MAX_LAYER_ADJOINTS)
+
+
+class _Computation(Protocol):
+    """Evaluate some rows of what is bounded, forwards and backwards."""
+
+    @property
+    def net(self) -> Network:
+        """Return the network that it belongs to."""
+
+    def traces(self, rows: Array) -> tuple[Trace, Trace]:
+        """Return the traces of some rows, in float32 and in float64."""
+
+    def sweep(
+        self,
+        rows: Array,
+        gradients: Sequence[Array],
+        visit: Visitor,
+        trace: Trace | None = None,
+    ) -> None:
+        """Backpropagate gradients of the outputs, (sweeps, rows, ...) each.
+
+        `trace` is that of these rows in float64, where it is known already.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """Evaluate a whole model on its inputs."""
+
+    net: Network
+    x: Inputs
+
+    def traces(self, rows: Array) -> tuple[Trace, Trace]:
+        some = self.x.take(rows)
+        single = self.net.trace(some, dtype="float32")
+        return single, self.net.trace(some, dtype="float64")
+
+    def sweep(
+        self,
+        rows: Array,
+        gradients: Sequence[Array],
+        visit: Visitor,
+        trace: Trace | None = None,
+    ) -> None:
+        some = self.x.take(rows)
+        backprop(self.net, some, gradients, visit=visit, weights=False, trace=trace)
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """Evaluate one layer on the arguments of a call."""
+
+    net: Network
+    call: LayerCall
+
+    def traces(self, rows: Array) -> tuple[Trace, Trace]:
+        name, args, kwargs = self._arguments(rows)
+        single = self.net.trace_layer(name, args, kwargs, dtype="float32")
+        return single, self.net.trace_layer(name, args, kwargs, dtype="float64")
+
+    def sweep(
+        self,
+        rows: Array,
+        gradients: Sequence[Array],
+        visit: Visitor,
+        trace: Trace | None = None,
+    ) -> None:
+        name, args, kwargs = self._arguments(rows)
+        backprop_call(self.net, name, args, kwargs, gradients, visit=visit, trace=trace)
+
+    def _arguments(self, rows: Array) -> tuple[str, Sequence[Any], Mapping[str, Any]]:
+        some = self.call.take(rows)
+        return some.name, some.args, some.kwargs
+
+
+def _bounds(
+    computation: _Computation,
+    differences: Sequence[Array],
+    activation_errors: ActivationErrors,
+    rows: int,
+    budget: float,
+) -> list[Array]:
+    """Return the bounds of all outputs, or of those that the budget allows.
+
+    Parameters
+    ----------
+    rows : int
+        Only the first rows can have a bound.
+    budget : float
+        Adjoints to compute at most.
+    """
+    flat = FlatOutputs(differences)
+    joined = flat.join(differences)  # (batch, elements)
+    found = np.full(joined.shape, np.nan)
+    work = _adjoints_of_a_row(computation, flat)
+    ranking = np.nan_to_num(joined[:rows], nan=np.inf)
+    chosen, elements = _most_different(ranking, budget / max(work, 1))
+    pairs = max(1, int(MAX_BLOCK_ADJOINTS // max(work, flat.elements)))
+    # Part of a row's cost is the same for any number of elements, so a block takes all
+    # elements of few rows rather than few elements of all rows.
+    row_block = min(max(1, pairs // len(elements)), MAX_BLOCK_ROWS) if work else pairs
+    with single_threaded_blas() if pairs > MAX_BLOCK_ROWS else nullcontext():
+        for some in _blocks(chosen, row_block):
+            single, double = computation.traces(some)
+            diverged, deviations = _deviations(single, double)
+            errors = _abs_errors(single.output, double.output)
+            element_block = max(1, pairs // len(some)) if work else len(elements)
+            for which in _blocks(elements, element_block):
+                visitor = _BoundVisitor(
+                    computation.net,
+                    activation_errors,
+                    deviations,
+                    np.zeros((len(which), len(some))),
+                )
+                if work:
+                    # (sweeps, rows, elements): sweep k is the gradient of which[k].
+                    one_hot = np.zeros((len(which), len(some), flat.elements))
+                    one_hot[np.arange(len(which)), :, which] = 1.0
+                    gradients = flat.split(one_hot)  # (sweeps, rows, ...) each
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        computation.sweep(some, gradients, visitor, double)
+                bound = visitor.bound()  # (sweeps, rows)
+                # A bound that NumPy's own float32 exceeds does not hold.
+                exceeded = (bound < errors[:, which].T).any(axis=0)  # (rows,)
+                bound = np.where(diverged | exceeded, np.nan, bound)
+                found[np.ix_(some, which)] = bound.T  # (rows, sweeps)
+    return flat.split(found)
+
+
+def _abs_errors(single: Any, double: Any) -> Array:
+    """Return how far outputs in float32 are from float64; (rows, elements)."""
+    pairs = zip(flatten(single), flatten(double), strict=True)
+    with np.errstate(invalid="ignore"):
+        return np.concatenate(
+            [np.abs(a - b.astype(np.float64)).reshape(len(b), -1) for a, b in pairs],
+            axis=1,
+        )
+
+
+class _RowDifferences:
+    """Compare arrays in float32 with those in float64, each of them once.
+
+    What one layer returns the next is given, so the same array comes several times.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Array, Array]] = {}
+
+    def __call__(self, single: Array, double: Array) -> tuple[Array, Array]:
+        """Return each row's greatest difference and its greatest number; (rows,)."""
+        key = id(double)
+        if key not in self._known:
+            exact = double.astype(np.float64)
+            error = np.abs(single - exact).reshape(len(exact), -1)
+            size = np.abs(exact).reshape(len(exact), -1)
+            self._known[key] = error.max(axis=1), size.max(axis=1)
+        return self._known[key]
+
+
+def _deviations(
+    single: Trace, double: Trace
+) -> tuple[Array, dict[str, dict[str, Array]]]:
+    """Compare the traces of some rows in float32 and in float64.
+
+    Returns
+    -------
+    (rows,) of bool
+        Rows that deviate too far, in any value, for an analysis to first order.
+    dict of str to dict of str to (rows,)
+        Call of a layer -> `LayerRounding.deviations`.
+    """
+    differences = _RowDifferences()
+    found, diverged = {}, np.zeros((), dtype=bool)
+    arrays = single.arrays()
+    with np.errstate(invalid="ignore"):
+        for name, right in double.arrays().items():
+            if is_float(right) and right.size:
+                error, size = differences(arrays[name], right)
+                diverged = diverged | ~(error <= MAX_LINEAR_DEVIATION * size)
+        for key, call in double.items():
+            pairs = {
+                "x": zip(flatten(single[key].input), flatten(call.input), strict=True),
+                "h": [(single[key].values[name], v) for name, v in call.values.items()],
+            }
+            rows = len(flatten(call.input)[0])
+            found[key] = {
+                source: np.max(
+                    [
+                        np.zeros(rows),
+                        *(differences(a, b)[0] for a, b in both if b.size),
+                    ],
+                    axis=0,
+                )
+                for source, both in pairs.items()
+            }
+    return diverged, found
+
+
+class _BoundVisitor:
+    """Add up how far every local error moves every output, on the way back.
+
+    Parameters
+    ----------
+    net : Network
+    activation_errors : ActivationErrors
+    deviations : mapping of str to mapping of str to (rows,)
+        Call of a layer -> `LayerRounding.deviations`.
+    zeros : (sweeps, rows)
+
+    Attributes
+    ----------
+    coherent : (sweeps, rows)
+        Sum of the greatest errors.
+    squared : (sweeps, rows)
+        Sum of the variances.
+    drift : dict of (sweeps, rows, units)
+        Call and site -> what the same error at every step would add up to.
+    near : (rows,) of bool
+        Rows with a value near a kink.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        activation_errors: ActivationErrors,
+        deviations: Mapping[str, Mapping[str, Array]],
+        zeros: Array,
+    ) -> None:
+        self.net = net
+        self.activation_errors = activation_errors
+        self.deviations = deviations
+        self.coherent, self.squared = zeros, zeros.copy()
+        self.drift: dict[tuple[str, str], Array] = {}
+        self.near = np.zeros(zeros.shape[1], dtype=bool)
+        self._layers: dict[str, LayerRounding] = {}
+
+    def __call__(self, key: str, step: int | None, d: Values, v: Values) -> None:
+        """Add the errors of one step of one call; see `Visitor`."""
+        rounding = self._layer(key)
+        sites, near = ROUNDING_SITES[rounding.layer.class_name](rounding, v)
+        self.near |= near.reshape(len(near), -1).any(axis=1)
+        for site in sites:
+            adjoint = d[site.name]  # (sweeps, rows, ...)
+            self.coherent += _sum_of_products(np.abs(adjoint), site.max_error + FLUSH_ERROR)
+            if site.standard_deviation is not None:
+                self._add_deviation(key, site, adjoint * site.standard_deviation)
+
+    def _layer(self, key: str) -> LayerRounding:
+        if key not in self._layers:
+            root = self.net.cast_to("float64")
+            layer = root.at(bare_path(key, self.net.spec))
+            self._layers[key] = LayerRounding(
+                layer, self.activation_errors, self.deviations[key]
+            )
+        return self._layers[key]
+
+    def _add_deviation(self, key: str, site: RoundingSite, moved: Array) -> None:
+        """Add standard deviations of the outputs, (sweeps, rows, ..., units)."""
+        each = moved.reshape(*moved.shape[:2], -1)  # (sweeps, rows, values)
+        self.squared += np.einsum("sru,sru->sr", each, each)
+        along = tuple(range(2, moved.ndim - 1))  # a single step has no axis of time
+        moved = moved.sum(axis=along) if along else moved  # (sweeps, rows, units)
+        place = key, site.name
+        self.drift[place] = self.drift.get(place, 0.0) + moved
+
+    def bound(self) -> Array:
+        """Return the bounds, (sweeps, rows); NaN for rows near a kink."""
+        drift = sum((x**2).sum(axis=-1) for x in self.drift.values())
+        spread = np.sqrt(np.maximum(self.squared, drift))
+        found = self.coherent + STANDARD_DEVIATIONS * spread + FLUSH_ERROR
+        return np.where(self.near, np.nan, found)
+
+
+def _sum_of_products(adjoint: Array, errors: Array) -> Array:
+    """Return ``sum(adjoint * errors)`` over all axes but sweeps and rows.
+
+    Parameters
+    ----------
+    adjoint : (sweeps, rows, ...)
+    errors : (rows, ...)
+
+    Returns
+    -------
+    (sweeps, rows)
+    """
+    rows = len(errors)
+    if errors.shape != adjoint.shape[1:]:  # broadcasting takes longer than asking
+        errors = np.broadcast_to(errors, adjoint.shape[1:])
+    return np.einsum(
+        "sru,ru->sr",
+        adjoint.reshape(len(adjoint), rows, -1),
+        errors.reshape(rows, -1),
+    )
+
+
+class _AdjointCounter:
+    """Count the adjoints that a backpropagation computes."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, key: str, step: int | None, d: Values, v: Values) -> None:
+        """Add the adjoints of one step; see `Visitor`."""
+        self.count += sum(adjoint.size for adjoint in d.values())
+
+
+def _adjoints_of_a_row(computation: _Computation, flat: FlatOutputs) -> int:
+    """Return the adjoints that one sweep computes for a row; 0 where nothing rounds."""
+    counter = _AdjointCounter()
+    gradients = flat.split(np.zeros((1, 1, flat.elements)))  # one sweep of one row
+    computation.sweep(np.array([0]), gradients, counter)
+    return counter.count
+
+
+def _most_different(differences: Array, budget: float) -> tuple[Array, Array]:
+    """Choose the rows and elements with the greatest differences.
+
+    Parameters
+    ----------
+    differences : (rows, elements)
+    budget : float
+        Greatest number of pairs of a row and an element.
+
+    Returns
+    -------
+    rows, elements : (n,), (m,)
+        Ascending.
+    """
+    rows, elements = differences.shape
+    count = int(min(rows, max(budget // elements, 4)))
+    order = np.argsort(-differences.max(axis=1), kind="stable")
+    some = np.sort(order[:count])
+    count = int(min(elements, max(budget // len(some), 1)))
+    order = np.argsort(-differences[some].max(axis=0), kind="stable")
+    return some, np.sort(order[:count])
+
+
+def _blocks(items: Array, size: int) -> Iterator[Array]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
