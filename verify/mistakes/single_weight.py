@@ -17,7 +17,7 @@ import numpy as np
 
 from verify.backward import backprop, supports
 from verify.forward.network import Inputs, Network
-from verify.model.arrays import Array
+from verify.model.arrays import Array, FlatOutputs
 from verify.model.spec import ModelSpec
 from verify.tolerance.compare import Comparison, compare_all, most_different
 
@@ -132,17 +132,10 @@ def _suspects(
     net: Network, x: Inputs, expected: Sequence[Array], observed: Sequence[Array]
 ) -> list[Suspect]:
     """Numbers whose gradients point along the difference, the most suspicious first."""
-    shapes = [y.shape[1:] for y in expected]
-    cuts = np.cumsum([int(np.prod(shape)) for shape in shapes])
-    off = np.concatenate(
-        [
-            (b.astype(np.float64) - a).reshape(len(a), -1)
-            for a, b in zip(expected, observed, strict=True)
-        ],
-        axis=1,
-    )
+    flat = FlatOutputs(expected)
+    error = flat.join(observed).astype(np.float64) - flat.join(expected)
     # Some that do not differ are as telling: the number must leave them alone.
-    order = np.argsort(-np.abs(off), axis=None, kind="stable")
+    order = np.argsort(-np.abs(error), axis=None, kind="stable")
     chosen = np.unique(
         np.concatenate(
             [
@@ -155,18 +148,12 @@ def _suspects(
     squares: dict[tuple[str, str], Array] = {}
     size = max(1, int(MAX_BLOCK_GRADIENTS // max(net.spec.parameters, 1)))
     for start in range(0, len(chosen), size):
-        rows, elements = np.unravel_index(chosen[start : start + size], off.shape)
+        rows, elements = np.unravel_index(chosen[start : start + size], error.shape)
         some, where = np.unique(rows, return_inverse=True)
-        gradients = np.zeros((len(rows), len(some), cuts[-1]))
+        gradients = np.zeros((len(rows), len(some), flat.elements))
         gradients[np.arange(len(rows)), where, elements] = 1.0
-        parts = [
-            part.reshape(*part.shape[:2], *shape)
-            for part, shape in zip(
-                np.split(gradients, cuts[:-1], axis=-1), shapes, strict=True
-            )
-        ]
-        found = backprop(net, x.take(some), parts)
-        target = off[rows, elements]
+        found = backprop(net, x.take(some), flat.split(gradients))
+        target = error[rows, elements]
         for path, weights in found.weights.items():
             for name, jacobian in weights.items():
                 key = path, name
