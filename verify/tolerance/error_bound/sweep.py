@@ -394,7 +394,9 @@ class _BoundVisitor:
         self.near |= near.reshape(len(near), -1).any(axis=1)
         for site in sites:
             adjoint = d[site.name]  # (sweeps, rows, ...)
-            self.coherent += _sum_of_products(np.abs(adjoint), site.max_error + FLUSH_ERROR)
+            self.coherent += _sum_of_products(
+                np.abs(adjoint), site.max_error + FLUSH_ERROR
+            )
             if site.standard_deviation is not None:
                 self._add_deviation(key, site, adjoint * site.standard_deviation)
 
