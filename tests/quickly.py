@@ -14,7 +14,7 @@ VERIFIED = 16
 
 
 def few(check):
-    """`verify.check` and its like, on the first rows of the arrays they are given."""
+    """`verify.check`, on the first rows of the arrays they are given."""
 
     @functools.wraps(check)
     def check_few(*given, **options):
@@ -30,7 +30,7 @@ def begin(rows: int | None = None) -> None:
     Whatever it was told before in the same process no longer holds.
     """
     import verify
-    from recipes.run import finish, training
+    from recipes.run import training
 
     fit = inspect.unwrap(training.fit)
 
@@ -40,4 +40,3 @@ def begin(rows: int | None = None) -> None:
 
     training.fit = fit_few
     verify.check = few(inspect.unwrap(verify.check))
-    finish.check_read = few(inspect.unwrap(finish.check_read))

@@ -15,7 +15,6 @@ import verify
 from recipes import RECIPES, STUDIES
 from recipes.__main__ import main as rnn_recipe
 from recipes.data import airline
-from recipes.run import finish
 from verify.__main__ import main as rnn_verify
 from verify.data import text
 
@@ -62,7 +61,7 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     out = str(folder / "runs" / "sentiment_lstm")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finish, "check_read", few(finish.check_read))
+        patch.setattr(verify, "check", few(verify.check))
         assert run(f"rnn-recipe run sentiment_lstm --epochs 10 --out {out}") == 0
     return folder
 
@@ -91,7 +90,7 @@ def test_every_command_of_the_readmes_tables_runs(
     trained, tweets_csv, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(finish, "check_read", few(finish.check_read))
+    monkeypatch.setattr(verify, "check", few(verify.check))
     model = trained / "runs" / "sentiment_lstm" / "model.keras"
     (tmp_path / "model.keras").write_bytes(model.read_bytes())
     x = np.random.default_rng(0).integers(0, 12_533, size=(20, 26))

@@ -126,8 +126,6 @@ def check(
     dask: Dask = None,
 ) -> None:
     """Compare the NumPy forward pass with Keras, layer by layer."""
-    from verify.checks.against_keras import check_read
-
     page = None if html is None else output_path(html, "--html", ".html")
     watch = verify.Watch(report, resume=resume, show=True)
     net = _load(model, config, keras2)  # first: a file we refuse never reaches Keras
@@ -137,10 +135,10 @@ def check(
     if data is not None:
         source = _source(net, data, vocabulary, column, quiet=True)
     with _mapped(dask) as mapper:
-        found = check_read(
-            net,
+        found = verify.check(
             model,
             source,
+            loaded=net,
             gradients=gradients,
             threads=threads,
             mapper=mapper,

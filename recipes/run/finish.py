@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ import verify
 from recipes.run.folder import RunFolder
 from recipes.run.options import RunOptions
 from recipes.run.training import TEST_BATCH, TrainedModel, peak_memory_mib
-from verify.checks.against_keras import check_read
 from verify.errors import printable
 from verify.forward.layers import REGISTRY
 from verify.model.arrays import Array
@@ -123,20 +122,12 @@ def verify_run(
         What Keras's predict returned for x.
     """
     outputs: list[Array] = []
-
-    def listening(
-        function: Callable[..., Any], items: Iterable[Any], *, shared: Mapping[str, Any]
-    ) -> Iterator[Any]:
-        for batch in items:
-            outputs.append(batch.theirs[0])
-            yield function(batch, **shared)
-
-    report = check_read(
-        net,
+    report = verify.check(
         str(folder / "model.keras"),
         x,
+        loaded=net,
         batch_size=TEST_BATCH,
-        mapper=listening,
+        on_batch=lambda predicted: outputs.append(predicted[0]),
     )
     folder.write_json("verification.json", report.to_dict())
     return report, np.concatenate(outputs)

@@ -12,7 +12,7 @@ Three comparisons, in this order:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ from verify.errors import DataError, KerasCannotRun, UnsupportedError
 from verify.forward.network import Inputs, Network
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.diagnose import Diagnosis
+from verify.model.arrays import Array
 from verify.model.spec import ModelSpec, is_path
 from verify.report.report import GradientResult, LayerResult, Report
 from verify.tolerance.compare import PROOF_TOLERANCE, Comparison, Verdict, compare
@@ -72,12 +73,14 @@ def check(
     network: Network | None = None,
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
+    loaded: Network | None = None,
     gradients: bool = False,
     threads: int | None = None,
     mapper: Mapper = serial_map,
     watch: Watch | None = None,
+    on_batch: Callable[[list[Array]], object] | None = None,
 ) -> Report:
-    """Does NumPy, from the config and the weights alone, compute what Keras computes?
+    """Check whether NumPy, from config and weights alone, computes what Keras computes.
 
     Parameters
     ----------
@@ -93,6 +96,8 @@ def check(
         variant, or a mistake planted on purpose.
     config, semantics
         As for `load`.
+    loaded : Network, optional
+        What `load` has returned for `model`, where it has been read already.
     gradients : bool
         Whether to compare the gradients of every weight and input too: NumPy's own
         backpropagation with Keras's automatic differentiation, in float64.
@@ -103,6 +108,10 @@ def check(
     watch : Watch, optional
         Shows progress, keeps a report up to date and makes Ctrl-C end in a partial
         report.
+    on_batch : callable, optional
+        Called with what Keras's predict returns for each batch of rows, one array for
+        each output, in the order of the rows. Rows that `watch` knows already are not
+        predicted again.
 
     Returns
     -------
@@ -118,41 +127,9 @@ def check(
             "expected a path to a model file or a Keras model, to compare with. "
             "Received: a verify.Network; give it as network=, beside its model"
         )
-    own = load(model, config=config, semantics=semantics)
-    return check_read(
-        own,
-        model,
-        x,
-        batch_size=batch_size,
-        network=network,
-        gradients=gradients,
-        threads=threads,
-        mapper=mapper,
-        watch=watch,
-    )
-
-
-def check_read(
-    own: Network,
-    model: Any,
-    x: Any = None,
-    *,
-    batch_size: int = 32,
-    network: Network | None = None,
-    gradients: bool = False,
-    threads: int | None = None,
-    mapper: Mapper = serial_map,
-    watch: Watch | None = None,
-) -> Report:
-    """`check`, for a model that has been read.
-
-    Parameters
-    ----------
-    own : Network
-        What `load` returned for `model`.
-    model, x, ...
-        As for `check`.
-    """
+    own = loaded
+    if own is None:
+        own = load(model, config=config, semantics=semantics)
     net = own if network is None else load(network)
     _require_same_layers(own.spec, net.spec)
     if gradients and (reason := supports(net)):
@@ -197,6 +174,7 @@ def check_read(
             threads=threads,
         ),
         gradients=gradients,
+        on_batch=on_batch,
         facts={
             "model": net.spec.source,
             "rows": layout.rows,
@@ -241,6 +219,7 @@ class _Checked:
     keras64: KerasModel
     examiner: Examiner
     gradients: bool
+    on_batch: Callable[[list[Array]], object] | None
     facts: dict[str, Any]
 
     def identity(self) -> dict[str, Any]:
@@ -269,6 +248,8 @@ class _Checked:
                 with error_rows(first, x.rows, self.layout.rows, self.examiner.name):
                     self.net.flat(x)  # NumPy may say better what is wrong with x
                 raise
+            if self.on_batch is not None:
+                self.on_batch(theirs)
             yield Batch(first, x, theirs, proved)
 
     def partial(self, tally: PartialResult) -> Report:

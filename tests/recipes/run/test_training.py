@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from support.runs import assert_same_run, read, train, weights
 
+import verify
 from recipes.__main__ import main
-from recipes.run import finish, training
+from recipes.run import training
 from recipes.run.folder import RunFolder
 
 pytestmark = pytest.mark.keras
@@ -84,7 +85,7 @@ def test_a_resumed_run_forgets_what_was_said_of_the_model_it_replaces(
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finish, "check_read", interrupted)
+    monkeypatch.setattr(verify, "check", interrupted)
     assert main([*command, "--epochs", "4", "--resume"]) == 130
     assert (out / "model.keras").read_bytes() != before
     assert not (out / "verification.json").exists()

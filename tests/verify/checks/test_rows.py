@@ -590,3 +590,14 @@ def test_a_mistake_of_ours_is_found_in_pieces(model, net, x):
     assert report.diagnosis
     part = verify.check(model, x, network=wrong, mapper=Stopping(0), watch=Watch())
     assert part.verdict is Verdict.FAIL
+
+
+@pytest.mark.keras
+def test_what_keras_predicts_is_handed_on_batch_by_batch(model, x):
+    import keras
+
+    predicted = []
+    verify.check(model, x, on_batch=lambda outputs: predicted.append(outputs[0]))
+    assert [len(outputs) for outputs in predicted] == [SIZE, SIZE, SIZE, SIZE, 44]
+    expected = keras.models.load_model(model).predict(x, verbose=0)
+    np.testing.assert_array_equal(np.concatenate(predicted), expected)
