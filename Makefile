@@ -5,8 +5,10 @@
 # make notebooks  runs every notebook and keeps what it shows; NAMES="03 05" only those
 # make bench  how fast the NumPy forward pass is; OPTIONS=--quick measures less
 # make hostile  reads N damaged or absurd files, from SEED on
+# make wheels  builds both distributions into dist/; make try-wheels installs and tries
+#             each in an environment of its own
 .DEFAULT_GOAL := help
-.PHONY: help setup run test notebooks lint format fuzz hostile trust bench bench-streaming clean
+.PHONY: help setup run test notebooks lint format fuzz hostile trust bench bench-streaming wheels try-wheels clean
 
 BIN := .venv/bin
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
@@ -22,13 +24,14 @@ help:
 	@echo "make bench  how fast the NumPy forward pass is, beside Keras and ONNX Runtime;"
 	@echo "            OPTIONS=--quick: a few cases, OPTIONS=--full: every one"
 	@echo "make bench-streaming  what the commands cost over many rows"
+	@echo "make wheels build both distributions into dist/; make try-wheels: and try them"
 	@echo "make setup  only create .venv and install"
 	@echo "make clean  remove .venv and caches; runs/ stays"
 
 setup: .venv/.installed
 
 # Made last, so an installation that was cut off is begun again.
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml verify/pyproject.toml constraints.txt
 	@for python in $(PYTHONS); do \
 	  if $$python -c '$(USABLE)' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
@@ -40,7 +43,8 @@ setup: .venv/.installed
 	echo "Setting up .venv with $$($$found --version)"; \
 	$$found -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[dev,jax,dask,parquet,bench]'
+	  --constraint constraints.txt \
+	  --editable ./verify --editable '.[dev,jax,dask,parquet,bench]'
 	@touch $@
 
 run: setup
@@ -74,6 +78,15 @@ bench: setup
 
 bench-streaming: setup
 	$(BIN)/python -m benchmarks.streaming $(OPTIONS)
+
+# The wheels are built by the hatchling of .venv, so this works offline.
+wheels: setup
+	rm -rf dist
+	cd verify && ../$(BIN)/python -m hatchling build -d ../dist
+	$(BIN)/python -m hatchling build -d dist
+
+try-wheels: wheels
+	PYTHONPATH=tests $(BIN)/python -m bare_install dist
 
 lint: setup
 	$(BIN)/ruff format --check

@@ -18,9 +18,10 @@ from pathlib import Path
 
 if importlib.util.find_spec("recipes") is None:
     places = [Path(".."), Path("."), *Path(".").glob("*/")]
-    found = [str(p) for p in places if (p / "recipes" / "toy_rnn.py").exists()]
+    found = [p.resolve() for p in places if (p / "recipes" / "toy_rnn.py").exists()]
     assert found, "The project's folder is not here: see notebooks/README.md"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", found[0]], check=True)
+    both = [str(found[0] / "verify"), str(found[0])]
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *both], check=True)
 # %matplotlib inline
 
 # %% [markdown]

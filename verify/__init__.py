@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # the same as `_MODULES`, for whoever reads types
     from verify.report.report import Report
     from verify.tolerance.compare import Verdict
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "DataError",

@@ -34,7 +34,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from verify.errors import VerifyError, join_and, printable
+from verify.errors import VerifyError, install_hint, join_and, printable
 from verify.forward.fast import core_count, limit_threads
 
 T = TypeVar("T")
@@ -45,7 +45,8 @@ Landed = tuple[int, str, Any]
 
 LOCAL = "local"
 ADDRESS_SCHEMES = ("tcp://", "tls://")
-PACKAGE, EXTRA = "keras-rnn-recipes", "keras-rnn-recipes[dask]"
+RECIPES, VERIFIER = "keras-rnn-recipes[dask]", "keras-rnn-verify[dask]"
+"""What has to be installed on a worker: for a sweep, and for everything else."""
 
 CONNECT_TIMEOUT = 5.0
 """Seconds in which a scheduler must answer."""
@@ -120,7 +121,7 @@ def require_address(address: str) -> None:
             f"{LOCAL}. Received: {printable(address) or 'nothing'}"
         )
     if importlib.util.find_spec("distributed") is None:
-        raise ClusterError(f"Dask is not installed here. pip install '{EXTRA}'")
+        raise ClusterError(f"Dask is not installed here. {install_hint('dask')}")
 
 
 def _is_address(text: str) -> bool:
@@ -305,7 +306,7 @@ class Cluster:
 
     def _require_package(self, modules: Sequence[str]) -> None:
         version, numpy = import_module("verify").__version__, np.__version__
-        package = f"pip install '{EXTRA}=={version}' there"
+        package = f"pip install '{VERIFIER}=={version}' there"
         answers = self._asked(
             lambda: self._client.run(_probe(), list(modules), on_error="return")
         )
@@ -333,7 +334,7 @@ class Cluster:
                 raise self._unfit(
                     address,
                     f"cannot import {join_and(missing)}. pip install "
-                    f"'{PACKAGE}=={version}' there",
+                    f"'{RECIPES}=={version}' there",
                 )
             for name, its in found.items():
                 if its != mine[name]:

@@ -50,6 +50,17 @@ def error_prefix(path: object) -> Iterator[None]:
         raise type(error)(f"{printable(path)}: {error}") from None
 
 
+def install_hint(extra: str) -> str:
+    """Return the sentence that says how to install an optional dependency.
+
+    Parameters
+    ----------
+    extra : str
+        The extra in ``verify/pyproject.toml`` that lists the missing package.
+    """
+    return f"Install it with: pip install 'keras-rnn-verify[{extra}]'"
+
+
 def printable(text: object, limit: int = 200) -> str:
     """`text` as one printable line: nothing from a file reaches a terminal raw."""
     clean = "".join(

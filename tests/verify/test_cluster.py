@@ -380,12 +380,12 @@ def test_ctrl_c_ends_the_client_without_a_word_from_dask(two):
         (
             "import sys; sys.modules['verify'] = None",
             "cannot import verify (import of verify halted; None in sys.modules). "
-            "pip install 'keras-rnn-recipes[dask]=={version}' there",
+            "pip install 'keras-rnn-verify[dask]=={version}' there",
         ),
         (
             "import verify; verify.__version__ = '0.0.1'",
             "expected verify {version}. It has 0.0.1. pip install "
-            "'keras-rnn-recipes[dask]=={version}' there",
+            "'keras-rnn-verify[dask]=={version}' there",
         ),
         (
             "import numpy; numpy.__version__ = '1.26.4'",
@@ -509,7 +509,8 @@ def test_without_dask_it_says_what_to_install(monkeypatch):
     with pytest.raises(ClusterError) as caught, connected("local"):
         pass
     assert str(caught.value) == (
-        "Dask is not installed here. pip install 'keras-rnn-recipes[dask]'"
+        "Dask is not installed here. Install it with: "
+        "pip install 'keras-rnn-verify[dask]'"
     )
 
 

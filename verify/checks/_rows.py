@@ -14,11 +14,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from typing import Any, Protocol
 
 import numpy as np
 
+from verify import __version__
 from verify.checks._layers import LAYER_ROWS
 from verify.checks._verdict import tolerance_rule, undefined
 from verify.checks.checkpoint import Watch
@@ -484,11 +484,7 @@ def reported(
 
 def versions() -> dict[str, str]:
     """What a comparison depends on besides Keras."""
-    try:
-        own = metadata.version("keras-rnn-recipes")
-    except metadata.PackageNotFoundError:  # a checkout that is not installed
-        own = "unknown"
-    return {"verify": own, "numpy": np.__version__}
+    return {"verify": __version__, "numpy": np.__version__}
 
 
 def fingerprint(net: Network) -> str:

@@ -145,6 +145,7 @@ def check(
 
     from verify import keras_bridge
 
+    keras_bridge.require_keras()
     if watch is not None:
         watch.log("Loading Keras ...")
     backend = keras_bridge.backend()

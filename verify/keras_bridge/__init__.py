@@ -15,6 +15,7 @@ from verify.keras_bridge.importing import (
     backend,
     floatx,
     import_keras,
+    require_keras,
     versions,
 )
 from verify.keras_bridge.reading import read_live
@@ -35,6 +36,7 @@ __all__ = [
     "measured_activation_errors",
     "predicted_calls",
     "read_live",
+    "require_keras",
     "slices",
     "versions",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import math
 import os
@@ -16,7 +17,29 @@ from unittest.mock import patch
 
 import numpy as np
 
-from verify.errors import UnsupportedError, printable
+from verify.errors import UnsupportedError, install_hint, printable
+
+
+def require_keras() -> None:
+    """Require that Keras is installed, without importing it.
+
+    Raises
+    ------
+    UnsupportedError
+        It is missing; the message says what to install.
+    """
+    if "keras" not in sys.modules and importlib.util.find_spec("keras") is None:
+        raise _not_installed("No module named 'keras'")
+
+
+def _not_installed(reason: object) -> UnsupportedError:
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    extra = {"tensorflow": "keras", "jax": "jax"}.get(backend)
+    hint = f". {install_hint(extra)}" if extra else ""
+    return UnsupportedError(
+        f"expected Keras with its backend {printable(backend)} to be installed. "
+        f"Received: {printable(reason)}{hint}"
+    )
 
 
 def import_keras() -> Any:
@@ -35,11 +58,7 @@ def import_keras() -> Any:
             os.dup2(held.fileno(), 2)
             import keras
         except ImportError as error:
-            backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-            raise UnsupportedError(
-                f"expected Keras with its backend {printable(backend)} to be installed. "
-                f"Received: {printable(error)}"
-            ) from None
+            raise _not_installed(error) from None
         except Exception:
             held.seek(0)
             os.write(saved, held.read())

@@ -46,7 +46,7 @@ SINGLE = UNIT_ROUNDOFF["float32"]
 def dtype_of(name: str) -> np.dtype[Any]:
     """The NumPy dtype of a Keras dtype name; bfloat16 comes from ml_dtypes."""
     if name == "bfloat16":
-        import ml_dtypes  # a dependency of Keras, needed for this dtype alone
+        import ml_dtypes  # slow to import, needed for this dtype alone
 
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(name)

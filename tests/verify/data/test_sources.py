@@ -264,7 +264,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "x.parquet")
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(
-        UnsupportedError, match=r"pip install 'keras-rnn-recipes\[parquet\]'"
+        UnsupportedError, match=r"pip install 'keras-rnn-verify\[parquet\]'"
     ):
         open_source(tmp_path / "x.parquet", "x", ["x"])
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from verify.data.sources.base import Data, FileSource, reading, rebatch
 from verify.data.sources.texts import TextSource
-from verify.errors import DataError, printable
+from verify.errors import DataError, UnsupportedError, install_hint, printable
 from verify.model.arrays import Array
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class NumberCsv(FileSource):
 
     def _tables(self, dtypes: list[np.dtype] | None = None) -> Iterator[pd.DataFrame]:
         """The file in parts."""
-        import pandas as pd
+        pd = _import_pandas(self.path)
 
         how: dict[str, Any] = {
             "header": 0 if self._headings else None, "skipinitialspace": True,
@@ -123,6 +123,16 @@ class NumberCsv(FileSource):
             yield np.empty((0, len(self._dtypes)), self._dtype)
 
 
+def _import_pandas(path: Path) -> Any:
+    try:
+        import pandas as pd
+    except ImportError:
+        raise UnsupportedError(
+            f"{printable(path)}: reading CSV needs pandas. {install_hint('csv')}"
+        ) from None
+    return pd
+
+
 def _unlike(a: np.dtype, b: np.dtype) -> bool:
     """Whether a column whose parts have these types is text: true and 1 in one."""
     return (a.kind == "b") != (b.kind == "b")
@@ -133,7 +143,7 @@ class TextCsv(TextSource):
 
     def texts(self) -> Iterator[list[str]]:
         """The texts, many at a time."""
-        import pandas as pd
+        pd = _import_pandas(self.path)
 
         def read(**more: Any) -> Any:
             return pd.read_csv(

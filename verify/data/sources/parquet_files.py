@@ -19,7 +19,7 @@ from verify.data.sources.base import (
     require_names,
 )
 from verify.data.sources.texts import TextSource
-from verify.errors import DataError, UnsupportedError, printable
+from verify.errors import DataError, UnsupportedError, install_hint, printable
 from verify.model.arrays import Array
 
 MAX_BATCH_ROWS, BUFFER_BYTES = 2**14, 2**20
@@ -146,8 +146,8 @@ def opened(path: Path) -> Iterator[Any]:
         from pyarrow import parquet
     except ImportError:
         raise UnsupportedError(
-            f"{printable(path)}: reading Parquet needs pyarrow. Install it with: "
-            "pip install 'keras-rnn-recipes[parquet]'"
+            f"{printable(path)}: reading Parquet needs pyarrow. "
+            f"{install_hint('parquet')}"
         ) from None
     with reading(path), parquet.ParquetFile(path, buffer_size=BUFFER_BYTES) as file:
         yield file
