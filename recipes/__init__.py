@@ -3,6 +3,12 @@
 Importing this package imports neither Keras nor the data.
 """
 
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
 RECIPES = (
     "toy_rnn",
     "toy_lstm",
@@ -26,4 +32,11 @@ CHAPTER = RECIPES[:5]
 """The five models of the chapter; the others are ours."""
 
 PAGE = "explorer.html"
-"""What may be made of a run later, in its folder."""
+"""The page of a run, which ``rnn-recipe explore`` writes into its folder."""
+
+
+def script(file: str) -> NoReturn:
+    """Do what ``rnn-recipe run`` does for the recipe in this file, and exit."""
+    from recipes.__main__ import main
+
+    sys.exit(main(["run", Path(file).stem, *sys.argv[1:]]))

@@ -311,12 +311,6 @@ def explore(
     print(printable(path, 4000))
 
 
-def run_recipe(name: str, argv: list[str] | None) -> int:
-    """What a recipe's own ``main(argv)`` does: ``rnn-recipe run name *argv``."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return main(["run", name, *arguments])
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command with these arguments; returns the exit code."""
     return run_command(app, argv, "rnn-recipe")

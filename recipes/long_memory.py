@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 import verify
-from recipes import plots
+from recipes import plots, script
 from recipes.data.grammar import FILLER, LANGUAGES, Sentences, memories
 from recipes.run import training
 from recipes.run.finish import (
@@ -336,12 +336,5 @@ def remove_earlier(folder: RunFolder) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run this recipe with command-line options; returns the exit code."""
-    from recipes.__main__ import run_recipe
-
-    return run_recipe(NAME, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    script(__file__)

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes import script
 from recipes.data.grammar import ALWAYS_TESTED, SOURCE, TAGGED, Sentences, tagged
 from recipes.run import training
 from recipes.run.finish import RunResult, finish, print_parameters
@@ -217,12 +218,5 @@ def print_tagged(text: list[str], tags: list[str]) -> None:
         print(f"  {''.join(cells).rstrip()}")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run this recipe with command-line options; returns the exit code."""
-    from recipes.__main__ import run_recipe
-
-    return run_recipe(NAME, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    script(__file__)

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes import script
 from recipes.data.grammar import REPLIES
 from recipes.explore.answer import phrase
 from recipes.run import training
@@ -162,12 +163,5 @@ def _report(
     return finish(NAME, options, trained, x, metrics)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run this recipe with command-line options; returns the exit code."""
-    from recipes.__main__ import run_recipe
-
-    return run_recipe(NAME, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    script(__file__)

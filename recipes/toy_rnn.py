@@ -9,16 +9,15 @@ logits, softmax, and beneath them what Keras predicts. 3 + 10 parameters.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import tanh
 from typing import Any
 
+from recipes import script
 from recipes.data.toy import STEPS, ToyConfig, samples
 from recipes.run import by_hand as shared
-from recipes.run.finish import RunResult
-from recipes.run.options import RunOptions
 from verify import ModelSpec
 
 NAME = "toy_rnn"
@@ -69,17 +68,7 @@ def by_hand(spec: ModelSpec, inputs: Sequence[float]) -> list[shared.Quantity]:
     return quantities + shared.head(spec, h)
 
 
-def run(config: Config, options: RunOptions) -> RunResult:
-    """Train, print the pass by hand, verify."""
-    return shared.run(NAME, config, build_model, by_hand, options)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run this recipe with command-line options; returns the exit code."""
-    from recipes.__main__ import run_recipe
-
-    return run_recipe(NAME, argv)
-
+run = partial(shared.run, NAME, build_model, by_hand)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script(__file__)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes import script
 from recipes.data.grammar import ANIMALS, SOURCE, Sentences, comparisons
 from recipes.run import training
 from recipes.run.finish import RunResult, finish, print_parameters
@@ -163,12 +164,5 @@ def _report(
     return finish(NAME, options, trained, x[test], metrics)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run this recipe with command-line options; returns the exit code."""
-    from recipes.__main__ import run_recipe
-
-    return run_recipe(NAME, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    script(__file__)

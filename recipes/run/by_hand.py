@@ -23,9 +23,9 @@ Quantity = tuple[str, str, Any]
 
 def run(
     recipe: str,
-    config: ToyConfig,
     build_model: Callable[[Any], Any],
     by_hand: Callable[[verify.ModelSpec, Sequence[float]], list[Quantity]],
+    config: ToyConfig,
     options: RunOptions,
 ) -> RunResult:
     """Train, print the pass by hand beside Keras's prediction, verify.
@@ -33,12 +33,12 @@ def run(
     Parameters
     ----------
     recipe : str
-    config : ToyConfig
     build_model : callable
         ``build_model(config)`` -> compiled model, (batch, 2, 1) in, 5 classes out.
     by_hand : callable
         ``by_hand(spec, inputs)`` -> every quantity of the forward pass, in order; the
         last one is the softmax.
+    config : ToyConfig
     options : RunOptions
 
     Raises

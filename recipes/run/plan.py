@@ -31,7 +31,7 @@ class Job:
 
 
 def module(recipe: str) -> Any:
-    """The module of a recipe, with ``Config``, ``build_model``, ``run``, ``main``."""
+    """The module of a recipe, with ``Config``, ``build_model`` and ``run``."""
     return importlib.import_module(f"recipes.{recipe}")
 
 
