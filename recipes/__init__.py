@@ -31,6 +31,12 @@ STUDIES = ("long_memory", "seeds", "padding_study")
 CHAPTER = RECIPES[:5]
 """The five models of the chapter; the others are ours."""
 
+GROUPS = {
+    "all": tuple(name for name in RECIPES if name not in STUDIES),
+    "chapter": CHAPTER,
+}
+"""What ``rnn-recipe run`` takes for several recipes."""
+
 PAGE = "explorer.html"
 """The page of a run, which ``rnn-recipe explore`` writes into its folder."""
 

@@ -187,7 +187,7 @@ def _left_over(name: str, files: Sequence[str] = (*FILES, PAGE)) -> bool:
 
 
 def require_same(
-    shown: str,
+    shown: object,
     old: Mapping[str, Any],
     config: Mapping[str, Any],
     data: str | None = None,
