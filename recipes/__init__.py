@@ -37,7 +37,7 @@ GROUPS = {
 }
 """What ``rnn-recipe run`` takes for several recipes."""
 
-PAGE = "explorer.html"
+PAGE_FILE = "explorer.html"
 """The page of a run, which ``rnn-recipe explore`` writes into its folder."""
 
 

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 import verify
-from recipes import CHAPTER, GROUPS, PAGE, RECIPES, STUDIES
+from recipes import CHAPTER, GROUPS, PAGE_FILE, RECIPES, STUDIES
 from verify.console.exit_codes import INTERRUPTED
 from verify.console.exit_codes import run as run_command
 from verify.data.files import output_path
@@ -292,7 +292,7 @@ def predict(
     (scores,) = net.predict(pipeline.encode([text]))
     if scores.shape[-1] != len(pipeline.classes):
         raise DataError(
-            f"{printable(folder)}: expected a model of {len(pipeline.classes)} classes. "
+            f"{folder}: expected a model of {len(pipeline.classes)} classes. "
             f"Received: {scores.shape[-1]}"
         )
     for note, which in notes.items():
@@ -307,7 +307,9 @@ def explore(
     folder: Annotated[str, typer.Argument(metavar="RUN_FOLDER")],
     out: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help=f"The page, RUN_FOLDER/{PAGE} by default."),
+        typer.Option(
+            metavar="FILE", help=f"The page, RUN_FOLDER/{PAGE_FILE} by default."
+        ),
     ] = None,
     text: Annotated[
         list[str] | None,
@@ -319,7 +321,7 @@ def explore(
     from recipes.run.folder import RunFolder
 
     run_folder = RunFolder(folder)
-    path = run_folder / PAGE
+    path = run_folder / PAGE_FILE
     if out is not None:
         path = output_path(out, "--out", ".html")
     write_page(run_folder, path, text or ())
@@ -332,7 +334,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _summary(name: str) -> str:
-    """First line of a recipe's docstring, read without running the file."""
+    """Return the first line of a recipe's docstring, without running the file."""
     spec = importlib.util.find_spec(f"recipes.{name}")
     if spec is None or spec.origin is None:
         return ""

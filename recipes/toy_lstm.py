@@ -17,7 +17,7 @@ from math import exp, tanh
 from typing import Any
 
 from recipes import script
-from recipes.data.toy import STEPS, ToyConfig, samples
+from recipes.data.toy import TIME_STEPS, ToyConfig, samples
 from recipes.run import by_hand as shared
 from verify import ModelSpec
 
@@ -27,16 +27,16 @@ __all__ = ["NAME", "Config", "build_model", "by_hand", "run", "samples"]
 
 @dataclass(frozen=True)
 class Config(ToyConfig):
-    """The chapter's settings."""
+    """Hold the chapter's settings."""
 
 
 def build_model(config: Config) -> Any:
-    """The compiled model; (batch, 2, 1) in, five probabilities out."""
+    """Return the compiled model; (batch, 2, 1) in, five probabilities out."""
     from keras import Input, Sequential, layers
 
     model = Sequential(
         [
-            Input((STEPS, 1)),
+            Input((TIME_STEPS, 1)),
             layers.LSTM(
                 1,
                 activation="tanh",
@@ -54,12 +54,12 @@ def build_model(config: Config) -> Any:
 
 
 def sigmoid(z: float) -> float:
-    """``1 / (1 + exp(-z))``"""
+    """Compute ``1 / (1 + exp(-z))``."""
     return 1 / (1 + exp(-z))
 
 
 def by_hand(spec: ModelSpec, inputs: Sequence[float]) -> list[shared.Quantity]:
-    """Every quantity of the forward pass, with this model's numbers."""
+    """Compute every quantity of the forward pass, with this model's numbers."""
     lstm = spec["lstm"]
     w, u, b = (
         dict(zip(lstm.gates, lstm.weights[name].ravel().tolist(), strict=True))

@@ -16,7 +16,7 @@ from math import tanh
 from typing import Any
 
 from recipes import script
-from recipes.data.toy import STEPS, ToyConfig, samples
+from recipes.data.toy import TIME_STEPS, ToyConfig, samples
 from recipes.run import by_hand as shared
 from verify import ModelSpec
 
@@ -26,16 +26,16 @@ __all__ = ["NAME", "Config", "build_model", "by_hand", "run", "samples"]
 
 @dataclass(frozen=True)
 class Config(ToyConfig):
-    """The chapter's settings."""
+    """Hold the chapter's settings."""
 
 
 def build_model(config: Config) -> Any:
-    """The compiled model; (batch, 2, 1) in, five probabilities out."""
+    """Return the compiled model; (batch, 2, 1) in, five probabilities out."""
     from keras import Input, Sequential, layers
 
     model = Sequential(
         [
-            Input((STEPS, 1)),
+            Input((TIME_STEPS, 1)),
             layers.SimpleRNN(
                 1,
                 activation="tanh",
@@ -54,7 +54,7 @@ def build_model(config: Config) -> Any:
 
 
 def by_hand(spec: ModelSpec, inputs: Sequence[float]) -> list[shared.Quantity]:
-    """Every quantity of the forward pass, with this model's numbers."""
+    """Compute every quantity of the forward pass, with this model's numbers."""
     weights = spec["rnn"].weights
     w, u, b = (
         float(weights[name].item()) for name in ("kernel", "recurrent_kernel", "bias")

@@ -1,4 +1,4 @@
-"""From names and options on the command line to the runs that were asked for."""
+"""What runs were asked for: names and options of the command line, checked."""
 
 from __future__ import annotations
 
