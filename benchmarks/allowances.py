@@ -124,7 +124,7 @@ def measure(
         return reason
     inputs = net.prepare(x)
     exact = net.flat(inputs, dtype="float64")
-    floors = Rounding(net).noise_floors(lambda n, t: n.flat(inputs, dtype=t), exact)
+    floors = Rounding(net).noise_floors(inputs, exact)
     found, share = [], 0.0
     for outputs in (
         KerasModel(model, 32).predict(inputs),

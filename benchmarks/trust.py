@@ -28,8 +28,9 @@ from verify.forward.network import Inputs
 from verify.keras_bridge import KerasModel, current_activation_errors, import_keras
 from verify.mistakes.catalogue import Mutant, catalogue
 from verify.model.arrays import Array
-from verify.tolerance.compare import Verdict, compare, float64_tolerance
+from verify.tolerance.compare import Verdict, compare
 from verify.tolerance.error_bound import output_bounds
+from verify.tolerance.noise_floor import float64_tolerance
 
 WORDS, STEPS, SIZE, UNITS, ROWS = 40, 12, 6, 8, 64
 KINDS = ("SimpleRNN", "LSTM", "GRU", "Bidirectional LSTM")

@@ -21,7 +21,7 @@ from verify.data.files import output_path, write_atomically
 from verify.errors import DataError, error_prefix, printable
 
 if TYPE_CHECKING:  # a command imports what it needs: --help is there at once
-    from verify.checks._rows import Mapper
+    from verify.checks.mapper import Mapper
     from verify.data.sources import Source
     from verify.forward.network import Inputs
     from verify.report.page import Exploration
@@ -366,7 +366,7 @@ def _mapped(address: str | None) -> Iterator[Mapper]:
     ClusterError
         As `verify.cluster.connected`.
     """
-    from verify.checks._rows import serial_map
+    from verify.checks.mapper import serial_map
 
     if address is None:
         yield serial_map
@@ -383,8 +383,7 @@ def _explored(
     """The explorer of a page, for the first rows; none where they cannot be shown."""
     import numpy as np
 
-    from verify.checks._rows import prepared_rows
-    from verify.checks.inputs import usable_inputs
+    from verify.checks.inputs import prepared_rows, usable_inputs
     from verify.report.page import DEFAULT_ROWS, explore
 
     net = net.on(str(report.facts["backend"]))  # by the rules that were checked

@@ -10,7 +10,7 @@ import numpy as np
 
 from verify.model.arrays import Array
 
-SENTENCES_SOURCE = "sentences of recipes/grammar.py"
+SOURCE = "sentences of recipes/grammar.py"
 """What manifests say of where generated sentences come from."""
 
 ANIMALS = (
@@ -61,9 +61,8 @@ class Sentences:
 
 
 def comparisons(seed: int, test_share: float = 0.3) -> Sentences:
-    """Generate ``the cat is faster than the dog`` -> ``cat``, and the like.
+    """``the cat is faster than the dog`` -> ``cat``; ``... slower ...`` -> ``dog``.
 
-    With ``slower`` the answer is ``dog``.
     Every two animals are compared in both orders with every comparative: the same bag
     of words then has two answers. Whole pairs of animals are kept for the test, so no
     sentence of it, in either order, is among those that are learnt.
@@ -89,7 +88,7 @@ LANGUAGES = {
 }  # fmt: skip
 """Country -> what is spoken there."""
 
-FILLER_WORDS = (
+FILLER = (
     "and", "we", "often", "walk", "to", "town", "with", "my", "old", "friend", "when",
     "it", "rains", "so", "then", "some", "tea", "at", "home", "or", "sing", "two",
     "songs", "there",
@@ -100,7 +99,7 @@ FILLER_WORDS = (
 def memories(
     seed: int, gap: int, train: int = 3200, test: int = 400
 ) -> tuple[Sentences, tuple[int, ...]]:
-    """Generate ``i live in india ... i speak`` -> ``hindi``, with filler words between.
+    """``i live in india ... i speak`` -> ``hindi``, with filler words in between.
 
     Every filler word is drawn at random, so nothing but the country tells the answer.
     For training the gap is any from 0 to `gap` words, so that counting steps does not
@@ -121,7 +120,7 @@ def memories(
         testing = len(rows) < test
         words = gap if testing else int(rng.integers(gap + 1))
         country = countries[len(rows) % len(countries)]
-        filler = (FILLER_WORDS[k] for k in rng.integers(len(FILLER_WORDS), size=words))
+        filler = (FILLER[k] for k in rng.integers(len(FILLER), size=words))
         text = " ".join(("i live in", country, *filler, "i speak"))
         if text in kept:
             continue
@@ -137,7 +136,7 @@ NOUN_OR_VERB = (
     "fish", "cook", "guard", "judge", "nurse", "pilot", "train", "watch",
 )  # fmt: skip
 NOUN_OR_AUXILIARY = ("can", "will")
-WORDS_BY_TAG = {
+TAGGED = {
     "determiner": ("the", "a", "every"),
     "adjective": ("old", "big", "red"),
     "noun": ("cat", "boat", *NOUN_OR_VERB, *NOUN_OR_AUXILIARY),
@@ -148,7 +147,7 @@ WORDS_BY_TAG = {
 }
 """Tag -> words that may have it; some words stand under two."""
 
-SENTENCE_FORMS = (
+FORMS = (
     "determiner noun auxiliary verb determiner noun",
     "determiner adjective noun auxiliary verb determiner noun adverb",
     "pronoun auxiliary verb determiner noun adverb",
@@ -168,15 +167,15 @@ ALWAYS_TESTED = {
 
 
 def tagged(seed: int, train: int = 1200, test: int = 400) -> Sentences:
-    """Generate ``the can can hold the fish`` -> the tag of every word, between blanks.
+    """``the can can hold the fish`` -> the tag of every word, between blanks.
 
     All sentences differ, so none of the test is learnt.
     """
     rng = np.random.default_rng(seed)
     rows = dict(ALWAYS_TESTED)
     while len(rows) < train + test:
-        form = SENTENCE_FORMS[rng.integers(len(SENTENCE_FORMS))]
-        choices = [WORDS_BY_TAG[tag] for tag in form.split()]
+        form = FORMS[rng.integers(len(FORMS))]
+        choices = [TAGGED[tag] for tag in form.split()]
         text = " ".join(some[rng.integers(len(some))] for some in choices)
         rows[text] = form
     tested = tuple(k < test for k in range(len(rows)))

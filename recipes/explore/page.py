@@ -26,12 +26,11 @@ from verify.model.arrays import Array
 from verify.report.page import Sample, TextRules, explore, render
 from verify.report.report import Report, read_report
 
-RIGHT_TEXTS, WRONG_TEXTS, UNSURE_TEXTS = 5, 4, 2
-"""How many texts are shown that the model gets right, gets wrong with the greatest
+RIGHT, WRONG, UNSURE = 5, 4, 2
+"""So many texts are shown that the model gets right, gets wrong with the greatest
 confidence, and is least sure of."""
 
-MAX_LABEL_LENGTH = 60
-"""Characters of a text in the list of texts."""
+LABEL = 60
 
 Answer = str | Sequence[str] | None
 Candidate = tuple[str, Answer]
@@ -84,7 +83,7 @@ def _report(folder: RunFolder) -> Report:
 
 
 def text_rules(pipeline: TextPipeline) -> TextRules:
-    """Return what the page needs to read texts as the pipeline does."""
+    """What the page needs to read texts as the pipeline does."""
     return TextRules(
         words=pipeline.vocabulary.words,
         stop_words=() if pipeline.keep_stop_words else sorted(stop_words()),
@@ -95,7 +94,7 @@ def text_rules(pipeline: TextPipeline) -> TextRules:
 
 
 def _facts(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return those metrics that say in a number how good the model is."""
+    """What of the metrics says in a word how good the model is."""
     shown = ("accuracy", "training_accuracy", "macro_f1", "epochs", "parameters")
     return {
         key.replace("_", " "): f"{value:,}"
@@ -109,7 +108,7 @@ def _facts(metrics: Mapping[str, Any]) -> dict[str, str]:
 def _require_fit(
     folder: RunFolder, net: verify.Network, pipeline: TextPipeline
 ) -> None:
-    """Check that the vocabulary and the model belong together.
+    """The vocabulary and the model belong together.
 
     Raises
     ------
@@ -118,20 +117,20 @@ def _require_fit(
     outputs = net.predict(pipeline.encode([""])).shape[-1]
     if outputs != len(pipeline.classes):
         raise DataError(
-            f"{folder.path}: expected a model of {len(pipeline.classes)} "
+            f"{printable(folder.path)}: expected a model of {len(pipeline.classes)} "
             f"classes. Received: {outputs}"
         )
     for layer in net.spec:
         size = int(layer.options.get("input_dim") or 0)
         if layer.class_name == "Embedding" and size != pipeline.vocabulary.size:
             raise DataError(
-                f"{folder.path}: expected a model of "
+                f"{printable(folder.path)}: expected a model of "
                 f"{pipeline.vocabulary.size:,} ids. Received: {size:,}"
             )
 
 
 def _require_its_report(folder: RunFolder, net: verify.Network, report: Report) -> None:
-    """Check that the report, whose verdict heads the page, is about this model.
+    """The verdict that the page begins with is about this model.
 
     Raises
     ------
@@ -142,8 +141,8 @@ def _require_its_report(folder: RunFolder, net: verify.Network, report: Report) 
         path, _, _ = layer.name.partition(":")  # a layer that is called again
         if known.get(path) != layer.class_name:
             raise DataError(
-                f"{folder / 'verification.json'}: expected the report of the model "
-                f"beside it. Received: a report on layer '{printable(layer.name)}' "
+                f"{printable(folder / 'verification.json')}: expected the report of the "
+                f"model beside it. Received: a report on layer '{printable(layer.name)}' "
                 f"({printable(layer.class_name)})"
             )
 
@@ -154,7 +153,7 @@ def _samples(
     manifest: Mapping[str, Any],
     texts: Sequence[str],
 ) -> tuple[list[Sample], Array]:
-    """Return the texts of the page, and the model's inputs made of them."""
+    """The texts of the page, and the model's inputs made of them."""
     offered = candidates(manifest, pipeline)
     chosen: list[Candidate] = [(text, None) for text in texts]
     chosen += chosen_among(net, pipeline, offered)
@@ -167,16 +166,16 @@ def _samples(
 
 def _sample(text: str, answer: Answer) -> Sample:
     said = answer if isinstance(answer, str) else " ".join(answer or ())
-    return Sample(printable(text, MAX_LABEL_LENGTH), said, text)
+    return Sample(printable(text, LABEL), said, text)
 
 
 def candidates(
     manifest: Mapping[str, Any], pipeline: TextPipeline
 ) -> Sequence[Candidate]:
-    """Return texts that the recipe of a run offers, with their answers.
+    """Texts that the recipe of a run offers, with their answers.
 
     A recipe may have a function ``samples(manifest)``; of a sentiment recipe they are
-    the tweets of its test set; of others the phrases in its ``SHOWN_TEXTS``.
+    the tweets of its test set; of others the phrases in its ``SHOWN``.
     """
     recipe = manifest.get("recipe")
     if recipe not in RECIPES:
@@ -190,7 +189,7 @@ def candidates(
         except DataError as error:
             print(f"without tweets of the test set: {error}", file=sys.stderr)
             return ()
-    shown = getattr(own, "SHOWN_TEXTS", ())
+    shown = getattr(own, "SHOWN", ())
     return [(text, None) for text in ((shown,) if isinstance(shown, str) else shown)]
 
 
@@ -212,11 +211,11 @@ def _tweets(manifest: Mapping[str, Any], pipeline: TextPipeline) -> list[Candida
 def chosen_among(
     net: verify.Network, pipeline: TextPipeline, offered: Sequence[Candidate]
 ) -> list[Candidate]:
-    """Choose a few texts worth a look: right, confidently wrong, undecided.
+    """A few texts worth a look: some right, some confidently wrong, some undecided.
 
     Classes take turns among those that are right, the ones it is surest of first.
     """
-    few = RIGHT_TEXTS + WRONG_TEXTS + UNSURE_TEXTS
+    few = RIGHT + WRONG + UNSURE
     known = [pair for pair in offered if pair[1] in pipeline.classes]
     if len(offered) <= few or not known:
         return list(offered[:few])
@@ -228,13 +227,13 @@ def chosen_among(
     by_confidence = np.argsort(-sure, kind="stable")
     right = [k for k in by_confidence if answers[k] == truth[k]]
     wrong = [k for k in by_confidence if answers[k] != truth[k]]
-    picked = _in_turn(right, truth, RIGHT_TEXTS) + _in_turn(wrong, truth, WRONG_TEXTS)
-    picked += [k for k in by_confidence[::-1] if k not in picked][:UNSURE_TEXTS]
+    picked = _in_turn(right, truth, RIGHT) + _in_turn(wrong, truth, WRONG)
+    picked += [k for k in by_confidence[::-1] if k not in picked][:UNSURE]
     return [known[k] for k in picked]
 
 
 def _in_turn(rows: Sequence[int], groups: Array, count: int) -> list[int]:
-    """Return the first rows, one of each group in turn."""
+    """The first rows, those of each group in turn."""
     queues = [
         [k for k in rows if groups[k] == group]
         for group in dict.fromkeys(groups[k] for k in rows)

@@ -30,7 +30,7 @@ def functions(
     xlabel: str,
     ylabel: str,
 ) -> Figure:
-    """Draw one line a function, such as a sigmoid beside its replacement.
+    """One line a function, such as a sigmoid beside its replacement.
 
     Parameters
     ----------

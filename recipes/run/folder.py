@@ -25,23 +25,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recipes import PAGE_FILE
+from recipes import PAGE
 from verify.data.files import read_json, write_atomically, write_error
 from verify.data.text import PIPELINE_FILE, TextPipeline
 from verify.errors import DataError, join_and, printable
 
-RUN_FILES = (
+FILES = (
     "manifest.json", "checkpoint.npz", "history.csv", "model.keras",
     "vocabulary.json", "metrics.json", "curves.png", "verification.json",
 )  # fmt: skip
 """What a run leaves."""
 
-END_OF_PHRASE = "(end)"
+END = "(end)"
 """The class that stands behind the last word of a phrase."""
 
 
 class RunFolder:
-    """Represent a folder that belongs to one run of one recipe."""
+    """A folder that belongs to one run of one recipe."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -50,7 +50,7 @@ class RunFolder:
         return self.path / name
 
     def examine(self, recipe: str, *, resume: bool) -> dict[str, Any] | None:
-        """Check whether this recipe may run here; change nothing.
+        """May this recipe run here? Changes nothing.
 
         Returns
         -------
@@ -68,14 +68,16 @@ class RunFolder:
             raise write_error(self.path, error) from None
 
     def _examine(self, recipe: str, resume: bool) -> dict[str, Any] | None:
-        shown = self.path
+        shown = printable(self.path)
         wanted = f"{shown}: expected an empty folder or a run of {recipe}"
         if not self.path.exists():
             if resume:
                 raise DataError(f"{shown}: nothing to resume: no such folder")
             nearest = next(p for p in self.path.absolute().parents if p.exists())
             if not nearest.is_dir():
-                raise DataError(f"{shown}: cannot be written ({nearest} is a file)")
+                raise DataError(
+                    f"{shown}: cannot be written ({printable(nearest)} is a file)"
+                )
             if not os.access(nearest, os.W_OK):
                 raise DataError(f"{shown}: cannot be written (no permission)")
             return None
@@ -92,7 +94,7 @@ class RunFolder:
             return manifest
         if present:
             raise DataError(
-                f"{wanted}. Received: a folder that holds {present[0]} and no "
+                f"{wanted}. Received: a folder that holds {printable(present[0])} and no "
                 "manifest.json"
             )
         if resume:
@@ -114,7 +116,7 @@ class RunFolder:
         """
         manifest = self.examine(recipe, resume=resume)
         if resume and manifest is not None:
-            require_same(self.path, manifest, config, data)
+            require_same(printable(self.path), manifest, config, data)
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -127,17 +129,15 @@ class RunFolder:
         Parameters
         ----------
         also : sequence of str
-            Names of files that this recipe writes besides `RUN_FILES`.
+            Names of files that this recipe writes besides `FILES`.
 
         Raises
         ------
         DataError
         """
-        names = (*RUN_FILES, PAGE_FILE, *also)
+        names = (*FILES, PAGE, *also)
         try:
-            for entry in sorted(
-                self.path.iterdir(), key=lambda e: e.name == RUN_FILES[0]
-            ):
+            for entry in sorted(self.path.iterdir(), key=lambda e: e.name == FILES[0]):
                 if entry.name in names or _left_over(entry.name, names):
                     entry.unlink()
         except OSError as error:
@@ -163,7 +163,7 @@ class RunFolder:
             return read_json(self.path / name)
         except FileNotFoundError:
             raise DataError(
-                f"{self.path}: expected the folder of a finished run. "
+                f"{printable(self.path)}: expected the folder of a finished run. "
                 f"Received: no {name} in it"
             ) from None
 
@@ -181,18 +181,18 @@ class RunFolder:
         return TextPipeline.of(self.read_json(PIPELINE_FILE), self / PIPELINE_FILE)
 
 
-def _left_over(name: str, files: Sequence[str] = (*RUN_FILES, PAGE_FILE)) -> bool:
-    """Return whether this is a half-written file of a run that was killed."""
+def _left_over(name: str, files: Sequence[str] = (*FILES, PAGE)) -> bool:
+    """Whether this is a half-written file of a run that was killed."""
     return any(name.startswith(f".{file}.") for file in (*files, "partial"))
 
 
 def require_same(
-    shown: object,
+    shown: str,
     old: Mapping[str, Any],
     config: Mapping[str, Any],
     data: str | None = None,
 ) -> None:
-    """Check that a run is resumed as it was begun, but for more epochs and seeds.
+    """A run is resumed as it was begun; only epochs and seeds may become more.
 
     Raises
     ------

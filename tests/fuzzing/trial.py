@@ -7,7 +7,6 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +134,7 @@ def _compared(
             return Outcome("FAILS", np.inf, f"{source}: shapes {shapes}")
         found = max(_difference(a, b) for a, b in zip(ours, theirs, strict=True))
         if not found <= PROOF_TOLERANCE:
-            moved = Rounding(net).amplified(partial(_evaluated, inputs))
+            moved = Rounding(net).amplified(inputs)
             kind = "amplifies" if found <= 1000 * moved else "FAILS"
             return Outcome(kind, found, f"{source}: differs by {found:.2g}")
         fast = net.flat(inputs, dtype="float64", fast=True)
@@ -171,7 +170,7 @@ def _in_own_dtype(program: Program, outcome: Outcome, seed: int) -> Outcome:
         keras.config.set_dtype_policy(before)
     theirs = [np.asarray(array).astype(float) for array in flatten(y)]
     ours = net.flat(x, dtype="float64")
-    floors = Rounding(net).noise_floors(lambda n, dtype: n.flat(x, dtype=dtype), ours)
+    floors = Rounding(net).noise_floors(x, ours)
     floors = bounded_outputs(net, x, floors, ours, theirs, worst_known_errors())
     if not all(floor.decides for floor in floors):
         return replace(outcome, numerics="undecided")
@@ -180,10 +179,6 @@ def _in_own_dtype(program: Program, outcome: Outcome, seed: int) -> Outcome:
         derived = any(floor.derived for floor in floors)
         return replace(outcome, numerics="within bound" if derived else "agrees")
     return Outcome("FAILS", result.max_diff, f"{program.policy}: {result}")
-
-
-def _evaluated(x: Any, net: verify.Network, dtype: str | None) -> list[np.ndarray]:
-    return net.flat(x, dtype=dtype)
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:

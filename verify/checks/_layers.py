@@ -6,30 +6,26 @@ and the catalogue of mistakes is searched there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from verify.forward.evaluate import States
-from verify.forward.network import Inputs, Network
+from verify.forward.network import Inputs, LayerCall, Network
 from verify.mistakes.diagnose import Diagnosis, diagnose
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
 from verify.report.report import LayerResult
 from verify.tolerance.activation_errors import ActivationErrors
-from verify.tolerance.compare import compare, compare_all, float64_tolerance
-from verify.tolerance.error_bound import bounded, call_bounds, unbounded
-from verify.tolerance.noise_floor import Rounding
+from verify.tolerance.compare import compare, compare_all
+from verify.tolerance.error_bound import bounded_call
+from verify.tolerance.noise_floor import Rounding, float64_tolerance
 
 if TYPE_CHECKING:
     from verify.keras_bridge import KerasCall, KerasModel
-
-
-LAYER_ROWS = 256
-"""Rows that the layer-by-layer comparison looks at; outputs are compared on all."""
 
 
 def compare_layers(
@@ -39,7 +35,7 @@ def compare_layers(
     x: Inputs,
     activation_errors: ActivationErrors,
 ) -> tuple[LayerResult, ...]:
-    """Each call of a layer on what Keras gave it, in float64 and in its own dtype."""
+    """Compare each call of a layer on what Keras gave it, in float64 and as it is."""
     states: States = {}
     results = []
     own = {call.key: call for call in keras.calls(x)}
@@ -61,20 +57,25 @@ def compare_call(
     states: States,
     activation_errors: ActivationErrors,
 ) -> LayerResult:
-    """One call of a layer, as Keras in float64 and in its own dtype made it."""
+    """Compare one call of a layer, as Keras made it in float64 and in its own dtype.
+
+    Parameters
+    ----------
+    rounding : Rounding
+        Of the network.
+    keras64 : KerasModel
+        In float64.
+    call64, call : KerasCall
+        In float64, and in the model's own dtype.
+    states : dict
+        Of stateful layers, by their paths: before the call, and changed by it.
+    activation_errors : ActivationErrors
+    """
     net, name = rounding.net, call.name
     layer = net.spec[name]
-
-    def alone(given: KerasCall) -> Callable[[Network, str | None], list[Array]]:
-        def evaluate(n: Network, dtype: str | None) -> list[Array]:
-            return n.call_layer(
-                name, given.args, given.kwargs, dtype=dtype, states=dict(before)
-            )
-
-        return evaluate
-
+    alone = LayerCall(name, call.args, call.kwargs, dict(states))
+    alone64 = LayerCall(name, call64.args, call64.kwargs, dict(states))
     masks: list[Array | None] = []
-    before = dict(states)
     ours64 = net.call_layer(
         name, call64.args, call64.kwargs, dtype="float64", states=states, masks=masks
     )
@@ -82,24 +83,16 @@ def compare_call(
     proof = compare_all(ours64, call64.outputs, allowed=allowed)
     if proof.matches and (problem := _masks_differ(masks, call64.masks)):
         proof = replace(proof, matches=False, problem=problem)
-    reference = alone(call)(net, "float64")
-    floors = rounding.noise_floors(alone(call), reference)
-    # The sweep starts a stateful layer at zero, so it must not have states yet.
-    if not unbounded(net, name) and name not in before:
-        floors = bounded(
-            floors,
-            reference,
-            call.outputs,
-            lambda apart: call_bounds(
-                net, name, call.args, call.kwargs, apart, activation_errors
-            ),
-        )
-    numerics = compare_all(
-        reference, call.outputs, allowed=[floor.atol for floor in floors]
+    reference = alone.evaluate(net, "float64")
+    noise_floors = rounding.noise_floors(alone, reference)
+    tolerances = bounded_call(
+        net, alone, noise_floors, reference, call.outputs, activation_errors
     )
+    allowed = [tolerance.atol for tolerance in tolerances]
+    numerics = compare_all(reference, call.outputs, allowed=allowed)
     steps, amplified = None, 0.0
     if not proof.matches:
-        amplified = rounding.amplified(alone(call64))
+        amplified = rounding.amplified(alone64)
         if net.loops(name):
             ours = net.call_layer(
                 name, call64.args, call64.kwargs, dtype="float64", every_step=True
@@ -113,14 +106,14 @@ def compare_call(
         proof=proof,
         numerics=numerics,
         steps=steps,
-        decided=all(floor.decides for floor in floors),
-        derived=min(floor.derived for floor in floors),
+        decided=all(tolerance.decides for tolerance in tolerances),
+        derived=min(tolerance.derived for tolerance in tolerances),
         amplified=amplified,
     )
 
 
 def _masks_differ(ours: Sequence[Array | None], theirs: Sequence[Array | None]) -> str:
-    """What is different about the masks that a layer hands on; empty if nothing is."""
+    """Say what differs about the masks that a layer hands on; nothing if none do."""
     for a, b in zip(ours, theirs, strict=True):
         if (a is None) != (b is None):
             with_mask = "Keras" if a is None else "NumPy"
@@ -150,7 +143,7 @@ def diagnose_layers(
 def _observed(
     x: Inputs, observed: Network | KerasModel, name: str | None
 ) -> list[Array]:
-    """What came out of a layer, or of the whole model."""
+    """Return what came out of a layer, or of the whole model."""
     if isinstance(observed, Network):
         if name is None:
             return observed.flat(x, dtype="float64")

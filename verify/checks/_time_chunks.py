@@ -30,8 +30,7 @@ from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 from verify.report.report import LayerResult
 from verify.tolerance.activation_errors import ActivationErrors
-from verify.tolerance.compare import float64_tolerance
-from verify.tolerance.noise_floor import Rounding
+from verify.tolerance.noise_floor import Rounding, float64_tolerance
 
 if TYPE_CHECKING:
     from verify.keras_bridge import KerasCall, KerasModel

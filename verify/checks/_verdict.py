@@ -1,22 +1,19 @@
-"""From comparisons to a verdict, and the sentence for it."""
+"""From comparisons to a verdict, the sentence for it, and the report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from verify.forward.network import Inputs
+from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
-from verify.report.report import LayerResult
-from verify.tolerance.compare import (
-    Comparison,
-    Tolerance,
-    Verdict,
-    compare,
-    float64_tolerance,
-)
-from verify.tolerance.noise_floor import Rounding
+from verify.report.report import LayerResult, Report
+from verify.tolerance.compare import Comparison, Verdict, compare
+from verify.tolerance.error_bound import unbounded
+from verify.tolerance.noise_floor import Rounding, Tolerance, float64_tolerance
+from verify.tolerance.partial import PartialResult
 
 UNDEFINED = "the outputs hold NaN or infinite values, so nothing can be compared"
 
@@ -32,7 +29,12 @@ weight is not held against the formulas."""
 
 
 def undefined(ours: Sequence[Array], theirs: Sequence[Array]) -> tuple[bool, bool]:
-    """Whether NaN or infinity is on both sides, and whether something else is wrong."""
+    """Return whether both sides are not finite, and whether something else is wrong.
+
+    Parameters
+    ----------
+    ours, theirs : list of (batch, ...)
+    """
     found = False
     for a, b in zip(ours, theirs, strict=False):
         if a.shape != b.shape:
@@ -51,14 +53,28 @@ def judge(
     x: Inputs,
     proof: Comparison,
     numerics: Comparison,
-    floors: Sequence[Tolerance],
+    tolerances: Sequence[Tolerance],
     layers: tuple[LayerResult, ...],
 ) -> tuple[Verdict, str]:
-    """Verdict, and the sentence for it."""
+    """Return the verdict of a comparison with Keras, and the sentence for it.
+
+    Parameters
+    ----------
+    rounding : Rounding
+        Of the network.
+    x : Inputs
+        Rows to measure on, after a failure, how much the model amplifies rounding.
+    proof, numerics : Comparison
+        In float64, and in the model's own dtype.
+    tolerances : sequence of Tolerance
+        What `numerics` was held to.
+    layers : tuple of LayerResult
+        None where the layers have not been compared.
+    """
     failed = [layer for layer in layers if not layer.proof.matches]
     if failed or not proof.matches:
         wrong = [x for x in failed if not is_rounding(x.proof, x.amplified)]
-        whole = rounding.amplified(lambda net, dtype: net.flat(x, dtype=dtype))
+        whole = rounding.amplified(x)
         if not wrong and (failed or is_rounding(proof, whole)):
             return (
                 Verdict.INCONCLUSIVE,
@@ -66,15 +82,15 @@ def judge(
                 f"rounding error in every weight moves its outputs by {whole:.1g}",
             )
         return Verdict.FAIL, DIFFERS
-    if not all(floor.decides for floor in floors):
-        return Verdict.INCONCLUSIVE, undecided(floors)
+    if not all(tolerance.decides for tolerance in tolerances):
+        return Verdict.INCONCLUSIVE, undecided(tolerances)
     if not numerics.matches or not all(layer.matches for layer in layers):
         return Verdict.FAIL, NUMERICS
     return Verdict.PASS, "the NumPy forward pass matches Keras"
 
 
 def judge_time_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
-    """Verdict and sentence where layers that amplify were compared in chunks."""
+    """Return verdict and sentence where layers were compared in time chunks."""
     wrong = [x for x in layers if not x.proof.matches]
     if any(not is_rounding(x.proof, x.amplified) for x in wrong):
         return Verdict.FAIL, DIFFERS
@@ -96,7 +112,7 @@ def judge_time_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
 def partial_verdict(
     verdict: Verdict, reason: str, done: int, rows: int
 ) -> tuple[Verdict, str]:
-    """Verdict and sentence where not all rows have been compared: never PASS."""
+    """Return verdict and sentence while rows are left to compare: never PASS."""
     head = f"PARTIAL: {done:,} of {rows:,} rows compared"
     if done == rows:
         head = f"PARTIAL: all {rows:,} rows compared, nothing looked at more closely"
@@ -106,25 +122,25 @@ def partial_verdict(
 
 
 def is_rounding(comparison: Comparison, amplified: float) -> bool:
-    """Whether a difference in float64 may be rounding that the model amplifies."""
+    """Return whether a difference in float64 may be rounding that a model amplifies."""
     if comparison.problem:
         return False
     return comparison.max_diff <= PERTURBATION_FACTOR * amplified
 
 
-def undecided(floors: Sequence[Tolerance]) -> str:
-    """Why a comparison decides nothing."""
-    if not all(np.isfinite(floor.atol).all() for floor in floors):
+def undecided(tolerances: Sequence[Tolerance]) -> str:
+    """Say why a comparison decides nothing."""
+    if not all(np.isfinite(tolerance.atol).all() for tolerance in tolerances):
         return UNDEFINED
-    floor = next(floor for floor in floors if not floor.decides)
+    wide = next(tolerance for tolerance in tolerances if not tolerance.decides)
     return (
-        f"this model amplifies rounding to {floor.noise.max():.1g} on outputs "
-        f"of {floor.scale.max():.1g}, so no such answer can be told from another"
+        f"this model amplifies rounding to {wide.noise.max():.1g} on outputs "
+        f"of {wide.scale.max():.1g}, so no such answer can be told from another"
     )
 
 
 def beyond_noise(noisy: Comparison) -> list[str]:
-    """A warning where outputs are within a derived bound, but not as near as expected.
+    """Warn of outputs within a derived bound, but not as near as expected.
 
     The bound is what rounding could do at worst, the noise floor what it does.
 
@@ -137,15 +153,52 @@ def beyond_noise(noisy: Comparison) -> list[str]:
         return []
     return [
         "the outputs are within the derived bound, but differ by "
-        f"{noisy.error_ratio:.1f} times what this model's own rounding noise allows: a lower "
-        "precision, or a mistake too small to prove, may be behind it"
+        f"{noisy.error_ratio:.1f} times what this model's own rounding noise allows: "
+        "a lower precision, or a mistake too small to prove, may be behind it"
     ]
+
+
+def make_report(
+    net: Network,
+    result: PartialResult,
+    platform: str,
+    *,
+    warnings: Sequence[str],
+    **more: Any,
+) -> Report:
+    """Make a report, with the tolerance that the outputs were held to.
+
+    Parameters
+    ----------
+    net : Network
+        What was held against the outputs that were given.
+    result : PartialResult
+        Of the rows that were compared.
+    platform : str
+        Whose activation errors the derived bounds hold for.
+    warnings : sequence of str
+        Beside what there is to say of the model itself.
+    **more
+        Fields of `verify.report.report.Report` that `result` does not know.
+    """
+    tolerances = result.tolerances
+    return Report(
+        reference="numpy",
+        noise=max(float(tolerance.noise.max()) for tolerance in tolerances),
+        scale=max(float(tolerance.scale.max()) for tolerance in tolerances),
+        allowance=tolerance_rule(
+            tolerances[0].rule, *result.derived, unbounded(net), platform
+        ),
+        warnings=(*net.spec.notes, *warnings),
+        partial_result=result,
+        **more,
+    )
 
 
 def tolerance_rule(
     rule: str, derived: int, total: int, unknown: str, platform: str
 ) -> str:
-    """By which rule the outputs were compared.
+    """Say by which rule the outputs were compared.
 
     Parameters
     ----------
@@ -156,7 +209,7 @@ def tolerance_rule(
     unknown : str
         Why no bound is derived; empty if one is.
     platform : str
-        Whose kernels the bound holds for.
+        Whose activation errors the bound holds for.
     """
     if unknown:
         return rule if rule != "noise floor" else f"noise floor ({unknown})"

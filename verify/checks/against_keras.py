@@ -12,57 +12,20 @@ Three comparisons, in this order:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from verify.backward import backprop, supports
-from verify.checks._layers import compare_layers, diagnose_layers
-from verify.checks._rows import (
-    Batch,
-    BatchPlan,
-    Examiner,
-    Mapper,
-    as_source,
-    error_rows,
-    file_name,
-    fingerprint,
-    input_batches,
-    prepared_rows,
-    reported,
-    serial_map,
-    versions,
-    watched,
-)
-from verify.checks._time_chunks import TimeChunks, Undecided, compare_time_chunks
-from verify.checks._verdict import (
-    UNDEFINED,
-    beyond_noise,
-    judge,
-    judge_time_chunks,
-    partial_verdict,
-)
+from verify.backward import supports
+from verify.checks._batches import DEFAULT_LIMITS, BatchPlan, Limits
+from verify.checks._keras_comparison import KerasComparison, OnBatch
 from verify.checks.checkpoint import Watch
-from verify.checks.inputs import usable_inputs
+from verify.checks.inputs import as_source, usable_inputs
 from verify.checks.load import load
-from verify.data.sources import Source
-from verify.errors import DataError, KerasCannotRun, UnsupportedError
-from verify.forward.network import Inputs, Network
-from verify.mistakes.blind_spots import warnings
-from verify.mistakes.diagnose import Diagnosis
-from verify.model.arrays import Array
-from verify.model.spec import ModelSpec, is_path
-from verify.report.report import GradientResult, LayerResult, Report
-from verify.tolerance.compare import PROOF_TOLERANCE, Comparison, Verdict, compare
-from verify.tolerance.partial import PartialResult
-
-if TYPE_CHECKING:
-    from verify.keras_bridge import KerasModel
-
-GRADIENT_ROWS = 64
-"""Rows whose gradients are compared."""
+from verify.checks.mapper import Mapper, serial_map
+from verify.errors import DataError, UnsupportedError
+from verify.forward.network import Network
+from verify.model.spec import ModelSpec
+from verify.report.report import Report
+from verify.tolerance.compare import Verdict
 
 
 def check(
@@ -78,7 +41,8 @@ def check(
     threads: int | None = None,
     mapper: Mapper = serial_map,
     watch: Watch | None = None,
-    on_batch: Callable[[list[Array]], object] | None = None,
+    on_batch: OnBatch | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Report:
     """Check whether NumPy, from config and weights alone, computes what Keras computes.
 
@@ -88,7 +52,7 @@ def check(
     x : (batch, ...), optional
         Inputs, in a list or a dict by their names where there are several; by default
         probe inputs are made from the model's input shapes. Any number of rows: they
-        are compared a piece at a time, and may be a `verify.data.sources.Source`.
+        are compared a batch at a time, and may be a `verify.data.sources.Source`.
     batch_size : int
         For ``model.predict``; a batch size fixed in the model wins.
     network : Network, optional
@@ -104,7 +68,7 @@ def check(
     threads : int, optional
         For NumPy's evaluation of the model; as many as there are cores by default.
     mapper : Mapper
-        What has pieces examined; by default this process.
+        What has batches examined; by default this process.
     watch : Watch, optional
         Shows progress, keeps a report up to date and makes Ctrl-C end in a partial
         report.
@@ -112,6 +76,8 @@ def check(
         Called with what Keras's predict returns for each batch of rows, one array for
         each output, in the order of the rows. Rows that `watch` knows already are not
         predicted again.
+    limits : Limits
+        How many rows make a batch, and how many are looked at more closely.
 
     Returns
     -------
@@ -137,296 +103,25 @@ def check(
     net.spec.require_finite()
     source = as_source(net, usable_inputs(net) if x is None else x)
     batch_size = _batch_size(net.spec, source.rows, batch_size)
-    layout = BatchPlan.of(net, source, batch_size)
-    # What NumPy refuses, such as ids outside the vocabulary, is refused before Keras.
-    start, some = next(input_batches(net, source, layout))
-    with error_rows(start, some.rows, layout.rows, file_name(source)):
-        net.flat(some, threads=threads, fast=True)
-
-    from verify import keras_bridge
-
-    keras_bridge.require_keras()
-    if watch is not None:
-        watch.log("Loading Keras ...")
-    backend = keras_bridge.backend()
-    own, net = own.on(backend), net.on(backend)
-    live, how = model, ""
-    if is_path(model):
-        live, how = keras_bridge.load_model(os.fspath(model), own.spec)
-    keras = keras_bridge.KerasModel(live, batch_size)
-    keras64 = keras.twin("float64")
-    if net.spec.batch_size is None:  # rows are each for themselves: larger save time
-        keras64.batch_size = max(batch_size, net.row_blocks(some).max_rows)
-    checked = _Checked(
+    comparison = KerasComparison(
+        model=model,
         own=own,
         net=net,
         given=network is not None,
-        live=not is_path(model),
         source=source,
-        layout=layout,
-        keras=keras,
-        keras64=keras64,
-        examiner=Examiner(
-            net,
-            keras_bridge.current_activation_errors(),
-            layout,
-            native=True,
-            name=file_name(source),
-            threads=threads,
-        ),
+        probe=x is None,
+        plan=BatchPlan.of(net, source, batch_size, limits),
+        batch_size=batch_size,
         gradients=gradients,
+        threads=threads,
+        limits=limits,
         on_batch=on_batch,
-        facts={
-            "model": net.spec.source,
-            "rows": layout.rows,
-            "pieces": layout.batches,
-            "inputs": "probe inputs made from the model" if x is None else "given",
-            **({"keras model": how} if how else {}),
-            **keras_bridge.versions(),
-        },
     )
-    return watched(
-        checked.examiner,
-        checked.batches,
-        checked.report,
-        checked.partial,
-        checked.identity,
-        mapper,
-        watch,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Checked:
-    """A model beside Keras's.
-
-    Attributes
-    ----------
-    own, net : Network
-        As the model is, and what is held against it.
-    given : bool
-        Whether these are two.
-    live : bool
-        Whether Keras's model was there before, or was made from a file.
-    """
-
-    own: Network
-    net: Network
-    given: bool
-    live: bool
-    source: Source
-    layout: BatchPlan
-    keras: KerasModel
-    keras64: KerasModel
-    examiner: Examiner
-    gradients: bool
-    on_batch: Callable[[list[Array]], object] | None
-    facts: dict[str, Any]
-
-    def identity(self) -> dict[str, Any]:
-        """What must be the same for a comparison to go on."""
-        from verify import keras_bridge
-
-        return {
-            "comparison": "with Keras",
-            "model": [fingerprint(self.own), fingerprint(self.net)],
-            "data": self.source.fingerprint(),
-            "options": {
-                "batch size": self.keras.batch_size,
-                "gradients": self.gradients,
-            },
-            "pieces": vars(self.layout),
-            "versions": {**versions(), **keras_bridge.versions()},
-        }
-
-    def batches(self, start: int) -> Iterator[Batch]:
-        """From a row on, with what Keras makes of them."""
-        for first, x in input_batches(self.net, self.source, self.layout, start):
-            try:
-                theirs = self.keras.predict(x)
-                proved = self.keras64.predict(x)
-            except KerasCannotRun:
-                with error_rows(first, x.rows, self.layout.rows, self.examiner.name):
-                    self.net.flat(x)  # NumPy may say better what is wrong with x
-                raise
-            if self.on_batch is not None:
-                self.on_batch(theirs)
-            yield Batch(first, x, theirs, proved)
-
-    def partial(self, tally: PartialResult) -> Report:
-        """Of the rows that were compared, while others are not yet."""
-        proof, numerics = _proof(tally), tally.numerics
-        verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
-        if not tally.undefined:
-            rows = tally.most_different() if not proof.matches else np.arange(1)
-            some = prepared_rows(
-                self.net, self.source, rows
-            )  # looked at on failure alone
-            rounding = self.examiner.rounding
-            verdict, reason = judge(
-                rounding, some, proof, numerics, tally.tolerances, ()
-            )
-        verdict, reason = partial_verdict(verdict, reason, tally.rows, self.layout.rows)
-        return self._report(tally, verdict, reason, proof, numerics, complete=False)
-
-    def report(self, tally: PartialResult) -> Report:
-        """Of all rows; the layers, and what else takes time, of some of them."""
-        proof, numerics = _proof(tally), tally.numerics
-        net, activation_errors, rounding = (
-            self.net,
-            self.examiner.activation_errors,
-            self.examiner.rounding,
-        )
-        some = prepared_rows(net, self.source, tally.most_different())
-        more = [
-            f"Keras on {self.facts['backend']}: {rule} (here up to {far:.2g} apart)"
-            for rule, far in tally.rule_effects.items()
-        ]
-        if proof.matches and numerics.matches:
-            more += beyond_noise(tally.by_noise_floor)
-        layers: tuple[LayerResult, ...] = ()
-        chunks: TimeChunks | None = None
-        amplified: tuple[float, float] | None = None
-        try:
-            # A live model belongs to its owner: its layers are called in a copy.
-            own = self.keras.twin() if self.live else self.keras
-            layers = compare_layers(
-                rounding, own, self.keras64, some, activation_errors
-            )
-        except KerasCannotRun as error:
-            more.append(f"the layers were not compared one by one: {error}")
-        if tally.undefined:
-            verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
-        else:
-            verdict, reason = judge(
-                rounding, some, proof, numerics, tally.tolerances, layers
-            )
-            if verdict is Verdict.INCONCLUSIVE and layers and tally.finite:
-                try:
-                    chunks = compare_time_chunks(
-                        rounding,
-                        self.keras,
-                        self.keras64,
-                        some,
-                        layers,
-                        self.keras.predict(some),
-                        activation_errors,
-                    )
-                    layers = chunks.layers
-                    verdict, reason = judge_time_chunks(layers)
-                    amplified = proof.max_diff, numerics.max_diff
-                    parts = [layer for layer in layers if layer.chunks]
-                    proof = max((x.proof for x in parts), key=lambda c: c.error_ratio)
-                    numerics = max(
-                        (x.numerics for x in parts), key=lambda c: c.error_ratio
-                    )
-                except Undecided as why:
-                    more.append(f"no comparison in chunks: {why}")
-        diagnosis = None
-        if verdict is Verdict.FAIL:
-            diagnosis = self._diagnosis(some, layers, chunks)
-        slopes: tuple[GradientResult, ...] = ()
-        if self.gradients:
-            slopes = _compared_gradients(net, self.keras64, some)
-        if verdict is Verdict.PASS and not all(g.comparison.matches for g in slopes):
-            verdict, reason = Verdict.FAIL, "the gradients do not match Keras's"
-        return self._report(
-            tally,
-            verdict,
-            reason,
-            proof,
-            numerics,
-            layers=layers,
-            amplified=amplified,
-            diagnosis=diagnosis,
-            warnings=(
-                *more,
-                *warnings(net, some, self.layout.rows),
-                *self.source.notes,
-            ),
-            gradients=slopes,
-        )
-
-    def _diagnosis(
-        self, some: Inputs, layers: tuple[LayerResult, ...], chunks: TimeChunks | None
-    ) -> Diagnosis | None:
-        """Which mistake is in the first layer that differs."""
-        if chunks is not None:
-            return chunks.diagnosis(self.own, self.net if self.given else None)
-        if not self.given:
-            return diagnose_layers(self.net.spec, some, layers, self.keras64)
-        # which mistake does the given network make, seen from the model's own?
-        return diagnose_layers(self.own.spec, some, layers, self.net)
-
-    def _report(
-        self,
-        tally: PartialResult,
-        verdict: Verdict,
-        reason: str,
-        proof: Comparison,
-        numerics: Comparison,
-        *,
-        warnings: tuple[str, ...] = (),
-        **more: Any,
-    ) -> Report:
-        from verify import keras_bridge
-
-        return reported(
-            self.net,
-            tally,
-            keras_bridge.current_platform(),
-            verdict=verdict,
-            reason=reason,
-            subject="keras",
-            proof=proof,
-            numerics=numerics,
-            warnings=warnings,
-            facts=self.facts,
-            **more,
-        )
-
-
-def _proof(tally: PartialResult) -> Comparison:
-    if tally.proof is None:
-        raise ValueError("expected a tally of a comparison with Keras")
-    return tally.proof
-
-
-def _compared_gradients(
-    net: Network, keras64: KerasModel, x: Inputs
-) -> tuple[GradientResult, ...]:
-    """Of the sum of all outputs, each times a number, with respect to everything."""
-    from verify.keras_bridge import keras_gradients
-
-    batch = net.spec.batch_size or 1
-    x = x.take(slice(0, max(GRADIENT_ROWS // batch, 1) * batch))
-    rng = np.random.default_rng(0)
-    towards = [rng.normal(size=y.shape) for y in net.flat(x, dtype="float64")]
-    ours = backprop(net, x, towards)
-    inputs, weights = keras_gradients(keras64, x, towards)
-    pairs = [
-        (name, "", a, b)
-        for name, a, b in zip(net.input_names, ours.inputs, inputs, strict=True)
-        if a is not None and b is not None
-    ]
-    pairs += [
-        (path, name, value, weights[path][name])
-        for path, values in ours.weights.items()
-        for name, value in values.items()
-    ]
-    return tuple(
-        GradientResult(
-            path,
-            name,
-            compare(a, b, allowed=PROOF_TOLERANCE * max(1.0, float(np.abs(a).max()))),
-            float(np.abs(a).max()),
-        )
-        for path, name, a, b in pairs
-    )
+    return comparison.run(mapper, watch)
 
 
 def assert_matches_predict(model: Any, x: Any = None, **options: Any) -> Report:
-    """`check` for a test-suite.
+    """Run `check` for a test-suite, and raise if the model does not pass.
 
     Parameters
     ----------
@@ -466,7 +161,7 @@ def _batch_size(spec: ModelSpec, rows: int, wanted: int) -> int:
 
 
 def _require_same_layers(own: ModelSpec, other: ModelSpec) -> None:
-    """A network held against a model must have the model's layers."""
+    """Raise DataError for a network that has other layers than its model."""
     if [(x.name, x.class_name) for x in own] != [(x.name, x.class_name) for x in other]:
         raise DataError(
             "expected a network with the layers of the model "

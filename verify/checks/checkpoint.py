@@ -1,8 +1,9 @@
-"""A long comparison seen through: progress, a report kept up to date, Ctrl-C."""
+"""A long comparison: its progress, a report kept up to date, Ctrl-C, going on later."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sys
@@ -11,10 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from verify import __version__
 from verify.console.progress import progress
 from verify.console.signals import Interruption
 from verify.data.files import output_path, write_atomically
 from verify.errors import DataError, printable
+from verify.forward.network import Network
 from verify.report.report import Report, jsonable
 from verify.tolerance.partial import PartialResult
 
@@ -26,7 +31,7 @@ RESUME_KEY = "so_far"
 
 
 class Watch:
-    """Sees a comparison of many rows through.
+    """Watch over a comparison of many rows: progress, report, Ctrl-C.
 
     Parameters
     ----------
@@ -67,29 +72,27 @@ class Watch:
         self.show = show
         self.every = every
         self.interruptible = interruptible
-        self._written = float("-inf")  # the first piece is written down at once
+        self._written = float("-inf")  # after the first batch it is due at once
         self._interruption = Interruption()
-        self._advance: Callable[[int], Any] | None = None
+        self._show_progress: Callable[[int], Any] | None = None
         self._identity: Mapping[str, Any] = {}
 
-    def begin(self, identity: Callable[[], Mapping[str, Any]]) -> PartialResult | None:
-        """Open the report; returns what it knows already, to go on from.
+    def begin(self, identity: Mapping[str, Any]) -> PartialResult | None:
+        """Open the report; return what it knows already, to go on from.
 
         Parameters
         ----------
-        identity : callable
-            Gives what the comparison is of: names, and plain values that must be the
-            same for it to go on.
+        identity : mapping
+            What the comparison is of: names, and plain values that must be the same
+            for it to go on.
 
         Raises
         ------
         DataError
-            The report there is no report, or one of something else.
+            The file is no report, or the report is of something else.
         """
-        if self.path is None:
-            return None
-        self._identity = jsonable(dict(identity()))
-        if not self.resume or not self.path.exists():
+        self._identity = jsonable(dict(identity))
+        if self.path is None or not self.resume or not self.path.exists():
             return None
         return self._known(self.path)
 
@@ -121,24 +124,30 @@ class Watch:
                 )
         return result
 
-    def advance(self, rows: int, so_far: Callable[[], Report | None]) -> None:
-        """So many rows more have been compared.
+    def advance(self, rows: int) -> bool:
+        """Take note of `rows` more that have been compared.
+
+        Returns
+        -------
+        bool
+            Whether it is time to `write` the report.
 
         Raises
         ------
         KeyboardInterrupt
+            There has been a Ctrl-C.
         """
-        if self._advance is not None:
-            self._advance(rows)
+        if self._show_progress is not None:
+            self._show_progress(rows)
         self._interruption.raise_if_received()
-        if self.path is not None and time.monotonic() - self._written > self.every:
-            self.write(so_far())
+        waited = time.monotonic() - self._written
+        return self.path is not None and waited > self.every
 
-    def write(self, report: Report | None) -> None:
-        """Bring the report up to date."""
-        self._written = time.monotonic()
-        if self.path is None or report is None:
+    def write(self, report: Report) -> None:
+        """Bring the report file up to date, if there is one."""
+        if self.path is None:
             return
+        self._written = time.monotonic()
         known = report.partial_result
         kept = {
             "of": self._identity,
@@ -151,33 +160,60 @@ class Watch:
         write_atomically(self.path, lambda file: file.write(content))
 
     def log(self, text: str) -> None:
-        """A line on stderr, where progress is shown."""
+        """Print a line on stderr, where progress is shown."""
         if self.show:
             print(text, file=sys.stderr)
 
     def parting(self) -> str:
-        """How an interrupted comparison can go on."""
+        """Say how an interrupted comparison can go on."""
         if self.path is None:
             return "Interrupted. With --report FILE.json it could go on later"
         return f"Interrupted. {printable(self.path)} goes on with --resume"
 
     @contextlib.contextmanager
     def over(self, rows: int, done: int) -> Iterator[None]:
-        """While rows are compared, of which so many are done: `seen` for every piece.
+        """Show progress and listen for Ctrl-C, while `advance` is called for each batch.
 
-        Ctrl-C is noted, and acted on behind the next piece: inside a library's callback
-        KeyboardInterrupt could be lost. A second Ctrl-C acts at once.
+        Ctrl-C is noted, and acted on after the next batch, because inside a library's
+        callback KeyboardInterrupt could be lost. A second Ctrl-C acts at once.
+
+        Parameters
+        ----------
+        rows, done : int
+            How many there are, and how many have been compared before.
         """
         with contextlib.ExitStack() as stack:
             if self.show:
-                self._advance = stack.enter_context(progress("rows", rows, done=done))
+                self._show_progress = stack.enter_context(
+                    progress("rows", rows, done=done)
+                )
             if self.interruptible:
                 self._interruption = stack.enter_context(Interruption())
             yield
 
 
+def package_versions() -> dict[str, str]:
+    """Return the versions that a comparison depends on, besides Keras's."""
+    return {"verify": __version__, "numpy": np.__version__}
+
+
+def network_fingerprint(net: Network) -> str:
+    """Return the SHA-256 of all that a network computes with, in hexadecimal."""
+    digest = hashlib.sha256()
+    spec = net.spec
+    config = json.dumps(spec.config, sort_keys=True, default=repr)
+    digest.update(f"{config} {sorted(spec.root.rules)} {net.floatx}".encode())
+    for path, layer in spec.walk():
+        how = f"{layer.class_name} {layer.policy} {dict(layer.options)} {layer.graph}"
+        digest.update(f"{path} {how} {sorted(layer.overrides)}".encode())
+        for name, weight in layer.weights.items():
+            digest.update(f"{name} {weight.dtype} {weight.shape} ".encode())
+            digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
 def _other(name: str, there: Any, now: Any) -> str:
-    """What is different: short values are shown, fingerprints are not."""
+    """Say what is different: short values are shown, fingerprints are not."""
     if name == "comparison":
         return f"it is of a comparison {printable(there)}, and this is one {now}"
     if isinstance(now, Mapping) and isinstance(there, Mapping):

@@ -1,14 +1,17 @@
-"""Inputs of a check: those that were given, checked, or made from the model itself."""
+"""Inputs of a check: given and checked, read by rows, or made from the model itself."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from verify.errors import DataError
+from verify.data.sources import Arrays, Source
+from verify.data.sources.base import FileSource
+from verify.errors import DataError, printable
 from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array, Shape
 from verify.model.dtypes import dtype_of, is_float
@@ -24,7 +27,7 @@ MAX_PROBE_NUMBERS = 10**8
 
 
 def usable_inputs(net: Network, x: Any = None, *, rows: int = PROBE_ROWS) -> Inputs:
-    """Inputs ready for a comparison; so many rows of probe inputs where `x` is None.
+    """Return inputs ready for a comparison: `x`, or `rows` of probe inputs.
 
     Returns
     -------
@@ -48,7 +51,7 @@ def usable_inputs(net: Network, x: Any = None, *, rows: int = PROBE_ROWS) -> Inp
 
 
 def checked_inputs(net: Network, x: Any) -> Inputs:
-    """Inputs in the model's dtypes, but for ids that may be outside the vocabulary.
+    """Return inputs in the model's dtypes; ids may still be outside the vocabulary.
 
     Raises
     ------
@@ -67,10 +70,71 @@ def checked_inputs(net: Network, x: Any) -> Inputs:
     return net.prepare(x)
 
 
+def as_source(net: Network, x: Any) -> Source:
+    """Return inputs as `verify.check` is given them, to be read batch by batch.
+
+    Raises
+    ------
+    DataError
+    """
+    if isinstance(x, Source):
+        return x
+    if isinstance(x, Inputs):
+        x = list(x)
+    arrays = net.separate(x)
+    return Arrays(
+        arrays[0]
+        if len(arrays) == 1
+        else dict(zip(net.input_names, arrays, strict=True))
+    )
+
+
+def prepared_rows(net: Network, source: Source, rows: Array) -> Inputs:
+    """Return chosen rows of inputs, by their numbers, ready for the model.
+
+    Raises
+    ------
+    DataError
+    """
+    data = source.take(rows)
+    start = int(rows[0]) if len(rows) else 0
+    with error_rows(start, len(rows), source.rows, file_name(source)):
+        return checked_inputs(net, data)
+
+
+@contextlib.contextmanager
+def error_rows(start: int, count: int, rows: int, name: str = "") -> Iterator[None]:
+    """Have errors that are raised inside say which rows they are about.
+
+    Parameters
+    ----------
+    start, count, rows : int
+        The first row, how many there are, and how many in all. Nothing is said where
+        these are all rows.
+    name : str
+        Of the file that they are from.
+    """
+    try:
+        yield
+    except DataError as error:
+        text = f"{error}"
+        if start > 0 or count < rows:
+            last = min(start + count, rows) - 1
+            text = f"rows {start:,} to {last:,}: {text}"
+        if name and not f"{error}".startswith(name):
+            text = f"{name}: {text}"
+        raise type(error)(text) from None
+
+
+def file_name(source: Source) -> str:
+    """Return the path of the file that a source reads; empty if it reads none."""
+    return printable(source.path) if isinstance(source, FileSource) else ""
+
+
 def probe_inputs(
     spec: ModelSpec, *, seed: int = 0, empty: bool = True, rows: int = PROBE_ROWS
 ) -> list[Array] | Array:
-    """Inputs on which mistakes show.
+    """Return inputs on which mistakes show.
 
     Several rows, at least three steps where the model allows, values that saturate
     nothing. Where an input feeds an Embedding: token ids, with rows padded on the
@@ -140,7 +204,7 @@ def _token_ids(
 
 
 def _padded(x: Array, value: float, empty: bool) -> Array:
-    """Some rows with padding in them; the last row always whole."""
+    """Put padding into some rows, never into the last one."""
     if x.ndim < 2:
         return x
     for row, pattern in enumerate(_patterns(x.shape[1])):
@@ -160,7 +224,7 @@ THROUGH = frozenset(
 
 
 def _readers(model: LayerSpec, name: str) -> Iterator[LayerSpec]:
-    """Layers that see the values of an input, those inside others included."""
+    """Yield the layers that see an input's values, those inside others included."""
     if model.graph is None:
         return
     seen = {TensorRef(name, 0, 0)}
@@ -191,7 +255,7 @@ def _inner(layer: LayerSpec, seen: set[TensorRef], node: Node) -> Iterator[Layer
 
 
 def _patterns(steps: int) -> list[Array]:
-    """True where a step counts: right, left, both, holes, and nothing at all."""
+    """Return where steps count: padded right, left, both, with holes, and all padding."""
     t = np.arange(steps)
     half = max(1, steps // 2)
     return [

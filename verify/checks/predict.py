@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from verify.checks._rows import Mapper, error_rows, file_name, serial_map
-from verify.checks.inputs import checked_inputs
+from verify.checks.inputs import checked_inputs, error_rows, file_name
+from verify.checks.mapper import Mapper, serial_map
 from verify.data.sources import Data, Source
 from verify.data.sources.base import row_count
 from verify.data.write_arrays import write_npy, write_npz

@@ -142,10 +142,8 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
     prepared = usable_inputs(net, x, rows=MAX_SELFTEST_ROWS)
     x = prepared.take(_rows(net, prepared))
     right = net.flat(x, dtype="float64")
-    floors = Rounding(net).noise_floors(
-        lambda n, dtype: n.flat(x, dtype=dtype), right, native=False
-    )
-    allowed = [floor.atol for floor in floors]
+    noise_floors = Rounding(net).noise_floors(x, right, native=False)
+    allowed = [floor.atol for floor in noise_floors]
     spots = blind_spots(net, x, x.rows)
     results = tuple(
         _result(mutant, x, right, allowed, spots, net.floatx)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -26,8 +26,30 @@ from verify.model.graph import TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec, ModelSpec
 
 
+class Evaluable(Protocol):
+    """Describe what a network, or another like it, can be evaluated on.
+
+    `Inputs` of a whole model are one kind, a `LayerCall` is the other.
+    """
+
+    @property
+    def rows(self) -> int:
+        """Return the number of samples."""
+
+    def take(self, rows: Any) -> Self:
+        """Return some of the samples, by a slice or by their numbers."""
+
+    def evaluate(
+        self, net: Network, dtype: str | None, *, threads: int | None = None
+    ) -> list[Array]:
+        """Return the outputs, (batch, ...) each; `dtype` as for `Network.predict`.
+
+        `threads` is for a whole model; a layer alone is evaluated by one.
+        """
+
+
 class Inputs(tuple[Array, ...]):
-    """Inputs that a model takes as they are, one array for each of its inputs."""
+    """Hold inputs that a model takes as they are, one array for each of its inputs."""
 
     @property
     def rows(self) -> int:
@@ -38,14 +60,29 @@ class Inputs(tuple[Array, ...]):
         """Some of the samples, by a slice or by their numbers."""
         return Inputs(array[rows] for array in self)
 
+    def evaluate(
+        self, net: Network, dtype: str | None, *, threads: int | None = None
+    ) -> list[Array]:
+        """Return every output of the model; see `Evaluable`."""
+        return net.flat(self, dtype=dtype, threads=threads)
+
 
 @dataclass(frozen=True, eq=False)
 class LayerCall:
-    """A call of one layer alone, with the arguments of `Network.call_layer`."""
+    """Hold the arguments of `Network.call_layer`: one layer, called alone.
+
+    Attributes
+    ----------
+    name : str
+    args, kwargs
+    states : dict
+        Of stateful layers, before the call, by their paths.
+    """
 
     name: str
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
+    states: States = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -66,6 +103,16 @@ class LayerCall:
             self.name,
             map_structure(some, list(self.args)),
             map_structure(some, dict(self.kwargs)),
+            {at: tuple(s[rows] for s in held) for at, held in self.states.items()},
+        )
+
+    def evaluate(
+        self, net: Network, dtype: str | None, *, threads: int | None = None
+    ) -> list[Array]:
+        """Return every output of the layer; see `Evaluable`."""
+        states = dict(self.states)  # the call changes its own
+        return net.call_layer(
+            self.name, self.args, self.kwargs, dtype=dtype, states=states
         )
 
 

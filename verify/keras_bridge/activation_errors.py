@@ -21,7 +21,7 @@ from verify.tolerance.activation_errors import (
     measured_arguments,
     platform_name,
 )
-from verify.tolerance.compare import FLUSH_ERROR
+from verify.tolerance.noise_floor import FLUSH_ERROR
 
 SAFETY_FACTOR = 1.5
 """A measurement does not meet every float32 number; the constant is so much greater."""

@@ -222,14 +222,12 @@ def _explains(
     scale = max(float(np.max(np.abs(y), initial=1.0)) for y in outputs)
     near = not result.matches and result.max_diff < NEAR_SHARE * scale
     if near and layer is None and isinstance(x, Inputs):
-        inputs = x
-        floors = Rounding(Network(mutant.model)).noise_floors(
-            lambda net, dtype: net.flat(inputs, dtype=dtype), outputs, native=False
-        )
-        if all(floor.decides for floor in floors):
+        rounding = Rounding(Network(mutant.model))
+        noise_floors = rounding.noise_floors(x, outputs, native=False)
+        if all(floor.decides for floor in noise_floors):
             wider = [
                 np.maximum(own, floor.atol)
-                for own, floor in zip(allowed, floors, strict=True)
+                for own, floor in zip(allowed, noise_floors, strict=True)
             ]
             return compare_all(outputs, observed, allowed=wider)
     return result
@@ -241,11 +239,8 @@ def _outputs(
     """What a mistaken model computes; None if the mistake makes it incomputable."""
     with np.errstate(all="ignore"):
         try:
-            if isinstance(x, LayerCall):
-                net = Network(spec)
-                return net.call_layer(x.name, x.args, x.kwargs, dtype="float64")
-            if layer is None:
-                return Network(spec).flat(x, dtype="float64")
+            if layer is None or isinstance(x, LayerCall):
+                return x.evaluate(Network(spec), "float64")
             return flatten(Network(spec).trace(x, dtype="float64")[layer].output)
         except (DataError, ValueError, KeyError):
             return None

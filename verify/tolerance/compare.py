@@ -1,7 +1,7 @@
 """Arrays against arrays: is the difference a mistake, or rounding?
 
 The one comparison routine of the project. Shapes are compared before values, nothing
-broadcasts, NaN equals nothing, and the allowance is always stated.
+broadcasts, NaN equals nothing, and the tolerance is always stated.
 """
 
 from __future__ import annotations
@@ -13,32 +13,14 @@ from enum import StrEnum
 import numpy as np
 
 from verify.model.arrays import Array
-from verify.model.dtypes import SINGLE
 
 PROOF_TOLERANCE = 1e-10
 """What float64 may differ by. Correct formulas agree to about 1e-15, wrong ones differ
 by 1e-3 to 1, so anything between would do."""
 
-NOISE_FACTOR = 10.0
-SCALE_FACTOR = 5e-7
-"""``allowed = NOISE_FACTOR * noise + SCALE_FACTOR * scale``, see `noise_floor`.
-
-How near ``predict`` comes to it on random models: ``python -m benchmarks.allowances``.
-"""
-
-FLUSH_ERROR = 1e-37
-"""Always allowed too: TensorFlow takes float32 numbers below about 1e-38 for 0. So is
-the square of float32's rounding error, times the largest unit: what its mish makes of a
-large negative number may be 0."""
-
-MAX_RELATIVE, MAX_RELATIVE_COARSE = 1e-2, 0.25
-"""An allowance above this share of the outputs' scale decides nothing. With numbers of
-16 or 8 bits one rounding error is a thousandth of the output or more, and the proof in
-float64 is what tells formulas apart."""
-
 
 class Verdict(StrEnum):
-    """Outcome of a check; `exit_code` is what the commands return."""
+    """List the outcomes of a check; `exit_code` is what the commands return."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -46,13 +28,13 @@ class Verdict(StrEnum):
 
     @property
     def exit_code(self) -> int:
-        """What a command returns: 0, 1 or 3."""
+        """Return what a command returns: 0, 1 or 3."""
         return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[self.value]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Outcome of comparing two arrays.
+    """Hold the outcome of comparing two arrays.
 
     Attributes
     ----------
@@ -105,14 +87,14 @@ class Comparison:
 
     @property
     def axes(self) -> str:
-        """What the indices count: ``[batch, time, unit]``."""
+        """Return what the indices count: ``[batch, time, unit]``."""
         names = {1: ["batch"], 2: ["batch", "unit"], 3: ["batch", "time", "unit"]}
         fallback = ["batch", *(f"axis {k}" for k in range(1, len(self.shape)))]
         return f"[{', '.join(names.get(len(self.shape), fallback))}]"
 
     @property
     def first_step(self) -> int | None:
-        """The earliest time step that differs, where there is a time axis."""
+        """Return the earliest time step that differs, where there is a time axis."""
         if self.first is None or len(self.shape) < 3:
             return None
         return self.first[1]
@@ -129,10 +111,10 @@ class Comparison:
         """
         if self.problem or later.problem:
             return self if self.problem else later
-        later = _moved(later, self.shape[0])
+        later = _shifted(later, self.shape[0])
         wrong = [c for c in (self, later) if not c.matches]
         # As np.argmax: the first NaN wins, otherwise the first of the greatest.
-        nearest = later if _before(self.error_ratio, later.error_ratio) else self
+        nearest = later if _ranks_before(self.error_ratio, later.error_ratio) else self
         both = replace(
             nearest,
             matches=not wrong,
@@ -144,8 +126,8 @@ class Comparison:
         )
         if not wrong:
             return both
-        greatest = max(wrong, key=_apart)
-        first = min(wrong, key=_order)
+        greatest = max(wrong, key=_worst_diff)
+        first = min(wrong, key=_mismatch_order)
         there = [
             c for c in wrong if len(c.shape) < 3 or c.first_step == first.first_step
         ]
@@ -161,7 +143,7 @@ class Comparison:
 
 
 def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Comparison:
-    """Compare element by element, with an absolute allowance.
+    """Compare element by element, with an absolute tolerance.
 
     Parameters
     ----------
@@ -295,37 +277,37 @@ def compare_each(
 
 
 def most_telling(found: Sequence[Comparison]) -> Comparison:
-    """That of the first output that does not match; else the nearest to its limit."""
+    """Return the first comparison that fails; else the one nearest to its limit."""
     wrong = [comparison for comparison in found if not comparison.matches]
     return wrong[0] if wrong else max(found, key=lambda c: c.error_ratio)
 
 
-def _moved(c: Comparison, rows: int) -> Comparison:
-    """The same comparison of rows that stand so many further down."""
+def _shifted(c: Comparison, rows: int) -> Comparison:
+    """Return the comparison with all row numbers `rows` greater."""
     first = None if c.first is None else (c.first[0] + rows, *c.first[1:])
     worst = None if c.worst is None else (c.worst[0] + rows, *c.worst[1:])
     return replace(c, first=first, worst=worst)
 
 
-def _before(earlier: float, later: float) -> bool:
+def _ranks_before(earlier: float, later: float) -> bool:
     return not np.isnan(earlier) and (bool(np.isnan(later)) or later > earlier)
 
 
-def _apart(c: Comparison) -> float:
-    """The difference at `worst`, as `compare` ranks it: NaN is most."""
+def _worst_diff(c: Comparison) -> float:
+    """Return the difference at `worst`, as `compare` ranks it: NaN is greatest."""
     with np.errstate(invalid="ignore"):
         diff = float(np.abs(np.float64(c.actual) - np.float64(c.expected)))
     return float("inf") if np.isnan(diff) else diff
 
 
-def _order(c: Comparison) -> tuple[int, int]:
-    """By time step, where there is one, then by row; see `_first`."""
+def _mismatch_order(c: Comparison) -> tuple[int, int]:
+    """Return what mismatches are ordered by: time step, if any, then row."""
     first = c.first or (0,)
     return (c.first_step or 0, first[0])
 
 
 def most_different(ours: Sequence[Array], theirs: Sequence[Array]) -> Array:
-    """Rows, those first whose outputs differ most; (batch,).
+    """Return the numbers of all rows, those first that differ most; (batch,).
 
     The outputs must agree in number and shapes.
     """
@@ -335,7 +317,7 @@ def most_different(ours: Sequence[Array], theirs: Sequence[Array]) -> Array:
 def row_differences(
     ours: Sequence[Array], theirs: Sequence[Array]
 ) -> tuple[Array, Array]:
-    """How far outputs are apart at most in each row, and their size.
+    """Return the greatest difference of each row, and the size of each output.
 
     Returns
     -------
@@ -351,13 +333,20 @@ def row_differences(
 
 
 def rank_rows(found: Array, scales: Array) -> Array:
-    """Rows, those first that are most apart, in the measure of `row_differences`; (batch,)."""
+    """Return the numbers of all rows, those first that differ most; (batch,).
+
+    Parameters
+    ----------
+    found : (batch, outputs)
+    scales : (outputs,)
+        Both as `row_differences` returns them.
+    """
     total = np.max(found / scales, axis=1, initial=0.0)
     return np.argsort(-np.nan_to_num(total, nan=np.inf), kind="stable")
 
 
 def _first(bad: Array) -> tuple[int, ...]:
-    """Earliest time step first, where axis 1 is time."""
+    """Return the index of the first mismatch: earliest time step, if any, then row."""
     if bad.ndim < 3:
         return _index(int(np.argmax(bad)), bad.shape)
     by_time = np.moveaxis(bad, 1, 0)
@@ -367,140 +356,3 @@ def _first(bad: Array) -> tuple[int, ...]:
 
 def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(k) for k in np.unravel_index(flat, shape))
-
-
-@dataclass(frozen=True, eq=False)
-class Tolerance:
-    """How much rounding may change these outputs, and what the figure is made of.
-
-    All are kept unit by unit, each the greatest over batch and time, so that a unit of
-    large values does not pay for a mistake in one of small values; a derived bound is
-    kept element by element.
-
-    Attributes
-    ----------
-    atol : (units,), or in the shape of the outputs
-        Greatest difference that is still rounding, in units of the outputs.
-    noise : (units,)
-        This model's own rounding on these inputs; 0 where float64 is compared with
-        float64.
-    scale : (units,)
-        Greatest output.
-    limit : float
-        Share of `scale` above which it decides nothing.
-    proven : bool
-        Whether a proof in float64 stands beside it. Numbers of 16 or 8 bits are then
-        held against the largest unit: the proof tells formulas apart.
-    rule : str
-        By which it was found.
-    derived : float
-        The share of the elements that have a derived bound; the rest have `rule`.
-    """
-
-    atol: Array
-    noise: Array
-    scale: Array
-    limit: float = MAX_RELATIVE
-    proven: bool = False
-    rule: str = "noise floor"
-    derived: float = 0.0
-
-    @property
-    def decides(self) -> bool:
-        """Whether it is small against the outputs; if not, no float32 answer is.
-
-        A unit that hardly ever rises above zero, such as a class that softmax rules
-        out, is held against a thousandth of the largest unit instead.
-        """
-        return bool(np.all(self.decisive(self.atol)))
-
-    def bounded(self, bound: Array) -> Tolerance:
-        """With a derived bound instead, wherever there is one that decides.
-
-        Parameters
-        ----------
-        bound : (batch, ..., units)
-            NaN where there is none.
-        """
-        use = self.decisive(bound)
-        share = float(np.mean(use)) if use.size else 0.0
-        return replace(self, atol=np.where(use, bound, self.atol), derived=share)
-
-    def by_unit(self) -> Tolerance:
-        """With the greatest of each unit for all of its elements."""
-        return replace(self, atol=_by_unit(self.atol))
-
-    def merge(self, later: Tolerance) -> Tolerance:
-        """One for the rows of both, unit by unit, each the greater; of `by_unit`.
-
-        What it says of `derived` is what this one says.
-        """
-        return replace(
-            self,
-            atol=np.maximum(self.atol, later.atol),
-            noise=np.maximum(self.noise, later.noise),
-            scale=np.maximum(self.scale, later.scale),
-        )
-
-    def widened(self, by: float) -> Tolerance:
-        """With so much more for every element."""
-        return replace(self, atol=self.atol + by)
-
-    def decisive(self, values: Array) -> Array:
-        """Which of these, as allowances, decide something; NaN does not."""
-        coarse = self.proven and self.limit > MAX_RELATIVE
-        least = 1.0 if coarse else 1e-3
-        against = np.maximum(self.scale, least * self.scale.max())
-        return (values <= self.limit * against) | (values <= FLUSH_ERROR)
-
-
-def float64_tolerance(float64: Array) -> Tolerance:
-    """What float64 may differ by: 1e-10, times the outputs where these exceed 1."""
-    scale = _by_unit(float64)
-    return Tolerance(
-        PROOF_TOLERANCE * np.maximum(1.0, scale),
-        np.zeros_like(scale),
-        scale,
-        rule="both in float64",
-    )
-
-
-def noise_floor(
-    float64: Array,
-    *others: Array,
-    unit: float = SINGLE,
-    quantised: bool = False,
-    proven: bool = False,
-) -> Tolerance:
-    """``10 * noise + 5e-7 * scale``, from several evaluations of one NumPy formula.
-
-    Parameters
-    ----------
-    float64 : (batch, ..., units)
-        The reference.
-    *others : of the same shape
-        The same formulas in float32, or with every weight moved by one rounding error.
-        What these change is the noise; another correct float32 program differs by a
-        small multiple of it.
-    unit : float
-        Unit roundoff of the coarsest dtype in the model; the factors are for float32.
-    quantised : bool
-        Whether a layer rounds to 8 bits, where a last digit may decide about 1 / 127.
-    proven : bool
-        As for `Tolerance`.
-    """
-    scale = _by_unit(float64)
-    with np.errstate(invalid="ignore"):
-        each = [_by_unit(other.astype(np.float64) - float64) for other in others]
-    noise = np.max(each, axis=0)
-    value = NOISE_FACTOR * noise + SCALE_FACTOR * max(unit / SINGLE, 1) * scale
-    coarse = quantised or unit > SINGLE
-    limit = MAX_RELATIVE_COARSE if coarse else MAX_RELATIVE
-    least = np.maximum(FLUSH_ERROR, SINGLE**2 * scale.max(initial=0.0))
-    return Tolerance(np.maximum(value, least), noise, scale, limit, proven)
-
-
-def _by_unit(values: Array) -> Array:
-    """Greatest absolute value of each unit of the last axis."""
-    last = values.shape[-1] if values.ndim > 1 else 1
-    return np.max(np.abs(values.astype(np.float64)).reshape(-1, last), axis=0)

@@ -1,37 +1,198 @@
-"""What rounding alone does to a network: the yardstick of the numeric comparison."""
+"""How far rounding alone may move outputs: what differences are held against."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from verify.forward.evaluate import cast_to
-from verify.forward.network import Network
+from verify.forward.network import Evaluable, Network
 from verify.model.arrays import Array
-from verify.model.dtypes import POLICIES, UNIT_ROUNDOFF, is_float
+from verify.model.dtypes import POLICIES, SINGLE, UNIT_ROUNDOFF, is_float
 from verify.model.spec import LayerSpec, ModelSpec
-from verify.tolerance.compare import Tolerance, float64_tolerance, noise_floor
+from verify.tolerance.compare import PROOF_TOLERANCE
+
+NOISE_FACTOR = 10.0
+SCALE_FACTOR = 5e-7
+"""``atol = NOISE_FACTOR * noise + SCALE_FACTOR * scale``, see `noise_floor`.
+
+How near ``predict`` comes to it on random models: ``python -m benchmarks.allowances``.
+"""
+
+FLUSH_ERROR = 1e-37
+"""Absolute error that is always granted: TensorFlow flushes float32 subnormals, below
+about 1e-38, to zero. `noise_floor` also grants ``SINGLE**2 * max(scale)``, because
+TensorFlow's mish returns 0 for large negative inputs."""
+
+MAX_RELATIVE, MAX_RELATIVE_COARSE = 1e-2, 0.25
+"""A tolerance above this share of the outputs' scale decides nothing. With numbers of
+16 or 8 bits one rounding error is a thousandth of the output or more, and the proof in
+float64 is what tells formulas apart."""
 
 NEIGHBOURS = 4
 """Copies of a model with every weight moved by one rounding error. One pass can be
 right by luck, above all on a single row; five evaluations are not."""
 
-Call = Callable[[Network, str | None], list[Array]]
-"""Evaluates a network in a precision: of the whole model, or one layer of it."""
+
+@dataclass(frozen=True, eq=False)
+class Tolerance:
+    """Hold how far rounding may move some outputs, and what the figure is made of.
+
+    All arrays are kept unit by unit, each number the greatest over batch and time, so
+    that large values of one unit do not excuse a mistake in the small values of
+    another. A derived bound is kept element by element.
+
+    Attributes
+    ----------
+    atol : (units,), or in the shape of the outputs
+        Greatest difference that is still rounding, in units of the outputs.
+    noise : (units,)
+        This model's own rounding on these inputs; 0 where float64 is compared with
+        float64.
+    scale : (units,)
+        Greatest output.
+    limit : float
+        Share of `scale` above which the tolerance decides nothing.
+    proven : bool
+        Whether a proof in float64 stands beside it. Numbers of 16 or 8 bits are then
+        held against the largest unit: the proof tells formulas apart.
+    rule : str
+        By which it was found.
+    derived : float
+        The share of the elements that have a derived bound; the rest have `rule`.
+    """
+
+    atol: Array
+    noise: Array
+    scale: Array
+    limit: float = MAX_RELATIVE
+    proven: bool = False
+    rule: str = "noise floor"
+    derived: float = 0.0
+
+    @property
+    def decides(self) -> bool:
+        """Return whether it is small against the outputs; if not, nothing is decided.
+
+        A unit that hardly ever rises above zero, such as a class that softmax rules
+        out, is held against a thousandth of the largest unit instead.
+        """
+        return bool(np.all(self.decisive(self.atol)))
+
+    def decisive(self, values: Array) -> Array:
+        """Return which of these numbers, as tolerances, decide something; NaN does not.
+
+        Parameters
+        ----------
+        values : (units,), or (batch, ..., units)
+        """
+        coarse = self.proven and self.limit > MAX_RELATIVE
+        least = 1.0 if coarse else 1e-3
+        against = np.maximum(self.scale, least * self.scale.max())
+        return (values <= self.limit * against) | (values <= FLUSH_ERROR)
+
+    def bounded(self, bound: Array) -> Tolerance:
+        """Return the same with a derived bound wherever there is one that decides.
+
+        Parameters
+        ----------
+        bound : (batch, ..., units)
+            NaN where there is none.
+        """
+        use = self.decisive(bound)
+        share = float(np.mean(use)) if use.size else 0.0
+        return replace(self, atol=np.where(use, bound, self.atol), derived=share)
+
+    def by_unit(self) -> Tolerance:
+        """Return the same with the greatest of each unit for all of its elements."""
+        return replace(self, atol=_by_unit(self.atol))
+
+    def merge(self, later: Tolerance) -> Tolerance:
+        """Return one for the rows of both: unit by unit the greater; see `by_unit`.
+
+        `derived` stays that of this one.
+        """
+        return replace(
+            self,
+            atol=np.maximum(self.atol, later.atol),
+            noise=np.maximum(self.noise, later.noise),
+            scale=np.maximum(self.scale, later.scale),
+        )
+
+    def widened(self, by: float) -> Tolerance:
+        """Return the same with a number added for every element."""
+        return replace(self, atol=self.atol + by)
+
+
+def float64_tolerance(float64: Array) -> Tolerance:
+    """Return what float64 may differ by: 1e-10, times the outputs where above 1."""
+    scale = _by_unit(float64)
+    return Tolerance(
+        PROOF_TOLERANCE * np.maximum(1.0, scale),
+        np.zeros_like(scale),
+        scale,
+        rule="both in float64",
+    )
+
+
+def noise_floor(
+    float64: Array,
+    *others: Array,
+    unit: float = SINGLE,
+    quantised: bool = False,
+    proven: bool = False,
+) -> Tolerance:
+    """Return ``10 * noise + 5e-7 * scale``, from evaluations of one NumPy formula.
+
+    Parameters
+    ----------
+    float64 : (batch, ..., units)
+        The reference.
+    *others : of the same shape
+        The same formulas in float32, or with every weight moved by one rounding error.
+        What these change is the noise; another correct float32 program differs by a
+        small multiple of it.
+    unit : float
+        Unit roundoff of the coarsest dtype in the model; the factors are for float32.
+    quantised : bool
+        Whether a layer rounds to 8 bits, where a last digit may decide about 1 / 127.
+    proven : bool
+        As for `Tolerance`.
+    """
+    scale = _by_unit(float64)
+    with np.errstate(invalid="ignore"):
+        each = [_by_unit(other.astype(np.float64) - float64) for other in others]
+    noise = np.max(each, axis=0)
+    atol = NOISE_FACTOR * noise + SCALE_FACTOR * max(unit / SINGLE, 1) * scale
+    coarse = quantised or unit > SINGLE
+    limit = MAX_RELATIVE_COARSE if coarse else MAX_RELATIVE
+    least = np.maximum(FLUSH_ERROR, SINGLE**2 * scale.max(initial=0.0))
+    return Tolerance(np.maximum(atol, least), noise, scale, limit, proven)
+
+
+def _by_unit(values: Array) -> Array:
+    """Return the greatest absolute value of each unit of the last axis."""
+    last = values.shape[-1] if values.ndim > 1 else 1
+    return np.max(np.abs(values.astype(np.float64)).reshape(-1, last), axis=0)
 
 
 class Rounding:
-    """Allowances for a network, or for one layer of it on a given input."""
+    """Measure what rounding does to a network, or to one layer of it.
+
+    Parameters
+    ----------
+    net : Network
+    """
 
     def __init__(self, net: Network) -> None:
         self.net = net
 
     @cached_property
     def unit(self) -> float:
-        """The coarsest rounding error among the layers."""
+        """Return the coarsest unit roundoff among the layers."""
         return max(
             (UNIT_ROUNDOFF[POLICIES[p].compute] for p in self.net.spec.policies),
             default=UNIT_ROUNDOFF["float32"],
@@ -39,29 +200,54 @@ class Rounding:
 
     @cached_property
     def quantised(self) -> bool:
-        """Whether a layer rounds to 8 bits."""
+        """Return whether a layer rounds to 8 bits."""
         layers = (layer for _, layer in self.net.spec.walk())
         return any(layer.options.get("quantization_mode") for layer in layers)
 
     @cached_property
-    def _near(self) -> list[Network]:
+    def _neighbours(self) -> list[Network]:
         unit = max(self.unit, UNIT_ROUNDOFF["float32"])
         return [perturbed(self.net.spec, unit, k) for k in range(NEIGHBOURS)]
 
     def noise_floors(
-        self, call: Call, float64: Sequence[Array], *, native: bool = True
+        self,
+        x: Evaluable,
+        float64: Sequence[Array],
+        *,
+        native: bool = True,
+        rows: Array | None = None,
+        threads: int | None = None,
     ) -> list[Tolerance]:
-        """For outputs whose float64 values are given, one allowance each.
+        """Return the noise floor of each output.
 
-        With `native` it is Keras that is compared, and a proof in float64 stands beside
-        it: a float64 model is held to float64. A port of it is not.
+        Parameters
+        ----------
+        x : Evaluable
+            Inputs of the model, or a call of one layer.
+        float64 : list of (batch, ...)
+            What the network makes of them in float64.
+        native : bool
+            Whether it is Keras that is compared, with a proof in float64 beside it: a
+            float64 model is then held to float64. A port of it is not.
+        rows : (n,) of int, optional
+            Rows that the neighbours of the network are evaluated on, which takes most
+            of the time; all by default.
+        threads : int, optional
+            As for `Network.predict`.
         """
         if native and self.unit == UNIT_ROUNDOFF["float64"]:
             return [float64_tolerance(reference) for reference in float64]
-        single = call(
-            self.net, None if self.unit > UNIT_ROUNDOFF["float32"] else "float32"
-        )
-        others = [single, *(call(net, "float64") for net in self._near)]
+        lowest = None if self.unit > UNIT_ROUNDOFF["float32"] else "float32"
+        others = [x.evaluate(self.net, lowest, threads=threads)]
+        for net in self._neighbours:
+            if rows is None:
+                others.append(x.evaluate(net, "float64", threads=threads))
+                continue
+            outputs = [reference.copy() for reference in float64]
+            some = x.take(rows).evaluate(net, "float64", threads=threads)
+            for output, part in zip(outputs, some, strict=True):
+                output[rows] = part
+            others.append(outputs)
         return [
             noise_floor(
                 reference,
@@ -73,20 +259,22 @@ class Rounding:
             for k, reference in enumerate(float64)
         ]
 
-    def amplified(self, call: Call) -> float:
-        """How far float64 outputs move when each weight moves by one rounding error."""
-        there = call(perturbed(self.net.spec, UNIT_ROUNDOFF["float64"], 0), "float64")
-        here = call(self.net, "float64")
-        return max(
-            float(np.max(np.abs(a - b), initial=0.0))
-            for a, b in zip(here, there, strict=True)
+    def amplified(self, x: Evaluable) -> float:
+        """Return how far one rounding error in every weight moves float64 outputs."""
+        neighbour = perturbed(self.net.spec, UNIT_ROUNDOFF["float64"], 0)
+        pairs = zip(
+            x.evaluate(self.net, "float64"),
+            x.evaluate(neighbour, "float64"),
+            strict=True,
         )
+        return max(float(np.max(np.abs(a - b), initial=0.0)) for a, b in pairs)
 
 
 def perturbed(spec: ModelSpec, relative: float, seed: int) -> Network:
-    """The network, in float64, with every weight moved up or down by a relative amount.
+    """Return the network, in float64, with every weight moved by a relative amount.
 
-    Whole numbers, which quantised layers have for weights, stay.
+    A random half of the weights moves up, the other half down. Whole numbers, which
+    quantised layers have for weights, stay.
     """
     rng = np.random.default_rng(seed)
 

@@ -16,14 +16,19 @@ import numpy as np
 from verify.model.arrays import Array
 from verify.tolerance.compare import (
     Comparison,
-    Tolerance,
     most_telling,
     rank_rows,
     row_differences,
 )
+from verify.tolerance.noise_floor import Tolerance
 
 MIN_ROUNDED_OUTPUTS, MAX_DECIMALS = 16, 9
 """So many numbers with so many decimals at most are no accident."""
+
+
+def half_unit(places: int) -> float:
+    """Return half of the last of `places` decimals."""
+    return 0.5 * 10.0**-places
 
 
 @dataclass(frozen=True)

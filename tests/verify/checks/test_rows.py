@@ -8,7 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from functools import reduce
+from functools import partial, reduce
 from itertools import pairwise
 
 import numpy as np
@@ -20,9 +20,9 @@ from models import INPUTS, TIME, VOCABULARY, ids, layer, lstm_file, mutated, spe
 import verify
 from verify import DataError, Network
 from verify.__main__ import main
-from verify.checks import _rows as streaming
-from verify.checks._rows import Batch, BatchPlan, Examiner, examine, serial_map
+from verify.checks._batches import Batch, BatchPlan, Examiner, Limits, examine
 from verify.checks.checkpoint import RESUME_KEY, Watch
+from verify.checks.mapper import serial_map
 from verify.cluster import connected
 from verify.data.sources import Arrays, open_source
 from verify.mistakes.diagnose import Diagnosis
@@ -34,6 +34,7 @@ from verify.tolerance.partial import Decimals, PartialResult, Ranking
 
 ROWS, SIZE = 300, 64
 NAN, INF = float("nan"), float("inf")
+SMALL, WHOLE = Limits(batch_rows=SIZE), Limits(batch_rows=10**6)
 
 
 @pytest.fixture(scope="module")
@@ -56,21 +57,20 @@ def y(net, x) -> np.ndarray:
     return net.predict(x)
 
 
-@pytest.fixture(autouse=True)
-def _small_pieces(monkeypatch):
-    monkeypatch.setattr(streaming, "BATCH_ROWS", SIZE)
+def compare_outputs(*given, limits: Limits = SMALL, **options) -> verify.Report:
+    return verify.compare_outputs(*given, limits=limits, **options)
+
+
+def check(*given, **options) -> verify.Report:
+    return verify.check(*given, limits=SMALL, **options)
 
 
 @pytest.fixture
 def undiagnosed(monkeypatch):
     """No search for the mistake, which takes seconds."""
     monkeypatch.setattr(
-        "verify.checks.against_outputs.diagnose", lambda *_, **__: Diagnosis((), 0)
+        "verify.checks._outputs_comparison.diagnose", lambda *_, **__: Diagnosis((), 0)
     )
-
-
-def whole(monkeypatch) -> None:
-    monkeypatch.setattr(streaming, "BATCH_ROWS", 10**6)
 
 
 def wrong_at(y: np.ndarray, row: int, unit: int = 1, by: float = 0.01) -> np.ndarray:
@@ -150,8 +150,8 @@ def test_decimals_of_pieces_add_up(data, places, rows):
 
 
 def test_a_tally_survives_json(net, x, y):
-    layout = BatchPlan(2 * SIZE, SIZE, 10)
-    examiner = Examiner(net, worst_known_errors(), layout, native=False)
+    plan = BatchPlan(2 * SIZE, SIZE, 10)
+    examiner = Examiner(net, worst_known_errors(), plan, native=False)
     bad = wrong_at(y, SIZE + 3)
     bad[1, 0] = NAN
     parts = [
@@ -172,10 +172,9 @@ def test_a_tally_survives_json(net, x, y):
 # Comparisons of many rows
 
 
-def test_many_rows_are_as_all_at_once(model, x, y, monkeypatch):
-    pieces = verify.compare_outputs(model, x, y)
-    whole(monkeypatch)
-    at_once = verify.compare_outputs(model, x, y)
+def test_many_rows_are_as_all_at_once(model, x, y):
+    pieces = compare_outputs(model, x, y)
+    at_once = compare_outputs(model, x, y, limits=WHOLE)
     assert pieces.verdict is at_once.verdict is Verdict.PASS
     assert pieces.numerics.shape == at_once.numerics.shape
     assert pieces.numerics.max_diff == at_once.numerics.max_diff
@@ -187,36 +186,34 @@ def test_many_rows_are_as_all_at_once(model, x, y, monkeypatch):
 @pytest.mark.parametrize("row", [0, SIZE - 1, SIZE, ROWS - 1])
 @pytest.mark.usefixtures("undiagnosed")
 def test_one_wrong_number_in_any_piece_is_found_with_its_row(model, x, y, row):
-    report = verify.compare_outputs(model, x, wrong_at(y, row))
+    report = compare_outputs(model, x, wrong_at(y, row))
     assert report.verdict is Verdict.FAIL
     assert report.numerics.first == report.numerics.worst == (row, 1)
     assert report.numerics.mismatched == 1
 
 
-def test_the_mistake_of_a_port_is_named_from_the_rows_that_differ_most(
-    model, net, x, monkeypatch
-):
-    monkeypatch.setattr(streaming, "LAYER_ROWS", 20)
+def test_the_mistake_of_a_port_is_named_from_the_rows_that_differ_most(model, net, x):
+    limits = Limits(batch_rows=SIZE, layer_rows=20)
     port = mutated(net.spec, "gate order i,c,f,o")
-    report = verify.compare_outputs(model, x, port.predict(x))
+    report = compare_outputs(model, x, port.predict(x), limits=limits)
     assert report.verdict is Verdict.FAIL
     assert "i,c,f,o" in report.diagnosis.explanations[0].explanation
 
 
 @pytest.mark.usefixtures("undiagnosed")
 def test_few_decimals_are_seen_across_pieces(model, net, x, y):
-    report = verify.compare_outputs(model, x, y.round(4))
+    report = compare_outputs(model, x, y.round(4))
     assert report.verdict is Verdict.PASS
     assert any("recorded to 4 decimal(s)" in w for w in report.warnings)
     once = y.round(4)
     once[-1, 0] = y[-1, 0] + 1e-3  # one number of more decimals
-    assert verify.compare_outputs(model, x, once).verdict is Verdict.FAIL
+    assert compare_outputs(model, x, once).verdict is Verdict.FAIL
 
 
 def test_a_mapped_file_is_taken(model, x, y, tmp_path):
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    assert verify.compare_outputs(model, mapped, y).verdict is Verdict.PASS
+    assert compare_outputs(model, mapped, y).verdict is Verdict.PASS
 
 
 def test_ids_outside_the_vocabulary_are_refused_with_their_rows(model, x, y, tmp_path):
@@ -225,25 +222,25 @@ def test_ids_outside_the_vocabulary_are_refused_with_their_rows(model, x, y, tmp
     np.save(tmp_path / "x.npy", bad)
     source = open_source(tmp_path / "x.npy", "x", ["x"])
     with pytest.raises(DataError) as refused:
-        verify.compare_outputs(model, source, y)
+        compare_outputs(model, source, y)
     text = str(refused.value)
     assert text.startswith(f"{tmp_path / 'x.npy'}: rows 128 to 191: Layer 'embedding'")
 
 
 def test_no_rows_are_refused(model, x, y):
     with pytest.raises(DataError, match=r"shape \(batch, 6\)\. Received: .*\(0, 6\)"):
-        verify.compare_outputs(model, x[:0], y[:0])
+        compare_outputs(model, x[:0], y[:0])
 
 
 def test_inputs_that_do_not_fit_are_refused_with_the_shape_of_all(model, x, y):
     with pytest.raises(DataError, match=r"Received: shape=\(50, 5\)"):
-        verify.compare_outputs(model, x[:50, :5], y[:50])
+        compare_outputs(model, x[:50, :5], y[:50])
     with pytest.raises(DataError, match=r"rows 0 to 0: .*shape=\(1, 5\)"):
-        verify.compare_outputs(model, x[:, :5], y)
+        compare_outputs(model, x[:, :5], y)
     with pytest.raises(DataError, match=r"shape \(300, 2\), .*shape=\(299, 2\)"):
-        verify.compare_outputs(model, x, y[1:])
+        compare_outputs(model, x, y[1:])
     with pytest.raises(DataError, match=r"shape \(300, 2\), .*shape=\(299, 2\)"):
-        verify.compare_outputs(model, x, Arrays(y[1:]))
+        compare_outputs(model, x, Arrays(y[1:]))
 
 
 def test_an_examiner_travels_without_what_it_can_make_anew(net, x, y):
@@ -263,10 +260,10 @@ def test_a_cluster_finds_what_this_process_finds(model, net, x, y):
     seen: list[str] = []
     with connected("local", processes=1) as cluster:
         for outputs in (y, wrong_at(y, SIZE)):
-            report = verify.compare_outputs(net, x, outputs, mapper=cluster.map)
+            report = compare_outputs(net, x, outputs, mapper=cluster.map)
             seen.append(report.to_json())
     for outputs, found in zip((y, wrong_at(y, SIZE)), seen, strict=True):
-        assert verify.compare_outputs(model, x, outputs).to_json() == found
+        assert compare_outputs(model, x, outputs).to_json() == found
     assert '"FAIL"' in seen[1]
 
 
@@ -274,12 +271,12 @@ def test_refused_ids_are_refused_by_a_cluster_in_the_same_words(model, x, y):
     bad = x.copy()
     bad[2 * SIZE + 1, 0] = VOCABULARY
     with pytest.raises(DataError) as here_:
-        verify.compare_outputs(model, bad, y)
+        compare_outputs(model, bad, y)
     with (
         connected("local", processes=1) as cluster,
         pytest.raises(DataError) as there,
     ):
-        verify.compare_outputs(model, bad, y, mapper=cluster.map)
+        compare_outputs(model, bad, y, mapper=cluster.map)
     assert str(there.value) == str(here_.value)
 
 
@@ -288,15 +285,15 @@ def test_refused_ids_are_refused_by_a_cluster_in_the_same_words(model, x, y):
 
 def test_pieces_are_whole_batches(net, x):
     source = Arrays(x)
-    assert BatchPlan.of(net, source).size == SIZE
-    assert BatchPlan.of(net, source, batch=24).size == 48
-    assert BatchPlan.of(net, source, batch=100).size == 100
+    assert BatchPlan.of(net, source, limits=SMALL).size == SIZE
+    assert BatchPlan.of(net, source, 24, SMALL).size == 48
+    assert BatchPlan.of(net, source, 100, SMALL).size == 100
 
 
-def test_long_rows_make_small_pieces(net, x, monkeypatch):
+def test_long_rows_make_small_pieces(net, x):
     numbers = BatchPlan.of(net, Arrays(x)).numbers
-    monkeypatch.setattr(streaming, "BATCH_NUMBERS", 10 * numbers)
-    assert BatchPlan.of(net, Arrays(x)).size == 10
+    limits = Limits(batch_numbers=10 * numbers)
+    assert BatchPlan.of(net, Arrays(x), limits=limits).size == 10
 
 
 def test_a_stateful_model_is_compared_whole():
@@ -304,14 +301,13 @@ def test_a_stateful_model_is_compared_whole():
     first = layer("InputLayer", "input", batch_shape=[3, TIME, INPUTS])
     stateful = Network(spec(first, rnn))
     x = np.random.default_rng(0).normal(size=(3 * SIZE, TIME, INPUTS))
-    assert BatchPlan.of(stateful, Arrays(x)).batches == 1
-    report = verify.compare_outputs(stateful, x, stateful.predict(x))
+    assert BatchPlan.of(stateful, Arrays(x), limits=SMALL).batches == 1
+    report = compare_outputs(stateful, x, stateful.predict(x))
     assert report.verdict is Verdict.PASS
 
 
-def seen_rows(monkeypatch, model: Network, x: np.ndarray) -> list[int]:
-    """How many rows of one piece the neighbours of a model are evaluated on."""
-    whole(monkeypatch)
+def seen_rows(monkeypatch, model: Network, x: np.ndarray, limits: Limits) -> list[int]:
+    """How many rows of one batch the neighbours of a model are evaluated on."""
     rows = []
     flat = Network.flat
 
@@ -321,21 +317,21 @@ def seen_rows(monkeypatch, model: Network, x: np.ndarray) -> list[int]:
         return flat(self, x, **options)
 
     monkeypatch.setattr(Network, "flat", seen)
-    report = verify.compare_outputs(model, x, model.predict(x))
+    report = compare_outputs(model, x, model.predict(x), limits=limits)
     assert report.verdict is Verdict.PASS
     return rows
 
 
 def test_neighbours_are_evaluated_on_the_rows_that_differ_most(net, x, monkeypatch):
-    monkeypatch.setattr(streaming, "NEIGHBOUR_ROWS", 50)
-    assert seen_rows(monkeypatch, net, x) == [50] * NEIGHBOURS
+    limits = Limits(batch_rows=10**6, neighbour_rows=50)
+    assert seen_rows(monkeypatch, net, x, limits) == [50] * NEIGHBOURS
 
 
 def test_neighbours_of_a_stateful_model_are_evaluated_on_all_rows(monkeypatch):
     rnn = layer("SimpleRNN", "rnn", units=2, stateful=True)
     first = layer("InputLayer", "input", batch_shape=[3, TIME, INPUTS])
     x = np.random.default_rng(0).normal(size=(3 * SIZE, TIME, INPUTS))
-    rows = seen_rows(monkeypatch, Network(spec(first, rnn)), x)
+    rows = seen_rows(monkeypatch, Network(spec(first, rnn)), x, WHOLE)
     assert rows == [3 * SIZE] * NEIGHBOURS
 
 
@@ -367,8 +363,8 @@ def test_an_interrupted_comparison_goes_on_to_the_same_report(
 ):
     path, other = tmp_path / "r.json", tmp_path / "other.json"
     bad = wrong_at(y, ROWS - 1)
-    full = verify.compare_outputs(model, x, bad, watch=Watch(other))
-    part = verify.compare_outputs(model, x, bad, mapper=Stopping(1), watch=Watch(path))
+    full = compare_outputs(model, x, bad, watch=Watch(other))
+    part = compare_outputs(model, x, bad, mapper=Stopping(1), watch=Watch(path))
     assert not part.complete
     assert part.verdict is Verdict.INCONCLUSIVE
     assert part.reason == (
@@ -388,7 +384,7 @@ def test_an_interrupted_comparison_goes_on_to_the_same_report(
             left.append(found.rows)
             yield found
 
-    again = verify.compare_outputs(
+    again = compare_outputs(
         model, x, bad, mapper=counting, watch=Watch(path, resume=True)
     )
     assert left == [64, 64, 44]
@@ -397,23 +393,19 @@ def test_an_interrupted_comparison_goes_on_to_the_same_report(
     assert again.verdict is Verdict.FAIL
     # a finished one has nothing left to compare
     left.clear()
-    verify.compare_outputs(
-        model, x, bad, mapper=counting, watch=Watch(path, resume=True)
-    )
+    compare_outputs(model, x, bad, mapper=counting, watch=Watch(path, resume=True))
     assert left == []
 
 
 def test_what_has_failed_so_far_stays_failed(model, x, y, tmp_path):
-    part = verify.compare_outputs(
-        model, x, wrong_at(y, 3), mapper=Stopping(0), watch=Watch()
-    )
+    part = compare_outputs(model, x, wrong_at(y, 3), mapper=Stopping(0), watch=Watch())
     assert part.verdict is Verdict.FAIL
     assert part.reason.startswith("PARTIAL: 64 of 300 rows compared: ")
 
 
 def test_without_a_watch_an_interrupt_is_one(model, x, y):
     with pytest.raises(KeyboardInterrupt):
-        verify.compare_outputs(model, x, y, mapper=Stopping(1))
+        compare_outputs(model, x, y, mapper=Stopping(1))
 
 
 def test_an_error_on_the_way_keeps_what_is_known(model, x, y, tmp_path):
@@ -421,7 +413,7 @@ def test_an_error_on_the_way_keeps_what_is_known(model, x, y, tmp_path):
     bad[2 * SIZE + 1, 0] = VOCABULARY
     path = tmp_path / "r.json"
     with pytest.raises(DataError):
-        verify.compare_outputs(model, bad, y, watch=Watch(path))
+        compare_outputs(model, bad, y, watch=Watch(path))
     assert without_resume(path)["rows_compared"] == 2 * SIZE
 
 
@@ -429,11 +421,9 @@ KILLED = """
 import os, signal, sys
 import numpy as np
 import verify
-from verify.checks import _rows as streaming
-from verify.checks._rows import serial_map
+from verify.checks._batches import Limits
+from verify.checks.mapper import serial_map
 from verify.checks.checkpoint import Watch
-
-streaming.BATCH_ROWS = 64
 
 def killed(function, items, *, shared):
     for k, found in enumerate(serial_map(function, items, shared=shared)):
@@ -443,7 +433,12 @@ def killed(function, items, *, shared):
 
 model, x, y, path = sys.argv[1:]
 verify.compare_outputs(
-    model, np.load(x), np.load(y), mapper=killed, watch=Watch(path, every=0)
+    model,
+    np.load(x),
+    np.load(y),
+    mapper=killed,
+    watch=Watch(path, every=0),
+    limits=Limits(batch_rows=64),
 )
 """
 
@@ -458,8 +453,8 @@ def test_a_killed_comparison_leaves_a_whole_report(model, x, y, tmp_path):
     assert ended.returncode == -signal.SIGKILL
     path = tmp_path / "r.json"
     assert without_resume(path)["rows_compared"] == 3 * SIZE
-    again = verify.compare_outputs(model, x, y, watch=Watch(path, resume=True))
-    assert again.to_json() == verify.compare_outputs(model, x, y).to_json()
+    again = compare_outputs(model, x, y, watch=Watch(path, resume=True))
+    assert again.to_json() == compare_outputs(model, x, y).to_json()
 
 
 # The command
@@ -472,19 +467,26 @@ def files(x, y, tmp_path) -> list[str]:
     return ["--data", str(tmp_path / "x.npy"), "--outputs", str(tmp_path / "y.npy")]
 
 
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Have the command compare few rows at a time."""
+    few = partial(verify.compare_outputs, limits=SMALL)
+    monkeypatch.setattr(verify, "compare_outputs", few)
+
+
+@pytest.mark.usefixtures("small_batches")
 def test_the_command_goes_on_where_it_was(model, files, tmp_path, capsys, monkeypatch):
     command = ["compare", model, *files]
     assert main(command) == 0
     full = capsys.readouterr().out
     path = tmp_path / "r.json"
-    monkeypatch.setattr("verify.checks._rows.serial_map", Stopping(2))
-    assert main([*command, "--report", str(path)]) == 130
+    with monkeypatch.context() as patch:
+        patch.setattr("verify.checks.mapper.serial_map", Stopping(2))
+        assert main([*command, "--report", str(path)]) == 130
     captured = capsys.readouterr()
     assert captured.out.startswith("INCONCLUSIVE  ")
     assert "PARTIAL: 192 of 300 rows compared" in captured.out
     assert captured.err == f"Interrupted. {path} goes on with --resume\n"
-    monkeypatch.undo()
-    monkeypatch.setattr(streaming, "BATCH_ROWS", SIZE)
     assert main([*command, "--report", str(path), "--resume"]) == 0
     assert capsys.readouterr().out == full
 
@@ -495,7 +497,7 @@ def test_an_interrupt_before_anything_is_known_prints_no_report(
     def at_once(function, items, *, shared):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("verify.checks._rows.serial_map", at_once)
+    monkeypatch.setattr("verify.checks.mapper.serial_map", at_once)
     assert main(["compare", model, *files]) == 130
     assert capsys.readouterr().out == ""
 
@@ -565,30 +567,30 @@ def test_a_report_that_cannot_be_written_is_refused_before_any_work(
 @pytest.mark.keras
 def test_keras_is_compared_with_in_pieces(model, x, tmp_path, monkeypatch):
     path, other = tmp_path / "r.json", tmp_path / "other.json"
-    full = verify.check(model, x, watch=Watch(other))
+    full = check(model, x, watch=Watch(other))
     assert full.verdict is Verdict.PASS
     assert full.proof.shape == (ROWS, 2)
     assert full.facts["pieces"] == 5
-    part = verify.check(model, x, mapper=Stopping(1), watch=Watch(path))
+    part = check(model, x, mapper=Stopping(1), watch=Watch(path))
     assert part.verdict is Verdict.INCONCLUSIVE
     assert part.reason.startswith("PARTIAL: 128 of 300 rows compared, and so far ")
-    again = verify.check(model, x, watch=Watch(path, resume=True))
+    again = check(model, x, watch=Watch(path, resume=True))
     assert again.to_json() == full.to_json()
     assert path.read_text() == other.read_text()
     with pytest.raises(DataError, match=r"of other options \(batch size 32, now 16\)"):
-        verify.check(model, x, batch_size=16, watch=Watch(path, resume=True))
+        check(model, x, batch_size=16, watch=Watch(path, resume=True))
     with pytest.raises(DataError, match=r"a comparison with Keras, and this is one of"):
-        verify.compare_outputs(model, x, x[:, :2], watch=Watch(path, resume=True))
+        compare_outputs(model, x, x[:, :2], watch=Watch(path, resume=True))
 
 
 @pytest.mark.keras
 def test_a_mistake_of_ours_is_found_in_pieces(model, net, x):
     wrong = mutated(net.spec, "bias missing")
-    report = verify.check(model, x, network=wrong)
+    report = check(model, x, network=wrong)
     assert report.verdict is Verdict.FAIL
     assert report.proof.shape == (ROWS, 2)
     assert report.diagnosis
-    part = verify.check(model, x, network=wrong, mapper=Stopping(0), watch=Watch())
+    part = check(model, x, network=wrong, mapper=Stopping(0), watch=Watch())
     assert part.verdict is Verdict.FAIL
 
 
@@ -597,7 +599,7 @@ def test_what_keras_predicts_is_handed_on_batch_by_batch(model, x):
     import keras
 
     predicted = []
-    verify.check(model, x, on_batch=lambda outputs: predicted.append(outputs[0]))
+    check(model, x, on_batch=lambda outputs: predicted.append(outputs[0]))
     assert [len(outputs) for outputs in predicted] == [SIZE, SIZE, SIZE, SIZE, 44]
     expected = keras.models.load_model(model).predict(x, verbose=0)
     np.testing.assert_array_equal(np.concatenate(predicted), expected)

@@ -8,13 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from verify.tolerance.compare import (
-    Tolerance,
-    Verdict,
-    compare,
-    float64_tolerance,
-    noise_floor,
-)
+from verify.tolerance.compare import Verdict, compare
+from verify.tolerance.noise_floor import Tolerance, float64_tolerance, noise_floor
 
 NAN, INF = float("nan"), float("inf")
 

@@ -31,6 +31,7 @@ from models import (
 import verify
 from verify import LayerSpec, Network, Verdict
 from verify.forward.layers.base import Tensor
+from verify.forward.network import LayerCall
 from verify.model.dtypes import SINGLE
 from verify.model.spec import ModelSpec
 from verify.tolerance.activation_errors import (
@@ -45,15 +46,16 @@ from verify.tolerance.activation_errors import (
     measured_arguments,
     worst_known_errors,
 )
-from verify.tolerance.compare import FLUSH_ERROR, compare, noise_floor
+from verify.tolerance.compare import compare
 from verify.tolerance.error_bound import (
-    bounded,
+    bounded_outputs,
     call_bounds,
     output_bounds,
     sites,
     sweep,
     unbounded,
 )
+from verify.tolerance.noise_floor import FLUSH_ERROR, noise_floor
 
 
 def bounds_for(
@@ -480,11 +482,13 @@ def test_a_row_that_amplifies_has_no_bound_even_where_an_element_is_saturated():
     net, x = chaotic()
     right, single = net.predict(x, dtype="float64"), net.predict(x, dtype="float32")
     assert np.abs(single - right)[1:].max() > 1
-    (allowed,) = bounded(
+    (allowed,) = bounded_outputs(
+        net,
+        net.prepare(x),
         [noise_floor(right, single)],
         [right],
         [single],
-        lambda apart: output_bounds(net, net.prepare(x), apart, worst_known_errors()),
+        worst_known_errors(),
     )
     assert not allowed.decides
     assert allowed.atol.shape == right.shape
@@ -567,14 +571,18 @@ def test_the_bound_of_a_call_is_that_of_a_model_of_this_layer():
     x[1, 2:] = 0
     mask = (x != 0).any(axis=2)
     apart = [np.zeros((BATCH, TIME, UNITS))]
-    (alone,) = call_bounds(
-        net, "rnn", [Tensor(x, mask)], {}, apart, worst_known_errors()
-    )
+
+    def bounds_of_call(given: Tensor, **kwargs) -> np.ndarray:
+        call = LayerCall("rnn", [given], kwargs)
+        (bounds,) = call_bounds(net, call, apart, worst_known_errors())
+        return bounds
+
+    alone = bounds_of_call(Tensor(x, mask))
     np.testing.assert_allclose(alone, bounds_for(net, x), rtol=1e-12)
-    (unmasked,) = call_bounds(net, "rnn", [Tensor(x)], {}, apart, worst_known_errors())
+    unmasked = bounds_of_call(Tensor(x))
     assert not np.allclose(unmasked[1], alone[1])
-    states = {"initial_state": [Tensor(np.ones((BATCH, UNITS), np.float32))]}
-    (begun,) = call_bounds(net, "rnn", [Tensor(x)], states, apart, worst_known_errors())
+    states = [Tensor(np.ones((BATCH, UNITS), np.float32))]
+    begun = bounds_of_call(Tensor(x), initial_state=states)
     assert not np.allclose(begun, unmasked)
 
 

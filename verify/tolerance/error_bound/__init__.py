@@ -29,7 +29,7 @@ and section 2.8 for the statistics of rounding.
 from verify.tolerance.error_bound.sites import unbounded
 from verify.tolerance.error_bound.sweep import (
     MAX_OUTPUT_ADJOINTS,
-    bounded,
+    bounded_call,
     bounded_outputs,
     call_bounds,
     output_bounds,
@@ -37,7 +37,7 @@ from verify.tolerance.error_bound.sweep import (
 
 __all__ = [
     "MAX_OUTPUT_ADJOINTS",
-    "bounded",
+    "bounded_call",
     "bounded_outputs",
     "call_bounds",
     "output_bounds",

@@ -24,7 +24,7 @@ from verify.tolerance.activation_errors import (
     MEASURED_ACTIVATIONS,
     ActivationErrors,
 )
-from verify.tolerance.compare import FLUSH_ERROR
+from verify.tolerance.noise_floor import FLUSH_ERROR
 
 KINK_SHARE, KINK_DEVIATIONS = 1e-5, 4.0
 """A pre-activation x is near a kink if it lies within

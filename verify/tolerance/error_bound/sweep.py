@@ -18,13 +18,13 @@ from verify.model.arrays import Array, FlatOutputs
 from verify.model.dtypes import is_float
 from verify.model.graph import flatten
 from verify.tolerance.activation_errors import ActivationErrors
-from verify.tolerance.compare import FLUSH_ERROR, Tolerance
 from verify.tolerance.error_bound.sites import (
     ROUNDING_SITES,
     LayerRounding,
     RoundingSite,
     unbounded,
 )
+from verify.tolerance.noise_floor import FLUSH_ERROR, Tolerance
 
 STANDARD_DEVIATIONS = 10.0
 """Standard deviations that are allowed for the rounding of dot products."""
@@ -42,7 +42,7 @@ MAX_BLOCK_ADJOINTS, MAX_BLOCK_ROWS = 4e6, 128
 cache. Matrix products that small are not worth several threads."""
 
 
-def bounded(
+def _bounded(
     floors: Sequence[Tolerance],
     ours: Sequence[Array],
     theirs: Sequence[Array],
@@ -90,14 +90,50 @@ def bounded_outputs(
     *,
     work: float = MAX_OUTPUT_ADJOINTS,
 ) -> list[Tolerance]:
-    """Return `bounded` for the outputs of a model; `floors` if it is `unbounded`."""
+    """Return the tolerances of a model's outputs, with derived bounds in them.
+
+    Parameters
+    ----------
+    net : Network
+    x : Inputs
+    floors : list of Tolerance
+        By the noise floor, one for each output; returned as they are if the model is
+        `unbounded`.
+    ours, theirs : list of (batch, ...)
+        The outputs to compare.
+    activation_errors : ActivationErrors
+    work : float
+        Adjoints to compute at most.
+    """
     if unbounded(net):
         return list(floors)
-    return bounded(
+    return _bounded(
         floors,
         ours,
         theirs,
         lambda differences: output_bounds(net, x, differences, activation_errors, work),
+    )
+
+
+def bounded_call(
+    net: Network,
+    call: LayerCall,
+    floors: Sequence[Tolerance],
+    ours: Sequence[Array],
+    theirs: Sequence[Array],
+    activation_errors: ActivationErrors,
+) -> list[Tolerance]:
+    """Return `bounded_outputs` for one layer alone.
+
+    A layer that has states before the call has no bound: a sweep starts it at zero.
+    """
+    if unbounded(net, call.name) or call.name in call.states:
+        return list(floors)
+    return _bounded(
+        floors,
+        ours,
+        theirs,
+        lambda differences: call_bounds(net, call, differences, activation_errors),
     )
 
 
@@ -135,9 +171,7 @@ def output_bounds(
 
 def call_bounds(
     net: Network,
-    name: str,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
+    call: LayerCall,
     differences: Sequence[Array],
     activation_errors: ActivationErrors,
 ) -> list[Array]:
@@ -146,10 +180,11 @@ def call_bounds(
     Parameters
     ----------
     net, differences, activation_errors : as for `output_bounds`
-    name, args, kwargs : as for `Network.call_layer`
+    call : LayerCall
+        Without states.
     """
-    layer = _Layer(net, LayerCall(name, args, kwargs))
     rows = len(differences[0])
+    layer = _Layer(net, call)
     return _bounds(layer, differences, activation_errors, rows, MAX_LAYER_ADJOINTS)
 
 

@@ -1,0 +1,324 @@
+"""Rows in batches: how they are cut, and what NumPy makes of one batch.
+
+Rows are cut by the model and their number alone, never by the machine, so that the
+outcome is the same on one machine, on several, and after an interruption. `examine`
+compares one batch in NumPy, so any worker can do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from verify.checks._verdict import undefined
+from verify.checks.inputs import checked_inputs, error_rows, file_name, prepared_rows
+from verify.data.sources import Source
+from verify.forward.network import Inputs, Network
+from verify.model.arrays import Array
+from verify.tolerance.activation_errors import ActivationErrors
+from verify.tolerance.compare import (
+    Comparison,
+    compare_each,
+    rank_rows,
+    row_differences,
+)
+from verify.tolerance.error_bound import MAX_OUTPUT_ADJOINTS, bounded_outputs
+from verify.tolerance.noise_floor import Rounding, Tolerance, float64_tolerance
+from verify.tolerance.partial import (
+    Decimals,
+    PartialOutput,
+    PartialResult,
+    Ranking,
+    half_unit,
+)
+
+MAX_WHOLE_BYTES = 2**26
+"""Bytes of inputs that are looked at whole before they are cut."""
+
+BOUND_WORK_SHARE = 0.1
+"""Budget for derived bounds where there are several batches: adjoints for every number
+of a batch's forward pass, spent on the rows that differ most. The budgets of all
+batches add up to `MAX_OUTPUT_ADJOINTS` at least, which is that of a single batch."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Hold how many rows are looked at together, and how many more closely.
+
+    Attributes
+    ----------
+    batch_rows : int
+        Rows of a batch at most: up to here everything is evaluated at once.
+    batch_numbers : int
+        Numbers that the rows of a batch come to on the way through the model, at most.
+    neighbour_rows : int
+        Rows on which the neighbours of the model are evaluated for the noise floor:
+        those of a batch that differ most.
+    layer_rows : int
+        Rows that the layer-by-layer comparison looks at; outputs are compared on all.
+    """
+
+    batch_rows: int = 4096
+    batch_numbers: int = 2**27
+    neighbour_rows: int = 512
+    layer_rows: int = 256
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Say how rows are cut into batches.
+
+    Attributes
+    ----------
+    rows : int
+        How many there are.
+    size : int
+        Rows of a batch; the last one may have fewer.
+    numbers : int
+        Numbers that one row comes to on the way through the model.
+    """
+
+    rows: int
+    size: int
+    numbers: int
+
+    @classmethod
+    def of(
+        cls,
+        net: Network,
+        source: Source,
+        batch_size: int = 1,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> BatchPlan:
+        """Plan the batches of a model's inputs.
+
+        Parameters
+        ----------
+        net : Network
+        source : Source
+        batch_size : int
+            Rows that Keras takes at a time. A batch here is a multiple of them, so
+            that predict computes what it does without batches. A size that the model
+            fixes wins.
+        limits : Limits
+
+        Raises
+        ------
+        DataError
+        """
+        batch_size = net.spec.batch_size or batch_size
+        if net.stateful:  # states go from one batch to the next
+            return cls(source.rows, max(source.rows, 1), 0)
+        few = min(source.rows, net.spec.batch_size or 1)
+        rows = np.arange(few)
+        size = sum(array.nbytes for array in net.separate(source.take(rows)))
+        small = source.rows * size <= few * MAX_WHOLE_BYTES
+        if source.rows <= limits.batch_rows and small:
+            rows = np.arange(source.rows)  # messages are then about the whole
+        x = prepared_rows(net, source, rows).take(slice(0, few))
+        with error_rows(0, few, source.rows, file_name(source)):
+            arrays = net.trace(x).arrays()
+        numbers = sum(array.size for array in arrays.values()) // few
+        most = min(limits.batch_rows, limits.batch_numbers // max(numbers, 1))
+        size = max(most // batch_size, 1) * batch_size
+        return cls(source.rows, size, numbers)
+
+    @property
+    def batches(self) -> int:
+        """Return the number of batches."""
+        return -(-self.rows // self.size)
+
+    @property
+    def adjoints(self) -> float:
+        """Return how many adjoints the derived bounds of one batch may cost."""
+        if self.batches <= 1:
+            return MAX_OUTPUT_ADJOINTS
+        return max(
+            MAX_OUTPUT_ADJOINTS / self.batches,
+            BOUND_WORK_SHARE * float(self.size * self.numbers),
+        )
+
+
+def input_batches(
+    net: Network, source: Source, plan: BatchPlan, start: int = 0
+) -> Iterator[tuple[int, Inputs]]:
+    """Yield batches of inputs, ready for the model, with the number of the first row.
+
+    Parameters
+    ----------
+    net : Network
+    source : Source
+    plan : BatchPlan
+    start : int
+        The first row of the first batch.
+
+    Raises
+    ------
+    DataError
+    """
+    for data in source.batches(plan.size, start):
+        with error_rows(start, plan.size, plan.rows, file_name(source)):
+            x = checked_inputs(net, data)
+        yield start, x
+        start += x.rows
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Hold some rows, and what is to be compared.
+
+    Attributes
+    ----------
+    start : int
+        Number of the first row.
+    x : Inputs
+    theirs : list of (batch, ...)
+        Keras's outputs, or a port's.
+    theirs64 : list of (batch, ...) or None
+        Keras's in float64; None for a port.
+    """
+
+    start: int
+    x: Inputs
+    theirs: list[Array]
+    theirs64: list[Array] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Examiner:
+    """Hold what is the same for all batches; it is sent to a worker once.
+
+    Attributes
+    ----------
+    net : Network
+    activation_errors : ActivationErrors
+    plan : BatchPlan
+    native : bool
+        As for `verify.tolerance.noise_floor.Rounding.noise_floors`.
+    name : str
+        Of the file that the inputs are from.
+    threads : int, optional
+        For NumPy's evaluation of the model.
+    limits : Limits
+    """
+
+    net: Network
+    activation_errors: ActivationErrors
+    plan: BatchPlan
+    native: bool
+    name: str = ""
+    threads: int | None = None
+    limits: Limits = DEFAULT_LIMITS
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: v for key, v in vars(self).items() if key != "rounding"}
+
+    @cached_property
+    def rounding(self) -> Rounding:
+        """Return what rounding does to the network; made once in each process."""
+        return Rounding(self.net)
+
+    @property
+    def closer_rows(self) -> int:
+        """Return how many of the rows that differ most are looked at more closely."""
+        return self._whole_batches(self.limits.layer_rows)
+
+    def _whole_batches(self, rows: int) -> int:
+        batch = self.net.spec.batch_size or 1
+        return batch if self.net.stateful else max(rows // batch, 1) * batch
+
+    def noise_floors(
+        self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]
+    ) -> list[Tolerance]:
+        """Return the noise floor of every output of a batch.
+
+        The neighbours of the model are evaluated only on the rows that differ most,
+        because they cost most of the time.
+        """
+        rows: Array | None = None
+        count = self._whole_batches(self.limits.neighbour_rows)
+        same = [a.shape for a in expected] == [b.shape for b in theirs]
+        if same and x.rows > count and not self.net.stateful:
+            with np.errstate(invalid="ignore"):
+                order = rank_rows(*row_differences(expected, theirs))
+            rows = np.sort(order[:count])
+        return self.rounding.noise_floors(
+            x, expected, native=self.native, rows=rows, threads=self.threads
+        )
+
+
+def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
+    """Compare one batch.
+
+    Raises
+    ------
+    DataError
+        Inputs that the model cannot take, such as ids outside the vocabulary.
+    """
+    net, x, theirs, theirs64 = examiner.net, batch.x, batch.theirs, batch.theirs64
+    plan, count = examiner.plan, examiner.closer_rows
+    with error_rows(batch.start, x.rows, plan.rows, examiner.name):
+        expected = x.evaluate(net, "float64", threads=examiner.threads)
+
+    def compared(
+        outputs: Sequence[Array], tolerances: Sequence[Tolerance]
+    ) -> list[Comparison]:
+        allowed = [tolerance.atol for tolerance in tolerances]
+        return compare_each(expected, outputs, allowed=allowed, names=net.output_names)
+
+    proofs: list[Comparison] | None = None
+    if theirs64 is not None:
+        proofs = compared(theirs64, [float64_tolerance(y) for y in expected])
+    noise_floors = examiner.noise_floors(x, expected, theirs)
+    tolerances = bounded_outputs(
+        net,
+        x,
+        noise_floors,
+        expected,
+        theirs,
+        examiner.activation_errors,
+        work=plan.adjoints,
+    )
+    decimals: Decimals | None = None
+    recorded: dict[int, list[Comparison]] = {}
+    if not examiner.native:
+        decimals = Decimals.of(theirs)
+        for places in decimals.candidates:
+            wider = [t.widened(half_unit(places)) for t in tolerances]
+            recorded[places] = compared(theirs, wider)
+    numerics, noisy = compared(theirs, tolerances), compared(theirs, noise_floors)
+    # one comparison, with its problem, where the numbers of outputs differ
+    found = min(len(numerics), len(expected if proofs is None else proofs))
+    reference = theirs if theirs64 is None else theirs64
+    return PartialResult(
+        rows=x.rows,
+        batches=1,
+        count=count,
+        outputs=tuple(
+            PartialOutput(
+                None if proofs is None else proofs[k],
+                numerics[k],
+                noisy[k],
+                {places: of[k] for places, of in recorded.items()},
+                tolerances[k].by_unit(),
+                noise_floors[k].by_unit(),
+                round(tolerances[k].derived * tolerances[k].atol.size),
+            )
+            for k in range(found)
+        ),
+        decimals=decimals,
+        unsound=undefined(expected, reference),
+        finite=all(np.isfinite(y).all() for y in theirs),
+        rule_effects={str(rule): far for rule, far in net.differences(x).items()},
+        by_predict=Ranking.of(batch.start, expected, theirs, count),
+        by_proof=None
+        if theirs64 is None
+        else Ranking.of(batch.start, expected, theirs64, count),
+    )

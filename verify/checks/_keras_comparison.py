@@ -1,0 +1,343 @@
+"""NumPy's outputs beside Keras's: proof, layers and numerics, and their report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from verify.backward import backprop
+from verify.checks._batches import Batch, BatchPlan, Examiner, Limits, input_batches
+from verify.checks._layers import compare_layers, diagnose_layers
+from verify.checks._rows import RowComparison
+from verify.checks._time_chunks import TimeChunks, Undecided, compare_time_chunks
+from verify.checks._verdict import (
+    UNDEFINED,
+    beyond_noise,
+    judge,
+    judge_time_chunks,
+    make_report,
+    partial_verdict,
+)
+from verify.checks.checkpoint import network_fingerprint, package_versions
+from verify.checks.inputs import error_rows, file_name, prepared_rows
+from verify.data.sources import Source
+from verify.errors import KerasCannotRun
+from verify.forward.network import Inputs, Network
+from verify.mistakes.blind_spots import warnings
+from verify.mistakes.diagnose import Diagnosis
+from verify.model.arrays import Array
+from verify.model.spec import is_path
+from verify.report.report import GradientResult, LayerResult, Report
+from verify.tolerance.compare import PROOF_TOLERANCE, Comparison, Verdict, compare
+from verify.tolerance.partial import PartialResult
+
+if TYPE_CHECKING:
+    from verify.keras_bridge import KerasModel
+
+MAX_GRADIENT_ROWS = 64
+"""Rows whose gradients are compared."""
+
+OnBatch = Callable[[list[Array]], object]
+
+
+@dataclass(eq=False)
+class KerasComparison(RowComparison):
+    """Compare a network with a model in Keras.
+
+    Attributes
+    ----------
+    model : path or keras.Model
+    own : Network
+        The model as it was read.
+    net : Network
+        What is held against Keras.
+    given : bool
+        Whether these two differ: `net` is the user's.
+    source : Source
+    probe : bool
+        Whether the inputs were made from the model.
+    plan : BatchPlan
+    batch_size : int
+        For ``model.predict``.
+    gradients : bool
+    threads : int or None
+    limits : Limits
+    on_batch : callable or None
+        Called with Keras's outputs of each batch.
+    keras, keras64 : KerasModel
+        The model as the user runs it, and with every dtype float64; there once the
+        comparison is open, as are `examiner` and `facts`.
+    """
+
+    model: Any
+    own: Network
+    net: Network
+    given: bool
+    source: Source
+    probe: bool
+    plan: BatchPlan
+    batch_size: int
+    gradients: bool
+    threads: int | None
+    limits: Limits
+    on_batch: OnBatch | None
+    keras: KerasModel = field(init=False)
+    keras64: KerasModel = field(init=False)
+    examiner: Examiner = field(init=False)
+    facts: dict[str, Any] = field(init=False)
+
+    def open(self, log: Callable[[str], None]) -> None:
+        """Load Keras, after NumPy has tried the first batch.
+
+        NumPy refuses inputs with the reason, such as an id outside the vocabulary.
+        Keras may fail without one, or compute something, and takes seconds to load:
+        so it is not loaded for inputs that are refused. The outputs are not kept; the
+        batch is evaluated again, by the rules of Keras's backend.
+        """
+        from verify import keras_bridge
+
+        name = file_name(self.source)
+        start, x = next(input_batches(self.net, self.source, self.plan))
+        with error_rows(start, x.rows, self.plan.rows, name):
+            self.net.flat(x, threads=self.threads, fast=True)
+
+        keras_bridge.require_keras()
+        log("Loading Keras ...")
+        backend = keras_bridge.backend()
+        self.own, self.net = self.own.on(backend), self.net.on(backend)
+        live, how = self.model, ""
+        if is_path(self.model):
+            live, how = keras_bridge.load_model(os.fspath(self.model), self.own.spec)
+        self.keras = keras_bridge.KerasModel(live, self.batch_size)
+        self.keras64 = self.keras.twin("float64")
+        if self.net.spec.batch_size is None:  # no row depends on others: save time
+            rows = self.net.row_blocks(x).max_rows
+            self.keras64.batch_size = max(self.batch_size, rows)
+        self.examiner = Examiner(
+            self.net,
+            keras_bridge.current_activation_errors(),
+            self.plan,
+            native=True,
+            name=name,
+            threads=self.threads,
+            limits=self.limits,
+        )
+        self.facts = {
+            "model": self.net.spec.source,
+            "rows": self.plan.rows,
+            "pieces": self.plan.batches,
+            "inputs": "probe inputs made from the model" if self.probe else "given",
+            **({"keras model": how} if how else {}),
+            **keras_bridge.versions(),
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be the same for a comparison to go on."""
+        from verify import keras_bridge
+
+        return {
+            "comparison": "with Keras",
+            "model": [network_fingerprint(self.own), network_fingerprint(self.net)],
+            "data": self.source.fingerprint(),
+            "options": {"batch size": self.batch_size, "gradients": self.gradients},
+            "pieces": vars(self.plan),
+            "versions": {**package_versions(), **keras_bridge.versions()},
+        }
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Yield the rows from `start` on, with what Keras makes of them."""
+        for first, x in input_batches(self.net, self.source, self.plan, start):
+            try:
+                theirs = self.keras.predict(x)
+                theirs64 = self.keras64.predict(x)
+            except KerasCannotRun:
+                with error_rows(first, x.rows, self.plan.rows, self.examiner.name):
+                    self.net.flat(x)  # NumPy may say better what is wrong with x
+                raise
+            if self.on_batch is not None:
+                self.on_batch(theirs)
+            yield Batch(first, x, theirs, theirs64)
+
+    def partial_report(self, result: PartialResult) -> Report:
+        """Report on the rows that were compared, while others are not yet."""
+        proof, numerics = _proof(result), result.numerics
+        verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
+        if not result.undefined:
+            # `judge` evaluates the model on these rows only if the proof has failed
+            rows = result.most_different() if not proof.matches else np.arange(1)
+            verdict, reason = judge(
+                self.examiner.rounding,
+                prepared_rows(self.net, self.source, rows),
+                proof,
+                numerics,
+                result.tolerances,
+                (),
+            )
+        verdict, reason = partial_verdict(verdict, reason, result.rows, self.plan.rows)
+        return self._report(result, verdict, reason, proof, numerics, complete=False)
+
+    def report(self, result: PartialResult) -> Report:
+        """Report on all rows; layers, gradients and diagnosis on the most different."""
+        proof, numerics = _proof(result), result.numerics
+        some = prepared_rows(self.net, self.source, result.most_different())
+        notes = [
+            f"Keras on {self.facts['backend']}: {rule} (here up to {far:.2g} apart)"
+            for rule, far in result.rule_effects.items()
+        ]
+        if proof.matches and numerics.matches:
+            notes += beyond_noise(result.by_noise_floor)
+        layers: tuple[LayerResult, ...] = ()
+        try:
+            layers = self._layers(some)
+        except KerasCannotRun as error:
+            notes.append(f"the layers were not compared one by one: {error}")
+        verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
+        chunks: TimeChunks | None = None
+        amplified: tuple[float, float] | None = None
+        if not result.undefined:
+            verdict, reason = judge(
+                self.examiner.rounding,
+                some,
+                proof,
+                numerics,
+                result.tolerances,
+                layers,
+            )
+            if verdict is Verdict.INCONCLUSIVE and layers and result.finite:
+                try:
+                    chunks = self._time_chunks(some, layers)
+                    layers = chunks.layers
+                    verdict, reason = judge_time_chunks(layers)
+                    amplified = proof.max_diff, numerics.max_diff
+                    parts = [layer for layer in layers if layer.chunks]
+                    proof = max((x.proof for x in parts), key=_error_ratio)
+                    numerics = max((x.numerics for x in parts), key=_error_ratio)
+                except Undecided as why:
+                    notes.append(f"no comparison in chunks: {why}")
+        diagnosis = None
+        if verdict is Verdict.FAIL:
+            diagnosis = self._diagnosis(some, layers, chunks)
+        gradients: tuple[GradientResult, ...] = ()
+        if self.gradients:
+            gradients = _compared_gradients(self.net, self.keras64, some)
+            matching = all(gradient.comparison.matches for gradient in gradients)
+            if verdict is Verdict.PASS and not matching:
+                verdict, reason = Verdict.FAIL, "the gradients do not match Keras's"
+        notes += [*warnings(self.net, some, self.plan.rows), *self.source.notes]
+        return self._report(
+            result,
+            verdict,
+            reason,
+            proof,
+            numerics,
+            layers=layers,
+            amplified=amplified,
+            diagnosis=diagnosis,
+            warnings=tuple(notes),
+            gradients=gradients,
+        )
+
+    def _layers(self, some: Inputs) -> tuple[LayerResult, ...]:
+        # A live model belongs to its owner: its layers are called in a copy.
+        keras = self.keras if is_path(self.model) else self.keras.twin()
+        errors = self.examiner.activation_errors
+        return compare_layers(self.examiner.rounding, keras, self.keras64, some, errors)
+
+    def _time_chunks(self, some: Inputs, layers: tuple[LayerResult, ...]) -> TimeChunks:
+        return compare_time_chunks(
+            self.examiner.rounding,
+            self.keras,
+            self.keras64,
+            some,
+            layers,
+            self.keras.predict(some),
+            self.examiner.activation_errors,
+        )
+
+    def _diagnosis(
+        self, some: Inputs, layers: tuple[LayerResult, ...], chunks: TimeChunks | None
+    ) -> Diagnosis | None:
+        """Say which mistake is in the first layer that differs."""
+        if chunks is not None:
+            return chunks.diagnosis(self.own, self.net if self.given else None)
+        if not self.given:
+            return diagnose_layers(self.net.spec, some, layers, self.keras64)
+        # which mistake does the given network make, seen from the model's own?
+        return diagnose_layers(self.own.spec, some, layers, self.net)
+
+    def _report(
+        self,
+        result: PartialResult,
+        verdict: Verdict,
+        reason: str,
+        proof: Comparison,
+        numerics: Comparison,
+        *,
+        warnings: tuple[str, ...] = (),
+        **more: Any,
+    ) -> Report:
+        from verify import keras_bridge
+
+        return make_report(
+            self.net,
+            result,
+            keras_bridge.current_platform(),
+            verdict=verdict,
+            reason=reason,
+            subject="keras",
+            proof=proof,
+            numerics=numerics,
+            warnings=warnings,
+            facts=self.facts,
+            **more,
+        )
+
+
+def _error_ratio(comparison: Comparison) -> float:
+    return comparison.error_ratio
+
+
+def _proof(result: PartialResult) -> Comparison:
+    if result.proof is None:
+        raise ValueError("expected the result of a comparison with Keras")
+    return result.proof
+
+
+def _compared_gradients(
+    net: Network, keras64: KerasModel, x: Inputs
+) -> tuple[GradientResult, ...]:
+    """Compare the gradients of a random weighted sum of all outputs.
+
+    With respect to every input and every weight, in float64.
+    """
+    from verify.keras_bridge import keras_gradients
+
+    batch = net.spec.batch_size or 1
+    x = x.take(slice(0, max(MAX_GRADIENT_ROWS // batch, 1) * batch))
+    rng = np.random.default_rng(0)
+    towards = [rng.normal(size=y.shape) for y in net.flat(x, dtype="float64")]
+    ours = backprop(net, x, towards)
+    inputs, weights = keras_gradients(keras64, x, towards)
+    pairs = [
+        (name, "", a, b)
+        for name, a, b in zip(net.input_names, ours.inputs, inputs, strict=True)
+        if a is not None and b is not None
+    ]
+    pairs += [
+        (path, name, value, weights[path][name])
+        for path, values in ours.weights.items()
+        for name, value in values.items()
+    ]
+    return tuple(
+        GradientResult(
+            path,
+            name,
+            compare(a, b, allowed=PROOF_TOLERANCE * max(1.0, float(np.abs(a).max()))),
+            float(np.abs(a).max()),
+        )
+        for path, name, a, b in pairs
+    )

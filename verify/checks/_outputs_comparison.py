@@ -1,0 +1,195 @@
+"""A port's recorded outputs beside NumPy's, and the report on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verify.checks._batches import Batch, BatchPlan, Examiner, input_batches
+from verify.checks._rows import RowComparison
+from verify.checks._verdict import (
+    UNDEFINED,
+    beyond_noise,
+    make_report,
+    partial_verdict,
+    undecided,
+)
+from verify.checks.checkpoint import network_fingerprint, package_versions
+from verify.checks.inputs import prepared_rows
+from verify.data.sources import Source
+from verify.errors import DataError, join_and, printable
+from verify.forward.network import Network
+from verify.mistakes.blind_spots import warnings
+from verify.mistakes.diagnose import Diagnosis, diagnose
+from verify.model.arrays import Array
+from verify.model.graph import flatten
+from verify.report.report import Report
+from verify.tolerance.compare import Comparison, Verdict
+from verify.tolerance.partial import PartialResult, half_unit
+
+
+@dataclass(frozen=True, eq=False)
+class OutputsComparison(RowComparison):
+    """Compare a network with the outputs of a port that was given the same inputs.
+
+    Attributes
+    ----------
+    net : Network
+    source, outputs : Source
+        Inputs, and what the port returned for them.
+    plan : BatchPlan
+    examiner : Examiner
+    """
+
+    net: Network
+    source: Source
+    outputs: Source
+    plan: BatchPlan
+    examiner: Examiner
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be the same for a comparison to go on."""
+        return {
+            "comparison": "of a port's outputs",
+            "model": network_fingerprint(self.net),
+            "data": self.source.fingerprint(),
+            "outputs": self.outputs.fingerprint(),
+            "pieces": vars(self.plan),
+            "versions": package_versions(),
+        }
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Yield the rows from `start` on, with what the port made of them."""
+        theirs = self.outputs.batches(self.plan.size, start)
+        rows = input_batches(self.net, self.source, self.plan, start)
+        for (first, x), outputs in zip(rows, theirs, strict=True):
+            yield Batch(first, x, output_leaves(outputs, self.net.output_names))
+
+    def report(self, result: PartialResult) -> Report:
+        """Report on all rows, with a diagnosis where they are not the model's."""
+        verdict, reason, numerics, notes, by = self._judged(result)
+        diagnosis: Diagnosis | None = None
+        if verdict is Verdict.FAIL:
+            diagnosis = self._diagnosis(result, by)
+        count = min(result.count, self.plan.rows)
+        first = prepared_rows(self.net, self.source, np.arange(count))
+        notes += [*warnings(self.net, first, self.plan.rows), *self.source.notes]
+        return self._report(
+            result, verdict, reason, numerics, notes, diagnosis=diagnosis
+        )
+
+    def partial_report(self, result: PartialResult) -> Report:
+        """Report on the rows that were compared, while others are not yet."""
+        verdict, reason, numerics, notes, _ = self._judged(result)
+        verdict, reason = partial_verdict(verdict, reason, result.rows, self.plan.rows)
+        return self._report(result, verdict, reason, numerics, notes, complete=False)
+
+    def _judged(
+        self, result: PartialResult
+    ) -> tuple[Verdict, str, Comparison, list[str], float]:
+        """Return verdict, reason, comparison, notes, and what decimals allow besides."""
+        numerics, notes, by = result.numerics, list[str](), 0.0
+        decimals = result.decimals
+        if numerics.matches:
+            notes += beyond_noise(result.by_noise_floor)
+        elif decimals is not None and (places := decimals.places):
+            # printed, or kept in a text file: half of the last decimal is theirs
+            by, numerics = half_unit(places), result.recorded(places)
+            notes.append(
+                f"the outputs are recorded to {places} decimal(s), so differences "
+                f"below {by:.0e} cannot be seen: record all digits of float32"
+            )
+        tolerances = result.tolerances
+        if result.undefined:
+            verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
+        elif not all(tolerance.decides for tolerance in tolerances):
+            verdict, reason = Verdict.INCONCLUSIVE, undecided(tolerances)
+        elif numerics.matches and not all(t.widened(by).decides for t in tolerances):
+            verdict, reason = Verdict.INCONCLUSIVE, notes[0]
+        elif numerics.matches:
+            verdict, reason = Verdict.PASS, "the outputs are those of the model"
+        else:
+            verdict, reason = Verdict.FAIL, "the outputs are not those of the model"
+        return verdict, reason, numerics, notes, by
+
+    def _report(
+        self,
+        result: PartialResult,
+        verdict: Verdict,
+        reason: str,
+        numerics: Comparison,
+        notes: Sequence[str],
+        **more: Any,
+    ) -> Report:
+        return make_report(
+            self.net,
+            result,
+            self.examiner.activation_errors.platform,
+            verdict=verdict,
+            reason=reason,
+            subject="theirs",
+            proof=None,
+            numerics=numerics,
+            warnings=notes,
+            facts={
+                "model": self.net.spec.source,
+                "rows": self.plan.rows,
+                "pieces": self.plan.batches,
+                "inputs": "given",
+            },
+            **more,
+        )
+
+    def _diagnosis(self, result: PartialResult, by: float) -> Diagnosis:
+        """Diagnose all rows of a single batch; of many those that differ most."""
+        rows = result.most_different()
+        if self.plan.batches == 1:
+            rows = np.arange(self.plan.rows)
+        theirs = output_leaves(self.outputs.take(rows), self.net.output_names)
+        return diagnose(
+            self.net.spec,
+            prepared_rows(self.net, self.source, rows),
+            theirs,
+            allowed=[floor.widened(by).atol for floor in result.noise_floors],
+        )
+
+
+def output_leaves(outputs: Any, names: Sequence[str]) -> list[Array]:
+    """Return a port's outputs as a list of arrays, in the order of the model's.
+
+    Parameters
+    ----------
+    outputs
+        A structure as `predict` returns it, or a dict by `names`.
+    names : sequence of str
+        Of the model's outputs.
+
+    Raises
+    ------
+    DataError
+    """
+    if isinstance(outputs, Mapping) and set(outputs) != set(names):
+        inside = [flatten(outputs[key]) for key in names if key in outputs]
+        if sum(map(len, inside)) == len(names):
+            outputs = [leaf for leaves in inside for leaf in leaves]
+    if isinstance(outputs, Mapping):
+        if set(outputs) != set(names):
+            raise DataError(
+                f"expected outputs called {join_and(list(names))}. "
+                f"Received: {join_and([printable(key, 40) for key in outputs])}"
+            )
+        given = [outputs[name] for name in names]
+    elif len(names) == 1:
+        one = isinstance(outputs, (list, tuple)) and len(outputs) == 1
+        given = list(outputs) if one and hasattr(outputs[0], "shape") else [outputs]
+    else:
+        given = flatten(list(outputs))
+        if len(given) != len(names):
+            raise DataError(
+                f"expected {len(names)} outputs ({join_and(list(names))}). "
+                f"Received: {len(given)}"
+            )
+    return [np.asarray(value) for value in given]
