@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.results import LIMIT, OURS, WHOLE, Results
 from recipes.plots.furniture import (
-    SMALL,
+    SMALL_FONT_SIZE,
     finished,
     new_figure,
     panels,
@@ -45,7 +45,9 @@ def figure(results: Results) -> Figure:
         axes.set_xscale("log")
         axes.set_yscale("log")
         rows = sorted({m.case.rows for m in of_model})
-        axes.set_xticks(rows, [f"{count:,}" for count in rows], fontsize=SMALL)
+        axes.set_xticks(
+            rows, [f"{count:,}" for count in rows], fontsize=SMALL_FONT_SIZE
+        )
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.minorticks_off()
         axes.set_title(model, fontsize=10)
@@ -53,7 +55,11 @@ def figure(results: Results) -> Figure:
     if models:
         handles, labels = axes_of[0].get_legend_handles_labels()
         drawn.legend(
-            handles, labels, loc="outside lower center", ncols=5, fontsize=SMALL
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=5,
+            fontsize=SMALL_FONT_SIZE,
         )
     machine = results.machine
     return finished(

@@ -3,6 +3,12 @@
 Importing this package imports neither Keras nor the data.
 """
 
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
 RECIPES = (
     "toy_rnn",
     "toy_lstm",
@@ -25,5 +31,18 @@ STUDIES = ("long_memory", "seeds", "padding_study")
 CHAPTER = RECIPES[:5]
 """The five models of the chapter; the others are ours."""
 
-PAGE = "explorer.html"
-"""What may be made of a run later, in its folder."""
+GROUPS = {
+    "all": tuple(name for name in RECIPES if name not in STUDIES),
+    "chapter": CHAPTER,
+}
+"""What ``rnn-recipe run`` takes for several recipes."""
+
+PAGE_FILE = "explorer.html"
+"""The page of a run, which ``rnn-recipe explore`` writes into its folder."""
+
+
+def script(file: str) -> NoReturn:
+    """Do what ``rnn-recipe run`` does for the recipe in this file, and exit."""
+    from recipes.__main__ import main
+
+    sys.exit(main(["run", Path(file).stem, *sys.argv[1:]]))

@@ -11,12 +11,13 @@ import ast
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 import verify
-from recipes import CHAPTER, PAGE, RECIPES, STUDIES
+from recipes import CHAPTER, GROUPS, PAGE_FILE, RECIPES, STUDIES
 from verify.console.exit_codes import INTERRUPTED
 from verify.console.exit_codes import run as run_command
 from verify.data.files import output_path
@@ -44,8 +45,51 @@ def list_recipes() -> None:
     print(f"{'all':<{width}}  every recipe but {join_and(STUDIES)}: many models each")
 
 
-@app.command(name="run")
+BatchSize = Annotated[int | None, typer.Option(min=1, max=2**20)]
+Csv = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Tweets of yours: text, airline_sentiment."),
+]
+
+
+def _given(context: typer.Context, *others: str) -> dict[str, Any]:
+    """Return the options on the command line that are not among the others."""
+    options = [param.name for param in context.command.params]
+    values = {key: context.params[key] for key in options if key not in others}
+    return {
+        key: value
+        for key, value in values.items()
+        if value is not None and value is not False
+    }
+
+
+class RunCommand(TyperCommand):
+    """Let ``run NAME --help`` say what this recipe is, and which options it has."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Note what is named, for the help."""
+        names = [name.replace("-", "_") for name in args]
+        self.named = [name for name in names if name in (*RECIPES, *GROUPS)]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help; that of a single recipe has the defaults of its Config."""
+        if len(self.named) == 1 and self.named[0] in RECIPES:
+            from recipes.run.plan import options_of
+
+            self.help = _summary(self.named[0])
+            defaults = options_of(self.named[0])
+            for param in self.params:
+                if param.name in defaults:
+                    param.default = defaults[param.name]
+                elif isinstance(param, TyperOption):
+                    param.hidden = param.name not in ("out", "resume", "help")
+        super().format_help(ctx, formatter)
+
+
+@app.command(name="run", cls=RunCommand)
 def run_recipes(
+    context: typer.Context,
     names: Annotated[
         list[str],
         typer.Argument(metavar="NAME...", help="Recipes, 'chapter' or 'all'."),
@@ -56,7 +100,7 @@ def run_recipes(
             min=1, max=10**6, help="With a group: of its sentiment recipes only."
         ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, max=2**20)] = None,
+    batch_size: BatchSize = None,
     units: Annotated[int | None, typer.Option(min=1, max=4096)] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1)] = None,
     mask_zero: Annotated[
@@ -85,10 +129,7 @@ def run_recipes(
         str | None,
         typer.Option(metavar="N,N,...", help="Of long_memory: words to remember over."),
     ] = None,
-    csv: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Tweets of yours: text, airline_sentiment."),
-    ] = None,
+    csv: Csv = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -114,20 +155,7 @@ def run_recipes(
     from recipes.run.plan import command_line, module, plan
     from recipes.run.training import Interrupted
 
-    asked = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "units": units,
-        "seed": seed,
-        "mask_zero": mask_zero or None,
-        "padding": padding,
-        "length": length,
-        "seeds": seeds,
-        "lengths": lengths,
-        "gaps": gaps,
-        "csv": csv,
-    }
-    given = {key: value for key, value in asked.items() if value is not None}
+    given = _given(context, "names", "out", "resume")
     results = []
     jobs = plan(names, given, out=out, resume=resume)
     for job in jobs:
@@ -151,6 +179,7 @@ def run_recipes(
 
 @app.command(name="sweep")
 def run_sweep(
+    context: typer.Context,
     recipes: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="Sentiment recipes.")
     ] = None,
@@ -175,11 +204,8 @@ def run_sweep(
     epochs: Annotated[
         str | None, typer.Option(metavar="N,...", help="3 by default.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, max=2**20)] = None,
-    csv: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Tweets of yours: text, airline_sentiment."),
-    ] = None,
+    batch_size: BatchSize = None,
+    csv: Csv = None,
     out: Annotated[
         str, typer.Option(metavar="FOLDER", help="The folder that the runs go into.")
     ] = "runs/sweep",
@@ -213,18 +239,7 @@ def run_sweep(
     from recipes import sweep
     from recipes.run.training import Interrupted
 
-    asked = {
-        "recipes": recipes,
-        "seeds": seeds,
-        "padding": padding,
-        "mask_zero": mask_zero,
-        "units": units,
-        "lengths": lengths,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "csv": csv,
-    }
-    given = {key: value for key, value in asked.items() if value is not None}
+    given = _given(context, "out", "processes", "dask", "resume")
     job = sweep.plan(given, out, resume=resume, where=sweep.Where(processes, dask))
     try:
         results = sweep.run(job.config, job.options, job.where)
@@ -277,7 +292,7 @@ def predict(
     (scores,) = net.predict(pipeline.encode([text]))
     if scores.shape[-1] != len(pipeline.classes):
         raise DataError(
-            f"{printable(folder)}: expected a model of {len(pipeline.classes)} classes. "
+            f"{folder}: expected a model of {len(pipeline.classes)} classes. "
             f"Received: {scores.shape[-1]}"
         )
     for note, which in notes.items():
@@ -292,7 +307,9 @@ def explore(
     folder: Annotated[str, typer.Argument(metavar="RUN_FOLDER")],
     out: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help=f"The page, RUN_FOLDER/{PAGE} by default."),
+        typer.Option(
+            metavar="FILE", help=f"The page, RUN_FOLDER/{PAGE_FILE} by default."
+        ),
     ] = None,
     text: Annotated[
         list[str] | None,
@@ -304,17 +321,11 @@ def explore(
     from recipes.run.folder import RunFolder
 
     run_folder = RunFolder(folder)
-    path = run_folder / PAGE
+    path = run_folder / PAGE_FILE
     if out is not None:
         path = output_path(out, "--out", ".html")
     write_page(run_folder, path, text or ())
     print(printable(path, 4000))
-
-
-def run_recipe(name: str, argv: list[str] | None) -> int:
-    """What a recipe's own ``main(argv)`` does: ``rnn-recipe run name *argv``."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return main(["run", name, *arguments])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -323,7 +334,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _summary(name: str) -> str:
-    """First line of a recipe's docstring, read without running the file."""
+    """Return the first line of a recipe's docstring, without running the file."""
     spec = importlib.util.find_spec(f"recipes.{name}")
     if spec is None or spec.origin is None:
         return ""

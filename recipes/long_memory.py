@@ -37,8 +37,8 @@ from typing import Any
 import numpy as np
 
 import verify
-from recipes import plots
-from recipes.data.grammar import FILLER, LANGUAGES, Sentences, memories
+from recipes import plots, script
+from recipes.data.grammar import FILLER_WORDS, LANGUAGES, Sentences, memories
 from recipes.run import training
 from recipes.run.finish import (
     RunResult,
@@ -54,7 +54,7 @@ from verify.errors import DataError, join_and, printable
 from verify.report.report import Report, number
 
 NAME = "long_memory"
-SHOWN = "i live in india and we often walk to town i speak"
+SHOWN_TEXTS = "i live in india and we often walk to town i speak"
 FILES = ("memory.csv", "memory.png")
 LAYERS = {"SimpleRNN": "simple_rnn", "LSTM": "lstm", "GRU": "gru"}
 """Keras's layer -> how its folders are called."""
@@ -144,7 +144,7 @@ def build_model(config: Part) -> Any:
 
 def vocabulary() -> Vocabulary:
     """Every word of the sentences; the languages are only answered."""
-    return Vocabulary(("i", "live", "in", "speak", *LANGUAGES, *FILLER))
+    return Vocabulary(("i", "live", "in", "speak", *LANGUAGES, *FILLER_WORDS))
 
 
 def solved(history: training.History) -> bool:
@@ -336,12 +336,5 @@ def remove_earlier(folder: RunFolder) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run this recipe with command-line options; returns the exit code."""
-    from recipes.__main__ import run_recipe
-
-    return run_recipe(NAME, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    script(__file__)

@@ -24,7 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from recipes.data.grammar import ALWAYS_TESTED, SOURCE, TAGGED, Sentences, tagged
+from recipes import script
+from recipes.data.grammar import (
+    ALWAYS_TESTED,
+    SENTENCES_SOURCE,
+    WORDS_BY_TAG,
+    Sentences,
+    tagged,
+)
 from recipes.run import training
 from recipes.run.finish import RunResult, finish, print_parameters
 from recipes.run.options import RunOptions
@@ -32,13 +39,13 @@ from verify.data.text import TextPipeline, Vocabulary, words
 from verify.model.arrays import Array
 
 NAME = "many_to_many"
-TAGS = tuple(TAGGED)
-SHOWN = tuple(ALWAYS_TESTED)
+TAGS = tuple(WORDS_BY_TAG)
+SHOWN_TEXTS = tuple(ALWAYS_TESTED)
 
 
 @dataclass(frozen=True)
 class Config:
-    """What can be varied; the seed also decides which sentences there are."""
+    """List what can be varied; the seed also decides which sentences there are."""
 
     epochs: int = 10
     batch_size: int = 32
@@ -48,7 +55,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Score:
-    """Shares of the words that are tagged right.
+    """Hold the shares of words that are tagged right.
 
     Attributes
     ----------
@@ -63,7 +70,7 @@ class Score:
 
 
 def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
-    """The compiled model: (batch, length) ids in, (batch, length, tags) out."""
+    """Return the compiled model: (batch, length) ids in, (batch, length, tags) out."""
     from keras import Input, Sequential, layers, optimizers
 
     model = Sequential(
@@ -84,7 +91,7 @@ def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
 
 
 def targets(sentences: Sentences, length: int) -> Array:
-    """(sentences, length) of int: the number of each word's tag, -1 at padding."""
+    """Return the tag of each word, -1 at padding: (sentences, length) of int."""
     found = np.full((len(sentences.texts), length), -1)
     for row, answer in zip(found, sentences.answers, strict=True):
         tags = [TAGS.index(tag) for tag in answer.split()]
@@ -93,7 +100,7 @@ def targets(sentences: Sentences, length: int) -> Array:
 
 
 def most_frequent(x: Array, tags: Array) -> Array:
-    """(words + 1,) of int: the tag that each word of these sentences has most often."""
+    """Return the most frequent tag of each word id: (words + 1,) of int."""
     counts: dict[int, Counter[int]] = defaultdict(Counter)
     for word, tag in zip(x.ravel().tolist(), tags.ravel().tolist(), strict=True):
         counts[word][tag] += 1
@@ -104,7 +111,7 @@ def most_frequent(x: Array, tags: Array) -> Array:
 
 
 def score(predicted: Array, tags: Array, ambiguous: Array) -> Score:
-    """How many words have their tag; padding does not count.
+    """Count the words that have their tag; padding does not count.
 
     Parameters
     ----------
@@ -118,7 +125,7 @@ def score(predicted: Array, tags: Array, ambiguous: Array) -> Score:
 
 
 def run(config: Config, options: RunOptions) -> RunResult:
-    """Train, compare with a table of words, verify."""
+    """Train the model, compare it with a table of words, and verify it."""
     folder, sentences = options.folder, tagged(config.seed)
     folder.open_for(NAME, asdict(config), sentences.sha256, resume=options.resume)
     split = [words(text, keep_stop_words=True) for text in sentences.texts]
@@ -143,7 +150,12 @@ def run(config: Config, options: RunOptions) -> RunResult:
         options,
         lambda: build_model(config, vocabulary.size, length),
         training.TrainingSet(
-            x_train, y_train, pipeline, SOURCE, sentences.sha256, (x_test, y_test)
+            x_train,
+            y_train,
+            pipeline,
+            SENTENCES_SOURCE,
+            sentences.sha256,
+            (x_test, y_test),
         ),
         batch_size=config.batch_size,
         report_every=5,
@@ -159,11 +171,11 @@ def _report(
     options: RunOptions,
     vocabulary: Vocabulary,
 ) -> RunResult:
-    """Accuracy beside that of a table, three sentences, the verdict: printed, kept."""
+    """Print and write both accuracies, three tagged sentences and the verdict."""
     from sklearn.metrics import f1_score
 
     test = np.array(sentences.test)
-    twice = {word for word, times in _times(TAGGED).items() if times > 1}
+    twice = {word for word, times in _times(WORDS_BY_TAG).items() if times > 1}
     ambiguous = np.isin(x, [vocabulary.ids[word] for word in twice])
     predicted = trained.model.predict(x, verbose=0).argmax(axis=-1)
     table = most_frequent(x[~test], tags[~test])[x]
@@ -182,7 +194,7 @@ def _report(
     print(f"  {'':<30}{'all words':>10}{'words with two tags':>21}")
     for name, found in scores.items():
         print(f"  {name:<30}{found.every:>10.4f}{found.ambiguous:>21.4f}")
-    for text in SHOWN:
+    for text in SHOWN_TEXTS:
         said = predicted[sentences.texts.index(text)]
         print()
         print_tagged(text.split(), [TAGS[k] for k in said])
@@ -204,12 +216,12 @@ def _report(
 
 
 def _times(tagged_words: dict[str, tuple[str, ...]]) -> Counter[str]:
-    """How many tags each word may have."""
+    """Count how many tags each word may have."""
     return Counter(word for some in tagged_words.values() for word in some)
 
 
 def print_tagged(text: list[str], tags: list[str]) -> None:
-    """Two lines: words, and beneath each its tag."""
+    """Print two lines: the words, and beneath each its tag."""
     pairs = list(zip(text, tags, strict=False))
     widths = [max(map(len, pair)) + 2 for pair in pairs]
     for line in zip(*pairs, strict=True):
@@ -217,12 +229,5 @@ def print_tagged(text: list[str], tags: list[str]) -> None:
         print(f"  {''.join(cells).rstrip()}")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run this recipe with command-line options; returns the exit code."""
-    from recipes.__main__ import run_recipe
-
-    return run_recipe(NAME, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    script(__file__)

@@ -25,27 +25,31 @@ from typing import Any
 
 import numpy as np
 
+from recipes import script
 from recipes.data.grammar import REPLIES
 from recipes.explore.answer import phrase
 from recipes.run import training
 from recipes.run.finish import RunResult, finish, print_parameters
-from recipes.run.folder import END
+from recipes.run.folder import END_OF_PHRASE
 from recipes.run.options import RunOptions
 from verify.data.text import TextPipeline, Vocabulary
 from verify.model.arrays import Array
 
 NAME = "one_to_many"
-SHOWN = tuple(REPLIES)
-LENGTH = max(len(reply.split()) for reply in REPLIES.values())
+SHOWN_TEXTS = tuple(REPLIES)
+PHRASE_LENGTH = max(len(reply.split()) for reply in REPLIES.values())
 """Steps of the longest phrase."""
 
-WORDS = (END, *sorted({word for reply in REPLIES.values() for word in reply.split()}))
+OUTPUT_WORDS = (
+    END_OF_PHRASE,
+    *sorted({word for reply in REPLIES.values() for word in reply.split()}),
+)
 """What the outputs mean."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What can be varied."""
+    """List what can be varied."""
 
     epochs: int = 400
     units: int = 32
@@ -53,7 +57,7 @@ class Config:
 
 
 def build_model(config: Config) -> Any:
-    """The compiled model: (batch, 1) class ids in, (batch, LENGTH, words) out."""
+    """Return the compiled model: (batch, 1) ids in, (batch, time, words) out."""
     from keras import Input, Sequential, layers, optimizers
 
     model = Sequential(
@@ -61,9 +65,9 @@ def build_model(config: Config) -> Any:
             Input((1,), dtype="int32"),
             layers.Embedding(len(REPLIES) + 1, 8, name="embedding"),
             layers.Flatten(name="flatten"),
-            layers.RepeatVector(LENGTH, name="repeat"),
+            layers.RepeatVector(PHRASE_LENGTH, name="repeat"),
             layers.LSTM(config.units, return_sequences=True, name="lstm"),
-            layers.Dense(len(WORDS), activation="softmax", name="word"),
+            layers.Dense(len(OUTPUT_WORDS), activation="softmax", name="word"),
         ],
         name=NAME,
     )
@@ -76,26 +80,26 @@ def build_model(config: Config) -> Any:
 
 
 def targets() -> Array:
-    """(classes, LENGTH) of int: the number of each word, 0 behind the last one."""
-    found = np.zeros((len(REPLIES), LENGTH), dtype=np.int64)
+    """Return the number of each word, 0 after the last: (classes, PHRASE_LENGTH)."""
+    found = np.zeros((len(REPLIES), PHRASE_LENGTH), dtype=np.int64)
     for row, reply in zip(found, REPLIES.values(), strict=True):
-        said = [WORDS.index(word) for word in reply.split()]
+        said = [OUTPUT_WORDS.index(word) for word in reply.split()]
         row[: len(said)] = said
     return found
 
 
 def by_position(labels: Array) -> Array:
-    """(classes, LENGTH) of int: the most frequent word of each position."""
+    """Return the most frequent word of each position: (classes, PHRASE_LENGTH)."""
     words = [np.bincount(column).argmax() for column in labels.T]
     return np.tile(words, (len(labels), 1))
 
 
 def score(predicted: Array, labels: Array) -> tuple[float, float]:
-    """Share of the words that are right, and of the phrases, their end included.
+    """Return the share of words that are right, and of whole phrases with their end.
 
     Parameters
     ----------
-    predicted, labels : (classes, LENGTH) of int
+    predicted, labels : (classes, PHRASE_LENGTH) of int
         Words; 0 behind the last one, which does not count as a word.
     """
     right = predicted == labels
@@ -103,14 +107,14 @@ def score(predicted: Array, labels: Array) -> tuple[float, float]:
 
 
 def run(config: Config, options: RunOptions) -> RunResult:
-    """Train, compare with the words of each position, verify."""
+    """Train the model, compare it with the words of each position, and verify it."""
     sha256 = hashlib.sha256(json.dumps(REPLIES).encode()).hexdigest()
     options.folder.open_for(NAME, asdict(config), sha256, resume=options.resume)
     vocabulary = Vocabulary.of([[name] for name in REPLIES])
-    pipeline = TextPipeline(vocabulary, 1, "post", True, False, WORDS, "phrase")
+    pipeline = TextPipeline(vocabulary, 1, "post", True, False, OUTPUT_WORDS, "phrase")
     print(
-        f"{NAME}: {len(REPLIES)} classes, a phrase of at most {LENGTH} words for each, "
-        f"{len(WORDS) - 1} words",
+        f"{NAME}: {len(REPLIES)} classes, a phrase of at most {PHRASE_LENGTH} words "
+        f"for each, {len(OUTPUT_WORDS) - 1} words",
         file=sys.stderr,
     )
     x, labels = pipeline.encode(list(REPLIES)), targets()
@@ -121,7 +125,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
         lambda: build_model(config),
         training.TrainingSet(
             x,
-            training.one_hot(labels, len(WORDS)),
+            training.one_hot(labels, len(OUTPUT_WORDS)),
             pipeline,
             "phrases of recipes/grammar.py",
             sha256,
@@ -138,7 +142,7 @@ def _report(
     labels: Array,
     options: RunOptions,
 ) -> RunResult:
-    """Every phrase, two accuracies and the verdict: printed, and kept."""
+    """Print and write every phrase, two accuracies and the verdict."""
     predicted = trained.model.predict(x, verbose=0).argmax(axis=-1)
     print_parameters(trained.net)
     words, phrases = score(predicted, labels)
@@ -146,7 +150,7 @@ def _report(
     print(f"\n{NAME}: what is said for each class")
     width = max(map(len, REPLIES))
     for (name, reply), steps in zip(REPLIES.items(), predicted, strict=True):
-        said = phrase(WORDS[k] for k in steps)
+        said = phrase(OUTPUT_WORDS[k] for k in steps)
         wrong = "" if said == reply else f"   (should be: {reply})"
         print(f"  {name:<{width}}  {said}{wrong}")
     names = ("most frequent word of each position", "LSTM")
@@ -156,18 +160,11 @@ def _report(
         "training_accuracy": words,
         "phrases_right": phrases,
         "baselines": {"most_frequent_word_of_the_position": guessed},
-        "classes": list(WORDS),
+        "classes": list(OUTPUT_WORDS),
         "train_rows": len(x),
     }
     return finish(NAME, options, trained, x, metrics)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run this recipe with command-line options; returns the exit code."""
-    from recipes.__main__ import run_recipe
-
-    return run_recipe(NAME, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    script(__file__)

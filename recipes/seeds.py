@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes import plots
+from recipes import plots, script
 from recipes.data.tweets import SentimentConfig, load_words
 from recipes.run import many as shared
 from recipes.run.finish import RunResult
@@ -302,12 +302,5 @@ def run(config: Config, options: RunOptions) -> RunResult:
     return shared.outcome(NAME, results.trained)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run this study with command-line options; returns the exit code."""
-    from recipes.__main__ import run_recipe
-
-    return run_recipe(NAME, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    script(__file__)

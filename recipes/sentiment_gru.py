@@ -5,69 +5,38 @@
 
 Two gates where the LSTM has three, and no cell state; 410,018 parameters, of which
 8,880 recur. Not in the chapter.
-
-It ends with the test accuracy of the last and of the best epoch beside two baselines,
-the verdict of the verifier, and a table of one line.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from recipes import script
 from recipes.data.tweets import SentimentConfig
-from recipes.run import classifier as sentiment
-from recipes.run.finish import RunResult
-from recipes.run.options import RunOptions
+from recipes.run import classifier
 
 NAME = "sentiment_gru"
 
 
 @dataclass(frozen=True)
 class Config(SentimentConfig):
-    """The chapter's settings."""
+    """Hold the chapter's settings."""
 
     epochs: int = 10
 
 
 def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
-    """The compiled model; ids (batch, length) in, two probabilities out."""
-    from keras import Input, Sequential, layers, metrics
+    """Return the compiled model; ids (batch, length) in, two probabilities out."""
+    from keras import layers
 
-    model = Sequential(
-        [
-            Input((length,), dtype="int32"),
-            layers.Embedding(
-                vocabulary_size,
-                config.embedding,
-                mask_zero=config.mask_zero,
-                name="embedding",
-            ),
-            layers.GRU(config.units, name="gru"),
-            layers.Dense(2, activation="softmax", name="dense"),
-        ],
-        name=NAME,
-    )
-    model.compile(
-        optimizer="adam",
-        loss="categorical_crossentropy",
-        metrics=["accuracy", metrics.F1Score("macro", name="macro_f1")],
-    )
-    return model
+    model = classifier.embedding(NAME, config, vocabulary_size, length)
+    model.add(layers.GRU(config.units, name="gru"))
+    return classifier.with_softmax(model)
 
 
-def run(config: Config, options: RunOptions) -> RunResult:
-    """Train, evaluate and verify."""
-    return sentiment.run(NAME, config, build_model, options)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run this recipe with command-line options; returns the exit code."""
-    from recipes.__main__ import run_recipe
-
-    return run_recipe(NAME, argv)
-
+run = partial(classifier.run, NAME, build_model)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script(__file__)

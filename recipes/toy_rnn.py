@@ -9,16 +9,15 @@ logits, softmax, and beneath them what Keras predicts. 3 + 10 parameters.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import tanh
 from typing import Any
 
-from recipes.data.toy import STEPS, ToyConfig, samples
+from recipes import script
+from recipes.data.toy import TIME_STEPS, ToyConfig, samples
 from recipes.run import by_hand as shared
-from recipes.run.finish import RunResult
-from recipes.run.options import RunOptions
 from verify import ModelSpec
 
 NAME = "toy_rnn"
@@ -27,16 +26,16 @@ __all__ = ["NAME", "Config", "build_model", "by_hand", "run", "samples"]
 
 @dataclass(frozen=True)
 class Config(ToyConfig):
-    """The chapter's settings."""
+    """Hold the chapter's settings."""
 
 
 def build_model(config: Config) -> Any:
-    """The compiled model; (batch, 2, 1) in, five probabilities out."""
+    """Return the compiled model; (batch, 2, 1) in, five probabilities out."""
     from keras import Input, Sequential, layers
 
     model = Sequential(
         [
-            Input((STEPS, 1)),
+            Input((TIME_STEPS, 1)),
             layers.SimpleRNN(
                 1,
                 activation="tanh",
@@ -55,7 +54,7 @@ def build_model(config: Config) -> Any:
 
 
 def by_hand(spec: ModelSpec, inputs: Sequence[float]) -> list[shared.Quantity]:
-    """Every quantity of the forward pass, with this model's numbers."""
+    """Compute every quantity of the forward pass, with this model's numbers."""
     weights = spec["rnn"].weights
     w, u, b = (
         float(weights[name].item()) for name in ("kernel", "recurrent_kernel", "bias")
@@ -69,17 +68,7 @@ def by_hand(spec: ModelSpec, inputs: Sequence[float]) -> list[shared.Quantity]:
     return quantities + shared.head(spec, h)
 
 
-def run(config: Config, options: RunOptions) -> RunResult:
-    """Train, print the pass by hand, verify."""
-    return shared.run(NAME, config, build_model, by_hand, options)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run this recipe with command-line options; returns the exit code."""
-    from recipes.__main__ import run_recipe
-
-    return run_recipe(NAME, argv)
-
+run = partial(shared.run, NAME, build_model, by_hand)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script(__file__)

@@ -22,19 +22,20 @@ from typing import Any
 
 import numpy as np
 
-from recipes.data.grammar import ANIMALS, SOURCE, Sentences, comparisons
+from recipes import script
+from recipes.data.grammar import ANIMALS, SENTENCES_SOURCE, Sentences, comparisons
 from recipes.run import training
 from recipes.run.finish import RunResult, finish, print_parameters
 from recipes.run.options import RunOptions
 from verify.data.text import TextPipeline, Vocabulary, words
 
 NAME = "word_order"
-SHOWN = ("the cat is faster than the dog", "the dog is faster than the cat")
+SHOWN_TEXTS = ("the cat is faster than the dog", "the dog is faster than the cat")
 
 
 @dataclass(frozen=True)
 class Config:
-    """What can be varied; the seed also decides which pairs are kept for the test."""
+    """List what can be varied; the seed also decides which pairs are for the test."""
 
     epochs: int = 20
     batch_size: int = 32
@@ -43,7 +44,7 @@ class Config:
 
 
 def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
-    """The compiled model; ids (batch, length) in, one probability an animal out."""
+    """Return the compiled model: ids (batch, length) in, (batch, animals) out."""
     from keras import Input, Sequential, layers, optimizers
 
     model = Sequential(
@@ -64,7 +65,7 @@ def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
 
 
 def bag_of_words(sentences: Sentences) -> tuple[float, float]:
-    """Accuracy of a classifier that counts words: where it has learnt, on the test."""
+    """Return the accuracy of a classifier that counts words: training and test."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -80,7 +81,7 @@ def bag_of_words(sentences: Sentences) -> tuple[float, float]:
 
 
 def samples(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Sentences of the test with their answers, for the page of a run."""
+    """Return sentences of the test with their answers, for the page of a run."""
     config = manifest.get("config")
     seed = config.get("seed") if isinstance(config, dict) else None
     sentences = comparisons(
@@ -88,11 +89,11 @@ def samples(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     )
     rows = list(zip(sentences.texts, sentences.answers, strict=True))
     kept = [row for row, test in zip(rows, sentences.test, strict=True) if test]
-    return [row for row in rows if row[0] in SHOWN] + kept
+    return [row for row in rows if row[0] in SHOWN_TEXTS] + kept
 
 
 def run(config: Config, options: RunOptions) -> RunResult:
-    """Train, compare with a bag of words, verify."""
+    """Train the model, compare it with a bag of words, and verify it."""
     folder, sentences = options.folder, comparisons(config.seed)
     folder.open_for(NAME, asdict(config), sentences.sha256, resume=options.resume)
     split = [words(text, keep_stop_words=True) for text in sentences.texts]
@@ -117,7 +118,12 @@ def run(config: Config, options: RunOptions) -> RunResult:
         options,
         lambda: build_model(config, vocabulary.size, length),
         training.TrainingSet(
-            x_train, y_train, pipeline, SOURCE, sentences.sha256, (x_test, y_test)
+            x_train,
+            y_train,
+            pipeline,
+            SENTENCES_SOURCE,
+            sentences.sha256,
+            (x_test, y_test),
         ),
         batch_size=config.batch_size,
         report_every=5,
@@ -132,7 +138,7 @@ def _report(
     labels: Any,
     options: RunOptions,
 ) -> RunResult:
-    """Accuracy, bag of words, two answers and the verdict: printed, and kept."""
+    """Print and write accuracy, bag of words, two answers and the verdict."""
     from sklearn.metrics import f1_score
 
     test = np.array(sentences.test)
@@ -148,8 +154,8 @@ def _report(
     print(f"  {'bag of words':<14}{bag[0]:>18.4f}{bag[1]:>14.4f}")
     print(f"  {'SimpleRNN':<14}{learnt:>18.4f}{accuracy:>14.4f}")
     print()
-    numbers = [sentences.texts.index(text) for text in SHOWN]
-    for text, answer in zip(SHOWN, predicted[numbers], strict=True):
+    numbers = [sentences.texts.index(text) for text in SHOWN_TEXTS]
+    for text, answer in zip(SHOWN_TEXTS, predicted[numbers], strict=True):
         print(f"  {text} -> {ANIMALS[answer]}")
     metrics = {
         "training_accuracy": learnt,
@@ -163,12 +169,5 @@ def _report(
     return finish(NAME, options, trained, x[test], metrics)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run this recipe with command-line options; returns the exit code."""
-    from recipes.__main__ import run_recipe
-
-    return run_recipe(NAME, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    script(__file__)

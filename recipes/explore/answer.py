@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from recipes.run.folder import END
+from recipes.run.folder import END_OF_PHRASE
 from verify.data.text import TextPipeline
 from verify.errors import printable
 from verify.model.arrays import Array
 
 
 def answer(scores: Array, used: Sequence[str], pipeline: TextPipeline) -> list[str]:
-    """Lines that say what the outputs of a model mean.
+    """Return lines that say what the outputs of a model mean.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ def answer(scores: Array, used: Sequence[str], pipeline: TextPipeline) -> list[s
 
 
 def phrase(words: Iterable[str]) -> str:
-    """The words before `END`."""
+    """Join the words before `END_OF_PHRASE`."""
     said = []
     for word in words:
-        if word == END:
+        if word == END_OF_PHRASE:
             break
         said.append(word)
     return " ".join(said)

@@ -9,7 +9,7 @@ import numpy as np
 
 from verify.tolerance.compare import compare
 
-TOLERANCE = 1e-6
+RELATIVE_TOLERANCE = 1e-6
 """What an answer may differ by, of its greatest number: float32 is exact to 6e-8."""
 
 UNANSWERED = "not answered yet."
@@ -43,7 +43,7 @@ def check(
 
 
 def _problem(answer: Any, expected: Any, of: Sequence[Any]) -> str | None:
-    """What is wrong with an answer, as a sentence."""
+    """Return what is wrong with an answer, as a sentence; None if nothing is."""
     if _unanswered(answer):
         return UNANSWERED
     if callable(answer):
@@ -76,7 +76,7 @@ def _problem(answer: Any, expected: Any, of: Sequence[Any]) -> str | None:
     found = compare(
         np.atleast_1d(theirs).astype(float),
         np.atleast_1d(ours).astype(float),
-        allowed=TOLERANCE * scale,
+        allowed=RELATIVE_TOLERANCE * scale,
     )
     if found.matches:
         return None

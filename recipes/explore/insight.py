@@ -1,4 +1,4 @@
-"""Looks into a trained network: what each word does, and how far back memory reaches.
+"""Look into a trained network: what each word does, how far back memory reaches.
 
 Everything is computed by the verifier in NumPy, in float64: its forward pass, and its
 own way back through the layers (`verify.backward`).
@@ -30,7 +30,7 @@ from verify.model.arrays import Array
 
 
 def words_read(pipeline: TextPipeline, text: str) -> list[str]:
-    """The words of a text that reach the model, in order: known, and not too many.
+    """Return the words of a text that reach the model, in order.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def words_read(pipeline: TextPipeline, text: str) -> list[str]:
 
 
 def unpadded(pipeline: TextPipeline, text: str) -> Inputs:
-    """A text as model inputs without the padding: (1, words), as long as it is.
+    """Return a text as model inputs without padding, (1, words).
 
     A model that masks its padding computes the same with and without it, and figures
     are easier to read without. One that does not mask it computes something else.
@@ -71,7 +71,7 @@ def unpadded(pipeline: TextPipeline, text: str) -> Inputs:
 def without_each_word(
     net: Network, pipeline: TextPipeline, text: str
 ) -> tuple[list[str], Array]:
-    """How much each probability falls when one word is left out of the text.
+    """Compute how much each probability falls when one word is left out of the text.
 
     The shorter text is encoded anew, so the words behind the gap move up, as if the
     word had never been written.
@@ -104,7 +104,7 @@ def without_each_word(
 
 
 def running_predictions(net: Network, x: Any, padding: Padding | None = None) -> Array:
-    """What the model answers after each step of its input.
+    """Compute what the model answers after each step of its input.
 
     By default row by row the first step alone is evaluated, then the first two, and so
     on: the answer that the layers behind make of the state as it is at that step. The
@@ -147,7 +147,7 @@ def running_predictions(net: Network, x: Any, padding: Padding | None = None) ->
 
 
 def gradient_norms(net: Network, x: Any, output: int) -> Array:
-    """How strongly an output depends on each step: the length of ``dy/dx_t``.
+    """Compute how strongly an output depends on each step: the length of ``dy/dx_t``.
 
     ``x_t`` is the vector that the Embedding makes of the word at step t, or the
     features of that step in a model without Embedding. A masked step has 0.
@@ -191,7 +191,7 @@ def gradient_norms(net: Network, x: Any, output: int) -> Array:
 
 
 def jacobian_products(net: Network, x: Any, name: str) -> dict[str, Array]:
-    """How strongly the last state depends on the state before each step.
+    """Compute how strongly the last state depends on the state before each step.
 
     The state before step t reaches the last one through a product of Jacobians, one a
     step: ``dh_T/dh_(t-1) = dh_T/dh_(T-1) ... dh_t/dh_(t-1)``. Its greatest singular
@@ -260,7 +260,7 @@ def jacobian_products(net: Network, x: Any, name: str) -> dict[str, Array]:
 
 
 def greatest_singular_value(matrices: Array) -> Array:
-    """By how much a matrix stretches a vector at most.
+    """Compute by how much a matrix stretches a vector at most.
 
     From the eigenvalues of ``m @ m.T``, which takes a fraction of the time of a
     decomposition of ``m`` itself and is as exact for the greatest.
@@ -278,7 +278,7 @@ def greatest_singular_value(matrices: Array) -> Array:
 
 
 def from_the_end(values: Array, x: Array, steps: int) -> Array:
-    """Rows of different lengths, lined up at their last word.
+    """Align rows of different lengths at their last word.
 
     Parameters
     ----------
@@ -316,7 +316,7 @@ def from_the_end(values: Array, x: Array, steps: int) -> Array:
 
 
 def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Whether two quantities order the same things alike: Spearman's correlation.
+    """Compute Spearman's correlation: whether two quantities order things alike.
 
     Parameters
     ----------
@@ -338,17 +338,18 @@ def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 
 
 def _some_words(pipeline: TextPipeline, text: str) -> list[str]:
-    """`words_read`, if there are any."""
+    """Return `words_read`, and refuse a text without any."""
     read = words_read(pipeline, text)
     if not read:
         raise DataError(
-            f"text: expected a word that the model knows. Received: '{printable(text, 60)}'"
+            "text: expected a word that the model knows. "
+            f"Received: '{printable(text, 60)}'"
         )
     return read
 
 
 def _steps(net: Network, x: Any) -> Array:
-    """The input of a model that has one, (rows, time, ...)."""
+    """Return the input, (rows, time, ...), of a model that has a single one."""
     inputs = net.prepare(x)
     if len(inputs) != 1 or inputs[0].ndim < 2:
         raise DataError(
@@ -359,7 +360,7 @@ def _steps(net: Network, x: Any) -> Array:
 
 
 def _outputs(net: Network, x: Array) -> Array:
-    """The answers of a model of one output, (rows, classes), in float64.
+    """Evaluate a model of one output in float64: (rows, classes).
 
     `x` is prepared, and may have fewer steps than the model's Input says.
     """

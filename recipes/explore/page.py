@@ -26,11 +26,12 @@ from verify.model.arrays import Array
 from verify.report.page import Sample, TextRules, explore, render
 from verify.report.report import Report, read_report
 
-RIGHT, WRONG, UNSURE = 5, 4, 2
-"""So many texts are shown that the model gets right, gets wrong with the greatest
+RIGHT_TEXTS, WRONG_TEXTS, UNSURE_TEXTS = 5, 4, 2
+"""How many texts are shown that the model gets right, gets wrong with the greatest
 confidence, and is least sure of."""
 
-LABEL = 60
+MAX_LABEL_LENGTH = 60
+"""Characters of a text in the list of texts."""
 
 Answer = str | Sequence[str] | None
 Candidate = tuple[str, Answer]
@@ -83,7 +84,7 @@ def _report(folder: RunFolder) -> Report:
 
 
 def text_rules(pipeline: TextPipeline) -> TextRules:
-    """What the page needs to read texts as the pipeline does."""
+    """Return what the page needs to read texts as the pipeline does."""
     return TextRules(
         words=pipeline.vocabulary.words,
         stop_words=() if pipeline.keep_stop_words else sorted(stop_words()),
@@ -94,7 +95,7 @@ def text_rules(pipeline: TextPipeline) -> TextRules:
 
 
 def _facts(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """What of the metrics says in a word how good the model is."""
+    """Return those metrics that say in a number how good the model is."""
     shown = ("accuracy", "training_accuracy", "macro_f1", "epochs", "parameters")
     return {
         key.replace("_", " "): f"{value:,}"
@@ -108,7 +109,7 @@ def _facts(metrics: Mapping[str, Any]) -> dict[str, str]:
 def _require_fit(
     folder: RunFolder, net: verify.Network, pipeline: TextPipeline
 ) -> None:
-    """The vocabulary and the model belong together.
+    """Check that the vocabulary and the model belong together.
 
     Raises
     ------
@@ -117,20 +118,20 @@ def _require_fit(
     outputs = net.predict(pipeline.encode([""])).shape[-1]
     if outputs != len(pipeline.classes):
         raise DataError(
-            f"{printable(folder.path)}: expected a model of {len(pipeline.classes)} "
+            f"{folder.path}: expected a model of {len(pipeline.classes)} "
             f"classes. Received: {outputs}"
         )
     for layer in net.spec:
         size = int(layer.options.get("input_dim") or 0)
         if layer.class_name == "Embedding" and size != pipeline.vocabulary.size:
             raise DataError(
-                f"{printable(folder.path)}: expected a model of "
+                f"{folder.path}: expected a model of "
                 f"{pipeline.vocabulary.size:,} ids. Received: {size:,}"
             )
 
 
 def _require_its_report(folder: RunFolder, net: verify.Network, report: Report) -> None:
-    """The verdict that the page begins with is about this model.
+    """Check that the report, whose verdict heads the page, is about this model.
 
     Raises
     ------
@@ -141,8 +142,8 @@ def _require_its_report(folder: RunFolder, net: verify.Network, report: Report) 
         path, _, _ = layer.name.partition(":")  # a layer that is called again
         if known.get(path) != layer.class_name:
             raise DataError(
-                f"{printable(folder / 'verification.json')}: expected the report of the "
-                f"model beside it. Received: a report on layer '{printable(layer.name)}' "
+                f"{folder / 'verification.json'}: expected the report of the model "
+                f"beside it. Received: a report on layer '{printable(layer.name)}' "
                 f"({printable(layer.class_name)})"
             )
 
@@ -153,7 +154,7 @@ def _samples(
     manifest: Mapping[str, Any],
     texts: Sequence[str],
 ) -> tuple[list[Sample], Array]:
-    """The texts of the page, and the model's inputs made of them."""
+    """Return the texts of the page, and the model's inputs made of them."""
     offered = candidates(manifest, pipeline)
     chosen: list[Candidate] = [(text, None) for text in texts]
     chosen += chosen_among(net, pipeline, offered)
@@ -166,16 +167,16 @@ def _samples(
 
 def _sample(text: str, answer: Answer) -> Sample:
     said = answer if isinstance(answer, str) else " ".join(answer or ())
-    return Sample(printable(text, LABEL), said, text)
+    return Sample(printable(text, MAX_LABEL_LENGTH), said, text)
 
 
 def candidates(
     manifest: Mapping[str, Any], pipeline: TextPipeline
 ) -> Sequence[Candidate]:
-    """Texts that the recipe of a run offers, with their answers.
+    """Return texts that the recipe of a run offers, with their answers.
 
     A recipe may have a function ``samples(manifest)``; of a sentiment recipe they are
-    the tweets of its test set; of others the phrases in its ``SHOWN``.
+    the tweets of its test set; of others the phrases in its ``SHOWN_TEXTS``.
     """
     recipe = manifest.get("recipe")
     if recipe not in RECIPES:
@@ -189,7 +190,7 @@ def candidates(
         except DataError as error:
             print(f"without tweets of the test set: {error}", file=sys.stderr)
             return ()
-    shown = getattr(own, "SHOWN", ())
+    shown = getattr(own, "SHOWN_TEXTS", ())
     return [(text, None) for text in ((shown,) if isinstance(shown, str) else shown)]
 
 
@@ -211,11 +212,11 @@ def _tweets(manifest: Mapping[str, Any], pipeline: TextPipeline) -> list[Candida
 def chosen_among(
     net: verify.Network, pipeline: TextPipeline, offered: Sequence[Candidate]
 ) -> list[Candidate]:
-    """A few texts worth a look: some right, some confidently wrong, some undecided.
+    """Choose a few texts worth a look: right, confidently wrong, undecided.
 
     Classes take turns among those that are right, the ones it is surest of first.
     """
-    few = RIGHT + WRONG + UNSURE
+    few = RIGHT_TEXTS + WRONG_TEXTS + UNSURE_TEXTS
     known = [pair for pair in offered if pair[1] in pipeline.classes]
     if len(offered) <= few or not known:
         return list(offered[:few])
@@ -227,13 +228,13 @@ def chosen_among(
     by_confidence = np.argsort(-sure, kind="stable")
     right = [k for k in by_confidence if answers[k] == truth[k]]
     wrong = [k for k in by_confidence if answers[k] != truth[k]]
-    picked = _in_turn(right, truth, RIGHT) + _in_turn(wrong, truth, WRONG)
-    picked += [k for k in by_confidence[::-1] if k not in picked][:UNSURE]
+    picked = _in_turn(right, truth, RIGHT_TEXTS) + _in_turn(wrong, truth, WRONG_TEXTS)
+    picked += [k for k in by_confidence[::-1] if k not in picked][:UNSURE_TEXTS]
     return [known[k] for k in picked]
 
 
 def _in_turn(rows: Sequence[int], groups: Array, count: int) -> list[int]:
-    """The first rows, those of each group in turn."""
+    """Return the first rows, one of each group in turn."""
     queues = [
         [k for k in rows if groups[k] == group]
         for group in dict.fromkeys(groups[k] for k in rows)

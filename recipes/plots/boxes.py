@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from recipes.plots.furniture import MASKED
+from recipes.plots.furniture import MASKED_STYLE
 from recipes.plots.sums import Lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LINE, PAD = 0.152, 0.075
+LINE_HEIGHT, BOX_PADDING = 0.152, 0.075
 """Inches: from one line of text to the next, and around the text of a box."""
 
-SIZE = 7.6
-CHARACTER = 0.65
+BOX_FONT_SIZE = 7.6
+MONO_CHARACTER_WIDTH = 0.65
 """Points, and the width of a character of DejaVu Sans Mono as a share of them: 0.602,
 and what is lost where it is drawn in whole pixels."""
 
 
 class Box(NamedTuple):
-    """A rectangle, in inches."""
+    """Describe a rectangle, in inches."""
 
     x: float
     y: float
@@ -29,29 +29,29 @@ class Box(NamedTuple):
 
     @property
     def top(self) -> float:
-        """Height of its upper edge."""
+        """Return the height of the upper edge."""
         return self.y + self.height
 
     @property
     def right(self) -> float:
-        """Where its right edge is."""
+        """Return where the right edge is."""
         return self.x + self.width
 
     @property
     def middle(self) -> float:
-        """Half way up."""
+        """Return the height of the middle."""
         return self.y + self.height / 2
 
 
 def box_height(lines: int) -> float:
-    """Of a box with a heading and so many lines."""
-    return (lines + 1) * LINE + 2 * PAD
+    """Return the height of a box with a heading and this number of lines."""
+    return (lines + 1) * LINE_HEIGHT + 2 * BOX_PADDING
 
 
 def draw_box(
     axes: Axes, box: Box, head: str, lines: Lines, colour: str, size: float
 ) -> None:
-    """A rounded box with a heading, and a label before each of its lines.
+    """Draw a rounded box with a heading, and a label before each of its lines.
 
     The last line is what the others come to. `size` is that of the lines, in points.
     """
@@ -66,26 +66,28 @@ def draw_box(
     )  # fmt: skip
     axes.add_patch(
         FancyBboxPatch(
-            (box.x, box.top - LINE - PAD), box.width, LINE + PAD,
+            (box.x, box.top - LINE_HEIGHT - BOX_PADDING),
+            box.width, LINE_HEIGHT + BOX_PADDING,
             boxstyle="round,pad=0,rounding_size=0.05", facecolor=colour, alpha=0.35,
             linewidth=0, zorder=2,
         )
     )  # fmt: skip
-    y = box.top - PAD * 0.7 - LINE / 2
+    y = box.top - BOX_PADDING * 0.7 - LINE_HEIGHT / 2
     # the heading is in bold, which is a little wider than the font of the lines
     write(axes, box, y, head, bold=True, size=fitting_size(len(head) + 3, box.width))
     label = label_width(lines)
     for name, text in lines:
-        y -= LINE
+        y -= LINE_HEIGHT
         last = (name, text) == lines[-1]
         write(
-            axes, box, y - PAD * 0.3, f"{name:<{label}}  {text}" if label else text,
+            axes, box, y - BOX_PADDING * 0.3,
+            f"{name:<{label}}  {text}" if label else text,
             size=size, mono=True, bold=last,
         )  # fmt: skip
 
 
 def draw_frame(axes: Axes, box: Box, *, masked: bool) -> None:
-    """Around the gates of a step; hatched where the step is masked."""
+    """Draw a frame around the gates of a step; hatched if the step is masked."""
     from matplotlib.patches import FancyBboxPatch
 
     look: dict[str, Any] = {"facecolor": "0.94", "edgecolor": "0.5", "linewidth": 0.8}
@@ -93,24 +95,26 @@ def draw_frame(axes: Axes, box: Box, *, masked: bool) -> None:
         FancyBboxPatch(
             (box.x, box.y), box.width, box.height,
             boxstyle="round,pad=0,rounding_size=0.06", zorder=1,
-            **(MASKED if masked else look),
+            **(MASKED_STYLE if masked else look),
         )
     )  # fmt: skip
 
 
 def label_width(lines: Lines) -> int:
-    """How many characters the longest label has."""
+    """Return the number of characters of the longest label."""
     return max((len(name) for name, _ in lines), default=0)
 
 
 def line_width(lines: Lines) -> int:
-    """How many characters the longest line takes."""
+    """Return the number of characters that the longest line takes."""
     return label_width(lines) + 2 + max((len(text) for _, text in lines), default=0)
 
 
 def fitting_size(characters: int, width: float) -> float:
-    """The font size at which so many characters fit in a box."""
-    return min(SIZE, (width - 0.14) * 72 / (max(characters, 1) * CHARACTER))
+    """Return the font size at which this number of characters fits in a box."""
+    return min(
+        BOX_FONT_SIZE, (width - 0.14) * 72 / (max(characters, 1) * MONO_CHARACTER_WIDTH)
+    )
 
 
 def write(
@@ -119,12 +123,12 @@ def write(
     y: float,
     text: str,
     *,
-    size: float = SIZE,
+    size: float = BOX_FONT_SIZE,
     mono: bool = False,
     bold: bool = False,
     color: str = "black",
 ) -> None:
-    """One line of text in a box, at the height `y`."""
+    """Write one line of text in a box, at the height `y`."""
     axes.text(
         box.x + 0.07, y, text, fontsize=size, va="center", color=color, zorder=3,
         family="DejaVu Sans Mono" if mono else "DejaVu Sans",
@@ -139,7 +143,7 @@ def draw_arrow(
     linestyle: str = "-",
     label: str = "",
 ) -> None:
-    """An arrow along straight pieces, its label beside its end."""
+    """Draw an arrow along straight pieces, its label beside its end."""
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path
 
@@ -153,6 +157,6 @@ def draw_arrow(
     if label:
         x, y = points[-1]
         axes.text(
-            x - 0.14, y + 0.04, label, fontsize=SIZE, ha="center", va="bottom",
+            x - 0.14, y + 0.04, label, fontsize=BOX_FONT_SIZE, ha="center", va="bottom",
             fontweight="bold",
         )  # fmt: skip

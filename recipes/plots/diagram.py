@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from recipes.plots.boxes import (
-    LINE,
-    PAD,
-    SIZE,
+    BOX_FONT_SIZE,
+    BOX_PADDING,
+    LINE_HEIGHT,
     Box,
     box_height,
     draw_arrow,
@@ -41,7 +41,7 @@ from recipes.plots.furniture import (
 )
 from recipes.plots.states import STATES, VALUE_WORDS, masked_steps, processing_order
 from recipes.plots.sums import (
-    SHOWN,
+    SHOWN_NUMBERS,
     Formatter,
     Lines,
     gate_sums,
@@ -59,13 +59,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_STEPS, MOST_CLASSES = 4, 8
-LOOPS = ("SimpleRNN", "LSTM", "GRU")
+MAX_STEPS, MAX_CLASSES = 4, 8
+RECURRENT_LAYERS = ("SimpleRNN", "LSTM", "GRU")
 
-COLUMN = {1: 2.6, 2: 2.6, 3: 2.1, 4: 1.9}
+COLUMN_WIDTHS = {1: 2.6, 2: 2.6, 3: 2.1, 4: 1.9}
 """Inches: the width of a time step, by the number of steps."""
 
-LEFT, GAP, DENSE, EDGE = 0.62, 0.44, 2.35, 0.12
+LEFT_MARGIN, COLUMN_GAP, DENSE_WIDTH, RIGHT_MARGIN = 0.62, 0.44, 2.35, 0.12
 """Inches: before the first column, between two, the Dense layer's, at the right."""
 
 
@@ -78,7 +78,7 @@ def unrolled(
     classes: Sequence[str] | None = None,
     row: int = 0,
 ) -> Figure:
-    """A small model, unrolled over its steps, with the numbers of one input.
+    """Draw a small model, unrolled over its steps, with the numbers of one input.
 
     Parameters
     ----------
@@ -108,10 +108,10 @@ def unrolled(
 
 
 def _parts(net: Network) -> tuple[LayerSpec, LayerSpec]:
-    """The recurrent layer and the Dense layer of a model that can be drawn."""
+    """Return the recurrent layer and the Dense layer of a model that can be drawn."""
     layers = net.spec.layers
     found = join_and([str(layer) for layer in layers])
-    loops = [layer for layer in layers if layer.class_name in LOOPS]
+    loops = [layer for layer in layers if layer.class_name in RECURRENT_LAYERS]
     if (
         len(loops) != 1
         or layers[-1].class_name != "Dense"
@@ -129,7 +129,7 @@ def _parts(net: Network) -> tuple[LayerSpec, LayerSpec]:
 
 
 def _inputs_of(net: Network, name: str) -> int:
-    """How many tensors a layer is called with: states may be given beside the input."""
+    """Count the tensors a layer is called with: its input, and states if given."""
     graph = net.spec.root.graph
     calls = [node for node in graph.nodes if node.layer == name] if graph else []
     leaves = [leaf for call in calls for leaf in flatten([call.args, call.kwargs])]
@@ -146,7 +146,7 @@ def _classes(dense: LayerSpec, classes: Sequence[str] | None) -> list[str]:
 
 @dataclass(frozen=True)
 class _Unrolled:
-    """What is drawn: the recurrent layer's numbers at each step."""
+    """Hold what is drawn: the recurrent layer's numbers at each step."""
 
     layer: LayerSpec
     x: Array  # (time, features)
@@ -166,9 +166,9 @@ class _Unrolled:
             )
         inputs = numbers(f"input of {trace.layer}", inputs[row], 2)
         steps = len(inputs)
-        if not 1 <= steps <= MOST_STEPS:
+        if not 1 <= steps <= MAX_STEPS:
             raise DataError(
-                f"expected 1 to {MOST_STEPS} time steps, to be readable. "
+                f"expected 1 to {MAX_STEPS} time steps, to be readable. "
                 f"Received: {steps}"
             )
         labels, _ = step_labels(words, steps)
@@ -188,7 +188,7 @@ class _Unrolled:
         )
 
     def before(self, name: str, k: int) -> Array:
-        """A state before the k-th column; 0 before the first."""
+        """Return a state before the k-th column; 0 before the first."""
         if k == 0:
             return np.zeros_like(self.values[name][0])
         return self.values[name][self.order[k - 1]]
@@ -200,15 +200,15 @@ def _drawn(
     from matplotlib.figure import Figure
 
     steps = len(model.order)
-    column = COLUMN[steps]
-    width = LEFT + steps * (column + GAP) + DENSE + EDGE
+    column = COLUMN_WIDTHS[steps]
+    width = LEFT_MARGIN + steps * (column + COLUMN_GAP) + DENSE_WIDTH + RIGHT_MARGIN
     columns = [_Column.of(model, k) for k in range(steps)]
     tall = columns[0].height
     head = wrapped(title, width)
     above = 0.3 + 0.2 * len(head.splitlines()) if title else 0.15
     table = _dense_lines(dense, names, row, model.show)
     notes = _notes(model)
-    beside = box_height(len(table) + 2) + len(notes) * LINE + 0.3
+    beside = box_height(len(table) + 2) + len(notes) * LINE_HEIGHT + 0.3
     height = above + max(tall, beside) + 0.15
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -217,7 +217,7 @@ def _drawn(
     top, before = height - above, None
     size = min(parts.size(column) for parts in columns)
     for k, parts in enumerate(columns):
-        left = LEFT + k * (column + GAP)
+        left = LEFT_MARGIN + k * (column + COLUMN_GAP)
         before = _draw_column(axes, model, parts, left, top, column, before, size)
     if before is not None:
         _draw_dense(axes, dense, table, before, width, top, notes)
@@ -229,7 +229,7 @@ def _drawn(
 
 @dataclass(frozen=True)
 class _Column:
-    """The text of one time step."""
+    """Hold the text of one time step."""
 
     k: int
     t: int
@@ -261,7 +261,7 @@ class _Column:
         )
 
     def size(self, width: float) -> float:
-        """The greatest font size at which all lines fit in a column that wide."""
+        """Return the greatest font size at which all lines fit in a column."""
         gates = [line_width(lines) for _, lines in self.gates.values()]
         return min(
             fitting_size(max(gates), width - 0.12),
@@ -272,12 +272,12 @@ class _Column:
 
     @property
     def aside(self) -> float:
-        """Inches on the left of h by which the gates reach c."""
+        """Return the inches on the left of h by which the gates reach c."""
         return 0.2 if self.c else 0.0
 
     @property
     def height(self) -> float:
-        """Inches from the top of the column to its bottom."""
+        """Return the inches from the top of the column to its bottom."""
         gates = sum(box_height(len(lines)) + 0.07 for _, lines in self.gates.values())
         states = sum(box_height(len(x)) + 0.3 for x in (self.c, self.h) if x)
         return states + gates + 0.12 + 0.3 + box_height(len(self.x))
@@ -290,7 +290,7 @@ def _activation(layer: LayerSpec, option: str = "activation") -> str:
 def _gate_text(
     model: _Unrolled, gate: str, now: dict[str, Array], x: Array, h: Array
 ) -> tuple[str, Lines]:
-    """Heading and lines of a gate's box."""
+    """Return the heading and the lines of a gate's box."""
     layer, name = model.layer, value_name(model.layer, gate)
     lines, total = gate_sums(layer, gate, x, h, now, model.show)
     lines = [*lines, ("sum", model.show(total))]
@@ -302,7 +302,7 @@ def _gate_text(
 
 
 class _Shown(NamedTuple):
-    """The boxes of a column that arrows go to and from."""
+    """Hold the boxes of a column that arrows go to and come from."""
 
     h: Box
     c: Box | None
@@ -319,7 +319,7 @@ def _draw_column(
     before: _Shown | None,
     size: float,
 ) -> _Shown:
-    """One time step; returns the boxes that the next one goes on from."""
+    """Draw one time step; return the boxes where the next one begins."""
     masked, y, c = parts.t in model.masked, top, None
     if parts.c:
         y -= box_height(len(parts.c))
@@ -357,14 +357,14 @@ def _draw_column(
 
 
 def _recur(axes: Axes, before: _Shown | None, now: _Shown) -> None:
-    """The arrows by which the states of one step reach the next."""
+    """Draw the arrows by which the states of one step reach the next."""
     enter = now.gates.top - min(0.5, now.gates.height / 2)
     if before is None:
         _zero(axes, now.gates.x, enter, "h = 0", VERMILION)
         if now.c is not None:
             _zero(axes, now.c.x, now.c.middle, "c = 0", "black")
         return
-    between = before.gates.right + GAP * 0.45
+    between = before.gates.right + COLUMN_GAP * 0.45
     draw_arrow(
         axes, (before.h.right, before.h.middle), (between, before.h.middle),
         (between, enter), (now.gates.x, enter), color=VERMILION, linestyle="--",
@@ -376,22 +376,22 @@ def _recur(axes: Axes, before: _Shown | None, now: _Shown) -> None:
 
 
 def _zero(axes: Axes, x: float, y: float, text: str, color: str) -> None:
-    """A state before the first step."""
+    """Draw a state before the first step."""
     draw_arrow(
         axes, (0.1, y), (x, y), color=color,
         linestyle="--" if color == VERMILION else "-",
     )  # fmt: skip
-    axes.text(0.08, y + 0.04, text, fontsize=SIZE, va="bottom")
+    axes.text(0.08, y + 0.04, text, fontsize=BOX_FONT_SIZE, va="bottom")
 
 
 def _dense_lines(
     dense: LayerTrace, names: list[str], row: int, show: Formatter
 ) -> list[tuple[str, float, str]]:
-    """Class, output and the text of both, of the likeliest where there are many."""
+    """Return text, output and name of each class, or of the likeliest of many."""
     logits, outputs = dense["logits"][row], np.asarray(dense.output)[row]
     chosen = list(range(len(names)))
-    if len(names) > MOST_CLASSES:
-        chosen = sorted(chosen, key=lambda k: -outputs[k])[: MOST_CLASSES - 1]
+    if len(names) > MAX_CLASSES:
+        chosen = sorted(chosen, key=lambda k: -outputs[k])[: MAX_CLASSES - 1]
     longest = max(map(len, names))
     return [
         (
@@ -405,15 +405,15 @@ def _dense_lines(
 
 
 def _notes(model: _Unrolled) -> list[str]:
-    """What the picture cannot say by itself."""
+    """Return notes on what the picture cannot say by itself."""
     one = model.values["h"].shape[1] == 1 == model.x.shape[1]
     lines = [
         "w, u, b: the same at every step",
         *([] if one else ["@: a product of matrices"]),
     ]
     units = model.values["h"].shape[1]
-    if units > SHOWN:
-        lines.append(f"...: the first {SHOWN} of {units} units")
+    if units > SHOWN_NUMBERS:
+        lines.append(f"...: the first {SHOWN_NUMBERS} of {units} units")
     if model.layer.options.get("go_backwards"):
         lines.append("reads the last step first")
     return lines
@@ -428,7 +428,7 @@ def _draw_dense(
     top: float,
     notes: Sequence[str],
 ) -> None:
-    """Logits and outputs of each class, a bar under each; notes beneath."""
+    """Draw logits and outputs of each class, a bar under each, and notes beneath."""
     from matplotlib.patches import Rectangle
 
     activation = printable(dense.layer.options["activation"])
@@ -437,33 +437,34 @@ def _draw_dense(
     height = box_height(len(table) + 1 + (1 if more else 0))
     # Level with the hidden state it reads, and inside the figure.
     y = min(before.h.middle - height / 2, top - height)
-    y = max(y, len(notes) * LINE + 0.3)
-    box = Box(width - EDGE - DENSE, y, DENSE, height)
+    y = max(y, len(notes) * LINE_HEIGHT + 0.3)
+    box = Box(width - RIGHT_MARGIN - DENSE_WIDTH, y, DENSE_WIDTH, height)
     draw_frame(axes, box, masked=False)
     names = max(len(name) for _, _, name in table)
     head = f"{'class':<{names}} {'logit':>7}  {activation[:7]:>6}"
-    size = fitting_size(max(len(head), *(len(t) for t, _, _ in table)), DENSE)
+    size = fitting_size(max(len(head), *(len(t) for t, _, _ in table)), DENSE_WIDTH)
     best = max(range(len(table)), key=lambda k: table[k][1])
-    line = box.top - PAD - LINE / 2
+    line = box.top - BOX_PADDING - LINE_HEIGHT / 2
     write(axes, box, line, "Dense: logits = h @ kernel + bias", bold=True)
-    line -= LINE
+    line -= LINE_HEIGHT
     write(axes, box, line, head, size=size, mono=True, color="0.3")
     for k, (text, value, _) in enumerate(table):
-        line -= LINE
+        line -= LINE_HEIGHT
         share = min(max(value, 0.0), 1.0)
         axes.add_patch(
             Rectangle(
-                (box.x + 0.07, line - LINE * 0.5), (DENSE - 0.14) * share, 0.025,
+                (box.x + 0.07, line - LINE_HEIGHT * 0.5),
+                (DENSE_WIDTH - 0.14) * share, 0.025,
                 facecolor=BLUE, linewidth=0, zorder=2,
             )
         )  # fmt: skip
         write(axes, box, line, text, size=size, mono=True, bold=k == best)
     if more:
-        write(axes, box, line - LINE, f"... and {more} more", color="0.3")
+        write(axes, box, line - LINE_HEIGHT, f"... and {more} more", color="0.3")
     for k, note in enumerate(notes):
-        write(axes, box, box.y - 0.2 - k * LINE, note, color="0.25")
+        write(axes, box, box.y - 0.2 - k * LINE_HEIGHT, note, color="0.25")
     y = min(max(before.h.middle, box.y + 0.1), box.top - 0.1)
-    between = before.gates.right + GAP * 0.45
+    between = before.gates.right + COLUMN_GAP * 0.45
     draw_arrow(
         axes, (before.h.right, before.h.middle), (between, before.h.middle),
         (between, y), (box.x, y), color=VERMILION, linestyle="--", label="h",

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.plots.furniture import (
     BLUE,
-    FONT,
+    FONT_SIZE,
     ORANGE,
-    SMALL,
+    SMALL_FONT_SIZE,
     VERMILION,
     cut,
     finished,
@@ -34,7 +34,7 @@ for what must be exact, would take up the whole axis."""
 
 @dataclass(frozen=True)
 class _Line:
-    """One line of the figure: a layer, or the outputs."""
+    """Describe one line of the figure: a layer, or the outputs."""
 
     name: str
     error: float
@@ -44,7 +44,7 @@ class _Line:
 
 
 def error_against_bound(report: Report, title: str) -> Figure:
-    """Of each layer and the outputs: the error of ``predict``, and what is allowed.
+    """Draw the error of ``predict`` beside its tolerance, by layer and for the outputs.
 
     Every number of an output has an allowance of its own; drawn are error and allowance
     of the one that comes nearest to it. The allowance is a derived bound, or else the
@@ -83,14 +83,14 @@ def _line(name: str, comparison: Comparison, derived: float) -> _Line:
 
 
 def _derived(report: Report) -> float:
-    """The share of the outputs that was held to a bound: 1, 0, or between."""
+    """Return the share of outputs that was held to a bound: 1, 0, or 0.5 for some."""
     if report.allowance.startswith("derived bound for"):
         return 0.5
     return 1.0 if report.allowance.startswith("derived bound") else 0.0
 
 
 def _limits(lines: list[_Line]) -> tuple[float, float]:
-    """Ends of the axis, a little room on both sides."""
+    """Return the ends of the axis, with a little room on both sides."""
     found = [
         value
         for line in lines
@@ -102,14 +102,14 @@ def _limits(lines: list[_Line]) -> tuple[float, float]:
     return low / room, high * room
 
 
-ON_WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+WHITE_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
 
-MARKS: dict[str, dict[str, Any]] = {
+RULE_MARKERS: dict[str, dict[str, Any]] = {
     "bound": {"color": VERMILION, "marker": "|", "markersize": 17, "mew": 2.6},
     "noise": {"color": ORANGE, "marker": "D", "markersize": 7, "mfc": "white"},
     "both": {"color": VERMILION, "marker": "D", "markersize": 7},
 }
-RULES = {
+RULE_LABELS = {
     "bound": "allowed: derived bound",
     "noise": "allowed: noise floor (no bound)",
     "both": "allowed: bound for some, noise floor for the rest",
@@ -125,25 +125,27 @@ def _draw(axes: Axes, y: int, line: _Line, low: float, high: float) -> None:
     error, allowed = at(line.error), at(line.allowed)
     dashes = "-" if line.rule == "bound" else "--"
     axes.plot([error, allowed], [y, y], color="0.6", linestyle=dashes, zorder=1)
-    axes.plot(allowed, y, linestyle="", clip_on=False, zorder=3, **MARKS[line.rule])
+    axes.plot(
+        allowed, y, linestyle="", clip_on=False, zorder=3, **RULE_MARKERS[line.rule]
+    )
     axes.plot(
         error, y, linestyle="", marker="o", markersize=7, color=BLUE, clip_on=False,
         zorder=4,
     )  # fmt: skip
     axes.text(
         1.02, y, _words(line), transform=axes.get_yaxis_transform(), va="center",
-        fontsize=FONT,
+        fontsize=FONT_SIZE,
     )  # fmt: skip
     if line.error < low or not math.isfinite(line.error):
         axes.annotate(
             number(line.error), (error, y), (8 if error == low else -8, 0),
             textcoords="offset points", ha="left" if error == low else "right",
-            va="center", fontsize=SMALL, bbox=ON_WHITE, zorder=2,
+            va="center", fontsize=SMALL_FONT_SIZE, bbox=WHITE_BOX, zorder=2,
         )  # fmt: skip
 
 
 def _words(line: _Line) -> str:
-    """What a line comes to, in words."""
+    """Say in words what a line comes to."""
     if line.allowed < SMALLEST_SHOWN:
         return "exact" if line.error == 0 else "must be exact"
     if not math.isfinite(line.error):
@@ -167,8 +169,8 @@ def _keys(lines: list[_Line]) -> list[object]:
             label="error that comes nearest",
         ),
         *(
-            Line2D([], [], linestyle="", label=RULES[rule], **MARKS[rule])
-            for rule in RULES
+            Line2D([], [], linestyle="", label=RULE_LABELS[rule], **RULE_MARKERS[rule])
+            for rule in RULE_LABELS
             if rule in rules
         ),
     ]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-WIDTH = 9.0
+FIGURE_WIDTH = 9.0
 """Inches; what a notebook shows without shrinking it."""
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
@@ -32,37 +32,37 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
 )  # fmt: skip
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 GATE_COLOURS = (SKY, PURPLE, "#F0E442", "#BBBBBB")
-"""Of the gates, in the order of their columns; states and input have others."""
+"""Colours of gates, in the order of their columns; states and input have others."""
 DASHES: tuple[Any, ...] = (
     "-", "--", "-.", ":", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)),
 )  # fmt: skip
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 HATCHES = ("", "///", "...", "\\\\\\", "xxx", "++", "oo")
 
-SEQUENTIAL, DIVERGING = "cividis", "PuOr"
+SEQUENTIAL_MAP, DIVERGING_MAP = "cividis", "PuOr"
 
-FONT, SMALL, SMALLEST = 9.0, 8.0, 5.5
+FONT_SIZE, SMALL_FONT_SIZE, SMALLEST_FONT_SIZE = 9.0, 8.0, 5.5
 """Points: of most text, of small text, and below which text is left out."""
 
-EM = 0.64
+CHARACTER_WIDTH = 0.64
 """Average width of a character as a share of the font size, rather more than less."""
 
-LARGEST = 1e100
+MAX_ABSOLUTE_VALUE = 1e100
 """Greater numbers are not drawn: an axis would overflow, or hold nothing but digits."""
 
-WORD_LIMIT = 18
+MAX_LABEL_CHARACTERS = 18
 """Letters of a word on an axis; longer ones are cut."""
 
 
-def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure, in inches, whose parts make room for each other."""
+def new_figure(height: float, width: float = FIGURE_WIDTH) -> Figure:
+    """Make an empty figure, sized in inches, whose parts make room for each other."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def panels(figure: Figure, count: int, columns: int, **kwargs: Any) -> list[Axes]:
-    """Axes in reading order, as many as asked for."""
+    """Return axes in reading order, as many as asked for."""
     rows = -(-count // columns)
     grid = figure.subplots(rows, columns, squeeze=False, **kwargs).ravel().tolist()
     for spare in grid[count:]:
@@ -71,7 +71,7 @@ def panels(figure: Figure, count: int, columns: int, **kwargs: Any) -> list[Axes
 
 
 def tidy(axes: Axes, xlabel: str, ylabel: str, *, grid: str = "") -> None:
-    """Axis titles, no frame above and at the right, a light grid along `grid`."""
+    """Set titles, drop the frame above and at the right, and draw a light grid."""
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.spines[["top", "right"]].set_visible(False)
@@ -83,7 +83,7 @@ def tidy(axes: Axes, xlabel: str, ylabel: str, *, grid: str = "") -> None:
 
 
 def finished(figure: Figure, title: str) -> Figure:
-    """The figure with its title, and with all text taken as it stands."""
+    """Return the figure with its title; no text in it is read as a formula."""
     from matplotlib.text import Text
 
     if title:
@@ -95,14 +95,14 @@ def finished(figure: Figure, title: str) -> Figure:
 
 
 def wrapped(text: str, inches: float, size: float = 12.0) -> str:
-    """A title in as many lines as it needs."""
-    width = max(int(inches * 72 / (size * EM)), 12)
+    """Break a title into as many lines as it needs."""
+    width = max(int(inches * 72 / (size * CHARACTER_WIDTH)), 12)
     lines = [printable(line) for line in text.splitlines()]
     return "\n".join(textwrap.fill(line, width) for line in lines)
 
 
 def style(k: int) -> dict[str, Any]:
-    """Colour, dashes and marker of the k-th line."""
+    """Return colour, dashes and marker of the k-th line."""
     n = len(COLOURS)
     return {
         "color": COLOURS[k % n],
@@ -113,7 +113,7 @@ def style(k: int) -> dict[str, Any]:
 
 
 def fill(k: int) -> dict[str, Any]:
-    """Colour and hatch of the k-th kind of bar."""
+    """Return colour and hatch of the k-th kind of bar."""
     n = len(COLOURS)
     return {
         "facecolor": COLOURS[k % n],
@@ -123,13 +123,13 @@ def fill(k: int) -> dict[str, Any]:
     }
 
 
-def cut(word: object, limit: int = WORD_LIMIT) -> str:
-    """A word as it fits on an axis."""
+def cut(word: object, limit: int = MAX_LABEL_CHARACTERS) -> str:
+    """Shorten a word to fit on an axis."""
     return printable(word, limit)
 
 
 def step_labels(words: Sequence[str] | None, steps: int) -> tuple[list[str], str]:
-    """One label a time step, and the title of their axis.
+    """Return one label a time step, and the title of their axis.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def step_labels(words: Sequence[str] | None, steps: int) -> tuple[list[str], str
 
 
 def word_ticks(axes: Axes, labels: Sequence[str], inches: float) -> None:
-    """Labels along x at 0, 1, ...: side by side where they fit, else upright.
+    """Label x at 0, 1, ...: side by side if the words fit, else upright.
 
     Parameters
     ----------
@@ -156,25 +156,25 @@ def word_ticks(axes: Axes, labels: Sequence[str], inches: float) -> None:
     """
     slot = inches * 72 / max(len(labels), 1)
     longest = max(map(len, labels), default=1)
-    if slot > (longest + 1) * FONT * EM:
-        size, rotation, stride = FONT, 0, 1
+    if slot > (longest + 1) * FONT_SIZE * CHARACTER_WIDTH:
+        size, rotation, stride = FONT_SIZE, 0, 1
     else:
-        size, rotation = min(FONT, max(slot / 1.25, SMALLEST)), 90
+        size, rotation = min(FONT_SIZE, max(slot / 1.25, SMALLEST_FONT_SIZE)), 90
         stride = max(int(np.ceil(size * 1.25 / slot - 0.01)), 1)
     where = list(range(0, len(labels), stride))
     axes.set_xticks(where, [labels[k] for k in where], fontsize=size, rotation=rotation)
 
 
 def word_height(labels: Sequence[str], inches: float) -> float:
-    """Inches that `word_ticks` takes below an axes of that width."""
+    """Return the inches that `word_ticks` takes below axes of that width."""
     longest = max(map(len, labels), default=1)
-    if inches * 72 / max(len(labels), 1) > (longest + 1) * FONT * EM:
+    if inches * 72 / max(len(labels), 1) > (longest + 1) * FONT_SIZE * CHARACTER_WIDTH:
         return 0.2
-    return 0.1 + longest * FONT * EM / 72
+    return 0.1 + longest * FONT_SIZE * CHARACTER_WIDTH / 72
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Powers of ten from `low` to `high`, as many as fit; finer on a short axis."""
+    """Mark powers of ten from `low` to `high`: as many as fit, or finer steps."""
     first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
     stride = max(-(-(last - first) // 8), 1)
     values = [10.0**k for k in range(first, last + 1) if k % stride == 0]
@@ -186,7 +186,7 @@ def log_ticks(axis: Axis, low: float, high: float) -> None:
 
 
 def power(value: float) -> str:
-    """1, 0.1 and 100 as they are; beyond, with a power of ten."""
+    """Format 1, 0.1 and 100 as they are, other numbers with a power of ten."""
     if 0.0099 < value < 9999:
         return f"{value:g}"
     exponent = int(np.floor(np.log10(value) + 1e-9))
@@ -201,14 +201,14 @@ def power(value: float) -> str:
 
 
 def symmetric(values: Array) -> float:
-    """The limit of a diverging scale around 0 on which all the values are."""
+    """Return the limit of a diverging scale around 0 that holds all the values."""
     return float(np.max(np.abs(values), initial=0.0)) or 1.0
 
 
 def heat_map(
     axes: Axes, values: Array, *, limits: tuple[float, float], colours: str
 ) -> AxesImage:
-    """An image with one cell a value.
+    """Draw an image with one cell a value.
 
     Parameters
     ----------
@@ -232,14 +232,14 @@ def heat_map(
 
 
 def index_ticks(axis: Axis, labels: Sequence[object], inches: float) -> None:
-    """Whole numbers along y, every so many where not all fit."""
-    stride = max(int(np.ceil(len(labels) * SMALL * 1.3 / (inches * 72))), 1)
+    """Label y with whole numbers, every n-th where not all fit."""
+    stride = max(int(np.ceil(len(labels) * SMALL_FONT_SIZE * 1.3 / (inches * 72))), 1)
     for round_number in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000):
         if stride <= round_number:
             stride = round_number
             break
     where = list(range(0, len(labels), stride))
-    axis.set_ticks(where, [str(labels[k]) for k in where], fontsize=SMALL)
+    axis.set_ticks(where, [str(labels[k]) for k in where], fontsize=SMALL_FONT_SIZE)
 
 
 def write_cells(
@@ -248,7 +248,7 @@ def write_cells(
     texts: Sequence[Sequence[str]],
     cell: tuple[float, ...],
 ) -> None:
-    """Text in the cells of a heat map, unless it does not fit.
+    """Write text in the cells of a heat map, unless it does not fit.
 
     Parameters
     ----------
@@ -261,9 +261,12 @@ def write_cells(
     lines = [text.splitlines() for row in texts for text in row]
     longest = max(max(map(len, parts), default=1) for parts in lines)
     tallest = max(max(map(len, lines), default=1), 1)
-    room = cell[0] * 72 / ((longest + 0.6) * EM), cell[1] * 72 / (tallest * 1.3)
-    size = min(*room, FONT + 1)
-    if size < SMALLEST:
+    room = (
+        cell[0] * 72 / ((longest + 0.6) * CHARACTER_WIDTH),
+        cell[1] * 72 / (tallest * 1.3),
+    )
+    size = min(*room, FONT_SIZE + 1)
+    if size < SMALLEST_FONT_SIZE:
         return
     values = np.asarray(image.get_array())
     for (r, c), value in np.ndenumerate(values):
@@ -274,18 +277,18 @@ def write_cells(
 
 
 def ink_on(image: AxesImage, value: float) -> str:
-    """Black or white, whichever can be read on the colour of a value."""
+    """Choose black or white, whichever can be read on the colour of a value."""
     red, green, blue, _ = image.cmap(image.norm(np.asarray(value)))
     return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
 
 
 def shade_steps(axes: Axes, steps: Sequence[int]) -> None:
-    """Grey and hatched columns: steps that do not count."""
+    """Shade and hatch the columns of steps that do not count."""
     for t in steps:
-        axes.axvspan(t - 0.5, t + 0.5, **MASKED)
+        axes.axvspan(t - 0.5, t + 0.5, **MASKED_STYLE)
 
 
-MASKED: dict[str, Any] = {
+MASKED_STYLE: dict[str, Any] = {
     "facecolor": (0.5, 0.5, 0.5, 0.45),
     "edgecolor": (0.15, 0.15, 0.15, 0.9),
     "hatch": "////",
@@ -294,23 +297,30 @@ MASKED: dict[str, Any] = {
 
 
 def percent(value: float, _: float = 0.0) -> str:
-    """A share as a tick label."""
+    """Format a share as a tick label."""
     return f"{100 * value:.4g}%"
 
 
 def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
-    """A legend of the whole figure, beneath it, in as many columns as fit."""
+    """Draw one legend beneath the whole figure, in as many columns as fit."""
     if handles:
         longest = max(len(str(handle.get_label())) for handle in handles)
-        columns = int(figure.get_figwidth() * 72 / (longest * FONT * EM + 42)) or 1
+        columns = (
+            int(
+                figure.get_figwidth()
+                * 72
+                / (longest * FONT_SIZE * CHARACTER_WIDTH + 42)
+            )
+            or 1
+        )
         figure.legend(
             handles=list(handles), loc="outside lower center", frameon=False,
-            ncols=min(columns, len(handles)), fontsize=FONT,
+            ncols=min(columns, len(handles)), fontsize=FONT_SIZE,
         )  # fmt: skip
 
 
 def baseline_lines(axes: Axes, baselines: Mapping[str, float]) -> list[Any]:
-    """Vertical lines at known scores, for the legend; black: models have colours.
+    """Draw a vertical black line at each known score; return them for the legend.
 
     Raises
     ------
@@ -329,9 +339,13 @@ def baseline_lines(axes: Axes, baselines: Mapping[str, float]) -> list[Any]:
 
 
 def mean_column(axes: Axes, means: Mapping[float, float], top: float) -> None:
-    """The mean of each row at the right of it, by its place, and a heading above."""
+    """Write the mean of each row at its right, and a heading above."""
     side = axes.get_yaxis_transform()
-    look: dict[str, Any] = {"transform": side, "va": "center", "fontsize": SMALL}
+    look: dict[str, Any] = {
+        "transform": side,
+        "va": "center",
+        "fontsize": SMALL_FONT_SIZE,
+    }
     axes.text(1.01, top, "mean", color="0.3", **look)
     for place, mean in means.items():
         axes.text(1.01, place, f"{mean:.3f}", **look)
@@ -353,7 +367,7 @@ def one_each(what: str, values: Sized, count: int, each: str) -> None:
 
 
 def numbers(what: str, values: Any, *dimensions: int) -> Array:
-    """Finite numbers as float64, with that many axes and at least one element.
+    """Return finite numbers as float64, with this number of axes and not empty.
 
     Raises
     ------
@@ -363,31 +377,28 @@ def numbers(what: str, values: Any, *dimensions: int) -> Array:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError(
-            f"{printable(what)}: expected an array of numbers. "
-            f"Received: {printable(type(values).__name__)}, which is none"
+            f"{what}: expected an array of numbers. "
+            f"Received: {type(values).__name__}, which is none"
         ) from None
     if array.ndim not in dimensions:
         axes = " or ".join(map(str, dimensions))
         raise DataError(
-            f"{printable(what)}: expected an array with {axes} axes. "
-            f"Received: shape={array.shape}"
+            f"{what}: expected an array with {axes} axes. Received: shape={array.shape}"
         )
     if array.size == 0:
-        raise DataError(f"{printable(what)}: expected numbers. Received: none")
+        raise DataError(f"{what}: expected numbers. Received: none")
     if not np.isfinite(array).all():
+        raise DataError(f"{what}: expected finite numbers. Received: NaN or infinity")
+    if np.abs(array).max() > MAX_ABSOLUTE_VALUE:
         raise DataError(
-            f"{printable(what)}: expected finite numbers. Received: NaN or infinity"
-        )
-    if np.abs(array).max() > LARGEST:
-        raise DataError(
-            f"{printable(what)}: expected numbers up to {LARGEST:g}. "
+            f"{what}: expected numbers up to {MAX_ABSOLUTE_VALUE:g}. "
             f"Received: {np.abs(array).max():g}"
         )
     return array
 
 
 def arrays(what: str, given: Mapping[str, Any], *dimensions: int) -> dict[str, Array]:
-    """Several arrays of `numbers` by name, with last axes of one length.
+    """Return several arrays of `numbers` by name, with last axes of one length.
 
     Raises
     ------
@@ -408,7 +419,7 @@ def arrays(what: str, given: Mapping[str, Any], *dimensions: int) -> dict[str, A
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
+    """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():  # a character the font lacks is drawn as a box
         warnings.filterwarnings("ignore", "Glyph .* missing from font")

@@ -30,7 +30,7 @@ def functions(
     xlabel: str,
     ylabel: str,
 ) -> Figure:
-    """One line a function, such as a sigmoid beside its replacement.
+    """Draw one line a function, such as a sigmoid beside its replacement.
 
     Parameters
     ----------

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes.plots.furniture import (
-    FONT,
-    SMALL,
+    FONT_SIZE,
+    SMALL_FONT_SIZE,
     baseline_lines,
     cut,
     finished,
@@ -26,8 +26,8 @@ from recipes.plots.furniture import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ROOMY = 10
-"""Up to so many rows they are drawn farther apart."""
+MAX_SPACIOUS_ROWS = 10
+"""Up to this number of rows they are drawn farther apart."""
 
 
 def ranges(
@@ -37,7 +37,7 @@ def ranges(
     baselines: Mapping[str, float] = {},
     xlabel: str = "test accuracy",
 ) -> Figure:
-    """Mean and range of a score over the seeds, one row each, in groups.
+    """Draw mean and range of a score over the seeds, one row each, in groups.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def ranges(
             places.append(y)
             found.append((k, row, numbers(f"scores of {group}, {row}", values, 1)))
         y += 1.3
-    each = 0.34 if len(found) <= ROOMY else 0.21
+    each = 0.34 if len(found) <= MAX_SPACIOUS_ROWS else 0.21
     figure = new_figure(1.6 + each * (y + 0.5) + 0.1 * len(baselines))
     axes = figure.subplots()
     for place, (k, _, values) in zip(places, found, strict=True):
@@ -98,7 +98,7 @@ def ranges(
     axes.set_yticks([*(place for place, _ in headings), *places], labels)
     for k, tick in enumerate(axes.get_yticklabels()):
         heading = k < len(headings)
-        tick.set_fontsize(FONT if heading else SMALL)
+        tick.set_fontsize(FONT_SIZE if heading else SMALL_FONT_SIZE)
         tick.set_fontweight("bold" if heading else "normal")
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(y - 0.6, -0.7)

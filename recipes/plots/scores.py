@@ -10,10 +10,10 @@ import numpy as np
 from recipes.plots.furniture import (
     BLACK,
     BLUE,
-    FONT,
-    SEQUENTIAL,
+    FIGURE_WIDTH,
+    FONT_SIZE,
+    SEQUENTIAL_MAP,
     VERMILION,
-    WIDTH,
     arrays,
     baseline_lines,
     cut,
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRAINING: dict[str, Any] = {"color": BLUE, "linestyle": "-", "label": "training"}
-TEST: dict[str, Any] = {"color": VERMILION, "linestyle": "--", "label": "test"}
+TRAINING_STYLE: dict[str, Any] = {"color": BLUE, "linestyle": "-", "label": "training"}
+TEST_STYLE: dict[str, Any] = {"color": VERMILION, "linestyle": "--", "label": "test"}
 
 
 def curves(history: Mapping[str, Sequence[float]], title: str) -> Figure:
-    """Loss and accuracy by epoch, on training and, where there is one, test data.
+    """Draw loss and accuracy by epoch, on training data and on test data if given.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def curves(history: Mapping[str, Sequence[float]], title: str) -> Figure:
     epochs = range(1, len(history["loss"]) + 1)
     marker = "o" if len(epochs) <= 30 else ""
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for key, look in ((name, TRAINING), (f"val_{name}", TEST)):
+        for key, look in ((name, TRAINING_STYLE), (f"val_{name}", TEST_STYLE)):
             if key in history:
                 one_each(key, history[key], len(epochs), "epoch")
                 axes.plot(epochs, history[key], marker=marker, markersize=4, **look)
@@ -83,7 +83,7 @@ def curves(history: Mapping[str, Sequence[float]], title: str) -> Figure:
 
 
 def confusion(matrix: Array, classes: Sequence[str], title: str) -> Figure:
-    """Which classes are taken for which.
+    """Draw which classes are taken for which.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def confusion(matrix: Array, classes: Sequence[str], title: str) -> Figure:
 def confusions(
     matrices: Mapping[str, Array], classes: Sequence[str], title: str
 ) -> Figure:
-    """Several confusion matrices side by side, on one scale.
+    """Draw several confusion matrices side by side, on one scale.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def confusions(
     counts = {name: _counts(name, m, len(classes)) for name, m in matrices.items()}
     labels = [cut(name) for name in classes]
     columns = 2 if len(counts) == 4 else min(len(counts), 3)
-    width = 6.0 if columns == 1 and len(labels) <= 5 else WIDTH
+    width = 6.0 if columns == 1 and len(labels) <= 5 else FIGURE_WIDTH
     side = (width - 1.2) / columns - 0.5 - 0.075 * max(map(len, labels))
     rows = -(-len(counts) // columns)
     below = 0.55 + word_height(labels, side)
@@ -122,14 +122,16 @@ def confusions(
     for axes, (name, matrix) in zip(grid, counts.items(), strict=True):
         image = _confusion(axes, matrix, labels, side)
         if name:
-            axes.set_title(wrapped(name, side + 0.8, FONT + 1), fontsize=FONT + 1)
+            axes.set_title(
+                wrapped(name, side + 0.8, FONT_SIZE + 1), fontsize=FONT_SIZE + 1
+            )
     bar = figure.colorbar(image, ax=grid, label="share of the true class", aspect=30)
     bar.ax.yaxis.set_major_formatter(percent)
     return finished(figure, title)
 
 
 def _counts(name: str, matrix: Any, classes: int) -> Array:
-    """A confusion matrix, checked."""
+    """Check a confusion matrix."""
     what = f"matrix of {printable(name)}" if name else "matrix"
     counts = numbers(what, matrix, 2)
     if counts.shape != (classes, classes):
@@ -145,7 +147,7 @@ def _counts(name: str, matrix: Any, classes: int) -> Array:
 def _confusion(axes: Axes, counts: Array, labels: list[str], side: float) -> Any:
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
-    image = heat_map(axes, shares, limits=(0.0, 1.0), colours=SEQUENTIAL)
+    image = heat_map(axes, shares, limits=(0.0, 1.0), colours=SEQUENTIAL_MAP)
     texts = [
         [
             f"{n:,.0f}\n{share:.1%}" if total else "0"
@@ -156,7 +158,7 @@ def _confusion(axes: Axes, counts: Array, labels: list[str], side: float) -> Any
     cell = side / len(labels), max(side * 0.8, 1.2) / len(labels)
     write_cells(axes, image, texts, cell)
     word_ticks(axes, labels, side)
-    axes.set_yticks(range(len(labels)), labels, fontsize=FONT)
+    axes.set_yticks(range(len(labels)), labels, fontsize=FONT_SIZE)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     return image
@@ -171,7 +173,7 @@ def accuracy_by(
     chance: float | None = None,
     chance_label: str = "chance",
 ) -> Figure:
-    """Accuracy against a number, such as the length of a gap.
+    """Draw accuracy against a number, such as the length of a gap.
 
     Parameters
     ----------
@@ -217,7 +219,7 @@ def accuracy_by(
 
 
 def _spread_keys(seeds: set[int]) -> list[Any]:
-    """What lines, bands and small markers are, for the legend."""
+    """Explain lines, bands and small markers in the legend."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -243,7 +245,7 @@ def spread(
     baselines: Mapping[str, float] = {},
     xlabel: str = "test accuracy",
 ) -> Figure:
-    """How much the seed matters: one row a model, one dot a seed.
+    """Draw how much the seed matters: one row a model, one dot a seed.
 
     Parameters
     ----------
@@ -263,13 +265,13 @@ def spread(
     for y, values in enumerate(found.values()):
         # Dots a little apart in y, so that equal scores are seen to be several.
         offset = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else 0
-        axes.plot(values, y + offset, **DOT)
+        axes.plot(values, y + offset, **DOT_STYLE)
         mean = values.mean()
         axes.plot([mean, mean], [y - 0.32, y + 0.32], color=BLACK, lw=2.5, zorder=1)
     means = [float(values.mean()) for values in found.values()]
     mean_column(axes, dict(enumerate(means)), -0.72)
     keys = [
-        Line2D([], [], **DOT, label="one seed"),
+        Line2D([], [], **DOT_STYLE, label="one seed"),
         Line2D([], [], color=BLACK, linewidth=2.5, label="mean"),
     ]
     keys += baseline_lines(axes, baselines)
@@ -281,7 +283,7 @@ def spread(
     return finished(figure, title)
 
 
-DOT: dict[str, Any] = {
+DOT_STYLE: dict[str, Any] = {
     "linestyle": "", "marker": "o", "markersize": 6, "markerfacecolor": BLUE,
     "markeredgecolor": "white", "markeredgewidth": 0.6,
 }  # fmt: skip

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes.plots.furniture import (
-    DIVERGING,
-    FONT,
-    MASKED,
-    SEQUENTIAL,
-    SMALL,
-    WIDTH,
+    DIVERGING_MAP,
+    FIGURE_WIDTH,
+    FONT_SIZE,
+    MASKED_STYLE,
+    SEQUENTIAL_MAP,
+    SMALL_FONT_SIZE,
     arrays,
     cut,
     fill,
@@ -60,7 +60,7 @@ BETWEEN_0_AND_1 = ("sigmoid", "hard_sigmoid")
 
 
 def value_words(name: str) -> str:
-    """``0/c`` -> ``cell 0: cell state c``: a value of a trace, in words."""
+    """Name a value of a trace in words: ``0/c`` -> ``cell 0: cell state c``."""
     cell, _, own = name.rpartition("/")
     words = VALUE_WORDS.get(own, own)
     return f"cell {printable(cell)}: {words}" if cell else words
@@ -75,7 +75,7 @@ def gates(
     names: Sequence[str] | None = None,
     units: Sequence[int] | None = None,
 ) -> Figure:
-    """A heat map of each gate and state of a layer: words across, units down.
+    """Draw a heat map of each gate and state of a layer: words across, units down.
 
     Gates have a scale from 0 to 1, candidates and states one with 0 in its middle.
 
@@ -99,7 +99,7 @@ def gates(
     labels, xlabel = step_labels(words, steps)
     masked = masked_steps(trace, row, steps)
     columns = min(len(values), 2)
-    inches = (WIDTH / columns) - 1.25
+    inches = (FIGURE_WIDTH / columns) - 1.25
     lines = -(-len(values) // columns)
     tall = float(np.clip(0.085 * len(shown), 0.7, 2.6))
     height = 0.6 + lines * (tall + 0.65) + word_height(labels, inches)
@@ -113,20 +113,20 @@ def gates(
             axes,
             picked,
             limits=(0.0, 1.0) if gate else (-limit, limit),
-            colours=SEQUENTIAL if gate else DIVERGING,
+            colours=SEQUENTIAL_MAP if gate else DIVERGING_MAP,
         )
         texts = [[f"{v:.2f}" for v in line] for line in picked]
         write_cells(axes, image, texts, (inches / steps, tall / len(shown)))
         shade_steps(axes, masked)
-        axes.set_title(value_words(name), fontsize=FONT + 1)
+        axes.set_title(value_words(name), fontsize=FONT_SIZE + 1)
         axes.set_xlabel(xlabel)
         axes.set_ylabel("unit")
         word_ticks(axes, labels, inches)
         axes.tick_params(labelbottom=k + columns >= len(values))
         index_ticks(axes.yaxis, shown, tall)
         bar = figure.colorbar(image, ax=axes, pad=0.02)
-        bar.set_label("open, 0 to 1" if gate else "value", fontsize=SMALL)
-        bar.ax.tick_params(labelsize=SMALL, length=2)
+        bar.set_label("open, 0 to 1" if gate else "value", fontsize=SMALL_FONT_SIZE)
+        bar.ax.tick_params(labelsize=SMALL_FONT_SIZE, length=2)
     legend_below(figure, _mask_key(masked))
     return finished(figure, title)
 
@@ -134,7 +134,7 @@ def gates(
 def cell_moves(
     trace: LayerTrace, words: Sequence[str] | None, title: str, *, row: int = 0
 ) -> Figure:
-    """How far each word moves the states: the length of ``h_t - h_(t-1)``.
+    """Draw how far each word moves the states: the length of ``h_t - h_(t-1)``.
 
     An LSTM has bars for its cell state ``c`` too. The state before the first step is
     taken as 0.
@@ -152,7 +152,7 @@ def cell_moves(
     steps = len(next(iter(moves.values())))
     labels, xlabel = step_labels(words, steps)
     masked = masked_steps(trace, row, steps)
-    inches = WIDTH - 0.8
+    inches = FIGURE_WIDTH - 0.8
     figure = new_figure(2.9 + word_height(labels, inches))
     axes = figure.subplots()
     shade_steps(axes, masked)
@@ -172,7 +172,7 @@ def cell_moves(
 def gradients(
     norms: Mapping[str, Array], words: Sequence[str] | None, title: str
 ) -> Figure:
-    """How strongly the output depends on each step: ``|dy/dx_t|``, on a log axis.
+    """Draw how strongly the output depends on each step: ``|dy/dx_t|``, on a log axis.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def gradients(
     _require_lengths("norms", found)
     steps = next(iter(found.values())).shape[-1]
     labels, xlabel = step_labels(words, steps)
-    inches = WIDTH - 0.8
+    inches = FIGURE_WIDTH - 0.8
     figure = new_figure(3.4 + word_height(labels, inches))
     _log_lines(figure, found, np.arange(steps), xlabel, "|dy/dx_t|")
     word_ticks(figure.axes[0], labels, inches)
@@ -200,7 +200,7 @@ def powers(
     xlabel: str = "steps",
     first: int = 1,
 ) -> Figure:
-    """Lines against the number of steps on a log axis: what a product grows into.
+    """Draw what a product grows into: lines against the steps, on a log axis.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def powers(
 
 
 def masked_steps(trace: LayerTrace, row: int, steps: int) -> list[int]:
-    """The steps of a row that the layer's mask leaves out."""
+    """Return the steps of a row that the layer's mask leaves out."""
     mask = trace.mask
     if isinstance(mask, (list, tuple)):
         mask = mask[0] if mask else None
@@ -234,7 +234,7 @@ def masked_steps(trace: LayerTrace, row: int, steps: int) -> list[int]:
 
 
 def processing_order(layer: LayerSpec, steps: int) -> list[int]:
-    """The time steps as the layer reads them."""
+    """Return the time steps in the order in which the layer reads them."""
     order = list(range(steps))
     return order[::-1] if layer.options.get("go_backwards") else order
 
@@ -244,11 +244,13 @@ def _mask_key(masked: Sequence[int]) -> list[Any]:
 
     if not masked:
         return []
-    return [Patch(**MASKED, label="masked step: does not count, the states are kept")]
+    return [
+        Patch(**MASKED_STYLE, label="masked step: does not count, the states are kept")
+    ]
 
 
 def _chosen(trace: LayerTrace, names: Sequence[str] | None) -> list[str]:
-    """The values to draw, in the order of the trace or as asked for."""
+    """Return the names of the values to draw, as asked for or all of the trace."""
     own = [name for name, value in trace.values.items() if value.ndim == 3]
     own = [name for name in own if name.rpartition("/")[2] in VALUE_WORDS]
     if not own:
@@ -271,7 +273,7 @@ def _chosen(trace: LayerTrace, names: Sequence[str] | None) -> list[str]:
 
 
 def _row(trace: LayerTrace, name: str, row: int) -> Array:
-    """One row of a value of the trace, (time, units)."""
+    """Return one row of a value of the trace, (time, units)."""
     value = trace[name]
     if not 0 <= row < len(value):
         raise DataError(
@@ -295,7 +297,7 @@ def _units(trace: LayerTrace, units: Sequence[int] | None, width: int) -> list[i
 
 
 def _is_gate(trace: LayerTrace, name: str) -> bool:
-    """Whether a value is a gate that its activation keeps between 0 and 1."""
+    """Return whether a value is a gate that its activation keeps between 0 and 1."""
     cell, _, own = name.rpartition("/")
     layer = trace.layer
     if "cell" in layer.sublayers:  # RNN around a cell, or around several stacked
@@ -306,7 +308,7 @@ def _is_gate(trace: LayerTrace, name: str) -> bool:
 
 
 def _moves(trace: LayerTrace, row: int) -> dict[str, Array]:
-    """By state, how far each step moves it: (time,) each."""
+    """Compute how far each step moves each state: (time,) by state."""
     found = {}
     for name in _chosen(trace, None):
         if name.rpartition("/")[2] not in STATES:
@@ -331,7 +333,7 @@ def _require_lengths(what: str, found: Mapping[str, Array]) -> None:
 def _log_lines(
     figure: Figure, found: Mapping[str, Array], x: Array, xlabel: str, ylabel: str
 ) -> None:
-    """Lines on a log axis; what is exactly 0 stands on its lower edge, and is said."""
+    """Draw lines on a log axis; what is exactly 0 is marked on its lower edge."""
     from matplotlib.lines import Line2D
 
     axes = figure.subplots()
@@ -386,7 +388,7 @@ def _band_key() -> Any:
 
 
 def _log_limits(values: Array) -> tuple[float, float]:
-    """Limits of a log axis around the numbers above 0."""
+    """Return limits of a log axis around the numbers above 0."""
     positive = values[values > 0]
     if not len(positive):
         return 0.1, 1.0

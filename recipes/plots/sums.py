@@ -21,18 +21,18 @@ from verify.model.spec import LayerSpec
 Lines = list[tuple[str, str]]
 """A label and what stands behind it, by line."""
 
-SHOWN = 3
-"""Of a vector, so many numbers are shown."""
+SHOWN_NUMBERS = 3
+"""How many numbers of a vector are shown."""
 
 
 @dataclass(frozen=True)
 class Formatter:
-    """Numbers as text, to so many decimals."""
+    """Format numbers with this number of decimals."""
 
     decimals: int
 
     def number(self, value: float) -> str:
-        """One number; whole ones without decimals."""
+        """Format one number; whole numbers without decimals."""
         value = float(value)
         if value == int(value) and abs(value) < 1e4:
             return f"{int(value)}"
@@ -41,29 +41,29 @@ class Formatter:
         return f"{value:.{self.decimals}f}"
 
     def __call__(self, values: Array) -> str:
-        """A number, or the first three of several."""
+        """Format a number, or the first three of several."""
         flat = np.ravel(values)
         if len(flat) == 1:
             return self.number(flat[0])
         # adding 0 makes a 0 of a -0
-        rounded = np.round(flat[:SHOWN].astype(float), self.decimals) + 0.0
+        rounded = np.round(flat[:SHOWN_NUMBERS].astype(float), self.decimals) + 0.0
         text = " ".join(f"{value:.{self.decimals}f}" for value in rounded)
-        return f"{text} ..." if len(flat) > SHOWN else text
+        return f"{text} ..." if len(flat) > SHOWN_NUMBERS else text
 
     def product(self, a: Array, b: Array) -> str:
-        """``3 * 0.0189`` of two numbers; of vectors and matrices what it comes to."""
+        """Write ``3 * 0.0189`` for two numbers, the result for vectors and matrices."""
         if np.size(a) == 1 and np.size(b) == 1:
             return f"{self(a)} * {self.signed(b)}"
         return self(a @ b if np.ndim(b) == 2 else a * b)
 
     def signed(self, values: Array) -> str:
-        """A number behind an operator: in brackets where it is negative."""
+        """Format a number that follows an operator: in brackets if it is negative."""
         text = self(values)
         return f"({text})" if np.size(values) == 1 and text.startswith("-") else text
 
 
 class Columns(NamedTuple):
-    """The weights of one gate.
+    """Hold the weights of one gate.
 
     Attributes
     ----------
@@ -79,14 +79,14 @@ class Columns(NamedTuple):
 
 
 def value_name(layer: LayerSpec, gate: str) -> str:
-    """What a gate's value is called in a trace: ``c`` of an LSTM is ``c_hat``."""
+    """Return the name of a gate's value in a trace: ``c`` of an LSTM is ``c_hat``."""
     if gate in ("c", "h") and len(layer.gates) > 1:
         return f"{gate}_hat"
     return gate
 
 
 def gate_weights(layer: LayerSpec, gate: str) -> Columns:
-    """The columns of one gate, in float64."""
+    """Return the columns of one gate, in float64."""
     k, units = layer.gates.index(gate), layer.options["units"]
     cut = slice(k * units, (k + 1) * units)
     own = {n: w.astype(np.float64)[..., cut] for n, w in layer.weights.items()}
@@ -102,7 +102,7 @@ def gate_sums(
     now: Mapping[str, Array],
     show: Formatter,
 ) -> tuple[Lines, Array]:
-    """The terms of a gate's sum, and the sum itself, before the activation.
+    """Return the terms of a gate's sum, and the sum before the activation.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def gate_sums(
 def _after_reset(
     layer: LayerSpec, r: Array, h: Array, u: Array, b: list[Array], show: Formatter
 ) -> tuple[Lines, Array]:
-    """The recurrent part of a GRU's candidate, which the reset gate weakens."""
+    """Return the recurrent part of a GRU's candidate, which the reset gate weakens."""
     times = "*" if u.size == 1 else "@"
     if not layer.options["reset_after"]:
         reset = r * h
@@ -162,7 +162,7 @@ def state_lines(
     before: Mapping[str, Array],
     show: Formatter,
 ) -> Lines:
-    """How a state comes out of the gates, with the numbers.
+    """Write out how a state comes from the gates, with the numbers.
 
     Parameters
     ----------

@@ -10,8 +10,8 @@ import numpy as np
 
 from recipes.plots.furniture import (
     DASHES,
-    FONT,
-    WIDTH,
+    FIGURE_WIDTH,
+    FONT_SIZE,
     cut,
     fill,
     finished,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def importance(
     words: Sequence[str], values: Sequence[float] | Array, title: str, *, xlabel: str
 ) -> Figure:
-    """What each word does to an answer: one signed bar a word, in reading order.
+    """Draw what each word does to an answer: one signed bar a word, in reading order.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ def importance(
         axes.barh(y, value, 0.72, **fill(0 if value >= 0 else 1))
         axes.annotate(
             signed(value, limit), (value, y), (4 if value >= 0 else -4, 0),
-            textcoords="offset points", va="center", fontsize=FONT,
+            textcoords="offset points", va="center", fontsize=FONT_SIZE,
             ha="left" if value >= 0 else "right",
         )  # fmt: skip
     axes.axvline(0, color="black", linewidth=0.8)
     tidy(axes, xlabel, "word (reading order)", grid="x")
-    axes.set_yticks(range(len(bars)), [cut(word) for word in words], fontsize=FONT)
+    axes.set_yticks(range(len(bars)), [cut(word) for word in words], fontsize=FONT_SIZE)
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_xlim(
         -limit * 1.2 if bars.min() < 0 else -limit * 0.05,
@@ -77,7 +77,7 @@ def importance(
 
 
 def signed(value: float, greatest: float) -> str:
-    """A number with its sign, to three digits of the greatest beside it."""
+    """Format a number with its sign, to three digits of the greatest beside it."""
     digits = 2 - math.floor(math.log10(greatest))
     return f"{value:+.{max(digits, 0)}f}" if digits <= 8 else f"{value:+.1e}"
 
@@ -85,7 +85,7 @@ def signed(value: float, greatest: float) -> str:
 def frequencies(
     counts: Mapping[str, Mapping[str, int]], title: str, *, top: int = 15
 ) -> Figure:
-    """The most frequent words of each class.
+    """Draw the most frequent words of each class.
 
     Parameters
     ----------
@@ -111,21 +111,25 @@ def frequencies(
         for y, size in enumerate(sizes):
             axes.annotate(
                 f"{size:,.0f}", (size, y), (3, 0), textcoords="offset points",
-                va="center", fontsize=FONT - 1,
+                va="center", fontsize=FONT_SIZE - 1,
             )  # fmt: skip
         tidy(axes, "occurrences", "word", grid="x")
-        axes.set_yticks(range(len(first)), [cut(w) for w, _ in first], fontsize=FONT)
+        axes.set_yticks(
+            range(len(first)), [cut(w) for w, _ in first], fontsize=FONT_SIZE
+        )
         axes.set_ylim(most - 0.4, -0.6)
         axes.set_xlim(0, max(float(sizes.max()), 1.0) * 1.22)
         axes.locator_params(axis="x", nbins=4)
-        axes.set_title(wrapped(name, WIDTH / columns - 1.4), fontsize=FONT + 2)
+        axes.set_title(
+            wrapped(name, FIGURE_WIDTH / columns - 1.4), fontsize=FONT_SIZE + 2
+        )
     return finished(figure, title)
 
 
 def lengths(
     lengths: Mapping[str, Array], title: str, *, what: str = "tweets"
 ) -> Figure:
-    """How long the texts of each class are, in words.
+    """Draw how long the texts of each class are, in words.
 
     Classes of different sizes are compared by shares.
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recipes.plots.furniture import (
-    DIVERGING,
-    EM,
-    FONT,
+    CHARACTER_WIDTH,
+    DIVERGING_MAP,
+    FIGURE_WIDTH,
+    FONT_SIZE,
     GATE_COLOURS,
     SKY,
-    SMALL,
-    SMALLEST,
-    WIDTH,
+    SMALL_FONT_SIZE,
+    SMALLEST_FONT_SIZE,
     finished,
     heat_map,
     index_ticks,
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROOM = 6.6
+BLOCKS_WIDTH = 6.6
 """Inches across that the blocks of a layer may take."""
 
-LARGEST, TALLEST, LABEL_GAP = 0.6, 2.6, 0.36
+MAX_NUMBER_SIDE, MAX_LAYER_HEIGHT, LABEL_GAP = 0.6, 2.6, 0.36
 """Inches: the side of one number at most, the rows of a layer, between two labels."""
 
-SLENDER, SHORTENED = 60, 4
+MAX_ROWS_PER_COLUMN, SHORTENED_ROWS_PER_COLUMN = 60, 4
 """A matrix with more rows a column than the first is drawn with the second."""
 
 
 def parameter_blocks(spec: ModelSpec | LayerSpec, title: str) -> Figure:
-    """The weight matrices of each layer as blocks, drawn to scale, cut into gates.
+    """Draw the weights of each layer as blocks, to scale, cut into gates.
 
     Each layer has a scale of its own; a matrix too long for it, such as an Embedding's,
     is shortened and says so.
@@ -69,7 +69,7 @@ def parameter_blocks(spec: ModelSpec | LayerSpec, title: str) -> Figure:
         own = sum(w.size for w in layer.weights.values())
         head = f"{path} ({layer.class_name}): {formula} = {own:,} parameters"
         axes.set_title(
-            wrapped(head, 7.2, FONT + 1), fontsize=FONT + 1, loc="left",
+            wrapped(head, 7.2, FONT_SIZE + 1), fontsize=FONT_SIZE + 1, loc="left",
             pad=_title_room(layer, blocks),
         )  # fmt: skip
     if len(layers) > 1:
@@ -81,7 +81,7 @@ def parameter_blocks(spec: ModelSpec | LayerSpec, title: str) -> Figure:
 
 
 def gate_columns(layer: LayerSpec, title: str) -> Figure:
-    """The numbers in each weight matrix, with the gates' names over their columns.
+    """Draw the numbers in each weight matrix, with the gates named over their columns.
 
     Parameters
     ----------
@@ -99,32 +99,32 @@ def gate_columns(layer: LayerSpec, title: str) -> Figure:
     figure = new_figure(1.3 + sum(tall.values()) + 0.6 * len(tall))
     grid = panels(figure, len(tall), 1, height_ratios=list(tall.values()))
     limit = max(symmetric(matrix) for matrix in matrices.values())
-    inches = WIDTH - 2.0
+    inches = FIGURE_WIDTH - 2.0
     for axes, (name, matrix) in zip(grid, matrices.items(), strict=True):
-        image = heat_map(axes, matrix, limits=(-limit, limit), colours=DIVERGING)
+        image = heat_map(axes, matrix, limits=(-limit, limit), colours=DIVERGING_MAP)
         texts = [[f"{v:.3f}" for v in line] for line in matrix]
         write_cells(axes, image, texts, (inches / columns, tall[name] / len(matrix)))
         _mark_gates(axes, layer, columns, inches, named=axes is grid[0])
         index_ticks(axes.yaxis, range(len(matrix)), tall[name])
-        axes.set_ylabel(f"{name}\n{_rows_are(name, matrix)}", fontsize=SMALL)
+        axes.set_ylabel(f"{name}\n{_rows_are(name, matrix)}", fontsize=SMALL_FONT_SIZE)
     figure.colorbar(image, ax=grid, label="weight", pad=0.02, aspect=30)
     figure.align_ylabels(grid)
     return finished(figure, title)
 
 
 def _tall(rows: int) -> float:
-    """Inches for the rows of a matrix: a few have room for their numbers."""
+    """Return the inches for the rows of a matrix: a few have room for their numbers."""
     return float(np.clip(0.2 * rows, 0.36, 1.2 + 0.035 * min(rows, 50)))
 
 
 def gate_spans(layer: LayerSpec, columns: int) -> dict[str, tuple[int, int]]:
-    """By gate, in storage order: its first column and the one after its last."""
+    """Return each gate's first column and the one after its last, in storage order."""
     units = columns // len(layer.gates)
     return {gate: (k * units, (k + 1) * units) for k, gate in enumerate(layer.gates)}
 
 
 def _weighted(spec: ModelSpec | LayerSpec) -> list[tuple[str, LayerSpec]]:
-    """The layers that have weights of their own, with their paths."""
+    """Return the layers that have weights of their own, with their paths."""
     inside = list(spec.walk())
     if isinstance(spec, LayerSpec):
         inside = [(spec.name, spec), *inside]
@@ -138,7 +138,7 @@ def _weighted(spec: ModelSpec | LayerSpec) -> list[tuple[str, LayerSpec]]:
 
 
 def _matrices(layer: LayerSpec) -> dict[str, Array]:
-    """The weights as matrices: (rows, columns), the last axis is that of the columns.
+    """Return the weights as matrices, (rows, columns); the last axis is the columns.
 
     Scalars and what is not a number of the layer's maths stay out.
     """
@@ -151,7 +151,7 @@ def _matrices(layer: LayerSpec) -> dict[str, Array]:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """Where the weights of a layer are drawn, in inches; tops count downwards."""
+    """Describe where the weights of a layer are drawn, in inches from the top."""
 
     side: float
     height: float
@@ -160,7 +160,7 @@ class _Blocks:
     shapes: Mapping[str, tuple[int, int]]
 
     def shortened(self, name: str) -> bool:
-        """Whether a block is not as tall as its rows would be."""
+        """Return whether a block is not as tall as its rows would be."""
         return self.heights[name] < self.shapes[name][0] * self.side * 0.999
 
 
@@ -171,12 +171,12 @@ def _laid_out(layer: LayerSpec, layers: int) -> _Blocks:
         if weight.ndim and weight.size
     }
     rows = {
-        name: r if r <= SLENDER * c else SHORTENED * c
+        name: r if r <= MAX_ROWS_PER_COLUMN * c else SHORTENED_ROWS_PER_COLUMN * c
         for name, (r, c) in shapes.items()
     }
-    tallest = TALLEST if layers == 1 else TALLEST * 0.7
+    tallest = MAX_LAYER_HEIGHT if layers == 1 else MAX_LAYER_HEIGHT * 0.7
     widest = max(c for _, c in shapes.values())
-    side = min(ROOM / widest, LARGEST, tallest / sum(rows.values()))
+    side = min(BLOCKS_WIDTH / widest, MAX_NUMBER_SIDE, tallest / sum(rows.values()))
     heights = {name: count * side for name, count in rows.items()}
     tops: dict[str, float] = {}
     bottom = centre = 0.0
@@ -201,15 +201,17 @@ def _draw_blocks(axes: Axes, layer: LayerSpec, blocks: _Blocks) -> None:
         _say_shortened(axes, blocks, name)
         labels.append(f"{name}\n{_count(layer, rows, columns)}")
     centres = [blocks.tops[n] + blocks.heights[n] / 2 for n in blocks.shapes]
-    axes.set_yticks(centres, labels, fontsize=SMALL)
+    axes.set_yticks(centres, labels, fontsize=SMALL_FONT_SIZE)
     columns = max(c for _, c in blocks.shapes.values())
     edges = sorted({0, columns}) if not layer.gates else _edges(layer, columns)
     if len(edges) == 2 and columns * blocks.side < 0.25:
         edges = edges[1:]
     axes.set_xticks(
-        [e * blocks.side for e in edges], [str(e) for e in edges], fontsize=SMALL
+        [e * blocks.side for e in edges],
+        [str(e) for e in edges],
+        fontsize=SMALL_FONT_SIZE,
     )
-    axes.set_xlim(-0.03, ROOM + 0.03)
+    axes.set_xlim(-0.03, BLOCKS_WIDTH + 0.03)
     axes.set_ylim(blocks.height + 0.03, -0.03)
     axes.set_aspect("equal", anchor="W")
     axes.set_xlabel("columns", loc="left")
@@ -221,7 +223,7 @@ def _draw_blocks(axes: Axes, layer: LayerSpec, blocks: _Blocks) -> None:
 def _draw_block(
     axes: Axes, blocks: _Blocks, name: str, span: tuple[int, int], colour: str
 ) -> None:
-    """The columns of one gate in one weight, with their count where it fits."""
+    """Draw the columns of one gate in one weight, with their count if it fits."""
     from matplotlib.patches import Rectangle
 
     top, height = blocks.tops[name], blocks.heights[name]
@@ -237,8 +239,12 @@ def _draw_block(
     )
     rows, units = blocks.shapes[name][0], span[1] - span[0]
     text = f"{rows:,} x {units}"
-    size = min(FONT, width * 72 / ((len(text) + 1) * EM), height * 72 / 1.4)
-    if size >= SMALLEST and not blocks.shortened(name):
+    size = min(
+        FONT_SIZE,
+        width * 72 / ((len(text) + 1) * CHARACTER_WIDTH),
+        height * 72 / 1.4,
+    )
+    if size >= SMALLEST_FONT_SIZE and not blocks.shortened(name):
         axes.text(
             left + width / 2, top + height / 2, text, ha="center", va="center",
             fontsize=size,
@@ -246,14 +252,18 @@ def _draw_block(
 
 
 def _gate_label(blocks: _Blocks, gate: str, span: tuple[int, int]) -> str:
-    """A gate and its columns, on two lines where one is too long."""
+    """Return a gate and its columns, on two lines where one is too long."""
     width = (span[1] - span[0]) * blocks.side * 72
     line = f"{gate}  {span[0]}:{span[1]}"
-    return line if len(line) * SMALL * EM <= width else line.replace("  ", "\n")
+    return (
+        line
+        if len(line) * SMALL_FONT_SIZE * CHARACTER_WIDTH <= width
+        else line.replace("  ", "\n")
+    )
 
 
 def _title_room(layer: LayerSpec, blocks: _Blocks) -> float:
-    """Points between the blocks of a layer and its title: room for gates' names."""
+    """Return the points between a layer's blocks and its title, for names of gates."""
     if not layer.gates:
         return 6.0
     columns = max(columns for _, columns in blocks.shapes.values())
@@ -263,17 +273,20 @@ def _title_room(layer: LayerSpec, blocks: _Blocks) -> float:
 
 
 def _name_gate(axes: Axes, blocks: _Blocks, gate: str, span: tuple[int, int]) -> None:
-    """A gate's name and its columns, over its first block."""
+    """Write a gate's name and its columns over its first block."""
     text, width = _gate_label(blocks, gate, span), (span[1] - span[0]) * blocks.side
-    size = min(FONT, width * 72 / ((max(map(len, text.split("\n"))) + 0.5) * EM))
+    size = min(
+        FONT_SIZE,
+        width * 72 / ((max(map(len, text.split("\n"))) + 0.5) * CHARACTER_WIDTH),
+    )
     axes.text(
         (span[0] + span[1]) / 2 * blocks.side, -0.06, text, ha="center", va="bottom",
-        fontsize=max(size, SMALLEST), fontweight="bold",
+        fontsize=max(size, SMALLEST_FONT_SIZE), fontweight="bold",
     )  # fmt: skip
 
 
 def _say_shortened(axes: Axes, blocks: _Blocks, name: str) -> None:
-    """Two strokes across a block that is shorter than its rows."""
+    """Draw two strokes across a block that is shorter than its rows."""
     if not blocks.shortened(name):
         return
     top, height = blocks.tops[name], blocks.heights[name]
@@ -287,12 +300,12 @@ def _say_shortened(axes: Axes, blocks: _Blocks, name: str) -> None:
         right + 0.12, top + height * 0.62 + 0.04,
         f"shortened: {blocks.shapes[name][0]:,} rows, drawn as tall as "
         f"{height / blocks.side:,.0f}",
-        va="center", fontsize=SMALL,
+        va="center", fontsize=SMALL_FONT_SIZE,
     )  # fmt: skip
 
 
 def _count(layer: LayerSpec, rows: int, columns: int) -> str:
-    """``32 x 4 x 40 = 5,120``: how many numbers a weight holds, and why."""
+    """Say how many numbers a weight holds, and why: ``32 x 4 x 40 = 5,120``."""
     gates = len(layer.gates)
     if gates > 1 and columns % gates == 0:
         return f"{rows:,} x {gates} x {columns // gates} = {rows * columns:,}"
@@ -305,7 +318,7 @@ def _edges(layer: LayerSpec, columns: int) -> list[int]:
 
 
 def _rows_are(name: str, matrix: Array) -> str:
-    """What the rows of a recurrent layer's weight are."""
+    """Say what the rows of a recurrent layer's weight are."""
     if name == "bias":
         return "row" if len(matrix) > 1 else ""
     return "unit before" if name == "recurrent_kernel" else "input"
@@ -314,7 +327,7 @@ def _rows_are(name: str, matrix: Array) -> str:
 def _mark_gates(
     axes: Axes, layer: LayerSpec, columns: int, inches: float, *, named: bool
 ) -> None:
-    """Lines between the gates, and their names over the first matrix."""
+    """Draw lines between the gates, and their names over the first matrix."""
     spans = gate_spans(layer, columns)
     for start, _ in list(spans.values())[1:]:
         axes.axvline(start - 0.5, color="white", linewidth=3)
@@ -325,8 +338,8 @@ def _mark_gates(
         axes.text(
             (start + end - 1) / 2, 1.04, text, ha="center", va="bottom",
             transform=axes.get_xaxis_transform(), fontweight="bold",
-            fontsize=min(FONT + 1, width * 72 / (len(text) * EM)),
+            fontsize=min(FONT_SIZE + 1, width * 72 / (len(text) * CHARACTER_WIDTH)),
         )  # fmt: skip
     starts = [start for start, _ in spans.values()]
-    axes.set_xticks(starts, [str(start) for start in starts], fontsize=SMALL)
-    axes.set_xlabel("column", fontsize=SMALL)
+    axes.set_xticks(starts, [str(start) for start in starts], fontsize=SMALL_FONT_SIZE)
+    axes.set_xlabel("column", fontsize=SMALL_FONT_SIZE)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import verify
-from recipes.data.toy import DOCS, LABELS, SHOWN, ToyConfig, pipeline
+from recipes.data.toy import DOCS, LABELS, SHOWN_TEXT, ToyConfig, pipeline
 from recipes.run import training
 from recipes.run.finish import RunResult, finish, print_parameters
 from recipes.run.options import RunOptions
@@ -23,22 +23,22 @@ Quantity = tuple[str, str, Any]
 
 def run(
     recipe: str,
-    config: ToyConfig,
     build_model: Callable[[Any], Any],
     by_hand: Callable[[verify.ModelSpec, Sequence[float]], list[Quantity]],
+    config: ToyConfig,
     options: RunOptions,
 ) -> RunResult:
-    """Train, print the pass by hand beside Keras's prediction, verify.
+    """Train a toy model, print its pass by hand beside Keras's prediction, verify it.
 
     Parameters
     ----------
     recipe : str
-    config : ToyConfig
     build_model : callable
         ``build_model(config)`` -> compiled model, (batch, 2, 1) in, 5 classes out.
     by_hand : callable
         ``by_hand(spec, inputs)`` -> every quantity of the forward pass, in order; the
         last one is the softmax.
+    config : ToyConfig
     options : RunOptions
 
     Raises
@@ -72,13 +72,13 @@ def run(
     )
 
     print_parameters(trained.net)
-    shown = text.encode([SHOWN])
+    shown = text.encode([SHOWN_TEXT])
     said = print_by_hand(
         by_hand(trained.net.spec, shown.ravel().tolist()), shown, trained.model
     )
     print(
-        f'\nAfter "{SHOWN}" the model says: {text.classes[said]} (the phrase goes on '
-        f"with: {LABELS[DOCS.index(SHOWN)]})"
+        f'\nAfter "{SHOWN_TEXT}" the model says: {text.classes[said]} (the phrase goes '
+        f"on with: {LABELS[DOCS.index(SHOWN_TEXT)]})"
     )
     predicted = trained.model.predict(x, verbose=0).argmax(axis=1)
     metrics = {
@@ -97,7 +97,7 @@ def print_by_hand(quantities: list[Quantity], x: Array, model: Any) -> int:
         The class that Keras predicts.
     """
     ids = ", ".join(f"{value:g}" for value in x.ravel())
-    print(f'\nThe forward pass by hand, for "{SHOWN}", input {ids}')
+    print(f'\nThe forward pass by hand, for "{SHOWN_TEXT}", input {ids}')
     width = max(len(name) for name, _, _ in quantities)
     for name, formula, value in quantities:
         left = f"{formula} = " if formula else ""

@@ -1,4 +1,8 @@
-"""What the sentiment recipes share: train, score beside two baselines, verify."""
+"""What the sentiment recipes share: the frame of their models, training and scores.
+
+Each ends with the test accuracy of the last and of the best epoch beside two baselines,
+the verdict of the verifier, and a table of one line.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,49 @@ from recipes.run.options import RunOptions
 from verify.model.arrays import Array
 
 
+def embedding(
+    name: str, config: SentimentConfig, vocabulary_size: int, length: int
+) -> Any:
+    """Begin a model: ids (batch, length) in, vectors (batch, length, embedding) out.
+
+    Returns
+    -------
+    keras.Sequential
+        To which the recurrent layers are added.
+    """
+    from keras import Input, Sequential, layers
+
+    return Sequential(
+        [
+            Input((length,), dtype="int32"),
+            layers.Embedding(
+                vocabulary_size,
+                config.embedding,
+                mask_zero=config.mask_zero,
+                name="embedding",
+            ),
+        ],
+        name=name,
+    )
+
+
+def with_softmax(model: Any) -> Any:
+    """Complete and compile a model: two probabilities, (batch, 2), out."""
+    from keras import layers, metrics
+
+    model.add(layers.Dense(len(CLASSES), activation="softmax", name="dense"))
+    model.compile(
+        optimizer="adam",
+        loss="categorical_crossentropy",
+        metrics=["accuracy", metrics.F1Score("macro", name="macro_f1")],
+    )
+    return model
+
+
 def run(
     recipe: str,
-    config: SentimentConfig,
     build_model: Callable[[Any, int, int], Any],
+    config: SentimentConfig,
     options: RunOptions,
 ) -> RunResult:
     """Train, evaluate and verify one sentiment recipe in the folder of its run.
@@ -29,9 +72,9 @@ def run(
     Parameters
     ----------
     recipe : str
-    config : SentimentConfig
     build_model : callable
         ``build_model(config, vocabulary_size, length)`` -> compiled keras model.
+    config : SentimentConfig
     options : RunOptions
 
     Raises

@@ -25,23 +25,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recipes import PAGE
+from recipes import PAGE_FILE
 from verify.data.files import read_json, write_atomically, write_error
 from verify.data.text import PIPELINE_FILE, TextPipeline
 from verify.errors import DataError, join_and, printable
 
-FILES = (
+RUN_FILES = (
     "manifest.json", "checkpoint.npz", "history.csv", "model.keras",
     "vocabulary.json", "metrics.json", "curves.png", "verification.json",
 )  # fmt: skip
 """What a run leaves."""
 
-END = "(end)"
+END_OF_PHRASE = "(end)"
 """The class that stands behind the last word of a phrase."""
 
 
 class RunFolder:
-    """A folder that belongs to one run of one recipe."""
+    """Represent a folder that belongs to one run of one recipe."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -50,7 +50,7 @@ class RunFolder:
         return self.path / name
 
     def examine(self, recipe: str, *, resume: bool) -> dict[str, Any] | None:
-        """May this recipe run here? Changes nothing.
+        """Check whether this recipe may run here; change nothing.
 
         Returns
         -------
@@ -68,16 +68,14 @@ class RunFolder:
             raise write_error(self.path, error) from None
 
     def _examine(self, recipe: str, resume: bool) -> dict[str, Any] | None:
-        shown = printable(self.path)
+        shown = self.path
         wanted = f"{shown}: expected an empty folder or a run of {recipe}"
         if not self.path.exists():
             if resume:
                 raise DataError(f"{shown}: nothing to resume: no such folder")
             nearest = next(p for p in self.path.absolute().parents if p.exists())
             if not nearest.is_dir():
-                raise DataError(
-                    f"{shown}: cannot be written ({printable(nearest)} is a file)"
-                )
+                raise DataError(f"{shown}: cannot be written ({nearest} is a file)")
             if not os.access(nearest, os.W_OK):
                 raise DataError(f"{shown}: cannot be written (no permission)")
             return None
@@ -94,7 +92,7 @@ class RunFolder:
             return manifest
         if present:
             raise DataError(
-                f"{wanted}. Received: a folder that holds {printable(present[0])} and no "
+                f"{wanted}. Received: a folder that holds {present[0]} and no "
                 "manifest.json"
             )
         if resume:
@@ -116,7 +114,7 @@ class RunFolder:
         """
         manifest = self.examine(recipe, resume=resume)
         if resume and manifest is not None:
-            require_same(printable(self.path), manifest, config, data)
+            require_same(self.path, manifest, config, data)
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -129,15 +127,17 @@ class RunFolder:
         Parameters
         ----------
         also : sequence of str
-            Names of files that this recipe writes besides `FILES`.
+            Names of files that this recipe writes besides `RUN_FILES`.
 
         Raises
         ------
         DataError
         """
-        names = (*FILES, PAGE, *also)
+        names = (*RUN_FILES, PAGE_FILE, *also)
         try:
-            for entry in sorted(self.path.iterdir(), key=lambda e: e.name == FILES[0]):
+            for entry in sorted(
+                self.path.iterdir(), key=lambda e: e.name == RUN_FILES[0]
+            ):
                 if entry.name in names or _left_over(entry.name, names):
                     entry.unlink()
         except OSError as error:
@@ -163,7 +163,7 @@ class RunFolder:
             return read_json(self.path / name)
         except FileNotFoundError:
             raise DataError(
-                f"{printable(self.path)}: expected the folder of a finished run. "
+                f"{self.path}: expected the folder of a finished run. "
                 f"Received: no {name} in it"
             ) from None
 
@@ -181,18 +181,18 @@ class RunFolder:
         return TextPipeline.of(self.read_json(PIPELINE_FILE), self / PIPELINE_FILE)
 
 
-def _left_over(name: str, files: Sequence[str] = (*FILES, PAGE)) -> bool:
-    """Whether this is a half-written file of a run that was killed."""
+def _left_over(name: str, files: Sequence[str] = (*RUN_FILES, PAGE_FILE)) -> bool:
+    """Return whether this is a half-written file of a run that was killed."""
     return any(name.startswith(f".{file}.") for file in (*files, "partial"))
 
 
 def require_same(
-    shown: str,
+    shown: object,
     old: Mapping[str, Any],
     config: Mapping[str, Any],
     data: str | None = None,
 ) -> None:
-    """A run is resumed as it was begun; only epochs and seeds may become more.
+    """Check that a run is resumed as it was begun, but for more epochs and seeds.
 
     Raises
     ------

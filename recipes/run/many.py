@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import verify
-from recipes import PAGE, RECIPES
+from recipes import PAGE_FILE, RECIPES
 from recipes.data.tweets import (
     SentimentConfig,
     TweetConfig,
@@ -29,7 +29,7 @@ from recipes.data.tweets import (
 )
 from recipes.run import training
 from recipes.run.finish import RunResult, Verdicts
-from recipes.run.folder import FILES, RunFolder
+from recipes.run.folder import RUN_FILES, RunFolder
 from recipes.run.options import RunOptions
 from recipes.run.plan import command_line, module
 from verify.errors import DataError, VerifyError, printable
@@ -412,7 +412,7 @@ def _require_ours(folder: RunFolder, recipe: str) -> None:
     strange = [
         entry.name
         for entry in sorted(folder.path.iterdir())
-        if entry.name not in (*FILES, PAGE) and not entry.name.startswith(".")
+        if entry.name not in (*RUN_FILES, PAGE_FILE) and not entry.name.startswith(".")
     ]
     if strange:
         raise DataError(

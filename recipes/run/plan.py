@@ -1,4 +1,4 @@
-"""From names and options on the command line to the runs that were asked for."""
+"""What runs were asked for: names and options of the command line, checked."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recipes import CHAPTER, RECIPES, STUDIES
+from recipes import GROUPS, RECIPES
 from recipes.data.tweets import TweetConfig, load_words
 from recipes.run.folder import RunFolder, require_same
 from recipes.run.options import RunOptions
 from verify.errors import DataError, join_and, printable
 
-GROUPS = {
-    "all": tuple(name for name in RECIPES if name not in STUDIES),
-    "chapter": CHAPTER,
-}
-
 
 @dataclass(frozen=True)
 class Job:
-    """One run: ``module(recipe).run(config, options)``."""
+    """Describe one run: ``module(recipe).run(config, options)``."""
 
     recipe: str
     config: Any
@@ -31,8 +26,18 @@ class Job:
 
 
 def module(recipe: str) -> Any:
-    """The module of a recipe, with ``Config``, ``build_model``, ``run``, ``main``."""
+    """Import a recipe: a module with ``Config``, ``build_model`` and ``run``."""
     return importlib.import_module(f"recipes.{recipe}")
+
+
+def options_of(recipe: str) -> dict[str, Any]:
+    """Return the options of a recipe with their defaults.
+
+    They are the fields of its Config, and ``csv`` where it learns from the tweets.
+    """
+    defaults = module(recipe).Config()
+    options = dataclasses.asdict(defaults)
+    return options | ({"csv": None} if isinstance(defaults, TweetConfig) else {})
 
 
 def plan(
@@ -57,45 +62,25 @@ def plan(
     """
     if out is not None and not out.strip():
         raise DataError("--out: expected a folder. Received: an empty name")
-    wanted = _recipes(names)
-    offered = set().union(*(_options(module(recipe).Config) for recipe in wanted))
-    for key in given:
-        if key not in offered and not any(wanted.values()):
-            raise _no_option(f"the recipes of {join_and(names)} have", key)
+    named = _recipes(names)
+    if not any(named.values()):
+        _require_options(f"the recipes of {join_and(names)} have", [*named], given)
+    command = command_line(names, given, out)
+    single = len(named) == 1
     jobs = []
-    for recipe, named in wanted.items():
-        config_type = module(recipe).Config
-        takes_tweets = issubclass(config_type, TweetConfig)
-        defaults = config_type()
-        options = _options(config_type)
-        unused = [key for key in given if key not in options]
-        if named and unused:
-            raise _no_option(f"{recipe} has", unused[0])
-        own = {key: value for key, value in given.items() if key in options}
-        if not named and not takes_tweets:
+    for recipe, by_name in named.items():
+        if by_name:
+            _require_options(f"{recipe} has", [recipe], given)
+        folder = RunFolder(out if out and single else f"{out or 'runs'}/{recipe}")
+        manifest = folder.examine(recipe, resume=resume and single)
+        begun = manifest if resume else None
+        own = {k: v for k, v in given.items() if k in options_of(recipe)}
+        if not by_name and not issubclass(module(recipe).Config, TweetConfig):
             own.pop("epochs", None)  # a group's epochs are meant for real training
-        several = f"{out or 'runs'}/{recipe}"
-        folder = RunFolder(out if out and len(wanted) == 1 else several)
-        begun = folder.examine(recipe, resume=resume and len(wanted) == 1)
-        if resume and begun is not None:
-            own = as_begun(begun, defaults) | own
-        for key in ("lengths", "gaps"):
-            if isinstance(own.get(key), str):
-                own[key] = whole_numbers(key, own[key])
-        csv = own.pop("csv", None)
-        config = dataclasses.replace(defaults, **own)
-        _require_possible(config, folder)
-        if resume and begun is not None:
-            require_same(printable(folder.path), begun, dataclasses.asdict(config))
-        command = command_line(names, given, out)
-        jobs.append(
-            Job(
-                recipe,
-                config,
-                RunOptions(folder, resume and begun is not None, csv, command),
-            )
-        )
-        if takes_tweets and csv is not None:
+        config, csv = _configured(recipe, own, begun, folder)
+        options = RunOptions(folder, begun is not None, csv, command)
+        jobs.append(Job(recipe, config, options))
+        if csv is not None:
             load_words(csv)
     return jobs
 
@@ -103,45 +88,82 @@ def plan(
 def command_line(
     names: Sequence[str], given: Mapping[str, Any], out: str | None
 ) -> str:
-    """The command that was given, without ``--resume``."""
+    """Return the command that was given, without ``--resume``."""
     words = ["rnn-recipe", "run", *names]
     for key, value in given.items():
-        words.append(f"--{key.replace('_', '-')}")
+        words.append(_flag(key))
         words += [] if value is True else [str(value)]
     return shlex.join([*words, *([] if out is None else ["--out", out])])
 
 
+def _flag(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
 def _recipes(names: Sequence[str]) -> dict[str, bool]:
-    """Recipe -> whether it was named itself, not by its group; in the order given."""
-    wanted: dict[str, bool] = {}
+    """Map each recipe to whether it was named itself, not by its group; in order."""
+    named: dict[str, bool] = {}
     for name in names:
         known = name.replace("-", "_")
         if known in GROUPS:
-            wanted = dict.fromkeys(GROUPS[known], False) | wanted
+            named = dict.fromkeys(GROUPS[known], False) | named
         elif known in RECIPES:
-            wanted[known] = True
+            named[known] = True
         else:
             raise DataError(
                 f"expected a recipe: {join_and((*RECIPES, *GROUPS))}. "
-                f"Received: '{printable(name)}'"
+                f"Received: '{name}'"
             )
-    return wanted
+    return named
 
 
-def _options(config_type: Any) -> set[str]:
-    """The options of a recipe: the fields of its Config, and ``csv`` of tweets."""
-    options = {field.name for field in dataclasses.fields(config_type)}
-    return options | ({"csv"} if issubclass(config_type, TweetConfig) else set())
+def _require_options(
+    who: str, recipes: Sequence[str], given: Mapping[str, Any]
+) -> None:
+    """Refuse an option that none of these recipes has."""
+    offered = {key for recipe in recipes for key in options_of(recipe)}
+    for key in given:
+        if key not in offered:
+            others = join_and([name for name in RECIPES if key in options_of(name)])
+            raise DataError(f"{who} no option {_flag(key)}. These have it: {others}")
 
 
-def _no_option(who: str, key: str) -> DataError:
-    others = [name for name in RECIPES if key in _options(module(name).Config)]
-    option = f"--{key.replace('_', '-')}"
-    return DataError(f"{who} no option {option}. These have it: {join_and(others)}")
+def _configured(
+    recipe: str, own: dict[str, Any], begun: dict[str, Any] | None, folder: RunFolder
+) -> tuple[Any, str | None]:
+    """Return the Config of a run, and the file of its tweets.
+
+    Parameters
+    ----------
+    recipe : str
+    own : dict
+        The options that were given.
+    begun : dict, optional
+        The manifest of the earlier run that goes on.
+    folder : RunFolder
+    """
+    defaults = module(recipe).Config()
+    if begun is not None:
+        own = as_begun(begun, defaults) | own
+    for key, value in own.items():
+        if isinstance(getattr(defaults, key, None), tuple) and isinstance(value, str):
+            own[key] = whole_numbers(key, value)
+    csv = own.pop("csv", None)
+    config = dataclasses.replace(defaults, **own)
+    _require_possible(config, folder)
+    if begun is not None:
+        require_same(folder.path, begun, dataclasses.asdict(config))
+    return config, csv
 
 
 def whole_numbers(key: str, text: str) -> tuple[int, ...]:
-    """Whole numbers with commas between them."""
+    """Read whole numbers with commas between them.
+
+    Raises
+    ------
+    DataError
+        Something else stands there.
+    """
     try:
         return tuple(int(number) for number in text.split(","))
     except ValueError:
@@ -152,19 +174,19 @@ def whole_numbers(key: str, text: str) -> tuple[int, ...]:
 
 
 def _require_possible(config: Any, folder: RunFolder) -> None:
-    """A manifest that was edited by hand may hold anything."""
+    """Refuse values that only a manifest edited by hand can bring."""
     values = dataclasses.asdict(config)
     low = [k for k, v in values.items() if type(v) is int and v < (k != "seed")]
     if low or values.get("padding", "pre") not in ("pre", "post"):
         key = low[0] if low else "padding"
         raise DataError(
-            f"{printable(folder / 'manifest.json')}: expected options of a run. "
+            f"{folder / 'manifest.json'}: expected options of a run. "
             f"Received: {key}={printable(values[key])}"
         )
 
 
 def as_begun(manifest: Mapping[str, Any], defaults: Any) -> dict[str, Any]:
-    """The options of an earlier run, as far as its manifest holds them."""
+    """Return the options of an earlier run, as far as its manifest holds them."""
     config = manifest.get("config")
     stored = config if isinstance(config, dict) else {}
     options = {}

@@ -42,7 +42,7 @@ long that takes, not what comes out, as rows do not depend on each other."""
 
 
 class Interrupted(Exception):
-    """Ctrl-C during training; everything up to `epochs` is on disk."""
+    """Report Ctrl-C during training; everything up to `epochs` is on disk."""
 
     def __init__(self, epochs: int, of: int) -> None:
         super().__init__(f"interrupted after epoch {epochs} of {of}")
@@ -50,14 +50,14 @@ class Interrupted(Exception):
 
 @dataclass
 class Progress:
-    """What has been trained so far."""
+    """Hold what has been trained so far."""
 
     history: History = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
     def epochs(self) -> int:
-        """How many epochs are finished."""
+        """Return the number of finished epochs."""
         return len(self.history.get("loss", []))
 
 
@@ -107,7 +107,7 @@ def one_hot(labels: npt.ArrayLike, classes: int) -> npt.NDArray[np.float32]:
 
 
 class TrainedModel(NamedTuple):
-    """A model that a run has trained and saved.
+    """Hold a model that a run has trained and saved.
 
     Attributes
     ----------
@@ -301,7 +301,7 @@ def _say(progress: Progress, epochs: int, seconds: float) -> None:
 
 
 def history_csv(history: History) -> str:
-    """The history as CSV: epoch, then one column a quantity, at full precision."""
+    """Write the history as CSV: the epoch, then one column a quantity, unrounded."""
     lines = [",".join(["epoch", *history])]
     for k, values in enumerate(zip(*history.values(), strict=True), start=1):
         lines.append(",".join([str(k), *(repr(value) for value in values)]))
@@ -309,7 +309,7 @@ def history_csv(history: History) -> str:
 
 
 def _save(model: Any, progress: Progress, folder: RunFolder) -> None:
-    """One file holds all that the next epoch depends on, so it cannot be half old."""
+    """Write all that the next epoch depends on into one file, never half new."""
     arrays = {f"model/{k}": np.asarray(v) for k, v in enumerate(model.variables)}
     for k, variable in enumerate(model.optimizer.variables):
         arrays[f"optimizer/{k}"] = np.asarray(variable)
@@ -355,19 +355,19 @@ def restore(model: Any, folder: RunFolder, epochs: int) -> Progress:
             raise ValueError(f"version {about['version']}")
     except Exception as e:  # a damaged file: NumPy, zlib and json raise all kinds
         raise DataError(
-            f"{printable(path)}: expected a checkpoint of this run. The file is damaged "
+            f"{path}: expected a checkpoint of this run. The file is damaged "
             f"({printable(e, 100)})"
         ) from None
     expected = {name: tuple(v.shape) for name, v in variables.items()}
     found = {name: value.shape for name, value in arrays.items()}
     if expected != found:
         raise DataError(
-            f"{printable(path)}: expected the weights of this model. Received: weights of "
-            "another one"
+            f"{path}: expected the weights of this model. Received: weights of another "
+            "one"
         )
     if progress.epochs > epochs:
         raise DataError(
-            f"{printable(folder.path)}: has been trained for {progress.epochs} epochs. "
+            f"{folder.path}: has been trained for {progress.epochs} epochs. "
             f"Received: --epochs {epochs}"
         )
     for name, variable in variables.items():
@@ -388,7 +388,7 @@ def save_model(model: Any, folder: RunFolder) -> None:
 
 
 def _forget_earlier_model(folder: RunFolder) -> None:
-    """What was measured of the model that a resumed run replaces is no longer true.
+    """Remove what was measured of the model that a resumed run replaces.
 
     ``metrics.json`` first: a run without it is not finished.
     """
@@ -402,7 +402,7 @@ def _forget_earlier_model(folder: RunFolder) -> None:
 def manifest(
     recipe: str, config: Any, options: RunOptions, source: str, sha256: str
 ) -> dict[str, Any]:
-    """What is needed to repeat a run."""
+    """Return what is needed to repeat a run."""
     return {
         "recipe": recipe,
         "config": asdict(config),
@@ -417,7 +417,7 @@ def manifest(
 
 
 def peak_memory_mib() -> float | None:
-    """The most memory this process has held so far, in MiB; None where unknown."""
+    """Return the most memory this process has held, in MiB; None if unknown."""
     try:
         import resource
     except ImportError:  # not a Unix

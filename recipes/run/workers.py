@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from recipes.run import many as shared
-from recipes.run.folder import FILES, RunFolder
+from recipes.run.folder import RUN_FILES, RunFolder
 from recipes.run.many import Ended, Job
 from verify.cluster import Cluster
 from verify.errors import VerifyError, printable
@@ -268,7 +268,7 @@ def train_far_away(job: Job, csv: bytes | None) -> Brought:
             return Brought(ended, {})
         files = {
             file: (folder / file).read_bytes()
-            for file in FILES
+            for file in RUN_FILES
             if (folder / file).exists()
         }
     paths = {str(folder.path): str(job.options.folder.path)}

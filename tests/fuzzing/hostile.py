@@ -201,14 +201,14 @@ def in_this_process(path: Path, shown: str, say: Callable[[str], None]) -> bytes
     from verify.model_files import _hdf5_process as unpack
 
     output = io.BytesIO()
-    limits, unpack.limited = unpack.limited, lambda seconds, size: None
+    limits, unpack.limit_resources = unpack.limit_resources, lambda seconds, size: None
     say(IN_HDF5)
     try:
         unpack.main(os.fspath(path), "10", output)
     except MemoryError:
         raise ModelFileError(f"{shown} is damaged (it asks for too much)") from None
     finally:
-        unpack.limited = limits
+        unpack.limit_resources = limits
         say(OUT_OF_HDF5)
     return output.getvalue()
 
@@ -239,7 +239,7 @@ def outcomes(
         def say(word: str) -> None:
             os.write(writer, (json.dumps(word) + "\n").encode())
 
-        hdf5._unpacked = lambda path, shown: in_this_process(path, shown, say)
+        hdf5._run_reader = lambda path, shown: in_this_process(path, shown, say)
         for k in numbers:
             path, content = made(files, folder, seed, k)
             path.write_bytes(content)

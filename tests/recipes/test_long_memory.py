@@ -11,7 +11,7 @@ import pytest
 import verify
 from recipes import long_memory
 from recipes.__main__ import main
-from recipes.data.grammar import FILLER, LANGUAGES, memories
+from recipes.data.grammar import FILLER_WORDS, LANGUAGES, memories
 from recipes.long_memory import (
     CHANCE,
     FILES,
@@ -23,7 +23,7 @@ from recipes.long_memory import (
     parts,
 )
 from recipes.run import training
-from recipes.run.folder import FILES as RUN_FILES
+from recipes.run.folder import RUN_FILES as RUN_FILES
 from recipes.run.folder import RunFolder
 from recipes.run.options import RunOptions
 from verify import DataError
@@ -38,10 +38,10 @@ def test_the_country_stands_at_the_start_and_decides_the_answer():
         assert text.startswith("i live in ")
         assert (i, speak) == ("i", "speak")
         assert LANGUAGES[country] == answer
-        assert set(filler) <= set(FILLER)
+        assert set(filler) <= set(FILLER_WORDS)
         assert len(filler) == gap
         assert gap == 20 if test else 0 <= gap <= 20
-    assert not {*LANGUAGES, *LANGUAGES.values()} & set(FILLER)
+    assert not {*LANGUAGES, *LANGUAGES.values()} & set(FILLER_WORDS)
     counts = Counter(zip(sentences.answers, sentences.test, strict=True))
     assert {n for (_, test), n in counts.items() if test} == {100}
     assert all(780 <= n <= 820 for (_, test), n in counts.items() if not test)
@@ -65,7 +65,7 @@ def test_filler_words_tell_nothing():
     sentences, _ = memories(3, 20, train=1200)
     test, answers = np.array(sentences.test), np.array(sentences.answers)
     accuracies = []
-    for vocabulary in (FILLER, (*FILLER, *LANGUAGES)):
+    for vocabulary in (FILLER_WORDS, (*FILLER_WORDS, *LANGUAGES)):
         counts = CountVectorizer(vocabulary=vocabulary).transform(sentences.texts)
         model = LogisticRegression(max_iter=1000).fit(counts[~test], answers[~test])
         accuracies.append(model.score(counts[test], answers[test]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +96,36 @@ def test_list_names_every_recipe_with_the_first_line_of_its_file(capsys):
     for name in RECIPES:
         assert f"\n{name} " in f"\n{out}"
     assert "An LSTM of one unit learns" in out
+
+
+LEARNT = {"epochs", "batch-size", "units", "seed"}
+TWEETS = LEARNT | {"csv"}
+PADDED = TWEETS | {"mask-zero", "padding", "length"}
+OPTIONS = {
+    "toy_rnn": {"epochs", "seed"},
+    "one_to_many": {"epochs", "units", "seed"},
+    "word_order": LEARNT,
+    "long_memory": LEARNT | {"gaps"},
+    "sentiment_gru": PADDED,
+    "seeds": PADDED | {"seeds"},
+    "padding_study": TWEETS | {"seeds", "lengths"},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_help_of_a_recipe_has_its_options_and_its_defaults(name, capsys):
+    always = {"out", "resume", "help"}
+    assert main(["run", name.replace("_", "-"), "--help"]) == 0
+    alone = capsys.readouterr().out
+    assert set(re.findall(r"^  --([a-z-]+)", alone, re.MULTILINE)) == (
+        OPTIONS[name] | always
+    )
+    epochs = importlib.import_module(f"recipes.{name}").Config().epochs
+    assert f"[default: {epochs};" in alone
+    assert main(["run", "--help"]) == 0
+    every = capsys.readouterr().out
+    assert main(["run", name, "chapter", "--help"]) == 0
+    assert capsys.readouterr().out == every
+    assert "[default: " not in every
+    shown = set(re.findall(r"^  --([a-z-]+)", every, re.MULTILINE))
+    assert shown == set().union(*OPTIONS.values()) | always

@@ -11,10 +11,10 @@ from recipes import many_to_many
 from recipes.__main__ import main
 from recipes.data.grammar import (
     ALWAYS_TESTED,
-    FORMS,
     NOUN_OR_AUXILIARY,
     NOUN_OR_VERB,
-    TAGGED,
+    SENTENCE_FORMS,
+    WORDS_BY_TAG,
     tagged,
 )
 from recipes.explore.answer import answer
@@ -37,7 +37,7 @@ def test_ambiguous_words_occur_with_both_tags(test):
     found = pairs(tagged(3), test)
     for words, other in ((NOUN_OR_VERB, "verb"), (NOUN_OR_AUXILIARY, "auxiliary")):
         assert {(word, tag) for word in words for tag in ("noun", other)} <= found
-    assert all(word in TAGGED[tag] for word, tag in found)
+    assert all(word in WORDS_BY_TAG[tag] for word, tag in found)
 
 
 def test_what_stands_before_decides_the_tag():
@@ -56,7 +56,7 @@ def test_no_sentence_of_the_test_is_learnt():
     found = dict(zip(sentences.texts, sentences.test, strict=True))
     assert all(found[text] for text in ALWAYS_TESTED)
     assert set(ALWAYS_TESTED.values()) <= set(sentences.answers)
-    assert set(sentences.answers) == set(FORMS)
+    assert set(sentences.answers) == set(SENTENCE_FORMS)
     assert tagged(3) == sentences
     assert tagged(4).sha256 != sentences.sha256
 

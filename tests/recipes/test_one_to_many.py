@@ -12,29 +12,31 @@ import verify
 from recipes.__main__ import main
 from recipes.data.grammar import REPLIES
 from recipes.explore.answer import phrase
-from recipes.one_to_many import LENGTH, WORDS, by_position, score, targets
-from recipes.run.folder import END
+from recipes.one_to_many import OUTPUT_WORDS, PHRASE_LENGTH, by_position, score, targets
+from recipes.run.folder import END_OF_PHRASE
 
 
 def test_neither_the_position_nor_the_word_before_decides_the_next_word():
     at, after = defaultdict(set), defaultdict(set)
     for reply in REPLIES.values():
-        words = [*reply.split(), END]
-        assert 4 <= len(words) - 1 <= LENGTH
+        words = [*reply.split(), END_OF_PHRASE]
+        assert 4 <= len(words) - 1 <= PHRASE_LENGTH
         for k, word in enumerate(words):
             at[k].add(word)
             if k:
                 after[words[k - 1]].add(word)
-    assert all(len(at[k]) > 1 for k in range(LENGTH))
+    assert all(len(at[k]) > 1 for k in range(PHRASE_LENGTH))
     assert len([word for word in after if len(after[word]) > 1]) >= 6
     assert len(set(REPLIES.values())) == len(REPLIES)
 
 
 def test_the_targets_are_the_phrases_and_their_ends():
     labels = targets()
-    assert labels.shape == (len(REPLIES), LENGTH)
-    assert [phrase(WORDS[k] for k in row) for row in labels] == list(REPLIES.values())
-    assert WORDS[0] == END
+    assert labels.shape == (len(REPLIES), PHRASE_LENGTH)
+    assert [phrase(OUTPUT_WORDS[k] for k in row) for row in labels] == list(
+        REPLIES.values()
+    )
+    assert OUTPUT_WORDS[0] == END_OF_PHRASE
 
 
 def test_the_end_does_not_count_as_a_word_but_belongs_to_the_phrase():

@@ -10,7 +10,7 @@ from support.runs import read, train
 import verify
 from recipes import RECIPES
 from recipes.__main__ import main
-from recipes.run.folder import FILES, RunFolder
+from recipes.run.folder import RUN_FILES, RunFolder
 
 pytestmark = pytest.mark.keras
 
@@ -32,7 +32,7 @@ def test_every_sentiment_recipe_runs_on_real_tweets(name, tweets_csv, tmp_path, 
     arguments = ["run", name, "--csv", tweets_csv, "--epochs", "1", "--out", str(out)]
     assert main(arguments) == 0
     captured = capsys.readouterr()
-    assert sorted(p.name for p in out.iterdir()) == sorted(FILES)
+    assert sorted(p.name for p in out.iterdir()) == sorted(RUN_FILES)
     spec = verify.load(out / "model.keras").spec
     counts = {x.name: x.parameters for x in spec}
     assert counts | LAYERS[name] == counts

@@ -11,7 +11,7 @@ from verify.keras_bridge.reading import live_layer, part
 from verify.model.dtypes import POLICIES
 from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec, ModelSpec
-from verify.model_files.config import read_structure
+from verify.model_files.config import read_architecture
 from verify.model_files.keras2_config import KERAS2_HARD_SIGMOID
 
 
@@ -161,7 +161,7 @@ def _called(config: dict[str, Any]) -> Any:
     body = config["config"]
     if config["class_name"] == "Sequential":  # some model inside it is ours
         return keras.Sequential(list(map(_made, body["layers"])), name=body["name"])
-    graph = read_structure(config).graph
+    graph = read_architecture(config).graph
     if graph is None:
         raise ValueError("a Functional model was expected")
     layers = {entry["name"]: _made(entry) for entry in body["layers"]}

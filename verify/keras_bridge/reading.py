@@ -99,7 +99,7 @@ def _is_operation(function: Any, name: str) -> bool:
 
 
 class LiveWeights:
-    """The arrays of a live layer; see `verify.model_files.config.Weights`."""
+    """The arrays of a live layer; see `verify.model_files.config.WeightSource`."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer

@@ -2,7 +2,7 @@
 
 Every way into the verifier ends here: `verify.model_files.read` brings the config and the arrays
 of a file, `verify.keras_bridge` those of a live model, so they cannot read differently.
-First the structure is read and checked, without a weight; then weights are filled in;
+First the structure is read and checked, without a weight; then weights are put in;
 then the model is evaluated on a few zeros, which tells the shapes of everything and
 shows weights that do not fit together.
 """
@@ -23,20 +23,22 @@ from verify.model.spec import LayerSpec, ModelSpec
 from verify.model_files.functional import read_graph
 from verify.model_files.shapes import with_shapes
 
-MODELS = ("Sequential", "Functional")
-OPERATIONS = ("keras.src.ops", "keras.ops", "keras.src.activations")
-QUANTIZATION = ("int8",)
-MAX_DEPTH = 40
+MODEL_CLASSES = ("Sequential", "Functional")
+OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
+QUANTIZATION_MODES = ("int8",)
+MAX_LAYER_DEPTH = 40
 """Layers within layers: more are not read."""
 
 
-class Weights(Protocol):
+class WeightSource(Protocol):
     """Where the arrays of one layer are, in a file or in a live model."""
 
     def own(self, group: str) -> list[Array]:
         """Arrays of the layer itself, or of a part of it, in the order of saving."""
 
-    def inside(self, container: str, key: str, class_name: str, number: int) -> Weights:
+    def inside(
+        self, container: str, key: str, class_name: str, number: int
+    ) -> WeightSource:
         """Where the arrays of a layer inside are.
 
         Parameters
@@ -53,7 +55,7 @@ class Weights(Protocol):
 
 def read_model(
     config: Any,
-    weights: Weights,
+    weights: WeightSource,
     *,
     source: str,
     keras_version: str,
@@ -69,8 +71,8 @@ def read_model(
     ModelFileError
         A config that no Keras model has, or weights that contradict it.
     """
-    root = read_structure(config)
-    root = filled(root, weights)
+    root = read_architecture(config)
+    root = with_weights(root, weights)
     return ModelSpec(
         root=with_shapes(root),
         source=source,
@@ -81,23 +83,23 @@ def read_model(
     )
 
 
-def read_structure(config: Any) -> LayerSpec:
+def read_architecture(config: Any) -> LayerSpec:
     """The model's layers, options and graph, checked, without weights or shapes."""
     class_name, body = _class_and_config(config, "the model")
     name = printable(body.get("name", "?"))
-    if class_name not in MODELS or _custom(config):
-        custom = "custom " if _custom(config) else ""
+    if class_name not in MODEL_CLASSES or _is_custom(config):
+        custom = "custom " if _is_custom(config) else ""
         raise UnsupportedError(
             f"Model '{name}' ({printable(class_name)}): this {custom}kind of model is not "
-            f"supported. Supported: {join_and(MODELS)} models"
+            f"supported. Supported: {join_and(MODEL_CLASSES)} models"
         )
     return _read_layer(config, "the model", 0)
 
 
 def require_entries(entry: Any, what: str = "the model", depth: int = 0) -> None:
     """Raise ModelFileError unless a model's layers look like layers, however old."""
-    if depth > MAX_DEPTH:
-        raise ModelFileError(f"layers are nested more than {MAX_DEPTH} deep")
+    if depth > MAX_LAYER_DEPTH:
+        raise ModelFileError(f"layers are nested more than {MAX_LAYER_DEPTH} deep")
     config = entry.get("config") if isinstance(entry, dict) else None
     layers = config.get("layers") if isinstance(config, dict) else config
     named = isinstance(entry, dict) and isinstance(entry.get("class_name"), str)
@@ -111,31 +113,31 @@ def require_entries(entry: Any, what: str = "the model", depth: int = 0) -> None
 
 
 def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
-    if depth > MAX_DEPTH:
-        raise ModelFileError(f"layers are nested more than {MAX_DEPTH} deep")
+    if depth > MAX_LAYER_DEPTH:
+        raise ModelFileError(f"layers are nested more than {MAX_LAYER_DEPTH} deep")
     class_name, config = _class_and_config(entry, what)
     name = config.get("name", entry.get("name"))
     if name is None and (not depth or class_name not in REGISTRY):
         name = class_name  # a whole model: its name matters to no one
-    if not isinstance(name, str) or not name or not _is_text(name):
+    if not isinstance(name, str) or not name or not _is_encodable(name):
         raise ModelFileError(f"{what} of the config has no name")
     key = f"ops.{class_name}" if _is_operation(entry) else class_name
     where = f"Layer '{printable(name)}' ({printable(class_name)})"
-    if key not in REGISTRY or _custom(entry):
-        custom = "custom " if _custom(entry) else ""
+    if key not in REGISTRY or _is_custom(entry):
+        custom = "custom " if _is_custom(entry) else ""
         kind_word = "operation" if _is_operation(entry) else "class"
         raise UnsupportedError(
             f"{where}: this {custom}{kind_word} is not supported. {supported(key)}"
         )
     kind = REGISTRY[key]
     policy, quantization = _policy(where, config)
-    if quantization is not None and quantization not in _modes(kind):
+    if quantization is not None and quantization not in _quantization_modes(kind):
         raise UnsupportedError(
             f"{where}: quantization mode '{printable(quantization)}' is not supported. "
-            f"Supported: {join_and(_modes(kind)) or 'none for this layer'}"
+            f"Supported: {join_and(_quantization_modes(kind)) or 'none for this layer'}"
         )
     trainable = bool(config.get("trainable", True))
-    if class_name in MODELS:
+    if class_name in MODEL_CLASSES:
         return _read_graph_model(name, class_name, config, policy, trainable, depth)
     if quantization is not None:
         config = {**config, "quantization_mode": quantization}
@@ -228,7 +230,7 @@ def _with_input(
     return {name: LayerSpec(name, "InputLayer", options)} | layers
 
 
-def filled(layer: LayerSpec, weights: Weights) -> LayerSpec:
+def with_weights(layer: LayerSpec, weights: WeightSource) -> LayerSpec:
     """The layer, and every layer inside, with its weights.
 
     Raises
@@ -249,10 +251,10 @@ def filled(layer: LayerSpec, weights: Weights) -> LayerSpec:
             "Dense, EinsumDense and Embedding"
         )
     if len(arrays) != len(expected) or not all(
-        _fits(array.shape, shape)
+        _shape_fits(array.shape, shape)
         for array, shape in zip(arrays, expected.values(), strict=True)
     ):
-        wanted = ", ".join(f"{k} {_any(s)}" for k, s in expected.items())
+        wanted = ", ".join(f"{k} {_shape_pattern(s)}" for k, s in expected.items())
         found = ", ".join(str(array.shape) for array in arrays)
         raise ModelFileError(
             f"{layer}: config and weights disagree. Expected {wanted or 'no weights'}. "
@@ -272,11 +274,11 @@ def filled(layer: LayerSpec, weights: Weights) -> LayerSpec:
                 kind.container, key, child.class_name, seen[child.class_name]
             )
             seen[child.class_name] += 1
-        inside[key] = filled(child, place)
+        inside[key] = with_weights(child, place)
     return replace(layer, weights=own, sublayers=inside)
 
 
-def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+def _shape_fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
     if isinstance(expected, AnyShape):
         return True
     return len(found) == len(expected) and all(
@@ -284,7 +286,7 @@ def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
     )
 
 
-def _any(shape: tuple[int | None, ...]) -> str:
+def _shape_pattern(shape: tuple[int | None, ...]) -> str:
     if isinstance(shape, AnyShape):
         return "(...)"
     words = ["any" if size is None else str(size) for size in shape]
@@ -299,7 +301,7 @@ def _class_and_config(entry: object, what: str) -> tuple[str, dict[str, Any]]:
     raise ModelFileError(f"the config of {what} has no class_name or no config")
 
 
-def _is_text(name: str) -> bool:
+def _is_encodable(name: str) -> bool:
     """Whether a name can be written down: JSON allows half a surrogate pair."""
     try:
         name.encode()
@@ -315,10 +317,12 @@ def _module(entry: Mapping[str, Any]) -> str:
 
 def _is_operation(entry: Mapping[str, Any]) -> bool:
     module = _module(entry)
-    return any(module == base or module.startswith(f"{base}.") for base in OPERATIONS)
+    return any(
+        module == base or module.startswith(f"{base}.") for base in OPERATION_MODULES
+    )
 
 
-def _custom(entry: Mapping[str, Any]) -> bool:
+def _is_custom(entry: Mapping[str, Any]) -> bool:
     """Whether a serialised object belongs to somebody else's code."""
     if entry.get("registered_name") not in (None, entry["class_name"]):
         return True
@@ -344,7 +348,7 @@ def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
     if name is None:
         name = "float32"
     if not isinstance(name, str) or name not in POLICIES:
-        if name in dtype_words() and mode is None:
+        if name in non_policy_dtypes() and mode is None:
             return "float32", None  # an InputLayer or a Cast of whole numbers
         raise UnsupportedError(
             f"{where}: dtype policy '{printable(name)}' is not supported. "
@@ -353,11 +357,11 @@ def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
     return str(name), mode
 
 
-def dtype_words() -> Iterator[str]:
+def non_policy_dtypes() -> Iterator[str]:
     """Dtypes that are no policies, but that an input or a cast may have."""
     yield from ("bool", "int8", "int16", "int32", "int64")
     yield from ("uint8", "uint16", "uint32", "uint64")
 
 
-def _modes(kind: Any) -> tuple[str, ...]:
-    return QUANTIZATION if "quantization_mode" in kind.options else ()
+def _quantization_modes(kind: Any) -> tuple[str, ...]:
+    return QUANTIZATION_MODES if "quantization_mode" in kind.options else ()

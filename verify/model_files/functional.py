@@ -32,7 +32,7 @@ def read_graph(
         It refers to what is not there, or goes round in circles.
     """
     if class_name == "Sequential":
-        return _chain(list(layers))
+        return _sequential_graph(list(layers))
     pending: list[Node] = []
     known = {
         TensorRef(name, 0, 0)
@@ -54,13 +54,13 @@ def read_graph(
                 raise ModelFileError(
                     f"{where}: call {k} of layer '{printable(name)}' cannot be read"
                 )
-            args = tuple(_value(where, arg) for arg in node["args"])
+            args = tuple(_read_argument(where, arg) for arg in node["args"])
             kwargs = node.get("kwargs")
-            kwargs = _value(where, kwargs if isinstance(kwargs, dict) else {})
+            kwargs = _read_argument(where, kwargs if isinstance(kwargs, dict) else {})
             pending.append(Node(name, k, args, kwargs))
-    ordered = _ordered(where, pending, known, layers)
-    inputs = _refs(where, config.get("input_layers"), layers)
-    outputs = _refs(where, config.get("output_layers"), layers)
+    ordered = _topological_order(where, pending, known, layers)
+    inputs = _read_endpoints(where, config.get("input_layers"), layers)
+    outputs = _read_endpoints(where, config.get("output_layers"), layers)
     made = {(node.layer, node.index) for node in ordered}
     for ref in flatten(inputs):
         if layers[ref.layer].class_name != "InputLayer":
@@ -72,10 +72,10 @@ def read_graph(
             raise ModelFileError(
                 f"{where}: its output '{printable(ref.layer)}' is never computed"
             )
-    return Graph(inputs, outputs, _as_keras_runs(ordered, outputs))
+    return Graph(inputs, outputs, _keras_run_order(ordered, outputs))
 
 
-def _chain(names: list[str]) -> Graph:
+def _sequential_graph(names: list[str]) -> Graph:
     nodes = tuple(
         Node(name, 0, (TensorRef(before, 0, 0),), {})
         for before, name in pairwise(names)
@@ -83,7 +83,7 @@ def _chain(names: list[str]) -> Graph:
     return Graph(TensorRef(names[0], 0, 0), TensorRef(names[-1], 0, 0), nodes)
 
 
-def _ordered(
+def _topological_order(
     where: str,
     pending: list[Node],
     known: set[TensorRef],
@@ -95,7 +95,7 @@ def _ordered(
     while pending:
         waiting = []
         for node in pending:
-            refs = _refs_in([node.args, node.kwargs])
+            refs = _tensor_refs([node.args, node.kwargs])
             for ref in refs:
                 if ref.layer not in layers:
                     raise ModelFileError(
@@ -114,7 +114,7 @@ def _ordered(
     return tuple(ordered)
 
 
-def _as_keras_runs(nodes: tuple[Node, ...], outputs: Any) -> tuple[Node, ...]:
+def _keras_run_order(nodes: tuple[Node, ...], outputs: Any) -> tuple[Node, ...]:
     """Nodes in the order in which Keras runs them, without those that it does not run.
 
     The order matters where a layer changes something outside itself: states that the
@@ -130,7 +130,7 @@ def _as_keras_runs(nodes: tuple[Node, ...], outputs: Any) -> tuple[Node, ...]:
     known = {(node.layer, node.index): node for node in nodes}
 
     def parents(node: Node) -> list[Node]:
-        refs = _refs_in([node.args, node.kwargs])
+        refs = _tensor_refs([node.args, node.kwargs])
         return [known[r.layer, r.node] for r in refs if (r.layer, r.node) in known]
 
     finished: dict[int, Node] = {}
@@ -155,7 +155,7 @@ def _as_keras_runs(nodes: tuple[Node, ...], outputs: Any) -> tuple[Node, ...]:
     return tuple(finished[key] for key in sorted(depths, key=lambda k: -depths[k]))
 
 
-def _refs_in(arguments: Any) -> list[TensorRef]:
+def _tensor_refs(arguments: Any) -> list[TensorRef]:
     leaves = flatten(arguments)
     return [
         leaf.tensor if isinstance(leaf, MaskOf) else leaf
@@ -164,19 +164,19 @@ def _refs_in(arguments: Any) -> list[TensorRef]:
     ]
 
 
-def _value(where: str, item: Any) -> Any:
+def _read_argument(where: str, item: Any) -> Any:
     """An argument of a call, with tensors and slices made out of their dicts."""
     if isinstance(item, list):
-        return [_value(where, inner) for inner in item]
+        return [_read_argument(where, inner) for inner in item]
     if not isinstance(item, dict):
         return item
     class_name, config = item.get("class_name"), item.get("config")
     if class_name is None:
-        return {str(key): _value(where, inner) for key, inner in item.items()}
+        return {str(key): _read_argument(where, inner) for key, inner in item.items()}
     if class_name == "__keras_tensor__" and isinstance(config, dict):
-        return _ref(where, config.get("keras_history"))
+        return _read_tensor_ref(where, config.get("keras_history"))
     if class_name == "__keras_mask__" and isinstance(config, dict):
-        return MaskOf(_ref(where, config.get("keras_history")))
+        return MaskOf(_read_tensor_ref(where, config.get("keras_history")))
     if class_name == "__slice__" and isinstance(config, dict):
         ends = [config.get(end) for end in ("start", "stop", "step")]
         if all(end is None or type(end) is int for end in ends):
@@ -184,7 +184,7 @@ def _value(where: str, item: Any) -> Any:
     if class_name == "__ellipsis__":
         return Ellipsis
     if class_name == "__tuple__" and isinstance(item.get("items"), list):
-        return tuple(_value(where, inner) for inner in item["items"])
+        return tuple(_read_argument(where, inner) for inner in item["items"])
     if class_name in ("__numpy__", "__tensor__") and isinstance(config, dict):
         try:
             return np.asarray(config["value"], dtype=str(config["dtype"]))
@@ -195,7 +195,7 @@ def _value(where: str, item: Any) -> Any:
     )
 
 
-def _ref(where: str, history: Any) -> TensorRef:
+def _read_tensor_ref(where: str, history: Any) -> TensorRef:
     if (
         isinstance(history, (list, tuple))
         and len(history) == 3
@@ -206,7 +206,7 @@ def _ref(where: str, history: Any) -> TensorRef:
     raise ModelFileError(f"{where}: a tensor cannot be read: {printable(history, 60)}")
 
 
-def _refs(where: str, structure: Any, layers: Mapping[str, LayerSpec]) -> Any:
+def _read_endpoints(where: str, structure: Any, layers: Mapping[str, LayerSpec]) -> Any:
     """The inputs or outputs of a model.
 
     Keras counts the calls of a nested Functional model from 1 here, from 0 elsewhere.
@@ -216,7 +216,7 @@ def _refs(where: str, structure: Any, layers: Mapping[str, LayerSpec]) -> Any:
         if isinstance(item, dict):
             return {str(key): read(inner) for key, inner in item.items()}
         if isinstance(item, list) and item and isinstance(item[0], str):
-            ref = _ref(where, item)
+            ref = _read_tensor_ref(where, item)
             if ref.layer not in layers:
                 raise ModelFileError(
                     f"{where}: there is no layer '{printable(ref.layer)}'"

@@ -31,19 +31,19 @@ from verify.errors import ModelFileError, printable
 from verify.model.arrays import Array
 from verify.model.dtypes import dtype_of
 
-MAGIC = b"\x89HDF\r\n\x1a\n"
-CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+LAYER_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """What the group of a model's layers is called; the second by Keras 2.12 to 2.14."""
 
-OUT_OF_TIME = -24
+CPU_LIMIT_STATUS = -24
 """How a process ends that has used up its time: by signal XCPU."""
 
-SECONDS, BYTES_A_SECOND = 10.0, 20e6
+MIN_READ_SECONDS, READ_BYTES_PER_SECOND = 10.0, 20e6
 """Time that reading may take: so long, and a second more for so many bytes."""
 
 
 @dataclass(frozen=True)
-class Contents:
+class Hdf5Contents:
     """What is in an HDF5 file.
 
     Attributes
@@ -92,7 +92,7 @@ class Contents:
         return [str(v) for v in values] if isinstance(values, list) else [str(values)]
 
 
-def read_hdf5(source: Path | bytes, shown: str) -> Contents:
+def read_hdf5(source: Path | bytes, shown: str) -> Hdf5Contents:
     """An HDF5 file, from a path or from the bytes of one.
 
     Raises
@@ -101,16 +101,16 @@ def read_hdf5(source: Path | bytes, shown: str) -> Contents:
         It is damaged, or cannot be read in bounded time and memory.
     """
     if isinstance(source, Path):
-        return _parsed(_unpacked(source, shown), shown)
+        return _parse_stream(_run_reader(source, shown), shown)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.h5"
         path.write_bytes(source)
-        return _parsed(_unpacked(path, shown), shown)
+        return _parse_stream(_run_reader(path, shown), shown)
 
 
-def _unpacked(path: Path, shown: str) -> bytes:
+def _run_reader(path: Path, shown: str) -> bytes:
     """What `verify.model_files._hdf5_process` writes about a file."""
-    seconds = SECONDS + path.stat().st_size / BYTES_A_SECOND
+    seconds = MIN_READ_SECONDS + path.stat().st_size / READ_BYTES_PER_SECOND
     script = Path(__file__).with_name("_hdf5_process.py")
     command = [sys.executable, "-P", str(script), os.fspath(path), f"{seconds}"]
     one_thread = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -124,8 +124,8 @@ def _unpacked(path: Path, shown: str) -> bytes:
         )
         status = run.returncode
     except subprocess.TimeoutExpired:
-        status = OUT_OF_TIME
-    if status == OUT_OF_TIME:
+        status = CPU_LIMIT_STATUS
+    if status == CPU_LIMIT_STATUS:
         reason = f"the HDF5 library has not read it after {seconds:.0f} seconds"
     elif status < 0:
         reason = f"the HDF5 library crashes on it, signal {-status}"
@@ -137,7 +137,7 @@ def _unpacked(path: Path, shown: str) -> bytes:
     raise ModelFileError(f"{shown} is damaged ({reason})")
 
 
-def _parsed(stream: bytes, shown: str) -> Contents:
+def _parse_stream(stream: bytes, shown: str) -> Hdf5Contents:
     end = stream.index(b"\n")
     found = json.loads(stream[:end])
     if "damaged" in found:
@@ -153,7 +153,7 @@ def _parsed(stream: bytes, shown: str) -> Contents:
             count = int(np.prod(shape, dtype=np.int64))
             arrays[path] = np.frombuffer(stream, dtype, count, at).reshape(shape)
             at += count * dtype.itemsize
-    return Contents(attributes, arrays, shown)
+    return Hdf5Contents(attributes, arrays, shown)
 
 
 def snake_case(class_name: str) -> str:
@@ -163,18 +163,18 @@ def snake_case(class_name: str) -> str:
 
 
 class SavedWeights:
-    """The arrays of one layer in a ``.weights.h5``; see `verify.model_files.config.Weights`."""
+    """The arrays of one layer in a ``.weights.h5``; see `verify.model_files.config.WeightSource`."""
 
-    def __init__(self, contents: Contents, place: str = "") -> None:
+    def __init__(self, contents: Hdf5Contents, place: str = "") -> None:
         self.contents = contents
         self.place = place
 
     def own(self, group: str) -> list[Array]:
         """Those under ``vars``, by their numbers."""
-        found = _joined(self.place, group, "vars")
+        found = _join_path(self.place, group, "vars")
         if found not in self.contents.attributes and group:
             # Keras 2 kept the underscore of an attribute
-            found = _joined(self.place, f"_{group}", "vars")
+            found = _join_path(self.place, f"_{group}", "vars")
         if found not in self.contents.attributes:
             return []
         count = sum(path.startswith(f"{found}/") for path in self.contents.arrays)
@@ -188,32 +188,32 @@ class SavedWeights:
             if container == "layers":
                 names = (
                     c
-                    for c in CONTAINERS
-                    if _joined(self.place, c) in self.contents.attributes
+                    for c in LAYER_CONTAINERS
+                    if _join_path(self.place, c) in self.contents.attributes
                 )
                 container = next(names, container)
             key = snake_case(class_name) + (f"_{number}" if number else "")
-        return SavedWeights(self.contents, _joined(self.place, container, key))
+        return SavedWeights(self.contents, _join_path(self.place, container, key))
 
 
-def _joined(*parts: str) -> str:
+def _join_path(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
-def legacy_arrays(contents: Contents) -> dict[str, list[Array]]:
+def legacy_arrays(contents: Hdf5Contents) -> dict[str, list[Array]]:
     """Layer name -> its arrays, in the order of ``weight_names``."""
     base = "model_weights" if "model_weights" in contents.attributes else ""
     if "model_weights" in contents.arrays:
         raise ModelFileError(f"{contents.shown}: 'model_weights' is not a group")
     found = {}
     for name in contents.names(base, "layer_names"):
-        place = _joined(base, name)
+        place = _join_path(base, name)
         if place not in contents.attributes:
             raise ModelFileError(
                 f"{contents.shown}: there is no group for layer '{printable(name)}'"
             )
         found[name] = [
-            contents.array(_joined(place, weight))
+            contents.array(_join_path(place, weight))
             for weight in contents.names(place, "weight_names")
         ]
     return found

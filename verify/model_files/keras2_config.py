@@ -1,6 +1,6 @@
 """Configs as Keras 2 wrote them, and as Keras 3 writes them into ``.h5``.
 
-`modernised` turns an old config into Keras 3's form and says in sentences what that
+`upgrade_config` turns an old config into Keras 3's form and says in sentences what that
 changed. Some settings mean something else today; for these the caller chooses:
 
 =======================  ==============================  ============================
@@ -27,21 +27,21 @@ from verify.forward.layers import REGISTRY
 
 KERAS2, KERAS3 = "keras2", "keras3"
 SEMANTICS = (KERAS2, KERAS3)
-MODELS = ("Sequential", "Functional", "Model")
-CUDNN = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
-RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM2D")
-_KERNEL = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
-DROPPED: Mapping[str, tuple[str, ...]] = {
+MODEL_CLASSES = ("Sequential", "Functional", "Model")
+CUDNN_CLASSES = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
+RECURRENT_CLASSES = ("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM2D")
+_KERNEL_OPTIONS = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
+DROPPED_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "MultiHeadAttention": (
         *("query_shape", "key_shape", "value_shape"),
         "softmax_robust_masking",
     ),
-    "SeparableConv1D": _KERNEL,
-    "DepthwiseConv1D": (*_KERNEL, "filters"),
+    "SeparableConv1D": _KERNEL_OPTIONS,
+    "DepthwiseConv1D": (*_KERNEL_OPTIONS, "filters"),
 }
 """Options that Keras 2 wrote, that Keras 3 does not know and that change nothing."""
 
-UNGROUPED = ("SeparableConv1D", "DepthwiseConv1D", "Conv1DTranspose")
+UNGROUPED_LAYERS = ("SeparableConv1D", "DepthwiseConv1D", "Conv1DTranspose")
 """Layers in which Keras 2 wrote groups=1 besides."""
 
 KERAS2_HARD_SIGMOID = {
@@ -54,7 +54,7 @@ KERAS2_HARD_SIGMOID = {
 
 
 @dataclass(frozen=True)
-class Modern:
+class UpgradedConfig:
     """A config in Keras 3's form.
 
     Attributes
@@ -80,7 +80,7 @@ def is_legacy(config: Any, version: Any) -> bool:
     return isinstance(config, Mapping) and "module" not in config
 
 
-def modernised(config: Any, semantics: str) -> Modern:
+def upgrade_config(config: Any, semantics: str) -> UpgradedConfig:
     """An old config in Keras 3's form; a modern one as it is.
 
     Parameters
@@ -98,12 +98,12 @@ def modernised(config: Any, semantics: str) -> Modern:
         raise UnsupportedError(
             f"expected semantics {join_and(SEMANTICS)}. Received: {printable(semantics)}"
         )
-    work = _Work(semantics)
-    return Modern(work.model(config), tuple(dict.fromkeys(work.notes)), True)
+    work = ConfigUpgrader(semantics)
+    return UpgradedConfig(work.model(config), tuple(dict.fromkeys(work.notes)), True)
 
 
 @dataclass
-class _Work:
+class ConfigUpgrader:
     semantics: str
     notes: list[str] = field(default_factory=list)
 
@@ -124,8 +124,8 @@ class _Work:
         if class_name == "Sequential":
             layers = self.with_input(layers)
         elif class_name == "Functional":
-            if any(_old_calls(layer) for layer in layers):
-                config = {**config, "output_layers": _outputs(config, layers)}
+            if any(_has_keras2_calls(layer) for layer in layers):
+                config = {**config, "output_layers": _read_outputs(config, layers)}
             layers = [self.with_calls(layer, layers) for layer in layers]
         functional = class_name == "Functional"
         package = str(entry.get("module") or "keras").split(".")[0]
@@ -154,13 +154,15 @@ class _Work:
         class_name, config = entry.get("class_name"), dict(entry["config"])
         if not isinstance(class_name, str):
             return entry  # refused by the reader
-        if class_name in MODELS:
+        if class_name in MODEL_CLASSES:
             return self.model(entry)
         name = printable(config.get("name", entry.get("name", class_name)))
         where = f"layer '{name}' ({printable(class_name)})"
-        if class_name in CUDNN:
-            self.notes.append(f"{where} is read as {CUDNN[class_name]}: same equations")
-            class_name = CUDNN[class_name]
+        if class_name in CUDNN_CLASSES:
+            self.notes.append(
+                f"{where} is read as {CUDNN_CLASSES[class_name]}: same equations"
+            )
+            class_name = CUDNN_CLASSES[class_name]
             if class_name == "GRU":
                 config["reset_after"] = True
             config.pop("recurrent_activation", None)
@@ -181,9 +183,9 @@ class _Work:
         for option in ("activation", "recurrent_activation"):
             if config.get(option) == "hard_sigmoid":
                 self._hard_sigmoid(where, option, config)
-        for option in DROPPED.get(str(class_name), ()):
+        for option in DROPPED_OPTIONS.get(str(class_name), ()):
             config.pop(option, None)
-        if config.get("groups") == 1 and class_name in UNGROUPED:
+        if config.get("groups") == 1 and class_name in UNGROUPED_LAYERS:
             del config["groups"]
         axis = config.get("axis")
         if class_name == "BatchNormalization" and isinstance(axis, list):
@@ -196,14 +198,14 @@ class _Work:
         if isinstance(config.get("cells"), list):
             config["cells"] = [self.layer(cell) for cell in config["cells"]]
         modern = {"registered_name": None, **entry}
-        modern.setdefault("module", _module(entry, config))
+        modern.setdefault("module", _default_module(entry, config))
         return {**modern, "class_name": class_name, "config": config}
 
     def _reset_after(self, where: str, config: dict[str, Any]) -> None:
         config["reset_after"] = after = self.semantics == KERAS3
         self.notes.append(
             f"{where} does not say reset_after: read as {after}, the default of "
-            f"{_keras(self.semantics)}; {_other(self.semantics, str(not after))}"
+            f"{_keras_name(self.semantics)}; {_other_meaning(self.semantics, str(not after))}"
         )
 
     def _hard_sigmoid(self, where: str, option: str, config: dict[str, Any]) -> None:
@@ -214,7 +216,7 @@ class _Work:
         mine, other = (old, new) if keras2 else (new, old)
         self.notes.append(
             f"{where}: {option} hard_sigmoid is {mine}, that of "
-            f"{_keras(self.semantics)}; {_other(self.semantics, other)}"
+            f"{_keras_name(self.semantics)}; {_other_meaning(self.semantics, other)}"
         )
 
     def with_input(self, layers: list[Any]) -> list[Any]:
@@ -246,7 +248,7 @@ class _Work:
         nodes = entry.get("inbound_nodes") if isinstance(entry, Mapping) else None
         if not isinstance(nodes, list) or not all(isinstance(n, list) for n in nodes):
             return entry
-        classes = _classes(layers)
+        classes = _class_names(layers)
         name = entry.get("name", entry["config"].get("name"))
         calls = [self._call(name, entry["class_name"], node, classes) for node in nodes]
         return {**entry, "name": name, "inbound_nodes": calls}
@@ -263,10 +265,10 @@ class _Work:
                 raise ModelFileError(
                     f"a call of layer '{printable(name)}' cannot be read"
                 )
-            tensors.append(_tensor(item[:3], classes))
+            tensors.append(_upgrade_tensor(item[:3], classes))
             if len(item) > 3 and isinstance(item[3], Mapping):
-                kwargs |= {k: _argument(v, classes) for k, v in item[3].items()}
-        if class_name in RECURRENT and len(tensors) > 1:
+                kwargs |= {k: _upgrade_argument(v, classes) for k, v in item[3].items()}
+        if class_name in RECURRENT_CLASSES and len(tensors) > 1:
             kwargs["initial_state"] = tensors[1:]
             tensors = tensors[:1]
         if kwargs.get("initial_state") is not None and kwargs.get("mask") is None:
@@ -284,17 +286,17 @@ class _Work:
         mine, theirs = words if keras2 else words[::-1]
         self.notes.append(
             f"layer '{printable(name)}' ({printable(class_name)}) is given initial states: a "
-            f"mask that reaches it is {mine}, as by {_keras(self.semantics)}; "
-            f"{_other(self.semantics, theirs)}"
+            f"mask that reaches it is {mine}, as by {_keras_name(self.semantics)}; "
+            f"{_other_meaning(self.semantics, theirs)}"
         )
 
 
-def _old_calls(entry: Any) -> bool:
+def _has_keras2_calls(entry: Any) -> bool:
     nodes = entry.get("inbound_nodes") if isinstance(entry, Mapping) else None
     return isinstance(nodes, list) and any(isinstance(node, list) for node in nodes)
 
 
-def _classes(layers: list[Any]) -> dict[str, str]:
+def _class_names(layers: list[Any]) -> dict[str, str]:
     """Name -> class of the layers of a model."""
     return {
         layer.get("name", layer["config"].get("name")): layer["class_name"]
@@ -303,10 +305,10 @@ def _classes(layers: list[Any]) -> dict[str, str]:
     }
 
 
-def _outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
+def _read_outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
     """The outputs of a model of Keras 2, whose counting `verify.model_files.functional` expects for
     Functional models inside it, and not for Sequential ones."""
-    classes = _classes(layers)
+    classes = _class_names(layers)
 
     def read(item: Any) -> Any:
         if isinstance(item, list) and len(item) == 3 and isinstance(item[0], str):
@@ -318,7 +320,7 @@ def _outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
     return read(config.get("output_layers"))
 
 
-def _module(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+def _default_module(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """Where a class that is named without a module belongs.
 
     Keras 3 writes raw operations like layers; only layers have a dtype.
@@ -331,29 +333,33 @@ def _module(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     return "keras.layers"
 
 
-def _keras(semantics: str) -> str:
+def _keras_name(semantics: str) -> str:
     return "Keras 2" if semantics == KERAS2 else "Keras 3"
 
 
-def _other(semantics: str, meaning: str) -> str:
+def _other_meaning(semantics: str, meaning: str) -> str:
     other = KERAS3 if semantics == KERAS2 else KERAS2
-    return f"{_keras(other)} takes it as {meaning} (--{other}-semantics)"
+    return f"{_keras_name(other)} takes it as {meaning} (--{other}-semantics)"
 
 
-def _tensor(history: list[Any], classes: Mapping[str, str]) -> dict[str, Any]:
+def _upgrade_tensor(history: list[Any], classes: Mapping[str, str]) -> dict[str, Any]:
     """A tensor; Keras 2 counted the calls of a model inside another from 1."""
     name, node, tensor = history
-    if isinstance(name, str) and classes.get(name) in MODELS and type(node) is int:
+    if (
+        isinstance(name, str)
+        and classes.get(name) in MODEL_CLASSES
+        and type(node) is int
+    ):
         history = [name, node - 1, tensor]
     return {"class_name": "__keras_tensor__", "config": {"keras_history": history}}
 
 
-def _argument(value: Any, classes: Mapping[str, str]) -> Any:
+def _upgrade_argument(value: Any, classes: Mapping[str, str]) -> Any:
     """An argument of a call; a tensor in it is written like ``["lstm", 0, 1]``."""
     if isinstance(value, list):
         if len(value) >= 3 and isinstance(value[0], str) and value[0] in classes:
-            return _tensor(value[:3], classes)
+            return _upgrade_tensor(value[:3], classes)
         if len(value) >= 3 and value[0] == "_CONSTANT_VALUE":
             return value[2]
-        return [_argument(item, classes) for item in value]
+        return [_upgrade_argument(item, classes) for item in value]
     return value

@@ -15,11 +15,11 @@ from verify.errors import ModelFileError
 from verify.forward.layers import REGISTRY
 from verify.model.arrays import Array
 from verify.model.spec import GATES, LayerSpec
-from verify.model_files.keras2_config import CUDNN
+from verify.model_files.keras2_config import CUDNN_CLASSES
 
 
 class LegacyWeights:
-    """Arrays by layer name, in the order of a legacy file; see `verify.model_files.config.Weights`.
+    """Arrays by layer name, in the order of a legacy file; see `verify.model_files.config.WeightSource`.
 
     Within the group of one layer of the model all trainable weights come first, those
     of layers inside it included, then all that training does not move.
@@ -43,7 +43,7 @@ class LegacyWeights:
             self._assign(name, layer, list(arrays.get(name, [])))
 
     def _assign(self, name: str, layer: LayerSpec, arrays: list[Array]) -> None:
-        slots = list(_slots(name, layer))
+        slots = list(_weight_slots(name, layer))
         if len(slots) != len(arrays):
             raise ModelFileError(
                 f"{self._shown}: {layer}: expected {len(slots)} arrays. "
@@ -57,7 +57,7 @@ class LegacyWeights:
         for path, inner in [(name, layer), *layer.walk(name)]:
             keys = REGISTRY[inner.class_name].weight_shapes(inner.options)
             self._found[path] = [named[path, key] for key in keys]
-            if inner.class_name in CUDNN.values():
+            if inner.class_name in CUDNN_CLASSES.values():
                 self._found[path] = from_cudnn(inner, self._found[path])
 
     def own(self, group: str) -> list[Array]:
@@ -66,12 +66,12 @@ class LegacyWeights:
 
     def inside(
         self, container: str, key: str, class_name: str, number: int
-    ) -> _LegacyPlace:
+    ) -> _LegacyLayerWeights:
         """The arrays of a layer by its name."""
-        return _LegacyPlace(self._found, key)
+        return _LegacyLayerWeights(self._found, key)
 
 
-class _LegacyPlace:
+class _LegacyLayerWeights:
     def __init__(self, found: Mapping[str, list[Array]], path: str) -> None:
         self._found = found
         self._path = path
@@ -86,28 +86,30 @@ class _LegacyPlace:
 
     def inside(
         self, container: str, key: str, class_name: str, number: int
-    ) -> _LegacyPlace:
+    ) -> _LegacyLayerWeights:
         """The arrays of a layer inside."""
-        return _LegacyPlace(self._found, f"{self._path}/{key}")
+        return _LegacyLayerWeights(self._found, f"{self._path}/{key}")
 
 
 @dataclass(frozen=True)
-class _Slot:
+class _WeightSlot:
     path: str
     key: str
     trainable: bool
 
 
-def _slots(path: str, layer: LayerSpec, trainable: bool = True) -> Iterator[_Slot]:
+def _weight_slots(
+    path: str, layer: LayerSpec, trainable: bool = True
+) -> Iterator[_WeightSlot]:
     """Every weight of a layer and of those inside, in the order of get_weights."""
     kind = REGISTRY[layer.class_name]
     trainable = trainable and layer.trainable
     fixed = kind.non_trainable(layer.options)
     keys = kind.weight_shapes(layer.options)
     for key in sorted(keys, key=fixed.__contains__):  # those that training moves first
-        yield _Slot(path, key, trainable and key not in fixed)
+        yield _WeightSlot(path, key, trainable and key not in fixed)
     for key, inner in layer.sublayers.items():
-        yield from _slots(f"{path}/{key}", inner, trainable)
+        yield from _weight_slots(f"{path}/{key}", inner, trainable)
 
 
 def from_cudnn(layer: LayerSpec, arrays: list[Array]) -> list[Array]:

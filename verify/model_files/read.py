@@ -18,25 +18,25 @@ from typing import Any
 from verify.errors import ModelFileError, error_prefix, printable
 from verify.model.spec import ModelSpec
 from verify.model_files.config import (
-    Weights,
+    WeightSource,
+    read_architecture,
     read_model,
-    read_structure,
     require_entries,
 )
-from verify.model_files.hdf5 import MAGIC, SavedWeights, legacy_arrays, read_hdf5
+from verify.model_files.hdf5 import HDF5_MAGIC, SavedWeights, legacy_arrays, read_hdf5
 from verify.model_files.keras2_config import (
     KERAS2,
     KERAS3,
-    Modern,
+    UpgradedConfig,
     is_legacy,
-    modernised,
+    upgrade_config,
 )
 from verify.model_files.keras2_weights import LegacyWeights
 
 MAX_CONFIG_BYTES = 64 * 2**20
 MAX_WEIGHT_BYTES = 8 * 2**30
-MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
-EXPECTED = "expected a model file (.keras, .h5, or .weights.h5 with its config)"
+ARCHIVE_MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+EXPECTED_FILES = "expected a model file (.keras, .h5, or .weights.h5 with its config)"
 
 
 def read_file(
@@ -66,24 +66,24 @@ def read_file(
     """
     path = Path(path)
     shown = printable(path)
-    head = _head(path, shown)
-    with error_prefix(path), _bounded(shown):
+    head = _first_bytes(path, shown)
+    with error_prefix(path), _refusing_excess(shown):
         if head.startswith(b"PK\x03\x04"):
             if config is not None:
                 raise ModelFileError(
                     f"{shown}: has a config of its own; --config is not"
                 )
             return _read_archive(path, shown, semantics)
-        if head == MAGIC:
+        if head == HDF5_MAGIC:
             return _read_hdf5(path, shown, config, semantics)
     found = "an empty file" if not head else f"a file that begins with {head!r}"
     if head.lstrip().startswith(b"{"):
         found = "JSON; give the weights file, and this as its config"
-    raise ModelFileError(f"{shown}: {EXPECTED}. Received: {found}")
+    raise ModelFileError(f"{shown}: {EXPECTED_FILES}. Received: {found}")
 
 
 @contextlib.contextmanager
-def _bounded(shown: str) -> Iterator[None]:
+def _refusing_excess(shown: str) -> Iterator[None]:
     """Nesting and sizes that no model has are refused in one line too."""
     try:
         yield
@@ -95,17 +95,19 @@ def _bounded(shown: str) -> Iterator[None]:
         ) from None
 
 
-def _head(path: Path, shown: str) -> bytes:
+def _first_bytes(path: Path, shown: str) -> bytes:
     """The first bytes, which say what a file is."""
     try:
         with path.open("rb") as file:
-            return file.read(len(MAGIC))
+            return file.read(len(HDF5_MAGIC))
     except FileNotFoundError:
-        raise ModelFileError(f"{shown}: {EXPECTED}. No such file") from None
+        raise ModelFileError(f"{shown}: {EXPECTED_FILES}. No such file") from None
     except IsADirectoryError:
         inside = path / "model.keras"
         hint = f"; try {printable(inside)}" if inside.exists() else ""
-        raise ModelFileError(f"{shown}: {EXPECTED}. Received: a folder{hint}") from None
+        raise ModelFileError(
+            f"{shown}: {EXPECTED_FILES}. Received: a folder{hint}"
+        ) from None
     except OSError as error:
         raise ModelFileError(f"{shown}: cannot be read ({error.strerror})") from None
 
@@ -113,7 +115,7 @@ def _head(path: Path, shown: str) -> bytes:
 def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {name: _member(archive, name, shown) for name in MEMBERS}
+            members = {name: _member(archive, name, shown) for name in ARCHIVE_MEMBERS}
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise ModelFileError(
             f"{shown}: expected a .keras file. Received: a damaged archive "
@@ -121,13 +123,13 @@ def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
         ) from None
     metadata = _json(members["metadata.json"], f"{shown}: metadata.json")
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
-    modern = _modern(
+    upgraded = _upgraded(
         _json(members["config.json"], f"{shown}: config.json"), version, semantics
     )
-    read_structure(modern.config)  # a refusal comes before a weight is looked at
+    read_architecture(upgraded.config)  # a refusal comes before a weight is looked at
     weights = f"{shown}: model.weights.h5"
     contents = read_hdf5(members["model.weights.h5"], weights)
-    return _spec(modern, SavedWeights(contents), path, version)
+    return _spec(upgraded, SavedWeights(contents), path, version)
 
 
 def _read_hdf5(
@@ -148,13 +150,13 @@ def _read_hdf5(
             f"{shown}: expected a model. Received: weights without a config; give the "
             "JSON of model.to_json() as --config"
         )
-    modern = _modern(content, version, semantics)
-    structure = read_structure(modern.config)
-    weights: Weights = SavedWeights(contents)
+    upgraded = _upgraded(content, version, semantics)
+    structure = read_architecture(upgraded.config)
+    weights: WeightSource = SavedWeights(contents)
     old = any(name.startswith("layer_names") for name in contents.attributes[""])
     if old or "model_weights" in {*contents.attributes, *contents.arrays}:
         weights = LegacyWeights(structure, legacy_arrays(contents), shown)
-    return _spec(modern, weights, path, version)
+    return _spec(upgraded, weights, path, version)
 
 
 def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
@@ -174,26 +176,28 @@ def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
     return content, version
 
 
-def _modern(content: Any, version: Any, semantics: str | None) -> Modern:
+def _upgraded(content: Any, version: Any, semantics: str | None) -> UpgradedConfig:
     require_entries(content)
     old = is_legacy(content, version)
     meaning = semantics or (KERAS2 if old and not _from_keras3(version) else KERAS3)
     changed = old or semantics == KERAS2
-    return modernised(content, meaning) if changed else Modern(content)
+    return upgrade_config(content, meaning) if changed else UpgradedConfig(content)
 
 
 def _from_keras3(version: Any) -> bool:
     return isinstance(version, str) and not version.startswith(("0.", "1.", "2."))
 
 
-def _spec(modern: Modern, weights: Weights, path: Path, version: Any) -> ModelSpec:
+def _spec(
+    upgraded: UpgradedConfig, weights: WeightSource, path: Path, version: Any
+) -> ModelSpec:
     return read_model(
-        modern.config,
+        upgraded.config,
         weights,
         source=str(path),
         keras_version=printable(version or "unknown", 20),
-        notes=modern.notes,
-        legacy=modern.legacy,
+        notes=upgraded.notes,
+        legacy=upgraded.legacy,
     )
 
 

@@ -18,14 +18,14 @@ from verify.model.dtypes import dtype_of
 from verify.model.graph import map_structure
 from verify.model.spec import LayerSpec, ModelSpec
 
-OPEN_SIZES = ((60, 120), (840, 1680))
+OPEN_AXIS_SIZES = ((60, 120), (840, 1680))
 """Pairs of sizes tried for axes that a model leaves open. Both of a pair have many
 divisors, for the sake of a Reshape; the larger pair is for long windows."""
 
-FEW = ((4, 8),)
+PICTURE_SIZES = ((4, 8),)
 """Tried first where inputs have so many axes that steps are pictures."""
 
-AT_MOST = ((4, 8), (2, 3), *((size, size) for size in range(1, 65)))
+FALLBACK_SIZES = ((4, 8), (2, 3), *((size, size) for size in range(1, 65)))
 """Tried last: a table of positions or a constant may limit an axis, or fix it."""
 
 
@@ -42,7 +42,11 @@ def with_shapes(root: LayerSpec) -> LayerSpec:
     net = cast_to(root, "float32")
     last: DataError | None = None
     pictures = any(len(x.options["batch_shape"]) > 3 for x in ModelSpec(root).inputs)
-    for sizes in (*(FEW if pictures else ()), *OPEN_SIZES, *AT_MOST):
+    for sizes in (
+        *(PICTURE_SIZES if pictures else ()),
+        *OPEN_AXIS_SIZES,
+        *FALLBACK_SIZES,
+    ):
         try:
             small, large = (_dry_run(net, k, size) for k, size in enumerate(sizes))
         except DataError as error:
@@ -52,15 +56,16 @@ def with_shapes(root: LayerSpec) -> LayerSpec:
         for path, layer in root.walk():
             if path in small:
                 input_shape, output_shape = (
-                    _merged(a, b) for a, b in zip(small[path], large[path], strict=True)
+                    _merge_shapes(a, b)
+                    for a, b in zip(small[path], large[path], strict=True)
                 )
                 layer = replace(
                     shaped.at(path), input_shape=input_shape, output_shape=output_shape
                 )
                 shaped = shaped.replaced(path, layer)
         inside = (
-            _merged(small[""][0], large[""][0]),
-            _merged(small[""][1], large[""][1]),
+            _merge_shapes(small[""][0], large[""][0]),
+            _merge_shapes(small[""][1], large[""][1]),
         )
         return replace(shaped, input_shape=inside[0], output_shape=inside[1])
     raise ModelFileError(f"the model cannot be computed: {last}") from last
@@ -98,11 +103,11 @@ class Shape(tuple[int, ...]):
     """A shape as a leaf, told apart from a tuple of things."""
 
 
-def _merged(a: Any, b: Any) -> Any:
+def _merge_shapes(a: Any, b: Any) -> Any:
     """Shapes with ``None`` where the two differ."""
     if isinstance(a, Shape):
         return tuple(x if x == y else None for x, y in zip(a, b, strict=True))
     if isinstance(a, Mapping):
-        return {key: _merged(a[key], b[key]) for key in a}
-    merged = [_merged(x, y) for x, y in zip(a, b, strict=True)]
+        return {key: _merge_shapes(a[key], b[key]) for key in a}
+    merged = [_merge_shapes(x, y) for x, y in zip(a, b, strict=True)]
     return merged[0] if len(merged) == 1 else merged

@@ -23,7 +23,7 @@ from models import (
 )
 
 import verify
-from recipes import PAGE
+from recipes import PAGE_FILE
 from recipes.__main__ import main
 from recipes.data import airline
 from recipes.data.tweets import load_split
@@ -84,9 +84,9 @@ def refused(capsys, *arguments: str) -> str:
 def test_the_page_lies_in_the_folder_and_its_path_is_printed(folder, capsys):
     assert main(["explore", str(folder.path), "--text", "a good crew"]) == 0
     captured = capsys.readouterr()
-    assert captured.out == f"{folder / PAGE}\n"
+    assert captured.out == f"{folder / PAGE_FILE}\n"
     assert captured.err == ""
-    page = folder / PAGE
+    page = folder / PAGE_FILE
     assert ">PASS</span> mine" in page.read_text()
     assert "0.7500" in page.read_text()
     content = data(page)
@@ -104,7 +104,7 @@ def test_the_page_may_be_written_elsewhere(folder, tmp_path, capsys):
     out = tmp_path / "there.html"
     assert main(["explore", str(folder.path), "--out", str(out)]) == 0
     assert out.exists()
-    assert not (folder / PAGE).exists()
+    assert not (folder / PAGE_FILE).exists()
     capsys.readouterr()
     line = refused(capsys, str(folder.path), "--out", str(tmp_path / "page.txt"))
     assert "ending in .html" in line
@@ -227,7 +227,7 @@ def test_an_unknown_recipe_offers_none(folder):
     assert candidates({"recipe": "mine"}, folder.read_pipeline()) == ()
     assert candidates({}, folder.read_pipeline()) == ()
     assert main(["explore", str(folder.path)]) == 0
-    assert len(data(folder / PAGE)["samples"]) == 1
+    assert len(data(folder / PAGE_FILE)["samples"]) == 1
 
 
 # ---- files that were edited or damaged by hand

@@ -13,7 +13,7 @@ from support.runs import assert_same_run, read, train, weights
 
 import verify
 from recipes.__main__ import main
-from recipes.run import training
+from recipes.run import classifier, training
 from recipes.run.folder import RunFolder
 
 pytestmark = pytest.mark.keras
@@ -128,12 +128,10 @@ def test_a_killed_process_can_be_resumed(how, whole, tweets_csv, tmp_path):
 def test_a_run_that_cannot_begin_leaves_the_earlier_one(
     trained, tweets_csv, monkeypatch
 ):
-    from recipes import sentiment_rnn
-
     def fails(*_):
         raise MemoryError
 
-    monkeypatch.setattr(sentiment_rnn, "build_model", fails)
+    monkeypatch.setattr(classifier, "embedding", fails)
     before = {p.name: p.read_bytes() for p in Path(trained).iterdir()}
     with pytest.raises(MemoryError):
         train(trained, tweets_csv, "--epochs", "1")

@@ -251,7 +251,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
 
 @pytest.mark.parametrize("block", range(2))
 def test_damaged_h5_files_load_or_are_refused_in_one_line(block, tmp_path, monkeypatch):
-    monkeypatch.setattr(hdf5, "SECONDS", 1.0)
+    monkeypatch.setattr(hdf5, "MIN_READ_SECONDS", 1.0)
     rng = np.random.default_rng(block)
     path = tmp_path / "m.h5"
     refused = 0
@@ -268,7 +268,7 @@ def test_damaged_h5_files_load_or_are_refused_in_one_line(block, tmp_path, monke
 
 
 def test_a_file_on_which_the_hdf5_library_hangs_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(hdf5, "SECONDS", 1.0)
+    monkeypatch.setattr(hdf5, "MIN_READ_SECONDS", 1.0)
     content = (FILES / "seq2seq.h5").read_bytes()
     path = tmp_path / "m.h5"
     path.write_bytes(content[:5000] + b"\0" + content[5000:])
