@@ -5,9 +5,9 @@ Importing this package imports neither Keras nor the data.
 
 from __future__ import annotations
 
+import runpy
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 RECIPES = (
     "toy_rnn",
@@ -41,8 +41,7 @@ PAGE_FILE = "explorer.html"
 """The page of a run, which ``rnn-recipe explore`` writes into its folder."""
 
 
-def script(file: str) -> NoReturn:
-    """Do what ``rnn-recipe run`` does for the recipe in this file, and exit."""
-    from recipes.__main__ import main
-
-    sys.exit(main(["run", Path(file).stem, *sys.argv[1:]]))
+def script(file: str) -> None:
+    """Do what ``python -m recipes run`` does for the recipe in this file, and exit."""
+    sys.argv[1:1] = ["run", Path(file).stem]
+    runpy.run_module("recipes", run_name="__main__", alter_sys=True)

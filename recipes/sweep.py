@@ -32,7 +32,7 @@ from recipes.run import many as shared
 from recipes.run.folder import RunFolder
 from recipes.run.many import Ended, Job, Part, Spread, Trained
 from recipes.run.options import RunOptions
-from recipes.run.plan import as_begun, module, whole_numbers
+from recipes.run.plan import module, stored_options, whole_numbers
 from recipes.run.workers import MODULES, in_processes, on_cluster, sensible
 from verify.cluster import LOCAL, connected, require_address
 from verify.errors import DataError, printable
@@ -267,7 +267,7 @@ def plan(given: Mapping[str, Any], out: str, *, resume: bool, where: Where) -> P
         for key, value in given.items()
     }
     if resume and begun is not None:
-        own = as_begun(begun, Config()) | own
+        own = stored_options(begun, Config()) | own
     csv = own.pop("csv", None)
     config = Config(**own)
     words = ["rnn-recipe", NAME]

@@ -144,7 +144,7 @@ def _configured(
     """
     defaults = module(recipe).Config()
     if begun is not None:
-        own = as_begun(begun, defaults) | own
+        own = stored_options(begun, defaults) | own
     for key, value in own.items():
         if isinstance(getattr(defaults, key, None), tuple) and isinstance(value, str):
             own[key] = whole_numbers(key, value)
@@ -185,7 +185,7 @@ def _require_possible(config: Any, folder: RunFolder) -> None:
         )
 
 
-def as_begun(manifest: Mapping[str, Any], defaults: Any) -> dict[str, Any]:
+def stored_options(manifest: Mapping[str, Any], defaults: Any) -> dict[str, Any]:
     """Return the options of an earlier run, as far as its manifest holds them."""
     config = manifest.get("config")
     stored = config if isinstance(config, dict) else {}
