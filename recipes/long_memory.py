@@ -27,31 +27,31 @@ predict`` works on it; the others are in sub-folders, such as ``gru-100``.
 
 from __future__ import annotations
 
+import csv
+import functools
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 
 import verify
 from recipes import plots, script
 from recipes.data.grammar import FILLER_WORDS, LANGUAGES, Sentences, memories
-from recipes.run import training
+from recipes.run import summary, training
 from recipes.run.finish import (
     RunResult,
-    Verdicts,
     print_parameters,
-    print_report,
     verify_run,
 )
-from recipes.run.folder import RunFolder
+from recipes.run.many import Data, Part, Study, Trained
 from recipes.run.options import RunOptions
 from verify.data.text import TextPipeline, Vocabulary
 from verify.errors import DataError, join_and, printable
-from verify.report.report import Report, number
+from verify.report.report import number
 
 NAME = "long_memory"
 SHOWN_TEXTS = "i live in india and we often walk to town i speak"
@@ -67,8 +67,7 @@ SHORTEST, LONGEST = 5, 1000
 FRAME = 6
 """Words besides the filler: i live in india, i speak."""
 
-VERIFIED_ROWS = 64
-"""Test sentences that each model is verified on."""
+SOURCE = "sentences of recipes/data/grammar.py"
 
 
 @dataclass(frozen=True)
@@ -91,34 +90,36 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Part(Config):
-    """One of the trainings."""
+class PartConfig(Config):
+    """Hold the settings of one of the models."""
 
     layer: str = "LSTM"
     gap: int = 100
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What a training has come to."""
-
-    part: Part
-    epochs: int
-    accuracy: float
-    seconds: float
-    report: Report
-
-
 def parts(config: Config) -> list[Part]:
-    """All trainings, long gaps first, since they take longest."""
-    return [
-        Part(**asdict(config), layer=layer, gap=gap)
+    """Return all models, long gaps first, since they take longest.
+
+    The first, the LSTM at the longest gap, has the folder of the study itself.
+    """
+    order = [
+        (layer, gap)
         for gap in sorted(config.gaps, reverse=True)
         for layer in ("LSTM", "GRU", "SimpleRNN")
     ]
+    return [
+        Part(
+            f"{LAYERS[layer]}-{gap}",
+            NAME,
+            PartConfig(**asdict(config), layer=layer, gap=gap),
+            entry="train_part",
+            in_folder_of_study=(layer, gap) == order[0],
+        )
+        for layer, gap in order
+    ]
 
 
-def build_model(config: Part) -> Any:
+def build_model(config: PartConfig) -> Any:
     """The compiled model: (batch, gap + 6) ids in, one probability a language out."""
     from keras import Input, Sequential, layers, optimizers
 
@@ -152,81 +153,95 @@ def solved(history: training.History) -> bool:
     return history.get("accuracy", [0.0])[-1] >= SOLVED
 
 
-def run(config: Config, options: RunOptions) -> RunResult:
-    """Train every layer at every gap, compare, verify."""
+@functools.cache
+def _sentences(config: Config) -> tuple[dict[int, Sentences], str]:
+    """Return the sentences of every gap, and the checksum of all of them."""
     data = {gap: memories(config.seed, gap)[0] for gap in config.gaps}
     checksums = "".join(data[gap].sha256 for gap in sorted(data))
-    sha256 = hashlib.sha256(checksums.encode()).hexdigest()
-    options.folder.open_for(NAME, asdict(config), sha256, resume=options.resume)
-    if not options.resume:
-        remove_earlier(options.folder)
-    todo = parts(config)
+    return data, hashlib.sha256(checksums.encode()).hexdigest()
+
+
+class MemoryStudy(Study):
+    """Train every layer at every gap."""
+
+    scores: ClassVar[tuple[str, ...]] = ("accuracy",)
+
+    @functools.cached_property
+    def data(self) -> Data:
+        """Sentences of a grammar; there is nothing to be noted about them."""
+        return Data(SOURCE, _sentences(self.config)[1])
+
+    def earlier(self) -> dict[str, str]:
+        """Return the sub-folders that an earlier study may have made."""
+        names = f"({'|'.join(LAYERS.values())})-[0-9]+"
+        return {
+            path.name: NAME
+            for path in self.options.folder.path.iterdir()
+            if path.is_dir() and re.fullmatch(names, path.name)
+        }
+
+    def write_manifest(self, parts: Mapping[str, str]) -> None:
+        """Leave it to the run in the study's folder, whose manifest it is."""
+
+    def command(self, part: Part) -> str:
+        """Return the command of the study: a part has none of its own."""
+        return self.options.command
+
+    def ended(self, part: Part, epochs: int) -> bool:
+        """Say whether all epochs are done, or the task was solved before."""
+        history = (self.folder_of(part) / "history.csv").read_text().splitlines()
+        *_, last = csv.DictReader(history)
+        return super().ended(part, epochs) or float(last["accuracy"]) >= SOLVED
+
+
+def run(config: Config, options: RunOptions) -> RunResult:
+    """Train every layer at every gap, compare, verify."""
+    learnt = _sentences(config)[0][max(config.gaps)].test.count(False)
     gaps = join_and([str(gap) for gap in sorted(config.gaps)])
     print(
-        f"{NAME}: {len(todo)} models, gaps of {gaps} words; each learns from "
-        f"{data[todo[0].gap].test.count(False):,} sentences for at most "
-        f"{config.epochs} epochs",
+        f"{NAME}: gaps of {gaps} words; each model learns from {learnt:,} sentences "
+        f"for at most {config.epochs} epochs",
         file=sys.stderr,
     )
-    trained = []
-    for k, part in enumerate(todo):
-        first = k == 0  # the LSTM at the longest gap has the folder itself
-        name = f"{LAYERS[part.layer]}-{part.gap}"
-        folder = options.folder if first else RunFolder(options.folder / name)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        own = replace(options, folder=folder, resume=options.resume or not first)
-        print(f"{part.layer}, gap {part.gap}", file=sys.stderr)
-        try:
-            trained.append(_train(part, own, data[part.gap], sha256))
-        except training.Interrupted as stop:
-            stop.args = (f"{stop} ({part.layer}, gap {part.gap})",)
-            raise
+    trained = MemoryStudy(NAME, config, parts(config), options, FILES).train()
     return _report(config, trained, options)
 
 
-def _train(
-    part: Part, options: RunOptions, sentences: Sentences, sha256: str
-) -> Trained:
-    """One model, trained and verified in its folder."""
+def train_part(config: PartConfig, options: RunOptions) -> RunResult:
+    """Train and verify one model in its folder."""
+    data, sha256 = _sentences(_study_config(config))
+    sentences, folder = data[config.gap], options.folder
+    folder.path.mkdir(parents=True, exist_ok=True)
     languages = tuple(LANGUAGES.values())
-    length = part.gap + FRAME
+    length = config.gap + FRAME
     pipeline = TextPipeline(vocabulary(), length, "pre", True, False, languages)
     test = np.array(sentences.test)
     x = pipeline.encode(sentences.texts)
     labels = np.array([languages.index(answer) for answer in sentences.answers])
     model, progress, net = training.train(
         NAME,
-        part,
+        config,
         options,
-        lambda: build_model(part),
+        lambda: build_model(config),
         training.TrainingSet(
             x[~test],
             training.one_hot(labels[~test], len(languages)),
             pipeline,
-            "sentences of recipes/grammar.py",
+            SOURCE,
             sha256,
         ),
-        batch_size=part.batch_size,
-        report_every=10,
+        batch_size=config.batch_size,
         until=solved,
     )
     predicted = model.predict(x[test], verbose=0).argmax(axis=1)
     accuracy = float(np.mean(predicted == labels[test]))
-    report, _ = verify_run(options.folder, net, x[test][:VERIFIED_ROWS])
-    if report.verdict is not verify.Verdict.PASS:
-        print_report(report)
-    ended = "solved" if solved(progress.history) else "not solved"
-    print(
-        f"  {ended} after epoch {progress.epochs}, test accuracy {accuracy:.4f}, "
-        f"{report.verdict}",
-        file=sys.stderr,
-    )
-    options.folder.write_json(
+    report, _ = verify_run(folder, net, x[test][: options.verified_rows])
+    folder.write_json(
         "metrics.json",
         {
             "recipe": NAME,
-            "layer": part.layer,
-            "gap": part.gap,
+            "layer": config.layer,
+            "gap": config.gap,
             "epochs": progress.epochs,
             "accuracy": accuracy,
             "chance": CHANCE,
@@ -234,7 +249,14 @@ def _train(
             "verdict": str(report.verdict),
         },
     )
-    return Trained(part, progress.epochs, accuracy, progress.seconds, report)
+    return RunResult(
+        NAME, net.spec.parameters, accuracy, None, progress.seconds, report
+    )
+
+
+def _study_config(config: PartConfig) -> Config:
+    """Return the settings that a model shares with the others of its study."""
+    return Config(**{f.name: getattr(config, f.name) for f in fields(Config)})
 
 
 def _report(
@@ -242,13 +264,13 @@ def _report(
 ) -> RunResult:
     """All accuracies and verdicts, and the figure: printed, and kept."""
     folder, gaps = options.folder, sorted(config.gaps)
-    by = {(one.part.layer, one.part.gap): one for one in trained}
+    by = {(one.part.config.layer, one.part.config.gap): one for one in trained}
     net = verify.load(folder / "model.keras")
     print_parameters(net)
     print(f"\n{NAME}: test accuracy by the gap, in words (chance {CHANCE:.4f})")
     print(f"  {'':<12}{''.join(f'{gap:>9}' for gap in gaps)}")
     for layer in LAYERS:
-        row = "".join(f"{by[layer, gap].accuracy:>9.4f}" for gap in gaps)
+        row = "".join(f"{by[layer, gap].scores['accuracy']:>9.4f}" for gap in gaps)
         print(f"  {layer:<12}{row}")
     print(f"\n  {'':<12}{'gap':>9}{'epochs':>9}{'|NumPy - predict|':>20}  verdict")
     for layer in LAYERS:
@@ -256,18 +278,16 @@ def _report(
             one = by[layer, gap]
             print(
                 f"  {layer:<12}{gap:>9}{one.epochs:>9}"
-                f"{number(one.report.numerics.max_diff):>20}  {one.report.verdict}"
+                f"{number(one.max_diff):>20}  {one.verdict}"
             )
     folder.write("memory.csv", memory_csv(by[k, g] for k in LAYERS for g in gaps))
     accuracies = {
-        layer: np.array([[by[layer, gap].accuracy for gap in gaps]]) for layer in LAYERS
+        layer: np.array([[by[layer, gap].scores["accuracy"] for gap in gaps]])
+        for layer in LAYERS
     }
     folder.write("memory.png", plots.png(figure(gaps, accuracies)))
     seconds = sum(one.seconds for one in trained)
-    verdicts = Verdicts(
-        max((t.report.verdict for t in trained), key=_severity),
-        max(one.report.numerics.max_diff for one in trained),
-    )
+    verdicts = summary.worst(trained)
     metrics = folder.read_json("metrics.json") | {
         "parameters": net.spec.parameters,
         "gaps": gaps,
@@ -279,14 +299,13 @@ def _report(
     folder.write_json("metrics.json", metrics)
     print(f"\nEverything is in {printable(folder.path)}", file=sys.stderr)
     return RunResult(
-        NAME, net.spec.parameters, trained[0].accuracy, None, seconds, verdicts
+        NAME,
+        net.spec.parameters,
+        trained[0].scores["accuracy"],
+        None,
+        seconds,
+        verdicts,
     )
-
-
-def _severity(verdict: verify.Verdict) -> int:
-    return [
-        verify.Verdict.PASS, verify.Verdict.INCONCLUSIVE, verify.Verdict.FAIL,
-    ].index(verdict)  # fmt: skip
 
 
 def figure(gaps: Sequence[int], accuracies: dict[str, Any]) -> Any:
@@ -302,38 +321,17 @@ def figure(gaps: Sequence[int], accuracies: dict[str, Any]) -> Any:
 
 
 def memory_csv(trained: Iterable[Trained]) -> bytes:
-    """One line a model."""
-    lines = ["layer,gap,epochs,test_accuracy,seconds,verdict"]
-    for one in trained:
-        lines.append(
-            f"{one.part.layer},{one.part.gap},{one.epochs},{one.accuracy!r},"
-            f"{one.seconds:.2f},{one.report.verdict}"
-        )
-    return ("\n".join(lines) + "\n").encode()
-
-
-def remove_earlier(folder: RunFolder) -> None:
-    """Remove what an earlier run of this recipe left in its sub-folders.
-
-    Raises
-    ------
-    DataError
-        A sub-folder of such a name holds something else.
-    """
-    names = f"({'|'.join(LAYERS.values())})-[0-9]+"
-    earlier = [
-        RunFolder(path)
-        for path in folder.path.iterdir()
-        if path.is_dir() and re.fullmatch(names, path.name)
-    ]
-    for one in earlier:
-        one.examine(NAME, resume=False)
-    for one in earlier:
-        one.clear()
-        if not any(one.path.iterdir()):
-            one.path.rmdir()
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
+    """Return one line a model as CSV."""
+    return summary.as_csv(
+        ("layer", "gap", "epochs", "test_accuracy", "seconds", "verdict"),
+        (
+            (
+                one.part.config.layer, one.part.config.gap, one.epochs,
+                one.scores["accuracy"], f"{one.seconds:.2f}", one.verdict,
+            )
+            for one in trained
+        ),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

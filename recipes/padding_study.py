@@ -16,21 +16,25 @@ of the verifier on every model. The models are ordinary runs in sub-folders.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recipes import plots, script
 from recipes.data.tweets import TweetConfig, load_words
-from recipes.run import many as shared
+from recipes.run import summary
 from recipes.run.finish import RunResult
-from recipes.run.folder import RunFolder
-from recipes.run.many import Part, Trained
+from recipes.run.many import (
+    Part,
+    Study,
+    Trained,
+    part_config,
+    require_valid,
+    study_in,
+)
 from recipes.run.options import RunOptions
 from verify.errors import DataError, printable
 from verify.model.arrays import Array
@@ -66,7 +70,7 @@ class Config(TweetConfig):
     kinds: tuple[str, ...] = tuple(KINDS)
 
     def __post_init__(self) -> None:
-        shared.require_valid(self.seed, self.seeds, self.recipes)
+        require_valid(self.seed, self.seeds, self.recipes)
         known = [kind for kind in self.kinds if kind in KINDS]
         if not known or len(set(known)) < len(self.kinds):
             raise DataError(
@@ -113,40 +117,11 @@ def parts(config: Config) -> list[Part]:
         for length in config.lengths:
             for recipe in config.recipes:
                 for kind in config.kinds:
-                    own = shared.part_config(
+                    own = part_config(
                         recipe, config, seed=seed, length=length, **KINDS[kind]
                     )
                     made.append(Part(f"{recipe}-{kind}-{length}-{seed}", recipe, own))
     return made
-
-
-def study(
-    config: Config,
-    folder: str | os.PathLike[str] = Path("runs") / NAME,
-    *,
-    csv: str | None = None,
-    resume: bool = False,
-) -> Results:
-    """Train, verify and compare; one line of progress a model on stderr.
-
-    Parameters
-    ----------
-    config : Config
-    folder : path
-        Of the study; every model gets a folder in it.
-    csv : path, optional
-        Tweets, as for `recipes.data.airline.load_tweets`.
-    resume : bool
-        Go on with an earlier study of the same Config in this folder.
-
-    Raises
-    ------
-    DataError
-        The data, the folder or one of its runs cannot be used.
-    recipes.run.many.StudyInterrupted
-        On Ctrl-C.
-    """
-    return _study(config, RunOptions(RunFolder(folder), resume, csv))
 
 
 def _study(config: Config, options: RunOptions) -> Results:
@@ -158,12 +133,12 @@ def _study(config: Config, options: RunOptions) -> Results:
             f"{', '.join(map(str, short))}, longer ones keep their last words",
             file=sys.stderr,
         )
-    trained = shared.train_parts(NAME, config, parts(config), options, FILES)
+    trained = Study(NAME, config, parts(config), options, FILES).train()
     results = Results(
         config.lengths,
         _arrays(config, trained, "accuracy"),
         _arrays(config, trained, "macro_f1"),
-        shared.baseline_scores(options.csv),
+        summary.baseline_scores(options.csv),
         tuple(trained),
         len(split.y_test),
         split.longest,
@@ -172,9 +147,12 @@ def _study(config: Config, options: RunOptions) -> Results:
     return results
 
 
+study = study_in(NAME, _study)
+
+
 def _arrays(config: Config, trained: Sequence[Trained], of: str) -> dict[str, Array]:
     """A number of every run, by layer and padding, as (seeds, lengths)."""
-    found = {one.part.name: float(getattr(one, of)) for one in trained}
+    found = {one.part.name: one.scores[of] for one in trained}
     seeds = range(config.seed, config.seed + config.seeds)
     return {
         f"{LAYERS[recipe]}, {kind}": np.array(
@@ -206,57 +184,53 @@ def table(results: Results) -> str:
     """Mean and range of the test accuracy over the seeds, one column a length."""
     rows = []
     for name, values in results.accuracy.items():
-        cells = [shared.Spread.of(column) for column in values.T]
+        cells = [summary.Spread.of(column) for column in values.T]
         rows.append(
             [name, *(f"{c.mean:.4f} ({c.low:.4f}..{c.high:.4f})" for c in cells)]
         )
     for key, (accuracy, _) in results.baselines.items():
         blank = [""] * (len(results.lengths) - 1)
-        rows.append([shared.BASELINES[key], f"{accuracy:.4f}", *blank])
-    return shared.table(["", *(f"{n} steps" for n in results.lengths)], rows)
+        rows.append([summary.BASELINES[key], f"{accuracy:.4f}", *blank])
+    return summary.table(["", *(f"{n} steps" for n in results.lengths)], rows)
 
 
 def _write(config: Config, results: Results, options: RunOptions) -> None:
-    metrics = {
-        "recipe": NAME,
-        "epochs": config.epochs,
-        "seeds": [config.seed + k for k in range(config.seeds)],
-        "lengths": list(results.lengths),
-        "accuracy": {k: v.tolist() for k, v in results.accuracy.items()},
-        "macro_f1": {k: v.tolist() for k, v in results.macro_f1.items()},
-        "baselines": {k: list(v) for k, v in results.baselines.items()},
-        "test_rows": results.test_rows,
-        "models": len(results.trained),
-        "seconds": round(sum(one.seconds for one in results.trained), 2),
-        "verdict": str(shared.worst(results.trained).verdict),
-    }
+    metrics = summary.metrics(
+        NAME,
+        results.trained,
+        options.csv,
+        epochs=config.epochs,
+        seeds=[config.seed + k for k in range(config.seeds)],
+        lengths=list(results.lengths),
+        accuracy={k: v.tolist() for k, v in results.accuracy.items()},
+        macro_f1={k: v.tolist() for k, v in results.macro_f1.items()},
+    )
     files = {
-        "padding.csv": shared.rows_csv(results.trained),
+        "padding.csv": summary.rows_csv(results.trained),
         "padding.png": plots.png(figure(results)),
     }
-    shared.write(options, metrics, files)
+    summary.write(options, metrics, files)
 
 
 def run(config: Config, options: RunOptions) -> RunResult:
     """Train, compare, verify."""
     results = _study(config, options)
-    last = config.seed + config.seeds - 1
-    seeds = f"seed {last}" if config.seeds == 1 else f"seeds {config.seed} to {last}"
     print(
         f"{NAME}: test accuracy on {results.test_rows:,} tweets after "
-        f"{config.epochs} epoch(s), mean (lowest..highest) of {seeds}\n"
+        f"{config.epochs} epoch(s), mean (lowest..highest) of "
+        f"{summary.seeds_words(config)}\n"
     )
     print(table(results))
     majority, _ = results.baselines["majority_class"]
-    error = shared.sampling_error(majority, results.test_rows)
+    error = summary.sampling_error(majority, results.test_rows)
     print(
         f"\npre, post: where the zeros go, without a mask; masked: post and "
         f"mask_zero=True\nsampling error of one accuracy near {majority:.2f}: "
         f"+-{error:.4f} (95 %, {results.test_rows:,} tweets)\n"
     )
-    print(shared.verdict_line(results.trained))
+    print(summary.verdict_line(results.trained))
     print(f"\nEverything is in {printable(options.folder.path)}", file=sys.stderr)
-    return shared.outcome(NAME, results.trained)
+    return summary.outcome(NAME, results.trained)
 
 
 if __name__ == "__main__":

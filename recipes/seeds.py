@@ -18,29 +18,36 @@ overfit after one or two.
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recipes import plots, script
 from recipes.data.tweets import SentimentConfig, load_words
-from recipes.run import many as shared
+from recipes.run import summary
 from recipes.run.finish import RunResult
-from recipes.run.folder import RunFolder
-from recipes.run.many import Part, Spread, Trained
+from recipes.run.many import (
+    SCORES,
+    SENTIMENT,
+    Part,
+    Study,
+    Trained,
+    part_config,
+    require_valid,
+    study_in,
+)
 from recipes.run.options import RunOptions
+from recipes.run.summary import Spread
 from verify.errors import printable
 from verify.model.arrays import Array
 
 NAME = "seeds"
 FILES = ("seeds.csv", "spread.png")
 
-SCORES = {
+EPOCHS = {
     "accuracy": "after the last epoch",
     "best_accuracy": "of the best epoch, chosen by these same test tweets: optimistic",
 }
@@ -54,10 +61,10 @@ class Config(SentimentConfig):
 
     epochs: int = 3
     seeds: int = 3
-    recipes: tuple[str, ...] = shared.SENTIMENT
+    recipes: tuple[str, ...] = SENTIMENT
 
     def __post_init__(self) -> None:
-        shared.require_valid(self.seed, self.seeds, self.recipes)
+        require_valid(self.seed, self.seeds, self.recipes)
 
 
 @dataclass(frozen=True)
@@ -121,59 +128,33 @@ class Difference:
 def parts(config: Config) -> list[Part]:
     """Every model, all of one seed before the next seed."""
     return [
-        Part(f"{recipe}-{seed}", recipe, shared.part_config(recipe, config, seed=seed))
+        Part(f"{recipe}-{seed}", recipe, part_config(recipe, config, seed=seed))
         for seed in range(config.seed, config.seed + config.seeds)
         for recipe in config.recipes
     ]
 
 
-def study(
-    config: Config,
-    folder: str | os.PathLike[str] = Path("runs") / NAME,
-    *,
-    csv: str | None = None,
-    resume: bool = False,
-) -> Results:
-    """Train, verify and compare; one line of progress a model on stderr.
-
-    Parameters
-    ----------
-    config : Config
-    folder : path
-        Of the study; every model gets a folder in it.
-    csv : path, optional
-        Tweets, as for `recipes.data.airline.load_tweets`.
-    resume : bool
-        Go on with an earlier study of the same Config in this folder.
-
-    Raises
-    ------
-    DataError
-        The data, the folder or one of its runs cannot be used.
-    recipes.run.many.StudyInterrupted
-        On Ctrl-C.
-    """
-    return _study(config, RunOptions(RunFolder(folder), resume, csv))
-
-
 def _study(config: Config, options: RunOptions) -> Results:
-    trained = shared.train_parts(NAME, config, parts(config), options, FILES)
+    trained = Study(NAME, config, parts(config), options, FILES).train()
     results = Results(
         {
             name: {
                 recipe: np.array(
-                    [getattr(t, name) for t in trained if t.part.recipe == recipe]
+                    [t.scores[name] for t in trained if t.part.recipe == recipe]
                 )
                 for recipe in config.recipes
             }
-            for name in (*SCORES, *MACRO_F1.values())
+            for name in SCORES
         },
-        shared.baseline_scores(options.csv),
+        summary.baseline_scores(options.csv),
         tuple(trained),
         len(load_words(options.csv).y_test),
     )
     _write(config, results, options)
     return results
+
+
+study = study_in(NAME, _study)
 
 
 def differences(results: Results, score: str = "accuracy") -> list[Difference]:
@@ -187,7 +168,7 @@ def differences(results: Results, score: str = "accuracy") -> list[Difference]:
 
 def _difference(first: str, second: str, x: Array, y: Array, rows: int) -> Difference:
     apart = bool(x.min() > y.max() or x.max() < y.min())
-    errors = [shared.sampling_error(float(z.mean()), rows) for z in (x, y)]
+    errors = [summary.sampling_error(float(z.mean()), rows) for z in (x, y)]
     return Difference(
         first,
         second,
@@ -202,25 +183,19 @@ def table(results: Results, score: str) -> str:
     rows = []
     for recipe, values in results.scores[score].items():
         f1 = results.scores[MACRO_F1[score]][recipe]
-        rows.append([recipe, *_cells(values), *_cells(f1)])
+        rows.append([recipe, *Spread.of(values).cells, *Spread.of(f1).cells])
     for key, (accuracy, linear_f1) in results.baselines.items():
         cells = [f"{accuracy:.4f}", "", "", f"{linear_f1:.4f}", "", ""]
-        rows.append([shared.BASELINES[key], *cells])
-    return shared.table(
+        rows.append([summary.BASELINES[key], *cells])
+    return summary.table(
         ["", "accuracy", "lowest..highest", "sd", "macro-F1", "lowest..highest", "sd"],
         rows,
     )
 
 
-def _cells(values: Array) -> list[str]:
-    found = Spread.of(values)
-    deviation = "-" if found.deviation is None else f"{found.deviation:.4f}"
-    return [f"{found.mean:.4f}", f"{found.low:.4f}..{found.high:.4f}", deviation]
-
-
 def difference_table(results: Results) -> str:
     """Every difference, and whether it is more than chance: last epoch, best epoch."""
-    both = [differences(results, score) for score in SCORES]
+    both = [differences(results, score) for score in EPOCHS]
     rows = []
     for last, best in zip(*both, strict=True):
         name = f"{last.first} - {last.second}"
@@ -235,38 +210,35 @@ def difference_table(results: Results) -> str:
 
 
 def _write(config: Config, results: Results, options: RunOptions) -> None:
-    metrics = {
-        "recipe": NAME,
-        "epochs": config.epochs,
-        "seeds": [config.seed + k for k in range(config.seeds)],
-        "summary": {
+    metrics = summary.metrics(
+        NAME,
+        results.trained,
+        options.csv,
+        epochs=config.epochs,
+        seeds=[config.seed + k for k in range(config.seeds)],
+        summary={
             score: {name: asdict(Spread.of(x)) for name, x in values.items()}
             for score, values in results.scores.items()
         },
-        "baselines": {name: list(x) for name, x in results.baselines.items()},
-        "differences": {
+        differences={
             score: [
                 asdict(d) | {"more_than_chance": d.words == "yes"}
                 for d in differences(results, score)
             ]
-            for score in SCORES
+            for score in EPOCHS
         },
-        "test_rows": results.test_rows,
-        "models": len(results.trained),
-        "seconds": round(sum(one.seconds for one in results.trained), 2),
-        "verdict": str(shared.worst(results.trained).verdict),
-    }
+    )
     files = {
-        "seeds.csv": shared.rows_csv(results.trained),
+        "seeds.csv": summary.rows_csv(results.trained),
         "spread.png": plots.png(figure(results)),
     }
-    shared.write(options, metrics, files)
+    summary.write(options, metrics, files)
 
 
 def figure(results: Results) -> Any:
     """Test accuracy after the last epoch, one dot a seed, beside both baselines."""
     baselines: Mapping[str, float] = {
-        shared.BASELINES[name]: accuracy
+        summary.BASELINES[name]: accuracy
         for name, (accuracy, _) in results.baselines.items()
     }
     return plots.spread(
@@ -279,16 +251,14 @@ def figure(results: Results) -> Any:
 def run(config: Config, options: RunOptions) -> RunResult:
     """Train, compare, verify."""
     results = _study(config, options)
-    last = config.seed + config.seeds - 1
-    seeds = f"seed {last}" if config.seeds == 1 else f"seeds {config.seed} to {last}"
     print(
-        f"{NAME}: {len(config.recipes)} recipes, {seeds}, {config.epochs} epoch(s), "
+        f"{NAME}: {len(config.recipes)} recipes, {summary.seeds_words(config)}, {config.epochs} epoch(s), "
         f"{results.test_rows:,} test tweets"
     )
-    for score, words in SCORES.items():
+    for score, words in EPOCHS.items():
         print(f"\n{words}\n{table(results, score)}")
     linear = results.baselines[LINEAR][0]
-    error = shared.sampling_error(linear, results.test_rows)
+    error = summary.sampling_error(linear, results.test_rows)
     print(
         f"\nsampling error of one accuracy near {linear:.2f}: +-{error:.4f}, of a "
         f"difference of two: +-{np.hypot(error, error):.4f} (95 %)\n"
@@ -297,9 +267,9 @@ def run(config: Config, options: RunOptions) -> RunResult:
         "  no (sampling): not greater than the sampling error of a difference\n"
     )
     print(difference_table(results))
-    print(f"\n{shared.verdict_line(results.trained)}")
+    print(f"\n{summary.verdict_line(results.trained)}")
     print(f"\nEverything is in {printable(options.folder.path)}", file=sys.stderr)
-    return shared.outcome(NAME, results.trained)
+    return summary.outcome(NAME, results.trained)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ mean, range and standard deviation over the seeds; ``sweep.png``; ``metrics.json
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import shlex
 import sys
@@ -28,11 +26,20 @@ from typing import Any
 
 from recipes import plots
 from recipes.data.tweets import load_words
-from recipes.run import many as shared
+from recipes.run import summary
 from recipes.run.folder import RunFolder
-from recipes.run.many import Ended, Job, Part, Spread, Trained
+from recipes.run.many import (
+    SCORES,
+    Job,
+    JobResult,
+    Part,
+    Study,
+    Trained,
+    require_valid,
+)
 from recipes.run.options import RunOptions
 from recipes.run.plan import module, stored_options, whole_numbers
+from recipes.run.summary import Spread
 from recipes.run.workers import MODULES, in_processes, on_cluster, sensible
 from verify.cluster import LOCAL, connected, require_address
 from verify.errors import DataError, printable
@@ -42,8 +49,6 @@ FILES = ("sweep.csv", "summary.csv", "sweep.png")
 
 FIXED = ("batch_size", "embedding")
 """What all runs of a sweep have in common, also those that ``--resume`` adds."""
-
-SCORES = ("accuracy", "macro_f1", "best_accuracy", "best_macro_f1")
 
 MOST_RUNS = 10_000
 """More than these are a slip of the pen."""
@@ -67,7 +72,7 @@ class Config:
     embedding: int = 32
 
     def __post_init__(self) -> None:
-        shared.require_valid(0, 1, self.recipes)
+        require_valid(0, 1, self.recipes)
         for name, (most, least) in LIMITS.items():
             _require_numbers(name, getattr(self, name), least, most)
         lengths = [n for n in self.lengths if n is not None]
@@ -188,7 +193,7 @@ class Results:
 
     def spread(self, combination: Combination, score: str) -> Spread:
         """Of a score over the seeds."""
-        return Spread.of(getattr(one, score) for one in self.trained[combination])
+        return Spread.of(one.scores[score] for one in self.trained[combination])
 
 
 def combinations(config: Config) -> list[Combination]:
@@ -315,7 +320,7 @@ def run(config: Config, options: RunOptions, where: Where) -> Results:
     """
     failures: dict[str, str] = {}
     wanted = parts(config)
-    found = shared.train_parts(
+    found = Study(
         NAME,
         config,
         list(wanted),
@@ -323,7 +328,7 @@ def run(config: Config, options: RunOptions, where: Where) -> Results:
         FILES,
         trainer=partial(_train, where=where, csv=options.csv, failures=failures),
         fixed={key: getattr(config, key) for key in FIXED},
-    )
+    ).train()
     trained: dict[Combination, list[Trained]] = {}
     for combination in combinations(config):
         mine = [one for one in found if wanted[one.part] == combination]
@@ -331,7 +336,7 @@ def run(config: Config, options: RunOptions, where: Where) -> Results:
             trained[combination] = mine
     results = Results(
         trained,
-        shared.baseline_scores(options.csv),
+        summary.baseline_scores(options.csv),
         failures,
         len(load_words(options.csv).y_test),
     )
@@ -346,7 +351,7 @@ def run(config: Config, options: RunOptions, where: Where) -> Results:
 
 def _train(
     jobs: Sequence[Job], where: Where, csv: str | None, failures: dict[str, str]
-) -> Iterator[Ended]:
+) -> Iterator[JobResult]:
     """The trainer: it notes what failed, and goes on."""
     if not jobs:
         return
@@ -356,7 +361,9 @@ def _train(
         yield ended
 
 
-def _train_there(jobs: Sequence[Job], where: Where, csv: str | None) -> Iterator[Ended]:
+def _train_there(
+    jobs: Sequence[Job], where: Where, csv: str | None
+) -> Iterator[JobResult]:
     if where.dask is None:
         yield from in_processes(jobs, where.processes or sensible(len(jobs)))
         return
@@ -381,19 +388,17 @@ def table(results: Results) -> str:
             results.spread(combination, score)
             for score in ("accuracy", "macro_f1", "best_accuracy")
         )
-        deviation = "-" if accuracy.deviation is None else f"{accuracy.deviation:.4f}"
         rows.append(
             [
                 combination.words(results.varied), str(len(runs)),
-                f"{accuracy.mean:.4f}", f"{accuracy.low:.4f}..{accuracy.high:.4f}",
-                deviation, f"{f1.mean:.4f}", f"{best.mean:.4f}",
+                *accuracy.cells, f"{f1.mean:.4f}", f"{best.mean:.4f}",
             ]
         )  # fmt: skip
     for key, (value, value_f1) in results.baselines.items():
         cells = ["", f"{value:.4f}", "", "", f"{value_f1:.4f}", ""]
-        rows.append([shared.BASELINES[key], *cells])
+        rows.append([summary.BASELINES[key], *cells])
     headings = ["", "seeds", "accuracy", "lowest..highest", "sd", "macro-F1", "best"]
-    return shared.table(headings, rows)
+    return summary.table(headings, rows)
 
 
 def _print(config: Config, results: Results) -> None:
@@ -408,27 +413,25 @@ def _print(config: Config, results: Results) -> None:
     )
     print(f"{table(results)}\n")
     accuracy = results.baselines["tfidf_logistic_regression"][0]
-    error = shared.sampling_error(accuracy, results.test_rows)
+    error = summary.sampling_error(accuracy, results.test_rows)
     print(
         "accuracy and macro-F1: after the last epoch; best: accuracy of the best epoch,"
         "\nchosen by these same test tweets; sampling error of one accuracy near "
         f"{accuracy:.2f}: +-{error:.4f} (95 %, {results.test_rows:,} tweets)\n"
     )
-    print(shared.verdict_line(results.runs))
+    print(summary.verdict_line(results.runs))
 
 
 def summary_csv(results: Results) -> bytes:
     """One row a combination, at full precision."""
     kinds = ("mean", "low", "high", "deviation")
-    file = io.StringIO()
-    lines = csv.writer(file, lineterminator="\n")
-    scores = [f"{score}_{kind}" for score in SCORES for kind in kinds]
-    lines.writerow([*OPTIONS, "seeds", *scores])
+    rows = []
     for combination, runs in results.trained.items():
         spreads = [asdict(results.spread(combination, score)) for score in SCORES]
         numbers = [spread[kind] for spread in spreads for kind in kinds]
-        lines.writerow([*asdict(combination).values(), len(runs), *numbers])
-    return file.getvalue().encode()
+        rows.append([*asdict(combination).values(), len(runs), *numbers])
+    scores = [f"{score}_{kind}" for score in SCORES for kind in kinds]
+    return summary.as_csv([*OPTIONS, "seeds", *scores], rows)
 
 
 def figure(results: Results) -> Any:
@@ -452,19 +455,21 @@ def figure(results: Results) -> Any:
         if not varied:
             group, label = "", combination.recipe
         rows = groups.setdefault(group, {})
-        rows[label] = [one.accuracy for one in runs]
+        rows[label] = [one.scores["accuracy"] for one in runs]
     baselines: Mapping[str, float] = {
-        shared.BASELINES[name]: accuracy
+        summary.BASELINES[name]: accuracy
         for name, (accuracy, _) in results.baselines.items()
     }
     return plots.ranges(groups, title, baselines=baselines)
 
 
 def _write(config: Config, results: Results, options: RunOptions) -> None:
-    metrics = {
-        "recipe": NAME,
+    metrics = summary.metrics(
+        NAME,
+        results.runs,
+        options.csv,
         **asdict(config),
-        "summary": [
+        summary=[
             {
                 **asdict(combination),
                 "runs": [one.part.name for one in runs],
@@ -472,17 +477,12 @@ def _write(config: Config, results: Results, options: RunOptions) -> None:
             }
             for combination, runs in results.trained.items()
         ],
-        "failures": results.failures,
-        "baselines": {name: list(x) for name, x in results.baselines.items()},
-        "test_rows": results.test_rows,
-        "models": len(results.runs),
-        "seconds": round(sum(one.seconds for one in results.runs), 2),
-        "verdict": str(shared.worst(results.runs).verdict),
-    }
+        failures=results.failures,
+    )
     columns = ("padding", "mask_zero", "units", "length", "epochs", "seed")
     files = {
-        "sweep.csv": shared.rows_csv(results.runs, columns),
+        "sweep.csv": summary.rows_csv(results.runs, columns),
         "summary.csv": summary_csv(results),
         "sweep.png": plots.png(figure(results)),
     }
-    shared.write(options, metrics, files)
+    summary.write(options, metrics, files)

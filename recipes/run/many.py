@@ -1,34 +1,30 @@
-"""Many runs, one summary: what the studies share.
+"""Train many models, verify each, and go on where an interrupted study stopped.
 
-A study trains several models of the sentiment recipes. Each is an ordinary run in a
-sub-folder of the study's own, so it can be looked at, resumed and used by itself:
+A study trains several models. Each is an ordinary run in a sub-folder of the study's
+own, so it can be looked at, resumed and used by itself:
 ``rnn-recipe predict runs/seeds/sentiment_lstm-42 "thank you"``. A study that was
 interrupted goes on with the model it was at, and ends with the same numbers.
+`recipes.run.summary` has what studies print and draw of their models.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
-
-import numpy as np
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import verify
 from recipes import PAGE_FILE, RECIPES
-from recipes.data.tweets import (
-    SentimentConfig,
-    TweetConfig,
-    baseline_predictions,
-    load_words,
-    macro_f1,
-)
+from recipes.data.tweets import SentimentConfig, TweetConfig, load_words
 from recipes.run import training
-from recipes.run.finish import RunResult, Verdicts
+from recipes.run.finish import RunResult
 from recipes.run.folder import RUN_FILES, RunFolder
 from recipes.run.options import RunOptions
 from recipes.run.plan import command_line, module
@@ -37,36 +33,49 @@ from verify.errors import DataError, VerifyError, printable
 SENTIMENT = tuple(name for name in RECIPES if name.startswith("sentiment_"))
 """The recipes that a study may vary."""
 
-BASELINES = {
-    "majority_class": "baseline: always the larger class",
-    "tfidf_logistic_regression": "baseline: TF-IDF + logistic regression",
-}
-
 VERIFIED_ROWS = 64
-"""Test tweets that each model is verified on; all of them would take longer than the
+"""Test rows that each model is verified on; all of them would take longer than the
 training."""
+
+SCORES = ("accuracy", "macro_f1", "best_accuracy", "best_macro_f1")
+"""What a run on the tweets measures, after the last and at the best epoch."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One model of a study: a recipe with its options, in a folder of this name."""
+    """Name one model of a study: a recipe with its options.
+
+    Attributes
+    ----------
+    name : str
+        The sub-folder of the study that the run is written to.
+    recipe : str
+    config : Config of the recipe
+    entry : str
+        The function of the recipe's module that trains it, ``entry(config, options)``
+        -> RunResult.
+    in_folder_of_study : bool
+        Whether the study's own folder is that of this run.
+    """
 
     name: str
     recipe: str
-    config: SentimentConfig
+    config: Any
+    entry: str = "run"
+    in_folder_of_study: bool = False
 
 
 @dataclass(frozen=True)
 class Job:
-    """A part that is to be trained, as a run of its recipe."""
+    """Pair a part that is to be trained with the options of its run."""
 
     part: Part
     options: RunOptions
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How the run of a part has ended.
+class JobResult:
+    """Say how the run of a part has ended.
 
     Attributes
     ----------
@@ -83,68 +92,63 @@ class Ended:
     failure: str = ""
 
 
-Trainer = Callable[[Sequence[Job]], Iterable[Ended]]
-"""Trains parts, in any order; their runs are in their folders as soon as it says so."""
+Trainer = Callable[[Sequence[Job]], Iterable[JobResult]]
+"""Trains jobs, in any order; a run is in its folder as soon as its result comes."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a finished part says of itself; accuracies are on the test tweets."""
+    """Hold what a finished part has measured; accuracies are on the test rows.
+
+    Attributes
+    ----------
+    part : Part
+    epochs : int
+    scores : mapping of str to float
+        Those of `Study.scores`.
+    best_epoch : int or None
+        Counted from 1; None without test data in the training.
+    seconds : float
+        Of training.
+    verdict : Verdict
+    max_diff : float
+        The greatest |NumPy - predict|.
+    """
 
     part: Part
-    accuracy: float
-    macro_f1: float
-    best_epoch: int
-    best_accuracy: float
-    best_macro_f1: float
+    epochs: int
+    scores: Mapping[str, float]
+    best_epoch: int | None
     seconds: float
     verdict: verify.Verdict
     max_diff: float
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Of several numbers: mean, least, greatest and standard deviation.
+class Data:
+    """Say what a study learns from: in words, by checksum, and with notes on it."""
 
-    The deviation has n - 1 below the line; of a single number it is None.
-    """
-
-    mean: float
-    low: float
-    high: float
-    deviation: float | None
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Spread:
-        """The spread of at least one number."""
-        x = np.asarray(list(values), dtype=np.float64)
-        deviation = float(x.std(ddof=1)) if len(x) > 1 else None
-        return cls(float(x.mean()), float(x.min()), float(x.max()), deviation)
+    source: str
+    sha256: str
+    notes: Sequence[str] = ()
 
 
 class StudyInterrupted(training.Interrupted):
-    """Ctrl-C during a study; its finished models are on disk."""
+    """Report Ctrl-C during a study; its finished models are on disk."""
 
     def __init__(self, done: int, of: int) -> None:
         Exception.__init__(self, f"interrupted after {done} of {of} models")
 
 
-def sampling_error(accuracy: float, rows: int) -> float:
-    """Half the width of the 95 % interval of an accuracy measured on so many rows."""
-    return float(1.96 * np.sqrt(accuracy * (1 - accuracy) / rows))
-
-
 def require_valid(seed: int, seeds: int, recipes: Sequence[str]) -> None:
-    """Options that every study has.
+    """Refuse options that no study can use.
 
     Raises
     ------
     DataError
     """
     if type(seeds) is not int or seeds < 1:
-        raise DataError(
-            f"seeds: expected a number from 1. Received: {printable(seeds)}"
-        )
+        raise DataError(f"seeds: expected a number from 1. Received: {seeds}")
     if seed + seeds > 2**32:
         raise DataError(
             f"seed: expected all seeds below 2**32. Received: {seeds} from {seed} on"
@@ -153,12 +157,12 @@ def require_valid(seed: int, seeds: int, recipes: Sequence[str]) -> None:
     if unknown or not recipes or len(set(recipes)) < len(recipes):
         raise DataError(
             f"recipes: expected some of {', '.join(SENTIMENT)}, each once. "
-            f"Received: {printable(', '.join(map(str, recipes)) or 'none')}"
+            f"Received: {', '.join(map(str, recipes)) or 'none'}"
         )
 
 
 def part_config(recipe: str, config: TweetConfig, **options: Any) -> SentimentConfig:
-    """The recipe's own Config with the options of a study, and those given."""
+    """Return the recipe's own Config with the options of a study, and those given."""
     own = module(recipe).Config
     names = {field.name for field in fields(own)}
     shared = {key: value for key, value in asdict(config).items() if key in names}
@@ -166,19 +170,22 @@ def part_config(recipe: str, config: TweetConfig, **options: Any) -> SentimentCo
     return made
 
 
-def train_one(job: Job) -> Ended:
-    """One part as a run of its recipe, without what that prints."""
+def train_one(job: Job) -> JobResult:
+    """Train one part, without what its run prints."""
+    train = getattr(module(job.part.recipe), job.part.entry)
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
     ):
-        outcome = module(job.part.recipe).run(job.part.config, job.options)
-    passed = outcome.report.verdict is verify.Verdict.PASS
-    return Ended(job.part.name, "" if passed else outcome.report.to_text())
+        result: RunResult = train(job.part.config, job.options)
+    report = result.report
+    passed = report.verdict is verify.Verdict.PASS
+    told = report.to_text() if isinstance(report, verify.Report) and not passed else ""
+    return JobResult(job.part.name, told)
 
 
-def here(jobs: Sequence[Job]) -> Iterable[Ended]:
-    """The trainer that is this process; a part that fails ends it."""
+def train_here(jobs: Sequence[Job]) -> Iterable[JobResult]:
+    """Train one job after the other in this process; one that fails ends the study."""
     for job in jobs:
         try:
             yield train_one(job)
@@ -186,21 +193,13 @@ def here(jobs: Sequence[Job]) -> Iterable[Ended]:
             raise _unusable(job.options.folder, error) from None
 
 
-def train_parts(
-    study: str,
-    config: Any,
-    parts: Sequence[Part],
-    options: RunOptions,
-    files: Sequence[str],
-    *,
-    trainer: Trainer = here,
-    fixed: Mapping[str, Any] | None = None,
-) -> list[Trained]:
-    """Train and verify every part that is not finished; returns all, in order.
+@dataclass(frozen=True)
+class Study:
+    """Train and verify every part that is not finished.
 
-    Parameters
+    Attributes
     ----------
-    study : str
+    name : str
         The recipe's name.
     config : Config of the study
     parts : sequence of Part
@@ -209,89 +208,255 @@ def train_parts(
         Names of the files that the study writes besides ``manifest.json`` and
         ``metrics.json``.
     trainer : Trainer
-        A part that it says has failed is left out of what is returned.
-    fixed : mapping
+        A part that it says has failed is left out of what `train` returns.
+    fixed : mapping, optional
         What may not be changed with ``--resume``; all of `config` by default.
-
-    Raises
-    ------
-    DataError
-        The data, the folder or a part cannot be used.
-    StudyInterrupted
-        On Ctrl-C.
     """
-    folder = options.folder
-    tweets = load_words(options.csv).tweets
-    if fixed is None:
-        fixed = asdict(config)
-    folder.open_for(study, fixed, tweets.sha256, resume=options.resume)
-    earlier = _earlier_parts(folder)
-    recipes = earlier | {part.name: part.recipe for part in parts}
-    for name, recipe in recipes.items():
-        _require_ours(RunFolder(folder / name), recipe)
-    if not options.resume:
-        for name in earlier:
-            _remove(RunFolder(folder / name))
-        folder.clear(also=files)
-        recipes = {part.name: part.recipe for part in parts}
-    content = training.manifest(
-        study, config, options, tweets.source, tweets.sha256
-    ) | {"parts": recipes}
-    folder.write_json("manifest.json", content)
-    for note in tweets.notes:
-        print(note, file=sys.stderr)
-    return _train(study, parts, options, tweets.sha256, trainer)
 
+    name: str
+    config: Any
+    parts: Sequence[Part]
+    options: RunOptions
+    files: Sequence[str]
+    trainer: Trainer = train_here
+    fixed: Mapping[str, Any] | None = None
 
-def _train(
-    study: str,
-    parts: Sequence[Part],
-    options: RunOptions,
-    sha256: str,
-    trainer: Trainer,
-) -> list[Trained]:
-    """Every part that is not finished, one line of progress each."""
-    finished: dict[str, Trained] = {}
-    for part in parts if options.resume else ():
-        trained = _finished(_folder(options, part), part, sha256)
-        if trained is not None:
-            finished[part.name] = trained
-    kept = f", {len(finished)} finished before" if options.resume else " to train"
-    print(f"{study}: {len(parts)} models{kept}", file=sys.stderr, flush=True)
-    jobs = {p.name: _job(p, options) for p in parts if p.name not in finished}
-    began, place = time.perf_counter(), len(finished)
-    try:
-        for done, ended in enumerate(trainer([*jobs.values()]), start=1):
-            job = jobs[ended.name]
-            found = f"FAILED: {printable(ended.failure, 300)}"
-            if not ended.failure:
-                trained = _after(job, ended, sha256)
-                finished[ended.name] = trained
-                found = f"test accuracy {trained.accuracy:.4f}  {trained.verdict}"
+    scores: ClassVar[tuple[str, ...]] = SCORES
+
+    @functools.cached_property
+    def data(self) -> Data:
+        """What all parts learn from: the tweets, unless a study says otherwise."""
+        tweets = load_words(self.options.csv).tweets
+        return Data(tweets.source, tweets.sha256, tweets.notes)
+
+    def train(self) -> list[Trained]:
+        """Train what is not finished; returns all parts, in order, but for failures.
+
+        Raises
+        ------
+        DataError
+            The data, the folder or a part cannot be used.
+        StudyInterrupted
+            On Ctrl-C.
+        """
+        self.open()
+        finished: dict[str, Trained] = {}
+        for part in self.parts if self.options.resume else ():
+            trained = self._finished(part)
+            if trained is not None:
+                finished[part.name] = trained
+        kept = f", {len(finished)} finished before" if self.options.resume else ""
+        print(
+            f"{self.name}: {len(self.parts)} models{kept or ' to train'}",
+            file=sys.stderr,
+            flush=True,
+        )
+        jobs = {p.name: self.job(p) for p in self.parts if p.name not in finished}
+        try:
+            self._train(jobs, finished)
+        except (training.Interrupted, KeyboardInterrupt):
+            raise StudyInterrupted(len(finished), len(self.parts)) from None
+        return [finished[part.name] for part in self.parts if part.name in finished]
+
+    def open(self) -> None:
+        """Make the folder ready; an earlier study goes unless this one resumes it.
+
+        Raises
+        ------
+        DataError
+            The folder, or that of a part, holds something else.
+        """
+        folder, options = self.options.folder, self.options
+        fixed = asdict(self.config) if self.fixed is None else self.fixed
+        folder.open_for(self.name, fixed, self.data.sha256, resume=options.resume)
+        earlier = self.earlier()
+        recipes = earlier | {
+            part.name: part.recipe for part in self.parts if not part.in_folder_of_study
+        }
+        for name, recipe in recipes.items():
+            _require_ours(RunFolder(folder / name), recipe)
+        if not options.resume:
+            for name in earlier:
+                _remove(RunFolder(folder / name))
+            folder.clear(also=self.files)
+            recipes = {part.name: part.recipe for part in self.parts}
+        self.write_manifest(recipes)
+        for note in self.data.notes:
+            print(note, file=sys.stderr)
+
+    def write_manifest(self, parts: Mapping[str, str]) -> None:
+        """Write ``manifest.json``, which also names the recipe of every part."""
+        source, sha256 = self.data.source, self.data.sha256
+        content = training.manifest(
+            self.name, self.config, self.options, source, sha256
+        )
+        self.options.folder.write_json(
+            "manifest.json", content | {"parts": dict(parts)}
+        )
+
+    def earlier(self) -> dict[str, str]:
+        """Return name -> recipe of the parts that an earlier study made here."""
+        folder = self.options.folder
+        if not (folder / "manifest.json").exists():
+            return {}
+        parts = folder.read_json("manifest.json").get("parts")
+        named = parts.items() if isinstance(parts, dict) else ()
+        return {
+            name: recipe
+            for name, recipe in named
+            if recipe in SENTIMENT and name.startswith(recipe) and name.isprintable()
+            if "/" not in name and "\\" not in name
+        }
+
+    def folder_of(self, part: Part) -> RunFolder:
+        """Return the folder of a part's run."""
+        folder = self.options.folder
+        return folder if part.in_folder_of_study else RunFolder(folder / part.name)
+
+    def job(self, part: Part) -> Job:
+        """Return what trains a part, from its checkpoint where the study resumes."""
+        folder = self.folder_of(part)
+        begun = self.options.resume and (folder / "checkpoint.npz").exists()
+        csv, command = self.options.csv, self.command(part)
+        return Job(part, RunOptions(folder, begun, csv, command, VERIFIED_ROWS))
+
+    def command(self, part: Part) -> str:
+        """Return the command that repeats a part by itself."""
+        default = module(part.recipe).Config()
+        given = {
+            key: value
+            for key, value in asdict(part.config).items()
+            if value != getattr(default, key)
+        }
+        if self.options.csv is not None:
+            given["csv"] = self.options.csv
+        return command_line([part.recipe], given, str(self.folder_of(part).path))
+
+    def ended(self, part: Part, epochs: int) -> bool:
+        """Say whether a part with so many epochs has nothing left to train."""
+        return epochs >= int(part.config.epochs)
+
+    def _train(self, jobs: Mapping[str, Job], finished: dict[str, Trained]) -> None:
+        """Train the jobs, with one line of progress each; `finished` grows."""
+        began, before = time.perf_counter(), len(finished)
+        total = len(self.parts)
+        for done, result in enumerate(self.trainer([*jobs.values()]), start=1):
+            found = f"FAILED: {printable(result.failure, 300)}"
+            if not result.failure:
+                trained = self._after(jobs[result.name].part, result)
+                finished[result.name] = trained
+                accuracy = trained.scores["accuracy"]
+                found = f"test accuracy {accuracy:.4f}  {trained.verdict}"
             spent = time.perf_counter() - began
             print(
-                f"  {place + done:>{len(str(len(parts)))}}/{len(parts)}  {ended.name}  "
+                f"  {before + done:>{len(str(total))}}/{total}  {result.name}  "
                 f"{found}{_time_left(spent / done * (len(jobs) - done))}",
                 file=sys.stderr,
                 flush=True,
             )
-    except (training.Interrupted, KeyboardInterrupt):
-        raise StudyInterrupted(len(finished), len(parts)) from None
-    return [finished[part.name] for part in parts if part.name in finished]
+
+    def _after(self, part: Part, result: JobResult) -> Trained:
+        """Read what a part has come to that has just been trained."""
+        if result.report:
+            print(f"\n{result.name}:\n\n{result.report}")
+        trained = self._read(part)
+        if trained is None:
+            raise _unusable(self.folder_of(part), "the run left no metrics")
+        return trained
+
+    def _finished(self, part: Part) -> Trained | None:
+        """Read a part of an earlier study; None where it still has to be trained.
+
+        The metrics in the study's own folder are those of the study, so the run that
+        is there is always gone through again, which trains no epoch twice.
+        """
+        return None if part.in_folder_of_study else self._read(part)
+
+    def _read(self, part: Part) -> Trained | None:
+        """Read what a part has come to; None where it still has to be trained.
+
+        Raises
+        ------
+        DataError
+            It is damaged, or was trained with other options.
+        """
+        folder = self.folder_of(part)
+        if not (folder / "metrics.json").exists():
+            return None
+        try:
+            config, sha256 = asdict(part.config), self.data.sha256
+            folder.open_for(part.recipe, config, sha256, resume=True)
+            metrics = folder.read_json("metrics.json")
+            epochs = metrics["epochs"]
+            if type(epochs) is not int:
+                raise ValueError(f"epochs={epochs}")
+            if not self.ended(part, epochs):
+                return None
+            if epochs > part.config.epochs:
+                raise DataError(
+                    f"expected {part.config.epochs} epochs. Received: {epochs}"
+                )
+            verify.load(folder / "model.keras")
+            return self._as_trained(part, metrics)
+        except (VerifyError, KeyError, TypeError, ValueError, OverflowError) as error:
+            what = error if isinstance(error, VerifyError) else "a file is damaged"
+            raise _unusable(folder, what) from None
+
+    def _as_trained(self, part: Part, metrics: Mapping[str, Any]) -> Trained:
+        report = self.folder_of(part).read_json("verification.json")
+        best = metrics["best_epoch"] if "best_accuracy" in self.scores else None
+        return Trained(
+            part,
+            metrics["epochs"],
+            {name: _finite(metrics[name]) for name in self.scores},
+            None if best is None else int(best),
+            _finite(metrics["seconds"]),
+            verify.Verdict(report["verdict"]),
+            float(report["predict_max_diff"]),
+        )
 
 
-def _after(job: Job, ended: Ended, sha256: str) -> Trained:
-    """What a part has come to that has just been trained."""
-    if ended.report:
-        print(f"\n{ended.name}:\n\n{ended.report}")
-    trained = _finished(job.options.folder, job.part, sha256)
-    if trained is None:
-        raise _unusable(job.options.folder, "the run left no metrics")
-    return trained
+Results = TypeVar("Results")
+
+
+def study_in(
+    name: str, study: Callable[[Any, RunOptions], Results]
+) -> Callable[..., Results]:
+    """Return a study as a function of its Config and a folder, for notebooks."""
+
+    def run(
+        config: Any,
+        folder: str | os.PathLike[str] = Path("runs") / name,
+        *,
+        csv: str | None = None,
+        resume: bool = False,
+    ) -> Results:
+        """Train, verify and compare; prints one line of progress a model on stderr.
+
+        Parameters
+        ----------
+        config : Config
+        folder : path
+            Of the study; every model gets a folder in it.
+        csv : path, optional
+            Tweets, as for `recipes.data.airline.load_tweets`.
+        resume : bool
+            Go on with an earlier study of the same Config in this folder.
+
+        Raises
+        ------
+        DataError
+            The data, the folder or one of its runs cannot be used.
+        StudyInterrupted
+            On Ctrl-C.
+        """
+        return study(config, RunOptions(RunFolder(folder), resume, csv))
+
+    return run
 
 
 def _time_left(seconds: float) -> str:
-    """In words, roughly: models differ in how long they take."""
+    """Return roughly how long it takes in words, since models differ."""
     if seconds <= 0:
         return ""
     if seconds < 90:
@@ -299,78 +464,9 @@ def _time_left(seconds: float) -> str:
     return f"  about {round(seconds / 60)} min left"
 
 
-def _folder(options: RunOptions, part: Part) -> RunFolder:
-    return RunFolder(options.folder / part.name)
-
-
-def _job(part: Part, options: RunOptions) -> Job:
-    folder = _folder(options, part)
-    begun = options.resume and (folder / "checkpoint.npz").exists()
-    command = _command(part, options)
-    return Job(part, RunOptions(folder, begun, options.csv, command, VERIFIED_ROWS))
-
-
-def _command(part: Part, options: RunOptions) -> str:
-    """The command that repeats a part by itself."""
-    default = module(part.recipe).Config()
-    given = {
-        key: value
-        for key, value in asdict(part.config).items()
-        if value != getattr(default, key)
-    }
-    if options.csv is not None:
-        given["csv"] = options.csv
-    return command_line([part.recipe], given, str(_folder(options, part).path))
-
-
-def _finished(folder: RunFolder, part: Part, sha256: str) -> Trained | None:
-    """What a part has come to; None where it still has to be trained.
-
-    Raises
-    ------
-    DataError
-        It is damaged, or was trained with other options.
-    """
-    if not (folder / "metrics.json").exists():
-        return None
-    try:
-        folder.open_for(part.recipe, asdict(part.config), sha256, resume=True)
-        metrics = folder.read_json("metrics.json")
-        report = folder.read_json("verification.json")
-        if type(metrics["epochs"]) is not int:
-            raise ValueError(f"epochs={metrics['epochs']}")
-        if metrics["epochs"] < part.config.epochs:
-            return None
-        if metrics["epochs"] > part.config.epochs:
-            raise DataError(
-                f"expected {part.config.epochs} epochs. Received: {metrics['epochs']}"
-            )
-        verify.load(folder / "model.keras")
-        return _as_trained(part, metrics, report)
-    except (VerifyError, KeyError, TypeError, ValueError, OverflowError) as error:
-        what = error if isinstance(error, VerifyError) else "a file is damaged"
-        raise _unusable(folder, what) from None
-
-
-def _as_trained(
-    part: Part, metrics: Mapping[str, Any], report: Mapping[str, Any]
-) -> Trained:
-    return Trained(
-        part,
-        accuracy=_finite(metrics["accuracy"]),
-        macro_f1=_finite(metrics["macro_f1"]),
-        best_epoch=int(metrics["best_epoch"]),
-        best_accuracy=_finite(metrics["best_accuracy"]),
-        best_macro_f1=_finite(metrics["best_macro_f1"]),
-        seconds=_finite(metrics["seconds"]),
-        verdict=verify.Verdict(report["verdict"]),
-        max_diff=float(report["predict_max_diff"]),
-    )
-
-
 def _finite(value: Any) -> float:
     number = float(value)
-    if not np.isfinite(number):
+    if number - number != 0:  # NaN or infinite
         raise ValueError(f"{value} where a number stood")
     return number
 
@@ -382,30 +478,17 @@ def _unusable(folder: RunFolder, why: object) -> DataError:
     return DataError(f"{where}{text}. Remove {shown} and --resume to train it again")
 
 
-def _earlier_parts(folder: RunFolder) -> dict[str, str]:
-    """The parts that an earlier study made here, as its manifest names them."""
-    if not (folder / "manifest.json").exists():
-        return {}
-    parts = folder.read_json("manifest.json").get("parts")
-    named = parts.items() if isinstance(parts, dict) else ()
-    return {
-        name: recipe
-        for name, recipe in named
-        if recipe in SENTIMENT and name.startswith(recipe) and name.isprintable()
-        if "/" not in name and "\\" not in name
-    }
-
-
 def _require_ours(folder: RunFolder, recipe: str) -> None:
-    """A part's folder holds a run of its recipe and nothing else, or is yet to be.
+    """Refuse a part's folder that holds anything but a run of its recipe.
 
     Raises
     ------
     DataError
     """
-    shown = printable(folder.path)
     if folder.path.is_symlink():
-        raise DataError(f"{shown}: expected a folder of this study. Received: a link")
+        raise DataError(
+            f"{folder.path}: expected a folder of this study. Received: a link"
+        )
     if not folder.path.exists():
         return
     folder.examine(recipe, resume=False)
@@ -416,100 +499,14 @@ def _require_ours(folder: RunFolder, recipe: str) -> None:
     ]
     if strange:
         raise DataError(
-            f"{shown}: expected the files of a run and nothing else. Received: "
-            f"{printable(strange[0])}"
+            f"{folder.path}: expected the files of a run and nothing else. Received: "
+            f"{strange[0]}"
         )
 
 
 def _remove(folder: RunFolder) -> None:
-    """A part of an earlier study goes; what is not of its run would keep its folder."""
+    """Remove a run of an earlier study; a folder with other things in it stays."""
     if folder.path.is_dir():
         folder.clear()
         with contextlib.suppress(OSError):
             folder.path.rmdir()
-
-
-def baseline_scores(csv: str | None) -> dict[str, tuple[float, float]]:
-    """Test accuracy and macro-F1 of both baselines."""
-    y_test = load_words(csv).y_test
-    return {
-        name: (float(np.mean(y_test == predicted)), macro_f1(y_test, predicted))
-        for name, predicted in baseline_predictions(csv).items()
-    }
-
-
-def worst(trained: Sequence[Trained]) -> Verdicts:
-    """One FAIL decides; else one INCONCLUSIVE does."""
-    found = {one.verdict for one in trained}
-    order = (
-        verify.Verdict.FAIL,
-        verify.Verdict.INCONCLUSIVE,
-        verify.Verdict.PASS,
-    )
-    verdict = next(v for v in order if v in found)
-    return Verdicts(verdict, max(one.max_diff for one in trained))
-
-
-def outcome(study: str, trained: Sequence[Trained]) -> RunResult:
-    """The study's line of the closing table."""
-    seconds = sum(one.seconds for one in trained)
-    name = f"{study}, {len(trained)} models"
-    return RunResult(name, None, None, None, seconds, worst(trained))
-
-
-def verdict_line(trained: Sequence[Trained]) -> str:
-    """How the verification of all models went, in one line."""
-    passed = sum(one.verdict is verify.Verdict.PASS for one in trained)
-    others = [
-        f"{one.verdict}: {one.part.name}"
-        for one in trained
-        if one.verdict is not verify.Verdict.PASS
-    ]
-    return (
-        f"{worst(trained).verdict}: NumPy reproduces predict for {passed} of "
-        f"{len(trained)} models, each on up to {VERIFIED_ROWS} test tweets"
-        + "".join(f"\n  {line}" for line in others)
-    )
-
-
-OPTIONS = ("padding", "mask_zero", "length", "seed", "epochs")
-"""Columns of a study's rows."""
-
-
-def rows_csv(trained: Sequence[Trained], options: Sequence[str] = OPTIONS) -> bytes:
-    """One row a run, at full precision."""
-    scores = (
-        "accuracy", "macro_f1", "best_epoch", "best_accuracy", "best_macro_f1",
-        "seconds", "verdict",
-    )  # fmt: skip
-    lines = [",".join(("run", "recipe", *options, *scores))]
-    for one in trained:
-        cells = [one.part.name, one.part.recipe]
-        values = [getattr(one.part.config, name) for name in options]
-        values += [getattr(one, name) for name in scores]
-        cells += ["" if value is None else str(value) for value in values]
-        lines.append(",".join(cells))
-    return ("\n".join(lines) + "\n").encode()
-
-
-def write(
-    options: RunOptions, metrics: Mapping[str, Any], files: Mapping[str, bytes]
-) -> None:
-    """What a study leaves beside its runs."""
-    for name, content in files.items():
-        options.folder.write(name, content)
-    options.folder.write_json("metrics.json", metrics)
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns of plain text: the first to the left, the others to the right."""
-    lines = [list(headings), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  "
-        + "  ".join(
-            cell.ljust(width) if k == 0 else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )

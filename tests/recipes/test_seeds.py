@@ -16,6 +16,7 @@ from recipes import seeds
 from recipes.__main__ import main
 from recipes.data.tweets import load_split
 from recipes.run import many as study
+from recipes.run import summary
 from recipes.run.folder import RunFolder
 from recipes.run.options import RunOptions
 from verify.errors import DataError
@@ -49,18 +50,18 @@ def numbers(folder) -> list[list[str]]:
 
 
 def test_mean_range_and_deviation_are_those_of_the_numbers():
-    found = study.Spread.of([0.5, 0.7, 0.9])
+    found = summary.Spread.of([0.5, 0.7, 0.9])
     assert found.mean == pytest.approx(0.7)
     assert (found.low, found.high) == (0.5, 0.9)
     assert found.deviation == pytest.approx(0.2)  # two below the line, not three
-    assert study.Spread.of([0.5]).deviation is None
+    assert summary.Spread.of([0.5]).deviation is None
 
 
 def test_the_sampling_error_is_that_of_a_share():
-    assert study.sampling_error(0.9, 3463) == pytest.approx(0.0099919, abs=1e-6)
+    assert summary.sampling_error(0.9, 3463) == pytest.approx(0.0099919, abs=1e-6)
     rng = np.random.default_rng(0)
     drawn = rng.binomial(500, 0.8, size=20_000) / 500
-    within = np.abs(drawn - 0.8) <= study.sampling_error(0.8, 500)
+    within = np.abs(drawn - 0.8) <= summary.sampling_error(0.8, 500)
     assert np.mean(within) == pytest.approx(0.95, abs=0.01)
 
 
@@ -187,7 +188,7 @@ def test_what_is_not_of_the_study_is_never_deleted(finished, two, tweets_csv, tm
     note.unlink()
     options = RunOptions(RunFolder(folder), csv=tweets_csv)
     # begun anew, of no part: what the earlier study made goes, and only that
-    assert study.train_parts("seeds", two, [], options, seeds.FILES) == []
+    assert study.Study("seeds", two, [], options, seeds.FILES).train() == []
     assert sorted(p.name for p in folder.iterdir()) == [
         "manifest.json", "mine", "notes.txt",
     ]  # fmt: skip
@@ -208,7 +209,8 @@ def test_a_manifest_edited_by_hand_does_not_reach_other_folders(
         "sentiment_rnn", "x": ["sentiment_rnn"],
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert study._earlier_parts(RunFolder(folder)) == {}
+    options = RunOptions(RunFolder(folder), csv=tweets_csv)
+    assert study.Study("seeds", two, [], options, seeds.FILES).earlier() == {}
     assert (victim / "model.keras").exists()
 
 

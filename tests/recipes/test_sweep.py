@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import json
 import shutil
+import threading
+from multiprocessing import Pipe
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ from recipes import plots, sweep
 from recipes.__main__ import main
 from recipes.data.tweets import load_split
 from recipes.run import many as study
-from recipes.run import workers as sweep_training
+from recipes.run import workers
 from recipes.run.folder import RunFolder
-from recipes.run.many import Ended, Part
+from recipes.run.many import JobResult, Part
 from recipes.run.options import RunOptions
 from verify.errors import DataError
 
@@ -103,7 +104,8 @@ def test_processes_train_what_this_one_trains_and_the_seed_decides(
 ):
     part = next(iter(sweep.parts(TWO)))
     options = RunOptions(RunFolder(tmp_path), csv=tweets_csv)
-    assert list(study.here([study._job(part, options)])) == [Ended(NAMES[0])]
+    job = study.Study(sweep.NAME, TWO, [part], options, ()).job(part)
+    assert list(study.train_here([job])) == [JobResult(NAMES[0])]
     require_same_run(NAMES[0], finished[0], tmp_path)
     first, second = (weights(finished[0], name) for name in NAMES)
     assert not np.array_equal(first[0], second[0])
@@ -137,11 +139,11 @@ def pretended(finished, monkeypatch):
             if name in failing:
                 if failing[name] == "Ctrl-C":
                     raise KeyboardInterrupt
-                yield Ended(name, failure=failing[name])
+                yield JobResult(name, failure=failing[name])
                 continue
             trained.append(name)
             shutil.copytree(finished[0] / name, job.options.folder.path)
-            yield Ended(name)
+            yield JobResult(name)
 
     monkeypatch.setattr(sweep, "in_processes", train)
     return failing, trained
@@ -234,9 +236,11 @@ def result(verdict: str, combination: sweep.Combination, accuracy: float):
         study.module(combination.recipe).Config(), units=combination.units
     )
     part = Part(combination.folder(1), combination.recipe, config)
-    return study.Trained(
-        part, accuracy, 0.5, 1, accuracy, 0.5, 1.0, verify.Verdict(verdict), 1e-8
-    )
+    scores = {
+        "accuracy": accuracy, "macro_f1": 0.5,
+        "best_accuracy": accuracy, "best_macro_f1": 0.5,
+    }  # fmt: skip
+    return study.Trained(part, 1, scores, 1, 1.0, verify.Verdict(verdict), 1e-8)
 
 
 def results(*verdicts: str, failures: dict[str, str] | None = None):
@@ -288,7 +292,7 @@ def test_of_very_many_combinations_the_figure_has_the_best(monkeypatch):
 
 
 def test_a_process_that_is_killed_is_a_failure_of_its_job_alone(tmp_path):
-    process = sweep_training.TrainingProcess(1)
+    process = workers.TrainingProcess(1)
     job = study.Job(next(iter(sweep.parts(TWO))), RunOptions(RunFolder(tmp_path)))
     process.end()
     ended = process.train(job)
@@ -305,40 +309,46 @@ def test_what_a_run_raises_is_its_failure_in_one_line(tmp_path):
         def train(_):
             raise error
 
-        return sweep_training.attempt(job, train)
+        return workers.attempt(job, train)
 
-    assert attempt(DataError("a line")) == Ended(NAMES[0], failure="a line")
+    assert attempt(DataError("a line")) == JobResult(NAMES[0], failure="a line")
     found = attempt(MemoryError("of 3 GB\nand more"))
-    assert found == Ended(NAMES[0], failure="MemoryError: of 3 GB")
+    assert found == JobResult(NAMES[0], failure="MemoryError: of 3 GB")
 
 
-def test_a_process_answers_every_job_and_ends_with_its_input(tmp_path, monkeypatch):
+def test_a_process_answers_every_job_and_ends_with_its_parent(tmp_path, monkeypatch):
     jobs = [
         study.Job(part, RunOptions(RunFolder(tmp_path))) for part in sweep.parts(TWO)
     ]
-    requests, answers = io.BytesIO(), io.BytesIO()
+    monkeypatch.setattr(workers, "attempt", lambda job: JobResult(job.part.name))
+    ours, theirs = Pipe()
+    serving = threading.Thread(target=workers.serve, args=(theirs,))
+    serving.start()
     for job in jobs:
-        sweep_training._send(requests, job)
-    requests.seek(0)
-    monkeypatch.setattr(sweep_training, "attempt", lambda job: Ended(job.part.name))
-    monkeypatch.setattr(sweep_training, "_watch", lambda _: None)
-    sweep_training.serve(requests, answers)
-    answers.seek(0)
-    assert [sweep_training._receive(answers).name for _ in jobs] == NAMES
-    with pytest.raises(EOFError):
-        sweep_training._receive(answers)
+        ours.send(job)
+    assert [ours.recv().name for _ in jobs] == NAMES
+    ours.close()
+    serving.join(timeout=10)
+    assert not serving.is_alive()
+
+
+def test_a_process_without_a_job_ends_after_a_while(monkeypatch):
+    monkeypatch.setattr(workers, "IDLE_SECONDS", 0.01)
+    ours, theirs = Pipe()
+    workers.serve(theirs)  # returns, although nothing was sent
+    assert not ours.poll()
 
 
 def test_as_many_processes_as_cores_memory_and_runs_allow(monkeypatch):
-    monkeypatch.setattr(sweep_training, "core_count", lambda: 8)
+    monkeypatch.setattr(workers, "core_count", lambda: 8)
     memory = {"SC_PHYS_PAGES": 2**20, "SC_PAGE_SIZE": 2**14}  # 16 GiB
-    monkeypatch.setattr(sweep_training.os, "sysconf", memory.get)
-    assert sweep_training.sensible(100) == 8
-    assert sweep_training.sensible(3) == 3
+    monkeypatch.setattr(workers.os, "sysconf", memory.get)
+    assert workers.sensible(100) == 8
+    assert workers.sensible(3) == 3
     memory["SC_PHYS_PAGES"] = 2**18  # 4 GiB
-    assert sweep_training.sensible(100) == 2
+    assert workers.sensible(100) == 2
     memory["SC_PHYS_PAGES"] = 2**10
-    assert sweep_training.sensible(100) == 1
+    assert workers.sensible(100) == 1
 
 
 @pytest.mark.parametrize(

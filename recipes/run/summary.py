@@ -1,0 +1,180 @@
+"""Sum up the models of a study: spreads over seeds, baselines, tables, verdicts."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import verify
+from recipes.data.tweets import baseline_predictions, load_words, macro_f1
+from recipes.run.finish import RunResult, Verdicts
+from recipes.run.many import VERIFIED_ROWS, Trained
+from recipes.run.options import RunOptions
+
+BASELINES = {
+    "majority_class": "baseline: always the larger class",
+    "tfidf_logistic_regression": "baseline: TF-IDF + logistic regression",
+}
+
+OPTIONS = ("padding", "mask_zero", "length", "seed", "epochs")
+"""Columns of a study's rows."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Hold mean, least, greatest and standard deviation of several numbers.
+
+    `deviation` is the sample standard deviation (n - 1), None for a single value.
+    """
+
+    mean: float
+    low: float
+    high: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """Return the spread of at least one number."""
+        x = np.asarray(list(values), dtype=np.float64)
+        deviation = float(x.std(ddof=1)) if len(x) > 1 else None
+        return cls(float(x.mean()), float(x.min()), float(x.max()), deviation)
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """Mean, range and deviation as a table shows them."""
+        deviation = "-" if self.deviation is None else f"{self.deviation:.4f}"
+        return f"{self.mean:.4f}", f"{self.low:.4f}..{self.high:.4f}", deviation
+
+
+def sampling_error(accuracy: float, rows: int) -> float:
+    """Return half the width of the 95 % interval of an accuracy measured on rows."""
+    return float(1.96 * np.sqrt(accuracy * (1 - accuracy) / rows))
+
+
+def baseline_scores(csv: str | None) -> dict[str, tuple[float, float]]:
+    """Return test accuracy and macro-F1 of both baselines."""
+    y_test = load_words(csv).y_test
+    return {
+        name: (float(np.mean(y_test == predicted)), macro_f1(y_test, predicted))
+        for name, predicted in baseline_predictions(csv).items()
+    }
+
+
+def worst(trained: Sequence[Trained]) -> Verdicts:
+    """Return the verdict of all: one FAIL decides, else one INCONCLUSIVE does."""
+    found = {one.verdict for one in trained}
+    order = (
+        verify.Verdict.FAIL,
+        verify.Verdict.INCONCLUSIVE,
+        verify.Verdict.PASS,
+    )
+    verdict = next(v for v in order if v in found)
+    return Verdicts(verdict, max(one.max_diff for one in trained))
+
+
+def outcome(study: str, trained: Sequence[Trained]) -> RunResult:
+    """Return the study's line of the closing table."""
+    seconds = sum(one.seconds for one in trained)
+    name = f"{study}, {len(trained)} models"
+    return RunResult(name, None, None, None, seconds, worst(trained))
+
+
+def verdict_line(trained: Sequence[Trained]) -> str:
+    """Return how the verification of all models went, in one line."""
+    passed = sum(one.verdict is verify.Verdict.PASS for one in trained)
+    others = [
+        f"{one.verdict}: {one.part.name}"
+        for one in trained
+        if one.verdict is not verify.Verdict.PASS
+    ]
+    return (
+        f"{worst(trained).verdict}: NumPy reproduces predict for {passed} of "
+        f"{len(trained)} models, each on up to {VERIFIED_ROWS} test tweets"
+        + "".join(f"\n  {line}" for line in others)
+    )
+
+
+def seeds_words(config: Any) -> str:
+    """Return ``seeds 42 to 44``: those of a study that counts them from a first one."""
+    last = config.seed + config.seeds - 1
+    return f"seed {last}" if config.seeds == 1 else f"seeds {config.seed} to {last}"
+
+
+def rows_csv(trained: Sequence[Trained], options: Sequence[str] = OPTIONS) -> bytes:
+    """Return one row a run as CSV, at full precision."""
+    names = ("accuracy", "macro_f1", "best_epoch", "best_accuracy", "best_macro_f1")
+    rows = [
+        (
+            one.part.name,
+            one.part.recipe,
+            *(getattr(one.part.config, name) for name in options),
+            *({**one.scores, "best_epoch": one.best_epoch}[name] for name in names),
+            one.seconds,
+            one.verdict,
+        )
+        for one in trained
+    ]
+    return as_csv(("run", "recipe", *options, *names, "seconds", "verdict"), rows)
+
+
+def as_csv(headings: Sequence[str], rows: Iterable[Iterable[Any]]) -> bytes:
+    """Return a table as CSV with line feeds; None becomes an empty cell."""
+    file = io.StringIO()
+    lines = csv.writer(file, lineterminator="\n")
+    lines.writerow(headings)
+    lines.writerows(rows)
+    return file.getvalue().encode()
+
+
+def metrics(
+    study: str, trained: Sequence[Trained], csv: str | None, **own: Any
+) -> dict[str, Any]:
+    """Return what a study on the tweets writes into its ``metrics.json``.
+
+    Parameters
+    ----------
+    study : str
+    trained : sequence of Trained
+        At least one.
+    csv : str or None
+        The file of tweets.
+    **own
+        What this study has measured beside that.
+    """
+    return {
+        "recipe": study,
+        **own,
+        "baselines": {name: list(x) for name, x in baseline_scores(csv).items()},
+        "test_rows": len(load_words(csv).y_test),
+        "models": len(trained),
+        "seconds": round(sum(one.seconds for one in trained), 2),
+        "verdict": str(worst(trained).verdict),
+    }
+
+
+def write(
+    options: RunOptions, metrics: Mapping[str, Any], files: Mapping[str, bytes]
+) -> None:
+    """Write what a study leaves beside its runs."""
+    for name, content in files.items():
+        options.folder.write(name, content)
+    options.folder.write_json("metrics.json", metrics)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return columns of plain text: the first to the left, the others to the right."""
+    lines = [list(headings), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  "
+        + "  ".join(
+            cell.ljust(width) if k == 0 else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
