@@ -55,7 +55,7 @@ from verify.report.report import number
 
 NAME = "long_memory"
 SHOWN_TEXTS = "i live in india and we often walk to town i speak"
-FILES = ("memory.csv", "memory.png")
+STUDY_FILES = ("memory.csv", "memory.png")
 LAYERS = {"SimpleRNN": "simple_rnn", "LSTM": "lstm", "GRU": "gru"}
 """Keras's layer -> how its folders are called."""
 
@@ -203,7 +203,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
         f"for at most {config.epochs} epochs",
         file=sys.stderr,
     )
-    trained = MemoryStudy(NAME, config, parts(config), options, FILES).train()
+    trained = MemoryStudy(NAME, config, parts(config), options, STUDY_FILES).train()
     return _report(config, trained, options)
 
 

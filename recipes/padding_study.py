@@ -40,7 +40,7 @@ from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
 NAME = "padding_study"
-FILES = ("padding.csv", "padding.png")
+STUDY_FILES = ("padding.csv", "padding.png")
 LONGEST = 1000
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -133,7 +133,7 @@ def _study(config: Config, options: RunOptions) -> Results:
             f"{', '.join(map(str, short))}, longer ones keep their last words",
             file=sys.stderr,
         )
-    trained = Study(NAME, config, parts(config), options, FILES).train()
+    trained = Study(NAME, config, parts(config), options, STUDY_FILES).train()
     results = Results(
         config.lengths,
         _arrays(config, trained, "accuracy"),

@@ -45,7 +45,7 @@ from verify.errors import printable
 from verify.model.arrays import Array
 
 NAME = "seeds"
-FILES = ("seeds.csv", "spread.png")
+STUDY_FILES = ("seeds.csv", "spread.png")
 
 EPOCHS = {
     "accuracy": "after the last epoch",
@@ -135,7 +135,7 @@ def parts(config: Config) -> list[Part]:
 
 
 def _study(config: Config, options: RunOptions) -> Results:
-    trained = Study(NAME, config, parts(config), options, FILES).train()
+    trained = Study(NAME, config, parts(config), options, STUDY_FILES).train()
     results = Results(
         {
             name: {

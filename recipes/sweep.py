@@ -45,15 +45,15 @@ from verify.cluster import LOCAL, connected, require_address
 from verify.errors import DataError, printable
 
 NAME = "sweep"
-FILES = ("sweep.csv", "summary.csv", "sweep.png")
+STUDY_FILES = ("sweep.csv", "summary.csv", "sweep.png")
 
 FIXED = ("batch_size", "embedding")
 """What all runs of a sweep have in common, also those that ``--resume`` adds."""
 
-MOST_RUNS = 10_000
+MAX_RUNS = 10_000
 """More than these are a slip of the pen."""
 
-MOST_ROWS = 150
+MAX_FIGURE_ROWS = 150
 """Of the figure, which grows with them."""
 
 
@@ -85,9 +85,9 @@ class Config:
                     f"{name}: expected some of {', '.join(map(str, known))}, each "
                     f"once. Received: {printable(', '.join(map(str, values)) or 'none')}"
                 )
-        if self.runs > MOST_RUNS:
+        if self.runs > MAX_RUNS:
             raise DataError(
-                f"sweep: expected at most {MOST_RUNS:,} runs. Received: options with "
+                f"sweep: expected at most {MAX_RUNS:,} runs. Received: options with "
                 f"{self.runs:,} combinations"
             )
 
@@ -325,7 +325,7 @@ def run(config: Config, options: RunOptions, where: Where) -> Results:
         config,
         list(wanted),
         options,
-        FILES,
+        STUDY_FILES,
         trainer=partial(_train, where=where, csv=options.csv, failures=failures),
         fixed={key: getattr(config, key) for key in FIXED},
     ).train()
@@ -442,12 +442,12 @@ def figure(results: Results) -> Any:
     varied = [key for key in results.varied if key != "recipe"]
     title = "Test accuracy after the last epoch"
     shown = results.trained
-    if len(shown) > MOST_ROWS:
-        title += f": the {MOST_ROWS} best of {len(shown):,} combinations"
+    if len(shown) > MAX_FIGURE_ROWS:
+        title += f": the {MAX_FIGURE_ROWS} best of {len(shown):,} combinations"
         best = sorted(
             shown, key=lambda c: results.spread(c, "accuracy").mean, reverse=True
         )
-        kept = set(best[:MOST_ROWS])
+        kept = set(best[:MAX_FIGURE_ROWS])
         shown = {c: runs for c, runs in shown.items() if c in kept}
     groups: dict[str, dict[str, list[float]]] = {}
     for combination, runs in shown.items():

@@ -14,8 +14,8 @@ from recipes.__main__ import main
 from recipes.data.grammar import FILLER_WORDS, LANGUAGES, memories
 from recipes.long_memory import (
     CHANCE,
-    FILES,
     NAME,
+    STUDY_FILES,
     Config,
     MemoryStudy,
     PartConfig,
@@ -120,7 +120,7 @@ def whole(tmp_path_factory):
 @pytest.mark.keras
 def test_a_run_leaves_a_verified_model_for_every_layer_and_gap(whole, capsys):
     subs = {"simple_rnn-6", "gru-6"}  # the LSTM has the folder itself
-    assert {p.name for p in whole.iterdir()} == {*RUN_FILES, *FILES, *subs}
+    assert {p.name for p in whole.iterdir()} == {*RUN_FILES, *STUDY_FILES, *subs}
     for folder in (whole, *(whole / name for name in subs)):
         assert {p.name for p in folder.iterdir()} >= set(RUN_FILES)
         report = json.loads((folder / "verification.json").read_text())
@@ -224,7 +224,7 @@ def test_finished_models_are_not_trained_again(whole, tmp_path, monkeypatch, cap
 
 def test_a_new_run_removes_what_an_earlier_one_left(tmp_path):
     study = MemoryStudy(
-        NAME, Config(gaps=(5,)), [], RunOptions(RunFolder(tmp_path)), FILES
+        NAME, Config(gaps=(5,)), [], RunOptions(RunFolder(tmp_path)), STUDY_FILES
     )
 
     def begun(*folders):

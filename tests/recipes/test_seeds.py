@@ -188,7 +188,7 @@ def test_what_is_not_of_the_study_is_never_deleted(finished, two, tweets_csv, tm
     note.unlink()
     options = RunOptions(RunFolder(folder), csv=tweets_csv)
     # begun anew, of no part: what the earlier study made goes, and only that
-    assert study.Study("seeds", two, [], options, seeds.FILES).train() == []
+    assert study.Study("seeds", two, [], options, seeds.STUDY_FILES).train() == []
     assert sorted(p.name for p in folder.iterdir()) == [
         "manifest.json", "mine", "notes.txt",
     ]  # fmt: skip
@@ -210,7 +210,7 @@ def test_a_manifest_edited_by_hand_does_not_reach_other_folders(
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest))
     options = RunOptions(RunFolder(folder), csv=tweets_csv)
-    assert study.Study("seeds", two, [], options, seeds.FILES).earlier() == {}
+    assert study.Study("seeds", two, [], options, seeds.STUDY_FILES).earlier() == {}
     assert (victim / "model.keras").exists()
 
 

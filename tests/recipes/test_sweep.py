@@ -280,7 +280,7 @@ def test_the_figure_has_a_row_for_each_combination():
 
 
 def test_of_very_many_combinations_the_figure_has_the_best(monkeypatch):
-    monkeypatch.setattr(sweep, "MOST_ROWS", 2)
+    monkeypatch.setattr(sweep, "MAX_FIGURE_ROWS", 2)
     some = results("PASS", "PASS", "PASS", "PASS")
     second = [*some.trained][1]
     some.trained[second] = [result("PASS", second, 0.95)]  # the best
