@@ -1,8 +1,8 @@
-"""Could the check have failed? Every known mistake, planted in the user's own model.
+"""Could the check have failed? Every known mistake, made in the user's own model.
 
 A comparison can only show what these weights and these inputs let show. Each mistake of
 the catalogue is made in the model, and must change the outputs by more than a correct
-port in float32 may differ. What survives is told with the reason.
+port in float32 may differ. Mistakes that do not are listed with the reason.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from verify.report.report import number
 from verify.tolerance.noise_floor import Rounding
 
 MAX_SELFTEST_ROWS = 64
-"""Rows that the mistakes are planted on; more are not looked at."""
+"""Rows that are evaluated at most."""
 
 
 @dataclass(frozen=True)
 class MutantResult:
-    """One mistake made in the model.
+    """Hold what one mistake does to the outputs.
 
     Attributes
     ----------
     mistake, layer : str
+        Name of the mistake, and path of the layer it is made in.
     caught : bool
         Whether the outputs change by more than rounding may.
     effect : float
-        The greatest change, in units of what is allowed; infinite where the mistaken
-        model has outputs of other shapes or none.
+        The greatest change, in units of what is allowed; infinite where the mutant has
+        outputs of other shapes or none.
     reason, remedy : str
         Of a mistake that is not caught: what hides it, and what to change.
     """
@@ -51,15 +52,21 @@ class MutantResult:
     reason: str = ""
     remedy: str = ""
 
+    def __str__(self) -> str:
+        where = f" in '{printable(self.layer)}'" if self.layer else ""
+        return f"{self.mistake}{where}"
+
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What a comparison on this model and these inputs can see.
+    """Hold what a comparison on this model and these inputs can see.
 
     Attributes
     ----------
     model : str
+        Where the model was read from.
     rows : int
+        Rows that were evaluated.
     results : tuple of MutantResult
     """
 
@@ -69,34 +76,36 @@ class SelfTest:
 
     @property
     def survivors(self) -> tuple[MutantResult, ...]:
-        """The mistakes that would go unnoticed."""
-        return tuple(p for p in self.results if not p.caught)
+        """Return the mistakes that would go unnoticed."""
+        return tuple(result for result in self.results if not result.caught)
 
     @property
     def mutation_score(self) -> float:
-        """Share of the mistakes that are caught, from 0 to 1."""
+        """Return the share of the mistakes that are caught, from 0 to 1."""
         return 1 - len(self.survivors) / len(self.results) if self.results else 1.0
 
     @property
     def exit_code(self) -> int:
-        """0 if every mistake is caught, 3 if some are not."""
+        """Return 0 if every mistake is caught, 3 if some are not."""
         return 3 if self.survivors else 0
 
     def __str__(self) -> str:
         caught = len(self.results) - len(self.survivors)
         lines = [
             f"{printable(self.model)}: {caught} of {len(self.results)} known mistakes "
-            f"({self.mutation_score:.1%}) would show in the outputs of {self.rows} row(s)"
+            f"({self.mutation_score:.1%}) would show in the outputs of {self.rows} "
+            "row(s)"
         ]
-        smallest = min((p for p in self.results if p.caught), default=None, key=_effect)
-        if smallest is not None:
+        seen = [result for result in self.results if result.caught]
+        if seen:
+            smallest = min(seen, key=lambda result: result.effect)
             lines.append(
-                f"  the least of them, {_named(smallest)}, by "
+                f"  the least of them, {smallest}, by "
                 f"{number(smallest.effect)} times what rounding may do"
             )
         for reason, group in _by_reason(self.survivors):
             lines += ["", f"Not seen, {len(group)}: {reason}"]
-            lines += [f"  - {_named(p)}" for p in group]
+            lines += [f"  - {result}" for result in group]
             if group[0].remedy:
                 lines.append(f"  to see them: {group[0].remedy}")
         return "\n".join(lines)
@@ -123,7 +132,7 @@ class SelfTest:
 
 
 def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
-    """Plant every known mistake in a model and see which would show.
+    """Make every known mistake in a model and see which would show.
 
     Parameters
     ----------
@@ -151,13 +160,14 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
     )
     if not results:
         raise DataError(
-            f"{printable(net.spec.source)}: expected a model with a layer that mistakes "
-            "are known for. Received: none"
+            f"{printable(net.spec.source)}: expected a model with a layer that "
+            "mistakes are known for. Received: none"
         )
     return SelfTest(net.spec.source, x.rows, results)
 
 
 def _rows(net: Network, x: Inputs) -> slice:
+    """Return the rows to evaluate: whole batches, if the model has a fixed size."""
     batch = net.spec.batch_size or 1
     return slice(0, max(MAX_SELFTEST_ROWS // batch, 1) * batch)
 
@@ -170,38 +180,40 @@ def _result(
     spots: Sequence[BlindSpot],
     floatx: str,
 ) -> MutantResult:
-    effect = _change(mutant, x, right, allowed, floatx)
+    """Evaluate one mutant, and say why it survives if it does.
+
+    Parameters
+    ----------
+    right, allowed : list of (batch, ...)
+        The model's outputs, and how far they may change.
+    """
+    effect = _effect(mutant, x, right, allowed, floatx)
     if effect > 1:
         return MutantResult(mutant.name, mutant.layer, True, effect)
     for spot in spots:
-        place = not spot.layer or f"{spot.layer}/".startswith(f"{mutant.layer}/")
-        inside = place or f"{mutant.layer}/".startswith(f"{spot.layer}/")
-        hidden_by = mutant.name.startswith(spot.hidden) or mutant.name.endswith(
-            spot.hidden
-        )
-        if inside and hidden_by:
-            return MutantResult(
-                mutant.name, mutant.layer, False, effect, spot.sentence, spot.remedy
+        if spot.hides(mutant):
+            reason, remedy = spot.sentence, spot.remedy
+            break
+    else:
+        reason, remedy = (
+            ("the outputs are the same either way", "give other weights or inputs")
+            if effect == 0
+            else (
+                "they change the outputs by less than rounding may",
+                "give more rows, or compare what the layer itself returns",
             )
-    reason, remedy = (
-        ("the outputs are the same either way", "give other weights or inputs")
-        if effect == 0
-        else (
-            "they change the outputs by less than rounding may",
-            "give more rows, or compare what the layer itself returns",
         )
-    )
     return MutantResult(mutant.name, mutant.layer, False, effect, reason, remedy)
 
 
-def _change(
+def _effect(
     mutant: Mutant,
     x: Inputs,
     right: Sequence[Array],
     allowed: Sequence[Array],
     floatx: str,
 ) -> float:
-    """How far the outputs move, in units of what is allowed."""
+    """Return how far the outputs move, in units of what is allowed."""
     with np.errstate(all="ignore"):
         try:
             wrong = Network(mutant.model, floatx).flat(x, dtype="float64")
@@ -217,18 +229,9 @@ def _change(
     return float("inf") if np.isnan(worst) else worst
 
 
-def _effect(result: MutantResult) -> float:
-    return result.effect
-
-
-def _named(result: MutantResult) -> str:
-    where = f" in '{printable(result.layer)}'" if result.layer else ""
-    return f"{result.mistake}{where}"
-
-
 def _by_reason(
     survivors: Sequence[MutantResult],
 ) -> Iterator[tuple[str, list[MutantResult]]]:
-    """Survivors that share a reason together, in the order of the first of each."""
-    for reason in dict.fromkeys(p.reason for p in survivors):
-        yield reason, [p for p in survivors if p.reason == reason]
+    """Yield each reason with its survivors, in the order of the first of each."""
+    for reason in dict.fromkeys(result.reason for result in survivors):
+        yield reason, [result for result in survivors if result.reason == reason]

@@ -1,1 +1,1 @@
-"""Known mistakes: the catalogue, the search for the one that explains, what hides them."""
+"""Why a check failed: known mistakes, the search among them, and what hides them."""

@@ -1,9 +1,10 @@
 """What a check on these weights and these inputs could not have seen.
 
 A comparison that passes proves nothing about mistakes that leave the outputs as they
-are: a transposed kernel of one unit, a forget gate on a single step. Each `BlindSpot` says
-which mistakes are hidden, by what, and what to change so that they show. ``check``
-warns of them; ``selftest`` gives them as the reasons for what survives it.
+are: a transposed kernel of one unit, a forget gate on a single step. A `BlindSpot`
+says what the model or its inputs lack, and so which mistakes cannot show, and what to
+change. ``check`` warns of blind spots; ``selftest`` gives them as the reasons why a
+mistake goes unnoticed.
 """
 
 from __future__ import annotations
@@ -16,32 +17,26 @@ import numpy as np
 from verify.errors import join_and
 from verify.forward.evaluate import LayerTrace
 from verify.forward.network import Inputs, Network
+from verify.mistakes.catalogue import Mutant
+from verify.mistakes.catalogue.mistake import Need
+from verify.mistakes.catalogue.time import PREDICT_BATCH_ROWS
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.model.spec import LayerSpec
 
 SATURATION_DISTANCE = 1e-6
-MOST_SHARE = 0.5
-PREDICT_BATCH_ROWS = 32
+"""A gate is saturated if it is nearer to 0 or 1 than this."""
 
-MASKS = ("mask", "masked", "sequence cut", "length counted", "zero_output", "padding")
-RECURRENT = (
-    *("recurrent", "time", "inputs shifted", "first step", "last step", "states"),
-    *(
-        "output of the first",
-        "forget",
-        "output from the old",
-        "update gate",
-        "old state",
-    ),
-    *("reset", "input and forget", "both layers read", "backward output", "kernel and"),
-    *("gate order", "gates interleaved", "bias row"),
-)
+MOST_SHARE = 0.5
+"""Share of the steps, or of the ids, that counts as most of them."""
+
+SIGMOID_GATES = ("i", "f", "o", "z", "r")
+"""Gates between 0 and 1, as a trace names them."""
 
 
 @dataclass(frozen=True)
 class BlindSpot:
-    """Something about the weights or the data that hides mistakes.
+    """Describe something about the weights or the inputs that hides mistakes.
 
     Attributes
     ----------
@@ -49,72 +44,96 @@ class BlindSpot:
         Path of the layer it is about; empty for the whole model.
     sentence : str
         The warning.
-    hidden : tuple of str
-        How the names of the mistakes begin or end that it may hide; `verify.mistakes.catalogue`.
+    lacks : frozenset of Need
+        What the layer or the inputs lack; a mistake that needs any of it is hidden.
     remedy : str
-        What to change so that they show.
+        What to change so that the mistakes show.
     warns : bool
-        Whether ``check`` says it; some facts matter to ``selftest`` alone.
+        Whether ``check`` says it; some blind spots matter to ``selftest`` alone.
+    gate : str
+        The gate it is about; empty if it is not about a single one.
     """
 
     layer: str
     sentence: str
-    hidden: tuple[str, ...] = ()
+    lacks: frozenset[Need] = frozenset()
     remedy: str = ""
     warns: bool = True
+    gate: str = ""
+
+    def hides(self, mutant: Mutant) -> bool:
+        """Say whether this may be why a mutant has the same outputs as the model."""
+        if self.layer and not _related(self.layer, mutant.layer):
+            return False
+        needs = mutant.needs
+        if self.gate != mutant.gate:
+            needs = needs - {Need.OPEN_OWN_GATE}
+        return bool(self.lacks & needs)
+
+
+def _related(one: str, other: str) -> bool:
+    """Say whether two paths are of the same layer, or one is inside the other."""
+    one, other = f"{one}/", f"{other}/"
+    return one.startswith(other) or other.startswith(one)
 
 
 def warnings(net: Network, x: Inputs, rows: int) -> list[str]:
-    """Sentences, each naming what is hidden and by what; empty if nothing is.
+    """Return sentences that each name what is hidden and by what.
 
-    Parameters as for `blind_spots`.
+    Parameters
+    ----------
+    net, x, rows : as for `blind_spots`
     """
     return [spot.sentence for spot in blind_spots(net, x, rows) if spot.warns]
 
 
 def blind_spots(net: Network, x: Inputs, rows: int) -> list[BlindSpot]:
-    """What hides mistakes in this model on these inputs.
+    """Return what hides mistakes in this model on these inputs.
 
     Parameters
     ----------
     net : Network
     x : Inputs
-        Prepared inputs, to evaluate for a look at the gates.
+        Prepared inputs; the model is evaluated on them to see its gates and masks.
     rows : int
-        How many there are in all.
+        How many rows there are in all, of which `x` may be a part.
     """
-    found = []
-    if rows == 1:
-        sentence = "one row only: rows mixed up in a batch cannot show"
-        found.append(BlindSpot("", sentence, ("states carried",), "give several rows"))
-    elif rows <= PREDICT_BATCH_ROWS:
-        found.append(
-            BlindSpot(
-                "",
-                f"{rows} rows are one batch: states carried from a batch to the next "
-                "cannot show",
-                ("states carried to the next batch",),
-                f"give more than {PREDICT_BATCH_ROWS} rows",
-                warns=False,
-            )
-        )
-    found += _training(net.spec.root)
+    found = [*_of_rows(rows), *_of_training_calls(net.spec.root)]
     trace = net.trace(x, dtype="float64")
     for path, layer in net.spec.walk():
         if path not in trace:
             continue
         values = trace[path]
         if layer.class_name == "Embedding":
-            ids = flatten(values.input)[0]
-            found += _padding(path, layer, ids)
-        found += _zero_biases(path, layer)
+            found += _of_ids(path, layer, flatten(values.input)[0])
+        found += _of_zero_biases(path, layer)
         if layer.gates:
-            found += _gates(path, layer, values)
+            found += _of_gates(path, layer, values)
     return found
 
 
-def _training(model: LayerSpec) -> Iterator[BlindSpot]:
-    """Calls that the graph makes with training=True: predict overrides that."""
+def _of_rows(rows: int) -> Iterator[BlindSpot]:
+    """Yield what few rows hide."""
+    if rows == 1:
+        yield BlindSpot(
+            "",
+            "one row only: rows mixed up in a batch cannot show",
+            frozenset({Need.SEVERAL_ROWS, Need.SEVERAL_BATCHES}),
+            "give several rows",
+        )
+    elif rows <= PREDICT_BATCH_ROWS:
+        yield BlindSpot(
+            "",
+            f"{rows} rows are one batch: states carried from a batch to the next "
+            "cannot show",
+            frozenset({Need.SEVERAL_BATCHES}),
+            f"give more than {PREDICT_BATCH_ROWS} rows",
+            warns=False,
+        )
+
+
+def _of_training_calls(model: LayerSpec) -> Iterator[BlindSpot]:
+    """Yield calls that the graph makes with training=True, which predict overrides."""
     for node in model.graph.nodes if model.graph is not None else ():
         layer = model.sublayers[node.layer]
         if node.kwargs.get("training") is True:
@@ -123,70 +142,76 @@ def _training(model: LayerSpec) -> Iterator[BlindSpot]:
                 f"{layer} is called with training=True: predict computes it with "
                 "training=False, and so does this check; model(x) does not",
             )
-        yield from _training(layer)
+        yield from _of_training_calls(layer)
 
 
-def _gates(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[BlindSpot]:
-    """What one step, one unit, masks or saturated gates hide in a recurrent layer."""
+def _of_gates(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[BlindSpot]:
+    """Yield what one step, one unit, masks or saturated gates hide."""
     steps = flatten(values.input)[0].shape[1]
     if steps == 1:
         forget = " and the forget gate" if "f" in layer.gates else ""
         yield BlindSpot(
             path,
             f"{layer}: one time step, so the recurrent kernel{forget} play no part",
-            RECURRENT,
+            frozenset({Need.SEVERAL_STEPS}),
             "give sequences of three steps or more",
         )
     if layer.options.get("units") == 1:
         yield BlindSpot(
             path,
             f"{layer}: one unit, so transposed or interleaved kernels cannot show",
-            ("kernel", "recurrent_kernel", "gates interleaved"),
+            frozenset({Need.SEVERAL_UNITS}),
             "try the same code on a model of several units",
         )
-    yield from _masks(path, layer, values)
-    for gate in ("i", "f", "o", "z", "r"):
+    yield from _of_masks(path, layer, values)
+    for gate in SIGMOID_GATES:
         if gate in values.values:
             g = values[gate]
-            share = np.mean(np.minimum(np.abs(g), np.abs(1 - g)) < SATURATION_DISTANCE)
+            distance = np.minimum(np.abs(g), np.abs(1 - g))
+            share = np.mean(distance < SATURATION_DISTANCE)
             if share > MOST_SHARE:
                 yield BlindSpot(
                     path,
                     f"{layer}: gate {gate} is saturated at 0 or 1 in {share:.0%} "
                     "of the steps, so mistakes inside it hardly show",
-                    (f"bias of gate {gate}", "gate order", "recurrent", "kernel"),
+                    frozenset({Need.OPEN_GATES, Need.OPEN_OWN_GATE}),
                     "give smaller inputs",
+                    gate=gate,
                 )
 
 
-def _masks(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[BlindSpot]:
+def _of_masks(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[BlindSpot]:
+    """Yield what a mask hides that is never false, or false on the right alone."""
     masks = [mask for mask in flatten(values.mask) if isinstance(mask, np.ndarray)]
     if not masks or masks[0].ndim != 2:
         return
-    mask = masks[0].astype(bool)
+    mask = masks[0].astype(bool)  # (batch, time)
     if mask.all():
         yield BlindSpot(
-            path, f"{layer}: its mask is never false", MASKS,
-            "give rows with padding", warns=False,
-        )  # fmt: skip
+            path,
+            f"{layer}: its mask is never false",
+            frozenset({Need.MASKED_STEPS}),
+            "give rows with padding",
+            warns=False,
+        )
     elif np.array_equal(mask, np.logical_and.accumulate(mask, axis=1)):
         yield BlindSpot(
             path,
             f"{layer}: its mask is false on the right alone",
-            ("sequence cut", "length counted"),
+            frozenset({Need.MASKED_STEPS_BEFORE_OTHERS}),
             "give rows with padding on the left, or with holes",
             warns=False,
         )
 
 
-def _zero_biases(path: str, layer: LayerSpec) -> Iterator[BlindSpot]:
-    """Blocks of a bias that are still what they were before training."""
+def _of_zero_biases(path: str, layer: LayerSpec) -> Iterator[BlindSpot]:
+    """Yield blocks of a bias that are zero, as they are before training."""
     bias = layer.weights.get("bias")
     if bias is None:
         return
     for k, row in enumerate(np.atleast_2d(bias)):
         which = f"row {k} of the bias" if bias.ndim > 1 else "the bias"
-        blocks = np.split(row, max(len(layer.gates), 1))
+        blocks = np.split(row, max(len(layer.gates), 1))  # (units,) each
         names = layer.gates or ("",)
         zero = [g for g, b in zip(names, blocks, strict=True) if not b.any()]
         if not zero:
@@ -196,24 +221,29 @@ def _zero_biases(path: str, layer: LayerSpec) -> Iterator[BlindSpot]:
         yield BlindSpot(
             path,
             f"{layer}: {which} is zero (untrained?), so a missing bias cannot show",
-            ("bias", "in bias alone"),
+            frozenset({Need.BIAS}),
             "train the model, or give its biases random numbers",
         )
 
 
-def _padding(path: str, layer: LayerSpec, ids: Array) -> Iterator[BlindSpot]:
+def _of_ids(path: str, layer: LayerSpec, ids: Array) -> Iterator[BlindSpot]:
+    """Yield what the ids of an Embedding, (batch, ...), hide, and ids Keras mends."""
     zeros = float(np.mean(ids == 0))
     masked = bool(layer.options["mask_zero"])
     if masked and zeros == 0:
         yield BlindSpot(
             "",
             f"{layer}: no id is 0, so the mask is never false and not tested",
-            MASKS,
+            frozenset({Need.MASKED_STEPS, Need.ID_ZERO}),
             "give rows with padding, ids of 0",
         )
     if not masked and zeros == 0:
         yield BlindSpot(
-            path, f"{layer}: no id is 0", ("padding row",), "give ids of 0", warns=False
+            path,
+            f"{layer}: no id is 0",
+            frozenset({Need.ID_ZERO}),
+            "give ids of 0",
+            warns=False,
         )
     if not masked and zeros > MOST_SHARE:
         yield BlindSpot(

@@ -1,11 +1,12 @@
 """The catalogue of known mistakes, as functions from a model to a mistaken model.
 
-Each is what somebody's port, or somebody's equations, really compute when one thing is
-misread. Diagnosis tries them one by one; ``rnn-verify selftest`` and the test-suite
-plant them to show that the checks can fail.
+Each mistake is what a port, or equations written from memory, really compute when one
+thing is misread. Diagnosis tries them one by one; ``rnn-verify selftest`` and the tests
+make them on purpose, to show that the checks can fail.
 
-A mistake changes weights or options of a layer, or lets another function stand in for
-one of this package's: `LayerSpec.overrides`.
+A `Mistake` changes the weights or options of one layer, or replaces one of this
+package's functions by another (`LayerSpec.overrides`). A `Mutant` is a whole model with
+a mistake in it, and a mutation operator yields the mistakes of one kind.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from itertools import combinations
 import numpy as np
 
 from verify.mistakes.catalogue import around, steps, time, weights
-from verify.mistakes.catalogue.mistake import Mistake, MutationOperator
+from verify.mistakes.catalogue.mistake import Mistake, MutationOperator, Need
 from verify.mistakes.catalogue.weights import gate_of
 from verify.model.backends import BACKENDS
 from verify.model.spec import LayerSpec, ModelSpec
@@ -29,28 +30,31 @@ MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
     *steps.MUTATION_OPERATORS,
     *weights.LEAST_LIKELY,
 )
-"""One function a kind of mistake, likeliest first; add yours in the module it fits."""
+"""One function for each kind of mistake, likeliest first. Add yours in the module that
+it fits."""
 
 MASK_IGNORED = "mask ignored"
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A model with one mistake in it, or two.
+    """Hold a model with one mistake in it, or with two.
 
     Attributes
     ----------
     name : str
-        Of the mistake.
+        Name of the mistake; two are joined by a semicolon.
     layer : str
         Path of the layer it is made in, such as ``bidirectional/forward_layer``; empty
         for the whole model.
     explanation, remedy : str
         What was done instead of what Keras does, and how to mend it.
     model : ModelSpec
-        The model as the mistake makes it.
+        The model with the mistake.
     gate : str
-        The gate that it is made in, where it is one alone.
+        The gate that it is made in; empty if it is not made in a single one.
+    needs : frozenset of Need
+        What the model and its inputs need so that it shows.
     """
 
     name: str
@@ -59,14 +63,14 @@ class Mutant:
     remedy: str
     model: ModelSpec
     gate: str = ""
+    needs: frozenset[Need] = frozenset()
 
 
 def catalogue(spec: ModelSpec, *, unchanged: bool = False) -> Iterator[Mutant]:
-    """Every known mistake that applies to this model, likeliest first in each layer.
+    """Yield every mutant with one mistake, the likeliest first in each layer.
 
-    A mistake that would leave every weight and option as it is (swapping bias blocks
-    that are still zero, say) is left out unless `unchanged` asks for it: it cannot be
-    seen.
+    A mistake that leaves every weight and option as it is (swapping bias blocks that
+    are still zero, say) cannot be seen: it is left out unless `unchanged` asks for it.
     """
     masked = _has_masks(spec)
     for path, layer in spec.walk():
@@ -80,7 +84,7 @@ def catalogue(spec: ModelSpec, *, unchanged: bool = False) -> Iterator[Mutant]:
 
 
 def pairs(spec: ModelSpec) -> Iterator[Mutant]:
-    """Two common mistakes at a time, each of which the catalogue has alone."""
+    """Yield mutants with two common mistakes, each of which the catalogue has alone."""
     masked = _has_masks(spec)
     single = [
         (path, mistake)
@@ -115,16 +119,17 @@ def _both(first: Mutant, second: Mutant, model: ModelSpec) -> Mutant:
 
 
 def _mistakes(path: str, layer: LayerSpec, masked: bool) -> Iterator[Mistake]:
+    """Yield the mistakes in a layer; those of masks only in a model that has masks."""
     backward = path.rpartition("/")[2] == "backward_layer"
-    for family in MUTATION_OPERATORS:
-        if masked or family is not time.wrong_masks:
-            for mistake in family(layer):
-                if not (backward and mistake.name in around.SAID_OF_BOTH):
-                    yield mistake
+    for operator in MUTATION_OPERATORS:
+        for mistake in operator(layer):
+            possible = masked or Need.MASKED_STEPS not in mistake.needs
+            if possible and (mistake.in_backward_layer or not backward):
+                yield mistake
 
 
 def _has_masks(spec: ModelSpec) -> bool:
-    """Whether anything in a model makes a mask, or takes one as an argument."""
+    """Say whether anything in a model makes a mask, or takes one as an argument."""
     layers = [spec.root, *(layer for _, layer in spec.walk())]
     return any(
         layer.options.get("mask_zero")
@@ -136,7 +141,13 @@ def _has_masks(spec: ModelSpec) -> bool:
 
 def _mutant(mistake: Mistake, path: str, model: ModelSpec) -> Mutant:
     return Mutant(
-        mistake.name, path, mistake.explanation, mistake.remedy, model, mistake.gate
+        mistake.name,
+        path,
+        mistake.explanation,
+        mistake.remedy,
+        model,
+        mistake.gate,
+        mistake.needs,
     )
 
 
@@ -147,11 +158,12 @@ def _mask_ignored(spec: ModelSpec, path: str) -> Mutant:
         "the mask is ignored: padded steps are computed like any other",
         "hold the state at every masked step, and repeat the last output",
         replace(spec, root=unmasked(spec.root)),
+        needs=frozenset({Need.MASKED_STEPS}),
     )
 
 
 def _layers_exchanged(spec: ModelSpec) -> Iterator[Mutant]:
-    """Two layers of one kind with each other's weights."""
+    """Yield mutants in which two layers of one class have each other's weights."""
     layers = [x for x in spec.root.sublayers.values() if x.weights]
     for one, two in combinations(layers, 2):
         shapes = [[w.shape for w in x.weights.values()] for x in (one, two)]
@@ -169,7 +181,10 @@ def _layers_exchanged(spec: ModelSpec) -> Iterator[Mutant]:
 
 
 def elsewhere(spec: ModelSpec) -> Iterator[Mutant]:
-    """The model as Keras computes it on another backend: no mistake, but different."""
+    """Yield the model as Keras computes it on other backends: different, not mistaken.
+
+    A backend with the same rules as the model's own is left out.
+    """
     for backend, rules in BACKENDS.items():
         if rules != spec.root.rules:
             yield Mutant(
@@ -183,7 +198,7 @@ def elsewhere(spec: ModelSpec) -> Iterator[Mutant]:
 
 
 def unmasked(model: LayerSpec) -> LayerSpec:
-    """A model in which no Embedding and no Masking makes a mask."""
+    """Return a model in which no Embedding and no Masking makes a mask."""
 
     def change(layer: LayerSpec) -> LayerSpec:
         if layer.options.get("mask_zero"):
@@ -202,7 +217,7 @@ def unmasked(model: LayerSpec) -> LayerSpec:
 
 
 def same(a: LayerSpec, b: LayerSpec) -> bool:
-    """Whether a change has left everything as it was."""
+    """Say whether a change has left options, overrides and weights as they were."""
     return (
         a.options == b.options
         and a.overrides == b.overrides

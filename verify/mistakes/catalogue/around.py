@@ -13,9 +13,10 @@ from verify.mistakes.catalogue.mistake import (
     Change,
     Mistake,
     MutationOperator,
+    Need,
     on_weights,
 )
-from verify.mistakes.catalogue.time import first_output
+from verify.mistakes.catalogue.time import SEVERAL_STEPS, first_output
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 
@@ -37,9 +38,15 @@ def _with(**options: Any) -> Change:
     return lambda layer: layer.with_options(**options)
 
 
+ACTIVATION_NEEDS = {
+    "recurrent_activation": frozenset({Need.SEVERAL_STEPS, Need.OPEN_GATES}),
+    "activation": frozenset[Need](),
+}
+
+
 def wrong_activations(layer: LayerSpec) -> Iterator[Mistake]:
-    """Another function than the config names."""
-    for option in ("recurrent_activation", "activation"):
+    """Yield other functions than the config names."""
+    for option, needs in ACTIVATION_NEEDS.items():
         name = layer.options.get(option)
         for other in (
             OTHER_ACTIVATIONS.get(str(name), ("linear",)) if name is not None else ()
@@ -47,11 +54,12 @@ def wrong_activations(layer: LayerSpec) -> Iterator[Mistake]:
             if other != name:
                 yield Mistake(
                     f"{option} {other} instead of {name}",
-                    f"{ACTIVATION_TEXTS.get(other, other)} is used as {option}; the model has "
-                    f"{name}",
+                    f"{ACTIVATION_TEXTS.get(other, other)} is used as {option}; "
+                    f"the model has {name}",
                     f"apply {name} as {option}",
                     _with(**{option: other}),
                     common="sigmoid" in other,
+                    needs=needs,
                 )
     if "recurrent_activation" in layer.options:
         inner = layer.options["activation"]
@@ -69,7 +77,7 @@ def wrong_activations(layer: LayerSpec) -> Iterator[Mistake]:
 
 
 def reset_gate(layer: LayerSpec) -> Iterator[Mistake]:
-    """The other of the two GRU variants."""
+    """Yield the other of the two GRU variants."""
     if "reset_after" not in layer.options:
         return
     after = layer.options["reset_after"]
@@ -82,11 +90,12 @@ def reset_gate(layer: LayerSpec) -> Iterator[Mistake]:
         + ("r * (h @ U_h + bias[1])" if after else "(r * h) @ U_h"),
         lambda layer: layer.with_options(reset_after=not layer.options["reset_after"]),
         common=True,
+        needs=SEVERAL_STEPS,
     )
 
 
 def embedding(layer: LayerSpec) -> Iterator[Mistake]:
-    """Rows of the table taken for others."""
+    """Yield rows of an Embedding's table taken for others."""
     if layer.class_name != "Embedding":
         return
     for by, which in ((1, "before"), (-1, "after")):
@@ -105,6 +114,7 @@ def embedding(layer: LayerSpec) -> Iterator[Mistake]:
             "take row 0 of embeddings for id 0",
             on_weights("embeddings", change=_zeroed_row),
             common=True,
+            needs=frozenset({Need.ID_ZERO}),
         )
 
 
@@ -119,7 +129,7 @@ def _zeroed_row(_: LayerSpec, table: Array) -> Array:
 
 
 def _inside(key: str, change: Change) -> Change:
-    """A change to a layer inside."""
+    """Return a change that is made to a layer inside."""
     return lambda layer: replace(
         layer, sublayers={**layer.sublayers, key: change(layer.sublayers[key])}
     )
@@ -141,7 +151,7 @@ def _as_it_comes(outputs: Array) -> Array:
 
 
 def directions(layer: LayerSpec) -> Iterator[Mistake]:
-    """The two halves of a Bidirectional mixed up, or merged in another way."""
+    """Yield the two halves of a Bidirectional mixed up, or merged in another way."""
     if layer.class_name != "Bidirectional":
         return
     forward, backward = layer.sublayers.values()
@@ -177,6 +187,7 @@ def directions(layer: LayerSpec) -> Iterator[Mistake]:
         "one layer reads from the first step on, the other from the last",
         _inside("backward_layer", _with(go_backwards=turned)),
         common=True,
+        needs=SEVERAL_STEPS,
     )
     if forward.options["return_sequences"]:
         yield Mistake(
@@ -186,6 +197,7 @@ def directions(layer: LayerSpec) -> Iterator[Mistake]:
             "turn the backward layer's outputs round in time before merging",
             lambda layer: layer.with_overrides(turn=_as_it_comes),
             common=True,
+            needs=SEVERAL_STEPS,
         )
     else:
         yield Mistake(
@@ -197,6 +209,7 @@ def directions(layer: LayerSpec) -> Iterator[Mistake]:
                 "backward_layer", lambda layer: layer.with_overrides(scan=first_output)
             ),
             common=True,
+            needs=SEVERAL_STEPS,
         )
     mode = layer.options["merge_mode"]
     if mode == "concat":
@@ -216,10 +229,6 @@ def directions(layer: LayerSpec) -> Iterator[Mistake]:
                 _with(merge_mode=other),
                 common=True,
             )
-
-
-SAID_OF_BOTH = frozenset({"time reversed", "output of the first step"})
-"""Mistakes of a backward layer that `directions` has under another name."""
 
 
 def _backward_first(y: Array, y_rev: Array) -> tuple[Array, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 
@@ -12,10 +13,36 @@ from verify.model.spec import LayerSpec
 
 Change = Callable[[LayerSpec], LayerSpec]
 
+CONV_LSTMS = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+"""Recurrent layers with spatial axes, which some mistakes do not know."""
+
+
+class Need(Enum):
+    """Name what a model and its inputs need so that a mistake can show.
+
+    `verify.mistakes.blind_spots` tells which needs a model and its inputs do not meet.
+    """
+
+    SEVERAL_ROWS = auto()
+    SEVERAL_BATCHES = auto()
+    """More rows than `predict` takes at a time."""
+    SEVERAL_STEPS = auto()
+    SEVERAL_UNITS = auto()
+    OPEN_GATES = auto()
+    """Gates that are seldom saturated at 0 or 1."""
+    OPEN_OWN_GATE = auto()
+    """The same of the gate in which the mistake is made, `Mistake.gate`."""
+    MASKED_STEPS = auto()
+    MASKED_STEPS_BEFORE_OTHERS = auto()
+    """Masked steps with others on their right."""
+    ID_ZERO = auto()
+    BIAS = auto()
+    """A bias that is not zero."""
+
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing misread in one layer.
+    """Describe one thing misread in one layer.
 
     Attributes
     ----------
@@ -28,7 +55,12 @@ class Mistake:
     common : bool
         Whether it is worth trying together with a second one.
     gate : str
-        The gate that it is made in, where it is one alone.
+        The gate that it is made in; empty if it is not made in a single one.
+    needs : frozenset of Need
+        What it needs to show; without any of these it is hidden.
+    in_backward_layer : bool
+        Whether it is tried in the backward layer of a Bidirectional, too. False if
+        `around.directions` has it under a name of its own.
     """
 
     name: str
@@ -37,24 +69,34 @@ class Mistake:
     change: Change
     common: bool = False
     gate: str = ""
+    needs: frozenset[Need] = frozenset()
+    in_backward_layer: bool = True
 
 
 MutationOperator = Callable[[LayerSpec], Iterator[Mistake]]
-"""The mistakes of one kind that a layer allows."""
+"""Yields the mistakes of one kind that a layer allows."""
 
 
-def blocks(layer: LayerSpec, weight: Array) -> list[Array]:
-    """The gate blocks of a weight: slices of its last axis."""
+def gate_blocks(layer: LayerSpec, weight: Array) -> list[Array]:
+    """Return the gate blocks of a weight: slices of its last axis, (..., units)."""
     return np.split(weight, len(layer.gates), axis=-1)
 
 
-def joined(parts: list[Array]) -> Array:
-    """The other way round."""
-    return np.concatenate(parts, axis=-1)
+def join_blocks(blocks: list[Array]) -> Array:
+    """Return the weight, (..., gates * units), that has these gate blocks."""
+    return np.concatenate(blocks, axis=-1)
 
 
 def on_weights(*keys: str, change: Callable[[LayerSpec, Array], Array]) -> Change:
-    """The same change made to some weights of a layer, to all if none is named."""
+    """Return a change of the named weights of a layer, of all if none is named.
+
+    Parameters
+    ----------
+    *keys : str
+    change : callable
+        The layer and one of its weights -> that weight with the mistake, in the same
+        shape.
+    """
 
     def changed(layer: LayerSpec) -> LayerSpec:
         chosen = keys or tuple(layer.weights)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,24 +16,39 @@ from verify.forward.cells import (
     lstm_step,
     simple_rnn_step,
 )
-from verify.mistakes.catalogue.mistake import Change, Mistake, MutationOperator
+from verify.mistakes.catalogue.mistake import (
+    CONV_LSTMS,
+    Change,
+    Mistake,
+    MutationOperator,
+    Need,
+)
 from verify.model.arrays import Array
 from verify.model.spec import GATES, LayerSpec
+
+SEVERAL_STEPS = frozenset({Need.SEVERAL_STEPS})
 
 
 def _with_step(step: Callable[..., Any]) -> Change:
     return lambda layer: layer.with_overrides(step=step)
 
 
-def _lstm(cell: Callable[..., tuple[Array, Array]]) -> Callable[..., LSTMStep]:
-    """A step whose ``c`` and ``h`` come from `cell` of the right gates."""
+def _lstm(cell: Callable[..., tuple[Array, Array]]) -> Change:
+    """Return a change to a step whose ``c`` and ``h`` come from `cell`.
+
+    Parameters
+    ----------
+    cell : callable
+        The right step's values, ``c`` of the step before, (batch, units), and the
+        activation -> ``c`` and ``h``, (batch, units) each.
+    """
 
     def step(x: Array, h: Array, c: Array, **weights: Any) -> LSTMStep:
         right = lstm_step(x, h, c, **weights)
         new_c, new_h = cell(right, c, weights["activation"])
         return right._replace(c=new_c, h=new_h)
 
-    return step
+    return _with_step(step)
 
 
 def _no_output_activation(s: LSTMStep, c: Array, phi: Any) -> tuple[Array, Array]:
@@ -71,43 +87,106 @@ def _states_exchanged(x: Array, h: Array, c: Array, **weights: Any) -> LSTMStep:
     return lstm_step(x, c, h, **weights)
 
 
-LSTM_MISTAKES: tuple[tuple[str, str, str, str, Callable[..., LSTMStep]], ...] = (
-    ("output activation missing", "h = o * c: the activation of the cell state is left "
-     "out", "h = o * activation(c)", "o", _lstm(_no_output_activation)),
-    ("output gate missing", "h = activation(c): the output gate is left out",
-     "h = o * activation(c)", "o", _lstm(_no_output_gate)),
-    ("output from the old cell state", "h = o * activation(c) takes the cell state of "
-     "the step before", "compute c first, then h from the new c", "o",
-     _lstm(_old_cell_state)),
-    ("input gate missing", "c = f * c + c_hat: the input gate is left out",
-     "c = f * c + i * c_hat", "i", _lstm(_no_input_gate)),
-    ("forget gate missing", "c = c + i * c_hat: the forget gate is left out",
-     "c = f * c + i * c_hat", "f", _lstm(_no_forget_gate)),
-    ("input and forget gate coupled", "c = f * c + (1 - f) * c_hat: the input gate is "
-     "taken from the forget gate", "c = f * c + i * c_hat", "i", _lstm(_coupled_gates)),
-    ("forget gate inverted", "c = (1 - f) * c + i * c_hat",
-     "c = f * c + i * c_hat: f near 1 keeps", "f", _lstm(_inverted_forget_gate)),
-    ("states h and c exchanged", "the states are passed on in the order [c, h]",
-     "Keras's states are [h, c]", "", _states_exchanged),
-)  # fmt: skip
+LSTM_MISTAKES = (
+    Mistake(
+        "output activation missing",
+        "h = o * c: the activation of the cell state is left out",
+        "h = o * activation(c)",
+        _lstm(_no_output_activation),
+        gate="o",
+    ),
+    Mistake(
+        "output gate missing",
+        "h = activation(c): the output gate is left out",
+        "h = o * activation(c)",
+        _lstm(_no_output_gate),
+        gate="o",
+    ),
+    Mistake(
+        "output from the old cell state",
+        "h = o * activation(c) takes the cell state of the step before",
+        "compute c first, then h from the new c",
+        _lstm(_old_cell_state),
+        gate="o",
+        needs=SEVERAL_STEPS,
+    ),
+    Mistake(
+        "input gate missing",
+        "c = f * c + c_hat: the input gate is left out",
+        "c = f * c + i * c_hat",
+        _lstm(_no_input_gate),
+        gate="i",
+    ),
+    Mistake(
+        "forget gate missing",
+        "c = c + i * c_hat: the forget gate is left out",
+        "c = f * c + i * c_hat",
+        _lstm(_no_forget_gate),
+        gate="f",
+        needs=SEVERAL_STEPS,
+    ),
+    Mistake(
+        "input and forget gate coupled",
+        "c = f * c + (1 - f) * c_hat: the input gate is taken from the forget gate",
+        "c = f * c + i * c_hat",
+        _lstm(_coupled_gates),
+        gate="i",
+        needs=SEVERAL_STEPS,
+    ),
+    Mistake(
+        "forget gate inverted",
+        "c = (1 - f) * c + i * c_hat",
+        "c = f * c + i * c_hat: f near 1 keeps",
+        _lstm(_inverted_forget_gate),
+        gate="f",
+        needs=SEVERAL_STEPS,
+    ),
+    Mistake(
+        "states h and c exchanged",
+        "the states are passed on in the order [c, h]",
+        "Keras's states are [h, c]",
+        _with_step(_states_exchanged),
+        needs=SEVERAL_STEPS,
+    ),
+)
 
 
-def _gru(cell: Callable[..., Array]) -> Callable[..., GRUStep]:
-    """A step whose ``h`` comes from `cell` of the right gates."""
+def _gru(cell: Callable[..., Array]) -> Change:
+    """Return a change to a step whose ``h`` comes from `cell`.
+
+    Parameters
+    ----------
+    cell : callable
+        The right step's values, and ``h`` of the step before, (batch, units) ->
+        ``h``, (batch, units).
+    """
 
     def step(x: Array, h: Array, **weights: Any) -> GRUStep:
         right = gru_step(x, h, **weights)
         return right._replace(h=cell(right, h))
 
-    return step
+    return _with_step(step)
+
+
+def _inverted_update_gate(s: GRUStep, h: Array) -> Array:
+    return (1 - s.z) * h + s.z * s.h_hat
+
+
+def _no_update_gate(s: GRUStep, h: Array) -> Array:
+    return s.h_hat
+
+
+def _unweighted_old_state(s: GRUStep, h: Array) -> Array:
+    return h + (1 - s.z) * s.h_hat
 
 
 def _candidate(x: Array, h: Array, r: Array, weights: dict[str, Any]) -> Array:
-    """The candidate with `r` in the place of the reset gate."""
+    """Return the candidate, (batch, units), with `r` in place of the reset gate."""
     kernel, recurrent = weights["kernel"], weights["recurrent_kernel"]
     bias, phi = weights["bias"], weights["activation"]
-    a = np.split(x @ kernel + bias[0], 3, axis=-1)[2]
-    u, b = np.split(recurrent, 3, axis=-1)[2], np.split(bias[1], 3, axis=-1)[2]
+    a = np.split(x @ kernel + bias[0], 3, axis=-1)[2]  # (batch, units)
+    u = np.split(recurrent, 3, axis=-1)[2]  # (units, units)
+    b = np.split(bias[1], 3, axis=-1)[2]  # (units,)
     if weights["reset_after"]:
         return phi(a + r * (h @ u + b))
     return phi(a + (r * h) @ u)
@@ -125,21 +204,50 @@ def _inverted_reset_gate(x: Array, h: Array, **weights: Any) -> GRUStep:
     return right._replace(h_hat=h_hat, h=right.z * h + (1 - right.z) * h_hat)
 
 
-GRU_MISTAKES: tuple[tuple[str, str, str, str, Callable[..., GRUStep]], ...] = (
-    ("update gate inverted", "h = (1 - z) * h + z * h_hat: z and 1 - z are exchanged, "
-     "as in the paper and in PyTorch's older documents", "h = z * h + (1 - z) * h_hat: "
-     "z near 1 keeps the old state", "z",
-     _gru(lambda s, h: (1 - s.z) * h + s.z * s.h_hat)),
-    ("update gate missing", "h = h_hat: the update gate is left out",
-     "h = z * h + (1 - z) * h_hat", "z", _gru(lambda s, h: s.h_hat)),
-    ("old state not weighted", "h = h + (1 - z) * h_hat: z is left out of the first "
-     "term", "h = z * h + (1 - z) * h_hat", "z",
-     _gru(lambda s, h: h + (1 - s.z) * s.h_hat)),
-    ("reset gate missing", "the reset gate is left out of the candidate",
-     "multiply the recurrent part of the candidate by r", "r", _no_reset_gate),
-    ("reset gate inverted", "1 - r stands in the place of the reset gate r",
-     "multiply the recurrent part of the candidate by r", "r", _inverted_reset_gate),
-)  # fmt: skip
+GRU_MISTAKES = (
+    Mistake(
+        "update gate inverted",
+        "h = (1 - z) * h + z * h_hat: z and 1 - z are exchanged, as in the paper and "
+        "in PyTorch's older documents",
+        "h = z * h + (1 - z) * h_hat: z near 1 keeps the old state",
+        _gru(_inverted_update_gate),
+        common=True,
+        gate="z",
+        needs=SEVERAL_STEPS,
+    ),
+    Mistake(
+        "update gate missing",
+        "h = h_hat: the update gate is left out",
+        "h = z * h + (1 - z) * h_hat",
+        _gru(_no_update_gate),
+        gate="z",
+        needs=SEVERAL_STEPS,
+    ),
+    Mistake(
+        "old state not weighted",
+        "h = h + (1 - z) * h_hat: z is left out of the first term",
+        "h = z * h + (1 - z) * h_hat",
+        _gru(_unweighted_old_state),
+        gate="z",
+        needs=SEVERAL_STEPS,
+    ),
+    Mistake(
+        "reset gate missing",
+        "the reset gate is left out of the candidate",
+        "multiply the recurrent part of the candidate by r",
+        _with_step(_no_reset_gate),
+        gate="r",
+        needs=SEVERAL_STEPS,
+    ),
+    Mistake(
+        "reset gate inverted",
+        "1 - r stands in the place of the reset gate r",
+        "multiply the recurrent part of the candidate by r",
+        _with_step(_inverted_reset_gate),
+        gate="r",
+        needs=SEVERAL_STEPS,
+    ),
+)
 
 
 def _activated_first(x: Array, h: Array, **weights: Any) -> SimpleRNNStep:
@@ -156,31 +264,43 @@ def _state_added(x: Array, h: Array, **weights: Any) -> SimpleRNNStep:
     return SimpleRNNStep(h + simple_rnn_step(x, h, **weights).h)
 
 
-SIMPLE_RNN_MISTAKES: tuple[tuple[str, str, str, str, Callable[..., SimpleRNNStep]], ...] = (
-    ("recurrent term outside the activation", "h = activation(x @ kernel + bias) + "
-     "h @ recurrent_kernel", "h = activation(x @ kernel + bias + h @ recurrent_kernel)",
-     "", _activated_first),
-    ("activation applied twice", "h = activation(activation(...))",
-     "apply the activation once", "", _activated_twice),
-    ("old state added", "h = h + activation(...): the old state is added once more",
-     "h = activation(x @ kernel + bias + h @ recurrent_kernel)", "", _state_added),
-)  # fmt: skip
+SIMPLE_RNN_MISTAKES = (
+    Mistake(
+        "recurrent term outside the activation",
+        "h = activation(x @ kernel + bias) + h @ recurrent_kernel",
+        "h = activation(x @ kernel + bias + h @ recurrent_kernel)",
+        _with_step(_activated_first),
+        needs=frozenset({Need.SEVERAL_STEPS, Need.OPEN_GATES}),
+    ),
+    Mistake(
+        "activation applied twice",
+        "h = activation(activation(...))",
+        "apply the activation once",
+        _with_step(_activated_twice),
+    ),
+    Mistake(
+        "old state added",
+        "h = h + activation(...): the old state is added once more",
+        "h = activation(x @ kernel + bias + h @ recurrent_kernel)",
+        _with_step(_state_added),
+        needs=SEVERAL_STEPS,
+    ),
+)
 
-
-def wrong_steps(layer: LayerSpec) -> Iterator[Mistake]:
-    """Equations of a step that are close to the right ones."""
-    if layer.class_name.startswith("ConvLSTM"):
-        return
-    tables: dict[tuple[str, ...], tuple[Any, ...]] = {
+STEP_MISTAKES: Mapping[tuple[str, ...], tuple[Mistake, ...]] = MappingProxyType(
+    {
         GATES["LSTM"]: LSTM_MISTAKES,
         GATES["GRU"]: GRU_MISTAKES,
         GATES["SimpleRNN"]: SIMPLE_RNN_MISTAKES,
     }
-    for name, explanation, remedy, gate, step in tables.get(layer.gates, ()):
-        inverted = name == "update gate inverted"
-        yield Mistake(
-            name, explanation, remedy, _with_step(step), common=inverted, gate=gate
-        )
+)
+"""Gates of a layer -> the wrong equations of its step."""
+
+
+def wrong_steps(layer: LayerSpec) -> Iterator[Mistake]:
+    """Yield equations of a step that are close to the right ones."""
+    if layer.class_name not in CONV_LSTMS:
+        yield from STEP_MISTAKES.get(layer.gates, ())
 
 
 MUTATION_OPERATORS: tuple[MutationOperator, ...] = (wrong_steps,)

@@ -9,13 +9,22 @@ from typing import Any
 import numpy as np
 
 from verify.forward.recurrence import Scan, Step, scan
-from verify.mistakes.catalogue.mistake import Change, Mistake, MutationOperator
+from verify.mistakes.catalogue.mistake import (
+    CONV_LSTMS,
+    Change,
+    Mistake,
+    MutationOperator,
+    Need,
+)
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 
 States = tuple[Array, ...]
+
 PREDICT_BATCH_ROWS = 32
-"""Rows of a batch where states are carried from one to the next: predict's default."""
+"""Rows that Keras's `predict` takes at a time if it is not told otherwise."""
+
+SEVERAL_STEPS = frozenset({Need.SEVERAL_STEPS})
 
 
 def _with_scan(loop: Callable[..., Scan]) -> Change:
@@ -27,7 +36,7 @@ def _mask_or_ones(x: Array, mask: Array | None) -> Array:
 
 
 def _other_mask(change: Callable[[Array], Array]) -> Callable[..., Scan]:
-    """A loop that sees another mask, and the right one if there is none."""
+    """Return a loop that changes the mask, (batch, time) of bool, if there is one."""
 
     def loop(
         step: Step, x: Array, mask: Array | None, *rest: Any, **options: Any
@@ -37,11 +46,15 @@ def _other_mask(change: Callable[[Array], Array]) -> Callable[..., Scan]:
     return loop
 
 
+def _reverse(mask: Array) -> Array:
+    return mask[:, ::-1]
+
+
 def _cut(mask: Array) -> Array:
     return np.logical_and.accumulate(mask, axis=1)
 
 
-def _counted(mask: Array) -> Array:
+def _count(mask: Array) -> Array:
     return np.arange(mask.shape[1]) < mask.sum(axis=1, keepdims=True)
 
 
@@ -49,7 +62,7 @@ def _zeroed_inputs(
     step: Step, x: Array, mask: Array | None, *rest: Any, **options: Any
 ) -> Scan:
     if mask is not None:
-        keep = mask.reshape(*mask.shape, *[1] * (x.ndim - 2))
+        keep = mask.reshape(*mask.shape, *[1] * (x.ndim - 2))  # (batch, time, 1, ...)
         x = np.where(keep, x, np.zeros_like(x))
     return scan(step, x, None, *rest, **options)
 
@@ -62,20 +75,21 @@ def _forgetting(
     *rest: Any,
     **options: Any,
 ) -> Scan:
-    """A masked step sets the states to zero instead of holding them.
+    """Set the states to zero at a masked step instead of holding them.
 
-    The mask is laid behind the features, so that the step can see it.
+    The mask is appended to the features, so that the step can see it.
     """
     if mask is None:
         return scan(step, x, mask, states, *rest, **options)
 
     def forgetful(both: Array, before: States) -> Any:
-        keep = both[:, -1:].astype(bool)
+        keep = both[:, -1:].astype(bool)  # (batch, 1)
         result = step(both[:, :-1], before)
         new = tuple(np.where(keep, s, np.zeros_like(s)) for s in result.states)
         shown = np.where(keep, result.output, np.zeros_like(result.output))
         return result._replace(output=shown, states=new)
 
+    # (batch, time, features + 1)
     both = np.concatenate([x, mask[..., None].astype(x.dtype)], axis=-1)
     return scan(forgetful, both, None, states, *rest, **options)
 
@@ -88,53 +102,91 @@ def _states_go_on(
     *rest: Any,
     **options: Any,
 ) -> Scan:
-    """A masked step repeats the output, but its new states are kept."""
+    """Repeat the output at a masked step, but keep its new states."""
     if mask is None:
         return scan(step, x, mask, states, *rest, **options)
     free = scan(step, x, None, states, *rest, **{**options, "return_sequences": True})
     times = range(x.shape[1])
     order = mask[:, ::-1] if options["go_backwards"] else mask
-    shown = np.zeros_like(free.output[:, 0])
+    shown = np.zeros_like(free.output[:, 0])  # (batch, units)
     outputs = []
     for t in times:
-        keep = order[:, t].reshape(-1, *[1] * (shown.ndim - 1))
+        keep = order[:, t].reshape(-1, *[1] * (shown.ndim - 1))  # (batch, 1)
         shown = np.where(keep, free.output[:, t], shown)
         outputs.append(shown)
+    # (batch, time, units) or (batch, units)
     last = np.stack(outputs, axis=1) if options["return_sequences"] else shown
     return free._replace(output=last)
 
 
-MASK_MISTAKES: tuple[tuple[str, str, Callable[..., Scan], bool], ...] = (
-    ("mask zeroes the states", "a masked step sets the states to zero instead of "
-     "holding them", _forgetting, True),
-    ("mask holds the output alone", "a masked step repeats the output, while its "
-     "states go on", _states_go_on, True),
-    ("masked inputs zeroed", "masked steps get zeros for inputs and are computed like "
-     "any other", _zeroed_inputs, True),
-    ("mask reversed", "the mask is read from the other end than the sequence",
-     _other_mask(lambda mask: mask[:, ::-1]), False),
-    ("mask inverted", "the steps that count are skipped, and the others computed",
-     _other_mask(np.logical_not), False),
-    ("sequence cut at its first masked step", "everything from the first masked step "
-     "on is skipped, as if padding could only stand on the right", _other_mask(_cut),
-     True),
-    ("length counted from the mask", "as many steps from the left as the mask has true "
-     "values are computed, wherever these stand", _other_mask(_counted), True),
-)  # fmt: skip
+def _mask_mistake(
+    name: str,
+    explanation: str,
+    loop: Callable[..., Scan],
+    *more_needs: Need,
+    common: bool = True,
+) -> Mistake:
+    return Mistake(
+        name,
+        explanation,
+        "hold every state at a masked step, and repeat the last output",
+        _with_scan(loop),
+        common=common,
+        needs=frozenset({Need.MASKED_STEPS, *more_needs}),
+    )
+
+
+MASK_MISTAKES = (
+    _mask_mistake(
+        "mask zeroes the states",
+        "a masked step sets the states to zero instead of holding them",
+        _forgetting,
+        Need.SEVERAL_STEPS,
+    ),
+    _mask_mistake(
+        "mask holds the output alone",
+        "a masked step repeats the output, while its states go on",
+        _states_go_on,
+    ),
+    _mask_mistake(
+        "masked inputs zeroed",
+        "masked steps get zeros for inputs and are computed like any other",
+        _zeroed_inputs,
+    ),
+    _mask_mistake(
+        "mask reversed",
+        "the mask is read from the other end than the sequence",
+        _other_mask(_reverse),
+        common=False,
+    ),
+    _mask_mistake(
+        "mask inverted",
+        "the steps that count are skipped, and the others computed",
+        _other_mask(np.logical_not),
+        common=False,
+    ),
+    _mask_mistake(
+        "sequence cut at its first masked step",
+        "everything from the first masked step on is skipped, as if padding could only "
+        "stand on the right",
+        _other_mask(_cut),
+        Need.MASKED_STEPS_BEFORE_OTHERS,
+    ),
+    _mask_mistake(
+        "length counted from the mask",
+        "as many steps from the left as the mask has true values are computed, "
+        "wherever these stand",
+        _other_mask(_count),
+        Need.MASKED_STEPS_BEFORE_OTHERS,
+    ),
+)
 
 
 def wrong_masks(layer: LayerSpec) -> Iterator[Mistake]:
-    """Masked steps that do something else than hold every state."""
-    if "go_backwards" not in layer.options or layer.class_name.startswith("ConvLSTM"):
+    """Yield mistakes that do not hold every state at a masked step."""
+    if "go_backwards" not in layer.options or layer.class_name in CONV_LSTMS:
         return
-    for name, explanation, loop, common in MASK_MISTAKES:
-        yield Mistake(
-            name,
-            explanation,
-            "hold every state at a masked step, and repeat the last output",
-            _with_scan(loop),
-            common=common,
-        )
+    yield from MASK_MISTAKES
     if layer.options["return_sequences"]:
         zeroing = layer.options["zero_output_for_mask"]
         does = "repeats the last output" if zeroing else "outputs zeros"
@@ -146,6 +198,7 @@ def wrong_masks(layer: LayerSpec) -> Iterator[Mistake]:
                 zero_output_for_mask=not layer.options["zero_output_for_mask"]
             ),
             common=True,
+            needs=frozenset({Need.MASKED_STEPS}),
         )
 
 
@@ -157,8 +210,8 @@ def _shifted(
     by: int,
     **options: Any,
 ) -> Scan:
-    """Each step sees the input of a neighbour, the one at the end zeros."""
-    moved = np.zeros_like(x)
+    """Give each step the input of a neighbour, and zeros to the one at the end."""
+    moved = np.zeros_like(x)  # (batch, time, ...)
     if by > 0:
         moved[:, by:] = x[:, :-by]
     else:
@@ -174,8 +227,8 @@ def _without(
     which: int,
     **options: Any,
 ) -> Scan:
-    """One step skipped: the first or the last in the order of processing."""
-    keep = _mask_or_ones(x, mask)
+    """Skip one step: the first or the last in the order of processing."""
+    keep = _mask_or_ones(x, mask)  # (batch, time)
     keep[:, -1 - which if options["go_backwards"] else which] = False
     return scan(step, x, keep, *rest, **options)
 
@@ -189,7 +242,7 @@ def _carried(
     rows: int,
     **options: Any,
 ) -> Scan:
-    """Each block of rows begins with the states that the one before it ended with."""
+    """Begin each block of rows with the states that the one before it ended with."""
     found: list[Scan] = []
     for k in range(0, len(x), rows):
         part = slice(k, k + rows)
@@ -213,13 +266,13 @@ def _carried(
 
 
 def first_output(*arguments: Any, **options: Any) -> Scan:
-    """The output of the first step read, where the last one is asked for."""
+    """Return the output of the first step where that of the last one is asked for."""
     found = scan(*arguments, **{**options, "return_sequences": True})
     return found._replace(output=found.output[:, 0])
 
 
 def wrong_time(layer: LayerSpec) -> Iterator[Mistake]:
-    """Steps taken from the wrong end, shifted, skipped, or with states left over."""
+    """Yield steps from the wrong end, shifted or skipped, and states left over."""
     if "go_backwards" not in layer.options:
         return
     backwards = layer.options["go_backwards"]
@@ -231,6 +284,8 @@ def wrong_time(layer: LayerSpec) -> Iterator[Mistake]:
             go_backwards=not layer.options["go_backwards"]
         ),
         common=True,
+        needs=SEVERAL_STEPS,
+        in_backward_layer=False,
     )
     for by, seen in ((1, "before"), (-1, "after")):
         yield Mistake(
@@ -238,6 +293,7 @@ def wrong_time(layer: LayerSpec) -> Iterator[Mistake]:
             f"each step sees the input of the step {seen} it",
             "step t takes x[:, t]",
             _with_scan(partial(_shifted, by=by)),
+            needs=SEVERAL_STEPS,
         )
     for which, word in ((0, "first"), (-1, "last")):
         yield Mistake(
@@ -245,17 +301,24 @@ def wrong_time(layer: LayerSpec) -> Iterator[Mistake]:
             f"the step that is read {word} is left out",
             "read every step",
             _with_scan(partial(_without, which=which)),
+            needs=SEVERAL_STEPS,
         )
     if not layer.options["stateful"]:
-        for rows, what in (
-            (1, "row"),
-            (PREDICT_BATCH_ROWS, f"batch of {PREDICT_BATCH_ROWS} rows"),
+        for rows, where, what, need in (
+            (1, "row", "row", Need.SEVERAL_ROWS),
+            (
+                PREDICT_BATCH_ROWS,
+                "batch",
+                f"batch of {PREDICT_BATCH_ROWS} rows",
+                Need.SEVERAL_BATCHES,
+            ),
         ):
             yield Mistake(
-                f"states carried to the next {what.split()[0]}",
+                f"states carried to the next {where}",
                 f"each {what} begins with the states that the one before it ended with",
                 "begin every row with states of zeros",
                 _with_scan(partial(_carried, rows=rows)),
+                needs=frozenset({need, Need.SEVERAL_STEPS}),
             )
     if not layer.options["return_sequences"]:
         yield Mistake(
@@ -263,6 +326,8 @@ def wrong_time(layer: LayerSpec) -> Iterator[Mistake]:
             "the layer returns the output of the step it reads first",
             "return the output of the step it reads last",
             _with_scan(first_output),
+            needs=SEVERAL_STEPS,
+            in_backward_layer=False,
         )
 
 

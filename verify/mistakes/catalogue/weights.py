@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import permutations
+from types import MappingProxyType
 
 import numpy as np
 
 from verify.mistakes.catalogue.mistake import (
     Mistake,
     MutationOperator,
-    blocks,
-    joined,
+    Need,
+    gate_blocks,
+    join_blocks,
     on_weights,
 )
 from verify.model.arrays import Array
@@ -23,15 +25,32 @@ OTHER_ORDERS = frozenset({("i", "f", "o", "c"), ("i", "c", "f", "o"), ("r", "z",
 """Orders of other libraries: ONNX and others put o before c, or c before f; PyTorch has
 r before z."""
 
+BIAS = frozenset({Need.BIAS})
+WEIGHT_NEEDS: Mapping[str, frozenset[Need]] = MappingProxyType(
+    {
+        "kernel": frozenset({Need.SEVERAL_UNITS, Need.OPEN_GATES}),
+        "recurrent_kernel": frozenset(
+            {Need.SEVERAL_STEPS, Need.SEVERAL_UNITS, Need.OPEN_GATES}
+        ),
+        "bias": BIAS,
+    }
+)
+"""Name of a weight -> what a mistake in that weight alone needs to show."""
+
+
+def _needs(*needs: Need, weights: tuple[str, ...]) -> frozenset[Need]:
+    """Return what a mistake in some weights, or in all if none is named, needs."""
+    return frozenset(needs) | (BIAS if weights == ("bias",) else frozenset())
+
 
 def _reordered(layer: LayerSpec, value: Array, order: tuple[str, ...]) -> Array:
-    """Columns as they come out if the gates are taken to be stored in `order`."""
-    found = blocks(layer, value)
-    return joined([found[order.index(gate)] for gate in layer.gates])
+    """Return the columns as they come if the gates are taken to stand in `order`."""
+    found = gate_blocks(layer, value)
+    return join_blocks([found[order.index(gate)] for gate in layer.gates])
 
 
 def gate_orders(layer: LayerSpec) -> Iterator[Mistake]:
-    """Columns read in another order than Keras stores, in all weights or in one."""
+    """Yield columns read in another order than Keras stores, in all weights or one."""
     stored = layer.gates
     keeps = ",".join(stored)
     for keys in ((), *((key,) for key in layer.weights)):
@@ -47,17 +66,18 @@ def gate_orders(layer: LayerSpec) -> Iterator[Mistake]:
                 f"split {what} into the blocks {keeps}",
                 on_weights(*keys, change=partial(_reordered, order=order)),
                 common=not keys and order in OTHER_ORDERS,
+                needs=_needs(Need.SEVERAL_STEPS, Need.OPEN_GATES, weights=keys),
             )
 
 
 def interleaved_gates(layer: LayerSpec) -> Iterator[Mistake]:
-    """Column k*gates+g taken for unit k of gate g."""
+    """Yield column k*gates+g taken for unit k of gate g."""
     gates = len(layer.gates)
     if gates < 2:
         return
 
     def apart(layer: LayerSpec, value: Array) -> Array:
-        return joined([value[..., g::gates] for g in range(gates)])
+        return join_blocks([value[..., g::gates] for g in range(gates)])
 
     for keys in ((), *((key,) for key in layer.weights)):
         where = f" in {keys[0]} alone" if keys else ""
@@ -66,25 +86,31 @@ def interleaved_gates(layer: LayerSpec) -> Iterator[Mistake]:
             f"gates read interleaved, unit by unit{where}; Keras stores them in blocks",
             f"take columns g * units to (g + 1) * units for gate g of {layer.gates}",
             on_weights(*keys, change=apart),
+            needs=_needs(Need.SEVERAL_STEPS, Need.SEVERAL_UNITS, weights=keys),
         )
 
 
 def wrong_bias(layer: LayerSpec) -> Iterator[Mistake]:
-    """A bias, a row or a gate of it, left out, doubled or added in the wrong place."""
+    """Yield a bias, a row or a gate of it, left out, doubled or misplaced."""
     bias = layer.weights.get("bias")
     if bias is None:
         return
     once = "add bias to the pre-activation, once"
     yield Mistake(
-        "bias missing", "the bias is left out", once,
-        on_weights("bias", change=lambda _, b: np.zeros_like(b)), common=True,
-    )  # fmt: skip
+        "bias missing",
+        "the bias is left out",
+        once,
+        on_weights("bias", change=lambda _, b: np.zeros_like(b)),
+        common=True,
+        needs=BIAS,
+    )
     yield Mistake(
         "bias doubled",
         "the bias is added twice, on the input side and on the recurrent side",
         once,
         on_weights("bias", change=lambda _, b: 2 * b),
         common=True,
+        needs=BIAS,
     )
     for k, gate in enumerate(layer.gates if len(layer.gates) > 1 else ()):
         yield Mistake(
@@ -93,33 +119,36 @@ def wrong_bias(layer: LayerSpec) -> Iterator[Mistake]:
             f"add block {k} of the bias to gate {gate}",
             on_weights("bias", change=partial(_without_gate, gate=k)),
             gate=gate,
+            needs=BIAS | {Need.OPEN_OWN_GATE},
         )
     if bias.ndim > 1:
         yield from _two_rows()
 
 
 def _without_gate(layer: LayerSpec, bias: Array, gate: int) -> Array:
-    found = [part.copy() for part in blocks(layer, bias)]
+    found = [part.copy() for part in gate_blocks(layer, bias)]
     found[gate][...] = 0
-    return joined(found)
+    return join_blocks(found)
+
+
+def _without_row(_: LayerSpec, bias: Array, row: int) -> Array:
+    bias = bias.copy()
+    bias[row] = 0
+    return bias
 
 
 def _two_rows() -> Iterator[Mistake]:
-    """What can be wrong with the two rows of a GRU's bias."""
+    """Yield what can be wrong with the two rows of a GRU's bias."""
     both = "add bias[0] to x @ kernel and bias[1] to h @ recurrent_kernel"
+    needs = BIAS | {Need.SEVERAL_STEPS}
     for row, side in enumerate(("input", "recurrent")):
-
-        def without(_: LayerSpec, bias: Array, row: int = row) -> Array:
-            bias = bias.copy()
-            bias[row] = 0
-            return bias
-
         yield Mistake(
             f"bias row {row} missing",
             f"row {row} of the bias ({side} side) is left out",
             both,
-            on_weights("bias", change=without),
+            on_weights("bias", change=partial(_without_row, row=row)),
             common=True,
+            needs=needs,
         )
     yield Mistake(
         "bias rows swapped",
@@ -127,6 +156,7 @@ def _two_rows() -> Iterator[Mistake]:
         both,
         on_weights("bias", change=lambda _, b: b[::-1].copy()),
         common=True,
+        needs=needs,
     )
     yield Mistake(
         "bias rows summed",
@@ -137,11 +167,12 @@ def _two_rows() -> Iterator[Mistake]:
             "bias", change=lambda _, b: np.stack([b.sum(axis=0), np.zeros_like(b[0])])
         ),
         common=True,
+        needs=needs,
     )
 
 
 def transposed_kernels(layer: LayerSpec) -> Iterator[Mistake]:
-    """A kernel multiplied from the other side, or read in column-major order."""
+    """Yield a kernel multiplied from the other side, or read in column-major order."""
     for key, value in layer.weights.items():
         if value.ndim != 2 or key.endswith("bias") or key == "embeddings":
             continue
@@ -149,12 +180,16 @@ def transposed_kernels(layer: LayerSpec) -> Iterator[Mistake]:
         rows, width = value.shape
         square = rows == width // len(gates)
         right = f"multiply row vectors from the left: x @ {key}"
+        needs = WEIGHT_NEEDS.get(key, frozenset())
         if square:
             yield Mistake(
-                f"{key} transposed", f"{key} is transposed", right,
+                f"{key} transposed",
+                f"{key} is transposed",
+                right,
                 on_weights(key, change=partial(_transposed, gates=gates)),
                 common=True,
-            )  # fmt: skip
+                needs=needs,
+            )
         if square and len(gates) > 1:
             for gate in gates:
                 yield Mistake(
@@ -163,6 +198,7 @@ def transposed_kernels(layer: LayerSpec) -> Iterator[Mistake]:
                     right,
                     on_weights(key, change=partial(_transposed, gates=(gate,))),
                     gate=gate,
+                    needs=needs,
                 )
         if square and len(gates) == 1:
             continue  # column-major order is then the same as transposed
@@ -172,17 +208,20 @@ def transposed_kernels(layer: LayerSpec) -> Iterator[Mistake]:
             f"read {key} as C-contiguous with shape {value.shape}",
             on_weights(key, change=lambda _, w: w.ravel().reshape(w.shape, order="F")),
             common=True,
+            needs=needs,
         )
 
 
 def _transposed(layer: LayerSpec, value: Array, gates: tuple[str, ...]) -> Array:
     names = layer.gates or ("",)
-    parts = np.split(value, len(names), axis=-1)
-    return joined([p.T if g in gates else p for g, p in zip(names, parts, strict=True)])
+    parts = np.split(value, len(names), axis=-1)  # (units, units) each
+    return join_blocks(
+        [p.T if g in gates else p for g, p in zip(names, parts, strict=True)]
+    )
 
 
 def kernels_exchanged(layer: LayerSpec) -> Iterator[Mistake]:
-    """Kernel and recurrent kernel in each other's place."""
+    """Yield kernel and recurrent kernel in each other's place, or one left out."""
     kernel = layer.weights.get("kernel")
     recurrent = layer.weights.get("recurrent_kernel")
     if kernel is None or recurrent is None:
@@ -190,7 +229,7 @@ def kernels_exchanged(layer: LayerSpec) -> Iterator[Mistake]:
 
     def stacked(layer: LayerSpec) -> LayerSpec:
         kernel, recurrent = layer.weights["kernel"], layer.weights["recurrent_kernel"]
-        both = np.concatenate([kernel, recurrent])
+        both = np.concatenate([kernel, recurrent])  # (inputs + units, gates * units)
         units = len(recurrent)
         return layer.with_weights(recurrent_kernel=both[:units], kernel=both[units:])
 
@@ -199,6 +238,7 @@ def kernels_exchanged(layer: LayerSpec) -> Iterator[Mistake]:
         "kernel and recurrent_kernel are stacked as [x, h] and read as [h, x]",
         "multiply x by kernel and h by recurrent_kernel",
         stacked,
+        needs=WEIGHT_NEEDS["kernel"] | WEIGHT_NEEDS["recurrent_kernel"],
     )
     yield Mistake(
         "recurrent term missing",
@@ -206,17 +246,19 @@ def kernels_exchanged(layer: LayerSpec) -> Iterator[Mistake]:
         "add h @ recurrent_kernel to the pre-activation of every step",
         on_weights("recurrent_kernel", change=lambda _, w: np.zeros_like(w)),
         common=True,
+        needs=frozenset({Need.SEVERAL_STEPS, Need.OPEN_GATES}),
     )
 
 
 def forget_bias_again(layer: LayerSpec) -> Iterator[Mistake]:
-    """unit_forget_bias applied to weights that already contain it."""
+    """Yield unit_forget_bias applied to weights that already contain it."""
     if layer.gates != GATES["LSTM"] or "bias" not in layer.weights:
         return
 
     def more(layer: LayerSpec, bias: Array) -> Array:
-        found = blocks(layer, bias)
-        return joined([b + (g == "f") for g, b in zip(layer.gates, found, strict=True)])
+        found = gate_blocks(layer, bias)
+        gates = zip(layer.gates, found, strict=True)
+        return join_blocks([block + (gate == "f") for gate, block in gates])
 
     yield Mistake(
         "forget bias added again",
@@ -226,11 +268,12 @@ def forget_bias_again(layer: LayerSpec) -> Iterator[Mistake]:
         on_weights("bias", change=more),
         common=True,
         gate="f",
+        needs=frozenset({Need.SEVERAL_STEPS}),
     )
 
 
 def tf32(_: LayerSpec, value: Array) -> Array:
-    """Rounded to 10 bits after the point, as TensorFloat-32 has them."""
+    """Round to 10 bits after the point, as TensorFloat-32 does."""
     bits = np.ascontiguousarray(value, dtype=np.float32).view(np.uint32)
     kept = (bits + np.uint32(0x0FFF) + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)
     return kept.view(np.float32)
@@ -240,14 +283,14 @@ def _in_bits(_: LayerSpec, value: Array, bits: str) -> Array:
     return rounded(value, bits)
 
 
-def _off(_: LayerSpec, value: Array, place: tuple[int, ...]) -> Array:
+def _enlarged(_: LayerSpec, value: Array, place: tuple[int, ...]) -> Array:
     value = value.copy()
     value[place] *= 1.001
     return value
 
 
 def lost_precision(layer: LayerSpec) -> Iterator[Mistake]:
-    """Weights that went through fewer bits, or one number that is a little off."""
+    """Yield weights that went through fewer bits, or one number a little too large."""
     if not layer.weights or any(w.dtype.kind in "iu" for w in layer.weights.values()):
         return
     for bits in ("float16", "bfloat16"):
@@ -274,13 +317,14 @@ def lost_precision(layer: LayerSpec) -> Iterator[Mistake]:
             f"{key}[{shown}] off by 0.1 %",
             f"{key}[{shown}], its greatest number, is 0.1 % too large",
             "copy the weights again, and compare their checksums",
-            on_weights(key, change=partial(_off, place=place)),
+            on_weights(key, change=partial(_enlarged, place=place)),
             gate=gate_of(layer, place[-1]),
+            needs=WEIGHT_NEEDS.get(key, frozenset()),
         )
 
 
 def gate_of(layer: LayerSpec, column: int) -> str:
-    """The gate that a column of a layer's weights belongs to; empty if it has none."""
+    """Return the gate that a column of a layer's weights belongs to, or ``""``."""
     if len(layer.gates) < 2:
         return ""
     width = next(iter(layer.weights.values())).shape[-1] // len(layer.gates)
@@ -296,4 +340,4 @@ MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
     forget_bias_again,
 )
 LEAST_LIKELY: tuple[MutationOperator, ...] = (lost_precision,)
-"""The least likely ones, tried when everything else has been."""
+"""Operators that are tried when all others have been."""
