@@ -9,8 +9,10 @@ import pytest
 from models import (
     INPUTS,
     OUTPUTS,
+    TIME,
     UNITS,
     VOCABULARY,
+    features,
     ids,
     input_layer,
     layer,
@@ -148,3 +150,14 @@ def test_a_saturated_gate_hides_a_missing_bias_of_that_gate_alone():
     missing = [m for m in catalogue(net.spec) if Need.OPEN_OWN_GATE in m.needs]
     hidden = {(m.gate, m.layer) for m in missing for spot in spots if spot.hides(m)}
     assert hidden == {("z", "rnn")}
+
+
+def test_a_convolutional_lstm_has_mistakes_too():
+    model = spec(
+        input_layer(None, TIME, 5, INPUTS),
+        layer("ConvLSTM1D", "conv", filters=UNITS, kernel_size=[2]),
+    )
+    x = np.stack([features(k, time=TIME, batch=8) for k in range(5)], axis=2)
+    result = selftest(Network(model), x)
+    caught = {r.mistake for r in result.results if r.caught}
+    assert "kernel and recurrent kernel exchanged" in caught

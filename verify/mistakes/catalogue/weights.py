@@ -229,9 +229,12 @@ def kernels_exchanged(layer: LayerSpec) -> Iterator[Mistake]:
 
     def stacked(layer: LayerSpec) -> LayerSpec:
         kernel, recurrent = layer.weights["kernel"], layer.weights["recurrent_kernel"]
-        both = np.concatenate([kernel, recurrent])  # (inputs + units, gates * units)
-        units = len(recurrent)
-        return layer.with_weights(recurrent_kernel=both[:units], kernel=both[units:])
+        # (..., inputs + units, gates * units); ConvLSTM has spatial axes in front
+        both = np.concatenate([kernel, recurrent], axis=-2)
+        units = recurrent.shape[-2]
+        return layer.with_weights(
+            recurrent_kernel=both[..., :units, :], kernel=both[..., units:, :]
+        )
 
     yield Mistake(
         "kernel and recurrent kernel exchanged",
