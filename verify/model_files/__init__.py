@@ -1,1 +1,1 @@
-"""Model files to a ModelSpec, without Keras and without trust."""
+"""Read model files into a ModelSpec, without Keras and without trusting the file."""

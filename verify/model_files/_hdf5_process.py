@@ -1,9 +1,9 @@
-"""Reads an HDF5 file in a process of its own, which a damaged file may hang or crash.
+"""Read an HDF5 file in a process of its own, because libhdf5 may hang or crash.
 
-Run as ``python unpack.py FILE SECONDS`` by `verify.model_files.hdf5`, never imported. It writes one
-line of JSON, the groups with their attributes and the arrays with their dtypes and
-shapes, and then the numbers of the arrays, one after the other. It imports NumPy and
-h5py and nothing of this project.
+`verify.model_files.hdf5` runs this file as ``python _hdf5_process.py FILE SECONDS`` and
+never imports it. The output is one line of JSON (the groups with their attributes, the
+arrays with their dtypes and shapes), followed by the numbers of the arrays in the same
+order. Only NumPy and h5py are imported, nothing of this project.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ import h5py
 import numpy as np
 
 EXTRA_MEMORY_BYTES = 2**30
-"""Bytes that the reading may take beyond three times those of the file."""
+"""Address space that this process may use beyond three times the size of the file."""
 
 MAX_OBJECTS = 200_000
-"""Groups and arrays in a file."""
+"""Groups and arrays that a file may hold."""
+
+MAX_PATH_LENGTH = 10_000
+"""Characters of a path: a longer one goes round in a circle of links."""
 
 SKIPPED_GROUPS = ("optimizer", "optimizer_weights")
-"""What training left, beside the model."""
+"""State of the training, which the model does not compute with."""
 
 SUPPORTED_DTYPES = (
     *("float64", "float32", "float16", "bfloat16"),
@@ -31,12 +34,22 @@ SUPPORTED_DTYPES = (
 )
 
 
-def limit_resources(seconds: float, size: int) -> None:
-    """Let the system end this process when it takes too much, where it can."""
+def limit_resources(seconds: float, file_size: int) -> None:
+    """Have the system end this process when it takes too much time or memory.
+
+    The parent's timeout remains where the system has no such limits.
+
+    Parameters
+    ----------
+    seconds : float
+        CPU time.
+    file_size : int
+        Bytes of the file that is going to be read.
+    """
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
-        memory = EXTRA_MEMORY_BYTES + 3 * size
+        memory = EXTRA_MEMORY_BYTES + 3 * file_size
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         whole = max(1, round(seconds))
         resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
@@ -44,7 +57,7 @@ def limit_resources(seconds: float, size: int) -> None:
 
 
 def attribute_as_json(value: Any) -> Any:
-    """An attribute as JSON can hold it; None for what no model file has."""
+    """Return text, or a list of texts, for JSON; None for anything else."""
     if isinstance(value, np.ndarray):
         return [attribute_as_json(item) for item in value.ravel()]
     if isinstance(value, bytes):
@@ -53,7 +66,7 @@ def attribute_as_json(value: Any) -> Any:
 
 
 def text_attributes(item: Any) -> dict[str, Any]:
-    """Those that are text, or lists of text."""
+    """Return the attributes of a group that are text or lists of text."""
     return {
         name: found
         for name in item.attrs
@@ -62,11 +75,11 @@ def text_attributes(item: Any) -> dict[str, Any]:
     }
 
 
-def describe_dataset(data: Any, own: str) -> dict[str, Any]:
-    """Dtype and shape of an array, or why it is not to be read."""
-    if data.is_virtual or data.external or data.file.filename != own:
+def describe_dataset(data: Any, filename: str) -> dict[str, Any]:
+    """Return the dtype and shape of an array, or why it must not be read."""
+    if data.is_virtual or data.external or data.file.filename != filename:
         return {"refused": "lies outside the file"}
-    # Keras writes arrays uncompressed; zlib at its best packs 1,000 to 1.
+    # Keras writes arrays uncompressed; zlib packs at most about 1,000 bytes into one.
     if data.nbytes > 1000 * data.id.get_storage_size() + 4096:
         return {"refused": f"claims {data.nbytes:,} bytes that the file does not hold"}
     dtype = data.dtype.name
@@ -79,12 +92,25 @@ def describe_dataset(data: Any, own: str) -> dict[str, Any]:
 
 
 def list_contents(file: Any) -> tuple[dict[str, Any], list[Any]]:
-    """Everything in a file: the groups and arrays by their paths, and what to read."""
+    """List the groups and arrays of a file.
+
+    Returns
+    -------
+    found : dict
+        Path -> the attributes of a group, or what `describe_dataset` says.
+    to_read : list of h5py.Dataset
+        The arrays that are not refused, in the order in which they stand in `found`.
+
+    Raises
+    ------
+    ValueError
+        There are too many, or links lead round in a circle.
+    """
     found: dict[str, Any] = {"": {"attrs": text_attributes(file)}}
     to_read = []
-    places = [("", file)]
-    while places:
-        path, group = places.pop()
+    groups = [("", file)]
+    while groups:
+        path, group = groups.pop()
         for key in group:
             name = f"{path}/{key}" if path else str(key)
             if name in SKIPPED_GROUPS:
@@ -92,12 +118,12 @@ def list_contents(file: Any) -> tuple[dict[str, Any], list[Any]]:
             item = group.get(key)
             if isinstance(item, h5py.Group):
                 found[name] = {"attrs": text_attributes(item)}
-                places.append((name, item))
+                groups.append((name, item))
             elif isinstance(item, h5py.Dataset):
                 found[name] = describe_dataset(item, file.filename)
                 if "refused" not in found[name]:
                     to_read.append(item)
-            if len(found) > MAX_OBJECTS or len(name) > 10_000:
+            if len(found) > MAX_OBJECTS or len(name) > MAX_PATH_LENGTH:
                 raise ValueError(
                     f"more than {MAX_OBJECTS:,} groups and arrays, or a circle"
                 )
@@ -105,7 +131,7 @@ def list_contents(file: Any) -> tuple[dict[str, Any], list[Any]]:
 
 
 def main(path: str, seconds: str, output: BinaryIO) -> None:
-    """Read a file and write what is in it."""
+    """Read a file and write its contents to `output`."""
     import os
 
     limit_resources(float(seconds), os.path.getsize(path))

@@ -1,10 +1,10 @@
-"""A Keras config and its weights -> ModelSpec, or a refusal that names what is wrong.
+"""Turn a Keras config and its weights into a ModelSpec, or refuse it by name.
 
-Every way into the verifier ends here: `verify.model_files.read` brings the config and the arrays
-of a file, `verify.keras_bridge` those of a live model, so they cannot read differently.
-First the structure is read and checked, without a weight; then weights are put in;
-then the model is evaluated on a few zeros, which tells the shapes of everything and
-shows weights that do not fit together.
+`verify.model_files.read` calls this with the config and arrays of a file,
+`verify.keras_bridge` with those of a live model, so the two cannot read differently.
+The architecture is read and checked first, without weights. Then the weights are put
+in. At last the model is evaluated on a few zeros, which gives the shapes of all layers
+and shows weights that do not fit together.
 """
 
 from __future__ import annotations
@@ -27,29 +27,30 @@ MODEL_CLASSES = ("Sequential", "Functional")
 OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
 QUANTIZATION_MODES = ("int8",)
 MAX_LAYER_DEPTH = 40
-"""Layers within layers: more are not read."""
+"""Depth of layers within layers beyond which a config is refused."""
 
 
 class WeightSource(Protocol):
-    """Where the arrays of one layer are, in a file or in a live model."""
+    """Find the arrays of one layer, in a file or in a live model."""
 
     def own(self, group: str) -> list[Array]:
-        """Arrays of the layer itself, or of a part of it, in the order of saving."""
+        """Return the arrays of the layer or of one of its groups, in saving order."""
 
     def inside(
         self, container: str, key: str, class_name: str, number: int
     ) -> WeightSource:
-        """Where the arrays of a layer inside are.
+        """Find the arrays of a sublayer.
 
         Parameters
         ----------
         container : str
-            Keras's attribute for a list of layers, or empty for a layer of its own.
+            Keras's attribute for a list of layers; empty if the sublayer has an
+            attribute of its own.
         key : str
-            The name of the layer inside, as `verify.model.spec.LayerSpec.sublayers` has it.
+            Name of the sublayer in `verify.model.spec.LayerSpec.sublayers`.
         class_name : str
         number : int
-            How many layers of that class stand before it in the container.
+            Count of the layers of that class that stand before it in the container.
         """
 
 
@@ -84,14 +85,14 @@ def read_model(
 
 
 def read_architecture(config: Any) -> LayerSpec:
-    """The model's layers, options and graph, checked, without weights or shapes."""
+    """Read and check a model's layers, options and graph, without weights or shapes."""
     class_name, body = _class_and_config(config, "the model")
     name = printable(body.get("name", "?"))
     if class_name not in MODEL_CLASSES or _is_custom(config):
         custom = "custom " if _is_custom(config) else ""
         raise UnsupportedError(
-            f"Model '{name}' ({printable(class_name)}): this {custom}kind of model is not "
-            f"supported. Supported: {join_and(MODEL_CLASSES)} models"
+            f"Model '{name}' ({printable(class_name)}): this {custom}kind of model is "
+            f"not supported. Supported: {join_and(MODEL_CLASSES)} models"
         )
     return _read_layer(config, "the model", 0)
 
@@ -178,7 +179,7 @@ def _read_graph_model(
         if layer.name in layers:
             raise ModelFileError(
                 f"{where}: expected layer names to be unique. "
-                f"Received twice: {printable(layer.name)}"
+                f"Received twice: {layer.name}"
             )
         layers[layer.name] = layer
     if class_name == "Sequential":
@@ -200,7 +201,7 @@ def _read_graph_model(
 def _with_input(
     where: str, config: Mapping[str, Any], layers: dict[str, LayerSpec]
 ) -> dict[str, LayerSpec]:
-    """A Sequential without an input has one in the dtype of its first layer."""
+    """Give a Sequential model that has no input one in the dtype of its first layer."""
     names = list(layers)
     inputs = [name for name in names if layers[name].class_name == "InputLayer"]
     if inputs:
@@ -231,12 +232,12 @@ def _with_input(
 
 
 def with_weights(layer: LayerSpec, weights: WeightSource) -> LayerSpec:
-    """The layer, and every layer inside, with its weights.
+    """Return a layer with its weights, and those of every layer inside.
 
     Raises
     ------
     ModelFileError
-        Weights whose number, shapes or dtypes contradict the config.
+        The number, shapes or dtypes of the weights contradict the config.
     """
     kind = REGISTRY[layer.class_name]
     expected = kind.weight_shapes(layer.options)
@@ -302,7 +303,7 @@ def _class_and_config(entry: object, what: str) -> tuple[str, dict[str, Any]]:
 
 
 def _is_encodable(name: str) -> bool:
-    """Whether a name can be written down: JSON allows half a surrogate pair."""
+    """Tell whether a name is valid UTF-8: JSON allows half a surrogate pair."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -323,14 +324,14 @@ def _is_operation(entry: Mapping[str, Any]) -> bool:
 
 
 def _is_custom(entry: Mapping[str, Any]) -> bool:
-    """Whether a serialised object belongs to somebody else's code."""
+    """Tell whether a serialised object belongs to code other than Keras's."""
     if entry.get("registered_name") not in (None, entry["class_name"]):
         return True
     return _module(entry).split(".")[0] != "keras"
 
 
 def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The name of a dtype policy, and the mode of a quantised one."""
+    """Read the name of a dtype policy, and the quantisation mode or None."""
     value = config.get("dtype", "float32")
     mode = None
     name: Any = value
@@ -358,7 +359,7 @@ def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def non_policy_dtypes() -> Iterator[str]:
-    """Dtypes that are no policies, but that an input or a cast may have."""
+    """Yield the dtypes that an input or a cast may have and that are no policies."""
     yield from ("bool", "int8", "int16", "int32", "int64")
     yield from ("uint8", "uint16", "uint32", "uint64")
 

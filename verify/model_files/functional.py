@@ -1,8 +1,9 @@
-"""The graph in a Functional config: which layer is called on what, in which order.
+"""Read the graph of a Functional config: which layer is called on what, in which order.
 
-Source: keras/src/models/functional.py. A tensor stands in a call as
-``{"class_name": "__keras_tensor__"}`` whose config holds the layer's name, the number
-of its call and the number of the output.
+A tensor in a call is a ``{"class_name": "__keras_tensor__"}`` whose config holds the
+layer's name, the number of its call and the number of the output.
+
+Source: keras/src/models/functional.py.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ def read_graph(
     config: Mapping[str, Any],
     layers: Mapping[str, LayerSpec],
 ) -> Graph:
-    """The graph of a Functional model, or the chain of a Sequential one.
+    """Read the graph of a Functional model, or make the chain of a Sequential one.
 
     Raises
     ------
     ModelFileError
-        It refers to what is not there, or goes round in circles.
+        The graph refers to a layer that is not there, or has a cycle.
     """
     if class_name == "Sequential":
         return _sequential_graph(list(layers))
@@ -89,7 +90,7 @@ def _topological_order(
     known: set[TensorRef],
     layers: Mapping[str, LayerSpec],
 ) -> tuple[Node, ...]:
-    """Nodes so that each comes after those it needs."""
+    """Sort calls so that each comes after those whose outputs it needs."""
     done = {(ref.layer, ref.node) for ref in known}
     ordered: list[Node] = []
     while pending:
@@ -108,24 +109,26 @@ def _topological_order(
             else:
                 waiting.append(node)
         if len(waiting) == len(pending):
-            names = ", ".join(sorted({printable(node.layer) for node in waiting}))
+            names = ", ".join(sorted({node.layer for node in waiting}))
             raise ModelFileError(f"{where}: these layers can never be called: {names}")
         pending = waiting
     return tuple(ordered)
 
 
 def _keras_run_order(nodes: tuple[Node, ...], outputs: Any) -> tuple[Node, ...]:
-    """Nodes in the order in which Keras runs them, without those that it does not run.
+    """Sort calls as Keras runs them, and drop those that it does not run.
 
     The order matters where a layer changes something outside itself: states that the
     next call starts with, a mask that MultiHeadAttention takes off its query. Keras
-    goes by the distance to the outputs, and layers called twice count as deep as their
-    deepest call. Source: ``map_graph`` in keras/src/ops/function.py.
+    sorts by the distance to the outputs; a layer that is called twice counts as deep as
+    its deepest call. Source: ``map_graph`` in keras/src/ops/function.py.
 
     Parameters
     ----------
-    nodes : in any order in which each comes after those it needs
-    outputs : of the model
+    nodes : tuple of Node
+        In topological order.
+    outputs : nested TensorRef
+        The model's outputs.
     """
     known = {(node.layer, node.index): node for node in nodes}
 
@@ -165,7 +168,7 @@ def _tensor_refs(arguments: Any) -> list[TensorRef]:
 
 
 def _read_argument(where: str, item: Any) -> Any:
-    """An argument of a call, with tensors and slices made out of their dicts."""
+    """Read an argument of a call; dicts become the values that they stand for."""
     if isinstance(item, list):
         return [_read_argument(where, inner) for inner in item]
     if not isinstance(item, dict):
@@ -207,9 +210,10 @@ def _read_tensor_ref(where: str, history: Any) -> TensorRef:
 
 
 def _read_endpoints(where: str, structure: Any, layers: Mapping[str, LayerSpec]) -> Any:
-    """The inputs or outputs of a model.
+    """Read the inputs or outputs of a model.
 
-    Keras counts the calls of a nested Functional model from 1 here, from 0 elsewhere.
+    In these lists Keras counts the calls of a nested Functional model from 1, and
+    everywhere else from 0.
     """
 
     def read(item: Any) -> Any:
@@ -218,9 +222,7 @@ def _read_endpoints(where: str, structure: Any, layers: Mapping[str, LayerSpec])
         if isinstance(item, list) and item and isinstance(item[0], str):
             ref = _read_tensor_ref(where, item)
             if ref.layer not in layers:
-                raise ModelFileError(
-                    f"{where}: there is no layer '{printable(ref.layer)}'"
-                )
+                raise ModelFileError(f"{where}: there is no layer '{ref.layer}'")
             shift = layers[ref.layer].class_name == "Functional"
             return TensorRef(ref.layer, ref.node - shift, ref.tensor)
         if isinstance(item, list) and item:

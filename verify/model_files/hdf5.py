@@ -1,13 +1,10 @@
-"""Arrays out of HDF5 files, by h5py, without trusting the file.
+"""Read the attributes and arrays of an HDF5 file, without trusting the file.
 
 Keras writes weights in two ways. A ``.weights.h5`` file, which is also what a
 ``.keras`` archive holds, follows the attributes of the layers:
 ``layers/lstm_1/cell/vars/0``, where ``lstm_1`` is the second LSTM of the model,
-whatever its name. A legacy ``.h5`` file has one group a layer, under the layer's name,
-whose attribute ``weight_names`` lists its arrays.
-
-The library behind h5py hangs or crashes on some damaged files, so `verify.model_files._hdf5_process` reads
-them in a process of its own, with a limit on its time and memory.
+whatever its name. A legacy ``.h5`` file has one group for each layer, under the layer's
+name, whose attribute ``weight_names`` lists its arrays.
 
 Sources: keras/src/saving/saving_lib.py, keras/src/legacy/saving/legacy_h5_format.py.
 """
@@ -33,28 +30,30 @@ from verify.model.dtypes import dtype_of
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 LAYER_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
-"""What the group of a model's layers is called; the second by Keras 2.12 to 2.14."""
+"""Names of the group of a model's layers; Keras 2.12 to 2.14 wrote the second."""
 
-CPU_LIMIT_STATUS = -24
-"""How a process ends that has used up its time: by signal XCPU."""
+READER_SCRIPT = Path(__file__).with_name("_hdf5_process.py")
 
 MIN_READ_SECONDS, READ_BYTES_PER_SECOND = 10.0, 20e6
-"""Time that reading may take: so long, and a second more for so many bytes."""
+"""CPU time that reading a file may take: the first, and its size over the second."""
+
+CPU_LIMIT_STATUS = -24
+"""Exit status of a process that the system ended by SIGXCPU, for its CPU time."""
 
 
 @dataclass(frozen=True)
 class Hdf5Contents:
-    """What is in an HDF5 file.
+    """Hold the contents of an HDF5 file.
 
     Attributes
     ----------
     attributes : mapping
-        Path of a group, empty for the file -> its attributes that are text or lists
-        of text.
+        Path of a group (empty for the file itself) -> those of its attributes that are
+        text or lists of text.
     arrays : mapping
         Path of an array -> the array, or a str that says why it was not read.
     shown : str
-        The file, for messages.
+        Name of the file in messages.
     """
 
     attributes: Mapping[str, Mapping[str, Any]]
@@ -62,12 +61,12 @@ class Hdf5Contents:
     shown: str
 
     def array(self, path: str) -> Array:
-        """One array.
+        """Return the array at a path.
 
         Raises
         ------
         ModelFileError
-            There is none, or it was not read.
+            There is no array, or it was not read.
         """
         found = self.arrays.get(path, "expected an array there")
         if isinstance(found, str):
@@ -76,7 +75,10 @@ class Hdf5Contents:
         return found
 
     def names(self, path: str, attribute: str) -> list[str]:
-        """A list of names in an attribute, which Keras splits when it is long."""
+        """Return the list of names in an attribute.
+
+        Keras splits a long list into attributes whose names end in 0, 1, 2, ...
+        """
         attributes = self.attributes.get(path, {})
         if attribute in attributes:
             values = attributes[attribute]
@@ -93,12 +95,12 @@ class Hdf5Contents:
 
 
 def read_hdf5(source: Path | bytes, shown: str) -> Hdf5Contents:
-    """An HDF5 file, from a path or from the bytes of one.
+    """Read an HDF5 file, given its path or its bytes.
 
     Raises
     ------
     ModelFileError
-        It is damaged, or cannot be read in bounded time and memory.
+        The file is damaged, or reading it takes too much time or memory.
     """
     if isinstance(source, Path):
         return _parse_stream(_run_reader(source, shown), shown)
@@ -109,10 +111,19 @@ def read_hdf5(source: Path | bytes, shown: str) -> Hdf5Contents:
 
 
 def _run_reader(path: Path, shown: str) -> bytes:
-    """What `verify.model_files._hdf5_process` writes about a file."""
+    """Return what the reader, in a process of its own, writes about a file.
+
+    The HDF5 library is written in C and trusts what a file says of itself. On a damaged
+    file it may loop for ever, ask for any amount of memory, or crash. A crash cannot be
+    caught, and neither a loop in C nor its memory can be bounded, inside this process.
+
+    Raises
+    ------
+    ModelFileError
+        The reader ended without an answer.
+    """
     seconds = MIN_READ_SECONDS + path.stat().st_size / READ_BYTES_PER_SECOND
-    script = Path(__file__).with_name("_hdf5_process.py")
-    command = [sys.executable, "-P", str(script), os.fspath(path), f"{seconds}"]
+    command = [sys.executable, "-P", str(READER_SCRIPT), os.fspath(path), f"{seconds}"]
     one_thread = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     try:
         run = subprocess.run(
@@ -120,7 +131,7 @@ def _run_reader(path: Path, shown: str) -> bytes:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=one_thread,
-            timeout=2 * seconds,
+            timeout=2 * seconds,  # a process that waits uses no CPU time
         )
         status = run.returncode
     except subprocess.TimeoutExpired:
@@ -131,17 +142,18 @@ def _run_reader(path: Path, shown: str) -> bytes:
         reason = f"the HDF5 library crashes on it, signal {-status}"
     elif status or not run.stdout:
         last = run.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        reason = printable(last[0]) if last else "nothing came of reading it"
+        reason = last[0] if last else "nothing came of reading it"
     else:
         return run.stdout
     raise ModelFileError(f"{shown} is damaged ({reason})")
 
 
 def _parse_stream(stream: bytes, shown: str) -> Hdf5Contents:
+    """Parse what `verify.model_files._hdf5_process` writes."""
     end = stream.index(b"\n")
     found = json.loads(stream[:end])
     if "damaged" in found:
-        raise ModelFileError(f"{shown} is damaged ({printable(found['damaged'])})")
+        raise ModelFileError(f"{shown} is damaged ({found['damaged']})")
     attributes, arrays, at = {}, {}, end + 1
     for path, item in found.items():
         if "attrs" in item:
@@ -157,23 +169,26 @@ def _parse_stream(stream: bytes, shown: str) -> Hdf5Contents:
 
 
 def snake_case(class_name: str) -> str:
-    """``SimpleRNN`` -> ``simple_rnn``: how Keras names a layer's weight group."""
+    """Return the name of a weight group: ``SimpleRNN`` -> ``simple_rnn``."""
     split = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", class_name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", split).lower()
 
 
 class SavedWeights:
-    """The arrays of one layer in a ``.weights.h5``; see `verify.model_files.config.WeightSource`."""
+    """Find the arrays of one layer in a ``.weights.h5``.
+
+    A `verify.model_files.config.WeightSource`.
+    """
 
     def __init__(self, contents: Hdf5Contents, place: str = "") -> None:
         self.contents = contents
         self.place = place
 
     def own(self, group: str) -> list[Array]:
-        """Those under ``vars``, by their numbers."""
+        """Return the arrays under ``vars``, in the order of their numbers."""
         found = _join_path(self.place, group, "vars")
         if found not in self.contents.attributes and group:
-            # Keras 2 kept the underscore of an attribute
+            # Keras 2 kept the underscore of a private attribute.
             found = _join_path(self.place, f"_{group}", "vars")
         if found not in self.contents.attributes:
             return []
@@ -183,7 +198,7 @@ class SavedWeights:
     def inside(
         self, container: str, key: str, class_name: str, number: int
     ) -> SavedWeights:
-        """By attribute, or by class and number in a list of layers."""
+        """Find a layer by its attribute, or by class and number in a list of layers."""
         if container:
             if container == "layers":
                 names = (
@@ -201,7 +216,7 @@ def _join_path(*parts: str) -> str:
 
 
 def legacy_arrays(contents: Hdf5Contents) -> dict[str, list[Array]]:
-    """Layer name -> its arrays, in the order of ``weight_names``."""
+    """Return the arrays of each layer by its name, in the order of ``weight_names``."""
     base = "model_weights" if "model_weights" in contents.attributes else ""
     if "model_weights" in contents.arrays:
         raise ModelFileError(f"{contents.shown}: 'model_weights' is not a group")
@@ -210,7 +225,7 @@ def legacy_arrays(contents: Hdf5Contents) -> dict[str, list[Array]]:
         place = _join_path(base, name)
         if place not in contents.attributes:
             raise ModelFileError(
-                f"{contents.shown}: there is no group for layer '{printable(name)}'"
+                f"{contents.shown}: there is no group for layer '{name}'"
             )
         found[name] = [
             contents.array(_join_path(place, weight))

@@ -1,7 +1,7 @@
-"""Configs as Keras 2 wrote them, and as Keras 3 writes them into ``.h5``.
+"""Upgrade configs that Keras 2 wrote, or that Keras 3 wrote into ``.h5``.
 
 `upgrade_config` turns an old config into Keras 3's form and says in sentences what that
-changed. Some settings mean something else today; for these the caller chooses:
+changed. The meaning of some settings changed from Keras 2 to 3; the caller chooses one:
 
 =======================  ==============================  ============================
 setting                  Keras 2                         Keras 3
@@ -39,33 +39,33 @@ DROPPED_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "SeparableConv1D": _KERNEL_OPTIONS,
     "DepthwiseConv1D": (*_KERNEL_OPTIONS, "filters"),
 }
-"""Options that Keras 2 wrote, that Keras 3 does not know and that change nothing."""
+"""Options by class that Keras 2 wrote and Keras 3 lacks; they change nothing."""
 
 UNGROUPED_LAYERS = ("SeparableConv1D", "DepthwiseConv1D", "Conv1DTranspose")
-"""Layers in which Keras 2 wrote groups=1 besides."""
+"""Classes to which Keras 2 also wrote groups=1, which Keras 3 does not know there."""
 
 KERAS2_HARD_SIGMOID = {
     "module": "keras2",
     "class_name": "function",
     "config": "keras2_hard_sigmoid",
 }
-"""How a config of ours names the function that Keras 3 has no name for; see
+"""Entry of an upgraded config for a function that Keras 3 has no name for; see
 `verify.forward.activations.read_activation`."""
 
 
 @dataclass(frozen=True)
 class UpgradedConfig:
-    """A config in Keras 3's form.
+    """Hold a config in Keras 3's form.
 
     Attributes
     ----------
     config
-        As `verify.model_files.config` takes it.
+        What `verify.model_files.config.read_model` takes.
     notes : tuple of str
-        What was read differently from how it stands in the file, and what changed its
-        meaning since.
+        Sentences that say what was read differently from what the file says, and which
+        settings have changed their meaning.
     legacy : bool
-        Whether it was in another form before.
+        Whether the file holds the config in another form.
     """
 
     config: Any
@@ -74,21 +74,21 @@ class UpgradedConfig:
 
 
 def is_legacy(config: Any, version: Any) -> bool:
-    """Whether a config is not in the form that Keras 3 writes into ``.keras``."""
+    """Tell whether a config is not in the form that Keras 3 writes into ``.keras``."""
     if isinstance(version, str) and version.startswith(("0.", "1.", "2.")):
         return True
     return isinstance(config, Mapping) and "module" not in config
 
 
 def upgrade_config(config: Any, semantics: str) -> UpgradedConfig:
-    """An old config in Keras 3's form; a modern one as it is.
+    """Turn an old config into Keras 3's form; leave a current one as it is.
 
     Parameters
     ----------
     config
-        From a file.
+        The parsed JSON of a file.
     semantics : "keras2" or "keras3"
-        Whose meaning the settings of the table above have.
+        The version of Keras that decides what the settings in the table above mean.
 
     Raises
     ------
@@ -96,19 +96,22 @@ def upgrade_config(config: Any, semantics: str) -> UpgradedConfig:
     """
     if semantics not in SEMANTICS:
         raise UnsupportedError(
-            f"expected semantics {join_and(SEMANTICS)}. Received: {printable(semantics)}"
+            f"expected semantics {join_and(SEMANTICS)}. Received: {semantics}"
         )
-    work = ConfigUpgrader(semantics)
-    return UpgradedConfig(work.model(config), tuple(dict.fromkeys(work.notes)), True)
+    upgrader = ConfigUpgrader(semantics)
+    upgraded = upgrader.model(config)
+    return UpgradedConfig(upgraded, tuple(dict.fromkeys(upgrader.notes)), True)
 
 
 @dataclass
 class ConfigUpgrader:
+    """Rewrite the parts of an old config, and collect notes of what that changed."""
+
     semantics: str
     notes: list[str] = field(default_factory=list)
 
     def model(self, entry: Any) -> Any:
-        """A Sequential or Functional model."""
+        """Upgrade a Sequential or Functional model."""
         if not isinstance(entry, Mapping) or "config" not in entry:
             return entry
         config = entry["config"]
@@ -144,7 +147,7 @@ class ConfigUpgrader:
         }
 
     def layer(self, entry: Any) -> Any:
-        """One layer, and those inside it."""
+        """Upgrade a layer and those inside it."""
         if not isinstance(entry, Mapping) or not isinstance(
             entry.get("config"), Mapping
         ):
@@ -203,9 +206,10 @@ class ConfigUpgrader:
 
     def _reset_after(self, where: str, config: dict[str, Any]) -> None:
         config["reset_after"] = after = self.semantics == KERAS3
+        other = _other_meaning(self.semantics, str(not after))
         self.notes.append(
             f"{where} does not say reset_after: read as {after}, the default of "
-            f"{_keras_name(self.semantics)}; {_other_meaning(self.semantics, str(not after))}"
+            f"{_keras_name(self.semantics)}; {other}"
         )
 
     def _hard_sigmoid(self, where: str, option: str, config: dict[str, Any]) -> None:
@@ -220,7 +224,7 @@ class ConfigUpgrader:
         )
 
     def with_input(self, layers: list[Any]) -> list[Any]:
-        """An InputLayer where the first layer holds the shape of the input."""
+        """Add an InputLayer if the first layer holds the shape of the input."""
         first = layers[0] if layers else None
         config = first.get("config") if isinstance(first, Mapping) else None
         if not isinstance(config, Mapping) or first is None:
@@ -244,7 +248,7 @@ class ConfigUpgrader:
         return [entry, {**first, "config": rest}, *layers[1:]]
 
     def with_calls(self, entry: Any, layers: list[Any]) -> Any:
-        """A layer of a Functional model with its calls as Keras 3 writes them."""
+        """Rewrite the calls of a Functional model's layer in Keras 3's form."""
         nodes = entry.get("inbound_nodes") if isinstance(entry, Mapping) else None
         if not isinstance(nodes, list) or not all(isinstance(n, list) for n in nodes):
             return entry
@@ -285,8 +289,9 @@ class ConfigUpgrader:
         words = ["applied", "ignored"]
         mine, theirs = words if keras2 else words[::-1]
         self.notes.append(
-            f"layer '{printable(name)}' ({printable(class_name)}) is given initial states: a "
-            f"mask that reaches it is {mine}, as by {_keras_name(self.semantics)}; "
+            f"layer '{printable(name)}' ({printable(class_name)}) is given initial "
+            f"states: a mask that reaches it is {mine}, as by "
+            f"{_keras_name(self.semantics)}; "
             f"{_other_meaning(self.semantics, theirs)}"
         )
 
@@ -297,7 +302,7 @@ def _has_keras2_calls(entry: Any) -> bool:
 
 
 def _class_names(layers: list[Any]) -> dict[str, str]:
-    """Name -> class of the layers of a model."""
+    """Return the classes of a model's layers by their names."""
     return {
         layer.get("name", layer["config"].get("name")): layer["class_name"]
         for layer in layers
@@ -306,8 +311,11 @@ def _class_names(layers: list[Any]) -> dict[str, str]:
 
 
 def _read_outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
-    """The outputs of a model of Keras 2, whose counting `verify.model_files.functional` expects for
-    Functional models inside it, and not for Sequential ones."""
+    """Return the outputs of a model of Keras 2, counted as Keras 3 counts them.
+
+    Both count the calls of a nested Functional model from 1. Keras 2 counted those of a
+    nested Sequential model from 1, too, where Keras 3 begins at 0.
+    """
     classes = _class_names(layers)
 
     def read(item: Any) -> Any:
@@ -321,9 +329,9 @@ def _read_outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
 
 
 def _default_module(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Where a class that is named without a module belongs.
+    """Return the module of a class that is named without one.
 
-    Keras 3 writes raw operations like layers; only layers have a dtype.
+    Keras 3 writes raw operations like layers, but only layers have a dtype.
     """
     key = f"ops.{entry.get('class_name')}"
     if key in REGISTRY and "dtype" not in config and "trainable" not in config:
@@ -343,7 +351,7 @@ def _other_meaning(semantics: str, meaning: str) -> str:
 
 
 def _upgrade_tensor(history: list[Any], classes: Mapping[str, str]) -> dict[str, Any]:
-    """A tensor; Keras 2 counted the calls of a model inside another from 1."""
+    """Upgrade a tensor; Keras 2 counted the calls of a nested model from 1."""
     name, node, tensor = history
     if (
         isinstance(name, str)
@@ -355,7 +363,7 @@ def _upgrade_tensor(history: list[Any], classes: Mapping[str, str]) -> dict[str,
 
 
 def _upgrade_argument(value: Any, classes: Mapping[str, str]) -> Any:
-    """An argument of a call; a tensor in it is written like ``["lstm", 0, 1]``."""
+    """Upgrade an argument of a call; tensors in it look like ``["lstm", 0, 1]``."""
     if isinstance(value, list):
         if len(value) >= 3 and isinstance(value[0], str) and value[0] in classes:
             return _upgrade_tensor(value[:3], classes)

@@ -1,4 +1,4 @@
-"""Which array of a legacy ``.h5`` file is which weight of which layer.
+"""Assign the arrays of a legacy ``.h5`` file to the weights of its layers.
 
 Sources: keras 2.2.5, keras/engine/saving.py; Keras 3.15,
 keras/src/legacy/saving/legacy_h5_format.py.
@@ -19,10 +19,10 @@ from verify.model_files.keras2_config import CUDNN_CLASSES
 
 
 class LegacyWeights:
-    """Arrays by layer name, in the order of a legacy file; see `verify.model_files.config.WeightSource`.
+    """Find arrays by the names of layers, in the order of a legacy file.
 
-    Within the group of one layer of the model all trainable weights come first, those
-    of layers inside it included, then all that training does not move.
+    A `verify.model_files.config.WeightSource`. The group of a layer holds all trainable
+    weights first, sublayers included, and then all that training does not change.
 
     Parameters
     ----------
@@ -61,13 +61,13 @@ class LegacyWeights:
                 self._found[path] = from_cudnn(inner, self._found[path])
 
     def own(self, group: str) -> list[Array]:
-        """The whole model has no arrays of its own."""
+        """Return nothing: the model as a whole has no arrays."""
         return []
 
     def inside(
         self, container: str, key: str, class_name: str, number: int
     ) -> _LegacyLayerWeights:
-        """The arrays of a layer by its name."""
+        """Find the arrays of a layer by its name."""
         return _LegacyLayerWeights(self._found, key)
 
 
@@ -78,7 +78,7 @@ class _LegacyLayerWeights:
         self._taken = False
 
     def own(self, group: str) -> list[Array]:
-        """All arrays of the layer at once, whatever its groups are."""
+        """Return all arrays of the layer for its first group, none for the others."""
         if self._taken:
             return []
         self._taken = True
@@ -87,7 +87,7 @@ class _LegacyLayerWeights:
     def inside(
         self, container: str, key: str, class_name: str, number: int
     ) -> _LegacyLayerWeights:
-        """The arrays of a layer inside."""
+        """Find the arrays of a sublayer."""
         return _LegacyLayerWeights(self._found, f"{self._path}/{key}")
 
 
@@ -101,27 +101,34 @@ class _WeightSlot:
 def _weight_slots(
     path: str, layer: LayerSpec, trainable: bool = True
 ) -> Iterator[_WeightSlot]:
-    """Every weight of a layer and of those inside, in the order of get_weights."""
+    """Yield every weight of a layer and its sublayers, in the order of get_weights."""
     kind = REGISTRY[layer.class_name]
     trainable = trainable and layer.trainable
     fixed = kind.non_trainable(layer.options)
     keys = kind.weight_shapes(layer.options)
-    for key in sorted(keys, key=fixed.__contains__):  # those that training moves first
+    for key in sorted(keys, key=fixed.__contains__):  # trainable ones first
         yield _WeightSlot(path, key, trainable and key not in fixed)
     for key, inner in layer.sublayers.items():
         yield from _weight_slots(f"{path}/{key}", inner, trainable)
 
 
 def from_cudnn(layer: LayerSpec, arrays: list[Array]) -> list[Array]:
-    """Weights of an LSTM or GRU; those that cuDNN laid out are laid out as Keras does.
+    """Convert weights of an LSTM or GRU from cuDNN's layout to that of Keras.
 
-    They are told by their bias, which has two rows in one: 8 or 6 times ``units``
-    numbers. cuDNN keeps each gate's kernel with its axes exchanged.
+    A layer has cuDNN's layout if its bias joins the two rows of cuDNN: 8 * units
+    numbers for an LSTM, 6 * units for a GRU. Each gate's kernel is then transposed.
 
     Parameters
     ----------
     layer : LayerSpec
-    arrays : kernel (features, gates * units), recurrent kernel, bias
+    arrays : list of ndarray
+        Kernel (features, gates * units), recurrent kernel (units, gates * units) and
+        bias.
+
+    Returns
+    -------
+    list of ndarray
+        The same in Keras's layout; `arrays` itself if they have it already.
     """
     gates, units = len(GATES[layer.class_name]), layer.options["units"]
     if len(arrays) != 3 or arrays[2].shape != (2 * gates * units,):

@@ -1,4 +1,4 @@
-"""A model file -> ModelSpec, with zipfile, json and h5py alone.
+"""Read a model file into a ModelSpec, with zipfile, json and h5py alone.
 
 Keras is not imported and nothing from the file is executed. Three kinds of files are
 read: ``.keras`` archives, legacy ``.h5`` files of Keras 2 and 3, and ``.weights.h5``
@@ -54,8 +54,8 @@ def read_file(
     config : path, optional
         For weights alone: the JSON that ``model.to_json()`` gives.
     semantics : "keras2", "keras3" or None
-        Whose meaning settings have that changed; by default that of the Keras which
-        wrote the file.
+        The version of Keras that decides what settings mean whose meaning changed; by
+        default the version that wrote the file.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def read_file(
 
 @contextlib.contextmanager
 def _refusing_excess(shown: str) -> Iterator[None]:
-    """Nesting and sizes that no model has are refused in one line too."""
+    """Refuse nesting and sizes that no model has in one line, too."""
     try:
         yield
     except RecursionError:
@@ -96,7 +96,7 @@ def _refusing_excess(shown: str) -> Iterator[None]:
 
 
 def _first_bytes(path: Path, shown: str) -> bytes:
-    """The first bytes, which say what a file is."""
+    """Return the first bytes of a file, which tell its format."""
     try:
         with path.open("rb") as file:
             return file.read(len(HDF5_MAGIC))
@@ -118,8 +118,7 @@ def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
             members = {name: _member(archive, name, shown) for name in ARCHIVE_MEMBERS}
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise ModelFileError(
-            f"{shown}: expected a .keras file. Received: a damaged archive "
-            f"({printable(error)})"
+            f"{shown}: expected a .keras file. Received: a damaged archive ({error})"
         ) from None
     metadata = _json(members["metadata.json"], f"{shown}: metadata.json")
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
@@ -160,7 +159,7 @@ def _read_hdf5(
 
 
 def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
-    """A model's config from a JSON file, and the version of Keras it names."""
+    """Read a model's config from a JSON file, and the version of Keras it names."""
     shown = printable(path)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
@@ -216,13 +215,11 @@ def _member(archive: zipfile.ZipFile, name: str, shown: str) -> bytes:
     try:
         return archive.read(info)
     except Exception as error:  # zlib.error and friends: whatever a damaged member does
-        raise ModelFileError(
-            f"{shown}: {name} is damaged ({printable(error)})"
-        ) from None
+        raise ModelFileError(f"{shown}: {name} is damaged ({error})") from None
 
 
 def _json(raw: bytes | str, where: str) -> Any:
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{where} is not JSON ({printable(error)})") from None
+        raise ModelFileError(f"{where} is not JSON ({error})") from None

@@ -1,7 +1,7 @@
-"""The shapes of everything in a model, learnt by evaluating it on a few zeros.
+"""Find the shapes of all layers by evaluating the model on a few zeros.
 
-So no layer states its output shape a second time, and weights that do not fit together
-show before anything is computed on real inputs.
+No layer has to state its output shape a second time, and weights that do not fit
+together show before anything is computed on real inputs.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from verify.model.graph import map_structure
 from verify.model.spec import LayerSpec, ModelSpec
 
 OPEN_AXIS_SIZES = ((60, 120), (840, 1680))
-"""Pairs of sizes tried for axes that a model leaves open. Both of a pair have many
-divisors, for the sake of a Reshape; the larger pair is for long windows."""
+"""Pairs of sizes tried for axes that a model leaves open. All have many divisors, so
+that a Reshape can split them; the larger pair is for long windows."""
 
 PICTURE_SIZES = ((4, 8),)
-"""Tried first where inputs have so many axes that steps are pictures."""
+"""Pair tried first if inputs have more than three axes, as pictures in time have."""
 
 FALLBACK_SIZES = ((4, 8), (2, 3), *((size, size) for size in range(1, 65)))
-"""Tried last: a table of positions or a constant may limit an axis, or fix it."""
+"""Pairs tried last: a table of positions or a constant may limit an axis, or fix it."""
 
 
 def with_shapes(root: LayerSpec) -> LayerSpec:
-    """The model with the shapes of every layer, learnt from two small evaluations.
+    """Return the model with the shapes of every layer, from two small evaluations.
 
     Axes whose sizes differ between the two are those that the model leaves open.
 
@@ -72,7 +72,7 @@ def with_shapes(root: LayerSpec) -> LayerSpec:
 
 
 def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
-    """Path -> shapes of input and output, for inputs of zeros."""
+    """Return the shapes of input and output by path, for inputs of zeros."""
     run = Evaluation(recording=True)
     inputs = []
     for layer in ModelSpec(root).inputs:
@@ -95,16 +95,15 @@ def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
 
 
 def _shapes(values: Any) -> Any:
-    shapes = map_structure(lambda leaf: Shape(np.shape(leaf)), values)
-    return shapes
+    return map_structure(lambda leaf: Shape(np.shape(leaf)), values)
 
 
 class Shape(tuple[int, ...]):
-    """A shape as a leaf, told apart from a tuple of things."""
+    """Mark a shape as one leaf, which a plain tuple of values is not."""
 
 
 def _merge_shapes(a: Any, b: Any) -> Any:
-    """Shapes with ``None`` where the two differ."""
+    """Merge two structures of shapes; axes that differ become None."""
     if isinstance(a, Shape):
         return tuple(x if x == y else None for x, y in zip(a, b, strict=True))
     if isinstance(a, Mapping):
