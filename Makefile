@@ -11,6 +11,7 @@
 .PHONY: help setup run test notebooks lint format fuzz hostile trust bench bench-streaming wheels try-wheels clean
 
 BIN := .venv/bin
+LIGHT := packages/keras-rnn-verify
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
@@ -31,7 +32,7 @@ help:
 setup: .venv/.installed
 
 # Made last, so an installation that was cut off is begun again.
-.venv/.installed: pyproject.toml verify/pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml $(LIGHT)/pyproject.toml constraints.txt
 	@for python in $(PYTHONS); do \
 	  if $$python -c '$(USABLE)' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
@@ -44,7 +45,7 @@ setup: .venv/.installed
 	$$found -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check \
 	  --constraint constraints.txt \
-	  --editable ./verify --editable '.[dev,jax,dask,parquet,bench]'
+	  --editable ./$(LIGHT) --editable '.[dev,jax,dask,parquet,bench]'
 	@touch $@
 
 run: setup
@@ -82,7 +83,7 @@ bench-streaming: setup
 # The wheels are built by the hatchling of .venv, so this works offline.
 wheels: setup
 	rm -rf dist
-	cd verify && ../$(BIN)/python -m hatchling build -d ../dist
+	cd $(LIGHT) && $(CURDIR)/$(BIN)/python -m hatchling build -d $(CURDIR)/dist
 	$(BIN)/python -m hatchling build -d dist
 
 try-wheels: wheels

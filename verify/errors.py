@@ -56,7 +56,7 @@ def install_hint(extra: str) -> str:
     Parameters
     ----------
     extra : str
-        The extra in ``verify/pyproject.toml`` that lists the missing package.
+        The extra of the distribution keras-rnn-verify that lists the missing package.
     """
     return f"Install it with: pip install 'keras-rnn-verify[{extra}]'"
 
