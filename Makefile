@@ -4,11 +4,12 @@
 #             BACKEND=jax holds them against Keras on JAX
 # make notebooks  runs every notebook and keeps what it shows; NAMES="03 05" only those
 # make bench  how fast the NumPy forward pass is; OPTIONS=--quick measures less
+# make docs   builds the site of the documentation into site/, offline
 # make hostile  reads N damaged or absurd files, from SEED on
 # make wheels  builds both distributions into dist/; make try-wheels installs and tries
 #             each in an environment of its own
 .DEFAULT_GOAL := help
-.PHONY: help setup run test notebooks lint format fuzz hostile trust bench bench-streaming wheels try-wheels clean
+.PHONY: help setup run test docs notebooks lint format fuzz hostile trust bench bench-streaming wheels try-wheels clean
 
 BIN := .venv/bin
 LIGHT := packages/keras-rnn-verify
@@ -19,6 +20,7 @@ help:
 	@echo "make run    train and verify the chapter's models (under four minutes)"
 	@echo "make test   run every check"
 	@echo "make notebooks  run every notebook anew; NAMES=\"03 05\": only those"
+	@echo "make docs   build the site of the documentation: site/index.html"
 	@echo "make fuzz   N=3000 SEED=1 BACKEND=tensorflow|jax: random models, resumes"
 	@echo "make hostile N=100000 SEED=1: damaged and absurd files, each read in bounds"
 	@echo "make trust  plant every known mistake, see which are caught and named"
@@ -45,14 +47,19 @@ setup: .venv/.installed
 	$$found -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check \
 	  --constraint constraints.txt \
-	  --editable ./$(LIGHT) --editable '.[dev,jax,dask,parquet,bench]'
+	  --editable ./$(LIGHT) --editable '.[dev,jax,dask,parquet,bench,docs]'
 	@touch $@
 
 run: setup
 	$(BIN)/rnn-recipe run chapter --epochs 10
 
-test: setup lint
+test: setup lint docs
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# Strict: a warning, such as a link that leads nowhere, is an error.
+docs: setup
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -j auto \
+	  -c docs -d site/.doctrees . site
 
 notebooks: setup
 	PYTHONPATH=tests $(BIN)/python -m notebook_runs $(NAMES)
@@ -100,4 +107,4 @@ format: setup
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache site

@@ -12,17 +12,23 @@ Where a bound decides nothing because rounding is amplified too much, the model 
 as undecided. Where NumPy in float32 exceeds its bound, that is given up by design, so
 its error / bound is below one in any case; that of ``predict`` is not. With
 ``KERAS_BACKEND=jax`` the programs are those of the other backend.
+
+It writes benchmarks/results/allowances.json, to which docs/matches.md is held.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import verify
+from benchmarks.machine import Machine
+from benchmarks.tables import in_json, put
 from verify.keras_bridge import (
     KerasModel,
     current_activation_errors,
@@ -42,6 +48,11 @@ KINDS = ("SimpleRNN", "LSTM", "GRU", "Bidirectional LSTM", "Bidirectional GRU")
 HEADS = ("softmax", "sigmoid", "linear", "none")
 ROWS = (1, 2, 8, 32)
 WORDS = 50
+
+TITLES = ("error / bound", "error / noise floor", "bound / error")
+"""What the fields of `Found` are called where they are printed and written."""
+
+RESULTS = Path(__file__).parent / "results"
 
 
 class Found(NamedTuple):
@@ -141,14 +152,32 @@ def measure(
     return found, share
 
 
-def main() -> None:
-    """Print the distribution of each figure."""
+def summarise(results: list[list[Found]], outcomes: Counter[str]) -> dict[str, Any]:
+    """Count the outcomes, and take the quantiles of every figure of each program."""
+    summary: dict[str, Any] = {"outcomes": dict(sorted(outcomes.items()))}
+    for name, which in (("predict", 0), ("numpy_float32", 1)):
+        table = np.array([found[which] for found in results])
+        summary[name] = {
+            title: {
+                "median": float(np.quantile(values, 0.5)),
+                "p95": float(np.quantile(values, 0.95)),
+                "max": float(values.max()),
+            }
+            for title, values in zip(TITLES, table.T, strict=True)
+        }
+    return summary
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print the distribution of each figure, and write it to allowances.json."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder to write to")
+    arguments = parser.parse_args(argv)
     results: list[list[Found]] = []
     outcomes: Counter[str] = Counter()
+    violated = 0
     for k in range(arguments.models):
         rng = np.random.default_rng([arguments.seed, k])
         model, x, what = random_model(rng)
@@ -160,19 +189,24 @@ def main() -> None:
         outcomes["bound for some outputs"] += found[1] < 1
         results.append(found[0])
         if max(f.bound for f in found[0]) > 1:
+            violated += 1
             print(f"VIOLATED by model {k}, {what}: {found[0]}", flush=True)
-    print(f"{arguments.models} random models, {versions()}: {dict(outcomes)}")
-    for name, which in (("predict", 0), ("NumPy in float32", 1)):
-        table = np.array([found[which] for found in results])
-        for column, title in enumerate(
-            ("error / bound", "error / noise floor", "bound / error")
-        ):
-            values = table[:, column]
-            median, p95 = np.quantile(values, [0.5, 0.95])
+    summary = summarise(results, outcomes)
+    print(f"{arguments.models} random models, {versions()}: {summary['outcomes']}")
+    for name in ("predict", "numpy_float32"):
+        for title, values in summary[name].items():
             print(
-                f"{name:<17} {title:<20} median {median:.2g}, "
-                f"95 % {p95:.2g}, max {values.max():.2g}"
+                f"{name:<13} {title:<20} median {values['median']:.2g}, "
+                f"95 % {values['p95']:.2g}, max {values['max']:.2g}"
             )
+    document = {
+        "machine": asdict(Machine.here()),
+        "models": arguments.models,
+        "seed": arguments.seed,
+        "violated": violated,
+        **summary,
+    }
+    put(in_json(document).encode(), arguments.out / "allowances.json")
 
 
 if __name__ == "__main__":

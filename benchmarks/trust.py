@@ -1,6 +1,8 @@
-"""What the checks catch, and what a diagnosis names: the table of the README.
+"""Measure what the checks catch and what a diagnosis names.
 
     python -m benchmarks.trust
+
+It writes benchmarks/results/trust.json and trust.md; docs/matches.md shows the table.
 
 For each recurrent layer a small model is trained on sequences with padding on either
 side and in the middle. Then every mistake of the catalogue is planted in it. *proof*:
@@ -19,11 +21,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import verify
+from benchmarks.machine import Machine
+from benchmarks.tables import in_json, put, table, table_line
 from verify.forward.network import Inputs
 from verify.keras_bridge import KerasModel, current_activation_errors, import_keras
 from verify.mistakes.catalogue import Mutant, catalogue
@@ -34,6 +40,12 @@ from verify.tolerance.noise_floor import float64_tolerance
 
 WORDS, STEPS, SIZE, UNITS, ROWS = 40, 12, 6, 8, 64
 KINDS = ("SimpleRNN", "LSTM", "GRU", "Bidirectional LSTM")
+HEADS = (
+    "layer", "mistakes", "proof", "port", "least", "named", "first", "number",
+    "seconds", "bound / error", "95 %",
+)  # fmt: skip
+
+RESULTS = Path(__file__).parent / "results"
 
 
 def sequences(rows: int, seed: int) -> tuple[Array, Array]:
@@ -47,8 +59,8 @@ def sequences(rows: int, seed: int) -> tuple[Array, Array]:
     return x, y
 
 
-def trained(kind: str) -> Any:
-    """A Keras model, trained until its biases and gates have moved."""
+def untrained(kind: str) -> Any:
+    """Build the Keras model of a kind, with the weights that Keras starts from."""
     keras = import_keras()
     keras.utils.set_random_seed(1)
     name = kind.split()[-1]
@@ -63,14 +75,57 @@ def trained(kind: str) -> Any:
             keras.layers.Dense(2, activation="softmax"),
         ]
     )
-    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    return model
+
+
+def trained(kind: str) -> Any:
+    """Train the model of a kind until its biases and gates have moved."""
+    model = untrained(kind)
+    optimizer = import_keras().optimizers.Adam(0.01)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
     x, y = sequences(2000, 0)
     model.fit(x, y, epochs=8, verbose=0)
     return model
 
 
-def measure(kind: str, every: int) -> str:
-    """One line of the table; `every` k-th mistake has its diagnosis looked at."""
+@dataclass(frozen=True)
+class Trust:
+    """Hold one line of the table; the docstring of this module explains the columns.
+
+    Shares are between 0 and 1, `seconds` is the median of a diagnosis.
+    """
+
+    layer: str
+    mistakes: int
+    proof: float
+    port: float
+    least: float
+    named: float
+    first: float
+    number: float
+    seconds: float
+    bound_median: float
+    bound_p95: float
+
+    def line(self) -> str:
+        """Return the line in Markdown."""
+        return table_line(
+            self.layer,
+            str(self.mistakes),
+            f"{self.proof:.1%}",
+            f"{self.port:.1%}",
+            f"{self.least:.2g}",
+            f"{self.named:.1%}",
+            f"{self.first:.1%}",
+            f"{self.number:.1%}",
+            f"{self.seconds:.1f}",
+            f"{self.bound_median:.0f}",
+            f"{self.bound_p95:.0f}",
+        )
+
+
+def measure(kind: str, every: int) -> Trust:
+    """Plant every mistake in the model of a kind; diagnose each `every`-th of them."""
     model = trained(kind)
     net = verify.load(model)
     x, _ = sequences(ROWS, 1)
@@ -81,14 +136,14 @@ def measure(kind: str, every: int) -> str:
     mutants = list(catalogue(net.spec))
     proved = sum(_differs(mutant, x, keras, allowed) for mutant in mutants)
     shown = named = first = 0
-    seconds, shares = [], []
+    seconds, ratios = [], []
     some = mutants[::every]
     for mutant in some:
         outputs = verify.Network(mutant.model).predict(x)  # float32, as a port has it
         began = time.perf_counter()
         report = verify.compare_outputs(net, x, outputs)
         assert report.allowance.startswith("derived bound ("), report.allowance
-        shares.append(report.numerics.error_ratio)
+        ratios.append(report.numerics.error_ratio)
         if report.verdict is not Verdict.FAIL or report.diagnosis is None:
             continue
         seconds.append(time.perf_counter() - began)
@@ -98,11 +153,18 @@ def measure(kind: str, every: int) -> str:
         first += found[:1] == [(mutant.name, mutant.layer)]
     median, high = _looseness(model, net, inputs)
     numbers = _numbers_found(net, x, 60 // every)
-    return (
-        f"| {kind} | {len(mutants)} | {proved / len(mutants):.1%} "
-        f"| {shown / len(some):.1%} | {min(shares):.2g} "
-        f"| {named / shown:.1%} | {first / shown:.1%} | {numbers:.1%} "
-        f"| {np.median(seconds):.1f} | {median:.0f} | {high:.0f} |"
+    return Trust(
+        layer=kind,
+        mistakes=len(mutants),
+        proof=proved / len(mutants),
+        port=shown / len(some),
+        least=float(min(ratios)),
+        named=named / shown,
+        first=first / shown,
+        number=numbers,
+        seconds=float(np.median(seconds)),
+        bound_median=median,
+        bound_p95=high,
     )
 
 
@@ -144,18 +206,34 @@ def _differs(mutant: Mutant, x: Array, keras: Array, allowed: Array) -> bool:
     return not compare(wrong, keras, allowed=allowed).matches
 
 
-def main() -> None:
-    """Print the table."""
+def main(argv: list[str] | None = None) -> None:
+    """Print the table, and write it if every mistake was looked at."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--every", type=int, default=1, help="look at each k-th alone")
-    arguments = parser.parse_args()
-    print(
-        "| layer | mistakes | proof | port | least | named | first | number | seconds "
-        "| bound / error | 95 % |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    arguments = parser.parse_args(argv)
+    print(table(HEADS, []))
+    rows = []
     for kind in KINDS:
-        print(measure(kind, arguments.every), flush=True)
+        rows.append(measure(kind, arguments.every))
+        print(rows[-1].line(), flush=True)
+    if arguments.every == 1:
+        write(rows, Machine.here(), RESULTS)
+
+
+def write(rows: list[Trust], machine: Machine, folder: Path) -> None:
+    """Write trust.json and trust.md into a folder."""
+    document = {
+        "machine": asdict(machine),
+        "rows": [asdict(row) for row in rows],
+    }
+    page = (
+        "# What the checks catch, and what a diagnosis names\n\n"
+        f"{machine.words()}, by `python -m benchmarks.trust`. "
+        "[What the columns mean](../../docs/matches.md).\n\n"
+        f"{table(HEADS, [row.line() for row in rows])}\n"
+    )
+    put(in_json(document).encode(), folder / "trust.json")
+    put(page.encode(), folder / "trust.md")
 
 
 if __name__ == "__main__":

@@ -46,12 +46,12 @@ class Gradients:
 
     Attributes
     ----------
-    inputs : tuple of (..., batch, *shape of a row), or None
+    inputs : tuple of ``(..., batch, *row_shape)``, or None
         For each input of the model; None for one of whole numbers.
     embedded : mapping of str to (..., batch, time, size)
         Path of an Embedding -> the gradient with respect to the vectors it returned;
         ``embedding:2`` for its second call.
-    weights : mapping of str to mapping of str to (..., *shape of the weight)
+    weights : mapping of str to mapping of str to ``(..., *weight_shape)``
         Path of a layer, as in `ModelSpec.walk` -> its weights by name, summed over the
         batch; empty if not asked for.
     """
@@ -133,7 +133,7 @@ def backprop(
         One that `supports` has nothing against.
     x : (batch, ...)
         As for `Network.predict`.
-    output_gradients : sequence of (..., batch, *shape of an output's row)
+    output_gradients : sequence of ``(..., batch, *row_shape)``
         One for each output of the model, in the order of `Network.output_names`.
     visit : callable, optional
         See `Visitor`; layers are visited from the outputs to the inputs, time steps
