@@ -60,9 +60,9 @@ class Score:
     Attributes
     ----------
     every : float
-        Of all words.
+        Share of all words.
     ambiguous : float
-        Of those that have two tags.
+        Share of the words that have two tags.
     """
 
     every: float

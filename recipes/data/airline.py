@@ -35,7 +35,7 @@ class Tweets:
     Attributes
     ----------
     texts : tuple of str
-        As written.
+        The tweets as written.
     labels : (tweets,) of int
         0 negative, 1 positive.
     source, sha256 : str

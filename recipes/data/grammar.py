@@ -34,7 +34,7 @@ class Sentences:
     ----------
     texts : tuple of str
     answers : tuple of str
-        For each text one word, or one for each of its words.
+        One word for each text, or one for each of its words.
     test : tuple of bool
         Whether a text is for the test.
     """

@@ -51,7 +51,7 @@ class TweetWords:
     ----------
     tweets : Tweets
     vocabulary : Vocabulary
-        Of all tweets, as in the chapter.
+        The words of all tweets, as in the chapter.
     longest : int
         Words of the longest tweet.
     texts_train, texts_test : list of str

@@ -23,7 +23,7 @@ def check(
     Parameters
     ----------
     number : int
-        Of the exercise.
+        The number of the exercise.
     answer : anything
         ``...``, or a tuple with it, is not answered yet. A number, an array, a word or
         a sequence of words; or a function, which is called with `of`.

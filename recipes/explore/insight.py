@@ -79,7 +79,7 @@ def without_each_word(
     Parameters
     ----------
     net : Network
-        Of one output, (batch, classes).
+        A model of one output, (batch, classes).
     pipeline : TextPipeline
     text : str
 
@@ -106,7 +106,7 @@ def without_each_word(
 def running_predictions(net: Network, x: Any, padding: Padding | None = None) -> Array:
     """Compute what the model answers after each step of its input.
 
-    By default row by row the first step alone is evaluated, then the first two, and so
+    By default the first step of each row is evaluated alone, then the first two, and so
     on: the answer that the layers behind make of the state as it is at that step. The
     last one is the prediction. Masks are made anew from each beginning.
 
@@ -118,7 +118,7 @@ def running_predictions(net: Network, x: Any, padding: Padding | None = None) ->
     Parameters
     ----------
     net : Network
-        Of one input, (batch, time, ...), and one output, (batch, classes).
+        A model of one input, (batch, time, ...), and one output, (batch, classes).
     x : (rows, time) or (rows, time, features)
     padding : "post" or "pre", optional
         On which side the zeros go. With "pre" the rows must be padded in front, or not
@@ -155,7 +155,7 @@ def gradient_norms(net: Network, x: Any, output: int) -> Array:
     Parameters
     ----------
     net : Network
-        Of one input, (batch, time, ...), and one output, (batch, classes).
+        A model of one input, (batch, time, ...), and one output, (batch, classes).
     x : (rows, time) or (rows, time, features)
     output : int
         Which class, from 0.
@@ -321,7 +321,7 @@ def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     Parameters
     ----------
     a, b : (things,)
-        Of equal numbers each has the mean of their ranks.
+        Equal numbers share the mean of their ranks.
 
     Returns
     -------

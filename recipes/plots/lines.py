@@ -37,7 +37,7 @@ def functions(
     x : (points,)
         Where the functions were computed, in rising order.
     values : mapping of str to (points,)
-        By name.
+        Function values by name.
     title, xlabel, ylabel : str
     """
     where = numbers("x", x, 1)

@@ -103,7 +103,7 @@ def confusions(
     Parameters
     ----------
     matrices : mapping of str to (classes, classes) of counts
-        Of each model; see `confusion`.
+        The matrix of each model; see `confusion`.
     classes : of str
     title : str
     """

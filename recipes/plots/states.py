@@ -82,7 +82,7 @@ def gates(
     Parameters
     ----------
     trace : LayerTrace
-        Of a recurrent layer: ``net.trace(x)["lstm"]``.
+        Trace of a recurrent layer: ``net.trace(x)["lstm"]``.
     words : of str, or None
         One for each time step; None for the numbers of the steps.
     title : str
@@ -142,7 +142,7 @@ def cell_moves(
     Parameters
     ----------
     trace : LayerTrace
-        Of a recurrent layer.
+        Trace of a recurrent layer.
     words : of str, or None
     title : str
     row : int
@@ -177,7 +177,7 @@ def gradients(
     Parameters
     ----------
     norms : mapping of str to (time,) or (rows, time)
-        By model. Of several rows the median is drawn, in a band of the quartiles.
+        Norms by model; for several rows, their median in a band of the quartiles.
     words : of str, or None
     title : str
     """

@@ -90,7 +90,7 @@ def frequencies(
     Parameters
     ----------
     counts : mapping of str to mapping of str to int
-        By class, how often each word occurs.
+        How often each word occurs, by class.
     title : str
     top : int
         How many words a class.
@@ -136,7 +136,7 @@ def lengths(
     Parameters
     ----------
     lengths : mapping of str to (texts,) of int
-        By class, the number of words of each text.
+        The number of words of each text, by class.
     title : str
     what : str
         What the texts are.

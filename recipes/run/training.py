@@ -207,7 +207,7 @@ def fit(
     model : keras.Model
     x, y : (samples, ...)
     epochs : int
-        In all, those of the checkpoint included.
+        All epochs, those of the checkpoint included.
     batch_size : int
         Samples a gradient step.
     seed : int
