@@ -1,14 +1,14 @@
-"""Work for more than one process or machine, on Dask.
+"""Spread work over several processes or machines, with Dask.
 
 ::
 
     with connected("tcp://scheduler:8786") as cluster:  # or connected("local")
-        for found in cluster.map(function, items, shared={"net": net}):
+        for result in cluster.map(function, items, shared={"net": net}):
             ...
 
 Workers need NumPy and this package, nothing of what trains models. Functions and items
-travel pickled, so a scheduler is as trusted as this program: Dask asks no one who they
-are unless it is set up with certificates (``tls://``).
+travel pickled, so a scheduler must be trusted like this program: Dask asks no one who
+they are unless it is set up with certificates (``tls://``).
 
 Source: distributed's Client, https://distributed.dask.org.
 """
@@ -20,28 +20,22 @@ import contextlib
 import importlib.util
 import logging
 import pickle
-import queue
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from itertools import count
+from itertools import islice
 from typing import Any, TypeVar
-
-import numpy as np
 
 from verify.errors import VerifyError, install_hint, join_and, printable
 from verify.forward.fast import core_count, limit_threads
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-Landed = tuple[int, str, Any]
-"""The number of an item, and ``done`` or ``lost`` with what came of it."""
 
 LOCAL = "local"
 ADDRESS_SCHEMES = ("tcp://", "tls://")
@@ -55,37 +49,40 @@ WORKER_TIMEOUT = 5.0
 """Seconds in which there must be a worker."""
 
 RECOVERY_TIMEOUT = 20.0
-"""Seconds for which a cluster may be without workers: one that was killed is started
-anew by its nanny."""
+"""Seconds for which a cluster may be without workers: a nanny starts one that was
+killed anew."""
+
+KILL_TIMEOUT = 0.2
+"""Seconds for which a local worker that is no longer wanted may go on."""
 
 TASKS_PER_THREAD = 3
-"""Items a thread of a worker that are under way: one computed, others on their way."""
+"""Items under way for each thread of a worker: one computed, others on their way."""
+
+POLL_INTERVAL = 0.5
+"""Seconds between two checks that scheduler and workers are still there."""
 
 IGNORE_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Run by local workers: a terminal sends Ctrl-C to them too, and they are ended by the
 process that started them."""
 
-POLL_INTERVAL = 0.5
-"""Seconds between two looks at whether scheduler and workers are still there."""
-
 
 class ClusterError(VerifyError):
-    """No scheduler, no workers, or workers that cannot do the work."""
+    """Report that there is no scheduler, no worker, or one that cannot do the work."""
 
 
 @contextlib.contextmanager
 def connected(
     address: str, *, processes: int | None = None, modules: Sequence[str] = ()
 ) -> Iterator[Cluster]:
-    """A cluster, checked, for as long as the block lasts.
+    """Connect to a cluster and check it; the connection ends with the block.
 
     Parameters
     ----------
     address : str
-        Of a scheduler, ``"tcp://host:8786"``; or ``"local"``, for processes on this
-        machine that end with the block.
+        The address of a scheduler, ``"tcp://host:8786"``; or ``"local"``, for processes
+        on this machine that end with the block.
     processes : int, optional
-        How many with ``"local"``; as many as there are cores by default.
+        How many with ``"local"``; one for each core by default.
     modules : sequence of str
         What workers must be able to import besides this package, of the same version.
 
@@ -97,18 +94,18 @@ def connected(
     """
     require_address(address)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_quiet())
-        where: Any = address
+        stack.enter_context(_silenced_dask())
+        target: Any = address
         if address == LOCAL:
-            where = stack.enter_context(_local(processes or core_count()))
-        client = stack.enter_context(_client(where, address))
+            target = stack.enter_context(_local(processes or core_count()))
+        client = stack.enter_context(_client(target, address))
         cluster = Cluster(client, address)
         cluster.require(modules)
         yield cluster
 
 
 def require_address(address: str) -> None:
-    """What can be checked before anything is connected to.
+    """Check what can be checked before anything is connected to.
 
     Raises
     ------
@@ -131,36 +128,31 @@ def _is_address(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Dask's own log is silent: what matters is said by a ClusterError."""
+def _silenced_dask() -> Iterator[None]:
+    """Silence Dask's own log: what matters is said by a ClusterError."""
     import dask
     import distributed  # it sets its loggers up
     from distributed.versions import VersionMismatchWarning
 
-    names = [
-        name
-        for name in (*logging.root.manager.loggerDict, distributed.__name__)
+    loggers = [
+        logging.getLogger(name)
+        for name in ("asyncio", distributed.__name__, *logging.root.manager.loggerDict)
         if name.split(".")[0] in ("distributed", "tornado", "asyncio")
     ]
-    loggers = [logging.getLogger(name) for name in {*names, "asyncio"}]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with (
-            warnings.catch_warnings(),
-            dask.config.set({"distributed.admin.large-graph-warning-threshold": "1PB"}),
-        ):
-            warnings.simplefilter("ignore", VersionMismatchWarning)
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+    with contextlib.ExitStack() as stack:
+        for logger in loggers:
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL + 1)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", VersionMismatchWarning)
+        quiet = {"distributed.admin.large-graph-warning-threshold": "1PB"}
+        stack.enter_context(dask.config.set(quiet))
+        yield
 
 
 @contextlib.contextmanager
 def _local(processes: int) -> Iterator[Any]:
-    """Worker processes on this machine, one thread each."""
+    """Start worker processes on this machine, of one thread each."""
     from distributed import LocalCluster
 
     try:
@@ -170,49 +162,48 @@ def _local(processes: int) -> Iterator[Any]:
             processes=True,
             dashboard_address="127.0.0.1:0",  # any port, for there may be another
             scheduler_kwargs={"dashboard": False},
-            memory_limit=0,  # pieces bound the memory; a worker is not to be paused
+            memory_limit=0,  # batches bound the memory; a worker is not to be paused
             preload=[IGNORE_SIGINT],
             silence_logs=logging.CRITICAL + 1,
         )
     except Exception as error:
         raise ClusterError(
-            f"{LOCAL}: no workers could be started ({_why(error)})"
+            f"{LOCAL}: no workers could be started ({_reason(error)})"
         ) from error
     try:
         yield cluster
     except BaseException:
-        _kill(cluster)  # or closing waits for what the workers are at
+        with contextlib.suppress(Exception):
+            cluster.sync(_kill_workers, cluster)  # or closing waits for their tasks
         raise
     finally:
         with contextlib.suppress(Exception):
             cluster.close(timeout=CONNECT_TIMEOUT)
 
 
-def _kill(cluster: Any) -> None:
-    """The processes of a local cluster, at once."""
-    for nanny in cluster.workers.values():
-        with contextlib.suppress(Exception):
-            nanny.auto_restart = False
-            nanny.process.process.kill()
+async def _kill_workers(cluster: Any) -> None:
+    nannies = cluster.workers.values()
+    await asyncio.gather(*[nanny.close(timeout=KILL_TIMEOUT) for nanny in nannies])
 
 
 @contextlib.contextmanager
-def _client(where: Any, shown: str) -> Iterator[Any]:
+def _client(target: Any, address: str) -> Iterator[Any]:
+    """Connect to a local cluster, or to an address where a scheduler must answer."""
     from distributed import Client
 
-    wanted = f"{printable(shown)}: expected a Dask scheduler. Received: "
+    wanted = f"{address}: expected a Dask scheduler. Received: "
     try:
-        if isinstance(where, str):
+        if isinstance(target, str):
             with ThreadPoolExecutor(1) as pool:  # there may be a loop in this thread
-                kind = pool.submit(asyncio.run, _kind(where)).result()
+                kind = pool.submit(asyncio.run, _server_type(target)).result()
             if kind != "Scheduler":
-                raise ClusterError(f"{wanted}{printable(kind)}")
-        client = Client(where, timeout=CONNECT_TIMEOUT, set_as_default=False)
+                raise ClusterError(f"{wanted}{kind}")
+        client = Client(target, timeout=CONNECT_TIMEOUT, set_as_default=False)
     except ClusterError:
         raise
     except Exception as error:  # refused, no such host, something else that answers
         raise ClusterError(
-            f"{wanted}no answer in {CONNECT_TIMEOUT:g} s ({_why(error)})"
+            f"{wanted}no answer in {CONNECT_TIMEOUT:g} s ({_reason(error)})"
         ) from None
     try:
         yield client
@@ -221,32 +212,25 @@ def _client(where: Any, shown: str) -> Iterator[Any]:
             client.close(timeout=1)
 
 
-async def _kind(address: str) -> str:
-    """What answers there; Client would wait without end for what never does."""
-    from distributed.comm import connect
-    from distributed.core import send_recv
-    from distributed.security import Security
+async def _server_type(address: str) -> str:
+    """Ask what answers there; Client would wait without end for what never does."""
+    from distributed import Security, rpc
 
-    async def ask() -> str:
-        secured = Security().get_connection_args("client")
-        comm = await connect(address, timeout=CONNECT_TIMEOUT, **secured)
-        try:
-            return str((await send_recv(comm, op="identity"))["type"])
-        finally:
-            comm.abort()
-
-    return await asyncio.wait_for(ask(), CONNECT_TIMEOUT)
+    secured = Security().get_connection_args("client")
+    async with rpc(address, timeout=CONNECT_TIMEOUT, connection_args=secured) as server:
+        answer = await asyncio.wait_for(server.identity(), CONNECT_TIMEOUT)
+    return str(answer["type"])
 
 
-def _why(error: BaseException) -> str:
-    """The first line of an error, for the end of ours."""
+def _reason(error: BaseException) -> str:
+    """Return the first line of an error, for the end of ours."""
     text = f"{error}".strip().partition("\n")[0]
     return printable(text or type(error).__name__, 160)
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What all tasks of one `Cluster.map` have in common; it is sent once.
+    """Hold what all tasks of one `Cluster.map` have in common; it is sent once.
 
     Attributes
     ----------
@@ -263,7 +247,7 @@ class Shared:
 
 
 class Cluster:
-    """Workers that have been checked; made by `connected`.
+    """Hand work to workers that have been checked; made by `connected`.
 
     Attributes
     ----------
@@ -281,10 +265,10 @@ class Cluster:
     @property
     def workers(self) -> dict[str, int]:
         """The number of threads of every worker, by its address."""
-        return dict(self._asked(self._client.nthreads))
+        return dict(self._ask(self._client.nthreads))
 
     def require(self, modules: Sequence[str] = ()) -> None:
-        """Every worker can do the work.
+        """Check that every worker can do the work.
 
         Raises
         ------
@@ -292,66 +276,32 @@ class Cluster:
             There is no worker; one lacks this package or one of these modules, or has
             another version of them, of NumPy, or of Python.
         """
-        self._await_workers()
-        found = self._asked(self._client.get_versions)
-        mine = _python(found["client"])
-        scheduler = _python(found["scheduler"])
-        if scheduler != mine:
-            raise self._error(f"expected Python {mine}. The scheduler has {scheduler}")
-        for address, versions in found["workers"].items():
-            theirs = _python(versions)
-            if theirs != mine:
-                raise self._unfit(address, f"expected Python {mine}. It has {theirs}")
-        self._require_package(modules)
-
-    def _require_package(self, modules: Sequence[str]) -> None:
-        version, numpy = import_module("verify").__version__, np.__version__
-        package = f"pip install '{VERIFIER}=={version}' there"
-        answers = self._asked(
-            lambda: self._client.run(_probe(), list(modules), on_error="return")
+        none = f"expected a worker. Received: none in {WORKER_TIMEOUT:g} s. Start one: "
+        self._await_workers(WORKER_TIMEOUT, f"{none}dask worker {self.address}")
+        found = self._ask(self._client.get_versions)
+        ours = _python(found["client"])
+        if (scheduler := _python(found["scheduler"])) != ours:
+            raise self._error(f"expected Python {ours}. The scheduler has {scheduler}")
+        for worker, versions in found["workers"].items():
+            if (theirs := _python(versions)) != ours:
+                raise self._unfit(worker, f"expected Python {ours}. It has {theirs}")
+        probe = _probe()
+        expected = probe(list(modules))
+        answers = self._ask(
+            lambda: self._client.run(probe, list(modules), on_error="return")
         )
-        mine = dict(_probe()(list(modules))[3])
-        for address, answer in answers.items():
-            if isinstance(answer, BaseException):
-                raise self._unfit(address, f"cannot be asked ({_why(answer)})")
-            theirs, its_numpy, why, found = answer
-            if its_numpy != numpy:
-                raise self._unfit(
-                    address,
-                    f"expected NumPy {numpy}. It has {printable(its_numpy)}. "
-                    f"pip install 'numpy=={numpy}' there",
-                )
-            if why:
-                raise self._unfit(
-                    address, f"cannot import verify ({printable(why, 160)}). {package}"
-                )
-            if theirs != version:
-                raise self._unfit(
-                    address,
-                    f"expected verify {version}. It has {printable(theirs)}. {package}",
-                )
-            if missing := [name for name, its in found.items() if its is None]:
-                raise self._unfit(
-                    address,
-                    f"cannot import {join_and(missing)}. pip install "
-                    f"'{RECIPES}=={version}' there",
-                )
-            for name, its in found.items():
-                if its != mine[name]:
-                    raise self._unfit(
-                        address,
-                        f"expected {name} {mine[name]}. It has {printable(its)}",
-                    )
+        for worker, answer in answers.items():
+            if why := _misfit(answer, expected):
+                raise self._unfit(worker, why)
 
-    def _await_workers(self) -> None:
-        deadline = time.monotonic() + WORKER_TIMEOUT
-        while not self.workers:
+    def _await_workers(self, timeout: float, message: str) -> dict[str, int]:
+        """Return the workers, as `workers`, as soon as there are any."""
+        deadline = time.monotonic() + timeout
+        while not (workers := self.workers):
             if time.monotonic() > deadline:
-                raise self._error(
-                    f"expected a worker. Received: none in {WORKER_TIMEOUT:g} s. "
-                    f"Start one: dask worker {printable(self.address)}"
-                )
+                raise self._error(message)
             time.sleep(0.1)
+        return workers
 
     def map(
         self,
@@ -361,7 +311,7 @@ class Cluster:
         shared: Mapping[str, Any] | None = None,
         ordered: bool = True,
     ) -> Iterator[R]:
-        """What a function makes of every item, computed by the workers.
+        """Yield what a function makes of every item, computed by the workers.
 
         It is `builtins.map` but for where it computes: items are taken from the
         iterable only as workers need them, and few are under way at a time. The work
@@ -386,60 +336,36 @@ class Cluster:
             What the function raised, once the results before it have been given.
         """
         together = Shared(function, shared or {}, self._threads())
-        flight = self._asked(lambda: _Flight(self._client, together))
-        yield from self._results(flight, iter(items), ordered)
-
-    def _results(
-        self, flight: _Flight, items: Iterator[Any], ordered: bool
-    ) -> Iterator[Any]:
-        arrived: dict[int, Any] = {}
-        next_, more = 0, True
-        room, looked = self._room(), time.monotonic()
+        in_flight = self._ask(lambda: InFlight(self._client, together))
+        left = iter(items)
+        limit, checked = self._task_limit(), time.monotonic()
         try:
             while True:
-                while more and len(flight) + len(arrived) < room:
-                    try:
-                        item = next(items)
-                    except StopIteration:
-                        more = False
-                    else:
-                        self._asked(partial(flight.start, item))
-                while arrived and (not ordered or next_ in arrived):
-                    key = next_ if ordered else next(iter(arrived))
-                    next_ += 1
-                    yield _opened(arrived.pop(key))
-                if not more and not flight and not arrived:
+                for item in islice(left, max(limit - len(in_flight), 0)):
+                    self._ask(partial(in_flight.start, item))
+                if not in_flight:
                     return
-                if len(flight) + len(arrived) < room and more:
-                    continue
-                landed = flight.landed(POLL_INTERVAL)
-                if landed is not None:
-                    arrived[landed[0]] = self._unpacked(*landed[1:])
-                if time.monotonic() - looked > POLL_INTERVAL:
-                    room, looked = self._room(), time.monotonic()
+                for task in in_flight.finished(POLL_INTERVAL, ordered):
+                    yield self._result(task)
+                if time.monotonic() - checked > POLL_INTERVAL:
+                    limit, checked = self._task_limit(), time.monotonic()
         finally:
-            flight.end()
+            in_flight.cancel()
 
-    def _room(self) -> int:
-        """How many items may be under way; waits while there is no worker.
+    def _task_limit(self) -> int:
+        """Return how many items may be under way; wait while there is no worker.
 
         Raises
         ------
         ClusterError
             None has come back.
         """
-        deadline = time.monotonic() + RECOVERY_TIMEOUT
-        while not (workers := self.workers):
-            if time.monotonic() > deadline:
-                raise self._error(
-                    f"all workers are lost, and none has come back in "
-                    f"{RECOVERY_TIMEOUT:g} s"
-                )
-            time.sleep(0.1)
+        gone = "all workers are lost, and none has come back in "
+        workers = self._await_workers(RECOVERY_TIMEOUT, f"{gone}{RECOVERY_TIMEOUT:g} s")
         return TASKS_PER_THREAD * sum(workers.values())
 
     def _threads(self) -> dict[str, int]:
-        """One thread a task where a machine has several workers, or threads of one."""
+        """Allow one thread a task where a machine has several workers or threads."""
         workers = self.workers
         hosts = [address.rpartition(":")[0] for address in workers]
         return {
@@ -447,16 +373,21 @@ class Cluster:
             for (address, threads), host in zip(workers.items(), hosts, strict=True)
         }
 
-    def _unpacked(self, kind: str, content: Any) -> tuple[str, Any]:
-        if kind == "lost":
-            raise self._lost(content)
-        kind, content = pickle.loads(content)
-        if kind == "unfit":
+    def _result(self, task: Future[bytes]) -> Any:
+        """Return what came of a task that has ended, or raise it."""
+        try:
+            pickled = task.result()
+        except Exception as error:  # a lost connection cancels it
+            raise self._lost(error) from None
+        status, content = pickle.loads(pickled)
+        if status == "unfit":
             raise self._unfit(*content)
-        return kind, content
+        if status == "raised":
+            raise content
+        return content
 
-    def _asked(self, question: Callable[[], R]) -> R:
-        """The scheduler's answer, or a ClusterError: Dask raises all kinds."""
+    def _ask(self, question: Callable[[], R]) -> R:
+        """Return the scheduler's answer, or raise ClusterError: Dask raises all kinds."""
         try:
             if self._client.status != "running":
                 raise OSError("the connection is closed")
@@ -475,77 +406,107 @@ class Cluster:
                 "(out of memory?)"
             )
         if self._client.status == "running" and not isinstance(error, OSError):
-            return self._error(f"the work cannot go on ({_why(error)})")
+            return self._error(f"the work cannot go on ({_reason(error)})")
         return self._error("the connection to the scheduler is lost")
 
-    def _unfit(self, address: str, what: str) -> ClusterError:
-        return self._error(f"worker {printable(address)}: {what}")
+    def _unfit(self, worker: str, why: str) -> ClusterError:
+        return self._error(f"worker {worker}: {why}")
 
-    def _error(self, what: str) -> ClusterError:
-        return ClusterError(f"{printable(self.address)}: {what}")
-
-
-def _python(versions: Mapping[str, Any]) -> str:
-    """``"3.11"``: what pickled code depends on."""
-    return ".".join(versions["host"]["python"].split(".")[:2])
+    def _error(self, why: str) -> ClusterError:
+        return ClusterError(f"{self.address}: {why}")
 
 
-class _Flight:
-    """Items that are under way; every one has a number."""
+class InFlight:
+    """Hold the tasks that are under way, in the order in which they were started.
+
+    Dask's executor makes them futures of the standard library, which can be waited for
+    with a limit of time.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    shared : Shared
+
+    Raises
+    ------
+    ClusterError
+        What is shared cannot be pickled.
+    """
 
     def __init__(self, client: Any, shared: Shared) -> None:
-        from distributed.protocol.pickle import dumps
+        import cloudpickle
 
-        self._client = client
-        self._numbers = count()
-        self._futures: dict[int, Any] = {}
-        self._landed: queue.SimpleQueue[Landed] = queue.SimpleQueue()
         try:
-            pickled = dumps(shared)
+            pickled = cloudpickle.dumps(shared)
         except Exception as error:
             raise ClusterError(
-                f"{printable(shared.function)} cannot be sent to workers ({_why(error)})"
+                f"{printable(shared.function)} cannot be sent to workers "
+                f"({_reason(error)})"
             ) from error
+        self._executor = client.get_executor(pure=False)
         # A task, not scattered data: lost with its last holder, it is made again.
         self._shared = client.submit(_open(), pickled, pure=False)
+        self._tasks: list[Future[bytes]] = []
 
     def __len__(self) -> int:
-        return len(self._futures)
+        return len(self._tasks)
 
     def start(self, item: Any) -> None:
         """Send one item."""
-        number = next(self._numbers)
         # Bytes: the scheduler, which opens what is sent, needs nothing of ours.
         pickled = pickle.dumps(item, protocol=5)
-        future = self._client.submit(_work(), pickled, self._shared, pure=False)
-        self._futures[number] = future
-        loop = self._client.loop.asyncio_loop
-        asyncio.run_coroutine_threadsafe(self._fetch(number, future), loop)
+        self._tasks.append(self._executor.submit(_work(), pickled, self._shared))
 
-    async def _fetch(self, number: int, future: Any) -> None:
-        try:
-            content = await self._client.gather(future, asynchronous=True)
-        except BaseException as error:  # a connection that is lost cancels
-            self._landed.put((number, "lost", error))
-        else:
-            self._landed.put((number, "done", content))
+    def finished(self, timeout: float, ordered: bool) -> list[Future[bytes]]:
+        """Wait for tasks to end and give them out; of ordered ones only the first.
 
-    def landed(self, timeout: float) -> Landed | None:
-        """A finished item; None where none has finished within so many seconds."""
-        try:
-            found = self._landed.get(timeout=timeout)
-        except queue.Empty:
-            return None
-        del self._futures[found[0]]
-        return found
+        Parameters
+        ----------
+        timeout : float
+            Seconds after which nothing is given out.
+        ordered : bool
+        """
+        awaited = self._tasks[:1] if ordered else self._tasks
+        done = wait(awaited, timeout, FIRST_COMPLETED).done
+        self._tasks = [task for task in self._tasks if task not in done]
+        return list(done)
 
-    def end(self) -> None:
-        """Nothing that is still under way is wanted any more."""
-        futures = [*self._futures.values(), self._shared]
-        self._futures.clear()
-        if self._client.status == "running":
-            with contextlib.suppress(Exception):
-                self._client.cancel(futures, force=True)
+    def cancel(self) -> None:
+        """Have the scheduler forget what is still under way."""
+        with contextlib.suppress(Exception):  # the connection may be lost
+            self._executor.shutdown(wait=False)
+            self._shared.cancel()
+
+
+def _python(versions: Mapping[str, Any]) -> str:
+    """Return ``"3.11"``: what pickled code depends on."""
+    return ".".join(versions["host"]["python"].split(".")[:2])
+
+
+def _misfit(answer: Any, expected: Mapping[str, Any]) -> str:
+    """Say why a worker that gave this answer to `_probe` cannot do the work, or ""."""
+    version = import_module("verify").__version__
+    package = f"pip install '{VERIFIER}=={version}' there"
+    if isinstance(answer, BaseException):
+        return f"cannot be asked ({_reason(answer)})"
+    if answer["numpy"] != expected["numpy"]:
+        return (
+            f"expected NumPy {expected['numpy']}. It has {answer['numpy']}. "
+            f"pip install 'numpy=={expected['numpy']}' there"
+        )
+    if answer["error"]:
+        return f"cannot import verify ({printable(answer['error'], 160)}). {package}"
+    if answer["verify"] != version:
+        return f"expected verify {version}. It has {answer['verify']}. {package}"
+    if missing := [
+        name for name, theirs in answer["modules"].items() if theirs is None
+    ]:
+        pip = f"pip install '{RECIPES}=={version}' there"
+        return f"cannot import {join_and(missing)}. {pip}"
+    for name, ours in expected["modules"].items():
+        if (theirs := answer["modules"][name]) != ours:
+            return f"expected {name} {ours}. It has {theirs}"
+    return ""
 
 
 # What follows runs on a worker. The functions that `_probe`, `_open` and `_work` make
@@ -553,20 +514,18 @@ class _Flight:
 # a scheduler need not have; Python's version, which code depends on, is checked before.
 
 
-def _probe() -> Callable[[list[str]], tuple[str, str, str, dict[str, str | None]]]:
-    def probe(modules: list[str]) -> tuple[str, str, str, dict[str, str | None]]:
+def _probe() -> Callable[[list[str]], dict[str, Any]]:
+    def probe(modules: list[str]) -> dict[str, Any]:
         import importlib.metadata
         import importlib.util
 
-        theirs, numpy, why = "another one", "none", ""
+        found = {"numpy": "none", "verify": "another one", "error": ""}
         try:
-            import numpy as found
-
-            numpy = found.__version__
-            theirs = importlib.import_module("verify").__version__
+            found["numpy"] = importlib.import_module("numpy").__version__
+            found["verify"] = importlib.import_module("verify").__version__
             importlib.import_module("verify.cluster")
         except Exception as error:
-            why = f"{error}"
+            found["error"] = f"{error}"
         versions: dict[str, str | None] = {}
         for name in modules:
             versions[name] = None
@@ -576,7 +535,7 @@ def _probe() -> Callable[[list[str]], tuple[str, str, str, dict[str, str | None]
                     versions[name] = importlib.metadata.version(name)
             except Exception:  # modules within others import those
                 continue
-        return theirs, numpy, why, versions
+        return {**found, "modules": versions}
 
     return probe
 
@@ -609,10 +568,10 @@ def _work() -> Callable[[bytes, Any], bytes]:
 
 
 def perform(pickled: bytes, shared: Shared) -> bytes:
-    """One item on a worker: pickled, ``done`` or ``raised`` with what came of it."""
+    """Do one item on a worker: ``done`` or ``raised`` with what came of it, pickled."""
     try:
         item = pickle.loads(pickled)
-        with _threads_limited(shared.threads):
+        with _limited_threads(shared.threads):
             result = shared.function(item, **shared.values)
         return pickle.dumps(("done", result), protocol=5)
     except Exception as error:
@@ -620,7 +579,7 @@ def perform(pickled: bytes, shared: Shared) -> bytes:
 
 
 def _portable(error: Exception) -> Exception:
-    """An error as it can travel: itself, where pickle makes the same of it."""
+    """Return an error as it can travel: itself, where pickle makes the same of it."""
     try:
         same = pickle.loads(pickle.dumps(error))
         if type(same) is type(error) and str(same) == str(error):
@@ -635,16 +594,9 @@ def _portable(error: Exception) -> Exception:
     return RuntimeError("".join(traceback.format_exception(error)))
 
 
-def _opened(landed: tuple[str, Any]) -> Any:
-    kind, content = landed
-    if kind == "raised":
-        raise content
-    return content
-
-
 @contextlib.contextmanager
-def _threads_limited(threads: Mapping[str, int]) -> Iterator[None]:
-    """Threads for as long as a task runs, NumPy's own too; 1 where nothing is said."""
+def _limited_threads(threads: Mapping[str, int]) -> Iterator[None]:
+    """Limit threads while a task runs, NumPy's own too; to 1 where nothing is said."""
     from distributed import get_worker
 
     limit = threads.get(get_worker().address, 1)
