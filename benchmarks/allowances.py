@@ -28,7 +28,7 @@ import numpy as np
 
 import verify
 from benchmarks.machine import Machine
-from benchmarks.tables import in_json, put
+from benchmarks.output import in_json, put
 from verify.keras_bridge import (
     KerasModel,
     current_activation_errors,

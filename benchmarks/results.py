@@ -19,8 +19,9 @@ from benchmarks.competitors import (
 )
 from benchmarks.machine import Machine
 from benchmarks.memory import MIB
-from benchmarks.tables import digits, in_json, put, table, table_line
+from benchmarks.output import digits, in_json, put
 from benchmarks.turns import Round, Spread, ratio, spread
+from verify.console.tables import markdown_row, markdown_table
 
 ALLOWED = 1e-6
 """How far probabilities may be from Keras's."""
@@ -206,12 +207,12 @@ class Results:
             "## Milliseconds of a call",
             "Median, in brackets the quartiles. How everyone was called is in "
             "`speed.json`.",
-            table(HEADS, map(case_line, self.measured)),
+            markdown_table(HEADS, map(case_line, self.measured)),
             "## How many times as long as `verify`",
             "Median of the ratios round by round, in brackets their quartiles. The "
             "last column is the other way round: `verify` over what the matrix "
             "products and the activations need alone.",
-            table(RATIO_HEADS, map(_ratio_line, self.measured)),
+            markdown_table(RATIO_HEADS, map(_ratio_line, self.measured)),
             "## Peak memory of `predict`",
             "LSTM, 40 units, 26 steps; resident growth of a fresh process over its "
             "inputs.",
@@ -235,7 +236,7 @@ RATIO_HEADS = (*COLUMNS, *WHOLE[1:], f"{OURS} / {LIMIT}")
 
 def case_line(m: Measured) -> str:
     """A line of the table of times."""
-    return table_line(
+    return markdown_row(
         *_start(m.case), *(_milliseconds(m, name) for name in (*WHOLE, LIMIT))
     )
 
@@ -245,7 +246,7 @@ def _ratio_line(m: Measured) -> str:
     over = Spread.of(
         [found[OURS] / found[LIMIT] for found in m.rounds if LIMIT in found]
     )
-    return table_line(*_start(m.case), *cells, _shown(over))
+    return markdown_row(*_start(m.case), *cells, _shown(over))
 
 
 def _memory_table(memory: list[dict[str, float]]) -> str:
@@ -256,9 +257,9 @@ def _memory_table(memory: list[dict[str, float]]) -> str:
     for found in memory:
         sizes = [f"{found[key] / MIB:.1f}" for key in ("inputs", "outputs", "growth")]
         lines.append(
-            table_line(f"{int(found['rows']):,}", *sizes, f"{found['seconds']:.2f}")
+            markdown_row(f"{int(found['rows']):,}", *sizes, f"{found['seconds']:.2f}")
         )
-    return table(heads, lines)
+    return markdown_table(heads, lines)
 
 
 def _start(case: Case) -> tuple[str, str, str, str]:

@@ -70,8 +70,8 @@ from benchmarks.results import (
     case_line,
     write,
 )
-from benchmarks.tables import table
 from benchmarks.turns import BenchmarkError, Round, Turns, Worker, rounds_of
+from verify.console.tables import markdown_table
 from verify.tolerance.compare import compare
 
 ROWS, QUICK_ROWS = (1, 32, 256, 3463, 100_000), (1, 32, 3463)
@@ -170,7 +170,7 @@ def run(which: str, models: Iterable[str], seconds: float, out: Path | None) -> 
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            print(table(HEADS, []), flush=True)
+            print(markdown_table(HEADS, []), flush=True)
             for case in cases:
                 if not (folder / case.file).exists():
                     workers["Keras on TensorFlow"].ask(

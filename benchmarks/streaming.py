@@ -38,8 +38,9 @@ from benchmarks.ending import ended
 from benchmarks.machine import Machine
 from benchmarks.memory import MIB
 from benchmarks.models import build, inputs
-from benchmarks.tables import in_json, put, table, table_line
+from benchmarks.output import in_json, put
 from benchmarks.turns import BenchmarkError, Worker
+from verify.console.tables import markdown_row, markdown_table
 from verify.errors import printable
 
 COMMANDS = ("predict", "compare", "trace", "check")
@@ -189,7 +190,7 @@ def measure(commands: Iterable[str], rows: Sequence[int]) -> Found:
             folder = Path(name)
             worker.ask(prepare, folder, [1, *rows])
             worker.close()
-            print(table(HEADS, []), flush=True)
+            print(markdown_table(HEADS, []), flush=True)
             for count in (1, *rows):
                 for command in commands:
                     found[command].append(cost(command, count, folder))
@@ -201,7 +202,7 @@ def measure(commands: Iterable[str], rows: Sequence[int]) -> Found:
 
 def line(found: Cost) -> str:
     """A line of the table of costs."""
-    return table_line(
+    return markdown_row(
         f"`{found.command}`",
         f"{found.rows:,}",
         f"{found.seconds:.2f}",
@@ -222,9 +223,9 @@ def growths(found: Found) -> str:
         g = growth(costs)
         figures = [f"{g.start:.2f}", f"{g.rate:,.0f}", f"{g.exponent:.2f}"]
         lines.append(
-            table_line(f"`{g.command}`", *figures, g.linear, f"{g.memory:,.0f}")
+            markdown_row(f"`{g.command}`", *figures, g.linear, f"{g.memory:,.0f}")
         )
-    return table(heads, lines)
+    return markdown_table(heads, lines)
 
 
 def write(found: Found, machine: Machine, folder: Path) -> None:
@@ -237,7 +238,7 @@ def write(found: Found, machine: Machine, folder: Path) -> None:
     parts = [
         "# What the commands cost over many rows",
         f"{machine.words()}, by `python -m benchmarks.streaming`.",
-        table(HEADS, [line(one) for costs in found.values() for one in costs]),
+        markdown_table(HEADS, [line(one) for costs in found.values() for one in costs]),
         "## Growth",
         growths(found),
     ]

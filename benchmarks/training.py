@@ -31,9 +31,13 @@ import time
 from typing import Any
 
 from recipes.run.plan import module
+from verify.console.tables import markdown_row, markdown_table
 
 RECIPES = ("sentiment_rnn", "sentiment_lstm", "sentiment_stacked_lstm", "sentiment_gru")
 SIDES = ("bare", "run")
+HEADINGS = (
+    "recipe", "bare script, s", "run, trained, s", "ratio", "after it, s", "share",
+)  # fmt: skip
 
 
 def bare(recipe: str, epochs: int) -> None:
@@ -110,9 +114,9 @@ def row(recipe: str, epochs: int, times: int) -> str:
     ratio = statistics.median(a["trained"] / b["trained"] for a, b in pairs)
     after = statistics.median(one["whole"] - one["trained"] for one in found["run"])
     share = statistics.median(1 - one["trained"] / one["whole"] for one in found["run"])
-    return (
-        f"| {recipe} | {trained['bare']:.1f} | {trained['run']:.1f} | {ratio:.2f} | "
-        f"{after:.1f} | {share:.0%} |"
+    seconds = [f"{trained[side]:.1f}" for side in SIDES]
+    return markdown_row(
+        recipe, *seconds, f"{ratio:.2f}", f"{after:.1f}", f"{share:.0%}"
     )
 
 
@@ -133,8 +137,7 @@ def main() -> None:
             ended = side(given.recipe[0], given.epochs)
         print(json.dumps({"trained": ended or time.time()}), flush=True)
         return
-    print("| recipe | bare script, s | run, trained, s | ratio | after it, s | share |")
-    print("|---|---|---|---|---|---|")
+    print(markdown_table(HEADINGS, []))
     for recipe in given.recipe:
         print(row(recipe, given.epochs, given.times), flush=True)
 

@@ -29,7 +29,8 @@ import numpy as np
 
 import verify
 from benchmarks.machine import Machine
-from benchmarks.tables import in_json, put, table, table_line
+from benchmarks.output import in_json, put
+from verify.console.tables import markdown_row, markdown_table
 from verify.forward.network import Inputs
 from verify.keras_bridge import KerasModel, current_activation_errors, import_keras
 from verify.mistakes.catalogue import Mutant, catalogue
@@ -109,7 +110,7 @@ class Trust:
 
     def line(self) -> str:
         """Return the line in Markdown."""
-        return table_line(
+        return markdown_row(
             self.layer,
             str(self.mistakes),
             f"{self.proof:.1%}",
@@ -211,7 +212,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--every", type=int, default=1, help="look at each k-th alone")
     arguments = parser.parse_args(argv)
-    print(table(HEADS, []))
+    print(markdown_table(HEADS, []))
     rows = []
     for kind in KINDS:
         rows.append(measure(kind, arguments.every))
@@ -230,7 +231,7 @@ def write(rows: list[Trust], machine: Machine, folder: Path) -> None:
         "# What the checks catch, and what a diagnosis names\n\n"
         f"{machine.words()}, by `python -m benchmarks.trust`. "
         "[What the columns mean](../../docs/matches.md).\n\n"
-        f"{table(HEADS, [row.line() for row in rows])}\n"
+        f"{markdown_table(HEADS, [row.line() for row in rows])}\n"
     )
     put(in_json(document).encode(), folder / "trust.json")
     put(page.encode(), folder / "trust.md")

@@ -47,6 +47,7 @@ from recipes.run.finish import (
     print_parameters,
     verify_run,
 )
+from recipes.run.folder import as_csv
 from recipes.run.many import Data, Part, Study, Trained
 from recipes.run.options import RunOptions
 from verify.data.text import TextPipeline, Vocabulary
@@ -322,7 +323,7 @@ def figure(gaps: Sequence[int], accuracies: dict[str, Any]) -> Any:
 
 def memory_csv(trained: Iterable[Trained]) -> bytes:
     """Return one line a model as CSV."""
-    return summary.as_csv(
+    return as_csv(
         ("layer", "gap", "epochs", "test_accuracy", "seconds", "verdict"),
         (
             (

@@ -36,6 +36,7 @@ from recipes.run.many import (
     study_in,
 )
 from recipes.run.options import RunOptions
+from verify.console.tables import text_table
 from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
@@ -191,7 +192,8 @@ def table(results: Results) -> str:
     for key, (accuracy, _) in results.baselines.items():
         blank = [""] * (len(results.lengths) - 1)
         rows.append([summary.BASELINES[key], f"{accuracy:.4f}", *blank])
-    return summary.table(["", *(f"{n} steps" for n in results.lengths)], rows)
+    headings = ["", *(f"{n} steps" for n in results.lengths)]
+    return text_table([headings, *rows], numbers=True)
 
 
 def _write(config: Config, results: Results, options: RunOptions) -> None:

@@ -41,6 +41,7 @@ from recipes.run.many import (
 )
 from recipes.run.options import RunOptions
 from recipes.run.summary import Spread
+from verify.console.tables import text_table
 from verify.errors import printable
 from verify.model.arrays import Array
 
@@ -187,26 +188,19 @@ def table(results: Results, score: str) -> str:
     for key, (accuracy, linear_f1) in results.baselines.items():
         cells = [f"{accuracy:.4f}", "", "", f"{linear_f1:.4f}", "", ""]
         rows.append([summary.BASELINES[key], *cells])
-    return summary.table(
-        ["", "accuracy", "lowest..highest", "sd", "macro-F1", "lowest..highest", "sd"],
-        rows,
-    )
+    spread = ("lowest..highest", "sd")
+    headings = ["", "accuracy", *spread, "macro-F1", *spread]
+    return text_table([headings, *rows], numbers=True)
 
 
 def difference_table(results: Results) -> str:
     """Every difference, and whether it is more than chance: last epoch, best epoch."""
     both = [differences(results, score) for score in EPOCHS]
-    rows = []
+    rows = [["", "last epoch", "best epoch"]]
     for last, best in zip(*both, strict=True):
-        name = f"{last.first} - {last.second}"
         cells = [f"{d.value:+.4f}  {d.words}" for d in (last, best)]
-        rows.append((name, *cells))
-    names, *columns = (max(map(len, column)) for column in zip(*rows, strict=True))
-    head = ("", "last epoch", "best epoch")
-    return "\n".join(
-        f"  {name:<{names}}  {last:<{columns[0]}}  {best}".rstrip()
-        for name, last, best in (head, *rows)
-    )
+        rows.append([f"{last.first} - {last.second}", *cells])
+    return text_table(rows)
 
 
 def _write(config: Config, results: Results, options: RunOptions) -> None:

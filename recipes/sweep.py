@@ -27,7 +27,7 @@ from typing import Any
 from recipes import plots
 from recipes.data.tweets import load_words
 from recipes.run import summary
-from recipes.run.folder import RunFolder
+from recipes.run.folder import RunFolder, as_csv
 from recipes.run.many import (
     SCORES,
     Job,
@@ -42,6 +42,7 @@ from recipes.run.plan import module, stored_options, whole_numbers
 from recipes.run.summary import Spread
 from recipes.run.workers import MODULES, in_processes, on_cluster, sensible
 from verify.cluster import LOCAL, connected, require_address
+from verify.console.tables import text_table
 from verify.errors import DataError, printable
 
 NAME = "sweep"
@@ -398,7 +399,7 @@ def table(results: Results) -> str:
         cells = ["", f"{value:.4f}", "", "", f"{value_f1:.4f}", ""]
         rows.append([summary.BASELINES[key], *cells])
     headings = ["", "seeds", "accuracy", "lowest..highest", "sd", "macro-F1", "best"]
-    return summary.table(headings, rows)
+    return text_table([headings, *rows], numbers=True)
 
 
 def _print(config: Config, results: Results) -> None:
@@ -431,7 +432,7 @@ def summary_csv(results: Results) -> bytes:
         numbers = [spread[kind] for spread in spreads for kind in kinds]
         rows.append([*asdict(combination).values(), len(runs), *numbers])
     scores = [f"{score}_{kind}" for score in SCORES for kind in kinds]
-    return summary.as_csv([*OPTIONS, "seeds", *scores], rows)
+    return as_csv([*OPTIONS, "seeds", *scores], rows)
 
 
 def figure(results: Results) -> Any:

@@ -382,7 +382,7 @@ def test_the_constraints_hold_versions_and_nothing_else():
 
 
 def test_the_figures_of_the_error_bound_are_what_their_command_wrote():
-    from benchmarks.tables import digits
+    from benchmarks.output import digits
 
     results = json.loads((ROOT / "benchmarks/results/allowances.json").read_text())
     found = results["predict"]

@@ -19,9 +19,11 @@ Every file is written whole or not at all.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +216,12 @@ def require_same(
             f"{shown}: expected to resume on the data it was begun with. Received: "
             "data with another checksum"
         )
+
+
+def as_csv(headings: Sequence[str], rows: Iterable[Iterable[Any]]) -> bytes:
+    """Return a table as CSV with line feeds; None becomes an empty cell."""
+    file = io.StringIO()
+    lines = csv.writer(file, lineterminator="\n")
+    lines.writerow(headings)
+    lines.writerows(rows)
+    return file.getvalue().encode()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 import verify
 from recipes.data.tweets import baseline_predictions, load_words, macro_f1
 from recipes.run.finish import RunResult, Verdicts
+from recipes.run.folder import as_csv
 from recipes.run.many import VERIFIED_ROWS, Trained
 from recipes.run.options import RunOptions
 
@@ -122,15 +121,6 @@ def rows_csv(trained: Sequence[Trained], options: Sequence[str] = OPTIONS) -> by
     return as_csv(("run", "recipe", *options, *names, "seconds", "verdict"), rows)
 
 
-def as_csv(headings: Sequence[str], rows: Iterable[Iterable[Any]]) -> bytes:
-    """Return a table as CSV with line feeds; None becomes an empty cell."""
-    file = io.StringIO()
-    lines = csv.writer(file, lineterminator="\n")
-    lines.writerow(headings)
-    lines.writerows(rows)
-    return file.getvalue().encode()
-
-
 def metrics(
     study: str, trained: Sequence[Trained], csv: str | None, **own: Any
 ) -> dict[str, Any]:
@@ -164,17 +154,3 @@ def write(
     for name, content in files.items():
         options.folder.write(name, content)
     options.folder.write_json("metrics.json", metrics)
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return columns of plain text: the first to the left, the others to the right."""
-    lines = [list(headings), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  "
-        + "  ".join(
-            cell.ljust(width) if k == 0 else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )

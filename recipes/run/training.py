@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 import verify
 from recipes import plots
-from recipes.run.folder import RunFolder
+from recipes.run.folder import RunFolder, as_csv
 from recipes.run.options import RunOptions
 from verify.console.signals import Interruption
 from verify.data.files import write_atomically, write_error
@@ -180,7 +180,7 @@ def train(
     save_model(model, folder)
     with ThreadPoolExecutor(1) as beside:  # a process of its own reads the file
         reading = beside.submit(verify.load, folder / "model.keras")
-        folder.write("history.csv", history_csv(progress.history).encode())
+        folder.write("history.csv", history_csv(progress.history))
         title = f"{recipe}: loss and accuracy by epoch"
         folder.write("curves.png", plots.png(plots.curves(progress.history, title)))
     return TrainedModel(model, progress, reading.result())
@@ -300,12 +300,10 @@ def _say(progress: Progress, epochs: int, seconds: float) -> None:
     print(f"{text}  {seconds:.1f} s", file=sys.stderr, flush=True)
 
 
-def history_csv(history: History) -> str:
-    """Write the history as CSV: the epoch, then one column a quantity, unrounded."""
-    lines = [",".join(["epoch", *history])]
-    for k, values in enumerate(zip(*history.values(), strict=True), start=1):
-        lines.append(",".join([str(k), *(repr(value) for value in values)]))
-    return "\n".join(lines) + "\n"
+def history_csv(history: History) -> bytes:
+    """Return the history as CSV: epoch, then one column a quantity."""
+    epochs = enumerate(zip(*history.values(), strict=True), start=1)
+    return as_csv(["epoch", *history], [(k, *values) for k, values in epochs])
 
 
 def _save(model: Any, progress: Progress, folder: RunFolder) -> None:
@@ -323,7 +321,7 @@ def _save(model: Any, progress: Progress, folder: RunFolder) -> None:
         folder / "checkpoint.npz",
         lambda file: np.savez(file, **arrays),  # type: ignore[arg-type]
     )
-    folder.write("history.csv", history_csv(progress.history).encode())
+    folder.write("history.csv", history_csv(progress.history))
 
 
 def restore(model: Any, folder: RunFolder, epochs: int) -> Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from verify.console.tables import markdown_row, markdown_table
 from verify.errors import join_and, printable
 from verify.forward.layers import HEADINGS, REGISTRY, LayerType
 from verify.forward.network import Network
@@ -97,20 +98,18 @@ def coverage() -> str:
     str
         One row a layer. Options that have no effect on outputs are left out.
     """
-    lines = [
-        "| layer | options that count | only | masks |",
-        "|---|---|---|---|",
-    ]
+    rows = []
     for heading, kinds in HEADINGS.items():
         if heading == "Operations":
             continue
-        lines.append(f"| **{heading}** | | | |")
-        lines += [_row(kind()) for kind in kinds]
+        rows.append(f"| **{heading}** | | | |")
+        rows += [_row(kind()) for kind in kinds]
     operations = sorted(
         k.class_name.removeprefix("ops.") for k in HEADINGS["Operations"]
     )
-    lines += ["", f"Operations: {', '.join(f'`{name}`' for name in operations)}."]
-    return "\n".join(lines)
+    table = markdown_table(("layer", "options that count", "only", "masks"), rows)
+    named = ", ".join(f"`{name}`" for name in operations)
+    return f"{table}\n\nOperations: {named}."
 
 
 def _row(kind: LayerType) -> str:
@@ -125,7 +124,7 @@ def _row(kind: LayerType) -> str:
         only,
     )
     quoted = (" ".join(f"`{name}`" for name in names) for names in cells)
-    return f"| {' | '.join([*quoted, _masks(kind)])} |".replace("|  |", "| |")
+    return markdown_row(*quoted, _masks(kind)).replace("|  |", "| |")
 
 
 def _masks(kind: LayerType) -> str:

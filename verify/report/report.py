@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
+from verify.console.tables import text_table
 from verify.errors import DataError, printable
 from verify.mistakes.diagnose import Diagnosis, Explanation
 from verify.tolerance.compare import Comparison, Verdict
@@ -204,10 +205,10 @@ class Report:
         if "keras model" in self.facts:
             lines.append(f"  keras    : {printable(self.facts['keras model'])}")
         if self.layers:
-            lines += ["", *_table((HEADINGS, *_rows(self.layers)))]
+            lines += ["", text_table([HEADINGS, *_rows(self.layers)])]
         if self.gradients:
             rows = _gradient_rows(self.gradients)
-            lines += ["", *_table((GRADIENT_HEADINGS, *rows))]
+            lines += ["", text_table([GRADIENT_HEADINGS, *rows])]
         if self.warnings:
             lines += ["", "Warnings:"]
             lines += [f"  - {w}" for w in self.warnings[:SHOWN_WARNINGS]]
@@ -449,14 +450,6 @@ def _gradient_rows(gradients: tuple[GradientResult, ...]) -> list[tuple[str, ...
 def _named_last(headings: Sequence[str]) -> tuple[str, ...]:
     """Headings for a page, where the last column has a name too."""
     return (*headings[:-1], "result")
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 JSON_NAMES = {"error_ratio": "share"}

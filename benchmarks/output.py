@@ -1,24 +1,13 @@
-"""Tables in Markdown, JSON, and files: what the benchmarks write."""
+"""Numbers, JSON and files: what the benchmarks write."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from verify.data.files import write_atomically
-
-
-def table(heads: Sequence[str], lines: Iterable[str]) -> str:
-    """A table in Markdown from its titles and its lines."""
-    return "\n".join([table_line(*heads), "|" + "---|" * len(heads), *lines])
-
-
-def table_line(*cells: str) -> str:
-    """A line of it."""
-    return f"| {' | '.join(cells)} |"
 
 
 def digits(value: float) -> str:
