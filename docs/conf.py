@@ -4,6 +4,9 @@ The source folder is the whole project, so that a link from one file to another 
 the site as it does in an editor or on a Git host. A page loads nothing from elsewhere.
 """
 
+import re
+from typing import Any
+
 from sphinx.application import Sphinx
 
 import verify
@@ -36,13 +39,15 @@ extensions = [
 myst_heading_anchors = 3
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 default_role = "py:obj"  # docstrings put names between single backticks
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
 autodoc_class_signature = "separated"
 python_maximum_signature_line_length = 60
 add_module_names = False
-toc_object_entries_show_parents = "hide"
+toc_object_entries = False
 
 html_theme = "furo"
 html_title = project
@@ -59,12 +64,22 @@ def _add_navigation(app: Sphinx, docname: str, source: list[str]) -> None:
     """Append the navigation to the first page, whose file stays free of directives."""
     if docname == root_doc:
         for caption, pages in CONTENTS.items():
+            options = f":hidden:\n:glob:\n:caption: {caption}\n"
             lines = "\n".join(f"/{page}" for page in pages)
-            source[0] += (
-                f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {caption}\n\n{lines}\n```\n"
-            )
+            source[0] += f"\n```{{toctree}}\n{options}\n{lines}\n```\n"
+
+
+def _name_arrays(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, given: str, returned: str
+) -> tuple[str, str] | None:
+    """Write `Array` in a signature, not the type that it stands for."""
+    if given is None:
+        return None  # a module or a property
+    long = r"~?numpy\.ndarray\[tuple\[[^]]*\], ~?numpy\.dtype\[[^]]*\]\]"
+    return re.sub(long, "Array", given), re.sub(long, "Array", returned or "")
 
 
 def setup(app: Sphinx) -> None:
     """Connect what the settings above cannot say."""
     app.connect("source-read", _add_navigation)
+    app.connect("autodoc-process-signature", _name_arrays)

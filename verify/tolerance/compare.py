@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
     @property
     def exit_code(self) -> int:
-        """Return what a command returns: 0, 1 or 3."""
+        """Return what a command returns, which is 0, 1 or 3."""
         return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[self.value]
 
 
