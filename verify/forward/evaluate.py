@@ -54,8 +54,10 @@ class LayerTrace:
     Attributes
     ----------
     layer : LayerSpec
-    input, output : ndarray
-        A structure of arrays where the layer takes or returns several.
+    input : ndarray
+        What the layer received; a structure of arrays where it takes several.
+    output : ndarray
+        What it returned; a structure of arrays where it returns several.
     mask : ndarray or None
         The mask that the layer received, (batch, time).
     values : mapping

@@ -106,15 +106,19 @@ class Report:
         ``PASS``, ``FAIL`` or ``INCONCLUSIVE``; ``verdict.exit_code`` is 0, 1 or 3.
     reason : str
         One sentence.
-    subject, reference : str
-        What was compared: the outputs of the one with those of the other.
+    subject : str
+        Whose outputs were compared.
+    reference : str
+        With whose outputs they were compared.
     proof : Comparison or None
         Outputs of the model, both sides in float64. None where only recorded outputs
         were compared.
     numerics : Comparison
         Outputs as the user has them, against NumPy float64.
-    noise, scale : float
-        The two figures that the noise floor is made of.
+    noise : float
+        What rounding changed in the outputs, as the noise floor measures it.
+    scale : float
+        The size of the outputs, the other figure that the noise floor is made of.
     allowance : str
         By which rule `numerics` was judged: a derived bound, or the noise floor and
         why.
