@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -28,18 +29,19 @@ from verify.tolerance.compare import Comparison, compare_all, most_different
 from verify.tolerance.noise_floor import Rounding
 
 MAX_DIAGNOSIS_ROWS = 64
-"""Rows a diagnosis looks at: enough to tell mistakes apart, few enough for seconds."""
+"""Rows that are evaluated: enough to tell mistakes apart, few enough for seconds."""
 
 PAIR_ROWS, MAX_PAIR_SECONDS = 8, 20.0
-"""Two mistakes at a time are tried on so many rows first, and for so long in all."""
+"""Rows on which two mistakes at a time are tried first, and time for all pairs."""
 
 NEAR_SHARE = 1e-3
-"""Outputs farther from a mistake's than this share are not its rounding."""
+"""Outputs that differ from a mutant's by more than this share of the greatest output do
+so by more than its rounding."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A mistake that explains the outputs, or two that do together.
+    """Describe a mistake that explains the outputs, or two that do together.
 
     Attributes
     ----------
@@ -50,11 +52,11 @@ class Explanation:
     explanation, remedy : str
         What was done instead of what Keras does, and how to mend it.
     max_diff : float
-        How far the outputs are from those of the mistaken model.
+        Greatest difference between the outputs and those of the mutant.
     digits : int
-        To how many digits of the greatest output they agree with it.
+        Digits of the greatest output that agree.
     gate : str
-        The gate that it is made in, where it is one alone.
+        The gate that it is made in; empty if it is not made in a single one.
     """
 
     mistake: str
@@ -68,9 +70,15 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Every mistake of the catalogue that explains the outputs, in its order.
+    """Hold every mistake that explains the outputs, in the order of the catalogue.
 
-    More than one means that these data cannot tell them apart.
+    Where there is more than one, these data cannot tell them apart.
+
+    Attributes
+    ----------
+    explanations : tuple of Explanation
+    tried : int
+        Mutants that were evaluated.
     """
 
     explanations: tuple[Explanation, ...]
@@ -90,81 +98,142 @@ def diagnose(
 ) -> Diagnosis:
     """Search the catalogue for what explains `observed`.
 
-    If nothing in it does, one number of the weights is sought that would, and then two
-    mistakes at a time.
+    If no mistake in it does, search for a single number of the weights that does, and
+    then for two mistakes at a time.
 
     Parameters
     ----------
     spec : ModelSpec
         The model as Keras has it.
     x : Inputs, or LayerCall
-        Prepared inputs of the whole model, or of `layer` alone.
+        Prepared inputs of the whole model, or a call of `layer` alone.
     observed : list of (batch, ...)
         What came out instead, of `layer` or of the whole model.
-    allowed : list of float, or of one number for each unit
+    allowed : list of float, or of (units,)
         Greatest difference that counts as explained, for each output.
     layer : str, optional
         The first call of a layer that differs, as a trace names it. Mistakes are then
-        sought in it, and in the masks that reach it. By default in every layer, from
-        final outputs alone.
+        sought in that layer and in the masks that reach it. By default they are sought
+        in every layer, from final outputs alone.
     """
-    rows = _informative_rows(spec, x, observed, layer)
-    x, observed = x.take(rows), [y[rows] for y in observed]
-    where = None if layer is None else layer.partition(":")[0]
-
-    def inside(mutant: Mutant) -> bool:
-        within = where is None or f"{mutant.layer}/".startswith(f"{where}/")
-        return within or mutant.name == MASK_IGNORED
-
+    case = _Case(x, observed, allowed, layer)
+    case = case.take(_informative_rows(spec, case))
     others = elsewhere(spec) if layer is None else ()
-    singles = [m for m in chain(others, catalogue(spec)) if inside(m)]
-    found = [
-        _explanation(mutant, result, observed)
-        for mutant in singles
-        if (result := _explains(mutant, x, observed, allowed, layer)) is not None
-        and result.matches
-    ]
-    tried = len(singles)
-    if not found and layer is None and isinstance(x, Inputs):
-        fits = find_single_weight(spec, x, observed, allowed=allowed)
-        found = [_weight_explanation(spec, fit, observed) for fit in fits]
+    mutants = [m for m in chain(others, catalogue(spec)) if case.concerns(m)]
+    found = [e for m in mutants if (e := case.explanation(m)) is not None]
+    tried = len(mutants)
+    if not found and layer is None and isinstance(case.x, Inputs):
+        fits = find_single_weight(spec, case.x, case.observed, allowed=allowed)
+        found = [_weight_explanation(spec, fit, case.observed) for fit in fits]
     if not found:
-        found, more = _in_pairs(spec, x, observed, allowed, layer, inside)
+        found, more = _explain_by_pairs(spec, case)
         tried += more
     return Diagnosis(tuple(found), tried)
 
 
-def _in_pairs(
-    spec: ModelSpec,
-    x: Inputs | LayerCall,
-    observed: Sequence[Array],
-    allowed: Sequence[float | Array],
-    layer: str | None,
-    inside: Callable[[Mutant], bool],
-) -> tuple[list[Explanation], int]:
-    """Two common mistakes at a time, on a few rows first, for so many seconds."""
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """Hold what is to be explained; the fields are the parameters of `diagnose`."""
+
+    x: Inputs | LayerCall
+    observed: Sequence[Array]
+    allowed: Sequence[float | Array]
+    layer: str | None
+
+    def take(self, rows: Any) -> _Case:
+        """Return the same for some rows."""
+        return replace(
+            self, x=self.x.take(rows), observed=[y[rows] for y in self.observed]
+        )
+
+    def concerns(self, mutant: Mutant) -> bool:
+        """Say whether a mutant differs in the layer that differs."""
+        if self.layer is None or mutant.name == MASK_IGNORED:
+            return True
+        path = self.layer.partition(":")[0]
+        return f"{mutant.layer}/".startswith(f"{path}/")
+
+    def outputs(self, spec: ModelSpec) -> list[Array] | None:
+        """Return what a model computes; None if a mistake makes that impossible."""
+        with np.errstate(all="ignore"):
+            try:
+                if self.layer is None or isinstance(self.x, LayerCall):
+                    return self.x.evaluate(Network(spec), "float64")
+                trace = Network(spec).trace(self.x, dtype="float64")
+                return flatten(trace[self.layer].output)
+            except (DataError, ValueError, KeyError):
+                return None
+
+    def fits(self, outputs: Sequence[Array] | None) -> TypeGuard[Sequence[Array]]:
+        """Say whether there are outputs, shaped like the observed ones."""
+        shapes = [y.shape for y in self.observed]
+        return outputs is not None and [y.shape for y in outputs] == shapes
+
+    def explanation(self, mutant: Mutant) -> Explanation | None:
+        """Return how a mutant explains what was observed; None if it does not.
+
+        A mistake may amplify rounding more than the model itself does, so outputs that
+        come near are also measured against the mutant's own noise floor.
+        """
+        outputs = self.outputs(mutant.model)
+        if not self.fits(outputs):
+            return None
+        result = compare_all(outputs, self.observed, allowed=self.allowed)
+        scale = max(float(np.max(np.abs(y), initial=1.0)) for y in outputs)
+        near = not result.matches and result.max_diff < NEAR_SHARE * scale
+        if near and self.layer is None and isinstance(self.x, Inputs):
+            rounding = Rounding(Network(mutant.model))
+            noise_floors = rounding.noise_floors(self.x, outputs, native=False)
+            if all(floor.decides for floor in noise_floors):
+                wider = [
+                    np.maximum(own, floor.atol)
+                    for own, floor in zip(self.allowed, noise_floors, strict=True)
+                ]
+                result = compare_all(outputs, self.observed, allowed=wider)
+        if not result.matches:
+            return None
+        return Explanation(
+            mutant.name,
+            mutant.layer,
+            mutant.explanation,
+            mutant.remedy,
+            result.max_diff,
+            _digits(result, self.observed),
+            mutant.gate,
+        )
+
+
+def _explain_by_pairs(spec: ModelSpec, case: _Case) -> tuple[list[Explanation], int]:
+    """Try two common mistakes at a time, on a few rows first, while there is time.
+
+    Returns
+    -------
+    explanations : list of Explanation
+        The first pair that explains, or none.
+    tried : int
+        Pairs that were evaluated.
+    """
     fixed = spec.batch_size is not None
-    few = slice(None) if fixed else slice(0, None, max(1, x.rows // PAIR_ROWS))
-    some, seen = x.take(few), [y[few] for y in observed]
+    few = slice(None) if fixed else slice(0, None, max(1, case.x.rows // PAIR_ROWS))
+    small = case.take(few)
     began, tried = time.monotonic(), 0
     for mutant in pairs(spec):
-        if not inside(mutant):
+        if not case.concerns(mutant):
             continue
         if time.monotonic() - began > MAX_PAIR_SECONDS:
             break
         tried += 1
-        quick = _explains(mutant, some, seen, allowed, layer)
-        if quick is not None and quick.matches:
-            result = _explains(mutant, x, observed, allowed, layer)
-            if result is not None and result.matches:
-                return [_explanation(mutant, result, observed)], tried
+        if small.explanation(mutant) is not None:
+            found = case.explanation(mutant)
+            if found is not None:
+                return [found], tried
     return [], tried
 
 
 def _weight_explanation(
     spec: ModelSpec, fit: WeightFit, observed: Sequence[Array]
 ) -> Explanation:
-    """The explanation by one number of the weights that is another."""
+    """Return the explanation that a single number of the weights is another."""
     place = f"{fit.weight}[{', '.join(map(str, fit.place))}]"
     layer = spec[fit.path]
     gate, units = gate_of(layer, fit.place[-1]), layer.options.get("units", 0)
@@ -174,7 +243,7 @@ def _weight_explanation(
     return Explanation(
         f"{place} another number",
         fit.path,
-        f"{place}{where} seems to be {fit.value:.6g}; it is {fit.instead:.6g}",
+        f"{place}{where} seems to be {fit.value:.6g}; it is {fit.original:.6g}",
         "copy the weights again, and compare their checksums",
         fit.comparison.max_diff,
         _digits(fit.comparison, observed),
@@ -182,82 +251,26 @@ def _weight_explanation(
     )
 
 
-def _explanation(
-    mutant: Mutant, result: Comparison, observed: Sequence[Array]
-) -> Explanation:
-    return Explanation(
-        mutant.name,
-        mutant.layer,
-        mutant.explanation,
-        mutant.remedy,
-        result.max_diff,
-        _digits(result, observed),
-        mutant.gate,
-    )
-
-
 def _digits(result: Comparison, observed: Sequence[Array]) -> int:
-    """To how many digits of the greatest output they agree."""
+    """Return how many digits of the greatest output agree, 16 at most."""
     scale = max(float(np.max(np.abs(y), initial=0.0)) for y in observed)
     ratio = result.max_diff / scale if scale else 0.0
     return min(16, math.floor(-math.log10(ratio))) if ratio else 16
 
 
-def _explains(
-    mutant: Mutant,
-    x: Inputs | LayerCall,
-    observed: Sequence[Array],
-    allowed: Sequence[float | Array],
-    layer: str | None,
-) -> Comparison | None:
-    """How the mistaken model compares with what was observed.
+def _informative_rows(spec: ModelSpec, case: _Case) -> Array:
+    """Return the rows that differ most, and some that agree: both must be explained.
 
-    A mistake may amplify rounding more than the model itself does, so outputs that come
-    near are also measured against the mistaken model's own noise floor.
+    Returns
+    -------
+    (rows,) of int
+        All rows if the batch size is fixed, because its rows belong together.
     """
-    outputs = _outputs(mutant.model, x, layer)
-    if outputs is None or [y.shape for y in outputs] != [y.shape for y in observed]:
-        return None
-    result = compare_all(outputs, observed, allowed=allowed)
-    scale = max(float(np.max(np.abs(y), initial=1.0)) for y in outputs)
-    near = not result.matches and result.max_diff < NEAR_SHARE * scale
-    if near and layer is None and isinstance(x, Inputs):
-        rounding = Rounding(Network(mutant.model))
-        noise_floors = rounding.noise_floors(x, outputs, native=False)
-        if all(floor.decides for floor in noise_floors):
-            wider = [
-                np.maximum(own, floor.atol)
-                for own, floor in zip(allowed, noise_floors, strict=True)
-            ]
-            return compare_all(outputs, observed, allowed=wider)
-    return result
-
-
-def _outputs(
-    spec: ModelSpec, x: Inputs | LayerCall, layer: str | None
-) -> list[Array] | None:
-    """What a mistaken model computes; None if the mistake makes it incomputable."""
-    with np.errstate(all="ignore"):
-        try:
-            if layer is None or isinstance(x, LayerCall):
-                return x.evaluate(Network(spec), "float64")
-            return flatten(Network(spec).trace(x, dtype="float64")[layer].output)
-        except (DataError, ValueError, KeyError):
-            return None
-
-
-def _informative_rows(
-    spec: ModelSpec, x: Inputs | LayerCall, observed: Sequence[Array], layer: str | None
-) -> Array:
-    """The rows that differ most, plus some that agree: both must be explained.
-
-    Every row of a model with a fixed batch size: its rows go together.
-    """
-    if x.rows <= MAX_DIAGNOSIS_ROWS or spec.batch_size is not None:
-        return np.arange(x.rows)
-    ours = _outputs(spec, x, layer)
-    if ours is None or [y.shape for y in ours] != [y.shape for y in observed]:
+    if case.x.rows <= MAX_DIAGNOSIS_ROWS or spec.batch_size is not None:
+        return np.arange(case.x.rows)
+    ours = case.outputs(spec)
+    if not case.fits(ours):
         return np.arange(MAX_DIAGNOSIS_ROWS)
-    order = most_different(ours, observed)
+    order = most_different(ours, case.observed)
     few = MAX_DIAGNOSIS_ROWS // 4
     return np.sort(np.concatenate([order[: MAX_DIAGNOSIS_ROWS - few], order[-few:]]))

@@ -1,9 +1,9 @@
-"""Which one number among the weights, if it were another, would explain the outputs?
+"""Which single number of the weights, if it were another, would explain the outputs?
 
-For a mistake that no catalogue can hold: a number mistyped, truncated, overwritten. To
-first order the outputs move along the gradient with respect to the wrong number, so the
-gradients that point along the difference name the suspects. Each is then fitted, and
-counts only if the whole difference vanishes.
+This finds a mistake that no catalogue can hold: a number mistyped, truncated or
+overwritten. To first order the outputs move along their gradient with respect to the
+wrong number, so the numbers whose gradients point along the difference are suspects.
+Each suspect is then fitted, and counts only if the whole difference vanishes.
 """
 
 from __future__ import annotations
@@ -22,46 +22,71 @@ from verify.model.spec import ModelSpec
 from verify.tolerance.compare import Comparison, compare_all, most_different
 
 MAX_GRADIENT_OUTPUTS = 96
-"""Outputs whose gradients are looked at: those that differ most."""
+"""Numbers of the outputs whose gradients are computed; most are those that differ
+most."""
 
 SUSPECTS_ALWAYS_FITTED, MAX_FIT_SECONDS = 24, 5.0
-"""Numbers that are fitted in any case. Where none of them fits, as large changes do not
-follow the gradient, others are tried for so long."""
+"""Suspects that are fitted in any case. If none of them fits, because a large change
+does not follow the gradient, others are fitted until the time is up."""
 
 SUSPECTS_PER_WEIGHT = 400
-"""Suspects in each of the weights."""
+"""Suspects in one weight array at most."""
 
 FIT_ROWS = 16
-"""Rows that a fit looks at; what fits them must fit all."""
+"""Rows that a number is fitted to; it must then explain all rows."""
 
 MAX_FIT_STEPS = 8
-"""Gauss-Newton steps of a fit; a right one ends after a few."""
+"""Gauss-Newton steps of a fit; one that succeeds takes a few."""
 
-MAX_BLOCK_GRADIENTS, MAX_PARAMETERS = 2e7, 5e6
-"""Gradients kept at a time, and weights of a model that is looked at at all."""
+MAX_BLOCK_GRADIENTS = 2e7
+"""Gradients kept at a time."""
+
+MAX_PARAMETERS = 5e6
+"""Models with more weights than this are not searched."""
 
 
 class WeightFit(NamedTuple):
-    """A number that explains the outputs.
+    """Describe a number that explains the outputs.
 
     Attributes
     ----------
     path, weight : str
-        The layer, and which of its weights.
+        Path of the layer, and name of the weight.
     place : tuple of int
-        Index in it.
-    value, instead : float
-        What it seems to be, and what it is in the model.
+        Index in the weight.
+    value, original : float
+        What the number seems to be, and what it is in the model.
     comparison : Comparison
-        Of the model with that value and the outputs.
+        Comparison of the outputs with those of the model with that value.
     """
 
     path: str
     weight: str
     place: tuple[int, ...]
     value: float
-    instead: float
+    original: float
     comparison: Comparison
+
+
+class _Suspect(NamedTuple):
+    """Describe a number to fit: where it is, as in `WeightFit`, and the first step."""
+
+    path: str
+    weight: str
+    place: tuple[int, ...]
+    step: float
+
+    def original(self, spec: ModelSpec) -> float:
+        """Return the number as it is in the model."""
+        return float(spec[self.path].weights[self.weight][self.place])
+
+    def network(self, spec: ModelSpec, value: float) -> Network:
+        """Return the network with another number in its place."""
+        layer = spec[self.path]
+        wrong = layer.weights[self.weight].astype(np.float64)
+        wrong[self.place] = value
+        changed = replace(layer, weights={**layer.weights, self.weight: wrong})
+        return Network(spec.with_layer(changed, self.path))
 
 
 def find_single_weight(
@@ -71,10 +96,10 @@ def find_single_weight(
     *,
     allowed: Sequence[float | Array],
 ) -> list[WeightFit]:
-    """Every number that by itself explains `observed`.
+    """Return every number that by itself explains `observed`.
 
-    More than one where the outputs cannot tell them apart, as with the biases of a
-    softmax over two classes.
+    There is more than one where the outputs cannot tell them apart, as with the biases
+    of a softmax over two classes.
 
     Parameters
     ----------
@@ -82,7 +107,7 @@ def find_single_weight(
     x : Inputs
     observed : list of (batch, ...)
         What came out instead of the model's outputs.
-    allowed : list of float, or of one number for each unit
+    allowed : list of float, or of (units,)
         Greatest difference that counts as explained, for each output.
     """
     net = Network(spec)
@@ -94,9 +119,9 @@ def find_single_weight(
     if not all(np.isfinite(y).all() for y in (*expected, *observed)):
         return []
     found: list[WeightFit] = []
-    few = _informative_rows(expected, observed)
+    few = _most_and_least(most_different(expected, observed), FIT_ROWS)
     some, seen = x.take(few), [y[few] for y in observed]
-    with np.errstate(all="ignore"):  # a wild step of a fit is taken back
+    with np.errstate(all="ignore"):  # a fit may overflow; that step is taken back
         suspects = _suspects(net, x, expected, observed)
         began = time.monotonic()
         for k, suspect in enumerate(suspects):
@@ -107,55 +132,49 @@ def find_single_weight(
             value = _fit(spec, some, seen, allowed, suspect)
             if value is None:
                 continue
-            outputs = _with(spec, suspect, value).flat(x, dtype="float64")
-            comparison = compare_all(outputs, observed, allowed=allowed)
-            if comparison.matches:
+            outputs = suspect.network(spec, value).flat(x, dtype="float64")
+            result = compare_all(outputs, observed, allowed=allowed)
+            if result.matches:
                 path, weight, place, _ = suspect
-                instead = float(spec[path].weights[weight][place])
-                found.append(WeightFit(path, weight, place, value, instead, comparison))
+                original = suspect.original(spec)
+                found.append(WeightFit(path, weight, place, value, original, result))
     return found
 
 
-Suspect = tuple[str, str, tuple[int, ...], float]
-"""Path, weight, index in it, and the first step of a fit."""
+def _most_and_least(order: Array, count: int) -> Array:
+    """Return what comes first in an order, and a quarter of what comes last; ascending.
 
-
-def _informative_rows(expected: Sequence[Array], observed: Sequence[Array]) -> Array:
-    """Rows that differ most, and some that do not: the number must leave them alone."""
-    order = most_different(expected, observed)
+    What differs least tells as much: the wrong number must leave it alone.
+    """
     return np.unique(
-        np.concatenate([order[: FIT_ROWS - FIT_ROWS // 4], order[-FIT_ROWS // 4 :]])
+        np.concatenate([order[: count - count // 4], order[-count // 4 :]])
     )
 
 
 def _suspects(
     net: Network, x: Inputs, expected: Sequence[Array], observed: Sequence[Array]
-) -> list[Suspect]:
-    """Numbers whose gradients point along the difference, the most suspicious first."""
-    flat = FlatOutputs(expected)
-    error = flat.join(observed).astype(np.float64) - flat.join(expected)
-    # Some that do not differ are as telling: the number must leave them alone.
+) -> list[_Suspect]:
+    """Return numbers whose gradients point along the difference, the best first."""
+    outputs = FlatOutputs(expected)
+    # (batch, elements)
+    error = outputs.join(observed).astype(np.float64) - outputs.join(expected)
     order = np.argsort(-np.abs(error), axis=None, kind="stable")
-    chosen = np.unique(
-        np.concatenate(
-            [
-                order[: MAX_GRADIENT_OUTPUTS - MAX_GRADIENT_OUTPUTS // 4],
-                order[-MAX_GRADIENT_OUTPUTS // 4 :],
-            ]
-        )
-    )
+    chosen = _most_and_least(order, MAX_GRADIENT_OUTPUTS)
+    # Sums over the chosen outputs, shaped like each weight: of gradient times error,
+    # and of the gradient's squares.
     along: dict[tuple[str, str], Array] = {}
     squares: dict[tuple[str, str], Array] = {}
     size = max(1, int(MAX_BLOCK_GRADIENTS // max(net.spec.parameters, 1)))
     for start in range(0, len(chosen), size):
         rows, elements = np.unravel_index(chosen[start : start + size], error.shape)
         some, where = np.unique(rows, return_inverse=True)
-        gradients = np.zeros((len(rows), len(some), flat.elements))
-        gradients[np.arange(len(rows)), where, elements] = 1.0
-        found = backprop(net, x.take(some), flat.split(gradients))
-        target = error[rows, elements]
+        # (sweeps, rows, elements): one sweep for each chosen output
+        one_hot = np.zeros((len(rows), len(some), outputs.elements))
+        one_hot[np.arange(len(rows)), where, elements] = 1.0
+        found = backprop(net, x.take(some), outputs.split(one_hot))
+        target = error[rows, elements]  # (sweeps,)
         for path, weights in found.weights.items():
-            for name, jacobian in weights.items():
+            for name, jacobian in weights.items():  # (sweeps, *shape of the weight)
                 key = path, name
                 dot = np.tensordot(target, jacobian, axes=1)
                 along[key] = along.get(key, 0.0) + dot
@@ -164,24 +183,14 @@ def _suspects(
     for (path, name), dot in along.items():
         square = np.maximum(squares[path, name], 1e-300)
         score = np.where(dot == 0, 0.0, dot**2 / square).reshape(-1)
-        for flat in np.argsort(-score)[:SUSPECTS_PER_WEIGHT]:
-            if score[flat] == 0:
+        for k in np.argsort(-score)[:SUSPECTS_PER_WEIGHT]:
+            if score[k] == 0:
                 break
-            place = tuple(int(k) for k in np.unravel_index(flat, dot.shape))
+            place = tuple(int(index) for index in np.unravel_index(k, dot.shape))
             step = float(dot[place] / square[place])
-            ranked.append((float(score[flat]), (path, name, place, step)))
+            ranked.append((float(score[k]), _Suspect(path, name, place, step)))
     ranked.sort(key=lambda item: -item[0])
     return [suspect for _, suspect in ranked]
-
-
-def _with(spec: ModelSpec, suspect: Suspect, value: float) -> Network:
-    """The network with another number in that place."""
-    path, weight, place, _ = suspect
-    layer = spec[path]
-    wrong = layer.weights[weight].astype(np.float64)
-    wrong[place] = value
-    changed = replace(layer, weights={**layer.weights, weight: wrong})
-    return Network(spec.with_layer(changed, path))
 
 
 def _fit(
@@ -189,25 +198,26 @@ def _fit(
     x: Inputs,
     observed: Sequence[Array],
     allowed: Sequence[float | Array],
-    suspect: Suspect,
+    suspect: _Suspect,
 ) -> float | None:
-    """The number for which the outputs are those observed, if there is one.
+    """Return the number that makes the outputs those observed, or None.
 
-    Gauss-Newton in one unknown, from the best of a step along the gradient, zero and
-    the other sign; a step that makes things worse is halved.
+    Gauss-Newton in one unknown. It starts from the best of a step along the gradient,
+    zero and the opposite sign; a step that makes things worse is halved.
     """
-    path, weight, place, step = suspect
-    instead = float(spec[path].weights[weight][place])
 
-    def tried(value: float) -> tuple[list[Array], Array]:
-        outputs = _with(spec, suspect, value).flat(x, dtype="float64")
-        off = [(b - a).reshape(-1) for a, b in zip(outputs, observed, strict=True)]
-        return outputs, np.concatenate(off)
+    def evaluated(value: float) -> tuple[list[Array], Array]:
+        """Return the outputs, and all that is missing to those observed; (numbers,)."""
+        outputs = suspect.network(spec, value).flat(x, dtype="float64")
+        missing = [(b - a).reshape(-1) for a, b in zip(outputs, observed, strict=True)]
+        return outputs, np.concatenate(missing)
 
-    _, left = tried(instead)
-    starts = [(value, *tried(value)) for value in (instead + step, 0.0, -instead)]
+    original = suspect.original(spec)
+    _, left = evaluated(original)
+    values = (original + suspect.step, 0.0, -original)
+    starts = [(value, *evaluated(value)) for value in values]
     value, outputs, new = min(starts, key=lambda start: float(np.linalg.norm(start[2])))
-    before, step = instead, value - instead
+    before, step = original, value - original
     for _ in range(MAX_FIT_STEPS):
         if compare_all(outputs, observed, allowed=allowed).matches:
             return value
@@ -220,5 +230,5 @@ def _fit(
         if not abs(step) > 1e-12 * max(1.0, abs(before)):
             return None
         value = before + step
-        outputs, new = tried(value)
+        outputs, new = evaluated(value)
     return None
