@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from verify.backward.cells import BACKWARD_CELLS, Values
+from verify.forward.recurrence import MaskRule
 from verify.model.arrays import Array
-from verify.model.backends import Rule
 from verify.model.spec import LayerSpec
 
 StepVisitor = Callable[[int, Values, Values], None]
@@ -75,18 +75,11 @@ def backward_scan(
     """
     cell = BACKWARD_CELLS[layer.class_name](layer)
     options = layer.options
-    sequences, zeroing = options["return_sequences"], options["zero_output_for_mask"]
-    unroll, backwards = options["unroll"], options["go_backwards"]
-    order = list(range(x.shape[1]))[:: -1 if backwards else 1]
+    sequences, rule = options["return_sequences"], MaskRule.of(layer)
+    order = list(range(x.shape[1]))[:: -1 if options["go_backwards"] else 1]
     keep = None if mask is None else mask[..., None]  # (batch, time, 1)
-    if unroll and Rule.UNROLL_NEVER_ZEROES in layer.rules:
-        zeroing = False
-    if zeroing and unroll and backwards and sequences:
-        # Outputs in processing order were zeroed by the mask in input order.
-        zeroing, d_output = False, _where(keep, d_output)
-    shows_state = (
-        Rule.MASKED_STEP_SHOWS_STATE in layer.rules and not unroll and not zeroing
-    )
+    if rule.misaligned:
+        d_output = _where(keep, d_output)
     before = _states_before(initial, [traced[s] for s in cell.state_names], order)
     x = _where(keep, x)
     traced = {name: _where(keep, v) for name, v in traced.items()}
@@ -101,7 +94,7 @@ def backward_scan(
         d_held = [_unless(counts, d) for d in d_states]
         d_new[0] = d_new[0] + _where(counts, d_shown)  # the layer shows the first state
         d_repeated = _unless(counts, d_shown)
-        if shows_state:
+        if rule.shows_state:
             d_held[0] = d_held[0] + d_repeated
         values = cell.values(
             x[:, t], before[t], {name: v[:, t] for name, v in traced.items()}
@@ -118,7 +111,8 @@ def backward_scan(
             adjoints[f"{name}_before"] + d
             for name, d in zip(cell.state_names, d_held, strict=True)
         )
-        d_shown = np.zeros_like(d_shown) if shows_state or zeroing else d_repeated
+        repeats = not (rule.shows_state or rule.zeroes)
+        d_shown = d_repeated if repeats else np.zeros_like(d_shown)
     return BackwardScan(d_x, d_states, found)
 
 

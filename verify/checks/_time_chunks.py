@@ -22,10 +22,11 @@ from verify.checks._verdict import is_rounding
 from verify.errors import KerasCannotRun, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
+from verify.forward.layers.recurrent import LOOP_OPTIONS
 from verify.forward.network import Inputs, LayerCall, Network
+from verify.forward.recurrence import MaskRule
 from verify.mistakes.diagnose import Diagnosis, diagnose
 from verify.model.arrays import Array
-from verify.model.backends import Rule
 from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 from verify.report.report import LayerResult
@@ -298,16 +299,16 @@ class _Run:
     def _shown(self, joined: Array, keep: Array) -> Array:
         """What a layer shows, (batch, time, units), if a step that is not kept shows
         the output before it, or zeros; both in processing order."""
-        options, rules = self.options, self.layer.rules
-        zeroing, unroll = options["zero_output_for_mask"], options["unroll"]
-        if zeroing and unroll:
+        if self.options["zero_output_for_mask"] and self.options["unroll"]:
             raise Undecided("an unrolled layer that zeroes masked steps is not joined")
+        loop = {name: self.options[name] for name in LOOP_OPTIONS}  # Keras's own
+        rule = MaskRule.of(self.layer.with_options(**loop))
         shown = np.zeros_like(joined[:, 0])
-        if Rule.MASKED_STEP_SHOWS_STATE in rules and "initial_state" in self.given:
+        if rule.shows_state and "initial_state" in self.given:
             shown = flatten(self.given["initial_state"])[0].value.astype(joined.dtype)
         found = []
         for t in range(joined.shape[1]):
-            before = np.zeros_like(shown) if zeroing else shown
+            before = np.zeros_like(shown) if rule.zeroes else shown
             shown = np.where(keep[:, t, None], joined[:, t], before)
             found.append(shown)
         return np.stack(found, axis=1)

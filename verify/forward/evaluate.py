@@ -13,10 +13,10 @@ maths. What it reproduces, from keras/src/layers/layer.py:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -24,11 +24,32 @@ import numpy as np
 from verify.errors import DataError, VerifyError, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, Tensor
+from verify.forward.recurrence import TimeLoop
 from verify.model.arrays import Array
 from verify.model.backends import Rule
 from verify.model.dtypes import POLICIES, dtype_of, is_float, rounded
 from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
+
+
+class FastPath(NamedTuple):
+    """Describe which layers of a model are evaluated otherwise than by their equations.
+
+    Attributes
+    ----------
+    loops : mapping of LayerSpec to TimeLoop
+        The fast loops of recurrent layers.
+    id_embeddings : set of LayerSpec
+        Embeddings that hand on ids, because the loop they feed has a table to look
+        them up in: the embedding already multiplied by the kernel.
+    """
+
+    loops: Mapping[LayerSpec, TimeLoop]
+    id_embeddings: Set[LayerSpec]
+
+
+EQUATIONS_ALONE = FastPath({}, frozenset())
+"""Every layer by its equations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +130,10 @@ class Evaluation:
         Whether to keep a `LayerTrace` of every call in `traces`.
     floatx : str
         Keras's default float type.
+    fast : FastPath, optional
+        How `verify.forward.fast` evaluates the model; by default every layer computes by the
+        equations of `verify.forward.cells` as they stand there. Nothing can be recorded
+        with it.
     """
 
     def __init__(
@@ -117,10 +142,12 @@ class Evaluation:
         *,
         recording: bool = False,
         floatx: str = "float32",
+        fast: FastPath = EQUATIONS_ALONE,
     ) -> None:
         self.recording = recording
         self.floatx = floatx
         self.traces: dict[str, LayerTrace] = {}
+        self._fast = fast
         self._states: States = {} if states is None else states
         self._path: list[str] = []
         self._values: list[dict[str, Array]] = []
@@ -173,6 +200,14 @@ class Evaluation:
     def keep_states(self, states: tuple[Array, ...]) -> None:
         """Leave states for the next call of the layer that is being called."""
         self._states["/".join(self._path)] = states
+
+    def loop(self, layer: LayerSpec) -> TimeLoop | None:
+        """Return the fast loop over time of a recurrent layer, if there is one."""
+        return self._fast.loops.get(layer)
+
+    def passes_ids_on(self, layer: LayerSpec) -> bool:
+        """Return whether an Embedding hands on ids, to a loop that looks them up."""
+        return layer in self._fast.id_embeddings
 
     def _run(
         self,

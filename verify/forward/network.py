@@ -9,7 +9,13 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from verify.errors import DataError, join_and, printable
-from verify.forward.evaluate import Evaluation, LayerTrace, States, cast_to
+from verify.forward.evaluate import (
+    EQUATIONS_ALONE,
+    Evaluation,
+    LayerTrace,
+    States,
+    cast_to,
+)
 from verify.forward.fast import (
     RowBlocks,
     compiled,
@@ -318,8 +324,9 @@ class Network:
             they stand there.
         """
         root, blocks = self.cast_to(dtype), self.row_blocks(x, dtype)
-        if fast:
-            root = compiled(root, sum(array.size for array in x))
+        path = (
+            compiled(root, sum(array.size for array in x)) if fast else EQUATIONS_ALONE
+        )
         states = {} if states is None else states
         begun = dict(states)
         floatx = dtype or self.floatx
@@ -328,7 +335,9 @@ class Network:
             if Rule.PREDICT_FORGETS_STATES in root.rules:
                 states.clear()
                 states.update(begun)
-            run = Evaluation(states if self.stateful else None, floatx=floatx)
+            run = Evaluation(
+                states if self.stateful else None, floatx=floatx, fast=path
+            )
             outputs = run(root, list(x.take(rows)), at="")
             return [tensor.value for tensor in flatten(outputs)]
 

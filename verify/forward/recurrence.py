@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from verify.model.arrays import Array
-from verify.model.backends import TENSORFLOW, Rule
+from verify.model.backends import Rule
+from verify.model.spec import LayerSpec
 
 
 class Stepped(NamedTuple):
@@ -57,6 +58,52 @@ class Scan(NamedTuple):
     values: dict[str, Array]
 
 
+TimeLoop = Callable[..., Scan]
+"""The loop of one recurrent layer: `scan` without its argument `step`."""
+
+
+class MaskRule(NamedTuple):
+    """Describe what a recurrent layer outputs at a masked step.
+
+    At most one of the attributes is true. Where none is, the layer repeats its previous
+    *output*, which is zeros before the first unmasked step.
+
+    Attributes
+    ----------
+    zeroes : bool
+        It outputs zeros.
+    misaligned : bool
+        It outputs zeros, but at the wrong steps: an unrolled, reversed, zeroing layer
+        returns sequences zeroed by the mask in input order while its outputs are in
+        processing order. Keras on TensorFlow forgets to reverse the one with the
+        other. Reproduced, since predict does it.
+    shows_state : bool
+        It outputs the state that it holds, as on JAX.
+
+    Source: keras/src/backend/tensorflow/rnn.py, function ``rnn``; `Rule` for JAX.
+    """
+
+    zeroes: bool
+    misaligned: bool
+    shows_state: bool
+
+    @classmethod
+    def of(cls, layer: LayerSpec) -> MaskRule:
+        """Return the rule of a recurrent layer, by its options and its backend."""
+        options, rules = layer.options, layer.rules
+        unroll = options["unroll"]
+        zeroes = options["zero_output_for_mask"] and not (
+            unroll and Rule.UNROLL_NEVER_ZEROES in rules
+        )
+        twisted = unroll and options["go_backwards"] and options["return_sequences"]
+        shows_state = Rule.MASKED_STEP_SHOWS_STATE in rules and not unroll
+        return cls(
+            zeroes=zeroes and not twisted,
+            misaligned=zeroes and twisted,
+            shows_state=shows_state and not zeroes,
+        )
+
+
 def scan(
     step: Step,
     x: Array,
@@ -66,16 +113,13 @@ def scan(
     *,
     return_sequences: bool,
     go_backwards: bool,
-    zero_output_for_mask: bool,
-    unroll: bool,
+    mask_rule: MaskRule,
     record: bool,
-    rules: frozenset[Rule] = TENSORFLOW,
 ) -> Scan:
     """Run `step` over the time axis of `x`.
 
-    A masked step holds every state and repeats the previous *output* (zeros before
-    the first unmasked step); with `zero_output_for_mask` it outputs zeros instead.
-    Selection, not multiplication: NaN at a masked step does not leak.
+    A masked step holds every state; `mask_rule` says what it outputs. Selection, not
+    multiplication: NaN at a masked step does not leak.
 
     Parameters
     ----------
@@ -86,20 +130,11 @@ def scan(
         Initial states, in the cell's order.
     names : tuple of str
         The states' names among the step's values.
-    rules : frozenset of Rule
-        Where another backend does otherwise.
+    mask_rule : MaskRule
 
     Source: keras/src/backend/tensorflow/rnn.py, function ``rnn``.
     """
     time = x.shape[1]
-    if unroll and Rule.UNROLL_NEVER_ZEROES in rules:
-        zero_output_for_mask = False
-    shows_state = Rule.MASKED_STEP_SHOWS_STATE in rules and not unroll
-    # An unrolled, reversed, zeroing layer returns sequences zeroed by the mask in input
-    # order while its outputs are in processing order: Keras on TensorFlow forgets to
-    # reverse the one with the other. Reproduced, since predict does it.
-    misaligned = zero_output_for_mask and unroll and go_backwards and return_sequences
-    zeroing = zero_output_for_mask and not misaligned
     shown: Array | None = None  # what the layer outputs
     outputs: list[Array] = []
     recorded: list[dict[str, Array]] = []
@@ -108,9 +143,9 @@ def scan(
         if mask is None:
             states, shown = result.states, result.output
         else:
-            if zeroing:
+            if mask_rule.zeroes:
                 before = np.zeros_like(result.output)
-            elif shows_state:
+            elif mask_rule.shows_state:
                 before = states[_shown_state(names)]
             else:
                 before = np.zeros_like(result.output) if shown is None else shown
@@ -126,7 +161,7 @@ def scan(
     if shown is None:
         raise ValueError("a sequence without a time step")
     output = np.stack(outputs, axis=1) if return_sequences else shown
-    if misaligned and mask is not None:
+    if mask_rule.misaligned and mask is not None:
         output = _select(mask, output, np.zeros_like(output))
     return Scan(output, states, _by_input_step(recorded, go_backwards))
 

@@ -67,10 +67,9 @@ class LayerSpec:
     graph : Graph or None
         Of a model: which layer is called on what.
     overrides : mapping of str to callable
-        Functions that stand in for this package's. For mistakes made on purpose:
+        Functions that stand in for this package's, for mistakes made on purpose alone:
         ``step`` (of `verify.forward.cells`), ``scan``, and of Bidirectional ``turn`` and
-        ``merge``; `verify.forward.fast` puts ``fast`` and ``lookup`` there while it
-        evaluates. Nothing that is read from a file or a model has any.
+        ``merge``. Nothing that is read from a file or a model has any.
     input_shape, output_shape : tuple, or a structure of tuples
         Of the first call, with ``None`` for the batch axis and for any axis the model
         leaves open.

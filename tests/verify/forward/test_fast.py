@@ -16,7 +16,6 @@ from models import features, ids, input_layer, layer, mutated, random_weights, s
 from verify import DataError, Network
 from verify.forward.evaluate import Evaluation
 from verify.forward.fast import (
-    FastLoop,
     RowBlocks,
     compiled,
     in_row_blocks,
@@ -25,8 +24,9 @@ from verify.forward.fast import (
     row_blocks,
     thread_count,
 )
+from verify.forward.fast import compile as compile_module
 from verify.forward.fast import loops as loops_over_time
-from verify.forward.fast import models as fast_models
+from verify.forward.fast.loops import FastLoop
 from verify.forward.fast.steps import Steps
 from verify.forward.layers.base import Tensor
 from verify.tolerance.compare import PROOF_TOLERANCE, compare
@@ -72,7 +72,7 @@ def networks(draw: Any) -> tuple[Network, np.ndarray]:
         if draw(st.booleans()):
             layers.append(layer("Masking", "m", mask_value=0.0))
     if draw(st.booleans()):
-        layers.append(layer(draw(st.sampled_from(fast_models.PASS_THROUGH)), "d"))
+        layers.append(layer(draw(st.sampled_from(compile_module.PASS_THROUGH)), "d"))
     first = draw(loops())
     layers.append(first)
     if first["config"]["return_sequences"] and draw(st.booleans()):
@@ -130,24 +130,31 @@ def masked_lstm() -> Network:
     )
 
 
-def compiled_model(net: Network, *, looks_up: bool) -> Any:
-    root = compiled(net.cast_to("float64"), 10**9 if looks_up else 0)
-    assert root.sublayers["lstm"].overrides["fast"].looks_up == looks_up
-    return root
+def loop_of(net: Network, ids: int) -> FastLoop:
+    """The fast loop of the layer "lstm", once so many ids have been looked up."""
+    root = net.cast_to("float64")
+    found = compiled(root, ids).loops[root.sublayers["lstm"]]
+    assert isinstance(found, FastLoop)
+    return found
+
+
+def compiled_loop(net: Network, *, looks_up: bool) -> FastLoop:
+    found = loop_of(net, 10**9 if looks_up else 0)
+    assert found.weights.looks_up == looks_up
+    return found
 
 
 @pytest.mark.parametrize("looks_up", [False, True])
 @pytest.mark.parametrize("block", range(4))
 def test_a_block_of_sums_that_is_wrong_shows(looks_up, block, monkeypatch):
     if not looks_up:
-        monkeypatch.setattr(fast_models, "MAX_PROJECTED_BYTES", 0)
+        monkeypatch.setattr(compile_module, "MAX_PROJECTED_BYTES", 0)
     net, x = small_lstm(), ids(batch=ROWS)
     right = plain(net, x)
     assert same(fast(net, x), right)
-    root = compiled_model(net, looks_up=looks_up)
-    own = root.sublayers["lstm"].overrides["fast"]
-    weights = own.recurrent if looks_up else own.together
-    np.split(weights.flat, 4, axis=1)[block][...] *= -1
+    own = compiled_loop(net, looks_up=looks_up).weights
+    columns = own.recurrent if looks_up else own.fused
+    np.split(columns.flat, 4, axis=1)[block][...] *= -1
     assert not same(fast(net, x), right)
 
 
@@ -155,17 +162,17 @@ def test_a_block_of_sums_that_is_wrong_shows(looks_up, block, monkeypatch):
 def test_a_table_that_is_wrong_shows(rows):
     net, x = small_lstm(), ids(batch=rows)
     right = plain(net, x)
-    root = compiled_model(net, looks_up=True)
-    root.sublayers["lstm"].overrides["fast"].table[x[0, 2]] += 0.1
+    table = compiled_loop(net, looks_up=True).weights.table
+    table[x[0, 2]] += 0.1
     assert not same(fast(net, x), right)
 
 
 def test_what_one_row_is_multiplied_by_shows_where_it_is_wrong(monkeypatch):
-    monkeypatch.setattr(fast_models, "MAX_PROJECTED_BYTES", 0)
+    monkeypatch.setattr(compile_module, "MAX_PROJECTED_BYTES", 0)
     net, x = small_lstm(), ids(batch=1)
     right = plain(net, x)
     assert same(fast(net, x), right)
-    own = compiled_model(net, looks_up=False).sublayers["lstm"].overrides["fast"]
+    own = compiled_loop(net, looks_up=False).weights
     for weight in (own.recurrent.flat, *own.inputs):
         weight[...] *= -1
         assert not same(fast(net, x), right)
@@ -186,23 +193,40 @@ def test_a_long_row_is_evaluated_step_by_step(monkeypatch):
 @pytest.mark.parametrize("rows", [1, ROWS])
 def test_features_that_are_not_the_kernels_are_refused_not_repeated(rows):
     net = small_lstm()
-    lstm = compiled_model(net, looks_up=False).sublayers["lstm"]
+    root = net.cast_to("float64")
+    run = Evaluation(fast=compiled(root))
     with pytest.raises(DataError, match="3 features expected"):
-        Evaluation()(lstm, Tensor(features(batch=rows)[:, :, :1]), at="lstm")
+        run(root.sublayers["lstm"], Tensor(features(batch=rows)[:, :, :1]), at="lstm")
 
 
 def test_the_table_is_made_once_it_pays_and_not_before():
     net = small_lstm()
+    assert not loop_of(net, 10).weights.looks_up
+    assert loop_of(net, 1).weights.looks_up
     root = net.cast_to("float64")
-    assert not compiled(root, 10).sublayers["lstm"].overrides["fast"].looks_up
-    assert compiled(root, 1).sublayers["lstm"].overrides["fast"].looks_up
     assert compiled(root, 0) is compiled(root, 0)
 
 
 def test_a_table_too_large_is_not_made(monkeypatch):
-    monkeypatch.setattr(fast_models, "MAX_PROJECTED_BYTES", 11 * 16 * 8 - 1)
-    root = small_lstm().cast_to("float64")
-    assert not compiled(root, 10**9).sublayers["lstm"].overrides["fast"].looks_up
+    monkeypatch.setattr(compile_module, "MAX_PROJECTED_BYTES", 11 * 16 * 8 - 1)
+    assert not loop_of(small_lstm(), 10**9).weights.looks_up
+
+
+def test_a_layer_that_is_in_two_places_is_given_no_ids():
+    net, x = small_lstm(), ids(batch=ROWS)
+    twice = {**net.spec.root.sublayers, "again": net.spec["lstm"]}
+    shared = Network(replace(net.spec, root=replace(net.spec.root, sublayers=twice)))
+    assert loop_of(net, 10**9).weights.looks_up
+    assert not loop_of(shared, 10**9).weights.looks_up
+    assert same(fast(shared, x), plain(net, x))
+
+
+def test_a_fast_loop_records_nothing_and_says_so():
+    net = small_lstm()
+    root = net.cast_to("float64")
+    run = Evaluation(recording=True, fast=compiled(root))
+    with pytest.raises(DataError, match="a fast loop records nothing"):
+        run(root.sublayers["lstm"], Tensor(features(batch=2)), at="lstm")
 
 
 @pytest.mark.keras
@@ -246,12 +270,15 @@ def test_an_embedding_is_projected_only_where_one_layer_takes_all_of_it(
 
     net = verify.load(model)
     x = net.prepare([ids(batch=ROWS), features(batch=ROWS)[:, 0]])
-    root = compiled(net.cast_to("float64"), 10**9)
+    root = net.cast_to("float64")
+    path = compiled(root, 10**9)
     found = [
         name.partition("/")[0]
-        for name, inner in replace(net.spec, root=root).walk()
-        if isinstance(own := inner.overrides.get("fast"), FastLoop) and own.looks_up
+        for name, inner in root.walk()
+        if inner in path.loops and path.loops[inner].weights.looks_up
     ]
+    embeddings = {x for x in root.sublayers.values() if x.class_name == "Embedding"}
+    assert path.id_embeddings == (embeddings if looked_up else set())
     assert sorted(set(found)) == looked_up
     slow = net.flat(x, dtype="float64")
     for a, b in zip(net.flat(x, dtype="float64", fast=True), slow, strict=True):
@@ -460,7 +487,6 @@ def test_layers_in_16_bits_stay_as_they_are():
             layer("Dense", "dense", units=2),
         )
     )
-    root = compiled(net.cast_to(None))
-    assert not root.sublayers["lstm"].overrides
+    assert not compiled(net.cast_to(None)).loops
     x = features()
     assert np.array_equal(net.predict(x), net.flat(net.prepare(x))[0])

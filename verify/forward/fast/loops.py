@@ -1,29 +1,40 @@
-"""Recurrent layers with fast steps: their loop over time."""
+"""The fast loops over time of recurrent layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property, partial
+from functools import partial
 from itertools import repeat
-from typing import Any
 
 import numpy as np
 
 from verify.forward.fast.memory import empty_from_pool
-from verify.forward.fast.steps import FAST_STEPS, Steps, SumsFactory, scalar
-from verify.forward.fast.sums import Ahead, LookedUp, Products
+from verify.forward.fast.pre_activations import Ahead, Fused, LookedUp
+from verify.forward.fast.steps import FAST_STEPS, Method, Steps, scalar
 from verify.forward.fast.weights import FastWeights
-from verify.forward.recurrence import Scan, scan
+from verify.forward.recurrence import MaskRule, Scan, scan
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, working
 from verify.model.spec import LayerSpec
 
 MAX_AHEAD_NUMBERS = 2**18
-"""Numbers that the inputs' share of the sums may take for every step of one row."""
+"""Numbers that x's part of the pre-activations may take for all steps of one row."""
 
 
-class FastLoop(FastWeights):
-    """A recurrent layer whose weights are laid out for fast steps."""
+class FastLoop:
+    """Run a recurrent layer over time by its fast steps.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+        One of which `has_fast_loop` is true.
+    table : (ids, columns), optional
+        See `FastWeights`.
+    """
+
+    def __init__(self, layer: LayerSpec, table: Array | None = None) -> None:
+        self.weights = FastWeights(layer, table)
+        self._last: list[tuple[Method, int, Steps]] = []
 
     def __call__(
         self,
@@ -34,23 +45,31 @@ class FastLoop(FastWeights):
         *,
         return_sequences: bool,
         go_backwards: bool,
-        zero_output_for_mask: bool,
-        **options: Any,
+        mask_rule: MaskRule,
+        record: bool,
     ) -> Scan:
-        """As `verify.forward.recurrence.scan` with the steps of this layer, nothing recorded.
+        """Do as `verify.forward.recurrence.scan` with the steps of this layer.
 
-        Its rules for what a masked step shows are not repeated here: where that is not
-        simply the state, which is held, steps go through it.
+        Where a masked step does not simply show the state, which is held, the steps go
+        through `scan`. Nothing is recorded.
         """
+        looks_up = self.weights.looks_up
+        kernel = self.weights.layer.weights["kernel"]  # (features, columns)
+        if not looks_up:
+            if x.shape[2:] != kernel.shape[:1]:
+                raise ValueError(f"{len(kernel)} features expected")  # none broadcast
+            x = x.astype(kernel.dtype, copy=False)
+        if record:
+            raise ValueError("a fast loop records nothing")
         batch, time = x.shape[:2]
-        kernel = self.layer.weights["kernel"]
-        if not self.looks_up and x.shape[2:] != kernel.shape[:1]:
-            raise ValueError(f"{len(kernel)} features expected")  # none broadcast
         if not time:
             raise ValueError("a sequence without a time step")
-        usual = LookedUp if self.looks_up else Products
+        usual = LookedUp if looks_up else Fused
         if mask is not None and (
-            zero_output_for_mask or states[0].any() or mask.shape != (batch, time)
+            mask_rule.zeroes
+            or mask_rule.misaligned
+            or states[0].any()
+            or mask.shape != (batch, time)
         ):
             return scan(
                 self._steps(usual, batch).step,
@@ -60,71 +79,73 @@ class FastLoop(FastWeights):
                 names,
                 return_sequences=return_sequences,
                 go_backwards=go_backwards,
-                zero_output_for_mask=zero_output_for_mask,
-                **options,
+                mask_rule=mask_rule,
+                record=False,
             )
-        make: SumsFactory = usual
+        method: Method = usual
         by_time = x.swapaxes(0, 1)  # (time, batch, ...)
         if batch == 1 and time * kernel.shape[1] <= MAX_AHEAD_NUMBERS:
-            make = Ahead
-            by_time = self.input_sums(x[0]).reshape(time, 1, -1)
-        steps = self._buffers(make, batch)
+            method = Ahead
+            by_time = self.weights.input_part(x[0])[:, None]  # (time, 1, columns)
+        steps = self._buffers(method, batch)
         order = slice(None, None, -1 if go_backwards else 1)
-        masked = None if mask is None else ~mask.T[order]
-        result = _looped(steps, by_time[order], masked, states, return_sequences)
-        self._last[:] = [(make, batch, steps)]
+        masked = None if mask is None else ~mask.T[order]  # (time, batch)
+        result = _over_time(steps, by_time[order], masked, states, return_sequences)
+        self._last[:] = [(method, batch, steps)]
         return result
 
-    def _steps(self, make: SumsFactory, rows: int) -> Steps:
-        return FAST_STEPS[self.layer.class_name](self, make, rows)
+    def _steps(self, method: Method, rows: int) -> Steps:
+        return FAST_STEPS[self.weights.layer.class_name](self.weights, method, rows)
 
-    def _buffers(self, make: SumsFactory, rows: int) -> Steps:
-        """Steps that are nobody else's: those of the last call, if they fit."""
+    def _buffers(self, method: Method, rows: int) -> Steps:
+        """Return steps that are nobody else's: those of the last call, if they fit."""
         try:
             *known, steps = self._last.pop()  # at once: other threads may want them
         except IndexError:
-            return self._steps(make, rows)
-        return steps if known == [make, rows] else self._steps(make, rows)
-
-    @cached_property
-    def _last(self) -> list[tuple[SumsFactory, int, Steps]]:
-        """The steps of the last call, or none while they are at work."""
-        return []
+            return self._steps(method, rows)
+        return steps if known == [method, rows] else self._steps(method, rows)
 
 
-def _looped(
+def _over_time(
     steps: Steps,
     by_time: Array,
     masked: Array | None,
     states: tuple[Array, ...],
-    sequences: bool,
+    return_sequences: bool,
 ) -> Scan:
-    """All steps, in the order given: x (time, batch, ...), mask (time, batch)."""
+    """Take all steps, in the order given.
+
+    Parameters
+    ----------
+    by_time : (time, batch, ...)
+    masked : (time, batch) of bool, or None
+    """
     moves: Iterable[Callable[[Array], None]] = repeat(steps.advance)
     if masked is not None:
         held = map(np.flatnonzero, masked)
         moves = [partial(steps.advance_but, rows) for rows in held]
     steps.begin(states)
-    if not sequences:
+    if not return_sequences:
         for x, move in zip(by_time, moves, strict=False):
             move(x)
         states = steps.states()
         return Scan(states[0], states, {})
-    h, share = steps.h, scalar(1 / steps.scale, steps.h.dtype)
-    outputs = empty_from_pool((len(by_time), *h.shape), h.dtype)
+    h, inverse = steps.h, scalar(1 / steps.scale, steps.h.dtype)
+    outputs = empty_from_pool((len(by_time), *h.shape), h.dtype)  # (time, batch, units)
     for x, move, output in zip(by_time, moves, outputs, strict=False):
         move(x)
-        np.multiply(h, share, output)
-    return Scan(outputs.swapaxes(0, 1), steps.states(), {})
+        np.multiply(h, inverse, output)
+    return Scan(outputs.swapaxes(0, 1), steps.states(), {})  # (batch, time, units)
 
 
-def fast_layer(layer: LayerSpec) -> LayerSpec:
-    """A recurrent layer with its fast steps; any other layer as it is."""
+def has_fast_loop(layer: LayerSpec) -> bool:
+    """Return whether a layer can be run by `FastLoop`.
+
+    It is a SimpleRNN, LSTM or GRU by Keras's equations, in 32 or 64 bits.
+    """
     if layer.class_name not in FAST_STEPS or layer.overrides:
-        return layer
+        return False
     compute = POLICIES[layer.policy].compute
-    if compute not in ("float32", "float64") or any(
-        weight.dtype != working(compute) for weight in layer.weights.values()
-    ):
-        return layer
-    return layer.with_overrides(fast=FastLoop(layer))
+    return compute in ("float32", "float64") and all(
+        weight.dtype == working(compute) for weight in layer.weights.values()
+    )

@@ -1,4 +1,4 @@
-"""Memory that is used again: the system takes its time to give it, page by page."""
+"""A pool of memory: the system takes its time to give new memory, page by page."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import numpy as np
 from verify.model.arrays import Array
 
 MIN_POOLED_BYTES, MAX_POOLED_BYTES = 2**18, 2**22
-"""Bytes of an array whose memory is kept for another. Less costs nothing, and more is
-had from the system in large pages."""
+"""Bytes of an array whose memory is kept for another. Smaller arrays cost nothing, and
+the system gives the memory of larger ones in large pages."""
 
 _IDLE: deque[Array] = deque(maxlen=8)
 
 
 def empty_from_pool(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Like ``np.empty``, in memory that arrays nobody has any more have left."""
+    """Like ``np.empty``, but reuse the memory of arrays that have been freed."""
     count = math.prod(shape)
     size = count * dtype.itemsize
     if not MIN_POOLED_BYTES <= size <= MAX_POOLED_BYTES:
         return np.empty(shape, dtype)
-    memory = _idle(size)
-    # Views of an array of another's memory hold that array, not the memory.
+    memory = _idle_memory(size)
+    # Views of `array` keep `array` alive, not the memory: once it is freed nobody has any.
     array = np.frombuffer(memory.data, dtype, count)
     finalize(array, _IDLE.append, memory).atexit = False
     return array.reshape(shape)
 
 
-def _idle(size: int) -> Array:
-    """So many bytes, or up to twice as many; several threads may ask at once."""
+def _idle_memory(size: int) -> Array:
+    """Return `size` bytes, or up to twice as many; several threads may ask at once."""
     for _ in range(len(_IDLE)):
         try:
             memory = _IDLE.popleft()

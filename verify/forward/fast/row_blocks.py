@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-from verify.errors import DataError, printable
+from verify.errors import DataError
 from verify.forward.fast.steps import FAST_STEPS
 from verify.model.spec import LayerSpec
 
@@ -36,16 +36,14 @@ MAX_SEQUENCE_BYTES = 64 * 2**20
 
 
 def thread_count(threads: int | None = None) -> int:
-    """How many threads to use: as told, as ``OMP_NUM_THREADS``, or one for each core.
+    """Return how many threads to use: as told, by ``OMP_NUM_THREADS``, or one a core.
 
     Raises
     ------
     DataError
     """
     if threads is not None and (type(threads) is not int or threads < 1):
-        raise DataError(
-            f"threads: expected a number from 1. Received: {printable(threads)}"
-        )
+        raise DataError(f"threads: expected a number from 1. Received: {threads}")
     return min(threads or _usual_threads(), _LIMIT.get() or sys.maxsize)
 
 
@@ -57,7 +55,7 @@ def _usual_threads() -> int:
 
 
 def core_count() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -65,7 +63,7 @@ def core_count() -> int:
 
 @contextmanager
 def limit_threads(threads: int) -> Iterator[None]:
-    """No more threads than that, whatever is asked for: others share the machine."""
+    """Use no more threads than this, whatever is asked for: others share the machine."""
     before = _LIMIT.set(threads)
     try:
         yield
@@ -77,7 +75,7 @@ _LIMIT: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 class RowBlocks(NamedTuple):
-    """How many rows are evaluated at a time.
+    """Say how many rows are evaluated at a time.
 
     Attributes
     ----------
@@ -95,53 +93,79 @@ class RowBlocks(NamedTuple):
 
 
 def row_blocks_for(root: LayerSpec, steps: int, batch: int | None) -> RowBlocks:
-    """Blocks that suit a model, so many time steps and a batch size that is fixed.
+    """Return the blocks that suit a model and a number of time steps.
 
-    Whole batches of 32 otherwise, so that mistakes made at their ends come out alike.
+    Parameters
+    ----------
+    root : LayerSpec
+    steps : int
+        Time steps.
+    batch : int, optional
+        The batch size that the model fixes. Otherwise blocks are whole batches of 32,
+        so that mistakes made at their ends come out alike.
     """
-    unit = batch or 32
-    if root not in _WIDTHS:
-        _WIDTHS[root] = _widths(root)
-    widest, heads, sums = _WIDTHS[root]
-    row = 2 * sums  # what is multiplied, and what is looked up
-    rows = min(max(TARGET_STEP_BYTES // row, MIN_BLOCK_ROWS), MAX_BLOCK_ROWS)
-    held = max(steps, 1) * max(widest, steps * heads)
-    rows = max(min(rows, MAX_SEQUENCE_BYTES // held), unit)
-    return RowBlocks(rows, max(min(MIN_THREAD_BYTES // row, rows), 1), unit)
+    multiple = batch or 32
+    if root not in _ROW_BYTES:
+        _ROW_BYTES[root] = _row_bytes(root)
+    output, attention, pre_activations = _ROW_BYTES[root]
+    step = 2 * pre_activations  # what is multiplied, and what is looked up
+    rows = min(max(TARGET_STEP_BYTES // step, MIN_BLOCK_ROWS), MAX_BLOCK_ROWS)
+    sequence = max(steps, 1) * max(output, steps * attention)
+    rows = max(min(rows, MAX_SEQUENCE_BYTES // sequence), multiple)
+    return RowBlocks(rows, max(min(MIN_THREAD_BYTES // step, rows), 1), multiple)
 
 
-def _widths(root: LayerSpec) -> tuple[int, int, int]:
-    """Bytes of one row: a step's widest output, a pair of steps, a step's sums."""
-    widest = sums = 1
+class _RowBytes(NamedTuple):
+    """Hold the greatest number of bytes that a model has for one row, of three kinds.
+
+    Attributes
+    ----------
+    output : int
+        What one step of a layer outputs.
+    attention : int
+        What an attention layer has for each pair of steps.
+    pre_activations : int
+        Those of one step of a recurrent layer.
+    """
+
+    output: int
+    attention: int
+    pre_activations: int
+
+
+def _row_bytes(root: LayerSpec) -> _RowBytes:
+    widest = pre_activations = 1
     heads = 0
-    for layer in _layers(root):
+    layers = [root, *(layer for _, layer in root.walk())]
+    for layer in layers:
         units = layer.options.get("units", layer.options.get("output_dim", 1))
         widest = max(widest, units if type(units) is int else 1)
         if "Attention" in layer.class_name:  # every step looks at every other
             heads = max(heads, layer.options.get("num_heads", 1))
         if layer.class_name in FAST_STEPS:
-            sums = max(sums, len(layer.gates) * layer.options["units"])
-    size = 8 if any(layer.policy == "float64" for layer in _layers(root)) else 4
-    return widest * size, heads * size, sums * size
+            width = len(layer.gates) * layer.options["units"]
+            pre_activations = max(pre_activations, width)
+    size = 8 if any(layer.policy == "float64" for layer in layers) else 4
+    return _RowBytes(widest * size, heads * size, pre_activations * size)
 
 
-_WIDTHS: WeakKeyDictionary[LayerSpec, tuple[int, int, int]] = WeakKeyDictionary()
+_ROW_BYTES: WeakKeyDictionary[LayerSpec, _RowBytes] = WeakKeyDictionary()
 
 
 def in_row_blocks(
     work: Callable[[slice], T], rows: int, blocks: RowBlocks, threads: int
 ) -> Iterator[tuple[slice, T]]:
-    """Blocks of rows with what `work` makes of them, in order.
+    """Yield blocks of rows with what `work` makes of them, in order.
 
-    The blocks are the same whatever the threads, and so are results to the last digit.
+    Blocks do not depend on the number of threads, so results are equal to the last digit.
 
     Parameters
     ----------
     work : callable
         Given the rows of a block; called from several threads.
     rows : int
-        In all.
-    blocks : Blocks
+        The number of all rows.
+    blocks : RowBlocks
     threads : int
     """
     count = max(-(-rows // blocks.max_rows), min(rows // blocks.rows_per_thread, 2), 1)
@@ -167,7 +191,7 @@ def _some_ahead(
     parts: Sequence[slice],
     ahead: int,
 ) -> Iterator[tuple[slice, T]]:
-    """Results in order; no more than so many wait in memory to be taken."""
+    """Yield results in order; `ahead` blocks at most wait in memory to be taken."""
     waiting: deque[tuple[slice, Future[T]]] = deque()
     try:
         for part in parts:
@@ -185,7 +209,7 @@ def _some_ahead(
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """One thread for each matrix product, while our own threads share the work.
+    """Use one thread for each matrix product, while our own threads share the work.
 
     NumPy's setting is the whole process's: the first of several callers changes it, the
     last restores it.
@@ -218,9 +242,3 @@ def _limited() -> Any:
 
 _limiting, _limit, _controller = 0, None, None
 _LOCK = Lock()
-
-
-def _layers(root: LayerSpec) -> Iterator[LayerSpec]:
-    yield root
-    for layer in root.sublayers.values():
-        yield from _layers(layer)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from verify.forward.fast.memory import empty_from_pool
-from verify.forward.fast.sums import Sums
+from verify.forward.fast.pre_activations import PreActivations
 from verify.forward.fast.weights import FastWeights, biases, h_scale, uses_tanh_form
 from verify.forward.layers.base import function_of
 from verify.forward.recurrence import Stepped
@@ -18,114 +18,117 @@ from verify.model.spec import LayerSpec
 
 
 class Steps(NamedTuple):
-    """The steps of a block of rows, which keep what they need in buffers.
+    """Hold the steps of a block of rows, with the buffers in which they compute.
 
     Attributes
     ----------
     advance : callable
-        Given x; every state changes where it lies.
+        Given x; changes every state in place.
     h : (rows, units)
-    kept : tuple of (rows, units)
+        Held `scale` times as large.
+    others : tuple of (rows, units)
         The states other than h.
     scale : int
-        h is held so many times as large.
+        See `h_scale`.
     """
 
     advance: Callable[[Array], None]
     h: Array
-    kept: tuple[Array, ...] = ()
+    others: tuple[Array, ...] = ()
     scale: int = 1
 
     def begin(self, states: tuple[Array, ...]) -> None:
         """Take over the states of a layer."""
-        for place, state in zip((self.h, *self.kept), states, strict=True):
+        for place, state in zip((self.h, *self.others), states, strict=True):
             place[...] = state
         if self.scale != 1:
             np.multiply(self.h, self.scale, self.h)
 
     def advance_but(self, rows: Array, x: Array) -> None:
-        """A step at which some rows, by their numbers, are held as they are."""
+        """Take a step at which some rows, by their numbers, hold their states."""
         if not len(rows):
             self.advance(x)
         elif len(rows) < len(self.h):
-            states = (self.h, *self.kept)
+            states = (self.h, *self.others)
             before = [state[rows] for state in states]
             self.advance(x)
             for state, old in zip(states, before, strict=True):
                 state[rows] = old
 
     def states(self) -> tuple[Array, ...]:
-        """The states of the layer, none of them a buffer's."""
-        return (self.h / self.scale, *(state.copy() for state in self.kept))
+        """Return the states of the layer, none of them a buffer's."""
+        return (self.h / self.scale, *(state.copy() for state in self.others))
 
     def step(self, x: Array, states: tuple[Array, ...]) -> Stepped:
-        """A step whose states come in and go out, as `verify.forward.recurrence` wants it."""
+        """Take a step whose states come in and go out; see `verify.forward.recurrence`."""
         self.begin(states)
         self.advance(x)
         new = self.states()
         return Stepped(new[0], new, {})
 
 
-SumsFactory = Callable[[FastWeights, int], Sums]
-"""A kind of sums, which are made for so many rows."""
+Method = Callable[[FastWeights, int], PreActivations]
+"""A way to compute pre-activations, given the weights and a number of rows."""
 
 
-def _simple_rnn(weights: FastWeights, make: SumsFactory, rows: int) -> Steps:
-    sums, function = make(weights, rows), _function(weights.layer)
-    (z,), h = sums.gate_blocks, sums.h
+def _simple_rnn(weights: FastWeights, method: Method, rows: int) -> Steps:
+    compute, function = method(weights, rows), _function(weights.layer)
+    (z,), h = compute.gate_blocks, compute.h  # (rows, units) each
 
     def advance(x: Array) -> None:
-        sums(x)
+        compute(x)
         function(z, h)
 
     return Steps(advance, h)
 
 
-def _lstm(weights: FastWeights, make: SumsFactory, rows: int) -> Steps:
-    """The gates and h are held doubled if `h_scale` says so, which spares passes."""
-    sums, function = make(weights, rows), _function(weights.layer)
-    h, scale = sums.h, h_scale(weights.layer)
-    space = empty_from_pool((5, *h.shape), h.dtype)
-    activate = _activation(weights.layer, sums.gate_blocks, space[:4], 3, scale != 1)
-    o, i, _, _, c = space
-    gates, others = space[1:3], space[3:]  # i and f, c_hat and c
-    added, kept = gates
-    share = scalar(1 / scale, h.dtype)
+def _lstm(weights: FastWeights, method: Method, rows: int) -> Steps:
+    """Hold gates and h doubled if `h_scale` says so, which spares multiplications."""
+    compute, function = method(weights, rows), _function(weights.layer)
+    h, scale = compute.h, h_scale(weights.layer)
+    buffer = empty_from_pool((5, *h.shape), h.dtype)
+    activate = _activation(
+        weights.layer, compute.gate_blocks, buffer[:4], 3, scale != 1
+    )
+    o, i, _, _, c = buffer  # o, i, f, c_hat, c: (rows, units) each
+    gates, factors = buffer[1:3], buffer[3:]  # i, f; c_hat, c: (2, rows, units) each
+    i_c_hat, f_c = gates  # what the products are written over
+    inverse = scalar(1 / scale, h.dtype)
 
     def advance(x: Array) -> None:
-        sums(x)
+        compute(x)
         activate()
-        np.multiply(gates, others, gates)
-        np.add(kept, added, c)
+        np.multiply(gates, factors, gates)
+        np.add(f_c, i_c_hat, c)
         if scale != 1:
-            np.multiply(c, share, c)
+            np.multiply(c, inverse, c)
         function(c, i)
         np.multiply(i, o, h)
 
     return Steps(advance, h, (c,), scale)
 
 
-def _gru(weights: FastWeights, make: SumsFactory, rows: int) -> Steps:
-    sums, function = make(weights, rows), _function(weights.layer)
-    h, units = sums.h, weights.layer.options["units"]
-    after = weights.layer.options["reset_after"]
-    u_h = weights.layer.weights["recurrent_kernel"][:, 2 * units :]
-    b_h = biases(weights.layer)[1][2]
-    gates, others = sums.gate_blocks[:2], sums.gate_blocks[2:]
-    z, r = gates
+def _gru(weights: FastWeights, method: Method, rows: int) -> Steps:
+    compute, function = method(weights, rows), _function(weights.layer)
+    h, units = compute.h, weights.layer.options["units"]
+    reset_after = weights.layer.options["reset_after"]
+    u_h = weights.layer.weights["recurrent_kernel"][:, 2 * units :]  # (units, units)
+    b_h = biases(weights.layer)[1][2]  # (1, units)
+    gates, candidates = compute.gate_blocks[:2], compute.gate_blocks[2:]
+    z, r = gates  # (rows, units) each
     activate = _activation(weights.layer, gates, gates, 2)
 
     def advance(x: Array) -> None:
-        rest = sums(x)
+        a_h = compute(x)  # None where it is the last of the candidates
         activate()
-        if after:
-            s_h = others[0]
-            if rest is not None:
+        if reset_after:
+            s_h = candidates[0]
+            if a_h is not None:
                 np.add(s_h, b_h, s_h)
             np.multiply(r, s_h, r)
         else:
             np.matmul(r * h, u_h, r)
-        np.add(r, others[-1] if rest is None else rest, r)
+        np.add(r, candidates[-1] if a_h is None else a_h, r)
         function(r, r)  # h_hat
         np.subtract(h, r, h)
         np.multiply(h, z, h)
@@ -134,7 +137,7 @@ def _gru(weights: FastWeights, make: SumsFactory, rows: int) -> Steps:
     return Steps(advance, h)
 
 
-FAST_STEPS: Mapping[str, Callable[[FastWeights, SumsFactory, int], Steps]] = {
+FAST_STEPS: Mapping[str, Callable[[FastWeights, Method, int], Steps]] = {
     "SimpleRNN": _simple_rnn,
     "LSTM": _lstm,
     "GRU": _gru,
@@ -144,12 +147,12 @@ FAST_STEPS: Mapping[str, Callable[[FastWeights, SumsFactory, int], Steps]] = {
 
 @cache
 def scalar(value: float, dtype: np.dtype[Any]) -> Array:
-    """An array without axes: NumPy takes longer over a number that is none."""
+    """Return an array without axes: NumPy takes longer over a Python number."""
     return np.array(value, dtype)
 
 
 def _function(layer: LayerSpec) -> Callable[[Array, Array], Any]:
-    """The activation, into a place of its own or where the sums are."""
+    """Return the activation as a function of its argument and where to write."""
     if layer.options["activation"] == "tanh":
         return np.tanh
     function = function_of(layer)
@@ -161,37 +164,37 @@ def _function(layer: LayerSpec) -> Callable[[Array, Array], Any]:
 
 
 def _activation(
-    layer: LayerSpec, sums: Array, out: Array, gates: int, doubled: bool = False
+    layer: LayerSpec, z: Array, out: Array, gates: int, doubled: bool = False
 ) -> Callable[[], None]:
-    """What makes gates and candidates of sums.
+    """Return what computes gates and candidates from their pre-activations.
 
     Parameters
     ----------
     layer : LayerSpec
-    sums, out : (blocks, rows, units)
-        Which may be the same.
+    z, out : (gates, rows, units)
+        May be the same.
     gates : int
-        So many come first that have the recurrent activation.
+        How many of the blocks, the first ones, have the recurrent activation.
     doubled : bool
         Whether gates, which are sigmoids, are wanted twice as large.
     """
-    done = 0
+    by_tanh = 0
     if uses_tanh_form(layer):
-        done = len(out) if layer.options["activation"] == "tanh" else gates
-    sigmoids, before, after = out[:gates], sums[:done], out[:done]
+        by_tanh = len(out) if layer.options["activation"] == "tanh" else gates
+    sigmoids, before, after = out[:gates], z[:by_tanh], out[:by_tanh]
     one, half = scalar(1, out.dtype), scalar(0.5, out.dtype)
     names = ["recurrent_activation"] * gates + ["activation"] * (len(out) - gates)
     others = [
-        (function_of(layer, names[k]), sums[k], out[k]) for k in range(done, len(out))
+        (function_of(layer, names[k]), z[k], out[k]) for k in range(by_tanh, len(out))
     ]
 
     def activate() -> None:
-        if done:
+        if by_tanh:
             np.tanh(before, after)
             np.add(sigmoids, one, sigmoids)
             if not doubled:
                 np.multiply(sigmoids, half, sigmoids)
-        for function, block, place in others:  # softmax is over the units of one
+        for function, block, place in others:  # a softmax is over one gate's units
             place[...] = function(block)
 
     return activate

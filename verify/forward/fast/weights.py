@@ -1,4 +1,4 @@
-"""Weights of a recurrent layer, laid out for the products of fast steps."""
+"""The weights of a recurrent layer, laid out for the products of the fast path."""
 
 from __future__ import annotations
 
@@ -14,32 +14,39 @@ from verify.model.spec import GATES, LayerSpec
 
 @dataclass(frozen=True, eq=False)
 class GateColumns:
-    """Blocks of columns, of so many units each: (rows, columns)."""
+    """Hold a weight whose columns are gate blocks, each `units` wide.
+
+    Attributes
+    ----------
+    flat : (rows, gates * units)
+    units : int
+    """
 
     flat: Array
     units: int
 
     @cached_property
-    def stack(self) -> Array:
-        """The blocks behind each other: (blocks, rows, units)."""
-        return np.ascontiguousarray(by_gate_block(self.flat, self.units))
+    def stacked(self) -> Array:
+        """Return the gate blocks behind each other: (gates, rows, units)."""
+        return np.ascontiguousarray(by_gate(self.flat, self.units))
 
 
-def by_gate_block(flat: Array, units: int) -> Array:
-    """What lies beside each other in (rows, columns) as (blocks, rows, units)."""
-    return flat.reshape(len(flat), -1, units).transpose(1, 0, 2)
+def by_gate(flat: Array, units: int) -> Array:
+    """Return a view (gates, rows, units) of gate blocks (rows, gates * units)."""
+    rows = len(flat)
+    return flat.reshape(rows, -1, units).transpose(1, 0, 2)  # (gates, rows, units)
 
 
 @dataclass(frozen=True, eq=False)
 class FastWeights:
-    """Weights in blocks of columns, in the order of `GATE_ORDER`.
+    """Hold the weights of a layer with gate blocks in the order of `GATE_ORDER`.
 
     Attributes
     ----------
     layer : LayerSpec
         The layer as it is.
     table : (ids, columns), optional
-        What `input_sums` makes of an embedding. With it the layer is given ids.
+        What `input_part` makes of an embedding. With it the layer is given ids.
     """
 
     layer: LayerSpec
@@ -47,18 +54,21 @@ class FastWeights:
 
     @property
     def looks_up(self) -> bool:
-        """Whether the layer is given ids."""
+        """Return whether the layer is given ids."""
         return self.table is not None
 
     @property
     def separate_candidate(self) -> bool:
-        """Whether x and h are not simply added: the candidate of a GRU needs both."""
+        """Return whether x's part of the candidate is not simply added to h's.
+
+        The candidate of a GRU needs both: ``a_h + r * s_h``.
+        """
         return self.layer.class_name == "GRU"
 
     @cached_property
     def recurrent(self) -> GateColumns:
-        """What h alone is multiplied by, one row for each unit."""
-        blocks = _columns(self.layer, self.layer.weights["recurrent_kernel"])
+        """Return what h alone is multiplied by, one row for each unit."""
+        blocks = _gate_blocks(self.layer, self.layer.weights["recurrent_kernel"])
         blocks /= h_scale(self.layer)
         if self.separate_candidate and not self.layer.options["reset_after"]:
             blocks = blocks[:2]  # the candidate's is multiplied by r * h
@@ -66,40 +76,42 @@ class FastWeights:
 
     @cached_property
     def inputs(self) -> tuple[Array, Array]:
-        """What x alone is multiplied by, (features, columns), and its bias."""
-        given, held = biases(self.layer)
-        if self.separate_candidate:  # the candidate's other bias is added to h's share
-            given[:2] += held[:2]
+        """Return what x alone is multiplied by, (features, columns), and its bias."""
+        bias, recurrent_bias = biases(self.layer)
+        if self.separate_candidate:  # the candidate's other bias is added to h's part
+            bias[:2] += recurrent_bias[:2]
         else:
-            given = given + held
-        kernel = _columns(self.layer, self.layer.weights["kernel"])
-        return _beside(kernel), given.reshape(-1)
+            bias = bias + recurrent_bias
+        kernel = _gate_blocks(self.layer, self.layer.weights["kernel"])
+        return _beside(kernel), bias.reshape(-1)  # (columns,)
 
     @cached_property
-    def together(self) -> GateColumns:
-        """What ``[x, h, 1]`` is multiplied by, one row for each number.
+    def fused(self) -> GateColumns:
+        """Return what ``[x, h, 1]`` is multiplied by, one row for each number.
 
-        Of a GRU's candidate what comes of x is the last block.
+        The last block of a GRU is x's part of the candidate.
         """
         (kernel, bias), recurrent = self.inputs, self.recurrent.flat
         (features, _), (units, columns) = kernel.shape, recurrent.shape
-        given = np.arange(columns)  # where x adds to the sums
+        x_columns = np.arange(columns)  # where x adds to h's part
         if self.separate_candidate:
-            given = np.r_[: 2 * units, columns : columns + units]
-        found = np.zeros((features + units + 1, given[-1] + 1), kernel.dtype)
-        found[:features, given], found[-1, given] = kernel, bias
-        found[features:-1, :columns] = recurrent
+            x_columns = np.r_[: 2 * units, columns : columns + units]  # z, r; candidate
+        shape = (features + units + 1, x_columns[-1] + 1)
+        fused = np.zeros(shape, kernel.dtype)  # rows x, h, 1
+        fused[:features, x_columns] = kernel
+        fused[features:-1, :columns] = recurrent
+        fused[-1, x_columns] = bias
         if self.separate_candidate and columns > 2 * units:  # reset_after
-            found[-1, 2 * units : columns] = biases(self.layer)[1][2]
-        return GateColumns(found, units)
+            fused[-1, 2 * units : columns] = biases(self.layer)[1][2]
+        return GateColumns(fused, units)
 
     def empty_h(self, rows: int) -> Array:
-        """(rows, units), for anything."""
+        """Return an uninitialised array for h: (rows, units)."""
         recurrent = self.layer.weights["recurrent_kernel"]
         return np.empty((rows, len(recurrent)), recurrent.dtype)
 
-    def input_sums(self, x: Array) -> Array:
-        """What x adds to the sums: (rows, columns).
+    def input_part(self, x: Array) -> Array:
+        """Return x's part of the pre-activations, bias included: (rows, columns).
 
         Parameters
         ----------
@@ -108,20 +120,25 @@ class FastWeights:
         if self.table is not None:
             return self.table.take(x, 0, mode="clip")
         kernel, bias = self.inputs
-        share: Array = x @ kernel
-        share += bias
-        return share
+        part: Array = x @ kernel  # (rows, columns)
+        part += bias
+        return part
 
 
 def uses_tanh_form(layer: LayerSpec) -> bool:
-    """Whether the sums of the gates are halved, for tanh in the place of sigmoid."""
+    """Return whether gates are computed as ``(1 + tanh(z / 2)) / 2``.
+
+    Their columns are halved beforehand.
+    """
     return layer.options.get("recurrent_activation") == "sigmoid"
 
 
 def h_scale(layer: LayerSpec) -> int:
-    """How many times as large the steps of a layer hold h; see `verify.forward.fast.steps`.
+    """Return how many times as large the fast path holds h.
 
-    A power of two, with functions that are bounded: no digit is lost.
+    An LSTM in tanh form computes its gates doubled, ``1 + tanh(z / 2)``, and so holds
+    ``2 * h``, which spares it halving them. A power of two, with functions that are
+    bounded: no digit is lost.
     """
     doubled = layer.class_name == "LSTM" and uses_tanh_form(layer)
     return 2 if doubled and layer.options["activation"] == "tanh" else 1
@@ -132,15 +149,23 @@ GATE_ORDER: Mapping[str, tuple[str, ...]] = {
     "LSTM": ("o", "i", "f", "c"),
     "GRU": ("z", "r", "h"),
 }
-"""The blocks of a step's sums: those with the recurrent activation come first."""
+"""The gate blocks of the fast path: those with the recurrent activation come first."""
 
 
-def _columns(layer: LayerSpec, weight: Array) -> Array:
-    """The columns of a weight by blocks, gates halved: (blocks, rows, units)."""
-    units = layer.options["units"]
+def _gate_blocks(layer: LayerSpec, weight: Array) -> Array:
+    """Return a weight's columns by gate, halved for the tanh form.
+
+    Parameters
+    ----------
+    weight : (rows, gates * units)
+
+    Returns
+    -------
+    (gates, rows, units)
+    """
     order = GATE_ORDER[layer.class_name]
     stored = GATES[layer.class_name]
-    blocks = weight.reshape(-1, len(order), units).transpose(1, 0, 2)
+    blocks = by_gate(weight, layer.options["units"])
     blocks = np.stack([blocks[stored.index(gate)] for gate in order])
     if uses_tanh_form(layer):
         blocks[: len(order) - 1] *= 0.5
@@ -148,14 +173,14 @@ def _columns(layer: LayerSpec, weight: Array) -> Array:
 
 
 def biases(layer: LayerSpec) -> tuple[Array, Array]:
-    """Of the inputs and of the recurrent side, (blocks, 1, units) each."""
+    """Return the bias of the inputs and that of h, (gates, 1, units) each."""
     kernel = layer.weights["recurrent_kernel"]
     bias = layer.weights.get("bias", np.zeros(kernel.shape[1], kernel.dtype))
-    rows = np.atleast_2d(bias)
-    own = _columns(layer, rows[:1])
-    return own, _columns(layer, rows[1:]) if len(rows) > 1 else np.zeros_like(own)
+    rows = np.atleast_2d(bias)  # (1 or 2, gates * units)
+    own = _gate_blocks(layer, rows[:1])
+    return own, _gate_blocks(layer, rows[1:]) if len(rows) > 1 else np.zeros_like(own)
 
 
 def _beside(blocks: Array) -> Array:
-    """Blocks (blocks, rows, units) beside each other: (rows, columns)."""
+    """Return gate blocks (gates, rows, units) beside each other: (rows, columns)."""
     return np.concatenate(list(blocks), axis=1)

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Protocol
 
 from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.activations import Activation, read_activation, resolve
+from verify.forward.recurrence import TimeLoop
 from verify.model.arrays import Array
 from verify.model.backends import Rule
 from verify.model.dtypes import is_float, working
@@ -191,6 +192,12 @@ class Run(Protocol):
 
     def keep_states(self, states: tuple[Array, ...]) -> None:
         """Leave states for the next call of this layer."""
+
+    def loop(self, layer: LayerSpec) -> TimeLoop | None:
+        """Return the fast loop over time of a recurrent layer, if there is one."""
+
+    def passes_ids_on(self, layer: LayerSpec) -> bool:
+        """Return whether an Embedding hands on ids, to a loop that looks them up."""
 
 
 @dataclass(eq=False, slots=True)

@@ -79,8 +79,9 @@ class Embedding(Quantizable):
         if is_float(inputs) or (ids.view(np.uint64) >= len(table)).any():
             ids = _from_the_front(layer, inputs, ids)
         if not layer.options["quantization_mode"]:
-            look_up = layer.overrides.get("lookup", _rows)
-            return look_up(table, ids)
+            if run.passes_ids_on(layer):
+                return np.asfortranarray(ids)  # the ids of a time step lie together
+            return table[ids]  # (batch, ..., output_dim)
         scales = layer.weights["embeddings_scale"]
         return table[ids].astype(scales.dtype) / scales[ids][..., None]
 
@@ -111,10 +112,6 @@ def _from_the_front(layer: LayerSpec, inputs: Array, ids: Array) -> Array:
             f"{np.count_nonzero(outside):,} such id(s)"
         )
     return np.where(ids < 0, ids + count, ids)
-
-
-def _rows(table: Array, ids: Array) -> Array:
-    return table[ids]
 
 
 class Activation(Elementwise):

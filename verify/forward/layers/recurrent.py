@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from verify.forward.layers.recurrent_cells import (
     cell_type,
     require_cells,
 )
-from verify.forward.recurrence import Scan, scan
+from verify.forward.recurrence import MaskRule, Scan, TimeLoop, scan
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, rounded, working
 from verify.model.graph import flatten
@@ -59,25 +58,29 @@ class Loop(LayerType):
 
     def loop_notes(self, layer: LayerSpec) -> list[str]:
         """What the options of the loop do, for those that do something."""
-        options = layer.options
-        said = {
-            "go_backwards": "go_backwards: reads the last step first; sequences come "
-            "out in that order, while the mask that goes on keeps the order of the "
-            "input",
-            "zero_output_for_mask": "zero_output_for_mask: a masked step outputs zeros"
-            + (
-                ""
-                if options["return_sequences"]
-                else "; so does the layer if the step it reads last is masked"
-            ),
-            "stateful": "stateful: a batch starts with the states that the one before "
-            "it ended with",
-            "return_state": "return_state: the states after the last step follow the "
-            f"output: {', '.join(self.state_words(layer))}",
-        }
-        lines = [text for option, text in said.items() if options[option]]
-        quirk = ("unroll", "go_backwards", "zero_output_for_mask", "return_sequences")
-        if all(options[option] for option in quirk):
+        options, rule = layer.options, MaskRule.of(layer)
+        lines = []
+        if options["go_backwards"]:
+            lines.append(
+                "go_backwards: reads the last step first; sequences come out in that "
+                "order, while the mask that goes on keeps the order of the input"
+            )
+        if rule.zeroes or rule.misaligned:
+            text = "zero_output_for_mask: a masked step outputs zeros"
+            if not options["return_sequences"]:
+                text += "; so does the layer if the step it reads last is masked"
+            lines.append(text)
+        if options["stateful"]:
+            lines.append(
+                "stateful: a batch starts with the states that the one before it ended "
+                "with"
+            )
+        if options["return_state"]:
+            lines.append(
+                "return_state: the states after the last step follow the output: "
+                f"{', '.join(self.state_words(layer))}"
+            )
+        if rule.misaligned:
             lines.append(
                 "unrolled, backwards and zeroing: Keras zeroes the outputs, which are "
                 "reversed, by the mask that is not"
@@ -111,24 +114,16 @@ class Loop(LayerType):
             raise ValueError(f"{len(names)} states expected, {len(states)} received")
         if mask is not None and isinstance(mask, (list, tuple)):
             mask = mask[0]
-        fast: Any = layer.overrides.get("fast")  # see verify.forward.fast
-        if fast is None or not fast.looks_up:  # otherwise these are ids
-            sequences = sequences.astype(working(compute), copy=False)
-        if fast is None:
-            loop = partial(layer.overrides.get("scan", scan), kind.step(cell))
-        else:
-            loop = fast
-        result: Scan = loop(
+        loop = run.loop(layer) or self.time_loop(layer)
+        result = loop(
             sequences,
             None if mask is None else np.asarray(mask, dtype=bool),
             states,
             names,
             return_sequences=options["return_sequences"],
             go_backwards=options["go_backwards"],
-            zero_output_for_mask=options["zero_output_for_mask"],
-            unroll=options["unroll"],
+            mask_rule=MaskRule.of(layer),
             record=run.recording,
-            rules=layer.rules,
         )
         run.note(**result.values)
         if options["stateful"]:
@@ -136,6 +131,20 @@ class Loop(LayerType):
         if options["return_state"]:
             return (result.output, *result.states)
         return result.output
+
+    def time_loop(self, layer: LayerSpec) -> TimeLoop:
+        """Return the loop over time by the equations of the cell."""
+        kind, cell = self.cell(layer)
+        dtype = working(POLICIES[cell.policy].compute)
+        step, over_time = kind.step(cell), layer.overrides.get("scan", scan)
+
+        def loop(x: Array, *arguments: Any, **options: Any) -> Scan:
+            result: Scan = over_time(
+                step, x.astype(dtype, copy=False), *arguments, **options
+            )
+            return result
+
+        return loop
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
         flat = flatten(mask)

@@ -176,9 +176,9 @@ const Engine = (() => {
 
   const stepOf = (x, t) => x.data.subarray(t * x.shape[1], (t + 1) * x.shape[1]);
 
-  // A masked step holds every state and shows the last output again (zeros before the
-  // first), or zeros where zero_output_for_mask says so. Gates of masked steps are kept
-  // for the picture and change nothing.
+  // A masked step holds every state; layer.zeroes and layer.shows_state say what it shows
+  // (`MaskRule` of verify/forward/recurrence.py). Gates of masked steps are kept for the
+  // picture and change nothing.
   const scan = (layer, x) => {
     const cell = CELLS[layer.kind];
     const { units } = layer;
@@ -196,8 +196,10 @@ const Engine = (() => {
       if (counts) {
         shown = after.h;
         states = Object.fromEntries(cell.states.map((name) => [name, after[name]]));
-      } else if (layer.zero_output_for_mask) {
+      } else if (layer.zeroes) {
         shown = zeros();
+      } else if (layer.shows_state) {
+        shown = states.h;
       }
       outputs.push(shown);
       for (const name of cell.values) {

@@ -18,8 +18,8 @@ from verify.forward.activations import ACTIVATIONS, HISTORICAL, constant
 from verify.forward.layers.base import exact_constants
 from verify.forward.layers.regularization import KINDS as TRAINING_ONLY
 from verify.forward.network import Network, Trace
+from verify.forward.recurrence import MaskRule
 from verify.model.arrays import Array
-from verify.model.backends import Rule
 from verify.model.graph import TensorRef, flatten
 from verify.model.spec import LayerSpec
 from verify.report.page.packing import pack_array
@@ -190,11 +190,8 @@ def _recurrent(layer: LayerSpec) -> dict[str, Any]:
     options = layer.options
     if options["return_state"]:
         raise Refused(f"{layer} returns its states too")
-    zeroes = options["zero_output_for_mask"]
-    if options["unroll"] and Rule.UNROLL_NEVER_ZEROES in layer.rules:
-        zeroes = False
-    twisted = ("unroll", "go_backwards", "return_sequences")
-    if zeroes and all(options[key] for key in twisted):
+    rule = MaskRule.of(layer)
+    if rule.misaligned:
         raise Refused(f"{layer} is unrolled, backwards and zeroes its outputs")
     gated = kind != "SimpleRNN"
     return {
@@ -210,7 +207,8 @@ def _recurrent(layer: LayerSpec) -> dict[str, Any]:
         "reset_after": cell.options.get("reset_after", False),
         "return_sequences": options["return_sequences"],
         "go_backwards": options["go_backwards"],
-        "zero_output_for_mask": zeroes,
+        "zeroes": rule.zeroes,
+        "shows_state": rule.shows_state,
     }
 
 

@@ -1,0 +1,115 @@
+"""The pre-activations of a step, products and bias: computed in one of three ways."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import partial
+
+import numpy as np
+
+from verify.forward.fast.memory import empty_from_pool
+from verify.forward.fast.weights import FastWeights, GateColumns, by_gate
+from verify.model.arrays import Array
+
+
+class PreActivations(ABC):
+    """Compute the pre-activations of a step: products with x and h, and the bias.
+
+    Gate blocks lie beside each other, for one product and for sums of whole rows. Those
+    of a GRU, which are needed one by one, lie behind each other.
+
+    Attributes
+    ----------
+    h : (rows, units)
+        Where the state lies at all times.
+    gate_blocks : (gates, rows, units)
+        The pre-activations.
+    x_target : (rows, columns), or of a GRU (2, rows, units)
+        The part of them that x's is added to; of a GRU the gates without the candidate.
+    """
+
+    def __init__(
+        self, weights: FastWeights, left: Array, h: Array, right: GateColumns
+    ) -> None:
+        """Prepare the product ``left @ right``, of which h is a part of `left`."""
+        self.h, self.separate_candidate = h, weights.separate_candidate
+        rows, units = h.shape
+        if self.separate_candidate:
+            shape = (len(right.stacked), rows, units)
+            self.gate_blocks = empty_from_pool(shape, h.dtype)
+            self.x_target = self.gate_blocks[:2]
+            self.multiply = partial(np.matmul, left, right.stacked, self.gate_blocks)
+        else:
+            self.x_target = empty_from_pool((rows, right.flat.shape[1]), h.dtype)
+            self.gate_blocks = by_gate(self.x_target, units)
+            self.multiply = partial(left.dot, right.flat, self.x_target)
+
+    def split(self, x_part: Array) -> tuple[Array, Array | None]:
+        """Split x's part (rows, columns): what is added to `x_target`, and the rest.
+
+        The rest is that of a GRU's candidate, (rows, units); otherwise None.
+        """
+        if not self.separate_candidate:
+            return x_part, None
+        blocks = by_gate(x_part, self.h.shape[1])  # (3, rows, units)
+        return blocks[:2], blocks[2]
+
+    @abstractmethod
+    def __call__(self, x: Array) -> Array | None:
+        """Fill `gate_blocks`.
+
+        Returns x's part of a GRU's candidate, (rows, units), where that is not the last
+        of `gate_blocks`.
+        """
+
+
+class Fused(PreActivations):
+    """Compute both products in one, ``[x, h, 1] @ fused``, of x (rows, features)."""
+
+    def __init__(self, weights: FastWeights, rows: int) -> None:
+        right, units = weights.fused, weights.layer.options["units"]
+        left = np.ones((rows, len(right.flat)), right.flat.dtype)  # columns x, h, 1
+        self.x = left[:, : -units - 1]  # (rows, features)
+        h = left[:, -units - 1 : -1]  # (rows, units)
+        super().__init__(weights, left, h, right)
+
+    def __call__(self, x: Array) -> None:
+        """See `PreActivations`."""
+        self.x[...] = x
+        self.multiply()
+
+
+class LookedUp(PreActivations):
+    """Look x's part up in a table: x (rows,) is ids."""
+
+    def __init__(self, weights: FastWeights, rows: int) -> None:
+        if weights.table is None:
+            raise ValueError(f"{weights.layer}: there is no table to look up in")
+        self.table = weights.table
+        self.x_part = empty_from_pool((rows, self.table.shape[1]), self.table.dtype)
+        h = weights.empty_h(rows)
+        super().__init__(weights, h, h, weights.recurrent)
+        self.added, self.candidate = self.split(self.x_part)
+
+    def __call__(self, x: Array) -> Array | None:
+        """See `PreActivations`."""
+        # ids have been checked: "clip" spares a second check and a copy
+        self.table.take(x, 0, self.x_part, "clip")
+        self.multiply()
+        np.add(self.x_target, self.added, self.x_target)
+        return self.candidate
+
+
+class Ahead(PreActivations):
+    """Take x's part, (1, columns), computed ahead for all steps of a single row."""
+
+    def __init__(self, weights: FastWeights, rows: int) -> None:
+        h = weights.empty_h(rows)
+        super().__init__(weights, h, h, weights.recurrent)
+
+    def __call__(self, x: Array) -> Array | None:
+        """See `PreActivations`."""
+        self.multiply()
+        added, candidate = self.split(x) if self.separate_candidate else (x, None)
+        np.add(self.x_target, added, self.x_target)
+        return candidate
