@@ -1,4 +1,4 @@
-"""Differentiates the NumPy forward pass: from gradients of outputs back to weights.
+"""The NumPy forward pass, differentiated: from gradients of outputs back to weights.
 
 Reverse mode in float64, for recurrent models; see `DIFFERENTIATED` for the layers. The
 forward values are those of `verify.forward.network.Network.trace`, each layer is undone by
@@ -18,7 +18,7 @@ import numpy as np
 from verify.backward.cells import BACKWARD_CELLS
 from verify.backward.derivatives import DIFFERENTIABLE, bare
 from verify.backward.layers import LAYERS, Backward, BackwardCall, Visitor
-from verify.errors import DataError, UnsupportedError, join_and, printable
+from verify.errors import DataError, UnsupportedError, join_and
 from verify.forward.evaluate import cast_to
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
@@ -42,7 +42,7 @@ let through: by these Keras writes the masks of a Functional model into its grap
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """What `backprop` returns; the axes in front are those of ``output_gradients``.
+    """Hold what `backprop` finds; the axes in front are those of ``output_gradients``.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Gradients:
 
 
 def supports(net: Network) -> str:
-    """Why `backprop` cannot differentiate a model; empty if it can."""
+    """Say why `backprop` cannot differentiate a model; empty if it can."""
     graph = net.spec.root.graph
     calls = Counter(node.layer for node in graph.nodes) if graph is not None else {}
     constant = _constant(net.spec.root)
@@ -78,7 +78,7 @@ def supports(net: Network) -> str:
 
 
 def refused(layer: LayerSpec) -> str:
-    """Why a layer cannot be differentiated; empty if it can."""
+    """Say why a layer cannot be differentiated; empty if it can."""
     if layer.class_name not in DIFFERENTIATED:
         return (
             f"{layer}: gradients through it are not supported. "
@@ -88,7 +88,7 @@ def refused(layer: LayerSpec) -> str:
         name = layer.options.get(option, "linear")
         if bare(name) not in DIFFERENTIABLE:
             return (
-                f"{layer}: gradients through {option}={printable(name)} are not "
+                f"{layer}: gradients through {option}={name} are not "
                 f"supported. Supported: {join_and(DIFFERENTIABLE)}"
             )
     if layer.class_name == "Bidirectional":
@@ -120,9 +120,9 @@ def backprop(
     weights: bool = True,
     trace: Trace | None = None,
 ) -> Gradients:
-    """The gradients of a number ``L`` from those with respect to the model's outputs.
+    """Return the gradients of a number ``L`` with respect to everything in the model.
 
-    ``L`` is whatever has these gradients with respect to the outputs. Axes in front of
+    ``L`` is whatever has the gradients given here with respect to the outputs. Axes in front of
     the batch are sweeps, each with an ``L`` of its own, done at once. A stateful model
     starts with states of zeros. Rounding an input to the dtype of its Input counts as
     changing nothing.
@@ -211,7 +211,7 @@ def backprop_call(
     visit: Visitor,
     trace: Trace | None = None,
 ) -> None:
-    """`backprop` through one layer alone, for what a visitor sees on the way.
+    """Go back through one layer alone, for what a visitor sees on the way.
 
     Parameters
     ----------
@@ -243,13 +243,13 @@ def backprop_call(
 
 
 def _through(back: Backward, call: BackwardCall) -> Mapping[str, Sequence[Array]]:
-    """Back through one call; an overflow happens silently."""
+    """Go back through one call; an overflow happens silently."""
     with np.errstate(over="ignore", invalid="ignore"):
         return LAYERS[call.layer.class_name](back, call)
 
 
 def _constant(root: LayerSpec) -> set[str]:
-    """The operations of a model whose results have no gradient; see `ZERO_DERIVATIVE`."""
+    """Return the operations whose results have no gradient; see `ZERO_DERIVATIVE`."""
     found: set[str] = set()
     for node in root.graph.nodes if root.graph is not None else ():
         name = root.sublayers[node.layer].class_name
@@ -261,7 +261,7 @@ def _constant(root: LayerSpec) -> set[str]:
 
 
 def _every_weight(root: LayerSpec, back: Backward) -> dict[str, dict[str, Array]]:
-    """The gradient of every weight; zeros where nothing depends on it."""
+    """Return the gradient of every weight; zeros where nothing depends on it."""
     return {
         path: {
             name: back.weights[path][name]
@@ -275,14 +275,14 @@ def _every_weight(root: LayerSpec, back: Backward) -> dict[str, dict[str, Array]
 
 
 class _Adjoints:
-    """The adjoint of every tensor of a graph, as far as it is known."""
+    """Hold the adjoint of every tensor of a graph, as far as it is known."""
 
     def __init__(self, back: Backward) -> None:
         self.back = back
         self._known: dict[TensorRef, Array] = {}
 
     def __getitem__(self, ref: TensorRef) -> Array:
-        """Zeros where nothing depends on the tensor."""
+        """Return the adjoint of a tensor; zeros where nothing depends on it."""
         if ref in self._known:
             return self._known[ref]
         return np.zeros((*self.back.sweeps, *self.back.forward[ref].shape))
@@ -291,12 +291,12 @@ class _Adjoints:
         return ref in self._known
 
     def add(self, ref: TensorRef, adjoint: Array) -> None:
-        """What comes back from one use of a tensor."""
+        """Add what comes back from one use of a tensor."""
         self._known[ref] = self._known[ref] + adjoint if ref in self else adjoint
 
 
 def calls_of(graph: Graph) -> list[tuple[Node, str]]:
-    """Every call in order of evaluation, with its key in a trace."""
+    """Return every call in order of evaluation, with its key in a trace."""
     count: Counter[str] = Counter()
     found = []
     for node in graph.nodes:
@@ -307,7 +307,7 @@ def calls_of(graph: Graph) -> list[tuple[Node, str]]:
 
 
 def _outputs(node: Node, trace: Trace, key: str) -> dict[TensorRef, Array]:
-    """What a call returned."""
+    """Return what a call returned."""
     return {
         TensorRef(node.layer, node.index, k): output
         for k, output in enumerate(flatten(trace[key].output))
@@ -321,7 +321,7 @@ def _tensors(structure: Any) -> list[TensorRef]:
 def _fitting(
     gradients: Sequence[Array], outputs: Any
 ) -> tuple[list[Array], tuple[int, ...]]:
-    """Gradients that fit the outputs, with the same sweeps in front; and the sweeps."""
+    """Return gradients with the same sweeps in front of each output, and the sweeps."""
     shapes = [np.shape(value) for value in flatten(outputs)]
     if len(gradients) != len(shapes):
         raise DataError(
@@ -335,6 +335,7 @@ def _fitting(
                 f"expected a gradient of shape (..., {str(shape)[1:]}. "
                 f"Received: shape={gradient.shape}"
             )
+    # axes in front of the batch, for each output
     fronts = [d.shape[: -len(shape)] for d, shape in zip(given, shapes, strict=True)]
     try:
         sweeps = np.broadcast_shapes(*fronts)
@@ -344,7 +345,7 @@ def _fitting(
             f"Received: {join_and(map(str, fronts))}"
         ) from None
     fitting = [
-        np.broadcast_to(d, (*sweeps, *shape))
+        np.broadcast_to(d, (*sweeps, *shape))  # (..., batch, *shape of a row)
         for d, shape in zip(given, shapes, strict=True)
     ]
     return fitting, sweeps

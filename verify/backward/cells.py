@@ -27,7 +27,7 @@ Values = Mapping[str, Array]
 
 
 def product_gradient(x: Array, d_y: Array) -> Array:
-    """The gradient of a kernel in ``y = x @ kernel``, summed over all that is in x.
+    """Return the gradient of a kernel in ``y = x @ kernel``, summed over all of x.
 
     Parameters
     ----------
@@ -39,12 +39,13 @@ def product_gradient(x: Array, d_y: Array) -> Array:
     (sweeps..., inputs, outputs)
     """
     sweeps = d_y.shape[: d_y.ndim - x.ndim]
-    rows = d_y.reshape(*sweeps, -1, d_y.shape[-1])
-    return x.reshape(-1, x.shape[-1]).T @ rows
+    d_rows = d_y.reshape(*sweeps, -1, d_y.shape[-1])  # (sweeps..., rows, outputs)
+    rows = x.reshape(-1, x.shape[-1])  # (rows, inputs)
+    return rows.T @ d_rows
 
 
 def input_gradient(d_y: Array, kernel: Array) -> Array:
-    """The gradient of x in ``y = x @ kernel``: ``d_y @ kernel.T``, in one product.
+    """Return the gradient of x in ``y = x @ kernel``: ``d_y @ kernel.T``.
 
     Parameters
     ----------
@@ -55,17 +56,27 @@ def input_gradient(d_y: Array, kernel: Array) -> Array:
     -------
     (..., inputs)
     """
-    rows = d_y.reshape(-1, d_y.shape[-1])  # NumPy would make a product of each sweep
+    # one product of (rows, outputs): NumPy would make one of each sweep
+    rows = d_y.reshape(-1, d_y.shape[-1])
     return (rows @ kernel.T).reshape(*d_y.shape[:-1], len(kernel))
 
 
 def bias_gradient(d_y: Array, ndim: int) -> Array:
-    """The gradient of a bias added to an array of `ndim` axes: (sweeps..., outputs)."""
+    """Return the gradient of a bias added to an array of `ndim` axes.
+
+    Parameters
+    ----------
+    d_y : (sweeps..., batch, ..., outputs)
+
+    Returns
+    -------
+    (sweeps..., outputs)
+    """
     return d_y.sum(axis=tuple(range(-ndim, -1)))
 
 
 class BackwardCell(ABC):
-    """One step of a cell with its weights: its values, and back through them.
+    """Go back through one step of a cell with its weights.
 
     Parameters
     ----------
@@ -75,7 +86,7 @@ class BackwardCell(ABC):
     Attributes
     ----------
     state_names : tuple of str
-        In the cell's order; the first is also what the layer shows.
+        In the cell's order; the layer's output is the first.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ("h",)
@@ -89,13 +100,13 @@ class BackwardCell(ABC):
         self.back = self.pullback("activation")
 
     def pullback(self, option: str) -> Pullback:
-        """Back through the activation that an option names."""
+        """Return the way back through the activation that an option names."""
         name = self.layer.options[option]
         return pullback(name, exact=exact_constants(self.layer))
 
     @abstractmethod
     def values(self, x: Array, before: tuple[Array, ...], traced: Values) -> Values:
-        """Every number of a step that the way back needs.
+        """Return every number of a step that the way back needs.
 
         Parameters
         ----------
@@ -108,7 +119,7 @@ class BackwardCell(ABC):
 
     @abstractmethod
     def adjoints(self, v: Values, d_states: tuple[Array, ...]) -> Values:
-        """The adjoint of each number of a step.
+        """Return the adjoint of each number of a step.
 
         Parameters
         ----------
@@ -125,7 +136,7 @@ class BackwardCell(ABC):
         """
 
     def weights(self, v: Values, d: Values) -> dict[str, Array]:
-        """The gradient of each weight from one step, summed over the batch.
+        """Return the gradient of each weight from one step, summed over the batch.
 
         ::
 
@@ -236,7 +247,7 @@ class LSTMBack(BackwardCell):
                 self.recurrent_back(z_o, v["o"], d["o"]),
             ],
             axis=-1,
-        )
+        )  # (..., batch, 4 * units)
         return {
             "x": input_gradient(d_z, self.kernel),
             "h_before": input_gradient(d_z, self.recurrent_kernel),
@@ -279,7 +290,8 @@ class GRUBack(BackwardCell):
         s = h_before @ self.recurrent_kernel + self.biases[1]
         if not self.reset_after:
             s_h = (traced["r"] * h_before) @ self.u_h
-            s = np.concatenate([s[:, : self.gate_columns], s_h], axis=-1)
+            s_zr = s[:, : self.gate_columns]  # (batch, 2 * units)
+            s = np.concatenate([s_zr, s_h], axis=-1)  # (batch, 3 * units)
         return {"x": x, "h_before": h_before, "a": a, "s": s, **traced}
 
     def adjoints(self, v: Values, d_states: tuple[Array, ...]) -> Values:
@@ -314,9 +326,10 @@ class GRUBack(BackwardCell):
             self.recurrent_back(a_z + s_z, v["z"], d_z),
             self.recurrent_back(a_r + s_r, v["r"], d_r),
         ]
-        d_a = np.concatenate([*d_gates, d_a_h], axis=-1)
+        d_a = np.concatenate([*d_gates, d_a_h], axis=-1)  # (..., batch, 3 * units)
+        d_s_zr = np.concatenate(d_gates, axis=-1)  # (..., batch, 2 * units)
         u_zr = self.recurrent_kernel[:, : self.gate_columns]  # (units, 2 * units)
-        d_h_before = d_h_before + input_gradient(np.concatenate(d_gates, axis=-1), u_zr)
+        d_h_before = d_h_before + input_gradient(d_s_zr, u_zr)
         return {
             "x": input_gradient(d_a, self.kernel),
             "h_before": d_h_before,
@@ -329,7 +342,7 @@ class GRUBack(BackwardCell):
         }
 
     def weights(self, v: Values, d: Values) -> dict[str, Array]:
-        """As in every cell, but in two sides.
+        """Return the gradient of each weight, those of x and of h by themselves.
 
         ::
 
@@ -340,7 +353,8 @@ class GRUBack(BackwardCell):
         recurrent = product_gradient(v["h_before"], d["s"])
         bias = bias_gradient(d["a"], 2)
         if self.reset_after:
-            bias = np.stack([bias, bias_gradient(d["s"], 2)], axis=-2)
+            recurrent_bias = bias_gradient(d["s"], 2)
+            bias = np.stack([bias, recurrent_bias], axis=-2)  # (..., 2, 3 * units)
         else:
             d_s_h = d["s"][..., self.gate_columns :]
             recurrent[..., self.gate_columns :] = product_gradient(

@@ -187,7 +187,7 @@ def log_softmax_pullback(
 
 
 def _from_back(axis: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    """Axes counted from the end, where those of sweeps in front change nothing."""
+    """Return axes counted from the end, where sweeps in front change nothing."""
     axes = [axis] if isinstance(axis, int) else axis
     return tuple(k - ndim if k >= 0 else k for k in axes)
 
@@ -202,12 +202,12 @@ DIFFERENTIABLE = (*DERIVATIVES, *PULLBACKS)
 
 
 def bare(name: str) -> str:
-    """The function in a name for `verify.forward.activations.resolve`, without arguments."""
+    """Return a name for `verify.forward.activations.resolve` without its arguments."""
     return name.partition("(")[0]
 
 
 def pullback(name: str, *, exact: bool = False) -> Pullback:
-    """From the gradient of an activation's output to that of its input.
+    """Return the way back through an activation.
 
     Parameters
     ----------

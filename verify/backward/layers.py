@@ -61,7 +61,7 @@ are zeros, and of the values so are ``x``, the gates and the states after it.
 
 @dataclass(frozen=True, eq=False)
 class BackwardCall:
-    """One call of a layer, and the adjoints of its outputs.
+    """Hold one call of a layer, and the adjoints of its outputs.
 
     Attributes
     ----------
@@ -85,8 +85,9 @@ class BackwardCall:
 
     @property
     def mask(self) -> Array | None:
-        """The mask that a recurrent layer uses: with an initial state only a given one.
+        """Return the mask that a recurrent layer uses: (batch, time) of bool, or None.
 
+        With an initial state it uses only a mask that is given to it.
         Source: `verify.forward.evaluate`.
         """
         if "initial_state" in self.arguments and "mask" not in self.arguments:
@@ -95,13 +96,13 @@ class BackwardCall:
         return None if mask is None else np.asarray(mask, dtype=bool)
 
     def inside(self, name: str) -> str:
-        """The key in a trace of a layer inside this one."""
+        """Return the key in a trace of a layer inside this one."""
         return f"{self.path}/{name}{self.key.removeprefix(self.path)}"
 
 
 @dataclass(frozen=True, eq=False)
 class Backward:
-    """What a way back through a model has in common for all of its layers.
+    """Hold what the way back through a model has in common for all of its layers.
 
     Attributes
     ----------
@@ -128,15 +129,15 @@ class Backward:
     added: Mapping[TensorRef, Sequence[TensorRef]] = field(default_factory=dict)
 
     def add_weights(self, path: str, gradients: Mapping[str, Array]) -> None:
-        """More of the gradients of a layer's weights."""
+        """Add to the gradients of a layer's weights."""
         known = self.weights.setdefault(path, {})
         for name, gradient in gradients.items():
             known[name] = known[name] + gradient if name in known else gradient
 
     def terms(self, refs: Sequence[TensorRef], ndim: int) -> list[Array]:
-        """All that is added in an Add and in those before it, without signs.
+        """Return the absolute values that an Add, and the Adds before it, add up.
 
-        A backend may add them in any order. With as many axes as `ndim`.
+        A backend may add them in any order. Each array has `ndim` axes.
         """
         found: list[Array] = []
         for ref in refs:
@@ -164,12 +165,12 @@ def _embedding(back: Backward, call: BackwardCall) -> Adjoints:
     """``y = embeddings[ids]``: the gradient of a row is summed where it is used."""
     if back.wants_weights:
         table = call.layer.weights["embeddings"]
-        ids = np.trunc(call.trace.input).astype(np.int64).reshape(-1)
+        ids = np.trunc(call.trace.input).astype(np.int64).reshape(-1)  # (batch * time,)
         (d_y,) = call.adjoints
-        d_table = np.zeros((len(table), *back.sweeps, table.shape[1]))
         rows = d_y.reshape(*back.sweeps, len(ids), table.shape[1])
+        d_table = np.zeros((len(table), *back.sweeps, table.shape[1]))
         np.add.at(d_table, ids, np.moveaxis(rows, -2, 0))
-        found = {"embeddings": np.moveaxis(d_table, 0, -2)}
+        found = {"embeddings": np.moveaxis(d_table, 0, -2)}  # (..., ids, size)
         back.add_weights(call.path, found)
     return {}
 
@@ -204,7 +205,7 @@ def _activation(back: Backward, call: BackwardCall) -> Adjoints:
 
 
 def _softmax(back: Backward, call: BackwardCall) -> Adjoints:
-    """Masked numbers are 0 in y, so nothing comes back to them."""
+    """Go back through a Softmax; masked numbers are 0 in y, so they get nothing."""
     axes = call.layer.options["axis"]
     return _function(back, call, pullback(f"softmax(axis={list(axes)})"))
 
@@ -228,19 +229,19 @@ def _sum(back: Backward, call: BackwardCall) -> Adjoints:
             k - y.ndim for k in range(y.ndim) if shape[k] == 1 != y.shape[k]
         )
         d_x = d_y.sum(axis=stretched, keepdims=True)
-        found.append(d_x.reshape(*back.sweeps, *x.shape))
+        found.append(d_x.reshape(*back.sweeps, *x.shape))  # (..., batch, ...) as x
     back.note(call, {"output": d_y}, {"output": y, "size": size})
     return {"inputs": found}
 
 
 def _stretchable(x: Array, ndim: int) -> Array:
-    """An array with as many axes, new ones after that of the batch."""
+    """Return an array with `ndim` axes, new ones after that of the batch."""
     return x.reshape(*x.shape[:1], *(1,) * (ndim - x.ndim), *x.shape[1:])
 
 
 def _concatenate(back: Backward, call: BackwardCall) -> Adjoints:
     axis, ndim = call.layer.options["axis"], call.trace.output.ndim
-    axis = axis if axis < 0 else axis - ndim
+    axis = axis if axis < 0 else axis - ndim  # from the end: sweeps stand in front
     sizes = [x.shape[axis] for x in flatten(call.trace.input)]
     cuts = np.cumsum(sizes)[:-1]
     return {"inputs": np.split(call.adjoints[0], cuts, axis=axis)}
@@ -265,10 +266,10 @@ def _steps(
     d_y: Array,
     d_states: Sequence[Array],
 ) -> tuple[Array, Sequence[Array]]:
-    """Back through a recurrent layer: the adjoints of x and of initial states."""
+    """Return the adjoints of a recurrent layer's x and of its initial states."""
     trace, names = back.trace[key], BACKWARD_CELLS[layer.class_name].state_names
     shape = (len(trace.input), layer.options["units"])
-    zeros = np.zeros((*back.sweeps, *shape))
+    zeros = np.zeros((*back.sweeps, *shape))  # (..., batch, units)
     visit = back.visit
     result = backward_scan(
         layer,
@@ -286,9 +287,10 @@ def _steps(
 
 
 def _bidirectional(back: Backward, call: BackwardCall) -> Adjoints:
-    """Back through the merge, then through both layers."""
+    """Go back through the merge, then through both layers."""
     layer, (forward, backward) = call.layer, call.layer.sublayers
     keys = [call.inside(name) for name in (forward, backward)]
+    # y and y_rev are (batch, time, units), or (batch, units) of the last step
     y, y_rev = (flatten(back.trace[key].output)[0] for key in keys)
     sequences = layer.sublayers[forward].options["return_sequences"]
     y_rev = np.flip(y_rev, axis=1) if sequences else y_rev
@@ -299,7 +301,7 @@ def _bidirectional(back: Backward, call: BackwardCall) -> Adjoints:
         output = flatten(call.trace.output)[0]
         back.note(call, {"output": d_merged[0]}, {"output": output})
     if sequences:
-        d_outputs[1] = np.flip(d_outputs[1], axis=-2)
+        d_outputs[1] = np.flip(d_outputs[1], axis=-2)  # in processing order
     states = [back.forward[ref] for ref in _tensors(call, "initial_state")]
     d_x: Array = np.zeros(())
     d_initial: list[Array] = []
@@ -320,7 +322,7 @@ def _bidirectional(back: Backward, call: BackwardCall) -> Adjoints:
 
 
 def _back(layer: LayerSpec) -> Pullback:
-    """Back through the activation of a layer."""
+    """Return the way back through the activation of a layer."""
     return pullback(layer.options["activation"], exact=exact_constants(layer))
 
 
@@ -333,7 +335,7 @@ def _tensors(call: BackwardCall, argument: str) -> list[TensorRef]:
 
 
 def _half(items: Sequence[Array], which: int) -> Sequence[Array]:
-    """The first half of a list, or the second."""
+    """Return the first half of a list, or the second."""
     half = len(items) // 2
     return items[half:] if which else items[:half]
 
@@ -341,7 +343,7 @@ def _half(items: Sequence[Array], which: int) -> Sequence[Array]:
 def _unmerged(
     mode: str | None, y: Array, y_rev: Array, d_merged: Sequence[Array]
 ) -> list[Array]:
-    """The adjoints of what the two directions returned, in the order of the input."""
+    """Return the adjoints of both directions' outputs, in the order of the input."""
     d = d_merged[0]
     match mode:
         case "concat":

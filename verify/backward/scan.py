@@ -1,4 +1,4 @@
-"""Time, backwards: from the gradients of a recurrent layer's outputs to its inputs'.
+"""The loop over time, backwards: from a recurrent layer's outputs to its inputs.
 
 `backward_scan` undoes `verify.forward.recurrence.scan` step by step, by the same rules for
 masks, direction and what a masked step shows.
@@ -22,13 +22,13 @@ StepVisitor = Callable[[int, Values, Values], None]
 
 
 class BackwardScan(NamedTuple):
-    """The gradients of a recurrent layer's inputs.
+    """Hold the gradients of a recurrent layer's inputs, states and weights.
 
     Attributes
     ----------
     x : (..., batch, time, features)
     states : tuple of (..., batch, units)
-        Of the initial states, in the cell's order.
+        The gradients of the initial states, in the cell's order.
     weights : dict of str to (..., *shape of the weight)
         Summed over batch and time; empty unless asked for.
     """
@@ -50,7 +50,7 @@ def backward_scan(
     weights: bool,
     visit: StepVisitor | None = None,
 ) -> BackwardScan:
-    """Back through every step of a recurrent layer, the last processed one first.
+    """Go back through every step of a recurrent layer, the last processed one first.
 
     What the cell computed at a masked step was discarded, so its adjoints are zeros
     there, and NaN at a masked step does not leak.
@@ -68,7 +68,7 @@ def backward_scan(
     d_output : (..., batch, time, units) or (..., batch, units)
         The gradient of what the layer hands on, in processing order.
     d_states : tuple of (..., batch, units)
-        Those of the states after the last step; with the axes of sweeps of `d_output`.
+        The gradients of the states after the last step; axes in front as `d_output`.
     weights : bool
         Whether the gradients of the weights are wanted.
     visit : callable, optional
@@ -83,6 +83,7 @@ def backward_scan(
     before = _states_before(initial, [traced[s] for s in cell.state_names], order)
     x = _where(keep, x)
     traced = {name: _where(keep, v) for name, v in traced.items()}
+    # d_x is (..., batch, time, features), d_shown (..., batch, units)
     d_x = np.zeros((*d_states[0].shape[:-1], *x.shape[1:]))
     d_shown = np.zeros_like(d_states[0]) if sequences else d_output
     found: dict[str, Array] = {}
@@ -117,19 +118,19 @@ def backward_scan(
 
 
 def _where(keep: Array | None, values: Array) -> Array:
-    """Values where `keep` is true, zeros elsewhere, whatever stands there."""
+    """Return values where `keep` is true and zeros elsewhere, whatever stands there."""
     return values if keep is None else np.where(keep, values, 0.0)
 
 
 def _unless(keep: Array | None, values: Array) -> Array:
-    """Zeros where `keep` is true, values elsewhere; without a mask a single zero."""
+    """Return zeros where `keep` is true, values elsewhere; without a mask one zero."""
     return np.zeros(()) if keep is None else np.where(keep, 0.0, values)
 
 
 def _states_before(
     initial: tuple[Array, ...], held: list[Array], order: list[int]
 ) -> dict[int, tuple[Array, ...]]:
-    """Input step -> the states before it."""
+    """Return the states before each step: input step -> (batch, units) each."""
     before = {order[0]: initial}
     for last, t in pairwise(order):
         before[t] = tuple(state[:, last] for state in held)

@@ -229,7 +229,7 @@ class Evaluation:
             received = map_structure(_shape_of, values[kind.arguments[0]])
             raise DataError(
                 f"{layer}: expected inputs that its config and weights allow. "
-                f"Received: {printable(received)} ({printable(error)})"
+                f"Received: {printable(received)} ({error})"
             ) from error
         finally:
             path = "/".join(self._path) if self.recording else ""
@@ -265,7 +265,7 @@ class Evaluation:
         except (ValueError, IndexError) as error:
             raise DataError(
                 f"{layer}: expected masks that fit the inputs. Received: "
-                f"{printable(map_structure(_shape_of, mask))} ({printable(error)})"
+                f"{printable(map_structure(_shape_of, mask))} ({error})"
             ) from error
         for tensor, found in zip(flat, flatten(masks), strict=False):
             if tensor.mask is None and found is not None:
@@ -288,7 +288,7 @@ def _bound(
     named = {k: v for k, v in kwargs.items() if k != "training"}
     unknown = sorted(named.keys() - set(kind.arguments)) if named else []
     if unknown or len(args) > len(kind.arguments):
-        found = printable(unknown[0]) if unknown else f"{len(args)} arguments"
+        found = unknown[0] if unknown else f"{len(args)} arguments"
         raise DataError(
             f"{layer}: expected a call with {', '.join(kind.arguments)}. "
             f"Received: {found}"

@@ -315,18 +315,23 @@ class Network:
         threads: int | None = None,
         fast: bool = False,
     ) -> list[Array]:
-        """Every output of the model in a list; parameters and errors as `predict`.
+        """Return every output of the model in a list.
 
         Parameters
         ----------
+        x, dtype, states, threads
+            As `predict`; errors likewise.
         fast : bool
-            Whether by `verify.forward.fast`; otherwise by the equations of `verify.forward.cells` as
-            they stand there.
+            Whether by `verify.forward.fast`; otherwise by the equations of
+            `verify.forward.cells` as they stand there.
+
+        Returns
+        -------
+        list of (batch, ...)
         """
         root, blocks = self.cast_to(dtype), self.row_blocks(x, dtype)
-        path = (
-            compiled(root, sum(array.size for array in x)) if fast else EQUATIONS_ALONE
-        )
+        ids = sum(array.size for array in x)  # as many are looked up, at most
+        path = compiled(root, ids) if fast else EQUATIONS_ALONE
         states = {} if states is None else states
         begun = dict(states)
         floatx = dtype or self.floatx
@@ -339,7 +344,7 @@ class Network:
                 states if self.stateful else None, floatx=floatx, fast=path
             )
             outputs = run(root, list(x.take(rows)), at="")
-            return [tensor.value for tensor in flatten(outputs)]
+            return [tensor.value for tensor in flatten(outputs)]  # (block, ...) each
 
         count = thread_count(threads)
         if self.stateful:  # one batch after the other, as Keras does
@@ -351,11 +356,11 @@ class Network:
                     f"size. Received: {x.rows} rows"
                 )
         whole: list[Array] = []
-        for rows, parts in in_row_blocks(evaluate, x.rows, blocks, count):
+        for rows, block in in_row_blocks(evaluate, x.rows, blocks, count):
             if not whole:
-                whole = [np.empty((x.rows, *y.shape[1:]), y.dtype) for y in parts]
-            for output, part in zip(whole, parts, strict=True):
-                output[rows] = part
+                whole = [np.empty((x.rows, *y.shape[1:]), y.dtype) for y in block]
+            for output, y in zip(whole, block, strict=True):
+                output[rows] = y  # (block, ...) of (batch, ...)
         return whole
 
     def row_blocks(self, x: Inputs, dtype: str | None = None) -> RowBlocks:

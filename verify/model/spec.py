@@ -295,7 +295,7 @@ class ModelSpec:
         """
         if backend not in BACKENDS:
             raise UnsupportedError(
-                f"expected Keras on {' or '.join(BACKENDS)}. Received: {printable(backend)}"
+                f"expected Keras on {' or '.join(BACKENDS)}. Received: {backend}"
             )
         return self.following(BACKENDS[backend])
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import printable
 from verify.forward.activations import ACTIVATIONS, HISTORICAL, constant
 from verify.forward.layers.base import exact_constants
 from verify.forward.layers.regularization import KINDS as TRAINING_ONLY
@@ -298,7 +297,7 @@ def _named(layer: LayerSpec, name: str, given: Mapping[str, Any]) -> dict[str, A
     }
     axis = arguments.pop("axis", -1)
     if name in VECTORS and tuple(np.atleast_1d(axis)) != (-1,):
-        raise Refused(f"{layer}: {printable(name)} along axis {axis}")
+        raise Refused(f"{layer}: {name} along axis {axis}")
     if (
         name == "relu"
         and arguments["negative_slope"]
