@@ -1,8 +1,8 @@
 """The NumPy forward pass, differentiated: from gradients of outputs back to weights.
 
 Reverse mode in float64, for recurrent models; see `DIFFERENTIATED` for the layers. The
-forward values are those of `verify.forward.network.Network.trace`, each layer is undone by
-`verify.backward.layers`. Nothing here comes from Keras, so that Keras's own automatic
+forward values are those of `Network.trace`, and `verify.backward.layers` goes back
+through each layer. Nothing here comes from Keras, so that Keras's own automatic
 differentiation can be held against it.
 """
 
@@ -122,10 +122,10 @@ def backprop(
 ) -> Gradients:
     """Return the gradients of a number ``L`` with respect to everything in the model.
 
-    ``L`` is whatever has the gradients given here with respect to the outputs. Axes in front of
-    the batch are sweeps, each with an ``L`` of its own, done at once. A stateful model
-    starts with states of zeros. Rounding an input to the dtype of its Input counts as
-    changing nothing.
+    ``L`` is whatever has the gradients given here with respect to the outputs. Axes in
+    front of the batch are sweeps, each with an ``L`` of its own, done at once. A
+    stateful model starts with states of zeros. Rounding an input to the dtype of its
+    Input counts as changing nothing.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""One time step of each recurrent cell, backwards: `verify.forward.cells` by the chain rule.
+"""One time step of each recurrent cell, backwards: the chain rule applied to it.
 
-Orientation and letters are those of `verify.forward.cells`. The *adjoint* of a value is the
-gradient of a number ``L`` with respect to it, ``d_z`` that of ``z``. Values are
+Orientation and letters are those of `verify.forward.cells`. The *adjoint* of a value is
+the gradient of a number ``L`` with respect to it, ``d_z`` that of ``z``. Values are
 (batch, ...), adjoints (..., batch, ...): the axes in front are sweeps, each with an
 ``L`` of its own, done at once. Time, masks and direction are the business of
 `verify.backward.scan`.
@@ -160,7 +160,7 @@ class SimpleRNNBack(BackwardCell):
     """See `verify.forward.cells.simple_rnn_step`."""
 
     def values(self, x: Array, before: tuple[Array, ...], traced: Values) -> Values:
-        """Forward, with what a trace has left out.
+        """Compute the step forward, with what a trace has left out.
 
         ::
 
@@ -172,7 +172,7 @@ class SimpleRNNBack(BackwardCell):
         return {"x": x, "h_before": h_before, "z": z, "h": traced["h"]}
 
     def adjoints(self, v: Values, d_states: tuple[Array, ...]) -> Values:
-        """Backward, from the state to the input.
+        """Go back from the state to the input.
 
         ::
 
@@ -200,7 +200,7 @@ class LSTMBack(BackwardCell):
         self.recurrent_back = self.pullback("recurrent_activation")
 
     def values(self, x: Array, before: tuple[Array, ...], traced: Values) -> Values:
-        """Forward, with what a trace has left out.
+        """Compute the step forward, with what a trace has left out.
 
         ::
 
@@ -216,7 +216,7 @@ class LSTMBack(BackwardCell):
         return {"x": x, **states, "z": z, **traced, **shown}
 
     def adjoints(self, v: Values, d_states: tuple[Array, ...]) -> Values:
-        """Backward, from the state to the input.
+        """Go back from the state to the input.
 
         ::
 
@@ -273,7 +273,7 @@ class GRUBack(BackwardCell):
         self.biases = bias if bias.ndim == 2 else np.stack([bias, 0 * bias])
 
     def values(self, x: Array, before: tuple[Array, ...], traced: Values) -> Values:
-        """Forward, with what a trace has left out.
+        """Compute the step forward, with what a trace has left out.
 
         ::
 
@@ -295,7 +295,7 @@ class GRUBack(BackwardCell):
         return {"x": x, "h_before": h_before, "a": a, "s": s, **traced}
 
     def adjoints(self, v: Values, d_states: tuple[Array, ...]) -> Values:
-        """Backward, from the state to the input.
+        """Go back from the state to the input.
 
         ::
 

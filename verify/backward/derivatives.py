@@ -212,7 +212,7 @@ def pullback(name: str, *, exact: bool = False) -> Pullback:
     Parameters
     ----------
     name : str
-        As for `verify.forward.activations.resolve`; its function is in `DIFFERENTIABLE`.
+        As for `verify.forward.activations.resolve`; one of `DIFFERENTIABLE`.
     exact : bool
         As there.
     """

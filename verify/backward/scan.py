@@ -1,7 +1,7 @@
 """The loop over time, backwards: from a recurrent layer's outputs to its inputs.
 
-`backward_scan` undoes `verify.forward.recurrence.scan` step by step, by the same rules for
-masks, direction and what a masked step shows.
+`backward_scan` goes back through `verify.forward.recurrence.scan` step by step, by the
+same rules for masks and direction; `MaskRule` says what a masked step shows.
 """
 
 from __future__ import annotations

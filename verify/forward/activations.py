@@ -29,7 +29,7 @@ _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def constant(value: float, exact: bool) -> float:
-    """A constant as TensorFlow holds it: in float32, also where it computes in float64.
+    """Return a constant as TensorFlow holds it: in float32, also in float64 layers.
 
     So gelu and leaky_relu differ there from the formulas by up to 4e-9 and 2e-8 times
     x. With `exact` it stays what it is, as on other backends.
@@ -207,7 +207,7 @@ def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
 
 
 def sparsemax(x: Array, axis: int = -1) -> Array:
-    """What Keras 3.15 computes under this name, over an axis.
+    """Compute what Keras 3.15 computes under this name, over an axis.
 
     With ``z`` sorted downwards, ``C`` its running sum and
     ``S = {k: z_k - (C_k - 1) / k > 0}``, Keras subtracts
@@ -271,13 +271,13 @@ RENAMED: Mapping[str, str] = MappingProxyType({"alpha": "negative_slope"})
 
 
 def exactly(function: Activation) -> Activation:
-    """A function with its constants as exact as the computation; see `constant`."""
+    """Return a function whose constants are as exact as the rest; see `constant`."""
     keywords = getattr(function, "__kwdefaults__", None) or {}
     return partial(function, exact=True) if "exact" in keywords else function
 
 
 def resolve(name: str, *, exact: bool = False) -> Activation:
-    """The function for a name that `read_activation` or `with_arguments` made.
+    """Return the function for a name from `read_activation` or `with_arguments`.
 
     With `exact`, its constants are as exact as the computation; see `constant`.
     """
@@ -328,7 +328,7 @@ def with_arguments(name: str, arguments: Mapping[str, Any]) -> str:
 
 
 def read_activation(value: Any) -> str:
-    """An activation as it stands in a config -> a name for `resolve`.
+    """Read an activation of a config: return its name for `resolve`.
 
     Parameters
     ----------

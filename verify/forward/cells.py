@@ -15,13 +15,13 @@ from verify.model.arrays import Array
 
 
 class SimpleRNNStep(NamedTuple):
-    """What one SimpleRNN step computes, each (batch, units)."""
+    """Hold what one SimpleRNN step computes, each (batch, units)."""
 
     h: Array
 
 
 class LSTMStep(NamedTuple):
-    """What one LSTM step computes, each (batch, units)."""
+    """Hold what one LSTM step computes, each (batch, units)."""
 
     i: Array
     f: Array
@@ -32,7 +32,7 @@ class LSTMStep(NamedTuple):
 
 
 class GRUStep(NamedTuple):
-    """What one GRU step computes, each (batch, units)."""
+    """Hold what one GRU step computes, each (batch, units)."""
 
     z: Array
     r: Array
@@ -41,7 +41,7 @@ class GRUStep(NamedTuple):
 
 
 def gate_blocks(z: Array, count: int) -> list[Array]:
-    """The columns of so many gates; `np.split` in a tenth of its time.
+    """Split columns into gate blocks, in a tenth of the time of `np.split`.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def lstm_step(
     activation: Activation,
     recurrent_activation: Activation,
 ) -> LSTMStep:
-    """One step of a long short-term memory cell.
+    """Compute one step of a long short-term memory cell.
 
     ::
 
@@ -121,7 +121,7 @@ def lstm_step(
 def lstm_gates(
     z: Array, c: Array, activation: Activation, recurrent_activation: Activation
 ) -> LSTMStep:
-    """The gates of `lstm_step` from their sums; shared with ConvLSTM.
+    """Compute the gates of `lstm_step` from pre-activations; shared with ConvLSTM.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def conv_lstm_step(
     activation: Activation,
     recurrent_activation: Activation,
 ) -> LSTMStep:
-    """One step of an LSTM whose products are convolutions.
+    """Compute one step of an LSTM whose products are convolutions.
 
     ::
 
@@ -181,7 +181,7 @@ def gru_step(
     recurrent_activation: Activation,
     reset_after: bool,
 ) -> GRUStep:
-    """One step of a gated recurrent unit.
+    """Compute one step of a gated recurrent unit.
 
     ::
 

@@ -15,22 +15,22 @@ from verify.model.arrays import Array
 
 
 def channels_last(x: Array, data_format: str) -> Array:
-    """(batch, ..., channels), from an array in a layer's data format."""
+    """Return (batch, ..., channels), from an array in a layer's data format."""
     return np.moveaxis(x, 1, -1) if data_format == "channels_first" else x
 
 
 def in_format(x: Array, data_format: str) -> Array:
-    """The inverse of `channels_last`."""
+    """Return an array in a layer's data format: the inverse of `channels_last`."""
     return np.moveaxis(x, -1, 1) if data_format == "channels_first" else x
 
 
 def dilated_size(kernel_size: Sequence[int], dilation: Sequence[int]) -> list[int]:
-    """How many steps a window spans on each axis, the steps it skips included."""
+    """Return how many steps a window spans on each axis, skipped ones included."""
     return [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
 
 
 def pad_width(length: int, span: int, stride: int, padding: str) -> tuple[int, int]:
-    """Steps to add before and after an axis.
+    """Return how many steps to add before and after an axis.
 
     ``same`` adds what makes ``ceil(length / stride)`` windows, the odd step behind;
     ``causal`` puts each window's last step on its own step.
@@ -47,7 +47,7 @@ def pad_width(length: int, span: int, stride: int, padding: str) -> tuple[int, i
 def window_counts(
     lengths: Sequence[int], span: Sequence[int], strides: Sequence[int], padding: str
 ) -> list[int]:
-    """How many windows fit on each axis.
+    """Return how many windows fit on each axis.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def _mixed(x: Array, kernel: Array, groups: int) -> Array:
 
 
 def depthwise(x: Array, kernel: Array, **how: Any) -> Array:
-    """Each channel by itself, through ``multiplier`` filters of its own.
+    """Convolve each channel by itself, with ``multiplier`` filters of its own.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def transposed(
 def windows(
     x: Array, size: int, stride: int, padding: str, *, fill: float | int = 0
 ) -> Array:
-    """A view of each window, of what may be padded.
+    """Return a view of each window of an array, which is padded first.
 
     Parameters
     ----------

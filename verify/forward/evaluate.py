@@ -54,7 +54,7 @@ EQUATIONS_ALONE = FastPath({}, frozenset())
 
 @dataclass(frozen=True, eq=False)
 class LayerTrace:
-    """What one call of a layer did: ``input``, ``mask``, ``output``, its own values.
+    """Hold what one call of a layer did: ``input``, ``mask``, ``output``, its values.
 
     The values are attributes and keys alike: ``t["lstm"].f`` is ``t["lstm"]["f"]``.
 
@@ -119,7 +119,7 @@ NUMPY_ERRORS = (
 
 
 class Evaluation:
-    """One evaluation of a model, from its inputs to its outputs.
+    """Evaluate a model once, from its inputs to its outputs.
 
     Parameters
     ----------
@@ -131,9 +131,9 @@ class Evaluation:
     floatx : str
         Keras's default float type.
     fast : FastPath, optional
-        How `verify.forward.fast` evaluates the model; by default every layer computes by the
-        equations of `verify.forward.cells` as they stand there. Nothing can be recorded
-        with it.
+        How `verify.forward.fast` evaluates the model, which records nothing; by
+        default every layer computes by the equations of `verify.forward.cells` as they
+        stand there.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Evaluation:
         self._values: list[dict[str, Array]] = []
 
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
-        """Keras's ``Layer.__call__``; tensors in, a structure of tensors out."""
+        """Do as Keras's ``Layer.__call__``; tensors in, a structure of tensors out."""
         kind = REGISTRY[layer.class_name]
         given = _bound(layer, kind, args, kwargs)
         for name in kind.masks_from_tensor:
@@ -180,7 +180,7 @@ class Evaluation:
     def within(
         self, layer: LayerSpec, *args: Any, at: str, mask: Array | None = None
     ) -> Any:
-        """Keras's ``layer.call``; arrays in, a structure of arrays out."""
+        """Do as Keras's ``layer.call``; arrays in, a structure of arrays out."""
         kind = REGISTRY[layer.class_name]
         values = _bound(layer, kind, args, {})
         if mask is not None and "mask" in kind.arguments:
@@ -189,12 +189,12 @@ class Evaluation:
         return map_structure(_value_of, output)
 
     def note(self, **values: Array) -> None:
-        """Values worth tracing, of the layer that is being called."""
+        """Record values worth tracing, of the layer that is being called."""
         if self.recording:
             self._values[-1].update(values)
 
     def states(self) -> tuple[Array, ...] | None:
-        """What the layer that is being called was left with."""
+        """Return the states that the layer being called was left with."""
         return self._states.get("/".join(self._path))
 
     def keep_states(self, states: tuple[Array, ...]) -> None:
@@ -253,7 +253,7 @@ class Evaluation:
     def _masked(
         self, layer: LayerSpec, kind: LayerType, inputs: Any, mask: Any, output: Any
     ) -> Any:
-        """The outputs as tensors, with their masks."""
+        """Return the outputs as tensors, with their masks."""
         tensors = map_structure(_as_tensor, output)
         if not kind.supports_masking:
             return tensors
@@ -277,14 +277,14 @@ _UNCHANGED = nullcontext()
 
 
 def _quietly() -> np.errstate:
-    """An overflow happens silently, as it does in Keras."""
+    """Let an overflow happen silently, as it does in Keras."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 def _bound(
     layer: LayerSpec, kind: LayerType, args: Any, kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of a call by name, ``None`` left out."""
+    """Return the arguments of a call by name, ``None`` left out."""
     named = {k: v for k, v in kwargs.items() if k != "training"}
     unknown = sorted(named.keys() - set(kind.arguments)) if named else []
     if unknown or len(args) > len(kind.arguments):
@@ -336,7 +336,7 @@ def _take_mask(leaf: Any, compute: str) -> None:
 def _handed_back(
     layer: LayerSpec, kind: LayerType, first: Any, entered: Any, output: Any
 ) -> bool:
-    """Whether a layer returns the very tensor that it was given; see `LayerType`."""
+    """Return whether a layer returns the very tensor it was given; see `LayerType`."""
     always = kind.returns_input == "always"
     by_rule = kind.returns_input and Rule.UNCHANGED_KEEPS_MASK in layer.rules
     if not (always or by_rule) or not isinstance(first, Tensor):
@@ -363,7 +363,7 @@ def _entering(leaf: Any, kind: LayerType, compute: str) -> Any:
 
 
 def _leaving(leaf: Any, compute: str) -> Any:
-    """An output rounded to the dtype in which Keras hands it on."""
+    """Round an output to the dtype in which Keras hands it on."""
     value = _value_of(leaf)
     to = dtype_of(compute)
     if value.dtype == to or not is_float(value):
@@ -391,7 +391,7 @@ def _shape_of(leaf: Any) -> Any:
 
 
 def cast_to(layer: LayerSpec, dtype: str | None = None) -> LayerSpec:
-    """A layer with its weights in the dtype that it computes in.
+    """Return a layer with its weights in the dtype that it computes in.
 
     Parameters
     ----------

@@ -59,11 +59,11 @@ class Inputs(tuple[Array, ...]):
 
     @property
     def rows(self) -> int:
-        """How many samples there are."""
+        """Return how many samples there are."""
         return len(self[0])
 
     def take(self, rows: Any) -> Inputs:
-        """Some of the samples, by a slice or by their numbers."""
+        """Return some of the samples, by a slice or by their numbers."""
         return Inputs(array[rows] for array in self)
 
     def evaluate(
@@ -92,12 +92,12 @@ class LayerCall:
 
     @property
     def rows(self) -> int:
-        """How many samples there are."""
+        """Return how many samples there are."""
         first = flatten(list(self.args))[0]
         return len(first.value if isinstance(first, Tensor) else first)
 
     def take(self, rows: Any) -> LayerCall:
-        """Some of the samples, by a slice or by their numbers."""
+        """Return some of the samples, by a slice or by their numbers."""
 
         def some(leaf: Any) -> Any:
             if isinstance(leaf, Tensor):
@@ -123,7 +123,7 @@ class LayerCall:
 
 
 class Trace(Mapping[str, LayerTrace]):
-    """Path of a layer -> LayerTrace, in the order of evaluation.
+    """Map the path of a layer to its LayerTrace, in the order of evaluation.
 
     A layer called a second time stands there as ``"lstm:2"``, a layer inside another
     as ``"bidirectional/forward_layer"``. ``trace.arrays()`` gives one flat dict,
@@ -143,8 +143,9 @@ class Trace(Mapping[str, LayerTrace]):
         try:
             return self._layers[name]
         except KeyError:
+            names = ", ".join(self._layers)
             raise KeyError(
-                f"no layer '{printable(name)}'; the layers are {', '.join(self._layers)}"
+                f"no layer '{printable(name)}'; the layers are {names}"
             ) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -154,7 +155,7 @@ class Trace(Mapping[str, LayerTrace]):
         return len(self._layers)
 
     def arrays(self) -> dict[str, Array]:
-        """Every array by ``layer/value``; ``layer/mask`` where there is a mask.
+        """Return every array by ``layer/value``; ``layer/mask`` where there is a mask.
 
         Of several inputs or outputs the second is called ``input.1``, and so on.
         """
@@ -173,7 +174,7 @@ def _named(name: str, values: Any) -> dict[str, Array]:
 
 
 class Network:
-    """The NumPy forward pass of a model.
+    """Compute the forward pass of a model in NumPy.
 
     Parameters
     ----------
@@ -193,11 +194,11 @@ class Network:
         return f"<verify.Network {self.spec.name}: {names}>"
 
     def on(self, backend: str) -> Network:
-        """The same network by the rules of another backend of Keras; see `load`."""
+        """Return the same network by the rules of another backend; see `load`."""
         return Network(self.spec.on(backend), self.floatx)
 
     def differences(self, x: Inputs) -> dict[Rule, float]:
-        """By which of its rules, and how far, the outputs differ from TensorFlow's.
+        """Return how far each of its rules makes outputs differ from TensorFlow's.
 
         In float64, for prepared inputs; a rule that changes nothing here is left out.
         """
@@ -218,12 +219,12 @@ class Network:
 
     @property
     def stateful(self) -> bool:
-        """Whether a batch starts with the states that the one before it ended with."""
+        """Return whether a batch starts with the states that the last one left."""
         return self.spec.stateful
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the outputs, in the order of `flat`.
+        """Return the names of the outputs, in the order of `flat`.
 
         The model's own where it returns a dict, or those of the layers they come from.
         """
@@ -243,7 +244,7 @@ class Network:
 
     @property
     def input_names(self) -> list[str]:
-        """Names of the inputs.
+        """Return the names of the inputs.
 
         The model's own where it takes a dict, or those of its InputLayers.
         """
@@ -261,7 +262,7 @@ class Network:
         return_state: bool = False,
         threads: int | None = None,
     ) -> Any:
-        """What ``model.predict(x)`` computes, quickly; see `verify.forward.fast`.
+        """Compute what ``model.predict(x)`` computes, fast; see `verify.forward.fast`.
 
         Parameters
         ----------
@@ -364,7 +365,7 @@ class Network:
         return whole
 
     def row_blocks(self, x: Inputs, dtype: str | None = None) -> RowBlocks:
-        """How many of such rows are best evaluated at a time; `dtype` as `predict`."""
+        """Return how many of such rows to evaluate at a time; `dtype` as `predict`."""
         steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x)
         return row_blocks_for(self.cast_to(dtype), steps, self.spec.batch_size)
 
@@ -395,13 +396,13 @@ class Network:
         every_step: bool = False,
         masks: list[Array | None] | None = None,
     ) -> list[Array]:
-        """One layer of the model alone, on arguments of your choice.
+        """Call one layer of the model alone, on arguments of your choice.
 
         Parameters
         ----------
         name : str
         args, kwargs
-            Of the call: arrays or `verify.forward.layers.base.Tensor`, which carry masks.
+            Of the call: arrays, or `Tensor`, which carry masks.
         dtype : as for `predict`
         states : dict, optional
             States of stateful layers, by their paths; left as the call leaves them.
@@ -427,18 +428,18 @@ class Network:
         *,
         dtype: str | None,
     ) -> Trace:
-        """The trace of one layer alone; parameters as `call_layer`."""
+        """Trace one layer alone; parameters as `call_layer`."""
         run = Evaluation(recording=True, floatx=dtype or self.floatx)
         layer = self.cast_to(dtype).at(name)
         outputs = _called(run, layer, name, args, kwargs)
         return Trace(run.traces, map_structure(lambda tensor: tensor.value, outputs))
 
     def loops(self, name: str) -> bool:
-        """Whether a layer is recurrent, so that its steps can be compared."""
+        """Return whether a layer is recurrent, so that its steps can be compared."""
         return self.spec[name].class_name in LOOPS
 
     def prepare(self, x: Any) -> Inputs:
-        """Inputs as Keras receives them: checked, and cast to the Inputs' dtypes.
+        """Return inputs as Keras receives them: checked, in the dtypes of the Inputs.
 
         A trailing axis of size 1 is dropped or added where that makes the number of
         axes right, as Keras does.
@@ -463,7 +464,7 @@ class Network:
         return prepared
 
     def separate(self, x: Any) -> list[Array]:
-        """One array of numbers for each input, whatever their shapes.
+        """Return one array of numbers for each input, whatever their shapes.
 
         Raises
         ------
@@ -547,7 +548,7 @@ class Network:
         return f"inputs{which} of shape {shape_text(layer.options['batch_shape'])}"
 
     def cast_to(self, dtype: str | None) -> LayerSpec:
-        """The model with weights in the dtype that it computes in; see `predict`."""
+        """Return the model with weights in the dtype it computes in; see `predict`."""
         if dtype not in (None, "float32", "float64"):
             raise DataError(f"expected dtype float32 or float64. Received: {dtype}")
         return cast_to(self.spec.root, dtype)
@@ -565,12 +566,12 @@ def _called(
 
 
 def _anew(leaf: Any) -> Any:
-    """A tensor of its own: a layer may take the mask off what it is given."""
+    """Return a tensor of its own: a layer may take the mask off what it is given."""
     return Tensor(leaf.value, leaf.mask) if isinstance(leaf, Tensor) else leaf
 
 
 def bare_path(path: str, spec: ModelSpec) -> str:
-    """The path of a layer without the number of its call."""
+    """Return the path of a layer without the number of its call."""
     try:
         spec.root.at(path)
     except KeyError:

@@ -18,7 +18,7 @@ from verify.model.spec import LayerSpec
 
 
 class Stepped(NamedTuple):
-    """What a cell returns for one step.
+    """Hold what a cell returns for one step.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ Step = Callable[[Array, tuple[Array, ...]], Stepped]
 
 
 class Scan(NamedTuple):
-    """What a recurrence returns.
+    """Hold what a recurrence returns.
 
     Attributes
     ----------
@@ -167,7 +167,7 @@ def scan(
 
 
 def _shown_state(names: tuple[str, ...]) -> int:
-    """Which state counts as the output: the last cell's first one.
+    """Return which state counts as the output: the last cell's first one.
 
     The states of stacked cells are called ``0/h``, ``0/c``, ``1/h``.
     """
@@ -175,7 +175,7 @@ def _shown_state(names: tuple[str, ...]) -> int:
 
 
 def _select(keep: Array, new: Array, old: Array) -> Array:
-    """`new` where `keep`, which lacks the last axes, is true; otherwise `old`."""
+    """Return `new` where `keep`, which lacks the last axes, is true, else `old`."""
     return np.where(keep.reshape(keep.shape + (1,) * (new.ndim - keep.ndim)), new, old)
 
 

@@ -1,1 +1,1 @@
-"""What a model is, as plain values: layers, options, weights, how they are connected."""
+"""What a model is, as plain values: layers, options, weights, the graph."""

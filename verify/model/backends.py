@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 
 class Rule(StrEnum):
-    """One difference from TensorFlow; its value says what is done instead."""
+    """Name one difference from TensorFlow; its value says what is done instead."""
 
     MASKED_STEP_SHOWS_STATE = (
         "a masked step outputs the state it holds; on TensorFlow it repeats the last "

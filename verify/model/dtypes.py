@@ -17,7 +17,7 @@ from verify.model.arrays import Array
 
 
 class Policy(NamedTuple):
-    """Dtype of a layer's arithmetic, and of its variables."""
+    """Hold the dtype of a layer's arithmetic, and that of its variables."""
 
     compute: str
     variable: str
@@ -44,7 +44,7 @@ SINGLE = UNIT_ROUNDOFF["float32"]
 
 
 def dtype_of(name: str) -> np.dtype[Any]:
-    """The NumPy dtype of a Keras dtype name; bfloat16 comes from ml_dtypes."""
+    """Return the NumPy dtype of a Keras dtype name; bfloat16 is that of ml_dtypes."""
     if name == "bfloat16":
         import ml_dtypes  # slow to import, needed for this dtype alone
 
@@ -53,18 +53,18 @@ def dtype_of(name: str) -> np.dtype[Any]:
 
 
 def is_float(array: Array) -> bool:
-    """Whether an array holds floating-point numbers, bfloat16 included."""
+    """Return whether an array holds floating-point numbers, bfloat16 included."""
     kind = array.dtype.kind  # bfloat16 is a stranger to NumPy, and a name takes long
     return kind == "f" or (kind == "V" and array.dtype.name == "bfloat16")
 
 
 def working(name: str) -> np.dtype[Any]:
-    """The dtype in which a layer of this compute dtype is evaluated here."""
+    """Return the dtype in which a layer of this compute dtype is evaluated here."""
     return np.dtype("float64" if name == "float64" else "float32")
 
 
 def rounded(array: Array, name: str) -> Array:
-    """Floats rounded to a dtype and given in its working dtype; the rest untouched."""
+    """Round floats to a dtype, given in its working dtype; the rest is untouched."""
     kept, narrow = working(name), name in ("float16", "bfloat16")
     if (array.dtype == kept and not narrow) or not is_float(array):
         return array
@@ -75,7 +75,7 @@ def rounded(array: Array, name: str) -> Array:
 
 
 def promoted(*arrays: Array, floatx: str) -> np.dtype[Any]:
-    """The dtype of an operation on these arrays, by Keras's rules.
+    """Return the dtype of an operation on these arrays, by Keras's rules.
 
     Floats win over whole numbers without growing; two 16-bit kinds make float32.
 

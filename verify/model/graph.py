@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TensorRef:
-    """An output of a layer: which layer, which of its calls, which of its outputs."""
+    """Name an output: which layer, which of its calls, which of its outputs."""
 
     layer: str
     node: int
@@ -23,20 +23,20 @@ class TensorRef:
 
     @cached_property
     def place(self) -> tuple[str, int, int]:
-        """The same in a form that is quicker to look up."""
+        """Return the same in a form that is quicker to look up."""
         return self.layer, self.node, self.tensor
 
 
 @dataclass(frozen=True)
 class MaskOf:
-    """The mask that travels with a tensor, as an argument of a call."""
+    """Name the mask that travels with a tensor, as an argument of a call."""
 
     tensor: TensorRef
 
 
 @dataclass(frozen=True)
 class Node:
-    """One call of a layer in a graph.
+    """Describe one call of a layer in a graph.
 
     ``args`` and ``kwargs`` are those of the call; wherever a tensor stands in them,
     however deep, there is a `TensorRef`.
@@ -50,7 +50,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """How the layers of a model call each other; ``nodes`` in order of evaluation."""
+    """Describe how layers call each other; ``nodes`` in order of evaluation."""
 
     inputs: Any
     outputs: Any
@@ -58,7 +58,7 @@ class Graph:
 
 
 def flatten(structure: Any) -> list[Any]:
-    """The leaves of nested lists, tuples and dicts, in order."""
+    """Return the leaves of nested lists, tuples and dicts, in order."""
     nesting = _nesting(type(structure))
     if nesting is None:
         return [structure]
@@ -67,7 +67,7 @@ def flatten(structure: Any) -> list[Any]:
 
 
 def map_structure(change: Callable[[Any], Any], structure: Any) -> Any:
-    """The same nesting of lists, tuples and dicts with every leaf changed."""
+    """Return the same nesting of lists, tuples and dicts with every leaf changed."""
     nesting = _nesting(type(structure))
     if nesting is None:
         return change(structure)
@@ -77,7 +77,7 @@ def map_structure(change: Callable[[Any], Any], structure: Any) -> Any:
 
 
 def _find_nesting(kind: type) -> type | None:
-    """How values of a type are nested: a list, a dict or, for a leaf, not at all."""
+    """Return how values of a type are nested: list, dict or, for a leaf, None."""
     if issubclass(kind, (list, tuple)):
         return list
     return dict if issubclass(kind, Mapping) else None

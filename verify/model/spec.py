@@ -3,8 +3,8 @@
 A `ModelSpec` is a frozen description from which the forward pass can be computed: the
 layers, how they call each other, every option of each, and its weights by their Keras
 name (``kernel``, ``recurrent_kernel``, ``bias``, ``embeddings``). Nothing in here
-computes anything; the mistakes of `verify.mistakes.catalogue` are spec -> spec functions for that
-reason.
+computes anything, so the mistakes of `verify.mistakes.catalogue` are functions from spec
+to spec.
 
 This module also says, once, in which order Keras stores the gates (`GATES`).
 """
@@ -42,7 +42,7 @@ reset, hidden candidate. Source: keras/src/layers/rnn/{lstm,gru,simple_rnn}.py."
 
 @dataclass(frozen=True, eq=False)
 class LayerSpec:
-    """One layer: its class, every honoured option, its weights by name.
+    """Describe one layer: its class, every honoured option, its weights by name.
 
     Raw operations and whole models are layers too: an operation is called
     ``"ops.Add"``, and a model has its layers as `sublayers` and a `graph`.
@@ -68,8 +68,8 @@ class LayerSpec:
         Of a model: which layer is called on what.
     overrides : mapping of str to callable
         Functions that stand in for this package's, for mistakes made on purpose alone:
-        ``step`` (of `verify.forward.cells`), ``scan``, and of Bidirectional ``turn`` and
-        ``merge``. Nothing that is read from a file or a model has any.
+        ``step`` (see `verify.forward.cells`), ``scan``, and for Bidirectional ``turn``
+        and ``merge``. Nothing that is read from a file or a model has any.
     input_shape, output_shape : tuple, or a structure of tuples
         Of the first call, with ``None`` for the batch axis and for any axis the model
         leaves open.
@@ -120,17 +120,17 @@ class LayerSpec:
 
     @property
     def gates(self) -> tuple[str, ...]:
-        """Names of the gate blocks, in storage order; empty if it has none."""
+        """Return the names of the gate blocks, in storage order; maybe none."""
         return GATES.get(self.class_name, ())
 
     @property
     def parameters(self) -> int:
-        """How many numbers the weights of this layer and those inside it hold."""
+        """Return how many numbers the weights hold, those of layers inside included."""
         own = sum(w.size for w in self.weights.values())
         return own + sum(layer.parameters for layer in self.sublayers.values())
 
     def with_weights(self, **weights: Array) -> LayerSpec:
-        """The same layer with some weights replaced by others of the same shape."""
+        """Return the same layer with some weights replaced by others of their shape."""
         for key, value in weights.items():
             if key not in self.weights or value.shape != self.weights[key].shape:
                 raise DataError(
@@ -141,15 +141,15 @@ class LayerSpec:
         return replace(self, weights={**self.weights, **weights})
 
     def with_options(self, **options: Any) -> LayerSpec:
-        """The same layer with some options changed."""
+        """Return the same layer with some options changed."""
         return replace(self, options={**self.options, **options})
 
     def with_overrides(self, **functions: Callable[..., Any]) -> LayerSpec:
-        """The same layer with functions that stand in for this package's."""
+        """Return the same layer with functions that stand in for this package's."""
         return replace(self, overrides={**self.overrides, **functions})
 
     def walk(self, path: str = "") -> Iterator[tuple[str, LayerSpec]]:
-        """Every layer inside this one with its path, outer layers first.
+        """Yield every layer inside this one with its path, outer layers first.
 
         Paths join names by ``/``: ``bidirectional/forward_layer``.
         """
@@ -159,27 +159,27 @@ class LayerSpec:
             yield from layer.walk(here)
 
     def at(self, path: str) -> LayerSpec:
-        """The layer of that path inside this one; KeyError if there is none."""
+        """Return the layer of that path inside this one; KeyError if there is none."""
         layer = self
         for key in _steps(self, path):
             layer = layer.sublayers[key]
         return layer
 
     def replaced(self, path: str, new: LayerSpec) -> LayerSpec:
-        """This layer with the one at `path` replaced."""
+        """Return this layer with the one at `path` replaced."""
         key, *rest = _steps(self, path)
         if rest:
             new = self.sublayers[key].replaced("/".join(rest), new)
         return replace(self, sublayers={**self.sublayers, key: new})
 
     def mapped(self, change: Callable[[LayerSpec], LayerSpec]) -> LayerSpec:
-        """This layer with a change made to it and to every layer inside."""
+        """Return this layer with a change made to it and to every layer inside."""
         inside = {key: layer.mapped(change) for key, layer in self.sublayers.items()}
         return change(replace(self, sublayers=inside))
 
 
 def _steps(layer: LayerSpec, path: str) -> list[str]:
-    """A path taken apart; the name of a layer may itself hold a slash."""
+    """Split a path into names; the name of a layer may itself hold a slash."""
     found: list[str] = []
     rest = path
     while rest:
@@ -194,7 +194,7 @@ def _steps(layer: LayerSpec, path: str) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class ModelSpec:
-    """A whole model, and where it came from.
+    """Describe a whole model, and where it came from.
 
     Attributes
     ----------
@@ -233,52 +233,52 @@ class ModelSpec:
 
     @property
     def name(self) -> str:
-        """The model's name."""
+        """Return the model's name."""
         return self.root.name
 
     @property
     def layers(self) -> tuple[LayerSpec, ...]:
-        """The layers of the model in order, without its inputs."""
+        """Return the layers of the model in order, without its inputs."""
         inside = self.root.sublayers.values()
         return tuple(x for x in inside if x.class_name != "InputLayer")
 
     @cached_property
     def inputs(self) -> tuple[LayerSpec, ...]:
-        """The input layers, in the order in which ``predict`` takes its inputs."""
+        """Return the input layers, in the order of the inputs of ``predict``."""
         graph = self.root.graph
         refs = flatten(graph.inputs) if graph is not None else []
         return tuple(self.root.sublayers[ref.layer] for ref in refs)
 
     @property
     def input_shape(self) -> Any:
-        """Shape of the input, batch axis first; a list where there are several."""
+        """Return the shape of the input, batch axis first; a list for several."""
         found = [layer.options["batch_shape"] for layer in self.inputs]
         return found[0] if len(found) == 1 else found
 
     @cached_property
     def stateful(self) -> bool:
-        """Whether a layer starts with the states that the batch before left it."""
+        """Return whether a layer starts with the states that the last batch left."""
         return any(layer.options.get("stateful") for _, layer in self.walk())
 
     @cached_property
     def batch_size(self) -> int | None:
-        """The number of rows that the model fixes for a batch, if it does."""
+        """Return the number of rows that the model fixes for a batch, if it does."""
         sizes = (layer.options["batch_shape"][0] for layer in self.inputs)
         return next((size for size in sizes if size is not None), None)
 
     @property
     def output_shape(self) -> Any:
-        """Shape of what ``predict`` returns, batch axis first."""
+        """Return the shape of what ``predict`` returns, batch axis first."""
         return self.root.output_shape
 
     @property
     def parameters(self) -> int:
-        """How many numbers the weights of the whole model hold."""
+        """Return how many numbers the weights of the whole model hold."""
         return self.root.parameters
 
     @property
     def policies(self) -> frozenset[str]:
-        """The dtype policies of all layers that compute with floats."""
+        """Return the dtype policies of all layers that compute with floats."""
         return frozenset(
             layer.policy
             for _, layer in self.root.walk()
@@ -286,7 +286,7 @@ class ModelSpec:
         )
 
     def on(self, backend: str) -> ModelSpec:
-        """The same model as Keras computes it on another backend.
+        """Return the same model as Keras computes it on another backend.
 
         Raises
         ------
@@ -300,15 +300,15 @@ class ModelSpec:
         return self.following(BACKENDS[backend])
 
     def following(self, rules: frozenset[Rule]) -> ModelSpec:
-        """The same model with other rules of a backend."""
+        """Return the same model with other rules of a backend."""
         return replace(self, root=self.root.mapped(lambda x: replace(x, rules=rules)))
 
     def walk(self) -> Iterator[tuple[str, LayerSpec]]:
-        """Every layer with its path, those inside others included."""
+        """Yield every layer with its path, those inside others included."""
         return self.root.walk()
 
     def with_layer(self, layer: LayerSpec, path: str | None = None) -> ModelSpec:
-        """The same model with the layer at a path, its name by default, replaced."""
+        """Return the same model with a layer replaced, by its path or else its name."""
         where = layer.name if path is None else path
         self[where]
         return replace(self, root=self.root.replaced(where, layer))
@@ -326,5 +326,5 @@ class ModelSpec:
 
 
 def is_path(model: object) -> bool:
-    """Whether `model` names a file rather than being a model."""
+    """Return whether `model` names a file rather than being a model."""
     return isinstance(model, (str, os.PathLike))

@@ -121,7 +121,7 @@ def _fed_loops(
 
 
 def _table_fits(embedding: LayerSpec, fed: Sequence[LayerSpec]) -> bool:
-    """Return whether an embedding times the kernels of these layers is a small table."""
+    """Return whether an embedding times these layers' kernels is a small table."""
     table = embedding.weights["embeddings"]  # (ids, size)
     kernels = [layer.weights["kernel"] for layer in fed]  # (size, columns) each
     if any(k.dtype != table.dtype or len(k) != table.shape[1] for k in kernels):

@@ -25,7 +25,7 @@ def empty_from_pool(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     if not MIN_POOLED_BYTES <= size <= MAX_POOLED_BYTES:
         return np.empty(shape, dtype)
     memory = _idle_memory(size)
-    # Views of `array` keep `array` alive, not the memory: once it is freed nobody has any.
+    # Views of `array` keep `array` alive: once it is freed, nobody uses the memory.
     array = np.frombuffer(memory.data, dtype, count)
     finalize(array, _IDLE.append, memory).atexit = False
     return array.reshape(shape)

@@ -63,7 +63,7 @@ def core_count() -> int:
 
 @contextmanager
 def limit_threads(threads: int) -> Iterator[None]:
-    """Use no more threads than this, whatever is asked for: others share the machine."""
+    """Use no more threads than this, whatever is asked for; others want cores too."""
     before = _LIMIT.set(threads)
     try:
         yield
@@ -157,7 +157,7 @@ def in_row_blocks(
 ) -> Iterator[tuple[slice, T]]:
     """Yield blocks of rows with what `work` makes of them, in order.
 
-    Blocks do not depend on the number of threads, so results are equal to the last digit.
+    Blocks, and so results to the last digit, do not depend on the number of threads.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ class Steps(NamedTuple):
         return (self.h / self.scale, *(state.copy() for state in self.others))
 
     def step(self, x: Array, states: tuple[Array, ...]) -> Stepped:
-        """Take a step whose states come in and go out; see `verify.forward.recurrence`."""
+        """Take a step whose states come in and go out, as `scan` wants it."""
         self.begin(states)
         self.advance(x)
         new = self.states()

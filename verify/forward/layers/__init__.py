@@ -56,7 +56,7 @@ REGISTRY: Mapping[str, LayerType] = MappingProxyType(
 
 
 def supported(key: str) -> str:
-    """The sentence that ends a refusal: what there is instead."""
+    """Return the sentence that ends a refusal: what there is instead."""
     operations = key.startswith("ops.")
     names = sorted(
         name.removeprefix("ops.")

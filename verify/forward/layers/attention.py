@@ -68,7 +68,7 @@ class Attention(LayerType):
         )
 
     def scores_note(self, layer: LayerSpec) -> str:
-        """The equation of the scores, with this layer's options."""
+        """Return the equation of the scores, with this layer's options."""
         scaled = layer.options["use_scale"]
         if layer.options["score_mode"] == "dot":
             return f"query @ key^T{' * scale' if scaled else ''}"
@@ -84,7 +84,7 @@ class Attention(LayerType):
         ]
 
     def scores(self, layer: LayerSpec, query: Array, key: Array) -> Array:
-        """(batch, queries, keys), before masks and softmax."""
+        """Return the scores before masks and softmax: (batch, queries, keys)."""
         scale = layer.weights.get("scale")
         if layer.options["score_mode"] == "dot":
             scores = query @ np.swapaxes(key, -2, -1)
@@ -160,7 +160,7 @@ def _listed(items: Any) -> list[Any]:
 
 
 def _causal(queries: int, keys: int) -> Array:
-    """Whether a query may look at a key: not at a later one; (queries, keys)."""
+    """Return whether a query may see a key, (queries, keys): not a later one."""
     return np.tri(queries, keys, dtype=bool)
 
 
@@ -171,7 +171,7 @@ def _both(a: Array | None, b: Array | None) -> Array | None:
 
 
 def _output_shape(value: Any) -> tuple[int, ...] | None:
-    """An empty shape, and 0, count as none."""
+    """Read an output shape; an empty one, and 0, count as none."""
     if not value:
         return None
     sizes = integers(value)
@@ -328,7 +328,7 @@ class MultiHeadAttention(LayerType):
 
 
 def _projected(layer: LayerSpec, name: str, x: Array) -> Array:
-    """(..., features) -> (..., heads, size)."""
+    """Project (..., features) to (..., heads, size)."""
     kernel = layer.weights[f"{name}_kernel"]
     y = np.tensordot(x.astype(kernel.dtype, copy=False), kernel, 1)
     bias = layer.weights.get(f"{name}_bias")
@@ -343,7 +343,7 @@ def _attend(
     allowed: Array | None,
     fused: bool,
 ) -> tuple[Array, Array, Array | None]:
-    """What each head makes of the values, its scores, and `allowed` in their shape.
+    """Return each head's output, its scores, and `allowed` in the scores' shape.
 
     Attention runs over `axes` of the inputs. The scores have the other axes first, the
     heads last among them, then `axes` of the query, then those of the key.

@@ -30,12 +30,12 @@ REQUIRED = object()
 
 
 class Unexpected(Exception):
-    """Raised by an option's parser; the text says what was expected."""
+    """Say what an option's parser expected."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """An honoured option: how its value is read, and what it is when absent."""
+    """Describe an honoured option: how it is read, and what it is when absent."""
 
     parse: Callable[[Any], Any]
     default: Any = REQUIRED
@@ -107,7 +107,7 @@ def axes(value: Any) -> tuple[int, ...]:
 
 
 def from_front(axes: Sequence[int], ndim: int) -> tuple[int, ...]:
-    """Axes counted from the front; ValueError for that of the rows, or for none."""
+    """Return axes counted from the front; ValueError for axis 0 or one that is none."""
     found = tuple(k + ndim if k < 0 else k for k in axes)
     if not all(0 < k < ndim for k in found):
         raise ValueError(f"axes {tuple(axes)} of an array with {ndim}, rows first")
@@ -115,7 +115,7 @@ def from_front(axes: Sequence[int], ndim: int) -> tuple[int, ...]:
 
 
 def one_of(*allowed: Any) -> Callable[[Any], Any]:
-    """A parser that accepts some values only."""
+    """Return a parser that accepts some values only."""
 
     def parse(value: Any) -> Any:
         if not any(
@@ -128,15 +128,15 @@ def one_of(*allowed: Any) -> Callable[[Any], Any]:
 
 
 def optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A parser that lets None through."""
+    """Return a parser that lets None through."""
     return lambda value: None if value is None else parse(value)
 
 
 def activation(value: Any) -> str:
     """Read an activation: a name, or a serialised layer; None is linear.
 
-    What comes out is a name for `verify.forward.activations.resolve`; arguments follow the name
-    in brackets, as in ``leaky_relu(negative_slope=0.1)``.
+    What comes out is a name for `verify.forward.activations.resolve`; arguments follow
+    the name in brackets, as in ``leaky_relu(negative_slope=0.1)``.
     """
     try:
         return read_activation(value)
@@ -145,7 +145,7 @@ def activation(value: Any) -> str:
 
 
 def only(supported: Any) -> Option:
-    """An option of which one value alone is supported."""
+    """Return an option of which one value alone is supported."""
 
     def parse(value: Any) -> Any:
         if value is not supported:
@@ -162,13 +162,13 @@ INERT_EVERYWHERE = frozenset(
 
 
 class AnyShape(tuple[int | None, ...]):
-    """A weight's shape of which the options do not even tell the number of axes."""
+    """Accept any shape: the rank of this weight depends on the input."""
 
     __slots__ = ()
 
 
 class Run(Protocol):
-    """What a layer may ask of the evaluation that calls it; see `verify.forward.evaluate`."""
+    """Describe what a layer may ask of the evaluation that calls it."""
 
     recording: bool
     floatx: str
@@ -185,10 +185,10 @@ class Run(Protocol):
         """
 
     def note(self, **values: Array) -> None:
-        """Values worth tracing: gates, states, logits."""
+        """Record values worth tracing: gates, states, logits."""
 
     def states(self) -> tuple[Array, ...] | None:
-        """What a stateful layer was left with, if it has been called before."""
+        """Return the states of a stateful layer that has been called before."""
 
     def keep_states(self, states: tuple[Array, ...]) -> None:
         """Leave states for the next call of this layer."""
@@ -202,14 +202,14 @@ class Run(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Tensor:
-    """A value on its way between layers, with the mask that travels with it."""
+    """Hold a value on its way between layers, with the mask that travels with it."""
 
     value: Array
     mask: Array | None = None
 
 
 class LayerType(ABC):
-    """One Keras layer class: how to read it, what it computes.
+    """Describe one Keras layer class: how to read it, and what it computes.
 
     Attributes
     ----------
@@ -282,9 +282,10 @@ class LayerType(ABC):
         known = self.options.keys() | self.inert | self.child_configs | INERT_EVERYWHERE
         unknown = sorted(config.keys() - known)
         if unknown:
+            name, value = printable(unknown[0]), config[unknown[0]]
             raise UnsupportedError(
-                f"{where}: option '{printable(unknown[0])}' is not supported. "
-                f"Received: {printable(unknown[0])}={printable(config[unknown[0]], 60)}. "
+                f"{where}: option '{name}' is not supported. "
+                f"Received: {name}={printable(value, 60)}. "
                 f"Supported: {join_and(sorted(self.options)) or 'none'}"
             )
         return {key: self._option(where, key, config) for key in self.options}
@@ -304,7 +305,7 @@ class LayerType(ABC):
             ) from None
 
     def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Serialised layers inside this one, by the names they get here."""
+        """Return the serialised layers inside this one, by the names they get here."""
         return {}
 
     def check(self, where: str, layer: LayerSpec) -> None:  # noqa: B027 - most need none
@@ -313,18 +314,18 @@ class LayerType(ABC):
     def weight_shapes(
         self, options: Mapping[str, Any]
     ) -> Mapping[str, tuple[int | None, ...]]:
-        """Name -> shape, in the order of ``layer.get_weights()``.
+        """Return name -> shape, in the order of ``layer.get_weights()``.
 
         ``None`` stands for a size that the input decides.
         """
         return {}
 
     def non_trainable(self, options: Mapping[str, Any]) -> frozenset[str]:
-        """Weights that training does not move: legacy files store them last."""
+        """Return the weights that training does not move: old files store them last."""
         return frozenset()
 
     def formula(self, layer: LayerSpec) -> str:
-        """The parameter count with its numbers filled in, without the total."""
+        """Return the parameter count with its numbers filled in, without the total."""
         parts = (
             " x ".join(f"{size:,}" for size in value.shape) or "1"
             for value in layer.weights.values()
@@ -332,12 +333,12 @@ class LayerType(ABC):
         return " + ".join(parts) or "0"
 
     def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a call that are not None, by their names in `arguments`."""
+        """Return the arguments of a call that are not None, by name."""
         given = dict(zip(self.arguments, args, strict=False)) | dict(kwargs)
         return {name: value for name, value in given.items() if value is not None}
 
     def notes(self, layer: LayerSpec) -> list[str]:
-        """Lines for `describe`: equations, and what is odd about them."""
+        """Return lines for `describe`: equations, and what is odd about them."""
         return []
 
     @abstractmethod
@@ -359,7 +360,7 @@ class LayerType(ABC):
         """
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
-        """Mask of the output, for layers with `supports_masking`.
+        """Return the mask of the output, for layers with `supports_masking`.
 
         Parameters
         ----------
@@ -372,23 +373,23 @@ class LayerType(ABC):
 
 
 class Elementwise(LayerType):
-    """A layer of one input whose output has the same shape; masks pass through."""
+    """Describe a layer whose output has the shape of its input; masks pass through."""
 
     supports_masking = True
 
 
 def function_of(layer: LayerSpec, option: str = "activation") -> Activation:
-    """The function that an option of a layer names."""
+    """Return the function that an option of a layer names."""
     return resolve(layer.options[option], exact=exact_constants(layer))
 
 
 def exact_constants(layer: LayerSpec) -> bool:
-    """Whether a layer's constants are exact; see `verify.forward.activations.constant`."""
+    """Return whether a layer's constants are exact; see `activations.constant`."""
     return Rule.EXACT_CONSTANTS in layer.rules
 
 
 def as_float(x: Array, floatx: str) -> Array:
-    """Whole numbers as floats, where a function returns floats."""
+    """Return whole numbers as floats, where a function returns floats."""
     return x if is_float(x) else x.astype(working(floatx))
 
 

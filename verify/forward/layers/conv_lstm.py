@@ -59,7 +59,7 @@ def _options(rank: int) -> dict[str, Option]:
 
 
 def _in_layout(function: Activation, data_format: str) -> Activation:
-    """The activation on arrays with channels last, as if in the layer's format."""
+    """Apply the activation to channels-last arrays as if in the layer's format."""
     if data_format == "channels_last":
         return function
     return lambda z: channels_last(function(in_format(z, data_format)), data_format)
@@ -72,7 +72,7 @@ class ConvLSTMCell(Cell):
     inert = Cell.inert - {"implementation"} | {"unit_forget_bias"}
 
     def zeros(self, layer: LayerSpec, x: Array) -> tuple[Array, ...]:
-        """States of zeros for inputs (batch, time, ...), in the layer's data format."""
+        """Return zeros for inputs (batch, time, ...), in the layer's data format."""
         options = layer.options
         *lengths, _ = channels_last(x[:, 0], options["data_format"]).shape[1:]
         span = dilated_size(options["kernel_size"], options["dilation_rate"])
@@ -150,7 +150,7 @@ class ConvLSTMCell(Cell):
 
 
 class ConvLSTM(CellLoop):
-    """A loop around `ConvLSTMCell`, whatever the rank.
+    """Run `ConvLSTMCell` over time, whatever the rank.
 
     A mask is (batch, time), or has spatial axes too where a layer such as Masking made
     it from more axes; then it holds the states place by place.

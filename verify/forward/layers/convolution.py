@@ -45,7 +45,7 @@ DATA_FORMATS = ("channels_last", "channels_first")
 def sizes(
     rank: int, parse: Callable[[Any], int] = positive
 ) -> Callable[[Any], tuple[int, ...]]:
-    """A parser of one whole number for each of `rank` axes, or one for all of them."""
+    """Return a parser of a whole number for each of `rank` axes, or one for all."""
 
     def read(value: Any) -> tuple[int, ...]:
         items = value if isinstance(value, (list, tuple)) else [value] * rank
@@ -87,24 +87,24 @@ WINDOW_OPTIONS: Mapping[str, Option] = {
 
 
 def settings(*weights: str) -> frozenset[str]:
-    """Initialisers, regularisers and constraints of some weights."""
+    """Return the initialisers, regularisers and constraints of some weights."""
     kinds = ("initializer", "regularizer", "constraint")
     return frozenset(f"{weight}_{kind}" for weight in weights for kind in kinds)
 
 
 class Convolution(LayerType):
-    """Layout, bias and activation: what the convolutions share."""
+    """Hold what the convolutions share: layout, bias and activation."""
 
     options: ClassVar[Mapping[str, Option]] = {**WINDOW_OPTIONS, **ACTIVATION_OPTIONS}
     shown_by_weights = frozenset({"filters", "kernel_size", "use_bias"})
 
     @abstractmethod
     def convolved(self, layer: LayerSpec, x: Array) -> Array:
-        """The convolution alone, channels last."""
+        """Compute the convolution alone, channels last."""
 
     @abstractmethod
     def equation(self, layer: LayerSpec) -> str:
-        """What `convolved` computes, for a person."""
+        """Say what `convolved` computes."""
 
     def notes(self, layer: LayerSpec) -> list[str]:
         options = layer.options
@@ -151,7 +151,7 @@ def _biased(layer: LayerSpec, y: Array) -> Array:
 
 
 def _how(layer: LayerSpec) -> dict[str, Any]:
-    """Keyword arguments for `convolve`."""
+    """Return keyword arguments for `convolve`."""
     options = layer.options
     return {
         "strides": options["strides"],
@@ -168,7 +168,7 @@ def _step(layer: LayerSpec) -> str:
 
 
 class Conv1D(Convolution):
-    """``y = activation(convolve(x, kernel) + bias)``; see `verify.forward.convolution.convolve`.
+    """``y = activation(convolve(x, kernel) + bias)``; `verify.forward.convolution`.
 
     Source: keras/src/layers/convolutional/conv1d.py, base_conv.py.
     """
@@ -204,7 +204,7 @@ class Conv1D(Convolution):
 
 
 class DepthwiseConv1D(Convolution):
-    """``y = activation(depthwise(x, kernel) + bias)``; see `verify.forward.convolution.depthwise`.
+    """``y = activation(depthwise(x, kernel) + bias)``; `verify.forward.convolution`.
 
     Source: keras/src/layers/convolutional/depthwise_conv1d.py, base_depthwise_conv.py.
     """
@@ -265,7 +265,7 @@ class SeparableConv1D(Convolution):
 
 
 class Conv1DTranspose(Convolution):
-    """``y = activation(transposed(x, kernel) + bias)``; see `verify.forward.convolution`.
+    """``y = activation(transposed(x, kernel) + bias)``; `verify.forward.convolution`.
 
     Without ``output_padding`` the output has ``time * strides`` steps with padding
     ``same``, and ``(time - 1) * strides + max(span, strides)`` with ``valid``, where

@@ -90,7 +90,7 @@ class Embedding(Quantizable):
 
 
 def _whole(ids: Array) -> Array:
-    """Ids as whole numbers, cut towards zero."""
+    """Return ids as whole numbers, cut towards zero."""
     if not is_float(ids):
         return ids.astype(np.int64, copy=False)
     with np.errstate(invalid="ignore"):
@@ -98,7 +98,7 @@ def _whole(ids: Array) -> Array:
 
 
 def _from_the_front(layer: LayerSpec, inputs: Array, ids: Array) -> Array:
-    """Ids counted from the front of the table alone; DataError where there is none."""
+    """Return ids counted from the front of the table; DataError for one outside."""
     count = len(layer.weights["embeddings"])
     outside = (ids >= count) | (ids < -count)
     if is_float(inputs):
@@ -131,7 +131,7 @@ class Activation(Elementwise):
 
 
 class Masking(Elementwise):
-    """A step whose features all equal ``mask_value`` is masked, and becomes zeros.
+    """Mask, and zero, a step whose features all equal ``mask_value``.
 
     Source: keras/src/layers/core/masking.py.
     """

@@ -83,7 +83,7 @@ QUANTIZED: Mapping[str, Option] = {
 
 
 class Quantizable(LayerType):
-    """A layer that `keras.Model.quantize` changes; 8-bit weights are not trained."""
+    """Describe a layer that `keras.Model.quantize` changes to 8-bit weights."""
 
     def non_trainable(self, options: Mapping[str, Any]) -> frozenset[str]:
         if not options["quantization_mode"]:
@@ -298,7 +298,7 @@ def _terms(equation: str) -> tuple[str, str, str]:
 
 
 def _aligned(scale: Array, given: str, output: str) -> Array:
-    """Scales of the inputs with the axes of the result; 1 is the size of new ones."""
+    """Return scales of the inputs with the axes of the result, new ones of size 1."""
     kept = [letter for letter in output if letter in given]
     gone = tuple(i for i, letter in enumerate(given) if letter not in output)
     left = "".join(letter for letter in given if letter in output)

@@ -34,7 +34,7 @@ Masks = Sequence[Array | None]
 
 
 class Merge(LayerType):
-    """What all merging layers share.
+    """Hold what all merging layers share.
 
     Source: keras/src/layers/merging/base_merge.py.
     """
@@ -48,7 +48,7 @@ class Merge(LayerType):
         return [self.equation]
 
     def listed(self, run: Run, inputs: Any) -> list[Array]:
-        """The inputs in one dtype."""
+        """Return the inputs in one dtype."""
         if not isinstance(inputs, (list, tuple)) or not inputs:
             raise ValueError("a list of inputs")
         if self.count is not None and len(inputs) != self.count:
@@ -66,14 +66,14 @@ class Merge(LayerType):
 
 
 class Arithmetic(Merge):
-    """A merge of numbers that stand in the same place; masks do not matter to it."""
+    """Merge numbers that stand in the same place; masks do not matter."""
 
     def call(self, run: Run, layer: LayerSpec, inputs: Any) -> Array:
         return self.merged(of_one_rank(self.listed(run, inputs)))
 
     @abstractmethod
     def merged(self, xs: list[Array]) -> Array:
-        """One array of several with equally many axes."""
+        """Merge several arrays of one rank."""
 
 
 class Add(Arithmetic):
@@ -117,7 +117,7 @@ class Average(Arithmetic):
 
 
 class Masked(Merge):
-    """A merge to which masks matter: it sees those of its inputs.
+    """Merge by a rule that sees the masks of the inputs.
 
     Keras's ``call`` has no ``mask``; it looks at the tensors themselves. Those that get
     another axis are new tensors, and have lost theirs.
@@ -139,7 +139,7 @@ class Masked(Merge):
 
     @abstractmethod
     def merged(self, xs: list[Array], masks: Masks) -> tuple[Array, Array | None]:
-        """The output and its mask, the masks in the shapes of inputs and output."""
+        """Return the output and its mask, masks in the shapes of inputs and output."""
 
 
 class Multiply(Masked):
@@ -167,7 +167,7 @@ class Multiply(Masked):
 
 
 class Extreme(Masked):
-    """Maximum and Minimum: a masked number gives way to the others.
+    """Compute Maximum or Minimum: a masked number gives way to the others.
 
     Inputs are taken in one after the other. Where the next is masked, what there is
     stays; where what there is is masked, the next takes its place. After an input
@@ -187,7 +187,7 @@ class Extreme(Masked):
 
     @abstractmethod
     def extreme(self, a: Array, b: Array) -> Array:
-        """Of two numbers the one that is wanted."""
+        """Return the wanted one of two numbers, element by element."""
 
 
 class Maximum(Extreme):
@@ -217,7 +217,7 @@ class Minimum(Extreme):
 
 
 class Concatenate(Merge):
-    """Inputs side by side along ``axis``.
+    """Lay inputs side by side along ``axis``.
 
     If any has a mask, the others count as unmasked everywhere; masks are joined like
     the inputs, and a step counts if any of its numbers does. Along the features, one
@@ -302,7 +302,7 @@ class Dot(Merge):
 
 
 def of_one_rank(xs: list[Array]) -> list[Array]:
-    """Arrays with axes of size 1 after that of the rows, so that all have as many."""
+    """Return arrays of one rank: new axes of size 1 come after that of the rows."""
     ndim = max(x.ndim for x in xs)
     return [x.reshape(len(x), *[1] * (ndim - x.ndim), *x.shape[1:]) for x in xs]
 

@@ -38,7 +38,7 @@ def _dtype(value: Any) -> str:
 
 
 class InputLayer(LayerType):
-    """Casts an input to its dtype, whole numbers included.
+    """Cast an input to its dtype, whole numbers included.
 
     Source: keras/src/layers/core/input_layer.py, keras/src/models/functional.py.
     """
@@ -66,7 +66,7 @@ class InputLayer(LayerType):
 
 
 def _matching_rank(layer: LayerSpec, x: Array) -> Array:
-    """A last axis of size 1 is dropped or added where that makes the rank match."""
+    """Drop or add a last axis of size 1 where that makes the rank match."""
     shape = layer.options["batch_shape"]
     if x.ndim == len(shape) + 1 and x.shape[-1] == 1:
         return x[..., 0]
@@ -76,7 +76,7 @@ def _matching_rank(layer: LayerSpec, x: Array) -> Array:
 
 
 class Functional(LayerType):
-    """A graph of layers: each node calls one layer on what others returned.
+    """Evaluate a graph: each node calls one layer on what others returned.
 
     Source: keras/src/models/functional.py.
     """
@@ -130,13 +130,13 @@ class Functional(LayerType):
 
 
 class Sequential(Functional):
-    """Layers one after the other; source: keras/src/models/sequential.py."""
+    """Evaluate layers one after the other; keras/src/models/sequential.py."""
 
     class_name = "Sequential"
 
 
 def _in_order(expected: Any, given: Any) -> list[Any]:
-    """Inputs as a flat list, in the order of the model's inputs."""
+    """Return inputs as a flat list, in the order of the model's inputs."""
     if not isinstance(given, Mapping):
         return flatten(given)
     if isinstance(expected, Mapping):

@@ -47,12 +47,12 @@ def groups(value: Any) -> int:
 
 
 def at_least_float32(x: Array) -> Array:
-    """16-bit numbers and whole numbers as float32."""
+    """Return 16-bit numbers and whole numbers as float32."""
     return x if is_float(x) and x.dtype.itemsize >= 4 else x.astype(np.float32)
 
 
 def as_it_came(y: Array, inputs: Array, compute: str) -> Array:
-    """A result in the dtype of the input, from where Keras casts it to floats.
+    """Return a result in the dtype of the input; Keras casts it to floats from there.
 
     So whole numbers are cut, and a 16-bit input has a 16-bit result.
     """
@@ -74,7 +74,7 @@ def unit_length(x: Array, over: Any, smallest: float, compute: str) -> Array:
 
 
 class Normalizing(LayerType):
-    """What the layers share that end in ``* gamma + beta``."""
+    """Hold what the layers share that end in ``* gamma + beta``."""
 
     options: ClassVar[Mapping[str, Option]] = {
         "epsilon": Option(number, 1e-3),
@@ -92,7 +92,7 @@ class Normalizing(LayerType):
         return {key: shape for key, there in wanted.items() if there}
 
     def rank(self, options: Mapping[str, Any]) -> int:
-        """How many axes gamma and beta have."""
+        """Return how many axes gamma and beta have."""
         return 1
 
     def notes(self, layer: LayerSpec) -> list[str]:
@@ -104,7 +104,7 @@ class Normalizing(LayerType):
 
     @abstractmethod
     def statistics(self, layer: LayerSpec) -> tuple[str, str, str]:
-        """Names of the mean and the variance, and over what they are taken."""
+        """Name the mean and the variance, and say over what they are taken."""
 
     def scaled(
         self,

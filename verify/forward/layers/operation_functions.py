@@ -25,7 +25,7 @@ EPSILON = 1e-7
 
 
 def result_type(*operands: Any, floatx: str) -> np.dtype[Any]:
-    """The dtype of an operation, by Keras's rules of promotion.
+    """Return the dtype of an operation, by Keras's rules of promotion.
 
     Python's numbers take the dtype of the arrays, if that can hold them. A float and
     a whole number make that float, float16 and bfloat16 make float32.
@@ -49,14 +49,14 @@ def result_type(*operands: Any, floatx: str) -> np.dtype[Any]:
 
 
 def makes_floats(values: Any, results: Any) -> bool:
-    """Whether there are floats in the results and none among the operands."""
+    """Return whether the results have floats and the operands none."""
     given = [np.asarray(x) for x in flatten(values)]
     made = [np.asarray(x) for x in flatten(results)]
     return any(map(is_float, made)) and not any(map(is_float, given))
 
 
 def strict(x: Any) -> Array:
-    """A number as TensorFlow makes a tensor of it alone: float32 or int32."""
+    """Return a number as TensorFlow makes a tensor of it alone: float32 or int32."""
     if isinstance(x, np.ndarray):
         return x
     kind = {bool: "bool", int: "int32", float: "float32"}.get(type(x))
@@ -66,31 +66,31 @@ def strict(x: Any) -> Array:
 
 
 def counted(x: Array) -> Array:
-    """Truth values as whole numbers."""
+    """Return truth values as whole numbers."""
     return x.astype(np.int32) if x.dtype.kind == "b" else x
 
 
 def summable(x: Array) -> Array:
-    """Short whole numbers, and truth values, as 32-bit ones."""
+    """Return short whole numbers, and truth values, as 32-bit ones."""
     if x.dtype.kind in "biu" and x.dtype.itemsize < 4:
         return x.astype("uint32" if x.dtype.kind == "u" else "int32")
     return x
 
 
 def sixteen(dtype: np.dtype[Any]) -> bool:
-    """Whether numbers of this dtype are computed with in float32 here."""
+    """Return whether numbers of this dtype are computed with in float32 here."""
     return dtype.name in ("float16", "bfloat16")
 
 
 def lifted(leaf: Any) -> Any:
-    """16-bit numbers in float32; anything else as it is."""
+    """Return 16-bit numbers in float32; anything else as it is."""
     if isinstance(leaf, np.ndarray) and sixteen(leaf.dtype):
         return leaf.astype(np.float32)
     return leaf
 
 
 def lowered(y: Array, dtype: np.dtype[Any] | None) -> Array:
-    """Floats rounded to a 16-bit dtype, if there is one."""
+    """Round floats to a 16-bit dtype, if there is one."""
     return y.astype(dtype) if dtype is not None and is_float(y) else y
 
 
@@ -138,7 +138,7 @@ def clip(x: Array, x_min: float, x_max: float) -> Array:
 
 
 def round_(x: Array, decimals: int) -> Array:
-    """To the nearest, halves to even, at so many decimals."""
+    """Round to the nearest, halves to even, at a number of decimals."""
     if decimals == 0 or (decimals > 0 and not is_float(x)):
         return np.rint(x) if is_float(x) else x
     factor = np.asarray(10.0**decimals, dtype=x.dtype if is_float(x) else np.float32)
@@ -156,7 +156,7 @@ def where(condition: Any, x1: Array, x2: Array) -> Array:
 
 
 def on_axes(function: Callable[..., Array]) -> Callable[..., Array]:
-    """A reduction over axes that are not that of the rows."""
+    """Return a reduction over axes that are not that of the rows."""
 
     def reduced(x: Array, axis: tuple[int, ...], **options: Any) -> Array:
         return np.asarray(function(x, axis=from_front(axis, x.ndim), **options))
@@ -165,7 +165,7 @@ def on_axes(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def on_axis(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function along one axis that is not that of the rows."""
+    """Return a function along one axis that is not that of the rows."""
 
     def along(x: Array, *more: Any, axis: int, **options: Any) -> Any:
         return function(x, *more, axis=from_front((axis,), x.ndim)[0], **options)
@@ -174,23 +174,23 @@ def on_axis(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def sum_(x: Array, axis: Any, keepdims: bool) -> Array:
-    """The sum along axes, in the dtype of `x`."""
+    """Sum along axes, in the dtype of `x`."""
     return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
 
 
 def prod(x: Array, axis: Any, keepdims: bool, dtype: None = None) -> Array:
-    """The product along axes, in the dtype of `x`."""
+    """Multiply along axes, in the dtype of `x`."""
     return np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
 
 
 def maximum_of(x: Array, axis: Any, keepdims: bool, initial: float | None) -> Array:
-    """The greatest along axes, and at least `initial`."""
+    """Return the greatest along axes, and at least `initial`."""
     y = np.max(x, axis=axis, keepdims=keepdims)
     return y if initial is None else np.maximum(y, np.asarray(initial).astype(x.dtype))
 
 
 def minimum_of(x: Array, axis: Any, keepdims: bool, initial: float | None) -> Array:
-    """The least along axes, and at most `initial`."""
+    """Return the least along axes, and at most `initial`."""
     y = np.min(x, axis=axis, keepdims=keepdims)
     return y if initial is None else np.minimum(y, np.asarray(initial).astype(x.dtype))
 
@@ -204,21 +204,21 @@ def logsumexp(x: Array, axis: Any, keepdims: bool) -> Array:
 
 
 def argmax(x: Array, axis: int, keepdims: bool) -> Array:
-    """Where the first greatest is; -0 counts as less than 0."""
+    """Return where the first greatest is; -0 counts as less than 0."""
     if is_float(x):
         x = np.where((x == 0) & np.signbit(x), -np.finfo(x.dtype).tiny, x)
     return np.argmax(x, axis=axis, keepdims=keepdims).astype(np.int32)
 
 
 def argmin(x: Array, axis: int, keepdims: bool) -> Array:
-    """Where the first least is; -0 counts as less than 0."""
+    """Return where the first least is; -0 counts as less than 0."""
     if is_float(x):
         x = np.where((x == 0) & np.signbit(x), -np.finfo(x.dtype).tiny, x)
     return np.argmin(x, axis=axis, keepdims=keepdims).astype(np.int32)
 
 
 def cumulative(function: Callable[..., Array]) -> Callable[..., Array]:
-    """A running sum or product in the dtype of `x`, or in another."""
+    """Return a running sum or product in the dtype of `x`, or in another."""
 
     def run(x: Array, axis: int, dtype: str | None) -> Array:
         x = x if dtype is None else x.astype(dtype_of(dtype))
@@ -257,7 +257,7 @@ def getitem(x: Array, key: Any = None) -> Array:
 
 
 def reshape(x: Array, newshape: Sequence[int]) -> Array:
-    """Rows keep what they hold."""
+    """Reshape each row by itself."""
     y = x.reshape(tuple(newshape))
     if y.ndim == 0 or len(y) != len(x):
         raise ValueError(f"a shape {tuple(newshape)} that does not keep the rows")
@@ -265,49 +265,49 @@ def reshape(x: Array, newshape: Sequence[int]) -> Array:
 
 
 def expand_dims(x: Array, axis: tuple[int, ...]) -> Array:
-    """New axes of size 1."""
+    """Insert axes of size 1."""
     return np.expand_dims(x, from_front(axis, x.ndim + len(axis)))
 
 
 def squeeze(x: Array, axis: tuple[int, ...]) -> Array:
-    """Without axes of size 1."""
+    """Remove axes of size 1."""
     return np.squeeze(x, from_front(axis, x.ndim))
 
 
 def flip(x: Array, axis: tuple[int, ...]) -> Array:
-    """In the opposite order along axes."""
+    """Reverse the order along axes."""
     return np.flip(x, from_front(axis, x.ndim))
 
 
 def swapaxes(x: Array, axis1: int, axis2: int) -> Array:
-    """Two axes in each other's place."""
+    """Swap two axes."""
     return np.swapaxes(x, *from_front((axis1, axis2), x.ndim))
 
 
 def concatenate(xs: Sequence[Array], axis: int) -> Array:
-    """One after the other along an axis."""
+    """Join arrays along an axis."""
     return np.concatenate(xs, axis=from_front((axis,), xs[0].ndim)[0])
 
 
 def stack(xs: Sequence[Array], axis: int) -> Array:
-    """Side by side along a new axis."""
+    """Stack arrays along a new axis."""
     return np.stack(xs, axis=from_front((axis,), xs[0].ndim + 1)[0])
 
 
 def split(x: Array, axis: int, indices_or_sections: Any) -> list[Array]:
-    """Parts of equal size, or cut at indices."""
+    """Split into parts of equal size, or at indices."""
     return list(np.split(x, indices_or_sections, axis=axis))
 
 
 def unstack(x: Array, axis: int, num: int | None) -> list[Array]:
-    """The slices along an axis, which goes."""
+    """Return the slices along an axis, which is removed."""
     if num not in (None, x.shape[axis]):
         raise ValueError(f"num={num} of {x.shape[axis]} slices")
     return [np.take(x, k, axis=axis) for k in range(x.shape[axis])]
 
 
 def tile(x: Array, repeats: tuple[int, ...]) -> Array:
-    """The whole several times along each axis."""
+    """Repeat the whole several times along each axis."""
     if len(repeats) > x.ndim or (len(repeats) == x.ndim and repeats[0] != 1):
         raise ValueError(f"repeats={repeats}, which repeats the rows")
     return np.tile(x, repeats)
@@ -316,7 +316,7 @@ def tile(x: Array, repeats: tuple[int, ...]) -> Array:
 def pad(
     x: Array, constant_values: float | None = None, *, pad_width: Any, mode: str
 ) -> Array:
-    """More entries at the ends of axes."""
+    """Pad the ends of axes."""
     if len(pad_width) != x.ndim:
         raise ValueError(f"pad_width for {len(pad_width)} axes of {x.ndim}")
     if mode != "constant":
@@ -326,12 +326,12 @@ def pad(
 
 
 def take(x: Array, indices: Any, axis: int) -> Array:
-    """The entries at constant indices along an axis, counted from either end."""
+    """Take the entries at constant indices along an axis, from either end."""
     return np.take(x, np.asarray(indices).astype(np.int64), axis=axis)
 
 
 def one_hot(x: Array, num_classes: int, axis: int, dtype: str, sparse: bool) -> Array:
-    """1 at the index, 0 elsewhere, along a new axis."""
+    """Return 1 at the index, 0 elsewhere, along a new axis."""
     with np.errstate(invalid="ignore"):
         ids = np.trunc(x).astype(np.int64)
     axis = from_front((axis,), x.ndim + 1)[0]
@@ -347,19 +347,19 @@ def matmul(x1: Array, x2: Array) -> Array:
 
 
 def dot(x1: Array, x2: Array) -> Array:
-    """The last axis of the first with the last but one of the second."""
+    """Multiply the last axis of the first with the last but one of the second."""
     if 0 in (x1.ndim, x2.ndim):
         return np.multiply(x1, x2)
     return np.tensordot(x1, x2, axes=((-1,), (-1 if x2.ndim == 1 else -2,)))
 
 
 def einsum(*operands: Array, subscripts: str) -> Array:
-    """Einstein's sums, with the rows first in what comes in and what goes out."""
+    """Compute Einstein's sums; rows come first in operands and result."""
     return np.asarray(np.einsum(subscripts, *operands, optimize=True))
 
 
 def average(x: Array, weights: Any = None, *, axis: tuple[int, ...]) -> Array:
-    """The mean along axes; weights are not supported."""
+    """Average along axes; weights are not supported."""
     if weights is not None:
         raise ValueError("an average with weights, which is not supported")
     return np.asarray(x.mean(axis=from_front(axis, x.ndim)))
@@ -371,7 +371,7 @@ def same(x: Array) -> Array:
 
 
 def filled(value: int) -> Callable[..., Array]:
-    """A function that makes an array of one value, in the shape of another."""
+    """Return a function that makes an array of one value, in the shape of another."""
 
     def like(x: Array, dtype: str | None) -> Array:
         return np.full_like(x, value, dtype=dtype_of(dtype) if dtype else x.dtype)
@@ -380,6 +380,6 @@ def filled(value: int) -> Callable[..., Array]:
 
 
 def converted(x: Array, dtype: str | None, **_: Any) -> Array:
-    """In another dtype; floats are cut to whole numbers."""
+    """Cast to another dtype; floats are cut to whole numbers."""
     with np.errstate(over="ignore", invalid="ignore"):
         return x if dtype is None else x.astype(dtype_of(dtype), copy=False)

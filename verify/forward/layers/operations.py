@@ -48,7 +48,7 @@ CONSTANTS = frozenset({"key", "indices", "constant_values", "weights"})
 
 
 class Operation(LayerType):
-    """What all operations share.
+    """Hold what all operations share.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class Operation(LayerType):
         return map_structure(lambda y: functions.lowered(np.asarray(y), dtype), results)
 
     def compute(self, arguments: Mapping[str, Any], layer: LayerSpec) -> Any:
-        """The function of the arguments, cast, and the options."""
+        """Apply the function to the cast arguments and the options."""
         given = [arguments[name] for name in self.arguments if name in arguments]
         function = type(self).function
         if exact_constants(layer):
@@ -111,7 +111,7 @@ class Operation(LayerType):
     def _cast(
         self, arguments: Mapping[str, Any], floatx: str, exact: bool
     ) -> tuple[dict[str, Any], np.dtype[Any] | None]:
-        """Arguments as arrays, and the 16-bit dtype that the result is rounded to."""
+        """Return arguments as arrays, and the 16-bit dtype to round the result to."""
         values: dict[str, Any] = map_structure(_bare, dict(arguments))
         if self.casts == "own":
             return values, None
@@ -187,7 +187,7 @@ def _subscripts(value: Any) -> str:
 
 
 class Einsum(Operation):
-    """Einstein's sums in which the first letter stands for the rows, and only there."""
+    """Compute Einstein's sums whose first letter stands for the rows, and only it."""
 
     class_name = "ops.Einsum"
     arguments = ("x1", "x2", "x3", "x4")
@@ -259,7 +259,7 @@ def _made(
     options: Mapping[str, Option],
     arguments: tuple[str, ...] = ("x",),
 ) -> type[LayerType]:
-    """An operation as a class."""
+    """Return an operation as a class."""
     several = len(arguments) > 1 and not CONSTANTS & set(arguments)
     return type(
         name,

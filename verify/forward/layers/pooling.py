@@ -36,7 +36,7 @@ class Pooling(LayerType):
 
     @abstractmethod
     def pooled(self, x: Array, size: int, stride: int, padding: str) -> Array:
-        """One value for each window: (batch, windows, channels)."""
+        """Return one value for each window: (batch, windows, channels)."""
 
     def notes(self, layer: LayerSpec) -> list[str]:
         size, stride = self._windows(layer)
@@ -58,7 +58,7 @@ class Pooling(LayerType):
 
 
 class MaxPooling1D(Pooling):
-    """The greatest of each window; see `Pooling`.
+    """Take the greatest of each window; see `Pooling`.
 
     Source: keras/src/layers/pooling/max_pooling1d.py.
     """
@@ -76,7 +76,7 @@ class MaxPooling1D(Pooling):
 
 
 class AveragePooling1D(Pooling):
-    """The mean of each window; see `Pooling`.
+    """Take the mean of each window; see `Pooling`.
 
     Source: keras/src/layers/pooling/average_pooling1d.py.
     """
@@ -97,7 +97,7 @@ class AveragePooling1D(Pooling):
 
 
 class GlobalPooling(LayerType):
-    """One value for each channel, over all steps.
+    """Compute one value for each channel, over all steps.
 
     Source: keras/src/layers/pooling/base_global_pooling.py.
     """

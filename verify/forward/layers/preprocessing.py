@@ -45,7 +45,7 @@ def kept_axes(value: Any) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Stored:
-    """An array in a config, with its dtype."""
+    """Hold an array of a config, with its dtype."""
 
     values: Any
     dtype: str
@@ -70,7 +70,7 @@ def constants(value: Any) -> Any:
 
 
 def held(layer: LayerSpec, option: str) -> Array:
-    """The constants of an option, as Keras holds them, in float64.
+    """Return the constants of an option, as Keras holds them, in float64.
 
     An array in its own dtype, numbers in float32; see `exact_constants`.
     """
@@ -140,7 +140,7 @@ class Normalization(Elementwise):
         return (x - mean) / deviation
 
     def _fitted(self, layer: LayerSpec, key: str, x: Array) -> Array:
-        """Mean or variance in a shape that fits onto `x`."""
+        """Return mean or variance in a shape that fits onto `x`."""
         kept = sorted(from_front(layer.options["axis"], x.ndim))
         wanted = tuple(size if k in kept else 1 for k, size in enumerate(x.shape))
         if key in layer.weights:

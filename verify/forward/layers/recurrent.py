@@ -1,7 +1,7 @@
 """SimpleRNN, LSTM, GRU, and RNN over any cell or stack of cells.
 
-`verify.forward.cells` holds the equations, `verify.forward.layers.recurrent_cells` binds weights to
-them, `verify.forward.recurrence` is the time; this module looks after states and masks.
+`verify.forward.cells` holds the equations, `recurrent_cells` binds weights to them, and
+`verify.forward.recurrence` is the time; this module looks after states and masks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LOOP_OPTIONS: Mapping[str, Option] = {
 
 
 class Loop(LayerType):
-    """A cell in a loop over time: every recurrent layer.
+    """Run a cell in a loop over time: every recurrent layer.
 
     Source: keras/src/layers/rnn/rnn.py.
     """
@@ -49,15 +49,15 @@ class Loop(LayerType):
 
     @abstractmethod
     def cell(self, layer: LayerSpec) -> tuple[Cell, LayerSpec]:
-        """The cell's type, and where its options and weights are."""
+        """Return the cell's type, and where its options and weights are."""
 
     def initial(self, layer: LayerSpec, x: Array) -> tuple[Array, ...]:
-        """States of zeros for inputs (batch, time, ...)."""
+        """Return states of zeros for inputs (batch, time, ...)."""
         kind, cell = self.cell(layer)
         return kind.initial(cell, len(x))
 
     def loop_notes(self, layer: LayerSpec) -> list[str]:
-        """What the options of the loop do, for those that do something."""
+        """Say what the options of the loop do, for those that do something."""
         options, rule = layer.options, MaskRule.of(layer)
         lines = []
         if options["go_backwards"]:
@@ -88,7 +88,7 @@ class Loop(LayerType):
         return lines
 
     def state_words(self, layer: LayerSpec) -> tuple[str, ...]:
-        """Names of the states for a person."""
+        """Return the names of the states for a person."""
         kind, cell = self.cell(layer)
         return kind.names(cell)
 
@@ -156,7 +156,7 @@ class Loop(LayerType):
 
 
 class CellLoop(Loop):
-    """A recurrent layer that is a loop around one cell and has that cell's options."""
+    """Run one cell over time, as a layer that has the cell's options."""
 
     cell_type: ClassVar[Cell]
     shown_by_weights = Cell.shown_by_weights
@@ -178,7 +178,7 @@ class CellLoop(Loop):
 
 
 class SimpleRNN(CellLoop):
-    """See `verify.forward.cells.simple_rnn_step`; keras/src/layers/rnn/simple_rnn.py."""
+    """See `cells.simple_rnn_step`; keras/src/layers/rnn/simple_rnn.py."""
 
     class_name = "SimpleRNN"
     cell_type = SimpleRNNCell()
@@ -187,7 +187,7 @@ class SimpleRNN(CellLoop):
 
 
 class LSTM(CellLoop):
-    """See `verify.forward.cells.lstm_step`; keras/src/layers/rnn/lstm.py."""
+    """See `cells.lstm_step`; keras/src/layers/rnn/lstm.py."""
 
     class_name = "LSTM"
     cell_type = LSTMCell()
@@ -196,7 +196,7 @@ class LSTM(CellLoop):
 
 
 class GRU(CellLoop):
-    """See `verify.forward.cells.gru_step`; keras/src/layers/rnn/gru.py."""
+    """See `cells.gru_step`; keras/src/layers/rnn/gru.py."""
 
     class_name = "GRU"
     cell_type = GRUCell()
@@ -205,7 +205,7 @@ class GRU(CellLoop):
 
 
 class RNN(Loop):
-    """A loop around a cell of its own, or around several stacked.
+    """Run a cell of its own over time, or several stacked.
 
     Source: keras/src/layers/rnn/rnn.py.
     """

@@ -1,4 +1,4 @@
-"""The cells of recurrent layers: options, weights and states around `verify.forward.cells`."""
+"""The cells of recurrent layers: options, weights and states of a step."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WEIGHT_SETTINGS = frozenset(
 
 
 class Cell(LayerType):
-    """One step: what the cells, and the layers that are a loop around one, share."""
+    """Describe one step: what cells and the layers that loop around one share."""
 
     shown_by_weights = frozenset({"units", "use_bias"})
     state_names: ClassVar[tuple[str, ...]] = ("h",)
@@ -50,24 +50,24 @@ class Cell(LayerType):
 
     @abstractmethod
     def bound(self, layer: LayerSpec) -> Step:
-        """The equations of a step with this layer's weights and activations."""
+        """Return the equations of a step with this layer's weights and activations."""
 
     @abstractmethod
     def equations(self, layer: LayerSpec) -> list[str]:
-        """One step in this layer's own activations."""
+        """Write one step with this layer's own activations."""
 
     def names(self, layer: LayerSpec) -> tuple[str, ...]:
-        """Names of the states in a trace, in the order of Keras's states."""
+        """Return the names of the states in a trace, in the order of Keras's states."""
         return self.state_names
 
     def initial(self, layer: LayerSpec, batch: int) -> tuple[Array, ...]:
-        """States of zeros, (batch, units) each."""
+        """Return states of zeros, (batch, units) each."""
         shape = (batch, layer.options["units"])
         zeros = np.zeros(shape, dtype=working(POLICIES[layer.policy].compute))
         return (zeros,) * len(self.state_names)
 
     def step(self, layer: LayerSpec) -> Step:
-        """`bound`; a 16-bit cell rounds its input and what it returns."""
+        """Return `bound`; a 16-bit cell rounds its input and what it returns."""
         step, compute = self.bound(layer), POLICIES[layer.policy].compute
         if compute not in ("float16", "bfloat16"):
             return step
@@ -83,7 +83,7 @@ class Cell(LayerType):
         return rounding
 
     def bias_shape(self, options: Mapping[str, Any], width: int) -> tuple[int, ...]:
-        """Shape of the bias for `width` columns."""
+        """Return the shape of the bias for `width` columns."""
         return (width,)
 
     def weight_shapes(
@@ -109,7 +109,7 @@ class Cell(LayerType):
         return f"{gates} gates x {each}" if gates > 1 else each
 
     def notes(self, layer: LayerSpec) -> list[str]:
-        """The columns of each gate, then the equations of a step."""
+        """Return the columns of each gate, then the equations of a step."""
         lines = []
         if len(layer.gates) > 1:
             lines.append(f"columns: {columns(layer.gates, layer.options['units'])}")
@@ -123,7 +123,7 @@ class Cell(LayerType):
 
 
 def _weights(layer: LayerSpec, rows: int = 1) -> dict[str, Any]:
-    """Keyword arguments for a step function; a missing bias is a bias of zeros."""
+    """Return keyword arguments for a step; a missing bias is a bias of zeros."""
     kernel = layer.weights["kernel"]
     bias = layer.weights.get("bias")
     if bias is None:
@@ -138,7 +138,7 @@ def _weights(layer: LayerSpec, rows: int = 1) -> dict[str, Any]:
 
 
 class SimpleRNNCell(Cell):
-    """See `verify.forward.cells.simple_rnn_step`; keras/src/layers/rnn/simple_rnn.py."""
+    """See `cells.simple_rnn_step`; keras/src/layers/rnn/simple_rnn.py."""
 
     class_name = "SimpleRNNCell"
 
@@ -159,7 +159,7 @@ class SimpleRNNCell(Cell):
 
 
 class LSTMCell(Cell):
-    """See `verify.forward.cells.lstm_step`; keras/src/layers/rnn/lstm.py."""
+    """See `cells.lstm_step`; keras/src/layers/rnn/lstm.py."""
 
     class_name = "LSTMCell"
     options: ClassVar[Mapping[str, Option]] = {**CELL_OPTIONS, **GATED_OPTIONS}
@@ -189,7 +189,7 @@ class LSTMCell(Cell):
 
 
 class GRUCell(Cell):
-    """See `verify.forward.cells.gru_step`; keras/src/layers/rnn/gru.py."""
+    """See `cells.gru_step`; keras/src/layers/rnn/gru.py."""
 
     class_name = "GRUCell"
     options: ClassVar[Mapping[str, Option]] = {
@@ -239,7 +239,7 @@ class GRUCell(Cell):
 
 
 class StackedRNNCells(Cell):
-    """Cells one on top of the other within each step.
+    """Run several cells one after the other within each step.
 
     Source: keras/src/layers/rnn/stacked_rnn_cells.py.
     """
@@ -311,7 +311,7 @@ CELLS: Mapping[str, Cell] = {
 
 
 def cell_type(layer: LayerSpec) -> Cell:
-    """The type of a cell that has been accepted."""
+    """Return the type of a cell that has been accepted."""
     return CELLS[layer.class_name]
 
 

@@ -48,7 +48,7 @@ def permutation(value: Any) -> tuple[int, ...]:
 
 
 class Reshaping(LayerType):
-    """What the layers here share: how many axes an input has, rows first."""
+    """Hold what the layers here share: how many axes an input has, rows first."""
 
     ndim: ClassVar[int] = 0
 
@@ -58,14 +58,14 @@ class Reshaping(LayerType):
         return self.moved(layer, inputs)
 
     def moved(self, layer: LayerSpec, x: Array) -> Array:
-        """The numbers where they belong."""
+        """Return the numbers where they belong."""
         raise NotImplementedError
 
     def notes(self, layer: LayerSpec) -> list[str]:
         return [f"{self.equation(layer.options)}; masks end here"]
 
     def equation(self, options: Mapping[str, Any]) -> str:
-        """What happens, in a few words."""
+        """Say what happens, in a few words."""
         raise NotImplementedError
 
 
@@ -109,7 +109,7 @@ class Reshape(Reshaping):
 
 
 class Permute(Reshaping):
-    """Axis ``dims[k]`` of the input is axis ``k + 1`` of the output.
+    """Move axis ``dims[k]`` of the input to axis ``k + 1`` of the output.
 
     Source: keras/src/layers/reshaping/permute.py.
     """
@@ -165,7 +165,7 @@ class Cropping1D(Reshaping):
 
 
 class ZeroPadding1D(Reshaping):
-    """Steps of zeros before and after; with ``channels_first``, time is the last axis.
+    """Add steps of zeros; with ``channels_first``, time is the last axis.
 
     Source: keras/src/layers/reshaping/zero_padding1d.py.
     """
@@ -190,7 +190,7 @@ class ZeroPadding1D(Reshaping):
 
 
 class UpSampling1D(Reshaping):
-    """Each step ``size`` times in a row.
+    """Repeat each step ``size`` times in a row.
 
     Source: keras/src/layers/reshaping/up_sampling1d.py.
     """

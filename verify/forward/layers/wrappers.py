@@ -30,7 +30,7 @@ def _turned(outputs: Array) -> Array:
 
 
 class Bidirectional(LayerType):
-    """Two recurrent layers over one sequence, one of them from its end.
+    """Run two recurrent layers over one sequence, one of them from its end.
 
     Source: keras/src/layers/rnn/bidirectional.py.
     """
@@ -145,7 +145,7 @@ class Bidirectional(LayerType):
 
 
 class TimeDistributed(LayerType):
-    """The inner layer on every step by itself.
+    """Call the inner layer on every step by itself.
 
     Keras calls the inner layer's ``call`` and not the layer, so masks made *inside* it
     stay there, and the mask that came in goes on.
@@ -196,7 +196,7 @@ class TimeDistributed(LayerType):
 
 
 def _without_scales(layer: LayerSpec) -> LayerSpec:
-    """What ``call`` makes of a quantised layer, if it is called by itself.
+    """Return what ``call`` makes of a quantised layer that is called by itself.
 
     ``Layer.__call__`` chooses ``quantized_call``; ``call`` takes the whole numbers for
     the weights.
@@ -218,14 +218,14 @@ def _config(entry: Any) -> Mapping[str, Any]:
 
 
 def _changed(entry: Any, **options: Any) -> Any:
-    """A serialised layer with some options changed."""
+    """Return a serialised layer with some options changed."""
     if not isinstance(entry, Mapping):
         return entry
     return {**entry, "config": {**_config(entry), **options}}
 
 
 def _zeroing(entry: Any) -> Any:
-    """Bidirectional makes both layers zero masked steps where they return sequences."""
+    """Make a layer zero masked steps where it returns sequences, as Keras does."""
     if isinstance(entry, Mapping) and entry.get("class_name") in LOOPS:
         sequences = _config(entry).get("return_sequences", False)
         return _changed(entry, zero_output_for_mask=sequences)

@@ -34,11 +34,11 @@ VECTORS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
 
 
 class Refused(Exception):
-    """The page does not compute this model; the text says which layer, and why."""
+    """Say which layer of a model the page does not compute, and why."""
 
 
 def exported(net: Network, trace: Trace) -> dict[str, Any]:
-    """The layers of a chain in the order in which they are called.
+    """Return the layers of a chain in the order in which they are called.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def exported(net: Network, trace: Trace) -> dict[str, Any]:
 
 
 def work(net: Network, trace: Trace) -> float:
-    """Products in one evaluation of one row, roughly."""
+    """Return how many products one evaluation of one row takes, roughly."""
     steps = max(
         (t.input.shape[1] for t in trace.values() if _timed(t.input)), default=1
     )
@@ -96,7 +96,7 @@ def _timed(array: Any) -> bool:
 
 
 def chain(net: Network) -> list[str]:
-    """Names of the layers where each is called once, on what the one before returned.
+    """Return the names of layers that are called once each, on the last one's output.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def _masking(layer: LayerSpec) -> dict[str, Any]:
 
 
 def exact_mask(layer: LayerSpec) -> bool:
-    """Whether a Masking layer masks the same steps in float32 and in float64."""
+    """Return whether a Masking layer masks the same steps in float32 and float64."""
     value = layer.options["mask_value"]
     return float(np.float32(value)) == value
 
@@ -275,7 +275,7 @@ PER_STEP = frozenset(
 
 
 def activation(layer: LayerSpec, text: str) -> dict[str, Any]:
-    """A name of `verify.forward.activations.resolve`, taken apart for the page.
+    """Return a name of `activations.resolve`, taken apart for the page.
 
     Raises
     ------
@@ -287,7 +287,7 @@ def activation(layer: LayerSpec, text: str) -> dict[str, Any]:
 
 
 def _named(layer: LayerSpec, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """An activation with every argument filled in, and its constants as computed."""
+    """Return an activation with all arguments filled in, constants as computed."""
     exact = exact_constants(layer)
     function = {**ACTIVATIONS, **HISTORICAL}[name]
     arguments = {

@@ -14,7 +14,7 @@ Packed = dict[str, Any]
 
 
 def pack_array(array: Array, *, exact: bool = True) -> Packed:
-    """An array for the page: ``{"shape", "dtype", "data"}``.
+    """Return an array for the page: ``{"shape", "dtype", "data"}``.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def _dtype(array: Array, exact: bool) -> str:
 
 
 def script_json(content: Any) -> str:
-    """JSON that may stand inside a ``<script>`` element.
+    """Return JSON that may stand inside a ``<script>`` element.
 
     No ``<``, ``>`` or ``&`` is left in it, so nothing in a name or a text can end the
     element or begin a comment, and no U+2028, because all of it is ASCII.

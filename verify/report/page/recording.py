@@ -54,7 +54,7 @@ RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN")
 
 @dataclass(frozen=True)
 class Sample:
-    """What is said about a row.
+    """Hold what is said about a row.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class TextRules:
-    """How the page turns a text into ids; see `verify.data.text.TextPipeline`.
+    """Describe how the page turns a text into ids; see `verify.data.text.TextPipeline`.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class TextRules:
     feature_axis: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "words": list(self.words),
             "stop_words": list(self.stop_words),
@@ -107,7 +107,7 @@ class TextRules:
 
 @dataclass(frozen=True)
 class Exploration:
-    """What the page's explorer is given, as plain values for JSON."""
+    """Hold what the page's explorer is given, as plain values for JSON."""
 
     data: Mapping[str, Any]
 
@@ -185,7 +185,7 @@ def explore(
 
 
 def _peek(number: int, row: Array) -> str:
-    """What a row without a name is called: its number, and its first ids."""
+    """Return what a row without a name is called: its number, and its first ids."""
     if row.dtype.kind not in "iu" or row.ndim != 1:
         return f"row {number}"
     more = " ..." if len(row) > MAX_PEEKED_IDS else ""
@@ -197,7 +197,7 @@ def _trace(net: Network, inputs: Inputs) -> Trace:
 
 
 def _precision(net: Network) -> str | None:
-    """The reference, unless a Masking layer would then mask other steps."""
+    """Return the reference, unless a Masking layer would then mask other steps."""
     masking = (x for _, x in net.spec.walk() if x.class_name == "Masking")
     return "float64" if all(map(exact_mask, masking)) else None
 
@@ -219,7 +219,7 @@ def _sample(sample: Sample) -> dict[str, str]:
 
 
 def _input(net: Network, inputs: Inputs) -> dict[str, Any]:
-    """The first input; ids are what an Embedding reads directly."""
+    """Return the first input; ids are what an Embedding reads directly."""
     first = inputs[0]
     shape = net.spec.inputs[0].options["batch_shape"]
     ids = None
@@ -236,7 +236,7 @@ def _input(net: Network, inputs: Inputs) -> dict[str, Any]:
 
 
 def _recurrent(trace: Trace) -> list[tuple[str, LayerTrace]]:
-    """The layers with gates or states to show, (batch, time, units) each."""
+    """Return the layers with gates or states to show, (batch, time, units) each."""
     return [
         (path, traced)
         for path, traced in trace.items()
@@ -247,7 +247,7 @@ def _recurrent(trace: Trace) -> list[tuple[str, LayerTrace]]:
 
 
 def _affordable(trace: Trace, rows: int) -> int:
-    """So many rows have room in a page; one at least."""
+    """Return how many rows have room in a page; one at least."""
     size = sum(
         value.nbytes / value.itemsize * 4
         for _, traced in _recurrent(trace)
@@ -257,7 +257,7 @@ def _affordable(trace: Trace, rows: int) -> int:
 
 
 def _layers(net: Network, trace: Trace, rows: int) -> dict[str, Any]:
-    """Every recurrent layer with its recorded values; units beyond a size are cut."""
+    """Return all recurrent layers with recorded values; units beyond a size are cut."""
     found = _recurrent(trace)
     numbers = sum(
         value.shape[1] * value.shape[2]
@@ -305,7 +305,7 @@ def _option(traced: LayerTrace, name: str, default: Any) -> Any:
 
 
 def _not_shown(net: Network, paths: Sequence[str]) -> list[str]:
-    """Recurrent layers whose values have other axes, such as ConvLSTM."""
+    """Return the recurrent layers whose values have other axes, such as ConvLSTM."""
     return [
         f"{layer}"
         for path, layer in net.spec.walk()
@@ -315,7 +315,7 @@ def _not_shown(net: Network, paths: Sequence[str]) -> list[str]:
 
 
 def _after_the_words(net: Network) -> set[str]:
-    """Layers of a chain whose steps are not those of its input."""
+    """Return the layers of a chain whose steps are not those of its input."""
     try:
         names = chain(net)
     except Refused:
@@ -342,7 +342,7 @@ def _finite_rows(trace: Trace, rows: int) -> Array:
 
 
 def _answers(net: Network, inputs: Inputs, trace: Trace) -> dict[str, Any]:
-    """What the model answers after every step: (rows, time, outputs).
+    """Return what the model answers after every step: (rows, time, outputs).
 
     An output at every step is that; otherwise the model is evaluated on the first step,
     the first two, and so on. ``running`` is None where nothing is recorded, and
@@ -379,7 +379,7 @@ def _none(reason: str) -> dict[str, Any]:
 
 
 def _model(net: Network, inputs: Inputs, trace: Trace, rows: int) -> dict[str, Any]:
-    """The chain for the page's engine, or why there is none."""
+    """Return the chain for the page's engine, or why there is none."""
     try:
         if not rows:
             raise Refused("NumPy has recorded no row to compare with")
@@ -406,7 +406,7 @@ def _model(net: Network, inputs: Inputs, trace: Trace, rows: int) -> dict[str, A
 
 
 def _allowed(net: Network, inputs: Inputs, trace: Trace) -> float:
-    """What the page's values may differ by; more where rounding grows."""
+    """Return what the page's values may differ by; more where rounding grows."""
     there = perturbed(net.spec, UNIT_ROUNDOFF["float64"], 0).trace(
         inputs, dtype="float64"
     )
@@ -417,7 +417,7 @@ def _allowed(net: Network, inputs: Inputs, trace: Trace) -> float:
 
 
 def _apart(a: Array, b: Array) -> float:
-    """The greatest difference of two (rows, ...), measured as the page does."""
+    """Return the greatest difference of two (rows, ...), measured as the page does."""
     size = np.abs(a)
     axes = tuple(range(1, size.ndim))
     floor = np.clip(size.max(axis=axes, keepdims=True, initial=0.0), MIN_ROW_SCALE, 1.0)

@@ -21,7 +21,7 @@ VERDICT_CLASSES = {"PASS": "pass", "FAIL": "fail"}
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its heading; the first row holds the headings of its columns."""
+    """Hold a table with its heading; the first row is the headings of its columns."""
 
     title: str
     headings: Sequence[str]
@@ -30,7 +30,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a page says without its explorer.
+    """Hold what a page says without its explorer.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ def render(
     *,
     explorer_first: bool = False,
 ) -> str:
-    """The page as text.
+    """Return the page as text.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def _data(exploration: Exploration) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """What the page may do: run its own style and script, and nothing else."""
+    """Return what the page may do: run its own style and script, and nothing else."""
     allowed = [
         "default-src 'none'",
         f"style-src {_checksum(style)}",
