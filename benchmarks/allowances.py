@@ -41,15 +41,21 @@ from verify.tolerance.compare import compare
 from verify.tolerance.error_bound import bounded_outputs, unbounded
 from verify.tolerance.noise_floor import Rounding
 
-SCALES = (0.5, 1.0, 2.0)
+WEIGHT_SCALES = (0.5, 1.0, 2.0)
 """Standard deviation of the weights, times the root of how many enter a unit."""
 
-KINDS = ("SimpleRNN", "LSTM", "GRU", "Bidirectional LSTM", "Bidirectional GRU")
-HEADS = ("softmax", "sigmoid", "linear", "none")
-ROWS = (1, 2, 8, 32)
-WORDS = 50
+RECURRENT_KINDS = (
+    "SimpleRNN",
+    "LSTM",
+    "GRU",
+    "Bidirectional LSTM",
+    "Bidirectional GRU",
+)
+OUTPUT_KINDS = ("softmax", "sigmoid", "linear", "none")
+ROW_COUNTS = (1, 2, 8, 32)
+VOCABULARY_SIZE = 50
 
-TITLES = ("error / bound", "error / noise floor", "bound / error")
+FIELD_TITLES = ("error / bound", "error / noise floor", "bound / error")
 """What the fields of `Found` are called where they are printed and written."""
 
 RESULTS = Path(__file__).parent / "results"
@@ -75,19 +81,21 @@ def random_model(rng: np.random.Generator) -> tuple[Any, Array, str]:
     """A Keras model with random weights, inputs for it, and what it is."""
     keras = import_keras()
     keras.backend.clear_session()
-    kind = KINDS[rng.integers(len(KINDS))]
-    head = HEADS[rng.integers(len(HEADS))]
+    kind = RECURRENT_KINDS[rng.integers(len(RECURRENT_KINDS))]
+    head = OUTPUT_KINDS[rng.integers(len(OUTPUT_KINDS))]
     time = int(rng.integers(1, 61) if rng.random() < 0.8 else rng.integers(61, 501))
     size, units = int(rng.integers(1, 25)), int(rng.integers(1, 65))
-    rows = int(rng.choice(ROWS))
+    rows = int(rng.choice(ROW_COUNTS))
     embedded = rng.random() < 0.5
     x: Array
     if embedded:
         front = [
             keras.Input((time,), dtype="int32"),
-            keras.layers.Embedding(WORDS, size, mask_zero=bool(rng.random() < 0.5)),
+            keras.layers.Embedding(
+                VOCABULARY_SIZE, size, mask_zero=bool(rng.random() < 0.5)
+            ),
         ]
-        x = rng.integers(0, WORDS, size=(rows, time)).astype(np.int32)
+        x = rng.integers(0, VOCABULARY_SIZE, size=(rows, time)).astype(np.int32)
     else:
         front = [keras.Input((time, size))]
         x = rng.normal(size=(rows, time, size)).astype(np.float32)
@@ -113,7 +121,7 @@ def random_model(rng: np.random.Generator) -> tuple[Any, Array, str]:
         outputs = int(rng.integers(1, 4)) + (head == "softmax")
         tail = [keras.layers.Dense(outputs, activation=head)]
     model = keras.Sequential([*front, *body, *tail])
-    scale = float(rng.choice(SCALES))
+    scale = float(rng.choice(WEIGHT_SCALES))
     model.set_weights(
         [
             rng.normal(size=w.shape) * scale / np.sqrt(w.shape[0] if w.ndim > 1 else 4)
@@ -163,7 +171,7 @@ def summarise(results: list[list[Found]], outcomes: Counter[str]) -> dict[str, A
                 "p95": float(np.quantile(values, 0.95)),
                 "max": float(values.max()),
             }
-            for title, values in zip(TITLES, table.T, strict=True)
+            for title, values in zip(FIELD_TITLES, table.T, strict=True)
         }
     return summary
 

@@ -31,18 +31,18 @@ from verify.model.arrays import Array
 
 Forward = Callable[[Array], Array]
 
-BATCHES = (32, 256, 1024, 4096)
-TRIED = 4096
+BATCH_SIZES = (32, 256, 1024, 4096)
+TRIED_ROWS = 4096
 """Rows on which ways are tried: of more than these, one piece shows which is best."""
 
-SLOW, CLEAR = 1.5, 0.4
+WARM_SECONDS, CLEAR_SECONDS = 1.5, 0.4
 """Seconds of a call from which what its first time costs does not matter, and from
 which one more call would hardly say more."""
 
-HOPELESS = 4.0
+HOPELESS_RATIO = 4.0
 """A way whose first call took so many times the best is not tried again."""
 
-CLOSE = 1.5
+CLOSE_RATIO = 1.5
 """A way is tried again where it took at most so many times the best."""
 
 
@@ -73,7 +73,7 @@ class Ready:
         Seconds of a call.
     output : (rows, classes), or None for a part of the computation
     tried : dict of str to float
-        Seconds of every way, on at most `TRIED` rows, where there are several.
+        Seconds of every way, on at most `TRIED_ROWS` rows, where there are several.
     """
 
     way: str
@@ -101,8 +101,8 @@ def in_blocks(call: Forward, rows: int, sizes: tuple[int, ...]) -> dict[str, For
 
 def batch_sizes(rows: int) -> list[int]:
     """Those that make a difference with so many rows."""
-    return [size for size in BATCHES if size < rows] + [
-        size for size in BATCHES if size >= rows
+    return [size for size in BATCH_SIZES if size < rows] + [
+        size for size in BATCH_SIZES if size >= rows
     ][:1]
 
 
@@ -198,7 +198,7 @@ class Function(Competitor):
         """All rows at once, or in pieces."""
         sizes = (256, 1024, 4096)
         ways = in_blocks(_function(path), rows, sizes)
-        if rows > 4 * TRIED:  # a graph that keeps every step of every row
+        if rows > 4 * TRIED_ROWS:  # a graph that keeps every step of every row
             del ways["all rows"]
         return ways
 
@@ -249,7 +249,7 @@ COMPETITORS: tuple[type[Competitor], ...] = (
 )  # fmt: skip
 """The first is the one that the others are compared with."""
 
-HOMES: dict[str, dict[str, str]] = {
+RUNTIME_OF: dict[str, dict[str, str]] = {
     "NumPy": {},
     "Keras on TensorFlow": {"KERAS_BACKEND": "tensorflow"},
     "Keras on NumPy": {"KERAS_BACKEND": "numpy"},
@@ -276,7 +276,7 @@ def prepare(title: str, folder: str, case: Case) -> Ready:
     gc.unfreeze()
     x = inputs(case.rows, case.length)
     ways = kind().ways(Path(folder) / case.file, case.rows)
-    tried = seconds_of_ways(ways, x[:TRIED]) if len(ways) > 1 else {}
+    tried = seconds_of_ways(ways, x[:TRIED_ROWS]) if len(ways) > 1 else {}
     best = min(ways, key=lambda way: tried.get(way, 0.0))
     forward = ways[best]
     output = None
@@ -284,7 +284,7 @@ def prepare(title: str, folder: str, case: Case) -> Ready:
         began = time.perf_counter()
         output = forward(x)  # the first time compiles what is still to be compiled
         once = time.perf_counter() - began
-        if once > SLOW:
+        if once > WARM_SECONDS:
             break
     _prepared[title] = lambda: forward(x)
     gc.collect()
@@ -298,14 +298,17 @@ def seconds_of_ways(ways: Mapping[str, Forward], x: Array) -> dict[str, float]:
     tried = {way: _once(forward, x) for way, forward in ways.items()}
     best = min(tried.values())
     for way, forward in ways.items():  # the first time compiles and wakes threads
-        if tried[way] < SLOW and not CLEAR < tried[way] > HOPELESS * best:
+        if (
+            tried[way] < WARM_SECONDS
+            and not CLEAR_SECONDS < tried[way] > HOPELESS_RATIO * best
+        ):
             tried[way] = _once(forward, x)
     for _ in range(3):
         best = min(tried.values())
-        if best > CLEAR:
+        if best > CLEAR_SECONDS:
             break
         for way, forward in ways.items():
-            if tried[way] <= CLOSE * best:
+            if tried[way] <= CLOSE_RATIO * best:
                 tried[way] = min(tried[way], _once(forward, x))
     return tried
 

@@ -1,10 +1,13 @@
-"""The figure of `benchmarks.speed`."""
+"""Draw the figure of `benchmarks.speed`, and write its files."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.results import LIMIT, OURS, WHOLE, Results
+from benchmarks.output import put
+from benchmarks.results import LIMIT_TITLE, OUR_TITLE, WHOLE_PASSES, Results
+from recipes.plots import png
 from recipes.plots.furniture import (
     SMALL_FONT_SIZE,
     finished,
@@ -34,7 +37,7 @@ def figure(results: Results) -> Figure:
     axes_of = panels(drawn, len(models), columns)
     for model, axes in zip(models, axes_of, strict=True):
         of_model = [m for m in shown if m.case.model == model]
-        for k, name in enumerate((*WHOLE, LIMIT)):
+        for k, name in enumerate((*WHOLE_PASSES, LIMIT_TITLE)):
             points = [
                 (m.case.rows, 1000 * m.seconds(name).median)
                 for m in of_model
@@ -69,6 +72,17 @@ def figure(results: Results) -> Figure:
 
 def _line(k: int, name: str) -> dict[str, Any]:
     """Our line is the thick one; the limit, which is no competitor, has no colour."""
-    if name == LIMIT:
+    if name == LIMIT_TITLE:
         return {"color": "0.55", "linestyle": ":", "linewidth": 1.6}
-    return {**style(k), "linewidth": 2.6 if name == OURS else 1.1}
+    return {**style(k), "linewidth": 2.6 if name == OUR_TITLE else 1.1}
+
+
+def write(results: Results, folder: Path) -> None:
+    """Write speed.json, speed.md and speed.png, each whole or not at all."""
+    contents = {
+        "speed.json": results.to_json().encode(),
+        "speed.md": results.to_markdown().encode(),
+        "speed.png": png(figure(results)),
+    }
+    for name, content in contents.items():
+        put(content, folder / name)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from verify.console.exit_codes import BAD_INPUT
 from verify.errors import VerifyError, printable
 
-INTERRUPTED = 130
+INTERRUPTED_CODE = 130
 
 
 def ended(name: str, work: Callable[[], int]) -> int:
@@ -27,4 +27,4 @@ def ended(name: str, work: Callable[[], int]) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted, no file was written", file=sys.stderr)
-        return INTERRUPTED
+        return INTERRUPTED_CODE

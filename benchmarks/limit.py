@@ -22,25 +22,25 @@ from verify.model.spec import ModelSpec
 
 Forward = Callable[[Array], Array]
 
-GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
+GATE_COUNTS = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 """Blocks of columns in the kernels of a recurrent layer."""
 
-PIECES = (32, 64, 128, 256, 1024)
+BLOCK_ROWS = (32, 64, 128, 256, 1024)
 """Rows whose products, or activations, are computed together."""
 
-TOGETHER = 2048
+JOINED_PRODUCTS = 2048
 """Products of inputs, over rows and steps, that are computed in one."""
 
-SMALL = 8
+SINGLE_THREAD_ROWS = 8
 """From fewer rows a second thread gains nothing."""
 
 
 def recurrent(spec: ModelSpec) -> Iterator[tuple[Array, Array, int]]:
     """Kernel, recurrent kernel and activations a step and unit, of each layer."""
     for layer in spec:
-        if layer.class_name in GATES:
+        if layer.class_name in GATE_COUNTS:
             # an LSTM also has the activation of its cell state
-            count = GATES[layer.class_name] + (layer.class_name == "LSTM")
+            count = GATE_COUNTS[layer.class_name] + (layer.class_name == "LSTM")
             yield layer.weights["kernel"], layer.weights["recurrent_kernel"], count
 
 
@@ -68,7 +68,7 @@ def _numbers(rows: int, columns: int) -> Array:
 def _products_of_piece(
     layers: list[tuple[Array, Array, int]], rows: int, time: int
 ) -> None:
-    steps = max(min(TOGETHER // rows, time), 1)
+    steps = max(min(JOINED_PRODUCTS // rows, time), 1)
     for kernel, recurrent_kernel, _ in layers:
         x, h = (
             _numbers(rows * steps, len(kernel)),
@@ -93,8 +93,8 @@ def _activations_of_piece(widths: list[int], rows: int, time: int) -> None:
 def _ways(
     work: Callable[[int, int], None], rows: int, threads: int
 ) -> dict[str, Forward]:
-    sizes = [size for size in PIECES if size < rows] or [rows]
-    if rows <= max(PIECES):
+    sizes = [size for size in BLOCK_ROWS if size < rows] or [rows]
+    if rows <= max(BLOCK_ROWS):
         sizes = sorted({*sizes, rows})
     ways: dict[str, Forward] = {
         f"{size} rows": partial(_one_by_one, work, size) for size in sizes
@@ -102,7 +102,7 @@ def _ways(
     for size in sizes:
         # two pieces for two threads, where all rows would be one
         piece = min(size, -(-rows // threads))
-        if threads > 1 and rows >= SMALL:
+        if threads > 1 and rows >= SINGLE_THREAD_ROWS:
             ways[f"{piece} rows, {threads} threads"] = partial(
                 _shared_out, work, piece, _pool(threads)
             )

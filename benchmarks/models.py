@@ -18,10 +18,10 @@ from verify.model.arrays import Array
 MODELS = (
     "sentiment_rnn", "sentiment_lstm", "sentiment_stacked_lstm", "sentiment_gru",
 )  # fmt: skip
-VOCABULARY = 12_533
+VOCABULARY_SIZE = 12_533
 """Ids, 0 among them, of the chapter's tweets."""
 
-WORDS = 0.8
+TEXT_SHARE = 0.8
 """The longest text as a share of the steps: as in the tweets, of which words fill
 two fifths."""
 
@@ -32,7 +32,7 @@ def build(name: str, units: int, length: int, path: Path, seed: int = 1) -> None
     keras.utils.set_random_seed(seed)
     recipe = importlib.import_module(f"recipes.{name}")
     config = replace(recipe.Config(), units=units)
-    model = recipe.build_model(config, VOCABULARY, length)
+    model = recipe.build_model(config, VOCABULARY_SIZE, length)
     rng = np.random.default_rng(seed)
     moved = 0.15 / np.sqrt(units)
     model.set_weights([w + rng.normal(0, moved, w.shape) for w in model.get_weights()])
@@ -42,7 +42,7 @@ def build(name: str, units: int, length: int, path: Path, seed: int = 1) -> None
 def inputs(rows: int, length: int, seed: int = 2) -> Array:
     """Ids (rows, length) of int32, each row filled up with zeros behind its words."""
     rng = np.random.default_rng(seed)
-    x = rng.integers(1, VOCABULARY, size=(rows, length), dtype=np.int32)
-    words = rng.integers(1, max(int(WORDS * length), 1) + 1, size=(rows, 1))
+    x = rng.integers(1, VOCABULARY_SIZE, size=(rows, length), dtype=np.int32)
+    words = rng.integers(1, max(int(TEXT_SHARE * length), 1) + 1, size=(rows, 1))
     x[np.arange(length) >= words] = 0
     return x

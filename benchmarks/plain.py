@@ -28,9 +28,9 @@ def plain_pass(spec: ModelSpec) -> Callable[[Array], Array]:
     layers = [layer for layer in spec if layer.class_name != "InputLayer"]
     for layer in layers:
         masks = layer.options.get("mask_zero", False)
-        if masks or layer.class_name not in ("Embedding", "Dense", *STEPS):
+        if masks or layer.class_name not in ("Embedding", "Dense", *STEP_FUNCTIONS):
             raise BenchmarkError(
-                f"expected Embedding, Dense, {', '.join(STEPS)}, no masks. "
+                f"expected Embedding, Dense, {', '.join(STEP_FUNCTIONS)}, no masks. "
                 f"Received: {layer.class_name} '{layer.name}'"
             )
 
@@ -49,7 +49,7 @@ def plain_pass(spec: ModelSpec) -> Callable[[Array], Array]:
 
 def _recurrence(layer: LayerSpec, x: Array) -> Array:
     """(batch, time, features) -> (batch, units), or (batch, time, units)."""
-    step, zeros = STEPS[layer.class_name], np.zeros
+    step, zeros = STEP_FUNCTIONS[layer.class_name], np.zeros
     size = (len(x), layer.options["units"])
     states = tuple(zeros(size, x.dtype) for _ in range(1 + (step is _lstm)))
     outputs = []
@@ -78,7 +78,7 @@ def _gated(layer: LayerSpec) -> dict[str, Any]:
     return {**layer.weights, "activation": tanh, "recurrent_activation": sigmoid}
 
 
-STEPS: dict[str, Callable[..., tuple[Array, ...]]] = {
+STEP_FUNCTIONS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "SimpleRNN": _simple_rnn,
     "LSTM": _lstm,
     "GRU": _gru,

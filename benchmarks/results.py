@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks.competitors import (
@@ -19,20 +18,20 @@ from benchmarks.competitors import (
 )
 from benchmarks.machine import Machine
 from benchmarks.memory import MIB
-from benchmarks.output import digits, in_json, put
+from benchmarks.output import digits, in_json
 from benchmarks.turns import Round, Spread, ratio, spread
 from verify.console.tables import markdown_row, markdown_table
 
-ALLOWED = 1e-6
+MAX_DIFFERENCE = 1e-6
 """How far probabilities may be from Keras's."""
 
-BUSY, OTHERS = 0.5, 0.1
+MAX_LOAD_BEFORE, MAX_BUSY_CORES = 0.5, 0.1
 """From which figures are in doubt: the load of the machine before anything begins, and
 the cores that other programs kept busy during the run."""
 
-OURS = Verify.title
-WHOLE = tuple(kind.title for kind in COMPETITORS if kind.whole)
-LIMIT = "limit"
+OUR_TITLE = Verify.title
+WHOLE_PASSES = tuple(kind.title for kind in COMPETITORS if kind.whole)
+LIMIT_TITLE = "limit"
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Measured:
         """Add up, in each round, what a forward pass cannot do without."""
         for found in self.rounds:
             if Products.title in found and Activations.title in found:
-                found[LIMIT] = found[Products.title] + found[Activations.title]
+                found[LIMIT_TITLE] = found[Products.title] + found[Activations.title]
 
     def timed(self, name: str) -> bool:
         """Whether there are figures of it."""
@@ -61,12 +60,12 @@ class Measured:
 
     def slower(self, name: str) -> Spread:
         """How many times our time a competitor takes."""
-        return ratio(self.rounds, name, OURS)
+        return ratio(self.rounds, name, OUR_TITLE)
 
     @property
     def different(self) -> list[str]:
         """Who computes something else, NaN included."""
-        return [name for name, d in self.differences.items() if not d <= ALLOWED]
+        return [name for name, d in self.differences.items() if not d <= MAX_DIFFERENCE]
 
 
 @dataclass(frozen=True)
@@ -126,10 +125,12 @@ class Results:
 
     def goals(self) -> list[Goal]:
         """Of the chapter's models as they are: 40 units and 26 steps."""
-        worst = [m.differences[OURS] for m in self.measured]
+        worst = [m.differences[OUR_TITLE] for m in self.measured]
         greatest = math.nan if any(map(math.isnan, worst)) else max(worst, default=0.0)
-        text = f"outputs as Keras's, max |diff| of all cases (at most {ALLOWED:g})"
-        goals = [Goal(text, greatest, greatest <= ALLOWED)]
+        text = (
+            f"outputs as Keras's, max |diff| of all cases (at most {MAX_DIFFERENCE:g})"
+        )
+        goals = [Goal(text, greatest, greatest <= MAX_DIFFERENCE)]
         for rows, title, least in (
             (3463, OnnxRuntime.title, 1 / 1.1),
             (3463, PredictBest.title, 3.0),
@@ -155,12 +156,12 @@ class Results:
     def cautions(self) -> list[str]:
         """What a reader must know before believing the figures."""
         found = self.different()
-        if self.load > BUSY:
+        if self.load > MAX_LOAD_BEFORE:
             found.append(
                 f"the machine was busy before the run began (load {self.load:.1f}), "
                 "and perhaps during it: times and ratios are in doubt"
             )
-        if self.others > OTHERS:
+        if self.others > MAX_BUSY_CORES:
             found.append(
                 f"other programs kept {self.others:.1f} of {self.machine.cores} cores "
                 "busy during the run: times are too long, and ratios are in doubt, "
@@ -207,7 +208,7 @@ class Results:
             "## Milliseconds of a call",
             "Median, in brackets the quartiles. How everyone was called is in "
             "`speed.json`.",
-            markdown_table(HEADS, map(case_line, self.measured)),
+            markdown_table(TABLE_HEADS, map(case_line, self.measured)),
             "## How many times as long as `verify`",
             "Median of the ratios round by round, in brackets their quartiles. The "
             "last column is the other way round: `verify` over what the matrix "
@@ -229,22 +230,29 @@ def _words(case: Case) -> str:
     )
 
 
-COLUMNS = ("model", "units", "steps", "rows")
-HEADS = (*COLUMNS, *WHOLE, LIMIT)
-RATIO_HEADS = (*COLUMNS, *WHOLE[1:], f"{OURS} / {LIMIT}")
+CASE_HEADS = ("model", "units", "steps", "rows")
+TABLE_HEADS = (*CASE_HEADS, *WHOLE_PASSES, LIMIT_TITLE)
+RATIO_HEADS = (*CASE_HEADS, *WHOLE_PASSES[1:], f"{OUR_TITLE} / {LIMIT_TITLE}")
 
 
 def case_line(m: Measured) -> str:
     """A line of the table of times."""
     return markdown_row(
-        *_start(m.case), *(_milliseconds(m, name) for name in (*WHOLE, LIMIT))
+        *_start(m.case),
+        *(_milliseconds(m, name) for name in (*WHOLE_PASSES, LIMIT_TITLE)),
     )
 
 
 def _ratio_line(m: Measured) -> str:
-    cells = [_shown(m.slower(name)) if m.timed(name) else "-" for name in WHOLE[1:]]
+    cells = [
+        _shown(m.slower(name)) if m.timed(name) else "-" for name in WHOLE_PASSES[1:]
+    ]
     over = Spread.of(
-        [found[OURS] / found[LIMIT] for found in m.rounds if LIMIT in found]
+        [
+            found[OUR_TITLE] / found[LIMIT_TITLE]
+            for found in m.rounds
+            if LIMIT_TITLE in found
+        ]
     )
     return markdown_row(*_start(m.case), *cells, _shown(over))
 
@@ -280,7 +288,7 @@ def _shown(found: Spread) -> str:
 
 
 def _case_json(m: Measured) -> dict[str, Any]:
-    names = [*(kind.title for kind in COMPETITORS), LIMIT]
+    names = [*(kind.title for kind in COMPETITORS), LIMIT_TITLE]
     return {
         **asdict(m.case),
         "competitors": {
@@ -293,19 +301,4 @@ def _case_json(m: Measured) -> dict[str, Any]:
             }
             for name in names
         },
-        "rounds": m.rounds,
     }
-
-
-def write(results: Results, folder: Path) -> None:
-    """speed.json, speed.md and speed.png, each whole or not at all."""
-    from benchmarks.drawing import figure
-    from recipes.plots import png
-
-    contents = {
-        "speed.json": results.to_json().encode(),
-        "speed.md": results.to_markdown().encode(),
-        "speed.png": png(figure(results)),
-    }
-    for name, content in contents.items():
-        put(content, folder / name)

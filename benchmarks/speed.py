@@ -50,7 +50,7 @@ from pathlib import Path
 
 from benchmarks.competitors import (
     COMPETITORS,
-    HOMES,
+    RUNTIME_OF,
     Case,
     Predict,
     Ready,
@@ -63,12 +63,11 @@ from benchmarks.machine import Machine, busy_seconds
 from benchmarks.memory import measured_growth
 from benchmarks.models import MODELS, build
 from benchmarks.results import (
-    ALLOWED,
-    HEADS,
+    MAX_DIFFERENCE,
+    TABLE_HEADS,
     Measured,
     Results,
     case_line,
-    write,
 )
 from benchmarks.turns import BenchmarkError, Round, Turns, Worker, rounds_of
 from verify.console.tables import markdown_table
@@ -133,7 +132,7 @@ def measure(
     turns = {
         kind.title: Turns(_turn(workers[kind.home], kind.title), ready[kind.title].once)
         for kind in COMPETITORS
-        if differences.get(kind.title, 0.0) <= ALLOWED or kind is COMPETITORS[0]
+        if differences.get(kind.title, 0.0) <= MAX_DIFFERENCE or kind is COMPETITORS[0]
     }
     rounds: list[Round] = rounds_of(turns, COMPETITORS[0].title, seconds)
     for worker in workers.values():
@@ -149,7 +148,7 @@ def differences_of(
     """How far everyone's outputs are from Keras's; NaN where one of them is NaN."""
     keras = ready[reference].output
     return {
-        title: compare(prepared.output, keras, allowed=ALLOWED).max_diff
+        title: compare(prepared.output, keras, allowed=MAX_DIFFERENCE).max_diff
         for title, prepared in ready.items()
         if prepared.output is not None and keras is not None
     }
@@ -166,11 +165,11 @@ def run(which: str, models: Iterable[str], seconds: float, out: Path | None) -> 
     began, busy, ours = time.monotonic(), busy_seconds(), time.process_time()
     machine = Machine.here()
     measured: list[Measured] = []
-    workers = {home: Worker(home, settings) for home, settings in HOMES.items()}
+    workers = {home: Worker(home, settings) for home, settings in RUNTIME_OF.items()}
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            print(markdown_table(HEADS, []), flush=True)
+            print(markdown_table(TABLE_HEADS, []), flush=True)
             for case in cases:
                 if not (folder / case.file).exists():
                     workers["Keras on TensorFlow"].ask(
@@ -197,6 +196,8 @@ def run(which: str, models: Iterable[str], seconds: float, out: Path | None) -> 
     )
     print("\n" + results.summary())
     if out is not None:
+        from benchmarks.drawing import write
+
         write(results, out)
         print(f"Wrote speed.json, speed.md and speed.png to {out}", file=sys.stderr)
     return results

@@ -43,12 +43,12 @@ from benchmarks.turns import BenchmarkError, Worker
 from verify.console.tables import markdown_row, markdown_table
 from verify.errors import printable
 
-COMMANDS = ("predict", "compare", "trace", "check")
-ROWS = (1000, 10_000, 100_000, 1_000_000)
+MEASURED_COMMANDS = ("predict", "compare", "trace", "check")
+ROW_COUNTS = (1000, 10_000, 100_000, 1_000_000)
 MODEL = ("sentiment_lstm", 40, 26)
-FILE = "model.keras"
+MODEL_FILE = "model.keras"
 
-LINEAR = 1.15
+LINEAR_EXPONENT = 1.15
 """The exponent up to which growth counts as linear."""
 
 RESULTS = Path(__file__).parent / "results"
@@ -68,7 +68,7 @@ class Cost:
 Found = dict[str, list[Cost]]
 """The costs of each command, by growing rows."""
 
-HEADS = (
+TABLE_HEADS = (
     "command", "rows", "seconds", "rows a second", "peak, MiB", "of that files, MiB",
 )  # fmt: skip
 
@@ -100,7 +100,7 @@ class Growth:
         """Whether the seconds grow as the rows do."""
         if math.isnan(self.exponent):
             return "cannot be said"
-        return "linear" if self.exponent <= LINEAR else "NOT linear"
+        return "linear" if self.exponent <= LINEAR_EXPONENT else "NOT linear"
 
 
 def growth(costs: Sequence[Cost]) -> Growth:
@@ -131,8 +131,8 @@ def prepare(folder: Path, rows: Iterable[int]) -> None:
     """The model, inputs and right outputs, in a process that may grow."""
     import verify
 
-    build(*MODEL, folder / FILE)
-    net = verify.load(folder / FILE)
+    build(*MODEL, folder / MODEL_FILE)
+    net = verify.load(folder / MODEL_FILE)
     for count in rows:
         x = inputs(count, MODEL[2])
         np.save(folder / f"x-{count}.npy", x)
@@ -153,7 +153,12 @@ def cost(command: str, rows: int, folder: Path) -> Cost:
         "trace": "--out trace.npz",
     }
     option, _, name = others.get(command, "").partition(" ")
-    arguments = [command, str(folder / FILE), "--data", str(folder / f"x-{rows}.npy")]
+    arguments = [
+        command,
+        str(folder / MODEL_FILE),
+        "--data",
+        str(folder / f"x-{rows}.npy"),
+    ]
     if option:
         arguments += [option, str(folder / name)]
     facts = folder / "peak.json"
@@ -190,7 +195,7 @@ def measure(commands: Iterable[str], rows: Sequence[int]) -> Found:
             folder = Path(name)
             worker.ask(prepare, folder, [1, *rows])
             worker.close()
-            print(markdown_table(HEADS, []), flush=True)
+            print(markdown_table(TABLE_HEADS, []), flush=True)
             for count in (1, *rows):
                 for command in commands:
                     found[command].append(cost(command, count, folder))
@@ -238,7 +243,9 @@ def write(found: Found, machine: Machine, folder: Path) -> None:
     parts = [
         "# What the commands cost over many rows",
         f"{machine.words()}, by `python -m benchmarks.streaming`.",
-        markdown_table(HEADS, [line(one) for costs in found.values() for one in costs]),
+        markdown_table(
+            TABLE_HEADS, [line(one) for costs in found.values() for one in costs]
+        ),
         "## Growth",
         growths(found),
     ]
@@ -254,14 +261,16 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", nargs="+", type=int, help="of every command")
-    parser.add_argument("--only", nargs="+", choices=COMMANDS, default=COMMANDS)
+    parser.add_argument(
+        "--only", nargs="+", choices=MEASURED_COMMANDS, default=MEASURED_COMMANDS
+    )
     parser.add_argument("--out", type=Path, help="the folder to write to")
     arguments = parser.parse_args(argv)
-    whole = arguments.rows is None and len(arguments.only) == len(COMMANDS)
+    whole = arguments.rows is None and len(arguments.only) == len(MEASURED_COMMANDS)
     out = arguments.out or (RESULTS if whole else None)
 
     def work() -> int:
-        rows = sorted(set(arguments.rows or ROWS))
+        rows = sorted(set(arguments.rows or ROW_COUNTS))
         if rows[0] < 2:
             raise BenchmarkError(f"--rows: expected 2 or more. Received: {rows[0]}")
         if out is not None:

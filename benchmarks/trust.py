@@ -40,8 +40,8 @@ from verify.tolerance.error_bound import output_bounds
 from verify.tolerance.noise_floor import float64_tolerance
 
 WORDS, STEPS, SIZE, UNITS, ROWS = 40, 12, 6, 8, 64
-KINDS = ("SimpleRNN", "LSTM", "GRU", "Bidirectional LSTM")
-HEADS = (
+TRUSTED_LAYERS = ("SimpleRNN", "LSTM", "GRU", "Bidirectional LSTM")
+TABLE_HEADS = (
     "layer", "mistakes", "proof", "port", "least", "named", "first", "number",
     "seconds", "bound / error", "95 %",
 )  # fmt: skip
@@ -212,9 +212,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--every", type=int, default=1, help="look at each k-th alone")
     arguments = parser.parse_args(argv)
-    print(markdown_table(HEADS, []))
+    print(markdown_table(TABLE_HEADS, []))
     rows = []
-    for kind in KINDS:
+    for kind in TRUSTED_LAYERS:
         rows.append(measure(kind, arguments.every))
         print(rows[-1].line(), flush=True)
     if arguments.every == 1:
@@ -231,7 +231,7 @@ def write(rows: list[Trust], machine: Machine, folder: Path) -> None:
         "# What the checks catch, and what a diagnosis names\n\n"
         f"{machine.words()}, by `python -m benchmarks.trust`. "
         "[What the columns mean](../../docs/matches.md).\n\n"
-        f"{markdown_table(HEADS, [row.line() for row in rows])}\n"
+        f"{markdown_table(TABLE_HEADS, [row.line() for row in rows])}\n"
     )
     put(in_json(document).encode(), folder / "trust.json")
     put(page.encode(), folder / "trust.md")

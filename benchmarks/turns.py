@@ -28,13 +28,13 @@ R = TypeVar("R")
 Round = dict[str, float]
 """Seconds of a call, by the names of those that had a turn in the round."""
 
-TURN = 0.04
+TURN_SECONDS = 0.04
 """Seconds that a turn takes at least, by as many calls as that needs."""
 
-LONG = 2.5
+SINGLE_TURN_SECONDS = 2.5
 """Seconds of one call from which a single turn must do."""
 
-LEAST, MOST = 3, 21
+MIN_TURNS, MAX_TURNS = 3, 21
 """Turns of a competitor."""
 
 
@@ -157,18 +157,18 @@ class Turns:
     @property
     def calls(self) -> int:
         """How many calls make a turn."""
-        return int(np.clip(np.ceil(TURN / max(self.once, 1e-9)), 1, 2000))
+        return int(np.clip(np.ceil(TURN_SECONDS / max(self.once, 1e-9)), 1, 2000))
 
     @property
     def least(self) -> int:
         """How many turns it needs."""
-        return 1 if self.once > LONG else LEAST
+        return 1 if self.once > SINGLE_TURN_SECONDS else MIN_TURNS
 
     def has_enough(self, share: float) -> bool:
         """Whether it has had its turns, or has used up its share of the time."""
         if self.taken < self.least:
             return False
-        return self.taken >= MOST or self.spent + self.once > share
+        return self.taken >= MAX_TURNS or self.spent + self.once > share
 
     def turn(self) -> float:
         """Take a turn."""
@@ -195,7 +195,7 @@ def rounds_of(
     rng = np.random.default_rng(seed)
     share = seconds / len(competitors)
     found: list[Round] = []
-    while len(found) < MOST:
+    while len(found) < MAX_TURNS:
         waiting = [
             name
             for name, turns in competitors.items()
