@@ -1,4 +1,4 @@
-"""Re-computes a Keras recurrent model in NumPy and proves that it matches.
+"""Re-compute a Keras recurrent model in NumPy and prove that it matches.
 
 ::
 
@@ -11,82 +11,34 @@
     verify.selftest("model.keras", x)         # which mistakes would not have shown
     verify.assert_matches_predict(model, x)   # for a test-suite
 
-Importing this package imports neither Keras nor TensorFlow. What it offers is imported
-when it is first asked for, so that a command loads only what it needs.
+Importing this package imports neither Keras nor TensorFlow. Its public names stand in
+``__init__.pyi``, and each is imported when it is first asked for, so that a command loads
+only what it needs; see https://scientific-python.org/specs/spec-0001.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # the same as `_MODULES`, for whoever reads types
-    from verify.backward import Gradients, backprop
-    from verify.checks.against_keras import assert_matches_predict, check
-    from verify.checks.against_outputs import compare_outputs
-    from verify.checks.checkpoint import Watch
-    from verify.checks.load import load
-    from verify.checks.selftest import SelfTest, selftest
-    from verify.errors import DataError, ModelFileError, UnsupportedError, VerifyError
-    from verify.forward.evaluate import LayerTrace
-    from verify.forward.network import Network, Trace
-    from verify.model.spec import LayerSpec, ModelSpec
-    from verify.report.describe import describe
-    from verify.report.report import Report
-    from verify.tolerance.compare import Verdict
+import re
+from pathlib import Path
+from typing import Any
 
 __version__ = "1.0.0"
 
-__all__ = [
-    "DataError",
-    "Gradients",
-    "LayerSpec",
-    "LayerTrace",
-    "ModelFileError",
-    "ModelSpec",
-    "Network",
-    "Report",
-    "SelfTest",
-    "Trace",
-    "UnsupportedError",
-    "Verdict",
-    "VerifyError",
-    "Watch",
-    "assert_matches_predict",
-    "backprop",
-    "check",
-    "compare_outputs",
-    "describe",
-    "load",
-    "selftest",
-]
-
-_MODULES = {
-    "backward": ("Gradients", "backprop"),
-    "checks.against_keras": ("assert_matches_predict", "check"),
-    "tolerance.compare": ("Verdict",),
-    "report.describe": ("describe",),
-    "errors": ("DataError", "ModelFileError", "UnsupportedError", "VerifyError"),
-    "forward.evaluate": ("LayerTrace",),
-    "checks.load": ("load",),
-    "forward.network": ("Network", "Trace"),
-    "checks.against_outputs": ("compare_outputs",),
-    "report.report": ("Report",),
-    "checks.selftest": ("SelfTest", "selftest"),
-    "model.spec": ("LayerSpec", "ModelSpec"),
-    "checks.checkpoint": ("Watch",),
+_STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+_HOME = {
+    name: home for home, name in re.findall(r"from (\S+) import \w+ as (\w+)", _STUB)
 }
-"""Where each name is defined. No module has the name of what it defines: once imported
-it would stand in its place."""
+"""The module that defines each public name. None is called like the name: once imported,
+the module would stand in its place."""
 
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        found = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    else:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = found  # from now on it is found without this function
     return found
 

@@ -1,0 +1,27 @@
+# The public names: each stands here once. Type checkers read this file, and
+# __init__.py imports a name from the module given here when it is first asked for.
+
+from verify.backward import Gradients as Gradients
+from verify.backward import backprop as backprop
+from verify.checks.against_keras import assert_matches_predict as assert_matches_predict
+from verify.checks.against_keras import check as check
+from verify.checks.against_outputs import compare_outputs as compare_outputs
+from verify.checks.checkpoint import Watch as Watch
+from verify.checks.load import load as load
+from verify.checks.selftest import SelfTest as SelfTest
+from verify.checks.selftest import selftest as selftest
+from verify.errors import DataError as DataError
+from verify.errors import ModelFileError as ModelFileError
+from verify.errors import UnsupportedError as UnsupportedError
+from verify.errors import VerifyError as VerifyError
+from verify.forward.evaluate import LayerTrace as LayerTrace
+from verify.forward.network import Network as Network
+from verify.forward.network import Trace as Trace
+from verify.model.spec import LayerSpec as LayerSpec
+from verify.model.spec import ModelSpec as ModelSpec
+from verify.report.describe import describe as describe
+from verify.report.report import Report as Report
+from verify.tolerance.compare import Verdict as Verdict
+
+__version__: str
+__all__: list[str]
