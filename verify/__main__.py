@@ -1,4 +1,4 @@
-"""The ``rnn-verify`` command.
+"""Run the ``rnn-verify`` command.
 
 Data goes to stdout, talk to stderr. Exit codes: 0 pass, 1 fail, 2 wrong usage or
 something unreadable or unsupported (one line on stderr), 3 inconclusive, 130
@@ -23,7 +23,6 @@ from verify.errors import DataError, error_prefix, printable
 if TYPE_CHECKING:  # a command imports what it needs: --help is there at once
     from verify.checks.mapper import Mapper
     from verify.data.sources import Source
-    from verify.forward.network import Inputs
     from verify.report.page import Exploration
 
 app = typer.Typer(
@@ -63,6 +62,11 @@ DATA_HELP = (
     "of texts with --vocabulary. For a model of several inputs .npz or .parquet, one "
     "array by the name of each."
 )
+Data = Annotated[str, typer.Option(help=DATA_HELP)]
+OptionalData = Annotated[
+    str | None,
+    typer.Option(help=f"{DATA_HELP} Without it, probe inputs are made."),
+]
 Vocabulary = Annotated[
     str | None,
     typer.Option(
@@ -102,10 +106,7 @@ Dask = Annotated[
 @app.command()
 def check(
     model: Model,
-    data: Annotated[
-        str | None,
-        typer.Option(help=f"{DATA_HELP} Without it, probe inputs are made."),
-    ] = None,
+    data: OptionalData = None,
     config: Config = None,
     keras2: Keras2 = None,
     gradients: Annotated[
@@ -129,12 +130,8 @@ def check(
     page = None if html is None else output_path(html, "--html", ".html")
     watch = verify.Watch(report, resume=resume, show=True)
     net = _load(model, config, keras2)  # first: a file we refuse never reaches Keras
-    if data is None:
-        _require_data(vocabulary, column)
-    source = None
-    if data is not None:
-        source = _source(net, data, vocabulary, column, quiet=True)
-    with _mapped(dask) as mapper:
+    source = _optional_source(net, data, vocabulary, column, quiet=True)
+    with _mapper(dask) as mapper:
         found = verify.check(
             model,
             source,
@@ -145,10 +142,10 @@ def check(
             watch=watch,
         )
     if page is not None:
-        content = found.to_html(_explored(net, source, found)).encode()
+        content = found.to_html(_explorer(net, source, found)).encode()
         write_atomically(page, lambda file: file.write(content))
         print(f"Wrote {page}", file=sys.stderr)
-    _conclude(found, watch, json)
+    _finish(found, watch, json)
 
 
 @app.command()
@@ -160,7 +157,7 @@ def describe(model: Model, config: Config = None, keras2: Keras2 = None) -> None
 @app.command()
 def trace(
     model: Model,
-    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    data: Data,
     out: Annotated[str, typer.Option(metavar="FILE", help="The .npz to write.")],
     config: Config = None,
     keras2: Keras2 = None,
@@ -185,7 +182,7 @@ def trace(
 @app.command()
 def predict(
     model: Model,
-    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    data: Data,
     out: Annotated[
         str,
         typer.Option(
@@ -209,7 +206,7 @@ def predict(
     path = _beside(data, output_path(out, "--out", ".npy", ".npz"))
     net = _load(model, config, keras2).on(backend)
     source = _source(net, data, vocabulary, column)
-    with _mapped(dask) as mapper, progress("rows", source.rows) as advance:
+    with _mapper(dask) as mapper, progress("rows", source.rows) as advance:
         shapes = write_outputs(
             net, source, path, threads=threads, mapper=mapper, advance=advance
         )
@@ -221,7 +218,7 @@ def predict(
 @app.command()
 def compare(
     model: Model,
-    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    data: Data,
     outputs: Annotated[
         str,
         typer.Option(
@@ -247,20 +244,17 @@ def compare(
     net = _load(model, config, keras2).on(backend)
     source = _source(net, data, vocabulary, column, quiet=True)
     theirs = open_source(outputs, "outputs", net.output_names)
-    with _mapped(dask) as mapper:
+    with _mapper(dask) as mapper:
         found = verify.compare_outputs(
             net, source, theirs, threads=threads, mapper=mapper, watch=watch
         )
-    _conclude(found, watch, json)
+    _finish(found, watch, json)
 
 
 @app.command()
 def selftest(
     model: Model,
-    data: Annotated[
-        str | None,
-        typer.Option(help=f"{DATA_HELP} Without it, probe inputs are made."),
-    ] = None,
+    data: OptionalData = None,
     config: Config = None,
     keras2: Keras2 = None,
     vocabulary: Vocabulary = None,
@@ -271,10 +265,14 @@ def selftest(
 
     Exit code 0 if all would show, 3 if some would not.
     """
+    from verify.checks.inputs import usable_inputs
+
     net = _load(model, config, keras2)
-    if data is None:
-        _require_data(vocabulary, column)
-    x = None if data is None else _inputs(net, data, vocabulary, column)
+    source = _optional_source(net, data, vocabulary, column)
+    x = None
+    if source is not None:
+        with error_prefix(data):
+            x = usable_inputs(net, source.read())
     result = verify.selftest(net, x)
     print(result.to_json() if json else str(result))
     raise typer.Exit(result.exit_code)
@@ -289,35 +287,34 @@ def layers() -> None:
 
 
 def _load(model: str, config: str | None, keras2: bool | None) -> verify.Network:
-    return verify.load(model, config=config, semantics=_semantics(keras2))
+    semantics = None if keras2 is None else "keras2" if keras2 else "keras3"
+    return verify.load(model, config=config, semantics=semantics)
 
 
-def _semantics(keras2: bool | None) -> str | None:
-    return None if keras2 is None else "keras2" if keras2 else "keras3"
-
-
-def _inputs(
+def _optional_source(
     net: verify.Network,
-    data: str,
-    vocabulary: str | None = None,
-    column: str | None = None,
-) -> Inputs:
-    """The inputs in a file, ready for the model."""
-    from verify.checks.inputs import usable_inputs
+    data: str | None,
+    vocabulary: str | None,
+    column: str | None,
+    *,
+    quiet: bool = False,
+) -> Source | None:
+    """Open the inputs in a file as `_source`, or return None without a file.
 
-    source = _source(net, data, vocabulary, column)
-    with error_prefix(data):
-        return usable_inputs(net, source.read())
-
-
-def _require_data(vocabulary: str | None, column: str | None) -> None:
-    """Raise DataError if options are given that say how to read data."""
+    Raises
+    ------
+    DataError
+        There is no file, but an option that says how to read it.
+    """
+    if data is not None:
+        return _source(net, data, vocabulary, column, quiet=quiet)
     for option, value in (("--vocabulary", vocabulary), ("--column", column)):
         if value is not None:
             raise DataError(
                 f"{option} {printable(value, 60)}: expected --data too, whose texts it is "
                 "for. Received: none"
             )
+    return None
 
 
 def _source(
@@ -328,7 +325,7 @@ def _source(
     *,
     quiet: bool = False,
 ) -> Source:
-    """The inputs in a file; its notes are printed, unless a report will hold them."""
+    """Open the inputs in a file; print its notes, unless a report will hold them."""
     from verify.data.sources import open_source
     from verify.data.text import read_pipeline
 
@@ -351,15 +348,15 @@ def _source(
 
 
 def _beside(data: str, out: Path) -> Path:
-    """The path to write to, which must not be the one that is read."""
+    """Return the path to write to, which must not be the one that is read."""
     if out.resolve() == Path(data).resolve():
         raise DataError(f"--out: {printable(out)} is the file given as --data")
     return out
 
 
 @contextlib.contextmanager
-def _mapped(address: str | None) -> Iterator[Mapper]:
-    """The mapper of a Dask cluster; that of this process without an address.
+def _mapper(address: str | None) -> Iterator[Mapper]:
+    """Yield the mapper of a Dask cluster, or without an address that of this process.
 
     Raises
     ------
@@ -377,10 +374,10 @@ def _mapped(address: str | None) -> Iterator[Mapper]:
         yield cluster.map
 
 
-def _explored(
+def _explorer(
     net: verify.Network, source: Source | None, report: verify.Report
 ) -> Exploration | None:
-    """The explorer of a page, for the first rows; none where they cannot be shown."""
+    """Return the explorer of a page for the first rows, or None and say why not."""
     import numpy as np
 
     from verify.checks.inputs import prepared_rows, usable_inputs
@@ -398,8 +395,8 @@ def _explored(
         return None
 
 
-def _conclude(report: verify.Report, watch: verify.Watch, json: bool) -> None:
-    """Print a report, and end with its exit code."""
+def _finish(report: verify.Report, watch: verify.Watch, json: bool) -> None:
+    """Print a report and end with its exit code."""
     print(report.to_json() if json else report.to_text())
     if report.complete:
         raise typer.Exit(report.verdict.exit_code)
@@ -408,7 +405,7 @@ def _conclude(report: verify.Report, watch: verify.Watch, json: bool) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command with these arguments; returns the exit code."""
+    """Run the command with these arguments and return its exit code."""
     return run(app, argv, "rnn-verify")
 
 
