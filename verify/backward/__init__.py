@@ -17,7 +17,7 @@ import numpy as np
 
 from verify.backward.cells import BACKWARD_CELLS
 from verify.backward.derivatives import DIFFERENTIABLE, bare
-from verify.backward.layers import LAYERS, Backward, BackwardCall, Visitor
+from verify.backward.layers import BACKWARD_LAYERS, Backward, BackwardCall, Visitor
 from verify.errors import DataError, UnsupportedError, join_and
 from verify.forward.evaluate import cast_to
 from verify.forward.layers import REGISTRY
@@ -28,7 +28,7 @@ from verify.model.dtypes import is_float
 from verify.model.graph import Graph, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 
-DIFFERENTIATED = ("InputLayer", *LAYERS)
+DIFFERENTIATED = ("InputLayer", *BACKWARD_LAYERS)
 """The layers that `backprop` goes back through."""
 
 ZERO_DERIVATIVE = (
@@ -245,7 +245,7 @@ def backprop_call(
 def _through(back: Backward, call: BackwardCall) -> Mapping[str, Sequence[Array]]:
     """Go back through one call; an overflow happens silently."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return LAYERS[call.layer.class_name](back, call)
+        return BACKWARD_LAYERS[call.layer.class_name](back, call)
 
 
 def _constant(root: LayerSpec) -> set[str]:

@@ -66,7 +66,7 @@ class BackwardCall:
     Attributes
     ----------
     path, key : str
-        Of the layer in the model, and of the call in a trace: ``lstm``, ``lstm:2``.
+        The layer in the model and the call in a trace: ``lstm``, ``lstm:2``.
     layer : LayerSpec
         With weights in float64.
     trace : LayerTrace
@@ -107,7 +107,7 @@ class Backward:
     Attributes
     ----------
     trace : mapping of str to LayerTrace
-        Of the whole model, in float64.
+        The trace of the whole model, in float64.
     forward : mapping of TensorRef to ndarray
         The value of every tensor, in float64.
     sweeps : tuple of int
@@ -358,20 +358,22 @@ def _unmerged(
             return list(d_merged)
 
 
-LAYERS: Mapping[str, Callable[[Backward, BackwardCall], Adjoints]] = MappingProxyType(
-    {
-        "Embedding": _embedding,
-        "Masking": _masking,
-        **dict.fromkeys(BACKWARD_CELLS, _loop),
-        "Bidirectional": _bidirectional,
-        "Dense": _dense,
-        "Activation": _activation,
-        "Softmax": _softmax,
-        "Add": _sum,
-        "Concatenate": _concatenate,
-        **dict.fromkeys(
-            ("Identity", *(x.class_name for x in TRAINING_ONLY)), _passed_on
-        ),
-    }
+BACKWARD_LAYERS: Mapping[str, Callable[[Backward, BackwardCall], Adjoints]] = (
+    MappingProxyType(
+        {
+            "Embedding": _embedding,
+            "Masking": _masking,
+            **dict.fromkeys(BACKWARD_CELLS, _loop),
+            "Bidirectional": _bidirectional,
+            "Dense": _dense,
+            "Activation": _activation,
+            "Softmax": _softmax,
+            "Add": _sum,
+            "Concatenate": _concatenate,
+            **dict.fromkeys(
+                ("Identity", *(x.class_name for x in TRAINING_ONLY)), _passed_on
+            ),
+        }
+    )
 )
 """Class name of a layer -> the way back through one call of it."""

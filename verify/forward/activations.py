@@ -255,7 +255,7 @@ HISTORICAL: Mapping[str, Activation] = MappingProxyType(
 """Functions that no Keras 3 config names, but that ports and old files compute."""
 
 
-LAYERS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+ACTIVATION_LAYERS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "ReLU": ("relu", {}),
         "LeakyReLU": ("leaky_relu", {"negative_slope": 0.3}),
@@ -351,12 +351,12 @@ def read_activation(value: Any) -> str:
             return str(inside)
         if value == "function" and ours:
             value = inside
-        elif value in LAYERS and ours and isinstance(inside, dict):
+        elif value in ACTIVATION_LAYERS and ours and isinstance(inside, dict):
             value, config = value, inside
         else:
             value = None
-    if isinstance(value, str) and value in LAYERS:
-        name, defaults = LAYERS[value]
+    if isinstance(value, str) and value in ACTIVATION_LAYERS:
+        name, defaults = ACTIVATION_LAYERS[value]
         skipped = ("name", "trainable", "dtype")
         arguments = {k: v for k, v in config.items() if k not in skipped}
         if name == "leaky_relu":
@@ -367,6 +367,6 @@ def read_activation(value: Any) -> str:
         known = ", ".join((*ACTIVATIONS, *ALIASES))
         raise ValueError(
             f"the name of a Keras activation ({known}), or one of the layers "
-            f"{', '.join(LAYERS)}"
+            f"{', '.join(ACTIVATION_LAYERS)}"
         )
     return name

@@ -402,7 +402,7 @@ class Network:
         ----------
         name : str
         args, kwargs
-            Of the call: arrays, or `Tensor`, which carry masks.
+            The arguments of the call: arrays, or `Tensor`, which carry masks.
         dtype : as for `predict`
         states : dict, optional
             States of stateful layers, by their paths; left as the call leaves them.

@@ -35,6 +35,9 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
 )
 """Policies by name. Source: keras/src/dtype_policies/dtype_policy.py."""
 
+HALF_DTYPES = ("float16", "bfloat16")
+"""Dtypes of 16 bits, which are computed with in float32 here."""
+
 UNIT_ROUNDOFF: Mapping[str, float] = MappingProxyType(
     {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 )
@@ -65,7 +68,7 @@ def working(name: str) -> np.dtype[Any]:
 
 def rounded(array: Array, name: str) -> Array:
     """Round floats to a dtype, given in its working dtype; the rest is untouched."""
-    kept, narrow = working(name), name in ("float16", "bfloat16")
+    kept, narrow = working(name), name in HALF_DTYPES
     if (array.dtype == kept and not narrow) or not is_float(array):
         return array
     with np.errstate(over="ignore"):

@@ -63,16 +63,16 @@ class LayerSpec:
     rules : frozenset of Rule
         Where it follows another backend of Keras than TensorFlow.
     trainable : bool
-        Of no effect on the outputs; legacy files order their weights by it.
+        Without effect on the outputs; legacy files order their weights by it.
     graph : Graph or None
-        Of a model: which layer is called on what.
+        For a model: which layer is called on what.
     overrides : mapping of str to callable
         Functions that stand in for this package's, for mistakes made on purpose alone:
         ``step`` (see `verify.forward.cells`), ``scan``, and for Bidirectional ``turn``
         and ``merge``. Nothing that is read from a file or a model has any.
     input_shape, output_shape : tuple, or a structure of tuples
-        Of the first call, with ``None`` for the batch axis and for any axis the model
-        leaves open.
+        The shapes of the first call, with ``None`` for the batch axis and any axis the
+        model         leaves open.
     """
 
     name: str

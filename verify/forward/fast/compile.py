@@ -49,7 +49,7 @@ class _Compiled:
         self._lock = Lock()
 
     def path(self, ids: int) -> FastPath:
-        """Return the path to take for so many ids more."""
+        """Return the path to take where `ids` numbers more will be looked up."""
         with self._lock:
             self._ids_until_it_pays -= ids
             if self._fed and self._ids_until_it_pays <= 0:

@@ -19,21 +19,14 @@ from verify.forward.layers.base import (
     axes,
     exact_constants,
     from_front,
+    non_negative_number,
     number,
     optional,
+    weight_settings,
 )
 from verify.model.arrays import Array
-from verify.model.dtypes import POLICIES, is_float
+from verify.model.dtypes import HALF_DTYPES, POLICIES, is_float
 from verify.model.spec import LayerSpec
-
-HALF = ("float16", "bfloat16")
-
-
-def not_negative(value: Any) -> float:
-    """Read a number, 0 or more."""
-    if number(value) < 0:
-        raise Unexpected("a number, 0 or more")
-    return float(value)
 
 
 def _require_floats(x: Array) -> None:
@@ -52,9 +45,9 @@ class ReLU(Elementwise):
 
     class_name = "ReLU"
     options: ClassVar[Mapping[str, Option]] = {
-        "max_value": Option(optional(not_negative), None),
-        "negative_slope": Option(not_negative, 0.0),
-        "threshold": Option(not_negative, 0.0),
+        "max_value": Option(optional(non_negative_number), None),
+        "negative_slope": Option(non_negative_number, 0.0),
+        "threshold": Option(non_negative_number, 0.0),
     }
 
     def notes(self, layer: LayerSpec) -> list[str]:
@@ -79,14 +72,14 @@ class LeakyReLU(Elementwise):
 
     class_name = "LeakyReLU"
     options: ClassVar[Mapping[str, Option]] = {
-        "negative_slope": Option(not_negative, 0.3)
+        "negative_slope": Option(non_negative_number, 0.3)
     }
 
     def notes(self, layer: LayerSpec) -> list[str]:
         return [f"y = x if x > 0 else {layer.options['negative_slope']:g} * x"]
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
-        if inputs.dtype == bool or POLICIES[layer.policy].compute in HALF:
+        if inputs.dtype == bool or POLICIES[layer.policy].compute in HALF_DTYPES:
             _require_floats(inputs)  # Keras makes float32 of whole numbers, not 16 bits
         x = inputs if is_float(inputs) else inputs.astype(np.float32)
         slope = layer.options["negative_slope"]
@@ -128,7 +121,7 @@ class PReLU(Elementwise):
 
     class_name = "PReLU"
     options: ClassVar[Mapping[str, Option]] = {"shared_axes": Option(shared_axes, ())}
-    inert = frozenset({"alpha_initializer", "alpha_regularizer", "alpha_constraint"})
+    inert = weight_settings("alpha")
     shown_by_weights = frozenset({"shared_axes"})
 
     def weight_shapes(

@@ -29,12 +29,13 @@ from verify.forward.layers.base import (
     one_of,
     optional,
     positive,
+    weight_settings,
 )
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, rounded
 from verify.model.spec import LayerSpec
 
-LOWEST = 3.38953e38 * -0.7
+LOWEST_FUSED_SCORE = 3.38953e38 * -0.7
 """What a masked score becomes where MultiHeadAttention runs its fused path."""
 
 
@@ -219,10 +220,7 @@ class MultiHeadAttention(LayerType):
         "sliding_window": Option(optional(positive), None),
         "flash_attention": Option(one_of(None, False), None, supported="None, False"),
     }
-    inert = frozenset(
-        {"kernel_initializer", "kernel_regularizer", "kernel_constraint"}
-        | {"bias_initializer", "bias_regularizer", "bias_constraint", "seed"}
-    )
+    inert = weight_settings("kernel", "bias") | {"seed"}
     arguments = (
         *("query", "value", "key", "query_mask", "value_mask", "key_mask"),
         *("attention_mask", "return_attention_scores", "use_causal_mask"),
@@ -361,7 +359,9 @@ def _attend(
     while allowed is not None and allowed.ndim < scores.ndim:
         allowed = np.expand_dims(allowed, -2 * len(chosen) - 1)
     if allowed is not None:
-        scores = np.where(allowed, scores, scores.dtype.type(LOWEST if fused else -1e9))
+        scores = np.where(
+            allowed, scores, scores.dtype.type(LOWEST_FUSED_SCORE if fused else -1e9)
+        )
     scores = softmax(scores, axis=tuple(range(-len(along), 0)))
     if allowed is not None and not fused:
         scores = np.where(allowed, scores, scores.dtype.type(0))

@@ -69,12 +69,26 @@ def positive(value: Any) -> int:
     return value
 
 
+def non_negative_integer(value: Any) -> int:
+    """Read a whole number, 0 or more."""
+    if integer(value) < 0:
+        raise Unexpected("a whole number, 0 or more")
+    return integer(value)
+
+
 def number(value: Any) -> float:
     """Read a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Unexpected("a number")
     if not math.isfinite(value):
         raise Unexpected("a finite number")
+    return float(value)
+
+
+def non_negative_number(value: Any) -> float:
+    """Read a number, 0 or more."""
+    if number(value) < 0:
+        raise Unexpected("a number, 0 or more")
     return float(value)
 
 
@@ -153,6 +167,18 @@ def only(supported: Any) -> Option:
         return value
 
     return Option(parse, supported, supported=f"{supported}")
+
+
+DATA_FORMAT = Option(one_of("channels_last", "channels_first"), "channels_last")
+
+KERAS_EPSILON = 1e-7
+"""What ``keras.config.epsilon()`` is unless somebody changes it."""
+
+
+def weight_settings(*weights: str) -> frozenset[str]:
+    """Return the options that initialise, regularise and constrain some weights."""
+    kinds = ("initializer", "regularizer", "constraint")
+    return frozenset(f"{weight}_{kind}" for weight in weights for kind in kinds)
 
 
 INERT_EVERYWHERE = frozenset(

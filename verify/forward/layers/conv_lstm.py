@@ -19,6 +19,7 @@ from verify.forward.convolution import (
     window_counts,
 )
 from verify.forward.layers.base import (
+    DATA_FORMAT,
     LayerType,
     Option,
     Run,
@@ -30,7 +31,6 @@ from verify.forward.layers.base import (
     positive,
 )
 from verify.forward.layers.convolution import (
-    DATA_FORMATS,
     Shapes,
     refuse_strides_with_dilation,
     sizes,
@@ -50,7 +50,7 @@ def _options(rank: int) -> dict[str, Option]:
         "kernel_size": Option(sizes(rank)),
         "strides": Option(sizes(rank), ones),
         "padding": Option(one_of("valid", "same"), "valid"),
-        "data_format": Option(one_of(*DATA_FORMATS), "channels_last"),
+        "data_format": DATA_FORMAT,
         "dilation_rate": Option(sizes(rank), ones),
         "activation": Option(activation, "tanh"),
         "recurrent_activation": Option(activation, "sigmoid"),

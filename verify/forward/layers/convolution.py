@@ -22,6 +22,7 @@ from verify.forward.convolution import (
     transposed,
 )
 from verify.forward.layers.base import (
+    DATA_FORMAT,
     LayerType,
     Option,
     Run,
@@ -29,17 +30,17 @@ from verify.forward.layers.base import (
     activation,
     boolean,
     function_of,
-    integer,
+    non_negative_integer,
     one_of,
     only,
     optional,
     positive,
+    weight_settings,
 )
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 
 Shapes = Mapping[str, tuple[int | None, ...]]
-DATA_FORMATS = ("channels_last", "channels_first")
 
 
 def sizes(
@@ -54,13 +55,6 @@ def sizes(
         return tuple(parse(item) for item in items)
 
     return read
-
-
-def not_negative(value: Any) -> int:
-    """Read a whole number, 0 or more."""
-    if integer(value) < 0:
-        raise Unexpected("a whole number, 0 or more")
-    return integer(value)
 
 
 def refuse_strides_with_dilation(where: str, options: Mapping[str, Any]) -> None:
@@ -81,15 +75,9 @@ WINDOW_OPTIONS: Mapping[str, Option] = {
     "kernel_size": Option(sizes(1)),
     "strides": Option(sizes(1), (1,)),
     "padding": Option(one_of("valid", "same"), "valid"),
-    "data_format": Option(one_of(*DATA_FORMATS), "channels_last"),
+    "data_format": DATA_FORMAT,
     "dilation_rate": Option(sizes(1), (1,)),
 }
-
-
-def settings(*weights: str) -> frozenset[str]:
-    """Return the initialisers, regularisers and constraints of some weights."""
-    kinds = ("initializer", "regularizer", "constraint")
-    return frozenset(f"{weight}_{kind}" for weight in weights for kind in kinds)
 
 
 class Convolution(LayerType):
@@ -183,7 +171,7 @@ class Conv1D(Convolution):
         "lora_rank": only(None),
         "lora_alpha": only(None),
     }
-    inert = settings("kernel", "bias")
+    inert = weight_settings("kernel", "bias")
 
     def check(self, where: str, layer: LayerSpec) -> None:
         refuse_strides_with_dilation(where, layer.options)
@@ -214,7 +202,7 @@ class DepthwiseConv1D(Convolution):
         "depth_multiplier": Option(positive, 1),
         **Convolution.options,
     }
-    inert = settings("depthwise", "bias")
+    inert = weight_settings("depthwise", "bias")
     shown_by_weights = frozenset({"depth_multiplier", "kernel_size", "use_bias"})
 
     def weight_shapes(self, options: Mapping[str, Any]) -> Shapes:
@@ -242,7 +230,7 @@ class SeparableConv1D(Convolution):
         "depth_multiplier": Option(positive, 1),
         **Convolution.options,
     }
-    inert = settings("depthwise", "pointwise", "bias")
+    inert = weight_settings("depthwise", "pointwise", "bias")
     shown_by_weights = Convolution.shown_by_weights | {"depth_multiplier"}
 
     def weight_shapes(self, options: Mapping[str, Any]) -> Shapes:
@@ -279,10 +267,10 @@ class Conv1DTranspose(Convolution):
     options: ClassVar[Mapping[str, Option]] = {
         "filters": Option(positive),
         **WINDOW_OPTIONS,
-        "output_padding": Option(optional(sizes(1, not_negative)), None),
+        "output_padding": Option(optional(sizes(1, non_negative_integer)), None),
         **ACTIVATION_OPTIONS,
     }
-    inert = settings("kernel", "bias")
+    inert = weight_settings("kernel", "bias")
 
     def check(self, where: str, layer: LayerSpec) -> None:
         options = layer.options

@@ -19,6 +19,7 @@ from verify.forward.layers.base import (
     function_of,
     number,
     positive,
+    weight_settings,
 )
 from verify.forward.layers.dense import LORA, QUANTIZED, Quantizable
 from verify.model.arrays import Array
@@ -44,10 +45,7 @@ class Embedding(Quantizable):
         "mask_zero": Option(boolean, False),
         **QUANTIZED,
     }
-    inert = LORA | frozenset(
-        {"embeddings_initializer", "embeddings_regularizer", "embeddings_constraint"}
-        | {"input_length"}
-    )
+    inert = LORA | weight_settings("embeddings") | {"input_length"}
     supports_masking = True
 
     shown_by_weights = frozenset({"input_dim", "output_dim"})

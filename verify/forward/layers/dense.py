@@ -17,6 +17,7 @@ import numpy as np
 
 from verify.errors import UnsupportedError
 from verify.forward.layers.base import (
+    KERAS_EPSILON,
     AnyShape,
     Elementwise,
     LayerType,
@@ -30,15 +31,15 @@ from verify.forward.layers.base import (
     only,
     optional,
     positive,
+    weight_settings,
 )
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, rounded
 from verify.model.spec import LayerSpec
 
-EPSILON = 1e-7
 DEFAULT_QUANTIZER = {
     "value_range": [-127, 127],
-    "epsilon": EPSILON,
+    "epsilon": KERAS_EPSILON,
     "output_dtype": "int8",
 }
 
@@ -91,10 +92,7 @@ class Quantizable(LayerType):
         return frozenset(self.weight_shapes(options)) - {"bias"}
 
 
-WEIGHT_SETTINGS = frozenset(
-    {"kernel_initializer", "kernel_regularizer", "kernel_constraint"}
-    | {"bias_initializer", "bias_regularizer", "bias_constraint"}
-)
+WEIGHT_SETTINGS = weight_settings("kernel", "bias")
 
 
 def quantized(x: Array, axes: tuple[int, ...], compute: str) -> tuple[Array, Array]:
@@ -104,7 +102,7 @@ def quantized(x: Array, axes: tuple[int, ...], compute: str) -> tuple[Array, Arr
     another whole number otherwise; `scale` keeps the axes, with size 1.
     """
     greatest = np.abs(x).max(axis=axes, keepdims=True)
-    scale = rounded(127 / rounded(greatest + EPSILON, compute), compute)
+    scale = rounded(127 / rounded(greatest + KERAS_EPSILON, compute), compute)
     return np.clip(np.rint(rounded(x * scale, compute)), -127, 127), scale
 
 

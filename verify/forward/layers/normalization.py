@@ -25,16 +25,13 @@ from verify.forward.layers.base import (
     from_front,
     integer,
     number,
+    weight_settings,
 )
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, is_float, rounded, working
 from verify.model.spec import LayerSpec
 
-_SETTINGS = frozenset(
-    f"{weight}_{setting}"
-    for weight in ("gamma", "beta")
-    for setting in ("initializer", "regularizer", "constraint")
-)
+_SETTINGS = weight_settings("gamma", "beta")
 
 Shapes = Mapping[str, tuple[int | None, ...]]
 

@@ -11,17 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from verify.forward.layers.base import from_front
+from verify.forward.layers.base import KERAS_EPSILON, from_front
 from verify.model.arrays import Array
-from verify.model.dtypes import dtype_of, is_float
+from verify.model.dtypes import HALF_DTYPES, dtype_of, is_float
 from verify.model.graph import flatten, map_structure
 
 DTYPES = (
-    *("float16", "bfloat16", "float32", "float64", "bool"),
+    *HALF_DTYPES,
+    *("float32", "float64", "bool"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
 )
-EPSILON = 1e-7
-"""`keras.config.epsilon()`, unless somebody has changed it."""
 
 
 def result_type(*operands: Any, floatx: str) -> np.dtype[Any]:
@@ -79,7 +78,7 @@ def summable(x: Array) -> Array:
 
 def sixteen(dtype: np.dtype[Any]) -> bool:
     """Return whether numbers of this dtype are computed with in float32 here."""
-    return dtype.name in ("float16", "bfloat16")
+    return dtype.name in HALF_DTYPES
 
 
 def lifted(leaf: Any) -> Any:
@@ -229,7 +228,7 @@ def cumulative(function: Callable[..., Array]) -> Callable[..., Array]:
 
 def normalize(x: Array, axis: int, order: int, epsilon: float | None) -> Array:
     """``x / max(norm(x), epsilon)`` along an axis"""
-    epsilon = epsilon or EPSILON
+    epsilon = epsilon or KERAS_EPSILON
     if order == 2:
         factor = 1 / np.sqrt(np.square(x).sum(axis=axis, keepdims=True))
         return x * np.minimum(factor, x.dtype.type(1 / epsilon))

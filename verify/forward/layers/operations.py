@@ -53,7 +53,7 @@ class Operation(LayerType):
     Attributes
     ----------
     function : callable
-        Of the arguments, in order, and the options, by name.
+        Called with the arguments, in order, and the options, by name.
     casts : str
         To which dtype operands are cast first: ``promote`` by the rules of
         `operation_functions.result_type`, ``strict`` likewise, but numbers count as
@@ -245,7 +245,7 @@ BOUNDED = {**REDUCED, "initial": Option(optional(number), None)}
 DTYPE = {"dtype": Option(optional(ANY_DTYPE), None)}
 
 
-HANDED_BACK: Mapping[str, str] = {
+RETURNS_INPUT: Mapping[str, str] = {
     **dict.fromkeys(("Cast", "ConvertToTensor", "Swapaxes"), "always"),
     **dict.fromkeys(("Reshape", "Transpose", "GetItem"), "by rule"),
 }
@@ -272,7 +272,7 @@ def _made(
             "options": dict(options),
             "arguments": arguments,
             "broadcasts": several,
-            "returns_input": HANDED_BACK.get(name, ""),
+            "returns_input": RETURNS_INPUT.get(name, ""),
         },
     )
 

@@ -9,14 +9,21 @@ from typing import Any, ClassVar
 import numpy as np
 
 from verify.forward.convolution import channels_last, in_format, windows
-from verify.forward.layers.base import LayerType, Option, Run, boolean, one_of, optional
-from verify.forward.layers.convolution import DATA_FORMATS, sizes
+from verify.forward.layers.base import (
+    DATA_FORMAT,
+    LayerType,
+    Option,
+    Run,
+    boolean,
+    one_of,
+    optional,
+)
+from verify.forward.layers.convolution import sizes
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, dtype_of, is_float
 from verify.model.spec import LayerSpec
 
-DATA_FORMAT = Option(one_of(*DATA_FORMATS), "channels_last")
-WINDOW_OPTIONS: Mapping[str, Option] = {
+POOLING_OPTIONS: Mapping[str, Option] = {
     "strides": Option(optional(sizes(1)), None),
     "padding": Option(one_of("valid", "same"), "valid"),
     "data_format": DATA_FORMAT,
@@ -66,7 +73,7 @@ class MaxPooling1D(Pooling):
     class_name = "MaxPooling1D"
     options: ClassVar[Mapping[str, Option]] = {
         "pool_size": Option(sizes(1), (2,)),
-        **WINDOW_OPTIONS,
+        **POOLING_OPTIONS,
     }
     word = "maximum"
 
@@ -84,7 +91,7 @@ class AveragePooling1D(Pooling):
     class_name = "AveragePooling1D"
     options: ClassVar[Mapping[str, Option]] = {
         "pool_size": Option(sizes(1)),
-        **WINDOW_OPTIONS,
+        **POOLING_OPTIONS,
     }
     word = "mean"
 

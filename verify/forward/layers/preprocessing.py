@@ -13,6 +13,7 @@ import numpy as np
 
 from verify.errors import UnsupportedError
 from verify.forward.layers.base import (
+    KERAS_EPSILON,
     Elementwise,
     LayerType,
     Option,
@@ -26,13 +27,10 @@ from verify.forward.layers.base import (
     optional,
 )
 from verify.model.arrays import Array
-from verify.model.dtypes import POLICIES, dtype_of, rounded, working
+from verify.model.dtypes import HALF_DTYPES, POLICIES, dtype_of, rounded, working
 from verify.model.spec import LayerSpec
 
-EPSILON = 1e-7
-"""Keras's ``backend.epsilon()``: the least deviation that Normalization divides by."""
-
-_HELD = ("float16", "bfloat16", "float32", "float64", "int32", "int64")
+_HELD = (*HALF_DTYPES, "float32", "float64", "int32", "int64")
 
 
 def kept_axes(value: Any) -> tuple[int, ...]:
@@ -127,14 +125,16 @@ class Normalization(Elementwise):
     def notes(self, layer: LayerSpec) -> list[str]:
         given = "in the config" if "mean" not in layer.weights else "weights"
         if layer.options["invert"]:
-            return [f"y = mean + x * max(sqrt(variance), {EPSILON}); both {given}"]
-        return [f"y = (x - mean) / max(sqrt(variance), {EPSILON}); both {given}"]
+            return [
+                f"y = mean + x * max(sqrt(variance), {KERAS_EPSILON}); both {given}"
+            ]
+        return [f"y = (x - mean) / max(sqrt(variance), {KERAS_EPSILON}); both {given}"]
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         compute = POLICIES[layer.policy].compute
         x = inputs.astype(working(compute), copy=False)
         mean, variance = (self._fitted(layer, key, x) for key in ("mean", "variance"))
-        deviation = np.maximum(np.sqrt(variance), EPSILON)
+        deviation = np.maximum(np.sqrt(variance), KERAS_EPSILON)
         if layer.options["invert"]:
             return mean + x * deviation
         return (x - mean) / deviation

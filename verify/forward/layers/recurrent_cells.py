@@ -19,10 +19,11 @@ from verify.forward.layers.base import (
     columns,
     function_of,
     positive,
+    weight_settings,
 )
 from verify.forward.recurrence import Step, Stepped
 from verify.model.arrays import Array
-from verify.model.dtypes import POLICIES, rounded, working
+from verify.model.dtypes import HALF_DTYPES, POLICIES, rounded, working
 from verify.model.graph import flatten
 from verify.model.spec import GATES, LayerSpec
 
@@ -32,11 +33,7 @@ CELL_OPTIONS: Mapping[str, Option] = {
     "use_bias": Option(boolean, True),
 }
 GATED_OPTIONS = {"recurrent_activation": Option(activation, "sigmoid")}
-WEIGHT_SETTINGS = frozenset(
-    f"{weight}_{setting}"
-    for weight in ("kernel", "recurrent", "bias")
-    for setting in ("initializer", "regularizer", "constraint")
-)
+WEIGHT_SETTINGS = weight_settings("kernel", "recurrent", "bias")
 
 
 class Cell(LayerType):
@@ -69,7 +66,7 @@ class Cell(LayerType):
     def step(self, layer: LayerSpec) -> Step:
         """Return `bound`; a 16-bit cell rounds its input and what it returns."""
         step, compute = self.bound(layer), POLICIES[layer.policy].compute
-        if compute not in ("float16", "bfloat16"):
+        if compute not in HALF_DTYPES:
             return step
 
         def rounding(x: Array, states: tuple[Array, ...]) -> Stepped:

@@ -8,17 +8,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from verify.forward.layers.base import (
+    DATA_FORMAT,
     LayerType,
     Option,
     Run,
     Unexpected,
-    one_of,
     positive,
 )
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
-
-DATA_FORMAT = Option(one_of("channels_last", "channels_first"), "channels_last")
 
 
 def pair(value: Any) -> tuple[int, int]:

@@ -27,9 +27,9 @@ MAX_WEIGHT_BYTES = 8_000_000
 """Weights of more bytes than this are not put into a page."""
 
 MAX_PRODUCTS = 1.5e9
-"""So many products the page computes for its comparison at most: a few seconds."""
+"""Products that the page computes for its comparison, at most: a few seconds."""
 
-VECTORS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
+VECTOR_ACTIVATIONS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
 """Activations that look along an axis; the page computes them along the last one."""
 
 
@@ -296,7 +296,7 @@ def _named(layer: LayerSpec, name: str, given: Mapping[str, Any]) -> dict[str, A
         if key not in ("x", "exact")
     }
     axis = arguments.pop("axis", -1)
-    if name in VECTORS and tuple(np.atleast_1d(axis)) != (-1,):
+    if name in VECTOR_ACTIVATIONS and tuple(np.atleast_1d(axis)) != (-1,):
         raise Refused(f"{layer}: {name} along axis {axis}")
     if (
         name == "relu"

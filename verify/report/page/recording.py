@@ -29,22 +29,23 @@ MAX_STEPS = 2000
 """Sequences of more steps are not shown."""
 
 MAX_RECORDED_BYTES = 6_000_000
-"""What the recorded values take in a page, at most, before base64."""
+"""Bytes that the recorded values take in a page, at most, before base64."""
 
 MAX_PREFIXES, MAX_PREFIX_PRODUCTS = 64, 2e8
-"""The answer after every step of a sequence is recorded up to so many steps, and where
-that many products suffice for a row."""
+"""The answer after every step is recorded for sequences of at most this many steps, if
+a row takes at most this many products."""
 
 AGREEMENT_TOLERANCE = 1e-6
-"""What the page's own values may differ by, times the value, or the greatest of its
-row up to 1: the recorded ones are rounded to float32. As `Engine.apart` measures."""
+"""Relative error that the page's own values may have, because the recorded ones are
+rounded to float32. Relative to the value, or to the greatest of its row, 1 at most,
+where that is more; measured as by `Engine.apart`."""
 
 MIN_ROW_SCALE = 1e-7
-"""The greatest of a row is taken as this at least: what is much smaller may be all
-rounding, as of 1e-6 - tanh(1e-6)."""
+"""The greatest value of a row counts as this at least: what is much smaller may be all
+rounding, as in 1e-6 - tanh(1e-6)."""
 
 ROUNDING_FACTOR = 100.0
-"""And so many times what one rounding error in every weight changes, in float64."""
+"""Added to the tolerance: this times what one rounding error in every weight changes."""
 
 MAX_PEEKED_IDS = 12
 """Ids that stand in the name of a row."""
@@ -82,7 +83,7 @@ class TextRules:
     stop_words : sequence of str
         Left out.
     length : int
-        Time steps: the last so many words are read.
+        Time steps: only the last `length` words are read.
     padding : "pre" or "post"
     feature_axis : bool
         Whether ids go in as one number a step rather than to an Embedding.
