@@ -99,3 +99,40 @@ def test_hostile_files_are_read_or_refused_in_one_line(tmp_path):
     assert int(kinds["UnsupportedError"]) > 5
     assert int(kinds["DataError"]) > 5
     assert int(kinds["read"]) > 30
+
+
+@pytest.mark.parametrize(
+    ("reading", "said"),
+    [
+        ("time.sleep(60)", "KILLED SIGALRM"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "KILLED SIGKILL"),
+        ("numpy.zeros(2**31, 'u1')", "TRACEBACK MemoryError: Unable to allocate"),
+        ("1 / 0", "TRACEBACK ZeroDivisionError: division by zero"),
+        ("os._exit(3)", "TRACEBACK the process ended without a word, exit code 3"),
+    ],
+)
+def test_what_a_file_must_not_do_is_counted_and_the_next_is_read(
+    reading, said, tmp_path
+):
+    """A stand-in for reading does it, on every other file of four."""
+    script = f"""
+import itertools, os, signal, sys, time
+import numpy
+from fuzzing import hostile
+
+def read(path, numbers=itertools.count(), read=hostile.read):
+    if next(numbers) % 2:
+        {reading}
+    return read(path)
+
+hostile.SECONDS, hostile.read = 1, read
+sys.exit(hostile.main(["--count", "4", "--seed", "9", "--folder", sys.argv[1]]))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )  # fmt: skip
+    assert run.returncode == 1, run.stderr
+    assert len(re.findall(rf"bad-\d\.\w+: {re.escape(said)}", run.stdout)) == 2
+    assert run.stdout.endswith("tracebacks, or out of bounds: 2\n")

@@ -4,9 +4,10 @@
 
 Files are read in processes forked from this one, with 1 GiB of memory, and with a few
 seconds for each; a process that is ended gives its place to another, at the next file.
-Model files are genuine ones with bits flipped, cut short or written
-over, and configs in which something has been replaced by something absurd, packed anew
-so that no checksum gives them away. Data files likewise.
+Archives, configs and data files are genuine ones with bits flipped, cut short or
+written over, or with something replaced by something absurd, packed anew so that no
+checksum gives them away. HDF5 files are always valid: h5py writes unusual contents into
+them. What libhdf5 makes of invalid ones is not tested here.
 """
 
 from __future__ import annotations
@@ -22,25 +23,35 @@ import sys
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import h5py
 import numpy as np
 from models import lstm_file
 
 import verify
 from verify.data.sources import FORMATS, open_source
-from verify.errors import ModelFileError, VerifyError
-from verify.model_files import hdf5
+from verify.errors import VerifyError
+from verify.model_files import _hdf5_process, hdf5
 
 KERAS2 = Path(__file__).parents[1] / "data" / "keras2"
 SECONDS, MEMORY, EACH = 2, 2**30, 250
 """For a file; for a process; and the files that a process reads."""
 
-IN_HDF5, OUT_OF_HDF5 = "in HDF5", "out of HDF5"
-"""What a process says of where it is: only libhdf5 may crash, or never come back, for
-`verify.model_files.hdf5` has it work in a process of its own that the limits end."""
+ATTRIBUTES = (
+    *("model_config", "keras_version", "backend", "layer_names", "weight_names"),
+    *("layer_names0", "weight_names0", "dtype", "x"),
+)
+"""Names of attributes that Keras gives its HDF5 files, and one that it does not."""
+
+NAMES = ("0", "1", "vars", "layers", "cell", "lstm", "model_weights", "\x1b[31mred",
+         "\u00e9\u4e2d", "..", "a b", "n" * 1000)  # fmt: skip
+"""Names of groups and arrays, usual and odd ones."""
+
+DTYPES = ("f2", "f4", "f8", ">f4", "i1", "i4", "i8", "u1", "u8", "c8", "?", "S3", "V16")
 
 ABSURD: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 10**30, -(10**30), 1e308, float("nan"),
@@ -118,12 +129,121 @@ def replaced(config: Any, rng: random.Random) -> Any:
     return config
 
 
+def odd_attribute(rng: random.Random) -> Any:
+    """A value of an attribute that HDF5 can hold."""
+    return rng.choice(
+        [
+            *(
+                "",
+                "x",
+                "{",
+                "[]",
+                "null",
+                "3.15.1",
+                "2.4.0",
+                "\x1b[31mred",
+                "a" * 10**4,
+            ),
+            *(b"\xff\xfe", 0, -1.5, float("nan"), True),
+            *([], ["0"], ["lstm", "lstm"], ["", "x" * 500], [[1, 2], [3, 4]]),
+            *(np.zeros((0, 2)), np.arange(3), h5py.Empty("f4")),
+        ]
+    )
+
+
+def odd_array(array: np.ndarray, rng: random.Random) -> Any:
+    """An array in another dtype or another shape, or something else instead of it."""
+    if array.dtype.kind not in "fiu":
+        array = np.ones(array.shape, "f4")
+    match rng.randrange(8):
+        case 0:
+            with np.errstate(all="ignore"):
+                return np.nan_to_num(array).astype(rng.choice(DTYPES))
+        case 1:
+            return array.T
+        case 2:
+            return array.reshape(-1)
+        case 3:
+            return array[..., None]
+        case 4:
+            return array[:0] if array.ndim else array
+        case 5:
+            return np.full(array.shape, rng.choice([np.nan, np.inf, 1e38]), "f4")
+        case 6:
+            return rng.choice([h5py.Empty("f4"), np.float32(1), "text", b"bytes"])
+        case _:
+            return np.zeros(array.shape, [("a", "f4"), ("b", "i4")])
+
+
+def unusual_hdf5(content: bytes, rng: random.Random) -> bytes:
+    """A valid HDF5 file with unusual contents, made of a genuine one by h5py."""
+    buffer = io.BytesIO(content)
+    with h5py.File(buffer, "r+") as file:
+        for _ in range(rng.randint(1, 3)):
+            found: list[Any] = [file]
+            file.visititems(lambda _, item, found=found: found.append(item))
+            item = rng.choice(found)
+            try:
+                change_hdf5(file, item, rng)
+            except (LookupError, ValueError, TypeError, OSError, RuntimeError):
+                continue  # h5py refuses to write that there
+    return buffer.getvalue()
+
+
+def change_hdf5(file: Any, item: Any, rng: random.Random) -> None:
+    """Change, by h5py, an attribute, an array, a group or a link."""
+    group = item if isinstance(item, h5py.Group) else item.parent
+    path, name = item.name, rng.choice(NAMES)
+    kind = rng.randrange(10)
+    if kind < 3:
+        own = sorted(item.attrs)
+        attribute = rng.choice(own) if own else rng.choice(ATTRIBUTES)
+        if kind == 0 and own:
+            del item.attrs[attribute]
+        else:
+            item.attrs[attribute] = odd_attribute(rng)
+    elif kind == 3 and "model_config" in file.attrs:
+        config = replaced(json.loads(file.attrs["model_config"]), rng)
+        file.attrs["model_config"] = json.dumps(config)
+    elif kind < 6 and isinstance(item, h5py.Dataset) and item.nbytes < 2**20:
+        value = odd_array(np.asarray(item[()]), rng)
+        del file[path]
+        file[path] = value
+    elif kind == 6 and path != "/":
+        del file[path]
+        if rng.random() < 0.5:  # a group where an array was, or the other way round
+            if isinstance(item, h5py.Group):
+                file[path] = np.zeros(3, "f4")
+            else:
+                file.create_group(path)
+    elif kind == 7:
+        targets = [path, "/", group.name, "/nowhere", rng.choice(NAMES)]
+        group[name] = rng.choice(
+            [
+                h5py.SoftLink(rng.choice(targets)),
+                h5py.ExternalLink("nowhere.h5", "/"),
+                item,  # a hard link, perhaps to a group around it
+            ]
+        )
+    elif kind == 8:
+        shape = rng.choice([(10**6, 10**4), (0,), (3, 0, 2), (1,) * 30])
+        group.create_dataset(name, shape, "f4")  # nothing is allocated for it
+    else:
+        sources = h5py.VirtualLayout((3,), "f4")
+        sources[:] = h5py.VirtualSource("nowhere.h5", "x", (3,))
+        group.create_virtual_dataset(name, sources)
+
+
 def hostile_model(files: dict[str, bytes], rng: random.Random) -> tuple[str, bytes]:
     """A model file, and how its name ends."""
     name = rng.choice(sorted(files))
     content = files[name]
-    if name.endswith(".h5") or rng.random() < 0.25:
-        return Path(name).suffix, damaged(content, rng)
+    if name.endswith(".h5"):
+        return ".h5", unusual_hdf5(content, rng)
+    if rng.random() < 0.25:
+        return ".keras", damaged(
+            content, rng
+        )  # the archive: each member has a checksum
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {n: archive.read(n) for n in archive.namelist()}
     if rng.random() < 0.75:
@@ -134,7 +254,8 @@ def hostile_model(files: dict[str, bytes], rng: random.Random) -> tuple[str, byt
             members["config.json"] = b"[" * 10**6
     else:
         key = rng.choice(sorted(members))
-        members[key] = damaged(members[key], rng)
+        change = unusual_hdf5 if key.endswith(".h5") else damaged
+        members[key] = change(members[key], rng)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for key, value in members.items():
@@ -196,20 +317,11 @@ def read(path: Path) -> str:
     return "read"
 
 
-def in_this_process(path: Path, shown: str, say: Callable[[str], None]) -> bytes:
-    """What `verify.model_files.hdf5` has another process do; here files have one anyway."""
-    from verify.model_files import _hdf5_process as unpack
-
+def read_in_this_process(path: Path, shown: str) -> bytes:
+    """Stand in for `hdf5._run_reader`: here a file has a process of its own anyway."""
     output = io.BytesIO()
-    limits, unpack.limit_resources = unpack.limit_resources, lambda seconds, size: None
-    say(IN_HDF5)
-    try:
-        unpack.main(os.fspath(path), "10", output)
-    except MemoryError:
-        raise ModelFileError(f"{shown} is damaged (it asks for too much)") from None
-    finally:
-        unpack.limit_resources = limits
-        say(OUT_OF_HDF5)
+    with patch.object(_hdf5_process, "limit_resources"):
+        _hdf5_process.main(os.fspath(path), "10", output)
     return output.getvalue()
 
 
@@ -236,37 +348,31 @@ def outcomes(
         limit = pages * resource.getpagesize() + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-        def say(word: str) -> None:
-            os.write(writer, (json.dumps(word) + "\n").encode())
-
-        hdf5._run_reader = lambda path, shown: in_this_process(path, shown, say)
+        hdf5._run_reader = read_in_this_process
         for k in numbers:
-            path, content = made(files, folder, seed, k)
-            path.write_bytes(content)
             signal.alarm(SECONDS)
             try:
+                path, content = made(files, folder, seed, k)
+                path.write_bytes(content)
                 said = read(path)
             except BaseException as error:
                 said = f"TRACEBACK {type(error).__name__}: {error}"[:2000]
             signal.alarm(0)
-            say(f"= {said}")
+            os.write(writer, (json.dumps(said) + "\n").encode())
         os._exit(0)
     os.close(writer)
-    k, inside = numbers.start, False
+    k = numbers.start
     with os.fdopen(reader) as pipe:
         for line in pipe:
-            word = json.loads(line)
-            if word.startswith("= "):
-                yield k, word[2:]
-                k, inside = k + 1, False
-            else:
-                inside = word == IN_HDF5
+            yield k, json.loads(line)
+            k += 1
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         ended = signal.Signals(os.WTERMSIG(status)).name
-        yield k, f"{'HDF5 ended by' if inside else 'KILLED'} {ended}"
+        yield k, f"KILLED {ended}"
     elif k < numbers.stop:
-        yield k, "TRACEBACK the process ended without a word"
+        code = os.waitstatus_to_exitcode(status)
+        yield k, f"TRACEBACK the process ended without a word, exit code {code}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -279,8 +385,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = given.folder / f"hostile-{given.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     files = originals(folder)
-    import h5py  # noqa: F401 - once, for all processes to come
-    import pandas  # noqa: F401
+    import pandas  # noqa: F401 - once, for all processes to come
 
     # Arrow's own allocator takes more address space ahead than MEMORY
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"

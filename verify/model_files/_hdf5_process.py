@@ -22,9 +22,6 @@ EXTRA_MEMORY_BYTES = 2**30
 MAX_OBJECTS = 200_000
 """Groups and arrays that a file may hold."""
 
-MAX_PATH_LENGTH = 10_000
-"""Characters of a path: a longer one goes round in a circle of links."""
-
 SKIPPED_GROUPS = ("optimizer", "optimizer_weights")
 """State of the training, which the model does not compute with."""
 
@@ -104,13 +101,14 @@ def list_contents(file: Any) -> tuple[dict[str, Any], list[Any]]:
     Raises
     ------
     ValueError
-        There are too many, or links lead round in a circle.
+        There are too many, or a link leads back to a group around it.
     """
     found: dict[str, Any] = {"": {"attrs": text_attributes(file)}}
     to_read = []
-    groups = [("", file)]
+    groups: list[tuple[str, tuple[Any, ...]]] = [("", (file["/"],))]
     while groups:
-        path, group = groups.pop()
+        path, around = groups.pop()
+        group = around[-1]
         for key in group:
             name = f"{path}/{key}" if path else str(key)
             if name in SKIPPED_GROUPS:
@@ -118,12 +116,12 @@ def list_contents(file: Any) -> tuple[dict[str, Any], list[Any]]:
             item = group.get(key)
             if isinstance(item, h5py.Group):
                 found[name] = {"attrs": text_attributes(item)}
-                groups.append((name, item))
+                groups.append((name, (*around, item)))
             elif isinstance(item, h5py.Dataset):
                 found[name] = describe_dataset(item, file.filename)
                 if "refused" not in found[name]:
                     to_read.append(item)
-            if len(found) > MAX_OBJECTS or len(name) > MAX_PATH_LENGTH:
+            if len(found) > MAX_OBJECTS or item in around:
                 raise ValueError(
                     f"more than {MAX_OBJECTS:,} groups and arrays, or a circle"
                 )
