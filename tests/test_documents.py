@@ -319,6 +319,24 @@ def test_the_storeys_are_those_of_the_contract_and_of_the_folder():
     assert set(named) == listed - {"__init__"}
 
 
+def test_what_to_look_for_in_a_file_is_in_the_file():
+    part = section(PAGES["docs/architecture.md"], "An LSTM, from file to bound")
+    seen = 0
+    for cells in table_rows(part):
+        where, look = ("".join(cells[:-1]), cells[-1])
+        files = re.findall(r"`([\w/]+\.(?:py|js)|[\w/]+/)`", where)
+        if len(cells) == 2:  # of the fast path, whose folder is in the heading
+            files = [f"verify/forward/fast/{file}" for file in files]
+        folder = (ROOT / files[0]).parent
+        paths = [ROOT / file if "/" in file else folder / file for file in files]
+        text = "".join(path.read_text() for path in paths if path.is_file())
+        for span in re.findall(r"`([^`/]+)`", look) if text else ():
+            for word in re.findall(r"[A-Za-z_]\w+", span):
+                assert re.search(rf"\b{word}\b", text), f"{files}: {word}"
+                seen += 1
+    assert seen
+
+
 def defined(dotted: str) -> bool:
     """Whether a module has such a name, or is called so."""
     module, _, name = dotted.rpartition(".")
@@ -379,6 +397,37 @@ def test_the_checksums_in_the_documents_are_those_of_the_code():
 def test_the_constraints_hold_versions_and_nothing_else():
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         assert re.fullmatch(r"#.*|[A-Za-z0-9_.-]+==[\w.!+]+", line), line
+
+
+@pytest.mark.keras
+def test_the_table_of_trust_is_what_its_command_wrote():
+    from benchmarks import trust
+    from verify.console.tables import markdown_table
+    from verify.mistakes.catalogue import catalogue
+
+    page = section(PAGES["docs/matches.md"], "Which mistakes are caught and named")
+    written = json.loads((trust.RESULTS / "trust.json").read_text())["rows"]
+    lines = [trust.Trust(**row).line() for row in written]
+    assert [row["layer"] for row in written] == list(trust.TRUSTED_LAYERS)
+    assert markdown_table(trust.TABLE_HEADS, lines) in page
+    for row in written:  # and the catalogue is still the one that was measured
+        net = verify.load(trust.untrained(row["layer"]))
+        assert row["mistakes"] == len(list(catalogue(net.spec))), row["layer"]
+
+
+@pytest.mark.keras
+def test_the_benchmark_of_trust_measures_every_column():
+    from benchmarks import trust
+
+    (written, *_) = json.loads((trust.RESULTS / "trust.json").read_text())["rows"]
+    measured = trust.measure("SimpleRNN", every=12)
+    assert measured.mistakes == written["mistakes"]
+    assert measured.proof == written["proof"] == 1
+    assert 0 < measured.port <= 1
+    assert measured.least >= written["least"] * 0.99  # the least of fewer mistakes
+    assert 0 < measured.first <= measured.named <= 1
+    assert 0 < measured.number <= 1
+    assert 1 < measured.bound_median < measured.bound_p95
 
 
 def test_the_figures_of_the_error_bound_are_what_their_command_wrote():
