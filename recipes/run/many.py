@@ -28,6 +28,7 @@ from recipes.run.finish import RunResult
 from recipes.run.folder import RUN_FILES, RunFolder
 from recipes.run.options import RunOptions
 from recipes.run.plan import command_line, module
+from verify.data.json_values import from_json
 from verify.errors import DataError, VerifyError, printable
 
 SENTIMENT = tuple(name for name in RECIPES if name.startswith("sentiment_"))
@@ -387,9 +388,7 @@ class Study:
             config, sha256 = asdict(part.config), self.data.sha256
             folder.open_for(part.recipe, config, sha256, resume=True)
             metrics = folder.read_json("metrics.json")
-            epochs = metrics["epochs"]
-            if type(epochs) is not int:
-                raise ValueError(f"epochs={epochs}")
+            epochs = from_json(int, metrics["epochs"])
             if not self.ended(part, epochs):
                 return None
             if epochs > part.config.epochs:
@@ -409,10 +408,10 @@ class Study:
             part,
             metrics["epochs"],
             {name: _finite(metrics[name]) for name in self.scores},
-            None if best is None else int(best),
+            None if best is None else from_json(int, best),
             _finite(metrics["seconds"]),
-            verify.Verdict(report["verdict"]),
-            float(report["predict_max_diff"]),
+            from_json(verify.Verdict, report["verdict"]),
+            from_json(float, report["predict_max_diff"]),
         )
 
 
@@ -465,7 +464,7 @@ def _time_left(seconds: float) -> str:
 
 
 def _finite(value: Any) -> float:
-    number = float(value)
+    number = from_json(float, value)
     if number - number != 0:  # NaN or infinite
         raise ValueError(f"{value} where a number stood")
     return number

@@ -18,9 +18,10 @@ from verify import __version__
 from verify.console.progress import progress
 from verify.console.signals import Interruption
 from verify.data.files import output_path, write_atomically
+from verify.data.json_values import from_json, to_json
 from verify.errors import DataError, printable
 from verify.forward.network import Network
-from verify.report.report import Report, jsonable
+from verify.report.report import Report
 from verify.tolerance.partial import PartialResult
 
 WRITE_SECONDS = 10.0
@@ -91,7 +92,7 @@ class Watch:
         DataError
             The file is no report, or the report is of something else.
         """
-        self._identity = jsonable(dict(identity))
+        self._identity = to_json(identity)
         if self.path is None or not self.resume or not self.path.exists():
             return None
         return self._known(self.path)
@@ -104,7 +105,7 @@ class Watch:
             result = (
                 None
                 if kept["tally"] is None
-                else PartialResult.from_dict(kept["tally"])
+                else from_json(PartialResult, kept["tally"])
             )
         except OSError as error:
             raise DataError(
@@ -148,16 +149,10 @@ class Watch:
         if self.path is None:
             return
         self._written = time.monotonic()
-        known = report.partial_result
-        kept = {
-            "of": self._identity,
-            "tally": None if known is None else known.to_dict(),
-        }
-        text = json.dumps(
-            {**report.to_dict(), RESUME_KEY: jsonable(kept)}, indent=1, allow_nan=False
-        )
-        content = f"{text}\n".encode()
-        write_atomically(self.path, lambda file: file.write(content))
+        kept = {"of": self._identity, "tally": to_json(report.partial_result)}
+        content = {**report.to_dict(), RESUME_KEY: kept}
+        text = json.dumps(content, indent=1, allow_nan=False)
+        write_atomically(self.path, lambda file: file.write(f"{text}\n".encode()))
 
     def log(self, text: str) -> None:
         """Print a line on stderr, where progress is shown."""

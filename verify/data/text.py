@@ -11,17 +11,18 @@ import os
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from verify.data.files import read_json
+from verify.data.json_values import from_json, json_name, to_json
 from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
@@ -105,7 +106,7 @@ class Vocabulary:
     Id 0 is padding, so an Embedding needs ``size = len(words) + 1`` rows.
     """
 
-    words: tuple[str, ...]
+    words: tuple[str, ...] = field(metadata=json_name("vocabulary"))
 
     @classmethod
     def of(cls, texts: Iterable[Sequence[str]]) -> Vocabulary:
@@ -257,9 +258,8 @@ class TextPipeline:
         return known | {_SEPARATOR: -1}
 
     def fields(self) -> dict[str, Any]:
-        """What ``vocabulary.json`` holds."""
-        words, classes = list(self.vocabulary.words), list(self.classes)
-        return asdict(self) | {"vocabulary": words, "classes": classes}
+        """Return what ``vocabulary.json`` holds."""
+        return to_json(self) | to_json(self.vocabulary)
 
     @classmethod
     def of(cls, fields: Mapping[str, Any], path: Path) -> TextPipeline:
@@ -272,18 +272,16 @@ class TextPipeline:
         """
         fields = {"outputs": "class", **fields}  # older runs do not say it
         try:
-            for key, fits in PIPELINE_FIELDS.items():
-                if not fits(fields[key]):
-                    raise ValueError(f"{key}={printable(fields[key], 60)}")
+            # the words stand beside the other fields, not in an object of their own
+            pipeline = from_json(cls, {**fields, "vocabulary": fields})
+            if not 1 <= pipeline.length <= MAX_TIME_STEPS:
+                raise ValueError(f"length={pipeline.length}")
         except (KeyError, ValueError) as error:
             raise DataError(
                 f"{printable(path)}: expected the vocabulary of a run. "
-                f"The file is damaged ({printable(error)})"
+                f"The file is damaged ({error})"
             ) from None
-        known = {key: fields[key] for key in PIPELINE_FIELDS}
-        known["vocabulary"] = Vocabulary(tuple(fields["vocabulary"]))
-        known["classes"] = tuple(fields["classes"])
-        return cls(**known)
+        return pipeline
 
 
 def read_pipeline(path: str | os.PathLike[str]) -> TextPipeline:
@@ -303,19 +301,3 @@ def read_pipeline(path: str | os.PathLike[str]) -> TextPipeline:
         raise DataError(
             f"{printable(path)}: expected the vocabulary of a run. Received: no such file"
         ) from None
-
-
-def _names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(x, str) for x in value)
-
-
-PIPELINE_FIELDS: Mapping[str, Callable[[Any], bool]] = {
-    "vocabulary": _names,
-    "length": lambda n: type(n) is int and 1 <= n <= MAX_TIME_STEPS,
-    "padding": lambda value: value in get_args(Padding),
-    "keep_stop_words": lambda value: isinstance(value, bool),
-    "feature_axis": lambda value: isinstance(value, bool),
-    "classes": _names,
-    "outputs": lambda value: value in get_args(Outputs),
-}
-"""What ``vocabulary.json`` holds, and whether a value is such a thing."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import types
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from verify.console.tables import text_table
+from verify.data.json_values import from_json, not_in_json, to_json
 from verify.errors import DataError, printable
 from verify.mistakes.diagnose import Diagnosis, Explanation
 from verify.tolerance.compare import Comparison, Verdict
@@ -155,7 +155,7 @@ class Report:
     amplified: tuple[float, float] | None = None
     complete: bool = True
     partial_result: PartialResult | None = field(
-        default=None, repr=False, compare=False
+        default=None, repr=False, compare=False, metadata=not_in_json()
     )
 
     @property
@@ -249,26 +249,26 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain values: what ``--json`` prints and ``verification.json`` holds."""
         worst = self.worst
-        content: dict[str, Any] = jsonable(
+        content: dict[str, Any] = to_json(
             {
-                "verdict": str(self.verdict),
+                "verdict": self.verdict,
                 "reason": self.reason,
                 "subject": self.subject,
                 "reference": self.reference,
                 "float64_max_diff": None if self.proof is None else self.proof.max_diff,
                 "predict_max_diff": self.numerics.max_diff,
-                "proof": None if self.proof is None else asdict(self.proof),
-                "numerics": asdict(self.numerics),
+                "proof": self.proof,
+                "numerics": self.numerics,
                 "noise": self.noise,
                 "scale": self.scale,
                 "allowance": self.allowance,
                 "amplified": self.amplified,
-                "layers": [asdict(layer) for layer in self.layers],
-                "gradients": [asdict(gradient) for gradient in self.gradients],
+                "layers": self.layers,
+                "gradients": self.gradients,
                 "worst": None if worst is None else worst.name,
-                "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
-                "warnings": list(self.warnings),
-                "facts": dict(self.facts),
+                "diagnosis": self.diagnosis,
+                "warnings": self.warnings,
+                "facts": self.facts,
                 "complete": self.complete,
                 "rows_compared": self.facts.get("rows", 0)
                 if self.partial_result is None
@@ -456,21 +456,6 @@ def _named_last(headings: Sequence[str]) -> tuple[str, ...]:
     return (*headings[:-1], "result")
 
 
-JSON_NAMES = {"error_ratio": "share"}
-"""Fields of `Comparison` that have another name in JSON."""
-
-
-def jsonable(value: Any) -> Any:
-    """Plain values with strings in place of NaN and infinity."""
-    if isinstance(value, dict):
-        return {JSON_NAMES.get(k, str(k)): jsonable(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
-
-
 def read_report(content: Mapping[str, Any]) -> Report:
     """The report that ``verification.json`` holds.
 
@@ -486,7 +471,7 @@ def read_report(content: Mapping[str, Any]) -> Report:
     """
     try:
         # reports of earlier versions are of all rows, and do not say so
-        report: Report = _read(Report, {"complete": True, **content})
+        report = from_json(Report, {"complete": True, **content})
         report.summary()  # what does not go together would fail later, in a page
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise DataError(
@@ -494,39 +479,3 @@ def read_report(content: Mapping[str, Any]) -> Report:
             f"({type(error).__name__}: {error})"
         ) from None
     return report
-
-
-def _read(kind: Any, value: Any) -> Any:
-    """A plain value as the type that an annotation names."""
-    origin, inside = get_origin(kind), get_args(kind)
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        stored = [
-            f.name for f in fields(kind) if f.compare
-        ]  # the partial result is not
-        return kind(
-            **{
-                name: _read(hints[name], value[JSON_NAMES.get(name, name)])
-                for name in stored
-            }
-        )  # type: ignore[operator]
-    if origin in (Union, types.UnionType):
-        (other,) = (x for x in inside if x is not type(None))
-        return None if value is None else _read(other, value)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise TypeError("a list expected")
-        if inside[-1] is Ellipsis:
-            return tuple(_read(inside[0], item) for item in value)
-        return tuple(_read(x, item) for x, item in zip(inside, value, strict=True))
-    if origin is not None:
-        if not isinstance(value, dict):
-            raise TypeError("an object expected")
-        return value
-    if kind is float and not isinstance(value, bool):
-        return float(value)  # NaN and infinity are stored as words
-    if kind is Verdict:
-        return Verdict(value)
-    if not isinstance(value, kind):
-        raise TypeError(f"{kind.__name__} expected")
-    return value

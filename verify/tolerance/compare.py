@@ -7,11 +7,12 @@ broadcasts, NaN equals nothing, and the tolerance is always stated.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
 
+from verify.data.json_values import json_name
 from verify.model.arrays import Array
 
 PROOF_TOLERANCE = 1e-10
@@ -82,7 +83,7 @@ class Comparison:
     expected: float = float("nan")
     problem: str = ""
     output: str = ""
-    error_ratio: float = 0.0
+    error_ratio: float = field(default=0.0, metadata=json_name("share"))
     nearest: tuple[float, float] = (0.0, 0.0)
 
     @property

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
+from verify.data.json_values import json_name
 from verify.forward.evaluate import cast_to
 from verify.forward.network import Evaluable, Network
 from verify.model.arrays import Array
@@ -65,7 +66,7 @@ class Tolerance:
         The share of the elements that have a derived bound; the rest have `rule`.
     """
 
-    atol: Array
+    atol: Array = field(metadata=json_name("value"))
     noise: Array
     scale: Array
     limit: float = MAX_RELATIVE

@@ -1,18 +1,22 @@
-"""What is known of a long comparison: of one piece of its rows, or of all so far.
+"""What is known of a long comparison: of one batch of its rows, or of all so far.
 
-A `PartialResult` of some rows and one of the rows behind them join to one of both: the same
-that all rows at once would give, by the same allowances. So pieces can be compared on
+The `PartialResult` of some rows and that of the rows behind them merge into one: what
+all these rows at once would give, by the same tolerances. So batches can be compared on
 any machine, and a comparison that was interrupted goes on from what it knows.
+
+`verify.data.json_values` writes and reads these classes. Where a field's name in JSON is
+another, reports of earlier versions have it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
+from verify.data.json_values import json_name
 from verify.model.arrays import Array
 from verify.tolerance.compare import (
     Comparison,
@@ -23,7 +27,8 @@ from verify.tolerance.compare import (
 from verify.tolerance.noise_floor import Tolerance
 
 MIN_ROUNDED_OUTPUTS, MAX_DECIMALS = 16, 9
-"""So many numbers with so many decimals at most are no accident."""
+"""Outputs count as rounded if there are at least 16 of them and none has more than 9
+decimals."""
 
 
 def half_unit(places: int) -> float:
@@ -33,7 +38,7 @@ def half_unit(places: int) -> float:
 
 @dataclass(frozen=True)
 class Decimals:
-    """To how many decimals outputs have been rounded, if they have.
+    """Hold to how many decimals outputs have been rounded, if they have.
 
     Attributes
     ----------
@@ -42,7 +47,7 @@ class Decimals:
     fits : tuple of bool
         Whether none of them has more than 0, 1, ... decimals.
     loose : int
-        From so many decimals on any number of their dtype would fit.
+        The number of decimals from which on any number of their dtype would fit.
     """
 
     count: int
@@ -51,7 +56,7 @@ class Decimals:
 
     @classmethod
     def of(cls, outputs: Sequence[Array]) -> Decimals:
-        """Of the outputs of a model."""
+        """Look at the outputs of a model."""
         values = np.concatenate([y.reshape(-1).astype(np.float64) for y in outputs])
         stored = max(
             np.finfo(y.dtype).eps if y.dtype.kind == "f" else 0 for y in outputs
@@ -69,17 +74,17 @@ class Decimals:
 
     @property
     def candidates(self) -> list[int]:
-        """What `places` may be, of these numbers and others."""
+        """Return what `places` may be once there are more outputs."""
         return [k for k in range(1, self.loose) if self.fits[k]]
 
     @property
     def places(self) -> int:
-        """So many; 0 if that cannot be said, and for whole numbers, which are not."""
+        """Return the number of decimals; 0 if none is known, or the numbers are whole."""
         fitting = [k for k in range(self.loose) if self.fits[k]]
         return fitting[0] if fitting and self.count >= MIN_ROUNDED_OUTPUTS else 0
 
     def merge(self, later: Decimals) -> Decimals:
-        """Of the numbers of both."""
+        """Return the decimals of the numbers of both."""
         return Decimals(
             self.count + later.count,
             tuple(a and b for a, b in zip(self.fits, later.fits, strict=True)),
@@ -89,21 +94,21 @@ class Decimals:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Rows whose outputs are furthest apart, of all that were seen.
+    """Hold the rows whose outputs differ most, of all that were compared.
 
     Attributes
     ----------
     rows : (n,) of int
-        Ascending. Of every output those that differ most, so that those are among them
-        which differ most in the measure of `verify.tolerance.compare.most_different`, whatever
-        the scales of rows to come.
+        Row numbers, ascending: for every output the rows that differ most. The rows
+        that rank first over all outputs, see `verify.tolerance.compare.most_different`,
+        are always among them, whatever scales later rows bring.
     found : (n, outputs)
-        How far each is apart.
+        The greatest difference of each row.
     scales : (outputs,)
         The greatest output, of all rows.
     """
 
-    rows: Array
+    rows: npt.NDArray[np.int64]
     found: Array
     scales: Array
 
@@ -111,7 +116,7 @@ class Ranking:
     def of(
         cls, start: int, ours: Sequence[Array], theirs: Sequence[Array], count: int
     ) -> Ranking | None:
-        """Of outputs whose first row is number `start`; none where shapes differ."""
+        """Rank outputs whose first row is number `start`; None where shapes differ."""
         if [a.shape for a in ours] != [b.shape for b in theirs]:
             return None
         with np.errstate(invalid="ignore"):
@@ -125,7 +130,7 @@ class Ranking:
         return replace(self, rows=self.rows[keep], found=self.found[keep])
 
     def merge(self, later: Ranking, count: int) -> Ranking:
-        """Of the rows of both, of which those of `later` come behind."""
+        """Return what is known of the rows of both, those of `later` behind these."""
         both = Ranking(
             np.concatenate([self.rows, later.rows]),
             np.concatenate([self.found, later.found]),
@@ -134,13 +139,13 @@ class Ranking:
         return both._cut(count)
 
     def most(self, count: int) -> Array:
-        """The rows that differ most, ascending."""
+        """Return the numbers of the rows that differ most, ascending; (count,)."""
         return np.sort(self.rows[rank_rows(self.found, self.scales)[:count]])
 
 
 @dataclass(frozen=True, eq=False)
 class PartialOutput:
-    """One output of the model.
+    """Hold what is known of one output of the model.
 
     Attributes
     ----------
@@ -151,7 +156,7 @@ class PartialOutput:
     by_noise_floor : Comparison
         By the noise floor alone.
     recorded : dict of int to Comparison
-        As `numerics`, if so many decimals are all that was kept.
+        As `numerics`, by the number of decimals, if these are all that was kept.
     tolerance, noise_floor : Tolerance
         Of `numerics` and of `by_noise_floor`, unit by unit.
     derived : int
@@ -160,14 +165,14 @@ class PartialOutput:
 
     proof: Comparison | None
     numerics: Comparison
-    by_noise_floor: Comparison
+    by_noise_floor: Comparison = field(metadata=json_name("noisy"))
     recorded: Mapping[int, Comparison]
-    tolerance: Tolerance
-    noise_floor: Tolerance
+    tolerance: Tolerance = field(metadata=json_name("floor"))
+    noise_floor: Tolerance = field(metadata=json_name("noise"))
     derived: int
 
     def merge(self, later: PartialOutput) -> PartialOutput:
-        """Of the rows of both."""
+        """Return what is known of the rows of both."""
         proof = None
         if self.proof is not None and later.proof is not None:
             proof = self.proof.merge(later.proof)
@@ -188,7 +193,7 @@ class PartialOutput:
 
 @dataclass(frozen=True, eq=False)
 class PartialResult:
-    """What is known of some rows.
+    """Hold what is known of some rows.
 
     Attributes
     ----------
@@ -196,7 +201,7 @@ class PartialResult:
         How many were compared.
     count : int
         How many of the rows that differ most are kept.
-    outputs : tuple of OutputTally
+    outputs : tuple of PartialOutput
     decimals : Decimals or None
         Of a port's outputs.
     unsound : (bool, bool)
@@ -211,18 +216,20 @@ class PartialResult:
     """
 
     rows: int
-    batches: int
+    batches: int = field(metadata=json_name("pieces"))
     count: int
     outputs: tuple[PartialOutput, ...]
     decimals: Decimals | None = None
     unsound: tuple[bool, bool] = (False, False)
     finite: bool = True
-    rule_effects: Mapping[str, float] = field(default_factory=dict)
+    rule_effects: Mapping[str, float] = field(
+        default_factory=dict, metadata=json_name("apart")
+    )
     by_predict: Ranking | None = None
     by_proof: Ranking | None = None
 
     def merge(self, later: PartialResult) -> PartialResult:
-        """Of the rows of both, of which those of `later` come behind."""
+        """Return what is known of the rows of both, those of `later` behind these."""
         decimals = None
         if self.decimals is not None and later.decimals is not None:
             decimals = self.decimals.merge(later.decimals)
@@ -255,49 +262,49 @@ class PartialResult:
 
     @property
     def proof(self) -> Comparison | None:
-        """Of the output that says most, in float64."""
+        """Return the comparison in float64 of the output that says most."""
         found = [o.proof for o in self.outputs if o.proof is not None]
         return most_telling(found) if found else None
 
     @property
     def numerics(self) -> Comparison:
-        """Of the output that says most."""
+        """Return the comparison of the output that says most."""
         return most_telling([output.numerics for output in self.outputs])
 
     @property
     def by_noise_floor(self) -> Comparison:
-        """Of the output that says most, by the noise floor alone."""
+        """Return the same, by the noise floor alone."""
         return most_telling([output.by_noise_floor for output in self.outputs])
 
     def recorded(self, places: int) -> Comparison:
-        """Of the output that says most, if so many decimals are all that was kept."""
+        """Return the same, if `places` decimals are all that was kept."""
         return most_telling([output.recorded[places] for output in self.outputs])
 
     @property
     def tolerances(self) -> list[Tolerance]:
-        """By which `numerics` was judged, one for each output."""
+        """Return what `numerics` was held to, for each output."""
         return [output.tolerance for output in self.outputs]
 
     @property
     def noise_floors(self) -> list[Tolerance]:
-        """The noise floors, one for each output."""
+        """Return the noise floor of each output."""
         return [output.noise_floor for output in self.outputs]
 
     @property
     def undefined(self) -> bool:
-        """NaN or infinity on both sides, and nothing wrong beside it."""
+        """Return whether NaN or infinity is on both sides, and nothing else is wrong."""
         return self.unsound == (True, False)
 
     @property
     def derived(self) -> tuple[int, int]:
-        """How many numbers have a derived bound, of how many."""
+        """Return how many numbers have a derived bound, of how many."""
         return (
             sum(output.derived for output in self.outputs),
             sum(output.numerics.total for output in self.outputs),
         )
 
     def most_different(self) -> Array:
-        """Rows for a closer look, ascending: those that differ most."""
+        """Return the rows for a closer look, ascending: those that differ most."""
         proof = self.proof
         ranking = self.by_predict
         if proof is not None and not proof.matches:
@@ -305,140 +312,3 @@ class PartialResult:
         if ranking is None or self.rows <= self.count:
             return np.arange(min(self.rows, self.count))
         return ranking.most(self.count)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; NaN and infinity are floats still."""
-        return {
-            "rows": self.rows,
-            "pieces": self.batches,
-            "count": self.count,
-            "outputs": [
-                {
-                    "proof": None if o.proof is None else _comparison(o.proof),
-                    "numerics": _comparison(o.numerics),
-                    "noisy": _comparison(o.by_noise_floor),
-                    "recorded": {k: _comparison(c) for k, c in o.recorded.items()},
-                    "floor": _tolerance(o.tolerance),
-                    "noise": _tolerance(o.noise_floor),
-                    "derived": o.derived,
-                }
-                for o in self.outputs
-            ],
-            "decimals": None if self.decimals is None else asdict(self.decimals),
-            "unsound": list(self.unsound),
-            "finite": self.finite,
-            "apart": dict(self.rule_effects),
-            "by_predict": _ranking(self.by_predict),
-            "by_proof": _ranking(self.by_proof),
-        }
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> PartialResult:
-        """What `to_dict` gave, by way of JSON, where NaN and infinity are strings.
-
-        Raises
-        ------
-        ValueError, KeyError, TypeError
-            It is something else.
-        """
-        decimals = content["decimals"]
-        return cls(
-            int(content["rows"]),
-            int(content["pieces"]),
-            int(content["count"]),
-            tuple(map(_read_output, content["outputs"])),
-            None
-            if decimals is None
-            else Decimals(
-                int(decimals["count"]),
-                tuple(map(bool, decimals["fits"])),
-                int(decimals["loose"]),
-            ),
-            (bool(content["unsound"][0]), bool(content["unsound"][1])),
-            bool(content["finite"]),
-            {str(k): float(v) for k, v in content["apart"].items()},
-            _read_ranking(content["by_predict"]),
-            _read_ranking(content["by_proof"]),
-        )
-
-
-def _comparison(c: Comparison) -> dict[str, Any]:
-    fields = asdict(c)
-    fields["share"] = fields.pop("error_ratio")
-    return fields
-
-
-def _tolerance(a: Tolerance) -> dict[str, Any]:
-    return {
-        **{key: value for key, value in vars(a).items() if key != "atol"},
-        "value": a.atol.tolist(),
-        "noise": a.noise.tolist(),
-        "scale": a.scale.tolist(),
-    }
-
-
-def _ranking(ranking: Ranking | None) -> dict[str, Any] | None:
-    if ranking is None:
-        return None
-    return {key: value.tolist() for key, value in vars(ranking).items()}
-
-
-def _read_output(content: Mapping[str, Any]) -> PartialOutput:
-    proof = content["proof"]
-    return PartialOutput(
-        None if proof is None else _read_comparison(proof),
-        _read_comparison(content["numerics"]),
-        _read_comparison(content["noisy"]),
-        {int(k): _read_comparison(c) for k, c in content["recorded"].items()},
-        _read_tolerance(content["floor"]),
-        _read_tolerance(content["noise"]),
-        int(content["derived"]),
-    )
-
-
-def _read_comparison(content: Mapping[str, Any]) -> Comparison:
-    nearest = content["nearest"]
-    return Comparison(
-        matches=bool(content["matches"]),
-        allowed=float(content["allowed"]),
-        max_diff=float(content["max_diff"]),
-        shape=_place(content["shape"]),
-        mismatched=int(content["mismatched"]),
-        total=int(content["total"]),
-        first=_place(content["first"]),
-        worst=_place(content["worst"]),
-        units=_place(content["units"]),
-        actual=float(content["actual"]),
-        expected=float(content["expected"]),
-        problem=str(content["problem"]),
-        output=str(content["output"]),
-        error_ratio=float(content["share"]),
-        nearest=(float(nearest[0]), float(nearest[1])),
-    )
-
-
-def _place(values: Any) -> Any:
-    return None if values is None else tuple(map(int, values))
-
-
-def _read_tolerance(content: Mapping[str, Any]) -> Tolerance:
-    return Tolerance(
-        _floats(content["value"]),
-        _floats(content["noise"]),
-        _floats(content["scale"]),
-        float(content["limit"]),
-        bool(content["proven"]),
-        str(content["rule"]),
-        float(content["derived"]),
-    )
-
-
-def _read_ranking(content: Mapping[str, Any] | None) -> Ranking | None:
-    if content is None:
-        return None
-    rows = np.array(content["rows"], dtype=np.int64)
-    return Ranking(rows, _floats(content["found"]), _floats(content["scales"]))
-
-
-def _floats(values: Any) -> Array:
-    return np.array(values, dtype=np.float64)

@@ -24,9 +24,9 @@ from verify.checks._batches import Batch, BatchPlan, Examiner, Limits, examine
 from verify.checks.checkpoint import RESUME_KEY, Watch
 from verify.checks.mapper import serial_map
 from verify.cluster import connected
+from verify.data.json_values import from_json, to_json
 from verify.data.sources import Arrays, open_source
 from verify.mistakes.diagnose import Diagnosis
-from verify.report.report import jsonable
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.compare import Comparison, Verdict, compare, most_different
 from verify.tolerance.noise_floor import NEIGHBOURS
@@ -162,9 +162,9 @@ def test_a_tally_survives_json(net, x, y):
         for start in (0, SIZE)
     ]
     tally = parts[0].merge(parts[1])
-    text = json.dumps(jsonable(tally.to_dict()), allow_nan=False)
-    again = PartialResult.from_dict(json.loads(text))
-    assert repr(again.to_dict()) == repr(tally.to_dict())
+    text = json.dumps(to_json(tally), allow_nan=False)
+    again = from_json(PartialResult, json.loads(text))
+    assert to_json(again) == to_json(tally)
     assert again.numerics.first == (1, 0)
     assert again.numerics.mismatched == 2
 
@@ -252,7 +252,7 @@ def test_an_examiner_travels_without_what_it_can_make_anew(net, x, y):
     travelled = pickle.dumps(examiner)
     assert len(travelled) < len(pickle.dumps(net)) + 2000
     again = examine(pickle.loads(pickle.dumps(piece)), examiner=pickle.loads(travelled))
-    assert repr(again.to_dict()) == repr(found.to_dict())
+    assert to_json(again) == to_json(found)
 
 
 @pytest.mark.usefixtures("undiagnosed")
