@@ -1,5 +1,6 @@
 # make run    sets up, trains the chapter's five models, verifies each, ends in a table
 # make test   sets up, runs every check
+# make quick  the checks that take no Keras, browser, cluster or long search: a minute
 # make fuzz   holds N random models against Keras, from SEED on; goes on where it was;
 #             BACKEND=jax holds them against Keras on JAX
 # make notebooks  runs every notebook and keeps what it shows; NAMES="03 05" only those
@@ -9,7 +10,7 @@
 # make wheels  builds both distributions into dist/; make try-wheels installs and tries
 #             each in an environment of its own
 .DEFAULT_GOAL := help
-.PHONY: help setup run test docs notebooks lint format fuzz hostile trust bench bench-streaming wheels try-wheels clean
+.PHONY: help setup run test quick quick-tests docs notebooks lint format fuzz hostile trust bench bench-streaming wheels try-wheels clean
 
 BIN := .venv/bin
 LIGHT := packages/keras-rnn-verify
@@ -19,6 +20,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info 
 help:
 	@echo "make run    train and verify the chapter's models (under four minutes)"
 	@echo "make test   run every check"
+	@echo "make quick  run those that take neither Keras nor long, in under a minute"
 	@echo "make notebooks  run every notebook anew; NAMES=\"03 05\": only those"
 	@echo "make docs   build the site of the documentation: site/index.html"
 	@echo "make fuzz   N=3000 SEED=1 BACKEND=tensorflow|jax: random models, resumes"
@@ -53,8 +55,17 @@ setup: .venv/.installed
 run: setup
 	$(BIN)/rnn-recipe run chapter --epochs 10
 
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+QUICK := not keras and not browser and not cluster and not slow
+
 test: setup lint docs
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+quick: setup
+	@$(MAKE) --no-print-directory --jobs 2 lint quick-tests
+
+quick-tests: setup
+	$(PYTEST) -m '$(QUICK)' --budget 1
 
 # Strict: a warning, such as a link that leads nowhere, is an error.
 docs: setup

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import signal
+import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+pytest_plugins = ["pytester", "support.rules"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 settings.register_profile("suite", deadline=None, max_examples=60, derandomize=True)
@@ -37,41 +43,26 @@ def tweets_csv(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-LONGEST = (
-    "test_chunks", "test_layers", "test_backends", "test_diagnose", "test_policies",
-    "test_check", "test_cluster", "test_commands", "test_legacy", "test_notebooks",
-    "test_training", "test_plan", "test_sentiment", "test_main", "test_documents",
-    "test_seeds", "test_sweep", "test_padding_study", "test_fuzzing", "test_browser",
-    "test_plots",
-)  # fmt: skip
-"""Files that take longest: begun first, so that no process has one left at the end."""
+@pytest.fixture(autouse=True)
+def _determinism_ends_with_its_test() -> Iterator[None]:
+    """Switch off TensorFlow's determinism, which training switches on, after a test.
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The verifier first: recipes make TensorFlow deterministic for the whole process,
-    and it then no longer compiles by XLA what some layers need in float64.
-
-    With several processes this needs --no-loadscope-reorder.
+    It holds for the whole process, and Keras does not compile by XLA under it; without
+    XLA TensorFlow has no convolution in float64 with channels first, among others. Its
+    public names only switch it on.
     """
-
-    def place(item: pytest.Item) -> tuple[bool, int]:
-        name = item.path.stem
-        long = LONGEST.index(name) if name in LONGEST else len(LONGEST)
-        return "verify" not in item.path.parts, long
-
-    items.sort(key=place)
+    yield
+    tensorflow = sys.modules.get("tensorflow.python.framework.config")
+    if tensorflow is not None:
+        tensorflow.disable_op_determinism()
+        _leave_imports_uncollected()
 
 
-NO_BROWSER = "no Chromium is installed"
+@functools.cache
+def _leave_imports_uncollected() -> None:
+    """Spare the garbage collector what TensorFlow's import has made: a million objects.
 
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A skipped test proves nothing and would go unnoticed: none is allowed.
-
-    But for those that need a browser, where there is none and REQUIRE_BROWSER does not
-    ask for one.
+    Keras collects garbage whenever a run begins, and it would take half a second.
     """
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    skipped = [] if reporter is None else reporter.stats.get("skipped", [])
-    if any(NO_BROWSER not in str(report.longrepr) for report in skipped):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    gc.collect()
+    gc.freeze()

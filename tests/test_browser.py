@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import NO_BROWSER
 from models import VOCABULARY, input_layer, keras_sequential, layer, lstm_spec, spec
 from models import ids as token_ids
+from support.rules import NO_BROWSER
 
 import verify
 from recipes.explore.page import text_rules
@@ -31,6 +31,8 @@ ARGUMENTS = [
 READY = "#explorer[data-ready]"
 PASSED = Summary("PASS", "a model", "the NumPy forward pass matches Keras")
 TEXTS = ("thank you for the quick flight", "delayed again, two hours lost")
+
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

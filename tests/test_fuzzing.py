@@ -84,6 +84,7 @@ def test_what_is_not_supported_is_refused_and_counted(tmp_path):
     assert outcome.detail == made.refused
 
 
+@pytest.mark.slow
 def test_hostile_files_are_read_or_refused_in_one_line(tmp_path):
     command = [sys.executable, "-m", "fuzzing.hostile", "--count", "300", "--seed", "9"]
     run = subprocess.run(

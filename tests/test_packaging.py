@@ -170,6 +170,7 @@ def test_the_verifier_requires_little(wheels):
     assert size < 120e6
 
 
+@pytest.mark.slow
 def test_the_verifiers_commands_work_where_nothing_else_is_installed(bare):
     bare_install.try_verifier(bare / "bin", bare)
     for name in ("tensorflow", "pandas", "nltk", "recipes"):
@@ -178,12 +179,14 @@ def test_the_verifiers_commands_work_where_nothing_else_is_installed(bare):
         assert f"No module named '{name}'" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_requirement_that_is_left_out_shows(wheels, tmp_path):
     folder = bare_environment(tmp_path / "bare", wheels[VERIFIER], without="h5py")
     with pytest.raises(AssertionError, match="No module named 'h5py'"):
         bare_install.try_verifier(folder / "bin", folder)
 
 
+@pytest.mark.slow
 def test_commands_say_in_one_line_what_to_install(bare):
     install = "Install it with: pip install 'keras-rnn-verify[{}]'\n"
     begins = {

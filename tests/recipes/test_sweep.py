@@ -111,6 +111,7 @@ def test_processes_train_what_this_one_trains_and_the_seed_decides(
     assert not np.array_equal(first[0], second[0])
 
 
+@pytest.mark.cluster
 @pytest.mark.keras
 def test_a_worker_of_dask_trains_the_same_and_sends_all_files(
     finished, tweets_csv, tmp_path, capsys

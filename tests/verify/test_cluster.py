@@ -30,6 +30,8 @@ from verify.errors import DataError, UnsupportedError
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.cluster
+
 
 class Process:
     """A process of Dask's that is up; what it says on stderr is kept."""

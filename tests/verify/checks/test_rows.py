@@ -255,6 +255,7 @@ def test_an_examiner_travels_without_what_it_can_make_anew(net, x, y):
     assert to_json(again) == to_json(found)
 
 
+@pytest.mark.cluster
 @pytest.mark.usefixtures("undiagnosed")
 def test_a_cluster_finds_what_this_process_finds(model, net, x, y):
     seen: list[str] = []
@@ -267,6 +268,7 @@ def test_a_cluster_finds_what_this_process_finds(model, net, x, y):
     assert '"FAIL"' in seen[1]
 
 
+@pytest.mark.cluster
 def test_refused_ids_are_refused_by_a_cluster_in_the_same_words(model, x, y):
     bad = x.copy()
     bad[2 * SIZE + 1, 0] = VOCABULARY

@@ -99,6 +99,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     return compare(*where, allowed=PROOF_TOLERANCE * scale).matches
 
 
+@pytest.mark.slow
 @given(networks(), st.integers(1, 3))
 @settings(max_examples=150, deadline=None)
 def test_any_recurrent_model_is_the_same_on_the_fast_path(made, threads):

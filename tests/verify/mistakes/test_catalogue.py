@@ -131,6 +131,7 @@ def test_the_recurrent_layers_have_more_than_250_distinct_mistakes():
     assert len(names) > 250
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "names"),
     [

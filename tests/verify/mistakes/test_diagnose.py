@@ -45,6 +45,7 @@ def test_outputs_of_the_model_in_float32_pass():
     assert report.layers == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
@@ -71,6 +72,7 @@ def test_every_mistake_is_named_from_the_final_outputs_alone(kind, options):
     assert first >= 0.85 * len(some)  # float16 and TF32 often round alike
 
 
+@pytest.mark.slow
 def test_a_difference_that_no_known_mistake_explains_is_said_to_be_so():
     net = Network(lstm_spec())
     x = ids(batch=64)
@@ -90,6 +92,7 @@ def test_more_rows_than_a_diagnosis_looks_at():
     assert report.diagnosis.explanations[0].mistake == "mask ignored"
 
 
+@pytest.mark.slow
 def test_a_diagnosis_takes_seconds_on_a_model_of_the_chapters_size():
     right = spec(
         input_layer(None, 26, dtype="int32"),
@@ -152,6 +155,7 @@ def test_every_entry_of_the_catalogue_says_what_and_how_to_mend_it():
     assert verify.load(Network(model("LSTM"))).spec["rnn"].gates == ("i", "f", "c", "o")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("places", [3, 4, 5])
 def test_outputs_that_were_printed_are_compared_to_their_last_decimal(places, dtype):
@@ -165,6 +169,7 @@ def test_outputs_that_were_printed_are_compared_to_their_last_decimal(places, dt
     assert compare_outputs(net, x, off).verdict is Verdict.FAIL
 
 
+@pytest.mark.slow
 def test_a_mistake_is_named_from_printed_outputs():
     right, x = lstm_spec(), ids(batch=64)
     for mutant in list(catalogue(right))[::20]:
@@ -174,6 +179,7 @@ def test_a_mistake_is_named_from_printed_outputs():
         assert mutant.name in [e.mistake for e in report.diagnosis.explanations]
 
 
+@pytest.mark.slow
 def test_outputs_of_two_decimals_decide_nothing_unless_they_are_wrong():
     net, x = Network(lstm_spec()), ids(batch=64)
     printed = np.round(net.predict(x).astype(np.float64), 2)

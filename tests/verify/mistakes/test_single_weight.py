@@ -79,6 +79,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_place_of_a_wrong_number_is_found(name):
     model, x = MODELS[name]
@@ -126,6 +127,7 @@ def test_numbers_that_no_output_can_tell_apart_are_all_named():
     assert {"bias[0]", "bias[1]"} <= set(places)
 
 
+@pytest.mark.slow
 def test_outputs_that_no_number_explains_are_not_explained():
     net, x = Network(lstm_spec()), ids(batch=64)
     inputs = net.prepare(x)
@@ -134,6 +136,7 @@ def test_outputs_that_no_number_explains_are_not_explained():
     assert not find_single_weight(net.spec, inputs, [outputs * np.nan], allowed=[1e-6])
 
 
+@pytest.mark.slow
 def test_two_wrong_numbers_are_not_taken_for_one():
     model, x = lstm_spec(), ids(batch=64)
     once = changed(model, "lstm", "bias", (1,), "0.3 more").spec

@@ -235,6 +235,7 @@ def test_an_h5_of_keras_3_keeps_the_options_that_keras_3_knows(tmp_path):
 # -- unusual files ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(2))
 def test_h5_files_with_unusual_contents_load_or_are_refused_in_one_line(
     block, tmp_path
