@@ -64,6 +64,8 @@ def try_verifier(programs: Path, folder: Path) -> None:
     assert report.startswith("PASS")
     require(0, verify, "selftest", "model.keras", *data, folder=folder)
     assert "`ConvLSTM2D`" in require(0, verify, "layers", folder=folder)
+    count = "from verify.data.text import stop_words; print(len(stop_words()))"
+    assert require(0, programs / "python", "-c", count, folder=folder) == "179\n"
 
 
 def missing_packages(programs: Path, folder: Path) -> dict[str, str]:

@@ -131,8 +131,11 @@ def test_a_wheel_holds_every_file_of_its_package_and_nothing_else(
 @pytest.mark.parametrize("name", PROJECTS)
 def test_a_wheel_can_be_built_from_the_sdist(name, dist, wheels, tmp_path):
     (archive,) = dist.glob(f"{name}-*.tar.gz")
-    subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True)
-    (unpacked,) = tmp_path.iterdir()
+    (tmp_path / "verify").mkdir()  # another copy lies around it
+    (tmp_path / "verify" / "other.py").touch()
+    (tmp_path / "sdist").mkdir()
+    subprocess.run(["tar", "-xzf", archive, "-C", tmp_path / "sdist"], check=True)
+    (unpacked,) = (tmp_path / "sdist").iterdir()
     build(unpacked, tmp_path, "wheel")
     (wheel,) = tmp_path.glob("*.whl")
     assert contents(wheel) == contents(wheels[name])

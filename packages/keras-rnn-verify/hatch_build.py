@@ -13,7 +13,8 @@ class VerifyHook(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Include the package, unless only a pointer to the tree is installed."""
+        in_sdist = Path(self.root) / "verify"  # first: around it may lie another copy
         in_tree = Path(self.root).parents[1] / "verify"
-        package = in_tree if in_tree.is_dir() else Path(self.root) / "verify"
+        package = in_sdist if in_sdist.is_dir() else in_tree
         if version != "editable":
             build_data["force_include"][str(package)] = "verify"
