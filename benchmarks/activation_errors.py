@@ -1,10 +1,11 @@
-"""How exactly this machine computes each activation in float32.
+"""Measure the errors of each activation in float32 on this machine.
 
     python -m benchmarks.activation_errors
 
-Prints, for the Keras that runs here, the greatest error of every kernel over about a
-million arguments, plain and compiled: what `verify.tolerance.activation_errors.KNOWN_PLATFORMS` holds. With
-``KERAS_BACKEND=jax`` for the other backend.
+Prints, for the Keras that runs here, the greatest error of every activation over about
+a million arguments, plain and compiled: what
+`verify.tolerance.activation_errors.KNOWN_PLATFORMS` holds. ``KERAS_BACKEND=jax``
+chooses the other backend.
 """
 
 from __future__ import annotations

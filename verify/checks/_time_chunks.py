@@ -185,7 +185,7 @@ class _Run:
         call: KerasCall,
         steps: int,
     ) -> None:
-        from verify.keras_bridge import chunks
+        from verify.keras_bridge import time_chunks
 
         self.layer = net.spec[call.name]
         self.options = keras.model.get_layer(call.name).get_config()
@@ -196,8 +196,8 @@ class _Run:
         self.time = flatten(self.given["sequences"])[0].value.shape[1]
         self.wrong: KerasCall | None = None
         try:
-            self.single = chunks(keras, call, self.mask, steps, compiled=True)
-            self.double = chunks(keras64, call64, self.mask, steps, compiled=False)
+            self.single = time_chunks(keras, call, self.mask, steps, compiled=True)
+            self.double = time_chunks(keras64, call64, self.mask, steps, compiled=False)
         except KerasCannotRun as error:
             raise Undecided(f"{error}") from error
         self.whole = call.outputs[0]
@@ -259,13 +259,13 @@ class _Run:
 
     def _by_numpy(self) -> list[Array]:
         """NumPy's outputs in chunks, each from its own states."""
-        from verify.keras_bridge import slices
+        from verify.keras_bridge import time_slices
 
         x = flatten(self.given["sequences"])[0].value
         states = self.given.get("initial_state")
         outputs = []
         backwards = self.layer.options["go_backwards"]
-        for some in slices(self.time, self.steps, backwards=backwards):
+        for some in time_slices(self.time, self.steps, backwards=backwards):
             kwargs: dict[str, Any] = {}
             if states is not None:
                 kwargs["initial_state"] = states

@@ -1,4 +1,4 @@
-"""The only package that imports Keras: live models in, and Keras's own outputs.
+"""The only package that imports Keras: it reads live models and runs them.
 
 Import it lazily, inside a function, so that ``import verify`` stays free of Keras.
 """
@@ -9,7 +9,12 @@ from verify.keras_bridge.activation_errors import (
     measured_activation_errors,
 )
 from verify.keras_bridge.building import load_model
-from verify.keras_bridge.chunking import EVERY_STEP, chunks, predicted_calls, slices
+from verify.keras_bridge.chunking import (
+    EVERY_STEP,
+    predicted_calls,
+    time_chunks,
+    time_slices,
+)
 from verify.keras_bridge.gradients import keras_gradients
 from verify.keras_bridge.importing import (
     backend,
@@ -26,17 +31,17 @@ __all__ = [
     "KerasCall",
     "KerasModel",
     "backend",
-    "chunks",
+    "current_activation_errors",
     "current_platform",
     "floatx",
     "import_keras",
     "keras_gradients",
-    "current_activation_errors",
     "load_model",
     "measured_activation_errors",
     "predicted_calls",
     "read_live",
     "require_keras",
-    "slices",
+    "time_chunks",
+    "time_slices",
     "versions",
 ]

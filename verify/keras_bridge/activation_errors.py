@@ -1,4 +1,4 @@
-"""How exactly this machine computes each activation: measured through Keras itself."""
+"""The errors of each activation on this machine, measured through Keras itself."""
 
 from __future__ import annotations
 
@@ -24,25 +24,24 @@ from verify.tolerance.activation_errors import (
 from verify.tolerance.noise_floor import FLUSH_ERROR
 
 SAFETY_FACTOR = 1.5
-"""A measurement does not meet every float32 number; the constant is so much greater."""
+"""Constant over greatest measured error: a measurement does not meet every number."""
 
 TAIL_LENGTH = 13
-"""The first arguments are computed once more by themselves: the end of an array that
-does not fill a vector of the processor runs through other code."""
+"""Length of a short array that is measured too: the end of an array that does not fill
+a vector of the processor is computed by other code."""
 
 
 def current_activation_errors() -> ActivationErrors:
-    """The constants of the platform that Keras runs on: known, or measured now."""
-    name = current_platform()
-    return (
-        KNOWN_PLATFORMS[name]
-        if name in KNOWN_PLATFORMS
-        else measured_activation_errors()
-    )
+    """Return the constants of the platform that Keras runs on, known or measured."""
+    known = KNOWN_PLATFORMS.get(current_platform())
+    return measured_activation_errors() if known is None else known
 
 
 def current_platform() -> str:
-    """Backend, version and processor, for `KNOWN_PLATFORMS`; a GPU is named too."""
+    """Return the key in `KNOWN_PLATFORMS` of the platform that Keras runs on.
+
+    It names the backend, its version, the processor, and a GPU if there is one.
+    """
     name = backend()
     found = platform_name(name, versions().get(name, "unknown"))
     device = _accelerator()
@@ -51,10 +50,10 @@ def current_platform() -> str:
 
 @cache
 def measured_activation_errors() -> ActivationErrors:
-    """Measure every activation of `verify.tolerance.activation_errors.MEASURED_ACTIVATIONS`, in a second or two."""
+    """Measure all of `MEASURED_ACTIVATIONS`, which takes a second or two."""
     with quiet():
         constants = {
-            name: max(_error(name, run) for run in _ways(name))
+            name: max(_greatest_error(name, run) for run in _implementations(name))
             for name in MEASURED_ACTIVATIONS
         }
     rounded_up = {
@@ -63,8 +62,15 @@ def measured_activation_errors() -> ActivationErrors:
     return ActivationErrors(current_platform(), rounded_up)
 
 
-def _error(name: str, run: Callable[[Array], Array]) -> float:
-    """The greatest error, in units of roundoff times `error_scale`."""
+def _greatest_error(name: str, run: Callable[[Array], Array]) -> float:
+    """Return an activation's greatest error, in units of `SINGLE` times `error_scale`.
+
+    Parameters
+    ----------
+    name : str
+    run : callable
+        (n,) of float32 -> the activation as a backend computes it, (n,) of float32.
+    """
     x = measured_arguments(name)
     x64 = x.astype(np.float64)
     exact = resolve(name, exact=backend() != "tensorflow")(x64)
@@ -78,8 +84,8 @@ def _error(name: str, run: Callable[[Array], Array]) -> float:
     return float(np.max(error / size[normal])) / SINGLE
 
 
-def _ways(name: str) -> list[Callable[[Array], Array]]:
-    """The ways in which a backend may compute an activation: plain, and compiled."""
+def _implementations(name: str) -> list[Callable[[Array], Array]]:
+    """Return how a backend may compute an activation: by itself, and compiled."""
     keras = import_keras()
     if name == "keras2_hard_sigmoid":
 
@@ -106,7 +112,7 @@ def _applied(function: Any, to_tensor: Any, to_numpy: Any) -> Callable[[Array], 
 
 
 def _accelerator() -> str:
-    """The kind of device that Keras computes on, where it is not the processor."""
+    """Return the kind of device that Keras computes on; empty if the processor."""
     if backend() == "tensorflow":
         import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Keras models made from files, and from what was read of a file or a model."""
+"""Keras models built from files, or from what was read of a file or a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from verify.errors import DataError, VerifyError, printable
 from verify.forward.layers import REGISTRY
 from verify.keras_bridge.importing import first_line, import_keras, quiet
-from verify.keras_bridge.reading import live_layer, part
+from verify.keras_bridge.reading import attribute_of, live_layer
 from verify.model.dtypes import POLICIES
 from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec, ModelSpec
@@ -16,63 +16,64 @@ from verify.model_files.keras2_config import KERAS2_HARD_SIGMOID
 
 
 def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
-    """A file that `verify.model_files.read` has already accepted, as a live model.
+    """Load a file that `verify.model_files.read` has accepted, as a live model.
 
     Returns
     -------
-    model
+    model : keras.Model
     how : str
-        Empty where Keras loaded the file itself; otherwise why it was rebuilt from
+        Empty if Keras loaded the file itself; otherwise why the model was rebuilt from
         what `verify.model_files.read` read.
     """
     keras = import_keras()
     if spec.notes:
-        return rebuilt(spec), "rebuilt: the file is older than the Keras that is here"
+        return rebuild(spec), "rebuilt: the file is older than the Keras that is here"
     if path.endswith(".weights.h5"):
-        return rebuilt(spec), "rebuilt from the config and the weights"
+        return rebuild(spec), "rebuilt from the config and the weights"
     try:
         with quiet():
             return keras.saving.load_model(path, compile=False, safe_mode=True), ""
     except Exception as error:  # Keras raises all kinds here
         if spec.legacy:
-            return rebuilt(spec), "rebuilt: Keras cannot load this .h5 file"
+            return rebuild(spec), "rebuilt: Keras cannot load this .h5 file"
         raise DataError(
             f"{printable(path)}: Keras cannot load this file ({first_line(error)})"
         ) from None
 
 
-def rebuilt(spec: ModelSpec) -> Any:
-    """A Keras model from the config and the weights of a spec.
+def rebuild(spec: ModelSpec) -> Any:
+    """Return a Keras model built from the config and the weights of a spec.
 
-    For files that Keras 3 cannot load. The model is Keras's own in every layer; only
-    that this weight belongs to that layer is taken from the spec.
+    This is for files that Keras 3 cannot load. Every layer is Keras's own; only which
+    weight belongs to which layer is taken from the spec.
     """
     try:
         with quiet():
             model = build(spec.config)
-            fill(model, spec)
-            refresh(model)
+            load_weights(model, spec)
+            refresh_weight_copies(model)
     except VerifyError:
         raise
     except Exception as error:
         raise DataError(
-            f"{printable(spec.source)}: Keras cannot build this model ({first_line(error)})"
+            f"{printable(spec.source)}: Keras cannot build this model "
+            f"({first_line(error)})"
         ) from None
     return model
 
 
-def fill(model: Any, spec: ModelSpec) -> None:
-    """The weights of a spec into a live model, layer by layer."""
+def load_weights(model: Any, spec: ModelSpec) -> None:
+    """Set the weights of a live model to those of a spec, layer by layer."""
     for path, layer in spec.walk():
         if layer.weights:
-            _fill_layer(live_layer(model, spec.root, path), layer)
+            _load_layer_weights(live_layer(model, spec.root, path), layer)
 
 
-def _fill_layer(live: Any, layer: LayerSpec) -> None:
-    """The weights of one layer, group by group as Keras keeps them."""
+def _load_layer_weights(live: Any, layer: LayerSpec) -> None:
+    """Set the weights of one layer, group by group as Keras saves them."""
     arrays = list(layer.weights.values())
     for group in REGISTRY[layer.class_name].weight_groups:
-        owner = part(live, group) if group else live
+        owner = attribute_of(live, group) if group else live
         if owner is None:
             continue
         store: dict[str, Any] = {}
@@ -81,47 +82,50 @@ def _fill_layer(live: Any, layer: LayerSpec) -> None:
         owner.load_own_variables({str(k): value for k, value in enumerate(own)})
 
 
-def refresh(model: Any) -> None:
-    """Let layers that compute with copies of their weights renew these copies."""
+def refresh_weight_copies(model: Any) -> None:
+    """Renew the copies of weights that some layers compute with."""
     for layer in model._flatten_layers():
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
 
 
 TRAINING_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
+"""Endings of options that matter to training alone; a rebuilt layer does without."""
+
 DROPPED_KEYS = ("batch_input_shape", "input_length", "build_config")
-"""What a rebuilt layer does without: how its weights began, and what Keras 2 wrote."""
+"""Other keys that a rebuilt layer does without: those of Keras 2, and known shapes."""
 
 
 def build(config: Any) -> Any:
-    """A model from its config in Keras 3's form, with fresh weights.
+    """Return a model built from its config in Keras 3's form, with fresh weights.
 
-    Beyond what Keras reads by itself this knows what `verify.model_files.keras2_config` writes for
-    Keras 2: its hard_sigmoid, calls without shapes, and a mask as an argument.
+    Beyond what Keras reads by itself, this reads what
+    `verify.model_files.keras2_config` writes for Keras 2: its hard_sigmoid, calls
+    without shapes, and a mask as an argument.
     """
     keras = import_keras()
-    config = _translated(config)
+    config = _translate(config)
 
     def keras2_hard_sigmoid(x: Any) -> Any:
         return keras.ops.clip(0.2 * x + 0.5, 0, 1)
 
     scope = {"keras2_hard_sigmoid": keras2_hard_sigmoid}
     with keras.saving.CustomObjectScope(scope):
-        if _is_ours(config):
-            return _called(config)
+        if _has_shapeless_calls(config):
+            return _build_by_calls(config)
         return keras.saving.deserialize_keras_object(config, safe_mode=True)
 
 
-def _translated(config: Any) -> Any:
-    """A config in which every class is where Keras finds it."""
+def _translate(config: Any) -> Any:
+    """Return a config in which every class is where Keras finds it."""
     if isinstance(config, list):
-        return [_translated(item) for item in config]
+        return [_translate(item) for item in config]
     if not isinstance(config, dict):
         return config
     if config == KERAS2_HARD_SIGMOID:
         return {**config, "registered_name": config["config"]}
     changed = {
-        key: _translated(value)
+        key: _translate(value)
         for key, value in config.items()
         if not key.endswith(TRAINING_SUFFIXES) and key not in DROPPED_KEYS
     }
@@ -134,37 +138,39 @@ def _translated(config: Any) -> Any:
     return changed
 
 
-def _is_ours(config: Any) -> bool:
-    """Whether the calls in a graph were written by `verify.model_files.keras2_config`: without shapes."""
+def _has_shapeless_calls(config: Any) -> bool:
+    """Say whether calls were written by `verify.model_files.keras2_config`."""
     if isinstance(config, list):
-        return any(map(_is_ours, config))
+        return any(map(_has_shapeless_calls, config))
     if not isinstance(config, dict):
         return False
     if config.get("class_name") in ("__keras_tensor__", "__keras_mask__"):
         return "shape" not in config["config"]
-    return any(map(_is_ours, config.values()))
+    return any(map(_has_shapeless_calls, config.values()))
 
 
-def _made(entry: dict[str, Any]) -> Any:
-    """A layer of a config, its calls left out."""
-    if _is_ours({k: v for k, v in entry.items() if k != "inbound_nodes"}):
-        return _called(entry)
+def _build_layer(entry: dict[str, Any]) -> Any:
+    """Return a layer of a config, without its calls."""
+    if _has_shapeless_calls({k: v for k, v in entry.items() if k != "inbound_nodes"}):
+        return _build_by_calls(entry)
     inner = {k: v for k, v in entry.items() if k != "inbound_nodes"}
     return import_keras().saving.deserialize_keras_object(inner)
 
 
-def _called(config: dict[str, Any]) -> Any:
-    """A model, its layers called here one by one."""
+def _build_by_calls(config: dict[str, Any]) -> Any:
+    """Return a model whose layers are called here one by one."""
     keras = import_keras()
     from keras.src import backend
 
     body = config["config"]
     if config["class_name"] == "Sequential":  # some model inside it is ours
-        return keras.Sequential(list(map(_made, body["layers"])), name=body["name"])
+        return keras.Sequential(
+            list(map(_build_layer, body["layers"])), name=body["name"]
+        )
     graph = read_architecture(config).graph
     if graph is None:
         raise ValueError("a Functional model was expected")
-    layers = {entry["name"]: _made(entry) for entry in body["layers"]}
+    layers = {entry["name"]: _build_layer(entry) for entry in body["layers"]}
     values: dict[TensorRef, Any] = {}
 
     def resolved(leaf: Any) -> Any:
@@ -186,7 +192,7 @@ def _called(config: dict[str, Any]) -> Any:
 
 
 def with_dtype(config: Any, dtype: str) -> Any:
-    """A model's config with every float dtype, policies included, replaced."""
+    """Return a model's config with every float dtype, policies included, replaced."""
     if isinstance(config, list):
         return [with_dtype(item, dtype) for item in config]
     if not isinstance(config, dict):

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import DataError, UnsupportedError, printable
+from verify.errors import DataError, UnsupportedError
 from verify.forward.layers import REGISTRY
 from verify.forward.network import Inputs
 from verify.keras_bridge.importing import backend, floatx, quiet
-from verify.keras_bridge.reading import live_layer, part, read_live
+from verify.keras_bridge.reading import attribute_of, live_layer, read_live
 from verify.keras_bridge.running import KerasModel, cannot_run, from_zero_states
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
@@ -19,20 +19,20 @@ from verify.model.graph import flatten
 from verify.model.spec import LayerSpec
 
 Weights = dict[str, dict[str, Array]]
-"""Path of a layer, as in `ModelSpec.walk` -> the gradients of its weights by name."""
+"""Path of a layer, as in `ModelSpec.walk` -> name of a weight -> its gradient."""
 
 
 def keras_gradients(
     model: KerasModel, x: Inputs, output_gradients: Sequence[Array]
 ) -> tuple[list[Array | None], Weights]:
-    """What `verify.backward.backprop` computes, from TensorFlow's GradientTape.
+    """Return what `verify.backward.backprop` computes, from TensorFlow's GradientTape.
 
-    A stateful model starts with states of zeros, and is left with those it had.
+    A stateful model starts from states of zeros, and keeps those it had.
 
     Parameters
     ----------
     model : KerasModel
-        In float64: from ``KerasModel.twin("float64")``.
+        A model in float64: ``KerasModel.twin("float64")``.
     x : Inputs
     output_gradients : sequence of (batch, ...)
         One for each output of the model, shaped like it.
@@ -40,9 +40,10 @@ def keras_gradients(
     Returns
     -------
     inputs : list of (batch, ...), or None
-        For each input of the model; None for one of whole numbers.
+        One for each input of the model; None for an input of whole numbers.
     weights : dict
-        Summed over the batch. Zeros where no output depends on a weight.
+        Gradients summed over the batch, shaped like the weights; zeros where no output
+        depends on a weight.
 
     Raises
     ------
@@ -53,8 +54,7 @@ def keras_gradients(
     """
     if backend() != "tensorflow":
         raise UnsupportedError(
-            "expected Keras on tensorflow, for its gradients. "
-            f"Received: {printable(backend())}"
+            f"expected Keras on tensorflow, for its gradients. Received: {backend()}"
         )
     import tensorflow as tf
 
@@ -70,7 +70,7 @@ def keras_gradients(
         try:
             with tf.GradientTape() as tape:
                 tape.watch(floats)
-                outputs = flatten(model.model(model.given(Inputs(given))))
+                outputs = flatten(model.model(model.structured(Inputs(given))))
         except Exception as error:
             raise cannot_run(error) from error
         shapes = [tuple(output.shape) for output in outputs]
@@ -94,10 +94,10 @@ def keras_gradients(
 
 
 def _variables(layer: LayerSpec, live: Any) -> Iterator[tuple[str, Any]]:
-    """TensorFlow's variable of each weight, found where Keras saves it."""
+    """Yield the name and TensorFlow's variable of each weight of a layer."""
     found: list[Any] = []
     for group in REGISTRY[layer.class_name].weight_groups:
-        owner = part(live, group) if group else live
+        owner = attribute_of(live, group) if group else live
         store: dict[str, Any] = {}
         if owner is not None and layer.weights:
             owner.save_own_variables(store)

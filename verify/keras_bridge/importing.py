@@ -1,4 +1,4 @@
-"""Keras itself: imported quietly, and its settings for a while."""
+"""Keras itself: how it is imported, and settings that hold for a while."""
 
 from __future__ import annotations
 
@@ -70,16 +70,16 @@ def import_keras() -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """TensorFlow's errors run over many lines; the first says what happened."""
+    """Return the class and the first line of an error, which says what happened."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {printable(lines[0] if lines else '')}"
 
 
 @contextlib.contextmanager
 def floatx(dtype: str | None) -> Iterator[None]:
-    """Keras's default float type inside a ``with``: predict casts inputs to it.
+    """Set Keras's default float type inside a ``with``; predict casts inputs to it.
 
-    With float64, Keras on JAX computes in 64 bits inside it too.
+    None leaves it as it is. With float64, Keras on JAX computes in 64 bits, too.
     """
     config = import_keras().config
     before = config.floatx()
@@ -93,11 +93,11 @@ def floatx(dtype: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _jax_float64() -> Iterator[None]:
-    """JAX in 64 bits, and Keras without its rule that only TensorFlow may use them.
+    """Let JAX compute in 64 bits, and Keras too, which reserves them for TensorFlow.
 
-    By that rule a layer in float64 would still compute its tanh in float32, and the
-    softmax of an attention is in float32 whatever comes in. Both are formulas of Keras
-    in another precision, nothing else is changed.
+    By Keras's rule a layer in float64 would still compute its tanh in float32, and the
+    softmax of an attention is in float32 for any input. Here both are computed by
+    Keras's own formulas in float64; nothing else changes.
     """
     if import_keras().backend.backend() != "jax":
         yield
@@ -112,7 +112,7 @@ def _jax_float64() -> Iterator[None]:
         query: Any, key: Any, value: Any, bias: Any = None, mask: Any = None,
         scale: Any = None, is_causal: bool = False, **_: Any,
     ) -> Any:  # fmt: skip
-        """Keras's own formula, which it has for other devices, instead of JAX's."""
+        """Return attention by Keras's formula for other devices, instead of JAX's."""
         scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
         core = nn._dot_product_attention_core
         return core(query, key, value, bias, mask, is_causal, scale)
@@ -128,7 +128,7 @@ def _jax_float64() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No advice on the way: TensorFlow's about retracing, Keras's about lost masks."""
+    """Silence advice: TensorFlow's about retracing, Keras's about lost masks."""
     logger = logging.getLogger("tensorflow")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -141,12 +141,12 @@ def quiet() -> Iterator[None]:
 
 
 def backend() -> str:
-    """The backend that Keras runs on: ``tensorflow``, ``jax`` and so on."""
+    """Return the backend that Keras runs on: ``tensorflow``, ``jax`` and so on."""
     return str(import_keras().backend.backend())
 
 
 def versions() -> dict[str, str]:
-    """Versions and backend that a result depends on."""
+    """Return the versions and the backend that a result depends on."""
     keras, name = import_keras(), backend()
     found = {"keras": keras.__version__, "numpy": np.__version__, "backend": name}
     if name != "numpy":

@@ -1,4 +1,4 @@
-"""A live Keras model -> ModelSpec."""
+"""Live Keras models read into a ModelSpec."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import UnsupportedError, printable
+from verify.errors import UnsupportedError
 from verify.forward.layers import REGISTRY
 from verify.keras_bridge.importing import first_line, import_keras
 from verify.model.arrays import Array
@@ -17,7 +17,7 @@ from verify.model_files.config import read_model
 
 
 def read_live(model: Any) -> ModelSpec:
-    """A live Keras 3 model -> ModelSpec.
+    """Read a live Keras 3 model.
 
     Raises
     ------
@@ -28,14 +28,14 @@ def read_live(model: Any) -> ModelSpec:
     if not isinstance(model, keras.Model):
         raise UnsupportedError(
             "expected a path to a model file or a Keras 3 model. "
-            f"Received: {printable(type(model).__module__)}.{printable(type(model).__name__)}"
+            f"Received: {type(model).__module__}.{type(model).__name__}"
         )
     _refuse_custom(model)
     try:
         config = json.loads(model.to_json())
     except Exception as error:  # a function without source, a config of one's own
         raise UnsupportedError(
-            f"Model '{printable(model.name)}': Keras cannot write down its config "
+            f"Model '{model.name}': Keras cannot write down its config "
             f"({first_line(error)})"
         ) from None
     spec = read_model(
@@ -50,35 +50,35 @@ def read_live(model: Any) -> ModelSpec:
 
 
 def _refuse_custom(model: Any) -> None:
-    """A subclassed model may not even have a config, so it is refused before."""
+    """Refuse custom classes, before their config is read: they may not have one."""
     sequential = type(model) is import_keras().Sequential
     if not sequential and type(model).__name__ != "Functional":
         raise UnsupportedError(
-            f"Model '{printable(model.name)}' ({printable(type(model).__name__)}): this custom "
-            "kind of model is not supported. Supported: Sequential and Functional"
+            f"Model '{model.name}' ({type(model).__name__}): this custom kind of model "
+            "is not supported. Supported: Sequential and Functional"
         )
     for layer in model._flatten_layers(include_self=False):
         module = str(getattr(type(layer), "__module__", ""))
         if module.split(".")[0] != "keras":
             raise UnsupportedError(
-                f"Layer '{printable(layer.name)}' ({printable(type(layer).__name__)}): this "
-                "custom class is not supported"
+                f"Layer '{layer.name}' ({type(layer).__name__}): this custom class is "
+                "not supported"
             )
     if sequential and len({id(layer) for layer in model.layers}) < len(model.layers):
         raise UnsupportedError(
-            f"Model '{printable(model.name)}' (Sequential): the same layer stands in it "
-            "twice, which Keras does not write down: saved and loaded it is another "
-            "model. Build it with keras.Model and call the layer twice"
+            f"Model '{model.name}' (Sequential): the same layer stands in it twice, "
+            "which Keras does not write down: saved and loaded it is another model. "
+            "Build it with keras.Model and call the layer twice"
         )
     if sequential and not model.built:
         raise UnsupportedError(
-            f"Model '{printable(model.name)}' (Sequential): it has never been built, so it "
-            "has no weights. Call it once, or begin it with keras.Input"
+            f"Model '{model.name}' (Sequential): it has never been built, so it has no "
+            "weights. Call it once, or begin it with keras.Input"
         )
 
 
 def _refuse_own_functions(layer: LayerSpec, live: Any) -> None:
-    """A function of the user's own may have the name of one of Keras's."""
+    """Refuse activations of the user's own, whatever their name."""
     activations = import_keras().activations
     live = getattr(live, "cell", live)
     for option in ("activation", "recurrent_activation"):
@@ -87,26 +87,26 @@ def _refuse_own_functions(layer: LayerSpec, live: Any) -> None:
             known = activations.get(name) if "(" not in name else function
             if function is not known and not _is_operation(function, name):
                 raise UnsupportedError(
-                    f"{layer}: {option} is a function of yours called {printable(name)}, "
-                    "which is not supported"
+                    f"{layer}: {option} is a function of yours called {name}, which is "
+                    "not supported"
                 )
 
 
 def _is_operation(function: Any, name: str) -> bool:
-    """Whether it is `keras.ops`'s function of that name; its gelu is another one."""
+    """Say whether a function is that of `keras.ops`, whose gelu is another function."""
     ours = function is getattr(import_keras().ops, name, None)
     return ours and name != "gelu"
 
 
 class LiveWeights:
-    """The arrays of a live layer; see `verify.model_files.config.WeightSource`."""
+    """Read the arrays of a live layer; see `verify.model_files.config.WeightSource`."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
 
     def own(self, group: str) -> list[Array]:
-        """In the order in which Keras saves them."""
-        owner = part(self.layer, group) if group else self.layer
+        """Return the arrays of one group, in the order in which Keras saves them."""
+        owner = attribute_of(self.layer, group) if group else self.layer
         store: dict[str, Any] = {}
         if owner is not None:
             owner.save_own_variables(store)
@@ -116,12 +116,12 @@ class LiveWeights:
     def inside(
         self, container: str, key: str, class_name: str, number: int
     ) -> LiveWeights:
-        """Found by name; the container and the number are for files."""
+        """Return the weights of a layer inside, found by its key alone."""
         return LiveWeights(_child(self.layer, container, key))
 
 
-def part(layer: Any, name: str) -> Any:
-    """What a layer keeps under a name, which may begin with an underscore there."""
+def attribute_of(layer: Any, name: str) -> Any:
+    """Return an attribute of a layer, whose name may begin with an underscore."""
     return getattr(layer, name, None) or getattr(layer, f"_{name}", None)
 
 
@@ -133,13 +133,13 @@ def _child(layer: Any, container: str, key: str) -> Any:
 
 
 def _operations(model: Any) -> list[Any]:
-    """Layers and raw operations of a model, a Sequential's input included."""
+    """Return layers and raw operations of a model, a Sequential's input included."""
     graph = getattr(model, "_functional", None) or model
     return list(graph.operations)
 
 
 def live_layer(model: Any, root: LayerSpec, path: str) -> Any:
-    """The live layer at a path of its spec."""
+    """Return the live layer at a path of its spec."""
     spec = root
     while path:
         keys = [k for k in spec.sublayers if path == k or path.startswith(f"{k}/")]

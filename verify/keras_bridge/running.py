@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,12 @@ import numpy as np
 from verify.errors import KerasCannotRun
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs
-from verify.keras_bridge.building import build, fill, refresh, with_dtype
+from verify.keras_bridge.building import (
+    build,
+    load_weights,
+    refresh_weight_copies,
+    with_dtype,
+)
 from verify.keras_bridge.importing import first_line, floatx, import_keras, quiet
 from verify.keras_bridge.reading import read_live
 from verify.model.arrays import Array
@@ -23,20 +28,22 @@ from verify.model.graph import flatten, map_structure
 
 @dataclass(frozen=True, eq=False)
 class KerasCall:
-    """One call of a layer inside a running Keras model.
+    """Hold one call of a layer inside a running Keras model.
 
     Attributes
     ----------
     name : str
-        Of the layer.
+        Name of the layer.
     key : str
-        The name, and from the second call of the layer on its number: ``lstm:2``.
-    args, kwargs
-        Of the call, with a `verify.forward.layers.base.Tensor` wherever Keras had a tensor: its
-        value and the mask that it carried.
-    outputs : list of ndarray
-    masks : list of ndarray or None
-        What each output carried.
+        The name, with a number from the second call of the layer on: ``lstm:2``.
+    args : tuple
+        Positional arguments, with a `verify.forward.layers.base.Tensor` in place of
+        each of Keras's tensors: its value and the mask that it carried.
+    kwargs : dict
+        Keyword arguments, in the same way.
+    outputs : list of (batch, ...)
+    masks : list of (batch, ...) of bool, or None
+        The mask that each output carried.
     """
 
     name: str
@@ -47,40 +54,54 @@ class KerasCall:
     masks: list[Array | None]
 
 
+class CallKeys:
+    """Number the calls of each layer: ``lstm``, then ``lstm:2`` and so on."""
+
+    def __init__(self) -> None:
+        self._count: Counter[str] = Counter()
+
+    def next(self, name: str) -> str:
+        """Return the key of the next call of a layer."""
+        self._count[name] += 1
+        number = self._count[name]
+        return name if number == 1 else f"{name}:{number}"
+
+
 class KerasModel:
-    """A live model as the verifier uses it: outputs, and every call of every layer.
+    """Run a live Keras model for its outputs and for every call of every layer.
 
     Parameters
     ----------
     model : keras.Model
     batch_size : int
-        Rows `predict` takes at a time.
-    exact : bool
-        Whether inputs stay float64 on their way into the model.
+        Rows that `predict` takes at a time.
+    floatx : str, optional
+        Keras's default float type while the model runs, if not the one that is set.
+        With ``"float64"`` inputs stay float64 on their way into the model.
     """
 
-    def __init__(self, model: Any, batch_size: int, *, exact: bool = False) -> None:
+    def __init__(
+        self, model: Any, batch_size: int, *, floatx: str | None = None
+    ) -> None:
         self.model = model
         self.batch_size = batch_size
-        self.exact = exact
-        self.compiled = False
+        self.floatx = floatx
+        self._compiled = False
 
     def predict(self, x: Inputs) -> list[Array]:
-        """``model.predict(x)``, as the user runs it: each output, (batch, ...).
+        """Return ``model.predict(x)``, as the user runs it: (batch, ...) each.
 
-        A stateful model starts with states of zeros, and is left with those it had.
+        A stateful model starts from states of zeros, and keeps those it had.
         """
-        dtype = "float64" if self.exact else None
         try:
-            with floatx(dtype), quiet(), from_zero_states(self.model):
+            with floatx(self.floatx), quiet(), from_zero_states(self.model):
                 y = self.model.predict(
-                    self.given(x), batch_size=self.batch_size, verbose=0
+                    self.structured(x), batch_size=self.batch_size, verbose=0
                 )
         except Exception as error:
-            if (
-                self.exact and not self.compiled
-            ):  # some float64 kernels exist in XLA only
-                self.compiled = True
+            # TensorFlow has some float64 kernels in XLA only.
+            if self.floatx == "float64" and not self._compiled:
+                self._compiled = True
                 self.model.compile(jit_compile=True)
                 return self.predict(x)
             raise cannot_run(error) from error
@@ -89,73 +110,44 @@ class KerasModel:
             y = [y[name] for name in names] if isinstance(names, dict) else y
         return [np.asarray(array) for array in flatten(y)]
 
-    def given(self, x: Inputs) -> Any:
-        """Inputs in the structure that the model takes."""
+    def structured(self, x: Inputs) -> Any:
+        """Return inputs in the structure that the model takes."""
         inputs = getattr(self.model, "_inputs_struct", None)
         if isinstance(inputs, dict):
             return dict(zip(inputs, x, strict=True))
         return list(x) if len(x) > 1 else x[0]
 
     def calls(self, x: Inputs) -> list[KerasCall]:
-        """Every call of a layer while the model runs on `x`, in Keras's order.
+        """Return every call of a layer while the model runs on `x`, in Keras's order.
 
-        The layers are called one after the other, which spares Keras the compilation of
-        a model with as many outputs as layers.
+        The layers are called one after the other, so that Keras need not compile a
+        model with as many outputs as layers.
         """
-        found: list[KerasCall] = []
-        count: Counter[str] = Counter()
         graph = getattr(self.model, "_functional", None) or self.model
-        constants = _constants(graph)
-
-        def seen(leaf: Any) -> Any:
-            tensor = _as_tensor(leaf)
-            return tensor.value if id(leaf) in constants else tensor
-
-        def watched(operation: Any) -> Any:
-            def call(*args: Any, **kwargs: Any) -> Any:
-                if "training" in getattr(operation, "_call_context_args", {}):
-                    kwargs["training"] = False  # as predict says, whatever the graph
-                given = map_structure(seen, list(args))
-                named = map_structure(seen, kwargs)
-                outputs = operation(*args, **kwargs)
-                tensors = [_as_tensor(y) for y in flatten(outputs)]
-                name = operation.name
-                count[name] += 1
-                key = name if count[name] == 1 else f"{name}:{count[name]}"
-                values = [tensor.value for tensor in tensors]
-                masks = [tensor.mask for tensor in tensors]
-                found.append(KerasCall(name, key, tuple(given), named, values, masks))
-                return outputs
-
-            return call
-
-        with (
-            floatx("float64" if self.exact else None),
-            quiet(),
-            from_zero_states(self.model),
-        ):
-            inputs = graph._standardize_inputs(self.given(x))
+        recorder = _CallRecorder(graph)
+        with floatx(self.floatx), quiet(), from_zero_states(self.model):
+            inputs = graph._standardize_inputs(self.structured(x))
             try:
-                graph._run_through_graph(inputs, operation_fn=watched)
+                graph._run_through_graph(inputs, operation_fn=recorder)
             except Exception as error:
                 raise cannot_run(error) from error
-        return found
+        return recorder.found
 
     def step_outputs(self, call: KerasCall) -> Array:
-        """What a recurrent layer returns at every step; (batch, time, ...)."""
+        """Return what a recurrent layer returns at every step: (batch, time, ...)."""
         keras = import_keras()
         layer = self.model.get_layer(call.name)
         changed = {"return_sequences": True, "return_state": False, "stateful": False}
         every_step = type(layer).from_config({**layer.get_config(), **changed})
-        with floatx("float64" if self.exact else None), quiet():
-            args = map_structure(_as_keras, list(call.args))
-            kwargs = map_structure(_as_keras, call.kwargs)
+        with floatx(self.floatx), quiet():
+            args = map_structure(_to_keras, list(call.args))
+            kwargs = map_structure(_to_keras, call.kwargs)
             every_step.build(flatten(args)[0].shape)
             every_step.set_weights(layer.get_weights())
             return np.asarray(keras.ops.convert_to_numpy(every_step(*args, **kwargs)))
 
     def twin(self, dtype: str | None = None) -> KerasModel:
-        """The same layers and weights in a model of their own.
+        """Return a copy: the same layers and weights in a model of their own.
 
         Parameters
         ----------
@@ -170,14 +162,54 @@ class KerasModel:
                 model.build(self.model.input_shape)
             try:
                 model.set_weights(self.model.get_weights())
-            except ValueError:  # a layer in two models inside is one here, two there
-                fill(model, read_live(self.model))
-            refresh(model)
-        return KerasModel(model, self.batch_size, exact=dtype == "float64")
+            except ValueError:
+                # A layer that two models inside share is one layer here, two there.
+                load_weights(model, read_live(self.model))
+            refresh_weight_copies(model)
+        wide = "float64" if dtype == "float64" else None
+        return KerasModel(model, self.batch_size, floatx=wide)
+
+
+class _CallRecorder:
+    """Call the operations of a graph and record each call, for `_run_through_graph`."""
+
+    def __init__(self, graph: Any) -> None:
+        self.found: list[KerasCall] = []
+        self._keys = CallKeys()
+        self._constants = _constants(graph)
+
+    def __call__(self, operation: Any) -> Callable[..., Any]:
+        """Return a function that calls and records an operation."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if "training" in getattr(operation, "_call_context_args", {}):
+                kwargs["training"] = False  # as predict says, whatever the graph
+            given = map_structure(self._recorded, list(args))
+            named = map_structure(self._recorded, kwargs)
+            outputs = operation(*args, **kwargs)
+            tensors = [_to_tensor(y) for y in flatten(outputs)]
+            self.found.append(
+                KerasCall(
+                    operation.name,
+                    self._keys.next(operation.name),
+                    tuple(given),
+                    named,
+                    [tensor.value for tensor in tensors],
+                    [tensor.mask for tensor in tensors],
+                )
+            )
+            return outputs
+
+        return call
+
+    def _recorded(self, leaf: Any) -> Any:
+        """Return an argument in NumPy; a constant of the graph without a mask."""
+        tensor = _to_tensor(leaf)
+        return tensor.value if id(leaf) in self._constants else tensor
 
 
 def _constants(graph: Any) -> dict[int, Any]:
-    """Tensors that stand in the calls of a graph themselves, by their identity."""
+    """Return, by their `id`, the tensors that a graph's calls contain as constants."""
     keras = import_keras()
     nodes = [node for nodes in graph._nodes_by_depth.values() for node in nodes]
     arguments = [node.arguments for node in nodes if not node.is_input]
@@ -190,14 +222,14 @@ def _constants(graph: Any) -> dict[int, Any]:
 
 
 def cannot_run(error: Exception) -> KerasCannotRun:
-    """An error of Keras's, as one line."""
+    """Return the error to raise for one of Keras's own, in one line."""
     return KerasCannotRun(
         f"Keras cannot run this model on these inputs ({first_line(error)})"
     )
 
 
-def _as_tensor(leaf: Any) -> Any:
-    """A tensor of Keras with its mask, in NumPy; anything else as it is."""
+def _to_tensor(leaf: Any) -> Any:
+    """Return one of Keras's tensors with its mask, in NumPy; anything else as it is."""
     keras = import_keras()
     if not keras.ops.is_tensor(leaf):
         return leaf
@@ -208,8 +240,8 @@ def _as_tensor(leaf: Any) -> Any:
     return Tensor(to_numpy(leaf), None if mask is None else to_numpy(mask))
 
 
-def _as_keras(leaf: Any) -> Any:
-    """The other way round."""
+def _to_keras(leaf: Any) -> Any:
+    """Return a `Tensor` as one of Keras's, with its mask; anything else as it is."""
     if not isinstance(leaf, Tensor):
         return leaf
     keras = import_keras()
@@ -223,7 +255,7 @@ def _as_keras(leaf: Any) -> Any:
 
 @contextlib.contextmanager
 def from_zero_states(model: Any) -> Iterator[None]:
-    """Stateful layers at zero inside the ``with``, and then as they were."""
+    """Set the states of stateful layers to zero in the ``with``, then restore them."""
     layers = [
         layer
         for layer in model._flatten_layers()

@@ -1,9 +1,9 @@
-"""How exactly a machine computes each activation in float32: measured, and kept.
+"""The errors of each activation in float32 on each platform, measured and kept.
 
-A kernel is the code that a backend runs for tanh, for exp and so on. Its errors depend
-on the backend, its version and the processor, so they are constants of a platform:
-`KNOWN_PLATFORMS` holds those that ``python -m benchmarks.activation_errors`` has measured, rounded up. On
-any other platform `verify.keras_bridge.measured_kernels` measures them on the spot.
+How exactly tanh, exp and so on are computed depends on the backend, its version and the
+processor. `KNOWN_PLATFORMS` holds what ``python -m benchmarks.activation_errors`` has
+measured, rounded up. On any other platform
+`verify.keras_bridge.measured_activation_errors` measures the errors on the spot.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RELATIVE_TO_OUTPUT = (
 """``error <= constant * SINGLE * |y|`` for ``y = activation(x)``."""
 
 RELATIVE_TO_INPUT = ("silu", "gelu", "mish", "squareplus")
-"""``error <= constant * SINGLE * (|x| + |y|)``: small results come of cancellation."""
+"""``error <= constant * SINGLE * (|x| + |y|)``: cancellation makes small results."""
 
 RELATIVE_TO_ONE = ("elu", "selu", "keras2_hard_sigmoid")
 """``error <= constant * SINGLE * (1 + |y|)``: TensorFlow's elu is ``exp(x) - 1``."""
@@ -48,21 +48,21 @@ KINKS: Mapping[str, tuple[float, ...]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class ActivationErrors:
-    """The constants of one platform.
+    """Hold the constants of one platform.
 
     Attributes
     ----------
     platform : str
-        For reports: ``tensorflow 2.21 on x86_64``.
+        Name for reports: ``tensorflow 2.21 on x86_64``.
     constants : mapping of str to float
-        Name of an activation of `MEASURED_ACTIVATIONS` -> its constant, in units of `SINGLE`.
+        Name in `MEASURED_ACTIVATIONS` -> its constant, in units of `SINGLE`.
     """
 
     platform: str
     constants: Mapping[str, float]
 
     def error(self, activation: str, x: Array, y: Array) -> Array:
-        """What ``y = activation(x)`` may be wrong by in float32; shaped like y."""
+        """Return how far ``y = activation(x)`` may be off in float32; shaped like y."""
         if activation in EXACT_ACTIVATIONS:
             return np.zeros_like(y)
         constant = SINGLE * self.constants[activation]
@@ -70,7 +70,7 @@ class ActivationErrors:
 
 
 def error_scale(activation: str, x: Array, y: Array) -> Array:
-    """What the constant of an activation is multiplied with; shaped like y."""
+    """Return what an activation's constant is multiplied with; shaped like y."""
     if activation in RELATIVE_TO_ONE:
         return 1 + np.abs(y)
     if activation in RELATIVE_TO_INPUT:
@@ -79,10 +79,11 @@ def error_scale(activation: str, x: Array, y: Array) -> Array:
 
 
 def measured_arguments(activation: str) -> Array:
-    """Arguments to measure an activation at, in float32: (about a million,).
+    """Return about a million arguments at which to measure an activation; (n,).
 
-    Spread evenly, spread over the orders of magnitude, and as a network has them. None
-    where the result or what is added up on the way to it leaves float32's normal range.
+    Some are spread evenly, some over the orders of magnitude, and some are as a network
+    has them. At none of them does a result, or a sum on the way to it, leave float32's
+    normal range.
     """
     rng = np.random.default_rng(0)
     sign = np.sign(rng.normal(size=300_003))
@@ -123,11 +124,11 @@ KNOWN_PLATFORMS: Mapping[str, ActivationErrors] = MappingProxyType(
         )
     }
 )  # fmt: skip
-"""By platform: what ``python -m benchmarks.activation_errors`` printed there."""
+"""Name of a platform -> what ``benchmarks.activation_errors`` printed there."""
 
 
 def worst_known_errors() -> ActivationErrors:
-    """The worst of all known platforms, for a program of which nothing is known."""
+    """Return the worst of all known platforms, for a program of unknown origin."""
     return ActivationErrors(
         "any known platform",
         {
@@ -138,5 +139,5 @@ def worst_known_errors() -> ActivationErrors:
 
 
 def platform_name(backend: str, version: str) -> str:
-    """The key in `KNOWN_PLATFORMS`: backend, its version without the patch, the processor."""
+    """Return a key of `KNOWN_PLATFORMS`: backend, version without patch, processor."""
     return f"{backend} {'.'.join(version.split('.')[:2])} on {platform.machine()}"

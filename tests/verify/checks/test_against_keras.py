@@ -168,7 +168,7 @@ def test_a_difference_in_predict_alone_fails_without_blaming_the_formulas(
     predict = KerasModel.predict
 
     def imprecise(self, x):
-        return [y + (0.0 if self.exact else 1e-4) for y in predict(self, x)]
+        return [y + (0.0 if self.floatx else 1e-4) for y in predict(self, x)]
 
     monkeypatch.setattr(KerasModel, "predict", imprecise)
     report = verify.check(model, ids())

@@ -190,14 +190,14 @@ def test_chunks_that_are_not_the_run_decide_nothing(monkeypatch):
     from verify import keras_bridge
 
     model, x = recurrent("GRU"), features()
-    right = keras_bridge.chunks
+    right = keras_bridge.time_chunks
 
     def of_other_rows(keras: Any, call: Any, *args: Any, **options: Any) -> Any:
         (x, *_) = call.args
         other = replace(call, args=(Tensor(x.value[::-1]),))
         return right(keras, other, *args, **options)
 
-    monkeypatch.setattr(keras_bridge, "chunks", of_other_rows)
+    monkeypatch.setattr(keras_bridge, "time_chunks", of_other_rows)
     report = verify.check(model, x)
     assert report.verdict is Verdict.INCONCLUSIVE
     assert any(
@@ -282,12 +282,12 @@ def test_outputs_of_a_port_of_a_chaotic_model_decide_nothing():
 
 
 def test_chunks_cover_the_sequence_in_the_order_of_processing():
-    from verify.keras_bridge.chunking import slices
+    from verify.keras_bridge.chunking import time_slices
 
     steps = np.arange(23)
-    forwards = [steps[s] for s in slices(23, 10, backwards=False)]
+    forwards = [steps[s] for s in time_slices(23, 10, backwards=False)]
     np.testing.assert_array_equal(np.concatenate(forwards), steps)
-    backwards = [steps[s][::-1] for s in slices(23, 10, backwards=True)]
+    backwards = [steps[s][::-1] for s in time_slices(23, 10, backwards=True)]
     np.testing.assert_array_equal(np.concatenate(backwards), steps[::-1])
     assert [len(s) for s in backwards] == [10, 10, 3]
     assert chunks.CHUNK_STEPS[0] == 10

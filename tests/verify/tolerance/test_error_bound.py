@@ -164,12 +164,12 @@ def test_a_coarser_kernel_would_be_measured_as_such(monkeypatch):
     module = importlib.import_module("verify.keras_bridge.activation_errors")
     assert len(measured_arguments("tanh")) > 10**6
     kernel = keras.activations.tanh
-    fine = module._error("tanh", module._ways("tanh")[0])
+    fine = module._greatest_error("tanh", module._implementations("tanh")[0])
     monkeypatch.setattr(keras.activations, "tanh", lambda x: kernel(x) * (1 + 3e-6))
     monkeypatch.setattr(
         keras.activations, "get", lambda name: getattr(keras.activations, name)
     )
-    coarse = module._error("tanh", module._ways("tanh")[0])
+    coarse = module._greatest_error("tanh", module._implementations("tanh")[0])
     assert coarse > fine + 0.9 * 3e-6 / SINGLE
 
 
@@ -650,7 +650,7 @@ def test_predict_in_less_than_float32_exceeds_the_bound(model, monkeypatch):
 
     def coarse(self: Any, x: Any) -> Any:
         outputs = right(self, x)
-        return outputs if self.exact else [y * (1 + 2**-11) for y in outputs]
+        return outputs if self.floatx else [y * (1 + 2**-11) for y in outputs]
 
     monkeypatch.setattr(KerasModel, "predict", coarse)  # as TF32 would have it
     report = verify.check(model, x)

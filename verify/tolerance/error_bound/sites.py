@@ -118,7 +118,7 @@ class LayerRounding:
         )
 
     def activation(self, name: str, option: str, x: Array, y: Array) -> RoundingSite:
-        """Return the error of ``y = activation(x)``, the function that `option` names."""
+        """Return the error of ``y = activation(x)`` by the function of that option."""
         function = self.layer.options[option]
         return RoundingSite(name, self.activation_errors.error(function, x, y))
 
@@ -161,7 +161,8 @@ class RoundingRule(Protocol):
         The values of the step, as a `Visitor` is given them.
     """
 
-    def __call__(self, r: LayerRounding, v: Values) -> Sites: ...
+    def __call__(self, r: LayerRounding, v: Values) -> Sites:
+        """Return the sites of one step."""
 
 
 RECURRENT_SOURCES = {"kernel": "x", "recurrent_kernel": "h"}
