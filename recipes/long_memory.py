@@ -40,7 +40,13 @@ import numpy as np
 
 import verify
 from recipes import plots, script
-from recipes.data.grammar import FILLER_WORDS, LANGUAGES, Sentences, memories
+from recipes.data.grammar import (
+    FILLER_WORDS,
+    LANGUAGES,
+    SENTENCES_SOURCE,
+    Sentences,
+    memories,
+)
 from recipes.run import summary, training
 from recipes.run.finish import (
     RunResult,
@@ -48,7 +54,7 @@ from recipes.run.finish import (
     verify_run,
 )
 from recipes.run.folder import as_csv
-from recipes.run.many import Data, Part, Study, Trained
+from recipes.run.many import Part, Study, StudyData, TrainedPart
 from recipes.run.options import RunOptions
 from verify.data.text import TextPipeline, Vocabulary
 from verify.errors import DataError, join_and, printable
@@ -67,8 +73,6 @@ SOLVED = 0.995
 SHORTEST, LONGEST = 5, 1000
 FRAME = 6
 """Words besides the filler: i live in india, i speak."""
-
-SOURCE = "sentences of recipes/data/grammar.py"
 
 
 @dataclass(frozen=True)
@@ -168,9 +172,9 @@ class MemoryStudy(Study):
     scores: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     @functools.cached_property
-    def data(self) -> Data:
+    def data(self) -> StudyData:
         """Sentences of a grammar; there is nothing to be noted about them."""
-        return Data(SOURCE, _sentences(self.config)[1])
+        return StudyData(SENTENCES_SOURCE, _sentences(self.config)[1])
 
     def earlier(self) -> dict[str, str]:
         """Return the sub-folders that an earlier study may have made."""
@@ -228,7 +232,7 @@ def train_part(config: PartConfig, options: RunOptions) -> RunResult:
             x[~test],
             training.one_hot(labels[~test], len(languages)),
             pipeline,
-            SOURCE,
+            SENTENCES_SOURCE,
             sha256,
         ),
         batch_size=config.batch_size,
@@ -261,7 +265,7 @@ def _study_config(config: PartConfig) -> Config:
 
 
 def _report(
-    config: Config, trained: Sequence[Trained], options: RunOptions
+    config: Config, trained: Sequence[TrainedPart], options: RunOptions
 ) -> RunResult:
     """All accuracies and verdicts, and the figure: printed, and kept."""
     folder, gaps = options.folder, sorted(config.gaps)
@@ -321,7 +325,7 @@ def figure(gaps: Sequence[int], accuracies: dict[str, Any]) -> Any:
     )
 
 
-def memory_csv(trained: Iterable[Trained]) -> bytes:
+def memory_csv(trained: Iterable[TrainedPart]) -> bytes:
     """Return one line a model as CSV."""
     return as_csv(
         ("layer", "gap", "epochs", "test_accuracy", "seconds", "verdict"),

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from recipes import script
-from recipes.data.grammar import REPLIES
+from recipes.data.grammar import PHRASES_SOURCE, REPLIES
 from recipes.explore.answer import phrase
 from recipes.run import training
 from recipes.run.finish import RunResult, finish, print_parameters
@@ -127,7 +127,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
             x,
             training.one_hot(labels, len(OUTPUT_WORDS)),
             pipeline,
-            "phrases of recipes/grammar.py",
+            PHRASES_SOURCE,
             sha256,
         ),
         batch_size=len(x),

@@ -30,10 +30,10 @@ from recipes.run.finish import RunResult
 from recipes.run.many import (
     Part,
     Study,
-    Trained,
+    TrainedPart,
     part_config,
     require_valid,
-    study_in,
+    study_function,
 )
 from recipes.run.options import RunOptions
 from verify.console.tables import text_table
@@ -96,7 +96,7 @@ class Results:
     accuracy, macro_f1 : mapping of str to (seeds, lengths)
         After the last epoch, by layer and padding: ``"LSTM, masked"``.
     baselines : mapping of str to (accuracy, macro-F1)
-    trained : tuple of Trained
+    trained : tuple of TrainedPart
         Every run.
     test_rows, longest : int
         Test tweets; words of the longest tweet.
@@ -106,7 +106,7 @@ class Results:
     accuracy: dict[str, Array]
     macro_f1: dict[str, Array]
     baselines: dict[str, tuple[float, float]]
-    trained: tuple[Trained, ...]
+    trained: tuple[TrainedPart, ...]
     test_rows: int
     longest: int
 
@@ -148,10 +148,12 @@ def _study(config: Config, options: RunOptions) -> Results:
     return results
 
 
-study = study_in(NAME, _study)
+study = study_function(NAME, _study)
 
 
-def _arrays(config: Config, trained: Sequence[Trained], of: str) -> dict[str, Array]:
+def _arrays(
+    config: Config, trained: Sequence[TrainedPart], of: str
+) -> dict[str, Array]:
     """A number of every run, by layer and padding, as (seeds, lengths)."""
     found = {one.part.name: one.scores[of] for one in trained}
     seeds = range(config.seed, config.seed + config.seeds)
@@ -220,7 +222,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
     print(
         f"{NAME}: test accuracy on {results.test_rows:,} tweets after "
         f"{config.epochs} epoch(s), mean (lowest..highest) of "
-        f"{summary.seeds_words(config)}\n"
+        f"{summary.seed_range(config)}\n"
     )
     print(table(results))
     majority, _ = results.baselines["majority_class"]
@@ -232,7 +234,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
     )
     print(summary.verdict_line(results.trained))
     print(f"\nEverything is in {printable(options.folder.path)}", file=sys.stderr)
-    return summary.outcome(NAME, results.trained)
+    return summary.study_result(NAME, results.trained)
 
 
 if __name__ == "__main__":

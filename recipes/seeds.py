@@ -34,10 +34,10 @@ from recipes.run.many import (
     SENTIMENT,
     Part,
     Study,
-    Trained,
+    TrainedPart,
     part_config,
     require_valid,
-    study_in,
+    study_function,
 )
 from recipes.run.options import RunOptions
 from recipes.run.summary import Spread
@@ -78,7 +78,7 @@ class Results:
         ``accuracy``, ``macro_f1``, ``best_accuracy`` and ``best_macro_f1``, each by
         recipe.
     baselines : mapping of str to (accuracy, macro-F1)
-    trained : tuple of Trained
+    trained : tuple of TrainedPart
         Every run.
     test_rows : int
         Test tweets.
@@ -86,7 +86,7 @@ class Results:
 
     scores: dict[str, dict[str, Array]]
     baselines: dict[str, tuple[float, float]]
-    trained: tuple[Trained, ...]
+    trained: tuple[TrainedPart, ...]
     test_rows: int
 
 
@@ -155,7 +155,7 @@ def _study(config: Config, options: RunOptions) -> Results:
     return results
 
 
-study = study_in(NAME, _study)
+study = study_function(NAME, _study)
 
 
 def differences(results: Results, score: str = "accuracy") -> list[Difference]:
@@ -246,7 +246,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
     """Train, compare, verify."""
     results = _study(config, options)
     print(
-        f"{NAME}: {len(config.recipes)} recipes, {summary.seeds_words(config)}, {config.epochs} epoch(s), "
+        f"{NAME}: {len(config.recipes)} recipes, {summary.seed_range(config)}, {config.epochs} epoch(s), "
         f"{results.test_rows:,} test tweets"
     )
     for score, words in EPOCHS.items():
@@ -263,7 +263,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
     print(difference_table(results))
     print(f"\n{summary.verdict_line(results.trained)}")
     print(f"\nEverything is in {printable(options.folder.path)}", file=sys.stderr)
-    return summary.outcome(NAME, results.trained)
+    return summary.study_result(NAME, results.trained)
 
 
 if __name__ == "__main__":

@@ -34,13 +34,13 @@ from recipes.run.many import (
     JobResult,
     Part,
     Study,
-    Trained,
+    TrainedPart,
     require_valid,
 )
 from recipes.run.options import RunOptions
 from recipes.run.plan import module, stored_options, whole_numbers
 from recipes.run.summary import Spread
-from recipes.run.workers import MODULES, in_processes, on_cluster, sensible
+from recipes.run.workers import WORKER_MODULES, in_processes, on_cluster, process_count
 from verify.cluster import LOCAL, connected, require_address
 from verify.console.tables import text_table
 from verify.errors import DataError, printable
@@ -164,7 +164,7 @@ class Results:
 
     Attributes
     ----------
-    trained : mapping of Combination to list of Trained
+    trained : mapping of Combination to list of TrainedPart
         One a seed; without those that failed.
     baselines : mapping of str to (accuracy, macro-F1)
     failures : mapping of str to str
@@ -173,13 +173,13 @@ class Results:
         Test tweets.
     """
 
-    trained: dict[Combination, list[Trained]]
+    trained: dict[Combination, list[TrainedPart]]
     baselines: dict[str, tuple[float, float]]
     failures: dict[str, str]
     test_rows: int
 
     @property
-    def runs(self) -> list[Trained]:
+    def runs(self) -> list[TrainedPart]:
         """Every run that has been trained."""
         return [one for found in self.trained.values() for one in found]
 
@@ -238,7 +238,7 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedSweep:
     """A sweep as it was asked for on the command line."""
 
     config: Config
@@ -246,7 +246,9 @@ class Planned:
     where: Where
 
 
-def plan(given: Mapping[str, Any], out: str, *, resume: bool, where: Where) -> Planned:
+def plan(
+    given: Mapping[str, Any], out: str, *, resume: bool, where: Where
+) -> PlannedSweep:
     """Check everything that can be checked before anything is trained.
 
     Parameters
@@ -283,7 +285,7 @@ def plan(given: Mapping[str, Any], out: str, *, resume: bool, where: Where) -> P
         words += [] if value is None else [f"--{option}", str(value)]
     load_words(csv)
     begun_here = resume and begun is not None
-    return Planned(
+    return PlannedSweep(
         config, RunOptions(folder, begun_here, csv, shlex.join(words)), where
     )
 
@@ -330,7 +332,7 @@ def run(config: Config, options: RunOptions, where: Where) -> Results:
         trainer=partial(_train, where=where, csv=options.csv, failures=failures),
         fixed={key: getattr(config, key) for key in FIXED},
     ).train()
-    trained: dict[Combination, list[Trained]] = {}
+    trained: dict[Combination, list[TrainedPart]] = {}
     for combination in combinations(config):
         mine = [one for one in found if wanted[one.part] == combination]
         if mine:
@@ -366,11 +368,11 @@ def _train_there(
     jobs: Sequence[Job], where: Where, csv: str | None
 ) -> Iterator[JobResult]:
     if where.dask is None:
-        yield from in_processes(jobs, where.processes or sensible(len(jobs)))
+        yield from in_processes(jobs, where.processes or process_count(len(jobs)))
         return
     tweets = None if csv is None else Path(csv).read_bytes()
-    number = min(where.processes or sensible(len(jobs)), len(jobs))
-    with connected(where.dask, processes=number, modules=MODULES) as cluster:
+    number = min(where.processes or process_count(len(jobs)), len(jobs))
+    with connected(where.dask, processes=number, modules=WORKER_MODULES) as cluster:
         yield from on_cluster(jobs, cluster, tweets)
 
 

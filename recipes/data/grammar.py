@@ -10,8 +10,9 @@ import numpy as np
 
 from verify.model.arrays import Array
 
-SENTENCES_SOURCE = "sentences of recipes/grammar.py"
-"""What manifests say of where generated sentences come from."""
+SENTENCES_SOURCE = "sentences of recipes/data/grammar.py"
+PHRASES_SOURCE = "phrases of recipes/data/grammar.py"
+"""Where generated texts come from, in the words of a manifest."""
 
 ANIMALS = (
     "ant", "bear", "cat", "dog", "elk", "fox", "goat", "hare", "ibis", "jay", "koala",

@@ -98,7 +98,7 @@ Trainer = Callable[[Sequence[Job]], Iterable[JobResult]]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedPart:
     """Hold what a finished part has measured; accuracies are on the test rows.
 
     Attributes
@@ -126,7 +126,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Data:
+class StudyData:
     """Say what a study learns from: in words, by checksum, and with notes on it."""
 
     source: str
@@ -225,12 +225,12 @@ class Study:
     scores: ClassVar[tuple[str, ...]] = SCORES
 
     @functools.cached_property
-    def data(self) -> Data:
+    def data(self) -> StudyData:
         """What all parts learn from: the tweets, unless a study says otherwise."""
         tweets = load_words(self.options.csv).tweets
-        return Data(tweets.source, tweets.sha256, tweets.notes)
+        return StudyData(tweets.source, tweets.sha256, tweets.notes)
 
-    def train(self) -> list[Trained]:
+    def train(self) -> list[TrainedPart]:
         """Train what is not finished; returns all parts, in order, but for failures.
 
         Raises
@@ -241,7 +241,7 @@ class Study:
             On Ctrl-C.
         """
         self.open()
-        finished: dict[str, Trained] = {}
+        finished: dict[str, TrainedPart] = {}
         for part in self.parts if self.options.resume else ():
             trained = self._finished(part)
             if trained is not None:
@@ -337,7 +337,7 @@ class Study:
         """Say whether a part with so many epochs has nothing left to train."""
         return epochs >= int(part.config.epochs)
 
-    def _train(self, jobs: Mapping[str, Job], finished: dict[str, Trained]) -> None:
+    def _train(self, jobs: Mapping[str, Job], finished: dict[str, TrainedPart]) -> None:
         """Train the jobs, with one line of progress each; `finished` grows."""
         began, before = time.perf_counter(), len(finished)
         total = len(self.parts)
@@ -356,7 +356,7 @@ class Study:
                 flush=True,
             )
 
-    def _after(self, part: Part, result: JobResult) -> Trained:
+    def _after(self, part: Part, result: JobResult) -> TrainedPart:
         """Read what a part has come to that has just been trained."""
         if result.report:
             print(f"\n{result.name}:\n\n{result.report}")
@@ -365,7 +365,7 @@ class Study:
             raise _unusable(self.folder_of(part), "the run left no metrics")
         return trained
 
-    def _finished(self, part: Part) -> Trained | None:
+    def _finished(self, part: Part) -> TrainedPart | None:
         """Read a part of an earlier study; None where it still has to be trained.
 
         The metrics in the study's own folder are those of the study, so the run that
@@ -373,7 +373,7 @@ class Study:
         """
         return None if part.in_folder_of_study else self._read(part)
 
-    def _read(self, part: Part) -> Trained | None:
+    def _read(self, part: Part) -> TrainedPart | None:
         """Read what a part has come to; None where it still has to be trained.
 
         Raises
@@ -401,10 +401,10 @@ class Study:
             what = error if isinstance(error, VerifyError) else "a file is damaged"
             raise _unusable(folder, what) from None
 
-    def _as_trained(self, part: Part, metrics: Mapping[str, Any]) -> Trained:
+    def _as_trained(self, part: Part, metrics: Mapping[str, Any]) -> TrainedPart:
         report = self.folder_of(part).read_json("verification.json")
         best = metrics["best_epoch"] if "best_accuracy" in self.scores else None
-        return Trained(
+        return TrainedPart(
             part,
             metrics["epochs"],
             {name: _finite(metrics[name]) for name in self.scores},
@@ -418,7 +418,7 @@ class Study:
 Results = TypeVar("Results")
 
 
-def study_in(
+def study_function(
     name: str, study: Callable[[Any, RunOptions], Results]
 ) -> Callable[..., Results]:
     """Return a study as a function of its Config and a folder, for notebooks."""

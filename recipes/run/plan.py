@@ -17,7 +17,7 @@ from verify.errors import DataError, join_and, printable
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedRun:
     """Describe one run: ``module(recipe).run(config, options)``."""
 
     recipe: str
@@ -42,7 +42,7 @@ def options_of(recipe: str) -> dict[str, Any]:
 
 def plan(
     names: Sequence[str], given: Mapping[str, Any], *, out: str | None, resume: bool
-) -> list[Job]:
+) -> list[PlannedRun]:
     """Check everything that can be checked before anything is trained.
 
     Parameters
@@ -79,7 +79,7 @@ def plan(
             own.pop("epochs", None)  # a group's epochs are meant for real training
         config, csv = _configured(recipe, own, begun, folder)
         options = RunOptions(folder, begun is not None, csv, command)
-        jobs.append(Job(recipe, config, options))
+        jobs.append(PlannedRun(recipe, config, options))
         if csv is not None:
             load_words(csv)
     return jobs

@@ -12,7 +12,7 @@ import verify
 from recipes.data.tweets import baseline_predictions, load_words, macro_f1
 from recipes.run.finish import RunResult, Verdicts
 from recipes.run.folder import as_csv
-from recipes.run.many import VERIFIED_ROWS, Trained
+from recipes.run.many import VERIFIED_ROWS, TrainedPart
 from recipes.run.options import RunOptions
 
 BASELINES = {
@@ -64,7 +64,7 @@ def baseline_scores(csv: str | None) -> dict[str, tuple[float, float]]:
     }
 
 
-def worst(trained: Sequence[Trained]) -> Verdicts:
+def worst(trained: Sequence[TrainedPart]) -> Verdicts:
     """Return the verdict of all: one FAIL decides, else one INCONCLUSIVE does."""
     found = {one.verdict for one in trained}
     order = (
@@ -76,14 +76,14 @@ def worst(trained: Sequence[Trained]) -> Verdicts:
     return Verdicts(verdict, max(one.max_diff for one in trained))
 
 
-def outcome(study: str, trained: Sequence[Trained]) -> RunResult:
+def study_result(study: str, trained: Sequence[TrainedPart]) -> RunResult:
     """Return the study's line of the closing table."""
     seconds = sum(one.seconds for one in trained)
     name = f"{study}, {len(trained)} models"
     return RunResult(name, None, None, None, seconds, worst(trained))
 
 
-def verdict_line(trained: Sequence[Trained]) -> str:
+def verdict_line(trained: Sequence[TrainedPart]) -> str:
     """Return how the verification of all models went, in one line."""
     passed = sum(one.verdict is verify.Verdict.PASS for one in trained)
     others = [
@@ -98,13 +98,13 @@ def verdict_line(trained: Sequence[Trained]) -> str:
     )
 
 
-def seeds_words(config: Any) -> str:
+def seed_range(config: Any) -> str:
     """Return ``seeds 42 to 44``: those of a study that counts them from a first one."""
     last = config.seed + config.seeds - 1
     return f"seed {last}" if config.seeds == 1 else f"seeds {config.seed} to {last}"
 
 
-def rows_csv(trained: Sequence[Trained], options: Sequence[str] = OPTIONS) -> bytes:
+def rows_csv(trained: Sequence[TrainedPart], options: Sequence[str] = OPTIONS) -> bytes:
     """Return one row a run as CSV, at full precision."""
     names = ("accuracy", "macro_f1", "best_epoch", "best_accuracy", "best_macro_f1")
     rows = [
@@ -122,14 +122,14 @@ def rows_csv(trained: Sequence[Trained], options: Sequence[str] = OPTIONS) -> by
 
 
 def metrics(
-    study: str, trained: Sequence[Trained], csv: str | None, **own: Any
+    study: str, trained: Sequence[TrainedPart], csv: str | None, **own: Any
 ) -> dict[str, Any]:
     """Return what a study on the tweets writes into its ``metrics.json``.
 
     Parameters
     ----------
     study : str
-    trained : sequence of Trained
+    trained : sequence of TrainedPart
         At least one.
     csv : str or None
         The file of tweets.

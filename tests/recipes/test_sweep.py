@@ -241,7 +241,7 @@ def result(verdict: str, combination: sweep.Combination, accuracy: float):
         "accuracy": accuracy, "macro_f1": 0.5,
         "best_accuracy": accuracy, "best_macro_f1": 0.5,
     }  # fmt: skip
-    return study.Trained(part, 1, scores, 1, 1.0, verify.Verdict(verdict), 1e-8)
+    return study.TrainedPart(part, 1, scores, 1, 1.0, verify.Verdict(verdict), 1e-8)
 
 
 def results(*verdicts: str, failures: dict[str, str] | None = None):
@@ -344,12 +344,12 @@ def test_as_many_processes_as_cores_memory_and_runs_allow(monkeypatch):
     monkeypatch.setattr(workers, "core_count", lambda: 8)
     memory = {"SC_PHYS_PAGES": 2**20, "SC_PAGE_SIZE": 2**14}  # 16 GiB
     monkeypatch.setattr(workers.os, "sysconf", memory.get)
-    assert workers.sensible(100) == 8
-    assert workers.sensible(3) == 3
+    assert workers.process_count(100) == 8
+    assert workers.process_count(3) == 3
     memory["SC_PHYS_PAGES"] = 2**18  # 4 GiB
-    assert workers.sensible(100) == 2
+    assert workers.process_count(100) == 2
     memory["SC_PHYS_PAGES"] = 2**10
-    assert workers.sensible(100) == 1
+    assert workers.process_count(100) == 1
 
 
 @pytest.mark.parametrize(
