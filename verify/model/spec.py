@@ -3,8 +3,8 @@
 A `ModelSpec` is a frozen description from which the forward pass can be computed: the
 layers, how they call each other, every option of each, and its weights by their Keras
 name (``kernel``, ``recurrent_kernel``, ``bias``, ``embeddings``). Nothing in here
-computes anything, so the mistakes of `verify.mistakes.catalogue` are functions from spec
-to spec.
+computes anything, so the mistakes of `verify.mistakes.catalogue` are functions from
+spec to spec.
 
 This module also says, once, in which order Keras stores the gates (`GATES`).
 """
@@ -72,7 +72,7 @@ class LayerSpec:
         and ``merge``. Nothing that is read from a file or a model has any.
     input_shape, output_shape : tuple, or a structure of tuples
         The shapes of the first call, with ``None`` for the batch axis and any axis the
-        model         leaves open.
+        model leaves open.
     """
 
     name: str

@@ -45,7 +45,7 @@ MIN_ROW_SCALE = 1e-7
 rounding, as in 1e-6 - tanh(1e-6)."""
 
 ROUNDING_FACTOR = 100.0
-"""Added to the tolerance: this times what one rounding error in every weight changes."""
+"""Added to the tolerance: this times what a rounding error in each weight changes."""
 
 MAX_PEEKED_IDS = 12
 """Ids that stand in the name of a row."""
