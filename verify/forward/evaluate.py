@@ -155,26 +155,26 @@ class Evaluation:
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
         """Do as Keras's ``Layer.__call__``; tensors in, a structure of tensors out."""
         kind = REGISTRY[layer.class_name]
-        given = _bound(layer, kind, args, kwargs)
+        given = _bind_arguments(layer, kind, args, kwargs)
         for name in kind.masks_from_tensor:
             given.pop(name, None)
-        _find_masks(kind, given)
+        _fill_masks(kind, given)
         first = given[kind.arguments[0]]
         mask = map_structure(_value_of, given.get("mask"))
         if mask is None:
             mask = map_structure(_mask_of, first)
         compute = POLICIES[layer.policy].compute
         values = {
-            key: map_structure(lambda leaf: _entering(leaf, kind, compute), value)
+            key: map_structure(lambda leaf: _cast_input(leaf, kind, compute), value)
             for key, value in given.items()
         }
         for key in kind.strips_masks:
-            _take_mask(given.get(key), compute)
+            _strip_mask(given.get(key), compute)
         output = self._run(layer, kind, values, at, mask)
-        if _handed_back(layer, kind, first, values[kind.arguments[0]], output):
+        if _returned_input(layer, kind, first, values[kind.arguments[0]], output):
             return first
         if kind.casts_outputs:
-            output = map_structure(lambda leaf: _leaving(leaf, compute), output)
+            output = map_structure(lambda leaf: _cast_output(leaf, compute), output)
         return self._masked(layer, kind, values[kind.arguments[0]], mask, output)
 
     def within(
@@ -182,7 +182,7 @@ class Evaluation:
     ) -> Any:
         """Do as Keras's ``layer.call``; arrays in, a structure of arrays out."""
         kind = REGISTRY[layer.class_name]
-        values = _bound(layer, kind, args, {})
+        values = _bind_arguments(layer, kind, args, {})
         if mask is not None and "mask" in kind.arguments:
             values["mask"] = mask
         output = self._run(layer, kind, values, at, values.get("mask"))
@@ -221,7 +221,7 @@ class Evaluation:
             self._path.append(at)
         self._values.append({})
         try:
-            with _quietly() if len(self._values) == 1 else _UNCHANGED:
+            with _ignore_overflow() if len(self._values) == 1 else _UNCHANGED:
                 output = kind.call(self, layer, **values)
         except NUMPY_ERRORS as error:
             if isinstance(error, VerifyError):
@@ -276,12 +276,12 @@ class Evaluation:
 _UNCHANGED = nullcontext()
 
 
-def _quietly() -> np.errstate:
+def _ignore_overflow() -> np.errstate:
     """Let an overflow happen silently, as it does in Keras."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
-def _bound(
+def _bind_arguments(
     layer: LayerSpec, kind: LayerType, args: Any, kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments of a call by name, ``None`` left out."""
@@ -299,7 +299,7 @@ def _bound(
     return given
 
 
-def _find_masks(kind: LayerType, given: dict[str, Any]) -> None:
+def _fill_masks(kind: LayerType, given: dict[str, Any]) -> None:
     tensors = {k: v for k, v in given.items() if _is_tensor_argument(v)}
     if len(tensors) == 1:
         if "mask" in kind.arguments and "mask" not in given:
@@ -325,7 +325,7 @@ def _is_tensor_argument(value: Any) -> bool:
     )
 
 
-def _take_mask(leaf: Any, compute: str) -> None:
+def _strip_mask(leaf: Any, compute: str) -> None:
     """Take the mask off a tensor, unless a cast makes another tensor of it first."""
     if isinstance(leaf, Tensor) and (
         not is_float(leaf.value) or leaf.value.dtype == dtype_of(compute)
@@ -333,7 +333,7 @@ def _take_mask(leaf: Any, compute: str) -> None:
         leaf.mask = None
 
 
-def _handed_back(
+def _returned_input(
     layer: LayerSpec, kind: LayerType, first: Any, entered: Any, output: Any
 ) -> bool:
     """Return whether a layer returns the very tensor it was given; see `LayerType`."""
@@ -353,7 +353,7 @@ def _handed_back(
     )
 
 
-def _entering(leaf: Any, kind: LayerType, compute: str) -> Any:
+def _cast_input(leaf: Any, kind: LayerType, compute: str) -> Any:
     if kind.raw_tensors:
         return leaf
     value = _value_of(leaf)
@@ -362,7 +362,7 @@ def _entering(leaf: Any, kind: LayerType, compute: str) -> Any:
     return rounded(value, compute)
 
 
-def _leaving(leaf: Any, compute: str) -> Any:
+def _cast_output(leaf: Any, compute: str) -> Any:
     """Round an output to the dtype in which Keras hands it on."""
     value = _value_of(leaf)
     to = dtype_of(compute)

@@ -61,7 +61,7 @@ class FastLoop:
             x = x.astype(kernel.dtype, copy=False)
         if record:
             raise ValueError("a fast loop records nothing")
-        batch, time = x.shape[:2]
+        rows, time = x.shape[:2]
         if not time:
             raise ValueError("a sequence without a time step")
         usual = LookedUp if looks_up else Fused
@@ -69,10 +69,10 @@ class FastLoop:
             mask_rule.zeroes
             or mask_rule.misaligned
             or states[0].any()
-            or mask.shape != (batch, time)
+            or mask.shape != (rows, time)
         ):
             return scan(
-                self._steps(usual, batch).step,
+                self._steps(usual, rows).step,
                 x,
                 mask,
                 states,
@@ -83,15 +83,15 @@ class FastLoop:
                 record=False,
             )
         method: Method = usual
-        by_time = x.swapaxes(0, 1)  # (time, batch, ...)
-        if batch == 1 and time * kernel.shape[1] <= MAX_AHEAD_NUMBERS:
+        by_time = x.swapaxes(0, 1)  # (time, rows, ...)
+        if rows == 1 and time * kernel.shape[1] <= MAX_AHEAD_NUMBERS:
             method = Ahead
             by_time = self.weights.input_part(x[0])[:, None]  # (time, 1, columns)
-        steps = self._buffers(method, batch)
+        steps = self._buffers(method, rows)
         order = slice(None, None, -1 if go_backwards else 1)
-        masked = None if mask is None else ~mask.T[order]  # (time, batch)
+        masked = None if mask is None else ~mask.T[order]  # (time, rows)
         result = _over_time(steps, by_time[order], masked, states, return_sequences)
-        self._last[:] = [(method, batch, steps)]
+        self._last[:] = [(method, rows, steps)]
         return result
 
     def _steps(self, method: Method, rows: int) -> Steps:
@@ -117,8 +117,8 @@ def _over_time(
 
     Parameters
     ----------
-    by_time : (time, batch, ...)
-    masked : (time, batch) of bool, or None
+    by_time : (time, rows, ...)
+    masked : (time, rows) of bool, or None
     """
     moves: Iterable[Callable[[Array], None]] = repeat(steps.advance)
     if masked is not None:
@@ -131,11 +131,11 @@ def _over_time(
         states = steps.states()
         return Scan(states[0], states, {})
     h, inverse = steps.h, scalar(1 / steps.scale, steps.h.dtype)
-    outputs = empty_from_pool((len(by_time), *h.shape), h.dtype)  # (time, batch, units)
+    outputs = empty_from_pool((len(by_time), *h.shape), h.dtype)  # (time, rows, units)
     for x, move, output in zip(by_time, moves, outputs, strict=False):
         move(x)
         np.multiply(h, inverse, output)
-    return Scan(outputs.swapaxes(0, 1), steps.states(), {})  # (batch, time, units)
+    return Scan(outputs.swapaxes(0, 1), steps.states(), {})  # (rows, time, units)
 
 
 def has_fast_loop(layer: LayerSpec) -> bool:
