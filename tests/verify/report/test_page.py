@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ from verify.report.page import (
 )
 from verify.report.page.export import WRITERS, Refused, exported
 from verify.report.page.packing import pack_array, script_json
+from verify.report.page.render import SCRIPT_FILES
 from verify.report.report import read_report
 
 TYPES = {"f4": "<f4", "f8": "<f8", "i4": "<i4", "u1": "u1"}
@@ -129,7 +131,7 @@ def test_the_policy_names_the_checksums_of_what_is_in_the_page():
 def test_the_script_could_stand_in_any_page():
     from importlib import resources
 
-    for name in ("engine.js", "tools.js", "view.js", "page.css"):
+    for name in (*SCRIPT_FILES, "page.css"):
         text = resources.files("verify.report.page").joinpath(name).read_text()
         assert not re.search(r"</(script|style)|<!--", text, re.IGNORECASE)
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", "fetch("):
@@ -137,6 +139,14 @@ def test_the_script_could_stand_in_any_page():
         assert "@import" not in text
         assert "url(" not in text
         assert "://" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_every_script_in_the_folder_is_part_of_the_page():
+    from importlib import resources
+
+    folder = Path(str(resources.files("verify.report.page")))
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*.js")}
+    assert found == set(SCRIPT_FILES)
 
 
 def test_names_and_texts_are_escaped_wherever_they_stand():

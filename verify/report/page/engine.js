@@ -434,7 +434,7 @@ const Engine = (() => {
 
   // ---- text ------------------------------------------------------------------------
 
-  // As recipes/text.py: lower case, a space for every run of other characters than
+  // As verify/data/text.py: lower case, a space for every run of other characters than
   // 0-9a-zA-Z, no stop words, no unknown words, the last `length` words, padding.
   const read = (text, rules) => {
     const found = text.toLowerCase().replace(/[^0-9a-zA-Z]+/g, " ").split(" ").filter(Boolean);
