@@ -159,8 +159,8 @@ def test_a_mistake_in_one_gate_is_said_to_be_in_that_gate():
     right = model(recurrent("LSTM"))
     net = Network(right)
     x = net.prepare(ids(batch=64))
-    planted = next(m for m in catalogue(right) if m.name == "bias of gate o missing")
-    theirs = Network(planted.model).flat(x)
+    mutant = next(m for m in catalogue(right) if m.name == "bias of gate o missing")
+    theirs = Network(mutant.model).flat(x)
     (found,) = diagnose(right, x, theirs, allowed=[1e-6]).explanations
     assert (found.mistake, found.gate) == ("bias of gate o missing", "o")
 
@@ -229,6 +229,8 @@ def test_the_command_prints_the_score_and_ends_with_3_where_something_is_hidden(
     said = json.loads(capsys.readouterr().out)
     assert 0 < said["share"] < 1
     assert said["rows"] == 40
+    keys = {"mistake", "layer", "caught", "margin", "reason", "remedy"}
+    assert all(set(p) == keys for p in said["planted"])
     hidden = [p for p in said["planted"] if not p["caught"]]
     assert all(p["reason"] and p["remedy"] for p in hidden)
 

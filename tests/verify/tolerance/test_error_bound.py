@@ -86,7 +86,7 @@ def errors(net: Network, x: Any) -> np.ndarray:
 
 
 def scaled(model: ModelSpec, factor: float) -> Network:
-    """A network whose weights are so many times greater."""
+    """A network whose weights are multiplied by a factor."""
 
     def change(x: LayerSpec) -> LayerSpec:
         weights = {k: (w * np.float32(factor)) for k, w in x.weights.items()}
