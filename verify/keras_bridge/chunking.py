@@ -248,6 +248,10 @@ def _predict_runner(
     def run(x: Array, mask: Array | None, states: Sequence[Array]) -> list[Array]:
         arrays = [x, *([] if mask is None else [mask]), *states]
         given = arrays if len(arrays) > 1 else x
+        if len(x) <= model.batch_size:
+            # The same compiled function; what `predict` prepares for more batches than
+            # one takes longer than the chunk itself.
+            return flatten(alone.predict_on_batch(given))
         return flatten(alone.predict(given, batch_size=model.batch_size, verbose=0))
 
     return run
