@@ -430,6 +430,15 @@ def test_the_benchmark_of_trust_measures_every_column():
     assert 1 < measured.bound_median < measured.bound_p95
 
 
+def test_the_hostile_files_are_all_accounted_for():
+    part = section(PAGES["docs/matches.md"], "Hostile files")
+    (count,) = re.findall(r"`make hostile N=(\d+) SEED=\d+`", part)
+    found = dict(re.findall(r"^  (\w+) +([\d,]+)$", part, re.MULTILINE))
+    assert sum(int(n.replace(",", "")) for n in found.values()) == int(count)
+    assert all(hasattr(verify, kind) for kind in found.keys() - {"read"})
+    assert "\ntracebacks, or out of bounds: 0\n" in part
+
+
 def test_the_figures_of_the_error_bound_are_what_their_command_wrote():
     from benchmarks.output import digits
 
