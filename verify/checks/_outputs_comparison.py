@@ -90,7 +90,7 @@ class OutputsComparison(RowComparison):
     def _judged(
         self, result: PartialResult
     ) -> tuple[Verdict, str, Comparison, list[str], float]:
-        """Return verdict, reason, comparison, notes, and what decimals allow besides."""
+        """Return verdict, reason, comparison, notes and what decimals allow besides."""
         numerics, notes, by = result.numerics, list[str](), 0.0
         decimals = result.decimals
         if numerics.matches:

@@ -40,8 +40,8 @@ class RowComparison(ABC):
     plan: BatchPlan
     examiner: Examiner
 
-    def open(self, log: Callable[[str], None]) -> None:
-        """Load what takes time; `log` tells the user what is being waited for."""
+    def open(self, log: Callable[[str], None]) -> None:  # noqa: B027 (may be nothing)
+        """Load what takes time, and `log` what the user is waiting for."""
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:

@@ -1,11 +1,10 @@
-"""Chaotic models: a recurrent layer compared in chunks, from Keras's own states.
+"""Chaotic models: a recurrent layer compared in time chunks, from Keras's own states.
 
-Where a recurrence amplifies rounding, two correct programs part after enough steps and
-their outputs tell nothing. But each of its steps is still a formula: Keras runs the
-layer in chunks of a few steps, each from the states that the one before ended with,
-and NumPy computes every chunk from the same states. This stands for the whole run if
-Keras's chunks, one after the other, are its uninterrupted run to the bit, and NumPy's
-are NumPy's.
+Where a recurrence amplifies rounding, two correct programs drift apart after enough
+steps, and their outputs tell nothing. But each step is still a formula: Keras runs the
+layer in chunks of a few steps, each from the states that the one before ended with, and
+NumPy computes every chunk from the same states. The chunks prove the whole sequence
+only if, concatenated, they equal the uninterrupted run bit for bit, on both sides.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
 CHUNK_STEPS = (10, 2)
 """Steps in a chunk: few enough that rounding errors stay small even where each step
-amplifies them. Where ten are too many, it is tried with two."""
+amplifies them. Where ten are too many, two are tried."""
 
 MAX_CHUNKS = 200
 """Chunks of two steps that a layer is run in at most: more would take minutes."""
@@ -48,17 +47,17 @@ CHUNKED_LAYERS = ("SimpleRNN", "LSTM", "GRU")
 
 
 class Undecided(Exception):
-    """Why chunks decide nothing either."""
+    """Say why chunks decide nothing either."""
 
 
 @dataclass(frozen=True, eq=False)
 class TimeChunks:
-    """The outcome of a comparison in chunks.
+    """Hold the outcome of a comparison in chunks.
 
     Attributes
     ----------
     layers : tuple of LayerResult
-    wrong : Call or None
+    wrong : KerasCall or None
         The first chunk, in float64, that differs by more than rounding.
     """
 
@@ -66,7 +65,7 @@ class TimeChunks:
     wrong: KerasCall | None = None
 
     def diagnosis(self, own: Network, other: Network | None) -> Diagnosis | None:
-        """Which mistake explains the first wrong chunk, if there is one.
+        """Say which mistake explains the first wrong chunk, if there is one.
 
         Parameters
         ----------
@@ -101,7 +100,7 @@ def compare_time_chunks(
     predicted: Sequence[Array],
     activation_errors: ActivationErrors,
 ) -> TimeChunks:
-    """Every layer on what it is given inside predict; those that amplify in chunks.
+    """Compare every layer on its input inside predict; those that amplify in chunks.
 
     Parameters
     ----------
@@ -151,12 +150,10 @@ def compare_time_chunks(
         for steps in CHUNK_STEPS:
             run = _Run(net, keras, keras64, call64, call, steps)
             result = run.compared(activation_errors)
-            unclear = not result.proof.matches and is_rounding(
-                result.proof, result.amplified
-            )
-            if (result.decided and not unclear) or run.time > MAX_CHUNKS * CHUNK_STEPS[
-                -1
-            ]:
+            proof = result.proof
+            unclear = not proof.matches and is_rounding(proof, result.amplified)
+            too_long = run.time > MAX_CHUNKS * CHUNK_STEPS[-1]
+            if (result.decided and not unclear) or too_long:
                 break
         if result.matches:
             run.require_the_run()
@@ -166,7 +163,7 @@ def compare_time_chunks(
 
 
 def every_step(net: Network, name: str) -> Network:
-    """A network in which a recurrent layer shows every step and its states."""
+    """Return a network in which a recurrent layer shows every step and its states."""
     from verify.keras_bridge import EVERY_STEP
 
     layer = net.spec[name].with_options(**EVERY_STEP)
@@ -174,7 +171,7 @@ def every_step(net: Network, name: str) -> Network:
 
 
 class _Run:
-    """A recurrent layer run in chunks by both sides."""
+    """Run a recurrent layer in chunks, on both sides."""
 
     def __init__(
         self,
@@ -206,12 +203,12 @@ class _Run:
         )
 
     def require_the_run(self) -> None:
-        """The chunks of either side, one after the other, must be its whole run."""
+        """Raise Undecided unless the chunks of either side add up to its whole run."""
         self._require_the_run(self.whole, [c.outputs[0] for c in self.single])
         self._require_the_run(self.ours, self._by_numpy(), "NumPy's")
 
     def compared(self, activation_errors: ActivationErrors) -> LayerResult:
-        """All chunks; of those that differ the first."""
+        """Compare all chunks; return the first that differs, or the worst figures."""
         rounding = Rounding(self.net)
 
         def compare(double: KerasCall, single: KerasCall) -> LayerResult:
@@ -258,7 +255,7 @@ class _Run:
         )
 
     def _by_numpy(self) -> list[Array]:
-        """NumPy's outputs in chunks, each from its own states."""
+        """Return NumPy's outputs in chunks, each from its own states."""
         from verify.keras_bridge import time_slices
 
         x = flatten(self.given["sequences"])[0].value
@@ -278,14 +275,21 @@ class _Run:
         return outputs
 
     def _require_the_run(
-        self, whole: Array, pieces: Sequence[Array], whose: str = "Keras's"
+        self, whole: Array, outputs: Sequence[Array], whose: str = "Keras's"
     ) -> None:
-        """A whole run must be its chunks, with what masked steps show by Keras's rule.
+        """Raise Undecided unless a whole run is what its chunks add up to.
 
-        A chunk does not know of the outputs before it, so its own masked steps do not
-        count.
+        A chunk does not know the outputs before it, so what masked steps show is
+        computed here, by Keras's rule.
+
+        Parameters
+        ----------
+        whole : (batch, time, units) or (batch, units)
+        outputs : list of (batch, steps, units)
+            Of the chunks, every step, in processing order.
+        whose : str
         """
-        joined = np.concatenate(pieces, axis=1)
+        joined = np.concatenate(outputs, axis=1)  # (batch, time, units)
         options, mask = self.options, self.mask
         if mask is not None:
             keep = mask[:, ::-1] if options["go_backwards"] else mask
@@ -297,8 +301,17 @@ class _Run:
             )
 
     def _shown(self, joined: Array, keep: Array) -> Array:
-        """What a layer shows, (batch, time, units), if a step that is not kept shows
-        the output before it, or zeros; both in processing order."""
+        """Return what a layer shows where a masked step shows the output before it.
+
+        Or zeros, by the layer's options.
+
+        Parameters
+        ----------
+        joined : (batch, time, units)
+            The outputs of all steps, in processing order.
+        keep : (batch, time) of bool
+            False at masked steps, in processing order.
+        """
         if self.options["zero_output_for_mask"] and self.options["unroll"]:
             raise Undecided("an unrolled layer that zeroes masked steps is not joined")
         loop = {name: self.options[name] for name in LOOP_OPTIONS}  # Keras's own
@@ -315,16 +328,17 @@ class _Run:
 
 
 def _same(a: Array, b: Array) -> bool:
-    """Equal to the bit; NaN in the same places counts as equal."""
+    """Return whether all bits are equal; NaN in the same places counts as equal."""
     return np.array_equal(a, b, equal_nan=True)
 
 
 def _require_same_graph(
     net: Network, x: Inputs, calls: Sequence[KerasCall], outputs: Sequence[Array]
 ) -> None:
-    """NumPy's graph must hand every layer the tensors, and the masks, that Keras does.
+    """Raise Undecided unless NumPy's graph hands every layer what Keras hands it.
 
-    Layers compared on what Keras gave them say nothing of what they would be given.
+    Layers compared on the tensors and masks that Keras gave them do not show which ones
+    NumPy would give them.
     """
     graph = net.spec.root.graph
     if graph is None:
@@ -363,7 +377,7 @@ def _require_same_graph(
 
 
 def _pairs(layer: LayerSpec, node: Node, call: KerasCall) -> list[tuple[Any, Any]]:
-    """What stands in a call on either side, leaf by leaf."""
+    """Return the arguments of a call on either side, leaf by leaf."""
     kind = REGISTRY[layer.class_name]
     ours = kind.by_name(node.args, node.kwargs)
     theirs = kind.by_name(call.args, call.kwargs)
@@ -377,7 +391,10 @@ def _pairs(layer: LayerSpec, node: Node, call: KerasCall) -> list[tuple[Any, Any
 
 
 def _mask(given: Mapping[str, Any]) -> Array | None:
-    """The mask that a recurrent layer uses; with an initial state only a given one."""
+    """Return the mask that a recurrent layer uses.
+
+    With an initial state it uses only a mask that it is given by name.
+    """
     if "mask" in given:
         (mask,) = flatten(given["mask"])
         return np.asarray(getattr(mask, "value", mask), dtype=bool)
@@ -388,7 +405,7 @@ def _mask(given: Mapping[str, Any]) -> Array | None:
 
 
 def _stacked(calls: Sequence[KerasCall]) -> KerasCall:
-    """Calls of the same shapes as one, their rows one after the other."""
+    """Return calls of the same shapes as one, their rows one after the other."""
 
     def stacked(leaves: Sequence[Any]) -> Any:
         return Tensor(np.concatenate([leaf.value for leaf in leaves]))

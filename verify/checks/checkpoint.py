@@ -98,29 +98,26 @@ class Watch:
         return self._known(self.path)
 
     def _known(self, path: Path) -> PartialResult | None:
-        shown = printable(path)
+        result: PartialResult | None = None
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))[RESUME_KEY]
             identity = dict(kept["of"])
-            result = (
-                None
-                if kept["tally"] is None
-                else from_json(PartialResult, kept["tally"])
-            )
+            if kept["tally"] is not None:
+                result = from_json(PartialResult, kept["tally"])
         except OSError as error:
             raise DataError(
-                f"{shown}: cannot be read ({error.strerror or error})"
+                f"{path}: cannot be read ({error.strerror or error})"
             ) from None
         except (ValueError, KeyError, TypeError, IndexError):
             raise DataError(
-                f"{shown}: expected a report that --report has written, to go on from. "
+                f"{path}: expected a report that --report has written, to go on from. "
                 "Received: something else"
             ) from None
         for name in dict.fromkeys([*self._identity, *identity]):
             there, now = identity.get(name), self._identity.get(name)
             if there != now:
                 raise DataError(
-                    f"{shown}: it cannot be gone on from: {_other(name, there, now)}. "
+                    f"{path}: it cannot be gone on from: {_other(name, there, now)}. "
                     "Without --resume the comparison begins anew"
                 )
         return result
@@ -167,7 +164,7 @@ class Watch:
 
     @contextlib.contextmanager
     def over(self, rows: int, done: int) -> Iterator[None]:
-        """Show progress and listen for Ctrl-C, while `advance` is called for each batch.
+        """Show progress and note Ctrl-C, while `advance` is called for each batch.
 
         Ctrl-C is noted, and acted on after the next batch, because inside a library's
         callback KeyboardInterrupt could be lost. A second Ctrl-C acts at once.
@@ -214,7 +211,8 @@ def _other(name: str, there: Any, now: Any) -> str:
     if isinstance(now, Mapping) and isinstance(there, Mapping):
         keys = [k for k in dict.fromkeys([*now, *there]) if now.get(k) != there.get(k)]
         shown = ", ".join(
-            f"{printable(k, 40)} {printable(there.get(k), 40)}, now {printable(now.get(k), 40)}"
+            " ".join(printable(part, 40) for part in (k, there.get(k)))
+            + f", now {printable(now.get(k), 40)}"
             for k in keys
         )
         return f"it is of other {name} ({shown})"

@@ -174,7 +174,8 @@ def _probe(
     )
     if math.prod(shape) > MAX_PROBE_NUMBERS:
         raise DataError(
-            f"expected a model whose inputs can be made, {MAX_PROBE_NUMBERS:,} numbers at most. "
+            "expected a model whose inputs can be made, "
+            f"{MAX_PROBE_NUMBERS:,} numbers at most. "
             f"Received: shape={shape}; give inputs of your own"
         )
     dtype = dtype_of(layer.options["dtype"])
@@ -255,7 +256,7 @@ def _inner(layer: LayerSpec, seen: set[TensorRef], node: Node) -> Iterator[Layer
 
 
 def _patterns(steps: int) -> list[Array]:
-    """Return where steps count: padded right, left, both, with holes, and all padding."""
+    """Return where steps count: padded right, left, both, with holes, everywhere."""
     t = np.arange(steps)
     half = max(1, steps // 2)
     return [

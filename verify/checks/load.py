@@ -30,8 +30,8 @@ def load(
         Whose meaning the settings of an old file have that changed since; by default
         that of the Keras which wrote it. What that concerns stands in ``spec.notes``.
     backend : "tensorflow", "jax" or None
-        Whose rules to compute by where they differ (`verify.model.backends.Rule`); by default
-        those of the running Keras for a live model, TensorFlow's for a file.
+        Whose rules to compute by where they differ (`verify.model.backends.Rule`); by
+        default those of the running Keras for a live model, TensorFlow's for a file.
 
     Returns
     -------

@@ -14,17 +14,17 @@ from verify.checks.mapper import Mapper, serial_map
 from verify.data.sources import Data, Source
 from verify.data.sources.base import row_count
 from verify.data.write_arrays import write_npy, write_npz
-from verify.errors import DataError, join_and, printable
+from verify.errors import DataError, join_and
 from verify.forward.evaluate import States
 from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.backends import Rule
 
 BATCH_ROWS, BATCH_BYTES = 2**14, 2**26
-"""Rows, and bytes of inputs, that are predicted at a time."""
+"""Rows, and bytes of inputs, that are predicted at a time, at most."""
 
 TRACE_ROWS, TRACE_NUMBERS = 2**10, 2**24
-"""Rows, and numbers in all arrays, that are traced at a time."""
+"""Rows, and numbers in all arrays, that are traced at a time, at most."""
 
 Advance = Callable[[int], None]
 
@@ -66,8 +66,7 @@ def write_outputs(
     names = net.output_names
     if path.suffix.lower() == ".npy" and len(names) > 1:
         raise DataError(
-            f"{printable(path)}: expected .npz for the outputs "
-            f"{join_and(map(printable, names))}. Received: '.npy'"
+            f"{path}: expected .npz for the outputs {join_and(names)}. Received: '.npy'"
         )
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -106,16 +105,16 @@ def _outputs(
         "rows": source.rows,
         "name": file_name(source),
     }
-    if net.stateful:  # one piece after the other, in this process
+    if net.stateful:  # one batch after the other, in this process
         forgets = Rule.PREDICT_FORGETS_STATES in net.spec.root.rules
         shared["states"] = None if forgets else {}
         mapper = serial_map
-    pieces = ((k * size, data) for k, data in enumerate(source.batches(size)))
-    return mapper(_evaluated, pieces, shared=shared)
+    batches = ((k * size, data) for k, data in enumerate(source.batches(size)))
+    return mapper(_evaluated, batches, shared=shared)
 
 
 def _evaluated(
-    piece: tuple[int, Data],
+    batch: tuple[int, Data],
     *,
     net: Network,
     threads: int | None,
@@ -123,8 +122,16 @@ def _evaluated(
     name: str,
     states: States | None = None,
 ) -> list[Array]:
-    """The outputs of a piece, whose first row is given, of so many rows in a file."""
-    start, data = piece
+    """Return the outputs of a batch, given with the number of its first row.
+
+    Parameters
+    ----------
+    rows : int
+        How many there are in all.
+    name : str
+        Of the file that they are from.
+    """
+    start, data = batch
     with error_rows(start, row_count(data), rows, name):
         x = checked_inputs(net, data)
         return net.flat(x, states=states, threads=threads, fast=True)
@@ -159,9 +166,9 @@ def write_trace(
     size = max(size // few, 1) * few
 
     def parts() -> Iterator[dict[str, Array]]:
-        for k, piece in enumerate(source.batches(size)):
+        for k, data in enumerate(source.batches(size)):
             with error_rows(k * size, size, source.rows):
-                yield net.trace(checked_inputs(net, piece)).arrays()
+                yield net.trace(checked_inputs(net, data)).arrays()
 
     traced = parts()
     first = next(traced)
@@ -192,13 +199,13 @@ def _require_alike(
     few: int,
     count: int,
 ) -> None:
-    """Raise DataError for an array that has neither a row a sample nor none at all."""
+    """Raise DataError for an array that has rows for some samples only."""
     for name, array in first.items():
         other = sample[name]
         known = other.shape == array.shape if name in once else len(other) == few
         if not known:
             raise DataError(
-                f"expected '{printable(name)}' to have a row for each sample, to trace "
+                f"expected '{name}' to have a row for each sample, to trace "
                 f"{count:,} of them at a time. Received: shape={other.shape} for "
                 f"{few:,}, shape={array.shape} for {count:,}"
             )
@@ -208,6 +215,6 @@ def _require_same(name: str, first: Array, other: Array) -> None:
     """Raise DataError if an array without rows is not the same in all parts."""
     if first.shape != other.shape or first.tobytes() != other.tobytes():
         raise DataError(
-            f"expected '{printable(name)}', which has no row for each sample, to be the "
-            "same for all. Received: others"
+            f"expected '{name}', which has no row for each sample, to be the same for "
+            "all. Received: others"
         )

@@ -1,4 +1,4 @@
-"""A Report and its three faces: text, JSON, HTML."""
+"""A report of a comparison, as text, as JSON and back, and as a page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN_WARNINGS, SHOWN_UNITS = 12, 8
 
 @dataclass(frozen=True)
 class LayerResult:
-    """One layer, compared on Keras's own input to it.
+    """Hold the comparison of one layer, on Keras's own input to it.
 
     Attributes
     ----------
@@ -64,20 +64,20 @@ class LayerResult:
 
     @property
     def telling(self) -> Comparison:
-        """The comparison that says most about where this layer goes wrong."""
+        """Return the comparison that says most about where this layer goes wrong."""
         if self.steps is not None and not self.steps.matches:
             return self.steps
         return self.numerics if self.proof.matches else self.proof
 
     @property
     def matches(self) -> bool:
-        """Whether both comparisons match, as far as they decide."""
+        """Return whether both comparisons match, as far as they decide."""
         return self.proof.matches and (self.numerics.matches or not self.decided)
 
 
 @dataclass(frozen=True)
 class GradientResult:
-    """The gradient of one weight, or of one input, on both sides in float64.
+    """Hold the comparison of one weight's gradient, or one input's, in float64.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class GradientResult:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of a check, with everything needed to believe or mend it.
+    """Hold the outcome of a check, with everything needed to believe or mend it.
 
     Attributes
     ----------
@@ -160,24 +160,22 @@ class Report:
 
     @property
     def worst(self) -> LayerResult | None:
-        """The layer that differs most in float64; None without layers."""
-
+        """Return the layer that differs most in float64; None without layers."""
         return max(self.layers, key=lambda layer: _size(layer.proof), default=None)
 
     @property
     def first_mismatch(self) -> LayerResult | None:
-        """The first layer, in the order of the model, that does not match."""
+        """Return the first layer, in the order of the model, that does not match."""
         return next((layer for layer in self.layers if not layer.matches), None)
 
     def __str__(self) -> str:
         return self.to_text()
 
     def to_text(self) -> str:
-        """The report as a person reads it in a terminal."""
+        """Return the report as a person reads it in a terminal."""
         rows = self.facts.get("rows", 0)
-        lines = [
-            f"{self.verdict}  {printable(self.facts.get('model', 'model'))}: {self.reason}"
-        ]
+        model = printable(self.facts.get("model", "model"))
+        lines = [f"{self.verdict}  {model}: {self.reason}"]
         lines += self._mismatch_lines()
         how = "float64" if self.amplified is None else "float64, in chunks"
         if self.proof is not None:
@@ -221,7 +219,7 @@ class Report:
         return "\n".join(lines)
 
     def _mismatch_lines(self) -> list[str]:
-        """The part of a failure that says where, how much and why."""
+        """Return the lines of a failure that say where, how much and why."""
         if self.verdict is not Verdict.FAIL:
             return []
         layer = self.first_mismatch
@@ -229,8 +227,8 @@ class Report:
             shown = layer.telling
             units = f", units={layer.units}" if layer.units else ""
             head = (
-                f"Layer '{printable(layer.name)}' ({layer.class_name}{units}): the NumPy "
-                "forward pass does not match Keras."
+                f"Layer '{printable(layer.name)}' ({layer.class_name}{units}): the "
+                "NumPy forward pass does not match Keras."
             )
             if layer.chunks:
                 head += f" In the chunk that begins after {layer.began} steps:"
@@ -247,7 +245,7 @@ class Report:
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: what ``--json`` prints and ``verification.json`` holds."""
+        """Return the JSON values of ``--json`` and of ``verification.json``."""
         worst = self.worst
         content: dict[str, Any] = to_json(
             {
@@ -278,23 +276,23 @@ class Report:
         return content
 
     def to_json(self) -> str:
-        """`to_dict` as one JSON document; NaN and infinity become strings."""
+        """Return `to_dict` as one JSON document; NaN and infinity become strings."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
     def to_html(self, exploration: Exploration | None = None) -> str:
-        """One self-contained page, no network; with an explorer where one is given.
+        """Return one self-contained page, which needs no network.
 
         Parameters
         ----------
         exploration : verify.report.page.Exploration, optional
-            Without it there is no script in the page.
+            Shown in the page; without it there is no script in it.
         """
         from verify.report.page import render
 
         return render(self.summary(), exploration)
 
     def cautions(self) -> tuple[str, ...]:
-        """What must be said beside NumPy's values, where it has not passed."""
+        """Return what must be said beside NumPy's values, where it has not passed."""
         if self.verdict is Verdict.PASS:
             return ()
         return (
@@ -305,7 +303,7 @@ class Report:
     def summary(
         self, title: str = "", facts: Mapping[str, str] | None = None
     ) -> Summary:
-        """What `to_html` shows: everything but the explorer.
+        """Return what `to_html` shows: everything but the explorer.
 
         Parameters
         ----------
@@ -348,18 +346,18 @@ class Report:
 
 
 def _size(comparison: Comparison) -> float:
-    """How much differs; NaN is most."""
+    """Return how much differs; NaN is most."""
     diff = comparison.max_diff
     return math.inf if math.isnan(diff) else diff
 
 
 def number(value: float) -> str:
-    """A difference or an allowance, at two significant digits."""
+    """Format a difference or a tolerance, at two significant digits."""
     return "0" if value == 0 else f"{value:.2g}"
 
 
 def mismatch(c: Comparison, subject: str, reference: str, note: str = "") -> list[str]:
-    """Where a comparison first fails, how often, and by how much."""
+    """Return lines that say where a comparison first fails, how often and how much."""
     if c.problem:
         return [f"  problem        : {c.problem}"]
     lines = [f"  output         : {printable(c.output)}"] if c.output else []
@@ -452,12 +450,12 @@ def _gradient_rows(gradients: tuple[GradientResult, ...]) -> list[tuple[str, ...
 
 
 def _named_last(headings: Sequence[str]) -> tuple[str, ...]:
-    """Headings for a page, where the last column has a name too."""
+    """Return headings for a page, where the last column has a name too."""
     return (*headings[:-1], "result")
 
 
 def read_report(content: Mapping[str, Any]) -> Report:
-    """The report that ``verification.json`` holds.
+    """Return the report that ``verification.json`` holds.
 
     Parameters
     ----------

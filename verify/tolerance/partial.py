@@ -4,8 +4,8 @@ The `PartialResult` of some rows and that of the rows behind them merge into one
 all these rows at once would give, by the same tolerances. So batches can be compared on
 any machine, and a comparison that was interrupted goes on from what it knows.
 
-`verify.data.json_values` writes and reads these classes. Where a field's name in JSON is
-another, reports of earlier versions have it.
+`verify.data.json_values` writes and reads these classes. Fields with another name in
+JSON keep the one that reports of earlier versions have.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Decimals:
 
     @property
     def places(self) -> int:
-        """Return the number of decimals; 0 if none is known, or the numbers are whole."""
+        """Return how many decimals; 0 if not known, or if the numbers are whole."""
         fitting = [k for k in range(self.loose) if self.fits[k]]
         return fitting[0] if fitting and self.count >= MIN_ROUNDED_OUTPUTS else 0
 
@@ -292,7 +292,7 @@ class PartialResult:
 
     @property
     def undefined(self) -> bool:
-        """Return whether NaN or infinity is on both sides, and nothing else is wrong."""
+        """Return whether NaN or infinity is on both sides, and nothing else differs."""
         return self.unsound == (True, False)
 
     @property

@@ -1,4 +1,4 @@
-"""Any amount of data: pieces add up to the whole, and an interrupted run goes on."""
+"""Any amount of data: batches add up to the whole, and an interrupted run goes on."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ import pickle
 import signal
 import subprocess
 import sys
-from functools import partial, reduce
-from itertools import pairwise
+from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from models import INPUTS, TIME, VOCABULARY, ids, layer, lstm_file, mutated, spec
 
 import verify
@@ -28,9 +25,9 @@ from verify.data.json_values import from_json, to_json
 from verify.data.sources import Arrays, open_source
 from verify.mistakes.diagnose import Diagnosis
 from verify.tolerance.activation_errors import worst_known_errors
-from verify.tolerance.compare import Comparison, Verdict, compare, most_different
+from verify.tolerance.compare import Verdict
 from verify.tolerance.noise_floor import NEIGHBOURS
-from verify.tolerance.partial import Decimals, PartialResult, Ranking
+from verify.tolerance.partial import PartialResult
 
 ROWS, SIZE = 300, 64
 NAN, INF = float("nan"), float("inf")
@@ -79,77 +76,7 @@ def wrong_at(y: np.ndarray, row: int, unit: int = 1, by: float = 0.01) -> np.nda
     return changed
 
 
-# Pieces add up
-
-
-def cut(draw, rows: int) -> list[slice]:
-    cuts = draw(st.lists(st.integers(1, rows - 1), unique=True, max_size=5))
-    return [slice(a, b) for a, b in pairwise([0, *sorted(cuts), rows])]
-
-
-@st.composite
-def outputs(draw, most_axes: int = 3):
-    """Two arrays that mostly agree, what is allowed, and how to cut them."""
-    axes = draw(st.integers(1, most_axes))
-    rows = draw(st.integers(2, 12))
-    shape = (rows, *draw(st.tuples(*[st.integers(1, 4)] * (axes - 1))))
-    seed = draw(st.integers(0, 2**20))
-    rng = np.random.default_rng(seed)
-    ours = rng.normal(size=shape).round(1)
-    theirs = ours.copy()
-    for _ in range(draw(st.integers(0, 4))):
-        at = tuple(rng.integers(size) for size in shape)
-        theirs[at] = draw(st.sampled_from([NAN, INF, ours[at] + 0.1, ours[at] - 0.3]))
-    allowed = rng.choice([0.0, 0.05, 0.15, 1.0], size=shape)
-    return ours, theirs, allowed, cut(draw, rows)
-
-
-@given(outputs())
-@settings(max_examples=300, deadline=None)
-def test_comparisons_of_pieces_add_up_to_that_of_all_rows(given_):
-    ours, theirs, allowed, pieces = given_
-    parts = [compare(ours[p], theirs[p], allowed=allowed[p]) for p in pieces]
-    at_once = compare(ours, theirs, allowed=allowed)
-    assert repr(reduce(Comparison.merge, parts)) == repr(at_once)
-
-
-def test_comparisons_merged_in_another_order_are_others():
-    ours, theirs = np.zeros((6, 3, 2)), np.zeros((6, 3, 2))
-    theirs[4, 1, 0] = 1.0
-    first, second = (
-        compare(ours[p], theirs[p], allowed=0.1) for p in (slice(0, 4), slice(4, 6))
-    )
-    assert first.merge(second).first == (4, 1, 0)
-    assert second.merge(first).first == (0, 1, 0)
-
-
-@given(st.data(), st.integers(1, 3), st.integers(2, 40), st.integers(1, 10))
-@settings(max_examples=200, deadline=None)
-def test_the_rows_that_differ_most_are_those_of_all_rows(data, count, rows, most):
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**20)))
-    ours = [rng.normal(size=(rows, 2)) * 10.0**k for k in range(count)]
-    theirs = [y + rng.normal(size=y.shape) for y in ours]
-    theirs[0][rng.integers(rows), 0] = data.draw(st.sampled_from([NAN, 0.5, INF]))
-    parts = [
-        Ranking.of(p.start, [a[p] for a in ours], [b[p] for b in theirs], most)
-        for p in cut(data.draw, rows)
-    ]
-    found = reduce(lambda a, b: a.merge(b, most), parts).most(most)
-    assert found.tolist() == sorted(most_different(ours, theirs)[:most].tolist())
-
-
-@given(st.data(), st.integers(0, 8), st.integers(2, 60))
-@settings(max_examples=200, deadline=None)
-def test_decimals_of_pieces_add_up(data, places, rows):
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**20)))
-    values = rng.uniform(-2, 2, size=(rows, 1)).round(places).astype(np.float32)
-    if data.draw(st.booleans()):
-        values[-1] = data.draw(st.sampled_from([0.123456, NAN, 1e7]))
-    parts = [Decimals.of([values[p]]) for p in cut(data.draw, rows)]
-    assert reduce(Decimals.merge, parts) == Decimals.of([values])
-
-
-def test_a_tally_survives_json(net, x, y):
+def test_a_partial_result_survives_json(net, x, y):
     plan = BatchPlan(2 * SIZE, SIZE, 10)
     examiner = Examiner(net, worst_known_errors(), plan, native=False)
     bad = wrong_at(y, SIZE + 3)
@@ -173,19 +100,19 @@ def test_a_tally_survives_json(net, x, y):
 
 
 def test_many_rows_are_as_all_at_once(model, x, y):
-    pieces = compare_outputs(model, x, y)
+    batches = compare_outputs(model, x, y)
     at_once = compare_outputs(model, x, y, limits=WHOLE)
-    assert pieces.verdict is at_once.verdict is Verdict.PASS
-    assert pieces.numerics.shape == at_once.numerics.shape
-    assert pieces.numerics.max_diff == at_once.numerics.max_diff
-    assert "in 5 pieces" in pieces.to_text()
+    assert batches.verdict is at_once.verdict is Verdict.PASS
+    assert batches.numerics.shape == at_once.numerics.shape
+    assert batches.numerics.max_diff == at_once.numerics.max_diff
+    assert "in 5 pieces" in batches.to_text()
     assert "pieces" not in at_once.to_text()
-    assert pieces.warnings == at_once.warnings
+    assert batches.warnings == at_once.warnings
 
 
 @pytest.mark.parametrize("row", [0, SIZE - 1, SIZE, ROWS - 1])
 @pytest.mark.usefixtures("undiagnosed")
-def test_one_wrong_number_in_any_piece_is_found_with_its_row(model, x, y, row):
+def test_one_wrong_number_in_any_batch_is_found_with_its_row(model, x, y, row):
     report = compare_outputs(model, x, wrong_at(y, row))
     assert report.verdict is Verdict.FAIL
     assert report.numerics.first == report.numerics.worst == (row, 1)
@@ -201,7 +128,7 @@ def test_the_mistake_of_a_port_is_named_from_the_rows_that_differ_most(model, ne
 
 
 @pytest.mark.usefixtures("undiagnosed")
-def test_few_decimals_are_seen_across_pieces(model, net, x, y):
+def test_few_decimals_are_seen_across_batches(model, net, x, y):
     report = compare_outputs(model, x, y.round(4))
     assert report.verdict is Verdict.PASS
     assert any("recorded to 4 decimal(s)" in w for w in report.warnings)
@@ -247,11 +174,11 @@ def test_an_examiner_travels_without_what_it_can_make_anew(net, x, y):
     examiner = Examiner(
         net, worst_known_errors(), BatchPlan(ROWS, SIZE, 10), native=False
     )
-    piece = Batch(0, net.prepare(x[:SIZE]), [y[:SIZE]])
-    found = examine(piece, examiner=examiner)
+    batch = Batch(0, net.prepare(x[:SIZE]), [y[:SIZE]])
+    found = examine(batch, examiner=examiner)
     travelled = pickle.dumps(examiner)
     assert len(travelled) < len(pickle.dumps(net)) + 2000
-    again = examine(pickle.loads(pickle.dumps(piece)), examiner=pickle.loads(travelled))
+    again = examine(pickle.loads(pickle.dumps(batch)), examiner=pickle.loads(travelled))
     assert to_json(again) == to_json(found)
 
 
@@ -285,14 +212,14 @@ def test_refused_ids_are_refused_by_a_cluster_in_the_same_words(model, x, y):
 # How rows are cut
 
 
-def test_pieces_are_whole_batches(net, x):
+def test_batches_are_whole_batches_of_keras(net, x):
     source = Arrays(x)
     assert BatchPlan.of(net, source, limits=SMALL).size == SIZE
     assert BatchPlan.of(net, source, 24, SMALL).size == 48
     assert BatchPlan.of(net, source, 100, SMALL).size == 100
 
 
-def test_long_rows_make_small_pieces(net, x):
+def test_long_rows_make_small_batches(net, x):
     numbers = BatchPlan.of(net, Arrays(x)).numbers
     limits = Limits(batch_numbers=10 * numbers)
     assert BatchPlan.of(net, Arrays(x), limits=limits).size == 10
@@ -341,7 +268,7 @@ def test_neighbours_of_a_stateful_model_are_evaluated_on_all_rows(monkeypatch):
 
 
 class Stopping:
-    """A mapper that is interrupted behind so many pieces."""
+    """A mapper that is interrupted after some batches."""
 
     def __init__(self, after: int) -> None:
         self.after = after
@@ -567,7 +494,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_any_work(
 
 
 @pytest.mark.keras
-def test_keras_is_compared_with_in_pieces(model, x, tmp_path, monkeypatch):
+def test_keras_is_compared_with_in_batches(model, x, tmp_path, monkeypatch):
     path, other = tmp_path / "r.json", tmp_path / "other.json"
     full = check(model, x, watch=Watch(other))
     assert full.verdict is Verdict.PASS
@@ -586,7 +513,7 @@ def test_keras_is_compared_with_in_pieces(model, x, tmp_path, monkeypatch):
 
 
 @pytest.mark.keras
-def test_a_mistake_of_ours_is_found_in_pieces(model, net, x):
+def test_a_mistake_of_ours_is_found_in_batches(model, net, x):
     wrong = mutated(net.spec, "bias missing")
     report = check(model, x, network=wrong)
     assert report.verdict is Verdict.FAIL

@@ -43,33 +43,33 @@ cache. Matrix products that small are not worth several threads."""
 
 
 def _bounded(
-    floors: Sequence[Tolerance],
+    noise_floors: Sequence[Tolerance],
     ours: Sequence[Array],
     theirs: Sequence[Array],
     bounds: Callable[[Sequence[Array]], list[Array]],
 ) -> list[Tolerance]:
-    """Return allowances that hold derived bounds where there are any.
+    """Return tolerances that hold derived bounds where there are any.
 
     Parameters
     ----------
-    floors : list of Tolerance
-        By the noise floor, one for each output.
+    noise_floors : list of Tolerance
+        One for each output.
     ours, theirs : list of (batch, ...)
         The outputs to compare.
     bounds : callable
         `output_bounds` or `call_bounds` as a function of `differences` alone.
     """
     if [a.shape for a in ours] != [b.shape for b in theirs] or not ours[0].size:
-        return list(floors)
+        return list(noise_floors)
     with np.errstate(invalid="ignore"):
         differences = [
             np.abs(a - b.astype(np.float64)) / floor.atol
-            for a, b, floor in zip(ours, theirs, floors, strict=True)
+            for a, b, floor in zip(ours, theirs, noise_floors, strict=True)
         ]
     found = bounds(differences)
     # Where one element of a row amplifies rounding, first order does not hold there.
     sound = np.ones(len(ours[0]), dtype=bool)  # (rows,)
-    for floor, bound in zip(floors, found, strict=True):
+    for floor, bound in zip(noise_floors, found, strict=True):
         decided = floor.decisive(bound) | np.isnan(bound)
         sound &= decided.reshape(len(sound), -1).all(axis=1)
     found = [
@@ -77,13 +77,15 @@ def _bounded(
         np.where(sound.reshape(-1, *(1,) * (bound.ndim - 1)), bound, np.nan)
         for bound in found
     ]
-    return [floor.bounded(bound) for floor, bound in zip(floors, found, strict=True)]
+    return [
+        floor.bounded(bound) for floor, bound in zip(noise_floors, found, strict=True)
+    ]
 
 
 def bounded_outputs(
     net: Network,
     x: Inputs,
-    floors: Sequence[Tolerance],
+    noise_floors: Sequence[Tolerance],
     ours: Sequence[Array],
     theirs: Sequence[Array],
     activation_errors: ActivationErrors,
@@ -96,8 +98,8 @@ def bounded_outputs(
     ----------
     net : Network
     x : Inputs
-    floors : list of Tolerance
-        By the noise floor, one for each output; returned as they are if the model is
+    noise_floors : list of Tolerance
+        One for each output; returned as they are if the model is
         `unbounded`.
     ours, theirs : list of (batch, ...)
         The outputs to compare.
@@ -106,9 +108,9 @@ def bounded_outputs(
         Adjoints to compute at most.
     """
     if unbounded(net):
-        return list(floors)
+        return list(noise_floors)
     return _bounded(
-        floors,
+        noise_floors,
         ours,
         theirs,
         lambda differences: output_bounds(net, x, differences, activation_errors, work),
@@ -118,7 +120,7 @@ def bounded_outputs(
 def bounded_call(
     net: Network,
     call: LayerCall,
-    floors: Sequence[Tolerance],
+    noise_floors: Sequence[Tolerance],
     ours: Sequence[Array],
     theirs: Sequence[Array],
     activation_errors: ActivationErrors,
@@ -128,9 +130,9 @@ def bounded_call(
     A layer that has states before the call has no bound: a sweep starts it at zero.
     """
     if unbounded(net, call.name) or call.name in call.states:
-        return list(floors)
+        return list(noise_floors)
     return _bounded(
-        floors,
+        noise_floors,
         ours,
         theirs,
         lambda differences: call_bounds(net, call, differences, activation_errors),
