@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from verify.console.exit_codes import BAD_INPUT
-from verify.errors import VerifyError, printable
+from verify.errors import VerifyError
 
 INTERRUPTED_CODE = 130
 
@@ -23,7 +23,7 @@ def ended(name: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except (VerifyError, OSError) as error:
-        print(f"{name}: {printable(error, 2000)}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted, no file was written", file=sys.stderr)

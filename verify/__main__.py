@@ -350,7 +350,7 @@ def _source(
 def _beside(data: str, out: Path) -> Path:
     """Return the path to write to, which must not be the one that is read."""
     if out.resolve() == Path(data).resolve():
-        raise DataError(f"--out: {printable(out)} is the file given as --data")
+        raise DataError(f"--out: {out} is the file given as --data")
     return out
 
 

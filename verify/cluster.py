@@ -115,7 +115,7 @@ def require_address(address: str) -> None:
     if address != LOCAL and not _is_address(address):
         raise ClusterError(
             "expected the address of a Dask scheduler, such as tcp://host:8786, or "
-            f"{LOCAL}. Received: {printable(address) or 'nothing'}"
+            f"{LOCAL}. Received: {address or 'nothing'}"
         )
     if importlib.util.find_spec("distributed") is None:
         raise ClusterError(f"Dask is not installed here. {install_hint('dask')}")

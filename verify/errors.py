@@ -1,4 +1,4 @@
-"""How this package speaks of what cannot be read, supported or used.
+"""Say in one line what cannot be read, supported or used.
 
 It imports nothing, so that a command that is used wrongly can say so at once.
 """
@@ -24,30 +24,30 @@ class VerifyError(ValueError):
 
 
 class UnsupportedError(VerifyError):
-    """A layer, an option or a kind of model that is refused by name."""
+    """Refuse a layer, an option or a kind of model by its name."""
 
 
 class ModelFileError(VerifyError):
-    """A file that cannot be read as a Keras model."""
+    """Report a file that cannot be read as a Keras model."""
 
 
 class DataError(VerifyError):
-    """Inputs, outputs or weights that cannot be used with this model."""
+    """Report inputs, outputs or weights that cannot be used with this model."""
 
 
 class KerasCannotRun(DataError):
-    """Keras itself fails on a model or on its inputs."""
+    """Report that Keras itself fails on a model or on its inputs."""
 
 
 @contextlib.contextmanager
 def error_prefix(path: object) -> Iterator[None]:
-    """Errors raised inside say which file they are about."""
+    """Put the file that errors raised inside are about in front of their messages."""
     try:
         yield
     except VerifyError as error:
-        if str(error).startswith(printable(path)):
+        if str(error).startswith(printable(path, MAX_MESSAGE)):
             raise
-        raise type(error)(f"{printable(path)}: {error}") from None
+        raise type(error)(f"{path}: {error}") from None
 
 
 def install_hint(extra: str) -> str:
@@ -62,7 +62,10 @@ def install_hint(extra: str) -> str:
 
 
 def printable(text: object, limit: int = 200) -> str:
-    """`text` as one printable line: nothing from a file reaches a terminal raw."""
+    """Return a text as one printable line of at most `limit` characters.
+
+    Nothing from a file reaches a terminal raw.
+    """
     clean = "".join(
         c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in f"{text}"
     )
@@ -70,7 +73,7 @@ def printable(text: object, limit: int = 200) -> str:
 
 
 def join_and(names: Iterable[str]) -> str:
-    """``a, b and c``: for messages."""
+    """Return ``a, b and c``, for messages."""
     items = list(names)
     if len(items) < 2:
         return "".join(items)

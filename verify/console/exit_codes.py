@@ -41,7 +41,7 @@ def _run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
     try:
         code = command.main(args=argv, prog_name=name, standalone_mode=False)
     except VerifyError as error:
-        print(f"{name}: {printable(error, 2000)}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return BAD_INPUT
     except TyperException as error:
         message = error.format_message().rstrip()

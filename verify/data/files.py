@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from verify.errors import DataError, printable
+from verify.errors import DataError
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -27,15 +27,11 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise DataError(
-            f"{printable(path)}: cannot be read ({error.strerror})"
-        ) from None
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):  # nested without end
         content = None
     if not isinstance(content, dict):
-        raise DataError(
-            f"{printable(path)}: expected a JSON object. The file is damaged"
-        )
+        raise DataError(f"{path}: expected a JSON object. The file is damaged")
     return content
 
 
@@ -79,9 +75,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 def write_error(path: Path, error: OSError) -> DataError:
     """The one line for a place that cannot be written to."""
-    return DataError(
-        f"{printable(path)}: cannot be written ({error.strerror or error})"
-    )
+    return DataError(f"{path}: cannot be written ({error.strerror or error})")
 
 
 def output_path(text: str, option: str, *suffixes: str) -> Path:
@@ -95,19 +89,15 @@ def output_path(text: str, option: str, *suffixes: str) -> Path:
     if path.suffix.lower() not in suffixes:
         raise DataError(
             f"{option}: expected a file name ending in {' or '.join(suffixes)}. "
-            f"Received: {printable(text)}"
+            f"Received: {text}"
         )
     try:
         is_folder, has_place = path.is_dir(), path.parent.is_dir()
     except OSError as error:  # a name too long
         raise write_error(path, error) from None
     if is_folder or not has_place:
-        found = "a folder" if is_folder else f"no folder {printable(path.parent)}"
-        raise DataError(
-            f"{option}: {printable(text)} cannot be written. Received: {found}"
-        )
+        found = "a folder" if is_folder else f"no folder {path.parent}"
+        raise DataError(f"{option}: {text} cannot be written. Received: {found}")
     if not os.access(path.parent, os.W_OK):
-        raise DataError(
-            f"{option}: {printable(text)} cannot be written (no permission)"
-        )
+        raise DataError(f"{option}: {text} cannot be written (no permission)")
     return path

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from verify.data.files import read_json
 from verify.data.json_values import from_json, json_name, to_json
-from verify.errors import DataError, printable
+from verify.errors import DataError
 from verify.model.arrays import Array
 
 Padding = Literal["pre", "post"]
@@ -278,7 +278,7 @@ class TextPipeline:
                 raise ValueError(f"length={pipeline.length}")
         except (KeyError, ValueError) as error:
             raise DataError(
-                f"{printable(path)}: expected the vocabulary of a run. "
+                f"{path}: expected the vocabulary of a run. "
                 f"The file is damaged ({error})"
             ) from None
         return pipeline
@@ -299,5 +299,5 @@ def read_pipeline(path: str | os.PathLike[str]) -> TextPipeline:
         return TextPipeline.of(read_json(path), path)
     except FileNotFoundError:
         raise DataError(
-            f"{printable(path)}: expected the vocabulary of a run. Received: no such file"
+            f"{path}: expected the vocabulary of a run. Received: no such file"
         ) from None

@@ -130,7 +130,7 @@ def require_room(path: Path, size: int) -> None:
         raise write_error(path, error) from None
     if size > free - RESERVED_BYTES:
         raise DataError(
-            f"{printable(path)}: cannot be written: expected {_sized(size)} free for it. "
+            f"{path}: cannot be written: expected {_sized(size)} free for it. "
             f"Received: {_sized(free)}"
         )
 

@@ -60,27 +60,27 @@ def open_source(
         the file raises the same when that part is read.
     """
     path = Path(path)
-    shown, suffix = printable(path), path.suffix.lower()
+    suffix = path.suffix.lower()
     wanted = "a file of numbers" if pipeline is None else "a file of texts"
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
-        raise DataError(f"{shown}: expected {wanted}. Received: {found}")
+        raise DataError(f"{path}: expected {wanted}. Received: {found}")
     if len(names) > 1 and pipeline is not None:
         raise DataError(
-            f"{shown}: texts are for a model of one input. Received: one that takes "
+            f"{path}: texts are for a model of one input. Received: one that takes "
             f"{join_and(map(printable, names))}"
         )
     if len(names) > 1 and suffix not in NAMED_ARRAY_FORMATS:
         raise DataError(
-            f"{shown}: expected {' or '.join(NAMED_ARRAY_FORMATS)} with arrays "
-            f"{join_and(map(printable, names))}. Received: '{printable(path.suffix)}'"
+            f"{path}: expected {' or '.join(NAMED_ARRAY_FORMATS)} with arrays "
+            f"{join_and(map(printable, names))}. Received: '{path.suffix}'"
         )
     known = FORMATS if pipeline is None else TEXT_FORMATS
     if suffix not in known:
         kind = "a file" if pipeline is None else "texts in a file"
         raise DataError(
-            f"{shown}: expected {kind} ending in {', '.join(known)}. "
-            f"Received: '{printable(path.suffix)}'"
+            f"{path}: expected {kind} ending in {', '.join(known)}. "
+            f"Received: '{path.suffix}'"
         )
     if pipeline is not None:
         texts = TextCsv if suffix == ".csv" else TextParquet

@@ -134,9 +134,7 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:
         said = " ".join(str(error).split())
         why = printable(said or type(error).__name__, 160)
-        raise DataError(
-            f"{printable(path)}: cannot be read as {printable(path.suffix)} ({why})"
-        ) from None
+        raise DataError(f"{path}: cannot be read as {path.suffix} ({why})") from None
 
 
 def require_names(
@@ -151,7 +149,7 @@ def require_names(
     """
     if not set(names) <= set(held):
         raise DataError(
-            f"{printable(path)}: expected {what} called {join_and(map(printable, names))}. "
+            f"{path}: expected {what} called {join_and(map(printable, names))}. "
             f"Received: {names_text(held)}"
         )
     return list(names)

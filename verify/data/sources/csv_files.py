@@ -42,9 +42,7 @@ class NumberCsv(FileSource):
         self.rows, self._dtypes = found or (0, [])
         if any(d.kind == "b" for d in self._dtypes):
             if not all(d.kind == "b" for d in self._dtypes):
-                raise DataError(
-                    f"{printable(path)}: expected numbers. Received: dtype=object"
-                )
+                raise DataError(f"{path}: expected numbers. Received: dtype=object")
             self._dtype = np.dtype(bool)
         else:
             self._dtype = np.result_type(*self._dtypes)
@@ -72,7 +70,7 @@ class NumberCsv(FileSource):
 
     def _text(self, column: object) -> DataError:
         return DataError(
-            f"{printable(self.path)}: expected numbers only. Received: text in column "
+            f"{self.path}: expected numbers only. Received: text in column "
             f"'{printable(column)}'"
         )
 
@@ -80,7 +78,7 @@ class NumberCsv(FileSource):
         first = table.iloc[0].tolist()
         if len(table) > 1 and first == list(range(table.shape[1])):
             raise DataError(
-                f"{printable(self.path)}: the first line, 0, 1, 2, ..., may be headings or "
+                f"{self.path}: the first line, 0, 1, 2, ..., may be headings or "
                 "a sample. Give the columns names, write no headings, or use .npy"
             )
 
@@ -104,7 +102,7 @@ class NumberCsv(FileSource):
                 yield from tables
         except pd.errors.EmptyDataError:
             raise DataError(
-                f"{printable(self.path)}: expected numbers. The file is empty"
+                f"{self.path}: expected numbers. The file is empty"
             ) from None
 
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
@@ -128,7 +126,7 @@ def _import_pandas(path: Path) -> Any:
         import pandas as pd
     except ImportError:
         raise UnsupportedError(
-            f"{printable(path)}: reading CSV needs pandas. {install_hint('csv')}"
+            f"{path}: reading CSV needs pandas. {install_hint('csv')}"
         ) from None
     return pd
 
@@ -161,14 +159,12 @@ class TextCsv(TextSource):
             columns = list(read(nrows=0).columns)
         except pd.errors.EmptyDataError:
             raise DataError(
-                f"{printable(self.path)}: expected a column '{printable(self.column)}'. "
-                "The file is empty"
+                f"{self.path}: expected a column '{self.column}'. The file is empty"
             ) from None
         self.require_column(columns)
         if f"{self.column}.1" in columns:
             raise DataError(
-                f"{printable(self.path)}: expected one column '{printable(self.column)}'. "
-                "Received: two"
+                f"{self.path}: expected one column '{self.column}'. Received: two"
             )
         with read(usecols=[self.column], chunksize=MAX_BLOCK_LINES) as tables:
             for table in tables:

@@ -132,7 +132,7 @@ def _chosen(path: Path, held: list[str], name: str, names: Sequence[str]) -> lis
         return require_names(path, held, names, "arrays")
     if name not in held and len(held) != 1:
         raise DataError(
-            f"{printable(path)}: expected one array, or one called '{name}'. "
+            f"{path}: expected one array, or one called '{name}'. "
             f"Received: {names_text(held)}"
         )
     return [name if name in held else held[0]]
@@ -157,7 +157,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Memb
         raise ValueError("its header declares more than it holds")
     if found.fortran and declared > MAX_FORTRAN_BYTES:
         raise DataError(
-            f"{printable(path)}: expected arrays in C order, of which one row can be read "
+            f"{path}: expected arrays in C order, of which one row can be read "
             f"at a time. Received: '{printable(info.filename, 60)}' in Fortran order, "
             f"{declared / 2**30:,.1f} GiB. np.ascontiguousarray turns it"
         )
@@ -193,4 +193,4 @@ def _numbers(file: IO[bytes], member: Member, count: int) -> Array:
 
 def _require_numbers(dtype: np.dtype, path: Path) -> None:
     if dtype.kind not in "biuf":
-        raise DataError(f"{printable(path)}: expected numbers. Received: dtype={dtype}")
+        raise DataError(f"{path}: expected numbers. Received: dtype={dtype}")

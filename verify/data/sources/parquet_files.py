@@ -79,7 +79,7 @@ class Parquet(FileSource):
     def _from_numbers(self, key: str, column: Any) -> Array:
         if column.null_count:
             raise DataError(
-                f"{printable(self.path)}: expected no missing values. Received: some in "
+                f"{self.path}: expected no missing values. Received: some in "
                 f"column '{printable(key)}'"
             )
         return column.to_numpy(zero_copy_only=False).astype(self._dtypes[key])
@@ -94,7 +94,7 @@ class Parquet(FileSource):
         while pa.types.is_nested(values.type):
             if values.null_count:
                 raise DataError(
-                    f"{printable(self.path)}: expected no missing lists. Received: some "
+                    f"{self.path}: expected no missing lists. Received: some "
                     f"in column '{printable(key)}'"
                 )
             if pa.types.is_fixed_size_list(values.type):
@@ -108,7 +108,7 @@ class Parquet(FileSource):
                     at = int(np.flatnonzero(lengths != want)[0])
                     where = f" in row {first + at:,}" if not depth else ""
                     raise DataError(
-                        f"{printable(self.path)}: expected lists of the same length in "
+                        f"{self.path}: expected lists of the same length in "
                         f"column '{printable(key)}'. Received: {want:,} and "
                         f"{lengths[at]:,} numbers{where}"
                     )
@@ -132,8 +132,8 @@ class TextParquet(TextSource):
         self.require_column(list(held))
         if not _is_text(held[self.column]):
             raise DataError(
-                f"{printable(self.path)}: expected texts in column "
-                f"'{printable(self.column)}'. Received: {printable(held[self.column], 60)}"
+                f"{self.path}: expected texts in column "
+                f"'{self.column}'. Received: {printable(held[self.column], 60)}"
             )
         for table, _ in arrow_batches(self.path, [self.column], 0):
             yield [text or "" for text in table.column(self.column).to_pylist()]
@@ -146,8 +146,7 @@ def opened(path: Path) -> Iterator[Any]:
         from pyarrow import parquet
     except ImportError:
         raise UnsupportedError(
-            f"{printable(path)}: reading Parquet needs pyarrow. "
-            f"{install_hint('parquet')}"
+            f"{path}: reading Parquet needs pyarrow. {install_hint('parquet')}"
         ) from None
     with reading(path), parquet.ParquetFile(path, buffer_size=BUFFER_BYTES) as file:
         yield file
@@ -205,17 +204,17 @@ def _chosen(
         meant = [key for key in (*names, name) if key in nested]
         if nested and not meant and len(held) > 1:
             raise DataError(
-                f"{printable(path)}: expected columns of numbers, or one of lists called "
+                f"{path}: expected columns of numbers, or one of lists called "
                 f"'{printable(name)}'. Received: {names_text(held)}"
             )
         lists = bool(nested)
         chosen = (meant or nested)[:1] or list(held)
     if not chosen:
-        raise DataError(f"{printable(path)}: expected columns. Received: none")
+        raise DataError(f"{path}: expected columns. Received: none")
     for key in chosen:
         if _numbers(held[key]) is None:
             raise DataError(
-                f"{printable(path)}: expected numbers only. Received: "
+                f"{path}: expected numbers only. Received: "
                 f"{printable(held[key], 60)} in column '{printable(key)}'"
             )
     return chosen, lists

@@ -51,7 +51,7 @@ class TextSource(FileSource):
         """Raise DataError if the column is not among those of the file."""
         if self.column not in columns:
             raise DataError(
-                f"{printable(self.path)}: expected a column '{printable(self.column)}' of "
+                f"{self.path}: expected a column '{self.column}' of "
                 f"texts. Received: {names_text(map(str, columns))}"
             )
 
