@@ -12,8 +12,8 @@
     verify.assert_matches_predict(model, x)   # for a test-suite
 
 Importing this package imports neither Keras nor TensorFlow. Its public names stand in
-``__init__.pyi``, and each is imported when it is first asked for, so that a command loads
-only what it needs; see https://scientific-python.org/specs/spec-0001.
+``__init__.pyi``, and each is imported when it is first asked for, so that a command
+loads only what it needs; see https://scientific-python.org/specs/spec-0001.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
 _HOME = {
     name: home for home, name in re.findall(r"from (\S+) import \w+ as (\w+)", _STUB)
 }
-"""The module that defines each public name. None is called like the name: once imported,
-the module would stand in its place."""
+"""The module that defines each public name. No module has the name of what it defines:
+once imported, it would stand in its place."""
 
-__all__ = sorted(_HOME)
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

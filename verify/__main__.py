@@ -311,8 +311,8 @@ def _optional_source(
     for option, value in (("--vocabulary", vocabulary), ("--column", column)):
         if value is not None:
             raise DataError(
-                f"{option} {printable(value, 60)}: expected --data too, whose texts it is "
-                "for. Received: none"
+                f"{option} {printable(value, 60)}: expected --data too, whose texts it "
+                "is for. Received: none"
             )
     return None
 
@@ -331,8 +331,8 @@ def _source(
 
     if vocabulary is None and column is not None:
         raise DataError(
-            f"--column {printable(column, 60)}: expected --vocabulary too, which says how "
-            "texts become ids. Received: none"
+            f"--column {printable(column, 60)}: expected --vocabulary too, which says "
+            "how texts become ids. Received: none"
         )
     pipeline = None if vocabulary is None else read_pipeline(vocabulary)
     source = open_source(

@@ -387,7 +387,7 @@ class Cluster:
         return content
 
     def _ask(self, question: Callable[[], R]) -> R:
-        """Return the scheduler's answer, or raise ClusterError: Dask raises all kinds."""
+        """Return the scheduler's answer; whatever Dask raises becomes ClusterError."""
         try:
             if self._client.status != "running":
                 raise OSError("the connection is closed")

@@ -1,1 +1,1 @@
-"""How a command behaves: exit codes, progress, Ctrl-C."""
+"""Give every command its exit codes, progress, tables and answer to Ctrl-C."""

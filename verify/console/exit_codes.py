@@ -1,4 +1,4 @@
-"""How every command of this project ends: an exit code, and one line when it is 2."""
+"""End every command of this project with an exit code, and one line when it is 2."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
     line begins with the command's name. Anything else is a defect and keeps its
     traceback. SIGTERM ends it as Ctrl-C does, with an exit code of its own.
 
-    The process does not look for garbage when it ends: among all that TensorFlow has
-    made that takes a second or two, and the memory is given back anyway.
+    The process does not collect garbage when it ends: with TensorFlow loaded that takes
+    a second or two, and the system takes the memory back anyway.
     """
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)

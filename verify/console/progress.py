@@ -1,4 +1,4 @@
-"""How far long work has come: on stderr, and nothing for short work."""
+"""Show on stderr how far long work has come, and nothing for short work."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ def progress(
     ::
 
         with progress("rows", len(x)) as advance:
-            for piece in pieces:
+            for batch in batches:
                 ...
-                advance(len(piece))
+                advance(len(batch))
 
-    On a terminal a bar, which goes away at the end; elsewhere one line in ten seconds.
+    A terminal shows a bar, which goes away at the end; elsewhere a line is printed
+    every ten seconds.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def progress(
         What is counted, in the plural.
     total : int
     done : int
-        How many of them an earlier run has done.
+        The number that an earlier run has done.
     """
     meter = _Meter(unit, total, done)
     try:

@@ -1,13 +1,13 @@
-"""Ctrl-C that is never lost, and SIGTERM that does what Ctrl-C does.
+"""Never lose Ctrl-C, and let SIGTERM do what Ctrl-C does.
 
 Python answers Ctrl-C by raising KeyboardInterrupt wherever the program happens to be.
 Where that is a destructor, or Python code that a library in C has called, the exception
-is printed as "ignored" and dropped, and the program goes on as if nothing was said. So
-during long work Ctrl-C is written down instead, and looked at after each step.
+is printed as "ignored" and dropped, and the program goes on. So during long work Ctrl-C
+is only remembered, and the program checks for it after each step.
 
 Python answers SIGTERM, which ``kill``, a job scheduler or a container sends, by ending
-at once: what is half written stays behind. A command that is `terminable` ends by it as
-by Ctrl-C.
+at once, and half-written files stay behind. In a command that is `terminable` SIGTERM
+does what Ctrl-C does.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-Answer = Callable[[int, FrameType | None], Any]
-
+Handler = Callable[[int, FrameType | None], Any]
 
 _terminated = threading.Event()
 """Whether this process has been told to end by SIGTERM."""
@@ -28,10 +27,10 @@ _terminated = threading.Event()
 
 @contextlib.contextmanager
 def terminable() -> Iterator[threading.Event]:
-    """While it is entered, SIGTERM raises KeyboardInterrupt too.
+    """Let SIGTERM raise KeyboardInterrupt for as long as the block lasts.
 
-    An answer of the program's own is left in place, and in a thread other than the main
-    one, where Python allows no change, nothing changes.
+    A handler that the program has set itself stays in place. Threads other than the
+    main one, where Python allows no change of handlers, change nothing.
 
     Yields
     ------
@@ -39,8 +38,8 @@ def terminable() -> Iterator[threading.Event]:
         Set when there has been a SIGTERM.
     """
     _terminated.clear()
-    if _main() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _end)
+    if _in_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
         try:
             yield _terminated
         finally:
@@ -49,47 +48,47 @@ def terminable() -> Iterator[threading.Event]:
         yield _terminated
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _terminate(number: int, frame: FrameType | None) -> None:
     _terminated.set()
     signal.default_int_handler(number, frame)
 
 
-def _main() -> bool:
+def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
 class Interruption:
-    """While it is entered, remembers Ctrl-C; a second one acts at once.
+    """Remember Ctrl-C for as long as the block lasts; a second one acts at once.
 
-    SIGTERM likewise in what is `terminable`.
-
-    Only where they would raise KeyboardInterrupt: a process that is deaf to them stays
-    so, an answer of the program's own is left in place, and in a thread other than the
-    main one, where Python allows no change, nothing changes.
+    Inside `terminable` SIGTERM is remembered too. Signals are handled only where they
+    would raise KeyboardInterrupt: a process that ignores them goes on ignoring them, a
+    handler that the program has set itself stays in place, and threads other than the
+    main one, where Python allows no change of handlers, change nothing.
 
     Attributes
     ----------
     received : bool
-        Whether there has been one.
+        Whether there was a signal.
 
     Raises
     ------
     KeyboardInterrupt
-        By `raise_if_received`, and on leaving, so that the last moment is not lost either.
+        By `raise_if_received`, and at the end of the block, so that a Ctrl-C in the
+        last moment is not lost either.
     """
 
     def __init__(self) -> None:
         self.received = False
-        self._before: dict[signal.Signals, Answer] = {}
+        self._before: dict[signal.Signals, Handler] = {}
 
     def __enter__(self) -> Self:
-        raising: dict[signal.Signals, Answer] = {
-            signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _end,
+        raising: dict[signal.Signals, Handler] = {
+            signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate,
         }  # fmt: skip
         for number, answer in raising.items():
-            if _main() and signal.getsignal(number) is answer:
+            if _in_main_thread() and signal.getsignal(number) is answer:
                 self._before[number] = answer
-                signal.signal(number, self._heard)
+                signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -104,7 +103,7 @@ class Interruption:
         if kind is None:
             self.raise_if_received()
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGTERM:
             _terminated.set()
         if self.received:
@@ -112,6 +111,6 @@ class Interruption:
         self.received = True
 
     def raise_if_received(self) -> None:
-        """Raise KeyboardInterrupt if there has been one."""
+        """Raise KeyboardInterrupt if there was a signal."""
         if self.received:
             raise KeyboardInterrupt

@@ -1,1 +1,1 @@
-"""Arrays and texts, in and out of files."""
+"""Read and write arrays and texts in files."""

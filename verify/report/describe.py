@@ -1,4 +1,4 @@
-"""Which columns are which gate, and where the parameter count comes from."""
+"""Say which columns are which gate, and where the parameter count comes from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from verify.model.spec import LayerSpec
 
 
 def describe(net: Network) -> str:
-    """What each layer holds and computes, as text.
+    """Describe as text what each layer holds and computes.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def describe(net: Network) -> str:
 
 
 def _inside(model: LayerSpec, path: str) -> list[str]:
-    """Every layer of a model, then those inside each."""
+    """Describe every layer of a model, each followed by those inside it."""
     lines: list[str] = []
     for key, layer in model.sublayers.items():
         here = f"{path}/{key}" if path else key
@@ -82,7 +82,7 @@ def _calls(model: LayerSpec, name: str) -> int:
 
 
 def _shape(shape: Any) -> str:
-    """One shape, or several, in words."""
+    """Return one shape, or several, as text."""
     if isinstance(shape, dict):
         shape = list(shape.values())
     if isinstance(shape, list):
@@ -91,7 +91,7 @@ def _shape(shape: Any) -> str:
 
 
 def coverage() -> str:
-    """A table in Markdown: every layer, its options, and what becomes of masks.
+    """Return a table in Markdown of every layer, its options and its use of masks.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def _row(kind: LayerType) -> str:
 
 
 def _masks(kind: LayerType) -> str:
-    """What a layer does with the masks that reach it, in words."""
+    """Say what a layer does with the masks that reach it."""
     words = []
     if any(name.endswith("mask") for name in kind.arguments):
         words.append("uses")

@@ -1,4 +1,4 @@
-"""Inputs and outputs in files of any size, read a batch at a time.
+"""Read inputs and outputs from files of any size, a batch at a time.
 
 ``open_source`` is the one place that knows the formats. Nothing in a file is unpickled
 or executed, and nothing is allocated because a header says so.

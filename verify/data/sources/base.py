@@ -1,4 +1,4 @@
-"""What every source of arrays can do, and what the sources share."""
+"""Define what every source of arrays can do, and what the sources share."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Data = Array | dict[str, Array]
 """One array, or several of the same number of rows by their names."""
 
 BLOCK_BYTES = 2**25
-"""Bytes of rows that are read at a time where no other number is asked for."""
+"""Bytes of rows that are read at a time where the caller sets no number of rows."""
 
 READ_ROWS = 1_000_000
-"""Rows of a batch where everything is wanted at once; bounds what is held twice."""
+"""Rows of a batch when all rows are read: batches are joined, so one is held twice."""
 
 
 class Source(ABC):
-    """Inputs, or a port's outputs, read a batch at a time.
+    """Give out inputs, or the outputs of a port, a batch at a time.
 
     Attributes
     ----------
     rows : int
-        How many there are, known on opening.
+        Their number, known on opening.
     notes : tuple of str
         What a user should know about the rows, one line each.
     """
@@ -41,10 +41,9 @@ class Source(ABC):
 
     @abstractmethod
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
-        """All rows from `start` on, `size` at a time, of the last batch fewer.
+        """Yield the rows from `start` on in batches of `size`; the last may be smaller.
 
-        A source without rows yields one batch without any, so that its shape is judged
-        like any other's.
+        A source without rows yields one empty batch, so that its shape is checked too.
 
         Raises
         ------
@@ -54,10 +53,10 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 of what is read, in hexadecimal."""
+        """Return the SHA-256 of what is read, in hexadecimal."""
 
     def take(self, rows: Array) -> Data:
-        """Chosen rows, by their numbers in ascending order."""
+        """Return chosen rows, by their numbers in ascending order."""
         rows = np.asarray(rows, dtype=np.int64)
         found: list[Data] = []
         first = 0
@@ -72,12 +71,12 @@ class Source(ABC):
         return concatenate(found)
 
     def read(self) -> Data:
-        """All rows at once."""
+        """Return all rows at once."""
         return concatenate(list(self.batches(READ_ROWS)))
 
 
 class Arrays(Source):
-    """Arrays that are in memory already, or mapped from a file.
+    """Give out arrays that are in memory already, or mapped from a file.
 
     Parameters
     ----------
@@ -89,20 +88,20 @@ class Arrays(Source):
         self.rows = common_row_count(self.data)
 
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
-        """Copies of so many rows at a time; see `Source`."""
-        for first in piece_starts(self.rows, size, start):
+        """Yield copies of the rows in batches; see `Source`."""
+        for first in batch_starts(self.rows, size, start):
             yield take_rows(self.data, slice(first, first + size))
 
     def take(self, rows: Array) -> Data:
-        """Chosen rows."""
+        """Return copies of chosen rows."""
         return take_rows(self.data, rows)
 
     def read(self) -> Data:
-        """The arrays as they are."""
+        """Return the arrays as they are."""
         return self.data
 
     def fingerprint(self) -> str:
-        """SHA-256 of names, dtypes, shapes and values."""
+        """Return the SHA-256 of names, dtypes, shapes and values."""
         digest = hashlib.sha256()
         one = {"": self.data} if isinstance(self.data, np.ndarray) else self.data
         for name, array in one.items():
@@ -113,20 +112,20 @@ class Arrays(Source):
 
 
 class FileSource(Source):
-    """Rows in a file; the file is open only while it is read."""
+    """Give out the rows of a file, which is open only while it is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def fingerprint(self) -> str:
-        """SHA-256 of the file's bytes."""
+        """Return the SHA-256 of the file's bytes."""
         with reading(self.path), self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """A damaged file is one line; NumPy, zlib, pandas and Arrow raise all kinds."""
+    """Raise DataError for what NumPy, zlib, pandas and Arrow raise on damaged files."""
     try:
         yield
     except VerifyError:
@@ -140,7 +139,7 @@ def reading(path: Path) -> Iterator[None]:
 def require_names(
     path: Path, held: Collection[str], names: Sequence[str], what: str
 ) -> list[str]:
-    """The names of a model's several inputs or outputs, where a file holds them all.
+    """Return the names of a model's inputs or outputs if a file holds them all.
 
     Raises
     ------
@@ -156,17 +155,17 @@ def require_names(
 
 
 def names_text(held: Iterable[str]) -> str:
-    """The names of what a file holds, for messages."""
+    """List the names of what a file holds, for messages."""
     return printable(", ".join(held), 120) or "none"
 
 
-def piece_starts(rows: int, size: int, start: int) -> range:
-    """Where batches begin; one of no rows where there are none."""
+def batch_starts(rows: int, size: int, start: int) -> range:
+    """Return where batches begin; without rows there is one empty batch."""
     return range(start, rows, size) if rows else range(start, start + 1, size)
 
 
 def rebatch(blocks: Iterable[Data], size: int, start: int = 0) -> Iterator[Data]:
-    """Blocks of any numbers of rows as batches of `size`, without the first `start`."""
+    """Regroup blocks of rows into batches of `size`, without the first `start` rows."""
     kept: list[Data] = []
     have, anything = 0, False
     for block in blocks:
@@ -200,14 +199,14 @@ def _part(data: Data, start: int, stop: int) -> Data:
 
 
 def take_rows(data: Data, rows: slice | Array) -> Data:
-    """A copy of some rows."""
+    """Copy some rows."""
     if isinstance(data, np.ndarray):
         return np.array(data[rows])
     return {name: np.array(array[rows]) for name, array in data.items()}
 
 
 def concatenate(parts: list[Data]) -> Data:
-    """Parts one behind the other."""
+    """Join parts along the rows."""
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], np.ndarray):
@@ -217,12 +216,12 @@ def concatenate(parts: list[Data]) -> Data:
 
 
 def row_count(data: Data) -> int:
-    """How many rows the data have."""
+    """Return the number of rows."""
     return len(data if isinstance(data, np.ndarray) else next(iter(data.values())))
 
 
 def common_row_count(data: Data) -> int:
-    """How many rows all of the arrays have.
+    """Return the number of rows, which all arrays must share.
 
     Raises
     ------
@@ -234,7 +233,7 @@ def common_row_count(data: Data) -> int:
 
 
 def common_row_count_of_shapes(shapes: list[tuple[int, ...]]) -> int:
-    """How many rows arrays of these shapes have; errors as `common_row_count`."""
+    """Do the same as `common_row_count` for arrays of these shapes."""
     if () in shapes:
         raise DataError("expected rows of numbers, (batch, ...). Received: shape=()")
     counts = [shape[0] for shape in shapes]

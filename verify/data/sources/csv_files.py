@@ -1,4 +1,4 @@
-"""``.csv`` of numbers, or with a column of texts, read by blocks of lines."""
+"""Read ``.csv`` files of numbers, or with a column of texts, by blocks of lines."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_BLOCK_NUMBERS, MAX_BLOCK_LINES = 2**20, 2**14
-"""At most so many numbers, and so many lines, are parsed at a time."""
+"""Numbers and lines that are parsed at a time, at most."""
 
 
 class NumberCsv(FileSource):
-    """Numbers, one row a line, with or without a line of headings.
+    """Read numbers, one row a line, with or without a line of headings.
 
-    Opening reads the file once: whether there are headings, and of what type the
-    numbers are, only its last line may tell.
+    Opening reads the file once, because only its last line may tell whether there are
+    headings and of what type the numbers are.
 
     Raises
     ------
@@ -35,10 +35,10 @@ class NumberCsv(FileSource):
         super().__init__(path)
         with reading(path):
             self._headings = False
-            found = self._examined()
+            found = self._scan()
             if found is None:
                 self._headings = True
-                found = self._examined()
+                found = self._scan()
         self.rows, self._dtypes = found or (0, [])
         if any(d.kind == "b" for d in self._dtypes):
             if not all(d.kind == "b" for d in self._dtypes):
@@ -47,34 +47,36 @@ class NumberCsv(FileSource):
         else:
             self._dtype = np.result_type(*self._dtypes)
 
-    def _examined(self) -> tuple[int, list[np.dtype]] | None:
-        """Rows, and the type of each column; None where the first line is headings."""
+    def _scan(self) -> tuple[int, list[np.dtype]] | None:
+        """Return the rows and the type of each column; None if there are headings."""
         rows, dtypes = 0, list[np.dtype]()
         for table in self._tables():
             for column, dtype in table.dtypes.items():
                 if dtype.kind not in "biuf":
                     if not self._headings:
                         return None
-                    raise self._text(column)
+                    raise self._text_error(column)
             if not rows and not self._headings:
-                self._require_no_range(table)
+                self._require_no_numbered_headings(table)
             here = list(table.dtypes)
-            if dtypes and any(map(_unlike, dtypes, here)):
+            if dtypes and any(map(_mixes_text, dtypes, here)):
                 if not self._headings:
                     return None
                 columns = zip(table.columns, dtypes, here, strict=True)
-                raise self._text(next(c for c, a, b in columns if _unlike(a, b)))
+                raise self._text_error(
+                    next(c for c, a, b in columns if _mixes_text(a, b))
+                )
             dtypes = list(map(np.promote_types, dtypes or here, here))
             rows += len(table)
         return rows, dtypes
 
-    def _text(self, column: object) -> DataError:
+    def _text_error(self, column: object) -> DataError:
         return DataError(
             f"{self.path}: expected numbers only. Received: text in column "
             f"'{printable(column)}'"
         )
 
-    def _require_no_range(self, table: pd.DataFrame) -> None:
+    def _require_no_numbered_headings(self, table: pd.DataFrame) -> None:
         first = table.iloc[0].tolist()
         if len(table) > 1 and first == list(range(table.shape[1])):
             raise DataError(
@@ -83,7 +85,7 @@ class NumberCsv(FileSource):
             )
 
     def _tables(self, dtypes: list[np.dtype] | None = None) -> Iterator[pd.DataFrame]:
-        """The file in parts."""
+        """Yield the file in parts."""
         pd = _import_pandas(self.path)
 
         how: dict[str, Any] = {
@@ -106,7 +108,7 @@ class NumberCsv(FileSource):
             ) from None
 
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
-        """See `Source`."""
+        """Yield batches; see `Source`."""
         with reading(self.path):
             yield from rebatch(self._blocks(), size, start)
 
@@ -131,16 +133,16 @@ def _import_pandas(path: Path) -> Any:
     return pd
 
 
-def _unlike(a: np.dtype, b: np.dtype) -> bool:
-    """Whether a column whose parts have these types is text: true and 1 in one."""
+def _mixes_text(a: np.dtype, b: np.dtype) -> bool:
+    """Tell whether parts of these types make a column text, such as true and 1."""
     return (a.kind == "b") != (b.kind == "b")
 
 
 class TextCsv(TextSource):
-    """A column of texts."""
+    """Read a column of texts."""
 
     def texts(self) -> Iterator[list[str]]:
-        """The texts, many at a time."""
+        """Yield the texts, many at a time."""
         pd = _import_pandas(self.path)
 
         def read(**more: Any) -> Any:

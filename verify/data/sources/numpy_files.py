@@ -1,4 +1,4 @@
-"""``.npy`` and ``.npz``, read by blocks of rows."""
+"""Read ``.npy`` and ``.npz`` files by blocks of rows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from verify.data.sources.base import (
     BLOCK_BYTES,
     Data,
     FileSource,
+    batch_starts,
     common_row_count_of_shapes,
     names_text,
-    piece_starts,
     reading,
     require_names,
 )
@@ -30,7 +30,7 @@ MAX_FORTRAN_BYTES = 2**30
 
 
 class Npy(FileSource):
-    """One array in a ``.npy``, in C or in Fortran order.
+    """Read one array from a ``.npy``, in C or in Fortran order.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class Npy(FileSource):
         # Mapping: a header that declares more than the file holds is caught unread.
         return np.load(self.path, mmap_mode="r", allow_pickle=False)
 
-    def _again(self) -> Array:
+    def _reopened(self) -> Array:
         # Mapped anew each time: what has been read does not stay in memory.
         array = self._mapped()
         if (array.dtype, array.shape) != self._like:
@@ -58,21 +58,21 @@ class Npy(FileSource):
         return array
 
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
-        """See `Source`."""
-        for first in piece_starts(self.rows, size, start):
+        """Yield batches; see `Source`."""
+        for first in batch_starts(self.rows, size, start):
             with reading(self.path):
-                batch = np.array(self._again()[first : first + size])
+                batch = np.array(self._reopened()[first : first + size])
             yield batch
 
     def take(self, rows: Array) -> Data:
-        """See `Source`; nothing else is read."""
+        """Return chosen rows, and read no others."""
         with reading(self.path):
-            return np.array(self._again()[rows])
+            return np.array(self._reopened()[rows])
 
 
 @dataclass(frozen=True)
 class Member:
-    """An array of an archive, as its header describes it."""
+    """Describe an array of an archive by its header."""
 
     info: zipfile.ZipInfo
     dtype: np.dtype
@@ -82,12 +82,12 @@ class Member:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row."""
+        """Return the bytes of one row."""
         return self.dtype.itemsize * math.prod(self.shape[1:])
 
 
 class Npz(FileSource):
-    """One array of an ``.npz``, or several by their names; see `open_source`.
+    """Read one array of an ``.npz``, or several by their names; see `open_source`.
 
     Raises
     ------
@@ -116,13 +116,13 @@ class Npz(FileSource):
         self._several = len(names) > 1
 
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
-        """See `Source`; each array is unpacked as far as it has been asked for."""
+        """Yield batches; each array is unpacked only as far as it is asked for."""
         with reading(self.path), zipfile.ZipFile(self.path) as archive:
             readers = {
                 key: _rows(archive, member, size, start)
                 for key, member in self._members.items()
             }
-            for _ in piece_starts(self.rows, size, start):
+            for _ in batch_starts(self.rows, size, start):
                 batch = {key: next(reader) for key, reader in readers.items()}
                 yield batch if self._several else next(iter(batch.values()))
 
@@ -167,8 +167,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Memb
 def _rows(
     archive: zipfile.ZipFile, member: Member, size: int, start: int
 ) -> Iterator[Array]:
-    """Batches of one array."""
-    shape, at = member.shape, piece_starts(member.shape[0], size, start)
+    """Yield one array in batches."""
+    shape, at = member.shape, batch_starts(member.shape[0], size, start)
     with archive.open(member.info) as file:
         if member.fortran:
             file.seek(member.offset)

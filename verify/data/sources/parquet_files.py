@@ -1,4 +1,4 @@
-"""``.parquet``, read by batches of its row groups, where pyarrow is installed."""
+"""Read ``.parquet`` files by batches of their row groups, with pyarrow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_BATCH_ROWS, BUFFER_BYTES = 2**14, 2**20
 
 
 class Parquet(FileSource):
-    """Numbers in columns; see `open_source`.
+    """Read numbers in columns; see `open_source`.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class Parquet(FileSource):
         self._widths: dict[str, tuple[int, ...]] = {}
 
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
-        """See `Source`."""
+        """Yield batches; see `Source`."""
         with reading(self.path):
             yield from rebatch(self._blocks(start), size)
 
@@ -85,7 +85,7 @@ class Parquet(FileSource):
         return column.to_numpy(zero_copy_only=False).astype(self._dtypes[key])
 
     def _from_lists(self, key: str, column: Any, first: int) -> Array:
-        """(rows, ...) of lists, or lists of lists, that are all equally long."""
+        """Return lists of equal length, nested or not, as one array, (rows, ...)."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -123,10 +123,10 @@ def _first(lengths: Array) -> int:
 
 
 class TextParquet(TextSource):
-    """A column of texts."""
+    """Read a column of texts."""
 
     def texts(self) -> Iterator[list[str]]:
-        """The texts, many at a time; "" where one is missing."""
+        """Yield the texts, many at a time; "" where one is missing."""
         with opened(self.path) as file:
             held = columns_of(file)
         self.require_column(list(held))
@@ -141,7 +141,7 @@ class TextParquet(TextSource):
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """The file, for reading its metadata and its batches."""
+    """Open a file for reading its metadata and its batches."""
     try:
         from pyarrow import parquet
     except ImportError:
@@ -153,7 +153,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def columns_of(file: Any) -> dict[str, Any]:
-    """Column -> its type, without those in which pandas keeps the index."""
+    """Map each column to its type, without those in which pandas keeps the index."""
     schema = file.schema_arrow
     if len(set(schema.names)) < len(schema.names):
         twice = next(name for name in schema.names if schema.names.count(name) > 1)
@@ -166,7 +166,7 @@ def columns_of(file: Any) -> dict[str, Any]:
 def arrow_batches(
     path: Path, columns: Sequence[str], start: int
 ) -> Iterator[tuple[Any, int]]:
-    """Batches of some columns from row `start` on, each with its first row."""
+    """Yield batches of some columns from row `start` on, each with its first row."""
     with opened(path) as file:
         first, group = 0, 0
         groups = [file.metadata.row_group(k) for k in range(file.num_row_groups)]
@@ -180,7 +180,7 @@ def arrow_batches(
             batch_size=max(min(MAX_BATCH_ROWS, BLOCK_BYTES // row_bytes), 1),
             row_groups=range(group, len(counts)),
             columns=list(columns),
-            use_threads=False,  # our own share the work
+            use_threads=False,  # our own threads share the work
         ):
             end = first + len(batch)
             if end > start:
@@ -194,7 +194,7 @@ def arrow_batches(
 def _chosen(
     path: Path, held: dict[str, Any], name: str, names: Sequence[str]
 ) -> tuple[list[str], bool]:
-    """Which columns are read, and whether the only one holds whole rows as lists."""
+    """Return the columns to read, and whether one column holds whole rows as lists."""
     import pyarrow as pa
 
     if len(names) > 1:
@@ -221,7 +221,7 @@ def _chosen(
 
 
 def _numbers(kind: Any) -> Any:
-    """The NumPy type of the numbers in a column, inside lists too; None of others."""
+    """Return the NumPy type of the numbers in a column or its lists, or None."""
     import pyarrow as pa
 
     while (

@@ -1,4 +1,4 @@
-"""Texts that become ids as they are read."""
+"""Turn texts into ids as they are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from verify.errors import DataError, printable
 
 
 class TextSource(FileSource):
-    """A column of texts, encoded by the pipeline of a run.
+    """Read a column of texts, encoded by the pipeline of a run.
 
     Opening reads the column once, to count the texts and those without a word.
 
@@ -39,13 +39,13 @@ class TextSource(FileSource):
                 empty += sum(not text or text.isspace() for text in texts)
         if empty:
             self.notes = (
-                f"{printable(path)}: {empty:,} of {self.rows:,} texts are empty; each is a "
-                "row of padding",
+                f"{printable(path)}: {empty:,} of {self.rows:,} texts are empty; each "
+                "is a row of padding",
             )
 
     @abstractmethod
     def texts(self) -> Iterator[list[str]]:
-        """The texts, many at a time; "" where one is missing."""
+        """Yield the texts, many at a time; "" where one is missing."""
 
     def require_column(self, columns: Sequence[str]) -> None:
         """Raise DataError if the column is not among those of the file."""
@@ -56,7 +56,7 @@ class TextSource(FileSource):
             )
 
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
-        """See `Source`."""
+        """Yield batches; see `Source`."""
         with reading(self.path):
             yield from rebatch(self._blocks(start), size)
 
@@ -73,6 +73,6 @@ class TextSource(FileSource):
             yield self.pipeline.encode([])
 
     def fingerprint(self) -> str:
-        """SHA-256 of the file's bytes, the column and the pipeline."""
+        """Return the SHA-256 of the file's bytes, the column and the pipeline."""
         means = json.dumps([super().fingerprint(), self.column, self.pipeline.fields()])
         return hashlib.sha256(means.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""One self-contained page: verdict and tables, and an explorer of gates and states.
+"""Make one self-contained page: verdict, tables, an explorer of gates and states.
 
 Everything that is HTML, CSS or JavaScript lives here. A page asks nothing of any
 network, and its Content-Security-Policy would not let it: only its own style and its

@@ -1,4 +1,4 @@
-"""Arrays as JSON: base64 of little-endian numbers, with a shape and a dtype."""
+"""Pack arrays as JSON: base64 of little-endian numbers, with a shape and a dtype."""
 
 from __future__ import annotations
 

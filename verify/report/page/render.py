@@ -1,4 +1,4 @@
-"""A summary, and perhaps an exploration, as one HTML document."""
+"""Render a summary, and perhaps an exploration, as one HTML document."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VIEW_FILES = (
     "run.js", "agreement.js", "choosing.js", "stepping.js", "answer.js", "heat_maps.js",
     "layers.js", "start.js",
 )  # fmt: skip
-"""Parts of one function, in this order: they see each other's names, nobody else does."""
+"""Parts of one function, in this order: they share their names with nothing else."""
 
 SCRIPT_FILES = ("engine.js", "tools.js", *(f"view/{name}" for name in VIEW_FILES))
 VERDICT_CLASSES = {"PASS": "pass", "FAIL": "fail"}
