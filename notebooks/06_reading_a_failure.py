@@ -523,7 +523,7 @@ assert any("mask is never false" in warning for warning in blind_pass.warnings)
 # %%
 seeing = verify.selftest(net, few)
 print(seeing)
-assert seeing.share > blind.share
+assert seeing.mutation_score > blind.mutation_score
 assert "mask ignored" not in [result.mistake for result in seeing.survivors]
 
 # %% [markdown]

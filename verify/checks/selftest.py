@@ -34,15 +34,19 @@ class MutantResult:
 
     Attributes
     ----------
-    mistake, layer : str
-        Name of the mistake, and path of the layer it is made in.
+    mistake : str
+        Name of the mistake.
+    layer : str
+        Path of the layer it is made in.
     caught : bool
         Whether the outputs change by more than rounding may.
     effect : float
         The greatest change, in units of what is allowed; infinite where the mutant has
         outputs of other shapes or none.
-    reason, remedy : str
-        Of a mistake that is not caught: what hides it, and what to change.
+    reason : str
+        What hides a mistake that is not caught.
+    remedy : str
+        What to change so that it shows.
     """
 
     mistake: str
