@@ -28,6 +28,9 @@ RECIPES = (
 STUDIES = ("long_memory", "seeds", "padding_study")
 """The recipes that train many models each; `all` leaves them out."""
 
+SENTIMENT_RECIPES = tuple(name for name in RECIPES if name.startswith("sentiment_"))
+"""The recipes that learn from the tweets."""
+
 CHAPTER = RECIPES[:5]
 """The five models of the chapter; the others are ours."""
 

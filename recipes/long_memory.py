@@ -3,26 +3,26 @@
     rnn-recipe run long_memory
     python recipes/long_memory.py --gaps 5,100 --seed 7
 
-The country stands at the start, the language is asked for at the end, and in between
-stand 5 to 100 filler words drawn at random. For each length of this gap a SimpleRNN, an
-LSTM and a GRU are trained, each from scratch and all alike: the same sentences in the
-same order, the same units, Adam with the same rate, Keras's defaults in all else (an
-orthogonal recurrent kernel, a bias of 1 for the LSTM's forget gate, no clipping), at
-most 20 epochs. A training ends early once an epoch's training accuracy is 0.995.
+The country stands at the start, the language is asked for at the end, and between them
+stand 5 to 100 random filler words. For each length of this gap a SimpleRNN, an LSTM and
+a GRU are trained under the same conditions: the same sentences in the same order, the
+same units, Adam with the same learning rate, at most 20 epochs, and Keras's defaults
+for everything else (an orthogonal recurrent kernel, a bias of 1 for the LSTM's forget
+gate, no clipping). Training ends early when the accuracy of an epoch reaches 0.995.
 
-It is about what a state keeps while words go by: a model that counts words would find
-the country at any distance. And it is about learning: the gradient has to travel back
-over the whole gap to the country.
+The task shows how long a state keeps what it has read; a model that counts words would
+find the country at any distance. It also shows what can be learnt, since the gradient
+has to travel back over the whole gap to the country.
 
-With the seeds 1, 2 and 42 the LSTM and the GRU answer at least 399 of 400 sentences
-right at every gap, the SimpleRNN all of them up to 20 words, 0.25 to 1.00 after 50 and
-0.47 to 0.50 after 100 words (``rnn-recipe run long_memory --seed 1``). It has fewer
-parameters for the same units; ``--units`` is there to try more.
+With the seeds 1, 2 and 42 the LSTM and the GRU are right on at least 399 of 400
+sentences at every gap. The SimpleRNN is right on all of them up to 20 words, on 0.25 to
+1.00 after 50 and on 0.47 to 0.50 after 100 words (``rnn-recipe run long_memory --seed
+1``). With the same units it has fewer parameters; ``--units`` gives it more.
 
-It ends with the accuracies on sentences that were not learnt, beside chance, and the
-verdict of the verifier on every model; ``memory.png`` shows them, ``memory.csv`` has
-them. The folder itself is the run of the LSTM at the longest gap, so ``rnn-recipe
-predict`` works on it; the others are in sub-folders, such as ``gru-100``.
+It ends with the accuracies on test sentences beside chance, and the verifier's verdict
+on every model. ``memory.csv`` holds the accuracies, ``memory.png`` shows them. The
+folder itself is the run of the LSTM at the longest gap, so ``rnn-recipe predict`` works
+on it; the other runs are in sub-folders such as ``gru-100``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,36 +48,33 @@ from recipes.data.grammar import (
     memories,
 )
 from recipes.run import summary, training
-from recipes.run.finish import (
-    RunResult,
-    print_parameters,
-    verify_run,
-)
+from recipes.run.checks import require_numbers
+from recipes.run.finish import RunResult, print_folder, print_parameters, verify_run
 from recipes.run.folder import as_csv
-from recipes.run.many import Part, Study, StudyData, TrainedPart
 from recipes.run.options import RunOptions
+from recipes.run.study import Part, Study, StudyData, TrainedPart
 from verify.data.text import TextPipeline, Vocabulary
-from verify.errors import DataError, join_and, printable
+from verify.errors import join_and
 from verify.report.report import number
 
 NAME = "long_memory"
 SHOWN_TEXTS = "i live in india and we often walk to town i speak"
 STUDY_FILES = ("memory.csv", "memory.png")
 LAYERS = {"SimpleRNN": "simple_rnn", "LSTM": "lstm", "GRU": "gru"}
-"""Keras's layer -> how its folders are called."""
+"""Keras's layer -> the beginning of its folders' names."""
 
 CHANCE = 1 / len(LANGUAGES)
 SOLVED = 0.995
 """Training accuracy of an epoch after which the training ends."""
 
-SHORTEST, LONGEST = 5, 1000
-FRAME = 6
+MIN_GAP, MAX_GAP = 5, 1000
+FRAME_WORDS = 6
 """Words besides the filler: i live in india, i speak."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What can be varied; the seed also decides the filler words."""
+    """List what can be varied; the seed also decides the filler words."""
 
     epochs: int = 20
     batch_size: int = 64
@@ -86,12 +83,7 @@ class Config:
     gaps: tuple[int, ...] = (5, 10, 20, 50, 100)
 
     def __post_init__(self) -> None:
-        usable = [n for n in self.gaps if type(n) is int and SHORTEST <= n <= LONGEST]
-        if not usable or len(set(usable)) < len(self.gaps):
-            raise DataError(
-                f"gaps: expected different whole numbers from {SHORTEST} to "
-                f"{LONGEST:,}. Received: {printable(', '.join(map(str, self.gaps)))}"
-            )
+        require_numbers("gaps", self.gaps, MIN_GAP, MAX_GAP)
 
 
 @dataclass(frozen=True)
@@ -125,13 +117,13 @@ def parts(config: Config) -> list[Part]:
 
 
 def build_model(config: PartConfig) -> Any:
-    """The compiled model: (batch, gap + 6) ids in, one probability a language out."""
+    """Return the compiled model: (batch, gap + 6) ids in, (batch, languages) out."""
     from keras import Input, Sequential, layers, optimizers
 
     layer = getattr(layers, config.layer)
     model = Sequential(
         [
-            Input((config.gap + FRAME,), dtype="int32"),
+            Input((config.gap + FRAME_WORDS,), dtype="int32"),
             layers.Embedding(
                 len(vocabulary().words) + 1, 16, mask_zero=True, name="embedding"
             ),
@@ -149,19 +141,19 @@ def build_model(config: PartConfig) -> Any:
 
 
 def vocabulary() -> Vocabulary:
-    """Every word of the sentences; the languages are only answered."""
+    """Return every word of the sentences; languages are answers, not words."""
     return Vocabulary(("i", "live", "in", "speak", *LANGUAGES, *FILLER_WORDS))
 
 
 def solved(history: training.History) -> bool:
-    """Whether the last epoch's training accuracy leaves nothing to learn."""
+    """Return whether the last epoch's training accuracy is high enough to end."""
     return history.get("accuracy", [0.0])[-1] >= SOLVED
 
 
 @functools.cache
-def _sentences(config: Config) -> tuple[dict[int, Sentences], str]:
+def _sentences(seed: int, gaps: tuple[int, ...], /) -> tuple[dict[int, Sentences], str]:
     """Return the sentences of every gap, and the checksum of all of them."""
-    data = {gap: memories(config.seed, gap)[0] for gap in config.gaps}
+    data = {gap: memories(seed, gap)[0] for gap in gaps}
     checksums = "".join(data[gap].sha256 for gap in sorted(data))
     return data, hashlib.sha256(checksums.encode()).hexdigest()
 
@@ -173,11 +165,12 @@ class MemoryStudy(Study):
 
     @functools.cached_property
     def data(self) -> StudyData:
-        """Sentences of a grammar; there is nothing to be noted about them."""
-        return StudyData(SENTENCES_SOURCE, _sentences(self.config)[1])
+        """Return the name and the checksum of the sentences."""
+        _, sha256 = _sentences(self.config.seed, self.config.gaps)
+        return StudyData(SENTENCES_SOURCE, sha256)
 
     def earlier(self) -> dict[str, str]:
-        """Return the sub-folders that an earlier study may have made."""
+        """Return the sub-folders that have the name of a part: name -> recipe."""
         names = f"({'|'.join(LAYERS.values())})-[0-9]+"
         return {
             path.name: NAME
@@ -186,22 +179,23 @@ class MemoryStudy(Study):
         }
 
     def write_manifest(self, parts: Mapping[str, str]) -> None:
-        """Leave it to the run in the study's folder, whose manifest it is."""
+        """Write none: the run in the study's folder writes its own."""
 
     def command(self, part: Part) -> str:
-        """Return the command of the study: a part has none of its own."""
+        """Return the command of the study, since no other trains a part."""
         return self.options.command
 
     def ended(self, part: Part, epochs: int) -> bool:
-        """Say whether all epochs are done, or the task was solved before."""
+        """Return whether all epochs are done, or the task was solved earlier."""
         history = (self.folder_of(part) / "history.csv").read_text().splitlines()
         *_, last = csv.DictReader(history)
         return super().ended(part, epochs) or float(last["accuracy"]) >= SOLVED
 
 
 def run(config: Config, options: RunOptions) -> RunResult:
-    """Train every layer at every gap, compare, verify."""
-    learnt = _sentences(config)[0][max(config.gaps)].test.count(False)
+    """Train and verify every layer at every gap, and compare their accuracies."""
+    sentences, _ = _sentences(config.seed, config.gaps)
+    learnt = sentences[max(config.gaps)].test.count(False)
     gaps = join_and([str(gap) for gap in sorted(config.gaps)])
     print(
         f"{NAME}: gaps of {gaps} words; each model learns from {learnt:,} sentences "
@@ -214,11 +208,13 @@ def run(config: Config, options: RunOptions) -> RunResult:
 
 def train_part(config: PartConfig, options: RunOptions) -> RunResult:
     """Train and verify one model in its folder."""
-    data, sha256 = _sentences(_study_config(config))
+    data, sha256 = _sentences(config.seed, config.gaps)
     sentences, folder = data[config.gap], options.folder
+    if options.resume:
+        folder.open_for(NAME, asdict(config), sha256, resume=True)
     folder.path.mkdir(parents=True, exist_ok=True)
     languages = tuple(LANGUAGES.values())
-    length = config.gap + FRAME
+    length = config.gap + FRAME_WORDS
     pipeline = TextPipeline(vocabulary(), length, "pre", True, False, languages)
     test = np.array(sentences.test)
     x = pipeline.encode(sentences.texts)
@@ -259,15 +255,10 @@ def train_part(config: PartConfig, options: RunOptions) -> RunResult:
     )
 
 
-def _study_config(config: PartConfig) -> Config:
-    """Return the settings that a model shares with the others of its study."""
-    return Config(**{f.name: getattr(config, f.name) for f in fields(Config)})
-
-
 def _report(
     config: Config, trained: Sequence[TrainedPart], options: RunOptions
 ) -> RunResult:
-    """All accuracies and verdicts, and the figure: printed, and kept."""
+    """Print accuracies and verdicts, and write them with the figure."""
     folder, gaps = options.folder, sorted(config.gaps)
     by = {(one.part.config.layer, one.part.config.gap): one for one in trained}
     net = verify.load(folder / "model.keras")
@@ -302,7 +293,7 @@ def _report(
         "verdict": str(verdicts.verdict),
     }
     folder.write_json("metrics.json", metrics)
-    print(f"\nEverything is in {printable(folder.path)}", file=sys.stderr)
+    print_folder(folder)
     return RunResult(
         NAME,
         net.spec.parameters,
@@ -314,7 +305,14 @@ def _report(
 
 
 def figure(gaps: Sequence[int], accuracies: dict[str, Any]) -> Any:
-    """Accuracy against the gap; accuracies are (seeds, gaps) for each layer."""
+    """Draw accuracy against the gap.
+
+    Parameters
+    ----------
+    gaps : sequence of int
+    accuracies : dict of str to (seeds, gaps)
+        By layer.
+    """
     return plots.accuracy_by(
         gaps,
         accuracies,
@@ -326,7 +324,7 @@ def figure(gaps: Sequence[int], accuracies: dict[str, Any]) -> Any:
 
 
 def memory_csv(trained: Iterable[TrainedPart]) -> bytes:
-    """Return one line a model as CSV."""
+    """Return the models as CSV, one row each."""
     return as_csv(
         ("layer", "gap", "epochs", "test_accuracy", "seconds", "verdict"),
         (

@@ -3,15 +3,17 @@
     rnn-recipe run padding_study
     python recipes/padding_study.py --seeds 5 --lengths 26,150
 
-Tweets of at most 26 words are padded to 26, 75 and 150 steps. Zeros behind the words
-and no mask: the last word is followed by (length - words) steps of the padding vector,
-and what the state knew has been overwritten when it is read. Zeros in front: the same
-steps come first and carry the state to its fixed point, where the first word finds it;
-nothing that matters has been read yet. With a mask these steps are skipped, so that a
-masked model learns the same at any length, to the last tweet.
+Tweets of at most 26 words are padded to 26, 75 and 150 steps.
 
-It ends with a table of test accuracies, mean and range over the seeds, and the verdict
-of the verifier on every model. The models are ordinary runs in sub-folders.
+* Zeros behind the words, no mask: after the last word the network reads the padding
+  vector (length - words) times, which overwrites the state before the answer is made.
+* Zeros in front, no mask: the network reads the padding vector first, which carries the
+  state to a fixed point; no word has been read yet, so nothing is lost.
+* A mask: the network skips these steps, so a masked model learns the same at any
+  length.
+
+It ends with a table of test accuracies, mean and range over the seeds, and the
+verifier's verdict on every model. The models are ordinary runs in sub-folders.
 """
 
 from __future__ import annotations
@@ -26,30 +28,34 @@ import numpy as np
 from recipes import plots, script
 from recipes.data.tweets import TweetConfig, load_words
 from recipes.run import summary
-from recipes.run.finish import RunResult
-from recipes.run.many import (
+from recipes.run.checks import (
+    MAX_LENGTH,
+    require_choices,
+    require_numbers,
+    require_seeds,
+    require_sentiment_recipes,
+)
+from recipes.run.finish import RunResult, print_folder
+from recipes.run.options import RunOptions
+from recipes.run.study import (
     Part,
     Study,
     TrainedPart,
     part_config,
-    require_valid,
     study_function,
 )
-from recipes.run.options import RunOptions
 from verify.console.tables import text_table
-from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
 NAME = "padding_study"
 STUDY_FILES = ("padding.csv", "padding.png")
-LONGEST = 1000
 
 KINDS: dict[str, dict[str, Any]] = {
     "pre": {"padding": "pre", "mask_zero": False},
     "post": {"padding": "post", "mask_zero": False},
     "masked": {"padding": "post", "mask_zero": True},
 }
-"""What is compared."""
+"""Ways to pad -> options of the recipe."""
 
 LAYERS = {
     "sentiment_rnn": "SimpleRNN",
@@ -61,7 +67,7 @@ LAYERS = {
 
 @dataclass(frozen=True)
 class Config(TweetConfig):
-    """What can be varied; `seed` is the first of so many `seeds`."""
+    """List what can be varied; the seeds are `seed`, `seed` + 1 and so on."""
 
     epochs: int = 1
     batch_size: int = 64
@@ -71,35 +77,28 @@ class Config(TweetConfig):
     kinds: tuple[str, ...] = tuple(KINDS)
 
     def __post_init__(self) -> None:
-        require_valid(self.seed, self.seeds, self.recipes)
-        known = [kind for kind in self.kinds if kind in KINDS]
-        if not known or len(set(known)) < len(self.kinds):
-            raise DataError(
-                f"kinds: expected some of {', '.join(KINDS)}, each once. "
-                f"Received: {printable(', '.join(map(str, self.kinds)) or 'none')}"
-            )
-        usable = [n for n in self.lengths if type(n) is int and 1 <= n <= LONGEST]
-        if not usable or len(set(usable)) < len(self.lengths):
-            raise DataError(
-                f"lengths: expected different whole numbers from 1 to {LONGEST:,}. "
-                f"Received: {printable(', '.join(map(str, self.lengths)) or 'none')}"
-            )
+        require_seeds(self.seed, self.seeds)
+        require_sentiment_recipes(self.recipes)
+        require_choices("kinds", self.kinds, [*KINDS])
+        require_numbers("lengths", self.lengths, 1, MAX_LENGTH)
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the study has measured, on the test tweets.
+    """Hold the measurements of the study, on the test tweets.
 
     Attributes
     ----------
     lengths : (lengths,) of int
     accuracy, macro_f1 : mapping of str to (seeds, lengths)
-        After the last epoch, by layer and padding: ``"LSTM, masked"``.
+        Scores after the last epoch, by layer and padding: ``"LSTM, masked"``.
     baselines : mapping of str to (accuracy, macro-F1)
     trained : tuple of TrainedPart
-        Every run.
-    test_rows, longest : int
-        Test tweets; words of the longest tweet.
+        All runs.
+    test_rows : int
+        The number of test tweets.
+    longest : int
+        The number of words of the longest tweet.
     """
 
     lengths: tuple[int, ...]
@@ -112,7 +111,7 @@ class Results:
 
 
 def parts(config: Config) -> list[Part]:
-    """Every model, all of one seed before the next seed."""
+    """Return every model, seed by seed."""
     made = []
     for seed in range(config.seed, config.seed + config.seeds):
         for length in config.lengths:
@@ -152,10 +151,10 @@ study = study_function(NAME, _study)
 
 
 def _arrays(
-    config: Config, trained: Sequence[TrainedPart], of: str
+    config: Config, trained: Sequence[TrainedPart], score: str
 ) -> dict[str, Array]:
-    """A number of every run, by layer and padding, as (seeds, lengths)."""
-    found = {one.part.name: one.scores[of] for one in trained}
+    """Return a score of every run by layer and padding: (seeds, lengths) each."""
+    found = {one.part.name: one.scores[score] for one in trained}
     seeds = range(config.seed, config.seed + config.seeds)
     return {
         f"{LAYERS[recipe]}, {kind}": np.array(
@@ -170,7 +169,7 @@ def _arrays(
 
 
 def figure(results: Results) -> Any:
-    """Accuracy against length, one line a layer and padding."""
+    """Draw accuracy against length, one line for each layer and padding."""
     order = np.argsort(results.lengths)
     majority, _ = results.baselines["majority_class"]
     return plots.accuracy_by(
@@ -184,7 +183,7 @@ def figure(results: Results) -> Any:
 
 
 def table(results: Results) -> str:
-    """Mean and range of the test accuracy over the seeds, one column a length."""
+    """Return mean and range of the test accuracy over the seeds, one column a length."""
     rows = []
     for name, values in results.accuracy.items():
         cells = [summary.Spread.of(column) for column in values.T]
@@ -193,7 +192,7 @@ def table(results: Results) -> str:
         )
     for key, (accuracy, _) in results.baselines.items():
         blank = [""] * (len(results.lengths) - 1)
-        rows.append([summary.BASELINES[key], f"{accuracy:.4f}", *blank])
+        rows.append([summary.BASELINE_NAMES[key], f"{accuracy:.4f}", *blank])
     headings = ["", *(f"{n} steps" for n in results.lengths)]
     return text_table([headings, *rows], numbers=True)
 
@@ -217,7 +216,7 @@ def _write(config: Config, results: Results, options: RunOptions) -> None:
 
 
 def run(config: Config, options: RunOptions) -> RunResult:
-    """Train, compare, verify."""
+    """Train and verify every model, and print the accuracies by padding and length."""
     results = _study(config, options)
     print(
         f"{NAME}: test accuracy on {results.test_rows:,} tweets after "
@@ -233,7 +232,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
         f"+-{error:.4f} (95 %, {results.test_rows:,} tweets)\n"
     )
     print(summary.verdict_line(results.trained))
-    print(f"\nEverything is in {printable(options.folder.path)}", file=sys.stderr)
+    print_folder(options.folder)
     return summary.study_result(NAME, results.trained)
 
 

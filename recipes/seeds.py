@@ -3,46 +3,42 @@
     rnn-recipe run seeds
     python recipes/seeds.py --seeds 5 --mask-zero
 
-The seed decides the first weights and the order of the tweets. Every sentiment recipe
-is trained with several, on the same tweets, and tested on the same others. A difference
-between two recipes counts where their ranges over the seeds do not overlap, and where
-it is greater than the sampling error: what another draw of as many test tweets could
-change.
+The seed decides the initial weights and the order of the tweets. Every sentiment recipe
+is trained with several seeds on the same tweets, and tested on the same test tweets. A
+difference between two recipes counts if their ranges over the seeds do not overlap and
+if it is greater than the sampling error, by which another draw of as many test tweets
+could change it.
 
 It ends with mean, range and standard deviation of accuracy and macro-F1 beside two
-baselines, the differences that are more than chance, and the verdict of the verifier on
-every model. The models are ordinary runs in sub-folders. Three epochs: the recipes
-overfit after one or two.
+baselines, the differences that are more than chance, and the verifier's verdict on
+every model. The models are ordinary runs in sub-folders. They train for three epochs,
+since the recipes overfit after one or two.
 """
 
 from __future__ import annotations
 
 import itertools
-import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from recipes import plots, script
+from recipes import SENTIMENT_RECIPES, plots, script
 from recipes.data.tweets import SentimentConfig, load_words
 from recipes.run import summary
-from recipes.run.finish import RunResult
-from recipes.run.many import (
+from recipes.run.checks import require_seeds, require_sentiment_recipes
+from recipes.run.finish import RunResult, print_folder
+from recipes.run.options import RunOptions
+from recipes.run.study import (
     SCORES,
-    SENTIMENT,
     Part,
     Study,
     TrainedPart,
     part_config,
-    require_valid,
     study_function,
 )
-from recipes.run.options import RunOptions
 from recipes.run.summary import Spread
 from verify.console.tables import text_table
-from verify.errors import printable
 from verify.model.arrays import Array
 
 NAME = "seeds"
@@ -58,19 +54,20 @@ LINEAR = "tfidf_logistic_regression"
 
 @dataclass(frozen=True)
 class Config(SentimentConfig):
-    """What can be varied; `seed` is the first of so many `seeds`."""
+    """List what can be varied; the seeds are `seed`, `seed` + 1 and so on."""
 
     epochs: int = 3
     seeds: int = 3
-    recipes: tuple[str, ...] = SENTIMENT
+    recipes: tuple[str, ...] = SENTIMENT_RECIPES
 
     def __post_init__(self) -> None:
-        require_valid(self.seed, self.seeds, self.recipes)
+        require_seeds(self.seed, self.seeds)
+        require_sentiment_recipes(self.recipes)
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the study has measured, on the test tweets.
+    """Hold the measurements of the study, on the test tweets.
 
     Attributes
     ----------
@@ -79,9 +76,9 @@ class Results:
         recipe.
     baselines : mapping of str to (accuracy, macro-F1)
     trained : tuple of TrainedPart
-        Every run.
+        All runs.
     test_rows : int
-        Test tweets.
+        The number of test tweets.
     """
 
     scores: dict[str, dict[str, Array]]
@@ -92,17 +89,17 @@ class Results:
 
 @dataclass(frozen=True)
 class Difference:
-    """Between the mean accuracies of two recipes, or of one and the linear baseline.
+    """Compare the mean accuracies of two recipes, or of one and the linear baseline.
 
     Attributes
     ----------
     first, second : str
     value : float
-        Mean of the first less mean of the second.
+        Mean of the first minus mean of the second.
     apart : bool or None
         Whether their ranges over the seeds do not overlap; None for a single seed.
     sampling_error : float
-        Of the difference, 95 %, as if either had test tweets of its own.
+        Half the 95 % interval of the difference, as if each had its own test tweets.
     """
 
     first: str
@@ -113,12 +110,12 @@ class Difference:
 
     @property
     def beyond_sampling(self) -> bool:
-        """Whether it is greater than the sampling error."""
+        """Return whether the difference is greater than the sampling error."""
         return abs(self.value) > self.sampling_error
 
     @property
     def words(self) -> str:
-        """Whether it counts, and if not, why not."""
+        """Say whether the difference counts, and if not, why not."""
         if self.apart is None:
             return "unknown: one seed"
         reasons = [] if self.apart else ["seeds"]
@@ -127,7 +124,7 @@ class Difference:
 
 
 def parts(config: Config) -> list[Part]:
-    """Every model, all of one seed before the next seed."""
+    """Return every model, seed by seed."""
     return [
         Part(f"{recipe}-{seed}", recipe, part_config(recipe, config, seed=seed))
         for seed in range(config.seed, config.seed + config.seeds)
@@ -159,7 +156,7 @@ study = study_function(NAME, _study)
 
 
 def differences(results: Results, score: str = "accuracy") -> list[Difference]:
-    """Of every two recipes, then of every recipe and the linear baseline."""
+    """Compare every two recipes, then every recipe with the linear baseline."""
     values = results.scores[score]
     linear = np.array([results.baselines[LINEAR][0]])
     pairs = [(b, a, values[b], values[a]) for a, b in itertools.combinations(values, 2)]
@@ -180,21 +177,21 @@ def _difference(first: str, second: str, x: Array, y: Array, rows: int) -> Diffe
 
 
 def table(results: Results, score: str) -> str:
-    """Accuracy and macro-F1 by recipe: mean, range, standard deviation."""
+    """Return accuracy and macro-F1 by recipe: mean, range, standard deviation."""
     rows = []
     for recipe, values in results.scores[score].items():
         f1 = results.scores[MACRO_F1[score]][recipe]
         rows.append([recipe, *Spread.of(values).cells, *Spread.of(f1).cells])
     for key, (accuracy, linear_f1) in results.baselines.items():
         cells = [f"{accuracy:.4f}", "", "", f"{linear_f1:.4f}", "", ""]
-        rows.append([summary.BASELINES[key], *cells])
+        rows.append([summary.BASELINE_NAMES[key], *cells])
     spread = ("lowest..highest", "sd")
     headings = ["", "accuracy", *spread, "macro-F1", *spread]
     return text_table([headings, *rows], numbers=True)
 
 
 def difference_table(results: Results) -> str:
-    """Every difference, and whether it is more than chance: last epoch, best epoch."""
+    """Return all differences after the last and at the best epoch, and which count."""
     both = [differences(results, score) for score in EPOCHS]
     rows = [["", "last epoch", "best epoch"]]
     for last, best in zip(*both, strict=True):
@@ -230,24 +227,20 @@ def _write(config: Config, results: Results, options: RunOptions) -> None:
 
 
 def figure(results: Results) -> Any:
-    """Test accuracy after the last epoch, one dot a seed, beside both baselines."""
-    baselines: Mapping[str, float] = {
-        summary.BASELINES[name]: accuracy
-        for name, (accuracy, _) in results.baselines.items()
-    }
+    """Draw test accuracy after the last epoch, one dot a seed, with both baselines."""
     return plots.spread(
         {name: x.tolist() for name, x in results.scores["accuracy"].items()},
         "Test accuracy after the last epoch, by seed",
-        baselines=baselines,
+        baselines=summary.baseline_accuracies(results.baselines),
     )
 
 
 def run(config: Config, options: RunOptions) -> RunResult:
-    """Train, compare, verify."""
+    """Train and verify every model, and print which differences are more than chance."""
     results = _study(config, options)
     print(
-        f"{NAME}: {len(config.recipes)} recipes, {summary.seed_range(config)}, {config.epochs} epoch(s), "
-        f"{results.test_rows:,} test tweets"
+        f"{NAME}: {len(config.recipes)} recipes, {summary.seed_range(config)}, "
+        f"{config.epochs} epoch(s), {results.test_rows:,} test tweets"
     )
     for score, words in EPOCHS.items():
         print(f"\n{words}\n{table(results, score)}")
@@ -262,7 +255,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
     )
     print(difference_table(results))
     print(f"\n{summary.verdict_line(results.trained)}")
-    print(f"\nEverything is in {printable(options.folder.path)}", file=sys.stderr)
+    print_folder(options.folder)
     return summary.study_result(NAME, results.trained)
 
 

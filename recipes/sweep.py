@@ -1,21 +1,22 @@
-"""Sweeps: every combination of some options of the sentiment recipes, several seeds.
+"""Train every combination of some options of the sentiment recipes, over seeds.
 
     rnn-recipe sweep --recipes sentiment_lstm,sentiment_gru --padding pre,post
     rnn-recipe sweep --units 20,40 --mask-zero both --dask tcp://scheduler:8786
 
-Every model is an ordinary run in a sub-folder of the sweep's, trained in a process of
-its own, several at once, and verified. The seed alone decides its weights, not how many
-processes there are nor on which machine of one kind it was trained. A sweep goes on
-with ``--resume``, and may grow: combinations that are new are trained, finished ones
-are kept.
+Every model is an ordinary run in a sub-folder of the sweep. The models are trained in
+separate processes, several at once, and each is verified. The weights of a model depend
+on its options and its seed alone, not on the number of processes, nor on the machine as
+long as its kind of processor is the same. A sweep goes on with ``--resume`` and may
+grow: new combinations are trained, finished ones are kept.
 
-It leaves ``sweep.csv``, one row a run; ``summary.csv``, one row a combination, with
+It writes ``sweep.csv``, one row a run; ``summary.csv``, one row a combination, with
 mean, range and standard deviation over the seeds; ``sweep.png``; ``metrics.json``.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,18 +28,24 @@ from typing import Any
 from recipes import plots
 from recipes.data.tweets import load_words
 from recipes.run import summary
+from recipes.run.checks import (
+    MAX_LENGTH,
+    require_choices,
+    require_numbers,
+    require_sentiment_recipes,
+)
+from recipes.run.finish import print_folder
 from recipes.run.folder import RunFolder, as_csv
-from recipes.run.many import (
+from recipes.run.options import RunOptions
+from recipes.run.plan import module, stored_options, whole_numbers
+from recipes.run.study import (
     SCORES,
     Job,
     JobResult,
     Part,
     Study,
     TrainedPart,
-    require_valid,
 )
-from recipes.run.options import RunOptions
-from recipes.run.plan import module, stored_options, whole_numbers
 from recipes.run.summary import Spread
 from recipes.run.workers import WORKER_MODULES, in_processes, on_cluster, process_count
 from verify.cluster import LOCAL, connected, require_address
@@ -49,18 +56,18 @@ NAME = "sweep"
 STUDY_FILES = ("sweep.csv", "summary.csv", "sweep.png")
 
 FIXED = ("batch_size", "embedding")
-"""What all runs of a sweep have in common, also those that ``--resume`` adds."""
+"""Options that all runs of a sweep share, those that ``--resume`` adds included."""
 
 MAX_RUNS = 10_000
-"""More than these are a slip of the pen."""
+"""Runs of one sweep; more are a slip of the pen."""
 
 MAX_FIGURE_ROWS = 150
-"""Of the figure, which grows with them."""
+"""Rows of the figure, whose height grows with them."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is varied: the values of each option, and what all runs have in common."""
+    """List the values of each option that is varied, and the options all runs share."""
 
     recipes: tuple[str, ...] = ("sentiment_lstm",)
     seeds: tuple[int, ...] = (42, 43, 44)
@@ -73,19 +80,14 @@ class Config:
     embedding: int = 32
 
     def __post_init__(self) -> None:
-        require_valid(0, 1, self.recipes)
-        for name, (most, least) in LIMITS.items():
-            _require_numbers(name, getattr(self, name), least, most)
-        lengths = [n for n in self.lengths if n is not None]
-        if lengths or len(self.lengths) != 1:
-            _require_numbers("lengths", self.lengths, 1, 1000)
-        for name, known in KNOWN.items():
-            values = getattr(self, name)
-            if not values or len({*values}) < len(values) or {*values} - {*known}:
-                raise DataError(
-                    f"{name}: expected some of {', '.join(map(str, known))}, each "
-                    f"once. Received: {printable(', '.join(map(str, values)) or 'none')}"
-                )
+        require_sentiment_recipes(self.recipes)
+        require_numbers("seeds", self.seeds, 0, 2**32 - 1)
+        require_numbers("units", self.units, 1, 4096)
+        require_numbers("epochs", self.epochs, 1, 10**6)
+        if self.lengths != (None,):
+            require_numbers("lengths", self.lengths, 1, MAX_LENGTH)
+        require_choices("padding", self.padding, ("pre", "post"))
+        require_choices("mask_zero", self.mask_zero, (False, True))
         if self.runs > MAX_RUNS:
             raise DataError(
                 f"sweep: expected at most {MAX_RUNS:,} runs. Received: options with "
@@ -94,37 +96,14 @@ class Config:
 
     @property
     def runs(self) -> int:
-        """How many models it trains."""
-        values = [getattr(self, field.name) for field in fields(self)]
-        number = 1
-        for one in values:
-            number *= len(one) if isinstance(one, tuple) else 1
-        return number
-
-
-LIMITS: dict[str, tuple[int, int]] = {
-    "seeds": (2**32 - 1, 0),
-    "units": (4096, 1),
-    "epochs": (10**6, 1),
-}
-KNOWN: dict[str, tuple[Any, ...]] = {
-    "padding": ("pre", "post"),
-    "mask_zero": (False, True),
-}
-
-
-def _require_numbers(name: str, values: Sequence[Any], least: int, most: int) -> None:
-    good = [n for n in values if type(n) is int and least <= n <= most]
-    if not good or len({*good}) < len(values):
-        raise DataError(
-            f"{name}: expected different whole numbers from {least} to {most:,}. "
-            f"Received: {printable(', '.join(map(str, values)) or 'none')}"
-        )
+        """Return the number of models to train."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return math.prod(len(some) for some in values if isinstance(some, tuple))
 
 
 @dataclass(frozen=True)
 class Combination:
-    """The options of a run but for its seed."""
+    """Hold the options of a run but for its seed."""
 
     recipe: str
     padding: str
@@ -134,7 +113,7 @@ class Combination:
     epochs: int
 
     def words(self, varied: Sequence[str]) -> str:
-        """``sentiment_lstm, pre, masked, 40 units``: the options that differ."""
+        """Name the varied options: ``sentiment_lstm, pre, masked, 40 units``."""
         said = {
             "recipe": self.recipe,
             "padding": self.padding,
@@ -146,7 +125,10 @@ class Combination:
         return ", ".join(said[key] for key in varied)
 
     def folder(self, seed: int) -> str:
-        """The name of a run's folder: all options, so that a sweep may grow."""
+        """Return the name of a run's folder.
+
+        It names all options, so that the folders stay apart when the sweep grows.
+        """
         length = "" if self.length is None else f"-length{self.length}"
         mask = "masked" if self.mask_zero else "unmasked"
         return (
@@ -160,17 +142,17 @@ OPTIONS = tuple(field.name for field in fields(Combination))
 
 @dataclass(frozen=True)
 class Results:
-    """What a sweep has measured, on the test tweets.
+    """Hold the measurements of a sweep, on the test tweets.
 
     Attributes
     ----------
     trained : mapping of Combination to list of TrainedPart
-        One a seed; without those that failed.
+        One for each seed, without those that failed.
     baselines : mapping of str to (accuracy, macro-F1)
     failures : mapping of str to str
-        Why there is no such run.
+        Why a run failed, by its name.
     test_rows : int
-        Test tweets.
+        The number of test tweets.
     """
 
     trained: dict[Combination, list[TrainedPart]]
@@ -180,12 +162,12 @@ class Results:
 
     @property
     def runs(self) -> list[TrainedPart]:
-        """Every run that has been trained."""
+        """Return all runs that have been trained."""
         return [one for found in self.trained.values() for one in found]
 
     @property
     def varied(self) -> list[str]:
-        """The options that are not the same in all combinations; the recipe always."""
+        """Return the options that differ between combinations; the recipe always."""
         return [
             key
             for key in OPTIONS
@@ -193,12 +175,12 @@ class Results:
         ]
 
     def spread(self, combination: Combination, score: str) -> Spread:
-        """Of a score over the seeds."""
+        """Return the spread of a combination's score over the seeds."""
         return Spread.of(one.scores[score] for one in self.trained[combination])
 
 
 def combinations(config: Config) -> list[Combination]:
-    """Every combination, recipe by recipe."""
+    """Return every combination, recipe by recipe."""
     return [
         Combination(*values)
         for values in itertools.product(
@@ -209,7 +191,7 @@ def combinations(config: Config) -> list[Combination]:
 
 
 def parts(config: Config) -> dict[Part, Combination]:
-    """Every model, all of one seed before the next seed."""
+    """Return every model with its combination, seed by seed."""
     made = {}
     for seed, combination in itertools.product(config.seeds, combinations(config)):
         own = {**asdict(combination), "seed": seed}
@@ -222,7 +204,7 @@ def parts(config: Config) -> dict[Part, Combination]:
 
 @dataclass(frozen=True)
 class Where:
-    """Where the models are trained: in processes here, or on a Dask cluster."""
+    """Say where models are trained: in processes here, or on a Dask cluster."""
 
     processes: int | None = None
     dask: str | None = None
@@ -239,7 +221,7 @@ class Where:
 
 @dataclass(frozen=True)
 class PlannedSweep:
-    """A sweep as it was asked for on the command line."""
+    """Describe a sweep: ``run(config, options, where)``."""
 
     config: Config
     options: RunOptions
@@ -258,7 +240,7 @@ def plan(
     out : str
         The folder of the sweep.
     resume : bool
-        Options that are not given are then those that the sweep was begun with.
+        Whether to take options that are not given from the earlier sweep.
     where : Where
 
     Raises
@@ -307,31 +289,31 @@ READ: dict[str, Callable[[str, str], tuple[Any, ...]]] = {
     "lengths": whole_numbers,
     "epochs": whole_numbers,
 }
-"""How options with several values are read."""
+"""Functions that read options with several values."""
 
 
 def run(config: Config, options: RunOptions, where: Where) -> Results:
-    """Train what is not finished, verify, summarise; results on stdout.
+    """Train the models that are not finished, verify them, and print a summary.
 
     Raises
     ------
     DataError
         The data, the folder or one of its runs cannot be used.
     verify.cluster.ClusterError
-    recipes.run.many.StudyInterrupted
+    recipes.run.study.StudyInterrupted
         On Ctrl-C.
     """
-    failures: dict[str, str] = {}
     wanted = parts(config)
-    found = Study(
+    study = Study(
         NAME,
         config,
         list(wanted),
         options,
         STUDY_FILES,
-        trainer=partial(_train, where=where, csv=options.csv, failures=failures),
+        trainer=partial(_train, where=where, csv=options.csv),
         fixed={key: getattr(config, key) for key in FIXED},
-    ).train()
+    )
+    found = study.train()
     trained: dict[Combination, list[TrainedPart]] = {}
     for combination in combinations(config):
         mine = [one for one in found if wanted[one.part] == combination]
@@ -340,33 +322,22 @@ def run(config: Config, options: RunOptions, where: Where) -> Results:
     results = Results(
         trained,
         summary.baseline_scores(options.csv),
-        failures,
+        study.failures,
         len(load_words(options.csv).y_test),
     )
     if trained:
         _write(config, results, options)
         _print(config, results)
-    for name, why in failures.items():
+    for name, why in study.failures.items():
         print(f"{NAME}: {name} failed: {printable(why, 300)}", file=sys.stderr)
-    print(f"\nEverything is in {printable(options.folder.path)}", file=sys.stderr)
+    print_folder(options.folder)
     return results
 
 
-def _train(
-    jobs: Sequence[Job], where: Where, csv: str | None, failures: dict[str, str]
-) -> Iterator[JobResult]:
-    """The trainer: it notes what failed, and goes on."""
-    if not jobs:
+def _train(jobs: Sequence[Job], where: Where, csv: str | None) -> Iterator[JobResult]:
+    """Train the jobs where that was asked for; yield results as they come."""
+    if not jobs:  # no processes and no cluster for nothing
         return
-    for ended in _train_there(jobs, where, csv):
-        if ended.failure:
-            failures[ended.name] = ended.failure
-        yield ended
-
-
-def _train_there(
-    jobs: Sequence[Job], where: Where, csv: str | None
-) -> Iterator[JobResult]:
     if where.dask is None:
         yield from in_processes(jobs, where.processes or process_count(len(jobs)))
         return
@@ -377,14 +348,17 @@ def _train_there(
 
 
 def exit_code(results: Results) -> int:
-    """1 where a verification failed, 2 where a run did, 3 where one is inconclusive."""
+    """Return 1 for a failed verification, 2 for a failed run, 3 for an inconclusive one.
+
+    Where several apply, the least of them; 0 where none does.
+    """
     codes = {one.verdict.exit_code for one in results.runs}
     codes |= {2} if results.failures else set()
     return next((code for code in (1, 2, 3) if code in codes), 0)
 
 
 def table(results: Results) -> str:
-    """Accuracy and macro-F1 by combination: mean, range, standard deviation."""
+    """Return accuracy and macro-F1 by combination: mean, range, standard deviation."""
     rows = []
     for combination, runs in results.trained.items():
         accuracy, f1, best = (
@@ -399,7 +373,7 @@ def table(results: Results) -> str:
         )  # fmt: skip
     for key, (value, value_f1) in results.baselines.items():
         cells = ["", f"{value:.4f}", "", "", f"{value_f1:.4f}", ""]
-        rows.append([summary.BASELINES[key], *cells])
+        rows.append([summary.BASELINE_NAMES[key], *cells])
     headings = ["", "seeds", "accuracy", "lowest..highest", "sd", "macro-F1", "best"]
     return text_table([headings, *rows], numbers=True)
 
@@ -426,7 +400,7 @@ def _print(config: Config, results: Results) -> None:
 
 
 def summary_csv(results: Results) -> bytes:
-    """One row a combination, at full precision."""
+    """Return one row a combination as CSV, at full precision."""
     kinds = ("mean", "low", "high", "deviation")
     rows = []
     for combination, runs in results.trained.items():
@@ -438,9 +412,10 @@ def summary_csv(results: Results) -> bytes:
 
 
 def figure(results: Results) -> Any:
-    """Mean and range of the test accuracy over the seeds, one row a combination.
+    """Draw mean and range of the test accuracy over the seeds, one row a combination.
 
-    Of very many the best, in the order in which they stand in the table.
+    If there are more than `MAX_FIGURE_ROWS`, only the best are drawn, in the order of
+    the table.
     """
     varied = [key for key in results.varied if key != "recipe"]
     title = "Test accuracy after the last epoch"
@@ -459,10 +434,7 @@ def figure(results: Results) -> Any:
             group, label = "", combination.recipe
         rows = groups.setdefault(group, {})
         rows[label] = [one.scores["accuracy"] for one in runs]
-    baselines: Mapping[str, float] = {
-        summary.BASELINES[name]: accuracy
-        for name, (accuracy, _) in results.baselines.items()
-    }
+    baselines = summary.baseline_accuracies(results.baselines)
     return plots.ranges(groups, title, baselines=baselines)
 
 

@@ -1,4 +1,4 @@
-"""How a run ends: it is verified, scored, printed, and gets its ``metrics.json``."""
+"""End a run: verify the model, print the results and write ``metrics.json``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class RunResult:
-    """Hold one line of the closing table; a study has no accuracy of its own."""
+    """Hold one line of the closing table; a study has no accuracy."""
 
     recipe: str
     parameters: int | None
@@ -69,11 +69,11 @@ def finish(
     options : RunOptions
     trained : TrainedModel
     x : (rows, ...)
-        What the model is verified on.
+        The inputs that the model is verified on.
     metrics : mapping, or callable
-        What this recipe has measured, with ``accuracy`` and ``macro_f1`` where there
-        is a test; or a function that measures and prints it, given what predict
-        returned for x: (rows, ...).
+        The measurements of this recipe, with ``accuracy`` and ``macro_f1`` where there
+        are test rows; or a function that prints and returns them, given the outputs of
+        Keras's predict for x: (rows, ...).
     """
     folder, (_, progress, net) = options.folder, trained
     report, outputs = verify_run(folder, net, x)
@@ -92,7 +92,7 @@ def finish(
             "verdict": str(report.verdict),
         },
     )
-    print(f"\nEverything is in {printable(folder.path)}", file=sys.stderr)
+    print_folder(folder)
     return RunResult(
         recipe,
         net.spec.parameters,
@@ -112,14 +112,14 @@ def verify_run(
     ----------
     folder : RunFolder
     net : Network
-        As read from the folder's ``model.keras``; it has one output.
+        The model in the folder's ``model.keras``; it has one output.
     x : (rows, ...)
 
     Returns
     -------
     report : Report
     outputs : (rows, ...)
-        What Keras's predict returned for x.
+        The outputs of Keras's predict for x.
     """
     outputs: list[Array] = []
     report = verify.check(
@@ -133,8 +133,13 @@ def verify_run(
     return report, np.concatenate(outputs)
 
 
+def print_folder(folder: RunFolder) -> None:
+    """Print on stderr where the files of a run are."""
+    print(f"\nEverything is in {printable(folder.path)}", file=sys.stderr)
+
+
 def print_table(results: Sequence[RunResult]) -> None:
-    """Print the closing table."""
+    """Print the table of all runs of a command."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -163,7 +168,7 @@ def print_table(results: Sequence[RunResult]) -> None:
 
 
 def print_parameters(net: verify.Network) -> None:
-    """Print how the number of each layer's parameters comes about."""
+    """Print how many parameters each layer has, and the formula for it."""
     spec = net.spec
     print("\nparameters")
     width = max(len(layer.name) for layer in spec)
@@ -175,7 +180,7 @@ def print_parameters(net: verify.Network) -> None:
 
 
 def print_report(report: Report) -> None:
-    """Print the verdict in two lines, or the whole report where it is not a pass."""
+    """Print the verdict in one line, or the whole report unless it is a pass."""
     if report.verdict is not verify.Verdict.PASS or report.proof is None:
         print(f"\n{report.to_text()}")
         return

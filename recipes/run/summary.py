@@ -1,4 +1,4 @@
-"""Sum up the models of a study: spreads over seeds, baselines, tables, verdicts."""
+"""Make the tables, files and verdict of a study from its trained models."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import verify
 from recipes.data.tweets import baseline_predictions, load_words, macro_f1
 from recipes.run.finish import RunResult, Verdicts
 from recipes.run.folder import as_csv
-from recipes.run.many import VERIFIED_ROWS, TrainedPart
 from recipes.run.options import RunOptions
+from recipes.run.study import VERIFIED_ROWS, TrainedPart
 
-BASELINES = {
+BASELINE_NAMES = {
     "majority_class": "baseline: always the larger class",
     "tfidf_logistic_regression": "baseline: TF-IDF + logistic regression",
 }
 
 OPTIONS = ("padding", "mask_zero", "length", "seed", "epochs")
-"""Columns of a study's rows."""
+"""Options that are columns in the CSV file of a study."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Spread:
 
     @property
     def cells(self) -> tuple[str, str, str]:
-        """Mean, range and deviation as a table shows them."""
+        """Return mean, range and deviation as cells of a table."""
         deviation = "-" if self.deviation is None else f"{self.deviation:.4f}"
         return f"{self.mean:.4f}", f"{self.low:.4f}..{self.high:.4f}", deviation
 
 
 def sampling_error(accuracy: float, rows: int) -> float:
-    """Return half the width of the 95 % interval of an accuracy measured on rows."""
+    """Return half the width of the 95 % interval of an accuracy measured on `rows`."""
     return float(1.96 * np.sqrt(accuracy * (1 - accuracy) / rows))
 
 
@@ -64,8 +64,15 @@ def baseline_scores(csv: str | None) -> dict[str, tuple[float, float]]:
     }
 
 
+def baseline_accuracies(
+    scores: Mapping[str, tuple[float, float]],
+) -> dict[str, float]:
+    """Return the accuracies of `baseline_scores` by the names that figures show."""
+    return {BASELINE_NAMES[key]: accuracy for key, (accuracy, _) in scores.items()}
+
+
 def worst(trained: Sequence[TrainedPart]) -> Verdicts:
-    """Return the verdict of all: one FAIL decides, else one INCONCLUSIVE does."""
+    """Return the verdict on all: FAIL if one is, else INCONCLUSIVE if one is."""
     found = {one.verdict for one in trained}
     order = (
         verify.Verdict.FAIL,
@@ -84,7 +91,7 @@ def study_result(study: str, trained: Sequence[TrainedPart]) -> RunResult:
 
 
 def verdict_line(trained: Sequence[TrainedPart]) -> str:
-    """Return how the verification of all models went, in one line."""
+    """Return how many models passed, with a line for each that did not."""
     passed = sum(one.verdict is verify.Verdict.PASS for one in trained)
     others = [
         f"{one.verdict}: {one.part.name}"
@@ -99,13 +106,13 @@ def verdict_line(trained: Sequence[TrainedPart]) -> str:
 
 
 def seed_range(config: Any) -> str:
-    """Return ``seeds 42 to 44``: those of a study that counts them from a first one."""
+    """Return ``seeds 42 to 44``, for a Config with a first seed and a number of seeds."""
     last = config.seed + config.seeds - 1
     return f"seed {last}" if config.seeds == 1 else f"seeds {config.seed} to {last}"
 
 
 def rows_csv(trained: Sequence[TrainedPart], options: Sequence[str] = OPTIONS) -> bytes:
-    """Return one row a run as CSV, at full precision."""
+    """Return the runs as CSV, one row each, at full precision."""
     names = ("accuracy", "macro_f1", "best_epoch", "best_accuracy", "best_macro_f1")
     rows = [
         (
@@ -134,7 +141,7 @@ def metrics(
     csv : str or None
         The file of tweets.
     **own
-        What this study has measured beside that.
+        Measurements of this study alone.
     """
     return {
         "recipe": study,
@@ -148,9 +155,9 @@ def metrics(
 
 
 def write(
-    options: RunOptions, metrics: Mapping[str, Any], files: Mapping[str, bytes]
+    options: RunOptions, measured: Mapping[str, Any], files: Mapping[str, bytes]
 ) -> None:
-    """Write what a study leaves beside its runs."""
+    """Write the files of a study, its ``metrics.json`` last."""
     for name, content in files.items():
         options.folder.write(name, content)
-    options.folder.write_json("metrics.json", metrics)
+    options.folder.write_json("metrics.json", measured)

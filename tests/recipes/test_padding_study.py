@@ -112,7 +112,7 @@ def test_a_part_is_the_run_that_its_own_command_makes(finished, tmp_path, capsys
 def test_a_finished_study_resumes_with_the_options_it_was_begun_with(
     finished, capsys, monkeypatch
 ):
-    from recipes.run import many as study
+    from recipes.run import study
 
     def trained_again(*_):
         raise AssertionError

@@ -15,8 +15,7 @@ import verify
 from recipes import seeds
 from recipes.__main__ import main
 from recipes.data.tweets import load_split
-from recipes.run import many as study
-from recipes.run import summary
+from recipes.run import study, summary
 from recipes.run.folder import RunFolder
 from recipes.run.options import RunOptions
 from verify.errors import DataError

@@ -16,11 +16,10 @@ import verify
 from recipes import plots, sweep
 from recipes.__main__ import main
 from recipes.data.tweets import load_split
-from recipes.run import many as study
-from recipes.run import workers
+from recipes.run import study, workers
 from recipes.run.folder import RunFolder
-from recipes.run.many import JobResult, Part
 from recipes.run.options import RunOptions
+from recipes.run.study import JobResult, Part
 from verify.errors import DataError
 
 TWO = sweep.Config(recipes=("sentiment_gru",), seeds=(5, 6), units=(4,), epochs=(1,))

@@ -223,7 +223,7 @@ def test_errors_that_cannot_travel_keep_their_message(two):
         raise Own(1, 2)
 
     def other(_):
-        from recipes.run.many import StudyInterrupted
+        from recipes.run.study import StudyInterrupted
 
         raise StudyInterrupted(1, 2)
 

@@ -1,10 +1,10 @@
 """Train many models, verify each, and go on where an interrupted study stopped.
 
-A study trains several models. Each is an ordinary run in a sub-folder of the study's
-own, so it can be looked at, resumed and used by itself:
+Each model of a study is an ordinary run in a sub-folder of the study's own, so it can
+be looked at, resumed and used by itself:
 ``rnn-recipe predict runs/seeds/sentiment_lstm-42 "thank you"``. A study that was
 interrupted goes on with the model it was at, and ends with the same numbers.
-`recipes.run.summary` has what studies print and draw of their models.
+`recipes.run.summary` makes the tables and files of a study from its models.
 """
 
 from __future__ import annotations
@@ -12,27 +12,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import verify
-from recipes import PAGE_FILE, RECIPES
+from recipes import PAGE_FILE, SENTIMENT_RECIPES
 from recipes.data.tweets import SentimentConfig, TweetConfig, load_words
 from recipes.run import training
 from recipes.run.finish import RunResult
 from recipes.run.folder import RUN_FILES, RunFolder
 from recipes.run.options import RunOptions
 from recipes.run.plan import command_line, module
-from verify.data.json_values import from_json
 from verify.errors import DataError, VerifyError, printable
-
-SENTIMENT = tuple(name for name in RECIPES if name.startswith("sentiment_"))
-"""The recipes that a study may vary."""
 
 VERIFIED_ROWS = 64
 """Test rows that each model is verified on; all of them would take longer than the
@@ -54,9 +51,9 @@ class Part:
     config : Config of the recipe
     entry : str
         The function of the recipe's module that trains it, ``entry(config, options)``
-        -> RunResult.
+        -> RunResult. It is given by its name, since parts are sent to other processes.
     in_folder_of_study : bool
-        Whether the study's own folder is that of this run.
+        Whether the run is written to the study's own folder instead.
     """
 
     name: str
@@ -76,16 +73,16 @@ class Job:
 
 @dataclass(frozen=True)
 class JobResult:
-    """Say how the run of a part has ended.
+    """Say how the training of a part has ended.
 
     Attributes
     ----------
     name : str
-        Of the part.
+        The part's name.
     report : str
-        Of a verification that is no pass; else empty.
+        The report of a verification that did not pass; else empty.
     failure : str
-        Why there is no model, if there is none.
+        Why there is no model; empty if there is one.
     """
 
     name: str
@@ -99,18 +96,18 @@ Trainer = Callable[[Sequence[Job]], Iterable[JobResult]]
 
 @dataclass(frozen=True)
 class TrainedPart:
-    """Hold what a finished part has measured; accuracies are on the test rows.
+    """Hold what was measured of a finished part; accuracies are on the test rows.
 
     Attributes
     ----------
     part : Part
     epochs : int
     scores : mapping of str to float
-        Those of `Study.scores`.
+        By the names in `Study.scores`.
     best_epoch : int or None
-        Counted from 1; None without test data in the training.
+        Counted from 1; None where no test rows were evaluated during the training.
     seconds : float
-        Of training.
+        The time of the training.
     verdict : Verdict
     max_diff : float
         The greatest |NumPy - predict|.
@@ -127,7 +124,7 @@ class TrainedPart:
 
 @dataclass(frozen=True)
 class StudyData:
-    """Say what a study learns from: in words, by checksum, and with notes on it."""
+    """Name the data of a study: in words, by checksum, and with notes for the user."""
 
     source: str
     sha256: str
@@ -141,38 +138,17 @@ class StudyInterrupted(training.Interrupted):
         Exception.__init__(self, f"interrupted after {done} of {of} models")
 
 
-def require_valid(seed: int, seeds: int, recipes: Sequence[str]) -> None:
-    """Refuse options that no study can use.
-
-    Raises
-    ------
-    DataError
-    """
-    if type(seeds) is not int or seeds < 1:
-        raise DataError(f"seeds: expected a number from 1. Received: {seeds}")
-    if seed + seeds > 2**32:
-        raise DataError(
-            f"seed: expected all seeds below 2**32. Received: {seeds} from {seed} on"
-        )
-    unknown = [name for name in recipes if name not in SENTIMENT]
-    if unknown or not recipes or len(set(recipes)) < len(recipes):
-        raise DataError(
-            f"recipes: expected some of {', '.join(SENTIMENT)}, each once. "
-            f"Received: {', '.join(map(str, recipes)) or 'none'}"
-        )
-
-
 def part_config(recipe: str, config: TweetConfig, **options: Any) -> SentimentConfig:
-    """Return the recipe's own Config with the options of a study, and those given."""
+    """Return a recipe's Config with the options of a study, and those given."""
     own = module(recipe).Config
-    names = {field.name for field in fields(own)}
+    names = {one.name for one in fields(own)}
     shared = {key: value for key, value in asdict(config).items() if key in names}
     made: SentimentConfig = own(**(shared | options))
     return made
 
 
 def train_one(job: Job) -> JobResult:
-    """Train one part, without what its run prints."""
+    """Train one part; what its run prints is dropped."""
     train = getattr(module(job.part.recipe), job.part.entry)
     with (
         contextlib.redirect_stdout(io.StringIO()),
@@ -181,8 +157,8 @@ def train_one(job: Job) -> JobResult:
         result: RunResult = train(job.part.config, job.options)
     report = result.report
     passed = report.verdict is verify.Verdict.PASS
-    told = report.to_text() if isinstance(report, verify.Report) and not passed else ""
-    return JobResult(job.part.name, told)
+    shown = report.to_text() if isinstance(report, verify.Report) and not passed else ""
+    return JobResult(job.part.name, shown)
 
 
 def train_here(jobs: Sequence[Job]) -> Iterable[JobResult]:
@@ -191,7 +167,7 @@ def train_here(jobs: Sequence[Job]) -> Iterable[JobResult]:
         try:
             yield train_one(job)
         except VerifyError as error:
-            raise _unusable(job.options.folder, error) from None
+            raise _unusable(job.part, job.options.folder, error) from None
 
 
 @dataclass(frozen=True)
@@ -209,9 +185,10 @@ class Study:
         Names of the files that the study writes besides ``manifest.json`` and
         ``metrics.json``.
     trainer : Trainer
-        A part that it says has failed is left out of what `train` returns.
     fixed : mapping, optional
         What may not be changed with ``--resume``; all of `config` by default.
+    failures : dict of str to str
+        Why a part could not be trained, by its name; grows while `train` runs.
     """
 
     name: str
@@ -221,17 +198,18 @@ class Study:
     files: Sequence[str]
     trainer: Trainer = train_here
     fixed: Mapping[str, Any] | None = None
+    failures: dict[str, str] = field(default_factory=dict)
 
     scores: ClassVar[tuple[str, ...]] = SCORES
 
     @functools.cached_property
     def data(self) -> StudyData:
-        """What all parts learn from: the tweets, unless a study says otherwise."""
+        """Return what all parts learn from: the tweets, unless a subclass differs."""
         tweets = load_words(self.options.csv).tweets
         return StudyData(tweets.source, tweets.sha256, tweets.notes)
 
     def train(self) -> list[TrainedPart]:
-        """Train what is not finished; returns all parts, in order, but for failures.
+        """Train what is not finished; return all parts in order, without `failures`.
 
         Raises
         ------
@@ -246,9 +224,9 @@ class Study:
             trained = self._finished(part)
             if trained is not None:
                 finished[part.name] = trained
-        kept = f", {len(finished)} finished before" if self.options.resume else ""
+        begun = f", {len(finished)} finished before" if self.options.resume else ""
         print(
-            f"{self.name}: {len(self.parts)} models{kept or ' to train'}",
+            f"{self.name}: {len(self.parts)} models{begun or ' to train'}",
             file=sys.stderr,
             flush=True,
         )
@@ -260,7 +238,7 @@ class Study:
         return [finished[part.name] for part in self.parts if part.name in finished]
 
     def open(self) -> None:
-        """Make the folder ready; an earlier study goes unless this one resumes it.
+        """Make the folder ready; remove an earlier study unless this one resumes it.
 
         Raises
         ------
@@ -296,7 +274,10 @@ class Study:
         )
 
     def earlier(self) -> dict[str, str]:
-        """Return name -> recipe of the parts that an earlier study made here."""
+        """Return the parts of an earlier study in this folder: name -> recipe.
+
+        A manifest can have been edited, so a name that is no sub-folder is left out.
+        """
         folder = self.options.folder
         if not (folder / "manifest.json").exists():
             return {}
@@ -305,8 +286,8 @@ class Study:
         return {
             name: recipe
             for name, recipe in named
-            if recipe in SENTIMENT and name.startswith(recipe) and name.isprintable()
-            if "/" not in name and "\\" not in name
+            if recipe in SENTIMENT_RECIPES and name.startswith(recipe)
+            if name.isprintable() and "/" not in name and "\\" not in name
         }
 
     def folder_of(self, part: Part) -> RunFolder:
@@ -315,7 +296,7 @@ class Study:
         return folder if part.in_folder_of_study else RunFolder(folder / part.name)
 
     def job(self, part: Part) -> Job:
-        """Return what trains a part, from its checkpoint where the study resumes."""
+        """Return the job of a part; it resumes if the study does and has begun it."""
         folder = self.folder_of(part)
         begun = self.options.resume and (folder / "checkpoint.npz").exists()
         csv, command = self.options.csv, self.command(part)
@@ -334,16 +315,18 @@ class Study:
         return command_line([part.recipe], given, str(self.folder_of(part).path))
 
     def ended(self, part: Part, epochs: int) -> bool:
-        """Say whether a part with so many epochs has nothing left to train."""
+        """Return whether a part has nothing left to train after `epochs`."""
         return epochs >= int(part.config.epochs)
 
     def _train(self, jobs: Mapping[str, Job], finished: dict[str, TrainedPart]) -> None:
-        """Train the jobs, with one line of progress each; `finished` grows."""
+        """Train the jobs and print one line each; add them to `finished`."""
         began, before = time.perf_counter(), len(finished)
         total = len(self.parts)
         for done, result in enumerate(self.trainer([*jobs.values()]), start=1):
-            found = f"FAILED: {printable(result.failure, 300)}"
-            if not result.failure:
+            if result.failure:
+                self.failures[result.name] = result.failure
+                found = f"FAILED: {printable(result.failure, 300)}"
+            else:
                 trained = self._after(jobs[result.name].part, result)
                 finished[result.name] = trained
                 accuracy = trained.scores["accuracy"]
@@ -357,24 +340,24 @@ class Study:
             )
 
     def _after(self, part: Part, result: JobResult) -> TrainedPart:
-        """Read what a part has come to that has just been trained."""
+        """Print the report of a part whose verification failed; return its scores."""
         if result.report:
             print(f"\n{result.name}:\n\n{result.report}")
         trained = self._read(part)
         if trained is None:
-            raise _unusable(self.folder_of(part), "the run left no metrics")
+            raise _unusable(part, self.folder_of(part), "the run left no metrics")
         return trained
 
     def _finished(self, part: Part) -> TrainedPart | None:
         """Read a part of an earlier study; None where it still has to be trained.
 
-        The metrics in the study's own folder are those of the study, so the run that
-        is there is always gone through again, which trains no epoch twice.
+        ``metrics.json`` in the study's own folder is that of the study, not that of the
+        run there. So this run is always resumed, which trains no epoch twice.
         """
         return None if part.in_folder_of_study else self._read(part)
 
     def _read(self, part: Part) -> TrainedPart | None:
-        """Read what a part has come to; None where it still has to be trained.
+        """Read the scores of a part; None where it still has to be trained.
 
         Raises
         ------
@@ -388,7 +371,9 @@ class Study:
             config, sha256 = asdict(part.config), self.data.sha256
             folder.open_for(part.recipe, config, sha256, resume=True)
             metrics = folder.read_json("metrics.json")
-            epochs = from_json(int, metrics["epochs"])
+            epochs = metrics["epochs"]
+            if type(epochs) is not int:
+                raise ValueError(f"epochs={epochs}")
             if not self.ended(part, epochs):
                 return None
             if epochs > part.config.epochs:
@@ -397,9 +382,10 @@ class Study:
                 )
             verify.load(folder / "model.keras")
             return self._as_trained(part, metrics)
-        except (VerifyError, KeyError, TypeError, ValueError, OverflowError) as error:
-            what = error if isinstance(error, VerifyError) else "a file is damaged"
-            raise _unusable(folder, what) from None
+        except VerifyError as error:
+            raise _unusable(part, folder, error) from None
+        except (OSError, LookupError, TypeError, ValueError, OverflowError):
+            raise _unusable(part, folder, "a file is damaged") from None
 
     def _as_trained(self, part: Part, metrics: Mapping[str, Any]) -> TrainedPart:
         report = self.folder_of(part).read_json("verification.json")
@@ -408,10 +394,10 @@ class Study:
             part,
             metrics["epochs"],
             {name: _finite(metrics[name]) for name in self.scores},
-            None if best is None else from_json(int, best),
+            None if best is None else int(best),
             _finite(metrics["seconds"]),
-            from_json(verify.Verdict, report["verdict"]),
-            from_json(float, report["predict_max_diff"]),
+            verify.Verdict(report["verdict"]),
+            float(report["predict_max_diff"]),
         )
 
 
@@ -430,13 +416,13 @@ def study_function(
         csv: str | None = None,
         resume: bool = False,
     ) -> Results:
-        """Train, verify and compare; prints one line of progress a model on stderr.
+        """Train, verify and compare; print one line of progress a model on stderr.
 
         Parameters
         ----------
         config : Config
         folder : path
-            Of the study; every model gets a folder in it.
+            The folder of the study; every model gets a folder in it.
         csv : path, optional
             Tweets, as for `recipes.data.airline.load_tweets`.
         resume : bool
@@ -455,7 +441,7 @@ def study_function(
 
 
 def _time_left(seconds: float) -> str:
-    """Return roughly how long it takes in words, since models differ."""
+    """Format an estimate; it is rough, since models take different times."""
     if seconds <= 0:
         return ""
     if seconds < 90:
@@ -464,17 +450,24 @@ def _time_left(seconds: float) -> str:
 
 
 def _finite(value: Any) -> float:
-    number = from_json(float, value)
-    if number - number != 0:  # NaN or infinite
+    number = float(value)
+    if not math.isfinite(number):
         raise ValueError(f"{value} where a number stood")
     return number
 
 
-def _unusable(folder: RunFolder, why: object) -> DataError:
+def _unusable(part: Part, folder: RunFolder, why: object) -> DataError:
+    """Return an error that says what to remove so that a part is trained again.
+
+    In the study's own folder that is the checkpoint: the rest belongs to the study.
+    """
     shown = printable(folder.path)
     text = printable(why, 1000)
     where = "" if text.startswith(shown) else f"{shown}: "
-    return DataError(f"{where}{text}. Remove {shown} and --resume to train it again")
+    removed = folder / "checkpoint.npz" if part.in_folder_of_study else folder.path
+    return DataError(
+        f"{where}{text}. Remove {printable(removed)} and --resume to train it again"
+    )
 
 
 def _require_ours(folder: RunFolder, recipe: str) -> None:
