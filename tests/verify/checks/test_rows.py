@@ -532,3 +532,21 @@ def test_what_keras_predicts_is_handed_on_batch_by_batch(model, x):
     assert [len(outputs) for outputs in predicted] == [SIZE, SIZE, SIZE, SIZE, 44]
     expected = keras.models.load_model(model).predict(x, verbose=0)
     np.testing.assert_array_equal(np.concatenate(predicted), expected)
+
+
+def test_what_numpy_refuses_never_waits_for_keras(model, x, monkeypatch, capsys):
+    class Loading(Exception):
+        pass
+
+    def load():
+        raise Loading
+
+    monkeypatch.setattr("verify.keras_bridge.require_keras", load)
+    bad = x.copy()
+    bad[SIZE - 1, 0] = VOCABULARY
+    with pytest.raises(DataError, match="rows 0 to 63: Layer 'embedding'"):
+        check(model, bad, watch=Watch(show=True))
+    assert capsys.readouterr().err == ""
+    bad[SIZE - 1, 0], bad[SIZE, 0] = 0, VOCABULARY  # in the second batch: Keras is next
+    with pytest.raises(Loading):
+        check(model, bad)
