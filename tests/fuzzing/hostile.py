@@ -6,8 +6,8 @@ Files are read in processes forked from this one, with 1 GiB of memory, and with
 seconds for each; a process that is ended gives its place to another, at the next file.
 Archives, configs and data files are genuine ones with bits flipped, cut short or
 written over, or with something replaced by something absurd, packed anew so that no
-checksum gives them away. HDF5 files are always valid: h5py writes unusual contents into
-them. What libhdf5 makes of invalid ones is not tested here.
+checksum gives them away. HDF5 and Parquet files are always valid: h5py and pyarrow write
+unusual contents into them. What those libraries make of invalid ones is not tested here.
 """
 
 from __future__ import annotations
@@ -280,22 +280,41 @@ def hostile_data(rng: random.Random) -> tuple[str, bytes]:
             np.savez_compressed(buffer, x=np.asfortranarray(array))
             return ".npz", damaged(buffer.getvalue(), rng)
         case 3:
-            columns = {str(k): array[:, k] for k in range(12)}
-            return ".parquet", damaged(parquet(columns), rng)
+            return ".parquet", unusual_parquet(array, rng)
         case 4:
-            return ".parquet", damaged(parquet({"x": array.tolist()}), rng)
+            return ".parquet", rng.choice([b"", b"PAR1", b"1,2,3\n", b"\0" * 64])
         case _:
             text = "\n".join(",".join(map(str, row)) for row in array)
             return ".csv", damaged(text.encode(), rng)
 
 
-def parquet(columns: dict[str, Any]) -> bytes:
-    """A file of these columns."""
+def unusual_parquet(array: np.ndarray, rng: random.Random) -> bytes:
+    """A valid Parquet file with unusual contents, written by pyarrow."""
     import pyarrow as pa
     from pyarrow.parquet import write_table
 
+    columns: dict[str, Any] = {str(k): array[:, k] for k in range(array.shape[1])}
+    rows, name = len(array), rng.choice(["x", "0", "text", NAMES[6], NAMES[-1]])
+    match rng.randrange(8):
+        case 0:
+            columns[name] = [rng.choice([None, 1.5, float("nan")]) for _ in range(rows)]
+        case 1:
+            columns[name] = [rng.choice(["", "x", NAMES[7], "1.5"])] * rows
+        case 2:
+            columns = {name: [[1.0] * rng.randrange(4) for _ in range(rows)]}
+        case 3:
+            columns = {name: [[[1.0], [2.0]]] * rows, "y": [{"a": 1}] * rows}
+        case 4:
+            columns = {name: pa.array([None] * rows, pa.null())}
+        case 5:
+            kinds = [pa.decimal128(9, 2), pa.binary(), pa.date32(), pa.bool_()]
+            columns = {name: pa.array([None] * rows, rng.choice(kinds))}
+        case 6:
+            columns = {name: np.zeros(0, rng.choice(["f4", "i8", "u1"]))}
+        case _:
+            columns = {"x": array.tolist()}
     buffer = io.BytesIO()
-    write_table(pa.table(columns), buffer, row_group_size=3)
+    write_table(pa.table(columns), buffer, row_group_size=rng.choice([1, 3, 100]))
     return buffer.getvalue()
 
 
