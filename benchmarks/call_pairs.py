@@ -41,7 +41,7 @@ from verify.model.arrays import Array
 
 MODEL_ROWS, MODEL_STEPS, MODEL_WORDS = 40, 8, 50
 
-ORCHESTRATING = ("checks", "report", "mistakes", "tolerance", "cluster", "__main__")
+ORCHESTRATING = ("checks", "report", "mistakes", "tolerance", "__main__")
 """Packages and modules of `verify` that decide what is computed and what is said of
 it; `verify.backward` itself, the entry to backpropagation, is another."""
 

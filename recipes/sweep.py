@@ -48,7 +48,7 @@ from recipes.run.study import (
 )
 from recipes.run.summary import Spread
 from recipes.run.workers import WORKER_MODULES, in_processes, on_cluster, process_count
-from verify.cluster import LOCAL, connected, require_address
+from verify.checks.cluster import LOCAL, connected, require_address
 from verify.console.tables import text_table
 from verify.errors import DataError, printable
 
@@ -299,7 +299,7 @@ def run(config: Config, options: RunOptions, where: Where) -> Results:
     ------
     DataError
         The data, the folder or one of its runs cannot be used.
-    verify.cluster.ClusterError
+    verify.checks.cluster.ClusterError
     recipes.run.study.StudyInterrupted
         On Ctrl-C.
     """

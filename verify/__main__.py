@@ -361,14 +361,14 @@ def _mapper(address: str | None) -> Iterator[Mapper]:
     Raises
     ------
     ClusterError
-        As `verify.cluster.connected`.
+        As `verify.checks.cluster.connected`.
     """
     from verify.checks.mapper import serial_map
 
     if address is None:
         yield serial_map
         return
-    from verify.cluster import connected  # Dask is an extra, and slow to import
+    from verify.checks.cluster import connected  # Dask is an extra, and slow to import
 
     with connected(address) as cluster:
         yield cluster.map

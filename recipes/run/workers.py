@@ -28,7 +28,7 @@ from pathlib import Path
 
 from recipes.run.folder import RUN_FILES, RunFolder
 from recipes.run.study import Job, JobResult, train_one
-from verify.cluster import Cluster
+from verify.checks.cluster import Cluster
 from verify.errors import VerifyError, printable
 from verify.forward.fast import core_count
 

@@ -11,7 +11,7 @@ class Mapper(Protocol):
     """Describe ``builtins.map`` with arguments that are the same for all items.
 
     Results come in the order of the items, of which few are taken in advance.
-    `verify.cluster.Cluster.map` is one, `serial_map` another.
+    `verify.checks.cluster.Cluster.map` is one, `serial_map` another.
     """
 
     def __call__(

@@ -19,8 +19,8 @@ from verify import DataError, Network
 from verify.__main__ import main
 from verify.checks._batches import Batch, BatchPlan, Examiner, Limits, examine
 from verify.checks.checkpoint import RESUME_KEY, Watch
+from verify.checks.cluster import connected
 from verify.checks.mapper import serial_map
-from verify.cluster import connected
 from verify.data.json_values import from_json, to_json
 from verify.data.sources import Arrays, open_source
 from verify.mistakes.diagnose import Diagnosis

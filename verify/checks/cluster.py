@@ -260,7 +260,7 @@ class Cluster:
         self.address = address
 
     def __repr__(self) -> str:
-        return f"<verify.cluster.Cluster {printable(self.address)}>"
+        return f"<verify.checks.cluster.Cluster {printable(self.address)}>"
 
     @property
     def workers(self) -> dict[str, int]:
@@ -523,7 +523,7 @@ def _probe() -> Callable[[list[str]], dict[str, Any]]:
         try:
             found["numpy"] = importlib.import_module("numpy").__version__
             found["verify"] = importlib.import_module("verify").__version__
-            importlib.import_module("verify.cluster")
+            importlib.import_module("verify.checks.cluster")
         except Exception as error:
             found["error"] = f"{error}"
         versions: dict[str, str | None] = {}
@@ -560,7 +560,7 @@ def _work() -> Callable[[bytes, Any], bytes]:
             import pickle
 
             return pickle.dumps(("unfit", shared))
-        from verify.cluster import perform
+        from verify.checks.cluster import perform
 
         return perform(pickled, shared)
 

@@ -24,11 +24,11 @@ import pytest
 from models import ids, lstm_spec
 
 import verify
-from verify import cluster as module
-from verify.cluster import Cluster, ClusterError, connected
+from verify.checks import cluster as module
+from verify.checks.cluster import Cluster, ClusterError, connected
 from verify.errors import DataError, UnsupportedError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.cluster
 
@@ -351,7 +351,7 @@ def test_an_interruption_leaves_nothing_under_way(two):
 
 INTERRUPTED = """
 import itertools, time
-from verify.cluster import connected
+from verify.checks.cluster import connected
 def slow(x):
     import time
     time.sleep(x)
@@ -551,7 +551,7 @@ for name in ("keras", "tensorflow", "jax", "typer", "h5py", "rich", "pandas", "s
     sys.modules[name] = None
 with open(sys.argv[1], "rb") as file:
     net, x, wanted = pickle.load(file)
-import verify.cluster
+import verify.checks.cluster
 assert (net.predict(x) == wanted).all()
 assert (net.predict(x[::-1]) != wanted).any()
 try:
