@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recipes.data.airline import CLASSES, Tweets, load_tweets
+from recipes.data.stop_words import nltk_stop_words
 from verify.data.text import Padding, TextPipeline, Vocabulary, words
 from verify.errors import DataError
 
@@ -99,7 +100,9 @@ def load_words(csv: str | None, /) -> TweetWords:
     from sklearn.model_selection import train_test_split
 
     tweets = load_tweets(csv)
-    split = [words(text) for text in tweets.texts]
+    unwanted = nltk_stop_words()
+    all_words = (words(text, keep_stop_words=True) for text in tweets.texts)
+    split = [[word for word in found if word not in unwanted] for found in all_words]
     vocabulary = Vocabulary.of(split)
     if not vocabulary.words:
         raise DataError(
