@@ -91,7 +91,7 @@ class JobResult:
 
 
 Trainer = Callable[[Sequence[Job]], Iterable[JobResult]]
-"""Trains jobs, in any order; a run is in its folder as soon as its result comes."""
+"""Trains jobs, in any order. When it yields a result, the run's files are written."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from verify.tolerance.partial import PartialResult
 class RowComparison(ABC):
     """Compare the outputs of a network with others, for any number of rows.
 
-    `run` calls the methods of a kind, which never calls back.
+    `run` calls the methods of the subclass; they never call `run`.
 
     Attributes
     ----------

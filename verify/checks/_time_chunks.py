@@ -203,7 +203,10 @@ class _Run:
         )
 
     def require_the_run(self) -> None:
-        """Raise Undecided unless the chunks of either side add up to its whole run."""
+        """Raise Undecided unless the chunks are the uninterrupted run, bit for bit.
+
+        That is asked of Keras's chunks and of NumPy's.
+        """
         self._require_the_run(self.whole, [c.outputs[0] for c in self.single])
         self._require_the_run(self.ours, self._by_numpy(), "NumPy's")
 
@@ -301,9 +304,9 @@ class _Run:
             )
 
     def _shown(self, joined: Array, keep: Array) -> Array:
-        """Return what a layer shows where a masked step shows the output before it.
+        """Replace the outputs at masked steps by what the layer's `MaskRule` says.
 
-        Or zeros, by the layer's options.
+        That is the previous output, or zeros.
 
         Parameters
         ----------
@@ -337,8 +340,8 @@ def _require_same_graph(
 ) -> None:
     """Raise Undecided unless NumPy's graph hands every layer what Keras hands it.
 
-    Layers compared on the tensors and masks that Keras gave them do not show which ones
-    NumPy would give them.
+    Layers were compared on Keras's own inputs and masks, so mistakes in the wiring
+    would not be seen; this checks the wiring.
     """
     graph = net.spec.root.graph
     if graph is None:

@@ -69,7 +69,7 @@ def judge(
     tolerances : sequence of Tolerance
         What `numerics` was held to.
     layers : tuple of LayerResult
-        None where the layers have not been compared.
+        Empty where the layers have not been compared.
     """
     failed = [layer for layer in layers if not layer.proof.matches]
     if failed or not proof.matches:

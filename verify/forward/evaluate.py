@@ -326,7 +326,11 @@ def _is_tensor_argument(value: Any) -> bool:
 
 
 def _strip_mask(leaf: Any, compute: str) -> None:
-    """Take the mask off a tensor, unless a cast makes another tensor of it first."""
+    """Remove the mask in place, as Keras does.
+
+    If Keras casts the input, it removes the mask of the copy; the original keeps its
+    own.
+    """
     if isinstance(leaf, Tensor) and (
         not is_float(leaf.value) or leaf.value.dtype == dtype_of(compute)
     ):

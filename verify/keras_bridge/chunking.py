@@ -25,8 +25,8 @@ def predicted_calls(
 ) -> tuple[list[KerasCall], list[Array]]:
     """Return calls of layers with the values that they have inside ``predict``.
 
-    A compiled model may round otherwise than its layers do one by one. So a model with
-    more outputs is compiled: everything that any layer is given or returns.
+    Layers called one by one may round differently from the compiled model. So a copy is
+    compiled that also outputs every layer's inputs and outputs.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def predicted_calls(
     -------
     calls : list of KerasCall
     outputs : list of (batch, ...)
-        The model's own outputs, from the model with more outputs. If they equal those
-        of ``predict`` bit for bit, the values of the calls are those of predict too.
+        The model's own outputs, computed by the copy. If they equal those of
+        ``predict`` bit for bit, the values of the calls are those of predict too.
     """
     keras, own = import_keras(), model.model
     graph = getattr(own, "_functional", None) or own

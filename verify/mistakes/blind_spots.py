@@ -149,10 +149,12 @@ def _of_gates(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[Blind
     """Yield what one step, one unit, masks or saturated gates hide."""
     steps = flatten(values.input)[0].shape[1]
     if steps == 1:
-        forget = " and the forget gate" if "f" in layer.gates else ""
+        idle = "the recurrent kernel plays"
+        if "f" in layer.gates:
+            idle = "the recurrent kernel and the forget gate play"
         yield BlindSpot(
             path,
-            f"{layer}: one time step, so the recurrent kernel{forget} play no part",
+            f"{layer}: one time step, so {idle} no part",
             frozenset({Need.SEVERAL_STEPS}),
             "give sequences of three steps or more",
         )
@@ -181,7 +183,7 @@ def _of_gates(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[Blind
 
 
 def _of_masks(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[BlindSpot]:
-    """Yield what a mask hides that is never false, or false on the right alone."""
+    """Yield blind spots of masks that mask no step, or only steps at the end."""
     masks = [mask for mask in flatten(values.mask) if isinstance(mask, np.ndarray)]
     if not masks or masks[0].ndim != 2:
         return

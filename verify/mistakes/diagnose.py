@@ -35,8 +35,8 @@ PAIR_ROWS, MAX_PAIR_SECONDS = 8, 20.0
 """Rows on which two mistakes at a time are tried first, and time for all pairs."""
 
 NEAR_SHARE = 1e-3
-"""Outputs that differ from a mutant's by more than this share of the greatest output do
-so by more than its rounding."""
+"""Beyond this share of the greatest output, a difference from a mutant cannot be
+rounding, so the mutant's noise floor is not measured."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class _Case:
         )
 
     def concerns(self, mutant: Mutant) -> bool:
-        """Say whether a mutant differs in the layer that differs."""
+        """Say whether a mistake is in the layer to explain, or masks carry it there."""
         if self.layer is None or mutant.name == MASK_IGNORED:
             return True
         path = self.layer.partition(":")[0]

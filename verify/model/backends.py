@@ -22,8 +22,8 @@ class Rule(StrEnum):
     same unless the initial state is not zero. Unrolled layers do as TensorFlow does."""
 
     UNROLL_NEVER_ZEROES = (
-        "unroll=True takes zero_output_for_mask away: masked steps repeat the last "
-        "output"
+        "with unroll=True, zero_output_for_mask is ignored: masked steps repeat the "
+        "last output"
     )
     """Source: keras/src/backend/jax/rnn.py, which does not read it when it unrolls.
     Bidirectional layers that return sequences always zero."""

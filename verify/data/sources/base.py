@@ -20,7 +20,8 @@ BLOCK_BYTES = 2**25
 """Bytes of rows that are read at a time where the caller sets no number of rows."""
 
 READ_ROWS = 1_000_000
-"""Rows of a batch when all rows are read: batches are joined, so one is held twice."""
+"""Batch size of `Source.read`. Joining copies the batches, so larger ones cost more
+memory."""
 
 
 class Source(ABC):

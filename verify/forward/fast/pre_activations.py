@@ -15,8 +15,8 @@ from verify.model.arrays import Array
 class PreActivations(ABC):
     """Compute the pre-activations of a step: products with x and h, and the bias.
 
-    Gate blocks lie beside each other, for one product and for sums of whole rows. Those
-    of a GRU, which are needed one by one, lie behind each other.
+    Gate blocks share the columns of one array, so one product fills them. A GRU's are a
+    stack (gates, rows, units), because each is used alone.
 
     Attributes
     ----------
@@ -24,8 +24,9 @@ class PreActivations(ABC):
         Where the state lies at all times.
     gate_blocks : (gates, rows, units)
         The pre-activations.
-    x_target : (rows, columns), or of a GRU (2, rows, units)
-        The part of them that x's is added to; of a GRU the gates without the candidate.
+    x_target : (rows, columns), or for a GRU (2, rows, units)
+        The pre-activations to which x's product is added. For a GRU only z and r: its
+        candidate is summed later, after the reset gate.
     """
 
     def __init__(
@@ -58,8 +59,8 @@ class PreActivations(ABC):
     def __call__(self, x: Array) -> Array | None:
         """Fill `gate_blocks`.
 
-        Returns x's part of a GRU's candidate, (rows, units), where that is not the last
-        of `gate_blocks`.
+        Return ``a_h = x @ W_h + bias``, (rows, units), for a GRU whose products are
+        separate; None if ``a_h`` is already the last gate block.
         """
 
 

@@ -45,7 +45,7 @@ class Steps(NamedTuple):
             np.multiply(self.h, self.scale, self.h)
 
     def advance_but(self, rows: Array, x: Array) -> None:
-        """Take a step at which some rows, by their numbers, hold their states."""
+        """Take a step; the rows listed in `rows` are masked and keep their states."""
         if not len(rows):
             self.advance(x)
         elif len(rows) < len(self.h):
@@ -83,7 +83,11 @@ def _simple_rnn(weights: FastWeights, method: Method, rows: int) -> Steps:
 
 
 def _lstm(weights: FastWeights, method: Method, rows: int) -> Steps:
-    """Hold gates and h doubled if `h_scale` says so, which spares multiplications."""
+    """Return the steps of an LSTM.
+
+    If `h_scale` is 2, i, f, o and h are stored twice as large: ``1 + tanh(z / 2)`` is
+    ``2 * sigmoid(z)`` without the halving. c is halved back at every step.
+    """
     compute, function = method(weights, rows), _function(weights.layer)
     h, scale = compute.h, h_scale(weights.layer)
     buffer = empty_from_pool((5, *h.shape), h.dtype)

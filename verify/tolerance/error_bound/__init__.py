@@ -8,10 +8,11 @@ backpropagation tells how much of each local error reaches an output (`sweep`). 
     bound = sum |d| * max_error
             + STANDARD_DEVIATIONS * sqrt(sum (d * standard_deviation)**2)
 
-``max_error`` is the worst case of activations, products and sums, and
-``standard_deviation`` that of a dot product's rounding. A dot product adds its terms in
-an order that only the library knows. Its worst case needs terms that are all equal; as
-a bound it would be so wide that it hides mistakes. A layer may round the same dot
+``max_error`` is the worst case of activations, products and sums. A dot product adds
+its terms in an order that only the library knows. Its worst case needs terms that are
+all equal; as a bound it would be so wide that it hides mistakes. So most of its
+rounding counts by its ``standard_deviation``; only its last rounding, and half of the
+rounding of its terms, are in ``max_error`` (`sites`). A layer may round the same dot
 product in the same way at every step, so the second sum is at least that of
 ``sum d * standard_deviation`` over the steps.
 
