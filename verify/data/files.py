@@ -1,4 +1,8 @@
-"""Write files atomically, read JSON, and check where a command may write."""
+"""Write files atomically, read JSON, and check where a command may write.
+
+Errors shorten the names of files: one of thousands of characters would otherwise push
+the rest of the message out.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from verify.errors import DataError
+from verify.errors import DataError, printable
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -27,11 +31,15 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        raise DataError(
+            f"{printable(path)}: cannot be read ({error.strerror})"
+        ) from None
     except (ValueError, RecursionError):  # nested without end
         content = None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object. The file is damaged")
+        raise DataError(
+            f"{printable(path)}: expected a JSON object. The file is damaged"
+        )
     return content
 
 
@@ -74,7 +82,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 def write_error(path: Path, error: OSError) -> DataError:
     """Return the error for a file that cannot be written."""
-    return DataError(f"{path}: cannot be written ({error.strerror or error})")
+    return DataError(
+        f"{printable(path)}: cannot be written ({error.strerror or error})"
+    )
 
 
 def output_path(text: str, option: str, *suffixes: str) -> Path:
@@ -89,15 +99,19 @@ def output_path(text: str, option: str, *suffixes: str) -> Path:
     if path.suffix.lower() not in suffixes:
         raise DataError(
             f"{option}: expected a file name ending in {' or '.join(suffixes)}. "
-            f"Received: {text}"
+            f"Received: {printable(text)}"
         )
     try:
         is_folder, has_place = path.is_dir(), path.parent.is_dir()
     except OSError as error:  # a name too long
         raise write_error(path, error) from None
     if is_folder or not has_place:
-        found = "a folder" if is_folder else f"no folder {path.parent}"
-        raise DataError(f"{option}: {text} cannot be written. Received: {found}")
+        found = "a folder" if is_folder else f"no folder {printable(path.parent)}"
+        raise DataError(
+            f"{option}: {printable(text)} cannot be written. Received: {found}"
+        )
     if not os.access(path.parent, os.W_OK):
-        raise DataError(f"{option}: {text} cannot be written (no permission)")
+        raise DataError(
+            f"{option}: {printable(text)} cannot be written (no permission)"
+        )
     return path
