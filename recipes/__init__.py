@@ -1,4 +1,7 @@
-"""Keras models built and trained: the chapter's, and what teaches; one file a recipe.
+"""Train Keras's recurrent networks and verify them: each module here is a recipe.
+
+The packages hold what the recipes share: `data`, `run` (training and all around it),
+`explore` (looking into a trained model) and `plots`.
 
 Importing this package imports neither Keras nor the data.
 """
@@ -32,19 +35,19 @@ SENTIMENT_RECIPES = tuple(name for name in RECIPES if name.startswith("sentiment
 """The recipes that learn from the tweets."""
 
 CHAPTER = RECIPES[:5]
-"""The five models of the chapter; the others are ours."""
+"""The five models of the chapter; the other recipes are additions."""
 
 GROUPS = {
     "all": tuple(name for name in RECIPES if name not in STUDIES),
     "chapter": CHAPTER,
 }
-"""What ``rnn-recipe run`` takes for several recipes."""
+"""Names that stand for several recipes in ``rnn-recipe run``."""
 
 PAGE_FILE = "explorer.html"
 """The page of a run, which ``rnn-recipe explore`` writes into its folder."""
 
 
 def script(file: str) -> None:
-    """Do what ``python -m recipes run`` does for the recipe in this file, and exit."""
+    """Run the recipe in this file as ``rnn-recipe run`` does, and exit."""
     sys.argv[1:1] = ["run", Path(file).stem]
     runpy.run_module("recipes", run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""The ``rnn-recipe`` command.
+"""Run the ``rnn-recipe`` command: train and verify recipes, and use what they trained.
 
 Results go to stdout, progress to stderr. Exit codes: 0 done and verified, 1 a model
 failed its verification, 2 wrong usage or unusable data (one line on stderr), 3 a
@@ -23,10 +23,10 @@ from verify.console.exit_codes import run as run_command
 from verify.data.files import output_path
 from verify.errors import DataError, join_and, printable
 
-# A command imports what it needs: --help is there at once.
+# Commands import what they need when they run, so that --help appears at once.
 
 app = typer.Typer(
-    help="Builds, trains and verifies the chapter's recurrent networks.\n\n"
+    help="Build, train and verify the chapter's recurrent networks.\n\n"
     "Exit codes: 0 done and verified, 1 failed verification, 2 wrong usage or "
     "unusable data, 3 inconclusive verification, 130 interrupted, 143 terminated.",
     no_args_is_help=True,
@@ -37,7 +37,7 @@ app = typer.Typer(
 
 @app.command(name="list")
 def list_recipes() -> None:
-    """Name every recipe with what it learns."""
+    """List every recipe with the task it learns."""
     width = max(map(len, RECIPES))
     for name in RECIPES:
         print(f"{name:<{width}}  {_summary(name)}")
@@ -45,15 +45,20 @@ def list_recipes() -> None:
     print(f"{'all':<{width}}  every recipe but {join_and(STUDIES)}: many models each")
 
 
-BatchSize = Annotated[int | None, typer.Option(min=1, max=2**20)]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, max=2**20, help="Samples in a gradient step.")
+]
 Csv = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Tweets of yours: text, airline_sentiment."),
+    typer.Option(
+        metavar="FILE",
+        help="Your own tweets, with the columns text and airline_sentiment.",
+    ),
 ]
 
 
 def _given(context: typer.Context, *others: str) -> dict[str, Any]:
-    """Return the options on the command line that are not among the others."""
+    """Return the options given on the command line, without those named in `others`."""
     options = [param.name for param in context.command.params]
     values = {key: context.params[key] for key in options if key not in others}
     return {
@@ -64,16 +69,16 @@ def _given(context: typer.Context, *others: str) -> dict[str, Any]:
 
 
 class RunCommand(TyperCommand):
-    """Let ``run NAME --help`` say what this recipe is, and which options it has."""
+    """Make ``run NAME --help`` describe this recipe and its options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Note what is named, for the help."""
+        """Note which recipes and groups are named, for the help."""
         names = [name.replace("-", "_") for name in args]
         self.named = [name for name in names if name in (*RECIPES, *GROUPS)]
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help; that of a single recipe has the defaults of its Config."""
+        """Write the help; for a single recipe, with its own options and defaults."""
         if len(self.named) == 1 and self.named[0] in RECIPES:
             from recipes.run.plan import options_of
 
@@ -92,64 +97,87 @@ def run_recipes(
     context: typer.Context,
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="Recipes, 'chapter' or 'all'."),
+        typer.Argument(
+            metavar="NAME...", help="Recipes, or the groups chapter and all."
+        ),
     ],
     epochs: Annotated[
         int | None,
         typer.Option(
-            min=1, max=10**6, help="With a group: of its sentiment recipes only."
+            min=1,
+            max=10**6,
+            help="Passes over the training data; in a group, only for its sentiment "
+            "recipes.",
         ),
     ] = None,
     batch_size: BatchSize = None,
-    units: Annotated[int | None, typer.Option(min=1, max=4096)] = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1)] = None,
+    units: Annotated[
+        int | None,
+        typer.Option(min=1, max=4096, help="Units of each recurrent layer."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=2**32 - 1,
+            help="Decides the initial weights and the order of the samples.",
+        ),
+    ] = None,
     mask_zero: Annotated[
         bool, typer.Option("--mask-zero", help="Mask the padding.")
     ] = False,
     padding: Annotated[
-        Literal["pre", "post"] | None, typer.Option(help="Where the zeros go.")
+        Literal["pre", "post"] | None,
+        typer.Option(help="Pad texts with zeros in front or behind."),
     ] = None,
     length: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1000, help="Time steps; those of the longest tweet by default."
+            min=1,
+            max=1000,
+            help="Time steps; by default as many as the longest tweet has words.",
         ),
     ] = None,
     seeds: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1000, help="Of a study: how many seeds, from --seed on."
+            min=1, max=1000, help="Number of seeds of a study; --seed is the first."
         ),
     ] = None,
     lengths: Annotated[
         str | None,
-        typer.Option(metavar="N,N,...", help="Of padding_study: time steps, several."),
+        typer.Option(
+            metavar="N,N,...", help="Numbers of time steps that padding_study compares."
+        ),
     ] = None,
     gaps: Annotated[
         str | None,
-        typer.Option(metavar="N,N,...", help="Of long_memory: words to remember over."),
+        typer.Option(
+            metavar="N,N,...",
+            help="Numbers of filler words that long_memory compares.",
+        ),
     ] = None,
     csv: Csv = None,
     out: Annotated[
         str | None,
         typer.Option(
             metavar="FOLDER",
-            help="The run's folder, runs/NAME by default; of several runs, the folder "
-            "that theirs are made in.",
+            help="Folder of the run, by default runs/NAME; with several recipes, the "
+            "folder in which each gets one of its own.",
         ),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on after the last finished epoch, with the options the run was "
-            "begun with; of several recipes, those not yet begun are begun.",
+            help="Continue after the last finished epoch, with the options of the "
+            "earlier run; with several recipes, start those that have no run yet.",
         ),
     ] = False,
 ) -> None:
-    """Train recipes, verify what they learnt, and close with one table.
+    """Train recipes, verify their models, and print one table of all.
 
-    Without --resume a run begins anew, in place of an earlier run in its folder.
+    Without --resume a run starts again and replaces an earlier run in its folder.
     """
     from recipes.run.finish import print_table
     from recipes.run.plan import command_line, module, plan
@@ -165,7 +193,7 @@ def run_recipes(
             what = str(stop) or "interrupted"
             again = command_line(names, given, out)
             if len(jobs) > 1 or (job.options.folder / "manifest.json").exists():
-                again += " --resume"  # else there is nothing yet to resume
+                again += " --resume"  # without a manifest there is nothing to resume
             print(
                 f"rnn-recipe: {job.recipe} {what}. Go on with: {again}",
                 file=sys.stderr,
@@ -181,60 +209,78 @@ def run_recipes(
 def run_sweep(
     context: typer.Context,
     recipes: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help="Sentiment recipes.")
+        str | None,
+        typer.Option(
+            metavar="NAME,...", help="Sentiment recipes, by default the LSTM."
+        ),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(metavar="N,...", help="42,43,44 by default.")
+        str | None, typer.Option(metavar="N,...", help="By default 42,43,44.")
     ] = None,
     padding: Annotated[
-        str | None, typer.Option(metavar="pre,post", help="Where the zeros go.")
+        str | None,
+        typer.Option(
+            metavar="pre,post", help="Pad texts with zeros in front or behind."
+        ),
     ] = None,
     mask_zero: Annotated[
-        Literal["on", "off", "both"] | None, typer.Option(help="Mask the padding?")
+        Literal["on", "off", "both"] | None, typer.Option(help="Mask the padding.")
     ] = None,
     units: Annotated[
-        str | None, typer.Option(metavar="N,...", help="40 by default.")
+        str | None,
+        typer.Option(
+            metavar="N,...", help="Units of each recurrent layer, by default 40."
+        ),
     ] = None,
     lengths: Annotated[
         str | None,
         typer.Option(
-            metavar="N,...", help="Time steps; those of the longest tweet by default."
+            metavar="N,...",
+            help="Time steps; by default as many as the longest tweet has words.",
         ),
     ] = None,
     epochs: Annotated[
-        str | None, typer.Option(metavar="N,...", help="3 by default.")
+        str | None,
+        typer.Option(
+            metavar="N,...", help="Passes over the training data, by default 3."
+        ),
     ] = None,
     batch_size: BatchSize = None,
     csv: Csv = None,
     out: Annotated[
-        str, typer.Option(metavar="FOLDER", help="The folder that the runs go into.")
+        str,
+        typer.Option(
+            metavar="FOLDER", help="Folder in which each run gets one of its own."
+        ),
     ] = "runs/sweep",
     processes: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1024, help="Models trained at a time; one a core by default."
+            min=1,
+            max=1024,
+            help="Models trained at the same time, by default one a core.",
         ),
     ] = None,
     dask: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Have the workers of a Dask cluster train them: tcp://host:8786, or "
-            "local.",
+            help="Train on the workers of a Dask cluster: tcp://host:8786, or local "
+            "for workers on this machine.",
         ),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Keep the runs that are finished; options that are not given are "
-            "those the sweep was begun with.",
+            help="Keep finished runs; options that are not given are taken from the "
+            "earlier sweep.",
         ),
     ] = False,
 ) -> None:
     """Train every combination of options with several seeds, and compare them.
 
-    Where several values may be given, commas go between them.
+    Several values of an option are separated by commas.
     """
     from recipes import sweep
     from recipes.run.training import Interrupted
@@ -264,7 +310,7 @@ def predict(
     folder: Annotated[str, typer.Argument(metavar="RUN_FOLDER")],
     text: Annotated[str, typer.Argument(help="A text, in quotation marks.")],
 ) -> None:
-    """Apply a trained model to a text, in NumPy; says which words it does not know."""
+    """Apply a trained model to a text, in NumPy, and name words it does not know."""
     from recipes.explore.answer import answer
     from recipes.run.folder import RunFolder
     from verify.data.text import clean, words
@@ -308,7 +354,7 @@ def explore(
     out: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help=f"The page, RUN_FOLDER/{PAGE_FILE} by default."
+            metavar="FILE", help=f"The page, by default RUN_FOLDER/{PAGE_FILE}."
         ),
     ] = None,
     text: Annotated[
@@ -316,7 +362,7 @@ def explore(
         typer.Option(metavar="TEXT", help="A text to show first; may be repeated."),
     ] = None,
 ) -> None:
-    """Write a page in which the model can be watched, word by word; any browser."""
+    """Write a page that shows the model at work, word by word, in any browser."""
     from recipes.explore.page import write_page
     from recipes.run.folder import RunFolder
 
@@ -329,7 +375,7 @@ def explore(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command with these arguments; returns the exit code."""
+    """Run the command with these arguments, and return the exit code."""
     return run_command(app, argv, "rnn-recipe")
 
 

@@ -5,14 +5,14 @@
     rnn-recipe predict runs/many_to_many "the can can hold the fish"
 
 Ten words of the grammar have two tags: "can" and "will" are nouns or auxiliaries,
-"fish", "guard" or "watch" nouns or verbs. Which of them it is depends on the words
-before, so a table that gives each word its most frequent tag is wrong on many of them.
-The LSTM returns its output at every step (``return_sequences=True``), and one Dense
-layer makes a tag of each, as ``TimeDistributed(Dense(...))`` would. Sentences are of
-different lengths: padding is masked, and only words count.
+"fish", "guard" or "watch" are nouns or verbs. The words before decide which, so a table
+that gives each word its most frequent tag is wrong on many of them. The LSTM returns
+its output at every step (``return_sequences=True``), and one Dense layer turns each
+into a tag, as ``TimeDistributed(Dense(...))`` would. Sentences have different lengths:
+padding is masked, and only words count.
 
-It ends with both accuracies on sentences that were not learnt, the tags of three of
-them, and the verdict of the verifier.
+It ends with both accuracies on test sentences, the tags of three of them, and the
+verifier's verdict.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
             Input((length,), dtype="int32"),
             layers.Embedding(vocabulary_size, 16, mask_zero=True, name="embedding"),
             layers.LSTM(config.units, return_sequences=True, name="lstm"),
-            layers.Dense(len(TAGS), activation="softmax", name="tag"),  # of every step
+            layers.Dense(len(TAGS), activation="softmax", name="tag"),
         ],
         name=NAME,
     )
@@ -111,7 +111,7 @@ def most_frequent(x: Array, tags: Array) -> Array:
 
 
 def score(predicted: Array, tags: Array, ambiguous: Array) -> Score:
-    """Count the words that have their tag; padding does not count.
+    """Return the shares of words that are tagged right; padding does not count.
 
     Parameters
     ----------
@@ -139,9 +139,8 @@ def run(config: Config, options: RunOptions) -> RunResult:
         file=sys.stderr,
     )
     x, tags = pipeline.encode(sentences.texts), targets(sentences, length)
-    y = training.one_hot(
-        np.maximum(tags, 0), len(TAGS)
-    )  # what stands at padding is masked
+    # Padding has no tag; any will do there, since these steps are masked.
+    y = training.one_hot(np.maximum(tags, 0), len(TAGS))
     x_train, x_test = sentences.split(x)
     y_train, y_test = sentences.split(y)
     trained = training.train(
@@ -171,7 +170,7 @@ def _report(
     options: RunOptions,
     vocabulary: Vocabulary,
 ) -> RunResult:
-    """Print and write both accuracies, three tagged sentences and the verdict."""
+    """Print the accuracies, three tagged sentences and the verdict, and write them."""
     from sklearn.metrics import f1_score
 
     test = np.array(sentences.test)

@@ -4,15 +4,15 @@
     python recipes/one_to_many.py --seed 7
     rnn-recipe predict runs/one_to_many "delay"
 
-What a traveller writes about is one of twelve classes; each has its answer of 4 to 8
-words. RepeatVector hands the class to an LSTM again at every step, so the input never
-says where in the phrase it is: the state alone counts the steps. A Dense layer makes a
-word of each output, ``(end)`` where the phrase is over. Guessing the most frequent word
-of each position needs no class, and is right on few words.
+The topic of a message is one of twelve classes, and each has a reply of 4 to 8 words.
+RepeatVector gives the class to an LSTM at every step, so the input never says how far
+the phrase has come: only the state counts the steps. A Dense layer turns each output
+into a word, or into ``(end)`` after the last one. The baseline is the most frequent
+word of each position, which needs no class and is right on few words.
 
-There is no test: twelve phrases are learnt by heart, and what is shown is that the
-state can lead through them. It ends with the phrase said for each class and the verdict
-of the verifier.
+There is no test set: the model learns twelve phrases by heart, which shows that a state
+can lead through them. It ends with the phrase for each class and the verifier's
+verdict.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from verify.model.arrays import Array
 NAME = "one_to_many"
 SHOWN_TEXTS = tuple(REPLIES)
 PHRASE_LENGTH = max(len(reply.split()) for reply in REPLIES.values())
-"""Steps of the longest phrase."""
+"""Words of the longest phrase."""
 
 OUTPUT_WORDS = (
     END_OF_PHRASE,
     *sorted({word for reply in REPLIES.values() for word in reply.split()}),
 )
-"""What the outputs mean."""
+"""The classes of the outputs."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def build_model(config: Config) -> Any:
 
 
 def targets() -> Array:
-    """Return the number of each word, 0 after the last: (classes, PHRASE_LENGTH)."""
+    """Return the class of each word, 0 after the last: (classes, PHRASE_LENGTH)."""
     found = np.zeros((len(REPLIES), PHRASE_LENGTH), dtype=np.int64)
     for row, reply in zip(found, REPLIES.values(), strict=True):
         said = [OUTPUT_WORDS.index(word) for word in reply.split()]
@@ -100,7 +100,7 @@ def score(predicted: Array, labels: Array) -> tuple[float, float]:
     Parameters
     ----------
     predicted, labels : (classes, PHRASE_LENGTH) of int
-        Words; 0 behind the last one, which does not count as a word.
+        Classes of words; 0 after the last word, which does not count as one.
     """
     right = predicted == labels
     return float(np.mean(right[labels > 0])), float(np.mean(right.all(axis=1)))
@@ -142,7 +142,7 @@ def _report(
     labels: Array,
     options: RunOptions,
 ) -> RunResult:
-    """Print and write every phrase, two accuracies and the verdict."""
+    """Print every phrase, two accuracies and the verdict, and write them."""
     predicted = trained.model.predict(x, verbose=0).argmax(axis=-1)
     print_parameters(trained.net)
     words, phrases = score(predicted, labels)

@@ -183,7 +183,7 @@ def figure(results: Results) -> Any:
 
 
 def table(results: Results) -> str:
-    """Return mean and range of the test accuracy over the seeds, one column a length."""
+    """Return mean and range of the accuracy over the seeds, one column a length."""
     rows = []
     for name, values in results.accuracy.items():
         cells = [summary.Spread.of(column) for column in values.T]

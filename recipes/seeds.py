@@ -236,7 +236,7 @@ def figure(results: Results) -> Any:
 
 
 def run(config: Config, options: RunOptions) -> RunResult:
-    """Train and verify every model, and print which differences are more than chance."""
+    """Train and verify every model, and print which differences count."""
     results = _study(config, options)
     print(
         f"{NAME}: {len(config.recipes)} recipes, {summary.seed_range(config)}, "

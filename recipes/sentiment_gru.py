@@ -1,13 +1,10 @@
 """Airline sentiment with a gated recurrent unit.
 
-    rnn-recipe run sentiment_gru
-    python recipes/sentiment_gru.py --epochs 10
+    python recipes/sentiment_gru.py
 
-Two gates where the LSTM has three, and no cell state; 410,018 parameters, of which
-8,880 recur. Not in the chapter.
+The model has 410,018 parameters, 8,880 of them in the GRU, which has two gates and no
+cell state. The chapter has no such model.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +19,13 @@ NAME = "sentiment_gru"
 
 @dataclass(frozen=True)
 class Config(SentimentConfig):
-    """Hold the chapter's settings."""
+    """Set the number of epochs; `SentimentConfig` has the other settings."""
 
     epochs: int = 10
 
 
 def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
-    """Return the compiled model; ids (batch, length) in, two probabilities out."""
+    """Return the compiled model: ids (batch, length) in, (batch, 2) out."""
     from keras import layers
 
     model = classifier.embedding(NAME, config, vocabulary_size, length)

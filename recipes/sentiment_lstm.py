@@ -1,14 +1,10 @@
 """Airline sentiment with a long short-term memory layer.
 
-    rnn-recipe run sentiment_lstm
     python recipes/sentiment_lstm.py --epochs 10
 
-It learns the same as sentiment_rnn with gates that decide what to keep; 412,818
-parameters, of which 11,680 recur. Fifty epochs are the chapter's; the best is one of
-the first three.
+The model has 412,818 parameters, 11,680 of them in the LSTM, whose gates decide what
+the state keeps. The chapter trains for 50 epochs; the best is among the first three.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
@@ -23,13 +19,13 @@ NAME = "sentiment_lstm"
 
 @dataclass(frozen=True)
 class Config(SentimentConfig):
-    """Hold the chapter's settings."""
+    """Set the chapter's number of epochs; `SentimentConfig` has the other settings."""
 
     epochs: int = 50
 
 
 def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
-    """Return the compiled model; ids (batch, length) in, two probabilities out."""
+    """Return the compiled model: ids (batch, length) in, (batch, 2) out."""
     from keras import layers
 
     model = classifier.embedding(NAME, config, vocabulary_size, length)

@@ -1,13 +1,10 @@
 """Airline sentiment with two LSTM layers, the first handing every step on.
 
-    rnn-recipe run sentiment_stacked_lstm
     python recipes/sentiment_stacked_lstm.py --epochs 10
 
-The first layer returns its output at every step, (batch, 26, 40), and the second reads
-that as the first reads words; 425,778 parameters, of which 11,680 and 12,960 recur.
+The first layer returns its output at every step, (batch, 26, 40), for the second to
+read. The model has 425,778 parameters, 11,680 and 12,960 of them in the LSTMs.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +19,13 @@ NAME = "sentiment_stacked_lstm"
 
 @dataclass(frozen=True)
 class Config(SentimentConfig):
-    """Hold the chapter's settings."""
+    """Set the chapter's number of epochs; `SentimentConfig` has the other settings."""
 
     epochs: int = 50
 
 
 def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
-    """Return the compiled model; ids (batch, length) in, two probabilities out."""
+    """Return the compiled model: ids (batch, length) in, (batch, 2) out."""
     from keras import layers
 
     model = classifier.embedding(NAME, config, vocabulary_size, length)

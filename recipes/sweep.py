@@ -348,9 +348,10 @@ def _train(jobs: Sequence[Job], where: Where, csv: str | None) -> Iterator[JobRe
 
 
 def exit_code(results: Results) -> int:
-    """Return 1 for a failed verification, 2 for a failed run, 3 for an inconclusive one.
+    """Return the exit code of a sweep.
 
-    Where several apply, the least of them; 0 where none does.
+    It is 1 if a verification failed, else 2 if a run failed, else 3 if a verification
+    was inconclusive, else 0.
     """
     codes = {one.verdict.exit_code for one in results.runs}
     codes |= {2} if results.failures else set()

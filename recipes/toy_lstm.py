@@ -4,8 +4,8 @@
     python recipes/toy_lstm.py
 
 It ends with the forward pass done by hand for "this is": forget gate, input gate,
-candidate, cell state, output gate and hidden value at both steps, then logits, softmax,
-and beneath them what Keras predicts. 12 + 10 parameters.
+candidate, cell state, output gate and hidden value at both steps, then logits and
+softmax, with Keras's prediction beneath them. The model has 12 + 10 parameters.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["NAME", "Config", "build_model", "by_hand", "run", "samples"]
 
 @dataclass(frozen=True)
 class Config(ToyConfig):
-    """Hold the chapter's settings."""
+    """List the settings; the chapter uses the defaults."""
 
 
 def build_model(config: Config) -> Any:
-    """Return the compiled model; (batch, 2, 1) in, five probabilities out."""
+    """Return the compiled model: (batch, 2, 1) in, (batch, 5) out."""
     from keras import Input, Sequential, layers
 
     model = Sequential(

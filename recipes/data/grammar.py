@@ -1,4 +1,4 @@
-"""Sentences made by rules: as many as are needed, and their answers are known."""
+"""Generate sentences by rules, together with their answers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ANIMALS = (
     "ant", "bear", "cat", "dog", "elk", "fox", "goat", "hare", "ibis", "jay", "koala",
     "lion",
 )  # fmt: skip
-"""Who is compared with whom."""
+"""The animals that are compared with each other."""
 
 COMPARATIVES = {
     "faster": True, "slower": False, "bigger": True, "smaller": False, "older": True,
     "younger": False, "stronger": True, "weaker": False,
 }  # fmt: skip
-"""Comparative -> whether the first of the two has more of it."""
+"""Comparative -> whether the answer is the first animal, not the second."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,18 @@ class Sentences:
 
     @property
     def sha256(self) -> str:
-        """Return the checksum of all of it."""
+        """Return the checksum of texts, answers and split."""
         lines = zip(self.texts, self.answers, self.test, strict=True)
         return hashlib.sha256("\n".join(map(str, lines)).encode()).hexdigest()
 
 
 def comparisons(seed: int, test_share: float = 0.3) -> Sentences:
-    """Generate ``the cat is faster than the dog`` -> ``cat``, and the like.
+    """Generate comparisons: ``the cat is faster than the dog`` -> ``cat``.
 
-    With ``slower`` the answer is ``dog``.
-    Every two animals are compared in both orders with every comparative: the same bag
-    of words then has two answers. Whole pairs of animals are kept for the test, so no
-    sentence of it, in either order, is among those that are learnt.
+    With ``slower`` the answer is ``dog``. Every two animals are compared in both orders
+    with every comparative, so the same bag of words has two answers. Whole pairs of
+    animals are kept for the test: the training has none of its sentences in either
+    order.
     """
     pairs = list(combinations(ANIMALS, 2))
     count = round(test_share * len(pairs))
@@ -88,14 +88,14 @@ def comparisons(seed: int, test_share: float = 0.3) -> Sentences:
 LANGUAGES = {
     "india": "hindi", "japan": "japanese", "greece": "greek", "turkey": "turkish",
 }  # fmt: skip
-"""Country -> what is spoken there."""
+"""Country -> its language."""
 
 FILLER_WORDS = (
     "and", "we", "often", "walk", "to", "town", "with", "my", "old", "friend", "when",
     "it", "rains", "so", "then", "some", "tea", "at", "home", "or", "sing", "two",
     "songs", "there",
 )  # fmt: skip
-"""Words that say nothing of a country."""
+"""Words that tell nothing about the country."""
 
 
 def memories(
@@ -103,15 +103,15 @@ def memories(
 ) -> tuple[Sentences, tuple[int, ...]]:
     """Generate ``i live in india ... i speak`` -> ``hindi``, with filler words between.
 
-    Every filler word is drawn at random, so nothing but the country tells the answer.
-    For training the gap is any from 0 to `gap` words, so that counting steps does not
-    help; for the test it is exactly `gap`. No sentence of the test is learnt.
+    Every filler word is drawn at random, so only the country tells the answer. In the
+    training the gap is drawn from 0 to `gap` words, so that counting steps does not
+    help; in the test it is exactly `gap`. No test sentence is in the training.
 
     Returns
     -------
     sentences : Sentences
     gaps : tuple of int
-        Filler words in each sentence.
+        The number of filler words in each sentence.
     """
     rng = np.random.default_rng([seed, gap])
     rows: list[tuple[str, str, bool]] = []
@@ -147,7 +147,7 @@ WORDS_BY_TAG = {
     "pronoun": ("they", "you"),
     "adverb": ("today", "now"),
 }
-"""Tag -> words that may have it; some words stand under two."""
+"""Tag -> words that may have it; some words have two tags."""
 
 SENTENCE_FORMS = (
     "determiner noun auxiliary verb determiner noun",
@@ -158,20 +158,20 @@ SENTENCE_FORMS = (
     "verb determiner noun",
     "verb determiner adjective noun adverb",
 )
-"""What a sentence may look like: statements, questions, commands."""
+"""The tags of a sentence, in order: statements, questions, commands."""
 
 ALWAYS_TESTED = {
     "the can can hold the fish": "determiner noun auxiliary verb determiner noun",
     "watch the guard": "verb determiner noun",
     "guard the watch": "verb determiner noun",
 }
-"""Sentences that are always for the test."""
+"""Sentence -> its tags; these are always in the test."""
 
 
 def tagged(seed: int, train: int = 1200, test: int = 400) -> Sentences:
-    """Generate ``the can can hold the fish`` -> the tag of every word, between blanks.
+    """Generate ``the can can hold the fish`` -> the tags of its words, between blanks.
 
-    All sentences differ, so none of the test is learnt.
+    All sentences differ, so no test sentence is in the training.
     """
     rng = np.random.default_rng(seed)
     rows = dict(ALWAYS_TESTED)
@@ -198,4 +198,4 @@ REPLIES = {
     "crew": "we will thank the crew for you",
     "goodbye": "we hope to see you again",
 }
-"""What a traveller writes about -> what the airline answers, 4 to 8 words."""
+"""Topic of a message -> reply of the airline, 4 to 8 words."""

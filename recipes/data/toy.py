@@ -1,4 +1,4 @@
-"""The phrase of the toy recipes: "this is an example", two words in, the next out."""
+"""Prepare the phrase of the toy recipes, "this is an example", for training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ToyConfig:
 
 
 def samples(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the phrases and what follows them, for the page of a run."""
+    """Return the phrases with the word that follows, for the page of a run."""
     return list(zip(DOCS, LABELS, strict=True))
 
 

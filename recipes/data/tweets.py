@@ -1,7 +1,7 @@
-"""The tweets made ready to learn from, and two baselines that only count words.
+"""Prepare the tweets for training, and score two baselines that only count words.
 
 There are two stages: `load_words` splits the tweets into words, and into a training and
-a test set; `load_split` makes padded ids of the words, which is what a network reads.
+a test set; `load_split` turns the words into padded ids, which the networks read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPLIT_SEED = 42
 
 @dataclass(frozen=True)
 class TweetConfig:
-    """List what everything that learns from the tweets can vary, studies included."""
+    """List what recipes and studies on the tweets can vary."""
 
     epochs: int
     batch_size: int = 32
@@ -54,7 +54,7 @@ class TweetWords:
     vocabulary : Vocabulary
         The words of all tweets, as in the chapter.
     longest : int
-        Words of the longest tweet.
+        The number of words of the longest tweet.
     texts_train, texts_test : list of str
         Cleaned texts without stop words.
     y_train, y_test : (tweets,) of int
@@ -148,7 +148,8 @@ def load_split(csv: str | None, padding: Padding, length: int | None = None) -> 
 
 @cache
 def _split(csv: str | None, padding: Padding, length: int | None) -> Split:
-    """Make a split once for the same arguments, by position or by name."""
+    # The cache is here, where every call passes all arguments by position: the cache
+    # of `load_split` would load the same split again for length=None left out.
     found = load_words(csv)
     length = length or found.longest
     pipeline = TextPipeline(found.vocabulary, length, padding, False, False, CLASSES)
@@ -170,13 +171,13 @@ def baseline_predictions(csv: str | None) -> dict[str, npt.NDArray[np.int64]]:
 
     split = load_words(csv)
     majority = np.bincount(split.y_train).argmax()
-    vectorizer = TfidfVectorizer()  # words of two characters and more
+    vectorizer = TfidfVectorizer()  # takes words of two characters or more
     if not any(map(vectorizer.build_analyzer(), split.texts_train)):
         vectorizer = TfidfVectorizer(token_pattern=r"\S+")
     linear = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=1000))
     with threadpool_limits(1, user_api="blas"):
-        # Its vectors are short: threads would wait for each other, ten times as long
-        # beside those that Keras keeps waiting.
+        # The vectors are short, so that several threads mostly wait for each other;
+        # while Keras trains in other threads, ten times as long.
         linear.fit(split.texts_train, split.y_train)
     return {
         "majority_class": np.full_like(split.y_test, majority),

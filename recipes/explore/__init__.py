@@ -1,1 +1,1 @@
-"""Look inside a trained run: the page, the words that count, the exercises."""
+"""Look inside a trained run: its page, the effect of each word, and exercises."""

@@ -1,4 +1,4 @@
-"""What a model says, in words: a class, a tag for every word, or a phrase."""
+"""Put the outputs of a model into words: a class, a tag for every word, or a phrase."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from verify.model.arrays import Array
 
 
 def answer(scores: Array, used: Sequence[str], pipeline: TextPipeline) -> list[str]:
-    """Return lines that say what the outputs of a model mean.
+    """Return the lines that state the answer of a model.
 
     Parameters
     ----------
     scores : (classes,), or (steps, classes) where there are several answers
         Probabilities.
     used : sequence of str
-        The words that went in, at most as many as the model has steps.
+        The words that were read, at most as many as the model has steps.
     pipeline : TextPipeline
     """
     if pipeline.outputs == "tags":

@@ -1,4 +1,4 @@
-"""Exercises that check themselves, for the notebooks."""
+"""Check the answers to the exercises of the notebooks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from verify.tolerance.compare import compare
 
 RELATIVE_TOLERANCE = 1e-6
-"""What an answer may differ by, of its greatest number: float32 is exact to 6e-8."""
+"""Tolerance of an answer, relative to the greatest number; float32 is exact to 6e-8."""
 
 UNANSWERED = "not answered yet."
 
@@ -18,7 +18,7 @@ UNANSWERED = "not answered yet."
 def check(
     number: int, answer: Any, expected: Any, hint: str, *, of: Sequence[Any] = ()
 ) -> None:
-    """Say on stdout whether an answer is right; the hint, where it is not.
+    """Print whether an answer is right, and the hint if it is wrong.
 
     Parameters
     ----------

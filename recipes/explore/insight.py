@@ -1,7 +1,7 @@
-"""Look into a trained network: what each word does, how far back memory reaches.
+"""Measure the effect of each word on a trained network, and how far its memory reaches.
 
-Everything is computed by the verifier in NumPy, in float64: its forward pass, and its
-own way back through the layers (`verify.backward`).
+The verifier computes everything in NumPy, in float64: by its forward pass and its own
+backpropagation (`verify.backward`).
 
 ::
 
@@ -50,8 +50,8 @@ def words_read(pipeline: TextPipeline, text: str) -> list[str]:
 def unpadded(pipeline: TextPipeline, text: str) -> Inputs:
     """Return a text as model inputs without padding, (1, words).
 
-    A model that masks its padding computes the same with and without it, and figures
-    are easier to read without. One that does not mask it computes something else.
+    Figures are easier to read without padding. A model that masks its padding computes
+    the same without it; another model does not.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def without_each_word(
     words : list of str
         See `words_read`.
     effects : (words, classes)
-        The outputs for the whole text less those without the word: above 0 where the
+        Outputs for the whole text minus outputs without the word: above 0 where the
         word speaks for the class.
 
     Raises
@@ -104,16 +104,15 @@ def without_each_word(
 
 
 def running_predictions(net: Network, x: Any, padding: Padding | None = None) -> Array:
-    """Compute what the model answers after each step of its input.
+    """Compute the answer of the model after each step of its input.
 
-    By default the first step of each row is evaluated alone, then the first two, and so
-    on: the answer that the layers behind make of the state as it is at that step. The
-    last one is the prediction. Masks are made anew from each beginning.
+    By default the first step of each row is evaluated alone, then the first two steps,
+    and so on; the last answer is the prediction. Each answer is what the later layers
+    make of the state at that step. Masks are computed from the shortened input.
 
-    With `padding` the beginning is filled up with zeros to the full length, as the
-    model would get it if the text ended there. For a model that masks its padding that
-    is the same. For one that does not it is another question: the network then goes on
-    computing through the padding.
+    With `padding` each shortened input is padded to the full length, as the model would
+    get it if the text ended there. For a model that masks its padding the answers are
+    the same. Another model reads the padding too, and answers differently.
 
     Parameters
     ----------
@@ -121,8 +120,8 @@ def running_predictions(net: Network, x: Any, padding: Padding | None = None) ->
         A model of one input, (batch, time, ...), and one output, (batch, classes).
     x : (rows, time) or (rows, time, features)
     padding : "post" or "pre", optional
-        On which side the zeros go. With "pre" the rows must be padded in front, or not
-        at all: the beginning moves to the end.
+        The side of the zeros. With "pre" the rows must be padded in front, or not at
+        all, since the shortened input moves to the end.
 
     Returns
     -------
@@ -137,20 +136,20 @@ def running_predictions(net: Network, x: Any, padding: Padding | None = None) ->
     time = x.shape[1]
     answers = []
     for end in range(1, time + 1):
-        begun = x[:, :end]
+        begun = x[:, :end]  # (rows, end, ...)
         if padding is not None:
-            filling = np.zeros_like(x[:, end:])
+            filling = np.zeros_like(x[:, end:])  # (rows, time - end, ...)
             parts = [filling, begun] if padding == "pre" else [begun, filling]
-            begun = np.concatenate(parts, axis=1)
+            begun = np.concatenate(parts, axis=1)  # (rows, time, ...)
         answers.append(_outputs(net, begun))
-    return np.stack(answers, axis=1)
+    return np.stack(answers, axis=1)  # (rows, time, classes)
 
 
 def gradient_norms(net: Network, x: Any, output: int) -> Array:
-    """Compute how strongly an output depends on each step: the length of ``dy/dx_t``.
+    """Compute how strongly an output depends on each step: the norm of ``dy/dx_t``.
 
-    ``x_t`` is the vector that the Embedding makes of the word at step t, or the
-    features of that step in a model without Embedding. A masked step has 0.
+    ``x_t`` is the vector that the Embedding returns for the word at step t, or the
+    features of that step in a model without Embedding. At a masked step it is 0.
 
     Parameters
     ----------
@@ -158,7 +157,7 @@ def gradient_norms(net: Network, x: Any, output: int) -> Array:
         A model of one input, (batch, time, ...), and one output, (batch, classes).
     x : (rows, time) or (rows, time, features)
     output : int
-        Which class, from 0.
+        The class, from 0.
 
     Returns
     -------
@@ -173,7 +172,7 @@ def gradient_norms(net: Network, x: Any, output: int) -> Array:
         A layer that cannot be differentiated, by name.
     """
     x = _steps(net, x)
-    towards = np.zeros_like(_outputs(net, x))
+    towards = np.zeros_like(_outputs(net, x))  # (rows, classes)
     classes = towards.shape[1]
     if not 0 <= output < classes:
         raise DataError(
@@ -187,17 +186,17 @@ def gradient_norms(net: Network, x: Any, output: int) -> Array:
             "expected a model with one Embedding, or with features for its input. "
             f"Received: {len(found.embedded)} Embeddings"
         )
-    return np.linalg.norm(slopes[0], axis=-1)
+    return np.linalg.norm(slopes[0], axis=-1)  # (rows, time, size) -> (rows, time)
 
 
 def jacobian_products(net: Network, x: Any, name: str) -> dict[str, Array]:
     """Compute how strongly the last state depends on the state before each step.
 
-    The state before step t reaches the last one through a product of Jacobians, one a
-    step: ``dh_T/dh_(t-1) = dh_T/dh_(T-1) ... dh_t/dh_(t-1)``. Its greatest singular
-    value says by how much a small change can grow on the way, at most. The verifier's
-    way back gives the product whole, through every gate. A masked step hands its state
-    on, so it adds no factor.
+    The state before step t acts on the last one through a product of Jacobians, one for
+    each step: ``dh_T/dh_(t-1) = dh_T/dh_(T-1) ... dh_t/dh_(t-1)``. The greatest
+    singular value of the product is the factor by which a small change can grow at
+    most. The verifier's backpropagation computes the product, through every gate. A
+    masked step keeps its state, so it adds no factor.
 
     Parameters
     ----------
@@ -209,9 +208,9 @@ def jacobian_products(net: Network, x: Any, name: str) -> dict[str, Array]:
     Returns
     -------
     dict of str to (rows, time)
-        ``h``: greatest singular values of ``dh_T/dh_(t-1)``; for an LSTM ``c`` too, of
-        ``dh_T/dc_(t-1)``, each with the other state held. In a row that ends in masked
-        steps these have 1 for h and 0 for c.
+        ``h``: greatest singular values of ``dh_T/dh_(t-1)``. For an LSTM also ``c``,
+        those of ``dh_T/dc_(t-1)``. Each is for a change in one state while the other is
+        held. Masked steps at the end of a row have 1 for h and 0 for c.
 
     Raises
     ------
@@ -241,6 +240,7 @@ def jacobian_products(net: Network, x: Any, name: str) -> dict[str, Array]:
     trace = net.trace(x, dtype="float64")[name]
     rows, time, units = trace.h.shape
     keep = np.ones((rows, time), bool) if trace.mask is None else trace.mask
+    # column t is for the state before step t, so the last one is for h_T itself
     norms = {"h": np.ones((rows, time + 1))}
     if "c" in trace.values:
         norms["c"] = np.zeros((rows, time + 1))
@@ -249,21 +249,23 @@ def jacobian_products(net: Network, x: Any, name: str) -> dict[str, Array]:
         if t is None:
             return  # not a step of time
         for state, found in norms.items():
-            jacobian = np.moveaxis(adjoints[f"{state}_before"], 0, 1)
-            size = greatest_singular_value(jacobian)  # of (rows, units, units)
+            adjoint = adjoints[f"{state}_before"]  # (units of h_T, rows, units)
+            jacobian = np.moveaxis(adjoint, 0, 1)  # (rows, units of h_T, units)
+            size = greatest_singular_value(jacobian)  # (rows,)
             found[:, t] = np.where(keep[:, t], size, found[:, t + 1])
 
-    towards = np.repeat(np.eye(units)[:, None], rows, axis=1)  # one sweep a unit of h_T
+    # one-hot adjoints, one sweep for each unit of h_T: (units, rows, units)
+    towards = np.repeat(np.eye(units)[:, None], rows, axis=1)
     given = [Tensor(trace.input, trace.mask)]
     backprop_call(net, name, given, {}, [towards], visit=visit)
     return {state: found[:, :-1] for state, found in norms.items()}
 
 
 def greatest_singular_value(matrices: Array) -> Array:
-    """Compute by how much a matrix stretches a vector at most.
+    """Compute the greatest singular value of each matrix.
 
-    From the eigenvalues of ``m @ m.T``, which takes a fraction of the time of a
-    decomposition of ``m`` itself and is as exact for the greatest.
+    It is the root of the greatest eigenvalue of ``m @ m.T``, which takes a fraction of
+    the time of a singular value decomposition and is as exact.
 
     Parameters
     ----------
@@ -273,7 +275,7 @@ def greatest_singular_value(matrices: Array) -> Array:
     -------
     (...)
     """
-    squares = matrices @ np.swapaxes(matrices, -1, -2)
+    squares = matrices @ np.swapaxes(matrices, -1, -2)  # (..., n, n)
     return np.sqrt(np.maximum(np.linalg.eigvalsh(squares)[..., -1], 0.0))
 
 
@@ -283,11 +285,11 @@ def from_the_end(values: Array, x: Array, steps: int) -> Array:
     Parameters
     ----------
     values : (rows, time)
-        One number a step, such as `gradient_norms`.
+        One number for each step, such as `gradient_norms` returns.
     x : (rows, time) of int
         Ids, with 0 for padding.
     steps : int
-        How many words back.
+        The number of words to go back.
 
     Returns
     -------
@@ -316,7 +318,7 @@ def from_the_end(values: Array, x: Array, steps: int) -> Array:
 
 
 def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Compute Spearman's correlation: whether two quantities order things alike.
+    """Compute Spearman's rank correlation of two quantities.
 
     Parameters
     ----------
@@ -326,8 +328,8 @@ def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     Returns
     -------
     float
-        From -1, the opposite order, to 1, the same; NaN where all of `a` or all of `b`
-        are equal, or there are fewer than two.
+        From -1 for the opposite order to 1 for the same; NaN if all of `a`, or all of
+        `b`, are equal, or if there are fewer than two.
     """
     import pandas as pd
 

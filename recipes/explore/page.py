@@ -1,8 +1,8 @@
-"""The page of a run: type a text and look inside the model, word by word.
+"""Write the page of a run, which shows the model at work on any text, word by word.
 
-``rnn-recipe explore`` writes one file that needs nothing else: the trained weights, the
-vocabulary, some texts of the test set with what NumPy computed for them, and a script
-that evaluates the model for whatever is typed. No Keras is needed to make it.
+``rnn-recipe explore`` writes one file that needs nothing else. It holds the trained
+weights, the vocabulary, some test texts with the values that NumPy computed for them,
+and a script that evaluates the model for any text that is typed. Keras is not needed.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from verify.report.page import Sample, TextRules, explore, render
 from verify.report.report import Report, read_report
 
 RIGHT_TEXTS, WRONG_TEXTS, UNSURE_TEXTS = 5, 4, 2
-"""How many texts are shown that the model gets right, gets wrong with the greatest
-confidence, and is least sure of."""
+"""Numbers of texts that the model gets right, that it gets wrong with the greatest
+confidence, and that it is least sure of."""
 
 MAX_LABEL_LENGTH = 60
 """Characters of a text in the list of texts."""
 
 Answer = str | Sequence[str] | None
 Candidate = tuple[str, Answer]
-"""A text, and its answer where that is known: a class, or one for every word."""
+"""A text, and its answer if that is known: a class, or one for every word."""
 
 
 def write_page(folder: RunFolder, path: Path, texts: Sequence[str] = ()) -> None:
@@ -47,12 +47,12 @@ def write_page(folder: RunFolder, path: Path, texts: Sequence[str] = ()) -> None
     path : Path
         The HTML file.
     texts : sequence of str
-        Shown first, before those that the recipe offers.
+        Texts to show before those that the recipe offers.
 
     Raises
     ------
     DataError
-        Something of the run is missing or damaged; one line.
+        A file of the run is missing or damaged.
     """
     report = _report(folder)
     pipeline = folder.read_pipeline()
@@ -84,7 +84,7 @@ def _report(folder: RunFolder) -> Report:
 
 
 def text_rules(pipeline: TextPipeline) -> TextRules:
-    """Return what the page needs to read texts as the pipeline does."""
+    """Return the rules by which the page reads texts as the pipeline does."""
     return TextRules(
         words=pipeline.vocabulary.words,
         stop_words=() if pipeline.keep_stop_words else sorted(stop_words()),
@@ -95,7 +95,7 @@ def text_rules(pipeline: TextPipeline) -> TextRules:
 
 
 def _facts(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return those metrics that say in a number how good the model is."""
+    """Return the metrics that are single numbers, as texts for the head of the page."""
     shown = ("accuracy", "training_accuracy", "macro_f1", "epochs", "parameters")
     return {
         key.replace("_", " "): f"{value:,}"
@@ -109,7 +109,7 @@ def _facts(metrics: Mapping[str, Any]) -> dict[str, str]:
 def _require_fit(
     folder: RunFolder, net: verify.Network, pipeline: TextPipeline
 ) -> None:
-    """Check that the vocabulary and the model belong together.
+    """Require a vocabulary and a model that belong together.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def _require_fit(
 
 
 def _require_its_report(folder: RunFolder, net: verify.Network, report: Report) -> None:
-    """Check that the report, whose verdict heads the page, is about this model.
+    """Require a report about this model, since its verdict heads the page.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def _samples(
     manifest: Mapping[str, Any],
     texts: Sequence[str],
 ) -> tuple[list[Sample], Array]:
-    """Return the texts of the page, and the model's inputs made of them."""
+    """Return the texts of the page, and the inputs of the model for them."""
     offered = candidates(manifest, pipeline)
     chosen: list[Candidate] = [(text, None) for text in texts]
     chosen += chosen_among(net, pipeline, offered)
@@ -175,8 +175,8 @@ def candidates(
 ) -> Sequence[Candidate]:
     """Return texts that the recipe of a run offers, with their answers.
 
-    A recipe may have a function ``samples(manifest)``; of a sentiment recipe they are
-    the tweets of its test set; of others the phrases in its ``SHOWN_TEXTS``.
+    They come from the recipe's function ``samples(manifest)`` if it has one, from the
+    test tweets for a sentiment recipe, else from its ``SHOWN_TEXTS``.
     """
     recipe = manifest.get("recipe")
     if recipe not in RECIPES:
@@ -212,9 +212,9 @@ def _tweets(manifest: Mapping[str, Any], pipeline: TextPipeline) -> list[Candida
 def chosen_among(
     net: verify.Network, pipeline: TextPipeline, offered: Sequence[Candidate]
 ) -> list[Candidate]:
-    """Choose a few texts worth a look: right, confidently wrong, undecided.
+    """Choose some texts that the model gets right, gets wrong, and is unsure of.
 
-    Classes take turns among those that are right, the ones it is surest of first.
+    Right and wrong ones are taken from the classes in turn, the surest answers first.
     """
     few = RIGHT_TEXTS + WRONG_TEXTS + UNSURE_TEXTS
     known = [pair for pair in offered if pair[1] in pipeline.classes]

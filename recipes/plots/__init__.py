@@ -1,4 +1,4 @@
-"""Every figure. Each function returns a matplotlib Figure and changes nothing else.
+"""Draw every figure of the recipes; each function returns a matplotlib Figure.
 
 ::
 
@@ -7,8 +7,8 @@
     figure = plots.gates(net.trace(x)["lstm"], words, "What the gates do")
     plots.png(figure)  # the bytes of a PNG file
 
-What they draw is checked first: an empty or unfit input raises
-`verify.model.spec.DataError` with one line that says what was expected.
+Inputs are checked first: one that cannot be drawn raises `verify.errors.DataError`
+with one line that says what was expected.
 """
 
 from recipes.plots.diagram import unrolled

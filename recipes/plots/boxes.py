@@ -1,4 +1,4 @@
-"""Boxes with text, and arrows between them, laid out in inches."""
+"""Draw boxes with text and arrows between them, laid out in inches."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINE_HEIGHT, BOX_PADDING = 0.152, 0.075
-"""Inches: from one line of text to the next, and around the text of a box."""
+"""Inches from one line of text to the next, and around the text of a box."""
 
 BOX_FONT_SIZE = 7.6
 MONO_CHARACTER_WIDTH = 0.65
-"""Points, and the width of a character of DejaVu Sans Mono as a share of them: 0.602,
-and what is lost where it is drawn in whole pixels."""
+"""Font size in points, and the width of a character of DejaVu Sans Mono as a share of
+it: 0.602, and what rounding to whole pixels adds."""
 
 
 class Box(NamedTuple):
-    """Describe a rectangle, in inches."""
+    """Describe a rectangle, in inches from the lower left corner of the figure."""
 
     x: float
     y: float
@@ -29,17 +29,17 @@ class Box(NamedTuple):
 
     @property
     def top(self) -> float:
-        """Return the height of the upper edge."""
+        """Return y of the upper edge."""
         return self.y + self.height
 
     @property
     def right(self) -> float:
-        """Return where the right edge is."""
+        """Return x of the right edge."""
         return self.x + self.width
 
     @property
     def middle(self) -> float:
-        """Return the height of the middle."""
+        """Return y of the middle."""
         return self.y + self.height / 2
 
 
@@ -53,7 +53,8 @@ def draw_box(
 ) -> None:
     """Draw a rounded box with a heading, and a label before each of its lines.
 
-    The last line is what the others come to. `size` is that of the lines, in points.
+    The last line, the result of the others, is bold. `size` is the font size of the
+    lines, in points.
     """
     from matplotlib.patches import FancyBboxPatch
 

@@ -1,8 +1,8 @@
-"""The unrolled network, with a model's own numbers in every box.
+"""Draw the unrolled network, with the numbers of the model in every box.
 
-One column a time step: the input at the bottom, the gates above it, then the hidden
-state and, for an LSTM, the cell state; at the right the Dense layer. Everything is laid
-out in inches, since boxes must hold their text.
+Each time step is a column: the input at the bottom, the gates above it, then the hidden
+state and, for an LSTM, the cell state. The Dense layer is at the right. The layout is
+in inches, since boxes must hold their text.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from recipes.plots.furniture import (
     finished,
     numbers,
     one_each,
+    require_row,
     step_labels,
     wrapped,
 )
@@ -63,10 +64,10 @@ MAX_STEPS, MAX_CLASSES = 4, 8
 RECURRENT_LAYERS = ("SimpleRNN", "LSTM", "GRU")
 
 COLUMN_WIDTHS = {1: 2.6, 2: 2.6, 3: 2.1, 4: 1.9}
-"""Inches: the width of a time step, by the number of steps."""
+"""Number of steps -> width of each, in inches."""
 
 LEFT_MARGIN, COLUMN_GAP, DENSE_WIDTH, RIGHT_MARGIN = 0.62, 0.44, 2.35, 0.12
-"""Inches: before the first column, between two, the Dense layer's, at the right."""
+"""Inches: before the first column, between two, for the Dense layer, at the right."""
 
 
 def unrolled(
@@ -93,12 +94,13 @@ def unrolled(
     classes : of str, optional
         Names of the Dense layer's outputs.
     row : int
-        Which row of the batch.
+        The row of the batch.
 
     Raises
     ------
     DataError
-        Another kind of model, too many steps, words or classes that do not fit.
+        The model is of another kind, there are too many steps, or the numbers of words
+        or classes do not fit.
     """
     loop, dense = _parts(net)
     trace = net.trace(x)
@@ -146,7 +148,7 @@ def _classes(dense: LayerSpec, classes: Sequence[str] | None) -> list[str]:
 
 @dataclass(frozen=True)
 class _Unrolled:
-    """Hold what is drawn: the recurrent layer's numbers at each step."""
+    """Hold the numbers of the recurrent layer at each step."""
 
     layer: LayerSpec
     x: Array  # (time, features)
@@ -158,13 +160,9 @@ class _Unrolled:
 
     @classmethod
     def of(cls, trace: LayerTrace, row: int, words: Sequence[str] | None) -> _Unrolled:
-        inputs = trace.input
-        if not 0 <= row < len(inputs):
-            raise DataError(
-                f"row: expected a row of the batch, 0 to {len(inputs) - 1}. "
-                f"Received: {row}"
-            )
-        inputs = numbers(f"input of {trace.layer}", inputs[row], 2)
+        """Take one row of a trace, if it is short enough to be drawn."""
+        require_row(row, len(trace.input))
+        inputs = numbers(f"input of {trace.layer}", trace.input[row], 2)
         steps = len(inputs)
         if not 1 <= steps <= MAX_STEPS:
             raise DataError(
@@ -229,9 +227,8 @@ def _drawn(
 
 @dataclass(frozen=True)
 class _Column:
-    """Hold the text of one time step."""
+    """Hold the text of one time step, number `t` of the input."""
 
-    k: int
     t: int
     x: Lines
     gates: dict[str, tuple[str, Lines]]
@@ -241,13 +238,13 @@ class _Column:
 
     @classmethod
     def of(cls, model: _Unrolled, k: int) -> _Column:
+        """Write out the k-th step, in the order in which the layer reads them."""
         layer, t = model.layer, model.order[k]
         states: dict[str, Array] = {
             name: model.before(name, k) for name in STATES if name in model.values
         }
         now = {name: value[t] for name, value in model.values.items()}
         return cls(
-            k,
             t,
             [("x", model.show(model.x[t]))],
             {
@@ -272,12 +269,12 @@ class _Column:
 
     @property
     def aside(self) -> float:
-        """Return the inches on the left of h by which the gates reach c."""
+        """Return the width in inches at the left of h, where an arrow reaches c."""
         return 0.2 if self.c else 0.0
 
     @property
     def height(self) -> float:
-        """Return the inches from the top of the column to its bottom."""
+        """Return the height of the column in inches."""
         gates = sum(box_height(len(lines)) + 0.07 for _, lines in self.gates.values())
         states = sum(box_height(len(x)) + 0.3 for x in (self.c, self.h) if x)
         return states + gates + 0.12 + 0.3 + box_height(len(self.x))
@@ -302,7 +299,7 @@ def _gate_text(
 
 
 class _Shown(NamedTuple):
-    """Hold the boxes of a column that arrows go to and come from."""
+    """Hold the boxes of a column between which arrows are drawn."""
 
     h: Box
     c: Box | None
@@ -357,7 +354,7 @@ def _draw_column(
 
 
 def _recur(axes: Axes, before: _Shown | None, now: _Shown) -> None:
-    """Draw the arrows by which the states of one step reach the next."""
+    """Draw arrows for the states, from the step before or from 0."""
     enter = now.gates.top - min(0.5, now.gates.height / 2)
     if before is None:
         _zero(axes, now.gates.x, enter, "h = 0", VERMILION)
@@ -376,7 +373,7 @@ def _recur(axes: Axes, before: _Shown | None, now: _Shown) -> None:
 
 
 def _zero(axes: Axes, x: float, y: float, text: str, color: str) -> None:
-    """Draw a state before the first step."""
+    """Draw the arrow of a state that is 0 before the first step."""
     draw_arrow(
         axes, (0.1, y), (x, y), color=color,
         linestyle="--" if color == VERMILION else "-",
@@ -387,7 +384,7 @@ def _zero(axes: Axes, x: float, y: float, text: str, color: str) -> None:
 def _dense_lines(
     dense: LayerTrace, names: list[str], row: int, show: Formatter
 ) -> list[tuple[str, float, str]]:
-    """Return text, output and name of each class, or of the likeliest of many."""
+    """Return text, output and name of each class; of many, only the likeliest ones."""
     logits, outputs = dense["logits"][row], np.asarray(dense.output)[row]
     chosen = list(range(len(names)))
     if len(names) > MAX_CLASSES:
@@ -405,7 +402,7 @@ def _dense_lines(
 
 
 def _notes(model: _Unrolled) -> list[str]:
-    """Return notes on what the picture cannot say by itself."""
+    """Return the notes beneath the Dense layer, which explain the figure."""
     one = model.values["h"].shape[1] == 1 == model.x.shape[1]
     lines = [
         "w, u, b: the same at every step",
@@ -435,7 +432,7 @@ def _draw_dense(
     units = dense.layer.weights["kernel"].shape[1]
     more = units - len(table)
     height = box_height(len(table) + 1 + (1 if more else 0))
-    # Level with the hidden state it reads, and inside the figure.
+    # level with the hidden state that it reads, but inside the figure
     y = min(before.h.middle - height / 2, top - height)
     y = max(y, len(notes) * LINE_HEIGHT + 0.3)
     box = Box(width - RIGHT_MARGIN - DENSE_WIDTH, y, DENSE_WIDTH, height)

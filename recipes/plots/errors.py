@@ -1,4 +1,4 @@
-"""How far below what is allowed the differences lie that a check has measured."""
+"""Draw the errors that a check has measured beside their tolerances."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SMALLEST_SHOWN = 1e-30
-"""Anything below is drawn at the left edge, with its number: an allowance of 1e-37,
-for what must be exact, would take up the whole axis."""
+"""Smaller numbers are written at the left edge: a tolerance of 1e-37, for what must be
+exact, would stretch the axis too far."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ class _Line:
 def error_against_bound(report: Report, title: str) -> Figure:
     """Draw the error of ``predict`` beside its tolerance, by layer and for the outputs.
 
-    Every number of an output has an allowance of its own; drawn are error and allowance
-    of the one that comes nearest to it. The allowance is a derived bound, or else the
-    noise floor, which is marked. An error of 0 stands at the left edge and says so.
+    Every number of an output has its own tolerance; drawn are error and tolerance of
+    the number whose error is the greatest share of its tolerance. The tolerance is a
+    derived bound or the noise floor; the markers tell which. An error of 0 is written
+    at the left edge.
 
     Parameters
     ----------
@@ -90,7 +91,7 @@ def _derived(report: Report) -> float:
 
 
 def _limits(lines: list[_Line]) -> tuple[float, float]:
-    """Return the ends of the axis, with a little room on both sides."""
+    """Return the limits of the axis, with a margin on both sides."""
     found = [
         value
         for line in lines
@@ -145,7 +146,7 @@ def _draw(axes: Axes, y: int, line: _Line, low: float, high: float) -> None:
 
 
 def _words(line: _Line) -> str:
-    """Say in words what a line comes to."""
+    """Put the share of an error in its tolerance into words."""
     if line.allowed < SMALLEST_SHOWN:
         return "exact" if line.error == 0 else "must be exact"
     if not math.isfinite(line.error):

@@ -1,8 +1,8 @@
-"""What the figures share: colours, axes, words on an axis, heat maps, input checks.
+"""Provide what the figures share: colours, axes, labels, heat maps and input checks.
 
-Categories have the colours of Okabe and Ito, which the colour-blind can tell apart, and
-differ by dashes, markers or hatches as well, for print in black and white. Text is
-never read as mathematics: a word may hold a ``$`` or a ``_``.
+Categories have the colours of Okabe and Ito, which the colour-blind can tell apart.
+They also differ by dashes, markers or hatches, for print in black and white. Text is
+never read as mathematics, since a word may contain ``$`` or ``_``.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 FIGURE_WIDTH = 9.0
-"""Inches; what a notebook shows without shrinking it."""
+"""Inches; a notebook shows this width without shrinking it."""
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
 )  # fmt: skip
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 GATE_COLOURS = (SKY, PURPLE, "#F0E442", "#BBBBBB")
-"""Colours of gates, in the order of their columns; states and input have others."""
+"""Colours of gates, in the order of their columns; states and inputs have others."""
 DASHES: tuple[Any, ...] = (
     "-", "--", "-.", ":", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)),
 )  # fmt: skip
@@ -42,27 +42,27 @@ HATCHES = ("", "///", "...", "\\\\\\", "xxx", "++", "oo")
 SEQUENTIAL_MAP, DIVERGING_MAP = "cividis", "PuOr"
 
 FONT_SIZE, SMALL_FONT_SIZE, SMALLEST_FONT_SIZE = 9.0, 8.0, 5.5
-"""Points: of most text, of small text, and below which text is left out."""
+"""Points: for most text, for small text, and the least size at which text is drawn."""
 
 CHARACTER_WIDTH = 0.64
-"""Average width of a character as a share of the font size, rather more than less."""
+"""Average width of a character as a share of the font size, estimated generously."""
 
 MAX_ABSOLUTE_VALUE = 1e100
-"""Greater numbers are not drawn: an axis would overflow, or hold nothing but digits."""
+"""Greater numbers are refused: an axis would overflow, or show nothing but digits."""
 
 MAX_LABEL_CHARACTERS = 18
-"""Letters of a word on an axis; longer ones are cut."""
+"""Characters of a word on an axis; longer words are cut."""
 
 
 def new_figure(height: float, width: float = FIGURE_WIDTH) -> Figure:
-    """Make an empty figure, sized in inches, whose parts make room for each other."""
+    """Make an empty figure of a size in inches, with a layout that avoids overlaps."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def panels(figure: Figure, count: int, columns: int, **kwargs: Any) -> list[Axes]:
-    """Return axes in reading order, as many as asked for."""
+    """Return `count` axes in reading order."""
     rows = -(-count // columns)
     grid = figure.subplots(rows, columns, squeeze=False, **kwargs).ravel().tolist()
     for spare in grid[count:]:
@@ -71,7 +71,7 @@ def panels(figure: Figure, count: int, columns: int, **kwargs: Any) -> list[Axes
 
 
 def tidy(axes: Axes, xlabel: str, ylabel: str, *, grid: str = "") -> None:
-    """Set titles, drop the frame above and at the right, and draw a light grid."""
+    """Set the axis titles, remove the top and right frame, and draw a light grid."""
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.spines[["top", "right"]].set_visible(False)
@@ -83,7 +83,7 @@ def tidy(axes: Axes, xlabel: str, ylabel: str, *, grid: str = "") -> None:
 
 
 def finished(figure: Figure, title: str) -> Figure:
-    """Return the figure with its title; no text in it is read as a formula."""
+    """Add the title, turn formulas off in all text, and return the figure."""
     from matplotlib.text import Text
 
     if title:
@@ -134,7 +134,7 @@ def step_labels(words: Sequence[str] | None, steps: int) -> tuple[list[str], str
     Raises
     ------
     DataError
-        Another number of words than of steps.
+        The numbers of words and steps differ.
     """
     if words is None:
         return [str(k) for k in range(steps)], "time step (from 0)"
@@ -152,13 +152,12 @@ def word_ticks(axes: Axes, labels: Sequence[str], inches: float) -> None:
     axes : Axes
     labels : of str
     inches : float
-        The width of the axes, about.
+        The approximate width of the axes.
     """
-    slot = inches * 72 / max(len(labels), 1)
-    longest = max(map(len, labels), default=1)
-    if slot > (longest + 1) * FONT_SIZE * CHARACTER_WIDTH:
+    if _side_by_side(labels, inches):
         size, rotation, stride = FONT_SIZE, 0, 1
     else:
+        slot = inches * 72 / len(labels)
         size, rotation = min(FONT_SIZE, max(slot / 1.25, SMALLEST_FONT_SIZE)), 90
         stride = max(int(np.ceil(size * 1.25 / slot - 0.01)), 1)
     where = list(range(0, len(labels), stride))
@@ -166,15 +165,21 @@ def word_ticks(axes: Axes, labels: Sequence[str], inches: float) -> None:
 
 
 def word_height(labels: Sequence[str], inches: float) -> float:
-    """Return the inches that `word_ticks` takes below axes of that width."""
-    longest = max(map(len, labels), default=1)
-    if inches * 72 / max(len(labels), 1) > (longest + 1) * FONT_SIZE * CHARACTER_WIDTH:
+    """Return the height in inches that `word_ticks` needs below axes of this width."""
+    if _side_by_side(labels, inches):
         return 0.2
-    return 0.1 + longest * FONT_SIZE * CHARACTER_WIDTH / 72
+    return 0.1 + max(map(len, labels)) * FONT_SIZE * CHARACTER_WIDTH / 72
+
+
+def _side_by_side(labels: Sequence[str], inches: float) -> bool:
+    """Return whether labels fit side by side below axes of this width."""
+    longest = max(map(len, labels), default=1)
+    slot = inches * 72 / max(len(labels), 1)  # points for each label
+    return slot > (longest + 1) * FONT_SIZE * CHARACTER_WIDTH
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Mark powers of ten from `low` to `high`: as many as fit, or finer steps."""
+    """Mark powers of ten from `low` to `high`, or finer steps on a short axis."""
     first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
     stride = max(-(-(last - first) // 8), 1)
     values = [10.0**k for k in range(first, last + 1) if k % stride == 0]
@@ -232,7 +237,7 @@ def heat_map(
 
 
 def index_ticks(axis: Axis, labels: Sequence[object], inches: float) -> None:
-    """Label y with whole numbers, every n-th where not all fit."""
+    """Label the axis with numbers; if not all fit, only every second, fifth etc."""
     stride = max(int(np.ceil(len(labels) * SMALL_FONT_SIZE * 1.3 / (inches * 72))), 1)
     for round_number in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000):
         if stride <= round_number:
@@ -248,7 +253,7 @@ def write_cells(
     texts: Sequence[Sequence[str]],
     cell: tuple[float, ...],
 ) -> None:
-    """Write text in the cells of a heat map, unless it does not fit.
+    """Write text in the cells of a heat map if it fits.
 
     Parameters
     ----------
@@ -283,7 +288,7 @@ def ink_on(image: AxesImage, value: float) -> str:
 
 
 def shade_steps(axes: Axes, steps: Sequence[int]) -> None:
-    """Shade and hatch the columns of steps that do not count."""
+    """Shade and hatch the columns of masked steps."""
     for t in steps:
         axes.axvspan(t - 0.5, t + 0.5, **MASKED_STYLE)
 
@@ -297,7 +302,7 @@ MASKED_STYLE: dict[str, Any] = {
 
 
 def percent(value: float, _: float = 0.0) -> str:
-    """Format a share as a tick label."""
+    """Format a share in percent, for a tick."""
     return f"{100 * value:.4g}%"
 
 
@@ -325,7 +330,7 @@ def baseline_lines(axes: Axes, baselines: Mapping[str, float]) -> list[Any]:
     Raises
     ------
     DataError
-        A score that is no number.
+        A score is not a number.
     """
     lines = []
     for k, (name, value) in enumerate(baselines.items()):
@@ -352,13 +357,36 @@ def mean_column(axes: Axes, means: Mapping[float, float], top: float) -> None:
 
 
 def require_some(what: str, values: Sized) -> None:
-    """Raise DataError if there is nothing to draw."""
+    """Refuse an empty input.
+
+    Raises
+    ------
+    DataError
+    """
     if len(values) == 0:
         raise DataError(f"{what}: expected at least one. Received: none")
 
 
+def require_row(row: int, rows: int) -> None:
+    """Refuse a row that the batch has not.
+
+    Raises
+    ------
+    DataError
+    """
+    if not 0 <= row < rows:
+        raise DataError(
+            f"row: expected a row of the batch, 0 to {rows - 1}. Received: {row}"
+        )
+
+
 def one_each(what: str, values: Sized, count: int, each: str) -> None:
-    """Raise DataError unless there are `count` values."""
+    """Refuse an input that has not `count` values.
+
+    Raises
+    ------
+    DataError
+    """
     if len(values) != count:
         raise DataError(
             f"{what}: expected one for each {each}, {count} in all. "
@@ -367,7 +395,15 @@ def one_each(what: str, values: Sized, count: int, each: str) -> None:
 
 
 def numbers(what: str, values: Any, *dimensions: int) -> Array:
-    """Return finite numbers as float64, with this number of axes and not empty.
+    """Return an array of finite numbers in float64; refuse other or no numbers.
+
+    Parameters
+    ----------
+    what : str
+        The name of the input, for the message.
+    values : array-like
+    *dimensions : int
+        The numbers of axes that it may have.
 
     Raises
     ------
@@ -398,7 +434,7 @@ def numbers(what: str, values: Any, *dimensions: int) -> Array:
 
 
 def arrays(what: str, given: Mapping[str, Any], *dimensions: int) -> dict[str, Array]:
-    """Return several arrays of `numbers` by name, with last axes of one length.
+    """Return several arrays as `numbers` does; their last axes have the same length.
 
     Raises
     ------

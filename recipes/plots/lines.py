@@ -1,4 +1,4 @@
-"""Functions of one number, beside each other."""
+"""Draw functions of one number, in one set of axes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def functions(
     xlabel: str,
     ylabel: str,
 ) -> Figure:
-    """Draw one line a function, such as a sigmoid beside its replacement.
+    """Draw one line for each function, such as a sigmoid and its replacement.
 
     Parameters
     ----------
     x : (points,)
-        Where the functions were computed, in rising order.
+        The arguments of the functions, in rising order.
     values : mapping of str to (points,)
         Function values by name.
     title, xlabel, ylabel : str

@@ -1,4 +1,4 @@
-"""Many scores over several seeds, in groups: one row each."""
+"""Draw the ranges of many scores over seeds, in groups of rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_SPACIOUS_ROWS = 10
-"""Up to this number of rows they are drawn farther apart."""
+"""Up to this number of rows there is more space between them."""
 
 
 def ranges(

@@ -1,4 +1,4 @@
-"""How well models do: learning curves, confusion matrices, accuracy over seeds."""
+"""Draw learning curves, confusion matrices, and accuracy over seeds."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def curves(history: Mapping[str, Sequence[float]], title: str) -> Figure:
 
 
 def confusion(matrix: Array, classes: Sequence[str], title: str) -> Figure:
-    """Draw which classes are taken for which.
+    """Draw a confusion matrix.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def confusions(
     Parameters
     ----------
     matrices : mapping of str to (classes, classes) of counts
-        The matrix of each model; see `confusion`.
+        By model; see `confusion`.
     classes : of str
     title : str
     """
@@ -145,7 +145,7 @@ def _counts(name: str, matrix: Any, classes: int) -> Array:
 
 
 def _confusion(axes: Axes, counts: Array, labels: list[str], side: float) -> Any:
-    totals = counts.sum(axis=1, keepdims=True)
+    totals = counts.sum(axis=1, keepdims=True)  # (classes, 1)
     shares = counts / np.maximum(totals, 1)
     image = heat_map(axes, shares, limits=(0.0, 1.0), colours=SEQUENTIAL_MAP)
     texts = [
@@ -181,10 +181,10 @@ def accuracy_by(
     results : mapping of str to (seeds, points)
         Accuracies of each model, 0 to 1; (points,) for a single seed.
     xlabel : str
-        What `x` is, with its unit.
+        The name of `x`, with its unit.
     title : str
     chance : float, optional
-        The accuracy of guessing.
+        The accuracy of a guess.
     chance_label : str
     """
     where = numbers("x", x, 1)
@@ -194,7 +194,7 @@ def accuracy_by(
     axes = figure.subplots()
     seeds: set[int] = set()
     for k, (name, values) in enumerate(found.items()):
-        rows, look = np.atleast_2d(values), style(k)
+        rows, look = np.atleast_2d(values), style(k)  # (seeds, points)
         seeds.add(len(rows))
         axes.plot(where, rows.mean(axis=0), **look, label=cut(name, 40), zorder=3)
         if len(rows) > 1:
@@ -219,7 +219,7 @@ def accuracy_by(
 
 
 def _spread_keys(seeds: set[int]) -> list[Any]:
-    """Explain lines, bands and small markers in the legend."""
+    """Return keys of the legend for lines, bands and small markers."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -245,7 +245,7 @@ def spread(
     baselines: Mapping[str, float] = {},
     xlabel: str = "test accuracy",
 ) -> Figure:
-    """Draw how much the seed matters: one row a model, one dot a seed.
+    """Draw the scores of each model over the seeds: one row a model, one dot a seed.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ def spread(
     figure = new_figure(1.5 + 0.5 * len(found) + 0.1 * len(baselines))
     axes = figure.subplots()
     for y, values in enumerate(found.values()):
-        # Dots a little apart in y, so that equal scores are seen to be several.
+        # dots are a little apart in y, so that equal scores do not hide each other
         offset = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else 0
         axes.plot(values, y + offset, **DOT_STYLE)
         mean = values.mean()

@@ -1,4 +1,4 @@
-"""What happens along a sequence: gates, states, how far they move, gradients."""
+"""Draw the course of gates, states and gradients along a sequence."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from recipes.plots.furniture import (
     new_figure,
     numbers,
     panels,
+    require_row,
     require_some,
     shade_steps,
     step_labels,
@@ -84,14 +85,14 @@ def gates(
     trace : LayerTrace
         Trace of a recurrent layer: ``net.trace(x)["lstm"]``.
     words : of str, or None
-        One for each time step; None for the numbers of the steps.
+        One for each time step; with None the steps are numbered.
     title : str
     row : int
-        Which row of the batch.
+        The row of the batch.
     names : of str, optional
-        Which values, such as ``("f", "c")``; all of them by default.
+        The values to draw, such as ``("f", "c")``; by default all.
     units : of int, optional
-        Which units; all of them by default.
+        The units to draw; by default all.
     """
     values = {name: _row(trace, name, row) for name in _chosen(trace, names)}
     steps, width = next(iter(values.values())).shape
@@ -136,8 +137,8 @@ def cell_moves(
 ) -> Figure:
     """Draw how far each word moves the states: the length of ``h_t - h_(t-1)``.
 
-    An LSTM has bars for its cell state ``c`` too. The state before the first step is
-    taken as 0.
+    For an LSTM there are bars for the cell state ``c`` too. The state before the first
+    step is taken to be 0.
 
     Parameters
     ----------
@@ -146,7 +147,7 @@ def cell_moves(
     words : of str, or None
     title : str
     row : int
-        Which row of the batch.
+        The row of the batch.
     """
     moves = _moves(trace, row)
     steps = len(next(iter(moves.values())))
@@ -177,7 +178,8 @@ def gradients(
     Parameters
     ----------
     norms : mapping of str to (time,) or (rows, time)
-        Norms by model; for several rows, their median in a band of the quartiles.
+        Norms by model. For several rows their median is drawn, in a band between the
+        quartiles.
     words : of str, or None
     title : str
     """
@@ -200,12 +202,12 @@ def powers(
     xlabel: str = "steps",
     first: int = 1,
 ) -> Figure:
-    """Draw what a product grows into: lines against the steps, on a log axis.
+    """Draw how products grow or shrink with the steps: lines on a log axis.
 
     Parameters
     ----------
     series : mapping of str to (steps,)
-        Numbers from 0, such as ``|u ** k|`` for k = 1, 2, ...
+        Numbers that are 0 or greater, such as ``|u ** k|`` for k = 1, 2, ...
     title, ylabel, xlabel : str
     first : int
         The step of the first number.
@@ -273,12 +275,9 @@ def _chosen(trace: LayerTrace, names: Sequence[str] | None) -> list[str]:
 
 
 def _row(trace: LayerTrace, name: str, row: int) -> Array:
-    """Return one row of a value of the trace, (time, units)."""
+    """Return a value of the trace for one row of the batch: (time, units)."""
     value = trace[name]
-    if not 0 <= row < len(value):
-        raise DataError(
-            f"row: expected a row of the batch, 0 to {len(value) - 1}. Received: {row}"
-        )
+    require_row(row, len(value))
     return numbers(f"{name} of {trace.layer}", value[row], 2)
 
 
@@ -313,7 +312,7 @@ def _moves(trace: LayerTrace, row: int) -> dict[str, Array]:
     for name in _chosen(trace, None):
         if name.rpartition("/")[2] not in STATES:
             continue
-        value = _row(trace, name, row)
+        value = _row(trace, name, row)  # (time, units)
         order = processing_order(trace.layer, len(value))
         before = np.zeros_like(value)
         before[order[1:]] = value[order[:-1]]
@@ -333,12 +332,12 @@ def _require_lengths(what: str, found: Mapping[str, Array]) -> None:
 def _log_lines(
     figure: Figure, found: Mapping[str, Array], x: Array, xlabel: str, ylabel: str
 ) -> None:
-    """Draw lines on a log axis; what is exactly 0 is marked on its lower edge."""
+    """Draw lines on a log axis; mark numbers that are exactly 0 on its lower edge."""
     from matplotlib.lines import Line2D
 
     axes = figure.subplots()
     axes.set_yscale("log")
-    lines = {
+    lines = {  # quartiles over the rows, (3, steps) each
         name: np.quantile(np.atleast_2d(values), (0.25, 0.5, 0.75), axis=0)
         for name, values in found.items()
     }
@@ -388,7 +387,7 @@ def _band_key() -> Any:
 
 
 def _log_limits(values: Array) -> tuple[float, float]:
-    """Return limits of a log axis around the numbers above 0."""
+    """Return the limits of a log axis for the numbers above 0."""
     positive = values[values > 0]
     if not len(positive):
         return 0.1, 1.0

@@ -1,7 +1,7 @@
-"""What is added up in each gate at one step, written out with its numbers.
+"""Write out the sum of each gate at one step, with its numbers.
 
-The weights of a gate are those of its columns; which columns, the layer says
-(`LayerSpec.gates`). Everything here is one row of one step: x is (features,), h and c
+The weights of a gate are its columns of the layer's weights, in the order of
+`LayerSpec.gates`. Everything here is one row of one step: x is (features,), h and c
 are (units,).
 """
 
@@ -19,10 +19,10 @@ from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 
 Lines = list[tuple[str, str]]
-"""A label and what stands behind it, by line."""
+"""Lines of text, each a label and what follows it."""
 
 SHOWN_NUMBERS = 3
-"""How many numbers of a vector are shown."""
+"""Numbers of a vector that are shown."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Formatter:
         return f"{text} ..." if len(flat) > SHOWN_NUMBERS else text
 
     def product(self, a: Array, b: Array) -> str:
-        """Write ``3 * 0.0189`` for two numbers, the result for vectors and matrices."""
+        """Format ``3 * 0.0189`` for two numbers, else the product."""
         if np.size(a) == 1 and np.size(b) == 1:
             return f"{self(a)} * {self.signed(b)}"
         return self(a @ b if np.ndim(b) == 2 else a * b)
@@ -102,7 +102,7 @@ def gate_sums(
     now: Mapping[str, Array],
     show: Formatter,
 ) -> tuple[Lines, Array]:
-    """Return the terms of a gate's sum, and the sum before the activation.
+    """Return the terms of a gate's sum, and the sum before the activation: (units,).
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def gate_sums(
 def _after_reset(
     layer: LayerSpec, r: Array, h: Array, u: Array, b: list[Array], show: Formatter
 ) -> tuple[Lines, Array]:
-    """Return the recurrent part of a GRU's candidate, which the reset gate weakens."""
+    """Return the recurrent terms of a GRU's candidate, and their sum: (units,)."""
     times = "*" if u.size == 1 else "@"
     if not layer.options["reset_after"]:
         reset = r * h

@@ -1,4 +1,4 @@
-"""Words and texts: which words are frequent, which matter, how long the texts are."""
+"""Draw the effect and the frequency of words, and the lengths of texts."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 def importance(
     words: Sequence[str], values: Sequence[float] | Array, title: str, *, xlabel: str
 ) -> Figure:
-    """Draw what each word does to an answer: one signed bar a word, in reading order.
+    """Draw the effect of each word on an answer: signed bars in reading order.
 
     Parameters
     ----------
     words : of str
     values : (words,)
-        Such as: how much the probability falls when the word is left out.
+        The effects, such as the fall of the probability when the word is left out.
     title : str
     xlabel : str
     """
@@ -90,10 +90,10 @@ def frequencies(
     Parameters
     ----------
     counts : mapping of str to mapping of str to int
-        How often each word occurs, by class.
+        The number of occurrences of each word, by class.
     title : str
     top : int
-        How many words a class.
+        The number of words of each class.
     """
     require_some("counts", counts)
     if top < 1:
@@ -129,9 +129,9 @@ def frequencies(
 def lengths(
     lengths: Mapping[str, Array], title: str, *, what: str = "tweets"
 ) -> Figure:
-    """Draw how long the texts of each class are, in words.
+    """Draw the distribution of text lengths of each class, in words.
 
-    Classes of different sizes are compared by shares.
+    It shows shares of each class, since classes differ in size.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def lengths(
         The number of words of each text, by class.
     title : str
     what : str
-        What the texts are.
+        A word for the texts.
     """
     from matplotlib.ticker import MaxNLocator
 

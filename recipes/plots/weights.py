@@ -1,4 +1,4 @@
-"""The weights of layers: which columns are which gate, to scale, and their numbers."""
+"""Draw the weights of layers: the columns of each gate, to scale, and the numbers."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLOCKS_WIDTH = 6.6
-"""Inches across that the blocks of a layer may take."""
+"""Greatest width of the blocks of a layer, in inches."""
 
 MAX_NUMBER_SIDE, MAX_LAYER_HEIGHT, LABEL_GAP = 0.6, 2.6, 0.36
-"""Inches: the side of one number at most, the rows of a layer, between two labels."""
+"""Inches: greatest side of one number, greatest height of a layer, and the distance
+between two labels."""
 
 MAX_ROWS_PER_COLUMN, SHORTENED_ROWS_PER_COLUMN = 60, 4
-"""A matrix with more rows a column than the first is drawn with the second."""
+"""Rows for each column beyond which a matrix is shortened, and those it then has."""
 
 
 def parameter_blocks(spec: ModelSpec | LayerSpec, title: str) -> Figure:
@@ -113,7 +114,7 @@ def gate_columns(layer: LayerSpec, title: str) -> Figure:
 
 
 def _tall(rows: int) -> float:
-    """Return the inches for the rows of a matrix: a few have room for their numbers."""
+    """Return the height of a matrix in inches: few rows have room for their numbers."""
     return float(np.clip(0.2 * rows, 0.36, 1.2 + 0.035 * min(rows, 50)))
 
 
@@ -140,7 +141,7 @@ def _weighted(spec: ModelSpec | LayerSpec) -> list[tuple[str, LayerSpec]]:
 def _matrices(layer: LayerSpec) -> dict[str, Array]:
     """Return the weights as matrices, (rows, columns); the last axis is the columns.
 
-    Scalars and what is not a number of the layer's maths stay out.
+    Scalars and empty weights are left out.
     """
     return {
         name: numbers(f"{name} of {layer}", weight.reshape(-1, weight.shape[-1]), 2)
@@ -151,7 +152,10 @@ def _matrices(layer: LayerSpec) -> dict[str, Array]:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """Describe where the weights of a layer are drawn, in inches from the top."""
+    """Describe the places of a layer's weights, in inches from the top.
+
+    `side` is the side of one number.
+    """
 
     side: float
     height: float
@@ -160,7 +164,7 @@ class _Blocks:
     shapes: Mapping[str, tuple[int, int]]
 
     def shortened(self, name: str) -> bool:
-        """Return whether a block is not as tall as its rows would be."""
+        """Return whether a block is shorter than its rows."""
         return self.heights[name] < self.shapes[name][0] * self.side * 0.999
 
 
@@ -263,7 +267,7 @@ def _gate_label(blocks: _Blocks, gate: str, span: tuple[int, int]) -> str:
 
 
 def _title_room(layer: LayerSpec, blocks: _Blocks) -> float:
-    """Return the points between a layer's blocks and its title, for names of gates."""
+    """Return the distance from blocks to title in points; gate names go there."""
     if not layer.gates:
         return 6.0
     columns = max(columns for _, columns in blocks.shapes.values())

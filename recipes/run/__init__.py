@@ -1,1 +1,1 @@
-"""Do what every training does: options, folder, training, verification, report."""
+"""Run recipes: options, folders, training, verification, reports and studies."""

@@ -1,4 +1,4 @@
-"""What the toy recipes do: train, do the forward pass by hand, verify."""
+"""Train a toy model, print its forward pass done by hand, and verify the model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(
     config: ToyConfig,
     options: RunOptions,
 ) -> RunResult:
-    """Train a toy model, print its pass by hand beside Keras's prediction, verify it.
+    """Train a toy model, print its forward pass beside Keras's, and verify it.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def run(
 
 
 def print_by_hand(quantities: list[Quantity], x: Array, model: Any) -> int:
-    """Print each quantity, then Keras's prediction, then how far they differ.
+    """Print each quantity, then Keras's prediction, then the greatest difference.
 
     Returns
     -------
@@ -110,14 +110,14 @@ def print_by_hand(quantities: list[Quantity], x: Array, model: Any) -> int:
 
 
 def shown_value(value: Any) -> str:
-    """Return a number, or several in brackets, with eight decimals."""
+    """Format a number, or several in brackets, with eight decimals."""
     if np.ndim(value):
         return f"[{', '.join(f'{v:.8f}' for v in np.asarray(value))}]"
     return f"{float(value):.8f}"
 
 
 def head(spec: verify.ModelSpec, h: float) -> list[Quantity]:
-    """Return the Dense layer on top of the one unit: logits, then their softmax."""
+    """Compute the Dense layer on top of the one unit: logits, then their softmax."""
     dense = spec["dense"].weights
     logits = h * dense["kernel"][0].astype(float) + dense["bias"].astype(float)  # (5,)
     e = np.exp(logits - logits.max())

@@ -1,7 +1,7 @@
-"""What the sentiment recipes share: the frame of their models, training and scores.
+"""Build, train and score the models of the sentiment recipes.
 
-Each ends with the test accuracy of the last and of the best epoch beside two baselines,
-the verdict of the verifier, and a table of one line.
+Each run ends with the test accuracy after the last and at the best epoch beside two
+baselines, and with the verifier's verdict.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def embedding(
     Returns
     -------
     keras.Sequential
-        To which the recurrent layers are added.
+        The recurrent layers are still to be added to it.
     """
     from keras import Input, Sequential, layers
 
@@ -106,7 +106,8 @@ def run(
     with ThreadPoolExecutor(1) as beside:
 
         def build() -> Any:
-            beside.submit(baselines, options.csv)  # known before training ends
+            # the baselines are cached: `_measured` finds them after the training
+            beside.submit(baselines, options.csv)
             return build_model(config, pipeline.vocabulary.size, pipeline.length)
 
         trained = training.train(
@@ -130,12 +131,12 @@ def run(
 def _report(
     recipe: str, trained: training.TrainedModel, split: Split, options: RunOptions
 ) -> RunResult:
-    """Print and write scores, baselines, parameters and verdict."""
+    """Print parameters, scores, baselines and verdict, and write them."""
     print_parameters(trained.net)
     x = split.x_test[: options.verified_rows]
 
     def measured(outputs: Array) -> dict[str, Any]:
-        if len(outputs) < len(split.x_test):  # not all of them were verified
+        if len(outputs) < len(split.x_test):  # a study verifies only some rows
             outputs = trained.model.predict(
                 split.x_test, batch_size=training.TEST_BATCH, verbose=0
             )
@@ -153,7 +154,15 @@ def _measured(
     options: RunOptions,
     progress: training.Progress,
 ) -> dict[str, Any]:
-    """Print and return the scores of these classes, (tweets,), and of the baselines."""
+    """Print and return the scores of the predicted classes and of the baselines.
+
+    Parameters
+    ----------
+    recipe : str
+    predicted : (test tweets,) of int
+    split, options, progress
+        Those of the run.
+    """
     from sklearn.metrics import confusion_matrix
 
     history = progress.history

@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, who may write to it, how it is read back.
+"""Open, write and read the folder of a run.
 
 ======================  ===========================================================
 file                    content
@@ -36,10 +36,10 @@ RUN_FILES = (
     "manifest.json", "checkpoint.npz", "history.csv", "model.keras",
     "vocabulary.json", "metrics.json", "curves.png", "verification.json",
 )  # fmt: skip
-"""What a run leaves."""
+"""The files that every run writes."""
 
 END_OF_PHRASE = "(end)"
-"""The class that stands behind the last word of a phrase."""
+"""The class that follows the last word of a phrase."""
 
 
 class RunFolder:
@@ -70,7 +70,7 @@ class RunFolder:
             raise write_error(self.path, error) from None
 
     def _examine(self, recipe: str, resume: bool) -> dict[str, Any] | None:
-        shown = self.path
+        shown = printable(self.path)  # else a long name fills the message
         wanted = f"{shown}: expected an empty folder or a run of {recipe}"
         if not self.path.exists():
             if resume:
@@ -106,13 +106,13 @@ class RunFolder:
     ) -> None:
         """Make the folder ready for a run; an earlier run stays until `clear`.
 
-        With `resume` its configuration and its data must be the same, but for more
-        epochs.
+        With `resume` the earlier run must have the same options, except for epochs and
+        seeds, and the same data.
 
         Raises
         ------
         DataError
-            As `examine`; or the earlier run was another one.
+            As for `examine`; or the earlier run had other options or other data.
         """
         manifest = self.examine(recipe, resume=resume)
         if resume and manifest is not None:
@@ -124,7 +124,7 @@ class RunFolder:
             raise write_error(self.path, error) from None
 
     def clear(self, also: Sequence[str] = ()) -> None:
-        """Remove an earlier run, its manifest last, so that it stays known as one.
+        """Remove an earlier run; the manifest last, since it marks the folder as a run.
 
         Parameters
         ----------
@@ -146,11 +146,11 @@ class RunFolder:
             raise write_error(self.path, error) from None
 
     def write(self, name: str, content: bytes) -> None:
-        """Write one file whole."""
+        """Write one file, whole or not at all."""
         write_atomically(self.path / name, lambda file: file.write(content))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write one JSON document whole."""
+        """Write one JSON document, whole or not at all."""
         text = json.dumps(content, indent=2, allow_nan=False)
         self.write(name, (text + "\n").encode())
 
@@ -184,7 +184,7 @@ class RunFolder:
 
 
 def _left_over(name: str, files: Sequence[str] = (*RUN_FILES, PAGE_FILE)) -> bool:
-    """Return whether this is a half-written file of a run that was killed."""
+    """Return whether a file is the unfinished copy that a killed run has left."""
     return any(name.startswith(f".{file}.") for file in (*files, "partial"))
 
 
@@ -194,12 +194,12 @@ def require_same(
     config: Mapping[str, Any],
     data: str | None = None,
 ) -> None:
-    """Check that a run is resumed as it was begun, but for more epochs and seeds.
+    """Require the options of the earlier run, except for epochs and seeds.
 
     Raises
     ------
     DataError
-        Another configuration, or other data (where their checksum is given).
+        Other options, or other data (if their checksum is given).
     """
     before = old.get("config")
     before = before if isinstance(before, dict) else {}

@@ -1,4 +1,4 @@
-"""What a run needs besides the Config of its recipe."""
+"""Hold the options of a run that are not in the Config of its recipe."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from recipes.run.folder import RunFolder
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Say where a run is written to, what it learns from and how it was asked for.
+    """Say where a run is written, what it learns from, and which command asked for it.
 
     Attributes
     ----------
     folder : RunFolder
     resume : bool
-        Whether it goes on after the last finished epoch of an earlier run.
+        Whether to continue after the last finished epoch of an earlier run.
     csv : str, optional
-        A file of tweets; None for those of the installed package.
+        A file of tweets; None for the tweets of the installed package.
     command : str
         The command that repeats the run, for its manifest.
     verified_rows : int, optional
-        How many test rows the verification takes; all where it is None.
+        The number of test rows to verify on; None for all.
     """
 
     folder: RunFolder

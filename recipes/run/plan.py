@@ -1,4 +1,4 @@
-"""What runs were asked for: names and options of the command line, checked."""
+"""Turn the names and options of a command line into runs, and check them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def options_of(recipe: str) -> dict[str, Any]:
 def plan(
     names: Sequence[str], given: Mapping[str, Any], *, out: str | None, resume: bool
 ) -> list[PlannedRun]:
-    """Check everything that can be checked before anything is trained.
+    """Plan the runs of a command, and check all that can be checked before training.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def plan(
     out : str or None
         The folder of a single run, or the one that the folders of several lie in.
     resume : bool
-        Whether runs that have been begun go on, with the options they were begun with.
+        Whether to continue earlier runs, with their options.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def plan(
         begun = manifest if resume else None
         own = {k: v for k, v in given.items() if k in options_of(recipe)}
         if not by_name and not issubclass(module(recipe).Config, TweetConfig):
-            own.pop("epochs", None)  # a group's epochs are meant for real training
+            own.pop("epochs", None)  # the epochs of a group are those of real training
         config, csv = _configured(recipe, own, begun, folder)
         options = RunOptions(folder, begun is not None, csv, command)
         jobs.append(PlannedRun(recipe, config, options))
@@ -88,7 +88,7 @@ def plan(
 def command_line(
     names: Sequence[str], given: Mapping[str, Any], out: str | None
 ) -> str:
-    """Return the command that was given, without ``--resume``."""
+    """Return a command with these names and options, without ``--resume``."""
     words = ["rnn-recipe", "run", *names]
     for key, value in given.items():
         words.append(_flag(key))
@@ -101,7 +101,7 @@ def _flag(key: str) -> str:
 
 
 def _recipes(names: Sequence[str]) -> dict[str, bool]:
-    """Map each recipe to whether it was named itself, not by its group; in order."""
+    """Return recipe -> whether it was named itself, not its group; in order."""
     named: dict[str, bool] = {}
     for name in names:
         known = name.replace("-", "_")
@@ -162,7 +162,7 @@ def whole_numbers(key: str, text: str) -> tuple[int, ...]:
     Raises
     ------
     DataError
-        Something else stands there.
+        The text is something else.
     """
     try:
         return tuple(int(number) for number in text.split(","))

@@ -106,7 +106,7 @@ def verdict_line(trained: Sequence[TrainedPart]) -> str:
 
 
 def seed_range(config: Any) -> str:
-    """Return ``seeds 42 to 44``, for a Config with a first seed and a number of seeds."""
+    """Return ``seeds 42 to 44`` for a Config with a first seed and their number."""
     last = config.seed + config.seeds - 1
     return f"seed {last}" if config.seeds == 1 else f"seeds {config.seed} to {last}"
 

@@ -1,9 +1,9 @@
-"""Training that can be interrupted, resumed and repeated.
+"""Train models so that a run can be interrupted, resumed and repeated.
 
-`train` is what every recipe does with its data and its model; `fit` runs Keras epoch by
-epoch. What makes a run repeatable is one seed: it sets the
-initial weights, and together with the epoch's number the order of the samples, so that
-epoch 7 is the same whether epochs 1 to 6 ran just before or yesterday.
+`train` does the whole training of a recipe; `fit` runs Keras epoch by epoch. One seed
+makes a run repeatable: it decides the initial weights and, together with the number of
+the epoch, the order of the samples. So epoch 7 is the same whether epochs 1 to 6 ran
+just before or yesterday.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from verify.data.files import write_atomically, write_error
 from verify.data.text import TextPipeline
 from verify.errors import DataError, printable
 from verify.keras_bridge import import_keras, versions
+from verify.model.arrays import Array
 
-Array = npt.NDArray[Any]
 History = dict[str, list[float]]
 
 CHECKPOINT_VERSION = 2
 
 TEST_BATCH = 256
-"""Rows that Keras takes at a time where nothing is learnt from them: it decides how
-long that takes, not what comes out, as rows do not depend on each other."""
+"""Batch size where nothing is learnt. It changes the time, not the outputs, since rows
+do not depend on each other."""
 
 
 class Interrupted(Exception):
@@ -50,7 +50,7 @@ class Interrupted(Exception):
 
 @dataclass
 class Progress:
-    """Hold what has been trained so far."""
+    """Hold the history and the seconds of the epochs trained so far."""
 
     history: History = field(default_factory=dict)
     seconds: float = 0.0
@@ -62,7 +62,13 @@ class Progress:
 
 
 def start(seed: int) -> Any:
-    """Import Keras and make what follows repeatable; returns the keras module."""
+    """Import Keras, fix all random seeds and make operations deterministic.
+
+    Returns
+    -------
+    module
+        keras
+    """
     if "keras" not in sys.modules:
         print("Loading Keras ...", file=sys.stderr, flush=True)
     keras = import_keras()
@@ -79,7 +85,7 @@ def start(seed: int) -> Any:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Hold what a recipe learns from, and where that came from.
+    """Hold the data that a recipe learns from, and their source.
 
     Attributes
     ----------
@@ -88,7 +94,7 @@ class TrainingSet:
     source : str
         Where the samples come from, in words, for the manifest.
     sha256 : str
-        Their checksum.
+        The checksum of the samples.
     validation : (x, y), optional
         Test data.
     """
@@ -114,7 +120,7 @@ class TrainedModel(NamedTuple):
     model : keras.Model
     progress : Progress
     net : Network
-        What was read of the file.
+        The same model as the verifier reads it from its file.
     """
 
     model: Any
@@ -133,7 +139,7 @@ def train(
     report_every: int = 1,
     until: Callable[[History], bool] | None = None,
 ) -> TrainedModel:
-    """Train a model in the folder of its run, and leave everything there.
+    """Train a model and write the files of the training into the folder of its run.
 
     Parameters
     ----------
@@ -143,7 +149,7 @@ def train(
     options : RunOptions
         Its folder has been opened.
     build : callable
-        Makes the compiled model.
+        ``build()`` returns the compiled model.
     data : TrainingSet
     batch_size, report_every, until : as for `fit`
 
@@ -158,7 +164,7 @@ def train(
     start(config.seed)
     model = build()
     if not options.resume:
-        folder.clear()  # not before everything stands that the new run needs
+        folder.clear()  # only now: an error before this leaves an earlier run intact
     progress = restore(model, folder, config.epochs)
     content = manifest(recipe, config, options, data.source, data.sha256)
     folder.write_json("manifest.json", content)
@@ -178,7 +184,8 @@ def train(
     )
     _forget_earlier_model(folder)
     save_model(model, folder)
-    with ThreadPoolExecutor(1) as beside:  # a process of its own reads the file
+    # Reading the file takes a process of its own, so the figure is drawn meanwhile.
+    with ThreadPoolExecutor(1) as beside:
         reading = beside.submit(verify.load, folder / "model.keras")
         folder.write("history.csv", history_csv(progress.history))
         title = f"{recipe}: loss and accuracy by epoch"
@@ -221,7 +228,7 @@ def fit(
     report_every : int
         Epochs between two lines of progress on stderr.
     until : callable, optional
-        Told the history, whether to end before all epochs are done.
+        ``until(history)`` returns whether to end before all epochs are done.
 
     Raises
     ------
@@ -247,7 +254,7 @@ def fit(
                 _save(model, progress, folder)
                 finished = progress.epochs
                 if progress.epochs % report_every == 0 or progress.epochs == epochs:
-                    _say(progress, epochs, time.perf_counter() - reported)
+                    _print_progress(progress, epochs, time.perf_counter() - reported)
                     reported = time.perf_counter()
     except KeyboardInterrupt:
         raise Interrupted(finished, epochs) from None
@@ -261,6 +268,7 @@ def _one_epoch(
     validation: Any,
     interruption: Interruption,
 ) -> Mapping[str, float]:
+    """Train one epoch and return its loss and metrics, on test data too if given."""
     if len(x) > batch_size:
         history = model.fit(
             x, y, batch_size=batch_size, shuffle=False, verbose=0,
@@ -268,8 +276,8 @@ def _one_epoch(
             callbacks=[_interrupts_fit(interruption)],
         )  # fmt: skip
         return {name: values[-1] for name, values in history.history.items()}
-    # An epoch of one batch needs no data pipeline, whose start would take 20 times as
-    # long as the step itself.
+    # An epoch of one batch needs no data pipeline, which takes 20 times as long to
+    # start as the step itself.
     model.reset_metrics()
     logs = dict(model.train_on_batch(x, y, return_dict=True))
     if validation is not None:
@@ -290,7 +298,7 @@ def _interrupts_fit(interruption: Interruption) -> Any:
     )
 
 
-def _say(progress: Progress, epochs: int, seconds: float) -> None:
+def _print_progress(progress: Progress, epochs: int, seconds: float) -> None:
     last = {name: values[-1] for name, values in progress.history.items()}
     text = f"  epoch {progress.epochs:>{len(str(epochs))}}/{epochs}"
     text += f"  loss {last['loss']:.4f}  accuracy {last['accuracy']:.3f}"
@@ -307,7 +315,7 @@ def history_csv(history: History) -> bytes:
 
 
 def _save(model: Any, progress: Progress, folder: RunFolder) -> None:
-    """Write all that the next epoch depends on into one file, never half new."""
+    """Write everything that the next epoch depends on, in one file at once."""
     arrays = {f"model/{k}": np.asarray(v) for k, v in enumerate(model.variables)}
     for k, variable in enumerate(model.optimizer.variables):
         arrays[f"optimizer/{k}"] = np.asarray(variable)
@@ -375,7 +383,7 @@ def restore(model: Any, folder: RunFolder, epochs: int) -> Progress:
 
 
 def save_model(model: Any, folder: RunFolder) -> None:
-    """Write ``model.keras`` whole."""
+    """Write ``model.keras``, whole or not at all."""
     path = folder / "model.keras"
     temporary = folder / ".partial.model.keras"
     try:
@@ -386,9 +394,9 @@ def save_model(model: Any, folder: RunFolder) -> None:
 
 
 def _forget_earlier_model(folder: RunFolder) -> None:
-    """Remove what was measured of the model that a resumed run replaces.
+    """Remove the measurements of the model that a resumed run replaces.
 
-    ``metrics.json`` first: a run without it is not finished.
+    ``metrics.json`` goes first: a run without it counts as not finished.
     """
     try:
         for name in ("metrics.json", "verification.json"):
@@ -400,7 +408,7 @@ def _forget_earlier_model(folder: RunFolder) -> None:
 def manifest(
     recipe: str, config: Any, options: RunOptions, source: str, sha256: str
 ) -> dict[str, Any]:
-    """Return what is needed to repeat a run."""
+    """Return the content of ``manifest.json``: all that is needed to repeat a run."""
     return {
         "recipe": recipe,
         "config": asdict(config),
@@ -415,7 +423,7 @@ def manifest(
 
 
 def peak_memory_mib() -> float | None:
-    """Return the most memory this process has held, in MiB; None if unknown."""
+    """Return the peak memory of this process in MiB; None if unknown."""
     try:
         import resource
     except ImportError:  # not a Unix

