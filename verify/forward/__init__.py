@@ -1,1 +1,1 @@
-"""The forward pass in NumPy: equations, time, layers, evaluation."""
+"""Compute the forward pass in NumPy: equations, time, layers, evaluation."""

@@ -1,9 +1,9 @@
-"""Every activation of Keras 3 by the name that stands in a saved config.
+"""Compute every activation of Keras 3, under the name that a saved config uses.
 
 Each function takes and returns an array of one dtype, float32 or float64, and works
-element by element unless an axis is named. Formulas follow the Keras 3.15
-documentation; where Keras computes something else than the name promises
-(`sparsemax`), this module computes what Keras computes and says so.
+element by element unless it has an axis. Formulas follow the documentation of Keras
+3.15; where Keras computes something else than the name promises (`sparsemax`), this
+module computes what Keras computes, and the docstring says so.
 """
 
 from __future__ import annotations
@@ -24,21 +24,24 @@ Activation = Callable[..., Array]
 
 SELU_SCALE = 1.0507009873554805
 SELU_ALPHA = 1.6732632423543772
+"""Constants of `selu`. Source: Klambauer et al. (2017), arXiv:1706.02515."""
 
+# NumPy has no erf
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def constant(value: float, exact: bool) -> float:
-    """Return a constant as TensorFlow holds it: in float32, also in float64 layers.
+    """Return a constant as TensorFlow holds it: rounded to float32, even in float64.
 
-    So gelu and leaky_relu differ there from the formulas by up to 4e-9 and 2e-8 times
-    x. With `exact` it stays what it is, as on other backends.
+    In a float64 layer, gelu and leaky_relu therefore differ from their formulas by up
+    to 4e-9 and 2e-8 times x. With `exact` the constant is not rounded, as on other
+    backends.
     """
     return value if exact else float(np.float32(value))
 
 
 def linear(x: Array) -> Array:
-    """``x``"""
+    """Compute ``x``."""
     return x
 
 
@@ -50,10 +53,10 @@ def relu(
     *,
     exact: bool = False,
 ) -> Array:
-    """``max(x, 0)``
+    """Compute ``max(x, 0)``.
 
-    With arguments: ``x`` above `threshold`, at most `max_value`, and below the
-    threshold ``negative_slope * (x - threshold)``.
+    With arguments it is ``min(x, max_value)`` above `threshold`, and
+    ``negative_slope * (x - threshold)`` below it.
     """
     if negative_slope and max_value is None and not threshold:
         return leaky_relu(x, negative_slope, exact=exact)
@@ -66,95 +69,96 @@ def relu(
 
 
 def relu6(x: Array) -> Array:
-    """``min(max(x, 0), 6)``"""
+    """Compute ``min(max(x, 0), 6)``."""
     return np.clip(x, 0, 6)
 
 
 def leaky_relu(x: Array, negative_slope: float = 0.2, *, exact: bool = False) -> Array:
-    """``x`` if ``x > 0`` else ``negative_slope * x``"""
+    """Compute ``x if x > 0 else negative_slope * x``."""
     return np.where(x > 0, x, constant(negative_slope, exact) * x)
 
 
 def elu(x: Array, alpha: float = 1.0) -> Array:
-    """``x`` if ``x > 0`` else ``alpha * (exp(x) - 1)``"""
+    """Compute ``x if x > 0 else alpha * (exp(x) - 1)``."""
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
 def celu(x: Array, alpha: float = 1.0) -> Array:
-    """``max(x, 0) + alpha * (exp(min(x, 0) / alpha) - 1)``"""
+    """Compute ``max(x, 0) + alpha * (exp(min(x, 0) / alpha) - 1)``."""
     return np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0) / alpha)
 
 
 def selu(x: Array) -> Array:
-    """``scale * (x if x > 0 else alpha * (exp(x) - 1))``"""
+    """Compute ``scale * (x if x > 0 else alpha * (exp(x) - 1))``."""
     return SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(np.minimum(x, 0)))
 
 
 def sigmoid(x: Array) -> Array:
-    """``1 / (1 + exp(-x))``, without overflow in either tail"""
-    e = np.exp(-np.abs(x))
+    """Compute ``1 / (1 + exp(-x))`` without overflow in either tail."""
+    e = np.exp(-np.abs(x))  # at most 1; for x < 0 the result is exp(x) / (1 + exp(x))
     return np.where(x >= 0, 1, e) / (1 + e)
 
 
 def hard_sigmoid(x: Array) -> Array:
-    """``clip(x / 6 + 0.5, 0, 1)``; Keras 2 computed ``clip(0.2 * x + 0.5, 0, 1)``"""
+    """Compute ``clip(x / 6 + 0.5, 0, 1)``; see also `keras2_hard_sigmoid`."""
     return np.clip(x + 3, 0, 6) / 6
 
 
 def silu(x: Array) -> Array:
-    """``x * sigmoid(x)``"""
+    """Compute ``x * sigmoid(x)``."""
     return x * sigmoid(x)
 
 
 def hard_silu(x: Array) -> Array:
-    """``x * hard_sigmoid(x)``"""
+    """Compute ``x * hard_sigmoid(x)``."""
     return x * hard_sigmoid(x)
 
 
 def tanh(x: Array) -> Array:
-    """``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``"""
+    """Compute ``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``."""
     return np.tanh(x)
 
 
 def hard_tanh(x: Array) -> Array:
-    """``clip(x, -1, 1)``"""
+    """Compute ``clip(x, -1, 1)``."""
     return np.clip(x, -1, 1)
 
 
 def tanh_shrink(x: Array) -> Array:
-    """``x - tanh(x)``"""
+    """Compute ``x - tanh(x)``."""
     return x - np.tanh(x)
 
 
 def softplus(x: Array) -> Array:
-    """``log(1 + exp(x))``"""
+    """Compute ``log(1 + exp(x))``."""
     return np.logaddexp(x, np.zeros_like(x))
 
 
 def log_sigmoid(x: Array) -> Array:
-    """``-log(1 + exp(-x))``"""
+    """Compute ``-log(1 + exp(-x))``."""
     return -softplus(-x)
 
 
 def softsign(x: Array) -> Array:
-    """``x / (1 + abs(x))``"""
+    """Compute ``x / (1 + abs(x))``."""
     return x / (1 + np.abs(x))
 
 
 def squareplus(x: Array, b: float = 4) -> Array:
-    """``(x + sqrt(x**2 + b)) / 2``"""
+    """Compute ``(x + sqrt(x**2 + b)) / 2``."""
     return (x + np.sqrt(x * x + b)) / 2
 
 
 def mish(x: Array) -> Array:
-    """``x * tanh(softplus(x))``"""
+    """Compute ``x * tanh(softplus(x))``."""
     return x * np.tanh(softplus(x))
 
 
 def gelu(x: Array, approximate: bool = False, *, exact: bool = False) -> Array:
-    """``x / 2 * (1 + erf(x / sqrt(2)))``: the exact form, as the name alone means
+    """Compute ``x / 2 * (1 + erf(x / sqrt(2)))``, Keras's default form.
 
-    Approximate: ``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))``.
+    With `approximate` it is
+    ``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))``.
     """
     if approximate:
         factor, cube = math.sqrt(2 / math.pi), constant(0.044715, exact)
@@ -163,57 +167,58 @@ def gelu(x: Array, approximate: bool = False, *, exact: bool = False) -> Array:
 
 
 def exponential(x: Array) -> Array:
-    """``exp(x)``"""
+    """Compute ``exp(x)``."""
     return np.exp(x)
 
 
 def softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
-    """``exp(x) / sum(exp(x))`` over an axis, or several"""
+    """Compute ``exp(x) / sum(exp(x))`` over one axis or several."""
+    # the greatest is subtracted so that exp does not overflow; the quotient is the same
     e = np.exp(x - x.max(axis=axis, keepdims=True))
     return e / e.sum(axis=axis, keepdims=True)
 
 
 def log_softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
-    """``x - log(sum(exp(x)))`` over an axis"""
-    shifted = x - x.max(axis=axis, keepdims=True)
+    """Compute ``x - log(sum(exp(x)))`` over one axis or several."""
+    shifted = x - x.max(axis=axis, keepdims=True)  # so that exp does not overflow
     return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
 
 
 def glu(x: Array, axis: int = -1) -> Array:
-    """``a * sigmoid(b)`` with ``a`` and ``b`` the two halves of `x` along an axis"""
+    """Compute ``a * sigmoid(b)``, where a and b are the halves of `x` along an axis."""
     a, b = np.split(x, 2, axis=axis)
     return a * sigmoid(b)
 
 
 def sparse_plus(x: Array) -> Array:
-    """``0`` up to -1, ``(x + 1)**2 / 4`` up to 1, ``x`` above"""
+    """Compute 0 for x up to -1, ``(x + 1)**2 / 4`` for x up to 1, and x above."""
     return np.where(x <= -1, 0 * x, np.where(x < 1, (x + 1) ** 2 / 4, x))
 
 
 def sparse_sigmoid(x: Array) -> Array:
-    """``clip((x + 1) / 2, 0, 1)``"""
+    """Compute ``clip((x + 1) / 2, 0, 1)``."""
     return np.clip((x + 1) / 2, 0, 1)
 
 
 def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
-    """``x`` moved towards 0 by `threshold`, and 0 where that would cross 0"""
+    """Move ``x`` towards 0 by `threshold`, and stop at 0."""
     low = np.where(x < -threshold, x + threshold, 0 * x)
     return np.where(x > threshold, x - threshold, low)
 
 
 def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
-    """``x`` if ``abs(x) > threshold`` else ``0``"""
+    """Compute ``x if abs(x) > threshold else 0``."""
     return np.where(np.abs(x) > threshold, x, 0 * x)
 
 
 def sparsemax(x: Array, axis: int = -1) -> Array:
-    """Compute what Keras 3.15 computes under this name, over an axis.
+    """Compute what Keras 3.15 calls sparsemax, which is not that of the paper.
 
-    With ``z`` sorted downwards, ``C`` its running sum and
-    ``S = {k: z_k - (C_k - 1) / k > 0}``, Keras subtracts
-    ``tau = (sum of C_k over S - 1) / size(S)``; the paper (Martins and Astudillo,
-    2016) takes ``C`` at the last member of ``S`` only. The two agree when a single
-    entry survives.
+    Let ``z`` be `x` sorted downwards along the axis, ``C`` its running sum and
+    ``S = {k: z_k - (C_k - 1) / k > 0}``. The result is ``max(x - tau, 0)`` with
+    ``tau = (sum of C_k over S - 1) / size(S)``. The paper (Martins and Astudillo, 2016)
+    has ``C`` at the last member of ``S`` in place of the sum. The two agree where ``S``
+    has one member.
     """
     if axis not in (-1, x.ndim - 1):
         return np.moveaxis(sparsemax(np.moveaxis(x, axis, -1)), -1, axis)
@@ -227,7 +232,7 @@ def sparsemax(x: Array, axis: int = -1) -> Array:
 
 
 def keras2_hard_sigmoid(x: Array) -> Array:
-    """``clip(0.2 * x + 0.5, 0, 1)``: what Keras 1 and 2 called hard_sigmoid"""
+    """Compute ``clip(0.2 * x + 0.5, 0, 1)``, the hard_sigmoid of Keras 1 and 2."""
     return np.clip(0.2 * x + 0.5, 0, 1)
 
 
@@ -252,8 +257,7 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 HISTORICAL: Mapping[str, Activation] = MappingProxyType(
     {"keras2_hard_sigmoid": keras2_hard_sigmoid}
 )
-"""Functions that no Keras 3 config names, but that ports and old files compute."""
-
+"""Name in this package -> function that ports and old files use, and Keras 3 lacks."""
 
 ACTIVATION_LAYERS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     {
@@ -263,15 +267,15 @@ ACTIVATION_LAYERS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyTyp
         "Softmax": ("softmax", {}),
     }
 )
-"""Layers that may stand where an activation is asked for: their function, and where
-the layer's defaults differ from those of the function."""
+"""Class of a layer that a config may name as an activation -> the function it computes,
+and those defaults of the layer that are not the function's."""
 
 RENAMED: Mapping[str, str] = MappingProxyType({"alpha": "negative_slope"})
-"""What Keras 2 called the argument of LeakyReLU."""
+"""Argument of LeakyReLU in Keras 2 -> its name in Keras 3."""
 
 
 def exactly(function: Activation) -> Activation:
-    """Return a function whose constants are as exact as the rest; see `constant`."""
+    """Return the same activation with unrounded constants; see `constant`."""
     keywords = getattr(function, "__kwdefaults__", None) or {}
     return partial(function, exact=True) if "exact" in keywords else function
 
@@ -279,7 +283,7 @@ def exactly(function: Activation) -> Activation:
 def resolve(name: str, *, exact: bool = False) -> Activation:
     """Return the function for a name from `read_activation` or `with_arguments`.
 
-    With `exact`, its constants are as exact as the computation; see `constant`.
+    With `exact`, its constants are not rounded to float32; see `constant`.
     """
     bare, _, inside = name.partition("(")
     known = ACTIVATIONS if bare in ACTIVATIONS else HISTORICAL
@@ -293,14 +297,16 @@ def resolve(name: str, *, exact: bool = False) -> Activation:
 
 
 def with_arguments(name: str, arguments: Mapping[str, Any]) -> str:
-    """``leaky_relu(negative_slope=0.1)``: a name for `resolve`.
+    """Return a name for `resolve`, such as ``leaky_relu(negative_slope=0.1)``.
 
-    Arguments at the function's own default are left out, so one function has one name.
+    Arguments equal to the function's default are left out, so that two configs of the
+    same function get the same name.
 
     Raises
     ------
     ValueError
-        An argument that the function has not, or that is not a number or a flag.
+        The function has no such argument, or a value is not made of finite numbers,
+        flags and None.
     """
     defaults = {
         key: parameter.default
@@ -328,7 +334,7 @@ def with_arguments(name: str, arguments: Mapping[str, Any]) -> str:
 
 
 def read_activation(value: Any) -> str:
-    """Read an activation of a config: return its name for `resolve`.
+    """Read an activation from a config, and return its name for `resolve`.
 
     Parameters
     ----------
@@ -338,7 +344,7 @@ def read_activation(value: Any) -> str:
     Raises
     ------
     ValueError
-        It is neither; the text says what was expected.
+        The value is no known activation; the text says what was expected.
     """
     if value is None:
         return "linear"

@@ -1,8 +1,8 @@
-"""One time step of each recurrent cell: the equations, and nothing else.
+"""Compute one time step of each recurrent cell: the equations and nothing else.
 
-Orientation: row vectors. ``x`` is (batch, features), ``h`` and ``c`` are
-(batch, units), kernels multiply from the right. State goes in, state comes out; time,
-masks and direction are the business of `verify.forward.recurrence`.
+Vectors are rows: ``x`` is (batch, features), ``h`` and ``c`` are (batch, units), and
+kernels multiply from the right. A step takes the states and returns new ones; time,
+masks and direction are in `verify.forward.recurrence`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from verify.model.arrays import Array
 
 
 class SimpleRNNStep(NamedTuple):
-    """Hold what one SimpleRNN step computes, each (batch, units)."""
+    """Hold the result of one step of a SimpleRNN, (batch, units)."""
 
     h: Array
 
 
 class LSTMStep(NamedTuple):
-    """Hold what one LSTM step computes, each (batch, units)."""
+    """Hold the gates and states of one step of an LSTM, (batch, units) each.
+
+    The letters are those of `lstm_step`.
+    """
 
     i: Array
     f: Array
@@ -32,7 +35,10 @@ class LSTMStep(NamedTuple):
 
 
 class GRUStep(NamedTuple):
-    """Hold what one GRU step computes, each (batch, units)."""
+    """Hold the gates and the state of one step of a GRU, (batch, units) each.
+
+    The letters are those of `gru_step`.
+    """
 
     z: Array
     r: Array
@@ -41,7 +47,9 @@ class GRUStep(NamedTuple):
 
 
 def gate_blocks(z: Array, count: int) -> list[Array]:
-    """Split columns into gate blocks, in a tenth of the time of `np.split`.
+    """Split the columns of an array into gate blocks of equal width.
+
+    Slicing takes a tenth of the time of `np.split`, which counts at every step.
 
     Parameters
     ----------
@@ -50,7 +58,7 @@ def gate_blocks(z: Array, count: int) -> list[Array]:
     Returns
     -------
     list of (..., units)
-        Views.
+        Views of `z`.
     """
     units = z.shape[-1] // count
     return [z[..., k * units : (k + 1) * units] for k in range(count)]
@@ -65,7 +73,7 @@ def simple_rnn_step(
     bias: Array,
     activation: Activation,
 ) -> SimpleRNNStep:
-    """``h = activation(x @ kernel + bias + h @ recurrent_kernel)``
+    """Compute ``h = activation(x @ kernel + bias + h @ recurrent_kernel)``.
 
     Parameters
     ----------
@@ -121,7 +129,7 @@ def lstm_step(
 def lstm_gates(
     z: Array, c: Array, activation: Activation, recurrent_activation: Activation
 ) -> LSTMStep:
-    """Compute the gates of `lstm_step` from pre-activations; shared with ConvLSTM.
+    """Compute the gates and states of an LSTM or ConvLSTM from its pre-activations.
 
     Parameters
     ----------
@@ -153,7 +161,7 @@ def conv_lstm_step(
     ::
 
         z_i, z_f, z_c, z_o = split(convolve(x) + bias + recur(h))
-        and on as in lstm_step
+        then as in lstm_step
 
     Parameters
     ----------

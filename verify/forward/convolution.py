@@ -1,6 +1,7 @@
-"""Windows that move over axes: convolutions, and the views that pooling reduces.
+"""Move windows over axes: convolutions, and the views that pooling reduces.
 
-Arrays have channels last here; `channels_last` and `in_format` lead there and back.
+Arrays have their channels last here. `channels_last` converts an array to that layout,
+and `in_format` converts it back to the data format of a layer.
 """
 
 from __future__ import annotations
@@ -15,25 +16,26 @@ from verify.model.arrays import Array
 
 
 def channels_last(x: Array, data_format: str) -> Array:
-    """Return (batch, ..., channels), from an array in a layer's data format."""
+    """Return (batch, ..., channels) from an array in the data format of a layer."""
     return np.moveaxis(x, 1, -1) if data_format == "channels_first" else x
 
 
 def in_format(x: Array, data_format: str) -> Array:
-    """Return an array in a layer's data format: the inverse of `channels_last`."""
+    """Return an array in the data format of a layer; the inverse of `channels_last`."""
     return np.moveaxis(x, -1, 1) if data_format == "channels_first" else x
 
 
 def dilated_size(kernel_size: Sequence[int], dilation: Sequence[int]) -> list[int]:
-    """Return how many steps a window spans on each axis, skipped ones included."""
+    """Return how many steps a dilated window spans on each axis, gaps included."""
     return [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
 
 
 def pad_width(length: int, span: int, stride: int, padding: str) -> tuple[int, int]:
     """Return how many steps to add before and after an axis.
 
-    ``same`` adds what makes ``ceil(length / stride)`` windows, the odd step behind;
-    ``causal`` puts each window's last step on its own step.
+    ``same`` adds enough steps for ``ceil(length / stride)`` windows, and if their
+    number is odd one more after than before. ``causal`` adds steps before only, so that
+    no window sees a later step than its own.
     """
     if padding == "causal":
         return span - 1, 0
@@ -72,17 +74,21 @@ def convolve(
     dilation: Sequence[int],
     groups: int = 1,
 ) -> Array:
-    """``y[p] = sum over j of padded_x[p * strides + j * dilation] @ kernel[j]``
+    """Compute a convolution.
+
+    ::
+
+        y[p] = sum over j of padded_x[p * strides + j * dilation] @ kernel[j]
 
     Parameters
     ----------
     x : (batch, spatial..., channels)
     kernel : (kernel_size..., channels / groups, filters)
-        Not turned round: Keras's convolution is a cross-correlation.
+        Not flipped: Keras's convolution is a cross-correlation.
     strides, dilation : one number for each spatial axis
     padding : "valid", "same" or "causal"
     groups : int
-        Channels and filters fall into this many parts that do not see each other.
+        Number of groups of channels and filters; each group is convolved by itself.
 
     Returns
     -------
@@ -97,7 +103,7 @@ def convolve(
     ]
     x = np.pad(x, [(0, 0), *widths, (0, 0)])
     y = np.zeros((len(x), *counts, kernel.shape[-1]), dtype=kernel.dtype)
-    for offset in np.ndindex(*kernel_size):
+    for offset in np.ndindex(*kernel_size):  # one tap of the kernel, for all windows
         at = tuple(
             slice(j * d, j * d + (count - 1) * s + 1, s)
             for j, d, s, count in zip(offset, dilation, strides, counts, strict=True)
@@ -107,7 +113,7 @@ def convolve(
 
 
 def _mixed(x: Array, kernel: Array, groups: int) -> Array:
-    """``x @ kernel`` within each group of channels and filters."""
+    """Compute ``x @ kernel`` within each group of channels and filters."""
     if groups == 1:
         return np.tensordot(x, kernel, axes=1)
     x = x.reshape(*x.shape[:-1], groups, -1)
@@ -117,14 +123,14 @@ def _mixed(x: Array, kernel: Array, groups: int) -> Array:
 
 
 def depthwise(x: Array, kernel: Array, **how: Any) -> Array:
-    """Convolve each channel by itself, with ``multiplier`` filters of its own.
+    """Convolve each channel by itself, with ``multiplier`` filters for each channel.
 
     Parameters
     ----------
     x : (batch, time, channels)
     kernel : (kernel_size, channels, multiplier)
     **how
-        As for `convolve`.
+        Keyword arguments of `convolve`.
 
     Returns
     -------
@@ -143,12 +149,20 @@ def transposed(
     output_padding: int | None,
     dilation: int,
 ) -> Array:
-    """``y[t * stride + j * dilation] += x[t] @ kernel[j].T``, then cut to its length.
+    """Compute a transposed convolution, cut to the length that Keras gives it.
+
+    ::
+
+        y[t * stride + j * dilation] += x[t] @ kernel[j].T
 
     Parameters
     ----------
     x : (batch, time, channels)
     kernel : (kernel_size, filters, channels)
+
+    Returns
+    -------
+    (batch, length, filters)
     """
     kernel_size, filters, _ = kernel.shape
     (span,) = dilated_size([kernel_size], [dilation])
@@ -171,19 +185,19 @@ def transposed(
 def windows(
     x: Array, size: int, stride: int, padding: str, *, fill: float | int = 0
 ) -> Array:
-    """Return a view of each window of an array, which is padded first.
+    """Pad an array, and return a view of each of its windows.
 
     Parameters
     ----------
     x : (batch, time, channels)
     fill
-        What padding is made of.
+        The value to pad with.
 
     Returns
     -------
     (batch, windows, channels, size)
     """
-    window_counts([x.shape[1]], [size], [stride], padding)
+    window_counts([x.shape[1]], [size], [stride], padding)  # raises if there is none
     width = pad_width(x.shape[1], size, stride, padding)
     x = np.pad(x, [(0, 0), width, (0, 0)], constant_values=fill)
     return sliding_window_view(x, size, axis=1)[:, ::stride]

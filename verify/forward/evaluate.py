@@ -1,7 +1,7 @@
-"""Calling a layer as Keras does: casts on the way in, masks found and passed on.
+"""Call a layer as Keras does: cast its inputs, find its masks and pass them on.
 
-`Evaluation` is Keras's ``Layer.__call__`` for layer types that only know their own
-maths. What it reproduces, from keras/src/layers/layer.py:
+`Evaluation` does the work of Keras's ``Layer.__call__``, so that a layer type holds its
+own arithmetic only. It reproduces these rules of keras/src/layers/layer.py:
 
 * floats are cast to the layer's compute dtype, whole numbers and masks are not;
 * a layer whose ``call`` has a ``mask`` gets the mask of its *only* tensor argument;
@@ -33,15 +33,15 @@ from verify.model.spec import LayerSpec
 
 
 class FastPath(NamedTuple):
-    """Describe which layers of a model are evaluated otherwise than by their equations.
+    """Hold the faster replacements for the equations of some layers of a model.
 
     Attributes
     ----------
     loops : mapping of LayerSpec to TimeLoop
         The fast loops of recurrent layers.
     id_embeddings : set of LayerSpec
-        Embeddings that hand on ids, because the loop they feed has a table to look
-        them up in: the embedding already multiplied by the kernel.
+        Embeddings that return the ids themselves, because the loop after them looks
+        the ids up in a table: the embedding already multiplied by the kernel.
     """
 
     loops: Mapping[LayerSpec, TimeLoop]
@@ -49,14 +49,15 @@ class FastPath(NamedTuple):
 
 
 EQUATIONS_ALONE = FastPath({}, frozenset())
-"""Every layer by its equations."""
+"""No replacements: every layer is evaluated by its equations."""
 
 
 @dataclass(frozen=True, eq=False)
 class LayerTrace:
-    """Hold what one call of a layer did: ``input``, ``mask``, ``output``, its values.
+    """Hold the input, mask and output of one call of a layer, its gates and states.
 
-    The values are attributes and keys alike: ``t["lstm"].f`` is ``t["lstm"]["f"]``.
+    Gates and states can be read as attributes and as keys: ``t["lstm"].f`` is
+    ``t["lstm"]["f"]``.
 
     =======================  ======================================================
     layer                    values, each (batch, time, units) unless noted
@@ -68,20 +69,22 @@ class LayerTrace:
     Dense                    ``logits`` (before the activation, shaped as output)
     =======================  ======================================================
 
-    States (``h``, ``c``) are as held after the step; time is that of the input, also
-    when the layer goes backwards. Layers inside others have traces of their own:
+    States (``h``, ``c``) are those after the step. The time axis is that of the input
+    even if the layer goes backwards. Layers inside others have traces of their own:
     ``t["bidirectional/forward_layer"].f``.
 
     Attributes
     ----------
     layer : LayerSpec
+        The layer that was called.
     input : ndarray
-        What the layer received; a structure of arrays where it takes several.
+        The input of the layer; a structure of arrays if it takes several.
     output : ndarray
-        What it returned; a structure of arrays where it returns several.
+        The output of the layer; a structure of arrays if it returns several.
     mask : ndarray or None
         The mask that the layer received, (batch, time).
     values : mapping
+        Gates, states and logits by name, as in the table.
     """
 
     layer: LayerSpec
@@ -111,11 +114,13 @@ class LayerTrace:
 
 
 States = dict[str, tuple[Array, ...]]
+"""Path of a stateful layer -> its states, (batch, units) each."""
+
 NUMPY_ERRORS = (
     *(ValueError, IndexError, TypeError, MemoryError),
     *(AttributeError, KeyError, ArithmeticError),
 )
-"""What NumPy raises where inputs, weights and config do not go together."""
+"""Errors that NumPy raises if inputs, weights and config do not fit together."""
 
 
 class Evaluation:
@@ -124,16 +129,15 @@ class Evaluation:
     Parameters
     ----------
     states : dict, optional
-        Path of a stateful layer -> the states it starts with. Filled with the states
-        it ends with.
+        Path of a stateful layer -> the states it starts with. Each call replaces them
+        by those that the layer ends with.
     recording : bool
         Whether to keep a `LayerTrace` of every call in `traces`.
     floatx : str
         Keras's default float type.
     fast : FastPath, optional
-        How `verify.forward.fast` evaluates the model, which records nothing; by
-        default every layer computes by the equations of `verify.forward.cells` as they
-        stand there.
+        Replacements from `verify.forward.fast`, which record nothing; by default every
+        layer is evaluated by its equations.
     """
 
     def __init__(
@@ -153,7 +157,20 @@ class Evaluation:
         self._values: list[dict[str, Array]] = []
 
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
-        """Do as Keras's ``Layer.__call__``; tensors in, a structure of tensors out."""
+        """Call a layer as Keras's ``Layer.__call__`` does, on tensors.
+
+        Parameters
+        ----------
+        layer : LayerSpec
+        *args, **kwargs
+            The arguments of Keras's ``call``: a `Tensor` in place of each tensor.
+        at : str
+            Name of this call in the paths of traces and states.
+
+        Returns
+        -------
+        A structure of `Tensor`.
+        """
         kind = REGISTRY[layer.class_name]
         given = _bind_arguments(layer, kind, args, kwargs)
         for name in kind.masks_from_tensor:
@@ -180,7 +197,10 @@ class Evaluation:
     def within(
         self, layer: LayerSpec, *args: Any, at: str, mask: Array | None = None
     ) -> Any:
-        """Do as Keras's ``layer.call``; arrays in, a structure of arrays out."""
+        """Run a layer's ``call`` alone, on arrays: no casts, and no masks passed on.
+
+        The mask is given to the layer if its ``call`` has such an argument.
+        """
         kind = REGISTRY[layer.class_name]
         values = _bind_arguments(layer, kind, args, {})
         if mask is not None and "mask" in kind.arguments:
@@ -189,16 +209,16 @@ class Evaluation:
         return map_structure(_value_of, output)
 
     def note(self, **values: Array) -> None:
-        """Record values worth tracing, of the layer that is being called."""
+        """Add values to the trace of the layer that is being called."""
         if self.recording:
             self._values[-1].update(values)
 
     def states(self) -> tuple[Array, ...] | None:
-        """Return the states that the layer being called was left with."""
+        """Return the states that the layer being called ended with the last time."""
         return self._states.get("/".join(self._path))
 
     def keep_states(self, states: tuple[Array, ...]) -> None:
-        """Leave states for the next call of the layer that is being called."""
+        """Keep states for the next call of the layer that is being called."""
         self._states["/".join(self._path)] = states
 
     def loop(self, layer: LayerSpec) -> TimeLoop | None:
@@ -206,7 +226,7 @@ class Evaluation:
         return self._fast.loops.get(layer)
 
     def passes_ids_on(self, layer: LayerSpec) -> bool:
-        """Return whether an Embedding hands on ids, to a loop that looks them up."""
+        """Return whether an Embedding must return the ids, for a loop with a table."""
         return layer in self._fast.id_embeddings
 
     def _run(
@@ -221,6 +241,7 @@ class Evaluation:
             self._path.append(at)
         self._values.append({})
         try:
+            # the outermost call sets NumPy's error state for all calls inside it
             with _ignore_overflow() if len(self._values) == 1 else _UNCHANGED:
                 output = kind.call(self, layer, **values)
         except NUMPY_ERRORS as error:
@@ -253,7 +274,7 @@ class Evaluation:
     def _masked(
         self, layer: LayerSpec, kind: LayerType, inputs: Any, mask: Any, output: Any
     ) -> Any:
-        """Return the outputs as tensors, with their masks."""
+        """Return the outputs as tensors with their masks."""
         tensors = map_structure(_as_tensor, output)
         if not kind.supports_masking:
             return tensors
@@ -277,14 +298,14 @@ _UNCHANGED = nullcontext()
 
 
 def _ignore_overflow() -> np.errstate:
-    """Let an overflow happen silently, as it does in Keras."""
+    """Have NumPy compute overflows without a warning, as Keras does."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 def _bind_arguments(
     layer: LayerSpec, kind: LayerType, args: Any, kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments of a call by name, ``None`` left out."""
+    """Return the arguments of a call that are not None, by name."""
     named = {k: v for k, v in kwargs.items() if k != "training"}
     unknown = sorted(named.keys() - set(kind.arguments)) if named else []
     if unknown or len(args) > len(kind.arguments):
@@ -300,6 +321,7 @@ def _bind_arguments(
 
 
 def _fill_masks(kind: LayerType, given: dict[str, Any]) -> None:
+    """Add the mask arguments that Keras finds itself; see the module's docstring."""
     tensors = {k: v for k, v in given.items() if _is_tensor_argument(v)}
     if len(tensors) == 1:
         if "mask" in kind.arguments and "mask" not in given:
@@ -317,6 +339,7 @@ def _fill_masks(kind: LayerType, given: dict[str, Any]) -> None:
 
 
 def _is_tensor_argument(value: Any) -> bool:
+    """Return whether Keras counts an argument as a tensor argument."""
     if isinstance(value, Tensor):
         return True
     leaves = flatten(value)
@@ -340,7 +363,10 @@ def _strip_mask(leaf: Any, compute: str) -> None:
 def _returned_input(
     layer: LayerSpec, kind: LayerType, first: Any, entered: Any, output: Any
 ) -> bool:
-    """Return whether a layer returns the very tensor it was given; see `LayerType`."""
+    """Return whether Keras returns the input tensor object itself; see `LayerType`.
+
+    NumPy returns a view of the same memory in those cases, which is what is compared.
+    """
     always = kind.returns_input == "always"
     by_rule = kind.returns_input and Rule.UNCHANGED_KEEPS_MASK in layer.rules
     if not (always or by_rule) or not isinstance(first, Tensor):
@@ -348,7 +374,7 @@ def _returned_input(
     x, y = _value_of(entered), _value_of(output)
     compute = POLICIES[layer.policy].compute
     if kind.autocast and is_float(x) and first.value.dtype != dtype_of(compute):
-        return False  # a cast has made another tensor of it
+        return False  # Keras casts the input, so the output is another tensor
     return (
         x.dtype == y.dtype
         and x.shape == y.shape
@@ -367,7 +393,7 @@ def _cast_input(leaf: Any, kind: LayerType, compute: str) -> Any:
 
 
 def _cast_output(leaf: Any, compute: str) -> Any:
-    """Round an output to the dtype in which Keras hands it on."""
+    """Round an output to the dtype in which Keras returns it."""
     value = _value_of(leaf)
     to = dtype_of(compute)
     if value.dtype == to or not is_float(value):
@@ -400,10 +426,10 @@ def cast_to(layer: LayerSpec, dtype: str | None = None) -> LayerSpec:
     Parameters
     ----------
     layer : LayerSpec
-        With all that is inside it.
+        Its sublayers are cast too.
     dtype : "float32", "float64" or None
-        For every layer, whatever its policy; None keeps each policy, and rounds the
-        weights of a 16-bit layer to 16 bits.
+        The dtype of every layer, whatever its policy. With None each layer keeps its
+        policy, and the weights of 16-bit layers are rounded to 16 bits.
     """
 
     known = _CAST.setdefault(layer, {})
@@ -414,7 +440,8 @@ def cast_to(layer: LayerSpec, dtype: str | None = None) -> LayerSpec:
 
 
 _CAST: WeakKeyDictionary[LayerSpec, dict[str | None, LayerSpec]] = WeakKeyDictionary()
-"""What has been cast already: models with a mistake share all layers but one."""
+"""Layers that have been cast, so that two models that share layers cast them once. A
+model with a planted mistake shares all layers but one with the original."""
 
 
 def _cast(layer: LayerSpec, dtype: str | None) -> LayerSpec:

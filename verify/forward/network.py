@@ -1,4 +1,4 @@
-"""Evaluates a ModelSpec in NumPy: outputs, or every gate and state on the way."""
+"""Evaluate a ModelSpec in NumPy: its outputs, or every gate and state as well."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from verify.model.spec import LayerSpec, ModelSpec
 
 
 class Evaluable(Protocol):
-    """Describe what a network, or another like it, can be evaluated on.
+    """Describe rows that a network can be evaluated on.
 
-    `Inputs` of a whole model are one kind, a `LayerCall` is the other.
+    There are two kinds: `Inputs` for a whole model, and a `LayerCall` for one layer.
     """
 
     @property
@@ -50,12 +50,12 @@ class Evaluable(Protocol):
     ) -> list[Array]:
         """Return the outputs, (batch, ...) each; `dtype` as for `Network.predict`.
 
-        `threads` is for a whole model; a layer alone is evaluated by one.
+        `threads` applies to a whole model; one layer is evaluated by one thread.
         """
 
 
 class Inputs(tuple[Array, ...]):
-    """Hold inputs that a model takes as they are, one array for each of its inputs."""
+    """Hold inputs that `Network.prepare` has checked, an array for each input."""
 
     @property
     def rows(self) -> int:
@@ -80,9 +80,13 @@ class LayerCall:
     Attributes
     ----------
     name : str
-    args, kwargs
+        Path of the layer.
+    args : sequence
+        Positional arguments of its call.
+    kwargs : mapping
+        Keyword arguments of its call.
     states : dict
-        Of stateful layers, before the call, by their paths.
+        Path of a stateful layer -> its states before the call.
     """
 
     name: str
@@ -116,7 +120,7 @@ class LayerCall:
         self, net: Network, dtype: str | None, *, threads: int | None = None
     ) -> list[Array]:
         """Return every output of the layer; see `Evaluable`."""
-        states = dict(self.states)  # the call changes its own
+        states = dict(self.states)  # the call replaces the entries
         return net.call_layer(
             self.name, self.args, self.kwargs, dtype=dtype, states=states
         )
@@ -125,14 +129,14 @@ class LayerCall:
 class Trace(Mapping[str, LayerTrace]):
     """Map the path of a layer to its LayerTrace, in the order of evaluation.
 
-    A layer called a second time stands there as ``"lstm:2"``, a layer inside another
-    as ``"bidirectional/forward_layer"``. ``trace.arrays()`` gives one flat dict,
+    The second call of a layer has the key ``"lstm:2"``, a layer inside another
+    ``"bidirectional/forward_layer"``. ``trace.arrays()`` returns one flat dict,
     ``{"lstm/f": ...}``, ready for ``np.savez``.
 
     Attributes
     ----------
     output
-        What the model returns.
+        The outputs of the model, in the structure in which it returns them.
     """
 
     def __init__(self, layers: Mapping[str, LayerTrace], output: Any) -> None:
@@ -155,9 +159,10 @@ class Trace(Mapping[str, LayerTrace]):
         return len(self._layers)
 
     def arrays(self) -> dict[str, Array]:
-        """Return every array by ``layer/value``; ``layer/mask`` where there is a mask.
+        """Return every array by ``layer/value``, and the masks by ``layer/mask``.
 
-        Of several inputs or outputs the second is called ``input.1``, and so on.
+        If a layer has several inputs or outputs, the second is called ``input.1`` or
+        ``output.1``, and so on.
         """
         flat: dict[str, Array] = {}
         for name, layer in self.items():
@@ -181,8 +186,8 @@ class Network:
     spec : ModelSpec
         From `verify.load`, or made by hand.
     floatx : str
-        Keras's default float type: ``predict`` casts float inputs to it before the
-        model's Input does so to its own dtype.
+        Keras's default float type: ``predict`` casts float inputs first to it, and then
+        to the dtype of the model's Input.
     """
 
     def __init__(self, spec: ModelSpec, floatx: str = "float32") -> None:
@@ -198,9 +203,17 @@ class Network:
         return Network(self.spec.on(backend), self.floatx)
 
     def differences(self, x: Inputs) -> dict[Rule, float]:
-        """Return how far each of its rules makes outputs differ from TensorFlow's.
+        """Return how much each rule of the backend changes the outputs.
 
-        In float64, for prepared inputs; a rule that changes nothing here is left out.
+        Parameters
+        ----------
+        x : Inputs
+
+        Returns
+        -------
+        dict
+            Rule -> the greatest absolute difference, in float64, from the outputs
+            without that rule. Rules that change nothing for `x` are left out.
         """
         rules = self.spec.root.rules
         here = self.flat(x, dtype="float64") if rules else []
@@ -219,18 +232,19 @@ class Network:
 
     @property
     def stateful(self) -> bool:
-        """Return whether a batch starts with the states that the last one left."""
+        """Return whether any layer keeps its states from batch to batch."""
         return self.spec.stateful
 
     @property
     def output_names(self) -> list[str]:
         """Return the names of the outputs, in the order of `flat`.
 
-        The model's own where it returns a dict, or those of the layers they come from.
+        They are the keys of the dict if the model returns one, and otherwise the names
+        of the layers that the outputs come from.
         """
         graph = self.spec.root.graph
         outputs = graph.outputs if graph is not None else []
-        if isinstance(outputs, Mapping):  # the model has names of its own for them
+        if isinstance(outputs, Mapping):
             return [
                 f"{key}.{k}" if k else str(key)
                 for key, inside in outputs.items()
@@ -244,9 +258,10 @@ class Network:
 
     @property
     def input_names(self) -> list[str]:
-        """Return the names of the inputs.
+        """Return the names of the inputs, in the order of `Inputs`.
 
-        The model's own where it takes a dict, or those of its InputLayers.
+        They are the keys of the dict if the model takes one, and otherwise the names of
+        its InputLayers.
         """
         graph = self.spec.root.graph
         if graph is not None and isinstance(graph.inputs, Mapping):
@@ -262,29 +277,32 @@ class Network:
         return_state: bool = False,
         threads: int | None = None,
     ) -> Any:
-        """Compute what ``model.predict(x)`` computes, fast; see `verify.forward.fast`.
+        """Compute what ``model.predict(x)`` returns, by `verify.forward.fast`.
 
         Parameters
         ----------
         x : (batch, ...)
-            As for Keras: token ids or features, with the model's input shape. For a
-            model of several inputs a list of arrays, or a dict by their names.
+            Token ids or features in the model's input shape, as for Keras. A model with
+            several inputs takes a list of arrays, or a dict by their names.
         dtype : "float32", "float64" or None
-            The precision to compute in, for every layer; float64 is the reference. By
-            default each layer's own policy, which in most models is float32.
+            The precision in which every layer computes; float64 is the reference. By
+            default each layer follows its own policy, in most models float32.
         initial_state : dict, optional
             For a stateful model: path of a layer -> its states, as returned by an
-            earlier call; zeros where it has none.
+            earlier call. A layer without an entry starts with zeros.
         return_state : bool
             Whether to return the states after the last batch too.
         threads : int, optional
-            As many as ``OMP_NUM_THREADS`` says or there are cores, by default. May be
-            called from several threads.
+            By default the number in ``OMP_NUM_THREADS``, or else one for each core.
 
         Returns
         -------
-        (batch, ...), or a list or dict of such where the model has several outputs;
+        (batch, ...), or a list or dict of such arrays if the model has several outputs;
         with `return_state` a pair of that and the states.
+
+        Notes
+        -----
+        Several threads may call this at once.
 
         Raises
         ------
@@ -321,17 +339,17 @@ class Network:
         Parameters
         ----------
         x, dtype, states, threads
-            As `predict`; errors likewise.
+            As for `predict`, with the same errors.
         fast : bool
-            Whether by `verify.forward.fast`; otherwise by the equations of
-            `verify.forward.cells` as they stand there.
+            Whether to use `verify.forward.fast`; otherwise every layer is evaluated by
+            its equations.
 
         Returns
         -------
         list of (batch, ...)
         """
         root, blocks = self.cast_to(dtype), self.row_blocks(x, dtype)
-        ids = sum(array.size for array in x)  # as many are looked up, at most
+        ids = sum(array.size for array in x)  # at most this many ids are looked up
         path = compiled(root, ids) if fast else EQUATIONS_ALONE
         states = {} if states is None else states
         begun = dict(states)
@@ -365,18 +383,19 @@ class Network:
         return whole
 
     def row_blocks(self, x: Inputs, dtype: str | None = None) -> RowBlocks:
-        """Return how many of such rows to evaluate at a time; `dtype` as `predict`."""
+        """Return how many rows to evaluate at a time; `dtype` as for `predict`."""
         steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x)
         return row_blocks_for(self.cast_to(dtype), steps, self.spec.batch_size)
 
     def trace(self, x: Any, *, dtype: str | None = None) -> Trace:
         """Evaluate the model and keep every layer's input, mask, gates and states.
 
-        Parameters and errors as `predict`. A stateful model starts with states of
-        zeros, and all rows are one batch.
+        Parameters and errors are those of `predict`. A stateful model starts with
+        states of zeros, and all rows are one batch.
         """
         run = Evaluation(recording=True, floatx=dtype or self.floatx)
-        given = [array.copy() for array in self.prepare(x)]  # a trace keeps them
+        # copies, because a trace keeps its inputs and the caller may change them
+        given = [array.copy() for array in self.prepare(x)]
         outputs = run(self.cast_to(dtype), given, at="")
         layers = {
             path: replace(trace, layer=self.spec[bare_path(path, self.spec)])
@@ -401,15 +420,21 @@ class Network:
         Parameters
         ----------
         name : str
+            Path of the layer.
         args, kwargs
-            The arguments of the call: arrays, or `Tensor`, which carry masks.
+            The arguments of the call: arrays, or a `Tensor` to pass a mask along.
         dtype : as for `predict`
         states : dict, optional
-            States of stateful layers, by their paths; left as the call leaves them.
+            Path of a stateful layer -> its states, which the call replaces by the
+            states after it.
         every_step : bool
-            For a recurrent layer: its output at every step, and no states.
+            Whether a recurrent layer returns its output at every step, and no states.
         masks : list, optional
-            Filled with the masks of the outputs.
+            The masks of the outputs are appended to it.
+
+        Returns
+        -------
+        list of (batch, ...)
         """
         layer = self.cast_to(dtype).at(name)
         if every_step:
@@ -428,7 +453,7 @@ class Network:
         *,
         dtype: str | None,
     ) -> Trace:
-        """Trace one layer alone; parameters as `call_layer`."""
+        """Trace one layer alone; parameters as for `call_layer`."""
         run = Evaluation(recording=True, floatx=dtype or self.floatx)
         layer = self.cast_to(dtype).at(name)
         outputs = _called(run, layer, name, args, kwargs)
@@ -439,14 +464,15 @@ class Network:
         return self.spec[name].class_name in LOOPS
 
     def prepare(self, x: Any) -> Inputs:
-        """Return inputs as Keras receives them: checked, in the dtypes of the Inputs.
+        """Check inputs, and cast them to the dtypes of the model's InputLayers.
 
-        A trailing axis of size 1 is dropped or added where that makes the number of
-        axes right, as Keras does.
+        A last axis of size 1 is dropped or added if the number of axes is then right,
+        as Keras does it.
 
         Raises
         ------
         DataError
+            The inputs do not fit the model.
         """
         if isinstance(x, Inputs):
             return x
@@ -464,11 +490,13 @@ class Network:
         return prepared
 
     def separate(self, x: Any) -> list[Array]:
-        """Return one array of numbers for each input, whatever their shapes.
+        """Return one array of numbers for each input, without checking their shapes.
 
         Raises
         ------
         DataError
+            The number or the names of the inputs are not the model's, or an input is
+            not made of numbers.
         """
         layers = self.spec.inputs
         if len(layers) == 1:
@@ -548,7 +576,13 @@ class Network:
         return f"inputs{which} of shape {shape_text(layer.options['batch_shape'])}"
 
     def cast_to(self, dtype: str | None) -> LayerSpec:
-        """Return the model with weights in the dtype it computes in; see `predict`."""
+        """Return the model with its weights in the dtype that it computes in.
+
+        Raises
+        ------
+        DataError
+            `dtype` is none of those that `predict` takes.
+        """
         if dtype not in (None, "float32", "float64"):
             raise DataError(f"expected dtype float32 or float64. Received: {dtype}")
         return cast_to(self.spec.root, dtype)
@@ -566,12 +600,15 @@ def _called(
 
 
 def _anew(leaf: Any) -> Any:
-    """Return a tensor of its own: a layer may take the mask off what it is given."""
+    """Return a copy of a tensor, because a layer may remove the mask of its input."""
     return Tensor(leaf.value, leaf.mask) if isinstance(leaf, Tensor) else leaf
 
 
 def bare_path(path: str, spec: ModelSpec) -> str:
-    """Return the path of a layer without the number of its call."""
+    """Return the path of a layer from its key in a trace: without a number such as :2.
+
+    The name of a layer may itself end in ``:2``, so the key is looked up first.
+    """
     try:
         spec.root.at(path)
     except KeyError:

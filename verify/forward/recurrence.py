@@ -1,8 +1,8 @@
-"""Time: the loop over steps, masks, direction and states.
+"""Run a cell over time: the loop over steps, masks, direction and states.
 
-One function, `scan`, serves every cell. It follows the rules that Keras has on the
-TensorFlow backend, the odd ones included, because the aim is what *your* model
-computes and not what it should have computed.
+One function, `scan`, serves every cell. It follows the rules of Keras on TensorFlow,
+including the odd ones, because the aim is to compute what *your* model computes and not
+what it should have computed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from verify.model.spec import LayerSpec
 
 
 class Stepped(NamedTuple):
-    """Hold what a cell returns for one step.
+    """Hold the result of one step of a cell.
 
     Attributes
     ----------
     output : (batch, units)
-        What the layer shows at this step.
+        The output of the layer at this step, if it is not masked.
     states : tuple of (batch, units)
         The new states, in the cell's order.
     values : mapping
@@ -36,21 +36,22 @@ class Stepped(NamedTuple):
 
 
 Step = Callable[[Array, tuple[Array, ...]], Stepped]
+"""One step of a cell, given x at that step and the states before it."""
 
 
 class Scan(NamedTuple):
-    """Hold what a recurrence returns.
+    """Hold the result of running a cell over time.
 
     Attributes
     ----------
     output : (batch, time, units) or (batch, units)
-        What the layer hands on, in processing order.
+        The output of the layer, in processing order: reversed if it goes backwards.
     states : tuple of (batch, units)
-        The states after the last step, held over masked steps.
+        The states after the last step; a masked step leaves them unchanged.
     values : dict of str to (batch, time, units)
-        Gates and held states by name, indexed by *input* step also when the sequence
-        is processed backwards; empty unless recorded. Gates at masked steps are what
-        the cell computed there and then discarded.
+        Gates and states by name; empty unless recorded. The time axis is that of the
+        input even if the layer goes backwards. At a masked step the gates are those
+        that the cell computed and discarded, and the states those that were kept.
     """
 
     output: Array
@@ -65,20 +66,20 @@ TimeLoop = Callable[..., Scan]
 class MaskRule(NamedTuple):
     """Describe what a recurrent layer outputs at a masked step.
 
-    At most one of the attributes is true. Where none is, the layer repeats its previous
+    At most one of the attributes is true. If none is, the layer repeats its previous
     *output*, which is zeros before the first unmasked step.
 
     Attributes
     ----------
     zeroes : bool
-        It outputs zeros.
+        The layer outputs zeros.
     misaligned : bool
-        It outputs zeros, but at the wrong steps: an unrolled, reversed, zeroing layer
-        returns sequences zeroed by the mask in input order while its outputs are in
-        processing order. Keras on TensorFlow forgets to reverse the one with the
-        other. Reproduced, since predict does it.
+        The layer outputs zeros at the wrong steps. If it is unrolled, goes backwards
+        and returns sequences, Keras on TensorFlow zeroes the outputs, which are in
+        processing order, by the mask, which is in input order. It is reproduced here
+        because ``predict`` does it.
     shows_state : bool
-        It outputs the state that it holds, as on JAX.
+        The layer outputs its state, as on JAX.
 
     Source: keras/src/backend/tensorflow/rnn.py, function ``rnn``; `Rule` for JAX.
     """
@@ -89,7 +90,7 @@ class MaskRule(NamedTuple):
 
     @classmethod
     def of(cls, layer: LayerSpec) -> MaskRule:
-        """Return the rule of a recurrent layer, by its options and its backend."""
+        """Return the rule for a recurrent layer with its options and backend."""
         options, rules = layer.options, layer.rules
         unroll = options["unroll"]
         zeroes = options["zero_output_for_mask"] and not (
@@ -118,24 +119,30 @@ def scan(
 ) -> Scan:
     """Run `step` over the time axis of `x`.
 
-    A masked step holds every state; `mask_rule` says what it outputs. Selection, not
-    multiplication: NaN at a masked step does not leak.
+    A masked step leaves every state unchanged; `mask_rule` says what it outputs. Masked
+    values are replaced and not multiplied by 0, so NaN at a masked step has no effect.
 
     Parameters
     ----------
     x : (batch, time, ...)
     mask : (batch, time) of bool, or None
-        True where the step counts.
+        False where the step is masked.
     states : tuple of (batch, ...)
         Initial states, in the cell's order.
     names : tuple of str
-        The states' names among the step's values.
+        The names of the states among the values of a step.
+    return_sequences : bool
+        Whether to return the output at every step, and not only at the last.
+    go_backwards : bool
+        Whether to process the last step first.
     mask_rule : MaskRule
+    record : bool
+        Whether to return gates and states too.
 
     Source: keras/src/backend/tensorflow/rnn.py, function ``rnn``.
     """
     time = x.shape[1]
-    shown: Array | None = None  # what the layer outputs
+    shown: Array | None = None  # the output at the last processed step
     outputs: list[Array] = []
     recorded: list[dict[str, Array]] = []
     for t in reversed(range(time)) if go_backwards else range(time):
@@ -167,15 +174,15 @@ def scan(
 
 
 def _shown_state(names: tuple[str, ...]) -> int:
-    """Return which state counts as the output: the last cell's first one.
+    """Return the index of the state that is the output: the last cell's ``h``.
 
-    The states of stacked cells are called ``0/h``, ``0/c``, ``1/h``.
+    The states of stacked cells are called ``0/h``, ``0/c``, ``1/h`` and so on.
     """
     return max(k for k, name in enumerate(names) if name.split("/")[-1] == "h")
 
 
 def _select(keep: Array, new: Array, old: Array) -> Array:
-    """Return `new` where `keep`, which lacks the last axes, is true, else `old`."""
+    """Return `new` where `keep` is true, else `old`; `keep` may lack the last axes."""
     return np.where(keep.reshape(keep.shape + (1,) * (new.ndim - keep.ndim)), new, old)
 
 

@@ -1,1 +1,1 @@
-"""What a model is, as plain values: layers, options, weights, the graph."""
+"""Represent a model as plain values: layers, options, weights and their graph."""

@@ -1,4 +1,4 @@
-"""Types of arrays and shapes, and how a shape is written in a message."""
+"""Define the types of arrays and shapes, and how messages write them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ Shape = tuple[int | None, ...]
 
 
 def weights_text(weights: Mapping[str, Array]) -> str:
-    """``kernel (3, 16), bias (16,)``: for messages."""
+    """Write weights with their shapes for a message: ``kernel (3, 16), bias (16,)``."""
     return ", ".join(f"{k} {v.shape}" for k, v in weights.items()) or "none"
 
 
 def shape_text(sizes: Shape) -> str:
-    """``(batch, 26, 32)``: a shape with words for the axes a model leaves open."""
+    """Write a shape for a message: ``(batch, 26, any)``.
+
+    The words stand for the axes whose size the model leaves open.
+    """
     words = [
         str(size) if size is not None else "batch" if axis == 0 else "any"
         for axis, size in enumerate(sizes)
@@ -27,18 +30,19 @@ def shape_text(sizes: Shape) -> str:
 
 
 class FlatOutputs:
-    """Lay the outputs of a model side by side: all numbers of a row in one row.
+    """Join several outputs into one array, and split it again.
 
     Parameters
     ----------
     outputs : list of (batch, ...)
+        Outputs whose shapes are to be joined; their values are not kept.
 
     Attributes
     ----------
     shapes : list of tuple of int
         Shape of each output without its batch axis.
     elements : int
-        Numbers in a row of all outputs together.
+        How many numbers one row has in all outputs together.
     """
 
     def __init__(self, outputs: Sequence[Array]) -> None:
@@ -48,11 +52,11 @@ class FlatOutputs:
         self._cuts = ends[:-1]
 
     def join(self, outputs: Sequence[Array]) -> Array:
-        """Return arrays shaped like the outputs as one array, (batch, elements)."""
+        """Return arrays shaped like the outputs as one: (batch, elements)."""
         return np.concatenate([y.reshape(len(y), -1) for y in outputs], axis=1)
 
     def split(self, flat: Array) -> list[Array]:
-        """Return (..., elements) as one array of (..., *shape) for each output."""
+        """Return (..., elements) as one array for each output: (..., *shape)."""
         parts = np.split(flat, self._cuts, axis=-1)
         return [
             part.reshape(*flat.shape[:-1], *shape)

@@ -1,8 +1,8 @@
-"""Dtype policies: in which precision a layer computes, and in which it keeps weights.
+"""Define the dtype policies: the precision of a layer's arithmetic and of its weights.
 
-A 16-bit layer rounds what enters it, its weights and what leaves it to 16 bits, and a
-recurrent one its states at every step. In between, this package computes in float32,
-which is how matrix products of 16-bit numbers are accumulated everywhere.
+A 16-bit layer rounds its inputs, weights and outputs to 16 bits, and a recurrent one
+also its states at every step. In between, this package computes in float32, because
+that is how every platform accumulates matrix products of 16-bit numbers.
 """
 
 from __future__ import annotations
@@ -36,18 +36,19 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
 """Policies by name. Source: keras/src/dtype_policies/dtype_policy.py."""
 
 HALF_DTYPES = ("float16", "bfloat16")
-"""Dtypes of 16 bits, which are computed with in float32 here."""
+"""Dtypes of 16 bits; this package computes with them in float32."""
 
 UNIT_ROUNDOFF: Mapping[str, float] = MappingProxyType(
     {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 )
-"""Greatest relative error of rounding to a dtype."""
+"""Dtype -> the greatest relative error of rounding to it: ``2**-p``, where the
+significand has p bits."""
 
 SINGLE = UNIT_ROUNDOFF["float32"]
 
 
 def dtype_of(name: str) -> np.dtype[Any]:
-    """Return the NumPy dtype of a Keras dtype name; bfloat16 is that of ml_dtypes."""
+    """Return the NumPy dtype of a Keras dtype name; ml_dtypes provides bfloat16."""
     if name == "bfloat16":
         import ml_dtypes  # slow to import, needed for this dtype alone
 
@@ -57,17 +58,22 @@ def dtype_of(name: str) -> np.dtype[Any]:
 
 def is_float(array: Array) -> bool:
     """Return whether an array holds floating-point numbers, bfloat16 included."""
-    kind = array.dtype.kind  # bfloat16 is a stranger to NumPy, and a name takes long
+    # NumPy gives bfloat16 the kind of raw bytes. The name is looked up last because
+    # that is slow, and this is called for every tensor.
+    kind = array.dtype.kind
     return kind == "f" or (kind == "V" and array.dtype.name == "bfloat16")
 
 
 def working(name: str) -> np.dtype[Any]:
-    """Return the dtype in which a layer of this compute dtype is evaluated here."""
+    """Return the dtype in which this package evaluates a layer of a compute dtype."""
     return np.dtype("float64" if name == "float64" else "float32")
 
 
 def rounded(array: Array, name: str) -> Array:
-    """Round floats to a dtype, given in its working dtype; the rest is untouched."""
+    """Round floats to the precision of a dtype, and return other arrays unchanged.
+
+    The result is held in the working dtype: 16-bit numbers as float32.
+    """
     kept, narrow = working(name), name in HALF_DTYPES
     if (array.dtype == kept and not narrow) or not is_float(array):
         return array
@@ -78,16 +84,17 @@ def rounded(array: Array, name: str) -> Array:
 
 
 def promoted(*arrays: Array, floatx: str) -> np.dtype[Any]:
-    """Return the dtype of an operation on these arrays, by Keras's rules.
+    """Return the dtype of an operation on several arrays, by Keras's rules.
 
-    Floats win over whole numbers without growing; two 16-bit kinds make float32.
+    A float dtype wins over whole numbers whatever their size; float16 and bfloat16
+    together make float32.
 
     Parameters
     ----------
     *arrays
-        Operands; Python numbers do not take part.
+        The operands that are arrays; Python numbers do not affect the dtype.
     floatx : str
-        What whole numbers become where a float must come out.
+        Keras's default float type, returned if all operands are whole numbers.
     """
     floats = {array.dtype for array in arrays if is_float(array)}
     if not floats:

@@ -1,8 +1,8 @@
-"""Structures: how the layers of a model call each other, and nested arguments.
+"""Represent how the layers of a model call each other, and map nested arguments.
 
-Keras writes a graph as a list of layers, each with its calls, and names a tensor by
-the layer, the call and the output that it is. Arguments and outputs may be nested
-lists, tuples and dicts.
+Keras writes a graph as a list of layers, each with its calls. It names a tensor by
+three things: the layer that returned it, the call and the output. Arguments and outputs
+may be nested lists, tuples and dicts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TensorRef:
-    """Name an output: which layer, which of its calls, which of its outputs."""
+    """Identify a tensor by the layer, the call and the output that it comes from.
+
+    Attributes
+    ----------
+    layer : str
+        Name of the layer.
+    node : int
+        Number of the call of that layer, from 0.
+    tensor : int
+        Number of the output of that call, from 0.
+    """
 
     layer: str
     node: int
@@ -23,13 +33,13 @@ class TensorRef:
 
     @cached_property
     def place(self) -> tuple[str, int, int]:
-        """Return the same in a form that is quicker to look up."""
+        """Return the three fields as a tuple, which a dict looks up faster."""
         return self.layer, self.node, self.tensor
 
 
 @dataclass(frozen=True)
 class MaskOf:
-    """Name the mask that travels with a tensor, as an argument of a call."""
+    """Stand for the mask of a tensor where it is an argument of a call."""
 
     tensor: TensorRef
 
@@ -38,8 +48,16 @@ class MaskOf:
 class Node:
     """Describe one call of a layer in a graph.
 
-    ``args`` and ``kwargs`` are those of the call; wherever a tensor stands in them,
-    however deep, there is a `TensorRef`.
+    Attributes
+    ----------
+    layer : str
+        Name of the layer that is called.
+    index : int
+        Number of this call among the calls of the layer, from 0.
+    args : tuple
+        Positional arguments, with a `TensorRef` in place of each tensor.
+    kwargs : mapping
+        Keyword arguments, likewise.
     """
 
     layer: str
@@ -50,7 +68,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Describe how layers call each other; ``nodes`` in order of evaluation."""
+    """Describe how the layers of a model call each other.
+
+    Attributes
+    ----------
+    inputs, outputs : nested TensorRef
+        The tensors that the model takes and returns.
+    nodes : tuple of Node
+        All calls, in the order of evaluation.
+    """
 
     inputs: Any
     outputs: Any
@@ -67,7 +93,7 @@ def flatten(structure: Any) -> list[Any]:
 
 
 def map_structure(change: Callable[[Any], Any], structure: Any) -> Any:
-    """Return the same nesting of lists, tuples and dicts with every leaf changed."""
+    """Apply a function to every leaf, and keep the nesting of lists, tuples, dicts."""
     nesting = _nesting(type(structure))
     if nesting is None:
         return change(structure)
@@ -77,11 +103,12 @@ def map_structure(change: Callable[[Any], Any], structure: Any) -> Any:
 
 
 def _find_nesting(kind: type) -> type | None:
-    """Return how values of a type are nested: list, dict or, for a leaf, None."""
+    """Return whether values of a type nest like a list, like a dict, or not (None)."""
     if issubclass(kind, (list, tuple)):
         return list
     return dict if issubclass(kind, Mapping) else None
 
 
-# asking an abstract class takes as long as a small array's arithmetic
+# cached, because isinstance with an abstract class costs as much as arithmetic on a
+# small array
 _nesting: Callable[[type], type | None] = cache(_find_nesting)

@@ -1,12 +1,12 @@
-"""What a model is, without Keras: layers, options and weights as plain values.
+"""Represent a model without Keras: layers, options and weights as plain values.
 
 A `ModelSpec` is a frozen description from which the forward pass can be computed: the
 layers, how they call each other, every option of each, and its weights by their Keras
-name (``kernel``, ``recurrent_kernel``, ``bias``, ``embeddings``). Nothing in here
-computes anything, so the mistakes of `verify.mistakes.catalogue` are functions from
-spec to spec.
+name (``kernel``, ``recurrent_kernel``, ``bias``, ``embeddings``). A spec contains no
+code, so a mistake can be planted by a function from spec to spec; see
+`verify.mistakes.catalogue`.
 
-This module also says, once, in which order Keras stores the gates (`GATES`).
+`GATES` states the order in which Keras stores the gates; no other module repeats it.
 """
 
 from __future__ import annotations
@@ -35,17 +35,18 @@ GATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ConvLSTM1D": _LSTM, "ConvLSTM2D": _LSTM, "ConvLSTM3D": _LSTM,
     }
 )  # fmt: skip
-"""Gate blocks in the columns of ``kernel``, ``recurrent_kernel`` and ``bias``, left to
-right, each ``units`` wide. LSTM: input, forget, cell candidate, output. GRU: update,
-reset, hidden candidate. Source: keras/src/layers/rnn/{lstm,gru,simple_rnn}.py."""
+"""Class name -> the gate blocks in the columns of ``kernel``, ``recurrent_kernel`` and
+``bias``, from left to right, each ``units`` columns wide. LSTM: input, forget, cell
+candidate, output. GRU: update, reset, hidden candidate.
+Source: keras/src/layers/rnn/{lstm,gru,simple_rnn}.py."""
 
 
 @dataclass(frozen=True, eq=False)
 class LayerSpec:
-    """Describe one layer: its class, every honoured option, its weights by name.
+    """Describe one layer: its class, its honoured options and its weights by name.
 
-    Raw operations and whole models are layers too: an operation is called
-    ``"ops.Add"``, and a model has its layers as `sublayers` and a `graph`.
+    Raw operations and whole models are layers too: an operation has a class such as
+    ``"ops.Add"``, and a model has its layers in `sublayers` and their calls in `graph`.
 
     Attributes
     ----------
@@ -61,18 +62,20 @@ class LayerSpec:
     policy : str
         The dtype policy, for example ``"float32"`` or ``"mixed_float16"``.
     rules : frozenset of Rule
-        Where it follows another backend of Keras than TensorFlow.
+        The points in which the layer follows a backend other than TensorFlow.
     trainable : bool
-        Without effect on the outputs; legacy files order their weights by it.
+        Has no effect on the outputs; legacy files order their weights by it.
     graph : Graph or None
-        For a model: which layer is called on what.
+        For a model: the calls of its layers.
     overrides : mapping of str to callable
-        Functions that stand in for this package's, for mistakes made on purpose alone:
-        ``step`` (see `verify.forward.cells`), ``scan``, and for Bidirectional ``turn``
-        and ``merge``. Nothing that is read from a file or a model has any.
-    input_shape, output_shape : tuple, or a structure of tuples
-        The shapes of the first call, with ``None`` for the batch axis and any axis the
-        model leaves open.
+        Functions that replace those of this package, to plant a mistake: ``step`` (see
+        `verify.forward.cells`), ``scan``, and for Bidirectional ``turn`` and ``merge``.
+        Always empty in a spec that was read from a file or from a live model.
+    input_shape : tuple, or a structure of tuples
+        Shape of the inputs of the first call, with ``None`` for the batch axis and
+        every other axis that the model leaves open.
+    output_shape : tuple, or a structure of tuples
+        Shape of the outputs of that call, likewise.
     """
 
     name: str
@@ -102,7 +105,7 @@ class LayerSpec:
         object.__setattr__(self, "sublayers", MappingProxyType(dict(self.sublayers)))
 
     def __getstate__(self) -> dict[str, Any]:
-        # what makes a mapping read-only cannot be pickled
+        # a MappingProxyType cannot be pickled; __post_init__ makes them anew
         return {
             key: dict(value) if isinstance(value, MappingProxyType) else value
             for key, value in vars(self).items()
@@ -120,17 +123,23 @@ class LayerSpec:
 
     @property
     def gates(self) -> tuple[str, ...]:
-        """Return the names of the gate blocks, in storage order; maybe none."""
+        """Return the names of the gate blocks in storage order; empty without gates."""
         return GATES.get(self.class_name, ())
 
     @property
     def parameters(self) -> int:
-        """Return how many numbers the weights hold, those of layers inside included."""
+        """Return how many numbers the weights hold, including those of sublayers."""
         own = sum(w.size for w in self.weights.values())
         return own + sum(layer.parameters for layer in self.sublayers.values())
 
     def with_weights(self, **weights: Array) -> LayerSpec:
-        """Return the same layer with some weights replaced by others of their shape."""
+        """Return the same layer with some weights replaced.
+
+        Raises
+        ------
+        DataError
+            The layer has no such weight, or its shape is another.
+        """
         for key, value in weights.items():
             if key not in self.weights or value.shape != self.weights[key].shape:
                 raise DataError(
@@ -145,7 +154,7 @@ class LayerSpec:
         return replace(self, options={**self.options, **options})
 
     def with_overrides(self, **functions: Callable[..., Any]) -> LayerSpec:
-        """Return the same layer with functions that stand in for this package's."""
+        """Return the same layer with functions that replace those of this package."""
         return replace(self, overrides={**self.overrides, **functions})
 
     def walk(self, path: str = "") -> Iterator[tuple[str, LayerSpec]]:
@@ -159,7 +168,13 @@ class LayerSpec:
             yield from layer.walk(here)
 
     def at(self, path: str) -> LayerSpec:
-        """Return the layer of that path inside this one; KeyError if there is none."""
+        """Return the layer at a path inside this one.
+
+        Raises
+        ------
+        KeyError
+            There is no such layer.
+        """
         layer = self
         for key in _steps(self, path):
             layer = layer.sublayers[key]
@@ -173,13 +188,17 @@ class LayerSpec:
         return replace(self, sublayers={**self.sublayers, key: new})
 
     def mapped(self, change: Callable[[LayerSpec], LayerSpec]) -> LayerSpec:
-        """Return this layer with a change made to it and to every layer inside."""
+        """Apply a change to every layer inside this one, and then to this one."""
         inside = {key: layer.mapped(change) for key, layer in self.sublayers.items()}
         return change(replace(self, sublayers=inside))
 
 
 def _steps(layer: LayerSpec, path: str) -> list[str]:
-    """Split a path into names; the name of a layer may itself hold a slash."""
+    """Split a path into names.
+
+    The name of a layer may itself contain a slash, so the longest name that fits is
+    taken at each step.
+    """
     found: list[str] = []
     rest = path
     while rest:
@@ -194,22 +213,23 @@ def _steps(layer: LayerSpec, path: str) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class ModelSpec:
-    """Describe a whole model, and where it came from.
+    """Describe a whole model and its origin.
 
     Attributes
     ----------
     root : LayerSpec
         The model itself: class ``Sequential`` or ``Functional``.
     source : str
-        Where the model came from, for reports.
+        The path of the file, or ``"a live model"``; for reports.
     keras_version : str
         As recorded by the file or by the live Keras; ``"unknown"`` otherwise.
     notes : tuple of str
-        What an old file means today; empty for a file of Keras 3.
+        Sentences about how settings of an old file were read; empty for a file of
+        Keras 3.
     config
-        What it was read from, in Keras 3's form.
+        The Keras config that the spec was read from, in the form of Keras 3.
     legacy : bool
-        Whether it comes from an ``.h5`` file or from Keras 2.
+        Whether the model comes from an ``.h5`` file or from Keras 2.
     """
 
     root: LayerSpec
@@ -257,7 +277,7 @@ class ModelSpec:
 
     @cached_property
     def stateful(self) -> bool:
-        """Return whether a layer starts with the states that the last batch left."""
+        """Return whether any layer keeps its states from batch to batch."""
         return any(layer.options.get("stateful") for _, layer in self.walk())
 
     @cached_property
@@ -268,7 +288,7 @@ class ModelSpec:
 
     @property
     def output_shape(self) -> Any:
-        """Return the shape of what ``predict`` returns, batch axis first."""
+        """Return the shape of the result of ``predict``, batch axis first."""
         return self.root.output_shape
 
     @property
@@ -300,21 +320,29 @@ class ModelSpec:
         return self.following(BACKENDS[backend])
 
     def following(self, rules: frozenset[Rule]) -> ModelSpec:
-        """Return the same model with other rules of a backend."""
+        """Return the same model with every layer following these rules."""
         return replace(self, root=self.root.mapped(lambda x: replace(x, rules=rules)))
 
     def walk(self) -> Iterator[tuple[str, LayerSpec]]:
-        """Yield every layer with its path, those inside others included."""
+        """Yield every layer with its path, including layers inside others."""
         return self.root.walk()
 
     def with_layer(self, layer: LayerSpec, path: str | None = None) -> ModelSpec:
-        """Return the same model with a layer replaced, by its path or else its name."""
+        """Return the same model with one layer replaced.
+
+        Parameters
+        ----------
+        layer : LayerSpec
+            The new layer.
+        path : str, optional
+            Path of the old layer; by default the name of the new one.
+        """
         where = layer.name if path is None else path
-        self[where]
+        self[where]  # raises KeyError with the names of the layers
         return replace(self, root=self.root.replaced(where, layer))
 
     def require_finite(self) -> None:
-        """Raise DataError if a weight is NaN or infinite."""
+        """Raise DataError if any weight is NaN or infinite."""
         for _, layer in self.walk():
             for key, value in layer.weights.items():
                 bad = int(np.count_nonzero(~np.isfinite(value)))

@@ -1,21 +1,23 @@
-"""The fast forward pass; what it computes is said in `verify.forward.cells`.
+"""Evaluate models faster, with the results of `verify.forward.cells` to rounding.
 
 Nothing here is needed to understand a model. `compiled` gives the recurrent layers of a
-model fast loops, which take the steps of the same equations in another order of work,
-and `in_row_blocks` shares the rows among threads:
+model fast loops, which do the work of the same equations in another order, and
+`in_row_blocks` shares the rows among threads:
 
-* rows are evaluated in blocks: few enough for memory, enough for a thread to be busy;
+* rows are evaluated in blocks, small enough for memory and large enough to keep a
+  thread busy;
 * the pre-activations of a step are one product,
   ``[x, h, 1] @ [kernel; recurrent_kernel; bias]``, whose gate blocks are views;
-* a single row, which is bounded by the interpreter and not by arithmetic, has the
-  products of its inputs computed for all steps at once;
-* ``sigmoid(z)`` is ``(1 + tanh(z / 2)) / 2``, so that one call does for all gates;
-* an Embedding that feeds a recurrent layer is multiplied by its kernel once, the whole
-  table, where that costs less than doing so for every word of every row;
-* the memory of one call serves the next.
+* for a single row, whose time goes into the interpreter rather than into arithmetic,
+  the products of the inputs are computed for all steps at once;
+* ``sigmoid(z)`` is computed as ``(1 + tanh(z / 2)) / 2``, so that one call of tanh
+  serves all gates;
+* the whole table of an Embedding in front of a recurrent layer is multiplied by the
+  kernel once, if that costs less than to multiply the vector of every id of every row;
+* memory is kept from one call to the next.
 
-Layers that are not known here, that compute in 16 bits, or that have a planted mistake
-(`LayerSpec.overrides`) are evaluated by their equations.
+Layers of other classes, layers that compute in 16 bits and layers with a planted
+mistake (`LayerSpec.overrides`) are evaluated by their equations.
 """
 
 from __future__ import annotations

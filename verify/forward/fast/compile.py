@@ -1,4 +1,8 @@
-"""The fast path of a whole model: fast loops, and embeddings multiplied by a kernel."""
+"""Choose the fast path of a model: its fast loops and its projected embeddings.
+
+An embedding is *projected* if its table has been multiplied by the kernel of the layer
+that follows it.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +18,24 @@ from verify.model.graph import Node, TensorRef, flatten
 from verify.model.spec import LayerSpec
 
 MAX_PROJECTED_BYTES = 64 * 2**20
-"""Bytes of an embedding table times a kernel, at most."""
+"""Greatest size, in bytes, of an embedding table multiplied by a kernel. For an LSTM it
+has 4 * units columns, so it may be many times as large as the embedding."""
 
 PASS_THROUGH = ("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout")
-"""Layers that hand on what they are given, whatever it is."""
+"""Layers that return their input unchanged, so that ids may pass through them."""
 
 
 def compiled(root: LayerSpec, ids: int = 0) -> FastPath:
-    """Return the fast path of a model, made once for each model.
+    """Return the fast path of a model, which is made once for each model.
 
     Parameters
     ----------
     root : LayerSpec
-        A model whose weights are in the dtype that they compute in.
+        A model from `cast_to`, with weights in the dtype that it computes in.
     ids : int
-        How many numbers will be looked up; embeddings are projected once it pays.
+        How many ids the coming evaluation looks up. The embeddings are projected when
+        as many ids have been looked up as the largest table has rows, for then the
+        projection has cost no more than the products that it saves.
     """
     with _LOCK:
         known = _COMPILED.get(root)
@@ -38,7 +45,7 @@ def compiled(root: LayerSpec, ids: int = 0) -> FastPath:
 
 
 class _Compiled:
-    """Hold a model's fast paths, and count what is looked up in its embeddings."""
+    """Hold the fast path of a model, and count the ids that it looks up."""
 
     def __init__(self, root: LayerSpec) -> None:
         layers = [layer for _, layer in root.walk() if has_fast_loop(layer)]
@@ -49,7 +56,7 @@ class _Compiled:
         self._lock = Lock()
 
     def path(self, ids: int) -> FastPath:
-        """Return the path to take where `ids` numbers more will be looked up."""
+        """Return the path for an evaluation that looks up `ids` more ids."""
         with self._lock:
             self._ids_until_it_pays -= ids
             if self._fed and self._ids_until_it_pays <= 0:
@@ -57,7 +64,7 @@ class _Compiled:
             return self._path
 
     def _projected(self) -> FastPath:
-        """Return the path on which embeddings hand on ids, to loops with tables."""
+        """Return the path on which embeddings return ids, for loops with tables."""
         loops = dict(self._loops)
         for embedding, fed in self._fed.items():
             for layer in fed:
@@ -74,10 +81,11 @@ def _ids(embedding: LayerSpec) -> int:
 def _fed_loops(
     root: LayerSpec, loops: Mapping[LayerSpec, FastLoop]
 ) -> dict[LayerSpec, Sequence[LayerSpec]]:
-    """Return the embeddings to project, each with the layers that get its ids.
+    """Return the embeddings that can be projected, each with the layers it feeds.
 
-    The numbers of such an embedding go to one recurrent layer, or to one Bidirectional
-    layer, and nowhere else.
+    The output of such an embedding goes to one recurrent or Bidirectional layer, maybe
+    through layers of `PASS_THROUGH`, and nowhere else: every other layer would get ids
+    in place of vectors.
     """
     if root.graph is None:
         return {}
@@ -108,7 +116,8 @@ def _fed_loops(
             fed = [layer]
             if layer.class_name == "Bidirectional":
                 fed = list(layer.sublayers.values())
-            # Loops are known by their specs: a spec in two places may get ids in one.
+            # a fast loop is found by its spec, so a spec that is used in two places
+            # would be given ids in one of them and vectors in the other
             once = all(places[spec] == 1 for spec in (embedding, *fed))
             if once and all(spec in loops for spec in fed) and not layer.overrides:
                 if _table_fits(embedding, fed):
@@ -121,7 +130,7 @@ def _fed_loops(
 
 
 def _table_fits(embedding: LayerSpec, fed: Sequence[LayerSpec]) -> bool:
-    """Return whether an embedding times these layers' kernels is a small table."""
+    """Return whether an embedding times the kernels of these layers is small enough."""
     table = embedding.weights["embeddings"]  # (ids, size)
     kernels = [layer.weights["kernel"] for layer in fed]  # (size, columns) each
     if any(k.dtype != table.dtype or len(k) != table.shape[1] for k in kernels):

@@ -1,4 +1,4 @@
-"""The fast loops over time of recurrent layers."""
+"""Run recurrent layers over time, in buffers that the next call uses again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from verify.model.dtypes import POLICIES, working
 from verify.model.spec import LayerSpec
 
 MAX_AHEAD_NUMBERS = 2**18
-"""Numbers that x's part of the pre-activations may take for all steps of one row."""
+"""Greatest count of numbers in x's part of the pre-activations, for all steps of a row,
+that is computed ahead: 1 MiB in float32."""
 
 
 class FastLoop:
@@ -27,9 +28,10 @@ class FastLoop:
     Parameters
     ----------
     layer : LayerSpec
-        One of which `has_fast_loop` is true.
+        A layer for which `has_fast_loop` is true.
     table : (ids, columns), optional
-        See `FastWeights`.
+        An embedding multiplied by the kernel, for a layer that is given ids; see
+        `FastWeights`.
     """
 
     def __init__(self, layer: LayerSpec, table: Array | None = None) -> None:
@@ -48,16 +50,17 @@ class FastLoop:
         mask_rule: MaskRule,
         record: bool,
     ) -> Scan:
-        """Do as `verify.forward.recurrence.scan` with the steps of this layer.
+        """Return what `verify.forward.recurrence.scan` returns; parameters as there.
 
-        Where a masked step does not simply show the state, which is held, the steps go
-        through `scan`. Nothing is recorded.
+        The loop here lets a masked row show its unchanged state. If masked steps output
+        something else, the fast steps are run by `scan`. Nothing can be recorded.
         """
         looks_up = self.weights.looks_up
         kernel = self.weights.layer.weights["kernel"]  # (features, columns)
         if not looks_up:
             if x.shape[2:] != kernel.shape[:1]:
-                raise ValueError(f"{len(kernel)} features expected")  # none broadcast
+                # writing x into a buffer would broadcast a single feature silently
+                raise ValueError(f"{len(kernel)} features expected")
             x = x.astype(kernel.dtype, copy=False)
         if record:
             raise ValueError("a fast loop records nothing")
@@ -98,9 +101,10 @@ class FastLoop:
         return FAST_STEPS[self.weights.layer.class_name](self.weights, method, rows)
 
     def _buffers(self, method: Method, rows: int) -> Steps:
-        """Return steps that are nobody else's: those of the last call, if they fit."""
+        """Return steps in buffers, in those of the last call if they fit and are free."""
         try:
-            *known, steps = self._last.pop()  # at once: other threads may want them
+            # pop takes and removes in one operation, so no other thread gets them too
+            *known, steps = self._last.pop()
         except IndexError:
             return self._steps(method, rows)
         return steps if known == [method, rows] else self._steps(method, rows)
@@ -113,12 +117,17 @@ def _over_time(
     states: tuple[Array, ...],
     return_sequences: bool,
 ) -> Scan:
-    """Take all steps, in the order given.
+    """Take all steps in the order in which they come.
 
     Parameters
     ----------
+    steps : Steps
     by_time : (time, rows, ...)
+        x, or its part of the pre-activations, at each step.
     masked : (time, rows) of bool, or None
+        True where a row leaves its states unchanged.
+    states : tuple of (rows, units)
+        Initial states.
     """
     moves: Iterable[Callable[[Array], None]] = repeat(steps.advance)
     if masked is not None:
@@ -139,9 +148,10 @@ def _over_time(
 
 
 def has_fast_loop(layer: LayerSpec) -> bool:
-    """Return whether a layer can be run by `FastLoop`.
+    """Return whether `FastLoop` can run a layer.
 
-    It is a SimpleRNN, LSTM or GRU by Keras's equations, in 32 or 64 bits.
+    The layer must be a SimpleRNN, LSTM or GRU that computes in 32 or 64 bits and has no
+    planted mistake.
     """
     if layer.class_name not in FAST_STEPS or layer.overrides:
         return False

@@ -1,4 +1,4 @@
-"""The pre-activations of a step, products and bias: computed in one of three ways."""
+"""Compute the pre-activations of a step, products and bias, in one of three ways."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ class PreActivations(ABC):
     Attributes
     ----------
     h : (rows, units)
-        Where the state lies at all times.
+        The buffer in which the state is held; a step reads and overwrites it.
     gate_blocks : (gates, rows, units)
-        The pre-activations.
-    x_target : (rows, columns), or for a GRU (2, rows, units)
-        The pre-activations to which x's product is added. For a GRU only z and r: its
+        The pre-activations, as a view by gates.
+    x_target : (rows, columns), or (2, rows, units) for a GRU
+        The pre-activations to which x's part is added. For a GRU only z and r: its
         candidate is summed later, after the reset gate.
+    separate_candidate : bool
+        See `FastWeights.separate_candidate`.
     """
 
     def __init__(
         self, weights: FastWeights, left: Array, h: Array, right: GateColumns
     ) -> None:
-        """Prepare the product ``left @ right``, of which h is a part of `left`."""
+        """Prepare the product ``left @ right``, in which h is a part of `left`."""
         self.h, self.separate_candidate = h, weights.separate_candidate
         rows, units = h.shape
         if self.separate_candidate:
@@ -46,9 +48,14 @@ class PreActivations(ABC):
             self.multiply = partial(left.dot, right.flat, self.x_target)
 
     def split(self, x_part: Array) -> tuple[Array, Array | None]:
-        """Split x's part (rows, columns): what is added to `x_target`, and the rest.
+        """Split x's part of the pre-activations, (rows, columns).
 
-        The rest is that of a GRU's candidate, (rows, units); otherwise None.
+        Returns
+        -------
+        added
+            The part to be added to `x_target`, in its shape.
+        candidate : (rows, units) or None
+            The part that belongs to the candidate of a GRU.
         """
         if not self.separate_candidate:
             return x_part, None
@@ -57,15 +64,23 @@ class PreActivations(ABC):
 
     @abstractmethod
     def __call__(self, x: Array) -> Array | None:
-        """Fill `gate_blocks`.
+        """Fill `gate_blocks` for one step.
 
-        Return ``a_h = x @ W_h + bias``, (rows, units), for a GRU whose products are
-        separate; None if ``a_h`` is already the last gate block.
+        Parameters
+        ----------
+        x
+            The input of the step, in the form that the subclass takes.
+
+        Returns
+        -------
+        (rows, units) or None
+            ``a_h = x @ W_h + bias``, x's part of the candidate of a GRU; None if it is
+            already the last of `gate_blocks`, or there is no candidate.
         """
 
 
 class Fused(PreActivations):
-    """Compute both products in one, ``[x, h, 1] @ fused``, of x (rows, features)."""
+    """Compute both products as one, ``[x, h, 1] @ fused``; x is (rows, features)."""
 
     def __init__(self, weights: FastWeights, rows: int) -> None:
         right, units = weights.fused, weights.layer.options["units"]
@@ -75,13 +90,13 @@ class Fused(PreActivations):
         super().__init__(weights, left, h, right)
 
     def __call__(self, x: Array) -> None:
-        """See `PreActivations`."""
+        """Copy x beside h and multiply both; see `PreActivations`."""
         self.x[...] = x
         self.multiply()
 
 
 class LookedUp(PreActivations):
-    """Look x's part up in a table: x (rows,) is ids."""
+    """Look up x's part in a table; x is ids, (rows,)."""
 
     def __init__(self, weights: FastWeights, rows: int) -> None:
         if weights.table is None:
@@ -93,8 +108,9 @@ class LookedUp(PreActivations):
         self.added, self.candidate = self.split(self.x_part)
 
     def __call__(self, x: Array) -> Array | None:
-        """See `PreActivations`."""
-        # ids have been checked: "clip" spares a second check and a copy
+        """Add the rows of the table to the products of h; see `PreActivations`."""
+        # "clip" spares NumPy's check of the ids and a copy. The Embedding has refused
+        # ids outside the table, so none is clipped.
         self.table.take(x, 0, self.x_part, "clip")
         self.multiply()
         np.add(self.x_target, self.added, self.x_target)
@@ -102,14 +118,14 @@ class LookedUp(PreActivations):
 
 
 class Ahead(PreActivations):
-    """Take x's part, (1, columns), computed ahead for all steps of a single row."""
+    """Take x's part as computed ahead for all steps of a single row: (1, columns)."""
 
     def __init__(self, weights: FastWeights, rows: int) -> None:
         h = weights.empty_h(rows)
         super().__init__(weights, h, h, weights.recurrent)
 
     def __call__(self, x: Array) -> Array | None:
-        """See `PreActivations`."""
+        """Add x's part to the products of h; see `PreActivations`."""
         self.multiply()
         added, candidate = self.split(x) if self.separate_candidate else (x, None)
         np.add(self.x_target, added, self.x_target)

@@ -1,4 +1,4 @@
-"""Blocks of rows, and the threads that share them."""
+"""Evaluate rows in blocks, and share the blocks among threads."""
 
 from __future__ import annotations
 
@@ -21,26 +21,30 @@ from verify.model.spec import LayerSpec
 T = TypeVar("T")
 
 TARGET_STEP_BYTES, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 2_300_000, 224, 2048
-"""Target bytes of one step's pre-activations for a block of rows. Smaller blocks make
-the threads contend for the GIL, larger ones gain nothing. A block has between
-MIN_BLOCK_ROWS and MAX_BLOCK_ROWS rows.
-"""
+"""Size, in bytes, of the pre-activations of one step at which a block of rows is aimed,
+and the least and greatest number of its rows. With smaller blocks the threads contend
+for the GIL; larger ones gain nothing."""
 
 MIN_THREAD_BYTES = 900_000
-"""Below this size a second Python thread does not pay: the steps are too short and the
-threads contend for the GIL. BLAS then parallelises the product.
-"""
+"""Size, in bytes, of the pre-activations of one step below which a second thread does
+not pay: the steps are so short that the threads contend for the GIL. BLAS then uses
+several threads for each product instead."""
 
 MAX_SEQUENCE_BYTES = 64 * 2**20
-"""Bytes that a sequence of states may take in one block; long ones have fewer rows."""
+"""Greatest size, in bytes, of the outputs of one layer for all steps of a block. For
+long sequences it limits the number of rows, so that memory does not grow with time."""
 
 
 def thread_count(threads: int | None = None) -> int:
-    """Return how many threads to use: as told, by ``OMP_NUM_THREADS``, or one a core.
+    """Return how many threads to use.
+
+    It is the number given, or else that of ``OMP_NUM_THREADS``, or else one for each
+    core; and not more than `limit_threads` allows.
 
     Raises
     ------
     DataError
+        The number given is not a whole number from 1.
     """
     if threads is not None and (type(threads) is not int or threads < 1):
         raise DataError(f"threads: expected a number from 1. Received: {threads}")
@@ -63,7 +67,10 @@ def core_count() -> int:
 
 @contextmanager
 def limit_threads(threads: int) -> Iterator[None]:
-    """Use no more threads than this, whatever is asked for; others want cores too."""
+    """Use at most this many threads inside a ``with`` block, whatever is asked for.
+
+    A worker calls it that shares the cores of its machine with other workers.
+    """
     before = _LIMIT.set(threads)
     try:
         yield
@@ -75,16 +82,16 @@ _LIMIT: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 class RowBlocks(NamedTuple):
-    """Say how many rows are evaluated at a time.
+    """Hold the sizes of the blocks in which rows are evaluated.
 
     Attributes
     ----------
     max_rows : int
-        Rows of one block, at most.
+        Greatest number of rows in one block.
     rows_per_thread : int
-        Fewer rows than this are not worth a thread of their own.
+        Number of rows from which a second thread pays.
     multiple : int
-        Every block but the last has a multiple of this number of rows.
+        The number of rows of every block but the last is a multiple of this.
     """
 
     max_rows: int
@@ -93,22 +100,23 @@ class RowBlocks(NamedTuple):
 
 
 def row_blocks_for(root: LayerSpec, steps: int, batch: int | None) -> RowBlocks:
-    """Return the blocks that suit a model and a number of time steps.
+    """Return the sizes of blocks that suit a model and a number of time steps.
 
     Parameters
     ----------
     root : LayerSpec
     steps : int
-        Time steps.
+        Number of time steps.
     batch : int, optional
-        The batch size that the model fixes. Otherwise blocks are whole batches of 32,
-        so that mistakes made at their ends come out alike.
+        The batch size that the model fixes. By default blocks consist of whole batches
+        of 32 rows, as in Keras's ``predict``, so that a mistake at the ends of batches
+        has the same effect in both.
     """
     multiple = batch or 32
     if root not in _ROW_BYTES:
         _ROW_BYTES[root] = _row_bytes(root)
     output, attention, pre_activations = _ROW_BYTES[root]
-    step = 2 * pre_activations  # what is multiplied, and what is looked up
+    step = 2 * pre_activations  # the products of h, and x's part looked up in a table
     rows = min(max(TARGET_STEP_BYTES // step, MIN_BLOCK_ROWS), MAX_BLOCK_ROWS)
     sequence = max(steps, 1) * max(output, steps * attention)
     rows = max(min(rows, MAX_SEQUENCE_BYTES // sequence), multiple)
@@ -116,16 +124,16 @@ def row_blocks_for(root: LayerSpec, steps: int, batch: int | None) -> RowBlocks:
 
 
 class _RowBytes(NamedTuple):
-    """Hold the greatest number of bytes that a model has for one row, of three kinds.
+    """Hold how many bytes a model needs for one row, in the layer that needs most.
 
     Attributes
     ----------
     output : int
-        What one step of a layer outputs.
+        Bytes of the output of one step of a layer.
     attention : int
-        What an attention layer has for each pair of steps.
+        Bytes of the scores of an attention layer for one pair of steps.
     pre_activations : int
-        Those of one step of a recurrent layer.
+        Bytes of the pre-activations of one step of a recurrent layer.
     """
 
     output: int
@@ -140,7 +148,7 @@ def _row_bytes(root: LayerSpec) -> _RowBytes:
     for layer in layers:
         units = layer.options.get("units", layer.options.get("output_dim", 1))
         widest = max(widest, units if type(units) is int else 1)
-        if "Attention" in layer.class_name:  # every step looks at every other
+        if "Attention" in layer.class_name:  # it has a score for every pair of steps
             heads = max(heads, layer.options.get("num_heads", 1))
         if layer.class_name in FAST_STEPS:
             width = len(layer.gates) * layer.options["units"]
@@ -155,26 +163,27 @@ _ROW_BYTES: WeakKeyDictionary[LayerSpec, _RowBytes] = WeakKeyDictionary()
 def in_row_blocks(
     work: Callable[[slice], T], rows: int, blocks: RowBlocks, threads: int
 ) -> Iterator[tuple[slice, T]]:
-    """Yield blocks of rows with what `work` makes of them, in order.
+    """Yield each block of rows with the result of `work` for it, in order.
 
-    Blocks, and so results to the last digit, do not depend on the number of threads.
+    The blocks do not depend on the number of threads, so neither do the results, to
+    the last digit.
 
     Parameters
     ----------
     work : callable
-        Given the rows of a block; called from several threads.
+        Called with the slice of the rows of a block; from several threads at once.
     rows : int
         The number of all rows.
     blocks : RowBlocks
     threads : int
     """
     count = max(-(-rows // blocks.max_rows), min(rows // blocks.rows_per_thread, 2), 1)
-    count += count > 1 and count % 2  # two threads end together
+    count += count > 1 and count % 2  # an even number, so that two threads end together
     units = -(-rows // blocks.multiple)
     count = min(count, units)
     ends = [-(-units * k // count) * blocks.multiple for k in range(count + 1)]
     parts = [slice(a, min(b, rows)) for a, b in pairwise(ends)]
-    if len(parts) == 1 and threads > 1:  # NumPy may share a product among threads
+    if len(parts) == 1 and threads > 1:  # BLAS may use several threads for a product
         yield parts[0], work(parts[0])
         return
     with single_threaded_blas():
@@ -209,10 +218,10 @@ def _some_ahead(
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Use one thread for each matrix product, while our own threads share the work.
+    """Use one thread for each matrix product, because our own threads share the work.
 
-    NumPy's setting is the whole process's: the first of several callers changes it, the
-    last restores it.
+    The setting holds for the whole process. If several callers overlap, the first one
+    changes it and the last one restores it.
     """
     global _limiting, _limit
     with _LOCK:
@@ -233,7 +242,7 @@ def _limited() -> Any:
     global _controller
     try:
         from threadpoolctl import ThreadpoolController
-    except ImportError:  # a worker that has NumPy alone
+    except ImportError:  # a worker on a cluster may have only NumPy installed
         return None
     if _controller is None:
         _controller = ThreadpoolController()

@@ -1,4 +1,4 @@
-"""The steps of recurrent layers for a block of rows, in buffers of their own."""
+"""Take the steps of recurrent layers for a block of rows, in preallocated buffers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from verify.model.spec import LayerSpec
 
 
 class Steps(NamedTuple):
-    """Hold the steps of a block of rows, with the buffers in which they compute.
+    """Hold the states of a block of rows, and the function that takes a step.
 
     Attributes
     ----------
     advance : callable
-        Given x; changes every state in place.
+        Takes x of one step and changes every state in place.
     h : (rows, units)
-        Held `scale` times as large.
+        The state h, multiplied by `scale`.
     others : tuple of (rows, units)
         The states other than h.
     scale : int
@@ -38,7 +38,7 @@ class Steps(NamedTuple):
     scale: int = 1
 
     def begin(self, states: tuple[Array, ...]) -> None:
-        """Take over the states of a layer."""
+        """Copy the states of a layer into the buffers."""
         for place, state in zip((self.h, *self.others), states, strict=True):
             place[...] = state
         if self.scale != 1:
@@ -56,11 +56,11 @@ class Steps(NamedTuple):
                 state[rows] = old
 
     def states(self) -> tuple[Array, ...]:
-        """Return the states of the layer, none of them a buffer's."""
+        """Return copies of the states of the layer."""
         return (self.h / self.scale, *(state.copy() for state in self.others))
 
     def step(self, x: Array, states: tuple[Array, ...]) -> Stepped:
-        """Take a step whose states come in and go out, as `scan` wants it."""
+        """Take a step from given states and return the new ones, as `scan` does it."""
         self.begin(states)
         self.advance(x)
         new = self.states()
@@ -96,7 +96,7 @@ def _lstm(weights: FastWeights, method: Method, rows: int) -> Steps:
     )
     o, i, _, _, c = buffer  # o, i, f, c_hat, c: (rows, units) each
     gates, factors = buffer[1:3], buffer[3:]  # i, f; c_hat, c: (2, rows, units) each
-    i_c_hat, f_c = gates  # what the products are written over
+    i_c_hat, f_c = gates  # the products i * c_hat and f * c overwrite i and f
     inverse = scalar(1 / scale, h.dtype)
 
     def advance(x: Array) -> None:
@@ -123,7 +123,7 @@ def _gru(weights: FastWeights, method: Method, rows: int) -> Steps:
     activate = _activation(weights.layer, gates, gates, 2)
 
     def advance(x: Array) -> None:
-        a_h = compute(x)  # None where it is the last of the candidates
+        a_h = compute(x)  # None if it is the last block of `candidates`
         activate()
         if reset_after:
             s_h = candidates[0]
@@ -151,12 +151,12 @@ FAST_STEPS: Mapping[str, Callable[[FastWeights, Method, int], Steps]] = {
 
 @cache
 def scalar(value: float, dtype: np.dtype[Any]) -> Array:
-    """Return an array without axes: NumPy takes longer over a Python number."""
+    """Return a number as an array without axes, which NumPy handles faster."""
     return np.array(value, dtype)
 
 
 def _function(layer: LayerSpec) -> Callable[[Array, Array], Any]:
-    """Return the activation as a function of its argument and where to write."""
+    """Return the activation as a function that writes into its second argument."""
     if layer.options["activation"] == "tanh":
         return np.tanh
     function = function_of(layer)
@@ -170,17 +170,20 @@ def _function(layer: LayerSpec) -> Callable[[Array, Array], Any]:
 def _activation(
     layer: LayerSpec, z: Array, out: Array, gates: int, doubled: bool = False
 ) -> Callable[[], None]:
-    """Return what computes gates and candidates from their pre-activations.
+    """Return a function that computes gates and candidates from pre-activations.
 
     Parameters
     ----------
     layer : LayerSpec
-    z, out : (gates, rows, units)
-        May be the same.
+    z : (blocks, rows, units)
+        The pre-activations.
+    out : (blocks, rows, units)
+        Where the result is written; may be `z` itself.
     gates : int
-        How many of the blocks, the first ones, have the recurrent activation.
+        The first `gates` blocks have the recurrent activation, the others the
+        activation.
     doubled : bool
-        Whether gates, which are sigmoids, are wanted twice as large.
+        Whether the gates are multiplied by 2; only if they are sigmoids.
     """
     by_tanh = 0
     if uses_tanh_form(layer):
@@ -198,7 +201,7 @@ def _activation(
             np.add(sigmoids, one, sigmoids)
             if not doubled:
                 np.multiply(sigmoids, half, sigmoids)
-        for function, block, place in others:  # a softmax is over one gate's units
+        for function, block, place in others:  # one by one: a softmax is over one block
             place[...] = function(block)
 
     return activate

@@ -1,4 +1,4 @@
-"""The weights of a recurrent layer, laid out for the products of the fast path."""
+"""Lay out the weights of a recurrent layer for the products of the fast path."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from verify.model.spec import GATES, LayerSpec
 
 @dataclass(frozen=True, eq=False)
 class GateColumns:
-    """Hold a weight whose columns are gate blocks, each `units` wide.
+    """Hold a weight whose columns are gate blocks.
 
     Attributes
     ----------
     flat : (rows, gates * units)
+        The weight.
     units : int
+        Number of columns of each block.
     """
 
     flat: Array
@@ -27,12 +29,12 @@ class GateColumns:
 
     @cached_property
     def stacked(self) -> Array:
-        """Return the gate blocks behind each other: (gates, rows, units)."""
+        """Return the weight with contiguous gate blocks: (gates, rows, units)."""
         return np.ascontiguousarray(by_gate(self.flat, self.units))
 
 
 def by_gate(flat: Array, units: int) -> Array:
-    """Return a view (gates, rows, units) of gate blocks (rows, gates * units)."""
+    """Return a view by gates, (gates, rows, units), of (rows, gates * units)."""
     rows = len(flat)
     return flat.reshape(rows, -1, units).transpose(1, 0, 2)  # (gates, rows, units)
 
@@ -44,9 +46,9 @@ class FastWeights:
     Attributes
     ----------
     layer : LayerSpec
-        The layer as it is.
+        The layer, with its gate blocks in Keras's order.
     table : (ids, columns), optional
-        What `input_part` makes of an embedding. With it the layer is given ids.
+        The `input_part` of each row of an embedding. If it is given, x is ids.
     """
 
     layer: LayerSpec
@@ -59,24 +61,27 @@ class FastWeights:
 
     @property
     def separate_candidate(self) -> bool:
-        """Return whether x's part of the candidate is not simply added to h's.
+        """Return whether the candidate needs x's part and h's part separately.
 
-        The candidate of a GRU needs both: ``a_h + r * s_h``.
+        In a GRU it does, ``a_h + r * s_h``; elsewhere only the sum is needed.
         """
         return self.layer.class_name == "GRU"
 
     @cached_property
     def recurrent(self) -> GateColumns:
-        """Return what h alone is multiplied by, one row for each unit."""
+        """Return the weight that h is multiplied by: (units, columns)."""
         blocks = _gate_blocks(self.layer, self.layer.weights["recurrent_kernel"])
         blocks /= h_scale(self.layer)
         if self.separate_candidate and not self.layer.options["reset_after"]:
-            blocks = blocks[:2]  # the candidate's is multiplied by r * h
+            blocks = blocks[:2]  # the candidate's block multiplies r * h, later
         return GateColumns(_beside(blocks), self.layer.options["units"])
 
     @cached_property
     def inputs(self) -> tuple[Array, Array]:
-        """Return what x alone is multiplied by, (features, columns), and its bias."""
+        """Return the weight that x is multiplied by, (features, columns), and a bias.
+
+        The bias, (columns,), contains those of h where they can be added to x's part.
+        """
         bias, recurrent_bias = biases(self.layer)
         if self.separate_candidate:  # the candidate's other bias is added to h's part
             bias[:2] += recurrent_bias[:2]
@@ -87,15 +92,17 @@ class FastWeights:
 
     @cached_property
     def fused(self) -> GateColumns:
-        """Return what ``[x, h, 1]`` is multiplied by, one row for each number.
+        """Return the weight that ``[x, h, 1]`` is multiplied by.
 
-        The last block of a GRU is x's part of the candidate.
+        It has a row for each feature, one for each unit and one for the bias. For a
+        GRU, x's part of the candidate has columns of its own, which come last.
         """
         (kernel, bias), recurrent = self.inputs, self.recurrent.flat
         (features, _), (units, columns) = kernel.shape, recurrent.shape
-        x_columns = np.arange(columns)  # where x adds to h's part
+        x_columns = np.arange(columns)  # x's part is added to h's part
         if self.separate_candidate:
-            x_columns = np.r_[: 2 * units, columns : columns + units]  # z, r; candidate
+            # z and r are sums; the candidate's columns come after all those of h
+            x_columns = np.r_[: 2 * units, columns : columns + units]
         shape = (features + units + 1, x_columns[-1] + 1)
         fused = np.zeros(shape, kernel.dtype)  # rows x, h, 1
         fused[:features, x_columns] = kernel
@@ -128,17 +135,17 @@ class FastWeights:
 def uses_tanh_form(layer: LayerSpec) -> bool:
     """Return whether gates are computed as ``(1 + tanh(z / 2)) / 2``.
 
-    Their columns are halved beforehand.
+    The columns of their weights are then halved beforehand.
     """
     return layer.options.get("recurrent_activation") == "sigmoid"
 
 
 def h_scale(layer: LayerSpec) -> int:
-    """Return how many times as large the fast path holds h.
+    """Return the factor by which the fast path holds h larger than it is.
 
-    An LSTM in tanh form computes its gates doubled, ``1 + tanh(z / 2)``, and so holds
-    ``2 * h``, which spares it halving them. A power of two, with functions that are
-    bounded: no digit is lost.
+    An LSTM in tanh form computes doubled gates, ``1 + tanh(z / 2)``. It holds ``2 * h``
+    and is spared halving them. No digit is lost, because 2 is a power of two, and
+    nothing overflows, because the gates and the activation are bounded.
     """
     doubled = layer.class_name == "LSTM" and uses_tanh_form(layer)
     return 2 if doubled and layer.options["activation"] == "tanh" else 1
@@ -149,11 +156,12 @@ GATE_ORDER: Mapping[str, tuple[str, ...]] = {
     "LSTM": ("o", "i", "f", "c"),
     "GRU": ("z", "r", "h"),
 }
-"""The gate blocks of the fast path: those with the recurrent activation come first."""
+"""Class name -> the order of the gate blocks in the fast path. Those with the recurrent
+activation come first, so that one call computes all of them."""
 
 
 def _gate_blocks(layer: LayerSpec, weight: Array) -> Array:
-    """Return a weight's columns by gate, halved for the tanh form.
+    """Return the columns of a weight by gate, halved for gates in tanh form.
 
     Parameters
     ----------
@@ -173,7 +181,7 @@ def _gate_blocks(layer: LayerSpec, weight: Array) -> Array:
 
 
 def biases(layer: LayerSpec) -> tuple[Array, Array]:
-    """Return the bias of the inputs and that of h, (gates, 1, units) each."""
+    """Return the bias of x's part and that of h's part, (gates, 1, units) each."""
     kernel = layer.weights["recurrent_kernel"]
     bias = layer.weights.get("bias", np.zeros(kernel.shape[1], kernel.dtype))
     rows = np.atleast_2d(bias)  # (1 or 2, gates * units)
@@ -182,5 +190,5 @@ def biases(layer: LayerSpec) -> tuple[Array, Array]:
 
 
 def _beside(blocks: Array) -> Array:
-    """Return gate blocks (gates, rows, units) beside each other: (rows, columns)."""
+    """Join gate blocks (gates, rows, units) side by side: (rows, columns)."""
     return np.concatenate(list(blocks), axis=1)

@@ -65,7 +65,7 @@ class ReLU(Elementwise):
 
 
 class LeakyReLU(Elementwise):
-    """``y = x if x > 0 else negative_slope * x``.
+    """Compute ``y = x if x > 0 else negative_slope * x``.
 
     Source: keras/src/layers/activations/leaky_relu.py.
     """
@@ -87,7 +87,7 @@ class LeakyReLU(Elementwise):
 
 
 class ELU(Elementwise):
-    """``y = x if x > 0 else alpha * (exp(x) - 1)``.
+    """Compute ``y = x if x > 0 else alpha * (exp(x) - 1)``.
 
     Source: keras/src/layers/activations/elu.py.
     """

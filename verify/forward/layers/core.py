@@ -113,7 +113,7 @@ def _from_the_front(layer: LayerSpec, inputs: Array, ids: Array) -> Array:
 
 
 class Activation(Elementwise):
-    """``y = activation(x)``.
+    """Compute ``y = activation(x)``.
 
     Source: keras/src/layers/activations/activation.py.
     """
@@ -151,7 +151,7 @@ class Masking(Elementwise):
 
 
 class Identity(Elementwise):
-    """``y = x``.
+    """Compute ``y = x``.
 
     Source: keras/src/layers/core/identity.py.
     """

@@ -200,7 +200,7 @@ def _axes(value: Any) -> str:
 
 
 class EinsumDense(Quantizable):
-    """``y = activation(einsum(equation, x, kernel) + bias)``.
+    """Compute ``y = activation(einsum(equation, x, kernel) + bias)``.
 
     Quantised: as in `Dense`, over the axes of ``x`` that the result has not.
 

@@ -77,7 +77,7 @@ class Arithmetic(Merge):
 
 
 class Add(Arithmetic):
-    """``y = a + b + ...``
+    """Compute ``y = a + b + ...``.
 
     Source: keras/src/layers/merging/add.py.
     """
@@ -90,7 +90,7 @@ class Add(Arithmetic):
 
 
 class Subtract(Arithmetic):
-    """``y = a - b``
+    """Compute ``y = a - b``.
 
     Source: keras/src/layers/merging/subtract.py.
     """
@@ -104,7 +104,7 @@ class Subtract(Arithmetic):
 
 
 class Average(Arithmetic):
-    """``y = (a + b + ...) / n``
+    """Compute ``y = (a + b + ...) / n``.
 
     Source: keras/src/layers/merging/average.py.
     """
@@ -260,7 +260,7 @@ def two_axes(value: Any) -> tuple[int, int]:
 
 
 class Dot(Merge):
-    """``y[r, ..., ...] = sum over k of a[r, ..., k, ...] * b[r, ..., k, ...]``.
+    """Compute ``y[r, ..., ...] = sum over k of a[r, ..., k, ...] * b[r, ..., k, ...]``.
 
     What is left of the axes of the first input comes before that of the second; if
     nothing is left, there is one axis of size 1. With ``normalize`` both are divided by

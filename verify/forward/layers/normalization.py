@@ -111,7 +111,7 @@ class Normalizing(LayerType):
         variance: Array,
         shape: tuple[int, ...],
     ) -> Array:
-        """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``.
+        """Compute ``(x - mean) / sqrt(variance + epsilon) * gamma + beta``.
 
         ``shape`` is the one in which gamma and beta fit onto `x`.
         """

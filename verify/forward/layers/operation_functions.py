@@ -131,7 +131,7 @@ def divide_no_nan(x1: Array, x2: Array) -> Array:
 
 
 def clip(x: Array, x_min: float, x_max: float) -> Array:
-    """``max(min(x, x_max), x_min)``"""
+    """Compute ``max(min(x, x_max), x_min)``."""
     low, high = (np.asarray(end).astype(x.dtype) for end in (x_min, x_max))
     return np.maximum(np.minimum(x, high), low)
 
@@ -341,7 +341,7 @@ def one_hot(x: Array, num_classes: int, axis: int, dtype: str, sparse: bool) -> 
 
 
 def matmul(x1: Array, x2: Array) -> Array:
-    """``x1 @ x2``"""
+    """Compute ``x1 @ x2``."""
     return np.asarray(np.matmul(x1, x2))
 
 
@@ -365,7 +365,7 @@ def average(x: Array, weights: Any = None, *, axis: tuple[int, ...]) -> Array:
 
 
 def same(x: Array) -> Array:
-    """``x``"""
+    """Compute ``x``."""
     return x
 
 

@@ -31,7 +31,7 @@ POOLING_OPTIONS: Mapping[str, Option] = {
 
 
 class Pooling(LayerType):
-    """``y[t] = pooled(x[t * strides], ..., x[t * strides + pool_size - 1])``.
+    """Compute ``y[t] = pooled(x[t * strides], ..., x[t * strides + pool_size - 1])``.
 
     Steps that padding adds do not take part. Without ``strides`` the windows stand side
     by side.

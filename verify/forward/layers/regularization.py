@@ -10,7 +10,7 @@ from verify.model.spec import LayerSpec
 
 
 class TrainingOnly(Elementwise):
-    """``y = x``"""
+    """Compute ``y = x``."""
 
     inert: ClassVar[frozenset[str]] = frozenset({"rate", "seed"})
 

@@ -141,7 +141,7 @@ class RepeatVector(Reshaping):
 
 
 class Cropping1D(Reshaping):
-    """``y = x[:, first : time - last]``.
+    """Compute ``y = x[:, first : time - last]``.
 
     Source: keras/src/layers/reshaping/cropping1d.py.
     """
