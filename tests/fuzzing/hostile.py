@@ -404,10 +404,9 @@ def main(arguments: list[str] | None = None) -> int:
     folder = given.folder / f"hostile-{given.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     files = originals(folder)
-    import pandas  # noqa: F401 - once, for all processes to come
-
-    # Arrow's own allocator takes more address space ahead than MEMORY
+    # Arrow's own allocator reserves as much address space as MEMORY; pandas imports Arrow
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
+    import pandas  # noqa: F401 - once, for all processes to come
     import pyarrow.parquet  # noqa: F401
 
     kinds: Counter[str] = Counter()
