@@ -169,7 +169,7 @@ def trace(
     from verify.checks.predict import write_trace
     from verify.console.progress import progress
 
-    path = _beside(data, output_path(out, "--out", ".npz"))
+    path = _require_other_file(data, output_path(out, "--out", ".npz"))
     net = _load(model, config, keras2).on(backend)
     source = _source(net, data, vocabulary, column)
     with error_prefix(data), progress("rows", source.rows) as advance:
@@ -203,7 +203,7 @@ def predict(
     from verify.checks.predict import write_outputs
     from verify.console.progress import progress
 
-    path = _beside(data, output_path(out, "--out", ".npy", ".npz"))
+    path = _require_other_file(data, output_path(out, "--out", ".npy", ".npz"))
     net = _load(model, config, keras2).on(backend)
     source = _source(net, data, vocabulary, column)
     with _mapper(dask) as mapper, progress("rows", source.rows) as advance:
@@ -347,7 +347,7 @@ def _source(
     return source
 
 
-def _beside(data: str, out: Path) -> Path:
+def _require_other_file(data: str, out: Path) -> Path:
     """Return the path to write to, which must not be the one that is read."""
     if out.resolve() == Path(data).resolve():
         raise DataError(f"--out: {out} is the file given as --data")

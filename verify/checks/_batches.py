@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 
 from verify.checks._verdict import undefined
-from verify.checks.inputs import checked_inputs, error_rows, file_name, prepared_rows
+from verify.checks.inputs import (
+    checked_inputs,
+    error_rows,
+    file_name,
+    prepared_rows,
+    whole_batches,
+)
 from verify.data.sources import Source
 from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
@@ -127,8 +133,7 @@ class BatchPlan:
             arrays = net.trace(x).arrays()
         numbers = sum(array.size for array in arrays.values()) // few
         most = min(limits.batch_rows, limits.batch_numbers // max(numbers, 1))
-        size = max(most // batch_size, 1) * batch_size
-        return cls(source.rows, size, numbers)
+        return cls(source.rows, whole_batches(most, batch_size), numbers)
 
     @property
     def batches(self) -> int:
@@ -231,8 +236,8 @@ class Examiner:
         return self._whole_batches(self.limits.layer_rows)
 
     def _whole_batches(self, rows: int) -> int:
-        batch = self.net.spec.batch_size or 1
-        return batch if self.net.stateful else max(rows // batch, 1) * batch
+        batch = self.net.spec.batch_size
+        return whole_batches(0 if self.net.stateful else rows, batch)
 
     def noise_floors(
         self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]

@@ -12,7 +12,7 @@ import numpy as np
 from verify.backward import backprop
 from verify.checks._batches import Batch, BatchPlan, Examiner, Limits, input_batches
 from verify.checks._layers import compare_layers, diagnose_layers
-from verify.checks._rows import RowComparison
+from verify.checks._row_comparison import RowComparison
 from verify.checks._time_chunks import TimeChunks, Undecided, compare_time_chunks
 from verify.checks._verdict import (
     UNDEFINED,
@@ -23,7 +23,7 @@ from verify.checks._verdict import (
     partial_verdict,
 )
 from verify.checks.checkpoint import network_fingerprint, package_versions
-from verify.checks.inputs import error_rows, file_name, prepared_rows
+from verify.checks.inputs import error_rows, file_name, prepared_rows, whole_batches
 from verify.data.sources import Source
 from verify.errors import KerasCannotRun
 from verify.forward.network import Inputs, Network
@@ -316,8 +316,7 @@ def _compared_gradients(
     """
     from verify.keras_bridge import keras_gradients
 
-    batch = net.spec.batch_size or 1
-    x = x.take(slice(0, max(MAX_GRADIENT_ROWS // batch, 1) * batch))
+    x = x.take(slice(0, whole_batches(MAX_GRADIENT_ROWS, net.spec.batch_size)))
     rng = np.random.default_rng(0)
     towards = [rng.normal(size=y.shape) for y in net.flat(x, dtype="float64")]
     ours = backprop(net, x, towards)

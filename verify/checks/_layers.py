@@ -81,7 +81,7 @@ def compare_call(
     )
     allowed = [float64_tolerance(y).atol for y in ours64]
     proof = compare_all(ours64, call64.outputs, allowed=allowed)
-    if proof.matches and (problem := _masks_differ(masks, call64.masks)):
+    if proof.matches and (problem := _mask_difference(masks, call64.masks)):
         proof = replace(proof, matches=False, problem=problem)
     reference = alone.evaluate(net, "float64")
     noise_floors = rounding.noise_floors(alone, reference)
@@ -112,7 +112,9 @@ def compare_call(
     )
 
 
-def _masks_differ(ours: Sequence[Array | None], theirs: Sequence[Array | None]) -> str:
+def _mask_difference(
+    ours: Sequence[Array | None], theirs: Sequence[Array | None]
+) -> str:
     """Say what differs about the masks that a layer hands on; nothing if none do."""
     for a, b in zip(ours, theirs, strict=True):
         if (a is None) != (b is None):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from verify.checks._batches import Batch, BatchPlan, Examiner, input_batches
-from verify.checks._rows import RowComparison
+from verify.checks._row_comparison import RowComparison
 from verify.checks._verdict import (
     UNDEFINED,
     beyond_noise,

@@ -148,7 +148,7 @@ def compare_time_chunks(
             )
             continue
         for steps in CHUNK_STEPS:
-            run = _Run(net, keras, keras64, call64, call, steps)
+            run = _ChunkedLayer(net, keras, keras64, call64, call, steps)
             result = run.compared(activation_errors)
             proof = result.proof
             unclear = not proof.matches and is_rounding(proof, result.amplified)
@@ -170,7 +170,7 @@ def every_step(net: Network, name: str) -> Network:
     return Network(net.spec.with_layer(layer, name), net.floatx)
 
 
-class _Run:
+class _ChunkedLayer:
     """Run a recurrent layer in chunks, on both sides."""
 
     def __init__(

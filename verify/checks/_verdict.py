@@ -17,8 +17,8 @@ from verify.tolerance.partial import PartialResult
 
 UNDEFINED = "the outputs hold NaN or infinite values, so nothing can be compared"
 
-DIFFERS = "the NumPy forward pass does not match Keras"
-NUMERICS = (
+FORMULAS_DIFFER = "the NumPy forward pass does not match Keras"
+NUMERICS_DIFFER = (
     "the formulas agree in float64, but predict differs by more than rounding: "
     "look at the device, the backend's precision (TF32?) or a compiled kernel"
 )
@@ -81,11 +81,11 @@ def judge(
                 "this model amplifies rounding until even float64 answers differ: one "
                 f"rounding error in every weight moves its outputs by {whole:.1g}",
             )
-        return Verdict.FAIL, DIFFERS
+        return Verdict.FAIL, FORMULAS_DIFFER
     if not all(tolerance.decides for tolerance in tolerances):
         return Verdict.INCONCLUSIVE, undecided(tolerances)
     if not numerics.matches or not all(layer.matches for layer in layers):
-        return Verdict.FAIL, NUMERICS
+        return Verdict.FAIL, NUMERICS_DIFFER
     return Verdict.PASS, "the NumPy forward pass matches Keras"
 
 
@@ -93,7 +93,7 @@ def judge_time_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
     """Return verdict and sentence where layers were compared in time chunks."""
     wrong = [x for x in layers if not x.proof.matches]
     if any(not is_rounding(x.proof, x.amplified) for x in wrong):
-        return Verdict.FAIL, DIFFERS
+        return Verdict.FAIL, FORMULAS_DIFFER
     open_layers = [*wrong, *(x for x in layers if not x.decided)]
     if open_layers:
         return (
@@ -101,7 +101,7 @@ def judge_time_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
             f"even chunks of layer '{open_layers[0].name}' amplify rounding too much",
         )
     if not all(x.numerics.matches for x in layers):
-        return Verdict.FAIL, NUMERICS
+        return Verdict.FAIL, NUMERICS_DIFFER
     return (
         Verdict.PASS,
         "the NumPy forward pass matches Keras, compared in chunks from Keras's own "
@@ -186,7 +186,7 @@ def make_report(
         reference="numpy",
         noise=max(float(tolerance.noise.max()) for tolerance in tolerances),
         scale=max(float(tolerance.scale.max()) for tolerance in tolerances),
-        allowance=tolerance_rule(
+        allowance=_tolerance_rule(
             tolerances[0].rule, *result.derived, unbounded(net), platform
         ),
         warnings=(*net.spec.notes, *warnings),
@@ -195,7 +195,7 @@ def make_report(
     )
 
 
-def tolerance_rule(
+def _tolerance_rule(
     rule: str, derived: int, total: int, unknown: str, platform: str
 ) -> str:
     """Say by which rule the outputs were compared.

@@ -116,8 +116,9 @@ class Watch:
         for name in dict.fromkeys([*self._identity, *identity]):
             there, now = identity.get(name), self._identity.get(name)
             if there != now:
+                why = _difference(name, there, now)
                 raise DataError(
-                    f"{path}: it cannot be gone on from: {_other(name, there, now)}. "
+                    f"{path}: it cannot be gone on from: {why}. "
                     "Without --resume the comparison begins anew"
                 )
         return result
@@ -204,7 +205,7 @@ def network_fingerprint(net: Network) -> str:
     return digest.hexdigest()
 
 
-def _other(name: str, there: Any, now: Any) -> str:
+def _difference(name: str, there: Any, now: Any) -> str:
     """Say what is different: short values are shown, fingerprints are not."""
     if name == "comparison":
         return f"it is of a comparison {printable(there)}, and this is one {now}"

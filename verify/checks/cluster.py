@@ -39,7 +39,7 @@ R = TypeVar("R")
 
 LOCAL = "local"
 ADDRESS_SCHEMES = ("tcp://", "tls://")
-RECIPES, VERIFIER = "keras-rnn-recipes[dask]", "keras-rnn-verify[dask]"
+RECIPES_PACKAGE, VERIFIER_PACKAGE = "keras-rnn-recipes[dask]", "keras-rnn-verify[dask]"
 """What has to be installed on a worker: for a sweep, and for everything else."""
 
 CONNECT_TIMEOUT = 5.0
@@ -486,7 +486,7 @@ def _python(versions: Mapping[str, Any]) -> str:
 def _misfit(answer: Any, expected: Mapping[str, Any]) -> str:
     """Say why a worker that gave this answer to `_probe` cannot do the work, or ""."""
     version = import_module("verify").__version__
-    package = f"pip install '{VERIFIER}=={version}' there"
+    package = f"pip install '{VERIFIER_PACKAGE}=={version}' there"
     if isinstance(answer, BaseException):
         return f"cannot be asked ({_reason(answer)})"
     if answer["numpy"] != expected["numpy"]:
@@ -501,7 +501,7 @@ def _misfit(answer: Any, expected: Mapping[str, Any]) -> str:
     if missing := [
         name for name, theirs in answer["modules"].items() if theirs is None
     ]:
-        pip = f"pip install '{RECIPES}=={version}' there"
+        pip = f"pip install '{RECIPES_PACKAGE}=={version}' there"
         return f"cannot import {join_and(missing)}. {pip}"
     for name, ours in expected["modules"].items():
         if (theirs := answer["modules"][name]) != ours:

@@ -102,6 +102,19 @@ def prepared_rows(net: Network, source: Source, rows: Array) -> Inputs:
         return checked_inputs(net, data)
 
 
+def whole_batches(rows: int, batch: int | None) -> int:
+    """Return the most rows, up to `rows`, that make whole batches; one batch at least.
+
+    Parameters
+    ----------
+    rows : int
+    batch : int or None
+        Batch size that the model or its caller fixes, if one does.
+    """
+    batch = batch or 1
+    return max(rows // batch, 1) * batch
+
+
 @contextlib.contextmanager
 def error_rows(start: int, count: int, rows: int, name: str = "") -> Iterator[None]:
     """Have errors that are raised inside say which rows they are about.
@@ -216,7 +229,7 @@ def _padded(x: Array, value: float, empty: bool) -> Array:
     return x
 
 
-THROUGH = frozenset(
+PASS_THROUGH_LAYERS = frozenset(
     {"Identity", "Dropout", "SpatialDropout1D", "Reshape", "Flatten", "Permute"}
     | {"RepeatVector", "Cropping1D", "Concatenate", "ops.GetItem", "ops.Cast"}
     | {"ops.Reshape", "ops.ExpandDims", "ops.Squeeze", "ops.Flip", "ops.Concatenate"}
@@ -235,7 +248,7 @@ def _readers(model: LayerSpec, name: str) -> Iterator[LayerSpec]:
         if not any(isinstance(leaf, TensorRef) and leaf in seen for leaf in given):
             continue
         yield from _inner(layer, seen, node)
-        if layer.class_name in THROUGH:
+        if layer.class_name in PASS_THROUGH_LAYERS:
             seen.add(TensorRef(node.layer, node.index, 0))
 
 

@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from verify.checks.inputs import checked_inputs, error_rows, file_name
+from verify.checks.inputs import (
+    checked_inputs,
+    error_rows,
+    file_name,
+    whole_batches,
+)
 from verify.checks.mapper import Mapper, serial_map
 from verify.data.sources import Data, Source
 from verify.data.sources.base import row_count
@@ -98,7 +103,7 @@ def _outputs(
                 f"Received: {source.rows} rows"
             )
     size = min(BATCH_ROWS, BATCH_BYTES // max(_row_bytes(source), 1))
-    size = max(size // unit, 1) * unit
+    size = whole_batches(size, unit)
     shared: dict[str, Any] = {
         "net": net,
         "threads": threads,
@@ -162,8 +167,7 @@ def write_trace(
         some = checked_inputs(net, next(source.batches(begin)))
         sample = net.trace(some.take(slice(0, few))).arrays()
     numbers = sum(array.size for array in sample.values()) // few
-    size = min(TRACE_ROWS, TRACE_NUMBERS // max(numbers, 1))
-    size = max(size // few, 1) * few
+    size = whole_batches(min(TRACE_ROWS, TRACE_NUMBERS // max(numbers, 1)), few)
 
     def parts() -> Iterator[dict[str, Array]]:
         for k, data in enumerate(source.batches(size)):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.checks.inputs import usable_inputs
+from verify.checks.inputs import usable_inputs, whole_batches
 from verify.checks.load import load
 from verify.errors import DataError, VerifyError, printable
 from verify.forward.network import Inputs, Network
@@ -153,7 +153,7 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
     """
     net = load(model, **options)
     prepared = usable_inputs(net, x, rows=MAX_SELFTEST_ROWS)
-    x = prepared.take(_rows(net, prepared))
+    x = prepared.take(slice(0, whole_batches(MAX_SELFTEST_ROWS, net.spec.batch_size)))
     right = net.flat(x, dtype="float64")
     noise_floors = Rounding(net).noise_floors(x, right, native=False)
     allowed = [floor.atol for floor in noise_floors]
@@ -168,12 +168,6 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
             "mistakes are known for. Received: none"
         )
     return SelfTest(net.spec.source, x.rows, results)
-
-
-def _rows(net: Network, x: Inputs) -> slice:
-    """Return the rows to evaluate: whole batches, if the model has a fixed size."""
-    batch = net.spec.batch_size or 1
-    return slice(0, max(MAX_SELFTEST_ROWS // batch, 1) * batch)
 
 
 def _result(

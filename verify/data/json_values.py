@@ -129,22 +129,22 @@ def _read(kind: Any, value: Any) -> Any:
             return tuple(map(_read, inside, value))
     if origin in (Mapping, dict) and isinstance(value, dict):
         of, to = inside
-        return {_made(of, key): _read(to, item) for key, item in value.items()}
+        return {_constructed(of, key): _read(to, item) for key, item in value.items()}
     if origin is np.ndarray and isinstance(value, list):
         (dtype,) = get_args(inside[1])
-        return _made(np.array, value, np.float64 if dtype is Any else dtype)
+        return _constructed(np.array, value, np.float64 if dtype is Any else dtype)
     if origin is Literal and isinstance(value, str) and value in inside:
         return value
     if kind is Any or (kind in (str, bool, int) and type(value) is kind):
         return value
     if kind is float and type(value) in (float, int, str):
-        return _made(float, value)  # NaN and infinity are words
+        return _constructed(float, value)  # NaN and infinity are words
     if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return _made(kind, value)
+        return _constructed(kind, value)
     raise _WrongKind
 
 
-def _made(of: Callable[..., Any], *given: Any) -> Any:
+def _constructed(of: Callable[..., Any], *given: Any) -> Any:
     try:
         return of(*given)
     except (ValueError, TypeError, OverflowError):

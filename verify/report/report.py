@@ -207,7 +207,7 @@ class Report:
         if "keras model" in self.facts:
             lines.append(f"  keras    : {printable(self.facts['keras model'])}")
         if self.layers:
-            lines += ["", text_table([HEADINGS, *_rows(self.layers)])]
+            lines += ["", text_table([LAYER_HEADINGS, *_layer_rows(self.layers)])]
         if self.gradients:
             rows = _gradient_rows(self.gradients)
             lines += ["", text_table([GRADIENT_HEADINGS, *rows])]
@@ -334,7 +334,7 @@ class Report:
             facts=shown,
             detail=self._mismatch_lines(),
             tables=(
-                Table("Layers", _named_last(HEADINGS), _rows(self.layers)),
+                Table("Layers", _named_last(LAYER_HEADINGS), _layer_rows(self.layers)),
                 Table(
                     "Gradients",
                     _named_last(GRADIENT_HEADINGS),
@@ -407,13 +407,13 @@ def _explained(found: Explanation) -> str:
     return f"{where}{found.explanation} (then {left})"
 
 
-HEADINGS = (
+LAYER_HEADINGS = (
     *("layer", "class", "float64 |diff|", "predict |diff|"),
     *("allowed", "error / allowed", "by", ""),
 )
 
 
-def _rows(layers: tuple[LayerResult, ...]) -> list[tuple[str, ...]]:
+def _layer_rows(layers: tuple[LayerResult, ...]) -> list[tuple[str, ...]]:
     return [
         (
             printable(x.name, 40) + (f", {x.chunks} chunks" if x.chunks else ""),

@@ -62,7 +62,7 @@ def exported(net: Network, trace: Trace) -> dict[str, Any]:
             f"the weights take {size / 1e6:,.0f} MB, and more than "
             f"{MAX_WEIGHT_BYTES / 1e6:.0f} MB are not put into a page"
         )
-    if work(net, trace) > MAX_PRODUCTS:
+    if product_count(net, trace) > MAX_PRODUCTS:
         raise Refused("it is too large to be computed again at every look")
     layers = []
     for name in names:
@@ -77,7 +77,7 @@ def exported(net: Network, trace: Trace) -> dict[str, Any]:
     return {"layers": layers}
 
 
-def work(net: Network, trace: Trace) -> float:
+def product_count(net: Network, trace: Trace) -> float:
     """Return how many products one evaluation of one row takes, roughly."""
     steps = max(
         (t.input.shape[1] for t in trace.values() if _timed(t.input)), default=1
@@ -126,7 +126,7 @@ def _exported(layer: LayerSpec, *, inside: bool) -> dict[str, Any]:
     if layer.options.get("quantization_mode"):
         raise Refused(f"{layer} computes with 8-bit numbers")
     write = WRITERS.get(layer.class_name)
-    if write is None or (inside and layer.class_name not in PER_STEP):
+    if write is None or (inside and layer.class_name not in PER_STEP_LAYERS):
         raise Refused(f"{layer} is not among the layers that a page computes")
     return {"kind": layer.class_name, **write(layer)}
 
@@ -267,7 +267,7 @@ WRITERS: Mapping[str, Callable[[LayerSpec], dict[str, Any]]] = {
 }
 """Layers that the page computes, by class."""
 
-PER_STEP = frozenset(
+PER_STEP_LAYERS = frozenset(
     {kind.class_name for kind in TRAINING_ONLY}
     | {"Identity", "Dense", "Activation", "ReLU", "LeakyReLU", "ELU", "Softmax"}
 )

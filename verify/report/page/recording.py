@@ -18,7 +18,13 @@ from verify.forward.network import Inputs, Network, Trace
 from verify.model.arrays import Array
 from verify.model.dtypes import UNIT_ROUNDOFF
 from verify.model.graph import flatten
-from verify.report.page.export import Refused, chain, exact_mask, exported, work
+from verify.report.page.export import (
+    Refused,
+    chain,
+    exact_mask,
+    exported,
+    product_count,
+)
 from verify.report.page.packing import pack_array
 from verify.tolerance.noise_floor import perturbed
 
@@ -50,7 +56,7 @@ ROUNDING_FACTOR = 100.0
 MAX_PEEKED_IDS = 12
 """Ids that stand in the name of a row."""
 
-RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN")
+RECURRENT_LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN")
 
 
 @dataclass(frozen=True)
@@ -241,7 +247,7 @@ def _recurrent(trace: Trace) -> list[tuple[str, LayerTrace]]:
     return [
         (path, traced)
         for path, traced in trace.items()
-        if traced.layer.class_name in RECURRENT
+        if traced.layer.class_name in RECURRENT_LAYERS
         and traced.values
         and all(value.ndim == 3 for value in traced.values.values())
     ]
@@ -310,7 +316,10 @@ def _not_shown(net: Network, paths: Sequence[str]) -> list[str]:
     return [
         f"{layer}"
         for path, layer in net.spec.walk()
-        if (layer.class_name in RECURRENT or layer.class_name.startswith("ConvLSTM"))
+        if (
+            layer.class_name in RECURRENT_LAYERS
+            or layer.class_name.startswith("ConvLSTM")
+        )
         and path not in {p.rpartition(":")[0] or p for p in paths} | set(paths)
     ]
 
@@ -358,7 +367,7 @@ def _answers(net: Network, inputs: Inputs, trace: Trace) -> dict[str, Any]:
         return {"answers": "each", "running": pack_array(output, exact=False)}
     if output.ndim != 2 or not _recurrent(trace):
         return _none("the output has steps of its own")
-    if time > MAX_PREFIXES or work(net, trace) * time / 2 > MAX_PREFIX_PRODUCTS:
+    if not _affords_prefixes(net, inputs, trace):
         return {**_none("the sequence is too long"), "answers": "end"}
     answers = []
     for end in range(1, time + 1):
@@ -373,6 +382,13 @@ def _answers(net: Network, inputs: Inputs, trace: Trace) -> dict[str, Any]:
     if not np.isfinite(stacked).all():
         return _none("it is not a number everywhere")
     return {"answers": "end", "running": pack_array(stacked, exact=False)}
+
+
+def _affords_prefixes(net: Network, inputs: Inputs, trace: Trace) -> bool:
+    """Return whether there is time to evaluate the model on all beginnings of a row."""
+    time = inputs[0].shape[1]
+    products = product_count(net, trace) * time / 2  # a beginning is half as long
+    return time <= MAX_PREFIXES and products <= MAX_PREFIX_PRODUCTS
 
 
 def _none(reason: str) -> dict[str, Any]:
@@ -401,8 +417,7 @@ def _model(net: Network, inputs: Inputs, trace: Trace, rows: int) -> dict[str, A
         "model": model,
         "refused": "",
         "allowed": allowed,
-        "prefixes": work(net, trace) * inputs[0].shape[1] / 2 <= MAX_PREFIX_PRODUCTS
-        and inputs[0].shape[1] <= MAX_PREFIXES,
+        "prefixes": _affords_prefixes(net, inputs, trace),
     }
 
 
