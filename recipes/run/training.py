@@ -236,6 +236,8 @@ def fit(
         On Ctrl-C; the epoch in progress is lost, nothing else.
     """
     finished = progress.epochs
+    if finished < epochs:
+        _build_metrics(model, x, y)
     try:
         with Interruption() as interruption:
             reported = time.perf_counter()
@@ -258,6 +260,15 @@ def fit(
                     reported = time.perf_counter()
     except KeyboardInterrupt:
         raise Interrupted(finished, epochs) from None
+
+
+def _build_metrics(model: Any, x: Array, y: Array) -> None:
+    """Make the variables of the metrics before Keras traces a training step.
+
+    TensorFlow traces a function that makes variables twice: with and without them.
+    """
+    model.compute_metrics(x[:1], y[:1], np.zeros((1, *model.output_shape[1:])))
+    model.reset_metrics()
 
 
 def _one_epoch(
