@@ -48,6 +48,7 @@ PAGE_FILE = "explorer.html"
 
 
 def script(file: str) -> None:
-    """Run the recipe in this file as ``rnn-recipe run`` does, and exit."""
-    sys.argv[1:1] = ["run", Path(file).stem]
+    """Run the recipe, or the sweep, in this file as ``rnn-recipe`` does, and exit."""
+    name = Path(file).stem
+    sys.argv[1:1] = ["run", name] if name in RECIPES else [name]
     runpy.run_module("recipes", run_name="__main__", alter_sys=True)

@@ -2,6 +2,7 @@
 
     rnn-recipe sweep --recipes sentiment_lstm,sentiment_gru --padding pre,post
     rnn-recipe sweep --units 20,40 --mask-zero both --dask tcp://scheduler:8786
+    python recipes/sweep.py --recipes sentiment_lstm
 
 Every model is an ordinary run in a sub-folder of the sweep. The models are trained in
 separate processes, several at once, and each is verified. The weights of a model depend
@@ -25,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recipes import plots
+from recipes import plots, script
 from recipes.data.tweets import load_words
 from recipes.run import summary
 from recipes.run.checks import (
@@ -462,3 +463,7 @@ def _write(config: Config, results: Results, options: RunOptions) -> None:
         "sweep.png": plots.png(figure(results)),
     }
     summary.write(options, metrics, files)
+
+
+if __name__ == "__main__":
+    script(__file__)

@@ -90,6 +90,21 @@ def test_a_recipe_file_runs_as_a_script(tweets_csv, tmp_path):
     )
 
 
+def test_every_file_of_recipes_is_a_script_the_sweep_too(capsys):
+    folder = Path(recipes.__file__).parent
+    files = {path.stem: path for path in folder.glob("*.py") if path.stem[0] != "_"}
+    assert files.keys() == {*RECIPES, "sweep"}
+    for name, path in files.items():
+        assert path.read_text().endswith("    script(__file__)\n"), name
+    run = subprocess.run(
+        [sys.executable, str(files["sweep"]), "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert main(["sweep", "--help"]) == 0
+    assert run.stdout == capsys.readouterr().out
+    assert "--processes" in run.stdout
+
+
 def test_list_names_every_recipe_with_the_first_line_of_its_file(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out

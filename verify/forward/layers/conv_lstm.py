@@ -113,7 +113,7 @@ class ConvLSTMCell(Cell):
             f"c = f * c + i * c_hat; h = o * {phi}(c)",
         ]
 
-    def bound(self, layer: LayerSpec) -> Step:
+    def unrounded_step(self, layer: LayerSpec) -> Step:
         options, weights = layer.options, layer.weights
         data_format = options["data_format"]
         kernel, recurrent = weights["kernel"], weights["recurrent_kernel"]

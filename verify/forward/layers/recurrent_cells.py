@@ -46,7 +46,7 @@ class Cell(LayerType):
     arguments = ("inputs", "states")
 
     @abstractmethod
-    def bound(self, layer: LayerSpec) -> Step:
+    def unrounded_step(self, layer: LayerSpec) -> Step:
         """Return the equations of a step with this layer's weights and activations."""
 
     @abstractmethod
@@ -64,8 +64,8 @@ class Cell(LayerType):
         return (zeros,) * len(self.state_names)
 
     def step(self, layer: LayerSpec) -> Step:
-        """Return `bound`; a 16-bit cell rounds its input and what it returns."""
-        step, compute = self.bound(layer), POLICIES[layer.policy].compute
+        """Return `unrounded_step`, in which a 16-bit cell rounds what goes in and out."""
+        step, compute = self.unrounded_step(layer), POLICIES[layer.policy].compute
         if compute not in HALF_DTYPES:
             return step
 
@@ -144,7 +144,7 @@ class SimpleRNNCell(Cell):
         phi = layer.options["activation"]
         return [f"h = {phi}(x @ kernel{bias} + h @ recurrent_kernel)"]
 
-    def bound(self, layer: LayerSpec) -> Step:
+    def unrounded_step(self, layer: LayerSpec) -> Step:
         weights = _weights(layer)
         equations = layer.overrides.get("step", simple_rnn_step)
 
@@ -172,7 +172,7 @@ class LSTMCell(Cell):
             f"c = f * c + i * c_hat; h = o * {phi}(c)",
         ]
 
-    def bound(self, layer: LayerSpec) -> Step:
+    def unrounded_step(self, layer: LayerSpec) -> Step:
         weights = _weights(layer)
         weights["recurrent_activation"] = function_of(layer, "recurrent_activation")
 
@@ -217,7 +217,7 @@ class GRUCell(Cell):
             "h = z * h + (1 - z) * h_hat: z keeps the old state",
         ]
 
-    def bound(self, layer: LayerSpec) -> Step:
+    def unrounded_step(self, layer: LayerSpec) -> Step:
         weights = _weights(layer, rows=2)
         if weights["bias"].ndim == 1:  # reset_after=False stores the input row only
             weights["bias"] = np.stack(
@@ -282,7 +282,7 @@ class StackedRNNCells(Cell):
             for state in cell_type(cell).initial(cell, batch)
         )
 
-    def bound(self, layer: LayerSpec) -> Step:
+    def unrounded_step(self, layer: LayerSpec) -> Step:
         cells = [
             (key, cell_type(cell).step(cell), len(cell_type(cell).names(cell)))
             for key, cell in layer.sublayers.items()
