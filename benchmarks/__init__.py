@@ -1,1 +1,1 @@
-"""Measurements that the documentation quotes."""
+"""Measure what the documentation quotes: speed, memory, tolerances and diagnoses."""

@@ -2,10 +2,10 @@
 
     python -m benchmarks.activation_errors
 
-Prints, for the Keras that runs here, the greatest error of every activation over about
-a million arguments, plain and compiled: what
-`verify.tolerance.activation_errors.KNOWN_PLATFORMS` holds. ``KERAS_BACKEND=jax``
-chooses the other backend.
+It prints the greatest error of every activation of the installed Keras over about a
+million arguments, run eagerly and compiled, in the form of
+`verify.tolerance.activation_errors.KNOWN_PLATFORMS`. ``KERAS_BACKEND=jax`` chooses the
+other backend.
 """
 
 from __future__ import annotations

@@ -1,19 +1,21 @@
-"""How near correct float32 programs come to what a check allows.
+"""Measure how near correct float32 programs come to the tolerances of a check.
 
     python -m benchmarks.allowances --models 1000
 
-Random recurrent models, with weights of three scales, up to 500 steps, masks, several
-layers and heads that squash or do not. For each, the errors of ``predict`` and of NumPy
-in float32, against NumPy in float64: as a share of the derived bound, and of the noise
-floor. One would be a false alarm. *bound / error* is the greatest bound of a model's
-outputs over its greatest error: how loose the bound is.
+The models are random: recurrent layers with weights of three scales, one or two of
+them, up to 500 steps, masks, and several activations and heads. For each model the
+errors of ``predict`` and of NumPy in float32, both against NumPy in float64, are
+divided by the derived bound and by the noise floor. A ratio above 1 would be a false
+alarm. *bound / error*, the greatest bound of a model's outputs over its greatest error,
+says how loose the bound is.
 
-Where a bound decides nothing because rounding is amplified too much, the model counts
-as undecided. Where NumPy in float32 exceeds its bound, that is given up by design, so
-its error / bound is below one in any case; that of ``predict`` is not. With
-``KERAS_BACKEND=jax`` the programs are those of the other backend.
+A model counts as undecided if it amplifies rounding so much that the bound decides
+nothing. The bound is not used where NumPy in float32 exceeds it, so NumPy's own error /
+bound is below 1 by design; that of ``predict`` is not. ``KERAS_BACKEND=jax`` measures
+the other backend.
 
-It writes benchmarks/results/allowances.json, to which docs/matches.md is held.
+It writes benchmarks/results/allowances.json, which the figures in docs/matches.md are
+tested against.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import numpy as np
 
 import verify
 from benchmarks.machine import Machine
-from benchmarks.output import in_json, put
+from benchmarks.output import RESULTS_FOLDER, in_json, put
 from verify.keras_bridge import (
     KerasModel,
     current_activation_errors,
@@ -42,7 +44,7 @@ from verify.tolerance.error_bound import bounded_outputs, unbounded
 from verify.tolerance.noise_floor import Rounding
 
 WEIGHT_SCALES = (0.5, 1.0, 2.0)
-"""Standard deviation of the weights, times the root of how many enter a unit."""
+"""Standard deviations of the weights, times the root of the inputs of a unit."""
 
 RECURRENT_KINDS = (
     "SimpleRNN",
@@ -56,20 +58,18 @@ ROW_COUNTS = (1, 2, 8, 32)
 VOCABULARY_SIZE = 50
 
 FIELD_TITLES = ("error / bound", "error / noise floor", "bound / error")
-"""What the fields of `Found` are called where they are printed and written."""
-
-RESULTS = Path(__file__).parent / "results"
+"""Titles of the fields of `ErrorRatios` in the output."""
 
 
-class Found(NamedTuple):
-    """One program on one model: the nearest it comes to each rule, and the looseness.
+class ErrorRatios(NamedTuple):
+    """Hold how near one program comes to each tolerance on one model.
 
     Attributes
     ----------
     bound, floor : float
-        Greatest error as a share of what is allowed in its place.
+        The greatest error over its tolerance, by each rule.
     loose : float
-        Greatest bound over greatest error.
+        The greatest bound over the greatest error.
     """
 
     bound: float
@@ -78,7 +78,7 @@ class Found(NamedTuple):
 
 
 def random_model(rng: np.random.Generator) -> tuple[Any, Array, str]:
-    """A Keras model with random weights, inputs for it, and what it is."""
+    """Return a Keras model with random weights, inputs for it, and its description."""
     keras = import_keras()
     keras.backend.clear_session()
     kind = RECURRENT_KINDS[rng.integers(len(RECURRENT_KINDS))]
@@ -133,10 +133,14 @@ def random_model(rng: np.random.Generator) -> tuple[Any, Array, str]:
 
 def measure(
     model: Any, x: Array, constants: ActivationErrors
-) -> tuple[list[Found], float] | str:
-    """Of ``predict`` and of NumPy in float32; and the share that has a bound.
+) -> tuple[list[ErrorRatios], float] | str:
+    """Measure ``predict`` and NumPy in float32 on one model.
 
-    A sentence where a bound is not derived, or decides nothing.
+    Returns
+    -------
+    (list of ErrorRatios, float), or str
+        The ratios of both, and the share of the outputs that has a bound; or a sentence
+        if no bound is derived, or if it decides nothing.
     """
     net = verify.load(model)
     if reason := unbounded(net):
@@ -156,12 +160,14 @@ def measure(
         by_bound = compare(exact[0], outputs[0], allowed=allowed.atol)
         by_floor = compare(exact[0], outputs[0], allowed=floors[0].atol)
         loose = float(np.max(allowed.atol)) / max(by_bound.max_diff, 1e-12)
-        found.append(Found(by_bound.error_ratio, by_floor.error_ratio, loose))
+        found.append(ErrorRatios(by_bound.error_ratio, by_floor.error_ratio, loose))
     return found, share
 
 
-def summarise(results: list[list[Found]], outcomes: Counter[str]) -> dict[str, Any]:
-    """Count the outcomes, and take the quantiles of every figure of each program."""
+def summarise(
+    results: list[list[ErrorRatios]], outcomes: Counter[str]
+) -> dict[str, Any]:
+    """Return the counts of outcomes, and quantiles of the ratios of each program."""
     summary: dict[str, Any] = {"outcomes": dict(sorted(outcomes.items()))}
     for name, which in (("predict", 0), ("numpy_float32", 1)):
         table = np.array([found[which] for found in results])
@@ -177,13 +183,15 @@ def summarise(results: list[list[Found]], outcomes: Counter[str]) -> dict[str, A
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the distribution of each figure, and write it to allowances.json."""
+    """Measure random models; print and write the distribution of each ratio."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder to write to")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS_FOLDER, help="folder to write to"
+    )
     arguments = parser.parse_args(argv)
-    results: list[list[Found]] = []
+    results: list[list[ErrorRatios]] = []
     outcomes: Counter[str] = Counter()
     violated = 0
     for k in range(arguments.models):

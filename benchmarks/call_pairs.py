@@ -1,24 +1,21 @@
-"""Which modules of the verifier call each other both ways while a model is checked.
-
-::
+"""Count the pairs of modules that call each other both ways while a model is checked.
 
     python -m benchmarks.call_pairs
 
-Imports that all point one way do not tell which way calls go: a module can hand a
-function, a generator or a method of its own to one below it, which calls it back. So
-the calls themselves are counted, while `verify.check` compares a model of Embedding,
-LSTM and Dense on 40 rows, then again with a report that is kept up to date, and while
+Imports that all point one way do not tell which way calls go: a module can pass its own
+functions, generators and methods to a lower one, which calls them. So the calls
+themselves are counted while `verify.check` compares a model of Embedding, LSTM and
+Dense on 40 rows, then again with a report that is kept up to date, and while
 `verify.compare_outputs` diagnoses a port that forgets a bias.
 
-A call from module A to module B is: a frame of A calls a function of B. In detail:
+Module A calls module B when a frame of A calls a function of B:
 
 * a function belongs to the module it is written in. So does a lambda, a closure or a
   comprehension, and a method to the module of the class that defines it: an abstract
   method of A that is overridden in B counts as a call from A to B;
-* it is called when its frame starts, and again each time a generator goes on;
-* its caller is the nearest frame below it that is of the verifier. Frames of libraries
-  in between are skipped: a function of B that A hands to NumPy or to ``map`` is called
-  by A;
+* it is called when its frame starts, and again each time a generator is resumed;
+* its caller is the nearest frame below it that belongs to the verifier. Frames of
+  libraries are skipped: if A passes a function of B to NumPy or to ``map``, A calls it;
 * what runs while a module is imported is not counted, nor is the first function of a
   thread, which no frame called.
 """
@@ -42,11 +39,11 @@ from verify.model.arrays import Array
 MODEL_ROWS, MODEL_STEPS, MODEL_WORDS = 40, 8, 50
 
 ORCHESTRATING = ("checks", "report", "mistakes", "tolerance", "__main__")
-"""Packages and modules of `verify` that decide what is computed and what is said of
-it; `verify.backward` itself, the entry to backpropagation, is another."""
+"""Packages and modules of `verify` that decide what is computed and reported. The module
+`verify.backward`, the entry to backpropagation, is another."""
 
 Pairs = Counter[tuple[str, str]]
-"""Calls by the module that calls and the module that is called."""
+"""Number of calls by (calling module, called module)."""
 
 
 class CallCounter:

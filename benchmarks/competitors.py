@@ -1,8 +1,8 @@
-"""What is compared: each competitor takes ids as a NumPy array and returns one.
+"""Define the programs that are compared; each takes an array of ids and returns one.
 
-Every one is given its best way: the batch sizes, and what else may be chosen, are tried
-on the spot, and the fastest takes the turns. Only ``predict, batch_size=32`` is Keras
-as it comes. All may use all cores.
+Each is called in its fastest way: batch sizes and other choices are tried first, and
+the fastest is timed. Only ``predict, batch_size=32`` is Keras with its defaults. All
+may use all cores.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import verify
-from benchmarks.limit import activations, products
+from benchmarks.limit import Forward, activations, products
 from benchmarks.machine import cores
 from benchmarks.models import inputs
 from benchmarks.onnx_model import onnx_model
@@ -29,26 +29,24 @@ from benchmarks.turns import BenchmarkError, come_to_rest, seconds_of
 from verify.keras_bridge import import_keras
 from verify.model.arrays import Array
 
-Forward = Callable[[Array], Array]
-
 BATCH_SIZES = (32, 256, 1024, 4096)
 TRIED_ROWS = 4096
-"""Rows on which ways are tried: of more than these, one piece shows which is best."""
+"""Greatest number of rows on which ways are tried; more would not change the order."""
 
 WARM_SECONDS, CLEAR_SECONDS = 1.5, 0.4
-"""Seconds of a call from which what its first time costs does not matter, and from
-which one more call would hardly say more."""
+"""Seconds of a call beyond which the cost of the first call does not matter, and beyond
+which another call would tell hardly more."""
 
 HOPELESS_RATIO = 4.0
-"""A way whose first call took so many times the best is not tried again."""
+"""A way whose first call takes more than this multiple of the best is given up."""
 
 CLOSE_RATIO = 1.5
-"""A way is tried again where it took at most so many times the best."""
+"""A way that takes at most this multiple of the best is tried again."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model and a number of rows."""
+    """Describe a case: a model and a number of rows."""
 
     model: str
     units: int
@@ -57,23 +55,23 @@ class Case:
 
     @property
     def file(self) -> str:
-        """Name of the model's file; the same for every number of rows."""
+        """Return the name of the model's file, the same for every number of rows."""
         return f"{self.model}-{self.units}-{self.length}.keras"
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A competitor that has been prepared for a case.
+    """Hold what the preparation of a competitor for a case has found.
 
     Attributes
     ----------
     way : str
-        The best one.
+        The fastest way to call it.
     once : float
         Seconds of a call.
     output : (rows, classes), or None for a part of the computation
     tried : dict of str to float
-        Seconds of every way, on at most `TRIED_ROWS` rows, where there are several.
+        Seconds of every way on at most `TRIED_ROWS` rows; empty if there is only one.
     """
 
     way: str
@@ -82,8 +80,8 @@ class Ready:
     tried: dict[str, float]
 
 
-def blocks(call: Forward, size: int, x: Array) -> Array:
-    """The outputs of pieces of so many rows, one after the other."""
+def call_in_blocks(call: Forward, size: int, x: Array) -> Array:
+    """Return the outputs of all rows, computed in blocks of `size` rows."""
     if len(x) <= size:
         return call(x)
     return np.concatenate(
@@ -92,30 +90,32 @@ def blocks(call: Forward, size: int, x: Array) -> Array:
 
 
 def in_blocks(call: Forward, rows: int, sizes: tuple[int, ...]) -> dict[str, Forward]:
-    """Ways to call: with all rows at once, and in pieces of fewer."""
+    """Return ways to call: with all rows at once, and in blocks of each size."""
     ways = {
-        f"{size} rows": partial(blocks, call, size) for size in sizes if size < rows
+        f"{size} rows": partial(call_in_blocks, call, size)
+        for size in sizes
+        if size < rows
     }
     return {"all rows": call, **ways}
 
 
 def batch_sizes(rows: int) -> list[int]:
-    """Those that make a difference with so many rows."""
+    """Return the batch sizes that make a difference with this number of rows."""
     return [size for size in BATCH_SIZES if size < rows] + [
         size for size in BATCH_SIZES if size >= rows
     ][:1]
 
 
 class Competitor(ABC):
-    """A program that computes the model.
+    """Represent a program that computes the model.
 
     Attributes
     ----------
     title : str
     home : str
-        The process it runs in.
+        The process it runs in, a key of `RUNTIME_OF`.
     whole : bool
-        Whether it computes the outputs, not only a part of the way to them.
+        Whether it computes the outputs, not only a part of the computation.
     """
 
     title: ClassVar[str]
@@ -124,92 +124,92 @@ class Competitor(ABC):
 
     @abstractmethod
     def ways(self, path: Path, rows: int) -> Mapping[str, Forward]:
-        """How it can be called for so many rows."""
+        """Return the ways in which it can be called with this number of rows."""
 
 
 class Verify(Competitor):
-    """``verify.load(path).predict(x)``"""
+    """Call ``verify.load(path).predict(x)``."""
 
     title, home = "verify", "NumPy"
 
     def ways(self, path: Path, rows: int) -> Mapping[str, Forward]:
-        """As it comes."""
+        """Return the only way."""
         return {"predict": _network(path).predict}
 
 
 class Plain(Competitor):
-    """The equations in a loop."""
+    """Compute the equations in a loop over time."""
 
     title, home = "plain NumPy loop", "NumPy"
 
     def ways(self, path: Path, rows: int) -> Mapping[str, Forward]:
-        """All rows at once, or in pieces."""
+        """Return ways by block size."""
         return in_blocks(plain_pass(_network(path).spec), rows, (1024,))
 
 
 class Products(Competitor):
-    """Only the matrix products."""
+    """Compute only the matrix products."""
 
     title, home, whole = "products alone", "NumPy", False
 
     def ways(self, path: Path, rows: int) -> Mapping[str, Forward]:
-        """By the sizes of pieces and the threads."""
+        """Return ways by block size and threads."""
         return products(_network(path).spec, rows, cores())
 
 
 class Activations(Competitor):
-    """Only the activations."""
+    """Compute only the activations."""
 
     title, home, whole = "activations alone", "NumPy", False
 
     def ways(self, path: Path, rows: int) -> Mapping[str, Forward]:
-        """By the sizes of pieces and the threads."""
+        """Return ways by block size and threads."""
         return activations(_network(path).spec, rows, cores())
 
 
 class Predict(Competitor):
-    """``model.predict(x)``, with its batches of 32."""
+    """Call ``model.predict(x)``, with its batches of 32."""
 
     title, home = "predict, batch_size=32", "Keras on TensorFlow"
 
     def ways(self, path: Path, rows: int) -> Mapping[str, Forward]:
-        """As it comes."""
+        """Return the only way."""
         return {"batch_size=32": _predicting(path, 32)}
 
 
 class PredictBest(Competitor):
-    """``model.predict(x, batch_size=...)`` at its best."""
+    """Call ``model.predict(x, batch_size=...)`` with the best batch size."""
 
     title, home = "predict, best batch size", "Keras on TensorFlow"
 
     def ways(self, path: Path, rows: int) -> Mapping[str, Forward]:
-        """By batch size."""
+        """Return ways by batch size."""
         return {
             f"batch_size={size}": _predicting(path, size) for size in batch_sizes(rows)
         }
 
 
 class Function(Competitor):
-    """A concrete ``tf.function`` that calls the model."""
+    """Call the model in a concrete ``tf.function``."""
 
     title, home = "tf.function", "Keras on TensorFlow"
 
     def ways(self, path: Path, rows: int) -> Mapping[str, Forward]:
-        """All rows at once, or in pieces."""
+        """Return ways by block size."""
         sizes = (256, 1024, 4096)
         ways = in_blocks(_function(path), rows, sizes)
-        if rows > 4 * TRIED_ROWS:  # a graph that keeps every step of every row
+        if rows > 4 * TRIED_ROWS:  # the graph keeps every step of every row in memory
             del ways["all rows"]
         return ways
 
 
 class KerasOnNumPy(Competitor):
-    """``predict`` on Keras's NumPy backend, which large batches suit."""
+    """Call ``predict`` on Keras's NumPy backend, for which large batches are best."""
 
     title = home = "Keras on NumPy"
 
     def ways(self, path: Path, rows: int) -> Mapping[str, Forward]:
-        """By batch size."""
+        """Return ways by batch size."""
         return {
             f"batch_size={size}": _predicting(path, size)
             for size in batch_sizes(rows)[-2:]
@@ -217,18 +217,18 @@ class KerasOnNumPy(Competitor):
 
 
 class KerasOnJAX(PredictBest):
-    """``predict`` on Keras's JAX backend."""
+    """Call ``predict`` on Keras's JAX backend."""
 
     title = home = "Keras on JAX"
 
 
 class OnnxRuntime(Competitor):
-    """ONNX Runtime on the CPU, with ONNX's own recurrent operators."""
+    """Call ONNX Runtime on the CPU, with ONNX's own recurrent operators."""
 
     title = home = "ONNX Runtime"
 
     def ways(self, path: Path, rows: int) -> Mapping[str, Forward]:
-        """By pieces, by whether its threads spin, by who makes the threads."""
+        """Return ways by block size, by spinning or not, and by whose threads."""
         ways: dict[str, Forward] = {}
         for spinning in (True, False):
             call = partial(_run, _session(path, cores(), spinning))
@@ -247,7 +247,7 @@ COMPETITORS: tuple[type[Competitor], ...] = (
     Verify, OnnxRuntime, Function, PredictBest, Predict, KerasOnJAX, KerasOnNumPy,
     Plain, Products, Activations,
 )  # fmt: skip
-"""The first is the one that the others are compared with."""
+"""All competitors; the others are compared with the first."""
 
 RUNTIME_OF: dict[str, dict[str, str]] = {
     "NumPy": {},
@@ -256,18 +256,19 @@ RUNTIME_OF: dict[str, dict[str, str]] = {
     "Keras on JAX": {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
     "ONNX Runtime": {},
 }
-"""Environment of each process."""
+"""Process -> its environment variables."""
 
 _prepared: dict[str, Callable[[], object]] = {}
+"""In the process of a competitor: the call to be timed, by title."""
 
 
 def prepare(title: str, folder: str, case: Case) -> Ready:
-    """Find a competitor's best way for a case, in the process it runs in.
+    """Find the fastest way to call a competitor in a case, in its own process.
 
     Raises
     ------
     BenchmarkError
-        It is none of `COMPETITORS`.
+        No competitor has this title.
     """
     found = [kind for kind in COMPETITORS if kind.title == title]
     if not found:
@@ -282,22 +283,22 @@ def prepare(title: str, folder: str, case: Case) -> Ready:
     output = None
     for _ in range(2):
         began = time.perf_counter()
-        output = forward(x)  # the first time compiles what is still to be compiled
+        output = forward(x)  # the first call may still compile
         once = time.perf_counter() - began
         if once > WARM_SECONDS:
             break
     _prepared[title] = lambda: forward(x)
     gc.collect()
-    gc.freeze()  # what is there now will stay, and need not be gone through
+    gc.freeze()  # what is there now stays: collections may skip it
     come_to_rest()
     return Ready(best, once, output if kind.whole else None, tried)
 
 
 def seconds_of_ways(ways: Mapping[str, Forward], x: Array) -> dict[str, float]:
-    """Try each way, those that come close again and again."""
+    """Return the least seconds of each way; those close to the best are tried again."""
     tried = {way: _once(forward, x) for way, forward in ways.items()}
     best = min(tried.values())
-    for way, forward in ways.items():  # the first time compiles and wakes threads
+    for way, forward in ways.items():  # the first call compiles and starts threads
         if (
             tried[way] < WARM_SECONDS
             and not CLEAR_SECONDS < tried[way] > HOPELESS_RATIO * best
@@ -320,12 +321,12 @@ def _once(forward: Forward, x: Array) -> float:
 
 
 def take_turn(title: str, calls: int) -> float:
-    """Median seconds of a call, in the process of a prepared competitor."""
+    """Return the median seconds of a call of a competitor that was prepared here."""
     return seconds_of(_prepared[title], calls)
 
 
 def forget() -> None:
-    """Let go of what was prepared."""
+    """Forget all prepared competitors."""
     _prepared.clear()
 
 
@@ -369,7 +370,7 @@ def _session(path: Path, threads: int, spinning: bool) -> Any:
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", str(int(spinning))
     )
-    # Spinning inside a run may make it faster; after a run it would slow down others.
+    # Threads may spin during a run; after it they would slow other competitors down.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(
         onnx_model(_network(path).spec), options, providers=["CPUExecutionProvider"]
@@ -386,5 +387,5 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _in_threads(call: Forward, size: int, x: Array) -> Array:
-    pieces = [x[start : start + size] for start in range(0, len(x), size)]
-    return np.concatenate(list(_pool().map(call, pieces)))
+    blocks = [x[start : start + size] for start in range(0, len(x), size)]
+    return np.concatenate(list(_pool().map(call, blocks)))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def figure(results: Results) -> Figure:
-    """Time over rows, a panel a model, at 40 units and 26 steps.
+    """Draw time over rows, one panel a model, at 40 units and 26 steps.
 
     Parameters
     ----------
@@ -71,14 +71,14 @@ def figure(results: Results) -> Figure:
 
 
 def _line(k: int, name: str) -> dict[str, Any]:
-    """Our line is the thick one; the limit, which is no competitor, has no colour."""
+    """Return the style of a line: ours is thick, the limit is grey and dotted."""
     if name == LIMIT_TITLE:
         return {"color": "0.55", "linestyle": ":", "linewidth": 1.6}
     return {**style(k), "linewidth": 2.6 if name == OUR_TITLE else 1.1}
 
 
 def write(results: Results, folder: Path) -> None:
-    """Write speed.json, speed.md and speed.png, each whole or not at all."""
+    """Write speed.json, speed.md and speed.png."""
     contents = {
         "speed.json": results.to_json().encode(),
         "speed.md": results.to_markdown().encode(),

@@ -1,24 +1,23 @@
-"""How a benchmark ends: an exit code, and one line when it cannot go on."""
+"""End a benchmark: with an exit code, and one line on stderr if it cannot go on."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
-from verify.console.exit_codes import BAD_INPUT
+from verify.console.exit_codes import BAD_INPUT, INTERRUPTED
 from verify.errors import VerifyError
-
-INTERRUPTED_CODE = 130
 
 
 def ended(name: str, work: Callable[[], int]) -> int:
-    """The exit code of some work; 2 and a line on stderr, or 130 after Ctrl-C.
+    """Do some work and return its exit code: 2 after an error, 130 after Ctrl-C.
 
     Parameters
     ----------
     name : str
-        With which the line begins.
+        The name of the benchmark, for the line on stderr.
     work : callable
+        Returns the exit code if nothing goes wrong.
     """
     try:
         return work()
@@ -27,4 +26,4 @@ def ended(name: str, work: Callable[[], int]) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted, no file was written", file=sys.stderr)
-        return INTERRUPTED_CODE
+        return INTERRUPTED

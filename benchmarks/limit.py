@@ -1,11 +1,11 @@
-"""What a forward pass cannot do without: its matrix products and its activations.
+"""Compute only the matrix products, or only the activations, of a forward pass.
 
-Measured alone, each at its best, on numbers that lie ready: what NumPy and its BLAS
-need on this machine for products of these shapes, and for as many tanh as there are
-activations (a sigmoid counts as one). Their sum is what a forward pass would take that
-did nothing else, and which computed every product that the equations have. One that
-looks products of the embeddings up, instead of computing them for every word, can stay
-below it.
+Their times are measured separately, each called in its fastest way, on arrays that
+exist already: the time that NumPy and its BLAS need on this machine for products of
+these shapes, and for one tanh for every activation (a sigmoid counts as a tanh). The
+sum is the time of a forward pass that computes every product in the equations and does
+nothing else. A pass that looks up the products of embeddings, instead of computing them
+for every word, can be faster.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from verify.model.spec import ModelSpec
 Forward = Callable[[Array], Array]
 
 GATE_COUNTS = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
-"""Blocks of columns in the kernels of a recurrent layer."""
+"""Layer -> blocks of columns in its kernels."""
 
 BLOCK_ROWS = (32, 64, 128, 256, 1024)
-"""Rows whose products, or activations, are computed together."""
+"""Numbers of rows that are computed together."""
 
 JOINED_PRODUCTS = 2048
-"""Products of inputs, over rows and steps, that are computed in one."""
+"""Rows times steps whose products of inputs are computed in one call."""
 
 SINGLE_THREAD_ROWS = 8
-"""From fewer rows a second thread gains nothing."""
+"""Below this number of rows a second thread gains nothing."""
 
 
 def recurrent(spec: ModelSpec) -> Iterator[tuple[Array, Array, int]]:
-    """Kernel, recurrent kernel and activations a step and unit, of each layer."""
+    """Yield kernel, recurrent kernel and activations a step and unit, by layer."""
     for layer in spec:
         if layer.class_name in GATE_COUNTS:
             # an LSTM also has the activation of its cell state
@@ -45,27 +45,27 @@ def recurrent(spec: ModelSpec) -> Iterator[tuple[Array, Array, int]]:
 
 
 def products(spec: ModelSpec, rows: int, threads: int) -> dict[str, Forward]:
-    """Ways to compute the products of a forward pass, by pieces and threads.
+    """Return ways to compute the products of a forward pass, by block size and threads.
 
-    Each takes ids (rows, time), of which only the shape counts.
+    Each takes ids (rows, time) and uses only their shape.
     """
-    return _ways(partial(_products_of_piece, list(recurrent(spec))), rows, threads)
+    return _ways(partial(_products_of_block, list(recurrent(spec))), rows, threads)
 
 
 def activations(spec: ModelSpec, rows: int, threads: int) -> dict[str, Forward]:
-    """Ways to compute as many tanh as a forward pass has activations."""
+    """Return ways to compute one tanh for every activation of a forward pass."""
     widths = [len(u) * count for _, u, count in recurrent(spec)]
-    return _ways(partial(_activations_of_piece, widths), rows, threads)
+    return _ways(partial(_activations_of_block, widths), rows, threads)
 
 
 @lru_cache(maxsize=32)
 def _numbers(rows: int, columns: int) -> Array:
-    """Numbers to compute with, never written to."""
+    """Return random numbers, (rows, columns); nobody writes to them."""
     rng = np.random.default_rng(0)
     return rng.normal(size=(rows, columns)).astype(np.float32)
 
 
-def _products_of_piece(
+def _products_of_block(
     layers: list[tuple[Array, Array, int]], rows: int, time: int
 ) -> None:
     steps = max(min(JOINED_PRODUCTS // rows, time), 1)
@@ -82,7 +82,7 @@ def _products_of_piece(
                 np.matmul(h, recurrent_kernel, out=z[:rows])
 
 
-def _activations_of_piece(widths: list[int], rows: int, time: int) -> None:
+def _activations_of_block(widths: list[int], rows: int, time: int) -> None:
     for width in widths:
         z = _numbers(rows, width)
         y = np.empty_like(z)
@@ -100,22 +100,22 @@ def _ways(
         f"{size} rows": partial(_one_by_one, work, size) for size in sizes
     }
     for size in sizes:
-        # two pieces for two threads, where all rows would be one
-        piece = min(size, -(-rows // threads))
+        # at least one block for each thread
+        block = min(size, -(-rows // threads))
         if threads > 1 and rows >= SINGLE_THREAD_ROWS:
-            ways[f"{piece} rows, {threads} threads"] = partial(
-                _shared_out, work, piece, _pool(threads)
+            ways[f"{block} rows, {threads} threads"] = partial(
+                _shared_out, work, block, _pool(threads)
             )
     return ways
 
 
-def _pieces(rows: int, size: int) -> list[int]:
+def _block_sizes(rows: int, size: int) -> list[int]:
     return [min(size, rows - start) for start in range(0, rows, size)]
 
 
 def _one_by_one(work: Callable[[int, int], None], size: int, x: Array) -> Array:
-    """The BLAS may use all cores for each piece."""
-    for rows in _pieces(len(x), size):
+    """Do the work block by block; the BLAS may use all cores."""
+    for rows in _block_sizes(len(x), size):
         work(rows, x.shape[1])
     return x
 
@@ -123,9 +123,9 @@ def _one_by_one(work: Callable[[int, int], None], size: int, x: Array) -> Array:
 def _shared_out(
     work: Callable[[int, int], None], size: int, pool: ThreadPoolExecutor, x: Array
 ) -> Array:
-    """A piece for each thread; the BLAS uses one for each."""
+    """Do the work with several blocks at a time; the BLAS uses one thread for each."""
     with _controller().limit(limits=1):
-        list(pool.map(work, _pieces(len(x), size), [x.shape[1]] * len(x)))
+        list(pool.map(work, _block_sizes(len(x), size), [x.shape[1]] * len(x)))
     return x
 
 

@@ -1,4 +1,4 @@
-"""The machine that a benchmark ran on, by nothing that would tell whose it is."""
+"""Describe the machine that a benchmark ran on, without anything that identifies it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Machine:
-    """What the figures depend on."""
+    """Describe the hardware and software that figures depend on."""
 
     processor: str
     cores: int
@@ -30,7 +30,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        """This machine, by nothing that would tell whose it is."""
+        """Return the description of this machine."""
         blas = [info for info in threadpool_info() if info["user_api"] == "blas"]
         named = [
             f"{info['internal_api']} {info['version']} ({info.get('architecture')})"
@@ -48,7 +48,7 @@ class Machine:
         )
 
     def words(self) -> str:
-        """All of it in a sentence."""
+        """Return the description as one line."""
         versions = ", ".join(
             f"{name} {version}" for name, version in self.versions.items()
         )
@@ -59,24 +59,25 @@ class Machine:
 
 
 def busy_seconds() -> float:
-    """Seconds that all cores together have computed so far; NaN where not known."""
+    """Return the busy seconds of all cores together so far; NaN if not known."""
     counters = Path("/proc/stat")
     if not counters.is_file():
         return math.nan
     ticks = [int(field) for field in counters.read_text().split("\n")[0].split()[1:]]
-    user, nice, system, _idle, _waiting, *interrupts = ticks[:8]  # and what is stolen
+    # the last of the eight is time that other virtual machines have taken
+    user, nice, system, _idle, _waiting, *interrupts = ticks[:8]
     return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def processor() -> str:
-    """The model of the CPU."""
+    """Return the model name of the processor."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():

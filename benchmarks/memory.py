@@ -1,12 +1,12 @@
-"""Peak memory: of a forward pass, and of a command, each in a process of its own.
+"""Measure the peak memory of a forward pass or of a command, in a fresh process.
 
     python -m benchmarks.memory predict model.keras 100000
     python -m benchmarks.memory command peak.json rnn-verify-arguments...
 
-The first prints one JSON document: by how much the process grew over what it held with
-the inputs ready and a row already computed. The second runs a command of
-``rnn-verify`` and writes the peak of its process to a file, with what of it are pages
-of library files when it ends.
+The first prints a JSON document: by how many bytes the process grew during ``predict``,
+when the inputs are in memory and one row has been computed before. The second runs a
+command of ``rnn-verify`` and writes to a file the peak of its process and, of the
+memory at its end, the part that are pages of library files.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ MIB = 2**20
 
 
 def peak() -> int:
-    """The most bytes that were resident in this process so far."""
-    if STATUS.is_file():  # of this program; a rusage counts what ran before it too
+    """Return the peak of the resident memory of this process, in bytes."""
+    if STATUS.is_file():  # a rusage also counts the program that exec replaced
         return _of_status("VmHWM")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 
 
 def resident() -> int:
-    """The bytes that are resident now; the most so far where that is not known."""
+    """Return the resident memory in bytes; its peak if the system does not say."""
     return _of_status("VmRSS") if STATUS.is_file() else peak()
 
 
 def libraries() -> int:
-    """Of what is resident, pages of files: the code of programs and libraries.
+    """Return the bytes of resident memory that are pages of files, such as libraries.
 
-    The system may drop them, and processes share them. 0 where that is not known.
+    The system may drop these pages, and processes share them. 0 if that is not known.
     """
     return _of_status("RssFile") if STATUS.is_file() else 0
 
@@ -57,14 +57,14 @@ def _of_status(key: str) -> int:
 
 
 def forget_peak() -> None:
-    """Begin anew, where the system can."""
+    """Reset the peak to the present memory, if the system can."""
     references = Path("/proc/self/clear_refs")
     if references.exists():
         references.write_text("5")
 
 
-def growth(path: Path, rows: int) -> dict[str, float]:
-    """What ``predict`` needs over the inputs, in this process.
+def predict_growth(path: Path, rows: int) -> dict[str, float]:
+    """Measure the memory that ``predict`` needs besides its inputs, in this process.
 
     Returns
     -------
@@ -93,12 +93,12 @@ def growth(path: Path, rows: int) -> dict[str, float]:
 
 
 def measured_growth(path: Path, rows: int) -> dict[str, float]:
-    """The same in a fresh process.
+    """Run `predict_growth` in a fresh process.
 
     Raises
     ------
     BenchmarkError
-        It failed.
+        The process failed.
     """
     arguments = ["-m", "benchmarks.memory", "predict", str(path), str(rows)]
     done = subprocess.run(
@@ -112,10 +112,10 @@ def measured_growth(path: Path, rows: int) -> dict[str, float]:
 
 
 def main(argv: list[str]) -> int:
-    """Measure one thing in this process."""
+    """Measure a forward pass or a command in this process."""
     kind, *rest = argv
     if kind == "predict":
-        print(json.dumps(growth(Path(rest[0]), int(rest[1]))))
+        print(json.dumps(predict_growth(Path(rest[0]), int(rest[1]))))
         return 0
     from verify.__main__ import main as rnn_verify
 

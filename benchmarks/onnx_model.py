@@ -1,15 +1,15 @@
-"""A model of the recipes for ONNX Runtime, in the operators that ONNX has for it.
+"""Translate a model of the recipes to ONNX, with ONNX's own recurrent operators.
 
 ::
 
     Transpose, Gather          ids (batch, time) -> (time, batch, size)
-    RNN, LSTM or GRU           one for each layer; a layer in front hands on every step
+    RNN, LSTM or GRU           one for each layer; all but the last return every step
     MatMul, Add, Softmax       the Dense layer
 
-Time comes first, as these operators have it. ONNX keeps an LSTM's gates in the order
-i, o, f, c, and weights as (gates * units, features); a GRU's gates are z, r, h in both,
-``linear_before_reset`` is Keras's ``reset_after``. Bias: the input's, then the
-recurrent side's, which SimpleRNN and LSTM do not have.
+Time is the first axis of these operators. ONNX stores an LSTM's gates in the order
+i, o, f, c, and weights as (gates * units, features). A GRU's gates are z, r, h in both;
+``linear_before_reset`` is Keras's ``reset_after``. The bias of the input comes first,
+then that of the recurrent side, which Keras's SimpleRNN and LSTM do not have.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ OPSET, IR_VERSION = 17, 10
 
 
 def onnx_model(spec: ModelSpec) -> bytes:
-    """The model as bytes of an ONNX file.
+    """Return a model as the bytes of an ONNX file.
 
     Parameters
     ----------
     spec : ModelSpec
-        Of a Sequential model: Embedding, recurrent layers, Dense with a softmax.
+        A Sequential model: Embedding, recurrent layers, Dense with a softmax.
 
     Raises
     ------
     BenchmarkError
-        Another layer, or an option that is not translated.
+        A layer or an option is not translated.
     """
     from onnx import TensorProto, checker, helper, numpy_helper
 
@@ -89,13 +89,13 @@ def onnx_model(spec: ModelSpec) -> bytes:
         [numpy_helper.from_array(value, key) for key, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-    model.ir_version = IR_VERSION  # one that every ONNX Runtime of today reads
+    model.ir_version = IR_VERSION  # every current ONNX Runtime reads it
     checker.check_model(model)
     return bytes(model.SerializeToString())
 
 
 def _plain(layer: LayerSpec) -> bool:
-    """Whether a recurrent layer does what ONNX's operator does without options."""
+    """Return whether ONNX's operator without options computes the same."""
     options = layer.options
     gates = options.get("recurrent_activation", "sigmoid")
     asked = ("go_backwards", "return_state", "stateful")
@@ -105,11 +105,12 @@ def _plain(layer: LayerSpec) -> bool:
 
 
 def _recurrent(layer: LayerSpec) -> tuple[Array, Array, Array]:
-    """Kernels (1, gates * units, features), bias (1, 2 * gates * units)."""
+    """Return kernels (1, gates * units, features) and bias (1, 2 * gates * units)."""
     weights = layer.weights
     kernel, recurrent, bias = (
         weights[key] for key in ("kernel", "recurrent_kernel", "bias")
     )
+    # both biases: (2, gates * units)
     both = bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)])
     if layer.class_name == "LSTM":
         kernel, recurrent, both = (_reordered(w) for w in (kernel, recurrent, both))
@@ -121,6 +122,6 @@ def _recurrent(layer: LayerSpec) -> tuple[Array, Array, Array]:
 
 
 def _reordered(weight: Array) -> Array:
-    """Columns i, f, c, o as i, o, f, c."""
+    """Return the columns i, f, c, o in the order i, o, f, c."""
     i, f, c, o = np.split(weight, 4, axis=-1)
     return np.concatenate([i, o, f, c], axis=-1)

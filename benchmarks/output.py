@@ -1,4 +1,4 @@
-"""Numbers, JSON and files: what the benchmarks write."""
+"""Write the results of benchmarks: numbers, JSON and files."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from typing import Any
 
 from verify.data.files import write_atomically
 
+RESULTS_FOLDER = Path(__file__).parent / "results"
+"""The folder of the results that are committed."""
+
 
 def digits(value: float) -> str:
-    """A positive number with three digits, never in powers of ten."""
+    """Format a positive number with three digits, never with a power of ten."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.{max(2 - math.floor(math.log10(max(value, 1e-3))), 0)}f}"
 
 
 def in_json(document: Any) -> str:
-    """A document in JSON, which has no NaN: what is not finite becomes a word."""
+    """Return a document in JSON; numbers that are not finite become words."""
     return json.dumps(_finite(document), indent=1, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN: what is not finite becomes a word."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -39,6 +41,6 @@ def put(content: bytes, path: Path) -> None:
     Raises
     ------
     DataError
-        The place cannot be written to.
+        The file cannot be written.
     """
     write_atomically(path, lambda file: file.write(content))

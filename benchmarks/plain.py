@@ -1,6 +1,6 @@
-"""The forward pass as one would write it down: the equations, in a loop over time.
+"""Compute the forward pass in the simplest way: the equations in a loop over time.
 
-What `verify` computes too, in more code; this is how much that code is worth.
+`verify` computes the same faster, with more code; `benchmarks.speed` measures the gain.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from verify.model.spec import LayerSpec, ModelSpec
 
 
 def plain_pass(spec: ModelSpec) -> Callable[[Array], Array]:
-    """The model as a function of ids (batch, time).
+    """Return a model as a function: ids (batch, time) -> outputs.
 
     Raises
     ------
     BenchmarkError
-        A layer that the recipes' models do not have.
+        The model has a layer that the models of the recipes do not have.
     """
     layers = [layer for layer in spec if layer.class_name != "InputLayer"]
     for layer in layers:
@@ -48,7 +48,10 @@ def plain_pass(spec: ModelSpec) -> Callable[[Array], Array]:
 
 
 def _recurrence(layer: LayerSpec, x: Array) -> Array:
-    """(batch, time, features) -> (batch, units), or (batch, time, units)."""
+    """Compute a recurrent layer: (batch, time, features) -> (batch, units).
+
+    With ``return_sequences`` the result is (batch, time, units).
+    """
     step, zeros = STEP_FUNCTIONS[layer.class_name], np.zeros
     size = (len(x), layer.options["units"])
     states = tuple(zeros(size, x.dtype) for _ in range(1 + (step is _lstm)))

@@ -1,4 +1,4 @@
-"""What `benchmarks.speed` found: tables, goals, files and the figure."""
+"""Hold the results of `benchmarks.speed`, and make their tables, goals and JSON."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from benchmarks.competitors import (
 from benchmarks.machine import Machine
 from benchmarks.memory import MIB
 from benchmarks.output import digits, in_json
-from benchmarks.turns import Round, Spread, ratio, spread
+from benchmarks.turns import Quartiles, Round, quartiles, ratio
 from verify.console.tables import markdown_row, markdown_table
 
 MAX_DIFFERENCE = 1e-6
-"""How far probabilities may be from Keras's."""
+"""Greatest difference of probabilities from Keras's at which a program is timed."""
 
 MAX_LOAD_BEFORE, MAX_BUSY_CORES = 0.5, 0.1
-"""From which figures are in doubt: the load of the machine before anything begins, and
-the cores that other programs kept busy during the run."""
+"""Limits beyond which the figures are in doubt: the load of the machine before the run,
+and the number of cores that other programs kept busy during it."""
 
 OUR_TITLE = Verify.title
 WHOLE_PASSES = tuple(kind.title for kind in COMPETITORS if kind.whole)
@@ -36,7 +36,19 @@ LIMIT_TITLE = "limit"
 
 @dataclass(frozen=True)
 class Measured:
-    """A case: how everyone was called, how far outputs differ, and all the turns."""
+    """Hold the measurements of a case.
+
+    Attributes
+    ----------
+    case : Case
+    ways : dict of str to str
+        How each competitor was called.
+    tried : dict of str to dict of str to float
+        Seconds of every way that was tried, by competitor.
+    differences : dict of str to float
+        Greatest difference of each competitor's outputs from Keras's.
+    rounds : list of Round
+    """
 
     case: Case
     ways: dict[str, str]
@@ -45,32 +57,32 @@ class Measured:
     rounds: list[Round]
 
     def __post_init__(self) -> None:
-        """Add up, in each round, what a forward pass cannot do without."""
+        """Add the limit to each round: products and activations together."""
         for found in self.rounds:
             if Products.title in found and Activations.title in found:
                 found[LIMIT_TITLE] = found[Products.title] + found[Activations.title]
 
     def timed(self, name: str) -> bool:
-        """Whether there are figures of it."""
+        """Return whether a competitor was timed."""
         return any(name in found for found in self.rounds)
 
-    def seconds(self, name: str) -> Spread:
-        """Of a call."""
-        return spread(self.rounds, name)
+    def seconds(self, name: str) -> Quartiles:
+        """Return the seconds of a call."""
+        return quartiles(self.rounds, name)
 
-    def slower(self, name: str) -> Spread:
-        """How many times our time a competitor takes."""
+    def slower(self, name: str) -> Quartiles:
+        """Return the ratio of a competitor's time to ours."""
         return ratio(self.rounds, name, OUR_TITLE)
 
     @property
     def different(self) -> list[str]:
-        """Who computes something else, NaN included."""
+        """Return the competitors whose outputs differ from Keras's or are NaN."""
         return [name for name, d in self.differences.items() if not d <= MAX_DIFFERENCE]
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What was aimed at, and what came out.
+    """Hold a goal and whether it is met.
 
     Attributes
     ----------
@@ -90,21 +102,21 @@ class Goal:
 
 @dataclass(frozen=True)
 class Results:
-    """A run of the benchmark.
+    """Hold the results of a run of the benchmark.
 
     Attributes
     ----------
     machine : Machine
     plan : str
     load : float
-        Of the machine, before anything began.
+        The load of the machine before the run.
     others : float
-        How many cores other programs kept busy; NaN where that is not known.
+        The number of cores that other programs kept busy; NaN if that is not known.
     seconds : float
-        That the run took.
+        The duration of the run.
     measured : list of Measured
     memory : list of dict
-        See `benchmarks.memory.growth`.
+        See `benchmarks.memory.predict_growth`.
     """
 
     machine: Machine
@@ -116,7 +128,7 @@ class Results:
     memory: list[dict[str, float]]
 
     def different(self) -> list[str]:
-        """Who computed something else, and where."""
+        """Return a line for each competitor and case whose outputs differ."""
         return [
             f"{name}: {_words(m.case)}: differs from Keras by {m.differences[name]:.2g}"
             for m in self.measured
@@ -124,7 +136,7 @@ class Results:
         ]
 
     def goals(self) -> list[Goal]:
-        """Of the chapter's models as they are: 40 units and 26 steps."""
+        """Return the goals, for the chapter's models: 40 units and 26 steps."""
         worst = [m.differences[OUR_TITLE] for m in self.measured]
         greatest = math.nan if any(map(math.isnan, worst)) else max(worst, default=0.0)
         text = (
@@ -154,7 +166,7 @@ class Results:
         return goals
 
     def cautions(self) -> list[str]:
-        """What a reader must know before believing the figures."""
+        """Return what makes the figures doubtful, a line each."""
         found = self.different()
         if self.load > MAX_LOAD_BEFORE:
             found.append(
@@ -170,7 +182,7 @@ class Results:
         return found
 
     def summary(self) -> str:
-        """Goals, memory and cautions."""
+        """Return goals, memory and cautions as text."""
         lines = [str(goal) for goal in self.goals()]
         for found in self.memory:
             lines.append(
@@ -182,7 +194,7 @@ class Results:
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """Everything, every turn included."""
+        """Return all results as JSON."""
         document = {
             "machine": asdict(self.machine),
             "plan": self.plan,
@@ -197,7 +209,7 @@ class Results:
         return in_json(document)
 
     def to_markdown(self) -> str:
-        """The tables, for reading."""
+        """Return all tables as a page in Markdown."""
         parts = [
             "# How fast the forward pass is",
             f"{self.machine.words()}; plan: {self.plan}, {len(self.measured)} cases in "
@@ -236,7 +248,7 @@ RATIO_HEADS = (*CASE_HEADS, *WHOLE_PASSES[1:], f"{OUR_TITLE} / {LIMIT_TITLE}")
 
 
 def case_line(m: Measured) -> str:
-    """A line of the table of times."""
+    """Return a row of the table of times."""
     return markdown_row(
         *_start(m.case),
         *(_milliseconds(m, name) for name in (*WHOLE_PASSES, LIMIT_TITLE)),
@@ -247,7 +259,7 @@ def _ratio_line(m: Measured) -> str:
     cells = [
         _shown(m.slower(name)) if m.timed(name) else "-" for name in WHOLE_PASSES[1:]
     ]
-    over = Spread.of(
+    over = Quartiles.of(
         [
             found[OUR_TITLE] / found[LIMIT_TITLE]
             for found in m.rounds
@@ -279,10 +291,10 @@ def _milliseconds(m: Measured, name: str) -> str:
         return "differs" if name in m.different else "-"
     found = m.seconds(name)
     low, median, high = (1000 * s for s in (found.low, found.median, found.high))
-    return _shown(Spread(median, low, high, found.turns))
+    return _shown(Quartiles(median, low, high, found.turns))
 
 
-def _shown(found: Spread) -> str:
+def _shown(found: Quartiles) -> str:
     median, low, high = (digits(v) for v in (found.median, found.low, found.high))
     return f"{median} ({low} to {high})" if found.turns > 1 else f"{median} (one turn)"
 

@@ -1,19 +1,19 @@
-"""How fast ``verify`` computes a model, beside what else can.
+"""Measure how fast ``verify`` computes a model, beside other programs.
 
     make bench                                     # installs what it measures against
     python -m benchmarks.speed [--quick | --full] [--only sentiment_lstm] [--out FOLDER]
 
-Compared with `verify.Network.predict`: Keras's ``model.predict`` with its batches of
-32, and with the batch size that is best for the case; the model in a ``tf.function``;
-``predict`` on Keras's JAX and NumPy backends; ONNX Runtime; and the equations in a
-plain NumPy loop. Each takes an array of ids and returns an array of probabilities, uses
-all cores, and is given its best way, which is found on the spot. Before anything is
-timed the outputs of all rows are held against those of ``model.predict``: what differs
-by more than 1e-6 is not timed, and said.
+`verify.Network.predict` is compared with Keras's ``model.predict`` in batches of 32 and
+in the batch size that is best for the case; the model in a ``tf.function``; ``predict``
+on Keras's JAX and NumPy backends; ONNX Runtime; and the equations in a plain NumPy
+loop. Each takes an array of ids and returns an array of probabilities. Each may use all
+cores, and is called in its fastest way, which is found by trying. Before the timing
+the outputs of all rows are compared with those of ``model.predict``; a program whose
+outputs differ by more than 1e-6 is named and not timed.
 
-Models: the recipes' three sentiment models and the GRU, Embedding(12533, 32), the
-recurrent layers, Dense(2, softmax), with random weights of the size that training gives
-them. The plan covers each axis by itself:
+The models are those of the four sentiment recipes: Embedding(12533, 32), the recurrent
+layers, Dense(2, softmax), with random weights of the size that training gives them. The
+plan varies one axis at a time:
 
 ====================  ======  ===========  ===================================
                       units   time steps   rows
@@ -25,16 +25,16 @@ LSTM                  40      100, 500     256, 3,463
 ====================  ======  ===========  ===================================
 
 3,463 rows of 26 steps are the chapter's test tweets. ``--quick`` measures 1, 32 and
-3,463 rows of the first line; ``--full`` every combination but 100,000 rows of more than
-26 steps, which takes about two hours.
+3,463 rows of the first line; ``--full`` measures every combination except 100,000 rows
+of more than 26 steps, which takes about two hours.
 
-How it is measured: see `benchmarks.turns`. A time is the median over the turns of a
-competitor, its spread their quartiles, a ratio the median of the ratios round by
-round. *limit* is what the matrix products and the activations alone need
-(`benchmarks.limit`). Peak memory is that of fresh processes (`benchmarks.memory`).
+`benchmarks.turns` says how times are measured. A time is the median over the turns of a
+competitor, given with the quartiles; a ratio is the median of the ratios round by
+round. *limit* is the time of the matrix products and the activations alone
+(`benchmarks.limit`). Peak memory is measured in fresh processes (`benchmarks.memory`).
 
-Writes speed.json, speed.md and speed.png to benchmarks/results with the whole plan, to
-``--out`` otherwise.
+The whole plan writes speed.json, speed.md and speed.png to benchmarks/results; a part
+of it writes them only with ``--out``.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ from benchmarks.competitors import (
 from benchmarks.ending import ended
 from benchmarks.machine import Machine, busy_seconds
 from benchmarks.memory import measured_growth
-from benchmarks.models import MODELS, build
+from benchmarks.models import build
+from benchmarks.output import RESULTS_FOLDER
 from benchmarks.results import (
     MAX_DIFFERENCE,
     TABLE_HEADS,
@@ -70,6 +71,7 @@ from benchmarks.results import (
     case_line,
 )
 from benchmarks.turns import BenchmarkError, Round, Turns, Worker, rounds_of
+from recipes import SENTIMENT_RECIPES
 from verify.console.tables import markdown_table
 from verify.tolerance.compare import compare
 
@@ -78,16 +80,14 @@ LENGTHS, UNITS = (26, 100, 500), (40, 256)
 MEMORY_ROWS, QUICK_MEMORY_ROWS = (3463, 100_000, 1_000_000), (3463, 100_000)
 MEMORY_MODEL = ("sentiment_lstm", 40, 26)
 
-RESULTS = Path(__file__).parent / "results"
-
 CASE_SECONDS = 5.0
-"""For the turns of a case; slow competitors take more."""
+"""Seconds for all turns of a case; slow competitors take more."""
 
-NEEDED = ("keras", "tensorflow", "jax", "onnx", "onnxruntime")
+REQUIRED_PACKAGES = ("keras", "tensorflow", "jax", "onnx", "onnxruntime")
 
 
 def plan(which: str, models: Iterable[str]) -> list[Case]:
-    """The cases, those of one file one after the other.
+    """Return the cases of a plan; those of the same model file follow each other.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def plan(which: str, models: Iterable[str]) -> list[Case]:
 def measure(
     case: Case, workers: dict[str, Worker], folder: Path, seconds: float
 ) -> Measured:
-    """One case: prepare everyone, compare what they return, then take turns."""
+    """Measure one case: prepare the competitors, compare their outputs, take turns."""
     ready: dict[str, Ready] = {}
     for kind in COMPETITORS:
         worker = workers[kind.home]
@@ -145,7 +145,10 @@ def measure(
 def differences_of(
     ready: dict[str, Ready], reference: str = Predict.title
 ) -> dict[str, float]:
-    """How far everyone's outputs are from Keras's; NaN where one of them is NaN."""
+    """Return the greatest difference of each competitor's outputs from Keras's.
+
+    It is NaN if one of the numbers is NaN.
+    """
     keras = ready[reference].output
     return {
         title: compare(prepared.output, keras, allowed=MAX_DIFFERENCE).max_diff
@@ -159,7 +162,7 @@ def _turn(worker: Worker, title: str) -> Callable[[int], float]:
 
 
 def run(which: str, models: Iterable[str], seconds: float, out: Path | None) -> Results:
-    """Measure everything of a plan, print it on the way, and write it."""
+    """Measure the cases of a plan, print a row for each, and write the results."""
     cases = plan(which, models)
     load = os.getloadavg()[0]
     began, busy, ours = time.monotonic(), busy_seconds(), time.process_time()
@@ -204,37 +207,43 @@ def run(which: str, models: Iterable[str], seconds: float, out: Path | None) -> 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print, write; the exit code is 1 where someone's outputs differ."""
+    """Run the benchmark; return 1 if the outputs of a competitor differ."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="a few minutes")
     size.add_argument("--full", action="store_true", help="every combination")
     parser.add_argument(
-        "--only", nargs="+", choices=MODELS, metavar="MODEL", help=", ".join(MODELS)
+        "--only",
+        nargs="+",
+        choices=SENTIMENT_RECIPES,
+        metavar="MODEL",
+        help=", ".join(SENTIMENT_RECIPES),
     )
     parser.add_argument(
-        "--seconds", type=float, default=CASE_SECONDS, help="for the turns of a case"
+        "--seconds", type=float, default=CASE_SECONDS, help="for all turns of a case"
     )
     parser.add_argument("--out", type=Path, help="the folder to write to")
     arguments = parser.parse_args(argv)
     which = "quick" if arguments.quick else "full" if arguments.full else "usual"
     out = arguments.out
     if out is None and not arguments.quick and not arguments.only:
-        out = RESULTS
+        out = RESULTS_FOLDER
 
     def work() -> int:
         if not arguments.seconds > 0:
             raise BenchmarkError(
                 f"--seconds: expected more than 0. Received: {arguments.seconds:g}"
             )
-        for name in NEEDED:
+        for name in REQUIRED_PACKAGES:
             if importlib.util.find_spec(name) is None:
                 raise BenchmarkError(
                     f"expected {name} to be installed; make bench installs it"
                 )
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-        results = run(which, arguments.only or MODELS, arguments.seconds, out)
+        results = run(
+            which, arguments.only or SENTIMENT_RECIPES, arguments.seconds, out
+        )
         return int(bool(results.different()))
 
     return ended("benchmarks.speed", work)

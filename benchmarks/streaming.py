@@ -1,21 +1,21 @@
-"""What the commands cost over many rows: seconds, rows a second, peak memory.
+"""Measure what the commands cost over many rows: time, throughput and peak memory.
 
     make bench-streaming
     python -m benchmarks.streaming [--rows 1000 10000] [--only predict] [--out FOLDER]
 
-``rnn-verify predict``, ``compare``, ``trace`` and ``check``, each in a fresh process,
-on files of 10^3 to 10^6 rows of 26 ids for the recipe's LSTM. What ``compare`` is given
-are the right outputs in float32; ``check`` asks Keras itself. All together take some
-seven minutes, and the trace of a million rows 36 GB of the disk while it is written.
+``rnn-verify predict``, ``compare``, ``trace`` and ``check`` run in fresh processes on
+files of 10^3 to 10^6 rows of 26 ids, with the LSTM of the recipes. ``compare`` gets
+outputs that are right in float32; ``check`` runs Keras. All together take about seven
+minutes, and the trace of a million rows needs 36 GB of disk space while it is written.
 
-*start* is what a command takes for one row: Python, its imports, the model. What is
-above it should grow as the rows do. *exponent* says how it grows between the two
-greatest numbers of rows: 1 is linear, 2 would be quadratic. Memory is the most that was
-resident, *of that files* what of it are pages of library files, such as TensorFlow's
-code, and *MiB a million rows* how the whole grows between the same two files.
+*start* is the time of a command for one row: Python, its imports, the model. The time
+above it should grow in proportion to the rows. *exponent* says how it grows between the
+two greatest numbers of rows: 1 is linear, 2 would be quadratic. Memory is the peak of
+the resident memory; *of that files* are pages of library files, such as TensorFlow's
+code; *MiB a million rows* is the growth of the peak between the same two files.
 
-Writes streaming.json and streaming.md to benchmarks/results with all commands and rows,
-to ``--out`` otherwise.
+All commands with all numbers of rows write streaming.json and streaming.md to
+benchmarks/results; a part of them writes the files only with ``--out``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from benchmarks.ending import ended
 from benchmarks.machine import Machine
 from benchmarks.memory import MIB
 from benchmarks.models import build, inputs
-from benchmarks.output import in_json, put
+from benchmarks.output import RESULTS_FOLDER, in_json, put
 from benchmarks.turns import BenchmarkError, Worker
 from verify.console.tables import markdown_row, markdown_table
 from verify.errors import printable
@@ -51,12 +51,10 @@ MODEL_FILE = "model.keras"
 LINEAR_EXPONENT = 1.15
 """The exponent up to which growth counts as linear."""
 
-RESULTS = Path(__file__).parent / "results"
-
 
 @dataclass(frozen=True)
 class Cost:
-    """A command on a number of rows; bytes of its memory."""
+    """Hold the cost of a command over a number of rows; memory is in bytes."""
 
     command: str
     rows: int
@@ -65,8 +63,8 @@ class Cost:
     libraries: int = 0
 
 
-Found = dict[str, list[Cost]]
-"""The costs of each command, by growing rows."""
+Costs = dict[str, list[Cost]]
+"""The costs of each command, in the order of growing rows."""
 
 TABLE_HEADS = (
     "command", "rows", "seconds", "rows a second", "peak, MiB", "of that files, MiB",
@@ -75,16 +73,16 @@ TABLE_HEADS = (
 
 @dataclass(frozen=True)
 class Growth:
-    """How the cost of a command grows.
+    """Say how the cost of a command grows with the rows.
 
     Attributes
     ----------
     start : float
         Seconds for one row.
     exponent : float
-        Of the seconds above that; NaN where fewer than two are long enough.
+        The exponent of the seconds above that; NaN if fewer than two are long enough.
     rate : float
-        Rows a second above the start, at the greatest number of rows.
+        Rows a second, without the start, at the greatest number of rows.
     memory : float
         MiB a million rows.
     """
@@ -97,22 +95,23 @@ class Growth:
 
     @property
     def linear(self) -> str:
-        """Whether the seconds grow as the rows do."""
+        """Say whether the seconds grow linearly with the rows."""
         if math.isnan(self.exponent):
             return "cannot be said"
         return "linear" if self.exponent <= LINEAR_EXPONENT else "NOT linear"
 
 
 def growth(costs: Sequence[Cost]) -> Growth:
-    """How the cost of one command grows; the first is that of a single row.
+    """Return how the cost of one command grows.
 
     Parameters
     ----------
-    costs : sequence of Cost, by growing rows
+    costs : sequence of Cost
+        In the order of growing rows; the first is for a single row.
     """
     first, *more = costs
     above = [(c.rows, c.seconds - first.seconds) for c in more]
-    # What is less than a tenth of the start is lost in how much that varies.
+    # Less than a tenth of the start cannot be told from its variation.
     clear = [(r, s) for r, s in above if s > 0.1 * first.seconds]
     exponent = rate = math.nan
     if len(clear) > 1:
@@ -128,7 +127,10 @@ def growth(costs: Sequence[Cost]) -> Growth:
 
 
 def prepare(folder: Path, rows: Iterable[int]) -> None:
-    """The model, inputs and right outputs, in a process that may grow."""
+    """Write the model, inputs and right outputs.
+
+    It runs in a process of its own, so that its memory is not counted.
+    """
     import verify
 
     build(*MODEL, folder / MODEL_FILE)
@@ -145,7 +147,7 @@ def cost(command: str, rows: int, folder: Path) -> Cost:
     Raises
     ------
     BenchmarkError
-        It does not exit with 0.
+        The exit code is not 0.
     """
     others = {
         "predict": f"--out y-{rows}.npy",
@@ -180,15 +182,16 @@ def cost(command: str, rows: int, folder: Path) -> Cost:
     return Cost(command, rows, seconds, memory["peak"], memory["libraries"])
 
 
-def measure(commands: Iterable[str], rows: Sequence[int]) -> Found:
-    """Every command on every number of rows, those of few rows first.
+def measure(commands: Iterable[str], rows: Sequence[int]) -> Costs:
+    """Measure every command on every number of rows, and print a line for each.
 
     Parameters
     ----------
-    commands : names
-    rows : numbers of rows, growing
+    commands : iterable of str
+    rows : sequence of int
+        Growing numbers.
     """
-    found: Found = {command: [] for command in commands}
+    found: Costs = {command: [] for command in commands}
     worker = Worker("preparing", {"KERAS_BACKEND": "tensorflow"})
     try:
         with tempfile.TemporaryDirectory() as name:
@@ -206,7 +209,7 @@ def measure(commands: Iterable[str], rows: Sequence[int]) -> Found:
 
 
 def line(found: Cost) -> str:
-    """A line of the table of costs."""
+    """Return a row of the table of costs."""
     return markdown_row(
         f"`{found.command}`",
         f"{found.rows:,}",
@@ -217,8 +220,8 @@ def line(found: Cost) -> str:
     )
 
 
-def growths(found: Found) -> str:
-    """The table that says whether the cost is linear."""
+def growths(found: Costs) -> str:
+    """Return the table that says whether the costs are linear."""
     heads = (
         "command", "start, seconds", "rows a second above it", "exponent",
         "the seconds", "MiB a million rows",
@@ -233,8 +236,8 @@ def growths(found: Found) -> str:
     return markdown_table(heads, lines)
 
 
-def write(found: Found, machine: Machine, folder: Path) -> None:
-    """streaming.json and streaming.md, each whole or not at all."""
+def write(found: Costs, machine: Machine, folder: Path) -> None:
+    """Write streaming.json and streaming.md."""
     document: dict[str, Any] = {
         "machine": asdict(machine),
         "costs": [asdict(one) for costs in found.values() for one in costs],
@@ -258,16 +261,18 @@ def write(found: Found, machine: Machine, folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print, write."""
+    """Run the benchmark, and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", nargs="+", type=int, help="of every command")
+    parser.add_argument(
+        "--rows", nargs="+", type=int, help="numbers of rows for every command"
+    )
     parser.add_argument(
         "--only", nargs="+", choices=MEASURED_COMMANDS, default=MEASURED_COMMANDS
     )
     parser.add_argument("--out", type=Path, help="the folder to write to")
     arguments = parser.parse_args(argv)
     whole = arguments.rows is None and len(arguments.only) == len(MEASURED_COMMANDS)
-    out = arguments.out or (RESULTS if whole else None)
+    out = arguments.out or (RESULTS_FOLDER if whole else None)
 
     def work() -> int:
         rows = sorted(set(arguments.rows or ROW_COUNTS))

@@ -1,25 +1,24 @@
-"""What a run costs beside the bare Keras script that does the same training.
+"""Measure what a run costs beside a bare Keras script with the same training.
 
     python -m benchmarks.training
     python -m benchmarks.training --epochs 10 --recipe sentiment_lstm --times 3
 
-Each side is a process of its own, so that imports count, and the two take turns at who
-begins. The bare script reads the same tweets, makes the same model under the same
-settings and calls ``model.fit`` once, with validation after every epoch; what the run
-does besides, in the same time, is an order of samples that can be resumed, a checkpoint
-and a history after every epoch, and Ctrl-C that is never lost.
+Each side runs in its own process, so that imports count, and they take turns in
+starting first. The bare script reads the same tweets, builds the same model with the
+same settings and calls ``model.fit`` once, with validation after every epoch. The run
+also keeps an order of samples that can be resumed, writes a checkpoint and a history
+after every epoch, and never loses Ctrl-C.
 
-A row is one recipe: the median seconds of the bare script and of the run up to the end
-of its training, both from the start of the process; how many times the one is of the
-other, the median over pairs; and how long the run takes after its training, for
-evaluation, baselines, figures and verification, as a share of the whole.
+Each row of the table is one recipe: the median seconds of the bare script and of the
+run, both from the start of the process to the end of the training; their ratio, the
+median over pairs; the seconds of the run after its training, for evaluation, baselines,
+figures and verification; and the share of these in the whole run.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import io
 import json
 import os
@@ -30,10 +29,10 @@ import tempfile
 import time
 from typing import Any
 
+from recipes import SENTIMENT_RECIPES
 from recipes.run.plan import module
 from verify.console.tables import markdown_row, markdown_table
 
-RECIPES = ("sentiment_rnn", "sentiment_lstm", "sentiment_stacked_lstm", "sentiment_gru")
 SIDES = ("bare", "run")
 HEADINGS = (
     "recipe", "bare script, s", "run, trained, s", "ratio", "after it, s", "share",
@@ -41,7 +40,7 @@ HEADINGS = (
 
 
 def bare(recipe: str, epochs: int) -> None:
-    """The chapter's script: data, model, one call of fit."""
+    """Train as the chapter's script does: data, model, one call of fit."""
     from recipes.data.tweets import load_split
     from recipes.run import training
     from recipes.run.training import one_hot
@@ -49,7 +48,7 @@ def bare(recipe: str, epochs: int) -> None:
     split = load_split(None, "post")
     config = module(recipe).Config()
     training.start(config.seed)
-    model = importlib.import_module(f"recipes.{recipe}").build_model(
+    model = module(recipe).build_model(
         config, split.pipeline.vocabulary.size, split.pipeline.length
     )
     model.fit(
@@ -62,7 +61,7 @@ def bare(recipe: str, epochs: int) -> None:
 
 
 def run(recipe: str, epochs: int) -> float:
-    """A run of the command; returns when its training had ended."""
+    """Run the recipe with ``rnn-recipe``, and return the time its training ended."""
     from recipes.__main__ import main
     from recipes.run import training
 
@@ -82,12 +81,12 @@ def run(recipe: str, epochs: int) -> float:
 
 
 def timed(side: str, recipe: str, epochs: int) -> dict[str, float]:
-    """Seconds from the start of a process to the end of its training, and to its own.
+    """Run one side in a process, and measure the seconds to the end of its training.
 
     Raises
     ------
     RuntimeError
-        It failed.
+        The process failed.
     """
     command = [sys.executable, "-m", "benchmarks.training", "--side", side]
     command += ["--recipe", recipe, "--epochs", str(epochs)]
@@ -101,7 +100,7 @@ def timed(side: str, recipe: str, epochs: int) -> dict[str, float]:
 
 
 def row(recipe: str, epochs: int, times: int) -> str:
-    """One line of the table."""
+    """Measure one recipe, and return its row of the table."""
     found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for k in range(times):
         for side in SIDES if k % 2 == 0 else SIDES[::-1]:
@@ -121,10 +120,12 @@ def row(recipe: str, epochs: int, times: int) -> str:
 
 
 def main() -> None:
-    """Print the table, as Markdown; or be one of the two sides."""
+    """Print the table in Markdown; with ``--side``, run one side in this process."""
     parser = argparse.ArgumentParser(description="A run beside the bare Keras script.")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--recipe", nargs="+", choices=RECIPES, default=RECIPES)
+    parser.add_argument(
+        "--recipe", nargs="+", choices=SENTIMENT_RECIPES, default=SENTIMENT_RECIPES
+    )
     parser.add_argument("--times", type=int, default=3, help="pairs of each recipe")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -4,17 +4,28 @@
 
 It writes benchmarks/results/trust.json and trust.md; docs/matches.md shows the table.
 
-For each recurrent layer a small model is trained on sequences with padding on either
-side and in the middle. Then every mistake of the catalogue is planted in it. *proof*:
-the share that a check in float64 catches, against Keras's own outputs. *port*: the
-share that shows in the final outputs of 64 rows in float32, as a port returns them, by
-more than the derived bound. *least*: the greatest difference over its bound, for the
-mistake that shows least. *named*: of those that show, the share whose diagnosis has the
-mistake's name; *first*: has it in the first place. Beside it the seconds of a
-diagnosis, and how loose the bound is for the right model: *bound / error* of predict,
-element by element, median and 95th percentile. *number*: of numbers among the weights
-that are changed at random, which no catalogue holds, the share that is explained, by
-the place of the number or by what changes the outputs just as it does.
+For each recurrent layer a small model is trained on sequences with padding in front,
+behind and in the middle. Then every mistake of the catalogue is planted in it, one at a
+time. The columns of the table are:
+
+*proof*
+    share of the mistakes that a check in float64 catches, against Keras's outputs
+*port*
+    share that changes the final outputs of 64 rows in float32, as a port returns them,
+    by more than the derived bound
+*least*
+    greatest difference over its bound, for the mistake that changes the outputs least
+*named*, *first*
+    shares of the mistakes caught in the outputs that the diagnosis names, and that it
+    names first
+*number*
+    share of random changes of single weights, which are in no catalogue, that the
+    diagnosis explains: by the place of the weight, or by a change with the same effect
+*seconds*
+    median time of a diagnosis
+*bound / error*, *95 %*
+    looseness of the bound for the right model: bound over error of ``predict`` for each
+    output, its median and 95th percentile
 """
 
 from __future__ import annotations
@@ -29,7 +40,8 @@ import numpy as np
 
 import verify
 from benchmarks.machine import Machine
-from benchmarks.output import in_json, put
+from benchmarks.output import RESULTS_FOLDER, in_json, put
+from benchmarks.turns import BenchmarkError
 from verify.console.tables import markdown_row, markdown_table
 from verify.forward.network import Inputs
 from verify.keras_bridge import KerasModel, current_activation_errors, import_keras
@@ -46,11 +58,15 @@ TABLE_HEADS = (
     "seconds", "bound / error", "95 %",
 )  # fmt: skip
 
-RESULTS = Path(__file__).parent / "results"
-
 
 def sequences(rows: int, seed: int) -> tuple[Array, Array]:
-    """Token ids with padding, and whether the first word is greater than the last."""
+    """Return token ids with padding, and whether the first id exceeds the last.
+
+    Returns
+    -------
+    x : (rows, STEPS) of int32
+    y : (rows,) of int32
+    """
     rng = np.random.default_rng(seed)
     x = rng.integers(1, WORDS, size=(rows, STEPS)).astype(np.int32)
     y = (x[:, 0] > x[:, -1]).astype(np.int32)
@@ -126,7 +142,7 @@ class Trust:
 
 
 def measure(kind: str, every: int) -> Trust:
-    """Plant every mistake in the model of a kind; diagnose each `every`-th of them."""
+    """Measure one kind of layer; of the mistakes, diagnose each `every`-th."""
     model = trained(kind)
     net = verify.load(model)
     x, _ = sequences(ROWS, 1)
@@ -140,10 +156,13 @@ def measure(kind: str, every: int) -> Trust:
     seconds, ratios = [], []
     some = mutants[::every]
     for mutant in some:
-        outputs = verify.Network(mutant.model).predict(x)  # float32, as a port has it
+        outputs = verify.Network(mutant.model).predict(x)  # in float32, as a port
         began = time.perf_counter()
         report = verify.compare_outputs(net, x, outputs)
-        assert report.allowance.startswith("derived bound ("), report.allowance
+        if not report.allowance.startswith("derived bound ("):
+            raise BenchmarkError(
+                f"{mutant.name}: expected a derived bound. Received: {report.allowance}"
+            )
         ratios.append(report.numerics.error_ratio)
         if report.verdict is not Verdict.FAIL or report.diagnosis is None:
             continue
@@ -170,7 +189,10 @@ def measure(kind: str, every: int) -> Trust:
 
 
 def _numbers_found(net: verify.Network, x: Array, count: int) -> float:
-    """Of changed numbers that show, the share that a diagnosis explains."""
+    """Return the share of random changes of single weights that a diagnosis explains.
+
+    Only changes that the outputs show are counted.
+    """
     rng = np.random.default_rng(0)
     layers = [(path, layer) for path, layer in net.spec.walk() if layer.weights]
     changes = (lambda w: w + 0.3, lambda w: -w, lambda w: 0 * w, lambda w: 1.01 * w)
@@ -184,14 +206,14 @@ def _numbers_found(net: verify.Network, x: Array, count: int) -> float:
         wrong = net.spec.with_layer(layer.with_weights(**{name: weight}), path)
         report = verify.compare_outputs(net, x, verify.Network(wrong).predict(x))
         if report.diagnosis is None:
-            continue  # it does not show
+            continue  # the outputs do not show the change
         shown += 1
         found += bool(report.diagnosis)
     return found / shown
 
 
 def _looseness(model: Any, net: verify.Network, x: Inputs) -> tuple[float, float]:
-    """Bound over error of ``predict``: median and 95th percentile of all elements."""
+    """Return median and 95th percentile of bound over error of ``predict``."""
     (right,), (predicted,) = (
         net.flat(x, dtype="float64"),
         KerasModel(model, 32).predict(x),
@@ -208,9 +230,11 @@ def _differs(mutant: Mutant, x: Array, keras: Array, allowed: Array) -> bool:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the table, and write it if every mistake was looked at."""
+    """Print the table, and write it if every mistake was diagnosed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--every", type=int, default=1, help="look at each k-th alone")
+    parser.add_argument(
+        "--every", type=int, default=1, help="diagnose only each k-th mistake"
+    )
     arguments = parser.parse_args(argv)
     print(markdown_table(TABLE_HEADS, []))
     rows = []
@@ -218,7 +242,7 @@ def main(argv: list[str] | None = None) -> None:
         rows.append(measure(kind, arguments.every))
         print(rows[-1].line(), flush=True)
     if arguments.every == 1:
-        write(rows, Machine.here(), RESULTS)
+        write(rows, Machine.here(), RESULTS_FOLDER)
 
 
 def write(rows: list[Trust], machine: Machine, folder: Path) -> None:

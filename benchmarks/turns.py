@@ -1,10 +1,9 @@
-"""Competitors take turns: each in a process of its own, one at work at a time.
+"""Time competitors in turns: each in its own process, only one of them at work.
 
-What is compared is measured in one run, in rounds: in each round every competitor has a
-turn, in an order that changes, so that whatever else the machine does meets all of
-them. Turns are asked for over a pipe and timed where they are computed. A turn ends
-when the process has come to rest, so that threads which still spin for work take
-nothing from the next.
+Competitors are measured in rounds. In each round every competitor has a turn, in an
+order that changes, so that other load on the machine affects all of them alike. Turns
+are requested over a pipe and timed in the process that computes. A turn ends when that
+process is idle, so that threads that still spin do not slow the next competitor down.
 """
 
 from __future__ import annotations
@@ -26,31 +25,31 @@ from verify.errors import VerifyError, printable
 R = TypeVar("R")
 
 Round = dict[str, float]
-"""Seconds of a call, by the names of those that had a turn in the round."""
+"""Seconds of a call, by the names of the competitors that had a turn."""
 
 TURN_SECONDS = 0.04
-"""Seconds that a turn takes at least, by as many calls as that needs."""
+"""Least seconds of a turn; it has as many calls as that takes."""
 
 SINGLE_TURN_SECONDS = 2.5
-"""Seconds of one call from which a single turn must do."""
+"""Seconds of one call from which a competitor needs only one turn."""
 
 MIN_TURNS, MAX_TURNS = 3, 21
-"""Turns of a competitor."""
+"""Least and greatest number of turns of a competitor."""
 
 
 class BenchmarkError(VerifyError):
-    """A competitor cannot be measured, or computes something else."""
+    """Report a competitor that cannot be measured, or that computes something else."""
 
 
 class Worker:
-    """A process that computes what it is asked for, and nothing in between.
+    """Run a process that calls functions on request, and idles in between.
 
     Parameters
     ----------
     name : str
-        For messages.
+        The name in messages.
     settings : mapping
-        Environment variables of the process, there before it imports anything large.
+        Environment variables, set before the process imports any large library.
     """
 
     def __init__(self, name: str, settings: Mapping[str, str]) -> None:
@@ -64,12 +63,12 @@ class Worker:
         theirs.close()
 
     def ask(self, function: Callable[..., R], *args: Any) -> R:
-        """What a function of a module returns there.
+        """Call a function of a module there, and return its result.
 
         Raises
         ------
         BenchmarkError
-            It raised, or the process has ended.
+            The function raised an error, or the process has ended.
         """
         try:
             self._pipe.send((function, args))
@@ -86,7 +85,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        self._pipe.close()  # it reads the end of the pipe, and returns
+        self._pipe.close()  # the process sees the end of the pipe, and returns
         self._process.join(5)
         if self._process.is_alive():
             self._process.terminate()
@@ -95,7 +94,7 @@ class Worker:
 
 def _serve(pipe: Any, settings: dict[str, str]) -> None:
     os.environ.update(settings)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     while True:
         try:
             function, args = pipe.recv()
@@ -103,15 +102,18 @@ def _serve(pipe: Any, settings: dict[str, str]) -> None:
             return
         try:
             pipe.send((True, function(*args)))
-        except Exception as error:  # said in the process that asked
+        except Exception as error:  # raised again in the parent
             if not isinstance(error, VerifyError):
-                traceback.print_exc()  # a defect
+                traceback.print_exc()  # a defect: where it is helps
             lines = str(error).strip().splitlines() or [""]
             pipe.send((False, f"{type(error).__name__}: {printable(lines[0], 400)}"))
 
 
 def seconds_of(call: Callable[[], object], calls: int) -> float:
-    """Median seconds of a call, without garbage collection, and then at rest."""
+    """Return the median seconds of a call, without garbage collection.
+
+    It returns when the process is idle again.
+    """
     times = []
     gc.collect()
     gc.disable()
@@ -139,14 +141,18 @@ def come_to_rest(limit: float = 1.0, pause: float = 0.004) -> bool:
 
 @dataclass
 class Turns:
-    """A competitor's turns in a case.
+    """Count the turns of a competitor in a case.
 
     Attributes
     ----------
     take : callable
-        Given a number of calls, the median seconds of one.
+        ``take(calls)`` returns the median seconds of that many calls.
     once : float
-        Seconds of one call, as far as is known.
+        An estimate of the seconds of one call.
+    taken : int
+        Turns so far.
+    spent : float
+        Seconds of all turns so far.
     """
 
     take: Callable[[int], float]
@@ -156,22 +162,22 @@ class Turns:
 
     @property
     def calls(self) -> int:
-        """How many calls make a turn."""
+        """Return the number of calls of a turn."""
         return int(np.clip(np.ceil(TURN_SECONDS / max(self.once, 1e-9)), 1, 2000))
 
     @property
     def least(self) -> int:
-        """How many turns it needs."""
+        """Return the least number of turns."""
         return 1 if self.once > SINGLE_TURN_SECONDS else MIN_TURNS
 
     def has_enough(self, share: float) -> bool:
-        """Whether it has had its turns, or has used up its share of the time."""
+        """Return whether it has had enough turns or has used its share of the time."""
         if self.taken < self.least:
             return False
         return self.taken >= MAX_TURNS or self.spent + self.once > share
 
     def turn(self) -> float:
-        """Take a turn."""
+        """Take a turn, and return the seconds of a call."""
         seconds = self.take(self.calls)
         self.taken += 1
         self.spent += seconds * self.calls
@@ -181,16 +187,18 @@ class Turns:
 def rounds_of(
     competitors: Mapping[str, Turns], always: str, seconds: float, seed: int = 0
 ) -> list[Round]:
-    """Rounds until every competitor has enough turns.
+    """Hold rounds until every competitor has had enough turns.
 
     Parameters
     ----------
     competitors : mapping
     always : str
-        The one that all others are compared with, which has a turn in every round.
+        The competitor that all others are compared with; it has a turn in every round.
     seconds : float
-        For all of them together, shared out evenly; what is slow gets more, since
-        everyone needs some turns.
+        The time for all competitors, in equal shares; a slow one may take more, since
+        each needs some turns.
+    seed : int
+        Decides the order in each round.
     """
     rng = np.random.default_rng(seed)
     share = seconds / len(competitors)
@@ -209,8 +217,8 @@ def rounds_of(
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Median and quartiles of a number of turns."""
+class Quartiles:
+    """Hold median and quartiles over a number of turns."""
 
     median: float
     low: float
@@ -218,17 +226,17 @@ class Spread:
     turns: int
 
     @classmethod
-    def of(cls, values: list[float]) -> Spread:
-        """The spread of some values."""
+    def of(cls, values: list[float]) -> Quartiles:
+        """Return the quartiles of some values."""
         low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
         return cls(float(median), float(low), float(high), len(values))
 
 
-def spread(rounds: list[Round], name: str) -> Spread:
-    """Seconds of a competitor."""
-    return Spread.of([found[name] for found in rounds if name in found])
+def quartiles(rounds: list[Round], name: str) -> Quartiles:
+    """Return the quartiles of a competitor's seconds."""
+    return Quartiles.of([found[name] for found in rounds if name in found])
 
 
-def ratio(rounds: list[Round], name: str, to: str) -> Spread:
-    """How many times the time of `to` a competitor takes, round by round."""
-    return Spread.of([found[name] / found[to] for found in rounds if name in found])
+def ratio(rounds: list[Round], name: str, to: str) -> Quartiles:
+    """Return the quartiles of a competitor's time over that of `to`, round by round."""
+    return Quartiles.of([found[name] / found[to] for found in rounds if name in found])

@@ -32,11 +32,12 @@ from benchmarks.competitors import (
 )
 from benchmarks.drawing import write
 from benchmarks.machine import Machine, busy_seconds
-from benchmarks.models import MODELS, build, inputs
+from benchmarks.models import build, inputs
 from benchmarks.plain import plain_pass
 from benchmarks.results import LIMIT_TITLE, TABLE_HEADS, Measured, Results
 from benchmarks.streaming import Cost, growth
 from benchmarks.turns import BenchmarkError, Turns, Worker, rounds_of
+from recipes import SENTIMENT_RECIPES
 from verify import load
 from verify.keras_bridge import backend
 from verify.tolerance.compare import compare
@@ -52,7 +53,7 @@ OURS = Verify.title
 def folder(tmp_path_factory) -> Path:
     """Every model of the benchmark, small."""
     path = tmp_path_factory.mktemp("models")
-    for model in MODELS:
+    for model in SENTIMENT_RECIPES:
         build(model, UNITS, LENGTH, path / file_of(model))
     return path
 
@@ -79,7 +80,7 @@ def every_way_is_right(kind: type[Competitor], path: Path) -> None:
 @pytest.mark.keras
 @pytest.mark.parametrize("kind", [Verify, Plain, *([OnnxRuntime] if INSTALLED else [])])
 def test_who_computes_without_keras_computes_every_model(kind, folder):
-    for model in MODELS:
+    for model in SENTIMENT_RECIPES:
         every_way_is_right(kind, folder / file_of(model))
 
 
@@ -162,8 +163,8 @@ def test_the_limit_computes_every_row_at_every_step(rows, monkeypatch):
     def count(_: object, some: int, time: int) -> None:
         done.append(some * time)
 
-    monkeypatch.setattr(limit, "_products_of_piece", count)
-    monkeypatch.setattr(limit, "_activations_of_piece", count)
+    monkeypatch.setattr(limit, "_products_of_block", count)
+    monkeypatch.setattr(limit, "_activations_of_block", count)
     x = np.zeros((rows, LENGTH), np.int32)
     for part in (limit.products, limit.activations):
         for way, forward in part(lstm_spec(), rows, 2).items():
@@ -217,8 +218,8 @@ def test_a_turn_of_something_short_is_many_calls():
 def test_a_ratio_is_of_turns_in_the_same_round():
     """The machine slows down by half: the ratio stays what it is."""
     rounds = [{"ours": 1.0, "it": 3.0}, {"ours": 2.0, "it": 6.0}, {"ours": 9.0}]
-    assert turns.ratio(rounds, "it", "ours") == turns.Spread(3.0, 3.0, 3.0, 2)
-    assert turns.spread(rounds, "ours").median == 2.0
+    assert turns.ratio(rounds, "it", "ours") == turns.Quartiles(3.0, 3.0, 3.0, 2)
+    assert turns.quartiles(rounds, "ours").median == 2.0
 
 
 def test_a_process_that_fails_or_ends_is_named():
@@ -371,15 +372,15 @@ def test_the_files_are_written(tmp_path):
 
 
 def test_the_plan_covers_every_axis():
-    cases = speed.plan("usual", MODELS)
+    cases = speed.plan("usual", SENTIMENT_RECIPES)
     assert len(set(cases)) == len(cases)
     for axis, values in (
         ("rows", speed.ROWS), ("length", speed.LENGTHS), ("units", speed.UNITS),
-        ("model", MODELS),
+        ("model", SENTIMENT_RECIPES),
     ):  # fmt: skip
         assert {getattr(case, axis) for case in cases} == set(values)
-    assert set(cases) < set(speed.plan("full", MODELS))
-    assert set(speed.plan("quick", MODELS)) < set(cases)
+    assert set(cases) < set(speed.plan("full", SENTIMENT_RECIPES))
+    assert set(speed.plan("quick", SENTIMENT_RECIPES)) < set(cases)
 
 
 @pytest.mark.parametrize(

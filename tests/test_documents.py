@@ -408,7 +408,7 @@ def test_the_table_of_trust_is_what_its_command_wrote():
     from verify.mistakes.catalogue import catalogue
 
     page = section(PAGES["docs/matches.md"], "Which mistakes are caught and named")
-    written = json.loads((trust.RESULTS / "trust.json").read_text())["rows"]
+    written = json.loads((trust.RESULTS_FOLDER / "trust.json").read_text())["rows"]
     lines = [trust.Trust(**row).line() for row in written]
     assert [row["layer"] for row in written] == list(trust.TRUSTED_LAYERS)
     assert markdown_table(trust.TABLE_HEADS, lines) in page
@@ -424,7 +424,9 @@ def test_the_table_of_trust_is_what_its_command_wrote():
 def test_the_benchmark_of_trust_measures_every_column():
     from benchmarks import trust
 
-    (written, *_) = json.loads((trust.RESULTS / "trust.json").read_text())["rows"]
+    (written, *_) = json.loads((trust.RESULTS_FOLDER / "trust.json").read_text())[
+        "rows"
+    ]
     measured = trust.measure("SimpleRNN", every=12)
     assert measured.mistakes == written["mistakes"]
     assert measured.proof == written["proof"] == 1
@@ -477,7 +479,7 @@ def test_the_benchmark_behind_the_allowances_runs(capsys, tmp_path):
     allowances.main(["--models", "3", "--out", str(tmp_path)])
     assert "VIOLATED" not in capsys.readouterr().out
     written = json.loads((tmp_path / "allowances.json").read_text())
-    kept = json.loads((allowances.RESULTS / "allowances.json").read_text())
+    kept = json.loads((allowances.RESULTS_FOLDER / "allowances.json").read_text())
     assert written.keys() == kept.keys()
     for program in ("predict", "numpy_float32"):
         for title in ("error / bound", "error / noise floor"):

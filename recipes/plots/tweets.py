@@ -77,7 +77,7 @@ def importance(
 
 
 def signed(value: float, greatest: float) -> str:
-    """Format a number with its sign, to three digits of the greatest beside it."""
+    """Format a number with its sign, to three digits of the greatest number shown."""
     digits = 2 - math.floor(math.log10(greatest))
     return f"{value:+.{max(digits, 0)}f}" if digits <= 8 else f"{value:+.1e}"
 

@@ -103,11 +103,11 @@ def run(
             f"{cut if pipeline.length < split.longest else ''}",
             file=sys.stderr,
         )
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as executor:
 
         def build() -> Any:
             # the baselines are cached: `_measured` finds them after the training
-            beside.submit(baselines, options.csv)
+            executor.submit(baselines, options.csv)
             return build_model(config, pipeline.vocabulary.size, pipeline.length)
 
         trained = training.train(

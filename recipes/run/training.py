@@ -185,8 +185,8 @@ def train(
     _forget_earlier_model(folder)
     save_model(model, folder)
     # Reading the file takes a process of its own, so the figure is drawn meanwhile.
-    with ThreadPoolExecutor(1) as beside:
-        reading = beside.submit(verify.load, folder / "model.keras")
+    with ThreadPoolExecutor(1) as executor:
+        reading = executor.submit(verify.load, folder / "model.keras")
         folder.write("history.csv", history_csv(progress.history))
         title = f"{recipe}: loss and accuracy by epoch"
         folder.write("curves.png", plots.png(plots.curves(progress.history, title)))
