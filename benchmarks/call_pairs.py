@@ -39,8 +39,8 @@ from verify.model.arrays import Array
 MODEL_ROWS, MODEL_STEPS, MODEL_WORDS = 40, 8, 50
 
 ORCHESTRATING = ("checks", "report", "mistakes", "tolerance", "__main__")
-"""Packages and modules of `verify` that decide what is computed and reported. The module
-`verify.backward`, the entry to backpropagation, is another."""
+"""Packages and modules of `verify` that decide what is computed and reported. Besides,
+there is `verify.backward`, the entry to backpropagation."""
 
 Pairs = Counter[tuple[str, str]]
 """Number of calls by (calling module, called module)."""
