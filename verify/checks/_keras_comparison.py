@@ -15,8 +15,8 @@ from verify.checks._layers import compare_layers, diagnose_layers
 from verify.checks._row_comparison import RowComparison
 from verify.checks._time_chunks import TimeChunks, Undecided, compare_time_chunks
 from verify.checks._verdict import (
-    UNDEFINED,
     beyond_noise,
+    float64_proof,
     judge,
     judge_time_chunks,
     make_report,
@@ -164,25 +164,17 @@ class KerasComparison(RowComparison):
 
     def partial_report(self, result: PartialResult) -> Report:
         """Report on the rows that were compared, while others are not yet."""
-        proof, numerics = _proof(result), result.numerics
-        verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
-        if not result.undefined:
-            # `judge` evaluates the model on these rows only if the proof has failed
-            rows = result.most_different() if not proof.matches else np.arange(1)
-            verdict, reason = judge(
-                self.examiner.rounding,
-                prepared_rows(self.net, self.source, rows),
-                proof,
-                numerics,
-                result.tolerances,
-                (),
-            )
+        proof, numerics = float64_proof(result), result.numerics
+        # `judge` evaluates the model on these rows only if the proof has failed
+        rows = result.most_different() if not proof.matches else np.arange(1)
+        some = prepared_rows(self.net, self.source, rows)
+        verdict, reason = judge(self.examiner.rounding, some, result, ())
         verdict, reason = partial_verdict(verdict, reason, result.rows, self.plan.rows)
         return self._report(result, verdict, reason, proof, numerics, complete=False)
 
     def report(self, result: PartialResult) -> Report:
         """Report on all rows; layers, gradients and diagnosis on the most different."""
-        proof, numerics = _proof(result), result.numerics
+        proof, numerics = float64_proof(result), result.numerics
         some = prepared_rows(self.net, self.source, result.most_different())
         notes = [
             f"Keras on {self.facts['backend']}: {rule} (here up to {far:.2g} apart)"
@@ -195,29 +187,21 @@ class KerasComparison(RowComparison):
             layers = self._layers(some)
         except KerasCannotRun as error:
             notes.append(f"the layers were not compared one by one: {error}")
-        verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
+        verdict, reason = judge(self.examiner.rounding, some, result, layers)
         chunks: TimeChunks | None = None
         amplified: tuple[float, float] | None = None
-        if not result.undefined:
-            verdict, reason = judge(
-                self.examiner.rounding,
-                some,
-                proof,
-                numerics,
-                result.tolerances,
-                layers,
-            )
-            if verdict is Verdict.INCONCLUSIVE and layers and result.finite:
-                try:
-                    chunks = self._time_chunks(some, layers)
-                    layers = chunks.layers
-                    verdict, reason = judge_time_chunks(layers)
-                    amplified = proof.max_diff, numerics.max_diff
-                    parts = [layer for layer in layers if layer.chunks]
-                    proof = max((x.proof for x in parts), key=_error_ratio)
-                    numerics = max((x.numerics for x in parts), key=_error_ratio)
-                except Undecided as why:
-                    notes.append(f"no comparison in chunks: {why}")
+        comparable = layers and result.finite and not result.undefined
+        if verdict is Verdict.INCONCLUSIVE and comparable:
+            try:
+                chunks = self._time_chunks(some, layers)
+                layers = chunks.layers
+                verdict, reason = judge_time_chunks(layers)
+                amplified = proof.max_diff, numerics.max_diff
+                parts = [layer for layer in layers if layer.chunks]
+                proof = max((x.proof for x in parts), key=_error_ratio)
+                numerics = max((x.numerics for x in parts), key=_error_ratio)
+            except Undecided as why:
+                notes.append(f"no comparison in chunks: {why}")
         diagnosis = None
         if verdict is Verdict.FAIL:
             diagnosis = self._diagnosis(some, layers, chunks)
@@ -299,12 +283,6 @@ class KerasComparison(RowComparison):
 
 def _error_ratio(comparison: Comparison) -> float:
     return comparison.error_ratio
-
-
-def _proof(result: PartialResult) -> Comparison:
-    if result.proof is None:
-        raise ValueError("expected the result of a comparison with Keras")
-    return result.proof
 
 
 def _compared_gradients(

@@ -11,11 +11,10 @@ import numpy as np
 from verify.checks._batches import Batch, BatchPlan, Examiner, input_batches
 from verify.checks._row_comparison import RowComparison
 from verify.checks._verdict import (
-    UNDEFINED,
     beyond_noise,
+    judge_outputs,
     make_report,
     partial_verdict,
-    undecided,
 )
 from verify.checks.checkpoint import network_fingerprint, package_versions
 from verify.checks.inputs import prepared_rows
@@ -102,17 +101,7 @@ class OutputsComparison(RowComparison):
                 f"the outputs are recorded to {places} decimal(s), so differences "
                 f"below {by:.0e} cannot be seen: record all digits of float32"
             )
-        tolerances = result.tolerances
-        if result.undefined:
-            verdict, reason = Verdict.INCONCLUSIVE, UNDEFINED
-        elif not all(tolerance.decides for tolerance in tolerances):
-            verdict, reason = Verdict.INCONCLUSIVE, undecided(tolerances)
-        elif numerics.matches and not all(t.widened(by).decides for t in tolerances):
-            verdict, reason = Verdict.INCONCLUSIVE, notes[0]
-        elif numerics.matches:
-            verdict, reason = Verdict.PASS, "the outputs are those of the model"
-        else:
-            verdict, reason = Verdict.FAIL, "the outputs are not those of the model"
+        verdict, reason = judge_outputs(result, numerics, by, "".join(notes[:1]))
         return verdict, reason, numerics, notes, by
 
     def _report(

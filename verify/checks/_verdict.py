@@ -51,9 +51,7 @@ def undefined(ours: Sequence[Array], theirs: Sequence[Array]) -> tuple[bool, boo
 def judge(
     rounding: Rounding,
     x: Inputs,
-    proof: Comparison,
-    numerics: Comparison,
-    tolerances: Sequence[Tolerance],
+    result: PartialResult,
     layers: tuple[LayerResult, ...],
 ) -> tuple[Verdict, str]:
     """Return the verdict of a comparison with Keras, and the sentence for it.
@@ -64,13 +62,14 @@ def judge(
         Of the network.
     x : Inputs
         Rows to measure on, after a failure, how much the model amplifies rounding.
-    proof, numerics : Comparison
-        In float64, and in the model's own dtype.
-    tolerances : sequence of Tolerance
-        What `numerics` was held to.
+    result : PartialResult
+        Of the rows that were compared.
     layers : tuple of LayerResult
         Empty where the layers have not been compared.
     """
+    if result.undefined:
+        return Verdict.INCONCLUSIVE, UNDEFINED
+    proof, tolerances = float64_proof(result), result.tolerances
     failed = [layer for layer in layers if not layer.proof.matches]
     if failed or not proof.matches:
         wrong = [x for x in failed if not is_rounding(x.proof, x.amplified)]
@@ -84,9 +83,37 @@ def judge(
         return Verdict.FAIL, FORMULAS_DIFFER
     if not all(tolerance.decides for tolerance in tolerances):
         return Verdict.INCONCLUSIVE, undecided(tolerances)
-    if not numerics.matches or not all(layer.matches for layer in layers):
+    if not result.numerics.matches or not all(layer.matches for layer in layers):
         return Verdict.FAIL, NUMERICS_DIFFER
     return Verdict.PASS, "the NumPy forward pass matches Keras"
+
+
+def judge_outputs(
+    result: PartialResult, numerics: Comparison, by: float, note: str
+) -> tuple[Verdict, str]:
+    """Return the verdict of a comparison with a port's outputs, and its sentence.
+
+    Parameters
+    ----------
+    result : PartialResult
+        Of the rows that were compared.
+    numerics : Comparison
+        With what the decimals that were recorded allow.
+    by : float
+        What these decimals allow beside the tolerance; 0 if they do not matter.
+    note : str
+        Why nothing is decided where this is too much.
+    """
+    tolerances = result.tolerances
+    if result.undefined:
+        return Verdict.INCONCLUSIVE, UNDEFINED
+    if not all(tolerance.decides for tolerance in tolerances):
+        return Verdict.INCONCLUSIVE, undecided(tolerances)
+    if not numerics.matches:
+        return Verdict.FAIL, "the outputs are not those of the model"
+    if not all(tolerance.widened(by).decides for tolerance in tolerances):
+        return Verdict.INCONCLUSIVE, note
+    return Verdict.PASS, "the outputs are those of the model"
 
 
 def judge_time_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
@@ -119,6 +146,13 @@ def partial_verdict(
     if verdict is Verdict.PASS:
         return Verdict.INCONCLUSIVE, f"{head}, and so far {reason}"
     return verdict, f"{head}: {reason}"
+
+
+def float64_proof(result: PartialResult) -> Comparison:
+    """Return the comparison in float64, which every comparison with Keras has."""
+    if result.proof is None:
+        raise ValueError("expected the result of a comparison with Keras")
+    return result.proof
 
 
 def is_rounding(comparison: Comparison, amplified: float) -> bool:
