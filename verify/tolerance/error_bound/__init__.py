@@ -2,7 +2,7 @@
 
 This is running error analysis to first order. Each operation of the forward pass makes
 a local rounding error, whose size follows from the float64 values (`sites`). One
-backpropagation tells how much of each local error reaches an output (`sweep`). With
+backpropagation tells how much of each local error reaches an output (`bounds`). With
 ``d`` the adjoint of a value, that is the derivative of an output with respect to it::
 
     bound = sum |d| * max_error
@@ -28,7 +28,7 @@ and section 2.8 for the statistics of rounding.
 """
 
 from verify.tolerance.error_bound.sites import unbounded
-from verify.tolerance.error_bound.sweep import (
+from verify.tolerance.error_bound.bounds import (
     MAX_OUTPUT_ADJOINTS,
     bounded_call,
     bounded_outputs,
