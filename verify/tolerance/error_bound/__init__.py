@@ -27,7 +27,6 @@ Source: Higham, Accuracy and Stability of Numerical Algorithms (2002), chapters 
 and section 2.8 for the statistics of rounding.
 """
 
-from verify.tolerance.error_bound.sites import unbounded
 from verify.tolerance.error_bound.bounds import (
     MAX_OUTPUT_ADJOINTS,
     bounded_call,
@@ -35,6 +34,7 @@ from verify.tolerance.error_bound.bounds import (
     call_bounds,
     output_bounds,
 )
+from verify.tolerance.error_bound.sites import unbounded
 
 __all__ = [
     "MAX_OUTPUT_ADJOINTS",
