@@ -11,9 +11,9 @@
     verify.selftest("model.keras", x)         # which mistakes would not have shown
     verify.assert_matches_predict(model, x)   # for a test-suite
 
-Importing this package imports neither Keras nor TensorFlow. Its public names stand in
-``__init__.pyi``, and each is imported when it is first asked for, so that a command
-loads only what it needs; see https://scientific-python.org/specs/spec-0001.
+Importing this package imports neither Keras nor TensorFlow. Its public names are listed
+in ``__init__.pyi``. Each is imported when it is first used, so that a command loads
+only what it needs; see https://scientific-python.org/specs/spec-0001.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
 _HOME = {
     name: home for home, name in re.findall(r"from (\S+) import \w+ as (\w+)", _STUB)
 }
-"""The module that defines each public name. No module has the name of what it defines:
-once imported, it would stand in its place."""
+"""Public name -> module that defines it. No module or package directly in this one may
+have a public name: importing it would replace the function by the module."""
 
 __all__ = list(_HOME)
 
@@ -39,7 +39,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = found  # from now on it is found without this function
+    globals()[name] = found  # the next access does not come here
     return found
 
 

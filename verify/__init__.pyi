@@ -1,5 +1,5 @@
-# The public names: each stands here once. Type checkers read this file, and
-# __init__.py imports a name from the module given here when it is first asked for.
+# The only list of public names. Type checkers read this file, and __init__.py imports
+# each name from the module given here when it is first used.
 
 from verify.backward import Gradients as Gradients
 from verify.backward import backprop as backprop

@@ -1,6 +1,6 @@
 """Run the ``rnn-verify`` command.
 
-Data goes to stdout, talk to stderr. Exit codes: 0 pass, 1 fail, 2 wrong usage or
+Results go to stdout, messages to stderr. Exit codes: 0 pass, 1 fail, 2 wrong usage or
 something unreadable or unsupported (one line on stderr), 3 inconclusive, 130
 interrupted, 143 terminated.
 """
@@ -20,7 +20,7 @@ from verify.console.exit_codes import INTERRUPTED, run
 from verify.data.files import output_path, write_atomically
 from verify.errors import DataError, error_prefix, printable
 
-if TYPE_CHECKING:  # a command imports what it needs: --help is there at once
+if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
     from verify.checks.mapper import Mapper
     from verify.data.sources import Source
     from verify.report.page import Exploration
@@ -129,7 +129,7 @@ def check(
     """Compare the NumPy forward pass with Keras, layer by layer."""
     page = None if html is None else output_path(html, "--html", ".html")
     watch = verify.Watch(report, resume=resume, show=True)
-    net = _load(model, config, keras2)  # first: a file we refuse never reaches Keras
+    net = _load(model, config, keras2)  # first: Keras never opens a refused file
     source = _optional_source(net, data, vocabulary, column, quiet=True)
     with _mapper(dask) as mapper:
         found = verify.check(
@@ -348,7 +348,7 @@ def _source(
 
 
 def _require_other_file(data: str, out: Path) -> Path:
-    """Return the path to write to, which must not be the one that is read."""
+    """Return the path to write to; raise DataError if it is the one that is read."""
     if out.resolve() == Path(data).resolve():
         raise DataError(f"--out: {out} is the file given as --data")
     return out
@@ -377,13 +377,13 @@ def _mapper(address: str | None) -> Iterator[Mapper]:
 def _explorer(
     net: verify.Network, source: Source | None, report: verify.Report
 ) -> Exploration | None:
-    """Return the explorer of a page for the first rows, or None and say why not."""
+    """Return the explorer of the first rows for a page; print why if there is none."""
     import numpy as np
 
     from verify.checks.inputs import prepared_rows, usable_inputs
     from verify.report.page import DEFAULT_ROWS, explore
 
-    net = net.on(str(report.facts["backend"]))  # by the rules that were checked
+    net = net.on(str(report.facts["backend"]))  # the rules that the check used
     try:
         if source is None:
             some = usable_inputs(net).take(slice(0, DEFAULT_ROWS))

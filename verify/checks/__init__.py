@@ -1,1 +1,1 @@
-"""What users ask for: check, compare, predict, selftest; here or on a Dask cluster."""
+"""Do what users ask for: check, compare, predict, selftest; here or with Dask."""

@@ -1,8 +1,8 @@
-"""Rows in batches: how they are cut, and what NumPy makes of one batch.
+"""Cut rows into batches, and compare one batch in NumPy.
 
-Rows are cut by the model and their number alone, never by the machine, so that the
-outcome is the same on one machine, on several, and after an interruption. `examine`
-compares one batch in NumPy, so any worker can do it.
+The size of a batch depends on the model and the data alone, never on the machine. So
+the outcome is the same on one machine, on several, and after an interruption. `examine`
+needs NumPy only, so any worker can run it.
 """
 
 from __future__ import annotations
@@ -43,29 +43,30 @@ from verify.tolerance.partial import (
 )
 
 MAX_WHOLE_BYTES = 2**26
-"""Bytes of inputs that are looked at whole before they are cut."""
+"""Bytes of inputs up to which all rows are checked before they are cut into batches, so
+that a message is about all of them."""
 
 BOUND_WORK_SHARE = 0.1
-"""Budget for derived bounds where there are several batches: adjoints for every number
-of a batch's forward pass, spent on the rows that differ most. The budgets of all
-batches add up to `MAX_OUTPUT_ADJOINTS` at least, which is that of a single batch."""
+"""Budget for error bounds where there are several batches: adjoints per number of the
+batch's forward pass, spent on the rows that differ most. The budgets of all batches add
+up to `MAX_OUTPUT_ADJOINTS` at least, the budget of a single batch."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Hold how many rows are looked at together, and how many more closely.
+    """Hold how many rows make a batch, and how many get a closer look.
 
     Attributes
     ----------
     batch_rows : int
-        Rows of a batch at most: up to here everything is evaluated at once.
+        Rows of a batch, at most.
     batch_numbers : int
-        Numbers that the rows of a batch come to on the way through the model, at most.
+        Numbers in the forward pass of a batch, at most.
     neighbour_rows : int
-        Rows on which the neighbours of the model are evaluated for the noise floor:
-        those of a batch that differ most.
+        Rows of a batch, at most, on which the neighbours of the model are evaluated for
+        the noise floor: those that differ most.
     layer_rows : int
-        Rows that the layer-by-layer comparison looks at; outputs are compared on all.
+        Rows that are compared layer by layer, at most; outputs are compared on all.
     """
 
     batch_rows: int = 4096
@@ -84,11 +85,12 @@ class BatchPlan:
     Attributes
     ----------
     rows : int
-        How many there are.
+        All rows.
     size : int
         Rows of a batch; the last one may have fewer.
     numbers : int
-        Numbers that one row comes to on the way through the model.
+        Numbers in the forward pass of one row; 0 for a stateful model, which has a
+        single batch.
     """
 
     rows: int
@@ -110,24 +112,25 @@ class BatchPlan:
         net : Network
         source : Source
         batch_size : int
-            Rows that Keras takes at a time. A batch here is a multiple of them, so
-            that predict computes what it does without batches. A size that the model
-            fixes wins.
+            Rows that Keras evaluates at a time. The size of the batches is a multiple
+            of it, so that Keras is given the same groups of rows as in one call of
+            predict. A batch size that is fixed in the model takes precedence.
         limits : Limits
 
         Raises
         ------
         DataError
+            The inputs do not fit the model.
         """
         batch_size = net.spec.batch_size or batch_size
-        if net.stateful:  # states go from one batch to the next
+        if net.stateful:  # rows depend on those before them
             return cls(source.rows, max(source.rows, 1), 0)
         few = min(source.rows, net.spec.batch_size or 1)
         rows = np.arange(few)
         size = sum(array.nbytes for array in net.separate(source.take(rows)))
         small = source.rows * size <= few * MAX_WHOLE_BYTES
         if source.rows <= limits.batch_rows and small:
-            rows = np.arange(source.rows)  # messages are then about the whole
+            rows = np.arange(source.rows)  # check all: see MAX_WHOLE_BYTES
         x = prepared_rows(net, source, rows).take(slice(0, few))
         with error_rows(0, few, source.rows, file_name(source)):
             arrays = net.trace(x).arrays()
@@ -154,7 +157,7 @@ class BatchPlan:
 def input_batches(
     net: Network, source: Source, plan: BatchPlan, start: int = 0
 ) -> Iterator[tuple[int, Inputs]]:
-    """Yield batches of inputs, ready for the model, with the number of the first row.
+    """Yield the number of the first row and the inputs, ready for use, of each batch.
 
     Parameters
     ----------
@@ -162,11 +165,12 @@ def input_batches(
     source : Source
     plan : BatchPlan
     start : int
-        The first row of the first batch.
+        Number of the first row of the first batch.
 
     Raises
     ------
     DataError
+        The inputs do not fit the model, or NaN or infinity is in them.
     """
     for data in source.batches(plan.size, start):
         with error_rows(start, plan.size, plan.rows, file_name(source)):
@@ -177,7 +181,7 @@ def input_batches(
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Hold some rows, and what is to be compared.
+    """Hold the inputs of some rows, and the outputs that NumPy's are compared with.
 
     Attributes
     ----------
@@ -185,9 +189,9 @@ class Batch:
         Number of the first row.
     x : Inputs
     theirs : list of (batch, ...)
-        Keras's outputs, or a port's.
+        Outputs of Keras, or of a port.
     theirs64 : list of (batch, ...) or None
-        Keras's in float64; None for a port.
+        Outputs of Keras in float64; None for a port.
     """
 
     start: int
@@ -198,7 +202,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Examiner:
-    """Hold what is the same for all batches; it is sent to a worker once.
+    """Hold what is the same for all batches; it is sent to each worker once.
 
     Attributes
     ----------
@@ -208,9 +212,9 @@ class Examiner:
     native : bool
         As for `verify.tolerance.noise_floor.Rounding.noise_floors`.
     name : str
-        Of the file that the inputs are from.
+        File of the inputs, for messages; empty if they are from none.
     threads : int, optional
-        For NumPy's evaluation of the model.
+        Threads of NumPy's evaluation of the model; one for each core by default.
     limits : Limits
     """
 
@@ -223,16 +227,17 @@ class Examiner:
     limits: Limits = DEFAULT_LIMITS
 
     def __getstate__(self) -> dict[str, Any]:
+        # `rounding` holds copies of the model, which a worker makes itself.
         return {key: v for key, v in vars(self).items() if key != "rounding"}
 
     @cached_property
     def rounding(self) -> Rounding:
-        """Return what rounding does to the network; made once in each process."""
+        """Return the `Rounding` of the network, made once in each process."""
         return Rounding(self.net)
 
     @property
     def closer_rows(self) -> int:
-        """Return how many of the rows that differ most are looked at more closely."""
+        """Return how many rows, those that differ most, are compared layer by layer."""
         return self._whole_batches(self.limits.layer_rows)
 
     def _whole_batches(self, rows: int) -> int:
@@ -299,7 +304,7 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
             wider = [t.widened(half_unit(places)) for t in tolerances]
             recorded[places] = compared(theirs, wider)
     numerics, noisy = compared(theirs, tolerances), compared(theirs, noise_floors)
-    # one comparison, with its problem, where the numbers of outputs differ
+    # Where the numbers of outputs differ there is one comparison, which says so.
     found = min(len(numerics), len(expected if proofs is None else proofs))
     reference = theirs if theirs64 is None else theirs64
     return PartialResult(

@@ -1,4 +1,4 @@
-"""NumPy's outputs beside Keras's: proof, layers and numerics, and their report."""
+"""Compare a network with Keras: outputs, layers and gradients, and report on them."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from verify.keras_bridge import KerasModel
 
 MAX_GRADIENT_ROWS = 64
-"""Rows whose gradients are compared."""
+"""Rows whose gradients are compared, at most."""
 
 OnBatch = Callable[[list[Array]], object]
+"""Given Keras's outputs of a batch of rows."""
 
 
 @dataclass(eq=False)
@@ -54,23 +55,29 @@ class KerasComparison(RowComparison):
     own : Network
         The model as it was read.
     net : Network
-        What is held against Keras.
+        The network that is compared with Keras: `own`, or one that the user gave.
     given : bool
-        Whether these two differ: `net` is the user's.
+        Whether the user gave `net`.
     source : Source
+        The inputs.
     probe : bool
         Whether the inputs were made from the model.
     plan : BatchPlan
     batch_size : int
-        For ``model.predict``.
+        Batch size of ``model.predict``.
     gradients : bool
+        Whether to compare gradients too.
     threads : int or None
+        Threads of NumPy's evaluation of the model.
     limits : Limits
     on_batch : callable or None
         Called with Keras's outputs of each batch.
     keras, keras64 : KerasModel
-        The model as the user runs it, and with every dtype float64; there once the
-        comparison is open, as are `examiner` and `facts`.
+        The model as the user runs it, and with every dtype float64; set by `open`.
+    examiner : Examiner
+        Set by `open`.
+    facts : dict
+        Facts of the report; set by `open`.
     """
 
     model: Any
@@ -91,12 +98,14 @@ class KerasComparison(RowComparison):
     facts: dict[str, Any] = field(init=False)
 
     def open(self, log: Callable[[str], None]) -> None:
-        """Load Keras, after NumPy has tried the first batch.
+        """Load Keras, after NumPy has evaluated the first batch.
 
-        NumPy refuses inputs with the reason, such as an id outside the vocabulary.
-        Keras may fail without one, or compute something, and takes seconds to load:
-        so it is not loaded for inputs that are refused. The outputs are not kept; the
-        batch is evaluated again, by the rules of Keras's backend.
+        This evaluation may look superfluous, because its outputs are not used. It is
+        there for its errors. NumPy refuses inputs that do not fit, such as an id
+        outside the vocabulary, and says why. Keras may fail without a reason or return
+        numbers all the same, and it takes seconds to load. So Keras is not loaded for
+        inputs that NumPy refuses. The outputs cannot be kept: the rules to compute by
+        are those of Keras's backend, which is known only once Keras is loaded.
         """
         from verify import keras_bridge
 
@@ -114,7 +123,7 @@ class KerasComparison(RowComparison):
             live, how = keras_bridge.load_model(os.fspath(self.model), self.own.spec)
         self.keras = keras_bridge.KerasModel(live, self.batch_size)
         self.keras64 = self.keras.twin("float64")
-        if self.net.spec.batch_size is None:  # no row depends on others: save time
+        if self.net.spec.batch_size is None:  # rows are independent: larger is faster
             rows = self.net.row_blocks(x).max_rows
             self.keras64.batch_size = max(self.batch_size, rows)
         self.examiner = Examiner(
@@ -136,7 +145,7 @@ class KerasComparison(RowComparison):
         }
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be the same for a comparison to go on."""
+        """Return what must be unchanged for a comparison to resume."""
         from verify import keras_bridge
 
         return {
@@ -149,21 +158,21 @@ class KerasComparison(RowComparison):
         }
 
     def batches(self, start: int) -> Iterator[Batch]:
-        """Yield the rows from `start` on, with what Keras makes of them."""
+        """Yield the rows from `start` on, with Keras's outputs."""
         for first, x in input_batches(self.net, self.source, self.plan, start):
             try:
                 theirs = self.keras.predict(x)
                 theirs64 = self.keras64.predict(x)
             except KerasCannotRun:
                 with error_rows(first, x.rows, self.plan.rows, self.examiner.name):
-                    self.net.flat(x)  # NumPy may say better what is wrong with x
+                    self.net.flat(x)  # raises if NumPy can say what is wrong with x
                 raise
             if self.on_batch is not None:
                 self.on_batch(theirs)
             yield Batch(first, x, theirs, theirs64)
 
     def partial_report(self, result: PartialResult) -> Report:
-        """Report on the rows that were compared, while others are not yet."""
+        """Report on the rows compared so far."""
         proof, numerics = float64_proof(result), result.numerics
         # `judge` evaluates the model on these rows only if the proof has failed
         rows = result.most_different() if not proof.matches else np.arange(1)
@@ -173,7 +182,7 @@ class KerasComparison(RowComparison):
         return self._report(result, verdict, reason, proof, numerics, complete=False)
 
     def report(self, result: PartialResult) -> Report:
-        """Report on all rows; layers, gradients and diagnosis on the most different."""
+        """Report on all rows; compare the layers on those that differ most."""
         proof, numerics = float64_proof(result), result.numerics
         some = prepared_rows(self.net, self.source, result.most_different())
         notes = [
@@ -250,7 +259,7 @@ class KerasComparison(RowComparison):
             return chunks.diagnosis(self.own, self.net if self.given else None)
         if not self.given:
             return diagnose_layers(self.net.spec, some, layers, self.keras64)
-        # which mistake does the given network make, seen from the model's own?
+        # Which mistake, made in the model, gives what the user's network computes?
         return diagnose_layers(self.own.spec, some, layers, self.net)
 
     def _report(
@@ -288,9 +297,9 @@ def _error_ratio(comparison: Comparison) -> float:
 def _compared_gradients(
     net: Network, keras64: KerasModel, x: Inputs
 ) -> tuple[GradientResult, ...]:
-    """Compare the gradients of a random weighted sum of all outputs.
+    """Compare the gradients of a random weighted sum of all outputs, in float64.
 
-    With respect to every input and every weight, in float64.
+    They are taken with respect to every input and every weight.
     """
     from verify.keras_bridge import keras_gradients
 

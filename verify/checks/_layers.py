@@ -1,7 +1,7 @@
-"""Layer by layer: each call of a layer on what Keras itself gave it.
+"""Compare layer by layer: each call of a layer on the inputs that Keras gave it.
 
-An error then does not spread: the first layer that differs is the one that is wrong,
-and the catalogue of mistakes is searched there.
+So an error does not spread: the first layer that differs is the one that is wrong, and
+known mistakes are tried in that layer alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def compare_layers(
     x: Inputs,
     activation_errors: ActivationErrors,
 ) -> tuple[LayerResult, ...]:
-    """Compare each call of a layer on what Keras gave it, in float64 and as it is."""
+    """Compare each call of a layer on Keras's inputs to it; see `compare_call`."""
     states: States = {}
     results = []
     own = {call.key: call for call in keras.calls(x)}
@@ -62,13 +62,13 @@ def compare_call(
     Parameters
     ----------
     rounding : Rounding
-        Of the network.
+        What rounding does to the network.
     keras64 : KerasModel
-        In float64.
+        The model in float64.
     call64, call : KerasCall
-        In float64, and in the model's own dtype.
+        The call in float64, and in the model's own dtype.
     states : dict
-        Of stateful layers, by their paths: before the call, and changed by it.
+        Path of a stateful layer -> its states before the call, which the call changes.
     activation_errors : ActivationErrors
     """
     net, name = rounding.net, call.name
@@ -115,7 +115,7 @@ def compare_call(
 def _mask_difference(
     ours: Sequence[Array | None], theirs: Sequence[Array | None]
 ) -> str:
-    """Say what differs about the masks that a layer hands on; nothing if none do."""
+    """Say how the masks that a layer passes on differ; empty if they do not."""
     for a, b in zip(ours, theirs, strict=True):
         if (a is None) != (b is None):
             with_mask = "Keras" if a is None else "NumPy"
@@ -131,11 +131,21 @@ def diagnose_layers(
     layers: tuple[LayerResult, ...],
     observed: Network | KerasModel,
 ) -> Diagnosis | None:
-    """Look for the mistake in the first layer whose formula differs, if one does."""
+    """Search for the mistake in the first layer that differs in float64, if one does.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model in which known mistakes are made.
+    x : Inputs
+    layers : tuple of LayerResult
+    observed : Network or KerasModel
+        What the mistaken models are compared with.
+    """
     wrong = next((layer for layer in layers if not layer.proof.matches), None)
     if wrong is None:
         return None
-    # A wrong mask shows in the layers behind it, so the model's outputs have to tell.
+    # A wrong mask shows in later layers only, so the outputs of the model are compared.
     name = None if wrong.proof.problem else wrong.name
     outputs = _observed(x, observed, name)
     allowed = [float64_tolerance(y).atol for y in outputs]
@@ -145,7 +155,7 @@ def diagnose_layers(
 def _observed(
     x: Inputs, observed: Network | KerasModel, name: str | None
 ) -> list[Array]:
-    """Return what came out of a layer, or of the whole model."""
+    """Return the float64 outputs of a layer, or without a name those of the model."""
     if isinstance(observed, Network):
         if name is None:
             return observed.flat(x, dtype="float64")

@@ -1,4 +1,4 @@
-"""A port's recorded outputs beside NumPy's, and the report on them."""
+"""Compare a port's recorded outputs with NumPy's, and report on them."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ class OutputsComparison(RowComparison):
     Attributes
     ----------
     net : Network
-    source, outputs : Source
-        Inputs, and what the port returned for them.
+    source : Source
+        The inputs.
+    outputs : Source
+        The outputs that the port returned for them.
     plan : BatchPlan
     examiner : Examiner
     """
@@ -50,7 +52,7 @@ class OutputsComparison(RowComparison):
     examiner: Examiner
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be the same for a comparison to go on."""
+        """Return what must be unchanged for a comparison to resume."""
         return {
             "comparison": "of a port's outputs",
             "model": network_fingerprint(self.net),
@@ -61,18 +63,18 @@ class OutputsComparison(RowComparison):
         }
 
     def batches(self, start: int) -> Iterator[Batch]:
-        """Yield the rows from `start` on, with what the port made of them."""
+        """Yield the rows from `start` on, with the port's outputs."""
         theirs = self.outputs.batches(self.plan.size, start)
         rows = input_batches(self.net, self.source, self.plan, start)
         for (first, x), outputs in zip(rows, theirs, strict=True):
             yield Batch(first, x, output_leaves(outputs, self.net.output_names))
 
     def report(self, result: PartialResult) -> Report:
-        """Report on all rows, with a diagnosis where they are not the model's."""
-        verdict, reason, numerics, notes, by = self._judged(result)
+        """Report on all rows, with a diagnosis if the outputs are not the model's."""
+        verdict, reason, numerics, notes, slack = self._judged(result)
         diagnosis: Diagnosis | None = None
         if verdict is Verdict.FAIL:
-            diagnosis = self._diagnosis(result, by)
+            diagnosis = self._diagnosis(result, slack)
         count = min(result.count, self.plan.rows)
         first = prepared_rows(self.net, self.source, np.arange(count))
         notes += [*warnings(self.net, first, self.plan.rows), *self.source.notes]
@@ -81,7 +83,7 @@ class OutputsComparison(RowComparison):
         )
 
     def partial_report(self, result: PartialResult) -> Report:
-        """Report on the rows that were compared, while others are not yet."""
+        """Report on the rows compared so far."""
         verdict, reason, numerics, notes, _ = self._judged(result)
         verdict, reason = partial_verdict(verdict, reason, result.rows, self.plan.rows)
         return self._report(result, verdict, reason, numerics, notes, complete=False)
@@ -89,20 +91,33 @@ class OutputsComparison(RowComparison):
     def _judged(
         self, result: PartialResult
     ) -> tuple[Verdict, str, Comparison, list[str], float]:
-        """Return verdict, reason, comparison, notes and what decimals allow besides."""
-        numerics, notes, by = result.numerics, list[str](), 0.0
+        """Judge the outputs, as they are or as numbers with few decimals.
+
+        Returns
+        -------
+        verdict : Verdict
+        reason : str
+            The sentence for it.
+        numerics : Comparison
+            The comparison that it is based on.
+        notes : list of str
+        slack : float
+            Difference that is allowed in addition, where outputs were recorded with few
+            decimals.
+        """
+        numerics, notes, slack = result.numerics, list[str](), 0.0
         decimals = result.decimals
         if numerics.matches:
             notes += beyond_noise(result.by_noise_floor)
         elif decimals is not None and (places := decimals.places):
-            # printed, or kept in a text file: half of the last decimal is theirs
-            by, numerics = half_unit(places), result.recorded(places)
+            # Printed, or kept in a text file: rounded to these decimals.
+            slack, numerics = half_unit(places), result.recorded(places)
             notes.append(
                 f"the outputs are recorded to {places} decimal(s), so differences "
-                f"below {by:.0e} cannot be seen: record all digits of float32"
+                f"below {slack:.0e} cannot be seen: record all digits of float32"
             )
-        verdict, reason = judge_outputs(result, numerics, by, "".join(notes[:1]))
-        return verdict, reason, numerics, notes, by
+        verdict, reason = judge_outputs(result, numerics, slack, "".join(notes[:1]))
+        return verdict, reason, numerics, notes, slack
 
     def _report(
         self,
@@ -132,8 +147,11 @@ class OutputsComparison(RowComparison):
             **more,
         )
 
-    def _diagnosis(self, result: PartialResult, by: float) -> Diagnosis:
-        """Diagnose all rows of a single batch; of many those that differ most."""
+    def _diagnosis(self, result: PartialResult, slack: float) -> Diagnosis:
+        """Search for the mistake on all rows, or on some where there are many batches.
+
+        These are the rows that differ most.
+        """
         rows = result.most_different()
         if self.plan.batches == 1:
             rows = np.arange(self.plan.rows)
@@ -142,7 +160,7 @@ class OutputsComparison(RowComparison):
             self.net.spec,
             prepared_rows(self.net, self.source, rows),
             theirs,
-            allowed=[floor.widened(by).atol for floor in result.noise_floors],
+            allowed=[floor.widened(slack).atol for floor in result.noise_floors],
         )
 
 
@@ -154,13 +172,15 @@ def output_leaves(outputs: Any, names: Sequence[str]) -> list[Array]:
     outputs
         A structure as `predict` returns it, or a dict by `names`.
     names : sequence of str
-        Of the model's outputs.
+        Names of the model's outputs.
 
     Raises
     ------
     DataError
+        Their number or their names are not those of the model's outputs.
     """
     if isinstance(outputs, Mapping) and set(outputs) != set(names):
+        # an entry may hold several outputs, as in a dict that predict returns
         inside = [flatten(outputs[key]) for key in names if key in outputs]
         if sum(map(len, inside)) == len(names):
             outputs = [leaf for leaves in inside for leaf in leaves]

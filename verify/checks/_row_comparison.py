@@ -1,7 +1,8 @@
-"""Any number of rows: a comparison made batch by batch, with a report at every time.
+"""Compare any number of rows, batch by batch.
 
 The results of batches are merged in the order of the rows. So batches can be compared
-on any machine, and a comparison that was interrupted goes on from what it knows.
+on any machine, a report can be made after every batch, and a comparison that was
+interrupted can be resumed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class RowComparison(ABC):
         The inputs.
     plan : BatchPlan
     examiner : Examiner
-        There once the comparison has been opened.
+        Set by `open` at the latest.
     """
 
     net: Network
@@ -40,12 +41,12 @@ class RowComparison(ABC):
     plan: BatchPlan
     examiner: Examiner
 
-    def open(self, log: Callable[[str], None]) -> None:  # noqa: B027 (may be nothing)
-        """Load what takes time, and `log` what the user is waiting for."""
+    def open(self, log: Callable[[str], None]) -> None:  # noqa: B027 (optional)
+        """Load what takes long; tell the user by `log` what there is to wait for."""
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """Return what must be the same for a comparison to go on: plain values."""
+        """Return what must be unchanged for a comparison to resume: plain values."""
 
     @abstractmethod
     def batches(self, start: int) -> Iterator[Batch]:
@@ -53,27 +54,27 @@ class RowComparison(ABC):
 
     @abstractmethod
     def report(self, result: PartialResult) -> Report:
-        """Make the report of all rows."""
+        """Report on all rows."""
 
     @abstractmethod
     def partial_report(self, result: PartialResult) -> Report:
-        """Make the report of some rows, while others have not been compared."""
+        """Report on the rows compared so far."""
 
     def run(self, mapper: Mapper, watch: Watch | None = None) -> Report:
-        """Compare all rows; after Ctrl-C report on those that have been compared.
+        """Compare all rows; after Ctrl-C report on those compared so far.
 
         Parameters
         ----------
         mapper : Mapper
         watch : Watch, optional
-            Without it Ctrl-C is KeyboardInterrupt.
+            Without it Ctrl-C raises KeyboardInterrupt.
 
         Raises
         ------
         DataError
             The inputs do not fit, or there are none.
         KeyboardInterrupt
-            Nothing watches, or nothing has been compared yet.
+            Ctrl-C, without a `watch` or before the first batch has been compared.
         """
         watch = watch or Watch(interruptible=False)
         self.open(watch.log)

@@ -1,10 +1,11 @@
-"""Chaotic models: a recurrent layer compared in time chunks, from Keras's own states.
+"""Compare recurrent layers of a chaotic model in time chunks, from Keras's own states.
 
 Where a recurrence amplifies rounding, two correct programs drift apart after enough
-steps, and their outputs tell nothing. But each step is still a formula: Keras runs the
-layer in chunks of a few steps, each from the states that the one before ended with, and
-NumPy computes every chunk from the same states. The chunks prove the whole sequence
-only if, concatenated, they equal the uninterrupted run bit for bit, on both sides.
+steps, and comparing their outputs proves nothing. But each step can be compared: Keras
+runs the layer in chunks of a few steps, each from the states at the end of the chunk
+before, and NumPy computes every chunk from the same states. The chunks prove the whole
+sequence only if, concatenated, they equal the uninterrupted run bit for bit, on both
+sides.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ if TYPE_CHECKING:
     from verify.keras_bridge import KerasCall, KerasModel
 
 CHUNK_STEPS = (10, 2)
-"""Steps in a chunk: few enough that rounding errors stay small even where each step
-amplifies them. Where ten are too many, two are tried."""
+"""Time steps in a chunk: few enough that rounding errors stay small even where each
+step amplifies them. Where ten are too many, two are tried."""
 
 MAX_CHUNKS = 200
 """Chunks of two steps that a layer is run in at most: more would take minutes."""
 
 CHUNKED_LAYERS = ("SimpleRNN", "LSTM", "GRU")
-"""Layers that can be taken up again from their states."""
+"""Layers that are run in chunks, because they can start from given states."""
 
 
 class Undecided(Exception):
-    """Say why chunks decide nothing either."""
+    """Say why a comparison in chunks decides nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +101,17 @@ def compare_time_chunks(
     predicted: Sequence[Array],
     activation_errors: ActivationErrors,
 ) -> TimeChunks:
-    """Compare every layer on its input inside predict; those that amplify in chunks.
+    """Compare every layer on its input in predict, in chunks if it amplifies rounding.
 
     Parameters
     ----------
     rounding : Rounding
+        What rounding does to the network.
     keras, keras64 : KerasModel
+        The model as the user runs it, and in float64.
     x : Inputs
     layers : list of LayerResult
-        Of the comparison that has decided nothing.
+        Results for whole sequences, which decide nothing.
     predicted : list of (batch, ...)
         What predict returned for these inputs.
     activation_errors : ActivationErrors
@@ -116,6 +119,7 @@ def compare_time_chunks(
     Raises
     ------
     Undecided
+        The model cannot be run in chunks, or the chunks do not prove the whole run.
     """
     from verify.keras_bridge import predicted_calls
 
@@ -156,14 +160,14 @@ def compare_time_chunks(
             if (result.decided and not unclear) or too_long:
                 break
         if result.matches:
-            run.require_the_run()
+            run.require_whole_run()
         found.append(result)
         wrong = wrong or run.wrong
     return TimeChunks(tuple(found), wrong)
 
 
 def every_step(net: Network, name: str) -> Network:
-    """Return a network in which a recurrent layer shows every step and its states."""
+    """Return a network in which a recurrent layer returns every step and its states."""
     from verify.keras_bridge import EVERY_STEP
 
     layer = net.spec[name].with_options(**EVERY_STEP)
@@ -202,16 +206,20 @@ class _ChunkedLayer:
             call.name, call.args, call.kwargs, dtype="float64"
         )
 
-    def require_the_run(self) -> None:
+    def require_whole_run(self) -> None:
         """Raise Undecided unless the chunks are the uninterrupted run, bit for bit.
 
         That is asked of Keras's chunks and of NumPy's.
         """
-        self._require_the_run(self.whole, [c.outputs[0] for c in self.single])
-        self._require_the_run(self.ours, self._by_numpy(), "NumPy's")
+        self._require_equal(self.whole, [c.outputs[0] for c in self.single])
+        self._require_equal(self.ours, self._by_numpy(), "NumPy's")
 
     def compared(self, activation_errors: ActivationErrors) -> LayerResult:
-        """Compare all chunks; return the first that differs, or the worst figures."""
+        """Compare all chunks; return the first that differs, or the largest errors.
+
+        Chunks of the same shapes are compared in one call, and one by one only to find
+        the first that differs.
+        """
         rounding = Rounding(self.net)
 
         def compare(double: KerasCall, single: KerasCall) -> LayerResult:
@@ -277,33 +285,35 @@ class _ChunkedLayer:
             outputs.append(y)
         return outputs
 
-    def _require_the_run(
+    def _require_equal(
         self, whole: Array, outputs: Sequence[Array], whose: str = "Keras's"
     ) -> None:
-        """Raise Undecided unless a whole run is what its chunks add up to.
+        """Raise Undecided unless a whole run equals its chunks, concatenated.
 
-        A chunk does not know the outputs before it, so what masked steps show is
-        computed here, by Keras's rule.
+        A chunk does not know the outputs before it, so outputs at masked steps are
+        replaced here, by Keras's rule.
 
         Parameters
         ----------
         whole : (batch, time, units) or (batch, units)
+            Outputs of the whole run.
         outputs : list of (batch, steps, units)
-            Of the chunks, every step, in processing order.
+            Outputs of the chunks at every step, in processing order.
         whose : str
+            Whose run it is, for the message.
         """
         joined = np.concatenate(outputs, axis=1)  # (batch, time, units)
         options, mask = self.options, self.mask
         if mask is not None:
             keep = mask[:, ::-1] if options["go_backwards"] else mask
-            joined = self._shown(joined, keep)
+            joined = self._with_masked_steps(joined, keep)
         expected = joined if options["return_sequences"] else joined[:, -1]
         if not _same(whole, expected):
             raise Undecided(
                 f"{whose} chunks of layer '{printable(self.key)}' are not its whole run"
             )
 
-    def _shown(self, joined: Array, keep: Array) -> Array:
+    def _with_masked_steps(self, joined: Array, keep: Array) -> Array:
         """Replace the outputs at masked steps by what the layer's `MaskRule` says.
 
         That is the previous output, or zeros.
@@ -380,7 +390,7 @@ def _require_same_graph(
 
 
 def _pairs(layer: LayerSpec, node: Node, call: KerasCall) -> list[tuple[Any, Any]]:
-    """Return the arguments of a call on either side, leaf by leaf."""
+    """Return the arguments of a call in NumPy's graph and in Keras, leaf by leaf."""
     kind = REGISTRY[layer.class_name]
     ours = kind.by_name(node.args, node.kwargs)
     theirs = kind.by_name(call.args, call.kwargs)

@@ -1,4 +1,4 @@
-"""From comparisons to a verdict, the sentence for it, and the report."""
+"""Draw a verdict from comparisons, with a sentence for it, and make the report."""
 
 from __future__ import annotations
 
@@ -24,16 +24,23 @@ NUMERICS_DIFFER = (
 )
 
 PERTURBATION_FACTOR = 1000.0
-"""A float64 difference within this many times the effect of one rounding error in every
-weight is not held against the formulas."""
+"""A float64 difference of up to this many times the effect of one rounding error in
+every weight counts as rounding, not as a wrong formula."""
 
 
 def undefined(ours: Sequence[Array], theirs: Sequence[Array]) -> tuple[bool, bool]:
-    """Return whether both sides are not finite, and whether something else is wrong.
+    """Look for NaN and infinity in outputs.
 
     Parameters
     ----------
     ours, theirs : list of (batch, ...)
+
+    Returns
+    -------
+    bool
+        Whether some outputs are not finite on both sides.
+    bool
+        Whether the sides differ in anything else.
     """
     found = False
     for a, b in zip(ours, theirs, strict=False):
@@ -59,20 +66,22 @@ def judge(
     Parameters
     ----------
     rounding : Rounding
-        Of the network.
+        What rounding does to the network.
     x : Inputs
-        Rows to measure on, after a failure, how much the model amplifies rounding.
+        Rows on which to measure, after a failure, how much rounding is amplified.
     result : PartialResult
-        Of the rows that were compared.
+        Result of the rows that were compared.
     layers : tuple of LayerResult
-        Empty where the layers have not been compared.
+        Empty if the layers have not been compared.
     """
     if result.undefined:
         return Verdict.INCONCLUSIVE, UNDEFINED
     proof, tolerances = float64_proof(result), result.tolerances
     failed = [layer for layer in layers if not layer.proof.matches]
     if failed or not proof.matches:
-        wrong = [x for x in failed if not is_rounding(x.proof, x.amplified)]
+        wrong = [
+            layer for layer in failed if not is_rounding(layer.proof, layer.amplified)
+        ]
         whole = rounding.amplified(x)
         if not wrong and (failed or is_rounding(proof, whole)):
             return (
@@ -89,20 +98,21 @@ def judge(
 
 
 def judge_outputs(
-    result: PartialResult, numerics: Comparison, by: float, note: str
+    result: PartialResult, numerics: Comparison, slack: float, note: str
 ) -> tuple[Verdict, str]:
     """Return the verdict of a comparison with a port's outputs, and its sentence.
 
     Parameters
     ----------
     result : PartialResult
-        Of the rows that were compared.
+        Result of the rows that were compared.
     numerics : Comparison
-        With what the decimals that were recorded allow.
-    by : float
-        What these decimals allow beside the tolerance; 0 if they do not matter.
+        Comparison that allows for `slack`.
+    slack : float
+        Difference that is allowed in addition to the tolerance, where outputs were
+        recorded with few decimals; otherwise 0.
     note : str
-        Why nothing is decided where this is too much.
+        Sentence for the case that `slack` is too large to decide anything.
     """
     tolerances = result.tolerances
     if result.undefined:
@@ -111,13 +121,13 @@ def judge_outputs(
         return Verdict.INCONCLUSIVE, undecided(tolerances)
     if not numerics.matches:
         return Verdict.FAIL, "the outputs are not those of the model"
-    if not all(tolerance.widened(by).decides for tolerance in tolerances):
+    if not all(tolerance.widened(slack).decides for tolerance in tolerances):
         return Verdict.INCONCLUSIVE, note
     return Verdict.PASS, "the outputs are those of the model"
 
 
 def judge_time_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
-    """Return verdict and sentence where layers were compared in time chunks."""
+    """Return the verdict of a comparison in time chunks, and the sentence for it."""
     wrong = [x for x in layers if not x.proof.matches]
     if any(not is_rounding(x.proof, x.amplified) for x in wrong):
         return Verdict.FAIL, FORMULAS_DIFFER
@@ -139,7 +149,7 @@ def judge_time_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
 def partial_verdict(
     verdict: Verdict, reason: str, done: int, rows: int
 ) -> tuple[Verdict, str]:
-    """Return verdict and sentence while rows are left to compare: never PASS."""
+    """Return verdict and sentence for the rows compared so far; never PASS."""
     head = f"PARTIAL: {done:,} of {rows:,} rows compared"
     if done == rows:
         head = f"PARTIAL: all {rows:,} rows compared, nothing looked at more closely"
@@ -174,14 +184,14 @@ def undecided(tolerances: Sequence[Tolerance]) -> str:
 
 
 def beyond_noise(noisy: Comparison) -> list[str]:
-    """Warn of outputs within a derived bound, but not as near as expected.
+    """Warn of outputs that are within the error bound but beyond the noise floor.
 
     The bound is what rounding could do at worst, the noise floor what it does.
 
     Parameters
     ----------
     noisy : Comparison
-        By the noise floor alone.
+        Comparison by the noise floor alone.
     """
     if noisy.matches or not np.isfinite(noisy.error_ratio):
         return []
@@ -200,20 +210,20 @@ def make_report(
     warnings: Sequence[str],
     **more: Any,
 ) -> Report:
-    """Make a report, with the tolerance that the outputs were held to.
+    """Make a report that says which tolerance the outputs were compared with.
 
     Parameters
     ----------
     net : Network
-        What was held against the outputs that were given.
+        The network whose outputs were compared.
     result : PartialResult
-        Of the rows that were compared.
+        Result of the rows that were compared.
     platform : str
-        Whose activation errors the derived bounds hold for.
+        Platform whose activation errors the error bounds hold for.
     warnings : sequence of str
-        Beside what there is to say of the model itself.
+        Warnings in addition to the notes on the model.
     **more
-        Fields of `verify.report.report.Report` that `result` does not know.
+        Other fields of `verify.report.report.Report`.
     """
     tolerances = result.tolerances
     return Report(
@@ -237,13 +247,13 @@ def _tolerance_rule(
     Parameters
     ----------
     rule : str
-        For what has no derived bound.
+        Rule for numbers without a derived bound.
     derived, total : int
-        How many numbers have one, of how many.
+        How many numbers have a derived bound, of how many.
     unknown : str
         Why no bound is derived; empty if one is.
     platform : str
-        Whose activation errors the bound holds for.
+        Platform whose activation errors the bound holds for.
     """
     if unknown:
         return rule if rule != "noise floor" else f"noise floor ({unknown})"

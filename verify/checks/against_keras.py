@@ -1,12 +1,13 @@
-"""The check itself: NumPy against Keras, layer by layer, with a verdict.
+"""Check NumPy against Keras, layer by layer, and give a verdict.
 
 Three comparisons, in this order:
 
-1. *proof*: Keras rebuilt with every dtype policy float64, NumPy in float64. Only a
-   wrong formula can exceed 1e-10 here.
+1. *proof*, the float64 check: Keras rebuilt with every dtype policy float64, NumPy in
+   float64. Only a wrong formula can exceed 1e-10 here.
 2. *layers*: each layer on Keras's own input to it, so that an error does not spread.
-3. *numerics*: ``model.predict`` as the user runs it, against NumPy float64, held to a
-   bound that is derived for every output, or to the model's own rounding noise.
+3. *numerics*, the float32 check: ``model.predict`` as the user runs it, against NumPy
+   in float64. Allowed is a bound that is derived for every output, or the noise floor,
+   which is measured.
 """
 
 from __future__ import annotations
@@ -54,21 +55,22 @@ def check(
         probe inputs are made from the model's input shapes. Any number of rows: they
         are compared a batch at a time, and may be a `verify.data.sources.Source`.
     batch_size : int
-        For ``model.predict``; a batch size fixed in the model wins.
+        Batch size of ``model.predict``; one that is fixed in the model takes
+        precedence.
     network : Network, optional
-        Hold this one against Keras instead of the one read from `model`: your own
+        Compare this network with Keras, not the one read from `model`: your own
         variant, or a mistake planted on purpose.
     config, semantics
         As for `load`.
     loaded : Network, optional
-        What `load` has returned for `model`, where it has been read already.
+        What `load` returned for `model`, if it has been read already.
     gradients : bool
         Whether to compare the gradients of every weight and input too: NumPy's own
         backpropagation with Keras's automatic differentiation, in float64.
     threads : int, optional
-        For NumPy's evaluation of the model; as many as there are cores by default.
+        Threads of NumPy's evaluation of the model; one for each core by default.
     mapper : Mapper
-        What has batches examined; by default this process.
+        Runs the comparisons of batches; by default one after the other in this process.
     watch : Watch, optional
         Shows progress, keeps a report up to date and makes Ctrl-C end in a partial
         report.

@@ -1,4 +1,4 @@
-"""The outputs of somebody's port: are they those of the model?"""
+"""Check whether the outputs of somebody's port are those of the model."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ def compare_outputs(
     watch: Watch | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Report:
-    """Check whether outputs are those of a model: of a port in C, a device, a runtime.
+    """Check whether the outputs of a port, such as one in C, are those of the model.
 
-    Needs no Keras when `model` is a path. The tolerance is that of a port in float32.
+    A port is any other program that computes the model: on a device, in a runtime. No
+    Keras is needed if `model` is a path. The tolerance is that of a port in float32.
 
     Parameters
     ----------
@@ -62,6 +63,7 @@ def compare_outputs(
     Raises
     ------
     VerifyError
+        The model, the inputs or the outputs cannot be used; the message is one line.
     """
     net = load(model, config=config, semantics=semantics, backend=backend)
     net.spec.require_finite()
@@ -81,7 +83,7 @@ def compare_outputs(
 
 
 def _as_outputs(net: Network, source: Source, outputs: Any) -> Source:
-    """Return a port's outputs, to be read batch by batch.
+    """Return a port's outputs as a `Source`.
 
     Raises
     ------
@@ -109,15 +111,15 @@ def _require_fitting(
     shapes: Sequence[tuple[int, ...]],
     rows: int | None = None,
 ) -> None:
-    """Raise DataError for outputs that are no numbers, or in other shapes.
+    """Raise DataError for outputs that are not numbers, or have other shapes.
 
     Parameters
     ----------
     theirs : list of (batch, ...)
     shapes : list of tuple
-        Those of the model's outputs, for all rows.
+        Shapes of the model's outputs for all rows.
     rows : int, optional
-        How many rows there are in all, where `theirs` are some of them.
+        Number of all rows, if `theirs` are some of them.
     """
     for array, shape in zip(theirs, shapes, strict=True):
         received = array.shape if rows is None else (rows, *array.shape[1:])

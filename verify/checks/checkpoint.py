@@ -1,4 +1,4 @@
-"""A long comparison: its progress, a report kept up to date, Ctrl-C, going on later."""
+"""Watch over a long comparison: progress, an up-to-date report, Ctrl-C, resuming."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WRITE_SECONDS = 10.0
 """Seconds between two times that the report is written."""
 
 RESUME_KEY = "so_far"
-"""Under this name a report file holds what --resume goes on from."""
+"""Key in a report file whose value --resume needs."""
 
 
 class Watch:
@@ -41,7 +41,7 @@ class Watch:
     resume : bool
         Whether to go on from the report that is there, if one is.
     show : bool
-        Whether to say on stderr how far it has come.
+        Whether to show progress on stderr.
     every : float
         Seconds between two times that the report is written.
     interruptible : bool
@@ -73,24 +73,24 @@ class Watch:
         self.show = show
         self.every = every
         self.interruptible = interruptible
-        self._written = float("-inf")  # after the first batch it is due at once
+        self._written = float("-inf")  # so the first batch is written at once
         self._interruption = Interruption()
         self._show_progress: Callable[[int], Any] | None = None
         self._identity: Mapping[str, Any] = {}
 
     def begin(self, identity: Mapping[str, Any]) -> PartialResult | None:
-        """Open the report; return what it knows already, to go on from.
+        """Begin a comparison; return the result so far if it is to be resumed.
 
         Parameters
         ----------
         identity : mapping
-            What the comparison is of: names, and plain values that must be the same
-            for it to go on.
+            What is compared, in plain values by their names; all must be unchanged for
+            a comparison to resume.
 
         Raises
         ------
         DataError
-            The file is no report, or the report is of something else.
+            The file is no report, or the report of another comparison.
         """
         self._identity = to_json(identity)
         if self.path is None or not self.resume or not self.path.exists():
@@ -124,7 +124,7 @@ class Watch:
         return result
 
     def advance(self, rows: int) -> bool:
-        """Take note of `rows` more that have been compared.
+        """Note that `rows` more rows have been compared.
 
         Returns
         -------
@@ -165,15 +165,16 @@ class Watch:
 
     @contextlib.contextmanager
     def over(self, rows: int, done: int) -> Iterator[None]:
-        """Show progress and note Ctrl-C, while `advance` is called for each batch.
+        """Show progress and wait for Ctrl-C while the block runs.
 
-        Ctrl-C is noted, and acted on after the next batch, because inside a library's
-        callback KeyboardInterrupt could be lost. A second Ctrl-C acts at once.
+        The block calls `advance` for each batch. Ctrl-C is remembered, and ends the
+        comparison after the batch, because a KeyboardInterrupt that is raised inside a
+        library's callback may be lost. A second Ctrl-C acts at once.
 
         Parameters
         ----------
         rows, done : int
-            How many there are, and how many have been compared before.
+            Number of all rows, and of those compared by an earlier run.
         """
         with contextlib.ExitStack() as stack:
             if self.show:
@@ -186,12 +187,12 @@ class Watch:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions that a comparison depends on, besides Keras's."""
+    """Return the versions that every comparison depends on."""
     return {"verify": __version__, "numpy": np.__version__}
 
 
 def network_fingerprint(net: Network) -> str:
-    """Return the SHA-256 of all that a network computes with, in hexadecimal."""
+    """Return the SHA-256, in hexadecimal, of all that determines a network's outputs."""
     digest = hashlib.sha256()
     spec = net.spec
     config = json.dumps(spec.config, sort_keys=True, default=repr)
@@ -206,7 +207,7 @@ def network_fingerprint(net: Network) -> str:
 
 
 def _difference(name: str, there: Any, now: Any) -> str:
-    """Say what is different: short values are shown, fingerprints are not."""
+    """Say how an entry of the identity differs; fingerprints are not shown."""
     if name == "comparison":
         return f"it is of a comparison {printable(there)}, and this is one {now}"
     if isinstance(now, Mapping) and isinstance(there, Mapping):

@@ -40,23 +40,23 @@ R = TypeVar("R")
 LOCAL = "local"
 ADDRESS_SCHEMES = ("tcp://", "tls://")
 RECIPES_PACKAGE, VERIFIER_PACKAGE = "keras-rnn-recipes[dask]", "keras-rnn-verify[dask]"
-"""What has to be installed on a worker: for a sweep, and for everything else."""
+"""Packages for pip to install on a worker: for a sweep, and for everything else."""
 
 CONNECT_TIMEOUT = 5.0
 """Seconds in which a scheduler must answer."""
 
 WORKER_TIMEOUT = 5.0
-"""Seconds in which there must be a worker."""
+"""Seconds in which a worker must appear."""
 
 RECOVERY_TIMEOUT = 20.0
-"""Seconds for which a cluster may be without workers: a nanny starts one that was
-killed anew."""
+"""Seconds that a cluster may be without workers: enough for a nanny to restart one that
+was killed."""
 
 KILL_TIMEOUT = 0.2
-"""Seconds for which a local worker that is no longer wanted may go on."""
+"""Seconds that a local worker has to end before it is killed."""
 
 TASKS_PER_THREAD = 3
-"""Items under way for each thread of a worker: one computed, others on their way."""
+"""Tasks in flight per worker thread: one running, two queued, so no worker idles."""
 
 POLL_INTERVAL = 0.5
 """Seconds between two checks that scheduler and workers are still there."""
@@ -129,7 +129,7 @@ def _is_address(text: str) -> bool:
 
 @contextlib.contextmanager
 def _silenced_dask() -> Iterator[None]:
-    """Silence Dask's own log: what matters is said by a ClusterError."""
+    """Silence Dask's own log: a ClusterError says what matters."""
     import dask
     import distributed  # it sets its loggers up
     from distributed.versions import VersionMismatchWarning
@@ -236,9 +236,9 @@ class Shared:
     ----------
     function : callable
     values : mapping of str to anything
-        What it is given by name besides the item.
+        Arguments of the function by name, in addition to the item.
     threads : mapping of str to int
-        Threads that NumPy's own matrix products may take, by the address of a worker.
+        Address of a worker -> threads that a task may use there; 0 for no limit.
     """
 
     function: Callable[..., Any]
@@ -252,7 +252,7 @@ class Cluster:
     Attributes
     ----------
     address : str
-        As it was given.
+        The address that `connected` was given.
     """
 
     def __init__(self, client: Any, address: str) -> None:
@@ -264,7 +264,7 @@ class Cluster:
 
     @property
     def workers(self) -> dict[str, int]:
-        """The number of threads of every worker, by its address."""
+        """Return the number of threads of every worker, by its address."""
         return dict(self._ask(self._client.nthreads))
 
     def require(self, modules: Sequence[str] = ()) -> None:
@@ -311,29 +311,28 @@ class Cluster:
         shared: Mapping[str, Any] | None = None,
         ordered: bool = True,
     ) -> Iterator[R]:
-        """Yield what a function makes of every item, computed by the workers.
+        """Yield what a function returns for every item, computed by the workers.
 
-        It is `builtins.map` but for where it computes: items are taken from the
-        iterable only as workers need them, and few are under way at a time. The work
-        of a worker that is lost is given to another.
+        It is like `builtins.map`: items are taken from the iterable only as workers
+        need them, and few are in flight at a time. Tasks of a worker that is lost are
+        given to another.
 
         Parameters
         ----------
         function : callable
-            ``function(item, **shared)``. It travels with `shared`, and so does what it
-            holds: ``functools.partial(examine, net)``.
+            Called as ``function(item, **shared)``. It is sent once, with `shared`.
         items : iterable
         shared : mapping of str to anything, optional
-            What is the same for all items and large: sent to every worker once.
+            Arguments that are the same for all items; sent to every worker once.
         ordered : bool
-            Results in the order of the items; otherwise as they come.
+            Whether results come in the order of the items; otherwise as they are ready.
 
         Raises
         ------
         ClusterError
             The scheduler or all workers are lost, or the work itself kills them.
         Exception
-            What the function raised, once the results before it have been given.
+            What the function raised, after the results before it.
         """
         together = Shared(function, shared or {}, self._threads())
         in_flight = self._ask(lambda: InFlight(self._client, together))
@@ -353,12 +352,12 @@ class Cluster:
             in_flight.cancel()
 
     def _task_limit(self) -> int:
-        """Return how many items may be under way; wait while there is no worker.
+        """Return how many tasks may be in flight; wait while there is no worker.
 
         Raises
         ------
         ClusterError
-            None has come back.
+            No worker has come back in time.
         """
         gone = "all workers are lost, and none has come back in "
         workers = self._await_workers(RECOVERY_TIMEOUT, f"{gone}{RECOVERY_TIMEOUT:g} s")
@@ -374,7 +373,7 @@ class Cluster:
         }
 
     def _result(self, task: Future[bytes]) -> Any:
-        """Return what came of a task that has ended, or raise it."""
+        """Return the result of a task that has ended, or raise its error."""
         try:
             pickled = task.result()
         except Exception as error:  # a lost connection cancels it
@@ -417,10 +416,10 @@ class Cluster:
 
 
 class InFlight:
-    """Hold the tasks that are under way, in the order in which they were started.
+    """Hold the tasks in flight, in the order in which they were started.
 
-    Dask's executor makes them futures of the standard library, which can be waited for
-    with a limit of time.
+    They are futures of the standard library, from Dask's executor, because waiting for
+    these can have a timeout.
 
     Parameters
     ----------
@@ -458,13 +457,14 @@ class InFlight:
         self._tasks.append(self._executor.submit(_work(), pickled, self._shared))
 
     def finished(self, timeout: float, ordered: bool) -> list[Future[bytes]]:
-        """Wait for tasks to end and give them out; of ordered ones only the first.
+        """Wait for tasks to end; return and forget them.
 
         Parameters
         ----------
         timeout : float
-            Seconds after which nothing is given out.
+            Seconds to wait; if no task has ended, the list is empty.
         ordered : bool
+            Whether to wait for the first task only, not for any.
         """
         awaited = self._tasks[:1] if ordered else self._tasks
         done = wait(awaited, timeout, FIRST_COMPLETED).done
@@ -472,7 +472,7 @@ class InFlight:
         return list(done)
 
     def cancel(self) -> None:
-        """Have the scheduler forget what is still under way."""
+        """Have the scheduler drop the tasks in flight."""
         with contextlib.suppress(Exception):  # the connection may be lost
             self._executor.shutdown(wait=False)
             self._shared.cancel()
@@ -568,7 +568,10 @@ def _work() -> Callable[[bytes, Any], bytes]:
 
 
 def perform(pickled: bytes, shared: Shared) -> bytes:
-    """Do one item on a worker: ``done`` or ``raised`` with what came of it, pickled."""
+    """Run one task on a worker; return its result or its error, pickled.
+
+    The pickle holds ``("done", result)`` or ``("raised", error)``.
+    """
     try:
         item = pickle.loads(pickled)
         with _limited_threads(shared.threads):
@@ -579,7 +582,7 @@ def perform(pickled: bytes, shared: Shared) -> bytes:
 
 
 def _portable(error: Exception) -> Exception:
-    """Return an error as it can travel: itself, where pickle makes the same of it."""
+    """Return an error that can be pickled: the same one, if pickle restores it."""
     try:
         same = pickle.loads(pickle.dumps(error))
         if type(same) is type(error) and str(same) == str(error):
@@ -596,7 +599,7 @@ def _portable(error: Exception) -> Exception:
 
 @contextlib.contextmanager
 def _limited_threads(threads: Mapping[str, int]) -> Iterator[None]:
-    """Limit threads while a task runs, NumPy's own too; to 1 where nothing is said."""
+    """Limit the threads of a task, NumPy's own too; to 1 on an unknown worker."""
     from distributed import get_worker
 
     limit = threads.get(get_worker().address, 1)

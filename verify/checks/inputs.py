@@ -1,4 +1,4 @@
-"""Inputs of a check: given and checked, read by rows, or made from the model itself."""
+"""Prepare the inputs of a check: check those given, or make some from the model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import Node, TensorRef, flatten
 from verify.model.spec import LayerSpec, ModelSpec
 
-PROBE_ROWS = 16
-PROBE_STEPS = 7
-"""Used where the model leaves the number of rows or of steps open."""
+PROBE_ROWS, PROBE_STEPS = 16, 7
+"""Rows and time steps of probe inputs, where the model leaves their number open."""
 
 MAX_PROBE_NUMBERS = 10**8
-"""More numbers than this are not made up."""
+"""Numbers of a probe input, at most: 800 MB in float64."""
 
 
 def usable_inputs(net: Network, x: Any = None, *, rows: int = PROBE_ROWS) -> Inputs:
@@ -42,6 +41,7 @@ def usable_inputs(net: Network, x: Any = None, *, rows: int = PROBE_ROWS) -> Inp
     net.spec.require_finite()
     if x is None:
         prepared = net.prepare(probe_inputs(net.spec, rows=rows))
+        # A row of padding alone may give NaN: the average over no step, for example.
         if all(np.isfinite(y.astype(np.float64)).all() for y in net.flat(prepared)):
             return prepared
         return net.prepare(probe_inputs(net.spec, empty=False, rows=rows))
@@ -71,11 +71,12 @@ def checked_inputs(net: Network, x: Any) -> Inputs:
 
 
 def as_source(net: Network, x: Any) -> Source:
-    """Return inputs as `verify.check` is given them, to be read batch by batch.
+    """Return inputs, in any form that `verify.check` takes, as a `Source`.
 
     Raises
     ------
     DataError
+        Their number or their names are not those of the model's inputs.
     """
     if isinstance(x, Source):
         return x
@@ -90,11 +91,12 @@ def as_source(net: Network, x: Any) -> Source:
 
 
 def prepared_rows(net: Network, source: Source, rows: Array) -> Inputs:
-    """Return chosen rows of inputs, by their numbers, ready for the model.
+    """Return the rows of these numbers, in ascending order, ready for the model.
 
     Raises
     ------
     DataError
+        They do not fit the model, or NaN or infinity is in them.
     """
     data = source.take(rows)
     start = int(rows[0]) if len(rows) else 0
@@ -117,15 +119,15 @@ def whole_batches(rows: int, batch: int | None) -> int:
 
 @contextlib.contextmanager
 def error_rows(start: int, count: int, rows: int, name: str = "") -> Iterator[None]:
-    """Have errors that are raised inside say which rows they are about.
+    """Put the rows that errors raised inside are about in front of their messages.
 
     Parameters
     ----------
     start, count, rows : int
-        The first row, how many there are, and how many in all. Nothing is said where
-        these are all rows.
+        Number of the first row, how many rows follow from there, and how many there are
+        in all. Nothing is added if these are all rows.
     name : str
-        Of the file that they are from.
+        The file of the rows, which is added too; empty if they are from none.
     """
     try:
         yield
@@ -149,19 +151,19 @@ def probe_inputs(
 ) -> list[Array] | Array:
     """Return inputs on which mistakes show.
 
-    Several rows, at least three steps where the model allows, values that saturate
-    nothing. Where an input feeds an Embedding: token ids, with rows padded on the
-    right, on the left, with holes, and one that is padding altogether; where it feeds a
-    Masking layer, the same padding in its mask value.
+    There are several rows and time steps, and the values saturate no activation. An
+    input that feeds an Embedding has token ids, with rows padded on the right, on the
+    left, on both sides, with holes, and one row of padding alone. An input that feeds a
+    Masking layer has the same padding, made of its mask value.
 
     Parameters
     ----------
     spec : ModelSpec
     seed : int
     empty : bool
-        Whether one row is padding altogether: an average over no step is NaN.
+        Whether there is a row of padding alone, on which a model may return NaN.
     rows : int
-        How many, where the model leaves that open.
+        Number of rows, where the model leaves it open.
 
     Returns
     -------
@@ -234,11 +236,12 @@ PASS_THROUGH_LAYERS = frozenset(
     | {"RepeatVector", "Cropping1D", "Concatenate", "ops.GetItem", "ops.Cast"}
     | {"ops.Reshape", "ops.ExpandDims", "ops.Squeeze", "ops.Flip", "ops.Concatenate"}
 )
-"""Layers that hand on values as they are: what feeds them feeds those behind them."""
+"""Layers that leave values as they are, so an input of theirs reaches the layers after
+them."""
 
 
 def _readers(model: LayerSpec, name: str) -> Iterator[LayerSpec]:
-    """Yield the layers that see an input's values, those inside others included."""
+    """Yield the layers that read an input's values, those inside others included."""
     if model.graph is None:
         return
     seen = {TensorRef(name, 0, 0)}
@@ -269,7 +272,12 @@ def _inner(layer: LayerSpec, seen: set[TensorRef], node: Node) -> Iterator[Layer
 
 
 def _patterns(steps: int) -> list[Array]:
-    """Return where steps count: padded right, left, both, with holes, everywhere."""
+    """Return masks of the steps kept: padded right, left, both, with holes, throughout.
+
+    Returns
+    -------
+    list of (steps,) of bool
+    """
     t = np.arange(steps)
     half = max(1, steps // 2)
     return [

@@ -1,4 +1,4 @@
-"""From what a user has to what the verifier works on: models and inputs."""
+"""Load a model, from a file or from Keras, as a `Network`."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ def load(
     config : path, optional
         For ``.weights.h5``: the JSON that ``model.to_json()`` gives.
     semantics : "keras2", "keras3" or None
-        Whose meaning the settings of an old file have that changed since; by default
-        that of the Keras which wrote it. What that concerns stands in ``spec.notes``.
+        How to read settings that meant something else in Keras 2, such as
+        hard_sigmoid; by default as the Keras that wrote the file. ``spec.notes`` lists
+        the settings concerned.
     backend : "tensorflow", "jax" or None
-        Whose rules to compute by where they differ (`verify.model.backends.Rule`); by
-        default those of the running Keras for a live model, TensorFlow's for a file.
+        Backend whose rules to follow where backends differ
+        (`verify.model.backends.Rule`); by default that of the running Keras for a live
+        model, TensorFlow for a file.
 
     Returns
     -------
@@ -42,7 +44,7 @@ def load(
     ModelFileError
         The file is missing, damaged or not a Keras file.
     UnsupportedError
-        A model, layer, option or backend that is not supported, by name.
+        A model, a layer, an option or a backend is not supported.
     """
     if is_path(model):
         from verify.model_files.read import read_file

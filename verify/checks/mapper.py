@@ -1,4 +1,4 @@
-"""Where the work on batches of rows is done: in this process, or on others."""
+"""Define what a mapper is: it runs the work on batches, here or in other processes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 
 class Mapper(Protocol):
-    """Describe ``builtins.map`` with arguments that are the same for all items.
+    """Describe a function like ``builtins.map`` that also takes shared arguments.
 
-    Results come in the order of the items, of which few are taken in advance.
-    `verify.checks.cluster.Cluster.map` is one, `serial_map` another.
+    Results come in the order of the items, and only few items are taken in advance.
+    `serial_map` is a mapper, and so is `verify.checks.cluster.Cluster.map`.
     """
 
     def __call__(

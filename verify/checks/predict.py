@@ -1,4 +1,4 @@
-"""Any amount of data through a model, into a file: its outputs, or a whole trace."""
+"""Write a model's outputs, or a whole trace, for any number of rows to a file."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ TRACE_ROWS, TRACE_NUMBERS = 2**10, 2**24
 """Rows, and numbers in all arrays, that are traced at a time, at most."""
 
 Advance = Callable[[int], None]
+"""Called after each batch with the number of its rows."""
 
 
 def write_outputs(
@@ -56,7 +57,7 @@ def write_outputs(
     mapper : Mapper
         As for `verify.check`; a stateful model is evaluated in this process.
     advance : callable, optional
-        Told of every number of rows that is done.
+        Called after each batch with the number of its rows.
 
     Returns
     -------
@@ -66,7 +67,7 @@ def write_outputs(
     Raises
     ------
     DataError
-        The inputs do not fit the model, or the place cannot be written.
+        The inputs do not fit the model, or the file cannot be written.
     """
     names = net.output_names
     if path.suffix.lower() == ".npy" and len(names) > 1:
@@ -132,9 +133,9 @@ def _evaluated(
     Parameters
     ----------
     rows : int
-        How many there are in all.
+        Number of all rows.
     name : str
-        Of the file that they are from.
+        The file that they are from, for messages.
     """
     start, data = batch
     with error_rows(start, row_count(data), rows, name):
@@ -183,7 +184,7 @@ def write_trace(
     if count < source.rows:
         _require_alike(sample, first, once, few, count)
 
-    def told() -> Iterator[dict[str, Array]]:
+    def checked() -> Iterator[dict[str, Array]]:
         done = 0
         for part in chain([first], traced):
             for name in once:
@@ -193,7 +194,7 @@ def write_trace(
                 advance(min(size, source.rows - done))
             done += size
 
-    return write_npz(path, source.rows, told(), once=once)
+    return write_npz(path, source.rows, checked(), once=once)
 
 
 def _require_alike(
@@ -203,7 +204,16 @@ def _require_alike(
     few: int,
     count: int,
 ) -> None:
-    """Raise DataError for an array that has rows for some samples only."""
+    """Raise DataError for an array that has a row for each sample only by chance.
+
+    Parameters
+    ----------
+    sample, first : mapping of str to array
+        Traces of `few` samples, and of `count` samples.
+    once : names
+        Arrays without rows in `first`, which must have the same shape in both.
+    few, count : int
+    """
     for name, array in first.items():
         other = sample[name]
         known = other.shape == array.shape if name in once else len(other) == few

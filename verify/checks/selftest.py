@@ -1,7 +1,7 @@
-"""Could the check have failed? Every known mistake, made in the user's own model.
+"""Plant every known mistake in a model and find those that a check would not notice.
 
-A comparison can only show what these weights and these inputs let show. Each mistake of
-the catalogue is made in the model, and must change the outputs by more than a correct
+A check on given weights and inputs cannot notice everything. Each mistake of the
+catalogue is planted in the model, and must change the outputs by more than a correct
 port in float32 may differ. Mistakes that do not are listed with the reason.
 """
 
@@ -25,7 +25,7 @@ from verify.report.report import number
 from verify.tolerance.noise_floor import Rounding
 
 MAX_SELFTEST_ROWS = 64
-"""Rows that are evaluated at most."""
+"""Rows that are evaluated, at most: every mutant is evaluated on them."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class SelfTest:
 
 
 def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
-    """Make every known mistake in a model and see which would show.
+    """Plant every known mistake in a model and find those that would not show.
 
     Parameters
     ----------

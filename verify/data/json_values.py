@@ -1,8 +1,8 @@
-"""Dataclasses as JSON values, and back: strict about what comes back.
+"""Turn dataclasses into JSON values, and back with strict checks.
 
-JSON has no NaN and no infinity, so these are words: ``"nan"``, ``"inf"``, ``"-inf"``. A
-library for this would turn one kind of value into another where it can. Here a value
-that is not what its field holds means that the file is damaged.
+JSON has no NaN and no infinity, so these are words: ``"nan"``, ``"inf"``, ``"-inf"``.
+Libraries convert values to the type of a field where they can. Here a value of another
+type means that the file is damaged.
 """
 
 from __future__ import annotations
@@ -75,10 +75,9 @@ def from_json(kind: type[T], value: Any) -> T:
     Raises
     ------
     KeyError
-        A field has no value, one with a default included. What no field asks for is
-        left alone.
+        A field has no value, even if it has a default. Other entries are ignored.
     ValueError
-        A value is none of its kind; the message is one line.
+        A value has another type than its field; the message is one line.
     """
     try:
         found: T = _read(kind, value)
@@ -98,7 +97,7 @@ def _stored(kind: Any) -> list[tuple[str, str, Any]]:
 
 
 class _WrongKind(Exception):
-    """Stop at a value that is none of its kind."""
+    """Report a value of another type than its field."""
 
 
 def _read_fields(kind: Any, value: Any) -> Any:

@@ -27,8 +27,8 @@ COPY_BYTES = 2**20
 """Bytes copied at a time."""
 
 MAX_COMPRESSED_RATIO, COMPRESSION_LEVEL = 0.5, 1
-"""The share of its size to which an array must shrink to be compressed, and the level:
-a higher one makes such numbers no smaller, in four times as long."""
+"""Ratio below which an array is compressed, and the level: higher levels make such
+numbers no smaller and take four times as long."""
 
 RESERVED_BYTES = 2**24
 """Bytes that must stay free on a disk."""
@@ -184,6 +184,9 @@ def _pack(file: IO[bytes], files: Mapping[str, Path]) -> None:
 
 
 def _compression(beginning: bytes) -> int:
-    """Compress masks and padding; gates would hardly shrink and take longest."""
+    """Return the compression of an array, judged by its beginning.
+
+    Masks and padding are compressed. Gates would hardly shrink, and take longest.
+    """
     ratio = len(zlib.compress(beginning, COMPRESSION_LEVEL)) / max(len(beginning), 1)
     return zipfile.ZIP_DEFLATED if ratio < MAX_COMPRESSED_RATIO else zipfile.ZIP_STORED

@@ -93,10 +93,7 @@ def _shape(shape: Any) -> str:
 def coverage() -> str:
     """Return a table in Markdown of every layer, its options and its use of masks.
 
-    Returns
-    -------
-    str
-        One row a layer. Options that have no effect on outputs are left out.
+    Options that have no effect on outputs are left out.
     """
     rows = []
     for heading, kinds in HEADINGS.items():

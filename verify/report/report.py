@@ -1,4 +1,4 @@
-"""A report of a comparison, as text, as JSON and back, and as a page."""
+"""Report on a comparison: as text, as JSON and back, and as a page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from verify.mistakes.diagnose import Diagnosis, Explanation
 from verify.tolerance.compare import Comparison, Verdict
 from verify.tolerance.partial import PartialResult
 
-if TYPE_CHECKING:  # a page is asked for rarely, and takes a tenth of the import
+if TYPE_CHECKING:  # few reports become pages, and importing it takes time
     from verify.report.page import Exploration, Summary
 
 SHOWN_WARNINGS, SHOWN_UNITS = 12, 8
@@ -34,20 +34,21 @@ class LayerResult:
     numerics : Comparison
         The model's own dtype against NumPy float64.
     steps : Comparison or None
-        For a recurrent layer whose proof failed: every time step of both sides, also
-        where the layer hands on the last one only.
+        For a recurrent layer whose proof failed: a comparison of every time step, even
+        if the layer returns only the last one.
     decided : bool
         Whether `numerics` can tell a mistake from rounding in this layer.
     derived : float
-        The share of its outputs that were held to a derived bound; the rest were held
-        to the noise floor.
+        Share of its outputs that were compared by an error bound; the rest were
+        compared by the noise floor.
     amplified : float
-        Where the proof failed: how far one rounding error in every weight moves it.
+        How far one rounding error in every weight moves its outputs; measured only if
+        the proof failed.
     chunks : int
-        In how many chunks it was compared, each from Keras's own states; 0 where the
-        whole sequence was.
+        Number of time chunks in which it was compared, each from Keras's own states; 0
+        if the whole sequence was compared.
     began : int
-        The step, in processing order, with which the chunk begins that is shown.
+        First step, in processing order, of the chunk that is shown.
     """
 
     name: str
@@ -84,10 +85,10 @@ class GradientResult:
     layer : str
         Path of the layer, or the name of an input.
     weight : str
-        Empty for an input.
+        Name of the weight; empty for an input.
     comparison : Comparison
     greatest : float
-        The greatest number in it, as NumPy has it.
+        The greatest absolute value of NumPy's gradient.
     """
 
     layer: str
@@ -98,44 +99,46 @@ class GradientResult:
 
 @dataclass(frozen=True)
 class Report:
-    """Hold the outcome of a check, with everything needed to believe or mend it.
+    """Hold the outcome of a check: the verdict, what it is based on, what to mend.
 
     Attributes
     ----------
     verdict : Verdict
         ``PASS``, ``FAIL`` or ``INCONCLUSIVE``; ``verdict.exit_code`` is 0, 1 or 3.
     reason : str
-        One sentence.
+        The verdict in one sentence.
     subject : str
-        Whose outputs were compared.
+        The side whose outputs were checked: ``keras``, or ``theirs`` for a port.
     reference : str
-        With whose outputs they were compared.
+        The side that they were compared with: ``numpy``.
     proof : Comparison or None
-        Outputs of the model, both sides in float64. None where only recorded outputs
-        were compared.
+        Float64 check: outputs of the model, both sides in float64. None for a port.
     numerics : Comparison
-        Outputs as the user has them, against NumPy float64.
+        Float32 check: outputs as the user has them, against NumPy in float64.
     noise : float
-        What rounding changed in the outputs, as the noise floor measures it.
+        What rounding changed in the outputs, as measured for the noise floor.
     scale : float
-        The size of the outputs, the other figure that the noise floor is made of.
+        The greatest absolute output, the other figure in the noise floor.
     allowance : str
-        By which rule `numerics` was judged: a derived bound, or the noise floor and
+        The rule of the tolerance of `numerics`: an error bound, or the noise floor and
         why.
     layers : tuple of LayerResult
-        In the order of the model; empty where only recorded outputs were compared.
+        In the order of the model; empty for a port.
     diagnosis : Diagnosis or None
         On failure, the known mistakes that explain it.
     warnings : tuple of str
-        What these weights and data hide, and what deserves a look.
+        Mistakes that these weights and inputs would hide, and what deserves a look.
     facts : mapping
         Rows, inputs, versions, and where the model came from.
     gradients : tuple of GradientResult
-        Where they were asked for: of the sum of all outputs, each times a random
-        number.
+        Gradients of a random weighted sum of the outputs; empty if not asked for.
     amplified : (float, float) or None
-        Of a model that was compared in chunks, of which `proof` and `numerics` then
-        are: how far the whole runs are apart in float64, and in predict.
+        For a model that was compared in time chunks: how far the whole runs differ in
+        float64, and in predict. `proof` and `numerics` are then those of the chunks.
+    complete : bool
+        Whether all rows were compared, and the layers too if Keras was compared.
+    partial_result : PartialResult or None
+        What --resume needs; None for a report that was read from a file.
     """
 
     verdict: Verdict
@@ -172,7 +175,7 @@ class Report:
         return self.to_text()
 
     def to_text(self) -> str:
-        """Return the report as a person reads it in a terminal."""
+        """Return the report as text for a terminal."""
         rows = self.facts.get("rows", 0)
         model = printable(self.facts.get("model", "model"))
         lines = [f"{self.verdict}  {model}: {self.reason}"]
@@ -292,7 +295,7 @@ class Report:
         return render(self.summary(), exploration)
 
     def cautions(self) -> tuple[str, ...]:
-        """Return what must be said beside NumPy's values, where it has not passed."""
+        """Return what to say where NumPy's values are shown; empty after a PASS."""
         if self.verdict is Verdict.PASS:
             return ()
         return (
@@ -308,9 +311,9 @@ class Report:
         Parameters
         ----------
         title : str
-            By default where the model came from.
+            Title of the page; by default where the model came from.
         facts : mapping, optional
-            What is to be said besides.
+            Facts to show before those of the report.
         """
         shown = {
             **(facts or {}),
@@ -346,7 +349,7 @@ class Report:
 
 
 def _size(comparison: Comparison) -> float:
-    """Return how much differs; NaN is most."""
+    """Return the greatest difference; infinite for NaN, which so ranks first."""
     diff = comparison.max_diff
     return math.inf if math.isnan(diff) else diff
 
@@ -468,9 +471,9 @@ def read_report(content: Mapping[str, Any]) -> Report:
         Something is missing, or is not what a report holds.
     """
     try:
-        # reports of earlier versions are of all rows, and do not say so
+        # reports of earlier versions have no "complete"; they are of all rows
         report = from_json(Report, {"complete": True, **content})
-        report.summary()  # what does not go together would fail later, in a page
+        report.summary()  # fields that contradict each other fail here, not in a page
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise DataError(
             "expected the report of a verification. The file is damaged "

@@ -1,1 +1,1 @@
-"""How far two correct programs may differ: comparison, noise floor, error bound."""
+"""Say how far two correct programs may differ: comparison, noise floor, error bound."""

@@ -1,4 +1,4 @@
-"""The errors of each activation in float32 on each platform, measured and kept.
+"""Keep the float32 errors of each activation, as measured on each platform.
 
 How exactly tanh, exp and so on are computed depends on the backend, its version and the
 processor. `KNOWN_PLATFORMS` holds what ``python -m benchmarks.activation_errors`` has
@@ -19,7 +19,7 @@ from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
 
 EXACT_ACTIVATIONS = ("linear", "relu", "relu6", "hard_tanh")
-"""Activations that choose among exact numbers."""
+"""Activations that do not round: they return their argument or a constant."""
 
 RELATIVE_TO_OUTPUT = (
     *("sigmoid", "tanh", "exponential", "softplus", "log_sigmoid", "softsign"),
@@ -28,7 +28,7 @@ RELATIVE_TO_OUTPUT = (
 """``error <= constant * SINGLE * |y|`` for ``y = activation(x)``."""
 
 RELATIVE_TO_INPUT = ("silu", "gelu", "mish", "squareplus")
-"""``error <= constant * SINGLE * (|x| + |y|)``: cancellation makes small results."""
+"""``error <= constant * SINGLE * (|x| + |y|)``: cancellation makes results small."""
 
 RELATIVE_TO_ONE = ("elu", "selu", "keras2_hard_sigmoid")
 """``error <= constant * SINGLE * (1 + |y|)``: TensorFlow's elu is ``exp(x) - 1``."""
@@ -48,7 +48,7 @@ KINKS: Mapping[str, tuple[float, ...]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class ActivationErrors:
-    """Hold the constants of one platform.
+    """Hold the error constants of one platform.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class ActivationErrors:
     constants: Mapping[str, float]
 
     def error(self, activation: str, x: Array, y: Array) -> Array:
-        """Return how far ``y = activation(x)`` may be off in float32; shaped like y."""
+        """Return the greatest float32 error of ``y = activation(x)``; shaped like y."""
         if activation in EXACT_ACTIVATIONS:
             return np.zeros_like(y)
         constant = SINGLE * self.constants[activation]
@@ -70,7 +70,7 @@ class ActivationErrors:
 
 
 def error_scale(activation: str, x: Array, y: Array) -> Array:
-    """Return what an activation's constant is multiplied with; shaped like y."""
+    """Return the factor of an activation's constant in its error; shaped like y."""
     if activation in RELATIVE_TO_ONE:
         return 1 + np.abs(y)
     if activation in RELATIVE_TO_INPUT:
@@ -81,9 +81,9 @@ def error_scale(activation: str, x: Array, y: Array) -> Array:
 def measured_arguments(activation: str) -> Array:
     """Return about a million arguments at which to measure an activation; (n,).
 
-    Some are spread evenly, some over the orders of magnitude, and some are as a network
-    has them. At none of them does a result, or a sum on the way to it, leave float32's
-    normal range.
+    Some are spread evenly, some over the orders of magnitude, and some are normally
+    distributed, as in a network. No result, and no intermediate result, leaves
+    float32's normal range.
     """
     rng = np.random.default_rng(0)
     sign = np.sign(rng.normal(size=300_003))
@@ -128,7 +128,7 @@ KNOWN_PLATFORMS: Mapping[str, ActivationErrors] = MappingProxyType(
 
 
 def worst_known_errors() -> ActivationErrors:
-    """Return the worst of all known platforms, for a program of unknown origin."""
+    """Return the greatest constants of all known platforms, for an unknown program."""
     return ActivationErrors(
         "any known platform",
         {

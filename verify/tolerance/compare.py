@@ -1,6 +1,6 @@
-"""Arrays against arrays: is the difference a mistake, or rounding?
+"""Compare arrays with arrays: is the difference a mistake, or rounding?
 
-The one comparison routine of the project. Shapes are compared before values, nothing
+Every comparison of the project is made here. Shapes are compared before values, nothing
 broadcasts, NaN equals nothing, and the tolerance is always stated.
 """
 
@@ -16,12 +16,12 @@ from verify.data.json_values import json_name
 from verify.model.arrays import Array
 
 PROOF_TOLERANCE = 1e-10
-"""What float64 may differ by. Correct formulas agree to about 1e-15; wrong ones usually
-differ by 1e-6 to 1."""
+"""Absolute tolerance between two computations in float64. Correct formulas agree to
+about 1e-15; wrong ones usually differ by 1e-6 to 1."""
 
 
 class Verdict(StrEnum):
-    """List the outcomes of a check; `exit_code` is what the commands return."""
+    """Name the outcomes of a check."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -29,7 +29,7 @@ class Verdict(StrEnum):
 
     @property
     def exit_code(self) -> int:
-        """Return what a command returns, which is 0, 1 or 3."""
+        """Return the exit code of a command: 0, 1 or 3."""
         return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[self.value]
 
 
@@ -41,33 +41,34 @@ class Comparison:
     ----------
     matches : bool
     allowed : float
-        The greatest difference that still counts as equal, in units of the outputs: the
-        greatest of all elements, or that at `worst` where something differs.
+        Tolerance, in units of the outputs: that of `worst` if something differs, or
+        else the greatest of all elements.
     max_diff : float
         The greatest difference found; NaN if a NaN is on either side, infinite if the
         shapes differ.
     error_ratio : float
-        The greatest of the elements' differences, each as a share of what is allowed in
-        its place: 1 is the most that matches. NaN and infinite as `max_diff`. It is not
-        `max_diff` divided by `allowed`, which may be of other elements.
+        The greatest ratio of an element's difference to its tolerance; above 1 it does
+        not match. NaN and infinite as `max_diff`. It is not `max_diff / allowed`, which
+        may be of two different elements.
     nearest : (float, float)
-        The difference and what is allowed in the place that `error_ratio` is of.
+        Difference and tolerance of the element that has this ratio.
     shape : tuple
-        Shape of both, if they agree.
+        Shape of both arrays, if they agree.
     mismatched, total : int
         How many elements differ by more than allowed, of how many.
     first, worst : tuple of int or None
         Index of the first mismatch (earliest time step, then row, then unit) and of
         the greatest one; `None` where everything matches.
     units : tuple of int
-        Indices of the last axis that do not match, at the first time step that does not
-        where there is one: a mistake has not spread to other units there.
+        Indices of the last axis that do not match: at the first time step that does
+        not, where a mistake has not spread to other units, or anywhere if there is no
+        time axis.
     actual, expected : float
         The two values at `worst`.
     problem : str
-        What made a comparison of values impossible, otherwise empty.
+        Why values could not be compared; empty if they were.
     output : str
-        Which output of the model this is, where it has several.
+        Name of the output; empty if the model has only one.
     """
 
     matches: bool
@@ -88,27 +89,27 @@ class Comparison:
 
     @property
     def axes(self) -> str:
-        """Return what the indices count: ``[batch, time, unit]``."""
+        """Return the names of the axes: ``[batch, time, unit]``."""
         names = {1: ["batch"], 2: ["batch", "unit"], 3: ["batch", "time", "unit"]}
         fallback = ["batch", *(f"axis {k}" for k in range(1, len(self.shape)))]
         return f"[{', '.join(names.get(len(self.shape), fallback))}]"
 
     @property
     def first_step(self) -> int | None:
-        """Return the earliest time step that differs, where there is a time axis."""
+        """Return the earliest time step that differs; None without a time axis."""
         if self.first is None or len(self.shape) < 3:
             return None
         return self.first[1]
 
     def merge(self, later: Comparison) -> Comparison:
-        """Return the comparison of the rows of both, those of `later` behind these.
+        """Return the comparison of the rows of both, those of `later` after these.
 
-        It is what `compare` finds in all rows at once, by the same tolerances.
+        It equals what `compare` returns for all rows at once, by the same tolerances.
 
         Parameters
         ----------
         later : Comparison
-            Of arrays that differ in nothing but their number of rows.
+            Comparison of the rows that follow.
         """
         if self.problem or later.problem:
             return self if self.problem else later
@@ -150,7 +151,7 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
     ----------
     actual, expected : (batch, ...) arrays of numbers
         Infinities match only themselves; NaN matches nothing, NaN included.
-    allowed : float, or one number for each unit of the last axis or each element
+    allowed : float, (units,), or in the shape of the arrays
         Greatest difference that counts as equal, in units of the values.
 
     Returns
@@ -219,16 +220,11 @@ def compare_all(
     allowed: Sequence[float | Array],
     names: Sequence[str] = (),
 ) -> Comparison:
-    """Compare several outputs, and return the comparison that says most.
+    """Compare several outputs, and return the comparison that is `most_telling`.
 
     Parameters
     ----------
     actual, expected, allowed, names : as for `compare_each`
-
-    Returns
-    -------
-    Comparison
-        As `most_telling` finds it.
     """
     return most_telling(compare_each(actual, expected, allowed=allowed, names=names))
 
@@ -246,13 +242,12 @@ def compare_each(
     ----------
     actual, expected, allowed : as for `compare`, one for each output
     names : sequence of str
-        What the outputs are called.
+        Names of the outputs.
 
     Returns
     -------
     list of Comparison
-        One for each output; a single one, with a problem, if there are more on one
-        side.
+        One for each output; a single one, with a `problem`, if their numbers differ.
     """
     if len(actual) != len(expected):
         return [
@@ -278,7 +273,7 @@ def compare_each(
 
 
 def most_telling(found: Sequence[Comparison]) -> Comparison:
-    """Return the first comparison that fails; else the one nearest to its limit."""
+    """Return the first comparison that fails, or else the one of greatest ratio."""
     wrong = [comparison for comparison in found if not comparison.matches]
     return wrong[0] if wrong else max(found, key=lambda c: c.error_ratio)
 
@@ -302,13 +297,13 @@ def _worst_diff(c: Comparison) -> float:
 
 
 def _mismatch_order(c: Comparison) -> tuple[int, int]:
-    """Return what mismatches are ordered by: time step, if any, then row."""
+    """Return the sort key of mismatches: time step, if any, then row."""
     first = c.first or (0,)
     return (c.first_step or 0, first[0])
 
 
 def most_different(ours: Sequence[Array], theirs: Sequence[Array]) -> Array:
-    """Return the numbers of all rows, those first that differ most; (batch,).
+    """Return all row numbers, the rows that differ most first; (batch,).
 
     The outputs must agree in number and shapes.
     """
@@ -322,8 +317,10 @@ def row_differences(
 
     Returns
     -------
-    (batch, outputs)
-    (outputs,)
+    found : (batch, outputs)
+        The greatest difference of each row.
+    scales : (outputs,)
+        The greatest absolute value of each output of `ours`.
     """
     found, scales = [], []
     for a, b in zip(ours, theirs, strict=True):
@@ -334,7 +331,7 @@ def row_differences(
 
 
 def rank_rows(found: Array, scales: Array) -> Array:
-    """Return the numbers of all rows, those first that differ most; (batch,).
+    """Return all row numbers, the rows that differ most first; (batch,).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How far rounding alone may move outputs: what differences are held against."""
+"""Measure how far rounding alone may move outputs, and make tolerances of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ NOISE_FACTOR = 10.0
 SCALE_FACTOR = 5e-7
 """``atol = NOISE_FACTOR * noise + SCALE_FACTOR * scale``, see `noise_floor`.
 
-How near ``predict`` comes to it on random models: ``python -m benchmarks.allowances``.
+``python -m benchmarks.allowances`` shows how near ``predict`` comes to it on random
+models.
 """
 
 FLUSH_ERROR = 1e-37
@@ -29,41 +30,40 @@ about 1e-38, to zero. `noise_floor` also grants ``SINGLE**2 * max(scale)``, beca
 TensorFlow's mish returns 0 for large negative inputs."""
 
 MAX_RELATIVE, MAX_RELATIVE_COARSE = 1e-2, 0.25
-"""A tolerance above this share of the outputs' scale decides nothing. With numbers of
-16 or 8 bits one rounding error is a thousandth of the output or more, and the proof in
-float64 is what tells formulas apart."""
+"""A tolerance above this share of the outputs' scale decides nothing. The second is for
+numbers of 16 or 8 bits: one rounding error is a thousandth of the output or more, and
+the float64 check is what tells formulas apart."""
 
 NEIGHBOURS = 4
-"""Copies of a model with every weight moved by one rounding error. One pass can be
-right by luck, above all on a single row; five evaluations are not."""
+"""Copies of a model with every weight moved by one rounding error. The model itself in
+float32 may be right by luck, above all on a single row; these four and it are not."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tolerance:
-    """Hold how far rounding may move some outputs, and what the figure is made of.
+    """Hold how far rounding may move an output, and what that figure is made of.
 
-    All arrays are kept unit by unit, each number the greatest over batch and time, so
-    that large values of one unit do not excuse a mistake in the small values of
-    another. A derived bound is kept element by element.
+    There is one number for each unit, the greatest over batch and time, so that large
+    values of one unit do not excuse a mistake in the small values of another. A derived
+    bound has one number for each element.
 
     Attributes
     ----------
     atol : (units,), or in the shape of the outputs
         Greatest difference that is still rounding, in units of the outputs.
     noise : (units,)
-        This model's own rounding on these inputs; 0 where float64 is compared with
-        float64.
+        The model's own rounding on these inputs; 0 between two computations in float64.
     scale : (units,)
-        Greatest output.
+        Greatest absolute output.
     limit : float
         Share of `scale` above which the tolerance decides nothing.
     proven : bool
-        Whether a proof in float64 stands beside it. Numbers of 16 or 8 bits are then
-        held against the largest unit: the proof tells formulas apart.
+        Whether there is a float64 check too, which tells formulas apart. Tolerances for
+        numbers of 16 or 8 bits are then measured against the largest unit.
     rule : str
-        By which it was found.
+        Name of the rule by which `atol` was found.
     derived : float
-        The share of the elements that have a derived bound; the rest have `rule`.
+        Share of the elements that have a derived bound instead.
     """
 
     atol: Array = field(metadata=json_name("value"))
@@ -76,15 +76,16 @@ class Tolerance:
 
     @property
     def decides(self) -> bool:
-        """Return whether it is small against the outputs; if not, nothing is decided.
+        """Return whether the tolerance is small enough to tell a mistake from rounding.
 
-        A unit that hardly ever rises above zero, such as a class that softmax rules
-        out, is held against a thousandth of the largest unit instead.
+        It must be small against the outputs of the unit, or against a thousandth of the
+        largest unit where that is more: a class that softmax rules out has outputs near
+        zero.
         """
         return bool(np.all(self.decisive(self.atol)))
 
     def decisive(self, values: Array) -> Array:
-        """Return which of these numbers, as tolerances, decide something; NaN does not.
+        """Return which numbers, used as tolerances, decide something; NaN does not.
 
         Parameters
         ----------
@@ -96,7 +97,7 @@ class Tolerance:
         return (values <= self.limit * against) | (values <= FLUSH_ERROR)
 
     def bounded(self, bound: Array) -> Tolerance:
-        """Return the same with a derived bound wherever there is one that decides.
+        """Return a tolerance with a derived bound wherever one decides something.
 
         Parameters
         ----------
@@ -108,13 +109,13 @@ class Tolerance:
         return replace(self, atol=np.where(use, bound, self.atol), derived=share)
 
     def by_unit(self) -> Tolerance:
-        """Return the same with the greatest of each unit for all of its elements."""
+        """Return a tolerance with one number for each unit: its greatest."""
         return replace(self, atol=_by_unit(self.atol))
 
     def merge(self, later: Tolerance) -> Tolerance:
-        """Return one for the rows of both: unit by unit the greater; see `by_unit`.
+        """Return a tolerance for the rows of both: the greater one of each unit.
 
-        `derived` stays that of this one.
+        Both must be `by_unit`. `derived` stays that of this one.
         """
         return replace(
             self,
@@ -124,12 +125,20 @@ class Tolerance:
         )
 
     def widened(self, by: float) -> Tolerance:
-        """Return the same with a number added for every element."""
+        """Return a tolerance that is greater by the same number for every element."""
         return replace(self, atol=self.atol + by)
 
 
 def float64_tolerance(float64: Array) -> Tolerance:
-    """Return what float64 may differ by: 1e-10, times the outputs where above 1."""
+    """Return the tolerance between two computations in float64.
+
+    It is 1e-10, times the greatest output of a unit where that is above 1.
+
+    Parameters
+    ----------
+    float64 : (batch, ..., units)
+        The outputs.
+    """
     scale = _by_unit(float64)
     return Tolerance(
         PROOF_TOLERANCE * np.maximum(1.0, scale),
@@ -146,7 +155,7 @@ def noise_floor(
     quantised: bool = False,
     proven: bool = False,
 ) -> Tolerance:
-    """Return ``10 * noise + 5e-7 * scale``, from evaluations of one NumPy formula.
+    """Return the noise floor, ``10 * noise + 5e-7 * scale``, of an output.
 
     Parameters
     ----------
@@ -154,12 +163,13 @@ def noise_floor(
         The reference.
     *others : of the same shape
         The same formulas in float32, or with every weight moved by one rounding error.
-        What these change is the noise; another correct float32 program differs by a
-        small multiple of it.
+        Their greatest difference from the reference is the noise; another correct
+        float32 program differs by a small multiple of it.
     unit : float
         Unit roundoff of the coarsest dtype in the model; the factors are for float32.
     quantised : bool
-        Whether a layer rounds to 8 bits, where a last digit may decide about 1 / 127.
+        Whether a layer rounds to 8 bits. The last digit of a float32 number may then
+        move a result by 1 / 127.
     proven : bool
         As for `Tolerance`.
     """
@@ -228,10 +238,11 @@ class Rounding:
         float64 : list of (batch, ...)
             What the network makes of them in float64.
         native : bool
-            Whether it is Keras that is compared, with a proof in float64 beside it: a
-            float64 model is then held to float64. A port of it is not.
+            Whether Keras is compared, for which there is a float64 check too, and not a
+            port. The tolerance of a float64 model is then that of float64; a port of it
+            may compute in float32.
         rows : (n,) of int, optional
-            Rows that the neighbours of the network are evaluated on, which takes most
+            Rows on which the neighbours of the network are evaluated, which takes most
             of the time; all by default.
         threads : int, optional
             As for `Network.predict`.
@@ -274,8 +285,8 @@ class Rounding:
 def perturbed(spec: ModelSpec, relative: float, seed: int) -> Network:
     """Return the network, in float64, with every weight moved by a relative amount.
 
-    A random half of the weights moves up, the other half down. Whole numbers, which
-    quantised layers have for weights, stay.
+    A random half of the weights moves up, the other half down. Integer weights, which
+    quantised layers have, are left as they are.
     """
     rng = np.random.default_rng(seed)
 

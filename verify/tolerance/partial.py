@@ -1,11 +1,11 @@
-"""What is known of a long comparison: of one batch of its rows, or of all so far.
+"""Keep what is known of a long comparison, for one batch or for all rows so far.
 
-The `PartialResult` of some rows and that of the rows behind them merge into one: what
-all these rows at once would give, by the same tolerances. So batches can be compared on
-any machine, and a comparison that was interrupted goes on from what it knows.
+The `PartialResult` of some rows and that of the rows after them merge into one: the
+result of all these rows at once, by the same tolerances. So batches can be compared on
+any machine, and a comparison that was interrupted can be resumed.
 
-`verify.data.json_values` writes and reads these classes. Fields with another name in
-JSON keep the one that reports of earlier versions have.
+`verify.data.json_values` writes and reads these classes. A field that has another name
+in JSON has it because reports of earlier versions do.
 """
 
 from __future__ import annotations
@@ -32,22 +32,23 @@ decimals."""
 
 
 def half_unit(places: int) -> float:
-    """Return half of the last of `places` decimals."""
+    """Return half a unit of the last of `places` decimals."""
     return 0.5 * 10.0**-places
 
 
 @dataclass(frozen=True)
 class Decimals:
-    """Hold to how many decimals outputs have been rounded, if they have.
+    """Hold how many decimals outputs have, to see whether they were rounded.
 
     Attributes
     ----------
     count : int
-        How many numbers there are.
+        Number of values.
     fits : tuple of bool
-        Whether none of them has more than 0, 1, ... decimals.
+        Whether no value has more than 0, 1, ... decimals.
     loose : int
-        The number of decimals from which on any number of their dtype would fit.
+        The least number of decimals that every value of the dtype fits, so that fitting
+        proves nothing.
     """
 
     count: int
@@ -56,7 +57,7 @@ class Decimals:
 
     @classmethod
     def of(cls, outputs: Sequence[Array]) -> Decimals:
-        """Look at the outputs of a model."""
+        """Return the decimals of a model's outputs."""
         values = np.concatenate([y.reshape(-1).astype(np.float64) for y in outputs])
         stored = max(
             np.finfo(y.dtype).eps if y.dtype.kind == "f" else 0 for y in outputs
@@ -74,17 +75,17 @@ class Decimals:
 
     @property
     def candidates(self) -> list[int]:
-        """Return what `places` may be once there are more outputs."""
+        """Return the numbers of decimals that `places` may be after more outputs."""
         return [k for k in range(1, self.loose) if self.fits[k]]
 
     @property
     def places(self) -> int:
-        """Return how many decimals; 0 if not known, or if the numbers are whole."""
+        """Return to how many decimals outputs were rounded; 0 if unknown or whole."""
         fitting = [k for k in range(self.loose) if self.fits[k]]
         return fitting[0] if fitting and self.count >= MIN_ROUNDED_OUTPUTS else 0
 
     def merge(self, later: Decimals) -> Decimals:
-        """Return the decimals of the numbers of both."""
+        """Return the decimals of the values of both."""
         return Decimals(
             self.count + later.count,
             tuple(a and b for a, b in zip(self.fits, later.fits, strict=True)),
@@ -94,18 +95,18 @@ class Decimals:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Hold the rows whose outputs differ most, of all that were compared.
+    """Hold the rows whose outputs differ most.
 
     Attributes
     ----------
     rows : (n,) of int
         Row numbers, ascending: for every output the rows that differ most. The rows
-        that rank first over all outputs, see `verify.tolerance.compare.most_different`,
-        are always among them, whatever scales later rows bring.
+        that rank first over all outputs, see `verify.tolerance.compare.rank_rows`, are
+        always among them, whatever scales later rows bring.
     found : (n, outputs)
-        The greatest difference of each row.
+        The greatest difference of each of these rows.
     scales : (outputs,)
-        The greatest output, of all rows.
+        The greatest absolute output of all rows compared.
     """
 
     rows: npt.NDArray[np.int64]
@@ -130,7 +131,7 @@ class Ranking:
         return replace(self, rows=self.rows[keep], found=self.found[keep])
 
     def merge(self, later: Ranking, count: int) -> Ranking:
-        """Return what is known of the rows of both, those of `later` behind these."""
+        """Return the ranking of the rows of both, those of `later` after these."""
         both = Ranking(
             np.concatenate([self.rows, later.rows]),
             np.concatenate([self.found, later.found]),
@@ -150,17 +151,18 @@ class PartialOutput:
     Attributes
     ----------
     proof : Comparison or None
-        In float64; None where a port's outputs are compared.
+        Comparison in float64; None for a port.
     numerics : Comparison
-        By derived bounds, where there are any.
+        Comparison by error bounds, and by the noise floor where there is no bound.
     by_noise_floor : Comparison
-        By the noise floor alone.
+        Comparison by the noise floor alone.
     recorded : dict of int to Comparison
-        As `numerics`, by the number of decimals, if these are all that was kept.
+        Number of decimals -> comparison for outputs that were rounded to so few: the
+        tolerance of `numerics` and half a unit of the last decimal.
     tolerance, noise_floor : Tolerance
-        Of `numerics` and of `by_noise_floor`, unit by unit.
+        Tolerances of `numerics` and of `by_noise_floor`, unit by unit.
     derived : int
-        How many numbers have a derived bound.
+        Number of elements that have a derived bound.
     """
 
     proof: Comparison | None
@@ -198,21 +200,22 @@ class PartialResult:
     Attributes
     ----------
     rows, batches : int
-        How many were compared.
+        Numbers of rows and of batches that were compared.
     count : int
-        How many of the rows that differ most are kept.
+        Number of rows to keep for a closer look: those that differ most.
     outputs : tuple of PartialOutput
     decimals : Decimals or None
-        Of a port's outputs.
+        Decimals of a port's outputs; None for Keras.
     unsound : (bool, bool)
-        Whether outputs are not finite on both sides, and whether something else is
-        wrong; `verify.checks._verdict.undefined`.
+        Whether some outputs are not finite on both sides, and whether the sides differ
+        in anything else, as `verify.checks._verdict.undefined` returns it.
     finite : bool
-        Whether all outputs that were given are.
+        Whether all outputs of Keras or of the port are finite.
     rule_effects : dict of str to float
-        By which rule of the backend outputs differ from TensorFlow's, and how far.
+        Rule of the backend -> how far it moves outputs from TensorFlow's.
     by_predict, by_proof : Ranking or None
-        Rows that differ most from the outputs given, and in float64.
+        Rows that differ most from the outputs of predict or of the port, and from those
+        in float64.
     """
 
     rows: int
@@ -229,7 +232,7 @@ class PartialResult:
     by_proof: Ranking | None = None
 
     def merge(self, later: PartialResult) -> PartialResult:
-        """Return what is known of the rows of both, those of `later` behind these."""
+        """Return what is known of the rows of both, those of `later` after these."""
         decimals = None
         if self.decimals is not None and later.decimals is not None:
             decimals = self.decimals.merge(later.decimals)
@@ -262,27 +265,27 @@ class PartialResult:
 
     @property
     def proof(self) -> Comparison | None:
-        """Return the comparison in float64 of the output that says most."""
+        """Return the most telling comparison in float64; None for a port."""
         found = [o.proof for o in self.outputs if o.proof is not None]
         return most_telling(found) if found else None
 
     @property
     def numerics(self) -> Comparison:
-        """Return the comparison of the output that says most."""
+        """Return the most telling comparison of an output."""
         return most_telling([output.numerics for output in self.outputs])
 
     @property
     def by_noise_floor(self) -> Comparison:
-        """Return the same, by the noise floor alone."""
+        """Return the most telling comparison by the noise floor alone."""
         return most_telling([output.by_noise_floor for output in self.outputs])
 
     def recorded(self, places: int) -> Comparison:
-        """Return the same, if `places` decimals are all that was kept."""
+        """Return the most telling comparison if outputs were rounded to `places`."""
         return most_telling([output.recorded[places] for output in self.outputs])
 
     @property
     def tolerances(self) -> list[Tolerance]:
-        """Return what `numerics` was held to, for each output."""
+        """Return the tolerance of each output in `numerics`."""
         return [output.tolerance for output in self.outputs]
 
     @property
@@ -297,7 +300,7 @@ class PartialResult:
 
     @property
     def derived(self) -> tuple[int, int]:
-        """Return how many numbers have a derived bound, of how many."""
+        """Return the number of elements with a derived bound, and of all elements."""
         return (
             sum(output.derived for output in self.outputs),
             sum(output.numerics.total for output in self.outputs),

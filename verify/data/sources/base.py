@@ -17,7 +17,7 @@ Data = Array | dict[str, Array]
 """One array, or several of the same number of rows by their names."""
 
 BLOCK_BYTES = 2**25
-"""Bytes of rows that are read at a time where the caller sets no number of rows."""
+"""Bytes of rows that are read at a time, unless the caller sets a number of rows."""
 
 READ_ROWS = 1_000_000
 """Batch size of `Source.read`. Joining copies the batches, so larger ones cost more
@@ -30,7 +30,7 @@ class Source(ABC):
     Attributes
     ----------
     rows : int
-        Their number, known on opening.
+        Number of rows, known on opening.
     notes : tuple of str
         What a user should know about the rows, one line each.
     """
@@ -38,7 +38,7 @@ class Source(ABC):
     rows: int
     notes: tuple[str, ...] = ()
     _batch_rows = 4096
-    """Rows read at a time where only some of them are wanted."""
+    """Rows that `take` and `fingerprint` read at a time."""
 
     @abstractmethod
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:

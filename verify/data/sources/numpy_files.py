@@ -26,7 +26,7 @@ from verify.errors import DataError, error_prefix, printable
 from verify.model.arrays import Array
 
 MAX_FORTRAN_BYTES = 2**30
-"""Bytes of an array in Fortran order inside an archive, which is read whole."""
+"""Bytes of an array in Fortran order inside an archive, at most: it is read whole."""
 
 
 class Npy(FileSource):

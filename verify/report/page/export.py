@@ -1,7 +1,7 @@
-"""A model as the page's own engine computes it, or the reason why it does not.
+"""Export a model for the page's own engine, or say why the engine cannot compute it.
 
-The engine (`engine.js`) knows chains of layers around SimpleRNN, LSTM and GRU. What it
-does not compute is refused here, by name, and the page then shows what NumPy recorded.
+The engine (`engine.js`) computes chains of layers around SimpleRNN, LSTM and GRU. Any
+other model is refused here with the reason, and the page shows what NumPy recorded.
 """
 
 from __future__ import annotations
@@ -24,36 +24,37 @@ from verify.model.spec import LayerSpec
 from verify.report.page.packing import pack_array
 
 MAX_WEIGHT_BYTES = 8_000_000
-"""Weights of more bytes than this are not put into a page."""
+"""Bytes of weights in a page, at most."""
 
 MAX_PRODUCTS = 1.5e9
 """Products that the page computes for its comparison, at most: a few seconds."""
 
 VECTOR_ACTIVATIONS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
-"""Activations that look along an axis; the page computes them along the last one."""
+"""Activations along an axis; the page computes them along the last one only."""
 
 
 class Refused(Exception):
-    """Say which layer of a model the page does not compute, and why."""
+    """Say why the page cannot compute a model."""
 
 
 def exported(net: Network, trace: Trace) -> dict[str, Any]:
-    """Return the layers of a chain in the order in which they are called.
+    """Return the layers of a model for the page, in the order in which they are called.
 
     Parameters
     ----------
     net : Network
     trace : Trace
-        Of some inputs; it knows the shapes.
+        A trace of any inputs, for the shapes.
 
     Returns
     -------
     dict
-        ``{"layers": [...]}``, with weights that come out as they are.
+        ``{"layers": [...]}``, with weights that are not rounded.
 
     Raises
     ------
     Refused
+        The page cannot compute the model.
     """
     names = chain(net)
     size = sum(w.nbytes for _, layer in net.spec.walk() for w in layer.weights.values())
@@ -78,7 +79,7 @@ def exported(net: Network, trace: Trace) -> dict[str, Any]:
 
 
 def product_count(net: Network, trace: Trace) -> float:
-    """Return how many products one evaluation of one row takes, roughly."""
+    """Return roughly how many multiplications one evaluation of one row takes."""
     steps = max(
         (t.input.shape[1] for t in trace.values() if _timed(t.input)), default=1
     )
@@ -96,11 +97,12 @@ def _timed(array: Any) -> bool:
 
 
 def chain(net: Network) -> list[str]:
-    """Return the names of layers that are called once each, on the last one's output.
+    """Return the names of the layers of a chain, in the order of the calls.
 
     Raises
     ------
     Refused
+        A layer is not called exactly once, on the output of the layer before it.
     """
     graph = net.spec.root.graph
     if graph is None or len(net.spec.inputs) != 1 or len(net.output_names) != 1:
@@ -265,21 +267,23 @@ WRITERS: Mapping[str, Callable[[LayerSpec], dict[str, Any]]] = {
     "GlobalMaxPooling1D": _pooling,
     "GlobalAveragePooling1D": _pooling,
 }
-"""Layers that the page computes, by class."""
+"""Class of a layer that the page computes -> function that exports it."""
 
 PER_STEP_LAYERS = frozenset(
     {kind.class_name for kind in TRAINING_ONLY}
     | {"Identity", "Dense", "Activation", "ReLU", "LeakyReLU", "ELU", "Softmax"}
 )
-"""Those that do the same to every step, so that TimeDistributed changes nothing."""
+"""Layers that do the same at every step, so that TimeDistributed around them changes
+nothing."""
 
 
 def activation(layer: LayerSpec, text: str) -> dict[str, Any]:
-    """Return a name of `activations.resolve`, taken apart for the page.
+    """Parse an activation as `verify.forward.activations.resolve` names it.
 
     Raises
     ------
     Refused
+        It works along another axis than the last one.
     """
     name, _, inside = text.partition("(")
     items = (item.split("=") for item in inside[:-1].split("; ")) if inside else ()
@@ -287,7 +291,7 @@ def activation(layer: LayerSpec, text: str) -> dict[str, Any]:
 
 
 def _named(layer: LayerSpec, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an activation with all arguments filled in, constants as computed."""
+    """Return an activation with all arguments, constants in the layer's precision."""
     exact = exact_constants(layer)
     function = {**ACTIVATIONS, **HISTORICAL}[name]
     arguments = {

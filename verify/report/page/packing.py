@@ -20,8 +20,8 @@ def pack_array(array: Array, *, exact: bool = True) -> Packed:
     ----------
     array : of numbers or truth values
     exact : bool
-        Whether every number must come out as it went in. Otherwise floats are rounded
-        to float32, which halves them, unless that would overflow.
+        Whether every number must be kept as it is. Otherwise floats are rounded to
+        float32, which takes half the space, unless that would overflow.
 
     Returns
     -------

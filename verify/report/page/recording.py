@@ -1,7 +1,7 @@
-"""What NumPy records for the page: gates, states and answers of a few rows.
+"""Record gates, states and answers of a few rows for the page.
 
-The page evaluates the same rows in its own engine and compares; where it cannot, the
-recorded values are what it shows.
+The page computes the same rows in its own engine and compares. Where it cannot compute
+them, it shows the recorded values.
 """
 
 from __future__ import annotations
@@ -29,48 +29,49 @@ from verify.report.page.packing import pack_array
 from verify.tolerance.noise_floor import perturbed
 
 DEFAULT_ROWS = 8
-"""Rows kept of inputs that are given, where the caller names no other number."""
+"""Rows that are recorded, where the caller gives no other number."""
 
 MAX_STEPS = 2000
-"""Sequences of more steps are not shown."""
+"""Time steps of a sequence that is shown, at most."""
 
 MAX_RECORDED_BYTES = 6_000_000
-"""Bytes that the recorded values take in a page, at most, before base64."""
+"""Bytes of recorded values in a page, at most, before base64."""
 
 MAX_PREFIXES, MAX_PREFIX_PRODUCTS = 64, 2e8
-"""The answer after every step is recorded for sequences of at most this many steps, if
-a row takes at most this many products."""
+"""Time steps of a sequence, and multiplications for a row, up to which the answer after
+every step is recorded."""
 
 AGREEMENT_TOLERANCE = 1e-6
 """Relative error that the page's own values may have, because the recorded ones are
-rounded to float32. Relative to the value, or to the greatest of its row, 1 at most,
-where that is more; measured as by `Engine.apart`."""
+rounded to float32. It is relative to the value, or to the greatest value of its row, 1
+at most, if that is larger. ``apart`` in ``engine.js`` measures it in the same way."""
 
 MIN_ROW_SCALE = 1e-7
-"""The greatest value of a row counts as this at least: what is much smaller may be all
-rounding, as in 1e-6 - tanh(1e-6)."""
+"""The greatest value of a row counts as this at least, because much smaller values may
+be rounding alone, as in 1e-6 - tanh(1e-6)."""
 
 ROUNDING_FACTOR = 100.0
-"""Added to the tolerance: this times what a rounding error in each weight changes."""
+"""The tolerance grows by this many times the effect of one rounding error in every
+weight."""
 
 MAX_PEEKED_IDS = 12
-"""Ids that stand in the name of a row."""
+"""Ids in the default name of a row, at most."""
 
 RECURRENT_LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Hold what is said about a row.
+    """Describe a row to the reader of a page.
 
     Attributes
     ----------
     label : str
-        By which it is chosen from a list.
+        Its name in the list of rows.
     note : str
-        What is known about it, for example its true class.
+        A remark, for example its true class.
     text : str
-        What it was made from, if that was a text.
+        The text that it was made from, if any.
     """
 
     label: str
@@ -85,9 +86,9 @@ class TextRules:
     Attributes
     ----------
     words : sequence of str
-        In the order of their ids, from 1 on; id 0 is padding.
+        The vocabulary, in the order of the ids, from 1 on; id 0 is padding.
     stop_words : sequence of str
-        Left out.
+        Words that are left out.
     length : int
         Time steps: only the last `length` words are read.
     padding : "pre" or "post"
@@ -114,7 +115,7 @@ class TextRules:
 
 @dataclass(frozen=True)
 class Exploration:
-    """Hold what the page's explorer is given, as plain values for JSON."""
+    """Hold the data of the page's explorer, as plain values for JSON."""
 
     data: Mapping[str, Any]
 
@@ -138,11 +139,11 @@ def explore(
     samples : sequence of Sample
         One for each row; by default they are numbered.
     classes : sequence of str
-        What the outputs mean.
+        Names of the classes that the outputs stand for.
     text : TextRules, optional
-        With it, a text can be typed.
+        With it, readers can type a text.
     rows : int
-        How many are kept at most.
+        Rows to record, at most.
     notes : sequence of str
         What a reader must know; sentences without a full stop.
 
@@ -192,7 +193,7 @@ def explore(
 
 
 def _peek(number: int, row: Array) -> str:
-    """Return what a row without a name is called: its number, and its first ids."""
+    """Return the default name of a row: its number, and its first ids."""
     if row.dtype.kind not in "iu" or row.ndim != 1:
         return f"row {number}"
     more = " ..." if len(row) > MAX_PEEKED_IDS else ""
@@ -204,7 +205,10 @@ def _trace(net: Network, inputs: Inputs) -> Trace:
 
 
 def _precision(net: Network) -> str | None:
-    """Return the reference, unless a Masking layer would then mask other steps."""
+    """Return float64, or None if a Masking layer would then mask other steps.
+
+    None means the precision of the model.
+    """
     masking = (x for _, x in net.spec.walk() if x.class_name == "Masking")
     return "float64" if all(map(exact_mask, masking)) else None
 
@@ -226,7 +230,7 @@ def _sample(sample: Sample) -> dict[str, str]:
 
 
 def _input(net: Network, inputs: Inputs) -> dict[str, Any]:
-    """Return the first input; ids are what an Embedding reads directly."""
+    """Return the first input, and how many ids there are if an Embedding reads it."""
     first = inputs[0]
     shape = net.spec.inputs[0].options["batch_shape"]
     ids = None
@@ -254,7 +258,7 @@ def _recurrent(trace: Trace) -> list[tuple[str, LayerTrace]]:
 
 
 def _affordable(trace: Trace, rows: int) -> int:
-    """Return how many rows have room in a page; one at least."""
+    """Return how many rows fit in a page; one at least."""
     size = sum(
         value.nbytes / value.itemsize * 4
         for _, traced in _recurrent(trace)
@@ -264,7 +268,7 @@ def _affordable(trace: Trace, rows: int) -> int:
 
 
 def _layers(net: Network, trace: Trace, rows: int) -> dict[str, Any]:
-    """Return all recurrent layers with recorded values; units beyond a size are cut."""
+    """Return all recurrent layers with their values, of as many units as fit."""
     found = _recurrent(trace)
     numbers = sum(
         value.shape[1] * value.shape[2]
@@ -354,9 +358,15 @@ def _finite_rows(trace: Trace, rows: int) -> Array:
 def _answers(net: Network, inputs: Inputs, trace: Trace) -> dict[str, Any]:
     """Return what the model answers after every step: (rows, time, outputs).
 
-    An output at every step is that; otherwise the model is evaluated on the first step,
-    the first two, and so on. ``running`` is None where nothing is recorded, and
-    ``answers`` says whether there are such answers at all.
+    A model with an output at every step gives them at once. Any other is evaluated on
+    the first step, on the first two, and so on.
+
+    Returns
+    -------
+    dict
+        ``answers`` is "each" for a model of the first kind, "end" for one of the
+        second, "" if there are no such answers; ``running`` has them, or is None if
+        they are not recorded; ``no_answers`` says why.
     """
     output, first = _output(trace), inputs[0]
     if len(inputs) != 1 or len(flatten(trace.output)) != 1 or first.ndim < 2:
@@ -422,7 +432,7 @@ def _model(net: Network, inputs: Inputs, trace: Trace, rows: int) -> dict[str, A
 
 
 def _allowed(net: Network, inputs: Inputs, trace: Trace) -> float:
-    """Return what the page's values may differ by; more where rounding grows."""
+    """Return the relative tolerance of the page's values, larger if rounding grows."""
     there = perturbed(net.spec, UNIT_ROUNDOFF["float64"], 0).trace(
         inputs, dtype="float64"
     )
@@ -433,7 +443,10 @@ def _allowed(net: Network, inputs: Inputs, trace: Trace) -> float:
 
 
 def _apart(a: Array, b: Array) -> float:
-    """Return the greatest difference of two (rows, ...), measured as the page does."""
+    """Return the greatest relative difference of two arrays, (rows, ...) each.
+
+    It is measured as the page does; see `AGREEMENT_TOLERANCE`.
+    """
     size = np.abs(a)
     axes = tuple(range(1, size.ndim))
     floor = np.clip(size.max(axis=axes, keepdims=True, initial=0.0), MIN_ROW_SCALE, 1.0)

@@ -19,7 +19,7 @@ VIEW_FILES = (
     "run.js", "agreement.js", "choosing.js", "stepping.js", "answer.js", "heat_maps.js",
     "layers.js", "start.js",
 )  # fmt: skip
-"""Parts of one function, in this order: they share their names with nothing else."""
+"""Parts of one function, in this order, so that their names are local to it."""
 
 SCRIPT_FILES = ("engine.js", "tools.js", *(f"view/{name}" for name in VIEW_FILES))
 VERDICT_CLASSES = {"PASS": "pass", "FAIL": "fail"}
@@ -27,7 +27,7 @@ VERDICT_CLASSES = {"PASS": "pass", "FAIL": "fail"}
 
 @dataclass(frozen=True)
 class Table:
-    """Hold a table with its heading; the first row is the headings of its columns."""
+    """Hold a table with its title and the headings of its columns."""
 
     title: str
     headings: Sequence[str]
@@ -36,7 +36,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Summary:
-    """Hold what a page says without its explorer.
+    """Hold the content of a page without its explorer.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ def _data(exploration: Exploration) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return what the page may do: run its own style and script, and nothing else."""
+    """Return the Content-Security-Policy: the page's own style and script alone."""
     allowed = [
         "default-src 'none'",
         f"style-src {_checksum(style)}",

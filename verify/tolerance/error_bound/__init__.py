@@ -1,4 +1,4 @@
-"""How far a correct float32 program may be from float64: a bound for every output.
+"""Bound, for every output, how far a correct float32 program may be from float64.
 
 This is running error analysis to first order. Each operation of the forward pass makes
 a local rounding error, whose size follows from the float64 values (`sites`). One

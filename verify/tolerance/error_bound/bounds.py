@@ -1,4 +1,4 @@
-"""Bounds from local errors: backpropagations in blocks, within a budget of adjoints."""
+"""Derive bounds from local errors by backpropagation, within a budget of adjoints."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _bounded(
     theirs: Sequence[Array],
     bounds: Callable[[Sequence[Array]], list[Array]],
 ) -> list[Tolerance]:
-    """Return tolerances that hold derived bounds where there are any.
+    """Return tolerances with derived bounds where there are any.
 
     Parameters
     ----------
@@ -99,8 +99,7 @@ def bounded_outputs(
     net : Network
     x : Inputs
     noise_floors : list of Tolerance
-        One for each output; returned as they are if the model is
-        `unbounded`.
+        One for each output; returned as they are if the model is `unbounded`.
     ours, theirs : list of (batch, ...)
         The outputs to compare.
     activation_errors : ActivationErrors

@@ -1,4 +1,4 @@
-"""Where each class of layer rounds in float32, and by how much: the table."""
+"""List where each class of layer rounds in float32, and by how much."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class LayerRounding:
 
     @cached_property
     def smooth(self) -> bool:
-        """Say whether no activation of the layer has a kink."""
+        """Return whether no activation of the layer has a kink."""
         names = ("activation", "recurrent_activation")
         return not any(self.layer.options.get(name) in KINKS for name in names)
 
