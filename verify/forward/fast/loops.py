@@ -101,7 +101,7 @@ class FastLoop:
         return FAST_STEPS[self.weights.layer.class_name](self.weights, method, rows)
 
     def _buffers(self, method: Method, rows: int) -> Steps:
-        """Return steps in buffers, in those of the last call if they fit and are free."""
+        """Return steps, in the buffers of the last call if these fit and are free."""
         try:
             # pop takes and removes in one operation, so no other thread gets them too
             *known, steps = self._last.pop()

@@ -1,4 +1,4 @@
-"""The registry of layer types; a layer is known here and nowhere else.
+"""Register all layer types; no other table lists them.
 
 To add one, write a `LayerType` in a module of this package and list it in that module's
 ``KINDS``.
@@ -47,16 +47,16 @@ HEADINGS: Mapping[str, tuple[type[LayerType], ...]] = MappingProxyType(
         "Operations": operations.KINDS,
     }
 )
-"""Every layer type by the heading under which the table of coverage lists it."""
+"""Heading in the table of coverage -> the layer types listed under it."""
 
 REGISTRY: Mapping[str, LayerType] = MappingProxyType(
     {kind.class_name: kind() for kinds in HEADINGS.values() for kind in kinds}
 )
-"""Keras class name -> layer type; raw operations are called ``ops.Add``."""
+"""Keras class name -> layer type; raw operations have names such as ``ops.Add``."""
 
 
 def supported(key: str) -> str:
-    """Return the sentence that ends a refusal: what there is instead."""
+    """Return the sentence that ends a refusal: the supported layers or operations."""
     operations = key.startswith("ops.")
     names = sorted(
         name.removeprefix("ops.")

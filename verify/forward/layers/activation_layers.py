@@ -1,4 +1,4 @@
-"""Activations that are layers: those with options, and PReLU with weights."""
+"""Evaluate the activations that are layers: those with options, and PReLU."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def _require_floats(x: Array) -> None:
 
 
 class ReLU(Elementwise):
-    """``y = max(x, 0)``, with a ceiling, a threshold and a slope below it on request.
+    """Compute ``y = max(x, 0)``, or with options a ceiling, a threshold and a slope.
 
-    ``y = min(x, max_value)`` above the threshold, ``negative_slope * (x - threshold)``
-    up to it. Whole numbers stay whole.
+    ``y`` is ``min(x, max_value)`` above the threshold, and
+    ``negative_slope * (x - threshold)`` up to it. Whole numbers stay whole.
 
     Source: keras/src/layers/activations/relu.py.
     """
@@ -80,7 +80,8 @@ class LeakyReLU(Elementwise):
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         if inputs.dtype == bool or POLICIES[layer.policy].compute in HALF_DTYPES:
-            _require_floats(inputs)  # Keras makes float32 of whole numbers, not 16 bits
+            # Keras casts whole numbers to float32 even in a layer of 16 bits
+            _require_floats(inputs)
         x = inputs if is_float(inputs) else inputs.astype(np.float32)
         slope = layer.options["negative_slope"]
         return leaky_relu(x, slope, exact=exact_constants(layer))
@@ -104,7 +105,7 @@ class ELU(Elementwise):
 
 
 def shared_axes(value: Any) -> tuple[int, ...]:
-    """Read the axes along which one slope is shared; none of them is no list at all."""
+    """Read the axes along which one slope is shared, from 1; None and [] mean none."""
     found = () if value in (None, [], ()) else axes(value)
     if any(axis < 0 for axis in found):
         raise Unexpected("axes counted from 1 on, after that of the rows")
@@ -112,9 +113,9 @@ def shared_axes(value: Any) -> tuple[int, ...]:
 
 
 class PReLU(Elementwise):
-    """``y = max(x, 0) - alpha * max(-x, 0)`` with a slope per position.
+    """Compute ``y = max(x, 0) - alpha * max(-x, 0)`` with a slope for each position.
 
-    ``alpha`` has the shape of a row, and size 1 along the ``shared_axes``.
+    ``alpha`` has the shape of a row, with size 1 along the ``shared_axes``.
 
     Source: keras/src/layers/activations/prelu.py.
     """
@@ -144,10 +145,11 @@ class PReLU(Elementwise):
 
 
 class Softmax(Elementwise):
-    """``y = exp(x) / sum(exp(x))`` over an axis, or several; masked numbers become 0.
+    """Compute ``y = exp(x) / sum(exp(x))`` over one axis or several, with a mask.
 
-    A masked number enters as -1e9, or -3e4 in float16. The mask must have as many axes
-    as the input, so the (batch, time) masks that travel with tensors fit no sequence.
+    A masked number enters as -1e9, or -3e4 in float16, and its result is set to 0. The
+    mask must have as many axes as the input; the (batch, time) mask of a sequence has
+    too few.
 
     Source: keras/src/layers/activations/softmax.py.
     """
@@ -182,4 +184,4 @@ class Softmax(Elementwise):
 
 
 KINDS: tuple[type[LayerType], ...] = (ReLU, LeakyReLU, ELU, PReLU, Softmax)
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

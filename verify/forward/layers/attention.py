@@ -1,8 +1,8 @@
-"""Attention, AdditiveAttention and MultiHeadAttention, with their masks.
+"""Evaluate Attention, AdditiveAttention and MultiHeadAttention, with their masks.
 
-What a masked key is differs: Attention subtracts a large number from its score, which
-in a row without any key left swallows the scores; MultiHeadAttention replaces it, by
-two different rules; see `MultiHeadAttention`.
+They treat masked keys differently. Attention subtracts a large number from the score of
+a masked key; if all keys are masked, rounding then leaves nothing of the scores.
+MultiHeadAttention replaces the score, by one of two rules; see `MultiHeadAttention`.
 """
 
 from __future__ import annotations
@@ -36,15 +36,17 @@ from verify.model.dtypes import POLICIES, rounded
 from verify.model.spec import LayerSpec
 
 LOWEST_FUSED_SCORE = 3.38953e38 * -0.7
-"""What a masked score becomes where MultiHeadAttention runs its fused path."""
+"""The score of a masked key on the fused path of MultiHeadAttention.
+Source: keras/src/backend/tensorflow/nn.py, ``_get_large_negative``."""
 
 
 class Attention(LayerType):
-    """``softmax(scores) @ value`` with ``scores = query @ key^T``, or of tanh.
+    """Compute ``y = softmax(scores) @ value`` with ``scores = query @ key^T``.
 
-    ``score_mode="concat"``: ``scores = concat_score_weight * sum(tanh(query + key))``.
-    A masked or future key has 1e9 subtracted from its score (65504 in float16); a
-    masked query outputs zeros.
+    With ``score_mode="concat"``,
+    ``scores = concat_score_weight * sum(tanh(query + key))``. From the score of a key
+    that is masked, or later than a causal query, 1e9 is subtracted (65504 in float16).
+    A masked query outputs zeros.
 
     Source: keras/src/layers/attention/attention.py.
     """
@@ -69,7 +71,7 @@ class Attention(LayerType):
         )
 
     def scores_note(self, layer: LayerSpec) -> str:
-        """Return the equation of the scores, with this layer's options."""
+        """Return the equation of the scores with the options of the layer."""
         scaled = layer.options["use_scale"]
         if layer.options["score_mode"] == "dot":
             return f"query @ key^T{' * scale' if scaled else ''}"
@@ -85,7 +87,7 @@ class Attention(LayerType):
         ]
 
     def scores(self, layer: LayerSpec, query: Array, key: Array) -> Array:
-        """Return the scores before masks and softmax: (batch, queries, keys)."""
+        """Return the scores before mask and softmax: (batch, queries, keys)."""
         scale = layer.weights.get("scale")
         if layer.options["score_mode"] == "dot":
             scores = query @ np.swapaxes(key, -2, -1)
@@ -128,7 +130,9 @@ class Attention(LayerType):
 
 
 class AdditiveAttention(Attention):
-    """``softmax(scores) @ value`` with ``scores = sum(scale * tanh(query + key))``.
+    """Compute attention with ``scores = sum(scale * tanh(query + key))``.
+
+    The rest is as in `Attention`: ``y = softmax(scores) @ value``.
 
     Source: keras/src/layers/attention/additive_attention.py.
     """
@@ -161,7 +165,7 @@ def _listed(items: Any) -> list[Any]:
 
 
 def _causal(queries: int, keys: int) -> Array:
-    """Return whether a query may see a key, (queries, keys): not a later one."""
+    """Return a mask (queries, keys) in which no query sees a later key."""
     return np.tri(queries, keys, dtype=bool)
 
 
@@ -172,7 +176,7 @@ def _both(a: Array | None, b: Array | None) -> Array | None:
 
 
 def _output_shape(value: Any) -> tuple[int, ...] | None:
-    """Read an output shape; an empty one, and 0, count as none."""
+    """Read an output shape; like Keras, take an empty one and 0 for none."""
     if not value:
         return None
     sizes = integers(value)
@@ -189,20 +193,24 @@ def _probability(value: Any) -> float:
 
 
 class MultiHeadAttention(LayerType):
-    """``y = (softmax(q @ k^T / sqrt(key_dim)) @ v) @ output_kernel + output_bias``.
+    """Compute attention with several heads, each with projections of its own.
 
-    ``q, k, v = query @ query_kernel + query_bias, ...`` for each head. With
-    ``use_gate`` what comes out of the heads is multiplied by
-    ``sigmoid(query @ gate_kernel + gate_bias)``.
+    ::
 
-    TensorFlow holds ``1 / sqrt(key_dim)`` in float32, whatever it computes in.
+        q = query @ query_kernel + query_bias, for each head; k and v likewise
+        heads = softmax(q @ k^T / sqrt(key_dim)) @ v
+        heads = heads * sigmoid(query @ gate_kernel + gate_bias)      with use_gate
+        y = heads @ output_kernel + output_bias
 
-    Keras has two ways of doing this. Where inputs have three axes, scores are not
-    returned and ``dropout`` is 0, a query without any key left attends to all alike.
-    Otherwise it attends to none: its scores are zeros.
+    TensorFlow holds ``1 / sqrt(key_dim)`` in float32, even in a float64 layer.
 
-    Keras takes the masks off query, value and key for good, and takes the query's mask
-    from the tensor even where the call gives another.
+    Keras has two code paths, which differ for a query whose keys are all masked. The
+    fused path runs if the inputs have three axes, ``dropout`` is 0 and the scores are
+    not returned; the query then attends to all keys alike. On the other path its
+    scores are zeros, so it attends to no key.
+
+    Keras removes the masks of query, value and key from the tensors themselves, and
+    takes the mask of the query from the tensor even if the caller gives one.
 
     Source: keras/src/layers/attention/multi_head_attention.py.
     """
@@ -321,7 +329,7 @@ class MultiHeadAttention(LayerType):
             output = output + layer.weights["output_bias"]
         if not return_attention_scores:
             return output
-        # the scores come out of a Softmax layer, which hands on the mask it was given
+        # Keras computes the scores by a Softmax layer, which passes its mask on
         return output, Tensor(scores, allowed)
 
 
@@ -341,15 +349,36 @@ def _attend(
     allowed: Array | None,
     fused: bool,
 ) -> tuple[Array, Array, Array | None]:
-    """Return each head's output, its scores, and `allowed` in the scores' shape.
+    """Compute scores and their softmax, and apply them to the values of each head.
 
-    Attention runs over `axes` of the inputs. The scores have the other axes first, the
-    heads last among them, then `axes` of the query, then those of the key.
+    Parameters
+    ----------
+    axes : tuple of int, or None
+        Axes of the inputs over which attention runs; None for all but the rows and the
+        features.
+    q : (batch, ..., heads, size)
+    k : (batch, ..., heads, size)
+    v : (batch, ..., heads, size)
+    allowed : array of bool, or None
+        False where a query may not attend to a key.
+    fused : bool
+        Whether Keras runs its fused path; see `MultiHeadAttention`.
+
+    Returns
+    -------
+    heads : (batch, ..., heads, size)
+    scores : array
+        Its axes are those of the inputs over which attention does not run, then the
+        heads, then `axes` of the query, then `axes` of the key.
+    allowed : array of bool, or None
+        In a shape that broadcasts to that of the scores.
     """
     rank = q.ndim
     chosen = tuple(range(1, rank - 2)) if axes is None else axes
     chosen = tuple(axis if axis >= 0 else axis + rank - 1 for axis in chosen)
     along = (1,) if fused else chosen
+    # letters of an einsum: lower case for the axes of the query, and upper case for
+    # those axes of the key that attention runs over
     queries = string.ascii_lowercase[:rank]
     keys = "".join(s.upper() if i in along else s for i, s in enumerate(queries))
     kept = "".join(s for i, s in enumerate(queries[:-1]) if i not in along)
@@ -370,4 +399,4 @@ def _attend(
 
 
 KINDS: tuple[type[LayerType], ...] = (Attention, AdditiveAttention, MultiHeadAttention)
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

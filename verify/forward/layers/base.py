@@ -1,4 +1,4 @@
-"""What every layer type declares: its options, its weights, its maths.
+"""Define what a layer type declares: its options, its weights and its arithmetic.
 
 A layer type is one class with one entry in the registry. It names every option that a
 Keras config of that layer may hold, and each option is exactly one of
@@ -7,7 +7,8 @@ Keras config of that layer may hold, and each option is exactly one of
 * *inert*: it has no effect on the forward pass (initialisers, regularisers, ...);
 * *refused*: only one value of it is supported, and any other is refused by name.
 
-An option that is none of these is refused too, so nothing is accepted and then ignored.
+An option that a layer type does not name is refused too, so that no option is accepted
+and then ignored.
 """
 
 from __future__ import annotations
@@ -27,24 +28,35 @@ from verify.model.dtypes import is_float, working
 from verify.model.spec import LayerSpec
 
 REQUIRED = object()
+"""The default of an option that every config must hold."""
 
 
 class Unexpected(Exception):
-    """Say what an option's parser expected."""
+    """Report that an option has a wrong value; the message says what was expected."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """Describe an honoured option: how it is read, and what it is when absent."""
+    """Describe an honoured or refused option of a layer.
+
+    Attributes
+    ----------
+    parse : callable
+        Checks the value in a config and returns it as the code uses it; raises
+        `Unexpected`.
+    default
+        The value if the config does not hold the option.
+    supported : str
+        For the coverage table: the supported values, if not all are.
+    """
 
     parse: Callable[[Any], Any]
     default: Any = REQUIRED
     supported: str = ""
-    """Said in the coverage table where one value alone is supported."""
 
 
 def anything(value: Any) -> Any:
-    """Read whatever stands there: for options that another method checks."""
+    """Return the value unchecked, for options that another method checks."""
     return value
 
 
@@ -100,20 +112,20 @@ def numbers(value: Any) -> Any:
 
 
 def integers(value: Any) -> tuple[int, ...]:
-    """Read a list of whole numbers; one number alone is a list of one."""
+    """Read a list of whole numbers; a single number counts as a list of one."""
     items = value if isinstance(value, (list, tuple)) else [value]
     return tuple(integer(item) for item in items)
 
 
 def axis(value: Any) -> int:
-    """Read an axis that is not that of the rows."""
+    """Read an axis other than that of the rows."""
     if integer(value) == 0:
         raise Unexpected("an axis other than that of the rows, 0")
     return int(value)
 
 
 def axes(value: Any) -> tuple[int, ...]:
-    """Read one axis or several, none of them that of the rows."""
+    """Read one axis or several, other than that of the rows."""
     items = value if isinstance(value, (list, tuple)) else [value]
     if not items:
         raise Unexpected("an axis, or several")
@@ -121,7 +133,13 @@ def axes(value: Any) -> tuple[int, ...]:
 
 
 def from_front(axes: Sequence[int], ndim: int) -> tuple[int, ...]:
-    """Return axes counted from the front; ValueError for axis 0 or one that is none."""
+    """Return axes counted from the front.
+
+    Raises
+    ------
+    ValueError
+        An axis is that of the rows, 0, or does not exist.
+    """
     found = tuple(k + ndim if k < 0 else k for k in axes)
     if not all(0 < k < ndim for k in found):
         raise ValueError(f"axes {tuple(axes)} of an array with {ndim}, rows first")
@@ -129,9 +147,10 @@ def from_front(axes: Sequence[int], ndim: int) -> tuple[int, ...]:
 
 
 def one_of(*allowed: Any) -> Callable[[Any], Any]:
-    """Return a parser that accepts some values only."""
+    """Return a parser that accepts the given values only."""
 
     def parse(value: Any) -> Any:
+        # the types are compared too, because True == 1 in Python
         if not any(
             value is a or (value == a and type(value) is type(a)) for a in allowed
         ):
@@ -142,15 +161,15 @@ def one_of(*allowed: Any) -> Callable[[Any], Any]:
 
 
 def optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a parser that lets None through."""
+    """Return a parser that accepts None as well."""
     return lambda value: None if value is None else parse(value)
 
 
 def activation(value: Any) -> str:
-    """Read an activation: a name, or a serialised layer; None is linear.
+    """Read an activation, and return a name for `verify.forward.activations.resolve`.
 
-    What comes out is a name for `verify.forward.activations.resolve`; arguments follow
-    the name in brackets, as in ``leaky_relu(negative_slope=0.1)``.
+    The value is a name, a serialised layer, or None for linear. Arguments follow the
+    name in brackets, as in ``leaky_relu(negative_slope=0.1)``.
     """
     try:
         return read_activation(value)
@@ -159,7 +178,7 @@ def activation(value: Any) -> str:
 
 
 def only(supported: Any) -> Option:
-    """Return an option of which one value alone is supported."""
+    """Return a refused option, of which one value only is supported."""
 
     def parse(value: Any) -> Any:
         if value is not supported:
@@ -172,7 +191,7 @@ def only(supported: Any) -> Option:
 DATA_FORMAT = Option(one_of("channels_last", "channels_first"), "channels_last")
 
 KERAS_EPSILON = 1e-7
-"""What ``keras.config.epsilon()`` is unless somebody changes it."""
+"""Default of ``keras.config.epsilon()``."""
 
 
 def weight_settings(*weights: str) -> frozenset[str]:
@@ -185,50 +204,55 @@ INERT_EVERYWHERE = frozenset(
     {"name", "trainable", "dtype", "activity_regularizer", "batch_input_shape"}
     | {"input_shape", "batch_shape", "input_dtype", "batch_size", "weights"}
 )
+"""Options that every layer may have. ``name``, ``trainable`` and ``dtype`` are read by
+`verify.model_files.config`."""
 
 
 class AnyShape(tuple[int | None, ...]):
-    """Accept any shape: the rank of this weight depends on the input."""
+    """Stand for any shape of a weight whose rank depends on the input."""
 
     __slots__ = ()
 
 
 class Run(Protocol):
-    """Describe what a layer may ask of the evaluation that calls it."""
+    """Describe what an evaluation offers to the layers that it calls.
+
+    See `verify.forward.evaluate.Evaluation`.
+    """
 
     recording: bool
     floatx: str
 
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
-        """Call a layer inside this one as Keras's ``Layer.__call__`` does."""
+        """Call a layer inside this one, as Keras's ``Layer.__call__`` does."""
 
     def within(
         self, layer: LayerSpec, *args: Any, at: str, mask: Array | None = None
     ) -> Any:
-        """Call only its ``call``: no casts, and no masks found or passed on.
+        """Run the ``call`` of a layer alone: no casts, and no masks passed on.
 
-        The mask is handed over if the layer's ``call`` has such an argument.
+        The mask is given to the layer if its ``call`` has such an argument.
         """
 
     def note(self, **values: Array) -> None:
-        """Record values worth tracing: gates, states, logits."""
+        """Add values to the trace of this layer: gates, states, logits."""
 
     def states(self) -> tuple[Array, ...] | None:
-        """Return the states of a stateful layer that has been called before."""
+        """Return the states that this layer ended with the last time, or None."""
 
     def keep_states(self, states: tuple[Array, ...]) -> None:
-        """Leave states for the next call of this layer."""
+        """Keep states for the next call of this layer."""
 
     def loop(self, layer: LayerSpec) -> TimeLoop | None:
         """Return the fast loop over time of a recurrent layer, if there is one."""
 
     def passes_ids_on(self, layer: LayerSpec) -> bool:
-        """Return whether an Embedding hands on ids, to a loop that looks them up."""
+        """Return whether an Embedding must return the ids, for a loop with a table."""
 
 
 @dataclass(eq=False, slots=True)
 class Tensor:
-    """Hold a value on its way between layers, with the mask that travels with it."""
+    """Hold a value that passes between layers, and the mask that belongs to it."""
 
     value: Array
     mask: Array | None = None
@@ -242,40 +266,42 @@ class LayerType(ABC):
     class_name : str
         As in a Keras config.
     options : mapping of str to Option
-        The honoured and the refused options; see the module's docstring.
+        The honoured and the refused options; see the docstring of the module.
     inert : frozenset of str
         Options without effect on the forward pass.
     arguments : tuple of str
-        Arguments of Keras's ``call``, in its order, ``training`` left out. With
-        ``"mask"`` among them the layer receives the mask of its only tensor argument.
+        Arguments of Keras's ``call``, in its order, without ``training``. If ``"mask"``
+        is among them, the layer receives the mask of its only tensor argument.
     supports_masking : bool
-        Whether a mask goes on to the output; see `compute_mask`.
+        Whether the output has a mask; see `compute_mask`.
     autocast : bool
-        Whether floats are cast to the policy's compute dtype on entry.
+        Whether float inputs are cast to the compute dtype of the policy.
     casts_outputs : bool
-        Whether what comes out is in the policy's compute dtype.
+        Whether float outputs are cast to the compute dtype of the policy.
     full_precision : bool
         Whether weights keep the variable dtype under a mixed policy.
     shown_by_weights : frozenset of str
-        Honoured options that show in the weights' names or shapes alone.
+        Honoured options that affect only which weights there are and their shapes.
     child_configs : frozenset of str
-        Options that hold the serialised layers inside; see `children`.
+        Options that hold serialised layers; see `children`.
     weight_groups : tuple of str
-        Where the weights lie in a file, below the layer: Keras's attribute names.
+        Groups that hold the weights in a file, below that of the layer: names of
+        attributes in Keras.
     raw_tensors : bool
-        Whether ``call`` receives each tensor as a `Tensor`, told apart from constants.
+        Whether ``call`` receives tensors as `Tensor`, so that it can tell them from
+        constants, and not as arrays.
     strips_masks : tuple of str
-        Arguments off whose tensors Keras takes the mask for good: what is called on
-        the same tensor later finds none.
+        Arguments whose mask Keras removes from the tensor itself, so that layers called
+        later on the same tensor find none.
     masks_from_tensor : frozenset of str
-        Mask arguments that Keras always takes from the tensor, never from the caller.
+        Mask arguments that Keras takes from the tensor even if the caller gives one.
     returns_input : str
-        Whether Keras returns the very tensor that came in, with its mask, where the
+        Whether Keras returns the input tensor itself, and so with its mask, if the
         layer changes nothing: ``always``, or ``by rule`` of another backend
         (`Rule.UNCHANGED_KEEPS_MASK`).
     container : str
-        Attribute of Keras that holds the sublayers as a list; empty if each is an
-        attribute by itself.
+        Attribute in Keras that holds the sublayers as a list; empty if each sublayer is
+        an attribute.
     """
 
     class_name: ClassVar[str]
@@ -296,14 +322,20 @@ class LayerType(ABC):
     container: ClassVar[str] = ""
 
     def read_options(self, where: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Check every option of a config.
+        """Check every option of a config, and return those in `options`.
+
+        Parameters
+        ----------
+        where : str
+            The layer, as messages name it.
+        config : mapping
 
         Raises
         ------
         UnsupportedError
-            An option, or a value of one, that is not supported.
+            An option is not supported, or its value is not.
         ModelFileError
-            An option that the config must have and has not.
+            The config lacks an option that it must have.
         """
         known = self.options.keys() | self.inert | self.child_configs | INERT_EVERYWHERE
         unknown = sorted(config.keys() - known)
@@ -331,27 +363,27 @@ class LayerType(ABC):
             ) from None
 
     def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the serialised layers inside this one, by the names they get here."""
+        """Return the serialised layers inside this one, by the names of `sublayers`."""
         return {}
 
     def check(self, where: str, layer: LayerSpec) -> None:  # noqa: B027 - most need none
-        """Raise UnsupportedError where options or sublayers do not go together."""
+        """Raise UnsupportedError if options or sublayers do not fit together."""
 
     def weight_shapes(
         self, options: Mapping[str, Any]
     ) -> Mapping[str, tuple[int | None, ...]]:
-        """Return name -> shape, in the order of ``layer.get_weights()``.
+        """Return the shape of each weight by name, in the order of ``get_weights()``.
 
-        ``None`` stands for a size that the input decides.
+        ``None`` stands for a size that depends on the input.
         """
         return {}
 
     def non_trainable(self, options: Mapping[str, Any]) -> frozenset[str]:
-        """Return the weights that training does not move: old files store them last."""
+        """Return the weights that are not trained, which old files store last."""
         return frozenset()
 
     def formula(self, layer: LayerSpec) -> str:
-        """Return the parameter count with its numbers filled in, without the total."""
+        """Return the parameter count as a formula with its numbers filled in."""
         parts = (
             " x ".join(f"{size:,}" for size in value.shape) or "1"
             for value in layer.weights.values()
@@ -364,7 +396,7 @@ class LayerType(ABC):
         return {name: value for name, value in given.items() if value is not None}
 
     def notes(self, layer: LayerSpec) -> list[str]:
-        """Return lines for `describe`: equations, and what is odd about them."""
+        """Return lines for `describe`: the equations, and their peculiarities."""
         return []
 
     @abstractmethod
@@ -374,15 +406,16 @@ class LayerType(ABC):
         Parameters
         ----------
         run : Run
+            The evaluation that calls the layer.
         layer : LayerSpec
-            With weights in the dtype to compute in.
+            The layer, with weights in the dtype to compute in.
         *args, **kwargs
-            By the names in `arguments`: arrays, or nested arrays; ``mask`` is
-            (batch, time) of bool or None, nested as the inputs are.
+            The `arguments`: arrays or structures of arrays. ``mask`` is
+            (batch, time) of bool or None, in the structure of the inputs.
 
         Returns
         -------
-        An array, or a structure of arrays.
+        An array or a structure of arrays.
         """
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
@@ -390,16 +423,17 @@ class LayerType(ABC):
 
         Parameters
         ----------
+        layer : LayerSpec
         inputs
-            The first argument: an array or a structure of arrays.
+            The first argument of the call: an array or a structure of arrays.
         mask
-            Its mask, or the masks in the same structure.
+            The mask of that argument, or its masks in the same structure.
         """
         return mask
 
 
 class Elementwise(LayerType):
-    """Describe a layer whose output has the shape of its input; masks pass through."""
+    """Describe a layer whose output has the shape and the mask of its input."""
 
     supports_masking = True
 
@@ -410,15 +444,15 @@ def function_of(layer: LayerSpec, option: str = "activation") -> Activation:
 
 
 def exact_constants(layer: LayerSpec) -> bool:
-    """Return whether a layer's constants are exact; see `activations.constant`."""
+    """Return whether a layer leaves constants unrounded; see `activations.constant`."""
     return Rule.EXACT_CONSTANTS in layer.rules
 
 
 def as_float(x: Array, floatx: str) -> Array:
-    """Return whole numbers as floats, where a function returns floats."""
+    """Return floats as they are, and whole numbers as floats of the default type."""
     return x if is_float(x) else x.astype(working(floatx))
 
 
 def columns(gates: Sequence[str], units: int) -> str:
-    """``i 0:40, f 40:80, ...``: which columns belong to which gate."""
+    """Write which columns belong to which gate: ``i 0:40, f 40:80, ...``."""
     return ", ".join(f"{g} {k * units}:{(k + 1) * units}" for k, g in enumerate(gates))

@@ -1,4 +1,4 @@
-"""ConvLSTM1D, ConvLSTM2D and ConvLSTM3D: an LSTM whose products are convolutions."""
+"""Evaluate ConvLSTM1D, ConvLSTM2D and ConvLSTM3D, LSTMs whose products convolve."""
 
 from __future__ import annotations
 
@@ -59,20 +59,27 @@ def _options(rank: int) -> dict[str, Option]:
 
 
 def _in_layout(function: Activation, data_format: str) -> Activation:
-    """Apply the activation to channels-last arrays as if in the layer's format."""
+    """Return the activation as it acts in the layer's data format.
+
+    The function returned takes and returns arrays with channels last. The format
+    matters because a softmax, for example, sums over the last axis whatever it is.
+    """
     if data_format == "channels_last":
         return function
     return lambda z: channels_last(function(in_format(z, data_format)), data_format)
 
 
 class ConvLSTMCell(Cell):
-    """See `verify.forward.cells.conv_lstm_step`; keras/src/layers/rnn/conv_lstm.py."""
+    """Bind weights to `verify.forward.cells.conv_lstm_step`.
+
+    Source: keras/src/layers/rnn/conv_lstm.py.
+    """
 
     state_names = ("h", "c")
     inert = Cell.inert - {"implementation"} | {"unit_forget_bias"}
 
     def zeros(self, layer: LayerSpec, x: Array) -> tuple[Array, ...]:
-        """Return zeros for inputs (batch, time, ...), in the layer's data format."""
+        """Return states of zeros for inputs (batch, time, ...), in the data format."""
         options = layer.options
         *lengths, _ = channels_last(x[:, 0], options["data_format"]).shape[1:]
         span = dilated_size(options["kernel_size"], options["dilation_rate"])
@@ -150,10 +157,10 @@ class ConvLSTMCell(Cell):
 
 
 class ConvLSTM(CellLoop):
-    """Run `ConvLSTMCell` over time, whatever the rank.
+    """Run `ConvLSTMCell` over time, for any number of spatial axes.
 
-    A mask is (batch, time), or has spatial axes too where a layer such as Masking made
-    it from more axes; then it holds the states place by place.
+    A mask is (batch, time). It has spatial axes too if a layer such as Masking made it
+    from an input with these; then each position keeps its state by itself.
 
     Source: keras/src/layers/rnn/conv_lstm.py.
     """
@@ -185,25 +192,34 @@ class ConvLSTM(CellLoop):
 
 
 class ConvLSTM1D(ConvLSTM):
-    """See `ConvLSTMCell`; keras/src/layers/rnn/conv_lstm1d.py."""
+    """Run `ConvLSTMCell` over time, with one spatial axis.
+
+    Source: keras/src/layers/rnn/conv_lstm1d.py.
+    """
 
     class_name = "ConvLSTM1D"
     options: ClassVar[Mapping[str, Option]] = {**_options(1), **LOOP_OPTIONS}
 
 
 class ConvLSTM2D(ConvLSTM):
-    """See `ConvLSTMCell`; keras/src/layers/rnn/conv_lstm2d.py."""
+    """Run `ConvLSTMCell` over time, with two spatial axes.
+
+    Source: keras/src/layers/rnn/conv_lstm2d.py.
+    """
 
     class_name = "ConvLSTM2D"
     options: ClassVar[Mapping[str, Option]] = {**_options(2), **LOOP_OPTIONS}
 
 
 class ConvLSTM3D(ConvLSTM):
-    """See `ConvLSTMCell`; keras/src/layers/rnn/conv_lstm3d.py."""
+    """Run `ConvLSTMCell` over time, with three spatial axes.
+
+    Source: keras/src/layers/rnn/conv_lstm3d.py.
+    """
 
     class_name = "ConvLSTM3D"
     options: ClassVar[Mapping[str, Option]] = {**_options(3), **LOOP_OPTIONS}
 
 
 KINDS: tuple[type[LayerType], ...] = (ConvLSTM1D, ConvLSTM2D, ConvLSTM3D)
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

@@ -1,7 +1,8 @@
-"""Conv1D and its relatives; `verify.forward.convolution` holds the sums.
+"""Evaluate Conv1D and its relatives by the sums of `verify.forward.convolution`.
 
-Everything is computed with channels last. An activation is applied in the layer's own
-``data_format``, because softmax and the like work on the last axis whatever that is.
+The convolutions are computed with channels last. The activation is applied in the
+layer's own ``data_format``, because softmax and the like sum over the last axis,
+whatever it is.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ Shapes = Mapping[str, tuple[int | None, ...]]
 def sizes(
     rank: int, parse: Callable[[Any], int] = positive
 ) -> Callable[[Any], tuple[int, ...]]:
-    """Return a parser of a whole number for each of `rank` axes, or one for all."""
+    """Return a parser of `rank` whole numbers, one for each axis, or of one for all."""
 
     def read(value: Any) -> tuple[int, ...]:
         items = value if isinstance(value, (list, tuple)) else [value] * rank
@@ -58,7 +59,7 @@ def sizes(
 
 
 def refuse_strides_with_dilation(where: str, options: Mapping[str, Any]) -> None:
-    """Raise UnsupportedError where both are above 1, which Keras refuses too."""
+    """Raise UnsupportedError if both exceed 1, which Keras refuses too."""
     strides, dilation = options["strides"], options["dilation_rate"]
     if max(strides) > 1 and max(dilation) > 1:
         raise UnsupportedError(
@@ -81,18 +82,18 @@ WINDOW_OPTIONS: Mapping[str, Option] = {
 
 
 class Convolution(LayerType):
-    """Hold what the convolutions share: layout, bias and activation."""
+    """Share what all convolutions do: layout, bias and activation."""
 
     options: ClassVar[Mapping[str, Option]] = {**WINDOW_OPTIONS, **ACTIVATION_OPTIONS}
     shown_by_weights = frozenset({"filters", "kernel_size", "use_bias"})
 
     @abstractmethod
     def convolved(self, layer: LayerSpec, x: Array) -> Array:
-        """Compute the convolution alone, channels last."""
+        """Compute the convolution without bias and activation, channels last."""
 
     @abstractmethod
     def equation(self, layer: LayerSpec) -> str:
-        """Say what `convolved` computes."""
+        """Return the equation of `convolved`, for `describe`."""
 
     def notes(self, layer: LayerSpec) -> list[str]:
         options = layer.options
@@ -116,15 +117,16 @@ class Convolution(LayerType):
 
 
 def _biased(layer: LayerSpec, y: Array) -> Array:
-    """``y + bias`` along the channels.
+    """Add the bias along the channels.
 
     Raises
     ------
     DataError
-        Channels first, and as many steps as channels. Keras on TensorFlow looks for an
-        axis as long as the bias, the last one first, so it adds the bias along time,
-        unless TensorFlow fuses it with the convolution: ``predict``, XLA and a direct
-        call answer differently. Source: keras/src/backend/tensorflow/numpy.py, ``add``.
+        The channels come first and the output has as many steps as channels. Keras on
+        TensorFlow looks for an axis as long as the bias, starting from the last, and so
+        adds the bias along time, unless TensorFlow fuses it with the convolution:
+        ``predict``, XLA and a direct call give different results.
+        Source: keras/src/backend/tensorflow/numpy.py, ``add``.
     """
     bias = layer.weights["bias"]
     if layer.options["data_format"] == "channels_last":
@@ -139,7 +141,7 @@ def _biased(layer: LayerSpec, y: Array) -> Array:
 
 
 def _how(layer: LayerSpec) -> dict[str, Any]:
-    """Return keyword arguments for `convolve`."""
+    """Return the keyword arguments of `convolve` from the options of a layer."""
     options = layer.options
     return {
         "strides": options["strides"],
@@ -149,14 +151,14 @@ def _how(layer: LayerSpec) -> dict[str, Any]:
 
 
 def _step(layer: LayerSpec) -> str:
-    """``2 * t + 3 * j``: the step of the input that a tap meets."""
+    """Write the input step that tap j meets for output step t: ``2 * t + 3 * j``."""
     (stride,), (dilation,) = layer.options["strides"], layer.options["dilation_rate"]
     t = "t" if stride == 1 else f"{stride} * t"
     return f"{t} + j" if dilation == 1 else f"{t} + {dilation} * j"
 
 
 class Conv1D(Convolution):
-    """``y = activation(convolve(x, kernel) + bias)``; `verify.forward.convolution`.
+    """Compute ``y = activation(convolve(x, kernel) + bias)``.
 
     Source: keras/src/layers/convolutional/conv1d.py, base_conv.py.
     """
@@ -192,7 +194,7 @@ class Conv1D(Convolution):
 
 
 class DepthwiseConv1D(Convolution):
-    """``y = activation(depthwise(x, kernel) + bias)``; `verify.forward.convolution`.
+    """Compute ``y = activation(depthwise(x, kernel) + bias)``.
 
     Source: keras/src/layers/convolutional/depthwise_conv1d.py, base_depthwise_conv.py.
     """
@@ -219,7 +221,11 @@ class DepthwiseConv1D(Convolution):
 
 
 class SeparableConv1D(Convolution):
-    """``y = activation(depthwise(x, depthwise_kernel) @ pointwise_kernel[0] + bias)``
+    """Compute a depthwise convolution, and mix its channels by a pointwise one.
+
+    ::
+
+        y = activation(depthwise(x, depthwise_kernel) @ pointwise_kernel[0] + bias)
 
     Source: keras/src/layers/convolutional/separable_conv1d.py, base_separable_conv.py.
     """
@@ -253,10 +259,10 @@ class SeparableConv1D(Convolution):
 
 
 class Conv1DTranspose(Convolution):
-    """``y = activation(transposed(x, kernel) + bias)``; `verify.forward.convolution`.
+    """Compute ``y = activation(transposed(x, kernel) + bias)``.
 
-    Without ``output_padding`` the output has ``time * strides`` steps with padding
-    ``same``, and ``(time - 1) * strides + max(span, strides)`` with ``valid``, where
+    Without ``output_padding`` the output has ``time * strides`` steps for padding
+    ``same``, and ``(time - 1) * strides + max(span, strides)`` for ``valid``, where
     span is the dilated size of the kernel.
 
     Source: keras/src/layers/convolutional/conv1d_transpose.py,
@@ -313,4 +319,4 @@ KINDS: tuple[type[LayerType], ...] = (
     DepthwiseConv1D,
     Conv1DTranspose,
 )
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

@@ -1,4 +1,4 @@
-"""The layers around a recurrent one: Embedding, Activation, Masking, Identity."""
+"""Evaluate the layers around a recurrent one: Embedding, Masking and others."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from verify.model.spec import LayerSpec
 
 
 class Embedding(Quantizable):
-    """``y = embeddings[ids]``; with ``mask_zero``, id 0 masks its step.
+    """Look up ``y = embeddings[ids]``; with ``mask_zero``, id 0 masks its step.
 
-    Quantised: ``y = embeddings[ids] / embeddings_scale[ids]``.
+    Quantised it is ``y = embeddings[ids] / embeddings_scale[ids]``.
 
-    Ids that arrive as floats are cut to whole numbers, towards zero, after the mask has
-    been taken. A negative id counts from the end, as on every Keras backend.
+    Ids that arrive as floats are truncated, after the mask has been made from them. A
+    negative id counts from the end of the table, as on every Keras backend.
 
     Source: keras/src/layers/core/embedding.py.
     """
@@ -73,12 +73,14 @@ class Embedding(Quantizable):
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         table = layer.weights["embeddings"]  # (input_dim, output_dim)
         ids = _whole(inputs)
-        # seen without their sign, negative ids are beyond any table
+        # Ids are checked before any lookup, because the fast loop clips and would hide
+        # a wrong one. One comparison is enough: a negative id, taken as unsigned, is
+        # greater than any table.
         if is_float(inputs) or (ids.view(np.uint64) >= len(table)).any():
             ids = _from_the_front(layer, inputs, ids)
         if not layer.options["quantization_mode"]:
             if run.passes_ids_on(layer):
-                return np.asfortranarray(ids)  # the ids of a time step lie together
+                return np.asfortranarray(ids)  # the ids of a time step are contiguous
             return table[ids]  # (batch, ..., output_dim)
         scales = layer.weights["embeddings_scale"]
         return table[ids].astype(scales.dtype) / scales[ids][..., None]
@@ -88,7 +90,7 @@ class Embedding(Quantizable):
 
 
 def _whole(ids: Array) -> Array:
-    """Return ids as whole numbers, cut towards zero."""
+    """Return ids as whole numbers; floats are truncated."""
     if not is_float(ids):
         return ids.astype(np.int64, copy=False)
     with np.errstate(invalid="ignore"):
@@ -96,7 +98,13 @@ def _whole(ids: Array) -> Array:
 
 
 def _from_the_front(layer: LayerSpec, inputs: Array, ids: Array) -> Array:
-    """Return ids counted from the front of the table; DataError for one outside."""
+    """Return ids counted from the front of the table.
+
+    Raises
+    ------
+    DataError
+        An id is outside the table.
+    """
     count = len(layer.weights["embeddings"])
     outside = (ids >= count) | (ids < -count)
     if is_float(inputs):
@@ -129,7 +137,7 @@ class Activation(Elementwise):
 
 
 class Masking(Elementwise):
-    """Mask, and zero, a step whose features all equal ``mask_value``.
+    """Mask every step whose features all equal ``mask_value``, and set it to zeros.
 
     Source: keras/src/layers/core/masking.py.
     """
@@ -166,4 +174,4 @@ class Identity(Elementwise):
 
 
 KINDS: tuple[type[LayerType], ...] = (Embedding, Masking, Activation, Identity)
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

@@ -1,8 +1,8 @@
-"""Dense and EinsumDense, and the arithmetic of layers quantised to 8 bits.
+"""Evaluate Dense and EinsumDense, and define the arithmetic of 8-bit layers.
 
-A layer on which ``quantize("int8")`` has been called keeps whole numbers from -127 to
-127 as its kernel, and turns what enters it into such numbers too, by the greatest of
-each row.
+After ``quantize("int8")`` the kernel of a layer consists of whole numbers from -127 to
+127. The layer scales each row of its input by the greatest value in it and rounds it to
+such numbers too.
 
 Source: keras/src/quantizers/quantizers.py.
 """
@@ -45,7 +45,7 @@ DEFAULT_QUANTIZER = {
 
 
 def _quantization_config(value: Any) -> None:
-    """Accept the config that ``quantize("int8")`` leaves, and none."""
+    """Accept None, and the config that ``quantize("int8")`` writes."""
     if value is None:
         return
     expected = Unexpected("the Int8QuantizationConfig that quantize('int8') makes")
@@ -71,7 +71,8 @@ def _quantization_config(value: Any) -> None:
         raise expected
 
 
-LORA = frozenset({"lora_alpha"})  # of no effect without a lora_rank
+LORA = frozenset({"lora_alpha"})
+"""Options that have no effect without a ``lora_rank``, which is refused."""
 
 QUANTIZED: Mapping[str, Option] = {
     "lora_rank": only(None),
@@ -80,11 +81,11 @@ QUANTIZED: Mapping[str, Option] = {
         _quantization_config, None, supported="None, or the default for int8"
     ),
 }
-"""Options of layers that `keras.Model.quantize` changes."""
+"""Options that a layer has if ``keras.Model.quantize`` can change it."""
 
 
 class Quantizable(LayerType):
-    """Describe a layer that `keras.Model.quantize` changes to 8-bit weights."""
+    """Describe a layer that ``keras.Model.quantize`` can give 8-bit weights."""
 
     def non_trainable(self, options: Mapping[str, Any]) -> frozenset[str]:
         if not options["quantization_mode"]:
@@ -96,10 +97,23 @@ WEIGHT_SETTINGS = weight_settings("kernel", "bias")
 
 
 def quantized(x: Array, axes: tuple[int, ...], compute: str) -> tuple[Array, Array]:
-    """``q = clip(round(x * scale), -127, 127)``, ``scale = 127 / (max|x| + 1e-7)``.
+    """Quantise an array to whole numbers from -127 to 127, and return the scale too.
 
-    Each step rounds to the compute dtype, because a number next to a half goes to
-    another whole number otherwise; `scale` keeps the axes, with size 1.
+    ::
+
+        q = clip(round(x * scale), -127, 127)
+        scale = 127 / (max|x| + 1e-7)
+
+    Every operation is rounded to the compute dtype. Otherwise a product next to a half
+    would be rounded to another whole number than in Keras.
+
+    Parameters
+    ----------
+    x : array
+    axes : tuple of int
+        The axes over which the maximum is taken; `scale` has size 1 there.
+    compute : str
+        The compute dtype.
     """
     greatest = np.abs(x).max(axis=axes, keepdims=True)
     scale = rounded(127 / rounded(greatest + KERAS_EPSILON, compute), compute)
@@ -107,10 +121,10 @@ def quantized(x: Array, axes: tuple[int, ...], compute: str) -> tuple[Array, Arr
 
 
 class Dense(Quantizable, Elementwise):
-    """``y = activation(x @ kernel + bias)`` on the last axis.
+    """Compute ``y = activation(x @ kernel + bias)`` on the last axis.
 
-    Quantised: ``y = activation((q @ kernel) / (kernel_scale * scale) + bias)`` with
-    ``q`` and ``scale`` of `quantized`, over the last axis.
+    Quantised it is ``y = activation((q @ kernel) / (kernel_scale * scale) + bias)``,
+    with ``q`` and ``scale`` from `quantized` over the last axis.
 
     Source: keras/src/layers/core/dense.py.
     """
@@ -166,7 +180,8 @@ class Dense(Quantizable, Elementwise):
         compute = POLICIES[layer.policy].compute
         scales = layer.weights["kernel_scale"]
         q, scale = quantized(inputs.astype(scales.dtype, copy=False), (-1,), compute)
-        # float64 holds every whole number that comes up, and is faster than int32.
+        # the sums of whole numbers are exact in float64, and BLAS makes it faster than
+        # int32
         product = q.astype(np.float64) @ layer.weights["kernel"].astype(np.float64)
         return rounded(product.astype(q.dtype), compute) / rounded(
             scales * scale, compute
@@ -174,7 +189,7 @@ class Dense(Quantizable, Elementwise):
 
 
 def _equation(value: Any) -> str:
-    """Read one of the three forms of equation that Keras takes."""
+    """Read an equation in one of the three forms that Keras accepts."""
     forms = (
         r"[a-zA-Z]+,[a-zA-Z]+->[a-zA-Z]+",
         r"\.\.\.[a-zA-Z]+,[a-zA-Z]+->\.\.\.[a-zA-Z]+",
@@ -202,7 +217,7 @@ def _axes(value: Any) -> str:
 class EinsumDense(Quantizable):
     """Compute ``y = activation(einsum(equation, x, kernel) + bias)``.
 
-    Quantised: as in `Dense`, over the axes of ``x`` that the result has not.
+    Quantised it is as in `Dense`, over the axes of ``x`` that the result lacks.
 
     Source: keras/src/layers/core/einsum_dense.py.
     """
@@ -296,7 +311,10 @@ def _terms(equation: str) -> tuple[str, str, str]:
 
 
 def _aligned(scale: Array, given: str, output: str) -> Array:
-    """Return scales of the inputs with the axes of the result, new ones of size 1."""
+    """Return the scales of the inputs with their axes arranged as in the result.
+
+    Axes that only the result has are inserted with size 1.
+    """
     kept = [letter for letter in output if letter in given]
     gone = tuple(i for i, letter in enumerate(given) if letter not in output)
     left = "".join(letter for letter in given if letter in output)
@@ -306,4 +324,4 @@ def _aligned(scale: Array, given: str, output: str) -> Array:
 
 
 KINDS: tuple[type[LayerType], ...] = (Dense, EinsumDense)
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

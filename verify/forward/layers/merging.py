@@ -1,8 +1,9 @@
-"""Layers that make one array of several.
+"""Evaluate the layers that merge several arrays into one.
 
-Inputs of fewer axes get axes of size 1 after that of the rows. Floats win over whole
-numbers. A mask comes out where *every* input has one: a step counts if it counts in any
-of them. Concatenate and Dot have rules of their own for all three.
+Inputs with fewer axes than others get axes of size 1 after that of the rows. If some
+inputs are floats, all are cast to floats. The output has a mask if *every* input has
+one; a step is then masked if it is masked in all of them. Concatenate and Dot follow
+rules of their own in all of this.
 """
 
 from __future__ import annotations
@@ -34,7 +35,14 @@ Masks = Sequence[Array | None]
 
 
 class Merge(LayerType):
-    """Hold what all merging layers share.
+    """Share what all merging layers do: check the inputs, cast them, merge their masks.
+
+    Attributes
+    ----------
+    equation : str
+        The equation, for `describe`.
+    count : int or None
+        The number of inputs, if it is fixed.
 
     Source: keras/src/layers/merging/base_merge.py.
     """
@@ -42,13 +50,18 @@ class Merge(LayerType):
     supports_masking = True
     equation: ClassVar[str] = ""
     count: ClassVar[int | None] = None
-    """How many inputs there must be, if that is fixed."""
 
     def notes(self, layer: LayerSpec) -> list[str]:
         return [self.equation]
 
     def listed(self, run: Run, inputs: Any) -> list[Array]:
-        """Return the inputs in one dtype."""
+        """Return the inputs as a list of arrays in one dtype.
+
+        Raises
+        ------
+        ValueError
+            They are not a list, or their number is not `count`.
+        """
         if not isinstance(inputs, (list, tuple)) or not inputs:
             raise ValueError("a list of inputs")
         if self.count is not None and len(inputs) != self.count:
@@ -66,7 +79,7 @@ class Merge(LayerType):
 
 
 class Arithmetic(Merge):
-    """Merge numbers that stand in the same place; masks do not matter."""
+    """Merge inputs element by element, whatever their masks."""
 
     def call(self, run: Run, layer: LayerSpec, inputs: Any) -> Array:
         return self.merged(of_one_rank(self.listed(run, inputs)))
@@ -117,10 +130,10 @@ class Average(Arithmetic):
 
 
 class Masked(Merge):
-    """Merge by a rule that sees the masks of the inputs.
+    """Merge inputs element by element, with regard to their masks.
 
-    Keras's ``call`` has no ``mask``; it looks at the tensors themselves. Those that get
-    another axis are new tensors, and have lost theirs.
+    Keras's ``call`` has no ``mask`` here; it looks at the tensors themselves. Inputs
+    that get another axis become new tensors, which have no mask.
     """
 
     arguments = ("inputs", "mask")
@@ -139,13 +152,13 @@ class Masked(Merge):
 
     @abstractmethod
     def merged(self, xs: list[Array], masks: Masks) -> tuple[Array, Array | None]:
-        """Return the output and its mask, masks in the shapes of inputs and output."""
+        """Return the output and its mask; each mask has the shape of its array."""
 
 
 class Multiply(Masked):
-    """``y = a * b * ...``, in which masked numbers are 1.
+    """Compute ``y = a * b * ...``, where a masked number counts as 1.
 
-    Where every input is masked, a step that counts in none of them is 0.
+    If every input has a mask, a step that is masked in all of them becomes 0.
 
     Source: keras/src/layers/merging/multiply.py.
     """
@@ -167,11 +180,11 @@ class Multiply(Masked):
 
 
 class Extreme(Masked):
-    """Compute Maximum or Minimum: a masked number gives way to the others.
+    """Compute Maximum or Minimum, ignoring masked numbers as Keras does.
 
-    Inputs are taken in one after the other. Where the next is masked, what there is
-    stays; where what there is is masked, the next takes its place. After an input
-    without a mask nothing of what there is counts as masked any more.
+    Inputs are merged one after the other into a result. Where the next input is masked
+    the result stays, and where the result is masked the next input replaces it. Once an
+    input without a mask has been merged, no number of the result counts as masked.
     """
 
     def merged(self, xs: list[Array], masks: Masks) -> tuple[Array, Array | None]:
@@ -187,11 +200,11 @@ class Extreme(Masked):
 
     @abstractmethod
     def extreme(self, a: Array, b: Array) -> Array:
-        """Return the wanted one of two numbers, element by element."""
+        """Return the greater or the smaller number, element by element."""
 
 
 class Maximum(Extreme):
-    """``y = max(a, b, ...)`` of what is not masked; see `Extreme`.
+    """Compute ``y = max(a, b, ...)`` of the numbers not masked; see `Extreme`.
 
     Source: keras/src/layers/merging/maximum.py.
     """
@@ -204,7 +217,7 @@ class Maximum(Extreme):
 
 
 class Minimum(Extreme):
-    """``y = min(a, b, ...)`` of what is not masked; see `Extreme`.
+    """Compute ``y = min(a, b, ...)`` of the numbers not masked; see `Extreme`.
 
     Source: keras/src/layers/merging/minimum.py.
     """
@@ -217,11 +230,11 @@ class Minimum(Extreme):
 
 
 class Concatenate(Merge):
-    """Lay inputs side by side along ``axis``.
+    """Join inputs along ``axis``.
 
-    If any has a mask, the others count as unmasked everywhere; masks are joined like
-    the inputs, and a step counts if any of its numbers does. Along the features, one
-    input without a mask thus unmasks every step.
+    If any input has a mask, those without one count as unmasked everywhere. The masks
+    are joined like the inputs, and a step is masked if all of its numbers are. So along
+    the features, one input without a mask unmasks every step.
 
     Source: keras/src/layers/merging/concatenate.py.
     """
@@ -252,7 +265,7 @@ class Concatenate(Merge):
 
 
 def two_axes(value: Any) -> tuple[int, int]:
-    """Read an axis of each of two inputs; one number alone stands for both."""
+    """Read an axis for each of two inputs, or one number for both."""
     items = list(value) if isinstance(value, (list, tuple)) else [value, value]
     if len(items) != 2:
         raise Unexpected("one axis or two")
@@ -260,11 +273,16 @@ def two_axes(value: Any) -> tuple[int, int]:
 
 
 class Dot(Merge):
-    """Compute ``y[r, ..., ...] = sum over k of a[r, ..., k, ...] * b[r, ..., k, ...]``.
+    """Compute the scalar products of two inputs along one axis of each.
 
-    What is left of the axes of the first input comes before that of the second; if
-    nothing is left, there is one axis of size 1. With ``normalize`` both are divided by
-    their length along the axis, but not by less than 1e-7. No mask comes out.
+    ::
+
+        y[r, ..., ...] = sum over k of a[r, ..., k, ...] * b[r, ..., k, ...]
+
+    The remaining axes of the first input come before those of the second; if there are
+    none, there is one axis of size 1. With ``normalize`` both inputs are first divided
+    by their length along the axis, or by 1e-7 if that is greater. The output has no
+    mask.
 
     Source: keras/src/layers/merging/dot.py.
     """
@@ -302,7 +320,7 @@ class Dot(Merge):
 
 
 def of_one_rank(xs: list[Array]) -> list[Array]:
-    """Return arrays of one rank: new axes of size 1 come after that of the rows."""
+    """Return arrays with the same number of axes, new ones after that of the rows."""
     ndim = max(x.ndim for x in xs)
     return [x.reshape(len(x), *[1] * (ndim - x.ndim), *x.shape[1:]) for x in xs]
 
@@ -317,4 +335,4 @@ KINDS: tuple[type[LayerType], ...] = (
     Minimum,
     Dot,
 )
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

@@ -1,4 +1,4 @@
-"""InputLayer, Sequential and Functional: a model is a layer that calls its layers."""
+"""Evaluate InputLayer, Sequential and Functional: a model is a layer, too."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _dtype(value: Any) -> str:
 
 
 class InputLayer(LayerType):
-    """Cast an input to its dtype, whole numbers included.
+    """Cast an input to the dtype of the layer, also to a dtype of whole numbers.
 
     Source: keras/src/layers/core/input_layer.py, keras/src/models/functional.py.
     """
@@ -66,7 +66,7 @@ class InputLayer(LayerType):
 
 
 def _matching_rank(layer: LayerSpec, x: Array) -> Array:
-    """Drop or add a last axis of size 1 where that makes the rank match."""
+    """Drop or add a last axis of size 1 if the number of axes is then that expected."""
     shape = layer.options["batch_shape"]
     if x.ndim == len(shape) + 1 and x.shape[-1] == 1:
         return x[..., 0]
@@ -76,7 +76,7 @@ def _matching_rank(layer: LayerSpec, x: Array) -> Array:
 
 
 class Functional(LayerType):
-    """Evaluate a graph: each node calls one layer on what others returned.
+    """Evaluate a graph, in which each node calls one layer on outputs of others.
 
     Source: keras/src/models/functional.py.
     """
@@ -130,7 +130,7 @@ class Functional(LayerType):
 
 
 class Sequential(Functional):
-    """Evaluate layers one after the other; keras/src/models/sequential.py."""
+    """Evaluate layers one after the other; source: keras/src/models/sequential.py."""
 
     class_name = "Sequential"
 
@@ -145,4 +145,4 @@ def _in_order(expected: Any, given: Any) -> list[Any]:
 
 
 KINDS: tuple[type[LayerType], ...] = (InputLayer, Sequential, Functional)
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

@@ -1,8 +1,9 @@
-"""BatchNormalization and its kin: values brought to a common scale by statistics.
+"""Evaluate the layers that scale by statistics: BatchNormalization and others.
 
-Those with a `gamma` and a `beta` compute in float32 at least, whatever comes in, and
-keep their weights in full precision under a mixed policy. The order of the arithmetic
-is that of Keras: one factor, one summand, then ``x * factor + summand``.
+Layers with a `gamma` and a `beta` compute in float32 at least, whatever the dtype of
+their input, and keep their weights in full precision under a mixed policy. The
+arithmetic has the order of Keras: one factor, one summand, then
+``x * factor + summand``.
 """
 
 from __future__ import annotations
@@ -37,31 +38,42 @@ Shapes = Mapping[str, tuple[int | None, ...]]
 
 
 def groups(value: Any) -> int:
-    """Read a number of groups; -1 stands for as many as there are positions."""
+    """Read a number of groups; -1 stands for one group for each position."""
     if integer(value) < 1 and value != -1:
         raise Unexpected("a whole number, 1 or more, or -1")
     return int(value)
 
 
 def at_least_float32(x: Array) -> Array:
-    """Return 16-bit numbers and whole numbers as float32."""
+    """Return 16-bit and whole numbers as float32, and other floats unchanged."""
     return x if is_float(x) and x.dtype.itemsize >= 4 else x.astype(np.float32)
 
 
 def as_it_came(y: Array, inputs: Array, compute: str) -> Array:
-    """Return a result in the dtype of the input; Keras casts it to floats from there.
+    """Return a result in the dtype of the input, and then as floats.
 
-    So whole numbers are cut, and a 16-bit input has a 16-bit result.
+    Keras casts twice like this. If the input is whole numbers the result is truncated,
+    and if it has 16 bits the result is rounded to 16 bits.
     """
     y = y.astype(inputs.dtype, copy=False)
     return y if is_float(y) else y.astype(working(compute))
 
 
 def unit_length(x: Array, over: Any, smallest: float, compute: str) -> Array:
-    """``x * min(1 / sqrt(sum(x ** 2)), 1 / smallest)`` over axes, in a compute dtype.
+    """Divide by the length, ``x * min(1 / sqrt(sum(x ** 2)), 1 / smallest)``.
 
-    Every step is rounded, because in 16 bits some overflow: in float16 a row of zeros
-    becomes NaN, 0 times an infinite factor.
+    Every operation is rounded to the compute dtype, because 16 bits overflow: in
+    float16 ``1 / smallest`` is infinite, and a row of zeros times it becomes NaN.
+
+    Parameters
+    ----------
+    x : array
+    over : int or tuple of int
+        The axes of the sum.
+    smallest : float
+        The least length that is divided by.
+    compute : str
+        The compute dtype.
     """
     if not is_float(x):
         raise ValueError("whole numbers have no length in Keras")
@@ -71,7 +83,7 @@ def unit_length(x: Array, over: Any, smallest: float, compute: str) -> Array:
 
 
 class Normalizing(LayerType):
-    """Hold what the layers share that end in ``* gamma + beta``."""
+    """Share what the layers do that end in ``* gamma + beta``."""
 
     options: ClassVar[Mapping[str, Option]] = {
         "epsilon": Option(number, 1e-3),
@@ -101,7 +113,10 @@ class Normalizing(LayerType):
 
     @abstractmethod
     def statistics(self, layer: LayerSpec) -> tuple[str, str, str]:
-        """Name the mean and the variance, and say over what they are taken."""
+        """Return names of the mean and of the variance, and over which axes they are.
+
+        All three are texts for `describe`.
+        """
 
     def scaled(
         self,
@@ -113,7 +128,13 @@ class Normalizing(LayerType):
     ) -> Array:
         """Compute ``(x - mean) / sqrt(variance + epsilon) * gamma + beta``.
 
-        ``shape`` is the one in which gamma and beta fit onto `x`.
+        Parameters
+        ----------
+        layer : LayerSpec
+        x, mean, variance : array
+            Mean and variance broadcast to `x`.
+        shape : tuple of int
+            The shape in which gamma and beta broadcast to `x`.
         """
         factor = 1 / np.sqrt(variance + layer.options["epsilon"])
         if "gamma" in layer.weights:
@@ -127,10 +148,14 @@ class Normalizing(LayerType):
 
 
 class BatchNormalization(Normalizing):
-    """``y = (x - moving_mean) / sqrt(moving_variance + epsilon) * gamma + beta``.
+    """Normalise each position of an axis by statistics stored in training.
 
-    The statistics are those stored in training; a mask plays no part in predict. With
-    ``renorm`` three more weights are stored, which predict does not use.
+    ::
+
+        y = (x - moving_mean) / sqrt(moving_variance + epsilon) * gamma + beta
+
+    A mask has no effect in predict. With ``renorm`` three more weights are stored,
+    which predict does not use.
 
     Source: keras/src/layers/normalization/batch_normalization.py.
     """
@@ -179,11 +204,15 @@ class BatchNormalization(Normalizing):
 
 
 class LayerNormalization(Normalizing):
-    """``y = (x - mean(x)) / sqrt(var(x) + epsilon) * gamma + beta`` over some axes.
+    """Normalise each row by its own mean and variance over some axes.
 
-    ``rms_scaling`` leaves out the mean and beta: ``y = x / sqrt(var(x) + epsilon) *
-    gamma``, with the variance about the mean all the same. The input is taken in the
-    dtype it comes in, and the result is rounded to that dtype, whole numbers included.
+    ::
+
+        y = (x - mean(x)) / sqrt(var(x) + epsilon) * gamma + beta
+        y = x / sqrt(var(x) + epsilon) * gamma                   with rms_scaling
+
+    The variance is about the mean in both. The input is not cast, and the result is
+    rounded to the dtype of the input, even if that is whole numbers.
 
     Source: keras/src/layers/normalization/layer_normalization.py.
     """
@@ -221,10 +250,14 @@ class LayerNormalization(Normalizing):
 
 
 class GroupNormalization(Normalizing):
-    """``y = (x - mean(x)) / sqrt(var(x) + epsilon) * gamma + beta`` group by group.
+    """Normalise each group of positions in a row by its own mean and variance.
 
-    ``axis`` is cut into ``groups``; mean and variance are those of one group in one
-    row, over every other axis as well. As many groups as positions are also ``-1``.
+    ::
+
+        y = (x - mean(x)) / sqrt(var(x) + epsilon) * gamma + beta
+
+    ``axis`` is cut into ``groups``, -1 for one group for each position. Mean and
+    variance are taken over a group and over all other axes of the row.
 
     Source: keras/src/layers/normalization/group_normalization.py.
     """
@@ -260,10 +293,10 @@ class GroupNormalization(Normalizing):
 
 
 class RMSNormalization(LayerType):
-    """``y = x / sqrt(mean(x ** 2) + epsilon) * scale`` over some axes; masks end here.
+    """Compute ``y = x / sqrt(mean(x ** 2) + epsilon) * scale``, mean over some axes.
 
-    Keras lays ``scale`` onto the last axes whatever ``axis`` says, so with others it
-    works only where the sizes happen to agree.
+    Keras multiplies the last axes by ``scale``, whatever ``axis`` is; with other axes
+    it works only if the sizes happen to agree. The output has no mask.
 
     Source: keras/src/layers/normalization/rms_normalization.py.
     """
@@ -292,7 +325,9 @@ class RMSNormalization(LayerType):
 
 
 class UnitNormalization(Elementwise):
-    """``y = x / sqrt(sum(x ** 2))`` over some axes; zeros stay zeros, but in float16.
+    """Compute ``y = x / sqrt(sum(x ** 2))`` over some axes.
+
+    Zeros stay zeros, except in float16; see `unit_length`.
 
     Source: keras/src/layers/normalization/unit_normalization.py.
     """
@@ -320,4 +355,4 @@ KINDS: tuple[type[LayerType], ...] = (
     GroupNormalization,
     UnitNormalization,
 )
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

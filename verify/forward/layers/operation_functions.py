@@ -1,7 +1,7 @@
-"""What the raw operations compute, in NumPy, and the dtypes in which they do.
+"""Define the functions of the raw operations in NumPy, and how operands are cast.
 
-The functions take arrays of the dtype that `operands` has given them. Those that name
-axes leave the first, that of the rows, alone, or raise ValueError.
+Each function takes arrays that a rule of `CASTS` has cast already. No function changes
+the axis of the rows; one that is told to raises ValueError.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ DTYPES = (
 
 
 def result_type(*operands: Any, floatx: str) -> np.dtype[Any]:
-    """Return the dtype of an operation, by Keras's rules of promotion.
+    """Return the dtype of an operation by Keras's rules of promotion.
 
-    Python's numbers take the dtype of the arrays, if that can hold them. A float and
-    a whole number make that float, float16 and bfloat16 make float32.
+    Python numbers take the dtype of the arrays if it can hold them. A float dtype and
+    one of whole numbers make that float dtype; float16 and bfloat16 make float32.
 
     Source: keras/src/backend/common/dtypes.py.
     """
@@ -48,14 +48,14 @@ def result_type(*operands: Any, floatx: str) -> np.dtype[Any]:
 
 
 def makes_floats(values: Any, results: Any) -> bool:
-    """Return whether the results have floats and the operands none."""
+    """Return whether any result is a float, and no operand is."""
     given = [np.asarray(x) for x in flatten(values)]
     made = [np.asarray(x) for x in flatten(results)]
     return any(map(is_float, made)) and not any(map(is_float, given))
 
 
 def strict(x: Any) -> Array:
-    """Return a number as TensorFlow makes a tensor of it alone: float32 or int32."""
+    """Return a number as TensorFlow converts it by itself, to float32 or int32."""
     if isinstance(x, np.ndarray):
         return x
     kind = {bool: "bool", int: "int32", float: "float32"}.get(type(x))
@@ -65,31 +65,31 @@ def strict(x: Any) -> Array:
 
 
 def counted(x: Array) -> Array:
-    """Return truth values as whole numbers."""
+    """Return truth values as whole numbers, and other arrays unchanged."""
     return x.astype(np.int32) if x.dtype.kind == "b" else x
 
 
 def summable(x: Array) -> Array:
-    """Return short whole numbers, and truth values, as 32-bit ones."""
+    """Return whole numbers of fewer than 32 bits, and truth values, in 32 bits."""
     if x.dtype.kind in "biu" and x.dtype.itemsize < 4:
         return x.astype("uint32" if x.dtype.kind == "u" else "int32")
     return x
 
 
 def sixteen(dtype: np.dtype[Any]) -> bool:
-    """Return whether numbers of this dtype are computed with in float32 here."""
+    """Return whether a dtype has 16 bits, so that this package computes in float32."""
     return dtype.name in HALF_DTYPES
 
 
 def lifted(leaf: Any) -> Any:
-    """Return 16-bit numbers in float32; anything else as it is."""
+    """Return 16-bit numbers in float32, and anything else unchanged."""
     if isinstance(leaf, np.ndarray) and sixteen(leaf.dtype):
         return leaf.astype(np.float32)
     return leaf
 
 
 def lowered(y: Array, dtype: np.dtype[Any] | None) -> Array:
-    """Round floats to a 16-bit dtype, if there is one."""
+    """Round floats to a 16-bit dtype, if one is given."""
     return y.astype(dtype) if dtype is not None and is_float(y) else y
 
 
@@ -117,16 +117,17 @@ CASTS: Mapping[str, Callable[[Any, str], Any]] = {
     "summable": _each(summable),
     "float32": _each(lambda x: x if is_float(x) else x.astype(np.float32)),
 }
-"""Rules by their names; see `verify.forward.layers.operations.Operation`."""
+"""Name of a rule -> how it casts operands; see the attribute ``casts`` of
+`verify.forward.layers.operations.Operation`."""
 
 
 def floor_divide(x1: Array, x2: Array) -> Array:
-    """``floor(x1 / x2)``, the quotient rounded first."""
+    """Compute ``floor(x1 / x2)``; floats are divided, and so rounded, first."""
     return np.floor_divide(x1, x2) if x1.dtype.kind in "iu" else np.floor(x1 / x2)
 
 
 def divide_no_nan(x1: Array, x2: Array) -> Array:
-    """``x1 / x2``, and 0 where ``x2`` is 0."""
+    """Compute ``x1 / x2``, and 0 where ``x2`` is 0."""
     return np.where(x2 == 0, x1.dtype.type(0), x1 / x2)
 
 
@@ -137,7 +138,7 @@ def clip(x: Array, x_min: float, x_max: float) -> Array:
 
 
 def round_(x: Array, decimals: int) -> Array:
-    """Round to the nearest, halves to even, at a number of decimals."""
+    """Round to a number of decimals, halves to even."""
     if decimals == 0 or (decimals > 0 and not is_float(x)):
         return np.rint(x) if is_float(x) else x
     factor = np.asarray(10.0**decimals, dtype=x.dtype if is_float(x) else np.float32)
@@ -145,17 +146,17 @@ def round_(x: Array, decimals: int) -> Array:
 
 
 def threshold(x: Array, threshold: float, default_value: float) -> Array:
-    """``x`` where it is greater than the threshold, else the default value"""
+    """Compute ``x if x > threshold else default_value``."""
     return np.where(x > threshold, x, np.asarray(default_value).astype(x.dtype))
 
 
 def where(condition: Any, x1: Array, x2: Array) -> Array:
-    """``x1`` where the condition holds, else ``x2``"""
+    """Compute ``x1 if condition else x2``, element by element."""
     return np.where(condition, x1, x2)
 
 
 def on_axes(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Return a reduction over axes that are not that of the rows."""
+    """Return a reduction that raises ValueError if its axes include the rows."""
 
     def reduced(x: Array, axis: tuple[int, ...], **options: Any) -> Array:
         return np.asarray(function(x, axis=from_front(axis, x.ndim), **options))
@@ -164,7 +165,7 @@ def on_axes(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def on_axis(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function along one axis that is not that of the rows."""
+    """Return a function along an axis that raises ValueError if that is the rows."""
 
     def along(x: Array, *more: Any, axis: int, **options: Any) -> Any:
         return function(x, *more, axis=from_front((axis,), x.ndim)[0], **options)
@@ -183,19 +184,21 @@ def prod(x: Array, axis: Any, keepdims: bool, dtype: None = None) -> Array:
 
 
 def maximum_of(x: Array, axis: Any, keepdims: bool, initial: float | None) -> Array:
-    """Return the greatest along axes, and at least `initial`."""
+    """Compute the maximum along axes, and at least `initial`."""
     y = np.max(x, axis=axis, keepdims=keepdims)
     return y if initial is None else np.maximum(y, np.asarray(initial).astype(x.dtype))
 
 
 def minimum_of(x: Array, axis: Any, keepdims: bool, initial: float | None) -> Array:
-    """Return the least along axes, and at most `initial`."""
+    """Compute the minimum along axes, and at most `initial`."""
     y = np.min(x, axis=axis, keepdims=keepdims)
     return y if initial is None else np.minimum(y, np.asarray(initial).astype(x.dtype))
 
 
 def logsumexp(x: Array, axis: Any, keepdims: bool) -> Array:
-    """``log(sum(exp(x)))``, without overflow."""
+    """Compute ``log(sum(exp(x)))`` without overflow."""
+    # the greatest is subtracted before exp and added after log; if it is infinite, 0 is
+    # subtracted, because inf - inf is NaN
     top = x.max(axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, x.dtype.type(0))
     y = np.log(np.exp(x - top).sum(axis=axis, keepdims=True)) + top
@@ -203,21 +206,21 @@ def logsumexp(x: Array, axis: Any, keepdims: bool) -> Array:
 
 
 def argmax(x: Array, axis: int, keepdims: bool) -> Array:
-    """Return where the first greatest is; -0 counts as less than 0."""
+    """Return the index of the first maximum; -0 counts as less than 0."""
     if is_float(x):
         x = np.where((x == 0) & np.signbit(x), -np.finfo(x.dtype).tiny, x)
     return np.argmax(x, axis=axis, keepdims=keepdims).astype(np.int32)
 
 
 def argmin(x: Array, axis: int, keepdims: bool) -> Array:
-    """Return where the first least is; -0 counts as less than 0."""
+    """Return the index of the first minimum; -0 counts as less than 0."""
     if is_float(x):
         x = np.where((x == 0) & np.signbit(x), -np.finfo(x.dtype).tiny, x)
     return np.argmin(x, axis=axis, keepdims=keepdims).astype(np.int32)
 
 
 def cumulative(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Return a running sum or product in the dtype of `x`, or in another."""
+    """Return a running sum or product, in the dtype of `x` or in the one given."""
 
     def run(x: Array, axis: int, dtype: str | None) -> Array:
         x = x if dtype is None else x.astype(dtype_of(dtype))
@@ -227,7 +230,7 @@ def cumulative(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def normalize(x: Array, axis: int, order: int, epsilon: float | None) -> Array:
-    """``x / max(norm(x), epsilon)`` along an axis"""
+    """Compute ``x / max(norm(x), epsilon)`` along an axis."""
     epsilon = epsilon or KERAS_EPSILON
     if order == 2:
         factor = 1 / np.sqrt(np.square(x).sum(axis=axis, keepdims=True))
@@ -237,7 +240,10 @@ def normalize(x: Array, axis: int, order: int, epsilon: float | None) -> Array:
 
 
 def getitem(x: Array, key: Any = None) -> Array:
-    """``x[key]`` with all rows: whole numbers, slices, ``None`` and ``...``."""
+    """Compute ``x[key]`` for a key that keeps all rows.
+
+    A key is made of whole numbers, slices, ``None`` and ``...``.
+    """
     items = tuple(key) if isinstance(key, (list, tuple)) else (key,)
     allowed = all(
         item is None or item is Ellipsis or type(item) is int or isinstance(item, slice)
@@ -256,7 +262,7 @@ def getitem(x: Array, key: Any = None) -> Array:
 
 
 def reshape(x: Array, newshape: Sequence[int]) -> Array:
-    """Reshape each row by itself."""
+    """Reshape, without moving numbers from row to row."""
     y = x.reshape(tuple(newshape))
     if y.ndim == 0 or len(y) != len(x):
         raise ValueError(f"a shape {tuple(newshape)} that does not keep the rows")
@@ -299,14 +305,14 @@ def split(x: Array, axis: int, indices_or_sections: Any) -> list[Array]:
 
 
 def unstack(x: Array, axis: int, num: int | None) -> list[Array]:
-    """Return the slices along an axis, which is removed."""
+    """Return the slices along an axis, without that axis."""
     if num not in (None, x.shape[axis]):
         raise ValueError(f"num={num} of {x.shape[axis]} slices")
     return [np.take(x, k, axis=axis) for k in range(x.shape[axis])]
 
 
 def tile(x: Array, repeats: tuple[int, ...]) -> Array:
-    """Repeat the whole several times along each axis."""
+    """Repeat an array several times along each axis but that of the rows."""
     if len(repeats) > x.ndim or (len(repeats) == x.ndim and repeats[0] != 1):
         raise ValueError(f"repeats={repeats}, which repeats the rows")
     return np.tile(x, repeats)
@@ -315,7 +321,7 @@ def tile(x: Array, repeats: tuple[int, ...]) -> Array:
 def pad(
     x: Array, constant_values: float | None = None, *, pad_width: Any, mode: str
 ) -> Array:
-    """Pad the ends of axes."""
+    """Pad axes at both ends."""
     if len(pad_width) != x.ndim:
         raise ValueError(f"pad_width for {len(pad_width)} axes of {x.ndim}")
     if mode != "constant":
@@ -325,7 +331,7 @@ def pad(
 
 
 def take(x: Array, indices: Any, axis: int) -> Array:
-    """Take the entries at constant indices along an axis, from either end."""
+    """Take the entries at constant indices along an axis; negative ones count back."""
     return np.take(x, np.asarray(indices).astype(np.int64), axis=axis)
 
 
@@ -346,31 +352,31 @@ def matmul(x1: Array, x2: Array) -> Array:
 
 
 def dot(x1: Array, x2: Array) -> Array:
-    """Multiply the last axis of the first with the last but one of the second."""
+    """Sum products over the last axis of `x1` and the last but one of `x2`."""
     if 0 in (x1.ndim, x2.ndim):
         return np.multiply(x1, x2)
     return np.tensordot(x1, x2, axes=((-1,), (-1 if x2.ndim == 1 else -2,)))
 
 
 def einsum(*operands: Array, subscripts: str) -> Array:
-    """Compute Einstein's sums; rows come first in operands and result."""
+    """Compute an Einstein sum, with the rows first in operands and result."""
     return np.asarray(np.einsum(subscripts, *operands, optimize=True))
 
 
 def average(x: Array, weights: Any = None, *, axis: tuple[int, ...]) -> Array:
-    """Average along axes; weights are not supported."""
+    """Compute the mean along axes; weights are refused."""
     if weights is not None:
         raise ValueError("an average with weights, which is not supported")
     return np.asarray(x.mean(axis=from_front(axis, x.ndim)))
 
 
 def same(x: Array) -> Array:
-    """Compute ``x``."""
+    """Return ``x`` unchanged."""
     return x
 
 
 def filled(value: int) -> Callable[..., Array]:
-    """Return a function that makes an array of one value, in the shape of another."""
+    """Return a function that fills an array of the shape of `x` with one value."""
 
     def like(x: Array, dtype: str | None) -> Array:
         return np.full_like(x, value, dtype=dtype_of(dtype) if dtype else x.dtype)
@@ -379,6 +385,6 @@ def filled(value: int) -> Callable[..., Array]:
 
 
 def converted(x: Array, dtype: str | None, **_: Any) -> Array:
-    """Cast to another dtype; floats are cut to whole numbers."""
+    """Cast to another dtype; floats become whole numbers by truncation."""
     with np.errstate(over="ignore", invalid="ignore"):
         return x if dtype is None else x.astype(dtype_of(dtype), copy=False)

@@ -1,9 +1,10 @@
-"""Raw operations: what ``x * 2`` or ``keras.ops.relu(x)`` leaves in a Functional graph.
+"""Evaluate raw operations, such as ``x * 2`` or ``keras.ops.relu(x)`` in a graph.
 
-They are called ``ops.Multiply`` and so on here, because layers of the same name do
-other things. An operation casts by Keras's rules of promotion and loses masks. One that
-would mix the rows of a batch, or move them, is refused: `verify` evaluates other
-batches than Keras does. Constants stand in the call, or in the options.
+They are called ``ops.Multiply`` and so on here, because there are layers of the same
+names, which compute something else. An operation casts its operands by Keras's rules of
+promotion, and its result has no mask. An operation that would mix or move the rows of a
+batch is refused, because `verify` cuts the rows into other batches than Keras does.
+Constants are arguments of the call, or options.
 
 Source: keras/src/ops/numpy.py, nn.py, math.py, core.py and
 keras/src/activations/activations.py; what they compute on TensorFlow is in
@@ -44,24 +45,32 @@ from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
 
 CONSTANTS = frozenset({"key", "indices", "constant_values", "weights"})
-"""Arguments that are not cast, and must not be tensors."""
+"""Arguments that are not cast, and that must not be tensors."""
 
 
 class Operation(LayerType):
-    """Hold what all operations share.
+    """Share what all operations do: cast operands, apply a function, check the rows.
 
     Attributes
     ----------
     function : callable
-        Called with the arguments, in order, and the options, by name.
+        Called with the arguments in order and the options by name.
     casts : str
-        To which dtype operands are cast first: ``promote`` by the rules of
-        `operation_functions.result_type`, ``strict`` likewise, but numbers count as
-        float32 or int32; ``float`` to that or else to a float; ``bool``; ``counted``
-        and ``summable`` whole numbers for truth values; ``float32`` that for whole
-        numbers; ``keep`` not at all; ``own`` not, and 16-bit numbers stay such.
+        How the operands are cast before; a key of `operation_functions.CASTS`, or
+        ``own``:
+
+        * ``promote``: to the dtype of `operation_functions.result_type`;
+        * ``strict``: the same, but Python numbers count as float32 or int32;
+        * ``float``: the same as ``promote``, but always to a float dtype;
+        * ``float32``: whole numbers to float32;
+        * ``bool``: to truth values;
+        * ``counted``: truth values to whole numbers;
+        * ``summable``: truth values and short whole numbers to 32 bits;
+        * ``keep``: not at all;
+        * ``own``: not at all, and 16-bit numbers are not computed in float32 either.
     broadcasts : bool
-        Whether operands of fewer axes are aligned with the last axes of the others.
+        Whether an operand with fewer axes is aligned with the last axes of the others,
+        which would mix its rows with other axes.
     """
 
     raw_tensors = True
@@ -106,12 +115,15 @@ class Operation(LayerType):
         return function(*given, **layer.options)
 
     def check_rows(self, layer: LayerSpec, operands: list[Any]) -> None:
-        """Raise DataError where rows of one operand meet other rows of another."""
+        """Raise DataError if rows of one operand would meet other rows of another."""
 
     def _cast(
         self, arguments: Mapping[str, Any], floatx: str, exact: bool
     ) -> tuple[dict[str, Any], np.dtype[Any] | None]:
-        """Return arguments as arrays, and the 16-bit dtype to round the result to."""
+        """Return the arguments as cast arrays, and the dtype to round the result to.
+
+        That dtype is None unless an operand has 16 bits.
+        """
         values: dict[str, Any] = map_structure(_bare, dict(arguments))
         if self.casts == "own":
             return values, None
@@ -146,7 +158,7 @@ def _bare(leaf: Any) -> Any:
 
 
 class Matmul(Operation):
-    """``x1 @ x2``, the rows of a batch apart."""
+    """Compute ``x1 @ x2`` for each row of a batch."""
 
     class_name = "ops.Matmul"
     arguments = ("x1", "x2")
@@ -164,7 +176,7 @@ class Matmul(Operation):
 
 
 class Dot(Operation):
-    """``dot(x1, x2)`` with a constant."""
+    """Compute ``dot(x1, x2)``, where one operand is a constant."""
 
     class_name = "ops.Dot"
     arguments = ("x1", "x2")
@@ -187,7 +199,7 @@ def _subscripts(value: Any) -> str:
 
 
 class Einsum(Operation):
-    """Compute Einstein's sums whose first letter stands for the rows, and only it."""
+    """Compute an Einstein sum in which one letter, the first, stands for the rows."""
 
     class_name = "ops.Einsum"
     arguments = ("x1", "x2", "x3", "x4")
@@ -249,7 +261,7 @@ RETURNS_INPUT: Mapping[str, str] = {
     **dict.fromkeys(("Cast", "ConvertToTensor", "Swapaxes"), "always"),
     **dict.fromkeys(("Reshape", "Transpose", "GetItem"), "by rule"),
 }
-"""Operations that may return what came in; see `LayerType.returns_input`."""
+"""Operations that may return their input itself; see `LayerType.returns_input`."""
 
 
 def _made(
@@ -259,7 +271,7 @@ def _made(
     options: Mapping[str, Option],
     arguments: tuple[str, ...] = ("x",),
 ) -> type[LayerType]:
-    """Return an operation as a class."""
+    """Return the class of an operation that is one function with some options."""
     several = len(arguments) > 1 and not CONSTANTS & set(arguments)
     return type(
         name,

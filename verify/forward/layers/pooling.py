@@ -1,4 +1,4 @@
-"""Pooling over time: in windows, or over the whole of it."""
+"""Evaluate the layers that pool over time, in windows or over all steps."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ POOLING_OPTIONS: Mapping[str, Option] = {
 class Pooling(LayerType):
     """Compute ``y[t] = pooled(x[t * strides], ..., x[t * strides + pool_size - 1])``.
 
-    Steps that padding adds do not take part. Without ``strides`` the windows stand side
-    by side.
+    Steps that padding adds are ignored. Without ``strides`` the windows do not overlap.
 
     Source: keras/src/layers/pooling/base_pooling.py.
     """
@@ -65,7 +64,7 @@ class Pooling(LayerType):
 
 
 class MaxPooling1D(Pooling):
-    """Take the greatest of each window; see `Pooling`.
+    """Compute the maximum of each window; see `Pooling`.
 
     Source: keras/src/layers/pooling/max_pooling1d.py.
     """
@@ -78,12 +77,13 @@ class MaxPooling1D(Pooling):
     word = "maximum"
 
     def pooled(self, x: Array, size: int, stride: int, padding: str) -> Array:
+        # the padding must never be the maximum
         lowest = -np.inf if is_float(x) else np.iinfo(x.dtype).min
         return windows(x, size, stride, padding, fill=lowest).max(axis=-1)
 
 
 class AveragePooling1D(Pooling):
-    """Take the mean of each window; see `Pooling`.
+    """Compute the mean of each window; see `Pooling`.
 
     Source: keras/src/layers/pooling/average_pooling1d.py.
     """
@@ -96,6 +96,7 @@ class AveragePooling1D(Pooling):
     word = "mean"
 
     def pooled(self, x: Array, size: int, stride: int, padding: str) -> Array:
+        # the same windows over ones count the steps that are not padding
         real = np.ones((1, x.shape[1], 1), dtype=x.dtype)
         total, count = (
             windows(values, size, stride, padding).sum(axis=-1) for values in (x, real)
@@ -104,7 +105,7 @@ class AveragePooling1D(Pooling):
 
 
 class GlobalPooling(LayerType):
-    """Compute one value for each channel, over all steps.
+    """Compute one value for each channel from all steps.
 
     Source: keras/src/layers/pooling/base_global_pooling.py.
     """
@@ -120,7 +121,7 @@ def _time_axis(layer: LayerSpec) -> int:
 
 
 class GlobalMaxPooling1D(GlobalPooling):
-    """``y = max over t of x[t]``, masked steps included.
+    """Compute ``y = max over t of x[t]``, including masked steps.
 
     Source: keras/src/layers/pooling/global_max_pooling1d.py.
     """
@@ -136,9 +137,13 @@ class GlobalMaxPooling1D(GlobalPooling):
 
 
 class GlobalAveragePooling1D(GlobalPooling):
-    """``y = sum over t of m[t] * x[t] / sum over t of m[t]``, with ``m`` the mask.
+    """Compute the mean over the steps that are not masked, all without a mask.
 
-    Without a mask every step counts. A row that is masked altogether becomes NaN.
+    ::
+
+        y = sum over t of mask[t] * x[t] / sum over t of mask[t]
+
+    A row in which every step is masked becomes NaN.
 
     Source: keras/src/layers/pooling/global_average_pooling1d.py.
     """
@@ -177,4 +182,4 @@ KINDS: tuple[type[LayerType], ...] = (
     GlobalMaxPooling1D,
     GlobalAveragePooling1D,
 )
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

@@ -1,4 +1,4 @@
-"""Normalization and Rescaling: what stands before a model, by constants.
+"""Evaluate Normalization and Rescaling, which prepare inputs by constants.
 
 Source: keras/src/layers/preprocessing.
 """
@@ -34,7 +34,7 @@ _HELD = (*HALF_DTYPES, "float32", "float64", "int32", "int64")
 
 
 def kept_axes(value: Any) -> tuple[int, ...]:
-    """Read the axes of Normalization: none of them is one mean for all."""
+    """Read the axes of Normalization; None and [] mean one mean for all numbers."""
     found = () if value in (None, [], ()) else axes(value)
     if len(set(found)) < len(found):
         raise Unexpected("axes that differ")
@@ -43,7 +43,7 @@ def kept_axes(value: Any) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Stored:
-    """Hold an array of a config, with its dtype."""
+    """Hold an array that a config contains, and its dtype."""
 
     values: Any
     dtype: str
@@ -53,7 +53,7 @@ class Stored:
 
 
 def constants(value: Any) -> Any:
-    """Read numbers, or a stored array: a dict with its values and its dtype."""
+    """Read numbers, or a serialised array: a dict with values and a dtype."""
     dtype = None
     if isinstance(value, dict) and isinstance(value.get("config"), dict):
         value, dtype = (value["config"].get(key) for key in ("value", "dtype"))
@@ -68,9 +68,10 @@ def constants(value: Any) -> Any:
 
 
 def held(layer: LayerSpec, option: str) -> Array:
-    """Return the constants of an option, as Keras holds them, in float64.
+    """Return the constants of an option, rounded as Keras holds them, in float64.
 
-    An array in its own dtype, numbers in float32; see `exact_constants`.
+    A serialised array is rounded to its own dtype, and numbers to float32 unless
+    `exact_constants` says otherwise.
     """
     value = layer.options[option]
     dtype = "float64" if exact_constants(layer) else "float32"
@@ -81,11 +82,14 @@ def held(layer: LayerSpec, option: str) -> Array:
 
 
 class Normalization(Elementwise):
-    """``y = (x - mean) / max(sqrt(variance), 1e-7)``, or back again with ``invert``.
+    """Compute ``y = (x - mean) / max(sqrt(variance), 1e-7)``, or its inverse.
 
-    Mean and variance are weights, or stand in the config; those of the config are held
-    in float32. One of each per position along ``axis``, one alone for axis ``None``.
-    The third weight counts what `adapt` has seen, and predict does not use it.
+    With ``invert``, ``y = mean + x * max(sqrt(variance), 1e-7)``.
+
+    Mean and variance are weights, or constants of the config, which are held in
+    float32. There is one of each for every position along ``axis``, and a single one
+    for axis ``None``. The third weight counts what ``adapt`` has seen; predict does not
+    use it.
 
     Source: keras/src/layers/preprocessing/normalization.py.
     """
@@ -140,7 +144,7 @@ class Normalization(Elementwise):
         return (x - mean) / deviation
 
     def _fitted(self, layer: LayerSpec, key: str, x: Array) -> Array:
-        """Return mean or variance in a shape that fits onto `x`."""
+        """Return the mean or the variance in a shape that broadcasts to `x`."""
         kept = sorted(from_front(layer.options["axis"], x.ndim))
         wanted = tuple(size if k in kept else 1 for k, size in enumerate(x.shape))
         if key in layer.weights:
@@ -150,15 +154,16 @@ class Normalization(Elementwise):
             given = given.astype(np.float32)
         given = rounded(given, POLICIES[layer.policy].compute)
         shape = [1] * x.ndim
-        for k in range(1, given.ndim + 1):  # axes of both are matched from the right
+        for k in range(1, given.ndim + 1):  # axes are matched from the last
             shape[kept[-k]] = given.shape[-k]
         return np.broadcast_to(given.reshape(shape), wanted)
 
 
 class Rescaling(Elementwise):
-    """``y = x * scale + offset``, both held in float32 unless stored as an array.
+    """Compute ``y = x * scale + offset``.
 
-    Lists lie along the last axes: this is Keras's default, channels last.
+    Both are held in float32, unless the config holds an array with a dtype. Lists
+    broadcast along the last axes, as by default in Keras.
 
     Source: keras/src/layers/preprocessing/rescaling.py.
     """
@@ -181,4 +186,4 @@ class Rescaling(Elementwise):
 
 
 KINDS: tuple[type[LayerType], ...] = (Normalization, Rescaling)
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

@@ -1,7 +1,8 @@
-"""SimpleRNN, LSTM, GRU, and RNN over any cell or stack of cells.
+"""Evaluate SimpleRNN, LSTM, GRU, and RNN around any cell or stack of cells.
 
-`verify.forward.cells` holds the equations, `recurrent_cells` binds weights to them, and
-`verify.forward.recurrence` is the time; this module looks after states and masks.
+`verify.forward.cells` has the equations, `recurrent_cells` binds the weights to them,
+and `verify.forward.recurrence` has the loop over time. This module handles states and
+masks.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ LOOP_OPTIONS: Mapping[str, Option] = {
 
 
 class Loop(LayerType):
-    """Run a cell in a loop over time: every recurrent layer.
+    """Run a cell over time; the base of every recurrent layer.
 
     Source: keras/src/layers/rnn/rnn.py.
     """
@@ -49,7 +50,7 @@ class Loop(LayerType):
 
     @abstractmethod
     def cell(self, layer: LayerSpec) -> tuple[Cell, LayerSpec]:
-        """Return the cell's type, and where its options and weights are."""
+        """Return the type of the cell, and the spec with its options and weights."""
 
     def initial(self, layer: LayerSpec, x: Array) -> tuple[Array, ...]:
         """Return states of zeros for inputs (batch, time, ...)."""
@@ -57,7 +58,7 @@ class Loop(LayerType):
         return kind.initial(cell, len(x))
 
     def loop_notes(self, layer: LayerSpec) -> list[str]:
-        """Say what the options of the loop do, for those that do something."""
+        """Return lines for `describe` about the options that have an effect."""
         options, rule = layer.options, MaskRule.of(layer)
         lines = []
         if options["go_backwards"]:
@@ -88,7 +89,7 @@ class Loop(LayerType):
         return lines
 
     def state_words(self, layer: LayerSpec) -> tuple[str, ...]:
-        """Return the names of the states for a person."""
+        """Return the names of the states as `describe` shows them."""
         kind, cell = self.cell(layer)
         return kind.names(cell)
 
@@ -113,7 +114,7 @@ class Loop(LayerType):
         if len(states) != len(names):
             raise ValueError(f"{len(names)} states expected, {len(states)} received")
         if mask is not None and isinstance(mask, (list, tuple)):
-            mask = mask[0]
+            mask = mask[0]  # Keras uses the first of several masks
         loop = run.loop(layer) or self.time_loop(layer)
         result = loop(
             sequences,
@@ -133,7 +134,7 @@ class Loop(LayerType):
         return result.output
 
     def time_loop(self, layer: LayerSpec) -> TimeLoop:
-        """Return the loop over time by the equations of the cell."""
+        """Return the loop over time that evaluates the equations of the cell."""
         kind, cell = self.cell(layer)
         dtype = working(POLICIES[cell.policy].compute)
         step, over_time = kind.step(cell), layer.overrides.get("scan", scan)
@@ -156,7 +157,7 @@ class Loop(LayerType):
 
 
 class CellLoop(Loop):
-    """Run one cell over time, as a layer that has the cell's options."""
+    """Run one cell over time; the layer itself has the options of the cell."""
 
     cell_type: ClassVar[Cell]
     shown_by_weights = Cell.shown_by_weights
@@ -178,7 +179,10 @@ class CellLoop(Loop):
 
 
 class SimpleRNN(CellLoop):
-    """See `cells.simple_rnn_step`; keras/src/layers/rnn/simple_rnn.py."""
+    """Run `cells.simple_rnn_step` over time.
+
+    Source: keras/src/layers/rnn/simple_rnn.py.
+    """
 
     class_name = "SimpleRNN"
     cell_type = SimpleRNNCell()
@@ -187,7 +191,10 @@ class SimpleRNN(CellLoop):
 
 
 class LSTM(CellLoop):
-    """See `cells.lstm_step`; keras/src/layers/rnn/lstm.py."""
+    """Run `cells.lstm_step` over time.
+
+    Source: keras/src/layers/rnn/lstm.py.
+    """
 
     class_name = "LSTM"
     cell_type = LSTMCell()
@@ -196,7 +203,10 @@ class LSTM(CellLoop):
 
 
 class GRU(CellLoop):
-    """See `cells.gru_step`; keras/src/layers/rnn/gru.py."""
+    """Run `cells.gru_step` over time.
+
+    Source: keras/src/layers/rnn/gru.py.
+    """
 
     class_name = "GRU"
     cell_type = GRUCell()
@@ -205,7 +215,7 @@ class GRU(CellLoop):
 
 
 class RNN(Loop):
-    """Run a cell of its own over time, or several stacked.
+    """Run the cell inside this layer over time; it may be a stack of cells.
 
     Source: keras/src/layers/rnn/rnn.py.
     """
@@ -232,4 +242,4 @@ class RNN(Loop):
 
 
 KINDS: tuple[type[LayerType], ...] = (SimpleRNN, LSTM, GRU, RNN)
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

@@ -1,4 +1,4 @@
-"""The cells of recurrent layers: options, weights and states of a step."""
+"""Bind options and weights to the equations of the recurrent cells."""
 
 from __future__ import annotations
 
@@ -37,7 +37,13 @@ WEIGHT_SETTINGS = weight_settings("kernel", "recurrent", "bias")
 
 
 class Cell(LayerType):
-    """Describe one step: what cells and the layers that loop around one share."""
+    """Describe one step of a recurrent layer, for cells and for layers with a cell.
+
+    Attributes
+    ----------
+    state_names : tuple of str
+        Names of the states in a trace, in the order of Keras's states.
+    """
 
     shown_by_weights = frozenset({"units", "use_bias"})
     state_names: ClassVar[tuple[str, ...]] = ("h",)
@@ -47,11 +53,11 @@ class Cell(LayerType):
 
     @abstractmethod
     def unrounded_step(self, layer: LayerSpec) -> Step:
-        """Return the equations of a step with this layer's weights and activations."""
+        """Return the equations of a step with the weights and activations filled in."""
 
     @abstractmethod
     def equations(self, layer: LayerSpec) -> list[str]:
-        """Write one step with this layer's own activations."""
+        """Return lines for `describe`: one step with the layer's own activations."""
 
     def names(self, layer: LayerSpec) -> tuple[str, ...]:
         """Return the names of the states in a trace, in the order of Keras's states."""
@@ -64,7 +70,7 @@ class Cell(LayerType):
         return (zeros,) * len(self.state_names)
 
     def step(self, layer: LayerSpec) -> Step:
-        """Return `unrounded_step`, in which a 16-bit cell rounds what goes in and out."""
+        """Return the step of the layer, which for 16 bits rounds inputs and results."""
         step, compute = self.unrounded_step(layer), POLICIES[layer.policy].compute
         if compute not in HALF_DTYPES:
             return step
@@ -80,7 +86,7 @@ class Cell(LayerType):
         return rounding
 
     def bias_shape(self, options: Mapping[str, Any], width: int) -> tuple[int, ...]:
-        """Return the shape of the bias for `width` columns."""
+        """Return the shape of the bias of a kernel with `width` columns."""
         return (width,)
 
     def weight_shapes(
@@ -120,7 +126,14 @@ class Cell(LayerType):
 
 
 def _weights(layer: LayerSpec, rows: int = 1) -> dict[str, Any]:
-    """Return keyword arguments for a step; a missing bias is a bias of zeros."""
+    """Return keyword arguments for a step function; a missing bias becomes zeros.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    rows : int
+        Number of rows of the bias: 2 for a GRU, otherwise 1.
+    """
     kernel = layer.weights["kernel"]
     bias = layer.weights.get("bias")
     if bias is None:
@@ -135,7 +148,10 @@ def _weights(layer: LayerSpec, rows: int = 1) -> dict[str, Any]:
 
 
 class SimpleRNNCell(Cell):
-    """See `cells.simple_rnn_step`; keras/src/layers/rnn/simple_rnn.py."""
+    """Bind weights to `cells.simple_rnn_step`.
+
+    Source: keras/src/layers/rnn/simple_rnn.py.
+    """
 
     class_name = "SimpleRNNCell"
 
@@ -156,7 +172,10 @@ class SimpleRNNCell(Cell):
 
 
 class LSTMCell(Cell):
-    """See `cells.lstm_step`; keras/src/layers/rnn/lstm.py."""
+    """Bind weights to `cells.lstm_step`.
+
+    Source: keras/src/layers/rnn/lstm.py.
+    """
 
     class_name = "LSTMCell"
     options: ClassVar[Mapping[str, Option]] = {**CELL_OPTIONS, **GATED_OPTIONS}
@@ -186,7 +205,10 @@ class LSTMCell(Cell):
 
 
 class GRUCell(Cell):
-    """See `cells.gru_step`; keras/src/layers/rnn/gru.py."""
+    """Bind weights to `cells.gru_step`.
+
+    Source: keras/src/layers/rnn/gru.py.
+    """
 
     class_name = "GRUCell"
     options: ClassVar[Mapping[str, Option]] = {
@@ -236,7 +258,7 @@ class GRUCell(Cell):
 
 
 class StackedRNNCells(Cell):
-    """Run several cells one after the other within each step.
+    """Run several cells within each step, each on the output of the one before it.
 
     Source: keras/src/layers/rnn/stacked_rnn_cells.py.
     """
@@ -308,12 +330,12 @@ CELLS: Mapping[str, Cell] = {
 
 
 def cell_type(layer: LayerSpec) -> Cell:
-    """Return the type of a cell that has been accepted."""
+    """Return the type of a cell that `require_cells` has accepted."""
     return CELLS[layer.class_name]
 
 
 def require_cells(where: str, layer: LayerSpec) -> None:
-    """Raise UnsupportedError unless what is inside a layer is one cell or more."""
+    """Raise UnsupportedError unless the sublayers are one cell or more."""
     for inner in layer.sublayers.values():
         if inner.class_name not in CELLS:
             raise UnsupportedError(
@@ -324,4 +346,4 @@ def require_cells(where: str, layer: LayerSpec) -> None:
 
 
 KINDS: tuple[type[LayerType], ...] = (SimpleRNNCell, LSTMCell, GRUCell, StackedRNNCells)
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

@@ -1,4 +1,4 @@
-"""Layers that act in training only, and hand on what they are given in predict."""
+"""Evaluate the layers that act in training only: predict returns their input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from verify.model.spec import LayerSpec
 
 
 class TrainingOnly(Elementwise):
-    """Compute ``y = x``."""
+    """Return the input unchanged, because the layer acts in training only."""
 
     inert: ClassVar[frozenset[str]] = frozenset({"rate", "seed"})
 
@@ -22,54 +22,78 @@ class TrainingOnly(Elementwise):
 
 
 class Dropout(TrainingOnly):
-    """``y = x``; source: keras/src/layers/regularization/dropout.py."""
+    """Return the input unchanged.
+
+    Source: keras/src/layers/regularization/dropout.py.
+    """
 
     class_name = "Dropout"
     inert = frozenset({"rate", "seed", "noise_shape"})
 
 
 class AlphaDropout(TrainingOnly):
-    """``y = x``; source: keras/src/layers/regularization/alpha_dropout.py."""
+    """Return the input unchanged.
+
+    Source: keras/src/layers/regularization/alpha_dropout.py.
+    """
 
     class_name = "AlphaDropout"
     inert = frozenset({"rate", "seed", "noise_shape"})
 
 
 class GaussianDropout(TrainingOnly):
-    """``y = x``; source: keras/src/layers/regularization/gaussian_dropout.py."""
+    """Return the input unchanged.
+
+    Source: keras/src/layers/regularization/gaussian_dropout.py.
+    """
 
     class_name = "GaussianDropout"
 
 
 class GaussianNoise(TrainingOnly):
-    """``y = x``; source: keras/src/layers/regularization/gaussian_noise.py."""
+    """Return the input unchanged.
+
+    Source: keras/src/layers/regularization/gaussian_noise.py.
+    """
 
     class_name = "GaussianNoise"
     inert = frozenset({"stddev", "seed"})
 
 
 class SpatialDropout1D(TrainingOnly):
-    """``y = x``; source: keras/src/layers/regularization/spatial_dropout.py."""
+    """Return the input unchanged.
+
+    Source: keras/src/layers/regularization/spatial_dropout.py.
+    """
 
     class_name = "SpatialDropout1D"
 
 
 class SpatialDropout2D(TrainingOnly):
-    """``y = x``; source: keras/src/layers/regularization/spatial_dropout.py."""
+    """Return the input unchanged.
+
+    Source: keras/src/layers/regularization/spatial_dropout.py.
+    """
 
     class_name = "SpatialDropout2D"
     inert = frozenset({"rate", "seed", "data_format"})
 
 
 class SpatialDropout3D(TrainingOnly):
-    """``y = x``; source: keras/src/layers/regularization/spatial_dropout.py."""
+    """Return the input unchanged.
+
+    Source: keras/src/layers/regularization/spatial_dropout.py.
+    """
 
     class_name = "SpatialDropout3D"
     inert = frozenset({"rate", "seed", "data_format"})
 
 
 class ActivityRegularization(TrainingOnly):
-    """``y = x``; source: keras/src/layers/regularization/activity_regularization.py."""
+    """Return the input unchanged.
+
+    Source: keras/src/layers/regularization/activity_regularization.py.
+    """
 
     class_name = "ActivityRegularization"
     inert = frozenset({"l1", "l2"})
@@ -85,3 +109,4 @@ KINDS: tuple[type[LayerType], ...] = (
     SpatialDropout3D,
     ActivityRegularization,
 )
+"""The layer types of this module, for the registry."""

@@ -1,4 +1,4 @@
-"""Layers that move numbers about and compute nothing; masks end at all of them."""
+"""Evaluate the layers that move numbers and compute nothing; all of them lose masks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from verify.model.spec import LayerSpec
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """Read two whole numbers, 0 or more; one number alone stands for both."""
+    """Read two whole numbers, 0 or more, or one number for both."""
     items = list(value) if isinstance(value, (list, tuple)) else [value, value]
     if len(items) != 2 or not all(type(item) is int and item >= 0 for item in items):
         raise Unexpected("two whole numbers, 0 or more, or one for both")
@@ -28,7 +28,7 @@ def pair(value: Any) -> tuple[int, int]:
 
 
 def target_shape(value: Any) -> tuple[int, ...]:
-    """Read sizes without the rows; one of them may be -1, which is what is left."""
+    """Read the sizes of a row; one of them may be -1, for the size that is left."""
     items = tuple(value) if isinstance(value, (list, tuple)) else (None,)
     sizes = all(type(item) is int and (item > 0 or item == -1) for item in items)
     if not sizes or items.count(-1) > 1:
@@ -37,7 +37,7 @@ def target_shape(value: Any) -> tuple[int, ...]:
 
 
 def permutation(value: Any) -> tuple[int, ...]:
-    """Read every axis from 1 on once, in any order."""
+    """Read a list of all axes from 1, each once, in any order."""
     items = tuple(value) if isinstance(value, (list, tuple)) else (None,)
     integers = all(type(item) is int for item in items)
     if not integers or sorted(items) != list(range(1, len(items) + 1)):
@@ -46,7 +46,13 @@ def permutation(value: Any) -> tuple[int, ...]:
 
 
 class Reshaping(LayerType):
-    """Hold what the layers here share: how many axes an input has, rows first."""
+    """Share what the layers of this module do.
+
+    Attributes
+    ----------
+    ndim : int
+        Number of axes that the input must have, rows included; 0 for any.
+    """
 
     ndim: ClassVar[int] = 0
 
@@ -56,21 +62,21 @@ class Reshaping(LayerType):
         return self.moved(layer, inputs)
 
     def moved(self, layer: LayerSpec, x: Array) -> Array:
-        """Return the numbers where they belong."""
+        """Return the output: the numbers of `x` in their new places."""
         raise NotImplementedError
 
     def notes(self, layer: LayerSpec) -> list[str]:
         return [f"{self.equation(layer.options)}; masks end here"]
 
     def equation(self, options: Mapping[str, Any]) -> str:
-        """Say what happens, in a few words."""
+        """Return what the layer does in a few words, for `describe`."""
         raise NotImplementedError
 
 
 class Flatten(Reshaping):
-    """``y = x.reshape(rows, everything else)``, last axis fastest.
+    """Put all numbers of a row into one axis, ``y = x.reshape(rows, -1)``.
 
-    With ``channels_first`` the axis after the rows is moved to the end before.
+    With ``channels_first``, axis 1 is moved to the end first.
 
     Source: keras/src/layers/reshaping/flatten.py.
     """
@@ -90,7 +96,7 @@ class Flatten(Reshaping):
 
 
 class Reshape(Reshaping):
-    """``y = x.reshape(rows, *target_shape)``, last axis fastest.
+    """Compute ``y = x.reshape(rows, *target_shape)``, the last axis fastest.
 
     Source: keras/src/layers/reshaping/reshape.py.
     """
@@ -124,7 +130,7 @@ class Permute(Reshaping):
 
 
 class RepeatVector(Reshaping):
-    """``y[:, t] = x`` for ``n`` steps.
+    """Compute ``y[:, t] = x`` for ``n`` steps.
 
     Source: keras/src/layers/reshaping/repeat_vector.py.
     """
@@ -163,7 +169,7 @@ class Cropping1D(Reshaping):
 
 
 class ZeroPadding1D(Reshaping):
-    """Add steps of zeros; with ``channels_first``, time is the last axis.
+    """Add steps of zeros at both ends; with ``channels_first``, time is the last axis.
 
     Source: keras/src/layers/reshaping/zero_padding1d.py.
     """
@@ -213,4 +219,4 @@ KINDS: tuple[type[LayerType], ...] = (
     ZeroPadding1D,
     UpSampling1D,
 )
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""

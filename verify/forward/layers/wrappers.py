@@ -1,4 +1,4 @@
-"""Bidirectional and TimeDistributed: layers around another layer."""
+"""Evaluate Bidirectional and TimeDistributed, which wrap other layers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _turned(outputs: Array) -> Array:
 
 
 class Bidirectional(LayerType):
-    """Run two recurrent layers over one sequence, one of them from its end.
+    """Run two recurrent layers over one sequence, one of them backwards.
 
     Source: keras/src/layers/rnn/bidirectional.py.
     """
@@ -145,10 +145,10 @@ class Bidirectional(LayerType):
 
 
 class TimeDistributed(LayerType):
-    """Call the inner layer on every step by itself.
+    """Apply the inner layer to every step separately.
 
-    Keras calls the inner layer's ``call`` and not the layer, so masks made *inside* it
-    stay there, and the mask that came in goes on.
+    Keras runs the ``call`` of the inner layer without its ``__call__``. A mask that the
+    inner layer makes is therefore lost, and the mask of the input is passed on.
 
     Source: keras/src/layers/rnn/time_distributed.py.
     """
@@ -196,10 +196,10 @@ class TimeDistributed(LayerType):
 
 
 def _without_scales(layer: LayerSpec) -> LayerSpec:
-    """Return what ``call`` makes of a quantised layer that is called by itself.
+    """Return a quantised layer as its ``call`` evaluates it: without its scales.
 
-    ``Layer.__call__`` chooses ``quantized_call``; ``call`` takes the whole numbers for
-    the weights.
+    Only ``Layer.__call__`` chooses ``quantized_call``. ``call`` alone uses the whole
+    numbers as if they were the weights.
     """
     if not layer.options.get("quantization_mode"):
         return layer
@@ -225,7 +225,7 @@ def _changed(entry: Any, **options: Any) -> Any:
 
 
 def _zeroing(entry: Any) -> Any:
-    """Make a layer zero masked steps where it returns sequences, as Keras does."""
+    """Set ``zero_output_for_mask`` if a layer returns sequences, as Keras does."""
     if isinstance(entry, Mapping) and entry.get("class_name") in LOOPS:
         sequences = _config(entry).get("return_sequences", False)
         return _changed(entry, zero_output_for_mask=sequences)
@@ -233,4 +233,4 @@ def _zeroing(entry: Any) -> Any:
 
 
 KINDS: tuple[type[LayerType], ...] = (Bidirectional, TimeDistributed)
-"""What of this module stands in the registry."""
+"""The layer types of this module, for the registry."""
