@@ -1,9 +1,9 @@
-"""The NumPy forward pass, differentiated: from gradients of outputs back to weights.
+"""Differentiate the NumPy forward pass: from gradients of outputs back to weights.
 
-Reverse mode in float64, for recurrent models; see `DIFFERENTIATED` for the layers. The
-forward values are those of `Network.trace`, and `verify.backward.layers` goes back
-through each layer. Nothing here comes from Keras, so that Keras's own automatic
-differentiation can be held against it.
+This is reverse-mode differentiation in float64, for recurrent models; `DIFFERENTIATED`
+lists the layers. The forward values are those of `Network.trace`, and
+`verify.backward.layers` goes back through each layer. Nothing here comes from Keras, so
+that the gradients of Keras can be compared with these.
 """
 
 from __future__ import annotations
@@ -29,31 +29,34 @@ from verify.model.graph import Graph, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 
 DIFFERENTIATED = ("InputLayer", *BACKWARD_LAYERS)
-"""The layers that `backprop` goes back through."""
+"""Classes of the layers that `backprop` can differentiate."""
 
 ZERO_DERIVATIVE = (
     *("ops.Equal", "ops.NotEqual", "ops.Less", "ops.LessEqual", "ops.Greater"),
     *("ops.GreaterEqual", "ops.LogicalAnd", "ops.LogicalOr", "ops.LogicalXor"),
     *("ops.LogicalNot", "ops.Any", "ops.All", "ops.OnesLike", "ops.ZerosLike"),
 )
-"""Operations whose derivative is 0. They and what is made of their results alone are
-let through: by these Keras writes the masks of a Functional model into its graph."""
+"""Operations whose derivative is 0. A model may contain them, and operations on their
+results alone, because Keras writes the masks of a Functional model as such a graph."""
 
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """Hold what `backprop` finds; the axes in front are those of ``output_gradients``.
+    """Hold the gradients that `backprop` computes.
+
+    The axes ``...`` in front of each array are those of ``output_gradients``.
 
     Attributes
     ----------
     inputs : tuple of ``(..., batch, *row_shape)``, or None
-        For each input of the model; None for one of whole numbers.
+        The gradient with respect to each input of the model; None for an input of whole
+        numbers.
     embedded : mapping of str to (..., batch, time, size)
-        Path of an Embedding -> the gradient with respect to the vectors it returned;
-        ``embedding:2`` for its second call.
+        Key of a call of an Embedding in a trace, such as ``embedding:2`` for the second
+        -> the gradient with respect to the vectors that it returned.
     weights : mapping of str to mapping of str to ``(..., *weight_shape)``
-        Path of a layer, as in `ModelSpec.walk` -> its weights by name, summed over the
-        batch; empty if not asked for.
+        Path of a layer, as in `ModelSpec.walk` -> the gradients of its weights by name,
+        summed over the batch. Empty unless asked for.
     """
 
     inputs: tuple[Array | None, ...]
@@ -62,7 +65,7 @@ class Gradients:
 
 
 def supports(net: Network) -> str:
-    """Say why `backprop` cannot differentiate a model; empty if it can."""
+    """Return why `backprop` cannot differentiate a model; an empty text if it can."""
     graph = net.spec.root.graph
     calls = Counter(node.layer for node in graph.nodes) if graph is not None else {}
     constant = _constant(net.spec.root)
@@ -78,7 +81,7 @@ def supports(net: Network) -> str:
 
 
 def refused(layer: LayerSpec) -> str:
-    """Say why a layer cannot be differentiated; empty if it can."""
+    """Return why a layer cannot be differentiated; an empty text if it can."""
     if layer.class_name not in DIFFERENTIATED:
         return (
             f"{layer}: gradients through it are not supported. "
@@ -120,28 +123,28 @@ def backprop(
     weights: bool = True,
     trace: Trace | None = None,
 ) -> Gradients:
-    """Return the gradients of a number ``L`` with respect to everything in the model.
+    """Return the gradients of a number ``L`` with respect to inputs and weights.
 
-    ``L`` is whatever has the gradients given here with respect to the outputs. Axes in
-    front of the batch are sweeps, each with an ``L`` of its own, done at once. A
-    stateful model starts with states of zeros. Rounding an input to the dtype of its
-    Input counts as changing nothing.
+    ``L`` is any number whose gradients with respect to the outputs of the model are
+    `output_gradients`. Axes in front of the batch are *sweeps*: each belongs to an
+    ``L`` of its own, and all are computed at once. A stateful model starts with states
+    of zeros. The rounding of an input to the dtype of its Input is not differentiated.
 
     Parameters
     ----------
     net : Network
-        One that `supports` has nothing against.
+        A network for which `supports` returns an empty text.
     x : (batch, ...)
         As for `Network.predict`.
     output_gradients : sequence of ``(..., batch, *row_shape)``
         One for each output of the model, in the order of `Network.output_names`.
     visit : callable, optional
-        See `Visitor`; layers are visited from the outputs to the inputs, time steps
+        See `Visitor`. Layers are visited from the outputs to the inputs, and time steps
         from the last processed one to the first.
     weights : bool
         Whether to compute the gradients of the weights, which take the most memory.
     trace : Trace, optional
-        That of `x` in float64, where it is known already.
+        The trace of `x` in float64, if the caller has it already.
 
     Returns
     -------
@@ -150,9 +153,9 @@ def backprop(
     Raises
     ------
     UnsupportedError
-        The model has a layer or an option that is not supported, by name.
+        The model has a layer or an option that is not supported; the message names it.
     DataError
-        Inputs or gradients that do not fit the model.
+        The inputs or the gradients do not fit the model.
     """
     reason = supports(net)
     graph = net.spec.root.graph
@@ -211,14 +214,16 @@ def backprop_call(
     visit: Visitor,
     trace: Trace | None = None,
 ) -> None:
-    """Go back through one layer alone, for what a visitor sees on the way.
+    """Go back through one layer alone, and show each computation to a visitor.
+
+    A stateful layer starts with states of zeros.
 
     Parameters
     ----------
     net : Network
     name, args, kwargs
-        The call, as for `Network.call_layer`; of a layer that `refused` has nothing
-        against, with states of zeros if it is stateful.
+        The call, as for `Network.call_layer`; of a layer for which `refused` returns an
+        empty text.
     output_gradients, visit, trace : as for `backprop`
     """
     layer = net.cast_to("float64").at(name)
@@ -243,13 +248,13 @@ def backprop_call(
 
 
 def _through(back: Backward, call: BackwardCall) -> Mapping[str, Sequence[Array]]:
-    """Go back through one call; an overflow happens silently."""
+    """Return the adjoints of the arguments of one call, without overflow warnings."""
     with np.errstate(over="ignore", invalid="ignore"):
         return BACKWARD_LAYERS[call.layer.class_name](back, call)
 
 
 def _constant(root: LayerSpec) -> set[str]:
-    """Return the operations whose results have no gradient; see `ZERO_DERIVATIVE`."""
+    """Return the operations whose results have gradient 0; see `ZERO_DERIVATIVE`."""
     found: set[str] = set()
     for node in root.graph.nodes if root.graph is not None else ():
         name = root.sublayers[node.layer].class_name
@@ -261,7 +266,7 @@ def _constant(root: LayerSpec) -> set[str]:
 
 
 def _every_weight(root: LayerSpec, back: Backward) -> dict[str, dict[str, Array]]:
-    """Return the gradient of every weight; zeros where nothing depends on it."""
+    """Return the gradient of every weight; zeros if no output depends on it."""
     return {
         path: {
             name: back.weights[path][name]
@@ -275,14 +280,14 @@ def _every_weight(root: LayerSpec, back: Backward) -> dict[str, dict[str, Array]
 
 
 class _Adjoints:
-    """Hold the adjoint of every tensor of a graph, as far as it is known."""
+    """Hold the adjoint of every tensor of a graph, summed over the uses seen yet."""
 
     def __init__(self, back: Backward) -> None:
         self.back = back
         self._known: dict[TensorRef, Array] = {}
 
     def __getitem__(self, ref: TensorRef) -> Array:
-        """Return the adjoint of a tensor; zeros where nothing depends on it."""
+        """Return the adjoint of a tensor; zeros if no output depends on it."""
         if ref in self._known:
             return self._known[ref]
         return np.zeros((*self.back.sweeps, *self.back.forward[ref].shape))
@@ -291,7 +296,7 @@ class _Adjoints:
         return ref in self._known
 
     def add(self, ref: TensorRef, adjoint: Array) -> None:
-        """Add what comes back from one use of a tensor."""
+        """Add the adjoint that one use of a tensor contributes."""
         self._known[ref] = self._known[ref] + adjoint if ref in self else adjoint
 
 
@@ -307,7 +312,7 @@ def calls_of(graph: Graph) -> list[tuple[Node, str]]:
 
 
 def _outputs(node: Node, trace: Trace, key: str) -> dict[TensorRef, Array]:
-    """Return what a call returned."""
+    """Return the outputs of a call from a trace, by their references."""
     return {
         TensorRef(node.layer, node.index, k): output
         for k, output in enumerate(flatten(trace[key].output))
@@ -321,7 +326,7 @@ def _tensors(structure: Any) -> list[TensorRef]:
 def _fitting(
     gradients: Sequence[Array], outputs: Any
 ) -> tuple[list[Array], tuple[int, ...]]:
-    """Return gradients with the same sweeps in front of each output, and the sweeps."""
+    """Broadcast gradients to the same sweeps, and return them and the sweeps."""
     shapes = [np.shape(value) for value in flatten(outputs)]
     if len(gradients) != len(shapes):
         raise DataError(

@@ -1,10 +1,10 @@
-"""One time step of each recurrent cell, backwards: the chain rule applied to it.
+"""Go back through one time step of each recurrent cell, by the chain rule.
 
-Orientation and letters are those of `verify.forward.cells`. The *adjoint* of a value is
-the gradient of a number ``L`` with respect to it, ``d_z`` that of ``z``. Values are
-(batch, ...), adjoints (..., batch, ...): the axes in front are sweeps, each with an
-``L`` of its own, done at once. Time, masks and direction are the business of
-`verify.backward.scan`.
+Vectors are rows and the letters are those of `verify.forward.cells`. The *adjoint* of a
+value is the gradient of a number ``L`` with respect to it; ``d_z`` is the adjoint of
+``z``. Values are (batch, ...) and adjoints (..., batch, ...). The axes in front are
+*sweeps*: each belongs to an ``L`` of its own, and all are computed at once. Time, masks
+and direction are in `verify.backward.scan`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Values = Mapping[str, Array]
 
 
 def product_gradient(x: Array, d_y: Array) -> Array:
-    """Return the gradient of a kernel in ``y = x @ kernel``, summed over all of x.
+    """Return the gradient of a kernel in ``y = x @ kernel``, summed over the rows of x.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def input_gradient(d_y: Array, kernel: Array) -> Array:
     -------
     (..., inputs)
     """
-    # one product of (rows, outputs): NumPy would make one of each sweep
+    # one product for all sweeps and rows; NumPy would make a product for each sweep
     rows = d_y.reshape(-1, d_y.shape[-1])
     return (rows @ kernel.T).reshape(*d_y.shape[:-1], len(kernel))
 
@@ -86,7 +86,7 @@ class BackwardCell(ABC):
     Attributes
     ----------
     state_names : tuple of str
-        In the cell's order; the layer's output is the first.
+        Names of the states, in the cell's order. The first is the layer's output.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ("h",)
@@ -100,13 +100,13 @@ class BackwardCell(ABC):
         self.back = self.pullback("activation")
 
     def pullback(self, option: str) -> Pullback:
-        """Return the way back through the activation that an option names."""
+        """Return the pullback of the activation that an option names."""
         name = self.layer.options[option]
         return pullback(name, exact=exact_constants(self.layer))
 
     @abstractmethod
     def values(self, x: Array, before: tuple[Array, ...], traced: Values) -> Values:
-        """Return every number of a step that the way back needs.
+        """Return every value of a step that `adjoints` and `weights` need.
 
         Parameters
         ----------
@@ -114,25 +114,26 @@ class BackwardCell(ABC):
         before : tuple of (batch, units)
             The states before the step.
         traced : mapping of str to (batch, units)
-            What a trace has of this step; see `verify.forward.evaluate.LayerTrace`.
+            Gates and states of this step from a `LayerTrace`.
         """
 
     @abstractmethod
     def adjoints(self, v: Values, d_states: tuple[Array, ...]) -> Values:
-        """Return the adjoint of each number of a step.
+        """Return the adjoint of each value of a step.
 
         Parameters
         ----------
         v : mapping
             From `values`.
         d_states : tuple of (..., batch, units)
-            The adjoints of the states after the step, as far as they come from later
-            steps and from what the layer shows.
+            The adjoints of the states after the step: what later steps and the output
+            of the layer contribute.
 
         Returns
         -------
         mapping
-            ``x`` and ``h_before``, ``c_before`` among them.
+            Adjoints by name, among them ``x``, ``h_before`` and for an LSTM
+            ``c_before``.
         """
 
     def weights(self, v: Values, d: Values) -> dict[str, Array]:
@@ -157,10 +158,10 @@ class BackwardCell(ABC):
 
 
 class SimpleRNNBack(BackwardCell):
-    """See `verify.forward.cells.simple_rnn_step`."""
+    """Go back through `verify.forward.cells.simple_rnn_step`."""
 
     def values(self, x: Array, before: tuple[Array, ...], traced: Values) -> Values:
-        """Compute the step forward, with what a trace has left out.
+        """Return the values of a step, computing those that a trace lacks.
 
         ::
 
@@ -191,7 +192,7 @@ class SimpleRNNBack(BackwardCell):
 
 
 class LSTMBack(BackwardCell):
-    """See `verify.forward.cells.lstm_step`."""
+    """Go back through `verify.forward.cells.lstm_step`."""
 
     state_names = ("h", "c")
 
@@ -200,7 +201,7 @@ class LSTMBack(BackwardCell):
         self.recurrent_back = self.pullback("recurrent_activation")
 
     def values(self, x: Array, before: tuple[Array, ...], traced: Values) -> Values:
-        """Compute the step forward, with what a trace has left out.
+        """Return the values of a step, computing those that a trace lacks.
 
         ::
 
@@ -261,7 +262,7 @@ class LSTMBack(BackwardCell):
 
 
 class GRUBack(BackwardCell):
-    """See `verify.forward.cells.gru_step`."""
+    """Go back through `verify.forward.cells.gru_step`."""
 
     def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
@@ -273,7 +274,7 @@ class GRUBack(BackwardCell):
         self.biases = bias if bias.ndim == 2 else np.stack([bias, 0 * bias])
 
     def values(self, x: Array, before: tuple[Array, ...], traced: Values) -> Values:
-        """Compute the step forward, with what a trace has left out.
+        """Return the values of a step, computing those that a trace lacks.
 
         ::
 
@@ -305,7 +306,11 @@ class GRUBack(BackwardCell):
             d_r = (d_a_h @ U_h.T) * h_before; d_s_h = d_a_h      otherwise
             d_a_z = d_s_z = d_z * recurrent_activation'; d_a_r = d_s_r likewise
             d_x = d_a @ kernel.T
-            d_h_before = d_h * z + what comes through s
+            d_h_before = d_h * z + d_s_zr @ U_zr.T
+                         + d_s_h @ U_h.T                         with reset_after
+                         + (d_a_h @ U_h.T) * r                   otherwise
+
+        U_zr is the recurrent kernel without U_h.
         """
         (d_h,) = d_states
         a_z, a_r, a_h = gate_blocks(v["a"], 3)
@@ -342,7 +347,7 @@ class GRUBack(BackwardCell):
         }
 
     def weights(self, v: Values, d: Values) -> dict[str, Array]:
-        """Return the gradient of each weight, those of x and of h by themselves.
+        """Return the gradient of each weight from one step, summed over the batch.
 
         ::
 
@@ -370,4 +375,4 @@ class GRUBack(BackwardCell):
 BACKWARD_CELLS: Mapping[str, type[BackwardCell]] = MappingProxyType(
     {"SimpleRNN": SimpleRNNBack, "LSTM": LSTMBack, "GRU": GRUBack}
 )
-"""Class name of a recurrent layer -> the way back through its cell."""
+"""Class name of a recurrent layer -> the class that differentiates its cell."""

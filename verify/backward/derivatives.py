@@ -1,9 +1,10 @@
-"""The derivatives of activations, for `verify.backward`.
+"""Differentiate the activations.
 
-A function in `DERIVATIVES` is called like the activation of that name, with what the
-activation returned as a second argument, and returns ``dy / dx`` element by element. At
-a kink it takes the side that TensorFlow takes. `softmax` and `log_softmax` mix the
-numbers along an axis, so `pullback` has their products with a gradient instead.
+A function in `DERIVATIVES` takes the arguments of the activation of that name, with the
+result ``y`` of the activation after ``x``, and returns ``dy / dx`` element by element.
+At a kink it returns the derivative from the same side as TensorFlow. `softmax` and
+`log_softmax` mix the numbers along an axis, so `PULLBACKS` has the products of their
+derivatives with a gradient instead.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from verify.forward.activations import (
 from verify.model.arrays import Array
 
 Pullback = Callable[[Array, Array, Array], Array]
-"""``x, y, dy -> dx`` of an activation ``y = activation(x)``: x and y (batch, ...), dy
-and dx (..., batch, ...)."""
+"""The function ``x, y, dy -> dx`` of an activation ``y = activation(x)``, where x and y
+are (batch, ...), and the gradients dy and dx (..., batch, ...)."""
 
 
 def _linear(x: Array, y: Array) -> Array:
@@ -130,7 +131,7 @@ def _mish(x: Array, y: Array) -> Array:
 def _gelu(
     x: Array, y: Array, approximate: bool = False, *, exact: bool = False
 ) -> Array:
-    zero = x == 0
+    zero = x == 0  # there y / x would be 0 / 0, and its limit is 1 / 2
     share = np.where(zero, 0.5, y / np.where(zero, 1, x))  # y = x * share
     if approximate:
         factor, cube = math.sqrt(2 / math.pi), constant(0.044715, exact)
@@ -169,25 +170,25 @@ DERIVATIVES: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "soft_shrink": _shrink, "hard_shrink": _shrink,
     }
 )  # fmt: skip
-"""Name of an activation -> its derivative from x, y and the activation's arguments."""
+"""Name of an activation -> its derivative, a function of x, y and its arguments."""
 
 
 def softmax_pullback(
     x: Array, y: Array, dy: Array, axis: int | tuple[int, ...] = -1
 ) -> Array:
-    """``dx = y * (dy - sum(y * dy))`` over an axis of x, or several"""
+    """Compute ``dx = y * (dy - sum(y * dy))`` over one axis of x or several."""
     return y * (dy - (y * dy).sum(axis=_from_back(axis, x.ndim), keepdims=True))
 
 
 def log_softmax_pullback(
     x: Array, y: Array, dy: Array, axis: int | tuple[int, ...] = -1
 ) -> Array:
-    """``dx = dy - exp(y) * sum(dy)`` over an axis of x, or several"""
+    """Compute ``dx = dy - exp(y) * sum(dy)`` over one axis of x or several."""
     return dy - np.exp(y) * dy.sum(axis=_from_back(axis, x.ndim), keepdims=True)
 
 
 def _from_back(axis: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    """Return axes counted from the end, where sweeps in front change nothing."""
+    """Return axes counted from the end, which hold for arrays with sweeps too."""
     axes = [axis] if isinstance(axis, int) else axis
     return tuple(k - ndim if k >= 0 else k for k in axes)
 
@@ -195,10 +196,10 @@ def _from_back(axis: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
 PULLBACKS: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {"softmax": softmax_pullback, "log_softmax": log_softmax_pullback}
 )
-"""Activations that are no functions of one number."""
+"""Name of an activation that mixes numbers -> its pullback."""
 
 DIFFERENTIABLE = (*DERIVATIVES, *PULLBACKS)
-"""The activations that `pullback` knows."""
+"""Names of the activations that `pullback` accepts."""
 
 
 def bare(name: str) -> str:
@@ -207,14 +208,14 @@ def bare(name: str) -> str:
 
 
 def pullback(name: str, *, exact: bool = False) -> Pullback:
-    """Return the way back through an activation.
+    """Return the pullback of an activation.
 
     Parameters
     ----------
     name : str
-        As for `verify.forward.activations.resolve`; one of `DIFFERENTIABLE`.
+        One of `DIFFERENTIABLE`, as for `verify.forward.activations.resolve`.
     exact : bool
-        As there.
+        As for `verify.forward.activations.resolve`.
     """
     function = resolve(name, exact=exact)
     arguments = function.keywords if isinstance(function, partial) else {}

@@ -1,7 +1,7 @@
-"""Back through one call of each layer that `verify.backward` differentiates.
+"""Go back through one call of each layer that `verify.backward` differentiates.
 
-A function for each layer class takes the call with the adjoints of its outputs and
-returns those of its tensors; *adjoints* are as in `verify.backward.cells`.
+A function for each layer class takes a call with the adjoints of its outputs, and
+returns the adjoints of its arguments; *adjoints* are as in `verify.backward.cells`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from verify.model.graph import TensorRef, flatten
 from verify.model.spec import LayerSpec
 
 Visitor = Callable[[str, int | None, Values, Values], None]
-"""Called with path, step, adjoints and values for each local computation.
+"""A function that is called with path, step, adjoints and values of each computation.
 
-The path is that of a trace: ``lstm:2`` is the second call of a shared layer. The step
-is that of the input for a recurrent layer, otherwise None. The adjoint of a value,
-(..., batch, units), is the gradient with respect to it; values are (batch, units), or
-with whatever axes the layer has between the two.
+The path is a key of a trace: ``lstm:2`` is the second call of a shared layer. For a
+recurrent layer the step is that of the input; otherwise it is None. Values are
+(batch, units), maybe with further axes of the layer between the two, and the adjoint of
+a value has the axes of the sweeps in front: (..., batch, units).
 
 ==========================  ==========================================================
 layer                       adjoints, and the values of the same names
@@ -48,14 +48,15 @@ Dense                       ``x logits output``
 Activation, Softmax         ``x output``
 Bidirectional that          ``output``
 merges by arithmetic
-Add                         ``output``; values ``output``, and ``size``: of all that
-                            is added, here and in the Add layers before, the absolute
-                            sum times one less than their number
+Add                         ``output``; values ``output`` and ``size``, which is
+                            (n - 1) times the sum of the absolute values of the n
+                            terms added here and in the Add layers before
 ==========================  ==========================================================
 
-The adjoint of ``h_before`` or ``c_before`` is what comes back through the step itself.
-At a masked step, where a recurrent layer discards what its cell computed, all adjoints
-are zeros, and of the values so are ``x``, the gates and the states after it.
+The adjoint of ``h_before`` or ``c_before`` contains only what comes back through the
+step itself. At a masked step a recurrent layer discards the results of its cell, so all
+adjoints are zeros there, and so are the values ``x``, the gates and the states after
+the step.
 """
 
 
@@ -65,15 +66,18 @@ class BackwardCall:
 
     Attributes
     ----------
-    path, key : str
-        The layer in the model and the call in a trace: ``lstm``, ``lstm:2``.
+    path : str
+        Path of the layer in the model, for example ``lstm``.
+    key : str
+        Key of the call in a trace, for example ``lstm:2``.
     layer : LayerSpec
-        With weights in float64.
+        The layer, with weights in float64.
     trace : LayerTrace
+        The trace of the call.
     arguments : mapping
-        Those that are not None, by name, with a `TensorRef` for each tensor.
+        The arguments that are not None, by name, with a `TensorRef` for each tensor.
     adjoints : list of (..., batch, ...)
-        One for each output.
+        The adjoint of each output.
     """
 
     path: str
@@ -87,8 +91,8 @@ class BackwardCall:
     def mask(self) -> Array | None:
         """Return the mask that a recurrent layer uses: (batch, time) of bool, or None.
 
-        With an initial state it uses only a mask that is given to it.
-        Source: `verify.forward.evaluate`.
+        A layer that is given an initial state uses a mask only if the mask is an
+        argument of the call; see `verify.forward.evaluate`.
         """
         if "initial_state" in self.arguments and "mask" not in self.arguments:
             return None
@@ -96,13 +100,13 @@ class BackwardCall:
         return None if mask is None else np.asarray(mask, dtype=bool)
 
     def inside(self, name: str) -> str:
-        """Return the key in a trace of a layer inside this one."""
+        """Return the key of a layer inside this one, for this call, in a trace."""
         return f"{self.path}/{name}{self.key.removeprefix(self.path)}"
 
 
 @dataclass(frozen=True, eq=False)
 class Backward:
-    """Hold what the way back through a model has in common for all of its layers.
+    """Hold what all layers share on the way back through a model.
 
     Attributes
     ----------
@@ -111,13 +115,15 @@ class Backward:
     forward : mapping of TensorRef to ndarray
         The value of every tensor, in float64.
     sweeps : tuple of int
-        The axes in front of the batch, of every adjoint.
+        Sizes of the axes that every adjoint has in front of the batch.
     visit : callable, optional
+        See `Visitor`.
     wants_weights : bool
+        Whether to compute the gradients of weights.
     weights : dict
-        Path -> the gradients of its weights that have been found.
+        Path of a layer -> the gradients of its weights, summed over the calls seen yet.
     added : mapping
-        What an Add returned -> what it has added.
+        Output of an Add layer -> the tensors that it adds.
     """
 
     trace: Mapping[str, LayerTrace]
@@ -135,9 +141,17 @@ class Backward:
             known[name] = known[name] + gradient if name in known else gradient
 
     def terms(self, refs: Sequence[TensorRef], ndim: int) -> list[Array]:
-        """Return the absolute values that an Add, and the Adds before it, add up.
+        """Return the absolute values of the terms of a sum.
 
-        A backend may add them in any order. Each array has `ndim` axes.
+        If a term is the output of an Add layer, its terms take its place, because a
+        backend may add all of them in any order.
+
+        Parameters
+        ----------
+        refs : sequence of TensorRef
+            The tensors that are added.
+        ndim : int
+            Number of axes that each array is given.
         """
         found: list[Array] = []
         for ref in refs:
@@ -148,7 +162,7 @@ class Backward:
         return found
 
     def note(self, call: BackwardCall, adjoints: Values, values: Values) -> None:
-        """Tell the visitor of a computation without time steps."""
+        """Show a computation without time steps to the visitor."""
         if self.visit is not None:
             self.visit(call.key, None, adjoints, values)
 
@@ -162,13 +176,14 @@ def _passed_on(back: Backward, call: BackwardCall) -> Adjoints:
 
 
 def _embedding(back: Backward, call: BackwardCall) -> Adjoints:
-    """``y = embeddings[ids]``: the gradient of a row is summed where it is used."""
+    """Go back through ``y = embeddings[ids]``: sum the gradients of each row's uses."""
     if back.wants_weights:
         table = call.layer.weights["embeddings"]
         ids = np.trunc(call.trace.input).astype(np.int64).reshape(-1)  # (batch * time,)
         (d_y,) = call.adjoints
         rows = d_y.reshape(*back.sweeps, len(ids), table.shape[1])
         d_table = np.zeros((len(table), *back.sweeps, table.shape[1]))
+        # unlike d_table[ids] += rows, this adds every time that an id is repeated
         np.add.at(d_table, ids, np.moveaxis(rows, -2, 0))
         found = {"embeddings": np.moveaxis(d_table, 0, -2)}  # (..., ids, size)
         back.add_weights(call.path, found)
@@ -182,7 +197,7 @@ def _masking(back: Backward, call: BackwardCall) -> Adjoints:
 
 
 def _dense(back: Backward, call: BackwardCall) -> Adjoints:
-    """``logits = x @ kernel + bias; y = activation(logits)``"""
+    """Go back through ``logits = x @ kernel + bias; y = activation(logits)``."""
     x, logits, y = call.trace.input, call.trace["logits"], call.trace.output
     kernel, (d_y,) = call.layer.weights["kernel"], call.adjoints
     d_logits = _back(call.layer)(logits, y, d_y)
@@ -205,7 +220,7 @@ def _activation(back: Backward, call: BackwardCall) -> Adjoints:
 
 
 def _softmax(back: Backward, call: BackwardCall) -> Adjoints:
-    """Go back through a Softmax; masked numbers are 0 in y, so they get nothing."""
+    """Go back through a Softmax; masked numbers are 0 in y, so their adjoints are 0."""
     axes = call.layer.options["axis"]
     return _function(back, call, pullback(f"softmax(axis={list(axes)})"))
 
@@ -218,7 +233,7 @@ def _function(back: Backward, call: BackwardCall, function: Pullback) -> Adjoint
 
 
 def _sum(back: Backward, call: BackwardCall) -> Adjoints:
-    """``y = a + b + ...``, each stretched to the shape of y."""
+    """Go back through ``y = a + b + ...``, where terms are broadcast to y."""
     y, (d_y,) = call.trace.output, call.adjoints
     terms = back.terms(_tensors(call, "inputs"), y.ndim)
     size = np.broadcast_to((len(terms) - 1) * sum(terms), y.shape)
@@ -235,13 +250,13 @@ def _sum(back: Backward, call: BackwardCall) -> Adjoints:
 
 
 def _stretchable(x: Array, ndim: int) -> Array:
-    """Return an array with `ndim` axes, new ones after that of the batch."""
+    """Return an array with `ndim` axes, new axes of size 1 after that of the batch."""
     return x.reshape(*x.shape[:1], *(1,) * (ndim - x.ndim), *x.shape[1:])
 
 
 def _concatenate(back: Backward, call: BackwardCall) -> Adjoints:
     axis, ndim = call.layer.options["axis"], call.trace.output.ndim
-    axis = axis if axis < 0 else axis - ndim  # from the end: sweeps stand in front
+    axis = axis if axis < 0 else axis - ndim  # from the end, as adjoints have sweeps
     sizes = [x.shape[axis] for x in flatten(call.trace.input)]
     cuts = np.cumsum(sizes)[:-1]
     return {"inputs": np.split(call.adjoints[0], cuts, axis=axis)}
@@ -266,7 +281,7 @@ def _steps(
     d_y: Array,
     d_states: Sequence[Array],
 ) -> tuple[Array, Sequence[Array]]:
-    """Return the adjoints of a recurrent layer's x and of its initial states."""
+    """Return the adjoints of the inputs and initial states of a recurrent layer."""
     trace, names = back.trace[key], BACKWARD_CELLS[layer.class_name].state_names
     shape = (len(trace.input), layer.options["units"])
     zeros = np.zeros((*back.sweeps, *shape))  # (..., batch, units)
@@ -322,7 +337,7 @@ def _bidirectional(back: Backward, call: BackwardCall) -> Adjoints:
 
 
 def _back(layer: LayerSpec) -> Pullback:
-    """Return the way back through the activation of a layer."""
+    """Return the pullback of the activation of a layer."""
     return pullback(layer.options["activation"], exact=exact_constants(layer))
 
 
@@ -335,7 +350,7 @@ def _tensors(call: BackwardCall, argument: str) -> list[TensorRef]:
 
 
 def _half(items: Sequence[Array], which: int) -> Sequence[Array]:
-    """Return the first half of a list, or the second."""
+    """Return the first half of a list (`which` = 0) or the second (1)."""
     half = len(items) // 2
     return items[half:] if which else items[:half]
 
@@ -343,7 +358,7 @@ def _half(items: Sequence[Array], which: int) -> Sequence[Array]:
 def _unmerged(
     mode: str | None, y: Array, y_rev: Array, d_merged: Sequence[Array]
 ) -> list[Array]:
-    """Return the adjoints of both directions' outputs, in the order of the input."""
+    """Return the adjoints of the outputs of both directions, in the input's order."""
     d = d_merged[0]
     match mode:
         case "concat":
@@ -376,4 +391,4 @@ BACKWARD_LAYERS: Mapping[str, Callable[[Backward, BackwardCall], Adjoints]] = (
         }
     )
 )
-"""Class name of a layer -> the way back through one call of it."""
+"""Class name of a layer -> the function that goes back through one call of it."""

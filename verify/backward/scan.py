@@ -1,7 +1,7 @@
-"""The loop over time, backwards: from a recurrent layer's outputs to its inputs.
+"""Go back through the loop over time, from outputs of a recurrent layer to its inputs.
 
-`backward_scan` goes back through `verify.forward.recurrence.scan` step by step, by the
-same rules for masks and direction; `MaskRule` says what a masked step shows.
+`backward_scan` reverses `verify.forward.recurrence.scan` step by step, with the same
+rules for masks and direction; `MaskRule` says what a masked step outputs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 
 StepVisitor = Callable[[int, Values, Values], None]
-"""Called with the input step, the adjoints of that step and its values."""
+"""A function that is called with an input step, its adjoints and its values."""
 
 
 class BackwardScan(NamedTuple):
@@ -27,10 +27,11 @@ class BackwardScan(NamedTuple):
     Attributes
     ----------
     x : (..., batch, time, features)
+        The gradient of the inputs.
     states : tuple of (..., batch, units)
         The gradients of the initial states, in the cell's order.
     weights : dict of str to (..., *shape of the weight)
-        Summed over batch and time; empty unless asked for.
+        The gradients of the weights, summed over batch and time; empty unless wanted.
     """
 
     x: Array
@@ -52,8 +53,8 @@ def backward_scan(
 ) -> BackwardScan:
     """Go back through every step of a recurrent layer, the last processed one first.
 
-    What the cell computed at a masked step was discarded, so its adjoints are zeros
-    there, and NaN at a masked step does not leak.
+    The layer discards the results of its cell at a masked step. The adjoints of that
+    step are therefore zeros, and NaN in its values has no effect.
 
     Parameters
     ----------
@@ -64,14 +65,15 @@ def backward_scan(
     initial : tuple of (batch, units)
         Initial states.
     traced : mapping of str to (batch, time, units)
-        Gates and held states by input step, as in a trace.
+        Gates and states by input step, as in a trace.
     d_output : (..., batch, time, units) or (..., batch, units)
-        The gradient of what the layer hands on, in processing order.
+        The gradient of the output of the layer, in processing order.
     d_states : tuple of (..., batch, units)
-        The gradients of the states after the last step; axes in front as `d_output`.
+        The gradients of the states after the last step, with the sweeps of `d_output`.
     weights : bool
-        Whether the gradients of the weights are wanted.
+        Whether to compute the gradients of the weights.
     visit : callable, optional
+        See `StepVisitor`.
     """
     cell = BACKWARD_CELLS[layer.class_name](layer)
     options = layer.options
@@ -91,6 +93,8 @@ def backward_scan(
         counts = None if keep is None else keep[:, t]  # (batch, 1)
         if sequences:
             d_shown = d_shown + d_output[..., place, :]
+        # an unmasked step passes the adjoints of its states to the cell, and a masked
+        # step to the states before it, which it has left unchanged
         d_new = [_where(counts, d) for d in d_states]
         d_held = [_unless(counts, d) for d in d_states]
         d_new[0] = d_new[0] + _where(counts, d_shown)  # the layer shows the first state
@@ -112,25 +116,29 @@ def backward_scan(
             adjoints[f"{name}_before"] + d
             for name, d in zip(cell.state_names, d_held, strict=True)
         )
+        # a masked step that repeats the last output passes its adjoint on to that
         repeats = not (rule.shows_state or rule.zeroes)
         d_shown = d_repeated if repeats else np.zeros_like(d_shown)
     return BackwardScan(d_x, d_states, found)
 
 
 def _where(keep: Array | None, values: Array) -> Array:
-    """Return values where `keep` is true and zeros elsewhere, whatever stands there."""
+    """Return values where `keep` is true, and zeros elsewhere, even in place of NaN."""
     return values if keep is None else np.where(keep, values, 0.0)
 
 
 def _unless(keep: Array | None, values: Array) -> Array:
-    """Return zeros where `keep` is true, values elsewhere; without a mask one zero."""
+    """Return zeros where `keep` is true, and values elsewhere.
+
+    Without a mask no step is masked, and a single zero is returned.
+    """
     return np.zeros(()) if keep is None else np.where(keep, 0.0, values)
 
 
 def _states_before(
     initial: tuple[Array, ...], held: list[Array], order: list[int]
 ) -> dict[int, tuple[Array, ...]]:
-    """Return the states before each step: input step -> (batch, units) each."""
+    """Return the states before each step, (batch, units) each, by input step."""
     before = {order[0]: initial}
     for last, t in pairwise(order):
         before[t] = tuple(state[:, last] for state in held)
