@@ -1,9 +1,9 @@
 """Read an HDF5 file in a process of its own, because libhdf5 may hang or crash.
 
 `verify.model_files.hdf5` runs this file as ``python _hdf5_process.py FILE SECONDS`` and
-never imports it. The output is one line of JSON (the groups with their attributes, the
-arrays with their dtypes and shapes), followed by the numbers of the arrays in the same
-order. Only NumPy and h5py are imported, nothing of this project.
+never imports it. The output is one line of JSON, with the groups and their attributes
+and the arrays with their dtypes and shapes, followed by the bytes of the arrays in the
+same order. Only NumPy and h5py are imported, nothing of this project.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import h5py
 import numpy as np
 
 EXTRA_MEMORY_BYTES = 2**30
-"""Address space that this process may use beyond three times the size of the file."""
+"""Bytes of address space that this process may use beyond three times the size of the
+file: room for Python, NumPy and h5py themselves."""
 
 MAX_OBJECTS = 200_000
-"""Groups and arrays that a file may hold."""
+"""Greatest number of groups and arrays in a file. A small file may list millions of
+links; real models have at most thousands."""
 
 SKIPPED_GROUPS = ("optimizer", "optimizer_weights")
-"""State of the training, which the model does not compute with."""
+"""Groups with the state of the training, which the forward pass does not need."""
 
 SUPPORTED_DTYPES = (
     *("float64", "float32", "float16", "bfloat16"),
@@ -32,9 +34,9 @@ SUPPORTED_DTYPES = (
 
 
 def limit_resources(seconds: float, file_size: int) -> None:
-    """Have the system end this process when it takes too much time or memory.
+    """Have the system end this process if it takes too much time or memory.
 
-    The parent's timeout remains where the system has no such limits.
+    Where the system has no such limits, the timeout of the parent still holds.
 
     Parameters
     ----------
@@ -49,12 +51,13 @@ def limit_resources(seconds: float, file_size: int) -> None:
         memory = EXTRA_MEMORY_BYTES + 3 * file_size
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         whole = max(1, round(seconds))
+        # SIGXCPU at the first limit, which the parent recognises, SIGKILL at the second
         resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dump after a crash
 
 
 def attribute_as_json(value: Any) -> Any:
-    """Return text, or a list of texts, for JSON; None for anything else."""
+    """Return a text or a list of texts for JSON, and None for anything else."""
     if isinstance(value, np.ndarray):
         return [attribute_as_json(item) for item in value.ravel()]
     if isinstance(value, bytes):
@@ -73,10 +76,12 @@ def text_attributes(item: Any) -> dict[str, Any]:
 
 
 def describe_dataset(data: Any, filename: str) -> dict[str, Any]:
-    """Return the dtype and shape of an array, or why it must not be read."""
+    """Return the dtype and shape of an array, or the reason for not reading it."""
+    # virtual arrays, external storage and external links would read other files
     if data.is_virtual or data.external or data.file.filename != filename:
         return {"refused": "lies outside the file"}
-    # Keras writes arrays uncompressed; zlib packs at most about 1,000 bytes into one.
+    # Keras writes arrays uncompressed, and zlib expands a byte to about 1,000 at most.
+    # An array that claims more would fill the memory from a tiny file.
     if data.nbytes > 1000 * data.id.get_storage_size() + 4096:
         return {"refused": f"claims {data.nbytes:,} bytes that the file does not hold"}
     dtype = data.dtype.name
@@ -96,12 +101,12 @@ def list_contents(file: Any) -> tuple[dict[str, Any], list[Any]]:
     found : dict
         Path -> the attributes of a group, or what `describe_dataset` says.
     to_read : list of h5py.Dataset
-        The arrays that are not refused, in the order in which they stand in `found`.
+        The arrays that are not refused, in the order of `found`.
 
     Raises
     ------
     ValueError
-        There are too many, or a link leads back to a group around it.
+        There are too many groups and arrays, or a group contains itself by a link.
     """
     found: dict[str, Any] = {"": {"attrs": text_attributes(file)}}
     to_read = []

@@ -1,10 +1,10 @@
 """Turn a Keras config and its weights into a ModelSpec, or refuse it by name.
 
-`verify.model_files.read` calls this with the config and arrays of a file,
-`verify.keras_bridge` with those of a live model, so the two cannot read differently.
-The architecture is read and checked first, without weights. Then the weights are put
-in. At last the model is evaluated on a few zeros, which gives the shapes of all layers
-and shows weights that do not fit together.
+`verify.model_files.read` calls this module with the config and arrays of a file, and
+`verify.keras_bridge` with those of a live model, so the two are read by the same rules.
+The architecture is read and checked first, without weights, and then the weights are
+added. Last, the model is evaluated on a few zeros, which gives the shapes of all layers
+and finds weights that do not fit together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ MODEL_CLASSES = ("Sequential", "Functional")
 OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
 QUANTIZATION_MODES = ("int8",)
 MAX_LAYER_DEPTH = 40
-"""Depth of layers within layers beyond which a config is refused."""
+"""Greatest depth of layers within layers. No real model comes near it, and a config of
+any depth would exhaust Python's stack."""
 
 
 class WeightSource(Protocol):
@@ -50,7 +51,7 @@ class WeightSource(Protocol):
             Name of the sublayer in `verify.model.spec.LayerSpec.sublayers`.
         class_name : str
         number : int
-            Count of the layers of that class that stand before it in the container.
+            Number of layers of that class before this one in the container.
         """
 
 
@@ -68,9 +69,10 @@ def read_model(
     Raises
     ------
     UnsupportedError
-        A class, an option, a dtype policy or a module that is refused by name.
+        A class, an option, a dtype policy or a module is not supported; the message
+        names it.
     ModelFileError
-        A config that no Keras model has, or weights that contradict it.
+        No Keras model has such a config, or the weights contradict it.
     """
     root = read_architecture(config)
     root = with_weights(root, weights)
@@ -85,7 +87,7 @@ def read_model(
 
 
 def read_architecture(config: Any) -> LayerSpec:
-    """Read and check a model's layers, options and graph, without weights or shapes."""
+    """Read and check the layers, options and graph of a model, without weights."""
     class_name, body = _class_and_config(config, "the model")
     name = printable(body.get("name", "?"))
     if class_name not in MODEL_CLASSES or _is_custom(config):
@@ -98,7 +100,11 @@ def read_architecture(config: Any) -> LayerSpec:
 
 
 def require_entries(entry: Any, what: str = "the model", depth: int = 0) -> None:
-    """Raise ModelFileError unless a model's layers look like layers, however old."""
+    """Raise ModelFileError unless every layer has a class and a config.
+
+    A name must be text, if there is one. This holds for configs of all versions of
+    Keras, so it is checked before an old config is upgraded.
+    """
     if depth > MAX_LAYER_DEPTH:
         raise ModelFileError(f"layers are nested more than {MAX_LAYER_DEPTH} deep")
     config = entry.get("config") if isinstance(entry, dict) else None
@@ -201,7 +207,10 @@ def _read_graph_model(
 def _with_input(
     where: str, config: Mapping[str, Any], layers: dict[str, LayerSpec]
 ) -> dict[str, LayerSpec]:
-    """Give a Sequential model that has no input one in the dtype of its first layer."""
+    """Add an InputLayer to a Sequential model without one.
+
+    Its shape is that with which the model was built, its dtype that of the first layer.
+    """
     names = list(layers)
     inputs = [name for name in names if layers[name].class_name == "InputLayer"]
     if inputs:
@@ -232,7 +241,7 @@ def _with_input(
 
 
 def with_weights(layer: LayerSpec, weights: WeightSource) -> LayerSpec:
-    """Return a layer with its weights, and those of every layer inside.
+    """Return a layer with its weights and those of every layer inside it.
 
     Raises
     ------
@@ -303,7 +312,10 @@ def _class_and_config(entry: object, what: str) -> tuple[str, dict[str, Any]]:
 
 
 def _is_encodable(name: str) -> bool:
-    """Tell whether a name is valid UTF-8: JSON allows half a surrogate pair."""
+    """Return whether a name can be written as UTF-8.
+
+    JSON allows half a surrogate pair, which cannot.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -324,14 +336,14 @@ def _is_operation(entry: Mapping[str, Any]) -> bool:
 
 
 def _is_custom(entry: Mapping[str, Any]) -> bool:
-    """Tell whether a serialised object belongs to code other than Keras's."""
+    """Return whether a serialised object belongs to code outside Keras."""
     if entry.get("registered_name") not in (None, entry["class_name"]):
         return True
     return _module(entry).split(".")[0] != "keras"
 
 
 def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Read the name of a dtype policy, and the quantisation mode or None."""
+    """Return the name of a dtype policy, and the quantisation mode or None."""
     value = config.get("dtype", "float32")
     mode = None
     name: Any = value
@@ -359,7 +371,7 @@ def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def non_policy_dtypes() -> Iterator[str]:
-    """Yield the dtypes that an input or a cast may have and that are no policies."""
+    """Yield the dtypes of inputs and casts that are not policies."""
     yield from ("bool", "int8", "int16", "int32", "int64")
     yield from ("uint8", "uint16", "uint32", "uint64")
 

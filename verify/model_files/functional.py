@@ -1,7 +1,8 @@
-"""Read the graph of a Functional config: which layer is called on what, in which order.
+"""Read the graph of a Functional config: the calls of the layers, and their order.
 
-A tensor in a call is a ``{"class_name": "__keras_tensor__"}`` whose config holds the
-layer's name, the number of its call and the number of the output.
+In the arguments of a call, a tensor is a dict with class name ``__keras_tensor__``. Its
+config holds the name of the layer that returned it, the number of that layer's call and
+the number of the output.
 
 Source: keras/src/models/functional.py.
 """
@@ -30,7 +31,7 @@ def read_graph(
     Raises
     ------
     ModelFileError
-        The graph refers to a layer that is not there, or has a cycle.
+        The graph refers to a layer that does not exist, or it has a cycle.
     """
     if class_name == "Sequential":
         return _sequential_graph(list(layers))
@@ -116,12 +117,12 @@ def _topological_order(
 
 
 def _keras_run_order(nodes: tuple[Node, ...], outputs: Any) -> tuple[Node, ...]:
-    """Sort calls as Keras runs them, and drop those that it does not run.
+    """Sort calls in the order in which Keras runs them, and drop those it does not run.
 
-    The order matters where a layer changes something outside itself: states that the
-    next call starts with, a mask that MultiHeadAttention takes off its query. Keras
-    sorts by the distance to the outputs; a layer that is called twice counts as deep as
-    its deepest call. Source: ``map_graph`` in keras/src/ops/function.py.
+    The order matters if a call affects a later one: by states that a stateful layer
+    keeps, or by a mask that MultiHeadAttention removes from its query. Keras sorts by
+    the distance to the outputs, the farthest first; all calls of a layer count as far
+    away as its farthest. Source: ``map_graph`` in keras/src/ops/function.py.
 
     Parameters
     ----------
@@ -136,6 +137,8 @@ def _keras_run_order(nodes: tuple[Node, ...], outputs: Any) -> tuple[Node, ...]:
         refs = _tensor_refs([node.args, node.kwargs])
         return [known[r.layer, r.node] for r in refs if (r.layer, r.node) in known]
 
+    # depth first from the outputs, with a stack of our own because graphs may be deep:
+    # a call is finished after all calls whose outputs it takes
     finished: dict[int, Node] = {}
     if isinstance(outputs, Mapping):
         outputs = [outputs[key] for key in sorted(outputs)]
@@ -168,7 +171,7 @@ def _tensor_refs(arguments: Any) -> list[TensorRef]:
 
 
 def _read_argument(where: str, item: Any) -> Any:
-    """Read an argument of a call; dicts become the values that they stand for."""
+    """Read an argument of a call; serialised values become the values themselves."""
     if isinstance(item, list):
         return [_read_argument(where, inner) for inner in item]
     if not isinstance(item, dict):

@@ -1,10 +1,10 @@
 """Read the attributes and arrays of an HDF5 file, without trusting the file.
 
-Keras writes weights in two ways. A ``.weights.h5`` file, which is also what a
-``.keras`` archive holds, follows the attributes of the layers:
+Keras writes weights in two layouts. The paths in a ``.weights.h5`` file, which a
+``.keras`` archive contains too, follow the attributes of the layers:
 ``layers/lstm_1/cell/vars/0``, where ``lstm_1`` is the second LSTM of the model,
-whatever its name. A legacy ``.h5`` file has one group for each layer, under the layer's
-name, whose attribute ``weight_names`` lists its arrays.
+whatever its name. A legacy ``.h5`` file has one group for each layer, under the name of
+the layer, and its attribute ``weight_names`` lists the arrays.
 
 Sources: keras/src/saving/saving_lib.py, keras/src/legacy/saving/legacy_h5_format.py.
 """
@@ -30,15 +30,17 @@ from verify.model.dtypes import dtype_of
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 LAYER_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
-"""Names of the group of a model's layers; Keras 2.12 to 2.14 wrote the second."""
+"""Names of the group with the layers of a model; Keras 2.12 to 2.14 used the second."""
 
 READER_SCRIPT = Path(__file__).with_name("_hdf5_process.py")
 
 MIN_READ_SECONDS, READ_BYTES_PER_SECOND = 10.0, 20e6
-"""CPU time that reading a file may take: the first, and its size over the second."""
+"""CPU time that reading a file may take: this many seconds, and one more for this many
+bytes. That is generous, because only an endless loop must be stopped."""
 
 CPU_LIMIT_STATUS = -24
-"""Exit status of a process that the system ended by SIGXCPU, for its CPU time."""
+"""Exit status of a process that the system ended with SIGXCPU, signal 24, for using more
+CPU time than it may."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ class Hdf5Contents:
     Attributes
     ----------
     attributes : mapping
-        Path of a group (empty for the file itself) -> those of its attributes that are
-        text or lists of text.
+        Path of a group, empty for the file itself -> its attributes, as far as they are
+        texts or lists of texts.
     arrays : mapping
-        Path of an array -> the array, or a str that says why it was not read.
+        Path of an array -> the array, or a str with the reason for not reading it.
     shown : str
         Name of the file in messages.
     """
@@ -66,7 +68,7 @@ class Hdf5Contents:
         Raises
         ------
         ModelFileError
-            There is no array, or it was not read.
+            There is no array at that path, or it was refused.
         """
         found = self.arrays.get(path, "expected an array there")
         if isinstance(found, str):
@@ -77,7 +79,8 @@ class Hdf5Contents:
     def names(self, path: str, attribute: str) -> list[str]:
         """Return the list of names in an attribute.
 
-        Keras splits a long list into attributes whose names end in 0, 1, 2, ...
+        Keras splits a list that is too long for one attribute into several, whose names
+        end in 0, 1, 2 and so on.
         """
         attributes = self.attributes.get(path, {})
         if attribute in attributes:
@@ -111,18 +114,20 @@ def read_hdf5(source: Path | bytes, shown: str) -> Hdf5Contents:
 
 
 def _run_reader(path: Path, shown: str) -> bytes:
-    """Return what the reader, in a process of its own, writes about a file.
+    """Return the output of the reader, which runs in a process of its own.
 
-    The HDF5 library is written in C and trusts what a file says of itself. On a damaged
-    file it may loop for ever, ask for any amount of memory, or crash. A crash cannot be
-    caught, and neither a loop in C nor its memory can be bounded, inside this process.
+    The HDF5 library is written in C and trusts the sizes and addresses in a file. On a
+    damaged file it may loop for ever, ask for any amount of memory, or crash. Python
+    can neither catch a crash of its own process nor stop a loop in C or limit its
+    memory, so the file is read by another process, with limits.
 
     Raises
     ------
     ModelFileError
-        The reader ended without an answer.
+        The reader ended without a result.
     """
     seconds = MIN_READ_SECONDS + path.stat().st_size / READ_BYTES_PER_SECOND
+    # -P keeps the folder of the script off the import path
     command = [sys.executable, "-P", str(READER_SCRIPT), os.fspath(path), f"{seconds}"]
     one_thread = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     try:
@@ -131,7 +136,7 @@ def _run_reader(path: Path, shown: str) -> bytes:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=one_thread,
-            timeout=2 * seconds,  # a process that waits uses no CPU time
+            timeout=2 * seconds,  # for a process that waits, which uses no CPU time
         )
         status = run.returncode
     except subprocess.TimeoutExpired:
@@ -149,7 +154,7 @@ def _run_reader(path: Path, shown: str) -> bytes:
 
 
 def _parse_stream(stream: bytes, shown: str) -> Hdf5Contents:
-    """Parse what `verify.model_files._hdf5_process` writes."""
+    """Parse the output of `verify.model_files._hdf5_process`."""
     end = stream.index(b"\n")
     found = json.loads(stream[:end])
     if "damaged" in found:
@@ -175,9 +180,15 @@ def snake_case(class_name: str) -> str:
 
 
 class SavedWeights:
-    """Find the arrays of one layer in a ``.weights.h5``.
+    """Find the arrays of one layer in a ``.weights.h5`` file.
 
-    A `verify.model_files.config.WeightSource`.
+    This is a `verify.model_files.config.WeightSource`.
+
+    Parameters
+    ----------
+    contents : Hdf5Contents
+    place : str
+        Path of the layer's group; empty for the model.
     """
 
     def __init__(self, contents: Hdf5Contents, place: str = "") -> None:
@@ -188,7 +199,7 @@ class SavedWeights:
         """Return the arrays under ``vars``, in the order of their numbers."""
         found = _join_path(self.place, group, "vars")
         if found not in self.contents.attributes and group:
-            # Keras 2 kept the underscore of a private attribute.
+            # Keras 2 keeps the underscore of a private attribute
             found = _join_path(self.place, f"_{group}", "vars")
         if found not in self.contents.attributes:
             return []
@@ -216,7 +227,13 @@ def _join_path(*parts: str) -> str:
 
 
 def legacy_arrays(contents: Hdf5Contents) -> dict[str, list[Array]]:
-    """Return the arrays of each layer by its name, in the order of ``weight_names``."""
+    """Return the arrays of each layer in a legacy file, in the order of the file.
+
+    Raises
+    ------
+    ModelFileError
+        A group, a list of names or an array is missing.
+    """
     base = "model_weights" if "model_weights" in contents.attributes else ""
     if "model_weights" in contents.arrays:
         raise ModelFileError(f"{contents.shown}: 'model_weights' is not a group")

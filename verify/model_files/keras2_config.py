@@ -1,7 +1,8 @@
 """Upgrade configs that Keras 2 wrote, or that Keras 3 wrote into ``.h5``.
 
-`upgrade_config` turns an old config into Keras 3's form and says in sentences what that
-changed. The meaning of some settings changed from Keras 2 to 3; the caller chooses one:
+`upgrade_config` turns an old config into the form of Keras 3, and describes in
+sentences what that changed. Some settings mean something else in Keras 3 than in
+Keras 2; the caller chooses the meaning:
 
 =======================  ==============================  ============================
 setting                  Keras 2                         Keras 3
@@ -39,33 +40,33 @@ DROPPED_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "SeparableConv1D": _KERNEL_OPTIONS,
     "DepthwiseConv1D": (*_KERNEL_OPTIONS, "filters"),
 }
-"""Options by class that Keras 2 wrote and Keras 3 lacks; they change nothing."""
+"""Class -> options that Keras 2 wrote and Keras 3 lacks; they have no effect."""
 
 UNGROUPED_LAYERS = ("SeparableConv1D", "DepthwiseConv1D", "Conv1DTranspose")
-"""Classes to which Keras 2 also wrote groups=1, which Keras 3 does not know there."""
+"""Classes for which Keras 2 wrote ``groups=1``, an option that they lack in Keras 3."""
 
 KERAS2_HARD_SIGMOID = {
     "module": "keras2",
     "class_name": "function",
     "config": "keras2_hard_sigmoid",
 }
-"""Entry of an upgraded config for a function that Keras 3 has no name for; see
-`verify.forward.activations.read_activation`."""
+"""The hard_sigmoid of Keras 2 in an upgraded config. Keras 3 has no name for it, so the
+module is ours; see `verify.forward.activations.read_activation`."""
 
 
 @dataclass(frozen=True)
 class UpgradedConfig:
-    """Hold a config in Keras 3's form.
+    """Hold a config in the form of Keras 3.
 
     Attributes
     ----------
     config
-        What `verify.model_files.config.read_model` takes.
+        The config, for `verify.model_files.config.read_model`.
     notes : tuple of str
-        Sentences that say what was read differently from what the file says, and which
-        settings have changed their meaning.
+        Sentences about what was changed, and about settings whose meaning depends on
+        the version of Keras.
     legacy : bool
-        Whether the file holds the config in another form.
+        Whether the config in the file has another form.
     """
 
     config: Any
@@ -74,25 +75,28 @@ class UpgradedConfig:
 
 
 def is_legacy(config: Any, version: Any) -> bool:
-    """Tell whether a config is not in the form that Keras 3 writes into ``.keras``."""
+    """Return whether a config differs in form from those in ``.keras`` of Keras 3."""
     if isinstance(version, str) and version.startswith(("0.", "1.", "2.")):
         return True
     return isinstance(config, Mapping) and "module" not in config
 
 
 def upgrade_config(config: Any, semantics: str) -> UpgradedConfig:
-    """Turn an old config into Keras 3's form; leave a current one as it is.
+    """Turn an old config into the form of Keras 3, and leave a current one unchanged.
 
     Parameters
     ----------
     config
         The parsed JSON of a file.
     semantics : "keras2" or "keras3"
-        The version of Keras that decides what the settings in the table above mean.
+        The version of Keras whose meaning the settings in the table above get.
 
     Raises
     ------
-    UnsupportedError, ModelFileError
+    UnsupportedError
+        `semantics` is neither, or an option has no equivalent in Keras 3.
+    ModelFileError
+        The graph of the config cannot be read.
     """
     if semantics not in SEMANTICS:
         raise UnsupportedError(
@@ -105,7 +109,7 @@ def upgrade_config(config: Any, semantics: str) -> UpgradedConfig:
 
 @dataclass
 class ConfigUpgrader:
-    """Rewrite the parts of an old config, and collect notes of what that changed."""
+    """Rewrite the parts of an old config, and collect notes on what was changed."""
 
     semantics: str
     notes: list[str] = field(default_factory=list)
@@ -133,7 +137,7 @@ class ConfigUpgrader:
         functional = class_name == "Functional"
         package = str(entry.get("module") or "keras").split(".")[0]
         custom = package not in ("keras", "tf_keras", "tensorflow") or ">" in str(
-            entry.get("registered_name")  # of the user's own: "package>Class"
+            entry.get("registered_name")  # a class of the user is "package>Class"
         )
         modern = {
             "module": "keras.src.models.functional" if functional else "keras",
@@ -147,7 +151,7 @@ class ConfigUpgrader:
         }
 
     def layer(self, entry: Any) -> Any:
-        """Upgrade a layer and those inside it."""
+        """Upgrade a layer and the layers inside it."""
         if not isinstance(entry, Mapping) or not isinstance(
             entry.get("config"), Mapping
         ):
@@ -311,10 +315,10 @@ def _class_names(layers: list[Any]) -> dict[str, str]:
 
 
 def _read_outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
-    """Return the outputs of a model of Keras 2, counted as Keras 3 counts them.
+    """Return the outputs of a model of Keras 2, with calls numbered as in Keras 3.
 
-    Both count the calls of a nested Functional model from 1. Keras 2 counted those of a
-    nested Sequential model from 1, too, where Keras 3 begins at 0.
+    Both count the calls of a nested Functional model from 1. The calls of a nested
+    Sequential model are counted from 1 by Keras 2, and from 0 by Keras 3.
     """
     classes = _class_names(layers)
 
@@ -329,9 +333,10 @@ def _read_outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
 
 
 def _default_module(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Return the module of a class that is named without one.
+    """Return the module of a class whose config does not name the module.
 
-    Keras 3 writes raw operations like layers, but only layers have a dtype.
+    Keras 3 writes raw operations like layers into ``.h5``, but only the configs of
+    layers have a ``dtype``.
     """
     key = f"ops.{entry.get('class_name')}"
     if key in REGISTRY and "dtype" not in config and "trainable" not in config:
@@ -351,7 +356,7 @@ def _other_meaning(semantics: str, meaning: str) -> str:
 
 
 def _upgrade_tensor(history: list[Any], classes: Mapping[str, str]) -> dict[str, Any]:
-    """Upgrade a tensor; Keras 2 counted the calls of a nested model from 1."""
+    """Upgrade a tensor; Keras 2 counts the calls of a nested model from 1."""
     name, node, tensor = history
     if (
         isinstance(name, str)

@@ -19,19 +19,20 @@ from verify.model_files.keras2_config import CUDNN_CLASSES
 
 
 class LegacyWeights:
-    """Find arrays by the names of layers, in the order of a legacy file.
+    """Find the arrays of layers in a legacy file by the names of the layers.
 
-    A `verify.model_files.config.WeightSource`. The group of a layer holds all trainable
-    weights first, sublayers included, and then all that training does not change.
+    This is a `verify.model_files.config.WeightSource`. In the group of a layer, all
+    trainable weights come first, those of sublayers included, and then all weights that
+    are not trained.
 
     Parameters
     ----------
     structure : LayerSpec
         The model without its weights.
     arrays : dict
-        Layer name -> arrays.
+        Name of a layer -> its arrays, in the order of the file.
     shown : str
-        The file, for messages.
+        Name of the file in messages.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class LegacyWeights:
                 self._found[path] = from_cudnn(inner, self._found[path])
 
     def own(self, group: str) -> list[Array]:
-        """Return nothing: the model as a whole has no arrays."""
+        """Return no arrays, because the model itself has none."""
         return []
 
     def inside(
@@ -72,6 +73,8 @@ class LegacyWeights:
 
 
 class _LegacyLayerWeights:
+    """Find the arrays of one layer in a legacy file, by its path."""
+
     def __init__(self, found: Mapping[str, list[Array]], path: str) -> None:
         self._found = found
         self._path = path
@@ -93,6 +96,8 @@ class _LegacyLayerWeights:
 
 @dataclass(frozen=True)
 class _WeightSlot:
+    """Identify one weight by the path of its layer and its name."""
+
     path: str
     key: str
     trainable: bool
@@ -101,7 +106,7 @@ class _WeightSlot:
 def _weight_slots(
     path: str, layer: LayerSpec, trainable: bool = True
 ) -> Iterator[_WeightSlot]:
-    """Yield every weight of a layer and its sublayers, in the order of get_weights."""
+    """Yield the weights of a layer and its sublayers, in the order of get_weights."""
     kind = REGISTRY[layer.class_name]
     trainable = trainable and layer.trainable
     fixed = kind.non_trainable(layer.options)
@@ -115,8 +120,9 @@ def _weight_slots(
 def from_cudnn(layer: LayerSpec, arrays: list[Array]) -> list[Array]:
     """Convert weights of an LSTM or GRU from cuDNN's layout to that of Keras.
 
-    A layer has cuDNN's layout if its bias joins the two rows of cuDNN: 8 * units
-    numbers for an LSTM, 6 * units for a GRU. Each gate's kernel is then transposed.
+    The layout is recognised by the bias. cuDNN has one bias for x and one for h, joined
+    in one axis: 8 * units numbers for an LSTM, 6 * units for a GRU. In that layout the
+    kernel of each gate is transposed.
 
     Parameters
     ----------
@@ -128,7 +134,7 @@ def from_cudnn(layer: LayerSpec, arrays: list[Array]) -> list[Array]:
     Returns
     -------
     list of ndarray
-        The same in Keras's layout; `arrays` itself if they have it already.
+        The arrays in Keras's layout; `arrays` itself if they have that layout already.
     """
     gates, units = len(GATES[layer.class_name]), layer.options["units"]
     if len(arrays) != 3 or arrays[2].shape != (2 * gates * units,):
@@ -140,6 +146,8 @@ def from_cudnn(layer: LayerSpec, arrays: list[Array]) -> list[Array]:
 
     rows = bias.reshape(2, -1)
     return [
+        # a block of the kernel is stored in Fortran order, under the shape that it has
+        # in Keras; the square blocks of the recurrent kernel are simply transposed
         by_gate(kernel, lambda k: k.T.reshape(k.shape, order="F")),
         by_gate(recurrent_kernel, np.transpose),
         rows.sum(axis=0) if layer.class_name == "LSTM" else rows,

@@ -1,8 +1,8 @@
-"""Read a model file into a ModelSpec, with zipfile, json and h5py alone.
+"""Read a model file into a ModelSpec, using zipfile, json and h5py only.
 
-Keras is not imported and nothing from the file is executed. Three kinds of files are
+Keras is not imported, and nothing in the file is executed. Three kinds of files are
 read: ``.keras`` archives, legacy ``.h5`` files of Keras 2 and 3, and ``.weights.h5``
-files together with the model's config as JSON.
+files together with the config of the model as JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ from verify.model_files.keras2_config import (
 from verify.model_files.keras2_weights import LegacyWeights
 
 MAX_CONFIG_BYTES = 64 * 2**20
+"""Greatest size of a config, in bytes, far above that of any real model. A zip archive of
+a few kilobytes may claim any size."""
+
 MAX_WEIGHT_BYTES = 8 * 2**30
+"""Greatest size of the weights in an archive, in bytes, because they are unpacked into
+memory."""
+
 ARCHIVE_MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 EXPECTED_FILES = "expected a model file (.keras, .h5, or .weights.h5 with its config)"
 
@@ -50,19 +56,20 @@ def read_file(
     Parameters
     ----------
     path : path
-        ``.keras``, legacy ``.h5``, or ``.weights.h5``; told apart by their content.
+        A ``.keras``, legacy ``.h5`` or ``.weights.h5`` file. The content decides which
+        of them it is, not the name.
     config : path, optional
-        For weights alone: the JSON that ``model.to_json()`` gives.
+        For a file with weights only: the JSON that ``model.to_json()`` returns.
     semantics : "keras2", "keras3" or None
-        The version of Keras that decides what settings mean whose meaning changed; by
-        default the version that wrote the file.
+        The version of Keras whose meaning is given to settings that changed their
+        meaning; by default the version that wrote the file.
 
     Raises
     ------
     ModelFileError
         The file is missing, truncated, not a Keras file, or contradicts itself.
     UnsupportedError
-        It holds a model, a layer or an option that is refused by name.
+        The model, a layer or an option is not supported; the message names it.
     """
     path = Path(path)
     shown = printable(path)
@@ -84,7 +91,7 @@ def read_file(
 
 @contextlib.contextmanager
 def _refusing_excess(shown: str) -> Iterator[None]:
-    """Refuse nesting and sizes that no model has in one line, too."""
+    """Report nesting and sizes that no model has as a ModelFileError, in one line."""
     try:
         yield
     except RecursionError:
@@ -96,7 +103,7 @@ def _refusing_excess(shown: str) -> Iterator[None]:
 
 
 def _first_bytes(path: Path, shown: str) -> bytes:
-    """Return the first bytes of a file, which tell its format."""
+    """Return the first bytes of a file, which show its format."""
     try:
         with path.open("rb") as file:
             return file.read(len(HDF5_MAGIC))
@@ -125,7 +132,7 @@ def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
     upgraded = _upgraded(
         _json(members["config.json"], f"{shown}: config.json"), version, semantics
     )
-    read_architecture(upgraded.config)  # a refusal comes before a weight is looked at
+    read_architecture(upgraded.config)  # refuses a model before its weights are read
     weights = f"{shown}: model.weights.h5"
     contents = read_hdf5(members["model.weights.h5"], weights)
     return _spec(upgraded, SavedWeights(contents), path, version)
@@ -159,7 +166,7 @@ def _read_hdf5(
 
 
 def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
-    """Read a model's config from a JSON file, and the version of Keras it names."""
+    """Return a config from a JSON file, and the version of Keras that it names."""
     shown = printable(path)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
@@ -214,7 +221,7 @@ def _member(archive: zipfile.ZipFile, name: str, shown: str) -> bytes:
         )
     try:
         return archive.read(info)
-    except Exception as error:  # zlib.error and friends: whatever a damaged member does
+    except Exception as error:  # a damaged member raises zlib.error and many others
         raise ModelFileError(f"{shown}: {name} is damaged ({error})") from None
 
 

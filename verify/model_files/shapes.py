@@ -1,7 +1,7 @@
 """Find the shapes of all layers by evaluating the model on a few zeros.
 
-No layer has to state its output shape a second time, and weights that do not fit
-together show before anything is computed on real inputs.
+So no layer type has to compute its output shape by separate code, and weights that do
+not fit together are found before anything is computed on real inputs.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ from verify.model.graph import map_structure
 from verify.model.spec import LayerSpec, ModelSpec
 
 OPEN_AXIS_SIZES = ((60, 120), (840, 1680))
-"""Pairs of sizes tried for axes that a model leaves open. All have many divisors, so
-that a Reshape can split them; the larger pair is for long windows."""
+"""Pairs of sizes that are tried for the axes a model leaves open. The sizes have many
+divisors, so that a Reshape can split them; the larger pair is for long windows."""
 
 PICTURE_SIZES = ((4, 8),)
-"""Pair tried first if inputs have more than three axes, as pictures in time have."""
+"""Pair tried first if an input has more than three axes, such as images over time. It is
+small because the sizes of all axes multiply."""
 
 FALLBACK_SIZES = ((4, 8), (2, 3), *((size, size) for size in range(1, 65)))
-"""Pairs tried last: a table of positions or a constant may limit an axis, or fix it."""
+"""Pairs tried last, for models in which a constant or a table of positions limits the
+size of an axis or fixes it."""
 
 
 def with_shapes(root: LayerSpec) -> LayerSpec:
     """Return the model with the shapes of every layer, from two small evaluations.
 
-    Axes whose sizes differ between the two are those that the model leaves open.
+    The two evaluations have different sizes on all axes that the model leaves open, so
+    an axis of a layer is open if its sizes differ.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
         ]
         try:
             inputs.append(np.zeros(shape, dtype=dtype_of(layer.options["dtype"])))
-        except ValueError as error:  # more than NumPy can count
+        except ValueError as error:  # NumPy cannot have so large an array
             raise DataError(
                 f"{layer}: expected an input of fewer numbers. "
                 f"Received: batch_shape={printable(layer.options['batch_shape'])}"
@@ -99,11 +102,11 @@ def _shapes(values: Any) -> Any:
 
 
 class Shape(tuple[int, ...]):
-    """Mark a shape as one leaf, which a plain tuple of values is not."""
+    """Mark a shape as one leaf of a structure, unlike a plain tuple."""
 
 
 def _merge_shapes(a: Any, b: Any) -> Any:
-    """Merge two structures of shapes; axes that differ become None."""
+    """Merge two structures of shapes; sizes that differ become None."""
     if isinstance(a, Shape):
         return tuple(x if x == y else None for x, y in zip(a, b, strict=True))
     if isinstance(a, Mapping):
