@@ -192,7 +192,7 @@ def package_versions() -> dict[str, str]:
 
 
 def network_fingerprint(net: Network) -> str:
-    """Return the SHA-256, in hexadecimal, of all that determines a network's outputs."""
+    """Return the SHA-256 of all that determines a network's outputs, in hexadecimal."""
     digest = hashlib.sha256()
     spec = net.spec
     config = json.dumps(spec.config, sort_keys=True, default=repr)

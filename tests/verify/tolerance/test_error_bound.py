@@ -52,9 +52,9 @@ from verify.tolerance.error_bound import (
     call_bounds,
     output_bounds,
     sites,
-    sweep,
     unbounded,
 )
+from verify.tolerance.error_bound import bounds as module
 from verify.tolerance.noise_floor import FLUSH_ERROR, noise_floor
 
 
@@ -71,7 +71,7 @@ def bounds_for(
     def unseen(single: Any, double: Any) -> np.ndarray:
         return np.zeros((len(double), double[0].size))
 
-    with patch.object(sweep, "_abs_errors", unseen):
+    with patch.object(module, "_abs_errors", unseen):
         (found,) = output_bounds(
             net, given, apart, activation_errors or worst_known_errors()
         )
@@ -182,7 +182,7 @@ def test_the_bound_of_a_dense_layer_is_that_of_its_dot_product():
     size = np.abs(x) @ np.abs(kernel) + np.abs(bias)
     deviation = SINGLE * np.sqrt((size / 2) ** 2 + INPUTS / 9 * (x @ kernel) ** 2)
     last = np.abs(x @ kernel + bias)
-    expected = SINGLE * (last + size / 2) + sweep.STANDARD_DEVIATIONS * deviation
+    expected = SINGLE * (last + size / 2) + module.STANDARD_DEVIATIONS * deviation
     np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
 
 
@@ -205,7 +205,7 @@ def test_a_layer_behind_it_multiplies_the_bound_by_its_kernel():
     )
     coherent = (np.abs(y) + sizes[0] / 2) @ np.abs(w2) + np.abs(y @ w2) + sizes[1] / 2
     deviation = np.sqrt(squares[0] @ w2**2 + squares[1])
-    expected = SINGLE * (coherent + sweep.STANDARD_DEVIATIONS * deviation)
+    expected = SINGLE * (coherent + module.STANDARD_DEVIATIONS * deviation)
     np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
 
 
@@ -240,13 +240,13 @@ def test_where_nothing_rounds_no_sweep_is_made(monkeypatch):
         )
     )
     swept = []
-    backprop = sweep.backprop
+    backprop = module.backprop
 
     def seen(net, x, *args, **kwargs):
         swept.append(x.rows)
         return backprop(net, x, *args, **kwargs)
 
-    monkeypatch.setattr(sweep, "backprop", seen)
+    monkeypatch.setattr(module, "backprop", seen)
     assert (bounds_for(net, ids()) <= 2 * FLUSH_ERROR).all()
     assert swept == [1]  # to see what there is to do
     bounds_for(dense(UNITS), features()[:, 0])
@@ -256,10 +256,10 @@ def test_where_nothing_rounds_no_sweep_is_made(monkeypatch):
 def test_bounds_are_the_same_in_blocks_of_any_size(monkeypatch):
     net, x = Network(lstm_spec()), ids(batch=40)
     whole = bounds_for(net, x)
-    monkeypatch.setattr(sweep, "MAX_BLOCK_ROWS", 7)
+    monkeypatch.setattr(module, "MAX_BLOCK_ROWS", 7)
     np.testing.assert_allclose(bounds_for(net, x), whole, rtol=1e-12)
     # One element of one row at a time.
-    monkeypatch.setattr(sweep, "MAX_BLOCK_ADJOINTS", 1)
+    monkeypatch.setattr(module, "MAX_BLOCK_ADJOINTS", 1)
     np.testing.assert_allclose(bounds_for(net, x), whole, rtol=1e-12)
 
 
@@ -308,15 +308,15 @@ def test_with_local_errors_left_out_float32_would_exceed_it(kind, options, monke
     )
     net, x = Network(model), features(time=12, batch=64)
     assert (errors(net, x) <= bounds_for(net, x)).all()
-    monkeypatch.setattr(sweep, "STANDARD_DEVIATIONS", 0.01)
+    monkeypatch.setattr(module, "STANDARD_DEVIATIONS", 0.01)
     tiny = ActivationErrors("nowhere", dict.fromkeys(MEASURED_ACTIVATIONS, 0.01))
-    rules = dict(sweep.ROUNDING_SITES)
+    rules = dict(module.ROUNDING_SITES)
 
     def without_the_rest(r: Any, v: Any) -> Any:
         found, near = rules[kind](r, v)
         return [s._replace(max_error=0.01 * s.max_error) for s in found], near
 
-    monkeypatch.setattr(sweep, "ROUNDING_SITES", {**rules, kind: without_the_rest})
+    monkeypatch.setattr(module, "ROUNDING_SITES", {**rules, kind: without_the_rest})
     assert (errors(net, x) > bounds_for(net, x, tiny)).any()
 
 
@@ -389,7 +389,7 @@ def test_the_same_dot_product_at_every_step_stays_within_the_bound(monkeypatch):
     )
     net = Network(model.with_layer(rnn))
     # Sums near zero deviate by a lot.
-    monkeypatch.setattr(sweep, "MAX_LINEAR_DEVIATION", 1.0)
+    monkeypatch.setattr(module, "MAX_LINEAR_DEVIATION", 1.0)
     off, limit = errors(net, x), bounds_for(net, x)
     assert (off <= limit).all()
     assert (off > 0.02 * limit).any()

@@ -125,6 +125,8 @@ class FastWeights:
         x : (rows, features), or (rows,) of ids
         """
         if self.table is not None:
+            # Embedding has refused ids outside the table; "clip" only saves NumPy from
+            # checking them again. Without that check a wrong id would get a wrong row.
             return self.table.take(x, 0, mode="clip")
         kernel, bias = self.inputs
         part: Array = x @ kernel  # (rows, columns)
