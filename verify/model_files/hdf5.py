@@ -39,8 +39,8 @@ MIN_READ_SECONDS, READ_BYTES_PER_SECOND = 10.0, 20e6
 bytes. That is generous, because only an endless loop must be stopped."""
 
 CPU_LIMIT_STATUS = -24
-"""Exit status of a process that the system ended with SIGXCPU, signal 24, for using more
-CPU time than it may."""
+"""Exit status of a process that the system ended with SIGXCPU, signal 24, because its
+CPU time was used up."""
 
 
 @dataclass(frozen=True)

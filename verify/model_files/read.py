@@ -34,8 +34,8 @@ from verify.model_files.keras2_config import (
 from verify.model_files.keras2_weights import LegacyWeights
 
 MAX_CONFIG_BYTES = 64 * 2**20
-"""Greatest size of a config, in bytes, far above that of any real model. A zip archive of
-a few kilobytes may claim any size."""
+"""Greatest size of a config, in bytes, far above that of any real model. An archive may
+claim any size for what it holds."""
 
 MAX_WEIGHT_BYTES = 8 * 2**30
 """Greatest size of the weights in an archive, in bytes, because they are unpacked into

@@ -23,8 +23,8 @@ OPEN_AXIS_SIZES = ((60, 120), (840, 1680))
 divisors, so that a Reshape can split them; the larger pair is for long windows."""
 
 PICTURE_SIZES = ((4, 8),)
-"""Pair tried first if an input has more than three axes, such as images over time. It is
-small because the sizes of all axes multiply."""
+"""Pair tried first if an input has more than three axes, such as images over time; it
+is small because the sizes of all axes multiply."""
 
 FALLBACK_SIZES = ((4, 8), (2, 3), *((size, size) for size in range(1, 65)))
 """Pairs tried last, for models in which a constant or a table of positions limits the

@@ -1,8 +1,8 @@
 """Make one self-contained page: verdict, tables, an explorer of gates and states.
 
-Everything that is HTML, CSS or JavaScript lives here. A page asks nothing of any
-network, and its Content-Security-Policy would not let it: only its own style and its
-own script run, by their checksums.
+All HTML, CSS and JavaScript of the project is in this package. A page loads nothing
+from a network, and its Content-Security-Policy forbids it to: only the style and the
+script inside it are allowed, by their checksums.
 """
 
 from verify.report.page.recording import (

@@ -1,9 +1,10 @@
 "use strict";
 
-// The forward pass, in float64: equations first, then time, then the layers around.
-// A row at a time; a tensor is {shape, data, mask}, mask null or one byte a step.
+// Compute the forward pass in float64: activations, steps, time, layers, model.
+// One row is computed at a time. A tensor is {shape, data, mask}, where the mask is null
+// or has one byte for each step, 0 where the step is masked.
 const Engine = (() => {
-  // ---- activations: every one takes a vector and returns a vector ------------------
+  // ---- activations: functions from vector to vector --------------------------------
 
   const sigmoid = (x) => {
     const e = Math.exp(-Math.abs(x));
@@ -12,7 +13,8 @@ const Engine = (() => {
   const softplus = (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
   const clip = (x, low, high) => Math.min(Math.max(x, low), high);
 
-  // A series of positive terms, so that nothing cancels.
+  // A series whose terms are all positive, so that no digits cancel. Beyond 6 the result
+  // is 1 in float64.
   const erf = (x) => {
     const a = Math.abs(x);
     if (a > 6) return Math.sign(x);
@@ -75,7 +77,7 @@ const Engine = (() => {
     const e = x.map((v) => Math.exp(v - top));
     return { top, e, sum: e.reduce((a, b) => a + b) };
   };
-  // What Keras computes under this name; see verify.activations.sparsemax.
+  // Compute what Keras calls sparsemax; see verify/forward/activations.py.
   const sparsemax = (x) => {
     const z = Float64Array.from(x).sort().reverse();
     let c = 0;
@@ -112,9 +114,9 @@ const Engine = (() => {
     return (x) => x.map((v) => f(v, given));
   };
 
-  // ---- one step of each cell: state in, state out ----------------------------------
+  // ---- one step of each cell: takes the states and returns new ones ----------------
 
-  // x @ kernel; kernel is {shape: [rows, columns], data}
+  // Compute x @ kernel; the kernel is {shape: [rows, columns], data}.
   const dot = (x, kernel) => {
     const [rows, columns] = kernel.shape;
     if (x.length !== rows) throw new RangeError(`${x.length} numbers for ${rows} rows`);
@@ -176,9 +178,9 @@ const Engine = (() => {
 
   const stepOf = (x, t) => x.data.subarray(t * x.shape[1], (t + 1) * x.shape[1]);
 
-  // A masked step holds every state; layer.zeroes and layer.shows_state say what it shows
-  // (`MaskRule` of verify/forward/recurrence.py). Gates of masked steps are kept for the
-  // picture and change nothing.
+  // A masked step leaves every state unchanged. layer.zeroes and layer.shows_state say what
+  // it outputs (`MaskRule` in verify/forward/recurrence.py). The gates of masked steps are
+  // shown in the heat maps and have no other effect.
   const scan = (layer, x) => {
     const cell = CELLS[layer.kind];
     const { units } = layer;
@@ -215,7 +217,7 @@ const Engine = (() => {
     return { shape: [rows.length, rows[0].length], data };
   };
 
-  // ---- layers: (layer, x, note) -> tensor; note keeps gates and states -------------
+  // ---- layers: (layer, x, note, path) -> tensor; note records gates and states -----
 
   const perStep = (x, f) => {
     if (x.shape.length === 1) {
@@ -276,7 +278,7 @@ const Engine = (() => {
         const data = merge(one.data, two.data);
         return { shape: [data.length], data, mask: null };
       }
-      const time = one.shape[0]; // the second comes out in the order in which it read
+      const time = one.shape[0]; // the outputs of the second layer are in reverse order
       const rows = Array.from({ length: time }, (_, t) =>
         merge(stepOf(one, t), stepOf(two, time - 1 - t)),
       );
@@ -308,7 +310,7 @@ const Engine = (() => {
 
   // ---- the model -------------------------------------------------------------------
 
-  // {output, layers: path -> values}; x is a tensor
+  // Evaluate a model on a tensor x; returns {output, layers: path -> values}.
   const evaluate = (model, x) => {
     const layers = {};
     const note = (path, traced) => {
@@ -322,8 +324,9 @@ const Engine = (() => {
   const CAUSAL = ["Same", "Embedding", "Masking", "Activation", "Dense"];
   const RECURRENT = ["SimpleRNN", "LSTM", "GRU"];
 
-  // The layers behind the last recurrent one, if all before it read forwards only:
-  // then the answer after step t is what they make of its output at step t.
+  // Return the index after the recurrent layer that outputs its last step only, or null if
+  // a layer up to there needs later steps. The answer after step t is the result of the
+  // layers from that index on, applied to the recurrent layer's output at step t.
   const headOf = (model) => {
     for (const [k, layer] of model.layers.entries()) {
       const forwards = RECURRENT.includes(layer.kind) && !layer.go_backwards;
@@ -333,8 +336,9 @@ const Engine = (() => {
     return null;
   };
 
-  // What the model would answer if the sequence ended after each step: (time, outputs),
-  // or null. `prefixes` allows evaluating the model on every beginning of the sequence.
+  // Return the model's answers if the sequence ended after each step, (time, outputs), or
+  // null. `prefixes` says whether the model may be evaluated on the first step, the first
+  // two steps and so on, which takes long.
   const running = (model, x, done, prefixes) => {
     const time = x.shape[0];
     if (done.output.shape.length === 2) return done.output.shape[0] === time ? done.output : null;
@@ -360,7 +364,7 @@ const Engine = (() => {
     return rows.every((y) => y.length === rows[0].length) ? stacked(rows) : null;
   };
 
-  // ---- what is in the page -> arrays -----------------------------------------------
+  // ---- arrays from the data of the page --------------------------------------------
 
   const TYPES = { f4: Float32Array, f8: Float64Array, i4: Int32Array, u1: Uint8Array };
 
@@ -378,7 +382,7 @@ const Engine = (() => {
     return { shape, data: array };
   };
 
-  // Weights unpacked, activations as functions.
+  // Return a layer with unpacked weights, and with functions as activations.
   const prepared = (given) => {
     const layer = { ...given };
     for (const key of ["kernel", "recurrent_kernel", "embeddings"]) {
@@ -409,17 +413,19 @@ const Engine = (() => {
 
   const load = (model) => ({ layers: model.layers.map(prepared) });
 
-  // Row k of an array whose first axis is the rows.
+  // Return row k of an array whose first axis is the rows.
   const row = (array, k) => {
     const shape = array.shape.slice(1);
     const size = shape.reduce((a, b) => a * b, 1);
     return { shape, data: array.data.subarray(k * size, (k + 1) * size), mask: null };
   };
 
-  const TINY = 1e-7; // what is much smaller may be all rounding, as of 1e-6 - tanh(1e-6)
+  // Much smaller numbers may consist of rounding alone, as 1e-6 - tanh(1e-6) does.
+  const TINY = 1e-7;
 
-  // The greatest |a - b|, as a share of |b| or, where that is more, of the greatest |b|
-  // up to 1: beside tiny numbers a difference must be tiny too. NaN counts as infinite.
+  // Return the greatest of |a - b| / scale. The scale is |b| or, if that is greater, the
+  // greatest |b| of the array, at most 1, so that among tiny numbers a difference must be
+  // tiny too. NaN counts as infinite. `_apart` in recording.py is the same measure.
   const apart = (a, b) => {
     if (a.length !== b.length) return Infinity;
     const top = b.reduce((x, y) => Math.max(x, Math.abs(y)), TINY);
@@ -434,8 +440,8 @@ const Engine = (() => {
 
   // ---- text ------------------------------------------------------------------------
 
-  // As verify/data/text.py: lower case, a space for every run of other characters than
-  // 0-9a-zA-Z, no stop words, no unknown words, the last `length` words, padding.
+  // Turn a text into ids as verify/data/text.py does: lower case, split at all characters
+  // but 0-9a-zA-Z, without stop words and unknown words, the last `length` words, padded.
   const read = (text, rules) => {
     const found = text.toLowerCase().replace(/[^0-9a-zA-Z]+/g, " ").split(" ").filter(Boolean);
     const kept = found.filter((word) => !rules.stops.has(word));

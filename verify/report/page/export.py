@@ -24,10 +24,10 @@ from verify.model.spec import LayerSpec
 from verify.report.page.packing import pack_array
 
 MAX_WEIGHT_BYTES = 8_000_000
-"""Bytes of weights in a page, at most."""
+"""Greatest size of the weights in a page, in bytes."""
 
 MAX_PRODUCTS = 1.5e9
-"""Products that the page computes for its comparison, at most: a few seconds."""
+"""Greatest number of multiplications for one row: a browser takes a few seconds."""
 
 VECTOR_ACTIVATIONS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
 """Activations along an axis; the page computes them along the last one only."""
@@ -273,8 +273,8 @@ PER_STEP_LAYERS = frozenset(
     {kind.class_name for kind in TRAINING_ONLY}
     | {"Identity", "Dense", "Activation", "ReLU", "LeakyReLU", "ELU", "Softmax"}
 )
-"""Layers that do the same at every step, so that TimeDistributed around them changes
-nothing."""
+"""Classes of layers that treat every step alike, so that they compute the same inside a
+TimeDistributed as without it."""
 
 
 def activation(layer: LayerSpec, text: str) -> dict[str, Any]:
@@ -291,7 +291,7 @@ def activation(layer: LayerSpec, text: str) -> dict[str, Any]:
 
 
 def _named(layer: LayerSpec, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an activation with all arguments, constants in the layer's precision."""
+    """Return an activation with all arguments, its constants rounded as in NumPy."""
     exact = exact_constants(layer)
     function = {**ACTIVATIONS, **HISTORICAL}[name]
     arguments = {

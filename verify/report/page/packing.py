@@ -18,7 +18,7 @@ def pack_array(array: Array, *, exact: bool = True) -> Packed:
 
     Parameters
     ----------
-    array : of numbers or truth values
+    array : array of numbers or truth values
     exact : bool
         Whether every number must be kept as it is. Otherwise floats are rounded to
         float32, which takes half the space, unless that would overflow.
@@ -51,10 +51,11 @@ def _dtype(array: Array, exact: bool) -> str:
 
 
 def script_json(content: Any) -> str:
-    """Return JSON that may stand inside a ``<script>`` element.
+    """Return JSON that is safe inside a ``<script>`` element.
 
-    No ``<``, ``>`` or ``&`` is left in it, so nothing in a name or a text can end the
-    element or begin a comment, and no U+2028, because all of it is ASCII.
+    It contains no ``<``, ``>`` or ``&``, so that no name and no text can end the
+    element or begin a comment. It is all ASCII, so it contains no U+2028 either, which
+    ends a line in JavaScript.
     """
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     for character in "<>&":

@@ -29,13 +29,13 @@ from verify.report.page.packing import pack_array
 from verify.tolerance.noise_floor import perturbed
 
 DEFAULT_ROWS = 8
-"""Rows that are recorded, where the caller gives no other number."""
+"""Number of rows that are recorded, if the caller gives no other."""
 
 MAX_STEPS = 2000
-"""Time steps of a sequence that is shown, at most."""
+"""Greatest number of time steps; a reader could not look at more."""
 
 MAX_RECORDED_BYTES = 6_000_000
-"""Bytes of recorded values in a page, at most, before base64."""
+"""Greatest size of the recorded values in a page, in bytes before base64."""
 
 MAX_PREFIXES, MAX_PREFIX_PRODUCTS = 64, 2e8
 """Time steps of a sequence, and multiplications for a row, up to which the answer after
@@ -55,7 +55,7 @@ ROUNDING_FACTOR = 100.0
 weight."""
 
 MAX_PEEKED_IDS = 12
-"""Ids in the default name of a row, at most."""
+"""Greatest number of ids in the default name of a row."""
 
 RECURRENT_LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN")
 
@@ -67,11 +67,11 @@ class Sample:
     Attributes
     ----------
     label : str
-        Its name in the list of rows.
+        The name of the row in the list to choose from.
     note : str
-        A remark, for example its true class.
+        A remark about the row, for example its true class.
     text : str
-        The text that it was made from, if any.
+        The text that the row was made from, if any.
     """
 
     label: str
@@ -92,8 +92,9 @@ class TextRules:
     length : int
         Time steps: only the last `length` words are read.
     padding : "pre" or "post"
+        Whether padding comes before or after the words of a short text.
     feature_axis : bool
-        Whether ids go in as one number a step rather than to an Embedding.
+        Whether the model takes an id as the one feature of a step, without Embedding.
     """
 
     words: Sequence[str]
@@ -103,7 +104,7 @@ class TextRules:
     feature_axis: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the rules as plain values for JSON."""
         return {
             "words": list(self.words),
             "stop_words": list(self.stop_words),
@@ -135,17 +136,18 @@ def explore(
     Parameters
     ----------
     net : Network
-    x : (batch, ...), or as `Network.predict` takes it
+    x : (batch, ...)
+        Inputs, in any form that `Network.predict` takes.
     samples : sequence of Sample
-        One for each row; by default they are numbered.
+        A description of each row; by default rows are numbered.
     classes : sequence of str
         Names of the classes that the outputs stand for.
     text : TextRules, optional
-        With it, readers can type a text.
+        Rules for texts that readers type; without them they can type none.
     rows : int
-        Rows to record, at most.
+        Greatest number of rows to record.
     notes : sequence of str
-        What a reader must know; sentences without a full stop.
+        Sentences for the reader of the page, without a full stop.
 
     Returns
     -------
@@ -154,7 +156,7 @@ def explore(
     Raises
     ------
     DataError
-        Inputs that do not fit the model, or that are too long to be shown.
+        The inputs do not fit the model, or they have too many steps to be shown.
     """
     inputs = net.prepare(x)
     longest = max((a.shape[1] for a in inputs if a.ndim > 1), default=1)
@@ -247,7 +249,7 @@ def _input(net: Network, inputs: Inputs) -> dict[str, Any]:
 
 
 def _recurrent(trace: Trace) -> list[tuple[str, LayerTrace]]:
-    """Return the layers with gates or states to show, (batch, time, units) each."""
+    """Return the traces whose gates and states can be shown, (batch, time, units)."""
     return [
         (path, traced)
         for path, traced in trace.items()
@@ -258,7 +260,7 @@ def _recurrent(trace: Trace) -> list[tuple[str, LayerTrace]]:
 
 
 def _affordable(trace: Trace, rows: int) -> int:
-    """Return how many rows fit in a page; one at least."""
+    """Return how many rows fit in a page, at least one."""
     size = sum(
         value.nbytes / value.itemsize * 4
         for _, traced in _recurrent(trace)
@@ -268,7 +270,7 @@ def _affordable(trace: Trace, rows: int) -> int:
 
 
 def _layers(net: Network, trace: Trace, rows: int) -> dict[str, Any]:
-    """Return all recurrent layers with their values, of as many units as fit."""
+    """Return all recurrent layers with their values, in as many units as fit."""
     found = _recurrent(trace)
     numbers = sum(
         value.shape[1] * value.shape[2]
@@ -316,7 +318,10 @@ def _option(traced: LayerTrace, name: str, default: Any) -> Any:
 
 
 def _not_shown(net: Network, paths: Sequence[str]) -> list[str]:
-    """Return the recurrent layers whose values have other axes, such as ConvLSTM."""
+    """Return the recurrent layers that cannot be shown, such as ConvLSTM.
+
+    Their values have other axes than time and units.
+    """
     return [
         f"{layer}"
         for path, layer in net.spec.walk()
@@ -329,7 +334,10 @@ def _not_shown(net: Network, paths: Sequence[str]) -> list[str]:
 
 
 def _after_the_words(net: Network) -> set[str]:
-    """Return the layers of a chain whose steps are not those of its input."""
+    """Return the layers of a chain whose steps are not those of the input.
+
+    They come after a layer that changes the time axis.
+    """
     try:
         names = chain(net)
     except Refused:
@@ -356,7 +364,7 @@ def _finite_rows(trace: Trace, rows: int) -> Array:
 
 
 def _answers(net: Network, inputs: Inputs, trace: Trace) -> dict[str, Any]:
-    """Return what the model answers after every step: (rows, time, outputs).
+    """Return the answers of the model after every step: (rows, time, outputs).
 
     A model with an output at every step gives them at once. Any other is evaluated on
     the first step, on the first two, and so on.
@@ -406,13 +414,13 @@ def _none(reason: str) -> dict[str, Any]:
 
 
 def _model(net: Network, inputs: Inputs, trace: Trace, rows: int) -> dict[str, Any]:
-    """Return the chain for the page's engine, or why there is none."""
+    """Return the model for the page's engine, or the reason why there is none."""
     try:
         if not rows:
             raise Refused("NumPy has recorded no row to compare with")
         model = exported(net, trace)
         allowed = _allowed(net, inputs, trace)
-        if not allowed <= 1e-2:  # NaN where only the neighbour overflows
+        if not allowed <= 1e-2:  # also if it is NaN: only one of the two overflowed
             raise Refused(
                 "it amplifies rounding until no two programs agree, so the page could "
                 "not be held against NumPy"

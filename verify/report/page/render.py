@@ -1,4 +1,4 @@
-"""Render a summary, and perhaps an exploration, as one HTML document."""
+"""Render a summary, with or without an exploration, as one HTML document."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VIEW_FILES = (
     "run.js", "agreement.js", "choosing.js", "stepping.js", "answer.js", "heat_maps.js",
     "layers.js", "start.js",
 )  # fmt: skip
-"""Parts of one function, in this order, so that their names are local to it."""
+"""Files that are joined, in this order, into one function that keeps names local."""
 
 SCRIPT_FILES = ("engine.js", "tools.js", *(f"view/{name}" for name in VIEW_FILES))
 VERDICT_CLASSES = {"PASS": "pass", "FAIL": "fail"}
@@ -36,18 +36,22 @@ class Table:
 
 @dataclass(frozen=True)
 class Summary:
-    """Hold the content of a page without its explorer.
+    """Hold the content of a page other than its explorer.
 
     Attributes
     ----------
     verdict : str
         ``PASS``, ``FAIL`` or ``INCONCLUSIVE``.
-    title, reason : str
+    title : str
+        The heading after the verdict.
+    reason : str
+        One sentence that explains the verdict.
     facts : mapping
-        Shown as a list of name and value.
+        Names and values, listed at the end.
     detail : sequence of str
         Lines that say where and why something differs.
     tables : sequence of Table
+        Tables without rows are not shown.
     warnings : sequence of str
     """
 
@@ -72,9 +76,9 @@ def render(
     ----------
     summary : Summary
     exploration : Exploration, optional
-        Without it there is no script in the page.
+        The data of the explorer. Without it the page contains no script.
     explorer_first : bool
-        Whether the explorer stands before the tables.
+        Whether the explorer comes before the tables.
     """
     verdict = _escaped(summary.verdict)
     title = _escaped(printable(summary.title))
@@ -104,7 +108,11 @@ def _data(exploration: Exploration) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return the Content-Security-Policy: the page's own style and script alone."""
+    """Return the Content-Security-Policy, which allows the page's own style and script.
+
+    Both are allowed by their checksums and nothing else is, so that a name or a text
+    that got into the page as markup could do no harm.
+    """
     allowed = [
         "default-src 'none'",
         f"style-src {_checksum(style)}",

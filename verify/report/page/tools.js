@@ -1,6 +1,6 @@
-// What the explorer shows things with: elements, numbers in words, colours.
+// Helpers that show things: elements, numbers as text, colours.
 const Tools = (() => {
-  // What each gate and state is called, and is, by the cell that has it.
+  // Cell -> gate or state -> its letter, its name and what it does.
   const GATES = {
     LSTM: {
       i: ["i", "input gate", "How much of the candidate is let in: 0 is nothing, 1 is all of it."],
@@ -21,7 +21,7 @@ const Tools = (() => {
     },
   };
 
-  // ---- elements: texts become text, never markup -----------------------------------
+  // ---- elements: strings are appended as text, never as markup ---------------------
 
   const SVG = "http://www.w3.org/2000/svg";
   const filled = (node, attributes, children) => {
@@ -42,7 +42,7 @@ const Tools = (() => {
   const percent = (v) => `${(100 * v).toFixed(1)} %`;
   const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
-  // ---- colours: blue and orange, told apart by every kind of colour vision ----------
+  // ---- colours: blue and orange, which every kind of colour vision can tell apart ---
 
   const SCALES = {
     light: {
@@ -65,7 +65,8 @@ const Tools = (() => {
 
   const isGate = (name) => ["i", "f", "o", "z", "r"].includes(name.split("/").pop());
 
-  // From where to where the colours of a value go.
+  // Return the range of values that the colours stand for: 0 to 1 for a gate, if its values
+  // are; otherwise 0 is in the middle, and the ends are 1 unless the values are far from 1.
   const scaleOf = (name, values) => {
     let low = 0;
     let high = 0;
@@ -79,7 +80,7 @@ const Tools = (() => {
     return { kind: "state", low: -ceiling, high: ceiling };
   };
 
-  // Whether every row of numbers is a distribution.
+  // Return whether every row of numbers is a distribution: not negative, with sum 1.
   const looksLikeShares = (rows, size) => {
     if (size < 2) return false;
     for (let t = 0; t * size < rows.length; t += 1) {

@@ -1,9 +1,9 @@
-// Whether this page agrees with NumPy: every output, gate, state and mask is compared.
+// Check whether this page agrees with NumPy, in every output, gate, state and mask.
 
 const firstUnits = (values, units, kept) =>
   kept === units ? values : values.filter((_, k) => k % units < kept);
 
-// The greatest difference of a row, and where it is.
+// Return the greatest difference in a row, and where it is.
 const difference = (k) => {
   const theirs = fromNumPy(k);
   let ours;
@@ -52,7 +52,7 @@ const check = async () => {
   for (let k = 0; k < count; k += 1) {
     const one = difference(k);
     if (one.size > most.size) most = one;
-    await pause(); // a long sequence must not hold up the browser
+    await pause(); // so that the browser stays responsive
   }
   trusted = most.size <= data.allowed;
   const size = Number.isFinite(most.size) ? small(most.size) : "not a number";

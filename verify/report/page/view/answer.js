@@ -1,4 +1,4 @@
-// The answer at every step: the scores of the leading classes, as bars and as a chart.
+// Show the answer at every step: the scores of the leading classes, as bars and a chart.
 
 const answer = el("section", { class: "answer", "aria-labelledby": "answer-title" });
 let sofar = "";
@@ -8,7 +8,8 @@ const shares = () => {
 };
 const shownScore = (scores, k) => (shares() ? percent(scores[k]) : number(scores[k]));
 
-// The classes that are worth a line: those that lead anywhere, the greatest first.
+// Return the classes that are drawn: those whose greatest score at any step is highest,
+// in the order of their numbers.
 const leading = () => {
   const running = onTheWay();
   const size = running.shape[1];

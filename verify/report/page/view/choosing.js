@@ -1,5 +1,5 @@
-// Choosing a text or row, typing one, and what is said about it: its words, its true
-// answer, the answer of the model.
+// Choose a text or row, or type one, and describe it: its words, its true answer, the
+// answer of the model.
 
 const picker = el("select", { id: "sample" });
 data.samples.forEach((sample, k) => {
@@ -77,7 +77,7 @@ const describeReading = (reading) => {
 
 const best = (scores) => scores.indexOf(Math.max(...scores));
 
-// What the model says in the end: a class, or one for every step that counts.
+// Return the answer of the model: a class, or a class for every step that is not padding.
 const verdict = ({ output, x }) => {
   const size = output.shape[output.shape.length - 1];
   if (!data.classes.length || data.classes.length !== size) return "";
@@ -89,7 +89,7 @@ const verdict = ({ output, x }) => {
     .join(" ");
 };
 
-// The list says which texts the model gets wrong.
+// Mark the texts that the model gets wrong in the list to choose from.
 const markWrong = () => {
   data.samples.forEach((sample, k) => {
     const says = sample.note && verdict({ output: Engine.row(outputs, k), x: tensorOf(k) });

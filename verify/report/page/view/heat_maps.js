@@ -1,5 +1,5 @@
-// Heat maps of the gates and states: a column for each step, a row for each unit, and
-// bars for the step that is shown.
+// Draw heat maps of the gates and states, with a column for each step and a row for each
+// unit, and bars for the step that is shown.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const stops = (kind) => colours(dark.matches && !printing ? "dark" : "light", kind);
@@ -60,7 +60,7 @@ const paintBars = (card) => {
     const v = values[state.step * traced().units + u];
     const share = (v - scale.low) / (scale.high - scale.low);
     const end = width * share;
-    // never so pale that a bar could not be seen
+    // a bar of a value near 0 must not be too pale to be seen
     const least = scale.kind === "gate" ? 0.35 : 0.75;
     const shade = scale.kind === "gate" || share > 0.5 ? Math.max(share, least) : Math.min(share, 0.25);
     const [r, g, b] = mixed(shades, shade);

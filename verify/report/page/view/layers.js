@@ -1,4 +1,4 @@
-// Which layer is shown, and the equations of one of its units with their numbers.
+// Choose the layer that is shown, and write the equations of one unit with its numbers.
 
 const layerPicker = el("select", { id: "layer" });
 recorded.forEach((layer, k) => {
@@ -63,7 +63,7 @@ const showUnit = () => {
 };
 
 unitInput.addEventListener("change", () => {
-  unitInput.value = state.unit; // a unit that there is not goes from the field
+  unitInput.value = state.unit; // replaces a number that is no unit
 });
 unitInput.addEventListener("input", () => {
   const wanted = Number(unitInput.value);

@@ -1,6 +1,6 @@
-// A run: the values of one text or row, as NumPy recorded them or as this page computes
-// them. Also what all parts of the explorer use: the data, the model, short helpers.
-// Texts and names go into the page as text, never as markup.
+// Define what all parts of the explorer use: the data, the model, short helpers and runs.
+// A run holds the values of one text or row, as NumPy recorded them or as this page
+// computes them. Texts and names are inserted as text, never as markup.
 
 const { GATES, el, svg, small, number, percent, plural } = Tools;
 const { colours, mixed, scaleOf, looksLikeShares } = Tools;
@@ -10,8 +10,8 @@ const model = data.model && Engine.load(data.model);
 const rules = data.text && Engine.textRules(data.text);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-const MOST_UNITS = 256; // rows of a heat map
-const MOST_CLASSES = 5; // lines of the chart
+const MOST_UNITS = 256; // greatest number of rows in a heat map
+const MOST_CLASSES = 5; // greatest number of lines in the chart
 const PADDING = "·";
 
 const quiet = (text) => el("p", { class: "quiet" }, text);

@@ -1,6 +1,7 @@
-// Building the explorer, listening to keys and pointers, and starting it.
+// Build the explorer, listen to keys and pointers, and start.
 
-// Where a new text begins: at its last step that counts, whose answer is the model's.
+// Return the step that is shown first: the last one that is not masked, because its
+// answer is that of the model.
 const lastRead = () => {
   let t = steps() - 1;
   while (t > 0 && isMasked(t)) t -= 1;

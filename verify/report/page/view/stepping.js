@@ -1,5 +1,5 @@
-// The state of the explorer, which layer, step and unit it shows, and going from step to
-// step.
+// Hold the state of the explorer, that is which layer, step and unit it shows, and go from
+// step to step.
 
 const state = { run: null, layer: 0, step: 0, unit: 0, hover: null };
 const current = () => recorded[state.layer];
@@ -9,7 +9,7 @@ const readsWords = () => !recorded.length || (current().words && state.run.token
 const token = (t) => (readsWords() ? state.run.tokens[t] : `${t + 1}`);
 const isPadding = (t) => rules && readsWords() && state.run.x.data[t] === 0;
 const isMasked = (t) => recorded.length > 0 && traced().mask && traced().mask[t] === 0;
-// Padding that is not masked is read like words, so a text does not end before it.
+// Return whether a step is padding that the model reads like a word, without a mask.
 const isRead = (t) => isPadding(t) && !isMasked(t);
 const readsPadding = () => Array.from({ length: steps() }, (_, t) => t).some(isRead);
 const named = (t) => {
@@ -55,8 +55,8 @@ const goTo = (t) => {
   showStep();
 };
 
-// The answers, one a step of the layer that is shown: on the way through the words,
-// or those of a layer with steps of its own, if its steps are those of the output.
+// Return an answer for each step of the layer that is shown, or null. If that layer has
+// steps of its own, they are the outputs, provided that these have the same steps.
 const onTheWay = () => {
   const { running, output } = state.run;
   if (readsWords()) return running;
