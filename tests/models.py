@@ -79,7 +79,7 @@ def random_layers(
 
 
 class GivenWeights:
-    """Weights by the names of the layers; see `verify.model_files.config.WeightSource`."""
+    """Weights by layer name, as `verify.model_files.config.WeightSource` asks for."""
 
     def __init__(self, layers: dict[str, list[np.ndarray]]) -> None:
         self.layers = layers

@@ -6,8 +6,9 @@ Files are read in processes forked from this one, with 1 GiB of memory, and with
 seconds for each; a process that is ended gives its place to another, at the next file.
 Archives, configs and data files are genuine ones with bits flipped, cut short or
 written over, or with something replaced by something absurd, packed anew so that no
-checksum gives them away. HDF5 and Parquet files are always valid: h5py and pyarrow write
-unusual contents into them. What those libraries make of invalid ones is not tested here.
+checksum gives them away. HDF5 and Parquet files are always valid: h5py and pyarrow
+write unusual contents into them. What those libraries make of invalid ones is not
+tested here.
 """
 
 from __future__ import annotations
@@ -404,7 +405,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = given.folder / f"hostile-{given.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     files = originals(folder)
-    # Arrow's own allocator reserves as much address space as MEMORY; pandas imports Arrow
+    # Arrow's own allocator reserves as much address space as MEMORY; pandas imports it
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     import pandas  # noqa: F401 - once, for all processes to come
     import pyarrow.parquet  # noqa: F401

@@ -1,4 +1,4 @@
-"""Cases for `verify.forward.layers.recurrent`: every cell, option, mask and way of states."""
+"""Cases for recurrent layers: every cell, option, mask and way of handing on states."""
 
 from __future__ import annotations
 

@@ -110,9 +110,9 @@ def test_a_value_of_another_kind_is_named(damage, said):
 def test_a_missing_value_is_named_even_one_with_a_default(name):
     content = stored()
     del content[name]
-    with pytest.raises(KeyError, match=f"^'{name}'$"):
+    with pytest.raises(KeyError, match=rf"^'{name}'$"):
         from_json(Outer, content)
-    with pytest.raises(KeyError, match="^'share'$"):
+    with pytest.raises(KeyError, match=r"^'share'$"):
         from_json(Outer, stored() | {"inner": {"size": 1}})
 
 

@@ -1,4 +1,4 @@
-"""The quick forward pass computes what the equations of `verify.forward.cells` compute."""
+"""The fast forward pass computes what the equations of `verify.forward.cells` say."""
 
 from __future__ import annotations
 

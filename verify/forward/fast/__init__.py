@@ -35,11 +35,11 @@ from verify.forward.fast.row_blocks import (
 
 __all__ = [
     "RowBlocks",
-    "limit_threads",
-    "row_blocks_for",
+    "compiled",
     "core_count",
     "in_row_blocks",
+    "limit_threads",
+    "row_blocks_for",
     "single_threaded_blas",
-    "compiled",
     "thread_count",
 ]
