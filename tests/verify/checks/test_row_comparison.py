@@ -23,7 +23,6 @@ from verify.checks.cluster import connected
 from verify.checks.mapper import serial_map
 from verify.data.json_values import from_json, to_json
 from verify.data.sources import Arrays, open_source
-from verify.mistakes.diagnose import Diagnosis
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.compare import Verdict
 from verify.tolerance.noise_floor import NEIGHBOURS
@@ -60,14 +59,6 @@ def compare_outputs(*given, limits: Limits = SMALL, **options) -> verify.Report:
 
 def check(*given, **options) -> verify.Report:
     return verify.check(*given, limits=SMALL, **options)
-
-
-@pytest.fixture
-def undiagnosed(monkeypatch):
-    """No search for the mistake, which takes seconds."""
-    monkeypatch.setattr(
-        "verify.checks._outputs_comparison.diagnose", lambda *_, **__: Diagnosis((), 0)
-    )
 
 
 def wrong_at(y: np.ndarray, row: int, unit: int = 1, by: float = 0.01) -> np.ndarray:

@@ -385,8 +385,10 @@ def test_every_row_is_evaluated_once_whatever_the_blocks(rows):
         ]
         assert found == list(range(rows))
         assert all(part.start % unit == 0 for part in asked)
-        sizes = sorted(part.stop - part.start for part in asked if part.stop < rows)
-        assert not sizes or sizes[-1] - sizes[0] <= unit
+        units = [-(-(part.stop - part.start) // unit) for part in asked]
+        assert max(units) - min(units) <= 1
+        pays = rows > most or rows >= 2 * split
+        assert (len(asked) > 1) == (pays and rows > unit)
 
 
 def test_results_are_the_same_to_the_last_digit_whatever_the_threads():

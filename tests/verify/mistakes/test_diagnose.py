@@ -155,7 +155,7 @@ def test_every_entry_of_the_catalogue_says_what_and_how_to_mend_it():
     assert verify.load(Network(model("LSTM"))).spec["rnn"].gates == ("i", "f", "c", "o")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("places", [3, 4, 5])
 def test_outputs_that_were_printed_are_compared_to_their_last_decimal(places, dtype):
@@ -179,7 +179,7 @@ def test_a_mistake_is_named_from_printed_outputs():
         assert mutant.name in [e.mistake for e in report.diagnosis.explanations]
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undiagnosed")
 def test_outputs_of_two_decimals_decide_nothing_unless_they_are_wrong():
     net, x = Network(lstm_spec()), ids(batch=64)
     printed = np.round(net.predict(x).astype(np.float64), 2)
