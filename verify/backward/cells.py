@@ -126,8 +126,8 @@ class BackwardCell(ABC):
         v : mapping
             From `values`.
         d_states : tuple of (..., batch, units)
-            The adjoints of the states after the step: what later steps and the output
-            of the layer contribute.
+            The adjoints of the states after the step, summed over their uses in later
+            steps and in the output of the layer.
 
         Returns
         -------

@@ -106,7 +106,7 @@ class BackwardCall:
 
 @dataclass(frozen=True, eq=False)
 class Backward:
-    """Hold what all layers share on the way back through a model.
+    """Hold the trace, the options and the results of one pass back through a model.
 
     Attributes
     ----------

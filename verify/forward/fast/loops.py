@@ -50,7 +50,7 @@ class FastLoop:
         mask_rule: MaskRule,
         record: bool,
     ) -> Scan:
-        """Return what `verify.forward.recurrence.scan` returns; parameters as there.
+        """Run the layer as `verify.forward.recurrence.scan` does; parameters as there.
 
         The loop here lets a masked row show its unchanged state. If masked steps output
         something else, the fast steps are run by `scan`. Nothing can be recorded.

@@ -105,7 +105,7 @@ def non_negative_number(value: Any) -> float:
 
 
 def numbers(value: Any) -> Any:
-    """Read numbers, nested in lists or alone."""
+    """Read one number, or numbers in nested lists."""
     if isinstance(value, (list, tuple)):
         return [numbers(item) for item in value]
     return number(value)
@@ -259,7 +259,7 @@ class Tensor:
 
 
 class LayerType(ABC):
-    """Describe one Keras layer class: how to read it, and what it computes.
+    """Describe one Keras layer class: how it is read and how it is evaluated.
 
     Attributes
     ----------

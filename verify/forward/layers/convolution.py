@@ -82,7 +82,7 @@ WINDOW_OPTIONS: Mapping[str, Option] = {
 
 
 class Convolution(LayerType):
-    """Share what all convolutions do: layout, bias and activation."""
+    """Add layout, bias and activation to a convolution; the base of all of them."""
 
     options: ClassVar[Mapping[str, Option]] = {**WINDOW_OPTIONS, **ACTIVATION_OPTIONS}
     shown_by_weights = frozenset({"filters", "kernel_size", "use_bias"})

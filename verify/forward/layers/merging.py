@@ -35,7 +35,7 @@ Masks = Sequence[Array | None]
 
 
 class Merge(LayerType):
-    """Share what all merging layers do: check the inputs, cast them, merge their masks.
+    """Check and cast inputs, and merge their masks; the base of all merging layers.
 
     Attributes
     ----------

@@ -83,7 +83,7 @@ def unit_length(x: Array, over: Any, smallest: float, compute: str) -> Array:
 
 
 class Normalizing(LayerType):
-    """Share what the layers do that end in ``* gamma + beta``."""
+    """Normalise, and apply ``* gamma + beta``; the base of the layers that do both."""
 
     options: ClassVar[Mapping[str, Option]] = {
         "epsilon": Option(number, 1e-3),

@@ -49,7 +49,7 @@ CONSTANTS = frozenset({"key", "indices", "constant_values", "weights"})
 
 
 class Operation(LayerType):
-    """Share what all operations do: cast operands, apply a function, check the rows.
+    """Cast operands, apply a function and check the rows; the base of all operations.
 
     Attributes
     ----------

@@ -46,7 +46,7 @@ def permutation(value: Any) -> tuple[int, ...]:
 
 
 class Reshaping(LayerType):
-    """Share what the layers of this module do.
+    """Move numbers within each row; the base of the layers of this module.
 
     Attributes
     ----------
