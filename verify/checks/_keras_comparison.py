@@ -202,7 +202,9 @@ class KerasComparison(RowComparison):
         comparable = layers and result.finite and not result.undefined
         if verdict is Verdict.INCONCLUSIVE and comparable:
             try:
-                chunks = self._time_chunks(some, layers)
+                chunks = compare_time_chunks(
+                    self.examiner, self.keras, self.keras64, some, layers
+                )
                 layers = chunks.layers
                 verdict, reason = judge_time_chunks(layers)
                 amplified = proof.max_diff, numerics.max_diff
@@ -237,19 +239,7 @@ class KerasComparison(RowComparison):
     def _layers(self, some: Inputs) -> tuple[LayerResult, ...]:
         # A live model belongs to its owner: its layers are called in a copy.
         keras = self.keras if is_path(self.model) else self.keras.twin()
-        errors = self.examiner.activation_errors
-        return compare_layers(self.examiner.rounding, keras, self.keras64, some, errors)
-
-    def _time_chunks(self, some: Inputs, layers: tuple[LayerResult, ...]) -> TimeChunks:
-        return compare_time_chunks(
-            self.examiner.rounding,
-            self.keras,
-            self.keras64,
-            some,
-            layers,
-            self.keras.predict(some),
-            self.examiner.activation_errors,
-        )
+        return compare_layers(self.examiner, keras, self.keras64, some)
 
     def _diagnosis(
         self, some: Inputs, layers: tuple[LayerResult, ...], chunks: TimeChunks | None

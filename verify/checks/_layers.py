@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from verify.checks._batches import Examiner
 from verify.forward.evaluate import States
 from verify.forward.network import Inputs, LayerCall, Network
 from verify.mistakes.diagnose import Diagnosis, diagnose
@@ -19,59 +20,48 @@ from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
 from verify.report.report import LayerResult
-from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.compare import compare, compare_all
 from verify.tolerance.error_bound import bounded_call
-from verify.tolerance.noise_floor import Rounding, float64_tolerance
+from verify.tolerance.noise_floor import float64_tolerance
 
 if TYPE_CHECKING:
     from verify.keras_bridge import KerasCall, KerasModel
 
 
 def compare_layers(
-    rounding: Rounding,
-    keras: KerasModel,
-    keras64: KerasModel,
-    x: Inputs,
-    activation_errors: ActivationErrors,
+    examiner: Examiner, keras: KerasModel, keras64: KerasModel, x: Inputs
 ) -> tuple[LayerResult, ...]:
     """Compare each call of a layer on Keras's inputs to it; see `compare_call`."""
     states: States = {}
     results = []
     own = {call.key: call for call in keras.calls(x)}
     for call in keras64.calls(x):
-        if call.name in rounding.net.spec.root.sublayers:
-            results.append(
-                compare_call(
-                    rounding, keras64, call, own[call.key], states, activation_errors
-                )
-            )
+        if call.name in examiner.net.spec.root.sublayers:
+            results.append(compare_call(examiner, keras64, call, own[call.key], states))
     return tuple(results)
 
 
 def compare_call(
-    rounding: Rounding,
+    examiner: Examiner,
     keras64: KerasModel,
     call64: KerasCall,
     call: KerasCall,
     states: States,
-    activation_errors: ActivationErrors,
 ) -> LayerResult:
     """Compare one call of a layer, as Keras made it in float64 and in its own dtype.
 
     Parameters
     ----------
-    rounding : Rounding
-        What rounding does to the network.
+    examiner : Examiner
+        The network, and what the tolerances of its outputs depend on.
     keras64 : KerasModel
         The model in float64.
     call64, call : KerasCall
         The call in float64, and in the model's own dtype.
     states : dict
         Path of a stateful layer -> its states before the call, which the call changes.
-    activation_errors : ActivationErrors
     """
-    net, name = rounding.net, call.name
+    net, rounding, name = examiner.net, examiner.rounding, call.name
     layer = net.spec[name]
     alone = LayerCall(name, call.args, call.kwargs, dict(states))
     alone64 = LayerCall(name, call64.args, call64.kwargs, dict(states))
@@ -86,7 +76,7 @@ def compare_call(
     reference = alone.evaluate(net, "float64")
     noise_floors = rounding.noise_floors(alone, reference)
     tolerances = bounded_call(
-        net, alone, noise_floors, reference, call.outputs, activation_errors
+        net, alone, noise_floors, reference, call.outputs, examiner.activation_errors
     )
     allowed = [tolerance.atol for tolerance in tolerances]
     numerics = compare_all(reference, call.outputs, allowed=allowed)

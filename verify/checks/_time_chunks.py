@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verify.backward import calls_of
+from verify.checks._batches import Examiner
 from verify.checks._layers import compare_call
 from verify.checks._verdict import is_rounding
 from verify.errors import KerasCannotRun, printable
@@ -30,8 +31,7 @@ from verify.model.arrays import Array
 from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 from verify.report.report import LayerResult
-from verify.tolerance.activation_errors import ActivationErrors
-from verify.tolerance.noise_floor import Rounding, float64_tolerance
+from verify.tolerance.noise_floor import float64_tolerance
 
 if TYPE_CHECKING:
     from verify.keras_bridge import KerasCall, KerasModel
@@ -73,7 +73,7 @@ class TimeChunks:
         own : Network
             The model as Keras has it.
         other : Network, optional
-            What was held against the model; by default NumPy's forward pass was.
+            The user's network, if that was compared with Keras and not `own`.
         """
         if self.wrong is None:
             return None
@@ -93,28 +93,23 @@ class TimeChunks:
 
 
 def compare_time_chunks(
-    rounding: Rounding,
+    examiner: Examiner,
     keras: KerasModel,
     keras64: KerasModel,
     x: Inputs,
     layers: Sequence[LayerResult],
-    predicted: Sequence[Array],
-    activation_errors: ActivationErrors,
 ) -> TimeChunks:
     """Compare every layer on its input in predict, in chunks if it amplifies rounding.
 
     Parameters
     ----------
-    rounding : Rounding
-        What rounding does to the network.
+    examiner : Examiner
+        The network, and what the tolerances of its outputs depend on.
     keras, keras64 : KerasModel
         The model as the user runs it, and in float64.
     x : Inputs
     layers : list of LayerResult
         Results for whole sequences, which decide nothing.
-    predicted : list of (batch, ...)
-        What predict returned for these inputs.
-    activation_errors : ActivationErrors
 
     Raises
     ------
@@ -123,7 +118,7 @@ def compare_time_chunks(
     """
     from verify.keras_bridge import predicted_calls
 
-    net = rounding.net
+    net = examiner.net
     if net.stateful:
         raise Undecided("a stateful model is not run in chunks")
     open_keys = {r.name for r in layers if not (r.proof.matches and r.decided)}
@@ -137,7 +132,7 @@ def compare_time_chunks(
         calls, outputs = predicted_calls(keras, x, keras.calls(x))
     except KerasCannotRun as error:
         raise Undecided(f"{error}") from error
-    if not all(_same(a, b) for a, b in zip(outputs, predicted, strict=True)):
+    if not all(_same(a, b) for a, b in zip(outputs, keras.predict(x), strict=True)):
         raise Undecided("predict's own states cannot be seen without changing them")
     _require_same_graph(net, x, calls, outputs)
     found, wrong = [], None
@@ -147,13 +142,11 @@ def compare_time_chunks(
             continue
         call64 = calls64[call.key]
         if call.key not in open_keys:
-            found.append(
-                compare_call(rounding, keras64, call64, call, {}, activation_errors)
-            )
+            found.append(compare_call(examiner, keras64, call64, call, {}))
             continue
         for steps in CHUNK_STEPS:
-            run = _ChunkedLayer(net, keras, keras64, call64, call, steps)
-            result = run.compared(activation_errors)
+            run = _ChunkedLayer(examiner, keras, keras64, call64, call, steps)
+            result = run.compared()
             proof = result.proof
             unclear = not proof.matches and is_rounding(proof, result.amplified)
             too_long = run.time > MAX_CHUNKS * CHUNK_STEPS[-1]
@@ -179,7 +172,7 @@ class _ChunkedLayer:
 
     def __init__(
         self,
-        net: Network,
+        examiner: Examiner,
         keras: KerasModel,
         keras64: KerasModel,
         call64: KerasCall,
@@ -188,10 +181,11 @@ class _ChunkedLayer:
     ) -> None:
         from verify.keras_bridge import time_chunks
 
+        net = examiner.net
         self.layer = net.spec[call.name]
         self.options = keras.model.get_layer(call.name).get_config()
         self.key, self.steps, self.keras64 = call.key, steps, keras64
-        self.net = every_step(net, call.name)
+        self.examiner = replace(examiner, net=every_step(net, call.name))
         self.given = REGISTRY[self.layer.class_name].by_name(call.args, call.kwargs)
         self.mask = _mask(self.given)
         self.time = flatten(self.given["sequences"])[0].value.shape[1]
@@ -214,18 +208,15 @@ class _ChunkedLayer:
         self._require_equal(self.whole, [c.outputs[0] for c in self.single])
         self._require_equal(self.ours, self._by_numpy(), "NumPy's")
 
-    def compared(self, activation_errors: ActivationErrors) -> LayerResult:
+    def compared(self) -> LayerResult:
         """Compare all chunks; return the first that differs, or the largest errors.
 
         Chunks of the same shapes are compared in one call, and one by one only to find
         the first that differs.
         """
-        rounding = Rounding(self.net)
 
         def compare(double: KerasCall, single: KerasCall) -> LayerResult:
-            return compare_call(
-                rounding, self.keras64, double, single, {}, activation_errors
-            )
+            return compare_call(self.examiner, self.keras64, double, single, {})
 
         groups: dict[tuple[int, bool], list[int]] = {}
         for k, call in enumerate(self.single):
@@ -279,7 +270,7 @@ class _ChunkedLayer:
                 kwargs["initial_state"] = states
             if self.mask is not None:
                 kwargs["mask"] = self.mask[:, some]
-            y, *states = self.net.call_layer(
+            y, *states = self.examiner.net.call_layer(
                 self.layer.name, [x[:, some]], kwargs, dtype="float64"
             )
             outputs.append(y)

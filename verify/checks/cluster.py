@@ -84,7 +84,7 @@ def connected(
     processes : int, optional
         How many with ``"local"``; one for each core by default.
     modules : sequence of str
-        What workers must be able to import besides this package, of the same version.
+        Other modules that workers must have, in the same versions as here.
 
     Raises
     ------
@@ -452,7 +452,7 @@ class InFlight:
 
     def start(self, item: Any) -> None:
         """Send one item."""
-        # Bytes: the scheduler, which opens what is sent, needs nothing of ours.
+        # As bytes: the scheduler unpickles arguments, and need not have this package.
         pickled = pickle.dumps(item, protocol=5)
         self._tasks.append(self._executor.submit(_work(), pickled, self._shared))
 
