@@ -45,7 +45,8 @@ def execute(notebook: Any, folder: Path):
 class Kernel:
     """One process for several notebooks, which begins each with empty names.
 
-    What Python has imported stays, which for Keras takes longer than most notebooks.
+    What Python has imported stays, since importing Keras takes longer than most
+    notebooks; the garbage collector is spared it.
     """
 
     def __init__(self, environment: dict[str, str]) -> None:
@@ -62,7 +63,9 @@ class Kernel:
 
     def execute(self, notebook: Any, folder: Path) -> Any:
         """Run every cell in a folder; the failing cell is in the traceback."""
-        begin = f"%reset -f\n%cd -q {folder}"
+        begin = (
+            f"%reset -f\n%cd -q {folder}\nimport gc; gc.collect(); gc.freeze(); del gc"
+        )
         setup = nbformat.v4.new_code_cell(begin, id="afresh")
         cells, notebook.cells = notebook.cells, [setup, *notebook.cells]
         if self._client is None:
