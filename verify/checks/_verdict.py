@@ -16,12 +16,12 @@ from verify.tolerance.noise_floor import Rounding, Tolerance, float64_tolerance
 from verify.tolerance.partial import PartialResult
 
 UNDEFINED = "the outputs hold NaN or infinite values, so nothing can be compared"
-
 FORMULAS_DIFFER = "the NumPy forward pass does not match Keras"
 NUMERICS_DIFFER = (
     "the formulas agree in float64, but predict differs by more than rounding: "
     "look at the device, the backend's precision (TF32?) or a compiled kernel"
 )
+"""Reasons that several verdicts share."""
 
 PERTURBATION_FACTOR = 1000.0
 """A float64 difference of up to this many times the effect of one rounding error in

@@ -38,6 +38,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 LOCAL = "local"
+"""In place of an address: worker processes on this machine."""
+
 ADDRESS_SCHEMES = ("tcp://", "tls://")
 RECIPES_PACKAGE, VERIFIER_PACKAGE = "keras-rnn-recipes[dask]", "keras-rnn-verify[dask]"
 """Packages for pip to install on a worker: for a sweep, and for everything else."""

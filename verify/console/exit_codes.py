@@ -14,6 +14,7 @@ from verify.console.signals import terminable
 from verify.errors import VerifyError, printable
 
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
+"""Exit codes. The last two are 128 and the number of the signal, as in a shell."""
 
 
 def run(app: typer.Typer, argv: list[str] | None, name: str) -> int:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 BAR_DELAY, LINE_INTERVAL = 1.0, 10.0
-"""Seconds before a bar appears on a terminal; between two lines where there is none."""
+"""Seconds before a bar appears on a terminal, and between two lines without one."""
 
 
 @contextmanager

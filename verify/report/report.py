@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # few reports become pages, and importing it takes time
     from verify.report.page import Exploration, Summary
 
 SHOWN_WARNINGS, SHOWN_UNITS = 12, 8
+"""Warnings of a report, and units of a mismatch, that its text shows at most."""
 
 
 @dataclass(frozen=True)

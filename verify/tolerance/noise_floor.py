@@ -16,8 +16,7 @@ from verify.model.dtypes import POLICIES, SINGLE, UNIT_ROUNDOFF, is_float
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.tolerance.compare import PROOF_TOLERANCE
 
-NOISE_FACTOR = 10.0
-SCALE_FACTOR = 5e-7
+NOISE_FACTOR, SCALE_FACTOR = 10.0, 5e-7
 """``atol = NOISE_FACTOR * noise + SCALE_FACTOR * scale``, see `noise_floor`.
 
 ``python -m benchmarks.allowances`` shows how near ``predict`` comes to it on random

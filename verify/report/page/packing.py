@@ -11,6 +11,7 @@ import numpy as np
 from verify.model.arrays import Array
 
 Packed = dict[str, Any]
+"""An array as `pack_array` returns it."""
 
 
 def pack_array(array: Array, *, exact: bool = True) -> Packed:

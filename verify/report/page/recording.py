@@ -58,6 +58,7 @@ MAX_PEEKED_IDS = 12
 """Greatest number of ids in the default name of a row."""
 
 RECURRENT_LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN")
+"""Classes of layers whose gates and states are recorded."""
 
 
 @dataclass(frozen=True)

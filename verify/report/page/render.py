@@ -23,6 +23,7 @@ VIEW_FILES = (
 
 SCRIPT_FILES = ("engine.js", "tools.js", *(f"view/{name}" for name in VIEW_FILES))
 VERDICT_CLASSES = {"PASS": "pass", "FAIL": "fail"}
+"""Verdict -> class in ``page.css``; "open" for any other verdict."""
 
 
 @dataclass(frozen=True)
