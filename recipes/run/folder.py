@@ -5,7 +5,7 @@ file                    content
 ======================  ===========================================================
 ``manifest.json``       recipe, configuration, seed, versions, data checksum, command
 ``checkpoint.npz``      weights, optimizer state and history after the last full epoch
-``history.csv``         loss and accuracy by epoch
+``history.csv``         loss, accuracy and, of the tweets, macro-F1 by epoch
 ``model.keras``         the trained model
 ``vocabulary.json``     words in the order of their ids, and how texts are prepared
 ``metrics.json``        accuracy, macro-F1, baselines, seconds, peak memory
