@@ -17,7 +17,7 @@ import venv
 from pathlib import Path
 
 import numpy as np
-from models import ids, lstm_file
+from support.nets import ids, lstm_file
 
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
 MIB = 2**20

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import lstm_spec
+from support.nets import lstm_spec
 
 from benchmarks import limit, memory, speed, streaming, turns
 from benchmarks import onnx_model as translation

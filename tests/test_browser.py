@@ -12,8 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import VOCABULARY, input_layer, keras_sequential, layer, lstm_spec, spec
-from models import ids as token_ids
+from support.nets import (
+    VOCABULARY,
+    input_layer,
+    keras_sequential,
+    layer,
+    lstm_spec,
+    spec,
+)
+from support.nets import ids as token_ids
 from support.rules import NO_BROWSER
 
 import verify

@@ -31,7 +31,7 @@ from unittest.mock import patch
 
 import h5py
 import numpy as np
-from models import lstm_file
+from support.nets import lstm_file
 
 import verify
 from verify.data.sources import FORMATS, open_source

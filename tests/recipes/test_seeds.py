@@ -231,7 +231,7 @@ def test_more_seeds_go_on_from_those_that_are_finished(
 def test_a_wrong_model_makes_the_study_end_with_1(
     finished, two, tweets_csv, tmp_path, monkeypatch, capsys
 ):
-    from models import mutated
+    from support.nets import mutated
 
     folder = shutil.copytree(finished[0], tmp_path / "seeds")
     (folder / "sentiment_gru-6" / "metrics.json").unlink()  # trained, not concluded

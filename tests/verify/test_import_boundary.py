@@ -62,7 +62,7 @@ def test_importing_the_verifier_does_not_load_what_makes_pages():
 
 
 def test_reading_and_evaluating_a_file_loads_neither(tmp_path):
-    from models import lstm_file
+    from support.nets import lstm_file
 
     path = lstm_file(tmp_path / "m.keras")
     assert loaded_by(
@@ -136,7 +136,7 @@ verifier itself the stop words."""
     ],
 )
 def test_a_command_loads_only_what_it_needs(tool, arguments, code, never, tmp_path):
-    from models import lstm_file
+    from support.nets import lstm_file
 
     lstm_file(tmp_path / "m.keras")
     np.save(tmp_path / "x.npy", np.ones((2, 6)))

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from models import OUTPUTS, TIME, UNITS, ids, lstm_file, mutated
+from support.nets import OUTPUTS, TIME, UNITS, ids, lstm_file, mutated
 
 import verify
 from verify.__main__ import main
@@ -124,7 +124,7 @@ def test_check_without_data_makes_its_own(model, capsys):
 @pytest.mark.keras
 def test_check_of_a_chaotic_model_ends_with_3(tmp_path, capsys):
     from keras import Input, layers
-    from models import keras_sequential
+    from support.nets import keras_sequential
 
     both = layers.Bidirectional(layers.SimpleRNN(32))
     model = keras_sequential([Input((300, 3)), both], seed=3, scale=3.0)

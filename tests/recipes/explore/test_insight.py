@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from models import (
+from support.nets import (
     INPUTS,
     OUTPUTS,
     TIME,

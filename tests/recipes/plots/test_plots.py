@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-import models
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
+from support import nets
 
 import verify
 from recipes import plots
@@ -39,22 +39,22 @@ NASTY = ["$x$", "a_b^c", "50 % \\frac", "<b>&amp;", "${"]
 def network(
     cell: str = "LSTM",
     *,
-    units: int = models.UNITS,
-    features: int = models.INPUTS,
-    classes: int = models.OUTPUTS,
+    units: int = nets.UNITS,
+    features: int = nets.INPUTS,
+    classes: int = nets.OUTPUTS,
     **options: Any,
 ) -> verify.Network:
     """One recurrent layer, then Dense; no weight is zero."""
     return verify.Network(
-        models.spec(
-            models.input_layer(None, None, features),
-            models.layer(cell, "loop", units=units, **options),
-            models.layer("Dense", "dense", units=classes, activation="softmax"),
+        nets.spec(
+            nets.input_layer(None, None, features),
+            nets.layer(cell, "loop", units=units, **options),
+            nets.layer("Dense", "dense", units=classes, activation="softmax"),
         )
     )
 
 
-def inputs(time: int, features: int = models.INPUTS) -> np.ndarray:
+def inputs(time: int, features: int = nets.INPUTS) -> np.ndarray:
     """(2, time, features)"""
     return np.random.default_rng(time).normal(size=(2, time, features))
 
@@ -64,12 +64,12 @@ def traced(cell: str = "LSTM", time: int = 5, **options: Any) -> verify.LayerTra
     return network(cell, **options).trace(inputs(time))["loop"]
 
 
-def masked_trace(time: int = models.TIME) -> verify.LayerTrace:
+def masked_trace(time: int = nets.TIME) -> verify.LayerTrace:
     """Of an LSTM behind a mask; row 0 is padded on the right."""
-    spec = models.spec(
-        models.input_layer(None, None, models.INPUTS),
-        models.layer("Masking", "masking", mask_value=0.0),
-        models.layer("LSTM", "lstm", units=models.UNITS),
+    spec = nets.spec(
+        nets.input_layer(None, None, nets.INPUTS),
+        nets.layer("Masking", "masking", mask_value=0.0),
+        nets.layer("LSTM", "lstm", units=nets.UNITS),
     )
     x = inputs(time)
     x[0, time // 2 :] = 0
@@ -160,7 +160,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     ),
     "gradients of 2": lambda: plots.gradients({"a": [0.1, 0.3]}, ["this", "is"], "t"),
     "gradients of 0": lambda: plots.gradients({"a": [0, 1], "b": [0, 0]}, None, "t"),
-    "parameter blocks": lambda: plots.parameter_blocks(models.lstm_spec(), "t"),
+    "parameter blocks": lambda: plots.parameter_blocks(nets.lstm_spec(), "t"),
     "blocks of a small LSTM": lambda: plots.parameter_blocks(
         network(units=1, features=1).spec["loop"], "t"
     ),
@@ -413,12 +413,12 @@ def test_names_and_units_pick_heat_maps_and_their_rows() -> None:
 
 def test_masked_steps_are_hatched_and_explained() -> None:
     trace = masked_trace()
-    figure = plots.gates(trace, LONG[: models.TIME], "t")
+    figure = plots.gates(trace, LONG[: nets.TIME], "t")
     assert "masked step" in all_text(figure)
     hatched = [p for p in figure.axes[0].patches if p.get_hatch()]
     assert len(hatched) == int((~trace.mask[0]).sum()) > 0
     assert "masked step" not in all_text(
-        plots.gates(trace, LONG[: models.TIME], "t", row=1)
+        plots.gates(trace, LONG[: nets.TIME], "t", row=1)
     )
 
 
@@ -444,7 +444,7 @@ def test_bars_show_how_far_the_states_move(cell: str, backwards: bool) -> None:
     assert len(bars) == len(names)
     for bar, name in zip(bars, names, strict=True):
         states = trace[name][1][:: -1 if backwards else 1]
-        expected, before = [], np.zeros(models.UNITS)
+        expected, before = [], np.zeros(nets.UNITS)
         for state in states:
             expected.append(np.sqrt(np.sum((state - before) ** 2)))
             before = state
@@ -516,11 +516,11 @@ def test_the_text_of_a_box_stays_inside_it(name: str) -> None:
 
 def test_the_unrolled_network_marks_masked_steps() -> None:
     net = verify.Network(
-        models.spec(
-            models.input_layer(None, 2, 1),
-            models.layer("Masking", "masking", mask_value=0.0),
-            models.layer("LSTM", "lstm", units=2),
-            models.layer("Dense", "dense", units=2),
+        nets.spec(
+            nets.input_layer(None, 2, 1),
+            nets.layer("Masking", "masking", mask_value=0.0),
+            nets.layer("LSTM", "lstm", units=2),
+            nets.layer("Dense", "dense", units=2),
         )
     )
     figure = plots.unrolled(net, [[[3.0], [0.0]]], ["cat", "-"], "t")
@@ -568,10 +568,10 @@ def test_parameter_blocks_are_to_scale_and_count() -> None:
 
 
 def test_a_long_embedding_is_shortened_and_says_so() -> None:
-    spec = models.spec(
-        models.input_layer(None, 3, dtype="int32"),
-        models.layer("Embedding", "embedding", input_dim=5000, output_dim=8),
-        models.layer("LSTM", "lstm", units=4),
+    spec = nets.spec(
+        nets.input_layer(None, 3, dtype="int32"),
+        nets.layer("Embedding", "embedding", input_dim=5000, output_dim=8),
+        nets.layer("LSTM", "lstm", units=4),
     )
     figure = plots.parameter_blocks(spec, "t")
     assert "shortened: 5,000 rows, drawn as tall as 32" in all_text(figure)
@@ -785,9 +785,9 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "a table": (lambda: plots.powers({"a": [[1.0]]}, "t", ylabel="y"), "1 axes"),
     "no weights": (
         lambda: plots.parameter_blocks(
-            models.spec(
-                models.input_layer(None, 3, 2),
-                models.layer("Activation", "act", activation="tanh"),
+            nets.spec(
+                nets.input_layer(None, 3, 2),
+                nets.layer("Activation", "act", activation="tanh"),
             ),
             "t",
         ),
@@ -826,11 +826,11 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "two recurrent layers": (
         lambda: plots.unrolled(
             verify.Network(
-                models.spec(
-                    models.input_layer(None, 2, 3),
-                    models.layer("LSTM", "a", units=2, return_sequences=True),
-                    models.layer("LSTM", "b", units=2),
-                    models.layer("Dense", "c", units=2),
+                nets.spec(
+                    nets.input_layer(None, 2, 3),
+                    nets.layer("LSTM", "a", units=2, return_sequences=True),
+                    nets.layer("LSTM", "b", units=2),
+                    nets.layer("Dense", "c", units=2),
                 )
             ),
             inputs(2), None, "t",
@@ -870,7 +870,7 @@ def test_numbers_that_would_overflow_an_axis_are_refused() -> None:
 
 
 def test_a_layer_around_others_names_those_to_take() -> None:
-    spec = models.lstm_spec()
+    spec = nets.lstm_spec()
     inside = {"forward_layer": spec["lstm"]}
     outer = dataclasses.replace(spec["dense"], sublayers=inside)
     trace = verify.LayerTrace(outer, np.ones((1, 2, 3)), None, np.ones((1, 2)))

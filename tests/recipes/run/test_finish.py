@@ -47,7 +47,7 @@ def test_a_verification_hands_on_what_predict_returned(trained, tmp_path):
 
 
 def test_a_model_that_fails_its_verification_ends_with_1(tmp_path, capsys, monkeypatch):
-    from models import mutated
+    from support.nets import mutated
 
     load = verify.load
 

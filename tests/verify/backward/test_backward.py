@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import (
+from support.nets import (
     BATCH,
     INPUTS,
     TIME,

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from models import (
+from support.nets import (
     INPUTS,
     OUTPUTS,
     TIME,

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from models import ids, lstm_spec
+from support.nets import ids, lstm_spec
 
 import verify
 from verify.checks import cluster as module

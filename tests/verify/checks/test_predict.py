@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from models import INPUTS, TIME, UNITS, ids, input_layer, layer, lstm_file, spec
+from support.nets import INPUTS, TIME, UNITS, ids, input_layer, layer, lstm_file, spec
 
 import verify
 from verify import DataError, Network

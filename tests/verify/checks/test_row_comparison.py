@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from models import INPUTS, TIME, VOCABULARY, ids, layer, lstm_file, mutated, spec
+from support.nets import INPUTS, TIME, VOCABULARY, ids, layer, lstm_file, mutated, spec
 
 import verify
 from verify import DataError, Network

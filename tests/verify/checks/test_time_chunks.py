@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import mutated
+from support.nets import mutated
 
 import verify
 from verify import Network, Report, Verdict

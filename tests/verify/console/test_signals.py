@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import lstm_file
+from support.nets import lstm_file
 
 from verify.console.exit_codes import INTERRUPTED, TERMINATED
 from verify.console.signals import Interruption, terminable

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import features, ids, input_layer, layer, mutated, random_weights, spec
+from support.nets import (
+    features,
+    ids,
+    input_layer,
+    layer,
+    mutated,
+    random_weights,
+    spec,
+)
 
 from verify import DataError, Network
 from verify.forward.evaluate import Evaluation

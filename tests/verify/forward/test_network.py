@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models import (
+from support.nets import (
     BATCH,
     TIME,
     UNITS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from models import input_layer, layer, spec
+from support.nets import input_layer, layer, spec
 
 from verify.forward.recurrence import MaskRule
 from verify.model.backends import BACKENDS

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from models import (
+from support.nets import (
     INPUTS,
     OUTPUTS,
     TIME,
@@ -46,7 +46,7 @@ def recurrent(kind, name="rnn", **options):
 
 def both_ways(kind="LSTM", merge_mode="concat", sequences=False):
     """A model with random weights around a Bidirectional layer, read without Keras."""
-    from models import GivenWeights, random_weights, sequential
+    from support.nets import GivenWeights, random_weights, sequential
 
     from verify.model_files.config import read_model
 

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from fuzzing.hostile import unusual_hdf5
-from models import features, layer, random_weights
+from support.nets import features, layer, random_weights
 
 import verify
 from verify.errors import UnsupportedError
@@ -223,7 +223,7 @@ def test_weights_of_their_own_need_a_config(tmp_path):
 @pytest.mark.keras
 def test_an_h5_of_keras_3_keeps_the_options_that_keras_3_knows(tmp_path):
     from keras import Input, layers
-    from models import keras_sequential
+    from support.nets import keras_sequential
 
     model = keras_sequential(
         [Input((6, 3)), layers.GroupNormalization(groups=1), layers.LSTM(4)]

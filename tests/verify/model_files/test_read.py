@@ -10,7 +10,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-from models import (
+from support.nets import (
     INPUTS,
     OUTPUTS,
     TIME,
@@ -57,7 +57,7 @@ def test_a_file_gives_the_weights_that_were_put_into_it(tmp_path):
 @pytest.mark.keras
 def test_files_that_keras_writes_are_read_layer_by_layer(tmp_path):
     from keras import Input, layers
-    from models import keras_sequential
+    from support.nets import keras_sequential
 
     model = keras_sequential(
         [

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import (
+from support.nets import (
     INPUTS,
     OUTPUTS,
     TIME,

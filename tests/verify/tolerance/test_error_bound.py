@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import (
+from support.nets import (
     BATCH,
     INPUTS,
     TIME,
@@ -414,7 +414,7 @@ def test_numbers_too_small_for_float32_are_lost_within_the_bound():
 def test_sums_may_be_taken_in_any_order_across_layers_too():
     import itertools
 
-    from models import GivenWeights
+    from support.nets import GivenWeights
 
     from verify.model_files.config import read_model
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import BATCH, INPUTS, TIME, UNITS, VOCABULARY, ids, keras_sequential
+from support.nets import BATCH, INPUTS, TIME, UNITS, VOCABULARY, ids, keras_sequential
 
 import verify
 from verify.mistakes.catalogue import catalogue

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import TIME, UNITS, features, ids, input_layer, layer, lstm_spec, spec
+from support.nets import TIME, UNITS, features, ids, input_layer, layer, lstm_spec, spec
 
 import verify
 from verify import Network, UnsupportedError

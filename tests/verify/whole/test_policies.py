@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from models import TIME, random_weights
+from support.nets import TIME, random_weights
 
 import verify
 from verify import Verdict

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import GivenWeights, input_layer, layer, sequential
+from support.nets import GivenWeights, input_layer, layer, sequential
 
 from verify import Network
 from verify.mistakes.catalogue import catalogue

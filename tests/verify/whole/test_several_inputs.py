@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from models import random_weights
+from support.nets import random_weights
 
 import verify
 from verify.__main__ import main

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from models import INPUTS, UNITS, layer, random_weights, spec
+from support.nets import INPUTS, UNITS, layer, random_weights, spec
 
 import verify
 from verify import DataError, Network
