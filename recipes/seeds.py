@@ -12,7 +12,7 @@ could change it.
 It ends with mean, range and standard deviation of accuracy and macro-F1 beside two
 baselines, the differences that are more than chance, and the verifier's verdict on
 every model. The models are ordinary runs in sub-folders. They train for three epochs,
-since the recipes overfit after one or two.
+since the recipes overfit soon after.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class Difference:
     apart : bool or None
         Whether their ranges over the seeds do not overlap; None for a single seed.
     sampling_error : float
-        Half the 95 % interval of the difference, as if each had its own test tweets.
+        Half the width of the difference's 95 % interval, as if the two accuracies were
+        measured on different tweets.
     """
 
     first: str

@@ -57,7 +57,7 @@ NAME = "sweep"
 STUDY_FILES = ("sweep.csv", "summary.csv", "sweep.png")
 
 FIXED = ("batch_size", "embedding")
-"""Options that all runs of a sweep share, those that ``--resume`` adds included."""
+"""Options with one value for the whole sweep, also for runs that ``--resume`` adds."""
 
 MAX_RUNS = 10_000
 """Runs of one sweep; more are a slip of the pen."""

@@ -142,7 +142,7 @@ def _compared(
         if not apart <= PROOF_TOLERANCE:
             return Outcome("FAILS", apart, f"{source}: quickly {apart:.2g} apart")
         worst = max(worst, found)
-        rules = net.differences(inputs)
+        rules = net.rule_effects(inputs)
         differing |= {rule.name for rule, by in rules.items() if by > PROOF_TOLERANCE}
     if differing:
         return Outcome(DIFFERS, worst, ", ".join(sorted(differing)))

@@ -69,7 +69,8 @@ def backward_scan(
     d_output : (..., batch, time, units) or (..., batch, units)
         The gradient of the output of the layer, in processing order.
     d_states : tuple of (..., batch, units)
-        The gradients of the states after the last step, with the sweeps of `d_output`.
+        The gradients of the states after the last step. The axes in front, as those of
+        `d_output`, hold several backpropagations at once.
     weights : bool
         Whether to compute the gradients of the weights.
     visit : callable, optional

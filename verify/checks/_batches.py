@@ -326,7 +326,7 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
         decimals=decimals,
         unsound=undefined(expected, reference),
         finite=all(np.isfinite(y).all() for y in theirs),
-        rule_effects={str(rule): far for rule, far in net.differences(x).items()},
+        rule_effects={str(rule): far for rule, far in net.rule_effects(x).items()},
         by_predict=Ranking.of(batch.start, expected, theirs, count),
         by_proof=None
         if theirs64 is None

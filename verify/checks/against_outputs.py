@@ -39,7 +39,8 @@ def compare_outputs(
     """Check whether the outputs of a port, such as one in C, are those of the model.
 
     A port is any other program that computes the model: on a device, in a runtime. No
-    Keras is needed if `model` is a path. The tolerance is that of a port in float32.
+    Keras is needed if `model` is a path. The port is
+    assumed to compute in float32; one in float64 gets the same tolerance.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Turn dataclasses into JSON values, and back with strict checks.
 
 JSON has no NaN and no infinity, so these are words: ``"nan"``, ``"inf"``, ``"-inf"``.
-Libraries convert values to the type of a field where they can. Here a value of another
-type means that the file is damaged.
+Unlike the usual libraries this one converts nothing: a value of another type means that
+the file is damaged.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def to_json(value: Any) -> Any:
     Parameters
     ----------
     value
-        A dataclass, a mapping, a list, a tuple or an array, of such or of what JSON
-        has; in a mapping the keys become strings.
+        A JSON value, or a dataclass, mapping, list, tuple or array, nested at will;
+        the keys of a mapping become strings.
     """
     if isinstance(value, StrEnum):
         return str(value)

@@ -202,7 +202,7 @@ class Network:
         """Return the same network by the rules of another backend; see `load`."""
         return Network(self.spec.on(backend), self.floatx)
 
-    def differences(self, x: Inputs) -> dict[Rule, float]:
+    def rule_effects(self, x: Inputs) -> dict[Rule, float]:
         """Return how much each rule of the backend changes the outputs.
 
         Parameters
@@ -338,8 +338,12 @@ class Network:
 
         Parameters
         ----------
-        x, dtype, states, threads
+        x : Inputs
+        dtype, threads
             As for `predict`, with the same errors.
+        states : dict, optional
+            Path of a stateful layer -> its states, (batch, ...) each; afterwards it
+            holds the states after the last batch.
         fast : bool
             Whether to use `verify.forward.fast`; otherwise every layer is evaluated by
             its equations.
@@ -390,8 +394,8 @@ class Network:
     def trace(self, x: Any, *, dtype: str | None = None) -> Trace:
         """Evaluate the model and keep every layer's input, mask, gates and states.
 
-        Parameters and errors are those of `predict`. A stateful model starts with
-        states of zeros, and all rows are one batch.
+        `x` and `dtype` are those of `predict`, and so are the errors. A stateful model
+        starts with states of zeros, and all rows are one batch.
         """
         run = Evaluation(recording=True, floatx=dtype or self.floatx)
         # copies, because a trace keeps its inputs and the caller may change them

@@ -27,7 +27,7 @@ def keras_gradients(
 ) -> tuple[list[Array | None], Weights]:
     """Return what `verify.backward.backprop` computes, from TensorFlow's GradientTape.
 
-    A stateful model starts from states of zeros, and keeps those it had.
+    A stateful model starts from states of zeros; its own are restored afterwards.
 
     Parameters
     ----------

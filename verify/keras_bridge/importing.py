@@ -93,7 +93,7 @@ def floatx(dtype: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _jax_float64() -> Iterator[None]:
-    """Let JAX compute in 64 bits, and Keras too, which reserves them for TensorFlow.
+    """Make Keras on JAX compute in float64, which it reserves for TensorFlow.
 
     By Keras's rule a layer in float64 would still compute its tanh in float32, and the
     softmax of an attention is in float32 for any input. Here both are computed by

@@ -50,7 +50,7 @@ def read_live(model: Any) -> ModelSpec:
 
 
 def _refuse_custom(model: Any) -> None:
-    """Refuse custom classes, before their config is read: they may not have one."""
+    """Refuse what cannot be read: custom classes first, which may have no config."""
     sequential = type(model) is import_keras().Sequential
     if not sequential and type(model).__name__ != "Functional":
         raise UnsupportedError(
@@ -93,7 +93,10 @@ def _refuse_own_functions(layer: LayerSpec, live: Any) -> None:
 
 
 def _is_operation(function: Any, name: str) -> bool:
-    """Say whether a function is that of `keras.ops`, whose gelu is another function."""
+    """Return whether this is the function of that name in `keras.ops`.
+
+    gelu is excluded: `keras.ops.gelu` differs from `keras.activations.gelu`.
+    """
     ours = function is getattr(import_keras().ops, name, None)
     return ours and name != "gelu"
 

@@ -45,19 +45,24 @@ def limit_resources(seconds: float, file_size: int) -> None:
     file_size : int
         Bytes of the file that is going to be read.
     """
-    with contextlib.suppress(ImportError, ValueError, OSError):
+    try:
         import resource
-
-        memory = EXTRA_MEMORY_BYTES + 3 * file_size
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-        whole = max(1, round(seconds))
+    except ImportError:  # not a Unix
+        return
+    memory, whole = EXTRA_MEMORY_BYTES + 3 * file_size, max(1, round(seconds))
+    limits = (
+        (resource.RLIMIT_AS, (memory, memory)),
         # SIGXCPU at the first limit, which the parent recognises, SIGKILL at the second
-        resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dump after a crash
+        (resource.RLIMIT_CPU, (whole, whole + 1)),
+        (resource.RLIMIT_CORE, (0, 0)),  # no core dump after a crash
+    )
+    for kind, limit in limits:  # a system that refuses one may grant the others
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, limit)
 
 
 def attribute_as_json(value: Any) -> Any:
-    """Return a text or a list of texts for JSON, and None for anything else."""
+    """Return a text, or a list for an array; None in place of what is not text."""
     if isinstance(value, np.ndarray):
         return [attribute_as_json(item) for item in value.ravel()]
     if isinstance(value, bytes):

@@ -179,7 +179,7 @@ print(json.dumps({
     "right": right.verdict, "proof": right.proof.max_diff, "warnings": right.warnings,
     "backend": right.facts["backend"], "wrong": wrong.verdict,
     "where": wrong.first_mismatch.name,
-    "apart": [r.name for r in verify.load(model).differences(
+    "apart": [r.name for r in verify.load(model).rule_effects(
         tensorflow.prepare(probe_inputs(tensorflow.spec)))],
 }))
 """

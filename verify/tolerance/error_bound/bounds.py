@@ -1,4 +1,7 @@
-"""Derive bounds from local errors by backpropagation, within a budget of adjoints."""
+"""Derive bounds from local errors by backpropagation, within a budget of adjoints.
+
+The package's docstring has the formula and its reasons, `sites` the local errors.
+"""
 
 from __future__ import annotations
 

@@ -85,8 +85,9 @@ class LayerRounding:
         """Return the rounding of a sum of matrix products and a bias.
 
         For terms of both signs the standard deviation is about half of their absolute
-        sum times the unit roundoff. Terms of one sign pile up: the k-th of n partial
-        sums is k / n of the last, and the standard deviation is ``sqrt(n) / 3`` of it.
+        sum times the unit roundoff. If all n terms have one sign, the partial sums grow
+        in equal steps and each is rounded: together these roundings have a standard
+        deviation of ``sqrt(n) / 3`` times the unit roundoff of the whole sum.
         The last rounding may be the same at every step, and so may half of the rounding
         of every term.
 
