@@ -28,7 +28,7 @@ Round = dict[str, float]
 """Seconds of a call, by the names of the competitors that had a turn."""
 
 TURN_SECONDS = 0.04
-"""Least seconds of a turn; it has as many calls as that takes."""
+"""Least seconds of a turn, which has as many calls as that takes."""
 
 SINGLE_TURN_SECONDS = 2.5
 """Seconds of one call from which a competitor needs only one turn."""
@@ -104,7 +104,7 @@ def _serve(pipe: Any, settings: dict[str, str]) -> None:
             pipe.send((True, function(*args)))
         except Exception as error:  # raised again in the parent
             if not isinstance(error, VerifyError):
-                traceback.print_exc()  # a defect: where it is helps
+                traceback.print_exc()  # a defect: show where
             lines = str(error).strip().splitlines() or [""]
             pipe.send((False, f"{type(error).__name__}: {printable(lines[0], 400)}"))
 

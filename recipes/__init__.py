@@ -32,7 +32,7 @@ STUDIES = ("long_memory", "seeds", "padding_study")
 """The recipes that train many models each; `all` leaves them out."""
 
 SENTIMENT_RECIPES = tuple(name for name in RECIPES if name.startswith("sentiment_"))
-"""The recipes that learn from the tweets."""
+"""The recipes that train one model on the tweets."""
 
 CHAPTER = RECIPES[:5]
 """The five models of the chapter; the other recipes are additions."""

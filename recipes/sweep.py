@@ -60,10 +60,10 @@ FIXED = ("batch_size", "embedding")
 """Options with one value for the whole sweep, also for runs that ``--resume`` adds."""
 
 MAX_RUNS = 10_000
-"""Runs of one sweep; more are a slip of the pen."""
+"""Greatest number of runs of one sweep; more are most likely a mistake."""
 
 MAX_FIGURE_ROWS = 150
-"""Rows of the figure, whose height grows with them."""
+"""Greatest number of rows of the figure, whose height grows with them."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def plan(
     folder = RunFolder(out)
     begun = folder.examine(NAME, resume=resume)
     own: dict[str, Any] = {
-        key: READ[key](key, value) if key in READ else value
+        key: READERS[key](key, value) if key in READERS else value
         for key, value in given.items()
     }
     if resume and begun is not None:
@@ -281,7 +281,7 @@ def _masks(key: str, text: str) -> tuple[bool, ...]:
     return {"off": (False,), "on": (True,), "both": (False, True)}[text]
 
 
-READ: dict[str, Callable[[str, str], tuple[Any, ...]]] = {
+READERS: dict[str, Callable[[str, str], tuple[Any, ...]]] = {
     "recipes": _names,
     "padding": _names,
     "mask_zero": _masks,
@@ -337,7 +337,7 @@ def run(config: Config, options: RunOptions, where: Where) -> Results:
 
 def _train(jobs: Sequence[Job], where: Where, csv: str | None) -> Iterator[JobResult]:
     """Train the jobs where that was asked for; yield results as they come."""
-    if not jobs:  # no processes and no cluster for nothing
+    if not jobs:  # all runs are finished: no cluster is needed
         return
     if where.dask is None:
         yield from in_processes(jobs, where.processes or process_count(len(jobs)))

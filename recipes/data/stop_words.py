@@ -1,4 +1,4 @@
-"""The chapter's stop words, read as the chapter reads them: with NLTK."""
+"""Read the stop words with NLTK, as the chapter does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from verify.data.text import stop_words_file
 
 @cache
 def nltk_stop_words() -> frozenset[str]:
-    """Return the 179 English stop words through NLTK's own reader of word lists.
+    """Return the 179 English stop words, read by NLTK.
 
     Raises
     ------
@@ -17,7 +17,7 @@ def nltk_stop_words() -> frozenset[str]:
         The data package is missing, or its list is not the one the chapter used.
     """
     path = stop_words_file()
-    import nltk  # slow: when tweets are prepared
+    import nltk  # here, since it is slow
     from nltk.corpus.reader import WordListCorpusReader
 
     folder = str(path.parent)

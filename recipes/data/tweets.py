@@ -148,8 +148,8 @@ def load_split(csv: str | None, padding: Padding, length: int | None = None) -> 
 
 @cache
 def _split(csv: str | None, padding: Padding, length: int | None) -> Split:
-    # The cache is here, where every call passes all arguments by position: the cache
-    # of `load_split` would load the same split again for length=None left out.
+    # The cache is here, where all calls look alike: a cache of `load_split` would take a
+    # call without `length` and one with None for two different ones.
     found = load_words(csv)
     length = length or found.longest
     pipeline = TextPipeline(found.vocabulary, length, padding, False, False, CLASSES)
@@ -176,8 +176,8 @@ def baseline_predictions(csv: str | None) -> dict[str, npt.NDArray[np.int64]]:
         vectorizer = TfidfVectorizer(token_pattern=r"\S+")
     linear = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=1000))
     with threadpool_limits(1, user_api="blas"):
-        # The vectors are short, so that several threads mostly wait for each other;
-        # while Keras trains in other threads, ten times as long.
+        # The vectors are short: several threads would mostly wait for each other, and
+        # ten times as long while Keras trains in others.
         linear.fit(split.texts_train, split.y_train)
     return {
         "majority_class": np.full_like(split.y_test, majority),

@@ -139,7 +139,9 @@ def _require_its_report(folder: RunFolder, net: verify.Network, report: Report) 
     """
     known = {path: layer.class_name for path, layer in net.spec.walk()}
     for layer in report.layers:
-        path, _, _ = layer.name.partition(":")  # a layer that is called again
+        path, _, _ = layer.name.partition(
+            ":"
+        )  # the name of a layer that is called again
         if known.get(path) != layer.class_name:
             raise DataError(
                 f"{folder / 'verification.json'}: expected the report of the model "
