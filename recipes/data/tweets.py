@@ -148,8 +148,8 @@ def load_split(csv: str | None, padding: Padding, length: int | None = None) -> 
 
 @cache
 def _split(csv: str | None, padding: Padding, length: int | None) -> Split:
-    # The cache is here, where all calls look alike: a cache of `load_split` would take a
-    # call without `length` and one with None for two different ones.
+    # The cache is here, where all calls look alike: a cache of `load_split` would tell
+    # a call without `length` from one with None.
     found = load_words(csv)
     length = length or found.longest
     pipeline = TextPipeline(found.vocabulary, length, padding, False, False, CLASSES)
