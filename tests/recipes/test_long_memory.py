@@ -7,8 +7,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from support.runs import weights
 
-import verify
 from recipes import long_memory
 from recipes.__main__ import main
 from recipes.data.grammar import FILLER_WORDS, LANGUAGES, memories
@@ -99,11 +99,6 @@ def test_nothing_but_the_layer_differs(layer):
     assert optimizer["name"].startswith("adam")
     assert optimizer["clipnorm"] is optimizer["clipvalue"] is None
     assert optimizer["learning_rate"] == pytest.approx(0.002)
-
-
-def weights(folder) -> list[np.ndarray]:
-    spec = verify.load(folder / "model.keras").spec
-    return [w for layer in spec for w in layer.weights.values()]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from multiprocessing import Pipe
 
 import numpy as np
 import pytest
+from support.runs import weights
 
 import verify
 from recipes import plots, sweep
@@ -42,11 +43,6 @@ def finished(tweets_csv, tmp_path_factory):
     return folder, run(folder, tweets_csv, sweep.Where(processes=2))
 
 
-def weights(folder, name) -> list[np.ndarray]:
-    spec = verify.load(folder / name / "model.keras").spec
-    return [w for _, layer in spec.walk() for w in layer.weights.values()]
-
-
 def rows(folder, name="sweep.csv") -> list[dict[str, str]]:
     with (folder / name).open() as file:
         return [
@@ -57,7 +53,7 @@ def rows(folder, name="sweep.csv") -> list[dict[str, str]]:
 
 def require_same_run(name, mine, theirs) -> None:
     """But for the time and the memory it took."""
-    ours, others = weights(mine, name), weights(theirs, name)
+    ours, others = weights(mine / name), weights(theirs / name)
     assert len(ours) == len(others) > 3
     assert all(np.array_equal(a, b) for a, b in zip(ours, others, strict=True))
     mine, theirs = mine / name, theirs / name
@@ -106,7 +102,7 @@ def test_processes_train_what_this_one_trains_and_the_seed_decides(
     job = study.Study(sweep.NAME, TWO, [part], options, ()).job(part)
     assert list(study.train_here([job])) == [JobResult(NAMES[0])]
     require_same_run(NAMES[0], finished[0], tmp_path)
-    first, second = (weights(finished[0], name) for name in NAMES)
+    first, second = (weights(finished[0] / name) for name in NAMES)
     assert not np.array_equal(first[0], second[0])
 
 

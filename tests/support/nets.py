@@ -122,6 +122,45 @@ def lstm_spec(**options: Any) -> ModelSpec:
     )  # fmt: skip
 
 
+def rnn(kind: str, name: str = "rnn", **options: Any) -> dict[str, Any]:
+    """A recurrent layer of UNITS units as it stands in a Keras config."""
+    return layer(kind, name, units=UNITS, **options)
+
+
+def word_net(
+    *layers: dict[str, Any],
+    time: int | None = TIME,
+    mask_zero: bool = True,
+    seed: int = 0,
+) -> ModelSpec:
+    """Embedding, the layers given, Dense with softmax."""
+    return spec(
+        input_layer(None, time, dtype="int32"),
+        layer(
+            "Embedding", "words", input_dim=VOCABULARY, output_dim=INPUTS,
+            mask_zero=mask_zero,
+        ),
+        *layers,
+        layer("Dense", "dense", units=OUTPUTS, activation="softmax"),
+        seed=seed,
+    )  # fmt: skip
+
+
+def feature_net(kind: str, **options: Any) -> Network:
+    """Features of any number of steps, and a recurrent layer."""
+    return Network(spec(input_layer(None, None, INPUTS), rnn(kind, **options)))
+
+
+def stateful_net(kind: str, batch: int, **options: Any) -> Network:
+    """Features in batches of one size, and a recurrent layer that is stateful."""
+    return Network(
+        spec(
+            layer("InputLayer", "input", batch_shape=[batch, None, INPUTS]),
+            rnn(kind, stateful=True, **options),
+        )
+    )
+
+
 def ids(seed: int = 0, batch: int = BATCH, time: int = TIME) -> np.ndarray:
     """Token ids padded right, left, with a hole, altogether, and not at all."""
     x = np.random.default_rng(seed).integers(1, VOCABULARY, size=(batch, time))
@@ -201,6 +240,31 @@ def keras_sequential(layers: Sequence[Any], seed: int = 0, scale: float = 1.0) -
     weights = random_weights([w.shape for w in model.get_weights()], seed)
     model.set_weights([w * scale for w in weights])
     return model
+
+
+def keras_word_net(
+    kind: str,
+    *,
+    dtype: str = "float32",
+    mask_zero: bool = True,
+    time: int | None = TIME,
+    scale: float = 1.0,
+    **options: Any,
+) -> Any:
+    """A live model of Embedding, a recurrent layer and Dense, random weights."""
+    from keras import Input, layers
+
+    return keras_sequential(
+        [
+            Input((time,), dtype="int32"),
+            layers.Embedding(
+                VOCABULARY, INPUTS, mask_zero=mask_zero, dtype=dtype, name="words"
+            ),
+            getattr(layers, kind)(**options, dtype=dtype, name="recurrent"),
+            layers.Dense(OUTPUTS, activation="softmax", dtype=dtype, name="dense"),
+        ],
+        scale=scale,
+    )
 
 
 def mutated(spec: ModelSpec, name: str) -> Network:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import numpy as np
+from support import commands
 
 import verify
 from recipes.__main__ import main
@@ -22,7 +24,7 @@ def read(folder, name: str) -> dict:
 
 def weights(out) -> list[np.ndarray]:
     spec = verify.load(out / "model.keras").spec
-    return [w for layer in spec for w in layer.weights.values()]
+    return [w for _, layer in spec.walk() for w in layer.weights.values()]
 
 
 def assert_same_run(a, b) -> None:
@@ -31,12 +33,4 @@ def assert_same_run(a, b) -> None:
         assert np.array_equal(x, y)
 
 
-def refused(capsys, *arguments: str) -> str:
-    """The last line on stderr of a command that ends with exit code 2."""
-    capsys.readouterr()
-    assert main(list(arguments)) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    assert line.startswith("rnn-recipe: ")
-    return line
+refused = functools.partial(commands.refused, main)

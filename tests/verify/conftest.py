@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from support.nets import lstm_file
 
 from verify.mistakes.diagnose import Diagnosis
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a small model: Embedding, LSTM, Dense."""
+    return str(lstm_file(tmp_path_factory.mktemp("models") / "m.keras"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -9,15 +10,13 @@ import sys
 
 import numpy as np
 import pytest
-from support.nets import OUTPUTS, TIME, UNITS, ids, lstm_file, mutated
+from support import commands
+from support.nets import OUTPUTS, TIME, UNITS, ids, mutated
 
 import verify
 from verify.__main__ import main
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    return str(lstm_file(tmp_path_factory.mktemp("models") / "m.keras"))
+refused = functools.partial(commands.refused, main)
 
 
 @pytest.fixture
@@ -25,16 +24,6 @@ def data(tmp_path) -> str:
     path = tmp_path / "x.npy"
     np.save(path, ids(batch=64))
     return str(path)
-
-
-def refused(capsys, *arguments: str) -> str:
-    """The one line on stderr of a command that ends with exit code 2."""
-    assert main(list(arguments)) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    assert line.startswith("rnn-verify: ")
-    return line
 
 
 @pytest.mark.parametrize("as_a_command", [True, False])

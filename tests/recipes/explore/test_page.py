@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import commands
 from support.nets import (
     OUTPUTS,
     TIME,
@@ -74,11 +75,7 @@ def numbers(packed: dict) -> np.ndarray:
 
 
 def refused(capsys, *arguments: str) -> str:
-    assert main(["explore", *arguments]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    return line
+    return commands.refused(main, capsys, "explore", *arguments)
 
 
 def test_the_page_lies_in_the_folder_and_its_path_is_printed(folder, capsys):

@@ -20,7 +20,7 @@ from support.nets import (
     features,
     ids,
     input_layer,
-    keras_sequential,
+    keras_word_net,
     layer,
     lstm_spec,
     mutated,
@@ -464,21 +464,6 @@ def assert_equal(model: Any, x: Any) -> None:
     assert not problems, problems
 
 
-def embedded(kind: str, *, mask_zero: bool = True, time: int = TIME, **options: Any):
-    """Embedding -> recurrent -> Dense, random weights."""
-    from keras import Input, layers
-
-    return keras_sequential(
-        [
-            Input((time,), dtype="int32"),
-            layers.Embedding(VOCABULARY, INPUTS, mask_zero=mask_zero, name="words"),
-            getattr(layers, kind)(**options, name="recurrent"),
-            layers.Dense(2, activation="softmax", name="dense"),
-        ],
-        scale=0.7,
-    )
-
-
 options = st.fixed_dictionaries(
     {
         "return_sequences": st.booleans(),
@@ -514,7 +499,7 @@ def test_every_recurrent_layer_with_any_options(
     options = {**options, **more}
     if kind != "SimpleRNN":
         options["recurrent_activation"] = gate
-    model = embedded(kind, mask_zero=mask_zero, time=time, **options)
+    model = keras_word_net(kind, mask_zero=mask_zero, time=time, **options, scale=0.7)
     assert_equal(model, ids(seed, time=time))
 
 
@@ -532,7 +517,7 @@ LOOPS = [
 def test_masked_steps_follow_keras_in_every_combination(number):
     sequences, backwards, zeroing, unroll = LOOPS[number]
     kind, more = CELLS[number % 4 - number // 4]
-    model = embedded(
+    model = keras_word_net(
         kind,
         units=UNITS,
         return_sequences=sequences,
@@ -540,6 +525,7 @@ def test_masked_steps_follow_keras_in_every_combination(number):
         zero_output_for_mask=zeroing,
         unroll=unroll,
         **more,
+        scale=0.7,
     )
     assert_equal(model, ids())
 
@@ -649,7 +635,7 @@ def test_every_activation_of_a_dense_layer():
 
 @pytest.mark.keras
 def test_the_gradient_of_an_embedding_is_that_of_the_vectors_where_ids_differ():
-    model = embedded("LSTM", units=UNITS, time=2)
+    model = keras_word_net("LSTM", units=UNITS, time=2, scale=0.7)
     net, x = verify.load(model), np.array([[1, 2], [3, 0], [9, 5], [7, 8], [4, 10]])
     embedded_vectors = backprop(net, x, gradients_for(net, x)).embedded["words"]
     theirs = both(model, x)[1]["words", "embeddings"][x]
@@ -698,7 +684,8 @@ def test_by_the_rules_of_jax_too_gradients_follow_differences():
 def test_keras_gradients_are_refused_where_they_do_not_fit(monkeypatch):
     from verify.keras_bridge import KerasModel, gradients
 
-    model = KerasModel(embedded("LSTM", units=UNITS), 32).twin("float64")
+    live = keras_word_net("LSTM", units=UNITS, scale=0.7)
+    model = KerasModel(live, 32).twin("float64")
     given = verify.load(model.model).prepare(ids())
     with pytest.raises(DataError, match=r"of the shapes \[\(5, 2\)\]. Received: \[\]"):
         gradients.keras_gradients(model, given, [])
@@ -726,7 +713,7 @@ def gates_swapped(d: Any) -> Any:
     "mistake", [without("c_before"), without("h_before"), gates_swapped]
 )
 def test_a_mistake_on_the_way_back_is_caught(monkeypatch, mistake):
-    model, x = embedded("LSTM", units=UNITS), ids()
+    model, x = keras_word_net("LSTM", units=UNITS, scale=0.7), ids()
     right = backward_cells.LSTMBack.adjoints
     ours, theirs = both(model, x)
     assert not differing(ours, theirs, PROOF_TOLERANCE)
@@ -753,7 +740,7 @@ def test_a_wrong_derivative_is_caught_by_differences(monkeypatch, kind):
 
 @pytest.mark.keras
 def test_a_gate_read_in_the_wrong_place_is_caught():
-    model = embedded("LSTM", units=UNITS)
+    model = keras_word_net("LSTM", units=UNITS, scale=0.7)
     net = verify.load(model)
     name = next(m.name for m in catalogue(net.spec) if "i,f,o,c" in m.name)
     problems = differing(*both(model, ids(), mutated(net.spec, name)), PROOF_TOLERANCE)

@@ -7,7 +7,16 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from support.nets import INPUTS, TIME, UNITS, ids, input_layer, layer, lstm_file, spec
+from support.nets import (
+    INPUTS,
+    TIME,
+    UNITS,
+    ids,
+    input_layer,
+    layer,
+    spec,
+    stateful_net,
+)
 
 import verify
 from verify import DataError, Network
@@ -20,11 +29,6 @@ from verify.data.sources import Arrays
 from verify.data.write_arrays import write_npy, write_npz
 
 ROWS = 50
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    return str(lstm_file(tmp_path_factory.mktemp("models") / "m.keras"))
 
 
 @pytest.fixture
@@ -99,18 +103,9 @@ def test_outputs_in_pieces_are_those_of_the_whole(
     assert nothing_beside(out)
 
 
-def stateful() -> Network:
-    return Network(
-        spec(
-            layer("InputLayer", "input", batch_shape=[5, None, INPUTS]),
-            layer("LSTM", "rnn", units=UNITS, stateful=True),
-        )
-    )
-
-
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_states_go_from_piece_to_piece(tmp_path, small_pieces, backend):
-    net, out = stateful().on(backend), tmp_path / "y.npy"
+    net, out = stateful_net("LSTM", 5).on(backend), tmp_path / "y.npy"
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, TIME, INPUTS)).astype(np.float32)
     write_outputs(net, Arrays(x), out)

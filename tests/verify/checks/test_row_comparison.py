@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from support import commands
 from support.nets import INPUTS, TIME, VOCABULARY, ids, layer, lstm_file, mutated, spec
 
 import verify
@@ -32,10 +34,7 @@ ROWS, SIZE = 300, 64
 NAN, INF = float("nan"), float("inf")
 SMALL, WHOLE = Limits(batch_rows=SIZE), Limits(batch_rows=10**6)
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    return str(lstm_file(tmp_path_factory.mktemp("models") / "m.keras"))
+refused = functools.partial(commands.refused, main)
 
 
 @pytest.fixture(scope="module")
@@ -420,12 +419,6 @@ def test_an_interrupt_before_anything_is_known_prints_no_report(
     monkeypatch.setattr("verify.checks.mapper.serial_map", at_once)
     assert main(["compare", model, *files]) == 130
     assert capsys.readouterr().out == ""
-
-
-def refused(capsys, *arguments: str) -> str:
-    assert main(list(arguments)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
 
 
 def test_a_report_of_something_else_is_not_gone_on_from(

@@ -12,6 +12,7 @@ from support.nets import (
     BATCH,
     TIME,
     UNITS,
+    feature_net,
     features,
     ids,
     input_layer,
@@ -32,15 +33,9 @@ STEP_FIELDS = {
 }
 
 
-def recurrent(kind: str, **options) -> Network:
-    return Network(
-        spec(input_layer(None, None, 3), layer(kind, "rnn", units=UNITS, **options))
-    )
-
-
 @pytest.mark.parametrize("kind", STEP_FIELDS)
 def test_a_trace_has_every_gate_and_state_at_every_step(kind):
-    trace = recurrent(kind).trace(features())
+    trace = feature_net(kind).trace(features())
     assert list(trace["rnn"].values) == STEP_FIELDS[kind]
     for name in STEP_FIELDS[kind]:
         assert getattr(trace["rnn"], name).shape == (BATCH, TIME, UNITS)
@@ -49,7 +44,7 @@ def test_a_trace_has_every_gate_and_state_at_every_step(kind):
 
 
 def test_the_traced_lstm_values_satisfy_the_equations_of_a_step():
-    net = recurrent("LSTM")
+    net = feature_net("LSTM")
     t = net.trace(features(), dtype="float64")["rnn"]
     weights = net.spec["rnn"].weights
     blocks = [np.split(w.astype(float), 4, axis=-1) for w in weights.values()]
@@ -91,7 +86,7 @@ def test_one_lstm_step_by_hand_in_scalars():
 
 
 def test_backward_layers_are_traced_by_input_step():
-    net = recurrent("LSTM", go_backwards=True, return_sequences=True)
+    net = feature_net("LSTM", go_backwards=True, return_sequences=True)
     t = net.trace(features())["rnn"]
     assert np.array_equal(t.output, t.h[:, ::-1])
 
@@ -107,7 +102,7 @@ def test_a_masked_step_holds_the_state_and_the_output():
 
 
 def test_nan_at_a_masked_step_does_not_leak():
-    net = recurrent("SimpleRNN")
+    net = feature_net("SimpleRNN")
     x = features().astype(np.float64)
     mask = np.ones((BATCH, TIME), dtype=bool)
     mask[:, 2] = False
@@ -137,7 +132,7 @@ def test_many_rows_are_evaluated_in_blocks_to_the_same_result():
 
 
 def test_inputs_are_neither_changed_nor_kept():
-    net = recurrent("LSTM")
+    net = feature_net("LSTM")
     x = net.prepare(features())[0].copy()
     x.flags.writeable = False  # nothing may be written where the caller's numbers are
     assert net.prepare(x)[0] is x
@@ -193,11 +188,11 @@ def test_describe_says_which_columns_are_which_gate_and_fills_in_the_formula():
 
 
 def test_describe_says_what_the_two_rows_of_a_gru_bias_are():
-    text = describe(recurrent("GRU"))
+    text = describe(feature_net("GRU"))
     assert "3 gates x 4 x (3 + 4 + 2) = 108" in text
     assert "columns: z 0:4, r 4:8, h 8:12" in text
     assert "bias row 0 is added to x @ kernel, row 1 to h @ recurrent_kernel" in text
-    old = describe(recurrent("GRU", reset_after=False))
+    old = describe(feature_net("GRU", reset_after=False))
     assert "3 gates x 4 x (3 + 4 + 1) = 96" in old
     assert "bias has one row" in old
 
@@ -210,7 +205,7 @@ def test_describe_says_what_the_two_rows_of_a_gru_bias_are():
 def test_every_formula_evaluates_to_the_count(kind, use_bias, more):
     from verify.forward.layers import REGISTRY
 
-    rnn = recurrent(kind, use_bias=use_bias, **more).spec["rnn"]
+    rnn = feature_net(kind, use_bias=use_bias, **more).spec["rnn"]
     formula = REGISTRY[kind].formula(rnn)
     arithmetic = formula.replace("gates", "").replace("x", "*")
     assert eval(arithmetic) == rnn.parameters

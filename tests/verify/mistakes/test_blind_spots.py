@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from support.nets import (
     INPUTS,
-    OUTPUTS,
     TIME,
     UNITS,
-    VOCABULARY,
     features,
     ids,
     input_layer,
     layer,
     spec,
+    word_net,
 )
 
 from verify import Network, selftest
@@ -28,16 +27,12 @@ KINDS = ("SimpleRNN", "LSTM", "GRU")
 
 
 def words(kind="LSTM", units=UNITS, mask_zero=True, zero_bias=False, scale=1.0):
-    model = spec(
-        input_layer(None, None, dtype="int32"),
-        layer(
-            "Embedding", "words", input_dim=VOCABULARY, output_dim=INPUTS,
-            mask_zero=mask_zero,
-        ),
+    model = word_net(
         layer(kind, "rnn", units=units, return_sequences=True),
         layer(kind, "last", units=units),
-        layer("Dense", "dense", units=OUTPUTS, activation="softmax"),
-    )  # fmt: skip
+        time=None,
+        mask_zero=mask_zero,
+    )
     rnn = model["rnn"]
     weights = {key: value * np.float32(scale) for key, value in rnn.weights.items()}
     if zero_bias:

@@ -7,17 +7,16 @@ import json
 import numpy as np
 import pytest
 from support.nets import (
-    INPUTS,
-    OUTPUTS,
     TIME,
     UNITS,
-    VOCABULARY,
     ids,
     input_layer,
     layer,
     lstm_file,
     lstm_spec,
+    rnn,
     spec,
+    word_net,
 )
 
 import verify
@@ -27,30 +26,13 @@ from verify.mistakes.catalogue import catalogue, pairs
 from verify.mistakes.diagnose import diagnose
 
 
-def model(*layers, time=TIME, mask_zero=True, seed=0):
-    return spec(
-        input_layer(None, time, dtype="int32"),
-        layer(
-            "Embedding", "words", input_dim=VOCABULARY, output_dim=INPUTS,
-            mask_zero=mask_zero,
-        ),
-        *layers,
-        layer("Dense", "dense", units=OUTPUTS, activation="softmax"),
-        seed=seed,
-    )  # fmt: skip
-
-
-def recurrent(kind, name="rnn", **options):
-    return layer(kind, name, units=UNITS, **options)
-
-
 def both_ways(kind="LSTM", merge_mode="concat", sequences=False):
     """A model with random weights around a Bidirectional layer, read without Keras."""
     from support.nets import GivenWeights, random_weights, sequential
 
     from verify.model_files.config import read_model
 
-    inner = recurrent(kind, "inner", return_sequences=sequences)
+    inner = rnn(kind, "inner", return_sequences=sequences)
     config = sequential(
         input_layer(None, TIME, 3),
         layer("Masking", "masking", mask_value=0.0),
@@ -76,15 +58,15 @@ def padded_features():
 
 
 CASES = {
-    "SimpleRNN": (lambda: model(recurrent("SimpleRNN")), 40),
-    "LSTM": (lambda: model(recurrent("LSTM")), 150),
-    "GRU": (lambda: model(recurrent("GRU")), 80),
-    "GRU before": (lambda: model(recurrent("GRU", reset_after=False)), 70),
+    "SimpleRNN": (lambda: word_net(rnn("SimpleRNN")), 40),
+    "LSTM": (lambda: word_net(rnn("LSTM")), 150),
+    "GRU": (lambda: word_net(rnn("GRU")), 80),
+    "GRU before": (lambda: word_net(rnn("GRU", reset_after=False)), 70),
     "Bidirectional": (both_ways, 280),
     "Bidirectional sum": (lambda: both_ways(merge_mode="sum", sequences=True), 280),
     "stacked": (
-        lambda: model(
-            recurrent("LSTM", "one", return_sequences=True),
+        lambda: word_net(
+            rnn("LSTM", "one", return_sequences=True),
             layer("LSTM", "two", units=UNITS),
         ),
         300,
@@ -143,7 +125,7 @@ def test_the_recurrent_layers_have_more_than_250_distinct_mistakes():
     ],
 )
 def test_two_mistakes_together_are_named(kind, names):
-    right = model(recurrent(kind))
+    right = word_net(rnn(kind))
     x = ids(batch=64)
     wanted = next(m for m in pairs(right) if set(m.name.split("; ")) == set(names))
     report = compare_outputs(Network(right), x, Network(wanted.model).predict(x))
@@ -156,7 +138,7 @@ def test_two_mistakes_together_are_named(kind, names):
 
 
 def test_a_mistake_in_one_gate_is_said_to_be_in_that_gate():
-    right = model(recurrent("LSTM"))
+    right = word_net(rnn("LSTM"))
     net = Network(right)
     x = net.prepare(ids(batch=64))
     mutant = next(m for m in catalogue(right) if m.name == "bias of gate o missing")
@@ -166,7 +148,7 @@ def test_a_mistake_in_one_gate_is_said_to_be_in_that_gate():
 
 
 def test_masks_are_left_out_where_nothing_is_masked():
-    names = {m.name for m in catalogue(model(recurrent("GRU"), mask_zero=False))}
+    names = {m.name for m in catalogue(word_net(rnn("GRU"), mask_zero=False))}
     assert not any("mask" in name for name in names)
     assert "padding row zeroed" in names
 
@@ -175,7 +157,7 @@ def test_masks_are_left_out_where_nothing_is_masked():
 
 
 def test_a_model_with_random_weights_and_padding_shows_nearly_everything():
-    result = selftest(Network(model(recurrent("LSTM"))), ids(batch=64))
+    result = selftest(Network(word_net(rnn("LSTM"))), ids(batch=64))
     assert result.mutation_score > 0.95
     assert {r.reason for r in result.survivors} <= {
         "they change the outputs by less than rounding may"
@@ -183,7 +165,7 @@ def test_a_model_with_random_weights_and_padding_shows_nearly_everything():
 
 
 def test_survivors_are_told_with_the_reason_and_what_to_change():
-    right = model(recurrent("LSTM"))
+    right = word_net(rnn("LSTM"))
     untrained = right["rnn"].with_weights(bias=np.zeros(16, dtype=np.float32))
     net = Network(right.with_layer(untrained))
     result = selftest(net, np.full((40, TIME), 3))
@@ -209,7 +191,7 @@ def test_survivors_are_told_with_the_reason_and_what_to_change():
     ],
 )
 def test_small_models_and_data_hide_mistakes(units, time, rows, mistake, reason):
-    right = model(layer("LSTM", "rnn", units=units), time=time)
+    right = word_net(layer("LSTM", "rnn", units=units), time=time)
     result = selftest(Network(right), ids(batch=rows, time=time))
     survivor = next(r for r in result.survivors if r.mistake == mistake)
     assert reason in survivor.reason

@@ -7,33 +7,18 @@ import time
 import numpy as np
 import pytest
 from support.nets import (
-    INPUTS,
-    OUTPUTS,
-    TIME,
-    UNITS,
-    VOCABULARY,
     ids,
     input_layer,
     layer,
     lstm_spec,
+    rnn,
     spec,
+    word_net,
 )
 
 import verify
 from verify import DataError, Network, Verdict, compare_outputs
 from verify.mistakes.catalogue import catalogue
-
-
-def model(kind: str, **options):
-    return spec(
-        input_layer(None, TIME, dtype="int32"),
-        layer(
-            "Embedding", "words", input_dim=VOCABULARY, output_dim=INPUTS,
-            mask_zero=True,
-        ),
-        layer(kind, "rnn", units=UNITS, **options),
-        layer("Dense", "dense", units=OUTPUTS, activation="softmax"),
-    )  # fmt: skip
 
 
 def test_outputs_of_the_model_in_float32_pass():
@@ -57,7 +42,7 @@ def test_outputs_of_the_model_in_float32_pass():
     ],
 )
 def test_every_mistake_is_named_from_the_final_outputs_alone(kind, options):
-    right = model(kind, **options)
+    right = word_net(rnn(kind, **options))
     x = ids(batch=64)
     mutants = list(catalogue(right))
     some = mutants[len(kind) % 7 :: 7]  # all of them: make trust
@@ -146,13 +131,14 @@ def test_the_catalogue_leaves_out_what_changes_nothing():
 
 def test_every_entry_of_the_catalogue_says_what_and_how_to_mend_it():
     seen = set()
-    for right in (model("SimpleRNN"), model("LSTM"), model("GRU")):
+    for right in [word_net(rnn(kind)) for kind in ("SimpleRNN", "LSTM", "GRU")]:
         for mutant in catalogue(right):
             assert mutant.explanation
             assert mutant.remedy
             assert (mutant.name, mutant.layer, id(right)) not in seen
             seen.add((mutant.name, mutant.layer, id(right)))
-    assert verify.load(Network(model("LSTM"))).spec["rnn"].gates == ("i", "f", "c", "o")
+    lstm = verify.load(Network(word_net(rnn("LSTM")))).spec["rnn"]
+    assert lstm.gates == ("i", "f", "c", "o")
 
 
 @pytest.mark.usefixtures("undiagnosed")

@@ -8,13 +8,14 @@ from support.nets import (
     INPUTS,
     TIME,
     UNITS,
-    VOCABULARY,
     features,
     ids,
     input_layer,
     layer,
     lstm_spec,
+    rnn,
     spec,
+    word_net,
 )
 
 import verify
@@ -52,22 +53,10 @@ def places(model: ModelSpec, count: int, seed: int):
         yield path, weight, place, list(CHANGES)[rng.integers(len(CHANGES))]
 
 
-def words(kind: str, **options) -> ModelSpec:
-    return spec(
-        input_layer(None, TIME, dtype="int32"),
-        layer(
-            "Embedding", "words", input_dim=VOCABULARY, output_dim=INPUTS,
-            mask_zero=True,
-        ),
-        layer(kind, "rnn", units=UNITS, **options),
-        layer("Dense", "dense", units=2, activation="softmax"),
-    )  # fmt: skip
-
-
 MODELS = {
-    "SimpleRNN": (words("SimpleRNN"), ids(batch=64)),
-    "LSTM": (words("LSTM"), ids(batch=64)),
-    "GRU": (words("GRU"), ids(batch=64)),
+    "SimpleRNN": (word_net(rnn("SimpleRNN")), ids(batch=64)),
+    "LSTM": (word_net(rnn("LSTM")), ids(batch=64)),
+    "GRU": (word_net(rnn("GRU")), ids(batch=64)),
     "two layers, sequences": (
         spec(
             input_layer(None, TIME, INPUTS),

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.nets import BATCH, INPUTS, TIME, UNITS, VOCABULARY, ids, keras_sequential
+from support.nets import (
+    BATCH,
+    INPUTS,
+    TIME,
+    UNITS,
+    VOCABULARY,
+    ids,
+    keras_sequential,
+    keras_word_net,
+)
 
 import verify
 from verify.mistakes.catalogue import catalogue
@@ -18,22 +27,6 @@ from verify.tolerance.compare import PROOF_TOLERANCE, compare
 pytestmark = pytest.mark.keras
 
 RECURRENT = ("SimpleRNN", "LSTM", "GRU")
-
-
-def embedded(kind: str, *, mask_zero: bool = True, time: int = TIME, **options: Any):
-    """Embedding -> recurrent -> Dense in float64, random weights."""
-    from keras import Input, layers
-
-    return keras_sequential(
-        [
-            Input((time,), dtype="int32"),
-            layers.Embedding(
-                VOCABULARY, INPUTS, mask_zero=mask_zero, dtype="float64", name="words"
-            ),
-            getattr(layers, kind)(**options, dtype="float64", name="recurrent"),
-            layers.Dense(2, activation="softmax", dtype="float64", name="dense"),
-        ]
-    )
 
 
 def keras_outputs(model: Any, x: np.ndarray) -> np.ndarray:
@@ -86,7 +79,9 @@ def test_every_recurrent_layer_with_any_options(
         options["recurrent_activation"] = gate
     if kind == "GRU":
         options["reset_after"] = reset_after
-    model = embedded(kind, mask_zero=mask_zero, time=time, **options)
+    model = keras_word_net(
+        kind, mask_zero=mask_zero, time=time, **options, dtype="float64"
+    )
     assert_equal(model, ids(seed, time=time))
 
 
@@ -98,13 +93,14 @@ def test_every_recurrent_layer_with_any_options(
 def test_masked_steps_follow_keras_in_every_combination(
     kind, sequences, backwards, zeroing, unroll
 ):
-    model = embedded(
+    model = keras_word_net(
         kind,
         units=UNITS,
         return_sequences=sequences,
         go_backwards=backwards,
         zero_output_for_mask=zeroing,
         unroll=unroll,
+        dtype="float64",
     )
     assert_equal(model, ids())
 
@@ -161,7 +157,7 @@ def test_ids_that_arrive_as_floats_are_cut_after_the_mask_is_taken():
 
 
 def test_negative_ids_count_from_the_end_as_in_keras():
-    model = embedded("LSTM", units=UNITS, mask_zero=False)
+    model = keras_word_net("LSTM", units=UNITS, mask_zero=False, dtype="float64")
     x = ids()
     x[0, 0] = -1
     x[1, 2] = -VOCABULARY
@@ -183,7 +179,9 @@ def mutant_cases() -> list[Any]:
 
 @pytest.mark.parametrize(("kind", "more"), mutant_cases())
 def test_every_mistake_of_the_catalogue_fails_the_comparison_with_keras(kind, more):
-    model = embedded(kind, units=INPUTS, **more)  # square kernels: transposes apply
+    model = keras_word_net(
+        kind, units=INPUTS, **more, dtype="float64"
+    )  # square kernels: transposes apply
     spec, x = verify.load(model).spec, ids(batch=48)  # more than one batch
     theirs = keras_outputs(model, x)
     mutants = list(catalogue(spec))
@@ -216,7 +214,7 @@ def test_predict_in_float32_is_close_to_keras_in_float32(kind):
 
 
 def test_the_shape_of_every_output_is_foretold():
-    model = embedded("LSTM", units=UNITS, return_sequences=True)
+    model = keras_word_net("LSTM", units=UNITS, return_sequences=True, dtype="float64")
     net = verify.load(model)
     for name, layer in net.trace(ids()).items():
         assert layer.output.shape[1:] == net.spec[name].output_shape[1:]

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.nets import TIME, UNITS, features, ids, input_layer, layer, lstm_spec, spec
+from support.nets import (
+    TIME,
+    UNITS,
+    feature_net,
+    features,
+    ids,
+    input_layer,
+    layer,
+    lstm_spec,
+    spec,
+)
 
 import verify
 from verify import Network, UnsupportedError
@@ -33,12 +43,6 @@ def on_jax(code: str, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-def recurrent(**options) -> Network:
-    return Network(
-        spec(input_layer(None, TIME, 3), layer("LSTM", "rnn", units=UNITS, **options))
-    )
-
-
 def called(net: Network, **kwargs) -> np.ndarray:
     mask = np.ones((5, TIME), dtype=bool)
     mask[0, :2] = mask[1, 3] = mask[2, -2:] = mask[3] = False
@@ -51,7 +55,7 @@ def only(net: Network, rule: Rule) -> Network:
 
 
 def test_a_masked_step_shows_the_state_it_holds():
-    net = recurrent(return_sequences=True)
+    net = feature_net("LSTM", return_sequences=True)
     states = [np.full((5, UNITS), 0.3), np.full((5, UNITS), -0.2)]
     there = called(only(net, Rule.MASKED_STEP_SHOWS_STATE), initial_state=states)
     here = called(net, initial_state=states)
@@ -63,14 +67,16 @@ def test_a_masked_step_shows_the_state_it_holds():
 
 
 def test_without_initial_states_that_makes_no_difference():
-    net = recurrent(return_sequences=True)
+    net = feature_net("LSTM", return_sequences=True)
     assert np.array_equal(called(net), called(only(net, Rule.MASKED_STEP_SHOWS_STATE)))
 
 
 def test_unroll_takes_zeroing_away():
-    zeroing = recurrent(return_sequences=True, unroll=True, zero_output_for_mask=True)
+    zeroing = feature_net(
+        "LSTM", return_sequences=True, unroll=True, zero_output_for_mask=True
+    )
     there = called(only(zeroing, Rule.UNROLL_NEVER_ZEROES))
-    assert np.array_equal(there, called(recurrent(return_sequences=True)))
+    assert np.array_equal(there, called(feature_net("LSTM", return_sequences=True)))
     assert not np.array_equal(there, called(zeroing))
 
 

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.nets import INPUTS, UNITS, layer, random_weights, spec
+from support.nets import INPUTS, UNITS, layer, random_weights, spec, stateful_net
 
 import verify
 from verify import DataError, Network
 
 ROWS = 3
-
-
-def stateful(kind: str, **options) -> Network:
-    return Network(
-        spec(
-            layer("InputLayer", "input", batch_shape=[ROWS, None, INPUTS]),
-            layer(kind, "rnn", units=UNITS, stateful=True, **options),
-        )
-    )
 
 
 def sequence(time: int, seed: int = 0) -> np.ndarray:
@@ -28,7 +19,7 @@ def sequence(time: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
 def test_chunks_equal_the_whole(kind):
-    net = stateful(kind, return_sequences=True)
+    net = stateful_net(kind, ROWS, return_sequences=True)
     x = sequence(12)
     whole, at_the_end = net.predict(x, dtype="float64", return_state=True)
     parts, states = [], None
@@ -48,7 +39,7 @@ def test_chunks_equal_the_whole(kind):
 
 
 def test_batches_follow_each_other_and_given_states_stay_as_they_were():
-    net = stateful("LSTM")
+    net = stateful_net("LSTM", ROWS)
     x = np.concatenate([sequence(4, seed) for seed in range(3)])
     together = net.predict(x)
     apart, states = [], {}
@@ -68,7 +59,7 @@ def test_batches_follow_each_other_and_given_states_stay_as_they_were():
 
 def test_rows_that_are_no_whole_batch_are_refused():
     with pytest.raises(DataError, match=r"multiple of 3 rows.*Received: 4 rows"):
-        stateful("GRU").predict(np.zeros((4, 5, INPUTS)))
+        stateful_net("GRU", ROWS).predict(np.zeros((4, 5, INPUTS)))
 
 
 def test_states_of_a_model_without_any_are_refused():
@@ -85,7 +76,7 @@ def test_states_of_a_model_without_any_are_refused():
 
 
 def test_states_in_another_number_are_refused():
-    net = stateful("LSTM")
+    net = stateful_net("LSTM", ROWS)
     with pytest.raises(DataError, match="2 states expected, 1 received"):
         net.predict(sequence(4), initial_state={"rnn": (np.zeros((ROWS, UNITS)),)})
 
