@@ -58,7 +58,8 @@ run: setup
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 QUICK := not keras and not browser and not cluster and not slow
 
-test: setup lint docs
+test: setup
+	@$(MAKE) --no-print-directory --jobs 2 lint docs
 	$(PYTEST)
 
 quick: setup

@@ -61,6 +61,7 @@ def test_importing_the_verifier_does_not_load_what_makes_pages():
         assert run.returncode == code, action
 
 
+@pytest.mark.slow
 def test_reading_and_evaluating_a_file_loads_neither(tmp_path):
     from support.nets import lstm_file
 

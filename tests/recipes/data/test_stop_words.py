@@ -11,6 +11,7 @@ from verify.data import text
 from verify.errors import DataError
 
 
+@pytest.mark.slow
 def test_nltk_and_the_verifier_read_the_same_179_words():
     found = nltk_stop_words()
     assert found == text.stop_words()

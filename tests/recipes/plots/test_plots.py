@@ -276,7 +276,14 @@ def visible_texts(figure: Figure) -> list[Text]:
     return [text for text in texts if text not in hidden]
 
 
-@pytest.mark.parametrize("name", FIGURES)
+SLOW = ("ranges, 150 of them",)
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in FIGURES
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_figure_is_drawn_without_warnings_and_no_text_leaves_it(name: str) -> None:
     figure, renderer = made(name)
     width, height = figure.get_size_inches() * figure.dpi
@@ -293,7 +300,7 @@ def test_a_figure_is_drawn_without_warnings_and_no_text_leaves_it(name: str) -> 
     assert not outside
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_two_texts_of_a_figure_lie_on_each_other(name: str) -> None:
     figure, renderer = made(name)
     boxes = [
@@ -309,7 +316,7 @@ def test_no_two_texts_of_a_figure_lie_on_each_other(name: str) -> None:
     assert not overlaps
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_axis_has_a_title(name: str) -> None:
     figure, _ = made(name)
     drawn = [a for a in figure.axes if a.get_visible() and a.axison]
@@ -320,7 +327,7 @@ def test_every_axis_has_a_title(name: str) -> None:
         assert bar or axes.get_xlabel(), "no x title"
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_text_is_read_as_mathematics(name: str) -> None:
     figure, _ = made(name)
     assert not [
