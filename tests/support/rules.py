@@ -7,13 +7,22 @@ has started and that have ended.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Generator
 
+import hypothesis
 import pytest
 
 NO_BROWSER = "no Chromium is installed"
 BEGAN = pytest.StashKey[float]()
+
+LARGE_LIBRARIES = (
+    "pandas", "nltk", "sklearn.feature_extraction.text", "sklearn.linear_model",
+    "matplotlib.pyplot",
+)  # fmt: skip
+"""Imported before the first test is timed: otherwise the test that happens to be the
+first to use one of them pays for the import, up to a second."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,6 +33,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SECONDS",
         help="fail a test that takes more seconds of processor time",
     )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Do before the first timed test what only the first of a process has to do."""
+    if session.config.getoption("budget"):
+        for name in LARGE_LIBRARIES:
+            importlib.import_module(name)
+        # in a new checkout Hypothesis sorts all of Unicode, once
+        hypothesis.find(hypothesis.strategies.text(), lambda text: True)
 
 
 @pytest.hookimpl(tryfirst=True)
