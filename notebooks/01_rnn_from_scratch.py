@@ -19,7 +19,7 @@ if importlib.util.find_spec("recipes") is None:
     places = [Path(".."), Path("."), *Path(".").glob("*/")]
     found = [p.resolve() for p in places if (p / "recipes" / "toy_rnn.py").exists()]
     assert found, "The project's folder is not here: see notebooks/README.md"
-    both = [str(found[0] / "verify"), str(found[0])]
+    both = [str(found[0] / "packages" / "keras-rnn-verify"), str(found[0])]
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", *both], check=True)
 # %matplotlib inline
 
