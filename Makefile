@@ -55,7 +55,8 @@ setup: .venv/.installed
 run: setup
 	$(BIN)/rnn-recipe run chapter --epochs 10
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+# Three processes for two cores: tests often wait for programs that they start.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 QUICK := not keras and not browser and not cluster and not slow
 
 test: setup
