@@ -55,8 +55,7 @@ setup: .venv/.installed
 run: setup
 	$(BIN)/rnn-recipe run chapter --epochs 10
 
-# Three processes for two cores: tests often wait for programs that they start.
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 QUICK := not keras and not browser and not cluster and not slow
 
 test: setup
