@@ -35,7 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
     """Do before the first timed test what only the first of a process has to do."""
     if session.config.getoption("budget"):
         for name in LARGE_LIBRARIES:
