@@ -50,13 +50,16 @@ def run(text: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("script", [SLEEPS, LIMITED + RUNS])
+@pytest.mark.parametrize(
+    "script", [SLEEPS, pytest.param(LIMITED + RUNS, marks=pytest.mark.slow)]
+)
 def test_a_reader_that_does_not_come_back_is_given_up(script, refusal, monkeypatch):
     monkeypatch.setattr(hdf5, "MIN_READ_SECONDS", 1.0)
     reason = "the HDF5 library has not read it after 1 seconds"
     assert refusal(script) == f"({reason})"
 
 
+@pytest.mark.slow
 def test_the_system_ends_a_reader_that_uses_too_much_time():
     ended = run(LIMITED + RUNS, seconds=1)
     assert ended.returncode == -signal.SIGXCPU == hdf5.CPU_LIMIT_STATUS

@@ -133,6 +133,7 @@ def test_a_backend_whose_rules_are_not_known_is_refused_by_name():
         Network(lstm_spec()).on("torch")
 
 
+@pytest.mark.slow
 def test_the_outputs_of_another_backend_are_recognised():
     net = Network(
         spec(
