@@ -259,7 +259,7 @@ RUNTIME_OF: dict[str, dict[str, str]] = {
 """Process -> its environment variables."""
 
 _prepared: dict[str, Callable[[], object]] = {}
-"""In the process of a competitor: the call to be timed, by title."""
+"""Calls to be timed, by title; filled in the process of a competitor."""
 
 
 def prepare(title: str, folder: str, case: Case) -> Ready:

@@ -99,7 +99,7 @@ def _tidied(notebook: Any) -> Any:
 
 
 def tidy(text: str) -> str:
-    """What a terminal would show: a line that is written over is not kept."""
+    """Return what a terminal would show: a line that is written over is not kept."""
     return re.sub(r"[^\n]*\r(?!\n)", "", text)
 
 

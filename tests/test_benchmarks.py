@@ -1,4 +1,4 @@
-"""What is measured is the same computation, and tables say what was measured."""
+"""Competitors compute the same, and tables say what was measured."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def read(*patterns: str) -> dict[str, str]:
 
 
 PAGES = read("README.md", "docs/*.md")
-"""What users read: everything in them that can be run is run."""
+"""The pages that users read; everything in them that can be run is run."""
 
 CHANGELOG = read("CHANGELOG.md")
 DOCUMENTS = PAGES | read("CONTRIBUTING.md", "[!.]*/README.md")
@@ -56,7 +56,7 @@ def code_in(page: str) -> Iterator[str]:
 
 
 def section(page: str, title: str) -> str:
-    """What stands beneath a heading of the second level."""
+    """Return the text beneath a heading of the second level."""
     found = page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     assert found, title
     return found
@@ -338,7 +338,7 @@ def test_what_to_look_for_in_a_file_is_in_the_file():
 
 
 def defined(dotted: str) -> bool:
-    """Whether a module offers such a name, or is called so."""
+    """Say whether a module has this name, or offers it."""
     module, _, name = dotted.rpartition(".")
     try:
         return hasattr(importlib.import_module(module), name) or bool(

@@ -41,7 +41,7 @@ def requirements(wheel: Path) -> list[str]:
 
 
 def required_distributions(wheel: Path) -> set[str]:
-    """What pip would install for a wheel: its requirements, and theirs."""
+    """Return what pip would install for a wheel: its requirements, and theirs."""
     found: set[str] = set()
     left = requirements(wheel)
     while left:

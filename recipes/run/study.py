@@ -36,7 +36,7 @@ VERIFIED_ROWS = 64
 training."""
 
 SCORES = ("accuracy", "macro_f1", "best_accuracy", "best_macro_f1")
-"""What a run on the tweets measures, after the last and at the best epoch."""
+"""Scores that a run on the tweets measures, after the last and at the best epoch."""
 
 
 @dataclass(frozen=True)

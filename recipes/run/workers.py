@@ -232,7 +232,7 @@ def _write(job: Job, files: Mapping[str, bytes]) -> None:
 
 
 _remote: list[Processes] = []
-"""On a worker of a cluster: its processes, once the first job has come."""
+"""The processes of a cluster's worker, begun when the first job comes."""
 _remote_lock = threading.Lock()
 
 

@@ -12,7 +12,7 @@ BACKEND = os.environ.get("KERAS_BACKEND") or "tensorflow"
 
 
 def prepare() -> None:
-    """To be called before Keras is imported: XLA reads its settings then."""
+    """Prepare XLA; call it before Keras is imported, when XLA reads its settings."""
     if BACKEND == "jax":  # these models are compiled once and run once
         os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 

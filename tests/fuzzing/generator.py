@@ -360,7 +360,7 @@ class Maker:
         self.emit(text.format(x=x), (length, features), uses=(x,))
 
     def ending(self, x: str) -> None:
-        """From a sequence to one vector."""
+        """Turn a sequence into one vector."""
         time, features = self.shapes[x]
         text, shape = self.pick(
             ("layers.GlobalMaxPooling1D()({x})", (features,)),
@@ -468,7 +468,7 @@ class Maker:
             self.emit(f"{model}({tensor})", (time, units), uses=(tensor, model))
 
     def vector(self, x: str) -> None:
-        """From one vector back to a sequence."""
+        """Turn one vector into a sequence."""
         steps = self.pick(3, 4)
         self.emit(f"layers.RepeatVector({steps})({x})", (steps, self.shapes[x][0]),
                   uses=(x,))  # fmt: skip

@@ -40,7 +40,7 @@ from verify.model_files import _hdf5_process, hdf5
 
 KERAS2 = Path(__file__).parents[1] / "data" / "keras2"
 SECONDS, MEMORY, EACH = 2, 2**30, 250
-"""For a file; for a process; and the files that a process reads."""
+"""Seconds for a file, bytes for a process, and the files that a process reads."""
 
 ATTRIBUTES = (
     *("model_config", "keras_version", "backend", "layer_names", "weight_names"),
@@ -358,7 +358,7 @@ def made(
 def outcomes(
     files: dict[str, bytes], folder: Path, seed: int, numbers: range
 ) -> Iterator[tuple[int, str]]:
-    """What comes of these files; fewer than all if the process is ended by one."""
+    """Yield what comes of each file; fewer than all if one of them ends the process."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:

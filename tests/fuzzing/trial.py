@@ -30,7 +30,7 @@ AGREEING = ("agrees", DIFFERS)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial.
+    """Hold what came of a trial.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a case is: a layer with its options, in a small Keras model around it."""
+"""Define a case: a layer with its options, in a small Keras model around it."""
 
 from __future__ import annotations
 

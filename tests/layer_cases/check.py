@@ -1,4 +1,4 @@
-"""How a case is checked: against Keras, and against mistakes it must notice."""
+"""Check a case against Keras, and against mistakes that it must notice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POSITIVE = ("variance", "scale", "moving_variance", "gamma")
 
 
 class CaseFailed(AssertionError):
-    """What was expected of a case and did not happen."""
+    """Report what was expected of a case and did not happen."""
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ def _with_mask(layer, x):
 
 
 def _seen_by_gru(layer, x):
-    """What mask goes on, as a GRU behind it finds it when the model runs."""
+    """Return the mask that a GRU behind the layer finds when the model runs."""
     import keras
 
     pool = keras.layers.GlobalMaxPooling1D()

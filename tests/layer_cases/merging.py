@@ -49,7 +49,7 @@ def _whole_and_real(rng):
 
 
 def _merges(name, count=3, **given):
-    """What every merging layer is put through."""
+    """Return the cases that every merging layer is put through."""
     shapes = [(6, 3)] * count
     wide = [(6, 4, 3), (4, 3), (6, 1, 3)][:count]
     return [

@@ -1,4 +1,4 @@
-"""What is seen in a network: against differences, products written out, and Keras."""
+"""Insights agree with differences, with products written out, and with Keras."""
 
 from __future__ import annotations
 

@@ -293,7 +293,7 @@ def test_the_report_of_another_model_is_refused(folder, capsys):
 
 
 def layer_result(report: dict) -> dict:
-    """What a check says of the LSTM, as JSON has it."""
+    """Return the report of a check of the LSTM, as JSON."""
     from verify.report.report import LayerResult
 
     values = {f.name: None for f in dataclasses.fields(LayerResult)}

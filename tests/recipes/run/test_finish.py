@@ -1,4 +1,4 @@
-"""How a run ends: verified, scored, and one line of the closing table."""
+"""A run ends verified and scored, with one line in the closing table."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Destroyed:
 
 @pytest.fixture
 def dropped(monkeypatch) -> list:
-    """What Python says it ignored."""
+    """Collect the errors that Python says it ignored."""
     found: list = []
     monkeypatch.setattr(
         sys, "unraisablehook", lambda caught: found.append(caught.exc_type)

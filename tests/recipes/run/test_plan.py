@@ -1,4 +1,4 @@
-"""From names and options to runs; what is refused before anything is trained."""
+"""Names and options become runs, or are refused before anything is trained."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def differing(
 
 
 def by_differences(net: Network, x: Any, output_gradients: Any) -> dict[Any, float]:
-    """For each input and weight, the change of L along a random direction."""
+    """Return, for each input and weight, the change of L along a random direction."""
     root, rng, eps = net.spec, np.random.default_rng(3), 1e-6
     given = net.prepare(x)
 

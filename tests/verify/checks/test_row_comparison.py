@@ -226,7 +226,7 @@ def test_a_stateful_model_is_compared_whole():
 
 
 def seen_rows(monkeypatch, model: Network, x: np.ndarray, limits: Limits) -> list[int]:
-    """How many rows of one batch the neighbours of a model are evaluated on."""
+    """Count the rows of a batch on which perturbed models are evaluated."""
     rows = []
     flat = Network.flat
 

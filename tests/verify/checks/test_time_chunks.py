@@ -71,7 +71,7 @@ def recurrent(
 
 
 def apart(model: Any, x: Any) -> float:
-    """How far two correct float32 programs are from each other."""
+    """Return how far two correct float32 programs are from each other."""
     ours = verify.load(model).predict(x, dtype="float32")
     return float(np.abs(model.predict(x, verbose=0) - ours).max())
 

@@ -1,4 +1,4 @@
-"""What convolutions refuse, and `verify.forward.convolution` against its definition."""
+"""Convolutions refuse what they must, and compute what their definition says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a masked step shows: one rule, read by everything that loops over time."""
+"""The output of a masked step follows one rule, whatever loops over time."""
 
 from __future__ import annotations
 

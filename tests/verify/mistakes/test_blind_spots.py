@@ -1,4 +1,4 @@
-"""What hides mistakes, and that each mistake is tied to what hides it."""
+"""Blind spots are found, and each mistake is tied to those that hide it."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ limit_resources(float(sys.argv[2]), 0)
 
 @pytest.fixture
 def refusal(tmp_path, monkeypatch):
-    """What is said of a file when a script stands in for the reader."""
+    """Return what is said of a file when a script stands in for the reader."""
     path, script = tmp_path / "m.h5", tmp_path / "stand_in.py"
     path.write_bytes(hdf5.HDF5_MAGIC)
 

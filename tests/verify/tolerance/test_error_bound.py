@@ -79,7 +79,7 @@ def bounds_for(
 
 
 def errors(net: Network, x: Any) -> np.ndarray:
-    """What the equations in float32 are wrong by."""
+    """Return by how much the equations in float32 are wrong."""
     x = net.prepare(x)
     single, double = (net.flat(x, dtype=dtype)[0] for dtype in ("float32", "float64"))
     return np.abs(single - double)
