@@ -17,8 +17,8 @@ from verify.mistakes.catalogue import (
     MASK_IGNORED,
     Mutant,
     catalogue,
-    elsewhere,
     gate_of,
+    other_backends,
     pairs,
 )
 from verify.mistakes.single_weight import WeightFit, find_single_weight
@@ -118,7 +118,7 @@ def diagnose(
     """
     case = _Case(x, observed, allowed, layer)
     case = case.take(_informative_rows(spec, case))
-    others = elsewhere(spec) if layer is None else ()
+    others = other_backends(spec) if layer is None else ()
     mutants = [m for m in chain(others, catalogue(spec)) if case.concerns(m)]
     found = [e for m in mutants if (e := case.explanation(m)) is not None]
     tried = len(mutants)

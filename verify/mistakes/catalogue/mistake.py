@@ -8,8 +8,9 @@ from enum import Enum, auto
 
 import numpy as np
 
+from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
-from verify.model.spec import LayerSpec
+from verify.model.spec import LayerSpec, ModelSpec
 
 Change = Callable[[LayerSpec], LayerSpec]
 
@@ -58,6 +59,8 @@ class Mistake:
         The gate that it is made in; empty if it is not made in a single one.
     needs : frozenset of Need
         What it needs to show; without any of these it is hidden.
+    ties_rows : bool
+        Whether the outputs of a row depend on the rows before it.
     in_backward_layer : bool
         Whether it is tried in the backward layer of a Bidirectional, too. False if
         `around.directions` has it under a name of its own.
@@ -70,11 +73,85 @@ class Mistake:
     common: bool = False
     gate: str = ""
     needs: frozenset[Need] = frozenset()
+    ties_rows: bool = False
     in_backward_layer: bool = True
 
 
 MutationOperator = Callable[[LayerSpec], Iterator[Mistake]]
 """Yields the mistakes of one kind that a layer allows."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """Hold a model with one mistake in it, or with several.
+
+    Attributes
+    ----------
+    name : str
+        Name of the mistake; two are joined by a semicolon.
+    layer : str
+        Path of the layer it is made in, such as ``bidirectional/forward_layer``; empty
+        for the whole model.
+    explanation, remedy : str
+        What was done instead of what Keras does, and how to mend it.
+    model : ModelSpec
+        The model with the mistake.
+    gate : str
+        The gate that it is made in; empty if it is not made in a single one.
+    needs : frozenset of Need
+        What the model and its inputs need so that it shows.
+    common : bool
+        Whether it is worth trying together with a second one.
+    ties_rows : bool
+        Whether the outputs of a row depend on the rows before it, so that only leading
+        rows can show it.
+    inputs : callable, optional
+        Prepared inputs of the model -> the inputs that the port computes on instead,
+        for as many rows; by default the same.
+    outputs : callable, optional
+        Outputs of the mistaken model, (batch, ...) each -> those that the port returns
+        for them; by default the same.
+    """
+
+    name: str
+    layer: str
+    explanation: str
+    remedy: str
+    model: ModelSpec
+    gate: str = ""
+    needs: frozenset[Need] = frozenset()
+    common: bool = False
+    ties_rows: bool = False
+    inputs: Callable[[Inputs], Inputs] | None = None
+    outputs: Callable[[list[Array]], list[Array]] | None = None
+
+    def evaluate(self, x: Inputs, dtype: str | None = "float64") -> list[Array]:
+        """Return what the port computes with this mistake.
+
+        Parameters
+        ----------
+        x : Inputs
+            The right inputs, from `Network.prepare`.
+        dtype : str, optional
+            As for `Network.predict`.
+
+        Returns
+        -------
+        list of (batch, ...)
+
+        Raises
+        ------
+        DataError
+            The mistake makes a model that cannot be evaluated on these inputs.
+        """
+        given = x if self.inputs is None else self.inputs(x)
+        found = Network(self.model).flat(given, dtype=dtype)
+        return found if self.outputs is None else self.outputs(found)
+
+
+ModelOperator = Callable[[ModelSpec], Iterator[Mutant]]
+"""Yields the mistakes of one kind that take a whole model: between layers, in several
+at once, or in what it is given."""
 
 
 def gate_blocks(layer: LayerSpec, weight: Array) -> list[Array]:

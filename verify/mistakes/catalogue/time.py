@@ -319,6 +319,7 @@ def wrong_time(layer: LayerSpec) -> Iterator[Mistake]:
                 "begin every row with states of zeros",
                 _with_scan(partial(_carried, rows=rows)),
                 needs=frozenset({need, Need.SEVERAL_STEPS}),
+                ties_rows=True,
             )
     if not layer.options["return_sequences"]:
         yield Mistake(
