@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.nets import lstm_file
 
-from verify.mistakes.diagnose import Diagnosis
+from verify.mistakes.explanation import Diagnosis
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from verify.data.sources import Source
 from verify.errors import KerasCannotRun
 from verify.forward.network import Inputs, Network
 from verify.mistakes.blind_spots import warnings
-from verify.mistakes.diagnose import Diagnosis
+from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
 from verify.model.spec import is_path
 from verify.report.report import GradientResult, LayerResult, Report

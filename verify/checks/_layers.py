@@ -15,7 +15,8 @@ import numpy as np
 from verify.checks._batches import Examiner
 from verify.forward.evaluate import States
 from verify.forward.network import Inputs, LayerCall, Network
-from verify.mistakes.diagnose import Diagnosis, diagnose
+from verify.mistakes.diagnose import diagnose
+from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.model.spec import ModelSpec

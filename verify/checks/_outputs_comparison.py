@@ -22,7 +22,8 @@ from verify.data.sources import Source
 from verify.errors import DataError, join_and, printable
 from verify.forward.network import Network
 from verify.mistakes.blind_spots import warnings
-from verify.mistakes.diagnose import Diagnosis, diagnose
+from verify.mistakes.diagnose import diagnose
+from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.report.report import Report

@@ -26,7 +26,8 @@ from verify.forward.layers.base import Tensor
 from verify.forward.layers.recurrent import LOOP_OPTIONS
 from verify.forward.network import Inputs, LayerCall, Network
 from verify.forward.recurrence import MaskRule
-from verify.mistakes.diagnose import Diagnosis, diagnose
+from verify.mistakes.diagnose import diagnose
+from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
 from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec

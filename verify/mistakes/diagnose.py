@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +20,12 @@ from verify.mistakes.catalogue import (
     other_backends,
     pairs,
 )
+from verify.mistakes.explanation import Diagnosis, Explanation, digits_of
 from verify.mistakes.single_weight import WeightFit, find_single_weight
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
-from verify.tolerance.compare import Comparison, compare_all, most_different
+from verify.tolerance.compare import compare_all, most_different
 from verify.tolerance.noise_floor import Rounding
 
 MAX_DIAGNOSIS_ROWS = 64
@@ -37,55 +37,6 @@ PAIR_ROWS, MAX_PAIR_SECONDS = 8, 20.0
 NEAR_SHARE = 1e-3
 """Beyond this share of the greatest output, a difference from a mutant cannot be
 rounding, so the mutant's noise floor is not measured."""
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Describe a mistake that explains the outputs, or two that do together.
-
-    Attributes
-    ----------
-    mistake : str
-        Its name in the catalogue; two are joined by a semicolon.
-    layer : str
-        Path of the layer it is made in; empty for the whole model.
-    explanation, remedy : str
-        What was done instead of what Keras does, and how to mend it.
-    max_diff : float
-        Greatest difference between the outputs and those of the mutant.
-    digits : int
-        Digits of the greatest output that agree.
-    gate : str
-        The gate that it is made in; empty if it is not made in a single one.
-    """
-
-    mistake: str
-    layer: str
-    explanation: str
-    remedy: str
-    max_diff: float
-    digits: int = 0
-    gate: str = ""
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """Hold every mistake that explains the outputs, in the order of the catalogue.
-
-    Where there is more than one, these data cannot tell them apart.
-
-    Attributes
-    ----------
-    explanations : tuple of Explanation
-    tried : int
-        Mutants that were evaluated.
-    """
-
-    explanations: tuple[Explanation, ...]
-    tried: int
-
-    def __bool__(self) -> bool:
-        return bool(self.explanations)
 
 
 def diagnose(
@@ -198,7 +149,7 @@ class _Case:
             mutant.explanation,
             mutant.remedy,
             result.max_diff,
-            _digits(result, self.observed),
+            digits_of(result, self.observed),
             mutant.gate,
         )
 
@@ -246,16 +197,9 @@ def _weight_explanation(
         f"{place}{where} seems to be {fit.value:.6g}; it is {fit.original:.6g}",
         "copy the weights again, and compare their checksums",
         fit.comparison.max_diff,
-        _digits(fit.comparison, observed),
+        digits_of(fit.comparison, observed),
         gate,
     )
-
-
-def _digits(result: Comparison, observed: Sequence[Array]) -> int:
-    """Return how many digits of the greatest output agree, 16 at most."""
-    scale = max(float(np.max(np.abs(y), initial=0.0)) for y in observed)
-    ratio = result.max_diff / scale if scale else 0.0
-    return min(16, math.floor(-math.log10(ratio))) if ratio else 16
 
 
 def _informative_rows(spec: ModelSpec, case: _Case) -> Array:

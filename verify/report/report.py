@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from verify.console.tables import text_table
 from verify.data.json_values import from_json, not_in_json, to_json
 from verify.errors import DataError, printable
-from verify.mistakes.diagnose import Diagnosis, Explanation
+from verify.mistakes.explanation import Diagnosis, Explanation
 from verify.tolerance.compare import Comparison, Verdict
 from verify.tolerance.partial import PartialResult
 
