@@ -10,16 +10,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from verify.checks.inputs import usable_inputs, whole_batches
 from verify.checks.load import load
-from verify.errors import DataError, VerifyError, printable
-from verify.forward.network import Inputs, Network
+from verify.errors import DataError, printable
 from verify.mistakes.blind_spots import BlindSpot, blind_spots
-from verify.mistakes.catalogue import Mutant, catalogue
+from verify.mistakes.catalogue import (
+    Attempts,
+    Mutant,
+    Untried,
+    catalogue,
+    untried_sentence,
+)
 from verify.model.arrays import Array
 from verify.report.report import number
 from verify.tolerance.noise_floor import Rounding
@@ -42,7 +48,7 @@ class MutantResult:
         Whether the outputs change by more than rounding may.
     effect : float
         The greatest change, in units of what is allowed; infinite where the mutant has
-        outputs of other shapes or none.
+        outputs of other shapes.
     reason : str
         What hides a mistake that is not caught.
     remedy : str
@@ -72,11 +78,14 @@ class SelfTest:
     rows : int
         Rows that were evaluated.
     results : tuple of MutantResult
+    untried : tuple of Untried
+        Mistakes that could not be planted in this model, or not be evaluated.
     """
 
     model: str
     rows: int
     results: tuple[MutantResult, ...]
+    untried: tuple[Untried, ...] = ()
 
     @property
     def survivors(self) -> tuple[MutantResult, ...]:
@@ -112,6 +121,8 @@ class SelfTest:
             lines += [f"  - {result}" for result in group]
             if group[0].remedy:
                 lines.append(f"  to see them: {group[0].remedy}")
+        if self.untried:
+            lines += ["", untried_sentence(self.untried)]
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -131,6 +142,7 @@ class SelfTest:
                 }
                 for result in self.results
             ],
+            "untried": [vars(untried) for untried in self.untried],
         }
         return json.dumps(content, indent=2, allow_nan=False)
 
@@ -158,34 +170,44 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
     noise_floors = Rounding(net).noise_floors(x, right, native=False)
     allowed = [floor.atol for floor in noise_floors]
     spots = blind_spots(net, x, x.rows)
-    results = tuple(
-        _result(mutant, x, right, allowed, spots, net.floatx)
-        for mutant in catalogue(net.spec, unchanged=True)
-    )
-    if not results:
+    attempts, results = Attempts(), []
+    for mutant in catalogue(net.spec, unchanged=True, attempts=attempts):
+        with np.errstate(all="ignore"):
+            wrong = attempts.result(
+                mutant.name,
+                mutant.layer,
+                partial(mutant.evaluate, x, floatx=net.floatx),
+            )
+        if wrong is not None:
+            results.append(_result(mutant, wrong, right, allowed, spots))
+    untried = tuple(attempts.untried.values())
+    if not results and not untried:
         raise DataError(
             f"{printable(net.spec.source)}: expected a model with a layer that "
             "mistakes are known for. Received: none"
         )
-    return SelfTest(net.spec.source, x.rows, results)
+    return SelfTest(net.spec.source, x.rows, tuple(results), untried)
 
 
 def _result(
     mutant: Mutant,
-    x: Inputs,
+    wrong: Sequence[Array],
     right: Sequence[Array],
     allowed: Sequence[Array],
     spots: Sequence[BlindSpot],
-    floatx: str,
 ) -> MutantResult:
-    """Evaluate one mutant, and say why it survives if it does.
+    """Judge the outputs of one mutant, and say why it survives if it does.
 
     Parameters
     ----------
+    mutant : Mutant
+    wrong : list of (batch, ...)
+        Its outputs.
     right, allowed : list of (batch, ...)
         The model's outputs, and how far they may change.
+    spots : sequence of BlindSpot
     """
-    effect = _effect(mutant, x, right, allowed, floatx)
+    effect = _effect(wrong, right, allowed)
     if effect > 1:
         return MutantResult(mutant.name, mutant.layer, True, effect)
     for spot in spots:
@@ -205,20 +227,12 @@ def _result(
 
 
 def _effect(
-    mutant: Mutant,
-    x: Inputs,
-    right: Sequence[Array],
-    allowed: Sequence[Array],
-    floatx: str,
+    wrong: Sequence[Array], right: Sequence[Array], allowed: Sequence[Array]
 ) -> float:
     """Return how far the outputs move, in units of what is allowed."""
+    if [y.shape for y in wrong] != [y.shape for y in right]:
+        return float("inf")
     with np.errstate(all="ignore"):
-        try:
-            wrong = Network(mutant.model, floatx).flat(x, dtype="float64")
-        except (VerifyError, ValueError, KeyError):
-            return float("inf")
-        if [y.shape for y in wrong] != [y.shape for y in right]:
-            return float("inf")
         moved = (
             np.max(np.abs(a - b) / limit, initial=0.0)
             for a, b, limit in zip(wrong, right, allowed, strict=True)

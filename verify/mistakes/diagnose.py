@@ -10,10 +10,10 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from verify.errors import DataError
 from verify.forward.network import Inputs, LayerCall, Network
 from verify.mistakes.catalogue import (
     MASK_IGNORED,
+    Attempts,
     Mutant,
     catalogue,
     gate_of,
@@ -67,10 +67,12 @@ def diagnose(
         sought in that layer and in the masks that reach it. By default they are sought
         in every layer, from final outputs alone.
     """
-    case = _Case(x, observed, allowed, layer)
+    attempts = Attempts()
+    case = _Case(x, observed, allowed, layer, attempts)
     case = case.take(_informative_rows(spec, case))
     others = other_backends(spec) if layer is None else ()
-    mutants = [m for m in chain(others, catalogue(spec)) if case.concerns(m)]
+    single = catalogue(spec, attempts=attempts)
+    mutants = [m for m in chain(others, single) if case.concerns(m)]
     found = [e for m in mutants if (e := case.explanation(m)) is not None]
     tried = len(mutants)
     if not found and layer is None and isinstance(case.x, Inputs):
@@ -79,17 +81,21 @@ def diagnose(
     if not found:
         found, more = _explain_by_pairs(spec, case)
         tried += more
-    return Diagnosis(tuple(found), tried)
+    return Diagnosis(tuple(found), tried, tuple(attempts.untried.values()))
 
 
 @dataclass(frozen=True, eq=False)
 class _Case:
-    """Hold what is to be explained; the fields are the parameters of `diagnose`."""
+    """Hold what is to be explained; the fields are the parameters of `diagnose`.
+
+    `attempts` gets the mutants that cannot be evaluated.
+    """
 
     x: Inputs | LayerCall
     observed: Sequence[Array]
     allowed: Sequence[float | Array]
     layer: str | None
+    attempts: Attempts
 
     def take(self, rows: Any) -> _Case:
         """Return the same for some rows."""
@@ -104,16 +110,19 @@ class _Case:
         path = self.layer.partition(":")[0]
         return f"{mutant.layer}/".startswith(f"{path}/")
 
-    def outputs(self, spec: ModelSpec) -> list[Array] | None:
-        """Return what a model computes; None if a mistake makes that impossible."""
+    def outputs(
+        self, spec: ModelSpec, mistake: str = "", layer: str = ""
+    ) -> list[Array] | None:
+        """Return what a model computes; None if its mistake makes that impossible."""
+
+        def compute() -> list[Array]:
+            if self.layer is None or isinstance(self.x, LayerCall):
+                return self.x.evaluate(Network(spec), "float64")
+            trace = Network(spec).trace(self.x, dtype="float64")
+            return flatten(trace[self.layer].output)
+
         with np.errstate(all="ignore"):
-            try:
-                if self.layer is None or isinstance(self.x, LayerCall):
-                    return self.x.evaluate(Network(spec), "float64")
-                trace = Network(spec).trace(self.x, dtype="float64")
-                return flatten(trace[self.layer].output)
-            except (DataError, ValueError, KeyError):
-                return None
+            return self.attempts.result(mistake, layer, compute)
 
     def fits(self, outputs: Sequence[Array] | None) -> TypeGuard[Sequence[Array]]:
         """Say whether there are outputs, shaped like the observed ones."""
@@ -126,7 +135,7 @@ class _Case:
         A mistake may amplify rounding more than the model itself does, so outputs that
         come near are also measured against the mutant's own noise floor.
         """
-        outputs = self.outputs(mutant.model)
+        outputs = self.outputs(mutant.model, mutant.name, mutant.layer)
         if not self.fits(outputs):
             return None
         result = compare_all(outputs, self.observed, allowed=self.allowed)
@@ -212,7 +221,7 @@ def _informative_rows(spec: ModelSpec, case: _Case) -> Array:
     """
     if case.x.rows <= MAX_DIAGNOSIS_ROWS or spec.batch_size is not None:
         return np.arange(case.x.rows)
-    ours = case.outputs(spec)
+    ours = replace(case, attempts=Attempts()).outputs(spec)
     if not case.fits(ours):
         return np.arange(MAX_DIAGNOSIS_ROWS)
     order = most_different(ours, case.observed)

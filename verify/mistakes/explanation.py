@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from verify.mistakes.catalogue.attempts import Untried
 from verify.model.arrays import Array
 from verify.tolerance.compare import Comparison
 
@@ -52,10 +53,13 @@ class Diagnosis:
     explanations : tuple of Explanation
     tried : int
         Mutants that were evaluated.
+    untried : tuple of Untried
+        Mistakes that could not be made in this model, or not be evaluated.
     """
 
     explanations: tuple[Explanation, ...]
     tried: int
+    untried: tuple[Untried, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.explanations)

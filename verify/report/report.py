@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from verify.console.tables import text_table
 from verify.data.json_values import from_json, not_in_json, to_json
 from verify.errors import DataError, printable
+from verify.mistakes.catalogue.attempts import untried_sentence
 from verify.mistakes.explanation import Diagnosis, Explanation
 from verify.tolerance.compare import Comparison, Verdict
 from verify.tolerance.partial import PartialResult
@@ -395,13 +396,17 @@ def mismatch(c: Comparison, subject: str, reference: str, note: str = "") -> lis
 def _diagnosis_lines(diagnosis: Diagnosis | None) -> list[str]:
     if diagnosis is None:
         return []
+    said = untried_sentence(diagnosis.untried)
+    untried = [f"  not tried      : {said}"] if said else []
     if not diagnosis:
-        return [f"  likely cause   : none of the {diagnosis.tried} known mistakes fits"]
+        none = f"none of the {diagnosis.tried} known mistakes fits"
+        return [f"  likely cause   : {none}", *untried]
     best, *others = diagnosis.explanations
     return [
         f"  likely cause   : {_explained(best)}",
         f"  remedy         : {best.remedy}",
         *(f"  or             : {_explained(other)}" for other in others),
+        *untried,
     ]
 
 

@@ -13,11 +13,18 @@ those in one layer, a `ModelOperator` those that take a whole model.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import combinations, islice
 
 import numpy as np
 
 from verify.mistakes.catalogue import around, layers, masks, steps, time, weights
+from verify.mistakes.catalogue.attempts import (
+    FAILURES,
+    Attempts,
+    Untried,
+    untried_sentence,
+)
 from verify.mistakes.catalogue.layers import other_backends
 from verify.mistakes.catalogue.masks import (
     MASK_IGNORED,
@@ -53,31 +60,58 @@ MODEL_OPERATORS: tuple[ModelOperator, ...] = (
 layers."""
 
 
-def catalogue(spec: ModelSpec, *, unchanged: bool = False) -> Iterator[Mutant]:
+def catalogue(
+    spec: ModelSpec, *, unchanged: bool = False, attempts: Attempts | None = None
+) -> Iterator[Mutant]:
     """Yield every mutant with one mistake, the likeliest first in each layer.
 
     A mistake that leaves every weight and option as it is (swapping bias blocks that
     are still zero, say) cannot be seen: it is left out unless `unchanged` asks for it.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    unchanged : bool
+    attempts : Attempts, optional
+        Gets the mistakes that could not be made in this model; they are left out.
+    """
+    attempts = Attempts() if attempts is None else attempts
+    for path, layer, mistake in mistakes(spec, attempts):
+        mistaken = attempts.result(mistake.name, path, partial(mistake.change, layer))
+        if mistaken is not None and (unchanged or not same(layer, mistaken)):
+            yield _mutant(mistake, path, spec.with_layer(mistaken, path))
+    for operator in MODEL_OPERATORS:
+        yield from attempts.each(operator, spec)
+
+
+def mistakes(
+    spec: ModelSpec, attempts: Attempts
+) -> Iterator[tuple[str, LayerSpec, Mistake]]:
+    """Yield every mistake in one layer, with the path of the layer and the layer.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    attempts : Attempts
+        Gets the operators that failed.
     """
     masked = has_masks(spec)
     for path, layer in spec.walk():
-        for mistake in _mistakes(path, layer, masked):
-            mistaken = mistake.change(layer)
-            if unchanged or not same(layer, mistaken):
-                yield _mutant(mistake, path, spec.with_layer(mistaken, path))
-    for operator in MODEL_OPERATORS:
-        yield from operator(spec)
+        for mistake in _mistakes(path, layer, masked, attempts):
+            yield path, layer, mistake
 
 
 def pairs(spec: ModelSpec) -> Iterator[Mutant]:
     """Yield mutants with two common mistakes, each of which the catalogue has alone."""
-    masked = has_masks(spec)
-    single = [
-        (path, mistake)
-        for path, layer in spec.walk()
-        for mistake in _mistakes(path, layer, masked)
-        if mistake.common and not same(layer, mistake.change(layer))
-    ]
+    attempts = Attempts()
+    single = []
+    for path, layer, mistake in mistakes(spec, attempts):
+        if mistake.common:
+            mistaken = attempts.result(
+                mistake.name, path, partial(mistake.change, layer)
+            )
+            if mistaken is not None and not same(layer, mistaken):
+                single.append((path, mistake))
     for first in islice(masks_ignored(spec), 1):
         bare = first.model
         for path, mistake in single:
@@ -87,7 +121,7 @@ def pairs(spec: ModelSpec) -> Iterator[Mutant]:
         try:
             first = _mutant(one, path, spec.with_layer(one.change(spec[path]), path))
             model = first.model.with_layer(two.change(first.model[other]), other)
-        except (ValueError, KeyError):
+        except FAILURES:  # one that the other has made impossible
             continue
         yield _both(first, _mutant(two, other, model), model)
 
@@ -103,11 +137,13 @@ def _both(first: Mutant, second: Mutant, model: ModelSpec) -> Mutant:
     )
 
 
-def _mistakes(path: str, layer: LayerSpec, masked: bool) -> Iterator[Mistake]:
+def _mistakes(
+    path: str, layer: LayerSpec, masked: bool, attempts: Attempts
+) -> Iterator[Mistake]:
     """Yield the mistakes in a layer; those of masks only in a model that has masks."""
     backward = path.rpartition("/")[2] == "backward_layer"
     for operator in MUTATION_OPERATORS:
-        for mistake in operator(layer):
+        for mistake in attempts.each(operator, layer, layer=path):
             possible = masked or Need.MASKED_STEPS not in mistake.needs
             if possible and (mistake.in_backward_layer or not backward):
                 yield mistake
@@ -139,10 +175,14 @@ def same(a: LayerSpec, b: LayerSpec) -> bool:
 
 __all__ = [
     "MASK_IGNORED",
+    "Attempts",
     "Mutant",
+    "Untried",
     "catalogue",
     "gate_of",
+    "mistakes",
     "other_backends",
     "pairs",
     "unmasked",
+    "untried_sentence",
 ]

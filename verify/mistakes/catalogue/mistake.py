@@ -125,7 +125,9 @@ class Mutant:
     inputs: Callable[[Inputs], Inputs] | None = None
     outputs: Callable[[list[Array]], list[Array]] | None = None
 
-    def evaluate(self, x: Inputs, dtype: str | None = "float64") -> list[Array]:
+    def evaluate(
+        self, x: Inputs, dtype: str | None = "float64", floatx: str = "float32"
+    ) -> list[Array]:
         """Return what the port computes with this mistake.
 
         Parameters
@@ -134,6 +136,8 @@ class Mutant:
             The right inputs, from `Network.prepare`.
         dtype : str, optional
             As for `Network.predict`.
+        floatx : str
+            As for `Network`.
 
         Returns
         -------
@@ -145,7 +149,7 @@ class Mutant:
             The mistake makes a model that cannot be evaluated on these inputs.
         """
         given = x if self.inputs is None else self.inputs(x)
-        found = Network(self.model).flat(given, dtype=dtype)
+        found = Network(self.model, floatx).flat(given, dtype=dtype)
         return found if self.outputs is None else self.outputs(found)
 
 
