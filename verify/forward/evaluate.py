@@ -243,7 +243,11 @@ class Evaluation:
         try:
             # the outermost call sets NumPy's error state for all calls inside it
             with _ignore_overflow() if len(self._values) == 1 else _UNCHANGED:
-                output = kind.call(self, layer, **values)
+                output = (
+                    layer.overrides["call"](self, layer, values, mask)
+                    if "call" in layer.overrides
+                    else kind.call(self, layer, **values)
+                )
         except NUMPY_ERRORS as error:
             if isinstance(error, VerifyError):
                 raise

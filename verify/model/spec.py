@@ -69,7 +69,9 @@ class LayerSpec:
         For a model: the calls of its layers.
     overrides : mapping of str to callable
         Functions that replace those of this package, to plant a mistake: ``step`` (see
-        `verify.forward.cells`), ``scan``, and for Bidirectional ``turn`` and ``merge``.
+        `verify.forward.cells`), ``scan``, for Bidirectional ``turn`` and ``merge``, for
+        attention ``weigh``, and ``call`` for the whole layer (see
+        `verify.mistakes.catalogue.mistake.on_call`).
         Always empty in a spec that was read from a file or from a live model.
     input_shape : tuple, or a structure of tuples
         Shape of the inputs of the first call, with ``None`` for the batch axis and

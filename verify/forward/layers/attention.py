@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -113,11 +113,10 @@ class Attention(LayerType):
         allowed = None if value_mask is None else value_mask.astype(bool)[..., None, :]
         if use_causal_mask:
             allowed = _both(allowed, _causal(scores.shape[-2], scores.shape[-1]))
-        if allowed is not None:
-            compute = POLICIES[layer.policy].compute
-            least = 65504.0 if compute == "float16" else 1e9
-            scores = np.where(allowed, scores, rounded(scores - least, compute))
-        weights = softmax(scores)
+        compute = POLICIES[layer.policy].compute
+        least = 65504.0 if compute == "float16" else 1e9
+        weigh = layer.overrides.get("weigh", weighed)
+        weights = weigh(scores, allowed, (-1,), lambda s: rounded(s - least, compute))
         output = weights @ value
         if query_mask is not None:
             output = np.where(
@@ -153,6 +152,30 @@ class AdditiveAttention(Attention):
         sums = np.tanh(query[..., :, None, :] + key[..., None, :, :])
         scale = layer.weights.get("scale")
         return np.asarray((sums if scale is None else scale * sums).sum(axis=-1))
+
+
+def weighed(
+    scores: Array,
+    allowed: Array | None,
+    keys: tuple[int, ...],
+    lowered: Callable[[Array], Array],
+) -> Array:
+    """Return the weights of attention: the softmax of the scores over the keys.
+
+    Parameters
+    ----------
+    scores : (batch, ..., queries, keys)
+    allowed : array of bool, or None
+        False where a query may not attend to a key; it broadcasts to the scores.
+    keys : tuple of int
+        The axes of the keys, counted from the end. As many axes before them are those
+        of the queries.
+    lowered : callable
+        The scores -> what stands in their place where `allowed` is false.
+    """
+    if allowed is not None:
+        scores = np.where(allowed, scores, lowered(scores))
+    return softmax(scores, axis=keys)
 
 
 def _listed(items: Any) -> list[Any]:
@@ -321,7 +344,8 @@ class MultiHeadAttention(LayerType):
         v = _projected(layer, "value", value)
         fused = not (return_attention_scores or options["dropout"]) and q.ndim == 4
         axes = options["attention_axes"]
-        heads, scores, allowed = _attend(axes, q, k, v, allowed, fused)
+        weigh = layer.overrides.get("weigh", weighed)
+        heads, scores, allowed = _attend(axes, q, k, v, allowed, fused, weigh)
         if options["use_gate"]:
             heads = heads * sigmoid(_projected(layer, "gate", query))
         output = np.tensordot(heads, layer.weights["output_kernel"], 2)
@@ -348,6 +372,7 @@ def _attend(
     v: Array,
     allowed: Array | None,
     fused: bool,
+    weigh: Callable[..., Array],
 ) -> tuple[Array, Array, Array | None]:
     """Compute scores and their softmax, and apply them to the values of each head.
 
@@ -363,6 +388,8 @@ def _attend(
         False where a query may not attend to a key.
     fused : bool
         Whether Keras runs its fused path; see `MultiHeadAttention`.
+    weigh : callable
+        `weighed`, or what a mistake has in its place.
 
     Returns
     -------
@@ -387,11 +414,9 @@ def _attend(
     scores = np.einsum(f"{queries},{keys}->{pairs}", q, k, optimize=True)
     while allowed is not None and allowed.ndim < scores.ndim:
         allowed = np.expand_dims(allowed, -2 * len(chosen) - 1)
-    if allowed is not None:
-        scores = np.where(
-            allowed, scores, scores.dtype.type(LOWEST_FUSED_SCORE if fused else -1e9)
-        )
-    scores = softmax(scores, axis=tuple(range(-len(along), 0)))
+    lowest = scores.dtype.type(LOWEST_FUSED_SCORE if fused else -1e9)
+    over = tuple(range(-len(along), 0))
+    scores = weigh(scores, allowed, over, lambda _: lowest)
     if allowed is not None and not fused:
         scores = np.where(allowed, scores, scores.dtype.type(0))
     heads = np.einsum(f"{pairs},{keys}->{queries}", scores, v, optimize=True)

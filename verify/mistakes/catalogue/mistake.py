@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from verify.forward.layers import REGISTRY
+from verify.forward.layers.base import Run
 from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec, ModelSpec
@@ -189,3 +193,58 @@ def on_weights(*keys: str, change: Callable[[LayerSpec, Array], Array]) -> Chang
         )
 
     return changed
+
+
+Call = Callable[[Run, LayerSpec, dict[str, Any], Any], Any]
+"""Evaluates a layer: the evaluation that calls it, the layer, its arguments by name as
+arrays or structures of arrays, and the mask of the first of them, (batch, time) of bool
+or None, whether or not the layer uses it -> its outputs."""
+
+
+def usual_call(run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any) -> Any:
+    """Evaluate a layer as Keras does; see `Call`."""
+    return REGISTRY[layer.class_name].call(run, layer, **arguments)
+
+
+def on_call(
+    change: Callable[[Call, Run, LayerSpec, dict[str, Any], Any], Any],
+) -> Change:
+    """Return a change of what a layer computes.
+
+    Parameters
+    ----------
+    change : callable
+        How the layer is evaluated without this mistake, and the arguments of a `Call`
+        -> the outputs with it.
+    """
+
+    def changed(layer: LayerSpec) -> LayerSpec:
+        before = layer.overrides.get("call", usual_call)
+        return layer.with_overrides(call=partial(change, before))
+
+    return changed
+
+
+def on_outputs(change: Callable[[Array], Array]) -> Change:
+    """Return a change of the only output of a layer."""
+    return on_call(
+        lambda call, run, layer, arguments, mask: change(
+            call(run, layer, arguments, mask)
+        )
+    )
+
+
+def on_inputs(change: Callable[[Any], Any]) -> Change:
+    """Return a change of the first argument of a layer, an array or a list of them.
+
+    Masks stay as they are.
+    """
+
+    def changed(
+        call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+    ) -> Any:
+        first = REGISTRY[layer.class_name].arguments[0]
+        given = {**arguments, first: change(arguments[first])}
+        return call(run, layer, given, mask)
+
+    return on_call(changed)
