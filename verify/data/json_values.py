@@ -21,7 +21,7 @@ from verify.errors import printable
 
 T = TypeVar("T")
 
-_NAME = "name in JSON"
+_NAME, _LATER = "name in JSON", "added later"
 
 
 def json_name(name: str) -> dict[str, Any]:
@@ -32,6 +32,14 @@ def json_name(name: str) -> dict[str, Any]:
 def not_in_json() -> dict[str, Any]:
     """Leave a field, which must have a default, out of JSON; see `json_name`."""
     return {_NAME: None}
+
+
+def added_later() -> dict[str, Any]:
+    """Let a field, which must have a default, be missing in JSON; see `json_name`.
+
+    Reports of earlier versions do not have it.
+    """
+    return {_LATER: True}
 
 
 def to_json(value: Any) -> Any:
@@ -75,7 +83,8 @@ def from_json(kind: type[T], value: Any) -> T:
     Raises
     ------
     KeyError
-        A field has no value, even if it has a default. Other entries are ignored.
+        A field has no value, even if it has a default, unless it was `added_later`.
+        Other entries are ignored.
     ValueError
         A value has another type than its field; the message is one line.
     """
@@ -104,7 +113,10 @@ def _read_fields(kind: Any, value: Any) -> Any:
     if not isinstance(value, dict):
         raise _WrongKind
     found = {}
+    later = {field.name for field in fields(kind) if _LATER in field.metadata}
     for attribute, name, inside in _stored(kind):
+        if attribute in later and name not in value:
+            continue
         held = value[name]
         try:
             found[attribute] = _read(inside, held)

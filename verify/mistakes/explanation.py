@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from verify.data.json_values import added_later
 from verify.mistakes.catalogue.attempts import Untried
 from verify.model.arrays import Array
 from verify.tolerance.compare import Comparison
@@ -31,6 +32,9 @@ class Explanation:
         Digits of the greatest output that agree.
     gate : str
         The gate that it is made in; empty if it is not made in a single one.
+    presentation : bool
+        Whether it is no mistake in the model, only in how its outputs are presented:
+        in other units, in another order, or in another number format.
     """
 
     mistake: str
@@ -40,6 +44,7 @@ class Explanation:
     max_diff: float
     digits: int = 0
     gate: str = ""
+    presentation: bool = field(default=False, metadata=added_later())
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Diagnosis:
 
     explanations: tuple[Explanation, ...]
     tried: int
-    untried: tuple[Untried, ...] = ()
+    untried: tuple[Untried, ...] = field(default=(), metadata=added_later())
 
     def __bool__(self) -> bool:
         return bool(self.explanations)

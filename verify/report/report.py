@@ -402,8 +402,10 @@ def _diagnosis_lines(diagnosis: Diagnosis | None) -> list[str]:
         none = f"none of the {diagnosis.tried} known mistakes fits"
         return [f"  likely cause   : {none}", *untried]
     best, *others = diagnosis.explanations
+    shown = all(found.presentation for found in diagnosis.explanations)
+    right = "the model is right, its presentation differs: " if shown else ""
     return [
-        f"  likely cause   : {_explained(best)}",
+        f"  likely cause   : {right}{_explained(best)}",
         f"  remedy         : {best.remedy}",
         *(f"  or             : {_explained(other)}" for other in others),
         *untried,

@@ -12,7 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from verify.data.json_values import from_json, json_name, not_in_json, to_json
+from verify.data.json_values import (
+    added_later,
+    from_json,
+    json_name,
+    not_in_json,
+    to_json,
+)
 
 
 class Colour(StrEnum):
@@ -118,6 +124,19 @@ def test_a_missing_value_is_named_even_one_with_a_default(name):
 
 def test_what_no_field_asks_for_is_left_alone():
     assert to_json(from_json(Outer, stored() | {"new": 1})) == to_json(EXAMPLE)
+
+
+@dataclass(frozen=True)
+class Grown:
+    old: int
+    new: int = field(default=5, metadata=added_later())
+
+
+def test_a_field_added_later_may_be_missing_and_is_read_where_it_is_not():
+    assert from_json(Grown, {"old": 1}) == Grown(1, 5)
+    assert from_json(Grown, to_json(Grown(1, 2))) == Grown(1, 2)
+    with pytest.raises(ValueError, match=r"^new=two"):
+        from_json(Grown, {"old": 1, "new": "two"})
 
 
 @dataclass(frozen=True, eq=False)

@@ -430,6 +430,16 @@ def test_a_report_comes_back_from_its_json():
         assert again.to_html() == first.to_html()
 
 
+def test_a_report_of_a_version_without_presentations_is_read():
+    net, x = Network(lstm_spec()), ids(batch=32)
+    port = mutated(net.spec, "gate order i,c,f,o")
+    content = json.loads(verify.compare_outputs(net, x, port.predict(x)).to_json())
+    del content["diagnosis"]["untried"]
+    for found in content["diagnosis"]["explanations"]:
+        del found["presentation"]
+    assert "gates read in the order i,c,f,o" in read_report(content).to_text()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
