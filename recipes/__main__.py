@@ -2,7 +2,8 @@
 
 Results go to stdout, progress to stderr. Exit codes: 0 done and verified, 1 a model
 failed its verification, 2 wrong usage or unusable data (one line on stderr), 3 a
-verification was inconclusive, 130 interrupted, 143 terminated.
+verification was inconclusive, 70 a defect of this program (one line on stderr, and a
+file to send), 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from verify.errors import DataError, join_and, printable
 app = typer.Typer(
     help="Build, train and verify the chapter's recurrent networks.\n\n"
     "Exit codes: 0 done and verified, 1 failed verification, 2 wrong usage or "
-    "unusable data, 3 inconclusive verification, 130 interrupted, 143 terminated.",
+    "unusable data, 3 inconclusive verification, 70 a defect of this program, "
+    "130 interrupted, 143 terminated.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -376,7 +378,7 @@ def explore(
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command with these arguments, and return the exit code."""
-    return run_command(app, argv, "rnn-recipe")
+    return run_command(app, argv, "rnn-recipe", known=(*RECIPES, *GROUPS))
 
 
 def _summary(name: str) -> str:

@@ -1,8 +1,8 @@
 """Run the ``rnn-verify`` command.
 
 Results go to stdout, messages to stderr. Exit codes: 0 pass, 1 fail, 2 wrong usage or
-something unreadable or unsupported (one line on stderr), 3 inconclusive, 130
-interrupted, 143 terminated.
+something unreadable or unsupported (one line on stderr), 3 inconclusive, 70 a defect of
+this program (one line on stderr, and a file to send), 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
 app = typer.Typer(
     help="Re-computes a Keras recurrent model in NumPy and compares.\n\n"
     "Exit codes: 0 pass, 1 fail, 2 wrong usage or unreadable, 3 inconclusive, "
-    "130 interrupted, 143 terminated.",
+    "70 a defect of this program, 130 interrupted, 143 terminated.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -1,11 +1,17 @@
-"""End every command of this project with an exit code, and one line when it is 2."""
+"""End every command of this project with an exit code, and one line on stderr.
+
+There is one line where the code is 2, for what cannot be read or used, and where it is
+70, for a defect of this project. The codes 0, 1 and 3 are verdicts and nothing else.
+"""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import io
 import sys
+from collections.abc import Collection, Sequence
 
 import typer
 from typer.exceptions import TyperException
@@ -13,19 +19,38 @@ from typer.exceptions import TyperException
 from verify.console.signals import terminable
 from verify.errors import VerifyError, printable
 
-BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
-"""Exit codes. The last two are 128 and the number of the signal, as in a shell."""
+BAD_INPUT, INTERNAL_ERROR, INTERRUPTED, TERMINATED = 2, 70, 130, 143
+"""Exit codes. 70 is EX_SOFTWARE of the BSD header sysexits.h; the last two are 128 and
+the number of the signal, as in a shell."""
 
 
-def run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
+def run(
+    app: typer.Typer,
+    argv: list[str] | None,
+    name: str,
+    *,
+    known: Collection[str] = (),
+) -> int:
     """Run a typer app and return its exit code.
 
     Wrong usage and every `VerifyError` become one line on stderr and exit code 2; the
-    line begins with the command's name. Anything else is a defect and keeps its
-    traceback. SIGTERM ends it as Ctrl-C does, with an exit code of its own.
+    line begins with the command's name. So does a lack of memory. Any other error is a
+    defect: it becomes one line and exit code 70, and a file to send is written; see
+    `verify.console.crash_report`. SIGTERM ends the command as Ctrl-C does, with an exit
+    code of its own.
 
     The process does not collect garbage when it ends: with TensorFlow loaded that takes
     a second or two, and the system takes the memory back anyway.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    argv : list of str, optional
+        The arguments; by default those of the process.
+    name : str
+        The command's name.
+    known : collection of str
+        Words that are no data, besides the names of commands: that file may have them.
     """
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
@@ -33,11 +58,13 @@ def run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
         if isinstance(stream, io.TextIOWrapper):  # any name can be shown anywhere
             stream.reconfigure(errors="backslashreplace")
     with terminable() as terminated:
-        code = _run(app, argv, name)
+        code = _run(app, argv, name, known)
     return TERMINATED if code == INTERRUPTED and terminated.is_set() else code
 
 
-def _run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
+def _run(
+    app: typer.Typer, argv: list[str] | None, name: str, known: Collection[str]
+) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(args=argv, prog_name=name, standalone_mode=False)
@@ -53,4 +80,38 @@ def _run(app: typer.Typer, argv: list[str] | None, name: str) -> int:
             stop = "" if said.endswith((".", "?", "!")) else "."
             print(f"{name}: {said}{stop} See {name} --help", file=sys.stderr)
         return BAD_INPUT
+    except MemoryError as error:
+        said = printable(error) or "no more can be had"
+        print(
+            f"{name}: there is not enough memory ({said}). Give fewer rows at a time, "
+            "or a smaller model",
+            file=sys.stderr,
+        )
+        return BAD_INPUT
+    except Exception as error:
+        words = {*known, *getattr(command, "commands", ())}
+        _print_defect(error, name, sys.argv[1:] if argv is None else argv, words)
+        return INTERNAL_ERROR
     return code if isinstance(code, int) else 0
+
+
+def _print_defect(
+    error: BaseException, name: str, arguments: Sequence[str], known: Collection[str]
+) -> None:
+    """Write a report on a defect, and print one line about it on stderr."""
+    # only then: it takes time to import, and --help should appear at once
+    from verify.console import crash_report
+
+    if isinstance(error, typer.Abort) and error.__cause__ is not None:
+        error = error.__cause__  # of an EOFError typer makes this
+    crash_report.print_traceback(error)
+    path = crash_report.write_crash_report(error, name, arguments, known)
+    report = "no report could be written"
+    if path is not None:
+        report = f"please send the report {printable(path, 1000)}"
+    with contextlib.suppress(OSError):  # stderr is closed: the exit code says it
+        print(
+            f"{name}: a defect of {name} itself, which says nothing about the model: "
+            f"{crash_report.error_line(error)}; {report}",
+            file=sys.stderr,
+        )

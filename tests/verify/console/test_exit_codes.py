@@ -1,0 +1,250 @@
+"""A defect ends a command with 70, one line and a report; nothing else changes."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from support.nets import ids
+
+import recipes.__main__
+import verify.__main__
+from verify.console import crash_report
+from verify.console.exit_codes import BAD_INPUT, INTERNAL_ERROR, run
+from verify.errors import DataError
+
+SECRET = "private tweet"
+VERDICTS = {0, 1, 3}
+
+
+def app_that(raises):
+    """An app of two commands, one of which raises what `raises` returns."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def work(word: str = "") -> None:
+        raise raises()
+
+    @app.command()
+    def other() -> None:
+        pass
+
+    return app
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """The folder for temporary files, of this test alone."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.delenv(crash_report.TRACEBACK_VARIABLE, raising=False)
+    return place
+
+
+def said(capsys) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.isprintable()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "place"),
+    [
+        (verify.__main__.main, ["describe", "private.keras"], "verify.load"),
+        (verify.__main__.main, ["selftest", "private.keras"], "verify.load"),
+        (verify.__main__.main, ["layers"], "verify.report.describe.coverage"),
+        (
+            recipes.__main__.main,
+            ["predict", "private", SECRET],
+            "recipes.run.folder.RunFolder",
+        ),
+    ],
+)
+def test_a_defect_is_70_one_line_and_the_file_of_a_report(
+    main, arguments, place, folder, monkeypatch, capsys
+):
+    def broken(*_, **__):
+        raise ZeroDivisionError("17 by\x1b[31m zero")
+
+    monkeypatch.setattr(place, broken)
+    assert main(arguments) == INTERNAL_ERROR == 70
+    line = said(capsys)
+    name = "rnn-verify" if main is verify.__main__.main else "rnn-recipe"
+    assert line.startswith(f"{name}: a defect of {name} itself")
+    assert "ZeroDivisionError: 17 by" in line
+    (report,) = folder.iterdir()
+    assert line.endswith(f"please send the report {report}")
+    text = report.read_text()
+    assert f"command: {name} {arguments[0]}" in text
+    assert "private" not in text.partition("\n\nversions:")[0]
+    assert f"keras-rnn-verify  {verify.__version__}" in text
+    assert f"numpy             {np.__version__}" in text
+    assert re.search(r"Python +CPython 3\.", text)
+    assert "Traceback (most recent call last)" in text
+    assert "in broken" in text
+    assert "\x1b" not in text
+    assert stat.S_IMODE(report.stat().st_mode) == 0o600
+
+
+def test_a_defect_in_a_process_of_its_own(tmp_path):
+    program = """
+import sys, verify
+from verify.__main__ import main
+
+def broken(*_):
+    raise KeyError("no such gate")
+
+verify.describe = broken
+sys.exit(main(["describe", sys.argv[1]]))
+"""
+    model = tmp_path / "m.keras"
+    from support.nets import lstm_file
+
+    lstm_file(model)
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(model)],
+        capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert ended.returncode == INTERNAL_ERROR
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    (report,) = tmp_path.glob("rnn-verify-error-*.txt")
+    assert "KeyError: 'no such gate'" in line
+    assert str(report) in line
+    assert str(model) not in report.read_text()
+
+
+def test_the_traceback_is_printed_for_developers(folder, monkeypatch, capsys):
+    monkeypatch.setenv(crash_report.TRACEBACK_VARIABLE, "1")
+    app = app_that(lambda: RuntimeError("x"))
+    assert run(app, ["work"], "app") == INTERNAL_ERROR
+    err = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in err
+    assert err.splitlines()[-1].startswith("app: a defect of app itself")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("x"), RecursionError(), AssertionError(), TypeError("a\nb"),
+        EOFError("read past the end"), OSError(28, "No space left on device"),
+        ImportError("broken"), ExceptionGroup("two", [ValueError(), KeyError()]),
+        StopIteration(), NotImplementedError(), UnicodeDecodeError("u", b"", 0, 1, ""),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_no_error_ends_in_a_verdict(error, folder, capsys):
+    assert run(app_that(lambda: error), ["work"], "app") == INTERNAL_ERROR
+    err = capsys.readouterr().err.strip()
+    assert type(error).__name__ in err
+    assert len(err.splitlines()) == 1
+
+
+def test_an_error_whose_message_cannot_be_made(folder, capsys):
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    assert run(app_that(Mute), ["work"], "app") == INTERNAL_ERROR
+    assert "Mute: its message cannot be shown" in said(capsys)
+
+
+def test_too_little_memory_is_said_plainly(folder, capsys):
+    app = app_that(lambda: MemoryError("Unable to allocate 8 GiB"))
+    assert run(app, ["work"], "app") == BAD_INPUT
+    assert said(capsys) == (
+        "app: there is not enough memory (Unable to allocate 8 GiB). Give fewer rows "
+        "at a time, or a smaller model"
+    )
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("raises", "code", "message"),
+    [
+        (lambda: DataError("no such column"), BAD_INPUT, "app: no such column\n"),
+        (lambda: typer.Exit(3), 3, ""),
+        (lambda: typer.BadParameter("not a number"), BAD_INPUT, "not a number"),
+        (KeyboardInterrupt, 130, ""),
+    ],
+)
+def test_what_is_no_defect_is_as_before(raises, code, message, folder, capsys):
+    assert run(app_that(raises), ["work"], "app") == code
+    assert message in capsys.readouterr().err
+    assert not list(folder.iterdir())
+
+
+def test_a_reader_that_has_gone_is_no_defect(folder):
+    streams = sys.stdout, sys.stderr  # typer replaces both
+    try:
+        with pytest.raises(SystemExit):
+            run(app_that(lambda: BrokenPipeError(32, "")), ["work"], "app")
+    finally:
+        sys.stdout, sys.stderr = streams
+    with pytest.raises(SystemExit):
+        run(app_that(lambda: SystemExit(5)), ["work"], "app")
+    assert not list(folder.iterdir())
+
+
+def test_a_report_that_cannot_be_written_hides_no_defect(
+    tmp_path, folder, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "none"))
+    app = app_that(lambda: RuntimeError("x"))
+    assert run(app, ["work"], "app") == INTERNAL_ERROR
+    assert list(tmp_path.glob("app-error-*.txt"))  # in the current folder then
+    assert "app-error-" in said(capsys)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    assert run(app, ["work"], "app") == INTERNAL_ERROR
+    assert said(capsys).endswith("no report could be written")
+
+
+def test_data_are_left_out_of_the_command():
+    arguments = [
+        "compare", "my model.keras", "--data", "/home/me/x.npy", "--out=y.npz", SECRET,
+        "--threads", "4", "--json", "-", "a.b.c d", "--seed=7", "-0.5",
+    ]  # fmt: skip
+    assert crash_report.without_data(arguments, {"compare"}) == [
+        "compare", "<.keras>", "--data", "<.npy>", "--out=<.npz>", "<...>",
+        "--threads", "4", "--json", "<...>", "<...>", "--seed=7", "-0.5",
+    ]  # fmt: skip
+
+
+def test_the_help_names_the_code_and_no_verdict_is_70(capsys):
+    for main in (verify.__main__.main, recipes.__main__.main):
+        assert main(["--help"]) == 0
+        assert "70 a defect of this program" in " ".join(
+            capsys.readouterr().out.split()
+        )
+    assert {v.exit_code for v in verify.Verdict} == VERDICTS
+
+
+def test_an_operator_that_no_one_expected_to_fail_does_not_look_like_a_verdict(
+    folder, model, tmp_path, monkeypatch, capsys
+):
+    from verify.mistakes import catalogue
+
+    def failing(layer):
+        raise NotImplementedError("planted")
+
+    np.save(tmp_path / "x.npy", ids(batch=8))
+    monkeypatch.setattr(catalogue, "MUTATION_OPERATORS", (failing,))
+    code = verify.__main__.main(["selftest", model, "--data", str(tmp_path / "x.npy")])
+    assert code == INTERNAL_ERROR
+    assert "NotImplementedError: planted" in capsys.readouterr().err
