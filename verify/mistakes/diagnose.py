@@ -2,41 +2,49 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
+from verify.console.progress import progress
 from verify.forward.network import Inputs, LayerCall, Network
 from verify.mistakes.catalogue import (
-    MASK_IGNORED,
-    Attempts,
     Mutant,
     catalogue,
     gate_of,
     other_backends,
-    pairs,
+    same_mistakes,
 )
-from verify.mistakes.explanation import Diagnosis, Explanation, digits_of
+from verify.mistakes.catalogue.attempts import FAILURES
+from verify.mistakes.catalogue.combined import pairs, together
+from verify.mistakes.catalogue.mistake import Need
+from verify.mistakes.explanation import Diagnosis, Explanation, Nearest, explanation_of
+from verify.mistakes.search import Case, Clock, Search, Tried, remaining
 from verify.mistakes.single_weight import WeightFit, find_single_weight
 from verify.model.arrays import Array
-from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
-from verify.tolerance.compare import compare_all, most_different
-from verify.tolerance.noise_floor import Rounding
+from verify.tolerance.compare import compare_each
 
-MAX_DIAGNOSIS_ROWS = 64
-"""Rows that are evaluated: enough to tell mistakes apart, few enough for seconds."""
+DIAGNOSIS_SECONDS = 30.0
+"""Seconds that a search takes at most, if it is not told otherwise."""
 
-PAIR_ROWS, MAX_PAIR_SECONDS = 8, 20.0
-"""Rows on which two mistakes at a time are tried first, and time for all pairs."""
+SECONDS_FOR_OTHERS = 5.0
+"""Seconds, after a mistake was found that explains everything, in which others are
+sought that these outputs cannot tell from it."""
 
-NEAR_SHARE = 1e-3
-"""Beyond this share of the greatest output, a difference from a mutant cannot be
-rounding, so the mutant's noise floor is not measured."""
+WEIGHT_SHARE = 0.4
+"""Share of the time left in which a single wrong number is sought."""
+
+SAME_PRECISION = 16.0
+"""An explanation that leaves more than so many times what the best one leaves, and more
+than float32 rounding, is a worse one and not shown."""
+
+MOSTLY_EXPLAINED, MOST_ROWS = 0.9, 0.5
+"""Shares of the difference, and of the rows that differ, from which on a mistake that
+does not explain everything is worth showing."""
 
 
 def diagnose(
@@ -46,11 +54,16 @@ def diagnose(
     *,
     allowed: Sequence[float | Array],
     layer: str | None = None,
+    leading: int | None = None,
+    seconds: float = DIAGNOSIS_SECONDS,
+    show: bool = False,
 ) -> Diagnosis:
     """Search the catalogue for what explains `observed`.
 
-    If no mistake in it does, search for a single number of the weights that does, and
-    then for two mistakes at a time.
+    The likeliest comes first: right outputs presented in another way, the same mistake
+    in all layers of a class, one mistake, the rules of another backend, a single wrong
+    number of the weights, and two mistakes at a time. The search ends where something
+    explains everything.
 
     Parameters
     ----------
@@ -66,128 +79,221 @@ def diagnose(
         The first call of a layer that differs, as a trace names it. Mistakes are then
         sought in that layer and in the masks that reach it. By default they are sought
         in every layer, from final outputs alone.
+    leading : int, optional
+        How many of the rows are the first rows of the data, all by default. Mistakes
+        that carry something from row to row are sought in these.
+    seconds : float
+        How long the search may take.
+    show : bool
+        Whether to show on stderr how far it is.
     """
-    attempts = Attempts()
-    case = _Case(x, observed, allowed, layer, attempts)
-    case = case.take(_informative_rows(spec, case))
-    others = other_backends(spec) if layer is None else ()
-    single = catalogue(spec, attempts=attempts)
-    mutants = [m for m in chain(others, single) if case.concerns(m)]
-    found = [e for m in mutants if (e := case.explanation(m)) is not None]
-    tried = len(mutants)
-    if not found and layer is None and isinstance(case.x, Inputs):
-        fits = find_single_weight(spec, case.x, case.observed, allowed=allowed)
-        found = [_weight_explanation(spec, fit, case.observed) for fit in fits]
-    if not found:
-        found, more = _explain_by_pairs(spec, case)
-        tried += more
-    return Diagnosis(tuple(found), tried, tuple(attempts.untried.values()))
+    case = Case(x, observed, allowed, layer)
+    clock = Clock(seconds)
+    search = Search(spec, case, x.rows if leading is None else leading, clock)
+    return _Diagnosing(spec, search, show).run()
 
 
-@dataclass(frozen=True, eq=False)
-class _Case:
-    """Hold what is to be explained; the fields are the parameters of `diagnose`.
+class _Diagnosing:
+    """Go through the stages of a search.
 
-    `attempts` gets the mutants that cannot be evaluated.
+    Parameters
+    ----------
+    spec : ModelSpec
+        The right model.
+    search : Search
+    show : bool
+        As for `diagnose`.
     """
 
-    x: Inputs | LayerCall
-    observed: Sequence[Array]
-    allowed: Sequence[float | Array]
-    layer: str | None
-    attempts: Attempts
+    def __init__(self, spec: ModelSpec, search: Search, show: bool) -> None:
+        self.spec, self.search, self.show = spec, search, show
+        self.case = search.case
+        self.whole = self.case.layer is None and isinstance(self.case.x, Inputs)
+        self.unsearched: list[str] = []
 
-    def take(self, rows: Any) -> _Case:
-        """Return the same for some rows."""
-        return replace(
-            self, x=self.x.take(rows), observed=[y[rows] for y in self.observed]
+    def run(self) -> Diagnosis:
+        """Search until something explains everything or the time is up."""
+        found = self._one_mistake()
+        if not found and self.whole:
+            found = self._backend() or self._single_weight()
+        if not found:
+            found = self._two_mistakes()
+        nearest = None if found else self._nearest()
+        return Diagnosis(
+            tuple(_best(found)),
+            self.search.tried,
+            nearest=nearest,
+            agreeing=self._agreeing(),
+            untried=tuple(self.search.attempts.untried.values()),
+            unsearched=tuple(self.unsearched),
+            seconds=self.search.clock.spent,
         )
 
-    def concerns(self, mutant: Mutant) -> bool:
+    def _one_mistake(self) -> list[Explanation]:
+        """Try every mistake by itself, those made in several layers first."""
+        spec, attempts = self.spec, self.search.attempts
+        singles = [m for m in catalogue(spec, attempts=attempts) if self._concerns(m)]
+        several = list(same_mistakes(spec, attempts=attempts)) if self.whole else []
+        self.singles, self.several = singles, several
+        candidates = [*several, *singles]
+        candidates.sort(key=lambda m: not m.common)  # stable: several layers first
+        done = 0
+        with self._progress("known mistakes", len(candidates)) as advance:
+            since: float | None = None
+            for _ in self.search.all(candidates):
+                done += 1
+                advance(1)
+                if self.search.found and since is None:
+                    since = self.search.clock.spent
+                if since is not None and (
+                    self.search.clock.spent - since > SECONDS_FOR_OTHERS
+                ):
+                    break
+        if not self.search.found and done < len(candidates):
+            self.unsearched.append(
+                f"{len(candidates) - done:,} of {len(candidates):,} known mistakes"
+            )
+        order = {id(m): k for k, m in enumerate([*several, *singles])}
+        self.search.found.sort(key=lambda found: order[id(found.mutant)])
+        return self.search.found
+
+    def _concerns(self, mutant: Mutant) -> bool:
         """Say whether a mistake is in the layer to explain, or masks carry it there."""
-        if self.layer is None or mutant.name == MASK_IGNORED:
-            return True
-        path = self.layer.partition(":")[0]
+        if self.case.layer is None:
+            return (mutant.inputs is None and mutant.outputs is None) or self.whole
+        if not mutant.changes:
+            plain = mutant.inputs is None and mutant.outputs is None
+            return plain and Need.MASKED_STEPS in mutant.needs
+        path = self.case.layer.partition(":")[0]
         return f"{mutant.layer}/".startswith(f"{path}/")
 
-    def outputs(
-        self, spec: ModelSpec, mistake: str = "", layer: str = ""
-    ) -> list[Array] | None:
-        """Return what a model computes; None if its mistake makes that impossible."""
+    def _backend(self) -> list[Explanation]:
+        """Try the rules of other backends."""
+        return [
+            found
+            for mutant in other_backends(self.spec)
+            if self.search.clock.left and (found := self.search.try_(mutant))
+        ]
 
-        def compute() -> list[Array]:
-            if self.layer is None or isinstance(self.x, LayerCall):
-                return self.x.evaluate(Network(spec), "float64")
-            trace = Network(spec).trace(self.x, dtype="float64")
-            return flatten(trace[self.layer].output)
-
-        with np.errstate(all="ignore"):
-            return self.attempts.result(mistake, layer, compute)
-
-    def fits(self, outputs: Sequence[Array] | None) -> TypeGuard[Sequence[Array]]:
-        """Say whether there are outputs, shaped like the observed ones."""
-        shapes = [y.shape for y in self.observed]
-        return outputs is not None and [y.shape for y in outputs] == shapes
-
-    def explanation(self, mutant: Mutant) -> Explanation | None:
-        """Return how a mutant explains what was observed; None if it does not.
-
-        A mistake may amplify rounding more than the model itself does, so outputs that
-        come near are also measured against the mutant's own noise floor.
-        """
-        outputs = self.outputs(mutant.model, mutant.name, mutant.layer)
-        if not self.fits(outputs):
-            return None
-        result = compare_all(outputs, self.observed, allowed=self.allowed)
-        scale = max(float(np.max(np.abs(y), initial=1.0)) for y in outputs)
-        near = not result.matches and result.max_diff < NEAR_SHARE * scale
-        if near and self.layer is None and isinstance(self.x, Inputs):
-            rounding = Rounding(Network(mutant.model))
-            noise_floors = rounding.noise_floors(self.x, outputs, native=False)
-            if all(floor.decides for floor in noise_floors):
-                wider = [
-                    np.maximum(own, floor.atol)
-                    for own, floor in zip(self.allowed, noise_floors, strict=True)
-                ]
-                result = compare_all(outputs, self.observed, allowed=wider)
-        if not result.matches:
-            return None
-        return Explanation(
-            mutant.name,
-            mutant.layer,
-            mutant.explanation,
-            mutant.remedy,
-            result.max_diff,
-            digits_of(result, self.observed),
-            mutant.gate,
+    def _single_weight(self) -> list[Explanation]:
+        """Search for a single number of the weights that explains the outputs."""
+        if not isinstance(self.case.x, Inputs):
+            return []
+        left = self.search.clock.left
+        if not left:
+            self.unsearched.append("a single wrong number")
+            return []
+        case = self.search.chosen
+        assert isinstance(case.x, Inputs)
+        fits = find_single_weight(
+            self.spec,
+            case.x,
+            case.observed,
+            allowed=case.allowed,
+            seconds=WEIGHT_SHARE * left,
         )
+        return [_weight_explanation(self.spec, fit, case.observed) for fit in fits]
+
+    def _two_mistakes(self) -> list[Explanation]:
+        """Try two mistakes at a time until the first two that explain."""
+        common = [m for m in self.several if m.common]
+        common += [m for m in self.singles if m.common]
+        near = [t.mutant for t in self.search.best()]
+        if not near and not common:
+            return []
+        candidates = chain(
+            pairs([m for m in self.several if m.common]),
+            _with_each(near, [*common, *self.several, *self.singles]),
+            pairs(common),
+        )
+        for _ in self.search.all(candidates):
+            if self.search.found:
+                return self.search.found
+        if not self.search.clock.left:
+            self.unsearched.append("most pairs of mistakes")
+        return []
+
+    def _nearest(self) -> Nearest | None:
+        """Return what explains most, if it explains enough to be worth showing."""
+        best: tuple[float, Nearest] | None = None
+        case = self.search.leading if self.search.tied else self.case
+        if not case.fits(case.ours):
+            return None
+        for tried in self.search.best():
+            found = _measured(case, tried)
+            if found is None:
+                continue
+            differ = int(np.sum(~case.rows_explained(case.ours)))
+            explained = found.explained - (case.x.rows - differ)
+            worth = max(found.share, explained / max(differ, 1))
+            if found.share < MOSTLY_EXPLAINED and explained < MOST_ROWS * differ:
+                continue
+            if best is None or worth > best[0]:
+                best = worth, found
+        return None if best is None else best[1]
+
+    def _agreeing(self) -> tuple[str, ...]:
+        """Return the names of the outputs that agree, of a model with several."""
+        if not self.whole or len(self.case.observed) < 2:
+            return ()
+        if not self.case.fits(self.case.ours):
+            return ()
+        names = Network(self.spec).output_names
+        found = compare_each(
+            self.case.ours,
+            self.case.observed,
+            allowed=self.case.allowed,
+            names=names,
+        )
+        return tuple(c.output for c in found if c.matches)
+
+    def _progress(self, unit: str, total: int) -> AbstractContextManager[Any]:
+        return progress(unit, total) if self.show else nullcontext(lambda count: None)
 
 
-def _explain_by_pairs(spec: ModelSpec, case: _Case) -> tuple[list[Explanation], int]:
-    """Try two common mistakes at a time, on a few rows first, while there is time.
+def _with_each(near: Sequence[Mutant], others: Sequence[Mutant]) -> Iterator[Mutant]:
+    """Yield each of the mutants that come nearest, with each other mistake too."""
+    unlike = list({id(m): m for m in others}.values())
+    for first in near:
+        for second in unlike:
+            if first is not second and (both := together(first, second)) is not None:
+                yield both
 
-    Returns
-    -------
-    explanations : list of Explanation
-        The first pair that explains, or none.
-    tried : int
-        Pairs that were evaluated.
-    """
-    fixed = spec.batch_size is not None
-    few = slice(None) if fixed else slice(0, None, max(1, case.x.rows // PAIR_ROWS))
-    small = case.take(few)
-    began, tried = time.monotonic(), 0
-    for mutant in pairs(spec):
-        if not case.concerns(mutant):
+
+def _measured(case: Case, tried: Tried) -> Nearest | None:
+    """Return how much a candidate explains of all rows at hand."""
+    mutant = tried.mutant
+    try:
+        outputs = case.outputs(mutant)
+    except FAILURES:
+        return None
+    if not case.fits(outputs) or case.ours is None:
+        return None
+    fine = case.rows_explained(outputs)
+    result = case.compare(outputs)
+    return Nearest(
+        explanation_of(mutant, result, case.observed),
+        share=max(0.0, 1.0 - remaining(outputs, case.ours, case.observed)),
+        rows=len(fine),
+        explained=int(fine.sum()),
+        first=None if fine.all() else int(np.argmin(fine)),
+    )
+
+
+def _best(found: Sequence[Explanation]) -> Iterable[Explanation]:
+    """Yield explanations as good as the best one, without those said already."""
+    if not found:
+        return
+    least = min(e.max_diff for e in found)
+    said = set[tuple[str, str]]()
+    for explanation in found:
+        worse = explanation.max_diff > SAME_PRECISION * max(least, 1e-30)
+        if worse and explanation.digits < 6:
             continue
-        if time.monotonic() - began > MAX_PAIR_SECONDS:
-            break
-        tried += 1
-        if small.explanation(mutant) is not None:
-            found = case.explanation(mutant)
-            if found is not None:
-                return [found], tried
-    return [], tried
+        key = explanation.layer, explanation.explanation
+        if key not in said:
+            said.add(key)
+            yield explanation
 
 
 def _weight_explanation(
@@ -200,30 +306,12 @@ def _weight_explanation(
     unit = f"unit {fit.place[-1] % units}" if units else ""
     where = f"gate {gate} of {unit}" if gate else unit
     where = f" ({where})" if where else ""
-    return Explanation(
+    mutant = Mutant(
         f"{place} another number",
         fit.path,
         f"{place}{where} seems to be {fit.value:.6g}; it is {fit.original:.6g}",
         "copy the weights again, and compare their checksums",
-        fit.comparison.max_diff,
-        digits_of(fit.comparison, observed),
-        gate,
+        fit.model(spec),
+        gate=gate,
     )
-
-
-def _informative_rows(spec: ModelSpec, case: _Case) -> Array:
-    """Return the rows that differ most, and some that agree: both must be explained.
-
-    Returns
-    -------
-    (rows,) of int
-        All rows if the batch size is fixed, because its rows belong together.
-    """
-    if case.x.rows <= MAX_DIAGNOSIS_ROWS or spec.batch_size is not None:
-        return np.arange(case.x.rows)
-    ours = replace(case, attempts=Attempts()).outputs(spec)
-    if not case.fits(ours):
-        return np.arange(MAX_DIAGNOSIS_ROWS)
-    order = most_different(ours, case.observed)
-    few = MAX_DIAGNOSIS_ROWS // 4
-    return np.sort(np.concatenate([order[: MAX_DIAGNOSIS_ROWS - few], order[-few:]]))
+    return explanation_of(mutant, fit.comparison, observed)

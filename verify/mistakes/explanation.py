@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from verify.data.json_values import added_later
+from verify.data.json_values import added_later, not_in_json
 from verify.mistakes.catalogue.attempts import Untried
+from verify.mistakes.catalogue.mistake import Mutant
 from verify.model.arrays import Array
 from verify.tolerance.compare import Comparison
 
@@ -35,6 +36,9 @@ class Explanation:
     presentation : bool
         Whether it is no mistake in the model, only in how its outputs are presented:
         in other units, in another order, or in another number format.
+    mutant : Mutant or None
+        The model with the mistake; None if it is no mistake in the model, or if the
+        explanation was read from a file.
     """
 
     mistake: str
@@ -45,11 +49,41 @@ class Explanation:
     digits: int = 0
     gate: str = ""
     presentation: bool = field(default=False, metadata=added_later())
+    mutant: Mutant | None = field(
+        default=None, repr=False, compare=False, metadata=not_in_json()
+    )
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Describe the mistake that explains most where none explains everything.
+
+    Attributes
+    ----------
+    explanation : Explanation
+        Its `max_diff` and `digits` are those of what remains.
+    share : float
+        Share of the difference that it explains: 1 - the root mean square of what
+        remains over that of the whole difference, 0 at least.
+    rows, explained : int
+        Rows that were compared, and rows that it explains wholly.
+    first : int or None
+        The first row, of those at hand, that it does not explain.
+    remains : str
+        What is known of the rest; may be empty.
+    """
+
+    explanation: Explanation
+    share: float
+    rows: int
+    explained: int
+    first: int | None = None
+    remains: str = ""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Hold every mistake that explains the outputs, in the order of the catalogue.
+    """Hold every mistake that explains the outputs, the likeliest first.
 
     Where there is more than one, these data cannot tell them apart.
 
@@ -58,16 +92,47 @@ class Diagnosis:
     explanations : tuple of Explanation
     tried : int
         Mutants that were evaluated.
+    nearest : Nearest or None
+        What explains most, if nothing explains everything.
+    agreeing : tuple of str
+        Of a model with several outputs, the names of those that agree.
     untried : tuple of Untried
         Mistakes that could not be made in this model, or not be evaluated.
+    unsearched : tuple of str
+        What there was no time for, in words.
+    hints : tuple of str
+        What else may be behind it, if nothing was found.
+    seconds : float
+        How long the search took.
     """
 
     explanations: tuple[Explanation, ...]
     tried: int
+    nearest: Nearest | None = field(default=None, metadata=added_later())
+    agreeing: tuple[str, ...] = field(default=(), metadata=added_later())
     untried: tuple[Untried, ...] = field(default=(), metadata=added_later())
+    unsearched: tuple[str, ...] = field(default=(), metadata=added_later())
+    hints: tuple[str, ...] = field(default=(), metadata=added_later())
+    seconds: float = field(default=0.0, metadata=added_later())
 
     def __bool__(self) -> bool:
         return bool(self.explanations)
+
+
+def explanation_of(
+    mutant: Mutant, result: Comparison, observed: Sequence[Array]
+) -> Explanation:
+    """Return the explanation by a mutant, whose outputs compare like `result`."""
+    return Explanation(
+        mutant.name,
+        mutant.layer,
+        mutant.explanation,
+        mutant.remedy,
+        result.max_diff,
+        digits_of(result, observed),
+        mutant.gate,
+        mutant=mutant,
+    )
 
 
 def digits_of(result: Comparison, observed: Sequence[Array]) -> int:

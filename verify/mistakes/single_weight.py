@@ -67,6 +67,21 @@ class WeightFit(NamedTuple):
     original: float
     comparison: Comparison
 
+    def model(self, spec: ModelSpec) -> ModelSpec:
+        """Return the model with the number in its place."""
+        return with_number(spec, self.path, self.weight, self.place, self.value)
+
+
+def with_number(
+    spec: ModelSpec, path: str, weight: str, place: tuple[int, ...], value: float
+) -> ModelSpec:
+    """Return the model with another number in one place of a weight, in float64."""
+    layer = spec[path]
+    wrong = layer.weights[weight].astype(np.float64)
+    wrong[place] = value
+    changed = replace(layer, weights={**layer.weights, weight: wrong})
+    return spec.with_layer(changed, path)
+
 
 class _Suspect(NamedTuple):
     """Describe a number to fit: where it is, as in `WeightFit`, and the first step."""
@@ -82,11 +97,7 @@ class _Suspect(NamedTuple):
 
     def network(self, spec: ModelSpec, value: float) -> Network:
         """Return the network with another number in its place."""
-        layer = spec[self.path]
-        wrong = layer.weights[self.weight].astype(np.float64)
-        wrong[self.place] = value
-        changed = replace(layer, weights={**layer.weights, self.weight: wrong})
-        return Network(spec.with_layer(changed, self.path))
+        return Network(with_number(spec, self.path, self.weight, self.place, value))
 
 
 def find_single_weight(
@@ -95,6 +106,7 @@ def find_single_weight(
     observed: Sequence[Array],
     *,
     allowed: Sequence[float | Array],
+    seconds: float = MAX_FIT_SECONDS,
 ) -> list[WeightFit]:
     """Return every number that by itself explains `observed`.
 
@@ -109,6 +121,8 @@ def find_single_weight(
         What came out instead of the model's outputs.
     allowed : list of float, or of (units,)
         Greatest difference that counts as explained, for each output.
+    seconds : float
+        When to give up, if none of the suspects that are always fitted explains.
     """
     net = Network(spec)
     if supports(net) or net.stateful or spec.parameters > MAX_PARAMETERS:
@@ -126,7 +140,7 @@ def find_single_weight(
         began = time.monotonic()
         for k, suspect in enumerate(suspects):
             if k >= SUSPECTS_ALWAYS_FITTED and (
-                found or time.monotonic() - began > MAX_FIT_SECONDS
+                found or time.monotonic() - began > min(seconds, MAX_FIT_SECONDS)
             ):
                 break
             value = _fit(spec, some, seen, allowed, suspect)

@@ -22,7 +22,8 @@ from support.nets import (
 import verify
 from verify import Network, Verdict, compare_outputs, selftest
 from verify.__main__ import main
-from verify.mistakes.catalogue import catalogue, pairs
+from verify.mistakes.catalogue import catalogue
+from verify.mistakes.catalogue.combined import pairs
 from verify.mistakes.diagnose import diagnose
 
 
@@ -127,7 +128,11 @@ def test_the_recurrent_layers_have_more_than_250_distinct_mistakes():
 def test_two_mistakes_together_are_named(kind, names):
     right = word_net(rnn(kind))
     x = ids(batch=64)
-    wanted = next(m for m in pairs(right) if set(m.name.split("; ")) == set(names))
+    wanted = next(
+        m
+        for m in pairs(list(catalogue(right)))
+        if set(m.name.split("; ")) == set(names)
+    )
     report = compare_outputs(Network(right), x, Network(wanted.model).predict(x))
     assert report.verdict is Verdict.FAIL
     found = report.diagnosis.explanations[0]

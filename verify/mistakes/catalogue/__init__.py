@@ -14,24 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import combinations, islice
 
 import numpy as np
 
 from verify.mistakes.catalogue import around, layers, masks, steps, time, weights
-from verify.mistakes.catalogue.attempts import (
-    FAILURES,
-    Attempts,
-    Untried,
-    untried_sentence,
-)
+from verify.mistakes.catalogue.attempts import Attempts, Untried, untried_sentence
+from verify.mistakes.catalogue.combined import everywhere
 from verify.mistakes.catalogue.layers import other_backends
-from verify.mistakes.catalogue.masks import (
-    MASK_IGNORED,
-    has_masks,
-    masks_ignored,
-    unmasked,
-)
+from verify.mistakes.catalogue.masks import MASK_IGNORED, has_masks, unmasked
 from verify.mistakes.catalogue.mistake import (
     Mistake,
     ModelOperator,
@@ -101,40 +91,20 @@ def mistakes(
             yield path, layer, mistake
 
 
-def pairs(spec: ModelSpec) -> Iterator[Mutant]:
-    """Yield mutants with two common mistakes, each of which the catalogue has alone."""
-    attempts = Attempts()
-    single = []
+def same_mistakes(
+    spec: ModelSpec, *, attempts: Attempts | None = None
+) -> Iterator[Mutant]:
+    """Yield mutants with the same mistake in several layers; see `everywhere`.
+
+    Parameters are those of `catalogue`.
+    """
+    attempts = Attempts() if attempts is None else attempts
+    singles = []
     for path, layer, mistake in mistakes(spec, attempts):
-        if mistake.common:
-            mistaken = attempts.result(
-                mistake.name, path, partial(mistake.change, layer)
-            )
-            if mistaken is not None and not same(layer, mistaken):
-                single.append((path, mistake))
-    for first in islice(masks_ignored(spec), 1):
-        bare = first.model
-        for path, mistake in single:
-            model = bare.with_layer(mistake.change(bare[path]), path)
-            yield _both(first, _mutant(mistake, path, model), model)
-    for (path, one), (other, two) in combinations(single, 2):
-        try:
-            first = _mutant(one, path, spec.with_layer(one.change(spec[path]), path))
-            model = first.model.with_layer(two.change(first.model[other]), other)
-        except FAILURES:  # one that the other has made impossible
-            continue
-        yield _both(first, _mutant(two, other, model), model)
-
-
-def _both(first: Mutant, second: Mutant, model: ModelSpec) -> Mutant:
-    place = "" if first.layer == second.layer else f"layer '{second.layer}': "
-    return Mutant(
-        f"{first.name}; {second.name}",
-        first.layer,
-        f"{first.explanation}; and {place}{second.explanation}",
-        f"{first.remedy}; {second.remedy}",
-        model,
-    )
+        mistaken = attempts.result(mistake.name, path, partial(mistake.change, layer))
+        if mistaken is not None and not same(layer, mistaken):
+            singles.append((path, mistake))
+    yield from everywhere(spec, singles)
 
 
 def _mistakes(
@@ -160,6 +130,7 @@ def _mutant(mistake: Mistake, path: str, model: ModelSpec) -> Mutant:
         needs=mistake.needs,
         common=mistake.common,
         ties_rows=mistake.ties_rows,
+        changes=((path, mistake),),
     )
 
 
@@ -182,7 +153,7 @@ __all__ = [
     "gate_of",
     "mistakes",
     "other_backends",
-    "pairs",
+    "same_mistakes",
     "unmasked",
     "untried_sentence",
 ]

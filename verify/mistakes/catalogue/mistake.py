@@ -112,6 +112,9 @@ class Mutant:
     inputs : callable, optional
         Prepared inputs of the model -> the inputs that the port computes on instead,
         for as many rows; by default the same.
+    changes : tuple of (str, Mistake)
+        Path of a layer and the mistake made in it, for each layer that was changed to
+        make `model`; empty if it was made in another way.
     outputs : callable, optional
         Outputs of the mistaken model, (batch, ...) each -> those that the port returns
         for them; by default the same.
@@ -126,6 +129,7 @@ class Mutant:
     needs: frozenset[Need] = frozenset()
     common: bool = False
     ties_rows: bool = False
+    changes: tuple[tuple[str, Mistake], ...] = ()
     inputs: Callable[[Inputs], Inputs] | None = None
     outputs: Callable[[list[Array]], list[Array]] | None = None
 
