@@ -234,6 +234,14 @@ def compare(
     json: Json = False,
     report: ReportFile = None,
     resume: Resume = False,
+    diagnosis_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="How long to look for the mistake, if the outputs differ.",
+        ),
+    ] = 30.0,
     threads: Threads = None,
     dask: Dask = None,
 ) -> None:
@@ -246,7 +254,13 @@ def compare(
     theirs = open_source(outputs, "outputs", net.output_names)
     with _mapper(dask) as mapper:
         found = verify.compare_outputs(
-            net, source, theirs, threads=threads, mapper=mapper, watch=watch
+            net,
+            source,
+            theirs,
+            threads=threads,
+            mapper=mapper,
+            watch=watch,
+            diagnosis_seconds=diagnosis_seconds,
         )
     _finish(found, watch, json)
 

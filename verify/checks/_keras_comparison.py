@@ -22,7 +22,7 @@ from verify.checks._verdict import (
     make_report,
     partial_verdict,
 )
-from verify.checks.checkpoint import network_fingerprint, package_versions
+from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
 from verify.checks.inputs import error_rows, file_name, prepared_rows, whole_batches
 from verify.data.sources import Source
 from verify.errors import KerasCannotRun
@@ -181,7 +181,7 @@ class KerasComparison(RowComparison):
         verdict, reason = partial_verdict(verdict, reason, result.rows, self.plan.rows)
         return self._report(result, verdict, reason, proof, numerics, complete=False)
 
-    def report(self, result: PartialResult) -> Report:
+    def report(self, result: PartialResult, watch: Watch) -> Report:
         """Report on all rows; compare the layers on those that differ most."""
         proof, numerics = float64_proof(result), result.numerics
         some = prepared_rows(self.net, self.source, result.most_different())

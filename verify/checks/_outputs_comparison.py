@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,15 @@ from verify.checks._verdict import (
     make_report,
     partial_verdict,
 )
-from verify.checks.checkpoint import network_fingerprint, package_versions
+from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
 from verify.checks.inputs import prepared_rows
 from verify.data.sources import Source
 from verify.errors import DataError, join_and, printable
 from verify.forward.network import Network
 from verify.mistakes.blind_spots import warnings
-from verify.mistakes.diagnose import diagnose
+from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
+from verify.mistakes.search import LEADING_ROWS
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.report.report import Report
@@ -44,6 +45,8 @@ class OutputsComparison(RowComparison):
         The outputs that the port returned for them.
     plan : BatchPlan
     examiner : Examiner
+    diagnosis_seconds : float
+        How long to look for the mistake, if the outputs differ; 0: not at all.
     """
 
     net: Network
@@ -51,6 +54,7 @@ class OutputsComparison(RowComparison):
     outputs: Source
     plan: BatchPlan
     examiner: Examiner
+    diagnosis_seconds: float = DIAGNOSIS_SECONDS
 
     def identity(self) -> dict[str, Any]:
         """Return what must be unchanged for a comparison to resume."""
@@ -70,18 +74,21 @@ class OutputsComparison(RowComparison):
         for (first, x), outputs in zip(rows, theirs, strict=True):
             yield Batch(first, x, output_leaves(outputs, self.net.output_names))
 
-    def report(self, result: PartialResult) -> Report:
+    def report(self, result: PartialResult, watch: Watch) -> Report:
         """Report on all rows, with a diagnosis if the outputs are not the model's."""
         verdict, reason, numerics, notes, slack = self._judged(result)
-        diagnosis: Diagnosis | None = None
-        if verdict is Verdict.FAIL:
-            diagnosis = self._diagnosis(result, slack)
         count = min(result.count, self.plan.rows)
         first = prepared_rows(self.net, self.source, np.arange(count))
         notes += [*warnings(self.net, first, self.plan.rows), *self.source.notes]
-        return self._report(
-            result, verdict, reason, numerics, notes, diagnosis=diagnosis
+        report = self._report(result, verdict, reason, numerics, notes)
+        if verdict is not Verdict.FAIL or not self.diagnosis_seconds:
+            return report
+        watch.write(report)
+        watch.log(
+            f"{verdict}: {reason}. Looking for the mistake, for "
+            f"{self.diagnosis_seconds:g} s at most"
         )
+        return replace(report, diagnosis=self._diagnosis(result, slack, watch.show))
 
     def partial_report(self, result: PartialResult) -> Report:
         """Report on the rows compared so far."""
@@ -148,20 +155,28 @@ class OutputsComparison(RowComparison):
             **more,
         )
 
-    def _diagnosis(self, result: PartialResult, slack: float) -> Diagnosis:
+    def _diagnosis(self, result: PartialResult, slack: float, show: bool) -> Diagnosis:
         """Search for the mistake on all rows, or on some where there are many batches.
 
-        These are the rows that differ most.
+        These are the first rows, and those that differ most.
         """
-        rows = result.most_different()
-        if self.plan.batches == 1:
-            rows = np.arange(self.plan.rows)
+        leading = self.plan.rows
+        rows = np.arange(leading)
+        if self.plan.batches > 1:
+            leading = min(LEADING_ROWS, self.plan.rows)
+            differ = result.most_different()
+            rows = np.concatenate([np.arange(leading), differ[differ >= leading]])
         theirs = output_leaves(self.outputs.take(rows), self.net.output_names)
         return diagnose(
             self.net.spec,
             prepared_rows(self.net, self.source, rows),
             theirs,
             allowed=[floor.widened(slack).atol for floor in result.noise_floors],
+            port=True,
+            leading=leading,
+            numbers=rows,
+            seconds=self.diagnosis_seconds,
+            show=show,
         )
 
 

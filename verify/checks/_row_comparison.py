@@ -53,8 +53,8 @@ class RowComparison(ABC):
         """Yield the rows from `start` on, with the outputs to compare."""
 
     @abstractmethod
-    def report(self, result: PartialResult) -> Report:
-        """Report on all rows."""
+    def report(self, result: PartialResult, watch: Watch) -> Report:
+        """Report on all rows; tell `watch` a verdict that takes long to explain."""
 
     @abstractmethod
     def partial_report(self, result: PartialResult) -> Report:
@@ -89,7 +89,7 @@ class RowComparison(ABC):
                         watch.write(self.partial_report(result))
             if result is None:
                 raise DataError("expected a row or more to compare. Received: none")
-            report = self.report(result)
+            report = self.report(result, watch)
         except KeyboardInterrupt:
             if result is None:
                 raise KeyboardInterrupt from None

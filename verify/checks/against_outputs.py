@@ -17,6 +17,7 @@ from verify.checks.mapper import Mapper, serial_map
 from verify.data.sources import Arrays, Source
 from verify.errors import DataError
 from verify.forward.network import Network
+from verify.mistakes.diagnose import DIAGNOSIS_SECONDS
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.report.report import Report
@@ -35,6 +36,7 @@ def compare_outputs(
     mapper: Mapper = serial_map,
     watch: Watch | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    diagnosis_seconds: float = DIAGNOSIS_SECONDS,
 ) -> Report:
     """Check whether the outputs of a port, such as one in C, are those of the model.
 
@@ -55,6 +57,8 @@ def compare_outputs(
         As for `load`.
     threads, mapper, watch, limits
         As for `check`.
+    diagnosis_seconds : float
+        How long to look for the mistake, if the outputs differ; 0: not at all.
 
     Returns
     -------
@@ -80,7 +84,9 @@ def compare_outputs(
         threads=threads,
         limits=limits,
     )
-    return OutputsComparison(net, source, theirs, plan, examiner).run(mapper, watch)
+    return OutputsComparison(
+        net, source, theirs, plan, examiner, diagnosis_seconds
+    ).run(mapper, watch)
 
 
 def _as_outputs(net: Network, source: Source, outputs: Any) -> Source:

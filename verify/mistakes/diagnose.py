@@ -21,7 +21,18 @@ from verify.mistakes.catalogue import (
 from verify.mistakes.catalogue.attempts import FAILURES
 from verify.mistakes.catalogue.combined import pairs, together
 from verify.mistakes.catalogue.mistake import Need
-from verify.mistakes.explanation import Diagnosis, Explanation, Nearest, explanation_of
+from verify.mistakes.explanation import (
+    Diagnosis,
+    Explanation,
+    Nearest,
+    digits_of_difference,
+    explanation_of,
+)
+from verify.mistakes.remainder import (
+    OutputRounding,
+    describe_remainder,
+    rounding_on_top,
+)
 from verify.mistakes.search import Case, Clock, Search, Tried, remaining
 from verify.mistakes.single_weight import WeightFit, find_single_weight
 from verify.model.arrays import Array
@@ -54,7 +65,9 @@ def diagnose(
     *,
     allowed: Sequence[float | Array],
     layer: str | None = None,
+    port: bool = False,
     leading: int | None = None,
+    numbers: Array | None = None,
     seconds: float = DIAGNOSIS_SECONDS,
     show: bool = False,
 ) -> Diagnosis:
@@ -79,9 +92,14 @@ def diagnose(
         The first call of a layer that differs, as a trace names it. Mistakes are then
         sought in that layer and in the masks that reach it. By default they are sought
         in every layer, from final outputs alone.
+    port : bool
+        Whether a port computed the outputs, and may have presented them in another
+        way; see `verify.mistakes.presentation`.
     leading : int, optional
         How many of the rows are the first rows of the data, all by default. Mistakes
         that carry something from row to row are sought in these.
+    numbers : (batch,) of int, optional
+        Numbers of the rows in the data, by default 0, 1, ...
     seconds : float
         How long the search may take.
     show : bool
@@ -90,7 +108,9 @@ def diagnose(
     case = Case(x, observed, allowed, layer)
     clock = Clock(seconds)
     search = Search(spec, case, x.rows if leading is None else leading, clock)
-    return _Diagnosing(spec, search, show).run()
+    if numbers is None:
+        numbers = np.arange(x.rows)
+    return _Diagnosing(spec, search, numbers, show).run()
 
 
 class _Diagnosing:
@@ -101,12 +121,16 @@ class _Diagnosing:
     spec : ModelSpec
         The right model.
     search : Search
+    numbers : (batch,) of int
     show : bool
-        As for `diagnose`.
+        Both as for `diagnose`.
     """
 
-    def __init__(self, spec: ModelSpec, search: Search, show: bool) -> None:
+    def __init__(
+        self, spec: ModelSpec, search: Search, numbers: Array, show: bool
+    ) -> None:
         self.spec, self.search, self.show = spec, search, show
+        self.numbers = numbers
         self.case = search.case
         self.whole = self.case.layer is None and isinstance(self.case.x, Inputs)
         self.unsearched: list[str] = []
@@ -115,9 +139,9 @@ class _Diagnosing:
         """Search until something explains everything or the time is up."""
         found = self._one_mistake()
         if not found and self.whole:
-            found = self._backend() or self._single_weight()
+            found = self._backend() or self._rounded() or self._single_weight()
         if not found:
-            found = self._two_mistakes()
+            found = self._two_mistakes() or self._rounded()
         nearest = None if found else self._nearest()
         return Diagnosis(
             tuple(_best(found)),
@@ -175,6 +199,18 @@ class _Diagnosing:
             if self.search.clock.left and (found := self.search.try_(mutant))
         ]
 
+    def _rounded(self) -> list[Explanation]:
+        """Try the mistakes that come nearest with outputs rounded to some format."""
+        case = self.search.leading if self.search.tied else self.search.chosen
+        for tried in self.search.best() if self.whole else ():
+            outputs = self.search.outputs(case, tried.mutant)
+            if outputs is None or not case.fits(outputs):
+                continue
+            on_top = rounding_on_top(outputs, case.observed, allowed=case.allowed)
+            if on_top is not None:
+                return [_also_rounded(tried.mutant, on_top, case.observed)]
+        return []
+
     def _single_weight(self) -> list[Explanation]:
         """Search for a single number of the weights that explains the outputs."""
         if not isinstance(self.case.x, Inputs):
@@ -220,7 +256,9 @@ class _Diagnosing:
         if not case.fits(case.ours):
             return None
         for tried in self.search.best():
-            found = _measured(case, tried)
+            found = _measured(
+                case, tried, self.numbers, Network(self.spec).output_names
+            )
             if found is None:
                 continue
             differ = int(np.sum(~case.rows_explained(case.ours)))
@@ -251,6 +289,22 @@ class _Diagnosing:
         return progress(unit, total) if self.show else nullcontext(lambda count: None)
 
 
+def _also_rounded(
+    mutant: Mutant, rounding: OutputRounding, observed: Sequence[Array]
+) -> Explanation:
+    """Return the explanation by a mistake and a rounding of the outputs."""
+    return Explanation(
+        f"{mutant.name}; {rounding.name}",
+        mutant.layer,
+        f"{mutant.explanation}; and {rounding.explanation}",
+        f"{mutant.remedy}; {rounding.remedy}",
+        rounding.max_diff,
+        digits_of_difference(rounding.max_diff, observed),
+        mutant.gate,
+        mutant=mutant,
+    )
+
+
 def _with_each(near: Sequence[Mutant], others: Sequence[Mutant]) -> Iterator[Mutant]:
     """Yield each of the mutants that come nearest, with each other mistake too."""
     unlike = list({id(m): m for m in others}.values())
@@ -260,7 +314,9 @@ def _with_each(near: Sequence[Mutant], others: Sequence[Mutant]) -> Iterator[Mut
                 yield both
 
 
-def _measured(case: Case, tried: Tried) -> Nearest | None:
+def _measured(
+    case: Case, tried: Tried, numbers: Array, names: Sequence[str]
+) -> Nearest | None:
     """Return how much a candidate explains of all rows at hand."""
     mutant = tried.mutant
     try:
@@ -276,7 +332,14 @@ def _measured(case: Case, tried: Tried) -> Nearest | None:
         share=max(0.0, 1.0 - remaining(outputs, case.ours, case.observed)),
         rows=len(fine),
         explained=int(fine.sum()),
-        first=None if fine.all() else int(np.argmin(fine)),
+        first=None if fine.all() else int(numbers[np.argmin(fine)]),
+        remains=describe_remainder(
+            outputs,
+            case.observed,
+            allowed=case.allowed,
+            rows=numbers[: len(fine)],
+            names=names,
+        ),
     )
 
 

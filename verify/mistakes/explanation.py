@@ -137,6 +137,13 @@ def explanation_of(
 
 def digits_of(result: Comparison, observed: Sequence[Array]) -> int:
     """Return how many digits of the greatest output agree, 16 at most."""
+    return digits_of_difference(result.max_diff, observed)
+
+
+def digits_of_difference(difference: float, observed: Sequence[Array]) -> int:
+    """Return how many digits of the greatest output a difference leaves, 16 at most."""
     scale = max(float(np.max(np.abs(y), initial=0.0)) for y in observed)
-    ratio = result.max_diff / scale if scale else 0.0
+    ratio = difference / scale if scale else 0.0
+    if not math.isfinite(ratio) or ratio > 1:
+        return 0
     return min(16, math.floor(-math.log10(ratio))) if ratio else 16

@@ -329,13 +329,13 @@ class Search:
         few, case = self.few, self.chosen
         if tied:
             few = case = self.leading
-        on_few = self._outputs(few, mutant)
+        on_few = self.outputs(few, mutant)
         if not few.fits(on_few):
             return None
         result = few.compare(on_few)
         found = None
         if result.matches or few.is_near(result, on_few):
-            outputs = on_few if case is few else self._outputs(case, mutant)
+            outputs = on_few if case is few else self.outputs(case, mutant)
             if case.fits(outputs):
                 found = case.explains(mutant, outputs)
         if found is None:
@@ -345,7 +345,8 @@ class Search:
         self.found.append(explanation)
         return explanation
 
-    def _outputs(self, case: Case, mutant: Mutant) -> list[Array] | None:
+    def outputs(self, case: Case, mutant: Mutant) -> list[Array] | None:
+        """Return what a mutant computes; None, and a note, if it cannot."""
         with np.errstate(all="ignore"):
             return self.attempts.result(
                 mutant.name, mutant.layer, partial(case.outputs, mutant)

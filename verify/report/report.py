@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from verify.console.tables import text_table
 from verify.data.json_values import from_json, not_in_json, to_json
 from verify.errors import DataError, printable
-from verify.mistakes.catalogue.attempts import untried_sentence
-from verify.mistakes.explanation import Diagnosis, Explanation
+from verify.mistakes.explanation import Diagnosis
+from verify.report.diagnosis_text import diagnosis_lines
 from verify.tolerance.compare import Comparison, Verdict
 from verify.tolerance.partial import PartialResult
 
@@ -246,7 +246,7 @@ class Report:
             agreeing = []
         before = f"; layers before it agree: {', '.join(agreeing)}" if agreeing else ""
         lines = [head, *mismatch(shown, self.subject, self.reference, before)]
-        lines += _diagnosis_lines(self.diagnosis)
+        lines += diagnosis_lines(self.diagnosis)
         return lines
 
     def to_dict(self) -> dict[str, Any]:
@@ -391,31 +391,6 @@ def mismatch(c: Comparison, subject: str, reference: str, note: str = "") -> lis
             f"(allowed {number(c.allowed)})"
         )
     return lines
-
-
-def _diagnosis_lines(diagnosis: Diagnosis | None) -> list[str]:
-    if diagnosis is None:
-        return []
-    said = untried_sentence(diagnosis.untried)
-    untried = [f"  not tried      : {said}"] if said else []
-    if not diagnosis:
-        none = f"none of the {diagnosis.tried} known mistakes fits"
-        return [f"  likely cause   : {none}", *untried]
-    best, *others = diagnosis.explanations
-    shown = all(found.presentation for found in diagnosis.explanations)
-    right = "the model is right, its presentation differs: " if shown else ""
-    return [
-        f"  likely cause   : {right}{_explained(best)}",
-        f"  remedy         : {best.remedy}",
-        *(f"  or             : {_explained(other)}" for other in others),
-        *untried,
-    ]
-
-
-def _explained(found: Explanation) -> str:
-    where = f"layer '{printable(found.layer)}': " if found.layer else ""
-    left = f"max |diff| = {number(found.max_diff)}, {found.digits} digits agree"
-    return f"{where}{found.explanation} (then {left})"
 
 
 LAYER_HEADINGS = (
