@@ -231,6 +231,16 @@ def compare(
     backend: Backend = "tensorflow",
     vocabulary: Vocabulary = None,
     column: Column = None,
+    tolerance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW FAR",
+            help="How far the outputs may be from the model's by your own word, where "
+            "that is more than rounding may do: 1e-3 (in units of the outputs), 1% (of "
+            "the greatest output of each unit), or classes:99% (the share of rows "
+            "whose class must agree).",
+        ),
+    ] = None,
     json: Json = False,
     report: ReportFile = None,
     resume: Resume = False,
@@ -261,6 +271,7 @@ def compare(
             mapper=mapper,
             watch=watch,
             diagnosis_seconds=diagnosis_seconds,
+            tolerance=tolerance,
         )
     _finish(found, watch, json)
 

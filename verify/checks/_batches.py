@@ -41,6 +41,7 @@ from verify.tolerance.partial import (
     Ranking,
     half_unit,
 )
+from verify.tolerance.user_tolerance import ClassAgreement, UserTolerance
 
 MAX_WHOLE_BYTES = 2**26
 """Bytes of inputs up to which all rows are checked before they are cut into batches, so
@@ -216,6 +217,10 @@ class Examiner:
     threads : int, optional
         Threads of NumPy's evaluation of the model; one for each core by default.
     limits : Limits
+    tolerance : UserTolerance, optional
+        How far the outputs of a port may be from the model's by the user's word.
+    binary : tuple of bool
+        For a share of classes: `verify.checks._classes.binary_outputs`.
     """
 
     net: Network
@@ -225,6 +230,8 @@ class Examiner:
     name: str = ""
     threads: int | None = None
     limits: Limits = DEFAULT_LIMITS
+    tolerance: UserTolerance | None = None
+    binary: tuple[bool, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         # `rounding` holds copies of the model, which a worker makes itself.
@@ -296,6 +303,12 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
         examiner.activation_errors,
         work=plan.adjoints,
     )
+    if examiner.tolerance is not None:
+        tolerances = [examiner.tolerance.widened(t) for t in tolerances]
+    classes: list[ClassAgreement | None] = [
+        ClassAgreement.of(a, b, binary=binary, start=batch.start)
+        for a, b, binary in zip(expected, theirs, examiner.binary, strict=False)
+    ] or [None] * len(expected)
     decimals: Decimals | None = None
     recorded: dict[int, list[Comparison]] = {}
     if not examiner.native:
@@ -320,6 +333,7 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
                 tolerances[k].by_unit(),
                 noise_floors[k].by_unit(),
                 round(tolerances[k].derived * tolerances[k].atol.size),
+                classes[k],
             )
             for k in range(found)
         ),

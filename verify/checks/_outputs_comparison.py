@@ -12,6 +12,7 @@ from verify.checks._batches import Batch, BatchPlan, Examiner, input_batches
 from verify.checks._row_comparison import RowComparison
 from verify.checks._verdict import (
     beyond_noise,
+    judge_by_tolerance,
     judge_outputs,
     make_report,
     partial_verdict,
@@ -65,7 +66,14 @@ class OutputsComparison(RowComparison):
             "outputs": self.outputs.fingerprint(),
             "pieces": vars(self.plan),
             "versions": package_versions(),
+            **self._options,
         }
+
+    @property
+    def _options(self) -> dict[str, str]:
+        """Return what the user allows, by the names of the options."""
+        given = {"tolerance": self.examiner.tolerance}
+        return {name: str(value) for name, value in given.items() if value is not None}
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Yield the rows from `start` on, with the port's outputs."""
@@ -115,16 +123,22 @@ class OutputsComparison(RowComparison):
         """
         numerics, notes, slack = result.numerics, list[str](), 0.0
         decimals = result.decimals
-        if numerics.matches:
+        if numerics.matches and self.examiner.tolerance is None:
             notes += beyond_noise(result.by_noise_floor)
-        elif decimals is not None and (places := decimals.places):
+        elif numerics.matches or decimals is None:
+            pass
+        elif places := decimals.places:
             # Printed, or kept in a text file: rounded to these decimals.
             slack, numerics = half_unit(places), result.recorded(places)
             notes.append(
                 f"the outputs are recorded to {places} decimal(s), so differences "
                 f"below {slack:.0e} cannot be seen: record all digits of float32"
             )
-        verdict, reason = judge_outputs(result, numerics, slack, "".join(notes[:1]))
+        tolerance = self.examiner.tolerance
+        if tolerance is not None:
+            verdict, reason = judge_by_tolerance(result, numerics, tolerance)
+        else:
+            verdict, reason = judge_outputs(result, numerics, slack, "".join(notes[:1]))
         return verdict, reason, numerics, notes, slack
 
     def _report(
@@ -146,14 +160,23 @@ class OutputsComparison(RowComparison):
             proof=None,
             numerics=numerics,
             warnings=notes,
+            rule=self._rule(),
             facts={
                 "model": self.net.spec.source,
                 "rows": self.plan.rows,
                 "pieces": self.plan.batches,
                 "inputs": "given",
+                **self._options,
             },
             **more,
         )
+
+    def _rule(self) -> str:
+        """Say what the tolerance rests on; empty if on the project's own rules."""
+        tolerance = self.examiner.tolerance
+        if tolerance is None or tolerance.kind == "classes":
+            return ""
+        return f"the tolerance given, {tolerance}, or rounding where it does more"
 
     def _diagnosis(self, result: PartialResult, slack: float, show: bool) -> Diagnosis:
         """Search for the mistake on all rows, or on some where there are many batches.
@@ -171,13 +194,20 @@ class OutputsComparison(RowComparison):
             self.net.spec,
             prepared_rows(self.net, self.source, rows),
             theirs,
-            allowed=[floor.widened(slack).atol for floor in result.noise_floors],
+            allowed=self._allowed(result, slack),
             port=True,
             leading=leading,
             numbers=rows,
             seconds=self.diagnosis_seconds,
             show=show,
         )
+
+    def _allowed(self, result: PartialResult, slack: float) -> list[Array]:
+        """Return what a diagnosis counts as explained, (units,) for each output."""
+        floors = result.noise_floors
+        if self.examiner.tolerance is not None:
+            floors = [self.examiner.tolerance.widened(floor) for floor in floors]
+        return [floor.widened(slack).atol for floor in floors]
 
 
 def output_leaves(outputs: Any, names: Sequence[str]) -> list[Array]:

@@ -14,6 +14,7 @@ from verify.tolerance.compare import Comparison, Verdict, compare
 from verify.tolerance.error_bound import unbounded
 from verify.tolerance.noise_floor import Rounding, Tolerance, float64_tolerance
 from verify.tolerance.partial import PartialResult
+from verify.tolerance.user_tolerance import UserTolerance
 
 UNDEFINED = "the outputs hold NaN or infinite values, so nothing can be compared"
 FORMULAS_DIFFER = "the NumPy forward pass does not match Keras"
@@ -126,6 +127,54 @@ def judge_outputs(
     return Verdict.PASS, "the outputs are those of the model"
 
 
+def judge_by_tolerance(
+    result: PartialResult, numerics: Comparison, tolerance: UserTolerance
+) -> tuple[Verdict, str]:
+    """Return the verdict of a comparison by the user's own tolerance, and its sentence.
+
+    Parameters
+    ----------
+    result : PartialResult
+        Result of the rows that were compared.
+    numerics : Comparison
+        Comparison by that tolerance, and by what rounding may do where that is more.
+    tolerance : UserTolerance
+    """
+    decides = all(floor.decides for floor in result.noise_floors)
+    if decides and result.by_noise_floor.matches:
+        return Verdict.PASS, "the outputs are those of the model"
+    if result.undefined:
+        return Verdict.INCONCLUSIVE, UNDEFINED
+    if tolerance.kind == "classes":
+        agreement = result.classes
+        if agreement is None:
+            raise ValueError("expected a comparison of classes")
+        if agreement.share >= tolerance.value:
+            return (
+                Verdict.PASS,
+                f"the classes are those of the model within the tolerance given "
+                f"({tolerance} must agree): {agreement}",
+            )
+        return (
+            Verdict.FAIL,
+            f"the outputs are not those of the model, by the tolerance given "
+            f"({tolerance} must agree): {agreement}",
+        )
+    if numerics.matches:
+        return (
+            Verdict.PASS,
+            f"the outputs are those of the model within the tolerance given "
+            f"({tolerance})",
+        )
+    if not decides:
+        return Verdict.INCONCLUSIVE, undecided(result.noise_floors)
+    return (
+        Verdict.FAIL,
+        f"the outputs are not those of the model, not even within the tolerance given "
+        f"({tolerance})",
+    )
+
+
 def judge_time_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
     """Return the verdict of a comparison in time chunks, and the sentence for it."""
     wrong = [x for x in layers if not x.proof.matches]
@@ -208,6 +257,7 @@ def make_report(
     platform: str,
     *,
     warnings: Sequence[str],
+    rule: str = "",
     **more: Any,
 ) -> Report:
     """Make a report that says which tolerance the outputs were compared with.
@@ -222,6 +272,8 @@ def make_report(
         Platform whose activation errors the error bounds hold for.
     warnings : sequence of str
         Warnings in addition to the notes on the model.
+    rule : str
+        The rule of the tolerance, if it is not the project's own.
     **more
         Other fields of `verify.report.report.Report`.
     """
@@ -230,7 +282,8 @@ def make_report(
         reference="numpy",
         noise=max(float(tolerance.noise.max()) for tolerance in tolerances),
         scale=max(float(tolerance.scale.max()) for tolerance in tolerances),
-        allowance=_tolerance_rule(
+        allowance=rule
+        or _tolerance_rule(
             tolerances[0].rule, *result.derived, unbounded(net), platform
         ),
         warnings=(*net.spec.notes, *warnings),

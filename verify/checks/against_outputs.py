@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from verify.checks._batches import DEFAULT_LIMITS, BatchPlan, Examiner, Limits
+from verify.checks._classes import binary_outputs
 from verify.checks._outputs_comparison import OutputsComparison, output_leaves
 from verify.checks.checkpoint import Watch
 from verify.checks.inputs import as_source, error_rows, file_name, prepared_rows
@@ -22,6 +23,7 @@ from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.report.report import Report
 from verify.tolerance.activation_errors import worst_known_errors
+from verify.tolerance.user_tolerance import UserTolerance
 
 
 def compare_outputs(
@@ -37,6 +39,7 @@ def compare_outputs(
     watch: Watch | None = None,
     limits: Limits = DEFAULT_LIMITS,
     diagnosis_seconds: float = DIAGNOSIS_SECONDS,
+    tolerance: str | float | None = None,
 ) -> Report:
     """Check whether the outputs of a port, such as one in C, are those of the model.
 
@@ -59,6 +62,11 @@ def compare_outputs(
         As for `check`.
     diagnosis_seconds : float
         How long to look for the mistake, if the outputs differ; 0: not at all.
+    tolerance : str or float, optional
+        How far the outputs may be from the model's by your own word, where that is more
+        than rounding may do: ``1e-3``, in units of the outputs; ``"1%"``, of the
+        greatest absolute output of each unit; or ``"classes:99%"``, the share of rows
+        whose class must agree. The report says that the verdict rests on it.
 
     Returns
     -------
@@ -70,6 +78,7 @@ def compare_outputs(
     VerifyError
         The model, the inputs or the outputs cannot be used; the message is one line.
     """
+    allowed = None if tolerance is None else UserTolerance.read(tolerance)
     net = load(model, config=config, semantics=semantics, backend=backend)
     net.spec.require_finite()
     source = as_source(net, x)
@@ -83,10 +92,28 @@ def compare_outputs(
         name=file_name(source),
         threads=threads,
         limits=limits,
+        tolerance=allowed,
+        binary=_binary(net, source, allowed),
     )
     return OutputsComparison(
         net, source, theirs, plan, examiner, diagnosis_seconds
     ).run(mapper, watch)
+
+
+def _binary(
+    net: Network, source: Source, tolerance: UserTolerance | None
+) -> tuple[bool, ...]:
+    """Return `binary_outputs` if a share of classes is asked for."""
+    if tolerance is None or tolerance.kind != "classes":
+        return ()
+    return binary_outputs(net, _first_outputs(net, source))
+
+
+def _first_outputs(net: Network, source: Source) -> list[Array]:
+    """Return the model's own outputs for a row, or for a batch if its size is fixed."""
+    few = min(net.spec.batch_size or 1, source.rows)
+    with error_rows(0, few, source.rows, file_name(source)):
+        return net.flat(prepared_rows(net, source, np.arange(few)), dtype="float64")
 
 
 def _as_outputs(net: Network, source: Source, outputs: Any) -> Source:
@@ -97,9 +124,7 @@ def _as_outputs(net: Network, source: Source, outputs: Any) -> Source:
     DataError
         They do not have the shapes of the model's outputs.
     """
-    names, few = net.output_names, min(net.spec.batch_size or 1, source.rows)
-    with error_rows(0, few, source.rows, file_name(source)):
-        ours = net.flat(prepared_rows(net, source, np.arange(few)), dtype="float64")
+    names, ours = net.output_names, _first_outputs(net, source)
     shapes = [(source.rows, *y.shape[1:]) for y in ours]
     if isinstance(outputs, Source):
         some = outputs.take(np.arange(min(1, outputs.rows)))

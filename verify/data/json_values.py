@@ -21,7 +21,7 @@ from verify.errors import printable
 
 T = TypeVar("T")
 
-_NAME, _LATER = "name in JSON", "added later"
+_NAME, _LATER, _ELSE = "name in JSON", "added later", "left out if it is"
 
 
 def json_name(name: str) -> dict[str, Any]:
@@ -40,6 +40,14 @@ def added_later() -> dict[str, Any]:
     Reports of earlier versions do not have it.
     """
     return {_LATER: True}
+
+
+def unless(default: Any) -> dict[str, Any]:
+    """Leave a field out of JSON where it has its default, which is given here too.
+
+    So results that do not use the field are written as before there was one.
+    """
+    return {_LATER: True, _ELSE: default}
 
 
 def to_json(value: Any) -> Any:
@@ -65,7 +73,14 @@ def to_json(value: Any) -> Any:
         return to_json(value.tolist())
     if is_dataclass(value):
         kind: Any = type(value)
-        return {name: to_json(getattr(value, at)) for at, name, _ in _stored(kind)}
+        left_out = {
+            f.name: f.metadata[_ELSE] for f in fields(kind) if _ELSE in f.metadata
+        }
+        return {
+            name: to_json(getattr(value, at))
+            for at, name, _ in _stored(kind)
+            if at not in left_out or getattr(value, at) != left_out[at]
+        }
     return value
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from verify.data.json_values import json_name
+from verify.data.json_values import json_name, unless
 from verify.model.arrays import Array
 from verify.tolerance.compare import (
     Comparison,
@@ -25,6 +25,7 @@ from verify.tolerance.compare import (
     row_differences,
 )
 from verify.tolerance.noise_floor import Tolerance
+from verify.tolerance.user_tolerance import ClassAgreement, least_agreement
 
 MIN_ROUNDED_OUTPUTS, MAX_DECIMALS = 16, 9
 """Outputs count as rounded if there are at least 16 of them and none has more than 9
@@ -163,6 +164,8 @@ class PartialOutput:
         Tolerances of `numerics` and of `by_noise_floor`, unit by unit.
     derived : int
         Number of elements that have a derived bound.
+    classes : ClassAgreement or None
+        How many rows have the model's class; None unless the user asked for it.
     """
 
     proof: Comparison | None
@@ -172,12 +175,16 @@ class PartialOutput:
     tolerance: Tolerance = field(metadata=json_name("floor"))
     noise_floor: Tolerance = field(metadata=json_name("noise"))
     derived: int
+    classes: ClassAgreement | None = field(default=None, metadata=unless(None))
 
     def merge(self, later: PartialOutput) -> PartialOutput:
         """Return what is known of the rows of both."""
         proof = None
         if self.proof is not None and later.proof is not None:
             proof = self.proof.merge(later.proof)
+        classes: ClassAgreement | None = None
+        if self.classes is not None and later.classes is not None:
+            classes = self.classes.merge(later.classes)
         return PartialOutput(
             proof,
             self.numerics.merge(later.numerics),
@@ -190,6 +197,7 @@ class PartialOutput:
             self.tolerance.merge(later.tolerance),
             self.noise_floor.merge(later.noise_floor),
             self.derived + later.derived,
+            classes,
         )
 
 
@@ -278,6 +286,12 @@ class PartialResult:
     def by_noise_floor(self) -> Comparison:
         """Return the most telling comparison by the noise floor alone."""
         return most_telling([output.by_noise_floor for output in self.outputs])
+
+    @property
+    def classes(self) -> ClassAgreement | None:
+        """Return the class agreement of the output where fewest classes agree."""
+        found = [o.classes for o in self.outputs if o.classes is not None]
+        return least_agreement(found) if found else None
 
     def recorded(self, places: int) -> Comparison:
         """Return the most telling comparison if outputs were rounded to `places`."""
