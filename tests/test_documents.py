@@ -403,7 +403,7 @@ def test_the_constraints_hold_versions_and_nothing_else():
 
 @pytest.mark.keras
 def test_the_table_of_trust_is_what_its_command_wrote():
-    from benchmarks import trust
+    from benchmarks.trust import single_layers as trust
     from verify.console.tables import markdown_table
     from verify.mistakes.catalogue import catalogue
 
@@ -422,7 +422,7 @@ def test_the_table_of_trust_is_what_its_command_wrote():
 
 @pytest.mark.keras
 def test_the_benchmark_of_trust_measures_every_column():
-    from benchmarks import trust
+    from benchmarks.trust import single_layers as trust
 
     (written, *_) = json.loads((trust.RESULTS_FOLDER / "trust.json").read_text())[
         "rows"

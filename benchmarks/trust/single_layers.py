@@ -1,6 +1,6 @@
 """Measure what the checks catch and what a diagnosis names.
 
-    python -m benchmarks.trust
+    python -m benchmarks.trust.single_layers
 
 It writes benchmarks/results/trust.json and trust.md; docs/matches.md shows the table.
 
@@ -151,12 +151,12 @@ def measure(kind: str, every: int) -> Trust:
     right = net.predict(x, dtype="float64")
     allowed = float64_tolerance(right).atol
     mutants = list(catalogue(net.spec))
-    proved = sum(_differs(mutant, x, keras, allowed) for mutant in mutants)
+    proved = sum(_differs(mutant, inputs, keras, allowed) for mutant in mutants)
     shown = named = first = 0
     seconds, ratios = [], []
     some = mutants[::every]
     for mutant in some:
-        outputs = verify.Network(mutant.model).predict(x)  # in float32, as a port
+        (outputs,) = mutant.evaluate(inputs, None)  # in float32, as a port
         began = time.perf_counter()
         report = verify.compare_outputs(net, x, outputs)
         if not report.allowance.startswith("derived bound ("):
@@ -224,8 +224,8 @@ def _looseness(model: Any, net: verify.Network, x: Inputs) -> tuple[float, float
     return float(np.median(ratios)), float(np.quantile(ratios, 0.95))
 
 
-def _differs(mutant: Mutant, x: Array, keras: Array, allowed: Array) -> bool:
-    wrong = verify.Network(mutant.model).predict(x, dtype="float64")
+def _differs(mutant: Mutant, x: Inputs, keras: Array, allowed: Array) -> bool:
+    (wrong,) = mutant.evaluate(x)
     return not compare(wrong, keras, allowed=allowed).matches
 
 
