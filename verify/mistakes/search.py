@@ -15,7 +15,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from verify.forward.evaluate import Evaluation, cast_to
+from verify.forward.evaluate import Evaluation, FastPath, cast_to
+from verify.forward.fast import compiled
 from verify.forward.layers.base import LayerType
 from verify.forward.network import Inputs, LayerCall, Network
 from verify.mistakes.catalogue import Attempts, Mutant
@@ -34,6 +35,10 @@ the first on that a mistake which ties rows together is tried on at most."""
 NEAR_SHARE = 1e-3
 """Beyond this share of the greatest output, a difference from a mutant cannot be
 rounding, so the mutant's noise floor is not measured."""
+
+NEAR_REST = 0.1
+"""Nor is what remains of a difference taken for rounding if it is more than this share
+of the whole difference."""
 
 NEAREST_KEPT = 12
 """Candidates that come nearest, which are combined with others if none fits."""
@@ -133,8 +138,10 @@ class Case:
                 return flatten(trace[self.layer].output)
             if spec.stateful:
                 return Network(spec).flat(self.x, dtype="float64")
-            run = _Recalling(self.known, record)
-            outputs = run(cast_to(spec.root, "float64"), list(self.x), at="")
+            root = cast_to(spec.root, "float64")
+            fast = compiled(root, sum(array.size for array in self.x))
+            run = _Recalling(self.known, record, fast)
+            outputs = run(root, list(self.x), at="")
             return [tensor.value for tensor in flatten(outputs)]
 
     def outputs(self, mutant: Mutant) -> list[Array]:
@@ -181,7 +188,10 @@ class Case:
         if self.layer is not None or not isinstance(self.x, Inputs):
             return False
         scale = max(float(np.max(np.abs(y), initial=1.0)) for y in outputs)
-        return result.max_diff < NEAR_SHARE * scale
+        limit = NEAR_SHARE * scale
+        if self.fits(self.ours):
+            limit = min(limit, NEAR_REST * self.compare(self.ours).max_diff)
+        return result.max_diff < limit
 
     def rows_explained(self, outputs: Sequence[Array]) -> Array:
         """Return whether each row matches the observed one, (batch,) of bool."""
@@ -206,8 +216,8 @@ class _Recalling(Evaluation):
     A layer that was not changed, called on the same numbers, returns the same.
     """
 
-    def __init__(self, known: Known, record: bool) -> None:
-        super().__init__(floatx="float64")
+    def __init__(self, known: Known, record: bool, fast: FastPath) -> None:
+        super().__init__(floatx="float64", fast=fast)
         self._known, self._record = known.results, record
 
     def _run(
