@@ -14,6 +14,8 @@ import numpy as np
 
 from verify import ModelSpec, Network
 from verify.forward.layers import REGISTRY
+from verify.model.graph import Graph, Node, TensorRef
+from verify.model.spec import LayerSpec
 from verify.model_files.config import read_architecture, read_model
 from verify.model_files.hdf5 import snake_case
 
@@ -272,3 +274,59 @@ def mutated(spec: ModelSpec, name: str) -> Network:
     from verify.mistakes.catalogue import catalogue
 
     return Network(next(m.model for m in catalogue(spec) if m.name == name))
+
+
+class FunctionalNet:
+    """A Functional model with random weights, built call by call without Keras.
+
+    ``net.call(config, x)`` returns the tensors of the outputs; `features` is the size
+    of the last axis of x where the weights need it.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self.layers: dict[str, LayerSpec] = {}
+        self.inputs: list[TensorRef] = []
+        self.nodes: list[Node] = []
+
+    def input(self, name: str, *shape: int | None, dtype: str = "float32") -> TensorRef:
+        """An input; `shape` includes the batch axis."""
+        options = {"batch_shape": shape, "dtype": dtype}
+        self.layers[name] = LayerSpec(name, "InputLayer", options)
+        self.inputs.append(TensorRef(name, 0, 0))
+        return self.inputs[-1]
+
+    def call(
+        self, config: dict[str, Any], *args: Any, features: int = 0, **kwargs: Any
+    ) -> list[TensorRef]:
+        """Call a layer, anew or once more, with tensors."""
+        name = config["config"]["name"]
+        if name not in self.layers:
+            self.layers[name] = self.layer(config, features)
+        index = sum(node.layer == name for node in self.nodes)
+        self.nodes.append(Node(name, index, args, kwargs))
+        return [TensorRef(name, index, k) for k in range(9)]
+
+    def layer(self, config: dict[str, Any], features: int) -> LayerSpec:
+        """A layer and the layers inside it."""
+        kind, options = REGISTRY[config["class_name"]], config["config"]
+        found = kind.read_options("a test", options)
+        inside = {}
+        for key, child in kind.children(options).items():
+            inside[key] = self.layer(child, features)
+            if config["class_name"] == "StackedRNNCells":
+                features = inside[key].options["units"]
+        self.seed += 1
+        shapes = kind.weight_shapes(found)
+        sizes = [tuple(s or features for s in shape) for shape in shapes.values()]
+        weights = zip(shapes, random_weights(sizes, self.seed), strict=True)
+        return LayerSpec(
+            options["name"], config["class_name"], found, dict(weights), inside
+        )
+
+    def spec(self, *outputs: TensorRef) -> ModelSpec:
+        """The model with these outputs."""
+        results = outputs[0] if len(outputs) == 1 else list(outputs)
+        graph = Graph(self.inputs, results, tuple(self.nodes))
+        root = LayerSpec("model", "Functional", {}, {}, self.layers, graph=graph)
+        return ModelSpec(root, source="a test")

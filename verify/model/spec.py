@@ -71,7 +71,9 @@ class LayerSpec:
         Functions that replace those of this package, to plant a mistake: ``step`` (see
         `verify.forward.cells`), ``scan``, for Bidirectional ``turn`` and ``merge``, for
         attention ``weigh``, and ``call`` for the whole layer (see
-        `verify.mistakes.catalogue.mistake.on_call`).
+        `verify.mistakes.catalogue.mistake.on_call`); ``initial_state``,
+        ``return_state`` and ``stateful`` map the states that a recurrent layer is
+        given, returns and keeps for the next batch to others.
         Always empty in a spec that was read from a file or from a live model.
     input_shape : tuple, or a structure of tuples
         Shape of the inputs of the first call, with ``None`` for the batch axis and

@@ -105,7 +105,9 @@ class Loop(LayerType):
         options = layer.options
         compute = POLICIES[cell.policy].compute
         if initial_state is not None:
-            states = tuple(rounded(state, compute) for state in flatten(initial_state))
+            given = tuple(flatten(initial_state))
+            given = layer.overrides.get("initial_state", tuple)(given)
+            states = tuple(rounded(state, compute) for state in given)
         elif options["stateful"] and run.states() is not None:
             states = tuple(rounded(s, compute) for s in run.states() or ())
         else:
@@ -128,9 +130,10 @@ class Loop(LayerType):
         )
         run.note(**result.values)
         if options["stateful"]:
-            run.keep_states(result.states)
+            run.keep_states(layer.overrides.get("stateful", tuple)(result.states))
         if options["return_state"]:
-            return (result.output, *result.states)
+            after = layer.overrides.get("return_state", tuple)(result.states)
+            return (result.output, *after)
         return result.output
 
     def time_loop(self, layer: LayerSpec) -> TimeLoop:

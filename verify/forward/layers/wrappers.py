@@ -111,7 +111,10 @@ class Bidirectional(LayerType):
         initial_state: Any = None,
         mask: Array | None = None,
     ) -> Any:
-        states = flatten(initial_state) if initial_state is not None else []
+        states: tuple[Array, ...] = ()
+        if initial_state is not None:
+            given = tuple(flatten(initial_state))
+            states = layer.overrides.get("initial_state", tuple)(given)
         half = len(states) // 2
         first = layer.sublayers["forward_layer"]
         compute = POLICIES[layer.policy].compute
@@ -134,7 +137,8 @@ class Bidirectional(LayerType):
         if first.options["return_sequences"]:
             y_rev = layer.overrides.get("turn", _turned)(y_rev)
         merge = layer.overrides.get("merge", MERGES[layer.options["merge_mode"]])
-        outputs = (*merge(y, y_rev), *after, *after_rev)
+        after = layer.overrides.get("return_state", tuple)((*after, *after_rev))
+        outputs = (*merge(y, y_rev), *after)
         return outputs if len(outputs) > 1 else outputs[0]
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:

@@ -17,7 +17,16 @@ from functools import partial
 
 import numpy as np
 
-from verify.mistakes.catalogue import around, layers, masks, steps, time, weights
+from verify.mistakes.catalogue import (
+    around,
+    given_states,
+    layers,
+    masks,
+    states,
+    steps,
+    time,
+    weights,
+)
 from verify.mistakes.catalogue.attempts import Attempts, Untried, untried_sentence
 from verify.mistakes.catalogue.combined import everywhere
 from verify.mistakes.catalogue.layers import other_backends
@@ -37,6 +46,7 @@ MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
     *around.MUTATION_OPERATORS,
     *time.MUTATION_OPERATORS,
     *steps.MUTATION_OPERATORS,
+    *states.MUTATION_OPERATORS,
     *weights.LEAST_LIKELY,
 )
 """One function for each kind of mistake, likeliest first. Add yours in the module that
@@ -44,6 +54,7 @@ it fits."""
 
 MODEL_OPERATORS: tuple[ModelOperator, ...] = (
     *masks.MODEL_OPERATORS,
+    *given_states.MODEL_OPERATORS,
     *layers.MODEL_OPERATORS,
 )
 """One function for each kind of mistake that is made in more than one layer, or between
