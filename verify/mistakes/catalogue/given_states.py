@@ -20,11 +20,12 @@ from verify.mistakes.catalogue.masks import has_masks
 from verify.mistakes.catalogue.mistake import Mistake, ModelOperator, Mutant, Need
 from verify.mistakes.catalogue.states import (
     NEXT_BATCH,
+    ONE_STEP_EARLY,
     RESTARTED,
     States,
     given_and_returned,
+    states_from_outputs,
     states_of,
-    states_of_other_steps,
     with_states,
     wrong_initial_states,
     wrong_returned_states,
@@ -45,6 +46,8 @@ class Use:
         Whether it is called with `initial_state`.
     returned : bool
         Whether a state that it returns is used.
+    output : bool
+        Whether its output is used too.
     elsewhere : bool
         Whether one is used other than as the `initial_state` of a layer that is given
         all of them in their order: there it is the other layer that reads them.
@@ -52,6 +55,7 @@ class Use:
 
     given: bool = False
     returned: bool = False
+    output: bool = False
     elsewhere: bool = False
 
 
@@ -99,10 +103,11 @@ def uses_of_states(spec: ModelSpec) -> dict[str, Use]:
             arguments = flatten([list(node.args), dict(node.kwargs)])
             taken += [(leaf, whole and leaf in given) for leaf in arguments]
         for leaf, whole in taken:
-            if isinstance(leaf, TensorRef) and leaf in owners:
+            if isinstance(leaf, TensorRef) and states_of(model.sublayers[leaf.layer]):
                 use = found.setdefault(path + leaf.layer, Use())
-                use.returned = True
-                use.elsewhere = use.elsewhere or not whole
+                use.output |= leaf not in owners
+                use.returned |= leaf in owners
+                use.elsewhere |= leaf in owners and not whole
     return found
 
 
@@ -123,7 +128,9 @@ def states_handed_over(spec: ModelSpec) -> Iterator[Mutant]:
             if use.given:
                 made += given_and_returned(states)
         if use.returned:
-            made += states_of_other_steps(layer, masked)
+            made += states_from_outputs(layer, masked)
+        if use.returned and use.output:  # else it would be the last step left out
+            made.append(ONE_STEP_EARLY)
         singles += [(path, mistake) for mistake in made]
     for path, mistake in singles:
         yield _mutant(spec, mistake, path)

@@ -281,8 +281,8 @@ def given_and_returned(states: Sequence[State]) -> Iterator[Mistake]:
     )
 
 
-def states_of_other_steps(layer: LayerSpec, masked: bool) -> Iterator[Mistake]:
-    """Yield states that a layer returns from another place than the end of its loop.
+def states_from_outputs(layer: LayerSpec, masked: bool) -> Iterator[Mistake]:
+    """Yield states h that are taken from the output, where they are not the same.
 
     Parameters
     ----------
@@ -291,13 +291,6 @@ def states_of_other_steps(layer: LayerSpec, masked: bool) -> Iterator[Mistake]:
     masked : bool
         Whether the model has masks.
     """
-    yield Mistake(
-        "states of the step before the last",
-        "the states that the layer returns are those before its last step",
-        "return the states after the last step",
-        _in_loops(_one_step_early),
-        needs=SEVERAL_STEPS,
-    )
     half = layer.sublayers.get("forward_layer", layer)
     if any(state.cell for state in states_of(layer)):
         return
@@ -375,6 +368,14 @@ def _state_from_output(*arguments: Any, **options: Any) -> Scan:
     output = found.output if sequences else found.output[:, -1]
     return found._replace(output=output, states=(shown, *found.states[1:]))
 
+
+ONE_STEP_EARLY = Mistake(
+    "states of the step before the last",
+    "the states that the layer returns are those before its last step",
+    "return the states after the last step",
+    _in_loops(_one_step_early),
+    needs=SEVERAL_STEPS,
+)
 
 RESTARTED = Mistake(
     "states not passed on to the next step",

@@ -316,7 +316,7 @@ def wrong_time(layer: LayerSpec) -> Iterator[Mistake]:
             yield Mistake(
                 f"states carried to the next {where}",
                 f"each {what} begins with the states that the one before it ended with",
-                "begin every row with states of zeros",
+                "begin every row anew: with states of zeros, or with those it is given",
                 _with_scan(partial(_carried, rows=rows)),
                 needs=frozenset({need, Need.SEVERAL_STEPS}),
                 ties_rows=True,
