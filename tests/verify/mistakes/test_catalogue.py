@@ -232,3 +232,13 @@ def test_overrides_never_come_from_a_model(tmp_path):
     net = verify.load(lstm_file(tmp_path / "m.keras"))
     assert all(not x.overrides for _, x in net.spec.walk())
     assert not lstm_spec().root.overrides
+
+
+def test_blocks_of_a_kernel_are_reshaped_as_in_weights_of_cudnn():
+    net = lstm_spec()
+    mutants = {(m.name, m.layer): m for m in catalogue(net)}
+    mistaken = mutants["blocks of kernel read in column-major order", "lstm"].model
+    blocks = np.hsplit(net["lstm"].weights["kernel"], 4)
+    reshaped = np.hstack([block.reshape(UNITS, -1).T for block in blocks])
+    np.testing.assert_array_equal(mistaken["lstm"].weights["kernel"], reshaped)
+    assert not any(name.startswith("blocks of recurrent") for name, _ in mutants)

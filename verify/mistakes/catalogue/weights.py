@@ -210,6 +210,21 @@ def transposed_kernels(layer: LayerSpec) -> Iterator[Mistake]:
             common=True,
             needs=needs,
         )
+        if not square and len(gates) > 1:
+            yield Mistake(
+                f"blocks of {key} read in column-major order",
+                f"the block of each gate in {key} is reshaped where it should be "
+                "transposed, so its numbers stand in other places",
+                f"transpose the blocks of {key} to exchange their axes",
+                on_weights(key, change=_blocks_in_column_order),
+                common=True,
+                needs=needs,
+            )
+
+
+def _blocks_in_column_order(layer: LayerSpec, value: Array) -> Array:
+    blocks = gate_blocks(layer, value)
+    return join_blocks([b.ravel().reshape(b.shape, order="F") for b in blocks])
 
 
 def _transposed(layer: LayerSpec, value: Array, gates: tuple[str, ...]) -> Array:
