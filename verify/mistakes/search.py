@@ -234,7 +234,8 @@ class _Recalling(Evaluation):
             or self._values[1:]
         ):
             return super()._run(layer, kind, values, at, mask)
-        key = (layer, at, _content(values))
+        # an Embedding returns ids where a fast loop takes them, and else vectors
+        key = (layer, at, self.passes_ids_on(layer), _content(values))
         if key not in self._known:
             result = super()._run(layer, kind, values, at, mask)
             if self._record:
