@@ -13,7 +13,7 @@ own arithmetic only. It reproduces these rules of keras/src/layers/layer.py:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -172,27 +172,33 @@ class Evaluation:
         A structure of `Tensor`.
         """
         kind = REGISTRY[layer.class_name]
-        given = _bind_arguments(layer, kind, args, kwargs)
+        given = bind_arguments(layer, kind, args, kwargs)
         for name in kind.masks_from_tensor:
             given.pop(name, None)
-        _fill_masks(kind, given)
+        fill_masks(kind, given)
         first = given[kind.arguments[0]]
         mask = map_structure(_value_of, given.get("mask"))
         if mask is None:
             mask = map_structure(_mask_of, first)
+        if "use_mask" in layer.overrides:
+            _replace_masks(kind, given, layer.overrides["use_mask"])
         compute = POLICIES[layer.policy].compute
         values = {
             key: map_structure(lambda leaf: _cast_input(leaf, kind, compute), value)
             for key, value in given.items()
         }
         for key in kind.strips_masks:
-            _strip_mask(given.get(key), compute)
+            strip_mask(given.get(key), compute)
         output = self._run(layer, kind, values, at, mask)
+        if "pass_mask" in layer.overrides:
+            passed = layer.overrides["pass_mask"]
+            return map_structure(
+                lambda leaf: Tensor(leaf.value, passed(mask, leaf)),
+                self._finished(layer, kind, values[kind.arguments[0]], mask, output),
+            )
         if _returned_input(layer, kind, first, values[kind.arguments[0]], output):
             return first
-        if kind.casts_outputs:
-            output = map_structure(lambda leaf: _cast_output(leaf, compute), output)
-        return self._masked(layer, kind, values[kind.arguments[0]], mask, output)
+        return self._finished(layer, kind, values[kind.arguments[0]], mask, output)
 
     def within(
         self, layer: LayerSpec, *args: Any, at: str, mask: Array | None = None
@@ -202,7 +208,7 @@ class Evaluation:
         The mask is given to the layer if its ``call`` has such an argument.
         """
         kind = REGISTRY[layer.class_name]
-        values = _bind_arguments(layer, kind, args, {})
+        values = bind_arguments(layer, kind, args, {})
         if mask is not None and "mask" in kind.arguments:
             values["mask"] = mask
         output = self._run(layer, kind, values, at, values.get("mask"))
@@ -275,10 +281,13 @@ class Evaluation:
             )
         return output
 
-    def _masked(
+    def _finished(
         self, layer: LayerSpec, kind: LayerType, inputs: Any, mask: Any, output: Any
     ) -> Any:
-        """Return the outputs as tensors with their masks."""
+        """Return the outputs as tensors, cast to their dtype and with their masks."""
+        if kind.casts_outputs:
+            compute = POLICIES[layer.policy].compute
+            output = map_structure(lambda leaf: _cast_output(leaf, compute), output)
         tensors = map_structure(_as_tensor, output)
         if not kind.supports_masking:
             return tensors
@@ -306,7 +315,7 @@ def _ignore_overflow() -> np.errstate:
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
-def _bind_arguments(
+def bind_arguments(
     layer: LayerSpec, kind: LayerType, args: Any, kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments of a call that are not None, by name."""
@@ -324,7 +333,7 @@ def _bind_arguments(
     return given
 
 
-def _fill_masks(kind: LayerType, given: dict[str, Any]) -> None:
+def fill_masks(kind: LayerType, given: dict[str, Any]) -> None:
     """Add the mask arguments that Keras finds itself; see the module's docstring."""
     tensors = {k: v for k, v in given.items() if _is_tensor_argument(v)}
     if len(tensors) == 1:
@@ -342,6 +351,25 @@ def _fill_masks(kind: LayerType, given: dict[str, Any]) -> None:
                     given[name] = mask
 
 
+def _replace_masks(
+    kind: LayerType, given: dict[str, Any], change: Callable[[str, Any], Any]
+) -> None:
+    """Have a layer use other masks than it receives; what it passes on stays.
+
+    Parameters
+    ----------
+    kind : LayerType
+    given : dict
+        The arguments of the call.
+    change : callable
+        Name of a mask argument and its value -> the value to use; None for no mask.
+    """
+    for name in kind.mask_arguments & given.keys():
+        value = change(name, map_structure(_value_of, given.pop(name)))
+        if value is not None:
+            given[name] = value
+
+
 def _is_tensor_argument(value: Any) -> bool:
     """Return whether Keras counts an argument as a tensor argument."""
     if isinstance(value, Tensor):
@@ -352,7 +380,7 @@ def _is_tensor_argument(value: Any) -> bool:
     )
 
 
-def _strip_mask(leaf: Any, compute: str) -> None:
+def strip_mask(leaf: Any, compute: str) -> None:
     """Remove the mask in place, as Keras does.
 
     If Keras casts the input, it removes the mask of the copy; the original keeps its

@@ -73,7 +73,10 @@ class LayerSpec:
         attention ``weigh``, and ``call`` for the whole layer (see
         `verify.mistakes.catalogue.mistake.on_call`); ``initial_state``,
         ``return_state`` and ``stateful`` map the states that a recurrent layer is
-        given, returns and keeps for the next batch to others.
+        given, returns and keeps for the next batch to others. ``use_mask`` (name of a
+        mask argument, mask -> mask or None) changes a mask that the layer uses, and
+        ``pass_mask`` (mask of its input, output tensor -> mask or None) the mask that
+        it passes on.
         Always empty in a spec that was read from a file or from a live model.
     input_shape : tuple, or a structure of tuples
         Shape of the inputs of the first call, with ``None`` for the batch axis and

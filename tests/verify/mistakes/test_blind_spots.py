@@ -19,8 +19,9 @@ from support.nets import (
 )
 
 from verify import Network, selftest
+from verify.mistakes import catalogue as mistakes
 from verify.mistakes.blind_spots import blind_spots
-from verify.mistakes.catalogue import catalogue, time
+from verify.mistakes.catalogue import around, catalogue, time
 from verify.mistakes.catalogue.mistake import Need
 
 KINDS = ("SimpleRNN", "LSTM", "GRU")
@@ -99,12 +100,9 @@ def test_every_need_is_that_of_some_mistake_and_may_be_lacking():
 
 
 def test_a_need_that_no_mistake_has_any_more_would_be_found(monkeypatch):
-    forgetful = [
-        replace(m, needs=m.needs - {Need.MASKED_STEPS_BEFORE_OTHERS})
-        for m in time.MASK_MISTAKES
-    ]
-    monkeypatch.setattr(time, "MASK_MISTAKES", tuple(forgetful))
-    assert set(Need) - used() == {Need.MASKED_STEPS_BEFORE_OTHERS}
+    kept = [o for o in mistakes.MUTATION_OPERATORS if o is not around.embedding]
+    monkeypatch.setattr(mistakes, "MUTATION_OPERATORS", tuple(kept))
+    assert set(Need) - used() == {Need.ID_ZERO}
 
 
 def test_a_mistake_without_its_need_loses_its_reason(monkeypatch):

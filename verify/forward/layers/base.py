@@ -321,6 +321,15 @@ class LayerType(ABC):
     returns_input: ClassVar[str] = ""
     container: ClassVar[str] = ""
 
+    @property
+    def mask_arguments(self) -> frozenset[str]:
+        """Return the arguments of ``call`` that are masks of steps."""
+        return frozenset(
+            name
+            for name in self.arguments
+            if name == "mask" or (name.endswith("_mask") and name != "use_causal_mask")
+        )
+
     def read_options(self, where: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Check every option of a config, and return those in `options`.
 

@@ -17,6 +17,7 @@ from functools import partial
 
 import numpy as np
 
+from verify.forward.layers import REGISTRY
 from verify.mistakes.catalogue import (
     around,
     given_states,
@@ -30,6 +31,7 @@ from verify.mistakes.catalogue import (
 from verify.mistakes.catalogue.attempts import Attempts, Untried, untried_sentence
 from verify.mistakes.catalogue.combined import everywhere
 from verify.mistakes.catalogue.layers import other_backends
+from verify.mistakes.catalogue.mask_flow import MaskFlow
 from verify.mistakes.catalogue.masks import MASK_IGNORED, has_masks, unmasked
 from verify.mistakes.catalogue.mistake import (
     Mistake,
@@ -53,12 +55,12 @@ MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
 it fits."""
 
 MODEL_OPERATORS: tuple[ModelOperator, ...] = (
-    *masks.MODEL_OPERATORS,
     *given_states.MODEL_OPERATORS,
     *layers.MODEL_OPERATORS,
 )
 """One function for each kind of mistake that is made in more than one layer, or between
-layers."""
+layers. Those of `masks` come before all others: on padding that is all on one side, a
+mask that is ignored is often the same as one that is misread in some odd way."""
 
 
 def catalogue(
@@ -77,6 +79,8 @@ def catalogue(
         Gets the mistakes that could not be made in this model; they are left out.
     """
     attempts = Attempts() if attempts is None else attempts
+    for operator in masks.MODEL_OPERATORS:
+        yield from attempts.each(operator, spec)
     for path, layer, mistake in mistakes(spec, attempts):
         mistaken = attempts.result(mistake.name, path, partial(mistake.change, layer))
         if mistaken is not None and (unchanged or not same(layer, mistaken)):
@@ -96,8 +100,11 @@ def mistakes(
     attempts : Attempts
         Gets the operators that failed.
     """
-    masked = has_masks(spec)
+    flow = MaskFlow.of(spec.root) if has_masks(spec) else MaskFlow()
     for path, layer in spec.walk():
+        masked = flow.reaches(path) or (
+            has_masks(spec) and not REGISTRY[layer.class_name].mask_arguments
+        )
         for mistake in _mistakes(path, layer, masked, attempts):
             yield path, layer, mistake
 
@@ -121,7 +128,7 @@ def same_mistakes(
 def _mistakes(
     path: str, layer: LayerSpec, masked: bool, attempts: Attempts
 ) -> Iterator[Mistake]:
-    """Yield the mistakes in a layer; those of masks only in a model that has masks."""
+    """Yield the mistakes in a layer; those of masks only where a mask reaches it."""
     backward = path.rpartition("/")[2] == "backward_layer"
     for operator in MUTATION_OPERATORS:
         for mistake in attempts.each(operator, layer, layer=path):

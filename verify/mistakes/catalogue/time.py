@@ -10,7 +10,6 @@ import numpy as np
 
 from verify.forward.recurrence import Scan, Step, scan
 from verify.mistakes.catalogue.mistake import (
-    CONV_LSTMS,
     Change,
     Mistake,
     MutationOperator,
@@ -55,15 +54,21 @@ def _cut(mask: Array) -> Array:
 
 
 def _count(mask: Array) -> Array:
-    return np.arange(mask.shape[1]) < mask.sum(axis=1, keepdims=True)
+    places = np.arange(mask.shape[1]).reshape(-1, *[1] * (mask.ndim - 2))  # (time, ...)
+    found: Array = places < mask.sum(axis=1, keepdims=True)
+    return found
+
+
+def _over(mask: Array, values: Array) -> Array:
+    """Return a mask with as many axes as the values that it masks."""
+    return mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim))
 
 
 def _zeroed_inputs(
     step: Step, x: Array, mask: Array | None, *rest: Any, **options: Any
 ) -> Scan:
     if mask is not None:
-        keep = mask.reshape(*mask.shape, *[1] * (x.ndim - 2))  # (batch, time, 1, ...)
-        x = np.where(keep, x, np.zeros_like(x))
+        x = np.where(_over(mask, x), x, np.zeros_like(x))
     return scan(step, x, None, *rest, **options)
 
 
@@ -75,23 +80,26 @@ def _forgetting(
     *rest: Any,
     **options: Any,
 ) -> Scan:
-    """Set the states to zero at a masked step instead of holding them.
-
-    The mask is appended to the features, so that the step can see it.
-    """
+    """Set the states to zero at a masked step instead of holding them."""
     if mask is None:
         return scan(step, x, mask, states, *rest, **options)
+    order = iter(_in_order_read(mask, options["go_backwards"]))
 
-    def forgetful(both: Array, before: States) -> Any:
-        keep = both[:, -1:].astype(bool)  # (batch, 1)
-        result = step(both[:, :-1], before)
-        new = tuple(np.where(keep, s, np.zeros_like(s)) for s in result.states)
-        shown = np.where(keep, result.output, np.zeros_like(result.output))
-        return result._replace(output=shown, states=new)
+    def forgetful(now: Array, before: States) -> Any:
+        keep, result = next(order), step(now, before)
+        shown, *new = (
+            np.where(_over(keep, value), value, np.zeros_like(value))
+            for value in (result.output, *result.states)
+        )
+        return result._replace(output=shown, states=tuple(new))
 
-    # (batch, time, features + 1)
-    both = np.concatenate([x, mask[..., None].astype(x.dtype)], axis=-1)
-    return scan(forgetful, both, None, states, *rest, **options)
+    return scan(forgetful, x, None, states, *rest, **options)
+
+
+def _in_order_read(mask: Array, go_backwards: bool) -> Array:
+    """Return a mask by steps, (time, batch, ...), the first that is read in front."""
+    by_step = np.moveaxis(mask, 1, 0)
+    return by_step[::-1] if go_backwards else by_step
 
 
 def _states_go_on(
@@ -106,13 +114,10 @@ def _states_go_on(
     if mask is None:
         return scan(step, x, mask, states, *rest, **options)
     free = scan(step, x, None, states, *rest, **{**options, "return_sequences": True})
-    times = range(x.shape[1])
-    order = mask[:, ::-1] if options["go_backwards"] else mask
     shown = np.zeros_like(free.output[:, 0])  # (batch, units)
     outputs = []
-    for t in times:
-        keep = order[:, t].reshape(-1, *[1] * (shown.ndim - 1))  # (batch, 1)
-        shown = np.where(keep, free.output[:, t], shown)
+    for t, keep in enumerate(_in_order_read(mask, options["go_backwards"])):
+        shown = np.where(_over(keep, shown), free.output[:, t], shown)
         outputs.append(shown)
     # (batch, time, units) or (batch, units)
     last = np.stack(outputs, axis=1) if options["return_sequences"] else shown
@@ -184,7 +189,7 @@ MASK_MISTAKES = (
 
 def wrong_masks(layer: LayerSpec) -> Iterator[Mistake]:
     """Yield mistakes that do not hold every state at a masked step."""
-    if "go_backwards" not in layer.options or layer.class_name in CONV_LSTMS:
+    if "go_backwards" not in layer.options:
         return
     yield from MASK_MISTAKES
     if layer.options["return_sequences"]:
