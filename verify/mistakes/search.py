@@ -17,7 +17,7 @@ import numpy as np
 
 from verify.forward.evaluate import Evaluation, FastPath, cast_to
 from verify.forward.fast import compiled
-from verify.forward.layers.base import LayerType
+from verify.forward.layers.base import LayerType, Tensor
 from verify.forward.network import Inputs, LayerCall, Network
 from verify.mistakes.catalogue import Attempts, Mutant
 from verify.mistakes.catalogue.attempts import FAILURES
@@ -139,7 +139,8 @@ class Case:
             if spec.stateful:
                 return Network(spec).flat(self.x, dtype="float64")
             root = cast_to(spec.root, "float64")
-            fast = compiled(root, sum(array.size for array in self.x))
+            # no ids: no loop then looks ids up in what was made of another layer
+            fast = compiled(root, 0)
             run = _Recalling(self.known, record, fast)
             outputs = run(root, list(self.x), at="")
             return [tensor.value for tensor in flatten(outputs)]
@@ -239,9 +240,14 @@ class _Recalling(Evaluation):
         if key not in self._known:
             result = super()._run(layer, kind, values, at, mask)
             if self._record:
-                self._known[key] = result
+                self._known[key] = map_structure(_copied, result)
             return result
-        return self._known[key]
+        return map_structure(_copied, self._known[key])
+
+
+def _copied(leaf: Any) -> Any:
+    """Return a copy of a tensor, whose mask the evaluation may replace."""
+    return Tensor(leaf.value, leaf.mask) if isinstance(leaf, Tensor) else leaf
 
 
 def _content(values: dict[str, Any]) -> str:
@@ -249,7 +255,10 @@ def _content(values: dict[str, Any]) -> str:
     digest = hashlib.blake2b(digest_size=16)
 
     def add(leaf: Any) -> None:
-        if isinstance(leaf, np.ndarray):
+        if isinstance(leaf, Tensor):
+            add(leaf.value)
+            add(leaf.mask)
+        elif isinstance(leaf, np.ndarray):
             digest.update(f"{leaf.dtype}{leaf.shape}".encode())
             digest.update(np.ascontiguousarray(leaf).tobytes())
         else:

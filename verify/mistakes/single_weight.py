@@ -8,6 +8,7 @@ Each suspect is then fitted, and counts only if the whole difference vanishes.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -106,7 +107,7 @@ def find_single_weight(
     observed: Sequence[Array],
     *,
     allowed: Sequence[float | Array],
-    seconds: float = MAX_FIT_SECONDS,
+    seconds: float = math.inf,
 ) -> list[WeightFit]:
     """Return every number that by itself explains `observed`.
 
@@ -122,7 +123,7 @@ def find_single_weight(
     allowed : list of float, or of (units,)
         Greatest difference that counts as explained, for each output.
     seconds : float
-        When to give up, if none of the suspects that are always fitted explains.
+        When to give up.
     """
     net = Network(spec)
     if supports(net) or net.stateful or spec.parameters > MAX_PARAMETERS:
@@ -139,9 +140,9 @@ def find_single_weight(
         suspects = _suspects(net, x, expected, observed)
         began = time.monotonic()
         for k, suspect in enumerate(suspects):
-            if k >= SUSPECTS_ALWAYS_FITTED and (
-                found or time.monotonic() - began > min(seconds, MAX_FIT_SECONDS)
-            ):
+            spent = time.monotonic() - began
+            enough = k >= SUSPECTS_ALWAYS_FITTED and (found or spent > MAX_FIT_SECONDS)
+            if enough or spent > seconds:
                 break
             value = _fit(spec, some, seen, allowed, suspect)
             if value is None:
