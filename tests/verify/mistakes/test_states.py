@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.nets import (
     INPUTS,
     OUTPUTS,
@@ -15,10 +19,12 @@ from support.nets import (
     ids,
     layer,
     rnn,
+    word_net,
 )
 
-from verify import Network
-from verify.mistakes.catalogue import catalogue
+from verify import Network, Verdict, compare_outputs
+from verify.mistakes.catalogue import catalogue, same_mistakes
+from verify.mistakes.catalogue.combined import together
 from verify.mistakes.catalogue.given_states import MODEL_OPERATORS
 from verify.mistakes.catalogue.states import MUTATION_OPERATORS
 
@@ -278,3 +284,293 @@ def test_every_mistake_about_states_changes_the_outputs_and_no_two_are_the_same(
         fast = Network(mutant.model).predict(x, dtype="float64")
         fast = fast if isinstance(fast, list) else [fast]
         assert apart(fast, wrong) < 1e-12, mutant.name
+
+
+def matching(spec, x, theirs):
+    """The mistakes that a diagnosis names for outputs, by layer and name."""
+    report = compare_outputs(Network(spec), x, theirs)
+    assert report.verdict is Verdict.FAIL
+    return [(e.layer, e.mistake) for e in report.diagnosis.explanations]
+
+
+def recorded(mutant, x):
+    """What a port with a mistake returns, in float32."""
+    net = Network(mutant.model)
+    outputs = mutant.evaluate(net.prepare(x), dtype="float32")
+    return outputs if len(outputs) > 1 else outputs[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETS)
+def test_a_port_with_a_mistake_about_states_is_told_its_mistake_and_no_other(name):
+    make, inputs, _ = NETS[name]
+    spec, x = make(), inputs()
+    everything = {
+        (m.layer, m.name): m for m in (*catalogue(spec), *same_mistakes(spec))
+    }
+    small = name in ("LSTM", "GRU", "decoder alone", "stateful LSTM")
+    # a search in a larger model takes a second
+    for mutant in mistakes_about_states(spec)[:: 1 if small else 9]:
+        named = matching(spec, x, recorded(mutant, x))
+        assert named, (mutant.name, mutant.layer)
+        for place in named:
+            same = outputs_of(everything[place], x)
+            assert apart(same, outputs_of(mutant, x)) < SAME, (mutant.name, place)
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def by_hand(kind, weights, x, states, mask=None, backwards=False, keep=True):
+    """The outputs at each step in the order of processing, and the last states.
+
+    Unless the states are kept, each step begins with those given.
+    """
+    kernel, recurrent, bias = (np.asarray(w, np.float64) for w in weights)
+    units, first, outputs = len(recurrent), states, []
+    shown = np.zeros((len(x), units))
+    for t in range(x.shape[1])[::-1] if backwards else range(x.shape[1]):
+        if not keep:
+            states = first
+        h = states[0]
+        if kind == "LSTM":
+            i, f, g, o = np.split(x[:, t] @ kernel + h @ recurrent + bias, 4, axis=-1)
+            c = sigmoid(f) * states[1] + sigmoid(i) * np.tanh(g)
+            new = [sigmoid(o) * np.tanh(c), c]
+        elif kind == "GRU":
+            a = np.split(x[:, t] @ kernel + bias[0], 3, axis=-1)
+            b = np.split(h @ recurrent + bias[1], 3, axis=-1)
+            z, r = sigmoid(a[0] + b[0]), sigmoid(a[1] + b[1])
+            new = [z * h + (1 - z) * np.tanh(a[2] + r * b[2])]
+        else:
+            new = [np.tanh(x[:, t] @ kernel + h @ recurrent + bias)]
+        go = np.ones((len(x), 1), bool) if mask is None else mask[:, t, None]
+        states = [np.where(go, s, old) for s, old in zip(new, states, strict=True)]
+        shown = np.where(go, new[0], shown)
+        outputs.append(shown)
+    return np.stack(outputs, axis=1), states
+
+
+PORTS = {
+    "initial states forgotten": lambda h, c: (0 * h, 0 * c),
+    "initial states h and c exchanged": lambda h, c: (c, h),
+    "initial state c left at zero": lambda h, c: (h, 0 * c),
+    "initial state h left at zero": lambda h, c: (0 * h, c),
+    "initial state h used for c": lambda h, c: (h, h),
+    "initial state c used for h": lambda h, c: (c, c),
+    "states not passed on to the next step": lambda h, c: (h, c),
+    "mask applied in spite of initial_state": lambda h, c: (h, c),
+}
+"""The states of an encoder -> those with which the decoder of a port begins."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["LSTM", "GRU", "SimpleRNN"]),
+    name=st.sampled_from(list(PORTS)),
+    sequences=st.booleans(),
+    backwards=st.booleans(),
+    encoder_backwards=st.booleans(),
+    seed=st.integers(0, 5),
+)
+def test_a_mistake_is_what_a_port_written_by_hand_computes(
+    kind, name, sequences, backwards, encoder_backwards, seed
+):
+    spec = encoder_decoder(
+        kind,
+        {"go_backwards": encoder_backwards},
+        {"return_sequences": sequences, "go_backwards": backwards},
+    )
+    mutants = {(m.layer, m.name): m for m in mistakes_about_states(spec)}
+    mutant = mutants.get(("decoder", name))
+    one_state, about_two = kind != "LSTM", name.startswith("initial state ")
+    about_two = about_two or "exchanged" in name
+    assert (mutant is None) is (one_state and about_two)
+    if mutant is None:
+        return
+    x, y = sentences(seed)
+
+    def weights(path):
+        return [np.asarray(w, np.float64) for w in spec[path].weights.values()]
+
+    (source,), (target,) = weights("from"), weights("to")
+    zeros = [np.zeros((ROWS, UNITS))] * (1 if one_state else 2)
+    given_x, given_y = source[x], target[y]
+    _, states = by_hand(
+        kind, weights("encoder"), given_x, zeros, x != 0, encoder_backwards
+    )
+    begun = PORTS[name](states[0], states[-1])[: len(states)]
+    z, _ = by_hand(
+        kind,
+        weights("decoder"),
+        given_y,
+        begun,
+        (y != 0) if name.startswith("mask") else None,
+        backwards,
+        keep="not passed on" not in name,
+    )
+    kernel, bias = weights("dense")
+    logits = (z if sequences else z[:, -1]) @ kernel + bias
+    expected = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    assert apart(outputs_of(mutant, [x, y]), [expected]) < 1e-12
+
+
+def test_states_that_are_not_the_encoders_are_said_to_be_of_the_other_layer():
+    spec, x = two_layers_each(), two_sequences()
+    named = {
+        (m.layer, m.name): m
+        for m in mistakes_about_states(spec)
+        if "those" in m.name or "exchanged with" in m.name
+    }
+    assert set(named) == {
+        ("dec1", "initial states: those of 'enc2'"),
+        ("dec2", "initial states: those of 'enc1'"),
+        ("dec2", "initial states: those of 'dec1'"),
+        ("dec1", "initial states exchanged with 'dec2'"),
+    }
+    both = named["dec1", "initial states exchanged with 'dec2'"]
+    assert matching(spec, x, recorded(both, x)) == [(both.layer, both.name)]
+
+
+def test_all_layers_of_a_decoder_with_the_same_mistake_are_counted():
+    spec, x = two_layers_each(), two_sequences()
+    wanted = "initial states h and c exchanged, in 2 layers (dec1, dec2)"
+    (mutant,) = (m for m in mistakes_about_states(spec) if m.name == wanted)
+    report = compare_outputs(Network(spec), x, recorded(mutant, x))
+    (found,) = report.diagnosis.explanations
+    assert found.mistake == wanted
+    assert found.explanation.startswith("in 2 layers (dec1, dec2): h and c of")
+
+
+@pytest.mark.slow
+def test_exchanged_states_are_named_together_with_another_mistake():
+    spec, x = encoder_decoder(), sentences()
+    one, two = (
+        next(m for m in mutants if m.name == name)
+        for mutants, name in (
+            (catalogue(spec), "initial states h and c exchanged"),
+            (same_mistakes(spec), "gate order i,f,o,c, in all 2 LSTM layers"),
+        )
+    )
+    both = together(one, two)
+    ((_, names),) = matching(spec, x, recorded(both, x))
+    assert set(names.split("; ")) == {one.name, two.name}
+
+
+def stateful_by_hand(spec, x, carried, rows=3):
+    """The outputs of a port of a stateful LSTM.
+
+    Parameters
+    ----------
+    carried : callable
+        h and c after a batch, (rows, units) -> those with which the next one begins.
+    """
+    weights = list(spec["rnn0"].weights.values())
+    kernel, bias = spec["dense"].weights.values()
+    states, found = [np.zeros((rows, UNITS))] * 2, []
+    for k in range(0, len(x), rows):
+        _, after = by_hand("LSTM", weights, x[k : k + rows], states)
+        logits = after[0] @ kernel + bias
+        found.append(np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True))
+        states = list(carried(*after))
+    return np.concatenate(found).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "carried", "rows"),
+    [
+        (
+            "states not carried to the next batch",
+            lambda h, c: (0 * h, 0 * c),
+            3,
+        ),
+        ("state c not carried to the next batch", lambda h, c: (h, 0 * c), 3),
+        ("state h not carried to the next batch", lambda h, c: (0 * h, c), 3),
+        ("states h and c exchanged from batch to batch", lambda h, c: (c, h), 3),
+        (
+            "states carried to the next row of the next batch",
+            lambda h, c: (np.roll(h, 1, 0), np.roll(c, 1, 0)),
+            3,
+        ),
+        ("states carried from row to row", lambda h, c: (h, c), 1),
+    ],
+)
+def test_a_port_that_does_not_carry_the_states_of_a_batch_is_told_so(
+    name, carried, rows
+):
+    spec, (x,) = stateful("LSTM"), batches()
+    right = stateful_by_hand(spec, x, lambda h, c: (h, c))
+    assert compare_outputs(Network(spec), x, right).verdict is Verdict.PASS
+    theirs = stateful_by_hand(spec, x, carried, rows)
+    assert [name for _, name in matching(spec, x, theirs)] == [name]
+
+
+@pytest.mark.parametrize("carried", [lambda h, c: (0 * h, 0 * c), lambda h, c: (h, 0)])
+def test_a_stateful_layer_of_one_row_and_one_step_is_diagnosed(carried):
+    net = FunctionalNet(seed=21)
+    x = net.input("x", 1, 1, INPUTS)
+    y, *_ = net.call(rnn("LSTM", "rnn0", stateful=True), x, features=INPUTS)
+    spec = net.spec(net.call(dense(), y, features=UNITS)[0])
+    x = features(5, 12, 1)
+    theirs = stateful_by_hand(spec, x, carried, rows=1)
+    ((place, name),) = matching(spec, x, theirs)
+    assert place == "rnn0"
+    assert name.endswith("not carried to the next batch")
+
+
+def test_keras_on_jax_carries_no_states_so_that_none_can_be_forgotten():
+    spec = stateful("LSTM")
+    assert mistakes_about_states(spec)
+    names = {m.name for m in mistakes_about_states(spec.on("jax"))}
+    assert names <= {"states not passed on to the next step"}
+
+
+def test_a_decoder_that_keeps_its_states_from_row_to_row_is_told_so():
+    spec, (x, y) = encoder_decoder(), sentences()
+    name = "states carried to the next row"
+    (mutant,) = (m for m in catalogue(spec) if (m.layer, m.name) == ("decoder", name))
+    named = matching(spec, [x, y], recorded(mutant, [x, y]))
+    # once the decoder keeps its own states, the encoder does not matter
+    assert named == [("", f"{name}, in all 2 LSTM layers"), ("decoder", name)]
+
+
+def test_models_without_states_between_layers_have_no_mistake_between_layers():
+    for spec in (word_net(rnn("LSTM")), stateful("GRU", rows=1)):
+        for operator in MODEL_OPERATORS:
+            assert not list(operator(spec))
+
+
+def test_a_layer_that_is_called_twice_has_the_mistake_in_both_calls():
+    net = FunctionalNet()
+    x, y = net.input("x", None, TIME, INPUTS), net.input("y", None, STEPS, INPUTS)
+    _, *states = net.call(rnn("GRU", "one", return_state=True), x, features=INPUTS)
+    a, *_ = net.call(rnn("GRU", "two"), y, initial_state=states[:1], features=INPUTS)
+    b, *_ = net.call(rnn("GRU", "two"), x, initial_state=[a])
+    spec, inputs = net.spec(a, b), two_sequences()
+    forgotten = next(
+        m for m in mistakes_about_states(spec) if m.name == "initial states forgotten"
+    )
+    zeros = [np.zeros((ROWS, UNITS))]
+    weights = list(spec["two"].weights.values())
+    expected = [by_hand("GRU", weights, i, zeros)[1][0] for i in inputs[::-1]]
+    assert apart(outputs_of(forgotten, inputs), expected) < 1e-12
+
+
+def test_states_in_a_model_within_a_model_are_found():
+    inner = decoder_alone()
+    root = replace(inner.root, name="inner")
+    net = FunctionalNet(seed=1)
+    x = net.input("x", None, TIME, INPUTS)
+    _, *states = net.call(rnn("LSTM", "one", return_state=True), x, features=INPUTS)
+    net.layers["inner"] = root
+    config = {"config": {"name": "inner"}}
+    y, *_ = net.call(config, [x, *states[:2]])
+    spec = net.spec(y)
+    found = {(m.layer, m.name) for m in mistakes_about_states(spec)}
+    assert ("inner/decoder", "initial states h and c exchanged") in found
+    x = features(0, ROWS)
+    right = Network(spec).flat(Network(spec).prepare(x), dtype="float64")
+    for mutant in mistakes_about_states(spec):
+        if mutant.layer == "inner/decoder" and mutant.name.startswith("initial"):
+            assert apart(outputs_of(mutant, [x]), right) > 1e-4
