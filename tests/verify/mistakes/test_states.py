@@ -416,6 +416,7 @@ def test_a_mistake_is_what_a_port_written_by_hand_computes(
     assert apart(outputs_of(mutant, [x, y]), [expected]) < 1e-12
 
 
+@pytest.mark.slow
 def test_states_that_are_not_the_encoders_are_said_to_be_of_the_other_layer():
     spec, x = two_layers_each(), two_sequences()
     named = {
@@ -433,6 +434,7 @@ def test_states_that_are_not_the_encoders_are_said_to_be_of_the_other_layer():
     assert matching(spec, x, recorded(both, x)) == [(both.layer, both.name)]
 
 
+@pytest.mark.slow
 def test_all_layers_of_a_decoder_with_the_same_mistake_are_counted():
     spec, x = two_layers_each(), two_sequences()
     wanted = "initial states h and c exchanged, in 2 layers (dec1, dec2)"
