@@ -236,6 +236,16 @@ def keras2_hard_sigmoid(x: Array) -> Array:
     return np.clip(0.2 * x + 0.5, 0, 1)
 
 
+def keras2_hard_silu(x: Array) -> Array:
+    """Compute ``x * clip(0.2 * x + 0.5, 0, 1)``, from the hard_sigmoid of Keras 2."""
+    return x * keras2_hard_sigmoid(x)
+
+
+def rounded_selu(x: Array) -> Array:
+    """Compute `selu` with constants rounded to four digits, 1.0507 and 1.6733."""
+    return 1.0507 * np.where(x > 0, x, 1.6733 * np.expm1(np.minimum(x, 0)))
+
+
 ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
     {
         function.__name__: function
@@ -258,6 +268,11 @@ HISTORICAL: Mapping[str, Activation] = MappingProxyType(
     {"keras2_hard_sigmoid": keras2_hard_sigmoid}
 )
 """Name in this package -> function that ports and old files use, and Keras 3 lacks."""
+
+FOUND_IN_PORTS: Mapping[str, Activation] = MappingProxyType(
+    {"keras2_hard_silu": keras2_hard_silu, "rounded_selu": rounded_selu}
+)
+"""Name in this package -> function that ports alone use; no file names it."""
 
 ACTIVATION_LAYERS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     {
@@ -286,8 +301,8 @@ def resolve(name: str, *, exact: bool = False) -> Activation:
     With `exact`, its constants are not rounded to float32; see `constant`.
     """
     bare, _, inside = name.partition("(")
-    known = ACTIVATIONS if bare in ACTIVATIONS else HISTORICAL
-    function: Activation = known[bare]
+    known = (ACTIVATIONS, HISTORICAL, FOUND_IN_PORTS)
+    function = next(names[bare] for names in known if bare in names)
     if exact:
         function = exactly(function)
     if not inside:

@@ -159,6 +159,7 @@ def weighed(
     allowed: Array | None,
     keys: tuple[int, ...],
     lowered: Callable[[Array], Array],
+    zeroed: bool = False,
 ) -> Array:
     """Return the weights of attention: the softmax of the scores over the keys.
 
@@ -172,10 +173,15 @@ def weighed(
         of the queries.
     lowered : callable
         The scores -> what stands in their place where `allowed` is false.
+    zeroed : bool
+        Whether the weights are set to 0 there as well.
     """
     if allowed is not None:
         scores = np.where(allowed, scores, lowered(scores))
-    return softmax(scores, axis=keys)
+    weights = softmax(scores, axis=keys)
+    if zeroed and allowed is not None:
+        weights = np.where(allowed, weights, weights.dtype.type(0))
+    return weights
 
 
 def _listed(items: Any) -> list[Any]:
@@ -416,9 +422,7 @@ def _attend(
         allowed = np.expand_dims(allowed, -2 * len(chosen) - 1)
     lowest = scores.dtype.type(LOWEST_FUSED_SCORE if fused else -1e9)
     over = tuple(range(-len(along), 0))
-    scores = weigh(scores, allowed, over, lambda _: lowest)
-    if allowed is not None and not fused:
-        scores = np.where(allowed, scores, scores.dtype.type(0))
+    scores = weigh(scores, allowed, over, lambda _: lowest, not fused)
     heads = np.einsum(f"{pairs},{keys}->{queries}", scores, v, optimize=True)
     return heads, scores, allowed
 

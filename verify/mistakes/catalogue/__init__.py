@@ -19,14 +19,22 @@ import numpy as np
 
 from verify.forward.layers import REGISTRY
 from verify.mistakes.catalogue import (
+    activations,
     around,
+    attention,
+    dropout,
     given_states,
+    inputs,
     layers,
     masks,
+    merging,
+    normalization,
+    pooling,
     states,
     steps,
     time,
     weights,
+    windows,
 )
 from verify.mistakes.catalogue.attempts import Attempts, Untried, untried_sentence
 from verify.mistakes.catalogue.combined import everywhere
@@ -49,6 +57,13 @@ MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
     *time.MUTATION_OPERATORS,
     *steps.MUTATION_OPERATORS,
     *states.MUTATION_OPERATORS,
+    *layers.MUTATION_OPERATORS,
+    *attention.MUTATION_OPERATORS,
+    *pooling.MUTATION_OPERATORS,
+    *merging.MUTATION_OPERATORS,
+    *normalization.MUTATION_OPERATORS,
+    *activations.MUTATION_OPERATORS,
+    *windows.MUTATION_OPERATORS,
     *weights.LEAST_LIKELY,
 )
 """One function for each kind of mistake, likeliest first. Add yours in the module that
@@ -57,6 +72,10 @@ it fits."""
 MODEL_OPERATORS: tuple[ModelOperator, ...] = (
     *given_states.MODEL_OPERATORS,
     *layers.MODEL_OPERATORS,
+    *attention.MODEL_OPERATORS,
+    *merging.MODEL_OPERATORS,
+    *inputs.MODEL_OPERATORS,
+    *dropout.MODEL_OPERATORS,
 )
 """One function for each kind of mistake that is made in more than one layer, or between
 layers. Those of `masks` come before all others: on padding that is all on one side, a

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,18 +21,50 @@ from verify.mistakes.catalogue.time import SEVERAL_STEPS, first_output
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 
-OTHER_ACTIVATIONS = {
-    "sigmoid": ("hard_sigmoid", "keras2_hard_sigmoid", "tanh", "linear"),
-    "hard_sigmoid": ("keras2_hard_sigmoid", "sigmoid"),
-    "keras2_hard_sigmoid": ("hard_sigmoid", "sigmoid"),
-    "tanh": ("linear", "relu", "sigmoid"),
-    "softmax": ("linear", "sigmoid"),
-    "relu": ("linear", "tanh"),
-}
-ACTIVATION_TEXTS = {
-    "keras2_hard_sigmoid": "the hard_sigmoid of Keras 2, clip(0.2 * x + 0.5, 0, 1),",
-    "linear": "no function",
-}
+LEAKY = (
+    "leaky_relu(negative_slope=0.01)",
+    "leaky_relu",
+    "leaky_relu(negative_slope=0.3)",
+)
+"""Leaky ReLUs with the default slopes of PyTorch, of Keras's function (0.2) and of
+Keras's layer."""
+
+OTHER_ACTIVATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "sigmoid": ("hard_sigmoid", "keras2_hard_sigmoid", "tanh", "linear"),
+        "hard_sigmoid": ("keras2_hard_sigmoid", "sigmoid"),
+        "keras2_hard_sigmoid": ("hard_sigmoid", "sigmoid"),
+        "tanh": ("linear", "relu", "sigmoid"),
+        "softmax": ("linear", "sigmoid"),
+        "relu": ("linear", "tanh", "relu6", "leaky_relu(negative_slope=0.01)"),
+        "relu6": ("relu", "linear"),
+        "leaky_relu": (*LEAKY, "relu", "linear"),
+        "elu": ("elu", "relu", "selu", "linear"),
+        "selu": ("elu", "rounded_selu", "relu", "linear"),
+        "gelu": ("gelu", "gelu(approximate=true)", "relu", "linear"),
+        "silu": ("keras2_hard_silu", "hard_silu", "sigmoid", "relu", "linear"),
+        "hard_silu": ("keras2_hard_silu", "silu", "hard_sigmoid", "linear"),
+        "softplus": ("relu", "linear"),
+        "softsign": ("tanh", "linear"),
+        "mish": ("silu", "linear"),
+    }
+)
+"""Name of an activation, without arguments -> functions that ports have in its place;
+those that the model has itself are left out."""
+
+ACTIVATION_TEXTS: Mapping[str, str] = MappingProxyType(
+    {
+        "keras2_hard_sigmoid": "the hard_sigmoid of Keras 2, clip(0.2 * x + 0.5, 0, "
+        "1),",
+        "keras2_hard_silu": "x * clip(0.2 * x + 0.5, 0, 1), with the hard_sigmoid of "
+        "Keras 2,",
+        "gelu": "gelu by its formula with erf",
+        "gelu(approximate=true)": "gelu by its formula with tanh",
+        "rounded_selu": "selu with constants rounded to four digits, 1.0507 and "
+        "1.6733,",
+        "linear": "no function",
+    }
+)
 
 
 def _with(**options: Any) -> Change:
@@ -48,8 +81,9 @@ def wrong_activations(layer: LayerSpec) -> Iterator[Mistake]:
     """Yield other functions than the config names."""
     for option, needs in ACTIVATION_NEEDS.items():
         name = layer.options.get(option)
+        bare = str(name).partition("(")[0]
         for other in (
-            OTHER_ACTIVATIONS.get(str(name), ("linear",)) if name is not None else ()
+            OTHER_ACTIVATIONS.get(bare, ("linear",)) if name is not None else ()
         ):
             if other != name:
                 yield Mistake(
@@ -106,6 +140,17 @@ def embedding(layer: LayerSpec) -> Iterator[Mistake]:
             on_weights("embeddings", change=partial(_rolled, by=by)),
             common=True,
         )
+        if by > 0 and layer.options["mask_zero"]:
+            continue  # the two differ in row 0, which is masked
+        end = "first" if by > 0 else "last"
+        yield Mistake(
+            f"ids taken for those {which} them, {end} row kept",
+            f"id k takes the row {which} row k of the table, and the {end} id the "
+            f"{end} row: the shifted ids are clamped to the table",
+            "id k is row k of embeddings; row 0 is there too, for padding",
+            on_weights("embeddings", change=partial(_clamped, by=by)),
+            common=True,
+        )
     if not layer.options["mask_zero"]:
         yield Mistake(
             "padding row zeroed",
@@ -120,6 +165,11 @@ def embedding(layer: LayerSpec) -> Iterator[Mistake]:
 
 def _rolled(_: LayerSpec, table: Array, by: int) -> Array:
     return np.roll(table, by, axis=0)
+
+
+def _clamped(_: LayerSpec, table: Array, by: int) -> Array:
+    last = len(table) - 1
+    return table[np.clip(np.arange(len(table)) - by, 0, last)]
 
 
 def _zeroed_row(_: LayerSpec, table: Array) -> Array:

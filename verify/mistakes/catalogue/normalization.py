@@ -1,0 +1,315 @@
+"""Normalisation by other statistics, constants or weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from verify.forward.layers.base import Run, from_front
+from verify.forward.layers.normalization import as_it_came, at_least_float32
+from verify.mistakes.catalogue.mistake import (
+    Call,
+    Change,
+    Mistake,
+    MutationOperator,
+    Need,
+    on_call,
+    on_weights,
+)
+from verify.mistakes.catalogue.time import PREDICT_BATCH_ROWS
+from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES
+from verify.model.spec import LayerSpec
+
+EPSILONS = {
+    1e-3: "Keras's default",
+    1e-5: "PyTorch's default",
+    1e-6: "a common choice",
+    1e-7: "Keras's epsilon()",
+    1e-12: "BERT's",
+}
+"""Numbers that people add to a variance -> whose they are."""
+
+NORMALIZATIONS = (
+    "BatchNormalization",
+    "LayerNormalization",
+    "GroupNormalization",
+    "RMSNormalization",
+)
+
+
+def wrong_epsilon(layer: LayerSpec) -> Iterator[Mistake]:
+    """Yield another small number added to the variance, or added elsewhere."""
+    if layer.class_name not in NORMALIZATIONS:
+        return
+    own = layer.options["epsilon"]
+    right = f"add epsilon={own:g} to the variance, inside the root"
+    for epsilon, whose in EPSILONS.items():
+        if epsilon != own:
+            yield Mistake(
+                f"epsilon {epsilon:g} instead of {own:g}",
+                f"epsilon is {epsilon:g}, {whose}; the model has {own:g}",
+                right,
+                partial(_with_epsilon, epsilon=epsilon),
+                common=epsilon in (1e-3, 1e-5),
+            )
+    yield Mistake(
+        "epsilon missing",
+        "no epsilon is added to the variance",
+        right,
+        partial(_with_epsilon, epsilon=0.0),
+    )
+
+
+def _with_epsilon(layer: LayerSpec, epsilon: float) -> LayerSpec:
+    return layer.with_options(epsilon=epsilon)
+
+
+def wrong_parameters(layer: LayerSpec) -> Iterator[Mistake]:
+    """Yield gamma and beta exchanged or left out."""
+    if layer.class_name not in NORMALIZATIONS:
+        return
+    if "gamma" in layer.weights and "beta" in layer.weights:
+        yield Mistake(
+            "gamma and beta exchanged",
+            "gamma is added and beta is multiplied by",
+            "multiply by gamma, then add beta; get_weights() has gamma first",
+            lambda layer: layer.with_weights(
+                gamma=layer.weights["beta"], beta=layer.weights["gamma"]
+            ),
+            common=True,
+        )
+    for key, blank, does in (
+        ("gamma", np.ones_like, "multiply by gamma"),
+        ("beta", np.zeros_like, "add beta"),
+        ("scale", np.ones_like, "multiply by scale"),
+    ):
+        if key in layer.weights:
+            yield Mistake(
+                f"{key} missing",
+                f"{key} is left out",
+                f"{does} after the division by the root",
+                on_weights(key, change=partial(_blank, blank=blank)),
+                common=True,
+            )
+
+
+def _blank(_: LayerSpec, value: Array, blank: Callable[[Array], Array]) -> Array:
+    return blank(value)
+
+
+Statistics = Callable[[Array, Array | None, tuple[int, ...]], tuple[Array, Array]]
+"""Input, its mask with as many axes or None, and axes -> mean and variance."""
+
+
+def _moments(
+    x: Array, keep: Array | None, over: tuple[int, ...]
+) -> tuple[Array, Array]:
+    mean = np.mean(x, axis=over, keepdims=True)
+    return mean, np.mean(np.square(x - mean), axis=over, keepdims=True)
+
+
+def _kept_moments(
+    x: Array, keep: Array | None, over: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """Return mean and variance of the steps that are not masked."""
+    if keep is None:
+        return _moments(x, None, over)
+    where = np.broadcast_to(keep, x.shape)
+    mean = np.mean(x, axis=over, keepdims=True, where=where)
+    square = np.square(x - mean)
+    return mean, np.mean(square, axis=over, keepdims=True, where=where)
+
+
+def _with_parameters(layer: LayerSpec, y: Array) -> Array:
+    """Apply gamma and beta along the axis of a BatchNormalization."""
+    (position,) = from_front((layer.options["axis"],), y.ndim)
+    shape = tuple(-1 if k == position else 1 for k in range(y.ndim))
+    if "gamma" in layer.weights:
+        y = y * layer.weights["gamma"].astype(y.dtype).reshape(shape)
+    if "beta" in layer.weights:
+        y = y + layer.weights["beta"].astype(y.dtype).reshape(shape)
+    return y
+
+
+def _by_own_statistics(moments: Statistics, rows: int | None) -> Change:
+    """Return a BatchNormalization that uses the statistics of its input.
+
+    Parameters
+    ----------
+    moments : callable
+    rows : int, optional
+        How many rows make a batch; by default all that there are.
+    """
+
+    def changed(
+        call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+    ) -> Array:
+        x = at_least_float32(arguments["inputs"])
+        (position,) = from_front((layer.options["axis"],), x.ndim)
+        over = tuple(k for k in range(x.ndim) if k != position)
+        y = np.empty_like(x)
+        for k in range(0, len(x), rows or len(x)):
+            part = slice(k, k + (rows or len(x)))
+            keep = None if mask is None else mask[part].astype(bool)[..., None]
+            mean, variance = moments(x[part], keep, over)
+            root = np.sqrt(variance + layer.options["epsilon"])
+            y[part] = _with_parameters(layer, (x[part] - mean) / root)
+        return as_it_came(y, arguments["inputs"], POLICIES[layer.policy].compute)
+
+    return on_call(changed)
+
+
+def _without_root(
+    call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+) -> Array:
+    x = at_least_float32(arguments["inputs"])
+    (position,) = from_front((layer.options["axis"],), x.ndim)
+    shape = tuple(-1 if k == position else 1 for k in range(x.ndim))
+    mean, variance = (
+        layer.weights[key].astype(x.dtype).reshape(shape)
+        for key in ("moving_mean", "moving_variance")
+    )
+    y = _with_parameters(layer, (x - mean) / (variance + layer.options["epsilon"]))
+    return as_it_came(y, arguments["inputs"], POLICIES[layer.policy].compute)
+
+
+def wrong_statistics(layer: LayerSpec) -> Iterator[Mistake]:
+    """Yield a BatchNormalization that is computed as in training, or by other roots."""
+    if layer.class_name != "BatchNormalization":
+        return
+    shape = layer.input_shape
+    sequences = isinstance(shape, tuple) and len(shape) > 2
+    right = "use moving_mean and moving_variance, as in predict"
+    batches: dict[str, int | None] = {
+        "all rows": None,
+        f"each batch of {PREDICT_BATCH_ROWS} rows": PREDICT_BATCH_ROWS,
+    }
+    if sequences:
+        batches["each row"] = 1
+    for words, rows in batches.items():
+        need = Need.SEVERAL_STEPS if rows == 1 else Need.SEVERAL_ROWS
+        yield Mistake(
+            f"statistics of {words} instead of the moving ones",
+            f"mean and variance are those of {words}, as in training",
+            right,
+            _by_own_statistics(_moments, rows),
+            common=rows is None,
+            needs=frozenset({need}),
+            ties_rows=rows != 1,
+        )
+        if sequences:
+            yield Mistake(
+                f"statistics of the unmasked steps of {words}",
+                f"mean and variance are those of the steps of {words} that are not "
+                "masked, as in training",
+                right,
+                _by_own_statistics(_kept_moments, rows),
+                needs=frozenset({need, Need.MASKED_STEPS}),
+                ties_rows=rows != 1,
+            )
+    yield Mistake(
+        "moving_variance taken for the standard deviation",
+        "x - moving_mean is divided by moving_variance instead of by its root",
+        "divide by sqrt(moving_variance + epsilon)",
+        on_call(_without_root),
+        common=True,
+    )
+
+
+def _normalised_over(axes: Callable[[int], tuple[int, ...]]) -> Change:
+    """Return a LayerNormalization over other axes, found from the number of axes."""
+
+    def changed(
+        call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+    ) -> Array:
+        x = at_least_float32(arguments["inputs"])
+        mean, variance = _moments(x, None, axes(x.ndim))
+        y = _with_own_weights(layer, x - mean, variance)
+        return as_it_came(y, arguments["inputs"], POLICIES[layer.policy].compute)
+
+    return on_call(changed)
+
+
+def _with_own_weights(layer: LayerSpec, centred: Array, variance: Array) -> Array:
+    """Divide by the root of the variance, and apply gamma and beta along last axes."""
+    y = centred / np.sqrt(variance + layer.options["epsilon"])
+    if "gamma" in layer.weights:
+        y = y * layer.weights["gamma"].astype(y.dtype)
+    if "beta" in layer.weights:
+        y = y + layer.weights["beta"].astype(y.dtype)
+    return y
+
+
+def _unbiased(
+    call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+) -> Array:
+    x = at_least_float32(arguments["inputs"])
+    mean, variance = _moments(x, None, (x.ndim - 1,))
+    variance = variance * x.dtype.type(x.shape[-1] / (x.shape[-1] - 1))
+    y = _with_own_weights(layer, x - mean, variance)
+    return as_it_came(y, arguments["inputs"], POLICIES[layer.policy].compute)
+
+
+def _by_root_mean_square(
+    call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+) -> Array:
+    x = at_least_float32(arguments["inputs"])
+    square = np.mean(np.square(x), axis=-1, keepdims=True)
+    y = _with_own_weights(layer, x, square)
+    return as_it_came(y, arguments["inputs"], POLICIES[layer.policy].compute)
+
+
+def wrong_layer_statistics(layer: LayerSpec) -> Iterator[Mistake]:
+    """Yield a LayerNormalization over other axes, or by another variance."""
+    if layer.class_name != "LayerNormalization" or layer.options["rms_scaling"]:
+        return
+    shape = layer.input_shape
+    if not isinstance(shape, tuple):
+        return
+    last = from_front(layer.options["axis"], len(shape)) == (len(shape) - 1,)
+    if not last or not shape[-1] or shape[-1] < 2:
+        return
+    right = "take mean and variance over the last axis, of each step by itself"
+    if len(shape) == 3:
+        yield Mistake(
+            "normalised over steps and features",
+            "mean and variance are taken over all steps and features of a row",
+            right,
+            _normalised_over(lambda ndim: tuple(range(1, ndim))),
+            common=True,
+            needs=frozenset({Need.SEVERAL_STEPS}),
+        )
+        yield Mistake(
+            "normalised over the steps",
+            "mean and variance of each feature are taken over the steps",
+            right,
+            _normalised_over(lambda ndim: (1,)),
+            needs=frozenset({Need.SEVERAL_STEPS}),
+        )
+    yield Mistake(
+        "variance divided by n - 1",
+        f"the variance is the sum of squares divided by {shape[-1] - 1}; Keras divides "
+        f"by {shape[-1]}",
+        "divide by the number of features, not by one less (ddof=0)",
+        on_call(_unbiased),
+        common=True,
+    )
+    yield Mistake(
+        "mean not subtracted",
+        "x is divided by the root of its mean square, as RMSNormalization does; the "
+        "mean is not subtracted",
+        "subtract the mean, and divide by the root of the variance",
+        on_call(_by_root_mean_square),
+    )
+
+
+MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
+    wrong_epsilon,
+    wrong_parameters,
+    wrong_statistics,
+    wrong_layer_statistics,
+)
