@@ -284,11 +284,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--only", help="a part of the names of the models to measure")
     arguments = parser.parse_args(argv)
+    print(markdown_table(TABLE_HEADS, []))
     rows = []
     for whole in SIX_MODELS:
         if arguments.only is None or arguments.only in whole.name:
             rows.append(measure(whole, arguments.sample))
-            print(markdown_table(TABLE_HEADS, [rows[-1].line()]), flush=True)
+            print(rows[-1].line(), flush=True)
     if len(rows) == len(SIX_MODELS) and arguments.sample == SAMPLE:
         write(rows, Machine.here(), RESULTS_FOLDER)
 
