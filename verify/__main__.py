@@ -241,6 +241,15 @@ def compare(
             "whose class must agree).",
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="The number format in which the port computes, whose rounding is then "
+            "allowed: float16, bfloat16, int8, or 'fixed<W,I>' with W bits, I of them "
+            "for the sign and the whole part, such as 'fixed<16,6>' (in quotes).",
+        ),
+    ] = None,
     json: Json = False,
     report: ReportFile = None,
     resume: Resume = False,
@@ -272,6 +281,7 @@ def compare(
             watch=watch,
             diagnosis_seconds=diagnosis_seconds,
             tolerance=tolerance,
+            precision=precision,
         )
     _finish(found, watch, json)
 

@@ -32,7 +32,12 @@ from verify.tolerance.compare import (
     rank_rows,
     row_differences,
 )
-from verify.tolerance.error_bound import MAX_OUTPUT_ADJOINTS, bounded_outputs
+from verify.tolerance.error_bound import (
+    MAX_OUTPUT_ADJOINTS,
+    bounded_by_format,
+    bounded_outputs,
+)
+from verify.tolerance.formats import NumberFormat
 from verify.tolerance.noise_floor import Rounding, Tolerance, float64_tolerance
 from verify.tolerance.partial import (
     Decimals,
@@ -41,6 +46,7 @@ from verify.tolerance.partial import (
     Ranking,
     half_unit,
 )
+from verify.tolerance.simulation import FormatRounding
 from verify.tolerance.user_tolerance import ClassAgreement, UserTolerance
 
 MAX_WHOLE_BYTES = 2**26
@@ -221,6 +227,8 @@ class Examiner:
         How far the outputs of a port may be from the model's by the user's word.
     binary : tuple of bool
         For a share of classes: `verify.checks._classes.binary_outputs`.
+    precision : NumberFormat, optional
+        The number format in which a port computes; by default float32.
     """
 
     net: Network
@@ -232,6 +240,7 @@ class Examiner:
     limits: Limits = DEFAULT_LIMITS
     tolerance: UserTolerance | None = None
     binary: tuple[bool, ...] = ()
+    precision: NumberFormat | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # `rounding` holds copies of the model, which a worker makes itself.
@@ -259,15 +268,52 @@ class Examiner:
         The neighbours of the model are evaluated only on the rows that differ most,
         because they cost most of the time.
         """
-        rows: Array | None = None
-        count = self._whole_batches(self.limits.neighbour_rows)
-        same = [a.shape for a in expected] == [b.shape for b in theirs]
-        if same and x.rows > count and not self.net.stateful:
-            with np.errstate(invalid="ignore"):
-                order = rank_rows(*row_differences(expected, theirs))
-            rows = np.sort(order[:count])
+        rows = self._neighbour_rows(x, expected, theirs)
         return self.rounding.noise_floors(
             x, expected, native=self.native, rows=rows, threads=self.threads
+        )
+
+    def _neighbour_rows(
+        self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]
+    ) -> Array | None:
+        """Return the rows on which the neighbours are evaluated; None for all."""
+        count = self._whole_batches(self.limits.neighbour_rows)
+        same = [a.shape for a in expected] == [b.shape for b in theirs]
+        if not same or x.rows <= count or self.net.stateful:
+            return None
+        with np.errstate(invalid="ignore"):
+            order = rank_rows(*row_differences(expected, theirs))
+        return np.sort(order[:count])
+
+    def tolerances(
+        self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]
+    ) -> tuple[list[Tolerance], list[Tolerance]]:
+        """Return the tolerance of every output of a batch.
+
+        Returns
+        -------
+        noise_floors : list of Tolerance
+        tolerances : list of Tolerance
+            With derived bounds where there are any.
+        """
+        if self.precision is None:
+            noise_floors = self.noise_floors(x, expected, theirs)
+            return noise_floors, bounded_outputs(
+                self.net,
+                x,
+                noise_floors,
+                expected,
+                theirs,
+                self.activation_errors,
+                work=self.plan.adjoints,
+            )
+        rounding = FormatRounding(self.net, self.precision)
+        simulation = rounding.simulation(x)
+        noise_floors = rounding.format_floors(
+            simulation, x, expected, self._neighbour_rows(x, expected, theirs)
+        )
+        return noise_floors, bounded_by_format(
+            simulation, x, noise_floors, expected, theirs, work=self.plan.adjoints
         )
 
 
@@ -293,16 +339,7 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
     proofs: list[Comparison] | None = None
     if theirs64 is not None:
         proofs = compared(theirs64, [float64_tolerance(y) for y in expected])
-    noise_floors = examiner.noise_floors(x, expected, theirs)
-    tolerances = bounded_outputs(
-        net,
-        x,
-        noise_floors,
-        expected,
-        theirs,
-        examiner.activation_errors,
-        work=plan.adjoints,
-    )
+    noise_floors, tolerances = examiner.tolerances(x, expected, theirs)
     if examiner.tolerance is not None:
         tolerances = [examiner.tolerance.widened(t) for t in tolerances]
     classes: list[ClassAgreement | None] = [

@@ -12,6 +12,7 @@ from verify.checks._batches import Batch, BatchPlan, Examiner, input_batches
 from verify.checks._row_comparison import RowComparison
 from verify.checks._verdict import (
     beyond_noise,
+    format_rule,
     judge_by_tolerance,
     judge_outputs,
     make_report,
@@ -30,6 +31,7 @@ from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.report.report import Report
 from verify.tolerance.compare import Comparison, Verdict
+from verify.tolerance.format_range import beyond_range
 from verify.tolerance.partial import PartialResult, half_unit
 
 
@@ -72,7 +74,10 @@ class OutputsComparison(RowComparison):
     @property
     def _options(self) -> dict[str, str]:
         """Return what the user allows, by the names of the options."""
-        given = {"tolerance": self.examiner.tolerance}
+        given = {
+            "tolerance": self.examiner.tolerance,
+            "precision": self.examiner.precision,
+        }
         return {name: str(value) for name, value in given.items() if value is not None}
 
     def batches(self, start: int) -> Iterator[Batch]:
@@ -87,6 +92,8 @@ class OutputsComparison(RowComparison):
         verdict, reason, numerics, notes, slack = self._judged(result)
         count = min(result.count, self.plan.rows)
         first = prepared_rows(self.net, self.source, np.arange(count))
+        if self.examiner.precision is not None:
+            notes += beyond_range(self.net, first, self.examiner.precision)
         notes += [*warnings(self.net, first, self.plan.rows), *self.source.notes]
         report = self._report(result, verdict, reason, numerics, notes)
         if verdict is not Verdict.FAIL or not self.diagnosis_seconds:
@@ -138,7 +145,9 @@ class OutputsComparison(RowComparison):
         if tolerance is not None:
             verdict, reason = judge_by_tolerance(result, numerics, tolerance)
         else:
-            verdict, reason = judge_outputs(result, numerics, slack, "".join(notes[:1]))
+            verdict, reason = judge_outputs(
+                result, numerics, slack, "".join(notes[:1]), self.examiner.precision
+            )
         return verdict, reason, numerics, notes, slack
 
     def _report(
@@ -160,7 +169,7 @@ class OutputsComparison(RowComparison):
             proof=None,
             numerics=numerics,
             warnings=notes,
-            rule=self._rule(),
+            rule=self._rule(result),
             facts={
                 "model": self.net.spec.source,
                 "rows": self.plan.rows,
@@ -171,9 +180,11 @@ class OutputsComparison(RowComparison):
             **more,
         )
 
-    def _rule(self) -> str:
-        """Say what the tolerance rests on; empty if on the project's own rules."""
-        tolerance = self.examiner.tolerance
+    def _rule(self, result: PartialResult) -> str:
+        """Say what the tolerance rests on; empty if on the rules for float32."""
+        tolerance, precision = self.examiner.tolerance, self.examiner.precision
+        if precision is not None:
+            return format_rule(self.net, result, precision)
         if tolerance is None or tolerance.kind == "classes":
             return ""
         return f"the tolerance given, {tolerance}, or rounding where it does more"
@@ -205,6 +216,13 @@ class OutputsComparison(RowComparison):
     def _allowed(self, result: PartialResult, slack: float) -> list[Array]:
         """Return what a diagnosis counts as explained, (units,) for each output."""
         floors = result.noise_floors
+        if self.examiner.precision is not None:
+            # Either may be the smaller one. A diagnosis that allows more than the
+            # verdict would find causes in what is no difference.
+            floors = [
+                replace(floor, atol=np.minimum(floor.atol, used.atol))
+                for floor, used in zip(floors, result.tolerances, strict=True)
+            ]
         if self.examiner.tolerance is not None:
             floors = [self.examiner.tolerance.widened(floor) for floor in floors]
         return [floor.widened(slack).atol for floor in floors]

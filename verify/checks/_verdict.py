@@ -12,11 +12,13 @@ from verify.model.arrays import Array
 from verify.report.report import LayerResult, Report
 from verify.tolerance.compare import Comparison, Verdict, compare
 from verify.tolerance.error_bound import unbounded
+from verify.tolerance.formats import NumberFormat
 from verify.tolerance.noise_floor import Rounding, Tolerance, float64_tolerance
 from verify.tolerance.partial import PartialResult
 from verify.tolerance.user_tolerance import UserTolerance
 
 UNDEFINED = "the outputs hold NaN or infinite values, so nothing can be compared"
+THOSE_OF_THE_MODEL = "the outputs are those of the model"
 FORMULAS_DIFFER = "the NumPy forward pass does not match Keras"
 NUMERICS_DIFFER = (
     "the formulas agree in float64, but predict differs by more than rounding: "
@@ -99,7 +101,11 @@ def judge(
 
 
 def judge_outputs(
-    result: PartialResult, numerics: Comparison, slack: float, note: str
+    result: PartialResult,
+    numerics: Comparison,
+    slack: float,
+    note: str,
+    precision: NumberFormat | None = None,
 ) -> tuple[Verdict, str]:
     """Return the verdict of a comparison with a port's outputs, and its sentence.
 
@@ -114,17 +120,23 @@ def judge_outputs(
         recorded with few decimals; otherwise 0.
     note : str
         Sentence for the case that `slack` is too large to decide anything.
+    precision : NumberFormat, optional
+        The number format of the port, if it is not float32.
     """
     tolerances = result.tolerances
     if result.undefined:
         return Verdict.INCONCLUSIVE, UNDEFINED
     if not all(tolerance.decides for tolerance in tolerances):
-        return Verdict.INCONCLUSIVE, undecided(tolerances)
+        return Verdict.INCONCLUSIVE, undecided(tolerances, precision)
+    wrong, right = "the outputs are not those of the model", THOSE_OF_THE_MODEL
+    if precision is not None:
+        wrong += f", not even computed in {precision}"
+        right += f", computed in {precision}"
     if not numerics.matches:
-        return Verdict.FAIL, "the outputs are not those of the model"
+        return Verdict.FAIL, wrong
     if not all(tolerance.widened(slack).decides for tolerance in tolerances):
         return Verdict.INCONCLUSIVE, note
-    return Verdict.PASS, "the outputs are those of the model"
+    return Verdict.PASS, right
 
 
 def judge_by_tolerance(
@@ -142,7 +154,7 @@ def judge_by_tolerance(
     """
     decides = all(floor.decides for floor in result.noise_floors)
     if decides and result.by_noise_floor.matches:
-        return Verdict.PASS, "the outputs are those of the model"
+        return Verdict.PASS, THOSE_OF_THE_MODEL
     if result.undefined:
         return Verdict.INCONCLUSIVE, UNDEFINED
     if tolerance.kind == "classes":
@@ -163,8 +175,7 @@ def judge_by_tolerance(
     if numerics.matches:
         return (
             Verdict.PASS,
-            f"the outputs are those of the model within the tolerance given "
-            f"({tolerance})",
+            f"{THOSE_OF_THE_MODEL} within the tolerance given ({tolerance})",
         )
     if not decides:
         return Verdict.INCONCLUSIVE, undecided(result.noise_floors)
@@ -221,11 +232,27 @@ def is_rounding(comparison: Comparison, amplified: float) -> bool:
     return comparison.max_diff <= PERTURBATION_FACTOR * amplified
 
 
-def undecided(tolerances: Sequence[Tolerance]) -> str:
-    """Say why a comparison decides nothing."""
+def undecided(
+    tolerances: Sequence[Tolerance], precision: NumberFormat | None = None
+) -> str:
+    """Say why a comparison decides nothing.
+
+    Parameters
+    ----------
+    tolerances : list of Tolerance
+        One for each output.
+    precision : NumberFormat, optional
+        The number format of the port, if it is not float32.
+    """
     if not all(np.isfinite(tolerance.atol).all() for tolerance in tolerances):
         return UNDEFINED
     wide = next(tolerance for tolerance in tolerances if not tolerance.decides)
+    if precision is not None:
+        return (
+            f"computing in {precision} changes the outputs of this model, which are "
+            f"{wide.scale.max():.1g} at most, by up to {wide.noise.max():.1g}, so no "
+            "such answer can be told from another"
+        )
     return (
         f"this model amplifies rounding to {wide.noise.max():.1g} on outputs "
         f"of {wide.scale.max():.1g}, so no such answer can be told from another"
@@ -290,6 +317,21 @@ def make_report(
         partial_result=result,
         **more,
     )
+
+
+def format_rule(net: Network, result: PartialResult, precision: NumberFormat) -> str:
+    """Say by which rule the outputs of a port in a number format were compared."""
+    derived, total = result.derived
+    rule, bound = f"noise floor of {precision}", f"derived bound of {precision}"
+    if unknown := unbounded(net):
+        said = f"{rule} ({unknown})"
+    elif derived == total:
+        said = bound
+    elif derived == 0:
+        said = f"{rule} (the derived bound decides nothing here)"
+    else:
+        said = f"{bound} for {derived:,} of {total:,} numbers, {rule} for the rest"
+    return f"{said}; {precision.scheme}"
 
 
 def _tolerance_rule(

@@ -23,6 +23,7 @@ from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.report.report import Report
 from verify.tolerance.activation_errors import worst_known_errors
+from verify.tolerance.formats import NumberFormat
 from verify.tolerance.user_tolerance import UserTolerance
 
 
@@ -40,6 +41,7 @@ def compare_outputs(
     limits: Limits = DEFAULT_LIMITS,
     diagnosis_seconds: float = DIAGNOSIS_SECONDS,
     tolerance: str | float | None = None,
+    precision: str | None = None,
 ) -> Report:
     """Check whether the outputs of a port, such as one in C, are those of the model.
 
@@ -67,6 +69,11 @@ def compare_outputs(
         than rounding may do: ``1e-3``, in units of the outputs; ``"1%"``, of the
         greatest absolute output of each unit; or ``"classes:99%"``, the share of rows
         whose class must agree. The report says that the verdict rests on it.
+    precision : str, optional
+        The number format in which the port computes, if not in float32: ``"float16"``,
+        ``"bfloat16"``, ``"int8"`` or ``"fixed<W,I>"``, see `verify.tolerance.formats`.
+        What its rounding may do is then derived, or measured, and allowed. Not to be
+        given with a `tolerance`.
 
     Returns
     -------
@@ -78,7 +85,12 @@ def compare_outputs(
     VerifyError
         The model, the inputs or the outputs cannot be used; the message is one line.
     """
+    if tolerance is not None and precision is not None:
+        raise DataError(
+            "tolerance and precision: expected one of the two. Received: both"
+        )
     allowed = None if tolerance is None else UserTolerance.read(tolerance)
+    number_format = None if precision is None else NumberFormat.read(precision)
     net = load(model, config=config, semantics=semantics, backend=backend)
     net.spec.require_finite()
     source = as_source(net, x)
@@ -94,6 +106,7 @@ def compare_outputs(
         limits=limits,
         tolerance=allowed,
         binary=_binary(net, source, allowed),
+        precision=number_format,
     )
     return OutputsComparison(
         net, source, theirs, plan, examiner, diagnosis_seconds

@@ -34,13 +34,19 @@ from verify.tolerance.error_bound.bounds import (
     call_bounds,
     output_bounds,
 )
+from verify.tolerance.error_bound.format_bounds import (
+    bounded_by_format,
+    format_bounds,
+)
 from verify.tolerance.error_bound.sites import unbounded
 
 __all__ = [
     "MAX_OUTPUT_ADJOINTS",
+    "bounded_by_format",
     "bounded_call",
     "bounded_outputs",
     "call_bounds",
+    "format_bounds",
     "output_bounds",
     "unbounded",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from verify.forward.network import Inputs, LayerCall, Network, Trace, bare_path
 from verify.model.arrays import Array, FlatOutputs
 from verify.model.dtypes import is_float
 from verify.model.graph import flatten
+from verify.model.spec import LayerSpec
 from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.error_bound.sites import (
     ROUNDING_SITES,
@@ -40,12 +42,15 @@ MAX_LINEAR_DEVIATION = 1e-3
 """An analysis to first order holds while errors are small. A row gets no bound if NumPy
 in float32 deviates from float64 by more than this relative error in any value."""
 
+Deviations = Mapping[str, Mapping[str, Array]]
+"""Call of a layer -> `LayerRounding.deviations`."""
+
 MAX_BLOCK_ADJOINTS, MAX_BLOCK_ROWS = 4e6, 128
 """Adjoints kept at a time, and their greatest number of rows, so that they fit a core's
 cache. Matrix products that small are not worth several threads."""
 
 
-def _bounded(
+def bounded(
     noise_floors: Sequence[Tolerance],
     ours: Sequence[Array],
     theirs: Sequence[Array],
@@ -111,7 +116,7 @@ def bounded_outputs(
     """
     if unbounded(net):
         return list(noise_floors)
-    return _bounded(
+    return bounded(
         noise_floors,
         ours,
         theirs,
@@ -133,7 +138,7 @@ def bounded_call(
     """
     if unbounded(net, call.name) or call.name in call.states:
         return list(noise_floors)
-    return _bounded(
+    return bounded(
         noise_floors,
         ours,
         theirs,
@@ -169,8 +174,10 @@ def output_bounds(
     """
     # A stateful model passes its states on from one batch to the next.
     rows = (net.spec.batch_size or 1) if net.stateful else x.rows
-    model = _Model(net, x)
-    return _bounds(model, differences, activation_errors, rows, work)
+    model = WholeModel(net, x)
+    return bounds_of(
+        model, differences, partial(BoundVisitor, net, activation_errors), rows, work
+    )
 
 
 def call_bounds(
@@ -189,10 +196,11 @@ def call_bounds(
     """
     rows = len(differences[0])
     layer = _Layer(net, call)
-    return _bounds(layer, differences, activation_errors, rows, MAX_LAYER_ADJOINTS)
+    visitor = partial(BoundVisitor, net, activation_errors)
+    return bounds_of(layer, differences, visitor, rows, MAX_LAYER_ADJOINTS)
 
 
-class _Computation(Protocol):
+class Computation(Protocol):
     """Evaluate some rows of what is bounded, forwards and backwards."""
 
     @property
@@ -216,13 +224,14 @@ class _Computation(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class _Model:
+class WholeModel:
     """Evaluate a whole model on its inputs."""
 
     net: Network
     x: Inputs
 
     def traces(self, rows: Array) -> tuple[Trace, Trace]:
+        """Return the traces of some rows, in float32 and in float64."""
         some = self.x.take(rows)
         single = self.net.trace(some, dtype="float32")
         return single, self.net.trace(some, dtype="float64")
@@ -234,6 +243,7 @@ class _Model:
         visit: Visitor,
         trace: Trace | None = None,
     ) -> None:
+        """Backpropagate gradients of the outputs; see `Computation`."""
         some = self.x.take(rows)
         backprop(self.net, some, gradients, visit=visit, weights=False, trace=trace)
 
@@ -265,26 +275,45 @@ class _Layer:
         return some.name, some.args, some.kwargs
 
 
-def _bounds(
-    computation: _Computation,
+def bounds_of(
+    computation: Computation,
     differences: Sequence[Array],
-    activation_errors: ActivationErrors,
+    visitor_for: Callable[[Deviations, Array], BoundVisitor],
     rows: int,
     budget: float,
+    *,
+    weights: int = 0,
+    max_deviation: float | None = None,
 ) -> list[Array]:
     """Return the bounds of all outputs, or of those that the budget allows.
 
     Parameters
     ----------
+    computation : Computation
+    differences : list of (batch, ...)
+        As for `output_bounds`.
+    visitor_for : callable
+        Deviations of the rows and zeros, (sweeps, rows) -> a `BoundVisitor`.
     rows : int
         Only the first rows can have a bound.
     budget : float
         Adjoints to compute at most.
+    weights : int
+        Adjoints that a visitor computes for a row beside those of a backpropagation.
+    max_deviation : float, optional
+        In place of `MAX_LINEAR_DEVIATION`.
+
+    Returns
+    -------
+    list of (batch, ...)
+        NaN for an element that has no bound.
     """
+    most = MAX_LINEAR_DEVIATION if max_deviation is None else max_deviation
     flat = FlatOutputs(differences)
     joined = flat.join(differences)  # (batch, elements)
     found = np.full(joined.shape, np.nan)
     work = _adjoints_of_a_row(computation, flat)
+    work += weights if work else 0
     ranking = np.nan_to_num(joined[:rows], nan=np.inf)
     chosen, elements = _most_different(ranking, budget / max(work, 1))
     pairs = max(1, int(MAX_BLOCK_ADJOINTS // max(work, flat.elements)))
@@ -294,16 +323,11 @@ def _bounds(
     with single_threaded_blas() if pairs > MAX_BLOCK_ROWS else nullcontext():
         for some in _blocks(chosen, row_block):
             single, double = computation.traces(some)
-            diverged, deviations = _deviations(single, double)
+            diverged, deviations = _deviations(single, double, most)
             errors = _abs_errors(single.output, double.output)
             element_block = max(1, pairs // len(some)) if work else len(elements)
             for which in _blocks(elements, element_block):
-                visitor = _BoundVisitor(
-                    computation.net,
-                    activation_errors,
-                    deviations,
-                    np.zeros((len(which), len(some))),
-                )
+                visitor = visitor_for(deviations, np.zeros((len(which), len(some))))
                 if work:
                     # (sweeps, rows, elements): sweep k is the gradient of which[k].
                     one_hot = np.zeros((len(which), len(some), flat.elements))
@@ -350,9 +374,15 @@ class _RowDifferences:
 
 
 def _deviations(
-    single: Trace, double: Trace
-) -> tuple[Array, dict[str, dict[str, Array]]]:
+    single: Trace, double: Trace, max_deviation: float
+) -> tuple[Array, Deviations]:
     """Compare the traces of some rows in float32 and in float64.
+
+    Parameters
+    ----------
+    single, double : Trace
+    max_deviation : float
+        As `MAX_LINEAR_DEVIATION`.
 
     Returns
     -------
@@ -368,7 +398,7 @@ def _deviations(
         for name, right in double.arrays().items():
             if is_float(right) and right.size:
                 error, size = differences(arrays[name], right)
-                diverged = diverged | ~(error <= MAX_LINEAR_DEVIATION * size)
+                diverged = diverged | ~(error <= max_deviation * size)
         for key, call in double.items():
             pairs = {
                 "x": zip(flatten(single[key].input), flatten(call.input), strict=True),
@@ -388,7 +418,7 @@ def _deviations(
     return diverged, found
 
 
-class _BoundVisitor:
+class BoundVisitor:
     """Add up how far every local error moves every output, on the way back.
 
     Parameters
@@ -415,7 +445,7 @@ class _BoundVisitor:
         self,
         net: Network,
         activation_errors: ActivationErrors,
-        deviations: Mapping[str, Mapping[str, Array]],
+        deviations: Deviations,
         zeros: Array,
     ) -> None:
         self.net = net
@@ -428,27 +458,30 @@ class _BoundVisitor:
 
     def __call__(self, key: str, step: int | None, d: Values, v: Values) -> None:
         """Add the errors of one step of one call; see `Visitor`."""
-        rounding = self._layer(key)
+        rounding = self.layer(key)
         sites, near = ROUNDING_SITES[rounding.layer.class_name](rounding, v)
         self.near |= near.reshape(len(near), -1).any(axis=1)
         for site in sites:
             adjoint = d[site.name]  # (sweeps, rows, ...)
-            self.coherent += _sum_of_products(
+            self.coherent += sum_of_products(
                 np.abs(adjoint), site.max_error + FLUSH_ERROR
             )
             if site.standard_deviation is not None:
-                self._add_deviation(key, site, adjoint * site.standard_deviation)
+                self.add_deviation(key, site, adjoint * site.standard_deviation)
 
-    def _layer(self, key: str) -> LayerRounding:
+    def layer(self, key: str) -> LayerRounding:
+        """Return `rounding` of a call, made once."""
         if key not in self._layers:
             root = self.net.cast_to("float64")
             layer = root.at(bare_path(key, self.net.spec))
-            self._layers[key] = LayerRounding(
-                layer, self.activation_errors, self.deviations[key]
-            )
+            self._layers[key] = self.rounding(key, layer)
         return self._layers[key]
 
-    def _add_deviation(self, key: str, site: RoundingSite, moved: Array) -> None:
+    def rounding(self, key: str, layer: LayerSpec) -> LayerRounding:
+        """Return what the rounding of a layer, called by that key, depends on."""
+        return LayerRounding(layer, self.activation_errors, self.deviations[key])
+
+    def add_deviation(self, key: str, site: RoundingSite, moved: Array) -> None:
         """Add standard deviations of the outputs, (sweeps, rows, ..., units)."""
         each = moved.reshape(*moved.shape[:2], -1)  # (sweeps, rows, values)
         self.squared += np.einsum("sru,sru->sr", each, each)
@@ -465,7 +498,7 @@ class _BoundVisitor:
         return np.where(self.near, np.nan, found)
 
 
-def _sum_of_products(adjoint: Array, errors: Array) -> Array:
+def sum_of_products(adjoint: Array, errors: Array) -> Array:
     """Return ``sum(adjoint * errors)`` over all axes but sweeps and rows.
 
     Parameters
@@ -498,7 +531,7 @@ class _AdjointCounter:
         self.count += sum(adjoint.size for adjoint in d.values())
 
 
-def _adjoints_of_a_row(computation: _Computation, flat: FlatOutputs) -> int:
+def _adjoints_of_a_row(computation: Computation, flat: FlatOutputs) -> int:
     """Return the adjoints that one sweep computes for a row; 0 where nothing rounds."""
     counter = _AdjointCounter()
     gradients = flat.split(np.zeros((1, 1, flat.elements)))  # one sweep of one row

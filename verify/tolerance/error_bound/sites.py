@@ -79,6 +79,24 @@ class LayerRounding:
         names = ("activation", "recurrent_activation")
         return not any(self.layer.options.get(name) in KINKS for name in names)
 
+    def local(self, name: str, size: Array, count: int = 1) -> Array:
+        """Return the greatest error of some roundings, shaped like `size`.
+
+        Parameters
+        ----------
+        name : str
+            Name of the value that they are made in.
+        size : (rows, ...)
+            Sum of the absolute values that are rounded.
+        count : int
+            How many of the roundings are no sums: in fixed point sums are exact.
+        """
+        return SINGLE * size
+
+    def rounded(self, name: str, size: Array, count: int = 1) -> RoundingSite:
+        """Return the site of some roundings; parameters as for `local`."""
+        return RoundingSite(name, self.local(name, size, count))
+
     def dot(
         self, name: str, total: Array, inputs: Mapping[str, Array], bias: Any
     ) -> RoundingSite:
@@ -122,6 +140,27 @@ class LayerRounding:
         """Return the error of ``y = activation(x)`` by the function of that option."""
         function = self.layer.options[option]
         return RoundingSite(name, self.activation_errors.error(function, x, y))
+
+    def softmax(
+        self, before: RoundingSite, x: Array, y: Array, axis: Any
+    ) -> list[RoundingSite]:
+        """Return the sites of ``y = softmax(x)``.
+
+        Parameters
+        ----------
+        before : RoundingSite
+            The rounding of x.
+        x, y : (rows, ...)
+        axis : int, or tuple of int
+            Axes over which the outputs add up to one.
+        """
+        below = x - x.max(axis=axis, keepdims=True)
+        # A relative error of exp(x) is an absolute error of x.
+        exponential = self.activation_errors.constants["exponential"]
+        relative = SINGLE * (exponential + np.abs(below))
+        terms = int(np.prod([x.shape[k] for k in np.atleast_1d(axis)]))
+        divided = RoundingSite("output", SINGLE * (terms + 1) * np.abs(y))
+        return [before._replace(max_error=before.max_error + relative), divided]
 
     def shift(self, sources: Mapping[str, str]) -> Array:
         """Return how far float32 moves sums of products at most: (rows, units).
@@ -211,9 +250,9 @@ def _lstm(r: LayerRounding, v: Values) -> Sites:
         r.activation("f", gate, z_f, v["f"]),
         r.activation("c_hat", act, z_c, v["c_hat"]),
         r.activation("o", gate, z_o, v["o"]),
-        RoundingSite("c", SINGLE * (np.abs(kept) + np.abs(taken) + np.abs(v["c"]))),
+        r.rounded("c", np.abs(kept) + np.abs(taken) + np.abs(v["c"]), 2),
         r.activation("activation(c)", act, v["c"], v["activation(c)"]),
-        RoundingSite("h", SINGLE * np.abs(v["h"])),
+        r.rounded("h", np.abs(v["h"])),
     ], near
 
 
@@ -232,7 +271,7 @@ def _gru(r: LayerRounding, v: Values) -> Sites:
     s_z, s_r, s_h = gate_blocks(v["s"], 3)
     # The two sides are rounded before they are added; the sum is rounded once more.
     sums = np.concatenate([a_z + s_z, a_r + s_r, a_h], axis=-1)  # (rows, 3 * units)
-    error_a, error_s = a.max_error + SINGLE * np.abs(sums), s.max_error
+    error_a, error_s = a.max_error + r.local("a", np.abs(sums), 0), s.max_error
     if reset_after:
         inside = a_h + v["r"] * s_h  # (rows, units)
         extra = np.abs(v["r"] * s_h) + np.abs(inside)
@@ -241,7 +280,7 @@ def _gru(r: LayerRounding, v: Values) -> Sites:
         inside = a_h + s_h  # (rows, units)
         u_h = r.absolute["recurrent_kernel"][:, 2 * units :]  # (units, units)
         extra = np.abs(inside) + np.abs(v["r"] * v["h_before"]) @ u_h
-    error_a[:, 2 * units :] += SINGLE * extra
+    error_a[:, 2 * units :] += r.local("a", extra)
     gate, act = "recurrent_activation", "activation"
     near = np.zeros((len(inside), 1), dtype=bool)  # (rows, 1)
     if not r.smooth:
@@ -260,7 +299,7 @@ def _gru(r: LayerRounding, v: Values) -> Sites:
         r.activation("r", gate, a_r + s_r, v["r"]),
         r.activation("h_hat", act, inside, v["h_hat"]),
         # 1 - z is rounded too, and so are both products and their sum.
-        RoundingSite("h", SINGLE * (np.abs(kept) + 2 * np.abs(taken) + np.abs(v["h"]))),
+        r.rounded("h", np.abs(kept) + 2 * np.abs(taken) + np.abs(v["h"]), 2),
     ], near
 
 
@@ -297,13 +336,7 @@ def _function(
     if axis is None:
         near = r.near_a_kink("activation", x, shift)
         return [before, r.activation("output", "activation", x, y)], near
-    below = x - x.max(axis=axis, keepdims=True)
-    # A relative error of exp(x) is an absolute error of x.
-    relative = SINGLE * (r.activation_errors.constants["exponential"] + np.abs(below))
-    terms = int(np.prod([x.shape[k] for k in np.atleast_1d(axis)]))
-    divided = RoundingSite("output", SINGLE * (terms + 1) * np.abs(y))
-    rounded = before._replace(max_error=before.max_error + relative)
-    return [rounded, divided], np.zeros(x.shape, dtype=bool)
+    return r.softmax(before, x, y, axis), np.zeros(x.shape, dtype=bool)
 
 
 def _softmax_axis(layer: LayerSpec) -> Any:
@@ -315,12 +348,12 @@ def _softmax_axis(layer: LayerSpec) -> Any:
 
 def _merged(r: LayerRounding, v: Values) -> Sites:
     near = np.zeros(v["output"].shape, dtype=bool)
-    return [RoundingSite("output", SINGLE * np.abs(v["output"]))], near
+    return [r.rounded("output", np.abs(v["output"]))], near
 
 
 def _added(r: LayerRounding, v: Values) -> Sites:
     near = np.zeros(v["output"].shape, dtype=bool)
-    return [RoundingSite("output", SINGLE * v["size"])], near
+    return [r.rounded("output", v["size"], 0)], near
 
 
 ROUNDING_SITES: Mapping[str, RoundingRule] = MappingProxyType(
