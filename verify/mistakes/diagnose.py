@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from verify.console.progress import progress
+from verify.errors import join_and
 from verify.forward.network import Inputs, LayerCall, Network
 from verify.mistakes.catalogue import (
     Mutant,
@@ -192,12 +194,19 @@ class _Diagnosing:
         return f"{mutant.layer}/".startswith(f"{path}/")
 
     def _backend(self) -> list[Explanation]:
-        """Try the rules of other backends."""
-        return [
-            found
-            for mutant in other_backends(self.spec)
-            if self.search.clock.left and (found := self.search.try_(mutant))
-        ]
+        """Try the rules of other backends, as far as the model meets one of them."""
+        found = []
+        for mutant in other_backends(self.spec):
+            explanation = self.search.try_(mutant)
+            x = self.search.chosen.x
+            if explanation is None or not isinstance(x, Inputs):
+                continue
+            met = Network(mutant.model).rule_effects(x) or Network(
+                self.spec
+            ).rule_effects(x)
+            text = f"{explanation.explanation}: {join_and(list(met))}"
+            found.append(replace(explanation, explanation=text))
+        return found
 
     def _rounded(self) -> list[Explanation]:
         """Try the mistakes that come nearest with outputs rounded to some format."""

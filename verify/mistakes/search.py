@@ -40,6 +40,10 @@ NEAR_REST = 0.1
 """Nor is what remains of a difference taken for rounding if it is more than this share
 of the whole difference."""
 
+EXPLAINED_REST = 0.25
+"""A mistake that leaves more than this share of the difference, by the root of the sum
+of squares, does not explain it, even if what it leaves is allowed."""
+
 NEAREST_KEPT = 12
 """Candidates that come nearest, which are combined with others if none fits."""
 
@@ -184,6 +188,17 @@ class Case:
                 result = compare_all(outputs, self.observed, allowed=wider)
         return result if result.matches else None
 
+    def removes_difference(self, outputs: Sequence[Array]) -> bool:
+        """Say whether outputs leave little of the difference that is to be explained.
+
+        Where the whole difference is hardly more than what is allowed, many mistakes
+        leave less than that by chance.
+        """
+        if not self.fits(self.ours):
+            return True
+        left = remaining(outputs, self.ours, self.observed)
+        return not np.isfinite(left) or left <= EXPLAINED_REST
+
     def is_near(self, result: Comparison, outputs: Sequence[Array]) -> bool:
         """Say whether a difference may be rounding that the mutant amplifies."""
         if self.layer is not None or not isinstance(self.x, Inputs):
@@ -229,14 +244,11 @@ class _Recalling(Evaluation):
         at: str,
         mask: Any,
     ) -> Any:
-        if (
-            (not layer.weights and not layer.sublayers)
-            or layer.graph
-            or self._values[1:]
-        ):
+        cheap = not layer.weights and not layer.sublayers
+        inside = len(self._values) > 1  # of another layer
+        if cheap or inside or layer.graph is not None:
             return super()._run(layer, kind, values, at, mask)
-        # an Embedding returns ids where a fast loop takes them, and else vectors
-        key = (layer, at, self.passes_ids_on(layer), _content(values))
+        key = (layer, at, _content(values))
         if key not in self._known:
             result = super()._run(layer, kind, values, at, mask)
             if self._record:
@@ -356,7 +368,7 @@ class Search:
         found = None
         if result.matches or few.is_near(result, on_few):
             outputs = on_few if case is few else self.outputs(case, mutant)
-            if case.fits(outputs):
+            if case.fits(outputs) and case.removes_difference(outputs):
                 found = case.explains(mutant, outputs)
         if found is None:
             self._note(few, mutant, on_few)

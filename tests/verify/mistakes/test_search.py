@@ -28,7 +28,7 @@ from verify.__main__ import main
 from verify.mistakes.catalogue import catalogue, same_mistakes
 from verify.mistakes.catalogue.combined import together
 from verify.mistakes.diagnose import diagnose
-from verify.mistakes.search import Case, Clock, Search
+from verify.mistakes.search import Case
 from verify.model.spec import ModelSpec
 from verify.model_files.config import read_model
 
@@ -217,10 +217,8 @@ def test_an_explanation_that_fits_worse_is_not_shown():
     right, x = lstm_spec(), ids(batch=30)
     mutants = [m for m in catalogue(right) if m.name == "bias missing"]
     theirs = mutants[0].evaluate(Network(right).prepare(x), "float32")
-    case = Case(Network(right).prepare(x), theirs, [10.0])
-    search = Search(right, case, 30, Clock(60))
-    assert all(search.try_(m) is not None for m in catalogue(right))
-    diagnosis = diagnose(right, case.x, theirs, allowed=[10.0])
+    # so much is allowed that every mistake of the catalogue would do
+    diagnosis = diagnose(right, Network(right).prepare(x), theirs, allowed=[10.0])
     assert [e.mistake for e in diagnosis.explanations] == ["bias missing"]
 
 

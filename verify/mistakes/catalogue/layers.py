@@ -191,8 +191,7 @@ def other_backends(spec: ModelSpec) -> Iterator[Mutant]:
             yield Mutant(
                 f"Keras on {backend}",
                 "",
-                f"these are outputs of Keras on {backend}, which has rules of its own "
-                "for masked steps",
+                f"these are outputs of Keras on {backend}",
                 f"compare by the rules of that backend (--backend {backend})",
                 spec.following(rules),
             )
