@@ -30,6 +30,7 @@ from verify.mistakes.explanation import (
     digits_of_difference,
     explanation_of,
 )
+from verify.mistakes.presentation import likeliest_first, presentations
 from verify.mistakes.remainder import (
     OutputRounding,
     describe_remainder,
@@ -112,7 +113,7 @@ def diagnose(
     search = Search(spec, case, x.rows if leading is None else leading, clock)
     if numbers is None:
         numbers = np.arange(x.rows)
-    return _Diagnosing(spec, search, numbers, show).run()
+    return _Diagnosing(spec, search, numbers, show, port).run()
 
 
 class _Diagnosing:
@@ -124,14 +125,14 @@ class _Diagnosing:
         The right model.
     search : Search
     numbers : (batch,) of int
-    show : bool
-        Both as for `diagnose`.
+    show, port : bool
+        All as for `diagnose`.
     """
 
     def __init__(
-        self, spec: ModelSpec, search: Search, numbers: Array, show: bool
+        self, spec: ModelSpec, search: Search, numbers: Array, show: bool, port: bool
     ) -> None:
-        self.spec, self.search, self.show = spec, search, show
+        self.spec, self.search, self.show, self.port = spec, search, show, port
         self.numbers = numbers
         self.case = search.case
         self.whole = self.case.layer is None and isinstance(self.case.x, Inputs)
@@ -139,7 +140,8 @@ class _Diagnosing:
 
     def run(self) -> Diagnosis:
         """Search until something explains everything or the time is up."""
-        found = self._one_mistake()
+        presented = self._presented()
+        found = likeliest_first(presented, self._one_mistake(bool(presented)))
         if not found and self.whole:
             found = self._backend() or self._rounded() or self._single_weight()
         if not found:
@@ -155,8 +157,24 @@ class _Diagnosing:
             seconds=self.search.clock.spent,
         )
 
-    def _one_mistake(self) -> list[Explanation]:
-        """Try every mistake by itself, those made in several layers first."""
+    def _presented(self) -> list[Explanation]:
+        """Return how the outputs of a port are right, but presented otherwise."""
+        case = self.case
+        if not (self.port and self.whole and case.fits(case.ours)):
+            return []
+        assert isinstance(case.x, Inputs)
+        return list(
+            presentations(
+                self.spec, case.x, case.ours, case.observed, allowed=case.allowed
+            )
+        )
+
+    def _one_mistake(self, explained: bool = False) -> list[Explanation]:
+        """Try every mistake by itself, those made in several layers first.
+
+        `explained` says that there is an explanation already, so that only others that
+        these outputs cannot tell from it are sought, in little time.
+        """
         spec, attempts = self.spec, self.search.attempts
         singles = [m for m in catalogue(spec, attempts=attempts) if self._concerns(m)]
         several = list(same_mistakes(spec, attempts=attempts)) if self.whole else []
@@ -165,7 +183,7 @@ class _Diagnosing:
         candidates.sort(key=lambda m: not m.common)  # stable: several layers first
         done = 0
         with self._progress("known mistakes", len(candidates)) as advance:
-            since: float | None = None
+            since = self.search.clock.spent if explained else None
             for _ in self.search.all(candidates):
                 done += 1
                 advance(1)
@@ -175,7 +193,7 @@ class _Diagnosing:
                     self.search.clock.spent - since > SECONDS_FOR_OTHERS
                 ):
                     break
-        if not self.search.found and done < len(candidates):
+        if not (self.search.found or explained) and done < len(candidates):
             self.unsearched.append(
                 f"{len(candidates) - done:,} of {len(candidates):,} known mistakes"
             )

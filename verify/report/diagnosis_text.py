@@ -22,9 +22,7 @@ def _entries(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
         yield "agree", join_and([printable(name, 40) for name in diagnosis.agreeing])
     if diagnosis:
         best, *others = diagnosis.explanations
-        shown = all(found.presentation for found in diagnosis.explanations)
-        right = "the model is right, its presentation differs: " if shown else ""
-        yield "likely cause", f"{right}{explained(best)}"
+        yield "likely cause", explained(best)
         yield "remedy", best.remedy
         for other in others:
             yield "or", explained(other)
@@ -63,7 +61,9 @@ def _nearest(nearest: Nearest) -> Iterator[tuple[str, str]]:
 def explained(found: Explanation) -> str:
     """Return where and what a mistake is, and how well it explains the outputs."""
     left = f"max |diff| = {found.max_diff:.2g}, {found.digits} digits agree"
-    return f"{_where(found)}{found.explanation} (then {left})"
+    right = "the model is right, its presentation differs: "
+    where = right if found.presentation else _where(found)
+    return f"{where}{found.explanation} (then {left})"
 
 
 def _where(found: Explanation) -> str:

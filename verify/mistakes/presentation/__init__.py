@@ -28,6 +28,9 @@ from verify.model.spec import ModelSpec
 from verify.tolerance.compare import compare
 from verify.tolerance.partial import Decimals, half_unit
 
+LOGITS = frozenset({"logits", "a number added to the logits"})
+"""Names of the parts of a presentation that is logits and nothing else."""
+
 
 def presentations(
     spec: ModelSpec,
@@ -70,6 +73,24 @@ def presentations(
         found = search.outputs_exchanged or search.rows_moved or search.each_by_itself
         if found is not None:
             yield _explanation(found, search.names, observed)
+
+
+def likeliest_first(
+    presented: Sequence[Explanation], mistakes: Sequence[Explanation]
+) -> list[Explanation]:
+    """Return presentations and the mistakes that make the same outputs, in order.
+
+    A mistake in the model is the more particular cause: the halves of a Bidirectional
+    exchanged, say, where the columns are in another order; and where a mistake explains
+    the outputs as it is, a scale that had to be fitted explains nothing. But logits are
+    the outputs of a right model without its last activation.
+    """
+    if not mistakes:
+        return list(presented)
+    if any(set(found.mistake.split("; ")) <= LOGITS for found in presented):
+        return [*presented, *mistakes]
+    plain = [f for f in presented if not set(f.mistake.split("; ")) & scale.FITTED]
+    return [*mistakes, *plain]
 
 
 def _without_decimals(

@@ -1,33 +1,22 @@
-"""The number formats in which a port may have given its outputs, as its numbers show.
-
-Numbers that were stored in float16, as whole numbers or to a few decimals are known
-from the numbers themselves, whatever type their file has.
-"""
+"""How far a port's outputs may lie from what they stand for, by their number format."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from verify.mistakes.output_formats import find_format
 from verify.model.arrays import Array
-from verify.model.dtypes import SINGLE, is_float
+from verify.model.dtypes import HALF_DTYPES, SINGLE, is_float
 
-MIN_LEVELS = 6
-"""A format is known from this many different numbers, at least."""
+MANTISSA_BITS = {"float16": 11, "bfloat16": 8}
+"""Bits of a number, the leading one included."""
 
-MAX_BINARY_PLACES, MAX_DECIMAL_PLACES = 20, 9
-"""Places after the point that are tried as the step between numbers."""
-
-MAX_SKIPPED_STEPS = 8
-"""The nearest two of some numbers may be this many steps apart, where the step is
-neither a power of 2 nor of 10."""
-
-COARSE = 256.0
-"""A step is told from rounding to float32 if it is this many times as large."""
+SMALLEST_HALF = 2.0**-24
+"""The least distance of two float16 numbers, near zero."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +81,17 @@ def number_formats(given: Array) -> Iterator[NumberFormat]:
         yield float32_of(values)
     if not np.isfinite(values).all():
         return
-    levels = np.unique(values)
-    if is_float(given):
-        yield from _short_floats(given, values, levels)
-    step = step_of(levels, values.size if is_float(given) else 0)
-    if step is not None:
-        yield from _steps(values, float(step), _step_text(step))
+    found = find_format(values)
+    if given.dtype.name in HALF_DTYPES:
+        yield from _halves(values, given.dtype.name)
+    elif not is_float(given):
+        yield from _steps(values, 1.0, "whole numbers")
+    elif found is not None and not found.step:
+        yield from _halves(values, found.name)
+    elif found is not None:
+        even = found.name.startswith("steps of") and "^" not in found.name
+        text = f"steps of {found.step:.6g}" if even else found.name
+        yield from _steps(values, found.step, text)
 
 
 def float32_of(values: Array) -> NumberFormat:
@@ -110,104 +104,24 @@ def nearest(name: str, says: str, half: Array) -> NumberFormat:
     return NumberFormat(name, says, half, half)
 
 
-def _short_floats(given: Array, values: Array, levels: Array) -> Iterator[NumberFormat]:
-    """Yield float16 and bfloat16, if all numbers can be stored in them."""
-    enough = np.count_nonzero(levels) >= MIN_LEVELS
-    name = given.dtype.name
-    with np.errstate(over="ignore", invalid="ignore"):
-        half = values.astype(np.float16)
-        if name == "float16" or (enough and np.array_equal(half, values)):
-            gap = np.spacing(np.abs(half)).astype(np.float64)
-            yield nearest("float16", "rounded to float16", gap / 2)
-    single = given.astype(np.float32)
-    # the upper half of a float32 number is a bfloat16 number
-    short = not (single.view(np.uint32) & 0xFFFF).any() and (single == values).all()
-    if name == "bfloat16" or (enough and short):
-        _, exponent = np.frexp(values)
-        gap = np.ldexp(1.0, exponent - 8)
-        yield nearest("bfloat16", "rounded to bfloat16", gap / 2)
-        yield _cut("bfloat16", "cut off to bfloat16", values, gap)
+def _halves(values: Array, name: str) -> Iterator[NumberFormat]:
+    """Yield the ways to round to a float of 16 bits."""
+    gap = np.ldexp(1.0, np.frexp(values)[1] - MANTISSA_BITS[name])
+    if name == "float16":
+        gap = np.maximum(gap, SMALLEST_HALF)
+    yield nearest(name, f"rounded to {name}", gap / 2)
+    yield _cut(name, f"cut off to {name}", values, gap)
 
 
 def _steps(values: Array, step: float, text: str) -> Iterator[NumberFormat]:
     """Yield the ways to round to multiples of a step."""
     gap = np.full(values.shape, step)
-    name = "whole numbers" if step == 1 else "steps"
-    yield nearest(name, f"rounded to {text}", gap / 2)
-    yield NumberFormat(name, f"rounded down to {text}", 0 * gap, gap)
-    yield _cut(name, f"cut off to {text}", values, gap)
+    yield nearest(text, f"rounded to {text}", gap / 2)
+    yield NumberFormat(text, f"cut off to {text}, downwards", 0 * gap, gap)
+    yield _cut(text, f"cut off to {text}, towards zero", values, gap)
 
 
 def _cut(name: str, says: str, values: Array, gap: Array) -> NumberFormat:
     """Return a format that rounds towards zero."""
     below = np.where(values <= 0, gap, 0.0)
     return NumberFormat(name, says, below, np.where(values >= 0, gap, 0.0))
-
-
-def step_of(levels: Array, count: int) -> Fraction | float | None:
-    """Return the step of which all numbers are multiples; None if there is none.
-
-    Parameters
-    ----------
-    levels : (n,)
-        The different numbers, ascending.
-    count : int
-        How many numbers there are, if they are floats; 0 for whole numbers.
-
-    Returns
-    -------
-    Fraction or float
-        A fraction if the step is a power of 2 or of 10, or 1.
-    """
-    if not count:
-        return Fraction(1)
-    if len(levels) < MIN_LEVELS:
-        return None
-    error = SINGLE * float(np.max(np.abs(levels)))
-    exact = [Fraction(1, 2**k) for k in range(MAX_BINARY_PLACES + 1)]
-    exact += [Fraction(1, 10**k) for k in range(1, MAX_DECIMAL_PLACES + 1)]
-    for step in sorted(exact, reverse=True):
-        if float(step) < COARSE * error:
-            break
-        if _multiples(levels, float(step), error):
-            return step
-    gaps = np.diff(levels)
-    least = float(gaps[gaps > 2 * error].min(initial=np.inf))
-    for parts in range(1, MAX_SKIPPED_STEPS + 1):
-        size = least / parts
-        if not COARSE * error < size < np.inf:
-            break
-        refined = _refined(levels, size, error)
-        if refined is not None:
-            return refined
-    return None
-
-
-def _multiples(levels: Array, step: float, error: float) -> bool:
-    return bool(np.all(np.abs(levels - step * np.rint(levels / step)) <= 2 * error))
-
-
-def _refined(levels: Array, size: float, error: float) -> float | None:
-    """Return a step near `size` of which all numbers are multiples, or None.
-
-    The numbers near zero tell it coarsely, the greater ones ever more finely.
-    """
-    for level in levels[np.argsort(np.abs(levels))]:
-        times = np.rint(level / size)
-        if abs(level - times * size) > 0.25 * size:
-            return None
-        if times and abs(times) * size > 4 * error:
-            size = float(level / times)
-    return size if _multiples(levels, size, error) else None
-
-
-def _step_text(step: Fraction | float) -> str:
-    """Write a step for a sentence."""
-    if not isinstance(step, Fraction):
-        return f"steps of {step:.6g} (numbers of few bits, scaled back?)"
-    if step == 1:
-        return "whole numbers"
-    binary = step.denominator.bit_length() - 1
-    if step.denominator == 2**binary:
-        return f"{binary} binary places (steps of 2^-{binary})"
-    return f"{len(str(step.denominator)) - 1} decimal(s)"

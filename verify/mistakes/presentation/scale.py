@@ -36,6 +36,9 @@ SIMPLE: tuple[tuple[float, float, str, str], ...] = (
 )
 """Scales and shifts that are tried before any is fitted: a, b, and what they are."""
 
+FITTED = frozenset({"shifted", "other units", "columns in other units"})
+"""Names of the parts whose scale or shift is fitted."""
+
 FLOAT32 = np.dtype(np.float32)
 
 FIT_STEPS = 160
@@ -111,9 +114,10 @@ def scaled(
 
 
 def _decided_fit(view: View, given: Given, a: float, b: float) -> Found | None:
+    what = "shifted" if a == 1 else "other units"
     part = Part(
-        "scaled",
-        f"other units: theirs = {_formula(a, b, view.term)}{_scaler(a, b)}",
+        what,
+        f"{what}: theirs = {_formula(a, b, view.term)}{_scaler(a, b)}",
         _undone(a, b),
     )
     new = _affine(view, part, a, b)
@@ -230,7 +234,7 @@ def _columns_scaled(view: View, given: Given) -> Found | None:
     a = ", ".join(f"{x:.6g}" for x in scales[shown]) + more
     b = ", ".join(f"{x:.6g}" for x in shifts[shown]) + more
     whole = Part(
-        "columns scaled",
+        "columns in other units",
         f"each column in other units: theirs[..., k] = a[k] * {view.term}[..., k] + "
         f"b[k] with a = [{a}], b = [{b}], as a scaler makes it",
         "compare what the model returns: the scaler is undone, or applied, on one side "
@@ -251,7 +255,9 @@ def _formula(a: float, b: float, term: str) -> str:
 
 def _scaler(a: float, b: float) -> str:
     """Say of which scaler a and b are, in brackets."""
-    if not b or a == 1 or a < 0:
+    if a == 1:
+        return " (a mean not added, or a last bias that is off by so much)"
+    if not b or a < 0:
         return ""
     if a >= 1:
         return (
