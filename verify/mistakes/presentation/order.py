@@ -73,14 +73,10 @@ def in_column_order(view: View, order: Array) -> View:
         Which column of the view stands in each place.
     """
     count = len(order)
-    if np.array_equal(order, np.arange(count)[::-1]) and count > 2:
-        text = f"last one first, {_listed(order)}"
-    else:
-        text = _listed(order)
     back = np.argsort(order)
     part = Part(
         "columns in another order",
-        f"the columns are in another order: {text} of numpy's",
+        f"the columns are in another order: {_listed(order)} of numpy's",
         f"reorder them: theirs[..., {_listed(back, every=True)}]"
         if count <= SHOWN_PLACES
         else "put the columns into the order of the model's units",

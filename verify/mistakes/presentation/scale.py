@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -107,7 +106,7 @@ def scaled(
     if raw is not None:
         return raw
     for form in given.formats:
-        fitted = _fit(view.values, view.tolerance, given.values, form)
+        fitted = _Line(view.values, view.tolerance, given.values, form).fit()
         if fitted is not None:
             return _decided_fit(view, given, *fitted)
     return _columns_scaled(view, given)
@@ -144,61 +143,113 @@ def _affine(view: View, part: Part, a: float | Array, b: float | Array) -> View:
     return view.then(part, values, np.abs(a) * view.tolerance + own)
 
 
-def _fit(
-    values: Array, tolerance: Array, given: Array, form: NumberFormat
-) -> tuple[float, float] | None:
-    """Return a and b, with few digits, of ``given = a * values + b``; None if none fit.
+class _Line:
+    """Find a and b of ``given = a * values + b`` that keep within the tolerances.
 
-    Least squares, weighted by the tolerance; then the fewest digits that fit as well.
+    Parameters
+    ----------
+    values, tolerance, given : (batch, ...)
+        Outputs of the model, how far rounding may move them, and those of the port.
+    form : NumberFormat
+        Format of the given numbers.
     """
-    v, t, wide = values.reshape(-1), given.reshape(-1), tolerance.reshape(-1)
-    if len(v) < 4 or not np.isfinite(wide).all() or np.ptp(v) == 0:
-        return None
-    below = np.broadcast_to(form.below, values.shape).reshape(-1)
-    above = np.broadcast_to(form.above, values.shape).reshape(-1)
 
-    def fits(a: float, b: float) -> bool:
-        own = 2 * SINGLE * (np.abs(a * v) + abs(b))
-        more = a * v + b - t
-        slack = abs(a) * wide + own
-        return bool(np.all((more <= above + slack) & (-more <= below + slack)))
+    def __init__(
+        self, values: Array, tolerance: Array, given: Array, form: NumberFormat
+    ) -> None:
+        self.v, self.t = values.reshape(-1), given.reshape(-1)
+        self.wide = tolerance.reshape(-1)
+        self.below, self.above = (
+            np.broadcast_to(limit, values.shape).reshape(-1)
+            for limit in (form.below, form.above)
+        )
 
-    def least_squares(weight: Array) -> tuple[float, float]:
-        total = weight.sum()
-        middle, target = (weight @ v) / total, (weight @ t) / total
-        off = v - middle
-        square = float((weight * off) @ off)
-        a = float((weight * off) @ (t - target)) / square if square else 0.0
-        return a, float(target - a * middle)
+    def shifts(self, a: float) -> tuple[float, float]:
+        """Return the least and the greatest b for one a; none if the first is more."""
+        left = self.t - a * self.v
+        slack = abs(a) * self.wide + 2 * SINGLE * (np.abs(a * self.v) + np.abs(left))
+        return (
+            float(np.max(left - self.below - slack)),
+            float(np.min(left + self.above + slack)),
+        )
 
-    a, b = least_squares(np.ones_like(v))
-    if not fits(a, b):
-        half = np.abs(a) * wide + (below + above) / 2 + 1e-300
-        a, b = least_squares((half.min() / half) ** 2)
-    if a == 0 or not fits(a, b):
-        return None
-    through_zero = float(v @ t) / float(v @ v)
-    if through_zero and fits(through_zero, 0.0):
-        return _fewest_digits(through_zero, lambda x: fits(x, 0.0)), 0.0
-    for digits in range(1, 9):
-        short = _digits(a, digits)
-        shift = float(np.mean(t - short * v))
-        if fits(short, shift):
-            return short, _fewest_digits(shift, partial(fits, short))
-    return a, b
+    def scales(self) -> tuple[float, float]:
+        """Return the least and the greatest a for ``b = 0``, as `shifts` does."""
+        some = self.v != 0
+        v, t = self.v[some], self.t[some]
+        slack = np.abs(t / v) * self.wide[some] + 4 * SINGLE * np.abs(t)
+        ends = np.stack(
+            [(t - self.below[some] - slack) / v, (t + self.above[some] + slack) / v]
+        )
+        return float(ends.min(axis=0).max()), float(ends.max(axis=0).min())
+
+    def fit(self) -> tuple[float, float] | None:
+        """Return a and b, with few digits; None if none keep within the tolerances."""
+        spread = float(np.ptp(self.v))
+        if len(self.v) < 4 or not np.isfinite(self.wide).all() or not spread:
+            return None
+        off = self.v - self.v.mean()
+        about = float(off @ (self.t - self.t.mean())) / float(off @ off)
+        left = self.t - self.t.mean() - about * off
+        width = float(np.max(self.below + self.above) + abs(about) * np.max(self.wide))
+        width += 4 * SINGLE * float(np.max(np.abs(self.t)))
+        # least squares leaves least in the root mean square
+        if not about or float(np.sqrt(np.mean(left**2))) > width:
+            return None
+        least, most = self.scales()
+        if least <= most and np.sign(least) == np.sign(most):
+            a = _shortest_between(least, most)
+            low, high = self.shifts(a)
+            if low <= 0 <= high:
+                return a, 0.0
+        low, high = self.shifts(about)
+        if low > high:  # least squares is near, and not always within the tolerances
+            about = self._widest(about, 4 * width / spread)
+            low, high = self.shifts(about)
+        if low > high:
+            return None
+        for digits in range(1, 10):
+            short = _digits(about, digits)
+            low, high = self.shifts(short)
+            if short and low <= high:
+                return short, _shortest_between(low, high)
+        return about, sum(self.shifts(about)) / 2
+
+    def _widest(self, about: float, reach: float) -> float:
+        """Return the a near `about` that leaves most room for b."""
+
+        def room(a: float) -> float:
+            low, high = self.shifts(a)
+            return high - low
+
+        return _greatest(room, about - reach, about + reach)
+
+
+def _greatest(function: Callable[[float], float], low: float, high: float) -> float:
+    """Return where a function that rises and then falls is greatest."""
+    for _ in range(FIT_STEPS):
+        one, two = low + (high - low) / 3, high - (high - low) / 3
+        if function(one) < function(two):
+            low = one
+        else:
+            high = two
+    return (low + high) / 2
 
 
 def _digits(value: float, digits: int) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def _fewest_digits(value: float, fits: Callable[[float], bool]) -> float:
-    """Return a value at the fewest digits at which it still fits."""
-    for digits in range(1, 10):
-        short = _digits(value, digits)
-        if fits(short):
+def _shortest_between(least: float, most: float) -> float:
+    """Return a number between two that has few digits; 0 if it is between them."""
+    if least <= 0 <= most:
+        return 0.0
+    middle = (least + most) / 2
+    for digits in range(1, 17):
+        short = _digits(middle, digits)
+        if least <= short <= most:
             return short
-    return value
+    return middle
 
 
 def _columns_scaled(view: View, given: Given) -> Found | None:
@@ -215,7 +266,7 @@ def _columns_scaled(view: View, given: Given) -> Found | None:
                 below=np.broadcast_to(form.below, view.values.shape)[..., k],
                 above=np.broadcast_to(form.above, view.values.shape)[..., k],
             )
-            fitted = _fit(v, wide, given.values[..., k], part_form)
+            fitted = _Line(v, wide, given.values[..., k], part_form).fit()
             if fitted is not None:
                 break
         if fitted is None:
@@ -297,12 +348,12 @@ def _quantised(view: View, t: Array, dtype: np.dtype[np.generic]) -> Found | Non
     ]
     for kind in kinds:
         for scale, zero in _simple_quantisations(kind):
-            found = _quantised_by(view, t, kind, 1 / scale, zero, free=0)
+            found = _quantised_by(view, t, kind, scale, zero, free=0)
             if found is not None:
                 return found
     for kind in kinds[:1]:
-        for a, zero in _fitted_quantisations(view, t, kind):
-            found = _quantised_by(view, t, kind, a, zero, free=2)
+        for scale, zero in _fitted_quantisations(view, t, kind):
+            found = _quantised_by(view, t, kind, scale, zero, free=2)
             if found is not None:
                 return found
     return None
@@ -316,9 +367,10 @@ def _simple_quantisations(kind: _Integers) -> Iterator[tuple[float, float]]:
 
 
 def _quantised_by(
-    view: View, t: Array, kind: _Integers, a: float, zero: float, *, free: int
+    view: View, t: Array, kind: _Integers, scale: float, zero: float, *, free: int
 ) -> Found | None:
-    """Return the view as whole numbers of one scale, ``1 / a``, and zero point."""
+    """Return the view as whole numbers of one scale and zero point, if that fits."""
+    a = 1 / scale
     raw = a * view.values + zero
     inside = (kind.low < t) & (t < kind.high)
     form = NumberFormat(
@@ -331,7 +383,7 @@ def _quantised_by(
     if not form.holds(raw, t, tolerance):
         return None
     shown = view.then(
-        _quantised_part(view, t, kind, 1 / a, zero),
+        _quantised_part(view, t, kind, scale, zero),
         np.clip(raw, kind.low, kind.high),
         np.where(inside, tolerance, np.inf),
     )
@@ -346,7 +398,7 @@ def _quantised_part(
     view: View, t: Array, kind: _Integers, scale: float, zero: float
 ) -> Part:
     over = round(1 / scale)
-    simple = over > 1 and abs(scale * over - 1) < 1e-12
+    simple = scale in SIMPLE_SCALES
     size = f"1/{over}" if simple else f"{scale:.6g}"
     shift = f"(theirs {'-' if zero > 0 else '+'} {abs(zero):g})" if zero else "theirs"
     back = f"{shift} / {over}" if simple else f"{shift} * {size}"
@@ -363,29 +415,24 @@ def _quantised_part(
 def _fitted_quantisations(
     view: View, t: Array, kind: _Integers
 ) -> Iterator[tuple[float, float]]:
-    """Yield ``1 / scale`` and zero point of the scales that fit, a few at most."""
+    """Yield scale and zero point of those that fit, a few at most."""
     use = (kind.low < t) & (t < kind.high)
     v, q = view.values[use], t[use]
     if len(v) < 8 or np.ptp(v) == 0 or len(np.unique(q)) < 5:
         return
     off = v - v.mean()
     about = float(off @ (q - q.mean())) / float(off @ off)
-    if not about:
+    left = q - q.mean() - about * off
+    width = 0.5 + abs(about) * float(np.max(view.tolerance))
+    if not about or float(np.sqrt(np.mean(left**2))) > width:
         return
 
-    def reach(a: float) -> float:
-        return float(np.ptp(q - a * v))
+    def room(a: float) -> float:
+        return -float(np.ptp(q - a * v))
 
-    low, high = sorted((0.5 * about, 1.5 * about))
-    for _ in range(FIT_STEPS):
-        one, two = low + (high - low) / 3, high - (high - low) / 3
-        if reach(one) < reach(two):
-            high = two
-        else:
-            low = one
-    a = (low + high) / 2
+    a = _greatest(room, *sorted((0.5 * about, 1.5 * about)))
     left = q - a * v
-    if reach(a) > 1 + 2 * abs(a) * float(np.median(view.tolerance)) + 1e-6:
+    if np.ptp(left) > 1 + 2 * abs(a) * float(np.median(view.tolerance)) + 1e-6:
         return
     shift = float(left.min() + left.max()) / 2
     near = sorted(
@@ -397,8 +444,8 @@ def _fitted_quantisations(
         if bounds is not None:
             found.append((bounds, zero))
     for (least, most), zero in sorted(found, key=lambda f: f[0][0] - f[0][1]):
-        yield _shortest_between(least, most), zero
-    yield a, shift
+        yield _shortest_between(*sorted((1 / most, 1 / least))), zero
+    yield 1 / a, shift
 
 
 def _scales_for(v: Array, q: Array, zero: int) -> tuple[float, float] | None:
@@ -413,13 +460,3 @@ def _scales_for(v: Array, q: Array, zero: int) -> tuple[float, float] | None:
         if least <= most and np.all(np.abs(q[~some] - zero) <= 0.5)
         else None
     )
-
-
-def _shortest_between(least: float, most: float) -> float:
-    """Return the a between two whose scale ``1 / a`` has the fewest digits."""
-    middle = (least + most) / 2
-    for digits in range(1, 9):
-        scale = _digits(1 / middle, digits)
-        if scale and least <= 1 / scale <= most:
-            return 1 / scale
-    return middle
