@@ -50,6 +50,18 @@ def usable_inputs(net: Network, x: Any = None, *, rows: int = PROBE_ROWS) -> Inp
     return prepared
 
 
+def several_batches(net: Network, first: Inputs, count: int = 4) -> Inputs:
+    """Return `first`, a batch of a stateful model, and probe inputs after it.
+
+    States that are not carried from batch to batch show from the second batch on.
+    """
+    more = [
+        net.prepare(probe_inputs(net.spec, seed=seed, empty=False))
+        for seed in range(1, count)
+    ]
+    return Inputs(np.concatenate(arrays) for arrays in zip(first, *more, strict=True))
+
+
 def checked_inputs(net: Network, x: Any) -> Inputs:
     """Return inputs in the model's dtypes; ids may still be outside the vocabulary.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.checks.inputs import usable_inputs, whole_batches
+from verify.checks.inputs import several_batches, usable_inputs, whole_batches
 from verify.checks.load import load
 from verify.errors import DataError, printable
 from verify.mistakes.blind_spots import BlindSpot, blind_spots
@@ -165,6 +165,8 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
     """
     net = load(model, **options)
     prepared = usable_inputs(net, x, rows=MAX_SELFTEST_ROWS)
+    if x is None and net.stateful:
+        prepared = several_batches(net, prepared)
     x = prepared.take(slice(0, whole_batches(MAX_SELFTEST_ROWS, net.spec.batch_size)))
     right = net.flat(x, dtype="float64")
     noise_floors = Rounding(net).noise_floors(x, right, native=False)

@@ -22,7 +22,7 @@ from support.nets import (
     word_net,
 )
 
-from verify import Network, Verdict, compare_outputs
+from verify import Network, Verdict, compare_outputs, selftest
 from verify.mistakes.catalogue import catalogue, same_mistakes
 from verify.mistakes.catalogue.combined import together
 from verify.mistakes.catalogue.given_states import MODEL_OPERATORS
@@ -519,6 +519,13 @@ def test_a_stateful_layer_of_one_row_and_one_step_is_diagnosed(carried):
     ((place, name),) = matching(spec, x, theirs)
     assert place == "rnn0"
     assert name.endswith("not carried to the next batch")
+
+
+def test_a_selftest_gives_a_stateful_model_several_batches():
+    found = selftest(Network(stateful("LSTM")))
+    assert found.rows == 12
+    survivors = {result.mistake for result in found.survivors}
+    assert not any("batch" in name for name in survivors), survivors
 
 
 def test_keras_on_jax_carries_no_states_so_that_none_can_be_forgotten():
