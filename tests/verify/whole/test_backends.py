@@ -20,6 +20,7 @@ from support.nets import (
     layer,
     lstm_spec,
     spec,
+    stateful_net,
 )
 
 import verify
@@ -134,22 +135,35 @@ def test_a_backend_whose_rules_are_not_known_is_refused_by_name():
 
 
 @pytest.mark.slow
-def test_the_outputs_of_another_backend_are_recognised():
+def test_the_outputs_of_another_backend_are_recognised_with_the_rules_that_are_met():
+    zeroing = {"return_sequences": True, "zero_output_for_mask": True, "unroll": True}
     net = Network(
         spec(
-            layer("InputLayer", "input", batch_shape=[2, TIME], dtype="int32"),
+            layer("InputLayer", "input", batch_shape=[None, TIME], dtype="int32"),
             layer("Embedding", "e", input_dim=11, output_dim=3, mask_zero=True),
-            layer("LSTM", "rnn", units=UNITS, stateful=True),
+            layer("Reshape", "same", target_shape=[TIME, 3]),
+            layer("LSTM", "rnn", units=UNITS, **zeroing),
         )
     )
-    x = net.prepare(ids(batch=6))
+    x = net.prepare(ids(batch=12))
     theirs = net.on("jax").flat(x)
     found = diagnose(net.spec, x, theirs, allowed=[1e-6]).explanations
     assert [e.mistake for e in found] == ["Keras on jax"]
+    assert "zero_output_for_mask is ignored" in found[0].explanation
+    assert "hands on the mask of its input" in found[0].explanation
+    assert "begins every batch" not in found[0].explanation
     assert "--backend jax" in found[0].remedy
     report = verify.compare_outputs(net, x, theirs[0])
     assert "likely cause   : these are outputs of Keras on jax" in str(report)
     assert verify.compare_outputs(net, x, theirs[0], backend="jax").verdict == "PASS"
+
+
+def test_a_port_that_forgets_states_is_not_taken_for_another_backend():
+    net = stateful_net("LSTM", 2)
+    x = net.prepare(features(batch=6))
+    theirs = net.on("jax").flat(x)  # where predict forgets the states
+    found = diagnose(net.spec, x, theirs, allowed=[1e-6]).explanations
+    assert [e.mistake for e in found] == ["states not carried to the next batch"]
 
 
 CHECKED = """
