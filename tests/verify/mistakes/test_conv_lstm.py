@@ -181,7 +181,7 @@ def test_channels_first_is_read_as_such():
     x = inputs(5, 6)
     moved = np.moveaxis(x, -1, 2)
     for one, two in zip(catalogue(model), catalogue(first), strict=True):
-        if one.name == "channels reshaped, not moved":
+        if one.name == "channels reshaped, not moved" or one.inputs:
             continue
         assert one.name == two.name
         (a,) = one.evaluate(Network(model).prepare(x))
