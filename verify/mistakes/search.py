@@ -399,8 +399,7 @@ class Search:
         rounded = mutant.roundoff and few.compare_rounded(mutant, on_few).matches
         if result.matches or rounded or few.is_near(result, on_few):
             outputs = on_few if case is few else self.outputs(case, mutant)
-            fits = case.fits(outputs)
-            if fits and (rounded or case.removes_difference(outputs)):
+            if case.fits(outputs) and (rounded or case.removes_difference(outputs)):
                 found = case.explains(mutant, outputs)
         if found is None:
             self._note(few, mutant, on_few)
