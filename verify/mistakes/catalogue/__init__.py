@@ -20,10 +20,8 @@ import numpy as np
 from verify.forward.layers import REGISTRY
 from verify.mistakes.catalogue import (
     activations,
-    approximated,
     around,
     attention,
-    conv_lstm,
     dropout,
     given_states,
     inputs,
@@ -32,7 +30,6 @@ from verify.mistakes.catalogue import (
     merging,
     normalization,
     pooling,
-    precision,
     states,
     steps,
     time,
@@ -67,9 +64,6 @@ MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
     *normalization.MUTATION_OPERATORS,
     *activations.MUTATION_OPERATORS,
     *windows.MUTATION_OPERATORS,
-    *conv_lstm.MUTATION_OPERATORS,
-    *precision.MUTATION_OPERATORS,
-    *approximated.MUTATION_OPERATORS,
     *weights.LEAST_LIKELY,
 )
 """One function for each kind of mistake, likeliest first. Add yours in the module that
@@ -77,13 +71,12 @@ it fits."""
 
 MODEL_OPERATORS: tuple[ModelOperator, ...] = (
     *given_states.MODEL_OPERATORS,
+    *time.MODEL_OPERATORS,
     *layers.MODEL_OPERATORS,
     *attention.MODEL_OPERATORS,
     *merging.MODEL_OPERATORS,
     *inputs.MODEL_OPERATORS,
     *dropout.MODEL_OPERATORS,
-    *precision.MODEL_OPERATORS,
-    *approximated.MODEL_OPERATORS,
 )
 """One function for each kind of mistake that is made in more than one layer, or between
 layers. Those of `masks` come before all others: on padding that is all on one side, a
@@ -108,7 +101,10 @@ def catalogue(
     attempts = Attempts() if attempts is None else attempts
     for operator in masks.MODEL_OPERATORS:
         yield from attempts.each(operator, spec)
+    put_back = time.reading_backwards(spec)
     for path, layer, mistake in mistakes(spec, attempts):
+        if mistake.name == time.TIME_REVERSED and path in put_back:
+            continue
         mistaken = attempts.result(mistake.name, path, partial(mistake.change, layer))
         if mistaken is not None and (unchanged or not same(layer, mistaken)):
             yield _mutant(mistake, path, spec.with_layer(mistaken, path))
@@ -176,7 +172,6 @@ def _mutant(mistake: Mistake, path: str, model: ModelSpec) -> Mutant:
         common=mistake.common,
         ties_rows=mistake.ties_rows,
         changes=((path, mistake),),
-        roundoff=mistake.roundoff,
     )
 
 
