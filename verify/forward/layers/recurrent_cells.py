@@ -121,8 +121,10 @@ class Cell(LayerType):
     def call(
         self, run: Run, layer: LayerSpec, inputs: Array, states: Any
     ) -> tuple[Array, ...]:
-        result = self.step(layer)(inputs, tuple(flatten(states)))
-        return (result.output, *result.states)
+        given = layer.overrides.get("initial_state", tuple)(tuple(flatten(states)))
+        result = self.step(layer)(inputs, given)
+        after = layer.overrides.get("return_state", tuple)(result.states)
+        return (result.output, *after)
 
 
 def _weights(layer: LayerSpec, rows: int = 1) -> dict[str, Any]:

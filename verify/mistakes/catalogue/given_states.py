@@ -7,14 +7,15 @@ wrong with them is in `verify.mistakes.catalogue.states`.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from verify.forward.layers import REGISTRY
+from verify.forward.network import Inputs
 from verify.mistakes.catalogue.combined import Changes, changed, everywhere
 from verify.mistakes.catalogue.masks import has_masks
 from verify.mistakes.catalogue.mistake import Mistake, ModelOperator, Mutant, Need
@@ -31,9 +32,14 @@ from verify.mistakes.catalogue.states import (
     wrong_returned_states,
     wrong_steps,
 )
+from verify.model.arrays import Array
 from verify.model.backends import Rule
 from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten
 from verify.model.spec import LayerSpec, ModelSpec
+
+MAX_CALLS = 8
+"""Calls with states in one model, beyond which these are not exchanged: so many are
+the steps of a loop rather than layers."""
 
 
 @dataclass
@@ -42,18 +48,18 @@ class Use:
 
     Attributes
     ----------
-    given : bool
-        Whether it is called with `initial_state`.
+    given : list of lists
+        The states that it is given, for each call that gives it some.
     returned : bool
         Whether a state that it returns is used.
     output : bool
         Whether its output is used too.
     elsewhere : bool
-        Whether one is used other than as the `initial_state` of a layer that is given
-        all of them in their order: there it is the other layer that reads them.
+        Whether one is used other than by a layer that is given all of them in their
+        order: there it is the other layer that reads them.
     """
 
-    given: bool = False
+    given: list[list[TensorRef]] = field(default_factory=list)
     returned: bool = False
     output: bool = False
     elsewhere: bool = False
@@ -67,18 +73,19 @@ def graphs(spec: ModelSpec) -> Iterator[tuple[str, LayerSpec, Graph]]:
 
 
 def initial_state(layer: LayerSpec, node: Node) -> list[TensorRef]:
-    """Return the states that a call gives to a recurrent layer; else none."""
+    """Return the states that a call gives to a recurrent layer, or to a cell."""
     if not states_of(layer):
         return []
     arguments = REGISTRY[layer.class_name].by_name(node.args, node.kwargs)
-    return flatten(arguments["initial_state"]) if "initial_state" in arguments else []
+    states = arguments.get("initial_state", arguments.get("states"))
+    return [] if states is None else flatten(states)
 
 
 def returned_states(layer: LayerSpec, node: Node) -> list[TensorRef]:
-    """Return the states that a call of a recurrent layer returns, if it does."""
+    """Return the states that a call of a recurrent layer, or of a cell, returns."""
     half = layer.sublayers.get("forward_layer", layer)
     states = states_of(layer)
-    if not states or not half.options["return_state"]:
+    if not states or not half.options.get("return_state", True):  # a cell always does
         return []
     first = 1 if layer.options.get("merge_mode", "concat") else 2
     return [TensorRef(node.layer, node.index, first + k) for k in range(len(states))]
@@ -98,7 +105,7 @@ def uses_of_states(spec: ModelSpec) -> dict[str, Use]:
         for node in graph.nodes:
             given = initial_state(model.sublayers[node.layer], node)
             if given:
-                found.setdefault(path + node.layer, Use()).given = True
+                found.setdefault(path + node.layer, Use()).given.append(given)
             whole = bool(given) and given == owners.get(given[0])
             arguments = flatten([list(node.args), dict(node.kwargs)])
             taken += [(leaf, whole and leaf in given) for leaf in arguments]
@@ -120,17 +127,18 @@ def states_handed_over(spec: ModelSpec) -> Iterator[Mutant]:
         states = states_of(layer)
         made: list[Mistake] = []
         if use.given:
-            made += wrong_initial_states(states)
-            if not states[0].half and not any(wrong_steps(layer)):
+            made += wrong_initial_states(states, use.given)
+            if "go_backwards" in layer.options and not any(wrong_steps(layer)):
                 made.append(RESTARTED)
         if use.elsewhere:
             made += wrong_returned_states(states)
             if use.given:
                 made += given_and_returned(states)
-        if use.returned:
+        loops = "return_state" in layer.options or states[0].half
+        if use.returned and loops:
             made += states_from_outputs(layer, masked)
-        if use.returned and use.output:  # else it would be the last step left out
-            made.append(ONE_STEP_EARLY)
+            if use.output:  # else it would be the last step left out
+                made.append(ONE_STEP_EARLY)
         singles += [(path, mistake) for mistake in made]
     for path, mistake in singles:
         yield _mutant(spec, mistake, path)
@@ -201,9 +209,10 @@ class _Call(NamedTuple):
     def taking(self, offer: _Offer) -> dict[int, Node]:
         """Return the same call with other states, by its place in the graph."""
         node, states = self.node, offer.tensors
-        if "initial_state" in node.kwargs:
-            kwargs = {**node.kwargs, "initial_state": states}
-            return {self.place: replace(node, kwargs=kwargs)}
+        for key in ("initial_state", "states"):
+            if key in node.kwargs:
+                kwargs = {**node.kwargs, key: states}
+                return {self.place: replace(node, kwargs=kwargs)}
         args = (node.args[0], states, *node.args[2:])
         return {self.place: replace(node, args=args)}
 
@@ -242,6 +251,8 @@ def states_of_other_layers(spec: ModelSpec) -> Iterator[Mutant]:
     remedy = "give each layer the states that are meant for it"
     for path, model, graph in graphs(spec):
         calls, returned = _offers(model, graph)
+        if len(calls) > MAX_CALLS:
+            continue
         for call in calls:
             offers = [*returned, *(other.given for other in calls)]
             # the same states may be offered twice, as those of one and for another
@@ -292,8 +303,9 @@ def masks_in_spite_of_states(spec: ModelSpec) -> Iterator[Mutant]:
         for call in _offers(model, graph)[0]:
             kind, node = REGISTRY[call.layer.class_name], call.node
             given = kind.by_name(node.args, node.kwargs)
-            x = given["sequences"]
-            if "mask" in given or not _has_mask(model, graph, x):
+            x = given[kind.arguments[0]]
+            takes_one = "mask" in kind.arguments and "mask" not in given
+            if not takes_one or not _has_mask(model, graph, x):
                 continue
             node = replace(node, kwargs={**node.kwargs, "mask": MaskOf(x)})
             yield Mutant(
@@ -363,6 +375,8 @@ def rows_of_stateful_models(spec: ModelSpec) -> Iterator[Mutant]:
             ties_rows=True,
         )
         yield _mutant(spec, rolled, *stateful)
+    if stateful:
+        yield from _not_reset(spec)
     if len(stateful) > 2:
         for kept, word in ((stateful[0], "first"), (stateful[-1], "last")):
             others = [path for path in stateful if path != kept]
@@ -376,6 +390,48 @@ def rows_of_stateful_models(spec: ModelSpec) -> Iterator[Mutant]:
                 ties_rows=True,
             )
             yield _mutant(spec, forgotten, *others)
+
+
+def _not_reset(spec: ModelSpec) -> Iterator[Mutant]:
+    """Yield states that are left over from a run before the one that was recorded."""
+    unit = spec.batch_size or 1
+
+    def after_first_batch(x: Inputs) -> Inputs:
+        return _joined(x.take(slice(unit)), x)
+
+    def after_zeros(x: Inputs) -> Inputs:
+        return _joined([np.zeros_like(array[:unit]) for array in x], x)
+
+    def after_itself(x: Inputs) -> Inputs:
+        return _joined(x, x)
+
+    def without_first(outputs: list[Array]) -> list[Array]:
+        return [y[unit:] for y in outputs]
+
+    def second_half(outputs: list[Array]) -> list[Array]:
+        return [y[len(y) // 2 :] for y in outputs]
+
+    for words, inputs, outputs in (
+        ("the first batch", after_first_batch, without_first),
+        ("a batch of zeros", after_zeros, without_first),
+        ("the same rows", after_itself, second_half),
+    ):
+        yield Mutant(
+            f"states left over from {words}",
+            "",
+            f"the states were not reset after a run over {words}, which came before "
+            "the run whose outputs were recorded",
+            "reset the states of the port, then record its outputs",
+            spec,
+            ties_rows=True,
+            inputs=inputs,
+            outputs=outputs,
+        )
+
+
+def _joined(first: Sequence[Array], second: Sequence[Array]) -> Inputs:
+    both = zip(first, second, strict=True)
+    return Inputs(np.concatenate(arrays) for arrays in both)
 
 
 def _one_row_a_batch(layer: LayerSpec) -> LayerSpec:

@@ -111,7 +111,7 @@ class Mutant:
         rows can show it.
     inputs : callable, optional
         Prepared inputs of the model -> the inputs that the port computes on instead,
-        for as many rows; by default the same.
+        for as many rows unless `outputs` leaves some out; by default the same.
     changes : tuple of (str, Mistake)
         Path of a layer and the mistake made in it, for each layer that was changed to
         make `model`; empty if it was made in another way.

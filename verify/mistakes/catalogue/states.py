@@ -18,11 +18,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from verify.forward.layers import REGISTRY
+from verify.forward.layers.base import LayerType, Run
 from verify.forward.layers.recurrent import Loop
+from verify.forward.layers.recurrent_cells import Cell
 from verify.forward.recurrence import Scan, Step, scan
-from verify.mistakes.catalogue.mistake import Change, Mistake, MutationOperator, Need
+from verify.mistakes.catalogue.mistake import (
+    Call,
+    Change,
+    Mistake,
+    MutationOperator,
+    Need,
+    on_call,
+)
 from verify.model.arrays import Array
 from verify.model.backends import Rule
+from verify.model.graph import flatten
 from verify.model.spec import LayerSpec
 
 States = tuple[Array, ...]
@@ -70,19 +80,21 @@ class State(NamedTuple):
 
 
 def states_of(layer: LayerSpec) -> tuple[State, ...]:
-    """Return the states of a recurrent layer in Keras's order; else none."""
+    """Return the states of a recurrent layer, or of a cell, in Keras's order."""
     if layer.class_name == "Bidirectional":
         return tuple(
             state._replace(half=key[0])
             for key, half in layer.sublayers.items()
             for state in states_of(half)
         )
-    kind = REGISTRY[layer.class_name]
-    if not isinstance(kind, Loop):
+    kind: LayerType = REGISTRY[layer.class_name]
+    cell = layer
+    if isinstance(kind, Loop):
+        kind, cell = kind.cell(layer)
+    if not isinstance(kind, Cell):
         return ()
-    cell_kind, cell = kind.cell(layer)
     found = []
-    for path in cell_kind.names(cell):
+    for path in kind.names(cell):
         place, _, name = path.rpartition("/")
         options = cell.at(place).options
         shape = tuple(options.get(key) for key in SHAPE_OPTIONS)
@@ -157,59 +169,80 @@ def with_states(key: str, sources: Sources) -> Change:
     return lambda layer: layer.with_overrides(**override)
 
 
-def wrong_initial_states(states: Sequence[State]) -> Iterator[Mistake]:
-    """Yield what goes wrong with the states that a layer is given."""
+class _Wrong(NamedTuple):
+    """Describe a list of states that is wrong: its name, what was done, its sources."""
+
+    name: str
+    explanation: str
+    sources: Sources
+    common: bool = False
+
+
+def wrong_initial_states(
+    states: Sequence[State], given: Sequence[Sequence[Any]]
+) -> Iterator[Mistake]:
+    """Yield what goes wrong with the states that a layer is given.
+
+    Parameters
+    ----------
+    states : sequence of State
+    given : sequence of sequences
+        The states that each call of the layer is given. Where two of them are the same
+        they can change places.
+    """
+    for wrong in _wrong_initial_states(states):
+        if any(
+            [None if k is None else tensors[k] for k in wrong.sources] != [*tensors]
+            for tensors in given
+        ):
+            yield Mistake(
+                wrong.name,
+                wrong.explanation,
+                f"begin with the states that it is given, which are {labels(states)}",
+                with_states("initial_state", wrong.sources),
+                common=wrong.common,
+            )
+
+
+def _wrong_initial_states(states: Sequence[State]) -> Iterator[_Wrong]:
     right, numbers = labels(states), tuple(range(len(states)))
-
-    def mistake(
-        name: str, explanation: str, sources: Sources, common: bool = False
-    ) -> Mistake:
-        return Mistake(
-            name,
-            explanation,
-            f"begin with the states of initial_state, which are {right}",
-            with_states("initial_state", sources),
-            common=common,
-        )
-
-    yield mistake(
+    yield _Wrong(
         "initial states forgotten",
         "the layer begins with zeros instead of the states that it is given",
         (None,) * len(states),
         common=True,
     )
     if has_c(states):
-        yield mistake(
+        yield _Wrong(
             "initial states h and c exchanged",
-            "h and c of initial_state are exchanged, as TensorFlow 1 has them; Keras's "
-            f"order is {right}",
+            "h and c are exchanged in the states that the layer is given, as "
+            f"TensorFlow 1 has them; Keras's order is {right}",
             exchanged(states),
             common=True,
         )
         for one, other in (("c", "h"), ("h", "c")):
-            yield mistake(
+            yield _Wrong(
                 f"initial state {one} left at zero",
-                f"only {other} of initial_state is handed over, and {one} begins with "
-                "zeros",
+                f"of the states that the layer is given it takes {other} alone, and "
+                f"{one} begins with zeros",
                 _without(states, one),
                 common=one == "c",
             )
-            yield mistake(
+            yield _Wrong(
                 f"initial state {other} used for {one}",
-                f"{other} of initial_state is handed over twice, the second time in "
-                f"the place of {one}",
+                f"{other} is handed over twice, the second time in the place of {one}",
                 _each_takes(states, {one: other}),
             )
     for order in wrong_orders(states):
-        yield mistake(
+        yield _Wrong(
             f"initial states read as {labels(states, order)}",
-            f"initial_state is read in the order {labels(states, order)}; Keras's "
-            f"order is {right}",
+            "the states that the layer is given are read in the order "
+            f"{labels(states, order)}; Keras's order is {right}",
             tuple(order.index(k) for k in numbers),
         )
     if states[0].half:
         half = len(states) // 2
-        yield mistake(
+        yield _Wrong(
             "initial states of the backward half forgotten",
             "the backward half begins with zeros instead of the states that it is "
             "given",
@@ -217,7 +250,7 @@ def wrong_initial_states(states: Sequence[State]) -> Iterator[Mistake]:
         )
         kinds = [state[1:] for state in states]
         if kinds[:half] == kinds[half:]:
-            yield mistake(
+            yield _Wrong(
                 "initial states of the forward half used in both",
                 "the backward half begins with the states of the forward half",
                 numbers[:half] * 2,
@@ -276,7 +309,7 @@ def given_and_returned(states: Sequence[State]) -> Iterator[Mistake]:
         "states returned as they were given",
         "the layer returns the states that it was given, not those that it ends with",
         "return the states after the last step",
-        _in_loops(_stale),
+        _states_as_given,
         common=True,
     )
 
@@ -337,6 +370,20 @@ def _restarting(
     return scan(restarted, x, mask, states, *rest, **options)
 
 
+def _states_as_given(layer: LayerSpec) -> LayerSpec:
+    """Return a layer or a cell that returns the states which it was given."""
+    if isinstance(REGISTRY[layer.class_name], Cell):
+        return on_call(_cell_states_as_given)(layer)
+    return _in_loops(_stale)(layer)
+
+
+def _cell_states_as_given(
+    call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+) -> tuple[Array, ...]:
+    output, *_ = call(run, layer, arguments, mask)
+    return (output, *flatten(arguments["states"]))
+
+
 def _stale(
     step: Step, x: Array, mask: Array | None, states: States, *rest: Any, **options: Any
 ) -> Scan:
@@ -394,7 +441,7 @@ def wrong_steps(layer: LayerSpec) -> Iterator[Mistake]:
     A SimpleRNN that begins with zeros would be the same without its recurrent term,
     which `verify.mistakes.catalogue.weights` has.
     """
-    if layer.class_name == "Bidirectional" or not states_of(layer):
+    if not isinstance(REGISTRY[layer.class_name], Loop):
         return
     cells = [layer, *(inner for _, inner in layer.walk())]
     if any(len(cell.gates) > 1 for cell in cells):
