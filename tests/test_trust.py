@@ -61,8 +61,9 @@ def test_a_cause_that_is_false_counts_even_beside_one_that_is_true():
     ]
     complaints = [f.complaint.partition(" ")[0] for f in findings]
     assert complaints == ["", "false", "", "not", "not"]
-    row = summed("a model", {KINDS[0]: []}, findings)
-    assert (row.planted, row.caught, row.named) == (5, 0.8, 0.75)
+    row = summed("a model", 9, 2, findings)
+    assert (row.mistakes, row.planted, row.hidden) == (9, 5, 2)
+    assert (row.caught, row.named) == (0.8, 0.75)
     assert (row.itself, row.false) == (0.5, 1)
 
 
@@ -73,10 +74,11 @@ def test_no_row_of_the_inputs_is_padding_alone():
             assert (flat != 0).any(axis=(1, 2)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.keras
 def test_mistakes_planted_in_a_whole_model_are_caught_and_named():
     row = measure(SIX_MODELS[0], sample=1)
     assert row.line().count("|") == len(TABLE_HEADS) + 1
-    assert row.planted >= 2
+    assert row.planted + row.hidden == len(KINDS)
     assert (row.caught, row.named, row.false) == (1, 1, 0)
     assert 0 < row.seconds <= row.seconds_p95

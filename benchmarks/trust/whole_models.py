@@ -11,7 +11,10 @@ another shape, are not drawn. A port in float32 returns the outputs of ROWS rows
 columns of the table are:
 
 *mistakes*, *planted*
-    how many there are for the model, of all three kinds, and how many were drawn
+    how many there are for the model, of all three kinds, and how many were planted
+*hidden*
+    how many were drawn, but not planted, because they change the outputs by less than
+    the noise floor of float32: a single weight that is 0.1 % too large, for example
 *caught*
     share of those planted for which the verdict is FAIL
 *named*
@@ -62,8 +65,8 @@ SAMPLE = 20
 
 KINDS = ("in one layer", "in several layers", "between layers")
 TABLE_HEADS = (
-    "model", "mistakes", "planted", "caught", "named", "itself", "false", "seconds",
-    "95 %",
+    "model", "mistakes", "planted", "hidden", "caught", "named", "itself", "false",
+    "seconds", "95 %",
 )  # fmt: skip
 
 
@@ -77,6 +80,7 @@ class ModelTrust:
     model: str
     mistakes: int
     planted: int
+    hidden: int
     caught: float
     named: float
     itself: float
@@ -90,6 +94,7 @@ class ModelTrust:
             self.model,
             f"{self.mistakes:,}",
             str(self.planted),
+            str(self.hidden),
             f"{self.caught:.1%}",
             f"{self.named:.1%}",
             f"{self.itself:.1%}",
@@ -145,7 +150,7 @@ def mistakes_of(net: verify.Network) -> dict[str, list[Mutant]]:
     """Return the mistakes of each kind that can be planted in a network."""
     one, between = list[Mutant](), list[Mutant]()
     for mutant in catalogue(net.spec):
-        (one if mutant.changes else between).append(mutant)
+        (one if len(mutant.changes) == 1 else between).append(mutant)
     several = list(same_mistakes(net.spec))
     return dict(zip(KINDS, (one, several, between), strict=True))
 
@@ -169,6 +174,9 @@ class Planting:
         self.x = self.net.prepare(_argument(whole.rows(ROWS, 1)))
         self.fresh = self.net.prepare(_argument(whole.rows(FRESH_ROWS, 2)))
         self.right = self.net.flat(self.x, dtype="float64")
+        self.exact = [float64_tolerance(y).atol for y in self.right]
+        self.rounding = floors(self.right, self.net.flat(self.x))
+        self.hidden = 0
         self.mistakes = mistakes_of(self.net)
         batch = self.net.spec.batch_size or 32
         report = self._report(KerasModel(model, batch).predict(self.x))
@@ -179,26 +187,36 @@ class Planting:
         return verify.compare_outputs(self.net, _argument(self.x), list(outputs))
 
     def drawn(self, sample: int, seed: int = 3) -> Iterator[tuple[str, Mutant]]:
-        """Yield some mistakes of each kind that change the outputs, and its name."""
+        """Yield the kind of some mistakes that show in the outputs, and the mistakes.
+
+        Those that rounding hides are counted.
+        """
         for kind, mutants in self.mistakes.items():
             rng = np.random.default_rng(seed)
-            count = 0
+            left = sample
             for k in rng.permutation(len(mutants)):
-                if count == sample:
+                if not left:
                     break
-                if self._shows(mutants[k]):
-                    count += 1
+                outputs = self._outputs(mutants[k])
+                if outputs is None or self._same(outputs, self.exact):
+                    continue
+                left -= 1
+                if self._same(outputs, self.rounding):
+                    self.hidden += 1
+                else:
                     yield kind, mutants[k]
 
-    def _shows(self, mutant: Mutant) -> bool:
+    def _outputs(self, mutant: Mutant) -> list[Array] | None:
+        """Return what a mistake makes, None if that has no shape of the outputs."""
         try:
             outputs = mutant.evaluate(self.x)
         except FAILURES:
-            return False
-        if [y.shape for y in outputs] != [y.shape for y in self.right]:
-            return False
-        allowed = [float64_tolerance(y).atol for y in self.right]
-        return not compare_all(outputs, self.right, allowed=allowed).matches
+            return None
+        shapes = [y.shape for y in self.right]
+        return outputs if [y.shape for y in outputs] == shapes else None
+
+    def _same(self, outputs: Sequence[Array], allowed: Sequence[Array]) -> bool:
+        return compare_all(outputs, self.right, allowed=allowed).matches
 
     def find(self, kind: str, planted: Mutant) -> Finding:
         """Return what a diagnosis says of a port with a mistake."""
@@ -232,9 +250,14 @@ def same_outputs(one: Mutant, other: Mutant, x: Inputs) -> bool:
     mine, theirs = one.evaluate(x), other.evaluate(x)
     if [y.shape for y in mine] != [y.shape for y in theirs]:
         return False
-    single = one.evaluate(x, None)
-    allowed = [noise_floor(y, z).atol for y, z in zip(mine, single, strict=True)]
+    allowed = floors(mine, one.evaluate(x, None))
     return compare_all(theirs, mine, allowed=allowed).matches
+
+
+def floors(float64: Sequence[Array], single: Sequence[Array]) -> list[Array]:
+    """Return the noise floor of each output, from outputs in float64 and float32."""
+    pairs = zip(float64, single, strict=True)
+    return [noise_floor(reference, other).atol for reference, other in pairs]
 
 
 def _argument(arrays: Sequence[Array]) -> list[Array] | Array:
@@ -254,19 +277,21 @@ def measure(whole: WholeModel, sample: int = SAMPLE) -> ModelTrust:
                 f"{found.complaint} ({found.seconds:.0f} s)",
                 flush=True,
             )
-    return summed(whole.name, planting.mistakes, findings)
+    mistakes = sum(map(len, planting.mistakes.values()))
+    return summed(whole.name, mistakes, planting.hidden, findings)
 
 
 def summed(
-    model: str, mistakes: dict[str, list[Mutant]], findings: Sequence[Finding]
+    model: str, mistakes: int, hidden: int, findings: Sequence[Finding]
 ) -> ModelTrust:
     """Return the line of the table for what was found."""
     caught = [found for found in findings if found.caught]
     seconds = [found.seconds for found in caught]
     return ModelTrust(
         model=model,
-        mistakes=sum(map(len, mistakes.values())),
+        mistakes=mistakes,
         planted=len(findings),
+        hidden=hidden,
         caught=len(caught) / len(findings),
         named=float(np.mean([any(found.true) for found in caught])),
         itself=float(np.mean([found.itself for found in caught])),
