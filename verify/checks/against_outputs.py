@@ -19,12 +19,16 @@ from verify.data.sources import Arrays, Source
 from verify.errors import DataError
 from verify.forward.network import Network
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS
+from verify.mistakes.presentation.shapes import other_shape
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.report.report import Report
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.formats import NumberFormat
 from verify.tolerance.user_tolerance import UserTolerance
+
+MAX_SHAPE_ROWS = 1024
+"""Rows up to which outputs of another shape are looked at, to say what they are."""
 
 
 def compare_outputs(
@@ -142,38 +146,52 @@ def _as_outputs(net: Network, source: Source, outputs: Any) -> Source:
     if isinstance(outputs, Source):
         some = outputs.take(np.arange(min(1, outputs.rows)))
         with error_rows(0, 1, 1, file_name(outputs)):
-            _require_fitting(output_leaves(some, names), shapes, outputs.rows)
+            leaves = output_leaves(some, names)
+            _require_fitting(net, source, leaves, shapes, outputs)
         return outputs
     theirs = output_leaves(outputs, names)
-    _require_fitting(theirs, shapes)
+    _require_fitting(net, source, theirs, shapes)
     return Arrays(
         theirs[0] if len(theirs) == 1 else dict(zip(names, theirs, strict=True))
     )
 
 
 def _require_fitting(
+    net: Network,
+    source: Source,
     theirs: Sequence[Array],
     shapes: Sequence[tuple[int, ...]],
-    rows: int | None = None,
+    outputs: Source | None = None,
 ) -> None:
     """Raise DataError for outputs that are not numbers, or have other shapes.
 
     Parameters
     ----------
+    net : Network
+    source : Source
+        The inputs.
     theirs : list of (batch, ...)
     shapes : list of tuple
         Shapes of the model's outputs for all rows.
-    rows : int, optional
-        Number of all rows, if `theirs` are some of them.
+    outputs : Source, optional
+        All outputs of the port, if `theirs` are some of them.
     """
-    for array, shape in zip(theirs, shapes, strict=True):
-        received = array.shape if rows is None else (rows, *array.shape[1:])
+    for k, (array, shape) in enumerate(zip(theirs, shapes, strict=True)):
+        received = array.shape if outputs is None else (outputs.rows, *array.shape[1:])
         if array.dtype.kind not in "biuf" and not is_float(array):
             raise DataError(
                 f"expected outputs that are numbers. Received: {array.dtype}"
             )
         if received != shape:
+            whole = array
+            if outputs is not None and outputs.rows <= MAX_SHAPE_ROWS:
+                every = outputs.take(np.arange(outputs.rows))
+                whole = output_leaves(every, net.output_names)[k]
+            said = ""
+            if source.rows <= MAX_SHAPE_ROWS and whole.shape == received:
+                x = prepared_rows(net, source, np.arange(source.rows))
+                said = other_shape(net.flat(x, dtype="float64")[k], whole)
             raise DataError(
                 f"expected outputs of shape {shape}, as predict returns them for these "
-                f"inputs. Received: shape={received}"
+                f"inputs. Received: shape={received}{f'; {said}' if said else ''}"
             )

@@ -44,6 +44,11 @@ EXPLAINED_REST = 0.25
 """A mistake that leaves more than this share of the difference, by the root of the sum
 of squares, does not explain it, even if what it leaves is allowed."""
 
+ROUNDED_ROWS, ROUNDED_REST, ROUNDOFFS = 0.5, 0.1, 8.0
+"""A mutant that rounds at every step, some numbers perhaps the other way than the port,
+is the port's if so large a share of the rows agrees, or if so small a share of the
+whole difference remains, and nothing differs by more than so many roundoffs."""
+
 NEAREST_KEPT = 12
 """Candidates that come nearest, which are combined with others if none fits."""
 
@@ -186,6 +191,8 @@ class Case:
                     for own, floor in zip(self.allowed, noise_floors, strict=True)
                 ]
                 result = compare_all(outputs, self.observed, allowed=wider)
+        if not result.matches and mutant.roundoff:
+            result = self.compare_rounded(mutant, outputs)
         return result if result.matches else None
 
     def removes_difference(self, outputs: Sequence[Array]) -> bool:
@@ -198,6 +205,29 @@ class Case:
             return True
         left = remaining(outputs, self.ours, self.observed)
         return not np.isfinite(left) or left <= EXPLAINED_REST
+
+    def compare_rounded(self, mutant: Mutant, outputs: Sequence[Array]) -> Comparison:
+        """Compare with a mutant that rounds; a few numbers may go the other way.
+
+        It decides only where far less of the difference remains than such a mistake
+        makes; see `ROUNDED_ROWS`.
+        """
+        result = self.compare(outputs)
+        if not self.fits(outputs) or not self.fits(self.ours):
+            return result
+        wrong = ~self.rows_explained(self.ours)
+        agree = (
+            float(np.mean(self.rows_explained(outputs)[wrong])) if wrong.any() else 0
+        )
+        if agree < ROUNDED_ROWS and (
+            remaining(outputs, self.ours, self.observed) > ROUNDED_REST
+        ):
+            return result
+        wider = [
+            np.maximum(own, ROUNDOFFS * mutant.roundoff * float(np.abs(y).max()))
+            for own, y in zip(self.allowed, outputs, strict=True)
+        ]
+        return compare_all(outputs, self.observed, allowed=wider)
 
     def is_near(self, result: Comparison, outputs: Sequence[Array]) -> bool:
         """Say whether a difference may be rounding that the mutant amplifies."""
@@ -366,9 +396,10 @@ class Search:
             return None
         result = few.compare(on_few)
         found = None
-        if result.matches or few.is_near(result, on_few):
+        rounded = mutant.roundoff and few.compare_rounded(mutant, on_few).matches
+        if result.matches or rounded or few.is_near(result, on_few):
             outputs = on_few if case is few else self.outputs(case, mutant)
-            if case.fits(outputs) and case.removes_difference(outputs):
+            if case.fits(outputs) and (rounded or case.removes_difference(outputs)):
                 found = case.explains(mutant, outputs)
         if found is None:
             self._note(few, mutant, on_few)

@@ -70,7 +70,8 @@ class LayerSpec:
     overrides : mapping of str to callable
         Functions that replace those of this package, to plant a mistake: ``step`` (see
         `verify.forward.cells`), ``scan``, for Bidirectional ``turn`` and ``merge``, for
-        attention ``weigh``, and ``call`` for the whole layer (see
+        attention ``weigh``, for ConvLSTM ``convolve`` and ``recur``; ``activation`` and
+        ``recurrent_activation``; ``call`` for the whole layer (see
         `verify.mistakes.catalogue.mistake.on_call`); ``initial_state``,
         ``return_state`` and ``stateful`` map the states that a recurrent layer is
         given, returns and keeps for the next batch to others. ``use_mask`` (name of a

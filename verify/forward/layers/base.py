@@ -448,7 +448,9 @@ class Elementwise(LayerType):
 
 
 def function_of(layer: LayerSpec, option: str = "activation") -> Activation:
-    """Return the function that an option of a layer names."""
+    """Return the function that an option of a layer names, or the one in its place."""
+    if option in layer.overrides:
+        return layer.overrides[option]
     return resolve(layer.options[option], exact=exact_constants(layer))
 
 

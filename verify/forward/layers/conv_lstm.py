@@ -126,16 +126,20 @@ class ConvLSTMCell(Cell):
         kernel, recurrent = weights["kernel"], weights["recurrent_kernel"]
         ones = (1,) * len(options["kernel_size"])
         equations = partial(
-            conv_lstm_step,
+            layer.overrides.get("step", conv_lstm_step),
             convolve=partial(
-                convolve,
+                layer.overrides.get("convolve", convolve),
                 kernel=kernel,
                 strides=options["strides"],
                 padding=options["padding"],
                 dilation=options["dilation_rate"],
             ),
             recur=partial(
-                convolve, kernel=recurrent, strides=ones, padding="same", dilation=ones
+                layer.overrides.get("recur", convolve),
+                kernel=recurrent,
+                strides=ones,
+                padding="same",
+                dilation=ones,
             ),
             bias=weights.get("bias", np.zeros(kernel.shape[-1], kernel.dtype)),
             activation=_in_layout(function_of(layer), data_format),

@@ -20,8 +20,10 @@ import numpy as np
 from verify.forward.layers import REGISTRY
 from verify.mistakes.catalogue import (
     activations,
+    approximated,
     around,
     attention,
+    conv_lstm,
     dropout,
     given_states,
     inputs,
@@ -30,6 +32,7 @@ from verify.mistakes.catalogue import (
     merging,
     normalization,
     pooling,
+    precision,
     states,
     steps,
     time,
@@ -64,6 +67,9 @@ MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
     *normalization.MUTATION_OPERATORS,
     *activations.MUTATION_OPERATORS,
     *windows.MUTATION_OPERATORS,
+    *conv_lstm.MUTATION_OPERATORS,
+    *precision.MUTATION_OPERATORS,
+    *approximated.MUTATION_OPERATORS,
     *weights.LEAST_LIKELY,
 )
 """One function for each kind of mistake, likeliest first. Add yours in the module that
@@ -77,6 +83,8 @@ MODEL_OPERATORS: tuple[ModelOperator, ...] = (
     *merging.MODEL_OPERATORS,
     *inputs.MODEL_OPERATORS,
     *dropout.MODEL_OPERATORS,
+    *precision.MODEL_OPERATORS,
+    *approximated.MODEL_OPERATORS,
 )
 """One function for each kind of mistake that is made in more than one layer, or between
 layers. Those of `masks` come before all others: on padding that is all on one side, a
@@ -172,6 +180,7 @@ def _mutant(mistake: Mistake, path: str, model: ModelSpec) -> Mutant:
         common=mistake.common,
         ties_rows=mistake.ties_rows,
         changes=((path, mistake),),
+        roundoff=mistake.roundoff,
     )
 
 

@@ -23,6 +23,7 @@ from verify.model.spec import LayerSpec
 
 SLOPES = {
     0.01: "PyTorch's default",
+    0.1: "Darknet's",
     0.2: "the default of Keras's function",
     0.3: "the default of Keras's layer",
 }
@@ -137,6 +138,15 @@ def wrong_operations(layer: LayerSpec) -> Iterator[Mistake]:
                     _option(axis=(other,) if isinstance(axis, tuple) else other),
                     common=True,
                 )
+        if rank > 2:
+            yield Mistake(
+                "softmax over all of a row",
+                "the softmax runs over all numbers of a row at once, as in ONNX before "
+                f"opset 13; the model has axis {own_axis % rank}",
+                f"let it run over axis {own_axis % rank} alone",
+                _option(axis=tuple(range(1, rank))),
+                common=True,
+            )
 
 
 MUTATION_OPERATORS: tuple[MutationOperator, ...] = (wrong_slopes, wrong_operations)

@@ -71,6 +71,7 @@ def everywhere(
                 common=first.common,
                 ties_rows=first.ties_rows,
                 changes=changes,
+                roundoff=first.roundoff,
             )
 
 
@@ -133,6 +134,7 @@ def together(first: Mutant, second: Mutant) -> Mutant | None:
         needs=first.needs | second.needs,
         ties_rows=first.ties_rows or second.ties_rows,
         changes=first.changes and (*first.changes, *second.changes),
+        roundoff=max(first.roundoff, second.roundoff),
     )
 
 

@@ -488,6 +488,17 @@ def other_features(spec: ModelSpec) -> Iterator[Mutant]:
                 common=True,
                 needs=SEVERAL_STEPS,
             )
+            yield Mutant(
+                "inputs read features first",
+                name,
+                "the numbers of a row are laid out (time, features) and read as "
+                "(features, time)",
+                "read the inputs as (batch, time, features), last axis fastest",
+                spec,
+                inputs=_on([given.number], _read_features_first),
+                common=True,
+                needs=SEVERAL_STEPS,
+            )
 
 
 def _exchanged(x: Array, k: int) -> Array:
@@ -498,6 +509,11 @@ def _exchanged(x: Array, k: int) -> Array:
 
 def _features_first(x: Array) -> Array:
     return np.swapaxes(x, 1, 2).reshape(x.shape)
+
+
+def _read_features_first(x: Array) -> Array:
+    batch, time, features = x.shape
+    return np.swapaxes(x.reshape(batch, features, time), 1, 2)
 
 
 def inputs_exchanged(spec: ModelSpec) -> Iterator[Mutant]:

@@ -68,6 +68,10 @@ class Mistake:
     in_backward_layer : bool
         Whether it is tried in the backward layer of a Bidirectional, too. False if
         `around.directions` has it under a name of its own.
+    roundoff : float
+        Greatest error of a number of size 1 where it rounds at every step. The last bit
+        of what is rounded decides which way, so a port may differ by a few of these. 0
+        if nothing is rounded, or only weights are.
     """
 
     name: str
@@ -79,6 +83,7 @@ class Mistake:
     needs: frozenset[Need] = frozenset()
     ties_rows: bool = False
     in_backward_layer: bool = True
+    roundoff: float = 0.0
 
 
 MutationOperator = Callable[[LayerSpec], Iterator[Mistake]]
@@ -118,6 +123,8 @@ class Mutant:
     outputs : callable, optional
         Outputs of the mistaken model, (batch, ...) each -> those that the port returns
         for them; by default the same.
+    roundoff : float
+        As for `Mistake`, the greatest if there are several.
     """
 
     name: str
@@ -132,6 +139,7 @@ class Mutant:
     changes: tuple[tuple[str, Mistake], ...] = ()
     inputs: Callable[[Inputs], Inputs] | None = None
     outputs: Callable[[list[Array]], list[Array]] | None = None
+    roundoff: float = 0.0
 
     def evaluate(
         self, x: Inputs, dtype: str | None = "float64", floatx: str = "float32"

@@ -163,18 +163,37 @@ def _by_own_statistics(moments: Statistics, rows: int | None) -> Change:
     return on_call(changed)
 
 
-def _without_root(
-    call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
-) -> Array:
-    x = at_least_float32(arguments["inputs"])
-    (position,) = from_front((layer.options["axis"],), x.ndim)
-    shape = tuple(-1 if k == position else 1 for k in range(x.ndim))
-    mean, variance = (
-        layer.weights[key].astype(x.dtype).reshape(shape)
-        for key in ("moving_mean", "moving_variance")
+def _divided_by(divisor: Callable[[Array, float], Array]) -> Change:
+    """Return a BatchNormalization that divides by another function of the variance.
+
+    Parameters
+    ----------
+    divisor : callable
+        Moving variance and epsilon -> what x - moving_mean is divided by.
+    """
+
+    def changed(
+        call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+    ) -> Array:
+        x = at_least_float32(arguments["inputs"])
+        (position,) = from_front((layer.options["axis"],), x.ndim)
+        shape = tuple(-1 if k == position else 1 for k in range(x.ndim))
+        mean, variance = (
+            layer.weights[key].astype(x.dtype).reshape(shape)
+            for key in ("moving_mean", "moving_variance")
+        )
+        by = divisor(variance, layer.options["epsilon"])
+        y = _with_parameters(layer, (x - mean) / by)
+        return as_it_came(y, arguments["inputs"], POLICIES[layer.policy].compute)
+
+    return on_call(changed)
+
+
+def _moments_exchanged(layer: LayerSpec) -> LayerSpec:
+    return layer.with_weights(
+        moving_mean=layer.weights["moving_variance"],
+        moving_variance=layer.weights["moving_mean"],
     )
-    y = _with_parameters(layer, (x - mean) / (variance + layer.options["epsilon"]))
-    return as_it_came(y, arguments["inputs"], POLICIES[layer.policy].compute)
 
 
 def wrong_statistics(layer: LayerSpec) -> Iterator[Mistake]:
@@ -215,9 +234,25 @@ def wrong_statistics(layer: LayerSpec) -> Iterator[Mistake]:
         "moving_variance taken for the standard deviation",
         "x - moving_mean is divided by moving_variance instead of by its root",
         "divide by sqrt(moving_variance + epsilon)",
-        on_call(_without_root),
+        _divided_by(lambda variance, epsilon: variance + epsilon),
         common=True,
     )
+    yield Mistake(
+        "epsilon outside the root",
+        "epsilon is added to the root of moving_variance",
+        "divide by sqrt(moving_variance + epsilon)",
+        _divided_by(lambda variance, epsilon: np.sqrt(variance) + epsilon),
+    )
+    if np.all(layer.weights["moving_mean"] + layer.options["epsilon"] > 0):
+        # else some outputs are no numbers, which nobody overlooks
+        yield Mistake(
+            "moving_mean and moving_variance exchanged",
+            "moving_variance is subtracted, and moving_mean is taken for the variance",
+            "subtract moving_mean; get_weights() has gamma, beta, moving_mean and "
+            "moving_variance, PyTorch's running_mean and running_var",
+            _moments_exchanged,
+            common=True,
+        )
 
 
 def _normalised_over(axes: Callable[[int], tuple[int, ...]]) -> Change:
@@ -244,14 +279,31 @@ def _with_own_weights(layer: LayerSpec, centred: Array, variance: Array) -> Arra
     return y
 
 
-def _unbiased(
-    call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
-) -> Array:
-    x = at_least_float32(arguments["inputs"])
-    mean, variance = _moments(x, None, (x.ndim - 1,))
-    variance = variance * x.dtype.type(x.shape[-1] / (x.shape[-1] - 1))
-    y = _with_own_weights(layer, x - mean, variance)
-    return as_it_came(y, arguments["inputs"], POLICIES[layer.policy].compute)
+def _with_deviation(*, unbiased: bool, outside: bool = False) -> Change:
+    """Return a LayerNormalization that divides by another standard deviation.
+
+    Parameters
+    ----------
+    unbiased : bool
+        Whether the sum of squares is divided by one less than the features.
+    outside : bool
+        Whether epsilon is added to the root.
+    """
+
+    def changed(
+        call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+    ) -> Array:
+        x = at_least_float32(arguments["inputs"])
+        mean, variance = _moments(x, None, (x.ndim - 1,))
+        if unbiased:
+            variance = variance * x.dtype.type(x.shape[-1] / (x.shape[-1] - 1))
+        if outside:
+            epsilon = x.dtype.type(layer.options["epsilon"])
+            variance = np.square(np.sqrt(variance) + epsilon) - epsilon
+        y = _with_own_weights(layer, x - mean, variance)
+        return as_it_came(y, arguments["inputs"], POLICIES[layer.policy].compute)
+
+    return on_call(changed)
 
 
 def _by_root_mean_square(
@@ -295,9 +347,23 @@ def wrong_layer_statistics(layer: LayerSpec) -> Iterator[Mistake]:
         f"the variance is the sum of squares divided by {shape[-1] - 1}; Keras divides "
         f"by {shape[-1]}",
         "divide by the number of features, not by one less (ddof=0)",
-        on_call(_unbiased),
+        _with_deviation(unbiased=True),
         common=True,
     )
+    for unbiased, words in ((False, ""), (True, " divided by n - 1")):
+        yield Mistake(
+            f"epsilon outside the root{words}",
+            "epsilon is added to the standard deviation"
+            + (
+                f", whose sum of squares is divided by {shape[-1] - 1} (ddof=1), as in "
+                "the Annotated Transformer"
+                if unbiased
+                else ""
+            ),
+            "divide by sqrt(variance + epsilon), with the sum of squares divided by "
+            f"{shape[-1]}",
+            _with_deviation(unbiased=unbiased, outside=True),
+        )
     yield Mistake(
         "mean not subtracted",
         "x is divided by the root of its mean square, as RMSNormalization does; the "

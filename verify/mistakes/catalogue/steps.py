@@ -12,6 +12,7 @@ from verify.forward.cells import (
     GRUStep,
     LSTMStep,
     SimpleRNNStep,
+    conv_lstm_step,
     gru_step,
     lstm_step,
     simple_rnn_step,
@@ -29,6 +30,32 @@ from verify.model.spec import GATES, LayerSpec
 SEVERAL_STEPS = frozenset({Need.SEVERAL_STEPS})
 
 
+def step_of(layer: LayerSpec) -> Callable[..., Any]:
+    """Return the equations of a step as they stand in a layer with gates."""
+    if layer.class_name in CONV_LSTMS:
+        usual: Callable[..., Any] = conv_lstm_step
+    else:
+        usual = STEPS[layer.gates]
+    return layer.overrides.get("step", usual)
+
+
+STEPS: Mapping[tuple[str, ...], Callable[..., Any]] = MappingProxyType(
+    {
+        GATES["LSTM"]: lstm_step,
+        GATES["GRU"]: gru_step,
+        GATES["SimpleRNN"]: simple_rnn_step,
+    }
+)
+"""Gates of a layer, if it does not convolve -> the right equations of its step."""
+
+
+def _right_lstm(x: Array, h: Array, c: Array, **weights: Any) -> LSTMStep:
+    """Compute a right step of an LSTM, or of a ConvLSTM if it is given convolutions."""
+    if "convolve" in weights:
+        return conv_lstm_step(x, h, c, **weights)
+    return lstm_step(x, h, c, **weights)
+
+
 def _with_step(step: Callable[..., Any]) -> Change:
     return lambda layer: layer.with_overrides(step=step)
 
@@ -44,7 +71,7 @@ def _lstm(cell: Callable[..., tuple[Array, Array]]) -> Change:
     """
 
     def step(x: Array, h: Array, c: Array, **weights: Any) -> LSTMStep:
-        right = lstm_step(x, h, c, **weights)
+        right = _right_lstm(x, h, c, **weights)
         new_c, new_h = cell(right, c, weights["activation"])
         return right._replace(c=new_c, h=new_h)
 
@@ -84,7 +111,7 @@ def _inverted_forget_gate(s: LSTMStep, c: Array, phi: Any) -> tuple[Array, Array
 
 
 def _states_exchanged(x: Array, h: Array, c: Array, **weights: Any) -> LSTMStep:
-    return lstm_step(x, c, h, **weights)
+    return _right_lstm(x, c, h, **weights)
 
 
 LSTM_MISTAKES = (
@@ -299,8 +326,7 @@ STEP_MISTAKES: Mapping[tuple[str, ...], tuple[Mistake, ...]] = MappingProxyType(
 
 def wrong_steps(layer: LayerSpec) -> Iterator[Mistake]:
     """Yield equations of a step that are close to the right ones."""
-    if layer.class_name not in CONV_LSTMS:
-        yield from STEP_MISTAKES.get(layer.gates, ())
+    yield from STEP_MISTAKES.get(layer.gates, ())
 
 
 MUTATION_OPERATORS: tuple[MutationOperator, ...] = (wrong_steps,)

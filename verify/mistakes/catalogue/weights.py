@@ -1,4 +1,4 @@
-"""Weights misread: gate orders, transposes, biases, precision."""
+"""Weights misread: gate orders, transposes, biases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from verify.mistakes.catalogue.mistake import (
     on_weights,
 )
 from verify.model.arrays import Array
-from verify.model.dtypes import rounded
 from verify.model.spec import GATES, LayerSpec
 
 OTHER_ORDERS = frozenset({("i", "f", "o", "c"), ("i", "c", "f", "o"), ("r", "z", "h")})
@@ -290,41 +289,16 @@ def forget_bias_again(layer: LayerSpec) -> Iterator[Mistake]:
     )
 
 
-def tf32(_: LayerSpec, value: Array) -> Array:
-    """Round to 10 bits after the point, as TensorFloat-32 does."""
-    bits = np.ascontiguousarray(value, dtype=np.float32).view(np.uint32)
-    kept = (bits + np.uint32(0x0FFF) + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)
-    return kept.view(np.float32)
-
-
-def _in_bits(_: LayerSpec, value: Array, bits: str) -> Array:
-    return rounded(value, bits)
-
-
 def _enlarged(_: LayerSpec, value: Array, place: tuple[int, ...]) -> Array:
     value = value.copy()
     value[place] *= 1.001
     return value
 
 
-def lost_precision(layer: LayerSpec) -> Iterator[Mistake]:
-    """Yield weights that went through fewer bits, or one number a little too large."""
-    if not layer.weights or any(w.dtype.kind in "iu" for w in layer.weights.values()):
+def one_number_enlarged(layer: LayerSpec) -> Iterator[Mistake]:
+    """Yield one number of each weight a little too large."""
+    if any(w.dtype.kind in "iu" for w in layer.weights.values()):
         return
-    for bits in ("float16", "bfloat16"):
-        yield Mistake(
-            f"weights rounded to {bits}",
-            f"the weights have been rounded to {bits}",
-            "keep the weights in float32",
-            on_weights(change=partial(_in_bits, bits=bits)),
-        )
-    yield Mistake(
-        "weights rounded to TF32",
-        "the weights have been rounded to TensorFloat-32, as NVIDIA's GPUs do in "
-        "matrix products",
-        "switch TF32 off, or compare on a CPU",
-        on_weights(change=tf32),
-    )
     for key, value in layer.weights.items():
         if key == "embeddings":
             continue
@@ -357,5 +331,5 @@ MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
     kernels_exchanged,
     forget_bias_again,
 )
-LEAST_LIKELY: tuple[MutationOperator, ...] = (lost_precision,)
+LEAST_LIKELY: tuple[MutationOperator, ...] = (one_number_enlarged,)
 """Operators that are tried when all others have been."""
