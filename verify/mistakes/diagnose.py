@@ -21,7 +21,12 @@ from verify.mistakes.catalogue import (
     same_mistakes,
 )
 from verify.mistakes.catalogue.attempts import FAILURES
-from verify.mistakes.catalogue.combined import pairs, together
+from verify.mistakes.catalogue.combined import (
+    pairs,
+    together,
+    with_model,
+    without_model,
+)
 from verify.mistakes.catalogue.mistake import Need
 from verify.mistakes.explanation import (
     Diagnosis,
@@ -36,7 +41,7 @@ from verify.mistakes.remainder import (
     describe_remainder,
     rounding_on_top,
 )
-from verify.mistakes.search import Case, Clock, Search, Tried, remaining
+from verify.mistakes.search import Case, Clock, Search, remaining
 from verify.mistakes.single_weight import WeightFit, find_single_weight
 from verify.model.arrays import Array
 from verify.model.spec import ModelSpec
@@ -48,6 +53,9 @@ DIAGNOSIS_SECONDS = 30.0
 SECONDS_FOR_OTHERS = 5.0
 """Seconds, after a mistake was found that explains everything, in which others are
 sought that these outputs cannot tell from it."""
+
+PAIR_REST = 0.05
+"""As `EXPLAINED_REST`, for two mistakes: of many pairs, some come near by chance."""
 
 WEIGHT_SHARE = 0.4
 """Share of the time left in which a single wrong number is sought."""
@@ -176,30 +184,30 @@ class _Diagnosing:
         these outputs cannot tell from it are sought, in little time.
         """
         spec, attempts = self.spec, self.search.attempts
-        singles = [m for m in catalogue(spec, attempts=attempts) if self._concerns(m)]
-        several = list(same_mistakes(spec, attempts=attempts)) if self.whole else []
-        self.singles, self.several = singles, several
-        candidates = [*several, *singles]
-        candidates.sort(key=lambda m: not m.common)  # stable: several layers first
+        singles = (m for m in catalogue(spec, attempts=attempts) if self._concerns(m))
+        several = same_mistakes(spec, attempts=attempts) if self.whole else iter(())
+        self.several = [without_model(m, spec) for m in several]
+        self.singles = [without_model(m, spec) for m in singles]
+        every = [*self.several, *self.singles]
+        candidates = sorted(every, key=lambda m: not m.common)  # else as they come
         done = 0
         with self._progress("known mistakes", len(candidates)) as advance:
             since = self.search.clock.spent if explained else None
             for _ in self.search.all(candidates):
                 done += 1
                 advance(1)
+                spent = self.search.clock.spent
                 if self.search.found and since is None:
-                    since = self.search.clock.spent
-                if since is not None and (
-                    self.search.clock.spent - since > SECONDS_FOR_OTHERS
-                ):
+                    since = spent
+                if since is not None and spent - since > SECONDS_FOR_OTHERS:
                     break
-        if not (self.search.found or explained) and done < len(candidates):
+        found = self.search.confirmed()
+        if not (found or explained) and done < len(candidates):
             self.unsearched.append(
                 f"{len(candidates) - done:,} of {len(candidates):,} known mistakes"
             )
-        order = {id(m): k for k, m in enumerate([*several, *singles])}
-        self.search.found.sort(key=lambda found: order[id(found.mutant)])
-        return self.search.found
+        order = {(m.name, m.layer): k for k, m in enumerate(every)}
+        return sorted(found, key=lambda e: order[e.mistake, e.layer])
 
     def _concerns(self, mutant: Mutant) -> bool:
         """Say whether a mistake is in the layer to explain, or masks carry it there."""
@@ -230,12 +238,13 @@ class _Diagnosing:
         """Try the mistakes that come nearest with outputs rounded to some format."""
         case = self.search.leading if self.search.tied else self.search.chosen
         for tried in self.search.best() if self.whole else ():
-            outputs = self.search.outputs(case, tried.mutant)
+            mutant = with_model(tried.mutant, self.spec)
+            outputs = self.search.outputs(case, mutant)
             if outputs is None or not case.fits(outputs):
                 continue
             on_top = rounding_on_top(outputs, case.observed, allowed=case.allowed)
             if on_top is not None:
-                return [_also_rounded(tried.mutant, on_top, case.observed)]
+                return [_also_rounded(mutant, on_top, case.observed)]
         return []
 
     def _single_weight(self) -> list[Explanation]:
@@ -265,16 +274,28 @@ class _Diagnosing:
         if not near and not common:
             return []
         candidates = chain(
-            pairs([m for m in self.several if m.common]),
-            _with_each(near, [*common, *self.several, *self.singles]),
-            pairs(common),
+            pairs(self.spec, [m for m in self.several if m.common]),
+            self._with_each(near, [*common, *self.several, *self.singles]),
+            pairs(self.spec, common),
         )
+        self.search.most_left = PAIR_REST
         for _ in self.search.all(candidates):
-            if self.search.found:
-                return self.search.found
+            if self.search.found and (found := self.search.confirmed()):
+                return found
         if not self.search.clock.left:
             self.unsearched.append("most pairs of mistakes")
         return []
+
+    def _with_each(
+        self, near: Sequence[Mutant], others: Sequence[Mutant]
+    ) -> Iterator[Mutant]:
+        """Yield each mutant that comes nearest with each other mistake too."""
+        unlike = list({id(m): m for m in others}.values())
+        for first in near:
+            for second in unlike:
+                both = together(with_model(first, self.spec), second)
+                if first is not second and both is not None:
+                    yield both
 
     def _nearest(self) -> Nearest | None:
         """Return what explains most, if it explains enough to be worth showing."""
@@ -283,8 +304,9 @@ class _Diagnosing:
         if not case.fits(case.ours):
             return None
         for tried in self.search.best():
+            mutant = with_model(tried.mutant, self.spec)
             found = _measured(
-                case, tried, self.numbers, Network(self.spec).output_names
+                case, mutant, self.numbers, Network(self.spec).output_names
             )
             if found is None:
                 continue
@@ -332,20 +354,10 @@ def _also_rounded(
     )
 
 
-def _with_each(near: Sequence[Mutant], others: Sequence[Mutant]) -> Iterator[Mutant]:
-    """Yield each of the mutants that come nearest, with each other mistake too."""
-    unlike = list({id(m): m for m in others}.values())
-    for first in near:
-        for second in unlike:
-            if first is not second and (both := together(first, second)) is not None:
-                yield both
-
-
 def _measured(
-    case: Case, tried: Tried, numbers: Array, names: Sequence[str]
+    case: Case, mutant: Mutant, numbers: Array, names: Sequence[str]
 ) -> Nearest | None:
     """Return how much a candidate explains of all rows at hand."""
-    mutant = tried.mutant
     try:
         outputs = case.outputs(mutant)
     except FAILURES:

@@ -21,6 +21,7 @@ from verify.forward.layers.base import LayerType, Tensor
 from verify.forward.network import Inputs, LayerCall, Network
 from verify.mistakes.catalogue import Attempts, Mutant
 from verify.mistakes.catalogue.attempts import FAILURES
+from verify.mistakes.catalogue.combined import with_model, without_model
 from verify.mistakes.explanation import Explanation, explanation_of
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
@@ -31,6 +32,9 @@ from verify.tolerance.noise_floor import Rounding
 CHOSEN_ROWS, FEW_ROWS, LEADING_ROWS = 64, 8, 256
 """Rows on which a candidate must fit, rows on which it is tried first, and rows from
 the first on that a mistake which ties rows together is tried on at most."""
+
+CONFIRMED_ROWS = 1024
+"""Rows on which what was found must fit in the end, if there are as many."""
 
 NEAR_SHARE = 1e-3
 """Beyond this share of the greatest output, a difference from a mutant cannot be
@@ -195,16 +199,16 @@ class Case:
             result = self.compare_rounded(mutant, outputs)
         return result if result.matches else None
 
-    def removes_difference(self, outputs: Sequence[Array]) -> bool:
-        """Say whether outputs leave little of the difference that is to be explained.
+    def rest(self, outputs: Sequence[Array]) -> float:
+        """Return how much of the difference is left; see `remaining`.
 
         Where the whole difference is hardly more than what is allowed, many mistakes
-        leave less than that by chance.
+        leave less than that by chance. Returns 0 where nothing can be said.
         """
         if not self.fits(self.ours):
-            return True
+            return 0.0
         left = remaining(outputs, self.ours, self.observed)
-        return not np.isfinite(left) or left <= EXPLAINED_REST
+        return left if np.isfinite(left) else 0.0
 
     def compare_rounded(self, mutant: Mutant, outputs: Sequence[Array]) -> Comparison:
         """Compare with a mutant that rounds; a few numbers may go the other way.
@@ -353,6 +357,7 @@ class Search:
         self.nearest: list[Tried] = []
         self.tried = 0
         self.attempts = Attempts()
+        self.most_left = EXPLAINED_REST
         # rows of a stateful model, or of a batch of fixed size, belong together
         self.tied = spec.stateful or spec.batch_size is not None
         self.leading = case.take(slice(0, self._leading(leading))).with_ours(spec)
@@ -381,8 +386,32 @@ class Search:
         for mutant in candidates:
             if not self.clock.left:
                 return
+            if mutant.model is self.spec:
+                mutant = with_model(mutant, self.spec)
             self.try_(mutant)
             yield
+
+    def confirmed(self) -> list[Explanation]:
+        """Return what explains on more rows too, and keep the others as near."""
+        case = self.case.take(slice(0, CONFIRMED_ROWS)).with_ours(self.spec)
+        fine: list[Explanation] = []
+        unsure: list[Tried] = []
+        for explanation in self.found:
+            mutant = explanation.mutant
+            if mutant is None or mutant.ties_rows or self.tied or len(fine) >= 8:
+                fine.append(explanation)
+                continue
+            outputs = self.outputs(case, mutant)
+            if not case.fits(outputs):
+                continue
+            found = case.explains(mutant, outputs)
+            if found is None:
+                unsure.append(Tried(without_model(mutant, self.spec), 0.0, 0.0))
+            else:
+                fine.append(explanation_of(mutant, found, case.observed))
+        self.found = fine
+        self.nearest += unsure
+        return fine
 
     def try_(self, mutant: Mutant) -> Explanation | None:
         """Try one candidate, first on few rows; note whether it explains."""
@@ -399,7 +428,7 @@ class Search:
         rounded = mutant.roundoff and few.compare_rounded(mutant, on_few).matches
         if result.matches or rounded or few.is_near(result, on_few):
             outputs = on_few if case is few else self.outputs(case, mutant)
-            if case.fits(outputs) and (rounded or case.removes_difference(outputs)):
+            if case.fits(outputs) and (rounded or case.rest(outputs) <= self.most_left):
                 found = case.explains(mutant, outputs)
         if found is None:
             self._note(few, mutant, on_few)
@@ -427,7 +456,7 @@ class Search:
         )
         if not left < 1 and still == 1:
             return
-        self.nearest.append(Tried(mutant, left, still))
+        self.nearest.append(Tried(without_model(mutant, self.spec), left, still))
         if len(self.nearest) > 8 * NEAREST_KEPT:
             self.nearest = self.best()
 

@@ -154,7 +154,7 @@ def test_two_mistakes_together_are_named(kind, names):
     x = ids(batch=64)
     wanted = next(
         m
-        for m in pairs(list(catalogue(right)))
+        for m in pairs(right, list(catalogue(right)))
         if set(m.name.split("; ")) == set(names)
     )
     report = compare_outputs(Network(right), x, Network(wanted.model).predict(x))

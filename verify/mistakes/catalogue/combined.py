@@ -25,6 +25,21 @@ def changed(spec: ModelSpec, changes: Changes) -> ModelSpec:
     return spec
 
 
+def without_model(mutant: Mutant, right: ModelSpec) -> Mutant:
+    """Return a mutant that holds no weights of its own, to keep many; see `with_model`.
+
+    One that was not made by `Mutant.changes` is returned as it is.
+    """
+    return replace(mutant, model=right) if mutant.changes else mutant
+
+
+def with_model(mutant: Mutant, right: ModelSpec) -> Mutant:
+    """Return a mutant with its model, made anew from the right one."""
+    if not mutant.changes:
+        return mutant
+    return replace(mutant, model=changed(right, mutant.changes))
+
+
 def everywhere(
     spec: ModelSpec, singles: Sequence[tuple[str, Mistake]]
 ) -> Iterator[Mutant]:
@@ -110,7 +125,7 @@ def together(first: Mutant, second: Mutant) -> Mutant | None:
     ----------
     first : Mutant
     second : Mutant
-        One that is made by changes of layers, `Mutant.changes`.
+        One that is made by changes of layers, `Mutant.changes`; its model is not used.
     """
     if not second.changes:
         return None
@@ -138,14 +153,22 @@ def together(first: Mutant, second: Mutant) -> Mutant | None:
     )
 
 
-def pairs(mutants: Sequence[Mutant]) -> Iterator[Mutant]:
-    """Yield mutants with two of these mistakes, those in the same layers left out."""
+def pairs(right: ModelSpec, mutants: Sequence[Mutant]) -> Iterator[Mutant]:
+    """Yield mutants with two of these mistakes, but not with one twice in a layer.
+
+    Parameters
+    ----------
+    right : ModelSpec
+        The model without a mistake.
+    mutants : sequence of Mutant
+        `without_model` will do.
+    """
     for one, two in combinations(mutants, 2):
         if not two.changes:
             one, two = two, one
         if _overlap(one, two):
             continue
-        both = together(one, two)
+        both = together(with_model(one, right), two)
         if both is not None:
             yield both
 
