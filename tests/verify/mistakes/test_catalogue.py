@@ -157,7 +157,7 @@ def test_two_mistakes_together_are_named(kind, names):
         for m in pairs(right, list(catalogue(right)))
         if set(m.name.split("; ")) == set(names)
     )
-    report = compare_outputs(Network(right), x, Network(wanted.model).predict(x))
+    report = compare_outputs(Network(right), x, wanted.evaluate(x, None)[0])
     assert report.verdict is Verdict.FAIL
     found = report.diagnosis.explanations[0]
     assert set(found.mistake.split("; ")) == set(names)
@@ -171,7 +171,7 @@ def test_a_mistake_in_one_gate_is_said_to_be_in_that_gate():
     net = Network(right)
     x = net.prepare(ids(batch=64))
     mutant = next(m for m in catalogue(right) if m.name == "bias of gate o missing")
-    theirs = Network(mutant.model).flat(x)
+    theirs = mutant.evaluate(x, None)
     (found,) = diagnose(right, x, theirs, allowed=[1e-6]).explanations
     assert (found.mistake, found.gate) == ("bias of gate o missing", "o")
 

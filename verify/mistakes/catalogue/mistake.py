@@ -142,14 +142,14 @@ class Mutant:
     roundoff: float = 0.0
 
     def evaluate(
-        self, x: Inputs, dtype: str | None = "float64", floatx: str = "float32"
+        self, x: Any, dtype: str | None = "float64", floatx: str = "float32"
     ) -> list[Array]:
         """Return what the port computes with this mistake.
 
         Parameters
         ----------
-        x : Inputs
-            The right inputs, from `Network.prepare`.
+        x : (batch, ...)
+            The right inputs, as for `Network.predict`.
         dtype : str, optional
             As for `Network.predict`.
         floatx : str
@@ -164,8 +164,11 @@ class Mutant:
         DataError
             The mistake makes a model that cannot be evaluated on these inputs.
         """
-        given = x if self.inputs is None else self.inputs(x)
-        found = Network(self.model, floatx).flat(given, dtype=dtype)
+        net = Network(self.model, floatx)
+        given = net.prepare(x)
+        if self.inputs is not None:
+            given = self.inputs(given)
+        found = net.flat(given, dtype=dtype)
         return found if self.outputs is None else self.outputs(found)
 
 
