@@ -27,6 +27,7 @@ from verify.mistakes.catalogue.combined import (
     with_model,
     without_model,
 )
+from verify.mistakes.catalogue.inputs import hints, unknown_ids
 from verify.mistakes.catalogue.mistake import Need
 from verify.mistakes.explanation import (
     Diagnosis,
@@ -162,6 +163,7 @@ class _Diagnosing:
             agreeing=self._agreeing(),
             untried=tuple(self.search.attempts.untried.values()),
             unsearched=tuple(self.unsearched),
+            hints=() if found or not self.whole else tuple(hints(self.spec)),
             seconds=self.search.clock.spent,
         )
 
@@ -218,6 +220,16 @@ class _Diagnosing:
             return plain and Need.MASKED_STEPS in mutant.needs
         path = self.case.layer.partition(":")[0]
         return f"{mutant.layer}/".startswith(f"{path}/")
+
+    def _unknown_ids(self) -> list[Explanation]:
+        """Try ids taken as unknown that stand in the rows that differ alone."""
+        case = self.search.case
+        if isinstance(case.x, Inputs) and case.fits(case.ours):
+            agrees = case.rows_explained(case.ours)
+            for _ in self.search.all(unknown_ids(self.spec, case.x, agrees)):
+                if self.search.found:
+                    break
+        return self.search.found
 
     def _backend(self) -> list[Explanation]:
         """Try the rules of other backends, as far as the model meets one of them."""

@@ -103,9 +103,12 @@ def wrong_bias(layer: LayerSpec) -> Iterator[Mistake]:
         common=True,
         needs=BIAS,
     )
+    twice = "the bias is added twice"
+    if "recurrent_kernel" in layer.weights:
+        twice += ", on the input side and on the recurrent side"
     yield Mistake(
         "bias doubled",
-        "the bias is added twice, on the input side and on the recurrent side",
+        twice,
         once,
         on_weights("bias", change=lambda _, b: 2 * b),
         common=True,
