@@ -152,7 +152,8 @@ class _Diagnosing:
         presented = self._presented()
         found = likeliest_first(presented, self._one_mistake(bool(presented)))
         if not found and self.whole:
-            found = self._backend() or self._rounded() or self._single_weight()
+            found = self._unknown_ids() or self._backend() or self._rounded()
+            found = found or self._single_weight()
         if not found:
             found = self._two_mistakes() or self._rounded()
         nearest = None if found else self._nearest()

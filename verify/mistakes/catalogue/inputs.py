@@ -322,17 +322,24 @@ def _one_recurrent_layer(spec: ModelSpec) -> bool:
 
 
 def _reversed_inside(x: Inputs, timed: Sequence[Given]) -> Inputs:
-    """Turn each row round, and put its padding back at the ends where it was."""
+    """Turn the steps of each row round, from its first that is no padding to its last.
+
+    An input whose padding is not known follows the first one whose padding is.
+    """
     turned = list(x)
-    lead = tail = None
-    for given in sorted(timed, key=lambda one: one.padding is None):
-        k = given.number
-        if given.padding is not None or lead is None:
-            padded = given.padded(x[k])
-            lead, tail = _run_length(padded), _run_length(padded[:, ::-1])
-        assert tail is not None
-        if len(lead) == len(x[k]):
-            turned[k] = moved_steps(x[k][:, ::-1], lead - tail)
+    leader = next(given for given in timed if given.padding is not None)
+    for given in timed:
+        array = x[given.number]
+        own = given if given.padding is not None else leader
+        padded = own.padded(x[own.number])  # (batch, time)
+        if padded.shape != array.shape[:2]:
+            continue
+        first = _run_length(padded)[:, None]
+        last = padded.shape[1] - 1 - _run_length(padded[:, ::-1])[:, None]
+        steps = np.arange(padded.shape[1])
+        inside = (steps >= first) & (steps <= last)
+        order = np.where(inside, first + last - steps, steps)
+        turned[given.number] = array[np.arange(len(array))[:, None], order]
     return Inputs(turned)
 
 

@@ -7,8 +7,12 @@ from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
 
-from verify.forward.layers import REGISTRY
+import numpy as np
+
+from verify.forward.layers import LOOPS, REGISTRY
 from verify.forward.layers.base import Run
+from verify.mistakes.catalogue.mask_flow import MaskFlow
+from verify.mistakes.catalogue.masks import has_masks
 from verify.mistakes.catalogue.mistake import (
     CONV_LSTMS,
     Call,
@@ -16,9 +20,11 @@ from verify.mistakes.catalogue.mistake import (
     ModelOperator,
     Mutant,
     MutationOperator,
+    Need,
     on_call,
 )
 from verify.model.backends import BACKENDS
+from verify.model.graph import TensorRef, flatten
 from verify.model.spec import LayerSpec, ModelSpec
 
 NORMALIZATIONS = (
@@ -78,6 +84,42 @@ def _twice(
     first = REGISTRY[layer.class_name].arguments[0]
     once = call(run, layer, arguments, mask)
     return call(run, layer, {**arguments, first: once}, mask)
+
+
+def outputs_zeroed(spec: ModelSpec) -> Iterator[Mutant]:
+    """Yield sequences that the model returns, set to zeros where they are masked.
+
+    Recurrent layers are left to ``zero_output_for_mask``.
+    """
+    graph = spec.root.graph
+    returned = flatten(graph.outputs) if graph is not None and has_masks(spec) else []
+    calls = MaskFlow.of(spec.root).calls if returned else []
+    for call in calls:
+        ref = TensorRef(call.path, call.node.index, 0)
+        keeps = call.layer.class_name in (*LOOPS, "Bidirectional")
+        if call.model or keeps or ref not in returned or not any(call.outgoing):
+            continue
+        yield Mutant(
+            "outputs zeroed where masked",
+            call.path,
+            "its outputs are zeros at masked steps, as after unpacking a packed "
+            "sequence in PyTorch; Keras computes them like any other",
+            "compute the outputs of masked steps too, or leave them out of the "
+            "comparison",
+            spec.with_layer(on_call(_zeroed)(spec[call.path]), call.path),
+            common=True,
+            needs=frozenset({Need.MASKED_STEPS}),
+        )
+
+
+def _zeroed(
+    call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+) -> Any:
+    y = call(run, layer, arguments, mask)
+    if not isinstance(mask, np.ndarray) or mask.shape != y.shape[: mask.ndim]:
+        return y
+    keep = mask.reshape(*mask.shape, *[1] * (y.ndim - mask.ndim)).astype(bool)
+    return np.where(keep, y, y.dtype.type(0))
 
 
 Form = tuple[Any, ...]
@@ -198,4 +240,4 @@ def other_backends(spec: ModelSpec) -> Iterator[Mutant]:
 
 
 MUTATION_OPERATORS: tuple[MutationOperator, ...] = (left_out,)
-MODEL_OPERATORS: tuple[ModelOperator, ...] = (weights_exchanged,)
+MODEL_OPERATORS: tuple[ModelOperator, ...] = (weights_exchanged, outputs_zeroed)
