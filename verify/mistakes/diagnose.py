@@ -192,7 +192,8 @@ class _Diagnosing:
         self.several = [without_model(m, spec) for m in several]
         self.singles = [without_model(m, spec) for m in singles]
         every = [*self.several, *self.singles]
-        candidates = sorted(every, key=lambda m: not m.common)  # else as they come
+        # else as they come; the few that lie between layers are among the first
+        candidates = sorted(every, key=lambda m: bool(m.changes) and not m.common)
         done = 0
         with self._progress("known mistakes", len(candidates)) as advance:
             since = self.search.clock.spent if explained else None
@@ -209,6 +210,7 @@ class _Diagnosing:
             self.unsearched.append(
                 f"{len(candidates) - done:,} of {len(candidates):,} known mistakes"
             )
+        every.sort(key=lambda m: not _is_of_masks(m))
         order = {(m.name, m.layer): k for k, m in enumerate(every)}
         return sorted(found, key=lambda e: order[e.mistake, e.layer])
 
@@ -349,6 +351,15 @@ class _Diagnosing:
 
     def _progress(self, unit: str, total: int) -> AbstractContextManager[Any]:
         return progress(unit, total) if self.show else nullcontext(lambda count: None)
+
+
+def _is_of_masks(mutant: Mutant) -> bool:
+    """Say whether a mistake lies between layers and is about which masks they use.
+
+    Padding on one side often hides a mask misread in many layers in all but one, where
+    it is the same as no mask. That one is then said first.
+    """
+    return not mutant.changes and Need.MASKED_STEPS in mutant.needs
 
 
 def _also_rounded(

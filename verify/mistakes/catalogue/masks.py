@@ -297,7 +297,7 @@ def _ignored_in_one(model: _Model) -> Iterator[Mutant]:
         yield model.mutant(
             "mask ignored in one layer",
             path,
-            f"it ignores its mask, while it passes it on: {_consequence(layer)}",
+            f"its mask is ignored, in this layer alone: {_consequence(layer)}",
             HOLD if layer.class_name in (*LOOPS, "Bidirectional") else "use its mask",
             model.changed(path, ignore),
         )
@@ -368,7 +368,7 @@ def _ignored_in_one_call(model: _Model, path: str, calls: set[int]) -> Iterator[
         yield model.mutant(
             f"mask ignored in call {call.node.index + 1}",
             path,
-            f"it ignores its mask in call {call.node.index + 1} of {len(calls)}: "
+            f"its mask is ignored in call {call.node.index + 1} of {len(calls)}: "
             f"{_consequence(call.layer)}",
             HOLD,
             spec,
@@ -578,32 +578,19 @@ def _ordered(graph: Graph, nodes: Sequence[Node]) -> tuple[Node, ...] | None:
     return tuple(found)
 
 
-def _despite_states(model: _Model) -> Iterator[Mutant]:
-    """Yield mutants in which a layer called with initial_state uses a mask.
+def _of_another_despite_states(model: _Model) -> Iterator[Mutant]:
+    """Yield mutants in which a layer called with initial_state uses another's mask.
 
-    Keras gives it none, because the states are a second tensor argument.
+    Keras gives it none, because the states are a second tensor argument;
+    `given_states` has the mask of its own input.
     """
-    for call in model.flow.calls:
+    makers = sorted(model.flow.makers)
+    for call in model.flow.calls if len(makers) <= MOST_MAKERS else ():
         kind = REGISTRY[call.layer.class_name]
         given = kind.by_name(call.node.args, call.node.kwargs)
         if "initial_state" not in given or "mask" in given:
             continue
-        first = given[kind.arguments[0]]
-        if call.incoming[0] and isinstance(first, TensorRef):
-            spec = model.with_masks(
-                call.model, [(call, _Exchange(None, MaskOf(first)))]
-            )
-            if spec is not None:
-                yield model.mutant(
-                    "mask used despite initial_state",
-                    call.path,
-                    "the mask of its input is used; Keras gives no mask to a layer "
-                    "that is called with initial_state, so that padding is computed",
-                    "compute every step, or pass the mask in Keras: layer(x, "
-                    "initial_state=..., mask=...)",
-                    spec,
-                )
-        for other in sorted(model.flow.makers):
+        for other in makers:
             source = _call_of(model, other)
             same = source.model == call.model and _steps_of(source) == _steps_of(call)
             if call.incoming[0] == frozenset({other}) or not same:
@@ -615,7 +602,7 @@ def _despite_states(model: _Model) -> Iterator[Mutant]:
                     f"mask of {_in_words(model, other)}",
                     call.path,
                     f"it uses the mask of {_in_words(model, other)}; Keras gives it "
-                    "none",
+                    "none, because it is called with initial_state",
                     "compute every step of it",
                     spec,
                 )
@@ -662,7 +649,15 @@ def _joined(model: _Model) -> Iterator[Mutant]:
 
 
 _KINDS: tuple[Callable[[_Model], Iterator[Mutant]], ...] = (
-    *(_not_made, _ignored_in_one, _kept, _of_another, _despite_states, _lost, _joined),
+    *(
+        _not_made,
+        _ignored_in_one,
+        _kept,
+        _of_another,
+        _of_another_despite_states,
+        _lost,
+        _joined,
+    ),
 )
 
 MODEL_OPERATORS: tuple[ModelOperator, ...] = (masks_ignored, masks_one_by_one)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -105,7 +104,7 @@ class Given:
     values: Array
     formats: tuple[NumberFormat, ...]
 
-    @cached_property
+    @property
     def width(self) -> Array:
         """Return how far the coarsest format may have moved each number."""
         return np.max([form.width for form in self.formats], axis=0)
