@@ -214,7 +214,8 @@ class Case:
         """Compare with a mutant that rounds; a few numbers may go the other way.
 
         It decides only where far less of the difference remains than such a mistake
-        makes; see `ROUNDED_ROWS`.
+        makes; see `ROUNDED_ROWS`. Of two mistakes one may have removed most of it, so
+        that it does not show what the other is good for: most rows must then agree.
         """
         result = self.compare(outputs)
         if not self.fits(outputs) or not self.fits(self.ours):
@@ -223,9 +224,8 @@ class Case:
         agree = (
             float(np.mean(self.rows_explained(outputs)[wrong])) if wrong.any() else 0
         )
-        if agree < ROUNDED_ROWS and (
-            remaining(outputs, self.ours, self.observed) > ROUNDED_REST
-        ):
+        rest = remaining(outputs, self.ours, self.observed)
+        if agree < ROUNDED_ROWS and not (mutant.alone and rest <= ROUNDED_REST):
             return result
         wider = [
             np.maximum(own, ROUNDOFFS * mutant.roundoff * float(np.abs(y).max()))

@@ -150,6 +150,7 @@ def together(first: Mutant, second: Mutant) -> Mutant | None:
         ties_rows=first.ties_rows or second.ties_rows,
         changes=first.changes and (*first.changes, *second.changes),
         roundoff=max(first.roundoff, second.roundoff),
+        alone=False,
     )
 
 

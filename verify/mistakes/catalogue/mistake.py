@@ -125,6 +125,8 @@ class Mutant:
         for them; by default the same.
     roundoff : float
         As for `Mistake`, the greatest if there are several.
+    alone : bool
+        Whether it is one mistake, in one layer or in several, and not two unlike ones.
     """
 
     name: str
@@ -140,6 +142,7 @@ class Mutant:
     inputs: Callable[[Inputs], Inputs] | None = None
     outputs: Callable[[list[Array]], list[Array]] | None = None
     roundoff: float = 0.0
+    alone: bool = True
 
     def evaluate(
         self, x: Any, dtype: str | None = "float64", floatx: str = "float32"
