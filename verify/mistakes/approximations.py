@@ -203,15 +203,17 @@ def _of_tanh(
 
 HLS4ML_ENTRIES, HLS4ML_DIGITS = 1024, 10
 
+HLS4ML = Approximation(
+    "hls4ml's tables",
+    "tables of 1024 entries in steps of 2^-10, as hls4ml does",
+    table(tanh, 4, HLS4ML_ENTRIES, HLS4ML_DIGITS),
+    table(sigmoid, 8, HLS4ML_ENTRIES, HLS4ML_DIGITS),
+    roundoff=2.0**-7,
+    alone=True,
+)
+
 APPROXIMATIONS: tuple[Approximation, ...] = (
-    Approximation(
-        "hls4ml's tables",
-        "tables of 1024 entries in steps of 2^-10, as hls4ml does",
-        table(tanh, 4, HLS4ML_ENTRIES, HLS4ML_DIGITS),
-        table(sigmoid, 8, HLS4ML_ENTRIES, HLS4ML_DIGITS),
-        roundoff=2.0**-7,
-        alone=True,
-    ),
+    HLS4ML,
     Approximation(
         "tables of 1024 entries",
         "tables of 1024 entries, tanh from -4 to 4 and sigmoid from -8 to 8, without "

@@ -262,22 +262,61 @@ def test_sums_in_float16_are_named():
     assert names(model, x, port(model, x, step=step))[0] == "summed in float16"
 
 
-def test_a_layer_computed_in_fixed_point_is_named():
-    """As hls4ml computes: every product and every sum is cut off."""
+def hls4ml_table(function, reach):
+    entries = 2 * reach * (np.arange(1024) - 512) / 1024
+    entries = np.floor(function(entries) * 1024) / 1024
+    return lambda v: entries[
+        np.clip((v * 1024 / (2 * reach)).astype(int) + 512, 0, 1023)
+    ]
+
+
+def hls4ml_lstm(sigma, phi, drop=""):
+    """Return a step as hls4ml computes it: every product and every sum is cut off."""
     to = cut(10)
 
     def step(x, h, c, kernel, recurrent, bias):
         kernel, recurrent, bias = to(kernel), to(recurrent), to(bias)
-        z = bias + to(to(x)[:, :, None] * kernel).sum(axis=1)
+        z = to(to(x)[:, :, None] * kernel).sum(axis=1)
         z = z + to(h[:, :, None] * recurrent).sum(axis=1)
+        if drop != "bias":
+            z = z + bias
         i, f, g, o = np.split(z, 4, axis=1)
-        i, f, o, g = to(sigmoid(i)), to(sigmoid(f)), to(sigmoid(o)), to(np.tanh(g))
+        i, f, o, g = to(sigma(i)), to(sigma(f)), to(sigma(o)), to(phi(g))
         c = to(f * c) + to(i * g)
-        return to(o * to(np.tanh(c))), c
+        return to(o * to(phi(c))), c
 
+    return step
+
+
+TABLES = hls4ml_table(sigmoid, 8), hls4ml_table(np.tanh, 4)
+
+
+@pytest.mark.parametrize(
+    ("functions", "name"),
+    [
+        ((sigmoid, np.tanh), "computed in ap_fixed<16,6>"),
+        (TABLES, "computed in ap_fixed<16,6>, with hls4ml's tables"),
+    ],
+)
+def test_a_layer_computed_in_fixed_point_is_named(functions, name):
     model, x = net("LSTM"), features()
-    theirs = port(model, x, step=step)
-    assert names(model, x, theirs)[0] == "computed in ap_fixed<16,6>"
+    theirs = port(model, x, step=hls4ml_lstm(*functions))
+    assert names(model, x, theirs)[0] == name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("functions", "name"),
+    [
+        ((sigmoid, np.tanh), "computed in ap_fixed<16,6>"),
+        (TABLES, "computed in ap_fixed<16,6>, with hls4ml's tables"),
+    ],
+)
+def test_a_bias_left_out_in_fixed_point_is_named_with_the_format(functions, name):
+    model, x = net("LSTM"), features()
+    theirs = port(model, x, step=hls4ml_lstm(*functions, drop="bias"))
+    found = names(model, x, theirs)[0]
+    assert set(found.split("; ")) == {"bias missing", name}
 
 
 def test_a_structural_mistake_is_not_taken_for_lost_precision():

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from verify.forward.activations import Activation, sigmoid, softmax
+from verify.forward.activations import Activation, sigmoid, softmax, tanh
 from verify.forward.cells import GRUStep, LSTMStep, SimpleRNNStep, gate_blocks
 from verify.forward.layers.base import Run, function_of
+from verify.mistakes.approximations import HLS4ML, Approximation
 from verify.mistakes.catalogue.combined import changed
 from verify.mistakes.catalogue.mistake import (
     CONV_LSTMS,
@@ -261,16 +262,21 @@ class Arithmetic:
     elementary : bool
         Whether sigmoid and softmax are computed in the format, operation by operation,
         and not rounded as a whole.
+    tables : Approximation, optional
+        What tanh and sigmoid are read from before they are rounded.
     """
 
     to: NumberFormat
     dot: Dot
     bias_last: bool = False
     elementary: bool = False
+    tables: Approximation | None = None
 
     def activation(self, function: Activation) -> Activation:
         """Return an activation whose results are in the format."""
         to = self.to.round
+        if self.tables is not None and function in (tanh, sigmoid):
+            function = self.tables.tanh if function is tanh else self.tables.sigmoid
         if self.elementary and function is sigmoid:
 
             def by_operation(x: Array) -> Array:
@@ -403,6 +409,12 @@ ARITHMETICS: tuple[tuple[str, str, Arithmetic], ...] = (
         )
         for to in CUT[:2]
     ),
+    (
+        f"computed in {CUT[0].name}, with hls4ml's tables",
+        f"everything is {CUT[0].explained}, products and sums too, and tanh and "
+        f"sigmoid are read from {HLS4ML.text}",
+        Arithmetic(CUT[0], _one_by_one, tables=HLS4ML),
+    ),
     *(
         (
             f"computed in {to.name}, rounded",
@@ -419,6 +431,12 @@ hls4ml cuts every product and every sum, and so its order makes no difference. S
 hls4ml/templates/vivado/nnet_utils/nnet_dense_latency.h."""
 
 
+def _tables(layer: LayerSpec, arithmetic: Arithmetic) -> bool:
+    """Say whether a layer reads any activation from a table."""
+    used = {layer.options.get(x) for x in ("activation", "recurrent_activation")}
+    return arithmetic.tables is not None and bool(used & {"tanh", "sigmoid"})
+
+
 def _computed(layer: LayerSpec) -> Iterator[tuple[Mistake, bool]]:
     """Yield layers that compute in fewer bits, and whether each is unlike the others.
 
@@ -431,7 +449,8 @@ def _computed(layer: LayerSpec) -> Iterator[tuple[Mistake, bool]]:
     for name, explanation, arithmetic in ARITHMETICS:
         how = ""
         if layer.gates == GATES["GRU"] or layer.class_name == "Dense":
-            how = arithmetic.dot.__name__  # adds each bias to one product
+            # each bias is added to one product
+            how = f"{arithmetic.dot.__name__} {_tables(layer, arithmetic)}"
         elif layer.gates:
             how = name
         format_and_how = arithmetic.to.done, how
