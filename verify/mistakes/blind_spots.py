@@ -16,8 +16,10 @@ import numpy as np
 
 from verify.errors import join_and
 from verify.forward.evaluate import LayerTrace
-from verify.forward.network import Inputs, Network
+from verify.forward.layers import REGISTRY
+from verify.forward.network import Inputs, Network, Trace
 from verify.mistakes.catalogue import Mutant
+from verify.mistakes.catalogue.mask_flow import MaskFlow, with_implicit_masks
 from verify.mistakes.catalogue.mistake import Need
 from verify.mistakes.catalogue.time import PREDICT_BATCH_ROWS
 from verify.model.arrays import Array
@@ -100,12 +102,15 @@ def blind_spots(net: Network, x: Inputs, rows: int) -> list[BlindSpot]:
     """
     found = [*_of_rows(rows), *_of_training_calls(net.spec.root)]
     trace = net.trace(x, dtype="float64")
+    found += _of_joined_masks(net, trace)
     for path, layer in net.spec.walk():
         if path not in trace:
             continue
         values = trace[path]
         if layer.class_name == "Embedding":
             found += _of_ids(path, layer, flatten(values.input)[0])
+        if layer.class_name == "Masking":
+            found += _of_masking(layer, flatten(values.input)[0])
         found += _of_zero_biases(path, layer)
         if layer.gates:
             found += _of_gates(path, layer, values)
@@ -203,6 +208,41 @@ def _of_masks(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[Blind
             frozenset({Need.MASKED_STEPS_BEFORE_OTHERS}),
             "give rows with padding on the left, or with holes",
             warns=False,
+        )
+
+
+def _of_masking(layer: LayerSpec, x: Array) -> Iterator[BlindSpot]:
+    """Yield a Masking that finds no step to mask in its inputs, (batch, time, ...)."""
+    if np.all(REGISTRY["Masking"].compute_mask(layer, x, None)):
+        yield BlindSpot(
+            "",
+            f"{layer}: no step is masked",
+            frozenset({Need.MASKED_STEPS}),
+            f"give rows with padding, steps of {layer.options['mask_value']:g} alone",
+            warns=False,
+        )
+
+
+def _of_joined_masks(net: Network, trace: Trace) -> Iterator[BlindSpot]:
+    """Yield layers that join a mask with an input that has none, and so undo it."""
+    flow = MaskFlow.of(with_implicit_masks(net.spec.root))
+    for k, call in enumerate(flow.calls):
+        undone = any(call.incoming) and any(m == frozenset() for m in call.outgoing)
+        later = {
+            user.path: user.layer
+            for user in flow.calls[k + 1 :]
+            if any(m == frozenset() for m in flatten(list(user.used.values())))
+        }
+        if not undone or not later or call.path not in trace:
+            continue
+        masks = [m for m in flatten(trace[call.path].mask) if m is not None]
+        if all(np.all(mask) for mask in masks):
+            continue
+        users = join_and([str(layer) for layer in later.values()])
+        yield BlindSpot(
+            call.path,
+            f"{call.layer}: it joins a mask with an input that has none, and Keras "
+            f"then masks no step: {users} will compute the padding like any other step",
         )
 
 
