@@ -45,6 +45,7 @@ from verify.mistakes.remainder import (
 from verify.mistakes.search import Case, Clock, Search, remaining
 from verify.mistakes.single_weight import WeightFit, find_single_weight
 from verify.model.arrays import Array
+from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
 from verify.tolerance.compare import compare_each
 
@@ -64,6 +65,9 @@ WEIGHT_SHARE = 0.4
 SAME_PRECISION = 16.0
 """An explanation that leaves more than so many times what the best one leaves, and more
 than float32 rounding, is a worse one and not shown."""
+
+MOST_ROWS_TRACED = 1024
+"""Rows up to which masks are looked at to describe a difference."""
 
 MOSTLY_EXPLAINED, MOST_ROWS = 0.9, 0.5
 """Shares of the difference, and of the rows that differ, from which on a mistake that
@@ -164,7 +168,7 @@ class _Diagnosing:
             agreeing=self._agreeing(),
             untried=tuple(self.search.attempts.untried.values()),
             unsearched=tuple(self.unsearched),
-            hints=() if found or not self.whole else tuple(hints(self.spec)),
+            hints=() if found or not self.whole else tuple(self._hints(nearest)),
             seconds=self.search.clock.spent,
         )
 
@@ -318,11 +322,10 @@ class _Diagnosing:
         case = self.search.leading if self.search.tied else self.case
         if not case.fits(case.ours):
             return None
+        names, masks = Network(self.spec).output_names, self._masks()
         for tried in self.search.best():
             mutant = with_model(tried.mutant, self.spec)
-            found = _measured(
-                case, mutant, self.numbers, Network(self.spec).output_names
-            )
+            found = _measured(case, mutant, self.numbers, names, masks)
             if found is None:
                 continue
             differ = int(np.sum(~case.rows_explained(case.ours)))
@@ -333,6 +336,42 @@ class _Diagnosing:
             if best is None or worth > best[0]:
                 best = worth, found
         return None if best is None else best[1]
+
+    def _hints(self, nearest: Nearest | None) -> Iterator[str]:
+        """Yield what the difference looks like, and what else may be behind it."""
+        case = self.case
+        if nearest is None and case.fits(case.ours):
+            text = describe_remainder(
+                case.ours,
+                case.observed,
+                allowed=case.allowed,
+                masks=self._masks(),
+                rows=self.numbers,
+                names=Network(self.spec).output_names,
+            )
+            if text:
+                yield f"the difference is {text}"
+        yield from hints(self.spec)
+
+    def _masks(self) -> list[Array]:
+        """Return the masks that reach any layer, (batch, time) each, unlike ones only.
+
+        Where there are many rows, they are not worth their memory.
+        """
+        x = self.case.x
+        if not isinstance(x, Inputs) or x.rows > MOST_ROWS_TRACED:
+            return []
+        try:
+            trace = Network(self.spec).trace(x, dtype="float64")
+        except FAILURES:
+            return []
+        masks = {
+            (mask.shape, mask.tobytes()): mask
+            for layer in trace.values()
+            for mask in flatten(layer.mask)
+            if isinstance(mask, np.ndarray) and mask.ndim > 1
+        }
+        return list(masks.values())
 
     def _agreeing(self) -> tuple[str, ...]:
         """Return the names of the outputs that agree, of a model with several."""
@@ -379,7 +418,11 @@ def _also_rounded(
 
 
 def _measured(
-    case: Case, mutant: Mutant, numbers: Array, names: Sequence[str]
+    case: Case,
+    mutant: Mutant,
+    numbers: Array,
+    names: Sequence[str],
+    masks: Sequence[Array],
 ) -> Nearest | None:
     """Return how much a candidate explains of all rows at hand."""
     try:
@@ -400,6 +443,7 @@ def _measured(
             outputs,
             case.observed,
             allowed=case.allowed,
+            masks=masks,
             rows=numbers[: len(fine)],
             names=names,
         ),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.nets import INPUTS, TIME, UNITS, ids, input_layer, layer, rnn, spec
 
+from verify import Network
+from verify.mistakes.diagnose import diagnose
 from verify.mistakes.output_formats import find_format
 from verify.mistakes.remainder import describe_remainder, rounding_on_top
 
@@ -239,3 +242,44 @@ def test_whole_numbers_are_a_format():
     found = find_format(np.array([-128, 3, 127, 64, 5, 90, -77], dtype=np.int8))
     assert found is not None
     assert found.name == "whole numbers"
+
+
+def masked_sequences():
+    """An LSTM over words, some of them padded, that returns its sequences."""
+    model = spec(
+        input_layer(None, TIME, dtype="int32"),
+        layer("Embedding", "words", input_dim=11, output_dim=INPUTS, mask_zero=True),
+        rnn("LSTM", "rnn", return_sequences=True),
+    )
+    x = Network(model).prepare(ids(batch=60))
+    return model, x, Network(model).flat(x)[0]
+
+
+@pytest.mark.parametrize(
+    ("where", "text"),
+    [
+        ("unit", f"the difference is in unit 2 of {UNITS} alone"),
+        ("padding", "the difference is in masked steps alone"),
+        ("rows", "the difference is in 3 of 60 rows, the first of them row 107"),
+    ],
+)
+def test_a_difference_that_nothing_explains_is_described(where, text):
+    model, x, theirs = masked_sequences()
+    noise = 0.1 * outputs(*theirs.shape, seed=1)
+    if where == "unit":
+        theirs[..., 2] += noise[..., 2]
+    elif where == "rows":
+        theirs[[7, 8, 30]] += noise[[7, 8, 30]]
+    else:
+        theirs = np.where((x[0] == 0)[..., None], theirs + noise, theirs)
+    found = diagnose(
+        model,
+        x,
+        [theirs],
+        allowed=[ALLOWED],
+        numbers=np.arange(100, 160),
+        seconds=0.1,
+    )
+    assert not found
+    assert found.nearest is None
+    assert found.hints[0].startswith(text)
