@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from support.nets import random_weights
 
-from verify import ModelSpec
+from verify import ModelSpec, Network
 from verify.forward.layers import REGISTRY
+from verify.mistakes.catalogue import Attempts, catalogue
 from verify.model.graph import Graph, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 from verify.model_files.shapes import with_shapes
@@ -101,3 +102,27 @@ def net(
     assert all(x.layer in by_name for x in flatten(graph.outputs))
     root = LayerSpec(name, "Functional", {}, sublayers=by_name, graph=graph)
     return ModelSpec(with_shapes(root), source="a test", keras_version="3.15.1")
+
+
+def named(spec: ModelSpec, x: Any, outputs: Any, accuracy: float = 1e-9) -> set[str]:
+    """The names of the mistakes that make these outputs of a model with one output.
+
+    Every mistake in the catalogue must be one that can be evaluated.
+    """
+    attempts = Attempts()
+    prepared = Network(spec).prepare(x)
+    found = set()
+    for mutant in catalogue(spec, attempts=attempts):
+        (theirs,) = mutant.evaluate(prepared)
+        if theirs.shape == outputs.shape:
+            same = float(np.abs(theirs - outputs).max()) < accuracy
+            found |= {mutant.name} if same else set()
+    assert not attempts.untried, attempts.untried
+    return found
+
+
+def computed(spec: ModelSpec, x: Any) -> np.ndarray:
+    """The only output of the model, in float64."""
+    net = Network(spec)
+    (y,) = net.flat(net.prepare(x), dtype="float64")
+    return y

@@ -62,7 +62,7 @@ def half(name: str) -> NumberFormat:
 
 def to_tf32(values: Array) -> Array:
     """Round to 10 bits after the point, as TensorFloat-32 does."""
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    bits = np.array(values, dtype=np.float32, order="C").view(np.uint32)
     kept = (bits + np.uint32(0x0FFF) + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)
     return kept.view(np.float32).astype(values.dtype, copy=False)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.forward.activations import keras2_hard_sigmoid
+from verify.forward.activations import keras2_hard_sigmoid, log_softmax, softmax
 from verify.forward.layers.base import Run
 from verify.mistakes.catalogue.mistake import (
     Call,
@@ -98,6 +98,14 @@ def _hard(
     return x * y if silu else y
 
 
+def _over_a_row(
+    call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+) -> Array:
+    x = arguments["x"].value
+    function = log_softmax if layer.class_name == "ops.LogSoftmax" else softmax
+    return function(x, axis=tuple(range(1, x.ndim)))
+
+
 def wrong_operations(layer: LayerSpec) -> Iterator[Mistake]:
     """Yield activations called as operations, computed by another formula."""
     if layer.class_name == "ops.Gelu":
@@ -144,7 +152,9 @@ def wrong_operations(layer: LayerSpec) -> Iterator[Mistake]:
                 "the softmax runs over all numbers of a row at once, as in ONNX before "
                 f"opset 13; the model has axis {own_axis % rank}",
                 f"let it run over axis {own_axis % rank} alone",
-                _option(axis=tuple(range(1, rank))),
+                _option(axis=tuple(range(1, rank)))
+                if isinstance(axis, tuple)
+                else on_call(_over_a_row),
                 common=True,
             )
 

@@ -29,7 +29,6 @@ EPSILONS = {
     1e-5: "PyTorch's default",
     1e-6: "a common choice",
     1e-7: "Keras's epsilon()",
-    1e-12: "BERT's",
 }
 """Numbers that people add to a variance -> whose they are."""
 
@@ -56,12 +55,13 @@ def wrong_epsilon(layer: LayerSpec) -> Iterator[Mistake]:
                 partial(_with_epsilon, epsilon=epsilon),
                 common=epsilon in (1e-3, 1e-5),
             )
-    yield Mistake(
-        "epsilon missing",
-        "no epsilon is added to the variance",
-        right,
-        partial(_with_epsilon, epsilon=0.0),
-    )
+    if own > 1e-9:
+        yield Mistake(
+            "epsilon missing",
+            "no epsilon is added to the variance, or one as small as BERT's 1e-12",
+            right,
+            partial(_with_epsilon, epsilon=1e-12),
+        )
 
 
 def _with_epsilon(layer: LayerSpec, epsilon: float) -> LayerSpec:

@@ -293,7 +293,7 @@ def forget_bias_again(layer: LayerSpec) -> Iterator[Mistake]:
 
 
 def _enlarged(_: LayerSpec, value: Array, place: tuple[int, ...]) -> Array:
-    value = value.copy()
+    value = np.array(value)
     value[place] *= 1.001
     return value
 
@@ -307,13 +307,14 @@ def one_number_enlarged(layer: LayerSpec) -> Iterator[Mistake]:
             continue
         greatest = np.unravel_index(int(np.argmax(np.abs(value))), value.shape)
         place = tuple(int(k) for k in greatest)
-        shown = ", ".join(map(str, place))
+        shown = f"{key}[{', '.join(map(str, place))}]" if place else key
+        its = ", its greatest number," if place else ""
         yield Mistake(
-            f"{key}[{shown}] off by 0.1 %",
-            f"{key}[{shown}], its greatest number, is 0.1 % too large",
+            f"{shown} off by 0.1 %",
+            f"{shown}{its} is 0.1 % too large",
             "copy the weights again, and compare their checksums",
             on_weights(key, change=partial(_enlarged, place=place)),
-            gate=gate_of(layer, place[-1]),
+            gate=gate_of(layer, place[-1]) if place else "",
             needs=WEIGHT_NEEDS.get(key, frozenset()),
         )
 

@@ -1,0 +1,89 @@
+"""Mistakes in normalisation, each planted by a few lines of NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.graphs import computed, given, made, named, net
+
+BATCH, TIME, WIDTH = 40, 5, 4
+X = np.random.default_rng(2).integers(-9, 20, (BATCH, TIME, WIDTH)) / 8
+
+
+def alone(layer):
+    return net([given("x", TIME, WIDTH), layer], {layer.name: "x"}, layer.name)
+
+
+LAYER = alone(
+    made("LayerNormalization", "norm", (WIDTH,), (WIDTH,), seed=1, epsilon=1e-3)
+)
+BATCHED = alone(made("BatchNormalization", "norm", *[(WIDTH,)] * 4, seed=1))
+
+
+def parameters(spec):
+    return [w.astype(np.float64) for w in spec["norm"].weights.values()]
+
+
+def by_layer(axis=-1, epsilon=1e-3, ddof=0, centre=True, outside=0.0):
+    gamma, beta = parameters(LAYER)
+    mean = X.mean(axis=axis, keepdims=True) * centre
+    square = ((X - mean) ** 2).mean(axis=axis, keepdims=True)
+    n = WIDTH
+    square = square * n / (n - ddof)
+    return (X - mean) / (np.sqrt(square + epsilon) + outside) * gamma + beta
+
+
+def by_batch(axes, rows=BATCH):
+    gamma, beta, *_ = parameters(BATCHED)
+    found = []
+    for k in range(0, BATCH, rows):
+        x = X[k : k + rows]
+        mean, variance = (
+            x.mean(axis=axes, keepdims=True),
+            x.var(axis=axes, keepdims=True),
+        )
+        found.append((x - mean) / np.sqrt(variance + 1e-3) * gamma + beta)
+    return np.concatenate(found)
+
+
+MISTAKES = {
+    "epsilon 1e-05 instead of 0.001": (LAYER, by_layer(epsilon=1e-5)),
+    "epsilon missing": (LAYER, by_layer(epsilon=1e-12)),
+    "normalised over steps and features": (LAYER, by_layer(axis=(1, 2))),
+    "normalised over the steps": (LAYER, by_layer(axis=1)),
+    "variance divided by n - 1": (LAYER, by_layer(ddof=1)),
+    "mean not subtracted": (LAYER, by_layer(centre=False)),
+    "statistics of all rows instead of the moving ones": (BATCHED, by_batch((0, 1))),
+    "statistics of each batch of 32 rows instead of the moving ones": (
+        BATCHED,
+        by_batch((0, 1), rows=32),
+    ),
+    "statistics of each row instead of the moving ones": (BATCHED, by_batch((1,))),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_has_the_outputs_of_its_entry_alone(name):
+    spec, outputs = MISTAKES[name]
+    assert np.abs(by_layer() - computed(LAYER, X)).max() < 1e-6
+    assert named(spec, X, outputs) == {name}
+
+
+def test_the_layer_that_is_left_out_or_applied_twice_is_named():
+    assert named(LAYER, X, X) == {"layer left out"}
+    gamma, beta, mean, variance = parameters(BATCHED)
+
+    def normalize(x):
+        return (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+
+    assert named(BATCHED, X, normalize(normalize(X)), 1e-9) == {"layer applied twice"}
+
+
+def test_more_rows_than_a_search_takes_do_not_hide_batch_statistics():
+    """Whole batches of 32 rows are searched, and so are all rows at hand."""
+    from verify import Network, compare_outputs
+
+    outputs = by_batch((0, 1)).astype(np.float32)
+    report = compare_outputs(Network(BATCHED), X, outputs)
+    found = report.diagnosis.explanations[0]
+    assert found.mistake == "statistics of all rows instead of the moving ones"
