@@ -152,8 +152,9 @@ class Case:
             if spec.stateful:
                 return Network(spec).flat(self.x, dtype="float64")
             root = cast_to(spec.root, "float64")
-            # no ids: no loop then looks ids up in what was made of another layer
-            fast = compiled(root, 0)
+            # each layer must return the same whatever comes after it: an embedding
+            # that is projected into the next layer returns ids
+            fast = compiled(root, None)
             run = _Recalling(self.known, record, fast)
             outputs = run(root, list(self.x), at="")
             return [tensor.value for tensor in flatten(outputs)]

@@ -146,6 +146,17 @@ def test_layers_that_a_mistake_does_not_reach_are_recalled_rightly(make):
     assert tried > 100
 
 
+def test_a_search_does_not_depend_on_what_was_computed_before():
+    right = lstm_spec()
+    net, x = Network(right), ids(batch=32)
+    for _ in range(3):  # then the fast path has multiplied the embedding by the kernel
+        net.predict(x, dtype="float64")
+    mutant = next(m for m in catalogue(right) if m.name == "gate order i,f,o,c")
+    found = named(right, mutant, x)
+    assert [e.mistake for e in found.explanations] == [mutant.name]
+    assert not found.untried
+
+
 @pytest.mark.parametrize("rows", [64, 96, 200])
 def test_what_ties_rows_together_is_sought_on_the_first_rows(rows):
     right, x = lstm_spec(), ids(batch=rows)

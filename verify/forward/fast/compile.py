@@ -25,17 +25,18 @@ PASS_THROUGH = ("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout
 """Layers that return their input unchanged, so that ids may pass through them."""
 
 
-def compiled(root: LayerSpec, ids: int = 0) -> FastPath:
+def compiled(root: LayerSpec, ids: int | None = 0) -> FastPath:
     """Return the fast path of a model, which is made once for each model.
 
     Parameters
     ----------
     root : LayerSpec
         A model from `cast_to`, with weights in the dtype that it computes in.
-    ids : int
+    ids : int or None
         How many ids the coming evaluation looks up. The embeddings are projected when
         as many ids have been looked up as the largest table has rows, for then the
-        projection has cost no more than the products that it saves.
+        projection has cost no more than the products that it saves. With None none is
+        projected, whatever was looked up before.
     """
     with _LOCK:
         known = _COMPILED.get(root)
@@ -51,12 +52,14 @@ class _Compiled:
         layers = [layer for _, layer in root.walk() if has_fast_loop(layer)]
         self._loops = {layer: FastLoop(layer) for layer in layers}
         self._fed = _fed_loops(root, self._loops)
-        self._path = FastPath(self._loops, frozenset())
+        self._path = self._plain = FastPath(self._loops, frozenset())
         self._ids_until_it_pays = max((_ids(layer) for layer in self._fed), default=0)
         self._lock = Lock()
 
-    def path(self, ids: int) -> FastPath:
+    def path(self, ids: int | None) -> FastPath:
         """Return the path for an evaluation that looks up `ids` more ids."""
+        if ids is None:
+            return self._plain
         with self._lock:
             self._ids_until_it_pays -= ids
             if self._fed and self._ids_until_it_pays <= 0:
