@@ -486,6 +486,34 @@ def test_the_benchmark_behind_the_allowances_runs(capsys, tmp_path):
             assert 0 < written[program][title]["max"] < 1
 
 
+def test_the_table_of_number_formats_is_what_its_command_wrote():
+    from benchmarks.number_formats import table
+
+    path = ROOT / "benchmarks/results/number_formats.json"
+    results = json.loads(path.read_text())
+    part = section(PAGES["docs/matches.md"], "Ports that compute in few bits")
+    assert table(results["formats"]) in part
+    command = f"`python -m benchmarks.number_formats --models {results['models']}`"
+    assert command in part
+    for found in results["formats"].values():
+        assert found["error / allowed"] < 1
+        assert found["greatest that passes"] < 1
+
+
+@pytest.mark.keras
+def test_the_benchmark_of_number_formats_runs(capsys, tmp_path):
+    from benchmarks import number_formats
+
+    few = ["--models", "2", "--every", "40", "--out", str(tmp_path)]
+    number_formats.main(few)
+    assert "FALSE ALARM" not in capsys.readouterr().out
+    name = "number_formats.json"
+    written = json.loads((tmp_path / name).read_text())
+    kept = json.loads((number_formats.RESULTS_FOLDER / name).read_text())
+    assert written.keys() == kept.keys()
+    assert written["formats"].keys() == kept["formats"].keys()
+
+
 @pytest.mark.keras
 def test_the_benchmark_of_the_kernels_prints_what_is_kept(capsys):
     from benchmarks import activation_errors

@@ -13,6 +13,7 @@ from verify.checks._row_comparison import RowComparison
 from verify.checks._verdict import (
     beyond_noise,
     format_rule,
+    hidden_by,
     judge_by_tolerance,
     judge_outputs,
     make_report,
@@ -132,6 +133,8 @@ class OutputsComparison(RowComparison):
         decimals = result.decimals
         if numerics.matches and self.examiner.tolerance is None:
             notes += beyond_noise(result.by_noise_floor)
+            if self.examiner.precision is not None:
+                notes += hidden_by(result, self.examiner.precision)
         elif numerics.matches or decimals is None:
             pass
         elif places := decimals.places:

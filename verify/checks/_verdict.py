@@ -13,7 +13,12 @@ from verify.report.report import LayerResult, Report
 from verify.tolerance.compare import Comparison, Verdict, compare
 from verify.tolerance.error_bound import unbounded
 from verify.tolerance.formats import NumberFormat
-from verify.tolerance.noise_floor import Rounding, Tolerance, float64_tolerance
+from verify.tolerance.noise_floor import (
+    FLUSH_ERROR,
+    Rounding,
+    Tolerance,
+    float64_tolerance,
+)
 from verify.tolerance.partial import PartialResult
 from verify.tolerance.user_tolerance import UserTolerance
 
@@ -25,6 +30,10 @@ NUMERICS_DIFFER = (
     "look at the device, the backend's precision (TF32?) or a compiled kernel"
 )
 """Reasons that several verdicts share."""
+
+WIDE_SHARE = 0.05
+"""What a number format may do to outputs, as a share of the greatest, is said from
+there on."""
 
 PERTURBATION_FACTOR = 1000.0
 """A float64 difference of up to this many times the effect of one rounding error in
@@ -317,6 +326,20 @@ def make_report(
         partial_result=result,
         **more,
     )
+
+
+def hidden_by(result: PartialResult, precision: NumberFormat) -> list[str]:
+    """Warn that a number format excuses much, in outputs that pass by it."""
+    shares = [
+        float(np.max(tolerance.atol / np.maximum(tolerance.scale, FLUSH_ERROR)))
+        for tolerance in result.tolerances
+    ]
+    if max(shares) <= WIDE_SHARE:
+        return []
+    return [
+        f"{precision} may change an output by up to {max(shares):.0%} of the greatest, "
+        "so a mistake that changes the outputs by less cannot be seen"
+    ]
 
 
 def format_rule(net: Network, result: PartialResult, precision: NumberFormat) -> str:

@@ -125,8 +125,8 @@ class _Rounder:
 
         The rounding of sums is imitated here too: in floats the error of a sum of n
         terms of both signs is about that of moving each weight by ``sqrt(n) / 2``
-        rounding errors (`LayerRounding.dot`), and in fixed point the n terms of a sum
-        are cut off by up to a step each, as if that were taken from the bias.
+        rounding errors (`LayerRounding.dot`). What partial sums of the size of the bias
+        lose, and what the n terms of a sum in fixed point do, is taken from the bias.
         """
         kind = self.number_format
         step = kind.weight_step(name, weight)
@@ -202,15 +202,20 @@ class Simulation:
     def _weights(self, layer: LayerSpec, rounder: _Rounder) -> dict[str, Array]:
         weights = {name: rounder.weight(name, w) for name, w in layer.weights.items()}
         kind, rng = self.number_format, rounder.rng
-        if kind.truncates and rng is not None and "bias" in weights:
-            terms = sum(
-                int(np.prod(w.shape[:-1]))
-                for name, w in weights.items()
-                if name != "bias" and w.ndim > 1
-            )
-            lost = kind.step * terms * rng.uniform(0, 1, size=weights["bias"].shape)
-            weights["bias"] = weights["bias"] - lost
-        return weights
+        if rng is None or "bias" not in weights or kind.scaled:
+            return weights
+        terms = sum(
+            int(np.prod(w.shape[:-1]))
+            for name, w in weights.items()
+            if name != "bias" and w.ndim > 1
+        )
+        bias = weights["bias"]
+        if kind.truncates:
+            moved = -kind.step * terms * rng.uniform(0, 1, size=bias.shape)
+        else:
+            size = kind.unit * np.sqrt(terms) * np.abs(bias)
+            moved = size * rng.uniform(-1, 1, size=bias.shape)
+        return {**weights, "bias": bias + moved}
 
     def _overrides(
         self, path: str, layer: LayerSpec, rounder: _Rounder

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import ports
 
+from benchmarks import ports
 from verify import DataError
 from verify.tolerance.formats import NumberFormat
 

@@ -1,6 +1,7 @@
-"""Ports as devices compute them: in few bits, one operation after the other.
+"""Compute models as devices do: in few bits, one operation after the other.
 
-These are written for the tests, by the equations, and share nothing with `verify`.
+These ports follow the equations and share no code with `verify`, so that what it allows
+a number format can be held against them.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def int8(x: Any, greatest: float | None = None) -> Array:
 
 
 class Port:
-    """A device: how it rounds, and whether it rounds every term of a sum.
+    """Compute a model as one device does.
 
     Parameters
     ----------
@@ -124,9 +125,9 @@ class Port:
         for t in range(x.shape[1]):
             a = self.dot(x[:, t], w["kernel"], w["bias"][0])
             s = self.dot(h, w["recurrent_kernel"], w["bias"][1])
-            a, s = np.split(a, 3, axis=-1), np.split(s, 3, axis=-1)
-            z, r = self.sigmoid(q(a[0] + s[0])), self.sigmoid(q(a[1] + s[1]))
-            g = self.tanh(q(a[2] + q(r * s[2])))
+            (a_z, a_r, a_h), (s_z, s_r, s_h) = np.split(a, 3, -1), np.split(s, 3, -1)
+            z, r = self.sigmoid(q(a_z + s_z)), self.sigmoid(q(a_r + s_r))
+            g = self.tanh(q(a_h + q(r * s_h)))
             h = self.state(q(q(z * h) + q(q(1 - z) * g)))
             out.append(h)
         return np.stack(out, 1) if sequences else h
@@ -164,9 +165,13 @@ class Port:
             elif layer.class_name == "Dense":
                 y = self.dense(y, w, layer.options["activation"])
             else:
-                loop = {"LSTM": self.lstm, "GRU": self.gru}.get(layer.class_name)
-                loop = loop or self.simple_rnn
-                y = loop(y, w, layer.options["return_sequences"])
+                loops = {
+                    "LSTM": self.lstm,
+                    "GRU": self.gru,
+                    "SimpleRNN": self.simple_rnn,
+                }
+                sequences = layer.options["return_sequences"]
+                y = loops[layer.class_name](y, w, sequences)
         return y
 
 
