@@ -472,8 +472,9 @@ def _weight_explanation(
     """Return the explanation that a single number of the weights is another."""
     place = f"{fit.weight}[{', '.join(map(str, fit.place))}]"
     layer = spec[fit.path]
-    gate, units = gate_of(layer, fit.place[-1]), layer.options.get("units", 0)
-    unit = f"unit {fit.place[-1] % units}" if units else ""
+    column = fit.place[-1] if fit.place else 0  # a scalar has no place
+    gate, units = gate_of(layer, column), layer.options.get("units", 0)
+    unit = f"unit {column % units}" if units else ""
     where = f"gate {gate} of {unit}" if gate else unit
     where = f" ({where})" if where else ""
     mutant = Mutant(

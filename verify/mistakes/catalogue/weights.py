@@ -123,7 +123,7 @@ def wrong_bias(layer: LayerSpec) -> Iterator[Mistake]:
             gate=gate,
             needs=BIAS | {Need.OPEN_OWN_GATE},
         )
-    if bias.ndim > 1:
+    if bias.ndim > 1 and "recurrent_kernel" in layer.weights:
         yield from _two_rows()
 
 
@@ -176,7 +176,7 @@ def _two_rows() -> Iterator[Mistake]:
 def transposed_kernels(layer: LayerSpec) -> Iterator[Mistake]:
     """Yield a kernel multiplied from the other side, or read in column-major order."""
     for key, value in layer.weights.items():
-        if value.ndim != 2 or key.endswith("bias") or key == "embeddings":
+        if value.ndim != 2 or not key.endswith("kernel"):
             continue
         gates = layer.gates or ("",)
         rows, width = value.shape
@@ -303,8 +303,8 @@ def one_number_enlarged(layer: LayerSpec) -> Iterator[Mistake]:
     if any(w.dtype.kind in "iu" for w in layer.weights.values()):
         return
     for key, value in layer.weights.items():
-        if key == "embeddings":
-            continue
+        if key == "embeddings" or not value.ndim:
+            continue  # of a table few rows are read; a scalar has no greatest number
         greatest = np.unravel_index(int(np.argmax(np.abs(value))), value.shape)
         place = tuple(int(k) for k in greatest)
         shown = f"{key}[{', '.join(map(str, place))}]" if place else key
