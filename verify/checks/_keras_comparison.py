@@ -23,7 +23,13 @@ from verify.checks._verdict import (
     partial_verdict,
 )
 from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
-from verify.checks.inputs import error_rows, file_name, prepared_rows, whole_batches
+from verify.checks.inputs import (
+    error_rows,
+    file_name,
+    fraction_notes,
+    prepared_rows,
+    whole_batches,
+)
 from verify.data.sources import Source
 from verify.errors import KerasCannotRun
 from verify.forward.network import Inputs, Network
@@ -222,6 +228,7 @@ class KerasComparison(RowComparison):
             matching = all(gradient.comparison.matches for gradient in gradients)
             if verdict is Verdict.PASS and not matching:
                 verdict, reason = Verdict.FAIL, "the gradients do not match Keras's"
+        notes += fraction_notes(self.net, self.source, some.rows)
         notes += [*warnings(self.net, some, self.plan.rows), *self.source.notes]
         return self._report(
             result,

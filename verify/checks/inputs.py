@@ -116,6 +116,36 @@ def prepared_rows(net: Network, source: Source, rows: Array) -> Inputs:
         return checked_inputs(net, data)
 
 
+def fraction_notes(net: Network, source: Source, rows: int) -> list[str]:
+    """Return a sentence for each input of whole numbers that is given fractions.
+
+    Keras cuts the fractions off without a word; a port may round, or refuse them.
+
+    Parameters
+    ----------
+    net : Network
+    source : Source
+        The inputs as they were given.
+    rows : int
+        How many rows to look at, from the first on.
+    """
+    given = net.separate(source.take(np.arange(min(rows, source.rows))))
+    found = []
+    for layer, x in zip(net.spec.inputs, given, strict=True):
+        kept = layer.options["dtype"]
+        if not is_float(x) or is_float(np.zeros(0, dtype_of(kept))) or kept == "bool":
+            continue
+        cut = x != np.trunc(x)
+        if cut.any():
+            first = [int(k) for k in np.argwhere(cut)[0]]
+            value = x[tuple(first)]
+            found.append(
+                f"{layer}: {np.count_nonzero(cut):,} number(s) have fractions, the "
+                f"first at {first}, {value:g}; Keras cuts them off, and a port may not"
+            )
+    return found
+
+
 def whole_batches(rows: int, batch: int | None) -> int:
     """Return the most rows, up to `rows`, that make whole batches; one batch at least.
 

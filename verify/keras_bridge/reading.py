@@ -13,7 +13,7 @@ from verify.forward.layers import REGISTRY
 from verify.keras_bridge.importing import first_line, import_keras
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec, ModelSpec
-from verify.model_files.config import read_model
+from verify.model_files.config import custom_class_refusal, read_model
 
 
 def read_live(model: Any) -> ModelSpec:
@@ -58,12 +58,11 @@ def _refuse_custom(model: Any) -> None:
             "is not supported. Supported: Sequential and Functional"
         )
     for layer in model._flatten_layers(include_self=False):
-        module = str(getattr(type(layer), "__module__", ""))
-        if module.split(".")[0] != "keras":
-            raise UnsupportedError(
-                f"Layer '{layer.name}' ({type(layer).__name__}): this custom class is "
-                "not supported"
-            )
+        if not _of_keras(type(layer)):
+            where = f"Layer '{layer.name}' ({type(layer).__name__})"
+            bases = (base for base in type(layer).__mro__ if _of_keras(base))
+            like = next((b.__name__ for b in bases if b.__name__ in REGISTRY), "")
+            raise UnsupportedError(custom_class_refusal(where, like))
     if sequential and len({id(layer) for layer in model.layers}) < len(model.layers):
         raise UnsupportedError(
             f"Model '{model.name}' (Sequential): the same layer stands in it twice, "
@@ -75,6 +74,10 @@ def _refuse_custom(model: Any) -> None:
             f"Model '{model.name}' (Sequential): it has never been built, so it has no "
             "weights. Call it once, or begin it with keras.Input"
         )
+
+
+def _of_keras(kind: type) -> bool:
+    return str(getattr(kind, "__module__", "")).split(".")[0] == "keras"
 
 
 def _refuse_own_functions(layer: LayerSpec, live: Any) -> None:

@@ -9,7 +9,7 @@ mistake goes unnoticed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +17,16 @@ import numpy as np
 from verify.errors import join_and
 from verify.forward.evaluate import LayerTrace
 from verify.forward.layers import REGISTRY
-from verify.forward.network import Inputs, Network, Trace
+from verify.forward.network import Inputs, Network
 from verify.mistakes.catalogue import Mutant
-from verify.mistakes.catalogue.mask_flow import MaskFlow, with_implicit_masks
+from verify.mistakes.catalogue.masks import has_masks
 from verify.mistakes.catalogue.mistake import Need
 from verify.mistakes.catalogue.time import PREDICT_BATCH_ROWS
+from verify.mistakes.lost_masks import lost_masks
 from verify.model.arrays import Array
+from verify.model.backends import Rule
 from verify.model.graph import flatten
-from verify.model.spec import LayerSpec
+from verify.model.spec import LayerSpec, ModelSpec
 
 SATURATION_DISTANCE = 1e-6
 """A gate is saturated if it is nearer to 0 or 1 than this."""
@@ -34,6 +36,10 @@ MOST_SHARE = 0.5
 
 SIGMOID_GATES = ("i", "f", "o", "z", "r")
 """Gates between 0 and 1, as a trace names them."""
+
+
+CELL_CLASSES = ("SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells")
+"""Layers that compute one step, and are given the states before it."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,8 @@ def blind_spots(net: Network, x: Inputs, rows: int) -> list[BlindSpot]:
     """
     found = [*_of_rows(rows), *_of_training_calls(net.spec.root)]
     trace = net.trace(x, dtype="float64")
-    found += _of_joined_masks(net, trace)
+    found += _of_lost_masks(net.spec.root, trace)
+    given, masked = _paths_with_states(net.spec, rows), has_masks(net.spec)
     for path, layer in net.spec.walk():
         if path not in trace:
             continue
@@ -113,7 +120,9 @@ def blind_spots(net: Network, x: Inputs, rows: int) -> list[BlindSpot]:
             found += _of_masking(layer, flatten(values.input)[0])
         found += _of_zero_biases(path, layer)
         if layer.gates:
+            found += _of_steps(path, layer, values, path in given)
             found += _of_gates(path, layer, values)
+            found += _of_masks(path, layer, values) if masked else ()
     return found
 
 
@@ -150,19 +159,69 @@ def _of_training_calls(model: LayerSpec) -> Iterator[BlindSpot]:
         yield from _of_training_calls(layer)
 
 
-def _of_gates(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[BlindSpot]:
-    """Yield what one step, one unit, masks or saturated gates hide."""
-    steps = flatten(values.input)[0].shape[1]
-    if steps == 1:
-        idle = "the recurrent kernel plays"
-        if "f" in layer.gates:
-            idle = "the recurrent kernel and the forget gate play"
+def _paths_with_states(spec: ModelSpec, rows: int) -> frozenset[str]:
+    """Return the paths of layers that do not begin every row with states of zeros.
+
+    Their graph gives them states, or they are stateful and there are several batches,
+    or they are cells, which are always given states.
+    """
+    found = set(_paths_given_states(spec.root))
+    forgets = Rule.PREDICT_FORGETS_STATES in spec.root.rules
+    batches = rows > (spec.batch_size or 1) and not forgets
+    for path, layer in spec.walk():
+        outer = path.rpartition("/")[0]
+        if outer in found or (batches and layer.options.get("stateful")):
+            found.add(path)
+    return frozenset(found)
+
+
+def _paths_given_states(model: LayerSpec, path: str = "") -> Iterator[str]:
+    """Yield the path of every layer that a graph calls with states."""
+    for node in model.graph.nodes if model.graph is not None else ():
+        layer = model.sublayers[node.layer]
+        here = f"{path}/{node.layer}" if path else node.layer
+        named = REGISTRY[layer.class_name].by_name(node.args, node.kwargs)
+        if named.keys() & {"initial_state", "states"}:
+            yield here
+        yield from _paths_given_states(layer, here)
+
+
+def _of_lost_masks(
+    model: LayerSpec, trace: Mapping[str, LayerTrace]
+) -> Iterator[BlindSpot]:
+    """Yield recurrent layers that compute padding, because they see no mask of it."""
+    for lost in lost_masks(model, trace):
         yield BlindSpot(
-            path,
-            f"{layer}: one time step, so {idle} no part",
-            frozenset({Need.SEVERAL_STEPS}),
-            "give sequences of three steps or more",
+            lost.path,
+            f"{lost.layer}: there is padding, and it is computed like any other step: "
+            f"{lost.reason}",
+            frozenset({Need.MASKED_STEPS, Need.MASKED_STEPS_BEFORE_OTHERS}),
+            "give the mask to the layer in its call, mask=..., if padding should be "
+            "skipped",
         )
+
+
+def _of_steps(
+    path: str, layer: LayerSpec, values: LayerTrace, given: bool
+) -> Iterator[BlindSpot]:
+    """Yield what a single step hides; less if it begins with `given` states."""
+    first = flatten(values.input)[0]  # (batch, time, ...), of a cell (batch, features)
+    if layer.class_name in CELL_CLASSES or first.shape[1] > 1:
+        return
+    idle = "the recurrent kernel plays"
+    if "f" in layer.gates:
+        idle = "the recurrent kernel and the forget gate play"
+    yield BlindSpot(
+        path,
+        f"{layer}: one time step" + ("" if given else f", so {idle} no part"),
+        frozenset({Need.SEVERAL_STEPS}),
+        "give sequences of three steps or more",
+        warns=not given,
+    )
+
+
+def _of_gates(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[BlindSpot]:
+    """Yield what one unit or saturated gates hide."""
     if layer.options.get("units") == 1:
         yield BlindSpot(
             path,
@@ -170,7 +229,6 @@ def _of_gates(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[Blind
             frozenset({Need.SEVERAL_UNITS}),
             "try the same code on a model of several units",
         )
-    yield from _of_masks(path, layer, values)
     for gate in SIGMOID_GATES:
         if gate in values.values:
             g = values[gate]
@@ -188,9 +246,18 @@ def _of_gates(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[Blind
 
 
 def _of_masks(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[BlindSpot]:
-    """Yield blind spots of masks that mask no step, or only steps at the end."""
+    """Yield what masks hide that mask no step, or only steps at the end."""
     masks = [mask for mask in flatten(values.mask) if isinstance(mask, np.ndarray)]
-    if not masks or masks[0].ndim != 2:
+    if not masks:
+        yield BlindSpot(
+            path,
+            f"{layer}: no mask reaches it",
+            frozenset({Need.MASKED_STEPS, Need.MASKED_STEPS_BEFORE_OTHERS}),
+            "give a mask to the layer, if it should have one",
+            warns=False,
+        )
+        return
+    if masks[0].ndim != 2:
         return
     mask = masks[0].astype(bool)  # (batch, time)
     if mask.all():
@@ -220,29 +287,6 @@ def _of_masking(layer: LayerSpec, x: Array) -> Iterator[BlindSpot]:
             frozenset({Need.MASKED_STEPS}),
             f"give rows with padding, steps of {layer.options['mask_value']:g} alone",
             warns=False,
-        )
-
-
-def _of_joined_masks(net: Network, trace: Trace) -> Iterator[BlindSpot]:
-    """Yield layers that join a mask with an input that has none, and so undo it."""
-    flow = MaskFlow.of(with_implicit_masks(net.spec.root))
-    for k, call in enumerate(flow.calls):
-        undone = any(call.incoming) and any(m == frozenset() for m in call.outgoing)
-        later = {
-            user.path: user.layer
-            for user in flow.calls[k + 1 :]
-            if any(m == frozenset() for m in flatten(list(user.used.values())))
-        }
-        if not undone or not later or call.path not in trace:
-            continue
-        masks = [m for m in flatten(trace[call.path].mask) if m is not None]
-        if all(np.all(mask) for mask in masks):
-            continue
-        users = join_and([str(layer) for layer in later.values()])
-        yield BlindSpot(
-            call.path,
-            f"{call.layer}: it joins a mask with an input that has none, and Keras "
-            f"then masks no step: {users} will compute the padding like any other step",
         )
 
 

@@ -64,7 +64,8 @@ def to_tf32(values: Array) -> Array:
     """Round to 10 bits after the point, as TensorFloat-32 does."""
     bits = np.array(values, dtype=np.float32, order="C").view(np.uint32)
     kept = (bits + np.uint32(0x0FFF) + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)
-    return kept.view(np.float32).astype(values.dtype, copy=False)
+    found = kept.view(np.float32).reshape(np.shape(values))  # a scalar had an axis
+    return found.astype(values.dtype, copy=False)
 
 
 def fixed(width: int, integer: int, *, cut: bool) -> NumberFormat:

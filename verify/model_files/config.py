@@ -31,6 +31,23 @@ MAX_LAYER_DEPTH = 40
 any depth would exhaust Python's stack."""
 
 
+class WeightsDisagree(ModelFileError):
+    """Report weights that are not those of the config.
+
+    Attributes
+    ----------
+    expected : tuple of tuples
+        The shapes that the config asks for; None stands for a size that depends on the
+        input.
+    """
+
+    def __init__(
+        self, message: object, expected: tuple[tuple[int | None, ...], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.expected = expected
+
+
 class WeightSource(Protocol):
     """Find the arrays of one layer, in a file or in a live model."""
 
@@ -130,6 +147,8 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
         raise ModelFileError(f"{what} of the config has no name")
     key = f"ops.{class_name}" if _is_operation(entry) else class_name
     where = f"Layer '{printable(name)}' ({printable(class_name)})"
+    if _is_custom(entry) and not _is_operation(entry):
+        raise UnsupportedError(custom_class_refusal(where, _resembled(config)))
     if key not in REGISTRY or _is_custom(entry):
         custom = "custom " if _is_custom(entry) else ""
         kind_word = "operation" if _is_operation(entry) else "class"
@@ -163,6 +182,36 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
     )
     kind.check(where, layer)
     return layer
+
+
+def custom_class_refusal(where: str, resembled: str) -> str:
+    """Return why a layer of a custom class is refused, and what to do.
+
+    Parameters
+    ----------
+    where : str
+        The layer, as messages name it.
+    resembled : str
+        The class of Keras that it looks like; empty if it looks like none.
+    """
+    like = f"It has the options of {resembled}; if" if resembled else "If"
+    instead = f"keras.layers.{resembled}" if resembled else "layers of Keras"
+    return (
+        f"{where}: this custom class is not supported, because its code is not in the "
+        f"model and is not run. {like} it computes the same, build the model with "
+        f"{instead} instead, copy the weights (set_weights), and save that"
+    )
+
+
+def _resembled(config: Mapping[str, Any]) -> str:
+    """Return the recurrent class of Keras whose options a config has, or ``""``."""
+    like = [
+        kind
+        for kind in REGISTRY.values()
+        if "return_sequences" in kind.options and kind.options.keys() <= config.keys()
+    ]
+    best = max(like, key=lambda kind: len(kind.options), default=None)
+    return "" if best is None or len(best.options) < 8 else best.class_name
 
 
 def _read_graph_model(
@@ -260,23 +309,32 @@ def with_weights(layer: LayerSpec, weights: WeightSource) -> LayerSpec:
             "does not say so, which Keras cannot load either. Supported: int8 in "
             "Dense, EinsumDense and Embedding"
         )
-    if len(arrays) != len(expected) or not all(
-        _shape_fits(array.shape, shape)
-        for array, shape in zip(arrays, expected.values(), strict=True)
-    ):
+    if not shapes_fit(arrays, tuple(expected.values())):
         wanted = ", ".join(f"{k} {_shape_pattern(s)}" for k, s in expected.items())
         found = ", ".join(str(array.shape) for array in arrays)
-        raise ModelFileError(
+        raise WeightsDisagree(
             f"{layer}: config and weights disagree. Expected {wanted or 'no weights'}. "
-            f"Received: {found or 'no weights'}"
+            f"Received: {found or 'no weights'}",
+            tuple(expected.values()),
         )
     variable = dtype_of(POLICIES[layer.policy].variable)
     own = {
         key: array.astype(variable, copy=False) if is_float(array) else array
         for key, array in zip(expected, arrays, strict=True)
     }
+    inside = {
+        key: with_weights(layer.sublayers[key], place)
+        for key, place in _places(layer, weights)
+    }
+    return replace(layer, weights=own, sublayers=inside)
+
+
+def _places(
+    layer: LayerSpec, weights: WeightSource
+) -> Iterator[tuple[str, WeightSource]]:
+    """Yield the name of every sublayer, and where its weights are."""
+    kind = REGISTRY[layer.class_name]
     seen: Counter[str] = Counter()
-    inside = {}
     for key, child in layer.sublayers.items():
         place = weights
         if not child.class_name.startswith("ops."):
@@ -284,8 +342,26 @@ def with_weights(layer: LayerSpec, weights: WeightSource) -> LayerSpec:
                 kind.container, key, child.class_name, seen[child.class_name]
             )
             seen[child.class_name] += 1
-        inside[key] = with_weights(child, place)
-    return replace(layer, weights=own, sublayers=inside)
+        yield key, place
+
+
+def all_places(
+    layer: LayerSpec, weights: WeightSource
+) -> Iterator[tuple[LayerSpec, WeightSource]]:
+    """Yield a layer and where its weights are, and likewise every layer inside it."""
+    yield layer, weights
+    for key, place in _places(layer, weights):
+        yield from all_places(layer.sublayers[key], place)
+
+
+def shapes_fit(
+    arrays: Sequence[Array], expected: Sequence[tuple[int | None, ...]]
+) -> bool:
+    """Say whether arrays have the shapes of some weights; None stands for any size."""
+    return len(arrays) == len(expected) and all(
+        _shape_fits(array.shape, shape)
+        for array, shape in zip(arrays, expected, strict=True)
+    )
 
 
 def _shape_fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,14 +197,19 @@ class SavedWeights:
 
     def own(self, group: str) -> list[Array]:
         """Return the arrays under ``vars``, in the order of their numbers."""
-        found = _join_path(self.place, group, "vars")
-        if found not in self.contents.attributes and group:
-            # Keras 2 keeps the underscore of a private attribute
-            found = _join_path(self.place, f"_{group}", "vars")
-        if found not in self.contents.attributes:
+        known = (g for g in self.groups(group) if g in self.contents.attributes)
+        found = next(known, None)
+        if found is None:
             return []
         count = sum(path.startswith(f"{found}/") for path in self.contents.arrays)
         return [self.contents.array(f"{found}/{k}") for k in range(count)]
+
+    def groups(self, group: str) -> list[str]:
+        """Return where the arrays under ``vars`` may be, the usual place first."""
+        found = [_join_path(self.place, group, "vars")]
+        if group:  # Keras 2 keeps the underscore of a private attribute
+            found.append(_join_path(self.place, f"_{group}", "vars"))
+        return found
 
     def inside(
         self, container: str, key: str, class_name: str, number: int
@@ -220,6 +225,28 @@ class SavedWeights:
                 container = next(names, container)
             key = snake_case(class_name) + (f"_{number}" if number else "")
         return SavedWeights(self.contents, _join_path(self.place, container, key))
+
+
+def unclaimed_weights(
+    contents: Hdf5Contents, claimed: Collection[str]
+) -> dict[str, list[Array]]:
+    """Return the arrays of layers in a file that no layer of a config reads, by group.
+
+    The states of optimizers, metrics and random generators are left out.
+
+    Parameters
+    ----------
+    contents : Hdf5Contents
+    claimed : collection of str
+        The groups that are read; see `SavedWeights.groups`.
+    """
+    found: dict[str, list[Array]] = {}
+    for path, array in contents.arrays.items():
+        group = path.rpartition("/")[0]
+        of_a_layer = group.startswith(LAYER_CONTAINERS) and "/seed_gen" not in group
+        if of_a_layer and group not in claimed and not isinstance(array, str):
+            found.setdefault(group, []).append(array)
+    return found
 
 
 def _join_path(*parts: str) -> str:

@@ -11,19 +11,31 @@ import contextlib
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from verify.errors import ModelFileError, error_prefix, printable
+from verify.errors import ModelFileError, UnsupportedError, error_prefix, printable
+from verify.forward.layers import REGISTRY
+from verify.model.arrays import shape_text
 from verify.model.spec import ModelSpec
 from verify.model_files.config import (
+    WeightsDisagree,
     WeightSource,
+    all_places,
     read_architecture,
     read_model,
     require_entries,
+    shapes_fit,
 )
-from verify.model_files.hdf5 import HDF5_MAGIC, SavedWeights, legacy_arrays, read_hdf5
+from verify.model_files.hdf5 import (
+    HDF5_MAGIC,
+    SavedWeights,
+    legacy_arrays,
+    read_hdf5,
+    unclaimed_weights,
+)
 from verify.model_files.keras2_config import (
     KERAS2,
     KERAS3,
@@ -42,6 +54,9 @@ MAX_WEIGHT_BYTES = 8 * 2**30
 memory."""
 
 ARCHIVE_MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+SHOWN_GROUPS = 4
+"""Groups of weights that one message lists, at most."""
+
 EXPECTED_FILES = "expected a model file (.keras, .h5, or .weights.h5 with its config)"
 
 
@@ -184,6 +199,11 @@ def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
 
 def _upgraded(content: Any, version: Any, semantics: str | None) -> UpgradedConfig:
     require_entries(content)
+    if isinstance(version, str) and version.startswith(("0.", "1.")):
+        raise UnsupportedError(
+            f"written by Keras {printable(version, 20)}; files of Keras 1 are not "
+            "read. Load it with Keras 2.2, which converts it, and save it again"
+        )
     old = is_legacy(content, version)
     meaning = semantics or (KERAS2 if old and not _from_keras3(version) else KERAS3)
     changed = old or semantics == KERAS2
@@ -197,14 +217,56 @@ def _from_keras3(version: Any) -> bool:
 def _spec(
     upgraded: UpgradedConfig, weights: WeightSource, path: Path, version: Any
 ) -> ModelSpec:
-    return read_model(
-        upgraded.config,
-        weights,
-        source=str(path),
-        keras_version=printable(version or "unknown", 20),
-        notes=upgraded.notes,
-        legacy=upgraded.legacy,
-    )
+    try:
+        return read_model(
+            upgraded.config,
+            weights,
+            source=str(path),
+            keras_version=printable(version or "unknown", 20),
+            notes=upgraded.notes,
+            legacy=upgraded.legacy,
+        )
+    except WeightsDisagree as error:
+        if not isinstance(weights, SavedWeights):
+            raise
+        more = _unclaimed(upgraded.config, weights, error.expected)
+        raise WeightsDisagree(f"{error}{more}", error.expected) from None
+
+
+def _unclaimed(
+    config: Any, weights: SavedWeights, expected: Sequence[tuple[int | None, ...]]
+) -> str:
+    """Return what to add about weights in a file that the config does not claim.
+
+    Parameters
+    ----------
+    config
+    weights : SavedWeights
+    expected : sequence of tuples
+        The shapes that a layer of the config misses.
+    """
+    claimed = {
+        group
+        for layer, place in all_places(read_architecture(config), weights)
+        if isinstance(place, SavedWeights)
+        for part in REGISTRY[layer.class_name].weight_groups
+        for group in place.groups(part)
+    }
+    found = unclaimed_weights(weights.contents, claimed)
+    for group, arrays in found.items():
+        if shapes_fit(arrays, expected):
+            return (
+                f". The file has {printable(group)} with exactly these shapes, which "
+                "no layer of the config claims: if they are this layer's, read them "
+                "with h5py, give them to set_weights, and save the model again"
+            )
+    shown = [
+        f"{printable(group)} {' '.join(shape_text(a.shape) for a in arrays)}"
+        for group, arrays in islice(found.items(), SHOWN_GROUPS)
+    ]
+    more = f" and {len(found) - SHOWN_GROUPS} more" if len(found) > SHOWN_GROUPS else ""
+    listed = "; ".join(shown) + more
+    return f". No layer of the config claims these: {listed}" if shown else ""
 
 
 def _member(archive: zipfile.ZipFile, name: str, shown: str) -> bytes:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verify.console.tables import markdown_row, markdown_table
 from verify.errors import join_and, printable
 from verify.forward.layers import HEADINGS, REGISTRY, LayerType
 from verify.forward.network import Network
+from verify.mistakes.catalogue.masks import has_masks
+from verify.mistakes.lost_masks import lost_masks, padding_alone
 from verify.model.arrays import shape_text
 from verify.model.spec import LayerSpec
 
@@ -42,19 +45,37 @@ def describe(net: Network) -> str:
         lines.append(f"outputs of {join_and([printable(n) for n in net.output_names])}")
     for note in spec.notes:
         lines.append(f"note: {printable(note, 500)}")
-    lines += _inside(spec.root, "")
+    lines += _inside(spec.root, "", _lost_mask_notes(net))
     return "\n".join(lines)
 
 
-def _inside(model: LayerSpec, path: str) -> list[str]:
-    """Describe every layer of a model, each followed by those inside it."""
+def _lost_mask_notes(net: Network) -> dict[str, list[str]]:
+    """Return what to say of layers that lose a mask, by path; see `lost_masks`."""
+    notes: dict[str, list[str]] = {}
+    x = padding_alone(net.spec) if has_masks(net.spec) else None
+    for lost in () if x is None else lost_masks(net.spec.root, net.trace(x)):
+        note = f"padding is computed like any other step: {lost.reason}"
+        notes.setdefault(lost.path, []).append(note)
+        there = notes.setdefault(lost.culprit_path, [])
+        there.append(f"the mask is lost for '{printable(lost.layer.name)}': {lost.how}")
+    return notes
+
+
+def _inside(
+    model: LayerSpec, path: str, notes: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Describe every layer of a model, each followed by those inside it.
+
+    `notes` are lines by the path of the layer that they follow.
+    """
     lines: list[str] = []
     for key, layer in model.sublayers.items():
         here = f"{path}/{key}" if path else key
         if layer.class_name == "InputLayer":
             continue
         lines += ["", *_layer(layer, here, _calls(model, key))]
-        lines += _inside(layer, here)
+        lines += [f"  {note}" for note in notes.get(here, ())]
+        lines += _inside(layer, here, notes)
     return lines
 
 

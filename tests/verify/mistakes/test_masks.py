@@ -21,7 +21,6 @@ from support.nets import (
 import verify
 from verify import Network, Verdict, compare_outputs, selftest
 from verify.forward.layers.base import Tensor
-from verify.mistakes.blind_spots import warnings
 from verify.mistakes.catalogue import catalogue
 from verify.mistakes.catalogue.mask_flow import MaskFlow, with_implicit_masks
 from verify.mistakes.catalogue.masks import (
@@ -363,18 +362,6 @@ def test_every_mistake_about_a_mask_is_named_and_no_other(name):
         for explanation in named:
             (same,) = explanation.mutant.evaluate(net.prepare(x))
             assert np.abs(same - theirs).max() < 1e-5, explanation
-
-
-def test_a_mask_that_a_join_undoes_is_warned_of():
-    net, (ids, given) = Network(mask_and_features()), NETS["mask and features"][1]()
-    (sentence,) = [
-        w for w in warnings(net, net.prepare([ids, given]), 48) if "joins" in w
-    ]
-    assert "Layer 'cat' (Concatenate): it joins a mask with an input that" in sentence
-    assert "Layer 'rnn' (GRU) will compute the padding" in sentence
-    ids[ids == 0] = 1
-    whole = warnings(net, net.prepare([ids, given]), 48)
-    assert not any("joins" in w for w in whole)
 
 
 def test_a_masking_layer_without_padding_hides_mistakes_about_its_mask():

@@ -275,8 +275,6 @@ def test_options_are_refused_by_layer_class_and_name(tmp_path, options, message)
             "(LSTM2): this class is not supported",
         ),
         ({"class_name": "Lambda"}, "(Lambda): this class is not supported"),
-        ({"module": "mine"}, "(LSTM): this custom class is not supported"),
-        ({"registered_name": "mine>LSTM"}, "(LSTM): this custom class"),
     ],
 )
 def test_layers_are_refused_by_name_with_what_is_supported(tmp_path, change, message):
@@ -287,6 +285,104 @@ def test_layers_are_refused_by_name_with_what_is_supported(tmp_path, change, mes
     assert message in text
     assert "Supported: Activation, " in text
     assert "LSTM" in text.partition("Supported: ")[2]
+
+
+RECURRENT = {
+    "units": 4, "activation": "tanh", "use_bias": True, "return_sequences": False,
+    "return_state": False, "go_backwards": False, "stateful": False, "unroll": False,
+    "zero_output_for_mask": False, "seed": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "resembled"),
+    [
+        ({"module": "mine"}, {**RECURRENT, "recurrent_activation": "sigmoid"}, "LSTM"),
+        (
+            {"registered_name": "mine>Cell", "class_name": "Mine", "module": None},
+            {**RECURRENT, "recurrent_activation": "sigmoid", "reset_after": True},
+            "GRU",
+        ),
+        ({"registered_name": "mine>LSTM"}, RECURRENT, "SimpleRNN"),
+        ({"module": "mine"}, {"units": 4, "my_option": 3}, ""),
+    ],
+)
+def test_a_custom_class_is_refused_with_the_reason_and_a_way_on(
+    tmp_path, change, options, resembled
+):
+    config = lstm_config()
+    config["config"]["layers"][2] |= change
+    own = config["config"]["layers"][2]["config"]
+    config["config"]["layers"][2]["config"] = {"name": own["name"], **options}
+    path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
+    text = refused(path, UnsupportedError)
+    assert "this custom class is not supported, because its code is not in" in text
+    assert (f"It has the options of {resembled}; if" in text) == bool(resembled)
+    assert f"keras.layers.{resembled}" in text if resembled else "layers of Keras"
+    assert "(set_weights)" in text
+    assert len(text) - len(str(path)) < 400
+
+
+def test_weights_that_the_config_does_not_claim_are_named(tmp_path):
+    """Those of a subclass of LSTM are in a group of its own name."""
+    path = write_keras_file(tmp_path / "m.keras", lstm_config(), lstm_weights())
+    with zipfile.ZipFile(path) as archive:
+        buffer = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(buffer, "a") as file:
+        file.move("layers/lstm", "layers/my_custom_lstm")
+        file["layers/dropout/seed_generator/vars/0"] = np.zeros(2, np.uint32)
+        file["optimizer/vars/0"] = np.zeros((3, 16))
+    moved = replace_member(path, "model.weights.h5", buffer.getvalue())
+    text = refused(moved)
+    assert (
+        "Received: no weights. The file has layers/my_custom_lstm/cell/vars with"
+        in (text)
+    )
+    assert "exactly these shapes, which no layer of the config claims" in text
+    with h5py.File(buffer, "a") as file:
+        del file["layers/my_custom_lstm/cell/vars/2"]
+    moved = replace_member(path, "model.weights.h5", buffer.getvalue())
+    assert refused(moved).endswith(
+        "Received: no weights. No layer of the config claims these: "
+        "layers/my_custom_lstm/cell/vars (3, 16) (4, 16)"
+    )
+
+
+def test_a_file_of_keras_1_is_refused_as_such(tmp_path):
+    options = {"name": "l", "output_dim": 4, "U_regularizer": None}
+    layers = [{"class_name": "LSTM", "config": options}]
+    path = tmp_path / "k1.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(
+            {"class_name": "Sequential", "config": layers}
+        )
+        file.attrs["keras_version"] = "1.2.2"
+    assert refused(path, UnsupportedError) == (
+        f"{path}: written by Keras 1.2.2; files of Keras 1 are not read. Load it with "
+        "Keras 2.2, which converts it, and save it again"
+    )
+    with h5py.File(path, "a") as file:
+        file.attrs["keras_version"] = "2.2.4"
+    assert "U_regularizer" in refused(path, UnsupportedError)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(float("nan"), "nan == nan is never true"), (float("inf"), "makes nan of an inf")],
+)
+def test_a_mask_value_that_is_no_number_is_refused_with_the_reason(
+    tmp_path, value, reason
+):
+    config = lstm_config()
+    masking = layer("Masking", "masking", mask_value=value)
+    config["config"]["layers"].insert(2, masking)
+    weights = lstm_weights()
+    path = write_keras_file(
+        tmp_path / "m.keras", config, [weights[0], [], *weights[1:]]
+    )
+    text = refused(path, UnsupportedError)
+    assert reason in text
+    assert "such as -1000. Received: mask_value=" in text
 
 
 def test_a_model_of_another_kind_is_refused_by_name(tmp_path):

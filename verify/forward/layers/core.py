@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from verify.forward.layers.base import (
     LayerType,
     Option,
     Run,
+    Unexpected,
     activation,
     as_float,
     boolean,
@@ -67,7 +69,10 @@ class Embedding(Quantizable):
 
     def notes(self, layer: LayerSpec) -> list[str]:
         if layer.options["mask_zero"]:
-            return ["mask_zero: id 0 is padding; later recurrent layers skip its step"]
+            return [
+                "mask_zero: id 0 is padding; recurrent layers that the mask reaches "
+                "skip its step"
+            ]
         return ["mask_zero is off: id 0 is a word like any other, padding included"]
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
@@ -136,6 +141,22 @@ class Activation(Elementwise):
         return function_of(layer)(as_float(inputs, run.floatx))
 
 
+def mask_value(value: Any) -> float:
+    """Read a finite number; say what NaN and infinity would do."""
+    mend = "mark padding by a number that the data do not hold, such as -1000"
+    if isinstance(value, float) and math.isnan(value):
+        raise Unexpected(
+            "a finite number: nan == nan is never true, so Keras masks nothing and "
+            f"every nan reaches the gates; {mend}"
+        )
+    if isinstance(value, float) and math.isinf(value):
+        raise Unexpected(
+            "a finite number: Keras multiplies the masked inputs by 0, which makes nan "
+            f"of an infinite one; {mend}"
+        )
+    return number(value)
+
+
 class Masking(Elementwise):
     """Mask every step whose features all equal ``mask_value``, and set it to zeros.
 
@@ -143,7 +164,7 @@ class Masking(Elementwise):
     """
 
     class_name = "Masking"
-    options: ClassVar[Mapping[str, Option]] = {"mask_value": Option(number, 0.0)}
+    options: ClassVar[Mapping[str, Option]] = {"mask_value": Option(mask_value, 0.0)}
 
     def notes(self, layer: LayerSpec) -> list[str]:
         value = layer.options["mask_value"]

@@ -1,0 +1,216 @@
+"""A mask that does not reach a recurrent layer is said, and no other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.any_layer import chain, inputs_for
+from support.nets import layer
+
+import verify
+from verify import Network, compare_outputs, describe, selftest
+from verify.mistakes.blind_spots import warnings
+from verify.mistakes.lost_masks import lost_masks, padding_alone
+
+WORDS = layer("Embedding", "masking", input_dim=9, output_dim=3, mask_zero=True)
+GRU = layer("GRU", "gru", units=4)
+ALL = layer("GRU", "all", units=4, return_sequences=True)
+STEPS = (None, 6)
+CONV = layer("Conv1D", "conv", filters=2, kernel_size=3, padding="same")
+
+LOST = {
+    "Concatenate": (
+        chain([STEPS, (None, 6, 2)], WORDS, layer("Concatenate", "cat"), GRU,
+              dtypes=["int32"]),
+        "its mask is never false, because Layer 'cat' (Concatenate) combines the mask "
+        "with an input that has none",
+    ),
+    "Conv1D": (
+        chain([STEPS], WORDS, CONV, layer("Dense", "dense", units=5), GRU,
+              dtypes=["int32"]),
+        "no mask reaches it, because Layer 'conv' (Conv1D) hands none on",
+    ),
+    "Add": (
+        chain([STEPS, (None, 6, 3)], WORDS, layer("Add", "add"), GRU,
+              dtypes=["int32"]),
+        "no mask reaches it, because Layer 'add' (Add) hands none on",
+    ),
+    "behind another": (
+        chain([STEPS], WORDS, ALL, CONV, layer("LSTM", "gru", units=4),
+              dtypes=["int32"]),
+        "no mask reaches it, because Layer 'conv' (Conv1D) hands none on",
+    ),
+}  # fmt: skip
+
+KEPT = {
+    "straight": chain([STEPS], WORDS, GRU, dtypes=["int32"]),
+    "through layers that pass it on": chain(
+        [STEPS], WORDS, ALL, layer("Dropout", "drop", rate=0.5), GRU, dtypes=["int32"]
+    ),
+    "an encoder's last state, repeated": chain(
+        [STEPS], WORDS, layer("GRU", "enc", units=4),
+        layer("RepeatVector", "again", n=6), GRU, dtypes=["int32"],
+    ),
+    "pooled steps": chain(
+        [STEPS], WORDS, layer("MaxPooling1D", "pool", pool_size=2), GRU,
+        dtypes=["int32"],
+    ),
+    "values of attention": chain(
+        [(None, 6, 3), (None, 6, 3)], layer("Masking", "masking", mask_value=0.0),
+        layer("Attention", "att"), GRU, masked=1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_lost_mask_is_warned_of_and_said_by_describe(name):
+    spec, reason = LOST[name]
+    net = Network(spec)
+    x = net.prepare(inputs_for(spec, 40))
+    (found,) = lost_masks(spec.root, net.trace(x))
+    assert found.path == "gru"
+    assert found.reason == reason
+    said = [w for w in warnings(net, x, x.rows) if "there is padding" in w]
+    assert len(said) == 1
+    assert said[0].endswith(reason)
+    text = describe(net)
+    assert f"  padding is computed like any other step: {reason}" in text
+    assert f"  the mask is lost for 'gru': {found.how}" in text
+    report = compare_outputs(net, inputs_for(spec, 40), net.flat(x)[0])
+    assert said[0] in report.warnings
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_the_mask_that_is_said_to_be_lost_is(name):
+    """Marking other steps as padding must change nothing behind the culprit."""
+    spec, _ = LOST[name]
+    gru = next(layer for path, layer in spec.walk() if path == "gru")
+    bare = spec.with_layer(gru.with_overrides(scan=_without_mask))
+    net, x = Network(spec), Network(spec).prepare(inputs_for(spec, 40))
+    assert np.array_equal(net.flat(x)[0], Network(bare).flat(x)[0])
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_mask_that_is_kept_or_that_ends_with_its_steps_is_not(name):
+    spec = KEPT[name]
+    net = Network(spec)
+    x = net.prepare(inputs_for(spec, 40))
+    assert not list(lost_masks(spec.root, net.trace(x)))
+    assert "padding is computed" not in describe(net)
+    if name == "straight":  # the mutation of the test above: here the mask matters
+        bare = spec.with_layer(spec["gru"].with_overrides(scan=_without_mask))
+        assert not np.allclose(net.flat(x)[0], Network(bare).flat(x)[0])
+
+
+def _without_mask(step, x, mask, *rest, **options):
+    from verify.forward.recurrence import scan
+
+    return scan(step, x, None, *rest, **options)
+
+
+def test_without_padding_in_the_data_nothing_is_warned_of():
+    spec, _ = LOST["Concatenate"]
+    net = Network(spec)
+    given = inputs_for(spec, 40)
+    given["in0"] = np.maximum(given["in0"], 1)
+    x = net.prepare(given)
+    assert not [w for w in warnings(net, x, x.rows) if "there is padding" in w]
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_the_selftest_does_not_ask_for_padding_that_is_there(name):
+    spec, _ = LOST[name]
+    said = str(selftest(Network(spec), inputs_for(spec, 40)))
+    assert "with padding" not in said
+
+
+def test_inputs_of_padding_alone_are_masked_everywhere():
+    value = chain([(None, 6, 3)], layer("Masking", "masking", mask_value=-1.5), GRU)
+    assert np.all(padding_alone(value)[0] == -1.5)
+    assert padding_alone(KEPT["straight"])[0].dtype == np.int32
+    open_steps = chain([(None, None)], WORDS, GRU, dtypes=["int32"])
+    assert padding_alone(open_steps)[0].shape[1] == 4
+
+
+# -- one step --------------------------------------------------------------------------
+
+
+def one_step(**more):
+    return chain([(None, 1, 3), (None, 4)], layer("GRU", "gru", units=4), **more)
+
+
+def sentences(spec, rows=40):
+    net = Network(spec)
+    x = net.prepare(inputs_for(spec, rows))
+    return " ".join(warnings(net, x, rows))
+
+
+def test_one_step_with_states_given_is_not_said_to_leave_the_kernel_idle():
+    given = one_step(call={"initial_state": [1]})
+    assert "plays no part" not in sentences(given)
+    # and it does play a part
+    net, x = Network(given), Network(given).prepare(inputs_for(given, 40))
+    gru = given["gru"]
+    idle = gru.with_weights(
+        recurrent_kernel=np.zeros_like(gru.weights["recurrent_kernel"])
+    )
+    without = Network(given.with_layer(idle)).flat(x)[0]
+    assert np.abs(without - net.flat(x)[0]).max() > 0.01
+    plain = chain([(None, 1, 3)], layer("GRU", "gru", units=4))
+    assert "one time step, so the recurrent kernel plays no part" in sentences(plain)
+    lstm = chain([(None, 1, 3)], layer("LSTM", "lstm", units=4))
+    assert "the recurrent kernel and the forget gate play no part" in sentences(lstm)
+
+
+def test_a_stateful_layer_has_states_from_its_second_batch_on():
+    stateful = chain([(4, 1, 3)], layer("LSTM", "lstm", units=4, stateful=True))
+    assert "no part" not in sentences(stateful, rows=8)
+    assert "no part" in sentences(stateful, rows=4)
+    both = layer(
+        "Bidirectional", "both", layer=layer("LSTM", "a", units=4, stateful=True)
+    )
+    assert "no part" not in sentences(chain([(4, 1, 3)], both), rows=8)
+
+
+def test_states_given_to_a_bidirectional_reach_its_halves():
+    both = layer("Bidirectional", "both", layer=layer("GRU", "a", units=4))
+    shapes = [(None, 1, 3), (None, 4), (None, 4)]
+    assert "no part" not in sentences(
+        chain(shapes, both, call={"initial_state": [1, 2]})
+    )
+    assert "no part" in sentences(chain(shapes[:1], both))
+
+
+def test_a_cell_has_no_steps():
+    cell = layer("GRUCell", "cell", units=4)
+    spec = chain([(None, 1), (None, 4)], cell, call={"states": [1]})
+    assert "no part" not in sentences(spec)
+
+
+# -- ids with fractions ----------------------------------------------------------------
+
+
+def test_fractions_that_the_input_cuts_off_are_warned_of():
+    net = Network(KEPT["straight"])
+    x = inputs_for(net.spec, 40)
+    halves = x + 0.5
+    halves[0] = x[0]
+    report = compare_outputs(net, halves, net.predict(x))
+    assert report.verdict is verify.Verdict.PASS
+    (said,) = [w for w in report.warnings if "fractions" in w]
+    assert said == (
+        "Layer 'in0' (InputLayer): 234 number(s) have fractions, the first at [1, 0], "
+        f"{halves[1, 0]:g}; Keras cuts them off, and a port may not"
+    )
+    for whole in (x, x.astype(np.float64)):
+        assert not [
+            w for w in compare_outputs(net, whole, net.predict(x)).warnings
+            if "fractions" in w
+        ]  # fmt: skip
+
+
+def test_fractions_in_features_are_numbers_like_any_other():
+    net = Network(LOST["Concatenate"][0])
+    x = inputs_for(net.spec, 40)
+    report = compare_outputs(net, x, net.predict(x))
+    assert not [w for w in report.warnings if "fractions" in w]
