@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -362,6 +362,7 @@ class Search:
         # rows of a stateful model, or of a batch of fixed size, belong together
         self.tied = spec.stateful or spec.batch_size is not None
         self.leading = case.take(slice(0, self._leading(leading))).with_ours(spec)
+        self._all_leading = leading
         if self.tied:
             self.chosen = self.few = self.leading
             return
@@ -370,6 +371,11 @@ class Search:
             order = most_different(case.ours, case.observed)
         self.chosen = case.take(_most_and_least(order, CHOSEN_ROWS)).with_ours(spec)
         self.few = case.take(_most_and_least(order, FEW_ROWS)).with_ours(spec)
+
+    @cached_property
+    def all_leading(self) -> Case:
+        """Return the case with every row that is one of the first of the data."""
+        return self.case.take(slice(0, self._all_leading)).with_ours(self.spec)
 
     def _leading(self, leading: int) -> int:
         """Return how many leading rows to take: some beyond the first that differs."""
@@ -420,7 +426,7 @@ class Search:
         tied = mutant.ties_rows or self.tied
         few, case = self.few, self.chosen
         if tied:
-            few = case = self.leading
+            few = case = self.all_leading if mutant.ties_all_rows else self.leading
         on_few = self.outputs(few, mutant)
         if not few.fits(on_few):
             return None

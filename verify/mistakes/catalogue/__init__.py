@@ -179,6 +179,7 @@ def _mutant(mistake: Mistake, path: str, model: ModelSpec) -> Mutant:
         needs=mistake.needs,
         common=mistake.common,
         ties_rows=mistake.ties_rows,
+        ties_all_rows=mistake.ties_all_rows,
         changes=((path, mistake),),
         roundoff=mistake.roundoff,
     )

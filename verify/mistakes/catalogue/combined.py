@@ -85,6 +85,7 @@ def everywhere(
                 needs=first.needs,
                 common=first.common,
                 ties_rows=first.ties_rows,
+                ties_all_rows=first.ties_all_rows,
                 changes=changes,
                 roundoff=first.roundoff,
             )
@@ -148,6 +149,7 @@ def together(first: Mutant, second: Mutant) -> Mutant | None:
         gate="",
         needs=first.needs | second.needs,
         ties_rows=first.ties_rows or second.ties_rows,
+        ties_all_rows=first.ties_all_rows or second.ties_all_rows,
         changes=first.changes and (*first.changes, *second.changes),
         roundoff=max(first.roundoff, second.roundoff),
         alone=False,

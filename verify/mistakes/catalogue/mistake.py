@@ -65,6 +65,8 @@ class Mistake:
         What it needs to show; without any of these it is hidden.
     ties_rows : bool
         Whether the outputs of a row depend on the rows before it.
+    ties_all_rows : bool
+        Whether they depend on all rows that were computed together, also later ones.
     in_backward_layer : bool
         Whether it is tried in the backward layer of a Bidirectional, too. False if
         `around.directions` has it under a name of its own.
@@ -82,6 +84,7 @@ class Mistake:
     gate: str = ""
     needs: frozenset[Need] = frozenset()
     ties_rows: bool = False
+    ties_all_rows: bool = False
     in_backward_layer: bool = True
     roundoff: float = 0.0
 
@@ -114,6 +117,8 @@ class Mutant:
     ties_rows : bool
         Whether the outputs of a row depend on the rows before it, so that only leading
         rows can show it.
+    ties_all_rows : bool
+        Whether they depend on all rows that were computed together, also later ones.
     inputs : callable, optional
         Prepared inputs of the model -> the inputs that the port computes on instead,
         for as many rows unless `outputs` leaves some out; by default the same.
@@ -138,6 +143,7 @@ class Mutant:
     needs: frozenset[Need] = frozenset()
     common: bool = False
     ties_rows: bool = False
+    ties_all_rows: bool = False
     changes: tuple[tuple[str, Mistake], ...] = ()
     inputs: Callable[[Inputs], Inputs] | None = None
     outputs: Callable[[list[Array]], list[Array]] | None = None

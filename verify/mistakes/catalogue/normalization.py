@@ -219,6 +219,7 @@ def wrong_statistics(layer: LayerSpec) -> Iterator[Mistake]:
             common=rows is None,
             needs=frozenset({need}),
             ties_rows=rows != 1,
+            ties_all_rows=rows is None,
         )
         if sequences:
             yield Mistake(
@@ -229,6 +230,7 @@ def wrong_statistics(layer: LayerSpec) -> Iterator[Mistake]:
                 _by_own_statistics(_kept_moments, rows),
                 needs=frozenset({need, Need.MASKED_STEPS}),
                 ties_rows=rows != 1,
+                ties_all_rows=rows is None,
             )
     yield Mistake(
         "moving_variance taken for the standard deviation",
