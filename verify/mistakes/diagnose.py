@@ -37,6 +37,7 @@ from verify.mistakes.explanation import (
     explanation_of,
 )
 from verify.mistakes.presentation import likeliest_first, presentations
+from verify.mistakes.presentation.near import near_presentations
 from verify.mistakes.remainder import (
     OutputRounding,
     describe_remainder,
@@ -351,6 +352,9 @@ class _Diagnosing:
             )
             if text:
                 yield f"the difference is {text}"
+        if self.port and case.fits(case.ours):
+            names = Network(self.spec).output_names
+            yield from near_presentations(case.ours, case.observed, names)
         yield from hints(self.spec)
 
     def _masks(self) -> list[Array]:

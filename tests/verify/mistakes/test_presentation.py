@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 
 import numpy as np
@@ -28,6 +29,7 @@ from verify import Network, Verdict, compare_outputs
 from verify.forward.activations import softmax
 from verify.mistakes.catalogue import catalogue
 from verify.mistakes.presentation import presentations
+from verify.mistakes.presentation.near import near_presentations
 from verify.report.report import read_report
 from verify.tolerance.compare import compare_all
 from verify.tolerance.noise_floor import Rounding
@@ -535,6 +537,64 @@ def test_a_mistake_of_the_catalogue_is_not_called_a_presentation(kind, dtype):
         said = case.says(*port)
         assert not said or mutant.name in SAME_NUMBERS, (mutant.name, said)
     assert tried > 40
+
+
+# ---- hints
+
+
+def hinted(kind, present):
+    case = made(kind)
+    names = Network(case.spec).output_names
+    new = [present(y) for y in case.port]
+    return list(near_presentations(case.ours, new, names))
+
+
+def inexact(y, share=0.02):
+    """Outputs of a port that is not quite right."""
+    rng = np.random.default_rng(8)
+    return (y + share * np.std(y) * rng.normal(size=y.shape)).astype(F32)
+
+
+def over_int8(y):
+    """Raw integers that use the whole range of int8."""
+    scale = np.ptp(y) / 250
+    return quantised(y, scale, np.round(-126 - y.min() / scale), "int8")
+
+
+@pytest.mark.parametrize("kind", ["classes", "probability", "number", "sequence"])
+def test_outputs_that_are_not_quite_right_in_another_form_are_hinted_at(kind):
+    (hint,) = hinted(kind, lambda y: inexact(y) * F32(7.5) + F32(21))
+    found = re.match(r"theirs are about (.+) \* numpy \+ 21, within 0\.", hint)
+    assert float(found[1]) == pytest.approx(7.5, rel=0.01)
+    (hint,) = hinted(kind, lambda y: over_int8(inexact(y)))
+    assert "theirs are whole numbers from" in hint
+    assert "steps: if they are the raw integers of a quantised output, scale" in hint
+    assert not hinted(kind, inexact)
+    assert not hinted(kind, lambda y: inexact(y, 1.0) * F32(7.5))
+    assert not hinted(kind, lambda y: y * F32(1.3) + F32(0.01))
+    assert not hinted(kind, lambda y: 0 * y)
+    assert not hinted(kind, lambda y: y * F32(np.nan))
+
+
+def test_columns_that_follow_in_another_order_are_hinted_at():
+    moved = [2, 0, 1]
+    (hint,) = hinted("classes", lambda y: inexact(y)[:, moved])
+    assert "follow numpy's in the order [2, 0, 1], and not in its own" in hint
+    first, second = hinted("classes", lambda y: -3 * inexact(y)[:, moved] * -1 + 4)
+    assert first == hint
+    assert re.match(r"theirs are about (3|3\.0.|2\.9.) \* numpy \+ 4", second)
+    one, *_ = hinted("several", lambda y: inexact(y) * F32(100))
+    assert one.startswith("output 'kind': theirs are about")
+
+
+@pytest.mark.slow
+def test_a_hint_is_given_where_nothing_explains_the_outputs():
+    net, x = Network(model("number")), features(batch=ROWS)
+    y = net.predict(x)
+    raw = over_int8(inexact(y))
+    report = compare_outputs(net, x, raw, diagnosis_seconds=3)
+    assert not report.diagnosis
+    assert "hint           : theirs are whole numbers from" in report.to_text()
 
 
 # ---- in a report
