@@ -249,6 +249,24 @@ def _one_by_one(x: Array, w: Array, start: Array, to: Rounding) -> Array:
     return total
 
 
+MOST_PRODUCTS = 2_000_000
+"""Products of numbers that are held at a time."""
+
+
+def _cut(x: Array, w: Array, start: Array, to: Rounding, step: float) -> Array:
+    """Cut every product and every partial sum off to fixed point.
+
+    The sums are whole numbers of steps, so their order, and where they wrap round,
+    makes no difference.
+    """
+    scaled, total = w / step, np.empty((len(x), w.shape[1]), x.dtype)
+    rows = max(1, MOST_PRODUCTS // scaled.size)
+    for first in range(0, len(x), rows):
+        products = x[first : first + rows, :, None] * scaled  # (rows, n, m)
+        total[first : first + rows] = np.floor(products, out=products).sum(axis=1)
+    return to(start + total * step)
+
+
 @dataclass(frozen=True)
 class Arithmetic:
     """Describe how a port computes in a number format.
@@ -369,6 +387,7 @@ class Arithmetic:
 
 
 FLOAT16, BFLOAT16 = HALVES
+CUT_DOTS = {to.name: partial(_cut, step=to.roundoff) for to in CUT}
 ARITHMETICS: tuple[tuple[str, str, Arithmetic], ...] = (
     (
         "computed in float16",
@@ -405,7 +424,7 @@ ARITHMETICS: tuple[tuple[str, str, Arithmetic], ...] = (
         (
             f"computed in {to.name}",
             f"everything is {to.explained}, products and sums too",
-            Arithmetic(to, _one_by_one),
+            Arithmetic(to, CUT_DOTS[to.name]),
         )
         for to in CUT[:2]
     ),
@@ -413,7 +432,7 @@ ARITHMETICS: tuple[tuple[str, str, Arithmetic], ...] = (
         f"computed in {CUT[0].name}, with hls4ml's tables",
         f"everything is {CUT[0].explained}, products and sums too, and tanh and "
         f"sigmoid are read from {HLS4ML.text}",
-        Arithmetic(CUT[0], _one_by_one, tables=HLS4ML),
+        Arithmetic(CUT[0], CUT_DOTS[CUT[0].name], tables=HLS4ML),
     ),
     *(
         (
@@ -445,12 +464,12 @@ def _computed(layer: LayerSpec) -> Iterator[tuple[Mistake, bool]]:
     """
     if not layer.weights or layer.class_name in CONV_LSTMS or _quantised(layer):
         return
-    seen = set[tuple[str, str]]()
+    seen = set[tuple[str, Any]]()
     for name, explanation, arithmetic in ARITHMETICS:
-        how = ""
+        how: Any = None
         if layer.gates == GATES["GRU"] or layer.class_name == "Dense":
             # each bias is added to one product
-            how = f"{arithmetic.dot.__name__} {_tables(layer, arithmetic)}"
+            how = arithmetic.dot, _tables(layer, arithmetic)
         elif layer.gates:
             how = name
         format_and_how = arithmetic.to.done, how
