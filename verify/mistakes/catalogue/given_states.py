@@ -78,7 +78,8 @@ def initial_state(layer: LayerSpec, node: Node) -> list[TensorRef]:
         return []
     arguments = REGISTRY[layer.class_name].by_name(node.args, node.kwargs)
     states = arguments.get("initial_state", arguments.get("states"))
-    return [] if states is None else flatten(states)
+    tensors = [] if states is None else flatten(states)
+    return tensors if all(isinstance(ref, TensorRef) for ref in tensors) else []
 
 
 def returned_states(layer: LayerSpec, node: Node) -> list[TensorRef]:
@@ -300,12 +301,13 @@ def masks_in_spite_of_states(spec: ModelSpec) -> Iterator[Mutant]:
     A layer that is called with `initial_state` gets no mask unless the call names one.
     """
     for path, model, graph in graphs(spec):
+        masked = _masked_calls(model, graph)
         for call in _offers(model, graph)[0]:
             kind, node = REGISTRY[call.layer.class_name], call.node
             given = kind.by_name(node.args, node.kwargs)
             x = given[kind.arguments[0]]
             takes_one = "mask" in kind.arguments and "mask" not in given
-            if not takes_one or not _has_mask(model, graph, x):
+            if not takes_one or (x.layer, x.node) not in masked:
                 continue
             node = replace(node, kwargs={**node.kwargs, "mask": MaskOf(x)})
             yield Mutant(
@@ -320,19 +322,19 @@ def masks_in_spite_of_states(spec: ModelSpec) -> Iterator[Mutant]:
             )
 
 
-def _has_mask(model: LayerSpec, graph: Graph, tensor: Any) -> bool:
-    """Say whether a tensor may carry a mask that some layer has made."""
-    if not isinstance(tensor, TensorRef):
-        return False
+def _masked_calls(model: LayerSpec, graph: Graph) -> set[tuple[str, int]]:
+    """Return the calls, by layer and number, whose output may carry a mask."""
+    found: set[tuple[str, int]] = set()
     for node in graph.nodes:
-        if (node.layer, node.index) == (tensor.layer, tensor.node):
-            layer = model.sublayers[node.layer]
-            if layer.options.get("mask_zero") or layer.class_name == "Masking":
-                return True
-            return REGISTRY[layer.class_name].supports_masking and any(
-                _has_mask(model, graph, leaf) for leaf in flatten([*node.args[:1]])
-            )
-    return False
+        layer = model.sublayers[node.layer]
+        makes = layer.options.get("mask_zero") or layer.class_name == "Masking"
+        passes = REGISTRY[layer.class_name].supports_masking and any(
+            isinstance(leaf, TensorRef) and (leaf.layer, leaf.node) in found
+            for leaf in flatten([*node.args[:1]])
+        )
+        if makes or passes:
+            found.add((node.layer, node.index))
+    return found
 
 
 def rows_of_stateful_models(spec: ModelSpec) -> Iterator[Mutant]:
