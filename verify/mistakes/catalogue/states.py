@@ -113,6 +113,11 @@ def labels(states: Sequence[State], order: Sequence[int] | None = None) -> str:
     return ",".join(states[k].label for k in numbers)
 
 
+def listed(states: Sequence[State], order: Sequence[int] | None = None) -> str:
+    """Return the states as a list in a sentence: ``[h, c]``."""
+    return f"[{labels(states, order).replace(',', ', ')}]"
+
+
 def rearranged(states: States, sources: Sources) -> States:
     """Return states, (batch, ...) each, with others or zeros in their places."""
     return tuple(
@@ -198,14 +203,14 @@ def wrong_initial_states(
             yield Mistake(
                 wrong.name,
                 wrong.explanation,
-                f"begin with the states that it is given, which are {labels(states)}",
+                f"begin with the states that it is given, which are {listed(states)}",
                 with_states("initial_state", wrong.sources),
                 common=wrong.common,
             )
 
 
 def _wrong_initial_states(states: Sequence[State]) -> Iterator[_Wrong]:
-    right, numbers = labels(states), tuple(range(len(states)))
+    right, numbers = listed(states), tuple(range(len(states)))
     yield _Wrong(
         "initial states forgotten",
         "the layer begins with zeros instead of the states that it is given",
@@ -237,7 +242,7 @@ def _wrong_initial_states(states: Sequence[State]) -> Iterator[_Wrong]:
         yield _Wrong(
             f"initial states read as {labels(states, order)}",
             "the states that the layer is given are read in the order "
-            f"{labels(states, order)}; Keras's order is {right}",
+            f"{listed(states, order)}; Keras's order is {right}",
             tuple(order.index(k) for k in numbers),
         )
     if states[0].half:
@@ -259,7 +264,7 @@ def _wrong_initial_states(states: Sequence[State]) -> Iterator[_Wrong]:
 
 def wrong_returned_states(states: Sequence[State]) -> Iterator[Mistake]:
     """Yield what goes wrong with the states that a layer returns."""
-    right = labels(states)
+    right = listed(states)
 
     def mistake(name: str, explanation: str, sources: Sources) -> Mistake:
         return Mistake(
@@ -287,7 +292,7 @@ def wrong_returned_states(states: Sequence[State]) -> Iterator[Mistake]:
         yield mistake(
             f"returned states in the order {labels(states, order)}",
             f"the states that the layer returns are in the order "
-            f"{labels(states, order)}; Keras returns {right}",
+            f"{listed(states, order)}; Keras returns {right}",
             order,
         )
 
@@ -300,7 +305,7 @@ def given_and_returned(states: Sequence[State]) -> Iterator[Mistake]:
             "states h and c exchanged, given and returned",
             "h and c are exchanged in the states that the layer is given and in those "
             "that it returns",
-            f"take both in the order {labels(states)}",
+            f"take both in the order {listed(states)}",
             lambda layer: layer.with_overrides(
                 initial_state=override, return_state=override
             ),
