@@ -28,7 +28,7 @@ from verify.model.spec import ModelSpec
 from verify.tolerance.compare import compare
 from verify.tolerance.partial import Decimals, half_unit
 
-LOGITS = frozenset({"logits", "a number added to the logits"})
+LOGITS_ALONE = frozenset({"logits", "a number added to the logits"})
 """Names of the parts of a presentation that is logits and nothing else."""
 
 
@@ -70,9 +70,29 @@ def presentations(
         return
     search = _Search(spec, x, ours, observed, _without_decimals(allowed, observed))
     with np.errstate(all="ignore"):
-        found = search.outputs_exchanged or search.rows_moved or search.each_by_itself
+        found = search.outputs_exchanged or search.rows_moved or search.axes_exchanged
+        few = _few_rows(spec, ours)
+        if found is None and few is not None:
+            small = _Search(
+                spec,
+                x.take(few),
+                [y[few] for y in ours],
+                [y[few] for y in observed],
+                search.allowed,
+            )
+            if small.each_by_itself is None:
+                return
+        found = found or search.each_by_itself
         if found is not None:
             yield _explanation(found, search.names, observed)
+
+
+TRIED_NUMBERS, LEAST_ROWS = 100_000, 64
+"""Numbers of the first rows on which presentations are tried before all of them, and
+rows that are taken at least."""
+
+MUCH_BENT = 30.0
+"""A function differs from a straight line by this many times the port's precision."""
 
 
 def likeliest_first(
@@ -87,10 +107,19 @@ def likeliest_first(
     """
     if not mistakes:
         return list(presented)
-    if any(set(found.mistake.split("; ")) <= LOGITS for found in presented):
+    if any(set(found.mistake.split("; ")) <= LOGITS_ALONE for found in presented):
         return [*presented, *mistakes]
     plain = [f for f in presented if not set(f.mistake.split("; ")) & scale.FITTED]
     return [*mistakes, *plain]
+
+
+def _few_rows(spec: ModelSpec, ours: Sequence[Array]) -> slice | None:
+    """Return the first rows of many, on which each presentation is tried first."""
+    numbers = sum(y[:1].size for y in ours)
+    rows = max(TRIED_NUMBERS // max(numbers, 1), LEAST_ROWS)
+    if rows >= len(ours[0]) or spec.stateful or spec.batch_size is not None:
+        return None
+    return slice(0, rows)
 
 
 def _without_decimals(
@@ -120,7 +149,7 @@ class _Search:
         observed: Sequence[Array],
         allowed: Sequence[Array],
     ) -> None:
-        self.spec, self.x = spec, x
+        self.spec, self.x, self.allowed = spec, x, allowed
         self.dtypes = [y.dtype for y in observed]
         self.views = [
             View(y.astype(np.float64), np.broadcast_to(limit, y.shape))
@@ -191,12 +220,29 @@ class _Search:
         return moved
 
     @cached_property
+    def axes_exchanged(self) -> list[Found] | None:
+        """Return outputs stored with their axes in another order."""
+        found = []
+        for k, (view, given) in enumerate(zip(self.views, self.given, strict=True)):
+            one = self._plain(k) or given.decided(view)
+            for other in () if one is not None else order.other_axes(view, given):
+                one = one or given.decided(other)
+            if one is None:
+                return None
+            found.append(one)
+        return found if any(one.parts for one in found) else None
+
+    def _plain(self, k: int) -> Found | None:
+        """Return output `k` if it fits as it is, in float32."""
+        given = self.given[k].values
+        return Given(given, (float32_of(given),)).fit(self.views[k])
+
+    @cached_property
     def each_by_itself(self) -> list[Found] | None:
         """Return a view of each output; some may fit as they are, but not all."""
         found = []
-        for k, (view, given) in enumerate(zip(self.views, self.given, strict=True)):
-            plain = Given(given.values, (float32_of(given.values),))
-            one = plain.fit(view) or self._one_output(k)
+        for k in range(len(self.views)):
+            one = self._plain(k) or self._one_output(k)
             if one is None:
                 return None
             found.append(one)
@@ -208,7 +254,7 @@ class _Search:
         found = given.decided(view) or functions.classes(view, given)
         if found is not None:
             return found
-        for other in chain(self._functions(k), order.other_axes(view)):
+        for other in self._functions(k):
             found = given.decided(other)
             if found is not None:
                 return found
@@ -222,9 +268,25 @@ class _Search:
                 return found
         return None
 
-    def _scaled(self, k: int, view: View) -> Found | None:
-        """Return a view in other units, or as raw integers."""
-        return scale.scaled(view, self.given[k], self.dtypes[k])
+    def _scaled(self, k: int, view: View, base: View | None = None) -> Found | None:
+        """Return a view in other units, or as raw integers.
+
+        Parameters
+        ----------
+        k : int
+        view : View
+        base : View, optional
+            The view before it was put in another order, if it was.
+        """
+        found = scale.scaled(view, self.given[k], self.dtypes[k])
+        if found is None or view.term == self.views[k].term:
+            return found
+        names = {part.name for part in found.view.parts}
+        if not names & {*scale.FITTED, "quantised output"}:
+            return found
+        ours = self.views[k].values
+        scaled = view.term in functions.SCALED_LOGARITHMS  # log with a scale already
+        return None if scaled or _straight(ours, base or view, found) else found
 
     def _combined(self, k: int, view: View) -> Found | None:
         """Return a view with its columns or rows in another order, or in other units.
@@ -243,7 +305,7 @@ class _Search:
             if len(self.views) == 1
             else (None, 0.0),
         ):
-            found = None if moved is None else self._scaled(k, moved)
+            found = None if moved is None else self._scaled(k, moved, view)
             if found is not None and bits(found, 2, arrangements) >= MIN_BITS:
                 return found
         return None
@@ -277,6 +339,23 @@ class _Search:
         if k not in self._logits_views and last is not None:
             self._logits_views[k] = functions.logits_view(self.spec, self.x, k, last)
         return self._logits_views[k]
+
+
+def _straight(ours: Array, view: View, found: Found) -> bool:
+    """Say whether a function of the outputs is no other than a straight line of them.
+
+    Then it and a scale that was fitted cannot be told from other functions. It is, if a
+    column is proportional to that of the outputs as closely as the port's are to it.
+    """
+    count = ours.shape[-1] if ours.ndim > 1 else 1
+    one, other = ours.reshape(-1, count), view.values.reshape(-1, count)
+    one, other = one - one.mean(axis=0), other - other.mean(axis=0)
+    size = np.sum(one**2, axis=0) * np.sum(other**2, axis=0)
+    same = np.sum(one * other, axis=0) ** 2 / np.maximum(size, 1e-300)
+    bent = np.sqrt(np.maximum(1 - same, 0.0))  # (columns,)
+    width = np.median(found.view.tolerance + found.number_format.width)
+    precision = float(width / np.std(found.view.values))
+    return bool(np.min(bent) < MUCH_BENT * precision)
 
 
 def _explanation(

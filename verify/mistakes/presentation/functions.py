@@ -10,6 +10,7 @@ import numpy as np
 
 from verify.forward.activations import sigmoid, softmax
 from verify.forward.network import Inputs, Network
+from verify.mistakes.presentation.scale import LOGITS
 from verify.mistakes.presentation.view import Found, Given, Part, View
 from verify.model.arrays import Array
 from verify.model.graph import TensorRef, flatten
@@ -24,6 +25,11 @@ LIKE_LOGITS = 0.99
 
 SUM_ERROR = 1e-2
 """Probabilities add up to 1 with at most this error."""
+
+SCALED_LOGARITHMS = frozenset(
+    f"{sign}{name}(numpy)" for sign in ("", "-") for name in ("log10", "log2")
+)
+"""Terms of the logarithms that are another one times a number."""
 
 MIN_CLASS_BITS = 16.0
 """Classes are told from chance by so many bits at least."""
@@ -96,7 +102,7 @@ def logits_view(spec: ModelSpec, x: Inputs, output: int, last: LastActivation) -
                 f"apply the {last.name}",
             ),
         ),
-        "logits",
+        LOGITS,
     )
 
 

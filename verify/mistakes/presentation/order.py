@@ -10,7 +10,7 @@ from itertools import permutations
 import numpy as np
 
 from verify.errors import join_and
-from verify.mistakes.presentation.view import Found, Given, Part, View
+from verify.mistakes.presentation.view import SCREENED, Found, Given, Part, View
 from verify.model.arrays import Array
 
 MAX_COLUMNS = 1000
@@ -18,6 +18,9 @@ MAX_COLUMNS = 1000
 
 MAX_SAME_ROWS = 64
 """Rows alike that are looked at where sorting does not tell which is which."""
+
+LOOKED_AT = 16
+"""Rows that are looked at before all of them."""
 
 SHOWN_PLACES = 8
 """Places of an order that a sentence shows."""
@@ -152,10 +155,14 @@ def rows_in_another_order(view: View, given: Given) -> Found | None:
         return None
     order = np.arange(rows)
     for moved, part in _simple_orders(order):
+        if not _may_fit(view, given, moved):
+            continue
         found = given.decided(_in_row_order(view, moved, part))
         if found is not None:
             return found
     for by in SHIFTS:
+        if rows <= 2 * abs(by) + 2 or not _may_fit(view, given, np.roll(order, by)):
+            continue
         found = _shifted_rows(view, given, by)
         if found is not None:
             return found
@@ -178,6 +185,15 @@ def _simple_orders(order: Array) -> Iterator[tuple[Array, Part]]:
     )
     for by in (1, -1):
         yield np.roll(order, by), _rolled(by)
+
+
+def _may_fit(view: View, given: Given, order: Array) -> bool:
+    """Say whether some rows fit in an order; those at the ends are not looked at."""
+    last = len(order) - 1
+    some = np.unique(np.linspace(min(2, last), max(last - 2, 0), LOOKED_AT).astype(int))
+    from_ = order[some]
+    off = np.abs(view.values[from_] - given.values[some])
+    return bool(np.all(off <= view.tolerance[from_] + 2 * given.width[some]))
 
 
 def _rolled(by: int) -> Part:
@@ -228,9 +244,6 @@ def in_row_order(view: View, order: Array) -> View:
 
 def _shifted_rows(view: View, given: Given, by: int) -> Found | None:
     """Return the view with its rows moved by some places; lost rows are let alone."""
-    rows = len(view.values)
-    if rows <= abs(by) + 2:
-        return None
     values = np.roll(view.values, by, axis=0)
     tolerance = np.roll(view.tolerance, by, axis=0)
     lost = slice(0, by) if by > 0 else slice(by, None)
@@ -370,41 +383,49 @@ def _standardised(columns: Array) -> Array:
 # ---- axes
 
 
-def other_axes(view: View) -> Iterator[View]:
+def other_axes(view: View, given: Given) -> Iterator[View]:
     """Yield the numbers stored axis by axis in another order, in the same shape.
 
     Either the port stored them so, or it read them so; with axes of one size the two
-    may be the same.
+    may be the same. Orders in which the first numbers do not fit are left out.
     """
-    values, tolerance = view.values, view.tolerance
-    shape, count = values.shape, values.ndim
-    if count > 4:
+    shape = view.values.shape
+    if len(shape) > 4:
         return
-    seen = [values]
-    for axes in permutations(range(count)):
-        back = tuple(int(k) for k in np.argsort(axes))
+    for axes in list(permutations(range(len(shape))))[1:]:
         for stored in (True, False):
             turned = partial(_turned, axes=axes, stored=stored)
-            new = turned(values)
-            if any(np.array_equal(new, old) for old in seen):
-                continue
-            seen.append(new)
-            yield view.then(
-                _axes_part(axes, back, shape, stored), new, turned(tolerance)
-            )
+            first = [turned(y, first=SCREENED) for y in (view.values, view.tolerance)]
+            off = np.abs(first[0] - given.values.flat[: len(first[0])])
+            if np.all(off <= first[1] + 2 * given.width.flat[: len(off)]):
+                part = _axes_part(axes, shape, stored)
+                yield view.then(part, turned(view.values), turned(view.tolerance))
 
 
-def _turned(array: Array, axes: tuple[int, ...], stored: bool) -> Array:
-    """Return an array stored, or read, with its axes in another order."""
+def _turned(
+    array: Array, axes: tuple[int, ...], stored: bool, first: int | None = None
+) -> Array:
+    """Return an array stored, or read, with its axes in another order.
+
+    Parameters
+    ----------
+    array : array
+    axes : tuple of int
+    stored : bool
+        Whether it was stored so; otherwise it was read so.
+    first : int, optional
+        Return so many numbers at most, in a row.
+    """
     shape = array.shape
     if stored:
-        return array.transpose(axes).reshape(shape)
-    return array.reshape([shape[k] for k in axes]).transpose(np.argsort(axes))
+        turned = array.transpose(axes)
+    else:
+        turned = array.reshape([shape[k] for k in axes]).transpose(np.argsort(axes))
+    return turned.reshape(shape) if first is None else turned.flat[:first]
 
 
-def _axes_part(
-    axes: tuple[int, ...], back: tuple[int, ...], shape: tuple[int, ...], stored: bool
-) -> Part:
+def _axes_part(axes: tuple[int, ...], shape: tuple[int, ...], stored: bool) -> Part:
+    back = tuple(int(k) for k in np.argsort(axes))
     names = AXES.get(len(shape), tuple(f"axis {k}" for k in range(len(shape))))
     moved = [names[k] for k in range(len(shape)) if axes[k] != k]
     same = all(shape[k] == size for k, size in zip(axes, shape, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -38,14 +39,28 @@ SIMPLE: tuple[tuple[float, float, str, str], ...] = (
 FITTED = frozenset({"shifted", "other units", "columns in other units"})
 """Names of the parts whose scale or shift is fitted."""
 
+LOGITS = "logits"
+"""What a formula calls what a model computes before its last activation."""
+
+MAX_COLUMNS = 1000
+"""Columns that may have scales of their own, at most."""
+
 FLOAT32 = np.dtype(np.float32)
 
 FIT_STEPS = 160
-"""Steps of the search for the scale of whole numbers; each leaves two thirds."""
+"""Steps of the search for a scale; each leaves two thirds of where it may be."""
 
-CURVE_FLOATS, CURVE_STEPS = 64.0, 16.0
+FEW_NUMBERS, MAX_ROUNDS = 2000, 20
+"""Numbers among which a scale is sought, and how often those are added that it leaves
+least room."""
+
+CURVE_FLOATS, CURVE_STEPS = 1600.0, 32.0
 """The square of the outputs' spread must be this many times their tolerance times their
 size. In a smaller spread every smooth function of them is a straight line."""
+
+LEAST_CHANGE = 0.05
+"""A fitted scale and shift change outputs by this share of their spread, at least. What
+changes them less is a small mistake, and no units."""
 
 MIN_COLUMN_BITS = 20.0
 """Scale and shift of one column among several are told from chance by so many bits."""
@@ -113,21 +128,31 @@ def scaled(
 
 
 def _decided_fit(view: View, given: Given, a: float, b: float) -> Found | None:
-    what = "shifted" if a == 1 else "other units"
+    """Return the view in units that were fitted, if it is told from a mistake.
+
+    A shift of a single column is what another number in the last bias makes.
+    """
+    shifted = a == 1
+    if shifted and view.values.shape[-1] == 1:
+        return None
+    if b and view.term == LOGITS:
+        return None  # a straight piece of some hard sigmoid
     part = Part(
-        what,
-        f"{what}: theirs = {_formula(a, b, view.term)}{_scaler(a, b)}",
+        "shifted" if shifted else "other units",
+        f"{'shifted' if shifted else 'other units'}: theirs = "
+        f"{_formula(a, b, view.term)}{_scaler(a, b)}",
         _undone(a, b),
     )
-    new = _affine(view, part, a, b)
-    found = given.decided(new, free=2)
-    return found if found is not None and _straight(view, found, a) else None
-
-
-def _straight(view: View, found: Found, a: float) -> bool:
-    """Say whether the outputs spread enough to tell a straight line from a curve."""
+    found = given.decided(_affine(view, part, a, b), free=2)
+    if found is None or not _changes(view.values, given.values):
+        return None
     width = (found.view.tolerance + found.number_format.width) / abs(a)
-    return _spreads(view.values, width, CURVE_FLOATS)
+    return found if _spreads(view.values, width, CURVE_FLOATS) else None
+
+
+def _changes(values: Array, given: Array) -> bool:
+    """Say whether outputs differ enough for other units."""
+    return float(np.max(np.abs(given - values))) >= LEAST_CHANGE * np.ptp(values)
 
 
 def _spreads(values: Array, width: Array, factor: float) -> bool:
@@ -164,14 +189,27 @@ class _Line:
             for limit in (form.below, form.above)
         )
 
-    def shifts(self, a: float) -> tuple[float, float]:
-        """Return the least and the greatest b for one a; none if the first is more."""
+    def _take(self, some: Array) -> _Line:
+        """Return the same for some of the numbers."""
+        few = copy(self)
+        for name in ("v", "t", "wide", "below", "above"):
+            setattr(few, name, getattr(self, name)[some])
+        return few
+
+    def _limits(self, a: float) -> tuple[Array, Array]:
+        """Return the least and the greatest b that each number leaves for one a."""
         left = self.t - a * self.v
         slack = abs(a) * self.wide + 2 * SINGLE * (np.abs(a * self.v) + np.abs(left))
-        return (
-            float(np.max(left - self.below - slack)),
-            float(np.min(left + self.above + slack)),
-        )
+        return left - self.below - slack, left + self.above + slack
+
+    def shifts(self, a: float) -> tuple[float, float]:
+        """Return the least and the greatest b for one a; none if the first is more."""
+        least, most = self._limits(a)
+        return float(np.max(least)), float(np.min(most))
+
+    def _room(self, a: float) -> float:
+        low, high = self.shifts(a)
+        return high - low
 
     def scales(self) -> tuple[float, float]:
         """Return the least and the greatest a for ``b = 0``, as `shifts` does."""
@@ -183,8 +221,11 @@ class _Line:
         )
         return float(ends.min(axis=0).max()), float(ends.max(axis=0).min())
 
-    def fit(self) -> tuple[float, float] | None:
-        """Return a and b, with few digits; None if none keep within the tolerances."""
+    def slope(self) -> float | None:
+        """Return an a for which there is a b; None if there is none.
+
+        Least squares is near, and not always within the tolerances.
+        """
         spread = float(np.ptp(self.v))
         if len(self.v) < 4 or not np.isfinite(self.wide).all() or not spread:
             return None
@@ -193,8 +234,34 @@ class _Line:
         left = self.t - self.t.mean() - about * off
         width = float(np.max(self.below + self.above) + abs(about) * np.max(self.wide))
         width += 4 * SINGLE * float(np.max(np.abs(self.t)))
-        # least squares leaves least in the root mean square
+        # no line leaves less in the root mean square
         if not about or float(np.sqrt(np.mean(left**2))) > width:
+            return None
+        if self._room(about) >= 0:
+            return about
+        a = self._widest(about, 4 * width / spread)
+        return a if self._room(a) >= 0 else None
+
+    def _widest(self, about: float, reach: float) -> float:
+        """Return the a near `about` that leaves most room for b.
+
+        It is sought for some of the numbers; those that leave least room are added.
+        """
+        some = np.unique(np.linspace(0, len(self.v) - 1, FEW_NUMBERS).astype(int))
+        a = about
+        for _ in range(MAX_ROUNDS):
+            a = _greatest(self._take(some)._room, about - reach, about + reach)
+            least, most = self._limits(a)
+            more = np.union1d(some, [np.argmax(least), np.argmin(most)])
+            if len(more) == len(some):
+                break
+            some = more
+        return a
+
+    def fit(self) -> tuple[float, float] | None:
+        """Return a and b, with few digits; None if none keep within the tolerances."""
+        about = self.slope()
+        if about is None:
             return None
         least, most = self.scales()
         if least <= most and np.sign(least) == np.sign(most):
@@ -202,27 +269,12 @@ class _Line:
             low, high = self.shifts(a)
             if low <= 0 <= high:
                 return a, 0.0
-        low, high = self.shifts(about)
-        if low > high:  # least squares is near, and not always within the tolerances
-            about = self._widest(about, 4 * width / spread)
-            low, high = self.shifts(about)
-        if low > high:
-            return None
         for digits in range(1, 10):
             short = _digits(about, digits)
             low, high = self.shifts(short)
             if short and low <= high:
                 return short, _shortest_between(low, high)
         return about, sum(self.shifts(about)) / 2
-
-    def _widest(self, about: float, reach: float) -> float:
-        """Return the a near `about` that leaves most room for b."""
-
-        def room(a: float) -> float:
-            low, high = self.shifts(a)
-            return high - low
-
-        return _greatest(room, about - reach, about + reach)
 
 
 def _greatest(function: Callable[[float], float], low: float, high: float) -> float:
@@ -255,7 +307,7 @@ def _shortest_between(least: float, most: float) -> float:
 def _columns_scaled(view: View, given: Given) -> Found | None:
     """Return the view with a scale and a shift for each column of the last axis."""
     count = view.values.shape[-1]
-    if view.values.ndim < 2 or count < 2 or count > 1000:
+    if view.values.ndim < 2 or not 1 < count <= MAX_COLUMNS or view.term == LOGITS:
         return None
     scales, shifts = np.ones(count), np.zeros(count)
     for k in range(count):
@@ -278,8 +330,10 @@ def _columns_scaled(view: View, given: Given) -> Found | None:
             return None
         if not _spreads(v, width, CURVE_FLOATS):
             return None
-    if np.all(scales == 1) and np.any(shifts == 0):
-        return None  # single numbers of a bias are no scaler
+        if not _changes(v, given.values[..., k]):
+            return None  # a scaler changes all columns, a mistake perhaps a single one
+    if np.all(scales == 1):
+        return None  # another last bias
     shown = slice(0, SHOWN_COLUMNS)
     more = ", ..." if count > SHOWN_COLUMNS else ""
     a = ", ".join(f"{x:.6g}" for x in scales[shown]) + more
@@ -306,9 +360,7 @@ def _formula(a: float, b: float, term: str) -> str:
 
 def _scaler(a: float, b: float) -> str:
     """Say of which scaler a and b are, in brackets."""
-    if a == 1:
-        return " (a mean not added, or a last bias that is off by so much)"
-    if not b or a < 0:
+    if not b or a < 0 or a == 1:
         return ""
     if a >= 1:
         return (
@@ -417,46 +469,18 @@ def _fitted_quantisations(
 ) -> Iterator[tuple[float, float]]:
     """Yield scale and zero point of those that fit, a few at most."""
     use = (kind.low < t) & (t < kind.high)
-    v, q = view.values[use], t[use]
-    if len(v) < 8 or np.ptp(v) == 0 or len(np.unique(q)) < 5:
+    v, wide, q = view.values[use], view.tolerance[use], t[use]
+    if len(v) < 8 or len(np.unique(q)) < 5:
         return
-    off = v - v.mean()
-    about = float(off @ (q - q.mean())) / float(off @ off)
-    left = q - q.mean() - about * off
-    width = 0.5 + abs(about) * float(np.max(view.tolerance))
-    if not about or float(np.sqrt(np.mean(left**2))) > width:
+    half = nearest("", "", np.array(0.5))
+    a = _Line(v, wide, q, half).slope()
+    if a is None:
         return
-
-    def room(a: float) -> float:
-        return -float(np.ptp(q - a * v))
-
-    a = _greatest(room, *sorted((0.5 * about, 1.5 * about)))
-    left = q - a * v
-    if np.ptp(left) > 1 + 2 * abs(a) * float(np.median(view.tolerance)) + 1e-6:
-        return
-    shift = float(left.min() + left.max()) / 2
-    near = sorted(
-        range(math.floor(shift) - 3, math.ceil(shift) + 4), key=lambda z: abs(z - shift)
-    )
-    found = []
-    for zero in near:
-        bounds = _scales_for(v, q, zero)
-        if bounds is not None:
-            found.append((bounds, zero))
-    for (least, most), zero in sorted(found, key=lambda f: f[0][0] - f[0][1]):
-        yield _shortest_between(*sorted((1 / most, 1 / least))), zero
-    yield 1 / a, shift
-
-
-def _scales_for(v: Array, q: Array, zero: int) -> tuple[float, float] | None:
-    """Return the least and the greatest a with ``|a * v + zero - q| <= 1/2``."""
-    some = np.abs(v) > 0
-    ends = np.stack(
-        [(q[some] - zero - 0.5) / v[some], (q[some] - zero + 0.5) / v[some]]
-    )
-    least, most = float(ends.min(axis=0).max()), float(ends.max(axis=0).min())
-    return (
-        (least, most)
-        if least <= most and np.all(np.abs(q[~some] - zero) <= 0.5)
-        else None
-    )
+    low, high = _Line(v, wide, q, half).shifts(a)
+    shift, found = (low + high) / 2, []
+    for zero in range(math.floor(shift) - 3, math.ceil(shift) + 4):
+        least, most = _Line(v, wide, q - zero, half).scales()
+        if least <= most and np.sign(least) == np.sign(most):
+            found.append((least - most, 1 / most, 1 / least, zero))
+    for _, least, most, zero in sorted(found):
+        yield _shortest_between(least, most), zero

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -104,7 +105,7 @@ class Given:
     values: Array
     formats: tuple[NumberFormat, ...]
 
-    @property
+    @cached_property
     def width(self) -> Array:
         """Return how far the coarsest format may have moved each number."""
         return np.max([form.width for form in self.formats], axis=0)
