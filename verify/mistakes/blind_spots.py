@@ -106,7 +106,7 @@ def blind_spots(net: Network, x: Inputs, rows: int) -> list[BlindSpot]:
     rows : int
         How many rows there are in all, of which `x` may be a part.
     """
-    found = [*_of_rows(rows), *_of_training_calls(net.spec.root)]
+    found = [*_of_rows(rows, net.spec.batch_size), *_of_training_calls(net.spec.root)]
     trace = net.trace(x, dtype="float64")
     found += _of_lost_masks(net.spec.root, trace)
     given, masked = _paths_with_states(net.spec, rows), has_masks(net.spec)
@@ -126,8 +126,9 @@ def blind_spots(net: Network, x: Inputs, rows: int) -> list[BlindSpot]:
     return found
 
 
-def _of_rows(rows: int) -> Iterator[BlindSpot]:
-    """Yield what few rows hide."""
+def _of_rows(rows: int, batch_size: int | None) -> Iterator[BlindSpot]:
+    """Yield what few rows hide, in batches of a size that the model may fix."""
+    batch = batch_size or PREDICT_BATCH_ROWS
     if rows == 1:
         yield BlindSpot(
             "",
@@ -135,13 +136,13 @@ def _of_rows(rows: int) -> Iterator[BlindSpot]:
             frozenset({Need.SEVERAL_ROWS, Need.SEVERAL_BATCHES}),
             "give several rows",
         )
-    elif rows <= PREDICT_BATCH_ROWS:
+    elif rows <= batch:
         yield BlindSpot(
             "",
             f"{rows} rows are one batch: states carried from a batch to the next "
             "cannot show",
             frozenset({Need.SEVERAL_BATCHES}),
-            f"give more than {PREDICT_BATCH_ROWS} rows",
+            f"give more than {batch} rows",
             warns=False,
         )
 

@@ -23,9 +23,11 @@ from support.nets import (
 )
 
 from verify import Network, Verdict, compare_outputs, selftest
+from verify.mistakes.blind_spots import blind_spots
 from verify.mistakes.catalogue import catalogue, same_mistakes
 from verify.mistakes.catalogue.combined import together
 from verify.mistakes.catalogue.given_states import MODEL_OPERATORS
+from verify.mistakes.catalogue.mistake import Need
 from verify.mistakes.catalogue.states import MUTATION_OPERATORS
 
 ROWS, STEPS = 9, 5
@@ -569,6 +571,13 @@ def test_a_selftest_gives_a_stateful_model_several_batches():
     assert found.rows == 12
     survivors = {result.mistake for result in found.survivors}
     assert not any("batch" in name for name in survivors), survivors
+
+
+def test_more_rows_than_the_model_has_in_a_batch_are_several_batches():
+    net = Network(stateful("LSTM"))
+    for rows, hidden in ((3, True), (6, False)):
+        spots = blind_spots(net, net.prepare(features(0, rows)), rows)
+        assert any(Need.SEVERAL_BATCHES in s.lacks for s in spots) is hidden
 
 
 def test_keras_on_jax_carries_no_states_so_that_none_can_be_forgotten():
