@@ -29,6 +29,7 @@ def chain(
     dtypes: Sequence[str] = (),
     call: Mapping[str, int | Sequence[int]] | None = None,
     masked: int = 0,
+    outputs: int = 1,
     seed: int = 0,
 ) -> ModelSpec:
     """A model whose first layer takes all inputs, and each other the output before.
@@ -45,6 +46,8 @@ def chain(
     call : mapping, optional
         Arguments of the first layer besides its input, by the numbers of the inputs
         that are given for them; the others are its input.
+    outputs : int
+        How many outputs of the last layer the model returns.
     seed : int
         Of the weights.
     """
@@ -76,7 +79,9 @@ def chain(
             given, kwargs = _tensor(layers[k - 1]["config"]["name"]), {}
         node = {"args": [given], "kwargs": kwargs}
         entries.append({**entry, "name": name, "inbound_nodes": [node]})
-        spec = _fitted(_config(entries, names, name), known, name, seed + k)
+        count = outputs if k == len(layers) - 1 else 1
+        config = _config(entries, names, name, count)
+        spec = _fitted(config, known, name, seed + k)
         known[name] = spec[name]
     assert spec is not None
     return spec
@@ -87,7 +92,9 @@ def _tensor(name: str) -> dict[str, Any]:
     return {"class_name": "__keras_tensor__", "config": history}
 
 
-def _config(entries: list[Any], inputs: list[str], output: str) -> dict[str, Any]:
+def _config(
+    entries: list[Any], inputs: list[str], output: str, count: int
+) -> dict[str, Any]:
     used = [e for e in entries if "inbound_nodes" in e or e["config"]["name"] in inputs]
     return {
         "module": "keras",
@@ -97,7 +104,7 @@ def _config(entries: list[Any], inputs: list[str], output: str) -> dict[str, Any
             "layers": [{"name": e["config"]["name"], "inbound_nodes": [], **e}
                        for e in used],
             "input_layers": [[name, 0, 0] for name in inputs],
-            "output_layers": [[output, 0, 0]],
+            "output_layers": [[output, 0, k] for k in range(count)],
         },
         "registered_name": None,
     }  # fmt: skip
@@ -110,7 +117,7 @@ def _fitted(
     root = read_architecture(config)
     for name, found in known.items():
         root = root.replaced(name, replace(found, input_shape=None, output_shape=None))
-    sizes = {s for x in root.sublayers.values() for s in _dims(x.options) if s}
+    sizes = {s for _, x in root.walk() for s in _dims(x.options) if s}
     last: ModelFileError | None = None
     for shapes in _candidates(root.at(new), sorted(sizes | _outputs(known))):
         try:
