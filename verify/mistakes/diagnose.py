@@ -43,7 +43,14 @@ from verify.mistakes.remainder import (
     describe_remainder,
     rounding_on_top,
 )
-from verify.mistakes.search import Case, Clock, Search, remaining
+from verify.mistakes.search import (
+    EXPLAINED_REST,
+    ROUNDED_REST,
+    Case,
+    Clock,
+    Search,
+    remaining,
+)
 from verify.mistakes.single_weight import WeightFit, find_single_weight
 from verify.model.arrays import Array
 from verify.model.graph import flatten
@@ -57,15 +64,13 @@ SECONDS_FOR_OTHERS = 5.0
 """Seconds, after a mistake was found that explains everything, in which others are
 sought that these outputs cannot tell from it."""
 
-PAIR_REST = 0.05
-"""As `EXPLAINED_REST`, for two mistakes: of many pairs, some come near by chance."""
-
 WEIGHT_SHARE = 0.4
 """Share of the time left in which a single wrong number is sought."""
 
-SAME_PRECISION = 16.0
-"""An explanation that leaves more than so many times what the best one leaves, and more
-than float32 rounding, is a worse one and not shown."""
+SAME_PRECISION, FLOAT32_ROUNDING = 4.0, 2.4e-7
+"""An explanation that leaves more than so many times what the best one leaves, and a
+larger share of the greatest output than two units in the last place of float32, is a
+worse one and not shown."""
 
 MOST_ROWS_TRACED = 1024
 """Rows up to which masks are looked at to describe a difference."""
@@ -160,10 +165,10 @@ class _Diagnosing:
             found = self._unknown_ids() or self._backend() or self._rounded()
             found = found or self._single_weight()
         if not found:
-            found = self._two_mistakes() or self._rounded()
+            found = self._two_mistakes()
         nearest = None if found else self._nearest()
         return Diagnosis(
-            tuple(_best(found)),
+            tuple(_best(found, self.case.observed)),
             self.search.tried,
             nearest=nearest,
             agreeing=self._agreeing(),
@@ -260,7 +265,7 @@ class _Diagnosing:
         for tried in self.search.best() if self.whole else ():
             mutant = with_model(tried.mutant, self.spec)
             outputs = self.search.outputs(case, mutant)
-            if outputs is None or not case.fits(outputs):
+            if not case.fits(outputs) or case.rest(outputs) > ROUNDED_REST:
                 continue
             on_top = rounding_on_top(outputs, case.observed, allowed=case.allowed)
             if on_top is not None:
@@ -298,7 +303,6 @@ class _Diagnosing:
             self._with_each(near, [*common, *self.several, *self.singles]),
             pairs(self.spec, common),
         )
-        self.search.most_left = PAIR_REST
         for _ in self.search.all(candidates):
             if self.search.found and (found := self.search.confirmed()):
                 return found
@@ -329,13 +333,11 @@ class _Diagnosing:
             found = _measured(case, mutant, self.numbers, names, masks)
             if found is None:
                 continue
-            differ = int(np.sum(~case.rows_explained(case.ours)))
-            explained = found.explained - (case.x.rows - differ)
-            worth = max(found.share, explained / max(differ, 1))
-            if found.share < MOSTLY_EXPLAINED and explained < MOST_ROWS * differ:
-                continue
-            if best is None or worth > best[0]:
-                best = worth, found
+            share, nearest = found
+            worth = max(share, nearest.share)
+            enough = nearest.share >= MOSTLY_EXPLAINED or share >= MOST_ROWS
+            if enough and (best is None or worth > best[0]):
+                best = worth, nearest
         return None if best is None else best[1]
 
     def _hints(self, nearest: Nearest | None) -> Iterator[str]:
@@ -427,8 +429,16 @@ def _measured(
     numbers: Array,
     names: Sequence[str],
     masks: Sequence[Array],
-) -> Nearest | None:
-    """Return how much a candidate explains of all rows at hand."""
+) -> tuple[float, Nearest] | None:
+    """Return how much a candidate explains of all rows at hand.
+
+    Returns
+    -------
+    float
+        Share of the rows that differ which it explains: such that little of their
+        difference is left, and that is allowed.
+    Nearest
+    """
     try:
         outputs = case.outputs(mutant)
     except FAILURES:
@@ -437,7 +447,13 @@ def _measured(
         return None
     fine = case.rows_explained(outputs)
     result = case.compare(outputs)
-    return Nearest(
+    wrong = ~case.rows_explained(case.ours)
+    mended = wrong & fine
+    left = remaining(
+        *([y[mended] for y in of] for of in (outputs, case.ours, case.observed))
+    )
+    share = mended.sum() / wrong.sum() if left <= EXPLAINED_REST else 0.0
+    return float(share), Nearest(
         explanation_of(mutant, result, case.observed),
         share=max(0.0, 1.0 - remaining(outputs, case.ours, case.observed)),
         rows=len(fine),
@@ -454,18 +470,19 @@ def _measured(
     )
 
 
-def _best(found: Sequence[Explanation]) -> Iterable[Explanation]:
+def _best(
+    found: Sequence[Explanation], observed: Sequence[Array]
+) -> Iterable[Explanation]:
     """Yield explanations as good as the best one, without those said already."""
     if not found:
         return
     least = min(e.max_diff for e in found)
+    scale = max(float(np.max(np.abs(y), initial=0.0)) for y in observed)
+    most = max(SAME_PRECISION * least, FLOAT32_ROUNDING * scale)
     said = set[tuple[str, str]]()
     for explanation in found:
-        worse = explanation.max_diff > SAME_PRECISION * max(least, 1e-30)
-        if worse and explanation.digits < 6:
-            continue
         key = explanation.layer, explanation.explanation
-        if key not in said:
+        if explanation.max_diff <= most and key not in said:
             said.add(key)
             yield explanation
 

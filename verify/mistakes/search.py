@@ -48,6 +48,9 @@ EXPLAINED_REST = 0.25
 """A mistake that leaves more than this share of the difference, by the root of the sum
 of squares, does not explain it, even if what it leaves is allowed."""
 
+PAIR_REST = 0.05
+"""The same for two mistakes together: of many pairs, some come near by chance."""
+
 ROUNDED_ROWS, ROUNDED_REST, ROUNDOFFS = 0.5, 0.1, 8.0
 """A mutant that rounds at every step, some numbers perhaps the other way than the port,
 is the port's if so large a share of the rows agrees, or if so small a share of the
@@ -358,7 +361,6 @@ class Search:
         self.nearest: list[Tried] = []
         self.tried = 0
         self.attempts = Attempts()
-        self.most_left = EXPLAINED_REST
         # rows of a stateful model, or of a batch of fixed size, belong together
         self.tied = spec.stateful or spec.batch_size is not None
         self.leading = case.take(slice(0, self._leading(leading))).with_ours(spec)
@@ -435,7 +437,9 @@ class Search:
         rounded = mutant.roundoff and few.compare_rounded(mutant, on_few).matches
         if result.matches or rounded or few.is_near(result, on_few):
             outputs = on_few if case is few else self.outputs(case, mutant)
-            if case.fits(outputs) and (rounded or case.rest(outputs) <= self.most_left):
+            if case.fits(outputs) and self._enough(
+                case, mutant, outputs, bool(rounded)
+            ):
                 found = case.explains(mutant, outputs)
         if found is None:
             self._note(few, mutant, on_few)
@@ -443,6 +447,17 @@ class Search:
         explanation = explanation_of(mutant, found, case.observed)
         self.found.append(explanation)
         return explanation
+
+    def _enough(
+        self, case: Case, mutant: Mutant, outputs: Sequence[Array], rounded: bool
+    ) -> bool:
+        """Say whether a candidate takes enough of the difference away.
+
+        `rounded` says that it agrees as far as a port that rounds at every step can.
+        """
+        if not mutant.alone:
+            return case.rest(outputs) <= PAIR_REST
+        return rounded or case.rest(outputs) <= EXPLAINED_REST
 
     def outputs(self, case: Case, mutant: Mutant) -> list[Array] | None:
         """Return what a mutant computes; None, and a note, if it cannot."""
@@ -454,7 +469,7 @@ class Search:
     def _note(self, case: Case, mutant: Mutant, outputs: Sequence[Array]) -> None:
         """Keep a candidate that explains a part, if it is among the nearest."""
         ours = case.ours
-        if not case.fits(ours):
+        if not mutant.alone or not case.fits(ours):
             return
         left = remaining(outputs, ours, case.observed)
         wrong = ~case.rows_explained(ours)
