@@ -308,13 +308,13 @@ class Examiner:
                 work=self.plan.adjoints,
             )
         rounding = FormatRounding(self.net, self.precision)
-        simulation = rounding.simulation(x)
-        noise_floors = rounding.format_floors(
-            simulation, x, expected, self._neighbour_rows(x, expected, theirs)
-        )
-        return noise_floors, bounded_by_format(
-            simulation, x, noise_floors, expected, theirs, work=self.plan.adjoints
-        )
+        rows = self._neighbour_rows(x, expected, theirs)
+        with np.errstate(over="ignore", invalid="ignore"):  # judged later
+            simulation = rounding.simulation(x)
+            noise_floors = rounding.format_floors(simulation, x, expected, rows)
+            return noise_floors, bounded_by_format(
+                simulation, x, noise_floors, expected, theirs, work=self.plan.adjoints
+            )
 
 
 def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:

@@ -134,8 +134,6 @@ class OutputsComparison(RowComparison):
         decimals = result.decimals
         if numerics.matches and self.examiner.tolerance is None:
             notes += beyond_noise(result.by_noise_floor)
-            if self.examiner.precision is not None:
-                notes += hidden_by(result, self.examiner.precision)
         elif numerics.matches or decimals is None:
             pass
         elif places := decimals.places:
@@ -152,6 +150,8 @@ class OutputsComparison(RowComparison):
             verdict, reason = judge_outputs(
                 result, numerics, slack, "".join(notes[:1]), self.examiner.precision
             )
+        if verdict is Verdict.PASS and self.examiner.precision is not None:
+            notes += hidden_by(result, self.examiner.precision)
         return verdict, reason, numerics, notes, slack
 
     def _report(

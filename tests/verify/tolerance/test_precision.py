@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import commands
+from support import commands, production
 from support.nets import (
     INPUTS,
     OUTPUTS,
@@ -300,6 +300,28 @@ def test_states_and_masks_are_simulated(precision):
     x = features(batch=8)
     outputs = stateful.predict(x)
     assert compared(stateful, x, outputs, precision).verdict is not Verdict.FAIL
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_model_of_many_layers_is_simulated(precision):
+    """Convolution, attention, pooling, normalisation, masks, several inputs."""
+    net, x = Network(production.model()), production.inputs()
+    ours = net.flat(x, dtype="float64")
+    report = compared(net, list(x), ours, precision)
+    assert report.verdict is not Verdict.FAIL
+    assert "noise floor of " in report.allowance
+    simulated = simulation(net, list(x), precision)
+    theirs = simulated.network(7).flat(simulated.inputs(x, 7), dtype="float64")
+    assert all((a != b).any() for a, b in zip(ours, theirs, strict=True))
+    assert compared(net, list(x), theirs, precision).verdict is not Verdict.FAIL
+
+
+def test_infinite_outputs_are_inconclusive_without_a_warning():
+    exponential = layer("Activation", "exp", activation="exponential")
+    net = Network(spec(input_layer(None, INPUTS), exponential))
+    x = np.full((2, INPUTS), 800.0, dtype=np.float32)
+    report = compared(net, x, np.full((2, INPUTS), np.inf), "float16")
+    assert report.verdict is Verdict.INCONCLUSIVE
 
 
 def test_batches_add_up_to_the_whole(tmp_path):
