@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from verify.forward.network import Inputs
+from verify.mistakes.catalogue.mask_flow import MaskFlow
 from verify.mistakes.catalogue.mistake import ModelOperator, Mutant, Need
 from verify.model.arrays import Array
 from verify.model.graph import TensorRef, flatten
@@ -377,25 +378,13 @@ def _padded(x: Array, widths: tuple[int, int]) -> Array:
     return np.pad(x, [(0, 0), widths, *[(0, 0)] * (x.ndim - 2)])
 
 
-MASK_USERS = (
-    *("GlobalAveragePooling1D", "Attention", "AdditiveAttention"),
-    "MultiHeadAttention",
-)
-
-
 def padding_skipped(spec: ModelSpec) -> Iterator[Mutant]:
     """Yield ids of 0 masked, or cut off, where the model computes them."""
-    uses_masks = any(
-        "go_backwards" in layer.options or layer.class_name in MASK_USERS
-        for _, layer in spec.walk()
-    )
     paths = [
         path
         for path, layer in spec.walk()
         if layer.class_name == "Embedding" and not layer.options["mask_zero"]
     ]
-    if not uses_masks:
-        return
     groups: list[tuple[str, ...]] = [(path,) for path in paths]
     if len(paths) > 1:
         groups.append(tuple(paths))
@@ -403,6 +392,8 @@ def padding_skipped(spec: ModelSpec) -> Iterator[Mutant]:
         model = spec
         for path in group:
             model = model.with_layer(model[path].with_options(mask_zero=True), path)
+        if not any(MaskFlow.of(model.root).reaches(path) for path, _ in model.walk()):
+            continue  # no layer uses such a mask
         everywhere = len(group) > 1
         yield Mutant(
             "padding skipped" + " in all inputs" * everywhere,

@@ -63,7 +63,7 @@ def left_out(layer: LayerSpec) -> Iterator[Mistake]:
         on_call(_its_input),
         common=True,
     )
-    if class_name not in RECURRENT and class_name != "MultiHeadAttention":
+    if class_name not in (*RECURRENT, "MultiHeadAttention", "UnitNormalization"):
         yield Mistake(
             "layer applied twice",
             "the layer is applied twice, one after the other",
