@@ -30,6 +30,8 @@ from verify.forward.activations import softmax
 from verify.mistakes.catalogue import catalogue
 from verify.mistakes.presentation import presentations
 from verify.mistakes.presentation.near import near_presentations
+from verify.mistakes.presentation.shapes import other_shape
+from verify.model.dtypes import dtype_of
 from verify.report.report import read_report
 from verify.tolerance.compare import compare_all
 from verify.tolerance.noise_floor import Rounding
@@ -336,7 +338,10 @@ def test_raw_integers_of_a_quantised_output(kind, scale, zero, dtype, said):
         assert f"{np.ptp(raw.astype(int)) + 1} steps" in text
     back = (raw.astype(F32) - zero) * F32(scale)
     text = case.says(back)
-    assert "the outputs are those of the model, rounded to steps of" in text
+    steps = f"{np.ptp(raw.astype(int)) + 1} steps of {scale:.3g}"
+    assert f"the outputs are those of the model, rounded to {steps}" in text or (
+        "the outputs are those of the model, rounded to steps of 2^-" in text
+    )
     off = raw.astype(int)
     off[3] += 2
     assert not case.says(off.astype(dtype))
@@ -536,6 +541,41 @@ def test_a_mistake_of_the_catalogue_is_not_called_a_presentation(kind, dtype):
         said = case.says(*port)
         assert not said or mutant.name in SAME_NUMBERS, (mutant.name, said)
     assert tried > 40
+
+
+SHAPES = [(1, 1), (1, 3), (9,), (16, 2, 3, 4), (3, 2), (33, 3), (2, 2, 2, 2, 2)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", [0.0, 1e-40, 1.0, 1e37, 1e300])
+def test_any_shape_and_size_and_type_of_numbers_can_be_looked_at(shape, size):
+    case, rng = made("sequence"), np.random.default_rng(len(shape))
+    y = size * rng.normal(size=shape)
+    x = case.x.take(slice(shape[0]))
+    unlike = [
+        rng.normal(size=shape) * size,
+        rng.integers(-200, 200, shape),
+        rng.integers(0, 2, shape).astype(bool),
+        np.full(shape, 2**63 - 1),
+        np.full(shape, -np.inf),
+    ]
+    with np.errstate(all="ignore"):
+        alike = [y[::-1], np.log(y), np.exp(y), y.astype(np.float16), np.rint(y)]
+        alike += [y.astype(dtype_of("bfloat16")), y * np.inf, 2 * y + 1]
+    for new in (*alike, *unlike):
+        for allowed in (0.0, np.full(shape[-1], 1e-7 * size)):
+            list(presentations(case.spec, x, [y], [new], allowed=[allowed]))
+        list(near_presentations([y], [new], ["a"]))
+        other_shape(y, new.reshape(-1, 1))
+    for new in unlike:
+        limit = np.full(shape[-1], 1e-7 * size)
+        assert not list(presentations(case.spec, x, [y], [new], allowed=[limit]))
+
+
+def test_bfloat16_numbers_of_their_own_type_are_named():
+    y = made("numbers").port[0]
+    text = made("numbers").says(y.astype(dtype_of("bfloat16")))
+    assert text.startswith("the outputs are those of the model, rounded to bfloat16")
 
 
 # ---- hints

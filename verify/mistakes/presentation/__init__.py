@@ -68,23 +68,12 @@ def presentations(
         return
     if any(np.isnan(y).any() for y in observed):
         return
-    search = _Search(spec, x, ours, observed, _without_decimals(allowed, observed))
-    with np.errstate(all="ignore"):
-        found = search.outputs_exchanged or search.rows_moved or search.axes_exchanged
-        few = _few_rows(spec, ours)
-        if found is None and few is not None:
-            small = _Search(
-                spec,
-                x.take(few),
-                [y[few] for y in ours],
-                [y[few] for y in observed],
-                search.allowed,
-            )
-            if small.each_by_itself is None:
-                return
-        found = found or search.each_by_itself
-        if found is not None:
-            yield _explanation(found, search.names, observed)
+    with np.errstate(all="ignore"):  # what overflows fits nothing
+        search = _Search(spec, x, ours, observed, _without_decimals(allowed, observed))
+        found = search.simplest()
+        said = None if found is None else _explanation(found, search.names, observed)
+    if said is not None:
+        yield said
 
 
 TRIED_NUMBERS, LEAST_ROWS = 100_000, 64
@@ -150,7 +139,7 @@ class _Search:
         allowed: Sequence[Array],
     ) -> None:
         self.spec, self.x, self.allowed = spec, x, allowed
-        self.dtypes = [y.dtype for y in observed]
+        self.observed = observed
         self.views = [
             View(y.astype(np.float64), np.broadcast_to(limit, y.shape))
             for y, limit in zip(ours, allowed, strict=True)
@@ -159,6 +148,21 @@ class _Search:
         self.given = [
             Given(y.astype(np.float64), tuple(number_formats(y))) for y in observed
         ]
+
+    def simplest(self) -> list[Found] | None:
+        """Return a view of each output that fits; None if there is none."""
+        found = self.outputs_exchanged or self.rows_moved or self.axes_exchanged
+        few = _few_rows(self.spec, [view.values for view in self.views])
+        if found is not None or few is None:
+            return found or self.each_by_itself
+        small = _Search(
+            self.spec,
+            self.x.take(few),
+            [view.values[few] for view in self.views],
+            [y[few] for y in self.observed],
+            self.allowed,
+        )
+        return None if small.each_by_itself is None else self.each_by_itself
 
     @property
     def names(self) -> list[str]:
@@ -278,7 +282,7 @@ class _Search:
         base : View, optional
             The view before it was put in another order, if it was.
         """
-        found = scale.scaled(view, self.given[k], self.dtypes[k])
+        found = scale.scaled(view, self.given[k], self.observed[k].dtype)
         if found is None or view.term == self.views[k].term:
             return found
         names = {part.name for part in found.view.parts}

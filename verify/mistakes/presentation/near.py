@@ -41,8 +41,9 @@ def near_presentations(
     """
     for k, (y, theirs) in enumerate(zip(ours, observed, strict=True)):
         which = f"output '{names[k]}': " if len(names) == len(ours) > 1 else ""
-        for hint in _of_output(y.astype(np.float64), theirs):
-            yield f"{which}{hint}"
+        with np.errstate(all="ignore"):
+            hints = list(_of_output(y.astype(np.float64), theirs))
+        yield from (f"{which}{hint}" for hint in hints)
 
 
 def _of_output(ours: Array, theirs: Array) -> Iterator[str]:
@@ -60,7 +61,7 @@ def _of_output(ours: Array, theirs: Array) -> Iterator[str]:
         ours = ours[..., order]
     off, moved = ours - ours.mean(), given - given.mean()
     size = float(np.linalg.norm(off) * np.linalg.norm(moved))
-    if not size:
+    if not 0 < size < np.inf:
         return
     follows = float(np.sum(off * moved)) / size
     a = float(np.sum(off * moved) / np.sum(off * off))

@@ -90,7 +90,10 @@ def number_formats(given: Array) -> Iterator[NumberFormat]:
         yield from _halves(values, found.name)
     elif found is not None:
         even = found.name.startswith("steps of") and "^" not in found.name
-        text = f"steps of {found.step:.6g}" if even else found.name
+        text = found.name
+        if even:
+            many = round(float(np.ptp(values)) / found.step) + 1
+            text = f"{many} steps of {found.step:.6g}, as integers scaled back are"
         yield from _steps(values, found.step, text)
 
 

@@ -133,7 +133,7 @@ def _decided_fit(view: View, given: Given, a: float, b: float) -> Found | None:
     A shift of a single column is what another number in the last bias makes.
     """
     shifted = a == 1
-    if shifted and view.values.shape[-1] == 1:
+    if shifted and (view.values.ndim < 2 or view.values.shape[-1] == 1):
         return None
     if b and view.term == LOGITS:
         return None  # a straight piece of some hard sigmoid
