@@ -375,6 +375,24 @@ def test_a_masking_layer_without_padding_hides_mistakes_about_its_mask():
     assert "Layer 'masking' (Masking): no step is masked" in reasons["mask ignored"]
 
 
+def test_a_mask_kept_through_several_layers_that_lose_it_is_named_at_the_first():
+    net = FunctionalNet(seed=13)
+    ids, more = net.input("ids", None, 6, dtype="int32"), net.input("more", None, 6, 3)
+    (x, *_) = net.call(embedding("words"), ids)
+    (x, *_) = net.call(layer("Reshape", "reshape", target_shape=[6, 3]), x)
+    (x, *_) = net.call(layer("Add", "add"), [x, more])
+    model = shaped(net, net.call(rnn("LSTM", "rnn"), x, features=3)[0])
+    assert [(m.name, m.layer) for m in of_masks(model)] == [("mask kept", "reshape")]
+    data = [padded_anywhere(1), padded_features()]
+    # by hand: the same, and the LSTM is given the mask
+    summed = Network(model).trace(data)["add"].output
+    (theirs,) = Network(model).call_layer(
+        "rnn", [Tensor(summed, data[0] != 0)], {}, dtype=None
+    )
+    report = compare_outputs(Network(model), data, theirs)
+    assert found(report) == [("mask kept", "reshape")]
+
+
 def test_masks_in_models_inside_models_are_followed():
     inner = FunctionalNet(seed=1)
     ids = inner.input("ids", None, 6, dtype="int32")

@@ -409,38 +409,60 @@ def _with_own_layer(
 
 
 def _kept(model: _Model) -> Iterator[Mutant]:
-    """Yield mutants in which a layer passes on a mask that Keras loses there."""
+    """Yield mutants in which a mask is passed on where Keras loses it.
+
+    Where other layers would lose it before it is used, these pass it on, too.
+    """
     for call in model.flow.calls:
-        if len(call.outgoing) != 1 or call.outgoing[0]:
+        position = _lost_at(call)
+        if position is None:
             continue
-        into, out = (
-            shapes_in(call.layer.input_shape),
-            shapes_in(call.layer.output_shape),
+        spec = model.changed(call.path, _with_pass(_Kept(position)))
+        for _ in model.flow.calls:
+            flow = MaskFlow.of(spec.root)
+            further = _first_that_loses(flow, model.flow)
+            if further is None or flow.uses != model.flow.uses:
+                break
+            path, position = further
+            spec = spec.with_layer(_with_pass(_Kept(position))(spec[path]), path)
+        joined = call.outgoing[0] is not None
+        yield model.mutant(
+            "mask kept",
+            call.path,
+            "the mask of its input is passed on, and later layers skip the padding"
+            + (
+                "; Keras joins it with an input that has no mask, so that no step is "
+                "masked any more"
+                if joined
+                else "; in Keras masks end here, and later layers compute it"
+            ),
+            "compute every step in the layers after it",
+            spec,
         )
-        for position, makers in enumerate(call.incoming):
-            fits = (
-                position < len(into)
-                and len(out) == 1
-                and len(out[0]) > 2
-                and out[0][1] == into[position][1]
-            )
-            if not makers or not fits:
-                continue
-            joined = call.outgoing[0] is not None
-            yield model.mutant(
-                "mask kept",
-                call.path,
-                "the mask of its input is passed on, and later layers skip the padding"
-                + (
-                    "; Keras joins it with an input that has no mask, so that no step "
-                    "is masked any more"
-                    if joined
-                    else "; in Keras masks end here, and later layers compute it"
-                ),
-                "compute every step in the layers after it",
-                model.changed(call.path, _with_pass(_Kept(position))),
-            )
-            break
+
+
+def _lost_at(call: Call) -> int | None:
+    """Return which input's mask a call loses, if its outputs are as many steps."""
+    if len(call.outgoing) != 1 or call.outgoing[0]:
+        return None
+    into, out = shapes_in(call.layer.input_shape), shapes_in(call.layer.output_shape)
+    if len(out) != 1 or len(out[0]) < 3:
+        return None
+    for position, makers in enumerate(call.incoming):
+        if makers and position < len(into) and into[position][1] == out[0][1]:
+            return position
+    return None
+
+
+def _first_that_loses(flow: MaskFlow, before: MaskFlow) -> tuple[str, int] | None:
+    """Return the first call that loses a mask which it did not receive before."""
+    received = {(c.path, c.node.index): list(c.incoming) for c in before.calls}
+    for call in flow.calls:
+        position = _lost_at(call)
+        known = received.get((call.path, call.node.index))
+        if position is not None and known != list(call.incoming):
+            return call.path, position
+    return None
 
 
 def _of_another(model: _Model) -> Iterator[Mutant]:
