@@ -60,7 +60,7 @@ from verify.tolerance.noise_floor import float64_tolerance, noise_floor
 ROWS, FRESH_ROWS = 96, 256
 """More rows than a diagnosis looks at, and more than a batch of `predict`."""
 
-SAMPLE = 20
+SAMPLE = 12
 """Mistakes of each kind that are planted in a model."""
 
 KINDS = ("in one layer", "in several layers", "between layers")
