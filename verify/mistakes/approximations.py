@@ -242,6 +242,13 @@ APPROXIMATIONS: tuple[Approximation, ...] = (
         interpolated(tanh, 8, 256),
         interpolated(sigmoid, 8, 256),
     ),
+    Approximation(
+        "interpolation between 256 entries from -10.7 to 10.7",
+        "linear interpolation between 256 entries of sigmoid from -10.7 to 10.7, tanh "
+        "as 2 * sigmoid(2 * x) - 1, as in TensorFlow Lite's tables for 16 bits",
+        lambda x: 2 * interpolated(sigmoid, 10.7, 256)(2 * x) - 1,
+        interpolated(sigmoid, 10.7, 256),
+    ),
     _of_tanh(
         "x (27 + x^2) / (27 + 9 x^2), clipped",
         "x (27 + x^2) / (27 + 9 x^2) with x limited to -3 to 3",

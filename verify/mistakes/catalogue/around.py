@@ -31,7 +31,10 @@ Keras's layer."""
 
 OTHER_ACTIVATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "sigmoid": ("hard_sigmoid", "keras2_hard_sigmoid", "tanh", "linear"),
+        "sigmoid": (
+            *("hard_sigmoid", "keras2_hard_sigmoid", "sparse_sigmoid"),
+            *("tanh", "linear"),
+        ),
         "hard_sigmoid": ("keras2_hard_sigmoid", "sigmoid"),
         "keras2_hard_sigmoid": ("hard_sigmoid", "sigmoid"),
         "tanh": ("linear", "relu", "sigmoid"),
@@ -56,6 +59,7 @@ ACTIVATION_TEXTS: Mapping[str, str] = MappingProxyType(
     {
         "keras2_hard_sigmoid": "the hard_sigmoid of Keras 2, clip(0.2 * x + 0.5, 0, "
         "1),",
+        "sparse_sigmoid": "clip((x + 1) / 2, 0, 1)",
         "keras2_hard_silu": "x * clip(0.2 * x + 0.5, 0, 1), with the hard_sigmoid of "
         "Keras 2,",
         "gelu": "gelu by its formula with erf",
