@@ -225,6 +225,7 @@ HERE = {
 }
 
 
+@pytest.mark.slow
 def test_the_port_by_hand_is_right():
     net = Network(SPEC)
     right = net.flat(inputs(), dtype="float64")
@@ -238,6 +239,7 @@ def test_the_port_by_hand_is_right():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HERE)
 def test_a_mistake_of_a_port_has_the_outputs_of_its_entry_alone(name):
     make, wanted = HERE[name]
