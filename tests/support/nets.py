@@ -18,6 +18,7 @@ from verify.model.graph import Graph, Node, TensorRef
 from verify.model.spec import LayerSpec
 from verify.model_files.config import read_architecture, read_model
 from verify.model_files.hdf5 import snake_case
+from verify.model_files.shapes import with_shapes
 
 BATCH, TIME, INPUTS, UNITS, OUTPUTS = 5, 6, 3, 4, 2
 VOCABULARY = 11
@@ -329,4 +330,4 @@ class FunctionalNet:
         results = outputs[0] if len(outputs) == 1 else list(outputs)
         graph = Graph(self.inputs, results, tuple(self.nodes))
         root = LayerSpec("model", "Functional", {}, {}, self.layers, graph=graph)
-        return ModelSpec(root, source="a test")
+        return ModelSpec(with_shapes(root), source="a test")
