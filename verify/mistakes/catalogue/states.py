@@ -244,6 +244,7 @@ def _wrong_initial_states(states: Sequence[State]) -> Iterator[_Wrong]:
             "the states that the layer is given are read in the order "
             f"{listed(states, order)}; Keras's order is {right}",
             tuple(order.index(k) for k in numbers),
+            common=True,
         )
     if states[0].half:
         half = len(states) // 2
@@ -339,6 +340,7 @@ def states_from_outputs(layer: LayerSpec, masked: bool) -> Iterator[Mistake]:
             "step, where the backward half has read one step only",
             "take the states that follow the output",
             _in_loops(_state_from_output),
+            common=True,
             needs=SEVERAL_STEPS,
         )
     elif masked and half.options["zero_output_for_mask"]:
