@@ -23,6 +23,8 @@ from verify import ModelSpec, Network
 from verify.forward.layers import REGISTRY
 from verify.mistakes import catalogue as package
 from verify.mistakes.catalogue import Attempts, Mutant, catalogue
+from verify.model_files.config import read_architecture
+from verify.model_files.shapes import with_shapes
 
 MODULES = [
     importlib.import_module(f"layer_cases.{module.name}")
@@ -277,3 +279,25 @@ def test_an_operator_that_takes_filters_for_channels_would_be_found(monkeypatch)
     spec = chain([PICTURES[2]], conv(2))
     with pytest.raises(AssertionError, match="could not be tried on this model: stack"):
         mutants_of(spec)
+
+
+def test_masks_of_layers_in_mixed_precision_are_followed():
+    """A MultiHeadAttention, which takes the mask off its query, in mixed_float16."""
+    heads = layer(
+        "MultiHeadAttention", "heads", num_heads=2, key_dim=7, dtype="mixed_float16"
+    )
+    spec = chain([(None, 6, 3), (None, 4, 5)], ZEROS, heads, call={"value": 1})
+    names = {mutant.name for mutant in mutants_of(spec)}
+    assert any("mask" in name for name in names)
+
+
+def test_a_number_beside_a_masked_sequence_has_no_steps():
+    """x * 0.5: the second factor has the shape ()."""
+    config = chain([STEPS], ZEROS, layer("Dense", "half", units=5)).config
+    half = next(e for e in config["config"]["layers"] if e["name"] == "half")
+    half |= {"module": "keras.src.ops.numpy", "class_name": "Multiply"}
+    half["config"] = {"name": "half"}
+    half["inbound_nodes"][0]["args"] = [0.5, *half["inbound_nodes"][0]["args"]]
+    root = with_shapes(read_architecture(config))
+    assert root.at("half").class_name == "ops.Multiply"
+    mutants_of(ModelSpec(root, config=config))

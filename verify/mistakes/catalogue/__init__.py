@@ -131,7 +131,10 @@ def mistakes(
     attempts : Attempts
         Gets the operators that failed.
     """
-    flow = MaskFlow.of(spec.root) if has_masks(spec) else MaskFlow()
+    flow = None
+    if has_masks(spec):
+        flow = attempts.result("masks", "", partial(MaskFlow.of, spec.root))
+    flow = MaskFlow() if flow is None else flow
     for path, layer in spec.walk():
         masked = flow.reaches(path) or (
             has_masks(spec) and not REGISTRY[layer.class_name].mask_arguments

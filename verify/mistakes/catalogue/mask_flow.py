@@ -24,6 +24,7 @@ from verify.forward.evaluate import Evaluation, bind_arguments, fill_masks, stri
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, Tensor
 from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES
 from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 
@@ -238,7 +239,7 @@ class MaskFlow:
             masks = self._passed(path, layer, kind, node.index, first, mask)
         for name in kind.strips_masks:
             if isinstance(given.get(name), Tensor):
-                strip_mask(given[name], layer.policy)
+                strip_mask(given[name], POLICIES[layer.policy].compute)
         outputs = [
             _step(shape, found)
             for shape, found in _paired(shapes_in(layer.output_shape), masks)

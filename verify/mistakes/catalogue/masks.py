@@ -449,7 +449,8 @@ def _lost_at(call: Call) -> int | None:
     if len(out) != 1 or len(out[0]) < 3:
         return None
     for position, makers in enumerate(call.incoming):
-        if makers and position < len(into) and into[position][1] == out[0][1]:
+        own = into[position][1:2] if position < len(into) else ()  # () of a scalar
+        if makers and own == out[0][1:2]:
             return position
     return None
 
