@@ -147,7 +147,7 @@ CASES = {
         (4, 5),
         {"return_sequences": True},
     ),
-    "3D": ("ConvLSTM3D", (1, 2, 3), (3, 4, 5), {"padding": "same"}),
+    "3D": ("ConvLSTM3D", (1, 2, 3), (2, 3, 4), {"padding": "same"}),
 }
 
 

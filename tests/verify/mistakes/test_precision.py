@@ -95,6 +95,7 @@ def half_of(name):
     return bfloat16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
 def test_16_bit_weights_and_states_are_told_apart(kind, name):
@@ -332,9 +333,8 @@ def test_noise_is_not_taken_for_lost_precision():
     model, x = net("LSTM"), features()
     rng = np.random.default_rng(1)
     right = port(model, x)
-    for size in (1e-4, 1e-3, 1e-2):
-        theirs = right + (size * rng.normal(size=right.shape)).astype(np.float32)
-        assert names(model, x, theirs) == []
+    theirs = right + (1e-3 * rng.normal(size=right.shape)).astype(np.float32)
+    assert names(model, x, theirs) == []
 
 
 def models():
