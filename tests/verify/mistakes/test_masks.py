@@ -426,14 +426,15 @@ def test_the_masks_that_keras_writes_into_a_graph_are_those_that_layers_find():
     lost = keras.layers.GRU(4, name="lost")(both)
     inner = keras.layers.LSTM(4, return_sequences=True)
     y = keras.layers.Bidirectional(inner, name="both")(words)
+    z = keras.layers.SimpleRNN(3, name="twice")(words * 2.0 + 1.0)
     y = keras.layers.Attention(name="attention")([y, y])
     y = keras.layers.GlobalAveragePooling1D(name="mean")(y)
-    live = keras.Model([ids, given], keras.layers.Concatenate(name="end")([lost, y]))
+    live = keras.Model([ids, given], keras.layers.Concatenate(name="end")([lost, y, z]))
     net = verify.load(live)
     root = with_implicit_masks(net.spec.root)
     assert MaskFlow.of(net.spec.root).superfluous
     assert not MaskFlow.of(root).superfluous
-    assert not any("mask" in node.kwargs for node in root.graph.nodes)
+    assert all(node.kwargs.get("mask") is None for node in root.graph.nodes)
     users = {use.path for use in MaskFlow.of(root).uses}
     halves = {"both/forward_layer", "both/backward_layer"}
     assert users == {*halves, "attention", "mean"}
@@ -443,5 +444,6 @@ def test_the_masks_that_keras_writes_into_a_graph_are_those_that_layers_find():
     names = {(m.name, m.layer) for m in of_masks(net.spec)}
     assert {
         ("mask kept", "cat"),
+        ("mask kept", "multiply"),  # and passed on by the sum
         ("mask ignored in the backward half", "both/backward_layer"),
     } <= names

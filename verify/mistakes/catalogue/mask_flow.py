@@ -188,6 +188,7 @@ class MaskFlow:
                 outputs = _operation(layer, args, kwargs, makers)
                 if outputs[0].made_of is None:
                     masks = [_mask_of(leaf) for leaf in flatten(args[:1])]
+                    _pass_on(layer, masks, outputs)
                     out = [_mask_of(output) for output in outputs]
                     self.calls.append(Call(path, here, layer, node, masks, {}, out))
             else:
@@ -244,9 +245,7 @@ class MaskFlow:
             _step(shape, found)
             for shape, found in _paired(shapes_in(layer.output_shape), masks)
         ]
-        if "pass_mask" in layer.overrides:
-            for output in outputs:
-                output.mask = layer.overrides["pass_mask"](mask, output)
+        _pass_on(layer, mask, outputs)
         self.calls.append(
             Call(
                 model,
@@ -343,6 +342,13 @@ def without(node: Node, names: set[str]) -> Node:
     """Return a call without some of its keyword arguments."""
     kwargs = {key: value for key, value in node.kwargs.items() if key not in names}
     return replace(node, kwargs=kwargs)
+
+
+def _pass_on(layer: LayerSpec, masks: Any, outputs: Sequence[Step]) -> None:
+    """Change the masks of a layer's outputs, by its override if it has one."""
+    if "pass_mask" in layer.overrides:
+        for output in outputs:
+            output.mask = layer.overrides["pass_mask"](masks, output)
 
 
 def _replaced(layer: LayerSpec, name: str, masks: Any) -> Any:

@@ -55,9 +55,13 @@ def has_masks(spec: ModelSpec) -> bool:
     return any(
         layer.options.get("mask_zero")
         or layer.class_name == "Masking"
-        or (layer.graph and any("mask" in node.kwargs for node in layer.graph.nodes))
+        or any(node.kwargs.get("mask") is not None for node in _nodes(layer))
         for layer in layers
     )
+
+
+def _nodes(layer: LayerSpec) -> tuple[Node, ...]:
+    return () if layer.graph is None else layer.graph.nodes
 
 
 def masks_ignored(spec: ModelSpec) -> Iterator[Mutant]:
