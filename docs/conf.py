@@ -17,7 +17,7 @@ release = verify.__version__
 
 CONTENTS = {
     "Use": ["docs/recipes", "notebooks/README", "docs/checking", "docs/data"],
-    "Trust": ["docs/supported", "docs/matches", "docs/speed"],
+    "Trust": ["docs/supported", "docs/matches", "docs/diagnosis", "docs/speed"],
     "Build": [
         *("docs/architecture", "docs/api", "recipes/README"),
         *("CONTRIBUTING", "CHANGELOG"),

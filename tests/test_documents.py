@@ -407,7 +407,7 @@ def test_the_table_of_trust_is_what_its_command_wrote():
     from verify.console.tables import markdown_table
     from verify.mistakes.catalogue import catalogue
 
-    page = section(PAGES["docs/matches.md"], "Which mistakes are caught and named")
+    page = section(PAGES["docs/diagnosis.md"], "How often it is right")
     written = json.loads((trust.RESULTS_FOLDER / "trust.json").read_text())["rows"]
     lines = [trust.Trust(**row).line() for row in written]
     assert [row["layer"] for row in written] == list(trust.TRUSTED_LAYERS)

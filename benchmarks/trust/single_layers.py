@@ -2,7 +2,7 @@
 
     python -m benchmarks.trust.single_layers
 
-It writes benchmarks/results/trust.json and trust.md; docs/matches.md shows the table.
+It writes benchmarks/results/trust.json and trust.md; docs/diagnosis.md shows the table.
 
 For each recurrent layer a small model is trained on sequences with padding in front,
 behind and in the middle. Then every mistake of the catalogue is planted in it, one at a
@@ -254,7 +254,7 @@ def write(rows: list[Trust], machine: Machine, folder: Path) -> None:
     page = (
         "# What the checks catch, and what a diagnosis names\n\n"
         f"{machine.words()}, by `python -m benchmarks.trust`. "
-        "[What the columns mean](../../docs/matches.md).\n\n"
+        "[What the columns mean](../../docs/diagnosis.md).\n\n"
         f"{markdown_table(TABLE_HEADS, [row.line() for row in rows])}\n"
     )
     put(in_json(document).encode(), folder / "trust.json")

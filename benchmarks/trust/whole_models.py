@@ -329,7 +329,7 @@ def write(rows: list[ModelTrust], machine: Machine, folder: Path) -> None:
     page = (
         "# What a diagnosis names in whole models\n\n"
         f"{machine.words()}, by `python -m benchmarks.trust.whole_models`. "
-        "[What the columns mean](../../docs/matches.md).\n\n"
+        "[What the columns mean](../../docs/diagnosis.md).\n\n"
         f"{markdown_table(TABLE_HEADS, [row.line() for row in rows])}\n"
     )
     put(in_json(document).encode(), folder / "trust_models.json")
