@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
-from support.rules import NO_BROWSER
+from support.rules import LARGE_LIBRARIES, NO_BROWSER
 
 PLUGINS = ("-p", "support.rules", "-p", "no:cacheprovider")
+
+
+@pytest.fixture(autouse=True)
+def _libraries_loaded():
+    """pytester unloads what a run has loaded, and some libraries load only once."""
+    for name in LARGE_LIBRARIES:
+        importlib.import_module(name)
 
 
 @pytest.mark.parametrize(
