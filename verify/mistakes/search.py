@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -461,10 +461,12 @@ class Search:
 
     def outputs(self, case: Case, mutant: Mutant) -> list[Array] | None:
         """Return what a mutant computes; None, and a note, if it cannot."""
-        with np.errstate(all="ignore"):
-            return self.attempts.result(
-                mutant.name, mutant.layer, partial(case.outputs, mutant)
-            )
+        try:
+            with np.errstate(all="ignore"):
+                return case.outputs(mutant)
+        except FAILURES as error:
+            self.attempts.failed(mutant.name, mutant.layer, error)
+            return None
 
     def _note(self, case: Case, mutant: Mutant, outputs: Sequence[Array]) -> None:
         """Keep a candidate that explains a part, if it is among the nearest."""

@@ -133,8 +133,7 @@ def test_a_run_that_cannot_begin_leaves_the_earlier_one(
 
     monkeypatch.setattr(classifier, "embedding", fails)
     before = {p.name: p.read_bytes() for p in Path(trained).iterdir()}
-    with pytest.raises(MemoryError):
-        train(trained, tweets_csv, "--epochs", "1")
+    assert train(trained, tweets_csv, "--epochs", "1") == 2
     assert {p.name: p.read_bytes() for p in Path(trained).iterdir()} == before
 
 

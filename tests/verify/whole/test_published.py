@@ -63,11 +63,15 @@ def test_no_other_gate_order_gives_the_published_lstm_prediction():
 @pytest.mark.parametrize("name", ["simple_rnn", "lstm"])
 def test_no_single_mistake_of_the_catalogue_gives_a_published_prediction(name):
     network, x, prediction, _ = published(name)
+    right, seen = network.predict(x, dtype="float64"), 0
     for mutant in catalogue(network.spec):
-        if mutant.name.startswith("states carried"):  # there is no other row
-            continue
         outputs = mutant.evaluate(x)[0]
+        # one row, two steps and saturated units hide what carries states or rounds them
+        if compare(outputs, right, allowed=1e-7).matches:
+            continue
+        seen += 1
         assert not compare(outputs, prediction, allowed=1e-7).matches, mutant.name
+    assert seen > 40
 
 
 def test_the_chapters_other_rnn_vector_is_a_misprint_that_no_softmax_can_return():
