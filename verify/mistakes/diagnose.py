@@ -44,6 +44,7 @@ from verify.mistakes.remainder import (
     rounding_on_top,
 )
 from verify.mistakes.search import (
+    CONFIRMED_ROWS,
     EXPLAINED_REST,
     ROUNDED_REST,
     Case,
@@ -71,6 +72,9 @@ SAME_PRECISION, FLOAT32_ROUNDING = 4.0, 2.4e-7
 """An explanation that leaves more than so many times what the best one leaves, and a
 larger share of the greatest output than two units in the last place of float32, is a
 worse one and not shown."""
+
+NEAREST_SECONDS = 3.0
+"""Seconds, after the search, in which what comes nearest is measured on more rows."""
 
 MOST_ROWS_TRACED = 1024
 """Rows up to which masks are looked at to describe a difference."""
@@ -324,11 +328,16 @@ class _Diagnosing:
     def _nearest(self) -> Nearest | None:
         """Return what explains most, if it explains enough to be worth showing."""
         best: tuple[float, Nearest] | None = None
-        case = self.search.leading if self.search.tied else self.case
+        case = self.search.leading
+        if not self.search.tied:
+            case = self.case.take(slice(0, CONFIRMED_ROWS)).with_ours(self.spec)
         if not case.fits(case.ours):
             return None
         names, masks = Network(self.spec).output_names, self._masks()
+        clock = Clock(NEAREST_SECONDS)
         for tried in self.search.best():
+            if not clock.left:
+                break
             mutant = with_model(tried.mutant, self.spec)
             found = _measured(case, mutant, self.numbers, names, masks)
             if found is None:
@@ -463,7 +472,7 @@ def _measured(
             outputs,
             case.observed,
             allowed=case.allowed,
-            masks=masks,
+            masks=[mask[: len(fine)] for mask in masks],
             rows=numbers[: len(fine)],
             names=names,
         ),
