@@ -420,6 +420,23 @@ def test_the_table_of_trust_is_what_its_command_wrote():
         assert row["mistakes"] == found, row["layer"]
 
 
+def test_the_table_of_whole_models_is_what_its_command_wrote():
+    from benchmarks.trust import six_models, whole_models
+    from verify.console.tables import markdown_table
+
+    page = section(PAGES["docs/diagnosis.md"], "How often it is right")
+    written = json.loads(
+        (whole_models.RESULTS_FOLDER / "trust_models.json").read_text()
+    )
+    rows = [whole_models.ModelTrust(**row) for row in written["rows"]]
+    assert [row.model for row in rows] == [m.name for m in six_models.SIX_MODELS]
+    table = markdown_table(whole_models.TABLE_HEADS, [row.line() for row in rows])
+    assert table in page
+    assert written["sample"] == whole_models.SAMPLE
+    assert all(row.caught == 1 and row.false == 0 for row in rows)
+    assert all(row.named >= 0.95 and row.seconds < 10 for row in rows)
+
+
 @pytest.mark.keras
 def test_the_benchmark_of_trust_measures_every_column():
     from benchmarks.trust import single_layers as trust
