@@ -105,6 +105,7 @@ def test_a_need_that_no_mistake_has_any_more_would_be_found(monkeypatch):
     assert set(Need) - used() == {Need.OPEN_OWN_GATE}
 
 
+@pytest.mark.slow
 def test_a_mistake_without_its_need_loses_its_reason(monkeypatch):
     net, x, name = Network(words()), right_padded(), "length counted from the mask"
 

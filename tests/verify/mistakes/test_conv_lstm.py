@@ -173,6 +173,7 @@ def test_every_mistake_changes_the_outputs_and_none_fails(name):
         assert np.abs(wrong - right).max() > 1e-7, mutant.name
 
 
+@pytest.mark.slow
 def test_channels_first_is_read_as_such():
     model = model_of("ConvLSTM2D", (2, 3), (5, 6), padding="same")
     first = model_of(

@@ -281,6 +281,7 @@ def test_an_operator_that_takes_filters_for_channels_would_be_found(monkeypatch)
         mutants_of(spec)
 
 
+@pytest.mark.slow
 def test_masks_of_layers_in_mixed_precision_are_followed():
     """A MultiHeadAttention, which takes the mask off its query, in mixed_float16."""
     heads = layer(

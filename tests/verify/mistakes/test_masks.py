@@ -76,6 +76,7 @@ def test_each_layer_may_ignore_its_mask_by_itself():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["one", "two"])
 def test_a_layer_that_ignores_its_mask_is_named_alone(place):
     model, x = stacked(), padded()
@@ -95,6 +96,7 @@ def shaped(net, *outputs):
     return replace(model, root=with_shapes(model.root))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", ["forward", "backward"])
 def test_a_half_that_runs_over_the_padding_is_said_to_do_so(half):
     net = FunctionalNet()
@@ -303,6 +305,7 @@ def softly(model, hidden):
     return (hidden @ weights["kernel"] + weights["bias"]).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("masks", "said"),
     [
@@ -320,6 +323,7 @@ def test_a_port_that_ignores_the_mask_of_a_branch_is_told_which(masks, said):
     assert ("all masks of the model" in str(report)) == (said[1] == "")
 
 
+@pytest.mark.slow
 def test_a_branch_with_the_mask_of_the_other_is_named():
     model, (a, b) = two_branches(), NETS["two branches"][1]()
     bare = Network(two_branches((False, False)))

@@ -352,6 +352,7 @@ def models():
     )
 
 
+@pytest.mark.slow
 def test_every_mistake_changes_the_outputs_and_none_fails():
     for model in models():
         x = features()

@@ -380,6 +380,7 @@ PORTS = {
 """The states of an encoder -> those with which the decoder of a port begins."""
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     kind=st.sampled_from(["LSTM", "GRU", "SimpleRNN"]),
@@ -587,6 +588,7 @@ def test_keras_on_jax_carries_no_states_so_that_none_can_be_forgotten():
     assert names <= {"states not passed on to the next step"}
 
 
+@pytest.mark.slow
 def test_a_decoder_that_keeps_its_states_from_row_to_row_is_told_so():
     spec, (x, y) = encoder_decoder(), sentences()
     name = "states carried to the next row"

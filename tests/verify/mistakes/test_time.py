@@ -108,6 +108,7 @@ def halves():
     return net.spec(net.call(layer("Dense", "dense", units=2), y, features=8)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", ["forward", "backward"])
 @pytest.mark.parametrize(
     "name",
