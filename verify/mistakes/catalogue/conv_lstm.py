@@ -24,6 +24,22 @@ from verify.model.spec import LayerSpec
 SEVERAL_STEPS = frozenset({Need.SEVERAL_STEPS})
 
 
+def _pad_widths(
+    x: Array,
+    kernel: Array,
+    strides: Sequence[int],
+    padding: str,
+    dilation: Sequence[int],
+) -> list[tuple[int, int]]:
+    """Return how far Keras pads each axis, in front and behind."""
+    span = dilated_size(kernel.shape[:-2], dilation)
+    spatial = [
+        pad_width(n, r, s, padding)
+        for n, r, s in zip(x.shape[1:-1], span, strides, strict=True)
+    ]
+    return [(0, 0), *spatial, (0, 0)]
+
+
 def _padded_in_front(
     x: Array,
     kernel: Array,
@@ -33,12 +49,8 @@ def _padded_in_front(
     dilation: Sequence[int],
 ) -> Array:
     """Pad one step more in front than behind where their number is odd."""
-    span = dilated_size(kernel.shape[:-2], dilation)
-    widths = [
-        pad_width(n, r, s, padding)[::-1]
-        for n, r, s in zip(x.shape[1:-1], span, strides, strict=True)
-    ]
-    x = np.pad(x, [(0, 0), *widths, (0, 0)])
+    widths = _pad_widths(x, kernel, strides, padding, dilation)
+    x = np.pad(x, [width[::-1] for width in widths])
     return convolve(x, kernel, strides=strides, padding="valid", dilation=dilation)
 
 
@@ -51,12 +63,8 @@ def _wrapped_round(
     dilation: Sequence[int],
 ) -> Array:
     """Take what lies beyond an edge from the opposite edge."""
-    span = dilated_size(kernel.shape[:-2], dilation)
-    widths = [
-        pad_width(n, r, s, padding)
-        for n, r, s in zip(x.shape[1:-1], span, strides, strict=True)
-    ]
-    x = np.pad(x, [(0, 0), *widths, (0, 0)], mode="wrap")
+    widths = _pad_widths(x, kernel, strides, padding, dilation)
+    x = np.pad(x, widths, mode="wrap")
     return convolve(x, kernel, strides=strides, padding="valid", dilation=dilation)
 
 
