@@ -320,9 +320,9 @@ class _Diagnosing:
         """Yield each mutant that comes nearest with each other mistake too."""
         unlike = list({id(m): m for m in others}.values())
         for first in near:
+            made = with_model(first, self.spec)
             for second in unlike:
-                both = together(with_model(first, self.spec), second)
-                if first is not second and both is not None:
+                if first is not second and (both := together(made, second)) is not None:
                     yield both
 
     def _nearest(self) -> Nearest | None:
