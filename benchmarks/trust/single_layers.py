@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ import numpy as np
 
 import verify
 from benchmarks.machine import Machine
-from benchmarks.output import RESULTS_FOLDER, in_json, put
+from benchmarks.output import RESULTS_FOLDER
+from benchmarks.trust.tables import write_table
 from benchmarks.turns import BenchmarkError
 from verify.console.tables import markdown_row, markdown_table
 from verify.forward.network import Inputs
@@ -247,18 +248,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def write(rows: list[Trust], machine: Machine, folder: Path) -> None:
     """Write trust.json and trust.md into a folder."""
-    document = {
-        "machine": asdict(machine),
-        "rows": [asdict(row) for row in rows],
-    }
-    page = (
-        "# What the checks catch, and what a diagnosis names\n\n"
-        f"{machine.words()}, by `python -m benchmarks.trust`. "
-        "[What the columns mean](../../docs/diagnosis.md).\n\n"
-        f"{markdown_table(TABLE_HEADS, [row.line() for row in rows])}\n"
-    )
-    put(in_json(document).encode(), folder / "trust.json")
-    put(page.encode(), folder / "trust.md")
+    title = "What the checks catch, and what a diagnosis names"
+    command = "python -m benchmarks.trust"
+    write_table("trust", title, command, TABLE_HEADS, rows, machine, folder)
 
 
 if __name__ == "__main__":

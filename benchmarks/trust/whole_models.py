@@ -37,15 +37,16 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import verify
 from benchmarks.machine import Machine
-from benchmarks.output import RESULTS_FOLDER, in_json, put
+from benchmarks.output import RESULTS_FOLDER
 from benchmarks.trust.six_models import SIX_MODELS, WholeModel
+from benchmarks.trust.tables import write_table
 from benchmarks.turns import BenchmarkError
 from verify.console.tables import markdown_row, markdown_table
 from verify.forward.network import Inputs
@@ -321,19 +322,16 @@ def main(argv: list[str] | None = None) -> None:
 
 def write(rows: list[ModelTrust], machine: Machine, folder: Path) -> None:
     """Write trust_models.json and trust_models.md into a folder."""
-    document = {
-        "machine": asdict(machine),
-        "sample": SAMPLE,
-        "rows": [asdict(row) for row in rows],
-    }
-    page = (
-        "# What a diagnosis names in whole models\n\n"
-        f"{machine.words()}, by `python -m benchmarks.trust.whole_models`. "
-        "[What the columns mean](../../docs/diagnosis.md).\n\n"
-        f"{markdown_table(TABLE_HEADS, [row.line() for row in rows])}\n"
+    write_table(
+        "trust_models",
+        "What a diagnosis names in whole models",
+        "python -m benchmarks.trust.whole_models",
+        TABLE_HEADS,
+        rows,
+        machine,
+        folder,
+        sample=SAMPLE,
     )
-    put(in_json(document).encode(), folder / "trust_models.json")
-    put(page.encode(), folder / "trust_models.md")
 
 
 if __name__ == "__main__":
