@@ -115,7 +115,7 @@ def test_every_mistake_changes_the_outputs_and_no_two_are_the_same(name):
 
 
 def _lose_the_same_bits(one, two):
-    """Whether two mistakes round to formats that agree on numbers below 1.
+    """Say whether two mistakes round to formats that agree on numbers below 1.
 
     The inputs of a layer after an Embedding are the weights of the Embedding. Numbers
     of a table that are all small are the same in a format with fewer bits before the

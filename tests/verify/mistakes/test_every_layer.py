@@ -34,7 +34,7 @@ ROWS = 36
 """More than `predict` takes at a time, so that states can be carried on."""
 
 EACH = 7
-"""Of the mutants of a case every so many is evaluated, beginning with another in each:
+"""Every so many mutants of a case are evaluated, beginning with another in each:
 all of them would take a minute."""
 
 UNFIT = {

@@ -1,4 +1,4 @@
-"""What a port is given instead of the inputs: mistakes planted in the arrays."""
+"""Plant mistakes in the arrays that a port is given as inputs."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ def test_every_mask_has_its_mistakes_and_no_two_are_the_same(name):
 
 
 def softly(model, hidden):
-    """What the Dense layer of a model makes of its inputs, by hand."""
+    """Return what the Dense layer of a model makes of its inputs, by hand."""
     weights = model["out"].weights
     return (hidden @ weights["kernel"] + weights["bias"]).astype(np.float32)
 

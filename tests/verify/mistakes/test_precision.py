@@ -77,7 +77,7 @@ def port(
 
 
 def names(model, x, theirs):
-    """What a comparison says: every explanation, best first."""
+    """Return every explanation of a comparison, best first."""
     report = compare_outputs(Network(model), x, theirs)
     assert report.verdict is Verdict.FAIL
     return [found.mistake for found in report.diagnosis.explanations]

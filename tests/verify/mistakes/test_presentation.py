@@ -106,7 +106,7 @@ class Made:
         self.allowed = [floor.atol for floor in floors]
 
     def found(self, *outputs):
-        """What is said of outputs."""
+        """Return what is said of outputs."""
         return list(
             presentations(self.spec, self.x, self.ours, outputs, allowed=self.allowed)
         )
@@ -119,7 +119,7 @@ class Made:
         return "".join(one.explanation for one in found)
 
     def logits(self):
-        """What the model computes before its last activation, in float32."""
+        """Return what comes before the last activation, in float32."""
         last = self.spec.layers[-1]
         new = last.with_options(activation="linear")
         return Network(self.spec.with_layer(new)).flat(self.x)[0].astype(F32)

@@ -21,7 +21,7 @@ ROWS = 40
 
 
 def said(net, outputs):
-    """What a refusal says after the shape received."""
+    """Return what a refusal says after the shape received."""
     with pytest.raises(DataError) as refusal:
         compare_outputs(net, features(batch=ROWS), outputs)
     head, _, tail = str(refusal.value).partition(f"Received: shape={outputs.shape}")

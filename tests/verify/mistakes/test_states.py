@@ -313,7 +313,7 @@ def matching(spec, x, theirs):
 
 
 def recorded(mutant, x):
-    """What a port with a mistake returns, in float32."""
+    """Return what a port with a mistake returns, in float32."""
     net = Network(mutant.model)
     outputs = mutant.evaluate(net.prepare(x), dtype="float32")
     return outputs if len(outputs) > 1 else outputs[0]

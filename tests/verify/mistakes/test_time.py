@@ -28,7 +28,7 @@ def found(report):
 
 
 def outputs_of(model, x, name, layer):
-    """What a port with one mistake of the catalogue computes."""
+    """Return what a port with one mistake of the catalogue computes."""
     mutant = next(m for m in catalogue(model) if (m.name, m.layer) == (name, layer))
     return mutant.evaluate(Network(model).prepare(x))
 
