@@ -93,6 +93,11 @@ def compare_outputs(
         raise DataError(
             "tolerance and precision: expected one of the two. Received: both"
         )
+    if not diagnosis_seconds >= 0:  # NaN is not
+        raise DataError(
+            "diagnosis_seconds: expected a number of 0 or more. "
+            f"Received: {diagnosis_seconds}"
+        )
     allowed = None if tolerance is None else UserTolerance.read(tolerance)
     number_format = None if precision is None else NumberFormat.read(precision)
     net = load(model, config=config, semantics=semantics, backend=backend)

@@ -47,7 +47,9 @@ def _nearest(nearest: Nearest) -> Iterator[tuple[str, str]]:
     explanation = nearest.explanation
     where = _where(explanation)
     yield "nearest", f"{where}{explanation.explanation}"
-    explains = [f"{100 * nearest.share:.3g} % of the difference"]
+    explains = []
+    if nearest.share:  # none where some difference is infinite
+        explains.append(f"{100 * nearest.share:.3g} % of the difference")
     if nearest.explained:
         rows = f"{nearest.explained:,} of {nearest.rows:,} rows"
         if nearest.first is not None:

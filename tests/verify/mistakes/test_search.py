@@ -23,7 +23,7 @@ from support.nets import (
     write_keras_file,
 )
 
-from verify import Network, Verdict, compare_outputs
+from verify import DataError, Network, Verdict, compare_outputs
 from verify.__main__ import main
 from verify.mistakes.catalogue import catalogue, same_mistakes
 from verify.mistakes.catalogue.combined import together
@@ -214,6 +214,23 @@ def test_a_search_ends_in_time_and_says_what_it_left_out():
     report = compare_outputs(Network(right), x, theirs, diagnosis_seconds=0)
     assert report.verdict is Verdict.FAIL
     assert report.diagnosis is None
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_a_time_that_is_none_is_refused(seconds):
+    net, x = Network(lstm_spec()), ids()
+    with pytest.raises(DataError, match="diagnosis_seconds: expected a number of 0"):
+        compare_outputs(net, x, net.predict(x), diagnosis_seconds=seconds)
+
+
+def test_no_share_is_said_where_a_difference_is_infinite():
+    right, x = lstm_spec(), ids(batch=40)
+    mutant = next(m for m in catalogue(right) if m.name == "bias missing")
+    (theirs,) = mutant.evaluate(x, "float32")
+    theirs[17] = np.inf
+    text = compare_outputs(Network(right), x, theirs, diagnosis_seconds=5).to_text()
+    assert "explains       : 39 of 40 rows, the first it does not: row 17\n" in text
+    assert "% of the difference" not in text
 
 
 def test_the_rules_of_a_backend_are_proposed_only_if_nothing_else_fits():
