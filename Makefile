@@ -49,7 +49,7 @@ setup: .venv/.installed
 	$$found -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check \
 	  --constraint constraints.txt \
-	  --editable ./$(LIGHT) --editable '.[dev,jax,dask,parquet,bench,docs]'
+	  --editable ./$(LIGHT) --editable '.[dev,jax,dask,parquet,exported,docs]'
 	@touch $@
 
 run: setup

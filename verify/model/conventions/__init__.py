@@ -1,0 +1,1 @@
+"""The conventions of recurrent layers in other frameworks, and what exporters lose."""

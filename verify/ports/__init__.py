@@ -1,0 +1,1 @@
+"""Follow a model out of Keras: exported files, weights, and test vectors for ports."""

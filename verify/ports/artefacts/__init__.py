@@ -1,0 +1,1 @@
+"""Open exported files and run them, each in a process of its own."""

@@ -1,0 +1,1 @@
+"""Run exported files; these modules are imported by the process of a file alone."""

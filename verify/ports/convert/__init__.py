@@ -1,0 +1,1 @@
+"""Write the weights of a model, or the model, in the form of another framework."""

@@ -1,0 +1,1 @@
+"""Find where inside an exported file its values leave those of the model."""

@@ -1,0 +1,1 @@
+"""Write test vectors that prove a port in any language."""
