@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -189,7 +189,13 @@ def file_name(source: Source) -> str:
 
 
 def probe_inputs(
-    spec: ModelSpec, *, seed: int = 0, empty: bool = True, rows: int = PROBE_ROWS
+    spec: ModelSpec,
+    *,
+    seed: int = 0,
+    empty: bool = True,
+    rows: int = PROBE_ROWS,
+    padded: bool = True,
+    shapes: Sequence[Shape] | None = None,
 ) -> list[Array] | Array:
     """Return inputs on which mistakes show.
 
@@ -206,13 +212,24 @@ def probe_inputs(
         Whether there is a row of padding alone, on which a model may return NaN.
     rows : int
         Number of rows, where the model leaves it open.
+    padded : bool
+        Whether there is padding at all.
+    shapes : sequence of shapes, optional
+        Shape of each input, where something else than the model fixes axes that the
+        model leaves open; None for an axis that is still open.
 
     Returns
     -------
     (batch, ...) in the dtype of the model's input; a list where there are several.
     """
     rng = np.random.default_rng(seed)
-    arrays = [_probe(spec, layer, rng, empty, rows) for layer in spec.inputs]
+    shapes = shapes or [layer.options["batch_shape"] for layer in spec.inputs]
+    arrays = []
+    for layer, shape in zip(spec.inputs, shapes, strict=True):
+        x, padding = _probe(spec, layer, rng, rows, shape)
+        if padded and padding is not None:
+            x = _padded(x, padding, empty)
+        arrays.append(x)
     return arrays[0] if len(arrays) == 1 else arrays
 
 
@@ -220,10 +237,10 @@ def _probe(
     spec: ModelSpec,
     layer: LayerSpec,
     rng: np.random.Generator,
-    empty: bool,
     rows: int,
-) -> Array:
-    sizes: Shape = layer.options["batch_shape"]
+    sizes: Shape,
+) -> tuple[Array, float | None]:
+    """Return a probe input without padding, and the value that pads it, if one does."""
     rows = spec.batch_size or rows
     shape = tuple(
         size if size is not None else rows if axis == 0 else PROBE_STEPS
@@ -236,17 +253,17 @@ def _probe(
             f"Received: shape={shape}; give inputs of your own"
         )
     dtype = dtype_of(layer.options["dtype"])
-    readers = list(_readers(spec.root, layer.name))
+    readers = list(readers_of(spec.root, layer.name))
     tables = [int(x.options["input_dim"]) for x in readers if _is(x, "Embedding")]
     pads = [x.options["mask_value"] for x in readers if _is(x, "Masking")]
     if dtype.kind == "b":
-        return rng.random(size=shape) < 0.7
+        return rng.random(size=shape) < 0.7, None
     if tables:
-        return _padded(_token_ids(rng, shape, min(tables), dtype), 0, empty)
+        return _token_ids(rng, shape, min(tables), dtype), 0
     if dtype.kind in "iu":
-        return rng.integers(0, 5, size=shape).astype(dtype)
+        return rng.integers(0, 5, size=shape).astype(dtype), None
     x = rng.normal(size=shape).astype(dtype)
-    return _padded(x, pads[0], empty) if pads and len(shape) > 2 else x
+    return x, pads[0] if pads and len(shape) > 2 else None
 
 
 def _is(layer: LayerSpec, class_name: str) -> bool:
@@ -265,7 +282,7 @@ def _padded(x: Array, value: float, empty: bool) -> Array:
     """Put padding into some rows, never into the last one."""
     if x.ndim < 2:
         return x
-    for row, pattern in enumerate(_patterns(x.shape[1])):
+    for row, pattern in enumerate(padding_patterns(x.shape[1])):
         if not pattern.any() and not empty:
             continue
         if row < len(x) - 1 or row == 0:
@@ -282,7 +299,7 @@ PASS_THROUGH_LAYERS = frozenset(
 them."""
 
 
-def _readers(model: LayerSpec, name: str) -> Iterator[LayerSpec]:
+def readers_of(model: LayerSpec, name: str) -> Iterator[LayerSpec]:
     """Yield the layers that read an input's values, those inside others included."""
     if model.graph is None:
         return
@@ -303,17 +320,17 @@ def _inner(layer: LayerSpec, seen: set[TensorRef], node: Node) -> Iterator[Layer
         given = flatten(node.args)
         for ref, leaf in zip(refs, given, strict=False):
             if isinstance(leaf, TensorRef) and leaf in seen:
-                yield from _readers(layer, ref.layer)
+                yield from readers_of(layer, ref.layer)
     elif layer.class_name == "TimeDistributed":
         inner = layer.sublayers["layer"]
         if inner.graph is not None:
-            yield from _readers(inner, flatten(inner.graph.inputs)[0].layer)
+            yield from readers_of(inner, flatten(inner.graph.inputs)[0].layer)
         yield inner
     else:
         yield layer
 
 
-def _patterns(steps: int) -> list[Array]:
+def padding_patterns(steps: int) -> list[Array]:
     """Return masks of the steps kept: padded right, left, both, with holes, throughout.
 
     Returns
