@@ -39,6 +39,10 @@ class KerasCannotRun(DataError):
     """Report that Keras itself fails on a model or on its inputs."""
 
 
+class KerasChanged(KerasCannotRun):
+    """Report that this Keras does not have what this package needs of it."""
+
+
 @contextlib.contextmanager
 def error_prefix(path: object) -> Iterator[None]:
     """Put the file that errors raised inside are about in front of their messages."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from verify.errors import DataError, VerifyError, printable
 from verify.forward.layers import REGISTRY
+from verify.keras_bridge import private
 from verify.keras_bridge.importing import first_line, import_keras, quiet
 from verify.keras_bridge.reading import attribute_of, live_layer
 from verify.model.dtypes import POLICIES
@@ -84,7 +85,7 @@ def _load_layer_weights(live: Any, layer: LayerSpec) -> None:
 
 def refresh_weight_copies(model: Any) -> None:
     """Renew the copies of weights that some layers compute with."""
-    for layer in model._flatten_layers():
+    for layer in private.layers_inside(model):
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
 
@@ -130,9 +131,7 @@ def _translate(config: Any) -> Any:
         if not key.endswith(TRAINING_SUFFIXES) and key not in DROPPED_KEYS
     }
     if config.get("module") == "keras.ops":
-        from keras.src import ops
-
-        for module in (ops.numpy, ops.nn, ops.core, ops.math):
+        for module in private.operation_modules():
             if hasattr(module, str(config["class_name"])):
                 changed["module"] = module.__name__
     return changed
@@ -160,8 +159,6 @@ def _build_layer(entry: dict[str, Any]) -> Any:
 def _build_by_calls(config: dict[str, Any]) -> Any:
     """Return a model whose layers are called here one by one."""
     keras = import_keras()
-    from keras.src import backend
-
     body = config["config"]
     if config["class_name"] == "Sequential":  # some model inside it is ours
         return keras.Sequential(
@@ -175,7 +172,7 @@ def _build_by_calls(config: dict[str, Any]) -> Any:
 
     def resolved(leaf: Any) -> Any:
         if isinstance(leaf, MaskOf):
-            return backend.get_keras_mask(values[leaf.tensor])
+            return private.mask_of(values[leaf.tensor])
         return values[leaf] if isinstance(leaf, TensorRef) else leaf
 
     for ref in flatten(graph.inputs):

@@ -11,6 +11,7 @@ import numpy as np
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs
+from verify.keras_bridge import private
 from verify.keras_bridge.importing import floatx, import_keras, quiet
 from verify.keras_bridge.running import CallKeys, KerasCall, KerasModel, cannot_run
 from verify.model.arrays import Array
@@ -43,8 +44,7 @@ def predicted_calls(
         ``predict`` bit for bit, the values of the calls are those of predict too.
     """
     keras, own = import_keras(), model.model
-    graph = getattr(own, "_functional", None) or own
-    nodes = dict(_nodes(graph))
+    nodes = dict(_nodes(own))
     inputs = {call.key: _symbolic_inputs(nodes[call.key]) for call in calls}
     tensors = {
         id(tensor): tensor
@@ -56,9 +56,8 @@ def predicted_calls(
         tensors |= {id(tensor): tensor for tensor in node.outputs}
     try:
         with quiet():
-            more = keras.Model(
-                graph._inputs_struct, [*tensors.values(), *graph.outputs]
-            )
+            outputs = [*tensors.values(), *private.graph_of(own).outputs]
+            more = keras.Model(private.inputs_of(own), outputs)
             _compile_like(own, more)
     except Exception as error:
         raise cannot_run(error) from error
@@ -81,13 +80,12 @@ def predicted_calls(
     return found, arrays[len(tensors) :]
 
 
-def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:
+def _nodes(model: Any) -> Iterator[tuple[str, Any]]:
     """Yield the key and the node of every call, in the order in which they run."""
     keys = CallKeys()
-    for depth in sorted(graph._nodes_by_depth, reverse=True):
-        for node in graph._nodes_by_depth[depth]:
-            if node.operation and not node.is_input:
-                yield keys.next(node.operation.name), node
+    for node in private.nodes_of(model):
+        if node.operation and not node.is_input:
+            yield keys.next(node.operation.name), node
 
 
 def _symbolic_inputs(node: Any) -> dict[str, dict[int, Any]]:

@@ -18,6 +18,7 @@ from unittest.mock import patch
 import numpy as np
 
 from verify.errors import UnsupportedError, install_hint, printable
+from verify.keras_bridge import private
 
 
 def require_keras() -> None:
@@ -103,9 +104,8 @@ def _jax_float64() -> Iterator[None]:
         yield
         return
     import jax
-    from keras.src.backend.common import dtypes
-    from keras.src.backend.jax import nn
 
+    nn = private.backend_operations("jax", "nn")
     wide = types.SimpleNamespace(**{**vars(nn.jnp), "float32": jax.numpy.float64})
 
     def attention(
@@ -114,12 +114,12 @@ def _jax_float64() -> Iterator[None]:
     ) -> Any:  # fmt: skip
         """Return attention by Keras's formula for other devices, instead of JAX's."""
         scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-        core = nn._dot_product_attention_core
+        core = private.jax_attention()
         return core(query, key, value, bias, mask, is_causal, scale)
 
     with (
         jax.enable_x64(True),
-        patch.dict(dtypes.BIT64_TO_BIT32_DTYPE, {"float64": "float64"}),
+        patch.dict(private.promotions_off_tensorflow(), {"float64": "float64"}),
         patch.object(nn, "jnp", wide),
         patch.object(jax.nn, "dot_product_attention", attention),
     ):

@@ -10,6 +10,7 @@ import numpy as np
 
 from verify.errors import UnsupportedError
 from verify.forward.layers import REGISTRY
+from verify.keras_bridge import private
 from verify.keras_bridge.importing import first_line, import_keras
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec, ModelSpec
@@ -57,7 +58,7 @@ def _refuse_custom(model: Any) -> None:
             f"Model '{model.name}' ({type(model).__name__}): this custom kind of model "
             "is not supported. Supported: Sequential and Functional"
         )
-    for layer in model._flatten_layers(include_self=False):
+    for layer in private.layers_inside(model, itself=False):
         if not _of_keras(type(layer)):
             where = f"Layer '{layer.name}' ({type(layer).__name__})"
             bases = (base for base in type(layer).__mro__ if _of_keras(base))
@@ -133,15 +134,11 @@ def attribute_of(layer: Any, name: str) -> Any:
 
 def _child(layer: Any, container: str, key: str) -> Any:
     if container == "layers":
-        known = {operation.name: operation for operation in _operations(layer)}
+        known = {
+            operation.name: operation for operation in private.operations_of(layer)
+        }
         return known.get(key)
     return layer.cells[int(key)] if container else getattr(layer, key)
-
-
-def _operations(model: Any) -> list[Any]:
-    """Return layers and raw operations of a model, a Sequential's input included."""
-    graph = getattr(model, "_functional", None) or model
-    return list(graph.operations)
 
 
 def live_layer(model: Any, root: LayerSpec, path: str) -> Any:

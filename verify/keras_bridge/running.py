@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import KerasCannotRun
+from verify.errors import KerasCannotRun, KerasChanged
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs
+from verify.keras_bridge import private
 from verify.keras_bridge.building import (
     build,
     load_weights,
@@ -112,7 +113,7 @@ class KerasModel:
 
     def structured(self, x: Inputs) -> Any:
         """Return inputs in the structure that the model takes."""
-        inputs = getattr(self.model, "_inputs_struct", None)
+        inputs = private.inputs_of(self.model)
         if isinstance(inputs, dict):
             return dict(zip(inputs, x, strict=True))
         return list(x) if len(x) > 1 else x[0]
@@ -123,12 +124,10 @@ class KerasModel:
         The layers are called one after the other, so that Keras need not compile a
         model with as many outputs as layers.
         """
-        graph = getattr(self.model, "_functional", None) or self.model
-        recorder = _CallRecorder(graph)
+        recorder = _CallRecorder(self.model)
         with floatx(self.floatx), quiet(), from_zero_states(self.model):
-            inputs = graph._standardize_inputs(self.structured(x))
             try:
-                graph._run_through_graph(inputs, operation_fn=recorder)
+                private.run_graph(self.model, self.structured(x), recorder)
             except Exception as error:
                 raise cannot_run(error) from error
         return recorder.found
@@ -171,18 +170,18 @@ class KerasModel:
 
 
 class _CallRecorder:
-    """Call the operations of a graph and record each call, for `_run_through_graph`."""
+    """Call the operations of a model and record each call, for `private.run_graph`."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, model: Any) -> None:
         self.found: list[KerasCall] = []
         self._keys = CallKeys()
-        self._constants = _constants(graph)
+        self._constants = _constants(model)
 
     def __call__(self, operation: Any) -> Callable[..., Any]:
         """Return a function that calls and records an operation."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            if "training" in getattr(operation, "_call_context_args", {}):
+            if private.takes_training(operation):
                 kwargs["training"] = False  # as predict says, whatever the graph
             given = map_structure(self._recorded, list(args))
             named = map_structure(self._recorded, kwargs)
@@ -208,10 +207,10 @@ class _CallRecorder:
         return tensor.value if id(leaf) in self._constants else tensor
 
 
-def _constants(graph: Any) -> dict[int, Any]:
-    """Return, by their `id`, the tensors that a graph's calls contain as constants."""
+def _constants(model: Any) -> dict[int, Any]:
+    """Return, by their `id`, the tensors that a model's calls contain as constants."""
     keras = import_keras()
-    nodes = [node for nodes in graph._nodes_by_depth.values() for node in nodes]
+    nodes = private.nodes_of(model)
     arguments = [node.arguments for node in nodes if not node.is_input]
     leaves = flatten([[list(a.args), dict(a.kwargs)] for a in arguments])
     return {
@@ -223,6 +222,8 @@ def _constants(graph: Any) -> dict[int, Any]:
 
 def cannot_run(error: Exception) -> KerasCannotRun:
     """Return the error to raise for one of Keras's own, in one line."""
+    if isinstance(error, KerasChanged):
+        return error
     return KerasCannotRun(
         f"Keras cannot run this model on these inputs ({first_line(error)})"
     )
@@ -233,9 +234,7 @@ def _to_tensor(leaf: Any) -> Any:
     keras = import_keras()
     if not keras.ops.is_tensor(leaf):
         return leaf
-    from keras.src import backend
-
-    mask = backend.get_keras_mask(leaf)
+    mask = private.mask_of(leaf)
     to_numpy = keras.ops.convert_to_numpy
     return Tensor(to_numpy(leaf), None if mask is None else to_numpy(mask))
 
@@ -245,11 +244,9 @@ def _to_keras(leaf: Any) -> Any:
     if not isinstance(leaf, Tensor):
         return leaf
     keras = import_keras()
-    from keras.src import backend
-
     tensor = keras.ops.convert_to_tensor(leaf.value)
     if leaf.mask is not None:
-        backend.set_keras_mask(tensor, keras.ops.convert_to_tensor(leaf.mask))
+        private.set_mask(tensor, keras.ops.convert_to_tensor(leaf.mask))
     return tensor
 
 
@@ -258,7 +255,7 @@ def from_zero_states(model: Any) -> Iterator[None]:
     """Set the states of stateful layers to zero in the ``with``, then restore them."""
     layers = [
         layer
-        for layer in model._flatten_layers()
+        for layer in private.layers_inside(model)
         if getattr(layer, "stateful", False) and hasattr(layer, "reset_state")
     ]
     states = [

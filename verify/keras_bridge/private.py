@@ -1,0 +1,147 @@
+"""Names that Keras keeps to itself and this package needs, and where each is found.
+
+Private names move between versions without a word: the module of a function, or the
+function itself. So they stand here alone, each with all places where a version that was
+tested has it. Public names are used where they are needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any
+
+from verify.errors import KerasChanged
+
+
+def _found(name: str, *modules: str) -> Any:
+    """Return a name of Keras from the first of some modules that has it.
+
+    Raises
+    ------
+    KerasChanged
+        None of the modules has it.
+    """
+    for module in modules:
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError):
+            continue
+    raise _changed(name, " or ".join(modules))
+
+
+def _attribute(owner: Any, *names: str) -> Any:
+    """Return the first of some attributes that an object of Keras has.
+
+    Raises
+    ------
+    KerasChanged
+        It has none of them.
+    """
+    for name in names:
+        try:
+            return getattr(owner, name)
+        except AttributeError:
+            continue
+    raise _changed(" or ".join(names), type(owner).__name__)
+
+
+def _changed(name: str, where: str) -> KerasChanged:
+    version = importlib.import_module("keras").__version__
+    return KerasChanged(f"Keras {version} has no {name} in {where}")
+
+
+# Masks that tensors carry ------------------------------------------------------------
+
+_MASKING = (
+    "keras.src.backend",  # up to 3.15
+    "keras.src.backend.common",  # from 3.16 on
+)
+
+
+def mask_of(tensor: Any) -> Any:
+    """Return the mask that one of Keras's tensors carries, or None."""
+    return _found("get_keras_mask", *_MASKING)(tensor)
+
+
+def set_mask(tensor: Any, mask: Any) -> None:
+    """Make one of Keras's tensors carry a mask."""
+    _found("set_keras_mask", *_MASKING)(tensor, mask)
+
+
+# Graphs of models --------------------------------------------------------------------
+
+
+def graph_of(model: Any) -> Any:
+    """Return the graph of calls of a model: its own, or that inside a Sequential."""
+    return getattr(model, "_functional", None) or model
+
+
+def operations_of(model: Any) -> list[Any]:
+    """Return layers and raw operations of a model, a Sequential's input included."""
+    return list(_attribute(graph_of(model), "operations", "_operations"))
+
+
+def layers_inside(model: Any, *, itself: bool = True) -> list[Any]:
+    """Return the layers of a model and those inside them, the model too if asked."""
+    return list(_attribute(model, "_flatten_layers")(include_self=itself))
+
+
+def inputs_of(model: Any) -> Any:
+    """Return the symbolic inputs of a model, in the structure that it takes."""
+    return _attribute(graph_of(model), "_inputs_struct")
+
+
+def nodes_of(model: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph, one for each call, in the order in which they run."""
+    by_depth = _attribute(graph_of(model), "_nodes_by_depth")
+    for depth in sorted(by_depth, reverse=True):
+        yield from by_depth[depth]
+
+
+def run_graph(
+    model: Any, inputs: Any, operation_fn: Callable[[Any], Callable[..., Any]]
+) -> Any:
+    """Run a model on inputs, each operation by what a function returns for it."""
+    graph = graph_of(model)
+    prepared = _attribute(graph, "_standardize_inputs")(inputs)
+    return _attribute(graph, "_run_through_graph")(prepared, operation_fn=operation_fn)
+
+
+def takes_training(operation: Any) -> bool:
+    """Return whether a call of a layer is told if it is training."""
+    return "training" in getattr(operation, "_call_context_args", {})
+
+
+# Modules of operations ---------------------------------------------------------------
+
+
+def operation_modules() -> list[Any]:
+    """Return the modules of Keras that define its operations, ``keras.ops`` publicly.
+
+    Configs name these modules.
+    """
+    return [_found(name, "keras.src.ops") for name in ("numpy", "nn", "core", "math")]
+
+
+def backend_operations(backend: str, module: str) -> Any:
+    """Return a module of operations of a backend, such as ``nn`` of ``jax``."""
+    places = (
+        f"keras.src.backend.{backend}",  # up to 3.15
+        f"keras.src.backend.{backend}.ops",  # from 3.16 on
+    )
+    return _found(module, *places)
+
+
+def jax_attention() -> Any:
+    """Return the function by which Keras on JAX computes attention without a kernel."""
+    name = "_dot_product_attention_core"
+    return _attribute(backend_operations("jax", "nn"), name)
+
+
+def promotions_off_tensorflow() -> MutableMapping[str, str]:
+    """Return the table by which Keras makes float64 float32 on other backends.
+
+    It is the table itself, so a change of it changes Keras.
+    """
+    return _found("BIT64_TO_BIT32_DTYPE", "keras.src.backend.common.dtypes")
