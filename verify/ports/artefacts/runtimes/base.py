@@ -75,7 +75,7 @@ class Runtime(abc.ABC):
         }
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: object) -> str:
     """Return what an error says as one printable line, cut off where it gets long."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return printable(" ".join(lines) or type(error).__name__, 500)
