@@ -17,7 +17,6 @@ from verify.ports.artefacts.runtimes.base import (
     Runtime,
     at_least,
     missing,
-    one_line,
 )
 from verify.ports.artefacts.signature import Signature, TensorInfo
 
@@ -83,18 +82,15 @@ class OpenVinoFile(Runtime):
         self.runtime = f"OpenVINO {openvino.__version__.partition('-')[0]}"
         self.core = openvino.Core()
         self.model = self.read()
-        self.config = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+        self.config: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
         notes = [self._set_precision(opening.precision_hint)]
         self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
         self._request: Any = None
-        self._refusal = ""
         try:
             self._request = self.compiled(self.model).create_infer_request()
         except Exception as error:
-            self._refusal = one_line(error)
-            if not any(
-                port.get_partial_shape().is_dynamic for port in self.model.inputs
-            ):
+            inputs = self.model.inputs
+            if not any(port.get_partial_shape().is_dynamic for port in inputs):
                 raise ModelFileError(
                     f"{opening.shown}: {self.runtime} cannot compile it: {_why(error)}"
                 ) from None
