@@ -1,0 +1,72 @@
+"""Run ``python -m benchmarks.conventions``.
+
+It runs every framework that can be imported here, or those named, writes what it
+measured to ``verify/model/conventions/measured.json`` and makes the page
+``docs/conventions.md`` anew. Frameworks that are not run keep their figures.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.conventions.measure import COMMAND, LIMIT, MODULES, is_here, measured
+from benchmarks.output import in_json, put
+from verify.errors import DataError
+
+MEASURED = Path(str(resources.files("verify.model.conventions"))) / "measured.json"
+
+
+def main(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Frameworks; by default all that are here."),
+    ] = None,
+    python: Annotated[
+        str | None,
+        typer.Option(help="The interpreter that has them, if not this one."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the random weights and inputs.")] = 0,
+) -> None:
+    """Measure the conventions of frameworks; exit code 1 if one of them is wrong."""
+    chosen = names or [name for name in MODULES if is_here(name)]
+    unknown = [name for name in chosen if name not in MODULES]
+    if unknown:
+        raise DataError(
+            f"expected some of {', '.join(MODULES)}. Received: {unknown[0]}"
+        )
+    document = json.loads(MEASURED.read_text(encoding="utf-8"))
+    wrong = 0
+    for name in chosen:
+        version, found = measured(name, seed, python)
+        cells: dict[str, float] = {}
+        for case, difference in found:
+            cell = case.convention.cell
+            cells[cell] = max(cells.get(cell, 0.0), difference)
+            both = ", both directions" if case.both else ""
+            mark = "" if difference < LIMIT else "  WRONG"
+            wrong += bool(mark)
+            print(f"{name} {version}  {cell}{both}: {difference:.1e}{mark}")
+        document["measurements"].setdefault(name, {}).update(
+            {
+                cell: {
+                    "difference": float(f"{difference:.1e}"),
+                    "version": version,
+                    "command": f"{COMMAND} {name}",
+                }
+                for cell, difference in cells.items()
+            }
+        )
+    if wrong:
+        print(f"{wrong} wrong; nothing was written")
+        raise typer.Exit(1)
+    document["measurements"] = dict(sorted(document["measurements"].items()))
+    put(in_json(document).encode(), MEASURED)
+
+
+if __name__ == "__main__":
+    typer.run(main)
