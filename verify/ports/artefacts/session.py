@@ -79,12 +79,13 @@ class Limits:
     request_seconds : float
         The same for each request, such as a run.
     memory_bytes : int
-        Address space, of which runtimes reserve more than they use.
+        Address space beyond five times the size of the file; runtimes reserve more of
+        it than they use, TensorFlow 2.5 GB.
     """
 
     open_seconds: float = 120.0
     request_seconds: float = 300.0
-    memory_bytes: int = 16 * 2**30
+    memory_bytes: int = 8 * 2**30
 
 
 def open_session(
@@ -277,10 +278,12 @@ class Session:
             "shown": printable(self.path),
             "precision_hint": self._precision_hint,
         }
+        size = kinds.size_of(self.path)
+        self._memory_bytes = self._limits.memory_bytes + 5 * size
         seconds = self._limits.open_seconds
         header = {
             "opening": opening,
-            "memory_bytes": self._limits.memory_bytes,
+            "memory_bytes": self._memory_bytes,
             "seconds": seconds,
         }
         try:
@@ -348,7 +351,7 @@ class Session:
         if name == "MemoryError":
             return ModelFileError(
                 f"{self.path}: needs more memory than the "
-                f"{self._limits.memory_bytes / 2**30:.0f} GiB allowed ({message})"
+                f"{self._memory_bytes / 2**30:.0f} GiB allowed ({message})"
             )
         if name not in ERRORS:
             return RuntimeError(f"in the process that runs {self.path}:\n{message}")

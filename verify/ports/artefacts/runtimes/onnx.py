@@ -208,7 +208,8 @@ class OnnxFile(Runtime):
             )
         except Exception as error:
             reason = _without_code(one_line(error))
-            if "NOT_IMPLEMENTED" in str(error) or "not a registered" in str(error):
+            lacking = ("NOT_IMPLEMENTED", "not a registered", "No Op registered")
+            if any(words in str(error) for words in lacking):
                 raise UnsupportedError(
                     f"{self.opening.shown}: {self.runtime} lacks an operator: {reason}"
                 ) from None
