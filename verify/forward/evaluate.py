@@ -26,7 +26,7 @@ from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, Tensor
 from verify.forward.recurrence import TimeLoop
 from verify.model.arrays import Array
-from verify.model.backends import Rule
+from verify.model.backends import Rule, Rules
 from verify.model.dtypes import POLICIES, dtype_of, is_float, rounded
 from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
@@ -399,9 +399,7 @@ def _returned_input(
 
     NumPy returns a view of the same memory in those cases, which is what is compared.
     """
-    always = kind.returns_input == "always"
-    by_rule = kind.returns_input and Rule.UNCHANGED_KEEPS_MASK in layer.rules
-    if not (always or by_rule) or not isinstance(first, Tensor):
+    if not isinstance(first, Tensor) or not _hands_on(kind.returns_input, layer.rules):
         return False
     x, y = _value_of(entered), _value_of(output)
     compute = POLICIES[layer.policy].compute
@@ -413,6 +411,15 @@ def _returned_input(
         and x.strides == y.strides
         and x.__array_interface__["data"] == y.__array_interface__["data"]
     )
+
+
+def _hands_on(what: str, rules: Rules) -> bool:
+    """Return whether Keras returns its input where nothing changes; see `LayerType`."""
+    if what == "cast":
+        return Rule.CAST_ENDS_MASK not in rules
+    if what == "swap":
+        return Rule.SWAP_ENDS_MASK not in rules
+    return what == "by rule" and Rule.UNCHANGED_KEEPS_MASK in rules
 
 
 def _cast_input(leaf: Any, kind: LayerType, compute: str) -> Any:

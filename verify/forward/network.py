@@ -31,6 +31,9 @@ from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec, ModelSpec
 
+RULE_NOISE = 1e-12
+"""Up to this share of the greatest output, a rule's effect is rounding in float64."""
+
 
 class Evaluable(Protocol):
     """Describe rows that a network can be evaluated on.
@@ -213,10 +216,12 @@ class Network:
         -------
         dict
             Rule -> the greatest absolute difference, in float64, from the outputs
-            without that rule. Rules that change nothing for `x` are left out.
+            without that rule. Rules that change nothing for `x`, or no more than
+            rounding does, are left out.
         """
         rules = self.spec.root.rules
         here = self.flat(x, dtype="float64") if rules else []
+        size = max((_size(y) for y in here), default=1.0)
         found = {}
         for rule in (rule for rule in Rule if rule in rules):
             without = Network(self.spec.following(rules - {rule}), self.floatx)
@@ -226,7 +231,7 @@ class Network:
                     float(np.nanmax(np.abs(a - b), initial=0.0))
                     for a, b in zip(here, there, strict=True)
                 )
-            if apart > 0:
+            if apart > RULE_NOISE * size:
                 found[rule] = apart
         return found
 
@@ -601,6 +606,11 @@ def _called(
 ) -> Any:
     args, kwargs = map_structure(_anew, list(args)), map_structure(_anew, dict(kwargs))
     return run(layer, *args, at=name, **kwargs)
+
+
+def _size(y: Array) -> float:
+    """Return the greatest finite magnitude of an array, and at least 1."""
+    return float(np.max(np.abs(y), where=np.isfinite(y), initial=1.0))
 
 
 def _anew(leaf: Any) -> Any:

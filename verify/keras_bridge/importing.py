@@ -19,6 +19,7 @@ import numpy as np
 
 from verify.errors import UnsupportedError, install_hint, printable
 from verify.keras_bridge import private
+from verify.model.backends import BACKENDS, REFUSED_BACKENDS
 
 
 def require_keras() -> None:
@@ -35,7 +36,15 @@ def require_keras() -> None:
 
 def _not_installed(reason: object) -> UnsupportedError:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    extra = {"tensorflow": "keras", "jax": "jax"}.get(backend)
+    if backend in REFUSED_BACKENDS:
+        return UnsupportedError(
+            f"expected Keras on one of {', '.join(BACKENDS)}. "
+            f"Received: {backend}{REFUSED_BACKENDS[backend]}"
+        )
+    # Keras on NumPy convolves and pools by JAX, and does not start without it
+    extra = {"tensorflow": "keras", "jax": "jax", "numpy": "jax", "torch": "torch"}.get(
+        backend
+    )
     hint = f". {install_hint(extra)}" if extra else ""
     return UnsupportedError(
         f"expected Keras with its backend {printable(backend)} to be installed. "
@@ -80,33 +89,74 @@ def first_line(error: Exception) -> str:
 def floatx(dtype: str | None) -> Iterator[None]:
     """Set Keras's default float type inside a ``with``; predict casts inputs to it.
 
-    None leaves it as it is. With float64, Keras on JAX computes in 64 bits, too.
+    None leaves it as it is. With float64, Keras computes in 64 bits on every backend.
     """
     config = import_keras().config
     before = config.floatx()
     config.set_floatx(dtype or before)
     try:
-        with _jax_float64() if dtype == "float64" else contextlib.nullcontext():
+        with _float64() if dtype == "float64" else contextlib.nullcontext():
             yield
     finally:
         config.set_floatx(before)
 
 
 @contextlib.contextmanager
-def _jax_float64() -> Iterator[None]:
-    """Make Keras on JAX compute in float64, which it reserves for TensorFlow.
+def _float64() -> Iterator[None]:
+    """Make Keras compute in float64, which it reserves for TensorFlow.
 
-    By Keras's rule a layer in float64 would still compute its tanh in float32, and the
-    softmax of an attention is in float32 for any input. Here both are computed by
-    Keras's own formulas in float64; nothing else changes.
+    By Keras's rule of promotion a layer in float64 would compute some operations in
+    float32 on any other backend: its tanh on JAX, its matrix products on torch.
     """
-    if import_keras().backend.backend() != "jax":
+    name = backend()
+    if name == "tensorflow":
         yield
         return
+    with contextlib.ExitStack() as changed:
+        table = private.promotions_off_tensorflow()
+        changed.enter_context(patch.dict(table, {"float64": "float64"}))
+        if name in ("jax", "numpy"):  # Keras on NumPy convolves and pools by JAX
+            import jax
+
+            changed.enter_context(jax.enable_x64(True))
+        if name == "jax":
+            changed.enter_context(_jax_attention())
+        if name == "numpy":
+            # the softmax of an attention, as on JAX
+            nn = private.backend_operations("numpy", "nn")
+            changed.enter_context(patch.object(nn, "np", _wide(np)))
+        if name == "torch":
+            changed.enter_context(_torch_float64())
+        yield
+
+
+def _wide(module: Any) -> types.SimpleNamespace:
+    """Return a module of arrays whose ``float32`` is float64."""
+    return types.SimpleNamespace(**{**vars(module), "float32": module.float64})
+
+
+@contextlib.contextmanager
+def _torch_float64() -> Iterator[None]:
+    """Make torch divide whole numbers in float64; they take its default dtype."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def _jax_attention() -> Iterator[None]:
+    """Make an attention on JAX compute its softmax in float64, not in float32.
+
+    It is computed by Keras's own formula; nothing else changes.
+    """
     import jax
 
     nn = private.backend_operations("jax", "nn")
-    wide = types.SimpleNamespace(**{**vars(nn.jnp), "float32": jax.numpy.float64})
 
     def attention(
         query: Any, key: Any, value: Any, bias: Any = None, mask: Any = None,
@@ -118,9 +168,7 @@ def _jax_float64() -> Iterator[None]:
         return core(query, key, value, bias, mask, is_causal, scale)
 
     with (
-        jax.enable_x64(True),
-        patch.dict(private.promotions_off_tensorflow(), {"float64": "float64"}),
-        patch.object(nn, "jnp", wide),
+        patch.object(nn, "jnp", _wide(nn.jnp)),
         patch.object(jax.nn, "dot_product_attention", attention),
     ):
         yield

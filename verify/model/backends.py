@@ -1,8 +1,9 @@
 """List where Keras on another backend computes something else than on TensorFlow.
 
 By default this package computes what Keras computes on TensorFlow. Each `Rule` is one
-point where another backend differs; a layer that follows a rule has it in its
-``rules``.
+point where another backend differs, and is reproduced; a layer that follows a rule has
+it in its ``rules``. Each `Limit` is one point that is refused by name, because Keras
+itself cannot run it there.
 """
 
 from __future__ import annotations
@@ -44,17 +45,207 @@ class Rule(StrEnum):
     )
     """Source: JAX returns the same array object, and Keras keeps the mask with it."""
 
+    CAST_ENDS_MASK = (
+        "a cast to the dtype that numbers have already ends their mask; on TensorFlow "
+        "the operation hands it on"
+    )
+    """Source: keras/src/backend/numpy/core.py, ``cast``, which makes a new array."""
+
+    SWAP_ENDS_MASK = (
+        "swapaxes of an axis with itself ends the mask; on TensorFlow the operation "
+        "hands it on"
+    )
+    """Source: torch.swapaxes and np.swapaxes, which return another view."""
+
     EXACT_CONSTANTS = (
         "constants, such as those of gelu, leaky_relu and Rescaling, are as exact as "
         "the computation; TensorFlow holds them in float32"
     )
     """It shows in float64 only, where gelu differs by up to 4e-9."""
 
+    FLOOR_DIVIDES_EXACTLY = (
+        "x // y of floats is the exact floor: 1.0 // 0.1 is 9; on TensorFlow the "
+        "quotient is rounded first, which makes it 10"
+    )
+    """Source: floor_divide of JAX, torch and NumPy, which compute a remainder;
+    keras/src/backend/tensorflow/numpy.py, which takes the floor of a quotient."""
 
-TENSORFLOW: frozenset[Rule] = frozenset()
+    FRACTIONS_HAVE_NO_ROW = (
+        "one_hot of a number that is not whole is zeros; on TensorFlow the fraction is "
+        "cut off"
+    )
+    """Source: jax.nn.one_hot, which compares with 0, 1, 2 and so on."""
+
+    NORMALIZES_LAST_AXES = (
+        "LayerNormalization and RMSNormalization over neighbouring axes, such as "
+        "axis=1, normalise the last axes instead if these have the same sizes"
+    )
+    """Source: keras/src/ops/nn.py, ``_layer_normalization``, which passes torch the
+    sizes of the axes and not which ones they are."""
+
+    UNEVEN_PADDING_COUNTS = (
+        "AveragePooling1D with padding='same' repeats the last step and counts it in "
+        "the mean, where the padding is odd; on TensorFlow padding is left out"
+    )
+    """Source: keras/src/backend/torch/nn.py, ``_apply_same_padding``."""
+
+    SYMMETRIC_REPEATS_EDGE = (
+        "ops.pad with mode='symmetric' repeats the number at the edge; on TensorFlow "
+        "it mirrors the numbers beside the edge"
+    )
+    """Source: keras/src/backend/torch/numpy.py, ``pad``: ``mode = "replicate"``."""
+
+    ZEROS_TIE = (
+        "argmax and argmin take -0 and 0 for the same, and the first one wins; on "
+        "TensorFlow -0 is less"
+    )
+    """Source: keras/src/backend/torch/numpy.py, ``argmax``."""
+
+    CENTRES_FIRST = (
+        "BatchNormalization subtracts the mean before it scales; on TensorFlow mean "
+        "and beta are made one summand"
+    )
+    """It shows for whole numbers, which Keras normalises in float32. Source:
+    keras/src/backend/torch/nn.py, ``batch_normalization``."""
+
+
+class Limit(StrEnum):
+    """Enumerate what Keras cannot do on some backend, so that it is refused by name.
+
+    The value of a member says what happens there.
+    """
+
+    MASKED_CONVLSTM = (
+        "Keras on JAX and on NumPy cannot run a ConvLSTM with a mask, or joins the "
+        "mask over space"
+    )
+    """Source: keras/src/backend/jax/rnn.py and numpy/rnn.py, where the mask of a step
+    is (batch, 1), whatever axes the states have."""
+
+    UNROLLED_BACKWARDS_MASK = (
+        "Keras on torch cannot run a layer with a mask, unroll=True and "
+        "go_backwards=True, as one half of a Bidirectional is (AttributeError: 'tuple' "
+        "object has no attribute 'shape')"
+    )
+    """Source: keras/src/backend/torch/rnn.py, ``torch.flip`` of a tuple."""
+
+    OTHER_AXES = (
+        "Keras on torch cannot normalise neighbouring axes whose sizes are not those "
+        "of the last axes (RuntimeError)"
+    )
+    """See `Rule.NORMALIZES_LAST_AXES`."""
+
+    NEGATIVE_STEP = (
+        "Keras on torch cannot take a slice with a negative step, such as x[:, ::-1] "
+        "(ValueError); ops.flip works there"
+    )
+    ONE_HOT_BEYOND = (
+        "Keras on torch and on NumPy has no row for an id of num_classes or more; on "
+        "TensorFlow the row is zeros"
+    )
+    ONE_HOT_OF_FLOATS = (
+        "Keras on NumPy has no one_hot of floats (IndexError); cast them to int32"
+    )
+    SOFTMAX_OVER_AXES = (
+        "Keras on NumPy has no Softmax over several axes (TypeError)"
+    )  # fmt: skip
+    WHOLE_NUMBERS = (
+        "Keras on torch has no such function of whole numbers (NotImplementedError); "
+        "cast them to floats first"
+    )
+    """MaxPooling1D and leaky_relu."""
+
+    LEAKY_RELU = (
+        "Keras on NumPy takes the greater of x and negative_slope * x, with the slope "
+        "in the dtype of x: another function for slopes above 1 and for whole numbers"
+    )
+    """Source: keras/src/backend/numpy/nn.py, ``leaky_relu``."""
+
+    LISTS = "Keras on JAX takes no list in ops.where"
+    REPEATS = "Keras on JAX and on torch takes no list of repeats in ops.repeat"
+
+    WHOLE_TO_FLOATS = (
+        "an operation that makes floats of whole numbers is read for TensorFlow alone; "
+        "other backends have other rules of promotion. Cast to floats first"
+    )
+    """Here it is this package that has not been held against Keras."""
+
+    WHOLE_TO_TENS = (
+        "ops.round of whole numbers to tens or hundreds is read for TensorFlow alone, "
+        "where it is not exact"
+    )
+    """As before."""
+
+
+Rules = frozenset[Rule | Limit]
+"""What a layer has in ``rules``: all of a backend's, or some of them."""
+
+TENSORFLOW: Rules = frozenset()
 """TensorFlow is the reference, so it follows no rule."""
 
-BACKENDS: Mapping[str, frozenset[Rule]] = MappingProxyType(
-    {"tensorflow": TENSORFLOW, "jax": frozenset(Rule)}
+_ELSEWHERE = (
+    *(Rule.EXACT_CONSTANTS, Rule.FLOOR_DIVIDES_EXACTLY),
+    *(Limit.WHOLE_TO_FLOATS, Limit.WHOLE_TO_TENS),
+)
+
+BACKENDS: Mapping[str, Rules] = MappingProxyType(
+    {
+        "tensorflow": TENSORFLOW,
+        "jax": frozenset(
+            {
+                *_ELSEWHERE,
+                Rule.MASKED_STEP_SHOWS_STATE,
+                Rule.UNROLL_NEVER_ZEROES,
+                Rule.PREDICT_FORGETS_STATES,
+                Rule.UNCHANGED_KEEPS_MASK,
+                Rule.FRACTIONS_HAVE_NO_ROW,
+                Limit.MASKED_CONVLSTM,
+                Limit.LISTS,
+                Limit.REPEATS,
+            }
+        ),
+        "torch": frozenset(
+            {
+                *_ELSEWHERE,
+                Rule.SWAP_ENDS_MASK,
+                Rule.NORMALIZES_LAST_AXES,
+                Rule.UNEVEN_PADDING_COUNTS,
+                Rule.SYMMETRIC_REPEATS_EDGE,
+                Rule.ZEROS_TIE,
+                Rule.CENTRES_FIRST,
+                Limit.UNROLLED_BACKWARDS_MASK,
+                Limit.OTHER_AXES,
+                Limit.NEGATIVE_STEP,
+                Limit.ONE_HOT_BEYOND,
+                Limit.WHOLE_NUMBERS,
+                Limit.REPEATS,
+            }
+        ),
+        "numpy": frozenset(
+            {
+                *_ELSEWHERE,
+                Rule.MASKED_STEP_SHOWS_STATE,
+                Rule.UNROLL_NEVER_ZEROES,
+                Rule.CAST_ENDS_MASK,
+                Rule.SWAP_ENDS_MASK,
+                Limit.MASKED_CONVLSTM,
+                Limit.LEAKY_RELU,
+                Limit.ONE_HOT_BEYOND,
+                Limit.ONE_HOT_OF_FLOATS,
+                Limit.SOFTMAX_OVER_AXES,
+            }
+        ),
+    }
 )
 """Name of a Keras backend -> its rules. Other backends are refused by name."""
+
+REFUSED_BACKENDS: Mapping[str, str] = MappingProxyType(
+    {
+        "openvino": (
+            ": on some processors its predict computes in bfloat16 and calls it "
+            "float32, so nothing can be proved. Save its outputs, and run rnn-verify "
+            "compare with --precision bfloat16"
+        )
+    }
+)
+"""Name of a backend -> why it is refused and what works instead, after its name."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from verify.errors import DataError, UnsupportedError, printable
 from verify.model.arrays import Array, weights_text
-from verify.model.backends import BACKENDS, TENSORFLOW, Rule
+from verify.model.backends import BACKENDS, REFUSED_BACKENDS, TENSORFLOW, Rules
 from verify.model.graph import Graph, flatten
 
 _LSTM, _GRU = ("i", "f", "c", "o"), ("z", "r", "h")
@@ -61,7 +61,7 @@ class LayerSpec:
         ``layer``, or the layers of a model by their names.
     policy : str
         The dtype policy, for example ``"float32"`` or ``"mixed_float16"``.
-    rules : frozenset of Rule
+    rules : frozenset of Rule and Limit
         The points in which the layer follows a backend other than TensorFlow.
     trainable : bool
         Has no effect on the outputs; legacy files order their weights by it.
@@ -92,7 +92,7 @@ class LayerSpec:
     weights: Mapping[str, Array] = field(default_factory=dict)
     sublayers: Mapping[str, LayerSpec] = field(default_factory=dict)
     policy: str = "float32"
-    rules: frozenset[Rule] = TENSORFLOW
+    rules: Rules = TENSORFLOW
     trainable: bool = True
     graph: Graph | None = None
     overrides: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
@@ -323,11 +323,12 @@ class ModelSpec:
         """
         if backend not in BACKENDS:
             raise UnsupportedError(
-                f"expected Keras on {' or '.join(BACKENDS)}. Received: {backend}"
+                f"expected Keras on one of {', '.join(BACKENDS)}. Received: "
+                f"{printable(backend)}{REFUSED_BACKENDS.get(backend, '')}"
             )
         return self.following(BACKENDS[backend])
 
-    def following(self, rules: frozenset[Rule]) -> ModelSpec:
+    def following(self, rules: Rules) -> ModelSpec:
         """Return the same model with every layer following these rules."""
         return replace(self, root=self.root.mapped(lambda x: replace(x, rules=rules)))
 

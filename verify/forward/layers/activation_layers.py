@@ -22,9 +22,12 @@ from verify.forward.layers.base import (
     non_negative_number,
     number,
     optional,
+    refuse,
+    require_gentle_slope,
     weight_settings,
 )
 from verify.model.arrays import Array
+from verify.model.backends import Limit
 from verify.model.dtypes import HALF_DTYPES, POLICIES, is_float
 from verify.model.spec import LayerSpec
 
@@ -59,6 +62,7 @@ class ReLU(Elementwise):
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         if layer.options["negative_slope"] or inputs.dtype == bool:
             _require_floats(inputs)
+            require_gentle_slope(layer, layer.options["negative_slope"])
         return relu(inputs, **layer.options, exact=exact_constants(layer)).astype(
             inputs.dtype, copy=False
         )
@@ -82,8 +86,12 @@ class LeakyReLU(Elementwise):
         if inputs.dtype == bool or POLICIES[layer.policy].compute in HALF_DTYPES:
             # Keras casts whole numbers to float32 even in a layer of 16 bits
             _require_floats(inputs)
-        x = inputs if is_float(inputs) else inputs.astype(np.float32)
         slope = layer.options["negative_slope"]
+        require_gentle_slope(layer, slope)
+        if not is_float(inputs):
+            refuse(layer, Limit.WHOLE_NUMBERS)
+            refuse(layer, Limit.LEAKY_RELU)
+        x = inputs if is_float(inputs) else inputs.astype(np.float32)
         return leaky_relu(x, slope, exact=exact_constants(layer))
 
 
@@ -168,6 +176,8 @@ class Softmax(Elementwise):
     ) -> Array:
         _require_floats(inputs)
         over = from_front(layer.options["axis"], inputs.ndim)
+        if len(over) > 1:
+            refuse(layer, Limit.SOFTMAX_OVER_AXES)
         if mask is None:
             return softmax(inputs, over)
         if mask.ndim != inputs.ndim:

@@ -23,7 +23,7 @@ from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.activations import Activation, read_activation, resolve
 from verify.forward.recurrence import TimeLoop
 from verify.model.arrays import Array
-from verify.model.backends import Rule
+from verify.model.backends import Limit, Rule
 from verify.model.dtypes import is_float, working
 from verify.model.spec import LayerSpec
 
@@ -297,8 +297,9 @@ class LayerType(ABC):
         Mask arguments that Keras takes from the tensor even if the caller gives one.
     returns_input : str
         Whether Keras returns the input tensor itself, and so with its mask, if the
-        layer changes nothing: ``always``, or ``by rule`` of another backend
-        (`Rule.UNCHANGED_KEEPS_MASK`).
+        layer changes nothing: empty for no; ``by rule`` if
+        `Rule.UNCHANGED_KEEPS_MASK` holds; ``cast`` and ``swap`` unless
+        `Rule.CAST_ENDS_MASK` or `Rule.SWAP_ENDS_MASK` holds.
     container : str
         Attribute in Keras that holds the sublayers as a list; empty if each sublayer is
         an attribute.
@@ -451,7 +452,22 @@ def function_of(layer: LayerSpec, option: str = "activation") -> Activation:
     """Return the function that an option of a layer names, or the one in its place."""
     if option in layer.overrides:
         return layer.overrides[option]
-    return resolve(layer.options[option], exact=exact_constants(layer))
+    function = resolve(layer.options[option], exact=exact_constants(layer))
+    arguments = getattr(function, "keywords", {})
+    require_gentle_slope(layer, arguments.get("negative_slope", 0.0))
+    return function
+
+
+def refuse(layer: LayerSpec, limit: Limit) -> None:
+    """Raise UnsupportedError if the layer's backend has this limit."""
+    if limit in layer.rules:
+        raise UnsupportedError(f"{layer}: {limit}")
+
+
+def require_gentle_slope(layer: LayerSpec, slope: float) -> None:
+    """Raise UnsupportedError for a leaky_relu that another backend computes anew."""
+    if slope > 1:
+        refuse(layer, Limit.LEAKY_RELU)
 
 
 def exact_constants(layer: LayerSpec) -> bool:

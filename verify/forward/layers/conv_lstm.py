@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.errors import UnsupportedError
 from verify.forward.activations import Activation
 from verify.forward.cells import conv_lstm_step
 from verify.forward.convolution import (
@@ -29,6 +28,7 @@ from verify.forward.layers.base import (
     function_of,
     one_of,
     positive,
+    refuse,
 )
 from verify.forward.layers.convolution import (
     Shapes,
@@ -39,6 +39,7 @@ from verify.forward.layers.recurrent import LOOP_OPTIONS, CellLoop
 from verify.forward.layers.recurrent_cells import Cell
 from verify.forward.recurrence import Step, Stepped
 from verify.model.arrays import Array
+from verify.model.backends import Limit
 from verify.model.dtypes import POLICIES, working
 from verify.model.spec import LayerSpec
 
@@ -187,11 +188,8 @@ class ConvLSTM(CellLoop):
         initial_state: Any = None,
         mask: Array | None = None,
     ) -> Any:
-        if mask is not None and layer.rules:
-            raise UnsupportedError(
-                f"{layer}: a mask is supported on TensorFlow alone; Keras on JAX "
-                "cannot run it, or joins it over space"
-            )
+        if mask is not None:
+            refuse(layer, Limit.MASKED_CONVLSTM)
         return super().call(run, layer, sequences, initial_state, mask)
 
 

@@ -26,9 +26,11 @@ from verify.forward.layers.base import (
     from_front,
     integer,
     number,
+    refuse,
     weight_settings,
 )
 from verify.model.arrays import Array
+from verify.model.backends import Limit, Rule
 from verify.model.dtypes import POLICIES, is_float, rounded, working
 from verify.model.spec import LayerSpec
 
@@ -200,6 +202,8 @@ class BatchNormalization(Normalizing):
             layer.weights[key].astype(x.dtype, copy=False).reshape(shape)
             for key in ("moving_mean", "moving_variance")
         )
+        if Rule.CENTRES_FIRST in layer.rules:
+            x, mean = x - mean, np.zeros_like(mean)
         return self.scaled(layer, x, mean, variance, shape)
 
 
@@ -239,7 +243,10 @@ class LayerNormalization(Normalizing):
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         x = at_least_float32(inputs)
-        over = from_front(sorted(layer.options["axis"]), x.ndim)
+        over = sorted(layer.options["axis"])
+        if not layer.options["rms_scaling"]:
+            over = _really_over(layer, x, over)
+        over = from_front(over, x.ndim)
         mean = np.mean(x, axis=over, keepdims=True)
         variance = np.mean(np.square(x - mean), axis=over, keepdims=True)
         if layer.options["rms_scaling"]:
@@ -317,7 +324,7 @@ class RMSNormalization(LayerType):
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         x = at_least_float32(inputs)
-        over = from_front(layer.options["axis"], x.ndim)
+        over = from_front(_really_over(layer, x, sorted(layer.options["axis"])), x.ndim)
         square = np.mean(x * x, axis=over, keepdims=True)
         y = x * (1 / np.sqrt(square + layer.options["epsilon"]))
         scale = layer.weights["scale"].astype(x.dtype, copy=False)
@@ -342,6 +349,30 @@ class UnitNormalization(Elementwise):
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         over = from_front(layer.options["axis"], inputs.ndim)
         return unit_length(inputs, over, 1e-12, POLICIES[layer.policy].compute)
+
+
+def _really_over(layer: LayerSpec, x: Array, over: list[int]) -> list[int]:
+    """Return the axes that are normalised on the layer's backend; see `Rule`.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    x : array
+    over : list of int
+        The axes that the config names, sorted.
+    """
+    neighbours = over == list(range(over[0], over[0] + len(over)))
+    if Rule.NORMALIZES_LAST_AXES not in layer.rules or not neighbours:
+        return over
+    last = list(range(x.ndim - len(over), x.ndim))
+    sizes = [x.shape[k] for k in over]
+    shapes = [
+        [x.shape[k] for k in last],
+        *(list(w.shape) for w in layer.weights.values()),
+    ]
+    if any(shape != sizes for shape in shapes):
+        refuse(layer, Limit.OTHER_AXES)
+    return last
 
 
 def _named(over: tuple[int, ...]) -> str:

@@ -219,6 +219,16 @@ def argmin(x: Array, axis: int, keepdims: bool) -> Array:
     return np.argmin(x, axis=axis, keepdims=keepdims).astype(np.int32)
 
 
+def first_maximum(x: Array, axis: int, keepdims: bool) -> Array:
+    """Return the index of the first maximum; -0 and 0 count as equal."""
+    return np.argmax(x, axis=axis, keepdims=keepdims).astype(np.int32)
+
+
+def first_minimum(x: Array, axis: int, keepdims: bool) -> Array:
+    """Return the index of the first minimum; -0 and 0 count as equal."""
+    return np.argmin(x, axis=axis, keepdims=keepdims).astype(np.int32)
+
+
 def cumulative(function: Callable[..., Array]) -> Callable[..., Array]:
     """Return a running sum or product, in the dtype of `x` or in the one given."""
 
@@ -330,6 +340,14 @@ def pad(
     return np.pad(x, pad_width, constant_values=value)
 
 
+def pad_by_edge(
+    x: Array, constant_values: float | None = None, *, pad_width: Any, mode: str
+) -> Array:
+    """Pad axes at both ends, and repeat the number at the edge for ``symmetric``."""
+    mode = "edge" if mode == "symmetric" else mode
+    return pad(x, constant_values, pad_width=pad_width, mode=mode)
+
+
 def take(x: Array, indices: Any, axis: int) -> Array:
     """Take the entries at constant indices along an axis; negative ones count back."""
     return np.take(x, np.asarray(indices).astype(np.int64), axis=axis)
@@ -344,6 +362,13 @@ def one_hot(x: Array, num_classes: int, axis: int, dtype: str, sparse: bool) -> 
         [-1 if k == axis else 1 for k in range(x.ndim + 1)]
     )
     return hot.astype(dtype_of(dtype))
+
+
+def one_hot_of_whole(x: Array, axis: int, **options: Any) -> Array:
+    """Return 1 at the index, 0 elsewhere; a number with a fraction has no index."""
+    with np.errstate(invalid="ignore"):
+        whole = np.where(np.trunc(x) == x, x, -1)
+    return one_hot(whole, axis=axis, **options)
 
 
 def matmul(x1: Array, x2: Array) -> Array:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.errors import DataError, UnsupportedError
+from verify.errors import DataError
 from verify.forward import activations
 from verify.forward.layers import operation_functions as functions
 from verify.forward.layers.base import (
@@ -38,9 +38,12 @@ from verify.forward.layers.base import (
     only,
     optional,
     positive,
+    refuse,
+    require_gentle_slope,
 )
 from verify.forward.layers.operation_functions import on_axes, on_axis
 from verify.model.arrays import Array
+from verify.model.backends import Limit, Rule
 from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
 
@@ -83,7 +86,7 @@ class Operation(LayerType):
     def notes(self, layer: LayerSpec) -> list[str]:
         given = ", ".join(f"{key}={value}" for key, value in layer.options.items())
         name = self.class_name.removeprefix("ops.")
-        kept = " unless it changes nothing" if self.returns_input == "always" else ""
+        kept = " unless it changes nothing" * (self.returns_input in ("cast", "swap"))
         return [f"the operation {name}({given}); masks end here{kept}"]
 
     def call(self, run: Run, layer: LayerSpec, **arguments: Any) -> Any:
@@ -92,16 +95,14 @@ class Operation(LayerType):
                 raise DataError(f"{layer}: expected {name} to be a constant")
         tensors = [x.value for x in flatten(arguments) if isinstance(x, Tensor)]
         self.check_rows(layer, list(arguments.values()))
+        limited = LIMITED.get(self.class_name)
+        if limited is not None and layer.rules:
+            limited(layer, {k: map_structure(_bare, x) for k, x in arguments.items()})
         cast, dtype = self._cast(arguments, run.floatx, exact_constants(layer))
         results = self.compute(cast, layer)
         values = map_structure(_bare, list(arguments.values()))
-        promotes = layer.rules and self.casts != "own"
-        if promotes and functions.makes_floats(values, results):
-            raise UnsupportedError(
-                f"{layer}: an operation that makes floats of whole numbers is read for "
-                "TensorFlow alone; other backends have other rules of promotion. Cast "
-                "to floats first"
-            )
+        if self.casts != "own" and functions.makes_floats(values, results):
+            refuse(layer, Limit.WHOLE_TO_FLOATS)
         for result in flatten(results):
             self._check_result(layer, tensors, np.asarray(result))
         return map_structure(lambda y: functions.lowered(np.asarray(y), dtype), results)
@@ -110,6 +111,9 @@ class Operation(LayerType):
         """Apply the function to the cast arguments and the options."""
         given = [arguments[name] for name in self.arguments if name in arguments]
         function = type(self).function
+        rule, other = BY_RULE.get(self.class_name, (None, None))
+        if other is not None and rule in layer.rules:
+            function = other
         if exact_constants(layer):
             function = activations.exactly(function)
         return function(*given, **layer.options)
@@ -257,8 +261,62 @@ BOUNDED = {**REDUCED, "initial": Option(optional(number), None)}
 DTYPE = {"dtype": Option(optional(ANY_DTYPE), None)}
 
 
+BY_RULE: Mapping[str, tuple[Rule, Callable[..., Any]]] = {
+    "ops.FloorDivide": (Rule.FLOOR_DIVIDES_EXACTLY, np.floor_divide),
+    "ops.OneHot": (Rule.FRACTIONS_HAVE_NO_ROW, functions.one_hot_of_whole),
+    "ops.Pad": (Rule.SYMMETRIC_REPEATS_EDGE, functions.pad_by_edge),
+    "ops.Argmax": (Rule.ZEROS_TIE, on_axis(functions.first_maximum)),
+    "ops.Argmin": (Rule.ZEROS_TIE, on_axis(functions.first_minimum)),
+}
+"""Operations that compute another function where a rule holds."""
+
+
+def _no_negative_step(layer: LayerSpec, given: Mapping[str, Any]) -> None:
+    key = given["key"]
+    items = key if isinstance(key, (list, tuple)) else [key]
+    if any(isinstance(item, slice) and (item.step or 1) < 0 for item in items):
+        refuse(layer, Limit.NEGATIVE_STEP)
+
+
+def _ids_within(layer: LayerSpec, given: Mapping[str, Any]) -> None:
+    ids = np.asarray(given["x"])
+    if functions.is_float(ids):
+        refuse(layer, Limit.ONE_HOT_OF_FLOATS)
+    if np.any(np.trunc(ids) >= layer.options["num_classes"]):
+        refuse(layer, Limit.ONE_HOT_BEYOND)
+
+
+def _no_list(layer: LayerSpec, given: Mapping[str, Any]) -> None:
+    listed = [*given.values(), layer.options.get("repeats")]
+    if any(isinstance(value, (list, tuple)) for value in listed):
+        refuse(layer, Limit.LISTS if layer.class_name == "ops.Where" else Limit.REPEATS)
+
+
+def _not_to_tens(layer: LayerSpec, given: Mapping[str, Any]) -> None:
+    if layer.options["decimals"] < 0 and not functions.is_float(np.asarray(given["x"])):
+        refuse(layer, Limit.WHOLE_TO_TENS)
+
+
+def _leaky(layer: LayerSpec, given: Mapping[str, Any]) -> None:
+    require_gentle_slope(layer, layer.options["negative_slope"])
+
+
+LIMITED: Mapping[str, Callable[[LayerSpec, Mapping[str, Any]], None]] = {
+    "ops.GetItem": _no_negative_step,
+    "ops.OneHot": _ids_within,
+    "ops.Repeat": _no_list,
+    "ops.Where": _no_list,
+    "ops.Round": _not_to_tens,
+    "ops.LeakyRelu": _leaky,
+    "ops.ReLU": _leaky,
+}
+"""Operations of which another backend refuses some calls, and the function that raises
+UnsupportedError then: given the layer and the arguments of the call, in NumPy."""
+
+
 RETURNS_INPUT: Mapping[str, str] = {
-    **dict.fromkeys(("Cast", "ConvertToTensor", "Swapaxes"), "always"),
+    **dict.fromkeys(("Cast", "ConvertToTensor"), "cast"),
+    "Swapaxes": "swap",
     **dict.fromkeys(("Reshape", "Transpose", "GetItem"), "by rule"),
 }
 """Operations that may return their input itself; see `LayerType.returns_input`."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.forward.convolution import channels_last, in_format, windows
+from verify.forward.convolution import channels_last, in_format, pad_width, windows
 from verify.forward.layers.base import (
     DATA_FORMAT,
     LayerType,
@@ -17,9 +17,11 @@ from verify.forward.layers.base import (
     boolean,
     one_of,
     optional,
+    refuse,
 )
 from verify.forward.layers.convolution import sizes
 from verify.model.arrays import Array
+from verify.model.backends import Limit, Rule
 from verify.model.dtypes import POLICIES, dtype_of, is_float
 from verify.model.spec import LayerSpec
 
@@ -41,7 +43,9 @@ class Pooling(LayerType):
     word: ClassVar[str]
 
     @abstractmethod
-    def pooled(self, x: Array, size: int, stride: int, padding: str) -> Array:
+    def pooled(
+        self, layer: LayerSpec, x: Array, size: int, stride: int, padding: str
+    ) -> Array:
         """Return one value for each window: (batch, windows, channels)."""
 
     def notes(self, layer: LayerSpec) -> list[str]:
@@ -54,7 +58,7 @@ class Pooling(LayerType):
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         options = layer.options
         x = channels_last(inputs, options["data_format"])
-        y = self.pooled(x, *self._windows(layer), options["padding"])
+        y = self.pooled(layer, x, *self._windows(layer), options["padding"])
         return in_format(y, options["data_format"])
 
     def _windows(self, layer: LayerSpec) -> tuple[int, int]:
@@ -76,7 +80,11 @@ class MaxPooling1D(Pooling):
     }
     word = "maximum"
 
-    def pooled(self, x: Array, size: int, stride: int, padding: str) -> Array:
+    def pooled(
+        self, layer: LayerSpec, x: Array, size: int, stride: int, padding: str
+    ) -> Array:
+        if not is_float(x):
+            refuse(layer, Limit.WHOLE_NUMBERS)
         # the padding must never be the maximum
         lowest = -np.inf if is_float(x) else np.iinfo(x.dtype).min
         return windows(x, size, stride, padding, fill=lowest).max(axis=-1)
@@ -95,7 +103,13 @@ class AveragePooling1D(Pooling):
     }
     word = "mean"
 
-    def pooled(self, x: Array, size: int, stride: int, padding: str) -> Array:
+    def pooled(
+        self, layer: LayerSpec, x: Array, size: int, stride: int, padding: str
+    ) -> Array:
+        if Rule.UNEVEN_PADDING_COUNTS in layer.rules:
+            width = pad_width(x.shape[1], size, stride, padding)
+            if width[0] != width[1]:
+                x, padding = np.pad(x, [(0, 0), width, (0, 0)], mode="edge"), "valid"
         # the same windows over ones count the steps that are not padding
         real = np.ones((1, x.shape[1], 1), dtype=x.dtype)
         total, count = (

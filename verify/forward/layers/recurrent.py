@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.forward.layers.base import LayerType, Option, Run, boolean
+from verify.forward.layers.base import LayerType, Option, Run, boolean, refuse
 from verify.forward.layers.recurrent_cells import (
     Cell,
     GRUCell,
@@ -24,6 +24,7 @@ from verify.forward.layers.recurrent_cells import (
 )
 from verify.forward.recurrence import MaskRule, Scan, TimeLoop, scan
 from verify.model.arrays import Array
+from verify.model.backends import Limit
 from verify.model.dtypes import POLICIES, rounded, working
 from verify.model.graph import flatten
 from verify.model.spec import LayerSpec
@@ -103,6 +104,8 @@ class Loop(LayerType):
     ) -> Any:
         kind, cell = self.cell(layer)
         options = layer.options
+        if mask is not None and options["unroll"] and options["go_backwards"]:
+            refuse(layer, Limit.UNROLLED_BACKWARDS_MASK)
         compute = POLICIES[cell.policy].compute
         if initial_state is not None:
             given = tuple(flatten(initial_state))

@@ -400,7 +400,7 @@ def _operation(
     on_masks = any(x.made_of is not None for x in steps)
     if not (makers or on_masks or layer.class_name in MASK_OPERATIONS):
         # such an operation may return its input itself, and the mask with it
-        kept = REGISTRY[layer.class_name].returns_input == "always"
+        kept = REGISTRY[layer.class_name].returns_input in ("cast", "swap")
         masks = [steps[0].mask if kept and steps else None]
         return [_step(*pair) for pair in _paired(shapes, masks)]  # type: ignore[arg-type]
     if makers:  # the step is padding
