@@ -17,6 +17,7 @@ from layer_cases.check import float64, randomise
 
 import verify
 from verify.errors import UnsupportedError
+from verify.model.backends import Limit
 from verify.model.graph import flatten, map_structure
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.compare import PROOF_TOLERANCE, compare_all
@@ -81,7 +82,9 @@ def _attempt(
     try:
         return trial(*arguments)
     except UnsupportedError as error:
-        elsewhere = "TensorFlow alone" if "TensorFlow alone" in str(error) else ""
+        elsewhere = next(
+            (f"{x.name} on {BACKEND}" for x in Limit if x in str(error)), ""
+        )
         reason = program.refused or (elsewhere if BACKEND != "tensorflow" else "")
         kind = "refused" if reason else "FAILS"
         return Outcome(kind, 0.0, reason or f"refused: {error}")

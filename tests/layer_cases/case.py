@@ -51,8 +51,8 @@ class Case:
     compiled : bool
         Whether Keras runs the model through XLA. TensorFlow on the CPU has no other
         float64 convolution with channels first, nor a dilated transposed one.
-    tensorflow_only : str
-        Why it is held against Keras on TensorFlow alone; empty if it is not.
+    except_on : mapping of str to str
+        Backend -> why it is not held against Keras there.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Case:
     batch_size: int | None = None
     weights: bool = True
     compiled: bool = False
-    tensorflow_only: str = ""
+    except_on: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:

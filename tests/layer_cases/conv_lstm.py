@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from layer_cases.case import BATCH, Case
 
-MASKS = "Keras on JAX cannot run these, or joins the mask over space"
 FIRST = {"data_format": "channels_first"}
 SEQUENCES = {"return_sequences": True}
 SPATIAL = {1: (5,), 2: (5, 4), 3: (4, 3, 3)}
@@ -37,7 +36,7 @@ def _explicit(name, options, shape, **rest):
     rest.setdefault("call", _with_mask)
     return Case(name, options, shape=[shape, shape[:1]], dtypes=["float64", "bool"],
                 inputs=lambda rng: _masked_steps(rng, shape),
-                tensorflow_only=MASKS, **rest)  # fmt: skip
+                **rest)  # fmt: skip
 
 
 def _rank(rank):
@@ -66,7 +65,7 @@ def _rank(rank):
         Case(name, {**one, **FIRST, **SEQUENCES, "padding": "same", "strides": 2},
              shape=first, compiled=True, wrong=[{"strides": ones}]),
         Case(name, {**one, "padding": "same", **SEQUENCES}, shape=inputs, masked=True,
-             tensorflow_only=MASKS, wrong=[{"zero_output_for_mask": True}]),
+             wrong=[{"zero_output_for_mask": True}]),
         _explicit(name, {**one, **SEQUENCES, "go_backwards": True, "strides": 2,
                          "zero_output_for_mask": True, "unroll": True}, inputs,
                   wrong=[{"unroll": False}, {"zero_output_for_mask": False},
@@ -104,10 +103,10 @@ BOTH_WAYS = [
          make=lambda: _both_ways({"return_state": True}, merge_mode="mul"),
          wrong=[{"merge_mode": "ave"}]),
     Case("Bidirectional", make=lambda: _both_ways({**SEQUENCES, "padding": "same"}),
-         shape=(4, 5, 2), masked=True, tensorflow_only=MASKS),
+         shape=(4, 5, 2), masked=True),
     Case("Bidirectional", make=lambda: _both_ways(SEQUENCES), call=_with_mask,
          shape=[(4, 5, 2), (4,)], dtypes=["float64", "bool"],
-         inputs=lambda rng: _masked_steps(rng, (4, 5, 2)), tensorflow_only=MASKS),
+         inputs=lambda rng: _masked_steps(rng, (4, 5, 2))),
 ]  # fmt: skip
 
 CASES = [

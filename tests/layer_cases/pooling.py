@@ -25,9 +25,6 @@ def _windowed(name):
     ]  # fmt: skip
 
 
-NUMBERS = "what floats whole numbers become"
-
-
 def _global(name):
     return [
         Case(name, masked=True, inputs=_padded,
@@ -36,7 +33,7 @@ def _global(name):
              inputs=_padded, wrong=[{"keepdims": False}]),
         Case(name, FIRST, shape=(4, 4), wrong=[{"data_format": "channels_last"}]),
         Case(name, {**FIRST, "keepdims": True}, shape=(3, 6)),
-        Case(name, dtypes=["int32"], inputs=_whole, tensorflow_only=NUMBERS),
+        Case(name, dtypes=["int32"], inputs=_whole),
         Case(name, dtypes=["int32"], inputs=_whole, masked=True),
     ]  # fmt: skip
 

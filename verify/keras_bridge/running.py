@@ -21,7 +21,13 @@ from verify.keras_bridge.building import (
     refresh_weight_copies,
     with_dtype,
 )
-from verify.keras_bridge.importing import first_line, floatx, import_keras, quiet
+from verify.keras_bridge.importing import (
+    backend,
+    first_line,
+    floatx,
+    import_keras,
+    quiet,
+)
 from verify.keras_bridge.reading import read_live
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
@@ -101,7 +107,8 @@ class KerasModel:
                 )
         except Exception as error:
             # TensorFlow has some float64 kernels in XLA only.
-            if self.floatx == "float64" and not self._compiled:
+            wide = self.floatx == "float64" and backend() == "tensorflow"
+            if wide and not self._compiled:
                 self._compiled = True
                 self.model.compile(jit_compile=True)
                 return self.predict(x)

@@ -170,11 +170,15 @@ class Limit(StrEnum):
     )
     """Here it is this package that has not been held against Keras."""
 
+    MEAN_OF_WHOLE = (
+        "GlobalAveragePooling1D of whole numbers without a mask rounds in another way "
+        "on JAX, in float32 even in a model of float64; cast to floats first"
+    )
     WHOLE_TO_TENS = (
         "ops.round of whole numbers to tens or hundreds is read for TensorFlow alone, "
         "where it is not exact"
     )
-    """As before."""
+    """Here, too, it is this package that has not been held against Keras."""
 
 
 Rules = frozenset[Rule | Limit]
@@ -201,6 +205,7 @@ BACKENDS: Mapping[str, Rules] = MappingProxyType(
                 Rule.FRACTIONS_HAVE_NO_ROW,
                 Limit.MASKED_CONVLSTM,
                 Limit.LISTS,
+                Limit.MEAN_OF_WHOLE,
                 Limit.REPEATS,
             }
         ),

@@ -174,6 +174,8 @@ class GlobalAveragePooling1D(GlobalPooling):
         self, run: Run, layer: LayerSpec, inputs: Array, mask: Array | None = None
     ) -> Array:
         x, whole = inputs, not is_float(inputs)
+        if whole and mask is None:
+            refuse(layer, Limit.MEAN_OF_WHOLE)
         if whole:  # TensorFlow divides whole numbers in float64, Keras's mean does not
             x = x.astype(np.float32 if mask is None else np.float64)
         axis, keepdims = _time_axis(layer), layer.options["keepdims"]
