@@ -243,10 +243,10 @@ class LayerNormalization(Normalizing):
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         x = at_least_float32(inputs)
-        over = sorted(layer.options["axis"])
+        named = sorted(layer.options["axis"])
         if not layer.options["rms_scaling"]:
-            over = _really_over(layer, x, over)
-        over = from_front(over, x.ndim)
+            named = _really_over(layer, x, named)
+        over = from_front(named, x.ndim)
         mean = np.mean(x, axis=over, keepdims=True)
         variance = np.mean(np.square(x - mean), axis=over, keepdims=True)
         if layer.options["rms_scaling"]:

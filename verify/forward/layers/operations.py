@@ -44,6 +44,7 @@ from verify.forward.layers.base import (
 from verify.forward.layers.operation_functions import on_axes, on_axis
 from verify.model.arrays import Array
 from verify.model.backends import Limit, Rule
+from verify.model.dtypes import is_float
 from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
 
@@ -280,7 +281,7 @@ def _no_negative_step(layer: LayerSpec, given: Mapping[str, Any]) -> None:
 
 def _ids_within(layer: LayerSpec, given: Mapping[str, Any]) -> None:
     ids = np.asarray(given["x"])
-    if functions.is_float(ids):
+    if is_float(ids):
         refuse(layer, Limit.ONE_HOT_OF_FLOATS)
     if np.any(np.trunc(ids) >= layer.options["num_classes"]):
         refuse(layer, Limit.ONE_HOT_BEYOND)
@@ -293,7 +294,7 @@ def _no_list(layer: LayerSpec, given: Mapping[str, Any]) -> None:
 
 
 def _not_to_tens(layer: LayerSpec, given: Mapping[str, Any]) -> None:
-    if layer.options["decimals"] < 0 and not functions.is_float(np.asarray(given["x"])):
+    if layer.options["decimals"] < 0 and not is_float(np.asarray(given["x"])):
         refuse(layer, Limit.WHOLE_TO_TENS)
 
 
