@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from verify.forward.activations import resolve
+from verify.keras_bridge import private
 from verify.keras_bridge.importing import backend, import_keras, quiet, versions
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
@@ -122,5 +123,8 @@ def _accelerator() -> str:
         import jax
 
         kind = str(jax.default_backend())
+        return "" if kind == "cpu" else kind
+    if backend() == "torch":
+        kind = str(private.backend_operations("torch", "core").get_device())
         return "" if kind == "cpu" else kind
     return ""

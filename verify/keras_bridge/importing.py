@@ -138,8 +138,7 @@ def _wide(module: Any) -> types.SimpleNamespace:
 @contextlib.contextmanager
 def _torch_float64() -> Iterator[None]:
     """Make torch divide whole numbers in float64; they take its default dtype."""
-    import torch
-
+    torch = sys.modules["torch"]  # Keras has imported it
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
