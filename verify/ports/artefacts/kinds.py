@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -229,15 +230,17 @@ def _kind_of_protobuf(path: Path, file: BinaryIO) -> str:
         raise ModelFileError(f"{path} is damaged, or not an ONNX file")
     if path.suffix.lower() == ".tflite":
         raise ModelFileError(f"{path} is damaged, or not a LiteRT file")
-    start = file.seek(0) or file.read(FIRST_BYTES)
-    if not isinstance(start, bytes):
-        start = b""
-    try:
-        start.decode()
-    except UnicodeDecodeError as error:
-        if error.start < len(start) - 4:
-            raise _other(path, "a file of an unknown kind") from None
-    raise _other(path, "text")
+    file.seek(0)
+    raise _other(path, _text_or_not(file.read(FIRST_BYTES)))
+
+
+def _text_or_not(start: bytes) -> str:
+    """Return what the first bytes of a file look like."""
+    try:  # the last character may be cut off
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return "a file of an unknown kind"
+    return "a file of an unknown kind" if b"\0" in start else "text"
 
 
 def fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:

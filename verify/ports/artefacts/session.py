@@ -329,8 +329,15 @@ class Session:
         try:
             wire.send(process.stdin, header, arrays)  # type: ignore[arg-type]
             answer, found = wire.receive(process.stdout)  # type: ignore[arg-type]
-        except (wire.WireError, OSError) as error:
-            raise self._ended(seconds, doing, error) from None
+        except DataError:  # nothing has been sent
+            raise
+        except (wire.StreamEnded, OSError):
+            raise self._ended(seconds, doing) from None
+        except wire.WireError as error:
+            self.close()
+            raise ModelFileError(
+                f"{self.path}: the process that runs it sent nonsense ({error})"
+            ) from None
         except BaseException:  # Ctrl-C: the answer would be taken for the next one
             self.close()
             raise
@@ -359,19 +366,16 @@ class Session:
             message = f"{self.path}: {message}"
         return ERRORS[name](message)
 
-    def _ended(self, seconds: float, doing: str, error: Exception) -> ModelFileError:
+    def _ended(self, seconds: float, doing: str) -> ModelFileError:
         """Return the error for a process that has ended without an answer."""
         process = self._process
-        assert process is not None
-        if process.poll() is None:
-            try:  # it may be on its way out
-                process.wait(timeout=2.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                self.close()
-                return ModelFileError(f"{self.path}: {error}")
-        status = process.returncode
+        if process is None:
+            return ModelFileError(f"{self.path}: its process has ended")
+        try:  # it has closed its end of the stream, so it is on its way out
+            status = process.wait(timeout=5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            status = process.wait()
         self._chatter.seek(0, os.SEEK_END)
         self._chatter.seek(max(0, self._chatter.tell() - 4096))
         lines = self._chatter.read().decode(errors="replace").split("\n")
@@ -379,7 +383,7 @@ class Session:
         said = f": {printable(last)}" if last else ""
         self.close()
         if self._timed_out or status == -CPU_LIMIT_SIGNAL:
-            reason = f"is not done with it after {seconds:.0f} seconds"
+            reason = f"is not done with it after {seconds:g} seconds"
         elif status < 0:
             reason = f"crashes on it, signal {-status}{said}"
         else:

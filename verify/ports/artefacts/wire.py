@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from verify.errors import DataError
 from verify.model.arrays import Array
 from verify.model.dtypes import dtype_of
 
@@ -31,7 +32,11 @@ DTYPES = (
 
 
 class WireError(Exception):
-    """Report a message that is not one, or that ends early."""
+    """Report a message that is not one."""
+
+
+class StreamEnded(WireError):
+    """Report that the stream ends within a message, or in place of one."""
 
 
 def send(
@@ -41,16 +46,14 @@ def send(
 
     Raises
     ------
-    WireError
+    DataError
         An array has a dtype that messages cannot hold; nothing is written.
     """
     listed, parts = [], []
     for name, array in arrays.items():
         array = np.asarray(array)
         if array.dtype.name not in DTYPES:
-            raise WireError(
-                f"expected numbers in {name!r}. Received: dtype {array.dtype}"
-            )
+            raise DataError(f"{name}: expected numbers. Received: dtype {array.dtype}")
         # ascontiguousarray would give a scalar an axis
         array = np.ascontiguousarray(array).reshape(array.shape)
         listed.append([name, array.dtype.name, list(array.shape)])
@@ -74,8 +77,10 @@ def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Array]]:
 
     Raises
     ------
+    StreamEnded
+        It ends early.
     WireError
-        The stream has ended, or does not hold a message.
+        It does not hold a message.
     """
     (size,) = LENGTH.unpack(_exactly(stream, LENGTH.size))
     if size > MAX_HEADER_BYTES:
@@ -108,6 +113,6 @@ def _exactly(stream: BinaryIO, count: int) -> bytearray:
     while at < count:
         read = stream.readinto(view[at:])  # type: ignore[attr-defined]
         if not read:
-            raise WireError("the stream has ended")
+            raise StreamEnded("the stream has ended")
         at += read
     return found

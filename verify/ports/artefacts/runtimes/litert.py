@@ -116,8 +116,9 @@ class LiteRtFile(Runtime):
                 interpreter.allocate_tensors()
         except Exception as error:
             reason = one_line(error)
-            custom = self._custom_operators()
-            if custom and ("custom op" in reason or "Select TensorFlow" in reason):
+            lacking = "custom op" in reason or "Select TensorFlow" in reason
+            custom = self._custom_operators() if lacking else []
+            if custom:
                 raise UnsupportedError(
                     f"{self.opening.shown}: {self.runtime} lacks the operators "
                     f"{join_and(custom)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from verify.errors import ModelFileError, UnsupportedError, printable
 from verify.model.arrays import Array
+from verify.model.dtypes import dtype_of
 from verify.ports.artefacts.errors import RuntimeRefused
 from verify.ports.artefacts.kinds import MAX_BYTES
 from verify.ports.artefacts.runtimes.base import (
@@ -255,12 +257,18 @@ def run_session(session: Any, feeds: Mapping[str, Array]) -> dict[str, Array]:
             for name, array in feeds.items()
         }
         outputs = session.run_with_ort_values(names, values)
-        return {
-            name: np.asarray(value.numpy())
-            for name, value in zip(names, outputs, strict=True)
-        }
+        return {name: _array(value) for name, value in zip(names, outputs, strict=True)}
     except Exception as error:
         raise RuntimeRefused(_without_code(one_line(error))) from None
+
+
+def _array(value: Any) -> Array:
+    """Return a copy of an OrtValue's numbers; onnxruntime has no form for bfloat16."""
+    if value.data_type() != "tensor(bfloat16)":
+        return np.asarray(value.numpy())
+    shape = tuple(value.shape())
+    data = ctypes.string_at(value.data_ptr(), 2 * int(np.prod(shape)))
+    return np.frombuffer(data, dtype_of("bfloat16")).reshape(shape)
 
 
 def _tensor_info(info: Any) -> TensorInfo:

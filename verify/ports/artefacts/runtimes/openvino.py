@@ -119,7 +119,8 @@ class OpenVinoFile(Runtime):
             return self.core.read_model(self.opening.path)
         except Exception as error:
             why = _why(error)
-            if "unsupported opset" in why or "Cannot create" in why:
+            lacking = ("doesn't contain the operation", "Cannot create")
+            if any(words in why for words in lacking):
                 raise UnsupportedError(
                     f"{self.opening.shown}: {self.runtime} lacks an operation: {why}"
                 ) from None
