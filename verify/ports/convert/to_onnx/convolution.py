@@ -1,0 +1,254 @@
+"""Write convolutions and pooling, which ONNX computes with channels first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from verify.errors import UnsupportedError
+from verify.forward.convolution import dilated_size, pad_width
+from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES, dtype_of
+from verify.model.spec import LayerSpec
+from verify.ports.convert.to_onnx.activations import activated
+from verify.ports.convert.to_onnx.run import Emit, Writing
+from verify.ports.convert.to_onnx.values import Dims, Value
+
+
+def _open(lengths: Dims, strides: Sequence[int]) -> bool:
+    """Return whether ``same`` pads by a length that is left open."""
+    return any(n is None and s > 1 for n, s in zip(lengths, strides, strict=True))
+
+
+def _padding(
+    lengths: Dims, span: Sequence[int], strides: Sequence[int], padding: str
+) -> dict[str, Any]:
+    """Return the attributes that pad an operator as Keras pads.
+
+    Where the padding depends on a length that is left open, the runtime finds it;
+    ``SAME_UPPER`` is TensorFlow's rule.
+    """
+    if padding != "same":
+        before = [s - 1 if padding == "causal" else 0 for s in span]
+        return {"pads": [*before, *[0] * len(span)]}
+    if _open(lengths, strides):
+        return {"auto_pad": "SAME_UPPER"}
+    widths = [
+        pad_width(r if n is None else n, r, s, padding)
+        for n, r, s in zip(lengths, span, strides, strict=True)
+    ]  # with stride 1 the padding is that of any length
+    return {"pads": [w[0] for w in widths] + [w[1] for w in widths]}
+
+
+def _padded(x: Value, span: Sequence[int], strides: Sequence[int]) -> Value:
+    """Pad with zeros as ``same`` does, by lengths that are known when it runs.
+
+    ONNX Runtime refuses ``SAME_UPPER`` with a dilation.
+
+    Parameters
+    ----------
+    x : (batch, channels, spatial...)
+    """
+    graph = x.graph
+    n = x.sizes(2)
+    stride, reach = graph.integers(strides), graph.integers(span)
+    windows = (n + stride - 1) / stride
+    total = ((windows - 1) * stride + reach - n).maximum(0)
+    before = total / 2
+    none = graph.integers([0, 0])
+    widths = graph.concat([none, before, none, total - before], 0)
+    inputs = [x, widths, graph.constant(np.asarray(0, x.dtype))]
+    shape = (*x.shape[:2], *[None] * len(span))
+    return graph.op("Pad", inputs, x.dtype, shape, mode="constant")
+
+
+def _counts(
+    lengths: Dims, span: Sequence[int], strides: Sequence[int], padding: str
+) -> Dims:
+    """Return how many windows fit on each axis, None where the length is open."""
+    return tuple(
+        None if n is None else (n + sum(pad_width(n, r, s, padding)) - r) // s + 1
+        for n, r, s in zip(lengths, span, strides, strict=True)
+    )
+
+
+def convolved(
+    x: Value,
+    kernel: Array,
+    *,
+    strides: Sequence[int],
+    padding: str,
+    dilation: Sequence[int],
+    groups: int = 1,
+) -> Value:
+    """Write a convolution; as `verify.forward.convolution.convolve`.
+
+    Parameters
+    ----------
+    x : (batch, spatial..., channels)
+    kernel : (kernel_size..., channels / groups, filters)
+
+    Returns
+    -------
+    (batch, windows..., filters)
+    """
+    kernel_size, filters = kernel.shape[:-2], kernel.shape[-1]
+    span = dilated_size(kernel_size, dilation)
+    lengths = x.shape[1:-1]
+    weight = np.moveaxis(kernel, (-1, -2), (0, 1))  # (filters, channels, kernel_size)
+    shape = (x.shape[0], filters, *_counts(lengths, span, strides, padding))
+    x = x.cast(kernel.dtype).moved(-1, 1)
+    if padding == "same" and _open(lengths, strides):
+        x = _padded(x, span, strides)
+        padding = "valid"
+    y = x.graph.op(
+        "Conv",
+        [x, x.graph.constant(weight, "kernel")],
+        x.dtype,
+        shape,
+        strides=list(strides),
+        dilations=list(dilation),
+        group=groups,
+        kernel_shape=list(kernel_size),
+        **_padding(lengths, span, strides, padding),
+    )
+    return y.moved(1, -1)
+
+
+def _depthwise(layer: LayerSpec, x: Value, kernel: Array) -> Value:
+    size, channels, _ = kernel.shape
+    return convolved(x, kernel.reshape(size, 1, -1), groups=channels, **_how(layer))
+
+
+def _how(layer: LayerSpec) -> dict[str, Any]:
+    options = layer.options
+    return {
+        "strides": options["strides"],
+        "padding": options["padding"],
+        "dilation": options["dilation_rate"],
+    }
+
+
+def _conv(layer: LayerSpec, x: Value) -> Value:
+    groups = layer.options["groups"]
+    return convolved(x, layer.weights["kernel"], groups=groups, **_how(layer))
+
+
+def _separable(layer: LayerSpec, x: Value) -> Value:
+    y = _depthwise(layer, x, layer.weights["depthwise_kernel"])
+    return y @ y.graph.constant(layer.weights["pointwise_kernel"][0], "pointwise")
+
+
+def _transposed(layer: LayerSpec, x: Value) -> Value:
+    """Write a transposed convolution; as `verify.forward.convolution.transposed`."""
+    options, kernel = layer.options, layer.weights["kernel"]
+    (stride,), (dilation,) = options["strides"], options["dilation_rate"]
+    size, filters, _ = kernel.shape
+    (span,) = dilated_size([size], [dilation])
+    extra = options["output_padding"]
+    if options["padding"] == "same":
+        more = stride if extra is None else span % 2 + extra[0]
+        cut = max(span - more, 0) // 2
+    else:
+        more = span + (max(stride - span, 0) if extra is None else extra[0])
+        cut = 0
+    x = x.cast(kernel.dtype).moved(-1, 1)
+    time = x.shape[2]
+    full = None if time is None else (time - 1) * stride + span
+    y = x.graph.op(
+        "ConvTranspose",
+        [x, x.graph.constant(np.transpose(kernel, (2, 1, 0)), "kernel")],
+        x.dtype,
+        (x.shape[0], filters, full),
+        strides=[stride],
+        dilations=[dilation],
+        kernel_shape=[size],
+    ).moved(1, -1)
+    lacking = more + cut - span
+    if lacking > 0:
+        y = y.pad([(0, 0), (0, lacking), (0, 0)])
+    return y.slice(1, cut, lacking if lacking < 0 else None)
+
+
+CONVOLVED = {
+    "Conv1D": _conv,
+    "DepthwiseConv1D": lambda layer, x: _depthwise(layer, x, layer.weights["kernel"]),
+    "SeparableConv1D": _separable,
+    "Conv1DTranspose": _transposed,
+}
+
+
+def convolution(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
+    """Write a convolution with its bias and activation."""
+    first = layer.options["data_format"] == "channels_first"
+    x = inputs.moved(1, -1) if first else inputs
+    y = CONVOLVED[layer.class_name](layer, x)
+    if "bias" in layer.weights:
+        y = y + run.graph.constant(layer.weights["bias"], "bias")
+    return activated(layer, y.moved(-1, 1) if first else y)
+
+
+def pooling(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
+    """Write MaxPooling1D or AveragePooling1D."""
+    options = layer.options
+    if inputs.dtype.kind != "f":  # float64 holds every whole number of 32 bits
+        if inputs.dtype.itemsize > 4:
+            raise UnsupportedError(
+                f"{layer}: pooling whole numbers of 64 bits has no form in ONNX"
+            )
+        y = pooling(run, layer, inputs.cast(np.float64))
+        return y.cast(inputs.dtype) if "Max" in layer.class_name else y
+    (size,) = options["pool_size"]
+    (stride,) = options["strides"] or (size,)
+    last = options["data_format"] == "channels_last"
+    x = inputs.moved(-1, 1) if last else inputs
+    padding = options["padding"]
+    counts = _counts(x.shape[2:], [size], [stride], padding)
+    greatest = layer.class_name.startswith("Max")
+    how = _padding(x.shape[2:], [size], [stride], padding)
+    y = run.graph.op(
+        "MaxPool" if greatest else "AveragePool",
+        [x],
+        x.dtype,
+        (*x.shape[:2], *counts),
+        kernel_shape=[size],
+        strides=[stride],
+        **how,
+    )
+    return y.moved(1, -1) if last else y
+
+
+def _time_axis(layer: LayerSpec) -> int:
+    return 1 if layer.options["data_format"] == "channels_last" else 2
+
+
+def global_max(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
+    """Write GlobalMaxPooling1D."""
+    return inputs.reduce("ReduceMax", [_time_axis(layer)], layer.options["keepdims"])
+
+
+def global_average(
+    run: Writing, layer: LayerSpec, inputs: Value, mask: Value | None = None
+) -> Value:
+    """Write GlobalAveragePooling1D, of the steps that are not masked."""
+    x, whole = inputs, inputs.dtype.kind != "f"
+    if whole:
+        x = x.cast(np.float32 if mask is None else np.float64)
+    axis, keepdims = _time_axis(layer), layer.options["keepdims"]
+    if mask is None:
+        y = x.reduce("ReduceMean", [axis], keepdims)
+    else:
+        keep = mask.cast(bool).expand(3 - axis)
+        total = run.graph.where(keep, x, 0).reduce("ReduceSum", [axis], keepdims)
+        y = total / keep.cast(x.dtype).reduce("ReduceSum", [axis], keepdims)
+    return y if whole else y.cast(dtype_of(POLICIES[layer.policy].compute))
+
+
+EMITTERS: Mapping[str, Emit] = {
+    **dict.fromkeys(CONVOLVED, convolution),
+    **dict.fromkeys(("MaxPooling1D", "AveragePooling1D"), pooling),
+    "GlobalMaxPooling1D": global_max,
+    "GlobalAveragePooling1D": global_average,
+}
