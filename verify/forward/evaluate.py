@@ -399,7 +399,7 @@ def _returned_input(
 
     NumPy returns a view of the same memory in those cases, which is what is compared.
     """
-    if not isinstance(first, Tensor) or not _hands_on(kind.returns_input, layer.rules):
+    if not isinstance(first, Tensor) or not hands_on(kind.returns_input, layer.rules):
         return False
     x, y = _value_of(entered), _value_of(output)
     compute = POLICIES[layer.policy].compute
@@ -413,7 +413,7 @@ def _returned_input(
     )
 
 
-def _hands_on(what: str, rules: Rules) -> bool:
+def hands_on(what: str, rules: Rules) -> bool:
     """Return whether Keras returns its input where nothing changes; see `LayerType`."""
     if what == "cast":
         return Rule.CAST_ENDS_MASK not in rules

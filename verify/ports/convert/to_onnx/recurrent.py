@@ -236,9 +236,7 @@ def scanned(
         output, after = stepped(step[0], tuple(states))
         new = [*after, output]
         if call.mask is not None:
-            keep = step[1]
-            keep = keep.expand(*range(keep.ndim, output.ndim)) if (
-                keep.ndim < output.ndim) else keep  # fmt: skip
+            keep = _with_axes(step[1], output.ndim)
             if rule.zeroes:
                 before = graph.zeros_like(output)
             else:
@@ -279,8 +277,7 @@ def scanned(
     final, last = tuple(values[: len(begun)]), values[len(begun)]
     y = values[-1] if series else last
     if rule.misaligned and call.mask is not None:
-        keep = call.mask.expand(*range(call.mask.ndim, y.ndim))
-        y = graph.where(keep, y, 0)
+        y = graph.where(_with_axes(call.mask, y.ndim), y, 0)
     return Looped(y, final)
 
 
@@ -289,6 +286,11 @@ def state_sizes(cell: LayerSpec) -> list[int]:
     if cell.class_name == "StackedRNNCells":
         return [n for inner in cell.sublayers.values() for n in state_sizes(inner)]
     return [cell.options["units"]] * (2 if cell.class_name.startswith("LSTM") else 1)
+
+
+def _with_axes(mask: Value, ndim: int) -> Value:
+    """Return a mask with axes of size 1 behind its own, `ndim` in all."""
+    return mask.expand(*range(mask.ndim, ndim)) if mask.ndim < ndim else mask
 
 
 def _like(graph: Graph, value: Value, hint: str) -> Value:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import UnsupportedError
-from verify.forward.evaluate import bind_arguments, fill_masks, strip_mask
+from verify.forward.evaluate import bind_arguments, fill_masks, hands_on, strip_mask
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, Tensor
 from verify.model.backends import Rule
@@ -25,6 +25,17 @@ from verify.ports.convert.to_onnx.values import Graph, Value
 
 Emit = Callable[..., Any]
 """Writes the ``call`` of a layer: ``emit(writing, layer, **arguments)``."""
+
+
+TENSORFLOW_ALONE: Mapping[Rule, tuple[str, ...]] = {
+    Rule.FLOOR_DIVIDES_EXACTLY: ("ops.FloorDivide",),
+    Rule.FRACTIONS_HAVE_NO_ROW: ("ops.OneHot",),
+    Rule.NORMALIZES_LAST_AXES: ("LayerNormalization", "RMSNormalization"),
+    Rule.UNEVEN_PADDING_COUNTS: ("AveragePooling1D",),
+    Rule.SYMMETRIC_REPEATS_EDGE: ("ops.Pad",),
+    Rule.ZEROS_TIE: ("ops.Argmax", "ops.Argmin"),
+}
+"""Rules of other backends that are not written -> the layers that they concern."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +123,7 @@ class Writing:
         for key in kind.strips_masks:
             map_structure(lambda leaf: strip_mask(leaf, compute), given.get(key))
         output = self._emitted(layer, values, at)
-        if kind.returns_input == "always" and output is _value_of(first):
+        if output is _value_of(first) and hands_on(kind.returns_input, layer.rules):
             return first
         return self._finished(layer, kind, values[kind.arguments[0]], mask, output)
 
@@ -165,15 +176,23 @@ class Writing:
             self._path.pop()
 
     def _refuse_rule(self, layer: LayerSpec, kind: LayerType, mask: Any) -> None:
+        """Raise UnsupportedError where another backend differs and this does not."""
         masked = any(leaf is not None for leaf in flatten(mask))
-        if (
-            masked
-            and kind.returns_input == "by rule"
-            and Rule.UNCHANGED_KEEPS_MASK in layer.rules
-        ):
+        found = next(
+            (
+                rule
+                for rule, names in TENSORFLOW_ALONE.items()
+                if rule in layer.rules and layer.class_name in names
+            ),
+            None,
+        )
+        if masked and kind.returns_input == "by rule":
+            keeps = Rule.UNCHANGED_KEEPS_MASK
+            found = keeps if keeps in layer.rules else found
+        if found is not None:
             raise UnsupportedError(
-                f"{layer}: whether the mask goes on depends on the shapes on this "
-                "backend; convert the model as on TensorFlow"
+                f"{layer}: it is written as on TensorFlow alone; on this backend "
+                f"{found.value}"
             )
 
     def _finished(
