@@ -16,7 +16,10 @@ author = "The Keras RNN recipes authors"
 release = verify.__version__
 
 CONTENTS = {
-    "Use": ["docs/recipes", "notebooks/README", "docs/checking", "docs/data"],
+    "Use": [
+        *("docs/recipes", "notebooks/README", "docs/checking"),
+        *("docs/vectors", "docs/data"),
+    ],
     "Trust": ["docs/supported", "docs/matches", "docs/diagnosis", "docs/speed"],
     "Build": [
         *("docs/architecture", "docs/api", "recipes/README"),

@@ -19,6 +19,8 @@ from verify.forward.network import Network as Network
 from verify.forward.network import Trace as Trace
 from verify.model.spec import LayerSpec as LayerSpec
 from verify.model.spec import ModelSpec as ModelSpec
+from verify.ports.vectors.write import WrittenVectors as WrittenVectors
+from verify.ports.vectors.write import write_vectors as write_vectors
 from verify.report.describe import describe as describe
 from verify.report.report import Report as Report
 from verify.tolerance.compare import Verdict as Verdict

@@ -287,6 +287,68 @@ def compare(
 
 
 @app.command()
+def vectors(
+    model: Model,
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR",
+            help="The folder to write: a new one, an empty one, or one of test "
+            "vectors, which is replaced.",
+        ),
+    ],
+    data: OptionalData = None,
+    config: Config = None,
+    keras2: Keras2 = None,
+    backend: Backend = "tensorflow",
+    vocabulary: Vocabulary = None,
+    column: Column = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Other inputs are made for another seed.")
+    ] = 0,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows of a call, at most.")
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Time steps at which gates and states are kept, at most; by default "
+            "as many of 16 as fit. Inputs and outputs have every step.",
+        ),
+    ] = None,
+    weights: Annotated[
+        bool, typer.Option("--weights/--no-weights", help="Whether to write weights.")
+    ] = True,
+    values: Annotated[
+        bool,
+        typer.Option(
+            "--values/--no-values",
+            help="Whether to write gates, states and outputs of layers too.",
+        ),
+    ] = True,
+) -> None:
+    """Write test vectors that prove a port in any language: C, JavaScript, others."""
+    from verify.ports.vectors.write import folder_to_write
+
+    folder = folder_to_write(out)
+    net = _load(model, config, keras2).on(backend)
+    source = _optional_source(net, data, vocabulary, column)
+    written = verify.write_vectors(
+        net,
+        folder,
+        source,
+        seed=seed,
+        rows=rows,
+        steps=steps,
+        weights=weights,
+        values=values,
+    )
+    print(f"Wrote {printable(out)}", file=sys.stderr)
+    print(written)
+
+
+@app.command()
 def selftest(
     model: Model,
     data: OptionalData = None,

@@ -396,13 +396,16 @@ class Network:
         steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x)
         return row_blocks_for(self.cast_to(dtype), steps, self.spec.batch_size)
 
-    def trace(self, x: Any, *, dtype: str | None = None) -> Trace:
+    def trace(
+        self, x: Any, *, dtype: str | None = None, states: States | None = None
+    ) -> Trace:
         """Evaluate the model and keep every layer's input, mask, gates and states.
 
-        `x` and `dtype` are those of `predict`, and so are the errors. A stateful model
-        starts with states of zeros, and all rows are one batch.
+        `x` and `dtype` are those of `predict`, and so are the errors. All rows are one
+        batch. A stateful model starts with states of zeros, or with those in `states`,
+        which afterwards holds the states after the batch, as for `flat`.
         """
-        run = Evaluation(recording=True, floatx=dtype or self.floatx)
+        run = Evaluation(states, recording=True, floatx=dtype or self.floatx)
         # copies, because a trace keeps its inputs and the caller may change them
         given = [array.copy() for array in self.prepare(x)]
         outputs = run(self.cast_to(dtype), given, at="")
