@@ -94,16 +94,15 @@ def sifted(path: Path, shown: str) -> bytes:
         if len(members) != len(names):
             raise ModelFileError(f"{shown} is damaged (a name twice in its archive)")
         model = json.loads(members[MODEL])
-        configs = [json.loads(members[name])["config"] for name in CONFIGS]
+        _refuse_members(members, shown)
+        for name in CONFIGS:
+            _refuse_payloads(json.loads(members[name])["config"], shown)
+        _sift(model, shown)
     except (
         *(zipfile.BadZipFile, KeyError, TypeError, ValueError, RecursionError),
-        *(NotImplementedError, RuntimeError, EOFError),
+        *(NotImplementedError, RuntimeError, EOFError, AttributeError),
     ) as error:
         raise _as_verify_error(error, shown) from None
-    _refuse_members(members, shown)
-    for config in configs:
-        _refuse_payloads(config, shown)
-    _sift(model, shown)
     members[MODEL] = json.dumps(model).encode()
     # torch does without; it would unpickle them
     members[SAMPLE_INPUTS] = b""
