@@ -57,6 +57,15 @@ Backend = Annotated[
     str,
     typer.Option(help="Whose rules to follow where they differ: tensorflow or jax."),
 ]
+KerasVersion = Annotated[
+    str | None,
+    typer.Option(
+        "--keras",
+        metavar="VERSION",
+        help="The version of Keras whose rules to follow where they differ: 3.15 or "
+        "3.16. By default that of the Keras that wrote the file.",
+    ),
+]
 DATA_HELP = (
     "Inputs: .npy, .npz (one array, or one called x), .csv or .parquet of numbers, or "
     "of texts with --vocabulary. For a model of several inputs .npz or .parquet, one "
@@ -149,9 +158,14 @@ def check(
 
 
 @app.command()
-def describe(model: Model, config: Config = None, keras2: Keras2 = None) -> None:
+def describe(
+    model: Model,
+    config: Config = None,
+    keras2: Keras2 = None,
+    keras: KerasVersion = None,
+) -> None:
     """Say which columns are which gate, and where the parameter count comes from."""
-    print(verify.describe(_load(model, config, keras2)))
+    print(verify.describe(_load(model, config, keras2, keras)))
 
 
 @app.command()
@@ -162,6 +176,7 @@ def trace(
     config: Config = None,
     keras2: Keras2 = None,
     backend: Backend = "tensorflow",
+    keras: KerasVersion = None,
     vocabulary: Vocabulary = None,
     column: Column = None,
 ) -> None:
@@ -170,7 +185,7 @@ def trace(
     from verify.console.progress import progress
 
     path = _require_other_file(data, output_path(out, "--out", ".npz"))
-    net = _load(model, config, keras2).on(backend)
+    net = _load(model, config, keras2, keras).on(backend)
     source = _source(net, data, vocabulary, column)
     with error_prefix(data), progress("rows", source.rows) as advance:
         shapes = write_trace(net, source, path, advance=advance)
@@ -194,6 +209,7 @@ def predict(
     config: Config = None,
     keras2: Keras2 = None,
     backend: Backend = "tensorflow",
+    keras: KerasVersion = None,
     vocabulary: Vocabulary = None,
     column: Column = None,
     threads: Threads = None,
@@ -204,7 +220,7 @@ def predict(
     from verify.console.progress import progress
 
     path = _require_other_file(data, output_path(out, "--out", ".npy", ".npz"))
-    net = _load(model, config, keras2).on(backend)
+    net = _load(model, config, keras2, keras).on(backend)
     source = _source(net, data, vocabulary, column)
     with _mapper(dask) as mapper, progress("rows", source.rows) as advance:
         shapes = write_outputs(
@@ -229,6 +245,7 @@ def compare(
     config: Config = None,
     keras2: Keras2 = None,
     backend: Backend = "tensorflow",
+    keras: KerasVersion = None,
     vocabulary: Vocabulary = None,
     column: Column = None,
     tolerance: Annotated[
@@ -268,7 +285,7 @@ def compare(
     from verify.data.sources import open_source
 
     watch = verify.Watch(report, resume=resume, show=True)
-    net = _load(model, config, keras2).on(backend)
+    net = _load(model, config, keras2, keras).on(backend)
     source = _source(net, data, vocabulary, column, quiet=True)
     theirs = open_source(outputs, "outputs", net.output_names)
     with _mapper(dask) as mapper:
@@ -383,9 +400,11 @@ def layers() -> None:
     print(coverage())
 
 
-def _load(model: str, config: str | None, keras2: bool | None) -> verify.Network:
+def _load(
+    model: str, config: str | None, keras2: bool | None, keras: str | None = None
+) -> verify.Network:
     semantics = None if keras2 is None else "keras2" if keras2 else "keras3"
-    return verify.load(model, config=config, semantics=semantics)
+    return verify.load(model, config=config, semantics=semantics, keras=keras)
 
 
 def _optional_source(
@@ -477,10 +496,12 @@ def _explorer(
     """Return the explorer of the first rows for a page; print why if there is none."""
     import numpy as np
 
+    from verify import keras_bridge
     from verify.checks.inputs import prepared_rows, usable_inputs
     from verify.report.page import DEFAULT_ROWS, explore
 
-    net = net.on(str(report.facts["backend"]))  # the rules that the check used
+    # the rules that the check used
+    net = net.on(str(report.facts["backend"])).by_version(keras_bridge.version_rules())
     try:
         if source is None:
             some = usable_inputs(net).take(slice(0, DEFAULT_ROWS))

@@ -43,6 +43,13 @@ class KerasChanged(KerasCannotRun):
     """Report that this Keras does not have what this package needs of it."""
 
 
+class UntestedKeras(KerasCannotRun):
+    """Report that there is no verdict, because a version that was not tested breaks.
+
+    Commands end with the exit code of INCONCLUSIVE.
+    """
+
+
 @contextlib.contextmanager
 def error_prefix(path: object) -> Iterator[None]:
     """Put the file that errors raised inside are about in front of their messages."""

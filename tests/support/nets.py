@@ -187,6 +187,7 @@ def write_keras_file(
     weights: Sequence[Sequence[np.ndarray]],
     *,
     omit: str = "",
+    keras_version: str = "3.15.1",
 ) -> Path:
     """A .keras file made by hand, with Keras's layout of the weights."""
     buffer = io.BytesIO()
@@ -209,7 +210,7 @@ def write_keras_file(
             for k, value in enumerate(arrays):
                 file[f"{group}{cell}/vars/{k}"] = value
     members = {
-        "metadata.json": json.dumps({"keras_version": "3.15.1"}).encode(),
+        "metadata.json": json.dumps({"keras_version": keras_version}).encode(),
         "config.json": json.dumps(config).encode(),
         "model.weights.h5": buffer.getvalue(),
     }

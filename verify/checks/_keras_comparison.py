@@ -20,8 +20,10 @@ from verify.checks._verdict import (
     judge,
     judge_time_chunks,
     make_report,
+    on_untested,
     partial_verdict,
 )
+from verify.checks._versions import rule_notes
 from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
 from verify.checks.inputs import (
     error_rows,
@@ -36,6 +38,7 @@ from verify.forward.network import Inputs, Network
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
+from verify.model.backends import Rule
 from verify.model.spec import is_path
 from verify.report.report import GradientResult, LayerResult, Report
 from verify.tolerance.compare import PROOF_TOLERANCE, Comparison, Verdict, compare
@@ -80,6 +83,8 @@ class KerasComparison(RowComparison):
         Called with Keras's outputs of each batch.
     keras, keras64 : KerasModel
         The model as the user runs it, and with every dtype float64; set by `open`.
+    untested : str
+        Says that this version of Keras was not tested; empty if it was. Set by `open`.
     examiner : Examiner
         Set by `open`.
     facts : dict
@@ -100,6 +105,7 @@ class KerasComparison(RowComparison):
     on_batch: OnBatch | None
     keras: KerasModel = field(init=False)
     keras64: KerasModel = field(init=False)
+    untested: str = field(init=False)
     examiner: Examiner = field(init=False)
     facts: dict[str, Any] = field(init=False)
 
@@ -122,8 +128,10 @@ class KerasComparison(RowComparison):
 
         keras_bridge.require_keras()
         log("Loading Keras ...")
-        backend = keras_bridge.backend()
-        self.own, self.net = self.own.on(backend), self.net.on(backend)
+        backend, rules = keras_bridge.backend(), keras_bridge.version_rules()
+        self.untested = keras_bridge.untested_version()
+        self.own = self.own.on(backend).by_version(rules)
+        self.net = self.net.on(backend).by_version(rules)
         live, how = self.model, ""
         if is_path(self.model):
             live, how = keras_bridge.load_model(os.fspath(self.model), self.own.spec)
@@ -185,16 +193,22 @@ class KerasComparison(RowComparison):
         some = prepared_rows(self.net, self.source, rows)
         verdict, reason = judge(self.examiner.rounding, some, result, ())
         verdict, reason = partial_verdict(verdict, reason, result.rows, self.plan.rows)
-        return self._report(result, verdict, reason, proof, numerics, complete=False)
+        verdict, reason = on_untested(verdict, reason, self.untested)
+        return self._report(
+            result,
+            verdict,
+            reason,
+            proof,
+            numerics,
+            warnings=tuple(self._about_keras(result)),
+            complete=False,
+        )
 
     def report(self, result: PartialResult, watch: Watch) -> Report:
         """Report on all rows; compare the layers on those that differ most."""
         proof, numerics = float64_proof(result), result.numerics
         some = prepared_rows(self.net, self.source, result.most_different())
-        notes = [
-            f"Keras on {self.facts['backend']}: {rule} (here up to {far:.2g} apart)"
-            for rule, far in result.rule_effects.items()
-        ]
+        notes = self._about_keras(result)
         if proof.matches and numerics.matches:
             notes += beyond_noise(result.by_noise_floor)
         layers: tuple[LayerResult, ...] = ()
@@ -220,7 +234,7 @@ class KerasComparison(RowComparison):
             except Undecided as why:
                 notes.append(f"no comparison in chunks: {why}")
         diagnosis = None
-        if verdict is Verdict.FAIL:
+        if verdict is Verdict.FAIL and not self.untested:
             diagnosis = self._diagnosis(some, layers, chunks)
         gradients: tuple[GradientResult, ...] = ()
         if self.gradients:
@@ -228,6 +242,7 @@ class KerasComparison(RowComparison):
             matching = all(gradient.comparison.matches for gradient in gradients)
             if verdict is Verdict.PASS and not matching:
                 verdict, reason = Verdict.FAIL, "the gradients do not match Keras's"
+        verdict, reason = on_untested(verdict, reason, self.untested)
         notes += fraction_notes(self.net, self.source, some.rows)
         notes += [*warnings(self.net, some, self.plan.rows), *self.source.notes]
         return self._report(
@@ -242,6 +257,17 @@ class KerasComparison(RowComparison):
             warnings=tuple(notes),
             gradients=gradients,
         )
+
+    def _about_keras(self, result: PartialResult) -> list[str]:
+        """Say what backend and version change here, and if the version is untested."""
+        backend, version = self.facts["backend"], self.facts["keras"]
+        notes = [self.untested] if self.untested else []
+        notes += [
+            f"Keras on {backend}: {rule} (here up to {far:.2g} apart)"
+            for rule, far in result.rule_effects.items()
+            if rule in frozenset(map(str, Rule))
+        ]
+        return notes + rule_notes(self.net.spec, result.rule_effects, version)
 
     def _layers(self, some: Inputs) -> tuple[LayerResult, ...]:
         # A live model belongs to its owner: its layers are called in a copy.

@@ -19,6 +19,7 @@ from verify.checks._verdict import (
     make_report,
     partial_verdict,
 )
+from verify.checks._versions import file_note, rule_notes
 from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
 from verify.checks.inputs import fraction_notes, prepared_rows
 from verify.data.sources import Source
@@ -163,6 +164,7 @@ class OutputsComparison(RowComparison):
         notes: Sequence[str],
         **more: Any,
     ) -> Report:
+        about = rule_notes(self.net.spec, result.rule_effects)
         return make_report(
             self.net,
             result,
@@ -172,7 +174,7 @@ class OutputsComparison(RowComparison):
             subject="theirs",
             proof=None,
             numerics=numerics,
-            warnings=notes,
+            warnings=[*file_note(self.net.spec), *about, *notes],
             rule=self._rule(result),
             facts={
                 "model": self.net.spec.source,

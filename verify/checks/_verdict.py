@@ -227,6 +227,19 @@ def partial_verdict(
     return verdict, f"{head}: {reason}"
 
 
+def on_untested(verdict: Verdict, reason: str, untested: str) -> tuple[Verdict, str]:
+    """Return verdict and sentence on a Keras that may not have been tested; never FAIL.
+
+    Parameters
+    ----------
+    untested : str
+        Says that the version was not tested; empty if it was.
+    """
+    if verdict is not Verdict.FAIL or not untested:
+        return verdict, reason
+    return Verdict.INCONCLUSIVE, f"{untested}. On it {reason}"
+
+
 def float64_proof(result: PartialResult) -> Comparison:
     """Return the comparison in float64, which every comparison with Keras has."""
     if result.proof is None:

@@ -18,6 +18,7 @@ from typing import Any
 from verify.backward import supports
 from verify.checks._batches import DEFAULT_LIMITS, BatchPlan, Limits
 from verify.checks._keras_comparison import KerasComparison, OnBatch
+from verify.checks._versions import untested_keras
 from verify.checks.checkpoint import Watch
 from verify.checks.inputs import as_source, usable_inputs
 from verify.checks.load import load
@@ -89,6 +90,8 @@ def check(
     ------
     VerifyError
         The model or the inputs cannot be used; the message is one line.
+    UntestedKeras
+        The Keras that runs was not tested, and lacks what a check needs of it.
     """
     if isinstance(model, Network):
         raise DataError(
@@ -97,7 +100,8 @@ def check(
         )
     own = loaded
     if own is None:
-        own = load(model, config=config, semantics=semantics)
+        with untested_keras():
+            own = load(model, config=config, semantics=semantics)
     net = own if network is None else load(network)
     _require_same_layers(own.spec, net.spec)
     if gradients and (reason := supports(net)):
@@ -119,7 +123,8 @@ def check(
         limits=limits,
         on_batch=on_batch,
     )
-    return comparison.run(mapper, watch)
+    with untested_keras():
+        return comparison.run(mapper, watch)
 
 
 def assert_matches_predict(model: Any, x: Any = None, **options: Any) -> Report:

@@ -39,6 +39,7 @@ def compare_outputs(
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
     backend: str | None = None,
+    keras: str | None = None,
     threads: int | None = None,
     mapper: Mapper = serial_map,
     watch: Watch | None = None,
@@ -62,7 +63,7 @@ def compare_outputs(
     outputs : (batch, ...)
         What the port returned, in the shape of ``model.predict(x)``; a list or a dict
         by the names of the output layers where there are several; or a Source.
-    config, semantics, backend
+    config, semantics, backend, keras
         As for `load`.
     threads, mapper, watch, limits
         As for `check`.
@@ -100,7 +101,7 @@ def compare_outputs(
         )
     allowed = None if tolerance is None else UserTolerance.read(tolerance)
     number_format = None if precision is None else NumberFormat.read(precision)
-    net = load(model, config=config, semantics=semantics, backend=backend)
+    net = load(model, config=config, semantics=semantics, backend=backend, keras=keras)
     net.spec.require_finite()
     source = as_source(net, x)
     plan = BatchPlan.of(net, source, limits=limits)

@@ -196,7 +196,8 @@ def network_fingerprint(net: Network) -> str:
     digest = hashlib.sha256()
     spec = net.spec
     config = json.dumps(spec.config, sort_keys=True, default=repr)
-    digest.update(f"{config} {sorted(spec.root.rules)} {net.floatx}".encode())
+    rules = sorted(spec.root.rules), sorted(spec.root.version_rules)
+    digest.update(f"{config} {rules} {net.floatx}".encode())
     for path, layer in spec.walk():
         how = f"{layer.class_name} {layer.policy} {dict(layer.options)} {layer.graph}"
         digest.update(f"{path} {how} {sorted(layer.overrides)}".encode())

@@ -8,6 +8,7 @@ from typing import Any
 from verify.errors import DataError
 from verify.forward.network import Network
 from verify.model.spec import is_path
+from verify.model.versions import known_rules, rules_of
 
 
 def load(
@@ -16,6 +17,7 @@ def load(
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
     backend: str | None = None,
+    keras: str | None = None,
 ) -> Network:
     """Read a model without running it.
 
@@ -34,6 +36,10 @@ def load(
         Backend whose rules to follow where backends differ
         (`verify.model.backends.Rule`); by default that of the running Keras for a live
         model, TensorFlow for a file.
+    keras : "3.15", "3.16" or None
+        Version of Keras whose rules to follow where versions differ
+        (`verify.model.versions.VersionRule`); by default that of the running Keras for
+        a live model, for a file that of the Keras that wrote it.
 
     Returns
     -------
@@ -44,19 +50,25 @@ def load(
     ModelFileError
         The file is missing, damaged or not a Keras file.
     UnsupportedError
-        A model, a layer, an option or a backend is not supported.
+        A model, a layer, an option, a backend or a version is not supported.
     """
+    rules = None if keras is None else known_rules(keras)
     if is_path(model):
         from verify.model_files.read import read_file
 
         net = Network(read_file(model, config=config, semantics=semantics))
+        net = net.by_version(
+            rules_of(net.spec.keras_version) if rules is None else rules
+        )
         return net.on(backend or "tensorflow")
     if config is not None or semantics is not None:
         raise DataError("config and semantics are for model files. Received: a model")
     if isinstance(model, Network):
-        return model if backend is None else model.on(backend)
+        net = model if rules is None else model.by_version(rules)
+        return net if backend is None else net.on(backend)
     from verify import keras_bridge
 
     spec = keras_bridge.read_live(model)
     net = Network(spec, floatx=keras_bridge.import_keras().config.floatx())
+    net = net.by_version(keras_bridge.version_rules() if rules is None else rules)
     return net.on(backend or keras_bridge.backend())

@@ -1,7 +1,8 @@
 """End every command of this project with an exit code, and one line on stderr.
 
 There is one line where the code is 2, for what cannot be read or used, and where it is
-70, for a defect of this project. The codes 0, 1 and 3 are verdicts and nothing else.
+70, for a defect of this project. The codes 0, 1 and 3 are verdicts and nothing else; 3
+comes with a line instead of a report where a Keras that was not tested breaks a check.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import typer
 from typer.exceptions import TyperException
 
 from verify.console.signals import terminable
-from verify.errors import VerifyError, printable
+from verify.errors import UntestedKeras, VerifyError, printable
 
-BAD_INPUT, INTERNAL_ERROR, INTERRUPTED, TERMINATED = 2, 70, 130, 143
+BAD_INPUT, NO_VERDICT = 2, 3
+INTERNAL_ERROR, INTERRUPTED, TERMINATED = 70, 130, 143
 """Exit codes. 70 is EX_SOFTWARE of the BSD header sysexits.h; the last two are 128 and
 the number of the signal, as in a shell."""
 
@@ -70,7 +72,7 @@ def _run(
         code = command.main(args=argv, prog_name=name, standalone_mode=False)
     except VerifyError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return NO_VERDICT if isinstance(error, UntestedKeras) else BAD_INPUT
     except TyperException as error:
         message = error.format_message().rstrip()
         if message.startswith("Usage:"):  # called without anything: the whole help

@@ -231,6 +231,23 @@ def sparsemax(x: Array, axis: int = -1) -> Array:
     return np.maximum(x - tau, 0)
 
 
+def sparsemax_of_the_paper(x: Array, axis: int = -1) -> Array:
+    """Compute sparsemax as Martins and Astudillo (2016), and Keras from 3.16 on.
+
+    With ``z`` and ``S`` as in `sparsemax`, the result is ``max(x - tau, 0)`` with
+    ``tau = (sum of z_k over S - 1) / size(S)``: the nearest probabilities to `x`.
+    """
+    if axis not in (-1, x.ndim - 1):
+        moved = np.moveaxis(x, axis, -1)
+        return np.moveaxis(sparsemax_of_the_paper(moved), -1, axis)
+    z = -np.sort(-x, axis=-1)
+    k = np.arange(1, x.shape[-1] + 1, dtype=x.dtype)
+    support = z - (np.cumsum(z, axis=-1) - 1) / k > 0
+    total = np.where(support, z, 0).sum(axis=-1, keepdims=True)
+    tau = (total - 1) / support.sum(axis=-1, keepdims=True).astype(x.dtype)
+    return np.maximum(x - tau, 0)
+
+
 def keras2_hard_sigmoid(x: Array) -> Array:
     """Compute ``clip(0.2 * x + 0.5, 0, 1)``, the hard_sigmoid of Keras 1 and 2."""
     return np.clip(0.2 * x + 0.5, 0, 1)
@@ -295,16 +312,19 @@ def exactly(function: Activation) -> Activation:
     return partial(function, exact=True) if "exact" in keywords else function
 
 
-def resolve(name: str, *, exact: bool = False) -> Activation:
+def resolve(name: str, *, exact: bool = False, paper: bool = False) -> Activation:
     """Return the function for a name from `read_activation` or `with_arguments`.
 
-    With `exact`, its constants are not rounded to float32; see `constant`.
+    With `exact`, its constants are not rounded to float32; see `constant`. With
+    `paper`, sparsemax is `sparsemax_of_the_paper`.
     """
     bare, _, inside = name.partition("(")
     known = (ACTIVATIONS, HISTORICAL, FOUND_IN_PORTS)
     function = next(names[bare] for names in known if bare in names)
     if exact:
         function = exactly(function)
+    if paper and function is sparsemax:
+        function = sparsemax_of_the_paper
     if not inside:
         return function
     items = (item.split("=") for item in inside[:-1].split("; "))

@@ -289,7 +289,7 @@ class Evaluation:
             compute = POLICIES[layer.policy].compute
             output = map_structure(lambda leaf: _cast_output(leaf, compute), output)
         tensors = map_structure(_as_tensor, output)
-        if not kind.supports_masking:
+        if not kind.passes_masks(layer):
             return tensors
         flat = flatten(tensors)
         if all(tensor.mask is not None for tensor in flat):

@@ -30,6 +30,7 @@ from verify.model.backends import Rule
 from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec, ModelSpec
+from verify.model.versions import REFERENCE, VersionRule
 
 RULE_NOISE = 1e-12
 """Up to this share of the greatest output, a rule's effect is rounding in float64."""
@@ -205,8 +206,12 @@ class Network:
         """Return the same network by the rules of another backend; see `load`."""
         return Network(self.spec.on(backend), self.floatx)
 
-    def rule_effects(self, x: Inputs) -> dict[Rule, float]:
-        """Return how much each rule of the backend changes the outputs.
+    def by_version(self, rules: frozenset[VersionRule]) -> Network:
+        """Return the same network by the rules of another version of Keras."""
+        return Network(self.spec.by_version(rules), self.floatx)
+
+    def rule_effects(self, x: Inputs) -> dict[Rule | VersionRule, float]:
+        """Return how much each rule of backend and version changes the outputs.
 
         Parameters
         ----------
@@ -219,21 +224,32 @@ class Network:
             without that rule. Rules that change nothing for `x`, or no more than
             rounding does, are left out.
         """
-        rules = self.spec.root.rules
-        here = self.flat(x, dtype="float64") if rules else []
+        spec = self.spec
+        rules, later = spec.root.rules, spec.root.version_rules
+        if not rules and not later:
+            return {}
+        here = self.flat(x, dtype="float64")
         size = max((_size(y) for y in here), default=1.0)
-        found = {}
-        for rule in (rule for rule in Rule if rule in rules):
-            without = Network(self.spec.following(rules - {rule}), self.floatx)
-            there = without.flat(x, dtype="float64")
+
+        def effect(other: ModelSpec) -> float:
+            there = Network(other, self.floatx).flat(x, dtype="float64")
             with np.errstate(invalid="ignore"):
-                apart = max(
-                    float(np.nanmax(np.abs(a - b), initial=0.0))
+                return max(
+                    float(
+                        np.nanmax(np.abs(np.subtract(a, b, dtype=float)), initial=0.0)
+                    )
                     for a, b in zip(here, there, strict=True)
                 )
-            if apart > RULE_NOISE * size:
-                found[rule] = apart
-        return found
+
+        found: dict[Rule | VersionRule, float] = {}
+        for rule in (rule for rule in Rule if rule in rules):
+            found[rule] = effect(spec.following(rules - {rule}))
+        # few models meet a rule of a version, so all are tried at once first
+        if later and effect(spec.by_version(REFERENCE)) > RULE_NOISE * size:
+            for one in (one for one in VersionRule if one in later):
+                found[one] = effect(spec.by_version(later - {one}))
+        least = RULE_NOISE * size
+        return {rule: apart for rule, apart in found.items() if apart > least}
 
     @property
     def stateful(self) -> bool:

@@ -18,11 +18,14 @@ from verify.keras_bridge.chunking import (
 from verify.keras_bridge.gradients import keras_gradients
 from verify.keras_bridge.importing import (
     backend,
+    first_line,
     floatx,
     import_keras,
     require_keras,
+    untested_version,
     versions,
 )
+from verify.keras_bridge.probing import version_rules
 from verify.keras_bridge.reading import read_live
 from verify.keras_bridge.running import KerasCall, KerasModel
 
@@ -33,6 +36,7 @@ __all__ = [
     "backend",
     "current_activation_errors",
     "current_platform",
+    "first_line",
     "floatx",
     "import_keras",
     "keras_gradients",
@@ -43,5 +47,7 @@ __all__ = [
     "require_keras",
     "time_chunks",
     "time_slices",
+    "untested_version",
+    "version_rules",
     "versions",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from verify.errors import DataError, VerifyError, printable
+from verify.errors import KerasCannotRun, VerifyError, printable
 from verify.forward.layers import REGISTRY
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import first_line, import_keras, quiet
@@ -37,7 +37,7 @@ def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
     except Exception as error:  # Keras raises all kinds here
         if spec.legacy:
             return rebuild(spec), "rebuilt: Keras cannot load this .h5 file"
-        raise DataError(
+        raise KerasCannotRun(
             f"{printable(path)}: Keras cannot load this file ({first_line(error)})"
         ) from None
 
@@ -56,7 +56,7 @@ def rebuild(spec: ModelSpec) -> Any:
     except VerifyError:
         raise
     except Exception as error:
-        raise DataError(
+        raise KerasCannotRun(
             f"{printable(spec.source)}: Keras cannot build this model "
             f"({first_line(error)})"
         ) from None

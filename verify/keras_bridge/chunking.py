@@ -193,7 +193,8 @@ def time_chunks(
             kwargs["initial_state"] = [Tensor(state) for state in states]
         if chunk_mask is not None:
             kwargs["mask"] = Tensor(chunk_mask)
-        masks = [chunk_mask, *(None for _ in outputs[1:])]
+        passed = chunk_mask if layer.supports_masking else None
+        masks = [passed, *(None for _ in outputs[1:])]
         found.append(
             KerasCall(call.name, call.key, (Tensor(chunk),), kwargs, outputs, masks)
         )

@@ -20,6 +20,7 @@ import numpy as np
 from verify.errors import UnsupportedError, install_hint, printable
 from verify.keras_bridge import private
 from verify.model.backends import BACKENDS, REFUSED_BACKENDS
+from verify.model.versions import untested
 
 
 def require_keras() -> None:
@@ -190,6 +191,12 @@ def quiet() -> Iterator[None]:
 def backend() -> str:
     """Return the backend that Keras runs on: ``tensorflow``, ``jax`` and so on."""
     return str(import_keras().backend.backend())
+
+
+def untested_version() -> str:
+    """Say that the Keras that is loaded was not tested; empty if it was, or is none."""
+    version = getattr(sys.modules.get("keras"), "__version__", None)
+    return untested(str(version)) if version else ""
 
 
 def versions() -> dict[str, str]:

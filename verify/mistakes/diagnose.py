@@ -18,6 +18,7 @@ from verify.mistakes.catalogue import (
     catalogue,
     gate_of,
     other_backends,
+    other_versions,
     same_mistakes,
 )
 from verify.mistakes.catalogue.attempts import FAILURES
@@ -249,9 +250,9 @@ class _Diagnosing:
         return self.search.found
 
     def _backend(self) -> list[Explanation]:
-        """Try the rules of other backends, as far as the model meets one of them."""
+        """Try the rules of other backends and versions, if the model meets any."""
         found = []
-        for mutant in other_backends(self.spec):
+        for mutant in (*other_backends(self.spec), *other_versions(self.spec)):
             explanation = self.search.try_(mutant)
             x = self.search.chosen.x
             if explanation is None or not isinstance(x, Inputs):

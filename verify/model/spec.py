@@ -24,6 +24,7 @@ from verify.errors import DataError, UnsupportedError, printable
 from verify.model.arrays import Array, weights_text
 from verify.model.backends import BACKENDS, REFUSED_BACKENDS, TENSORFLOW, Rules
 from verify.model.graph import Graph, flatten
+from verify.model.versions import REFERENCE, VersionRule
 
 _LSTM, _GRU = ("i", "f", "c", "o"), ("z", "r", "h")
 
@@ -63,6 +64,8 @@ class LayerSpec:
         The dtype policy, for example ``"float32"`` or ``"mixed_float16"``.
     rules : frozenset of Rule and Limit
         The points in which the layer follows a backend other than TensorFlow.
+    version_rules : frozenset of VersionRule
+        The points in which it follows a version of Keras after 3.15.
     trainable : bool
         Has no effect on the outputs; legacy files order their weights by it.
     graph : Graph or None
@@ -93,6 +96,7 @@ class LayerSpec:
     sublayers: Mapping[str, LayerSpec] = field(default_factory=dict)
     policy: str = "float32"
     rules: Rules = TENSORFLOW
+    version_rules: frozenset[VersionRule] = REFERENCE
     trainable: bool = True
     graph: Graph | None = None
     overrides: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
@@ -331,6 +335,11 @@ class ModelSpec:
     def following(self, rules: Rules) -> ModelSpec:
         """Return the same model with every layer following these rules."""
         return replace(self, root=self.root.mapped(lambda x: replace(x, rules=rules)))
+
+    def by_version(self, rules: frozenset[VersionRule]) -> ModelSpec:
+        """Return the same model with every layer following these rules of a version."""
+        changed = self.root.mapped(lambda x: replace(x, version_rules=rules))
+        return replace(self, root=changed)
 
     def walk(self) -> Iterator[tuple[str, LayerSpec]]:
         """Yield every layer with its path, including layers inside others."""

@@ -34,6 +34,7 @@ from verify.forward.layers.base import (
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, rounded
 from verify.model.spec import LayerSpec
+from verify.model.versions import VersionRule
 
 LOWEST_FUSED_SCORE = 3.38953e38 * -0.7
 """The score of a masked key on the fused path of MultiHeadAttention.
@@ -46,7 +47,8 @@ class Attention(LayerType):
     With ``score_mode="concat"``,
     ``scores = concat_score_weight * sum(tanh(query + key))``. From the score of a key
     that is masked, or later than a causal query, 1e9 is subtracted (65504 in float16).
-    A masked query outputs zeros.
+    A masked query outputs zeros. `VersionRule.MASKED_ROW_ATTENDS_TO_NOTHING` says what
+    later versions do instead.
 
     Source: keras/src/layers/attention/attention.py.
     """
@@ -81,9 +83,7 @@ class Attention(LayerType):
     def notes(self, layer: LayerSpec) -> list[str]:
         return [
             f"y = softmax(scores) @ value; scores = {self.scores_note(layer)}",
-            "a masked key has 1e9 subtracted from its score, so where all keys are "
-            "masked float32 keeps nothing of the scores and y is the mean of value; a "
-            "masked query gives zeros",
+            _mask_note(layer),
         ]
 
     def scores(self, layer: LayerSpec, query: Array, key: Array) -> Array:
@@ -116,7 +116,14 @@ class Attention(LayerType):
         compute = POLICIES[layer.policy].compute
         least = 65504.0 if compute == "float16" else 1e9
         weigh = layer.overrides.get("weigh", weighed)
-        weights = weigh(scores, allowed, (-1,), lambda s: rounded(s - least, compute))
+        if VersionRule.MASKED_ROW_ATTENDS_TO_NOTHING in layer.version_rules:
+            weights = weigh(
+                scores, allowed, (-1,), lambda s: np.full_like(s, -least), True
+            )
+        else:
+            weights = weigh(
+                scores, allowed, (-1,), lambda s: rounded(s - least, compute)
+            )
         output = weights @ value
         if query_mask is not None:
             output = np.where(
@@ -152,6 +159,20 @@ class AdditiveAttention(Attention):
         sums = np.tanh(query[..., :, None, :] + key[..., None, :, :])
         scale = layer.weights.get("scale")
         return np.asarray((sums if scale is None else scale * sums).sum(axis=-1))
+
+
+def _mask_note(layer: LayerSpec) -> str:
+    """Say what masks do to an Attention in the version that it follows."""
+    if VersionRule.MASKED_ROW_ATTENDS_TO_NOTHING in layer.version_rules:
+        return (
+            "a masked key gets no attention, so where all keys are masked y is 0; a "
+            "masked query gives zeros"
+        )
+    return (
+        "a masked key has 1e9 subtracted from its score, so where all keys are masked "
+        "float32 keeps nothing of the scores and y is the mean of value; a masked "
+        "query gives zeros"
+    )
 
 
 def weighed(

@@ -26,6 +26,7 @@ from verify.model.arrays import Array
 from verify.model.backends import Limit, Rule
 from verify.model.dtypes import is_float, working
 from verify.model.spec import LayerSpec
+from verify.model.versions import VersionRule
 
 REQUIRED = object()
 """The default of an option that every config must hold."""
@@ -273,7 +274,9 @@ class LayerType(ABC):
         Arguments of Keras's ``call``, in its order, without ``training``. If ``"mask"``
         is among them, the layer receives the mask of its only tensor argument.
     supports_masking : bool
-        Whether the output has a mask; see `compute_mask`.
+        Whether the output has a mask; see `compute_mask` and `passes_masks`.
+    masks_may_end : bool
+        Whether that is so up to Keras 3.15 only; see `VersionRule.LOOP_ENDS_MASK`.
     autocast : bool
         Whether float inputs are cast to the compute dtype of the policy.
     casts_outputs : bool
@@ -310,6 +313,7 @@ class LayerType(ABC):
     inert: ClassVar[frozenset[str]] = frozenset()
     arguments: ClassVar[tuple[str, ...]] = ("inputs",)
     supports_masking: ClassVar[bool] = False
+    masks_may_end: ClassVar[bool] = False
     autocast: ClassVar[bool] = True
     casts_outputs: ClassVar[bool] = True
     full_precision: ClassVar[bool] = False
@@ -428,8 +432,13 @@ class LayerType(ABC):
         An array or a structure of arrays.
         """
 
+    def passes_masks(self, layer: LayerSpec) -> bool:
+        """Return whether the output has a mask in the version that a layer follows."""
+        ends = self.masks_may_end and VersionRule.LOOP_ENDS_MASK in layer.version_rules
+        return self.supports_masking and not ends
+
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
-        """Return the mask of the output, for layers with `supports_masking`.
+        """Return the mask of the output, for layers with `passes_masks`.
 
         Parameters
         ----------
@@ -452,7 +461,11 @@ def function_of(layer: LayerSpec, option: str = "activation") -> Activation:
     """Return the function that an option of a layer names, or the one in its place."""
     if option in layer.overrides:
         return layer.overrides[option]
-    function = resolve(layer.options[option], exact=exact_constants(layer))
+    function = resolve(
+        layer.options[option],
+        exact=exact_constants(layer),
+        paper=VersionRule.SPARSEMAX_OF_THE_PAPER in layer.version_rules,
+    )
     arguments = getattr(function, "keywords", {})
     require_gentle_slope(layer, arguments.get("negative_slope", 0.0))
     return function

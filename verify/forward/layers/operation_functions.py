@@ -13,7 +13,7 @@ import numpy as np
 
 from verify.forward.layers.base import KERAS_EPSILON, from_front
 from verify.model.arrays import Array
-from verify.model.dtypes import HALF_DTYPES, dtype_of, is_float
+from verify.model.dtypes import HALF_DTYPES, dtype_of, is_float, working
 from verify.model.graph import flatten, map_structure
 
 DTYPES = (
@@ -116,6 +116,10 @@ CASTS: Mapping[str, Callable[[Any, str], Any]] = {
     "counted": _each(counted),
     "summable": _each(summable),
     "float32": _each(lambda x: x if is_float(x) else x.astype(np.float32)),
+    "floatx": lambda values, floatx: map_structure(
+        lambda x: x if is_float(strict(x)) else strict(x).astype(working(floatx)),
+        values,
+    ),
 }
 """Name of a rule -> how it casts operands; see the attribute ``casts`` of
 `verify.forward.layers.operations.Operation`."""

@@ -47,6 +47,7 @@ from verify.model.backends import Limit, Rule
 from verify.model.dtypes import is_float
 from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
+from verify.model.versions import VersionRule
 
 CONSTANTS = frozenset({"key", "indices", "constant_values", "weights"})
 """Arguments that are not cast, and that must not be tensors."""
@@ -67,6 +68,7 @@ class Operation(LayerType):
         * ``strict``: the same, but Python numbers count as float32 or int32;
         * ``float``: the same as ``promote``, but always to a float dtype;
         * ``float32``: whole numbers to float32;
+        * ``floatx``: whole numbers to Keras's default float type;
         * ``bool``: to truth values;
         * ``counted``: truth values to whole numbers;
         * ``summable``: truth values and short whole numbers to 32 bits;
@@ -99,7 +101,7 @@ class Operation(LayerType):
         limited = LIMITED.get(self.class_name)
         if limited is not None and layer.rules:
             limited(layer, {k: map_structure(_bare, x) for k, x in arguments.items()})
-        cast, dtype = self._cast(arguments, run.floatx, exact_constants(layer))
+        cast, dtype = self._cast(arguments, run.floatx, layer)
         results = self.compute(cast, layer)
         values = map_structure(_bare, list(arguments.values()))
         if self.casts != "own" and functions.makes_floats(values, results):
@@ -115,6 +117,9 @@ class Operation(LayerType):
         rule, other = BY_RULE.get(self.class_name, (None, None))
         if other is not None and rule in layer.rules:
             function = other
+        version, later = BY_VERSION.get(self.class_name, (None, None))
+        if later is not None and version in layer.version_rules:
+            function = later
         if exact_constants(layer):
             function = activations.exactly(function)
         return function(*given, **layer.options)
@@ -123,7 +128,7 @@ class Operation(LayerType):
         """Raise DataError if rows of one operand would meet other rows of another."""
 
     def _cast(
-        self, arguments: Mapping[str, Any], floatx: str, exact: bool
+        self, arguments: Mapping[str, Any], floatx: str, layer: LayerSpec
     ) -> tuple[dict[str, Any], np.dtype[Any] | None]:
         """Return the arguments as cast arrays, and the dtype to round the result to.
 
@@ -134,8 +139,7 @@ class Operation(LayerType):
             return values, None
         names = [name for name in values if name not in CONSTANTS | {"condition"}]
         chosen = {name: values[name] for name in names}
-        rule = "promote" if self.casts == "strict" and exact else self.casts
-        chosen = functions.CASTS[rule](chosen, floatx)
+        chosen = functions.CASTS[self._casts_of(layer)](chosen, floatx)
         if "condition" in values:
             values["condition"] = np.asarray(values["condition"]).astype(bool)
         sixteen = next(
@@ -147,6 +151,13 @@ class Operation(LayerType):
             None,
         )
         return {**values, **map_structure(functions.lifted, chosen)}, sixteen
+
+    def _casts_of(self, layer: LayerSpec) -> str:
+        """Return the rule of `casts` by the backend and the version of a layer."""
+        if self.casts == "strict" and exact_constants(layer):
+            return "promote"
+        averaged = VersionRule.WHOLE_NUMBERS_AVERAGED_IN_FLOATX in layer.version_rules
+        return "floatx" if averaged and self.class_name == "ops.Mean" else self.casts
 
     def _check_result(self, layer: LayerSpec, tensors: list[Array], y: Array) -> None:
         for x in tensors:
@@ -471,6 +482,18 @@ _OTHERS: tuple[tuple[Any, ...], ...] = (
     ("ConvertToTensor", "own", functions.converted,
      {**DTYPE, "sparse": only(None), "ragged": only(None)}),
 )  # fmt: skip
+
+BY_VERSION: Mapping[str, tuple[VersionRule, Callable[..., Any]]] = {
+    "ops.FloorDivide": (
+        VersionRule.EXACT_FLOOR_DIVIDE,
+        np.floor_divide,
+    ),
+    "ops.Sparsemax": (
+        VersionRule.SPARSEMAX_OF_THE_PAPER,
+        on_axis(activations.sparsemax_of_the_paper),
+    ),
+}
+"""Operation -> the rule of a version by which it has another function, and that."""
 
 KINDS: tuple[type[LayerType], ...] = (
     *(_made(n, c, f, {}) for c, rows in _UNARY.items() for n, f in rows.items()),

@@ -22,8 +22,9 @@ from verify.forward.layers.base import (
 from verify.forward.layers.convolution import sizes
 from verify.model.arrays import Array
 from verify.model.backends import Limit, Rule
-from verify.model.dtypes import POLICIES, dtype_of, is_float
+from verify.model.dtypes import POLICIES, dtype_of, is_float, working
 from verify.model.spec import LayerSpec
+from verify.model.versions import VersionRule
 
 POOLING_OPTIONS: Mapping[str, Option] = {
     "strides": Option(optional(sizes(1)), None),
@@ -177,7 +178,10 @@ class GlobalAveragePooling1D(GlobalPooling):
         if whole and mask is None:
             refuse(layer, Limit.MEAN_OF_WHOLE)
         if whole:  # TensorFlow divides whole numbers in float64, Keras's mean does not
-            x = x.astype(np.float32 if mask is None else np.float64)
+            by_floatx = VersionRule.WHOLE_NUMBERS_AVERAGED_IN_FLOATX
+            averaged = by_floatx in layer.version_rules
+            mean = working(run.floatx) if averaged else np.float32
+            x = x.astype(mean if mask is None else np.float64)
         axis, keepdims = _time_axis(layer), layer.options["keepdims"]
         if mask is None:
             y = x.mean(axis=axis, keepdims=keepdims)

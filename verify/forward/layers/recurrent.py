@@ -48,6 +48,7 @@ class Loop(LayerType):
     options = LOOP_OPTIONS
     arguments = ("sequences", "initial_state", "mask")
     supports_masking = True
+    masks_may_end = True
 
     @abstractmethod
     def cell(self, layer: LayerSpec) -> tuple[Cell, LayerSpec]:

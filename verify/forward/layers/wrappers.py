@@ -42,6 +42,7 @@ class Bidirectional(LayerType):
     child_configs = frozenset({"layer", "backward_layer"})
     arguments = ("sequences", "initial_state", "mask")
     supports_masking = True
+    masks_may_end = True
 
     def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         forward, backward = config.get("layer"), config.get("backward_layer")
@@ -161,6 +162,7 @@ class TimeDistributed(LayerType):
     child_configs = frozenset({"layer"})
     arguments = ("inputs", "mask")
     supports_masking = True
+    masks_may_end = True
 
     def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"layer": config.get("layer")}

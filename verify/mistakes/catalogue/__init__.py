@@ -41,7 +41,7 @@ from verify.mistakes.catalogue import (
 )
 from verify.mistakes.catalogue.attempts import Attempts, Untried, untried_sentence
 from verify.mistakes.catalogue.combined import everywhere
-from verify.mistakes.catalogue.layers import other_backends
+from verify.mistakes.catalogue.layers import other_backends, other_versions
 from verify.mistakes.catalogue.mask_flow import MaskFlow
 from verify.mistakes.catalogue.masks import MASK_IGNORED, has_masks, unmasked
 from verify.mistakes.catalogue.mistake import (
@@ -207,6 +207,7 @@ __all__ = [
     "gate_of",
     "mistakes",
     "other_backends",
+    "other_versions",
     "same_mistakes",
     "unmasked",
     "untried_sentence",

@@ -328,7 +328,7 @@ def _masked_calls(model: LayerSpec, graph: Graph) -> set[tuple[str, int]]:
     for node in graph.nodes:
         layer = model.sublayers[node.layer]
         makes = layer.options.get("mask_zero") or layer.class_name == "Masking"
-        passes = REGISTRY[layer.class_name].supports_masking and any(
+        passes = REGISTRY[layer.class_name].passes_masks(layer) and any(
             isinstance(leaf, TensorRef) and (leaf.layer, leaf.node) in found
             for leaf in flatten([*node.args[:1]])
         )

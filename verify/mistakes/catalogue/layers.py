@@ -26,6 +26,7 @@ from verify.mistakes.catalogue.mistake import (
 from verify.model.backends import BACKENDS
 from verify.model.graph import TensorRef, flatten
 from verify.model.spec import LayerSpec, ModelSpec
+from verify.model.versions import VERSIONS
 
 NORMALIZATIONS = (
     "BatchNormalization",
@@ -236,6 +237,22 @@ def other_backends(spec: ModelSpec) -> Iterator[Mutant]:
                 f"these are outputs of Keras on {backend}",
                 f"compare by the rules of that backend (--backend {backend})",
                 spec.following(rules),
+            )
+
+
+def other_versions(spec: ModelSpec) -> Iterator[Mutant]:
+    """Yield the model as other versions of Keras compute it: different, not mistaken.
+
+    A version with the same rules as the model's own is left out.
+    """
+    for version, rules in VERSIONS.items():
+        if rules != spec.root.version_rules:
+            yield Mutant(
+                f"Keras {version}",
+                "",
+                f"these are outputs of Keras {version}",
+                f"compare by the rules of that version (--keras {version})",
+                spec.by_version(rules),
             )
 
 

@@ -285,7 +285,7 @@ class MaskFlow:
         mask: Any,
     ) -> list[Makers | None]:
         """Return the masks that a layer passes on, by its own rule for one step."""
-        if not kind.supports_masking:
+        if not kind.passes_masks(layer):
             return []
         own, padding = frozenset({Maker(path, call)}), 0.0
         if layer.class_name == "Masking":

@@ -639,11 +639,13 @@ def _lost(model: _Model) -> Iterator[Mutant]:
     """Yield mutants in which a layer does not pass its mask on."""
     for call in model.flow.calls:
         if any(call.outgoing) and any(call.incoming) and call.layer.graph is None:
+            later = REGISTRY[call.layer.class_name].masks_may_end
+            until = " up to 3.15; 3.16 does not (--keras 3.16)" if later else ""
             yield model.mutant(
                 "mask lost",
                 call.path,
                 "the mask ends here: later layers compute the padding like any other "
-                "step; Keras passes the mask on",
+                f"step; Keras passes the mask on{until}",
                 "pass the mask on to the layers after it",
                 model.changed(call.path, _with_pass(_Lost())),
             )

@@ -317,7 +317,10 @@ const Engine = (() => {
       layers[path] = traced;
     };
     let here = x;
-    for (const layer of model.layers) here = LAYERS[layer.kind](layer, here, note, layer.name);
+    for (const layer of model.layers) {
+      here = LAYERS[layer.kind](layer, here, note, layer.name);
+      if (layer.ends_mask) here = { ...here, mask: null };
+    }
     return { output: { shape: here.shape, data: here.data }, layers };
   };
 

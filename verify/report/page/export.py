@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from verify.forward.activations import ACTIVATIONS, HISTORICAL, constant
+from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import exact_constants
 from verify.forward.layers.regularization import KINDS as TRAINING_ONLY
 from verify.forward.network import Network, Trace
@@ -21,6 +22,7 @@ from verify.forward.recurrence import MaskRule
 from verify.model.arrays import Array
 from verify.model.graph import TensorRef, flatten
 from verify.model.spec import LayerSpec
+from verify.model.versions import VersionRule
 from verify.report.page.packing import pack_array
 
 MAX_WEIGHT_BYTES = 8_000_000
@@ -31,6 +33,9 @@ MAX_PRODUCTS = 1.5e9
 
 VECTOR_ACTIVATIONS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
 """Activations along an axis; the page computes them along the last one only."""
+
+
+SPARSEMAX = VersionRule.SPARSEMAX_OF_THE_PAPER
 
 
 class Refused(Exception):
@@ -74,6 +79,9 @@ def exported(net: Network, trace: Trace) -> dict[str, Any]:
                 raise Refused(
                     f"{layer}: its numbers have other axes than time and unit"
                 )
+        kind = REGISTRY[layer.class_name]
+        if kind.masks_may_end and not kind.passes_masks(layer):
+            written["ends_mask"] = True
         layers.append({"name": name, **written})
     return {"layers": layers}
 
@@ -302,6 +310,8 @@ def _named(layer: LayerSpec, name: str, given: Mapping[str, Any]) -> dict[str, A
     axis = arguments.pop("axis", -1)
     if name in VECTOR_ACTIVATIONS and tuple(np.atleast_1d(axis)) != (-1,):
         raise Refused(f"{layer}: {name} along axis {axis}")
+    if name == "sparsemax" and SPARSEMAX in layer.version_rules:
+        raise Refused(f"{layer}: sparsemax of Keras 3.16")
     if (
         name == "relu"
         and arguments["negative_slope"]
