@@ -43,7 +43,6 @@ def document(pack: Pack, made_by: str) -> Document:
         Name and version of the program.
     """
     net, spec = pack.net, pack.net.spec
-    held = pack.weights if pack.text_weights else {}
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -69,7 +68,7 @@ def document(pack: Pack, made_by: str) -> Document:
             "activations": activations(spec.root),
             "layers": list(_layers(pack)),
         },
-        "weights": {name: _array(weight) for name, weight in held.items()},
+        "weights": {name: _array(weight) for name, weight in pack.text_weights.items()},
         "probes": [
             {
                 "name": probe.name,

@@ -53,8 +53,7 @@ def header(pack: Pack, types: str) -> Iterator[str]:
     yield types
     yield "\n#ifdef VECTORS_DATA\n\n"
     writer = _Writer()
-    held = pack.weights if pack.text_weights else {}
-    weights = [writer.array(name, weight) for name, weight in held.items()]
+    weights = [writer.array(*named) for named in pack.text_weights.items()]
     probes = [_probe(writer, probe) for probe in pack.probes]
     yield from writer.lines
     yield from _table("vectors_array", "vectors_weights", weights)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
-from verify.errors import DataError, UnsupportedError, printable
+from verify.errors import DataError, UnsupportedError, join_and, printable
 from verify.forward.evaluate import LayerTrace, States
 from verify.forward.layers import LOOPS, REGISTRY
 from verify.forward.network import Inputs, Network, Trace, bare_path
@@ -190,10 +190,10 @@ class Pack:
     seed: int
     notes: tuple[str, ...]
 
-    @property
-    def text_weights(self) -> bool:
-        """Return whether JSON and the C header hold the weights."""
-        return sum(w.size for w in self.weights.values()) <= MAX_TEXT_WEIGHTS
+    @cached_property
+    def text_weights(self) -> dict[str, Array]:
+        """Return the weights that JSON and the C header hold: the smallest ones."""
+        return {name: w for name, w in self.weights.items() if name in _small(self)}
 
     @property
     def numbers(self) -> int:
@@ -204,6 +204,16 @@ class Pack:
             for call in probe.calls
             for n in (*call.outputs, *call.values)
         )
+
+
+def _small(pack: Pack) -> set[str]:
+    """Return the names of the weights that fit into text, the smallest first."""
+    found, room = set[str](), MAX_TEXT_WEIGHTS
+    for name, weight in sorted(pack.weights.items(), key=lambda item: item[1].size):
+        room -= weight.size
+        if room >= 0:
+            found.add(name)
+    return found
 
 
 def make_pack(
@@ -271,14 +281,17 @@ def make_pack(
             "expected outputs that are finite for some inputs. Received: NaN or "
             "infinity for every probe; give inputs of your own"
         )
-    if not held:
+    if not weights:
         notes.append("the weights were left out, as asked")
-    elif size > MAX_TEXT_WEIGHTS:
+    pack = Pack(net, packed, held, seed, tuple(notes))
+    large = [f"'{name}'" for name in held if name not in pack.text_weights]
+    if large:
         notes.append(
-            f"the weights are {size:,} numbers and stand in vectors.npz alone; the "
-            f"JSON file and the C header hold up to {MAX_TEXT_WEIGHTS:,}"
+            f"{join_and(large)} {'stand' if len(large) > 1 else 'stands'} in "
+            f"vectors.npz alone: JSON and C hold {MAX_TEXT_WEIGHTS:,} numbers of the "
+            "weights, at most"
         )
-    return Pack(net, packed, held, seed, tuple(notes))
+    return replace(pack, notes=tuple(notes))
 
 
 def plain(what: str, array: Array) -> Array:
