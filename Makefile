@@ -7,10 +7,11 @@
 # make bench  how fast the NumPy forward pass is; OPTIONS=--quick measures less
 # make docs   builds the site of the documentation into site/, offline
 # make hostile  reads N damaged or absurd files, from SEED on
+# make frameworks  measures the conventions of other frameworks, in .venv-frameworks
 # make wheels  builds both distributions into dist/; make try-wheels installs and tries
 #             each in an environment of its own
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick quick-tests docs notebooks lint format fuzz hostile trust bench bench-streaming wheels try-wheels clean
+.PHONY: help setup run test quick quick-tests docs notebooks lint format fuzz hostile trust bench bench-streaming frameworks wheels try-wheels clean
 
 BIN := .venv/bin
 LIGHT := packages/keras-rnn-verify
@@ -29,6 +30,8 @@ help:
 	@echo "make bench  how fast the NumPy forward pass is, beside Keras and ONNX Runtime;"
 	@echo "            OPTIONS=--quick: a few cases, OPTIONS=--full: every one"
 	@echo "make bench-streaming  what the commands cost over many rows"
+	@echo "make frameworks  install fourteen other frameworks (gigabytes) into"
+	@echo "            .venv-frameworks, and measure their conventions"
 	@echo "make wheels build both distributions into dist/; make try-wheels: and try them"
 	@echo "make setup  only create .venv and install"
 	@echo "make clean  remove .venv and caches; runs/ stays"
@@ -98,6 +101,15 @@ bench: setup
 
 bench-streaming: setup
 	$(BIN)/python -m benchmarks.streaming $(OPTIONS)
+
+# Apart from .venv, since these packages are large and some of them clash with it.
+FRAMEWORKS := .venv-frameworks
+
+frameworks: setup
+	test -x $(FRAMEWORKS)/bin/python || $(BIN)/python -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip install --disable-pip-version-check \
+	  --requirement benchmarks/conventions/requirements.txt --editable ./$(LIGHT)
+	$(FRAMEWORKS)/bin/python -m benchmarks.conventions
 
 # The wheels are built by the hatchling of .venv, so this works offline.
 wheels: setup

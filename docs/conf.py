@@ -19,6 +19,7 @@ CONTENTS = {
     "Use": [
         *("docs/recipes", "notebooks/README", "docs/checking"),
         *("docs/vectors", "docs/data"),
+        "docs/conventions",
     ],
     "Trust": ["docs/supported", "docs/matches", "docs/diagnosis", "docs/speed"],
     "Build": [

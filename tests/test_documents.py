@@ -22,6 +22,7 @@ from recipes.__main__ import main as rnn_recipe
 from recipes.data import airline
 from verify.__main__ import main as rnn_verify
 from verify.data import text
+from verify.model.conventions import frameworks
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"rnn-recipe": rnn_recipe, "rnn-verify": rnn_verify}
@@ -382,6 +383,16 @@ def test_the_table_of_layers_is_made_from_the_registry():
     page = PAGES["docs/supported.md"]
     (table,) = re.findall(r"<!-- rnn-verify layers -->\n(.*?)\n<!--", page, re.S)
     assert table == coverage()
+
+
+def test_the_page_of_conventions_is_made_from_their_data():
+    from verify.report.conventions import convention_tables
+
+    page = PAGES["docs/conventions.md"]
+    (tables,) = re.findall(r"<!-- rnn-verify conventions -->\n(.*?)\n<!--", page, re.S)
+    assert tables == convention_tables()
+    count = re.search(r"and (\d+) others", PAGES["README.md"])
+    assert len(frameworks()) == int(count[1]) + 3
 
 
 def test_the_changelogs_top_version_is_the_packages():

@@ -17,6 +17,10 @@ from verify.errors import VerifyError as VerifyError
 from verify.forward.evaluate import LayerTrace as LayerTrace
 from verify.forward.network import Network as Network
 from verify.forward.network import Trace as Trace
+from verify.model.conventions import Convention as Convention
+from verify.model.conventions import conventions as conventions
+from verify.model.conventions import from_framework as from_framework
+from verify.model.conventions import to_framework as to_framework
 from verify.model.spec import LayerSpec as LayerSpec
 from verify.model.spec import ModelSpec as ModelSpec
 from verify.ports.vectors.write import WrittenVectors as WrittenVectors

@@ -400,6 +400,32 @@ def layers() -> None:
     print(coverage())
 
 
+@app.command()
+def conventions(
+    framework: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FRAMEWORK",
+            help="torch, onnx, openvino, flax.nnx, tflite, ...; by default all of "
+            "them, as tables in Markdown.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say how other frameworks store and compute SimpleRNN, LSTM and GRU."""
+    from verify.report.conventions import (
+        convention_tables,
+        convention_text,
+        conventions_json,
+    )
+
+    if json:
+        print(conventions_json(framework))
+    else:
+        print(convention_tables() if framework is None else convention_text(framework))
+
+
 def _load(
     model: str, config: str | None, keras2: bool | None, keras: str | None = None
 ) -> verify.Network:

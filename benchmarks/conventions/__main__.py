@@ -8,6 +8,8 @@ measured to ``verify/model/conventions/measured.json`` and makes the page
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +21,7 @@ from benchmarks.output import in_json, put
 from verify.errors import DataError
 
 MEASURED = Path(str(resources.files("verify.model.conventions"))) / "measured.json"
+PAGE = Path(__file__).parents[2] / "docs" / "conventions.md"
 
 
 def main(
@@ -42,7 +45,8 @@ def main(
     document = json.loads(MEASURED.read_text(encoding="utf-8"))
     wrong = 0
     for name in chosen:
-        version, found = measured(name, seed, python)
+        # each in a process of its own: not every two of them get on in one
+        version, found = measured(name, seed, python or sys.executable)
         cells: dict[str, float] = {}
         for case, difference in found:
             cell = case.convention.cell
@@ -66,6 +70,18 @@ def main(
         raise typer.Exit(1)
     document["measurements"] = dict(sorted(document["measurements"].items()))
     put(in_json(document).encode(), MEASURED)
+    _renew_page()
+
+
+def _renew_page() -> None:
+    """Put the tables of all conventions into the page of the documentation."""
+    # in a process of its own: the data of this one were read before they changed
+    command = [sys.executable, "-m", "verify", "conventions"]
+    tables = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    page = PAGE.read_text(encoding="utf-8")
+    start, end = "<!-- rnn-verify conventions -->\n", "<!-- end -->"
+    before, after = page.partition(start)[0], page.partition(end)[2]
+    put(f"{before}{start}{tables}{end}{after}".encode(), PAGE)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ LIMIT = 1e-6
 """Difference from which a convention is wrong; the best wrong ones miss by 3e-2."""
 
 MODULES: Mapping[str, tuple[str, str]] = {
+    "keras": ("run_keras", "keras"),
     "torch": ("run_torch", "torch"),
     "onnxruntime": ("run_onnxruntime", "onnxruntime"),
     "onnx.reference": ("run_onnx_reference", "onnx"),
@@ -119,7 +121,7 @@ def measured(
     framework : str
     seed : int
     python : str, optional
-        The interpreter that has the framework, if not this one.
+        The interpreter that has the framework; by default it is imported here.
 
     Returns
     -------
@@ -174,7 +176,8 @@ def _elsewhere(
         source, target = Path(folder) / "cases.npz", Path(folder) / "outputs.npz"
         np.savez(source, allow_pickle=False, **given)
         command = [python, str(RUNNERS / "exchange.py"), name, str(source), str(target)]
-        subprocess.run(command, check=True)
+        environment = {**os.environ, "PYTHONPATH": str(RUNNERS.parents[2])}
+        subprocess.run(command, check=True, env=environment)
         with np.load(target, allow_pickle=False) as held:
             results = [
                 [

@@ -51,6 +51,11 @@ class Refusal:
     reason: str
     instead: str
 
+    @property
+    def keras_text(self) -> str:
+        """Return the layer of Keras as it is written: ``GRU(reset_after=True)``."""
+        return _keras_text(self.keras_layer, self.reset_after)
+
 
 @dataclass(frozen=True, eq=False)
 class Convention:
@@ -145,9 +150,7 @@ class Convention:
     @property
     def keras_text(self) -> str:
         """Return the layer of Keras as it is written: ``GRU(reset_after=True)``."""
-        if self.reset_after is None:
-            return self.keras_layer
-        return f"{self.keras_layer}(reset_after={self.reset_after})"
+        return _keras_text(self.keras_layer, self.reset_after)
 
     def fits(self, keras_layer: str, reset_after: bool | None) -> bool:
         """Return whether this is a form of such a layer."""
@@ -228,6 +231,11 @@ def find_framework(name: str) -> Framework:
         f"expected a framework. {hint}Received: {printable(name, 60)}; "
         f"known are {join_and(frameworks())}"
     )
+
+
+def _keras_text(keras_layer: str, reset_after: bool | None) -> str:
+    option = "" if reset_after is None else f"(reset_after={reset_after})"
+    return f"{keras_layer}{option}"
 
 
 def _framework(
