@@ -1,0 +1,797 @@
+"""Follow the layers of a model through an exported file, to the first difference.
+
+Every layer of the model has gates, states and an output for the given rows, and so has
+the file. They are compared in the order in which they are computed, so that the first
+difference is where the mistake is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from verify.errors import join_and, printable
+from verify.forward.evaluate import LayerTrace
+from verify.forward.layers import LOOPS
+from verify.forward.network import Inputs, Network, Trace, bare_path
+from verify.model.arrays import Array
+from verify.model.graph import flatten
+from verify.model.spec import LayerSpec
+from verify.ports.artefacts.session import Session
+from verify.ports.locate.attributes import attribute_sentences
+from verify.ports.locate.fused import Direction, directions
+from verify.ports.locate.inside import Inside, Tensor, look_inside
+from verify.ports.locate.mapping import Piece, mapped
+from verify.ports.locate.pool import Pool
+from verify.ports.locate.weights import FoundWeights, find_weights
+
+ALLOWED: Mapping[str, float] = {"": 3e-5, "float16": 5e-3, "bfloat16": 4e-2}
+"""How far a value may be off, as a share of the greatest one of its array (or of 1):
+in 32 bits, and if the file holds weights of 16 bits."""
+
+GATE_WORDS: Mapping[str, str] = {
+    "c_hat": "gate c (the candidate)",
+    "h_hat": "gate h (the candidate)",
+    "c": "cell state c",
+    "h": "state h",
+}
+"""Names in a trace -> words; the others are gates of that letter."""
+
+KIND_NAMES: Mapping[str, str] = {
+    "saved_model": "a SavedModel",
+    "torch_export": "a file of torch.export",
+}
+
+
+@dataclass(frozen=True)
+class Location:
+    """Hold where the values of a file first leave those of the model.
+
+    Attributes
+    ----------
+    layer : str or None
+        Path of the layer in a trace; None if only outputs could be compared.
+    gate : str or None
+        Name in a trace: ``i f c_hat o c h`` for an LSTM, ``z r h_hat h`` for a GRU,
+        ``h`` for a SimpleRNN; ``input`` and ``initial state`` for what it is given.
+    step, unit, row : int or None
+        Time step (on the time axis of the input), unit and row of the difference.
+    tensor : str or None
+        Name of the tensor or operator in the file.
+    found, expected : float
+        The two values; NaN if the file holds no such value.
+    sentences : tuple of str
+        What to tell the user: first where, then why.
+    """
+
+    layer: str | None
+    gate: str | None
+    step: int | None
+    unit: int | None
+    tensor: str | None
+    found: float
+    expected: float
+    sentences: tuple[str, ...]
+    row: int | None = None
+
+    def __str__(self) -> str:
+        return self.sentences[0]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Hold the first difference inside one layer; attributes as of `Location`."""
+
+    gate: str
+    step: int | None
+    row: int | None
+    unit: int | None
+    tensor: str
+    found: float
+    expected: float
+    why: tuple[str, ...] = ()
+
+
+@dataclass
+class Progress:
+    """Hold how far the layers have been followed.
+
+    Attributes
+    ----------
+    agreed : list of str
+        Layers whose values agree.
+    unseen : list of str
+        Layers after the last of those whose values were not found in the file.
+    """
+
+    agreed: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+
+    def agrees(self, key: str) -> None:
+        """Note that a layer agrees; what it depends on then agrees, too."""
+        self.agreed += [*self.unseen, key]
+        self.unseen = []
+
+
+def locate(
+    session: Session,
+    net: Network,
+    x: Inputs,
+    feeds: Mapping[str, Array],
+    output_of: Mapping[str, str],
+) -> Location | None:
+    """Find where a file first computes something else than the model.
+
+    Parameters
+    ----------
+    session : Session
+        The file; its state is renewed before and after.
+    net : Network
+    x : Inputs
+        Prepared rows for `net`.
+    feeds : mapping of str to array
+        The same rows by the names of the file's inputs.
+    output_of : mapping of str to str
+        Name of an output of the model -> that of the file's.
+
+    Returns
+    -------
+    Location, or None if every output agrees.
+
+    Raises
+    ------
+    VerifyError
+        The runtime refuses the rows, or crashes on them.
+    """
+    session.renew()
+    outputs = session.run(feeds)
+    session.renew()
+    constants = session.constants()
+    trace = net.trace(x, dtype="float64")
+    follower = Follower(net, trace, _precision(constants))
+    wrong = follower.first_wrong_output(outputs, output_of)
+    if wrong is None:
+        return None
+    weights = find_weights(constants, net.spec)
+    inside = look_inside(session, feeds)
+    if inside is None:
+        kind = KIND_NAMES.get(session.kind, f"a file of kind {session.kind}")
+        notes = (f"inside {kind} nothing can be looked at: its outputs are compared",)
+        return follower.output_location(wrong, weights, notes)
+    return follower.follow(inside, outputs, wrong, weights)
+
+
+def _precision(constants: Mapping[str, Array]) -> str:
+    """Return the least precise type of float among the weights of a file."""
+    names = {array.dtype.name for array in constants.values() if array.size > 1}
+    return next((n for n in ("bfloat16", "float16") if n in names), "")
+
+
+class Follower:
+    """Compare the values of a file with those of a model, layer by layer."""
+
+    def __init__(self, net: Network, trace: Trace, precision: str) -> None:
+        self.net, self.trace, self.share = net, trace, ALLOWED[precision]
+
+    def allowed(self, expected: Array) -> float:
+        """Return how far the values of an array may be off."""
+        finite = expected[np.isfinite(expected)]
+        return self.share * max(1.0, float(np.abs(finite).max(initial=0.0)))
+
+    def same(self, found: Array, expected: Array, keep: Array | None = None) -> bool:
+        """Return whether two arrays agree, where `keep` is true."""
+        return (
+            found.shape == expected.shape and not self.bad(found, expected, keep).any()
+        )
+
+    def bad(self, found: Array, expected: Array, keep: Array | None = None) -> Array:
+        """Return where two arrays of the same shape differ."""
+        with np.errstate(invalid="ignore"):
+            apart = np.abs(found.astype(np.float64) - expected)
+        wrong: Array = ~((apart <= self.allowed(expected)) | (found == expected))
+        wrong &= ~(np.isnan(found.astype(np.float64)) & np.isnan(expected))
+        if keep is not None:
+            wrong &= keep.reshape(keep.shape + (1,) * (wrong.ndim - keep.ndim))
+        return wrong
+
+    def first_wrong_output(
+        self, outputs: Mapping[str, Array], output_of: Mapping[str, str]
+    ) -> tuple[str, str, Array | None, Array] | None:
+        """Return name, name in the file and both values of the first wrong output."""
+        names = self.net.output_names
+        for name, expected in zip(names, flatten(self.trace.output), strict=True):
+            other = output_of.get(name)
+            if other is None:
+                continue
+            found = outputs.get(other)
+            if found is None or not self.same(found, expected):
+                return name, other, found, expected
+        return None
+
+    def output_location(
+        self,
+        wrong: tuple[str, str, Array | None, Array],
+        weights: FoundWeights,
+        notes: Sequence[str],
+        layer: str | None = None,
+    ) -> Location:
+        """Return the location of an output, if nothing inside says more."""
+        name, other, found, expected = wrong
+        called = (
+            f"output '{printable(name, 80)}' ('{printable(other, 80)}' in the file)"
+        )
+        extra = (*notes, *_weight_sentences(weights))
+        if found is None or found.shape != expected.shape:
+            received = "no such output" if found is None else f"shape {found.shape}"
+            text = f"{called}: expected shape {expected.shape}, found {received}"
+            return Location(
+                layer, None, None, None, other, np.nan, np.nan, (text, *extra)
+            )
+        at = _first(self.bad(found, expected))
+        step = at[1] if len(at) > 2 else None
+        unit = at[-1] if len(at) > 1 else None
+        where = _where(step, unit, at[0])
+        text = (
+            f"first difference: {called}{where}: {found[at]:.6g} in the file, "
+            f"{expected[at]:.6g} by the model"
+        )
+        return Location(
+            layer, None, step, unit, other, float(found[at]), float(expected[at]),
+            (text, *extra), at[0],
+        )  # fmt: skip
+
+    def follow(
+        self,
+        inside: Inside,
+        outputs: Mapping[str, Array],
+        wrong: tuple[str, str, Array | None, Array],
+        weights: FoundWeights,
+    ) -> Location:
+        """Compare layer by layer until one differs."""
+        found = [d for operator in inside.operators for d in directions(operator)]
+        pieces = mapped(self.net, self.trace, found, inside.loops)
+        search = Search(self, inside)
+        progress = Progress()
+        for key, traced in self.trace.items():
+            recurrent = traced.layer.class_name in LOOPS
+            difference: Difference | None = None
+            if recurrent and key in pieces:
+                difference = self._in_piece(traced, pieces[key], inside, key)
+                if difference is None:
+                    progress.agrees(key)
+                    continue
+            else:
+                values = flatten(traced.output)
+                if all(search.holds(value) for value in values):
+                    progress.agrees(key)
+                    continue
+                if recurrent:
+                    difference = search.unrolled(traced)
+            if difference is None:
+                progress.unseen.append(key)
+                continue
+            if difference.gate == "input" and progress.unseen:
+                break  # what is between the layers that agree and this one is wrong
+            return self._location(key, difference, progress, pieces, weights, inside)
+        return self._between(progress, wrong, weights, inside, search)
+
+    def _between(
+        self,
+        progress: Progress,
+        wrong: tuple[str, str, Array | None, Array],
+        weights: FoundWeights,
+        inside: Inside,
+        search: Search,
+    ) -> Location:
+        """Return the location of a layer whose output the file does not hold."""
+        if not progress.unseen:
+            notes = [
+                "every layer agrees inside the file: what it returns as this output is "
+                "another tensor, or is changed afterwards"
+            ]
+            return self.output_location(wrong, weights, (*notes, *inside.notes))
+        key = progress.unseen[0]
+        traced = self.trace[key]
+        expected = flatten(traced.output)[0]
+        last = len(progress.unseen) == 1 and wrong[3] is expected
+        found = wrong[2] if last else None
+        tensor = wrong[1] if last else ""
+        if not last:
+            near = search.nearest(expected, traced.layer.name)
+            if near is not None:
+                tensor, found = near
+        if found is not None and found.shape == expected.shape:
+            at = _first(self.bad(found, expected))
+            difference = Difference(
+                "output", at[1] if len(at) > 2 else None, at[0],
+                at[-1] if len(at) > 1 else None, tensor, float(found[at]),
+                float(expected[at]),
+            )  # fmt: skip
+        else:
+            difference = Difference(
+                "output", None, None, None, "", np.nan, np.nan,
+                ("no tensor of the file holds the output of this layer",),
+            )  # fmt: skip
+        return self._location(key, difference, progress, {}, weights, inside)
+
+    def _location(
+        self,
+        key: str,
+        difference: Difference,
+        progress: Progress,
+        pieces: Mapping[str, Piece],
+        weights: FoundWeights,
+        inside: Inside,
+    ) -> Location:
+        layer, piece = self.trace[key].layer, pieces.get(key)
+        path = bare_path(key, self.net.spec)
+        node = difference.tensor
+        if piece is not None and piece.direction is not None:
+            node = f"{piece.direction.node}"
+        elif piece is not None and piece.loop is not None and not node:
+            node = inside.loops[piece.loop].node
+        named = f" (node '{printable(node, 80)}')" if node else ""
+        gate = difference.gate
+        what = {"output": "its output", "input": "its input"}.get(
+            gate, GATE_WORDS.get(gate.rpartition("/")[2], f"gate {gate}")
+        )
+        if gate.startswith("initial"):
+            what = gate
+        where = _where(difference.step, difference.unit, difference.row)
+        values = (
+            f": {difference.found:.6g} in the file, {difference.expected:.6g} by the "
+            "model"
+            if np.isfinite(difference.expected) and not np.isnan(difference.found)
+            else ""
+        )
+        before = [k for k in progress.agreed if k != key]
+        agree = ""
+        if before:
+            shown = join_and(f"'{printable(k, 40)}'" for k in before[-4:])
+            agree = f"; the layers before it agree ({shown})"
+        first = (
+            f"first difference: layer '{printable(key, 80)}' ({layer.class_name})"
+            f"{named}, {what}{where}{values}{agree}"
+        )
+        sentences = [first, *difference.why]
+        if piece is not None:
+            if piece.direction is not None:
+                sentences += attribute_sentences(piece.direction, layer,
+                                                 self.trace[key])  # fmt: skip
+                sentences += _order_sentences(piece.weights, path)
+            else:
+                sentences += _order_sentences(piece.weights, path, reads="the loop")
+        sentences += _weight_sentences(weights, path)
+        sentences += inside.notes
+        return Location(
+            key, gate, difference.step, difference.unit, node or None,
+            difference.found, difference.expected, tuple(dict.fromkeys(sentences)),
+            difference.row,
+        )  # fmt: skip
+
+    def _in_piece(
+        self, traced: LayerTrace, piece: Piece, inside: Inside, key: str
+    ) -> Difference | None:
+        if piece.direction is not None:
+            return self._in_operator(traced, piece.direction)
+        tensors = [t for t in inside.tensors if t.loop == piece.loop]
+        return self._in_loop(traced, tensors)
+
+    def _in_operator(
+        self, traced: LayerTrace, direction: Direction
+    ) -> Difference | None:
+        """Compare an operator with its layer: inputs, gates, then what it returns."""
+        expected = flatten(traced.input)[0]
+        mask = _mask(traced)
+        flipped = False
+        node = direction.names.get("X", "")
+        if not self.same(direction.x, expected, mask):
+            if direction.x.shape != expected.shape:
+                why = (
+                    f"it is given an input of shape {direction.x.shape}, and not "
+                    f"{expected.shape}"
+                )
+                return Difference(
+                    "input", None, None, None, node, np.nan, np.nan, (why,)
+                )
+            if self.same(direction.x[:, ::-1], expected, mask):
+                flipped = True
+            else:
+                at = _first(self.bad(direction.x, expected, mask))
+                return Difference(
+                    "input", at[1], at[0], at[-1], node, float(direction.x[at]),
+                    float(expected[at]),
+                )  # fmt: skip
+        start = _given_states(traced)
+        if start is not None:
+            for k, (given, wanted) in enumerate(
+                zip(direction.states, start, strict=False)
+            ):
+                if not self.same(given, wanted):
+                    at = _first(self.bad(given, wanted))
+                    return Difference(
+                        f"initial state {'hc'[k]}", None, at[0], at[-1], direction.node,
+                        float(given[at]), float(wanted[at]),
+                    )  # fmt: skip
+        values = {
+            name: value[:, ::-1] if flipped else value
+            for name, value in direction.values().items()
+        }
+        names = _value_names(traced)
+        pairs = {
+            name: (direction.node, values[own])
+            for name, own in names.items()
+            if own in values
+        }
+        difference = self._first_gate(traced, pairs)
+        if difference is not None:
+            return difference
+        return self._in_results(traced, direction, values, flipped)
+
+    def _in_results(
+        self,
+        traced: LayerTrace,
+        direction: Direction,
+        values: Mapping[str, Array],
+        flipped: bool,
+    ) -> Difference | None:
+        """Compare what the runtime returns with what the file says it computes."""
+        lengths = direction.lengths
+        y = direction.outputs.get("y")
+        steps = direction.x.shape[1]
+        why = (
+            f"the weights and attributes of '{printable(direction.node, 80)}' are "
+            "right, and so are its inputs: the runtime computes something else than the "
+            "file says",
+        )
+        if y is not None:
+            lives = None
+            if lengths is not None:
+                lives = np.arange(steps) < np.asarray(lengths)[:, None]
+            y = y[:, ::-1] if flipped else y
+            if not self.same(y, values["h"], lives):
+                at = _first(self.bad(y, values["h"], lives))
+                return Difference(
+                    "h", at[1], at[0], at[-1], direction.node, float(y[at]),
+                    float(values["h"][at]), why,
+                )  # fmt: skip
+        backwards = direction.reverse != flipped
+        for name in ("h", "c"):
+            after = direction.outputs.get(name)
+            if after is None or name not in values:
+                continue
+            wanted = values[name][:, 0 if backwards else -1]
+            if not self.same(after, wanted):
+                at = _first(self.bad(after, wanted))
+                return Difference(
+                    name, None, at[0], at[-1], direction.node, float(after[at]),
+                    float(wanted[at]),
+                    (f"this is {name} after the last step, as it is returned", *why),
+                )  # fmt: skip
+        return None
+
+    def _first_gate(
+        self, traced: LayerTrace, pairs: Mapping[str, tuple[str, Array]]
+    ) -> Difference | None:
+        """Return the first gate or state that differs, in the order of processing.
+
+        Parameters
+        ----------
+        pairs : mapping of str to (str, (batch, time, units))
+            Name in the trace -> name and value in the file, NaN at steps that the file
+            does not show.
+        """
+        mask = _mask(traced)
+        states = {"h", "c"}
+        steps = next(iter(traced.values.values())).shape[1]
+        backwards = _backwards(traced.layer)
+        for t in reversed(range(steps)) if backwards else range(steps):
+            for name, expected in traced.values.items():
+                if name not in pairs:
+                    continue
+                tensor, found = pairs[name]
+                if np.isnan(found[:, t]).all():
+                    continue
+                gate = name.rpartition("/")[2] not in states
+                keep = mask[:, t] if mask is not None and gate else None
+                if found.shape != expected.shape:
+                    return Difference(
+                        name, None, None, None, tensor, np.nan, np.nan,
+                        (f"shape {found.shape} in the file, {expected.shape} by the "
+                         "model",),
+                    )  # fmt: skip
+                bad = self.bad(found[:, t], expected[:, t], keep)
+                if bad.any():
+                    apart = np.where(bad, np.abs(found[:, t] - expected[:, t]), -1)
+                    at = np.unravel_index(int(np.argmax(apart)), apart.shape)
+                    row, unit = int(at[0]), int(at[-1])
+                    return Difference(
+                        name, t, row, unit, tensor, float(found[:, t][at]),
+                        float(expected[:, t][at]),
+                    )  # fmt: skip
+        return None
+
+    def _in_loop(
+        self, traced: LayerTrace, tensors: Sequence[Tensor]
+    ) -> Difference | None:
+        """Compare the tensors of the body of a loop with gates and states."""
+        pairs = assigned(self, traced, tensors)
+        if not pairs:
+            return None
+        return self._first_gate(traced, pairs)
+
+
+class Search:
+    """Look for values of a model among all tensors of a file."""
+
+    def __init__(self, follower: Follower, inside: Inside) -> None:
+        self.follower = follower
+        self.tensors = {t.name: t.value for t in inside.tensors}
+        self.pool = Pool(self.tensors)
+
+    def holds(self, value: Array) -> bool:
+        """Return whether a tensor holds a value, its axes perhaps in another order."""
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+            return True
+        return self._found(value) is not None
+
+    def _found(self, value: Array) -> str | None:
+        forms = [value]
+        if value.ndim == 3:
+            forms += [np.swapaxes(value, 0, 1), value[:, ::-1]]
+        for form in forms:
+            flat = form.reshape(-1, form.shape[-1]) if form.ndim else form.reshape(1, 1)
+            places = self.pool.places(
+                flat, relative=0.0, absolute=self.follower.allowed(value), strides=(1,)
+            )
+            if places and not places[0].wrong:
+                return places[0].array
+        return None
+
+    def nearest(self, expected: Array, name: str) -> tuple[str, Array] | None:
+        """Return the last tensor of this shape whose name says it is the layer's."""
+        found = None
+        for tensor, value in self.tensors.items():
+            words = tensor.replace(":", "/").split("/")
+            own = any(w == name or w.startswith(f"{name}_") for w in words)
+            if own and value.shape == expected.shape:
+                found = tensor, value
+        return found
+
+    def unrolled(self, traced: LayerTrace) -> Difference | None:
+        """Return the first gate of a layer that no tensor holds, step by step.
+
+        A gate that no step shows is not a tensor of its own in this file. None if not
+        even the first states are there.
+        """
+        values = traced.values
+        steps = next(iter(values.values())).shape[1]
+        mask = _mask(traced)
+        backwards = _backwards(traced.layer)
+        order = list(reversed(range(steps)) if backwards else range(steps))
+        shown: set[str] = set()
+        for t in order:
+            keep = slice(None) if mask is None else mask[:, t]
+            there = {
+                name: self._found(value[keep, t]) is not None
+                for name, value in values.items()
+                if value[keep, t].size
+            }
+            states = [n for n in there if n.rpartition("/")[2] in ("h", "c")]
+            if all(there[n] for n in states):
+                shown |= {name for name, found in there.items() if found}
+                continue
+            first = next(
+                (
+                    name
+                    for name, found in there.items()
+                    if not found and (name in shown or t == order[0] or name in states)
+                ),
+                states[0],
+            )
+            seen = order[: order.index(t)]
+            why = f"no tensor of the file holds this value for time step {t}"
+            if seen:
+                why += f"; step{'s' if len(seen) > 1 else ''} {_range(seen)} agree"
+            expected = values[first][:, t]
+            return Difference(
+                first, t, 0, 0, "", np.nan, float(expected.flat[0]), (why,)
+            )
+        return None
+
+
+def _range(steps: Sequence[int]) -> str:
+    return f"{min(steps)}" if len(steps) == 1 else f"{min(steps)} to {max(steps)}"
+
+
+def assigned(
+    follower: Follower, traced: LayerTrace, tensors: Sequence[Tensor]
+) -> dict[str, tuple[str, Array]]:
+    """Say which tensor of a loop's body is which gate or state of a layer.
+
+    A tensor that agrees at every step is that gate. What is left goes by the names that
+    TensorFlow gives the operations of a cell, and then by how many numbers agree.
+
+    Returns
+    -------
+    dict of str to (str, (batch, time, units))
+        Name in the trace -> name and value; NaN at steps that are not known.
+    """
+    backwards = _backwards(traced.layer)
+    mask = _mask(traced)
+    lined: dict[str, tuple[Tensor, Array]] = {}
+    for tensor in tensors:
+        sample = next(iter(traced.values.values()))
+        value = _on_time_axis(tensor, sample, backwards)
+        if value is not None:
+            lined[tensor.name] = tensor, value
+    found: dict[str, tuple[str, Array]] = {}
+    wrong: list[str] = []
+    shares: dict[str, dict[str, float]] = {}
+    for name, expected in traced.values.items():
+        gate = name.rpartition("/")[2] not in ("h", "c")
+        keep = mask if gate else None
+        shares[name] = {}
+        for key, (_, value) in lined.items():
+            if value.shape != expected.shape:
+                continue
+            known = ~np.isnan(value).all(axis=(0, 2))  # (time,)
+            bad = follower.bad(value, expected, keep)[:, known]
+            shares[name][key] = 1.0 - float(bad.mean()) if bad.size else 0.0
+        best = max(shares[name], key=lambda k: shares[name][k], default=None)
+        if best is not None and shares[name][best] == 1.0:
+            found[name] = best, lined[best][1]
+        else:
+            wrong.append(name)
+    by_name = _tensorflow_names(traced.layer, lined)
+    for name in wrong:
+        key = by_name.get(name, "")
+        if not key:
+            key = max(shares[name], key=lambda k: shares[name][k], default="")
+            if not key or shares[name][key] < 0.1:
+                continue
+        if lined[key][1].shape == traced.values[name].shape:
+            found[name] = key, lined[key][1]
+    # A gate that agrees under a name that says otherwise was exchanged with another.
+    for name, key in by_name.items():
+        if name in found and found[name][0] != key and wrong and "h" in wrong:
+            op = lined[key][0].op
+            if lined[found[name][0]][0].op == op:
+                found[name] = key, lined[key][1]
+    return found
+
+
+def _on_time_axis(tensor: Tensor, sample: Array, backwards: bool) -> Array | None:
+    """Return a tensor of a loop as (batch, time, units), or None if it is none."""
+    value = tensor.value.astype(np.float64)
+    batch, time, units = sample.shape[0], sample.shape[1], sample.shape[-1]
+    if value.ndim != 3 or value.shape[1:] != (batch, units):
+        return None
+    if tensor.steps is None:
+        if len(value) != time:
+            if len(value) > time:
+                return None
+            filled = np.full((time, batch, units), np.nan)
+            filled[: len(value)] = value
+            value = filled
+    else:
+        filled = np.full((time, batch, units), np.nan)
+        for k, step in enumerate(tensor.steps):
+            if -time <= step < time:
+                filled[step] = value[k]
+        value = filled
+    value = value[::-1] if backwards else value
+    return np.swapaxes(value, 0, 1)
+
+
+def _tensorflow_names(
+    layer: LayerSpec, lined: Mapping[str, tuple[Tensor, Array]]
+) -> dict[str, str]:
+    """Return gate -> tensor by the names that TensorFlow gives operations in turn.
+
+    Keras computes i, f, c, o in this order, and z before r, so that the first Sigmoid
+    is i or z. Source: keras/src/layers/rnn/{lstm,gru}.py, ``call`` of the cells.
+    """
+    kind = layer.class_name.removesuffix("Cell")
+    wanted = {
+        "LSTM": {"i": ("gate", 0), "f": ("gate", 1), "o": ("gate", 2),
+                 "c_hat": ("new", 0)},
+        "GRU": {"z": ("gate", 0), "r": ("gate", 1), "h_hat": ("new", 0)},
+    }.get(kind, {})  # fmt: skip
+    functions = {
+        "gate": layer.options.get("recurrent_activation"),
+        "new": layer.options.get("activation"),
+    }
+    if functions["gate"] == functions["new"]:
+        return {}
+    found = {}
+    for gate, (role, number) in wanted.items():
+        word = str(functions[role]).title().replace("_", "")
+        ending = word if not number else f"{word}_{number}"
+        for name in lined:
+            last = name.rpartition("/")[2].partition(":")[0].partition(";")[0]
+            if last == ending:
+                found[gate] = name
+    return found
+
+
+def _mask(traced: LayerTrace) -> Array | None:
+    mask = traced.mask
+    if isinstance(mask, (list, tuple)):
+        mask = mask[0] if mask else None
+    return None if mask is None else np.asarray(mask, dtype=bool)
+
+
+def _backwards(layer: LayerSpec) -> bool:
+    return bool(layer.options.get("go_backwards"))
+
+
+def _value_names(traced: LayerTrace) -> dict[str, str]:
+    """Return the names of a trace -> those of the equations."""
+    return {name: name.rpartition("/")[2] for name in traced.values}
+
+
+def _given_states(traced: LayerTrace) -> list[Array] | None:
+    """Return the initial states that the layer was given in its call, if any."""
+    given = flatten(traced.input)[1:]
+    arrays = [value for value in given if isinstance(value, np.ndarray)]
+    return arrays or None
+
+
+def _first(bad: Array) -> tuple[int, ...]:
+    """Return the first index that is true: earliest time step, then row, then unit."""
+    if bad.ndim < 3:
+        return tuple(int(k) for k in np.argwhere(bad)[0])
+    step = int(np.argwhere(bad.any(axis=(0, *range(2, bad.ndim))))[0][0])
+    row, *rest = (int(k) for k in np.argwhere(bad[:, step])[0])
+    return (row, step, *rest)
+
+
+def _where(step: int | None, unit: int | None, row: int | None) -> str:
+    words = []
+    if step is not None:
+        words.append(f"time step {step}")
+    if unit is not None:
+        words.append(f"unit {unit}")
+    if row is not None:
+        words.append(f"row {row}")
+    return f", {', '.join(words)}" if words else ""
+
+
+def _order_sentences(
+    weights: FoundWeights, path: str, reads: str = "the operator"
+) -> Iterator[str]:
+    """Say which gate block of a layer stands where another is read."""
+    for weight in weights.weights:
+        if weight.layer != path and not weight.layer.startswith(f"{path}/"):
+            continue
+        wanted = {3: ("z", "r", "h"), 4: ("i", "f", "c", "o")}.get(len(weight.gates))
+        if wanted and weight.gates != wanted:
+            moved = [
+                f"gate {here} in place of {there}"
+                for here, there in zip(weight.gates, wanted, strict=True)
+                if here != there
+            ]
+            yield (f"{weight.name.replace('_', ' ')}: {reads} reads {join_and(moved)}")
+
+
+def _weight_sentences(weights: FoundWeights, path: str | None = None) -> list[str]:
+    """Return what is said of the weights that a file does not hold as they are."""
+    missing = [w for w in weights.weights if not w.found]
+    if not missing:
+        return [f"all {weights.total} weights of the model are in the file"]
+    own = [
+        w for w in missing if path is None or w.layer == path
+        or w.layer.startswith(f"{path}/")
+    ]  # fmt: skip
+    said = [weight.sentence for weight in own[:6]]
+    said.append(
+        f"{weights.found} of {weights.total} weights of the model are in the file"
+    )
+    return said
+
+
+__all__ = ["Location", "locate"]
