@@ -8,7 +8,6 @@ from verify.errors import printable
 from verify.forward.evaluate import LayerTrace
 from verify.model.arrays import Array
 from verify.model.graph import flatten
-from verify.model.spec import LayerSpec
 from verify.ports.locate.fused import Direction, Function
 
 KERAS_NAMES = {"leaky_relu": "leakyrelu", "hard_sigmoid": "hardsigmoid"}
@@ -24,18 +23,28 @@ PARAMETERS = {
 
 
 def attribute_sentences(
-    direction: Direction, layer: LayerSpec, traced: LayerTrace
+    direction: Direction, traced: LayerTrace, flipped: bool
 ) -> list[str]:
-    """Return one sentence for each attribute that is not what the layer asks for."""
+    """Return one sentence for each attribute that is not what the layer asks for.
+
+    Parameters
+    ----------
+    direction : Direction
+    traced : LayerTrace
+        The call of the layer.
+    flipped : bool
+        Whether the operator is given the steps in reversed order.
+    """
     return [
         f"{direction.op} '{printable(direction.node, 60)}': {text}"
-        for text in _differences(direction, layer, traced)
+        for text in _differences(direction, traced, flipped)
     ]
 
 
 def _differences(
-    direction: Direction, layer: LayerSpec, traced: LayerTrace
+    direction: Direction, traced: LayerTrace, flipped: bool
 ) -> Iterator[str]:
+    layer = traced.layer
     options = layer.sublayers["cell"].options if "cell" in layer.sublayers else (
         layer.options
     )  # fmt: skip
@@ -44,10 +53,11 @@ def _differences(
         yield f"it is a {direction.kind}, the layer is a {kind}"
         return
     backwards = bool(layer.options.get("go_backwards"))
-    if direction.reverse != backwards:
+    if (direction.reverse != flipped) != backwards:
+        turned = ", which is reversed," if flipped else ""
         yield (
             f"it runs {'backwards' if direction.reverse else 'forwards'} over its "
-            f"input, the layer {'backwards' if backwards else 'forwards'}"
+            f"input{turned} the layer {'backwards' if backwards else 'forwards'}"
         )
     if direction.kind == "GRU":
         after = bool(options.get("reset_after", True))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -156,7 +155,8 @@ def locate(
     if wrong is None:
         return None
     weights = find_weights(constants, net.spec)
-    inside = look_inside(session, feeds)
+    backwards = any(layer.options.get("go_backwards") for _, layer in net.spec.walk())
+    inside = look_inside(session, feeds, backwards=backwards)
     if inside is None:
         kind = KIND_NAMES.get(session.kind, f"a file of kind {session.kind}")
         notes = (f"inside {kind} nothing can be looked at: its outputs are compared",)
@@ -273,7 +273,7 @@ class Follower:
             if difference is None:
                 progress.unseen.append(key)
                 continue
-            if difference.gate == "input" and progress.unseen:
+            if progress.unseen and not search.holds(flatten(traced.input)[0]):
                 break  # what is between the layers that agree and this one is wrong
             return self._location(key, difference, progress, pieces, weights, inside)
         return self._between(progress, wrong, weights, inside, search)
@@ -326,7 +326,7 @@ class Follower:
         weights: FoundWeights,
         inside: Inside,
     ) -> Location:
-        layer, piece = self.trace[key].layer, pieces.get(key)
+        piece = pieces.get(key)
         path = bare_path(key, self.net.spec)
         node = difference.tensor
         if piece is not None and piece.direction is not None:
@@ -352,15 +352,13 @@ class Follower:
         if before:
             shown = join_and(f"'{printable(k, 40)}'" for k in before[-4:])
             agree = f"; the layers before it agree ({shown})"
-        first = (
-            f"first difference: layer '{printable(key, 80)}' ({layer.class_name})"
-            f"{named}, {what}{where}{values}{agree}"
-        )
+        first = f"first difference: layer '{printable(key, 80)}'{named}, {what}{where}{values}{agree}"
         sentences = [first, *difference.why]
         if piece is not None:
             if piece.direction is not None:
-                sentences += attribute_sentences(piece.direction, layer,
-                                                 self.trace[key])  # fmt: skip
+                traced = self.trace[key]
+                flipped = self.flipped(traced, piece.direction)
+                sentences += attribute_sentences(piece.direction, traced, flipped)
                 sentences += _order_sentences(piece.weights, path)
             else:
                 sentences += _order_sentences(piece.weights, path, reads="the loop")
@@ -386,25 +384,17 @@ class Follower:
         """Compare an operator with its layer: inputs, gates, then what it returns."""
         expected = flatten(traced.input)[0]
         mask = _mask(traced)
-        flipped = False
         node = direction.names.get("X", "")
-        if not self.same(direction.x, expected, mask):
-            if direction.x.shape != expected.shape:
-                why = (
-                    f"it is given an input of shape {direction.x.shape}, and not "
-                    f"{expected.shape}"
-                )
-                return Difference(
-                    "input", None, None, None, node, np.nan, np.nan, (why,)
-                )
-            if self.same(direction.x[:, ::-1], expected, mask):
-                flipped = True
-            else:
-                at = _first(self.bad(direction.x, expected, mask))
-                return Difference(
-                    "input", at[1], at[0], at[-1], node, float(direction.x[at]),
-                    float(expected[at]),
-                )  # fmt: skip
+        flipped = self.flipped(traced, direction)
+        if direction.x.shape != expected.shape:
+            why = f"its shape is {direction.x.shape}, by the model {expected.shape}"
+            return Difference("input", None, None, None, node, np.nan, np.nan, (why,))
+        if not flipped and not self.same(direction.x, expected, mask):
+            at = _first(self.bad(direction.x, expected, mask))
+            return Difference(
+                "input", at[1], at[0], at[-1], node, float(direction.x[at]),
+                float(expected[at]),
+            )  # fmt: skip
         start = _given_states(traced)
         if start is not None:
             for k, (given, wanted) in enumerate(
@@ -431,6 +421,14 @@ class Follower:
             return difference
         return self._in_results(traced, direction, values, flipped)
 
+    def flipped(self, traced: LayerTrace, direction: Direction) -> bool:
+        """Return whether an operator is given the steps in reversed order."""
+        expected, mask = flatten(traced.input)[0], _mask(traced)
+        if direction.x.shape != expected.shape:
+            return False
+        straight = self.same(direction.x, expected, mask)
+        return not straight and self.same(direction.x[:, ::-1], expected, mask)
+
     def _in_results(
         self,
         traced: LayerTrace,
@@ -444,8 +442,8 @@ class Follower:
         steps = direction.x.shape[1]
         why = (
             f"the weights and attributes of '{printable(direction.node, 80)}' are "
-            "right, and so are its inputs: the runtime computes something else than the "
-            "file says",
+            "right, and so are its inputs: the runtime computes something else than "
+            "the file says",
         )
         if y is not None:
             lives = None
@@ -564,8 +562,7 @@ class Search:
     def unrolled(self, traced: LayerTrace) -> Difference | None:
         """Return the first gate of a layer that no tensor holds, step by step.
 
-        A gate that no step shows is not a tensor of its own in this file. None if not
-        even the first states are there.
+        A gate that no step shows is not a tensor of its own in this file.
         """
         values = traced.values
         steps = next(iter(values.values())).shape[1]
@@ -574,33 +571,57 @@ class Search:
         order = list(reversed(range(steps)) if backwards else range(steps))
         shown: set[str] = set()
         for t in order:
-            keep = slice(None) if mask is None else mask[:, t]
+            keep = None if mask is None else mask[:, t]
+            kept = slice(None) if keep is None else keep
             there = {
-                name: self._found(value[keep, t]) is not None
+                name: self._found(value[kept, t]) is not None
                 for name, value in values.items()
-                if value[keep, t].size
+                if value[kept, t].size
             }
             states = [n for n in there if n.rpartition("/")[2] in ("h", "c")]
-            if all(there[n] for n in states):
+            missing = [name for name, found in there.items() if not found]
+            near = {
+                name: self._near(values[name][:, t])
+                for name in missing
+                if keep is None or keep.all()
+            }
+            first = next((name for name in missing if near.get(name)), "")
+            if not first and all(there[n] for n in states):
                 shown |= {name for name, found in there.items() if found}
                 continue
-            first = next(
-                (
-                    name
-                    for name, found in there.items()
-                    if not found and (name in shown or t == order[0] or name in states)
-                ),
-                states[0],
+            first = first or next(
+                n for n in missing if n in shown or t == order[0] or n in states
             )
             seen = order[: order.index(t)]
-            why = f"no tensor of the file holds this value for time step {t}"
+            why = []
             if seen:
-                why += f"; step{'s' if len(seen) > 1 else ''} {_range(seen)} agree"
+                why.append(
+                    f"step{'s' if len(seen) > 1 else ''} {_range(seen)} "
+                    f"{'agree' if len(seen) > 1 else 'agrees'}"
+                )
             expected = values[first][:, t]
+            nearest = near.get(first) or self._near(expected)
+            if nearest is None:
+                why.append(f"no tensor of the file holds this value for time step {t}")
+                return Difference(first, t, None, None, "", np.nan, np.nan, tuple(why))
+            tensor, found = nearest
+            at = _first(self.follower.bad(found, expected))
             return Difference(
-                first, t, 0, 0, "", np.nan, float(expected.flat[0]), (why,)
-            )
+                first, t, at[0], at[-1], tensor, float(found[at]), float(expected[at]),
+                tuple(why),
+            )  # fmt: skip
         return None
+
+    def _near(self, value: Array) -> tuple[str, Array] | None:
+        """Return the tensor that holds most numbers of a value, and what it has."""
+        flat = value.reshape(-1, value.shape[-1])
+        places = self.pool.places(
+            flat, relative=0.0, absolute=self.follower.allowed(value), strides=(1,)
+        )
+        if not places:
+            return None
+        place = places[0]
+        return place.array, self.pool.at(place, flat.shape).reshape(value.shape)
 
 
 def _range(steps: Sequence[int]) -> str:

@@ -90,7 +90,9 @@ class Inside:
     notes: tuple[str, ...]
 
 
-def look_inside(session: Session, feeds: Mapping[str, Array]) -> Inside | None:
+def look_inside(
+    session: Session, feeds: Mapping[str, Array], *, backwards: bool
+) -> Inside | None:
     """Run a file with all its tensors as outputs; None if its kind hides them.
 
     Parameters
@@ -98,10 +100,14 @@ def look_inside(session: Session, feeds: Mapping[str, Array]) -> Inside | None:
     session : Session
     feeds : mapping of str to array
         The inputs by their names in the file.
+    backwards : bool
+        Whether a layer of the model goes backwards.
     """
     if session.kind not in KINDS:
         return None
-    found, arrays = session.ask(f"locate_{session.kind}.inside", {}, feeds)
+    found, arrays = session.ask(
+        f"locate_{session.kind}.inside", {"backwards": backwards}, feeds
+    )
     tensors = tuple(
         Tensor(
             entry["name"],

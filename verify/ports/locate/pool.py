@@ -130,6 +130,14 @@ class Pool:
         found.sort(key=lambda place: (place.wrong, place.apart, place.sign < 0))
         return found[:MOST_PLACES]
 
+    def at(self, place: Place, shape: tuple[int, ...]) -> Array:
+        """Return the numbers that stand at a place, in the shape of the block."""
+        array = self.arrays[self.names.index(place.array)]
+        there = cut(
+            array, shape, place.transposed, place.row, place.column, place.stride
+        )
+        return place.sign * there
+
     def _guesses(
         self, block: Array, r: int, c: int, allowed: float, strides: tuple[int, ...]
     ) -> Iterator[tuple[int, bool, int, int, int, int]]:

@@ -8,7 +8,7 @@ negated, both rows of a bias added, and rounded to 16 or 8 bits.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -350,6 +350,12 @@ def _beside_each_other(
     }
 
 
+def _block(key: tuple[str, int], keys: Collection[tuple[str, int]]) -> str:
+    """Return what a block is called: its gate, and its row if there are several."""
+    several = len({row for _, row in keys}) > 1
+    return f"{key[0]} of row {key[1]}" if several else key[0]
+
+
 def _other_axes(
     constants: Mapping[str, Array],
     layer: LayerSpec,
@@ -462,7 +468,7 @@ def _missing(
             {gate for gate, _ in chosen},
             key=lambda g: next(p.start for (gate, _), p in chosen.items() if gate == g),
         )
-        single = len(gates) > 1
+        single = len(gates) > 1 and len(names) == 1
         order = f" with gates {','.join(gates)}" if single else ""
         bad = [gate for (gate, _), place in chosen.items() if place.wrong and gate]
         of = f" (gate {join_and(dict.fromkeys(bad))})" if bad else ""
@@ -478,12 +484,12 @@ def _missing(
             value.size, names, sentence,
         )  # fmt: skip
     if near:
-        lost = [f"{gate}" for gate, row in asked if (gate, row) not in near]
+        lost = [_block(key, asked) for key in asked if key not in near]
         names = tuple(dict.fromkeys(places[0].array for places in near.values()))
         sentence = (
-            f"{called}: not found; '{printable(names[0], 60)}' holds its gates "
-            f"{','.join(dict.fromkeys(gate for gate, _ in near))}, and not "
-            f"{','.join(dict.fromkeys(lost))}"
+            f"{called}: not found; '{printable(names[0], 60)}' holds its blocks "
+            f"{', '.join(_block(key, asked) for key in near)}, and not "
+            f"{', '.join(lost)}"
         )
         wrong = sum(asked[key].block.size for key in asked if key not in near)
         return FoundWeight(

@@ -150,6 +150,11 @@ class OpenVinoFile(Runtime):
             f"OpenVINO was asked to compute in {wanted} ({HINT}={HINTS[wanted]}){other}"
         )
 
+    @property
+    def anew(self) -> bool:
+        """Return whether the model is compiled anew for the shapes of each call."""
+        return self._request is None
+
     def renew(self) -> None:
         """Begin again with the state that the file has."""
         self._requests.clear()
