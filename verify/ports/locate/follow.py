@@ -352,7 +352,8 @@ class Follower:
         if before:
             shown = join_and(f"'{printable(k, 40)}'" for k in before[-4:])
             agree = f"; the layers before it agree ({shown})"
-        first = f"first difference: layer '{printable(key, 80)}'{named}, {what}{where}{values}{agree}"
+        who = f"layer '{printable(key, 80)}'{named}"
+        first = f"first difference: {who}, {what}{where}{values}{agree}"
         sentences = [first, *difference.why]
         if piece is not None:
             if piece.direction is not None:

@@ -228,7 +228,7 @@ def inside(file: LiteRtFile, arguments: Mapping[str, Any], feeds: Any) -> Answer
                 if keep(f"l{k}/{name}", value):
                     held.append(name)
         loops.append({"op": "WHILE", "node": loop.name, "constants": held})
-    operators = []
+    operators: list[dict[str, Any]] = []
     for operation in plan.operations(0):
         found = _fused(plan, operation)
         if found is None:
@@ -247,13 +247,13 @@ def inside(file: LiteRtFile, arguments: Mapping[str, Any], feeds: Any) -> Answer
                 "roles": held_roles,
             }
         )
-    value = {
+    shown = {
         "tensors": tensors,
         "operators": operators,
         "loops": loops,
         "notes": notes,
     }
-    return value, arrays
+    return shown, arrays
 
 
 def _value(interpreter: Any, index: int, subgraph: int) -> Array | None:

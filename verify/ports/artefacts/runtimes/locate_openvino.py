@@ -145,7 +145,7 @@ def inside(file: OpenVinoFile, arguments: Mapping[str, Any], feeds: Any) -> Answ
                 "constants": held,
             }
         )
-    operators = []
+    operators: list[dict[str, Any]] = []
     for node in ordered:
         kind = node.get_type_name()
         if kind not in ROLES:
@@ -204,7 +204,7 @@ def _constants(ordered: list[Any]) -> set[str]:
 
 
 def _attributes(node: Any) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in node.get_attributes().items():
         if isinstance(value, (str, bool, int, float)):
             found[name] = value
