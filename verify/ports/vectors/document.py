@@ -19,6 +19,7 @@ from verify.forward.layers.recurrent_cells import CELLS
 from verify.forward.network import bare_path
 from verify.forward.recurrence import MaskRule
 from verify.model.arrays import Array
+from verify.model.backends import Rule
 from verify.model.dtypes import is_float
 from verify.model.graph import MaskOf, TensorRef, map_structure
 from verify.model.spec import LayerSpec
@@ -53,7 +54,8 @@ def document(pack: Pack, made_by: str) -> Document:
             "name": spec.name,
             "class": spec.root.class_name,
             "keras_version": spec.keras_version,
-            "stateful": net.stateful,
+            "stateful": net.stateful
+            and Rule.PREDICT_FORGETS_STATES not in spec.root.rules,
             "batch_size": spec.batch_size,
             "inputs": [
                 {
@@ -94,8 +96,8 @@ def _call(call: PackedCall) -> Document:
                 "layer": stage.layer,
                 "class": stage.class_name,
                 "backwards": stage.backwards,
-                "stepped": {n.name: _numbers(n) for n in stage.stepped},
-                "whole": {n.name: _numbers(n) for n in stage.whole},
+                "stepped": [{"name": n.name, **_numbers(n)} for n in stage.stepped],
+                "whole": [{"name": n.name, **_numbers(n)} for n in stage.whole],
             }
             for stage in call.stages
         ],
@@ -152,7 +154,9 @@ def equations(layer: LayerSpec) -> list[str]:
         or layer.graph is not None
     ):
         lines = []  # their docstrings point to the code; the notes have the equations
-    return [*lines, *kind.notes(layer)]
+    # the columns of the gates stand in a table of their own
+    notes = [x for x in kind.notes(layer) if not x.startswith("columns: ")]
+    return [*lines, *notes]
 
 
 def _option(value: Any) -> Any:

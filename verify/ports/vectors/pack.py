@@ -281,6 +281,11 @@ def make_pack(
             "expected outputs that are finite for some inputs. Received: NaN or "
             "infinity for every probe; give inputs of your own"
         )
+    if net.stateful and Rule.PREDICT_FORGETS_STATES in spec.root.rules:
+        notes.append(
+            "by the rules of this backend predict forgets the states of a stateful "
+            "layer after every batch, so each call starts with zeros"
+        )
     if not weights:
         notes.append("the weights were left out, as asked")
     pack = Pack(net, packed, held, seed, tuple(notes))

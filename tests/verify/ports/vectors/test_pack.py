@@ -107,7 +107,8 @@ def from_json(document: dict[str, Any]) -> dict[str, np.ndarray]:
                 found |= {f"{at}/{kind}/{k}": array(v) for k, v in call[kind].items()}
             numbers = [("outputs", call["outputs"])]
             for stage in call["stages"]:
-                numbers += [("values", stage["stepped"]), ("values", stage["whole"])]
+                values = [*stage["stepped"], *stage["whole"]]
+                numbers.append(("values", {n["name"]: n for n in values}))
             for kind, named in numbers:
                 for name, packed in named.items():
                     found[f"{at}/{kind}/{name}"] = array(packed)
@@ -172,10 +173,12 @@ def test_the_document_is_valid_by_its_own_schema(written):
     jsonschema.Draft202012Validator.check_schema(schema)
     document = read(folder)
     jsonschema.validate(document, schema)
-    document["probes"][0]["calls"][0]["outputs"].popitem()[1].pop("allowed")
-    changed = {**document, "version": 2}
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(changed, schema)
+    with pytest.raises(jsonschema.ValidationError, match="1 was expected"):
+        jsonschema.validate({**document, "version": 2}, schema)
+    call = document["probes"][0]["calls"][0]
+    del call["stages"][0]["whole"][0]["name"]
+    with pytest.raises(jsonschema.ValidationError, match="'name' is a required"):
+        jsonschema.validate(document, schema)
 
 
 def test_the_numbers_are_those_of_the_model(written):
@@ -197,7 +200,8 @@ def test_the_numbers_are_those_of_the_model(written):
         trace = network.trace(probe.calls[0], dtype="float64")
         arrays = trace.arrays()
         for stage in packed["calls"][0]["stages"]:
-            for name, numbers in {**stage["stepped"], **stage["whole"]}.items():
+            for numbers in (*stage["stepped"], *stage["whole"]):
+                name = numbers["name"]
                 data = np.reshape(numbers["data"], numbers["shape"])
                 allowed = np.reshape(numbers["allowed"], numbers["shape"])
                 compared = allowed != UNCOMPARED
@@ -213,7 +217,8 @@ def test_float32_is_within_what_is_allowed_and_a_changed_gate_is_not(written):
         for call, x in zip(packed["calls"], probe.given, strict=True):
             arrays = network.trace(x, dtype="float32", states=states).arrays()
             for stage in call["stages"]:
-                for name, numbers in {**stage["stepped"], **stage["whole"]}.items():
+                for numbers in (*stage["stepped"], *stage["whole"]):
+                    name = numbers["name"]
                     data = np.reshape(numbers["data"], numbers["shape"])
                     allowed = np.reshape(numbers["allowed"], numbers["shape"])
                     with np.errstate(invalid="ignore"):
@@ -235,8 +240,8 @@ def test_the_readme_names_every_array_and_gate(written):
     for packed in document["probes"]:
         assert f"| `{packed['name']}` |" in text
         for stage in packed["calls"][0]["stages"]:
-            for name in stage["stepped"]:
-                assert f"| `{name}` |" in text
+            for numbers in stage["stepped"]:
+                assert f"| `{numbers['name']}` |" in text
 
 
 def test_the_same_model_gives_the_same_files_and_another_seed_others(tmp_path):
@@ -282,6 +287,13 @@ def test_a_stateful_model_goes_on_from_call_to_call():
     assert gap.min() > 100 * last.outputs[0].allowed.max()
 
 
+def test_where_predict_forgets_states_every_call_begins_with_zeros():
+    pack = make_pack(stateful_net("LSTM", 3).on("jax"))
+    first, _, last = next(p for p in pack.probes if p.name == "second call").calls
+    np.testing.assert_array_equal(first.outputs[0].expected, last.outputs[0].expected)
+    assert any("each call starts with zeros" in note for note in pack.notes)
+
+
 def test_long_windows_are_cut_and_it_is_said(tmp_path):
     x = np.random.default_rng(0).normal(size=(3, 40, INPUTS)).astype(np.float32)
     network = feature_net("LSTM", go_backwards=True, return_sequences=True)
@@ -291,7 +303,7 @@ def test_long_windows_are_cut_and_it_is_said(tmp_path):
     (call,) = next(p for p in document["probes"] if p["name"] == "batch 2")["calls"]
     (stage,) = call["stages"]
     assert stage["backwards"]
-    h = stage["stepped"]["rnn/h"]
+    h = next(n for n in stage["stepped"] if n["name"] == "rnn/h")
     assert (h["steps"], h["time"]) == ([0, 13, 25, 37, 38, 39], 40)
     assert h["shape"] == [2, 6, UNITS]
     assert call["outputs"]["rnn"]["shape"] == [2, 40, UNITS]

@@ -293,7 +293,8 @@ static void print_place(const difference *d) {
     printf("  step       : %d of 0..%d%s\n", n->steps[index[1]], n->time - 1,
            stage && stage->backwards && *n->meaning ? ", read backwards" : "");
   if (*n->meaning)
-    printf("  gate       : %s (%s)\n", n->value, n->meaning);
+    printf("  %-10s : %s (%s)\n", strstr(n->meaning, "state") ? "state" : "gate",
+           n->value, n->meaning);
   else if (stage)
     printf("  value      : %s\n", n->value);
   if (n->rank > 1) printf("  unit       : %d\n", index[n->rank - 1]);

@@ -48,8 +48,8 @@ const product = (sizes) => sizes.reduce((a, b) => a * b, 1);
 
 // What is known of one array of numbers in the call that is running.
 class Recorded {
-  constructor(name, numbers, stage) {
-    Object.assign(this, { name, stage }, numbers);
+  constructor(numbers, stage) {
+    Object.assign(this, { stage }, numbers);
     this.size = product(this.shape);
     this.inner = product(this.shape.slice(this.steps ? 2 : 1));
     this.port = new Float64Array(this.size);
@@ -164,8 +164,7 @@ class Check {
   }
 
   async call(probe, number, call) {
-    const of = (packed, stage) =>
-      Object.entries(packed).map(([name, n]) => new Recorded(name, n, stage));
+    const of = (packed, stage) => packed.map((n) => new Recorded(n, stage));
     const stages = call.stages.map((stage) => ({
       stage,
       stepped: of(stage.stepped, stage),
@@ -183,7 +182,8 @@ class Check {
       known.get(name).offer(row, step, values);
     };
     const returned = await this.port.run(arrays(call.inputs), offer, this.weights);
-    const outputs = of(call.outputs, null);
+    const named = this.pack.model.outputs.map((name) => ({ name, ...call.outputs[name] }));
+    const outputs = of(named, null);
     outputs.forEach((r, k) => {
       const given = returned?.[r.name] ?? returned?.[k];
       if (given?.length !== r.size)
@@ -265,7 +265,8 @@ class Check {
       lines.push(["step", `${r.steps[index[1]]} of 0..${r.time - 1}${backwards}`]);
     }
     const value = r.name.slice((r.stage?.layer.length ?? -1) + 1);
-    if (r.meaning) lines.push(["gate", `${value} (${r.meaning})`]);
+    const kind = r.meaning.includes("state") ? "state" : "gate";
+    if (r.meaning) lines.push([kind, `${value} (${r.meaning})`]);
     else if (r.stage) lines.push(["value", value]);
     if (index.length > 1) lines.push(["unit", index.at(-1)]);
     lines.push(["row", index[0]]);
