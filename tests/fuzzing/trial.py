@@ -200,9 +200,16 @@ def _through(model: Any, suffix: str, folder: Path) -> verify.Network:
             model.save_weights(path)
             config = Path(place) / "model.json"
             config.write_text(json.dumps(json.loads(model.to_json())))
-            return verify.load(path, config=config, backend=BACKEND)
+            return verify.load(path, config=config, backend=BACKEND, keras=_version())
         model.save(path)
         return verify.load(path, backend=BACKEND)
+
+
+def _version() -> str:
+    """The version of Keras that runs: a weights file does not say by which it was."""
+    import keras
+
+    return str(keras.__version__)
 
 
 def smallest(program: Program, seed: int, folder: Path) -> Program:

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from verify.errors import DataError, VerifyError, printable
+from verify.errors import DataError, UnsupportedError, VerifyError, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, Tensor
 from verify.forward.recurrence import TimeLoop
@@ -30,6 +30,7 @@ from verify.model.backends import Rule, Rules
 from verify.model.dtypes import POLICIES, dtype_of, is_float, rounded
 from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
+from verify.model.versions import VersionRule
 
 
 class FastPath(NamedTuple):
@@ -172,6 +173,8 @@ class Evaluation:
         A structure of `Tensor`.
         """
         kind = REGISTRY[layer.class_name]
+        if kwargs.get("training") is True:
+            _refuse_training(layer)
         given = bind_arguments(layer, kind, args, kwargs)
         for name in kind.masks_from_tensor:
             given.pop(name, None)
@@ -313,6 +316,16 @@ _UNCHANGED = nullcontext()
 def _ignore_overflow() -> np.errstate:
     """Have NumPy compute overflows without a warning, as Keras does."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+def _refuse_training(layer: LayerSpec) -> None:
+    """Raise UnsupportedError if predict follows training=True in a call of a layer."""
+    if VersionRule.TRAINING_ARGUMENT_HOLDS in layer.version_rules:
+        raise UnsupportedError(
+            f"{layer} is called with training=True: from Keras 3.16 on predict, too, "
+            "computes it as in training, which is not supported. Call it without the "
+            "argument, or give keras='3.15' (--keras 3.15) for what 3.15 predicts"
+        )
 
 
 def bind_arguments(

@@ -68,6 +68,14 @@ def _whole_numbers_averaged_in_floatx() -> bool:
     return _to_numpy(y).dtype == np.float64
 
 
+def _training_argument_holds() -> bool:
+    keras = import_keras()
+    x = keras.Input((99,))
+    model = keras.Model(x, keras.layers.Dropout(0.9)(x, training=True))
+    y = model(np.ones((1, 99), "float32"), training=False)
+    return float(_to_numpy(y).min()) == 0.0
+
+
 def _to_numpy(y: Any) -> Any:
     return np.asarray(import_keras().ops.convert_to_numpy(y))
 
@@ -79,6 +87,7 @@ PROBES: Mapping[VersionRule, Callable[[], bool]] = MappingProxyType(
         VersionRule.SPARSEMAX_OF_THE_PAPER: _sparsemax_of_the_paper,
         VersionRule.EXACT_FLOOR_DIVIDE: _exact_floor_divide,
         VersionRule.WHOLE_NUMBERS_AVERAGED_IN_FLOATX: _whole_numbers_averaged_in_floatx,
+        VersionRule.TRAINING_ARGUMENT_HOLDS: _training_argument_holds,
     }
 )
 """Rule of a version -> whether the running Keras follows it, by a tiny computation."""

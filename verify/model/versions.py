@@ -56,6 +56,14 @@ class VersionRule(StrEnum):
     """Source: ``mean`` in keras/src/backend/tensorflow/ops/numpy.py. It shows only
     where that type is float64."""
 
+    TRAINING_ARGUMENT_HOLDS = (
+        "a layer that the model calls with training=True acts as in training, in "
+        "predict too: dropout is random, BatchNormalization uses the batch. It is "
+        "refused here; up to 3.15 predict overrides the argument"
+    )
+    """Source: keras/src/models/functional.py, which no longer gives the calls of a
+    graph the argument of predict."""
+
 
 REFERENCE: frozenset[VersionRule] = frozenset()
 """Keras 3.15 is the reference, so it follows no rule."""

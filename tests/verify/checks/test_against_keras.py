@@ -18,6 +18,7 @@ from support.nets import (
     lstm_spec,
     mutated,
 )
+from support.versions import loop_ends_mask
 
 import verify
 from verify import DataError, UnsupportedError, Verdict
@@ -52,7 +53,10 @@ def test_a_right_model_passes_with_the_proof_at_rounding_error(model):
     assert [layer.name for layer in report.layers] == [
         "words", "first", "second", "dense",
     ]  # fmt: skip
-    assert report.warnings == ()
+    if loop_ends_mask():  # Keras 3.16
+        assert any("ends at Layer 'first' (LSTM)" in text for text in report.warnings)
+    else:
+        assert report.warnings == ()
     assert report.diagnosis is None
 
 
@@ -475,8 +479,10 @@ def test_a_function_that_borrows_the_name_of_an_activation_is_refused():
         return x * 3
 
     model = keras_sequential([Input((4, 3)), layers.LSTM(2, activation=relu, name="l")])
+    by_3_16 = "option 'activation' expects the name of a Keras activation"
     with pytest.raises(
-        UnsupportedError, match=r"'l' \(LSTM\): activation is a function"
+        UnsupportedError,
+        match=rf"'l' \(LSTM\): (activation is a function|{by_3_16})",
     ):
         verify.load(model)
 

@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from support.versions import keras_rules
 
 from verify.forward.activations import ACTIVATIONS, ALIASES, HISTORICAL, resolve
+from verify.model.versions import VersionRule
 from verify.tolerance.compare import compare
 
 X = np.linspace(-9, 9, 1200).reshape(-1, 3) + 0.003
+SPARSEMAX = VersionRule.SPARSEMAX_OF_THE_PAPER
 KINKS = np.array([[-6.0, -3, -2.5], [-1, -0.5, 0], [0.5, 1, 2.5], [3, 6, 7]])
 
 
@@ -24,7 +27,7 @@ def test_it_is_what_keras_computes_under_that_name(name, x):
     if name == "glu":  # it halves the last axis
         x = x[:, :2]
     with np.errstate(over="ignore"):
-        ours = resolve(name)(x)
+        ours = resolve(name, paper=SPARSEMAX in keras_rules())(x)
     theirs = keras.activations.get(name)(keras.ops.convert_to_tensor(x))
     theirs = keras.ops.convert_to_numpy(theirs)
     scale = max(1.0, np.abs(theirs[np.isfinite(theirs)]).max())

@@ -17,6 +17,7 @@ from support.nets import (
     spec,
     word_net,
 )
+from support.versions import loop_ends_mask
 
 import verify
 from verify import Network, Verdict, compare_outputs, selftest
@@ -436,7 +437,8 @@ def test_the_masks_that_keras_writes_into_a_graph_are_those_that_layers_find():
     live = keras.Model([ids, given], keras.layers.Concatenate(name="end")([lost, y, z]))
     net = verify.load(live)
     root = with_implicit_masks(net.spec.root)
-    assert MaskFlow.of(net.spec.root).superfluous
+    # from Keras 3.16 on it writes none
+    assert bool(MaskFlow.of(net.spec.root).superfluous) != loop_ends_mask()
     assert not MaskFlow.of(root).superfluous
     assert all(node.kwargs.get("mask") is None for node in root.graph.nodes)
     users = {use.path for use in MaskFlow.of(root).uses}

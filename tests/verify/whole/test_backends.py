@@ -28,6 +28,7 @@ from verify import Network, UnsupportedError
 from verify.forward.layers.base import Tensor
 from verify.mistakes.diagnose import diagnose
 from verify.model.backends import BACKENDS, Limit, Rule
+from verify.model.versions import VersionRule
 
 TESTS = Path(__file__).parents[2]
 
@@ -221,7 +222,8 @@ def test_check_holds_numpy_against_keras_on_jax_and_names_what_differs(tmp_path)
     assert (said["wrong"], said["where"]) == ("FAIL", "lstm")
     known = {"MASKED_STEP_SHOWS_STATE", "UNROLL_NEVER_ZEROES"}
     known |= {"UNCHANGED_KEEPS_MASK", "EXACT_CONSTANTS"}
-    assert set(said["apart"]) == known
+    by_version = {rule.name for rule in VersionRule}  # none in Keras 3.15
+    assert set(said["apart"]) - by_version == known
     for name in known:
         assert any(Rule[name].value in warning for warning in said["warnings"])
     assert (said["code"], said["command"]) == (0, "jax")
