@@ -26,6 +26,7 @@ from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES
 from verify.model.spec import GATES, LayerSpec
 from verify.ports.convert.to_onnx import activations
+from verify.ports.convert.to_onnx.run import Dialect
 from verify.ports.convert.to_onnx.values import Graph, Value
 
 OPERATORS = {"SimpleRNN": "RNN", "LSTM": "LSTM", "GRU": "GRU"}
@@ -66,7 +67,7 @@ class Result(NamedTuple):
     states: tuple[Value, ...]
 
 
-def obstacle(cell: LayerSpec) -> str:
+def obstacle(cell: LayerSpec, dialect: Dialect) -> str:
     """Return why a cell cannot be written by a fused operator; empty if it can."""
     name = cell.class_name.removesuffix("Cell")
     if name not in OPERATORS:
@@ -76,8 +77,13 @@ def obstacle(cell: LayerSpec) -> str:
         return f"runtimes have the operator {OPERATORS[name]} in float32 only"
     for option in ("recurrent_activation", "activation"):
         function = cell.options.get(option)
-        if function is not None and activations.fused(function) is None:
+        if function is None:
+            continue
+        known = activations.fused(function)
+        if known is None:
             return f"the operator {OPERATORS[name]} has no activation {function}"
+        if dialect.activations is not None and known[0] not in dialect.activations:
+            return f"{dialect.name} computes no {known[0]} in the operator"
     return ""
 
 

@@ -18,7 +18,13 @@ from verify.ports.convert.to_onnx import (
     operations,
     recurrent,
 )
-from verify.ports.convert.to_onnx.run import Emit, HowWritten, Writing
+from verify.ports.convert.to_onnx.run import (
+    ONNX_RUNTIME,
+    Dialect,
+    Emit,
+    HowWritten,
+    Writing,
+)
 from verify.ports.convert.to_onnx.values import (
     IR_VERSION,
     OPSET,
@@ -72,12 +78,14 @@ class OnnxModel:
     opset: int = OPSET
 
 
-def onnx_model(net: Network) -> OnnxModel:
+def onnx_model(net: Network, dialect: Dialect = ONNX_RUNTIME) -> OnnxModel:
     """Write a model as ONNX, with names of its own for inputs and outputs.
 
     Parameters
     ----------
     net : Network
+    dialect : Dialect
+        For which runtime; any runs a file for OpenVINO.
 
     Raises
     ------
@@ -102,7 +110,7 @@ def onnx_model(net: Network) -> OnnxModel:
     for name, layer in zip(input_names, spec.inputs, strict=True):
         dtype = dtype_of(layer.options["dtype"])
         inputs.append(Value(graph, name, dtype, tuple(layer.options["batch_shape"])))
-    writing = Writing(graph, EMITTERS, layers.MASKS, net.floatx)
+    writing = Writing(graph, EMITTERS, layers.MASKS, net.floatx, dialect)
     found = flatten(writing(root, [Tensor(value) for value in inputs], at=""))  # type: ignore[arg-type]
     outputs = [
         _named(graph, tensor.value, name)

@@ -77,21 +77,55 @@ def recurrent(
 ) -> Any:
     """Write SimpleRNN, LSTM, GRU or RNN."""
     call = prepared(run, layer, sequences, initial_state, mask)
-    reason = fused.obstacle(call.cell)
+    reason = fused.obstacle(call.cell, run.dialect)
+    if not reason and call.mask is not None and not run.dialect.lengths:
+        reason = _needs_lengths(call)
     if reason:
         run.written_as("Scan", reason)
-        looped = scanned(call)
-    else:
-        name = fused.OPERATORS[call.cell.class_name.removesuffix("Cell")]
-        run.written_as(name, _why(call))
-        packed = None if call.mask is None else fused.packed(call.x, call.mask)
-        (result,) = fused.run(
-            call.x if packed is None else packed.x,
-            [fused.Direction(call.cell, layer.options["go_backwards"], call.states)],
-            None if packed is None else packed.lengths,
+        return returned(run, call, scanned(call))
+    name = fused.OPERATORS[call.cell.class_name.removesuffix("Cell")]
+    if call.mask is not None and not run.dialect.lengths:
+        run.written_as(
+            name,
+            "without sequence_lens: the masked steps are moved behind the others, and "
+            "the last output is looked up",
         )
-        looped = _finished(call, result, packed)
-    return returned(run, call, looped)
+        return returned(run, call, _without_lengths(call))
+    run.written_as(name, _why(call))
+    packed = None if call.mask is None else fused.packed(call.x, call.mask)
+    (result,) = fused.run(
+        call.x if packed is None else packed.x,
+        [fused.Direction(call.cell, layer.options["go_backwards"], call.states)],
+        None if packed is None else packed.lengths,
+    )
+    return returned(run, call, _finished(call, result, packed))
+
+
+def _needs_lengths(call: Call) -> str:
+    """Return why a masked layer cannot do without ``sequence_lens``; or nothing."""
+    options = call.layer.options
+    if len(call.names) > 1 and (options["return_state"] or options["stateful"]):
+        return "the cell state at the end of a row needs sequence_lens"
+    return ""
+
+
+def _without_lengths(call: Call) -> Looped:
+    """Write a masked layer so that no length matters.
+
+    The steps that count are moved to the front in the order in which they are
+    processed. What the operator makes of the steps behind them is not looked at.
+    """
+    backwards = call.layer.options["go_backwards"]
+    x, mask = call.x, call.mask
+    assert mask is not None
+    if backwards:
+        x, mask = x.flip(1), mask.flip(1)
+    packed = fused.packed(x, mask)
+    direction = fused.Direction(call.cell, False, call.states)
+    (result,) = fused.run(packed.x, [direction], None)
+    place = (packed.total - 1).maximum(0).expand(1)
+    last = result.outputs.gather_rows(place).squeeze(1)
+    return _finished(call, fused.Result(result.outputs, (last,)), packed, ordered=True)
 
 
 def prepared(
@@ -159,10 +193,19 @@ def _why(call: Call) -> str:
     return "sequence_lens, after the masked steps are moved behind the others"
 
 
-def _finished(call: Call, result: fused.Result, packed: fused.Packed | None) -> Looped:
-    """Return the outputs of a fused operator as Keras returns them."""
+def _finished(
+    call: Call,
+    result: fused.Result,
+    packed: fused.Packed | None,
+    *,
+    ordered: bool = False,
+) -> Looped:
+    """Return the outputs of a fused operator as Keras returns them.
+
+    `ordered` says that steps stand in the order in which they are processed already.
+    """
     options, rule = call.layer.options, call.rule
-    backwards, graph = options["go_backwards"], call.x.graph
+    backwards, graph = options["go_backwards"] and not ordered, call.x.graph
     if packed is None:
         if options["return_sequences"]:
             y = result.outputs.flip(1) if backwards else result.outputs
@@ -173,7 +216,7 @@ def _finished(call: Call, result: fused.Result, packed: fused.Packed | None) -> 
     before = call.states or (fused.zeros(call.x, units),) * len(result.states)
     states = tuple(
         packed.held(after, begun)
-        for after, begun in zip(result.states, before, strict=True)
+        for after, begun in zip(result.states, before, strict=False)
     )
     # before the first step that counts, Keras shows zeros, or on JAX the state
     shown = before[0] if rule.shows_state else fused.zeros(call.x, units)
@@ -182,8 +225,8 @@ def _finished(call: Call, result: fused.Result, packed: fused.Packed | None) -> 
         if rule.zeroes:
             y = graph.where(packed.mask.expand(2), y, 0)
         y = y.flip(1) if backwards else y
-        if rule.misaligned:
-            y = graph.where(packed.mask.expand(2), y, 0)
+        if rule.misaligned and call.mask is not None:  # the mask in its own order
+            y = graph.where(call.mask.expand(2), y, 0)
         return Looped(y, states)
     y = packed.held(result.states[0], shown)
     if rule.zeroes:
@@ -369,10 +412,11 @@ def _both_at_once(
               if isinstance(kind, Loop)]  # fmt: skip
     forward_first = not halves[0].options["go_backwards"]
     if (
-        any(fused.obstacle(cell) for cell in inside)
+        any(fused.obstacle(cell, run.dialect) for cell in inside)
         or not fused.same_operator(inside)
         or not forward_first
         or len({inner.policy for inner in halves}) > 1
+        or (mask is not None and not run.dialect.lengths)
     ):
         return None
     calls, found = [], []

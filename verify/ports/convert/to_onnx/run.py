@@ -39,6 +39,31 @@ TENSORFLOW_ALONE: Mapping[Rule, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
+class Dialect:
+    """Say what the runtime makes of the fused operators.
+
+    Attributes
+    ----------
+    name : str
+    lengths : bool
+        Whether it obeys ``sequence_lens``. Otherwise masked layers are written so that
+        no length matters, which costs more nodes.
+    activations : frozenset of str, or None
+        The activations, as ONNX names them, that it computes inside; None for all.
+    """
+
+    name: str
+    lengths: bool = True
+    activations: frozenset[str] | None = None
+
+
+ONNX_RUNTIME = Dialect("ONNX Runtime")
+OPENVINO = Dialect("OpenVINO", False, frozenset({"Tanh", "Sigmoid", "Relu"}))
+"""OpenVINO 2026.4 ignores lengths where the number of rows is open, and cannot compile
+a recurrent operator whose activation has an argument."""
+
+
+@dataclass(frozen=True)
 class HowWritten:
     """Hold how a recurrent layer has been written.
 
@@ -73,6 +98,7 @@ class Writing:
         whose `LayerType.compute_mask` computes one.
     floatx : str
         Keras's default float type.
+    dialect : Dialect
 
     Attributes
     ----------
@@ -90,8 +116,9 @@ class Writing:
         emitters: Mapping[str, Emit],
         masks: Mapping[str, Emit],
         floatx: str,
+        dialect: Dialect,
     ) -> None:
-        self.graph, self.floatx = graph, floatx
+        self.graph, self.floatx, self.dialect = graph, floatx, dialect
         self.how: list[HowWritten] = []
         self.given_states: dict[str, tuple[Value, ...]] = {}
         self.final_states: dict[str, tuple[Value, ...]] = {}
