@@ -23,6 +23,8 @@ from verify.model.conventions import from_framework as from_framework
 from verify.model.conventions import to_framework as to_framework
 from verify.model.spec import LayerSpec as LayerSpec
 from verify.model.spec import ModelSpec as ModelSpec
+from verify.ports.convert.conversion import Conversion as Conversion
+from verify.ports.convert.conversion import convert as convert
 from verify.ports.vectors.write import WrittenVectors as WrittenVectors
 from verify.ports.vectors.write import write_vectors as write_vectors
 from verify.report.describe import describe as describe

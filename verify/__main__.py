@@ -366,6 +366,56 @@ def vectors(
 
 
 @app.command()
+def convert(
+    model: Model,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="FRAMEWORK",
+            help="onnx, openvino, tflite, c, or a framework that `conventions` knows, "
+            "such as torch.",
+        ),
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="The file to write: .onnx, .xml or .tflite for the whole model, .npz "
+            "or .safetensors for the weights by the framework's names, .h for C.",
+        ),
+    ],
+    config: Config = None,
+    keras2: Keras2 = None,
+    backend: Backend = "tensorflow",
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DTYPE",
+            help="Convert the model as it computes in float32, whatever its policies.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a model or its weights for another framework, proved before it is written.
+
+    Exit code 1, and no file, if what would be written is not the model.
+    """
+    from verify.ports.convert.conversion import require_target
+    from verify.ports.convert.proof import NotProven
+
+    _require_other_file(model, require_target(to, out), "MODEL")
+    net = _load(model, config, keras2).on(backend)
+    try:
+        done = verify.convert(net, to, out, dtype=dtype)
+    except NotProven as error:
+        print(f"rnn-verify: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    for path in done.paths:
+        print(f"Wrote {printable(path)}", file=sys.stderr)
+    print(done.to_json() if json else str(done))
+
+
+@app.command()
 def selftest(
     model: Model,
     data: OptionalData = None,
@@ -489,10 +539,10 @@ def _source(
     return source
 
 
-def _require_other_file(data: str, out: Path) -> Path:
+def _require_other_file(data: str, out: Path, option: str = "--data") -> Path:
     """Return the path to write to; raise DataError if it is the one that is read."""
     if out.resolve() == Path(data).resolve():
-        raise DataError(f"--out: {out} is the file given as --data")
+        raise DataError(f"--out: {out} is the file given as {option}")
     return out
 
 

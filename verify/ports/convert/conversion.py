@@ -7,6 +7,7 @@ outputs have passed `verify.compare_outputs` in every probe.
 from __future__ import annotations
 
 import io
+import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ from verify.errors import (
 from verify.forward.evaluate import cast_to
 from verify.forward.network import Network
 from verify.model.arrays import Array
-from verify.model.conventions import find_framework, frameworks
+from verify.model.conventions import find_framework
 from verify.model.dtypes import POLICIES
 from verify.model.spec import ModelSpec
 from verify.ports.artefacts.session import open_session
@@ -79,9 +80,9 @@ class Conversion:
         lines = [f"{files}: {self.form}", *self.notes, f"Proved: {self.proof}"]
         return "\n  ".join(printable(line, 1_000) for line in lines)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the same as values that JSON can hold."""
-        return {
+    def to_json(self) -> str:
+        """Return the same as a JSON document."""
+        content = {
             "framework": self.framework,
             "form": self.form,
             "files": [str(path) for path in self.paths],
@@ -93,6 +94,7 @@ class Conversion:
                 "greatest_output": self.proof.scale,
             },
         }
+        return json.dumps(content, indent=2)
 
 
 def convert(
@@ -136,33 +138,41 @@ def convert(
     DataError
         `out` cannot be written.
     """
+    path = require_target(to, out)
     net = load(model, config=config, semantics=semantics, backend=backend)
     if dtype is not None:
         net = _in_dtype(net, dtype)
     net.spec.require_finite()
-    text = os.fspath(out)
-    if to.strip().lower() in C_NAMES:
-        return _as_header(net, output_path(text, "--out", ".h"))
-    framework = find_framework(_usual(to)).name
-    whole = WHOLE.get(framework)
-    suffixes = ARRAYS if whole is None else (whole, *ARRAYS)
-    path = output_path(text, "--out", *suffixes)
     suffix = path.suffix.lower()
+    if suffix == ".h":
+        return _as_header(net, path)
     if suffix == ".onnx":
         return _as_onnx(net, path)
     if suffix == ".xml":
         return _as_openvino(net, path)
-    return _as_arrays(net, framework, path)
+    return _as_arrays(net, _framework(to), path)
 
 
-def targets() -> list[str]:
-    """Return the frameworks that `convert` knows, by name."""
-    return [*frameworks(), "c"]
+def require_target(to: str, out: str | os.PathLike[str]) -> Path:
+    """Return the path to write to, checked before any work is done for it.
+
+    Raises
+    ------
+    UnsupportedError
+        No framework has this name.
+    DataError
+        The suffix is none of the framework's, or the file cannot be written.
+    """
+    text = os.fspath(out)
+    if to.strip().lower() in C_NAMES:
+        return output_path(text, "--out", ".h")
+    whole = WHOLE.get(_framework(to))
+    return output_path(text, "--out", *(ARRAYS if whole is None else (whole, *ARRAYS)))
 
 
-def _usual(to: str) -> str:
-    """Return a framework's name as `verify.model.conventions` has it."""
-    return {"onnx": "onnxruntime"}.get(to.strip().lower(), to)
+def _framework(to: str) -> str:
+    """Return the name of a framework as `verify.model.conventions` has it."""
+    return find_framework(to).name
 
 
 def _in_dtype(net: Network, dtype: str) -> Network:
