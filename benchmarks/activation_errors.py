@@ -4,8 +4,8 @@
 
 It prints the greatest error of every activation of the installed Keras over about a
 million arguments, run eagerly and compiled, in the form of
-`verify.tolerance.activation_errors.KNOWN_PLATFORMS`. ``KERAS_BACKEND=jax`` chooses the
-other backend.
+`verify.tolerance.activation_errors.KNOWN_PLATFORMS`. ``KERAS_BACKEND=jax`` chooses
+another backend.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ def main() -> None:
     for activation, constant in found.constants.items():
         print(f"    {activation!r}: {constant},")
     print("}")
+    if found.relative_to_one:
+        print(f"# relative to one: {', '.join(sorted(found.relative_to_one))}")
     kept = KNOWN_PLATFORMS.get(name)
     if kept is None:
         print("# this platform is not known: a check measures it on the spot")

@@ -27,6 +27,9 @@ from verify.tolerance.noise_floor import FLUSH_ERROR
 SAFETY_FACTOR = 1.5
 """Constant over greatest measured error: a measurement does not meet every number."""
 
+CANCELLATION = 100.0
+"""A greatest error above this has no bound relative to the result: it cancels."""
+
 TAIL_LENGTH = 13
 """Length of a short array that is measured too: the end of an array that does not fill
 a vector of the processor is computed by other code."""
@@ -52,25 +55,33 @@ def current_platform() -> str:
 @cache
 def measured_activation_errors() -> ActivationErrors:
     """Measure all of `MEASURED_ACTIVATIONS`, which takes a second or two."""
+    constants, cancelling = {}, set()
     with quiet():
-        constants = {
-            name: max(_greatest_error(name, run) for run in _implementations(name))
-            for name in MEASURED_ACTIVATIONS
-        }
-    rounded_up = {
-        name: math.ceil(SAFETY_FACTOR * c * 10) / 10 for name, c in constants.items()
-    }
-    return ActivationErrors(current_platform(), rounded_up)
+        for name in MEASURED_ACTIVATIONS:
+            found = [_greatest_errors(name, run) for run in _implementations(name)]
+            own, to_one = (max(errors) for errors in zip(*found, strict=True))
+            if own > CANCELLATION:
+                cancelling.add(name)
+            chosen = to_one if own > CANCELLATION else own
+            constants[name] = math.ceil(SAFETY_FACTOR * chosen * 10) / 10
+    return ActivationErrors(current_platform(), constants, frozenset(cancelling))
 
 
-def _greatest_error(name: str, run: Callable[[Array], Array]) -> float:
-    """Return an activation's greatest error, in units of `SINGLE` times `error_scale`.
+def _greatest_errors(name: str, run: Callable[[Array], Array]) -> tuple[float, float]:
+    """Return an activation's greatest error, in units of `SINGLE` times a scale.
 
     Parameters
     ----------
     name : str
     run : callable
         (n,) of float32 -> the activation as a backend computes it, (n,) of float32.
+
+    Returns
+    -------
+    own : float
+        The scale is `error_scale`.
+    to_one : float
+        The scale is ``1 + |y|``, for an activation that cancels.
     """
     x = measured_arguments(name)
     x64 = x.astype(np.float64)
@@ -82,7 +93,11 @@ def _greatest_error(name: str, run: Callable[[Array], Array]) -> float:
     error = np.abs(computed.astype(np.float64) - exact)[normal]
     # A result too small for a normal float32 may be 0: that is allowed separately.
     error = np.maximum(error - FLUSH_ERROR * np.maximum(1, np.abs(x64[normal])), 0)
-    return float(np.max(error / size[normal])) / SINGLE
+    to_one = 1 + np.abs(exact[normal])
+    return (
+        float(np.max(error / size[normal])) / SINGLE,
+        float(np.max(error / to_one)) / SINGLE,
+    )
 
 
 def _implementations(name: str) -> list[Callable[[Array], Array]]:

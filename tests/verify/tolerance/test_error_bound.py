@@ -30,6 +30,7 @@ from support.nets import (
 
 import verify
 from verify import LayerSpec, Network, Verdict
+from verify.forward.activations import resolve
 from verify.forward.layers.base import Tensor
 from verify.forward.network import LayerCall
 from verify.model.dtypes import SINGLE
@@ -120,6 +121,7 @@ def test_every_activation_is_of_one_form_and_every_platform_knows_all():
     worst = worst_known_errors()
     for found in KNOWN_PLATFORMS.values():
         assert all(worst.constants[k] >= c for k, c in found.constants.items())
+        assert worst.relative_to_one >= found.relative_to_one
 
 
 def test_a_kernels_error_follows_its_form():
@@ -133,6 +135,24 @@ def test_a_kernels_error_follows_its_form():
     np.testing.assert_array_equal(
         found.error("elu", x, y), 5 * SINGLE * (1 + np.abs(y))
     )
+
+
+def test_an_activation_that_cancels_on_a_platform_has_an_error_relative_to_one():
+    """As x / 6 + 0.5 does near -3, in Keras on NumPy."""
+    y = np.array([0.0, 0.25])
+    exact = ActivationErrors("here", {"hard_sigmoid": 2.0})
+    cancels = replace(exact, relative_to_one=frozenset({"hard_sigmoid"}))
+    assert exact.error("hard_sigmoid", y, y)[0] == 0
+    np.testing.assert_array_equal(
+        cancels.error("hard_sigmoid", y, y), 2 * SINGLE * (1 + y)
+    )
+    x = np.linspace(-3.001, -2.99, 10_001).astype(np.float32)
+    summed = np.clip(x / np.float32(6) + np.float32(0.5), 0, 1)
+    right = resolve("hard_sigmoid")(x.astype(np.float64))
+    worst = worst_known_errors()
+    assert np.all(np.abs(summed - right) <= worst.error("hard_sigmoid", x, right))
+    narrow = replace(worst, relative_to_one=frozenset())
+    assert np.any(np.abs(summed - right) > narrow.error("hard_sigmoid", x, right))
 
 
 @pytest.mark.keras
