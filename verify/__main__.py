@@ -55,7 +55,9 @@ Keras2 = Annotated[
 ]
 Backend = Annotated[
     str,
-    typer.Option(help="Whose rules to follow where they differ: tensorflow or jax."),
+    typer.Option(
+        help="Whose rules to follow where they differ: tensorflow, jax, torch or numpy."
+    ),
 ]
 KerasVersion = Annotated[
     str | None,

@@ -1,7 +1,8 @@
 """Hold every case against Keras on the backend of KERAS_BACKEND, and count outcomes.
 
 ``KERAS_BACKEND=torch PYTHONPATH=tests python -m layer_cases`` prints how many cases
-agree, which are refused by name, and which differ; it ends with 1 if any differs.
+agree, which are refused by name, and which differ; it ends with 1 if any differs. Names
+of modules after it choose their cases.
 """
 
 from __future__ import annotations
@@ -29,17 +30,18 @@ def modules() -> dict[str, ModuleType]:
     }
 
 
-def every_case() -> list[Case]:
-    """Return the cases of all modules."""
-    return [case for m in modules().values() for case in getattr(m, "CASES", [])]
+def every_case(*names: str) -> list[Case]:
+    """Return the cases of some modules, by default of all."""
+    chosen = [m for name, m in modules().items() if not names or name in names]
+    return [case for m in chosen for case in getattr(m, "CASES", [])]
 
 
-def main() -> int:
+def main(*names: str) -> int:
     """Check the cases one after the other."""
     found = versions()
     backend = found["backend"]
     print(f"Keras {found['keras']} on {backend} {found[backend]}")
-    cases = [case for case in every_case() if backend not in case.except_on]
+    cases = [case for case in every_case(*names) if backend not in case.except_on]
     refused: Counter[tuple[str, bool]] = Counter()
     worst, differ = 0.0, []
     for case in cases:
@@ -59,4 +61,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -15,6 +15,7 @@ from verify.checks._layers import compare_layers, diagnose_layers
 from verify.checks._row_comparison import RowComparison
 from verify.checks._time_chunks import TimeChunks, Undecided, compare_time_chunks
 from verify.checks._verdict import (
+    backend_notes,
     beyond_noise,
     float64_proof,
     judge,
@@ -38,7 +39,6 @@ from verify.forward.network import Inputs, Network
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
-from verify.model.backends import Rule
 from verify.model.spec import is_path
 from verify.report.report import GradientResult, LayerResult, Report
 from verify.tolerance.compare import PROOF_TOLERANCE, Comparison, Verdict, compare
@@ -262,11 +262,7 @@ class KerasComparison(RowComparison):
         """Say what backend and version change here, and if the version is untested."""
         backend, version = self.facts["backend"], self.facts["keras"]
         notes = [self.untested] if self.untested else []
-        notes += [
-            f"Keras on {backend}: {rule} (here up to {far:.2g} apart)"
-            for rule, far in result.rule_effects.items()
-            if rule in frozenset(map(str, Rule))
-        ]
+        notes += backend_notes(backend, result)
         return notes + rule_notes(self.net.spec, result.rule_effects, version)
 
     def _layers(self, some: Inputs) -> tuple[LayerResult, ...]:

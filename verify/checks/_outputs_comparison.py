@@ -11,6 +11,7 @@ import numpy as np
 from verify.checks._batches import Batch, BatchPlan, Examiner, input_batches
 from verify.checks._row_comparison import RowComparison
 from verify.checks._verdict import (
+    backend_notes,
     beyond_noise,
     format_rule,
     hidden_by,
@@ -30,6 +31,7 @@ from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.mistakes.search import LEADING_ROWS
 from verify.model.arrays import Array
+from verify.model.backends import backend_with
 from verify.model.graph import flatten
 from verify.report.report import Report
 from verify.tolerance.compare import Comparison, Verdict
@@ -164,7 +166,9 @@ class OutputsComparison(RowComparison):
         notes: Sequence[str],
         **more: Any,
     ) -> Report:
-        about = rule_notes(self.net.spec, result.rule_effects)
+        spec = self.net.spec
+        about = backend_notes(backend_with(spec.root.rules), result)
+        about += rule_notes(spec, result.rule_effects)
         return make_report(
             self.net,
             result,

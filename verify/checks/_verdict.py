@@ -9,6 +9,7 @@ import numpy as np
 
 from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
+from verify.model.backends import Rule
 from verify.report.report import LayerResult, Report
 from verify.tolerance.compare import Comparison, Verdict, compare
 from verify.tolerance.error_bound import unbounded
@@ -238,6 +239,15 @@ def on_untested(verdict: Verdict, reason: str, untested: str) -> tuple[Verdict, 
     if verdict is not Verdict.FAIL or not untested:
         return verdict, reason
     return Verdict.INCONCLUSIVE, f"{untested}. On it {reason}"
+
+
+def backend_notes(backend: str, result: PartialResult) -> list[str]:
+    """Return a sentence for each rule of a backend that has moved the outputs."""
+    return [
+        f"Keras on {backend}: {rule} (here up to {far:.2g} apart)"
+        for rule, far in result.rule_effects.items()
+        if rule in frozenset(map(str, Rule))
+    ]
 
 
 def float64_proof(result: PartialResult) -> Comparison:

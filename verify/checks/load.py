@@ -32,7 +32,7 @@ def load(
         How to read settings that meant something else in Keras 2, such as
         hard_sigmoid; by default as the Keras that wrote the file. ``spec.notes`` lists
         the settings concerned.
-    backend : "tensorflow", "jax" or None
+    backend : "tensorflow", "jax", "torch", "numpy" or None
         Backend whose rules to follow where backends differ
         (`verify.model.backends.Rule`); by default that of the running Keras for a live
         model, TensorFlow for a file.

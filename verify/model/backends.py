@@ -129,6 +129,13 @@ class Limit(StrEnum):
     )
     """Source: keras/src/backend/torch/rnn.py, ``torch.flip`` of a tuple."""
 
+    MIXED_STATES = (
+        "Keras on torch loses the states of a stateful layer under a mixed policy: "
+        "every batch begins with zeros, though none does in float32 or float64"
+    )
+    """Source: keras/src/backend/torch/core.py, ``_direct_assign``, which copies new
+    values into ``self.value``: under a mixed policy that is a copy in 16 bits."""
+
     OTHER_AXES = (
         "Keras on torch cannot normalise neighbouring axes whose sizes are not those "
         "of the last axes (RuntimeError)"
@@ -219,6 +226,7 @@ BACKENDS: Mapping[str, Rules] = MappingProxyType(
                 Rule.ZEROS_TIE,
                 Rule.CENTRES_FIRST,
                 Limit.UNROLLED_BACKWARDS_MASK,
+                Limit.MIXED_STATES,
                 Limit.OTHER_AXES,
                 Limit.NEGATIVE_STEP,
                 Limit.ONE_HOT_BEYOND,
@@ -254,3 +262,8 @@ REFUSED_BACKENDS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Name of a backend -> why it is refused and what works instead, after its name."""
+
+
+def backend_with(rules: Rules) -> str:
+    """Return the name of the first backend with these rules."""
+    return next((name for name, its in BACKENDS.items() if its == rules), "a backend")

@@ -22,7 +22,14 @@ import numpy as np
 
 from verify.errors import DataError, UnsupportedError, printable
 from verify.model.arrays import Array, weights_text
-from verify.model.backends import BACKENDS, REFUSED_BACKENDS, TENSORFLOW, Rules
+from verify.model.backends import (
+    BACKENDS,
+    REFUSED_BACKENDS,
+    TENSORFLOW,
+    Limit,
+    Rules,
+)
+from verify.model.dtypes import POLICIES
 from verify.model.graph import Graph, flatten
 from verify.model.versions import REFERENCE, VersionRule
 
@@ -323,14 +330,20 @@ class ModelSpec:
         Raises
         ------
         UnsupportedError
-            A backend that is not in `verify.model.backends.BACKENDS`.
+            A backend that is not in `verify.model.backends.BACKENDS`, or a model that
+            Keras computes in another way there in float64 than in its own dtypes.
         """
         if backend not in BACKENDS:
             raise UnsupportedError(
                 f"expected Keras on one of {', '.join(BACKENDS)}. Received: "
                 f"{printable(backend)}{REFUSED_BACKENDS.get(backend, '')}"
             )
-        return self.following(BACKENDS[backend])
+        rules = BACKENDS[backend]
+        for _, layer in self.walk() if Limit.MIXED_STATES in rules else ():
+            policy = POLICIES[layer.policy]
+            if layer.options.get("stateful") and policy.compute != policy.variable:
+                raise UnsupportedError(f"{layer}: {Limit.MIXED_STATES}")
+        return self.following(rules)
 
     def following(self, rules: Rules) -> ModelSpec:
         """Return the same model with every layer following these rules."""

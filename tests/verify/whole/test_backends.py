@@ -1,15 +1,19 @@
-"""Keras on JAX: its rules one by one, and Keras itself in a process of its own."""
+"""Keras on other backends: their rules, and Keras itself in a process of its own."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.graphs import both_ways, given, made
+from support.graphs import net as net_of
 from support.nets import (
     TIME,
     UNITS,
@@ -24,21 +28,28 @@ from support.nets import (
 )
 
 import verify
-from verify import Network, UnsupportedError
+from verify import LayerSpec, ModelSpec, Network, UnsupportedError
 from verify.forward.layers.base import Tensor
+from verify.forward.network import Inputs
 from verify.mistakes.diagnose import diagnose
 from verify.model.backends import BACKENDS, Limit, Rule
 from verify.model.versions import VersionRule
 
 TESTS = Path(__file__).parents[2]
+BY_RULE = TESTS / "data" / "backends"
 
 
 def on_jax(code: str, *arguments: str) -> subprocess.CompletedProcess:
     """Python with Keras on JAX; the code may be a module's name after ``-m``."""
+    return on_backend("jax", code, *arguments)
+
+
+def on_backend(backend: str, code: str, *arguments: str) -> subprocess.CompletedProcess:
+    """Python with Keras on a backend; the code may be a module's name after ``-m``."""
     command = [sys.executable, *(["-c", code] if code else []), *arguments]
     environment = {
         **os.environ,
-        "KERAS_BACKEND": "jax",
+        "KERAS_BACKEND": backend,
         "PYTHONPATH": str(TESTS),
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
     }
@@ -138,6 +149,160 @@ def test_a_backend_whose_rules_are_not_known_is_refused_by_name():
         Network(lstm_spec()).on("openvino")
 
 
+def recorded() -> tuple[Network, Inputs, dict[str, np.ndarray]]:
+    """The model of every rule of torch, its inputs, and what Keras predicted there."""
+    net = verify.load(BY_RULE / "rules.keras")
+    with np.load(BY_RULE / "torch.npz") as kept:
+        x = net.prepare([kept[f"in_{name}"] for name in net.input_names])
+        return net, x, {name: kept[f"out_{name}"] for name in net.output_names}
+
+
+SHOWN = {
+    "layer_norm": Rule.NORMALIZES_LAST_AXES,
+    "rms_norm": Rule.NORMALIZES_LAST_AXES,
+    "pooled": Rule.UNEVEN_PADDING_COUNTS,
+    "padded": Rule.SYMMETRIC_REPEATS_EDGE,
+    "ties": Rule.ZEROS_TIE,
+    "divided": Rule.FLOOR_DIVIDES_EXACTLY,
+    "batch_norm": Rule.CENTRES_FIRST,
+    "swapped": Rule.SWAP_ENDS_MASK,
+}
+"""Output of the recorded model -> the rule of torch that changes it."""
+
+
+def test_each_rule_of_torch_gives_what_keras_computed_there():
+    net, x, theirs = recorded()
+    there = dict(zip(net.output_names, net.on("torch").flat(x), strict=True))
+    for name, y in theirs.items():
+        np.testing.assert_allclose(there[name], y, rtol=0, atol=5e-7, err_msg=name)
+
+
+@pytest.mark.parametrize(("output", "rule"), SHOWN.items())
+def test_without_its_rule_an_output_of_torch_is_missed(output, rule):
+    net, x, theirs = recorded()
+    rest = Network(net.spec.following(BACKENDS["torch"] - {rule}))
+    wrong = rest.flat(x)[net.output_names.index(output)]
+    apart = np.abs(wrong - theirs[output]).max()
+    assert apart > (0 if rule is Rule.CENTRES_FIRST else 0.4)  # that one only rounds
+    assert rule in net.on("torch").rule_effects(x)
+
+
+def test_every_rule_of_torch_is_recorded():
+    rules = {rule for rule in BACKENDS["torch"] if isinstance(rule, Rule)}
+    assert rules == {*SHOWN.values(), Rule.EXACT_CONSTANTS}
+
+
+@pytest.mark.slow
+def test_outputs_of_torch_agree_by_its_rules_and_the_report_names_them():
+    net, x, theirs = recorded()
+    report = verify.compare_outputs(net, x, theirs, backend="torch")
+    assert report.numerics.matches
+    assert report.verdict == "INCONCLUSIVE"  # argmax and // jump on numbers like these
+    wrong = verify.compare_outputs(net, x, theirs, diagnosis_seconds=0)
+    assert not wrong.numerics.matches
+    for rule in SHOWN.values():
+        named = [w for w in report.warnings if w.startswith(f"Keras on torch: {rule}")]
+        assert len(named) == 1
+
+
+def alone(tested: LayerSpec, *more, shape=(4, 3), dtype="float32", masked=False):
+    """A model of one layer, called on its input, the last of `more`."""
+    x = given("x", *shape, dtype=dtype)
+    before = [made("Masking", "masking")] if masked else []
+    calls = {"masking": "x"} if masked else {}
+    arguments = (*more, "masking" if masked else "x")
+    return net_of([x, *before, tested], {**calls, tested.name: arguments}, tested.name)
+
+
+def whole(class_name: str, **config) -> ModelSpec:
+    """A model of one layer without weights, on whole numbers."""
+    return alone(made(class_name, "tested", **config), dtype="int32")
+
+
+SOME_KEY = (slice(None), slice(None, None, -1))
+CONV_SHAPES = (2, 2, 12), (2, 3, 12), (12,)
+UNROLLED = {"return_sequences": True, "unroll": True}
+LIMITS = [
+    (Limit.MASKED_CONVLSTM, ("jax", "numpy"), lambda: alone(
+        made("ConvLSTM1D", "tested", *CONV_SHAPES, filters=3, kernel_size=2,
+             padding="same"),
+        shape=(4, 5, 2), masked=True)),
+    (Limit.UNROLLED_BACKWARDS_MASK, ("torch",), lambda: alone(
+        both_ways("LSTM", "tested", 3, 4, **UNROLLED), masked=True)),
+    (Limit.OTHER_AXES, ("torch",), lambda: alone(
+        made("LayerNormalization", "tested", (4,), (4,), axis=1))),
+    (Limit.NEGATIVE_STEP, ("torch",), lambda: net_of(
+        [given("x", 4, 3), made("ops.GetItem", "tested")],
+        {"tested": ("x", SOME_KEY)}, "tested")),
+    (Limit.ONE_HOT_BEYOND, ("torch", "numpy"), lambda: alone(
+        made("ops.OneHot", "tested", num_classes=2), dtype="int32")),
+    (Limit.ONE_HOT_OF_FLOATS, ("numpy",), lambda: alone(
+        made("ops.OneHot", "tested", num_classes=50))),
+    (Limit.SOFTMAX_OVER_AXES, ("numpy",), lambda: alone(
+        made("Softmax", "tested", axis=[1, 2]))),
+    (Limit.WHOLE_NUMBERS, ("torch",), lambda: whole("MaxPooling1D")),
+    (Limit.WHOLE_NUMBERS, ("torch",), lambda: whole("LeakyReLU")),
+    (Limit.LEAKY_RELU, ("numpy",), lambda: whole("LeakyReLU")),
+    *((Limit.LEAKY_RELU, ("numpy",), lambda n=n: alone(
+        made(n, "tested", negative_slope=1.5)))
+      for n in ("LeakyReLU", "ReLU", "ops.LeakyRelu", "ops.ReLU")),
+    (Limit.LEAKY_RELU, ("numpy",), lambda: alone(
+        made("Dense", "tested", (3, 2), (2,), units=2, activation=STEEP))),
+    (Limit.LISTS, ("jax",), lambda: alone(
+        made("ops.Where", "tested"), [True, False, True], 0.5)),
+    (Limit.REPEATS, ("jax", "torch"), lambda: alone(
+        made("ops.Repeat", "tested", repeats=[1, 0, 2], axis=-1))),
+    (Limit.WHOLE_TO_FLOATS, ("jax", "torch", "numpy"), lambda: whole("ops.Sin")),
+    (Limit.MEAN_OF_WHOLE, ("jax",), lambda: whole("GlobalAveragePooling1D")),
+    (Limit.WHOLE_TO_TENS, ("jax", "torch", "numpy"),
+     lambda: whole("ops.Round", decimals=-1)),
+]  # fmt: skip
+STEEP = {
+    "module": "keras.layers",
+    "class_name": "LeakyReLU",
+    "config": {"negative_slope": 1.5},
+}
+
+
+@pytest.mark.parametrize(
+    ("limit", "backends", "model"), LIMITS, ids=[str(x[0].name) for x in LIMITS]
+)
+def test_what_keras_cannot_do_on_a_backend_is_refused_by_name(limit, backends, model):
+    net = Network(model())
+    shape = net.spec.inputs[0].options["batch_shape"][1:]
+    x = np.arange(5 * np.prod(shape)).reshape(5, *shape) % 7
+    if limit is Limit.UNROLLED_BACKWARDS_MASK:
+        x[1, 2:] = 0
+    net.predict(x)
+    for backend in BACKENDS:
+        if backend in backends:
+            with pytest.raises(UnsupportedError) as caught:
+                net.on(backend).predict(x)
+            assert str(limit) in str(caught.value)
+            assert re.match("Layer '(tested|backward_layer)' ", str(caught.value))
+        else:
+            try:
+                net.on(backend).predict(x)
+            except UnsupportedError as error:
+                assert str(limit) not in str(error)
+
+
+def test_every_limit_has_a_model_that_meets_it():
+    assert {limit for limit, _, _ in LIMITS} == {*Limit} - {Limit.MIXED_STATES}
+    for limit, backends, _ in LIMITS:
+        assert {b for b, rules in BACKENDS.items() if limit in rules} == {*backends}
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_stateful_layer_of_mixed_precision_is_refused_on_torch(policy):
+    mixed = stateful_net("LSTM", 2, dtype=policy)
+    with pytest.raises(UnsupportedError, match="loses the states") as caught:
+        mixed.on("torch")
+    assert str(caught.value).startswith("Layer 'rnn' (LSTM")
+    mixed.on("numpy")
+    stateful_net("LSTM", 2).on("torch")
+
+
 @pytest.mark.slow
 def test_the_outputs_of_another_backend_are_recognised_with_the_rules_that_are_met():
     zeroing = {"return_sequences": True, "zero_output_for_mask": True, "unroll": True}
@@ -185,7 +350,8 @@ ids = keras.Input((6,), dtype="int32", name="ids")
 state = keras.Input((4,), name="state")
 e = L.Embedding(20, 3, mask_zero=True)(ids)
 y = L.GRU(4, return_sequences=True)(e, initial_state=state, mask=ids > 0)
-b = L.Bidirectional(L.LSTM(3, return_sequences=True, unroll=True))(e)
+unroll = keras.backend.backend() != "torch"  # which cannot, see Limit
+b = L.Bidirectional(L.LSTM(3, return_sequences=True, unroll=unroll))(e)
 z = L.LSTM(3, name="lstm")(L.Reshape((6, 3))(e))
 m = L.MultiHeadAttention(2, 3)(b, y)
 model = randomise(keras.Model([ids, state], [y, L.Dense(3, activation="gelu")(m), z]))
@@ -210,23 +376,45 @@ print(json.dumps({
 """
 
 
+HERE = [name for name in ("jax", "numpy", "torch") if importlib.util.find_spec(name)]
+"""Other backends that Keras can run on here: `make setup` installs no torch."""
+
+MET = {
+    "jax": {"MASKED_STEP_SHOWS_STATE", "UNROLL_NEVER_ZEROES", "UNCHANGED_KEEPS_MASK"},
+    "numpy": {"MASKED_STEP_SHOWS_STATE", "UNROLL_NEVER_ZEROES"},
+    "torch": set(),
+}
+"""Backend -> its rules that the model of CHECKED meets, beside exact constants."""
+
+
 @pytest.mark.keras
-def test_check_holds_numpy_against_keras_on_jax_and_names_what_differs(tmp_path):
+@pytest.mark.parametrize("backend", HERE)
+def test_check_holds_numpy_against_keras_and_names_what_differs(backend, tmp_path):
     path = tmp_path / "m.keras"
-    run = on_jax(CHECKED, str(path))
+    run = on_backend(backend, CHECKED, str(path))
     assert run.returncode == 0, run.stderr
     said = json.loads(run.stdout)
     assert said["right"] == "PASS"
     assert said["proof"] < 1e-12
-    assert said["backend"] == "jax"
+    assert said["backend"] == backend
     assert (said["wrong"], said["where"]) == ("FAIL", "lstm")
-    known = {"MASKED_STEP_SHOWS_STATE", "UNROLL_NEVER_ZEROES"}
-    known |= {"UNCHANGED_KEEPS_MASK", "EXACT_CONSTANTS"}
+    known = {"EXACT_CONSTANTS"} | MET[backend]
     by_version = {rule.name for rule in VersionRule}  # none in Keras 3.15
     assert set(said["apart"]) - by_version == known
     for name in known:
         assert any(Rule[name].value in warning for warning in said["warnings"])
-    assert (said["code"], said["command"]) == (0, "jax")
+    assert (said["code"], said["command"]) == (0, backend)
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("backend", [name for name in HERE if name != "jax"])
+def test_layers_compute_what_keras_computes_on_another_backend(backend):
+    """Some of them here; `python -m layer_cases` holds all of them against Keras."""
+    run = on_backend(backend, "", "-m", "layer_cases", "recurrent", "normalization",
+                     "pooling", "attention", "reshaping")  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "\n0 differ" in run.stdout
+    assert int(run.stdout.splitlines()[1].split()[0]) > 190
 
 
 @pytest.mark.keras

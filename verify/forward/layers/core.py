@@ -120,7 +120,8 @@ def _from_the_front(layer: LayerSpec, inputs: Array, ids: Array) -> Array:
             f"{layer}: expected token ids from 0 to {count - 1}, or to "
             f"-{count} counted from the end. "
             f"Received: {inputs[first]} at {list(first)}, "
-            f"{np.count_nonzero(outside):,} such id(s)"
+            f"{np.count_nonzero(outside):,} such id(s). Keras raises an error there on "
+            "TensorFlow, torch and NumPy, and returns NaN on JAX and zeros on OpenVINO"
         )
     return np.where(ids < 0, ids + count, ids)
 
