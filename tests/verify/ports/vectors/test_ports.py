@@ -20,7 +20,7 @@ from verify.model.spec import LayerSpec
 from verify.ports.vectors.pack import make_pack
 
 HERE = Path(__file__).parent
-C_FLAGS = ["-std=c99", "-O1", "-Wall", "-Wextra", "-Werror"]
+C_FLAGS = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]
 
 PLAN = """
 enum kind {{ EMBEDDING, MASKING, DENSE, LSTM, GRU, SIMPLE }};

@@ -31,7 +31,7 @@ typedef struct {
   int found;
   const vectors_probe *probe;
   int call;
-  const record *where;
+  record where;
   size_t at;
   double port;
   char before[400]; /* layers before it that agree */
@@ -171,7 +171,7 @@ static void note(difference *first, int *clean, const record *r, size_t at) {
   *clean = 0;
   if (first->found) return;
   first->found = 1;
-  first->where = r;
+  first->where = *r;
   first->at = at;
   first->port = r->port[at];
 }
@@ -245,13 +245,13 @@ static void open_records(const vectors_call *call) {
   }
 }
 
-static void close_records(int keep_them) {
+static void close_records(void) {
   int k;
-  for (k = 0; k < record_count && !keep_them; k++) {
+  for (k = 0; k < record_count; k++) {
     free(records[k].port);
     free(records[k].seen);
   }
-  if (!keep_them) free(records); /* else the report points into them */
+  free(records);
   records = 0;
   record_count = 0;
 }
@@ -277,8 +277,8 @@ static int run(const vectors_call *call) {
 }
 
 static void print_place(const difference *d) {
-  const vectors_numbers *n = d->where->numbers;
-  const vectors_stage *stage = d->where->stage;
+  const vectors_numbers *n = d->where.numbers;
+  const vectors_stage *stage = d->where.stage;
   size_t rest = d->at;
   int index[16], k;
   for (k = n->rank - 1; k >= 0; k--) {
@@ -307,7 +307,7 @@ static void print_place(const difference *d) {
 }
 
 static void print_difference(const difference *d) {
-  const vectors_numbers *n = d->where->numbers;
+  const vectors_numbers *n = d->where.numbers;
   printf("FAIL: the port differs from the model; first\n");
   printf("  probe      : %s (%s)\n", d->probe->name, d->probe->why);
   printf("  call       : %d of %d\n", d->call + 1, d->probe->call_count);
@@ -334,7 +334,7 @@ static void print_not_offered(void) {
 }
 
 int main(void) {
-  difference first = {0};
+  static difference first; /* none yet */
   int failed = 0, calls = 0, k, j;
   for (k = 0; k < vectors.probe_count; k++) {
     const vectors_probe *probe = &vectors.probes[k];
@@ -350,7 +350,7 @@ int main(void) {
         first.probe = probe;
         first.call = j;
       }
-      close_records(first.found && !known);
+      close_records();
     }
     clean = clean && !code;
     failed += !clean;
@@ -368,5 +368,6 @@ int main(void) {
     printf("gates, states and outputs of layers: %lu of %lu numbers were offered\n",
            (unsigned long)offered, (unsigned long)comparable);
   if (!failed) print_not_offered();
+  free(tallies);
   return failed ? 1 : 0;
 }

@@ -91,6 +91,10 @@ typedef struct {
   int probe_count;
 } vectors_pack;
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* ---- Your port defines these. Both return 0, or another number if they fail. ---- */
 
 /* Forget the last call. It comes before each probe: states are zeros again. */
@@ -122,3 +126,7 @@ const vectors_array *vectors_weight(const char *name);
  */
 void vectors_offer(const char *name, int row, int step, const VECTORS_REAL *values,
                    size_t count);
+
+#ifdef __cplusplus
+}
+#endif
