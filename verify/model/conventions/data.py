@@ -158,8 +158,30 @@ class Convention:
 
 
 @dataclass(frozen=True, eq=False)
+class OtherLayer:
+    """Say which arrays hold the weights of a layer that is not recurrent.
+
+    Attributes
+    ----------
+    cell : str
+        The framework's layer.
+    keras : mapping of str to str
+        Keras's name of a weight -> the recipe that makes it from the framework's.
+    """
+
+    cell: str
+    keras: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
 class Framework:
-    """Hold the conventions of one framework, and what it has no form for."""
+    """Hold the conventions of one framework, and what it has no form for.
+
+    Attributes
+    ----------
+    others : mapping of str to OtherLayer
+        Class of Keras, such as ``"Dense"`` -> the layer of the framework.
+    """
 
     name: str
     title: str
@@ -167,6 +189,7 @@ class Framework:
     aliases: tuple[str, ...]
     conventions: tuple[Convention, ...]
     refusals: tuple[Refusal, ...]
+    others: Mapping[str, OtherLayer]
 
     def refusal(self, keras_layer: str, reset_after: bool | None) -> str:
         """Return why there is no form of such a layer, and what can be done."""
@@ -250,7 +273,10 @@ def _framework(
         for x in entry.get("refused", ())
     )
     aliases = tuple(entry["aliases"])
-    return Framework(name, entry["title"], entry["version"], aliases, found, refusals)
+    others = {key: OtherLayer(**one) for key, one in entry.get("others", {}).items()}
+    return Framework(
+        name, entry["title"], entry["version"], aliases, found, refusals, others
+    )
 
 
 def _convention(

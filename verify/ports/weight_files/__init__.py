@@ -1,0 +1,1 @@
+"""Compare a model with the weights that another framework has for it, from a file."""
