@@ -136,6 +136,7 @@ def _layers(pack: Pack) -> Iterator[Document]:
             "weights": [f"{path}/{key}" for key in layer.weights],
             "gates": gates(layer),
             "equations": [printable(x, 500) for x in equations(layer)],
+            "calls": list(graph_lines(layer)),
             "receives_a_mask": path in masked,
             "masked_steps": masked_steps(layer) if path in masked else "",
         }
@@ -144,19 +145,29 @@ def _layers(pack: Pack) -> Iterator[Document]:
 def equations(layer: LayerSpec) -> list[str]:
     """Return what a layer computes: what its class does, then what this one does."""
     kind = REGISTRY[layer.class_name]
-    about = (inspect.getdoc(type(kind)) or "").partition("\n\nSource:")[0]
-    lines = [" ".join(part.split()) for part in about.split("\n\n")]
-    if not layer.options.get("quantization_mode"):
-        lines = [line for line in lines if not line.startswith("Quantised")]
-    if (
-        layer.class_name in LOOPS
-        or layer.class_name in CELLS
-        or layer.graph is not None
-    ):
-        lines = []  # their docstrings point to the code; the notes have the equations
+    lines: list[str] = []
+    # The docstrings of cells point to the code, and the notes have their equations;
+    # those of operations are about Python.
+    documented = layer.class_name not in (*LOOPS, *CELLS) and layer.graph is None
+    if documented and not layer.class_name.startswith("ops."):
+        lines = [
+            line
+            for line in _docstring_lines(inspect.getdoc(type(kind)) or "")
+            if layer.options.get("quantization_mode") or "Quantised" not in line
+        ]
     # the columns of the gates stand in a table of their own
-    notes = [x for x in kind.notes(layer) if not x.startswith("columns: ")]
-    return [*lines, *notes]
+    return lines + [x for x in kind.notes(layer) if not x.startswith("columns: ")]
+
+
+def _docstring_lines(text: str) -> Iterator[str]:
+    """Yield the paragraphs of a docstring, and its equations line by line."""
+    for paragraph in text.split("\n\n"):
+        if paragraph.startswith("Source:") or "\n---" in paragraph:
+            return
+        if paragraph.startswith("    "):
+            yield from (line.strip() for line in paragraph.splitlines())
+        elif bare := " ".join(paragraph.split()).removesuffix("::"):
+            yield bare
 
 
 def _option(value: Any) -> Any:
@@ -227,15 +238,21 @@ def activations(root: LayerSpec) -> dict[str, str]:
 
 
 def graph_lines(model: LayerSpec) -> Iterator[str]:
-    """Yield the calls of a model's layers in order: ``lstm = LSTM(embedding)``."""
+    """Yield the calls of a model's layers, from its inputs to its outputs.
+
+    A call reads like ``lstm = LSTM(embedding, mask=keep)``; nothing is yielded for a
+    layer that is no model.
+    """
     if model.graph is None:
         return
+    yield f"inputs: {_text(model.graph.inputs)}"
     for node in model.graph.nodes:
         layer = model.sublayers[node.layer]
         given = [_text(argument) for argument in node.args]
-        given += [f"{key}={_text(x)}" for key, x in node.kwargs.items()]
+        given += [f"{k}={_text(x)}" for k, x in node.kwargs.items() if x is not None]
         name = _tensor(TensorRef(node.layer, node.index, 0))
         yield f"{name} = {layer.class_name}({', '.join(given)})"
+    yield f"outputs: {_text(model.graph.outputs)}"
 
 
 def _tensor(ref: TensorRef) -> str:

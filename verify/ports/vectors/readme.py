@@ -50,8 +50,7 @@ def _parts(pack: Pack, about: Document) -> Iterator[tuple[str, str]]:
     yield "outputs", ", ".join(code(name) for name in model["outputs"])
     stateful = "The model is stateful: a call goes on from the call before it."
     yield "stateful", stateful if model["stateful"] else ""
-    lines = (printable(line, 500).replace("```", "'''") for line in model["calls"])
-    yield "graph", "\n".join(lines)
+    yield "graph", _graph(model["calls"])
     formulas = (f"- {code(k)}: {v}" for k, v in model["activations"].items())
     heading = "### Activations\n\n" if model["activations"] else ""
     yield "activations", heading + "\n".join(formulas)
@@ -78,7 +77,8 @@ def _layer(pack: Pack, layer: Document) -> Iterator[str]:
     path = layer["path"]
     yield f"#### {code(path)} ({layer['class']})\n"
     for line in layer["equations"]:
-        yield f"- {plain_text(line)}"
+        formula = " = " in line and "`" not in line
+        yield f"- {code(line, 500) if formula else plain_text(line)}"
     if layer["options"]:
         set_ones = {k: v for k, v in layer["options"].items() if v is not None}
         options = ", ".join(f"{k}={v!r}" for k, v in set_ones.items())
@@ -87,6 +87,8 @@ def _layer(pack: Pack, layer: Document) -> Iterator[str]:
         yield f"- dtype policy: {code(layer['policy'])}"
     if layer["receives_a_mask"]:
         yield f"- It is given a mask. {layer['masked_steps']}".rstrip()
+    if layer["calls"]:
+        yield f"- It is a model of its own:\n\n{_graph(layer['calls'])}"
     yield ""
     columns = {gate["value"]: gate["columns"] for gate in layer["gates"]}
     if len(columns) > 1:
@@ -146,6 +148,11 @@ def _whole_meaning(value: str, backwards: bool, steps: object) -> str:
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return markdown_table(head, [markdown_row(*row) for row in rows])
+
+
+def _graph(calls: Iterable[str]) -> str:
+    lines = (printable(line, 1000).replace("```", "'''") for line in calls)
+    return "\n".join(["```text", *lines, "```"])
 
 
 def _shape(sizes: Iterable[Any]) -> str:
