@@ -54,10 +54,10 @@ def _differences(
         return
     backwards = bool(layer.options.get("go_backwards"))
     if (direction.reverse != flipped) != backwards:
-        turned = ", which is reversed," if flipped else ""
+        turned = " (which is reversed)" if flipped else ""
         yield (
             f"it runs {'backwards' if direction.reverse else 'forwards'} over its "
-            f"input{turned} the layer {'backwards' if backwards else 'forwards'}"
+            f"input{turned}, the layer {'backwards' if backwards else 'forwards'}"
         )
     if direction.kind == "GRU":
         after = bool(options.get("reset_after", True))

@@ -94,6 +94,44 @@ class Difference:
     why: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Order:
+    """Hold in which order an operator is given the steps of a layer's input.
+
+    Attributes
+    ----------
+    positions : (batch, time)
+        Where each step of the layer stands in the operator.
+    flipped, packed : bool
+        Whether the steps are reversed, and whether masked ones stand behind the others.
+    """
+
+    positions: Array
+    flipped: bool = False
+    packed: bool = False
+
+    def restored(self, value: Array) -> Array:
+        """Return (batch, time, ...) of the operator on the layer's time axis."""
+        rows = np.arange(len(value))[:, None]
+        restored: Array = value[rows, self.positions]
+        return restored
+
+
+def _orders(shape: tuple[int, ...], mask: Array | None) -> Iterator[Order]:
+    """Yield orders in which files give the steps of a sequence to an operator."""
+    batch, time = shape
+    straight = np.broadcast_to(np.arange(time), (batch, time))
+    yield Order(straight)
+    yield Order(straight[:, ::-1], flipped=True)
+    if mask is not None:
+        behind = np.argsort(~mask, axis=1, kind="stable")  # unmasked steps first
+        packed = np.argsort(behind, axis=1, kind="stable")
+        yield Order(packed, packed=True)
+        lengths = mask.sum(axis=1, keepdims=True)
+        turned = np.where(packed < lengths, lengths - 1 - packed, packed)
+        yield Order(turned, flipped=True, packed=True)
+
+
 @dataclass
 class Progress:
     """Hold how far the layers have been followed.
@@ -358,7 +396,8 @@ class Follower:
         if piece is not None:
             if piece.direction is not None:
                 traced = self.trace[key]
-                flipped = self.flipped(traced, piece.direction)
+                order = self.order(traced, piece.direction)
+                flipped = order is not None and order.flipped
                 sentences += attribute_sentences(piece.direction, traced, flipped)
                 sentences += _order_sentences(piece.weights, path)
             else:
@@ -384,14 +423,13 @@ class Follower:
     ) -> Difference | None:
         """Compare an operator with its layer: inputs, gates, then what it returns."""
         expected = flatten(traced.input)[0]
-        mask = _mask(traced)
         node = direction.names.get("X", "")
-        flipped = self.flipped(traced, direction)
         if direction.x.shape != expected.shape:
             why = f"its shape is {direction.x.shape}, by the model {expected.shape}"
             return Difference("input", None, None, None, node, np.nan, np.nan, (why,))
-        if not flipped and not self.same(direction.x, expected, mask):
-            at = _first(self.bad(direction.x, expected, mask))
+        order = self.order(traced, direction)
+        if order is None:
+            at = _first(self.bad(direction.x, expected, _mask(traced)))
             return Difference(
                 "input", at[1], at[0], at[-1], node, float(direction.x[at]),
                 float(expected[at]),
@@ -407,35 +445,29 @@ class Follower:
                         f"initial state {'hc'[k]}", None, at[0], at[-1], direction.node,
                         float(given[at]), float(wanted[at]),
                     )  # fmt: skip
-        values = {
-            name: value[:, ::-1] if flipped else value
-            for name, value in direction.values().items()
-        }
-        names = _value_names(traced)
+        values = direction.values()
         pairs = {
-            name: (direction.node, values[own])
-            for name, own in names.items()
+            name: (direction.node, order.restored(values[own]))
+            for name, own in _value_names(traced).items()
             if own in values
         }
-        difference = self._first_gate(traced, pairs)
+        difference = self._first_gate(traced, pairs, packed=order.packed)
         if difference is not None:
             return difference
-        return self._in_results(traced, direction, values, flipped)
+        return self._in_results(direction, values)
 
-    def flipped(self, traced: LayerTrace, direction: Direction) -> bool:
-        """Return whether an operator is given the steps in reversed order."""
+    def order(self, traced: LayerTrace, direction: Direction) -> Order | None:
+        """Return in which order an operator is given the steps; None if in none."""
         expected, mask = flatten(traced.input)[0], _mask(traced)
         if direction.x.shape != expected.shape:
-            return False
-        straight = self.same(direction.x, expected, mask)
-        return not straight and self.same(direction.x[:, ::-1], expected, mask)
+            return None
+        for order in _orders(expected.shape[:2], mask):
+            if self.same(order.restored(direction.x), expected, mask):
+                return order
+        return None
 
     def _in_results(
-        self,
-        traced: LayerTrace,
-        direction: Direction,
-        values: Mapping[str, Array],
-        flipped: bool,
+        self, direction: Direction, values: Mapping[str, Array]
     ) -> Difference | None:
         """Compare what the runtime returns with what the file says it computes."""
         lengths = direction.lengths
@@ -450,19 +482,17 @@ class Follower:
             lives = None
             if lengths is not None:
                 lives = np.arange(steps) < np.asarray(lengths)[:, None]
-            y = y[:, ::-1] if flipped else y
             if not self.same(y, values["h"], lives):
                 at = _first(self.bad(y, values["h"], lives))
                 return Difference(
                     "h", at[1], at[0], at[-1], direction.node, float(y[at]),
                     float(values["h"][at]), why,
                 )  # fmt: skip
-        backwards = direction.reverse != flipped
         for name in ("h", "c"):
             after = direction.outputs.get(name)
             if after is None or name not in values:
                 continue
-            wanted = values[name][:, 0 if backwards else -1]
+            wanted = values[name][:, 0 if direction.reverse else -1]
             if not self.same(after, wanted):
                 at = _first(self.bad(after, wanted))
                 return Difference(
@@ -473,7 +503,11 @@ class Follower:
         return None
 
     def _first_gate(
-        self, traced: LayerTrace, pairs: Mapping[str, tuple[str, Array]]
+        self,
+        traced: LayerTrace,
+        pairs: Mapping[str, tuple[str, Array]],
+        *,
+        packed: bool = False,
     ) -> Difference | None:
         """Return the first gate or state that differs, in the order of processing.
 
@@ -482,6 +516,9 @@ class Follower:
         pairs : mapping of str to (str, (batch, time, units))
             Name in the trace -> name and value in the file, NaN at steps that the file
             does not show.
+        packed : bool
+            Whether masked steps stand behind the others in the file, so that their
+            states tell nothing.
         """
         mask = _mask(traced)
         states = {"h", "c"}
@@ -494,7 +531,7 @@ class Follower:
                 tensor, found = pairs[name]
                 if np.isnan(found[:, t]).all():
                     continue
-                gate = name.rpartition("/")[2] not in states
+                gate = packed or name.rpartition("/")[2] not in states
                 keep = mask[:, t] if mask is not None and gate else None
                 if found.shape != expected.shape:
                     return Difference(
@@ -518,9 +555,24 @@ class Follower:
     ) -> Difference | None:
         """Compare the tensors of the body of a loop with gates and states."""
         pairs = assigned(self, traced, tensors)
-        if not pairs:
-            return None
-        return self._first_gate(traced, pairs)
+        difference = self._first_gate(traced, pairs)
+        absent = [name for name in traced.values if name not in pairs]
+        gates = [n for n in absent if n.rpartition("/")[2] not in ("h", "c")]
+        if difference is None:
+            if len(absent) == len(gates):
+                return None
+            why = "no tensor of the loop holds this value"
+            return Difference(absent[0], None, None, None, "", np.nan, np.nan, (why,))
+        if len(gates) == 1 and difference.gate.rpartition("/")[2] in ("h", "c"):
+            step = difference.step
+            why = (
+                f"no tensor of the loop holds this value; all other gates agree, and "
+                f"{GATE_WORDS[difference.gate.rpartition('/')[2]]} differs at unit "
+                f"{difference.unit}: {difference.found:.6g} in the file, "
+                f"{difference.expected:.6g} by the model"
+            )
+            return Difference(gates[0], step, None, None, "", np.nan, np.nan, (why,))
+        return difference
 
 
 class Search:
@@ -645,9 +697,9 @@ def assigned(
     backwards = _backwards(traced.layer)
     mask = _mask(traced)
     lined: dict[str, tuple[Tensor, Array]] = {}
+    batch, time = next(iter(traced.values.values())).shape[:2]
     for tensor in tensors:
-        sample = next(iter(traced.values.values()))
-        value = _on_time_axis(tensor, sample, backwards)
+        value = _on_time_axis(tensor, batch, time, backwards)
         if value is not None:
             lined[tensor.name] = tensor, value
     found: dict[str, tuple[str, Array]] = {}
@@ -660,7 +712,8 @@ def assigned(
         for key, (_, value) in lined.items():
             if value.shape != expected.shape:
                 continue
-            known = ~np.isnan(value).all(axis=(0, 2))  # (time,)
+            others = (0, *range(2, value.ndim))
+            known = ~np.isnan(value).all(axis=others)  # (time,)
             bad = follower.bad(value, expected, keep)[:, known]
             shares[name][key] = 1.0 - float(bad.mean()) if bad.size else 0.0
         best = max(shares[name], key=lambda k: shares[name][k], default=None)
@@ -686,27 +739,22 @@ def assigned(
     return found
 
 
-def _on_time_axis(tensor: Tensor, sample: Array, backwards: bool) -> Array | None:
-    """Return a tensor of a loop as (batch, time, units), or None if it is none."""
+def _on_time_axis(
+    tensor: Tensor, batch: int, time: int, backwards: bool
+) -> Array | None:
+    """Return a tensor of a loop as (batch, time, ...), or None if it is none.
+
+    Iterations that the file does not show are NaN.
+    """
     value = tensor.value.astype(np.float64)
-    batch, time, units = sample.shape[0], sample.shape[1], sample.shape[-1]
-    if value.ndim != 3 or value.shape[1:] != (batch, units):
+    if value.ndim < 3 or value.shape[1] != batch:
         return None
-    if tensor.steps is None:
-        if len(value) != time:
-            if len(value) > time:
-                return None
-            filled = np.full((time, batch, units), np.nan)
-            filled[: len(value)] = value
-            value = filled
-    else:
-        filled = np.full((time, batch, units), np.nan)
-        for k, step in enumerate(tensor.steps):
-            if -time <= step < time:
-                filled[step] = value[k]
-        value = filled
-    value = value[::-1] if backwards else value
-    return np.swapaxes(value, 0, 1)
+    steps = range(len(value)) if tensor.steps is None else tensor.steps
+    if not all(-time <= step < time for step in steps):
+        return None
+    filled = np.full((time, *value.shape[1:]), np.nan)
+    filled[list(steps)] = value
+    return np.swapaxes(filled[::-1] if backwards else filled, 0, 1)
 
 
 def _tensorflow_names(
