@@ -31,6 +31,10 @@ ALLOWED: Mapping[str, float] = {"": 3e-5, "float16": 5e-3, "bfloat16": 4e-2}
 """How far a value may be off, as a share of the greatest one of its array (or of 1):
 in 32 bits, and if the file holds weights of 16 bits."""
 
+FEW = 8
+"""Fewer numbers than this are not looked for inside larger tensors, where they may
+stand by chance."""
+
 GATE_WORDS: Mapping[str, str] = {
     "c_hat": "gate c (the candidate)",
     "h_hat": "gate h (the candidate)",
@@ -199,7 +203,7 @@ def locate(
         kind = KIND_NAMES.get(session.kind, f"a file of kind {session.kind}")
         notes = (f"inside {kind} nothing can be looked at: its outputs are compared",)
         return follower.output_location(wrong, weights, notes)
-    return follower.follow(inside, outputs, wrong, weights)
+    return follower.follow(inside, wrong, weights)
 
 
 def _precision(constants: Mapping[str, Array]) -> str:
@@ -284,7 +288,6 @@ class Follower:
     def follow(
         self,
         inside: Inside,
-        outputs: Mapping[str, Array],
         wrong: tuple[str, str, Array | None, Array],
         weights: FoundWeights,
     ) -> Location:
@@ -295,19 +298,20 @@ class Follower:
         progress = Progress()
         for key, traced in self.trace.items():
             recurrent = traced.layer.class_name in LOOPS
+            outputs = flatten(traced.output)
+            # the file's own output is known to differ from the one of the model
+            last = any(value is wrong[3] for value in outputs)
+            if not last and all(search.holds(value) for value in outputs):
+                progress.agrees(key)
+                continue
             difference: Difference | None = None
             if recurrent and key in pieces:
-                difference = self._in_piece(traced, pieces[key], inside, key)
+                difference = self._in_piece(traced, pieces[key], inside)
                 if difference is None:
                     progress.agrees(key)
                     continue
-            else:
-                values = flatten(traced.output)
-                if all(search.holds(value) for value in values):
-                    progress.agrees(key)
-                    continue
-                if recurrent:
-                    difference = search.unrolled(traced)
+            elif recurrent:
+                difference = search.unrolled(traced)
             if difference is None:
                 progress.unseen.append(key)
                 continue
@@ -373,11 +377,7 @@ class Follower:
             node = inside.loops[piece.loop].node
         named = f" (node '{printable(node, 80)}')" if node else ""
         gate = difference.gate
-        what = {"output": "its output", "input": "its input"}.get(
-            gate, GATE_WORDS.get(gate.rpartition("/")[2], f"gate {gate}")
-        )
-        if gate.startswith("initial"):
-            what = gate
+        what = _gate_words(gate)
         where = _where(difference.step, difference.unit, difference.row)
         values = (
             f": {difference.found:.6g} in the file, {difference.expected:.6g} by the "
@@ -411,7 +411,7 @@ class Follower:
         )  # fmt: skip
 
     def _in_piece(
-        self, traced: LayerTrace, piece: Piece, inside: Inside, key: str
+        self, traced: LayerTrace, piece: Piece, inside: Inside
     ) -> Difference | None:
         if piece.direction is not None:
             return self._in_operator(traced, piece.direction)
@@ -567,9 +567,9 @@ class Follower:
             step = difference.step
             why = (
                 f"no tensor of the loop holds this value; all other gates agree, and "
-                f"{GATE_WORDS[difference.gate.rpartition('/')[2]]} differs at unit "
-                f"{difference.unit}: {difference.found:.6g} in the file, "
-                f"{difference.expected:.6g} by the model"
+                f"{_gate_words(difference.gate)} differs at unit {difference.unit}: "
+                f"{difference.found:.6g} in the file, {difference.expected:.6g} by the "
+                "model"
             )
             return Difference(gates[0], step, None, None, "", np.nan, np.nan, (why,))
         return difference
@@ -587,7 +587,14 @@ class Search:
         """Return whether a tensor holds a value, its axes perhaps in another order."""
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
             return True
-        return self._found(value) is not None
+        if value.size >= FEW:
+            return self._found(value) is not None
+        wanted = np.sort(value, axis=None)
+        return any(
+            tensor.size == value.size
+            and self.follower.same(np.sort(tensor, axis=None), wanted)
+            for tensor in self.tensors.values()
+        )
 
     def _found(self, value: Array) -> str | None:
         forms = [value]
@@ -786,6 +793,16 @@ def _tensorflow_names(
             if last == ending:
                 found[gate] = name
     return found
+
+
+def _gate_words(gate: str) -> str:
+    """Return what a gate, a state, the input or the output is called in a sentence."""
+    if gate in ("input", "output"):
+        return f"its {gate}"
+    if gate.startswith("initial"):
+        return gate
+    cell, _, name = gate.rpartition("/")
+    return GATE_WORDS.get(name, f"gate {name}") + (f" of cell {cell}" if cell else "")
 
 
 def _mask(traced: LayerTrace) -> Array | None:
