@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from verify.errors import printable
 from verify.forward.evaluate import LayerTrace
 from verify.model.arrays import Array
-from verify.model.graph import flatten
 from verify.ports.locate.fused import Direction, Function
 
 KERAS_NAMES = {"leaky_relu": "leakyrelu", "hard_sigmoid": "hardsigmoid"}
@@ -23,7 +22,10 @@ PARAMETERS = {
 
 
 def attribute_sentences(
-    direction: Direction, traced: LayerTrace, flipped: bool
+    direction: Direction,
+    traced: LayerTrace,
+    given: Sequence[Array],
+    flipped: bool,
 ) -> list[str]:
     """Return one sentence for each attribute that is not what the layer asks for.
 
@@ -32,17 +34,19 @@ def attribute_sentences(
     direction : Direction
     traced : LayerTrace
         The call of the layer.
+    given : sequence of array
+        The initial states that it is given.
     flipped : bool
         Whether the operator is given the steps in reversed order.
     """
     return [
         f"{direction.op} '{printable(direction.node, 60)}': {text}"
-        for text in _differences(direction, traced, flipped)
+        for text in _differences(direction, traced, given, flipped)
     ]
 
 
 def _differences(
-    direction: Direction, traced: LayerTrace, flipped: bool
+    direction: Direction, traced: LayerTrace, given: Sequence[Array], flipped: bool
 ) -> Iterator[str]:
     layer = traced.layer
     options = layer.sublayers["cell"].options if "cell" in layer.sublayers else (
@@ -98,10 +102,9 @@ def _differences(
         steps = direction.x.shape[1]
         if (direction.lengths < steps).any():
             yield "it is given lengths, while the layer has no mask"
-    given = [v for v in flatten(traced.input)[1:] if isinstance(v, type(direction.x))]
     if any(_not_zero(v) for v in given) and not direction.given_states:
         yield "it is given no initial states, the layer is"
-    if not given and direction.given_states and not layer.options.get("stateful"):
+    if not len(given) and direction.given_states and not layer.options.get("stateful"):
         yield "it is given initial states, the layer is not"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from verify.errors import join_and, printable
 from verify.forward.evaluate import LayerTrace
 from verify.forward.layers import LOOPS
 from verify.forward.network import Inputs, Network, Trace, bare_path
+from verify.mistakes.catalogue.given_states import initial_state
 from verify.model.arrays import Array
-from verify.model.graph import flatten
+from verify.model.graph import TensorRef, flatten
 from verify.model.spec import LayerSpec
 from verify.ports.artefacts.session import Session
 from verify.ports.locate.attributes import attribute_sentences
@@ -192,7 +194,7 @@ def locate(
     session.renew()
     constants = session.constants()
     trace = net.trace(x, dtype="float64")
-    follower = Follower(net, trace, _precision(constants))
+    follower = Follower(net, trace, x, _precision(constants))
     wrong = follower.first_wrong_output(outputs, output_of)
     if wrong is None:
         return None
@@ -215,8 +217,9 @@ def _precision(constants: Mapping[str, Array]) -> str:
 class Follower:
     """Compare the values of a file with those of a model, layer by layer."""
 
-    def __init__(self, net: Network, trace: Trace, precision: str) -> None:
+    def __init__(self, net: Network, trace: Trace, x: Inputs, precision: str) -> None:
         self.net, self.trace, self.share = net, trace, ALLOWED[precision]
+        self.states = given_states(net, trace, x)
 
     def allowed(self, expected: Array) -> float:
         """Return how far the values of an array may be off."""
@@ -306,7 +309,7 @@ class Follower:
                 continue
             difference: Difference | None = None
             if recurrent and key in pieces:
-                difference = self._in_piece(traced, pieces[key], inside)
+                difference = self._in_piece(key, pieces[key], inside)
                 if difference is None:
                     progress.agrees(key)
                     continue
@@ -398,7 +401,9 @@ class Follower:
                 traced = self.trace[key]
                 order = self.order(traced, piece.direction)
                 flipped = order is not None and order.flipped
-                sentences += attribute_sentences(piece.direction, traced, flipped)
+                sentences += attribute_sentences(
+                    piece.direction, traced, self.states.get(key, ()), flipped
+                )
                 sentences += _order_sentences(piece.weights, path)
             else:
                 sentences += _order_sentences(piece.weights, path, reads="the loop")
@@ -410,16 +415,17 @@ class Follower:
             difference.row,
         )  # fmt: skip
 
-    def _in_piece(
-        self, traced: LayerTrace, piece: Piece, inside: Inside
-    ) -> Difference | None:
+    def _in_piece(self, key: str, piece: Piece, inside: Inside) -> Difference | None:
+        traced = self.trace[key]
         if piece.direction is not None:
-            return self._in_operator(traced, piece.direction)
+            zeros = [np.zeros_like(state) for state in piece.direction.states]
+            states = self.states.get(key, zeros)
+            return self._in_operator(traced, piece.direction, states)
         tensors = [t for t in inside.tensors if t.loop == piece.loop]
         return self._in_loop(traced, tensors)
 
     def _in_operator(
-        self, traced: LayerTrace, direction: Direction
+        self, traced: LayerTrace, direction: Direction, states: Sequence[Array]
     ) -> Difference | None:
         """Compare an operator with its layer: inputs, gates, then what it returns."""
         expected = flatten(traced.input)[0]
@@ -434,17 +440,13 @@ class Follower:
                 "input", at[1], at[0], at[-1], node, float(direction.x[at]),
                 float(expected[at]),
             )  # fmt: skip
-        start = _given_states(traced)
-        if start is not None:
-            for k, (given, wanted) in enumerate(
-                zip(direction.states, start, strict=False)
-            ):
-                if not self.same(given, wanted):
-                    at = _first(self.bad(given, wanted))
-                    return Difference(
-                        f"initial state {'hc'[k]}", None, at[0], at[-1], direction.node,
-                        float(given[at]), float(wanted[at]),
-                    )  # fmt: skip
+        for name, given, wanted in zip("hc", direction.states, states, strict=False):
+            if given.shape == wanted.shape and not self.same(given, wanted):
+                at = _first(self.bad(given, wanted))
+                return Difference(
+                    f"initial state {name}", None, at[0], at[-1], direction.node,
+                    float(given[at]), float(wanted[at]),
+                )  # fmt: skip
         values = direction.values()
         pairs = {
             name: (direction.node, order.restored(values[own]))
@@ -821,11 +823,39 @@ def _value_names(traced: LayerTrace) -> dict[str, str]:
     return {name: name.rpartition("/")[2] for name in traced.values}
 
 
-def _given_states(traced: LayerTrace) -> list[Array] | None:
-    """Return the initial states that the layer was given in its call, if any."""
-    given = flatten(traced.input)[1:]
-    arrays = [value for value in given if isinstance(value, np.ndarray)]
-    return arrays or None
+def given_states(net: Network, trace: Trace, x: Inputs) -> dict[str, list[Array]]:
+    """Return the initial states that calls of layers are given, by keys of a trace.
+
+    Layers inside a model that is itself a layer are left out.
+    """
+    graph = net.spec.root.graph
+    found: dict[str, list[Array]] = {}
+    if graph is None:
+        return found
+    places = {layer.name: k for k, layer in enumerate(net.spec.inputs)}
+
+    def key_of(layer: str, index: int) -> str:
+        return f"{layer}:{index + 1}" if index else layer
+
+    def value(ref: TensorRef) -> Any:
+        if ref.layer in places:
+            return x[places[ref.layer]]
+        key = key_of(ref.layer, ref.node)
+        return flatten(trace[key].output)[ref.tensor] if key in trace else None
+
+    for node in graph.nodes:
+        layer = net.spec.root.sublayers[node.layer]
+        values = [value(ref) for ref in initial_state(layer, node)]
+        if not values or not all(isinstance(v, np.ndarray) for v in values):
+            continue
+        key = key_of(node.layer, node.index)
+        if layer.class_name == "Bidirectional":
+            half = len(values) // 2
+            found[f"{key}/forward_layer"] = values[:half]
+            found[f"{key}/backward_layer"] = values[half:]
+        else:
+            found[key] = values
+    return found
 
 
 def _first(bad: Array) -> tuple[int, ...]:
