@@ -12,6 +12,7 @@ import importlib
 import os
 import queue
 import signal
+import struct
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from verify.errors import VerifyError
+from verify.errors import ModelFileError, VerifyError
 from verify.model.arrays import Array
 from verify.ports.artefacts import wire
 from verify.ports.artefacts.runtimes.base import (
@@ -28,6 +29,10 @@ from verify.ports.artefacts.runtimes.base import (
     Runtime,
     one_line,
 )
+
+DAMAGE = (UnicodeDecodeError, OSError, EOFError, struct.error, RecursionError)
+"""What libraries raise when they come to a damaged place of a file, whatever they were
+asked; everything else that is not expected is a defect of this program."""
 
 Message = tuple[dict[str, Any], dict[str, Array]]
 
@@ -111,6 +116,9 @@ def error_of(error: Exception) -> dict[str, Any]:
         return {"error": type(error).__name__, "message": str(error)}
     if isinstance(error, MemoryError):
         return {"error": "MemoryError", "message": one_line(error)}
+    if isinstance(error, DAMAGE):
+        message = f"is damaged ({type(error).__name__}: {one_line(error)})"
+        return {"error": ModelFileError.__name__, "message": message}
     return {"error": "defect", "message": traceback.format_exc()}
 
 

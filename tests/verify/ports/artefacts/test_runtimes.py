@@ -366,6 +366,18 @@ def test_openvino_converts_no_inputs_in_silence():
             opened.run({info.name: inputs_of("masked").astype("float32")})
 
 
+def test_a_name_that_is_no_text_is_damage(openvino_files):
+    data = openvino_files.read_bytes()
+    at = data.index(b'name="', data.index(b'type="Sigmoid"') - 200)
+    openvino_files.write_bytes(data[: at + 6] + b"\x9b" + data[at + 7 :])
+    with (
+        pytest.raises(verify.ModelFileError, match="is damaged") as caught,
+        open_session(openvino_files) as opened,
+    ):
+        opened.constants()
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_openvino_files_that_are_damaged_or_lack_their_weights(openvino_files):
     xml, weights = openvino_files, openvino_files.with_suffix(".bin")
     text, data = xml.read_text(), weights.read_bytes()

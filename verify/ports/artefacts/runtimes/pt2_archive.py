@@ -15,6 +15,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ def sifted(path: Path, shown: str) -> bytes:
         _sift(model, shown)
     except (
         *(zipfile.BadZipFile, KeyError, TypeError, ValueError, RecursionError),
-        *(NotImplementedError, RuntimeError, EOFError, AttributeError),
+        *(NotImplementedError, RuntimeError, EOFError, AttributeError, OSError),
+        zlib.error,
     ) as error:
         raise _as_verify_error(error, shown) from None
     members[MODEL] = json.dumps(model).encode()
