@@ -8,10 +8,12 @@
 # make docs   builds the site of the documentation into site/, offline
 # make hostile  reads N damaged or absurd files, from SEED on
 # make frameworks  measures the conventions of other frameworks, in .venv-frameworks
+# make nightly  runs the tests that need Keras with a later one, in .venv-nightly;
+#             KERAS=keras-nightly==3.16.0.dev2026102704 TESTS="tests/verify" say which
 # make wheels  builds both distributions into dist/; make try-wheels installs and tries
 #             each in an environment of its own
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick quick-tests docs notebooks lint format fuzz hostile trust bench bench-streaming frameworks wheels try-wheels clean
+.PHONY: help setup run test quick quick-tests docs notebooks lint format fuzz hostile trust bench bench-streaming frameworks nightly wheels try-wheels clean
 
 BIN := .venv/bin
 LIGHT := packages/keras-rnn-verify
@@ -32,6 +34,8 @@ help:
 	@echo "make bench-streaming  what the commands cost over many rows"
 	@echo "make frameworks  install fourteen other frameworks (gigabytes) into"
 	@echo "            .venv-frameworks, and measure their conventions"
+	@echo "make nightly  run the tests that need Keras with a later one, pinned, in"
+	@echo "            .venv-nightly (gigabytes); KERAS=keras-nightly==VERSION: another"
 	@echo "make wheels build both distributions into dist/; make try-wheels: and try them"
 	@echo "make setup  only create .venv and install"
 	@echo "make clean  remove .venv and caches; runs/ stays"
@@ -111,6 +115,27 @@ frameworks: setup
 	  --requirement benchmarks/conventions/requirements.txt --editable ./$(LIGHT)
 	$(FRAMEWORKS)/bin/python -m benchmarks.conventions
 
+# The Keras that is to come, in an environment of its own. TensorFlow brings a released
+# Keras, which has the same folder as a nightly one, so both are removed before it.
+NIGHTLY := .venv-nightly
+KERAS := keras-nightly==3.16.0.dev2026102704
+TESTS := tests/verify tests/recipes
+VERSION := $(lastword $(subst ==, ,$(KERAS)))
+
+nightly: $(NIGHTLY)/.$(VERSION)
+	$(NIGHTLY)/bin/python -m pytest --numprocesses 2 --dist worksteal -m keras $(TESTS)
+
+$(NIGHTLY)/.$(VERSION): pyproject.toml $(LIGHT)/pyproject.toml constraints.txt | setup
+	$(BIN)/python -m venv --clear $(NIGHTLY)
+	$(NIGHTLY)/bin/python -m pip install --disable-pip-version-check \
+	  --constraint constraints.txt \
+	  --editable ./$(LIGHT) --editable '.[dev,jax,dask,parquet,exported]'
+	$(NIGHTLY)/bin/python -m pip uninstall --yes keras keras-nightly
+	$(NIGHTLY)/bin/python -m pip install --disable-pip-version-check --no-deps '$(KERAS)'
+	TF_CPP_MIN_LOG_LEVEL=3 $(NIGHTLY)/bin/python -c \
+	  'import keras; assert keras.__version__ == "$(VERSION)", keras.__version__'
+	@touch $@
+
 # The wheels are built by the hatchling of .venv, so this works offline.
 wheels: setup
 	rm -rf dist
@@ -131,4 +156,4 @@ format: setup
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache site
+	rm -rf .venv .venv-nightly .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache site

@@ -17,7 +17,7 @@ from layer_cases.check import float64, randomise
 
 import verify
 from verify.errors import UnsupportedError
-from verify.model.backends import Limit
+from verify.model.backends import Limit, Rule
 from verify.model.graph import flatten, map_structure
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.compare import PROOF_TOLERANCE, compare_all
@@ -146,7 +146,11 @@ def _compared(
             return Outcome("FAILS", apart, f"{source}: quickly {apart:.2g} apart")
         worst = max(worst, found)
         rules = net.rule_effects(inputs)
-        differing |= {rule.name for rule, by in rules.items() if by > PROOF_TOLERANCE}
+        differing |= {
+            rule.name
+            for rule, by in rules.items()
+            if isinstance(rule, Rule) and by > PROOF_TOLERANCE
+        }
     if differing:
         return Outcome(DIFFERS, worst, ", ".join(sorted(differing)))
     return Outcome("agrees", worst)
