@@ -11,7 +11,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -236,14 +236,40 @@ def predict(
 @app.command()
 def compare(
     model: Model,
-    data: Data,
-    outputs: Annotated[
-        str,
-        typer.Option(
-            help="What the port returned, in the same formats; of several outputs "
-            ".npz, one array by the name of each layer they come from."
+    exported: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="EXPORTED",
+            help="An exported file, which its own runtime then runs: .onnx, .tflite, "
+            "an OpenVINO .xml, a SavedModel folder, a .pt2 of torch.export.",
         ),
-    ],
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{DATA_HELP} Without it an exported file is asked probe inputs alone."
+        ),
+    ] = None,
+    outputs: Annotated[
+        str | None,
+        typer.Option(
+            help="What a port returned for --data, in the same formats; of several "
+            "outputs .npz, one array by the name of each layer they come from."
+        ),
+    ] = None,
+    input_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=NAME",
+            help="Which input of the exported file is this one of the model, where "
+            "names and shapes leave a choice.",
+        ),
+    ] = None,
+    output_names: Annotated[
+        list[str] | None,
+        typer.Option("--output", metavar="NAME=NAME", help="The same for an output."),
+    ] = None,
     config: Config = None,
     keras2: Keras2 = None,
     backend: Backend = "tensorflow",
@@ -283,26 +309,96 @@ def compare(
     threads: Threads = None,
     dask: Dask = None,
 ) -> None:
-    """Say whether these are the outputs of the model, and if not, why not."""
+    """Say whether a port computes the model, and if not, what it does instead.
+
+    The port is an exported file, which is run here, or the --outputs of a program that
+    was given --data.
+    """
+    watch = verify.Watch(report, resume=resume, show=True)
+    if (exported is None) == (outputs is None):
+        raise DataError(
+            "expected an exported file to run, or --outputs that a port returned for "
+            f"--data. Received: {'neither' if exported is None else 'both'}"
+        )
+    net = _load(model, config, keras2, keras).on(backend)
+    allowed = {
+        "threads": threads,
+        "diagnosis_seconds": diagnosis_seconds,
+        "tolerance": tolerance,
+        "precision": precision,
+    }
+    if exported is not None:
+        for option, value in (("--resume", resume), ("--dask", dask)):
+            if value:
+                raise DataError(
+                    f"{option}: expected --outputs, whose rows it is for. "
+                    "Received: an exported file"
+                )
+        source = _optional_source(net, data, vocabulary, column, quiet=True)
+        examined = verify.compare_exported(
+            net,
+            exported,
+            source,
+            inputs=_pairs("--input", input_names),
+            outputs=_pairs("--output", output_names),
+            log=watch.log,
+            **allowed,
+        )
+        _finish_exported(examined, watch, json)
+    for option, value in (("--input", input_names), ("--output", output_names)):
+        if value:
+            raise DataError(f"{option}: expected an exported file. Received: none")
+    if data is None or outputs is None:
+        raise DataError(
+            "--outputs: expected --data too, the inputs that the port was given. "
+            "Received: none"
+        )
+    _compare_recorded(
+        net, data, outputs, vocabulary, column, watch, dask, json, allowed
+    )
+
+
+def _compare_recorded(
+    net: verify.Network,
+    data: str,
+    outputs: str,
+    vocabulary: str | None,
+    column: str | None,
+    watch: verify.Watch,
+    dask: str | None,
+    json: bool,
+    allowed: dict[str, Any],
+) -> None:
+    """Compare outputs in a file with those of the model."""
     from verify.data.sources import open_source
 
-    watch = verify.Watch(report, resume=resume, show=True)
-    net = _load(model, config, keras2, keras).on(backend)
     source = _source(net, data, vocabulary, column, quiet=True)
     theirs = open_source(outputs, "outputs", net.output_names)
     with _mapper(dask) as mapper:
         found = verify.compare_outputs(
-            net,
-            source,
-            theirs,
-            threads=threads,
-            mapper=mapper,
-            watch=watch,
-            diagnosis_seconds=diagnosis_seconds,
-            tolerance=tolerance,
-            precision=precision,
+            net, source, theirs, mapper=mapper, watch=watch, **allowed
         )
     _finish(found, watch, json)
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    """Return what options such as ``--input a=b`` say, by the name in the model.
+
+    Raises
+    ------
+    DataError
+        One is not two names with a = between them.
+    """
+    found = {}
+    for text in texts or ():
+        name, equals, other = text.partition("=")
+        if not name or not equals or not other:
+            raise DataError(
+                f"{option} {printable(text, 80)}: expected NAME=NAME, the name in the "
+                "model and that in the file"
+            )
+        found[name] = other
+    return found
 
 
 @app.command()
@@ -598,6 +694,17 @@ def _finish(report: verify.Report, watch: verify.Watch, json: bool) -> None:
         raise typer.Exit(report.verdict.exit_code)
     print(watch.parting(), file=sys.stderr)
     raise typer.Exit(INTERRUPTED)
+
+
+def _finish_exported(
+    report: verify.ExportReport, watch: verify.Watch, json: bool
+) -> None:
+    """Print the report on an exported file, write it, and end with its exit code."""
+    text = report.to_json()
+    if watch.path is not None:
+        write_atomically(watch.path, lambda file: file.write(f"{text}\n".encode()))
+    print(text if json else report.to_text())
+    raise typer.Exit(report.verdict.exit_code)
 
 
 def main(argv: list[str] | None = None) -> int:
