@@ -25,10 +25,10 @@ from verify.model.spec import LayerSpec as LayerSpec
 from verify.model.spec import ModelSpec as ModelSpec
 from verify.ports.convert.conversion import Conversion as Conversion
 from verify.ports.convert.conversion import convert as convert
-from verify.ports.vectors.write import WrittenVectors as WrittenVectors
-from verify.ports.vectors.write import write_vectors as write_vectors
 from verify.ports.export_report import ExportReport as ExportReport
 from verify.ports.exported import compare_exported as compare_exported
+from verify.ports.vectors.write import WrittenVectors as WrittenVectors
+from verify.ports.vectors.write import write_vectors as write_vectors
 from verify.report.describe import describe as describe
 from verify.report.report import Report as Report
 from verify.tolerance.compare import Verdict as Verdict

@@ -11,7 +11,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -241,7 +241,26 @@ def compare(
         typer.Argument(
             metavar="EXPORTED",
             help="An exported file, which its own runtime then runs: .onnx, .tflite, "
-            "an OpenVINO .xml, a SavedModel folder, a .pt2 of torch.export.",
+            "an OpenVINO .xml, a SavedModel folder, a .pt2 of torch.export. With --as, "
+            "weights: .safetensors, .npz, or the model.json of TensorFlow.js.",
+        ),
+    ] = None,
+    framework: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="FRAMEWORK",
+            help="EXPORTED holds the weights of this framework, one of those that "
+            "rnn-verify conventions lists.",
+        ),
+    ] = None,
+    layer_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layer",
+            metavar="NAME=PREFIX",
+            help="For --as: what the names of a layer's arrays begin with in the file, "
+            "where shapes and values leave a choice.",
         ),
     ] = None,
     data: Annotated[
@@ -320,59 +339,64 @@ def compare(
             "expected an exported file to run, or --outputs that a port returned for "
             f"--data. Received: {'neither' if exported is None else 'both'}"
         )
+    inputs = _pairs("--input", input_names, exported, framework is None)
+    renamed = _pairs("--output", output_names, exported, framework is None)
+    prefixes = _pairs("--layer", layer_names, exported, framework is not None)
     net = _load(model, config, keras2, keras).on(backend)
-    allowed = {
+    allowed: dict[str, Any] = {
         "threads": threads,
         "diagnosis_seconds": diagnosis_seconds,
         "tolerance": tolerance,
         "precision": precision,
     }
-    if exported is not None:
-        for option, value in (("--resume", resume), ("--dask", dask)):
-            if value:
-                raise DataError(
-                    f"{option}: expected --outputs, whose rows it is for. "
-                    "Received: an exported file"
-                )
-        source = _optional_source(net, data, vocabulary, column, quiet=True)
-        examined = verify.compare_exported(
-            net,
-            exported,
-            source,
-            inputs=_pairs("--input", input_names),
-            outputs=_pairs("--output", output_names),
-            log=watch.log,
-            **allowed,
-        )
-        _finish_exported(examined, watch, json)
-    for option, value in (("--input", input_names), ("--output", output_names)):
-        if value:
-            raise DataError(f"{option}: expected an exported file. Received: none")
-    if data is None or outputs is None:
+    if exported is None:
+        if framework is not None:
+            raise DataError("--as: expected a file of weights. Received: none")
+        if data is None or outputs is None:
+            raise DataError(
+                "--outputs: expected --data too, the inputs that the port was given. "
+                "Received: none"
+            )
+        source = _source(net, data, vocabulary, column, quiet=True)
+        _compare_recorded(net, source, outputs, watch, dask, json, allowed)
+    if resume or dask:
         raise DataError(
-            "--outputs: expected --data too, the inputs that the port was given. "
-            "Received: none"
+            f"{'--resume' if resume else '--dask'}: expected --outputs, whose rows it "
+            "is for. Received: an exported file"
         )
-    _compare_recorded(
-        net, data, outputs, vocabulary, column, watch, dask, json, allowed
+    probed = _optional_source(net, data, vocabulary, column, quiet=True)
+    if framework is not None:
+        from verify.ports.weight_files.comparison import weight_file_comparison
+
+        weights = weight_file_comparison(
+            net, str(exported), framework, probed, layers=prefixes, **allowed
+        )
+        watch.write(weights.report)
+        _finish(weights.report, watch, json)
+    examined = verify.compare_exported(
+        net,
+        str(exported),
+        probed,
+        inputs=inputs,
+        outputs=renamed,
+        log=watch.log,
+        **allowed,
     )
+    _finish_exported(examined, watch, json)
 
 
 def _compare_recorded(
     net: verify.Network,
-    data: str,
+    source: Source,
     outputs: str,
-    vocabulary: str | None,
-    column: str | None,
     watch: verify.Watch,
     dask: str | None,
     json: bool,
     allowed: dict[str, Any],
-) -> None:
-    """Compare outputs in a file with those of the model."""
+) -> NoReturn:
+    """Compare outputs in a file with those of the model, and end."""
     from verify.data.sources import open_source
 
-    source = _source(net, data, vocabulary, column, quiet=True)
     theirs = open_source(outputs, "outputs", net.output_names)
     with _mapper(dask) as mapper:
         found = verify.compare_outputs(
@@ -381,14 +405,32 @@ def _compare_recorded(
     _finish(found, watch, json)
 
 
-def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+def _pairs(
+    option: str, texts: list[str] | None, exported: str | None, usable: bool
+) -> dict[str, str]:
     """Return what options such as ``--input a=b`` say, by the name in the model.
+
+    Parameters
+    ----------
+    option : str
+    texts : list of str, optional
+    exported : str or None
+        The exported file, without which there is no use for such options.
+    usable : bool
+        Whether the option is for this kind of file.
 
     Raises
     ------
     DataError
-        One is not two names with a = between them.
+        One is not two names with a = between them, or has no use here.
     """
+    if texts and (exported is None or not usable):
+        wanted = (
+            "a file of weights, with --as"
+            if option == "--layer"
+            else ("an exported file that is run")
+        )
+        raise DataError(f"{option}: expected {wanted}. Received: none")
     found = {}
     for text in texts or ():
         name, equals, other = text.partition("=")
@@ -687,7 +729,7 @@ def _explorer(
         return None
 
 
-def _finish(report: verify.Report, watch: verify.Watch, json: bool) -> None:
+def _finish(report: verify.Report, watch: verify.Watch, json: bool) -> NoReturn:
     """Print a report and end with its exit code."""
     print(report.to_json() if json else report.to_text())
     if report.complete:
@@ -698,7 +740,7 @@ def _finish(report: verify.Report, watch: verify.Watch, json: bool) -> None:
 
 def _finish_exported(
     report: verify.ExportReport, watch: verify.Watch, json: bool
-) -> None:
+) -> NoReturn:
     """Print the report on an exported file, write it, and end with its exit code."""
     text = report.to_json()
     if watch.path is not None:

@@ -174,10 +174,11 @@ def test_every_name_of_the_package_is_there_whatever_was_imported_before():
 
 
 PUBLIC = """
-    Convention Conversion DataError Gradients LayerSpec LayerTrace ModelFileError
-    ModelSpec Network Report SelfTest Trace UnsupportedError Verdict VerifyError Watch
-    WrittenVectors assert_matches_predict backprop check compare_outputs conventions
-    convert describe from_framework load selftest to_framework write_vectors
+    Convention Conversion DataError ExportReport Gradients LayerSpec LayerTrace
+    ModelFileError ModelSpec Network Report SelfTest Trace UnsupportedError Verdict
+    VerifyError Watch WrittenVectors assert_matches_predict backprop check
+    compare_exported compare_outputs conventions convert describe from_framework load
+    selftest to_framework write_vectors
 """
 
 

@@ -195,7 +195,7 @@ def _empty_rows(case: Case) -> Array:
     x = case.probe.whole
     if not masks:
         return np.zeros(x.rows, dtype=bool)
-    return ~x[masks[0]].reshape(x.rows, -1).any(axis=1)
+    return np.logical_not(x[masks[0]].reshape(x.rows, -1).any(axis=1))
 
 
 def ignores_every_mask(case: Case) -> str:

@@ -77,6 +77,8 @@ class ExportReport:
         How each input and output was matched.
     weights : tuple of str
         Which of the model's weights were found in the file, and how they are stored.
+    weights_found : (int, int)
+        How many of the model's weights the file holds, of how many that can be told.
     probes : tuple of ProbeResult
     findings : tuple of str
         What is wrong, one sentence each, with the probes that show it.
@@ -102,6 +104,7 @@ class ExportReport:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     weights: tuple[str, ...] = ()
+    weights_found: tuple[int, int] = (0, 0)
     probes: tuple[ProbeResult, ...] = ()
     findings: tuple[str, ...] = ()
     location: Location | None = None
@@ -134,7 +137,7 @@ class ExportReport:
         lines.append(f"  computed by    : {printable(self.runtime)}")
         for label, matched in (("inputs", self.inputs), ("outputs", self.outputs)):
             lines += [f"  {label:<15}: {text}" for text in matched]
-        lines += [f"  weights        : {text}" for text in self.weights]
+        lines += self._weights()
         if self.probes:
             lines += ["", text_table([HEADINGS, *map(_row, self.probes)])]
         if self.data is not None:
@@ -145,6 +148,14 @@ class ExportReport:
             more = len(self.warnings) - SHOWN_WARNINGS
             lines += [f"  - and {more} more"] if more > 0 else []
         return "\n".join(lines)
+
+    def _weights(self) -> list[str]:
+        """Return how many weights were found; after a failure also where and how."""
+        found, total = self.weights_found
+        lines = [f"{found} of {total} found in the file"] if total else []
+        if self.verdict is not Verdict.PASS:
+            lines += self.weights
+        return [f"  {'weights':<15}: {text}" for text in lines]
 
     def _where(self) -> list[str]:
         """Return the lines that say where outputs, or values inside, first differ."""
@@ -172,6 +183,7 @@ class ExportReport:
                 "inputs": self.inputs,
                 "outputs": self.outputs,
                 "weights": self.weights,
+                "weights_found": self.weights_found,
                 "probes": self.probes,
                 "findings": self.findings,
                 "location": self.location,

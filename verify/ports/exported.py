@@ -178,6 +178,7 @@ class _Comparison:
             inputs=tuple(map(str, self.matching.inputs)),
             outputs=tuple(map(str, self.matching.outputs)),
             weights=self.weights.sentences,
+            weights_found=(self.weights.found, self.weights.total),
             probes=tuple(results),
             findings=findings,
             location=location,
