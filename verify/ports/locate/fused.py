@@ -245,7 +245,17 @@ class Direction:
 
 
 def directions(operator: Operator) -> list[Direction]:
-    """Return the directions of an operator; none if it cannot be computed here."""
+    """Return the directions of an operator; none if it cannot be computed here.
+
+    That is so for weights in 8 bits, which have scales elsewhere in the file.
+    """
+    weights = [
+        v for role, v in operator.arrays.items() if role.strip("fbw_")[0] in "WR"
+    ]
+    if "X" not in operator.arrays or len(weights) < 2:
+        return []
+    if any(value.dtype.kind != "f" for value in weights):
+        return []
     if operator.op in ("LSTM", "GRU", "RNN"):
         found = list(_onnx(operator))
     elif operator.op.endswith("Sequence"):

@@ -23,7 +23,7 @@ from verify.ports.artefacts.runtimes.litert import LiteRtFile
 SECONDS = 60.0
 """How long the iterations of all loops may take; later ones are left out."""
 
-MOST_BYTES = 2**29
+MOST_BYTES = 2**27
 """Tensors beyond this size altogether are left out."""
 
 FUNCTIONS = {0: "linear", 1: "relu", 3: "relu6", 4: "tanh"}
@@ -175,9 +175,11 @@ def inside(file: LiteRtFile, arguments: Mapping[str, Any], feeds: Any) -> Answer
     notes: list[str] = []
     budget = MOST_BYTES
 
-    def keep(key: str, array: Array) -> bool:
+    def keep(key: str, array: Array, always: bool = False) -> bool:
         nonlocal budget
-        if array.dtype.kind not in "fiub" or array.nbytes > budget:
+        if array.dtype.kind not in "fiub":
+            return False
+        if array.nbytes > budget and not always:
             return False
         budget -= array.nbytes
         arrays[key] = array
@@ -237,7 +239,7 @@ def inside(file: LiteRtFile, arguments: Mapping[str, Any], feeds: Any) -> Answer
         k, held_roles = len(operators), {}
         for role, index in roles.items():
             value = _value(interpreter, index, 0)
-            if value is not None and keep(f"o{k}/{role}", value):
+            if value is not None and keep(f"o{k}/{role}", value, always=True):
                 held_roles[role] = plan.name(0, index)
         operators.append(
             {
@@ -349,9 +351,14 @@ def _fused(
     given = operation.inputs
     if operation.op == "UNIDIRECTIONAL_SEQUENCE_LSTM":
         options = plan.options(operation, "UnidirectionalSequenceLSTMOptions")
+        # the output of a cell is projected, or its gates are normalised
+        if any(index >= 0 for index in (*given[16:18], *given[20:24])):
+            return None
         roles = {"X": given[0], **_lstm_roles("", given, 1)}
     elif operation.op == "BIDIRECTIONAL_SEQUENCE_LSTM":
         options = plan.options(operation, "BidirectionalSequenceLSTMOptions")
+        if any(index >= 0 for index in (*given[16:18], *given[33:35], *given[39:])):
+            return None
         roles = {
             "X": given[0],
             **_lstm_roles("fw_", given, 1),

@@ -22,7 +22,7 @@ RESULTS = ("Y", "Y_h", "Y_c")
 
 LOOPS = ("Loop", "Scan")
 
-MOST_BYTES = 2**29
+MOST_BYTES = 2**27
 """Tensors beyond this size altogether are left out."""
 
 
@@ -79,9 +79,11 @@ def inside(file: OnnxFile, arguments: Mapping[str, Any], feeds: Any) -> Answer:
     tensors: list[dict[str, Any]] = []
     budget = MOST_BYTES
 
-    def keep(key: str, array: Array) -> bool:
+    def keep(key: str, array: Array, always: bool = False) -> bool:
         nonlocal budget
-        if array.dtype.kind not in "fiub" or array.nbytes > budget:
+        if array.dtype.kind not in "fiub":
+            return False
+        if array.nbytes > budget and not always:
             return False
         budget -= array.nbytes
         arrays[key] = array
@@ -121,10 +123,18 @@ def inside(file: OnnxFile, arguments: Mapping[str, Any], feeds: Any) -> Answer:
         k = len(operators)
         given = {}
         for role, name in zip(ROLES[node.op_type], node.input, strict=False):
-            if name and name in known and keep(f"o{k}/{role}", known[name]):
+            if (
+                name
+                and name in known
+                and keep(f"o{k}/{role}", known[name], always=True)
+            ):
                 given[role] = name
         for role, name in zip(RESULTS, node.output, strict=False):
-            if name and name in values and keep(f"o{k}/{role}", values[name]):
+            if (
+                name
+                and name in values
+                and keep(f"o{k}/{role}", values[name], always=True)
+            ):
                 given[role] = name
         operators.append(
             {

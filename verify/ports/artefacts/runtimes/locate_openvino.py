@@ -27,7 +27,7 @@ LOOPS = ("TensorIterator", "Loop")
 
 FLOATS = ("f16", "bf16", "f32", "f64")
 
-MOST_BYTES = 2**29
+MOST_BYTES = 2**27
 """Tensors beyond this size altogether are left out."""
 
 
@@ -100,9 +100,11 @@ def inside(file: OpenVinoFile, arguments: Mapping[str, Any], feeds: Any) -> Answ
     tensors: list[dict[str, Any]] = []
     budget = MOST_BYTES
 
-    def keep(key: str, array: Array) -> bool:
+    def keep(key: str, array: Array, always: bool = False) -> bool:
         nonlocal budget
-        if array.dtype.kind not in "fiub" or array.nbytes > budget:
+        if array.dtype.kind not in "fiub":
+            return False
+        if array.nbytes > budget and not always:
             return False
         budget -= array.nbytes
         arrays[key] = array
@@ -152,11 +154,11 @@ def inside(file: OpenVinoFile, arguments: Mapping[str, Any], feeds: Any) -> Answ
             continue
         k, roles = len(operators), {}
         for role, port in zip(ROLES[kind], node.input_values(), strict=False):
-            if keep(f"o{k}/{role}", values[_port(port)]):
+            if keep(f"o{k}/{role}", values[_port(port)], always=True):
                 roles[role] = _port(port)
         for i, role in enumerate(RESULTS[: node.get_output_size()]):
             name = _name(node.get_friendly_name(), i)
-            if name in values and keep(f"o{k}/{role}", values[name]):
+            if name in values and keep(f"o{k}/{role}", values[name], always=True):
                 roles[role] = name
         operators.append(
             {
