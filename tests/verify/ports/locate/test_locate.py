@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,15 @@ from onnx import numpy_helper
 from support import nets
 
 from verify import Network, load
+from verify.errors import ModelFileError
 from verify.ports.artefacts.session import open_session
 from verify.ports.locate import Location, locate
+from verify.ports.locate.differences import Agreement
+from verify.ports.locate.fused import directions
+from verify.ports.locate.inside import look_inside
+from verify.ports.locate.layers import LayerComparison
 
-from .conftest import EXPORTED, Change, located
+from .conftest import EXPORTED, Change, Here, located
 
 Planted = Callable[..., Location | None]
 ROOT = Path(__file__).parents[4]
@@ -438,3 +444,122 @@ def test_a_file_in_a_process_of_its_own() -> None:
         assert locate(session, net, rows, feeds, outputs) is None
         found = locate(session, other, rows, feeds, outputs)
     assert place(found) == ("lstm", "i", 0, 0)
+
+
+def openvino_loop(net: Network, path: Path, *, kind: str, added: float) -> Path:
+    """Write an LSTM as a TensorIterator or a Loop of OpenVINO."""
+    import openvino
+    from openvino import opset13 as ops
+
+    weights = {k: np.array(v) for k, v in net.spec["rnn"].weights.items()}
+    weights["recurrent_kernel"][1, 5] += added
+    rows, units = nets.BATCH, nets.UNITS
+    x = ops.parameter([rows, nets.TIME, nets.INPUTS], np.float32, name="x")
+    x_t = ops.parameter([rows, 1, nets.INPUTS], np.float32)
+    h, c = (ops.parameter([rows, units], np.float32) for _ in "hc")
+    one = ops.constant(np.array([1], np.int64))
+    kernel, recurrent, bias = map(ops.constant, weights.values())
+    products = ops.add(
+        ops.matmul(ops.squeeze(x_t, one), kernel, False, False),
+        ops.matmul(h, recurrent, False, False),
+    )
+    z = ops.split(ops.add(products, bias), ops.constant(np.int64(1)), 4)
+    i, f, o = (ops.sigmoid(z.output(k)) for k in (0, 1, 3))
+    new = ops.add(ops.multiply(f, c), ops.multiply(i, ops.tanh(z.output(2))))
+    shown = ops.multiply(o, ops.tanh(new))
+    results = [ops.result(value) for value in (shown, new, ops.unsqueeze(shown, one))]
+    if kind == "Loop":
+        steps, true = ops.constant(np.int64(nets.TIME)), ops.constant(np.array(True))
+        goes_on = ops.result(ops.constant(np.array(True)))
+        loop = ops.loop(steps, true)
+        loop.set_function(openvino.Model([goes_on, *results], [x_t, h, c], "body"))
+        loop.set_special_body_ports([-1, 0])
+    else:
+        loop = ops.tensor_iterator()
+        loop.set_body(openvino.Model(results, [x_t, h, c], "body"))
+    zeros = ops.constant(np.zeros((rows, units), np.float32))
+    loop.set_sliced_input(x_t, x.output(0), 0, 1, 1, -1, 1)
+    for state, result in zip((h, c), results, strict=False):
+        loop.set_merged_input(state, zeros.output(0), result.output(0))
+    y = loop.get_concatenated_slices(results[2].output(0), 0, 1, 1, -1, 1)
+    model = openvino.Model([ops.result(y)], [x], "model")
+    openvino.save_model(model, path, compress_to_fp16=False)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["TensorIterator", "Loop"])
+def test_loops_of_openvino(tmp_path: Path, kind: str) -> None:
+    net = nets.feature_net("LSTM", return_sequences=True)
+    path = tmp_path / "loop.xml"
+    openvino_loop(net, path, kind=kind, added=0.0)
+    assert located(path, net, nets.features()) is None
+    openvino_loop(net, path, kind=kind, added=0.3)
+    assert kind in path.read_text()
+    assert place(located(path, net, nets.features())) == ("rnn", "f", 1, 1)
+
+
+def test_a_runtime_that_computes_something_else_than_the_file_says() -> None:
+    net = load(EXPORTED / "sequence.keras")
+    x = np.random.default_rng(1).normal(size=(2, nets.TIME, 3)).astype(np.float32)
+    session: Any = Here(EXPORTED / "sequence.onnx")
+    name = session.signature.inputs[0].name
+    inside = look_inside(session, {name: x}, backwards=False)
+    assert inside is not None
+    (direction,) = directions(inside.operators[0])
+    traced = net.trace(x, dtype="float64")["lstm"]
+    comparison = LayerComparison(Agreement(1e-5))
+    states = [np.zeros((2, nets.UNITS))] * 2
+    assert comparison.in_operator(traced, direction, states) is None
+    y = direction.outputs["y"].copy()
+    y[1, 3, 2] += 0.25
+    wrong = replace(direction, outputs={**direction.outputs, "y": y})
+    found = comparison.in_operator(traced, wrong, states)
+    assert found is not None
+    assert (found.gate, found.step, found.row, found.unit) == ("h", 3, 1, 2)
+    assert found.why[0].endswith(
+        "the runtime computes something else than the file says"
+    )
+    moved = replace(direction, x=direction.x[:, ::-1] * 2)
+    found = comparison.in_operator(traced, moved, states)
+    assert found is not None
+    assert (found.gate, found.step) == ("input", 0)
+
+
+def test_inputs_that_were_exchanged(planted: Planted) -> None:
+    model = nets.FunctionalNet()
+    a, b = (model.input(n, None, nets.TIME, nets.INPUTS) for n in "ab")
+    y = model.call(nets.rnn("LSTM", "one", return_sequences=True), a, features=3)
+    z = model.call(nets.rnn("LSTM", "two"), b, features=3)
+    net = Network(model.spec(y[0], z[0]))
+
+    def exchanged(proto: Any) -> None:
+        for node in proto.graph.node:
+            for k, name in enumerate(node.input):
+                node.input[k] = {"a": "b", "b": "a"}.get(name, name)
+
+    rows = [nets.features(0), nets.features(1)]
+    assert planted(net, rows) is None
+    found = planted(net, rows, exchanged)
+    assert place(found)[:3] == ("one", "input", 0)
+    assert found is not None
+    assert "its input, time step 0" in found.sentences[0]
+
+
+def test_tensors_that_cannot_be_looked_at() -> None:
+    net = load(EXPORTED / "sequence.keras")
+
+    class Closed(Here):
+        def ask(self, request: str, arguments: Any = None, arrays: Any = None) -> Any:
+            raise ModelFileError("sequence.onnx: crashes on it, signal 11")
+
+    session: Any = Closed(EXPORTED / "sequence.onnx")
+    rows = net.prepare(ROWS)
+    feeds = {session.signature.inputs[0].name: ROWS + 1}
+    outputs = {"lstm": session.signature.outputs[0].name}
+    found = locate(session, net, rows, feeds, outputs)
+    assert found is not None
+    assert found.layer is None
+    assert found.sentences[1] == (
+        "its tensors could not be looked at, only its outputs (sequence.onnx: crashes "
+        "on it, signal 11)"
+    )

@@ -63,6 +63,7 @@ def inside(file: OpenVinoFile, arguments: Mapping[str, Any], feeds: Any) -> Answ
                 f"loop '{node.get_friendly_name()}' cannot be looked into "
                 f"({one_line(error)})"
             )
+    model.validate_nodes_and_infer_types()
     ordered = list(model.get_ordered_ops())
     constant = _constants(ordered)
     ports: dict[str, Any] = {}
@@ -239,8 +240,6 @@ def _with_concatenated_slices(node: Any) -> dict[str, tuple[str, str]]:
         lifted = _unsqueezed(body, port)
         new = node.get_concatenated_slices(lifted, 0, 1, 1, -1, 0)
         added[_port(new)] = kind, inner.get_friendly_name()
-    if added:
-        node.validate()
     return added
 
 
