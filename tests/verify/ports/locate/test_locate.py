@@ -563,3 +563,75 @@ def test_tensors_that_cannot_be_looked_at() -> None:
         "its tensors could not be looked at, only its outputs (sequence.onnx: crashes "
         "on it, signal 11)"
     )
+
+
+def test_onnxruntime_loses_the_initial_state_of_a_row_of_length_zero(
+    tmp_path: Path,
+) -> None:
+    model = nets.FunctionalNet()
+    x = model.input("x", None, nets.TIME, nets.INPUTS)
+    mask = model.input("mask", None, nets.TIME, dtype="bool")
+    states = [model.input(name, None, nets.UNITS) for name in "hc"]
+    config = nets.rnn("LSTM", return_state=True)
+    outputs = model.call(
+        config, x, features=nets.INPUTS, mask=mask, initial_state=states
+    )
+    net = Network(model.spec(outputs[1]))
+    layer = {k: v.astype(np.float32) for k, v in net.spec["rnn"].weights.items()}
+    order = [0, 3, 1, 2]  # i, o, f, c of ONNX
+
+    def blocks(value: np.ndarray) -> np.ndarray:
+        parts = np.split(value, 4, axis=-1)
+        return np.concatenate([parts[k] for k in order], axis=-1)
+
+    weights = {
+        "W": blocks(layer["kernel"]).T[None],
+        "R": blocks(layer["recurrent_kernel"]).T[None],
+        "B": np.concatenate([blocks(layer["bias"]), 0 * layer["bias"]])[None],
+        "zero": np.array([0], np.int64),
+        "one": np.array([1], np.int64),
+    }
+    make = onnx.helper.make_node
+    nodes = [
+        make("Transpose", ["x"], ["X"], perm=[1, 0, 2]),
+        make("Cast", ["mask"], ["lives"], to=onnx.TensorProto.INT32),
+        make("ReduceSum", ["lives", "one"], ["lengths"], keepdims=0),
+        make("Unsqueeze", ["h", "zero"], ["h0"]),
+        make("Unsqueeze", ["c", "zero"], ["c0"]),
+        make(
+            "LSTM", ["X", "W", "R", "B", "lengths", "h0", "c0"], ["Y", "Y_h", "Y_c"],
+            name="lstm", hidden_size=nets.UNITS,
+        ),
+        make("Squeeze", ["Y_h", "zero"], ["out"]),
+    ]  # fmt: skip
+    info, real = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    rows = nets.BATCH
+    graph = onnx.helper.make_graph(
+        nodes,
+        "model",
+        [
+            info("x", real, [rows, nets.TIME, nets.INPUTS]),
+            info("mask", onnx.TensorProto.BOOL, [rows, nets.TIME]),
+            *(info(name, real, [rows, nets.UNITS]) for name in "hc"),
+        ],
+        [info("out", real, [rows, nets.UNITS])],
+        [numpy_helper.from_array(v.copy(), k) for k, v in weights.items()],
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    path = tmp_path / "lengths.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
+    rng = np.random.default_rng(2)
+    h, c = rng.normal(size=(2, rows, nets.UNITS)).astype(np.float32)
+    lives = np.arange(nets.TIME) < np.array([6, 3, 1, 5, 4])[:, None]
+    assert located(path, net, [nets.features(), lives, h, c]) is None
+    lives[2] = False
+    found = located(path, net, [nets.features(), lives, h, c])
+    assert place(found)[:3] == ("rnn", "h", None)
+    assert found is not None
+    assert (found.row, found.found) == (2, 0.0)
+    assert found.expected == pytest.approx(h[2, 0])
+    assert found.sentences[1:3] == (
+        "this is h after the last step, as it is returned",
+        "the weights and attributes of 'lstm' are right, and so are its inputs: the "
+        "runtime computes something else than the file says",
+    )
