@@ -19,7 +19,7 @@ CONTENTS = {
     "Use": [
         *("docs/recipes", "notebooks/README", "docs/checking"),
         *("docs/vectors", "docs/data"),
-        "docs/conventions",
+        *("docs/converting", "docs/conventions"),
     ],
     "Trust": ["docs/supported", "docs/matches", "docs/diagnosis", "docs/speed"],
     "Build": [

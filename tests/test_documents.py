@@ -528,6 +528,27 @@ def test_the_table_of_number_formats_is_what_its_command_wrote():
         assert found["greatest that passes"] < 1
 
 
+def test_the_tables_of_conversions_are_what_their_command_wrote():
+    from benchmarks import conversions
+
+    results = json.loads((ROOT / "benchmarks/results/conversions.json").read_text())
+    page = PAGES["docs/converting.md"]
+    assert conversions.cases_table(results) in page
+    assert conversions.frameworks_table(results) in page
+    assert all(
+        found["right"] == found["cases"]
+        for found in results["cases"]["float32"].values()
+    )
+    lacking = {
+        text.removeprefix("ONNX Runtime has no ")
+        for found in results["cases"]["float64"].values()
+        for text in found["refused"]
+    }
+    said = re.search(r"In float64 ONNX Runtime [\d.]+ has no (.*?);", page, re.DOTALL)
+    assert said
+    assert all(name in said[1] for name in lacking), lacking
+
+
 @pytest.mark.keras
 def test_the_benchmark_of_number_formats_runs(capsys, tmp_path):
     from benchmarks import number_formats

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from verify import Network
 from verify.errors import DataError, UnsupportedError
 from verify.model.backends import Limit, Rule
 from verify.model.graph import flatten, map_structure
-from verify.model.spec import LayerSpec
+from verify.model.spec import LayerSpec, ModelSpec
 from verify.tolerance.compare import compare
 
 ALLOWED = 1e-10
@@ -90,7 +90,9 @@ def outputs(net: Network, x: list[np.ndarray]) -> list[np.ndarray]:
     return net.flat(net.prepare(x if len(x) > 1 else x[0]), dtype="float64")
 
 
-def check_case(case: Case) -> float:
+def check_case(
+    case: Case, also: Callable[[ModelSpec, list[np.ndarray]], object] | None = None
+) -> float:
     """Hold a case against Keras; returns the greatest difference.
 
     Raises
@@ -152,6 +154,8 @@ def check_case(case: Case) -> float:
             moved = value + 1 if value.dtype.kind in "iu" else value * 1.25
             changed = replace(layer, weights={**layer.weights, key: moved})
             _must_show(spec, path, changed, x, ours, f"{key} moved")
+    if also is not None:
+        also(spec, x)
     return worst
 
 

@@ -11,6 +11,7 @@ from layer_cases.__main__ import every_case, modules
 from layer_cases.case import Case
 from layer_cases.check import CaseFailed, CaseRefused, check_case
 
+from benchmarks.conversions import convert_case
 from verify.forward.layers import REGISTRY
 
 CASES = every_case()
@@ -24,9 +25,12 @@ BACKEND = os.environ.get("KERAS_BACKEND") or "tensorflow"
     ids=lambda case: case.id,
 )
 def test_it_computes_what_keras_computes_and_mistakes_show(case):
-    """On another backend than TensorFlow it may be refused by name instead."""
+    """On another backend than TensorFlow it may be refused by name instead.
+
+    As ONNX the model of each case computes the same in float32.
+    """
     if BACKEND == "tensorflow":
-        check_case(case)
+        check_case(case, also=convert_case)
     else:
         with contextlib.suppress(CaseRefused):
             check_case(case)

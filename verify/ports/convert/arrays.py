@@ -110,9 +110,16 @@ def name_weights(spec: ModelSpec, framework: str) -> NamedWeights:
             form = find_form(_first_cell(layer), found.name)
             gates = ", ".join(form.gate_order)
             order = f"; gates {gates}" if len(form.gate_order) > 1 else ""
+            measured = form.measured
+            ran = (
+                f"; run by {form.title} {measured.version} on other weights: "
+                f"{measured.difference:.1e}"
+                if measured is not None
+                else "; from the source, not run"
+            )
             notes.append(
                 f"{path} ({layer.class_name}): {form.cell} of {form.title} "
-                f"{form.version}{order}; biases: {form.bias_rule}"
+                f"{form.version}{order}; biases: {form.bias_rule}{ran}"
             )
         elif layer.class_name.startswith("ConvLSTM"):
             raise UnsupportedError(

@@ -22,6 +22,7 @@ from verify.forward.layers.base import (
 )
 from verify.forward.layers.dense import _terms
 from verify.forward.layers.preprocessing import held
+from verify.model.backends import Rule
 from verify.model.dtypes import POLICIES, dtype_of, is_float, promoted, rounded, working
 from verify.model.spec import LayerSpec
 from verify.ports.convert.to_onnx.activations import activated, apply, relu, softmax
@@ -417,13 +418,17 @@ def batch_normalization(
     x = at_least_float32(inputs)
     (position,) = from_front((layer.options["axis"],), x.ndim)
     shape = tuple(-1 if k == position else 1 for k in range(x.ndim))
-    weights = {k: w.astype(np.float64) for k, w in layer.weights.items()}
+    # in the dtype and the order in which the layer computes them
+    weights = {k: w.astype(x.dtype) for k, w in layer.weights.items()}
     factor = 1 / np.sqrt(weights["moving_variance"] + layer.options["epsilon"])
-    factor = factor * weights.get("gamma", 1.0)
-    summand = weights.get("beta", 0.0) - weights["moving_mean"] * factor
-    factor, summand = (w.astype(x.dtype).reshape(shape) for w in (factor, summand))
-    y = x * run.graph.constant(factor, "factor")
-    return y + run.graph.constant(summand, "summand")
+    factor = factor * weights["gamma"] if "gamma" in weights else factor
+    mean, beta = weights["moving_mean"], weights.get("beta")
+    if Rule.CENTRES_FIRST in layer.rules:
+        y = (x - mean.reshape(shape)) * factor.reshape(shape)
+        return y if beta is None else y + beta.reshape(shape)
+    summand = -mean * factor if beta is None else -mean * factor + beta
+    y = x * run.graph.constant(factor.reshape(shape), "factor")
+    return y + run.graph.constant(summand.reshape(shape), "summand")
 
 
 def layer_normalization(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
