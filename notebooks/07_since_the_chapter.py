@@ -670,4 +670,4 @@ for path, ours in ((lstm_file, x), (no_bias, x), (decoder_file, given)):
 assert min(apart.values()) > 1e-3
 
 # %% [markdown]
-# This was the last notebook. [All of them](README.md), with what you see in each.
+# Next: [leaving Keras](08_leaving_keras.ipynb).
