@@ -43,8 +43,11 @@ MODULES: Mapping[str, tuple[str, str]] = {
     "sonnet": ("run_sonnet", "sonnet"),
     "mxnet": ("run_mxnet", "mxnet"),
     "chainer": ("run_chainer", "chainer"),
+    "mnn": ("run_mnn", "MNN"),
+    "tfjs": ("run_tfjs", ""),
 }
-"""Framework -> the module that runs it, and the package that has to be importable."""
+"""Framework -> the module that runs it, and the package that has to be importable; those
+that are no package of Python run if they are named."""
 
 COMMAND = "python -m benchmarks.conventions"
 
@@ -154,7 +157,8 @@ def in_this_process(module: ModuleType) -> Callable[[Case], Sequence[Any]]:
 
 def is_here(framework: str) -> bool:
     """Return whether a framework can be imported in this environment."""
-    return importlib.util.find_spec(MODULES[framework][1]) is not None
+    package = MODULES[framework][1]
+    return bool(package) and importlib.util.find_spec(package) is not None
 
 
 def _has_both(path: Path) -> bool:
