@@ -46,8 +46,8 @@ MODULES: Mapping[str, tuple[str, str]] = {
     "mnn": ("run_mnn", "MNN"),
     "tfjs": ("run_tfjs", ""),
 }
-"""Framework -> the module that runs it, and the package that has to be importable; those
-that are no package of Python run if they are named."""
+"""Framework -> the module that runs it, and the package that has to be importable.
+Those that are no package of Python run if they are named."""
 
 COMMAND = "python -m benchmarks.conventions"
 

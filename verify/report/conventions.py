@@ -31,7 +31,7 @@ NOT_RUN = "not run by this project"
 
 
 def convention_tables() -> str:
-    """Return tables in Markdown of every framework: weights, running, recipes, limits.
+    """Return tables in Markdown of all frameworks: weights, running, limits.
 
     ``docs/conventions.md`` holds what this returns.
     """
@@ -61,11 +61,11 @@ def convention_tables() -> str:
             ],
         ),
         "Limits": _bulleted(known),
-        "Recipes": markdown_table(
+        "Expressions": markdown_table(
             ("framework", "layer", "of Keras", "its arrays", "back into Keras's"),
             [
                 markdown_row(c.title, _code(c.cell), _code(c.keras_text),
-                             _recipes(c.arrays), _recipes(c.keras))
+                             _expressions(c.arrays), _expressions(c.keras))
                 for one in known
                 for c in one.conventions
                 if c.arrays is not None
@@ -189,8 +189,8 @@ def _weights_row(form: Convention) -> str:
     )
 
 
-def _recipes(recipes: Mapping[str, str] | None) -> str:
-    return "<br>".join(_code(f"{k} = {v}") for k, v in (recipes or {}).items())
+def _expressions(expressions: Mapping[str, str] | None) -> str:
+    return "<br>".join(_code(f"{k} = {v}") for k, v in (expressions or {}).items())
 
 
 def _code(text: str) -> str:

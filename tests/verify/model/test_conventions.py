@@ -18,7 +18,7 @@ from verify.model.conventions import (
     from_framework,
     to_framework,
 )
-from verify.model.conventions.recipes import Recipe, array_names
+from verify.model.conventions.expressions import Evaluator, array_names
 from verify.model.spec import GATES
 
 FORMS = [c for c in conventions() if c.arrays is not None]
@@ -303,8 +303,8 @@ def test_names_of_frameworks_are_unique():
      "[K]", "open('x')", "P(M=K)", "K @ R", "f'{K}'", "K +", "z"],
 )  # fmt: skip
 def test_nothing_but_the_language_is_evaluated(expression):
-    recipe = Recipe(
+    evaluate = Evaluator(
         ("h",), ("h",), False, 2, 3, {"K": np.ones((3, 2)), "b": np.ones(2)}
     )
     with pytest.raises((ValueError, KeyError)):
-        recipe(expression)
+        evaluate(expression)

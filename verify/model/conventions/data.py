@@ -81,12 +81,12 @@ class Convention:
         ``"transposed"``: (gates * units, inputs); ``"as in Keras"``: (inputs,
         gates * units).
     arrays : mapping of str to str, or None
-        Name of each array -> the recipe that makes it from Keras's, see
-        `verify.model.conventions.recipes`. ``{layer}`` in a name is the number of the
-        layer in a stack, ``{direction}`` the mark of the direction. None where the
+        Name of each array -> the expression that makes it from Keras's, see
+        `verify.model.conventions.expressions`. ``{layer}`` in a name is the number of
+        the layer in a stack, ``{direction}`` the mark of the direction. None where the
         framework reads the Keras model itself, or where the names are not known.
     keras : mapping of str to str, or None
-        K, R and b of Keras -> the recipe that makes them from the framework's arrays.
+        K, R and b of Keras -> the expression that makes them from the framework's.
     bias_rule : str
     update_gate : str or None
         What the update gate z of a GRU is the share of.
@@ -166,7 +166,7 @@ class OtherLayer:
     cell : str
         The framework's layer.
     keras : mapping of str to str
-        Keras's name of a weight -> the recipe that makes it from the framework's.
+        Keras's name of a weight -> the expression that makes it from the framework's.
     """
 
     cell: str

@@ -10,7 +10,7 @@ import numpy as np
 from verify.errors import DataError, UnsupportedError, join_and, printable
 from verify.model.arrays import Array, weights_text
 from verify.model.conventions.data import Convention, find_framework
-from verify.model.conventions.recipes import Recipe
+from verify.model.conventions.expressions import Evaluator
 from verify.model.spec import GATES, LayerSpec
 
 DIRECTIONS = {"forward": "forward_layer", "backward": "backward_layer"}
@@ -211,11 +211,11 @@ def _converted(
 ) -> dict[str, Array]:
     """Return the arrays of one direction, without a prefix."""
     weights = keras_arrays(layer)
-    recipe = _recipe(form, weights)
+    evaluate = _evaluator(form, weights)
     if form.needs is not None:
-        missing = np.abs(recipe(form.needs["zero"])).max(initial=0)
+        missing = np.abs(evaluate(form.needs["zero"])).max(initial=0)
         if constant_unit:
-            recipe = _recipe(form, _with_constant_unit(weights))
+            evaluate = _evaluator(form, _with_constant_unit(weights))
         elif missing > 0:
             raise UnsupportedError(
                 f"{layer}: {form.title} {form.version} has no form for these weights: "
@@ -223,16 +223,16 @@ def _converted(
                 f"{form.needs['instead']}"
             )
     return {
-        name: recipe(expression)
+        name: evaluate(expression)
         for name, expression in _named(form, form.arrays or {}, index, direction)
     }
 
 
 def _named(
-    form: Convention, recipes: Mapping[str, str], index: int, direction: str
+    form: Convention, expressions: Mapping[str, str], index: int, direction: str
 ) -> Iterator[tuple[str, str]]:
     mark = form.marks.get(direction, "")
-    for name, expression in recipes.items():
+    for name, expression in expressions.items():
         yield (
             name.replace("{layer}", str(index)).replace("{direction}", mark),
             expression,
@@ -252,7 +252,7 @@ def _restored(
     form = find_form(layer, framework, cell)
     weights = keras_arrays(layer)
     zeros = {key: np.zeros_like(value) for key, value in weights.items()}
-    expected = _recipe(form, zeros)
+    expected = _evaluator(form, zeros)
     prefix = form.prefixes.get(direction, "") if both else ""
     held: dict[str, Array] = {}
     absent = []
@@ -284,7 +284,7 @@ def _restored(
             f"{layer}: expected the arrays {weights_text(shapes)} of {form.cell}. "
             f"Received: no {join_and(name for name, _ in absent)}"
         )
-    back = replace_arrays(expected, held)
+    back = replace(expected, arrays=held)
     found = {key: back(expression) for key, expression in (form.keras or {}).items()}
     names = {"kernel": "K", "recurrent_kernel": "R", "bias": "b"}
     if "bias" not in layer.weights and np.any(found["b"]):
@@ -303,22 +303,17 @@ def _restored(
 
 def _all_absent(form: Convention, biases: list[str]) -> bool:
     """Return whether the biases that are absent are all that the form has."""
-    recipes = (form.arrays or {}).values()
-    return len(biases) == sum("b" in _weights_in(x) for x in recipes)
+    expressions = (form.arrays or {}).values()
+    return len(biases) == sum("b" in _weights_in(x) for x in expressions)
 
 
 def _weights_in(expression: str) -> set[str]:
-    """Return which of Keras's weights a recipe is made from."""
+    """Return which of Keras's weights an expression is made from."""
     return {name for name in ("K", "R", "b") if name in _words(expression)}
 
 
 def _words(expression: str) -> list[str]:
     return "".join(c if c.isalnum() else " " for c in expression).split()
-
-
-def replace_arrays(recipe: Recipe, arrays: Mapping[str, Array]) -> Recipe:
-    """Return the same recipe over other arrays."""
-    return replace(recipe, arrays=arrays)
 
 
 def keras_arrays(layer: LayerSpec) -> dict[str, Array]:
@@ -333,9 +328,9 @@ def keras_arrays(layer: LayerSpec) -> dict[str, Array]:
     return {"K": kernel, "R": recurrent, "b": bias}
 
 
-def _recipe(form: Convention, weights: Mapping[str, Array]) -> Recipe:
+def _evaluator(form: Convention, weights: Mapping[str, Array]) -> Evaluator:
     kernel, recurrent = weights["K"], weights["R"]
-    return Recipe(
+    return Evaluator(
         GATES[form.keras_layer],
         form.gate_order,
         form.layout == "interleaved",

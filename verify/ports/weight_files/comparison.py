@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,12 @@ from verify.errors import DataError, error_prefix
 from verify.forward.network import Network
 from verify.model.conventions import find_framework
 from verify.model.spec import ModelSpec
-from verify.ports.weight_files.findings import WeightFinding, findings, sentences
+from verify.ports.weight_files.findings import (
+    OTHER,
+    WeightFinding,
+    findings,
+    sentences,
+)
 from verify.ports.weight_files.matching import Matching, match
 from verify.ports.weight_files.reading import read_weight_file
 from verify.report.report import Report
@@ -90,7 +95,8 @@ def weight_file_comparison(
     ModelFileError
         The file cannot be read.
     DataError
-        The arrays of a layer are not in the file, or have other shapes.
+        The arrays of a layer are not in the file, or have other shapes; or none of the
+        weights is the model's, changed or not.
     """
     known = find_framework(framework)
     net.spec.require_finite()
@@ -99,6 +105,8 @@ def weight_file_comparison(
         matching = match(net.spec, arrays, known, layers)
         matching.found.require_finite()
     found = findings(matching)
+    with error_prefix(path):
+        _require_same_network(found)
     said = [
         f"{path} was read as weights of {known.title} {known.version}",
         *sentences(matching, found),
@@ -119,3 +127,12 @@ def weight_file_comparison(
     report = compare_outputs(net, source, Arrays(given), **options)
     report = replace(report, warnings=(*said, *report.warnings))
     return WeightFileComparison(report, tuple(found), tuple(said), matching)
+
+
+def _require_same_network(found: Sequence[WeightFinding]) -> None:
+    """Raise DataError if no weight of the model was found again in any form."""
+    if not any(one.state != OTHER for one in found):
+        raise DataError(
+            f"expected weights of this model. Received: those of another, 0 of "
+            f"{len(found)} weights were found again; {found[0].sentence}"
+        )

@@ -18,7 +18,7 @@ from verify.model.conventions import (
     from_framework,
     to_framework,
 )
-from verify.model.conventions.recipes import Recipe, array_names
+from verify.model.conventions.expressions import Evaluator, array_names
 from verify.model.spec import LayerSpec, ModelSpec
 
 SEPARATORS = "./:_|"
@@ -304,7 +304,7 @@ def _one_direction(array: Array, form: Convention, leaf: Leaf, like: Array) -> A
 
 
 def _made_from(form: Convention, templates: Mapping[str, str], name: str) -> str:
-    """Return the recipe of an array by its name in the first layer."""
+    """Return the expression of an array by its name in the first layer."""
     template = next(key for key, value in templates.items() if value == name)
     expression = (form.arrays or {})[template]
     return "b" if re.search(r"\bb\b", expression) else "K"
@@ -335,8 +335,8 @@ def _other_groups(
         raise UnsupportedError(
             f"{leaf}: {known.cell} of {framework.title} has no {join_and(unknown)}"
         )
-    recipes = {key: known.keras[key] for key in leaf.layer.weights}
-    needed = [name for recipe in recipes.values() for name in array_names(recipe)]
+    expressions = {key: known.keras[key] for key in leaf.layer.weights}
+    needed = [name for text in expressions.values() for name in array_names(text)]
     stand: dict[str, dict[str, str]] = {}
     for name in needed:
         for prefix, _, key in _with_suffix(names, re.escape(name)):
@@ -345,8 +345,8 @@ def _other_groups(
         if not all(name in keys for name in needed):
             continue
         held = {name: arrays[key] for name, key in keys.items()}
-        recipe = Recipe((), (), False, 0, 0, held)
-        weights = {key: recipe(expression) for key, expression in recipes.items()}
+        evaluate = Evaluator((), (), False, 0, 0, held)
+        weights = {key: evaluate(text) for key, text in expressions.items()}
         shapes = {k: v.shape for k, v in weights.items()}
         expected = {k: v.shape for k, v in leaf.layer.weights.items()}
         if shapes == expected:
@@ -487,8 +487,8 @@ def _nothing(
         wanted = weights_text(like)
     else:
         cell = framework.others[kind].cell
-        recipes = framework.others[kind].keras.values()
-        wanted = join_and(name for r in recipes for name in array_names(r))
+        expressions = framework.others[kind].keras.values()
+        wanted = join_and(name for r in expressions for name in array_names(r))
         wanted += f" for {weights_text(leaf.layer.weights)}"
     listed = list(arrays.items())[:MAX_LISTED]
     more = len(arrays) - len(listed)

@@ -22,7 +22,7 @@ from support.nets import (
 
 from verify import DataError, Network, UnsupportedError, Verdict
 from verify.model.conventions import frameworks, to_framework
-from verify.model.conventions.recipes import array_names
+from verify.model.conventions.expressions import array_names
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.ports.weight_files.comparison import weight_file_comparison
 
@@ -238,6 +238,7 @@ def test_layers_of_a_stack_are_told_apart_by_value(tmp_path):
 
 def test_ambiguity_is_said_and_the_user_decides(tmp_path):
     model, other = stacked(), stacked(seed=7)
+    other = other.with_layer(model["dense"])
     arrays = foreign(other, "torch", STACK, {"first": 0, "second": 1})
     found = compared(tmp_path, model, arrays)
     assert any("--layer first=PREFIX decides" in text for text in found.sentences)
@@ -327,6 +328,15 @@ def test_missing_and_transposed_arrays_are_one_line(tmp_path):
 def test_another_network_is_refused_with_what_the_file_holds(tmp_path):
     arrays = {"a.weight": np.ones((VOCABULARY, 2), "f"), "a.bias": np.ones(2, "f")}
     with pytest.raises(DataError, match=r"nn.Embedding .* Received: a.bias \(2,\)"):
+        compared(tmp_path, word_model(), arrays)
+
+
+def test_weights_of_another_model_of_the_same_shapes_are_refused(tmp_path):
+    arrays = foreign(word_model(seed=5), "torch", PREFIXES)
+    words = (
+        "those of another, 0 of 6 weights were found again; Layer 'words': embeddings"
+    )
+    with pytest.raises(DataError, match=words):
         compared(tmp_path, word_model(), arrays)
 
 

@@ -1,11 +1,11 @@
-"""Evaluate the recipes that turn Keras's weights into those of a framework, and back.
+"""Evaluate what turns Keras's weights into those of a framework, and back.
 
-A recipe is an expression in a small language, written as Python would write it and
-evaluated here, never by Python: ``P(K).T``, ``cat(P(b), 0*b)[None]``.
+The language is small. It is written as in Python and evaluated here, never by Python:
+``P(K).T``, ``cat(P(b), 0*b)[None]``.
 
 ========================  ============================================================
 ``K`` ``R`` ``b``         kernel, recurrent kernel and bias of the Keras layer
-``'name'``                an array of the framework, in recipes that lead back to Keras
+``'name'``                an array of the framework, on the way back to Keras
 ``U`` ``I``               units, inputs
 ``P(M)``                  the gate blocks of the last axis in the framework's order
 ``Q(M)``                  from the framework's order back into Keras's
@@ -34,7 +34,7 @@ from verify.model.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
+class Evaluator:
     """Evaluate expressions over the arrays of one layer.
 
     Attributes
@@ -91,7 +91,7 @@ class Recipe:
                 name in _FUNCTIONS
             ):
                 return _FUNCTIONS[name](self, *map(self._value, given))
-        raise ValueError(f"not in the language of recipes: {ast.unparse(node)}")
+        raise ValueError(f"not in the language of expressions: {ast.unparse(node)}")
 
     def _index(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Slice):
@@ -141,18 +141,18 @@ def _parsed(expression: str) -> ast.expr:
     try:
         return ast.parse(expression, mode="eval").body
     except SyntaxError as error:
-        raise ValueError(f"not in the language of recipes: {expression}") from error
+        raise ValueError(f"not in the language of expressions: {expression}") from error
 
 
-def _rows(_: Recipe, *arrays: Array) -> Array:
+def _rows(_: Evaluator, *arrays: Array) -> Array:
     return np.stack(arrays)
 
 
-def _beside(_: Recipe, *arrays: Array) -> Array:
+def _beside(_: Evaluator, *arrays: Array) -> Array:
     return np.concatenate(_together(arrays), axis=-1)
 
 
-def _beneath(_: Recipe, *arrays: Array) -> Array:
+def _beneath(_: Evaluator, *arrays: Array) -> Array:
     return np.concatenate(_together(arrays), axis=0)
 
 
@@ -166,13 +166,13 @@ _OPERATIONS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mult: lambda a, b: a * b,
 }
 _FUNCTIONS: Mapping[str, Callable[..., Array]] = {
-    "P": Recipe.foreign,
-    "Q": Recipe.keras,
-    "blk": lambda recipe, array, k: recipe.blocks(array)[k],
+    "P": Evaluator.foreign,
+    "Q": Evaluator.keras,
+    "blk": lambda e, array, k: e.blocks(array)[k],
     "cat": _beside,
     "vcat": _beneath,
     "rows": _rows,
-    "negz": lambda recipe, array: recipe.changed(array, "z", np.negative),
-    "sub1": lambda recipe, array: recipe.changed(array, "f", lambda x: x - 1),
-    "add1": lambda recipe, array: recipe.changed(array, "f", lambda x: x + 1),
+    "negz": lambda e, array: e.changed(array, "z", np.negative),
+    "sub1": lambda e, array: e.changed(array, "f", lambda x: x - 1),
+    "add1": lambda e, array: e.changed(array, "f", lambda x: x + 1),
 }
