@@ -23,11 +23,11 @@ import verify
 from benchmarks.limit import Forward, activations, products
 from benchmarks.machine import cores
 from benchmarks.models import inputs
-from benchmarks.onnx_model import onnx_model
 from benchmarks.plain import plain_pass
 from benchmarks.turns import BenchmarkError, come_to_rest, seconds_of
 from verify.keras_bridge import import_keras
 from verify.model.arrays import Array
+from verify.ports.convert.to_onnx.model import onnx_model
 
 BATCH_SIZES = (32, 256, 1024, 4096)
 TRIED_ROWS = 4096
@@ -373,12 +373,12 @@ def _session(path: Path, threads: int, spinning: bool) -> Any:
     # Threads may spin during a run; after it they would slow other competitors down.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(
-        onnx_model(_network(path).spec), options, providers=["CPUExecutionProvider"]
+        onnx_model(_network(path)).content, options, providers=["CPUExecutionProvider"]
     )
 
 
 def _run(session: Any, x: Array) -> Array:
-    return session.run(None, {"ids": x})[0]
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
 
 
 @lru_cache(maxsize=1)

@@ -30,7 +30,6 @@ from support.nets import (
 
 import verify
 from benchmarks.number_formats import mistakes_of_weights
-from benchmarks.onnx_model import onnx_model
 from benchmarks.ports import Port, bfloat16, exact, fixed, float16, int8, ports
 from verify import DataError, LayerSpec, Network, Verdict
 from verify.__main__ import main
@@ -38,6 +37,7 @@ from verify.backward import backprop
 from verify.checks._batches import Limits
 from verify.checks.checkpoint import Watch
 from verify.model.spec import ModelSpec
+from verify.ports.convert.to_onnx.model import onnx_model
 from verify.report.report import read_report
 from verify.tolerance.error_bound import format_bounds
 from verify.tolerance.error_bound.format_bounds import EVEN, FormatVisitor
@@ -384,13 +384,13 @@ if INSTALLED:
         net = like_trained(word_net(layer(kind, "rnn", units=16), mask_zero=False))
         x = 1 + ids(batch=ROWS) % (VOCABULARY - 1)
         path, small = tmp_path / "m.onnx", tmp_path / "int8.onnx"
-        path.write_bytes(onnx_model(net.spec))
+        path.write_bytes(onnx_model(net).content)
         logging.disable(logging.WARNING)
         try:
             quantize_dynamic(path, small, weight_type=QuantType.QInt8)
         finally:
             logging.disable(logging.NOTSET)
         session = onnxruntime.InferenceSession(small.read_bytes())
-        (theirs,) = session.run(None, {"ids": x})
+        (theirs,) = session.run(None, {net.input_names[0]: x})
         assert compared(net, x, theirs, "int8").verdict is Verdict.PASS
         assert compared(net, x, theirs, "fixed<28,6>").verdict is Verdict.FAIL

@@ -160,7 +160,7 @@ def run(
     found = graph.ops(
         OPERATORS[name],
         [
-            x.transpose([1, 0, 2]),
+            _time_first(x),
             *operands,
             None if lengths is None else lengths.cast(np.int32),
             *_initial(graph, x, directions, count),
@@ -179,6 +179,17 @@ def run(
         )
         results.append(Result(own.transpose([1, 0, 2]), states))
     return results
+
+
+def _time_first(x: Value) -> Value:
+    """Return the inputs (time, batch, features).
+
+    Of an Embedding the ids are turned, of which there are fewer.
+    """
+    if x.name in x.graph.look_ups:
+        table, ids = x.graph.look_ups[x.name]
+        return table.gather(ids.transpose([1, 0]))
+    return x.transpose([1, 0, 2])
 
 
 def _initial(

@@ -36,7 +36,10 @@ def embedding(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
     ids = inputs if inputs.dtype in (np.int32, np.int64) else inputs.cast(np.int64)
     table = graph.constant(layer.weights["embeddings"], "embeddings")
     if not layer.options["quantization_mode"]:
-        return table.gather(ids)
+        found = table.gather(ids)
+        if ids.ndim == 2:
+            graph.look_ups[found.name] = table, ids
+        return found
     scales = graph.constant(layer.weights["embeddings_scale"], "embeddings_scale")
     return table.gather(ids).cast(scales.dtype) / scales.gather(ids).expand(-1)
 

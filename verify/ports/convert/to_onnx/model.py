@@ -117,6 +117,7 @@ def onnx_model(net: Network, dialect: Dialect = ONNX_RUNTIME) -> OnnxModel:
         for tensor, name in zip(found, output_names, strict=True)
     ]
     states, given, after = _states(graph, writing)
+    graph.prune([value.name for value in (*outputs, *after)])
     model = _model(
         graph,
         printable(spec.name) or "model",
@@ -144,7 +145,7 @@ def onnx_model(net: Network, dialect: Dialect = ONNX_RUNTIME) -> OnnxModel:
         tuple(output_names),
         states,
         tuple(writing.how),
-        dict(sorted(graph.operators.items())),
+        graph.operators,
     )
 
 

@@ -356,6 +356,18 @@ def broadcast(a: Dims, b: Dims) -> Dims:
     return tuple(found)
 
 
+RECURRENT = frozenset({"RNN", "LSTM", "GRU"})
+
+
+def _names_read(node: Any) -> set[str]:
+    """Return the tensors that a node reads, in the bodies of loops too."""
+    found = set(node.input)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            found |= _names_read(inner)
+    return found
+
+
 class Graph:
     """Collect the nodes, constants, inputs and outputs of a file.
 
@@ -363,12 +375,18 @@ class Graph:
     ----------
     reserved : sequence of str
         Names that no tensor of its own may take: those of inputs and outputs.
+
+    Attributes
+    ----------
+    look_ups : dict of str to pair of Value
+        Name of a tensor -> the table and the ids (batch, time) of which it is
+        ``table[ids]``.
     """
 
     def __init__(self, reserved: Sequence[str] = ()) -> None:
         self._onnx = onnx()
         self.initializers: list[Any] = []
-        self.operators: dict[str, int] = {}
+        self.look_ups: dict[str, tuple[Value, Value]] = {}
         self._scopes: list[list[Any]] = [[]]
         self._names = set(reserved)
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
@@ -451,7 +469,6 @@ class Graph:
             **options,
         )
         self.nodes.append(node)
-        self.operators[kind] = self.operators.get(kind, 0) + 1
         return found
 
     def constant(self, array: Any, hint: str = "constant") -> Value:
@@ -534,6 +551,36 @@ class Graph:
         inputs = [value, self.integers(sizes)]
         found = self.ops("Split", inputs, shapes, axis=axis)
         return [part for part in found if part is not None]
+
+    def prune(self, outputs: Sequence[str]) -> None:
+        """Leave out nodes, outputs of nodes and constants that nothing uses.
+
+        Parameters
+        ----------
+        outputs : sequence of str
+            Names of the outputs of the file.
+        """
+        used, kept = set(outputs), []
+        for node in reversed(self.nodes):
+            if not used & set(node.output):
+                continue
+            if node.op_type in RECURRENT:  # all of their outputs are optional
+                names = [name if name in used else "" for name in node.output]
+                while not names[-1]:
+                    names.pop()
+                node.output[:] = names
+            used |= _names_read(node)
+            kept.append(node)
+        self.nodes[:] = kept[::-1]
+        self.initializers[:] = [one for one in self.initializers if one.name in used]
+
+    @property
+    def operators(self) -> dict[str, int]:
+        """Return how often each operator occurs, bodies of loops left out."""
+        found: dict[str, int] = {}
+        for node in self.nodes:
+            found[node.op_type] = found.get(node.op_type, 0) + 1
+        return dict(sorted(found.items()))
 
     def info(self, value: Value, names: Mapping[int, str] | None = None) -> Any:
         """Return how the file describes an input or output; `names` are of axes."""
