@@ -106,8 +106,8 @@ assert to_onnx.verdict == "PASS"
 # %% [markdown]
 # * **inputs** and **outputs** say what was taken for what. The names are not the model's any
 #   more, so shape and dtype decide; where they leave a choice, the report asks.
-# * **weights** were found again in the file by their numbers, and in which form: an export
-#   of another model is noticed before anything is computed.
+# * **weights** were found again in the file by their numbers, so that an export of another model
+#   is not taken for this one. Where something is wrong, the report says in which form each is there.
 # * **The table** has a line for each *probe*: rows padded in front, behind and with holes, a
 #   row of nothing but padding, batches of several sizes, a second call. What a test with one
 #   batch of your own would not have tried.

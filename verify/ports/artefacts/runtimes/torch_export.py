@@ -43,7 +43,8 @@ def open_file(opening: Opening) -> TorchExportFile:
     try:
         import torch
     except ImportError as error:
-        raise missing("torch", EXTRA, SUFFIX, error) from None
+        what = "torch (its build for CPUs is enough)"
+        raise missing(what, EXTRA, SUFFIX, error) from None
     at_least("torch", torch.__version__, (2, 8), EXTRA, SUFFIX)
     return TorchExportFile(opening, archive)
 
