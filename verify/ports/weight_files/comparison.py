@@ -125,7 +125,10 @@ def weight_file_comparison(
     names = net.output_names
     given = outputs[0] if len(names) == 1 else dict(zip(names, outputs, strict=True))
     report = compare_outputs(net, source, Arrays(given), **options)
-    report = replace(report, warnings=(*said, *report.warnings))
+    facts = {**report.facts, "weights": str(path), "framework": known.name}
+    if x is None:
+        facts["inputs"] = "probe inputs made from the model"
+    report = replace(report, warnings=(*said, *report.warnings), facts=facts)
     return WeightFileComparison(report, tuple(found), tuple(said), matching)
 
 
