@@ -2,7 +2,8 @@
 # make test   sets up, runs every check
 # make quick  the checks that take no Keras, browser, cluster or long search: about a minute
 # make fuzz   holds N random models against Keras, from SEED on; goes on where it was;
-#             BACKEND=jax holds them against Keras on JAX
+#             BACKEND=jax holds them against Keras on JAX, likewise torch and numpy;
+#             torch is not in .venv: FUZZ_PYTHON=/path/to/python that has it
 # make notebooks  runs every notebook and keeps what it shows; NAMES="03 05" only those
 # make bench  how fast the NumPy forward pass is; OPTIONS=--quick measures less
 # make docs   builds the site of the documentation into site/, offline
@@ -26,7 +27,8 @@ help:
 	@echo "make quick  run those that take neither Keras nor long, in about a minute"
 	@echo "make notebooks  run every notebook anew; NAMES=\"03 05\": only those"
 	@echo "make docs   build the site of the documentation: site/index.html"
-	@echo "make fuzz   N=3000 SEED=1 BACKEND=tensorflow|jax: random models, resumes"
+	@echo "make fuzz   N=3000 SEED=1 BACKEND=tensorflow|jax|torch|numpy: random models,"
+	@echo "            resumes; FUZZ_PYTHON=python: of another environment, with torch"
 	@echo "make hostile N=100000 SEED=1: damaged and absurd files, each read in bounds"
 	@echo "make trust  plant every known mistake, see which are caught and named"
 	@echo "make bench  how fast the NumPy forward pass is, beside Keras and ONNX Runtime;"
@@ -86,9 +88,16 @@ notebooks: setup
 N := 3000
 SEED := 1
 BACKEND := tensorflow
-FUZZ := KERAS_BACKEND=$(BACKEND) PYTHONPATH=tests $(BIN)/python -m fuzzing --count $(N) --seed $(SEED)
+FUZZ_PYTHON := $(BIN)/python
+FUZZ := KERAS_BACKEND=$(BACKEND) PYTHONPATH=tests:. $(FUZZ_PYTHON) -m fuzzing --count $(N) --seed $(SEED)
+HAS_BACKEND := import sys, importlib.util as u; sys.exit(u.find_spec('$(BACKEND)') is None)
 
 fuzz: setup
+	@$(FUZZ_PYTHON) -c "$(HAS_BACKEND)" || { \
+	  echo "BACKEND=$(BACKEND): $(FUZZ_PYTHON) has no $(BACKEND)." \
+	    "Install it there, or name a Python that has it: make fuzz" \
+	    "BACKEND=$(BACKEND) FUZZ_PYTHON=/path/to/python. Without a GPU choose torch's" \
+	    "CPU build: the default brings gigabytes" >&2; exit 2; }
 	$(FUZZ) --part 1/2 & $(FUZZ) --part 2/2; wait
 	$(FUZZ) --summary
 

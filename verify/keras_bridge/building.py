@@ -11,7 +11,7 @@ from verify.keras_bridge.importing import first_line, import_keras, quiet
 from verify.keras_bridge.reading import attribute_of, live_layer
 from verify.model.dtypes import POLICIES
 from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
-from verify.model.spec import LayerSpec, ModelSpec
+from verify.model.spec import GATES, LayerSpec, ModelSpec
 from verify.model_files.config import read_architecture
 from verify.model_files.keras2_config import KERAS2_HARD_SIGMOID
 
@@ -37,6 +37,10 @@ def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
     except Exception as error:  # Keras raises all kinds here
         if spec.legacy:
             return rebuild(spec), "rebuilt: Keras cannot load this .h5 file"
+        if spec.policies & {"float16", "bfloat16"}:
+            # the initial value of a recurrent kernel is a QR decomposition, which some
+            # backends have not in 16 bits
+            return rebuild(spec), "rebuilt: Keras makes no initial weights in 16 bits"
         raise KerasCannotRun(
             f"{printable(path)}: Keras cannot load this file ({first_line(error)})"
         ) from None
@@ -130,6 +134,9 @@ def _translate(config: Any) -> Any:
         for key, value in config.items()
         if not key.endswith(TRAINING_SUFFIXES) and key not in DROPPED_KEYS
     }
+    if config.get("class_name") in GATES and isinstance(changed.get("config"), dict):
+        # instead of the default, a QR decomposition, for what these weights replace
+        changed["config"]["recurrent_initializer"] = "zeros"
     if config.get("module") == "keras.ops":
         for module in private.operation_modules():
             if hasattr(module, str(config["class_name"])):

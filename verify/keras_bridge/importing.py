@@ -22,6 +22,8 @@ from verify.keras_bridge import private
 from verify.model.backends import BACKENDS, REFUSED_BACKENDS
 from verify.model.versions import untested
 
+CPU_BUILD = "without a GPU choose torch's CPU build: the default brings gigabytes"
+
 
 def require_keras() -> None:
     """Require that Keras is installed, without importing it.
@@ -43,10 +45,10 @@ def _not_installed(reason: object) -> UnsupportedError:
             f"Received: {backend}{REFUSED_BACKENDS[backend]}"
         )
     # Keras on NumPy convolves and pools by JAX, and does not start without it
-    extra = {"tensorflow": "keras", "jax": "jax", "numpy": "jax", "torch": "torch"}.get(
-        backend
-    )
+    extra = {"tensorflow": "keras", "jax": "jax", "numpy": "jax"}.get(backend)
     hint = f". {install_hint(extra)}" if extra else ""
+    if backend == "torch":
+        hint = f". Install it with: pip install keras torch ({CPU_BUILD})"
     return UnsupportedError(
         f"expected Keras with its backend {printable(backend)} to be installed. "
         f"Received: {printable(reason)}{hint}"

@@ -23,8 +23,11 @@ from support.nets import (
     input_layer,
     layer,
     lstm_spec,
+    random_weights,
+    sequential,
     spec,
     stateful_net,
+    write_keras_file,
 )
 
 import verify
@@ -365,7 +368,10 @@ wrong = verify.check(model, network=verify.Network(spec.with_layer(turned)))
 tensorflow = verify.load(model, backend="tensorflow")
 with contextlib.redirect_stdout(io.StringIO()) as command:
     code = main(["check", sys.argv[1], "--json"])
+with contextlib.redirect_stdout(io.StringIO()) as command_on_half:
+    passed = sys.argv[2:] and main(["check", sys.argv[2], "--json"]) == 0
 print(json.dumps({
+    "half": passed and json.loads(command_on_half.getvalue())["facts"]["keras model"],
     "code": code, "command": json.loads(command.getvalue())["facts"]["backend"],
     "right": right.verdict, "proof": right.proof.max_diff, "warnings": right.warnings,
     "backend": right.facts["backend"], "wrong": wrong.verdict,
@@ -374,6 +380,13 @@ print(json.dumps({
         tensorflow.prepare(probe_inputs(tensorflow.spec)))],
 }))
 """
+
+
+def half_file(path: Path) -> Path:
+    """A file of an LSTM in float16, whose recurrent kernel began as orthogonal."""
+    cast = [w.astype("float16") for w in random_weights([(3, 16), (4, 16), (16,)], 0)]
+    lstm = layer("LSTM", "lstm", units=4, dtype="float16")
+    return write_keras_file(path, sequential(input_layer(None, 6, 3), lstm), [cast])
 
 
 HERE = [name for name in ("jax", "numpy", "torch") if importlib.util.find_spec(name)]
@@ -391,7 +404,8 @@ MET = {
 @pytest.mark.parametrize("backend", HERE)
 def test_check_holds_numpy_against_keras_and_names_what_differs(backend, tmp_path):
     path = tmp_path / "m.keras"
-    run = on_backend(backend, CHECKED, str(path))
+    half = [] if backend == "jax" else [str(half_file(tmp_path / "half.keras"))]
+    run = on_backend(backend, CHECKED, str(path), *half)
     assert run.returncode == 0, run.stderr
     said = json.loads(run.stdout)
     assert said["right"] == "PASS"
@@ -404,6 +418,8 @@ def test_check_holds_numpy_against_keras_and_names_what_differs(backend, tmp_pat
     for name in known:
         assert any(Rule[name].value in warning for warning in said["warnings"])
     assert (said["code"], said["command"]) == (0, backend)
+    if half:
+        assert said["half"] == "rebuilt: Keras makes no initial weights in 16 bits"
 
 
 @pytest.mark.keras
