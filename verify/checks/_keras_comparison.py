@@ -228,7 +228,8 @@ class KerasComparison(RowComparison):
                 layers = chunks.layers
                 verdict, reason = judge_time_chunks(layers)
                 amplified = proof.max_diff, numerics.max_diff
-                parts = [layer for layer in layers if layer.chunks]
+                # with no layer in chunks, each is decided on its own inputs
+                parts = [layer for layer in layers if layer.chunks] or layers
                 proof = max((x.proof for x in parts), key=_error_ratio)
                 numerics = max((x.numerics for x in parts), key=_error_ratio)
             except Undecided as why:

@@ -26,14 +26,14 @@ from verify.forward.fast import (
 from verify.forward.layers import LOOPS
 from verify.forward.layers.base import Tensor
 from verify.model.arrays import Array, shape_text
-from verify.model.backends import Rule
+from verify.model.backends import SEEN_IN_FLOAT32, Rule
 from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.model.versions import REFERENCE, VersionRule
 
-RULE_NOISE = 1e-12
-"""Up to this share of the greatest output, a rule's effect is rounding in float64."""
+RULE_NOISE: Mapping[str, float] = {"float64": 1e-12, "float32": 1e-4}
+"""Dtype -> the share of the greatest output up to which a rule's effect is rounding."""
 
 
 class Evaluable(Protocol):
@@ -221,35 +221,48 @@ class Network:
         -------
         dict
             Rule -> the greatest absolute difference, in float64, from the outputs
-            without that rule. Rules that change nothing for `x`, or no more than
-            rounding does, are left out.
+            without that rule; in float32 for `SEEN_IN_FLOAT32`. Rules that change
+            nothing for `x`, or no more than rounding does, are left out.
         """
         spec = self.spec
         rules, later = spec.root.rules, spec.root.version_rules
         if not rules and not later:
             return {}
-        here = self.flat(x, dtype="float64")
-        size = max((_size(y) for y in here), default=1.0)
+        here = {"float64": self.flat(x, dtype="float64")}
+        size = max((_size(y) for y in here["float64"]), default=1.0)
 
-        def effect(other: ModelSpec) -> float:
-            there = Network(other, self.floatx).flat(x, dtype="float64")
+        def effect(other: ModelSpec, dtype: str = "float64") -> float:
+            """Return how far the outputs move; 0 if rounding moves them as far."""
+            if dtype not in here:
+                here[dtype] = self.flat(x, dtype=dtype)
+            there = Network(other, self.floatx).flat(x, dtype=dtype)
             with np.errstate(invalid="ignore"):
-                return max(
+                apart = max(
                     float(
                         np.nanmax(np.abs(np.subtract(a, b, dtype=float)), initial=0.0)
                     )
-                    for a, b in zip(here, there, strict=True)
+                    for a, b in zip(here[dtype], there, strict=True)
                 )
+            return apart if apart > RULE_NOISE[dtype] * size else 0.0
 
         found: dict[Rule | VersionRule, float] = {}
-        for rule in (rule for rule in Rule if rule in rules):
-            found[rule] = effect(spec.following(rules - {rule}))
-        # few models meet a rule of a version, so all are tried at once first
-        if later and effect(spec.by_version(REFERENCE)) > RULE_NOISE * size:
+        # few models meet a rule, so all of a kind are tried at once first
+        for dtype, kind in (
+            ("float64", rules - SEEN_IN_FLOAT32),
+            ("float32", rules & SEEN_IN_FLOAT32 if self._normalises() else ()),
+        ):
+            if kind and effect(spec.following(rules - set(kind)), dtype):
+                for rule in (rule for rule in Rule if rule in kind):
+                    found[rule] = effect(spec.following(rules - {rule}), dtype)
+        if later and effect(spec.by_version(REFERENCE)):
             for one in (one for one in VersionRule if one in later):
                 found[one] = effect(spec.by_version(later - {one}))
-        least = RULE_NOISE * size
-        return {rule: apart for rule, apart in found.items() if apart > least}
+        return {rule: apart for rule, apart in found.items() if apart}
+
+    def _normalises(self) -> bool:
+        """Return whether a layer computes a variance."""
+        kinds = {"LayerNormalization", "GroupNormalization"}
+        return any(layer.class_name in kinds for _, layer in self.spec.walk())
 
     @property
     def stateful(self) -> bool:
@@ -468,7 +481,7 @@ class Network:
         if every_step:
             layer = layer.with_options(return_sequences=True, return_state=False)
         run = Evaluation(states, floatx=dtype or self.floatx)
-        tensors = flatten(_called(run, layer, name, args, kwargs))
+        tensors = flatten(_called(run, layer, name, args, kwargs, dtype))
         if masks is not None:
             masks += [tensor.mask for tensor in tensors]
         return [tensor.value for tensor in tensors]
@@ -484,7 +497,7 @@ class Network:
         """Trace one layer alone; parameters as for `call_layer`."""
         run = Evaluation(recording=True, floatx=dtype or self.floatx)
         layer = self.cast_to(dtype).at(name)
-        outputs = _called(run, layer, name, args, kwargs)
+        outputs = _called(run, layer, name, args, kwargs, dtype)
         return Trace(run.traces, map_structure(lambda tensor: tensor.value, outputs))
 
     def loops(self, name: str) -> bool:
@@ -622,8 +635,12 @@ def _called(
     name: str,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
+    dtype: str | None,
 ) -> Any:
-    args, kwargs = map_structure(_anew, list(args)), map_structure(_anew, dict(kwargs))
+    def given(leaf: Any) -> Any:
+        return _anew(leaf, dtype)
+
+    args, kwargs = map_structure(given, list(args)), map_structure(given, dict(kwargs))
     return run(layer, *args, at=name, **kwargs)
 
 
@@ -632,9 +649,16 @@ def _size(y: Array) -> float:
     return float(np.max(np.abs(y), where=np.isfinite(y), initial=1.0))
 
 
-def _anew(leaf: Any) -> Any:
-    """Return a copy of a tensor, because a layer may remove the mask of its input."""
-    return Tensor(leaf.value, leaf.mask) if isinstance(leaf, Tensor) else leaf
+def _anew(leaf: Any, dtype: str | None) -> Any:
+    """Return a copy of a tensor, because a layer may remove the mask of its input.
+
+    Floats are cast to the dtype in which every layer is to compute, if there is one:
+    some layers compute in the dtype of their input.
+    """
+    if not isinstance(leaf, Tensor):
+        return leaf
+    cast = dtype is not None and is_float(leaf.value)
+    return Tensor(leaf.value.astype(dtype) if cast else leaf.value, leaf.mask)
 
 
 def bare_path(path: str, spec: ModelSpec) -> str:

@@ -25,6 +25,7 @@ from verify import DataError, Network, describe
 from verify.forward import cells
 from verify.forward.activations import resolve
 from verify.forward.fast.row_blocks import MAX_BLOCK_ROWS
+from verify.forward.layers.base import Tensor
 
 STEP_FIELDS = {
     "SimpleRNN": ["h"],
@@ -209,3 +210,16 @@ def test_every_formula_evaluates_to_the_count(kind, use_bias, more):
     formula = REGISTRY[kind].formula(rnn)
     arithmetic = formula.replace("gates", "").replace("x", "*")
     assert eval(arithmetic) == rnn.parameters
+
+
+def test_a_layer_called_alone_computes_in_the_dtype_asked_for():
+    """Normalisation computes in the dtype of its input, whatever its policy."""
+    entry = layer("LayerNormalization", "normal")
+    net = Network(spec(input_layer(None, TIME, 3), entry))
+    x = Tensor(features() + np.float32(100))
+    (single,) = net.call_layer("normal", [x], {}, dtype=None)
+    (double,) = net.call_layer("normal", [x], {}, dtype="float64")
+    assert (single.dtype, double.dtype) == (np.float32, np.float64)
+    (whole,) = net.flat(net.prepare(x.value), dtype="float64")
+    assert np.array_equal(double, whole)
+    assert not np.array_equal(single.astype(np.float64), double)

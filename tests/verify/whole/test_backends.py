@@ -35,7 +35,7 @@ from verify import LayerSpec, ModelSpec, Network, UnsupportedError
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs
 from verify.mistakes.diagnose import diagnose
-from verify.model.backends import BACKENDS, Limit, Rule
+from verify.model.backends import BACKENDS, SEEN_IN_FLOAT32, Limit, Rule
 from verify.model.versions import VersionRule
 
 TESTS = Path(__file__).parents[2]
@@ -192,7 +192,44 @@ def test_without_its_rule_an_output_of_torch_is_missed(output, rule):
 
 def test_every_rule_of_torch_is_recorded():
     rules = {rule for rule in BACKENDS["torch"] if isinstance(rule, Rule)}
-    assert rules == {*SHOWN.values(), Rule.EXACT_CONSTANTS}
+    assert rules == {*SHOWN.values(), Rule.EXACT_CONSTANTS, *SEEN_IN_FLOAT32}
+
+
+def normalising(name: str) -> Network:
+    """A network of one layer that normalises three numbers, without gamma or beta."""
+    groups = {"groups": 1} if name == "GroupNormalization" else {}
+    tested = made(name, "tested", (3,), center=False, **groups)
+    return Network(alone(tested.with_weights(gamma=np.ones(3)), shape=(3,)))
+
+
+KERAS_ON_NUMPY = [-1.0357666015625, -0.3187255859375, 1.354400634765625]
+"""What Keras 3.15.1 predicts with ``KERAS_BACKEND=numpy`` for LayerNormalization and
+for GroupNormalization(1), without gamma and beta, of [1001, 1002.5, 1006]. It is
+-1.0341, -0.3182, 1.3523."""
+
+
+@pytest.mark.parametrize("name", ["LayerNormalization", "GroupNormalization"])
+def test_a_variance_of_squares_loses_digits_in_float32(name):
+    net = normalising(name)
+    x = net.prepare(np.float32([[1001, 1002.5, 1006]]))
+    (right,), (exact,) = net.flat(x), net.flat(x, dtype="float64")
+    assert np.abs(right - exact).max() < 1e-4
+    (wrong,) = only(net, Rule.VARIANCE_OF_SQUARES).flat(x)
+    np.testing.assert_allclose(wrong[0], KERAS_ON_NUMPY, rtol=0, atol=1e-6)
+    assert np.abs(wrong - exact).max() > 1e-3
+    assert list(only(net, Rule.VARIANCE_OF_SQUARES).rule_effects(x)) == [
+        Rule.VARIANCE_OF_SQUARES
+    ]
+    near = net.prepare(np.float32([[1, 2.5, 6]]))
+    assert not only(net, Rule.VARIANCE_OF_SQUARES).rule_effects(near)
+
+
+def test_on_torch_layer_normalization_over_neighbours_has_no_variance_of_squares():
+    x = np.float32([[1001, 1002.5, 1006]])
+    for name in ("LayerNormalization", "GroupNormalization"):
+        net = normalising(name)
+        same = np.array_equal(net.predict(x), net.on("torch").predict(x))
+        assert same == (name == "LayerNormalization")
 
 
 @pytest.mark.slow

@@ -248,7 +248,11 @@ class LayerNormalization(Normalizing):
             named = _really_over(layer, x, named)
         over = from_front(named, x.ndim)
         mean = np.mean(x, axis=over, keepdims=True)
-        variance = np.mean(np.square(x - mean), axis=over, keepdims=True)
+        fused = Limit.OTHER_AXES in layer.rules and _neighbours(named)
+        if fused or layer.options["rms_scaling"]:
+            variance = np.mean(np.square(x - mean), axis=over, keepdims=True)
+        else:
+            variance = _variance(layer, x, mean, over)
         if layer.options["rms_scaling"]:
             mean = np.zeros_like(mean)
         shape = tuple(size if k in over else 1 for k, size in enumerate(x.shape))
@@ -292,7 +296,7 @@ class GroupNormalization(Normalizing):
         x = x.reshape(*x.shape[:cut], *parts, *x.shape[cut + 1 :])
         over = tuple(k for k in range(1, x.ndim) if k != cut)
         mean = np.mean(x, axis=over, keepdims=True)
-        variance = np.mean(np.square(x - mean), axis=over, keepdims=True)
+        variance = _variance(layer, x, mean, over)
         shape = tuple(s if k in (cut, cut + 1) else 1 for k, s in enumerate(x.shape))
         y = self.scaled(layer, x, mean, variance, shape)
         y = y.reshape(inputs.shape)
@@ -351,6 +355,19 @@ class UnitNormalization(Elementwise):
         return unit_length(inputs, over, 1e-12, POLICIES[layer.policy].compute)
 
 
+def _variance(layer: LayerSpec, x: Array, mean: Array, over: tuple[int, ...]) -> Array:
+    """Return the variance over some axes, as the layer's backend computes it."""
+    if Rule.VARIANCE_OF_SQUARES in layer.rules:
+        squares = np.mean(np.square(x), axis=over, keepdims=True)
+        return np.asarray(squares - np.square(mean))
+    return np.asarray(np.mean(np.square(x - mean), axis=over, keepdims=True))
+
+
+def _neighbours(axes: list[int]) -> bool:
+    """Return whether sorted axes follow one another."""
+    return axes == list(range(axes[0], axes[0] + len(axes)))
+
+
 def _really_over(layer: LayerSpec, x: Array, over: list[int]) -> list[int]:
     """Return the axes that are normalised on the layer's backend; see `Rule`.
 
@@ -361,8 +378,7 @@ def _really_over(layer: LayerSpec, x: Array, over: list[int]) -> list[int]:
     over : list of int
         The axes that the config names, sorted.
     """
-    neighbours = over == list(range(over[0], over[0] + len(over)))
-    if Rule.NORMALIZES_LAST_AXES not in layer.rules or not neighbours:
+    if Rule.NORMALIZES_LAST_AXES not in layer.rules or not _neighbours(over):
         return over
     last = list(range(x.ndim - len(over), x.ndim))
     sizes = [x.shape[k] for k in over]
