@@ -21,7 +21,10 @@ CONTENTS = {
         *("docs/vectors", "docs/data"),
         *("docs/converting", "docs/conventions"),
     ],
-    "Trust": ["docs/supported", "docs/matches", "docs/diagnosis", "docs/speed"],
+    "Trust": [
+        *("docs/supported", "docs/matches", "docs/diagnosis"),
+        *("docs/inside", "docs/speed"),
+    ],
     "Build": [
         *("docs/architecture", "docs/api", "recipes/README"),
         *("CONTRIBUTING", "CHANGELOG"),

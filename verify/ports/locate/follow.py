@@ -136,9 +136,12 @@ def locate(
     session.renew()
     constants = session.constants()
     trace = net.trace(x, dtype="float64")
-    follower = Follower(net, trace, x, _precision(constants))
-    wrong = follower.first_wrong_output(outputs, output_of)
-    if wrong is None:
+    for share in ALLOWED[_precision(constants)]:
+        follower = Follower(net, trace, x, share)
+        wrong = follower.first_wrong_output(outputs, output_of)
+        if wrong is not None:
+            break
+    else:
         return None
     weights = find_weights(constants, net.spec)
     backwards = any(layer.options.get("go_backwards") for _, layer in net.spec.walk())
@@ -164,9 +167,9 @@ def _precision(constants: Mapping[str, Array]) -> str:
 class Follower:
     """Compare the values of a file with those of a model, layer by layer."""
 
-    def __init__(self, net: Network, trace: Trace, x: Inputs, precision: str) -> None:
+    def __init__(self, net: Network, trace: Trace, x: Inputs, share: float) -> None:
         self.net, self.trace = net, trace
-        self.agreement = Agreement(ALLOWED[precision])
+        self.agreement = Agreement(share)
         self.layers = LayerComparison(self.agreement)
         self.states = given_states(net, trace, x)
 

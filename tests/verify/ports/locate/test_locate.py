@@ -635,3 +635,12 @@ def test_onnxruntime_loses_the_initial_state_of_a_row_of_length_zero(
         "the weights and attributes of 'lstm' are right, and so are its inputs: the "
         "runtime computes something else than the file says",
     )
+
+
+def test_a_small_difference_is_located_too(planted: Planted) -> None:
+    def slightly(array: np.ndarray) -> None:
+        array[0, 6, 1] += 2e-4
+
+    net = nets.feature_net("LSTM")
+    found = planted(net, nets.features(), tensor("rnn/R", slightly))
+    assert place(found) == ("rnn", "o", 1, 2)
