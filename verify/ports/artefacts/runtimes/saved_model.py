@@ -264,11 +264,13 @@ class SavedModelFolder(Runtime):
         import tensorflow
 
         found: dict[str, Array] = {}
-        for variable in getattr(self.loaded, "variables", ()):
+        method = self.loaded.signatures[self.method]
+        # the states of stateful layers are among those that the graph uses alone
+        for variable in (*getattr(self.loaded, "variables", ()), *method.variables):
             array = variable.numpy()
             if array.dtype.name in DTYPES:
                 found[variable.name] = np.array(array)
-        graph = self.loaded.signatures[self.method].graph.as_graph_def()
+        graph = method.graph.as_graph_def()
         nodes = [("", node) for node in graph.node]
         for function in graph.library.function:
             nodes += [(f"{function.signature.name}/", n) for n in function.node_def]
