@@ -42,6 +42,10 @@ FRAMEWORKS: Mapping[str, tuple[str, ...]] = {
 }
 """Kind of a file -> what can run it, the usual one first."""
 
+THREAD_BYTES = 2**25
+"""Address space for the stacks of the threads that a runtime starts for each core,
+though it computes on one."""
+
 CPU_LIMIT_SIGNAL = 24
 """SIGXCPU, with which the system ends a process whose CPU time is used up."""
 
@@ -62,6 +66,8 @@ ENVIRONMENT = {
     "TF_NUM_INTEROP_THREADS": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "CUDA_VISIBLE_DEVICES": "-1",
+    # glibc would reserve 64 MB of address space for each thread
+    "MALLOC_ARENA_MAX": "2",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 """Settings of the process of a file, in addition to those of this one."""
@@ -79,8 +85,8 @@ class Limits:
     request_seconds : float
         The same for each request, such as a run.
     memory_bytes : int
-        Address space beyond five times the size of the file; runtimes reserve more of
-        it than they use, TensorFlow 2.5 GB.
+        Address space beyond five times the size of the file and what threads need;
+        runtimes reserve more of it than they use, TensorFlow 2.5 GB.
     """
 
     open_seconds: float = 120.0
@@ -279,7 +285,8 @@ class Session:
             "precision_hint": self._precision_hint,
         }
         size = kinds.size_of(self.path)
-        self._memory_bytes = self._limits.memory_bytes + 5 * size
+        threads = THREAD_BYTES * (os.cpu_count() or 1)
+        self._memory_bytes = self._limits.memory_bytes + 5 * size + threads
         seconds = self._limits.open_seconds
         header = {
             "opening": opening,
