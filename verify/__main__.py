@@ -289,6 +289,15 @@ def compare(
         list[str] | None,
         typer.Option("--output", metavar="NAME=NAME", help="The same for an output."),
     ] = None,
+    state_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state",
+            metavar="NAME=NAME",
+            help="For a stateful model: an input of the exported file that takes a "
+            "state, and the output that is its value for the next call.",
+        ),
+    ] = None,
     config: Config = None,
     keras2: Keras2 = None,
     backend: Backend = "tensorflow",
@@ -341,6 +350,7 @@ def compare(
         )
     inputs = _pairs("--input", input_names, exported, framework is None)
     renamed = _pairs("--output", output_names, exported, framework is None)
+    carried = _pairs("--state", state_names, exported, framework is None)
     prefixes = _pairs("--layer", layer_names, exported, framework is not None)
     net = _load(model, config, keras2, keras).on(backend)
     allowed: dict[str, Any] = {
@@ -379,6 +389,7 @@ def compare(
         probed,
         inputs=inputs,
         outputs=renamed,
+        states=carried,
         log=watch.log,
         **allowed,
     )
@@ -435,10 +446,7 @@ def _pairs(
     for text in texts or ():
         name, equals, other = text.partition("=")
         if not name or not equals or not other:
-            raise DataError(
-                f"{option} {printable(text, 80)}: expected NAME=NAME, the name in the "
-                "model and that in the file"
-            )
+            raise DataError(f"{option} {printable(text, 80)}: expected NAME=NAME")
         found[name] = other
     return found
 

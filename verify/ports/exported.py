@@ -74,6 +74,7 @@ def compare_exported(
     *,
     inputs: Mapping[str, str] | None = None,
     outputs: Mapping[str, str] | None = None,
+    states: Mapping[str, str] | None = None,
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
     backend: str | None = None,
@@ -99,6 +100,9 @@ def compare_exported(
         the probes are made from the first ones.
     inputs, outputs : mapping, optional
         Name in the model -> name in the file, where names and shapes leave a choice.
+    states : mapping, optional
+        For a stateful model whose file takes and returns its states: input of the file
+        -> output that is its value for the next call, where names do not say it.
     config, semantics, backend
         As for `verify.load`.
     threads, diagnosis_seconds, tolerance, precision
@@ -125,7 +129,9 @@ def compare_exported(
     log(f"Opening {printable(os.fspath(exported))} ...")
     with open_session(exported, precision_hint=hint) as session:
         try:
-            matching = match(net, session.signature, inputs=inputs, outputs=outputs)
+            matching = match(
+                net, session.signature, inputs=inputs, outputs=outputs, states=states
+            )
         except DataError as error:
             raise DataError(f"{session.path}: {error}") from None
         comparison = _Comparison(net, session, matching, allowed, log)
@@ -323,10 +329,10 @@ class _Comparison:
         x = usable[0].calls[0]
         x = x.take(slice(0, self.runner.batch or x.rows))
         self.log("Looking inside the file")
-        self.session.renew()
+        self.runner.renew()
         names = {m.name: m.theirs.name for m in self.matching.outputs}
         try:
-            found = locate(self.session, self.net, x, self.matching.feeds(x), names)
+            found = locate(self.session, self.net, x, self.runner.feeds(x), names)
         except DataError as error:
             return None, f"the values inside cannot be compared: {error}"
         if found is None:

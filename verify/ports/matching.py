@@ -94,11 +94,25 @@ class Matching:
         In the order of the model's.
     left_over : tuple of TensorInfo
         Outputs of the file that the model does not have.
+    states : tuple of (TensorInfo, str)
+        For a stateful model whose states the file takes and returns: each input for a
+        state, and the name of the output that is its value for the next call.
     """
 
     inputs: tuple[TensorMatch, ...]
     outputs: tuple[TensorMatch, ...]
     left_over: tuple[TensorInfo, ...] = ()
+    states: tuple[tuple[TensorInfo, str], ...] = ()
+
+    def zero_states(self, rows: int) -> dict[str, Array]:
+        """Return zeros for every state that the file is given, by its inputs' names."""
+        return {
+            info.name: np.zeros(
+                tuple(rows if size is None else size for size in info.shape or (rows,)),
+                dtype_of(info.dtype),
+            )
+            for info, _ in self.states
+        }
 
     def feeds(self, x: Inputs) -> dict[str, Array]:
         """Return inputs by the names of the file, in its shapes and dtypes."""
@@ -143,6 +157,13 @@ class Matching:
             for match in matches
             if match.how == BY_PLACE
         ]
+        if self.states:
+            pairs = [f"{printable(info.name, 60)} from {other}"
+                     for info, other in self.states]  # fmt: skip
+            found.append(
+                "the file keeps no states itself: it is given zeros in the first call, "
+                f"and in the next {join_and(pairs)}"
+            )
         return found
 
 
@@ -165,6 +186,7 @@ def match(
     *,
     inputs: Mapping[str, str] | None = None,
     outputs: Mapping[str, str] | None = None,
+    states: Mapping[str, str] | None = None,
 ) -> Matching:
     """Match a model's inputs and outputs with those of an exported file.
 
@@ -174,6 +196,9 @@ def match(
     signature : Signature
     inputs, outputs : mapping, optional
         Name in the model -> name in the file, where the user decides.
+    states : mapping, optional
+        For a stateful model: input of the file that takes a state -> output that
+        returns it. By default those whose names say so (`STATE_NAMES`).
 
     Raises
     ------
@@ -185,7 +210,9 @@ def match(
         for name, layer in zip(net.input_names, net.spec.inputs, strict=True)
     ]
     matched = _matched(ours, signature.inputs, dict(inputs or {}), "input", True)
-    left = _left_over(signature.inputs, matched)
+    carried = _states(net, signature, matched, dict(states or {}))
+    taken = {info.name for info, _ in carried}
+    left = [i for i in _left_over(signature.inputs, matched) if i.name not in taken]
     if left:
         raise DataError(
             f"expected an exported file with {len(ours)} input(s): {_listed(ours)}. "
@@ -196,8 +223,51 @@ def match(
         _Ours(name, (name.partition(".")[0],), shape, "float32")
         for name, shape in zip(net.output_names, shapes, strict=True)
     ]
-    found = _matched(theirs, signature.outputs, dict(outputs or {}), "output", False)
-    return Matching(matched, found, _left_over(signature.outputs, found))
+    returned = {name for _, name in carried}
+    free = [info for info in signature.outputs if info.name not in returned]
+    found = _matched(theirs, free, dict(outputs or {}), "output", False)
+    return Matching(matched, found, _left_over(free, found), carried)
+
+
+STATE_NAMES = (
+    ("", "", "", "_next"),
+    ("", "_in", "", "_out"),
+    ("past_", "", "present_", ""),
+)
+"""Beginning and end that the names of a state's input and output have in addition to
+what they share."""
+
+
+def _states(
+    net: Network,
+    signature: Signature,
+    matched: Sequence[TensorMatch],
+    told: Mapping[str, str],
+) -> tuple[tuple[TensorInfo, str], ...]:
+    """Return the inputs for states, each with the output of its next value.
+
+    Raises
+    ------
+    DataError
+        The user names an input or an output that is not there.
+    """
+    outputs = {info.name for info in signature.outputs}
+    left = {info.name: info for info in _left_over(signature.inputs, matched)}
+    for name, other in told.items():
+        if name not in left or other not in outputs:
+            raise DataError(
+                f"--state {printable(name, 40)}={printable(other, 40)}: expected an "
+                f"input of the file that is none of the model's "
+                f"({', '.join(left) or 'there is none'}), and an output "
+                f"({', '.join(outputs)})"
+            )
+    pairs = dict(told)
+    for name in left if net.stateful else ():
+        for start, end, begun, ended in STATE_NAMES:
+            core = name.removeprefix(start).removesuffix(end)
+            if f"{start}{core}{end}" == name and f"{begun}{core}{ended}" in outputs:
+                pairs.setdefault(name, f"{begun}{core}{ended}")
+    return tuple((left[name], other) for name, other in pairs.items())
 
 
 def _output_shapes(net: Network) -> list[Shape]:

@@ -57,6 +57,12 @@ class Runner:
     def __init__(self, net: Network, session: Session, matching: Matching) -> None:
         self.net, self.session, self.matching = net, session, matching
         self.batch = matching.batch
+        self._states: dict[str, Array] = {}
+
+    def renew(self) -> None:
+        """Begin again with a fresh interpreter, and with states of zeros."""
+        self.session.renew()
+        self._states.clear()
 
     def answer(self, probe: Probe, *, whole: bool) -> Answer:
         """Ask a fresh interpreter the question of a probe.
@@ -73,7 +79,7 @@ class Runner:
         ModelFileError
             The runtime crashes on it, or takes too long.
         """
-        self.session.renew()
+        self.renew()
         answers = []
         try:
             for x in probe.given:
@@ -108,7 +114,15 @@ class Runner:
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     def _call(self, x: Inputs) -> list[Array]:
-        return self.matching.leaves(self.session.run(self.matching.feeds(x)))
+        outputs = self.session.run(self.feeds(x))
+        for info, name in self.matching.states:
+            self._states[info.name] = outputs[name]
+        return self.matching.leaves(outputs)
+
+    def feeds(self, x: Inputs) -> dict[str, Array]:
+        """Return what the file is given: the rows, and the states of the last call."""
+        states = self._states or self.matching.zero_states(x.rows)
+        return {**self.matching.feeds(x), **states}
 
 
 class RuntimeOutputs(Source):
@@ -144,7 +158,7 @@ class RuntimeOutputs(Source):
             yield from rebatch(self._computed(start), size)
 
     def _computed(self, start: int) -> Iterator[Data]:
-        self.runner.session.renew()
+        self.runner.renew()
         count = self.runner.batch or self.runner.net.spec.batch_size or RUN_ROWS
         step = max(1, RUN_ROWS // count) * count
         for first in batch_starts(self.rows, step, start):
@@ -157,7 +171,7 @@ class RuntimeOutputs(Source):
         if self.runner.net.stateful:
             return super().take(rows)
         x = prepared_rows(self.runner.net, self.source, np.asarray(rows))
-        self.runner.session.renew()
+        self.runner.renew()
         count = self.runner.batch or min(RUN_ROWS, max(x.rows, 1))
         return self._data(self.runner.run(x, count))
 

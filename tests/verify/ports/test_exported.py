@@ -169,3 +169,12 @@ def test_weights_of_another_framework_are_compared(tmp_path, capsys):
     np.savez(file, **arrays)
     assert main(["compare", keras_file("gru"), str(file), "--as", "torch"]) == 1
     assert "recurrent_kernel" in capsys.readouterr().out.replace(" ", "_")
+
+
+@pytest.mark.slow
+def test_a_stateful_model_that_is_converted_goes_on_by_the_states_it_returns(tmp_path):
+    file = tmp_path / "stateful.onnx"
+    verify.convert(keras_file("stateful"), "onnx", file)
+    report = verify.compare_exported(keras_file("stateful"), file)
+    assert report.verdict is Verdict.PASS, report
+    assert any("keeps no states itself" in text for text in report.warnings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.graphs import given, net, rnn
-from support.nets import INPUTS, feature_net, lstm_spec
+from support.nets import INPUTS, feature_net, lstm_spec, stateful_net
 
 from verify import DataError, Network
 from verify.forward.network import Inputs
@@ -171,3 +171,36 @@ def test_outputs_come_back_in_the_order_of_the_model():
     leaves = found.leaves({"output_1": ones, "output_0": zeros})
     np.testing.assert_array_equal(leaves[0], zeros)
     np.testing.assert_array_equal(leaves[1], ones)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("gru/h", "gru/h_next"), ("s_in", "s_out"), ("past_h", "present_h")],
+)
+def test_states_that_the_file_takes_and_returns_are_carried(names):
+    model = stateful_net("GRU", 3)
+    taken, returned = names
+    signature = Signature(
+        (info("input", 3, None, INPUTS), info(taken, None, 4)),
+        (info("y", 3, 4), info(returned, 3, 4)),
+    )
+    found = match(model, signature)
+    assert [(i.name, name) for i, name in found.states] == [names]
+    assert found.left_over == ()
+    zeros = found.zero_states(3)
+    assert zeros[taken].shape == (3, 4)
+    assert not zeros[taken].any()
+    assert any("keeps no states itself" in note for note in found.notes())
+
+
+def test_states_with_other_names_are_carried_as_the_user_says():
+    model = stateful_net("GRU", 3)
+    signature = Signature(
+        (info("input", 3, None, INPUTS), info("a", 3, 4)),
+        (info("y", 3, 4), info("b", 3, 4)),
+    )
+    with pytest.raises(DataError, match=r"with 1 input\(s\).*Received: 2"):
+        match(model, signature)
+    assert match(model, signature, states={"a": "b"}).states[0][1] == "b"
+    with pytest.raises(DataError, match=r"--state a=c: expected an input of the file"):
+        match(model, signature, states={"a": "c"})
