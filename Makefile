@@ -123,6 +123,7 @@ frameworks: setup
 	$(FRAMEWORKS)/bin/python -m pip install --disable-pip-version-check \
 	  --requirement benchmarks/conventions/requirements.txt --editable ./$(LIGHT)
 	$(FRAMEWORKS)/bin/python -m benchmarks.conventions
+	$(FRAMEWORKS)/bin/python -m benchmarks.conventions onednn
 
 # The Keras that is to come, in an environment of its own. TensorFlow brings a released
 # Keras, which has the same folder as a nightly one, so both are removed before it.

@@ -43,7 +43,9 @@ MODULES: Mapping[str, tuple[str, str]] = {
     "sonnet": ("run_sonnet", "sonnet"),
     "mxnet": ("run_mxnet", "mxnet"),
     "chainer": ("run_chainer", "chainer"),
+    "onednn": ("run_onednn", ""),
     "mnn": ("run_mnn", "MNN"),
+    "ncnn": ("run_ncnn", "ncnn"),
     "tfjs": ("run_tfjs", ""),
 }
 """Framework -> the module that runs it, and the package that has to be importable.

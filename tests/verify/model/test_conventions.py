@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.nets import random_weights
 
 from verify import DataError, LayerSpec, UnsupportedError
+from verify.forward.cells import gru_step
 from verify.model.conventions import (
     conventions,
     find_framework,
@@ -241,6 +242,22 @@ def test_a_constant_unit_carries_the_bias_that_has_no_place():
     assert not r[4].any()
     assert not z[4].any()
     assert arrays["dense_i.bias"][9] == 100
+
+
+def test_with_the_constant_unit_nothing_else_changes():
+    layer = recurrent_layer("GRU", True, units=4, inputs=3)
+    arrays = to_framework(layer, "flax.nnx", constant_unit=True)
+    wider = from_framework(
+        arrays, "flax.nnx", recurrent_layer("GRU", True, units=5, inputs=3)
+    )
+    sigmoid = lambda z: 1 / (1 + np.exp(-z))  # noqa: E731
+    functions = {"activation": np.tanh, "recurrent_activation": sigmoid}
+    h, wide = np.zeros((2, 4)), np.eye(5)[[4, 4]]  # the last unit begins with 1
+    for x in np.random.default_rng(0).normal(size=(6, 2, 3)):
+        h = gru_step(x, h, **layer.weights, **functions, reset_after=True).h
+        wide = gru_step(x, wide, **wider.weights, **functions, reset_after=True).h
+    assert np.abs(wide[:, :4] - h).max() < 1e-14
+    assert np.array_equal(wide[:, 4], [1, 1])
 
 
 def test_missing_and_misshapen_arrays_are_named():
