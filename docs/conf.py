@@ -18,8 +18,8 @@ release = verify.__version__
 CONTENTS = {
     "Use": [
         *("docs/recipes", "notebooks/README", "docs/checking"),
-        *("docs/vectors", "docs/data"),
-        *("docs/converting", "docs/conventions"),
+        *("docs/data", "docs/exported", "docs/converting"),
+        *("docs/vectors", "docs/conventions"),
     ],
     "Trust": [
         *("docs/supported", "docs/matches", "docs/diagnosis"),

@@ -1,12 +1,13 @@
-"""Run the session of docs/vectors.md, and write its outputs into the page.
+"""Run the sessions that pages of the documentation show, and write their outputs there.
 
-``PYTHONPATH=tests python -m support.vectors_session``, from the root of the project.
+``PYTHONPATH=tests python -m support.page_sessions``, from the root of the project.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,14 +15,35 @@ from pathlib import Path
 
 from support.nets import lstm_file
 
-PAGE = Path(__file__).parents[2] / "docs" / "vectors.md"
+ROOT = Path(__file__).parents[2]
+EXPORTED = ROOT / "tests" / "data" / "exported"
 BLOCK = re.compile(r"^```(c|js|shell)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILES = {"c": "port.c", "js": "port.mjs"}
 
 
-def replayed(page: str, folder: Path) -> str:
-    """The page with what its commands print now; ports are written to files."""
+def stateful_export(folder: Path) -> None:
+    """A stateful LSTM, and what Keras exports of it to ONNX."""
+    for suffix in (".keras", ".onnx"):
+        shutil.copy(EXPORTED / f"stateful{suffix}", folder / f"model{suffix}")
+
+
+def small_lstm(folder: Path) -> None:
+    """Embedding with a mask, LSTM and Dense."""
     lstm_file(folder / "model.keras")
+
+
+PAGES = {"vectors": small_lstm, "exported": stateful_export}
+"""Page of docs/ -> what makes the files that its commands are given."""
+
+
+def path_of(page: str) -> Path:
+    """Where a page is."""
+    return ROOT / "docs" / f"{page}.md"
+
+
+def replayed(name: str, folder: Path) -> str:
+    """A page with what its commands print now; ports are written to files."""
+    PAGES[name](folder)
     tool = folder / "bin" / "rnn-verify"
     tool.parent.mkdir()
     tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m verify "$@"\n')
@@ -42,9 +64,10 @@ def replayed(page: str, folder: Path) -> str:
             lines.append(f"$ {command}\n{run.stdout}")
         return f"```shell\n{''.join(lines)}```"
 
-    return BLOCK.sub(block, page)
+    return BLOCK.sub(block, path_of(name).read_text())
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as name:
-        PAGE.write_text(replayed(PAGE.read_text(), Path(name)))
+    for page in PAGES:
+        with tempfile.TemporaryDirectory() as name:
+            path_of(page).write_text(replayed(page, Path(name)))
