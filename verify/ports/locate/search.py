@@ -135,7 +135,7 @@ class Search:
             why = []
             if seen:
                 why.append(
-                    f"step{'s' if len(seen) > 1 else ''} {_range(seen)} "
+                    f"time step{'s' if len(seen) > 1 else ''} {_range(seen)} "
                     f"{'agree' if len(seen) > 1 else 'agrees'}"
                 )
             expected = values[first][:, t]

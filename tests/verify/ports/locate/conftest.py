@@ -67,6 +67,12 @@ def located(path: Path, net: Network, x: Any) -> Location | None:
     )
 
 
+def place(location: Location | None) -> tuple[str | None, str | None, int | None, Any]:
+    """Layer, gate, step and unit."""
+    assert location is not None
+    return location.layer, location.gate, location.step, location.unit
+
+
 @pytest.fixture
 def planted(tmp_path: Path) -> Callable[..., Location | None]:
     """Write a network as ONNX, change the file, and locate the difference."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,18 +22,11 @@ from verify.ports.locate.fused import directions
 from verify.ports.locate.inside import look_inside
 from verify.ports.locate.layers import LayerComparison
 
-from .conftest import EXPORTED, Change, Here, located
+from .conftest import EXPORTED, Change, Here, located, place
 
 Planted = Callable[..., Location | None]
-ROOT = Path(__file__).parents[4]
 KINDS = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN"}
 BACK = {"go_backwards": True, "return_sequences": True}
-
-
-def place(location: Location | None) -> tuple[str | None, str | None, int | None, Any]:
-    """Layer, gate, step and unit."""
-    assert location is not None
-    return location.layer, location.gate, location.step, location.unit
 
 
 def tensor(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> Change:
@@ -356,52 +348,7 @@ def test_the_last_layer_of_exported_files(patched: Planted, suffix: str) -> None
     assert place(found) == ("dense", "output", None, 1)
 
 
-def fused_file(cell: str, weights: dict[str, np.ndarray], path: Path) -> Path:
-    """Write a LiteRT file with one fused operator."""
-    source = ROOT / "benchmarks" / "conventions" / "runners" / "run_litert.py"
-    found = importlib.util.spec_from_file_location("run_litert", source)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    path.write_bytes(module._file(cell, weights, ROWS.shape))
-    return path
-
-
-def test_fused_operators_of_litert(tmp_path: Path) -> None:
-    net = nets.feature_net("LSTM", return_sequences=True)
-    weights = {}
-    names = ("input", "forget", "cell", "output")
-    for key, prefix in (("kernel", "input"), ("recurrent_kernel", "recurrent")):
-        blocks = np.split(net.spec["rnn"].weights[key].T, 4)
-        weights |= {
-            f"{prefix}_to_{name}_weights": np.ascontiguousarray(block)
-            for name, block in zip(names, blocks, strict=True)
-        }
-    blocks = np.split(net.spec["rnn"].weights["bias"], 4)
-    weights |= {f"{n}_gate_bias": b for n, b in zip(names, blocks, strict=True)}
-    cell, path = "UNIDIRECTIONAL_SEQUENCE_LSTM", tmp_path / "fused.tflite"
-    assert located(fused_file(cell, weights, path), net, ROWS) is None
-    changed = weights["recurrent_to_cell_weights"].copy()
-    changed[2, 1] += 0.3
-    wrong = {**weights, "recurrent_to_cell_weights": changed}
-    found = located(fused_file(cell, wrong, path), net, ROWS)
-    assert place(found) == ("rnn", "c_hat", 1, 2)
-    wrong = {
-        **weights,
-        "input_gate_bias": weights["output_gate_bias"],
-        "output_gate_bias": weights["input_gate_bias"],
-    }
-    found = located(fused_file(cell, wrong, path), net, ROWS)
-    assert place(found)[:3] == ("rnn", "i", 0)
-    assert found is not None
-    assert found.sentences[1] == (
-        "bias: the operator reads gate o in place of i and gate i in place of o"
-    )
-
-
-@pytest.mark.parametrize("name", ["sequence.pt2"])
-def test_files_that_cannot_be_looked_into_are_compared_by_outputs(name: str) -> None:
+def test_files_that_cannot_be_looked_into_are_compared_by_outputs() -> None:
     net = load(EXPORTED / "sequence.keras")
 
     class Outputs:
