@@ -1,6 +1,7 @@
 """Convert every layer case to ONNX, and one model to every framework.
 
     PYTHONPATH=tests python -m benchmarks.conversions
+    PYTHONPATH=tests python -m benchmarks.conversions --run torch
 
 The cases are those of tests/layer_cases: every layer with every option, in a small
 Keras model. Each is written as ONNX as it computes in float32, run by ONNX Runtime on
@@ -11,6 +12,12 @@ The models that go to every framework by `verify.convert`, proved as users get i
 an Embedding with a mask, one recurrent layer and a Dense, for SimpleRNN, LSTM and both
 GRUs.
 
+With ``--run`` it only runs frameworks: a single recurrent layer, and both directions
+where a framework has them, goes through `verify.convert` into an .npz file, and the
+framework computes from the arrays of that file, by the runners of
+`benchmarks.conventions`. Frameworks that are not here keep their figures; ``--python``
+names an interpreter that has others.
+
 It writes benchmarks/results/conversions.json, which the tables in docs/converting.md
 are tested against.
 """
@@ -19,7 +26,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import re
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -30,15 +39,29 @@ from typing import Any
 import numpy as np
 
 import verify
+from benchmarks.conventions.measure import (
+    LIMIT,
+    MODULES,
+    RUNNERS,
+    Case,
+    elsewhere,
+    has_both,
+    is_here,
+)
+from benchmarks.conventions.measure import cases as conventions_cases
 from benchmarks.machine import Machine
 from benchmarks.output import RESULTS_FOLDER, in_json, put
 from verify.console.tables import markdown_row, markdown_table
 from verify.errors import UnsupportedError, VerifyError
 from verify.forward.evaluate import cast_to
+from verify.forward.layers import REGISTRY
 from verify.forward.network import Network
 from verify.model.arrays import Array
-from verify.model.conventions import frameworks
-from verify.model.spec import ModelSpec
+from verify.model.conventions import find_form, find_framework, frameworks
+from verify.model.graph import Graph, Node, TensorRef
+from verify.model.spec import LayerSpec, ModelSpec
+from verify.model_files.shapes import with_shapes
+from verify.ports.convert.arrays import SEPARATORS
 from verify.ports.convert.conversion import WHOLE
 from verify.ports.convert.to_onnx.model import onnx_model
 
@@ -237,6 +260,84 @@ def word_model(kind: str, **options: Any) -> Network:
     return Network(nets.word_net(nets.rnn(kind, **options), time=None))
 
 
+class ConvertedCase(Case):
+    """Hold a case of `benchmarks.conventions` whose arrays come from a file."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what `verify.convert` writes for the layer, without its name."""
+        net = Network(_single_layer(self.layer, self.x.shape[-1]))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "weights.npz"
+            verify.convert(net, self.convention.framework, path)
+            with np.load(path, allow_pickle=False) as file:
+                whole = dict(file)
+        separator = SEPARATORS.get(self.convention.framework, ".")
+        prefix = f"{self.layer.name}{separator}"
+        return {name.removeprefix(prefix): value for name, value in whole.items()}
+
+
+def _single_layer(layer: LayerSpec, inputs: int) -> ModelSpec:
+    """Return a model of one recurrent layer that returns sequences."""
+    entry = LayerSpec(
+        "x", "InputLayer", {"batch_shape": (None, None, inputs), "dtype": "float32"}
+    )
+    layer = _completed(layer)
+    ref = TensorRef("x", 0, 0)
+    graph = Graph(
+        [ref], [TensorRef(layer.name, 0, 0)], (Node(layer.name, 0, (ref,), {}),)
+    )
+    inside = {"x": entry, layer.name: layer}
+    root = LayerSpec("model", "Functional", {}, sublayers=inside, graph=graph)
+    return ModelSpec(with_shapes(root))
+
+
+def _completed(layer: LayerSpec) -> LayerSpec:
+    """Return a layer with all of its options."""
+    inside = {
+        key: _completed(one).with_options(go_backwards=key == "backward_layer")
+        for key, one in layer.sublayers.items()
+    }
+    usual = {
+        key: option.default
+        for key, option in REGISTRY[layer.class_name].options.items()
+    }
+    if not inside:
+        usual["return_sequences"] = True
+    return replace(layer, options={**usual, **layer.options}, sublayers=inside)
+
+
+def run_framework(framework: str, python: str) -> dict[str, Any]:
+    """Have a framework compute from files that `verify.convert` has written.
+
+    Returns
+    -------
+    dict
+        The version that ran, and the greatest difference of each layer.
+
+    Raises
+    ------
+    ConversionError
+        One differs by more than rounding.
+    """
+    name, _ = MODULES[framework]
+    both = has_both(RUNNERS / f"{name}.py")
+    chosen = [
+        ConvertedCase(one.convention, one.layer, one.x, one.outputs)
+        for one in conventions_cases(framework, both=both)
+        if find_form(one.first_layer, framework) is one.convention
+    ]
+    version, outputs = elsewhere(python, name, chosen)
+    found: dict[str, float] = {}
+    for case, arrays in zip(chosen, outputs, strict=True):
+        difference = case.difference(arrays)
+        if not difference < LIMIT:
+            raise ConversionError(f"{framework}: {case.convention.cell}: {difference}")
+        layer = case.convention.keras_text
+        worst = max(found.get(layer, 0.0), difference)
+        found[layer] = float(f"{worst:.1e}")
+    return {"version": version, "layers": found}
+
+
 def cases_table(results: dict[str, Any]) -> str:
     """Return the table of cases by module, for docs/converting.md."""
     rows = []
@@ -268,6 +369,10 @@ def frameworks_table(results: dict[str, Any]) -> str:
         first = next(iter(proved.values()))
         how = first["how"] if first["how"].startswith("run") else "read back"
         worst = max(entry["difference"] for entry in proved.values())
+        ran = results["run"].get(name)
+        if ran is not None and how == "read back":
+            how = f"read back, and run by {find_framework(name).title} {ran['version']}"
+            worst = max(ran["layers"].values())
         refused = ", ".join(k for k in layers if k not in proved)
         rows.append(markdown_row(name, how, f"{worst:.1e}", refused))
     heads = ("framework", "proved", "greatest difference", "refused")
@@ -280,7 +385,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, default=RESULTS_FOLDER, help="folder to write to"
     )
+    parser.add_argument(
+        "--run", nargs="*", help="only run these frameworks; by default those here"
+    )
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter that has them"
+    )
     arguments = parser.parse_args(argv)
+    path = arguments.out / "conversions.json"
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    if arguments.run is not None:
+        for name in arguments.run or [name for name in MODULES if is_here(name)]:
+            ran = kept["run"][name] = run_framework(name, arguments.python)
+            print(name, ran["version"], ran["layers"], flush=True)
+        put(in_json(kept).encode(), path)
+        return
     found = measure_cases()
     document = {
         "machine": asdict(Machine.here()),
@@ -289,8 +408,9 @@ def main(argv: list[str] | None = None) -> None:
             for dtype, counts in found.items()
         },
         "frameworks": measure_frameworks(),
+        "run": kept.get("run", {}),
     }
-    put(in_json(document).encode(), arguments.out / "conversions.json")
+    put(in_json(document).encode(), path)
     print(cases_table(document))
     print(frameworks_table(document))
     for dtype, counts in found.items():

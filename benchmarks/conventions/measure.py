@@ -78,6 +78,11 @@ class Case:
         """Return whether the layer has both directions."""
         return self.layer.class_name == "Bidirectional"
 
+    @property
+    def first_layer(self) -> LayerSpec:
+        """Return the layer, or of both directions the first."""
+        return self.layer.sublayers["forward_layer"] if self.both else self.layer
+
     def arrays(self) -> dict[str, Array]:
         """Return the weights as the framework has them."""
         form = self.convention
@@ -135,12 +140,12 @@ def measured(
         Each with the greatest difference of its outputs.
     """
     name, _ = MODULES[framework]
-    found = cases(framework, seed, both=_has_both(RUNNERS / f"{name}.py"))
+    found = cases(framework, seed, both=has_both(RUNNERS / f"{name}.py"))
     if python is None:
         module = import_module(f"benchmarks.conventions.runners.{name}")
         version, run = module.version(), in_this_process(module)
         return version, [(one, one.difference(run(one))) for one in found]
-    version, outputs = _elsewhere(python, name, found)
+    version, outputs = elsewhere(python, name, found)
     pairs = zip(found, outputs, strict=True)
     return version, [(one, one.difference(arrays)) for one, arrays in pairs]
 
@@ -163,14 +168,15 @@ def is_here(framework: str) -> bool:
     return bool(package) and importlib.util.find_spec(package) is not None
 
 
-def _has_both(path: Path) -> bool:
+def has_both(path: Path) -> bool:
     """Return what a runner says of both directions; it may not import here."""
     return "\nBOTH = True\n" in path.read_text(encoding="utf-8")
 
 
-def _elsewhere(
+def elsewhere(
     python: str, name: str, found: Sequence[Case]
 ) -> tuple[str, list[list[Array]]]:
+    """Run cases in another interpreter; return the version, and each one's outputs."""
     given: dict[str, Any] = {
         "cells": np.array([case.convention.cell for case in found]),
         "both": np.array([case.both for case in found]),
