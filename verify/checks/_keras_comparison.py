@@ -30,6 +30,7 @@ from verify.checks.inputs import (
     error_rows,
     file_name,
     fraction_notes,
+    negative_id_notes,
     prepared_rows,
     whole_batches,
 )
@@ -245,6 +246,7 @@ class KerasComparison(RowComparison):
                 verdict, reason = Verdict.FAIL, "the gradients do not match Keras's"
         verdict, reason = on_untested(verdict, reason, self.untested)
         notes += fraction_notes(self.net, self.source, some.rows)
+        notes += negative_id_notes(self.net, some)
         notes += [*warnings(self.net, some, self.plan.rows), *self.source.notes]
         return self._report(
             result,

@@ -22,7 +22,7 @@ from verify.checks._verdict import (
 )
 from verify.checks._versions import file_note, rule_notes
 from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
-from verify.checks.inputs import fraction_notes, prepared_rows
+from verify.checks.inputs import fraction_notes, negative_id_notes, prepared_rows
 from verify.data.sources import Source
 from verify.errors import DataError, join_and, printable
 from verify.forward.network import Network
@@ -99,6 +99,7 @@ class OutputsComparison(RowComparison):
         if self.examiner.precision is not None:
             notes += beyond_range(self.net, first, self.examiner.precision)
         notes += fraction_notes(self.net, self.source, count)
+        notes += negative_id_notes(self.net, first)
         notes += [*warnings(self.net, first, self.plan.rows), *self.source.notes]
         report = self._report(result, verdict, reason, numerics, notes)
         if verdict is not Verdict.FAIL or not self.diagnosis_seconds:

@@ -146,6 +146,37 @@ def fraction_notes(net: Network, source: Source, rows: int) -> list[str]:
     return found
 
 
+def negative_id_notes(net: Network, x: Inputs) -> list[str]:
+    """Return a sentence for each Embedding that is given ids below 0.
+
+    Keras counts them from the end of the table on every backend, without a word; where
+    -1 was meant as padding, the last word is read instead.
+
+    Parameters
+    ----------
+    net : Network
+    x : Inputs
+        The rows to look at.
+    """
+    root = net.spec.root
+    names = [layer.name for layer in net.spec.inputs]
+    by_name = dict(zip(names, x, strict=True))
+    found = []
+    for node in root.graph.nodes if root.graph is not None else ():
+        layer = root.sublayers[node.layer]
+        first = next(iter(flatten(list(node.args))), None)
+        ids = by_name.get(first.layer) if isinstance(first, TensorRef) else None
+        if layer.class_name != "Embedding" or ids is None or not (ids < 0).any():
+            continue
+        at = [int(k) for k in np.argwhere(ids < 0)[0]]
+        found.append(
+            f"{layer}: {np.count_nonzero(ids < 0):,} id(s) are below 0, the first at "
+            f"{at}, {ids[tuple(at)]:g}; Keras counts them from the end of the table, "
+            "where -1 is the last row"
+        )
+    return found
+
+
 def whole_batches(rows: int, batch: int | None) -> int:
     """Return the most rows, up to `rows`, that make whole batches; one batch at least.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.any_layer import chain, inputs_for
-from support.nets import layer
+from support.nets import ids, layer, lstm_spec
 
 import verify
 from verify import Network, compare_outputs, describe, selftest
@@ -214,3 +214,21 @@ def test_fractions_in_features_are_numbers_like_any_other():
     x = inputs_for(net.spec, 40)
     report = compare_outputs(net, x, net.predict(x))
     assert not [w for w in report.warnings if "fractions" in w]
+
+
+@pytest.mark.parametrize("spec", [KEPT["straight"], lstm_spec()], ids=["graph", "list"])
+def test_ids_below_0_are_warned_of(spec):
+    """-1 reads the last row of the table, on every backend of Keras."""
+    net, x = Network(spec), ids(batch=20) % 9
+    assert not [
+        w for w in compare_outputs(net, x, net.predict(x)).warnings if "below 0" in w
+    ]
+    x[2, 3:] = -1
+    report = compare_outputs(net, x, net.predict(x))
+    assert report.verdict is verify.Verdict.PASS
+    (said,) = [w for w in report.warnings if "below 0" in w]
+    count = x.shape[1] - 3
+    assert said.endswith(
+        f"(Embedding): {count} id(s) are below 0, the first at [2, 3], -1; Keras "
+        "counts them from the end of the table, where -1 is the last row"
+    )
