@@ -43,6 +43,8 @@ MODULES: Mapping[str, tuple[str, str]] = {
     "sonnet": ("run_sonnet", "sonnet"),
     "mxnet": ("run_mxnet", "mxnet"),
     "chainer": ("run_chainer", "chainer"),
+    "rtneural": ("run_rtneural", ""),
+    "keras2c": ("run_keras2c", ""),
     "onednn": ("run_onednn", ""),
     "mnn": ("run_mnn", "MNN"),
     "ncnn": ("run_ncnn", "ncnn"),
