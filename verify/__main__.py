@@ -466,6 +466,7 @@ def vectors(
     config: Config = None,
     keras2: Keras2 = None,
     backend: Backend = "tensorflow",
+    keras: KerasVersion = None,
     vocabulary: Vocabulary = None,
     column: Column = None,
     seed: Annotated[
@@ -497,7 +498,7 @@ def vectors(
     from verify.ports.vectors.write import folder_to_write
 
     folder = folder_to_write(out)
-    net = _load(model, config, keras2).on(backend)
+    net = _load(model, config, keras2, keras).on(backend)
     source = _optional_source(net, data, vocabulary, column)
     written = verify.write_vectors(
         net,
@@ -535,6 +536,7 @@ def convert(
     config: Config = None,
     keras2: Keras2 = None,
     backend: Backend = "tensorflow",
+    keras: KerasVersion = None,
     dtype: Annotated[
         str | None,
         typer.Option(
@@ -552,7 +554,7 @@ def convert(
     from verify.ports.convert.proof import NotProven
 
     _require_other_file(model, require_target(to, out), "MODEL")
-    net = _load(model, config, keras2).on(backend)
+    net = _load(model, config, keras2, keras).on(backend)
     try:
         done = verify.convert(net, to, out, dtype=dtype)
     except NotProven as error:

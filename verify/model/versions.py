@@ -53,8 +53,8 @@ class VersionRule(StrEnum):
         "a mean of whole numbers is computed in Keras's default float type; up to 3.15 "
         "in float32"
     )
-    """Source: ``mean`` in keras/src/backend/tensorflow/ops/numpy.py. It shows only
-    where that type is float64."""
+    """Source: ``mean`` in keras/src/backend/tensorflow/ops/numpy.py, so on TensorFlow
+    alone. It shows only where that type is float64."""
 
     TRAINING_ARGUMENT_HOLDS = (
         "a layer that the model calls with training=True acts as in training, in "

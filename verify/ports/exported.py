@@ -78,6 +78,7 @@ def compare_exported(
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
     backend: str | None = None,
+    keras: str | None = None,
     threads: int | None = None,
     diagnosis_seconds: float = DIAGNOSIS_SECONDS,
     tolerance: str | float | None = None,
@@ -103,7 +104,7 @@ def compare_exported(
     states : mapping, optional
         For a stateful model whose file takes and returns its states: input of the file
         -> output that is its value for the next call, where names do not say it.
-    config, semantics, backend
+    config, semantics, backend, keras
         As for `verify.load`.
     threads, diagnosis_seconds, tolerance, precision
         As for `verify.compare_outputs`. With float16 or bfloat16 a runtime that can
@@ -121,7 +122,7 @@ def compare_exported(
         The model or the file cannot be read, its runtime is missing, or they are not
         the same network; the message is one line.
     """
-    net = load(model, config=config, semantics=semantics, backend=backend)
+    net = load(model, config=config, semantics=semantics, backend=backend, keras=keras)
     net.spec.require_finite()
     allowed = Allowed(tolerance, precision, diagnosis_seconds, threads)
     hint = None if precision in LOW_PRECISION else "float32"

@@ -157,6 +157,7 @@ class Operation(LayerType):
         if self.casts == "strict" and exact_constants(layer):
             return "promote"
         averaged = VersionRule.WHOLE_NUMBERS_AVERAGED_IN_FLOATX in layer.version_rules
+        averaged = averaged and not layer.rules  # elsewhere it is as in 3.15
         return "floatx" if averaged and self.class_name == "ops.Mean" else self.casts
 
     def _check_result(self, layer: LayerSpec, tensors: list[Array], y: Array) -> None:

@@ -179,7 +179,8 @@ class GlobalAveragePooling1D(GlobalPooling):
             refuse(layer, Limit.MEAN_OF_WHOLE)
         if whole:  # TensorFlow divides whole numbers in float64, Keras's mean does not
             by_floatx = VersionRule.WHOLE_NUMBERS_AVERAGED_IN_FLOATX
-            averaged = by_floatx in layer.version_rules
+            # on other backends it is as in 3.15
+            averaged = by_floatx in layer.version_rules and not layer.rules
             mean = working(run.floatx) if averaged else np.float32
             x = x.astype(mean if mask is None else np.float64)
         axis, keepdims = _time_axis(layer), layer.options["keepdims"]

@@ -105,6 +105,7 @@ def convert(
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
     backend: str | None = None,
+    keras: str | None = None,
     dtype: str | None = None,
 ) -> Conversion:
     """Write a model, or its weights, in the form of another framework.
@@ -119,7 +120,7 @@ def convert(
         The file to write, whose suffix decides the form: ``.onnx``, or ``.xml`` of
         OpenVINO, for the whole model; ``.npz`` or ``.safetensors`` for the weights
         under the framework's names; ``.h`` for C. A file of that name is replaced.
-    config, semantics, backend
+    config, semantics, backend, keras
         As for `load`.
     dtype : "float32", optional
         Convert the model as it computes in float32, whatever the policies of its
@@ -139,7 +140,7 @@ def convert(
         `out` cannot be written.
     """
     path = require_target(to, out)
-    net = load(model, config=config, semantics=semantics, backend=backend)
+    net = load(model, config=config, semantics=semantics, backend=backend, keras=keras)
     if dtype is not None:
         net = _in_dtype(net, dtype)
     net.spec.require_finite()

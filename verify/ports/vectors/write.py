@@ -86,6 +86,7 @@ def write_vectors(
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
     backend: str | None = None,
+    keras: str | None = None,
     seed: int = 0,
     rows: int | None = None,
     steps: int | None = None,
@@ -100,7 +101,7 @@ def write_vectors(
 
     Parameters
     ----------
-    model, config, semantics, backend
+    model, config, semantics, backend, keras
         As for `verify.load`.
     folder : path
         Made if it is not there. A folder that holds test vectors is replaced.
@@ -136,7 +137,7 @@ def write_vectors(
                 f"{name}: expected {least[name]} or more. Received: {value}"
             )
     target = folder_to_write(folder)
-    net = load(model, config=config, semantics=semantics, backend=backend)
+    net = load(model, config=config, semantics=semantics, backend=backend, keras=keras)
     pack = make_pack(
         net, x, seed=seed, rows=rows, steps=steps, weights=weights, values=values
     )

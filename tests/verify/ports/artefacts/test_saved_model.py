@@ -53,7 +53,9 @@ def test_a_saved_model_computes_what_the_model_computes(folder, capfd):
     assert not compare(second, y, allowed=2e-6).matches
     assert compare(renewed, y, allowed=2e-6).matches
     for name, weight in net.spec["lstm"].weights.items():
-        np.testing.assert_array_equal(constants[f"lstm/lstm_cell/{name}:0"], weight)
+        # from Keras 3.16 on behind the name of the model
+        (key,) = (k for k in constants if k.endswith(f"lstm/lstm_cell/{name}:0"))
+        np.testing.assert_array_equal(constants[key], weight)
     assert capfd.readouterr() == ("", "")
 
 

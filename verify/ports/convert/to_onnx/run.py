@@ -21,6 +21,7 @@ from verify.model.backends import Rule
 from verify.model.dtypes import POLICIES, dtype_of, is_float
 from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
+from verify.model.versions import VersionRule
 from verify.ports.convert.to_onnx.values import Graph, Value
 
 Emit = Callable[..., Any]
@@ -36,6 +37,26 @@ TENSORFLOW_ALONE: Mapping[Rule, tuple[str, ...]] = {
     Rule.ZEROS_TIE: ("ops.Argmax", "ops.Argmin"),
 }
 """Rules of other backends that are not written -> the layers that they concern."""
+
+
+KERAS_3_15_ALONE: Mapping[VersionRule, tuple[str, ...]] = {
+    VersionRule.EXACT_FLOOR_DIVIDE: ("ops.FloorDivide",),
+    VersionRule.SPARSEMAX_OF_THE_PAPER: ("ops.Sparsemax", "sparsemax"),
+    VersionRule.MASKED_ROW_ATTENDS_TO_NOTHING: ("Attention", "AdditiveAttention"),
+}
+"""Rules of later versions of Keras that are not written -> the layers, or the
+activation, that they concern; of attention only where there is a mask."""
+
+
+def _meets(layer: LayerSpec, names: tuple[str, ...], masked: bool) -> bool:
+    """Return whether a layer is among some, or has an activation that is."""
+    used = {str(layer.options.get(key)).partition("(")[0] for key in ACTIVATION_OPTIONS}
+    if layer.class_name.endswith("Attention"):
+        return masked and layer.class_name in names
+    return layer.class_name in names or not used.isdisjoint(names)
+
+
+ACTIVATION_OPTIONS = ("activation", "recurrent_activation")
 
 
 @dataclass(frozen=True)
@@ -213,6 +234,19 @@ class Writing:
             ),
             None,
         )
+        later = next(
+            (
+                rule
+                for rule, names in KERAS_3_15_ALONE.items()
+                if rule in layer.version_rules and _meets(layer, names, masked)
+            ),
+            None,
+        )
+        if later is not None:
+            raise UnsupportedError(
+                f"{layer}: it is written as in Keras 3.15 alone; in the version that "
+                f"is followed {later.value}"
+            )
         if masked and kind.returns_input == "by rule":
             keeps = Rule.UNCHANGED_KEEPS_MASK
             found = keeps if keeps in layer.rules else found
@@ -229,7 +263,7 @@ class Writing:
             to = dtype_of(POLICIES[layer.policy].compute)
             output = map_structure(lambda leaf: _cast_output(leaf, to), output)
         tensors = map_structure(_as_tensor, output)
-        if not kind.supports_masking:
+        if not kind.passes_masks(layer):
             return tensors
         flat = flatten(tensors)
         if all(tensor.mask is not None for tensor in flat):
