@@ -139,8 +139,6 @@ class Direction:
         computed them; those that the file does not use are absent.
     names : mapping of str to str
         The names of its tensors in the file.
-    stored : mapping of str to array
-        ``kernel`` and so on as the file stores them, for `find_weights`.
     """
 
     node: str
@@ -162,7 +160,6 @@ class Direction:
     peepholes: Array | None = None
     outputs: Mapping[str, Array] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
-    has_bias: bool = True
 
     @property
     def units(self) -> int:
@@ -316,7 +313,7 @@ def _onnx(operator: Operator) -> Iterator[Direction]:
             functions[d], bool(given.get("linear_before_reset", 0)),
             float(given.get("clip", 0.0)), 0.0, bool(given.get("input_forget", 0)),
             arrays["P"][d].astype(np.float64) if "P" in arrays else None,
-            outputs, operator.names, "B" in arrays,
+            outputs, operator.names,
         )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from verify.forward.layers import LOOPS
 from verify.forward.network import Network, Trace, bare_path
-from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 from verify.ports.locate.fused import Direction
 from verify.ports.locate.inside import Loop
@@ -112,8 +111,3 @@ def _like(direction: Direction, layer: LayerSpec) -> bool:
         and direction.units == layer.options["units"]
         and direction.kernel.shape == layer.weights["kernel"].shape
     )
-
-
-def held_arrays(direction: Direction) -> dict[str, Array]:
-    """Return the weights of an operator by Keras's names."""
-    return dict(direction.weights)

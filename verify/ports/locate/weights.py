@@ -141,10 +141,6 @@ class FoundWeights:
         """Return one sentence for each weight."""
         return (*(weight.sentence for weight in self.weights), *self.untold)
 
-    def of(self, layer: str) -> tuple[FoundWeight, ...]:
-        """Return the weights of one layer."""
-        return tuple(weight for weight in self.weights if weight.layer == layer)
-
     def layers_of(self, constants: Sequence[str]) -> dict[str, int]:
         """Return the layers whose weights stand in these constants, and how many."""
         wanted, found = set(constants), dict[str, int]()

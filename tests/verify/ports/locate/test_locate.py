@@ -15,6 +15,8 @@ from support import nets
 
 from verify import Network, load
 from verify.errors import ModelFileError
+from verify.ports.artefacts.errors import RuntimeRefused
+from verify.ports.artefacts.runtimes import locate_onnx
 from verify.ports.artefacts.session import open_session
 from verify.ports.locate import Location, locate
 from verify.ports.locate.differences import Agreement
@@ -591,3 +593,27 @@ def test_a_small_difference_is_located_too(planted: Planted) -> None:
     net = nets.feature_net("LSTM")
     found = planted(net, nets.features(), tensor("rnn/R", slightly))
     assert place(found) == ("rnn", "o", 1, 2)
+
+
+def test_a_loop_that_cannot_be_looked_into_is_said(
+    planted: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = locate_onnx._ran
+
+    def without_loops(file: Any, proto: Any, feeds: Any) -> Any:
+        if any(info.name.startswith("loop 0: ") for info in proto.graph.output):
+            raise RuntimeRefused("Scan: shapes differ")
+        return ran(file, proto, feeds)
+
+    monkeypatch.setattr(locate_onnx, "_ran", without_loops)
+    conv = nets.layer("ConvLSTM1D", "conv", filters=3, kernel_size=2)
+    net = Network(nets.spec(nets.input_layer(None, 4, 5, 2), conv))
+    x = np.random.default_rng(0).normal(size=(2, 4, 5, 2)).astype(np.float32)
+    assert planted(net, x) is None
+    found = planted(net, x, added("conv/body/kernel", 4, 0, 1))
+    assert found is not None
+    assert found.layer == "conv"
+    assert found.sentences[-1] == (
+        "the tensors inside loops could not be looked at: with them as outputs the "
+        "runtime says Scan: shapes differ"
+    )

@@ -46,32 +46,37 @@ def inside(file: OnnxFile, arguments: Mapping[str, Any], feeds: Any) -> Answer:
     """
     import onnx
 
-    proto = onnx.load(file.opening.path)
-    graph = proto.graph
-    loops = [node for node in graph.node if node.op_type in LOOPS]
-    plain = {info.name for info in graph.output}
-    wanted = [
-        name
-        for node in graph.node
-        if node.op_type not in LOOPS
-        for name in node.output
-        if name and name not in plain
-    ]
-    # a Loop of a name that is empty cannot be told from another
-    bodies = {
-        k: _with_scan_outputs(node, f"loop {k}: ") for k, node in enumerate(loops)
-    }
-    scanned = {name for names in bodies.values() for name in names}
-    for name in (*wanted, *(n for names in bodies.values() for n in names)):
-        graph.output.append(onnx.ValueInfoProto(name=name))
     notes = []
-    try:
-        values = _ran(file, proto, feeds)
-    except Exception as error:
-        notes.append(
-            "no tensor inside could be looked at: with all of them as outputs the "
-            f"runtime says {one_line(error)}"
-        )
+    for with_loops in (True, False):
+        proto = onnx.load(file.opening.path)
+        graph = proto.graph
+        loops = [node for node in graph.node if node.op_type in LOOPS]
+        # a Loop of a name that is empty cannot be told from another
+        bodies: dict[int, dict[str, str]] = {
+            k: _with_scan_outputs(node, f"loop {k}: ") if with_loops else {}
+            for k, node in enumerate(loops)
+        }
+        plain = {info.name for info in graph.output}
+        scanned = {name: None for names in bodies.values() for name in names}
+        wanted = {
+            name: None
+            for node in graph.node
+            if node.op_type not in LOOPS
+            for name in node.output
+            if name and name not in plain
+        }
+        for name in (*wanted, *scanned):
+            graph.output.append(onnx.ValueInfoProto(name=name))
+        try:
+            values = _ran(file, proto, feeds)
+            break
+        except Exception as error:
+            what = "loops" if with_loops else "the file"
+            notes.append(
+                f"the tensors inside {what} could not be looked at: with them as "
+                f"outputs the runtime says {one_line(error)}"
+            )
+    else:
         values = file.run(feeds)
     known: dict[str, Array] = {**feeds, **_initializers(graph), **values}
     constant = _constants(graph)
