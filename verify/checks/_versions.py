@@ -39,7 +39,7 @@ def untested_keras() -> Iterator[None]:
         known = isinstance(error, VerifyError)
         what = error if known else keras_bridge.first_line(error)
         raise UntestedKeras(
-            f"INCONCLUSIVE: {said}. It has broken what a check needs of it ({what})"
+            f"INCONCLUSIVE: {said}. A check cannot go on with it ({what})"
         ) from error
 
 

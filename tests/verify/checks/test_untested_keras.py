@@ -52,7 +52,7 @@ def test_what_an_untested_keras_breaks_ends_without_a_verdict(loaded, error, wha
     with pytest.raises(UntestedKeras) as caught:
         broken(error)
     assert str(caught.value) == (
-        f"INCONCLUSIVE: {SAID}. It has broken what a check needs of it ({what})"
+        f"INCONCLUSIVE: {SAID}. A check cannot go on with it ({what})"
     )
     assert caught.value.__cause__ is error
 
