@@ -34,7 +34,7 @@ help:
 	@echo "make bench  how fast the NumPy forward pass is, beside Keras and ONNX Runtime;"
 	@echo "            OPTIONS=--quick: a few cases, OPTIONS=--full: every one"
 	@echo "make bench-streaming  what the commands cost over many rows"
-	@echo "make frameworks  install fourteen other frameworks (gigabytes) into"
+	@echo "make frameworks  install other frameworks (gigabytes) into"
 	@echo "            .venv-frameworks, and measure their conventions"
 	@echo "make nightly  run the tests that need Keras with a later one, pinned, in"
 	@echo "            .venv-nightly (gigabytes); KERAS=keras-nightly==VERSION: another"
