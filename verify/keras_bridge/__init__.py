@@ -25,6 +25,7 @@ from verify.keras_bridge.importing import (
     untested_version,
     versions,
 )
+from verify.keras_bridge.litert import litert_file
 from verify.keras_bridge.probing import version_rules
 from verify.keras_bridge.reading import read_live
 from verify.keras_bridge.running import KerasCall, KerasModel
@@ -40,6 +41,7 @@ __all__ = [
     "floatx",
     "import_keras",
     "keras_gradients",
+    "litert_file",
     "load_model",
     "measured_activation_errors",
     "predicted_calls",

@@ -47,6 +47,7 @@ ARRAYS = (".npz", ".safetensors")
 WHOLE: Mapping[str, str] = {
     "onnxruntime": ".onnx",
     "openvino": ".xml",
+    "litert": ".tflite",
 }
 """Framework -> the suffix of a file that holds the whole model."""
 
@@ -117,9 +118,10 @@ def convert(
         ``"onnx"``, ``"openvino"``, ``"c"``, or a name that `verify.conventions` knows,
         such as ``"torch"``.
     out : path
-        The file to write, whose suffix decides the form: ``.onnx``, or ``.xml`` of
-        OpenVINO, for the whole model; ``.npz`` or ``.safetensors`` for the weights
-        under the framework's names; ``.h`` for C. A file of that name is replaced.
+        The file to write, whose suffix decides the form: ``.onnx``, ``.xml`` of
+        OpenVINO or ``.tflite`` for the whole model; ``.npz`` or ``.safetensors`` for
+        the weights under the framework's names; ``.h`` for C. A file of that name is
+        replaced.
     config, semantics, backend, keras
         As for `load`.
     dtype : "float32", optional
@@ -151,6 +153,8 @@ def convert(
         return _as_onnx(net, path)
     if suffix == ".xml":
         return _as_openvino(net, path)
+    if suffix == ".tflite":
+        return _as_litert(net, path)
     return _as_arrays(net, _framework(to), path)
 
 
@@ -262,6 +266,31 @@ def _as_openvino(net: Network, path: Path) -> Conversion:
     write_atomically(path, lambda file: file.write(parts[1]))
     form = f"OpenVINO IR, the whole model, made from ONNX of opset {made.opset}"
     return Conversion("openvino", form, (path, weights), _onnx_notes(made), proof)
+
+
+def _as_litert(net: Network, path: Path) -> Conversion:
+    from verify import keras_bridge  # slow to import, and needs TensorFlow
+
+    rows = net.spec.batch_size or 1
+    inputs, outputs = net.input_names, net.output_names
+    content = keras_bridge.litert_file(net.spec, inputs, outputs, rows)
+    with _scratch() as folder:
+        draft = folder / "model.tflite"
+        draft.write_bytes(content)
+        try:
+            proof = prove_file(net, draft, inputs, outputs, {}, batch=rows)
+        except VerifyError as error:
+            raise _without(error, draft, net) from None
+    write_atomically(path, lambda file: file.write(content))
+    notes = (
+        f"signature: inputs {join_and(inputs)}; outputs {join_and(outputs)}",
+        f"it takes {rows} row(s) in a call",
+    )
+    form = (
+        f"TensorFlow Lite, the whole model by TensorFlow's own converter, "
+        f"{len(content):,} bytes"
+    )
+    return Conversion("litert", form, (path,), notes, proof)
 
 
 def _as_arrays(net: Network, framework: str, path: Path) -> Conversion:

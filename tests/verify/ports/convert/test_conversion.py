@@ -6,6 +6,7 @@ import functools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,31 @@ def test_float64_is_refused_where_the_runtime_has_no_operator(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
     done = verify.convert(network, "onnx", tmp_path / "m.onnx", dtype="float32")
     assert done.proof.difference < 1e-6
+
+
+@pytest.mark.keras
+def test_tensorflows_converter_makes_a_file_that_is_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, out = words("GRU", reset_after=False), tmp_path / "m.tflite"
+    done = verify.convert(network, "tflite", out)
+    assert done.proof.how.startswith("run by ai-edge-litert")
+    assert {"batch 5", "padding in holes", "11 step(s)"} <= done.proof.verdicts.keys()
+    assert "it takes 1 row(s) in a call" in str(done)
+    other = Network(word_net(rnn("GRU", reset_after=False), time=None, seed=4))
+    content = out.read_bytes()
+    monkeypatch.setattr("verify.keras_bridge.litert_file", lambda *_: content)
+    with pytest.raises(NotProven, match="'batch 1'"):
+        verify.convert(other, "tflite", tmp_path / "other.tflite")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.tflite"]
+
+
+def test_a_network_without_a_config_is_refused_as_tflite() -> None:
+    from verify.keras_bridge.litert import litert_file
+
+    made = replace(words().spec, config=None)
+    with pytest.raises(UnsupportedError, match="network without a config"):
+        litert_file(made, ["input"], ["dense"], 1)
 
 
 # The command
