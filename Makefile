@@ -13,8 +13,10 @@
 #             KERAS=keras-nightly==3.16.0.dev2026102704 TESTS="tests/verify" say which
 # make wheels  builds both distributions into dist/; make try-wheels installs and tries
 #             each in an environment of its own
+# make exporters  exports 53 small models by every route out of Keras, judges what comes
+#             of it and makes docs/exporters.md; goes on where it was; not part of CI
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick quick-tests docs notebooks lint format fuzz hostile trust bench bench-streaming frameworks nightly wheels try-wheels clean
+.PHONY: help setup run test quick quick-tests docs notebooks lint format fuzz hostile trust bench exporters bench-streaming frameworks nightly wheels try-wheels clean
 
 BIN := .venv/bin
 LIGHT := packages/keras-rnn-verify
@@ -39,6 +41,8 @@ help:
 	@echo "make nightly  run the tests that need Keras with a later one, pinned, in"
 	@echo "            .venv-nightly (gigabytes); KERAS=keras-nightly==VERSION: another"
 	@echo "make wheels build both distributions into dist/; make try-wheels: and try them"
+	@echo "make exporters  what exporters of Keras models keep, lose and refuse (an hour);"
+	@echo "            OPTIONS=\"onnx --again\": one route anew, OPTIONS=--page: the page"
 	@echo "make setup  only create .venv and install"
 	@echo "make clean  remove .venv and caches; runs/ stays"
 
@@ -108,6 +112,10 @@ trust: setup
 	$(BIN)/python -m benchmarks.trust
 
 OPTIONS :=
+
+# Makes the environments of the exporters in .exporters/ when they are first needed.
+exporters: setup
+	$(BIN)/python -m benchmarks.exporters $(OPTIONS)
 
 bench: setup
 	$(BIN)/python -m benchmarks.speed $(OPTIONS)

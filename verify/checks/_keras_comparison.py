@@ -40,6 +40,7 @@ from verify.forward.network import Inputs, Network
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
+from verify.model.conventions import export_warning
 from verify.model.spec import is_path
 from verify.report.report import GradientResult, LayerResult, Report
 from verify.tolerance.compare import PROOF_TOLERANCE, Comparison, Verdict, compare
@@ -248,6 +249,7 @@ class KerasComparison(RowComparison):
         notes += fraction_notes(self.net, self.source, some.rows)
         notes += negative_id_notes(self.net, some)
         notes += [*warnings(self.net, some, self.plan.rows), *self.source.notes]
+        notes += export_warning(self.net.spec)
         return self._report(
             result,
             verdict,

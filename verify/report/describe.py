@@ -12,7 +12,11 @@ from verify.forward.network import Network
 from verify.mistakes.catalogue.masks import has_masks
 from verify.mistakes.lost_masks import lost_masks, padding_alone
 from verify.model.arrays import shape_text
+from verify.model.conventions import losses
 from verify.model.spec import LayerSpec
+
+LEAVING = "Leaving Keras: what exporters lose of this model (docs/exporters.md)"
+"""Heading of what `losses` says."""
 
 
 def describe(net: Network) -> str:
@@ -27,7 +31,8 @@ def describe(net: Network) -> str:
     -------
     str
         For each layer: shapes, parameter count as a formula with its numbers filled in,
-        every weight with its shape, the columns of each gate, the equations.
+        every weight with its shape, the columns of each gate, the equations. At the
+        end, what exporters lose of this model.
     """
     spec = net.spec
     made = "" if spec.keras_version == "unknown" else f", Keras {spec.keras_version}"
@@ -46,6 +51,9 @@ def describe(net: Network) -> str:
     for note in spec.notes:
         lines.append(f"note: {printable(note, 500)}")
     lines += _inside(spec.root, "", _lost_mask_notes(net))
+    lost = losses(spec)
+    if lost:
+        lines += ["", LEAVING, *(f"  {text}" for text in lost)]
     return "\n".join(lines)
 
 

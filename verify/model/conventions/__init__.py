@@ -13,17 +13,27 @@ from verify.model.conventions.data import (
     find_framework,
     frameworks,
 )
+from verify.model.conventions.losses import (
+    Loss,
+    export_warning,
+    exporter_losses,
+    losses,
+)
 from verify.model.conventions.weights import find_form, from_framework, to_framework
 
 __all__ = [
     "Convention",
     "Framework",
+    "Loss",
     "Measurement",
     "Refusal",
     "conventions",
+    "export_warning",
+    "exporter_losses",
     "find_form",
     "find_framework",
     "frameworks",
     "from_framework",
+    "losses",
     "to_framework",
 ]

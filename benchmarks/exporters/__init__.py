@@ -1,0 +1,1 @@
+"""Measure what exporters of Keras models keep, lose and refuse: ``make exporters``."""
