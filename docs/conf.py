@@ -19,7 +19,7 @@ CONTENTS = {
     "Use": [
         *("docs/recipes", "notebooks/README", "docs/checking"),
         *("docs/data", "docs/exported", "docs/converting"),
-        *("docs/vectors", "docs/conventions"),
+        *("docs/vectors", "docs/conventions", "docs/exporters"),
     ],
     "Trust": [
         *("docs/supported", "docs/matches", "docs/diagnosis"),

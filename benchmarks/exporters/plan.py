@@ -13,6 +13,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
         *("keras", "tensorflow", "jax", "numpy", "tf2onnx", "onnx", "onnxruntime"),
         *("ai-edge-litert", "openvino"),
     ),
+    "jax2onnx": ("jax2onnx", "jax", "keras"),
     "torch": ("keras", "torch", "onnxscript", "onnx"),
     "hls4ml": ("hls4ml", "keras", "tensorflow"),
     "onnx2tf": ("onnx2tf", "tensorflow", "onnx"),
@@ -64,7 +65,13 @@ class Route:
 
 ROUTES: Mapping[str, Route] = {
     "onnx": Route("ONNX, Keras on TensorFlow", "keras_onnx", ".onnx"),
-    "onnx-jax": Route("ONNX, Keras on JAX", "keras_onnx", ".onnx", backend="jax"),
+    "onnx-jax": Route(
+        "ONNX, Keras on JAX",
+        "keras_onnx",
+        ".onnx",
+        environment="jax2onnx",
+        backend="jax",
+    ),
     "onnx-torch": Route(
         "ONNX, Keras on torch",
         "keras_onnx",

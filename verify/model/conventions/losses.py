@@ -14,6 +14,7 @@ from importlib import resources
 from typing import Any
 
 from verify.errors import join_and, printable
+from verify.model.backends import backend_with
 from verify.model.spec import GATES, LayerSpec, ModelSpec
 
 SHOWN_LAYERS = 3
@@ -48,8 +49,9 @@ class Loss:
         Whether it takes an input whose time axis is None.
     masked : bool
         Whether it takes a mask in the model.
-    in_checks : bool
-        Whether a check mentions it; others are in what `verify.describe` says.
+    in_checks : str
+        The backend on which a check mentions it, ``"any"``, or nothing; others are in
+        what `verify.describe` says.
     measured : tuple of str
         Route and model of the table that show it; empty if only `finding` does.
     finding : str
@@ -65,7 +67,7 @@ class Loss:
     alone: bool = False
     open_time: bool = False
     masked: bool = False
-    in_checks: bool = False
+    in_checks: str = ""
     measured: tuple[str, ...] = ()
     finding: str = ""
 
@@ -102,10 +104,11 @@ def losses(spec: ModelSpec, *, in_checks: bool = False) -> list[str]:
     layers = dict(spec.walk())
     both = {p for p, layer in layers.items() if layer.class_name == "Bidirectional"}
     open_time, masked = has_open_time(spec), has_masks(spec)
+    here = ("any", backend_with(spec.root.rules))
     lines = []
     for loss in sorted(exporter_losses(), key=lambda loss: not loss.silent):
         if (
-            (in_checks and not loss.in_checks)
+            (in_checks and loss.in_checks not in here)
             or (loss.open_time and not open_time)
             or (loss.masked and not masked)
         ):
