@@ -27,7 +27,7 @@ from support.nets import (
 )
 
 from verify import ModelSpec, Network
-from verify.errors import UnsupportedError
+from verify.errors import DataError, UnsupportedError
 from verify.forward.activations import ACTIVATIONS, with_arguments
 from verify.forward.layers import REGISTRY
 from verify.model.graph import MaskOf, TensorRef
@@ -339,6 +339,20 @@ def test_states_of_a_stateful_model_are_inputs_and_outputs(kind: str) -> None:
         None, {model.inputs[0]: x[2:4], **{k: 0 * v for k, v in states.items()}}
     )
     assert np.abs(forgotten[0] - wanted[2:4]).max() > 1e-3
+
+
+def test_on_jax_predict_begins_with_zeros_so_there_are_no_states() -> None:
+    network = Network(stateful("GRU").on("jax"))
+    model = onnx_model(network)
+    assert not model.states
+    batches = [features(k, batch=2) for k in range(2)]
+    assert difference(model, network, *batches) < ALLOWED
+
+
+def test_more_than_two_gigabytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verify.ports.convert.to_onnx.model.LARGEST", 100)
+    with pytest.raises(DataError, match="at most 2 GB as ONNX"):
+        onnx_model(Network(word_net(rnn("LSTM"))))
 
 
 def test_float64_is_written_as_a_scan() -> None:

@@ -45,8 +45,8 @@ EMITTERS: Mapping[str, Emit] = {
 NEXT = "_next"
 """End of the name of the output that holds a state for the next call."""
 
-LARGEST = 2**31 - 1
-"""Bytes that the format can hold in one file."""
+LARGEST = 2**31 - 2**20
+"""Bytes of the weights, at most: a file holds 2 GB, nodes and names among them."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,12 @@ def onnx_model(net: Network, dialect: Dialect = ONNX_RUNTIME) -> OnnxModel:
     ]
     states, given, after = _states(graph, writing)
     graph.prune([value.name for value in (*outputs, *after)])
+    size = sum(len(one.raw_data) for one in graph.initializers)
+    if size > LARGEST:  # protobuf cannot even add it up
+        raise DataError(
+            f"expected a model of at most 2 GB as ONNX. Received: weights of {size:,} "
+            "bytes"
+        )
     model = _model(
         graph,
         printable(spec.name) or "model",
@@ -128,11 +134,6 @@ def onnx_model(net: Network, dialect: Dialect = ONNX_RUNTIME) -> OnnxModel:
             for layer, name in zip(spec.inputs, input_names, strict=True)
         },
     )
-    size = model.ByteSize()
-    if size > LARGEST:
-        raise DataError(
-            f"expected a model of at most 2 GB as ONNX. Received: {size:,} bytes"
-        )
     try:
         package.checker.check_model(model, full_check=True)
     except package.onnx_cpp2py_export.shape_inference.InferenceError as error:

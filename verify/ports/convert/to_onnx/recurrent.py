@@ -16,6 +16,7 @@ from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.forward.layers.recurrent import Loop
 from verify.forward.recurrence import MaskRule
+from verify.model.backends import Rule
 from verify.model.dtypes import POLICIES, working
 from verify.model.graph import flatten
 from verify.model.spec import LayerSpec
@@ -142,9 +143,10 @@ def prepared(
         states = tuple(state.rounded(compute) for state in flatten(initial_state))
     elif layer.options["stateful"]:
         known = run.states()
-        if known is None:
+        if known is None and Rule.PREDICT_FORGETS_STATES not in layer.rules:
             known = _state_inputs(run, layer, x, names)
-        states = tuple(state.rounded(compute) for state in known)
+        if known is not None:
+            states = tuple(state.rounded(compute) for state in known)
     if states is not None and len(states) != len(names):
         raise DataError(
             f"{layer}: expected {len(names)} states. Received: {len(states)}"
