@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from support.nets import (
     INPUTS,
@@ -25,6 +27,8 @@ from verify.model.conventions import frameworks, to_framework
 from verify.model.conventions.expressions import array_names
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.ports.weight_files.comparison import weight_file_comparison
+from verify.ports.weight_files.findings import findings
+from verify.ports.weight_files.matching import match
 
 
 def word_model(kind: str = "LSTM", seed: int = 0, **options) -> ModelSpec:
@@ -347,3 +351,27 @@ def test_what_the_framework_has_no_form_for_is_refused(tmp_path):
         compared(tmp_path, model, arrays)
     with pytest.raises(UnsupportedError, match="Did you mean torch"):
         compared(tmp_path, model, arrays, "torhc")
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    framework=st.sampled_from(["torch", "paddle", "keras", "mlx"]),
+    order=st.permutations(range(4)),
+    seed=st.integers(0, 99),
+)
+def test_any_order_of_gates_is_found(framework, order, seed):
+    """In all weights of an LSTM alike; nothing is said of the right order."""
+    model = word_model(seed=seed)
+    arrays = foreign(model, framework, PREFIXES)
+    for key, value in arrays.items():
+        if key.startswith(PREFIXES["rnn"]):
+            axis = -1 if framework == "keras" else 0
+            parts = np.split(value, 4, axis)
+            arrays[key] = np.concatenate([parts[k] for k in order], axis)
+    matching = match(model, arrays, frameworks()[framework])
+    found = {f"{x.layer}/{x.weight}": x for x in findings(matching)}
+    wrong = [key for key, one in found.items() if one.state == "changed"]
+    right = list(order) == [0, 1, 2, 3]
+    names = ("kernel", "recurrent_kernel", "bias")
+    assert wrong == ([] if right else [f"rnn/{name}" for name in names])
+    assert all("gates read in the order" in found[key].sentence for key in wrong)
