@@ -58,20 +58,13 @@ def rule_notes(
         The version of the Keras that ran; without one, the rules are named by theirs.
     """
     rules = {str(rule): rule for rule in VersionRule}
-    name = version or next(
-        (name for name, has in VERSIONS.items() if has == spec.root.version_rules), ""
-    )
+    name = version or _version_of(spec)
     notes = []
     for text, far in effects.items():
         if text not in rules:
             continue
-        said = text
-        if rules[text] is VersionRule.LOOP_ENDS_MASK:
-            ends = join_and(ended_masks(spec))
-            said = (
-                f"the mask ends at {ends}, and the layers behind are computed without "
-                "one; up to 3.15 it goes on"
-            )
+        ends = rules[text] is VersionRule.LOOP_ENDS_MASK
+        said = _where_it_ends(ended_masks(spec)) if ends else text
         notes.append(f"Keras {name}: {said} (here up to {far:.2g} apart)")
     saved = spec.keras_version
     if notes and version and saved != "unknown" and not is_later(saved):
@@ -80,6 +73,27 @@ def rule_notes(
             f"Keras {version} has changed what it computes"
         )
     return notes
+
+
+def version_notes(spec: ModelSpec) -> list[str]:
+    """Return what is to be said of a model's version without computing the model."""
+    notes = file_note(spec)
+    if ends := ended_masks(spec):
+        notes.append(f"Keras {_version_of(spec)}: {_where_it_ends(ends)}")
+    return notes
+
+
+def _version_of(spec: ModelSpec) -> str:
+    """Return the version whose rules a model follows."""
+    rules = spec.root.version_rules
+    return next((name for name, has in VERSIONS.items() if has == rules), "")
+
+
+def _where_it_ends(layers: list[str]) -> str:
+    return (
+        f"the mask ends at {join_and(layers)}, and the layers behind are computed "
+        "without one; up to 3.15 it goes on"
+    )
 
 
 def ended_masks(spec: ModelSpec) -> list[str]:
@@ -94,7 +108,7 @@ def ended_masks(spec: ModelSpec) -> list[str]:
         dict.fromkeys(
             f"{call.layer}"
             for call in MaskFlow.of(spec.root).calls
-            if REGISTRY[call.layer.class_name].masks_may_end
+            if not REGISTRY[call.layer.class_name].passes_masks(call.layer)
             and (call.path, call.node.index) in went_on
             and any(mask is not None for mask in call.incoming)
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.checks._versions import version_notes
 from verify.checks.against_outputs import compare_outputs
 from verify.checks.checkpoint import package_versions
 from verify.checks.inputs import as_source
@@ -387,7 +388,7 @@ class _Comparison:
         )
 
     def _warnings(self, results: Sequence[ProbeResult]) -> list[str]:
-        found = list(self.session.signature.notes)
+        found = [*version_notes(self.net.spec), *self.session.signature.notes]
         found += self.matching.notes()
         refused: dict[str, list[ProbeResult]] = {}
         for result in results:

@@ -7,7 +7,7 @@ import pytest
 from support.nets import INPUTS, ids, input_layer, layer, rnn, spec, word_net
 
 import verify
-from verify import Network
+from verify import Network, Verdict
 from verify.errors import UnsupportedError
 from verify.model.versions import REFERENCE, VersionRule
 
@@ -25,6 +25,11 @@ def test_a_mask_ends_in_the_file_where_it_ends_in_the_model(tmp_path) -> None:
         session = ort.InferenceSession(str(path))
         (y,) = session.run(None, {session.get_inputs()[0].name: x})
         assert np.allclose(y, net.predict(x), rtol=0, atol=1e-5)
+        report = verify.compare_exported(net, path)
+        assert report.verdict is Verdict.PASS
+        said = [text for text in report.warnings if "the mask ends at" in text]
+        assert bool(said) == bool(rules)
+        assert all("Keras 3.16: the mask ends at Layer 'first'" in t for t in said)
         outputs.append(y)
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-4
 
