@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # openvino 2026.4.1 on the CPU, beside onnxruntime 1.32.0, on the same ONNX files.
 #
-# Guess: whether the axis of the rows has a number or a name changes how fast a model
-#        runs, not what it computes; an LSTM obeys its `sequence_lens` in both.
-# Found: LSTM, GRU and RNN obey `sequence_lens` if the number of rows is written in the
-#        file, and ignore it if that axis is open, without a warning. It makes no
-#        difference whether the lengths are a constant or an input. Every row is then
-#        computed to the last step: Y is not zeros past the length, and Y_h is another
-#        state. Most exported files leave this axis open.
+# Guess: whether the axis of the rows, or of the steps, has a number or a name changes
+#        how fast a model runs, not what it computes; an LSTM obeys its `sequence_lens`
+#        in all of them.
+# Found: LSTM, GRU and RNN obey `sequence_lens` if the numbers of rows and of steps are
+#        written in the file, and ignore it if either axis is open, without a warning. It
+#        makes no difference whether the lengths are a constant or an input. Every row is
+#        then computed to the last step: Y is not zeros past the length, and Y_h is
+#        another state. Most exported files leave an axis open.
 #
 # Prints one line per case, and fails if any of this changes.
 set -euo pipefail
@@ -28,8 +29,8 @@ LENGTHS = np.array([3, 6], np.int32)
 X = np.random.default_rng(1).normal(size=(STEPS, ROWS, FEATURES)).astype(np.float32)
 
 
-def model(kind, rows, constant):
-    """One recurrent node; `rows` is a number, or the name of an open axis."""
+def model(kind, steps, rows, constant):
+    """One recurrent node; `steps` and `rows` are numbers, or names of open axes."""
     rng = np.random.default_rng(0)
     width = GATES[kind] * UNITS
     arrays = {
@@ -42,7 +43,7 @@ def model(kind, rows, constant):
         for name, value in arrays.items()
     ]
     inputs = [
-        helper.make_tensor_value_info("X", TensorProto.FLOAT, [STEPS, rows, FEATURES])
+        helper.make_tensor_value_info("X", TensorProto.FLOAT, [steps, rows, FEATURES])
     ]
     if constant:
         tensors.append(numpy_helper.from_array(LENGTHS, "lengths"))
@@ -51,7 +52,7 @@ def model(kind, rows, constant):
             helper.make_tensor_value_info("lengths", TensorProto.INT32, [rows])
         )
     outputs = [
-        helper.make_tensor_value_info("Y", TensorProto.FLOAT, [STEPS, 1, rows, UNITS]),
+        helper.make_tensor_value_info("Y", TensorProto.FLOAT, [steps, 1, rows, UNITS]),
         helper.make_tensor_value_info("Y_h", TensorProto.FLOAT, [1, rows, UNITS]),
     ]
     node = helper.make_node(
@@ -69,8 +70,8 @@ core = openvino.Core()
 for kind in GATES:
     for constant in (True, False):
         feeds = {"X": X} if constant else {"X": X, "lengths": LENGTHS}
-        for rows in (ROWS, "rows"):
-            content = model(kind, rows, constant)
+        for steps, rows in ((STEPS, ROWS), (STEPS, "rows"), ("steps", ROWS)):
+            content = model(kind, steps, rows, constant)
             session = onnxruntime.InferenceSession(
                 content, providers=["CPUExecutionProvider"]
             )
@@ -82,13 +83,13 @@ for kind in GATES:
             apart = [float(np.abs(found[k] - wanted[k]).max()) for k in (0, 1)]
             lengths = "constant" if constant else "an input"
             print(
-                f"{kind:4}  lengths {lengths}, rows {rows}: Y differs by "
+                f"{kind:4}  lengths {lengths}, steps {steps}, rows {rows}: Y differs by "
                 f"{apart[0]:.2g}, Y_h by {apart[1]:.2g}"
             )
-            if rows == ROWS:
-                assert max(apart) < 1e-6, "lengths of a fixed number of rows"
+            if (steps, rows) == (STEPS, ROWS):
+                assert max(apart) < 1e-6, "lengths of fixed axes"
             else:
-                assert min(apart) > 0.1, "lengths of an open number are obeyed now"
+                assert min(apart) > 0.1, "lengths of an open axis are obeyed now"
                 past = found[0][LENGTHS[0] :, 0, 0]
                 assert np.abs(past).max() > 0.01, "zeros past the length now"
 PYTHON
