@@ -53,6 +53,7 @@ def test_a_model_becomes_onnx_that_has_been_run(tmp_path: Path) -> None:
     assert np.abs(y - network.predict(x)).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_nothing_is_written_that_is_not_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,7 @@ def test_nothing_is_written_that_is_not_the_model(
     assert (tmp_path / "m.onnx").read_text() == "what was there before"
 
 
+@pytest.mark.slow
 def test_a_mask_that_was_dropped_is_caught_by_a_probe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +187,7 @@ def test_a_missing_array_is_named() -> None:
         arrays.restored(network.spec, "torch", found)
 
 
+@pytest.mark.slow
 def test_float64_is_refused_where_the_runtime_has_no_operator(tmp_path: Path) -> None:
     made = spec(
         {**input_layer(None, 6, INPUTS, dtype="float64")},

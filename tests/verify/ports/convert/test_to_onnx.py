@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx.reference import ReferenceEvaluator
 from support.graphs import given as model_input
 from support.graphs import made, net
 from support.nets import (
@@ -34,6 +35,7 @@ from verify.model.graph import MaskOf, TensorRef
 from verify.model.spec import LayerSpec
 from verify.ports.convert.to_onnx import activations, fused, operations, recurrent
 from verify.ports.convert.to_onnx.model import EMITTERS, OnnxModel, onnx_model
+from verify.ports.convert.to_onnx.run import ONNX_RUNTIME, OPENVINO
 
 onnxruntime.set_default_logger_severity(4)
 
@@ -149,6 +151,31 @@ def test_an_activation_that_the_operator_lacks_is_a_scan(
     assert f"the operator {NAMES[kind]} has no activation {activation}" in str(
         model.how[0]
     )
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_for_a_runtime_that_ignores_lengths_no_length_matters(
+    kind: str, options: dict
+) -> None:
+    network = Network(word_net(rnn(kind, **options), time=None))
+    model = onnx_model(network, OPENVINO)
+    assert difference(model, network, *words()) < ALLOWED
+    for node in onnx.load_from_string(model.content).graph.node:
+        if node.op_type in NAMES.values():
+            assert "".join(node.input[4:5]) == ""  # sequence_lens
+
+
+def test_the_reference_evaluator_ignores_lengths_and_needs_that_form() -> None:
+    network, x = Network(word_net(rnn("GRU"), time=None)), words()[0]
+    wanted = network.predict(x)
+    found = {}
+    for dialect in (ONNX_RUNTIME, OPENVINO):
+        model = onnx_model(network, dialect)
+        (y,) = ReferenceEvaluator(model.content).run(None, {model.inputs[0]: x})
+        found[dialect.name] = float(np.abs(y - wanted).max())
+    assert found["OpenVINO"] < ALLOWED
+    assert found["ONNX Runtime"] > 1e-3
 
 
 @pytest.mark.parametrize("after", [True, False])
@@ -436,7 +463,7 @@ CHOICES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     CHOICES,
     st.integers(1, 4),

@@ -18,6 +18,7 @@ from verify.ports.weight_files.comparison import weight_file_comparison
 from verify.tolerance.compare import Verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", ["onnxruntime", "litert", "openvino"])
 def test_a_framework_computes_from_the_file(framework: str) -> None:
     name, _ = MODULES[framework]
