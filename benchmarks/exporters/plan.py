@@ -93,7 +93,8 @@ ROUTES: Mapping[str, Route] = {
     ),
     "tflite-converter": Route("LiteRT, TFLiteConverter", "tflite_converter", ".tflite"),
     "tflite-quantised": Route(
-        "LiteRT, TFLiteConverter, one row, optimised by default",
+        "LiteRT, TFLiteConverter, one row, optimised by default (weights of this size "
+        "stay as they are)",
         "tflite_quantised",
         ".tflite",
         tolerance=0.02,

@@ -27,7 +27,7 @@ EMPTY_TALK = (
     "Exception from src",
     "FrontEnd API failed",
     "Model wasn't fully converted",
-    "-- ",
+    "Summary:",
     "[ONNX Frontend] Conversion failed",
     "[TensorFlow Frontend]",
     "While validating",
@@ -79,7 +79,11 @@ def _first_line(text: str) -> str:
     """Return the first line that says something."""
     lines = [re.sub("\x1b\\[[0-9;]*m", "", line).strip() for line in text.splitlines()]
     lines = [line for line in lines if line.strip(" -=*")]
-    telling = (line for line in lines if not line.startswith(EMPTY_TALK))
+    telling = (
+        line.removeprefix("-- ")
+        for line in lines
+        if not line.startswith(EMPTY_TALK) and not line.endswith("with a message:")
+    )
     return next(telling, lines[0] if lines else "")
 
 
