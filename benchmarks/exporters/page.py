@@ -49,6 +49,22 @@ steps are written out one by one.
 
 LOSSES_HEAD = "## What is lost"
 
+RUNTIMES = """\
+## What runtimes do with right files
+
+| runtime | does | shown by |
+|---|---|---|
+| OpenVINO 2026.4.1 | ignores `sequence_lens` where the time axis is declared open, and obeys \
+them where it is fixed | `findings/openvino-open-time-ignores-lengths.sh` |
+| ONNX Runtime 1.32.0, OpenVINO 2026.4.1 | return zeros, not `initial_h`, for a row of \
+length 0 | `findings/onnx-length-zero.sh` |
+| LiteRT 2.3.0 | lists inputs and outputs in another order than Keras; names are right | \
+`findings/keras-litert-order.sh` |
+| OpenVINO 2026.4.1 | refuses the LSTM and GRU files of Keras on OpenVINO for more than \
+one row, which declare any number | `findings/keras-openvino-open-batch.sh` |
+"""
+"""What no exporter is to blame for."""
+
 
 def page(results: Mapping[str, Any]) -> str:
     """Return the page."""
@@ -57,7 +73,16 @@ def page(results: Mapping[str, Any]) -> str:
         for name in ROUTES
         if results["routes"].get(name, {}).get("models")
     }
-    parts = [HEAD, LOSSES_HEAD, "", _losses(), "", *_tables(routes), *_reasons(routes)]
+    parts = [
+        HEAD,
+        LOSSES_HEAD,
+        "",
+        _losses(),
+        "",
+        RUNTIMES,
+        *_tables(routes),
+        *_reasons(routes),
+    ]
     parts += ["## Not run", "", *_not_run(results), "", "## Versions", ""]
     parts += [
         f"- {ROUTES[name].title}: "
