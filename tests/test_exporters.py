@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -41,6 +42,11 @@ def test_every_loss_was_measured():
         assert loss.measured or loss.finding, loss.exporter
         if loss.finding:
             assert (ROOT / "findings" / loss.finding).is_file(), loss.finding
+
+
+def test_every_finding_that_the_page_names_is_there():
+    for name in re.findall(r"findings/([\w-]+\.sh)", PAGE.read_text()):
+        assert (ROOT / "findings" / name).is_file(), name
 
 
 def test_a_loss_that_is_gone_is_noticed():

@@ -54,14 +54,15 @@ RUNTIMES = """\
 
 | runtime | does | shown by |
 |---|---|---|
-| OpenVINO 2026.4.1 | ignores `sequence_lens` where the time axis is declared open, and obeys \
-them where it is fixed | `findings/openvino-open-time-ignores-lengths.sh` |
+| OpenVINO 2026.4.1 | ignores `sequence_lens` where the rows or the time axis are \
+open, and obeys them where both are fixed | \
+`findings/openvino-ignores-lengths-of-open-axes.sh` |
 | ONNX Runtime 1.32.0, OpenVINO 2026.4.1 | return zeros, not `initial_h`, for a row of \
-length 0 | `findings/onnx-length-zero.sh` |
-| LiteRT 2.3.0 | lists inputs and outputs in another order than Keras; names are right | \
-`findings/keras-litert-order.sh` |
-| OpenVINO 2026.4.1 | refuses the LSTM and GRU files of Keras on OpenVINO for more than \
-one row, which declare any number | `findings/keras-openvino-open-batch.sh` |
+length 0 | `findings/length-zero-loses-initial-state.sh` |
+| LiteRT 2.3.0 | lists inputs and outputs in another order than Keras; names are \
+right | `findings/keras-litert-order.sh` |
+| OpenVINO 2026.4.1 | refuses the LSTM and GRU files of Keras on OpenVINO for more \
+than one row, which declare any number | `findings/keras-openvino-open-batch.sh` |
 """
 """What no exporter is to blame for."""
 
