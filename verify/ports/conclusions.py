@@ -8,13 +8,17 @@ leaves unexplained goes to the diagnosis, which knows the mistakes inside layers
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice, permutations, product
+from typing import Any
 
 import numpy as np
 
 from verify.errors import join_and, printable
+from verify.forward.layers import LOOPS
 from verify.forward.network import Inputs, Network
+from verify.forward.recurrence import scan
 from verify.mistakes.catalogue.states import states_of
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec, ModelSpec
@@ -121,6 +125,44 @@ def reads_some_steps(case: Case) -> str:
     return ""
 
 
+def runs_few_steps(case: Case) -> str:
+    """Recognise a port whose recurrent layers stop after their first steps.
+
+    In the order of each layer: one that goes backwards begins at the last step.
+    """
+    loops = [x for _, x in case.net.spec.walk() if x.class_name in LOOPS]
+    if not any(layer.options.get("go_backwards") for layer in loops):
+        return ""  # `reads_some_steps` has tried it
+    _, steps = _steps(case.net.spec, case.probe.whole)
+    for count in islice(range(1, steps), MOST_STEPS_TRIED):
+        stopped = with_layers(case.net, partial(_stopped, count=count))
+        if case.answered(case.computed(case.probe.whole, stopped)):
+            which = "the first step" if count == 1 else f"the first {count} steps"
+            return f"every recurrent layer runs {which} only, in its own direction"
+    return ""
+
+
+def _stopped(layer: LayerSpec, count: int) -> LayerSpec:
+    """Return a recurrent layer that takes no more than its first steps."""
+    if layer.class_name not in LOOPS:
+        return layer
+
+    def few(step: Any, x: Array, mask: Array | None, *args: Any, **options: Any) -> Any:
+        time = x.shape[1]
+        begin = max(0, time - count) if options["go_backwards"] else 0
+        taken = slice(begin, begin + count)
+        cut = None if mask is None else mask[:, taken]
+        return scan(step, x[:, taken], cut, *args, **options)
+
+    return layer.with_overrides(scan=few)
+
+
+def with_layers(net: Network, change: Callable[[LayerSpec], LayerSpec]) -> Network:
+    """Return a network with a change of every layer."""
+    spec = replace(net.spec, root=net.spec.root.mapped(change))
+    return Network(spec, net.floatx)
+
+
 def answers_one_row(case: Case) -> str:
     """Recognise a port that answers one row, whatever the others are."""
     rows = len(case.expected[0])
@@ -220,10 +262,8 @@ def without_masks(net: Network) -> Network | None:
             use_mask=lambda name, mask: None, pass_mask=lambda mask, y: None
         )
 
-    root = net.spec.root.mapped(change)
-    if not found and not mask_inputs(net.spec):
-        return None
-    return Network(ModelSpec(root, net.spec.source), net.floatx)
+    unmasked = with_layers(net, change)
+    return unmasked if found or mask_inputs(net.spec) else None
 
 
 def carries_states(case: Case) -> str:
@@ -231,29 +271,46 @@ def carries_states(case: Case) -> str:
     if case.net.stateful:
         return ""
 
-    def change(layer: LayerSpec) -> LayerSpec:
-        if "stateful" in layer.options:
-            return layer.with_options(stateful=True)
-        return layer
-
-    kept = Network(
-        ModelSpec(case.net.spec.root.mapped(change), case.net.spec.source),
-        case.net.floatx,
-    )
-    if case.answered(case.computed(case.probe.whole, kept)):
-        return "the state of the last call enters the next"
+    for layers in _some_of(_recurrent(case.net.spec)):
+        kept = case.net
+        for path in layers:
+            stateful = kept.spec[path].with_options(stateful=True)
+            kept = Network(kept.spec.with_layer(stateful, path), kept.floatx)
+        if case.answered(case.computed(case.probe.whole, kept)):
+            return f"the state of the last call enters the next{_in(layers)}"
     return ""
+
+
+def _recurrent(spec: ModelSpec) -> list[str]:
+    """Return the paths of the recurrent layers that can be stateful."""
+    return [path for path, layer in spec.walk() if "stateful" in layer.options]
+
+
+def _some_of(paths: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield all layers, and then each alone."""
+    yield tuple(paths)
+    if len(paths) > 1:
+        yield from islice(((path,) for path in paths), MOST_ORDERS)
+
+
+def _in(layers: Sequence[str]) -> str:
+    return f", in {join_and([printable(path, 40) for path in layers])}"
 
 
 def forgets_states(case: Case) -> str:
     """Recognise a port that begins every call of a stateful model with zeros."""
     if not case.net.stateful:
         return ""
-    alone = [case.computed(call) for call in case.probe.calls]
-    if all(alone) and case.answered(
-        [np.concatenate(calls) for calls in zip(*alone, strict=True)]
-    ):
-        return "forgets its states: every call begins with zeros"
+    spec = case.net.spec
+    stateful = [path for path in _recurrent(spec) if spec[path].options["stateful"]]
+    for layers in _some_of(stateful):
+        states: dict[str, tuple[Array, ...]] = {}
+        found = []
+        for call in case.probe.calls:
+            states = {k: v for k, v in states.items() if k not in layers}
+            found.append(case.net.flat(call, dtype="float64", states=states))
+        if case.answered([np.concatenate(y) for y in zip(*found, strict=True)]):
+            return f"forgets its states: every call begins with zeros{_in(layers)}"
     return ""
 
 
@@ -317,6 +374,7 @@ def _states_kept(case: Case) -> Iterator[dict[str, tuple[Array, ...]]]:
 
 SINGLE_CALL: tuple[Conclusion, ...] = (
     reads_some_steps,
+    runs_few_steps,
     begins_elsewhere,
     ignores_every_mask,
     ignores_initial_states,
@@ -329,5 +387,6 @@ SEVERAL_CALLS: tuple[Conclusion, ...] = (
     forgets_states,
     begins_elsewhere,
     reads_some_steps,
+    runs_few_steps,
 )
 """Losses, in the order in which they are tried."""

@@ -325,8 +325,8 @@ class _Comparison:
             return None, ""
         if not usable:
             return None, (
-                "the values inside are compared for a single call, and every single "
-                "call is right"
+                "between the calls: each of them is right alone, so it is the states "
+                "that a call begins with"
             )
         x = usable[0].calls[0]
         x = x.take(slice(0, self.runner.batch or x.rows))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from support.graphs import given, net, rnn
+from support.graphs import both_ways, given, net, rnn
 from support.nets import INPUTS, feature_net, stateful_net, word_net
 from support.nets import rnn as layer
 from support.ports import report_on
@@ -14,7 +15,7 @@ from support.ports import report_on
 from verify import Network, Verdict
 from verify.forward.network import Inputs
 from verify.model.graph import TensorRef
-from verify.ports.conclusions import without_masks
+from verify.ports.conclusions import _stopped, with_layers, without_masks
 from verify.ports.export_report import ProbeVerdict
 from verify.ports.probes import PADDING
 
@@ -39,6 +40,17 @@ def encoder_decoder() -> Network:
             ],
             {"one": "a", "two": "b"},
             ["one", "two"],
+        )
+    )
+
+
+def both_directions() -> Network:
+    """A Bidirectional GRU over any number of steps."""
+    return Network(
+        net(
+            [given("a", None, INPUTS), both_ways("GRU", "both", INPUTS, 4, seed=2)],
+            {"both": "a"},
+            "both",
         )
     )
 
@@ -124,7 +136,7 @@ def test_a_state_that_enters_the_next_call_is_named(kind):
     report = report_on(model, port)
     assert wrong(report) == {"second call"}
     (said,) = report.findings
-    assert said == "the state of the last call enters the next (second call)"
+    assert said == "the state of the last call enters the next, in rnn (second call)"
 
 
 @pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
@@ -134,7 +146,7 @@ def test_a_stateful_model_that_forgets_is_told_from_one_that_goes_on(kind):
     assert keeps.verdict is Verdict.PASS, keeps
     forgets = report_on(model, lambda x, kept: model.flat(x))
     assert wrong(forgets) == {"second call"}
-    said = "forgets its states: every call begins with zeros (second call)"
+    said = "forgets its states: every call begins with zeros, in rnn (second call)"
     assert forgets.findings == (said,)
 
 
@@ -273,3 +285,41 @@ def test_given_inputs_are_compared_whole_and_a_rare_fault_is_found():
     assert wrong(report) == set()
     fine = report_on(model, lambda given, kept: right(given, model), x)
     assert fine.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_port_of_both_directions_that_runs_few_steps_is_told_so(count):
+    model = both_directions()
+
+    def port(x, kept):
+        """Run each half over the steps that come first in its own direction."""
+        stopped = with_layers(model, partial(_stopped, count=count))
+        return right(x, stopped)
+
+    report = report_on(model, port)
+    assert {"batch 2", "11 step(s)"} <= wrong(report)
+    steps = "the first step" if count == 1 else f"the first {count} steps"
+    said = f"every recurrent layer runs {steps} only, in its own direction ("
+    assert any(text.startswith(said) for text in report.findings)
+
+
+def test_the_layer_whose_state_stays_or_is_lost_is_named():
+    two = Network(
+        net(
+            [
+                given("a", 6, INPUTS),
+                rnn("GRU", "one", INPUTS, 4, seed=1, return_sequences=True),
+                rnn("GRU", "two", 4, 3, seed=7),
+            ],
+            {"one": "a", "two": "one"},
+            "two",
+        )
+    )
+    kept_layer = two.spec["two"].with_options(stateful=True)
+    stateful = Network(two.spec.with_layer(kept_layer))
+
+    def port(x, kept):
+        return stateful.flat(x, states=kept) if x.rows == 1 else right(x, two)
+
+    (said,) = report_on(two, port).findings
+    assert said == "the state of the last call enters the next, in two (second call)"
