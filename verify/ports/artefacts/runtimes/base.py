@@ -78,7 +78,7 @@ class Runtime(abc.ABC):
 def one_line(error: object) -> str:
     """Return what an error says as one printable line, cut off where it gets long."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return printable(" ".join(lines) or type(error).__name__, 500)
+    return printable(" ".join(lines) or type(error).__name__, 1000)
 
 
 def at_least(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -280,8 +281,14 @@ def _tensor_info(info: Any) -> TensorInfo:
 
 
 def _without_code(message: str) -> str:
-    """Leave out the prefix ``[ONNXRuntimeError] : 2 : INVALID_ARGUMENT :``."""
+    """Leave out what says where in onnxruntime an error arose, and the file's path.
+
+    Such as ``[ONNXRuntimeError] : 2 : INVALID_ARGUMENT :``, and then
+    ``Load model from PATH failed:/onnxruntime_src/FILE:LINE SIGNATURE``. What is left
+    is the same wherever the file lies.
+    """
     parts = message.split(" : ", 3)
     if message.startswith("[ONNXRuntimeError]") and len(parts) == 4:
-        return parts[3].strip()
-    return message
+        message = parts[3].strip()
+    message = re.sub(r"^Load model from \S.*? failed:", "", message)
+    return re.sub(r"^/onnxruntime_src/\S+:\d+ [^(]+\(.*?\)(?: const)? ", "", message)
