@@ -16,6 +16,8 @@ from hypothesis import settings
 pytest_plugins = ["pytester", "support.rules"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# importing openvino would fork this process; see verify.ports.artefacts.process
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 settings.register_profile("suite", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("suite")
 

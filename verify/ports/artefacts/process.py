@@ -125,6 +125,10 @@ def error_of(error: Exception) -> dict[str, Any]:
 def main() -> None:
     """Answer messages until the standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    # Importing openvino 2026.4 reports that to its makers, in a fork of this process,
+    # which may wait for ever: there is the thread that reads messages. Without the
+    # package for it openvino does without.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     # what a runtime prints goes to the standard error, whatever it believes
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

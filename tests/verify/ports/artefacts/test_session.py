@@ -260,3 +260,25 @@ def test_nothing_of_a_runtime_is_imported_here():
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".xml"])
+def test_a_runtime_starts_no_process_of_its_own(suffix):
+    """A fork of the process of a file, such as for telemetry, would outlive it."""
+    psutil = pytest.importorskip("psutil")
+    before = {process.pid for process in psutil.process_iter()}
+    with open_session(EXPORTED / f"sequence{suffix}") as opened:
+        pid = opened._process.pid
+        assert psutil.Process(pid).children() == []
+        (info,) = opened.signature.inputs
+        opened.run({info.name: np.zeros((1, 6, 3), np.float32)})
+        assert psutil.Process(pid).children() == []
+    assert gone(pid)
+    command = "verify.ports.artefacts.process"
+    assert not [
+        process
+        for process in psutil.process_iter(["cmdline", "ppid"])
+        if process.pid not in before
+        and process.info["ppid"] in (1, pid)
+        and command in (process.info["cmdline"] or ())
+    ]
