@@ -104,6 +104,30 @@ def _steps(spec: ModelSpec, x: Inputs) -> tuple[tuple[int, ...], int]:
     return tuple(timed), lengths.pop() if len(lengths) == 1 else 0
 
 
+AS_MANY_AS_ROWS = "returns as many steps as the call has rows"
+
+
+def returns_some_steps(case: Case) -> str:
+    """Recognise a port whose sequences end before the model's do.
+
+    A single step is left to `reads_some_steps`: what is read is then told by it.
+    """
+    counts = {
+        b.shape[1]
+        for a, b in zip(case.expected, case.outputs, strict=False)
+        if a.ndim > 2 and b.ndim == a.ndim and b.shape[1] < a.shape[1]
+    }
+    if len(counts) != 1:
+        return ""
+    (count,) = counts
+    cut = [y[:, :count] if y.ndim > 2 else y for y in case.expected]
+    if count < 2 or not case.answered(cut):
+        return ""
+    if count == case.probe.calls[0].rows:
+        return AS_MANY_AS_ROWS
+    return f"returns only the first {count} steps"
+
+
 def reads_some_steps(case: Case) -> str:
     """Recognise a port that reads the first or the last steps alone."""
     x = case.probe.whole
@@ -373,6 +397,7 @@ def _states_kept(case: Case) -> Iterator[dict[str, tuple[Array, ...]]]:
 
 
 SINGLE_CALL: tuple[Conclusion, ...] = (
+    returns_some_steps,
     reads_some_steps,
     runs_few_steps,
     begins_elsewhere,

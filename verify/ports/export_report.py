@@ -17,8 +17,9 @@ from verify.report.diagnosis_text import diagnosis_lines
 from verify.report.report import Report, mismatch, number
 from verify.tolerance.compare import Comparison, Verdict
 
-SHOWN_WARNINGS = 12
-"""Warnings that the text shows at most."""
+SHOWN_WARNINGS, SHOWN_REFUSAL = 12, 50
+"""Warnings that the text shows at most, and characters of what a runtime says in the
+table; a warning has the whole."""
 
 
 class ProbeVerdict(StrEnum):
@@ -46,6 +47,8 @@ class ProbeResult:
         empty if the answer is right.
     comparison : Comparison or None
         The outputs against the model's; None if there are none, or of another shape.
+    shapes : str
+        What shape they have instead; empty if they have the model's.
     """
 
     name: str
@@ -54,6 +57,7 @@ class ProbeResult:
     verdict: ProbeVerdict
     said: str = ""
     comparison: Comparison | None = None
+    shapes: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,9 +165,12 @@ class ExportReport:
         """Return the lines that say where outputs, or values inside, first differ."""
         wrong = self.wrong
         lines = []
-        if wrong and wrong[0].comparison is not None:
+        if wrong:
             lines.append(f"  probe          : {wrong[0].name}: {wrong[0].why}")
-            lines += mismatch(wrong[0].comparison, "the file", "numpy")
+            if wrong[0].comparison is not None:
+                lines += mismatch(wrong[0].comparison, "the file", "numpy")
+            if wrong[0].shapes:
+                lines.append(f"  shape          : {wrong[0].shapes}")
         if self.location is not None:
             lines += [f"  where          : {text}" for text in self.location.sentences]
         elif self.located:
@@ -205,7 +212,7 @@ HEADINGS = ("probe", "rows", "verdict", "|diff|", "allowed", "error / allowed", 
 
 
 def _row(probe: ProbeResult) -> tuple[str, ...]:
-    c = probe.comparison
+    c, refused = probe.comparison, probe.verdict is ProbeVerdict.REFUSED
     figures = ("", "", "")
     if c is not None and not c.problem:
         figures = (number(c.max_diff), number(c.allowed), number(c.error_ratio))
@@ -214,7 +221,7 @@ def _row(probe: ProbeResult) -> tuple[str, ...]:
         f"{probe.rows}",
         str(probe.verdict),
         *figures,
-        printable(probe.said, 160),
+        printable(probe.said, SHOWN_REFUSAL if refused else 160),
     )
 
 

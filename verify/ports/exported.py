@@ -21,7 +21,7 @@ from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
 from verify.ports.artefacts.session import Session, open_session
-from verify.ports.conclusions import Case, conclude
+from verify.ports.conclusions import AS_MANY_AS_ROWS, Case, conclude
 from verify.ports.export_report import (
     ExportReport,
     ProbeResult,
@@ -256,11 +256,12 @@ class _Comparison:
         shapes = [y.shape for y in expected]
         theirs = [y.shape for y in answer.outputs]
         if shapes != theirs:
-            said = self._conclusion(probe, expected, answer, 0.0)
             listed = join_and([f"{shape}" for shape in theirs])
             wanted = join_and([f"{shape}" for shape in shapes])
-            said = said or f"outputs of shape {listed}, where {wanted} are expected"
-            return replace(made, verdict=ProbeVerdict.WRONG, said=said)
+            differ = f"{listed} in the file, {wanted} by the model"
+            said = self._conclusion(probe, expected, answer, 0.0)
+            said = said or f"outputs of shape {differ}"
+            return replace(made, verdict=ProbeVerdict.WRONG, said=said, shapes=differ)
         report = self.allowed.compare(
             self.net, x, list(answer.outputs), diagnosis_seconds=0
         )
@@ -416,9 +417,13 @@ def _findings(results: Sequence[ProbeResult]) -> tuple[str, ...]:
     ):
         found.append("right for batch 1 only")
     by_sentence: dict[str, list[ProbeResult]] = {}
+    follows_rows = any(result.said == AS_MANY_AS_ROWS for result in wrong)
     for result in wrong:
-        if result.said:
-            by_sentence.setdefault(result.said, []).append(result)
+        said = result.said
+        if follows_rows and said.startswith("reads only the first"):
+            said = AS_MANY_AS_ROWS  # of one row, where the two are the same
+        if said:
+            by_sentence.setdefault(said, []).append(result)
     found += [f"{said} ({named(probes)})" for said, probes in by_sentence.items()]
     names = {result.name for result in wrong}
     padded = [r for r in wrong if r.name in PADDING and not r.said]

@@ -323,3 +323,18 @@ def test_the_layer_whose_state_stays_or_is_lost_is_named():
 
     (said,) = report_on(two, port).findings
     assert said == "the state of the last call enters the next, in two (second call)"
+
+
+def test_a_port_that_returns_as_many_steps_as_rows_is_told_so():
+    model = feature_net("LSTM", return_sequences=True)
+
+    def port(x, kept):
+        return [y[:, : len(y)] for y in right(x, model)]
+
+    report = report_on(model, port)
+    (said,) = report.findings
+    assert said.startswith("returns as many steps as the call has rows (batch 1, ")
+    assert "(5, 5, 4) in the file, (5, 7, 4) by the model" in {
+        probe.shapes for probe in report.wrong
+    }
+    assert "  shape          : (1, 1, 4) in the file" in report.to_text()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -176,7 +176,63 @@ def find_weights(constants: Mapping[str, Array], spec: ModelSpec) -> FoundWeight
                 )
                 continue
             found.append(_find(pools, constants, layer, path, name, value, parts))
+        if layer.class_name == "BatchNormalization":
+            found = _folded(found, constants, layer, path)
     return FoundWeights(tuple(found), tuple(untold))
+
+
+FOLDED_RELATIVE = 1e-5
+"""How far a number that an exporter made of several weights may be off, of itself and of
+the greatest: it was computed in float32, in some order."""
+
+
+def _folded(
+    found: list[FoundWeight],
+    constants: Mapping[str, Array],
+    layer: LayerSpec,
+    path: str,
+) -> list[FoundWeight]:
+    """Find the scale and the offset that exporters make of a BatchNormalization.
+
+    Its outputs are x * scale + offset, with scale = gamma / sqrt(moving variance +
+    epsilon) and offset = beta - moving mean * scale. Where the file has both, the four
+    weights count as found.
+    """
+    own = [w for w in found if w.layer == path]
+    if not own or all(weight.found for weight in own):
+        return found
+    weights = {key: np.asarray(v, np.float64) for key, v in layer.weights.items()}
+    scale = weights.get("gamma", np.float64(1)) / np.sqrt(
+        weights["moving_variance"] + layer.options["epsilon"]
+    )
+    offset = weights.get("beta", np.float64(0)) - weights["moving_mean"] * scale
+    names = [_constant_like(constants, wanted) for wanted in (scale, offset)]
+    if not all(names):
+        return found
+    where = f"'{printable(names[0], 60)}' and '{printable(names[1], 60)}'"
+    return [
+        weight
+        if weight.layer != path or weight.found
+        else replace(
+            weight,
+            wrong=0,
+            constants=(names[0], names[1]),
+            sentence=f"{_called(weight.name, path)}: folded into the scale and the "
+            f"offset of its layer, which are {where}",
+        )
+        for weight in found
+    ]
+
+
+def _constant_like(constants: Mapping[str, Array], wanted: Array) -> str:
+    """Return the name of a constant with these numbers; empty if there is none."""
+    near = FOLDED_RELATIVE * float(np.max(np.abs(wanted), initial=0.0))
+    for name, array in constants.items():
+        if array.size == wanted.size and array.dtype.kind == "f":
+            numbers = array.astype(np.float64).ravel()
+            if np.allclose(numbers, wanted.ravel(), rtol=FOLDED_RELATIVE, atol=near):
+                return name
+    return ""
 
 
 def _called(name: str, path: str) -> str:

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from support import nets
+from support.graphs import given, made, net
 
 from verify import ModelSpec
 from verify.ports.locate import find_weights
@@ -224,3 +225,21 @@ def test_fifty_megabytes_take_seconds() -> None:
     constants["embedding"] = rng.normal(size=(100_000, 125)).astype(np.float32)
     found = find_weights(constants, LSTM)
     assert found.found == 6
+
+
+def test_a_batch_normalization_that_is_folded_is_found_in_its_scale_and_offset():
+    names = ("gamma", "beta", "moving_mean", "moving_variance")
+    shapes = [(3,)] * 4
+    layer = made("BatchNormalization", "norm", *shapes, seed=4, epsilon=1e-3)
+    spec = net([given("x", 6, 3), layer], {"norm": "x"}, "norm")
+    w = {name: layer.weights[name].astype(np.float64) for name in names}
+    scale = w["gamma"] / np.sqrt(w["moving_variance"] + 1e-3)
+    constants = {
+        "mul": scale.astype(np.float32),
+        "sub": (w["beta"] - w["moving_mean"] * scale).astype(np.float32),
+    }
+    found = find_weights(constants, spec)
+    assert found.found == found.total == 4
+    assert all("folded into the scale" in text for text in found.sentences)
+    constants["sub"][1] += 0.01  # a planted mistake
+    assert find_weights(constants, spec).found == 0
