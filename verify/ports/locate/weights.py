@@ -182,8 +182,8 @@ def find_weights(constants: Mapping[str, Array], spec: ModelSpec) -> FoundWeight
 
 
 FOLDED_RELATIVE = 1e-5
-"""How far a number that an exporter made of several weights may be off, of itself and of
-the greatest: it was computed in float32, in some order."""
+"""How far a number that an exporter made of several weights may be off, of itself and
+of the greatest: it was computed in float32, in some order."""
 
 
 def _folded(
