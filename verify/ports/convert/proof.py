@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from verify.checks.against_outputs import compare_outputs
-from verify.errors import DataError, VerifyError, printable
-from verify.forward.network import Inputs, Network
+from verify.errors import DataError, VerifyError
+from verify.forward.network import Network
 from verify.model.arrays import Array
-from verify.ports.artefacts.session import Session, open_session
+from verify.ports.artefacts.session import open_session
+from verify.ports.matching import match
 from verify.ports.probes import Probe, probes
+from verify.ports.runner import Runner
 from verify.tolerance.compare import Verdict
 
 Answers = Callable[[Probe], Sequence[Array]]
@@ -153,46 +153,20 @@ def prove_file(
         The runtime is missing.
     """
     with open_session(path, framework=framework) as session:
-        runner = _Calls(net, session, inputs, outputs, states, batch)
-        return prove(net, runner, f"run by {session.runtime}", precision=precision)
+        matching = match(
+            net,
+            session.signature,
+            inputs=dict(zip(net.input_names, inputs, strict=True)),
+            outputs=dict(zip(net.output_names, outputs, strict=True)),
+            states=states,
+        )
+        runner = Runner(net, session, matching)
+        runner.batch = batch
 
+        def answers(probe: Probe) -> Sequence[Array]:
+            answer = runner.answer(probe, whole=batch is None)
+            if answer.refused:
+                raise DataError(answer.refused)
+            return answer.outputs
 
-@dataclass(frozen=True)
-class _Calls:
-    """Give the calls of a probe to a file, and its states from call to call."""
-
-    net: Network
-    session: Session
-    inputs: Sequence[str]
-    outputs: Sequence[str]
-    states: Mapping[str, str]
-    batch: int | None
-
-    def __call__(self, probe: Probe) -> list[Array]:
-        self.session.renew()
-        parts: list[list[Array]] = []
-        held: dict[str, Array] = {}
-        for x in probe.given:
-            count = self.batch or x.rows
-            for start in range(0, x.rows, count):
-                some = x.take(slice(start, start + count))
-                found = self.session.run(self._feeds(some, held))
-                held = {name: found[after] for name, after in self.states.items()}
-                parts.append([found[name] for name in self.outputs])
-        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-
-    def _feeds(self, x: Inputs, held: Mapping[str, Array]) -> dict[str, Array]:
-        declared = {info.name: info for info in self.session.signature.inputs}
-        feeds = {}
-        for name, array in zip(self.inputs, x, strict=True):
-            if name not in declared:
-                raise DataError(
-                    f"expected an input '{printable(name)}' in the file. Received: "
-                    f"{', '.join(declared)}"
-                )
-            feeds[name] = array.astype(declared[name].dtype, copy=False)
-        for name in self.states:
-            info = declared[name]
-            shape = [x.rows if size is None else size for size in info.shape or ()]
-            feeds[name] = held.get(name, np.zeros(shape, info.dtype))
-        return feeds
+        return prove(net, answers, f"run by {session.runtime}", precision=precision)

@@ -16,6 +16,40 @@ Answer = tuple[Any, Mapping[str, Array]]
 """What a request is answered with: a value that JSON can hold, and arrays by name."""
 
 
+MOST_BYTES = 2**27
+"""Tensors of a run that are kept beyond this size altogether are left out."""
+
+
+class Kept:
+    """Keep tensors of a run for an answer, as far as they are numbers and not too many.
+
+    Attributes
+    ----------
+    arrays : dict of str to array
+    """
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, Array] = {}
+        self._left = MOST_BYTES
+
+    def keep(self, key: str, array: Array, always: bool = False) -> bool:
+        """Keep an array under a key, and return whether that was done.
+
+        Parameters
+        ----------
+        key : str
+        array : array
+        always : bool
+            Whether it is kept however large it is.
+        """
+        large = array.nbytes > self._left and not always
+        if array.dtype.kind not in "fiub" or large:
+            return False
+        self._left -= array.nbytes
+        self.arrays[key] = array
+        return True
+
+
 @dataclass(frozen=True)
 class Opening:
     """Say which file to open, and how.

@@ -17,14 +17,11 @@ from typing import Any
 import numpy as np
 
 from verify.model.arrays import Array
-from verify.ports.artefacts.runtimes.base import Answer, one_line
+from verify.ports.artefacts.runtimes.base import Answer, Kept, one_line
 from verify.ports.artefacts.runtimes.litert import LiteRtFile
 
 SECONDS = 60.0
 """How long the iterations of all loops may take; later ones are left out."""
-
-MOST_BYTES = 2**27
-"""Tensors beyond this size altogether are left out."""
 
 FUNCTIONS = {0: "linear", 1: "relu", 3: "relu6", 4: "tanh"}
 """Number of an activation -> its name. Source: tflite/schema/schema.fbs."""
@@ -170,20 +167,9 @@ def inside(file: LiteRtFile, arguments: Mapping[str, Any], feeds: Any) -> Answer
     plan = Plan(file.opening.path)
     interpreter = file.interpreter_of(preserve_all_tensors=True)
     file.run_with(interpreter, feeds)
-    arrays: dict[str, Array] = {}
     tensors: list[dict[str, Any]] = []
     notes: list[str] = []
-    budget = MOST_BYTES
-
-    def keep(key: str, array: Array, always: bool = False) -> bool:
-        nonlocal budget
-        if array.dtype.kind not in "fiub":
-            return False
-        if array.nbytes > budget and not always:
-            return False
-        budget -= array.nbytes
-        arrays[key] = array
-        return True
+    kept = Kept()
 
     names: set[str] = set()
 
@@ -191,7 +177,7 @@ def inside(file: LiteRtFile, arguments: Mapping[str, Any], feeds: Any) -> Answer
         while name in names:
             name += "'"
         key = f"t{len(tensors)}"
-        if array.dtype.kind == "f" and keep(key, array):
+        if array.dtype.kind == "f" and kept.keep(key, array):
             names.add(name)
             tensors.append(
                 {"key": key, "name": name, "op": op, "loop": loop, "steps": steps}
@@ -227,7 +213,7 @@ def inside(file: LiteRtFile, arguments: Mapping[str, Any], feeds: Any) -> Answer
                 name = plan.name(loop.body, index)
                 if value is None or value.size < 2:
                     continue
-                if keep(f"l{k}/{name}", value):
+                if kept.keep(f"l{k}/{name}", value):
                     held.append(name)
         loops.append({"op": "WHILE", "node": loop.name, "constants": held})
     operators: list[dict[str, Any]] = []
@@ -239,7 +225,7 @@ def inside(file: LiteRtFile, arguments: Mapping[str, Any], feeds: Any) -> Answer
         k, held_roles = len(operators), {}
         for role, index in roles.items():
             value = _value(interpreter, index, 0)
-            if value is not None and keep(f"o{k}/{role}", value, always=True):
+            if value is not None and kept.keep(f"o{k}/{role}", value, always=True):
                 held_roles[role] = plan.name(0, index)
         operators.append(
             {
@@ -255,7 +241,7 @@ def inside(file: LiteRtFile, arguments: Mapping[str, Any], feeds: Any) -> Answer
         "loops": loops,
         "notes": notes,
     }
-    return shown, arrays
+    return shown, kept.arrays
 
 
 def _value(interpreter: Any, index: int, subgraph: int) -> Array | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from verify.model.arrays import Array
-from verify.ports.artefacts.runtimes.base import Answer, one_line
+from verify.ports.artefacts.runtimes.base import Answer, Kept, one_line
 from verify.ports.artefacts.runtimes.onnx import OnnxFile, run_session
 
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -21,9 +21,6 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 RESULTS = ("Y", "Y_h", "Y_c")
 
 LOOPS = ("Loop", "Scan")
-
-MOST_BYTES = 2**27
-"""Tensors beyond this size altogether are left out."""
 
 
 def inside(file: OnnxFile, arguments: Mapping[str, Any], feeds: Any) -> Answer:
@@ -80,26 +77,15 @@ def inside(file: OnnxFile, arguments: Mapping[str, Any], feeds: Any) -> Answer:
         values = file.run(feeds)
     known: dict[str, Array] = {**feeds, **_initializers(graph), **values}
     constant = _constants(graph)
-    arrays: dict[str, Array] = {}
     tensors: list[dict[str, Any]] = []
-    budget = MOST_BYTES
-
-    def keep(key: str, array: Array, always: bool = False) -> bool:
-        nonlocal budget
-        if array.dtype.kind not in "fiub":
-            return False
-        if array.nbytes > budget and not always:
-            return False
-        budget -= array.nbytes
-        arrays[key] = array
-        return True
+    kept = Kept()
 
     makers = {name: node for node in graph.node for name in node.output}
     for name, node in makers.items():
         usable = name in values and name not in constant and name not in scanned
         if usable and values[name].dtype.kind == "f":
             key = f"t{len(tensors)}"
-            if keep(key, values[name]):
+            if kept.keep(key, values[name]):
                 tensors.append(_tensor(key, name, node, None))
     found_loops = []
     for k, node in enumerate(loops):
@@ -108,15 +94,15 @@ def inside(file: OnnxFile, arguments: Mapping[str, Any], feeds: Any) -> Answer:
         for outer, name in bodies[k].items():
             if outer in values and values[outer].dtype.kind == "f":
                 key = f"t{len(tensors)}"
-                if keep(key, values[outer]):
+                if kept.keep(key, values[outer]):
                     tensors.append(_tensor(key, name, inner[name], k))
         held = []
         for name in _used_constants(node, body, constant):
-            if name in known and keep(f"l{k}/{name}", known[name]):
+            if name in known and kept.keep(f"l{k}/{name}", known[name]):
                 held.append(name)
         for tensor in body.initializer:
             value = onnx.numpy_helper.to_array(tensor)
-            if value.size > 1 and keep(f"l{k}/{tensor.name}", value):
+            if value.size > 1 and kept.keep(f"l{k}/{tensor.name}", value):
                 held.append(tensor.name)
         found_loops.append(
             {"op": node.op_type, "node": node.name or node.output[0], "constants": held}
@@ -131,14 +117,14 @@ def inside(file: OnnxFile, arguments: Mapping[str, Any], feeds: Any) -> Answer:
             if (
                 name
                 and name in known
-                and keep(f"o{k}/{role}", known[name], always=True)
+                and kept.keep(f"o{k}/{role}", known[name], always=True)
             ):
                 given[role] = name
         for role, name in zip(RESULTS, node.output, strict=False):
             if (
                 name
                 and name in values
-                and keep(f"o{k}/{role}", values[name], always=True)
+                and kept.keep(f"o{k}/{role}", values[name], always=True)
             ):
                 given[role] = name
         operators.append(
@@ -155,7 +141,7 @@ def inside(file: OnnxFile, arguments: Mapping[str, Any], feeds: Any) -> Answer:
         "loops": found_loops,
         "notes": notes,
     }
-    return found, arrays
+    return found, kept.arrays
 
 
 def _ran(file: OnnxFile, proto: Any, feeds: Mapping[str, Array]) -> dict[str, Array]:

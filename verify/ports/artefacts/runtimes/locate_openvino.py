@@ -9,7 +9,7 @@ import numpy as np
 
 from verify.model.arrays import Array
 from verify.ports.artefacts.errors import RuntimeRefused
-from verify.ports.artefacts.runtimes.base import Answer, one_line
+from verify.ports.artefacts.runtimes.base import Answer, Kept, one_line
 from verify.ports.artefacts.runtimes.openvino import OpenVinoFile, port_name
 
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -26,9 +26,6 @@ RESULTS = ("Y", "Y_h", "Y_c")
 LOOPS = ("TensorIterator", "Loop")
 
 FLOATS = ("f16", "bf16", "f32", "f64")
-
-MOST_BYTES = 2**27
-"""Tensors beyond this size altogether are left out."""
 
 
 def inside(file: OpenVinoFile, arguments: Mapping[str, Any], feeds: Any) -> Answer:
@@ -97,19 +94,8 @@ def inside(file: OpenVinoFile, arguments: Mapping[str, Any], feeds: Any) -> Answ
     values: dict[str, Array] = {}
     for name, port in ports.items():
         values[name] = _result(model, found, port, first)
-    arrays: dict[str, Array] = {}
     tensors: list[dict[str, Any]] = []
-    budget = MOST_BYTES
-
-    def keep(key: str, array: Array, always: bool = False) -> bool:
-        nonlocal budget
-        if array.dtype.kind not in "fiub":
-            return False
-        if array.nbytes > budget and not always:
-            return False
-        budget -= array.nbytes
-        arrays[key] = array
-        return True
+    kept = Kept()
 
     inner = {
         name: (k, op, own)
@@ -124,7 +110,7 @@ def inside(file: OpenVinoFile, arguments: Mapping[str, Any], feeds: Any) -> Answ
         if name in inner:
             loop, op, shown = inner[name]
         key = f"t{len(tensors)}"
-        if keep(key, values[name]):
+        if kept.keep(key, values[name]):
             tensors.append(
                 {"key": key, "name": shown, "op": op, "loop": loop, "steps": None}
             )
@@ -139,7 +125,7 @@ def inside(file: OpenVinoFile, arguments: Mapping[str, Any], feeds: Any) -> Answ
             if source.get_type_name() != "Constant" or source.data.size < 2:
                 continue
             name = source.get_friendly_name()
-            if keep(f"l{k}/{name}", np.array(source.data)):
+            if kept.keep(f"l{k}/{name}", np.array(source.data)):
                 held.append(name)
         found_loops.append(
             {
@@ -155,11 +141,11 @@ def inside(file: OpenVinoFile, arguments: Mapping[str, Any], feeds: Any) -> Answ
             continue
         k, roles = len(operators), {}
         for role, port in zip(ROLES[kind], node.input_values(), strict=False):
-            if keep(f"o{k}/{role}", values[_port(port)], always=True):
+            if kept.keep(f"o{k}/{role}", values[_port(port)], always=True):
                 roles[role] = _port(port)
         for i, role in enumerate(RESULTS[: node.get_output_size()]):
             name = _name(node.get_friendly_name(), i)
-            if name in values and keep(f"o{k}/{role}", values[name], always=True):
+            if name in values and kept.keep(f"o{k}/{role}", values[name], always=True):
                 roles[role] = name
         operators.append(
             {
@@ -175,7 +161,7 @@ def inside(file: OpenVinoFile, arguments: Mapping[str, Any], feeds: Any) -> Answ
         "loops": found_loops,
         "notes": notes,
     }
-    return value, arrays
+    return value, kept.arrays
 
 
 def _name(node: str, k: int) -> str:
