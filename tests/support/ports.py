@@ -79,10 +79,16 @@ def weights_of(net: Network) -> dict[str, np.ndarray]:
 
 
 def report_on(
-    net: Network, port: Port, x: Any = None, *, seconds: float = 3, **options: Any
+    net: Network,
+    port: Port,
+    x: Any = None,
+    *,
+    seconds: float = 3,
+    tolerance: float | None = None,
+    **options: Any,
 ) -> Any:
     """Return the report on a port that is a function."""
     session: Any = FakeSession(net, port, **options)
     matching = match(net, session.signature)
-    allowed = Allowed(diagnosis_seconds=seconds)
+    allowed = Allowed(tolerance, diagnosis_seconds=seconds)
     return _Comparison(net, session, matching, allowed, lambda text: None).run(x)

@@ -7,9 +7,10 @@ leaves unexplained goes to the diagnosis, which knows the mistakes inside layers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice, permutations, product
 from typing import Any
 
@@ -24,9 +25,14 @@ from verify.model.arrays import Array
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.ports.probes import Probe, mask_inputs, state_inputs
 
-CLOSE_RELATIVE, CLOSE_ALLOWED = 1e-5, 30.0
-"""An answer is explained to so many times what rounding may do to the model, or to this
-share of its greatest output: a port with a loss rounds otherwise than the model."""
+CLOSE_RELATIVE, CLOSE_ALLOWED, MOST_RELATIVE = 1e-5, 30.0, 1e-4
+"""An answer is explained to the first share of its greatest output, or to so many times
+what is allowed, up to the last share: a port with a loss rounds otherwise.
+Where more than that is allowed, as for 8 bits, an answer is explained to what is."""
+
+EXPLAINED_REST = 0.25
+"""Share of the difference from the model that may remain unexplained. What the user
+allows may be wide enough for many an answer; only one that comes nearer explains it."""
 
 MOST_STEPS_TRIED, MOST_ORDERS = 64, 24
 """Lengths, and orders of tensors of the same shape, that are tried at most."""
@@ -61,13 +67,32 @@ class Case:
         """Return whether the port's outputs are these."""
         if [a.shape for a in candidate] != [b.shape for b in self.outputs]:
             return False
+        rest = 0.0
         for a, b in zip(candidate, self.outputs, strict=True):
-            far = np.abs(a - b.astype(np.float64))
+            far = float(np.max(np.abs(a - b.astype(np.float64)), initial=0.0))
             scale = float(np.max(np.abs(a), initial=0.0))
-            near = max(CLOSE_ALLOWED * self.allowed, CLOSE_RELATIVE * scale)
-            if not (far <= near).all():  # NaN is not
+            near = max(
+                CLOSE_RELATIVE * scale,
+                min(CLOSE_ALLOWED * self.allowed, MOST_RELATIVE * scale),
+                self.allowed,
+            )
+            if not far <= near:  # NaN is not
                 return False
-        return True
+            rest = max(rest, far)
+        return rest <= EXPLAINED_REST * self.difference
+
+    @cached_property
+    def difference(self) -> float:
+        """Return how far the answer is from the model's; infinite for another shape."""
+        if [a.shape for a in self.expected] != [b.shape for b in self.outputs]:
+            return math.inf
+        pairs = zip(self.expected, self.outputs, strict=True)
+        with np.errstate(invalid="ignore"):
+            apart = [
+                float(np.max(np.abs(a - b.astype(np.float64)), initial=0.0))
+                for a, b in pairs
+            ]
+        return max(apart) if np.isfinite(apart).all() else math.inf
 
     def computed(self, x: Inputs, net: Network | None = None) -> list[Array]:
         """Return what a model answers to other inputs; nothing where it cannot."""

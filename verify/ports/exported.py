@@ -391,6 +391,12 @@ class _Comparison:
     def _warnings(self, results: Sequence[ProbeResult]) -> list[str]:
         found = [*version_notes(self.net.spec), *self.session.signature.notes]
         found += self.matching.notes()
+        coarse = any("in steps of int8" in said for said in self.weights.sentences)
+        if coarse and not self._options():
+            found.append(
+                "the file holds its weights in 8 bits: --precision int8 allows what "
+                "that may do to the outputs, --tolerance what you say"
+            )
         refused: dict[str, list[ProbeResult]] = {}
         for result in results:
             if result.verdict is ProbeVerdict.REFUSED:

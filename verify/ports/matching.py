@@ -496,6 +496,8 @@ def _axes(
         for axes in permutations(range(len(ours)))
         if _fits([ours[k] for k in axes], theirs, strict)
     ]
+    # rows that stay in front are likelier than rows that an open axis also allows
+    turned = [axes for axes in turned if axes[0] == 0] or turned
     return turned[0] if len(turned) == 1 else None
 
 

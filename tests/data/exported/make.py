@@ -82,6 +82,18 @@ def states() -> keras.Model:
     return keras.Model([a, b], [y, h, c], name="states")
 
 
+def quantised() -> keras.Model:
+    """A GRU of three steps, each written out, and Dense."""
+    return keras.Sequential(
+        [
+            keras.Input((3, INPUTS), name="x"),
+            layers.GRU(UNITS, unroll=True, name="gru"),
+            layers.Dense(OUTPUTS, name="dense"),
+        ],
+        name="quantised",
+    )
+
+
 MODELS: tuple[Callable[[], keras.Model], ...] = (
     masked, sequence, gru, stateful, states
 )  # fmt: skip
@@ -142,6 +154,24 @@ def export_from_tensorflow() -> None:
                 path.with_suffix(".xml"),
                 compress_to_fp16=False,
             )
+    export_in_8_bits()
+
+
+def export_in_8_bits() -> None:
+    """Write a .tflite whose weights, inputs and outputs are int8, and its .keras."""
+    import tensorflow as tf
+
+    model = with_random_weights(quantised(), len(MODELS))
+    model.save(HERE / "quantised.keras")
+    rng = np.random.default_rng(9)
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: (
+        [rng.normal(size=(1, 3, INPUTS)).astype("float32")] for _ in range(500)
+    )
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    (HERE / "quantised.tflite").write_bytes(converter.convert())
 
 
 def export_from_openvino() -> None:

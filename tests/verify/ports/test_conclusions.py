@@ -338,3 +338,15 @@ def test_a_port_that_returns_as_many_steps_as_rows_is_told_so():
         probe.shapes for probe in report.wrong
     }
     assert "  shape          : (1, 1, 4) in the file" in report.to_text()
+
+
+def test_a_wide_tolerance_makes_no_conclusion_true():
+    model = feature_net("LSTM")
+    rng = np.random.default_rng(3)
+
+    def port(x, kept):
+        return [y + rng.uniform(-0.2, 0.2, y.shape) for y in right(x, model)]
+
+    report = report_on(model, port, seconds=0, tolerance=0.15)
+    assert report.wrong
+    assert report.findings == ()

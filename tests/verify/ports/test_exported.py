@@ -181,3 +181,21 @@ def test_a_stateful_model_that_is_converted_goes_on_by_the_states_it_returns(tmp
     report = verify.compare_exported(keras_file("stateful"), file)
     assert report.verdict is Verdict.PASS, report
     assert any("keeps no states itself" in text for text in report.warnings)
+
+
+def test_whole_numbers_that_stand_for_floats_are_converted_as_the_file_declares(
+    tmp_path,
+):
+    plain = verify.compare_exported(
+        keras_file("quantised"), FILES / "quantised.tflite", diagnosis_seconds=0
+    )
+    assert plain.verdict is Verdict.FAIL  # 8 bits are more than rounding of float32
+    assert all(p.comparison.max_diff < 0.2 for p in plain.wrong)
+    said = " ".join(plain.warnings)
+    assert "is int8 in the file, for numbers by the scale" in said
+    assert "--precision int8 allows what that may do" in said
+    assert plain.findings == ()
+    allowed = verify.compare_exported(
+        keras_file("quantised"), FILES / "quantised.tflite", tolerance="10%"
+    )
+    assert allowed.verdict is Verdict.PASS, allowed

@@ -154,15 +154,16 @@ def test_axes_in_another_order_are_turned_there_and_back():
     assert straight.feeds(x)["x"].shape == (3, 7, INPUTS)
 
 
-def test_features_before_time_are_turned():
+@pytest.mark.parametrize("rows", [1, None])
+def test_features_before_time_are_turned(rows):
     model = two()
-    signature = Signature((info("a", 1, INPUTS, 6), B), outputs_of("one", "two"))
+    signature = Signature((info("a", rows, INPUTS, 6), B), outputs_of("one", "two"))
     found = match(model, signature)
     assert found.inputs[0].axes == (0, 2, 1)
     x = np.random.default_rng(0).normal(size=(2, 6, INPUTS)).astype(np.float32)
     fed = found.feeds(Inputs([x, x]))["a"]
     np.testing.assert_array_equal(fed, x.transpose(0, 2, 1))
-    assert found.shapes[0] == (1, 6, INPUTS)
+    assert found.shapes[0] == (rows, 6, INPUTS)
 
 
 def test_outputs_come_back_in_the_order_of_the_model():

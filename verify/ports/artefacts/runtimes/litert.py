@@ -79,6 +79,13 @@ class LiteRtFile(Runtime):
                 f"the signature {printable(self.signature_name)} is run, of "
                 f"{join_and(printable(name) for name in names)}"
             )
+        ends = {**self.inputs(), **self.outputs()}
+        for name, (scale, zero_point) in quantised(ends).items():
+            notes.append(
+                f"{printable(name, 60)} is {np.dtype(ends[name]['dtype']).name} in the "
+                f"file, for numbers by the scale {scale:g} and the zero point "
+                f"{zero_point}: they are converted here, as the file declares it"
+            )
         if not names:
             notes.append("it has no signature, so tensors go by their own names")
         self.signature = Signature(
@@ -163,11 +170,31 @@ class LiteRtFile(Runtime):
     ) -> dict[str, Array]:
         """Run an interpreter of this file, its inputs resized to what they are given.
 
+        Inputs and outputs that are whole numbers by a scale and a zero point are floats
+        here.
+
         Raises
         ------
         RuntimeRefused
             The interpreter refuses these inputs.
         """
+        declared = self.inputs()
+        kept = quantised(declared)
+        feeds = {
+            name: _quantise(array, *kept[name], declared[name]["dtype"])
+            if name in kept
+            else array
+            for name, array in feeds.items()
+        }
+        outputs = self._outputs_of(interpreter, feeds)
+        for name, (scale, zero_point) in quantised(self.outputs()).items():
+            numbers = outputs[name].astype(np.float64) - zero_point
+            outputs[name] = (scale * numbers).astype(np.float32)
+        return outputs
+
+    def _outputs_of(
+        self, interpreter: Any, feeds: Mapping[str, Array]
+    ) -> dict[str, Array]:
         before = self._said
         try:
             if self.signature_name is not None:
@@ -253,8 +280,31 @@ def _by_name(details: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {str(info["name"]): info for info in details}
 
 
+def quantised(details: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[float, int]]:
+    """Return scale and zero point of each tensor that stands for floats by them.
+
+    Parameters
+    ----------
+    details : mapping
+        What the interpreter says of each tensor, by name.
+    """
+    return {
+        name: (float(info["quantization"][0]), int(info["quantization"][1]))
+        for name, info in details.items()
+        if np.dtype(info["dtype"]).kind in "iu" and info["quantization"][0]
+    }
+
+
+def _quantise(x: Array, scale: float, zero_point: int, dtype: Any) -> Array:
+    """Return the nearest whole numbers that stand for these, cut off at the ends."""
+    limits = np.iinfo(dtype)
+    numbers = np.rint(np.asarray(x, np.float64) / scale) + zero_point
+    return np.clip(numbers, limits.min, limits.max).astype(dtype)
+
+
 def _tensor_info(name: str, info: Mapping[str, Any]) -> TensorInfo:
     """Return an input or output as the interpreter describes it."""
     sizes = info["shape_signature"] if len(info["shape_signature"]) else info["shape"]
     shape = tuple(None if size < 0 else int(size) for size in sizes)
-    return TensorInfo(name, shape, np.dtype(info["dtype"]).name)
+    whole = not quantised({name: info})
+    return TensorInfo(name, shape, np.dtype(info["dtype"]).name if whole else "float32")
