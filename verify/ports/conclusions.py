@@ -408,10 +408,11 @@ def _states_kept(case: Case) -> Iterator[dict[str, tuple[Array, ...]]]:
         if not layer.options.get("stateful") or "units" not in layer.options:
             continue
         shape = (batch, int(layer.options["units"]))
+        # operators have a further axis for directions
         same = [
-            a.astype(np.float64)
+            a.astype(np.float64).reshape(shape)
             for a in constants
-            if a.shape == shape and a.dtype.kind == "f" and a.any()
+            if a.shape in (shape, (1, *shape)) and a.dtype.kind == "f" and a.any()
         ]
         count = len(states_of(layer))
         if not 0 < count <= len(same):

@@ -154,7 +154,7 @@ class _Comparison:
         self.net, self.session, self.matching = net, session, matching
         self.allowed, self.log = allowed, log
         self.runner = Runner(net, session, matching)
-        self.constants = cache(session.constants)
+        self.constants = cache(self._constants)
 
     def run(self, x: Any) -> ExportReport:
         """Return the report."""
@@ -196,6 +196,11 @@ class _Comparison:
             warnings=(*self._warnings(results),),
             facts={"versions": package_versions(), **self._options()},
         )
+
+    def _constants(self) -> dict[str, Array]:
+        """Return the constants of the file, variables as they are before any call."""
+        self.runner.renew()
+        return self.session.constants()
 
     @cached_property
     def weights(self) -> FoundWeights:

@@ -156,7 +156,7 @@ def test_states_of_the_moment_of_export_are_found_in_the_file(again):
     rng = np.random.default_rng(8)
     states = [rng.normal(size=(3, 4)).astype(np.float32) for _ in range(2)]
     held = {"other": rng.normal(size=(3, 4)).astype(np.float32)}
-    held |= {f"state {k}": state for k, state in enumerate(states)}
+    held |= {f"state {k}": state[None] for k, state in enumerate(states)}
 
     def port(x, kept):
         begun = {"rnn": tuple(states)}

@@ -266,10 +266,15 @@ class SavedModelFolder(Runtime):
         found: dict[str, Array] = {}
         method = self.loaded.signatures[self.method]
         # the states of stateful layers are among those that the graph uses alone
+        seen: set[int] = set()
         for variable in (*getattr(self.loaded, "variables", ()), *method.variables):
-            array = variable.numpy()
-            if array.dtype.name in DTYPES:
-                found[variable.name] = np.array(array)
+            array, name = variable.numpy(), variable.name
+            if id(variable) in seen or array.dtype.name not in DTYPES:
+                continue
+            seen.add(id(variable))
+            while name in found:  # an LSTM's two states have the same
+                name += "'"
+            found[name] = np.array(array)
         graph = method.graph.as_graph_def()
         nodes = [("", node) for node in graph.node]
         for function in graph.library.function:
