@@ -17,6 +17,7 @@ def _libraries_loaded():
         importlib.import_module(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "where", ["begin(); yield", "yield"], ids=["a fixture", "the test"]
 )

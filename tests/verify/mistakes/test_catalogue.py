@@ -76,6 +76,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_mistake_changes_the_outputs_and_no_two_are_the_same(name):
     make, least = CASES[name]

@@ -240,6 +240,7 @@ def test_only_rules_that_change_the_outputs_are_reported():
     assert one.rule_effects(one.prepare(ids())) == {}
 
 
+@pytest.mark.slow
 def test_outputs_of_another_version_are_recognised():
     model, x = word_net(*STACKED), ids()
     there, here = by(model, *LATER), Network(model)
@@ -301,6 +302,7 @@ def test_a_file_is_computed_by_the_rules_of_the_keras_that_wrote_it(file_by):
         verify.load(old, keras="3.99")
 
 
+@pytest.mark.slow
 def test_compare_says_which_rules_it_follows_and_where_the_mask_ends(file_by):
     old, new = file_by("3.15.1"), file_by("3.16.0.dev2026102704")
     x = ids()

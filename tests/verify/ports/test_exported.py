@@ -14,6 +14,8 @@ from verify import DataError, Verdict
 from verify.__main__ import main
 from verify.ports.export_report import ProbeVerdict
 
+pytestmark = pytest.mark.slow  # each starts a process with a runtime
+
 FILES = Path(__file__).parents[2] / "data" / "exported"
 RIGHT = [
     *("masked.onnx", "masked.tflite", "masked.xml"),
@@ -28,7 +30,6 @@ def keras_file(name: str) -> str:
     return str(FILES / f"{name.partition('.')[0]}.keras")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_export_passes_with_its_weights_found(name):
     report = verify.compare_exported(keras_file(name), FILES / name)
@@ -40,7 +41,6 @@ def test_a_right_export_passes_with_its_weights_found(name):
     assert report.to_text().startswith("PASS  ")
 
 
-@pytest.mark.slow
 def test_a_stateful_onnx_export_forgets():
     report = verify.compare_exported(keras_file("stateful"), FILES / "stateful.onnx")
     assert report.verdict is Verdict.FAIL
@@ -174,7 +174,6 @@ def test_weights_of_another_framework_are_compared(tmp_path, capsys):
     assert "recurrent_kernel" in capsys.readouterr().out.replace(" ", "_")
 
 
-@pytest.mark.slow
 def test_a_stateful_model_that_is_converted_goes_on_by_the_states_it_returns(tmp_path):
     file = tmp_path / "stateful.onnx"
     verify.convert(keras_file("stateful"), "onnx", file)

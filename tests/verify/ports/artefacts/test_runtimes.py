@@ -15,6 +15,8 @@ from verify.ports.artefacts.errors import RuntimeRefused
 from verify.ports.artefacts.session import open_session
 from verify.tolerance.compare import compare
 
+pytestmark = pytest.mark.slow  # each starts a process with a runtime
+
 ALLOWED = 2e-6
 
 

@@ -15,6 +15,7 @@ LATER = frozenset(VersionRule)
 STACKED = rnn("LSTM", "first", return_sequences=True), rnn("GRU", "second")
 
 
+@pytest.mark.slow
 def test_a_mask_ends_in_the_file_where_it_ends_in_the_model(tmp_path) -> None:
     ort = pytest.importorskip("onnxruntime")
     x, outputs = ids(), []
