@@ -1,6 +1,6 @@
 # make run    sets up, trains the chapter's five models, verifies each, ends in a table
 # make test   sets up, runs every check
-# make quick  the checks that take no Keras, browser, cluster or long search: about a minute
+# make quick  the checks that take no Keras, browser, cluster or long search: a minute and a half
 # make fuzz   holds N random models against Keras, from SEED on; goes on where it was;
 #             BACKEND=jax holds them against Keras on JAX, likewise torch and numpy;
 #             torch is not in .venv: FUZZ_PYTHON=/path/to/python that has it
@@ -26,7 +26,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info 
 help:
 	@echo "make run    train and verify the chapter's models (under four minutes)"
 	@echo "make test   run every check"
-	@echo "make quick  run those that take neither Keras nor long, in about a minute"
+	@echo "make quick  run those that take neither Keras nor long, in a minute and a half"
 	@echo "make notebooks  run every notebook anew; NAMES=\"03 05\": only those"
 	@echo "make docs   build the site of the documentation: site/index.html"
 	@echo "make fuzz   N=3000 SEED=1 BACKEND=tensorflow|jax|torch|numpy: random models,"
