@@ -329,6 +329,11 @@ class _Comparison:
         ]
         if not wrong:
             return None, ""
+        if not usable and all(probe.fed for probe, _ in wrong):
+            return (
+                None,
+                "at masked steps: what they hold, NaN here, reaches the outputs",
+            )
         if not usable:
             return None, (
                 "between the calls: each of them is right alone, so it is the states "
@@ -356,23 +361,27 @@ class _Comparison:
         """Look for the mistake on the rows of all single calls, right and wrong.
 
         The right ones count as much: they contradict causes that the wrong ones allow.
+        Without a wrong one among them there is only rounding to explain, which some
+        weight always explains.
         """
         if not self.allowed.diagnosis_seconds:
             return None
+        single = [
+            (probe, result)
+            for probe, result in zip(asked, results, strict=True)
+            if result.comparison and len(probe.calls) == 1 and not probe.fed
+        ]
+        wrong = [pair for pair in single if pair[1].verdict is ProbeVerdict.WRONG]
+        if not wrong:
+            return None
+        first = wrong[0][0].whole
         chosen: list[tuple[Inputs, Sequence[Array]]] = []
         allowed: list[float] = []
-        for probe, result in zip(asked, results, strict=True):
+        for probe, result in wrong[:1] if self.net.stateful else single:
             c, x = result.comparison, probe.whole
-            if c is None or len(probe.calls) > 1 or probe.fed:
-                continue
-            first = chosen[0][0] if chosen else x
-            if [a.shape[1:] for a in x] == [a.shape[1:] for a in first]:
+            if c and [a.shape[1:] for a in x] == [a.shape[1:] for a in first]:
                 chosen.append((x, answers[probe.name].outputs))
                 allowed.append(c.allowed)
-        if not chosen:
-            return None
-        if self.net.stateful:
-            chosen = chosen[:1]
         self.log(
             f"Looking for the mistake, for {self.allowed.diagnosis_seconds:g} s at most"
         )
@@ -442,7 +451,11 @@ def _findings(results: Sequence[ProbeResult]) -> tuple[str, ...]:
         found.append(f"right without padding; wrong with {named(padded)}")
     lengths = [r for r in wrong if "step(s)" in r.name and not r.said]
     if lengths and names <= {r.name for r in lengths}:
-        found.append(f"right at one length only; wrong at {named(lengths)}")
+        others = any(
+            "step(s)" in r.name and r.verdict is ProbeVerdict.RIGHT for r in results
+        )
+        where = "other lengths" if others else "one length only"
+        found.append(f"right at {where}; wrong at {named(lengths)}")
     return tuple(found)
 
 

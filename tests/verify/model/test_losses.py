@@ -83,3 +83,8 @@ def test_describe_ends_in_what_exporters_lose():
     text = verify.describe(Network(recurrent(steps=None)))
     assert "\n\nLeaving Keras: " in text
     assert text.endswith("reads only the first step, at every length")
+
+
+def test_a_check_counts_only_what_goes_wrong_without_a_warning():
+    (line,) = export_warning(recurrent(batch=2, stateful=True, activation="gelu"))
+    assert ", and 1 more" in line

@@ -255,6 +255,8 @@ def test_nan_that_leaks_through_a_mask_is_seen():
 
     report = report_on(model, port)
     assert wrong(report) == {"NaN under the mask"}
+    assert report.located.startswith("at masked steps")
+    assert report.diagnosis is None
 
 
 def test_rows_are_given_as_many_at_a_time_as_the_file_takes():
@@ -350,3 +352,23 @@ def test_a_wide_tolerance_makes_no_conclusion_true():
     report = report_on(model, port, seconds=0, tolerance=0.15)
     assert report.wrong
     assert report.findings == ()
+
+
+@pytest.mark.parametrize("lost", ["length", "call"])
+def test_rows_that_are_right_are_given_no_cause(lost):
+    model = feature_net("GRU")
+
+    def port(x, kept):
+        kept["calls"] = kept.get("calls", 0) + 1
+        wrong = x[0].shape[1] == 3 if lost == "length" else kept["calls"] > 1
+        return [y * 1.03 if wrong else y for y in right(x, model)]
+
+    report = report_on(model, port, seconds=0.2)
+    named = {"length": "3 step(s)", "call": "second call"}
+    assert wrong(report) == {named[lost]}
+    assert "weights again" not in report.to_text()
+    if lost == "length":
+        assert report.findings == ("right at other lengths; wrong at 3 step(s)",)
+    else:
+        assert report.diagnosis is None
+        assert report.located.startswith("between the calls")

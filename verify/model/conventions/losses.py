@@ -92,7 +92,9 @@ def _loss(entry: Mapping[str, Any]) -> Loss:
     return Loss(**values)
 
 
-def losses(spec: ModelSpec, *, in_checks: bool = False) -> list[str]:
+def losses(
+    spec: ModelSpec, *, in_checks: bool = False, silent: bool = False
+) -> list[str]:
     """Return what exporters lose of a model, a line each, the silent losses first.
 
     Parameters
@@ -100,6 +102,8 @@ def losses(spec: ModelSpec, *, in_checks: bool = False) -> list[str]:
     spec : ModelSpec
     in_checks : bool
         Only what a check mentions.
+    silent : bool
+        Only what goes wrong without a warning.
     """
     layers = dict(spec.walk())
     both = {p for p, layer in layers.items() if layer.class_name == "Bidirectional"}
@@ -109,6 +113,7 @@ def losses(spec: ModelSpec, *, in_checks: bool = False) -> list[str]:
     for loss in sorted(exporter_losses(), key=lambda loss: not loss.silent):
         if (
             (in_checks and loss.in_checks not in here)
+            or (silent and not loss.silent)
             or (loss.open_time and not open_time)
             or (loss.masked and not masked)
         ):
@@ -129,10 +134,11 @@ def losses(spec: ModelSpec, *, in_checks: bool = False) -> list[str]:
 
 def export_warning(spec: ModelSpec) -> list[str]:
     """Return what a check says of exporting a model: one line, or none."""
-    found = losses(spec, in_checks=True)
+    found = losses(spec, in_checks=True, silent=True)
     if not found:
         return []
-    more = f", and {len(losses(spec)) - 1} more" if len(losses(spec)) > 1 else ""
+    others = len(losses(spec, silent=True)) - 1
+    more = f", and {others} more" if others else ""
     return [
         f"exported, this model can go wrong without a warning: {found[0]}{more} "
         "(rnn-verify describe has all, rnn-verify compare MODEL EXPORTED finds out)"
