@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
+
+from verify.keras_bridge.importing import held_stderr
 
 FORMATS = {".onnx": "onnx", ".tflite": "litert", ".xml": "openvino"}
 """Suffix of a file -> what ``model.export`` calls its format; a folder is a
@@ -48,25 +48,16 @@ def export(
         for x in model.inputs
     ]
     level = logging.root.manager.disable
-    with tempfile.TemporaryFile() as held, warnings.catch_warnings():
+    with held_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
-        sys.stderr.flush()
-        saved = os.dup(2)
         try:
-            os.dup2(held.fileno(), 2)
             model.export(
                 str(path),
                 format=FORMATS.get(path.suffix, "tf_saved_model"),
                 input_signature=given if len(given) == 1 else [given],
                 verbose=False,
             )
-        except Exception:
-            held.seek(0)
-            os.write(saved, held.read())
-            raise
         finally:
-            os.dup2(saved, 2)
-            os.close(saved)
             logging.disable(level)
     return path

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from support.graphs import given, rnn
+from support.graphs import net as network
+from support.nets import INPUTS
 
 from verify import Network
 from verify.forward.network import Inputs
+from verify.model.graph import TensorRef
 from verify.ports.artefacts.errors import RuntimeRefused
 from verify.ports.artefacts.signature import Signature, TensorInfo
 from verify.ports.exported import Allowed, _Comparison
@@ -20,7 +24,7 @@ Port = Callable[[Inputs, dict[str, Any]], list[np.ndarray]]
 
 
 class FakeSession:
-    """What `open_session` returns, for a port that is a function."""
+    """Stands in for what `open_session` returns: a port that is a function."""
 
     path, kind, runtime = Path("port.pb"), "saved_model", "a function 1.0"
 
@@ -92,3 +96,36 @@ def report_on(
     matching = match(net, session.signature)
     allowed = Allowed(tolerance, diagnosis_seconds=seconds)
     return _Comparison(net, session, matching, allowed, lambda text: None).run(x)
+
+
+def two_of_each() -> Network:
+    """Two inputs of one shape, and an LSTM on each, whose outputs have one shape."""
+    return Network(
+        network(
+            [
+                given("a", 6, INPUTS),
+                given("b", 6, INPUTS),
+                rnn("LSTM", "one", INPUTS, 4, seed=1),
+                rnn("LSTM", "two", INPUTS, 4, seed=7),
+            ],
+            {"one": "a", "two": "b"},
+            ["one", "two"],
+        )
+    )
+
+
+def with_states() -> Network:
+    """An LSTM whose mask and initial states are inputs, and its states outputs."""
+    return Network(
+        network(
+            [
+                given("x", 6, INPUTS),
+                given("keep", 6, dtype="bool"),
+                given("h", 4),
+                given("c", 4),
+                rnn("LSTM", "lstm", INPUTS, 4, seed=3, return_state=True),
+            ],
+            {"lstm": ("x", {"mask": "keep", "initial_state": ["h", "c"]})},
+            [TensorRef("lstm", 0, k) for k in range(3)],
+        )
+    )

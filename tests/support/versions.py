@@ -1,4 +1,4 @@
-"""Which rules of a version the Keras that runs follows; see `verify.model.versions`."""
+"""Say which rules of a version the Keras that runs follows: `verify.model.versions`."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def keras_rules() -> frozenset[VersionRule]:
 
 
 def loop_ends_mask() -> bool:
-    """Whether a mask ends at a recurrent layer, as from Keras 3.16 on."""
+    """Return whether a mask ends at a recurrent layer, as from Keras 3.16 on."""
     return VersionRule.LOOP_ENDS_MASK in keras_rules()

@@ -90,17 +90,12 @@ def compare_outputs(
     VerifyError
         The model, the inputs or the outputs cannot be used; the message is one line.
     """
-    if tolerance is not None and precision is not None:
-        raise DataError(
-            "tolerance and precision: expected one of the two. Received: both"
-        )
+    allowed, number_format = what_is_allowed(tolerance, precision)
     if not diagnosis_seconds >= 0:  # NaN is not
         raise DataError(
             "diagnosis_seconds: expected a number of 0 or more. "
             f"Received: {diagnosis_seconds}"
         )
-    allowed = None if tolerance is None else UserTolerance.read(tolerance)
-    number_format = None if precision is None else NumberFormat.read(precision)
     net = load(model, config=config, semantics=semantics, backend=backend, keras=keras)
     net.spec.require_finite()
     source = as_source(net, x)
@@ -121,6 +116,26 @@ def compare_outputs(
     return OutputsComparison(
         net, source, theirs, plan, examiner, diagnosis_seconds
     ).run(mapper, watch)
+
+
+def what_is_allowed(
+    tolerance: str | float | None, precision: str | None
+) -> tuple[UserTolerance | None, NumberFormat | None]:
+    """Read what the user allows, in the words of `compare_outputs`.
+
+    Raises
+    ------
+    DataError
+        One cannot be read, or both are given.
+    """
+    if tolerance is not None and precision is not None:
+        raise DataError(
+            "tolerance and precision: expected one of the two. Received: both"
+        )
+    return (
+        None if tolerance is None else UserTolerance.read(tolerance),
+        None if precision is None else NumberFormat.read(precision),
+    )
 
 
 def _binary(

@@ -13,7 +13,7 @@ own arithmetic only. It reproduces these rules of keras/src/layers/layer.py:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -175,14 +175,7 @@ class Evaluation:
         kind = REGISTRY[layer.class_name]
         if kwargs.get("training") is True:
             _refuse_training(layer)
-        given = bind_arguments(layer, kind, args, kwargs)
-        for name in kind.masks_from_tensor:
-            given.pop(name, None)
-        fill_masks(kind, given)
-        first = given[kind.arguments[0]]
-        mask = map_structure(_value_of, given.get("mask"))
-        if mask is None:
-            mask = map_structure(_mask_of, first)
+        given, first, mask = arguments_and_mask(layer, kind, args, kwargs)
         if "use_mask" in layer.overrides:
             _replace_masks(kind, given, layer.overrides["use_mask"])
         compute = POLICIES[layer.policy].compute
@@ -215,7 +208,7 @@ class Evaluation:
         if mask is not None and "mask" in kind.arguments:
             values["mask"] = mask
         output = self._run(layer, kind, values, at, values.get("mask"))
-        return map_structure(_value_of, output)
+        return map_structure(value_of, output)
 
     def note(self, **values: Array) -> None:
         """Add values to the trace of the layer that is being called."""
@@ -277,9 +270,9 @@ class Evaluation:
                 key = f"{path}:{count}"
             self.traces[key] = LayerTrace(
                 layer,
-                map_structure(_value_of, values[kind.arguments[0]]),
+                map_structure(value_of, values[kind.arguments[0]]),
                 mask,
-                map_structure(_value_of, output),
+                map_structure(value_of, output),
                 noted,
             )
         return output
@@ -298,7 +291,7 @@ class Evaluation:
         if all(tensor.mask is not None for tensor in flat):
             return tensors
         try:
-            masks = kind.compute_mask(layer, map_structure(_value_of, inputs), mask)
+            masks = kind.compute_mask(layer, map_structure(value_of, inputs), mask)
         except (ValueError, IndexError) as error:
             raise DataError(
                 f"{layer}: expected masks that fit the inputs. Received: "
@@ -346,20 +339,45 @@ def bind_arguments(
     return given
 
 
+def arguments_and_mask(
+    layer: LayerSpec, kind: LayerType, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[dict[str, Any], Any, Any]:
+    """Return what a call gives to a layer, with the masks that Keras fills in.
+
+    Returns
+    -------
+    given : dict
+        Name of an argument -> what it is given.
+    first : structure
+        The first argument.
+    mask : structure
+        The mask that the layer passes on: the one it is given, or that of `first`.
+    """
+    given = bind_arguments(layer, kind, args, kwargs)
+    for name in kind.masks_from_tensor:
+        given.pop(name, None)
+    fill_masks(kind, given)
+    first = given[kind.arguments[0]]
+    mask = map_structure(value_of, given.get("mask"))
+    if mask is None:
+        mask = map_structure(mask_of, first)
+    return given, first, mask
+
+
 def fill_masks(kind: LayerType, given: dict[str, Any]) -> None:
     """Add the mask arguments that Keras finds itself; see the module's docstring."""
     tensors = {k: v for k, v in given.items() if _is_tensor_argument(v)}
     if len(tensors) == 1:
         if "mask" in kind.arguments and "mask" not in given:
             (only,) = tensors.values()
-            mask = map_structure(_mask_of, only)
+            mask = map_structure(mask_of, only)
             if any(leaf is not None for leaf in flatten(mask)):
                 given["mask"] = mask
     else:
         for key, value in tensors.items():
             name = f"{key}_mask"
             if name in kind.arguments and name not in given:
-                mask = map_structure(_mask_of, value)
+                mask = map_structure(mask_of, value)
                 if mask is not None:
                     given[name] = mask
 
@@ -378,7 +396,7 @@ def _replace_masks(
         Name of a mask argument and its value -> the value to use; None for no mask.
     """
     for name in kind.mask_arguments & given.keys():
-        value = change(name, map_structure(_value_of, given.pop(name)))
+        value = change(name, map_structure(value_of, given.pop(name)))
         if value is not None:
             given[name] = value
 
@@ -414,7 +432,7 @@ def _returned_input(
     """
     if not isinstance(first, Tensor) or not hands_on(kind.returns_input, layer.rules):
         return False
-    x, y = _value_of(entered), _value_of(output)
+    x, y = value_of(entered), value_of(output)
     compute = POLICIES[layer.policy].compute
     if kind.autocast and is_float(x) and first.value.dtype != dtype_of(compute):
         return False  # Keras casts the input, so the output is another tensor
@@ -438,7 +456,7 @@ def hands_on(what: str, rules: Rules) -> bool:
 def _cast_input(leaf: Any, kind: LayerType, compute: str) -> Any:
     if kind.raw_tensors:
         return leaf
-    value = _value_of(leaf)
+    value = value_of(leaf)
     if not kind.autocast or not isinstance(value, np.ndarray):
         return value
     return rounded(value, compute)
@@ -446,7 +464,7 @@ def _cast_input(leaf: Any, kind: LayerType, compute: str) -> Any:
 
 def _cast_output(leaf: Any, compute: str) -> Any:
     """Round an output to the dtype in which Keras returns it."""
-    value = _value_of(leaf)
+    value = value_of(leaf)
     to = dtype_of(compute)
     if value.dtype == to or not is_float(value):
         return leaf
@@ -459,16 +477,18 @@ def _as_tensor(leaf: Any) -> Tensor:
     return leaf if isinstance(leaf, Tensor) else Tensor(leaf)
 
 
-def _value_of(leaf: Any) -> Any:
+def value_of(leaf: Any) -> Any:
+    """Return the value of a tensor; anything else as it is."""
     return leaf.value if isinstance(leaf, Tensor) else leaf
 
 
-def _mask_of(leaf: Any) -> Any:
+def mask_of(leaf: Any) -> Any:
+    """Return the mask of a tensor, or None."""
     return leaf.mask if isinstance(leaf, Tensor) else None
 
 
 def _shape_of(leaf: Any) -> Any:
-    leaf = _value_of(leaf)
+    leaf = value_of(leaf)
     return leaf.shape if isinstance(leaf, np.ndarray) else leaf
 
 

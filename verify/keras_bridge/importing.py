@@ -55,23 +55,19 @@ def _not_installed(reason: object) -> UnsupportedError:
     )
 
 
-def import_keras() -> Any:
-    """Import Keras and return it, without the start-up chatter of its backend.
+@contextlib.contextmanager
+def held_stderr() -> Iterator[None]:
+    """Hold back what is written to standard error, and show it if the block raises.
 
     TensorFlow's C++ side writes to file descriptor 2 whatever the log level says, so
-    the descriptor itself is held back during the import, and shown if that fails.
+    the descriptor itself is held back.
     """
-    if "keras" in sys.modules:
-        return sys.modules["keras"]
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryFile() as held:
         sys.stderr.flush()
         saved = os.dup(2)
         try:
             os.dup2(held.fileno(), 2)
-            import keras
-        except ImportError as error:
-            raise _not_installed(error) from None
+            yield
         except Exception:
             held.seek(0)
             os.write(saved, held.read())
@@ -79,6 +75,21 @@ def import_keras() -> Any:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+def import_keras() -> Any:
+    """Import Keras and return it, without the start-up chatter of its backend."""
+    if "keras" in sys.modules:
+        return sys.modules["keras"]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    missing: ImportError | None = None
+    with held_stderr():
+        try:
+            import keras
+        except ImportError as error:  # said in one line, without the chatter
+            missing = error
+    if missing is not None:
+        raise _not_installed(missing) from None
     return keras
 
 

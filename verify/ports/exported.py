@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from verify.checks._versions import version_notes
-from verify.checks.against_outputs import compare_outputs
+from verify.checks.against_outputs import compare_outputs, what_is_allowed
 from verify.checks.checkpoint import package_versions
 from verify.checks.inputs import as_source
 from verify.checks.load import load
@@ -54,6 +54,9 @@ class Allowed:
     precision: str | None = None
     diagnosis_seconds: float = DIAGNOSIS_SECONDS
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        what_is_allowed(self.tolerance, self.precision)  # before a runtime is started
 
     def compare(self, net: Network, x: Any, outputs: Any, **more: Any) -> Report:
         """Compare outputs with those of the model."""
@@ -163,7 +166,7 @@ class _Comparison:
         results = [self._result(probe, answers[probe.name]) for probe in asked]
         data = self._data(x) if x is not None else None
         wrong = [
-            (probe, answers[probe.name])
+            probe
             for probe, result in zip(asked, results, strict=True)
             if result.verdict is ProbeVerdict.WRONG
         ]
@@ -318,18 +321,12 @@ class _Comparison:
                 "output agrees"
             )
 
-    def _location(
-        self, wrong: Sequence[tuple[Probe, Answer]]
-    ) -> tuple[Location | None, str]:
+    def _location(self, wrong: Sequence[Probe]) -> tuple[Location | None, str]:
         """Return where inside the file the values of the first wrong probe differ."""
-        usable = [
-            probe
-            for probe, answer in wrong
-            if not answer.refused and len(probe.calls) == 1 and not probe.fed
-        ]
+        usable = [probe for probe in wrong if len(probe.calls) == 1 and not probe.fed]
         if not wrong:
             return None, ""
-        if not usable and all(probe.fed for probe, _ in wrong):
+        if not usable and all(probe.fed for probe in wrong):
             return (
                 None,
                 "at masked steps: what they hold, NaN here, reaches the outputs",

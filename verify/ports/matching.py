@@ -328,10 +328,19 @@ def _matched(
                 found[k] = (info, BY_PLACE)
     if len(found) < len(ours):
         missing = join_and(f"'{ours[k].name}'" for k in left if k not in found)
+        unmatched = ours[next(k for k in left if k not in found)]
+        some = any(
+            _axes(unmatched.shape, info.shape, strict) is not None
+            for info in _free(found, theirs)
+        )
         raise DataError(
             f"the exported file has no {side} that can be {missing} of the model. "
-            f"Expected: {_listed(ours)}. Received: {_listed(theirs)}. "
-            f"--{side} {printable(ours[left[0]].name, 40)}=NAME decides"
+            f"Expected: {_listed(ours)}. Received: {_listed(theirs)}"
+            + (
+                f". --{side} {printable(unmatched.name, 40)}=NAME decides"
+                if some
+                else ""
+            )
         )
     made = []
     for k, tensor in enumerate(ours):

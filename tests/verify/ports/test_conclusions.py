@@ -10,11 +10,10 @@ import pytest
 from support.graphs import both_ways, given, net, rnn
 from support.nets import INPUTS, feature_net, stateful_net, word_net
 from support.nets import rnn as layer
-from support.ports import report_on
+from support.ports import report_on, two_of_each, with_states
 
 from verify import Network, Verdict
 from verify.forward.network import Inputs
-from verify.model.graph import TensorRef
 from verify.ports.conclusions import _stopped, with_layers, without_masks
 from verify.ports.export_report import ProbeVerdict
 from verify.ports.probes import PADDING
@@ -28,22 +27,6 @@ def right(x, net):
     return net.flat(x, dtype="float32")
 
 
-def encoder_decoder() -> Network:
-    """Two inputs of one shape, two outputs of one shape, states handed on."""
-    return Network(
-        net(
-            [
-                given("a", 6, INPUTS),
-                given("b", 6, INPUTS),
-                rnn("LSTM", "one", INPUTS, 4, seed=1),
-                rnn("LSTM", "two", INPUTS, 4, seed=7),
-            ],
-            {"one": "a", "two": "b"},
-            ["one", "two"],
-        )
-    )
-
-
 def both_directions() -> Network:
     """A Bidirectional GRU over any number of steps."""
     return Network(
@@ -51,23 +34,6 @@ def both_directions() -> Network:
             [given("a", None, INPUTS), both_ways("GRU", "both", INPUTS, 4, seed=2)],
             {"both": "a"},
             "both",
-        )
-    )
-
-
-def with_states() -> Network:
-    """An LSTM whose mask and initial states are inputs, and its states outputs."""
-    return Network(
-        net(
-            [
-                given("x", 6, INPUTS),
-                given("keep", 6, dtype="bool"),
-                given("h", 4),
-                given("c", 4),
-                rnn("LSTM", "lstm", INPUTS, 4, seed=3, return_state=True),
-            ],
-            {"lstm": ("x", {"mask": "keep", "initial_state": ["h", "c"]})},
-            [TensorRef("lstm", 0, k) for k in range(3)],
         )
     )
 
@@ -172,7 +138,7 @@ def test_states_of_the_moment_of_export_are_found_in_the_file(again):
 
 
 def test_exchanged_outputs_and_inputs_are_told_apart():
-    model = encoder_decoder()
+    model = two_of_each()
     outputs = report_on(model, lambda x, kept: right(x, model)[::-1])
     (said,) = outputs.findings
     assert said.startswith("outputs are exchanged: 'two' stands where 'one'")

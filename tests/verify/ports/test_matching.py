@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.graphs import given, net, rnn
 from support.nets import INPUTS, feature_net, lstm_spec, stateful_net
+from support.ports import two_of_each
 
 from verify import DataError, Network
 from verify.forward.network import Inputs
@@ -19,22 +19,6 @@ def info(name: str, *shape: int | None, dtype: str = FLOAT) -> TensorInfo:
     return TensorInfo(name, shape, dtype)
 
 
-def two() -> Network:
-    """Inputs a and b of one shape, outputs one and two of one shape."""
-    return Network(
-        net(
-            [
-                given("a", 6, INPUTS),
-                given("b", 6, INPUTS),
-                rnn("LSTM", "one", INPUTS, 4, seed=1),
-                rnn("LSTM", "two", INPUTS, 4, seed=7),
-            ],
-            {"one": "a", "two": "b"},
-            ["one", "two"],
-        )
-    )
-
-
 A, B = info("a", None, 6, INPUTS), info("b", None, 6, INPUTS)
 
 
@@ -43,7 +27,7 @@ def outputs_of(*names: str) -> tuple[TensorInfo, ...]:
 
 
 def matched(signature: Signature, **options) -> tuple[dict, dict]:
-    found = match(two(), signature, **options)
+    found = match(two_of_each(), signature, **options)
     return (
         {m.name: (m.theirs.name, m.how) for m in found.inputs},
         {m.name: (m.theirs.name, m.how) for m in found.outputs},
@@ -82,7 +66,7 @@ def test_a_part_of_a_path_is_a_name():
 def test_what_is_matched_by_place_alone_is_said():
     signature = Signature((A, B), outputs_of("x", "y"))
     assert matched(signature)[1] == {"one": ("x", "by place"), "two": ("y", "by place")}
-    notes = match(two(), signature).notes()
+    notes = match(two_of_each(), signature).notes()
     assert any("--output one=NAME decides" in note for note in notes)
 
 
@@ -109,7 +93,7 @@ def test_names_that_are_not_there_are_refused(options, message):
 
 def test_further_outputs_of_the_file_are_said_and_left_alone():
     signature = Signature((A, B), outputs_of("one", "extra", "two"))
-    found = match(two(), signature)
+    found = match(two_of_each(), signature)
     assert [i.name for i in found.left_over] == ["extra"]
     assert any("'extra' of the file is none of the model's" in n for n in found.notes())
 
@@ -156,7 +140,7 @@ def test_axes_in_another_order_are_turned_there_and_back():
 
 @pytest.mark.parametrize("rows", [1, None])
 def test_features_before_time_are_turned(rows):
-    model = two()
+    model = two_of_each()
     signature = Signature((info("a", rows, INPUTS, 6), B), outputs_of("one", "two"))
     found = match(model, signature)
     assert found.inputs[0].axes == (0, 2, 1)
@@ -167,7 +151,7 @@ def test_features_before_time_are_turned(rows):
 
 
 def test_outputs_come_back_in_the_order_of_the_model():
-    found = match(two(), Signature((A, B), outputs_of("output_1", "output_0")))
+    found = match(two_of_each(), Signature((A, B), outputs_of("output_1", "output_0")))
     ones, zeros = np.ones((2, 4)), np.zeros((2, 4))
     leaves = found.leaves({"output_1": ones, "output_0": zeros})
     np.testing.assert_array_equal(leaves[0], zeros)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.graphs import given, net, rnn
 from support.nets import INPUTS, feature_net, lstm_spec, stateful_net, word_net
 from support.nets import rnn as layer
+from support.ports import with_states
 
 from verify import DataError, Network
 from verify.ports.probes import PADDING, Probe, probes
@@ -16,23 +16,6 @@ def named(found: tuple[Probe, ...]) -> dict[str, Probe]:
     by_name = {probe.name: probe for probe in found}
     assert len(by_name) == len(found)
     return by_name
-
-
-def masked_by_input() -> Network:
-    """An LSTM whose mask and initial states are inputs of their own."""
-    return Network(
-        net(
-            [
-                given("x", 6, INPUTS),
-                given("keep", 6, dtype="bool"),
-                given("h", 4),
-                given("c", 4),
-                rnn("LSTM", "lstm", INPUTS, 4, seed=3),
-            ],
-            {"lstm": ("x", {"mask": "keep", "initial_state": ["h", "c"]})},
-            "lstm",
-        )
-    )
 
 
 def test_a_model_of_features_is_asked_for_batches_calls_and_lengths():
@@ -101,7 +84,7 @@ def test_without_a_mask_there_is_no_padding():
 
 
 def test_a_mask_that_is_an_input_is_padded_itself_and_hides_nan():
-    model = masked_by_input()
+    model = with_states()
     found = named(probes(model))
     assert set(PADDING) <= set(found)
     assert not found["all padding"].whole[1][0].any()
@@ -113,7 +96,7 @@ def test_a_mask_that_is_an_input_is_padded_itself_and_hides_nan():
 
 
 def test_initial_states_are_random_and_in_one_probe_zero():
-    found = named(probes(masked_by_input()))
+    found = named(probes(with_states()))
     assert all(np.abs(x).min() > 0 for x in found["batch 5"].whole[2:])
     assert not any(x.any() for x in found["initial states of zeros"].whole[2:])
 

@@ -251,7 +251,7 @@ def find_framework(name: str) -> Framework:
     near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
     hint = f"Did you mean {known[near[0]].name}? " if near else ""
     raise UnsupportedError(
-        f"expected a framework. {hint}Received: {printable(name, 60)}; "
+        f"expected a framework. {hint}Received: {printable(name, 60) or 'nothing'}; "
         f"known are {join_and(frameworks())}"
     )
 

@@ -304,7 +304,7 @@ def _one_direction(array: Array, form: Convention, leaf: Leaf, like: Array) -> A
 
 
 def _made_from(form: Convention, templates: Mapping[str, str], name: str) -> str:
-    """Return the expression of an array by its name in the first layer."""
+    """Return ``b`` for an array that is made of the bias, and ``K`` for any other."""
     template = next(key for key, value in templates.items() if value == name)
     expression = (form.arrays or {})[template]
     return "b" if re.search(r"\bb\b", expression) else "K"

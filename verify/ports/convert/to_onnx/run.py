@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 
 from verify.errors import UnsupportedError
-from verify.forward.evaluate import bind_arguments, fill_masks, hands_on, strip_mask
+from verify.forward.evaluate import (
+    arguments_and_mask,
+    bind_arguments,
+    hands_on,
+    strip_mask,
+    value_of,
+)
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, Tensor
 from verify.model.backends import Rule
@@ -154,14 +160,7 @@ class Writing:
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
         """Write a call of a layer; as `Evaluation.__call__`."""
         kind = REGISTRY[layer.class_name]
-        given = bind_arguments(layer, kind, args, kwargs)
-        for name in kind.masks_from_tensor:
-            given.pop(name, None)
-        fill_masks(kind, given)
-        first = given[kind.arguments[0]]
-        mask = map_structure(_value_of, given.get("mask"))
-        if mask is None:
-            mask = map_structure(_mask_of, first)
+        given, first, mask = arguments_and_mask(layer, kind, args, kwargs)
         self._refuse_rule(layer, kind, mask)
         compute = POLICIES[layer.policy].compute
         values = {
@@ -171,7 +170,7 @@ class Writing:
         for key in kind.strips_masks:
             map_structure(lambda leaf: strip_mask(leaf, compute), given.get(key))
         output = self._emitted(layer, values, at)
-        if output is _value_of(first) and hands_on(kind.returns_input, layer.rules):
+        if output is value_of(first) and hands_on(kind.returns_input, layer.rules):
             return first
         return self._finished(layer, kind, values[kind.arguments[0]], mask, output)
 
@@ -183,7 +182,7 @@ class Writing:
         values = bind_arguments(layer, kind, args, {})
         if mask is not None and "mask" in kind.arguments:
             values["mask"] = mask
-        return map_structure(_value_of, self._emitted(layer, values, at))
+        return map_structure(value_of, self._emitted(layer, values, at))
 
     def note(self, **values: Any) -> None:
         """Do nothing: there is no trace."""
@@ -268,7 +267,7 @@ class Writing:
         flat = flatten(tensors)
         if all(tensor.mask is not None for tensor in flat):
             return tensors
-        bare = map_structure(_value_of, inputs)
+        bare = map_structure(value_of, inputs)
         own = self._masks.get(layer.class_name)
         with self.graph.within(layer.name):
             masks = (own or kind.compute_mask)(layer, bare, mask)
@@ -278,14 +277,6 @@ class Writing:
         return tensors
 
 
-def _value_of(leaf: Any) -> Any:
-    return leaf.value if isinstance(leaf, Tensor) else leaf
-
-
-def _mask_of(leaf: Any) -> Any:
-    return leaf.mask if isinstance(leaf, Tensor) else None
-
-
 def _as_tensor(leaf: Any) -> Tensor:
     return leaf if isinstance(leaf, Tensor) else Tensor(leaf)
 
@@ -293,14 +284,14 @@ def _as_tensor(leaf: Any) -> Tensor:
 def _cast_input(leaf: Any, kind: LayerType, compute: str) -> Any:
     if kind.raw_tensors:
         return leaf
-    value = _value_of(leaf)
+    value = value_of(leaf)
     if not kind.autocast or not isinstance(value, Value):
         return value
     return value.rounded(compute)
 
 
 def _cast_output(leaf: Any, to: np.dtype[Any]) -> Any:
-    value = _value_of(leaf)
+    value = value_of(leaf)
     if value.dtype == to or not is_float(value):
         return leaf
     value = value.cast(to)
