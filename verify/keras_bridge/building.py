@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from verify.errors import KerasCannotRun, VerifyError, printable
@@ -137,11 +138,44 @@ def _translate(config: Any) -> Any:
     if config.get("class_name") in GATES and isinstance(changed.get("config"), dict):
         # instead of the default, a QR decomposition, for what these weights replace
         changed["config"]["recurrent_initializer"] = "zeros"
+    if isinstance(changed.get("config"), dict):
+        changed["config"] = _known_options(config, changed["config"])
     if config.get("module") == "keras.ops":
         for module in private.operation_modules():
             if hasattr(module, str(config["class_name"])):
                 changed["module"] = module.__name__
     return changed
+
+
+def _known_options(entry: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a layer without those that this Keras does not know.
+
+    Left out are options that do not change the outputs, such as ``implementation``,
+    which Keras 2 wrote for SimpleRNN. An option that does change them stays, so that
+    Keras itself refuses what it cannot compute.
+    """
+    kind = REGISTRY.get(str(entry.get("class_name")))
+    live = getattr(import_keras().layers, str(entry.get("class_name")), None)
+    if kind is None or live is None:
+        return config
+    known = _arguments(live) | kind.options.keys()
+    return {key: value for key, value in config.items() if key in known}
+
+
+def _arguments(live: type) -> set[str]:
+    """Return the names of the arguments that make an object of a class of Keras.
+
+    The constructor of a layer hands what it does not name on to the class above.
+    """
+    found: set[str] = set()
+    for base in live.__mro__:
+        if "__init__" not in vars(base) or base is object:
+            continue
+        arguments = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+        found |= {a.name for a in arguments if a.kind is not a.VAR_KEYWORD}
+        if not any(a.kind is a.VAR_KEYWORD for a in arguments):
+            break
+    return found
 
 
 def _has_shapeless_calls(config: Any) -> bool:

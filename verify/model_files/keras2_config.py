@@ -25,6 +25,7 @@ from typing import Any
 
 from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.layers import REGISTRY
+from verify.model_files.plain_values import plain
 
 KERAS2, KERAS3 = "keras2", "keras3"
 SEMANTICS = (KERAS2, KERAS3)
@@ -103,7 +104,7 @@ def upgrade_config(config: Any, semantics: str) -> UpgradedConfig:
             f"expected semantics {join_and(SEMANTICS)}. Received: {semantics}"
         )
     upgrader = ConfigUpgrader(semantics)
-    upgraded = upgrader.model(config)
+    upgraded = upgrader.model(plain(config))
     return UpgradedConfig(upgraded, tuple(dict.fromkeys(upgrader.notes)), True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import warnings
 from collections import Counter
@@ -12,7 +11,8 @@ import h5py
 import numpy as np
 import pytest
 from fuzzing.hostile import unusual_hdf5
-from support.nets import features, layer, random_weights
+from support.nets import features, random_weights
+from support.old_files import old_file, old_layer
 
 import verify
 from verify.errors import UnsupportedError
@@ -99,27 +99,6 @@ def test_check_rebuilds_the_model_in_keras_3_and_proves_it(name, semantics):
 
 
 # -- files older than any Keras that still runs ----------------------------------------
-
-
-def old_file(path, config, arrays, version="2.1.6"):
-    """A legacy .h5 as Keras 2.0 to 2.2 laid it out."""
-    with h5py.File(path, "w") as file:
-        file.attrs["keras_version"] = version.encode()
-        file.attrs["model_config"] = json.dumps(config).encode()
-        group = file.create_group("model_weights")
-        group.attrs["layer_names"] = [name.encode() for name in arrays]
-        for name, weights in arrays.items():
-            inner = group.create_group(name)
-            names = [f"{name}/weight_{k}:0" for k in range(len(weights))]
-            inner.attrs["weight_names"] = [n.encode() for n in names]
-            for weight_name, weight in zip(names, weights, strict=True):
-                inner[weight_name] = weight
-    return path
-
-
-def old_layer(class_name, name, **config):
-    found = layer(class_name, name, **config)
-    return {"class_name": class_name, "config": found["config"]}
 
 
 def old_gru(tmp_path, **options):
@@ -297,3 +276,25 @@ def test_int8_models_are_read_from_h5_files_too(frozen, tmp_path):
         ours, theirs = net.predict(x), model.predict(x, verbose=0)
         scale = np.abs(theirs).max()
         assert compare(ours, theirs, allowed=1e-4 * scale).matches
+
+
+@pytest.mark.keras
+def test_what_this_keras_does_not_know_is_left_out_of_a_rebuilt_model(tmp_path):
+    known = {"batch_input_shape": [None, 6, 3], "return_sequences": True}
+    config = [
+        old_layer("SimpleRNN", "rnn", units=4, implementation=0, **known),
+        old_layer("SpatialDropout1D", "dropout", rate=0.5, noise_shape=None),
+        old_layer("GRU", "gru", units=2, implementation=2, reset_after=False),
+        old_layer("Dense", "dense", units=2, input_dtype="float32", weights=None),
+    ]
+    shapes = [(3, 4), (4, 4), (4,), (4, 6), (2, 6), (6,), (2, 2), (2,)]
+    arrays = random_weights(shapes, 0)
+    weights = {"rnn": arrays[:3], "dropout": [], "gru": arrays[3:6]}
+    path = old_file(
+        tmp_path / "old.h5",
+        {"class_name": "Sequential", "config": config},
+        {**weights, "dense": arrays[6:]},
+    )
+    report = verify.check(path)
+    assert report.verdict is verify.Verdict.PASS
+    assert report.facts["keras model"].startswith("rebuilt")

@@ -161,6 +161,19 @@ def one_of(*allowed: Any) -> Callable[[Any], Any]:
     return parse
 
 
+SERIALISED_ARRAYS = ("__numpy__", "__tensor__")
+"""Classes by which Keras writes an array into a config."""
+
+
+def array_value(value: Any) -> Any:
+    """Return the numbers of a serialised array, and anything else as it is."""
+    if isinstance(value, dict) and value.get("class_name") in SERIALISED_ARRAYS:
+        config = value.get("config")
+        if isinstance(config, dict) and "value" in config:
+            return config["value"]
+    return value
+
+
 def optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return a parser that accepts None as well."""
     return lambda value: None if value is None else parse(value)
@@ -368,8 +381,14 @@ class LayerType(ABC):
             if option.default is REQUIRED:
                 raise ModelFileError(f"{where}: the config has no '{key}'")
             return option.default
+        value = config[key]
         try:
-            return option.parse(config[key])
+            try:
+                return option.parse(value)
+            except Unexpected:
+                if value is (inner := array_value(value)):
+                    raise
+                return option.parse(inner)
         except Unexpected as error:
             raise UnsupportedError(
                 f"{where}: option '{key}' expects {error}. "

@@ -63,10 +63,13 @@ class GaussianNoise(TrainingOnly):
 class SpatialDropout1D(TrainingOnly):
     """Return the input unchanged.
 
+    Keras 2 writes the ``noise_shape`` of the Dropout that it inherits from.
+
     Source: keras/src/layers/regularization/spatial_dropout.py.
     """
 
     class_name = "SpatialDropout1D"
+    inert = frozenset({"rate", "seed", "noise_shape"})
 
 
 class SpatialDropout2D(TrainingOnly):
@@ -76,7 +79,7 @@ class SpatialDropout2D(TrainingOnly):
     """
 
     class_name = "SpatialDropout2D"
-    inert = frozenset({"rate", "seed", "data_format"})
+    inert = frozenset({"rate", "seed", "data_format", "noise_shape"})
 
 
 class SpatialDropout3D(TrainingOnly):
@@ -86,7 +89,7 @@ class SpatialDropout3D(TrainingOnly):
     """
 
     class_name = "SpatialDropout3D"
-    inert = frozenset({"rate", "seed", "data_format"})
+    inert = frozenset({"rate", "seed", "data_format", "noise_shape"})
 
 
 class ActivityRegularization(TrainingOnly):
