@@ -24,7 +24,6 @@ from verify.checks._verdict import (
     on_untested,
     partial_verdict,
 )
-from verify.checks._versions import rule_notes
 from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
 from verify.checks.inputs import (
     error_rows,
@@ -39,6 +38,7 @@ from verify.errors import KerasCannotRun
 from verify.forward.network import Inputs, Network
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.explanation import Diagnosis
+from verify.mistakes.keras_versions import changes_on, rule_notes
 from verify.model.arrays import Array
 from verify.model.conventions import export_warning
 from verify.model.spec import is_path
@@ -249,6 +249,7 @@ class KerasComparison(RowComparison):
         notes += fraction_notes(self.net, self.source, some.rows)
         notes += negative_id_notes(self.net, some)
         notes += [*warnings(self.net, some, self.plan.rows), *self.source.notes]
+        notes += changes_on(self.net, some)
         notes += export_warning(self.net.spec)
         return self._report(
             result,

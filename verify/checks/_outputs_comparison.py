@@ -20,7 +20,6 @@ from verify.checks._verdict import (
     make_report,
     partial_verdict,
 )
-from verify.checks._versions import file_note, rule_notes
 from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
 from verify.checks.inputs import fraction_notes, negative_id_notes, prepared_rows
 from verify.data.sources import Source
@@ -29,6 +28,7 @@ from verify.forward.network import Network
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
+from verify.mistakes.keras_versions import changes_on, file_note, rule_notes
 from verify.mistakes.search import LEADING_ROWS
 from verify.model.arrays import Array
 from verify.model.backends import backend_with
@@ -101,6 +101,7 @@ class OutputsComparison(RowComparison):
         notes += fraction_notes(self.net, self.source, count)
         notes += negative_id_notes(self.net, first)
         notes += [*warnings(self.net, first, self.plan.rows), *self.source.notes]
+        notes += changes_on(self.net, first)
         report = self._report(result, verdict, reason, numerics, notes)
         if verdict is not Verdict.FAIL or not self.diagnosis_seconds:
             return report

@@ -22,7 +22,7 @@ from verify.mistakes.catalogue import Mutant
 from verify.mistakes.catalogue.masks import has_masks
 from verify.mistakes.catalogue.mistake import Need
 from verify.mistakes.catalogue.time import PREDICT_BATCH_ROWS
-from verify.mistakes.lost_masks import lost_masks
+from verify.mistakes.lost_masks import lost_masks, padding_alone
 from verify.model.arrays import Array
 from verify.model.backends import Rule
 from verify.model.graph import flatten
@@ -108,8 +108,9 @@ def blind_spots(net: Network, x: Inputs, rows: int) -> list[BlindSpot]:
     """
     found = [*_of_rows(rows, net.spec.batch_size), *_of_training_calls(net.spec.root)]
     trace = net.trace(x, dtype="float64")
-    found += _of_lost_masks(net.spec.root, trace)
     given, masked = _paths_with_states(net.spec, rows), has_masks(net.spec)
+    if masked:
+        found += _of_lost_masks(net, x, trace, rows)
     for path, layer in net.spec.walk():
         if path not in trace:
             continue
@@ -188,18 +189,35 @@ def _paths_given_states(model: LayerSpec, path: str = "") -> Iterator[str]:
 
 
 def _of_lost_masks(
-    model: LayerSpec, trace: Mapping[str, LayerTrace]
+    net: Network, x: Inputs, trace: Mapping[str, LayerTrace], rows: int
 ) -> Iterator[BlindSpot]:
-    """Yield recurrent layers that compute padding, because they see no mask of it."""
-    for lost in lost_masks(model, trace):
+    """Yield layers that compute padding, because they see no mask of it.
+
+    Where there are more rows than `x`, padding may be among the others: then the layers
+    are looked for on padding alone.
+    """
+    found = list(lost_masks(net.spec.root, trace))
+    remedy = "give the mask to the layer in its call, mask=..., if it should skip it"
+    for lost in found:
+        far = lost.effect(net, x)
+        apart = f"; with the mask the outputs would be up to {far:.2g} apart"
         yield BlindSpot(
             lost.path,
-            f"{lost.layer}: there is padding, and it is computed like any other step: "
-            f"{lost.reason}",
+            f"{lost.layer}: there is padding ({lost.where}), and it {lost.fate}: "
+            f"{lost.reason}{apart if far else ''}",
             frozenset({Need.MASKED_STEPS, Need.MASKED_STEPS_BEFORE_OTHERS}),
-            "give the mask to the layer in its call, mask=..., if padding should be "
-            "skipped",
+            remedy,
         )
+    padding = padding_alone(net.spec) if rows > x.rows and not found else None
+    if padding is not None:
+        for lost in lost_masks(net.spec.root, net.trace(padding)):
+            yield BlindSpot(
+                lost.path,
+                f"{lost.layer}: padding, of which the {x.rows:,} rows looked at have "
+                f"none, {lost.fate}: {lost.reason}",
+                frozenset({Need.MASKED_STEPS, Need.MASKED_STEPS_BEFORE_OTHERS}),
+                remedy,
+            )
 
 
 def _of_steps(

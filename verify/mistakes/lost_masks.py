@@ -1,30 +1,35 @@
-"""Find recurrent layers that padding was to be masked for, and that see no mask of it.
+"""Find layers that padding was to be masked for, and that see no mask of it.
 
 Keras loses a mask without a word. A layer that does not support masks hands none on;
-a Concatenate with one input that has no mask makes one that is true everywhere. The
-recurrent layer behind it then computes padding like any other step.
+a Concatenate with one input that has no mask makes one that is true everywhere. A
+recurrent layer behind it then computes padding like any other step, pooling averages
+it, attention attends to it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from verify.errors import DataError
+from verify.errors import DataError, VerifyError
 from verify.forward.evaluate import LayerTrace
+from verify.forward.layers import REGISTRY
 from verify.forward.layers.attention import KINDS as ATTENTION
 from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
-from verify.model.graph import Graph, TensorRef, flatten
+from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten
 from verify.model.spec import LayerSpec, ModelSpec
 
 ATTENTION_CLASSES = frozenset(kind.class_name for kind in ATTENTION)
 """Layers whose output has the steps of their first input, and its mask if any."""
+
+QUERY_AND_VALUE = frozenset({"Attention", "AdditiveAttention"})
+"""Attention whose first argument is ``[query, value]`` or ``[query, value, key]``."""
 
 OPEN_SIZES = (4, 60, 1)
 """Sizes that are tried for the axes a model leaves open."""
@@ -33,16 +38,16 @@ Call = tuple[str, int]
 """Name of a layer in a model, and the number of the call."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LostMask:
-    """Describe a recurrent layer whose mask is never false although there is padding.
+    """Describe a layer whose mask is never false although there is padding.
 
     Attributes
     ----------
     path : str
-        Path of the recurrent layer.
+        Path of the layer that does not see the mask.
     layer : LayerSpec
-        That layer.
+        That layer: recurrent, pooling or attention.
     culprit : LayerSpec
         The nearest layer before it that received a mask that is false somewhere.
     culprit_path : str
@@ -50,7 +55,14 @@ class LostMask:
     how : str
         What it does with the mask: ``hands none on``, for example.
     arrives : bool
-        Whether a mask reaches the recurrent layer, one that is true everywhere.
+        Whether a mask reaches the layer, one that is true everywhere.
+    padded : (batch, time) of bool
+        The steps that are padding, by the mask that `culprit` received.
+    call : (str, int)
+        The call of the layer, in the graph of the model that holds it.
+    mask : MaskOf or TensorRef or None
+        The mask that would have to be given in that call; None if it has no argument
+        for it.
     """
 
     path: str
@@ -59,6 +71,9 @@ class LostMask:
     culprit_path: str
     how: str
     arrives: bool
+    padded: Array
+    call: Call
+    mask: MaskOf | TensorRef | None
 
     @property
     def reason(self) -> str:
@@ -66,11 +81,64 @@ class LostMask:
         state = "its mask is never false" if self.arrives else "no mask reaches it"
         return f"{state}, because {self.culprit} {self.how}"
 
+    @property
+    def fate(self) -> str:
+        """Return what the layer does with padding, as part of a sentence."""
+        if self.layer.class_name in ATTENTION_CLASSES:
+            return "is attended to like any other step"
+        if _is_recurrent(self.layer):
+            return "is computed like any other step"
+        return "is averaged like any other step"
+
+    @property
+    def where(self) -> str:
+        """Return how many steps are padding, and which is the first."""
+        count, first = int(self.padded.sum()), int(np.argwhere(self.padded)[0, 1])
+        return f"{count:,} of {self.padded.size:,} steps, the first is step {first}"
+
+    def restored(self, spec: ModelSpec) -> ModelSpec | None:
+        """Return the model with the mask given to the layer in its call.
+
+        None if that cannot be done.
+        """
+        holder, _, _ = self.path.rpartition("/")
+        model = spec[holder] if holder else spec.root
+        if self.mask is None or model.graph is None:
+            return None
+        nodes = tuple(
+            replace(node, kwargs={**node.kwargs, "mask": self.mask})
+            if (node.layer, node.index) == self.call
+            else node
+            for node in model.graph.nodes
+        )
+        changed = replace(model, graph=replace(model.graph, nodes=nodes))
+        return (
+            spec.with_layer(changed, holder) if holder else replace(spec, root=changed)
+        )
+
+    def effect(self, net: Network, x: Inputs) -> float:
+        """Return how far the outputs move if the layer is given the mask; 0 if unknown.
+
+        It is the greatest absolute difference, in float64.
+        """
+        spec = self.restored(net.spec)
+        if spec is None:
+            return 0.0
+        try:
+            there = Network(spec, net.floatx).flat(x, dtype="float64")
+        except VerifyError:
+            return 0.0
+        here = net.flat(x, dtype="float64")
+        return max(
+            float(np.abs(np.subtract(a, b, dtype=float)).max(initial=0.0))
+            for a, b in zip(here, there, strict=True)
+        )
+
 
 def lost_masks(
     model: LayerSpec, trace: Mapping[str, LayerTrace], path: str = ""
 ) -> Iterator[LostMask]:
-    """Yield every recurrent layer of a model that lost a mask on the way to it.
+    """Yield every layer of a model that lost a mask on the way to it.
 
     Parameters
     ----------
@@ -84,25 +152,67 @@ def lost_masks(
     if model.graph is None:
         return
     calls = _traces(model, trace, path)
+    nodes = {(node.layer, node.index): node for node in model.graph.nodes}
     parents = _parents(model.graph)
     for call, values in calls.items():
         layer = model.sublayers[call[0]]
         here = f"{path}/{call[0]}" if path else call[0]
         if layer.graph is not None:
             yield from lost_masks(layer, trace, here)
-        if not _is_recurrent(layer) or any(_false(m) for m in _masks(values.mask)):
+        used = _used(layer, nodes[call])
+        received = _masks(flatten(values.mask)[used] if used is not None else [])
+        if used is None or any(_false(m) for m in received):
             continue
-        origin = _origin(call, calls, parents)
-        if origin is not None:
-            name, arrives = origin[0], bool(_masks(values.mask))
-            yield LostMask(
-                here,
-                layer,
-                model.sublayers[name],
-                f"{path}/{name}" if path else name,
-                _what_it_does(calls[origin].mask, arrives),
-                arrives,
-            )
+        origin = _origin(call, calls, {**parents, call: parents[call][used]})
+        if origin is None:
+            continue
+        name, arrives = origin[0], bool(received)
+        lost = [_false(m) for m in _masks(calls[origin].mask)]
+        yield LostMask(
+            here,
+            layer,
+            model.sublayers[name],
+            f"{path}/{name}" if path else name,
+            _what_it_does(calls[origin].mask, arrives),
+            arrives,
+            ~_masks(calls[origin].mask)[lost.index(True)].astype(bool),
+            call,
+            _mask_to_give(layer, nodes[call], nodes[origin], calls[origin].mask),
+        )
+
+
+def _used(layer: LayerSpec, node: Node) -> slice | None:
+    """Return which tensors of the first argument a layer wants masks of.
+
+    None for a layer to which masks make no difference. Attention wants that of its
+    values, which MultiHeadAttention has apart from its queries: of that, only calls on
+    one and the same tensor are looked at.
+    """
+    if layer.class_name in QUERY_AND_VALUE:
+        return slice(1, 2)
+    if layer.class_name in ATTENTION_CLASSES:
+        query, value = (*node.args, node.kwargs.get("value"))[:2]
+        return slice(0, 1) if query == value else None
+    averages = layer.class_name == "GlobalAveragePooling1D"
+    return slice(0, 1) if averages or _is_recurrent(layer) else None
+
+
+def _mask_to_give(
+    layer: LayerSpec, node: Node, culprit: Node, received: Any
+) -> MaskOf | TensorRef | None:
+    """Return the argument ``mask`` by which a layer would see what the culprit saw."""
+    arguments = REGISTRY[layer.class_name].arguments
+    if "mask" not in arguments or layer.class_name in ATTENTION_CLASSES:
+        return None
+    if len(node.args) > arguments.index("mask"):
+        return None
+    flags = [isinstance(m, np.ndarray) and _false(m) for m in flatten(received)]
+    given = flatten(culprit.kwargs.get("mask"))
+    found = given if any(given) else [MaskOf(ref) for ref in _references(culprit)]
+    for flag, mask in zip(flags, found, strict=False):
+        if flag and isinstance(mask, (MaskOf, TensorRef)):
+            return mask
+    return None
 
 
 def _what_it_does(received: Any, arrives: bool) -> str:
@@ -161,18 +271,22 @@ def _traces(
 
 def _parents(graph: Graph) -> dict[Call, list[Call]]:
     """Return the calls whose outputs each call takes as its first argument."""
-    found: dict[Call, list[Call]] = {}
-    for node in graph.nodes:
-        first: Any = node.args[0] if node.args else next(iter(node.kwargs.values()), [])
-        refs = [leaf for leaf in flatten(first) if isinstance(leaf, TensorRef)]
-        found[node.layer, node.index] = [(ref.layer, ref.node) for ref in refs]
-    return found
+    return {
+        (node.layer, node.index): [(ref.layer, ref.node) for ref in _references(node)]
+        for node in graph.nodes
+    }
+
+
+def _references(node: Node) -> list[TensorRef]:
+    """Return the tensors in the first argument of a call."""
+    first: Any = node.args[0] if node.args else next(iter(node.kwargs.values()), [])
+    return [leaf for leaf in flatten(first) if isinstance(leaf, TensorRef)]
 
 
 def _origin(
     call: Call,
     calls: Mapping[Call, LayerTrace],
-    parents: Mapping[Call, list[Call]],
+    parents: Mapping[Call, Sequence[Call]],
 ) -> Call | None:
     """Return the nearest call before this one that received padding; None without.
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from verify.checks._versions import version_notes
 from verify.checks.against_outputs import compare_outputs, what_is_allowed
 from verify.checks.checkpoint import package_versions
 from verify.checks.inputs import as_source
@@ -19,6 +18,7 @@ from verify.errors import DataError, join_and, printable
 from verify.forward.network import Inputs, Network
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
+from verify.mistakes.keras_versions import version_notes
 from verify.model.arrays import Array
 from verify.ports.artefacts.session import Session, open_session
 from verify.ports.conclusions import AS_MANY_AS_ROWS, Case, conclude

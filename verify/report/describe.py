@@ -9,7 +9,9 @@ from verify.console.tables import markdown_row, markdown_table
 from verify.errors import join_and, printable
 from verify.forward.layers import HEADINGS, REGISTRY, LayerType
 from verify.forward.network import Network
+from verify.mistakes.catalogue.mask_flow import MaskFlow
 from verify.mistakes.catalogue.masks import has_masks
+from verify.mistakes.keras_versions import changes_to_come, outer_path
 from verify.mistakes.lost_masks import lost_masks, padding_alone
 from verify.model.arrays import shape_text
 from verify.model.conventions import losses
@@ -48,25 +50,45 @@ def describe(net: Network) -> str:
         lines.append(f"input{name} {shape} {layer.options['dtype']}")
     if len(net.output_names) > 1:
         lines.append(f"outputs of {join_and([printable(n) for n in net.output_names])}")
-    for note in spec.notes:
+    for note in (*spec.notes, *changes_to_come(spec)):
         lines.append(f"note: {printable(note, 500)}")
-    lines += _inside(spec.root, "", _lost_mask_notes(net))
+    lines += _inside(spec.root, "", _mask_notes(net))
     lost = losses(spec)
     if lost:
         lines += ["", LEAVING, *(f"  {text}" for text in lost)]
     return "\n".join(lines)
 
 
-def _lost_mask_notes(net: Network) -> dict[str, list[str]]:
-    """Return what to say of layers that lose a mask, by path; see `lost_masks`."""
+def _mask_notes(net: Network) -> dict[str, list[str]]:
+    """Return what to say of the layers that make, use or lose a mask, by path."""
     notes: dict[str, list[str]] = {}
-    x = padding_alone(net.spec) if has_masks(net.spec) else None
+    if not has_masks(net.spec):
+        return notes
+    for path, users in _users_of_masks(net.spec.root).items():
+        names = join_and([f"'{printable(name)}'" for name in users])
+        notes[path] = [f"its mask is used by {names or 'no layer'}"]
+    x = padding_alone(net.spec)
     for lost in () if x is None else lost_masks(net.spec.root, net.trace(x)):
-        note = f"padding is computed like any other step: {lost.reason}"
+        note = f"padding {lost.fate}: {lost.reason}"
         notes.setdefault(lost.path, []).append(note)
         there = notes.setdefault(lost.culprit_path, [])
         there.append(f"the mask is lost for '{printable(lost.layer.name)}': {lost.how}")
     return notes
+
+
+def _users_of_masks(root: LayerSpec) -> dict[str, list[str]]:
+    """Return, by the path of each layer that makes a mask, the layers that use it."""
+    found: dict[str, list[str]] = {}
+    for path, layer in root.walk():
+        if layer.class_name == "Masking" or layer.options.get("mask_zero"):
+            found[path] = []
+    for use, makers in MaskFlow.of(root).uses.items():
+        user = outer_path(use)
+        for maker in makers:
+            users = found.get(maker.path)
+            if users is not None and user not in (maker.path, *users):
+                users.append(user)
+    return found
 
 
 def _inside(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.any_layer import chain, inputs_for
+from support.graphs import given, made
+from support.graphs import net as net_of
 from support.nets import ids, layer, lstm_spec
 
 import verify
@@ -72,7 +74,11 @@ def test_a_lost_mask_is_warned_of_and_said_by_describe(name):
     assert found.reason == reason
     said = [w for w in warnings(net, x, x.rows) if "there is padding" in w]
     assert len(said) == 1
-    assert said[0].endswith(reason)
+    padded = x[0] == 0
+    where = f"{padded.sum()} of {padded.size} steps"
+    assert f"there is padding ({where}, the first is step" in said[0]
+    assert np.array_equal(found.padded, padded)
+    assert f"it is computed like any other step: {reason}" in said[0]
     text = describe(net)
     assert f"  padding is computed like any other step: {reason}" in text
     assert f"  the mask is lost for 'gru': {found.how}" in text
@@ -102,6 +108,83 @@ def test_a_mask_that_is_kept_or_that_ends_with_its_steps_is_not(name):
         assert not np.allclose(net.flat(x)[0], Network(bare).flat(x)[0])
 
 
+@pytest.mark.parametrize("name", LOST)
+def test_what_the_mask_would_change_is_measured(name):
+    """The figure is that of the same layers on a model with the mask given by hand."""
+    spec, _ = LOST[name]
+    net = Network(spec)
+    x = net.prepare(inputs_for(spec, 40))
+    (found,) = lost_masks(spec.root, net.trace(x))
+    keep = x[0] != 0
+
+    def with_mask(step, sequences, mask, *rest, **options):
+        from verify.forward.recurrence import scan
+
+        return scan(step, sequences, keep, *rest, **options)
+
+    gru = spec["gru"].with_overrides(scan=with_mask)
+    there = Network(spec.with_layer(gru)).flat(x, dtype="float64")[0]
+    apart = np.abs(there - net.flat(x, dtype="float64")[0]).max()
+    assert found.effect(net, x) == pytest.approx(apart, rel=1e-9)
+    assert apart > 0.01
+    (said,) = [w for w in warnings(net, x, x.rows) if "there is padding" in w]
+    assert said.endswith(f"with the mask the outputs would be up to {apart:.2g} apart")
+
+
+def positions_added(last, *arguments):
+    """Add unmasked positions to masked words, and give the sum to the layer `last`."""
+    inputs = given("in0", 6, dtype="int32"), given("in1", 6, 3)
+    words = made("Embedding", "words", (9, 3), input_dim=9, output_dim=3,
+                 mask_zero=True)  # fmt: skip
+    calls = {"words": "in0", "add": ["words", "in1"], "last": arguments}
+    calls = {k: (v,) if isinstance(v, list) else v for k, v in calls.items()}
+    return net_of([*inputs, words, made("Add", "add"), last], calls, "last")
+
+
+ATTENTION = {"num_heads": 2, "key_dim": 2}
+HEADS = made(
+    "MultiHeadAttention", "last", *[(3, 2, 2), (2, 2)] * 3, (2, 2, 3), (3,), **ATTENTION
+)
+NOT_RECURRENT = {
+    "is averaged": positions_added(made("GlobalAveragePooling1D", "last"), "add"),
+    "is attended to": positions_added(HEADS, "add", "add"),
+}
+NOT_RECURRENT["is attended to in pairs"] = positions_added(
+    made("Attention", "last"), ["in1", "add"]
+)
+
+
+@pytest.mark.parametrize("fate", NOT_RECURRENT)
+def test_pooling_and_attention_that_lost_a_mask_are_said_too(fate):
+    spec = NOT_RECURRENT[fate]
+    net = Network(spec)
+    x = net.prepare(inputs_for(spec, 40))
+    (found,) = lost_masks(spec.root, net.trace(x))
+    assert found.path == "last"
+    assert found.culprit_path == "add"
+    (said,) = [w for w in warnings(net, x, x.rows) if "there is padding" in w]
+    assert f"and it {fate.removesuffix(' in pairs')}" in said
+    assert "its mask is used by no layer" in describe(net)
+
+
+def test_describe_says_which_layers_use_a_mask():
+    text = describe(Network(KEPT["through layers that pass it on"]))
+    assert "id 0 is padding, and the output has a mask of it" in text
+    assert "its mask is used by 'all' and 'gru'" in text
+    assert "its mask is used by no layer" in describe(Network(LOST["Conv1D"][0]))
+
+
+def test_padding_beyond_the_rows_looked_at_is_told_of():
+    spec, reason = LOST["Conv1D"]
+    net = Network(spec)
+    x = net.prepare(np.maximum(inputs_for(spec, 40), 1))
+    (said,) = [w for w in warnings(net, x, 1000) if "padding" in w and "gru" in w]
+    assert said == (
+        "Layer 'gru' (GRU): padding, of which the 40 rows looked at have none, is "
+        f"computed like any other step: {reason}"
+    )
+
+
 def _without_mask(step, x, mask, *rest, **options):
     from verify.forward.recurrence import scan
 
@@ -111,9 +194,9 @@ def _without_mask(step, x, mask, *rest, **options):
 def test_without_padding_in_the_data_nothing_is_warned_of():
     spec, _ = LOST["Concatenate"]
     net = Network(spec)
-    given = inputs_for(spec, 40)
-    given["in0"] = np.maximum(given["in0"], 1)
-    x = net.prepare(given)
+    rows = inputs_for(spec, 40)
+    rows["in0"] = np.maximum(rows["in0"], 1)
+    x = net.prepare(rows)
     assert not [w for w in warnings(net, x, x.rows) if "there is padding" in w]
 
 
@@ -146,15 +229,15 @@ def sentences(spec, rows=40):
 
 
 def test_one_step_with_states_given_is_not_said_to_leave_the_kernel_idle():
-    given = one_step(call={"initial_state": [1]})
-    assert "plays no part" not in sentences(given)
+    spec = one_step(call={"initial_state": [1]})
+    assert "plays no part" not in sentences(spec)
     # and it does play a part
-    net, x = Network(given), Network(given).prepare(inputs_for(given, 40))
-    gru = given["gru"]
+    net, x = Network(spec), Network(spec).prepare(inputs_for(spec, 40))
+    gru = spec["gru"]
     idle = gru.with_weights(
         recurrent_kernel=np.zeros_like(gru.weights["recurrent_kernel"])
     )
-    without = Network(given.with_layer(idle)).flat(x)[0]
+    without = Network(spec.with_layer(idle)).flat(x)[0]
     assert np.abs(without - net.flat(x)[0]).max() > 0.01
     plain = chain([(None, 1, 3)], layer("GRU", "gru", units=4))
     assert "one time step, so the recurrent kernel plays no part" in sentences(plain)

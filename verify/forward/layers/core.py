@@ -69,10 +69,7 @@ class Embedding(Quantizable):
 
     def notes(self, layer: LayerSpec) -> list[str]:
         if layer.options["mask_zero"]:
-            return [
-                "mask_zero: id 0 is padding; recurrent layers that the mask reaches "
-                "skip its step"
-            ]
+            return ["mask_zero: id 0 is padding, and the output has a mask of it"]
         return ["mask_zero is off: id 0 is a word like any other, padding included"]
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
