@@ -98,8 +98,14 @@ def refresh_weight_copies(model: Any) -> None:
 TRAINING_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
 """Endings of options that matter to training alone; a rebuilt layer does without."""
 
-DROPPED_KEYS = ("batch_input_shape", "input_length", "build_config")
-"""Other keys that a rebuilt layer does without: those of Keras 2, and known shapes."""
+DROPPED_KEYS = (
+    "batch_input_shape",
+    "input_length",
+    "build_config",
+    "compile_config",
+)
+"""Other keys that a rebuilt model does without: those of Keras 2, known shapes, and how
+it was trained."""
 
 
 def build(config: Any) -> Any:

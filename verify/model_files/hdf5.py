@@ -227,6 +227,29 @@ class SavedWeights:
         return SavedWeights(self.contents, _join_path(self.place, container, key))
 
 
+def with_slashes(contents: Hdf5Contents) -> Hdf5Contents:
+    r"""Return the contents of a ``.weights.h5`` file with ``/`` between groups.
+
+    Keras 2.13 to 2.15 on Windows joined the names of groups as it did those of folders,
+    so that a file has one group ``layers\lstm\cell``, which Keras itself finds on
+    Windows alone.
+    """
+    if not any(
+        path.startswith(f"{container}\\")
+        for path in contents.attributes
+        for container in LAYER_CONTAINERS
+    ):
+        return contents
+    attributes: dict[str, Mapping[str, Any]] = {}
+    for path, values in contents.attributes.items():
+        parts = path.replace("\\", "/").split("/")
+        for k in range(1, len(parts)):
+            attributes.setdefault("/".join(parts[:k]), {})
+        attributes["/".join(parts)] = values
+    arrays = {path.replace("\\", "/"): value for path, value in contents.arrays.items()}
+    return Hdf5Contents(attributes, arrays, contents.shown)
+
+
 def unclaimed_weights(
     contents: Hdf5Contents, claimed: Collection[str]
 ) -> dict[str, list[Array]]:

@@ -35,6 +35,7 @@ from verify.model_files.hdf5 import (
     legacy_arrays,
     read_hdf5,
     unclaimed_weights,
+    with_slashes,
 )
 from verify.model_files.keras2_config import (
     KERAS2,
@@ -149,7 +150,7 @@ def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
     )
     read_architecture(upgraded.config)  # refuses a model before its weights are read
     weights = f"{shown}: model.weights.h5"
-    contents = read_hdf5(members["model.weights.h5"], weights)
+    contents = with_slashes(read_hdf5(members["model.weights.h5"], weights))
     return _spec(upgraded, SavedWeights(contents), path, version)
 
 
@@ -173,7 +174,7 @@ def _read_hdf5(
         )
     upgraded = _upgraded(content, version, semantics)
     structure = read_architecture(upgraded.config)
-    weights: WeightSource = SavedWeights(contents)
+    weights: WeightSource = SavedWeights(with_slashes(contents))
     old = any(name.startswith("layer_names") for name in contents.attributes[""])
     if old or "model_weights" in {*contents.attributes, *contents.arrays}:
         weights = LegacyWeights(structure, legacy_arrays(contents), shown)

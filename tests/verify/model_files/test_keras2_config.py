@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import warnings
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -96,6 +98,26 @@ def test_check_rebuilds_the_model_in_keras_3_and_proves_it(name, semantics):
     report = verify.check(FILES / name, semantics=semantics)
     assert report.verdict is verify.Verdict.PASS
     assert report.facts["keras model"].startswith("rebuilt")
+
+
+@pytest.mark.keras
+def test_how_a_file_of_keras_2_was_trained_does_not_matter(tmp_path):
+    """Its optimizer has arguments that the one of Keras 3 refuses."""
+    path = tmp_path / "trained.keras"
+    with zipfile.ZipFile(FILES / "stacked.keras") as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    config = json.loads(members["config.json"])
+    options = {"jit_compile": False, "is_legacy_optimizer": False}
+    optimizer = {
+        "module": "keras.optimizers", "class_name": "Adam", "config": options,
+        "registered_name": None,
+    }  # fmt: skip
+    config["compile_config"] = {"optimizer": optimizer, "loss": "mse"}
+    members["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as new:
+        for name, content in members.items():
+            new.writestr(name, content)
+    assert verify.check(path).verdict is verify.Verdict.PASS
 
 
 # -- files older than any Keras that still runs ----------------------------------------

@@ -323,6 +323,30 @@ def test_a_custom_class_is_refused_with_the_reason_and_a_way_on(
     assert len(text) - len(str(path)) < 400
 
 
+def test_groups_that_windows_named_with_backslashes_are_found(tmp_path):
+    r"""Keras 2.15 on Windows wrote one group ``layers\lstm\cell``."""
+    path = lstm_file(tmp_path / "m.keras")
+    before = verify.load(path).spec
+    with zipfile.ZipFile(path) as archive:
+        slashes = io.BytesIO(archive.read("model.weights.h5"))
+    backslashes = io.BytesIO()
+    with h5py.File(slashes) as old, h5py.File(backslashes, "w") as new:
+
+        def copy(name, item):
+            if isinstance(item, h5py.Dataset):
+                group, _, variable = name.rpartition("/vars/")
+                renamed = group.replace("/", "\\")
+                new[f"{renamed}/vars/{variable}"] = item[()]
+
+        old.visititems(copy)
+        assert list(new) == ["layers\\dense", "layers\\embedding", "layers\\lstm\\cell"]
+    moved = replace_member(path, "model.weights.h5", backslashes.getvalue())
+    after = verify.load(moved).spec
+    for name, read in before.walk():
+        for key, value in read.weights.items():
+            assert np.array_equal(after[name].weights[key], value), (name, key)
+
+
 def test_weights_that_the_config_does_not_claim_are_named(tmp_path):
     """Those of a subclass of LSTM are in a group of its own name."""
     path = write_keras_file(tmp_path / "m.keras", lstm_config(), lstm_weights())
