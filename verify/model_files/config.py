@@ -21,6 +21,7 @@ from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, dtype_of, is_float
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.model_files.functional import read_graph
+from verify.model_files.keras2_operations import OPERATION_CLASSES, REASON
 from verify.model_files.shapes import with_shapes
 
 MODEL_CLASSES = ("Sequential", "Functional")
@@ -147,6 +148,8 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
         raise ModelFileError(f"{what} of the config has no name")
     key = f"ops.{class_name}" if _is_operation(entry) else class_name
     where = f"Layer '{printable(name)}' ({printable(class_name)})"
+    if class_name in OPERATION_CLASSES and isinstance(config.get(REASON), str):
+        raise UnsupportedError(f"{where}: {printable(config[REASON], 400)}")
     if _is_custom(entry) and not _is_operation(entry):
         raise UnsupportedError(custom_class_refusal(where, _resembled(config)))
     if key not in REGISTRY or _is_custom(entry):

@@ -25,6 +25,7 @@ from typing import Any
 
 from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.layers import REGISTRY
+from verify.model_files.keras2_operations import expand_operations, is_operation
 from verify.model_files.plain_values import plain
 
 KERAS2, KERAS3 = "keras2", "keras3"
@@ -135,6 +136,8 @@ class ConfigUpgrader:
             if any(_has_keras2_calls(layer) for layer in layers):
                 config = {**config, "output_layers": _read_outputs(config, layers)}
             layers = [self.with_calls(layer, layers) for layer in layers]
+            config, layers, notes = expand_operations(config, layers)
+            self.notes += notes
         functional = class_name == "Functional"
         package = str(entry.get("module") or "keras").split(".")[0]
         custom = package not in ("keras", "tf_keras", "tensorflow") or ">" in str(
@@ -257,6 +260,8 @@ class ConfigUpgrader:
         nodes = entry.get("inbound_nodes") if isinstance(entry, Mapping) else None
         if not isinstance(nodes, list) or not all(isinstance(n, list) for n in nodes):
             return entry
+        if is_operation(entry):
+            return entry  # its arguments mean what the function makes of them
         classes = _class_names(layers)
         name = entry.get("name", entry["config"].get("name"))
         calls = [self._call(name, entry["class_name"], node, classes) for node in nodes]

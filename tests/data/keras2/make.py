@@ -6,9 +6,11 @@ itself predicts for them.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 from tf_keras import layers
 
@@ -128,11 +130,53 @@ def operators():
     return keras.Model(inputs, layers.LSTM(2)(inputs * 2.0)), [floats(TIME, FEATURES)]
 
 
+def functions():
+    """Functions of TensorFlow between layers, one output for some of them."""
+    x, i = keras.Input((TIME, FEATURES)), keras.Input((TIME,), dtype="int32")
+    e = layers.Embedding(9, FEATURES, mask_zero=True)(i)
+    table = np.arange(12, dtype="float32").reshape(3, 4) / 7
+    rows = tf.shape(x)[0]
+    a = layers.GRU(4, return_sequences=True)(x)
+    weights = tf.nn.softmax(tf.squeeze(layers.Dense(1)(tf.tanh(a)), axis=-1), axis=1)
+    outputs = [
+        x[:, -1], x[:, 1:-1:2, tf.newaxis], x[..., 0], x[:, ::-1, 1:], x[:],
+        1.5 - x, 2 / (x * x + 1), x @ tf.constant(table), x % 0.7, x // 0.3, -x**2.0,
+        tf.where((x > 0) & ~(x > 1), x, 0.25), i / 7, tf.cast(i, tf.float32) * 0.1,
+        tf.add_n([x, e, x]), tf.concat([x, e], axis=-1), x * [0.1, 0.2, 0.3],
+        tf.stack([x[:, 0], e[:, 1]], axis=1), tf.split(x, [2, -1], axis=1)[1],
+        tf.concat(tf.split(x, 3, axis=-1)[::-1], 1), tf.unstack(x, axis=1)[2],
+        tf.reduce_mean(x, [1, 2], keepdims=True), tf.reduce_max(x, axis=1),
+        tf.reduce_sum(a * tf.expand_dims(weights, -1), axis=1), tf.nn.moments(x, 1)[1],
+        tf.norm(x, axis=-1), tf.nn.l2_normalize(x, axis=-1, epsilon=0.5),
+        tf.reshape(x, (rows, -1)), tf.reshape(x, (rows, tf.shape(x)[1], 3, 1)),
+        tf.transpose(x, [0, 2, 1]), tf.tile(x, [1, 2, 1]), tf.repeat(x, 2, axis=1),
+        tf.gather(x, [2, 0], axis=1), tf.gather(tf.constant(table), i % 3),
+        tf.reverse(x, [1]), tf.roll(x, [2, -1], [1, 2]),
+        tf.pad(x, [[0, 0], [1, 2], [0, 0]]),
+        tf.slice(x, [0, 1, 0], [-1, 2, -1]), tf.one_hot(i, 5, 2.0, -1.0),
+        tf.matmul(x, e, transpose_b=True), tf.linalg.matvec(x, e[:, 0]),
+        tf.cumsum(x, axis=1, reverse=True), tf.broadcast_to(x[:, :1], tf.shape(e)),
+        tf.nn.leaky_relu(x), tf.nn.gelu(x), tf.nn.silu(x, beta=1.7), tf.nn.crelu(x),
+        tf.clip_by_value(x, -0.1, 0.5), tf.nn.relu6(9 * x),
+        keras.backend.hard_sigmoid(x),
+        keras.backend.batch_dot(x, e, axes=2), keras.backend.mean(x, axis=1),
+        keras.backend.batch_flatten(x), keras.backend.repeat_elements(x, 2, axis=1),
+        layers.LSTM(3)(e), layers.LSTM(3)(e * 2.0),
+        layers.LSTM(3)(tf.cast(e, "float32")),
+        layers.LSTM(3)(x, mask=tf.not_equal(i, 0)),
+        layers.GRU(2)(x, initial_state=tf.zeros((rows, 2)) + 0.5),
+    ]  # fmt: skip
+    return keras.Model([x, i], outputs), [floats(TIME, FEATURES), ids()]
+
+
 def main() -> None:
-    """Write every file."""
+    """Write every file, or those that are named on the command line."""
     makers = [stacked, without_input, bidirectional, seq2seq, around, cells]
-    makers += [convolutional, operators]
+    makers += [convolutional, operators, functions]
+    wanted = sys.argv[1:]
     for make in makers:
+        if wanted and make.__name__ not in wanted:
+            continue
         keras.utils.set_random_seed(3)
         model, inputs = make()
         if not model.built:
@@ -148,7 +192,8 @@ def main() -> None:
         outputs = model.predict(inputs, verbose=0)
         outputs = outputs if isinstance(outputs, list) else [outputs]
         model.save(HERE / f"{make.__name__}.h5", include_optimizer=False)
-        model.save(HERE / f"{make.__name__}.keras")
+        if make is not functions:  # Keras 2 cannot write x[..., 0] into a .keras file
+            model.save(HERE / f"{make.__name__}.keras")
         arrays = {f"x{k}": x for k, x in enumerate(inputs)}
         arrays |= {f"y{k}": y for k, y in enumerate(outputs)}
         np.savez_compressed(HERE / f"{make.__name__}.npz", **arrays)

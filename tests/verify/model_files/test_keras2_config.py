@@ -83,12 +83,6 @@ def test_describe_says_what_changed_its_meaning(capsys):
     assert "is clip(x / 6 + 0.5, 0, 1), that of Keras 3" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("suffix", [".h5", ".keras"])
-def test_raw_operators_of_keras_2_are_refused_by_name(suffix):
-    with pytest.raises(UnsupportedError, match=r"'tf.math.multiply' \(TFOpLambda\)"):
-        verify.load(FILES / f"operators{suffix}")
-
-
 @pytest.mark.keras
 @pytest.mark.parametrize(
     "name", ["stacked.h5", "seq2seq.keras", "around.h5", "cells.h5"]

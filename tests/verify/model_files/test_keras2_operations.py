@@ -1,0 +1,300 @@
+"""Operations of TensorFlow in graphs of Keras 2, read as raw operations of Keras 3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.nets import GivenWeights
+
+import verify
+from verify.errors import UnsupportedError
+from verify.model_files.config import read_model
+from verify.model_files.keras2_config import upgrade_config
+from verify.tolerance.compare import compare
+
+FILES = Path(__file__).parents[2] / "data" / "keras2"
+ROWS, TIME, FEATURES = 5, 6, 3
+
+
+def floats(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+X, Y = floats(ROWS, TIME, FEATURES), floats(ROWS, TIME, FEATURES, seed=1)
+IDS = np.random.default_rng(2).integers(0, 4, size=(ROWS, TIME)).astype("int32")
+
+
+def input_layer(name, shape, dtype="float32"):
+    config = {"batch_input_shape": [None, *shape], "dtype": dtype, "name": name}
+    return {
+        "class_name": "InputLayer",
+        "config": config,
+        "name": name,
+        "inbound_nodes": [],
+    }
+
+
+def operation(name, function, node):
+    """A layer as Keras 2 writes an operation, with one call."""
+    slicing = function == "__operators__.getitem"
+    config = {"name": name, "trainable": True, "dtype": "float32", "function": function}
+    return {
+        "class_name": "SlicingOpLambda" if slicing else "TFOpLambda",
+        "config": config,
+        "name": name,
+        "inbound_nodes": [node],
+    }
+
+
+INPUTS = (
+    input_layer("x", (TIME, FEATURES)),
+    input_layer("y", (TIME, FEATURES)),
+    input_layer("ids", (TIME,), "int32"),
+)
+
+
+def graph(*operations, outputs=None):
+    """The config of a Functional model of Keras 2; its output is the last operation."""
+    places = [[entry["name"], 0, 0] for entry in INPUTS]
+    return {
+        "class_name": "Functional",
+        "config": {
+            "name": "model",
+            "layers": [*INPUTS, *operations],
+            "input_layers": places,
+            "output_layers": outputs or [[operations[-1]["name"], 0, 0]],
+        },
+        "keras_version": "2.15.0",
+    }
+
+
+def load(*operations, **options):
+    """The network of such a model, which has no weights."""
+    upgraded = upgrade_config(graph(*operations, **options), "keras2")
+    spec = read_model(
+        upgraded.config,
+        GivenWeights({}),
+        source="a test",
+        keras_version="2.15.0",
+        notes=upgraded.notes,
+    )
+    return verify.Network(spec)
+
+
+def result(function, node):
+    return load(operation("op", function, node)).predict([X, Y, IDS])
+
+
+def x(**arguments):
+    """A call whose first argument is x."""
+    return ["x", 0, 0, arguments]
+
+
+def both(**arguments):
+    """A call whose first argument is the list of x and y."""
+    return [["x", 0, 0, arguments], ["y", 0, 0, arguments]]
+
+
+TENSOR_Y = ["y", 0, 0]
+TABLE = floats(FEATURES, 4, seed=3)
+
+
+def softmax(values):
+    powers = np.exp(values)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+CASES = {
+    "add": ("__operators__.add", x(y=TENSOR_Y, name=None), X + Y),
+    "constant first": (
+        "math.subtract",
+        ["_CONSTANT_VALUE", -1, 1.0, {"y": ["x", 0, 0]}],
+        1 - X,
+    ),
+    "list": ("math.multiply", x(y=[0, 1, 2]), X * np.array([0, 1, 2], "float32")),
+    "matrix": ("linalg.matmul", x(b=TABLE.tolist()), X @ TABLE),
+    "transposed": (
+        "linalg.matmul",
+        x(b=TENSOR_Y, transpose_b=True),
+        X @ Y.transpose(0, 2, 1),
+    ),
+    "mean": ("math.reduce_mean", x(axis=1, keepdims=True), X.mean(1, keepdims=True)),
+    "old argument": ("math.reduce_sum", x(reduction_indices=[1, 2]), X.sum((1, 2))),
+    "concat": ("concat", both(axis=-1), np.concatenate([X, Y], -1)),
+    "stack": ("stack", both(axis=1), np.stack([X, Y], 1)),
+    "softmax": ("nn.softmax", x(axis=1), softmax(X)),
+    "leaky": ("nn.leaky_relu", x(), np.where(X > 0, X, 0.2 * X)),
+    "clip": (
+        "clip_by_value",
+        x(clip_value_min=-0.1, clip_value_max=0.5),
+        X.clip(-0.1, 0.5),
+    ),
+    "squeeze": ("compat.v1.expand_dims", x(axis=-1), X[..., None]),
+    "transpose": (
+        "compat.v1.transpose",
+        x(perm=[0, 2, 1], conjugate=False),
+        X.swapaxes(1, 2),
+    ),
+    "tile": ("tile", x(multiples=[1, 2, 1]), np.tile(X, (1, 2, 1))),
+    "gather": ("compat.v1.gather", x(indices=[2, 0], axis=1), X[:, [2, 0]]),
+    "roll": ("roll", x(shift=[2, -1], axis=[1, 2]), np.roll(X, [2, -1], [1, 2])),
+    "cumsum": ("math.cumsum", x(axis=1, reverse=True), X[:, ::-1].cumsum(1)[:, ::-1]),
+    "pad": (
+        "compat.v1.pad",
+        x(paddings=[[0, 0], [1, 2], [0, 0]], mode="CONSTANT", constant_values=0.5),
+        np.pad(X, [(0, 0), (1, 2), (0, 0)], constant_values=0.5),
+    ),
+    "one hot": (
+        "one_hot",
+        ["ids", 0, 0, {"depth": 4, "on_value": 2.0, "off_value": -1.0}],
+        3 * np.eye(4, dtype="float32")[IDS] - 1,
+    ),
+    "whole numbers": ("math.truediv", ["ids", 0, 0, {"y": 7}], IDS / 7),
+    "cast": ("cast", ["ids", 0, 0, {"dtype": "float32"}], IDS.astype("float32")),
+    "lookup": (
+        "compat.v1.gather",
+        ["_CONSTANT_VALUE", -1, floats(4, 2).tolist(), {"indices": ["ids", 0, 0]}],
+        floats(4, 2)[IDS],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_function_of_tensorflow_computes_what_tensorflow_computes(name):
+    function, node, expected = CASES[name]
+    ours = result(function, node)
+    assert ours.shape == expected.shape
+    assert compare(ours, expected, allowed=2e-6).max_diff < 2e-6
+    assert compare(ours, expected[::-1], allowed=2e-6).max_diff > 1e-2
+
+
+def test_every_output_of_a_file_of_keras_2_is_what_keras_2_predicted():
+    with np.load(FILES / "functions.npz") as arrays:
+        x = [arrays["x0"], arrays["x1"]]
+        theirs = [arrays[k] for k in arrays.files if k.startswith("y")]
+    net = verify.load(FILES / "functions.h5")
+    ours = net.flat(net.prepare(x))
+    assert len(ours) == len(theirs) > 50
+    for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        size = np.abs(b).max()
+        assert a.shape == b.shape, k
+        assert compare(a, b, allowed=2e-6 * size).max_diff < 2e-6 * size, k
+        assert compare(a[::-1], b, allowed=2e-6).max_diff > 1e-4, k
+    (note,) = [n for n in net.spec.notes if "TensorFlow" in n]
+    assert "__operators__.add, __operators__.getitem" in note
+    with np.load(FILES / "operators.npz") as arrays:
+        for suffix in (".h5", ".keras"):
+            net = verify.load(FILES / f"operators{suffix}")
+            ours = net.predict(arrays["x0"])
+            assert compare(ours, arrays["y0"], allowed=2e-6).max_diff < 2e-6
+
+
+@pytest.mark.keras
+def test_check_builds_the_operations_in_keras_3_and_proves_them():
+    report = verify.check(FILES / "functions.h5")
+    assert report.verdict is verify.Verdict.PASS
+    assert report.facts["keras model"].startswith("rebuilt")
+
+
+ENDS = st.one_of(st.none(), st.integers(-7, 7))
+STEPS = st.one_of(st.none(), st.sampled_from([1, 2, 3, -1, -2]))
+PARTS = st.one_of(st.integers(0, 2), st.none(), st.builds(slice, ENDS, ENDS, STEPS))
+
+
+def written(part):
+    """A part of a key as Keras 2 writes it."""
+    if isinstance(part, slice):
+        return {"start": part.start, "stop": part.stop, "step": part.step}
+    return {"class_name": "__ellipsis__"} if part is Ellipsis else part
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(PARTS, max_size=2), st.booleans())
+def test_slices_of_every_kind_pick_what_numpy_picks(parts, dots):
+    key = (slice(None), *parts, *([Ellipsis] if dots else []))
+    expected = X[key]
+    if 0 in expected.shape:
+        return
+    node = x(slice_spec=[written(part) for part in key])
+    np.testing.assert_array_equal(result("__operators__.getitem", node), expected)
+
+
+@pytest.mark.parametrize(
+    ("function", "node", "reason"),
+    [
+        ("sort", x(), "the function tf.sort of TensorFlow is not supported. To go on"),
+        ("__operators__.eq", x(), "the file does not say its argument y"),
+        ("math.reduce_mean", x(), "without an axis it joins the rows"),
+        ("math.reduce_mean", ["ids", 0, 0, {"axis": 1}], "computed in whole numbers"),
+        ("concat", both(axis=0), "an axis other than that of the rows"),
+        ("nn.relu", x(slope=2), "its argument slope=2 has no equivalent"),
+        ("compat.v1.squeeze", x(), "without an axis it may remove that of the rows"),
+        ("reshape", x(shape=["ids", 0, 0]), "its sizes must be numbers"),
+        ("einsum", ["_CONSTANT_VALUE", -1, "ab,bc->ac", {}], "tf.einsum of TensorFlow"),
+        (
+            "__operators__.getitem",
+            x(slice_spec=[written(slice(None)), ["ids", 0, 0]]),
+            "the place is a tensor",
+        ),
+    ],
+)
+def test_what_has_no_equivalent_is_refused_by_the_name_of_the_function(
+    function, node, reason
+):
+    with pytest.raises(UnsupportedError, match=r"Layer 'op'.*") as caught:
+        result(function, node)
+    assert reason in str(caught.value)
+
+
+def test_the_shape_of_a_tensor_stands_for_the_rows_where_it_is_used():
+    operations = [
+        operation("shape", "compat.v1.shape", x(out_type="int32")),
+        operation("rows", "__operators__.getitem", ["shape", 0, 0, {"slice_spec": 0}]),
+        operation("steps", "__operators__.getitem", ["shape", 0, 0, {"slice_spec": 1}]),
+    ]
+    rows, steps = ["rows", 0, 0], ["steps", 0, 0]
+    for k, (shape, expected) in enumerate(
+        [
+            ([rows, 18], X.reshape(ROWS, 18)),
+            ([rows, -1], X.reshape(ROWS, 18)),
+            ([rows, steps, 3, 1], X[..., None]),
+        ]
+    ):
+        last = operation(f"reshape_{k}", "reshape", x(shape=shape))
+        ours = load(*operations, last).predict([X, Y, IDS])
+        np.testing.assert_array_equal(ours, expected)
+    zeros = operation("zeros", "zeros", [[*rows, {}], ["_CONSTANT_VALUE", -1, 4, {}]])
+    ours = load(*operations, zeros).predict([X, Y, IDS])
+    np.testing.assert_array_equal(ours, np.zeros((ROWS, 4)))
+
+
+def test_each_call_of_an_operation_becomes_an_operation_of_its_own():
+    first = operation("op", "math.multiply", x(y=2.0))
+    first["inbound_nodes"].append(["y", 0, 0, {"y": 3.0}])
+    last = operation("sum", "__operators__.add", ["op", 0, 0, {"y": ["op", 1, 0]}])
+    net = load(first, last)
+    np.testing.assert_allclose(net.predict([X, Y, IDS]), 2 * X + 3 * Y, rtol=1e-6)
+    assert {"op", "op.call_1", "sum"} <= set(net.spec.root.sublayers)
+
+
+def test_operations_are_sorted_even_if_the_file_is_not():
+    last = operation("last", "math.negative", ["first", 0, 0, {}])
+    first = operation("first", "math.square", x())
+    net = load(last, first, outputs=[["last", 0, 0]])
+    np.testing.assert_allclose(net.predict([X, Y, IDS]), -(X**2), rtol=1e-6)
+    cycle = operation("first", "math.square", ["last", 0, 0, {}])
+    with pytest.raises(verify.VerifyError):
+        load(last, cycle)
+
+
+def test_constants_have_the_dtype_of_the_tensor_beside_them():
+    entry = operation("op", "math.multiply", x(y=[0.1, 0.2, 0.3]))
+    upgraded = upgrade_config(graph(entry), "keras2").config
+    (made,) = [e for e in upgraded["config"]["layers"] if e.get("name") == "op"]
+    stored = made["inbound_nodes"][0]["args"][1]["config"]
+    assert stored["dtype"] == "float32"
+    assert stored["value"] == np.float32([0.1, 0.2, 0.3]).tolist()
