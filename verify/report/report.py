@@ -164,6 +164,14 @@ class Report:
     )
 
     @property
+    def derived(self) -> float | None:
+        """Return the share of output numbers with a derived bound; None if unknown."""
+        if self.partial_result is None:
+            return None
+        derived, total = self.partial_result.derived
+        return derived / total if total else None
+
+    @property
     def worst(self) -> LayerResult | None:
         """Return the layer that differs most in float64; None without layers."""
         return max(self.layers, key=lambda layer: _size(layer.proof), default=None)
@@ -265,6 +273,7 @@ class Report:
                 "noise": self.noise,
                 "scale": self.scale,
                 "allowance": self.allowance,
+                "derived": self.derived,
                 "amplified": self.amplified,
                 "layers": self.layers,
                 "gradients": self.gradients,

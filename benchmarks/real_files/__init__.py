@@ -1,0 +1,1 @@
+"""Public model files that nobody here wrote, put to `describe` and `check`."""
