@@ -72,6 +72,7 @@ def _steps_mask(layer, x):
 PAIR = [(6, 4), (5, 4)]
 TRIPLE = [(6, 4), (5, 4), (5, 4)]
 HEADS = {"num_heads": 2, "key_dim": 3}
+GROUPS = {"head_dim": 3, "num_query_heads": 6, "num_key_value_heads": 2}
 NARROW = {"sliding_window": 2}
 
 CASES = [
@@ -129,4 +130,27 @@ CASES = [
          wrong=[{"attention_axes": None}]),
     Case("MultiHeadAttention", {**HEADS, "attention_axes": (2,)}, weights=False,
          shape=[(3, 2, 4), (3, 6, 4)], call=_with_scores),
+    Case("GroupQueryAttention", GROUPS, shape=PAIR, after=True,
+         call=lambda layer, x: layer(*x), weights=False,
+         wrong=[{"head_dim": 4}, NARROW, {"num_key_value_heads": 3}]),
+    Case("GroupQueryAttention", GROUPS, shape=PAIR, masked=True,
+         call=lambda layer, x: layer(*x), weights=False, wrong=[{"dropout": 0.5}]),
+    Case("GroupQueryAttention", {**GROUPS, "dropout": 0.5},
+         shape=TRIPLE, masked=True, call=lambda layer, x: layer(*x),
+         weights=False, wrong=[{"dropout": 0.0}]),
+    Case("GroupQueryAttention", {**GROUPS, "use_gate": True},
+         shape=TRIPLE, masked=True, call=_with_scores, weights=False),
+    Case("GroupQueryAttention", {**GROUPS, "use_bias": False, "use_gate": True},
+         shape=PAIR,
+         call=lambda layer, x: layer(*x, use_causal_mask=True)),
+    Case("GroupQueryAttention", {**GROUPS, **NARROW}, shape=[(6, 4)],
+         masked=True, after=True, weights=False, wrong=[{"sliding_window": None}],
+         call=lambda layer, x: layer(x[0], x[0], use_causal_mask=True)),
+    Case("GroupQueryAttention", {**GROUPS, "dropout": 0.1},
+         shape=PAIR, weights=False,
+         call=lambda layer, x: layer(*x, use_causal_mask=True)),
+    Case("GroupQueryAttention", GROUPS, shape=[(6, 4)], masked=True,
+         after=True, call=_residual, weights=False),
+    Case("GroupQueryAttention", GROUPS, shape=TRIPLE, masked=True,
+         after=True, call=_all_masks, weights=False),
 ]  # fmt: skip

@@ -13,6 +13,21 @@ def _ids(rng):
     return [ids]
 
 
+def _there_and_back(layer, x):
+    """Ids, their vectors, and logits of the vectors."""
+    return layer(layer(x[0]), reverse=True)
+
+
+def _backwards(layer, x):
+    layer.build()
+    return layer(x[0], reverse=True)
+
+
+REVERSIBLE = {"input_dim": 11, "output_dim": 4}
+UNTIED = {**REVERSIBLE, "tie_weights": False}
+SOFT = {"logit_soft_cap": 0.8}
+
+
 CASES = [
     Case(
         "Embedding",
@@ -34,6 +49,19 @@ CASES = [
     Case("Embedding", {"input_dim": 11, "output_dim": 4}, shape=(6,), dtypes=["int32"],
          inputs=_ids, prepare=lambda model: model.quantize("int8"),
          wrong=[{"quantization_mode": None}]),
+    Case("ReversibleEmbedding", {**REVERSIBLE, "mask_zero": True}, shape=(6,),
+         dtypes=["int32"], inputs=_ids, after=True, wrong=[{"mask_zero": False}]),
+    Case("ReversibleEmbedding", {**REVERSIBLE, "mask_zero": True}, shape=(6,),
+         dtypes=["int32"], inputs=_ids, after=True, call=_there_and_back),
+    Case("ReversibleEmbedding", {**UNTIED, **SOFT}, shape=(6,), dtypes=["int32"],
+         inputs=_ids, call=_there_and_back, wrong=[{"logit_soft_cap": None}]),
+    Case("ReversibleEmbedding", {**UNTIED, "reverse_dtype": "float64"}, shape=(6, 4),
+         masked=True, after=True, call=_backwards, weights=False),
+    Case("ReversibleEmbedding", {**REVERSIBLE, **SOFT}, shape=(6,), dtypes=["int32"],
+         inputs=_ids, prepare=lambda model: model.quantize("int8"),
+         call=_there_and_back, wrong=[{"quantization_mode": None}]),
+    Case("ReversibleEmbedding", UNTIED, shape=(6,), dtypes=["int32"], inputs=_ids,
+         prepare=lambda model: model.quantize("int8"), call=_there_and_back),
     Case("Masking", {"mask_value": 0.5}, after=True, wrong=[{"mask_value": 0.25}],
          inputs=lambda rng: [_half(rng)]),
     Case("Activation", {"activation": "softsign"}, masked=True, after=True,

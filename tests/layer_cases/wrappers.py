@@ -146,4 +146,40 @@ DISTRIBUTED = [
          call=lambda layer, x: layer(x[0], mask=x[1])),
 ]  # fmt: skip
 
-CASES = [*BIDIRECTIONAL, *DISTRIBUTED]
+
+def _spectral(make):
+    def outer():
+        from keras import layers
+
+        return layers.SpectralNormalization(make(), name="tested")
+
+    return outer
+
+
+def _convolution():
+    from keras import layers
+
+    return layers.DepthwiseConv1D(3, padding="same", depth_multiplier=2)
+
+
+def _masking_embedding():
+    from keras import layers
+
+    return layers.Embedding(9, 3, mask_zero=True)
+
+
+SPECTRAL = [
+    Case("SpectralNormalization", make=_spectral(_dense), masked=True, after=True,
+         weights=False),
+    Case("SpectralNormalization", make=_spectral(_convolution), weights=False),
+    Case("SpectralNormalization", make=_spectral(_masking_embedding), shape=(6,),
+         inputs=lambda rng: [rng.integers(0, 9, size=(5, 6)).astype(float)],
+         after=True, weights=False),
+    # after ids Keras makes whole numbers of the vectors
+    Case("SpectralNormalization", make=_spectral(_masking_embedding), shape=(6,),
+         dtypes=["int32"], inputs=lambda rng: [rng.integers(0, 9, size=(5, 6))],
+         after=True, weights=False),
+]  # fmt: skip
+"""`vector_u` plays no part."""
+
+CASES = [*BIDIRECTIONAL, *DISTRIBUTED, *SPECTRAL]

@@ -522,8 +522,9 @@ def _cast(layer: LayerSpec, dtype: str | None) -> LayerSpec:
     to = POLICIES[policy].variable if kind.full_precision else None
     to = to or POLICIES[policy].compute
     options = dict(layer.options)
-    if dtype is not None and options.get("dtype") in POLICIES:
-        options["dtype"] = dtype
+    for key in ("dtype", "reverse_dtype"):
+        if dtype is not None and options.get(key) in POLICIES:
+            options[key] = dtype
     weights = {
         key: rounded(value, to) if is_float(value) else value
         for key, value in layer.weights.items()

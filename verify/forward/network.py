@@ -249,7 +249,7 @@ class Network:
         # few models meet a rule, so all of a kind are tried at once first
         for dtype, kind in (
             ("float64", rules - SEEN_IN_FLOAT32),
-            ("float32", rules & SEEN_IN_FLOAT32 if self._normalises() else ()),
+            ("float32", rules & SEEN_IN_FLOAT32 if self._meets_float32_rules() else ()),
         ):
             if kind and effect(spec.following(rules - set(kind)), dtype):
                 for rule in (rule for rule in Rule if rule in kind):
@@ -259,9 +259,9 @@ class Network:
                 found[one] = effect(spec.by_version(later - {one}))
         return {rule: apart for rule, apart in found.items() if apart}
 
-    def _normalises(self) -> bool:
-        """Return whether a layer computes a variance."""
-        kinds = {"LayerNormalization", "GroupNormalization"}
+    def _meets_float32_rules(self) -> bool:
+        """Return whether a layer may follow a rule that shows in float32 alone."""
+        kinds = {"LayerNormalization", "GroupNormalization", "Discretization"}
         return any(layer.class_name in kinds for _, layer in self.spec.walk())
 
     @property

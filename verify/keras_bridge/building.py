@@ -85,6 +85,8 @@ def _load_layer_weights(live: Any, layer: LayerSpec) -> None:
         store: dict[str, Any] = {}
         owner.save_own_variables(store)
         own, arrays = arrays[: len(store)], arrays[len(store) :]
+        # a SpectralNormalization saves the kernel of its inner layer, too, in front
+        own = [*list(store.values())[: len(store) - len(own)], *own]
         owner.load_own_variables({str(k): value for k, value in enumerate(own)})
 
 
@@ -248,4 +250,6 @@ def with_dtype(config: Any, dtype: str) -> Any:
         changed["dtype"] = f"{mode}_from_{dtype}" if mode else dtype
     elif isinstance(found, str) and found in POLICIES:
         changed["dtype"] = dtype
+    if config.get("reverse_dtype") is not None:  # of a ReversibleEmbedding
+        changed["reverse_dtype"] = dtype
     return changed

@@ -63,6 +63,12 @@ class Rule(StrEnum):
     )
     """It shows in float64 only, where gelu differs by up to 4e-9."""
 
+    EXACT_BOUNDARIES = (
+        "Discretization compares with boundaries in float64, whatever the dtype; on "
+        "TensorFlow they are in float32, so that 0.7 in float32 reaches a boundary 0.7"
+    )
+    """Source: np.digitize, which promotes numbers of float32."""
+
     FLOOR_DIVIDES_EXACTLY = (
         "x // y of floats is the exact floor: 1.0 // 0.1 is 9; on TensorFlow the "
         "quotient is rounded first, which makes it 10"
@@ -199,7 +205,7 @@ class Limit(StrEnum):
 Rules = frozenset[Rule | Limit]
 """What a layer has in ``rules``: all of a backend's, or some of them."""
 
-SEEN_IN_FLOAT32: Rules = frozenset({Rule.VARIANCE_OF_SQUARES})
+SEEN_IN_FLOAT32: Rules = frozenset({Rule.VARIANCE_OF_SQUARES, Rule.EXACT_BOUNDARIES})
 """Rules whose effect is rounding, so that float64 does not show it."""
 
 TENSORFLOW: Rules = frozenset()
@@ -252,6 +258,7 @@ BACKENDS: Mapping[str, Rules] = MappingProxyType(
                 Rule.MASKED_STEP_SHOWS_STATE,
                 Rule.UNROLL_NEVER_ZEROES,
                 Rule.CAST_ENDS_MASK,
+                Rule.EXACT_BOUNDARIES,
                 Rule.SWAP_ENDS_MASK,
                 Rule.VARIANCE_OF_SQUARES,
                 Limit.MASKED_CONVLSTM,

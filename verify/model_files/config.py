@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from verify.errors import ModelFileError, UnsupportedError, join_and, printable
-from verify.forward.layers import REGISTRY, supported
+from verify.forward.layers import ALIASES, REGISTRY, supported
 from verify.forward.layers.base import AnyShape
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, dtype_of, is_float
@@ -141,6 +141,8 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
     if depth > MAX_LAYER_DEPTH:
         raise ModelFileError(f"layers are nested more than {MAX_LAYER_DEPTH} deep")
     class_name, config = _class_and_config(entry, what)
+    if not _is_operation(entry) and not _is_custom(entry):
+        class_name = ALIASES.get(class_name, class_name)
     name = config.get("name", entry.get("name"))
     if name is None and (not depth or class_name not in REGISTRY):
         name = class_name  # a whole model: its name matters to no one
@@ -305,6 +307,7 @@ def with_weights(layer: LayerSpec, weights: WeightSource) -> LayerSpec:
     arrays: list[Array] = []
     if expected or not layer.class_name.startswith("ops."):
         arrays = [array for group in kind.weight_groups for array in weights.own(group)]
+    arrays = kind.used_arrays(arrays)
     small = sorted({a.dtype.name for a in arrays if a.dtype.name in ("int8", "uint8")})
     if small and not layer.options.get("quantization_mode"):
         raise UnsupportedError(
@@ -341,10 +344,9 @@ def _places(
     for key, child in layer.sublayers.items():
         place = weights
         if not child.class_name.startswith("ops."):
-            place = weights.inside(
-                kind.container, key, child.class_name, seen[child.class_name]
-            )
-            seen[child.class_name] += 1
+            name = REGISTRY[child.class_name].python_name or child.class_name
+            place = weights.inside(kind.container, key, name, seen[name])
+            seen[name] += 1
         yield key, place
 
 

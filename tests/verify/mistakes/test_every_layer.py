@@ -125,7 +125,7 @@ def test_the_cases_have_every_layer_that_stands_alone():
     elsewhere = {
         "InputLayer", "Sequential", "Functional", "Bidirectional", "TimeDistributed",
         "RNN", "StackedRNNCells", "SimpleRNNCell", "LSTMCell", "GRUCell",
-        "MultiHeadAttention",
+        "MultiHeadAttention", "GroupQueryAttention", "SpectralNormalization",
     }  # fmt: skip
     layers = {name for name in REGISTRY if not name.startswith("ops.")}
     assert {case.name for case in CASES} == layers - elsewhere

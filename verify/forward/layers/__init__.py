@@ -13,6 +13,7 @@ from verify.errors import join_and
 from verify.forward.layers import (
     activation_layers,
     attention,
+    categories,
     conv_lstm,
     convolution,
     core,
@@ -40,6 +41,7 @@ HEADINGS: Mapping[str, tuple[type[LayerType], ...]] = MappingProxyType(
         "Activations": activation_layers.KINDS,
         "Convolution and pooling": (*convolution.KINDS, *pooling.KINDS),
         "Normalization": (*normalization.KINDS, *preprocessing.KINDS),
+        "Categories and texts": categories.KINDS,
         "Attention": attention.KINDS,
         "Reshaping and merging": (*reshaping.KINDS, *merging.KINDS),
         "Regularization": regularization.KINDS,
@@ -55,6 +57,26 @@ REGISTRY: Mapping[str, LayerType] = MappingProxyType(
 """Keras class name -> layer type; raw operations have names such as ``ops.Add``."""
 
 
+def _aliases() -> dict[str, str]:
+    """Return the other names that Keras has for classes."""
+    found = {
+        kind.python_name: kind.class_name
+        for kind in REGISTRY.values()
+        if kind.python_name
+    }
+    for name in REGISTRY:
+        if "Conv" in name and "LSTM" not in name and not name.startswith("Depthwise"):
+            found[name.replace("Conv", "Convolution")] = name
+        for short, full in (("Avg", "Average"), ("Max", "Max")):
+            if f"{full}Pooling" in name and "Adaptive" not in name:
+                found[name.replace(f"{full}Pooling", f"{short}Pool")] = name
+    return found
+
+
+ALIASES: Mapping[str, str] = MappingProxyType(_aliases())
+"""Another name of a class, as a config may have it -> the name in `REGISTRY`."""
+
+
 def supported(key: str) -> str:
     """Return the sentence that ends a refusal: the supported layers or operations."""
     operations = key.startswith("ops.")
@@ -66,4 +88,4 @@ def supported(key: str) -> str:
     return f"Supported: {join_and(names)}"
 
 
-__all__ = ["HEADINGS", "LOOPS", "REGISTRY", "LayerType", "supported"]
+__all__ = ["ALIASES", "HEADINGS", "LOOPS", "REGISTRY", "LayerType", "supported"]

@@ -1,8 +1,9 @@
-"""Evaluate Attention, AdditiveAttention and MultiHeadAttention, with their masks.
+"""Evaluate the layers of attention, with their masks.
 
 They treat masked keys differently. Attention subtracts a large number from the score of
 a masked key; if all keys are masked, rounding then leaves nothing of the scores.
-MultiHeadAttention replaces the score, by one of two rules; see `MultiHeadAttention`.
+MultiHeadAttention and GroupQueryAttention replace the score, by one of two rules; see
+`MultiHeadAttention`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from verify.errors import DataError
+from verify.errors import DataError, UnsupportedError
 from verify.forward.activations import constant, sigmoid, softmax
 from verify.forward.layers.base import (
     LayerType,
@@ -353,18 +354,13 @@ class MultiHeadAttention(LayerType):
         use_causal_mask: bool = False,
     ) -> Any:
         options = layer.options
-        allowed = None if query_mask is None else query_mask.astype(bool)[..., None]
-        for mask in (value_mask, key_mask):
-            if mask is not None:
-                allowed = _both(allowed, mask.astype(bool)[..., None, :])
-        steps = query.shape[1], value.shape[1]
-        if use_causal_mask:
-            allowed = _both(allowed, _causal(*steps)[None])
-        if options["sliding_window"] is not None:
-            distance = np.abs(np.subtract.outer(*map(np.arange, steps)))
-            allowed = _both(allowed, distance[None] < options["sliding_window"])
-        if attention_mask is not None:
-            allowed = _both(attention_mask.astype(bool), allowed)
+        allowed = _allowed(
+            (query.shape[1], value.shape[1]),
+            (query_mask, value_mask, key_mask),
+            attention_mask,
+            causal=use_causal_mask,
+            window=options["sliding_window"],
+        )
         factor = constant(1 / math.sqrt(options["key_dim"]), exact_constants(layer))
         q = factor * _projected(layer, "query", query)
         k = _projected(layer, "key", value if key is None else key)
@@ -382,6 +378,170 @@ class MultiHeadAttention(LayerType):
             return output
         # Keras computes the scores by a Softmax layer, which passes its mask on
         return output, Tensor(scores, allowed)
+
+
+class GroupQueryAttention(LayerType):
+    """Compute attention in which several heads of the query share a key and a value.
+
+    ::
+
+        q = query @ query_kernel + query_bias, for num_query_heads heads
+        k, v likewise, for num_key_value_heads heads
+        head n of q meets head n // (num_query_heads / num_key_value_heads) of k and v
+        y = heads @ output_kernel + output_bias
+
+    The rest is as in `MultiHeadAttention`, its two code paths included. Masks stay with
+    their tensors here. The Python class is called GroupedQueryAttention.
+
+    Source: keras/src/layers/attention/grouped_query_attention.py.
+    """
+
+    class_name = "GroupQueryAttention"
+    python_name = "GroupedQueryAttention"
+    options: ClassVar[Mapping[str, Option]] = {
+        "head_dim": Option(positive),
+        "num_query_heads": Option(positive),
+        "num_key_value_heads": Option(positive),
+        "dropout": Option(_probability, 0.0),
+        "use_bias": Option(boolean, True),
+        "use_gate": Option(boolean, False),
+        "sliding_window": Option(optional(positive), None),
+        "flash_attention": Option(one_of(None, False), None, supported="None, False"),
+    }
+    inert = weight_settings("kernel", "bias") | {"seed"}
+    arguments = MultiHeadAttention.arguments
+    supports_masking = True
+    weight_groups = MultiHeadAttention.weight_groups
+    shown_by_weights = frozenset(
+        {"num_query_heads", "num_key_value_heads", "use_bias", "use_gate"}
+    )
+
+    def check(self, where: str, layer: LayerSpec) -> None:
+        queries, shared = (
+            layer.options[key] for key in ("num_query_heads", "num_key_value_heads")
+        )
+        if queries % shared:
+            raise UnsupportedError(
+                f"{where}: expected num_query_heads to be a multiple of "
+                f"num_key_value_heads. Received: {queries} and {shared}"
+            )
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        size = options["head_dim"]
+        queries, shared = options["num_query_heads"], options["num_key_value_heads"]
+        heads = {"query": queries, "key": shared, "gate": queries, "value": shared}
+        shapes: dict[str, tuple[int | None, ...]] = {}
+        for name, count in heads.items():
+            if name != "gate" or options["use_gate"]:
+                shapes[f"{name}_kernel"] = (None, count, size)
+                shapes[f"{name}_bias"] = (count, size)
+        shapes["output_kernel"] = (queries, size, None)
+        shapes["output_bias"] = (None,)
+        return {k: v for k, v in shapes.items() if options["use_bias"] or "kernel" in k}
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        options = layer.options
+        queries, shared = options["num_query_heads"], options["num_key_value_heads"]
+        bias = " + bias" if options["use_bias"] else ""
+        lines = [
+            f"q = query @ kernel{bias}, for {queries} heads; k and v likewise, for "
+            f"{shared}; head n of q meets head n // {queries // shared} of k and v",
+            f"heads = softmax(q @ k^T / sqrt({options['head_dim']})) @ v",
+            f"y = heads @ output_kernel{bias.replace('bias', 'output_bias')}",
+        ]
+        if options["use_gate"]:
+            lines.insert(
+                2, f"heads are multiplied by sigmoid(query @ gate_kernel{bias})"
+            )
+        if options["sliding_window"]:
+            lines.append(
+                f"keys {options['sliding_window']} or more steps away are masked"
+            )
+        if options["dropout"]:
+            lines.append("dropout is not 0, so a query without keys attends to none")
+        return lines
+
+    def call(
+        self,
+        run: Run,
+        layer: LayerSpec,
+        query: Array,
+        value: Array,
+        key: Array | None = None,
+        query_mask: Array | None = None,
+        value_mask: Array | None = None,
+        key_mask: Array | None = None,
+        attention_mask: Array | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        options = layer.options
+        allowed = _allowed(
+            (query.shape[1], value.shape[1]),
+            (query_mask, value_mask, key_mask),
+            attention_mask,
+            causal=use_causal_mask,
+            window=options["sliding_window"],
+        )
+        factor = constant(1 / math.sqrt(options["head_dim"]), exact_constants(layer))
+        q = factor * _projected(layer, "query", query)
+        share = options["num_query_heads"] // options["num_key_value_heads"]
+        group = layer.overrides.get("group", repeated_heads)
+        k = group(_projected(layer, "key", value if key is None else key), share)
+        v = group(_projected(layer, "value", value), share)
+        fused = not (return_attention_scores or options["dropout"])
+        weigh = layer.overrides.get("weigh", weighed)
+        heads, scores, allowed = _attend((1,), q, k, v, allowed, fused, weigh)
+        if options["use_gate"]:
+            heads = heads * sigmoid(_projected(layer, "gate", query))
+        output = np.tensordot(heads, layer.weights["output_kernel"], 2)
+        if options["use_bias"]:
+            output = output + layer.weights["output_bias"]
+        return (output, Tensor(scores, allowed)) if return_attention_scores else output
+
+
+def repeated_heads(x: Array, count: int) -> Array:
+    """Return each head of keys or values so many times, one beside the other."""
+    return np.repeat(x, count, axis=2)  # (batch, time, heads * count, size)
+
+
+def _allowed(
+    steps: tuple[int, int],
+    masks: tuple[Array | None, Array | None, Array | None],
+    attention_mask: Array | None,
+    *,
+    causal: bool,
+    window: int | None,
+) -> Array | None:
+    """Return where a query may attend to a key, or None for everywhere.
+
+    Parameters
+    ----------
+    steps : tuple of int
+        Queries and keys.
+    masks : tuple of arrays
+        Those of query, value and key, (batch, steps) each.
+    attention_mask : (batch, queries, keys), optional
+    causal : bool
+        Whether no query sees a later key.
+    window : int, optional
+        How many steps away a key is not seen.
+    """
+    of_query, *of_keys = masks
+    allowed = None if of_query is None else of_query.astype(bool)[..., None]
+    for mask in of_keys:
+        if mask is not None:
+            allowed = _both(allowed, mask.astype(bool)[..., None, :])
+    if causal:
+        allowed = _both(allowed, _causal(*steps)[None])
+    if window is not None:
+        distance = np.abs(np.subtract.outer(*map(np.arange, steps)))
+        allowed = _both(allowed, distance[None] < window)
+    if attention_mask is not None:
+        allowed = _both(attention_mask.astype(bool), allowed)
+    return allowed
 
 
 def _projected(layer: LayerSpec, name: str, x: Array) -> Array:
@@ -448,5 +608,7 @@ def _attend(
     return heads, scores, allowed
 
 
-KINDS: tuple[type[LayerType], ...] = (Attention, AdditiveAttention, MultiHeadAttention)
+KINDS: tuple[type[LayerType], ...] = (
+    *(Attention, AdditiveAttention, MultiHeadAttention, GroupQueryAttention),
+)
 """The layer types of this module, for the registry."""

@@ -303,6 +303,9 @@ class LayerType(ABC):
     weight_groups : tuple of str
         Groups that hold the weights in a file, below that of the layer: names of
         attributes in Keras.
+    python_name : str
+        Name of the Python class in Keras, by which files call its weights, if that is
+        not `class_name`.
     raw_tensors : bool
         Whether ``call`` receives tensors as `Tensor`, so that it can tell them from
         constants, and not as arrays.
@@ -333,6 +336,7 @@ class LayerType(ABC):
     shown_by_weights: ClassVar[frozenset[str]] = frozenset()
     child_configs: ClassVar[frozenset[str]] = frozenset()
     weight_groups: ClassVar[tuple[str, ...]] = ("",)
+    python_name: ClassVar[str] = ""
     raw_tensors: ClassVar[bool] = False
     strips_masks: ClassVar[tuple[str, ...]] = ()
     masks_from_tensor: ClassVar[frozenset[str]] = frozenset()
@@ -410,6 +414,10 @@ class LayerType(ABC):
         ``None`` stands for a size that depends on the input.
         """
         return {}
+
+    def used_arrays(self, arrays: list[Array]) -> list[Array]:
+        """Return those of a layer's arrays in a file that `weight_shapes` names."""
+        return arrays
 
     def non_trainable(self, options: Mapping[str, Any]) -> frozenset[str]:
         """Return the weights that are not trained, which old files store last."""

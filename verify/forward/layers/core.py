@@ -14,18 +14,21 @@ from verify.forward.layers.base import (
     LayerType,
     Option,
     Run,
+    Tensor,
     Unexpected,
     activation,
     as_float,
     boolean,
     function_of,
     number,
+    one_of,
+    optional,
     positive,
     weight_settings,
 )
-from verify.forward.layers.dense import LORA, QUANTIZED, Quantizable
+from verify.forward.layers.dense import LORA, QUANTIZED, Quantizable, quantized
 from verify.model.arrays import Array
-from verify.model.dtypes import is_float
+from verify.model.dtypes import POLICIES, is_float, rounded
 from verify.model.spec import LayerSpec
 
 
@@ -89,6 +92,87 @@ class Embedding(Quantizable):
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
         return inputs != 0 if layer.options["mask_zero"] else None
+
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+class ReversibleEmbedding(Embedding):
+    """Look up ids as `Embedding` does, or compute logits with the same table.
+
+    Called with ``reverse=True`` it is ``y = x @ embeddings^T``, or
+    ``y = x @ reverse_embeddings`` unless ``tie_weights``; then, with a
+    ``logit_soft_cap``, ``y = tanh(y / cap) * cap``. Quantised, x is quantised by row as
+    in `verify.forward.layers.dense.Dense`. Logits have no mask.
+
+    Source: keras/src/layers/core/reversible_embedding.py.
+    """
+
+    class_name = "ReversibleEmbedding"
+    options: ClassVar[Mapping[str, Option]] = {
+        **Embedding.options,
+        "tie_weights": Option(boolean, True),
+        "reverse_dtype": Option(
+            optional(one_of(*_FLOATS)), None, supported=f"None, {', '.join(_FLOATS)}"
+        ),
+        "logit_soft_cap": Option(optional(number), None),
+    }
+    arguments = ("inputs", "reverse")
+    supports_masking = False
+    casts_outputs = False
+    shown_by_weights = Embedding.shown_by_weights | {"tie_weights"}
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        ids, size = options["input_dim"], options["output_dim"]
+        shapes = dict(super().weight_shapes(options))
+        if not options["tie_weights"]:
+            shapes["reverse_embeddings"] = (size, ids)
+            if options["quantization_mode"]:
+                shapes["reverse_embeddings_scale"] = (ids,)
+        return shapes
+
+    def formula(self, layer: LayerSpec) -> str:
+        return LayerType.formula(self, layer)
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        table = "embeddings^T" if layer.options["tie_weights"] else "reverse_embeddings"
+        lines = [f"called with reverse=True: y = x @ {table}"]
+        cap = layer.options["logit_soft_cap"]
+        if cap is not None:
+            lines.append(f"logits are tanh(y / {cap:g}) * {cap:g}")
+        return [*super().notes(layer), *lines]
+
+    def call(
+        self, run: Run, layer: LayerSpec, inputs: Array, reverse: bool = False
+    ) -> Any:
+        if not reverse:
+            found = rounded(
+                super().call(run, layer, inputs), POLICIES[layer.policy].compute
+            )
+            masked = layer.options["mask_zero"]
+            return Tensor(found, inputs != 0) if masked else found
+        y = self._logits(layer, inputs)
+        cap = layer.options["logit_soft_cap"]
+        return y if cap is None else np.tanh(y / cap) * cap
+
+    def _logits(self, layer: LayerSpec, x: Array) -> Array:
+        options, weights = layer.options, layer.weights
+        tied = options["tie_weights"]
+        table = weights["embeddings"].T if tied else weights["reverse_embeddings"]
+        if options["quantization_mode"]:
+            scales = weights["embeddings_scale" if tied else "reverse_embeddings_scale"]
+            compute = POLICIES[layer.policy].compute
+            q, scale = quantized(x.astype(scales.dtype, copy=False), (-1,), compute)
+            product = q.astype(np.float64) @ table.astype(np.float64)
+            return rounded(product.astype(q.dtype), compute) / rounded(
+                scales * scale, compute
+            )
+        to = options["reverse_dtype"]
+        if to is not None:
+            x, table = rounded(x, to), rounded(table, to)
+        return np.asarray(x.astype(table.dtype, copy=False) @ table)  # (..., input_dim)
 
 
 def _whole(ids: Array) -> Array:
@@ -192,5 +276,7 @@ class Identity(Elementwise):
         return inputs
 
 
-KINDS: tuple[type[LayerType], ...] = (Embedding, Masking, Activation, Identity)
+KINDS: tuple[type[LayerType], ...] = (
+    *(Embedding, ReversibleEmbedding, Masking, Activation, Identity),
+)
 """The layer types of this module, for the registry."""

@@ -1,4 +1,4 @@
-"""Evaluate Bidirectional and TimeDistributed, which wrap other layers."""
+"""Evaluate Bidirectional, TimeDistributed and SpectralNormalization, the wrappers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from verify.errors import UnsupportedError
-from verify.forward.layers.base import LayerType, Option, Run, one_of
+from verify.forward.layers.base import LayerType, Option, Run, Tensor, one_of
 from verify.model.arrays import Array
-from verify.model.dtypes import POLICIES, rounded, working
-from verify.model.graph import flatten
+from verify.model.backends import Rule
+from verify.model.dtypes import POLICIES, dtype_of, is_float, rounded, working
+from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
 
 LOOPS = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
@@ -23,6 +24,13 @@ MERGES: Mapping[str | None, Callable[[Array, Array], tuple[Array, ...]]] = {
     "ave": lambda y, y_rev: ((y + y_rev) / 2,),
     None: lambda y, y_rev: (y, y_rev),
 }
+
+
+WITH_KERNEL = (
+    *("Dense", "Embedding", "Conv1D", "Conv2D", "Conv3D"),
+    *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
+)
+"""Ends of the names of the classes that have a kernel, or embeddings, themselves."""
 
 
 def _turned(outputs: Array) -> Array:
@@ -201,6 +209,68 @@ class TimeDistributed(LayerType):
         return np.stack(steps, axis=1)
 
 
+class SpectralNormalization(LayerType):
+    """Apply the inner layer, with the kernel that the file holds.
+
+    In training Keras divides the kernel of the inner layer by an estimate of its
+    greatest singular value, in place, so that the stored one has been divided already.
+    Predict does not divide again, and does not use ``vector_u``. The output is cast to
+    the dtype of the input: after whole numbers, such as the ids of an Embedding, it is
+    whole numbers too.
+
+    Source: keras/src/layers/normalization/spectral_normalization.py.
+    """
+
+    class_name = "SpectralNormalization"
+    child_configs = frozenset({"layer"})
+    inert = frozenset({"power_iterations"})
+    raw_tensors = True
+
+    def children(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"layer": config.get("layer")}
+
+    def check(self, where: str, layer: LayerSpec) -> None:
+        inner = layer.sublayers["layer"]
+        if not inner.class_name.endswith(WITH_KERNEL):
+            raise UnsupportedError(
+                f"{where}: expected a layer with a kernel or embeddings inside, as "
+                f"Keras does. Received: {inner}"
+            )
+
+    def weight_shapes(
+        self, options: Mapping[str, Any]
+    ) -> Mapping[str, tuple[int | None, ...]]:
+        return {"vector_u": (1, None)}
+
+    def used_arrays(self, arrays: list[Array]) -> list[Array]:
+        return arrays[-1:]  # before it stands the kernel of the inner layer once more
+
+    def non_trainable(self, options: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset({"vector_u"})
+
+    def formula(self, layer: LayerSpec) -> str:
+        inner = layer.sublayers["layer"].parameters
+        return f"{inner:,} + {layer.weights['vector_u'].size:,}"
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [
+            f"y = inner(x), inner: {layer.sublayers['layer']}; its kernel was divided "
+            "in training and is stored so, and predict does not use vector_u"
+        ]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Tensor) -> Any:
+        compute, x = POLICIES[layer.policy].compute, inputs.value
+        to = dtype_of(compute) if is_float(x) else x.dtype
+        given = Tensor(rounded(x, compute), inputs.mask)
+        outputs = run(layer.sublayers["layer"], given, at="layer")
+
+        def cast(leaf: Tensor) -> Tensor:
+            stays = leaf.value.dtype == to and Rule.CAST_ENDS_MASK not in layer.rules
+            return leaf if stays else Tensor(leaf.value.astype(to))
+
+        return map_structure(cast, outputs)
+
+
 def _without_scales(layer: LayerSpec) -> LayerSpec:
     """Return a quantised layer as its ``call`` evaluates it: without its scales.
 
@@ -238,5 +308,7 @@ def _zeroing(entry: Any) -> Any:
     return entry
 
 
-KINDS: tuple[type[LayerType], ...] = (Bidirectional, TimeDistributed)
+KINDS: tuple[type[LayerType], ...] = (
+    *(Bidirectional, TimeDistributed, SpectralNormalization),
+)
 """The layer types of this module, for the registry."""

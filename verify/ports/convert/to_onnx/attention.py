@@ -1,4 +1,4 @@
-"""Write Attention, AdditiveAttention and MultiHeadAttention with their masks."""
+"""Write the layers of attention with their masks."""
 
 from __future__ import annotations
 
@@ -94,18 +94,9 @@ def multi_head(
 ) -> Any:
     """Write MultiHeadAttention."""
     options, graph = layer.options, run.graph
-    allowed = None if query_mask is None else query_mask.cast(bool).expand(-1)
-    for mask in (value_mask, key_mask):
-        if mask is not None:
-            allowed = _both(allowed, mask.cast(bool).expand(-2))
-    if use_causal_mask:
-        allowed = _both(allowed, _causal(query, value).expand(0))
-    if options["sliding_window"] is not None:
-        distance = graph.steps(query).expand(1) - graph.steps(value).expand(0)
-        near = distance.unary("Abs") < options["sliding_window"]
-        allowed = _both(allowed, near.expand(0))
-    if attention_mask is not None:
-        allowed = _both(attention_mask.cast(bool), allowed)
+    masks = (query_mask, value_mask, key_mask)
+    window = options["sliding_window"]
+    allowed = _allowed(query, value, masks, attention_mask, use_causal_mask, window)
     factor = constant(1 / math.sqrt(options["key_dim"]), exact_constants(layer))
     q = _projected(layer, "query", query) * factor
     k = _projected(layer, "key", value if key is None else key)
@@ -128,6 +119,71 @@ def multi_head(
     if not return_attention_scores:
         return output
     return output, Tensor(scores, allowed)  # type: ignore[arg-type]
+
+
+def grouped(
+    run: Writing,
+    layer: LayerSpec,
+    query: Value,
+    value: Value,
+    key: Value | None = None,
+    query_mask: Value | None = None,
+    value_mask: Value | None = None,
+    key_mask: Value | None = None,
+    attention_mask: Value | None = None,
+    return_attention_scores: bool = False,
+    use_causal_mask: bool = False,
+) -> Any:
+    """Write GroupQueryAttention."""
+    options, graph = layer.options, run.graph
+    masks = (query_mask, value_mask, key_mask)
+    window = options["sliding_window"]
+    allowed = _allowed(query, value, masks, attention_mask, use_causal_mask, window)
+    factor = constant(1 / math.sqrt(options["head_dim"]), exact_constants(layer))
+    q = _projected(layer, "query", query) * factor
+    heads = options["num_query_heads"]
+    share = heads // options["num_key_value_heads"]
+    shared = graph.constant(np.arange(heads) // share)  # which one each query meets
+    k = _projected(layer, "key", value if key is None else key).gather(shared, 2)
+    v = _projected(layer, "value", value).gather(shared, 2)
+    fused = not (return_attention_scores or options["dropout"])
+    y, scores, allowed = _attend((1,), q, k, v, allowed, fused)
+    if options["use_gate"]:
+        y = y * _projected(layer, "gate", query).unary("Sigmoid")
+    kernel = layer.weights["output_kernel"]  # (heads, size, features)
+    flat = kernel.reshape(kernel.shape[0] * kernel.shape[1], -1)
+    output = y.reshape([0, 0, flat.shape[0]]) @ graph.constant(flat, "output_kernel")
+    if options["use_bias"]:
+        output = output + graph.constant(layer.weights["output_bias"], "output_bias")
+    if not return_attention_scores:
+        return output
+    return output, Tensor(scores, allowed)  # type: ignore[arg-type]
+
+
+def _allowed(
+    query: Value,
+    value: Value,
+    masks: tuple[Value | None, Value | None, Value | None],
+    attention_mask: Value | None,
+    causal: bool,
+    window: int | None,
+) -> Value | None:
+    """Write `verify.forward.layers.attention._allowed`."""
+    graph = query.graph
+    of_query, *of_keys = masks
+    allowed = None if of_query is None else of_query.cast(bool).expand(-1)
+    for mask in of_keys:
+        if mask is not None:
+            allowed = _both(allowed, mask.cast(bool).expand(-2))
+    if causal:
+        allowed = _both(allowed, _causal(query, value).expand(0))
+    if window is not None:
+        distance = graph.steps(query).expand(1) - graph.steps(value).expand(0)
+        near = distance.unary("Abs") < window
+        allowed = _both(allowed, near.expand(0))
+    if attention_mask is not None:
+        allowed = _both(attention_mask.cast(bool), allowed)
+    return allowed
 
 
 def _projected(layer: LayerSpec, name: str, x: Value) -> Value:
@@ -178,4 +234,5 @@ EMITTERS: Mapping[str, Emit] = {
     "Attention": attention,
     "AdditiveAttention": attention,
     "MultiHeadAttention": multi_head,
+    "GroupQueryAttention": grouped,
 }

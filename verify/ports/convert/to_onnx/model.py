@@ -13,6 +13,7 @@ from verify.model.dtypes import dtype_of
 from verify.model.graph import flatten
 from verify.ports.convert.to_onnx import (
     attention,
+    categories,
     convolution,
     layers,
     operations,
@@ -38,6 +39,7 @@ EMITTERS: Mapping[str, Emit] = {
     **recurrent.EMITTERS,
     **convolution.EMITTERS,
     **attention.EMITTERS,
+    **categories.EMITTERS,
     **operations.EMITTERS,
 }
 """Class of a layer -> the function that writes it. Cells stand inside other layers."""

@@ -36,7 +36,7 @@ Emit = Callable[..., Any]
 
 TENSORFLOW_ALONE: Mapping[Rule, tuple[str, ...]] = {
     Rule.FLOOR_DIVIDES_EXACTLY: ("ops.FloorDivide",),
-    Rule.FRACTIONS_HAVE_NO_ROW: ("ops.OneHot",),
+    Rule.FRACTIONS_HAVE_NO_ROW: ("ops.OneHot", "CategoryEncoding"),
     Rule.NORMALIZES_LAST_AXES: ("LayerNormalization", "RMSNormalization"),
     Rule.UNEVEN_PADDING_COUNTS: ("AveragePooling1D",),
     Rule.SYMMETRIC_REPEATS_EDGE: ("ops.Pad",),
