@@ -1,4 +1,4 @@
-"""Move windows over axes: convolutions, and the views that pooling reduces.
+"""Move windows over axes: convolutions, and the numbers that pooling reduces.
 
 Arrays have their channels last here. `channels_last` converts an array to that layout,
 and `in_format` converts it back to the data format of a layer.
@@ -6,11 +6,10 @@ and `in_format` converts it back to the data format of a layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from verify.model.arrays import Array
 
@@ -182,22 +181,50 @@ def transposed(
     return y[:, cut : cut + length]
 
 
-def windows(
-    x: Array, size: int, stride: int, padding: str, *, fill: float | int = 0
-) -> Array:
-    """Pad an array, and return a view of each of its windows.
+def taps(
+    x: Array,
+    size: Sequence[int],
+    strides: Sequence[int],
+    padding: str,
+    *,
+    fill: float | int = 0,
+) -> Iterator[Array]:
+    """Pad an array, and yield the numbers at each place of its windows.
+
+    ::
+
+        y_j[p] = padded_x[p * strides + j]    for j = (0, ..., 0) to size - 1
 
     Parameters
     ----------
-    x : (batch, time, channels)
+    x : (batch, spatial..., channels)
+    size, strides : one number for each spatial axis
+    padding : "valid" or "same"
     fill
         The value to pad with.
 
-    Returns
-    -------
-    (batch, windows, channels, size)
+    Yields
+    ------
+    (batch, windows..., channels), a view
+
+    Raises
+    ------
+    ValueError
+        An axis is shorter than the window, or `x` has too many axes or too few.
     """
-    window_counts([x.shape[1]], [size], [stride], padding)  # raises if there is none
-    width = pad_width(x.shape[1], size, stride, padding)
-    x = np.pad(x, [(0, 0), width, (0, 0)], constant_values=fill)
-    return sliding_window_view(x, size, axis=1)[:, ::stride]
+    lengths = x.shape[1:-1]
+    if len(lengths) != len(size):
+        raise ValueError(f"{len(size) + 2} axes, rows first")
+    counts = window_counts(lengths, size, strides, padding)
+    widths = [
+        pad_width(n, k, s, padding)
+        for n, k, s in zip(lengths, size, strides, strict=True)
+    ]
+    if any(map(any, widths)):
+        x = np.pad(x, [(0, 0), *widths, (0, 0)], constant_values=fill)
+    for offset in np.ndindex(*size):
+        at = tuple(
+            slice(j, j + (count - 1) * s + 1, s)
+            for j, s, count in zip(offset, strides, counts, strict=True)
+        )
+        yield x[(slice(None), *at)]

@@ -124,7 +124,8 @@ def _float64() -> Iterator[None]:
     """
     name = backend()
     if name == "tensorflow":
-        yield
+        with _max_pooling_3d():
+            yield
         return
     with contextlib.ExitStack() as changed:
         table = private.promotions_off_tensorflow()
@@ -141,6 +142,51 @@ def _float64() -> Iterator[None]:
             changed.enter_context(patch.object(nn, "np", _wide(np)))
         if name == "torch":
             changed.enter_context(_torch_float64())
+        yield
+
+
+@contextlib.contextmanager
+def _max_pooling_3d() -> Iterator[None]:
+    """Make TensorFlow pool float64 over three axes, for which it has no MaxPool3D.
+
+    It takes the maximum over two axes and then over the third, by its own MaxPool.
+    """
+    tf = sys.modules["tensorflow"]  # Keras has imported it
+    max_pool, pool = tf.nn.max_pool, tf.nn.pool
+
+    def wide(x: Any) -> bool:
+        return x.dtype == tf.float64 and len(x.shape) == 5
+
+    def maximum(x: Any, size: Any, strides: Any, padding: str) -> Any:
+        """Return the maximum of each window of (batch, depth, rows, columns, ...)."""
+        flat = (-1, *_sizes(x)[2:])
+        y = max_pool(tf.reshape(x, flat), size[1:], strides[1:], padding)
+        depth, (_, rows, columns, channels) = _sizes(x)[1], _sizes(y)
+        y = tf.reshape(y, (-1, depth, rows * columns, channels))
+        y = max_pool(y, (size[0], 1), (strides[0], 1), padding)
+        return tf.reshape(y, (-1, _sizes(y)[1], rows, columns, channels))
+
+    def _sizes(x: Any) -> list[Any]:
+        return [tf.shape(x)[k] if n is None else n for k, n in enumerate(x.shape)]
+
+    def any_max_pool(
+        input: Any, ksize: Any, strides: Any, padding: str, *args: Any, **given: Any
+    ) -> Any:
+        """Stand for ``tf.nn.max_pool``."""
+        if wide(input):
+            return maximum(input, ksize, strides, padding)
+        return max_pool(input, ksize, strides, padding, *args, **given)
+
+    def any_pool(input: Any, window_shape: Any, pooling_type: str, **given: Any) -> Any:
+        """Stand for ``tf.nn.pool``."""
+        if wide(input) and pooling_type == "MAX":
+            return maximum(input, window_shape, given["strides"], given["padding"])
+        return pool(input, window_shape, pooling_type, **given)
+
+    with (
+        patch.object(tf.nn, "max_pool", any_max_pool),
+        patch.object(tf.nn, "pool", any_pool),
+    ):
         yield
 
 

@@ -98,8 +98,9 @@ class Rule(StrEnum):
     sizes of the axes and not which ones they are."""
 
     UNEVEN_PADDING_COUNTS = (
-        "AveragePooling1D with padding='same' repeats the last step and counts it in "
-        "the mean, where the padding is odd; on TensorFlow padding is left out"
+        "AveragePooling with padding='same' repeats the numbers at the edge and counts "
+        "them in the mean, where the padding of an axis is odd; on TensorFlow padding "
+        "is left out"
     )
     """Source: keras/src/backend/torch/nn.py, ``_apply_same_padding``."""
 
@@ -192,7 +193,7 @@ class Limit(StrEnum):
     """Here it is this package that has not been held against Keras."""
 
     MEAN_OF_WHOLE = (
-        "GlobalAveragePooling1D of whole numbers without a mask rounds in another way "
+        "GlobalAveragePooling of whole numbers without a mask rounds in another way "
         "on JAX, in float32 even in a model of float64; cast to floats first"
     )
     WHOLE_TO_TENS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from verify.forward.layers.base import (
     Unexpected,
     positive,
 )
+from verify.forward.layers.convolution import sizes
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 
@@ -25,6 +26,36 @@ def pair(value: Any) -> tuple[int, int]:
     if len(items) != 2 or not all(type(item) is int and item >= 0 for item in items):
         raise Unexpected("two whole numbers, 0 or more, or one for both")
     return items[0], items[1]
+
+
+Pair = tuple[int, int]
+
+
+def pairs(rank: int) -> Callable[[Any], tuple[Pair, ...]]:
+    """Return a parser of what is cut off or added at both ends of `rank` axes.
+
+    It reads one pair for each axis, one number for both ends of each axis, or one
+    number for all.
+    """
+
+    def read(value: Any) -> tuple[Pair, ...]:
+        items = value if isinstance(value, (list, tuple)) else [value] * rank
+        if len(items) != rank:
+            raise Unexpected(f"{rank} pairs of whole numbers, or one number for all")
+        return tuple(pair(item) for item in items)
+
+    return read
+
+
+def _by_axis(value: Any) -> tuple[Pair, ...]:
+    """Return pairs for several axes; a layer of one axis has its only pair."""
+    return value if isinstance(value[0], tuple) else (value,)
+
+
+def _spatial_axes(rank: int, options: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the axes of time or space; without a data format, channels come last."""
+    first = 2 if options.get("data_format") == "channels_first" else 1
+    return tuple(range(first, first + rank))
 
 
 def target_shape(value: Any) -> tuple[int, ...]:
@@ -146,29 +177,110 @@ class RepeatVector(Reshaping):
         return np.repeat(x[:, None], layer.options["n"], axis=1)
 
 
-class Cropping1D(Reshaping):
+class Cropping(Reshaping):
+    """Leave out what lies at both ends of each axis of time or space.
+
+    Attributes
+    ----------
+    rank : int
+        Number of these axes.
+    """
+
+    returns_input = "by rule"
+    rank: ClassVar[int]
+
+    def equation(self, options: Mapping[str, Any]) -> str:
+        words = [
+            f"the first {first} and the last {last}"
+            for first, last in _by_axis(options["cropping"])
+        ]
+        if self.rank == 1:
+            return f"y = x without {words[0]} steps"
+        axes = _spatial_axes(self.rank, options)
+        parts = [f"{w} of axis {k}" for k, w in zip(axes, words, strict=True)]
+        return f"y = x without {', '.join(parts)}"
+
+    def moved(self, layer: LayerSpec, x: Array) -> Array:
+        at = [slice(None)] * x.ndim
+        cropping = _by_axis(layer.options["cropping"])
+        axes = _spatial_axes(self.rank, layer.options)
+        for axis, (first, last) in zip(axes, cropping, strict=True):
+            if first + last >= x.shape[axis]:
+                raise ValueError(f"more than {first + last} along axis {axis}")
+            at[axis] = slice(first, x.shape[axis] - last)
+        return x[tuple(at)]
+
+
+class Cropping1D(Cropping):
     """Compute ``y = x[:, first : time - last]``.
 
     Source: keras/src/layers/reshaping/cropping1d.py.
     """
 
     class_name = "Cropping1D"
-    returns_input = "by rule"
     options: ClassVar[Mapping[str, Option]] = {"cropping": Option(pair, (1, 1))}
-    ndim = 3
+    ndim, rank = 3, 1
+
+
+class Cropping2D(Cropping):
+    """Leave out rows at the top and the bottom, and columns on the left and the right.
+
+    Source: keras/src/layers/reshaping/cropping2d.py.
+    """
+
+    class_name = "Cropping2D"
+    options: ClassVar[Mapping[str, Option]] = {
+        "cropping": Option(pairs(2), ((0, 0), (0, 0))),
+        "data_format": DATA_FORMAT,
+    }
+    ndim, rank = 4, 2
+
+
+class Cropping3D(Cropping):
+    """Leave out what lies at both ends of three axes.
+
+    Source: keras/src/layers/reshaping/cropping3d.py.
+    """
+
+    class_name = "Cropping3D"
+    options: ClassVar[Mapping[str, Option]] = {
+        "cropping": Option(pairs(3), ((1, 1), (1, 1), (1, 1))),
+        "data_format": DATA_FORMAT,
+    }
+    ndim, rank = 5, 3
+
+
+class ZeroPadding(Reshaping):
+    """Add zeros at both ends of each axis of time or space.
+
+    Attributes
+    ----------
+    rank : int
+        Number of these axes.
+    """
+
+    rank: ClassVar[int]
 
     def equation(self, options: Mapping[str, Any]) -> str:
-        first, last = options["cropping"]
-        return f"y = x without the first {first} and the last {last} steps"
+        widths = _by_axis(options["padding"])
+        axes = _spatial_axes(self.rank, options)
+        parts = [
+            f"{first} before and {last} after, along axis {axis}"
+            for axis, (first, last) in zip(axes, widths, strict=True)
+        ]
+        return f"zeros are added: {'; '.join(parts)}"
 
     def moved(self, layer: LayerSpec, x: Array) -> Array:
-        first, last = layer.options["cropping"]
-        if first + last >= x.shape[1]:
-            raise ValueError(f"more than {first + last} steps")
-        return x[:, first : x.shape[1] - last]
+        widths = [(0, 0)] * x.ndim
+        given = _by_axis(layer.options["padding"])
+        for axis, width in zip(
+            _spatial_axes(self.rank, layer.options), given, strict=True
+        ):
+            widths[axis] = width
+        return np.pad(x, widths)
 
 
-class ZeroPadding1D(Reshaping):
+class ZeroPadding1D(ZeroPadding):
     """Add steps of zeros at both ends; with ``channels_first``, time is the last axis.
 
     Source: keras/src/layers/reshaping/zero_padding1d.py.
@@ -179,18 +291,35 @@ class ZeroPadding1D(Reshaping):
         "padding": Option(pair, (1, 1)),
         "data_format": DATA_FORMAT,
     }
-    ndim = 3
+    ndim, rank = 3, 1
 
-    def equation(self, options: Mapping[str, Any]) -> str:
-        first, last = options["padding"]
-        axis = 2 if options["data_format"] == "channels_first" else 1
-        return f"{first} zeros before and {last} after, along axis {axis}"
 
-    def moved(self, layer: LayerSpec, x: Array) -> Array:
-        padding = [(0, 0), layer.options["padding"], (0, 0)]
-        if layer.options["data_format"] == "channels_first":
-            padding = [(0, 0), (0, 0), layer.options["padding"]]
-        return np.pad(x, padding)
+class ZeroPadding2D(ZeroPadding):
+    """Add rows of zeros at the top and the bottom, and columns on both sides.
+
+    Source: keras/src/layers/reshaping/zero_padding2d.py.
+    """
+
+    class_name = "ZeroPadding2D"
+    options: ClassVar[Mapping[str, Option]] = {
+        "padding": Option(pairs(2), ((1, 1), (1, 1))),
+        "data_format": DATA_FORMAT,
+    }
+    ndim, rank = 4, 2
+
+
+class ZeroPadding3D(ZeroPadding):
+    """Add zeros at both ends of three axes.
+
+    Source: keras/src/layers/reshaping/zero_padding3d.py.
+    """
+
+    class_name = "ZeroPadding3D"
+    options: ClassVar[Mapping[str, Option]] = {
+        "padding": Option(pairs(3), ((1, 1), (1, 1), (1, 1))),
+        "data_format": DATA_FORMAT,
+    }
+    ndim, rank = 5, 3
 
 
 class UpSampling1D(Reshaping):
@@ -210,13 +339,41 @@ class UpSampling1D(Reshaping):
         return np.repeat(x, layer.options["size"], axis=1)
 
 
+class UpSampling3D(Reshaping):
+    """Repeat each position ``size`` times in a row, along three axes.
+
+    Source: keras/src/layers/reshaping/up_sampling3d.py.
+    """
+
+    class_name = "UpSampling3D"
+    options: ClassVar[Mapping[str, Option]] = {
+        "size": Option(sizes(3), (2, 2, 2)),
+        "data_format": DATA_FORMAT,
+    }
+    ndim = 5
+
+    def equation(self, options: Mapping[str, Any]) -> str:
+        return f"each position {' x '.join(map(str, options['size']))} times in a row"
+
+    def moved(self, layer: LayerSpec, x: Array) -> Array:
+        axes = _spatial_axes(3, layer.options)
+        for axis, times in zip(axes, layer.options["size"], strict=True):
+            x = np.repeat(x, times, axis=axis)
+        return x
+
+
 KINDS: tuple[type[LayerType], ...] = (
     Flatten,
     Reshape,
     Permute,
     RepeatVector,
     Cropping1D,
+    Cropping2D,
+    Cropping3D,
     ZeroPadding1D,
+    ZeroPadding2D,
+    ZeroPadding3D,
     UpSampling1D,
+    UpSampling3D,
 )
 """The layer types of this module, for the registry."""

@@ -38,7 +38,7 @@ TENSORFLOW_ALONE: Mapping[Rule, tuple[str, ...]] = {
     Rule.FLOOR_DIVIDES_EXACTLY: ("ops.FloorDivide",),
     Rule.FRACTIONS_HAVE_NO_ROW: ("ops.OneHot", "CategoryEncoding"),
     Rule.NORMALIZES_LAST_AXES: ("LayerNormalization", "RMSNormalization"),
-    Rule.UNEVEN_PADDING_COUNTS: ("AveragePooling1D",),
+    Rule.UNEVEN_PADDING_COUNTS: tuple(f"AveragePooling{k}D" for k in (1, 2, 3)),
     Rule.SYMMETRIC_REPEATS_EDGE: ("ops.Pad",),
     Rule.ZEROS_TIE: ("ops.Argmax", "ops.Argmin"),
 }
