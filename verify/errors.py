@@ -89,3 +89,19 @@ def join_and(names: Iterable[str]) -> str:
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``Did you mean LSTM? `` for a name that is nearly a known one, or ``""``.
+
+    Upper and lower case are not told apart, and neither are words apart by ``_``.
+    """
+    import difflib  # takes time, and few messages need it
+
+    plain = {_plain(one): one for one in known}
+    near = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.75)
+    return f"Did you mean {plain[near[0]]}? " if near else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "")

@@ -63,7 +63,9 @@ def _refuse_custom(model: Any) -> None:
             where = f"Layer '{layer.name}' ({type(layer).__name__})"
             bases = (base for base in type(layer).__mro__ if _of_keras(base))
             like = next((b.__name__ for b in bases if b.__name__ in REGISTRY), "")
-            raise UnsupportedError(custom_class_refusal(where, like))
+            raise UnsupportedError(
+                custom_class_refusal(where, type(layer).__name__, like)
+            )
     if sequential and len({id(layer) for layer in model.layers}) < len(model.layers):
         raise UnsupportedError(
             f"Model '{model.name}' (Sequential): the same layer stands in it twice, "

@@ -153,7 +153,7 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
     if class_name in OPERATION_CLASSES and isinstance(config.get(REASON), str):
         raise UnsupportedError(f"{where}: {printable(config[REASON], 400)}")
     if _is_custom(entry) and not _is_operation(entry):
-        raise UnsupportedError(custom_class_refusal(where, _resembled(config)))
+        raise UnsupportedError(custom_class_refusal(where, class_name, _resembled(config)))
     if key not in REGISTRY or _is_custom(entry):
         custom = "custom " if _is_custom(entry) else ""
         kind_word = "operation" if _is_operation(entry) else "class"
@@ -189,22 +189,23 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
     return layer
 
 
-def custom_class_refusal(where: str, resembled: str) -> str:
+def custom_class_refusal(where: str, class_name: str, resembled: str) -> str:
     """Return why a layer of a custom class is refused, and what to do.
 
     Parameters
     ----------
     where : str
         The layer, as messages name it.
+    class_name : str
+        Its class.
     resembled : str
         The class of Keras that it looks like; empty if it looks like none.
     """
-    like = f"It has the options of {resembled}; if" if resembled else "If"
-    instead = f"keras.layers.{resembled}" if resembled else "layers of Keras"
+    taken = f"--as-base-class {printable(class_name)}={resembled}, "
     return (
-        f"{where}: this custom class is not supported, because its code is not in the "
-        f"model and is not run. {like} it computes the same, build the model with "
-        f"{instead} instead, copy the weights (set_weights), and save that"
+        f"{where}: this custom class is not supported, its code is never run. Give it "
+        f"by --layers (docs/own-layers.md), {taken if resembled else ''}or check the "
+        "rest with --partial"
     )
 
 

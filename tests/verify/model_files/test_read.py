@@ -272,19 +272,37 @@ def test_options_are_refused_by_layer_class_and_name(tmp_path, options, message)
     [
         (
             {"class_name": "LSTM2"},
-            "(LSTM2): this class is not supported",
+            "(LSTM2): this class is not supported. Did you mean LSTM? ",
         ),
-        ({"class_name": "Lambda"}, "(Lambda): this class is not supported"),
+        (
+            {"class_name": "simple_rnn"},
+            "(simple_rnn): this class is not supported. Did you mean SimpleRNN? ",
+        ),
+        ({"class_name": "Lambda"}, "(Lambda): this class is not supported. All "),
+        (
+            {"class_name": "Transposed", "module": "keras.src.ops.numpy"},
+            "(Transposed): this operation is not supported. Did you mean Transpose? ",
+        ),
     ],
 )
-def test_layers_are_refused_by_name_with_what_is_supported(tmp_path, change, message):
+def test_layers_are_refused_by_name_with_the_nearest_name(tmp_path, change, message):
     config = lstm_config()
     config["config"]["layers"][2] |= change
     path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
     text = refused(path, UnsupportedError)
     assert message in text
-    assert "Supported: Activation, " in text
-    assert "LSTM" in text.partition("Supported: ")[2]
+    assert text.endswith("All that are supported: rnn-verify layers")
+    assert len(text) - len(str(path)) < 200
+
+
+def test_an_option_is_refused_with_the_nearest_name(tmp_path):
+    path = write_keras_file(
+        tmp_path / "m.keras", lstm_config(return_sequence=True), lstm_weights()
+    )
+    text = refused(path, UnsupportedError)
+    assert "option 'return_sequence' is not supported" in text
+    assert "Did you mean return_sequences? Its options: rnn-verify layers" in text
+    assert len(text) - len(str(path)) < 200
 
 
 RECURRENT = {
@@ -316,11 +334,12 @@ def test_a_custom_class_is_refused_with_the_reason_and_a_way_on(
     config["config"]["layers"][2]["config"] = {"name": own["name"], **options}
     path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
     text = refused(path, UnsupportedError)
-    assert "this custom class is not supported, because its code is not in" in text
-    assert (f"It has the options of {resembled}; if" in text) == bool(resembled)
-    assert f"keras.layers.{resembled}" in text if resembled else "layers of Keras"
-    assert "(set_weights)" in text
-    assert len(text) - len(str(path)) < 400
+    assert "this custom class is not supported, its code is never run. Give it " in text
+    name = config["config"]["layers"][2]["class_name"]
+    taken = f"--as-base-class {name}={resembled}, or check the rest" in text
+    assert taken == bool(resembled)
+    assert text.endswith("check the rest with --partial")
+    assert len(text) - len(str(path)) < 220
 
 
 def test_groups_that_windows_named_with_backslashes_are_found(tmp_path):

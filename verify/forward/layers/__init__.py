@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from verify.errors import join_and
+from verify.errors import did_you_mean
 from verify.forward.layers import (
     activation_layers,
     attention,
@@ -78,14 +78,15 @@ ALIASES: Mapping[str, str] = MappingProxyType(_aliases())
 
 
 def supported(key: str) -> str:
-    """Return the sentence that ends a refusal: the supported layers or operations."""
-    operations = key.startswith("ops.")
-    names = sorted(
+    """Return the end of a refusal: a name that is nearly `key`, and where all are."""
+    operation = key.startswith("ops.")
+    names = [
         name.removeprefix("ops.")
         for name in REGISTRY
-        if name.startswith("ops.") == operations
-    )
-    return f"Supported: {join_and(names)}"
+        if name.startswith("ops.") == operation
+    ]
+    near = did_you_mean(key.removeprefix("ops."), names)
+    return f"{near}All that are supported: rnn-verify layers"
 
 
 __all__ = ["ALIASES", "HEADINGS", "LOOPS", "REGISTRY", "LayerType", "supported"]

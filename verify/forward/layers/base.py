@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from verify.errors import ModelFileError, UnsupportedError, join_and, printable
+from verify.errors import ModelFileError, UnsupportedError, did_you_mean, printable
 from verify.forward.activations import Activation, read_activation, resolve
 from verify.forward.recurrence import TimeLoop
 from verify.model.arrays import Array
@@ -375,7 +375,7 @@ class LayerType(ABC):
             raise UnsupportedError(
                 f"{where}: option '{name}' is not supported. "
                 f"Received: {name}={printable(value, 60)}. "
-                f"Supported: {join_and(sorted(self.options)) or 'none'}"
+                f"{did_you_mean(name, known)}Its options: rnn-verify layers"
             )
         return {key: self._option(where, key, config) for key in self.options}
 
