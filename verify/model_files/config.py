@@ -153,7 +153,9 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
     if class_name in OPERATION_CLASSES and isinstance(config.get(REASON), str):
         raise UnsupportedError(f"{where}: {printable(config[REASON], 400)}")
     if _is_custom(entry) and not _is_operation(entry):
-        raise UnsupportedError(custom_class_refusal(where, class_name, _resembled(config)))
+        raise UnsupportedError(
+            custom_class_refusal(where, class_name, _resembled(config))
+        )
     if key not in REGISTRY or _is_custom(entry):
         custom = "custom " if _is_custom(entry) else ""
         kind_word = "operation" if _is_operation(entry) else "class"
