@@ -65,6 +65,15 @@ CASES = [
          wrong=[{"size": (3, 1, 2)}, FIRST]),
     Case("UpSampling3D", {"size": 2, **FIRST}, shape=(2, 2, 2, 2), wrong=[LAST]),
     Case("UpSampling3D", shape=(None, 2, 1, 1), wrong=[{"size": (2, 2, 1)}]),
+    Case("UpSampling2D", {"size": (2, 3)}, shape=(2, 3, 2), masked=True,
+         wrong=[{"size": (3, 2)}, FIRST, {"interpolation": "bilinear"}]),
+    *(Case("UpSampling2D", {"size": size, "interpolation": how, **form}, shape=shape)
+      for how in ("bilinear", "bicubic")
+      for size, form, shape in ((3, {}, (2, 3, 2)), ((1, 2), FIRST, (2, 3, 4)),
+                                (2, {}, (None, 3, 1)))),
+    Case("UpSampling2D", {"interpolation": "bicubic"}, shape=(3, 4, 2),
+         wrong=[{"interpolation": "bilinear"}, {"interpolation": "nearest"}]),
+    Case("UpSampling2D", {"size": 2, **FIRST}, shape=(2, 2, 2), wrong=[LAST]),
     Case("UpSampling1D", {"size": 3}, masked=True, after=True, wrong=[{"size": 2}]),
     Case("UpSampling1D", {"size": 1}, masked=True, after=True),
     Case("UpSampling1D", shape=(None, 3), wrong=[{"size": 1}]),

@@ -82,6 +82,13 @@ class Rule(StrEnum):
     )
     """Source: jax.nn.one_hot, which compares with 0, 1, 2 and so on."""
 
+    CUBIC_REPEATS_EDGE = (
+        "bicubic interpolation takes a = -0.75 and repeats the edge of an image; on "
+        "TensorFlow and JAX a = -0.5, and nothing lies beyond the edge"
+    )
+    """Source: torch.nn.functional.interpolate. It shows in Resizing and
+    UpSampling2D."""
+
     VARIANCE_OF_SQUARES = (
         "LayerNormalization and GroupNormalization compute the variance as mean(x^2) - "
         "mean(x)^2, which in float32 loses digits where the mean is large beside it"
@@ -241,6 +248,7 @@ BACKENDS: Mapping[str, Rules] = MappingProxyType(
                 Rule.VARIANCE_OF_SQUARES,
                 Rule.NORMALIZES_LAST_AXES,
                 Rule.UNEVEN_PADDING_COUNTS,
+                Rule.CUBIC_REPEATS_EDGE,
                 Rule.SYMMETRIC_REPEATS_EDGE,
                 Rule.ZEROS_TIE,
                 Rule.CENTRES_FIRST,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from verify.forward.convolution import channels_last, in_format
 from verify.forward.layers.base import (
     DATA_FORMAT,
     LayerType,
@@ -16,6 +17,7 @@ from verify.forward.layers.base import (
     positive,
 )
 from verify.forward.layers.convolution import sizes
+from verify.forward.layers.images import INTERPOLATION, interpolated
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 
@@ -339,6 +341,39 @@ class UpSampling1D(Reshaping):
         return np.repeat(x, layer.options["size"], axis=1)
 
 
+class UpSampling2D(Reshaping):
+    """Make images ``size`` times as large, by repetition or by interpolation.
+
+    Source: keras/src/layers/reshaping/up_sampling2d.py.
+    """
+
+    class_name = "UpSampling2D"
+    options: ClassVar[Mapping[str, Option]] = {
+        "size": Option(sizes(2), (2, 2)),
+        "data_format": DATA_FORMAT,
+        "interpolation": INTERPOLATION,
+    }
+    ndim = 4
+    casts_outputs = False
+
+    def equation(self, options: Mapping[str, Any]) -> str:
+        times = " x ".join(map(str, options["size"]))
+        if options["interpolation"] == "nearest":
+            return f"each pixel {times} times in a row"
+        return f"x, {times} times as large, {options['interpolation']}"
+
+    def moved(self, layer: LayerSpec, x: Array) -> Array:
+        rows, columns = layer.options["size"]
+        data_format = layer.options["data_format"]
+        x = channels_last(x, data_format)
+        if layer.options["interpolation"] == "nearest":
+            y = np.repeat(np.repeat(x, rows, axis=1), columns, axis=2)
+        else:
+            size = x.shape[1] * rows, x.shape[2] * columns
+            y = interpolated(layer, x, size, layer.options["interpolation"])
+        return in_format(y, data_format)
+
+
 class UpSampling3D(Reshaping):
     """Repeat each position ``size`` times in a row, along three axes.
 
@@ -374,6 +409,7 @@ KINDS: tuple[type[LayerType], ...] = (
     ZeroPadding2D,
     ZeroPadding3D,
     UpSampling1D,
+    UpSampling2D,
     UpSampling3D,
 )
 """The layer types of this module, for the registry."""
