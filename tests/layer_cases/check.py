@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from layer_cases.case import BATCH, Case
+from support.outlines import differences
 
 import verify
 from verify import Network
@@ -127,6 +128,9 @@ def check_case(
         if limit is None or limit not in spec.root.rules:
             raise
         raise CaseRefused(limit, failed) from error
+    given = x if len(x) > 1 else x[0]
+    if outlined := differences(Network(spec, "float64"), given, "float64"):
+        raise CaseFailed(f"its outline is not its trace: {outlined}")
     if failed:
         raise CaseFailed(f"Keras cannot run it ({failed}), and it is not refused")
     if len(ours) != len(theirs):

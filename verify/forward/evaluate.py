@@ -13,6 +13,7 @@ own arithmetic only. It reproduces these rules of keras/src/layers/layer.py:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ import numpy as np
 from verify.errors import DataError, UnsupportedError, VerifyError, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, Tensor
+from verify.forward.outlines import outline_of
 from verify.forward.recurrence import TimeLoop
 from verify.model.arrays import Array
 from verify.model.backends import Rule, Rules
@@ -139,6 +141,9 @@ class Evaluation:
     fast : FastPath, optional
         Replacements from `verify.forward.fast`, which record nothing; by default every
         layer is evaluated by its equations.
+    outlining : bool
+        Whether shapes, dtypes and masks alone are wanted; see `outlines`. The loops
+        over time then take two steps, however many there are.
     """
 
     def __init__(
@@ -148,10 +153,13 @@ class Evaluation:
         recording: bool = False,
         floatx: str = "float32",
         fast: FastPath = EQUATIONS_ALONE,
+        outlining: bool = False,
     ) -> None:
         self.recording = recording
         self.floatx = floatx
+        self.outlining = outlining
         self.traces: dict[str, LayerTrace] = {}
+        self._calls: Counter[str] = Counter()
         self._fast = fast
         self._states: States = {} if states is None else states
         self._path: list[str] = []
@@ -250,6 +258,8 @@ class Evaluation:
                     if "call" in layer.overrides
                     else kind.call(self, layer, **values)
                 )
+                if self.outlining:
+                    output = map_structure(_outline_of, output)
         except NUMPY_ERRORS as error:
             if isinstance(error, VerifyError):
                 raise
@@ -264,11 +274,7 @@ class Evaluation:
                 self._path.pop()
             noted = self._values.pop()
         if self.recording:
-            key, count = path, 1
-            while key in self.traces:
-                count += 1
-                key = f"{path}:{count}"
-            self.traces[key] = LayerTrace(
+            self.traces[self._free_key(path)] = LayerTrace(
                 layer,
                 map_structure(value_of, values[kind.arguments[0]]),
                 mask,
@@ -276,6 +282,15 @@ class Evaluation:
                 noted,
             )
         return output
+
+    def _free_key(self, path: str) -> str:
+        """Return a key for the next call of a layer: ``lstm``, then ``lstm:2``."""
+        while True:
+            self._calls[path] += 1
+            count = self._calls[path]
+            key = path if count == 1 else f"{path}:{count}"
+            if key not in self.traces:  # a layer may itself be called ``lstm:2``
+                return key
 
     def _finished(
         self, layer: LayerSpec, kind: LayerType, inputs: Any, mask: Any, output: Any
@@ -475,6 +490,12 @@ def _cast_output(leaf: Any, compute: str) -> Any:
 
 def _as_tensor(leaf: Any) -> Tensor:
     return leaf if isinstance(leaf, Tensor) else Tensor(leaf)
+
+
+def _outline_of(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return Tensor(outline_of(leaf.value), leaf.mask)
+    return outline_of(leaf)
 
 
 def value_of(leaf: Any) -> Any:

@@ -25,6 +25,7 @@ from verify.forward.fast import (
 )
 from verify.forward.layers import LOOPS
 from verify.forward.layers.base import Tensor
+from verify.forward.outlines import outline
 from verify.model.arrays import Array, shape_text
 from verify.model.backends import SEEN_IN_FLOAT32, Rule
 from verify.model.dtypes import dtype_of, is_float
@@ -437,7 +438,28 @@ class Network:
         run = Evaluation(states, recording=True, floatx=dtype or self.floatx)
         # copies, because a trace keeps its inputs and the caller may change them
         given = [array.copy() for array in self.prepare(x)]
-        outputs = run(self.cast_to(dtype), given, at="")
+        return self._traced(run, given, dtype)
+
+    def outline(self, x: Any, *, dtype: str | None = None) -> Trace:
+        """Return what `trace` would, but with arrays that store nothing.
+
+        It takes the same short time for any number of steps. Shapes, dtypes and masks
+        are those of `trace`; the numbers mean nothing. Of each input the first
+        number is taken for all.
+
+        Parameters
+        ----------
+        x, dtype : as for `predict`
+        """
+        run = Evaluation(recording=True, floatx=dtype or self.floatx, outlining=True)
+        given = [outline(a.shape, a[(0,) * a.ndim]) for a in self.prepare(x)]
+        return self._traced(run, given, dtype)
+
+    def _traced(
+        self, run: Evaluation, given: Sequence[Array], dtype: str | None
+    ) -> Trace:
+        """Evaluate the model, and return what was recorded."""
+        outputs = run(self.cast_to(dtype), list(given), at="")
         layers = {
             path: replace(trace, layer=self.spec[bare_path(path, self.spec)])
             for path, trace in run.traces.items()

@@ -242,7 +242,7 @@ def padding_alone(spec: ModelSpec) -> Inputs | None:
             arrays.append(np.full(shape, 0 if whole else fill))
         try:
             x = net.prepare(arrays if len(arrays) > 1 else arrays[0])
-            net.flat(x)
+            net.outline(x)
         except DataError:
             continue
         return x

@@ -14,6 +14,7 @@ import numpy as np
 
 from verify.errors import DataError, ModelFileError, printable
 from verify.forward.evaluate import Evaluation, cast_to
+from verify.forward.outlines import outline
 from verify.model.dtypes import dtype_of
 from verify.model.graph import map_structure
 from verify.model.spec import LayerSpec, ModelSpec
@@ -76,7 +77,7 @@ def with_shapes(root: LayerSpec) -> LayerSpec:
 
 def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
     """Return the shapes of input and output by path, for inputs of zeros."""
-    run = Evaluation(recording=True)
+    run = Evaluation(recording=True, outlining=True)
     inputs = []
     for layer in ModelSpec(root).inputs:
         shape = [
@@ -84,7 +85,8 @@ def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
             for position, axis in enumerate(layer.options["batch_shape"])
         ]
         try:
-            inputs.append(np.zeros(shape, dtype=dtype_of(layer.options["dtype"])))
+            zero = np.zeros((), dtype=dtype_of(layer.options["dtype"]))
+            inputs.append(outline(shape, zero))
         except ValueError as error:  # NumPy cannot have so large an array
             raise DataError(
                 f"{layer}: expected an input of fewer numbers. "

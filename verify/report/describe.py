@@ -68,7 +68,7 @@ def _mask_notes(net: Network) -> dict[str, list[str]]:
         names = join_and([f"'{printable(name)}'" for name in users])
         notes[path] = [f"its mask is used by {names or 'no layer'}"]
     x = padding_alone(net.spec)
-    for lost in () if x is None else lost_masks(net.spec.root, net.trace(x)):
+    for lost in () if x is None else lost_masks(net.spec.root, net.outline(x)):
         note = f"padding {lost.fate}: {lost.reason}"
         notes.setdefault(lost.path, []).append(note)
         there = notes.setdefault(lost.culprit_path, [])

@@ -236,6 +236,7 @@ class Run(Protocol):
 
     recording: bool
     floatx: str
+    outlining: bool
 
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
         """Call a layer inside this one, as Keras's ``Layer.__call__`` does."""

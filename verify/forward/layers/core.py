@@ -27,6 +27,7 @@ from verify.forward.layers.base import (
     weight_settings,
 )
 from verify.forward.layers.dense import LORA, QUANTIZED, Quantizable, quantized
+from verify.forward.outlines import rows_of
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, is_float, rounded
 from verify.model.spec import LayerSpec
@@ -86,9 +87,10 @@ class Embedding(Quantizable):
         if not layer.options["quantization_mode"]:
             if run.passes_ids_on(layer):
                 return np.asfortranarray(ids)  # the ids of a time step are contiguous
-            return table[ids]  # (batch, ..., output_dim)
+            return rows_of(table, ids)  # (batch, ..., output_dim)
         scales = layer.weights["embeddings_scale"]
-        return table[ids].astype(scales.dtype) / scales[ids][..., None]
+        vectors = rows_of(table, ids).astype(scales.dtype)
+        return vectors / rows_of(scales, ids)[..., None]
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
         return inputs != 0 if layer.options["mask_zero"] else None

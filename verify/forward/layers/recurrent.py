@@ -22,7 +22,7 @@ from verify.forward.layers.recurrent_cells import (
     cell_type,
     require_cells,
 )
-from verify.forward.recurrence import MaskRule, Scan, TimeLoop, scan
+from verify.forward.recurrence import MaskRule, Scan, TimeLoop, outlined, scan
 from verify.model.arrays import Array
 from verify.model.backends import Limit
 from verify.model.dtypes import POLICIES, rounded, working
@@ -122,6 +122,8 @@ class Loop(LayerType):
         if mask is not None and isinstance(mask, (list, tuple)):
             mask = mask[0]  # Keras uses the first of several masks
         loop = run.loop(layer) or self.time_loop(layer)
+        if run.outlining:
+            loop = outlined(loop)
         result = loop(
             sequences,
             None if mask is None else np.asarray(mask, dtype=bool),

@@ -202,10 +202,14 @@ class TimeDistributed(LayerType):
         self, run: Run, layer: LayerSpec, inputs: Array, mask: Array | None = None
     ) -> Array:
         inner = _without_scales(layer.sublayers["layer"])
+        time = inputs.shape[1]
         steps = []
-        for t in range(inputs.shape[1]):
+        for t in range(min(time, 1) if run.outlining else time):
             step_mask = None if mask is None else mask[:, t]
             steps.append(run.within(inner, inputs[:, t], at="layer", mask=step_mask))
+        if run.outlining and steps:
+            (first,) = steps
+            return np.repeat(first[:, None], time, axis=1)
         return np.stack(steps, axis=1)
 
 
