@@ -12,6 +12,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,18 @@ from verify.model_files.config import (
 )
 from verify.model_files.hdf5 import (
     HDF5_MAGIC,
+    Hdf5Contents,
     SavedWeights,
     legacy_arrays,
     read_hdf5,
     unclaimed_weights,
     with_slashes,
+)
+from verify.model_files.keras1_config import is_keras1, upgrade_keras1
+from verify.model_files.keras1_weights import (
+    STORED_DEVIATIONS,
+    keras2_arrays,
+    written_on_theano,
 )
 from verify.model_files.keras2_config import (
     KERAS2,
@@ -45,6 +53,7 @@ from verify.model_files.keras2_config import (
     upgrade_config,
 )
 from verify.model_files.keras2_weights import LegacyWeights
+from verify.model_files.plain_values import plain
 
 MAX_CONFIG_BYTES = 64 * 2**20
 """Greatest size of a config, in bytes, far above that of any real model. An archive may
@@ -172,12 +181,40 @@ def _read_hdf5(
             f"{shown}: expected a model. Received: weights without a config; give the "
             "JSON of model.to_json() as --config"
         )
+    require_entries(content)
+    if is_keras1(content, version):
+        return _read_keras1(content, version, contents, semantics, path)
     upgraded = _upgraded(content, version, semantics)
     structure = read_architecture(upgraded.config)
     weights: WeightSource = SavedWeights(with_slashes(contents))
     old = any(name.startswith("layer_names") for name in contents.attributes[""])
     if old or "model_weights" in {*contents.attributes, *contents.arrays}:
         weights = LegacyWeights(structure, legacy_arrays(contents), shown)
+    return _spec(upgraded, weights, path, version)
+
+
+def _read_keras1(
+    content: Any,
+    version: Any,
+    contents: Hdf5Contents,
+    semantics: str | None,
+    path: Path,
+) -> ModelSpec:
+    """Read a file of Keras 1: first into the form of Keras 2, then like one."""
+    theano = written_on_theano(contents)
+    arrays = legacy_arrays(contents)
+    first = upgrade_keras1(plain(content), version, theano, arrays)
+    upgraded = upgrade_config(first.config, semantics or KERAS2)
+    upgraded = replace(upgraded, notes=(*first.notes, *upgraded.notes))
+    structure = read_architecture(upgraded.config)
+    turned = keras2_arrays(
+        first.layers,
+        arrays,
+        theano=theano,
+        deviations=version in STORED_DEVIATIONS,
+        shown=contents.shown,
+    )
+    weights = LegacyWeights(structure, turned, contents.shown)
     return _spec(upgraded, weights, path, version)
 
 
@@ -200,10 +237,10 @@ def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
 
 def _upgraded(content: Any, version: Any, semantics: str | None) -> UpgradedConfig:
     require_entries(content)
-    if isinstance(version, str) and version.startswith(("0.", "1.")):
+    if isinstance(version, str) and version.startswith("0."):
         raise UnsupportedError(
-            f"written by Keras {printable(version, 20)}; files of Keras 1 are not "
-            "read. Load it with Keras 2.2, which converts it, and save it again"
+            f"written by Keras {printable(version, 20)}; files from before Keras 1 are "
+            "not read. Build the model again and copy its weights"
         )
     old = is_legacy(content, version)
     meaning = semantics or (KERAS2 if old and not _from_keras3(version) else KERAS3)
