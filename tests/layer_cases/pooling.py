@@ -65,8 +65,6 @@ def _over_space(name, rank):
         {"pool_size": 2, "strides": (3, 1, 2)[:rank], "padding": "same"},
         {"pool_size": (1, 3, 2)[:rank], "strides": 5, "padding": "same"},
     ]
-    if rank == 3:
-        return _compiled(name)
     return [
         Case(name, {"pool_size": 2}, shape=shape, masked=True,
              wrong=[{"pool_size": (2, 3, 2)[:rank]}, {"strides": (1,) * rank},
@@ -84,27 +82,7 @@ def _over_space(name, rank):
     ]  # fmt: skip
 
 
-def _compiled(name):
-    """TensorFlow averages float64 over three axes by XLA alone."""
-    compiled = name.startswith("Average")
-    return [
-        Case(name, {"pool_size": (2, 3, 2), "strides": (1, 2, 2), "padding": "same"},
-             shape=(7, 6, 5, 2), masked=True, compiled=compiled,
-             wrong=[{"pool_size": (3, 2, 2)}, {"strides": (2, 1, 2)},
-                    {"padding": "valid"}]),
-        Case(name, {"pool_size": 2, **FIRST}, shape=(4, 4, 4, 4), compiled=compiled,
-             wrong=[{"data_format": "channels_last"}, {"strides": (1, 1, 1)}]),
-    ]  # fmt: skip
-
-
 def _adaptive(name, rank):
-    if rank == 3:
-        compiled = "Average" in name
-        return [Case(name, {"output_size": (3, 2, 5)}, shape=(7, 6, 5, 2),
-                     compiled=compiled, wrong=[{"output_size": (2, 3, 4)}]),
-                Case(name, {"output_size": 3, **FIRST}, shape=(4, 4, 4, 4),
-                     compiled=compiled, wrong=[{"data_format": "channels_last"}])
-               ]  # fmt: skip
     shape = (*(7, 6, 5)[:rank], 3)
     sizes = [(3, 2, 4), (7, 1, 5), (2, 6, 3), (5, 4, 2)]
     return [

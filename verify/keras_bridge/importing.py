@@ -12,6 +12,7 @@ import tempfile
 import types
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -124,7 +125,7 @@ def _float64() -> Iterator[None]:
     """
     name = backend()
     if name == "tensorflow":
-        with _max_pooling_3d():
+        with _pooling_3d():
             yield
         return
     with contextlib.ExitStack() as changed:
@@ -146,48 +147,54 @@ def _float64() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _max_pooling_3d() -> Iterator[None]:
-    """Make TensorFlow pool float64 over three axes, for which it has no MaxPool3D.
+def _pooling_3d() -> Iterator[None]:
+    """Make TensorFlow pool float64 over three axes, for which it has no kernel.
 
-    It takes the maximum over two axes and then over the third, by its own MaxPool.
+    It pools over two axes and then over the third, by its own kernels. A mean without
+    padding is a mean of such means, because padding is a whole slice of a window.
     """
     tf = sys.modules["tensorflow"]  # Keras has imported it
-    max_pool, pool = tf.nn.max_pool, tf.nn.pool
+    pools = {"MAX": tf.nn.max_pool, "AVG": tf.nn.avg_pool}
+    any_pool = tf.nn.pool
+
+    def in_turn(kind: str, x: Any, size: Any, strides: Any, padding: str) -> Any:
+        """Pool (batch, depth, rows, columns, channels) one axis after the others."""
+        flat = (-1, *_sizes(tf, x)[2:])
+        y = pools[kind](tf.reshape(x, flat), size[1:], strides[1:], padding)
+        depth, (_, rows, columns, channels) = _sizes(tf, x)[1], _sizes(tf, y)
+        y = tf.reshape(y, (-1, depth, rows * columns, channels))
+        y = pools[kind](y, (size[0], 1), (strides[0], 1), padding)
+        return tf.reshape(y, (-1, _sizes(tf, y)[1], rows, columns, channels))
 
     def wide(x: Any) -> bool:
         return x.dtype == tf.float64 and len(x.shape) == 5
 
-    def maximum(x: Any, size: Any, strides: Any, padding: str) -> Any:
-        """Return the maximum of each window of (batch, depth, rows, columns, ...)."""
-        flat = (-1, *_sizes(x)[2:])
-        y = max_pool(tf.reshape(x, flat), size[1:], strides[1:], padding)
-        depth, (_, rows, columns, channels) = _sizes(x)[1], _sizes(y)
-        y = tf.reshape(y, (-1, depth, rows * columns, channels))
-        y = max_pool(y, (size[0], 1), (strides[0], 1), padding)
-        return tf.reshape(y, (-1, _sizes(y)[1], rows, columns, channels))
-
-    def _sizes(x: Any) -> list[Any]:
-        return [tf.shape(x)[k] if n is None else n for k, n in enumerate(x.shape)]
-
-    def any_max_pool(
-        input: Any, ksize: Any, strides: Any, padding: str, *args: Any, **given: Any
+    def pooled(
+        kind: str, input: Any, ksize: Any, strides: Any, padding: str, *more: Any
     ) -> Any:
-        """Stand for ``tf.nn.max_pool``."""
+        """Stand for ``tf.nn.max_pool`` and ``tf.nn.avg_pool``."""
         if wide(input):
-            return maximum(input, ksize, strides, padding)
-        return max_pool(input, ksize, strides, padding, *args, **given)
+            return in_turn(kind, input, ksize, strides, padding)
+        return pools[kind](input, ksize, strides, padding, *more)
 
-    def any_pool(input: Any, window_shape: Any, pooling_type: str, **given: Any) -> Any:
+    def pool(input: Any, window_shape: Any, pooling_type: str, **given: Any) -> Any:
         """Stand for ``tf.nn.pool``."""
-        if wide(input) and pooling_type == "MAX":
-            return maximum(input, window_shape, given["strides"], given["padding"])
-        return pool(input, window_shape, pooling_type, **given)
+        if wide(input):
+            how = given["strides"], given["padding"]
+            return in_turn(pooling_type, input, window_shape, *how)
+        return any_pool(input, window_shape, pooling_type, **given)
 
     with (
-        patch.object(tf.nn, "max_pool", any_max_pool),
-        patch.object(tf.nn, "pool", any_pool),
+        patch.object(tf.nn, "max_pool", partial(pooled, "MAX")),
+        patch.object(tf.nn, "avg_pool", partial(pooled, "AVG")),
+        patch.object(tf.nn, "pool", pool),
     ):
         yield
+
+
+def _sizes(tf: Any, x: Any) -> list[Any]:
+    """Return the sizes of the axes of a tensor, those that are open as tensors."""
+    return [tf.shape(x)[k] if n is None else n for k, n in enumerate(x.shape)]
 
 
 def _wide(module: Any) -> types.SimpleNamespace:
