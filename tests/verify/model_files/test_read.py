@@ -391,7 +391,7 @@ def test_weights_that_the_config_does_not_claim_are_named(tmp_path):
     )
 
 
-def test_a_file_of_keras_1_is_refused_as_such(tmp_path):
+def test_options_of_keras_1_are_read_in_a_file_of_keras_1_alone(tmp_path):
     options = {"name": "l", "output_dim": 4, "U_regularizer": None}
     layers = [{"class_name": "LSTM", "config": options}]
     path = tmp_path / "k1.h5"
@@ -400,10 +400,7 @@ def test_a_file_of_keras_1_is_refused_as_such(tmp_path):
             {"class_name": "Sequential", "config": layers}
         )
         file.attrs["keras_version"] = "1.2.2"
-    assert refused(path, UnsupportedError) == (
-        f"{path}: written by Keras 1.2.2; files of Keras 1 are not read. Load it with "
-        "Keras 2.2, which converts it, and save it again"
-    )
+    assert refused(path, ModelFileError) == f"{path}: / has no 'layer_names'"
     with h5py.File(path, "a") as file:
         file.attrs["keras_version"] = "2.2.4"
     assert "U_regularizer" in refused(path, UnsupportedError)
