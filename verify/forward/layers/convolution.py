@@ -1,4 +1,4 @@
-"""Evaluate Conv1D and its relatives by the sums of `verify.forward.convolution`.
+"""Evaluate Conv1D, Conv2D, Conv3D and relatives by `verify.forward.convolution`.
 
 The convolutions are computed with channels last. The activation is applied in the
 layer's own ``data_format``, because softmax and the like sum over the last axis,
@@ -43,6 +43,13 @@ from verify.model.spec import LayerSpec
 
 Shapes = Mapping[str, tuple[int | None, ...]]
 
+AXES: Mapping[int, tuple[str, ...]] = {
+    1: ("time",),
+    2: ("height", "width"),
+    3: ("depth", "height", "width"),
+}
+"""Spatial axes of a convolution, as its input has them."""
+
 
 def sizes(
     rank: int, parse: Callable[[Any], int] = positive
@@ -68,23 +75,23 @@ def refuse_strides_with_dilation(where: str, options: Mapping[str, Any]) -> None
         )
 
 
-ACTIVATION_OPTIONS: Mapping[str, Option] = {
-    "activation": Option(activation, "linear"),
-    "use_bias": Option(boolean, True),
-}
-WINDOW_OPTIONS: Mapping[str, Option] = {
-    "kernel_size": Option(sizes(1)),
-    "strides": Option(sizes(1), (1,)),
-    "padding": Option(one_of("valid", "same"), "valid"),
-    "data_format": DATA_FORMAT,
-    "dilation_rate": Option(sizes(1), (1,)),
-}
+def _window_options(rank: int, *paddings: str) -> dict[str, Option]:
+    """Return the options that every convolution with `rank` spatial axes has."""
+    ones = (1,) * rank
+    return {
+        "kernel_size": Option(sizes(rank)),
+        "strides": Option(sizes(rank), ones),
+        "padding": Option(one_of("valid", "same", *paddings), "valid"),
+        "data_format": DATA_FORMAT,
+        "dilation_rate": Option(sizes(rank), ones),
+        "activation": Option(activation, "linear"),
+        "use_bias": Option(boolean, True),
+    }
 
 
 class Convolution(LayerType):
     """Add layout, bias and activation to a convolution; the base of all of them."""
 
-    options: ClassVar[Mapping[str, Option]] = {**WINDOW_OPTIONS, **ACTIVATION_OPTIONS}
     shown_by_weights = frozenset({"filters", "kernel_size", "use_bias"})
 
     @abstractmethod
@@ -103,12 +110,20 @@ class Convolution(LayerType):
             f"padding {options['padding']}; masks end here",
         ]
         if options["data_format"] == "channels_first":
-            lines.append("channels_first: axes are (batch, channels, time)")
+            axes = ", ".join(AXES[len(options["kernel_size"])])
+            lines.append(f"channels_first: axes are (batch, channels, {axes})")
         return lines
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         first_weight = next(iter(layer.weights.values()))
-        data_format = layer.options["data_format"]
+        options = layer.options
+        if inputs.ndim != len(options["kernel_size"]) + 2:
+            axes = ", ".join(AXES[len(options["kernel_size"])])
+            raise DataError(
+                f"{layer}: expected an input with axes (batch, {axes}) and channels. "
+                f"Received: shape {inputs.shape}"
+            )
+        data_format = options["data_format"]
         x = channels_last(inputs, data_format).astype(first_weight.dtype, copy=False)
         y = in_format(self.convolved(layer, x), data_format)
         if "bias" in layer.weights:
@@ -122,22 +137,24 @@ def _biased(layer: LayerSpec, y: Array) -> Array:
     Raises
     ------
     DataError
-        The channels come first and the output has as many steps as channels. Keras on
+        The channels come first and the last axis is as long as theirs. Keras on
         TensorFlow looks for an axis as long as the bias, starting from the last, and so
-        adds the bias along time, unless TensorFlow fuses it with the convolution:
+        adds the bias along that one, unless TensorFlow fuses it with the convolution:
         ``predict``, XLA and a direct call give different results.
         Source: keras/src/backend/tensorflow/numpy.py, ``add``.
     """
     bias = layer.weights["bias"]
     if layer.options["data_format"] == "channels_last":
         return y + bias
-    if y.shape[-1] == len(bias) > 1:
+    on_tensorflow = not layer.rules
+    if on_tensorflow and y.shape[-1] == len(bias) > 1:
+        last = AXES[y.ndim - 2][-1]
         raise DataError(
-            f"{layer}: expected an output of more or fewer steps than channels. "
-            f"Received: {len(bias)} of both; with channels_first Keras may then add "
-            "the bias along time, depending on how the model is run"
+            f"{layer}: expected an output whose {last} and channels differ in size. "
+            f"Received: {len(bias)} of both; with channels_first Keras on TensorFlow "
+            f"may then add the bias along {last}, depending on how the model is run"
         )
-    return y + bias[:, None]
+    return y + bias.reshape(-1, *[1] * (y.ndim - 2))
 
 
 def _how(layer: LayerSpec) -> dict[str, Any]:
@@ -150,33 +167,56 @@ def _how(layer: LayerSpec) -> dict[str, Any]:
     }
 
 
+def _letters(layer: LayerSpec) -> tuple[list[str], list[str]]:
+    """Return the letters of the output steps and of the taps, one for each axis."""
+    axes = AXES[len(layer.options["kernel_size"])]
+    taps = ["j"] if len(axes) == 1 else ["i", "j", "k"][: len(axes)]
+    return [name[0] for name in axes], taps
+
+
 def _step(layer: LayerSpec) -> str:
-    """Write the input step that tap j meets for output step t: ``2 * t + 3 * j``."""
-    (stride,), (dilation,) = layer.options["strides"], layer.options["dilation_rate"]
-    t = "t" if stride == 1 else f"{stride} * t"
-    return f"{t} + j" if dilation == 1 else f"{t} + {dilation} * j"
+    """Write the input step that a tap meets for an output step: ``2 * t + 3 * j``."""
+
+    def times(factor: int, letter: str) -> str:
+        return letter if factor == 1 else f"{factor} * {letter}"
+
+    options = layer.options
+    return ", ".join(
+        f"{times(stride, p)} + {times(dilation, j)}"
+        for stride, p, dilation, j in zip(
+            options["strides"],
+            _letters(layer)[0],
+            options["dilation_rate"],
+            _letters(layer)[1],
+            strict=True,
+        )
+    )
 
 
-class Conv1D(Convolution):
+def _taps(layer: LayerSpec) -> str:
+    return ", ".join(_letters(layer)[1])
+
+
+def _steps(layer: LayerSpec) -> str:
+    return ", ".join(_letters(layer)[0])
+
+
+class Conv(Convolution):
     """Compute ``y = activation(convolve(x, kernel) + bias)``.
 
-    Source: keras/src/layers/convolutional/conv1d.py, base_conv.py.
+    Source: keras/src/layers/convolutional/base_conv.py, conv1d.py.
     """
 
-    class_name = "Conv1D"
-    options: ClassVar[Mapping[str, Option]] = {
-        "filters": Option(positive),
-        **WINDOW_OPTIONS,
-        "padding": Option(one_of("valid", "same", "causal"), "valid"),
-        "groups": Option(positive, 1),
-        **ACTIVATION_OPTIONS,
-        "lora_rank": only(None),
-        "lora_alpha": only(None),
-    }
     inert = weight_settings("kernel", "bias")
 
     def check(self, where: str, layer: LayerSpec) -> None:
         refuse_strides_with_dilation(where, layer.options)
+        filters, groups = layer.options["filters"], layer.options["groups"]
+        if filters % groups:
+            raise UnsupportedError(
+                f"{where}: expected filters that groups divides. "
+                f"Received: filters={filters}, groups={groups}"
+            )
 
     def weight_shapes(self, options: Mapping[str, Any]) -> Shapes:
         filters = options["filters"]
@@ -184,26 +224,52 @@ class Conv1D(Convolution):
         return shapes | ({"bias": (filters,)} if options["use_bias"] else {})
 
     def equation(self, layer: LayerSpec) -> str:
-        groups = layer.options["groups"]
-        lines = f"z[t] = sum over j of x[{_step(layer)}] @ kernel[j]"
-        return lines + (f" in each of {groups} groups" if groups > 1 else "")
+        groups, j = layer.options["groups"], _taps(layer)
+        line = f"z[{_steps(layer)}] = sum over {j} of x[{_step(layer)}] @ kernel[{j}]"
+        return line + (f" in each of {groups} groups" if groups > 1 else "")
 
     def convolved(self, layer: LayerSpec, x: Array) -> Array:
         groups = layer.options["groups"]
         return convolve(x, layer.weights["kernel"], groups=groups, **_how(layer))
 
 
-class DepthwiseConv1D(Convolution):
+def _conv_options(rank: int, *paddings: str) -> dict[str, Option]:
+    return {
+        "filters": Option(positive),
+        **_window_options(rank, *paddings),
+        "groups": Option(positive, 1),
+        "lora_rank": only(None),
+        "lora_alpha": only(None),
+    }
+
+
+class Conv1D(Conv):
+    """Convolve over time; see `Conv`. It alone has padding ``causal``."""
+
+    class_name = "Conv1D"
+    options: ClassVar[Mapping[str, Option]] = _conv_options(1, "causal")
+
+
+class Conv2D(Conv):
+    """Convolve over height and width; see `Conv`."""
+
+    class_name = "Conv2D"
+    options: ClassVar[Mapping[str, Option]] = _conv_options(2)
+
+
+class Conv3D(Conv):
+    """Convolve over three axes; see `Conv`."""
+
+    class_name = "Conv3D"
+    options: ClassVar[Mapping[str, Option]] = _conv_options(3)
+
+
+class DepthwiseConv(Convolution):
     """Compute ``y = activation(depthwise(x, kernel) + bias)``.
 
-    Source: keras/src/layers/convolutional/depthwise_conv1d.py, base_depthwise_conv.py.
+    Source: keras/src/layers/convolutional/base_depthwise_conv.py.
     """
 
-    class_name = "DepthwiseConv1D"
-    options: ClassVar[Mapping[str, Option]] = {
-        "depth_multiplier": Option(positive, 1),
-        **Convolution.options,
-    }
     inert = weight_settings("depthwise", "bias")
     shown_by_weights = frozenset({"depth_multiplier", "kernel_size", "use_bias"})
 
@@ -214,68 +280,106 @@ class DepthwiseConv1D(Convolution):
         return shapes | ({"bias": (None,)} if options["use_bias"] else {})
 
     def equation(self, layer: LayerSpec) -> str:
-        return f"z[t, c] = sum over j of x[{_step(layer)}, c] * kernel[j, c]"
+        return _depthwise_equation(layer, "z", "kernel")
 
     def convolved(self, layer: LayerSpec, x: Array) -> Array:
         return depthwise(x, layer.weights["kernel"], **_how(layer))
 
 
-class SeparableConv1D(Convolution):
+def _depthwise_equation(layer: LayerSpec, result: str, kernel: str) -> str:
+    j = _taps(layer)
+    return (
+        f"{result}[{_steps(layer)}, c] = sum over {j} of x[{_step(layer)}, c] * "
+        f"{kernel}[{j}, c]"
+    )
+
+
+class DepthwiseConv1D(DepthwiseConv):
+    """Convolve each channel over time by itself; see `DepthwiseConv`."""
+
+    class_name = "DepthwiseConv1D"
+    options: ClassVar[Mapping[str, Option]] = {
+        "depth_multiplier": Option(positive, 1),
+        **_window_options(1),
+    }
+
+
+class DepthwiseConv2D(DepthwiseConv):
+    """Convolve each channel over height and width by itself; see `DepthwiseConv`."""
+
+    class_name = "DepthwiseConv2D"
+    options: ClassVar[Mapping[str, Option]] = {
+        "depth_multiplier": Option(positive, 1),
+        **_window_options(2),
+    }
+
+
+class SeparableConv(Convolution):
     """Compute a depthwise convolution, and mix its channels by a pointwise one.
 
     ::
 
-        y = activation(depthwise(x, depthwise_kernel) @ pointwise_kernel[0] + bias)
+        y = activation(depthwise(x, depthwise_kernel) @ pointwise_kernel + bias)
 
-    Source: keras/src/layers/convolutional/separable_conv1d.py, base_separable_conv.py.
+    Source: keras/src/layers/convolutional/base_separable_conv.py.
     """
 
-    class_name = "SeparableConv1D"
-    options: ClassVar[Mapping[str, Option]] = {
-        "filters": Option(positive),
-        "depth_multiplier": Option(positive, 1),
-        **Convolution.options,
-    }
     inert = weight_settings("depthwise", "pointwise", "bias")
     shown_by_weights = Convolution.shown_by_weights | {"depth_multiplier"}
 
     def weight_shapes(self, options: Mapping[str, Any]) -> Shapes:
         filters, multiplier = options["filters"], options["depth_multiplier"]
+        kernel_size = options["kernel_size"]
         shapes = {
-            "depthwise_kernel": (*options["kernel_size"], None, multiplier),
-            "pointwise_kernel": (1, None, filters),
+            "depthwise_kernel": (*kernel_size, None, multiplier),
+            "pointwise_kernel": (*[1] * len(kernel_size), None, filters),
         }
         return shapes | ({"bias": (filters,)} if options["use_bias"] else {})
 
     def equation(self, layer: LayerSpec) -> str:
-        return (
-            f"d[t, c] = sum over j of x[{_step(layer)}, c] * depthwise_kernel[j, c], "
-            "z = d @ pointwise_kernel[0]"
-        )
+        zeros = ", ".join("0" for _ in layer.options["kernel_size"])
+        depth = _depthwise_equation(layer, "d", "depthwise_kernel")
+        return f"{depth}, z = d @ pointwise_kernel[{zeros}]"
 
     def convolved(self, layer: LayerSpec, x: Array) -> Array:
+        pointwise = layer.weights["pointwise_kernel"]
         y = depthwise(x, layer.weights["depthwise_kernel"], **_how(layer))
-        return np.tensordot(y, layer.weights["pointwise_kernel"][0], axes=1)
+        return np.tensordot(y, pointwise.reshape(pointwise.shape[-2:]), axes=1)
 
 
-class Conv1DTranspose(Convolution):
-    """Compute ``y = activation(transposed(x, kernel) + bias)``.
+class SeparableConv1D(SeparableConv):
+    """Convolve over time, and mix the channels; see `SeparableConv`."""
 
-    Without ``output_padding`` the output has ``time * strides`` steps for padding
-    ``same``, and ``(time - 1) * strides + max(span, strides)`` for ``valid``, where
-    span is the dilated size of the kernel.
-
-    Source: keras/src/layers/convolutional/conv1d_transpose.py,
-    base_conv_transpose.py, and keras/src/backend/common/backend_utils.py.
-    """
-
-    class_name = "Conv1DTranspose"
+    class_name = "SeparableConv1D"
     options: ClassVar[Mapping[str, Option]] = {
         "filters": Option(positive),
-        **WINDOW_OPTIONS,
-        "output_padding": Option(optional(sizes(1, non_negative_integer)), None),
-        **ACTIVATION_OPTIONS,
+        "depth_multiplier": Option(positive, 1),
+        **_window_options(1),
     }
+
+
+class SeparableConv2D(SeparableConv):
+    """Convolve over height and width, and mix the channels; see `SeparableConv`."""
+
+    class_name = "SeparableConv2D"
+    options: ClassVar[Mapping[str, Option]] = {
+        "filters": Option(positive),
+        "depth_multiplier": Option(positive, 1),
+        **_window_options(2),
+    }
+
+
+class ConvTranspose(Convolution):
+    """Compute ``y = activation(transposed(x, kernel) + bias)``.
+
+    Without ``output_padding`` each axis of the output has ``length * strides`` steps
+    for padding ``same``, and ``(length - 1) * strides + max(span, strides)`` for
+    ``valid``, where span is the dilated size of the kernel.
+
+    Source: keras/src/layers/convolutional/base_conv_transpose.py, and
+    keras/src/backend/common/backend_utils.py.
+    """
+
     inert = weight_settings("kernel", "bias")
 
     def check(self, where: str, layer: LayerSpec) -> None:
@@ -283,14 +387,17 @@ class Conv1DTranspose(Convolution):
         refuse_strides_with_dilation(where, options)
         if options["output_padding"] is None:
             return
-        (extra,), (stride,) = options["output_padding"], options["strides"]
-        (span,) = dilated_size(options["kernel_size"], options["dilation_rate"])
-        least = 1 - span % 2 if options["padding"] == "same" else 0
-        if not least <= extra < stride:
-            raise UnsupportedError(
-                f"{where}: expected output_padding from {least} to {stride - 1} with "
-                f"these strides, kernel_size and padding. Received: {extra}"
-            )
+        spans = dilated_size(options["kernel_size"], options["dilation_rate"])
+        for extra, stride, span in zip(
+            options["output_padding"], options["strides"], spans, strict=True
+        ):
+            least = 1 - span % 2 if options["padding"] == "same" else 0
+            if not least <= extra < stride:
+                raise UnsupportedError(
+                    f"{where}: expected output_padding from {least} to {stride - 1} "
+                    "with these strides, kernel_size and padding. "
+                    f"Received: {extra}"
+                )
 
     def weight_shapes(self, options: Mapping[str, Any]) -> Shapes:
         filters = options["filters"]
@@ -298,25 +405,62 @@ class Conv1DTranspose(Convolution):
         return shapes | ({"bias": (filters,)} if options["use_bias"] else {})
 
     def equation(self, layer: LayerSpec) -> str:
-        return f"z[{_step(layer)}] gets x[t] @ kernel[j].T of every t and j"
+        at, taps = _steps(layer), _taps(layer)
+        every = "every t and j" if at == "t" else f"every {at} and every {taps}"
+        return f"z[{_step(layer)}] gets x[{at}] @ kernel[{taps}].T of {every}"
 
     def convolved(self, layer: LayerSpec, x: Array) -> Array:
         options = layer.options
-        extra = options["output_padding"]
+        none = (None,) * len(options["kernel_size"])
         return transposed(
             x,
             layer.weights["kernel"],
-            stride=options["strides"][0],
+            strides=options["strides"],
             padding=options["padding"],
-            output_padding=None if extra is None else extra[0],
-            dilation=options["dilation_rate"][0],
+            output_padding=options["output_padding"] or none,
+            dilation=options["dilation_rate"],
         )
+
+
+def _transposed_options(rank: int) -> dict[str, Option]:
+    return {
+        "filters": Option(positive),
+        **_window_options(rank),
+        "output_padding": Option(optional(sizes(rank, non_negative_integer)), None),
+    }
+
+
+class Conv1DTranspose(ConvTranspose):
+    """Spread each step over time; see `ConvTranspose`."""
+
+    class_name = "Conv1DTranspose"
+    options: ClassVar[Mapping[str, Option]] = _transposed_options(1)
+
+
+class Conv2DTranspose(ConvTranspose):
+    """Spread each position over height and width; see `ConvTranspose`."""
+
+    class_name = "Conv2DTranspose"
+    options: ClassVar[Mapping[str, Option]] = _transposed_options(2)
+
+
+class Conv3DTranspose(ConvTranspose):
+    """Spread each position over three axes; see `ConvTranspose`."""
+
+    class_name = "Conv3DTranspose"
+    options: ClassVar[Mapping[str, Option]] = _transposed_options(3)
 
 
 KINDS: tuple[type[LayerType], ...] = (
     Conv1D,
+    Conv2D,
+    Conv3D,
     SeparableConv1D,
+    SeparableConv2D,
     DepthwiseConv1D,
+    DepthwiseConv2D,
     Conv1DTranspose,
+    Conv2DTranspose,
+    Conv3DTranspose,
 )
 """The layer types of this module, for the registry."""
