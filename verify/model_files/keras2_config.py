@@ -39,12 +39,17 @@ DROPPED_OPTIONS: Mapping[str, tuple[str, ...]] = {
         *("query_shape", "key_shape", "value_shape"),
         "softmax_robust_masking",
     ),
-    "SeparableConv1D": _KERNEL_OPTIONS,
-    "DepthwiseConv1D": (*_KERNEL_OPTIONS, "filters"),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), _KERNEL_OPTIONS),
+    **dict.fromkeys(
+        ("DepthwiseConv1D", "DepthwiseConv2D"), (*_KERNEL_OPTIONS, "filters")
+    ),
 }
 """Class -> options that Keras 2 wrote and Keras 3 lacks; they have no effect."""
 
-UNGROUPED_LAYERS = ("SeparableConv1D", "DepthwiseConv1D", "Conv1DTranspose")
+UNGROUPED_LAYERS = (
+    *("SeparableConv1D", "SeparableConv2D", "DepthwiseConv1D", "DepthwiseConv2D"),
+    *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
+)
 """Classes for which Keras 2 wrote ``groups=1``, an option that they lack in Keras 3."""
 
 KERAS2_HARD_SIGMOID = {

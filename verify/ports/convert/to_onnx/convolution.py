@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import UnsupportedError
-from verify.forward.convolution import dilated_size, pad_width
+from verify.forward.convolution import dilated_size, pad_width, transposed_size
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, dtype_of
 from verify.model.spec import LayerSpec
@@ -118,8 +118,8 @@ def convolved(
 
 
 def _depthwise(layer: LayerSpec, x: Value, kernel: Array) -> Value:
-    size, channels, _ = kernel.shape
-    return convolved(x, kernel.reshape(size, 1, -1), groups=channels, **_how(layer))
+    *size, channels, _ = kernel.shape
+    return convolved(x, kernel.reshape(*size, 1, -1), groups=channels, **_how(layer))
 
 
 def _how(layer: LayerSpec) -> dict[str, Any]:
@@ -138,45 +138,55 @@ def _conv(layer: LayerSpec, x: Value) -> Value:
 
 def _separable(layer: LayerSpec, x: Value) -> Value:
     y = _depthwise(layer, x, layer.weights["depthwise_kernel"])
-    return y @ y.graph.constant(layer.weights["pointwise_kernel"][0], "pointwise")
+    kernel = layer.weights["pointwise_kernel"]
+    return y @ y.graph.constant(kernel.reshape(kernel.shape[-2:]), "pointwise")
 
 
 def _transposed(layer: LayerSpec, x: Value) -> Value:
     """Write a transposed convolution; as `verify.forward.convolution.transposed`."""
     options, kernel = layer.options, layer.weights["kernel"]
-    (stride,), (dilation,) = options["strides"], options["dilation_rate"]
-    size, filters, _ = kernel.shape
-    (span,) = dilated_size([size], [dilation])
-    extra = options["output_padding"]
-    if options["padding"] == "same":
-        more = stride if extra is None else span % 2 + extra[0]
-        cut = max(span - more, 0) // 2
-    else:
-        more = span + (max(stride - span, 0) if extra is None else extra[0])
-        cut = 0
+    strides, dilation = options["strides"], options["dilation_rate"]
+    *size, filters, _ = kernel.shape
+    span = dilated_size(size, dilation)
     x = x.cast(kernel.dtype).moved(-1, 1)
-    time = x.shape[2]
-    full = None if time is None else (time - 1) * stride + span
+    full = [
+        None if n is None else (n - 1) * s + r
+        for n, s, r in zip(x.shape[2:], strides, span, strict=True)
+    ]
+    weight = np.moveaxis(kernel, (-1, -2), (0, 1))  # (channels, filters, kernel_size)
     y = x.graph.op(
         "ConvTranspose",
-        [x, x.graph.constant(np.transpose(kernel, (2, 1, 0)), "kernel")],
+        [x, x.graph.constant(weight, "kernel")],
         x.dtype,
-        (x.shape[0], filters, full),
-        strides=[stride],
-        dilations=[dilation],
-        kernel_shape=[size],
+        (x.shape[0], filters, *full),
+        strides=list(strides),
+        dilations=list(dilation),
+        kernel_shape=list(size),
     ).moved(1, -1)
-    lacking = more + cut - span
-    if lacking > 0:
-        y = y.pad([(0, 0), (0, lacking), (0, 0)])
-    return y.slice(1, cut, lacking if lacking < 0 else None)
+    extra = options["output_padding"] or (None,) * len(size)
+    for axis, (r, s, e) in enumerate(zip(span, strides, extra, strict=True), start=1):
+        more, cut = transposed_size(r, s, options["padding"], e)
+        lacking = more + cut - r
+        if lacking > 0:
+            widths = [(0, 0)] * (len(size) + 2)
+            widths[axis] = (0, lacking)
+            y = y.pad(widths)
+        if cut or lacking < 0:
+            y = y.slice(axis, cut, lacking if lacking < 0 else None)
+    return y
+
+
+def _channelwise(layer: LayerSpec, x: Value) -> Value:
+    return _depthwise(layer, x, layer.weights["kernel"])
 
 
 CONVOLVED = {
-    "Conv1D": _conv,
-    "DepthwiseConv1D": lambda layer, x: _depthwise(layer, x, layer.weights["kernel"]),
-    "SeparableConv1D": _separable,
-    "Conv1DTranspose": _transposed,
+    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), _conv),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _channelwise),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), _separable),
+    **dict.fromkeys(
+        ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), _transposed
+    ),
 }
 
 
