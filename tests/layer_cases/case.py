@@ -51,6 +51,8 @@ class Case:
     compiled : bool
         Whether Keras runs the model through XLA. TensorFlow on the CPU has no other
         float64 convolution with channels first, nor a dilated transposed one.
+    not_as_onnx : str
+        Part of the refusal to convert it; empty if it is converted.
     except_on : mapping of str to str
         Backend -> why it is not held against Keras there.
     """
@@ -69,6 +71,7 @@ class Case:
     batch_size: int | None = None
     weights: bool = True
     compiled: bool = False
+    not_as_onnx: str = ""
     except_on: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -193,20 +193,35 @@ def inputs_for(spec: ModelSpec, rows: int, seed: int = 0) -> Any:
         _, *sizes = given.options["batch_shape"]
         shape = (rows, *(s or 5 for s in sizes))
         x: np.ndarray
-        if given.options["dtype"] == "bool":
+        if known := _known(spec):
+            x = rng.choice(np.asarray(known), size=shape)
+        elif given.options["dtype"] == "string":
+            x = rng.choice(np.asarray(["a", "few", "words"]), size=shape)
+        elif given.options["dtype"] == "bool":
             x = rng.random(size=shape) < 0.7
             x[0] = True
         elif given.options["dtype"].startswith("int"):
             x = rng.integers(1, 7, size=shape).astype(np.int32)
         else:
             x = rng.normal(size=shape).astype(np.float32)
-        if x.ndim > 1 and x.dtype != bool and shape[1] > 2:
+        if x.ndim > 1 and x.dtype.kind not in "bU" and not known and shape[1] > 2:
             time = shape[1]
             x[1::4, time // 2 :] = 0  # on the right, on the left, a hole
             x[2::4, : time // 2] = 0
             x[3::4, 1] = 0
         found[given.name] = x
     return found if len(found) > 1 else next(iter(found.values()))
+
+
+def _known(spec: ModelSpec) -> list[Any]:
+    """Tokens of the vocabularies of a model, and others where they may be."""
+    for _, x in spec.walk():
+        tokens = list(x.options.get("vocabulary") or ())
+        if tokens and x.options.get("num_oov_indices", 1):
+            tokens += [f"{tokens[0]} x"] if isinstance(tokens[0], str) else [77]
+        if tokens:
+            return tokens
+    return []
 
 
 def all_outputs(values: Any) -> list[np.ndarray]:

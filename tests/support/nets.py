@@ -91,6 +91,10 @@ class GivenWeights:
         """The model itself has none."""
         return []
 
+    def vocabulary(self) -> tuple[None, None]:
+        """The config has it."""
+        return None, None
+
     def inside(self, container: str, key: str, class_name: str, number: int) -> Any:
         """The arrays of one layer."""
         return _Arrays(self.layers.get(key, []))
@@ -103,6 +107,10 @@ class _Arrays:
     def own(self, group: str) -> list[np.ndarray]:
         """Once."""
         return self.arrays
+
+    def vocabulary(self) -> tuple[None, None]:
+        """The config has it."""
+        return None, None
 
 
 def spec(*layers: dict[str, Any], seed: int = 0, dtype: type = np.float32) -> ModelSpec:

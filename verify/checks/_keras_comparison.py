@@ -35,7 +35,7 @@ from verify.checks.inputs import (
 )
 from verify.data.sources import Source
 from verify.errors import KerasCannotRun
-from verify.forward.network import Inputs, Network
+from verify.forward.network import KERAS_BATCH, Inputs, Network
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.explanation import Diagnosis
 from verify.mistakes.keras_versions import changes_on, rule_notes
@@ -142,6 +142,8 @@ class KerasComparison(RowComparison):
         if self.net.spec.batch_size is None:  # rows are independent: larger is faster
             rows = self.net.row_blocks(x).max_rows
             self.keras64.batch_size = max(self.batch_size, rows)
+        if self.net.batch_matters:  # NumPy takes as many rows at a time
+            self.keras.batch_size = self.keras64.batch_size = KERAS_BATCH
         self.examiner = Examiner(
             self.net,
             keras_bridge.current_activation_errors(),

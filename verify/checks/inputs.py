@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.checks.category_probes import category_values
 from verify.data.sources import Arrays, Source
 from verify.data.sources.base import FileSource
 from verify.errors import DataError, printable
@@ -291,6 +292,9 @@ def _probe(
         return rng.random(size=shape) < 0.7, None
     if tables:
         return _token_ids(rng, shape, min(tables), dtype), 0
+    chosen = category_values(rng, readers, shape, dtype)
+    if chosen is not None:
+        return chosen, None
     if dtype.kind in "iu":
         return rng.integers(0, 5, size=shape).astype(dtype), None
     x = rng.normal(size=shape).astype(dtype)

@@ -25,6 +25,7 @@ from verify.forward.fast import (
 )
 from verify.forward.layers import LOOPS
 from verify.forward.layers.base import Tensor
+from verify.forward.layers.lookups import pads_to_batch
 from verify.forward.outlines import outline
 from verify.model.arrays import Array, shape_text
 from verify.model.backends import SEEN_IN_FLOAT32, Rule
@@ -32,6 +33,10 @@ from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.model.versions import REFERENCE, VersionRule
+
+KERAS_BATCH = 32
+"""Rows of a batch of ``model.predict``. They matter where texts are filled up to the
+longest of their batch."""
 
 RULE_NOISE: Mapping[str, float] = {"float64": 1e-12, "float32": 1e-4}
 """Dtype -> the share of the greatest output up to which a rule's effect is rounding."""
@@ -271,6 +276,11 @@ class Network:
         return self.spec.stateful
 
     @property
+    def batch_matters(self) -> bool:
+        """Return whether what comes of a row depends on the rows of its batch."""
+        return any(pads_to_batch(layer) for _, layer in self.spec.walk())
+
+    @property
     def output_names(self) -> list[str]:
         """Return the names of the outputs, in the order of `flat`.
 
@@ -405,6 +415,8 @@ class Network:
             return [tensor.value for tensor in flatten(outputs)]  # (block, ...) each
 
         count = thread_count(threads)
+        if self.batch_matters:
+            blocks, count = RowBlocks(*(KERAS_BATCH,) * 3), 1
         if self.stateful:  # one batch after the other, as Keras does
             unit, count = self.spec.batch_size or 1, 1
             blocks = RowBlocks(unit, unit, unit)
@@ -418,6 +430,13 @@ class Network:
             if not whole:
                 whole = [np.empty((x.rows, *y.shape[1:]), y.dtype) for y in block]
             for output, y in zip(whole, block, strict=True):
+                if output.shape[1:] != y.shape[1:]:
+                    raise DataError(
+                        "expected texts whose longest is of one length in every batch "
+                        f"of {KERAS_BATCH} rows, because the output has a step for "
+                        f"each token. Received: outputs {output.shape[1:]} and "
+                        f"{y.shape[1:]} a row, which Keras cannot join either"
+                    )
                 output[rows] = y  # (block, ...) of (batch, ...)
         return whole
 
@@ -452,7 +471,10 @@ class Network:
         x, dtype : as for `predict`
         """
         run = Evaluation(recording=True, floatx=dtype or self.floatx, outlining=True)
-        given = [outline(a.shape, a[(0,) * a.ndim]) for a in self.prepare(x)]
+        given = [
+            a if a.dtype.kind == "U" else outline(a.shape, a[(0,) * a.ndim])
+            for a in self.prepare(x)
+        ]
         return self._traced(run, given, dtype)
 
     def _traced(
@@ -597,12 +619,35 @@ class Network:
             raise DataError(
                 f"expected {self._expected(layer)}. Received: ragged rows"
             ) from None
+        if layer.options["dtype"] == "string":
+            return self._as_texts(layer, array)
         if array.dtype.kind not in "biuf" and not is_float(array):
             raise DataError(
                 f"expected {self._expected(layer)} holding numbers. "
                 f"Received: dtype={array.dtype}"
             )
         return array
+
+    def _as_texts(self, layer: LayerSpec, x: Array) -> Array:
+        """Return texts as an array of str; bytes are those of UTF-8."""
+        if x.dtype.kind == "S":
+            x = x.astype(object)
+        try:
+            if x.dtype.kind == "O":
+                flat = [t.decode() if isinstance(t, bytes) else t for t in x.ravel()]
+                if all(isinstance(t, str) for t in flat):
+                    x = np.asarray(flat, dtype=str).reshape(x.shape)
+        except UnicodeDecodeError:
+            raise DataError(
+                f"expected {self._expected(layer)} holding texts in UTF-8. "
+                "Received: other bytes"
+            ) from None
+        if x.dtype.kind not in "UT":
+            raise DataError(
+                f"expected {self._expected(layer)} holding texts. "
+                f"Received: dtype={x.dtype}"
+            )
+        return x.astype(str)
 
     def _prepared(self, layer: LayerSpec, array: Array) -> Array:
         shape, received = layer.options["batch_shape"], array.shape
@@ -619,6 +664,8 @@ class Network:
                 f"expected {self._expected(layer)}. Received: shape={received}"
             )
         wanted = dtype_of(layer.options["dtype"])
+        if wanted.kind == "U":
+            return array
         if array.dtype == wanted and not is_float(array):
             return array
         if wanted.kind in "iu":

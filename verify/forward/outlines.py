@@ -132,9 +132,10 @@ def outline(shape: Sequence[int], value: Any) -> Outline:
 def outline_of(value: Any) -> Any:
     """Return an outline in place of an array; whatever else as it is.
 
-    A small array of bool stays: it may be a mask, and its numbers matter.
+    A small array of bool stays: it may be a mask, and its numbers matter. So do texts,
+    whose words make the steps of what comes of them.
     """
-    if not isinstance(value, np.ndarray) or value.dtype.kind == "b":
+    if not isinstance(value, np.ndarray) or value.dtype.kind in "bU":
         return value
     if not any(value.strides):
         return value if isinstance(value, Outline) else value.view(Outline)

@@ -108,6 +108,12 @@ def run_graph(
     return _attribute(graph, "_run_through_graph")(prepared, operation_fn=operation_fn)
 
 
+def idf_weights_of(layer: Any) -> Any:
+    """Return the weights of tf_idf of a layer with a vocabulary, or None."""
+    inner = getattr(layer, "_lookup_layer", layer)  # of a TextVectorization
+    return getattr(inner, "idf_weights_const", None)
+
+
 def takes_training(operation: Any) -> bool:
     """Return whether a call of a layer is told if it is training."""
     return "training" in getattr(operation, "_call_context_args", {})

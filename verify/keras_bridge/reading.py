@@ -120,13 +120,29 @@ class LiveWeights:
         if owner is not None:
             owner.save_own_variables(store)
         to_numpy = import_keras().ops.convert_to_numpy
-        return [np.array(to_numpy(store[str(k)])) for k in range(len(store))]
+        keys = [key for key in store if str(key).isdecimal()]
+        return [np.array(to_numpy(store[str(k)])) for k in range(len(keys))]
+
+    def vocabulary(self) -> tuple[list[Any] | None, Array | None]:
+        """Return the vocabulary of a live layer and its weights of tf_idf."""
+        if not hasattr(self.layer, "get_vocabulary"):
+            return None, None
+        tokens = [_plain(token) for token in self.layer.get_vocabulary()]
+        idf = private.idf_weights_of(self.layer)
+        return tokens, None if idf is None else np.array(idf)
 
     def inside(
         self, container: str, key: str, class_name: str, number: int
     ) -> LiveWeights:
         """Return the weights of a layer inside, found by its key alone."""
         return LiveWeights(_child(self.layer, container, key))
+
+
+def _plain(token: Any) -> Any:
+    """Return a token as Python has it: TensorFlow's may be NumPy's, or bytes."""
+    if isinstance(token, bytes):
+        return token.decode()
+    return token.item() if isinstance(token, np.generic) else token
 
 
 def attribute_of(layer: Any, name: str) -> Any:

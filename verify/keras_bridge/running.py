@@ -121,9 +121,10 @@ class KerasModel:
     def structured(self, x: Inputs) -> Any:
         """Return inputs in the structure that the model takes."""
         inputs = private.inputs_of(self.model)
+        given = [_texts_for_keras(array) for array in x]
         if isinstance(inputs, dict):
-            return dict(zip(inputs, x, strict=True))
-        return list(x) if len(x) > 1 else x[0]
+            return dict(zip(inputs, given, strict=True))
+        return given if len(given) > 1 else given[0]
 
     def calls(self, x: Inputs) -> list[KerasCall]:
         """Return every call of a layer while the model runs on `x`, in Keras's order.
@@ -161,6 +162,9 @@ class KerasModel:
             The dtype policy of every layer, instead of its own.
         """
         config = json.loads(self.model.to_json())
+        layers = private.layers_inside(self.model)
+        if any(hasattr(layer, "get_vocabulary") for layer in layers):
+            config = read_live(self.model).config
         config = config if dtype is None else with_dtype(config, dtype)
         with floatx(dtype), quiet():
             model = build(config)
@@ -227,6 +231,18 @@ def _constants(model: Any) -> dict[int, Any]:
     }
 
 
+def _texts_for_keras(array: Array) -> Any:
+    """Return texts as a tensor of TensorFlow, and numbers as they are.
+
+    Keras takes no texts in arrays of NumPy.
+    """
+    if array.dtype.kind != "U" or backend() != "tensorflow":
+        return array
+    import tensorflow as tf
+
+    return tf.constant(array)
+
+
 def cannot_run(error: Exception) -> KerasCannotRun:
     """Return the error to raise for one of Keras's own, in one line."""
     if isinstance(error, KerasChanged):
@@ -243,7 +259,10 @@ def _to_tensor(leaf: Any) -> Any:
         return leaf
     mask = private.mask_of(leaf)
     to_numpy = keras.ops.convert_to_numpy
-    return Tensor(to_numpy(leaf), None if mask is None else to_numpy(mask))
+    value = to_numpy(leaf)
+    if value.dtype == object:  # texts, as bytes
+        value = np.char.decode(value.astype(bytes), "utf-8")
+    return Tensor(value, None if mask is None else to_numpy(mask))
 
 
 def _to_keras(leaf: Any) -> Any:
@@ -251,6 +270,8 @@ def _to_keras(leaf: Any) -> Any:
     if not isinstance(leaf, Tensor):
         return leaf
     keras = import_keras()
+    if leaf.value.dtype.kind == "U":
+        return _texts_for_keras(leaf.value)
     tensor = keras.ops.convert_to_tensor(leaf.value)
     if leaf.mask is not None:
         private.set_mask(tensor, keras.ops.convert_to_tensor(leaf.mask))

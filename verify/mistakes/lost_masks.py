@@ -21,7 +21,7 @@ from verify.forward.layers import REGISTRY
 from verify.forward.layers.attention import KINDS as ATTENTION
 from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
-from verify.model.dtypes import is_float
+from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten
 from verify.model.spec import LayerSpec, ModelSpec
 
@@ -238,8 +238,9 @@ def padding_alone(spec: ModelSpec) -> Inputs | None:
         for layer in spec.inputs:
             rows, *sizes = layer.options["batch_shape"]
             shape = (rows or 1, *(size or steps for size in sizes))
-            whole = not is_float(np.zeros(0, layer.options["dtype"]))
-            arrays.append(np.full(shape, 0 if whole else fill))
+            empty = np.zeros(0, dtype_of(layer.options["dtype"]))
+            blank: str | float = 0 if not is_float(empty) else fill
+            arrays.append(np.full(shape, "" if empty.dtype.kind == "U" else blank))
         try:
             x = net.prepare(arrays if len(arrays) > 1 else arrays[0])
             net.outline(x)

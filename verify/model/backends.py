@@ -178,6 +178,10 @@ class Limit(StrEnum):
     SOFTMAX_OVER_AXES = (
         "Keras on NumPy has no Softmax over several axes (TypeError)"
     )  # fmt: skip
+    TEXTS = (
+        "Keras takes texts in a model on TensorFlow alone; run it there, or give the "
+        "ids to the layers behind"
+    )
     WHOLE_NUMBERS = (
         "Keras on torch has no such function of whole numbers (NotImplementedError); "
         "cast them to floats first"
@@ -221,7 +225,7 @@ TENSORFLOW: Rules = frozenset()
 
 _ELSEWHERE = (
     *(Rule.EXACT_CONSTANTS, Rule.FLOOR_DIVIDES_EXACTLY),
-    *(Limit.WHOLE_TO_FLOATS, Limit.WHOLE_TO_TENS),
+    *(Limit.WHOLE_TO_FLOATS, Limit.WHOLE_TO_TENS, Limit.TEXTS),
 )
 
 BACKENDS: Mapping[str, Rules] = MappingProxyType(

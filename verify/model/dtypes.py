@@ -48,7 +48,12 @@ SINGLE = UNIT_ROUNDOFF["float32"]
 
 
 def dtype_of(name: str) -> np.dtype[Any]:
-    """Return the NumPy dtype of a Keras dtype name; ml_dtypes provides bfloat16."""
+    """Return the NumPy dtype of a Keras dtype name; ml_dtypes provides bfloat16.
+
+    Texts have a dtype of any length.
+    """
+    if name == "string":
+        return np.dtype(str)
     if name == "bfloat16":
         import ml_dtypes  # slow to import, needed for this dtype alone
 

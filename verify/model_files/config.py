@@ -17,12 +17,14 @@ from typing import Any, Protocol
 from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.layers import ALIASES, REGISTRY, supported
 from verify.forward.layers.base import AnyShape
+from verify.forward.layers.lookups import Vocabulary
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, dtype_of, is_float
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.model_files.functional import read_graph
 from verify.model_files.keras2_operations import OPERATION_CLASSES, REASON
 from verify.model_files.shapes import with_shapes
+from verify.model_files.vocabularies import with_vocabularies
 
 MODEL_CLASSES = ("Sequential", "Functional")
 OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
@@ -51,6 +53,12 @@ class WeightsDisagree(ModelFileError):
 
 class WeightSource(Protocol):
     """Find the arrays of one layer, in a file or in a live model."""
+
+    def vocabulary(self) -> tuple[Sequence[Any] | None, Array | None]:
+        """Return the vocabulary of the layer and its weights of tf_idf, if it has them.
+
+        Tokens may be whole numbers written as text.
+        """
 
     def own(self, group: str) -> list[Array]:
         """Return the arrays of the layer or of one of its groups, in saving order."""
@@ -94,6 +102,7 @@ def read_model(
     """
     root = read_architecture(config)
     root = with_weights(root, weights)
+    config = with_vocabularies(config, root)
     return ModelSpec(
         root=with_shapes(root),
         source=source,
@@ -311,6 +320,8 @@ def with_weights(layer: LayerSpec, weights: WeightSource) -> LayerSpec:
     if expected or not layer.class_name.startswith("ops."):
         arrays = [array for group in kind.weight_groups for array in weights.own(group)]
     arrays = kind.used_arrays(arrays)
+    if isinstance(kind, Vocabulary):
+        layer = kind.with_vocabulary(layer, *weights.vocabulary())
     small = sorted({a.dtype.name for a in arrays if a.dtype.name in ("int8", "uint8")})
     if small and not layer.options.get("quantization_mode"):
         raise UnsupportedError(
@@ -457,7 +468,7 @@ def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
 def non_policy_dtypes() -> Iterator[str]:
     """Yield the dtypes of inputs and casts that are not policies."""
     yield from ("bool", "int8", "int16", "int32", "int64")
-    yield from ("uint8", "uint16", "uint32", "uint64")
+    yield from ("uint8", "uint16", "uint32", "uint64", "string")
 
 
 def _quantization_modes(kind: Any) -> tuple[str, ...]:

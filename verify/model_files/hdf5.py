@@ -17,9 +17,10 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -189,11 +190,19 @@ class SavedWeights:
     contents : Hdf5Contents
     place : str
         Path of the layer's group; empty for the model.
+    assets : mapping, optional
+        The lines of vocabularies, by the paths of the layers.
     """
 
-    def __init__(self, contents: Hdf5Contents, place: str = "") -> None:
+    def __init__(
+        self,
+        contents: Hdf5Contents,
+        place: str = "",
+        assets: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         self.contents = contents
         self.place = place
+        self.assets = assets
 
     def own(self, group: str) -> list[Array]:
         """Return the arrays under ``vars``, in the order of their numbers."""
@@ -201,8 +210,17 @@ class SavedWeights:
         found = next(known, None)
         if found is None:
             return []
-        count = sum(path.startswith(f"{found}/") for path in self.contents.arrays)
+        front = f"{found}/"
+        known = (x for x in self.contents.arrays if x.startswith(front))
+        names = (x.removeprefix(front) for x in known)
+        count = sum(name.isdecimal() for name in names)
         return [self.contents.array(f"{found}/{k}") for k in range(count)]
+
+    def vocabulary(self) -> tuple[Sequence[str] | None, Array | None]:
+        """Return what the assets hold for a layer, and its ``idf_weights``."""
+        path = _join_path(self.place, "vars", "idf_weights")
+        idf = self.contents.array(path) if path in self.contents.arrays else None
+        return self.assets.get(self.place), idf
 
     def groups(self, group: str) -> list[str]:
         """Return where the arrays under ``vars`` may be, the usual place first."""
@@ -224,7 +242,8 @@ class SavedWeights:
                 )
                 container = next(names, container)
             key = snake_case(class_name) + (f"_{number}" if number else "")
-        return SavedWeights(self.contents, _join_path(self.place, container, key))
+        place = _join_path(self.place, container, key)
+        return SavedWeights(self.contents, place, self.assets)
 
 
 def with_slashes(contents: Hdf5Contents) -> Hdf5Contents:

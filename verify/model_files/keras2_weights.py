@@ -65,6 +65,10 @@ class LegacyWeights:
         """Return no arrays, because the model itself has none."""
         return []
 
+    def vocabulary(self) -> tuple[None, None]:
+        """Return nothing: the config has the vocabulary, or no one has."""
+        return None, None
+
     def inside(
         self, container: str, key: str, class_name: str, number: int
     ) -> _LegacyLayerWeights:
@@ -86,6 +90,10 @@ class _LegacyLayerWeights:
             return []
         self._taken = True
         return self._found.get(self._path, [])
+
+    def vocabulary(self) -> tuple[None, None]:
+        """Return nothing, as `LegacyWeights.vocabulary`."""
+        return None, None
 
     def inside(
         self, container: str, key: str, class_name: str, number: int

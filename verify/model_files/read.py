@@ -54,6 +54,7 @@ from verify.model_files.keras2_config import (
 )
 from verify.model_files.keras2_weights import LegacyWeights
 from verify.model_files.plain_values import plain
+from verify.model_files.vocabularies import read_assets
 
 MAX_CONFIG_BYTES = 64 * 2**20
 """Greatest size of a config, in bytes, far above that of any real model. An archive may
@@ -148,6 +149,7 @@ def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name: _member(archive, name, shown) for name in ARCHIVE_MEMBERS}
+            assets = read_assets(archive, shown)
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise ModelFileError(
             f"{shown}: expected a .keras file. Received: a damaged archive ({error})"
@@ -160,7 +162,7 @@ def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
     read_architecture(upgraded.config)  # refuses a model before its weights are read
     weights = f"{shown}: model.weights.h5"
     contents = with_slashes(read_hdf5(members["model.weights.h5"], weights))
-    return _spec(upgraded, SavedWeights(contents), path, version)
+    return _spec(upgraded, SavedWeights(contents, assets=assets), path, version)
 
 
 def _read_hdf5(

@@ -43,7 +43,7 @@ def with_shapes(root: LayerSpec) -> LayerSpec:
     ModelFileError
         The layers do not fit together.
     """
-    net = cast_to(root, "float32")
+    net = cast_to(root.mapped(_knowing_all), "float32")
     last: DataError | None = None
     pictures = any(len(x.options["batch_shape"]) > 3 for x in ModelSpec(root).inputs)
     for sizes in (
@@ -85,8 +85,7 @@ def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
             for position, axis in enumerate(layer.options["batch_shape"])
         ]
         try:
-            zero = np.zeros((), dtype=dtype_of(layer.options["dtype"]))
-            inputs.append(outline(shape, zero))
+            inputs.append(_blank(shape, dtype_of(layer.options["dtype"]), size))
         except ValueError as error:  # NumPy cannot have so large an array
             raise DataError(
                 f"{layer}: expected an input of fewer numbers. "
@@ -97,6 +96,20 @@ def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
         path: (_shapes(trace.input), _shapes(trace.output))
         for path, trace in run.traces.items()
     }
+
+
+def _blank(shape: list[int], dtype: np.dtype[Any], size: int) -> Any:
+    """Return zeros, or texts of so many words."""
+    if dtype.kind == "U":
+        return outline(shape, np.asarray(" ".join(["a"] * size)))
+    return outline(shape, np.zeros((), dtype=dtype))
+
+
+def _knowing_all(layer: LayerSpec) -> LayerSpec:
+    """Return a layer that takes every token for one of its vocabulary."""
+    if layer.options.get("num_oov_indices", 1):
+        return layer
+    return layer.with_overrides(unknown=lambda layer, token: 0)
 
 
 def _shapes(values: Any) -> Any:

@@ -16,7 +16,7 @@ from verify.model.spec import LayerSpec
 
 INPUT_DTYPES = (
     *(name for name in POLICIES if not name.startswith("mixed")),
-    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool", "string"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Write Discretization, CategoryEncoding and ReversibleEmbedding.
+"""Write the layers of categories, and ReversibleEmbedding and SpectralNormalization.
 
 Each function writes the ``call`` of the layer type of the same name in
 `verify.forward.layers`, which says what is computed and where Keras does so.
@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from verify.errors import UnsupportedError
+from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor, exact_constants
 from verify.model.backends import Rule
-from verify.model.dtypes import POLICIES, dtype_of, is_float
+from verify.model.dtypes import POLICIES, dtype_of, is_float, working
 from verify.model.spec import LayerSpec
 from verify.ports.convert.to_onnx.layers import _quantized, embedding
 from verify.ports.convert.to_onnx.run import Emit, Writing
@@ -104,10 +106,61 @@ def spectral_normalization(run: Writing, layer: LayerSpec, inputs: Tensor) -> An
     return y if stays else Tensor(y.value.cast(to))
 
 
+def integer_lookup(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
+    """Write IntegerLookup: each number is compared with the whole vocabulary."""
+    options, kind = layer.options, REGISTRY["IntegerLookup"]
+    if options["invert"] or not options["num_oov_indices"]:
+        what = "invert=True" if options["invert"] else "num_oov_indices=0"
+        raise UnsupportedError(f"{layer}: {what} is not written as ONNX")
+    if options["num_oov_indices"] > 1 and options["oov_method"] == "farmhash":
+        raise UnsupportedError(f"{layer}: {NO_HASH}")
+    graph, x = run.graph, inputs.cast(np.int64)
+    special, count = kind.special(options)  # type: ignore[attr-defined]
+    first = len(special) - count
+    same = x.expand(-1).equals(np.asarray(options["vocabulary"], dtype=np.int64))
+    numbers = np.arange(len(options["vocabulary"])) + len(special)
+    found = (same.cast(np.int64) * numbers).reduce("ReduceSum", [-1])
+    other = x - (x.cast(np.float64) / count).unary("Floor").cast(np.int64) * count
+    ids = graph.where(same.any([-1]), found, other + first)
+    mode, depth = options["output_mode"], kind.depth(layer)  # type: ignore[attr-defined]
+    if options["mask_token"] is not None:
+        zero = np.asarray(0 if mode == "int" else depth, dtype=np.int64)
+        ids = graph.where(x.equals(options["mask_token"]), zero, ids)
+    if mode == "int":
+        return ids
+    y = encoded(ids, "count" if mode == "tf_idf" else mode, depth, "int64")
+    if mode != "tf_idf":
+        return y
+    weights = np.zeros(depth, dtype=working(run.floatx))
+    weights[: len(options["idf_weights"])] = options["idf_weights"]
+    return y.cast(weights.dtype) * weights
+
+
+NO_HASH = "ONNX has no such hash; compute ids before the model, and convert the rest"
+NO_TEXTS = (
+    "texts are not written as ONNX; compute the ids before the model, and convert "
+    "the rest"
+)
+
+
+def refused(reason: str) -> Emit:
+    """Return a function that refuses a layer, and says what to do."""
+
+    def emit(run: Writing, layer: LayerSpec, inputs: Any, **others: Any) -> Any:
+        raise UnsupportedError(f"{layer}: {reason}")
+
+    return emit
+
+
 EMITTERS: Mapping[str, Emit] = {
     "Discretization": discretization,
     "CategoryEncoding": category_encoding,
     "ReversibleEmbedding": reversible_embedding,
+    "IntegerLookup": integer_lookup,
+    "StringLookup": refused(NO_TEXTS),
+    "TextVectorization": refused(NO_TEXTS),
+    "Hashing": refused(NO_HASH),
+    "HashedCrossing": refused(NO_HASH),
     "SpectralNormalization": spectral_normalization,
 }
 """Class of a layer -> the function that writes it."""
