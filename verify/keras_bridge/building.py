@@ -30,7 +30,7 @@ def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
     keras = import_keras()
     if spec.notes:
         return rebuild(spec), "rebuilt: the file is older than the Keras that is here"
-    if path.endswith(".weights.h5"):
+    if path.endswith((".weights.h5", ".weights.json")):
         return rebuild(spec), "rebuilt from the config and the weights"
     try:
         with quiet():

@@ -1,8 +1,8 @@
 """Read a model file into a ModelSpec, using zipfile, json and h5py only.
 
 Keras is not imported, and nothing in the file is executed. Three kinds of files are
-read: ``.keras`` archives, legacy ``.h5`` files of Keras 2 and 3, and ``.weights.h5``
-files together with the config of the model as JSON.
+read: ``.keras`` archives, legacy ``.h5`` files of Keras 1 to 3, and ``.weights.h5``
+files, one or several, together with the config of the model as JSON.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ from verify.model_files.keras2_config import (
 )
 from verify.model_files.keras2_weights import LegacyWeights
 from verify.model_files.plain_values import plain
+from verify.model_files.shards import index_of, is_shard_index, read_shards
 from verify.model_files.vocabularies import read_assets
 
 MAX_CONFIG_BYTES = 64 * 2**20
@@ -82,7 +83,8 @@ def read_file(
     Parameters
     ----------
     path : path
-        A ``.keras``, legacy ``.h5`` or ``.weights.h5`` file. The content decides which
+        A ``.keras``, legacy ``.h5`` or ``.weights.h5`` file, or the ``.weights.json``
+        that names the files of sharded weights. The content decides which
         of them it is, not the name.
     config : path, optional
         For a file with weights only: the JSON that ``model.to_json()`` returns.
@@ -107,8 +109,9 @@ def read_file(
                     f"{shown}: has a config of its own; --config is not"
                 )
             return _read_archive(path, shown, semantics)
-        if head == HDF5_MAGIC:
-            return _read_hdf5(path, shown, config, semantics)
+        contents = weight_contents(path)
+        if contents is not None:
+            return _read_hdf5(contents, path, config, semantics)
     found = "an empty file" if not head else f"a file that begins with {head!r}"
     if head.lstrip().startswith(b"{"):
         found = "JSON; give the weights file, and this as its config"
@@ -156,7 +159,7 @@ def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
         ) from None
     metadata = _json(members["metadata.json"], f"{shown}: metadata.json")
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
-    upgraded = _upgraded(
+    upgraded = upgraded_config(
         _json(members["config.json"], f"{shown}: config.json"), version, semantics
     )
     read_architecture(upgraded.config)  # refuses a model before its weights are read
@@ -165,13 +168,42 @@ def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
     return _spec(upgraded, SavedWeights(contents, assets=assets), path, version)
 
 
+def weight_contents(path: Path) -> Hdf5Contents | None:
+    """Return the contents of an HDF5 file, or of all files of sharded weights.
+
+    None is returned for a file that is neither.
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing or damaged, or it is one of several files alone.
+    """
+    shown = printable(path)
+    head = _first_bytes(path, shown)
+    if head == HDF5_MAGIC:
+        index = index_of(path)
+        if index is not None:
+            raise ModelFileError(
+                f"{shown}: is one of several files with the weights of a model; give "
+                f"{printable(index)}, which names them all"
+            )
+        return read_hdf5(path, shown)
+    if not head.lstrip().startswith(b"{") or path.stat().st_size > MAX_CONFIG_BYTES:
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    return read_shards(path, content, shown) if is_shard_index(content) else None
+
+
 def _read_hdf5(
+    contents: Hdf5Contents,
     path: Path,
-    shown: str,
     config: str | os.PathLike[str] | None,
     semantics: str | None,
 ) -> ModelSpec:
-    contents = read_hdf5(path, shown)
+    shown = contents.shown
     inside = contents.attributes[""].get("model_config")
     version = contents.attributes[""].get("keras_version")
     if inside is not None and config is None:
@@ -186,7 +218,7 @@ def _read_hdf5(
     require_entries(content)
     if is_keras1(content, version):
         return _read_keras1(content, version, contents, semantics, path)
-    upgraded = _upgraded(content, version, semantics)
+    upgraded = upgraded_config(content, version, semantics)
     structure = read_architecture(upgraded.config)
     weights: WeightSource = SavedWeights(with_slashes(contents))
     old = any(name.startswith("layer_names") for name in contents.attributes[""])
@@ -237,7 +269,16 @@ def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
     return content, version
 
 
-def _upgraded(content: Any, version: Any, semantics: str | None) -> UpgradedConfig:
+def upgraded_config(
+    content: Any, version: Any, semantics: str | None = None
+) -> UpgradedConfig:
+    """Return a config in the form of Keras 3, as the version that wrote it meant it.
+
+    Raises
+    ------
+    ModelFileError, UnsupportedError
+        It cannot be read; the message says why.
+    """
     require_entries(content)
     if isinstance(version, str) and version.startswith("0."):
         raise UnsupportedError(
