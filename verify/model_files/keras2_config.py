@@ -24,7 +24,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from verify.errors import ModelFileError, UnsupportedError, join_and, printable
-from verify.forward.layers import REGISTRY
+from verify.forward.layers import ALIASES, REGISTRY
+from verify.model.dtypes import POLICIES
 from verify.model_files.keras2_operations import expand_operations, is_operation
 from verify.model_files.plain_values import plain
 
@@ -45,6 +46,9 @@ DROPPED_OPTIONS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """Class -> options that Keras 2 wrote and Keras 3 lacks; they have no effect."""
+
+POLICY_CLASSES = ("Policy", "PolicyV1", "DTypePolicy", "FloatDTypePolicy")
+FLOAT32_VARIABLES = "_with_float32_vars"
 
 UNGROUPED_LAYERS = (
     *("SeparableConv1D", "SeparableConv2D", "DepthwiseConv1D", "DepthwiseConv2D"),
@@ -172,6 +176,11 @@ class ConfigUpgrader:
             return entry  # refused by the reader
         if class_name in MODEL_CLASSES:
             return self.model(entry)
+        if _of_keras(entry):
+            class_name = ALIASES.get(class_name, class_name)
+            entry = {**entry, "module": _default_module(entry, config)}
+        if "dtype" in config:
+            config["dtype"] = _policy_of(config["dtype"])
         name = printable(config.get("name", entry.get("name", class_name)))
         where = f"layer '{name}' ({printable(class_name)})"
         if class_name in CUDNN_CLASSES:
@@ -250,6 +259,8 @@ class ConfigUpgrader:
             f"'{printable(config.get('name'))}'"
         )
         dtype = config.get("dtype", "float32")
+        if isinstance(dtype, str) and dtype in POLICIES:
+            dtype = POLICIES[dtype].variable  # as Keras 2 makes the input
         name = f"{config.get('name', 'first')}_input"
         entry = {
             "module": "keras.layers",
@@ -311,6 +322,25 @@ class ConfigUpgrader:
         )
 
 
+def _policy_of(value: Any) -> Any:
+    """Return a dtype policy of Keras 2 by the name that Keras 3 has for it.
+
+    A policy that infers its dtype takes that of the inputs, float32 unless the model
+    says otherwise; the first mixed policies were named by the dtype of the variables.
+    """
+    name = value
+    if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
+        if value.get("class_name") not in POLICY_CLASSES:
+            return value
+        name = value["config"].get("name")
+    if name in (None, "infer", "_infer", "infer_float32_vars"):
+        return "float32"
+    if isinstance(name, str) and name.endswith(FLOAT32_VARIABLES):
+        name = name.removesuffix(FLOAT32_VARIABLES)
+        return f"mixed_{name}" if f"mixed_{name}" in POLICIES else name
+    return name
+
+
 def _has_keras2_calls(entry: Any) -> bool:
     nodes = entry.get("inbound_nodes") if isinstance(entry, Mapping) else None
     return isinstance(nodes, list) and any(isinstance(node, list) for node in nodes)
@@ -341,6 +371,24 @@ def _read_outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
         return [read(inner) for inner in item] if isinstance(item, list) else item
 
     return read(config.get("output_layers"))
+
+
+def _of_keras(entry: Mapping[str, Any]) -> bool:
+    """Return whether a layer belongs to Keras, by the module that its config names.
+
+    The module is where the class was defined or where it is exported, in Keras, in
+    tf_keras or in TensorFlow; old configs name none.
+    """
+    module = entry.get("module")
+    if module is None:
+        return True
+    if not isinstance(module, str):
+        return False
+    parts = module.split(".")
+    kept = parts[0] in ("keras", "tf_keras") or parts[:2] == ["tensorflow", "keras"]
+    return (kept or parts[:3] == ["tensorflow", "python", "keras"]) and (
+        "layers" in parts
+    )
 
 
 def _default_module(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:

@@ -216,7 +216,7 @@ def weight_settings(*weights: str) -> frozenset[str]:
 
 INERT_EVERYWHERE = frozenset(
     {"name", "trainable", "dtype", "activity_regularizer", "batch_input_shape"}
-    | {"input_shape", "batch_shape", "input_dtype", "batch_size", "weights"}
+    | {"input_shape", "batch_shape", "input_dtype", "batch_size", "weights", "dynamic"}
 )
 """Options that every layer may have. ``name``, ``trainable`` and ``dtype`` are read by
 `verify.model_files.config`."""

@@ -77,7 +77,7 @@ class ConvLSTMCell(Cell):
     """
 
     state_names = ("h", "c")
-    inert = Cell.inert - {"implementation"} | {"unit_forget_bias"}
+    inert = Cell.inert | {"unit_forget_bias"}
 
     def zeros(self, layer: LayerSpec, x: Array) -> tuple[Array, ...]:
         """Return states of zeros for inputs (batch, time, ...), in the data format."""
