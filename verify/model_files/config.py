@@ -18,6 +18,7 @@ from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.layers import ALIASES, REGISTRY, supported
 from verify.forward.layers.base import AnyShape
 from verify.forward.layers.lookups import Vocabulary
+from verify.forward.layers.refused import REASONS
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, dtype_of, is_float
 from verify.model.spec import LayerSpec, ModelSpec
@@ -165,6 +166,8 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
         raise UnsupportedError(
             custom_class_refusal(where, class_name, _resembled(config))
         )
+    if class_name in REASONS and key not in REGISTRY and not _is_custom(entry):
+        raise UnsupportedError(f"{where}: {REASONS[class_name]}")
     if key not in REGISTRY or _is_custom(entry):
         custom = "custom " if _is_custom(entry) else ""
         kind_word = "operation" if _is_operation(entry) else "class"

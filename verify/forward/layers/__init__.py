@@ -31,6 +31,7 @@ from verify.forward.layers import (
     recurrent_cells,
     regularization,
     reshaping,
+    spectrograms,
     wrappers,
 )
 from verify.forward.layers.base import LayerType
@@ -44,6 +45,7 @@ HEADINGS: Mapping[str, tuple[type[LayerType], ...]] = MappingProxyType(
         "Activations": activation_layers.KINDS,
         "Convolution and pooling": (*convolution.KINDS, *pooling.KINDS),
         "Normalization": (*normalization.KINDS, *preprocessing.KINDS),
+        "Sounds": spectrograms.KINDS,
         "Categories and texts": (*categories.KINDS, *lookups.KINDS, *hashed.KINDS),
         "Images": images.KINDS,
         "Attention": attention.KINDS,
@@ -68,7 +70,7 @@ def _aliases() -> dict[str, str]:
         for kind in REGISTRY.values()
         if kind.python_name
     }
-    for name in REGISTRY:
+    for name in (name for name in REGISTRY if not name.startswith("ops.")):
         if "Conv" in name and "LSTM" not in name and not name.startswith("Depthwise"):
             found[name.replace("Conv", "Convolution")] = name
         for short, full in (("Avg", "Average"), ("Max", "Max")):

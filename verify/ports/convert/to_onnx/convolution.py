@@ -9,6 +9,8 @@ import numpy as np
 
 from verify.errors import UnsupportedError
 from verify.forward.convolution import dilated_size, pad_width, transposed_size
+from verify.forward.layers.base import KERAS_EPSILON
+from verify.forward.layers.spectrograms import step_of
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, dtype_of
 from verify.model.spec import LayerSpec
@@ -200,6 +202,49 @@ def convolution(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
     return activated(layer, y.moved(-1, 1) if first else y)
 
 
+def stft_spectrogram(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
+    """Write STFTSpectrogram; its channels are convolved one by one."""
+    options, mode = layer.options, layer.options["mode"]
+    if mode == "angle":
+        raise UnsupportedError(f"{layer}: ONNX has no arctan2 for the mode 'angle'")
+    last = options["data_format"] == "channels_last"
+    channels = inputs.shape[-1 if last else 1]
+    if channels is None:
+        raise UnsupportedError(f"{layer}: expected channels of a fixed number")
+    parts = []
+    for channel in range(channels):
+        x = inputs.slice(-1 if last else 1, channel, channel + 1)
+        x = x if last else x.moved(1, -1)  # (batch, time, 1)
+        found = [
+            convolved(x, k, strides=[step_of(layer)], padding=options["padding"],
+                      dilation=[1])
+            for k in layer.weights.values()
+        ]  # fmt: skip
+        parts.append(_spectrum(mode, *found))
+    if options["expand_dims"]:
+        axis = -1 if last else 1
+        return run.graph.concat([y.expand(axis) for y in parts], axis)
+    y = run.graph.concat(parts, -1)
+    return y if last else y.moved(-1, 1)
+
+
+def _spectrum(mode: str, first: Value, second: Value | None = None) -> Value:
+    """Write `verify.forward.layers.spectrograms.spectrum`."""
+    if second is None:
+        return first
+    if mode == "stft":
+        return first.graph.concat([first, second], -1)
+    power = first * first + second * second
+    if mode == "psd":
+        twice = np.full(power.shape[-1] or 1, 2, dtype=power.dtype)
+        twice[[0, -1]] = 1
+        return power * twice
+    magnitude = power.maximum(KERAS_EPSILON).unary("Sqrt")
+    if mode == "magnitude":
+        return magnitude
+    return magnitude.maximum(KERAS_EPSILON).unary("Log")
+
+
 def pooling(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
     """Write MaxPooling1D or AveragePooling1D."""
     options = layer.options
@@ -259,6 +304,7 @@ def global_average(
 EMITTERS: Mapping[str, Emit] = {
     **dict.fromkeys(CONVOLVED, convolution),
     **dict.fromkeys(("MaxPooling1D", "AveragePooling1D"), pooling),
+    "STFTSpectrogram": stft_spectrogram,
     "GlobalMaxPooling1D": global_max,
     "GlobalAveragePooling1D": global_average,
 }
