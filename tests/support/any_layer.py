@@ -118,8 +118,10 @@ def _fitted(
     for name, found in known.items():
         root = root.replaced(name, replace(found, input_shape=None, output_shape=None))
     sizes = {s for _, x in root.walk() for s in _dims(x.options) if s}
+    sizes |= _outputs(known)
+    sizes |= _parts_and_products(root.at(new).options, sizes)
     last: ModelFileError | None = None
-    for shapes in _candidates(root.at(new), sorted(sizes | _outputs(known))):
+    for shapes in _candidates(root.at(new), sorted(sizes)):
         try:
             grown = root.replaced(new, _weighted(root.at(new), iter(shapes), seed))
             return ModelSpec(with_shapes(grown), source="a test", config=config)
@@ -133,6 +135,14 @@ def _dims(options: Mapping[str, Any]) -> Iterator[int]:
         for size in np.atleast_1d(np.asarray(options.get(key, ()), dtype=object)):
             if isinstance(size, int):
                 yield size
+
+
+def _parts_and_products(options: Mapping[str, Any], sizes: set[int]) -> set[int]:
+    """Channels of a group, and of what a depthwise convolution makes of them."""
+    groups, multiplier = options.get("groups", 1), options.get("depth_multiplier", 1)
+    return {s // groups for s in sizes if s % groups == 0} | {
+        s * multiplier for s in sizes
+    }
 
 
 def _outputs(known: Mapping[str, LayerSpec]) -> set[int]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from verify.forward.outlines import Outline, outline
 from verify.model.arrays import Array
 
 BLOCK = 1 << 19
@@ -145,7 +146,10 @@ def convolve(
         pad_width(n, r, s, padding)
         for n, r, s in zip(lengths, span, strides, strict=True)
     ]
-    y = np.empty((len(x), *counts, kernel.shape[-1]), dtype=kernel.dtype)
+    shape = (len(x), *counts, kernel.shape[-1])
+    if isinstance(x, Outline):
+        return outline(shape, kernel.dtype.type(0))
+    y = np.empty(shape, dtype=kernel.dtype)
     numbers = math.prod(kernel_size) * x.shape[-1]
     for rows, some in _blocks(len(x), counts, max(numbers, kernel.shape[-1])):
         padded = np.pad(x[rows], [(0, 0), *widths, (0, 0)]) if _any(widths) else x[rows]
@@ -260,6 +264,8 @@ def spread(
     if x.shape[-1] != channels:
         raise ValueError(f"{x.shape[-1]} channels for a kernel of {channels}")
     rank, counts = len(kernel_size), x.shape[1:-1]
+    if isinstance(x, Outline):
+        return outline((len(x), *lengths, groups * outputs), kernel.dtype.type(0))
     # (groups, channels / groups, kernel_size * filters / groups)
     matrix = kernel.reshape(-1, groups, channels // groups)
     matrix = matrix.transpose(1, 2, 0)
