@@ -1,15 +1,18 @@
 """Run the ``rnn-verify`` command.
 
 Results go to stdout, messages to stderr. Exit codes: 0 pass, 1 fail, 2 wrong usage or
-something unreadable or unsupported (one line on stderr), 3 inconclusive, 70 a defect of
-this program (one line on stderr, and a file to send), 130 interrupted, 143 terminated.
+something unreadable or unsupported (one line on stderr), 3 inconclusive or partial, 70
+a defect of this program (one line on stderr, and a file to send), 130 interrupted, 143
+terminated.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -27,12 +30,18 @@ if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
 
 app = typer.Typer(
     help="Re-computes a Keras recurrent model in NumPy and compares.\n\n"
-    "Exit codes: 0 pass, 1 fail, 2 wrong usage or unreadable, 3 inconclusive, "
-    "70 a defect of this program, 130 interrupted, 143 terminated.",
+    "Exit codes: 0 pass, 1 fail, 2 wrong usage or unreadable, 3 inconclusive or "
+    "partial, 70 a defect of this program, 130 interrupted, 143 terminated.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
+
+CLASS_FOR_CLASS = re.compile(r"[\w>.]+=\w+")
+"""What ``--as-base-class`` may be given: a custom class, and one of Keras."""
+
+_registered: list[str] = []
+"""Names that ``--layers`` of the command that runs has registered."""
 
 Model = Annotated[
     str,
@@ -66,6 +75,25 @@ KerasVersion = Annotated[
         metavar="VERSION",
         help="The version of Keras whose rules to follow where they differ: 3.15 or "
         "3.16. By default that of the Keras that wrote the file.",
+    ),
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layers",
+        metavar="FILE.py",
+        help="A Python file of yours that registers layers for classes of your own "
+        "(docs/own-layers.md). It is run.",
+    ),
+]
+BaseClass = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--as-base-class",
+        metavar="[NAME=CLASS]",
+        help="Take a custom class as the class of Keras that it subclasses, such as "
+        "ReversedLSTM=LSTM; what it adds is not checked. Without NAME=CLASS each is "
+        "taken as the only class that it fits.",
     ),
 ]
 DATA_HELP = (
@@ -120,6 +148,8 @@ def check(
     data: OptionalData = None,
     config: Config = None,
     keras2: Keras2 = None,
+    layers: Layers = None,
+    as_base_class: BaseClass = None,
     gradients: Annotated[
         bool,
         typer.Option(
@@ -140,7 +170,9 @@ def check(
     """Compare the NumPy forward pass with Keras, layer by layer."""
     page = None if html is None else output_path(html, "--html", ".html")
     watch = verify.Watch(report, resume=resume, show=True)
-    net = _load(model, config, keras2)  # first: Keras never opens a refused file
+    net = _load(
+        model, config, keras2, layers, as_base_class
+    )  # first: Keras never opens a refused file
     source = _optional_source(net, data, vocabulary, column, quiet=True)
     with _mapper(dask) as mapper:
         found = verify.check(
@@ -164,10 +196,20 @@ def describe(
     model: Model,
     config: Config = None,
     keras2: Keras2 = None,
+    layers: Layers = None,
+    as_base_class: BaseClass = None,
     keras: KerasVersion = None,
 ) -> None:
-    """Say which columns are which gate, and where the parameter count comes from."""
-    print(verify.describe(_load(model, config, keras2, keras)))
+    """Say which columns are which gate, and where the parameter count comes from.
+
+    Layers that cannot be read are marked with the reason; exit code 3 if there are any.
+    """
+    net = _load(model, config, keras2, layers, as_base_class, keras, partial=True)
+    print(verify.describe(net))
+    if unread := net.spec.unread:
+        first = next(iter(unread.values()))
+        print(f"rnn-verify: PARTIAL: {first}: {first.unread}", file=sys.stderr)
+        raise typer.Exit(verify.Verdict.PARTIAL.exit_code)
 
 
 @app.command()
@@ -177,6 +219,8 @@ def trace(
     out: Annotated[str, typer.Option(metavar="FILE", help="The .npz to write.")],
     config: Config = None,
     keras2: Keras2 = None,
+    layers: Layers = None,
+    as_base_class: BaseClass = None,
     backend: Backend = "tensorflow",
     keras: KerasVersion = None,
     vocabulary: Vocabulary = None,
@@ -187,7 +231,7 @@ def trace(
     from verify.console.progress import progress
 
     path = _require_other_file(data, output_path(out, "--out", ".npz"))
-    net = _load(model, config, keras2, keras).on(backend)
+    net = _load(model, config, keras2, layers, as_base_class, keras).on(backend)
     source = _source(net, data, vocabulary, column)
     with error_prefix(data), progress("rows", source.rows) as advance:
         shapes = write_trace(net, source, path, advance=advance)
@@ -210,6 +254,8 @@ def predict(
     ],
     config: Config = None,
     keras2: Keras2 = None,
+    layers: Layers = None,
+    as_base_class: BaseClass = None,
     backend: Backend = "tensorflow",
     keras: KerasVersion = None,
     vocabulary: Vocabulary = None,
@@ -222,7 +268,7 @@ def predict(
     from verify.console.progress import progress
 
     path = _require_other_file(data, output_path(out, "--out", ".npy", ".npz"))
-    net = _load(model, config, keras2, keras).on(backend)
+    net = _load(model, config, keras2, layers, as_base_class, keras).on(backend)
     source = _source(net, data, vocabulary, column)
     with _mapper(dask) as mapper, progress("rows", source.rows) as advance:
         shapes = write_outputs(
@@ -300,6 +346,8 @@ def compare(
     ] = None,
     config: Config = None,
     keras2: Keras2 = None,
+    layers: Layers = None,
+    as_base_class: BaseClass = None,
     backend: Backend = "tensorflow",
     keras: KerasVersion = None,
     vocabulary: Vocabulary = None,
@@ -352,7 +400,7 @@ def compare(
     renamed = _pairs("--output", output_names, exported, framework is None)
     carried = _pairs("--state", state_names, exported, framework is None)
     prefixes = _pairs("--layer", layer_names, exported, framework is not None)
-    net = _load(model, config, keras2, keras).on(backend)
+    net = _load(model, config, keras2, layers, as_base_class, keras).on(backend)
     allowed: dict[str, Any] = {
         "threads": threads,
         "diagnosis_seconds": diagnosis_seconds,
@@ -465,6 +513,8 @@ def vectors(
     data: OptionalData = None,
     config: Config = None,
     keras2: Keras2 = None,
+    layers: Layers = None,
+    as_base_class: BaseClass = None,
     backend: Backend = "tensorflow",
     keras: KerasVersion = None,
     vocabulary: Vocabulary = None,
@@ -498,7 +548,7 @@ def vectors(
     from verify.ports.vectors.write import folder_to_write
 
     folder = folder_to_write(out)
-    net = _load(model, config, keras2, keras).on(backend)
+    net = _load(model, config, keras2, layers, as_base_class, keras).on(backend)
     source = _optional_source(net, data, vocabulary, column)
     written = verify.write_vectors(
         net,
@@ -535,6 +585,8 @@ def convert(
     ],
     config: Config = None,
     keras2: Keras2 = None,
+    layers: Layers = None,
+    as_base_class: BaseClass = None,
     backend: Backend = "tensorflow",
     keras: KerasVersion = None,
     dtype: Annotated[
@@ -554,7 +606,7 @@ def convert(
     from verify.ports.convert.proof import NotProven
 
     _require_other_file(model, require_target(to, out), "MODEL")
-    net = _load(model, config, keras2, keras).on(backend)
+    net = _load(model, config, keras2, layers, as_base_class, keras).on(backend)
     try:
         done = verify.convert(net, to, out, dtype=dtype)
     except NotProven as error:
@@ -571,6 +623,8 @@ def selftest(
     data: OptionalData = None,
     config: Config = None,
     keras2: Keras2 = None,
+    layers: Layers = None,
+    as_base_class: BaseClass = None,
     vocabulary: Vocabulary = None,
     column: Column = None,
     json: Json = False,
@@ -581,7 +635,7 @@ def selftest(
     """
     from verify.checks.inputs import usable_inputs
 
-    net = _load(model, config, keras2)
+    net = _load(model, config, keras2, layers, as_base_class)
     source = _optional_source(net, data, vocabulary, column)
     x = None
     if source is not None:
@@ -627,10 +681,46 @@ def conventions(
 
 
 def _load(
-    model: str, config: str | None, keras2: bool | None, keras: str | None = None
+    model: str,
+    config: str | None,
+    keras2: bool | None,
+    layers: list[str] | None,
+    as_base_class: list[str] | None,
+    keras: str | None = None,
+    *,
+    partial: bool = False,
 ) -> verify.Network:
+    """Read a model, after running the files that register layers."""
     semantics = None if keras2 is None else "keras2" if keras2 else "keras3"
-    return verify.load(model, config=config, semantics=semantics, keras=keras)
+    if layers:
+        from verify.forward.own_layers import load_layers
+
+        for file in layers:
+            names = load_layers(file)
+            _registered.extend(names)
+            count = f"{len(names)} layer{'s' if len(names) > 1 else ''}"
+            print(
+                f"{printable(file)} runs as code of yours: {count} registered "
+                f"({', '.join(map(printable, names))})",
+                file=sys.stderr,
+            )
+    return verify.load(
+        model,
+        config=config,
+        semantics=semantics,
+        keras=keras,
+        partial=partial,
+        base_classes=_base_classes(as_base_class),
+    )
+
+
+def _base_classes(texts: list[str] | None) -> dict[str, str] | str | None:
+    """Return what ``--as-base-class`` says, by the name of the custom class."""
+    if not texts:
+        return None
+    if "auto" in texts:
+        return "auto"
+    return dict(text.split("=", 1) for text in texts)
 
 
 def _optional_source(
@@ -759,9 +849,28 @@ def _finish_exported(
     raise typer.Exit(report.verdict.exit_code)
 
 
+def _with_flag_values(argv: list[str]) -> list[str]:
+    """Return the arguments with a value for each ``--as-base-class`` without one."""
+    given = []
+    for word, after in zip_longest(argv, argv[1:]):
+        given.append(word)
+        if word == "--as-base-class" and not CLASS_FOR_CLASS.fullmatch(after or ""):
+            given.append("auto")
+    return given
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command with these arguments and return its exit code."""
-    return run(app, argv, "rnn-verify")
+    try:
+        given = _with_flag_values(sys.argv[1:] if argv is None else argv)
+        return run(app, given, "rnn-verify")
+    finally:
+        if _registered:
+            from verify.forward.own_layers import unregister
+
+            for name in dict.fromkeys(_registered):
+                unregister(name)
+            _registered.clear()
 
 
 if __name__ == "__main__":

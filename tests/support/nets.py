@@ -211,9 +211,8 @@ def write_keras_file(
             number = seen.get(base, 0)
             seen[base] = number + 1
             group = f"layers/{base}" + (f"_{number}" if number else "")
-            cell = (
-                "/cell" if entry["class_name"] in ("LSTM", "GRU", "SimpleRNN") else ""
-            )
+            loops = ("LSTM", "GRU", "SimpleRNN")  # and classes named after them
+            cell = "/cell" if entry["class_name"].endswith(loops) else ""
             file.create_group(f"{group}/vars")
             for k, value in enumerate(arrays):
                 file[f"{group}{cell}/vars/{k}"] = value

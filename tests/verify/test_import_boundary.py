@@ -174,6 +174,7 @@ def test_every_name_of_the_package_is_there_whatever_was_imported_before():
 
 
 PUBLIC = """
+LayerType Option layer_type register registering unregister
     Convention Conversion DataError ExportReport Gradients LayerSpec LayerTrace
     ModelFileError ModelSpec Network Report SelfTest Trace UnsupportedError Verdict
     VerifyError Watch WrittenVectors assert_matches_predict backprop check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from verify.errors import DataError
@@ -18,6 +19,8 @@ def load(
     semantics: str | None = None,
     backend: str | None = None,
     keras: str | None = None,
+    partial: bool = False,
+    base_classes: Mapping[str, str] | str | None = None,
 ) -> Network:
     """Read a model without running it.
 
@@ -40,6 +43,14 @@ def load(
         Version of Keras whose rules to follow where versions differ
         (`verify.model.versions.VersionRule`); by default that of the running Keras for
         a live model, for a file that of the Keras that wrote it.
+    partial : bool
+        Whether layers that are not supported are marked (`LayerSpec.unread`) instead of
+        refused. `describe` shows such a network and `check` proves the other layers;
+        it cannot be evaluated.
+    base_classes : mapping of str to str, "auto" or None
+        For files: custom classes that are taken as classes of Keras, such as
+        ``{"ReversedLSTM": "LSTM"}``; ``"auto"`` takes each as the only one that it
+        fits. What a custom class adds is then neither computed nor checked.
 
     Returns
     -------
@@ -56,19 +67,29 @@ def load(
     if is_path(model):
         from verify.model_files.read import read_file
 
-        net = Network(read_file(model, config=config, semantics=semantics))
+        net = Network(
+            read_file(
+                model,
+                config=config,
+                semantics=semantics,
+                partial=partial,
+                base_classes=base_classes,
+            )
+        )
         net = net.by_version(
             rules_of(net.spec.keras_version) if rules is None else rules
         )
         return net.on(backend or "tensorflow")
-    if config is not None or semantics is not None:
-        raise DataError("config and semantics are for model files. Received: a model")
+    if config is not None or semantics is not None or base_classes is not None:
+        raise DataError(
+            "config, semantics and base_classes are for model files. Received: a model"
+        )
     if isinstance(model, Network):
         net = model if rules is None else model.by_version(rules)
         return net if backend is None else net.on(backend)
     from verify import keras_bridge
 
-    spec = keras_bridge.read_live(model)
+    spec = keras_bridge.read_live(model, partial=partial)
     net = Network(spec, floatx=keras_bridge.import_keras().config.floatx())
     net = net.by_version(keras_bridge.version_rules() if rules is None else rules)
     return net.on(backend or keras_bridge.backend())

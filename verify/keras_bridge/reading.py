@@ -10,15 +10,23 @@ import numpy as np
 
 from verify.errors import UnsupportedError
 from verify.forward.layers import REGISTRY
+from verify.forward.own_layers import own_name
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import first_line, import_keras
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec, ModelSpec
-from verify.model_files.config import custom_class_refusal, read_model
+from verify.model_files.classes import custom_class_refusal
+from verify.model_files.config import read_model
 
 
-def read_live(model: Any) -> ModelSpec:
+def read_live(model: Any, *, partial: bool = False) -> ModelSpec:
     """Read a live Keras 3 model.
+
+    Parameters
+    ----------
+    model : keras.Model
+    partial : bool
+        Whether layers that are not supported are marked as unread instead of refused.
 
     Raises
     ------
@@ -31,7 +39,7 @@ def read_live(model: Any) -> ModelSpec:
             "expected a path to a model file or a Keras 3 model. "
             f"Received: {type(model).__module__}.{type(model).__name__}"
         )
-    _refuse_custom(model)
+    _refuse_custom(model, partial)
     try:
         config = json.loads(model.to_json())
     except Exception as error:  # a function without source, a config of one's own
@@ -44,13 +52,16 @@ def read_live(model: Any) -> ModelSpec:
         LiveWeights(model),
         source="a live model",
         keras_version=keras.__version__,
+        partial=partial,
     )
     for path, layer in spec.walk():
+        if layer.unread:
+            continue
         _refuse_own_functions(layer, live_layer(model, spec.root, path))
     return spec
 
 
-def _refuse_custom(model: Any) -> None:
+def _refuse_custom(model: Any, partial: bool) -> None:
     """Refuse what cannot be read: custom classes first, which may have no config."""
     sequential = type(model) is import_keras().Sequential
     if not sequential and type(model).__name__ != "Functional":
@@ -58,8 +69,8 @@ def _refuse_custom(model: Any) -> None:
             f"Model '{model.name}' ({type(model).__name__}): this custom kind of model "
             "is not supported. Supported: Sequential and Functional"
         )
-    for layer in private.layers_inside(model, itself=False):
-        if not _of_keras(type(layer)):
+    for layer in () if partial else private.layers_inside(model, itself=False):
+        if not _of_keras(type(layer)) and not _is_registered(type(layer)):
             where = f"Layer '{layer.name}' ({type(layer).__name__})"
             bases = (base for base in type(layer).__mro__ if _of_keras(base))
             like = next((b.__name__ for b in bases if b.__name__ in REGISTRY), "")
@@ -77,6 +88,12 @@ def _refuse_custom(model: Any) -> None:
             f"Model '{model.name}' (Sequential): it has never been built, so it has no "
             "weights. Call it once, or begin it with keras.Input"
         )
+
+
+def _is_registered(kind: type) -> bool:
+    """Return whether a layer type is registered for a class of the user's."""
+    registered = import_keras().saving.get_registered_name(kind)
+    return bool(own_name(registered, kind.__name__))
 
 
 def _of_keras(kind: type) -> bool:
@@ -130,6 +147,16 @@ class LiveWeights:
         tokens = [_plain(token) for token in self.layer.get_vocabulary()]
         idf = private.idf_weights_of(self.layer)
         return tokens, None if idf is None else np.array(idf)
+
+    def everything(self) -> dict[str, Array]:
+        """Return all weights of the layer and of those inside it, by their paths."""
+        to_numpy = import_keras().ops.convert_to_numpy
+        found: dict[str, Array] = {}
+        for weight in getattr(self.layer, "weights", ()):
+            name = str(weight.path)
+            name = f"{name}:{len(found)}" if name in found else name
+            found[name] = np.array(to_numpy(weight))
+        return found
 
     def inside(
         self, container: str, key: str, class_name: str, number: int

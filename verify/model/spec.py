@@ -48,6 +48,9 @@ GATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 candidate, output. GRU: update, reset, hidden candidate.
 Source: keras/src/layers/rnn/{lstm,gru,simple_rnn}.py."""
 
+UNREAD = "unread"
+"""Class name in a `LayerSpec` of a layer that cannot be read."""
+
 
 @dataclass(frozen=True, eq=False)
 class LayerSpec:
@@ -94,6 +97,12 @@ class LayerSpec:
         every other axis that the model leaves open.
     output_shape : tuple, or a structure of tuples
         Shape of the outputs of that call, likewise.
+    own_class : str
+        The class in the file, without its package, if `class_name` is another name:
+        that of a registered class, of the base class it is taken as, or `UNREAD`.
+    unread : str
+        Why the layer cannot be read; empty if it can. Such layers are in specs that
+        `verify.load` was asked for with ``partial=True``.
     """
 
     name: str
@@ -109,6 +118,8 @@ class LayerSpec:
     overrides: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     input_shape: Any = None
     output_shape: Any = None
+    own_class: str = ""
+    unread: str = ""
 
     def __post_init__(self) -> None:
         frozen = {}
@@ -138,7 +149,13 @@ class LayerSpec:
         self.__post_init__()
 
     def __str__(self) -> str:
-        return f"Layer '{printable(self.name)}' ({printable(self.class_name)})"
+        shown = self.class_name if self.class_name != UNREAD else self.own_class
+        return f"Layer '{printable(self.name)}' ({printable(shown)})"
+
+    @property
+    def saved_class(self) -> str:
+        """Return the class by which files name the layer's group of weights."""
+        return self.own_class or self.class_name
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -314,6 +331,11 @@ class ModelSpec:
     def parameters(self) -> int:
         """Return how many numbers the weights of the whole model hold."""
         return self.root.parameters
+
+    @property
+    def unread(self) -> Mapping[str, LayerSpec]:
+        """Return the layers that cannot be read by their paths; see `LayerSpec`."""
+        return {path: layer for path, layer in self.walk() if layer.unread}
 
     @property
     def policies(self) -> frozenset[str]:

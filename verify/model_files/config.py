@@ -14,21 +14,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from verify.errors import ModelFileError, UnsupportedError, join_and, printable
-from verify.forward.layers import ALIASES, REGISTRY, supported
+from verify.errors import (
+    ModelFileError,
+    UnsupportedError,
+    VerifyError,
+    join_and,
+    printable,
+)
+from verify.forward.layers import ALIASES, REGISTRY
 from verify.forward.layers.base import AnyShape
 from verify.forward.layers.lookups import Vocabulary
-from verify.forward.layers.refused import REASONS
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, dtype_of, is_float
-from verify.model.spec import LayerSpec, ModelSpec
-from verify.model_files.functional import read_graph
+from verify.model.graph import TensorRef, flatten
+from verify.model.spec import UNREAD, LayerSpec, ModelSpec
+from verify.model_files.classes import (
+    is_custom,
+    is_operation,
+    own_class,
+    registry_key,
+    unread_layer,
+)
+from verify.model_files.cuts import Cut, cut
+from verify.model_files.functional import read_graph, with_readable_calls
+from verify.model_files.hdf5 import snake_case
 from verify.model_files.keras2_operations import OPERATION_CLASSES, REASON
 from verify.model_files.shapes import with_shapes
 from verify.model_files.vocabularies import with_vocabularies
 
 MODEL_CLASSES = ("Sequential", "Functional")
-OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
 QUANTIZATION_MODES = ("int8",)
 MAX_LAYER_DEPTH = 40
 """Greatest depth of layers within layers. No real model comes near it, and a config of
@@ -64,6 +78,9 @@ class WeightSource(Protocol):
     def own(self, group: str) -> list[Array]:
         """Return the arrays of the layer or of one of its groups, in saving order."""
 
+    def everything(self) -> dict[str, Array]:
+        """Return all arrays of the layer and of those inside it, by name."""
+
     def inside(
         self, container: str, key: str, class_name: str, number: int
     ) -> WeightSource:
@@ -90,8 +107,11 @@ def read_model(
     keras_version: str,
     notes: Sequence[str] = (),
     legacy: bool = False,
+    partial: bool = False,
 ) -> ModelSpec:
     """Read a model from its config, in Keras 3's form, and its weights.
+
+    With `partial`, layers that cannot be read are marked; see `read_architecture`.
 
     Raises
     ------
@@ -101,11 +121,12 @@ def read_model(
     ModelFileError
         No Keras model has such a config, or the weights contradict it.
     """
-    root = read_architecture(config)
+    root = read_architecture(config, partial=partial)
     root = with_weights(root, weights)
     config = with_vocabularies(config, root)
+    unread = any(layer.unread for _, layer in root.walk())
     return ModelSpec(
-        root=with_shapes(root),
+        root=_with_known_shapes(root, config) if unread else with_shapes(root),
         source=source,
         keras_version=keras_version,
         notes=tuple(notes),
@@ -114,17 +135,65 @@ def read_model(
     )
 
 
-def read_architecture(config: Any) -> LayerSpec:
-    """Read and check the layers, options and graph of a model, without weights."""
+def read_architecture(config: Any, *, partial: bool = False) -> LayerSpec:
+    """Read and check the layers, options and graph of a model, without weights.
+
+    Parameters
+    ----------
+    config
+    partial : bool
+        Whether a layer that is not supported is marked as unread (`LayerSpec.unread`)
+        instead of refused.
+    """
     class_name, body = _class_and_config(config, "the model")
     name = printable(body.get("name", "?"))
-    if class_name not in MODEL_CLASSES or _is_custom(config):
-        custom = "custom " if _is_custom(config) else ""
+    if class_name not in MODEL_CLASSES or is_custom(config):
+        custom = "custom " if is_custom(config) else ""
         raise UnsupportedError(
             f"Model '{name}' ({printable(class_name)}): this {custom}kind of model is "
             f"not supported. Supported: {join_and(MODEL_CLASSES)} models"
         )
-    return _read_layer(config, "the model", 0)
+    return _read_layer(config, "the model", 0, partial)
+
+
+def _with_known_shapes(root: LayerSpec, config: Any) -> LayerSpec:
+    """Return a model of which not all can be read, with the shapes that are known."""
+    try:
+        remains = cut(root, config, certain=True)
+        shaped = without_unread(root, remains)
+    except VerifyError:
+        return root
+    inside = {k: shaped.sublayers.get(k, x) for k, x in root.sublayers.items()}
+    outputs = {
+        ref: shaped.sublayers[name].options["batch_shape"]
+        for name, ref in remains.stand_ins.items()
+    }
+
+    def known(ref: TensorRef) -> Any:
+        found = outputs.get(ref, inside[ref.layer].output_shape)
+        if inside[ref.layer].class_name == "InputLayer":
+            return inside[ref.layer].options["batch_shape"]
+        return found[ref.tensor] if isinstance(found, list) else found
+
+    for node in root.graph.nodes if root.graph is not None else ():
+        layer = inside[node.layer]
+        given = [x for x in flatten(list(node.args)) if isinstance(x, TensorRef)]
+        shapes = [known(ref) for ref in given]
+        if layer.unread and layer.input_shape is None:
+            only = shapes[0] if len(shapes) == 1 else shapes
+            inside[node.layer] = replace(
+                layer,
+                input_shape=None if None in shapes else only,
+                output_shape=outputs.get(TensorRef(node.layer, node.index, 0)),
+            )
+    return replace(root, sublayers=inside)
+
+
+def without_unread(root: LayerSpec, remains: Cut) -> LayerSpec:
+    """Return what remains of a model as a model, with the shapes of its layers."""
+    made = read_architecture(remains.config)
+    layers = {k: remains.layers.get(k, x) for k, x in made.sublayers.items()}
+    return with_shapes(replace(made, sublayers=layers, policy=root.policy))
 
 
 def require_entries(entry: Any, what: str = "the model", depth: int = 0) -> None:
@@ -147,33 +216,28 @@ def require_entries(entry: Any, what: str = "the model", depth: int = 0) -> None
         require_entries(layer, f"layer {k}", depth + 1)
 
 
-def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
+def _read_layer(entry: Any, what: str, depth: int, partial: bool) -> LayerSpec:
+    """Read a layer and those inside it.
+
+    Only layers of models are marked as unread: a wrapper around a layer that cannot be
+    read cannot be read either.
+    """
     if depth > MAX_LAYER_DEPTH:
         raise ModelFileError(f"layers are nested more than {MAX_LAYER_DEPTH} deep")
     class_name, config = _class_and_config(entry, what)
-    if not _is_operation(entry) and not _is_custom(entry):
+    if not is_operation(entry) and not is_custom(entry):
         class_name = ALIASES.get(class_name, class_name)
     name = config.get("name", entry.get("name"))
     if name is None and (not depth or class_name not in REGISTRY):
         name = class_name  # a whole model: its name matters to no one
     if not isinstance(name, str) or not name or not _is_encodable(name):
         raise ModelFileError(f"{what} of the config has no name")
-    key = f"ops.{class_name}" if _is_operation(entry) else class_name
     where = f"Layer '{printable(name)}' ({printable(class_name)})"
     if class_name in OPERATION_CLASSES and isinstance(config.get(REASON), str):
         raise UnsupportedError(f"{where}: {printable(config[REASON], 400)}")
-    if _is_custom(entry) and not _is_operation(entry):
-        raise UnsupportedError(
-            custom_class_refusal(where, class_name, _resembled(config))
-        )
-    if class_name in REASONS and key not in REGISTRY and not _is_custom(entry):
-        raise UnsupportedError(f"{where}: {REASONS[class_name]}")
-    if key not in REGISTRY or _is_custom(entry):
-        custom = "custom " if _is_custom(entry) else ""
-        kind_word = "operation" if _is_operation(entry) else "class"
-        raise UnsupportedError(
-            f"{where}: this {custom}{kind_word} is not supported. {supported(key)}"
-        )
+    if isinstance(entry.get(UNREAD), str):
+        raise UnsupportedError(f"{where}: {entry[UNREAD]}")  # see `upgrade_config`
+    key = registry_key(entry, class_name, where)
     kind = REGISTRY[key]
     policy, quantization = _policy(where, config)
     if quantization is not None and quantization not in _quantization_modes(kind):
@@ -183,12 +247,16 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
         )
     trainable = bool(config.get("trainable", True))
     if class_name in MODEL_CLASSES:
-        return _read_graph_model(name, class_name, config, policy, trainable, depth)
+        return _read_graph_model(
+            name, class_name, config, policy, trainable, depth, partial
+        )
     if quantization is not None:
         config = {**config, "quantization_mode": quantization}
     options = kind.read_options(where, config)
     inside = {
-        child: _read_layer(inner, f"'{child}' of layer '{printable(name)}'", depth + 1)
+        child: _read_layer(
+            inner, f"'{child}' of layer '{printable(name)}'", depth + 1, partial=False
+        )
         for child, inner in kind.children(config).items()
     }
     layer = LayerSpec(
@@ -198,40 +266,10 @@ def _read_layer(entry: Any, what: str, depth: int) -> LayerSpec:
         sublayers=inside,
         policy=policy,
         trainable=trainable,
+        own_class=own_class(entry, key),
     )
     kind.check(where, layer)
     return layer
-
-
-def custom_class_refusal(where: str, class_name: str, resembled: str) -> str:
-    """Return why a layer of a custom class is refused, and what to do.
-
-    Parameters
-    ----------
-    where : str
-        The layer, as messages name it.
-    class_name : str
-        Its class.
-    resembled : str
-        The class of Keras that it looks like; empty if it looks like none.
-    """
-    taken = f"--as-base-class {printable(class_name)}={resembled}, "
-    return (
-        f"{where}: this custom class is not supported, its code is never run. Give it "
-        f"by --layers (docs/own-layers.md), {taken if resembled else ''}or check the "
-        "rest with --partial"
-    )
-
-
-def _resembled(config: Mapping[str, Any]) -> str:
-    """Return the recurrent class of Keras whose options a config has, or ``""``."""
-    like = [
-        kind
-        for kind in REGISTRY.values()
-        if "return_sequences" in kind.options and kind.options.keys() <= config.keys()
-    ]
-    best = max(like, key=lambda kind: len(kind.options), default=None)
-    return "" if best is None or len(best.options) < 8 else best.class_name
 
 
 def _read_graph_model(
@@ -241,14 +279,23 @@ def _read_graph_model(
     policy: str,
     trainable: bool,
     depth: int,
+    partial: bool,
 ) -> LayerSpec:
     entries = config.get("layers")
     where = f"Model '{printable(name)}' ({class_name})"
     if not isinstance(entries, list):
         raise ModelFileError(f"{where}: the config holds no list of layers")
     layers: dict[str, LayerSpec] = {}
+    if partial:
+        entries = [with_readable_calls(where, entry) for entry in entries]
+        config = {**config, "layers": entries}
     for k, entry in enumerate(entries):
-        layer = _read_layer(entry, f"layer {k}", depth + 1)
+        try:
+            layer = _read_layer(entry, f"layer {k}", depth + 1, partial)
+        except UnsupportedError as error:
+            if not partial:
+                raise
+            layer = unread_layer(entry, error)
         if isinstance(entry.get("name"), str):  # a graph refers to layers by this one
             layer = replace(layer, name=entry["name"])
         if layer.name in layers:
@@ -317,6 +364,8 @@ def with_weights(layer: LayerSpec, weights: WeightSource) -> LayerSpec:
     ModelFileError
         The number, shapes or dtypes of the weights contradict the config.
     """
+    if layer.unread:
+        return replace(layer, weights=weights.everything())
     kind = REGISTRY[layer.class_name]
     expected = kind.weight_shapes(layer.options)
     arrays: list[Array] = []
@@ -361,9 +410,10 @@ def _places(
     for key, child in layer.sublayers.items():
         place = weights
         if not child.class_name.startswith("ops."):
-            name = REGISTRY[child.class_name].python_name or child.class_name
-            place = weights.inside(kind.container, key, name, seen[name])
-            seen[name] += 1
+            name = REGISTRY[child.class_name].python_name or child.saved_class
+            group = snake_case(name)  # classes of two packages may share one
+            place = weights.inside(kind.container, key, name, seen[group])
+            seen[group] += 1
         yield key, place
 
 
@@ -419,25 +469,6 @@ def _is_encodable(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _module(entry: Mapping[str, Any]) -> str:
-    module = entry.get("module", "keras.layers")
-    return module if isinstance(module, str) else ""
-
-
-def _is_operation(entry: Mapping[str, Any]) -> bool:
-    module = _module(entry)
-    return any(
-        module == base or module.startswith(f"{base}.") for base in OPERATION_MODULES
-    )
-
-
-def _is_custom(entry: Mapping[str, Any]) -> bool:
-    """Return whether a serialised object belongs to code outside Keras."""
-    if entry.get("registered_name") not in (None, entry["class_name"]):
-        return True
-    return _module(entry).split(".")[0] != "keras"
 
 
 def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:

@@ -9,7 +9,7 @@ Source: keras/src/models/functional.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from verify.errors import ModelFileError, UnsupportedError, printable
 from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten
-from verify.model.spec import LayerSpec
+from verify.model.spec import UNREAD, LayerSpec
 
 
 def read_graph(
@@ -75,6 +75,36 @@ def read_graph(
                 f"{where}: its output '{printable(ref.layer)}' is never computed"
             )
     return Graph(inputs, outputs, _keras_run_order(ordered, outputs))
+
+
+def with_readable_calls(where: str, entry: Any) -> Any:
+    """Return the config of a layer, marked as unread if an argument cannot be read.
+
+    Its calls then keep the tensors among their arguments alone.
+    """
+    nodes = entry.get("inbound_nodes") if isinstance(entry, Mapping) else None
+    if not isinstance(nodes, list):
+        return entry
+    try:
+        for node in nodes:
+            _read_argument(where, dict(node) if isinstance(node, Mapping) else {})
+    except UnsupportedError as error:
+        calls = [{"args": list(_tensors_of(node)), "kwargs": {}} for node in nodes]
+        reason = str(error).removeprefix(f"{where}: ")
+        return {UNREAD: reason, **entry, "inbound_nodes": calls}
+    return entry
+
+
+def _tensors_of(item: Any) -> Iterator[Any]:
+    """Yield the tensors among serialised arguments, as the config has them."""
+    if isinstance(item, Mapping):
+        if item.get("class_name") == "__keras_tensor__":
+            yield item
+        else:
+            yield from _tensors_of(list(item.values()))
+    elif isinstance(item, list):
+        for inner in item:
+            yield from _tensors_of(inner)
 
 
 def _sequential_graph(names: list[str]) -> Graph:

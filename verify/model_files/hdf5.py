@@ -222,6 +222,15 @@ class SavedWeights:
         idf = self.contents.array(path) if path in self.contents.arrays else None
         return self.assets.get(self.place), idf
 
+    def everything(self) -> dict[str, Array]:
+        """Return all arrays under the group of the layer, by their paths there."""
+        begin = f"{self.place}/" if self.place else ""
+        return {
+            path.removeprefix(begin): array
+            for path, array in self.contents.arrays.items()
+            if path.startswith(begin) and not isinstance(array, str)
+        }
+
     def groups(self, group: str) -> list[str]:
         """Return where the arrays under ``vars`` may be, the usual place first."""
         found = [_join_path(self.place, group, "vars")]

@@ -26,6 +26,7 @@ from typing import Any
 from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.layers import ALIASES, REGISTRY
 from verify.model.dtypes import POLICIES
+from verify.model.spec import UNREAD
 from verify.model_files.keras2_operations import expand_operations, is_operation
 from verify.model_files.plain_values import plain
 
@@ -92,7 +93,9 @@ def is_legacy(config: Any, version: Any) -> bool:
     return isinstance(config, Mapping) and "module" not in config
 
 
-def upgrade_config(config: Any, semantics: str) -> UpgradedConfig:
+def upgrade_config(
+    config: Any, semantics: str, *, partial: bool = False
+) -> UpgradedConfig:
     """Turn an old config into the form of Keras 3, and leave a current one unchanged.
 
     Parameters
@@ -101,6 +104,9 @@ def upgrade_config(config: Any, semantics: str) -> UpgradedConfig:
         The parsed JSON of a file.
     semantics : "keras2" or "keras3"
         The version of Keras whose meaning the settings in the table above get.
+    partial : bool
+        Whether a layer with an option that Keras 3 lacks is marked instead of refused:
+        with the reason under the key `verify.model.spec.UNREAD`.
 
     Raises
     ------
@@ -113,7 +119,7 @@ def upgrade_config(config: Any, semantics: str) -> UpgradedConfig:
         raise UnsupportedError(
             f"expected semantics {join_and(SEMANTICS)}. Received: {semantics}"
         )
-    upgrader = ConfigUpgrader(semantics)
+    upgrader = ConfigUpgrader(semantics, partial)
     upgraded = upgrader.model(plain(config))
     return UpgradedConfig(upgraded, tuple(dict.fromkeys(upgrader.notes)), True)
 
@@ -123,6 +129,7 @@ class ConfigUpgrader:
     """Rewrite the parts of an old config, and collect notes on what was changed."""
 
     semantics: str
+    partial: bool = False
     notes: list[str] = field(default_factory=list)
 
     def model(self, entry: Any) -> Any:
@@ -138,7 +145,7 @@ class ConfigUpgrader:
             config.get("layers"), list
         ):
             return {**entry, "class_name": class_name}
-        layers = [self.layer(layer) for layer in config["layers"]]
+        layers = [self.part(layer) for layer in config["layers"]]
         if class_name == "Sequential":
             layers = self.with_input(layers)
         elif class_name == "Functional":
@@ -162,6 +169,16 @@ class ConfigUpgrader:
             "class_name": class_name,
             "config": {**config, "layers": layers},
         }
+
+    def part(self, entry: Any) -> Any:
+        """Upgrade a layer of a model, or mark it if it cannot be read."""
+        try:
+            return self.layer(entry)
+        except UnsupportedError as error:
+            if not self.partial:
+                raise
+            reason = str(error).partition("): ")[2] or str(error)
+            return {"module": "keras.layers", **entry, UNREAD: reason}
 
     def layer(self, entry: Any) -> Any:
         """Upgrade a layer and the layers inside it."""

@@ -45,6 +45,10 @@ class LegacyWeights:
 
     def _assign(self, name: str, layer: LayerSpec, arrays: list[Array]) -> None:
         slots = list(_weight_slots(name, layer))
+        unread = [at for at, x in [(name, layer), *layer.walk(name)] if x.unread]
+        if len(unread) == 1:  # what no other layer has is its own
+            more = max(0, len(arrays) - len(slots))
+            slots = list(_weight_slots(name, layer, unread=more))
         if len(slots) != len(arrays):
             raise ModelFileError(
                 f"{self._shown}: {layer}: expected {len(slots)} arrays. "
@@ -57,6 +61,8 @@ class LegacyWeights:
         named = {(slot.path, slot.key): by_slot[id(slot)] for slot in slots}
         for path, inner in [(name, layer), *layer.walk(name)]:
             keys = REGISTRY[inner.class_name].weight_shapes(inner.options)
+            if inner.unread:
+                keys = {key: () for at, key in named if at == path}
             self._found[path] = [named[path, key] for key in keys]
             if inner.class_name in CUDNN_CLASSES.values():
                 self._found[path] = from_cudnn(inner, self._found[path])
@@ -68,6 +74,10 @@ class LegacyWeights:
     def vocabulary(self) -> tuple[None, None]:
         """Return nothing: the config has the vocabulary, or no one has."""
         return None, None
+
+    def everything(self) -> dict[str, Array]:
+        """Return no arrays, because the model itself has none."""
+        return {}
 
     def inside(
         self, container: str, key: str, class_name: str, number: int
@@ -95,6 +105,11 @@ class _LegacyLayerWeights:
         """Return nothing, as `LegacyWeights.vocabulary`."""
         return None, None
 
+    def everything(self) -> dict[str, Array]:
+        """Return the arrays of the layer and of those inside it, by their numbers."""
+        arrays = self._found.get(self._path, [])
+        return {f"array {k}": array for k, array in enumerate(arrays)}
+
     def inside(
         self, container: str, key: str, class_name: str, number: int
     ) -> _LegacyLayerWeights:
@@ -112,17 +127,23 @@ class _WeightSlot:
 
 
 def _weight_slots(
-    path: str, layer: LayerSpec, trainable: bool = True
+    path: str, layer: LayerSpec, trainable: bool = True, *, unread: int = 0
 ) -> Iterator[_WeightSlot]:
-    """Yield the weights of a layer and its sublayers, in the order of get_weights."""
+    """Yield the weights of a layer and its sublayers, in the order of get_weights.
+
+    A layer that cannot be read has `unread` of them, which count as trained.
+    """
     kind = REGISTRY[layer.class_name]
     trainable = trainable and layer.trainable
     fixed = kind.non_trainable(layer.options)
     keys = kind.weight_shapes(layer.options)
     for key in sorted(keys, key=fixed.__contains__):  # trainable ones first
         yield _WeightSlot(path, key, trainable and key not in fixed)
+    if layer.unread:
+        for k in range(unread):
+            yield _WeightSlot(path, f"array {k}", trainable)
     for key, inner in layer.sublayers.items():
-        yield from _weight_slots(f"{path}/{key}", inner, trainable)
+        yield from _weight_slots(f"{path}/{key}", inner, trainable, unread=unread)
 
 
 def from_cudnn(layer: LayerSpec, arrays: list[Array]) -> list[Array]:

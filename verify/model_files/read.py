@@ -11,8 +11,8 @@ import contextlib
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from verify.errors import ModelFileError, UnsupportedError, error_prefix, printa
 from verify.forward.layers import REGISTRY
 from verify.model.arrays import shape_text
 from verify.model.spec import ModelSpec
+from verify.model_files.base_classes import take_base_classes, without_additions
 from verify.model_files.config import (
     WeightsDisagree,
     WeightSource,
@@ -77,6 +78,8 @@ def read_file(
     *,
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
+    partial: bool = False,
+    base_classes: Mapping[str, str] | str | None = None,
 ) -> ModelSpec:
     """Read a model file.
 
@@ -91,6 +94,12 @@ def read_file(
     semantics : "keras2", "keras3" or None
         The version of Keras whose meaning is given to settings that changed their
         meaning; by default the version that wrote the file.
+    partial : bool
+        Whether layers that are not supported are marked as unread instead of refused;
+        see `verify.model.spec.LayerSpec.unread`.
+    base_classes : mapping of str to str, "auto" or None
+        Custom classes, and the classes of Keras as which they are taken; see
+        `verify.model_files.base_classes`.
 
     Raises
     ------
@@ -101,6 +110,7 @@ def read_file(
     """
     path = Path(path)
     shown = printable(path)
+    how = _How(semantics, partial, base_classes)
     head = _first_bytes(path, shown)
     with error_prefix(path), _refusing_excess(shown):
         if head.startswith(b"PK\x03\x04"):
@@ -108,14 +118,28 @@ def read_file(
                 raise ModelFileError(
                     f"{shown}: has a config of its own; --config is not"
                 )
-            return _read_archive(path, shown, semantics)
+            return _read_archive(path, shown, how)
         contents = weight_contents(path)
         if contents is not None:
-            return _read_hdf5(contents, path, config, semantics)
+            return _read_hdf5(contents, path, config, how)
     found = "an empty file" if not head else f"a file that begins with {head!r}"
     if head.lstrip().startswith(b"{"):
         found = "JSON; give the weights file, and this as its config"
     raise ModelFileError(f"{shown}: {EXPECTED_FILES}. Received: {found}")
+
+
+@dataclass(frozen=True)
+class _How:
+    """Hold how a file is to be read; see `read_file`."""
+
+    semantics: str | None
+    partial: bool
+    base_classes: Mapping[str, str] | str | None
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Return the arguments of `upgraded_config`."""
+        return vars(self)
 
 
 @contextlib.contextmanager
@@ -148,7 +172,7 @@ def _first_bytes(path: Path, shown: str) -> bytes:
         raise ModelFileError(f"{shown}: cannot be read ({error.strerror})") from None
 
 
-def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
+def _read_archive(path: Path, shown: str, how: _How) -> ModelSpec:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name: _member(archive, name, shown) for name in ARCHIVE_MEMBERS}
@@ -160,12 +184,15 @@ def _read_archive(path: Path, shown: str, semantics: str | None) -> ModelSpec:
     metadata = _json(members["metadata.json"], f"{shown}: metadata.json")
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     upgraded = upgraded_config(
-        _json(members["config.json"], f"{shown}: config.json"), version, semantics
+        _json(members["config.json"], f"{shown}: config.json"), version, **how.reading
     )
-    read_architecture(upgraded.config)  # refuses a model before its weights are read
+    # refuses a model before its weights are read
+    read_architecture(upgraded.config, partial=how.partial)
     weights = f"{shown}: model.weights.h5"
     contents = with_slashes(read_hdf5(members["model.weights.h5"], weights))
-    return _spec(upgraded, SavedWeights(contents, assets=assets), path, version)
+    return _spec(
+        upgraded, SavedWeights(contents, assets=assets), path, version, how.partial
+    )
 
 
 def weight_contents(path: Path) -> Hdf5Contents | None:
@@ -201,7 +228,7 @@ def _read_hdf5(
     contents: Hdf5Contents,
     path: Path,
     config: str | os.PathLike[str] | None,
-    semantics: str | None,
+    how: _How,
 ) -> ModelSpec:
     shown = contents.shown
     inside = contents.attributes[""].get("model_config")
@@ -217,30 +244,37 @@ def _read_hdf5(
         )
     require_entries(content)
     if is_keras1(content, version):
-        return _read_keras1(content, version, contents, semantics, path)
-    upgraded = upgraded_config(content, version, semantics)
-    structure = read_architecture(upgraded.config)
+        return _read_keras1(content, version, contents, how, path)
+    upgraded = upgraded_config(content, version, **how.reading)
+    structure = read_architecture(upgraded.config, partial=how.partial)
     weights: WeightSource = SavedWeights(with_slashes(contents))
     old = any(name.startswith("layer_names") for name in contents.attributes[""])
     if old or "model_weights" in {*contents.attributes, *contents.arrays}:
         weights = LegacyWeights(structure, legacy_arrays(contents), shown)
-    return _spec(upgraded, weights, path, version)
+    return _spec(upgraded, weights, path, version, how.partial)
 
 
 def _read_keras1(
     content: Any,
     version: Any,
     contents: Hdf5Contents,
-    semantics: str | None,
+    how: _How,
     path: Path,
 ) -> ModelSpec:
     """Read a file of Keras 1: first into the form of Keras 2, then like one."""
+    taken: tuple[str, ...] = ()
+    if how.base_classes is not None:
+        content, taken = take_base_classes(content, how.base_classes)
     theano = written_on_theano(contents)
     arrays = legacy_arrays(contents)
     first = upgrade_keras1(plain(content), version, theano, arrays)
-    upgraded = upgrade_config(first.config, semantics or KERAS2)
-    upgraded = replace(upgraded, notes=(*first.notes, *upgraded.notes))
-    structure = read_architecture(upgraded.config)
+    upgraded = upgrade_config(
+        first.config, how.semantics or KERAS2, partial=how.partial
+    )
+    config, dropped = without_additions(upgraded.config)
+    notes = (*taken, *dropped, *first.notes, *upgraded.notes)
+    upgraded = replace(upgraded, config=config, notes=notes)
+    structure = read_architecture(upgraded.config, partial=how.partial)
     turned = keras2_arrays(
         first.layers,
         arrays,
@@ -249,7 +283,7 @@ def _read_keras1(
         shown=contents.shown,
     )
     weights = LegacyWeights(structure, turned, contents.shown)
-    return _spec(upgraded, weights, path, version)
+    return _spec(upgraded, weights, path, version, how.partial)
 
 
 def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
@@ -270,9 +304,16 @@ def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
 
 
 def upgraded_config(
-    content: Any, version: Any, semantics: str | None = None
+    content: Any,
+    version: Any,
+    semantics: str | None = None,
+    *,
+    partial: bool = False,
+    base_classes: Mapping[str, str] | str | None = None,
 ) -> UpgradedConfig:
     """Return a config in the form of Keras 3, as the version that wrote it meant it.
+
+    The other parameters are those of `read_file`.
 
     Raises
     ------
@@ -280,6 +321,9 @@ def upgraded_config(
         It cannot be read; the message says why.
     """
     require_entries(content)
+    taken: tuple[str, ...] = ()
+    if base_classes is not None:
+        content, taken = take_base_classes(content, base_classes)
     if isinstance(version, str) and version.startswith("0."):
         raise UnsupportedError(
             f"written by Keras {printable(version, 20)}; files from before Keras 1 are "
@@ -288,7 +332,15 @@ def upgraded_config(
     old = is_legacy(content, version)
     meaning = semantics or (KERAS2 if old and not _from_keras3(version) else KERAS3)
     changed = old or semantics == KERAS2
-    return upgrade_config(content, meaning) if changed else UpgradedConfig(content)
+    upgraded = (
+        upgrade_config(content, meaning, partial=partial)
+        if changed
+        else UpgradedConfig(content)
+    )
+    if not taken:
+        return upgraded
+    config, dropped = without_additions(upgraded.config)
+    return replace(upgraded, config=config, notes=(*taken, *dropped, *upgraded.notes))
 
 
 def _from_keras3(version: Any) -> bool:
@@ -296,7 +348,11 @@ def _from_keras3(version: Any) -> bool:
 
 
 def _spec(
-    upgraded: UpgradedConfig, weights: WeightSource, path: Path, version: Any
+    upgraded: UpgradedConfig,
+    weights: WeightSource,
+    path: Path,
+    version: Any,
+    partial: bool,
 ) -> ModelSpec:
     try:
         return read_model(
@@ -306,16 +362,20 @@ def _spec(
             keras_version=printable(version or "unknown", 20),
             notes=upgraded.notes,
             legacy=upgraded.legacy,
+            partial=partial,
         )
     except WeightsDisagree as error:
         if not isinstance(weights, SavedWeights):
             raise
-        more = _unclaimed(upgraded.config, weights, error.expected)
+        more = _unclaimed(upgraded.config, weights, error.expected, partial)
         raise WeightsDisagree(f"{error}{more}", error.expected) from None
 
 
 def _unclaimed(
-    config: Any, weights: SavedWeights, expected: Sequence[tuple[int | None, ...]]
+    config: Any,
+    weights: SavedWeights,
+    expected: Sequence[tuple[int | None, ...]],
+    partial: bool,
 ) -> str:
     """Return what to add about weights in a file that the config does not claim.
 
@@ -325,10 +385,14 @@ def _unclaimed(
     weights : SavedWeights
     expected : sequence of tuples
         The shapes that a layer of the config misses.
+    partial : bool
+        As for `read_file`.
     """
     claimed = {
         group
-        for layer, place in all_places(read_architecture(config), weights)
+        for layer, place in all_places(
+            read_architecture(config, partial=partial), weights
+        )
         if isinstance(place, SavedWeights)
         for part in REGISTRY[layer.class_name].weight_groups
         for group in place.groups(part)

@@ -37,12 +37,19 @@ def describe(net: Network) -> str:
         end, what exporters lose of this model.
     """
     spec = net.spec
+    unread = spec.unread
     made = "" if spec.keras_version == "unknown" else f", Keras {spec.keras_version}"
     count = f"{len(spec.layers)} layer{'s' if len(spec.layers) > 1 else ''}"
     lines = [
         f"{printable(spec.source)}: {spec.root.class_name} '{printable(spec.name)}', "
         f"{count}, {spec.parameters:,} parameters{made}",
     ]
+    if unread:
+        numbers = sum(layer.parameters for layer in unread.values())
+        lines.append(
+            f"NOT READ: {len(unread)} layer{'s' if len(unread) > 1 else ''} with "
+            f"{numbers:,} parameters: {join_and(map(printable, unread))}"
+        )
     several = len(spec.inputs) > 1
     for layer in spec.inputs:
         name = f" {printable(layer.name)}" if several else ""
@@ -52,7 +59,8 @@ def describe(net: Network) -> str:
         lines.append(f"outputs of {join_and([printable(n) for n in net.output_names])}")
     for note in (*spec.notes, *changes_to_come(spec)):
         lines.append(f"note: {printable(note, 500)}")
-    lines += _inside(spec.root, "", _mask_notes(net))
+    # masks are followed through every layer, or not at all
+    lines += _inside(spec.root, "", {} if unread else _mask_notes(net))
     lost = losses(spec)
     if lost:
         lines += ["", LEAVING, *(f"  {text}" for text in lost)]
@@ -112,8 +120,8 @@ def _inside(
 def _layer(layer: LayerSpec, path: str, calls: int) -> list[str]:
     kind = REGISTRY[layer.class_name]
     name = path if path.rpartition("/")[2] == layer.name else f"{path} = {layer.name}"
-    head = f"{printable(name)} ({layer.class_name})"
-    if layer.input_shape is not None:
+    head = f"{printable(name)} ({printable(_class_of(layer))})"
+    if layer.input_shape is not None or layer.output_shape is not None:
         head += f"  {_shape(layer.input_shape)} -> {_shape(layer.output_shape)}"
     if calls > 1:
         head += f", called {calls} times"
@@ -127,13 +135,24 @@ def _layer(layer: LayerSpec, path: str, calls: int) -> list[str]:
     return lines + [f"  {note}" for note in kind.notes(layer)]
 
 
+def _class_of(layer: LayerSpec) -> str:
+    """Return the class that the file names, and what it is taken as."""
+    if not layer.own_class or layer.class_name.endswith(f">{layer.own_class}"):
+        return layer.class_name
+    if layer.unread:
+        return layer.own_class
+    return f"{layer.own_class}, taken as {layer.class_name}"
+
+
 def _calls(model: LayerSpec, name: str) -> int:
     nodes = model.graph.nodes if model.graph is not None else ()
     return sum(node.layer == name for node in nodes)
 
 
 def _shape(shape: Any) -> str:
-    """Return one shape, or several, as text."""
+    """Return one shape, or several, as text; a question mark if it is not known."""
+    if shape is None:
+        return "?"
     if isinstance(shape, dict):
         shape = list(shape.values())
     if isinstance(shape, list):

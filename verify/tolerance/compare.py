@@ -26,11 +26,12 @@ class Verdict(StrEnum):
     PASS = "PASS"
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
+    PARTIAL = "PARTIAL"
 
     @property
     def exit_code(self) -> int:
         """Return the exit code of a command: 0, 1 or 3."""
-        return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[self.value]
+        return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "PARTIAL": 3}[self.value]
 
 
 @dataclass(frozen=True)

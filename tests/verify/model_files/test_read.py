@@ -278,7 +278,6 @@ def test_options_are_refused_by_layer_class_and_name(tmp_path, options, message)
             {"class_name": "simple_rnn"},
             "(simple_rnn): this class is not supported. Did you mean SimpleRNN? ",
         ),
-        ({"class_name": "Lambda"}, "(Lambda): this class is not supported. All "),
         (
             {"class_name": "Transposed", "module": "keras.src.ops.numpy"},
             "(Transposed): this operation is not supported. Did you mean Transpose? ",

@@ -35,6 +35,7 @@ from verify.forward.layers import (
     wrappers,
 )
 from verify.forward.layers.base import LayerType
+from verify.forward.layers.registry import Registry
 from verify.forward.layers.wrappers import LOOPS
 
 HEADINGS: Mapping[str, tuple[type[LayerType], ...]] = MappingProxyType(
@@ -57,7 +58,7 @@ HEADINGS: Mapping[str, tuple[type[LayerType], ...]] = MappingProxyType(
 )
 """Heading in the table of coverage -> the layer types listed under it."""
 
-REGISTRY: Mapping[str, LayerType] = MappingProxyType(
+REGISTRY = Registry(
     {kind.class_name: kind() for kinds in HEADINGS.values() for kind in kinds}
 )
 """Keras class name -> layer type; raw operations have names such as ``ops.Add``."""

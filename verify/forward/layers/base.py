@@ -323,6 +323,8 @@ class LayerType(ABC):
     container : str
         Attribute in Keras that holds the sublayers as a list; empty if each sublayer is
         an attribute.
+    options_listed : str
+        Says where to look if an option is refused.
     """
 
     class_name: ClassVar[str]
@@ -343,6 +345,7 @@ class LayerType(ABC):
     masks_from_tensor: ClassVar[frozenset[str]] = frozenset()
     returns_input: ClassVar[str] = ""
     container: ClassVar[str] = ""
+    options_listed: ClassVar[str] = "Its options: rnn-verify layers"
 
     @property
     def mask_arguments(self) -> frozenset[str]:
@@ -376,7 +379,7 @@ class LayerType(ABC):
             raise UnsupportedError(
                 f"{where}: option '{name}' is not supported. "
                 f"Received: {name}={printable(value, 60)}. "
-                f"{did_you_mean(name, known)}Its options: rnn-verify layers"
+                f"{did_you_mean(name, known)}{self.options_listed}"
             )
         return {key: self._option(where, key, config) for key in self.options}
 

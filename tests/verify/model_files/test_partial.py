@@ -1,0 +1,330 @@
+"""Models of which not all can be read: what is marked, what remains, what is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.nets import (
+    INPUTS,
+    OUTPUTS,
+    TIME,
+    UNITS,
+    GivenWeights,
+    features,
+    input_layer,
+    layer,
+    random_layers,
+    sequential,
+)
+from support.own_layers import own_config, own_file, own_weights
+
+import verify
+from verify import ModelFileError, Network, UnsupportedError
+from verify.__main__ import main
+from verify.forward.layers import REGISTRY
+from verify.model.graph import TensorRef, flatten
+from verify.model.spec import UNREAD
+from verify.model_files.base_classes import take_base_classes, without_additions
+from verify.model_files.config import read_architecture, read_model, without_unread
+from verify.model_files.cuts import cut
+from verify.model_files.keras2_weights import LegacyWeights
+
+
+def tensor(name: str, number: int = 0, **more) -> dict:
+    history = {"keras_history": [name, 0, number], **more}
+    return {"class_name": "__keras_tensor__", "config": history}
+
+
+def called(entry: dict, *args, **kwargs) -> dict:
+    """A layer of a Functional config, with its call."""
+    name = entry["config"]["name"]
+    nodes = [{"args": list(args), "kwargs": kwargs}] if args else []
+    return {**entry, "name": name, "inbound_nodes": nodes}
+
+
+def own(name: str = "own", class_name: str = "Mine", **config) -> dict:
+    entry = layer(class_name, name, **config)
+    return {**entry, "module": "mine", "registered_name": class_name}
+
+
+def functional(*layers: dict, outputs: list) -> dict:
+    return {
+        "module": "keras.src.models.functional",
+        "class_name": "Functional",
+        "registered_name": None,
+        "config": {
+            "name": "model",
+            "layers": list(layers),
+            "input_layers": [["input", 0, 0]],
+            "output_layers": outputs,
+        },
+    }
+
+
+def branching(**shape) -> dict:
+    """An LSTM beside a layer of the user's, both into an Add, then Dense."""
+    return functional(
+        called(input_layer(None, TIME, INPUTS)),
+        called(layer("LSTM", "lstm", units=UNITS), tensor("input")),
+        called(own(size=3), tensor("input")),
+        called(layer("Add", "add"), [tensor("lstm"), tensor("own", **shape)]),
+        called(layer("Dense", "dense", units=OUTPUTS), tensor("add")),
+        outputs=[["dense", 0, 0]],
+    )
+
+
+def read(config: dict, seed: int = 0):
+    class Given(GivenWeights):
+        def inside(self, container, key, class_name, number):
+            found = super().inside(container, key, class_name, number)
+            found.everything = lambda: {"array 0": np.zeros((3, 2))}
+            return found
+
+    arrays = {}
+    for k, (name, one) in enumerate(
+        read_architecture(config, partial=True).sublayers.items()
+    ):
+        size = {"lstm": INPUTS, "lstm_1": UNITS}.get(name, UNITS)
+        shapes = REGISTRY[one.class_name].weight_shapes(one.options).values()
+        rng = np.random.default_rng(k)
+        arrays[name] = [
+            rng.normal(size=[size if s is None else s for s in x]) for x in shapes
+        ]
+    return read_model(config, Given(arrays), source="", keras_version="", partial=True)
+
+
+def test_a_file_is_read_but_for_a_custom_class(tmp_path):
+    path, weights = own_file(tmp_path / "m.keras")
+    with pytest.raises(UnsupportedError, match=r"check the rest with --partial"):
+        verify.load(path)
+    net = verify.load(path, partial=True)
+    (unread,) = net.spec.unread.values()
+    assert (unread.class_name, unread.own_class) == (UNREAD, "ReversedLSTM")
+    assert unread.unread.startswith("this custom class is not supported")
+    arrays = list(unread.weights.items())
+    assert [key for key, _ in arrays] == [f"cell/vars/{k}" for k in range(3)]
+    for (_, found), expected in zip(arrays, weights[1], strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert net.spec.parameters == sum(w.size for ws in weights for w in ws)
+    shapes = [(x.input_shape, x.output_shape) for x in net.spec.layers]
+    sequence = (None, TIME, UNITS)
+    assert shapes == [((None, TIME, INPUTS), sequence), (sequence, None), (None, None)]
+    with pytest.raises(UnsupportedError, match=r"'own' \(ReversedLSTM\): this custom"):
+        net.predict(features())
+
+
+def test_describe_marks_what_cannot_be_read_and_ends_with_3(tmp_path, capsys):
+    path, _ = own_file(tmp_path / "m.keras")
+    assert main(["describe", str(path)]) == 3
+    out, err = capsys.readouterr()
+    assert "NOT READ: 1 layer with 144 parameters: own" in out
+    assert "own (ReversedLSTM)  (batch, 6, 4) -> ?" in out
+    assert "cell/vars/1      (4, 16)" in out
+    assert "NOT READ: this custom class" in out
+    assert "columns: i 0:4, f 4:8, c 8:12, o 12:16" in out
+    assert "parameters : 4 x 2 + 2 = 10" in out
+    (line,) = err.splitlines()
+    assert line.startswith("rnn-verify: PARTIAL: Layer 'own' (ReversedLSTM): ")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"activation": "nothing"}, "option 'activation' expects"),
+        ({"nothing": 3}, "option 'nothing' is not supported"),
+        ({"dtype": "mixed_float8"}, "dtype policy"),
+    ],
+)
+def test_an_option_that_is_not_supported_is_a_mark(change, reason):
+    config = sequential(
+        input_layer(None, TIME, INPUTS),
+        layer("LSTM", "lstm", units=UNITS, return_sequences=True),
+        layer("LSTM", "lstm_1", units=UNITS, **change),
+    )
+    with pytest.raises(UnsupportedError):
+        read_architecture(config)
+    (found,) = [x for x in read(config) if x.unread]
+    assert (found.name, found.own_class) == ("lstm_1", "LSTM")
+    assert reason in found.unread
+
+
+def test_what_is_inside_a_wrapper_makes_the_wrapper_unread():
+    config = sequential(
+        input_layer(None, TIME, INPUTS),
+        layer("Bidirectional", "both", layer=own(units=2)),
+    )
+    spec = read_architecture(config, partial=True)
+    assert list(spec.sublayers["both"].sublayers) == []
+    assert "Layer 'own' (Mine)" in spec.sublayers["both"].unread
+
+
+def test_an_argument_that_cannot_be_read_is_a_mark():
+    odd = {"class_name": "Mystery", "config": {}}
+    config = functional(
+        called(input_layer(None, TIME, INPUTS)),
+        called(layer("LSTM", "lstm", units=UNITS), tensor("input"), initial_state=odd),
+        outputs=[["lstm", 0, 0]],
+    )
+    with pytest.raises(UnsupportedError, match="class 'Mystery'"):
+        read_architecture(config)
+    found = read_architecture(config, partial=True).sublayers["lstm"]
+    assert "an argument of class 'Mystery' is not supported" in found.unread
+
+
+def test_what_contradicts_itself_is_refused_all_the_same(tmp_path):
+    path, _ = own_file(tmp_path / "m.keras")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ModelFileError, match="damaged"):
+        verify.load(path, partial=True)
+
+
+def test_a_cut_puts_inputs_in_the_place_of_what_is_missing():
+    config = branching(shape=[None, UNITS], dtype="float32")
+    spec = read(config)
+    remains = cut(spec.root, config)
+    assert remains.stand_ins == {"own_output": TensorRef("own", 0, 0)}
+    assert not remains.left_out
+    root = without_unread(spec.root, remains)
+    inputs = [x.name for x in verify.ModelSpec(root).inputs]
+    assert inputs == ["input", "own_output"]
+    part = Network(verify.ModelSpec(root))
+    x, given = features(), np.random.default_rng(1).normal(size=(5, UNITS))
+    found = part.trace([x, given.astype("float32")])
+    np.testing.assert_allclose(
+        found["add"].output, found["lstm"].output + given, rtol=1e-6
+    )
+    shapes = {layer.name: layer.output_shape for layer in spec.layers}
+    assert shapes["own"] == shapes["add"] == (None, UNITS)
+    assert spec["own"].input_shape == (None, TIME, INPUTS)
+
+
+def test_layers_behind_an_unknown_shape_are_left_out():
+    config = branching()
+    spec = read(config)
+    remains = cut(spec.root, config)
+    reason = "the shape of what it is given by 'own' is not known"
+    assert remains.left_out == {"add": reason}
+    assert list(remains.stand_ins) == ["add_output"]  # the kernel of Dense tells it
+    assert spec["dense"].input_shape is None  # but not how many axes there are
+
+
+def test_a_cut_of_which_nothing_remains_is_refused():
+    config = sequential(input_layer(None, TIME, INPUTS), own())
+    spec = read(config)
+    with pytest.raises(UnsupportedError, match="No other layer can be computed"):
+        cut(spec.root, config)
+
+
+def test_shared_layers_keep_the_calls_that_can_be_computed():
+    lstm = called(
+        layer("LSTM", "lstm", units=INPUTS, return_sequences=True), tensor("own")
+    )
+    lstm["inbound_nodes"].append({"args": [tensor("input")], "kwargs": {}})
+    config = functional(
+        called(input_layer(None, TIME, INPUTS)),
+        called(layer("Add", "add"), [tensor("input"), tensor("own")]),
+        called(own(), tensor("input")),
+        lstm,
+        outputs=[["lstm", 1, 0], ["add", 0, 0]],
+    )
+    spec = read(config)
+    remains = cut(spec.root, config)
+    root = without_unread(spec.root, remains)
+    # the first call leads to no output, so the second is the first that remains
+    assert [n.index for n in root.graph.nodes if n.layer == "lstm"] == [0]
+    assert [ref.place for ref in flatten(root.graph.outputs)] == [("lstm", 0, 0)]
+    assert list(remains.left_out) == ["add"]
+
+
+def test_a_legacy_file_gives_a_layer_that_is_not_read_its_arrays():
+    structure = read_architecture(own_config(), partial=True)
+    weights = own_weights()
+    arrays = dict(zip(("lstm", "own", "dense"), weights, strict=True))
+    source = LegacyWeights(structure, arrays, "m.h5")
+    spec = read_model(
+        own_config(), source, source="m.h5", keras_version="2.2", partial=True
+    )
+    np.testing.assert_array_equal(spec["own"].weights["array 1"], weights[1][1])
+
+
+def test_a_model_inside_a_legacy_file_leaves_what_no_other_layer_has():
+    inner = own_config()
+    inner["config"]["name"] = "inner"
+    config = sequential(input_layer(None, TIME, INPUTS), inner)
+    structure = read_architecture(config, partial=True)
+    flat = [array for arrays in own_weights() for array in arrays]
+    source = LegacyWeights(structure, {"inner": flat}, "m.h5")
+    spec = read_model(config, source, source="m.h5", keras_version="2.2", partial=True)
+    for path, arrays in zip(("lstm", "own", "dense"), own_weights(), strict=True):
+        found = spec[f"inner/{path}"].weights.values()
+        for ours, expected in zip(found, arrays, strict=True):
+            np.testing.assert_array_equal(ours, expected)
+
+
+def test_a_custom_class_is_taken_as_its_base_class(tmp_path, capsys):
+    path, weights = own_file(tmp_path / "m.keras", extra=[1, 2], unit_forget_bias=True)
+    net = verify.load(path, base_classes={"ReversedLSTM": "LSTM"})
+    layer_ = net.spec["own"]
+    assert (layer_.class_name, layer_.own_class) == ("LSTM", "ReversedLSTM")
+    np.testing.assert_array_equal(layer_.weights["kernel"], weights[1][0])
+    assert net.spec.notes == (
+        "layer 'own' (ReversedLSTM) is taken as LSTM; what the class adds is not "
+        "checked",
+        "layer 'own': options of its own are dropped: extra=[1, 2]",
+    )
+    plain, _ = own_file(tmp_path / "p.keras", name="LSTM")
+    same = verify.load(plain, base_classes={"mine>LSTM": "LSTM"})
+    np.testing.assert_array_equal(net.predict(features()), same.predict(features()))
+    for option in (["--as-base-class"], ["--as-base-class", "ReversedLSTM=LSTM"]):
+        assert main(["describe", *option, str(path)]) == 0
+        assert "own (ReversedLSTM, taken as LSTM)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ({"ReversedLSTM": "lstm"}, "Did you mean LSTM"),
+        ({"LSTM": "GRU"}, "expected a custom class of the model"),
+        ({"ReversedLSTM": "GRU"}, "config and weights disagree"),
+        ({"ReversedLSTM": "Dense"}, "config and weights disagree"),
+        ("LSTM", "expected NAME=CLASS"),
+    ],
+)
+def test_a_base_class_that_does_not_fit_is_refused(tmp_path, classes, message):
+    path, _ = own_file(tmp_path / "m.keras")
+    with pytest.raises(verify.VerifyError, match=message):
+        verify.load(path, base_classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("entry", "base"),
+    [
+        (own(units=3, return_sequences=True, reset_after=True), "GRU"),
+        (own(units=3, return_sequences=True, unit_forget_bias=True), "LSTM"),
+        (own(filters=3, kernel_size=[2], data_format="channels_last"), ""),
+        (
+            own(class_name="OwnDense", units=3, use_bias=True, activation="tanh"),
+            "Dense",
+        ),
+        (own(units=3), ""),
+        (own(class_name="MyLSTM", units=3, return_state=True, unroll=True), "LSTM"),
+    ],
+)
+def test_a_base_class_is_recognised_by_its_options_or_left_to_the_user(entry, base):
+    config = sequential(input_layer(None, TIME, INPUTS), entry)
+    if not base:
+        with pytest.raises(UnsupportedError, match=r"say it as Mine=CLASS"):
+            take_base_classes(config, "auto")
+        return
+    taken, notes = take_base_classes(config, "auto")
+    changed = taken["config"]["layers"][1]
+    assert changed["class_name"] == base
+    assert len(notes) == 1
+    assert not without_additions(taken)[1]
+
+
+def test_without_a_custom_class_there_is_nothing_to_take():
+    config = sequential(input_layer(None, TIME, INPUTS), layer("LSTM", "l", units=2))
+    with pytest.raises(UnsupportedError, match="has no custom class"):
+        take_base_classes(config, "auto")
+    assert random_layers(config, 0, np.float32)
