@@ -74,12 +74,15 @@ class Limits:
         the noise floor: those that differ most.
     layer_rows : int
         Rows that are compared layer by layer, at most; outputs are compared on all.
+    layer_numbers : int
+        Numbers in the forward pass of those rows, at most, but for a single row.
     """
 
     batch_rows: int = 4096
     batch_numbers: int = 2**27
     neighbour_rows: int = 512
     layer_rows: int = 256
+    layer_numbers: int = 2**25
 
 
 DEFAULT_LIMITS = Limits()
@@ -121,7 +124,8 @@ class BatchPlan:
         batch_size : int
             Rows that Keras evaluates at a time. The size of the batches is a multiple
             of it, so that Keras is given the same groups of rows as in one call of
-            predict. A batch size that is fixed in the model takes precedence.
+            predict, unless so many would take too much memory. A batch size that is
+            fixed in the model takes precedence.
         limits : Limits
 
         Raises
@@ -140,9 +144,12 @@ class BatchPlan:
             rows = np.arange(source.rows)  # check all: see MAX_WHOLE_BYTES
         x = prepared_rows(net, source, rows).take(slice(0, few))
         with error_rows(0, few, source.rows, file_name(source)):
-            arrays = net.trace(x).arrays()
+            arrays = net.outline(x).arrays()
         numbers = sum(array.size for array in arrays.values()) // few
-        most = min(limits.batch_rows, limits.batch_numbers // max(numbers, 1))
+        fit = max(limits.batch_numbers // max(numbers, 1), 1)
+        if fit < batch_size and net.spec.batch_size is None:  # a long window
+            return cls(source.rows, min(fit, limits.batch_rows), numbers)
+        most = min(limits.batch_rows, fit)
         return cls(source.rows, whole_batches(most, batch_size), numbers)
 
     @property
@@ -254,7 +261,8 @@ class Examiner:
     @property
     def closer_rows(self) -> int:
         """Return how many rows, those that differ most, are compared layer by layer."""
-        return self._whole_batches(self.limits.layer_rows)
+        most = self.limits.layer_numbers // max(self.plan.numbers, 1)
+        return self._whole_batches(max(min(self.limits.layer_rows, most), 1))
 
     def _whole_batches(self, rows: int) -> int:
         batch = self.net.spec.batch_size

@@ -33,6 +33,7 @@ from verify.checks.inputs import (
     prepared_rows,
     whole_batches,
 )
+from verify.console.signals import interruptible
 from verify.data.sources import Source
 from verify.errors import KerasCannotRun
 from verify.forward.network import KERAS_BATCH, Inputs, Network
@@ -136,9 +137,10 @@ class KerasComparison(RowComparison):
         self.net = self.net.on(backend).by_version(rules)
         live, how = self.model, ""
         if is_path(self.model):
-            live, how = keras_bridge.load_model(os.fspath(self.model), self.own.spec)
+            path, spec = os.fspath(self.model), self.own.spec
+            live, how = interruptible(lambda: keras_bridge.load_model(path, spec))
         self.keras = keras_bridge.KerasModel(live, self.batch_size)
-        self.keras64 = self.keras.twin("float64")
+        self.keras64 = interruptible(lambda: self.keras.twin("float64"))
         if self.net.spec.batch_size is None:  # rows are independent: larger is faster
             rows = self.net.row_blocks(x).max_rows
             self.keras64.batch_size = max(self.batch_size, rows)
@@ -268,8 +270,11 @@ class KerasComparison(RowComparison):
 
     def _about_keras(self, result: PartialResult) -> list[str]:
         """Say what backend and version change here, and if the version is untested."""
+        from verify import keras_bridge
+
         backend, version = self.facts["backend"], self.facts["keras"]
         notes = [self.untested] if self.untested else []
+        notes += [keras_bridge.AT_ONCE] if self.keras.at_once else []
         notes += backend_notes(backend, result)
         return notes + rule_notes(self.net.spec, result.rule_effects, version)
 

@@ -14,6 +14,7 @@ from typing import Any
 from verify.checks._batches import Batch, BatchPlan, Examiner, examine
 from verify.checks.checkpoint import Watch
 from verify.checks.mapper import Mapper
+from verify.console import signals
 from verify.data.sources import Source
 from verify.errors import DataError
 from verify.forward.network import Network
@@ -91,6 +92,7 @@ class RowComparison(ABC):
                 raise DataError("expected a row or more to compare. Received: none")
             report = self.report(result, watch)
         except KeyboardInterrupt:
+            signals.heard()
             if result is None:
                 raise KeyboardInterrupt from None
             report = self.partial_report(result)

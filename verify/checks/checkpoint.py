@@ -169,7 +169,8 @@ class Watch:
 
         The block calls `advance` for each batch. Ctrl-C is remembered, and ends the
         comparison after the batch, because a KeyboardInterrupt that is raised inside a
-        library's callback may be lost. A second Ctrl-C acts at once.
+        library's callback may be lost. A batch that takes long is not waited for. A
+        second Ctrl-C acts at once.
 
         Parameters
         ----------
@@ -182,7 +183,7 @@ class Watch:
                     progress("rows", rows, done=done)
                 )
             if self.interruptible:
-                self._interruption = stack.enter_context(Interruption())
+                self._interruption = stack.enter_context(Interruption(impatient=True))
             yield
 
 

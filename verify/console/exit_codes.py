@@ -11,13 +11,15 @@ import atexit
 import contextlib
 import gc
 import io
+import os
 import sys
 from collections.abc import Collection, Sequence
+from typing import NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
-from verify.console.signals import terminable
+from verify.console.signals import left_behind, terminable
 from verify.errors import UntestedKeras, VerifyError, printable
 
 BAD_INPUT, NO_VERDICT = 2, 3
@@ -39,7 +41,8 @@ def run(
     line begins with the command's name. So does a lack of memory. Any other error is a
     defect: it becomes one line and exit code 70, and a file to send is written; see
     `verify.console.crash_report`. SIGTERM ends the command as Ctrl-C does, with an exit
-    code of its own.
+    code of its own. After either the process itself, whose arguments `argv` does not
+    replace, does not wait for a library that is still at work.
 
     The process does not collect garbage when it ends: with TensorFlow loaded that takes
     a second or two, and the system takes the memory back anyway.
@@ -61,7 +64,19 @@ def run(
             stream.reconfigure(errors="backslashreplace")
     with terminable() as terminated:
         code = _run(app, argv, name, known)
-    return TERMINATED if code == INTERRUPTED and terminated.is_set() else code
+    if code == INTERRUPTED:
+        code = TERMINATED if terminated.is_set() else INTERRUPTED
+        if argv is None and left_behind():
+            _leave(code)
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without waiting for threads that are still at work."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _run(

@@ -26,11 +26,13 @@ from verify.keras_bridge.importing import (
     versions,
 )
 from verify.keras_bridge.litert import litert_file
+from verify.keras_bridge.long_windows import AT_ONCE
 from verify.keras_bridge.probing import version_rules
 from verify.keras_bridge.reading import read_live
 from verify.keras_bridge.running import KerasCall, KerasModel
 
 __all__ = [
+    "AT_ONCE",
     "EVERY_STEP",
     "KerasCall",
     "KerasModel",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import logging
 import math
@@ -18,6 +19,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from verify.console.signals import interruptible
 from verify.errors import UnsupportedError, install_hint, printable
 from verify.keras_bridge import private
 from verify.model.backends import BACKENDS, REFUSED_BACKENDS
@@ -86,7 +88,7 @@ def import_keras() -> Any:
     missing: ImportError | None = None
     with held_stderr():
         try:
-            import keras
+            keras = interruptible(lambda: importlib.import_module("keras"))
         except ImportError as error:  # said in one line, without the chatter
             missing = error
     if missing is not None:

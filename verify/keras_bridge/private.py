@@ -119,6 +119,12 @@ def takes_training(operation: Any) -> bool:
     return "training" in getattr(operation, "_call_context_args", {})
 
 
+def given_by_time_distributed(layer: Any) -> frozenset[str]:
+    """Return which of ``mask`` and ``training`` a TimeDistributed gives this layer."""
+    names = ("mask", "training")
+    return frozenset(x for x in names if getattr(layer, f"_call_has_{x}_arg", False))
+
+
 # Modules of operations ---------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.console.signals import interruptible
 from verify.errors import KerasCannotRun, KerasChanged
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs
@@ -28,6 +29,7 @@ from verify.keras_bridge.importing import (
     import_keras,
     quiet,
 )
+from verify.keras_bridge.long_windows import all_steps_at_once, compiled_if_long
 from verify.keras_bridge.reading import read_live
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
@@ -85,6 +87,12 @@ class KerasModel:
     floatx : str, optional
         Keras's default float type while the model runs, if not the one that is set.
         With ``"float64"`` inputs stay float64 on their way into the model.
+
+    Attributes
+    ----------
+    at_once : bool
+        Whether predict has computed all steps of a TimeDistributed at once; see
+        `verify.keras_bridge.long_windows`.
     """
 
     def __init__(
@@ -93,6 +101,7 @@ class KerasModel:
         self.model = model
         self.batch_size = batch_size
         self.floatx = floatx
+        self.at_once = False
         self._compiled = False
 
     def predict(self, x: Inputs) -> list[Array]:
@@ -101,10 +110,7 @@ class KerasModel:
         A stateful model starts from states of zeros, and keeps those it had.
         """
         try:
-            with floatx(self.floatx), quiet(), from_zero_states(self.model):
-                y = self.model.predict(
-                    self.structured(x), batch_size=self.batch_size, verbose=0
-                )
+            y = interruptible(lambda: self._predicted(x))
         except Exception as error:
             # TensorFlow has some float64 kernels in XLA only.
             wide = self.floatx == "float64" and backend() == "tensorflow"
@@ -117,6 +123,19 @@ class KerasModel:
             names = self.model.output
             y = [y[name] for name in names] if isinstance(names, dict) else y
         return [np.asarray(array) for array in flatten(y)]
+
+    def _predicted(self, x: Inputs) -> Any:
+        with (
+            floatx(self.floatx),
+            quiet(),
+            all_steps_at_once() as layers,
+            from_zero_states(self.model),
+        ):
+            y = self.model.predict(
+                self.structured(x), batch_size=self.batch_size, verbose=0
+            )
+        self.at_once = self.at_once or bool(layers)
+        return y
 
     def structured(self, x: Inputs) -> Any:
         """Return inputs in the structure that the model takes."""
@@ -133,11 +152,20 @@ class KerasModel:
         model with as many outputs as layers.
         """
         recorder = _CallRecorder(self.model)
-        with floatx(self.floatx), quiet(), from_zero_states(self.model):
-            try:
+
+        def run() -> None:
+            with (
+                floatx(self.floatx),
+                quiet(),
+                all_steps_at_once(),
+                from_zero_states(self.model),
+            ):
                 private.run_graph(self.model, self.structured(x), recorder)
-            except Exception as error:
-                raise cannot_run(error) from error
+
+        try:
+            interruptible(run)
+        except Exception as error:
+            raise cannot_run(error) from error
         return recorder.found
 
     def step_outputs(self, call: KerasCall) -> Array:
@@ -146,12 +174,17 @@ class KerasModel:
         layer = self.model.get_layer(call.name)
         changed = {"return_sequences": True, "return_state": False, "stateful": False}
         every_step = type(layer).from_config({**layer.get_config(), **changed})
-        with floatx(self.floatx), quiet():
-            args = map_structure(_to_keras, list(call.args))
-            kwargs = map_structure(_to_keras, call.kwargs)
-            every_step.build(flatten(args)[0].shape)
-            every_step.set_weights(layer.get_weights())
-            return np.asarray(keras.ops.convert_to_numpy(every_step(*args, **kwargs)))
+
+        def run() -> Array:
+            with floatx(self.floatx), quiet():
+                args = map_structure(_to_keras, list(call.args))
+                kwargs = map_structure(_to_keras, call.kwargs)
+                every_step.build(flatten(args)[0].shape)
+                every_step.set_weights(layer.get_weights())
+                function = compiled_if_long(every_step, args, kwargs)
+                return np.asarray(keras.ops.convert_to_numpy(function(*args, **kwargs)))
+
+        return interruptible(run)
 
     def twin(self, dtype: str | None = None) -> KerasModel:
         """Return a copy: the same layers and weights in a model of their own.
@@ -196,7 +229,7 @@ class _CallRecorder:
                 kwargs["training"] = False  # as predict says, whatever the graph
             given = map_structure(self._recorded, list(args))
             named = map_structure(self._recorded, kwargs)
-            outputs = operation(*args, **kwargs)
+            outputs = compiled_if_long(operation, args, kwargs)(*args, **kwargs)
             tensors = [_to_tensor(y) for y in flatten(outputs)]
             self.found.append(
                 KerasCall(

@@ -34,6 +34,9 @@ MAX_SEQUENCE_BYTES = 64 * 2**20
 """Greatest size, in bytes, of the outputs of one layer for all steps of a block. For
 long sequences it limits the number of rows, so that memory does not grow with time."""
 
+MAX_BATCH_BYTES = 128 * 2**20
+"""The same for the rows of a batch of Keras, which a block otherwise keeps together."""
+
 
 def thread_count(threads: int | None = None) -> int:
     """Return how many threads to use.
@@ -119,6 +122,8 @@ def row_blocks_for(root: LayerSpec, steps: int, batch: int | None) -> RowBlocks:
     step = 2 * pre_activations  # the products of h, and x's part looked up in a table
     rows = min(max(TARGET_STEP_BYTES // step, MIN_BLOCK_ROWS), MAX_BLOCK_ROWS)
     sequence = max(steps, 1) * max(output, steps * attention)
+    if batch is None:  # whole batches, unless a batch alone takes too much memory
+        multiple = min(multiple, max(MAX_BATCH_BYTES // sequence, 1))
     rows = max(min(rows, MAX_SEQUENCE_BYTES // sequence), multiple)
     return RowBlocks(rows, max(min(MIN_THREAD_BYTES // step, rows), 1), multiple)
 

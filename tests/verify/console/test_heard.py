@@ -1,0 +1,146 @@
+"""Ctrl-C and SIGTERM end real commands within two seconds, inside Keras too."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.nets import keras_sequential
+
+from verify.console.exit_codes import INTERRUPTED, TERMINATED
+
+CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+HEARD_SECONDS = 2.0
+BUSY = 3.0
+"""Seconds that are allowed besides, for a machine on which other tests run."""
+
+FOREVER = """
+import signal, sys, time, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from verify.console.exit_codes import run
+from verify.console import signals
+import typer
+
+app = typer.Typer()
+
+@app.command()
+def work():
+    {work}
+
+sys.argv = ["x"]
+sys.exit(run(app, None, "x"))
+"""
+WORK = {
+    "in Python": "print('go', flush=True)\n    while True: pass",
+    "in a library, in a thread": "print('go', flush=True)\n"
+    "    signals.interruptible(lambda: time.sleep(60))",
+    "in a library that hears nothing": "import ctypes\n    print('go', flush=True)\n"
+    "    libc = ctypes.CDLL(None)\n"
+    "    while True: libc.usleep(900000)  # its end is not waited for",
+    "where the first exception is lost": """print('go', flush=True)
+    class Deaf:
+        def __del__(self):
+            time.sleep(60)
+    while True: Deaf()""",
+    "in another thread that never ends": """threading.Thread(target=time.sleep,
+                                                     args=(60,)).start()
+    print('go', flush=True)
+    time.sleep(60)""",
+}
+
+
+LOST = "where the first exception is lost"
+"""There Python itself prints the exceptions that it drops."""
+
+
+def ended(process: subprocess.Popen[str], number: int, drops: bool = False) -> float:
+    """Send a signal; return the seconds until the process has ended."""
+    began = time.monotonic()
+    process.send_signal(number)
+    try:
+        _, talked = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == CODES[number], talked
+    assert drops or "Traceback" not in talked
+    return time.monotonic() - began
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", CODES, ids=lambda n: n.name)
+@pytest.mark.parametrize("work", WORK)
+def test_whatever_the_command_is_at(work, number):
+    process = subprocess.Popen(
+        [sys.executable, "-c", FOREVER.format(work=WORK[work])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "go\n"
+    time.sleep(0.1)
+    assert ended(process, number, work == LOST) < HEARD_SECONDS + BUSY
+
+
+@pytest.fixture(scope="module")
+def long_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GRU over 30,000 steps: every part of a check of it takes long."""
+    import keras
+
+    model = keras_sequential(
+        [
+            keras.Input((30_000, 2)),
+            keras.layers.GRU(3, return_sequences=True),
+            keras.layers.Dense(2),
+        ]
+    )
+    path = tmp_path_factory.mktemp("long") / "long.keras"
+    model.save(path)
+    return path
+
+
+AT = {
+    "loading Keras": (("check",), 1.5),
+    "predict, layers or proof": (("check",), 7.0),
+    "selftest": (("selftest",), 3.0),
+    "compare": (("compare",), 3.0),
+    "trace": (("trace",), 1.5),
+    "convert": (("convert",), 2.0),
+}
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", AT)
+def test_real_commands_on_long_windows(stage, long_model, tmp_path):
+    (command,), wait = AT[stage]
+    x = np.random.default_rng(0).normal(size=(64, 30_000, 2)).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    arguments = [command, str(long_model)]
+    if command in ("check", "compare", "trace"):
+        arguments += ["--data", str(tmp_path / "x.npy")]
+    if command == "compare":
+        np.save(tmp_path / "y.npy", np.zeros((64, 30_000, 2), "float32"))
+        arguments += ["--outputs", str(tmp_path / "y.npy")]
+    if command == "trace":
+        arguments += ["--out", str(tmp_path / "out.npz")]
+    if command == "convert":
+        arguments += ["--to", "onnx", "--out", str(tmp_path / "out.onnx")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "verify", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(wait)
+    assert process.poll() is None, process.communicate()
+    number = signal.SIGTERM if len(stage) % 2 else signal.SIGINT
+    seconds = ended(process, number)
+    print(stage, seconds)
+    assert seconds < HEARD_SECONDS + BUSY
+    assert not (tmp_path / "out.npz").exists()
