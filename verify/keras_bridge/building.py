@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import reduce
 from typing import Any
 
 from verify.errors import KerasCannotRun, VerifyError, printable
@@ -14,7 +15,7 @@ from verify.model.dtypes import POLICIES
 from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
 from verify.model.spec import GATES, LayerSpec, ModelSpec
 from verify.model_files.config import read_architecture
-from verify.model_files.keras2_config import KERAS2_HARD_SIGMOID
+from verify.model_files.keras2_config import KERAS2_HARD_SIGMOID, MERGING_CLASSES
 
 
 def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
@@ -114,8 +115,8 @@ def build(config: Any) -> Any:
     """Return a model built from its config in Keras 3's form, with fresh weights.
 
     Beyond what Keras reads by itself, this reads what
-    `verify.model_files.keras2_config` writes for Keras 2: its hard_sigmoid, calls
-    without shapes, and a mask as an argument.
+    `verify.model_files.keras2_config` writes for Keras 2: its hard_sigmoid, how it
+    merges masks, calls without shapes, and a mask as an argument.
     """
     keras = import_keras()
     config = _translate(config)
@@ -123,11 +124,58 @@ def build(config: Any) -> Any:
     def keras2_hard_sigmoid(x: Any) -> Any:
         return keras.ops.clip(0.2 * x + 0.5, 0, 1)
 
-    scope = {"keras2_hard_sigmoid": keras2_hard_sigmoid}
+    scope: dict[str, Any] = {"keras2_hard_sigmoid": keras2_hard_sigmoid}
+    for name in MERGING_CLASSES:
+        scope[f"Keras2{name}"] = _keras2_merging(getattr(keras.layers, name))
     with keras.saving.CustomObjectScope(scope):
-        if _has_shapeless_calls(config):
-            return _build_by_calls(config)
-        return keras.saving.deserialize_keras_object(config, safe_mode=True)
+        if not _has_shapeless_calls(config):
+            return keras.saving.deserialize_keras_object(config, safe_mode=True)
+        for _ in range(MOST_TRIES - 1):
+            try:
+                return _build_by_calls(config)
+            except ValueError as error:
+                if "names should be unique" not in str(error):
+                    raise
+        return _build_by_calls(config)
+
+
+MOST_TRIES = 8
+"""Times that a model is built. Keras joins masks by operations that it numbers, such as
+``concatenate_2``, which may be the name of a layer; the next time it counts on."""
+
+
+def _keras2_merging(kind: Any) -> Any:
+    """Return a merging layer that treats masks as Keras 2 does.
+
+    A step is masked if any input that has a mask is masked there, and the numbers do
+    not depend on masks.
+    """
+    ops = import_keras().ops
+
+    class Merging(kind):  # type: ignore[misc]
+        def call(self, inputs: Any) -> Any:
+            return super().call([ops.copy(x) for x in inputs])  # copies have no mask
+
+        def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+            if mask is None or all(m is None for m in mask):
+                return None
+            if "Concatenate" not in kind.__name__:
+                known = [m for m in mask if m is not None]
+                return reduce(ops.logical_and, known)
+            full = [
+                ops.ones_like(x, dtype="bool")
+                if m is None
+                else ops.logical_and(
+                    ops.expand_dims(m, -1), ops.ones_like(x, dtype="bool")
+                )
+                for x, m in zip(inputs, mask, strict=True)
+            ]
+            # a name of its own, for the operation would be called as a layer may be
+            name, numpy = f"{self.name}_masks", private.operation_modules()[0]
+            return ops.all(numpy.Concatenate(self.axis, name=name)(full), axis=-1)
+
+    Merging.__name__ = f"Keras2{kind.__name__}"
+    return Merging
 
 
 def _translate(config: Any) -> Any:
@@ -138,6 +186,9 @@ def _translate(config: Any) -> Any:
         return config
     if config == KERAS2_HARD_SIGMOID:
         return {**config, "registered_name": config["config"]}
+    body = config.get("config")
+    if isinstance(body, dict) and body.get("keras2_masks"):
+        return config  # see _build_layer
     changed = {
         key: _translate(value)
         for key, value in config.items()
@@ -202,7 +253,15 @@ def _build_layer(entry: dict[str, Any]) -> Any:
     if _has_shapeless_calls({k: v for k, v in entry.items() if k != "inbound_nodes"}):
         return _build_by_calls(entry)
     inner = {k: v for k, v in entry.items() if k != "inbound_nodes"}
-    return import_keras().saving.deserialize_keras_object(inner)
+    if inner["config"].get("keras2_masks"):
+        name = f"Keras2{inner['class_name']}"
+        kept = {k: v for k, v in inner["config"].items() if k != "keras2_masks"}
+        inner |= {"class_name": name, "registered_name": name, "config": kept}
+    keras = import_keras()
+    made = keras.saving.deserialize_keras_object(inner)
+    if not isinstance(made, keras.Layer):  # an operation, which names itself
+        made.name = entry["name"]
+    return made
 
 
 def _build_by_calls(config: dict[str, Any]) -> Any:

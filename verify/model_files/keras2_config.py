@@ -10,6 +10,7 @@ setting                  Keras 2                         Keras 3
 ``hard_sigmoid``         ``clip(0.2 * x + 0.5, 0, 1)``   ``clip(x / 6 + 0.5, 0, 1)``
 GRU, no ``reset_after``  ``False``                       ``True``
 RNN with states given    its mask is applied             its mask is ignored
+Add, Concatenate, ...    masked if any input is          masked if all inputs are
 =======================  ==============================  ============================
 
 Sources: keras 2.2.5 and tf.keras 2.15, keras/engine/network.py,
@@ -35,6 +36,10 @@ SEMANTICS = (KERAS2, KERAS3)
 MODEL_CLASSES = ("Sequential", "Functional", "Model")
 CUDNN_CLASSES = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
 RECURRENT_CLASSES = ("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM2D")
+MERGING_CLASSES = (
+    *("Add", "Subtract", "Multiply", "Average"),
+    *("Maximum", "Minimum", "Concatenate"),
+)
 _KERNEL_OPTIONS = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
 DROPPED_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "MultiHeadAttention": (
@@ -119,7 +124,8 @@ def upgrade_config(
         raise UnsupportedError(
             f"expected semantics {join_and(SEMANTICS)}. Received: {semantics}"
         )
-    upgrader = ConfigUpgrader(semantics, partial)
+    masked = semantics == KERAS2 and _makes_masks(config)
+    upgrader = ConfigUpgrader(semantics, partial, masked)
     upgraded = upgrader.model(plain(config))
     return UpgradedConfig(upgraded, tuple(dict.fromkeys(upgrader.notes)), True)
 
@@ -130,6 +136,7 @@ class ConfigUpgrader:
 
     semantics: str
     partial: bool = False
+    masked: bool = False
     notes: list[str] = field(default_factory=list)
 
     def model(self, entry: Any) -> Any:
@@ -217,6 +224,13 @@ class ConfigUpgrader:
                 )
             self.notes.append(
                 "time_major=False, which Keras 2 writes, is dropped: Keras 3 refuses it"
+            )
+        if self.masked and class_name in MERGING_CLASSES:
+            config["keras2_masks"] = True
+            self.notes.append(
+                f"{where} masks a step that is masked in any of its inputs, and does "
+                "nothing else with masks, as Keras 2; Keras 3 masks a step that is "
+                "masked in all inputs (--keras3-semantics)"
             )
         if class_name == "GRU" and "reset_after" not in config:
             self._reset_after(where, config)
@@ -356,6 +370,17 @@ def _policy_of(value: Any) -> Any:
         name = name.removesuffix(FLOAT32_VARIABLES)
         return f"mixed_{name}" if f"mixed_{name}" in POLICIES else name
     return name
+
+
+def _makes_masks(config: Any) -> bool:
+    """Return whether a layer of a config makes a mask."""
+    if isinstance(config, list):
+        return any(map(_makes_masks, config))
+    if not isinstance(config, Mapping):
+        return False
+    if config.get("class_name") == "Masking" or config.get("mask_zero"):
+        return True
+    return any(map(_makes_masks, config.values()))
 
 
 def _has_keras2_calls(entry: Any) -> bool:

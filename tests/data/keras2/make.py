@@ -169,10 +169,26 @@ def functions():
     return keras.Model([x, i], outputs), [floats(TIME, FEATURES), ids()]
 
 
+def merged():
+    """Merging layers, whose masks Keras 2 joins in its own way."""
+    first, second = keras.Input((TIME,)), keras.Input((TIME,))
+    plain = keras.Input((TIME, 3))
+    embedding = layers.Embedding(9, 3, mask_zero=True)
+    a, b, lstm = embedding(first), embedding(second), layers.LSTM(4)
+    kinds = [layers.Add, layers.Subtract, layers.Multiply, layers.Average]
+    kinds += [layers.Maximum, layers.Minimum]
+    merges = [kind()(pair) for kind in kinds for pair in ([a, b], [a, plain])]
+    merges.append(layers.Concatenate(axis=1)([a, b]))
+    wide = [layers.Concatenate()(pair) for pair in ([a, b], [plain, a])]
+    outputs = [lstm(x) for x in merges] + [layers.GRU(2)(x) for x in wide]
+    inputs = [ids(), ids()[::-1].copy(), floats(TIME, 3)]
+    return keras.Model([first, second, plain], outputs), inputs
+
+
 def main() -> None:
     """Write every file, or those that are named on the command line."""
     makers = [stacked, without_input, bidirectional, seq2seq, around, cells]
-    makers += [convolutional, operators, functions]
+    makers += [convolutional, operators, functions, merged]
     wanted = sys.argv[1:]
     for make in makers:
         if wanted and make.__name__ not in wanted:

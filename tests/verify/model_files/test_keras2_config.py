@@ -26,9 +26,9 @@ from verify.tolerance.compare import compare
 FILES = Path(__file__).parents[2] / "data" / "keras2"
 MODELS = (
     "stacked", "without_input", "bidirectional", "seq2seq", "around", "cells",
-    "convolutional",
+    "convolutional", "merged",
 )  # fmt: skip
-CHANGED = ("stacked", "without_input", "seq2seq", "convolutional")
+CHANGED = ("stacked", "without_input", "seq2seq", "convolutional", "merged")
 FLOAT32 = 2e-6  # outputs are of size 1 and were computed in float32
 
 
@@ -73,6 +73,18 @@ def test_the_meaning_of_keras_3_differs_where_a_note_says_so(name):
     assert any("--keras3-semantics" in note for note in notes) == differs
 
 
+def test_every_merging_layer_joins_masks_as_keras_2_did():
+    x, theirs = recorded("merged")
+    old = verify.load(FILES / "merged.h5")
+    new = verify.load(FILES / "merged.h5", semantics="keras3")
+    outputs = zip(old.flat(old.prepare(x)), new.flat(new.prepare(x)), strict=True)
+    for k, (ours, other) in enumerate(outputs):
+        assert compare(ours, theirs[k], allowed=FLOAT32).max_diff < FLOAT32, k
+        along_time = k == 12  # where Keras 3 joins them alike
+        differs = compare(other, theirs[k], allowed=FLOAT32).max_diff > 1e-3
+        assert differs != along_time, k
+
+
 def test_describe_says_what_changed_its_meaning(capsys):
     from verify.__main__ import main
 
@@ -85,7 +97,7 @@ def test_describe_says_what_changed_its_meaning(capsys):
 
 @pytest.mark.keras
 @pytest.mark.parametrize(
-    "name", ["stacked.h5", "seq2seq.keras", "around.h5", "cells.h5"]
+    "name", ["stacked.h5", "seq2seq.keras", "around.h5", "cells.h5", "merged.h5"]
 )
 @pytest.mark.parametrize("semantics", ["keras2", "keras3"])
 def test_check_rebuilds_the_model_in_keras_3_and_proves_it(name, semantics):

@@ -4,6 +4,9 @@ Inputs with fewer axes than others get axes of size 1 after that of the rows. If
 inputs are floats, all are cast to floats. The output has a mask if *every* input has
 one; a step is then masked if it is masked in all of them. Concatenate and Dot follow
 rules of their own in all of this.
+
+In a file of Keras 1 or 2 (option ``keras2_masks``) the rule is another: a step is
+masked if it is masked in *any* input that has a mask, and masks do not change numbers.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ from verify.model.dtypes import POLICIES, is_float, promoted
 from verify.model.spec import LayerSpec
 
 Masks = Sequence[Array | None]
+KERAS2_MASKS = {"keras2_masks": Option(boolean, False)}
+"""Option that `verify.model_files.keras2_config` adds to files of Keras 1 and 2."""
 
 
 class Merge(LayerType):
@@ -48,6 +53,7 @@ class Merge(LayerType):
     """
 
     supports_masking = True
+    options: ClassVar[Mapping[str, Option]] = KERAS2_MASKS
     equation: ClassVar[str] = ""
     count: ClassVar[int | None] = None
 
@@ -73,9 +79,17 @@ class Merge(LayerType):
         return arrays
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
+        if layer.options.get("keras2_masks"):
+            return masked_in_any(mask)
         if any(m is None for m in mask):
             return None
         return reduce(np.logical_or, mask)
+
+
+def masked_in_any(masks: Masks) -> Array | None:
+    """Return the mask of Keras 2: False where any input that has a mask is masked."""
+    known = [m for m in masks if m is not None]
+    return reduce(np.logical_and, known) if known else None
 
 
 class Arithmetic(Merge):
@@ -140,6 +154,9 @@ class Masked(Merge):
 
     def call(self, run: Run, layer: LayerSpec, inputs: Any, mask: Any = None) -> Any:
         arrays = self.listed(run, inputs)
+        if layer.options["keras2_masks"]:
+            y, _ = self.merged(of_one_rank(arrays), [None] * len(arrays))
+            return Tensor(y, masked_in_any(mask or []))
         ndim = max(x.ndim for x in arrays)
         masks = [
             np.broadcast_to(m[..., None], x.shape)
@@ -240,7 +257,7 @@ class Concatenate(Merge):
     """
 
     class_name = "Concatenate"
-    options: ClassVar[Mapping[str, Option]] = {"axis": Option(axis, -1)}
+    options: ClassVar[Mapping[str, Option]] = {"axis": Option(axis, -1), **KERAS2_MASKS}
 
     def notes(self, layer: LayerSpec) -> list[str]:
         return [f"inputs side by side along axis {layer.options['axis']}"]
@@ -261,7 +278,9 @@ class Concatenate(Merge):
                 full.append(m[..., None] | np.zeros(x.shape, dtype=bool))
             else:
                 full.append(m)
-        return np.any(np.concatenate(full, axis=layer.options["axis"]), axis=-1)
+        numbers = np.concatenate(full, axis=layer.options["axis"])
+        join = np.all if layer.options["keras2_masks"] else np.any
+        return np.asarray(join(numbers, axis=-1))
 
 
 def two_axes(value: Any) -> tuple[int, int]:

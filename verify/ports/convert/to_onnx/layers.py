@@ -295,6 +295,9 @@ def _masked(
 
     def emit(run: Writing, layer: LayerSpec, inputs: Any, mask: Any = None) -> Tensor:
         arrays = listed(run, layer, inputs)
+        if layer.options["keras2_masks"]:
+            y, _ = merge(of_one_rank(arrays), [None] * len(arrays))
+            return Tensor(y, merged_mask(layer, inputs, mask or []))  # type: ignore[arg-type]
         ndim = max(x.ndim for x in arrays)
         masks: Masks = [
             None if m is None or x.ndim < ndim else m.expand(-1)
@@ -338,7 +341,13 @@ def _extreme(
 
 
 def merged_mask(layer: LayerSpec, inputs: Any, mask: Any) -> Any:
-    """Write the mask of a merging layer: masked where all of its inputs are."""
+    """Write the mask of a merging layer: masked where all of its inputs are.
+
+    By the rule of Keras 2 it is masked where any input with a mask is.
+    """
+    if layer.options["keras2_masks"]:
+        known = [m for m in mask if m is not None]
+        return reduce(lambda a, b: a & b, known) if known else None
     if any(m is None for m in mask):
         return None
     return reduce(lambda a, b: a | b, mask)
@@ -364,7 +373,9 @@ def concatenated_mask(layer: LayerSpec, inputs: Any, mask: Any) -> Any:
             full.append(graph.expanded(m.expand(-1), x.sizes(), x.shape))
         else:
             full.append(m)
-    return full[0].graph.concat(full, layer.options["axis"]).any([-1])
+    numbers = full[0].graph.concat(full, layer.options["axis"])
+    keras2 = layer.options["keras2_masks"]
+    return ~(~numbers).any([-1]) if keras2 else numbers.any([-1])
 
 
 def dot(run: Writing, layer: LayerSpec, inputs: Any) -> Value:
