@@ -172,6 +172,7 @@ SPECTRAL = [
     Case("SpectralNormalization", make=_spectral(_dense), masked=True, after=True,
          weights=False),
     Case("SpectralNormalization", make=_spectral(_convolution), weights=False),
+    Case("TimeDistributed", make=_distributed(_spectral(_dense)), weights=False),
     Case("SpectralNormalization", make=_spectral(_masking_embedding), shape=(6,),
          inputs=lambda rng: [rng.integers(0, 9, size=(5, 6)).astype(float)],
          after=True, weights=False),

@@ -305,8 +305,9 @@ def with_dtype(config: Any, dtype: str) -> Any:
     changed = {key: with_dtype(value, dtype) for key, value in config.items()}
     found = config.get("dtype")
     if isinstance(found, dict) and isinstance(found.get("config"), dict):
-        mode = found["config"].get("mode")
-        changed["dtype"] = f"{mode}_from_{dtype}" if mode else dtype
+        mode, name = (found["config"].get(key) for key in ("mode", "name"))
+        if mode or name in POLICIES:  # a layer that makes ids has int64
+            changed["dtype"] = f"{mode}_from_{dtype}" if mode else dtype
     elif isinstance(found, str) and found in POLICIES:
         changed["dtype"] = dtype
     if config.get("reverse_dtype") is not None:  # of a ReversibleEmbedding

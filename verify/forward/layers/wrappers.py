@@ -262,10 +262,12 @@ class SpectralNormalization(LayerType):
             "in training and is stored so, and predict does not use vector_u"
         ]
 
-    def call(self, run: Run, layer: LayerSpec, inputs: Tensor) -> Any:
-        compute, x = POLICIES[layer.policy].compute, inputs.value
+    def call(self, run: Run, layer: LayerSpec, inputs: Tensor | Array) -> Any:
+        # TimeDistributed calls it on an array, which has no mask
+        tensor = inputs if isinstance(inputs, Tensor) else Tensor(inputs)
+        compute, x = POLICIES[layer.policy].compute, tensor.value
         to = dtype_of(compute) if is_float(x) else x.dtype
-        given = Tensor(rounded(x, compute), inputs.mask)
+        given = Tensor(rounded(x, compute), tensor.mask)
         outputs = run(layer.sublayers["layer"], given, at="layer")
 
         def cast(leaf: Tensor) -> Tensor:
