@@ -92,6 +92,65 @@ def test_pooling_in_windows():
     assert named(spec, X, mean) == {"mean instead of maximum of each window"}
 
 
+IMAGES = np.random.default_rng(7).integers(-99, 99, (4, 5, 7, 2)) / 8
+
+
+def over_images(class_name, x=IMAGES, **options):
+    """One layer on images; the numbers that it computes."""
+    layers = [given("x", *x.shape[1:]), made(class_name, "pool", **options)]
+    return net(layers, {"pool": "x"}, "pool")
+
+
+def in_windows(x, size, strides, reduce):
+    """Windows over rows and columns, each reduced to one number."""
+    (k, m), (s, t) = size, strides
+    rows = range(0, x.shape[1] - k + 1, s)
+    columns = range(0, x.shape[2] - m + 1, t)
+    return np.stack(
+        [np.stack([reduce(x[:, i : i + k, j : j + m], axis=(1, 2)) for j in columns], 1)
+         for i in rows], 1,
+    )  # fmt: skip
+
+
+def test_pooling_in_windows_over_images():
+    x, pool = IMAGES, {"pool_size": (2, 3), "strides": (2, 2), "padding": "same"}
+    low = np.pad(x, [(0, 0), (0, 1), (1, 1), (0, 0)], constant_values=-np.inf)
+    spec = over_images("MaxPooling2D", **pool)
+    assert (computed(spec, x) == in_windows(low, (2, 3), (2, 2), np.max)).all()
+    above = np.pad(x, [(0, 0), (1, 0), (1, 1), (0, 0)], constant_values=-np.inf)
+    found = named(spec, x, in_windows(above, (2, 3), (2, 2), np.max))
+    assert found == {"more padding before than after"}
+    zeros = np.pad(x, [(0, 0), (0, 1), (1, 1), (0, 0)])
+    found = named(spec, x, in_windows(zeros, (2, 3), (2, 2), np.max))
+    assert found == {"padding of zeros in the maximum"}
+    turned = np.pad(x, [(0, 0), (1, 1), (0, 1), (0, 0)], constant_values=-np.inf)
+    found = named(spec, x, in_windows(turned, (3, 2), (2, 2), np.max))
+    assert found == {"rows and columns of the windows exchanged"}
+    spec = over_images("AveragePooling2D", **pool)
+    found = named(spec, x, in_windows(zeros, (2, 3), (2, 2), np.mean))
+    assert found == {"padding counted in the mean"}
+    spec = over_images("AveragePooling2D", pool_size=2)
+    found = named(spec, x, in_windows(x[:, 1:, 1:], (2, 2), (2, 2), np.mean))
+    assert found == {"windows counted from the end"}
+    found = named(spec, x, in_windows(x, (2, 2), (2, 2), np.max))
+    assert found == {"maximum instead of mean of each window"}
+
+
+def test_pooling_over_all_positions_and_in_windows_of_any_size():
+    x = IMAGES
+    spec = over_images("GlobalAveragePooling2D")
+    assert named(spec, x, x.max(axis=(1, 2))) == {"maximum instead of mean"}
+    assert named(spec, x, x.sum(axis=(1, 2))) == {"sum instead of mean"}
+    spec = over_images("GlobalMaxPooling2D", keepdims=True)
+    mean = x.mean(axis=(1, 2), keepdims=True)
+    assert named(spec, x, mean) == {"mean instead of maximum"}
+    spec = over_images("AdaptiveAveragePooling2D", output_size=(5, 2))
+    right = np.stack([x[:, :, :4].mean(axis=2), x[:, :, 3:].mean(axis=2)], axis=2)
+    assert np.abs(computed(spec, x) - right).max() < 1e-12
+    apart = np.stack([x[:, :, :3].mean(axis=2), x[:, :, 3:].mean(axis=2)], axis=2)
+    assert named(spec, x, apart) == {"windows that do not overlap"}
+
+
 IDS = np.random.default_rng(6).integers(1, 9, (BATCH, TIME))
 IDS[::2, 4:] = IDS[1::4, 0] = 0
 KEEP = (IDS != 0)[..., None]

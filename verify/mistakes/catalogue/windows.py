@@ -1,4 +1,4 @@
-"""Windows over time: padding on another side, kernels flipped or misread."""
+"""Windows over time and space: padding on another side, kernels flipped or misread."""
 
 from __future__ import annotations
 
@@ -28,47 +28,67 @@ SEVERAL_STEPS = frozenset({Need.SEVERAL_STEPS})
 
 @dataclass(frozen=True)
 class Window:
-    """Hold the window of a convolution or a pooling layer over time.
+    """Hold the windows of a convolution or a pooling layer, over time or space.
 
     Attributes
     ----------
-    span, stride : int
-        Steps that a window spans, gaps included, and steps between two windows.
-    length : int or None
-        Steps of the input, if the model fixes them.
+    span, stride : tuple of int
+        Steps that a window spans on each axis, gaps included, and steps between two.
+    lengths : tuple of (int or None)
+        Steps of the input on each axis, where the model fixes them.
     """
 
-    span: int
-    stride: int
-    length: int | None
+    span: tuple[int, ...]
+    stride: tuple[int, ...]
+    lengths: tuple[int | None, ...]
 
     @property
     def may_pad(self) -> bool:
         """Return whether padding ``same`` may add steps."""
-        if self.length is None:
-            return self.span > 1
-        return sum(pad_width(self.length, self.span, self.stride, "same")) > 0
+        return any(
+            k > 1 if n is None else sum(pad_width(n, k, s, "same")) > 0
+            for n, k, s in self._axes()
+        )
 
     @property
     def may_be_uneven(self) -> bool:
         """Return whether padding ``same`` may add more steps after than before."""
-        if self.length is None:
-            return self.span > 1 and (self.stride > 1 or self.span % 2 == 0)
-        return sum(pad_width(self.length, self.span, self.stride, "same")) % 2 == 1
+        return any(
+            k > 1 and (s > 1 or k % 2 == 0)
+            if n is None
+            else sum(pad_width(n, k, s, "same")) % 2 == 1
+            for n, k, s in self._axes()
+        )
+
+    @property
+    def may_drop(self) -> bool:
+        """Return whether padding ``valid`` may leave steps at the end out."""
+        return any(s > 1 if n is None else (n - k) % s > 0 for n, k, s in self._axes())
+
+    def _axes(self) -> Iterator[tuple[int | None, int, int]]:
+        return zip(self.lengths, self.span, self.stride, strict=True)
 
 
 def window(layer: LayerSpec) -> Window | None:
-    """Return the window of a layer over time; None if the shape is not known."""
-    if not isinstance(layer.input_shape, tuple) or len(layer.input_shape) != 3:
+    """Return the windows of a layer; None if its shape is not known."""
+    span, stride = _span_and_stride(layer)
+    shape = layer.input_shape
+    if not isinstance(shape, tuple) or len(shape) != len(span) + 2:
         return None
-    size = layer.options.get("kernel_size") or layer.options["pool_size"]
-    (span,) = dilated_size(size, layer.options.get("dilation_rate", (1,)))
-    (stride,) = layer.options["strides"] or size
-    return Window(span, stride, layer.input_shape[_time_axis(layer)])
+    axes = _spatial_axes(layer, len(span))
+    return Window(span, stride, tuple(shape[axis] for axis in axes))
 
 
-def _time_axis(layer: LayerSpec) -> int:
-    return 1 if layer.options["data_format"] == "channels_last" else 2
+def _span_and_stride(layer: LayerSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    options = layer.options
+    size = options.get("kernel_size") or options["pool_size"]
+    span = dilated_size(size, options.get("dilation_rate", (1,) * len(size)))
+    return tuple(span), options["strides"] or size
+
+
+def _spatial_axes(layer: LayerSpec, rank: int) -> range:
+    first = 1 if layer.options["data_format"] == "channels_last" else 2
+    return range(first, first + rank)
 
 
 def padded_by_hand(
@@ -79,8 +99,8 @@ def padded_by_hand(
     Parameters
     ----------
     change : callable
-        How many steps Keras adds before and after -> how many are added, as many in
-        all.
+        How many steps Keras adds before and after an axis -> how many are added, as
+        many in all.
     fill : float
         The value of these steps.
     """
@@ -88,15 +108,33 @@ def padded_by_hand(
     def changed(
         call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
     ) -> Any:
-        x, axis = arguments["inputs"], _time_axis(layer)
-        size = layer.options.get("kernel_size") or layer.options["pool_size"]
-        (span,) = dilated_size(size, layer.options.get("dilation_rate", (1,)))
-        (stride,) = layer.options["strides"] or size
-        widths = [(0, 0)] * 3
-        widths[axis] = change(*pad_width(x.shape[axis], span, stride, "same"))
+        x = arguments["inputs"]
+        span, stride = _span_and_stride(layer)
+        widths = [(0, 0)] * x.ndim
+        axes = _spatial_axes(layer, len(span))
+        for axis, k, s in zip(axes, span, stride, strict=True):
+            widths[axis] = change(*pad_width(x.shape[axis], k, s, "same"))
         padded = np.pad(x, widths, constant_values=x.dtype.type(fill))
         given = {**arguments, "inputs": padded}
         return call(run, layer.with_options(padding="valid"), given, mask)
+
+    return on_call(changed)
+
+
+def from_the_end() -> Change:
+    """Return a change of padding ``valid``: what does not fill a window is left out at
+    the beginning of an axis, not at its end."""
+
+    def changed(
+        call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+    ) -> Any:
+        x = arguments["inputs"]
+        span, stride = _span_and_stride(layer)
+        at = [slice(None)] * x.ndim
+        axes = _spatial_axes(layer, len(span))
+        for axis, k, s in zip(axes, span, stride, strict=True):
+            at[axis] = slice((x.shape[axis] - k) % s, None)
+        return call(run, layer, {**arguments, "inputs": x[tuple(at)]}, mask)
 
     return on_call(changed)
 
@@ -106,7 +144,7 @@ def wrong_windows(layer: LayerSpec) -> Iterator[Mistake]:
     if layer.class_name not in CONVOLUTIONS:
         return
     padding, found = layer.options["padding"], window(layer)
-    if found is not None and found.span > 1:
+    if found is not None and max(found.span) > 1:
         if padding == "same" and found.may_be_uneven:
             yield Mistake(
                 "more padding before than after",
