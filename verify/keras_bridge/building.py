@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from functools import reduce
 from typing import Any
 
@@ -56,7 +57,7 @@ def rebuild(spec: ModelSpec) -> Any:
     """
     try:
         with quiet():
-            model = build(spec.config)
+            model = build(_renamed(spec.config))
             load_weights(model, spec)
             refresh_weight_copies(model)
     except VerifyError:
@@ -67,6 +68,20 @@ def rebuild(spec: ModelSpec) -> Any:
             f"({first_line(error)})"
         ) from None
     return model
+
+
+def _renamed(config: Any) -> Any:
+    """Return the config of a whole model under a name that TensorFlow takes.
+
+    Keras 2 ran a model called ``v2>64>``. Keras 3 makes a scope of the name, adds a
+    number to it, and TensorFlow refuses the ``>_1`` in it. Nothing refers to the name
+    of a whole model.
+    """
+    body = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(body, dict) or not isinstance(body.get("name"), str):
+        return config
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", body["name"])
+    return {**config, "config": {**body, "name": name}}
 
 
 def load_weights(model: Any, spec: ModelSpec) -> None:

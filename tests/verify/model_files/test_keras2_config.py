@@ -107,8 +107,8 @@ def test_check_rebuilds_the_model_in_keras_3_and_proves_it(name, semantics):
 
 
 @pytest.mark.keras
-def test_how_a_file_of_keras_2_was_trained_does_not_matter(tmp_path):
-    """Its optimizer has arguments that the one of Keras 3 refuses."""
+def test_training_and_name_of_a_model_of_keras_2_do_not_matter(tmp_path):
+    """Keras 3 refuses arguments of its optimizer, and TensorFlow a node ``>_1``."""
     path = tmp_path / "trained.keras"
     with zipfile.ZipFile(FILES / "stacked.keras") as old:
         members = {name: old.read(name) for name in old.namelist()}
@@ -119,6 +119,7 @@ def test_how_a_file_of_keras_2_was_trained_does_not_matter(tmp_path):
         "registered_name": None,
     }  # fmt: skip
     config["compile_config"] = {"optimizer": optimizer, "loss": "mse"}
+    config["config"]["name"] = "v0.2>64>"
     members["config.json"] = json.dumps(config).encode()
     with zipfile.ZipFile(path, "w") as new:
         for name, content in members.items():
