@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fuzzing.program import OWN_DTYPE, Line, Program
@@ -497,7 +498,6 @@ class Maker:
         text, self.refused = self.pick(
             (f"layers.Lambda(lambda t: t * 2, output_shape=None)({x})", "Lambda"),
             (f"layers.Dense({units}, lora_rank=1)({x})", "lora_rank"),
-            (f"layers.Discretization(bin_boundaries=[0.0])({x})", "Discretization"),
             (f"type('Own', (layers.Dense,), {{}})({units})({x})", "custom class"),
             (f"layers.Dense({units}, activation=lambda t: t)({x})", "own activation"),
         )
@@ -509,6 +509,8 @@ class Maker:
 
 def program(key: str) -> Program:
     """The random model of a key."""
+    from fuzzing.images import video  # which needs the maker above
+
     m = Maker(key)
     policy = m.pick(*POLICIES)
     quantized = m.chance(0.06)
@@ -523,7 +525,7 @@ def program(key: str) -> Program:
     ]  # fmt: skip
     graph = [
         m.merging, m.merging, m.attention, m.shared, m.nested, m.conv_lstm, m.dot,
-        m.model_on_steps,
+        m.model_on_steps, partial(video, m),
     ]  # fmt: skip
     for _ in range(m.rng.randint(2, 7)):
         sequences, vectors = m.tensors(3), m.tensors(2)

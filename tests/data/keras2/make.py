@@ -124,6 +124,29 @@ def convolutional():
     return keras.Model(inputs, layers.Flatten()(x)), [floats(3, 4, 4, 2)]
 
 
+def video():
+    """A CNN over the frames, an LSTM behind it; beside it a volume of all frames."""
+    inputs = keras.Input((4, 6, 8, 2))
+    x = layers.TimeDistributed(layers.Conv2D(4, (3, 2), padding="same", strides=2))(
+        inputs
+    )
+    x = layers.TimeDistributed(
+        layers.DepthwiseConv2D((2, 3), padding="same", depth_multiplier=2)
+    )(x)
+    x = layers.TimeDistributed(layers.SeparableConv2D(3, 2, activation="relu"))(x)
+    x = layers.TimeDistributed(
+        layers.Conv2DTranspose(2, (3, 2), strides=2, padding="same")
+    )(x)
+    x = layers.TimeDistributed(layers.MaxPooling2D((2, 1)))(x)
+    x = layers.LSTM(3)(layers.TimeDistributed(layers.Flatten())(x))
+    tanh = {"activation": "tanh"}
+    y = layers.Conv3D(4, (2, 3, 2), strides=(1, 2, 2), groups=2, **tanh)(inputs)
+    y = layers.Conv3DTranspose(2, (2, 1, 3), **tanh)(y)
+    y = layers.DepthwiseConv1D(2, **tanh)(layers.Reshape((12, -1))(y))
+    y = layers.Conv1DTranspose(2, 3, strides=2, **tanh)(y)
+    return keras.Model(inputs, [x, y]), [floats(4, 6, 8, 2)]
+
+
 def operators():
     """Raw operators: Keras 2 writes classes that nothing else can read."""
     inputs = keras.Input((TIME, FEATURES))
@@ -188,7 +211,7 @@ def merged():
 def main() -> None:
     """Write every file, or those that are named on the command line."""
     makers = [stacked, without_input, bidirectional, seq2seq, around, cells]
-    makers += [convolutional, operators, functions, merged]
+    makers += [convolutional, video, operators, functions, merged]
     wanted = sys.argv[1:]
     for make in makers:
         if wanted and make.__name__ not in wanted:

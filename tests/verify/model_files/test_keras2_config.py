@@ -26,7 +26,7 @@ from verify.tolerance.compare import compare
 FILES = Path(__file__).parents[2] / "data" / "keras2"
 MODELS = (
     "stacked", "without_input", "bidirectional", "seq2seq", "around", "cells",
-    "convolutional", "merged",
+    "convolutional", "video", "merged",
 )  # fmt: skip
 CHANGED = ("stacked", "without_input", "seq2seq", "convolutional", "merged")
 FLOAT32 = 2e-6  # outputs are of size 1 and were computed in float32
@@ -97,7 +97,8 @@ def test_describe_says_what_changed_its_meaning(capsys):
 
 @pytest.mark.keras
 @pytest.mark.parametrize(
-    "name", ["stacked.h5", "seq2seq.keras", "around.h5", "cells.h5", "merged.h5"]
+    "name",
+    ["stacked.h5", "seq2seq.keras", "around.h5", "cells.h5", "video.h5", "merged.h5"],
 )
 @pytest.mark.parametrize("semantics", ["keras2", "keras3"])
 def test_check_rebuilds_the_model_in_keras_3_and_proves_it(name, semantics):
