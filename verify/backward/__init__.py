@@ -9,15 +9,22 @@ that the gradients of Keras can be compared with these.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from verify.backward.any_layer import recorded_layer
 from verify.backward.cells import BACKWARD_CELLS
 from verify.backward.derivatives import DIFFERENTIABLE, bare
-from verify.backward.layers import BACKWARD_LAYERS, Backward, BackwardCall, Visitor
+from verify.backward.layers import (
+    BACKWARD_LAYERS,
+    Adjoints,
+    Backward,
+    BackwardCall,
+    Visitor,
+)
 from verify.errors import DataError, UnsupportedError, join_and
 from verify.forward.evaluate import cast_to
 from verify.forward.layers import REGISTRY
@@ -28,8 +35,9 @@ from verify.model.dtypes import is_float
 from verify.model.graph import Graph, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 
-DIFFERENTIATED = ("InputLayer", *BACKWARD_LAYERS)
-"""Classes of the layers that `backprop` can differentiate."""
+DIFFERENTIATED = tuple(REGISTRY)
+"""Classes of the layers that `backprop` can differentiate: by equations of their own in
+`BACKWARD_LAYERS`, or by recording what they compute."""
 
 ZERO_DERIVATIVE = (
     *("ops.Equal", "ops.NotEqual", "ops.Less", "ops.LessEqual", "ops.Greater"),
@@ -94,13 +102,6 @@ def refused(layer: LayerSpec) -> str:
                 f"{layer}: gradients through {option}={name} are not "
                 f"supported. Supported: {join_and(DIFFERENTIABLE)}"
             )
-    if layer.class_name == "Bidirectional":
-        for inner in layer.sublayers.values():
-            if inner.class_name not in BACKWARD_CELLS:
-                return (
-                    f"{layer}: gradients through {inner} inside it are not "
-                    f"supported. Supported: {join_and(BACKWARD_CELLS)}"
-                )
     if any(x.overrides for x in (layer, *layer.sublayers.values())):
         return (
             f"{layer}: gradients through functions of its own are not supported. "
@@ -122,6 +123,7 @@ def backprop(
     visit: Visitor | None = None,
     weights: bool = True,
     trace: Trace | None = None,
+    single: Trace | None = None,
 ) -> Gradients:
     """Return the gradients of a number ``L`` with respect to inputs and weights.
 
@@ -145,6 +147,8 @@ def backprop(
         Whether to compute the gradients of the weights, which take the most memory.
     trace : Trace, optional
         The trace of `x` in float64, if the caller has it already.
+    single : Trace, optional
+        The trace of `x` in float32, for a visitor that asks what operations round.
 
     Returns
     -------
@@ -175,7 +179,7 @@ def backprop(
         for node, _ in calls
         if root.sublayers[node.layer].class_name == "Add"
     }
-    back = Backward(trace, forward, sweeps, visit, weights, added=added)
+    back = Backward(trace, forward, sweeps, visit, weights, added=added, single=single)
     adjoints = _Adjoints(back)
     for ref, gradient in zip(flatten(graph.outputs), fitting, strict=True):
         adjoints.add(ref, gradient)
@@ -213,6 +217,7 @@ def backprop_call(
     *,
     visit: Visitor,
     trace: Trace | None = None,
+    single: Trace | None = None,
 ) -> None:
     """Go back through one layer alone, and show each computation to a visitor.
 
@@ -224,7 +229,7 @@ def backprop_call(
     name, args, kwargs
         The call, as for `Network.call_layer`; of a layer for which `refused` returns an
         empty text.
-    output_gradients, visit, trace : as for `backprop`
+    output_gradients, visit, trace, single : as for `backprop`
     """
     layer = net.cast_to("float64").at(name)
     if trace is None:
@@ -243,14 +248,22 @@ def backprop_call(
     given = REGISTRY[layer.class_name].by_name(
         map_structure(named, list(args)), map_structure(named, dict(kwargs))
     )
-    back = Backward(trace, forward, sweeps, visit, wants_weights=False)
+    back = Backward(trace, forward, sweeps, visit, wants_weights=False, single=single)
     _through(back, BackwardCall(name, name, layer, trace[name], given, fitting))
 
 
 def _through(back: Backward, call: BackwardCall) -> Mapping[str, Sequence[Array]]:
     """Return the adjoints of the arguments of one call, without overflow warnings."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return BACKWARD_LAYERS[call.layer.class_name](back, call)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return _way_back(call.layer)(back, call)
+
+
+def _way_back(layer: LayerSpec) -> Callable[[Backward, BackwardCall], Adjoints]:
+    """Return the function that goes back through a layer."""
+    inside = {one.class_name for one in layer.sublayers.values()}
+    if layer.class_name == "Bidirectional" and not inside <= BACKWARD_CELLS.keys():
+        return recorded_layer
+    return BACKWARD_LAYERS.get(layer.class_name, recorded_layer)
 
 
 def _constant(root: LayerSpec) -> set[str]:

@@ -20,6 +20,7 @@ from verify.backward.cells import (
     product_gradient,
 )
 from verify.backward.derivatives import Pullback, pullback
+from verify.backward.recording import Operation
 from verify.backward.scan import backward_scan
 from verify.forward.evaluate import LayerTrace
 from verify.forward.layers import REGISTRY
@@ -29,8 +30,11 @@ from verify.model.arrays import Array
 from verify.model.graph import TensorRef, flatten
 from verify.model.spec import LayerSpec
 
-Visitor = Callable[[str, int | None, Values, Values], None]
+Visitor = Callable[[str, int | None, Values, Values | Operation], None]
 """A function that is called with path, step, adjoints and values of each computation.
+
+Of a layer that is not in the table below each operation is shown: an `Operation` in
+place of the values, and the adjoint of its ``output``.
 
 The path is a key of a trace: ``lstm:2`` is the second call of a shared layer. For a
 recurrent layer the step is that of the input; otherwise it is None. Values are
@@ -124,6 +128,8 @@ class Backward:
         Path of a layer -> the gradients of its weights, summed over the calls seen yet.
     added : mapping
         Output of an Add layer -> the tensors that it adds.
+    single : mapping of str to LayerTrace, optional
+        The trace of the whole model in float32, for visitors that ask what it rounds.
     """
 
     trace: Mapping[str, LayerTrace]
@@ -133,6 +139,7 @@ class Backward:
     wants_weights: bool
     weights: dict[str, dict[str, Array]] = field(default_factory=dict)
     added: Mapping[TensorRef, Sequence[TensorRef]] = field(default_factory=dict)
+    single: Mapping[str, LayerTrace] | None = None
 
     def add_weights(self, path: str, gradients: Mapping[str, Array]) -> None:
         """Add to the gradients of a layer's weights."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.forward.recordable import activation
 from verify.model.arrays import Array
 
 Activation = Callable[..., Array]
@@ -40,11 +41,13 @@ def constant(value: float, exact: bool) -> float:
     return value if exact else float(np.float32(value))
 
 
+@activation
 def linear(x: Array) -> Array:
     """Compute ``x``."""
     return x
 
 
+@activation
 def relu(
     x: Array,
     negative_slope: float = 0.0,
@@ -68,92 +71,110 @@ def relu(
     return y
 
 
+@activation
 def relu6(x: Array) -> Array:
     """Compute ``min(max(x, 0), 6)``."""
     return np.clip(x, 0, 6)
 
 
+@activation
 def leaky_relu(x: Array, negative_slope: float = 0.2, *, exact: bool = False) -> Array:
     """Compute ``x if x > 0 else negative_slope * x``."""
     return np.where(x > 0, x, constant(negative_slope, exact) * x)
 
 
+@activation
 def elu(x: Array, alpha: float = 1.0) -> Array:
     """Compute ``x if x > 0 else alpha * (exp(x) - 1)``."""
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
+@activation
 def celu(x: Array, alpha: float = 1.0) -> Array:
     """Compute ``max(x, 0) + alpha * (exp(min(x, 0) / alpha) - 1)``."""
     return np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0) / alpha)
 
 
+@activation
 def selu(x: Array) -> Array:
     """Compute ``scale * (x if x > 0 else alpha * (exp(x) - 1))``."""
     return SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(np.minimum(x, 0)))
 
 
+@activation
 def sigmoid(x: Array) -> Array:
     """Compute ``1 / (1 + exp(-x))`` without overflow in either tail."""
     e = np.exp(-np.abs(x))  # at most 1; for x < 0 the result is exp(x) / (1 + exp(x))
     return np.where(x >= 0, 1, e) / (1 + e)
 
 
+@activation
 def hard_sigmoid(x: Array) -> Array:
     """Compute ``clip(x / 6 + 0.5, 0, 1)``; see also `keras2_hard_sigmoid`."""
     return np.clip(x + 3, 0, 6) / 6
 
 
+@activation
 def silu(x: Array) -> Array:
     """Compute ``x * sigmoid(x)``."""
     return x * sigmoid(x)
 
 
+@activation
 def hard_silu(x: Array) -> Array:
     """Compute ``x * hard_sigmoid(x)``."""
     return x * hard_sigmoid(x)
 
 
+@activation
 def tanh(x: Array) -> Array:
     """Compute ``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``."""
     return np.tanh(x)
 
 
+@activation
 def hard_tanh(x: Array) -> Array:
     """Compute ``clip(x, -1, 1)``."""
     return np.clip(x, -1, 1)
 
 
+@activation
 def tanh_shrink(x: Array) -> Array:
     """Compute ``x - tanh(x)``."""
     return x - np.tanh(x)
 
 
+@activation
 def softplus(x: Array) -> Array:
     """Compute ``log(1 + exp(x))``."""
     return np.logaddexp(x, np.zeros_like(x))
 
 
+@activation
 def log_sigmoid(x: Array) -> Array:
     """Compute ``-log(1 + exp(-x))``."""
     return -softplus(-x)
 
 
+@activation
 def softsign(x: Array) -> Array:
     """Compute ``x / (1 + abs(x))``."""
     return x / (1 + np.abs(x))
 
 
+@activation
 def squareplus(x: Array, b: float = 4) -> Array:
     """Compute ``(x + sqrt(x**2 + b)) / 2``."""
     return (x + np.sqrt(x * x + b)) / 2
 
 
+@activation
 def mish(x: Array) -> Array:
     """Compute ``x * tanh(softplus(x))``."""
     return x * np.tanh(softplus(x))
 
 
+@activation
 def gelu(x: Array, approximate: bool = False, *, exact: bool = False) -> Array:
     """Compute ``x / 2 * (1 + erf(x / sqrt(2)))``, Keras's default form.
 
@@ -166,11 +187,13 @@ def gelu(x: Array, approximate: bool = False, *, exact: bool = False) -> Array:
     return 0.5 * x * (1 + _erf(x * constant(1 / math.sqrt(2), exact)).astype(x.dtype))
 
 
+@activation
 def exponential(x: Array) -> Array:
     """Compute ``exp(x)``."""
     return np.exp(x)
 
 
+@activation
 def softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
     """Compute ``exp(x) / sum(exp(x))`` over one axis or several."""
     # the greatest is subtracted so that exp does not overflow; the quotient is the same
@@ -178,6 +201,7 @@ def softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
     return e / e.sum(axis=axis, keepdims=True)
 
 
+@activation
 def log_softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
     """Compute ``x - log(sum(exp(x)))`` over one axis or several."""
     shifted = x - x.max(axis=axis, keepdims=True)  # so that exp does not overflow
@@ -190,22 +214,26 @@ def glu(x: Array, axis: int = -1) -> Array:
     return a * sigmoid(b)
 
 
+@activation
 def sparse_plus(x: Array) -> Array:
     """Compute 0 for x up to -1, ``(x + 1)**2 / 4`` for x up to 1, and x above."""
     return np.where(x <= -1, 0 * x, np.where(x < 1, (x + 1) ** 2 / 4, x))
 
 
+@activation
 def sparse_sigmoid(x: Array) -> Array:
     """Compute ``clip((x + 1) / 2, 0, 1)``."""
     return np.clip((x + 1) / 2, 0, 1)
 
 
+@activation
 def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
     """Move ``x`` towards 0 by `threshold`, and stop at 0."""
     low = np.where(x < -threshold, x + threshold, 0 * x)
     return np.where(x > threshold, x - threshold, low)
 
 
+@activation
 def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
     """Compute ``x if abs(x) > threshold else 0``."""
     return np.where(np.abs(x) > threshold, x, 0 * x)
@@ -248,6 +276,7 @@ def sparsemax_of_the_paper(x: Array, axis: int = -1) -> Array:
     return np.maximum(x - tau, 0)
 
 
+@activation
 def keras2_hard_sigmoid(x: Array) -> Array:
     """Compute ``clip(0.2 * x + 0.5, 0, 1)``, the hard_sigmoid of Keras 1 and 2."""
     return np.clip(0.2 * x + 0.5, 0, 1)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from verify.forward.outlines import Outline, outline
+from verify.forward.recordable import sum_of_products
 from verify.model.arrays import Array
 
 BLOCK = 1 << 19
@@ -101,6 +102,7 @@ def patches(
     return np.moveaxis(view[(slice(None), *apart, *inside)], len(axes) + 1, -1)
 
 
+@sum_of_products
 def convolve(
     x: Array,
     kernel: Array,
@@ -234,6 +236,7 @@ def depthwise(x: Array, kernel: Array, **how: Any) -> Array:
     return convolve(x, kernel.reshape(*kernel_size, 1, -1), groups=channels, **how)
 
 
+@sum_of_products
 def spread(
     x: Array,
     kernel: Array,

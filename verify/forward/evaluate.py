@@ -26,6 +26,7 @@ from verify.errors import DataError, UnsupportedError, VerifyError, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, Tensor
 from verify.forward.outlines import outline_of
+from verify.forward.recordable import is_array
 from verify.forward.recurrence import TimeLoop
 from verify.model.arrays import Array
 from verify.model.backends import Rule, Rules
@@ -88,6 +89,8 @@ class LayerTrace:
         The mask that the layer received, (batch, time).
     values : mapping
         Gates, states and logits by name, as in the table.
+    arguments : mapping
+        What the layer's ``call`` was given, by name.
     """
 
     layer: LayerSpec
@@ -95,6 +98,7 @@ class LayerTrace:
     mask: Any
     output: Any
     values: Mapping[str, Array] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Array:
         if name in ("input", "output"):
@@ -280,6 +284,7 @@ class Evaluation:
                 mask,
                 map_structure(value_of, output),
                 noted,
+                dict(values),
             )
         return output
 
@@ -422,7 +427,7 @@ def _is_tensor_argument(value: Any) -> bool:
         return True
     leaves = flatten(value)
     return bool(leaves) and all(
-        leaf is None or isinstance(leaf, (Tensor, np.ndarray)) for leaf in leaves
+        leaf is None or isinstance(leaf, Tensor) or is_array(leaf) for leaf in leaves
     )
 
 
@@ -451,6 +456,8 @@ def _returned_input(
     compute = POLICIES[layer.policy].compute
     if kind.autocast and is_float(x) and first.value.dtype != dtype_of(compute):
         return False  # Keras casts the input, so the output is another tensor
+    if not isinstance(x, np.ndarray):  # recorded values have arrays of their own
+        x, y = x.value, y.value
     return (
         x.dtype == y.dtype
         and x.shape == y.shape

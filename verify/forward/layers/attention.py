@@ -32,6 +32,7 @@ from verify.forward.layers.base import (
     positive,
     weight_settings,
 )
+from verify.forward.recordable import as_array
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, rounded
 from verify.model.spec import LayerSpec
@@ -97,7 +98,7 @@ class Attention(LayerType):
         if scale is not None:
             sums = scale * sums
         weight = layer.weights["concat_score_weight"]
-        return np.asarray(weight * np.tanh(sums).sum(axis=-1))
+        return as_array(weight * np.tanh(sums).sum(axis=-1))
 
     def call(
         self,
@@ -159,7 +160,7 @@ class AdditiveAttention(Attention):
     def scores(self, layer: LayerSpec, query: Array, key: Array) -> Array:
         sums = np.tanh(query[..., :, None, :] + key[..., None, :, :])
         scale = layer.weights.get("scale")
-        return np.asarray((sums if scale is None else scale * sums).sum(axis=-1))
+        return as_array((sums if scale is None else scale * sums).sum(axis=-1))
 
 
 def _mask_note(layer: LayerSpec) -> str:

@@ -27,6 +27,7 @@ from verify.forward.layers.base import (
     positive,
     refuse,
 )
+from verify.forward.recordable import as_array
 from verify.model.arrays import Array
 from verify.model.backends import Limit, Rule
 from verify.model.dtypes import POLICIES, dtype_of, is_float, working
@@ -91,10 +92,10 @@ def encoded(
     if mode == "one_hot":
         return hot  # (batch, ..., depth)
     if mode == "multi_hot":
-        return np.asarray(hot.max(axis=1, initial=0))
+        return as_array(hot.max(axis=1, initial=0))
     if weights is not None:
         hot = hot * weights[..., None]
-    return np.asarray(hot.sum(axis=1))
+    return as_array(hot.sum(axis=1))
 
 
 def _whole(layer: LayerSpec, ids: Array, mode: str) -> Array:

@@ -28,6 +28,7 @@ from verify.forward.layers.base import (
 )
 from verify.forward.layers.dense import LORA, QUANTIZED, Quantizable, quantized
 from verify.forward.outlines import rows_of
+from verify.forward.recordable import as_array
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, is_float, rounded
 from verify.model.spec import LayerSpec
@@ -174,7 +175,7 @@ class ReversibleEmbedding(Embedding):
         to = options["reverse_dtype"]
         if to is not None:
             x, table = rounded(x, to), rounded(table, to)
-        return np.asarray(x.astype(table.dtype, copy=False) @ table)  # (..., input_dim)
+        return as_array(x.astype(table.dtype, copy=False) @ table)  # (..., input_dim)
 
 
 def _whole(ids: Array) -> Array:
@@ -259,7 +260,7 @@ class Masking(Elementwise):
         return np.where(keep[..., None], inputs, np.zeros_like(inputs))
 
     def compute_mask(self, layer: LayerSpec, inputs: Any, mask: Any) -> Any:
-        value = np.asarray(layer.options["mask_value"]).astype(inputs.dtype)
+        value = as_array(layer.options["mask_value"]).astype(inputs.dtype)
         return np.any(inputs != value, axis=-1)
 
 

@@ -33,6 +33,7 @@ from verify.forward.layers.base import (
     positive,
     weight_settings,
 )
+from verify.forward.recordable import as_array
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, rounded
 from verify.model.spec import LayerSpec
@@ -281,7 +282,7 @@ class EinsumDense(Quantizable):
             logits = self._from_int8(layer, inputs)
         else:
             x = inputs.astype(kernel.dtype, copy=False)
-            logits = np.asarray(np.einsum(equation, x, kernel, optimize=True))
+            logits = as_array(np.einsum(equation, x, kernel, optimize=True))
         if "bias" in layer.weights:
             logits = logits + layer.weights["bias"]
         run.note(logits=logits)
@@ -299,7 +300,7 @@ class EinsumDense(Quantizable):
             layer.weights["kernel"].astype(np.float64),
             optimize=True,
         )
-        return rounded(np.asarray(product).astype(q.dtype), compute) / rounded(
+        return rounded(as_array(product).astype(q.dtype), compute) / rounded(
             scales * _aligned(scale, given, output), compute
         )
 

@@ -29,6 +29,7 @@ from verify.forward.layers.base import (
     refuse,
     weight_settings,
 )
+from verify.forward.recordable import as_array
 from verify.model.arrays import Array
 from verify.model.backends import Limit, Rule
 from verify.model.dtypes import POLICIES, is_float, rounded, working
@@ -359,8 +360,8 @@ def _variance(layer: LayerSpec, x: Array, mean: Array, over: tuple[int, ...]) ->
     """Return the variance over some axes, as the layer's backend computes it."""
     if Rule.VARIANCE_OF_SQUARES in layer.rules:
         squares = np.mean(np.square(x), axis=over, keepdims=True)
-        return np.asarray(squares - np.square(mean))
-    return np.asarray(np.mean(np.square(x - mean), axis=over, keepdims=True))
+        return as_array(squares - np.square(mean))
+    return as_array(np.mean(np.square(x - mean), axis=over, keepdims=True))
 
 
 def _neighbours(axes: list[int]) -> bool:

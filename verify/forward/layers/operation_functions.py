@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from verify.forward.layers.base import KERAS_EPSILON, from_front
+from verify.forward.recordable import as_array, is_array
 from verify.model.arrays import Array
 from verify.model.dtypes import HALF_DTYPES, dtype_of, is_float, working
 from verify.model.graph import flatten, map_structure
@@ -31,7 +32,7 @@ def result_type(*operands: Any, floatx: str) -> np.dtype[Any]:
 
     Source: keras/src/backend/common/dtypes.py.
     """
-    arrays = {x.dtype for x in operands if isinstance(x, np.ndarray)}
+    arrays = {x.dtype for x in operands if is_array(x)}
     arrays |= {np.dtype(bool) for x in operands if isinstance(x, bool)}
     numbers = [x for x in operands if type(x) in (int, float)]
     floats = {d for d in arrays if is_float(np.empty(0, d))}
@@ -49,14 +50,14 @@ def result_type(*operands: Any, floatx: str) -> np.dtype[Any]:
 
 def makes_floats(values: Any, results: Any) -> bool:
     """Return whether any result is a float, and no operand is."""
-    given = [np.asarray(x) for x in flatten(values)]
-    made = [np.asarray(x) for x in flatten(results)]
+    given = [as_array(x) for x in flatten(values)]
+    made = [as_array(x) for x in flatten(results)]
     return any(map(is_float, made)) and not any(map(is_float, given))
 
 
 def strict(x: Any) -> Array:
     """Return a number as TensorFlow converts it by itself, to float32 or int32."""
-    if isinstance(x, np.ndarray):
+    if is_array(x):
         return x
     kind = {bool: "bool", int: "int32", float: "float32"}.get(type(x))
     if kind is None:
@@ -83,7 +84,7 @@ def sixteen(dtype: np.dtype[Any]) -> bool:
 
 def lifted(leaf: Any) -> Any:
     """Return 16-bit numbers in float32, and anything else unchanged."""
-    if isinstance(leaf, np.ndarray) and sixteen(leaf.dtype):
+    if is_array(leaf) and sixteen(leaf.dtype):
         return leaf.astype(np.float32)
     return leaf
 
@@ -95,12 +96,12 @@ def lowered(y: Array, dtype: np.dtype[Any] | None) -> Array:
 
 def _promoted(values: Any, floatx: str) -> Any:
     dtype = result_type(*flatten(values), floatx=floatx)
-    return map_structure(lambda x: np.asarray(x).astype(dtype), values)
+    return map_structure(lambda x: as_array(x).astype(dtype), values)
 
 
 def _floating(values: Any, floatx: str) -> Any:
     dtype = result_type(*flatten(values), 0.0, floatx=floatx)
-    return map_structure(lambda x: np.asarray(x).astype(dtype), values)
+    return map_structure(lambda x: as_array(x).astype(dtype), values)
 
 
 def _each(change: Callable[[Array], Array]) -> Callable[[Any, str], Any]:
@@ -137,7 +138,7 @@ def divide_no_nan(x1: Array, x2: Array) -> Array:
 
 def clip(x: Array, x_min: float, x_max: float) -> Array:
     """Compute ``max(min(x, x_max), x_min)``."""
-    low, high = (np.asarray(end).astype(x.dtype) for end in (x_min, x_max))
+    low, high = (as_array(end).astype(x.dtype) for end in (x_min, x_max))
     return np.maximum(np.minimum(x, high), low)
 
 
@@ -146,12 +147,12 @@ def round_(x: Array, decimals: int) -> Array:
     if decimals == 0 or (decimals > 0 and not is_float(x)):
         return np.rint(x) if is_float(x) else x
     factor = np.asarray(10.0**decimals, dtype=x.dtype if is_float(x) else np.float32)
-    return np.asarray(np.rint(x * factor) / factor).astype(x.dtype)
+    return as_array(np.rint(x * factor) / factor).astype(x.dtype)
 
 
 def threshold(x: Array, threshold: float, default_value: float) -> Array:
     """Compute ``x if x > threshold else default_value``."""
-    return np.where(x > threshold, x, np.asarray(default_value).astype(x.dtype))
+    return np.where(x > threshold, x, as_array(default_value).astype(x.dtype))
 
 
 def where(condition: Any, x1: Array, x2: Array) -> Array:
@@ -163,7 +164,7 @@ def on_axes(function: Callable[..., Array]) -> Callable[..., Array]:
     """Return a reduction that raises ValueError if its axes include the rows."""
 
     def reduced(x: Array, axis: tuple[int, ...], **options: Any) -> Array:
-        return np.asarray(function(x, axis=from_front(axis, x.ndim), **options))
+        return as_array(function(x, axis=from_front(axis, x.ndim), **options))
 
     return reduced
 
@@ -179,24 +180,24 @@ def on_axis(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def sum_(x: Array, axis: Any, keepdims: bool) -> Array:
     """Sum along axes, in the dtype of `x`."""
-    return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
+    return as_array(np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
 
 
 def prod(x: Array, axis: Any, keepdims: bool, dtype: None = None) -> Array:
     """Multiply along axes, in the dtype of `x`."""
-    return np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
+    return as_array(np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
 
 
 def maximum_of(x: Array, axis: Any, keepdims: bool, initial: float | None) -> Array:
     """Compute the maximum along axes, and at least `initial`."""
     y = np.max(x, axis=axis, keepdims=keepdims)
-    return y if initial is None else np.maximum(y, np.asarray(initial).astype(x.dtype))
+    return y if initial is None else np.maximum(y, as_array(initial).astype(x.dtype))
 
 
 def minimum_of(x: Array, axis: Any, keepdims: bool, initial: float | None) -> Array:
     """Compute the minimum along axes, and at most `initial`."""
     y = np.min(x, axis=axis, keepdims=keepdims)
-    return y if initial is None else np.minimum(y, np.asarray(initial).astype(x.dtype))
+    return y if initial is None else np.minimum(y, as_array(initial).astype(x.dtype))
 
 
 def logsumexp(x: Array, axis: Any, keepdims: bool) -> Array:
@@ -340,7 +341,7 @@ def pad(
         raise ValueError(f"pad_width for {len(pad_width)} axes of {x.ndim}")
     if mode != "constant":
         return np.pad(x, pad_width, mode=mode)  # type: ignore[call-overload]
-    value = np.asarray(constant_values or 0).astype(x.dtype)
+    value = as_array(constant_values or 0).astype(x.dtype)
     return np.pad(x, pad_width, constant_values=value)
 
 
@@ -354,7 +355,7 @@ def pad_by_edge(
 
 def take(x: Array, indices: Any, axis: int) -> Array:
     """Take the entries at constant indices along an axis; negative ones count back."""
-    return np.take(x, np.asarray(indices).astype(np.int64), axis=axis)
+    return np.take(x, as_array(indices).astype(np.int64), axis=axis)
 
 
 def one_hot(x: Array, num_classes: int, axis: int, dtype: str, sparse: bool) -> Array:
@@ -377,7 +378,7 @@ def one_hot_of_whole(x: Array, axis: int, **options: Any) -> Array:
 
 def matmul(x1: Array, x2: Array) -> Array:
     """Compute ``x1 @ x2``."""
-    return np.asarray(np.matmul(x1, x2))
+    return as_array(np.matmul(x1, x2))
 
 
 def dot(x1: Array, x2: Array) -> Array:
@@ -389,14 +390,14 @@ def dot(x1: Array, x2: Array) -> Array:
 
 def einsum(*operands: Array, subscripts: str) -> Array:
     """Compute an Einstein sum, with the rows first in operands and result."""
-    return np.asarray(np.einsum(subscripts, *operands, optimize=True))
+    return as_array(np.einsum(subscripts, *operands, optimize=True))
 
 
 def average(x: Array, weights: Any = None, *, axis: tuple[int, ...]) -> Array:
     """Compute the mean along axes; weights are refused."""
     if weights is not None:
         raise ValueError("an average with weights, which is not supported")
-    return np.asarray(x.mean(axis=from_front(axis, x.ndim)))
+    return as_array(x.mean(axis=from_front(axis, x.ndim)))
 
 
 def same(x: Array) -> Array:

@@ -42,6 +42,7 @@ from verify.forward.layers.base import (
     require_gentle_slope,
 )
 from verify.forward.layers.operation_functions import on_axes, on_axis
+from verify.forward.recordable import as_array, is_array
 from verify.model.arrays import Array
 from verify.model.backends import Limit, Rule
 from verify.model.dtypes import is_float
@@ -107,8 +108,8 @@ class Operation(LayerType):
         if self.casts != "own" and functions.makes_floats(values, results):
             refuse(layer, Limit.WHOLE_TO_FLOATS)
         for result in flatten(results):
-            self._check_result(layer, tensors, np.asarray(result))
-        return map_structure(lambda y: functions.lowered(np.asarray(y), dtype), results)
+            self._check_result(layer, tensors, as_array(result))
+        return map_structure(lambda y: functions.lowered(as_array(y), dtype), results)
 
     def compute(self, arguments: Mapping[str, Any], layer: LayerSpec) -> Any:
         """Apply the function to the cast arguments and the options."""
@@ -141,12 +142,12 @@ class Operation(LayerType):
         chosen = {name: values[name] for name in names}
         chosen = functions.CASTS[self._casts_of(layer)](chosen, floatx)
         if "condition" in values:
-            values["condition"] = np.asarray(values["condition"]).astype(bool)
+            values["condition"] = as_array(values["condition"]).astype(bool)
         sixteen = next(
             (
                 x.dtype
                 for x in flatten(chosen)
-                if isinstance(x, np.ndarray) and functions.sixteen(x.dtype)
+                if is_array(x) and functions.sixteen(x.dtype)
             ),
             None,
         )
@@ -292,7 +293,7 @@ def _no_negative_step(layer: LayerSpec, given: Mapping[str, Any]) -> None:
 
 
 def _ids_within(layer: LayerSpec, given: Mapping[str, Any]) -> None:
-    ids = np.asarray(given["x"])
+    ids = as_array(given["x"])
     if is_float(ids):
         refuse(layer, Limit.ONE_HOT_OF_FLOATS)
     if np.any(np.trunc(ids) >= layer.options["num_classes"]):
@@ -306,7 +307,7 @@ def _no_list(layer: LayerSpec, given: Mapping[str, Any]) -> None:
 
 
 def _not_to_tens(layer: LayerSpec, given: Mapping[str, Any]) -> None:
-    if layer.options["decimals"] < 0 and not is_float(np.asarray(given["x"])):
+    if layer.options["decimals"] < 0 and not is_float(as_array(given["x"])):
         refuse(layer, Limit.WHOLE_TO_TENS)
 
 

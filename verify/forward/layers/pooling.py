@@ -23,6 +23,7 @@ from verify.forward.layers.base import (
     refuse,
 )
 from verify.forward.layers.convolution import sizes
+from verify.forward.recordable import as_array
 from verify.model.arrays import Array
 from verify.model.backends import Limit, Rule
 from verify.model.dtypes import POLICIES, dtype_of, is_float, working
@@ -152,7 +153,7 @@ def window_members(
 ) -> Array:
     """Return how many numbers of each window are not padding: (1, windows..., 1)."""
     real = np.ones((1, *lengths, 1), dtype=dtype)
-    return np.asarray(reduce(np.add, taps(real, size, strides, padding)))
+    return as_array(reduce(np.add, taps(real, size, strides, padding)))
 
 
 class MaxPooling1D(MaxPooling):
@@ -373,7 +374,7 @@ class GlobalMaxPooling(GlobalPooling):
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         keepdims = layer.options["keepdims"]
-        return np.asarray(inputs.max(axis=self.axes(layer, inputs), keepdims=keepdims))
+        return as_array(inputs.max(axis=self.axes(layer, inputs), keepdims=keepdims))
 
 
 class GlobalMaxPooling1D(GlobalMaxPooling):
@@ -419,7 +420,7 @@ class GlobalAveragePooling(GlobalPooling):
         x, whole = inputs, not is_float(inputs)
         if whole:
             x = inputs.astype(_mean_dtype(run, layer))
-        y = np.asarray(x.mean(axis=axes, keepdims=keepdims))
+        y = as_array(x.mean(axis=axes, keepdims=keepdims))
         return y if whole else y.astype(dtype_of(POLICIES[layer.policy].compute))
 
 

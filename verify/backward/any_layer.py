@@ -1,0 +1,161 @@
+"""Go back through one call of any layer, by recording what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from verify.backward.layers import Adjoints, Backward, BackwardCall
+from verify.backward.recording import NotRecorded, Operation, Recorded, Tape
+from verify.forward.evaluate import Evaluation, value_of
+from verify.forward.layers import REGISTRY
+from verify.forward.layers.base import Tensor
+from verify.model.arrays import Array
+from verify.model.dtypes import is_float
+from verify.model.graph import TensorRef, flatten, map_structure
+from verify.model.spec import LayerSpec
+
+
+def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
+    """Evaluate a layer once more on recorded values, and go back over the tape.
+
+    Raises
+    ------
+    NotRecorded
+        The layer computes something that has no derivative here.
+    """
+    kind = REGISTRY[call.layer.class_name]
+    single = None if back.visit is None or back.single is None else back.single
+    tape = Tape(single=single is not None)
+    try:
+        given, leaves = _given(tape, call, None if single is None else single[call.key])
+        layer, weights = _with_recorded_weights(tape, call, back.wants_weights)
+        run = Evaluation(floatx="float64")
+        outputs = flatten(kind.call(run, layer, **given))
+        front = (int(np.prod(back.sweeps, dtype=int)),)
+        adjoints: dict[int, Array] = {}
+        for output, d in zip(map(value_of, outputs), call.adjoints, strict=True):
+            if isinstance(output, Recorded) and output.place is not None:
+                d = d.reshape(*front, *output.shape)
+                known = adjoints.get(output.place)
+                adjoints[output.place] = d if known is None else known + d
+        _show_decisions(back, call, tape)
+        found = tape.back(adjoints, _visitor(back, call))
+    except NotRecorded as error:
+        raise NotRecorded(f"{call.layer}: {error} has no derivative here") from None
+
+    def adjoint(place: int) -> Array:
+        shape = tape.shapes[place]
+        d = found.get(place)
+        d = np.zeros((*front, *shape)) if d is None else d
+        return d.reshape(*back.sweeps, *shape)
+
+    for path, names in weights.items():
+        back.add_weights(path, {name: adjoint(k) for name, k in names.items()})
+    return {
+        name: [
+            adjoint(leaf) if isinstance(leaf, int)
+            else np.zeros((*back.sweeps, *leaf))
+            for leaf in places
+        ]
+        for name, places in leaves.items()
+    }  # fmt: skip
+
+
+def _given(
+    tape: Tape, call: BackwardCall, single: Any
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """Return the arguments of a call with recorded values in place of its tensors.
+
+    Returns
+    -------
+    given : dict
+        Name of an argument -> what the layer is given.
+    leaves : dict
+        Name of an argument -> for each tensor in it its place on the tape, or its shape
+        if it does not hold floats.
+    """
+    given = dict(call.trace.arguments)
+    leaves: dict[str, list[Any]] = {}
+    for name, structure in call.arguments.items():
+        refs = flatten(structure)
+        if name not in given or not any(isinstance(r, TensorRef) for r in refs):
+            continue
+        singles = flatten(single.arguments[name]) if single is not None else []
+        found: list[Any] = []
+        values = []
+        for k, (ref, leaf) in enumerate(zip(refs, flatten(given[name]), strict=True)):
+            value = value_of(leaf)
+            if not isinstance(ref, TensorRef):
+                values.append(leaf)
+                continue
+            if not is_float(value):
+                found.append(value.shape)
+                values.append(leaf)
+                continue
+            other = value_of(singles[k]) if singles else None
+            stands = tape.leaf(value.astype(np.float64, copy=False), other)
+            found.append(stands.place)
+            values.append(Tensor(stands, leaf.mask) if leaf is not value else stands)
+        rest = iter(values)
+        given[name] = map_structure(lambda _, rest=rest: next(rest), given[name])
+        leaves[name] = found
+    return given, leaves
+
+
+def _with_recorded_weights(
+    tape: Tape, call: BackwardCall, wanted: bool
+) -> tuple[LayerSpec, dict[str, dict[str, int]]]:
+    """Return the layer with recorded weights, and the places of those of each path."""
+    places: dict[str, dict[str, int]] = {}
+
+    def changed(layer: LayerSpec, path: str) -> LayerSpec:
+        inside = {
+            key: changed(one, f"{path}/{key}") for key, one in layer.sublayers.items()
+        }
+        copy = replace(layer, sublayers=inside)
+        stand: dict[str, Any] = {}
+        for name, value in layer.weights.items():
+            if not is_float(value):
+                stand[name] = value
+            elif wanted:
+                stand[name] = tape.leaf(value)
+                places.setdefault(path, {})[name] = stand[name].place
+            else:
+                stand[name] = tape.constant(value)
+        object.__setattr__(copy, "weights", stand)  # it would make arrays of them
+        return copy
+
+    return changed(call.layer, call.path), places
+
+
+def _visitor(back: Backward, call: BackwardCall) -> Any:
+    """Return a function that shows an operation to the visitor of a pass."""
+    if back.visit is None:
+        return None
+    rows = _rows(call.trace.arguments)
+
+    def visit(operation: Operation, d: Array) -> None:
+        assert back.visit is not None
+        shape = d.shape[1:]
+        if not shape or shape[0] != rows:
+            raise NotRecorded(f"{operation.name} across rows")
+        back.visit(
+            call.key, None, {"output": d.reshape(*back.sweeps, *shape)}, operation
+        )
+
+    return visit
+
+
+def _show_decisions(back: Backward, call: BackwardCall, tape: Tape) -> None:
+    for operation in tape.decisions:
+        if back.visit is not None:
+            back.visit(call.key, None, {}, operation)
+
+
+def _rows(arguments: Mapping[str, Any]) -> int:
+    leaves: Sequence[Any] = flatten(dict(arguments))
+    return next(len(value_of(x)) for x in leaves if np.ndim(value_of(x)))

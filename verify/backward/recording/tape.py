@@ -1,0 +1,415 @@
+"""Hold the values that stand for arrays, and the operations made on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from verify.errors import UnsupportedError
+from verify.model.arrays import Array
+from verify.model.dtypes import SINGLE, is_float
+
+Pullback = Callable[[Array], Sequence[Array | None]]
+"""The adjoint of a result, (sweeps, ...) -> those of the operands, None if unwanted."""
+
+
+class NotRecorded(UnsupportedError):
+    """Report an operation without a derivative."""
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """Describe one operation of a layer, for those who ask how it rounds.
+
+    Attributes
+    ----------
+    name : str
+        Name of NumPy's function, or of an activation after ``activation:``.
+    operands : tuple of array
+        What it was given, in float64.
+    output : array
+    function : callable
+        The operation itself, as a function of its operands.
+    slopes : callable, or None
+        For an operation on single elements: its derivatives with respect to each
+        operand, as a function of the operands and the output.
+    terms : int
+        For a sum: how many numbers are added.
+    singles : tuple of array, or empty
+        The operands as the same program has them in float32.
+    errors : tuple of array or float
+        How far float32 moves each operand, for operands that no input has an effect on.
+    place : hashable
+        The same for operations that round alike, such as a product with one weight at
+        every step.
+    """
+
+    name: str
+    operands: tuple[Array, ...]
+    output: Array
+    function: Callable[..., Any]
+    slopes: Callable[..., Sequence[Any]] | None = None
+    terms: int = 0
+    singles: tuple[Array, ...] = ()
+    errors: tuple[Array | float, ...] = ()
+    place: Hashable = None
+
+    @cached_property
+    def shifts(self) -> tuple[Array | float, ...]:
+        """Return how far the rows of each operand are from float32: (rows, 1, ...)."""
+        found: list[Array | float] = []
+        for one, exact in zip(self.singles, self.operands, strict=True):
+            if one is exact or not np.ndim(exact):
+                found.append(0.0)
+                continue
+            with np.errstate(invalid="ignore"):
+                apart = np.nan_to_num(np.abs(one - exact), posinf=0.0)
+            over = tuple(range(1, exact.ndim))
+            found.append(apart.max(axis=over, keepdims=True, initial=0.0))
+        return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """Hold one operation of a tape.
+
+    Attributes
+    ----------
+    results, parents : tuple of int
+        Places of its results and of its operands among the values of the tape.
+    pullback : callable
+    operation : Operation, or None
+        None if it does not round.
+    """
+
+    results: int
+    parents: tuple[int, ...]
+    pullback: Pullback
+    operation: Operation | None
+
+
+@dataclass(eq=False)
+class Tape:
+    """Keep the operations of one call of a layer, in order.
+
+    Attributes
+    ----------
+    single : bool
+        Whether every value is computed in float32 as well.
+    shapes : list of tuple of int
+        Shape of each value that depends on an input.
+    entries : list
+        The operations on such values.
+    decisions : list of Operation
+        Comparisons, which cut a computation into branches.
+    """
+
+    single: bool = False
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    entries: list[_Entry] = field(default_factory=list)
+    decisions: list[Operation] = field(default_factory=list)
+    _silent: int = 0
+
+    def leaf(self, value: Array, single: Array | None = None) -> Recorded:
+        """Return a value with respect to which is differentiated."""
+        return Recorded(self, value, single, place=self._new(value))
+
+    def constant(self, value: Array) -> Recorded:
+        """Return a value that no input has an effect on, such as a weight."""
+        single = value.astype(np.float32) if self.single else None
+        return Recorded(self, value, single)
+
+    def _new(self, value: Array) -> int:
+        self.shapes.append(value.shape)
+        return len(self.shapes) - 1
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Record operations without asking how they round."""
+        self._silent += 1
+        try:
+            yield
+        finally:
+            self._silent -= 1
+
+    def record(
+        self,
+        operands: Sequence[Any],
+        function: Callable[..., Any],
+        pullback: Callable[[Array], Callable[[Array], Sequence[Array | None]]],
+        *,
+        name: str = "",
+        slopes: Callable[..., Sequence[Any]] | None = None,
+        terms: int = 0,
+        place: Hashable = None,
+    ) -> Any:
+        """Compute an operation, and keep it.
+
+        Parameters
+        ----------
+        operands : sequence of Recorded, array or number
+        function : callable
+            Of arrays in place of the operands.
+        pullback : callable
+            The output -> the operation's `Pullback`.
+        name, slopes, terms, place
+            As for `Operation`; without a name the operation does not round.
+        """
+        exact = [value_of(x) for x in operands]
+        output = function(*exact)
+        single, singles = None, ()
+        if self.single:
+            singles = tuple(single_of(x) for x in operands)
+            single = function(*singles)
+        parents = [getattr(x, "place", None) for x in operands]
+        errors = tuple(getattr(x, "error", 0.0) for x in operands)
+        if all(parent is None for parent in parents):
+            error = _constant_error(name, exact, output, errors, function, slopes)
+            return Recorded(self, output, single, error=error)
+        operation = None
+        if name and self.single and not self._silent:
+            operation = Operation(
+                name, tuple(map(np.asarray, exact)), output, function, slopes,
+                terms, tuple(map(np.asarray, singles)), errors, place,
+            )  # fmt: skip
+        elif name and not self._silent:
+            operation = Operation(name, (), output, function)
+        back, wanted = pullback(output), [p is not None for p in parents]
+
+        def chosen(d: Array) -> list[Array | None]:
+            found = back(d)
+            return [a for a, want in zip(found, wanted, strict=True) if want]
+
+        place_of_result = self._new(output)
+        self.entries.append(
+            _Entry(
+                place_of_result,
+                tuple(p for p in parents if p is not None),
+                chosen,
+                operation,
+            )
+        )
+        return Recorded(self, output, single, place=place_of_result)
+
+    def decide(self, function: Callable[..., Any], *operands: Any) -> Any:
+        """Return a result that is no float, and keep what it was decided by."""
+        exact = tuple(np.asarray(value_of(x)) for x in operands)
+        if self.single and any(getattr(x, "place", None) is not None for x in operands):
+            singles = tuple(np.asarray(single_of(x)) for x in operands)
+            self.decisions.append(
+                Operation("decision", exact, exact[0], function, singles=singles)
+            )
+        return function(*exact)
+
+    def back(
+        self,
+        adjoints: Mapping[int, Array],
+        visit: Callable[[Operation, Array], None] | None = None,
+    ) -> dict[int, Array]:
+        """Return the adjoints of all values that have one and no operation behind them.
+
+        Parameters
+        ----------
+        adjoints : mapping of int to (sweeps, ...)
+            Place of a value -> its adjoint.
+        visit : callable, optional
+            Called with each operation that rounds, and the adjoint of its output.
+        """
+        known = dict(adjoints)
+        for entry in reversed(self.entries):
+            d = known.pop(entry.results, None)
+            if d is None:
+                continue
+            if visit is not None and entry.operation is not None:
+                visit(entry.operation, d)
+            for parent, found in zip(entry.parents, entry.pullback(d), strict=True):
+                if found is not None:
+                    known[parent] = known[parent] + found if parent in known else found
+        return known
+
+
+def value_of(x: Any) -> Any:
+    """Return the array in float64 that a value stands for, or what is none as it is."""
+    return x.value if isinstance(x, Recorded) else x
+
+
+def single_of(x: Any) -> Any:
+    """Return the array in float32 that a value stands for."""
+    if isinstance(x, Recorded):
+        return x.value if x.single is None else x.single
+    if isinstance(x, np.ndarray) and x.dtype == np.float64:
+        return x.astype(np.float32)
+    return x
+
+
+def _constant_error(
+    name: str,
+    exact: Sequence[Any],
+    output: Any,
+    errors: Sequence[Any],
+    function: Callable[..., Any],
+    slopes: Callable[..., Sequence[Any]] | None,
+) -> Any:
+    """Return how far float32 moves a number that is computed from weights alone."""
+    own = SINGLE * np.abs(output) if name else 0.0
+    if not any(np.any(error) for error in errors):
+        return own
+    if slopes is None:
+        if not name:  # numbers that are only moved
+            pairs = zip(errors, exact, strict=True)
+            return np.abs(
+                function(*(np.broadcast_to(e, np.shape(x)) for e, x in pairs))
+            )
+        raise NotRecorded(f"{name} of numbers computed from weights")
+    return own + sum(
+        np.abs(slope) * error
+        for slope, error in zip(slopes(*exact, output), errors, strict=True)
+    )
+
+
+class Recorded(NDArrayOperatorsMixin):
+    """Stand for an array, and have a tape keep what is computed from it.
+
+    Attributes
+    ----------
+    tape : Tape
+    value : array
+        In float64.
+    single : array or None
+        What the same operations make of it in float32.
+    place : int or None
+        Its number among the values of the tape; None if no input has an effect on it.
+    error : array or float
+        Of such a value: how far float32 moves it.
+    """
+
+    __slots__ = ("error", "place", "single", "tape", "value")
+
+    def __init__(
+        self,
+        tape: Tape,
+        value: Array,
+        single: Array | None = None,
+        *,
+        place: int | None = None,
+        error: Any = 0.0,
+    ) -> None:
+        self.tape, self.value, self.single = tape, value, single
+        self.place, self.error = place, error
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Array:
+        raise NotRecorded("a conversion to a plain array")
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
+    ) -> Any:
+        from verify.backward.recording.functions import apply_ufunc
+
+        return apply_ufunc(self.tape, ufunc, method, inputs, kwargs)
+
+    def __array_function__(
+        self, function: Any, types: Any, args: Any, kwargs: Any
+    ) -> Any:
+        from verify.backward.recording.functions import apply_function
+
+        return apply_function(self.tape, function, args, kwargs)
+
+    def activated(
+        self, name: str, function: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Return an activation of this; see `verify.forward.recordable`."""
+        from verify.backward.recording.functions import apply_activation
+
+        return apply_activation(self.tape, name, function, self, args, kwargs)
+
+    def summed(
+        self, function: Callable[..., Any], pair: Sequence[Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Return a convolution; see `verify.forward.recordable.sum_of_products`."""
+        from verify.backward.recording.convolution import record_convolution
+
+        return record_convolution(self.tape, function, pair, args, kwargs)
+
+    # what is asked of an array, apart from operations
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the array."""
+        return self.value.shape
+
+    @property
+    def ndim(self) -> int:
+        """Return the number of axes."""
+        return self.value.ndim
+
+    @property
+    def size(self) -> int:
+        """Return how many numbers there are."""
+        return self.value.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Return the dtype in which the layer is evaluated: float64."""
+        return self.value.dtype
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Return the strides of the array in float64."""
+        return self.value.strides
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[k] for k in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.tape.decide(np.asarray, self))
+
+    # methods of arrays, each as NumPy's function of that name
+
+    def __getitem__(self, key: Any) -> Any:
+        from verify.backward.recording.moving import take_items
+
+        return take_items(self.tape, self, key)
+
+    def astype(self, dtype: Any, **kwargs: Any) -> Any:
+        """Return floats as they are: all are evaluated in float64."""
+        to = np.dtype(dtype)
+        if is_float(np.empty(0, to)):
+            return self
+        return self.tape.decide(lambda x: x.astype(to), self)
+
+    def reshape(self, *shape: Any, **kwargs: Any) -> Any:
+        """Return the same numbers in another shape."""
+        sizes = shape[0] if len(shape) == 1 else shape
+        return np.reshape(self, sizes, **kwargs)  # type: ignore[call-overload]
+
+    def transpose(self, *axes: Any) -> Any:
+        """Return the array with its axes in another order."""
+        order = axes[0] if len(axes) == 1 else axes or None
+        return np.transpose(self, order)  # type: ignore[call-overload]
+
+    @property
+    def T(self) -> Any:
+        """Return the array with its axes in reversed order."""
+        return self.transpose()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in METHODS:
+            raise AttributeError(name)
+        function = getattr(np, name)
+        return lambda *args, **kwargs: function(self, *args, **kwargs)
+
+
+METHODS = frozenset(
+    {"sum", "mean", "max", "min", "prod", "swapaxes", "squeeze", "ravel", "repeat"}
+    | {"clip", "argmax", "argmin", "copy", "take", "cumsum", "var", "std"}
+)
+"""Methods of an array that are NumPy's functions of the same name."""
