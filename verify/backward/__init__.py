@@ -255,13 +255,22 @@ def backprop_call(
 def _through(back: Backward, call: BackwardCall) -> Mapping[str, Sequence[Array]]:
     """Return the adjoints of the arguments of one call, without overflow warnings."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return _way_back(call.layer)(back, call)
+        return _way_back(back, call.layer)(back, call)
 
 
-def _way_back(layer: LayerSpec) -> Callable[[Backward, BackwardCall], Adjoints]:
-    """Return the function that goes back through a layer."""
+def _way_back(
+    back: Backward, layer: LayerSpec
+) -> Callable[[Backward, BackwardCall], Adjoints]:
+    """Return the function that goes back through a layer.
+
+    A visitor with a method ``records`` may ask for the operations of a layer instead of
+    its equations.
+    """
     inside = {one.class_name for one in layer.sublayers.values()}
     if layer.class_name == "Bidirectional" and not inside <= BACKWARD_CELLS.keys():
+        return recorded_layer
+    asked = getattr(back.visit, "records", None)
+    if asked is not None and asked(layer):
         return recorded_layer
     return BACKWARD_LAYERS.get(layer.class_name, recorded_layer)
 

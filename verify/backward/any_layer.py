@@ -51,7 +51,7 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
         shape = tape.shapes[place]
         d = found.get(place)
         d = np.zeros((*front, *shape)) if d is None else d
-        return d.reshape(*back.sweeps, *shape)
+        return d.reshape((*back.sweeps, *shape))
 
     for path, names in weights.items():
         back.add_weights(path, {name: adjoint(k) for name, k in names.items()})
@@ -144,7 +144,7 @@ def _visitor(back: Backward, call: BackwardCall) -> Any:
         if not shape or shape[0] != rows:
             raise NotRecorded(f"{operation.name} across rows")
         back.visit(
-            call.key, None, {"output": d.reshape(*back.sweeps, *shape)}, operation
+            call.key, None, {"output": d.reshape((*back.sweeps, *shape))}, operation
         )
 
     return visit

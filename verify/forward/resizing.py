@@ -15,6 +15,7 @@ from functools import reduce
 
 import numpy as np
 
+from verify.forward.recordable import as_array
 from verify.model.arrays import Array
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
@@ -132,7 +133,7 @@ def _combined(x: Array, taps: _Taps, axis: int) -> Array:
         np.take(x, at[:, k], axis=axis) * weights[:, k].reshape(shape)
         for k in range(at.shape[1])
     )
-    return np.asarray(reduce(np.add, parts))
+    return as_array(reduce(np.add, parts))
 
 
 def _cubic_taps(n: int, length: int, interpolation: str) -> _Taps:

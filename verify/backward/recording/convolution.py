@@ -120,7 +120,7 @@ class Windows:
             )
 
     def towards_x(self, d: Array, kernel: Array) -> Array:
-        """Return the adjoint of the input; d is (sweeps, batch, windows..., filters)."""
+        """Return the adjoint of x; `d` is (sweeps, batch, windows..., filters)."""
         *counts, filters = d.shape[2:]
         lengths = [
             n + sum(w) for n, w in zip(self.shape[1:-1], self.widths, strict=True)

@@ -249,24 +249,24 @@ class AdaptivePooling(LayerType):
             raise ValueError(f"{self.rank + 2} axes, rows first")
         if not is_float(x):
             refuse(layer, Limit.WHOLE_NUMBERS)
-        y = np.zeros((len(x), *size, x.shape[-1]), x.dtype)
         axes = tuple(range(1, self.rank + 1))
-        for position, window in adaptive_windows(x.shape[1:-1], size):
-            at: Any = (slice(None), *position)
-            y[at] = type(self).reduction(x[(slice(None), *window)], axis=axes)
+        pooled = [
+            type(self).reduction(x[(slice(None), *window)], axis=axes)
+            for window in adaptive_windows(x.shape[1:-1], size)
+        ]  # in the order of the output's positions
+        y = np.stack(pooled, axis=1).reshape(len(x), *size, x.shape[-1])
         return in_format(y, data_format)
 
 
 def adaptive_windows(
     lengths: tuple[int, ...], size: tuple[int, ...]
-) -> Iterator[tuple[tuple[int, ...], tuple[Any, ...]]]:
-    """Yield each position of the output of an `AdaptivePooling`, and its window."""
+) -> Iterator[tuple[slice, ...]]:
+    """Yield the window of each position of the output of an `AdaptivePooling`."""
     on_axes = [
         [slice(k * n // m, -(-(k + 1) * n // m)) for k in range(m)]
         for n, m in zip(lengths, size, strict=True)
     ]
-    for position in product(*map(range, size)):
-        yield position, tuple(w[k] for w, k in zip(on_axes, position, strict=True))
+    yield from product(*on_axes)
 
 
 def adaptive_options(rank: int) -> dict[str, Option]:

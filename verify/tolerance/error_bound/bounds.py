@@ -16,6 +16,7 @@ import numpy as np
 from verify.backward import backprop, backprop_call
 from verify.backward.cells import Values
 from verify.backward.layers import Visitor
+from verify.backward.recording import NotRecorded, Operation
 from verify.forward.fast import single_threaded_blas
 from verify.forward.network import Inputs, LayerCall, Network, Trace, bare_path
 from verify.model.arrays import Array, FlatOutputs
@@ -23,10 +24,12 @@ from verify.model.dtypes import is_float
 from verify.model.graph import flatten
 from verify.model.spec import LayerSpec
 from verify.tolerance.activation_errors import ActivationErrors
+from verify.tolerance.error_bound.operation_sites import operation_rounding
 from verify.tolerance.error_bound.sites import (
     ROUNDING_SITES,
     LayerRounding,
     RoundingSite,
+    is_recorded,
     unbounded,
 )
 from verify.tolerance.noise_floor import FLUSH_ERROR, Tolerance
@@ -216,10 +219,12 @@ class Computation(Protocol):
         gradients: Sequence[Array],
         visit: Visitor,
         trace: Trace | None = None,
+        single: Trace | None = None,
     ) -> None:
         """Backpropagate gradients of the outputs, (sweeps, rows, ...) each.
 
-        `trace` is that of these rows in float64, where it is known already.
+        `trace` and `single` are those of these rows in float64 and in float32, where
+        they are known already.
         """
 
 
@@ -242,10 +247,14 @@ class WholeModel:
         gradients: Sequence[Array],
         visit: Visitor,
         trace: Trace | None = None,
+        single: Trace | None = None,
     ) -> None:
         """Backpropagate gradients of the outputs; see `Computation`."""
         some = self.x.take(rows)
-        backprop(self.net, some, gradients, visit=visit, weights=False, trace=trace)
+        backprop(
+            self.net, some, gradients,
+            visit=visit, weights=False, trace=trace, single=single,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,9 +275,13 @@ class _Layer:
         gradients: Sequence[Array],
         visit: Visitor,
         trace: Trace | None = None,
+        single: Trace | None = None,
     ) -> None:
         name, args, kwargs = self._arguments(rows)
-        backprop_call(self.net, name, args, kwargs, gradients, visit=visit, trace=trace)
+        backprop_call(
+            self.net, name, args, kwargs, gradients,
+            visit=visit, trace=trace, single=single,
+        )  # fmt: skip
 
     def _arguments(self, rows: Array) -> tuple[str, Sequence[Any], Mapping[str, Any]]:
         some = self.call.take(rows)
@@ -312,7 +325,10 @@ def bounds_of(
     flat = FlatOutputs(differences)
     joined = flat.join(differences)  # (batch, elements)
     found = np.full(joined.shape, np.nan)
-    work = _adjoints_of_a_row(computation, flat)
+    try:
+        work = _adjoints_of_a_row(computation, flat)
+    except NotRecorded:  # a layer computes what has no derivative here
+        return flat.split(found)
     work += weights if work else 0
     ranking = np.nan_to_num(joined[:rows], nan=np.inf)
     chosen, elements = _most_different(ranking, budget / max(work, 1))
@@ -334,7 +350,7 @@ def bounds_of(
                     one_hot[np.arange(len(which)), :, which] = 1.0
                     gradients = flat.split(one_hot)  # (sweeps, rows, ...) each
                     with np.errstate(over="ignore", invalid="ignore"):
-                        computation.sweep(some, gradients, visitor, double)
+                        computation.sweep(some, gradients, visitor, double, single)
                 bound = visitor.bound()  # (sweeps, rows)
                 # A bound that NumPy's own float32 exceeds does not hold.
                 exceeded = (bound < errors[:, which].T).any(axis=0)  # (rows,)
@@ -392,7 +408,7 @@ def _deviations(
         Call of a layer -> `LayerRounding.deviations`.
     """
     differences = _RowDifferences()
-    found, diverged = {}, np.zeros((), dtype=bool)
+    found, diverged = {}, np.zeros(len(flatten(double.output)[0]), dtype=bool)
     arrays = single.arrays()
     with np.errstate(invalid="ignore"):
         for name, right in double.arrays().items():
@@ -401,10 +417,16 @@ def _deviations(
                 diverged = diverged | ~(error <= max_deviation * size)
         for key, call in double.items():
             pairs = {
-                "x": zip(flatten(single[key].input), flatten(call.input), strict=True),
+                "x": [
+                    (a, b)
+                    for a, b in zip(
+                        flatten(single[key].input), flatten(call.input), strict=True
+                    )
+                    if isinstance(b, np.ndarray)
+                ],
                 "h": [(single[key].values[name], v) for name, v in call.values.items()],
             }
-            rows = len(flatten(call.input)[0])
+            rows = len(diverged)
             found[key] = {
                 source: np.max(
                     [
@@ -441,6 +463,8 @@ class BoundVisitor:
         Rows with a value near a kink.
     """
 
+    records = staticmethod(is_recorded)
+
     def __init__(
         self,
         net: Network,
@@ -456,8 +480,13 @@ class BoundVisitor:
         self.near = np.zeros(zeros.shape[1], dtype=bool)
         self._layers: dict[str, LayerRounding] = {}
 
-    def __call__(self, key: str, step: int | None, d: Values, v: Values) -> None:
+    def __call__(
+        self, key: str, step: int | None, d: Values, v: Values | Operation
+    ) -> None:
         """Add the errors of one step of one call; see `Visitor`."""
+        if isinstance(v, Operation):
+            self.add_operation(key, d, v)
+            return
         rounding = self.layer(key)
         sites, near = ROUNDING_SITES[rounding.layer.class_name](rounding, v)
         self.near |= near.reshape(len(near), -1).any(axis=1)
@@ -468,6 +497,22 @@ class BoundVisitor:
             )
             if site.standard_deviation is not None:
                 self.add_deviation(key, site, adjoint * site.standard_deviation)
+
+    def add_operation(self, key: str, d: Values, operation: Operation) -> None:
+        """Add the errors of one operation of a layer that is recorded."""
+        if not operation.operands:
+            return
+        found = operation_rounding(operation, self.activation_errors)
+        self.near |= found.near
+        if "output" not in d:
+            return
+        adjoint = d["output"]  # (sweeps, rows, ...)
+        worst = np.broadcast_to(found.max_error + FLUSH_ERROR, adjoint.shape[1:])
+        self.coherent += sum_of_products(np.abs(adjoint), worst)
+        if found.standard_deviation is not None:
+            place = operation.place or id(operation)
+            site = RoundingSite(f"{operation.name} {place}", found.max_error)
+            self.add_deviation(key, site, adjoint * found.standard_deviation)
 
     def layer(self, key: str) -> LayerRounding:
         """Return `rounding` of a call, made once."""
@@ -483,6 +528,8 @@ class BoundVisitor:
 
     def add_deviation(self, key: str, site: RoundingSite, moved: Array) -> None:
         """Add standard deviations of the outputs, (sweeps, rows, ..., units)."""
+        if moved.ndim == 2:
+            moved = moved[..., None]  # a single number in each row
         each = moved.reshape(*moved.shape[:2], -1)  # (sweeps, rows, values)
         self.squared += np.einsum("sru,sru->sr", each, each)
         along = tuple(range(2, moved.ndim - 1))  # a single step has no axis of time
@@ -523,10 +570,14 @@ def sum_of_products(adjoint: Array, errors: Array) -> Array:
 class _AdjointCounter:
     """Count the adjoints that a backpropagation computes."""
 
+    records = staticmethod(is_recorded)
+
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self, key: str, step: int | None, d: Values, v: Values) -> None:
+    def __call__(
+        self, key: str, step: int | None, d: Values, v: Values | Operation
+    ) -> None:
         """Add the adjoints of one step; see `Visitor`."""
         self.count += sum(adjoint.size for adjoint in d.values())
 

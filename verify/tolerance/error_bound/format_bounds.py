@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from verify.backward.cells import Values
+from verify.backward.recording import NotRecorded, Operation
 from verify.forward.network import Inputs, Trace, bare_path
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
@@ -56,6 +57,7 @@ from verify.tolerance.error_bound.sites import (
     ROUNDING_SITES,
     LayerRounding,
     RoundingSite,
+    recorded_in,
     unbounded,
 )
 from verify.tolerance.formats import NumberFormat
@@ -98,7 +100,7 @@ def bounded_by_format(
         Of the model, in the format.
     x, noise_floors, ours, theirs, work : as for `bounded_outputs`
     """
-    if unbounded(simulation.net):
+    if unbounded(simulation.net) or recorded_in(simulation.net):
         return list(noise_floors)
     return bounded(
         noise_floors,
@@ -271,8 +273,12 @@ class FormatVisitor(BoundVisitor):
             layer, _ERRORS, self.deviations[key], self.number_format, steps
         )
 
-    def __call__(self, key: str, step: int | None, d: Values, v: Values) -> None:
+    def __call__(
+        self, key: str, step: int | None, d: Values, v: Values | Operation
+    ) -> None:
         """Add the errors of one step of one call; see `Visitor`."""
+        if isinstance(v, Operation):
+            raise NotRecorded("an operation in a number format")
         rounding = self.layer(key)
         class_name = rounding.layer.class_name
         sites, near = ROUNDING_SITES[class_name](rounding, v)

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from verify.backward import DIFFERENTIATED, refused, supports
+from verify.backward import refused, supports
 from verify.backward.cells import Values
+from verify.backward.layers import BACKWARD_LAYERS
 from verify.errors import printable
 from verify.forward.cells import gate_blocks
 from verify.forward.network import Network
@@ -363,33 +364,54 @@ ROUNDING_SITES: Mapping[str, RoundingRule] = MappingProxyType(
         "Add": _added,
     }
 )  # fmt: skip
-"""Class name of a layer -> its rounding sites. All other layers of `DIFFERENTIATED`
-only choose, copy or drop numbers."""
+"""Class name of a layer -> its rounding sites. The others of `BACKWARD_LAYERS` only
+choose, copy or drop numbers, and all other layers are recorded; see
+`operation_sites`."""
 
 SOFTMAX_LAYERS = ("Dense", "Activation")
 """Layers whose activation may be softmax, over the last axis."""
 
 
 def unbounded(net: Network, name: str | None = None) -> str:
-    """Return why a model, or one layer, has no bound; empty if it has one."""
+    """Return why a model, or one layer, has no bound; empty if it may have one."""
     if name is None:
         reason, layers = supports(net), [layer for _, layer in net.spec.walk()]
     else:
         layer = net.spec[name]
-        reason, layers = refused(layer), [layer, *layer.sublayers.values()]
+        reason = refused(layer)
+        layers = [layer, *(inner for _, inner in layer.walk())]
     if reason:
         return reason.partition(". ")[0].replace("gradients through", "bounds through")
     for layer in layers:
-        if layer.class_name not in DIFFERENTIATED:
-            continue  # an operation on masks
+        if layer.class_name.startswith("ops."):
+            continue  # it has no policy of its own
         if layer.policy != "float32":
             return f"{layer}: it computes in {printable(layer.policy)}"
-        for option in ("activation", "recurrent_activation"):
-            function = layer.options.get(option, "linear")
-            softmax = function == "softmax" and layer.class_name in SOFTMAX_LAYERS
-            known = function in (*EXACT_ACTIVATIONS, *MEASURED_ACTIVATIONS) or softmax
-            if not known:
-                return (
-                    f"{layer}: the error of {option}={printable(function)} is not known"
-                )
+    return ""
+
+
+def is_recorded(layer: LayerSpec) -> bool:
+    """Return whether the bound of a layer follows from what is recorded of it.
+
+    Its equations are not enough if the error of an activation is not known.
+    """
+    if layer.class_name not in BACKWARD_LAYERS:
+        return True
+    for option in ("activation", "recurrent_activation"):
+        function = layer.options.get(option, "linear")
+        softmax = function == "softmax" and layer.class_name in SOFTMAX_LAYERS
+        known = function in (*EXACT_ACTIVATIONS, *MEASURED_ACTIVATIONS) or softmax
+        if not known:
+            return True
+    return any(map(is_recorded, layer.sublayers.values()))
+
+
+def recorded_in(net: Network) -> str:
+    """Return a layer of a model whose bound is not that of equations, or an empty text.
+
+    Number formats other than float32 have bounds for equations only.
+    """
+    for _, layer in net.spec.walk():
+        if layer.class_name != "InputLayer" and is_recorded(layer):
+            return f"{layer}"
     return ""

@@ -1,0 +1,254 @@
+"""Say where the recorded operations of any layer round in float32, and by how much.
+
+`sites` has the layers with equations of their own. Every other layer is a sequence of
+operations (`verify.backward.recording`), and each of them is a rounding site:
+
+* An operation on single elements rounds once. Functions such as exp have the error that
+  was measured for them on the platform, or a few units where none was.
+* A sum of products has the statistics of `LayerRounding.dot`.
+* Where the slope of a function jumps near a value, float32 may be on the other side.
+  The derivative is then off by the jump, so the error is at most the jump times the
+  distance by which float32 moved the value.
+* Where the value itself jumps, as in a comparison, the row gets no bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from verify.backward.recording import Operation
+from verify.backward.recording.elementwise import EXACT
+from verify.model.arrays import Array
+from verify.model.dtypes import SINGLE
+from verify.tolerance.activation_errors import MEASURED_ACTIVATIONS, ActivationErrors
+from verify.tolerance.noise_floor import FLUSH_ERROR
+
+SHIFTS = 4.0
+"""How many times further than NumPy's float32 another program may move a value."""
+
+ROUNDED_ONCE = frozenset(
+    {"add", "subtract", "multiply", "true_divide", "sqrt", "square", "reciprocal"}
+)
+"""Operations that every platform rounds correctly, or nearly so."""
+
+OWN_ERRORS: Mapping[str, float] = MappingProxyType(
+    {"power": 16.0, "float_power": 16.0, "tan": 8.0, "tanh": 8.0, "mod": 4.0}
+)
+"""Function of NumPy -> its error in units of `SINGLE` times its output."""
+
+MEASURED: Mapping[str, str] = MappingProxyType({"exp": "exponential", "tanh": "tanh"})
+"""Function of NumPy -> the activation by which its error was measured."""
+
+RELATIVE_TO_ONE = frozenset(
+    {"log", "log2", "log10", "log1p", "expm1", "sin", "cos", "logaddexp"}
+    | {"arccos", "arcsin", "arctan", "arctan2", "arcsinh", "arccosh", "arctanh"}
+)
+"""Functions of NumPy that cancel: their error is relative to ``1 + |y|``."""
+
+UNKNOWN_FUNCTION = 4.0
+"""Error, in units of `SINGLE`, of a function whose error was not measured."""
+
+
+class OperationRounding(NamedTuple):
+    """Hold how far float32 may be off in the result of one operation.
+
+    Attributes
+    ----------
+    max_error : (rows, ...)
+        As in `RoundingSite`.
+    standard_deviation : (rows, ...) or None
+    near : (rows,) of bool
+        Rows in which the result may be another altogether.
+    """
+
+    max_error: Array
+    standard_deviation: Array | None
+    near: Array
+
+
+def operation_rounding(
+    operation: Operation, activation_errors: ActivationErrors
+) -> OperationRounding:
+    """Return how far float32 may be off in the result of one operation."""
+    y = operation.output
+    nowhere = np.zeros(len(y) if y.ndim else 1, dtype=bool)
+    match operation.name:
+        case "decision":
+            return OperationRounding(np.zeros(()), None, _decided(operation))
+        case "products":
+            error, deviation = _products(operation)
+            return OperationRounding(error, deviation, nowhere)
+        case "sum" | "mean" | "cumsum" | "prod":
+            error, deviation = _sum(operation)
+            return OperationRounding(error, deviation, nowhere)
+        case "max" | "min":
+            return OperationRounding(_extreme(operation), None, nowhere)
+    error = _own_error(operation, activation_errors)
+    if operation.slopes is None:
+        return OperationRounding(error, None, nowhere)
+    with np.errstate(all="ignore"):
+        kinks, near = _kinks(operation)
+        error = error + kinks + _weights_errors(operation)
+    return OperationRounding(error, None, near)
+
+
+def _own_error(operation: Operation, errors: ActivationErrors) -> Array:
+    """Return the error of the function itself."""
+    name, y = operation.name, np.abs(operation.output)
+    bare = name.removeprefix("activation:")
+    if bare != name:
+        x = operation.operands[0]
+        if bare in ("softmax", "log_softmax"):
+            return _softmax(operation, errors)
+        if bare in ("linear", "relu", "relu6", "hard_tanh"):
+            # with a slope there is one product
+            return SINGLE * y if bare == "relu" else np.zeros_like(y)
+        if bare in MEASURED_ACTIVATIONS:
+            return errors.error(bare, x, operation.output)
+        return UNKNOWN_FUNCTION * SINGLE * (1 + np.abs(x) + y)
+    if name in EXACT:
+        return np.zeros_like(y)
+    if name in ROUNDED_ONCE:
+        return SINGLE * y + FLUSH_ERROR
+    if name in MEASURED:
+        return errors.error(MEASURED[name], operation.operands[0], operation.output)
+    if name in RELATIVE_TO_ONE:
+        return UNKNOWN_FUNCTION * SINGLE * (1 + y)
+    return OWN_ERRORS.get(name, UNKNOWN_FUNCTION) * SINGLE * y + FLUSH_ERROR
+
+
+def _softmax(operation: Operation, errors: ActivationErrors) -> Array:
+    """Return the error of a softmax, or of its logarithm.
+
+    A relative error of an exponential is an absolute error of the logarithm, and a
+    relative error of its own output and, weighted by the outputs, of their sum.
+    """
+    x, y = operation.operands[0], operation.output
+    axes = operation.place[1]  # type: ignore[index]
+    top = np.maximum(x.max(axis=axes, keepdims=True), -np.finfo(np.float32).max)
+    below = np.maximum(x - top, -200.0)  # float32's exp is 0 below -104
+    relative = SINGLE * (errors.constants["exponential"] + np.abs(below))
+    terms = int(np.prod([x.shape[k] for k in axes]))
+    logarithm = operation.name.endswith("log_softmax")
+    shares = np.exp(y) if logarithm else y
+    mean = (shares * relative).sum(axis=axes, keepdims=True)
+    if logarithm:
+        return mean + SINGLE * (terms + np.abs(y) + np.abs(x - top))
+    return np.abs(y) * (relative + mean + SINGLE * (terms + 1)) + FLUSH_ERROR
+
+
+def _products(operation: Operation) -> tuple[Array, Array]:
+    """Return the errors of a sum of products; see `LayerRounding.dot`."""
+    a, b = operation.operands
+    y, terms = operation.output, max(operation.terms, 1)
+    size = operation.function(np.abs(a), np.abs(b))
+    half = size / 2
+    worst = SINGLE * (np.abs(y) + half) + terms * FLUSH_ERROR
+    for k, error in enumerate(operation.errors):
+        if np.any(error):
+            pair = [np.abs(a), np.abs(b)]
+            pair[k] = np.broadcast_to(error, pair[k].shape)
+            worst = worst + operation.function(*pair)
+    return worst, SINGLE * np.sqrt(half * half + y * y * (terms / 9))
+
+
+def _sum(operation: Operation) -> tuple[Array, Array]:
+    """Return the errors of a sum of numbers, of a mean, or of a product."""
+    (x,) = operation.operands
+    y, terms = operation.output, max(operation.terms, 1)
+    size = np.abs(y) if operation.name == "prod" else operation.function(np.abs(x))
+    half = size / 2
+    worst = SINGLE * (np.abs(y) + half) + FLUSH_ERROR
+    return worst, SINGLE * np.sqrt(half * half + y * y * (terms / 9))
+
+
+def _extreme(operation: Operation) -> Array:
+    """Return how far a maximum moves if float32 chooses another number.
+
+    That number is less than the maximum by no more than float32 moves both.
+    """
+    (x,) = operation.operands
+    axes = operation.place[1]  # type: ignore[index]
+    (shift,) = operation.shifts
+    whole = x.max if operation.name == "max" else x.min
+    with np.errstate(invalid="ignore"):
+        gaps = np.abs(whole(axis=axes, keepdims=True) - x)
+        gaps = np.where(gaps < 2 * SHIFTS * shift, gaps, 0.0)  # NaN is not near
+    return gaps.max(axis=axes).reshape(operation.output.shape)
+
+
+def _kinks(operation: Operation) -> tuple[Array, Array]:
+    """Return what jumps of slopes add to the error, and where values jump.
+
+    Returns
+    -------
+    error : (rows, ...)
+    near : (rows,) of bool
+    """
+    assert operation.slopes is not None
+    y, values = operation.output, operation.operands
+    found: Any = np.zeros(())
+    jumps = np.zeros(y.shape, dtype=bool)
+    own = operation.slopes(*values, y)
+    for k, shift in enumerate(operation.shifts):
+        if not np.any(shift):
+            continue
+        for sign in (1, -1):
+            moved = list(values)
+            moved[k] = values[k] + sign * SHIFTS * shift
+            there = operation.function(*moved)
+            slopes = operation.slopes(*moved, there)
+            apart = np.abs(np.subtract(slopes[k], own[k], dtype=np.float64))
+            found = np.maximum(found, SHIFTS * shift * np.nan_to_num(apart))
+            steepest = np.maximum(np.abs(slopes[k]), np.abs(own[k]))
+            allowed = 4 * SHIFTS * shift * steepest + SINGLE * (1 + np.abs(y))
+            jumps |= np.abs(there - y) > np.maximum(allowed, 1e3 * SINGLE * np.abs(y))
+    rows = jumps.reshape(len(y), -1).any(axis=1) if y.ndim else jumps.reshape(1)
+    return np.asarray(found), rows
+
+
+def _weights_errors(operation: Operation) -> Any:
+    """Return what errors of operands add that were computed from weights alone."""
+    assert operation.slopes is not None
+    if not any(np.any(error) for error in operation.errors):
+        return 0.0
+    slopes = operation.slopes(*operation.operands, operation.output)
+    return sum(
+        np.abs(slope) * error
+        for slope, error in zip(slopes, operation.errors, strict=True)
+    )
+
+
+def _decided(operation: Operation) -> Array:
+    """Return the rows in which float32 may decide otherwise.
+
+    Numbers that are equal in float64 are equal for a reason: both are the same 0, for
+    example. So they are not near.
+    """
+    values, shifts = operation.operands, operation.shifts
+    rows = max(len(v) for v in values if v.ndim)
+    shape = np.broadcast_shapes(*(v.shape for v in values))
+    near = np.zeros(shape, dtype=bool)
+    if len(values) == 2 and all(v.dtype.kind in "fiu" for v in values):
+        a, b = values
+        gap = np.abs(np.subtract(a, b, dtype=np.float64))
+        reach = np.add(*shifts)
+        near = (gap > 0) & (gap < SHIFTS * reach)
+    elif len(values) == 1 and values[0].dtype.kind == "f":
+        (x,), (shift,) = values, shifts
+        here = operation.function(x)
+        for sign in (1, -1):
+            there = np.asarray(operation.function(x + sign * SHIFTS * shift))
+            differs = there != here
+            if there.dtype.kind == "f":
+                differs &= ~(np.isnan(there) & np.isnan(here))
+            if np.shape(differs)[:1] == (rows,):
+                by_row = np.asarray(differs).reshape(rows, -1).any(axis=1)
+                near = near | by_row.reshape(rows, *(1,) * (len(shape) - 1))
+    if not near.ndim or len(near) != rows:
+        return np.full(rows, bool(near.any()))
+    return near.reshape(rows, -1).any(axis=1)
