@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -97,13 +98,17 @@ def _given(
                 values.append(leaf)
                 continue
             other = value_of(singles[k]) if singles else None
-            stands = tape.leaf(value.astype(np.float64, copy=False), other)
+            stands: Any = tape.leaf(value.astype(np.float64, copy=False), other)
             found.append(stands.place)
             values.append(Tensor(stands, leaf.mask) if leaf is not value else stands)
         rest = iter(values)
-        given[name] = map_structure(lambda _, rest=rest: next(rest), given[name])
+        given[name] = map_structure(partial(_next, rest), given[name])
         leaves[name] = found
     return given, leaves
+
+
+def _next(rest: Iterator[Any], _: Any) -> Any:
+    return next(rest)
 
 
 def _with_recorded_weights(

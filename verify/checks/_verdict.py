@@ -12,7 +12,7 @@ from verify.model.arrays import Array
 from verify.model.backends import Rule
 from verify.report.report import LayerResult, Report
 from verify.tolerance.compare import Comparison, Verdict, compare
-from verify.tolerance.error_bound import unbounded
+from verify.tolerance.error_bound import recorded_in, unbounded
 from verify.tolerance.formats import NumberFormat
 from verify.tolerance.noise_floor import (
     FLUSH_ERROR,
@@ -369,7 +369,7 @@ def format_rule(net: Network, result: PartialResult, precision: NumberFormat) ->
     """Say by which rule the outputs of a port in a number format were compared."""
     derived, total = result.derived
     rule, bound = f"noise floor of {precision}", f"derived bound of {precision}"
-    if unknown := unbounded(net):
+    if unknown := unbounded(net) or recorded_in(net):
         said = f"{rule} ({unknown})"
     elif derived == total:
         said = bound

@@ -39,12 +39,14 @@ from verify.backward import (
     DIFFERENTIATED,
     Gradients,
     backprop,
+    backprop_call,
     derivatives,
     supports,
 )
 from verify.backward import cells as backward_cells
 from verify.backward.derivatives import DERIVATIVES, pullback
 from verify.forward.activations import resolve
+from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs
 from verify.mistakes.catalogue import catalogue
 from verify.tolerance.compare import PROOF_TOLERANCE, compare
@@ -382,12 +384,14 @@ def refused(*layers: dict[str, Any]) -> str:
     return reason
 
 
-def test_a_layer_without_a_way_back_is_refused_by_name():
-    text = refused(layer("GlobalMaxPooling1D", "pool"))
-    assert text.startswith(
-        "Layer 'pool' (GlobalMaxPooling1D): gradients through it are not supported. "
-        "Supported: InputLayer, Embedding, Masking, SimpleRNN, LSTM, GRU, Bidirectional"
-    )
+def test_an_operation_without_a_way_back_is_refused_by_name():
+    steps = LayerSpec("x", "ops.Cumprod", {"axis": -1, "dtype": None})
+    given = Tensor(features()[0])
+    net = Network(lstm_spec().with_layer(steps, "lstm"))
+    with pytest.raises(UnsupportedError, match=r"'x'.*cumprod has no derivative here"):
+        backprop_call(
+            net, "lstm", [given], {}, [given.value], visit=lambda *found: None
+        )
 
 
 def test_an_activation_without_a_derivative_is_refused_by_name():
@@ -398,23 +402,11 @@ def test_an_activation_without_a_derivative_is_refused_by_name():
     )
 
 
-def test_what_makes_a_mask_is_let_through_and_other_operations_are_not():
-    text = supports(
-        Network(lstm_spec().with_layer(LayerSpec("x", "ops.Tanh", {}), "lstm"))
-    )
-    assert text.startswith("Layer 'x' (ops.Tanh): gradients through it are not supp")
-    any_true = LayerSpec("x", "ops.Any", {})
-    assert supports(Network(lstm_spec().with_layer(any_true, "lstm"))) == ""
-
-
-def test_other_layers_inside_a_bidirectional_are_refused_by_name():
-    inner = LayerSpec("conv", "ConvLSTM1D", {})
-    outer = LayerSpec("both", "Bidirectional", {}, sublayers={"forward_layer": inner})
+def test_layers_of_8_bits_are_refused_by_name_even_inside_others():
+    inner = LayerSpec("dense", "Dense", {"quantization_mode": "int8"})
+    outer = LayerSpec("steps", "TimeDistributed", {}, sublayers={"layer": inner})
     text = supports(Network(lstm_spec().with_layer(outer, "lstm")))
-    assert text.startswith(
-        "Layer 'both' (Bidirectional): gradients through Layer 'conv' (ConvLSTM1D) "
-        "inside it are not supported. Supported: SimpleRNN, LSTM and GRU"
-    )
+    assert text.startswith("Layer 'dense' (Dense): gradients through 8-bit weights")
 
 
 def test_a_model_of_supported_layers_is_not_refused():

@@ -153,5 +153,6 @@ class Windows:
         for offset, at in self.taps(counts):
             met = padded[(slice(None), *at)].reshape(flat.shape[1], self.groups, -1)
             part = np.einsum("ngi,sngf->sigf", met, flat, optimize=True)
-            found[(slice(None), *offset)] = part.reshape(found.shape[0], -1, filters)
+            place: Any = (slice(None), *offset)
+            found[place] = part.reshape(found.shape[0], -1, filters)
         return found

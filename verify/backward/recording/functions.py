@@ -53,6 +53,7 @@ def elementwise(
     function: Callable[..., Any],
     inputs: Sequence[Any],
     slopes: Callable[..., Sequence[Any]],
+    place: Any = None,
 ) -> Any:
     """Record a function of single elements, with its derivatives."""
     values = [value_of(x) for x in inputs]
@@ -79,6 +80,7 @@ def elementwise(
         pullback,
         name=name if inexact or flat else "",
         slopes=slopes,
+        place=place,
     )
 
 
@@ -250,7 +252,9 @@ def apply_activation(
         def slopes(value: Array, y: Array) -> Sequence[Any]:
             return (slope(value, y, *args, **kwargs),)
 
-        return elementwise(tape, f"activation:{name}", applied, [x], slopes)
+        given = args or {k: v for k, v in kwargs.items() if k != "exact"}
+        place = "with arguments" if any(np.any(v) for v in _values(given)) else None
+        return elementwise(tape, f"activation:{name}", applied, [x], slopes, place)
     if name in PULLBACKS:
         back = PULLBACKS[name]
 
@@ -266,6 +270,12 @@ def apply_activation(
             place=("axes", summing.axes_of(x, axis)),
         )
     return function(x, *args, **kwargs)
+
+
+def _values(given: Any) -> list[Any]:
+    """Return arguments that are not None."""
+    items = given.values() if isinstance(given, Mapping) else given
+    return [item for item in items if item is not None]
 
 
 def _with(function: Any, args: Any, kwargs: Any, value: Any) -> Any:

@@ -389,12 +389,12 @@ class Recorded(NDArrayOperatorsMixin):
     def reshape(self, *shape: Any, **kwargs: Any) -> Any:
         """Return the same numbers in another shape."""
         sizes = shape[0] if len(shape) == 1 else shape
-        return np.reshape(self, sizes, **kwargs)  # type: ignore[call-overload]
+        return np.reshape(self, sizes, **kwargs)
 
     def transpose(self, *axes: Any) -> Any:
         """Return the array with its axes in another order."""
         order = axes[0] if len(axes) == 1 else axes or None
-        return np.transpose(self, order)  # type: ignore[call-overload]
+        return np.transpose(self, order)
 
     @property
     def T(self) -> Any:

@@ -38,7 +38,7 @@ from verify.tolerance.error_bound.format_bounds import (
     bounded_by_format,
     format_bounds,
 )
-from verify.tolerance.error_bound.sites import unbounded
+from verify.tolerance.error_bound.sites import recorded_in, unbounded
 
 __all__ = [
     "MAX_OUTPUT_ADJOINTS",
@@ -48,5 +48,6 @@ __all__ = [
     "call_bounds",
     "format_bounds",
     "output_bounds",
+    "recorded_in",
     "unbounded",
 ]

@@ -579,7 +579,7 @@ class _AdjointCounter:
         self, key: str, step: int | None, d: Values, v: Values | Operation
     ) -> None:
         """Add the adjoints of one step; see `Visitor`."""
-        self.count += sum(adjoint.size for adjoint in d.values())
+        self.count += sum(adjoint.size for adjoint in d.values()) if d else 1
 
 
 def _adjoints_of_a_row(computation: Computation, flat: FlatOutputs) -> int:

@@ -24,15 +24,17 @@ from verify.backward.recording import Operation
 from verify.backward.recording.elementwise import EXACT
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
-from verify.tolerance.activation_errors import MEASURED_ACTIVATIONS, ActivationErrors
+from verify.tolerance.activation_errors import (
+    EXACT_ACTIVATIONS,
+    MEASURED_ACTIVATIONS,
+    ActivationErrors,
+)
 from verify.tolerance.noise_floor import FLUSH_ERROR
 
 SHIFTS = 4.0
 """How many times further than NumPy's float32 another program may move a value."""
 
-ROUNDED_ONCE = frozenset(
-    {"add", "subtract", "multiply", "true_divide", "sqrt", "square", "reciprocal"}
-)
+ROUNDED_ONCE = frozenset({"multiply", "sqrt", "square", "reciprocal"})
 """Operations that every platform rounds correctly, or nearly so."""
 
 OWN_ERRORS: Mapping[str, float] = MappingProxyType(
@@ -104,14 +106,19 @@ def _own_error(operation: Operation, errors: ActivationErrors) -> Array:
         x = operation.operands[0]
         if bare in ("softmax", "log_softmax"):
             return _softmax(operation, errors)
-        if bare in ("linear", "relu", "relu6", "hard_tanh"):
-            # with a slope there is one product
-            return SINGLE * y if bare == "relu" else np.zeros_like(y)
+        plain = not operation.place  # nothing but x: no slope, no ceiling
+        if plain and bare in EXACT_ACTIVATIONS:
+            return np.zeros_like(y)
         if bare in MEASURED_ACTIVATIONS:
             return errors.error(bare, x, operation.output)
         return UNKNOWN_FUNCTION * SINGLE * (1 + np.abs(x) + y)
     if name in EXACT:
         return np.zeros_like(y)
+    if name in ("add", "subtract"):  # of several terms in any order
+        a, b = operation.operands
+        return SINGLE * (np.abs(a) + np.abs(b))
+    if name == "true_divide":  # some multiply by the reciprocal, which is rounded too
+        return 2 * SINGLE * y + FLUSH_ERROR
     if name in ROUNDED_ONCE:
         return SINGLE * y + FLUSH_ERROR
     if name in MEASURED:
@@ -192,7 +199,7 @@ def _kinks(operation: Operation) -> tuple[Array, Array]:
     assert operation.slopes is not None
     y, values = operation.output, operation.operands
     found: Any = np.zeros(())
-    jumps = np.zeros(y.shape, dtype=bool)
+    jumps: Any = np.zeros(y.shape, dtype=bool)
     own = operation.slopes(*values, y)
     for k, shift in enumerate(operation.shifts):
         if not np.any(shift):
@@ -232,11 +239,11 @@ def _decided(operation: Operation) -> Array:
     values, shifts = operation.operands, operation.shifts
     rows = max(len(v) for v in values if v.ndim)
     shape = np.broadcast_shapes(*(v.shape for v in values))
-    near = np.zeros(shape, dtype=bool)
+    near: Any = np.zeros(shape, dtype=bool)
     if len(values) == 2 and all(v.dtype.kind in "fiu" for v in values):
         a, b = values
         gap = np.abs(np.subtract(a, b, dtype=np.float64))
-        reach = np.add(*shifts)
+        reach = np.asarray(shifts[0]) + np.asarray(shifts[1])
         near = (gap > 0) & (gap < SHIFTS * reach)
     elif len(values) == 1 and values[0].dtype.kind == "f":
         (x,), (shift,) = values, shifts
@@ -251,4 +258,4 @@ def _decided(operation: Operation) -> Array:
                 near = near | by_row.reshape(rows, *(1,) * (len(shape) - 1))
     if not near.ndim or len(near) != rows:
         return np.full(rows, bool(near.any()))
-    return near.reshape(rows, -1).any(axis=1)
+    return np.asarray(near.reshape(rows, -1).any(axis=1))
