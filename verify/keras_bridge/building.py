@@ -55,6 +55,13 @@ def rebuild(spec: ModelSpec) -> Any:
     This is for files that Keras 3 cannot load. Every layer is Keras's own; only which
     weight belongs to which layer is taken from the spec.
     """
+    for _, layer in spec.walk():
+        if "/" in layer.name and not layer.class_name.startswith("ops."):
+            raise KerasCannotRun(
+                f"{printable(spec.source)}: {layer}: Keras 3 takes no name with "
+                "a slash, so it cannot run this model. Compare outputs that Keras 2 "
+                "computed: rnn-verify compare MODEL --data x.npy --outputs y.npy"
+            )
     try:
         with quiet():
             model = build(_renamed(spec.config))
