@@ -212,6 +212,39 @@ def describe(
         raise typer.Exit(verify.Verdict.PARTIAL.exit_code)
 
 
+@app.command("guess-config")
+def guess_config(
+    weights: Annotated[
+        str,
+        typer.Argument(
+            metavar="WEIGHTS", help="A file with weights and no config, .h5."
+        ),
+    ],
+    order: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="The layers in the order of the model, lstm,lstm_1,dense, where the "
+            "file leaves a choice.",
+        ),
+    ] = "",
+) -> None:
+    """Propose the Sequential model that a file of weights fits, as JSON to edit."""
+    from json import dumps
+
+    from verify.model_files.guessing import read_guess
+
+    guess = read_guess(Path(weights), order.split(",") if order else ())
+    print(dumps(guess.config, indent=1))
+    print(
+        "This is a guess: names and shapes fit it, and do not say what follows. Edit "
+        "it, then give it as --config:",
+        *(f"  - {question}" for question in guess.open_questions),
+        sep="\n",
+        file=sys.stderr,
+    )
+
+
 @app.command()
 def trace(
     model: Model,

@@ -132,9 +132,9 @@ def read_file(
 class _How:
     """Hold how a file is to be read; see `read_file`."""
 
-    semantics: str | None
-    partial: bool
-    base_classes: Mapping[str, str] | str | None
+    semantics: str | None = None
+    partial: bool = False
+    base_classes: Mapping[str, str] | str | None = None
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -240,8 +240,28 @@ def _read_hdf5(
     else:
         raise ModelFileError(
             f"{shown}: expected a model. Received: weights without a config; give the "
-            "JSON of model.to_json() as --config"
+            "JSON of model.to_json() as --config, or begin with rnn-verify guess-config"
         )
+    return _with_config(contents, content, version, path, how)
+
+
+def read_weights(
+    contents: Hdf5Contents, content: Any, version: Any, path: Path
+) -> ModelSpec:
+    """Read a model from the contents of an HDF5 file, given its config.
+
+    Raises
+    ------
+    ModelFileError, UnsupportedError
+        As `read_file`.
+    """
+    return _with_config(contents, content, version, path, _How())
+
+
+def _with_config(
+    contents: Hdf5Contents, content: Any, version: Any, path: Path, how: _How
+) -> ModelSpec:
+    shown = contents.shown
     require_entries(content)
     if is_keras1(content, version):
         return _read_keras1(content, version, contents, how, path)

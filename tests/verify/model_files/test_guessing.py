@@ -1,0 +1,240 @@
+"""Configs guessed from weights, where the arrays leave no choice."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from support.nets import features, random_weights
+
+import verify
+from verify import ModelFileError
+from verify.__main__ import main
+from verify.model_files.guessing import read_guess
+
+GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
+KERNELS = ["kernel", "recurrent_kernel", "bias"]
+
+
+def legacy(path, layers, version="2.4.0"):
+    """A file of save_weights of Keras 2: name -> {name of the array: shape}."""
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"] = version.encode()
+        file.attrs["layer_names"] = [name.encode() for name in layers]
+        for k, (name, arrays) in enumerate(layers.items()):
+            group = file.create_group(name)
+            group.attrs["weight_names"] = [f"{n}:0".encode() for n in arrays]
+            values = random_weights(list(arrays.values()), k)
+            for array, value in zip(arrays, values, strict=True):
+                group[f"{array}:0"] = value.astype("float32")
+    return path
+
+
+def rnn(gates, inputs, units, within="rnn", bias=None):
+    shapes = [(inputs, gates * units), (units, gates * units), bias or (gates * units,)]
+    return {f"{within}/{k}": s for k, s in zip(KERNELS, shapes, strict=True)}
+
+
+def dense(inputs, units):
+    return {"d/kernel": (inputs, units), "d/bias": (units,)}
+
+
+def saved(path, layers):
+    """A file of save_weights of Keras 3: path below ``layers`` -> shapes."""
+    with h5py.File(path, "w") as file:
+        for k, (place, shapes) in enumerate(layers.items()):
+            for n, value in enumerate(random_weights(shapes, k)):
+                file[f"layers/{place}/vars/{n}"] = value.astype("float32")
+    return path
+
+
+def guessed(path, order=()):
+    """The layers of a guess, and the network that it makes of the file."""
+    guess = read_guess(path, order)
+    config = path.with_suffix(".json")
+    config.write_text(json.dumps(guess.config))
+    net = verify.load(path, config=config)
+    return {x.name: x for x in net.spec}, " | ".join(guess.open_questions), net
+
+
+def refused(path, order=()):
+    with pytest.raises(ModelFileError) as caught:
+        read_guess(path, order)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("class_name", GATES)
+def test_a_recurrent_kernel_says_the_class_whatever_the_name(tmp_path, class_name):
+    gates = GATES[class_name]
+    layers = {"mine": rnn(gates, 3, 4), "last": dense(4, 2)}
+    found, asks, net = guessed(legacy(tmp_path / "w.h5", layers))
+    assert found["mine"].class_name == class_name
+    assert found["mine"].options["units"] == 4
+    assert "mine: whether this last recurrent layer has return_sequences" in asks
+    assert "last: its activation" in asks
+    assert net.predict(features()).shape == (5, 2)
+
+
+def test_layers_behind_say_who_returns_sequences(tmp_path):
+    layers = {
+        "embedding_1": {"e/embeddings": (11, 3)},
+        "spatial_dropout1d_1": {},
+        "lstm_1": rnn(4, 3, 5),
+        "batch_normalization_1": {
+            f"b/{k}": (5,) for k in ("gamma", "beta", "moving_mean", "moving_variance")
+        },
+        "gru_1": rnn(3, 5, 4, bias=(2, 12)),
+        "time_distributed_1": dense(4, 2),
+    }
+    found, asks, net = guessed(legacy(tmp_path / "w.h5", layers))
+    assert found["lstm_1"].options["return_sequences"]
+    assert found["gru_1"].options["return_sequences"]
+    assert found["gru_1"].options["reset_after"]
+    assert "return_sequences" not in asks
+    assert net.predict(np.ones((2, 6), "int32")).shape == (2, 6, 2)
+
+
+def test_an_autoencoder_repeats_the_last_step(tmp_path):
+    layers = {"a": rnn(4, 3, 5), "repeat_vector_1": {}, "b": rnn(4, 5, 4)}
+    found, asks, _ = guessed(legacy(tmp_path / "w.h5", layers))
+    assert not found["a"].options["return_sequences"]
+    assert "repeat_vector_1: its n (here 1)" in asks
+
+
+def test_a_dense_layer_with_more_inputs_flattens_the_steps(tmp_path):
+    layers = {
+        "conv1d_1": {"c/kernel": (2, 3, 4), "c/bias": (4,)},
+        "lstm_1": rnn(4, 4, 5),
+        "dense_1": dense(30, 2),
+    }
+    found, asks, net = guessed(legacy(tmp_path / "w.h5", layers))
+    assert found["lstm_1"].options["return_sequences"]
+    assert "30 inputs are read as 6 steps of 5, flattened" in asks
+    assert net.spec.inputs[0].options["batch_shape"] == (None, 7, 3)
+
+
+@pytest.mark.parametrize(("size", "mode"), [(8, "concat"), (4, "sum")])
+def test_the_merging_of_two_directions_shows_behind_them(tmp_path, size, mode):
+    both = rnn(4, 3, 4, "forward_lstm") | rnn(4, 3, 4, "backward_lstm")
+    layers = {"bidirectional_1": both, "dense_1": dense(size, 2)}
+    found, asks, net = guessed(legacy(tmp_path / "w.h5", layers))
+    assert found["bidirectional_1"].options["merge_mode"] == mode
+    assert ("merge_mode, sum, mul or ave" in asks) == (mode == "sum")
+    assert net.predict(features()).shape == (5, 2)
+
+
+def test_cudnn_layers_are_told_by_their_bias(tmp_path):
+    layers = {"a": rnn(4, 3, 4, bias=(32,)), "b": rnn(3, 4, 5, bias=(30,))}
+    found, _, net = guessed(legacy(tmp_path / "w.h5", layers, "2.1.5"))
+    assert [x.class_name for x in found.values()] == ["LSTM", "GRU"]
+    assert "CuDNNLSTM" in " ".join(net.spec.notes)
+
+
+@pytest.mark.parametrize(("version", "old"), [("2.2.4", True), ("2.10.0", False)])
+def test_the_gates_have_the_activation_of_the_version(tmp_path, version, old):
+    path = legacy(tmp_path / "w.h5", {"lstm_1": rnn(4, 3, 4)}, version)
+    found, asks, _ = guessed(path)
+    assert ("hard_sigmoid" in found["lstm_1"].options["recurrent_activation"]) == old
+    assert ("hard_sigmoid" in asks) == old
+
+
+STACK = {
+    "bidirectional/forward_layer/cell": [(3, 16), (4, 16), (16,)],
+    "bidirectional/backward_layer/cell": [(3, 16), (4, 16), (16,)],
+    "dense": [(5, 2), (2,)],
+    "gru/cell": [(8, 15), (5, 15), (2, 15)],
+}
+
+
+def test_the_order_of_a_file_of_keras_3_follows_from_the_sizes(tmp_path):
+    found, asks, net = guessed(saved(tmp_path / "w.weights.h5", STACK))
+    assert list(found) == ["bidirectional", "gru", "dense"]
+    assert "layers without weights" in asks
+    assert net.predict(features()).shape == (5, 2)
+
+
+def test_where_several_orders_fit_they_are_listed_and_one_is_asked_for(tmp_path):
+    layers = {"dense": [(4, 3), (3,)], "lstm/cell": [(3, 16), (4, 16), (16,)]}
+    path = saved(tmp_path / "w.weights.h5", layers)
+    text = refused(path)
+    assert "fit together in several orders" in text
+    assert "dense, lstm" in text
+    assert "lstm, dense" in text
+    found, _, net = guessed(path, ["lstm", "dense"])
+    assert list(found) == ["lstm", "dense"]
+    assert net.predict(features()).shape == (5, 3)
+    assert "--order to name dense and lstm. Received: lstm" in refused(path, ["lstm"])
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ({"a": rnn(4, 3, 4), "dense_1": dense(7, 2)}, "takes 7 features, and 'a'"),
+        ({"a": rnn(4, 3, 4), "concatenate_1": {}}, "joins branches, so it is no chain"),
+        ({"input_1": {}, "input_2": {}, "a": rnn(4, 3, 4)}, "has 2 inputs"),
+        ({"dense_1": dense(3, 2)}, "no recurrent layer is recognised"),
+        ({"a": rnn(4, 3, 4), "mystery": {}}, "'mystery' has no weights"),
+        ({"a": rnn(4, 3, 4), "odd": {"o/alpha": (3,)}}, "has arrays alpha of (3,)"),
+        ({"gru_1": rnn(4, 3, 4)}, "is called GRU, and its arrays are those of a LSTM"),
+        ({"a": rnn(5, 3, 4)}, "are those of no recurrent layer"),
+        ({"a": rnn(4, 3, 4, bias=(5,))}, "the bias of layer 'a' fits no layer"),
+        ({"lstm_1": {"lstm_1_W_i": (3, 4)}}, "Keras 1 wrote it"),
+    ],
+)
+def test_what_leaves_a_choice_or_fits_nothing_is_refused(tmp_path, layers, reason):
+    text = refused(legacy(tmp_path / "w.h5", layers))
+    assert "no config can be guessed" in text
+    assert reason in text
+
+
+def test_sizes_that_fit_in_no_order_are_listed(tmp_path):
+    layers = {**STACK, "dense": [(9, 2), (2,)]}
+    assert "fit together in no order" in refused(saved(tmp_path / "w.h5", layers))
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "w.h5"
+    path.write_text("{}")
+    assert "expected a file with weights" in refused(path)
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = "{}"
+    assert "has a config of its own" in refused(path)
+
+
+def test_the_command_prints_json_and_says_what_is_not_known(tmp_path, capsys):
+    path = legacy(tmp_path / "w.h5", {"lstm_1": rnn(4, 3, 4)})
+    assert main(["guess-config", str(path)]) == 0
+    printed = capsys.readouterr()
+    (tmp_path / "guess.json").write_text(printed.out)
+    assert json.loads(printed.out)["guessed"]["not known"]
+    assert "lstm_1: its activations, direction and dropout" in printed.err
+    config = ["--config", str(tmp_path / "guess.json")]
+    assert main(["describe", str(path), *config]) == 0
+    assert "lstm_1 (LSTM)" in capsys.readouterr().out
+    assert main(["describe", str(path)]) == 2
+    assert "begin with rnn-verify guess-config" in capsys.readouterr().err
+
+
+@pytest.mark.keras
+def test_what_keras_saves_is_guessed_back(tmp_path):
+    from keras import Input, layers
+    from support.nets import keras_sequential
+
+    model = keras_sequential(
+        [
+            Input((None, 3)),
+            layers.Bidirectional(layers.LSTM(4, return_sequences=True)),
+            layers.Dropout(0.2),
+            layers.GRU(5),
+            layers.Dense(2),
+        ]
+    )
+    path = tmp_path / "m.weights.h5"
+    model.save_weights(path)
+    _, _, net = guessed(path)
+    assert np.allclose(
+        net.predict(features()), model.predict(features(), verbose=0), atol=1e-5
+    )

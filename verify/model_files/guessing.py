@@ -1,0 +1,528 @@
+"""Guess the Sequential model that a file of weights alone fits.
+
+The names and shapes of the arrays say which recurrent layers there are, and how many
+inputs and units each has. They do not say activations, masks, directions or what has no
+weights; `Guess.open_questions` lists that. A guess is JSON for a person to edit, and is
+never used in place of a config.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from verify.errors import ModelFileError, join_and, printable
+from verify.model.arrays import Array, shape_text
+from verify.model_files.hdf5 import (
+    LAYER_CONTAINERS,
+    Hdf5Contents,
+    legacy_arrays,
+    with_slashes,
+)
+from verify.model_files.read import read_weights, weight_contents
+
+RECURRENT = {"simple_rnn": (1, "SimpleRNN"), "gru": (3, "GRU"), "lstm": (4, "LSTM")}
+"""Name of a group -> number of gates, and class."""
+
+MAX_ORDERS = 50_000
+"""Steps of the search for the order of the layers, at most."""
+
+SHOWN_ORDERS = 3
+"""Orders that one message lists, at most."""
+
+MERGING = ("concatenate", "add", "merge", "multiply", "average", "maximum", "dot")
+WEIGHTLESS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "dropout": ("Dropout", {"rate": 0.5}, ""),
+    "spatial_dropout1d": ("SpatialDropout1D", {"rate": 0.5}, ""),
+    "flatten": ("Flatten", {}, ""),
+    "masking": ("Masking", {"mask_value": 0.0}, "its mask_value"),
+    "activation": ("Activation", {"activation": "linear"}, "its activation"),
+    "leaky_re_lu": ("LeakyReLU", {"alpha": 0.3}, "its alpha"),
+    "max_pooling1d": ("MaxPooling1D", {"pool_size": 2}, "its pool_size and strides"),
+    "average_pooling1d": ("AveragePooling1D", {"pool_size": 2}, "its pool_size"),
+    "repeat_vector": ("RepeatVector", {"n": 1}, "its n"),
+    "global_max_pooling1d": ("GlobalMaxPooling1D", {}, ""),
+    "global_average_pooling1d": ("GlobalAveragePooling1D", {}, ""),
+}
+"""Default name of a layer without weights -> class, options, and what is unknown."""
+
+
+ENDS = ("Flatten", "RepeatVector", "GlobalMaxPooling1D", "GlobalAveragePooling1D")
+"""Classes that end a sequence, or that begin one anew."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Hold a config that fits the weights.
+
+    Attributes
+    ----------
+    config : dict
+        The JSON of a Sequential model.
+    open_questions : tuple of str
+        What the arrays do not say, and what was put in its place.
+    """
+
+    config: dict[str, Any]
+    open_questions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Describe a layer whose weights are known.
+
+    Attributes
+    ----------
+    name, class_name : str
+    options : dict
+    inputs : int or None
+        Features of its input; None for any.
+    outputs : int or None
+        Features of its output; None for those of the input.
+    sequences : bool
+        Whether it needs steps in time.
+    alternatives : str
+        What else the arrays fit.
+    """
+
+    name: str
+    class_name: str
+    options: dict[str, Any]
+    inputs: int | None = None
+    outputs: int | None = None
+    sequences: bool = False
+    recurrent: dict[str, Any] | None = field(default=None)
+    alternatives: str = ""
+
+
+def guess_config(contents: Hdf5Contents, order: Sequence[str] = ()) -> Guess:
+    """Return the Sequential model that weights fit.
+
+    Parameters
+    ----------
+    contents : Hdf5Contents
+    order : sequence of str
+        The layers in the order of the model, for a file that leaves a choice.
+
+    Raises
+    ------
+    ModelFileError
+        The file has a config, the arrays fit no chain of known layers, or several
+        orders of the layers fit them.
+    """
+    if "model_config" in contents.attributes[""]:
+        raise ModelFileError(f"{contents.shown}: has a config of its own")
+    legacy = any(name.startswith("layer_names") for name in contents.attributes[""])
+    parts = list(_legacy_parts(contents) if legacy else _saved_parts(contents))
+    if not any(part.recurrent is not None for part in parts):
+        raise _refusal(contents, "no recurrent layer is recognised in it")
+    if order:
+        parts = _as_given(contents, parts, order)
+    elif not legacy:
+        parts = _in_order(contents, parts)
+    version = str(contents.attributes[""].get("keras_version", "2.2.4"))
+    return _chain(contents, parts, version if legacy else None)
+
+
+def _refusal(contents: Hdf5Contents, why: str) -> ModelFileError:
+    return ModelFileError(f"{contents.shown}: no config can be guessed: {why}")
+
+
+def _legacy_parts(contents: Hdf5Contents) -> Iterator[_Part]:
+    """Yield the layers of a file of `save_weights` of Keras 2, in its order."""
+    version = str(contents.attributes[""].get("keras_version", ""))
+    inputs = 0
+    for name, arrays in legacy_arrays(contents).items():
+        base = re.sub(r"_\d+$", "", name)
+        weight_names = [
+            w.split(":")[0].rpartition("/")[2]
+            for w in contents.names(name, "weight_names")
+        ]
+        if base.startswith("input"):
+            inputs += 1
+        elif base in MERGING:
+            raise _refusal(
+                contents, f"layer '{printable(name)}' joins branches, so it is no chain"
+            )
+        elif not arrays:
+            yield _weightless(contents, name, base)
+        elif version.startswith("1.") or weight_names[0].endswith(("_W", "_W_i")):
+            raise _refusal(contents, "Keras 1 wrote it, gate by gate")
+        else:
+            two = any("backward" in w for w in contents.names(name, "weight_names"))
+            yield _part(contents, name, base, arrays, weight_names, two)
+    if inputs > 1:
+        raise _refusal(contents, f"it has {inputs} inputs, so it is no chain")
+
+
+def _weightless(contents: Hdf5Contents, name: str, base: str) -> _Part:
+    if base not in WEIGHTLESS:
+        raise _refusal(
+            contents,
+            f"layer '{printable(name)}' has no weights, and its name is not that of a "
+            "layer that is guessed",
+        )
+    class_name, options, unknown = WEIGHTLESS[base]
+    note = f"{unknown} (here {join_and(f'{v}' for v in options.values())})"
+    pools = base.endswith("pooling1d")
+    return _Part(
+        name, class_name, dict(options), sequences=pools or base == "masking",
+        alternatives=note if unknown else "",
+    )  # fmt: skip
+
+
+def _saved_parts(contents: Hdf5Contents) -> Iterator[_Part]:
+    """Yield the layers of a ``.weights.h5`` file, in any order."""
+    found: dict[str, list[tuple[str, Array]]] = {}
+    for path in sorted(contents.arrays, key=_by_number):
+        container, _, rest = path.partition("/")
+        if container not in LAYER_CONTAINERS or "seed_gen" in path:
+            continue
+        name, _, inside = rest.partition("/")
+        found.setdefault(name, []).append((inside, contents.array(path)))
+    for name, pairs in found.items():
+        base = re.sub(r"_\d+$", "", name)
+        inside = [path for path, _ in pairs]
+        two = any(path.startswith("backward") for path in inside)
+        if two:  # forward first, as in a legacy file
+            pairs.sort(key=lambda pair: pair[0].startswith("backward"))
+        arrays = [array for _, array in pairs]
+        yield _part(
+            contents, name, base, arrays, _saved_names(base, inside, arrays), two
+        )
+
+
+def _by_number(path: str) -> list[Any]:
+    return [(p.isdigit(), int(p) if p.isdigit() else p) for p in path.split("/")]
+
+
+def _saved_names(
+    base: str, inside: Sequence[str], arrays: Sequence[Array]
+) -> list[str]:
+    """Return Keras's names of arrays that a file only numbers."""
+    if any("cell/" in path for path in inside):
+        half = ["kernel", "recurrent_kernel", "bias"]
+        two = any(path.startswith("backward") for path in inside)
+        count = len(arrays) // (2 if two else 1)
+        return half[:count] * (2 if two else 1)
+    if base == "embedding":
+        return ["embeddings"]
+    if "normalization" in base:
+        return ["gamma", "beta", "moving_mean", "moving_variance"][: len(arrays)]
+    return ["kernel", "bias"][: len(arrays)]
+
+
+def _part(
+    contents: Hdf5Contents,
+    name: str,
+    base: str,
+    arrays: Sequence[Array],
+    names: Sequence[str],
+    two: bool,
+) -> _Part:
+    """Recognise a layer by the names and shapes of its arrays."""
+    if "recurrent_kernel" in names:
+        return _recurrent(contents, name, base, arrays, two)
+    first, count = arrays[0], len(arrays)
+    biased = {"use_bias": count == 2}
+    fits = count == 1 or (count == 2 and arrays[1].shape == first.shape[-1:])
+    if names[0] == "embeddings" and first.ndim == 2 and count == 1:
+        ids, size = first.shape
+        options = {"input_dim": ids, "output_dim": size, "mask_zero": False}
+        return _Part(name, "Embedding", options, None, size,
+                     alternatives="its mask_zero (here not set)")  # fmt: skip
+    if names[0] == "kernel" and first.ndim == 2 and fits:
+        dense = {"units": first.shape[1], "activation": "linear", **biased}
+        asks = "its activation (here linear)"
+        if base == "time_distributed":
+            inner = {
+                "class_name": "Dense",
+                "config": {"name": f"{name}_dense", **dense},
+            }
+            return _Part(name, "TimeDistributed", {"layer": inner}, *first.shape,
+                         sequences=True, alternatives=asks)  # fmt: skip
+        return _Part(name, "Dense", dense, *first.shape, alternatives=asks)
+    if names[0] == "kernel" and first.ndim == 3 and fits:
+        options = {"filters": first.shape[2], "kernel_size": [first.shape[0]], **biased}
+        options |= {"strides": [1], "padding": "valid", "activation": "linear"}
+        return _Part(name, "Conv1D", options, *first.shape[1:], sequences=True,
+                     alternatives="its activation, strides, padding and dilation_rate "
+                     "(here linear, 1, valid and 1)")  # fmt: skip
+    if "moving_variance" in names and first.ndim == 1 and count == 4:
+        size, options = first.shape[0], {"epsilon": 1e-3}
+        return _Part(name, "BatchNormalization", options, size, size,
+                     alternatives="its epsilon (here 0.001)")  # fmt: skip
+    if list(names) == ["gamma", "beta"] and first.ndim == 1:
+        size, options = first.shape[0], {"epsilon": 1e-3}
+        return _Part(name, "LayerNormalization", options, size, size,
+                     alternatives="its epsilon (here 0.001)")  # fmt: skip
+    shapes = " ".join(shape_text(a.shape) for a in arrays)
+    raise _refusal(
+        contents,
+        f"layer '{printable(name)}' has arrays {join_and(names)} of {shapes}, which no "
+        "layer has that is guessed",
+    )
+
+
+def _recurrent(
+    contents: Hdf5Contents, name: str, base: str, arrays: Sequence[Array], two: bool
+) -> _Part:
+    """Recognise a recurrent layer by its recurrent kernel, which is (units, n * units).
+
+    With one block it is a SimpleRNN, with three a GRU, with four an LSTM.
+    """
+    some = list(arrays[: len(arrays) // 2] if two else arrays)
+    other = list(arrays[len(arrays) // 2 :] if two else [])
+    same = not two or [a.shape for a in some] == [a.shape for a in other]
+    good = len(some) in (2, 3) and some[0].ndim == some[1].ndim == 2 and same
+    units, width = some[1].shape if good else (0, 0)
+    gates = width // units if units and not width % units else 0
+    known = dict(RECURRENT.values())
+    if gates not in known or some[0].shape[1] != width:
+        raise _refusal(
+            contents,
+            f"the arrays of layer '{printable(name)}' are those of no recurrent layer",
+        )
+    class_name = known[gates]
+    bias = some[2].shape if len(some) == 3 else None
+    options: dict[str, Any] = {"units": units, "use_bias": bias is not None}
+    if class_name != "SimpleRNN" and bias == (2 * width,):
+        class_name = f"CuDNN{class_name}"
+        del options["use_bias"]
+    elif class_name == "GRU":
+        options["reset_after"] = bias is not None and len(bias) == 2
+    elif bias not in (None, (width,)):
+        raise _refusal(contents, f"the bias of layer '{printable(name)}' fits no layer")
+    named = next((v for k, v in RECURRENT.items() if k == base), None)
+    if named is not None and named[0] != gates:
+        raise _refusal(
+            contents,
+            f"layer '{printable(name)}' is called {named[1]}, and its arrays are those "
+            f"of a {class_name}",
+        )
+    asks = "its activations, direction and dropout"
+    if class_name == "GRU" and bias is None:
+        asks += (
+            ", and whether reset_after is set, since it has no bias (here it is not)"
+        )
+    options |= {"return_sequences": False, "go_backwards": False, "name": name}
+    part = _Part(
+        name, class_name, options, some[0].shape[0], units, True, options, asks
+    )
+    if not two:
+        return part
+    options["name"] = f"{name}_{class_name.lower()}"
+    layer = {"class_name": class_name, "config": options}
+    outer = {"layer": layer, "merge_mode": "concat"}
+    return replace(part, class_name="Bidirectional", options=outer, outputs=2 * units)
+
+
+def _as_given(
+    contents: Hdf5Contents, parts: Sequence[_Part], order: Sequence[str]
+) -> list[_Part]:
+    """Return layers in the order of their names that the user gave."""
+    known = {part.name: part for part in parts}
+    if sorted(order) != sorted(known):
+        raise ModelFileError(
+            f"{contents.shown}: expected --order to name {join_and(sorted(known))}. "
+            f"Received: {printable(', '.join(order), 200)}"
+        )
+    return [known[name] for name in order]
+
+
+def _in_order(contents: Hdf5Contents, parts: Sequence[_Part]) -> list[_Part]:
+    """Return layers in the only order in which each takes what the one before gives.
+
+    A ``.weights.h5`` file numbers the layers of one class in the order of the model,
+    and says no more about the order.
+    """
+    orders: list[list[_Part]] = []
+    steps = 0
+
+    def extend(chain: list[_Part], rest: list[_Part], size: int | None) -> None:
+        nonlocal steps
+        steps += 1
+        if steps > MAX_ORDERS or len(orders) > SHOWN_ORDERS:
+            return
+        if not rest:
+            orders.append(chain)
+            return
+        seen = set()
+        for part in rest:  # the first of its class alone may be next
+            base = re.sub(r"_\d+$", "", part.name)
+            if base in seen:
+                continue
+            seen.add(base)
+            first = not chain
+            if not first and part.class_name == "Embedding":
+                continue
+            if first or part.inputs == size or _merged(chain[-1], part.inputs):
+                others = [p for p in rest if p is not part]
+                extend([*chain, part], others, part.outputs)
+
+    numbered = sorted(parts, key=lambda part: _by_number(part.name.replace("_", "/")))
+    extend([], numbered, None)
+    if len(orders) == 1 and steps <= MAX_ORDERS:
+        return orders[0]
+    if not orders:
+        listed = ", ".join(f"{p.name} {p.inputs} to {p.outputs}" for p in numbered)
+        raise _refusal(
+            contents, f"its layers fit together in no order ({printable(listed, 300)})"
+        )
+    shown = "; or ".join(
+        ", ".join(printable(p.name) for p in order) for order in orders[:SHOWN_ORDERS]
+    )
+    raise _refusal(
+        contents,
+        "its layers fit together in several orders, of which --order may name one: "
+        f"{shown}",
+    )
+
+
+def _merged(before: _Part, size: int | None) -> bool:
+    """Say whether a Bidirectional gives this size if it does not concatenate."""
+    return (
+        before.class_name == "Bidirectional"
+        and before.outputs is not None
+        and size == before.outputs // 2
+    )
+
+
+def _chain(
+    contents: Hdf5Contents, parts: Sequence[_Part], version: str | None
+) -> Guess:
+    """Return the model of layers that follow each other."""
+    questions = [
+        f"{part.name}: {part.alternatives}" for part in parts if part.alternatives
+    ]
+    chain: list[_Part] = []
+    time: int | None = None
+    size: int | None = None
+    for part in parts:
+        if part.inputs is not None and size is not None and part.inputs != size:
+            before = max(k for k, p in enumerate(chain) if p.outputs)
+            if _merged(chain[before], part.inputs):
+                chain[before].options["merge_mode"] = "sum"
+                questions.append(
+                    f"{chain[before].name}: merge_mode, sum, mul or ave (here sum), by "
+                    f"the {part.inputs} inputs of {part.name}"
+                )
+            elif part.class_name == "Dense" and part.inputs % size == 0:
+                steps = part.inputs // size
+                if all(p.class_name != "Flatten" for p in chain[before:]):
+                    chain.append(_Part(f"{part.name}_flatten", "Flatten", {}))
+                time = _steps_before(chain[: before + 1], steps)
+                questions.append(
+                    f"{part.name}: {part.inputs} inputs are read as {steps} steps of "
+                    f"{size}, flattened"
+                )
+            else:
+                raise _refusal(
+                    contents,
+                    f"layer '{printable(part.name)}' takes {part.inputs} features, and "
+                    f"'{printable(chain[before].name)}' before it gives {size}",
+                )
+        size = part.outputs or size
+        chain.append(part)
+    _return_sequences(chain, questions)
+    _activations(chain, version, questions)
+    first = next(part for part in chain if part.outputs is not None)
+    ids = first.class_name == "Embedding"
+    given: dict[str, Any] = {
+        "name": "guessed_input",
+        "batch_shape" if version is None else "batch_input_shape": (
+            [None, time] if ids else [None, time, first.inputs]
+        ),
+        "dtype": "int32" if ids else "float32",
+    }
+    if time is None:
+        questions.append("the number of time steps (here open)")
+    questions.append(
+        "layers without weights, which leave no name here, such as Masking, Flatten, "
+        "pooling or an Activation"
+        if version is None
+        else "whether the layers are a chain, as they are written here"
+    )
+    layers = [_entry("InputLayer", given)]
+    layers += [_entry(p.class_name, {"name": p.name, **p.options}) for p in chain]
+    config: dict[str, Any] = {
+        "class_name": "Sequential",
+        "config": {"name": "guessed", "layers": layers},
+        "keras_version": version or "3.0.0",
+        "guessed": {"not known": questions},
+    }
+    return Guess(config, tuple(questions))
+
+
+def _steps_before(chain: Sequence[_Part], steps: int) -> int:
+    """Return the steps of the input of which some layers make so many."""
+    for part in reversed(chain):
+        if part.class_name == "Conv1D":
+            steps += part.options["kernel_size"][0] - 1
+        elif "pool_size" in part.options:
+            steps *= part.options["pool_size"]
+    return steps
+
+
+def _entry(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"class_name": class_name, "config": config}
+
+
+def _return_sequences(parts: Sequence[_Part], questions: list[str]) -> None:
+    """Have a recurrent layer return sequences if the layers behind it need them."""
+    for k, part in enumerate(parts):
+        if part.recurrent is None:
+            continue
+        behind = iter(parts[k + 1 :])
+        user = next((p for p in behind if p.sequences or p.class_name in ENDS), None)
+        needed = user is not None and user.class_name != "RepeatVector"
+        part.recurrent["return_sequences"] = needed
+        if user is None:
+            questions.append(
+                f"{part.name}: whether this last recurrent layer has return_sequences "
+                "(here it has not)"
+            )
+
+
+def _activations(
+    parts: Sequence[_Part], version: str | None, questions: list[str]
+) -> None:
+    """Set the default of the version that wrote the file, and say so."""
+    old = version is not None and re.match(r"2\.[0-2]\b", version) is not None
+    for part in parts:
+        options = part.recurrent
+        kind = part.options.get("layer", {}).get("class_name", part.class_name)
+        if options is None:
+            continue
+        if kind.startswith("CuDNN"):
+            options.pop("go_backwards", None)
+            continue
+        options["activation"] = "tanh"
+        if kind != "SimpleRNN":
+            options["recurrent_activation"] = "hard_sigmoid" if old else "sigmoid"
+    if old:
+        questions.append(
+            f"recurrent_activation is hard_sigmoid, the default of Keras {version}"
+        )
+
+
+def read_guess(path: Path, order: Sequence[str] = ()) -> Guess:
+    """Guess the config of a file, and make sure that it fits the file.
+
+    Raises
+    ------
+    ModelFileError
+        As `guess_config`, or the file holds no weights.
+    """
+    contents = weight_contents(path)
+    if contents is None:
+        raise ModelFileError(
+            f"{printable(path)}: expected a file with weights (.h5, .weights.h5)"
+        )
+    contents = with_slashes(contents)
+    guess = guess_config(contents, order)
+    read_weights(contents, guess.config, guess.config["keras_version"], path)
+    return guess
