@@ -185,13 +185,13 @@ def _saved_parts(contents: Hdf5Contents) -> Iterator[_Part]:
         found.setdefault(name, []).append((inside, contents.array(path)))
     for name, pairs in found.items():
         base = re.sub(r"_\d+$", "", name)
-        inside = [path for path, _ in pairs]
-        two = any(path.startswith("backward") for path in inside)
+        places = [place for place, _ in pairs]
+        two = any(path.startswith("backward") for path in places)
         if two:  # forward first, as in a legacy file
             pairs.sort(key=lambda pair: pair[0].startswith("backward"))
         arrays = [array for _, array in pairs]
         yield _part(
-            contents, name, base, arrays, _saved_names(base, inside, arrays), two
+            contents, name, base, arrays, _saved_names(base, places, arrays), two
         )
 
 
@@ -235,22 +235,26 @@ def _part(
         return _Part(name, "Embedding", options, None, size,
                      alternatives="its mask_zero (here not set)")  # fmt: skip
     if names[0] == "kernel" and first.ndim == 2 and fits:
-        dense = {"units": first.shape[1], "activation": "linear", **biased}
+        size, units = first.shape
+        dense = {"units": units, "activation": "linear", **biased}
         asks = "its activation (here linear)"
         if base == "time_distributed":
             inner = {
                 "class_name": "Dense",
                 "config": {"name": f"{name}_dense", **dense},
             }
-            return _Part(name, "TimeDistributed", {"layer": inner}, *first.shape,
-                         sequences=True, alternatives=asks)  # fmt: skip
-        return _Part(name, "Dense", dense, *first.shape, alternatives=asks)
+            options = {"layer": inner}
+            return _Part(
+                name, "TimeDistributed", options, size, units, True, None, asks
+            )
+        return _Part(name, "Dense", dense, size, units, False, None, asks)
     if names[0] == "kernel" and first.ndim == 3 and fits:
         options = {"filters": first.shape[2], "kernel_size": [first.shape[0]], **biased}
         options |= {"strides": [1], "padding": "valid", "activation": "linear"}
-        return _Part(name, "Conv1D", options, *first.shape[1:], sequences=True,
-                     alternatives="its activation, strides, padding and dilation_rate "
-                     "(here linear, 1, valid and 1)")  # fmt: skip
+        asks = "its activation, strides, padding and dilation_rate"
+        asks += " (here linear, 1, valid and 1)"
+        _, size, filters = first.shape
+        return _Part(name, "Conv1D", options, size, filters, True, None, asks)
     if "moving_variance" in names and first.ndim == 1 and count == 4:
         size, options = first.shape[0], {"epsilon": 1e-3}
         return _Part(name, "BatchNormalization", options, size, size,
