@@ -22,6 +22,7 @@ from verify.checks.inputs import (
     prepared_rows,
     whole_batches,
 )
+from verify.console.progress import doing
 from verify.data.sources import Source
 from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
@@ -335,7 +336,11 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
     """
     net, x, theirs, theirs64 = examiner.net, batch.x, batch.theirs, batch.theirs64
     plan, count = examiner.plan, examiner.closer_rows
-    with error_rows(batch.start, x.rows, plan.rows, examiner.name):
+    rows = f"rows {batch.start + 1:,} to {batch.start + x.rows:,}"
+    with (
+        doing(f"{rows}: NumPy in float64"),
+        error_rows(batch.start, x.rows, plan.rows, examiner.name),
+    ):
         expected = x.evaluate(net, "float64", threads=examiner.threads)
 
     def compared(
@@ -347,7 +352,8 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
     proofs: list[Comparison] | None = None
     if theirs64 is not None:
         proofs = compared(theirs64, [float64_tolerance(y) for y in expected])
-    noise_floors, tolerances = examiner.tolerances(x, expected, theirs)
+    with doing(f"{rows}: what rounding may do"):
+        noise_floors, tolerances = examiner.tolerances(x, expected, theirs)
     if examiner.tolerance is not None:
         tolerances = [examiner.tolerance.widened(t) for t in tolerances]
     classes: list[ClassAgreement | None] = [

@@ -33,6 +33,7 @@ from verify.checks.inputs import (
     prepared_rows,
     whole_batches,
 )
+from verify.console.progress import doing
 from verify.console.signals import interruptible
 from verify.data.sources import Source
 from verify.errors import KerasCannotRun
@@ -181,8 +182,11 @@ class KerasComparison(RowComparison):
         """Yield the rows from `start` on, with Keras's outputs."""
         for first, x in input_batches(self.net, self.source, self.plan, start):
             try:
-                theirs = self.keras.predict(x)
-                theirs64 = self.keras64.predict(x)
+                rows = f"rows {first + 1:,} to {first + x.rows:,}"
+                with doing(f"{rows}: Keras's predict"):
+                    theirs = self.keras.predict(x)
+                with doing(f"{rows}: Keras's predict in float64"):
+                    theirs64 = self.keras64.predict(x)
             except KerasCannotRun:
                 with error_rows(first, x.rows, self.plan.rows, self.examiner.name):
                     self.net.flat(x)  # raises if NumPy can say what is wrong with x
@@ -219,7 +223,8 @@ class KerasComparison(RowComparison):
             notes += beyond_noise(result.by_noise_floor)
         layers: tuple[LayerResult, ...] = ()
         try:
-            layers = self._layers(some)
+            with doing(f"{some.rows:,} row(s) layer by layer"):
+                layers = self._layers(some)
         except KerasCannotRun as error:
             notes.append(f"the layers were not compared one by one: {error}")
         verdict, reason = judge(self.examiner.rounding, some, result, layers)
@@ -228,9 +233,10 @@ class KerasComparison(RowComparison):
         comparable = layers and result.finite and not result.undefined
         if verdict is Verdict.INCONCLUSIVE and comparable:
             try:
-                chunks = compare_time_chunks(
-                    self.examiner, self.keras, self.keras64, some, layers
-                )
+                with doing("time chunks"):
+                    chunks = compare_time_chunks(
+                        self.examiner, self.keras, self.keras64, some, layers
+                    )
                 layers = chunks.layers
                 verdict, reason = judge_time_chunks(layers)
                 amplified = proof.max_diff, numerics.max_diff
@@ -242,10 +248,12 @@ class KerasComparison(RowComparison):
                 notes.append(f"no comparison in chunks: {why}")
         diagnosis = None
         if verdict is Verdict.FAIL and not self.untested:
-            diagnosis = self._diagnosis(some, layers, chunks)
+            with doing("searching for the mistake"):
+                diagnosis = self._diagnosis(some, layers, chunks)
         gradients: tuple[GradientResult, ...] = ()
         if self.gradients:
-            gradients = _compared_gradients(self.net, self.keras64, some)
+            with doing("gradients"):
+                gradients = _compared_gradients(self.net, self.keras64, some)
             matching = all(gradient.comparison.matches for gradient in gradients)
             if verdict is Verdict.PASS and not matching:
                 verdict, reason = Verdict.FAIL, "the gradients do not match Keras's"

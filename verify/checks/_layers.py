@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from verify.checks._batches import Examiner
+from verify.console.progress import doing
+from verify.errors import printable
 from verify.forward.evaluate import States
 from verify.forward.network import Inputs, LayerCall, Network
 from verify.mistakes.diagnose import diagnose
@@ -35,10 +37,16 @@ def compare_layers(
     """Compare each call of a layer on Keras's inputs to it; see `compare_call`."""
     states: States = {}
     results = []
-    own = {call.key: call for call in keras.calls(x)}
-    for call in keras64.calls(x):
+    with doing("Keras's layers"):
+        own = {call.key: call for call in keras.calls(x)}
+    with doing("Keras's layers in float64"):
+        calls = keras64.calls(x)
+    for k, call in enumerate(calls):
         if call.name in examiner.net.spec.root.sublayers:
-            results.append(compare_call(examiner, keras64, call, own[call.key], states))
+            with doing(f"{k + 1} of {len(calls)}, '{printable(call.key, 40)}'"):
+                results.append(
+                    compare_call(examiner, keras64, call, own[call.key], states)
+                )
     return tuple(results)
 
 

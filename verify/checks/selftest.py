@@ -17,7 +17,9 @@ import numpy as np
 
 from verify.checks.inputs import several_batches, usable_inputs, whole_batches
 from verify.checks.load import load
+from verify.console.progress import doing
 from verify.errors import DataError, printable
+from verify.forward.network import Inputs, Network
 from verify.mistakes.blind_spots import BlindSpot, blind_spots
 from verify.mistakes.catalogue import (
     Attempts,
@@ -26,12 +28,18 @@ from verify.mistakes.catalogue import (
     catalogue,
     untried_sentence,
 )
+from verify.mistakes.search import Case
 from verify.model.arrays import Array
 from verify.report.report import number
 from verify.tolerance.noise_floor import Rounding
 
-MAX_SELFTEST_ROWS = 64
-"""Rows that are evaluated, at most: every mutant is evaluated on them."""
+MAX_SELFTEST_ROWS, MIN_SELFTEST_ROWS, SELFTEST_NUMBERS = 64, 4, 2**23
+"""Rows that are evaluated, at most and at least: every mutant is evaluated on them. The
+third is how many numbers their forward pass may have, which limits the rows of wide
+models and of long windows."""
+
+SAME = 1e-7
+"""Effect below which outputs are the same: it is the rounding of float64."""
 
 
 @dataclass(frozen=True)
@@ -167,19 +175,23 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
     prepared = usable_inputs(net, x, rows=MAX_SELFTEST_ROWS)
     if x is None and net.stateful:
         prepared = several_batches(net, prepared)
-    x = prepared.take(slice(0, whole_batches(MAX_SELFTEST_ROWS, net.spec.batch_size)))
+    rows = MAX_SELFTEST_ROWS if net.stateful else _affordable(net, prepared)
+    x = prepared.take(slice(0, whole_batches(rows, net.spec.batch_size)))
     right = net.flat(x, dtype="float64")
+    case = Case(x, right, ()).with_ours(net.spec)
     noise_floors = Rounding(net).noise_floors(x, right, native=False)
     allowed = [floor.atol for floor in noise_floors]
     spots = blind_spots(net, x, x.rows)
     attempts, results = Attempts(), []
-    for mutant in catalogue(net.spec, unchanged=True, attempts=attempts):
-        with np.errstate(all="ignore"):
-            wrong = attempts.result(
-                mutant.name,
-                mutant.layer,
-                partial(mutant.evaluate, x, floatx=net.floatx),
+    for k, mutant in enumerate(catalogue(net.spec, unchanged=True, attempts=attempts)):
+        with np.errstate(all="ignore"), doing(f"mistake {k + 1}, {mutant.name}"):
+            # layers before the mistake are not computed again
+            evaluate = (
+                partial(case.outputs, mutant)
+                if net.floatx == "float32"
+                else partial(mutant.evaluate, x, floatx=net.floatx)
             )
+            wrong = attempts.result(mutant.name, mutant.layer, evaluate)
         if wrong is not None:
             results.append(_result(mutant, wrong, right, allowed, spots))
     untried = tuple(attempts.untried.values())
@@ -189,6 +201,14 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
             "mistakes are known for. Received: none"
         )
     return SelfTest(net.spec.source, x.rows, tuple(results), untried)
+
+
+def _affordable(net: Network, x: Inputs) -> int:
+    """Return how many rows every mutant is evaluated on."""
+    few = x.take(slice(0, net.spec.batch_size or 1))
+    arrays = net.outline(few).arrays().values()
+    most = SELFTEST_NUMBERS * few.rows // max(sum(a.size for a in arrays), 1)
+    return max(min(MAX_SELFTEST_ROWS, most), MIN_SELFTEST_ROWS)
 
 
 def _result(
@@ -240,6 +260,8 @@ def _effect(
             for a, b, limit in zip(wrong, right, allowed, strict=True)
         )
         worst = max(map(float, moved))
+    if worst < SAME:
+        return 0.0
     return float("inf") if np.isnan(worst) else worst
 
 

@@ -19,6 +19,7 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from verify.console.progress import told
 from verify.console.signals import left_behind, terminable
 from verify.errors import UntestedKeras, VerifyError, printable
 
@@ -62,7 +63,7 @@ def run(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # any name can be shown anywhere
             stream.reconfigure(errors="backslashreplace")
-    with terminable() as terminated:
+    with terminable() as terminated, told():
         code = _run(app, argv, name, known)
     if code == INTERRUPTED:
         code = TERMINATED if terminated.is_set() else INTERRUPTED

@@ -1,8 +1,14 @@
-"""Show on stderr how far long work has come, and nothing for short work."""
+"""Show on stderr how far long work has come, and nothing for short work.
+
+`progress` counts, `doing` names what is being done, and `told` says it every ten
+seconds for as long as a command runs, so that no minute passes without a word.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +52,89 @@ def progress(
         meter.close()
 
 
+class _Doing:
+    """Hold what is being done: a stack, because work consists of smaller work.
+
+    Attributes
+    ----------
+    stages : list of (str, float)
+        What is being done, the largest first, and since when.
+    steps : tuple of int
+        How many steps of the loop over time have been made, and of how many.
+    stepped : float
+        When `steps` changed last.
+    spoken : float
+        When something was said last.
+    """
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, float]] = []
+        self.steps: tuple[int, int] = 0, 0
+        self.stepped = self.spoken = 0.0
+
+    def line(self, now: float) -> str:
+        """Return what to say."""
+        what = ": ".join(text for text, _ in self.stages)
+        done, total = self.steps
+        if total >= SHOWN_STEPS and now - self.stepped < FRESH:
+            what += f", step {done:,} of {total:,}"
+        return f"{what}, {_duration(now - self.stages[-1][1])} so far"
+
+
+_DOING = _Doing()
+
+FRESH = 10.0
+"""Seconds for which the last step that was noted says how far the loop is."""
+
+SHOWN_STEPS = 1000
+"""Steps of a loop over time from which they are counted aloud."""
+
+COUNTED = 64
+"""Steps between two notes of `at_step`."""
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Name what is being done while the block runs; blocks may be nested."""
+    _DOING.stages.append((what, time.monotonic()))
+    _DOING.steps = 0, 0
+    try:
+        yield
+    finally:
+        _DOING.stages.pop()
+
+
+def at_step(done: int, total: int) -> None:
+    """Note how far a loop over time is; it costs little."""
+    _DOING.steps = done, total
+    _DOING.stepped = time.monotonic()
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Print every ten seconds what is being done, if anything is."""
+    over = threading.Event()
+    _DOING.spoken = time.monotonic()
+
+    def tell() -> None:
+        while not over.wait(LINE_INTERVAL / 10):
+            now = time.monotonic()
+            since = max(_DOING.spoken, _DOING.stages[0][1] if _DOING.stages else now)
+            if _DOING.stages and now - since >= LINE_INTERVAL:
+                _DOING.spoken = now
+                # it may end in between, or nobody listens
+                with contextlib.suppress(IndexError, OSError, ValueError):
+                    print(_DOING.line(now), file=sys.__stderr__, flush=True)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 class _Meter:
     def __init__(self, unit: str, total: int, done: int) -> None:
         self.unit, self.total = unit, total
@@ -62,7 +151,7 @@ class _Meter:
             (task,) = self.bar.task_ids
             self.bar.update(task, completed=self.done, rate=self._rate(now))
         elif now - self.said >= LINE_INTERVAL:
-            self.said = now
+            self.said = _DOING.spoken = now
             print(self._line(now), file=sys.stderr, flush=True)
 
     def close(self) -> None:

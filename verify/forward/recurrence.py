@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from verify.console.progress import COUNTED, at_step
 from verify.forward.outlines import outline
 from verify.model.arrays import Array
 from verify.model.backends import Rule
@@ -146,7 +147,10 @@ def scan(
     shown: Array | None = None  # the output at the last processed step
     outputs: list[Array] = []
     recorded: list[dict[str, Array]] = []
-    for t in reversed(range(time)) if go_backwards else range(time):
+    for k in range(time):
+        if not k % COUNTED:
+            at_step(k, time)
+        t = time - 1 - k if go_backwards else k
         result = step(x[:, t], states)
         if mask is None:
             states, shown = result.states, result.output
