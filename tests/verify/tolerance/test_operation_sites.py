@@ -1,0 +1,196 @@
+"""Bounds of recorded layers against float32, and sites left out that are noticed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.nets import (
+    INPUTS,
+    TIME,
+    UNITS,
+    features,
+    input_layer,
+    layer,
+    spec,
+)
+
+from verify import LayerSpec, Network
+from verify.backward import backprop
+from verify.backward.recording import NotRecorded, Operation, Recorded, Tape
+from verify.forward.layers import REGISTRY
+from verify.tolerance.activation_errors import worst_known_errors
+from verify.tolerance.error_bound import bounds, output_bounds, unbounded
+from verify.tolerance.error_bound.operation_sites import operation_rounding
+
+
+def made(class_name: str, features: int, inside=None, **config) -> LayerSpec:
+    """A layer with random weights; `features` is the size that its input decides."""
+    kind, rng = REGISTRY[class_name], np.random.default_rng(len(class_name))
+    options = kind.read_options(class_name, config)
+    weights = {}
+    for name, shape in kind.weight_shapes(options).items():
+        sizes = [features if size is None else size for size in shape]
+        weights[name] = rng.uniform(0.2, 0.9, size=sizes).astype(np.float32)
+        if "variance" not in name:
+            weights[name] *= rng.choice([-1, 1], size=sizes)
+    return LayerSpec(class_name, class_name, options, weights, inside or {})
+
+
+CELLS = {
+    "0": made("LSTMCell", INPUTS, units=2),
+    "1": made("GRUCell", 2, units=UNITS),
+}
+STACKS = {
+    "conv": [
+        made("Conv1D", INPUTS, filters=4, kernel_size=3, activation="relu"),
+        made("MaxPooling1D", 4, pool_size=2),
+        made("GRU", 4, units=3),
+    ],
+    "transposed": [
+        made("Conv1DTranspose", INPUTS, filters=2, kernel_size=3, strides=2),
+        made("AveragePooling1D", 2, pool_size=2, strides=1),
+    ],
+    "normalised": [
+        made("BatchNormalization", INPUTS),
+        made("LayerNormalization", INPUTS),
+        made("Flatten", INPUTS),
+        made("Dense", TIME * INPUTS, units=2, activation="softmax"),
+    ],
+    "steps": [
+        made("TimeDistributed", INPUTS, {"layer": made("Dense", INPUTS, units=UNITS)}),
+        made("GlobalAveragePooling1D", UNITS),
+        made("RepeatVector", UNITS, n=3),
+    ],
+    "cells": [
+        made("RNN", INPUTS, {"cell": made("StackedRNNCells", INPUTS, CELLS)}),
+    ],
+    "slope": [
+        made("Dense", INPUTS, units=UNITS, activation="tanh_shrink"),
+        made("ELU", UNITS, alpha=0.5),
+        made("UnitNormalization", UNITS),
+    ],
+}
+
+
+def stack(name: str) -> Network:
+    """A model of those layers."""
+    layers = STACKS[name]
+    places = [layer("Identity", f"at{k}") for k, _ in enumerate(layers)]
+    model = spec(input_layer(None, TIME, INPUTS), *places)
+    for k, one in enumerate(layers):
+        model = model.with_layer(replace(one, name=f"at{k}"), f"at{k}")
+    return Network(model)
+
+
+def bound_of(net: Network, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bound of every output, and how far NumPy in float32 is off."""
+    inputs = net.prepare(x)
+    (right,) = net.flat(inputs, dtype="float64")
+    (single,) = net.flat(inputs, dtype="float32")
+    (found,) = output_bounds(net, inputs, [np.ones(right.shape)], worst_known_errors())
+    return found, np.abs(single - right)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_float32_stays_within_the_bound_of_recorded_layers(name):
+    for seed in range(3):
+        net = stack(name)
+        assert not unbounded(net)
+        bound, error = bound_of(net, features(seed=seed))
+        assert np.isfinite(bound).mean() > 0.7
+        assert not (error > bound).any()
+        size = np.abs(net.predict(features(seed=seed))).max()
+        assert np.nanmax(bound) < 2e-4 * size  # else a mistake could hide in it
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_site_that_is_too_small_is_given_up(name, monkeypatch):
+    """A bound that NumPy's own float32 exceeds does not count."""
+
+    def smaller(operation, errors):
+        found = operation_rounding(operation, errors)
+        deviation = found.standard_deviation
+        return found._replace(
+            max_error=1e-4 * found.max_error,
+            standard_deviation=None if deviation is None else 1e-4 * deviation,
+        )
+
+    monkeypatch.setattr(bounds, "operation_rounding", smaller)
+    monkeypatch.setattr(bounds, "FLUSH_ERROR", 0.0)
+    monkeypatch.setattr(
+        bounds, "ROUNDING_SITES", dict.fromkeys(bounds.ROUNDING_SITES, no_sites)
+    )
+    bound, _ = bound_of(stack(name), features())
+    assert np.isnan(bound).all()
+
+
+def no_sites(rounding, values):
+    """Claim that a layer does not round."""
+    rows = len(next(iter(values.values())))
+    return [], np.zeros((rows, 1), dtype=bool)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_gradients_of_recorded_layers_follow_differences(name):
+    net, x, eps = stack(name), features(), 1e-6
+    rng = np.random.default_rng(4)
+    (y,) = net.flat(net.prepare(x), dtype="float64")
+    d = rng.normal(size=y.shape)
+    found = backprop(net, x, [d])
+
+    def loss(net: Network, x: np.ndarray) -> float:
+        inputs = type(net.prepare(features()))([x])
+        return float((d * net.flat(inputs, dtype="float64")[0]).sum())
+
+    x64 = net.prepare(x)[0].astype(np.float64)
+    way = rng.normal(size=x64.shape)
+    slope = (loss(net, x64 + eps * way) - loss(net, x64 - eps * way)) / (2 * eps)
+    assert found.inputs[0] is not None
+    assert abs((found.inputs[0] * way).sum() - slope) < 1e-6 * (1 + abs(slope))
+    for path, part in net.spec.walk():
+        for key, value in part.weights.items():
+            way = rng.normal(size=value.shape)
+
+            def moved(by, part=part, path=path, key=key, value=value, way=way):
+                new = part.with_weights(**{key: value + by * way})
+                return Network(net.spec.with_layer(new, path))
+
+            slope = (loss(moved(eps), x64) - loss(moved(-eps), x64)) / (2 * eps)
+            ours = (found.weights[path][key] * way).sum()
+            assert abs(ours - slope) < 1e-6 * (1 + abs(slope)), (path, key)
+
+
+def recorded(values, single=None) -> Recorded:
+    value = np.asarray(values, dtype=np.float64)
+    return Tape(single=single is not None).leaf(value, single)
+
+
+def test_a_recorded_value_is_never_lost_in_a_plain_array():
+    x = recorded([[1.0, 2.0]])
+    with pytest.raises(NotRecorded, match="plain array"):
+        np.asarray(x)
+    with pytest.raises(NotRecorded, match="plain array"):
+        np.zeros((1, 2))[:] = x
+    with pytest.raises(NotRecorded, match="sort"):
+        np.sort(x)
+    y = np.zeros((1, 2))
+    y += x  # a new value, as Python takes what is returned
+    assert isinstance(y, Recorded)
+
+
+def test_a_maximum_near_a_tie_may_be_either_and_a_comparison_near_one_has_no_bound():
+    x = np.array([[1.0, 1.0 + 1e-7, -3.0], [1.0, 2.0, 3.0]])
+    single = (x + np.array([[2e-7, 0, 0], [0, 0, 2e-7]])).astype(np.float32)
+    shown: list[Operation] = []
+    value = recorded(x, single)
+    top = np.max(value, axis=1)
+    value.tape.back({top.place: np.ones((1, 2))}, lambda op, d: shown.append(op))
+    found = operation_rounding(shown[0], worst_known_errors())
+    assert found.max_error[0] == pytest.approx(1e-7)
+    assert found.max_error[1] == 0
+    assert (value > 1 + 5e-8).tolist() == [[False, True, False], [False, True, True]]
+    (decision,) = value.tape.decisions
+    near = operation_rounding(decision, worst_known_errors()).near
+    assert near.tolist() == [True, True]
