@@ -158,7 +158,7 @@ def _as_input(layer: LayerSpec, y: Array, inputs: Array) -> Array:
     return np.clip(np.rint(y), limits.min, limits.max).astype(inputs.dtype)
 
 
-def _kept_sides(lengths: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+def kept_sides(lengths: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     """Return the greatest sides in the ratio of `size` that fit into an image."""
     (rows, columns), (height, width) = lengths, size
     return (
@@ -169,7 +169,7 @@ def _kept_sides(lengths: tuple[int, int], size: tuple[int, int]) -> tuple[int, i
 
 def cropped_to(x: Array, size: tuple[int, int]) -> Array:
     """Cut the middle out of images, in the ratio of `size`."""
-    rows, columns = _kept_sides((x.shape[1], x.shape[2]), size)
+    rows, columns = kept_sides((x.shape[1], x.shape[2]), size)
     top, left = (x.shape[1] - rows) // 2, (x.shape[2] - columns) // 2
     return x[:, top : top + rows, left : left + columns]
 

@@ -1,4 +1,4 @@
-"""Write convolutions and pooling, which ONNX computes with channels first."""
+"""Write convolutions, which ONNX computes with channels first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from verify.forward.convolution import dilated_size, pad_width, transposed_size
 from verify.forward.layers.base import KERAS_EPSILON
 from verify.forward.layers.spectrograms import step_of
 from verify.model.arrays import Array
-from verify.model.dtypes import POLICIES, dtype_of
 from verify.model.spec import LayerSpec
 from verify.ports.convert.to_onnx.activations import activated
 from verify.ports.convert.to_onnx.run import Emit, Writing
@@ -24,7 +23,7 @@ def _open(lengths: Dims, strides: Sequence[int]) -> bool:
     return any(n is None and s > 1 for n, s in zip(lengths, strides, strict=True))
 
 
-def _padding(
+def pads(
     lengths: Dims, span: Sequence[int], strides: Sequence[int], padding: str
 ) -> dict[str, Any]:
     """Return the attributes that pad an operator as Keras pads.
@@ -66,7 +65,7 @@ def _padded(x: Value, span: Sequence[int], strides: Sequence[int]) -> Value:
     return graph.op("Pad", inputs, x.dtype, shape, mode="constant")
 
 
-def _counts(
+def counts(
     lengths: Dims, span: Sequence[int], strides: Sequence[int], padding: str
 ) -> Dims:
     """Return how many windows fit on each axis, None where the length is open."""
@@ -100,7 +99,7 @@ def convolved(
     span = dilated_size(kernel_size, dilation)
     lengths = x.shape[1:-1]
     weight = np.moveaxis(kernel, (-1, -2), (0, 1))  # (filters, channels, kernel_size)
-    shape = (x.shape[0], filters, *_counts(lengths, span, strides, padding))
+    shape = (x.shape[0], filters, *counts(lengths, span, strides, padding))
     x = x.cast(kernel.dtype).moved(-1, 1)
     if padding == "same" and _open(lengths, strides):
         x = _padded(x, span, strides)
@@ -114,7 +113,7 @@ def convolved(
         dilations=list(dilation),
         group=groups,
         kernel_shape=list(kernel_size),
-        **_padding(lengths, span, strides, padding),
+        **pads(lengths, span, strides, padding),
     )
     return y.moved(1, -1)
 
@@ -245,66 +244,7 @@ def _spectrum(mode: str, first: Value, second: Value | None = None) -> Value:
     return magnitude.maximum(KERAS_EPSILON).unary("Log")
 
 
-def pooling(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
-    """Write MaxPooling1D or AveragePooling1D."""
-    options = layer.options
-    if inputs.dtype.kind != "f":  # float64 holds every whole number of 32 bits
-        if inputs.dtype.itemsize > 4:
-            raise UnsupportedError(
-                f"{layer}: pooling whole numbers of 64 bits has no form in ONNX"
-            )
-        y = pooling(run, layer, inputs.cast(np.float64))
-        return y.cast(inputs.dtype) if "Max" in layer.class_name else y
-    (size,) = options["pool_size"]
-    (stride,) = options["strides"] or (size,)
-    last = options["data_format"] == "channels_last"
-    x = inputs.moved(-1, 1) if last else inputs
-    padding = options["padding"]
-    counts = _counts(x.shape[2:], [size], [stride], padding)
-    greatest = layer.class_name.startswith("Max")
-    how = _padding(x.shape[2:], [size], [stride], padding)
-    y = run.graph.op(
-        "MaxPool" if greatest else "AveragePool",
-        [x],
-        x.dtype,
-        (*x.shape[:2], *counts),
-        kernel_shape=[size],
-        strides=[stride],
-        **how,
-    )
-    return y.moved(1, -1) if last else y
-
-
-def _time_axis(layer: LayerSpec) -> int:
-    return 1 if layer.options["data_format"] == "channels_last" else 2
-
-
-def global_max(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
-    """Write GlobalMaxPooling1D."""
-    return inputs.reduce("ReduceMax", [_time_axis(layer)], layer.options["keepdims"])
-
-
-def global_average(
-    run: Writing, layer: LayerSpec, inputs: Value, mask: Value | None = None
-) -> Value:
-    """Write GlobalAveragePooling1D, of the steps that are not masked."""
-    x, whole = inputs, inputs.dtype.kind != "f"
-    if whole:
-        x = x.cast(np.float32 if mask is None else np.float64)
-    axis, keepdims = _time_axis(layer), layer.options["keepdims"]
-    if mask is None:
-        y = x.reduce("ReduceMean", [axis], keepdims)
-    else:
-        keep = mask.cast(bool).expand(3 - axis)
-        total = run.graph.where(keep, x, 0).reduce("ReduceSum", [axis], keepdims)
-        y = total / keep.cast(x.dtype).reduce("ReduceSum", [axis], keepdims)
-    return y if whole else y.cast(dtype_of(POLICIES[layer.policy].compute))
-
-
 EMITTERS: Mapping[str, Emit] = {
     **dict.fromkeys(CONVOLVED, convolution),
-    **dict.fromkeys(("MaxPooling1D", "AveragePooling1D"), pooling),
     "STFTSpectrogram": stft_spectrogram,
-    "GlobalMaxPooling1D": global_max,
-    "GlobalAveragePooling1D": global_average,
 }

@@ -230,31 +230,6 @@ def repeated(x: Value, times: list[int]) -> Value:
     return x.graph.op("Tile", [x, x.graph.integers(times)], x.dtype, shape)
 
 
-def cropping(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
-    """Write Cropping1D."""
-    first, last = layer.options["cropping"]
-    return inputs.slice(1, first, -last if last else None)
-
-
-def zero_padding(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
-    """Write ZeroPadding1D."""
-    widths = [(0, 0), layer.options["padding"], (0, 0)]
-    if layer.options["data_format"] == "channels_first":
-        widths = [(0, 0), (0, 0), layer.options["padding"]]
-    return inputs.pad(widths)
-
-
-def up_sampling(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
-    """Write UpSampling1D."""
-    size, (batch, time, features) = layer.options["size"], inputs.shape
-    wide = repeated(inputs.expand(2), [1, 1, size, 1])
-    steps = None if time is None else time * size
-    sizes = [0, -1] if features is None else [0, -1, features]
-    if features is None:
-        raise UnsupportedError(f"{layer}: expected features of a fixed number")
-    return wide.reshape(sizes, (batch, steps, features))
-
-
 # Merging
 
 
@@ -599,9 +574,6 @@ EMITTERS: Mapping[str, Emit] = {
     "Reshape": reshape,
     "Permute": permute,
     "RepeatVector": repeat_vector,
-    "Cropping1D": cropping,
-    "ZeroPadding1D": zero_padding,
-    "UpSampling1D": up_sampling,
     "Add": _arithmetic(lambda xs: reduce(lambda a, b: a + b, xs)),
     "Subtract": _arithmetic(lambda xs: xs[0] - xs[1]),
     "Average": _arithmetic(_average),

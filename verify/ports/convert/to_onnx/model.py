@@ -15,8 +15,10 @@ from verify.ports.convert.to_onnx import (
     attention,
     categories,
     convolution,
+    images,
     layers,
     operations,
+    pooling,
     recurrent,
 )
 from verify.ports.convert.to_onnx.run import (
@@ -38,6 +40,8 @@ EMITTERS: Mapping[str, Emit] = {
     **layers.EMITTERS,
     **recurrent.EMITTERS,
     **convolution.EMITTERS,
+    **pooling.EMITTERS,
+    **images.EMITTERS,
     **attention.EMITTERS,
     **categories.EMITTERS,
     **operations.EMITTERS,
