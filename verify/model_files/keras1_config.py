@@ -237,6 +237,7 @@ def upgrade_keras1(
         A layer or an option has no equivalent.
     """
     upgrader = _Upgrader(theano, arrays)
+    config = _named(config, arrays)
     entry = upgrader.model(config, "the model")
     wrote = f"Keras {printable(version, 20)}" if version else "Keras 1, by its options"
     notes = [f"written by {wrote}: read with the layouts and defaults of Keras 1"]
@@ -244,6 +245,25 @@ def upgrade_keras1(
         taken = ", ".join(f"{k}={v}" for k, v in sorted(upgrader.defaults))
         notes.append(f"defaults of Keras 1 for options that the file lacks: {taken}")
     return Upgraded1(entry, upgrader.flat(config), (*notes, *upgrader.notes))
+
+
+def _named(config: Any, arrays: Mapping[str, Any]) -> Any:
+    """Give models in a Sequential model the names of their weights.
+
+    Keras 1 does not write the name of a Sequential model into a config.
+    """
+    layers = config.get("config")
+    if config.get("class_name") != "Sequential" or not isinstance(layers, list):
+        return config
+    known = {_name_of(layer) for layer in layers}
+    spare = iter([name for name in arrays if name not in known])
+    named = [
+        {**layer, "name": next(spare, f"sequential_{k}")}
+        if isinstance(layer.get("config"), list) and "name" not in layer
+        else layer
+        for k, layer in enumerate(layers)
+    ]
+    return {**config, "config": named}
 
 
 @dataclass

@@ -225,7 +225,9 @@ class ConfigUpgrader:
             self.notes.append(
                 "time_major=False, which Keras 2 writes, is dropped: Keras 3 refuses it"
             )
-        if self.masked and class_name in MERGING_CLASSES:
+        module = str(entry.get("module") or _default_module(entry, config))
+        operation = module.startswith(("keras.ops", "keras.src.ops"))
+        if self.masked and class_name in MERGING_CLASSES and not operation:
             config["keras2_masks"] = True
             self.notes.append(
                 f"{where} masks a step that is masked in any of its inputs, and does "
@@ -246,6 +248,8 @@ class ConfigUpgrader:
         axis = config.get("axis")
         if class_name == "BatchNormalization" and isinstance(axis, list):
             config["axis"] = axis[0] if len(axis) == 1 else axis
+        if class_name == "ThresholdedReLU":  # the same as a ReLU that is strict
+            class_name, config["threshold"] = "ReLU", config.pop("theta", 1.0)
         if class_name == "LeakyReLU" and "alpha" in config:
             config["negative_slope"] = config.pop("alpha")
         for option in ("layer", "backward_layer", "cell"):

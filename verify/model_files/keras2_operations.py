@@ -35,10 +35,14 @@ from verify.model_files.operation_emitter import (
     is_tensor,
     made_dtype,
 )
-from verify.model_files.tensorflow_functions import FUNCTIONS
+from verify.model_files.tensorflow_functions import FUNCTIONS, Program
+from verify.model_files.tensorflow_nodes import read_node
+
+NODE_CLASS = "TensorFlowOpLayer"
+"""The class of tf.keras 2.0 to 2.3; see `verify.model_files.tensorflow_nodes`."""
 
 OPERATION_CLASSES = (
-    *("TFOpLambda", "SlicingOpLambda"),
+    *("TFOpLambda", "SlicingOpLambda", NODE_CLASS),
     *("ClassMethod", "InstanceMethod", "InstanceProperty"),
 )
 REASON = "refused_because"
@@ -166,12 +170,21 @@ class _Graph:
         for k, node in enumerate(nodes if isinstance(nodes, list) else []):
             called = name if k == 0 else f"{name}.call_{k}"
             emitter = Emitter(called, self.dtype, self.rank, taken)
-            function = str(entry["config"].get("function", entry["class_name"]))
+            config = entry["config"]
+            function = str(config.get("function", entry["class_name"]))
             try:
                 first, arguments = self._call(node)
-                results = _evaluate(emitter, function, first, arguments)
-            except Refused as refusal:
-                made.append(_refused(called, entry, function, str(refusal)))
+                if entry["class_name"] == NODE_CLASS:
+                    function = _name_of_node(config)
+                    tensors = first if isinstance(first, list) else [first]
+                    function, read, first, arguments = read_node(config, tensors)
+                else:
+                    read = _function(function)
+                results = _evaluate(emitter, read, first, arguments)
+            except (Refused, *MALFORMED) as refusal:
+                known = isinstance(refusal, Refused)
+                reason = str(refusal) if known else "its call cannot be read"
+                made.append(_refused(called, entry, function, reason))
                 inputs = [_tensor(p) for p in self._places(node)]
                 made[-1]["inbound_nodes"] = [
                     {"args": [self._resolved_or_kept(x) for x in inputs], "kwargs": {}}
@@ -272,20 +285,32 @@ class _Graph:
         return len(shape) if isinstance(shape, list) else None
 
 
+MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError)
+"""What a call raises whose arguments have forms that Keras never writes."""
+
 _MOST_OUTPUTS = 32
 """Outputs of a refused operation to which a graph may refer."""
 
 
-def _evaluate(
-    emitter: Emitter, function: str, first: Any, arguments: dict[str, Any]
-) -> list[Any]:
-    """Return the results of a function of TensorFlow, as tensors or shapes."""
-    short = function.removeprefix("compat.v1.")
-    read = FUNCTIONS.get(short)
+def _function(name: str) -> Program:
+    """Return the program of a function of TensorFlow."""
+    read = FUNCTIONS.get(name.removeprefix("compat.v1."))
     if read is None:
         raise Refused("")
+    return read
+
+
+def _name_of_node(config: Mapping[str, Any]) -> str:
+    node = config.get("node_def")
+    return str(node.get("op")) if isinstance(node, Mapping) else NODE_CLASS
+
+
+def _evaluate(
+    emitter: Emitter, read: Program, first: Any, arguments: dict[str, Any]
+) -> list[Any]:
+    """Return the results of a function of TensorFlow, as tensors or shapes."""
     results = emitter.finished(read, first, arguments)
-    known = (ShapeOf, SizeOf, int, float)
+    known = (ShapeOf, SizeOf, int, float, list)
     if not all(is_tensor(value) or isinstance(value, known) for value in results):
         raise Refused("its result is no tensor")
     return results
@@ -295,6 +320,8 @@ def _refused(
     name: str, entry: Mapping[str, Any], function: str, reason: str
 ) -> dict[str, Any]:
     shown = f"the function tf.{printable(function, 60)}"
+    if entry["class_name"] == NODE_CLASS:
+        shown = f"the operation {printable(function, 60)}"
     because = f": {reason}" if reason else ""
     text = f"{shown} of TensorFlow is not supported{because}. To go on, {ANSWER}"
     return {

@@ -200,7 +200,7 @@ class Emitter:
 
     def operand(self, value: Any, others: Any = ()) -> Any:
         """Return an operand as it stands in a config: arrays get a dtype."""
-        if isinstance(value, (ShapeOf, SizeOf)):
+        if any(isinstance(x, (ShapeOf, SizeOf)) for x in _leaves(value)):
             raise Refused("the shape of a tensor is computed with, which is not read")
         if isinstance(value, list) and not any(map(is_tensor, _leaves(value))):
             dtype = next((self.dtype(x) for x in others if is_tensor(x)), None)

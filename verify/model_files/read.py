@@ -287,7 +287,13 @@ def _read_keras1(
         content, taken = take_base_classes(content, how.base_classes)
     theano = written_on_theano(contents)
     arrays = legacy_arrays(contents)
-    first = upgrade_keras1(plain(content), version, theano, arrays)
+    try:
+        first = upgrade_keras1(plain(content), version, theano, arrays)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ModelFileError(
+            f"{contents.shown}: its config of Keras 1 cannot be read "
+            f"({type(error).__name__})"
+        ) from None
     upgraded = upgrade_config(
         first.config, how.semantics or KERAS2, partial=how.partial
     )

@@ -109,6 +109,8 @@ def _crelu(e: Emitter, x: Any) -> Any:
 
 def _clip(e: Emitter, x: Any) -> Any:
     low, high = e.must_take("clip_value_min"), e.must_take("clip_value_max")
+    if high == math.inf:
+        return e.op("Maximum", x, low)
     if not any(is_tensor(end) or isinstance(end, list) for end in (low, high)):
         return e.op("Clip", x, x_min=low, x_max=high)
     return e.op("Maximum", e.op("Minimum", x, high), low)
@@ -177,6 +179,8 @@ def _keepdims(e: Emitter) -> bool:
 def _reduction(class_name: str, floats: bool = False) -> Program:
     def program(e: Emitter, x: Any) -> Any:
         if isinstance(x, ShapeOf) and class_name == "Prod":
+            e.take("axis")
+            e.take("keepdims")
             return SizeOf(x.tensor, x.start, rest=True)
         if floats:
             e.need_floats(x)
@@ -308,7 +312,7 @@ def _strided_slice(e: Emitter, x: Any) -> Any:
     begin, end = (wholes(e.must_take(k), k) for k in ("begin", "end"))
     strides = e.take("strides", default=[1] * len(begin))
     masks = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask")
-    return strided_slice(
+    return getitem_by_masks(
         e,
         x,
         (begin, end, wholes(strides, "strides")),
@@ -316,7 +320,7 @@ def _strided_slice(e: Emitter, x: Any) -> Any:
     )
 
 
-def strided_slice(
+def getitem_by_masks(
     e: Emitter, x: Any, ends: tuple[list[int], ...], masks: Mapping[str, int]
 ) -> Any:
     """Emit ``x[key]`` for the five bit masks of TensorFlow's StridedSlice."""
@@ -397,7 +401,7 @@ def _stack(e: Emitter, xs: Any) -> Any:
     axis = whole(e.take("axis", default=0), "its axis")
     xs = xs if isinstance(xs, list) else [xs]
     if not any(map(is_tensor, xs)) and any(isinstance(x, SizeOf) for x in xs):
-        return list(xs)  # a shape that is put together
+        return [list(xs)]  # a single value: a shape that is put together
     return e.op("Stack", xs, axis=axis)
 
 
@@ -582,6 +586,9 @@ def _filled(number: float) -> Program:
 
 def filled(e: Emitter, shape: Any, number: float, dtype: str) -> Any:
     """Emit a tensor of one number, with the rows of another tensor."""
+    if isinstance(shape, ShapeOf) and shape.start == 0:
+        zeros = e.op("ZerosLike", shape.tensor, dtype=dtype)
+        return zeros if number == 0 else e.op("Add", zeros, number)
     sizes = shape if isinstance(shape, list) else [shape]
     if not isinstance(sizes[0], SizeOf) or sizes[0].axis != 0 or sizes[0].rest:
         raise Refused("its first size must be the number of rows")

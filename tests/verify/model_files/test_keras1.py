@@ -271,3 +271,24 @@ def test_a_branch_that_stands_twice_in_the_config_is_shared():
     names = [layer["name"] for layer in upgraded["layers"]]
     assert names == ["a_input", "a", "b_input", "b", "merge_sum", "merge_mul"]
     assert upgraded["input_layers"] == [["a_input", 0, 0], ["b_input", 0, 0]]
+
+
+def test_models_in_a_sequential_model_have_the_names_of_their_weights(tmp_path):
+    first = [entry("Dense", "a", output_dim=4, batch_input_shape=[None, 3])]
+    second = [entry("Dense", "b", output_dim=2, batch_input_shape=[None, 4])]
+    layers = [{"class_name": "Sequential", "config": x} for x in (first, second)]
+    arrays = {
+        "sequential_7": random_weights([(3, 4), (4,)], 0),
+        "sequential_9": random_weights([(4, 2), (2,)], 1),
+    }
+    net = verify.load(old_file(tmp_path / "m.h5", layers, arrays))
+    x = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
+    (w, b), (v, c) = arrays.values()
+    np.testing.assert_allclose(net.predict(x), (x @ w + b) @ v + c, rtol=1e-5)
+
+
+def test_a_thresholded_relu_lets_pass_what_is_greater(tmp_path):
+    layers = [entry("ThresholdedReLU", "t", theta=0.5, batch_input_shape=[None, 3])]
+    net = verify.load(old_file(tmp_path / "m.h5", layers, {"t": []}))
+    x = np.float32([[0.4, 0.5, 0.6], [-1, 2, 0.1]])
+    np.testing.assert_array_equal(net.predict(x), np.where(x > 0.5, x, 0))

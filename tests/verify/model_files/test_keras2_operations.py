@@ -200,6 +200,90 @@ def test_check_builds_the_operations_in_keras_3_and_proves_them():
     assert report.facts["keras model"].startswith("rebuilt")
 
 
+def node(op, *inputs, constants=(), **attributes):
+    """A layer of tf.keras 2.0 to 2.3, with its node as it is written."""
+    config = {
+        "name": op,
+        "trainable": True,
+        "dtype": "float32",
+        "node_def": {
+            "name": op,
+            "op": op,
+            "input": [f"in_{k}" for k in range(len(inputs) + len(constants))],
+            "attr": attributes,
+        },
+        "constants": dict(constants),
+    }
+    return {
+        "class_name": "TensorFlowOpLayer",
+        "config": config,
+        "name": f"tf_op_layer_{op}",
+        "inbound_nodes": [[[name, 0, 0, {}] for name in inputs]],
+    }
+
+
+def number(value):
+    return {"i": str(value)}
+
+
+SLICED = {
+    "begin_mask": number(5),
+    "end_mask": number(5),
+    "shrink_axis_mask": number(2),
+}
+
+NODES = {
+    "AddV2": (node("AddV2", "x", "y"), X + Y),
+    "RealDiv": (node("RealDiv", "x", constants={"0": 2.0}), 2 / X),
+    "Mean": (
+        node("Mean", "x", constants={"1": [1, 2]}, keep_dims={"b": True}),
+        X.mean((1, 2), keepdims=True),
+    ),
+    "StridedSlice": (
+        node(
+            "StridedSlice",
+            "x",
+            constants={"1": [0, -1, 0], "2": [0, 0, 0], "3": [1] * 3},
+            **SLICED,
+        ),
+        X[:, -1],
+    ),
+    "ConcatV2": (
+        node("ConcatV2", "x", "y", constants={"2": -1}),
+        np.concatenate([X, Y], -1),
+    ),
+    "BatchMatMulV2": (
+        node("BatchMatMulV2", "x", "y", adj_x={"b": False}, adj_y={"b": True}),
+        X @ Y.swapaxes(1, 2),
+    ),
+    "Cast": (node("Cast", "ids", DstT={"type": "DT_FLOAT"}), IDS.astype("float32")),
+    "Pack": (
+        node("Pack", "x", "y", axis=number(2)),
+        np.stack([X, Y], 2),
+    ),
+    "Split": (node("Split", "x", constants={"0": -1}, num_split=number(3)), X[..., :1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_the_nodes_of_keras_2_0_to_2_3_compute_what_tensorflow_computes(name):
+    entry, expected = NODES[name]
+    ours = load(entry).predict([X, Y, IDS])
+    assert ours.shape == expected.shape
+    limit = 2e-6 * np.abs(expected).max()
+    assert compare(ours, expected, allowed=limit).max_diff < limit
+    assert compare(ours, expected[::-1], allowed=limit).max_diff > 1e-2
+
+
+def test_nodes_without_an_equivalent_are_refused_by_the_operation():
+    with pytest.raises(UnsupportedError, match=r"the operation TopKV2 of TensorFlow"):
+        load(node("TopKV2", "x", constants={"1": 2}))
+    binary = node("Mul", "x", "y")
+    binary["config"]["node_def"] = "CgNNdWw="
+    with pytest.raises(UnsupportedError, match=r"its node is stored in binary"):
+        load(binary)
+
+
 ENDS = st.one_of(st.none(), st.integers(-7, 7))
 STEPS = st.one_of(st.none(), st.sampled_from([1, 2, 3, -1, -2]))
 PARTS = st.one_of(st.integers(0, 2), st.none(), st.builds(slice, ENDS, ENDS, STEPS))
