@@ -150,6 +150,14 @@ def check(
     keras2: Keras2 = None,
     layers: Layers = None,
     as_base_class: BaseClass = None,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial",
+            help="Check what can be read of a model of which not all can: exit code 3 "
+            "(PARTIAL) if that is right.",
+        ),
+    ] = False,
     gradients: Annotated[
         bool,
         typer.Option(
@@ -170,22 +178,23 @@ def check(
     """Compare the NumPy forward pass with Keras, layer by layer."""
     page = None if html is None else output_path(html, "--html", ".html")
     watch = verify.Watch(report, resume=resume, show=True)
-    net = _load(
-        model, config, keras2, layers, as_base_class
-    )  # first: Keras never opens a refused file
+    # first: Keras never opens a refused file
+    net = _load(model, config, keras2, layers, as_base_class, partial=partial)
     source = _optional_source(net, data, vocabulary, column, quiet=True)
     with _mapper(dask) as mapper:
         found = verify.check(
             model,
             source,
             loaded=net,
+            partial=partial,
             gradients=gradients,
             threads=threads,
             mapper=mapper,
             watch=watch,
         )
     if page is not None:
-        content = found.to_html(_explorer(net, source, found)).encode()
+        explorer = None if net.spec.unread else _explorer(net, source, found)
+        content = found.to_html(explorer).encode()
         write_atomically(page, lambda file: file.write(content))
         print(f"Wrote {page}", file=sys.stderr)
     _finish(found, watch, json)

@@ -33,6 +33,7 @@ from verify.checks.inputs import (
     prepared_rows,
     whole_batches,
 )
+from verify.checks.partial import Remains
 from verify.console.progress import doing
 from verify.console.signals import interruptible
 from verify.data.sources import Source
@@ -85,6 +86,8 @@ class KerasComparison(RowComparison):
     limits : Limits
     on_batch : callable or None
         Called with Keras's outputs of each batch.
+    remains : Remains or None
+        Of a model of which not all can be read; `model` and `own` are then of that.
     keras, keras64 : KerasModel
         The model as the user runs it, and with every dtype float64; set by `open`.
     untested : str
@@ -107,6 +110,7 @@ class KerasComparison(RowComparison):
     threads: int | None
     limits: Limits
     on_batch: OnBatch | None
+    remains: Remains | None
     keras: KerasModel = field(init=False)
     keras64: KerasModel = field(init=False)
     untested: str = field(init=False)
@@ -137,6 +141,8 @@ class KerasComparison(RowComparison):
         self.own = self.own.on(backend).by_version(rules)
         self.net = self.net.on(backend).by_version(rules)
         live, how = self.model, ""
+        if self.remains is not None:
+            how = "built from the layers that can be read"
         if is_path(self.model):
             path, spec = os.fspath(self.model), self.own.spec
             live, how = interruptible(lambda: keras_bridge.load_model(path, spec))
@@ -315,7 +321,7 @@ class KerasComparison(RowComparison):
     ) -> Report:
         from verify import keras_bridge
 
-        return make_report(
+        report = make_report(
             self.net,
             result,
             keras_bridge.current_platform(),
@@ -328,6 +334,7 @@ class KerasComparison(RowComparison):
             facts=self.facts,
             **more,
         )
+        return report if self.remains is None else self.remains.relabelled(report)
 
 
 def _error_ratio(comparison: Comparison) -> float:

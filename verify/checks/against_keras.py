@@ -23,6 +23,7 @@ from verify.checks.checkpoint import Watch
 from verify.checks.inputs import as_source, usable_inputs
 from verify.checks.load import load
 from verify.checks.mapper import Mapper, serial_map
+from verify.checks.partial import refuse_whole, remains_of
 from verify.errors import DataError, UnsupportedError
 from verify.forward.network import Network
 from verify.model.spec import ModelSpec
@@ -39,6 +40,7 @@ def check(
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
     loaded: Network | None = None,
+    partial: bool = False,
     gradients: bool = False,
     threads: int | None = None,
     mapper: Mapper = serial_map,
@@ -65,6 +67,10 @@ def check(
         As for `load`.
     loaded : Network, optional
         What `load` returned for `model`, if it has been read already.
+    partial : bool
+        Whether a model of which not all can be read is checked as far as it can be. The
+        verdict is then PARTIAL at best, and ``Report.coverage`` says how much of it
+        was proved.
     gradients : bool
         Whether to compare the gradients of every weight and input too: NumPy's own
         backpropagation with Keras's automatic differentiation, in float64.
@@ -101,7 +107,15 @@ def check(
     own = loaded
     if own is None:
         with untested_keras():
-            own = load(model, config=config, semantics=semantics)
+            own = load(model, config=config, semantics=semantics, partial=partial)
+    remains, probe = None, x is None
+    if own.spec.unread:
+        if not partial:
+            refuse_whole(own.spec)
+        if network is not None:
+            raise DataError("network is for models that can be read. Received: one too")
+        remains = remains_of(model, own, x)
+        model, own, x = remains.model, remains.part, remains.inputs
     net = own if network is None else load(network)
     _require_same_layers(own.spec, net.spec)
     if gradients and (reason := supports(net)):
@@ -115,13 +129,14 @@ def check(
         net=net,
         given=network is not None,
         source=source,
-        probe=x is None,
+        probe=probe,
         plan=BatchPlan.of(net, source, batch_size, limits),
         batch_size=batch_size,
         gradients=gradients,
         threads=threads,
         limits=limits,
         on_batch=on_batch,
+        remains=remains,
     )
     with untested_keras():
         return comparison.run(mapper, watch)

@@ -8,7 +8,7 @@ from verify.keras_bridge.activation_errors import (
     current_platform,
     measured_activation_errors,
 )
-from verify.keras_bridge.building import load_model
+from verify.keras_bridge.building import load_model, rebuild
 from verify.keras_bridge.chunking import (
     EVERY_STEP,
     predicted_calls,
@@ -48,6 +48,7 @@ __all__ = [
     "measured_activation_errors",
     "predicted_calls",
     "read_live",
+    "rebuild",
     "require_keras",
     "time_chunks",
     "time_slices",

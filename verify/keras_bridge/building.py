@@ -9,6 +9,7 @@ from typing import Any
 
 from verify.errors import KerasCannotRun, VerifyError, printable
 from verify.forward.layers import REGISTRY
+from verify.forward.own_layers import own_layers
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import first_line, import_keras, quiet
 from verify.keras_bridge.reading import attribute_of, live_layer
@@ -30,12 +31,13 @@ def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
         what `verify.model_files.read` read.
     """
     keras = import_keras()
+    require_own_classes(spec)
     if spec.notes:
         return rebuild(spec), "rebuilt: the file is older than the Keras that is here"
     if path.endswith((".weights.h5", ".weights.json")):
         return rebuild(spec), "rebuilt from the config and the weights"
     try:
-        with quiet():
+        with quiet(), keras.saving.CustomObjectScope(own_classes()):
             return keras.saving.load_model(path, compile=False, safe_mode=True), ""
     except Exception as error:  # Keras raises all kinds here
         if spec.legacy:
@@ -49,12 +51,42 @@ def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
         ) from None
 
 
+def own_classes() -> dict[str, type]:
+    """Return the classes that users have given, by every name that configs may have.
+
+    A name that is Keras's own stays Keras's.
+    """
+    keras = import_keras()
+    found: dict[str, type] = {}
+    for name, own in own_layers().items():
+        kind = own.resolved()
+        if kind is not None:
+            registered = keras.saving.get_registered_name(kind)
+            for alias in (name, name.rpartition(">")[2], kind.__name__, registered):
+                if alias not in REGISTRY.built_in:
+                    found[alias] = kind
+    return found
+
+
+def require_own_classes(spec: ModelSpec) -> None:
+    """Raise KerasCannotRun if a layer is of a registered class that Keras has not."""
+    own = own_layers()
+    for _, layer in spec.walk():
+        given = own.get(layer.class_name)
+        if given is not None and given.resolved() is None:
+            raise KerasCannotRun(
+                f"{layer}: Keras needs this class, too. Give it as keras_class to "
+                "verify.register (docs/own-layers.md)"
+            )
+
+
 def rebuild(spec: ModelSpec) -> Any:
     """Return a Keras model built from the config and the weights of a spec.
 
     This is for files that Keras 3 cannot load. Every layer is Keras's own; only which
     weight belongs to which layer is taken from the spec.
     """
+    require_own_classes(spec)
     for _, layer in spec.walk():
         if "/" in layer.name and not layer.class_name.startswith("ops."):
             raise KerasCannotRun(
@@ -147,6 +179,7 @@ def build(config: Any) -> Any:
         return keras.ops.clip(0.2 * x + 0.5, 0, 1)
 
     scope: dict[str, Any] = {"keras2_hard_sigmoid": keras2_hard_sigmoid}
+    scope |= own_classes()
     for name in MERGING_CLASSES:
         scope[f"Keras2{name}"] = _keras2_merging(getattr(keras.layers, name))
     with keras.saving.CustomObjectScope(scope):

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from verify.console.tables import text_table
-from verify.data.json_values import from_json, not_in_json, to_json
+from verify.data.json_values import added_later, from_json, not_in_json, to_json
 from verify.errors import DataError, printable
 from verify.mistakes.explanation import Diagnosis
 from verify.report.diagnosis_text import diagnosis_lines
+from verify.report.parts import Coverage
 from verify.tolerance.compare import Comparison, Verdict
 from verify.tolerance.partial import PartialResult
 
@@ -106,7 +107,8 @@ class Report:
     Attributes
     ----------
     verdict : Verdict
-        ``PASS``, ``FAIL`` or ``INCONCLUSIVE``; ``verdict.exit_code`` is 0, 1 or 3.
+        ``PASS``, ``FAIL``, ``INCONCLUSIVE``, or ``PARTIAL`` if all that can be read is
+        right but not all can; ``verdict.exit_code`` is 0, 1, 3 or 3.
     reason : str
         The verdict in one sentence.
     subject : str
@@ -139,6 +141,8 @@ class Report:
         float64, and in predict. `proof` and `numerics` are then those of the chunks.
     complete : bool
         Whether all rows were compared, and the layers too if Keras was compared.
+    coverage : Coverage or None
+        For a model of which not all can be read: how much was proved, and what not.
     partial_result : PartialResult or None
         What --resume needs; None for a report that was read from a file.
     """
@@ -159,6 +163,7 @@ class Report:
     gradients: tuple[GradientResult, ...] = ()
     amplified: tuple[float, float] | None = None
     complete: bool = True
+    coverage: Coverage | None = field(default=None, metadata=added_later())
     partial_result: PartialResult | None = field(
         default=None, repr=False, compare=False, metadata=not_in_json()
     )
@@ -190,6 +195,7 @@ class Report:
         model = printable(self.facts.get("model", "model"))
         lines = [f"{self.verdict}  {model}: {self.reason}"]
         lines += self._mismatch_lines()
+        lines += [] if self.coverage is None else self.coverage.lines()
         how = "float64" if self.amplified is None else "float64, in chunks"
         if self.proof is not None:
             lines.append(
@@ -257,6 +263,13 @@ class Report:
         lines += diagnosis_lines(self.diagnosis)
         return lines
 
+    def _unproved_rows(self) -> list[tuple[str, ...]]:
+        found = () if self.coverage is None else self.coverage.unproved
+        return [
+            (printable(x.name), printable(x.class_name), f"{x.parameters:,}", x.reason)
+            for x in found
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values of ``--json`` and of ``verification.json``."""
         worst = self.worst
@@ -282,6 +295,7 @@ class Report:
                 "warnings": self.warnings,
                 "facts": self.facts,
                 "complete": self.complete,
+                "coverage": self.coverage,
                 "rows_compared": self.facts.get("rows", 0)
                 if self.partial_result is None
                 else self.partial_result.rows,
@@ -328,6 +342,7 @@ class Report:
         """
         shown = {
             **(facts or {}),
+            **({"proved": f"{self.coverage}"} if self.coverage else {}),
             "compared": f"{self.subject} with {self.reference}",
             **({"float64 |diff|": number(self.proof.max_diff)} if self.proof else {}),
             "outputs |diff|": f"{number(self.numerics.max_diff)} "
@@ -349,6 +364,7 @@ class Report:
             detail=self._mismatch_lines(),
             tables=(
                 Table("Layers", _named_last(LAYER_HEADINGS), _layer_rows(self.layers)),
+                Table("Not proved", UNPROVED_HEADINGS, self._unproved_rows()),
                 Table(
                     "Gradients",
                     _named_last(GRADIENT_HEADINGS),
@@ -357,6 +373,10 @@ class Report:
             ),
             warnings=self.warnings,
         )
+
+
+UNPROVED_HEADINGS = ("layer", "class", "parameters", "reason")
+"""Headings of the table of layers that were not proved."""
 
 
 def _size(comparison: Comparison) -> float:
