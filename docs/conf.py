@@ -18,7 +18,7 @@ release = verify.__version__
 CONTENTS = {
     "Use": [
         *("docs/recipes", "notebooks/README", "docs/checking"),
-        *("docs/data", "docs/exported", "docs/converting"),
+        *("docs/data", "docs/own-layers", "docs/exported", "docs/converting"),
         *("docs/vectors", "docs/conventions", "docs/exporters"),
     ],
     "Trust": [

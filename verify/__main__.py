@@ -181,7 +181,7 @@ def check(
     # first: Keras never opens a refused file
     net = _load(model, config, keras2, layers, as_base_class, partial=partial)
     source = _optional_source(net, data, vocabulary, column, quiet=True)
-    with _mapper(dask) as mapper:
+    with _mapper(dask, net) as mapper:
         found = verify.check(
             model,
             source,
@@ -312,7 +312,7 @@ def predict(
     path = _require_other_file(data, output_path(out, "--out", ".npy", ".npz"))
     net = _load(model, config, keras2, layers, as_base_class, keras).on(backend)
     source = _source(net, data, vocabulary, column)
-    with _mapper(dask) as mapper, progress("rows", source.rows) as advance:
+    with _mapper(dask, net) as mapper, progress("rows", source.rows) as advance:
         shapes = write_outputs(
             net, source, path, threads=threads, mapper=mapper, advance=advance
         )
@@ -499,7 +499,7 @@ def _compare_recorded(
     from verify.data.sources import open_source
 
     theirs = open_source(outputs, "outputs", net.output_names)
-    with _mapper(dask) as mapper:
+    with _mapper(dask, net) as mapper:
         found = verify.compare_outputs(
             net, source, theirs, mapper=mapper, watch=watch, **allowed
         )
@@ -829,19 +829,29 @@ def _require_other_file(data: str, out: Path, option: str = "--data") -> Path:
 
 
 @contextlib.contextmanager
-def _mapper(address: str | None) -> Iterator[Mapper]:
+def _mapper(address: str | None, net: verify.Network) -> Iterator[Mapper]:
     """Yield the mapper of a Dask cluster, or without an address that of this process.
 
     Raises
     ------
     ClusterError
         As `verify.checks.cluster.connected`.
+    UnsupportedError
+        A layer of the model is registered, which workers know nothing of.
     """
     from verify.checks.mapper import serial_map
+    from verify.forward.own_layers import own_layers
 
     if address is None:
         yield serial_map
         return
+    own = own_layers()
+    for _, layer in net.spec.walk():
+        if layer.class_name in own:
+            raise verify.UnsupportedError(
+                f"{layer}: --dask is not supported with layers of your own, which its "
+                "workers do not have. Run it without --dask"
+            )
     from verify.checks.cluster import connected  # Dask is an extra, and slow to import
 
     with connected(address) as cluster:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,14 +38,16 @@ from verify.checks.partial import Remains
 from verify.console.progress import doing
 from verify.console.signals import interruptible
 from verify.data.sources import Source
-from verify.errors import KerasCannotRun
+from verify.errors import KerasCannotRun, join_and, printable
+from verify.forward.layers import REGISTRY
 from verify.forward.network import KERAS_BATCH, Inputs, Network
+from verify.forward.own_layers import own_layers
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.explanation import Diagnosis
 from verify.mistakes.keras_versions import changes_on, rule_notes
 from verify.model.arrays import Array
 from verify.model.conventions import export_warning
-from verify.model.spec import is_path
+from verify.model.spec import ModelSpec, is_path
 from verify.report.report import GradientResult, LayerResult, Report
 from verify.tolerance.compare import PROOF_TOLERANCE, Comparison, Verdict, compare
 from verify.tolerance.partial import PartialResult
@@ -224,7 +227,7 @@ class KerasComparison(RowComparison):
         """Report on all rows; compare the layers on those that differ most."""
         proof, numerics = float64_proof(result), result.numerics
         some = prepared_rows(self.net, self.source, result.most_different())
-        notes = self._about_keras(result)
+        notes = self._about_keras(result) + own_notes(self.net.spec)
         if proof.matches and numerics.matches:
             notes += beyond_noise(result.by_noise_floor)
         layers: tuple[LayerResult, ...] = ()
@@ -334,7 +337,31 @@ class KerasComparison(RowComparison):
             facts=self.facts,
             **more,
         )
+        taken = taken_classes(self.net.spec)
+        if taken and verdict is Verdict.PASS:
+            report = replace(report, reason=f"{reason}, with {taken}")
         return report if self.remains is None else self.remains.relabelled(report)
+
+
+def taken_classes(spec: ModelSpec) -> str:
+    """Say which custom classes were taken as classes of Keras; empty if none was."""
+    taken = {
+        f"{printable(layer.own_class)} taken as {layer.class_name}"
+        for _, layer in spec.walk()
+        if layer.own_class and layer.class_name in REGISTRY.built_in
+    }
+    return join_and(sorted(taken))
+
+
+def own_notes(spec: ModelSpec) -> list[str]:
+    """Say which layers are computed by code of the user's."""
+    own = own_layers()
+    return [
+        f"{layer}: computed by code of yours, in "
+        f"{Path(own[layer.class_name].home).name}, of which no mistakes are known"
+        for _, layer in spec.walk()
+        if layer.class_name in own
+    ]
 
 
 def _error_ratio(comparison: Comparison) -> float:

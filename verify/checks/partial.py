@@ -16,7 +16,7 @@ import numpy as np
 
 from verify.checks.inputs import usable_inputs
 from verify.data.sources import Source
-from verify.errors import DataError, KerasCannotRun, UnsupportedError
+from verify.errors import KerasCannotRun, UnsupportedError, VerifyError
 from verify.forward.layers import LOOPS
 from verify.forward.network import Network
 from verify.model.arrays import Array
@@ -27,6 +27,9 @@ from verify.model_files.cuts import Cut, cut
 from verify.report.parts import Coverage, Unproved
 from verify.report.report import Report
 from verify.tolerance.compare import Verdict
+
+ADVICE = ", or check the rest with --partial"
+"""End of a refusal, which has been followed here."""
 
 MAX_ROWS = 256
 """Rows of given inputs that a partial check takes, at most."""
@@ -85,7 +88,7 @@ class Remains:
                     x.name,
                     x.own_class or x.class_name,
                     x.parameters,
-                    x.unread or self._reason(x.name),
+                    x.unread.removesuffix(ADVICE) or self._reason(x.name),
                 )
                 for x in layers
                 if x.name not in proved
@@ -200,8 +203,10 @@ def _inputs(
     if live is not None:
         try:
             values = _of_keras(whole, remains, {**made, **given}, live)
-        except KerasCannotRun as error:
-            return list(inputs.values()), f"random in the place of {shown} ({error})"
+        except VerifyError as error:
+            return list(
+                inputs.values()
+            ), f"random numbers in the place of {shown} ({error})"
         inputs |= {k: v for k, v in {**made, **given}.items() if k in inputs} | values
         return list(inputs.values()), f"Keras's own in the place of {shown}"
     return (
@@ -227,10 +232,11 @@ def _of_keras(
     from verify import keras_bridge
 
     layers = whole.spec.inputs
-    rows = min(len(inputs[x.name]) for x in layers if x.name in inputs)
-    size = next(
-        (inputs[x.name].shape[1] for x in layers if inputs[x.name].ndim > 1), OPEN_SIZE
-    )
+    some = [len(inputs[x.name]) for x in layers if x.name in inputs]
+    some += [len(a) for a in inputs.values()]
+    rows = whole.spec.batch_size or some[0]
+    known = [inputs[x.name] for x in layers if x.name in inputs]
+    size = next((array.shape[1] for array in known if array.ndim > 1), OPEN_SIZE)
     x = whole.prepare(
         [inputs[x.name] if x.name in inputs else _random(x, rows, size) for x in layers]
     )
@@ -239,6 +245,6 @@ def _of_keras(
     for name, ref in remains.stand_ins.items():
         key = ref.layer if not ref.node else f"{ref.layer}:{ref.node + 1}"
         if key not in calls:
-            raise DataError(f"Keras does not call '{ref.layer}'")
+            raise KerasCannotRun(f"Keras does not call '{ref.layer}'")
         found[name] = np.asarray(calls[key].outputs[ref.tensor])
     return found

@@ -433,7 +433,8 @@ class LayerType(ABC):
             " x ".join(f"{size:,}" for size in value.shape) or "1"
             for value in layer.weights.values()
         )
-        return " + ".join(parts) or "0"
+        inside = (f"{x.parameters:,}" for x in layer.sublayers.values())
+        return " + ".join([*parts, *inside]) or "0"
 
     def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call that are not None, by name."""

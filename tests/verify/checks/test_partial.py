@@ -1,0 +1,171 @@
+"""What can be read of a model is proved, and the verdict says how much that is."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from support.nets import BATCH, features
+from support.own_layers import OWN, own_config, own_file
+
+import verify
+from verify import UnsupportedError, Verdict
+from verify.__main__ import main
+from verify.checks.partial import is_recurrent
+from verify.report.parts import Coverage, Unproved
+from verify.report.report import read_report
+
+FILE = """
+import verify
+
+def keras_class():
+    import keras
+
+    class ReversedLSTM(keras.layers.LSTM):
+        def call(self, sequences, initial_state=None, mask=None, training=False):
+            x = keras.ops.flip(sequences, axis=1)
+            return super().call(x, initial_state, mask, training)
+
+    return ReversedLSTM
+
+@verify.register("mine>ReversedLSTM", keras_class=keras_class)
+class ReversedLSTM(verify.layer_type("LSTM")):
+    def call(self, run, layer, sequences, initial_state=None, mask=None):
+        return super().call(run, layer, sequences[:, ::STEP], initial_state, mask)
+"""
+
+
+def test_what_was_proved_is_said_in_words():
+    missing = tuple(Unproved(f"x{k}", "Mine", 1200, "no code") for k in range(14))
+    lines = Coverage(1, 15, 10, 16810, ("lstm",), missing).lines()
+    assert lines[0] == (
+        "  proved   : 1 of 15 layers, 10 of 16,810 parameters; recurrent: lstm"
+    )
+    assert lines[1] == "  not proved : x0 (Mine), 1,200 parameters: no code"
+    assert lines[-1] == "  and 2 more"
+
+
+def test_a_dask_cluster_refuses_layers_of_ones_own(tmp_path, capsys):
+    path, _ = own_file(tmp_path / "m.keras")
+    file = tmp_path / "mine.py"
+    file.write_text(FILE.replace("STEP", "-1"))
+    arguments = ["check", str(path), "--layers", str(file), "--dask", "local"]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"Layer 'own' ({OWN}): --dask is not supported" in said
+
+
+def test_without_the_keras_class_there_is_nothing_to_check_against(tmp_path):
+    path, _ = own_file(tmp_path / "m.keras")
+    with pytest.raises(UnsupportedError, match="with --partial"):
+        verify.check(path, loaded=verify.load(path, partial=True))
+
+
+@pytest.mark.keras
+def test_the_layers_that_can_be_read_are_proved(tmp_path, capsys):
+    path, weights = own_file(tmp_path / "m.keras")
+    report = tmp_path / "r.json"
+    page = tmp_path / "p.html"
+    options = ["--partial", "--report", str(report), "--html", str(page)]
+    assert main(["check", str(path)]) == 2
+    assert main(["check", str(path), *options]) == 3
+    out = capsys.readouterr().out
+    assert out.startswith(
+        f"PARTIAL  {path}: what can be read matches Keras; 1 layer of"
+    )
+    parameters = [sum(w.size for w in layer) for layer in weights]
+    assert (
+        f"proved   : 2 of 3 layers, {parameters[0] + parameters[2]} of "
+        f"{sum(parameters)} parameters; recurrent: lstm"
+    ) in out
+    assert "not proved : own (ReversedLSTM), 144 parameters: this custom class" in out
+    assert "random numbers in the place of what 'own' would return" in out
+    content = json.loads(report.read_text())
+    assert content["verdict"] == "PARTIAL"
+    (missing,) = content["coverage"]["unproved"]
+    assert (missing["name"], missing["class_name"]) == ("own", "ReversedLSTM")
+    again = read_report(content)
+    assert again.coverage.layers == 2
+    assert "Not proved" in page.read_text()
+
+    # given inputs are taken, and a mistake in a layer that can be read shows
+    found = verify.check(path, features(), partial=True)
+    assert found.verdict is Verdict.PARTIAL
+    assert found.facts["rows"] == BATCH
+
+
+@pytest.mark.keras
+def test_a_wrong_layer_fails_in_what_remains(tmp_path, monkeypatch):
+    from verify.checks import partial
+
+    path, _ = own_file(tmp_path / "m.keras")
+    whole = verify.load(path, partial=True)
+    made = partial.remains_of(str(path), whole, None)
+    lstm = made.part.spec["lstm"]
+    wrong = lstm.with_weights(bias=lstm.weights["bias"] + 0.1)
+    other = verify.Network(made.part.spec.with_layer(wrong))
+    broken = partial.Remains(whole, other, made.model, made.inputs, made.fed, made.cut)
+    monkeypatch.setattr("verify.checks.against_keras.remains_of", lambda *_: broken)
+    report = verify.check(path, partial=True)
+    assert report.verdict is Verdict.FAIL
+    assert report.first_mismatch.name == "lstm"
+    assert "lstm" in {x.name for x in report.coverage.unproved}
+    assert report.coverage.recurrent == ()
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize(("step", "verdict"), [("-1", "PASS"), ("1", "FAIL")])
+def test_a_registered_layer_is_held_against_the_keras_class(
+    tmp_path, capsys, step, verdict
+):
+    path, _ = own_file(tmp_path / "m.keras")
+    file = tmp_path / "mine.py"
+    file.write_text(FILE.replace("STEP", step))
+    code = main(["check", str(path), "--layers", str(file)])
+    out = capsys.readouterr().out
+    assert (code, out.split()[0]) == (Verdict(verdict).exit_code, verdict)
+    assert "computed by code of yours, in mine.py" in out
+    if verdict == "FAIL":
+        assert f"Layer 'own' ({OWN}, units=4): the NumPy forward pass does not" in out
+
+
+@pytest.mark.keras
+def test_a_class_taken_as_its_base_is_said_beside_the_verdict(tmp_path, capsys):
+    path, _ = own_file(tmp_path / "m.keras")
+    assert main(["check", str(path), "--as-base-class", "ReversedLSTM=LSTM"]) == 0
+    out = capsys.readouterr().out
+    assert "matches Keras, with ReversedLSTM taken as LSTM" in out.splitlines()[0]
+    assert "what the class adds is not checked" in out
+
+
+@pytest.mark.keras
+def test_a_live_model_feeds_what_its_own_layers_return():
+    import keras
+    from keras import layers
+
+    class Doubled(layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    model = keras.Sequential(
+        [
+            keras.Input((6, 3)),
+            layers.LSTM(4, return_sequences=True, name="first"),
+            Doubled(name="doubled"),
+            layers.GRU(4, name="second"),
+        ]
+    )
+    report = verify.check(model, features(), partial=True)
+    assert report.verdict is Verdict.PARTIAL
+    assert report.coverage.recurrent == ("first", "second")
+    assert "Keras's own in the place of 'doubled'" in report.facts["inputs"]
+    with pytest.raises(UnsupportedError, match="'doubled'"):
+        verify.check(model, features())
+
+
+def test_what_is_recurrent_is_seen_inside_wrappers(tmp_path):
+    net = verify.load(own_file(tmp_path / "m.keras")[0], partial=True)
+    assert [is_recurrent(x) for x in net.spec.layers] == [True, False, False]
+    assert np.isfinite(features()).all()
+    assert own_config()["class_name"] == "Sequential"
