@@ -19,6 +19,10 @@ from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import Node, TensorRef, flatten
 from verify.model.spec import LayerSpec, ModelSpec
 
+MIN_PROBE_ROWS, PROBE_NUMBERS = 6, 2**28
+"""Rows of probe inputs at least, one for each kind of padding, and the numbers that the
+forward pass of more rows may have."""
+
 PROBE_ROWS, PROBE_STEPS = 16, 7
 """Rows and time steps of probe inputs, where the model leaves their number open."""
 
@@ -41,6 +45,7 @@ def usable_inputs(net: Network, x: Any = None, *, rows: int = PROBE_ROWS) -> Inp
     """
     net.spec.require_finite()
     if x is None:
+        rows = _affordable(net, rows)
         prepared = net.prepare(probe_inputs(net.spec, rows=rows))
         # A row of padding alone may give NaN: the average over no step, for example.
         if all(np.isfinite(y.astype(np.float64)).all() for y in net.flat(prepared)):
@@ -49,6 +54,19 @@ def usable_inputs(net: Network, x: Any = None, *, rows: int = PROBE_ROWS) -> Inp
     prepared = checked_inputs(net, x)
     net.flat(prepared)  # refuses ids outside the vocabulary, wherever they are
     return prepared
+
+
+def _affordable(net: Network, rows: int) -> int:
+    """Return how many of so many probe rows a model can be evaluated on in good time.
+
+    It is all of them but for long windows of wide layers.
+    """
+    if net.spec.batch_size is not None or rows <= MIN_PROBE_ROWS:
+        return rows
+    few = net.prepare(probe_inputs(net.spec, rows=MIN_PROBE_ROWS))
+    arrays = net.outline(few).arrays().values()
+    numbers = sum(array.size for array in arrays) / few.rows
+    return min(rows, max(int(PROBE_NUMBERS / max(numbers, 1)), MIN_PROBE_ROWS))
 
 
 def several_batches(net: Network, first: Inputs, count: int = 4) -> Inputs:

@@ -19,6 +19,7 @@ from verify.checks.inputs import several_batches, usable_inputs, whole_batches
 from verify.checks.load import load
 from verify.console.progress import doing
 from verify.errors import DataError, printable
+from verify.forward.fast import single_threaded_blas
 from verify.forward.network import Inputs, Network
 from verify.mistakes.blind_spots import BlindSpot, blind_spots
 from verify.mistakes.catalogue import (
@@ -33,7 +34,7 @@ from verify.model.arrays import Array
 from verify.report.report import number
 from verify.tolerance.noise_floor import Rounding
 
-MAX_SELFTEST_ROWS, MIN_SELFTEST_ROWS, SELFTEST_NUMBERS = 64, 4, 2**23
+MAX_SELFTEST_ROWS, MIN_SELFTEST_ROWS, SELFTEST_NUMBERS = 64, 4, 2**21
 """Rows that are evaluated, at most and at least: every mutant is evaluated on them. The
 third is how many numbers their forward pass may have, which limits the rows of wide
 models and of long windows."""
@@ -183,17 +184,21 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
     allowed = [floor.atol for floor in noise_floors]
     spots = blind_spots(net, x, x.rows)
     attempts, results = Attempts(), []
-    for k, mutant in enumerate(catalogue(net.spec, unchanged=True, attempts=attempts)):
-        with np.errstate(all="ignore"), doing(f"mistake {k + 1}, {mutant.name}"):
-            # layers before the mistake are not computed again
-            evaluate = (
-                partial(case.outputs, mutant)
-                if net.floatx == "float32"
-                else partial(mutant.evaluate, x, floatx=net.floatx)
-            )
-            wrong = attempts.result(mutant.name, mutant.layer, evaluate)
-        if wrong is not None:
-            results.append(_result(mutant, wrong, right, allowed, spots))
+    # the products are small: several threads would only wait for each other
+    with single_threaded_blas():
+        for k, mutant in enumerate(
+            catalogue(net.spec, unchanged=True, attempts=attempts)
+        ):
+            with np.errstate(all="ignore"), doing(f"mistake {k + 1}, {mutant.name}"):
+                # layers before the mistake are not computed again
+                evaluate = (
+                    partial(case.outputs, mutant)
+                    if net.floatx == "float32"
+                    else partial(mutant.evaluate, x, floatx=net.floatx)
+                )
+                wrong = attempts.result(mutant.name, mutant.layer, evaluate)
+            if wrong is not None:
+                results.append(_result(mutant, wrong, right, allowed, spots))
     untried = tuple(attempts.untried.values())
     if not results and not untried:
         raise DataError(

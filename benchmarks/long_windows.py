@@ -1,0 +1,115 @@
+"""Measure what `describe`, `check` and `selftest` cost by the number of time steps.
+
+    python -m benchmarks.long_windows [--steps 200 2000 8801] [--file model.h5]
+
+The models are Embedding(30, 128), Bidirectional(GRU(16)) or two LSTM(64), and a
+TimeDistributed Dense(65), with fixed windows, as people save them. Each command runs in
+a process of its own, whose processor time and greatest resident memory are printed.
+*Keras alone* loads the file with Keras and predicts the same 16 rows in both
+precisions, which is what a check cannot do without. ``--file`` measures a file of
+yours instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from verify.console.tables import markdown_table
+
+STEPS = (200, 2000, 8801)
+KERAS_ALONE = """
+import sys
+import numpy as np
+import verify
+from verify.checks.inputs import usable_inputs
+from verify.keras_bridge import KerasModel, load_model
+
+net = verify.load(sys.argv[1])
+keras = KerasModel(load_model(sys.argv[1], net.spec)[0], 32)
+x = usable_inputs(net)
+keras.predict(x)
+keras.twin("float64").predict(x)
+"""
+MAKE = """
+import sys
+import keras
+
+keras.utils.set_random_seed(0)
+layers, steps = keras.layers, int(sys.argv[3])
+loops = {
+    "Bidirectional GRU": [layers.Bidirectional(layers.GRU(16, return_sequences=True))],
+    "two LSTMs": [layers.LSTM(64, return_sequences=True) for _ in range(2)],
+}[sys.argv[2]]
+model = keras.Sequential([
+    keras.Input((None,), dtype="int32"), layers.Embedding(30, 128), *loops,
+    layers.TimeDistributed(layers.Dense(65, "softmax")),
+])
+weights = model.get_weights()
+config = model.get_config()
+config["layers"][0]["config"]["batch_shape"] = (None, steps)
+fixed = keras.Sequential.from_config(config)
+fixed.set_weights(weights)
+fixed.save(sys.argv[1])
+"""
+
+
+def measured(arguments: Sequence[str]) -> tuple[int, float, float]:
+    """Run Python in a process; return its exit code, cpu seconds and memory in GB."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return process.returncode, usage.ru_utime + usage.ru_stime, memory / 1e9
+
+
+def rows(path: Path, label: str) -> list[tuple[str, ...]]:
+    """Measure every command on one file."""
+    found: list[tuple[str, ...]] = []
+    commands = {
+        "describe": ["-m", "verify", "describe", str(path)],
+        "Keras alone": ["-c", KERAS_ALONE, str(path)],
+        "check": ["-m", "verify", "check", str(path)],
+    }
+    for name, arguments in commands.items():
+        code, seconds, memory = measured(arguments)
+        row = (label, name, f"{code}", f"{seconds:.1f}", f"{memory:.2f}")
+        print(*row, flush=True)
+        found.append(row)
+    return found
+
+
+def main() -> None:
+    """Print a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS))
+    parser.add_argument("--file", type=Path)
+    options = parser.parse_args()
+    table: list[tuple[str, ...]] = []
+    if options.file is not None:
+        table = rows(options.file, options.file.name)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            for kind in ("Bidirectional GRU", "two LSTMs"):
+                for steps in options.steps:
+                    path = Path(folder) / "long.keras"
+                    made = [sys.executable, "-c", MAKE, str(path), kind, str(steps)]
+                    subprocess.run(made, check=True, capture_output=True)
+                    table += rows(path, f"{kind}, {steps:,} steps")
+    print()
+    head = ("model", "command", "exit code", "cpu seconds", "memory, GB")
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    print(markdown_table(head, lines))
+
+
+if __name__ == "__main__":
+    main()
