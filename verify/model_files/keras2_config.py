@@ -35,6 +35,12 @@ KERAS2, KERAS3 = "keras2", "keras3"
 SEMANTICS = (KERAS2, KERAS3)
 MODEL_CLASSES = ("Sequential", "Functional", "Model")
 CUDNN_CLASSES = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
+RENAMED_CLASSES = {
+    "SyncBatchNormalization": "BatchNormalization",
+    "ThresholdedReLU": "ReLU",
+}
+"""Classes of Keras 2 that Keras 3 lacks -> the class that computes the same."""
+
 RECURRENT_CLASSES = ("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM2D")
 MERGING_CLASSES = (
     *("Add", "Subtract", "Multiply", "Average"),
@@ -42,6 +48,7 @@ MERGING_CLASSES = (
 )
 _KERNEL_OPTIONS = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
 DROPPED_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "Softmax": ("robust_masking",),
     "MultiHeadAttention": (
         *("query_shape", "key_shape", "value_shape"),
         "softmax_robust_masking",
@@ -56,11 +63,25 @@ DROPPED_OPTIONS: Mapping[str, tuple[str, ...]] = {
 POLICY_CLASSES = ("Policy", "PolicyV1", "DTypePolicy", "FloatDTypePolicy")
 FLOAT32_VARIABLES = "_with_float32_vars"
 
-UNGROUPED_LAYERS = (
-    *("SeparableConv1D", "SeparableConv2D", "DepthwiseConv1D", "DepthwiseConv2D"),
-    *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
-)
-"""Classes for which Keras 2 wrote ``groups=1``, an option that they lack in Keras 3."""
+_NO_GROUPS = {"groups": (1, "Keras 3 has no groups there")}
+ONE_VALUE: Mapping[str, Mapping[str, tuple[Any, str]]] = {
+    **dict.fromkeys(
+        (
+            *("SeparableConv1D", "SeparableConv2D"),
+            *("DepthwiseConv1D", "DepthwiseConv2D"),
+            *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
+        ),
+        _NO_GROUPS,
+    ),
+    "BatchNormalization": {
+        "virtual_batch_size": (None, "Keras 3 has no virtual batches"),
+    },
+}
+"""Class -> options that Keras 2 wrote and Keras 3 lacks: the only value that is read,
+and why there is no other."""
+
+ATTENTION_CLASSES = ("Attention", "AdditiveAttention")
+"""Classes whose option ``causal`` became an argument of the call in Keras 2.10."""
 
 KERAS2_HARD_SIGMOID = {
     "module": "keras2",
@@ -202,7 +223,11 @@ class ConfigUpgrader:
             return self.model(entry)
         if _of_keras(entry):
             class_name = ALIASES.get(class_name, class_name)
-            entry = {**entry, "module": _default_module(entry, config)}
+            named = entry.get("module") is not None
+            module = "keras.layers" if named else _default_module(entry, config)
+            entry = {**entry, "module": module}
+            if class_name in RENAMED_CLASSES:
+                class_name = self._renamed(class_name, config)
         if "dtype" in config:
             config["dtype"] = _policy_of(config["dtype"])
         name = printable(config.get("name", entry.get("name", class_name)))
@@ -243,8 +268,15 @@ class ConfigUpgrader:
                 self._hard_sigmoid(where, option, config)
         for option in DROPPED_OPTIONS.get(str(class_name), ()):
             config.pop(option, None)
-        if config.get("groups") == 1 and class_name in UNGROUPED_LAYERS:
-            del config["groups"]
+        for option, (only, why) in ONE_VALUE.get(str(class_name), {}).items():
+            if config.pop(option, only) != only:
+                raise UnsupportedError(
+                    f"Layer '{name}' ({printable(class_name)}): option '{option}' "
+                    f"expects {only}; {why}. "
+                    f"Received: {option}={printable(entry['config'][option], 60)}"
+                )
+        if class_name in ATTENTION_CLASSES and config.pop("causal", False):
+            entry = {**entry, "inbound_nodes": _causal_calls(entry, name)}
         axis = config.get("axis")
         if class_name == "BatchNormalization" and isinstance(axis, list):
             config["axis"] = axis[0] if len(axis) == 1 else axis
@@ -260,6 +292,17 @@ class ConfigUpgrader:
         modern = {"registered_name": None, **entry}
         modern.setdefault("module", _default_module(entry, config))
         return {**modern, "class_name": class_name, "config": config}
+
+    def _renamed(self, class_name: str, config: dict[str, Any]) -> str:
+        """Return the class of Keras 3 that computes the same; rename its options."""
+        if class_name == "ThresholdedReLU":
+            config["threshold"] = config.pop("theta", 1.0)
+        now = RENAMED_CLASSES[class_name]
+        self.notes.append(
+            f"layer '{printable(config.get('name', class_name))}' ({class_name}) is "
+            f"read as {now}: Keras 3 has no {class_name}"
+        )
+        return now
 
     def _reset_after(self, where: str, config: dict[str, Any]) -> None:
         config["reset_after"] = after = self.semantics == KERAS3
@@ -385,6 +428,23 @@ def _makes_masks(config: Any) -> bool:
     if config.get("class_name") == "Masking" or config.get("mask_zero"):
         return True
     return any(map(_makes_masks, config.values()))
+
+
+def _causal_calls(entry: Mapping[str, Any], name: str) -> list[Any]:
+    """Return the calls of an attention layer with the mask that ``causal`` means."""
+    nodes = entry.get("inbound_nodes")
+    if not isinstance(nodes, list) or not all(isinstance(n, list) and n for n in nodes):
+        raise UnsupportedError(
+            f"Layer '{name}' ({entry['class_name']}): option 'causal' expects false "
+            "outside a graph of calls. Received: causal=True"
+        )
+    calls = []
+    for node in nodes:
+        items = [node] if isinstance(node[0], str) else node
+        first = items[0]
+        given = first[3] if len(first) > 3 and isinstance(first[3], Mapping) else {}
+        calls.append([[*first[:3], {**given, "use_causal_mask": True}], *items[1:]])
+    return calls
 
 
 def _has_keras2_calls(entry: Any) -> bool:

@@ -104,3 +104,73 @@ def test_what_stands_beside_a_config_is_left_alone():
     compiled = {"compile_config": {"optimizer": "adam"}, "backend": "tensorflow"}
     found = model(wrapper, **compiled, keras_version="2.13.1", shared_object_id=1)
     assert found["both"].sublayers["forward_layer"].options["units"] == 4
+
+
+# -- options that Keras 3 lacks --------------------------------------------------------
+
+
+def one(class_name, **config):
+    """A layer of one class behind an input of 6 steps."""
+    config = {"name": "one", "trainable": True, **config, **INPUT}
+    return model({"class_name": class_name, "config": config}, version="2.9.0")["one"]
+
+
+@pytest.mark.parametrize(
+    ("class_name", "option"),
+    [
+        ("Attention", {"causal": False}), ("AdditiveAttention", {"causal": False}),
+        ("Softmax", {"robust_masking": True}), ("Dropout", {"rng_type": "stateful"}),
+        ("BatchNormalization", {"virtual_batch_size": None}),
+        ("SeparableConv1D", {"filters": 2, "kernel_size": [2], "groups": 1}),
+        ("Identity", {"autocast": True}), ("Add", {"dynamic": True}),
+    ],
+)  # fmt: skip
+def test_an_option_without_effect_is_read(class_name, option):
+    assert one(class_name, **option).class_name == class_name
+
+
+@pytest.mark.parametrize(
+    ("class_name", "option", "expected"),
+    [
+        ("Attention", {"causal": True}, "'causal' expects false outside a graph"),
+        ("BatchNormalization", {"virtual_batch_size": 2}, "expects None; Keras 3 has"),
+        ("SeparableConv1D", {"groups": 2}, "'groups' expects 1; Keras 3 has no groups"),
+        ("Identity", {"autocast": False}, "'autocast' expects True"),
+    ],
+)
+def test_an_option_with_an_effect_is_refused_with_the_reason(
+    class_name, option, expected
+):
+    with pytest.raises(UnsupportedError, match=expected):
+        one(class_name, **option)
+
+
+def test_classes_of_keras_2_are_read_as_those_that_compute_the_same():
+    layer = one("ThresholdedReLU", theta=0.25)
+    assert layer.class_name == "ReLU"
+    assert layer.options["threshold"] == 0.25
+    assert one("SyncBatchNormalization").class_name == "BatchNormalization"
+
+
+@pytest.mark.parametrize("kind", ["Attention", "AdditiveAttention"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_causal_attention_of_keras_2_becomes_an_argument_of_its_calls(kind, causal):
+    tensor = ["x", 0, 0, {}]
+    attention = {"name": "a", "causal": causal, "use_scale": False}
+    layers = [
+        {
+            "class_name": "InputLayer", "name": "x", "inbound_nodes": [],
+            "config": {"name": "x", **INPUT},
+        },
+        {
+            "class_name": kind, "name": "a", "config": attention,
+            "inbound_nodes": [[tensor, tensor]],
+        },
+    ]  # fmt: skip
+    ends = {"input_layers": [["x", 0, 0]], "output_layers": [["a", 0, 0]]}
+    config = {"name": "m", "layers": layers, **ends}
+    entry = {"class_name": "Functional", "config": config}
+    root = read_architecture(upgraded_config(entry, "2.9.0").config)
+    (node,) = root.graph.nodes
+    assert dict(node.kwargs) == ({"use_causal_mask": True} if causal else {})
+    assert len(node.args[0]) == 2

@@ -217,6 +217,7 @@ def weight_settings(*weights: str) -> frozenset[str]:
 INERT_EVERYWHERE = frozenset(
     {"name", "trainable", "dtype", "activity_regularizer", "batch_input_shape"}
     | {"input_shape", "batch_shape", "input_dtype", "batch_size", "weights", "dynamic"}
+    | {"rng_type", "autocast"}
 )
 """Options that every layer may have. ``name``, ``trainable`` and ``dtype`` are read by
 `verify.model_files.config`."""
@@ -372,6 +373,11 @@ class LayerType(ABC):
         ModelFileError
             The config lacks an option that it must have.
         """
+        if config.get("autocast", True) is not True and "autocast" not in self.options:
+            raise UnsupportedError(
+                f"{where}: option 'autocast' expects True (nothing else is supported). "
+                f"Received: autocast={printable(config['autocast'], 60)}"
+            )
         known = self.options.keys() | self.inert | self.child_configs | INERT_EVERYWHERE
         unknown = sorted(config.keys() - known)
         if unknown:

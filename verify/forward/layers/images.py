@@ -310,7 +310,7 @@ CAST: Mapping[str, str] = {
     "RandomFlip": "mode seed",
     "RandomGaussianBlur": "factor kernel_size sigma value_range seed",
     "RandomPerspective": "factor scale interpolation fill_value seed",
-    "RandomRotation": "factor fill_mode interpolation fill_value seed",
+    "RandomRotation": "factor fill_mode interpolation fill_value seed value_range",
     "RandomSharpness": "factor value_range seed",
     "RandomShear": "x_factor y_factor fill_mode interpolation fill_value seed",
     "RandomTranslation": "height_factor width_factor fill_mode interpolation "

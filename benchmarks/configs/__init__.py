@@ -1,0 +1,1 @@
+"""Read the configs that every release line of Keras writes, class by class."""
