@@ -803,7 +803,8 @@ def _source(
     from verify.data.sources import open_source
     from verify.data.text import read_pipeline
 
-    if vocabulary is None and column is not None:
+    texts = any(layer.options["dtype"] == "string" for layer in net.spec.inputs)
+    if vocabulary is None and column is not None and not texts:
         raise DataError(
             f"--column {printable(column, 60)}: expected --vocabulary too, which says "
             "how texts become ids. Received: none"
@@ -815,6 +816,7 @@ def _source(
         net.input_names,
         pipeline=pipeline,
         column="text" if column is None else column,
+        texts=texts,
     )
     for note in () if quiet else source.notes:
         print(note, file=sys.stderr)

@@ -14,6 +14,7 @@ from verify.data.sources.base import Arrays, Data, Source
 from verify.data.sources.csv_files import NumberCsv, TextCsv
 from verify.data.sources.numpy_files import Npy, Npz
 from verify.data.sources.parquet_files import Parquet, TextParquet
+from verify.data.sources.texts import PlainTexts, TextLines, TextSource
 from verify.data.text import TextPipeline
 from verify.errors import DataError, join_and, printable
 
@@ -24,7 +25,10 @@ NAMED_ARRAY_FORMATS = (".npz", ".parquet")
 """Formats that hold several arrays by their names."""
 
 TEXT_FORMATS = (".csv", ".parquet")
-"""Formats that hold texts."""
+"""Formats with a column of texts."""
+
+LINES_FORMAT = ".txt"
+"""The format with a text a line, for models that take texts."""
 
 
 def open_source(
@@ -34,6 +38,7 @@ def open_source(
     *,
     pipeline: TextPipeline | None = None,
     column: str = "text",
+    texts: bool = False,
 ) -> Source:
     """Open a file of numbers, or of texts where there is a `pipeline`.
 
@@ -52,6 +57,9 @@ def open_source(
         What turns the texts of a ``.csv`` or ``.parquet`` into ids.
     column : str
         The column that holds the texts.
+    texts : bool
+        Whether the model itself takes texts, so that ``.npy`` and ``.npz`` may hold
+        them, and ``.txt`` may, a text a line.
 
     Raises
     ------
@@ -61,6 +69,14 @@ def open_source(
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if pipeline is None and texts and len(names) == 1:
+        if suffix in (*TEXT_FORMATS, LINES_FORMAT):
+            return _open_texts(path, suffix, column)
+        if suffix != ".npy" and suffix != ".npz":
+            raise DataError(
+                f"{path}: expected a file ending in {', '.join(FORMATS)} or "
+                f"{LINES_FORMAT}. Received: '{path.suffix}'"
+            )
     wanted = "a file of numbers" if pipeline is None else "a file of texts"
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
@@ -83,10 +99,21 @@ def open_source(
             f"Received: '{path.suffix}'"
         )
     if pipeline is not None:
-        texts = TextCsv if suffix == ".csv" else TextParquet
-        return texts(path, pipeline, column)
+        reader = TextCsv if suffix == ".csv" else TextParquet
+        return reader(path, pipeline, column)
     if suffix == ".npy":
-        return Npy(path)
+        return Npy(path, texts=texts)
     if suffix == ".csv":
         return NumberCsv(path)
-    return (Npz if suffix == ".npz" else Parquet)(path, name, names)
+    if suffix == ".npz":
+        return Npz(path, name, names, texts=texts)
+    return Parquet(path, name, names)
+
+
+def _open_texts(path: Path, suffix: str, column: str) -> Source:
+    """Open a file of texts for a model that takes them as they are."""
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: expected a file of texts. Received: {found}")
+    kinds: dict[str, type[TextSource]] = {".csv": TextCsv, ".parquet": TextParquet}
+    return kinds.get(suffix, TextLines)(path, PlainTexts(), column)

@@ -37,12 +37,12 @@ class Npy(FileSource):
     DataError
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, texts: bool = False) -> None:
         super().__init__(path)
         with reading(path):
             array = self._mapped()
             self._like = (array.dtype, array.shape)
-            _require_numbers(array.dtype, path)
+            _require_kind(array.dtype, path, texts)
             with error_prefix(path):
                 self.rows = common_row_count_of_shapes([array.shape])
 
@@ -94,7 +94,9 @@ class Npz(FileSource):
     DataError
     """
 
-    def __init__(self, path: Path, name: str, names: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, name: str, names: Sequence[str], *, texts: bool = False
+    ) -> None:
         super().__init__(path)
         with reading(path):
             if not zipfile.is_zipfile(path):
@@ -103,7 +105,7 @@ class Npz(FileSource):
                 held = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
                 chosen = _chosen(path, list(held), name, names)
                 self._members = {
-                    key: _member(archive, held[key], path) for key in chosen
+                    key: _member(archive, held[key], path, texts) for key in chosen
                 }
             with error_prefix(path):
                 self.rows = common_row_count_of_shapes(
@@ -138,7 +140,9 @@ def _chosen(path: Path, held: list[str], name: str, names: Sequence[str]) -> lis
     return [name if name in held else held[0]]
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Member:
+def _member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, texts: bool
+) -> Member:
     with archive.open(info) as file:
         version = npy.read_magic(file)
         if version == (1, 0):
@@ -150,7 +154,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Memb
         offset = file.tell()
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not unpickled")
-    _require_numbers(dtype, path)
+    _require_kind(dtype, path, texts)
     found = Member(info, dtype, shape, fortran and len(shape) > 1, offset)
     declared = dtype.itemsize * math.prod(shape)
     if min(shape, default=0) < 0 or declared > info.file_size - offset:
@@ -191,6 +195,8 @@ def _numbers(file: IO[bytes], member: Member, count: int) -> Array:
     return np.frombuffer(content, member.dtype, count).copy()
 
 
-def _require_numbers(dtype: np.dtype, path: Path) -> None:
-    if dtype.kind not in "biuf":
-        raise DataError(f"{path}: expected numbers. Received: dtype={dtype}")
+def _require_kind(dtype: np.dtype, path: Path, texts: bool) -> None:
+    """Raise DataError unless an array holds numbers, or texts where these are taken."""
+    if dtype.kind not in ("biufUS" if texts else "biuf"):
+        wanted = "numbers or texts" if texts else "numbers"
+        raise DataError(f"{path}: expected {wanted}. Received: dtype={dtype}")

@@ -6,22 +6,48 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
 
 from verify.data.sources.base import Data, FileSource, names_text, reading, rebatch
-from verify.data.text import TextPipeline
 from verify.errors import DataError, printable
+from verify.model.arrays import Array
+
+
+class TextEncoder(Protocol):
+    """Turn texts into the inputs of a model."""
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """Return texts as inputs, a row each."""
+
+    def fields(self) -> dict[str, Any]:
+        """Return what distinguishes it from other encoders."""
+
+
+class PlainTexts:
+    """Give the texts themselves to a model that takes texts."""
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """Return the texts, (batch, 1)."""
+        return np.asarray(texts, dtype=str).reshape(-1, 1)
+
+    def fields(self) -> dict[str, Any]:
+        """Return that they are texts."""
+        return {"inputs": "texts"}
 
 
 class TextSource(FileSource):
-    """Read a column of texts, encoded by the pipeline of a run.
+    """Read a column of texts, encoded by the pipeline of a run or as they are.
 
     Opening reads the column once, to count the texts and those without a word.
 
     Parameters
     ----------
     path : Path
-    pipeline : TextPipeline
+    pipeline : TextEncoder
     column : str
 
     Raises
@@ -29,7 +55,7 @@ class TextSource(FileSource):
     DataError
     """
 
-    def __init__(self, path: Path, pipeline: TextPipeline, column: str) -> None:
+    def __init__(self, path: Path, pipeline: TextEncoder, column: str) -> None:
         super().__init__(path)
         self.pipeline, self.column = pipeline, column
         self.rows = empty = 0
@@ -76,3 +102,17 @@ class TextSource(FileSource):
         """Return the SHA-256 of the file's bytes, the column and the pipeline."""
         means = json.dumps([super().fingerprint(), self.column, self.pipeline.fields()])
         return hashlib.sha256(means.encode()).hexdigest()
+
+
+MAX_BLOCK_LINES = 2**14
+"""Lines that are read at a time, at most."""
+
+
+class TextLines(TextSource):
+    """Read the lines of a ``.txt`` file, a text each."""
+
+    def texts(self) -> Iterator[list[str]]:
+        """Yield the lines without their ends, many at a time."""
+        with self.path.open(encoding="utf-8-sig", errors="replace") as file:
+            while lines := list(islice(file, MAX_BLOCK_LINES)):
+                yield [line.removesuffix("\n") for line in lines]
