@@ -29,6 +29,7 @@ from verify.errors import DataError, UnsupportedError, join_and
 from verify.forward.evaluate import cast_to
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
+from verify.forward.layers.lookups import pads_to_batch
 from verify.forward.network import Network, Trace
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
@@ -102,6 +103,13 @@ def refused(layer: LayerSpec) -> str:
                 f"{layer}: gradients through {option}={name} are not "
                 f"supported. Supported: {join_and(DIFFERENTIABLE)}"
             )
+    if pads_to_batch(layer):
+        return (
+            f"{layer}: gradients are not supported where rows are filled up to the "
+            "longest of their batch. Supported: an output_sequence_length"
+        )
+    if layer.options.get("output_mode") == "tf_idf":
+        return f"{layer}: gradients through output_mode=tf_idf are not supported"
     if any(x.overrides for x in (layer, *layer.sublayers.values())):
         return (
             f"{layer}: gradients through functions of its own are not supported. "
@@ -170,7 +178,8 @@ def backprop(
     fitting, sweeps = _fitting(output_gradients, trace.output)
     refs: list[TensorRef] = flatten(graph.inputs)
     calls = calls_of(graph)
-    forward = dict(zip(refs, (a.astype(np.float64) for a in given), strict=True))
+    numbers = (a if a.dtype.kind == "U" else a.astype(np.float64) for a in given)
+    forward = dict(zip(refs, numbers, strict=True))
     for node, key in calls:
         forward |= _outputs(node, trace, key)
     root = cast_to(net.spec.root, "float64")
@@ -242,7 +251,8 @@ def backprop_call(
             return leaf
         ref = TensorRef(f"{name}'s arguments", len(forward), 0)
         value = leaf.value if isinstance(leaf, Tensor) else leaf
-        forward[ref] = value.astype(np.float64)
+        texts = value.dtype.kind == "U"
+        forward[ref] = value if texts else value.astype(np.float64)
         return ref
 
     given = REGISTRY[layer.class_name].by_name(

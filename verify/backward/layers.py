@@ -182,6 +182,11 @@ def _passed_on(back: Backward, call: BackwardCall) -> Adjoints:
     return {"inputs": call.adjoints}
 
 
+def _whole_numbers(back: Backward, call: BackwardCall) -> Adjoints:
+    """Go back no further: texts and whole numbers have no derivative."""
+    return {}
+
+
 def _embedding(back: Backward, call: BackwardCall) -> Adjoints:
     """Go back through ``y = embeddings[ids]``: sum the gradients of each row's uses."""
     if back.wants_weights:
@@ -380,6 +385,12 @@ def _unmerged(
             return list(d_merged)
 
 
+LOOK_UPS = (
+    *("StringLookup", "IntegerLookup", "TextVectorization", "Hashing"),
+    *("HashedCrossing",),
+)
+"""Classes that make ids, or rows of zeros and ones, of texts and whole numbers."""
+
 BACKWARD_LAYERS: Mapping[str, Callable[[Backward, BackwardCall], Adjoints]] = (
     MappingProxyType(
         {
@@ -395,6 +406,7 @@ BACKWARD_LAYERS: Mapping[str, Callable[[Backward, BackwardCall], Adjoints]] = (
             **dict.fromkeys(
                 ("Identity", *(x.class_name for x in TRAINING_ONLY)), _passed_on
             ),
+            **dict.fromkeys(LOOK_UPS, _whole_numbers),
         }
     )
 )

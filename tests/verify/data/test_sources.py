@@ -302,3 +302,38 @@ def test_damage_further_on_is_found_when_it_is_read(tmp_path):
     assert len(next(batches)) == 1000
     with pytest.raises(DataError, match="Bad CRC-32"):
         list(batches)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet", ".txt"])
+def test_texts_are_read_as_they_are_for_a_model_that_takes_texts(tmp_path, suffix):
+    texts = ["a, b", "NA", "caf\xe9  c"]
+    path = tmp_path / f"texts{suffix}"
+    if suffix == ".npy":
+        np.save(path, np.array(texts)[:, None])
+    elif suffix == ".npz":
+        np.savez(path, x=np.array(texts)[:, None])
+    elif suffix == ".txt":
+        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    else:
+        pd = pytest.importorskip("pandas")
+        table = pd.DataFrame({"text": texts})
+        write = table.to_csv if suffix == ".csv" else table.to_parquet
+        write(path, index=False)
+    source = open_source(path, "x", ["in"], texts=True)
+    assert source.rows == 3
+    assert np.asarray(source.read()).tolist() == [[text] for text in texts]
+    assert np.concatenate(list(source.batches(2, start=1))).tolist() == [
+        ["NA"], ["caf\xe9  c"]
+    ]  # fmt: skip
+
+
+def test_texts_for_a_model_of_numbers_and_unknown_files_of_texts_are_refused(tmp_path):
+    path = tmp_path / "texts.npy"
+    np.save(path, np.array(["a"]))
+    with pytest.raises(DataError, match="expected numbers"):
+        open_source(path, "x", ["in"])
+    with pytest.raises(DataError, match="no such file"):
+        open_source(tmp_path / "none.txt", "x", ["in"], texts=True)
+    (tmp_path / "a.doc").write_text("a")
+    with pytest.raises(DataError, match=r"\.txt"):
+        open_source(tmp_path / "a.doc", "x", ["in"], texts=True)

@@ -431,7 +431,11 @@ def _deviations(
                 source: np.max(
                     [
                         np.zeros(rows),
-                        *(differences(a, b)[0] for a, b in both if b.size),
+                        *(
+                            differences(a, b)[0]
+                            for a, b in both
+                            if b.size and b.dtype.kind != "U"
+                        ),
                     ],
                     axis=0,
                 )
