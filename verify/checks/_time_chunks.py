@@ -21,7 +21,7 @@ from verify.checks._batches import Examiner
 from verify.checks._layers import compare_call
 from verify.checks._verdict import is_rounding
 from verify.errors import KerasCannotRun, printable
-from verify.forward.layers import REGISTRY
+from verify.forward.layers import LOOPS, REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.forward.layers.recurrent import LOOP_OPTIONS
 from verify.forward.network import Inputs, LayerCall, Network
@@ -44,7 +44,7 @@ step amplifies them. Where ten are too many, two are tried."""
 MAX_CHUNKS = 200
 """Chunks of two steps that a layer is run in at most: more would take minutes."""
 
-CHUNKED_LAYERS = ("SimpleRNN", "LSTM", "GRU")
+CHUNKED_LAYERS = LOOPS
 """Layers that are run in chunks, because they can start from given states."""
 
 
@@ -327,7 +327,8 @@ class _ChunkedLayer:
         found = []
         for t in range(joined.shape[1]):
             before = np.zeros_like(shown) if rule.zeroes else shown
-            shown = np.where(keep[:, t, None], joined[:, t], before)
+            counts = keep[:, t].reshape(-1, *(1,) * (joined.ndim - 2))
+            shown = np.where(counts, joined[:, t], before)
             found.append(shown)
         return np.stack(found, axis=1)
 

@@ -99,6 +99,26 @@ def test_a_chaotic_model_passes_in_chunks(kind):
     assert f"rnn, {rnn.chunks} chunks" in text
 
 
+def test_loops_around_any_cell_and_convolutions_pass_in_chunks():
+    import keras
+
+    layers = keras.layers
+    stacked = layers.StackedRNNCells([layers.LSTMCell(24), layers.GRUCell(UNITS)])
+    x = keras.Input((TIME, SIZE))
+    model = wild(x, layers.Dense(2)(layers.RNN(stacked, name="rnn")(x)), 7.0)
+    report = verify.check(model, features())
+    assert apart(model, features()) > 0.5
+    assert report.verdict is Verdict.PASS
+    assert in_chunks(report) == ["rnn"]
+    x = keras.Input((40, 6, SIZE))
+    y = layers.ConvLSTM1D(12, 3, padding="same", name="rnn")(x)
+    model = wild(x, layers.Dense(2)(layers.Flatten()(y)), 30.0)
+    images = np.random.default_rng(0).normal(size=(2, 40, 6, SIZE)).astype(np.float32)
+    report = verify.check(model, images)
+    assert report.verdict is Verdict.PASS
+    assert in_chunks(report) == ["rnn"]
+
+
 VARIANTS = [
     ("GRU", {"return_sequences": True, "masked": True, "zero_output_for_mask": True}),
     ("SimpleRNN", {"return_sequences": True, "masked": True, "go_backwards": True}),

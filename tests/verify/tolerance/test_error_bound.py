@@ -649,13 +649,13 @@ def test_a_check_says_why_a_model_is_held_to_the_noise_floor():
     model = keras_sequential(
         [
             keras.Input((TIME, INPUTS)),
-            keras.layers.Conv1D(3, 2, name="conv"),
+            keras.layers.Dense(4, activation="sparsemax", name="sparse"),
             keras.layers.LSTM(UNITS),
         ]
     )
     report = verify.check(model, features())
     assert report.verdict is Verdict.PASS
-    assert report.allowance.startswith("noise floor (Layer 'conv' (Conv1D): ")
+    assert report.allowance.startswith("noise floor (Layer 'sparse' (Dense): ")
     assert [x.derived for x in report.layers] == [0, 1]  # but the LSTM alone has one
     assert " noise " in report.to_text()
 
