@@ -209,29 +209,13 @@ def time_slices(time: int, steps: int, *, backwards: bool) -> Iterator[slice]:
         yield slice(time - stop, time - start) if backwards else slice(start, stop)
 
 
-def nested_states(layer: Any, states: Sequence[Any]) -> list[Any]:
-    """Return states as a layer takes them: stacked cells have a list for each cell."""
-    cell = getattr(layer, "cell", None)
-    if not hasattr(cell, "cells"):
-        return list(states)
-    rest, found = list(states), []
-    for one in cell.cells:
-        count = len(flatten(one.state_size))
-        found.append(
-            rest[:count] if isinstance(one.state_size, (list, tuple)) else rest[0]
-        )
-        rest = rest[count:]
-    return found
-
-
 def _call_runner(layer: Any) -> Callable[..., list[Array]]:
     """Return a function that calls a layer on (batch, time, features), mask, states."""
     keras = import_keras()
     to_tensor, to_numpy = keras.ops.convert_to_tensor, keras.ops.convert_to_numpy
 
     def run(x: Array, mask: Array | None, states: Sequence[Array]) -> list[Array]:
-        given = nested_states(layer, [to_tensor(s) for s in states])
-        options = {"initial_state": given} if states else {}
+        options = {"initial_state": [to_tensor(s) for s in states]} if states else {}
         options |= {} if mask is None else {"mask": to_tensor(mask)}
         outputs = flatten(layer(to_tensor(x), **options))
         return [np.asarray(to_numpy(y)) for y in outputs]
@@ -255,9 +239,8 @@ def _predict_runner(
             inputs.append(keras.Input(mask.shape[1:], dtype="bool"))
             options["mask"] = inputs[-1]
         if states:
-            given_states = [keras.Input(s.shape[1:]) for s in states]
-            options["initial_state"] = nested_states(layer, given_states)
-            inputs += given_states
+            options["initial_state"] = [keras.Input(s.shape[1:]) for s in states]
+            inputs += options["initial_state"]
         alone = keras.Model(inputs, layer(inputs[0], **options))
         _compile_like(model.model, alone)
 
