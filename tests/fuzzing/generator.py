@@ -510,6 +510,7 @@ class Maker:
 def program(key: str) -> Program:
     """The random model of a key."""
     from fuzzing.images import video  # which needs the maker above
+    from fuzzing.pixels import images
 
     m = Maker(key)
     policy = m.pick(*POLICIES)
@@ -525,7 +526,7 @@ def program(key: str) -> Program:
     ]  # fmt: skip
     graph = [
         m.merging, m.merging, m.attention, m.shared, m.nested, m.conv_lstm, m.dot,
-        m.model_on_steps, partial(video, m),
+        m.model_on_steps, partial(video, m), partial(images, m),
     ]  # fmt: skip
     for _ in range(m.rng.randint(2, 7)):
         sequences, vectors = m.tensors(3), m.tensors(2)

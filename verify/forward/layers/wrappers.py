@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from verify.errors import UnsupportedError
+from verify.forward.layers import regularization
 from verify.forward.layers.base import LayerType, Option, Run, Tensor, one_of
 from verify.model.arrays import Array
 from verify.model.backends import Rule
@@ -31,6 +32,10 @@ WITH_KERNEL = (
     *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
 )
 """Ends of the names of the classes that have a kernel, or embeddings, themselves."""
+
+
+_IDLE = frozenset(kind.class_name for kind in regularization.KINDS)
+"""Layers that return their input in predict."""
 
 
 def _turned(outputs: Array) -> Array:
@@ -181,7 +186,9 @@ class TimeDistributed(LayerType):
             raise UnsupportedError(
                 f"{where}: return_state and stateful are not supported inside it"
             )
-        if inner.graph is None and inner.policy != layer.policy:
+        # SpatialDropout writes its policy as float32, whatever it is
+        idle = inner.class_name in _IDLE
+        if inner.graph is None and inner.policy != layer.policy and not idle:
             raise UnsupportedError(
                 f"{where}: expected the same dtype policy inside and outside. "
                 f"Received: {inner.policy} and {layer.policy}"
