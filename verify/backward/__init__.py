@@ -178,8 +178,7 @@ def backprop(
     fitting, sweeps = _fitting(output_gradients, trace.output)
     refs: list[TensorRef] = flatten(graph.inputs)
     calls = calls_of(graph)
-    numbers = (a if a.dtype.kind == "U" else a.astype(np.float64) for a in given)
-    forward = dict(zip(refs, numbers, strict=True))
+    forward = dict(zip(refs, map(_exact, given), strict=True))
     for node, key in calls:
         forward |= _outputs(node, trace, key)
     root = cast_to(net.spec.root, "float64")
@@ -251,8 +250,7 @@ def backprop_call(
             return leaf
         ref = TensorRef(f"{name}'s arguments", len(forward), 0)
         value = leaf.value if isinstance(leaf, Tensor) else leaf
-        texts = value.dtype.kind == "U"
-        forward[ref] = value if texts else value.astype(np.float64)
+        forward[ref] = _exact(value)
         return ref
 
     given = REGISTRY[layer.class_name].by_name(
@@ -353,6 +351,11 @@ def _outputs(node: Node, trace: Trace, key: str) -> dict[TensorRef, Array]:
 
 def _tensors(structure: Any) -> list[TensorRef]:
     return [leaf for leaf in flatten(structure) if isinstance(leaf, TensorRef)]
+
+
+def _exact(values: Array) -> Array:
+    """Return numbers in float64; texts, which have no gradient, as they are."""
+    return values if values.dtype.kind == "U" else values.astype(np.float64)
 
 
 def _fitting(
