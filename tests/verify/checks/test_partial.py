@@ -56,6 +56,15 @@ def test_a_dask_cluster_refuses_layers_of_ones_own(tmp_path, capsys):
     assert f"Layer 'own' ({OWN}): --dask is not supported" in said
 
 
+def test_selftest_says_of_which_layers_it_knows_nothing(tmp_path, capsys):
+    path, _ = own_file(tmp_path / "m.keras")
+    file = tmp_path / "mine.py"
+    file.write_text(FILE.replace("STEP", "-1"))
+    assert main(["selftest", str(path), "--layers", str(file)]) in (0, 3)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"Layer 'own' ({OWN}): of what code of yours computes")
+
+
 def test_without_the_keras_class_there_is_nothing_to_check_against(tmp_path):
     path, _ = own_file(tmp_path / "m.keras")
     with pytest.raises(UnsupportedError, match="with --partial"):

@@ -23,9 +23,8 @@ _COLUMNS = (
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         "Lambda": (
-            "it holds Python code, and nothing in a file is run; if a layer or an "
-            "operation of Keras computes the same, build the model with that, copy the "
-            "weights (set_weights), and save it"
+            "it holds Python code, which is never run: build the model of layers, give "
+            "it by --layers (docs/own-layers.md), or check the rest with --partial"
         ),
         "JaxLayer": _FOREIGN + "save a model of layers of Keras",
         "FlaxLayer": _FOREIGN + "save a model of layers of Keras",
