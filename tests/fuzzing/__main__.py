@@ -65,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "difference": outcome.difference,
                 "detail": outcome.detail[:300],
                 "numerics": outcome.numerics,
+                "derived": outcome.derived,
                 "seconds": round(time.perf_counter() - began, 3),
             }
             if outcome.kind == "FAILS":
@@ -110,6 +111,12 @@ def closing(trials: list[dict], count: int) -> int:
         f"predict in 32 or 16 bits: agrees {own['agrees']}, within its bound "
         f"{own['within bound']}, undecided {own['undecided']}"
     )
+    shares = [t["derived"] for t in trials if t.get("derived") is not None]
+    if shares:
+        print(
+            f"numbers with a derived bound, of {len(shares):,} models in 32 bits: "
+            f"{sum(shares) / len(shares):.1%}"
+        )
     refused = Counter(t["detail"] for t in trials if t["kind"] == "refused")
     kinds_of = ", ".join(f"{kind} {n}" for kind, n in sorted(refused.items()))
     print(f"refused, as they must be: {kinds_of or 'none'}")

@@ -47,12 +47,16 @@ class Outcome:
         How `predict` in the model's own dtype compares, where that is not float64:
         ``agrees`` within the noise floor, ``within bound`` where one is derived, or
         ``undecided`` where neither decides anything.
+    derived : float or None
+        The share of the outputs' numbers that have a derived bound; None where nothing
+        was compared in 32 bits.
     """
 
     kind: str
     difference: float = 0.0
     detail: str = ""
     numerics: str = ""
+    derived: float | None = None
 
 
 def try_program(program: Program, seed: int, folder: Path) -> Outcome:
@@ -179,6 +183,11 @@ def _in_own_dtype(program: Program, outcome: Outcome, seed: int) -> Outcome:
     ours = net.flat(x, dtype="float64")
     floors = Rounding(net).noise_floors(x, ours)
     floors = bounded_outputs(net, x, floors, ours, theirs, worst_known_errors())
+    share = None
+    if net.spec.policies <= {"float32"}:
+        numbers = [a.size for a in ours]
+        share = float(np.average([f.derived for f in floors], weights=numbers))
+    outcome = replace(outcome, derived=share)
     if not all(floor.decides for floor in floors):
         return replace(outcome, numerics="undecided")
     result = compare_all(ours, theirs, allowed=[floor.atol for floor in floors])
