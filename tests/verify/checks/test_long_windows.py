@@ -12,6 +12,7 @@ from verify.checks._batches import BatchPlan, Examiner, Limits
 from verify.checks.inputs import MIN_PROBE_ROWS, PROBE_ROWS, as_source, usable_inputs
 from verify.forward.fast.row_blocks import MAX_BATCH_BYTES, row_blocks_for
 from verify.tolerance.activation_errors import ActivationErrors
+from verify.tolerance.error_bound import unbounded
 
 
 def long_net(steps: int | None, units: int = 4) -> Network:
@@ -76,3 +77,16 @@ def test_there_are_fewer_probe_rows_but_one_for_each_kind_of_padding(monkeypatch
     assert usable_inputs(net).rows == PROBE_ROWS
     monkeypatch.setattr("verify.checks.inputs.PROBE_NUMBERS", 1)
     assert usable_inputs(net).rows == MIN_PROBE_ROWS
+
+
+def test_no_bound_is_derived_through_thousands_of_calls():
+    dense = layer("Dense", "dense", units=2)
+
+    def timed(steps: int) -> Network:
+        return Network(
+            chain([(None, steps, 3)], layer("TimeDistributed", "td", layer=dense))
+        )
+
+    assert not unbounded(timed(1000))
+    assert unbounded(timed(1001)).endswith("bounds through 1,001 calls take too long")
+    assert "1,001 calls" in unbounded(timed(1001), "td")

@@ -372,6 +372,11 @@ SOFTMAX_LAYERS = ("Dense", "Activation")
 """Layers whose activation may be softmax, over the last axis."""
 
 
+MAX_CALLS = 1000
+"""Steps of a TimeDistributed up to which a bound is derived: it goes back through every
+call of the layer inside, which for thousands takes minutes."""
+
+
 def unbounded(net: Network, name: str | None = None) -> str:
     """Return why a model, or one layer, has no bound; empty if it may have one."""
     if name is None:
@@ -387,7 +392,15 @@ def unbounded(net: Network, name: str | None = None) -> str:
             continue  # it has no policy of its own
         if layer.policy != "float32":
             return f"{layer}: it computes in {printable(layer.policy)}"
+        if layer.class_name == "TimeDistributed" and _steps(layer) > MAX_CALLS:
+            return f"{layer}: bounds through {_steps(layer):,} calls take too long"
     return ""
+
+
+def _steps(layer: LayerSpec) -> int:
+    """Return how many time steps the model fixes for a layer; 0 if it fixes none."""
+    shape = layer.input_shape
+    return (shape[1] or 0) if isinstance(shape, tuple) and len(shape) > 1 else 0
 
 
 def is_recorded(layer: LayerSpec) -> bool:
