@@ -268,6 +268,8 @@ def _known_options(entry: dict[str, Any], config: dict[str, Any]) -> dict[str, A
     which Keras 2 wrote for SimpleRNN. An option that does change them stays, so that
     Keras itself refuses what it cannot compute.
     """
+    if str(entry.get("module")).startswith(("keras.ops", "keras.src.ops")):
+        return config  # an operation, which a layer may share its name with
     kind = REGISTRY.get(str(entry.get("class_name")))
     live = getattr(import_keras().layers, str(entry.get("class_name")), None)
     if kind is None or live is None:
