@@ -186,3 +186,28 @@ def test_attention_written_with_operations_has_its_mistakes_too():
     wanted = {"softmax over axis 1"}
     assert named(spec, x, softmax(scores / 2.5, axis=1) @ v, 1e-6) == wanted
     assert named(spec, x, softmax(scores) @ v, 1e-6) == {"divisor 2.5 left out"}
+
+
+def test_heads_that_are_grouped_in_turn_are_recognised():
+    from support.any_layer import chain, inputs_for
+    from support.nets import layer
+
+    from verify import Network
+    from verify.mistakes.catalogue import catalogue
+
+    attention = layer("GroupQueryAttention", "attention", head_dim=2,
+                      num_query_heads=6, num_key_value_heads=3)  # fmt: skip
+    spec = chain([(None, 5, 4), (None, 5, 4)], attention, call={"value": 1})
+    x = inputs_for(spec, 3)
+    planted = [m for m in catalogue(spec) if "heads grouped in turn" in m.name]
+    assert len(planted) == 1
+    weights = {k: w.copy() for k, w in spec["attention"].weights.items()}
+    # query heads that meet a shared one in turn, put beside each other
+    order = np.argsort(np.tile(range(3), 2), kind="stable")
+    for key, axis in (("query_kernel", -2), ("query_bias", -2), ("output_kernel", 0)):
+        weights[key] = np.take(weights[key], order, axis=axis)
+    other = spec.with_layer(spec["attention"].with_weights(**weights))
+    wrong = planted[0].evaluate(Network(spec).prepare(x))[0]
+    by_hand = Network(other).predict(x, dtype="float64")
+    np.testing.assert_allclose(wrong, by_hand, rtol=1e-12)
+    assert np.abs(wrong - Network(spec).predict(x, dtype="float64")).max() > 1e-3

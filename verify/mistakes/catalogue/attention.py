@@ -309,7 +309,27 @@ def _moved(
     return {**arguments, **moved}
 
 
+def _tiled_heads(x: Array, count: int) -> Array:
+    return np.tile(x, (1, 1, count, 1))
+
+
+def wrong_groups(layer: LayerSpec) -> Iterator[Mistake]:
+    """Yield heads of the query that meet the keys and values of another group."""
+    options = layer.options
+    if layer.class_name != "GroupQueryAttention":
+        return
+    if 1 < options["num_key_value_heads"] < options["num_query_heads"]:
+        yield Mistake(
+            "heads grouped in turn",
+            "the heads of keys and values are repeated one after the other, 0 1 0 1, "
+            "as torch's repeat and np.tile do, so that query heads meet wrong ones",
+            "repeat each head beside itself, 0 0 1 1, as repeat_interleave does",
+            lambda layer: layer.with_overrides(group=_tiled_heads),
+        )
+
+
 MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
+    wrong_groups,
     wrong_masks,
     wrong_scores,
     wrong_projections,
