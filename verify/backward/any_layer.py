@@ -11,6 +11,7 @@ import numpy as np
 
 from verify.backward.layers import Adjoints, Backward, BackwardCall
 from verify.backward.recording import NotRecorded, Operation, Recorded, Tape
+from verify.errors import DataError
 from verify.forward.evaluate import Evaluation, value_of
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
@@ -47,6 +48,12 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
         found = tape.back(adjoints, _visitor(back, call))
     except NotRecorded as error:
         raise NotRecorded(f"{call.layer}: {error} has no derivative here") from None
+    except DataError:
+        if call.layer.class_name not in REGISTRY.own:
+            raise
+        # code of the user's may do with arrays what cannot be recorded
+        reason = "what its own code does has no derivative here"
+        raise NotRecorded(f"{call.layer}: {reason}") from None
 
     def adjoint(place: int) -> Array:
         shape = tape.shapes[place]

@@ -311,7 +311,7 @@ def _returning_arrays(call: Callable[..., Any], name: str) -> Callable[..., Any]
     def checked(run: Any, layer: LayerSpec, *args: Any, **kwargs: Any) -> Any:
         output = call(run, layer, *args, **kwargs)
         leaves = flatten(output)
-        wrong = [x for x in leaves if not isinstance(x, (np.ndarray, Tensor))]
+        wrong = [x for x in leaves if not isinstance(x, Tensor) and not _is_array(x)]
         if wrong or not leaves:
             found = type(wrong[0]).__name__ if wrong else "nothing"
             raise DataError(
@@ -321,6 +321,11 @@ def _returning_arrays(call: Callable[..., Any], name: str) -> Callable[..., Any]
         return output
 
     return checked
+
+
+def _is_array(value: Any) -> bool:
+    """Return whether a value is an array, or records what becomes of one."""
+    return isinstance(value, np.ndarray) or hasattr(value, "__array_ufunc__")
 
 
 def _told(error: BaseException, home: str) -> str:

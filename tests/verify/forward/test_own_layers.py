@@ -224,3 +224,24 @@ def test_the_command_forgets_its_layers(tmp_path, capsys):
         assert err.count("runs as code of yours") == 1
     assert OWN not in REGISTRY
     assert main(["describe", str(path)]) == 3
+
+
+@pytest.mark.parametrize("how", ["inputs.tolist()", "np.asarray(inputs, dtype=float)"])
+def test_code_whose_operations_are_not_recorded_is_compared_all_the_same(tmp_path, how):
+    path, _ = own_file(tmp_path / "m.keras")
+
+    @verify.register(OWN)
+    class Own(verify.LayerType):
+        inert = frozenset({"units", "return_sequences"})
+        weight_groups = ("cell",)
+
+        def weight_shapes(self, options):
+            shape = (UNITS, 4 * UNITS)
+            return {"k": shape, "r": shape, "b": (4 * UNITS,)}
+
+        def call(self, run, layer, inputs):
+            return np.array(eval(how)).astype(inputs.dtype) * 2
+
+    net = verify.load(path)
+    x = features()
+    assert verify.compare_outputs(net, x, net.predict(x)).verdict == "PASS"
