@@ -64,6 +64,8 @@ CASES = [
          prepare=lambda model: model.quantize("int8"), call=_there_and_back),
     Case("Masking", {"mask_value": 0.5}, after=True, wrong=[{"mask_value": 0.25}],
          inputs=lambda rng: [_half(rng)]),
+    Case("Masking", {"mask_value": float("nan")}, after=True,
+         wrong=[{"mask_value": 0.5}], inputs=lambda rng: [_half(rng)]),
     Case("Activation", {"activation": "softsign"}, masked=True, after=True,
          wrong=[{"activation": "linear"}]),
     Case("Identity", masked=True, after=True),

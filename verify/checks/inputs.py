@@ -13,6 +13,7 @@ from verify.checks.category_probes import category_values
 from verify.data.sources import Arrays, Source
 from verify.data.sources.base import FileSource
 from verify.errors import DataError, printable
+from verify.forward.layers.core import padding_number
 from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array, Shape
 from verify.model.dtypes import dtype_of, is_float
@@ -305,7 +306,7 @@ def _probe(
     dtype = dtype_of(layer.options["dtype"])
     readers = list(readers_of(spec.root, layer.name))
     tables = [int(x.options["input_dim"]) for x in readers if _is(x, "Embedding")]
-    pads = [x.options["mask_value"] for x in readers if _is(x, "Masking")]
+    pads = [padding_number(x) for x in readers if _is(x, "Masking")]
     if dtype.kind == "b":
         return rng.random(size=shape) < 0.7, None
     if tables:

@@ -20,6 +20,7 @@ from verify.checks.inputs import (
     probe_inputs,
     readers_of,
 )
+from verify.forward.layers.core import padding_number
 from verify.forward.network import Inputs, Network
 from verify.mistakes.catalogue.given_states import initial_state
 from verify.model.arrays import Array, Shape
@@ -227,7 +228,7 @@ def padding_value(spec: ModelSpec, layer: LayerSpec) -> float | None:
     """
     for reader in readers_of(spec.root, layer.name):
         if reader.class_name == "Masking":
-            return float(reader.options["mask_value"])
+            return padding_number(reader)
         if reader.class_name == "Embedding" and reader.options["mask_zero"]:
             return 0.0
     return None

@@ -405,23 +405,39 @@ def test_options_of_keras_1_are_read_in_a_file_of_keras_1_alone(tmp_path):
     assert "U_regularizer" in refused(path, UnsupportedError)
 
 
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [(float("nan"), "nan == nan is never true"), (float("inf"), "makes nan of an inf")],
-)
-def test_a_mask_value_that_is_no_number_is_refused_with_the_reason(
-    tmp_path, value, reason
-):
+def masked_by(tmp_path, value):
+    """A file of Embedding, Masking, LSTM, Dense."""
     config = lstm_config()
     masking = layer("Masking", "masking", mask_value=value)
     config["config"]["layers"].insert(2, masking)
     weights = lstm_weights()
-    path = write_keras_file(
-        tmp_path / "m.keras", config, [weights[0], [], *weights[1:]]
-    )
-    text = refused(path, UnsupportedError)
-    assert reason in text
-    assert "such as -1000. Received: mask_value=" in text
+    arrays = [weights[0], [], *weights[1:]]
+    return write_keras_file(tmp_path / "m.keras", config, arrays)
+
+
+def test_an_infinite_mask_value_is_refused_with_the_reason(tmp_path):
+    text = refused(masked_by(tmp_path, float("inf")), UnsupportedError)
+    assert "makes nan of an infinite one" in text
+    assert "such as -1000. Received: mask_value=inf" in text
+
+
+def test_a_mask_value_of_nan_masks_nothing(tmp_path):
+    net = verify.load(masked_by(tmp_path, float("nan")))
+    plain = verify.load(lstm_file(tmp_path / "plain.keras", mask_zero=False))
+    masked = verify.load(masked_by(tmp_path, 0.0))
+    assert "no step is ever masked" in f"{verify.describe(net)}"
+    zeros = net.spec["embedding"].weights["embeddings"].copy()
+    zeros[0] = 0
+    assert np.abs(net.predict(ids()) - plain.predict(ids())).max() < 1e-6
+
+    def with_zeros(some):
+        embedding = some.spec["embedding"].with_weights(embeddings=zeros)
+        return verify.Network(some.spec.with_layer(embedding, "embedding"))
+
+    x = np.zeros_like(ids())
+    x[:, 0] = 1
+    here, there = (with_zeros(some).predict(x) for some in (net, masked))
+    assert not np.allclose(here, there)
 
 
 def test_a_model_of_another_kind_is_refused_by_name(tmp_path):

@@ -227,19 +227,25 @@ class Activation(Elementwise):
 
 
 def mask_value(value: Any) -> float:
-    """Read a finite number; say what NaN and infinity would do."""
-    mend = "mark padding by a number that the data do not hold, such as -1000"
+    """Read a number that marks padding; say what infinity would do.
+
+    NaN is read too: it equals nothing, so no step is ever masked.
+    """
     if isinstance(value, float) and math.isnan(value):
-        raise Unexpected(
-            "a finite number: nan == nan is never true, so Keras masks nothing and "
-            f"every nan reaches the gates; {mend}"
-        )
+        return value
     if isinstance(value, float) and math.isinf(value):
         raise Unexpected(
-            "a finite number: Keras multiplies the masked inputs by 0, which makes nan "
-            f"of an infinite one; {mend}"
+            "a finite number, or nan: many versions of Keras multiply the masked "
+            "inputs by 0, which makes nan of an infinite one; mark padding by a number "
+            "that the data do not hold, such as -1000"
         )
     return number(value)
+
+
+def padding_number(layer: LayerSpec) -> float | None:
+    """Return the number that marks padding for a Masking layer; None if none can."""
+    value = float(layer.options["mask_value"])
+    return None if math.isnan(value) else value
 
 
 class Masking(Elementwise):
@@ -253,6 +259,11 @@ class Masking(Elementwise):
 
     def notes(self, layer: LayerSpec) -> list[str]:
         value = layer.options["mask_value"]
+        if math.isnan(value):
+            return [
+                "mask_value is nan, which equals nothing: no step is ever masked, and "
+                "every nan in the inputs goes on"
+            ]
         return [f"a step is masked where every feature is {value:g}; it becomes zeros"]
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:

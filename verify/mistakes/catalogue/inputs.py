@@ -9,6 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
+from verify.forward.layers.core import padding_number
 from verify.forward.network import Inputs
 from verify.mistakes.catalogue.mask_flow import MaskFlow
 from verify.mistakes.catalogue.mistake import ModelOperator, Mutant, Need
@@ -85,7 +86,7 @@ class Given:
         if self.embedding is not None:
             return 0.0
         masks = (x for x in self.users if x.class_name == "Masking")
-        return next((float(x.options["mask_value"]) for x in masks), None)
+        return next(map(padding_number, masks), None)
 
     @property
     def masked(self) -> bool:
