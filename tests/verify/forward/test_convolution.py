@@ -54,7 +54,6 @@ def layer_of(class_name: str, **options) -> LayerSpec:
         ("SeparableConv1D", {"padding": "causal"}, "valid, same"),
         ("Conv1D", {"strides": [1, 1]}, "1 whole number"),
         ("Conv1D", {"strides": 0}, "1 or more"),
-        ("Conv1D", {"data_format": None}, "channels_last, channels_first"),
         ("Conv1D", {"lora_rank": 2}, "nothing else is supported"),
         ("ConvLSTM3D", {"kernel_size": [2, 2]}, "3 whole numbers"),
         ("Conv2D", {"strides": [1, 2], "dilation_rate": [2, 1]}, "to be 1"),

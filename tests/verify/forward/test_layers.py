@@ -76,3 +76,10 @@ def test_the_modules_of_cases_are_those_of_the_layers():
     kinds -= {"operation_functions", "recurrent_cells"}  # parts of others
     kinds -= {"refused", "registry"}
     assert kinds <= modules().keys()
+
+
+def test_a_data_format_of_null_is_channels_last():
+    from verify.forward.layers.base import DATA_FORMAT
+
+    assert DATA_FORMAT.parse(None) == "channels_last"
+    assert DATA_FORMAT.parse("channels_first") == "channels_first"

@@ -192,7 +192,27 @@ def test_without_its_rule_an_output_of_torch_is_missed(output, rule):
 
 def test_every_rule_of_torch_is_recorded():
     rules = {rule for rule in BACKENDS["torch"] if isinstance(rule, Rule)}
-    assert rules == {*SHOWN.values(), Rule.EXACT_CONSTANTS, *SEEN_IN_FLOAT32}
+    elsewhere = {Rule.EXACT_CONSTANTS, Rule.CUBIC_REPEATS_EDGE, *SEEN_IN_FLOAT32}
+    assert rules == {*SHOWN.values(), *elsewhere}
+
+
+CUBICS = {
+    "torch": [-0.10546875, 0.12109375, 0.45703125, 1.85546875, 3.56640625, 3.86328125,
+              2.55859375, 1.7890625],
+    "jax": [-0.0882352963089943, 0.12408759444952011, 0.572519063949585, 1.7265625,
+            3.5546875, 3.7633588314056396, 2.4452555179595947, 1.823529601097107],
+}  # fmt: skip
+"""What Keras 3.15.1 predicts for UpSampling2D((1, 2), interpolation="bicubic") of the
+row 0, 1, 4, 2."""
+
+
+@pytest.mark.parametrize("backend", CUBICS)
+def test_bicubic_interpolation_is_that_of_the_backend(backend):
+    twice = made("UpSampling2D", "twice", size=(1, 2), interpolation="bicubic")
+    net = Network(alone(twice, shape=(1, 4, 1)).on(backend))
+    x = net.prepare(np.float32([0, 1, 4, 2]).reshape(1, 1, 4, 1))
+    (y,) = net.flat(x)
+    np.testing.assert_allclose(y.ravel(), CUBICS[backend], rtol=0, atol=1e-6)
 
 
 def normalising(name: str) -> Network:

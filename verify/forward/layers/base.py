@@ -202,7 +202,13 @@ def only(supported: Any) -> Option:
     return Option(parse, supported, supported=f"{supported}")
 
 
-DATA_FORMAT = Option(one_of("channels_last", "channels_first"), "channels_last")
+def data_format(value: Any) -> Any:
+    """Read a data format; None is the default of Keras's settings, channels last."""
+    known = one_of("channels_last", "channels_first")
+    return "channels_last" if value is None else known(value)
+
+
+DATA_FORMAT = Option(data_format, "channels_last")
 
 KERAS_EPSILON = 1e-7
 """Default of ``keras.config.epsilon()``."""
