@@ -383,6 +383,8 @@ class Recorded(NDArrayOperatorsMixin):
         """Return floats as they are: all are evaluated in float64."""
         to = np.dtype(dtype)
         if is_float(np.empty(0, to)):
+            if to.itemsize < 4:
+                raise NotRecorded(f"a rounding to {to.name}")
             return self
         return self.tape.decide(lambda x: x.astype(to), self)
 
