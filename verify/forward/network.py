@@ -112,12 +112,16 @@ class LayerCall:
 
     def take(self, rows: Any) -> LayerCall:
         """Return some of the samples, by a slice or by their numbers."""
+        leaves = flatten([list(self.args), dict(self.kwargs)])
+        tensors = any(isinstance(leaf, Tensor) for leaf in leaves)
 
         def some(leaf: Any) -> Any:
             if isinstance(leaf, Tensor):
                 mask = None if leaf.mask is None else leaf.mask[rows]
                 return Tensor(leaf.value[rows], mask)
-            return leaf[rows] if isinstance(leaf, np.ndarray) else leaf
+            # beside tensors an array is a mask, or the constant of an operation
+            cut = isinstance(leaf, np.ndarray) and (not tensors or leaf.dtype == bool)
+            return leaf[rows] if cut else leaf
 
         return LayerCall(
             self.name,
