@@ -80,7 +80,7 @@ def help_of(capsys, name: str, *subcommand: str) -> str:
 
 def subcommands(capsys, name: str) -> set[str]:
     listed = help_of(capsys, name).partition("Commands:")[2]
-    return set(re.findall(r"^  (\w+)  ", listed, re.MULTILINE))
+    return set(re.findall(r"^  ([\w-]+)  ", listed, re.MULTILINE))
 
 
 def without_numbers(output: str) -> str:
@@ -204,7 +204,7 @@ def test_every_option_that_is_named_exists(capsys):
     seen = set()
     for name, page in DOCUMENTS.items():
         for line in code_in(page.replace("\\\n", " ")):
-            command = re.search(r"\b(rnn-\w+) (\w+)", line)
+            command = re.search(r"\b(rnn-\w+) ([\w-]+)", line)
             options = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", line))
             if command and command.groups() in offered:
                 assert options <= offered[command.groups()], f"{name}: {line}"

@@ -336,14 +336,15 @@ def make_report(
     **more
         Other fields of `verify.report.report.Report`.
     """
-    tolerances = result.tolerances
+    tolerances, (derived, total) = result.tolerances, result.derived
     return Report(
         reference="numpy",
+        derived=derived / total if total else None,
         noise=max(float(tolerance.noise.max()) for tolerance in tolerances),
         scale=max(float(tolerance.scale.max()) for tolerance in tolerances),
         allowance=rule
         or _tolerance_rule(
-            tolerances[0].rule, *result.derived, unbounded(net), platform
+            tolerances[0].rule, derived, total, unbounded(net), platform
         ),
         warnings=(*net.spec.notes, *warnings),
         partial_result=result,

@@ -143,6 +143,8 @@ class Report:
         Whether all rows were compared, and the layers too if Keras was compared.
     coverage : Coverage or None
         For a model of which not all can be read: how much was proved, and what not.
+    derived : float or None
+        Share of the outputs' numbers that have a derived bound; None if not known.
     partial_result : PartialResult or None
         What --resume needs; None for a report that was read from a file.
     """
@@ -164,17 +166,10 @@ class Report:
     amplified: tuple[float, float] | None = None
     complete: bool = True
     coverage: Coverage | None = field(default=None, metadata=added_later())
+    derived: float | None = field(default=None, metadata=added_later())
     partial_result: PartialResult | None = field(
         default=None, repr=False, compare=False, metadata=not_in_json()
     )
-
-    @property
-    def derived(self) -> float | None:
-        """Return the share of output numbers with a derived bound; None if unknown."""
-        if self.partial_result is None:
-            return None
-        derived, total = self.partial_result.derived
-        return derived / total if total else None
 
     @property
     def worst(self) -> LayerResult | None:

@@ -140,6 +140,7 @@ def test_exit_codes_are_the_documented_ones():
         "PASS": 0,
         "FAIL": 1,
         "INCONCLUSIVE": 3,
+        "PARTIAL": 3,
     }
 
 
