@@ -218,6 +218,13 @@ SPACE = [
                              "strides": [3, 2, 2], "output_padding": [2, 1, 1],
                              "padding": "same"}, shape=(2, 3, 2, 2),
          wrong=[{"padding": "valid"}, {"output_padding": None}]),
+    Case("Conv3DTranspose", {"filters": 2, "kernel_size": [2, 3, 2],
+                             "dilation_rate": [1, 2, 3]}, shape=(2, 3, 4, 2),
+         compiled=True, wrong=[{"dilation_rate": (1, 3, 2)}, {"padding": "same"}]),
+    Case("Conv3DTranspose", {"filters": 2, "kernel_size": [3, 2, 3],
+                             "dilation_rate": 2, "padding": "same"},
+         shape=(2, 3, 4, 2), compiled=True,
+         wrong=[{"dilation_rate": (1, 1, 1)}, {"padding": "valid"}]),
     Case("Conv3DTranspose", {"filters": 3, "kernel_size": [2, 1, 3], **FIRST},
          shape=(2, 3, 4, 2), compiled=True, wrong=[{"data_format": "channels_last"}]),
 ]  # fmt: skip

@@ -16,6 +16,8 @@ import numpy as np
 from layer_cases.check import randomise
 
 HERE = Path(__file__).parent
+EDGES = [-1.3, -0.7, 0.1, 0.7, 1.9]
+"""Tenths, as the inputs: in float32 some are below those in float64, some above."""
 
 
 def model() -> Any:
@@ -45,6 +47,7 @@ def model() -> Any:
         named("swapped", seen(ops.swapaxes(masked, 1, -2))),
         named("recast", seen(ops.cast(masked, "float32"))),
         named("gelu", layers.Dense(3, activation="gelu")(x)),
+        named("binned", ops.cast(layers.Discretization(EDGES)(x), "float32")),
     ]
     return randomise(keras.Model([x, whole, zeros], outputs), seed=3)
 

@@ -18,8 +18,10 @@ from support.old_files import old_file, old_layer
 
 import verify
 from verify.errors import UnsupportedError
+from verify.forward.layers import REGISTRY
 from verify.model.spec import LayerSpec
 from verify.model_files import hdf5
+from verify.model_files.keras2_config import MERGING_CLASSES
 from verify.model_files.keras2_weights import from_cudnn
 from verify.tolerance.compare import compare
 
@@ -83,6 +85,26 @@ def test_every_merging_layer_joins_masks_as_keras_2_did():
         along_time = k == 12  # where Keras 3 joins them alike
         differs = compare(other, theirs[k], allowed=FLOAT32).max_diff > 1e-3
         assert differs != along_time, k
+
+
+WITH_MASKS = [n for n, kind in REGISTRY.items() if "keras2_masks" in kind.options]
+
+
+def test_the_merging_layers_have_masks_of_keras_2():
+    assert set(WITH_MASKS) == {*MERGING_CLASSES} - {"Dot"}
+
+
+@pytest.mark.parametrize("name", WITH_MASKS)
+def test_the_masks_of_keras_2_show_in_every_merging_layer(name):
+    x, theirs = recorded("merged")
+    spec = verify.load(FILES / "merged.h5").spec
+    apart = []
+    for path, found in spec.walk():
+        if found.class_name == name:
+            assert found.options["keras2_masks"] is True
+            wrong = spec.with_layer(found.with_options(keras2_masks=False), path)
+            apart.append(worst(verify.Network(wrong), x, theirs))
+    assert max(apart) > 1e-3
 
 
 def test_describe_says_what_changed_its_meaning(capsys):

@@ -35,7 +35,7 @@ from verify import LayerSpec, ModelSpec, Network, UnsupportedError
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs
 from verify.mistakes.diagnose import diagnose
-from verify.model.backends import BACKENDS, SEEN_IN_FLOAT32, Limit, Rule
+from verify.model.backends import BACKENDS, Limit, Rule
 from verify.model.versions import VersionRule
 
 TESTS = Path(__file__).parents[2]
@@ -192,8 +192,37 @@ def test_without_its_rule_an_output_of_torch_is_missed(output, rule):
 
 def test_every_rule_of_torch_is_recorded():
     rules = {rule for rule in BACKENDS["torch"] if isinstance(rule, Rule)}
-    elsewhere = {Rule.EXACT_CONSTANTS, Rule.CUBIC_REPEATS_EDGE, *SEEN_IN_FLOAT32}
+    elsewhere = {
+        Rule.EXACT_CONSTANTS,
+        Rule.CUBIC_REPEATS_EDGE,
+        Rule.VARIANCE_OF_SQUARES,
+    }
     assert rules == {*SHOWN.values(), *elsewhere}
+
+
+def test_on_torch_boundaries_are_not_exact():
+    net, x, theirs = recorded()
+    assert Rule.EXACT_BOUNDARIES not in BACKENDS["torch"]
+    wrong = Network(net.spec.following(BACKENDS["torch"] | {Rule.EXACT_BOUNDARIES}))
+    k = net.output_names.index("binned")
+    assert not np.array_equal(wrong.flat(x)[k], theirs["binned"])
+
+
+BINNED = {"tensorflow": [1, 2, 3, 2], "jax": [1, 2, 3, 2], "torch": [1, 2, 3, 2],
+          "numpy": [1, 2, 2, 2]}  # fmt: skip
+"""What Keras 3.15.1 predicts for Discretization([-0.7, 0.1, 0.7]) of the row
+-0.7, 0.1, 0.7, 0.3 in float32."""
+
+
+@pytest.mark.parametrize("backend", BINNED)
+def test_a_number_on_a_boundary_falls_as_on_the_backend(backend):
+    binned = made("Discretization", "binned", bin_boundaries=[-0.7, 0.1, 0.7])
+    net = Network(alone(binned, shape=(4,)))
+    x = net.prepare(np.float32([[-0.7, 0.1, 0.7, 0.3]]))
+    (y,) = net.on(backend).flat(x)
+    assert y.tolist() == [BINNED[backend]]
+    met = Rule.EXACT_BOUNDARIES in net.on(backend).rule_effects(x)
+    assert met == (backend == "numpy")
 
 
 CUBICS = {
@@ -300,6 +329,11 @@ LIMITS = [
         made("ops.OneHot", "tested", num_classes=50))),
     (Limit.SOFTMAX_OVER_AXES, ("numpy",), lambda: alone(
         made("Softmax", "tested", axis=[1, 2]))),
+    *((Limit.TEXTS, ("jax", "torch", "numpy"), lambda n=n, o=o: alone(
+        made(n, "tested", **o), shape=(1,), dtype="string"))
+      for n, o in (("StringLookup", {"vocabulary": ["3", "cat"]}),
+                   ("TextVectorization", {"vocabulary": ["3", "cat"]}),
+                   ("Hashing", {"num_bins": 3}))),
     (Limit.WHOLE_NUMBERS, ("torch",), lambda: whole("MaxPooling1D")),
     (Limit.WHOLE_NUMBERS, ("torch",), lambda: whole("LeakyReLU")),
     (Limit.LEAKY_RELU, ("numpy",), lambda: whole("LeakyReLU")),
@@ -331,6 +365,8 @@ def test_what_keras_cannot_do_on_a_backend_is_refused_by_name(limit, backends, m
     net = Network(model())
     shape = net.spec.inputs[0].options["batch_shape"][1:]
     x = np.arange(5 * np.prod(shape)).reshape(5, *shape) % 7
+    if limit is Limit.TEXTS:
+        x = x.astype(str)
     if limit is Limit.UNROLLED_BACKWARDS_MASK:
         x[1, 2:] = 0
     net.predict(x)
