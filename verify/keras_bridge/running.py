@@ -264,12 +264,13 @@ def _constants(model: Any) -> dict[int, Any]:
     }
 
 
-def _texts_for_keras(array: Array) -> Any:
-    """Return texts as a tensor of TensorFlow, and numbers as they are.
+def _texts_for_keras(array: Any) -> Any:
+    """Return texts as a tensor of TensorFlow, and numbers and tensors as they are.
 
     Keras takes no texts in arrays of NumPy.
     """
-    if array.dtype.kind != "U" or backend() != "tensorflow":
+    is_text = isinstance(array, np.ndarray) and array.dtype.kind == "U"
+    if not is_text or backend() != "tensorflow":
         return array
     import tensorflow as tf
 
