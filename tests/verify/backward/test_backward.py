@@ -635,6 +635,18 @@ def test_the_gradient_of_an_embedding_is_that_of_the_vectors_where_ids_differ():
 
 
 @pytest.mark.keras
+def test_a_model_of_texts_has_the_gradients_of_its_weights():
+    import keras
+    from keras import layers
+
+    words = keras.Input((3,), dtype="string")
+    found = layers.StringLookup(vocabulary=["a", "b", "c"])(words)
+    y = layers.LSTM(UNITS)(layers.Embedding(5, INPUTS)(found))
+    model = random_weights_of(keras.Model(words, y))
+    assert_equal(model, np.array([["a", "b", "x"], ["c", "c", ""]]))
+
+
+@pytest.mark.keras
 def test_a_stateful_layer_starts_at_zero_and_is_called_once():
     import keras
     from keras import layers
