@@ -94,14 +94,18 @@ def _logits(run: Writing, layer: LayerSpec, x: Value) -> Value:
     return x.cast(kernel.dtype) @ kernel
 
 
-def spectral_normalization(run: Writing, layer: LayerSpec, inputs: Tensor) -> Any:
+def spectral_normalization(
+    run: Writing, layer: LayerSpec, inputs: Tensor | Value
+) -> Any:
     """Write the inner layer; its output has the dtype of the input."""
-    x: Value = inputs.value  # type: ignore[assignment]
+    # TimeDistributed calls it on a value, which has no mask
+    tensor = inputs if isinstance(inputs, Tensor) else Tensor(inputs)  # type: ignore[arg-type]
+    x: Value = tensor.value  # type: ignore[assignment]
     compute = POLICIES[layer.policy].compute
     if is_float(x):  # type: ignore[arg-type]
         x = x.rounded(compute)
     to = dtype_of(compute) if is_float(x) else x.dtype  # type: ignore[arg-type]
-    y = run(layer.sublayers["layer"], Tensor(x, inputs.mask), at="layer")  # type: ignore[arg-type]
+    y = run(layer.sublayers["layer"], Tensor(x, tensor.mask), at="layer")  # type: ignore[arg-type]
     stays = y.value.dtype == to and Rule.CAST_ENDS_MASK not in layer.rules
     return y if stays else Tensor(y.value.cast(to))
 

@@ -74,7 +74,9 @@ def _repeated(x: Value, axis: int, times: int) -> Value:
 def _fixed(layer: LayerSpec, x: Value, axes: Sequence[int]) -> list[int]:
     lengths = [x.shape[axis] for axis in axes]
     if None in lengths:
-        raise UnsupportedError(f"{layer}: expected images of a fixed size")
+        raise UnsupportedError(
+            f"{layer}: expected images of a fixed size. Received: {x.shape[1:]}"
+        )
     return [n for n in lengths if n is not None]
 
 
