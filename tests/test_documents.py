@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,6 +166,9 @@ def test_every_command_of_the_tables_runs(
     monkeypatch.setattr(verify, "check", few(verify.check))
     model = trained / "runs" / "sentiment_lstm" / "model.keras"
     (tmp_path / "model.keras").write_bytes(model.read_bytes())
+    with zipfile.ZipFile(model) as archive:
+        weights = archive.read("model.weights.h5")
+    (tmp_path / "weights.h5").write_bytes(weights)
     x = np.random.default_rng(0).integers(0, 12_533, size=(20, 26))
     np.save("x.npy", x)
     np.save("theirs.npy", verify.load(model).predict(x))

@@ -212,6 +212,8 @@ def inputs_for(spec: ModelSpec, rows: int, seed: int = 0) -> Any:
             x[0] = True
         elif given.options["dtype"].startswith("int"):
             x = rng.integers(1, 7, size=shape).astype(np.int32)
+        elif given.options["dtype"] == "uint8":
+            x = rng.integers(0, 256, size=shape).astype(np.uint8)
         else:
             x = rng.normal(size=shape).astype(np.float32)
         if x.ndim > 1 and x.dtype.kind not in "bU" and not known and shape[1] > 2:
