@@ -271,16 +271,35 @@ def _way_back(
 ) -> Callable[[Backward, BackwardCall], Adjoints]:
     """Return the function that goes back through a layer.
 
-    A visitor with a method ``records`` may ask for the operations of a layer instead of
-    its equations.
+    The equations of a layer do for a visitor that says nothing of activations, or whose
+    ``known_activations`` has those of the layer; else its operations are recorded.
     """
     inside = {one.class_name for one in layer.sublayers.values()}
     if layer.class_name == "Bidirectional" and not inside <= BACKWARD_CELLS.keys():
         return recorded_layer
-    asked = getattr(back.visit, "records", None)
-    if asked is not None and asked(layer):
+    known = getattr(back.visit, "known_activations", None)
+    if known is not None and needs_recording(layer, known):
         return recorded_layer
     return BACKWARD_LAYERS.get(layer.class_name, recorded_layer)
+
+
+def needs_recording(layer: LayerSpec, known: frozenset[str]) -> bool:
+    """Return whether operations must be recorded, as a layer's equations do not do.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    known : frozenset of str
+        Activations of which equations are enough; ``Dense.softmax`` if they are in that
+        class of layer alone.
+    """
+    if layer.class_name not in BACKWARD_LAYERS:
+        return True
+    for option in ("activation", "recurrent_activation"):
+        function = layer.options.get(option, "linear")
+        if not known & {function, f"{layer.class_name}.{function}"}:
+            return True
+    return any(needs_recording(inner, known) for inner in layer.sublayers.values())
 
 
 def _constant(root: LayerSpec) -> set[str]:

@@ -26,10 +26,10 @@ from verify.model.spec import LayerSpec
 from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.error_bound.operation_sites import operation_rounding
 from verify.tolerance.error_bound.sites import (
+    KNOWN_ACTIVATIONS,
     ROUNDING_SITES,
     LayerRounding,
     RoundingSite,
-    is_recorded,
     unbounded,
 )
 from verify.tolerance.noise_floor import FLUSH_ERROR, Tolerance
@@ -469,7 +469,7 @@ class BoundVisitor:
         Rows with a value near a kink.
     """
 
-    records = staticmethod(is_recorded)
+    known_activations = KNOWN_ACTIVATIONS
 
     def __init__(
         self,
@@ -576,7 +576,7 @@ def sum_of_products(adjoint: Array, errors: Array) -> Array:
 class _AdjointCounter:
     """Count the adjoints that a backpropagation computes."""
 
-    records = staticmethod(is_recorded)
+    known_activations = KNOWN_ACTIVATIONS
 
     def __init__(self) -> None:
         self.count = 0

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from verify.backward import refused, supports
+from verify.backward import needs_recording, refused, supports
 from verify.backward.cells import Values
-from verify.backward.layers import BACKWARD_LAYERS
 from verify.errors import printable
 from verify.forward.cells import gate_blocks
 from verify.forward.network import Network
@@ -368,8 +367,10 @@ ROUNDING_SITES: Mapping[str, RoundingRule] = MappingProxyType(
 choose, copy or drop numbers, and all other layers are recorded; see
 `operation_sites`."""
 
-SOFTMAX_LAYERS = ("Dense", "Activation")
-"""Layers whose activation may be softmax, over the last axis."""
+KNOWN_ACTIVATIONS = frozenset(
+    {*EXACT_ACTIVATIONS, *MEASURED_ACTIVATIONS, "Dense.softmax", "Activation.softmax"}
+)
+"""Activations of layers whose equations give a bound; softmax does in two classes."""
 
 
 MAX_CALLS = 1000
@@ -408,15 +409,7 @@ def is_recorded(layer: LayerSpec) -> bool:
 
     Its equations are not enough if the error of an activation is not known.
     """
-    if layer.class_name not in BACKWARD_LAYERS:
-        return True
-    for option in ("activation", "recurrent_activation"):
-        function = layer.options.get(option, "linear")
-        softmax = function == "softmax" and layer.class_name in SOFTMAX_LAYERS
-        known = function in (*EXACT_ACTIVATIONS, *MEASURED_ACTIVATIONS) or softmax
-        if not known:
-            return True
-    return any(map(is_recorded, layer.sublayers.values()))
+    return needs_recording(layer, KNOWN_ACTIVATIONS)
 
 
 def recorded_in(net: Network) -> str:
