@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -35,7 +36,7 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
     try:
         given, leaves = _given(tape, call, None if single is None else single[call.key])
         layer, weights = _with_recorded_weights(tape, call, back.wants_weights)
-        run = Evaluation(floatx="float64")
+        run = Evaluation(floatx="float64", merge_steps=partial(_merged, tape))
         outputs = flatten(kind.call(run, layer, **given))
         front = (int(np.prod(back.sweeps, dtype=int)),)
         adjoints: dict[int, Array] = {}
@@ -71,6 +72,25 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
         ]
         for name, places in leaves.items()
     }  # fmt: skip
+
+
+def _merged(
+    tape: Tape, inner: LayerSpec, steps: int
+) -> AbstractContextManager[None] | None:
+    """Return what surrounds the call of a layer on the steps of all rows.
+
+    Code of the user's and operations may name the number of rows.
+    """
+    layers = [inner, *(layer for _, layer in inner.walk())]
+    if steps < 2 or not all(map(merges_steps, layers)):
+        return None
+    return tape.merged(steps)
+
+
+def merges_steps(layer: LayerSpec) -> bool:
+    """Return whether a layer inside TimeDistributed treats every row alike."""
+    name = layer.class_name
+    return name not in REGISTRY.own and not name.startswith("ops.")
 
 
 def _given(
@@ -153,11 +173,12 @@ def _visitor(back: Backward, call: BackwardCall) -> Any:
     def visit(operation: Operation, d: Array) -> None:
         assert back.visit is not None
         shape = d.shape[1:]
-        if not shape or shape[0] != rows:
+        steps = operation.steps
+        if not shape or shape[0] != rows * steps:
             raise NotRecorded(f"{operation.name} across rows")
-        back.visit(
-            call.key, None, {"output": d.reshape((*back.sweeps, *shape))}, operation
-        )
+        front = (rows, steps) if steps > 1 else (rows,)
+        adjoint = d.reshape((*back.sweeps, *front, *shape[1:]))
+        back.visit(call.key, None, {"output": adjoint}, operation)
 
     return visit
 

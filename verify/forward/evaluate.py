@@ -24,7 +24,7 @@ import numpy as np
 
 from verify.errors import DataError, UnsupportedError, VerifyError, printable
 from verify.forward.layers import REGISTRY
-from verify.forward.layers.base import LayerType, Tensor
+from verify.forward.layers.base import LayerType, MergeSteps, Tensor
 from verify.forward.outlines import outline_of
 from verify.forward.recordable import is_array
 from verify.forward.recurrence import TimeLoop
@@ -148,6 +148,8 @@ class Evaluation:
     outlining : bool
         Whether shapes, dtypes and masks alone are wanted; see `outlines`. The loops
         over time then take two steps, however many there are.
+    merge_steps : callable, optional
+        Have TimeDistributed call its layer once, on the steps of all rows.
     """
 
     def __init__(
@@ -158,10 +160,12 @@ class Evaluation:
         floatx: str = "float32",
         fast: FastPath = EQUATIONS_ALONE,
         outlining: bool = False,
+        merge_steps: MergeSteps | None = None,
     ) -> None:
         self.recording = recording
         self.floatx = floatx
         self.outlining = outlining
+        self.merge_steps = merge_steps
         self.traces: dict[str, LayerTrace] = {}
         self._calls: Counter[str] = Counter()
         self._fast = fast

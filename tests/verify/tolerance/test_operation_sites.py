@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.any_layer import chain
 from support.nets import (
     INPUTS,
     TIME,
@@ -17,7 +18,7 @@ from support.nets import (
 )
 
 from verify import LayerSpec, Network
-from verify.backward import backprop
+from verify.backward import any_layer, backprop
 from verify.backward.recording import NotRecorded, Operation, Recorded, Tape
 from verify.forward.layers import REGISTRY
 from verify.tolerance.activation_errors import worst_known_errors
@@ -103,6 +104,72 @@ def test_float32_stays_within_the_bound_of_recorded_layers(name):
         assert not (error > bound).any()
         size = np.abs(net.predict(features(seed=seed))).max()
         assert np.nanmax(bound) < 2e-4 * size  # else a mistake could hide in it
+
+
+INSIDE = {
+    "conv": layer("Conv1D", "c", filters=3, kernel_size=2, activation="relu"),
+    "pool": layer("MaxPooling1D", "p", pool_size=2),
+    "dense": layer("Dense", "d", units=2, activation="softsign"),
+    "loop": layer("LSTM", "l", units=2, activation="relu"),
+    "nested": layer(
+        "TimeDistributed", "t", layer=layer("Dense", "d", units=2, activation="relu")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_all_steps_at_once_have_the_bound_of_each_step(name, monkeypatch):
+    steps = layer("TimeDistributed", "steps", layer=INSIDE[name])
+    net = Network(chain([(None, 5, 4, 3)], steps, layer("Flatten", "flat")))
+    x = np.random.default_rng(2).normal(size=(6, 5, 4, 3)).astype(np.float32)
+    x[1] = 0  # near a kink without a bias, whatever the step
+    at_once, error = bound_of(net, x)
+    assert np.isfinite(at_once).any()
+    assert not (error > at_once).any()
+    counts = []
+    record = Tape.record
+
+    def counted(*args, **kwargs):
+        counts.append(1)
+        return record(*args, **kwargs)
+
+    monkeypatch.setattr(Tape, "record", counted)
+    bound_of(net, x)
+    once = len(counts)
+    monkeypatch.setattr(any_layer, "merges_steps", lambda inner: False)
+    each, _ = bound_of(net, x)
+    assert len(counts) - once > 3 * once
+    np.testing.assert_allclose(at_once, each, rtol=1e-9)
+    # errors in one step of each row, the others forgotten, are seen by this comparison
+    monkeypatch.setattr(any_layer, "merges_steps", lambda inner: True)
+    monkeypatch.setattr(
+        bounds, "sum_of_products", lambda d, e: total(d, e) if d.ndim < 4 else 0.0
+    )
+    wrong, _ = bound_of(net, x)
+    assert not np.allclose(wrong, each, rtol=1e-9, atol=0, equal_nan=True)
+
+
+def total(adjoint, errors):
+    """Their products, summed over all axes but sweeps and rows."""
+    each = np.abs(adjoint) * np.broadcast_to(errors, adjoint.shape[1:])
+    return each.reshape(*each.shape[:2], -1).sum(axis=-1)
+
+
+def test_a_dear_sweep_is_not_made(monkeypatch):
+    net, x = stack("conv"), features()
+    inputs = net.prepare(x)
+    (right,) = net.flat(inputs, dtype="float64")
+    apart = np.random.default_rng(0).random(right.shape)
+    apart[2] += 1
+
+    def of(work):
+        (found,) = output_bounds(net, inputs, [apart], worst_known_errors(), work=work)
+        return np.isfinite(found)
+
+    every, some, none = of(1e8), of(1200), of(10)
+    assert some[2].any()  # the row that differs most
+    assert some.sum() < every.sum() / 2
+    assert not none.any()
 
 
 @pytest.mark.parametrize("name", STACKS)

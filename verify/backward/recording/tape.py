@@ -48,6 +48,9 @@ class Operation:
     place : hashable
         The same for operations that round alike, such as a product with one weight at
         every step.
+    steps : int
+        How many entries of the first axis belong to a row: those of a TimeDistributed
+        are recorded as rows.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Operation:
     singles: tuple[Array, ...] = ()
     errors: tuple[Array | float, ...] = ()
     place: Hashable = None
+    steps: int = 1
 
     @cached_property
     def shifts(self) -> tuple[Array | float, ...]:
@@ -108,12 +112,15 @@ class Tape:
         The operations on such values.
     decisions : list of Operation
         Comparisons, which cut a computation into branches.
+    steps : int
+        `Operation.steps` of what is recorded now.
     """
 
     single: bool = False
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     entries: list[_Entry] = field(default_factory=list)
     decisions: list[Operation] = field(default_factory=list)
+    steps: int = 1
     _silent: int = 0
 
     def leaf(self, value: Array, single: Array | None = None) -> Recorded:
@@ -137,6 +144,15 @@ class Tape:
             yield
         finally:
             self._silent -= 1
+
+    @contextmanager
+    def merged(self, steps: int) -> Iterator[None]:
+        """Record operations on the steps of all rows, each step as a row."""
+        before, self.steps = self.steps, self.steps * steps
+        try:
+            yield
+        finally:
+            self.steps = before
 
     def record(
         self,
@@ -176,10 +192,12 @@ class Tape:
         if name and self.single and not self._silent:
             operation = Operation(
                 name, tuple(map(np.asarray, exact)), output, function, slopes,
-                terms, tuple(map(np.asarray, singles)), errors, place,
+                terms, tuple(map(np.asarray, singles)), errors, place, self.steps,
             )  # fmt: skip
         elif name and not self._silent:
-            operation = Operation(name, (), output, function)
+            operation = Operation(
+                name, (), output, function, terms=terms, steps=self.steps
+            )
         back, wanted = pullback(output), [p is not None for p in parents]
 
         def chosen(d: Array) -> list[Array | None]:
@@ -203,7 +221,14 @@ class Tape:
         if self.single and any(getattr(x, "place", None) is not None for x in operands):
             singles = tuple(np.asarray(single_of(x)) for x in operands)
             self.decisions.append(
-                Operation("decision", exact, exact[0], function, singles=singles)
+                Operation(
+                    "decision",
+                    exact,
+                    exact[0],
+                    function,
+                    singles=singles,
+                    steps=self.steps,
+                )
             )
         return function(*exact)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -235,6 +236,11 @@ class AnyShape(tuple[int | None, ...]):
     __slots__ = ()
 
 
+MergeSteps = Callable[[LayerSpec, int], AbstractContextManager[None] | None]
+"""A layer inside TimeDistributed and the number of steps -> what surrounds one call of
+it on the steps of all rows; None if it has to be called step by step."""
+
+
 class Run(Protocol):
     """Describe what an evaluation offers to the layers that it calls.
 
@@ -244,6 +250,7 @@ class Run(Protocol):
     recording: bool
     floatx: str
     outlining: bool
+    merge_steps: MergeSteps | None
 
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
         """Call a layer inside this one, as Keras's ``Layer.__call__`` does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -210,6 +210,10 @@ class TimeDistributed(LayerType):
     ) -> Array:
         inner = _without_scales(layer.sublayers["layer"])
         time = inputs.shape[1]
+        merged = None if run.merge_steps is None else run.merge_steps(inner, time)
+        if merged is not None:
+            with merged:
+                return _on_all_steps(run, inner, inputs, mask)
         steps = []
         for t in range(min(time, 1) if run.outlining else time):
             step_mask = None if mask is None else mask[:, t]
@@ -218,6 +222,18 @@ class TimeDistributed(LayerType):
             (first,) = steps
             return np.repeat(first[:, None], time, axis=1)
         return np.stack(steps, axis=1)
+
+
+def _on_all_steps(run: Run, inner: LayerSpec, inputs: Array, mask: Any) -> Array:
+    """Call the layer inside TimeDistributed once, each step of a row as a row."""
+    rows, time = inputs.shape[:2]
+    together = inputs.reshape(rows * time, *inputs.shape[2:])
+    if mask is not None:
+        mask = mask.reshape(rows * time, *mask.shape[2:])
+    output = run.within(inner, together, at="layer", mask=mask)
+    if output.shape[0] != rows * time:
+        raise ValueError(f"expected {rows * time} rows. Received: {output.shape[0]}")
+    return cast(Array, output.reshape(rows, time, *output.shape[1:]))
 
 
 class SpectralNormalization(LayerType):

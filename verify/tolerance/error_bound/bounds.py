@@ -52,6 +52,17 @@ MAX_BLOCK_ADJOINTS, MAX_BLOCK_ROWS = 4e6, 128
 """Adjoints kept at a time, and their greatest number of rows, so that they fit a core's
 cache. Matrix products that small are not worth several threads."""
 
+MIN_BLOCK_PAIRS, MAX_ARRAY_NUMBERS = 8, 1.6e7
+"""Elements of a dear row that are swept together, because the row's own values are
+judged once for all of them; and the greatest size of an array of adjoints then."""
+
+TERMS_PER_ADJOINT, RECORDED_PER_ADJOINT = 64, 3
+"""Terms of a sum of products that take as long as an adjoint of another recorded
+operation, and how many of those take as long as one of a layer with equations."""
+
+ROW_SHARE = 4
+"""Sweeps of a single element that take as long as recording a row and judging it."""
+
 
 def bounded(
     noise_floors: Sequence[Tolerance],
@@ -325,14 +336,21 @@ def bounds_of(
     flat = FlatOutputs(differences)
     joined = flat.join(differences)  # (batch, elements)
     found = np.full(joined.shape, np.nan)
+    _, first = computation.traces(np.array([0]))
+    if _numbers(first) > budget:
+        return flat.split(found)  # a single sweep takes longer than all may
     try:
-        work = _adjoints_of_a_row(computation, flat)
+        cost = _cost_of_a_row(computation, flat, first)
     except NotRecorded:  # a layer computes what has no derivative here
         return flat.split(found)
-    work += weights if work else 0
+    work = cost.work + (weights if cost.work else 0)
     ranking = np.nan_to_num(joined[:rows], nan=np.inf)
-    chosen, elements = _most_different(ranking, budget / max(work, 1))
+    share = ROW_SHARE if cost.recorded else 0
+    chosen, elements = _most_different(ranking, budget / max(work, 1), share)
     pairs = max(1, int(MAX_BLOCK_ADJOINTS // max(work, flat.elements)))
+    if cost.recorded:
+        most_pairs = MAX_ARRAY_NUMBERS // max(cost.largest, flat.elements)
+        pairs = max(pairs, int(min(MIN_BLOCK_PAIRS, most_pairs)))
     # Part of a row's cost is the same for any number of elements, so a block takes all
     # elements of few rows rather than few elements of all rows.
     row_block = min(max(1, pairs // len(elements)), MAX_BLOCK_ROWS) if work else pairs
@@ -340,6 +358,8 @@ def bounds_of(
         for some in _blocks(chosen, row_block):
             single, double = computation.traces(some)
             diverged, deviations = _deviations(single, double, most)
+            if diverged.all():
+                continue  # no row of these may have a bound
             errors = _abs_errors(single.output, double.output)
             element_block = max(1, pairs // len(some)) if work else len(elements)
             for which in _blocks(elements, element_block):
@@ -509,16 +529,24 @@ class BoundVisitor:
         if not operation.operands:
             return
         found = operation_rounding(operation, self.activation_errors)
-        self.near |= found.near
+        near, rows = found.near, len(self.near)
+        if operation.steps > 1 and near.size > 1:
+            near = np.asarray(near.reshape(rows, -1).any(axis=1))
+        self.near |= near
         if "output" not in d:
             return
-        adjoint = d["output"]  # (sweeps, rows, ...)
-        worst = np.broadcast_to(found.max_error + FLUSH_ERROR, adjoint.shape[1:])
+        adjoint = d["output"]  # (sweeps, rows, ...), with steps after the rows if any
+        shape, own = operation.output.shape, adjoint.shape[1:]
+        worst = np.broadcast_to(found.max_error + FLUSH_ERROR, shape).reshape(own)
         self.coherent += sum_of_products(np.abs(adjoint), worst)
         if found.standard_deviation is not None:
             place = operation.place or id(operation)
             site = RoundingSite(f"{operation.name} {place}", found.max_error)
-            self.add_deviation(key, site, adjoint * found.standard_deviation)
+            deviation = np.broadcast_to(found.standard_deviation, shape).reshape(own)
+            moved = adjoint * deviation
+            if len(shape) == 1:
+                moved = moved[..., None]  # a single number in each row
+            self.add_deviation(key, site, moved)
 
     def layer(self, key: str) -> LayerRounding:
         """Return `rounding` of a call, made once."""
@@ -573,30 +601,55 @@ def sum_of_products(adjoint: Array, errors: Array) -> Array:
     )
 
 
-class _AdjointCounter:
-    """Count the adjoints that a backpropagation computes."""
+class _Cost:
+    """Estimate how long a backpropagation takes.
+
+    Attributes
+    ----------
+    work : float
+        The adjoints that it computes, or what takes as long.
+    largest : int
+        Size of the largest adjoint of a recorded operation.
+    recorded : bool
+        Whether any operation is recorded.
+    """
 
     known_activations = KNOWN_ACTIVATIONS
 
     def __init__(self) -> None:
-        self.count = 0
+        self.work, self.largest, self.recorded = 0.0, 0, False
 
     def __call__(
         self, key: str, step: int | None, d: Values, v: Values | Operation
     ) -> None:
         """Add the adjoints of one step; see `Visitor`."""
-        self.count += sum(adjoint.size for adjoint in d.values()) if d else 1
+        size = sum(adjoint.size for adjoint in d.values())
+        if not isinstance(v, Operation):
+            self.work += size if d else 1
+            return
+        self.recorded, self.largest = True, max(self.largest, size)
+        terms = v.terms if v.name == "products" else 0
+        of_one = (1 + terms / TERMS_PER_ADJOINT) / RECORDED_PER_ADJOINT
+        self.work += max(size * of_one, 1)
 
 
-def _adjoints_of_a_row(computation: Computation, flat: FlatOutputs) -> int:
-    """Return the adjoints that one sweep computes for a row; 0 where nothing rounds."""
-    counter = _AdjointCounter()
+def _cost_of_a_row(computation: Computation, flat: FlatOutputs, trace: Trace) -> _Cost:
+    """Return what one sweep of a row costs; no work where nothing rounds."""
+    cost = _Cost()
     gradients = flat.split(np.zeros((1, 1, flat.elements)))  # one sweep of one row
-    computation.sweep(np.array([0]), gradients, counter)
-    return counter.count
+    computation.sweep(np.array([0]), gradients, cost, trace)
+    return cost
 
 
-def _most_different(differences: Array, budget: float) -> tuple[Array, Array]:
+def _numbers(trace: Trace) -> int:
+    """Return how many numbers the layers return: as many have adjoints at least."""
+    outputs = [flatten(call.output) for call in trace.values()]
+    return sum(np.size(x) for leaves in outputs for x in leaves)
+
+
+def _most_different(
+    differences: Array, budget: float, share: int = 0
+) -> tuple[Array, Array]:
     """Choose the rows and elements with the greatest differences.
 
     Parameters
@@ -604,6 +657,8 @@ def _most_different(differences: Array, budget: float) -> tuple[Array, Array]:
     differences : (rows, elements)
     budget : float
         Greatest number of pairs of a row and an element.
+    share : int
+        Pairs that a row counts for beside those of its elements.
 
     Returns
     -------
@@ -611,10 +666,11 @@ def _most_different(differences: Array, budget: float) -> tuple[Array, Array]:
         Ascending.
     """
     rows, elements = differences.shape
-    count = int(min(rows, max(budget // elements, 4)))
+    least = min(max(budget // (1 + share), 1), 4) if share else 4
+    count = int(min(rows, max(budget // (elements + share), least)))
     order = np.argsort(-differences.max(axis=1), kind="stable")
     some = np.sort(order[:count])
-    count = int(min(elements, max(budget // len(some), 1)))
+    count = int(min(elements, max(budget // len(some) - share, 1)))
     order = np.argsort(-differences[some].max(axis=0), kind="stable")
     return some, np.sort(order[:count])
 

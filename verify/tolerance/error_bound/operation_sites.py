@@ -237,8 +237,8 @@ def _decided(operation: Operation) -> Array:
     example. So they are not near.
     """
     values, shifts = operation.operands, operation.shifts
-    rows = max(len(v) for v in values if v.ndim)
     shape = np.broadcast_shapes(*(v.shape for v in values))
+    rows = shape[0] if shape else 1
     near: Any = np.zeros(shape, dtype=bool)
     if len(values) == 2 and all(v.dtype.kind in "fiu" for v in values):
         a, b = values

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from verify.backward import needs_recording, refused, supports
+from verify.backward.any_layer import merges_steps
 from verify.backward.cells import Values
 from verify.errors import printable
 from verify.forward.cells import gate_blocks
@@ -374,8 +375,8 @@ KNOWN_ACTIVATIONS = frozenset(
 
 
 MAX_CALLS = 1000
-"""Steps of a TimeDistributed up to which a bound is derived: it goes back through every
-call of the layer inside, which for thousands takes minutes."""
+"""Steps of a TimeDistributed up to which a bound is derived if each of them needs a
+call of the layer inside; see `verify.backward.any_layer.merges_steps`."""
 
 
 def unbounded(net: Network, name: str | None = None) -> str:
@@ -393,13 +394,15 @@ def unbounded(net: Network, name: str | None = None) -> str:
             continue  # it has no policy of its own
         if layer.policy != "float32":
             return f"{layer}: it computes in {printable(layer.policy)}"
-        if layer.class_name == "TimeDistributed" and _steps(layer) > MAX_CALLS:
-            return f"{layer}: bounds through {_steps(layer):,} calls take too long"
+        if layer.class_name == "TimeDistributed" and _calls(layer) > MAX_CALLS:
+            return f"{layer}: bounds through {_calls(layer):,} calls take too long"
     return ""
 
 
-def _steps(layer: LayerSpec) -> int:
-    """Return how many time steps the model fixes for a layer; 0 if it fixes none."""
+def _calls(layer: LayerSpec) -> int:
+    """Return how often a TimeDistributed calls its layer; 0 if no model fixes that."""
+    if all(merges_steps(inner) for _, inner in layer.walk()):
+        return 1
     shape = layer.input_shape
     return (shape[1] or 0) if isinstance(shape, tuple) and len(shape) > 1 else 0
 
