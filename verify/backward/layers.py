@@ -34,7 +34,8 @@ Visitor = Callable[[str, int | None, Values, Values | Operation], None]
 """A function that is called with path, step, adjoints and values of each computation.
 
 Of a layer that is not in the table below each operation is shown: an `Operation` in
-place of the values, and the adjoint of its ``output``.
+place of the values, and the adjoint of its ``output``. Inside a TimeDistributed the
+steps are an axis of their own after the batch, if the operation has all of them.
 
 The path is a key of a trace: ``lstm:2`` is the second call of a shared layer. For a
 recurrent layer the step is that of the input; otherwise it is None. Values are
