@@ -128,3 +128,14 @@ def test_operations_have_numpys_shapes_and_dtypes(name, shape, dtype, value):
         np.testing.assert_array_equal(np.asarray(found), expected)
     if np.ndim(expected) and name != "flags" and expected.dtype.kind == "f":
         assert isinstance(found, Outline)
+
+
+def test_numbers_that_change_places_are_no_unchanged_input_on_jax():
+    model = nets.spec(
+        nets.input_layer(None, 4, 4),
+        nets.layer("Masking", "masking"),
+        nets.layer("Permute", "permute", dims=[2, 1]),
+        nets.layer("GlobalAveragePooling1D", "mean"),
+    )
+    x = np.arange(32.0).reshape(2, 4, 4) // 8
+    assert not differences(Network(model).on("jax"), x, "float64")

@@ -161,6 +161,15 @@ class Permute(Reshaping):
     def moved(self, layer: LayerSpec, x: Array) -> Array:
         return np.transpose(x, (0, *layer.options["dims"]))
 
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        y = super().call(run, layer, inputs)
+        dims = list(layer.options["dims"])
+        if run.outlining and dims != sorted(dims):
+            # What stands in for an array there has strides of 0, with which a view
+            # looks like its input; one number of its own makes it another.
+            y = np.broadcast_to(y[(slice(1),) * y.ndim].copy(), y.shape)
+        return y
+
 
 class RepeatVector(Reshaping):
     """Compute ``y[:, t] = x`` for ``n`` steps.
