@@ -263,14 +263,18 @@ def main() -> None:
             f"{row.checked} {row.reason[:100]} {row.partial[:100]}",
             flush=True,
         )
+        if not given.only:  # as long as it runs, the table has the files so far
+            write(rows)
     for name, value in totals(rows):
         print(f"{name}: {value}")
-    if not given.only:
-        machine = Machine.here()
-        document = {"machine": asdict(machine), "files": [asdict(row) for row in rows]}
-        put(in_json(document).encode(), RESULTS_FOLDER / "real_files.json")
-        text = table(rows, machine.words())
-        put(text.encode(), RESULTS_FOLDER / "real_files.md")
+
+
+def write(rows: Sequence[Row]) -> None:
+    """Write what is measured so far to the folder of the results."""
+    machine = Machine.here()
+    document = {"machine": asdict(machine), "files": [asdict(row) for row in rows]}
+    put(in_json(document).encode(), RESULTS_FOLDER / "real_files.json")
+    put(table(rows, machine.words()).encode(), RESULTS_FOLDER / "real_files.md")
 
 
 if __name__ == "__main__":
