@@ -140,6 +140,7 @@ def _dims(options: Mapping[str, Any]) -> Iterator[int]:
 def _parts_and_products(options: Mapping[str, Any], sizes: set[int]) -> set[int]:
     """Channels of a group, and of what a depthwise convolution makes of them."""
     groups, multiplier = options.get("groups", 1), options.get("depth_multiplier", 1)
+    groups = max(groups, 1)  # -1: a GroupNormalization of each position
     return {s // groups for s in sizes if s % groups == 0} | {
         s * multiplier for s in sizes
     }

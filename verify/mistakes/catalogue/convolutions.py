@@ -300,6 +300,8 @@ def _channels_moved(x: Array, last: bool) -> Array:
 
 def groups(layer: LayerSpec) -> Iterator[Mistake]:
     """Yield groups of channels that meet other filters."""
+    if "kernel" not in layer.weights:
+        return  # GroupNormalization has groups too
     count = layer.options.get("groups", 1)
     if count > 1:
         inner, filters = layer.weights["kernel"].shape[-2:]
