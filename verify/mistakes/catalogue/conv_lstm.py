@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from verify.forward.convolution import convolve, dilated_size, pad_width
+from verify.mistakes.catalogue.convolutions import channel_mistakes
 from verify.mistakes.catalogue.mistake import (
     CONV_LSTMS,
     Change,
     Mistake,
     MutationOperator,
     Need,
-    on_inputs,
     on_weights,
 )
 from verify.model.arrays import Array
@@ -183,39 +183,10 @@ def orientations(layer: LayerSpec) -> Iterator[Mistake]:
     )
 
 
-def _channels_reversed(layer: LayerSpec, kernel: Array) -> Array:
-    return kernel[..., ::-1, :]
-
-
-def _channels_moved(x: Array, last: bool) -> Array:
-    """Read the memory of the inputs as if their channels stood at the other end."""
-    batch, time, *rest = x.shape
-    if last:
-        *lengths, channels = rest
-        return np.moveaxis(x.reshape(batch, time, channels, *lengths), 2, -1)
-    channels, *lengths = rest
-    return np.moveaxis(x.reshape(batch, time, *lengths, channels), -1, 2)
-
-
 def channels(layer: LayerSpec) -> Iterator[Mistake]:
     """Yield channels of the inputs in another order, or on another axis."""
-    if layer.class_name not in CONV_LSTMS or layer.weights["kernel"].shape[-2] < 2:
-        return
-    yield Mistake(
-        "channels in reverse order",
-        "the channels of the inputs come in reverse order, as BGR for RGB",
-        "pass the channels in the order of training",
-        on_weights("kernel", change=_channels_reversed),
-        common=True,
-    )
-    last = layer.options["data_format"] == "channels_last"
-    yield Mistake(
-        "channels reshaped, not moved",
-        "the inputs are reshaped to another data format, so that positions and "
-        f"channels are mixed; the model has {layer.options['data_format']}",
-        "transpose the axes; a reshape leaves the numbers where they are",
-        on_inputs(partial(_channels_moved, last=last)),
-    )
+    if layer.class_name in CONV_LSTMS:
+        yield from channel_mistakes(layer, "kernel", -2, leading=2)
 
 
 MUTATION_OPERATORS: tuple[MutationOperator, ...] = (paddings, orientations, channels)

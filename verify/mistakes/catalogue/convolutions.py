@@ -264,8 +264,26 @@ def channels(layer: LayerSpec) -> Iterator[Mistake]:
         return
     key = _kernel(layer)
     axis = -1 if layer.class_name in TRANSPOSED else -2
-    groups = layer.options.get("groups", 1)
-    if groups > 1 or layer.weights[key].shape[axis] < 2:
+    if layer.options.get("groups", 1) == 1:
+        yield from channel_mistakes(layer, key, axis)
+
+
+def channel_mistakes(
+    layer: LayerSpec, key: str, axis: int, leading: int = 1
+) -> Iterator[Mistake]:
+    """Yield channels of the inputs in another order, or on another axis.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    key : str
+        The weight that meets the channels of the inputs.
+    axis : int
+        Its axis of these channels.
+    leading : int
+        Axes of the inputs before those of positions and channels: 1, or 2 with time.
+    """
+    if layer.weights[key].shape[axis] < 2:
         return
     yield Mistake(
         "channels in reverse order",
@@ -280,7 +298,7 @@ def channels(layer: LayerSpec) -> Iterator[Mistake]:
         "the inputs are reshaped to another data format, so that positions and "
         f"channels are mixed; the model has {layer.options['data_format']}",
         "transpose the axes; a reshape leaves the numbers where they are",
-        on_inputs(partial(_channels_moved, last=last)),
+        on_inputs(partial(_channels_moved, last=last, leading=leading)),
     )
 
 
@@ -288,14 +306,14 @@ def _reversed(_: LayerSpec, kernel: Array, axis: int) -> Array:
     return np.flip(kernel, axis=axis)
 
 
-def _channels_moved(x: Array, last: bool) -> Array:
+def _channels_moved(x: Array, last: bool, leading: int) -> Array:
     """Read the memory of the inputs as if their channels stood at the other end."""
-    batch, *rest = x.shape
+    front, rest = x.shape[:leading], x.shape[leading:]
     if last:
         *lengths, channels = rest
-        return np.moveaxis(x.reshape(batch, channels, *lengths), 1, -1)
+        return np.moveaxis(x.reshape(*front, channels, *lengths), leading, -1)
     channels, *lengths = rest
-    return np.moveaxis(x.reshape(batch, *lengths, channels), -1, 1)
+    return np.moveaxis(x.reshape(*front, *lengths, channels), -1, leading)
 
 
 def groups(layer: LayerSpec) -> Iterator[Mistake]:
