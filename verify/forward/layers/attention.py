@@ -244,7 +244,93 @@ def _probability(value: Any) -> float:
     return rate
 
 
-class MultiHeadAttention(LayerType):
+class ManyHeads(LayerType):
+    """Compute attention by heads, from projections; the base of both that do.
+
+    TensorFlow holds ``1 / sqrt(size)`` in float32, even in a float64 layer.
+
+    Keras has two code paths, which differ for a query whose keys are all masked. The
+    fused path runs if the inputs have three axes, ``dropout`` is 0 and the scores are
+    not returned; the query then attends to all keys alike. On the other path its
+    scores are zeros, so it attends to no key.
+
+    Attributes
+    ----------
+    size_option : str
+        The option that says how many numbers a head of a query or key has.
+    """
+
+    size_option: ClassVar[str]
+    inert = weight_settings("kernel", "bias") | {"seed"}
+    arguments = (
+        *("query", "value", "key", "query_mask", "value_mask", "key_mask"),
+        *("attention_mask", "return_attention_scores", "use_causal_mask"),
+    )
+    supports_masking = True
+    weight_groups = (
+        "query_dense",
+        "key_dense",
+        "_gate_dense",
+        "value_dense",
+        "output_dense",
+    )
+
+    def axes(self, options: Mapping[str, Any]) -> tuple[int, ...] | None:
+        """Return the axes that are attended to; None for all but rows and features."""
+        return (1,)
+
+    def share(self, options: Mapping[str, Any]) -> int:
+        """Return how many heads of the query meet the same key and value."""
+        return 1
+
+    def met(self, layer: LayerSpec, heads: Array) -> Array:
+        """Return keys or values, (batch, steps, heads, size), for each query head."""
+        return heads
+
+    def call(
+        self,
+        run: Run,
+        layer: LayerSpec,
+        query: Array,
+        value: Array,
+        key: Array | None = None,
+        query_mask: Array | None = None,
+        value_mask: Array | None = None,
+        key_mask: Array | None = None,
+        attention_mask: Array | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        options = layer.options
+        allowed = _allowed(
+            (query.shape[1], value.shape[1]),
+            (query_mask, value_mask, key_mask),
+            attention_mask,
+            causal=use_causal_mask,
+            window=options["sliding_window"],
+        )
+        factor = constant(
+            1 / math.sqrt(options[self.size_option]), exact_constants(layer)
+        )
+        q = factor * _projected(layer, "query", query)
+        k = self.met(layer, _projected(layer, "key", value if key is None else key))
+        v = self.met(layer, _projected(layer, "value", value))
+        fused = not (return_attention_scores or options["dropout"]) and q.ndim == 4
+        axes = self.axes(options)
+        weigh = layer.overrides.get("weigh", weighed)
+        heads, scores, allowed = _attend(axes, q, k, v, allowed, fused, weigh)
+        if options["use_gate"]:
+            heads = heads * sigmoid(_projected(layer, "gate", query))
+        output = np.tensordot(heads, layer.weights["output_kernel"], 2)
+        if options["use_bias"]:
+            output = output + layer.weights["output_bias"]
+        if not return_attention_scores:
+            return output
+        # Keras computes the scores by a Softmax layer, which passes its mask on
+        return output, Tensor(scores, allowed)
+
+
+class MultiHeadAttention(ManyHeads):
     """Compute attention with several heads, each with projections of its own.
 
     ::
@@ -253,13 +339,6 @@ class MultiHeadAttention(LayerType):
         heads = softmax(q @ k^T / sqrt(key_dim)) @ v
         heads = heads * sigmoid(query @ gate_kernel + gate_bias)      with use_gate
         y = heads @ output_kernel + output_bias
-
-    TensorFlow holds ``1 / sqrt(key_dim)`` in float32, even in a float64 layer.
-
-    Keras has two code paths, which differ for a query whose keys are all masked. The
-    fused path runs if the inputs have three axes, ``dropout`` is 0 and the scores are
-    not returned; the query then attends to all keys alike. On the other path its
-    scores are zeros, so it attends to no key.
 
     Keras removes the masks of query, value and key from the tensors themselves, and
     takes the mask of the query from the tensor even if the caller gives one.
@@ -280,21 +359,9 @@ class MultiHeadAttention(LayerType):
         "sliding_window": Option(optional(positive), None),
         "flash_attention": Option(one_of(None, False), None, supported="None, False"),
     }
-    inert = weight_settings("kernel", "bias") | {"seed"}
-    arguments = (
-        *("query", "value", "key", "query_mask", "value_mask", "key_mask"),
-        *("attention_mask", "return_attention_scores", "use_causal_mask"),
-    )
-    supports_masking = True
+    size_option = "key_dim"
     strips_masks = ("query", "value", "key")
     masks_from_tensor = frozenset({"query_mask"})
-    weight_groups = (
-        "query_dense",
-        "key_dense",
-        "_gate_dense",
-        "value_dense",
-        "output_dense",
-    )
     shown_by_weights = frozenset(
         {"num_heads", "value_dim", "use_bias", "use_gate", "output_shape"}
     )
@@ -340,48 +407,12 @@ class MultiHeadAttention(LayerType):
             lines.append("dropout is not 0, so a query without keys attends to none")
         return [*lines, "the masks of query, value and key are gone after it"]
 
-    def call(
-        self,
-        run: Run,
-        layer: LayerSpec,
-        query: Array,
-        value: Array,
-        key: Array | None = None,
-        query_mask: Array | None = None,
-        value_mask: Array | None = None,
-        key_mask: Array | None = None,
-        attention_mask: Array | None = None,
-        return_attention_scores: bool = False,
-        use_causal_mask: bool = False,
-    ) -> Any:
-        options = layer.options
-        allowed = _allowed(
-            (query.shape[1], value.shape[1]),
-            (query_mask, value_mask, key_mask),
-            attention_mask,
-            causal=use_causal_mask,
-            window=options["sliding_window"],
-        )
-        factor = constant(1 / math.sqrt(options["key_dim"]), exact_constants(layer))
-        q = factor * _projected(layer, "query", query)
-        k = _projected(layer, "key", value if key is None else key)
-        v = _projected(layer, "value", value)
-        fused = not (return_attention_scores or options["dropout"]) and q.ndim == 4
-        axes = options["attention_axes"]
-        weigh = layer.overrides.get("weigh", weighed)
-        heads, scores, allowed = _attend(axes, q, k, v, allowed, fused, weigh)
-        if options["use_gate"]:
-            heads = heads * sigmoid(_projected(layer, "gate", query))
-        output = np.tensordot(heads, layer.weights["output_kernel"], 2)
-        if options["use_bias"]:
-            output = output + layer.weights["output_bias"]
-        if not return_attention_scores:
-            return output
-        # Keras computes the scores by a Softmax layer, which passes its mask on
-        return output, Tensor(scores, allowed)
+    def axes(self, options: Mapping[str, Any]) -> tuple[int, ...] | None:
+        axes: tuple[int, ...] | None = options["attention_axes"]
+        return axes
 
 
-class GroupQueryAttention(LayerType):
+class GroupQueryAttention(ManyHeads):
     """Compute attention in which several heads of the query share a key and a value.
 
     ::
@@ -391,8 +422,8 @@ class GroupQueryAttention(LayerType):
         head n of q meets head n // (num_query_heads / num_key_value_heads) of k and v
         y = heads @ output_kernel + output_bias
 
-    The rest is as in `MultiHeadAttention`, its two code paths included. Masks stay with
-    their tensors here. The Python class is called GroupedQueryAttention.
+    The rest is as in `MultiHeadAttention`. Masks stay with their tensors here. The
+    Python class is called GroupedQueryAttention.
 
     Source: keras/src/layers/attention/grouped_query_attention.py.
     """
@@ -409,10 +440,7 @@ class GroupQueryAttention(LayerType):
         "sliding_window": Option(optional(positive), None),
         "flash_attention": Option(one_of(None, False), None, supported="None, False"),
     }
-    inert = weight_settings("kernel", "bias") | {"seed"}
-    arguments = MultiHeadAttention.arguments
-    supports_masking = True
-    weight_groups = MultiHeadAttention.weight_groups
+    size_option = "head_dim"
     shown_by_weights = frozenset(
         {"num_query_heads", "num_key_value_heads", "use_bias", "use_gate"}
     )
@@ -464,43 +492,12 @@ class GroupQueryAttention(LayerType):
             lines.append("dropout is not 0, so a query without keys attends to none")
         return lines
 
-    def call(
-        self,
-        run: Run,
-        layer: LayerSpec,
-        query: Array,
-        value: Array,
-        key: Array | None = None,
-        query_mask: Array | None = None,
-        value_mask: Array | None = None,
-        key_mask: Array | None = None,
-        attention_mask: Array | None = None,
-        return_attention_scores: bool = False,
-        use_causal_mask: bool = False,
-    ) -> Any:
-        options = layer.options
-        allowed = _allowed(
-            (query.shape[1], value.shape[1]),
-            (query_mask, value_mask, key_mask),
-            attention_mask,
-            causal=use_causal_mask,
-            window=options["sliding_window"],
-        )
-        factor = constant(1 / math.sqrt(options["head_dim"]), exact_constants(layer))
-        q = factor * _projected(layer, "query", query)
-        share = options["num_query_heads"] // options["num_key_value_heads"]
+    def share(self, options: Mapping[str, Any]) -> int:
+        return int(options["num_query_heads"] // options["num_key_value_heads"])
+
+    def met(self, layer: LayerSpec, heads: Array) -> Array:
         group = layer.overrides.get("group", repeated_heads)
-        k = group(_projected(layer, "key", value if key is None else key), share)
-        v = group(_projected(layer, "value", value), share)
-        fused = not (return_attention_scores or options["dropout"])
-        weigh = layer.overrides.get("weigh", weighed)
-        heads, scores, allowed = _attend((1,), q, k, v, allowed, fused, weigh)
-        if options["use_gate"]:
-            heads = heads * sigmoid(_projected(layer, "gate", query))
-        output = np.tensordot(heads, layer.weights["output_kernel"], 2)
-        if options["use_bias"]:
-            output = output + layer.weights["output_bias"]
-        return (output, Tensor(scores, allowed)) if return_attention_scores else output
+        return group(heads, self.share(layer.options))
 
 
 def repeated_heads(x: Array, count: int) -> Array:

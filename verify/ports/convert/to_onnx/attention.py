@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from verify.forward.activations import constant
-from verify.forward.layers.attention import LOWEST_FUSED_SCORE, _listed
+from verify.forward.layers import REGISTRY
+from verify.forward.layers.attention import LOWEST_FUSED_SCORE, ManyHeads, _listed
 from verify.forward.layers.base import Tensor, exact_constants
 from verify.model.dtypes import POLICIES
 from verify.model.spec import LayerSpec
@@ -92,17 +93,25 @@ def multi_head(
     return_attention_scores: bool = False,
     use_causal_mask: bool = False,
 ) -> Any:
-    """Write MultiHeadAttention."""
+    """Write MultiHeadAttention or GroupQueryAttention."""
     options, graph = layer.options, run.graph
+    kind = cast(ManyHeads, REGISTRY[layer.class_name])
     masks = (query_mask, value_mask, key_mask)
     window = options["sliding_window"]
     allowed = _allowed(query, value, masks, attention_mask, use_causal_mask, window)
-    factor = constant(1 / math.sqrt(options["key_dim"]), exact_constants(layer))
+    factor = constant(1 / math.sqrt(options[kind.size_option]), exact_constants(layer))
     q = _projected(layer, "query", query) * factor
     k = _projected(layer, "key", value if key is None else key)
     v = _projected(layer, "value", value)
+    if "num_key_value_heads" in options:
+        # which head of the keys each head of the query meets
+        met = graph.constant(
+            np.arange(options["num_query_heads"]) // kind.share(options)
+        )
+        k, v = k.gather(met, 2), v.gather(met, 2)
     fused = not (return_attention_scores or options["dropout"]) and q.ndim == 4
-    heads, scores, allowed = _attend(options["attention_axes"], q, k, v, allowed, fused)
+    axes = kind.axes(options)
+    heads, scores, allowed = _attend(axes, q, k, v, allowed, fused)
     if options["use_gate"]:
         heads = heads * _projected(layer, "gate", query).unary("Sigmoid")
     kernel = layer.weights["output_kernel"]  # (heads, size, *outputs)
@@ -114,45 +123,6 @@ def multi_head(
     )
     if len(outputs) != 1:
         output = output.reshape([*keep, *outputs])
-    if options["use_bias"]:
-        output = output + graph.constant(layer.weights["output_bias"], "output_bias")
-    if not return_attention_scores:
-        return output
-    return output, Tensor(scores, allowed)  # type: ignore[arg-type]
-
-
-def grouped(
-    run: Writing,
-    layer: LayerSpec,
-    query: Value,
-    value: Value,
-    key: Value | None = None,
-    query_mask: Value | None = None,
-    value_mask: Value | None = None,
-    key_mask: Value | None = None,
-    attention_mask: Value | None = None,
-    return_attention_scores: bool = False,
-    use_causal_mask: bool = False,
-) -> Any:
-    """Write GroupQueryAttention."""
-    options, graph = layer.options, run.graph
-    masks = (query_mask, value_mask, key_mask)
-    window = options["sliding_window"]
-    allowed = _allowed(query, value, masks, attention_mask, use_causal_mask, window)
-    factor = constant(1 / math.sqrt(options["head_dim"]), exact_constants(layer))
-    q = _projected(layer, "query", query) * factor
-    heads = options["num_query_heads"]
-    share = heads // options["num_key_value_heads"]
-    shared = graph.constant(np.arange(heads) // share)  # which one each query meets
-    k = _projected(layer, "key", value if key is None else key).gather(shared, 2)
-    v = _projected(layer, "value", value).gather(shared, 2)
-    fused = not (return_attention_scores or options["dropout"])
-    y, scores, allowed = _attend((1,), q, k, v, allowed, fused)
-    if options["use_gate"]:
-        y = y * _projected(layer, "gate", query).unary("Sigmoid")
-    kernel = layer.weights["output_kernel"]  # (heads, size, features)
-    flat = kernel.reshape(kernel.shape[0] * kernel.shape[1], -1)
-    output = y.reshape([0, 0, flat.shape[0]]) @ graph.constant(flat, "output_kernel")
     if options["use_bias"]:
         output = output + graph.constant(layer.weights["output_bias"], "output_bias")
     if not return_attention_scores:
@@ -234,5 +204,5 @@ EMITTERS: Mapping[str, Emit] = {
     "Attention": attention,
     "AdditiveAttention": attention,
     "MultiHeadAttention": multi_head,
-    "GroupQueryAttention": grouped,
+    "GroupQueryAttention": multi_head,
 }
