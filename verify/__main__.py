@@ -923,7 +923,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command with these arguments and return its exit code."""
     try:
         given = _with_flag_values(sys.argv[1:] if argv is None else argv)
-        return run(app, given, "rnn-verify")
+        return run(app, given, "rnn-verify", ends_process=argv is None)
     finally:
         if _registered:
             from verify.forward.own_layers import unregister

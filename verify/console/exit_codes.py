@@ -35,6 +35,7 @@ def run(
     name: str,
     *,
     known: Collection[str] = (),
+    ends_process: bool | None = None,
 ) -> int:
     """Run a typer app and return its exit code.
 
@@ -42,8 +43,9 @@ def run(
     line begins with the command's name. So does a lack of memory. Any other error is a
     defect: it becomes one line and exit code 70, and a file to send is written; see
     `verify.console.crash_report`. SIGTERM ends the command as Ctrl-C does, with an exit
-    code of its own. After either the process itself, whose arguments `argv` does not
-    replace, does not wait for a library that is still at work.
+    code of its own. After either the process does not wait for a library that is still
+    at work: that can take minutes, and Python's own end would stop the library's
+    threads in the middle of C++ code, which aborts the process.
 
     The process does not collect garbage when it ends: with TensorFlow loaded that takes
     a second or two, and the system takes the memory back anyway.
@@ -57,7 +59,11 @@ def run(
         The command's name.
     known : collection of str
         Words that are no data, besides the names of commands: that file may have them.
+    ends_process : bool, optional
+        Whether the process ends with the command; by default if `argv` is not given.
     """
+    if ends_process is None:
+        ends_process = argv is None
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):
@@ -67,7 +73,7 @@ def run(
         code = _run(app, argv, name, known)
     if code == INTERRUPTED:
         code = TERMINATED if terminated.is_set() else INTERRUPTED
-        if argv is None and left_behind():
+        if ends_process and left_behind():
             _leave(code)
     return code
 

@@ -22,7 +22,7 @@ BUSY = 3.0
 FOREVER = """
 import signal, sys, time, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from verify.console.exit_codes import run
+import verify.__main__ as rnn_verify
 from verify.console import signals
 import typer
 
@@ -32,8 +32,9 @@ app = typer.Typer()
 def work():
     {work}
 
-sys.argv = ["x"]
-sys.exit(run(app, None, "x"))
+rnn_verify.app = app  # as the command itself: with the way in which it ends
+sys.argv = ["rnn-verify"]
+sys.exit(rnn_verify.main())
 """
 WORK = {
     "in Python": "print('go', flush=True)\n    while True: pass",
