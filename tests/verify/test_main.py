@@ -125,7 +125,7 @@ def test_check_of_a_chaotic_model_ends_with_3(tmp_path, capsys):
 @pytest.mark.keras
 def test_check_of_a_model_that_differs_ends_with_1(model, capsys, monkeypatch):
     wrong = mutated(verify.load(model).spec, "bias missing")
-    monkeypatch.setattr("verify.__main__._load", lambda *_, **__: wrong)
+    monkeypatch.setattr("verify.commands.check.load_network", lambda *_, **__: wrong)
     assert main(["check", model]) == 1
     assert capsys.readouterr().out.startswith("FAIL")
 

@@ -1,0 +1,149 @@
+"""Compare a model with Keras, or try what a comparison would notice."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import verify
+from verify.commands.arguments import load_network, optional_source, row_mapper
+from verify.commands.ending import finish
+from verify.commands.options import (
+    BaseClass,
+    Column,
+    Config,
+    Dask,
+    Json,
+    Keras2,
+    Layers,
+    Model,
+    OptionalData,
+    ReportFile,
+    Resume,
+    Threads,
+    Vocabulary,
+)
+from verify.data.files import output_path, write_atomically
+from verify.errors import DataError, error_prefix
+
+if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
+    from verify.data.sources import Source
+    from verify.report.page import Exploration
+
+
+def check(
+    model: Model,
+    data: OptionalData = None,
+    config: Config = None,
+    keras2: Keras2 = None,
+    layers: Layers = None,
+    as_base_class: BaseClass = None,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial",
+            help="Check what can be read of a model of which not all can: exit code 3 "
+            "(PARTIAL) if that is right.",
+        ),
+    ] = False,
+    gradients: Annotated[
+        bool,
+        typer.Option(
+            "--gradients", help="Compare the gradients of every weight and input too."
+        ),
+    ] = False,
+    json: Json = False,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also write a page.")
+    ] = None,
+    vocabulary: Vocabulary = None,
+    column: Column = None,
+    report: ReportFile = None,
+    resume: Resume = False,
+    threads: Threads = None,
+    dask: Dask = None,
+) -> None:
+    """Compare the NumPy forward pass with Keras, layer by layer."""
+    page = None if html is None else output_path(html, "--html", ".html")
+    watch = verify.Watch(report, resume=resume, show=True)
+    # first: Keras never opens a refused file
+    net = load_network(model, config, keras2, layers, as_base_class, partial=partial)
+    source = optional_source(net, data, vocabulary, column, quiet=True)
+    with row_mapper(dask, net) as mapper:
+        found = verify.check(
+            model,
+            source,
+            loaded=net,
+            partial=partial,
+            gradients=gradients,
+            threads=threads,
+            mapper=mapper,
+            watch=watch,
+        )
+    if page is not None:
+        explorer = None if net.spec.unread else _explorer(net, source, found)
+        content = found.to_html(explorer).encode()
+        write_atomically(page, lambda file: file.write(content))
+        print(f"Wrote {page}", file=sys.stderr)
+    finish(found, watch, json)
+
+
+def _explorer(
+    net: verify.Network, source: Source | None, report: verify.Report
+) -> Exploration | None:
+    """Return the explorer of the first rows for a page; print why if there is none."""
+    import numpy as np
+
+    from verify import keras_bridge
+    from verify.checks.inputs import prepared_rows, usable_inputs
+    from verify.report.page import DEFAULT_ROWS, explore
+
+    # the rules that the check used
+    net = net.on(str(report.facts["backend"])).by_version(keras_bridge.version_rules())
+    try:
+        if source is None:
+            some = usable_inputs(net).take(slice(0, DEFAULT_ROWS))
+        else:
+            some = prepared_rows(net, source, np.arange(min(DEFAULT_ROWS, source.rows)))
+        return explore(net, some, notes=report.cautions())
+    except DataError as error:
+        print(f"The page has no explorer: {error}", file=sys.stderr)
+        return None
+
+
+def selftest(
+    model: Model,
+    data: OptionalData = None,
+    config: Config = None,
+    keras2: Keras2 = None,
+    layers: Layers = None,
+    as_base_class: BaseClass = None,
+    vocabulary: Vocabulary = None,
+    column: Column = None,
+    json: Json = False,
+) -> None:
+    """Plant every known mistake in the model and say which would not show.
+
+    Exit code 0 if all would show, 3 if some would not.
+    """
+    from verify.checks.inputs import usable_inputs
+    from verify.forward.own_layers import own_layers
+
+    net = load_network(model, config, keras2, layers, as_base_class)
+    source = optional_source(net, data, vocabulary, column)
+    x = None
+    if source is not None:
+        with error_prefix(data):
+            x = usable_inputs(net, source.read())
+    result = verify.selftest(net, x)
+    own = own_layers()
+    for layer in net.spec.layers:
+        if layer.class_name in own:
+            print(
+                f"{layer}: of what code of yours computes, no mistakes are known",
+                file=sys.stderr,
+            )
+    print(result.to_json() if json else str(result))
+    raise typer.Exit(result.exit_code)

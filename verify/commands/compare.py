@@ -1,0 +1,256 @@
+"""Compare a port with a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+import verify
+from verify.commands.arguments import (
+    load_network,
+    opened_source,
+    optional_source,
+    row_mapper,
+)
+from verify.commands.ending import finish, finish_exported
+from verify.commands.options import (
+    DATA_HELP,
+    Backend,
+    BaseClass,
+    Column,
+    Config,
+    Dask,
+    Json,
+    Keras2,
+    KerasVersion,
+    Layers,
+    Model,
+    ReportFile,
+    Resume,
+    Threads,
+    Vocabulary,
+)
+from verify.errors import DataError, printable
+
+if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
+    from verify.data.sources import Source
+
+
+def compare(
+    model: Model,
+    exported: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="EXPORTED",
+            help="An exported file, which its own runtime then runs: .onnx, .tflite, "
+            "an OpenVINO .xml, a SavedModel folder, a .pt2 of torch.export. With --as, "
+            "weights: .safetensors, .npz, or the model.json of TensorFlow.js.",
+        ),
+    ] = None,
+    framework: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="FRAMEWORK",
+            help="EXPORTED holds the weights of this framework, one of those that "
+            "rnn-verify conventions lists.",
+        ),
+    ] = None,
+    layer_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layer",
+            metavar="NAME=PREFIX",
+            help="For --as: what the names of a layer's arrays begin with in the file, "
+            "where shapes and values leave a choice.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{DATA_HELP} Without it an exported file is asked probe inputs alone."
+        ),
+    ] = None,
+    outputs: Annotated[
+        str | None,
+        typer.Option(
+            help="What a port returned for --data, in the same formats; of several "
+            "outputs .npz, one array by the name of each layer they come from."
+        ),
+    ] = None,
+    input_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=NAME",
+            help="Which input of the exported file is this one of the model, where "
+            "names and shapes leave a choice.",
+        ),
+    ] = None,
+    output_names: Annotated[
+        list[str] | None,
+        typer.Option("--output", metavar="NAME=NAME", help="The same for an output."),
+    ] = None,
+    state_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state",
+            metavar="NAME=NAME",
+            help="For a stateful model: an input of the exported file that takes a "
+            "state, and the output that is its value for the next call.",
+        ),
+    ] = None,
+    config: Config = None,
+    keras2: Keras2 = None,
+    layers: Layers = None,
+    as_base_class: BaseClass = None,
+    backend: Backend = "tensorflow",
+    keras: KerasVersion = None,
+    vocabulary: Vocabulary = None,
+    column: Column = None,
+    tolerance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW FAR",
+            help="How far the outputs may be from the model's by your own word, where "
+            "that is more than rounding may do: 1e-3 (in units of the outputs), 1% (of "
+            "the greatest output of each unit), or classes:99% (the share of rows "
+            "whose class must agree).",
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="The number format in which the port computes, whose rounding is then "
+            "allowed: float16, bfloat16, int8, or 'fixed<W,I>' with W bits, I of them "
+            "for the sign and the whole part, such as 'fixed<16,6>' (in quotes).",
+        ),
+    ] = None,
+    json: Json = False,
+    report: ReportFile = None,
+    resume: Resume = False,
+    diagnosis_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="How long to look for the mistake, if the outputs differ.",
+        ),
+    ] = 30.0,
+    threads: Threads = None,
+    dask: Dask = None,
+) -> None:
+    """Say whether a port computes the model, and if not, what it does instead.
+
+    The port is an exported file, which is run here, or the --outputs of a program that
+    was given --data.
+    """
+    watch = verify.Watch(report, resume=resume, show=True)
+    if (exported is None) == (outputs is None):
+        raise DataError(
+            "expected an exported file to run, or --outputs that a port returned for "
+            f"--data. Received: {'neither' if exported is None else 'both'}"
+        )
+    inputs = _pairs("--input", input_names, exported, framework is None)
+    renamed = _pairs("--output", output_names, exported, framework is None)
+    carried = _pairs("--state", state_names, exported, framework is None)
+    prefixes = _pairs("--layer", layer_names, exported, framework is not None)
+    net = load_network(model, config, keras2, layers, as_base_class, keras).on(backend)
+    allowed: dict[str, Any] = {
+        "threads": threads,
+        "diagnosis_seconds": diagnosis_seconds,
+        "tolerance": tolerance,
+        "precision": precision,
+    }
+    if exported is None:
+        if framework is not None:
+            raise DataError("--as: expected a file of weights. Received: none")
+        if data is None or outputs is None:
+            raise DataError(
+                "--outputs: expected --data too, the inputs that the port was given. "
+                "Received: none"
+            )
+        source = opened_source(net, data, vocabulary, column, quiet=True)
+        _compare_recorded(net, source, outputs, watch, dask, json, allowed)
+    if resume or dask:
+        raise DataError(
+            f"{'--resume' if resume else '--dask'}: expected --outputs, whose rows it "
+            "is for. Received: an exported file"
+        )
+    probed = optional_source(net, data, vocabulary, column, quiet=True)
+    if framework is not None:
+        from verify.ports.weight_files.comparison import weight_file_comparison
+
+        weights = weight_file_comparison(
+            net, str(exported), framework, probed, layers=prefixes, **allowed
+        )
+        watch.write(weights.report)
+        finish(weights.report, watch, json)
+    examined = verify.compare_exported(
+        net,
+        str(exported),
+        probed,
+        inputs=inputs,
+        outputs=renamed,
+        states=carried,
+        log=watch.log,
+        **allowed,
+    )
+    finish_exported(examined, watch, json)
+
+
+def _compare_recorded(
+    net: verify.Network,
+    source: Source,
+    outputs: str,
+    watch: verify.Watch,
+    dask: str | None,
+    json: bool,
+    allowed: dict[str, Any],
+) -> NoReturn:
+    """Compare outputs in a file with those of the model, and end."""
+    from verify.data.sources import open_source
+
+    theirs = open_source(outputs, "outputs", net.output_names)
+    with row_mapper(dask, net) as mapper:
+        found = verify.compare_outputs(
+            net, source, theirs, mapper=mapper, watch=watch, **allowed
+        )
+    finish(found, watch, json)
+
+
+def _pairs(
+    option: str, texts: list[str] | None, exported: str | None, usable: bool
+) -> dict[str, str]:
+    """Return what options such as ``--input a=b`` say, by the name in the model.
+
+    Parameters
+    ----------
+    option : str
+    texts : list of str, optional
+    exported : str or None
+        The exported file, without which there is no use for such options.
+    usable : bool
+        Whether the option is for this kind of file.
+
+    Raises
+    ------
+    DataError
+        One is not two names with a = between them, or has no use here.
+    """
+    if texts and (exported is None or not usable):
+        wanted = (
+            "a file of weights, with --as"
+            if option == "--layer"
+            else ("an exported file that is run")
+        )
+        raise DataError(f"{option}: expected {wanted}. Received: none")
+    found = {}
+    for text in texts or ():
+        name, equals, other = text.partition("=")
+        if not name or not equals or not other:
+            raise DataError(f"{option} {printable(text, 80)}: expected NAME=NAME")
+        found[name] = other
+    return found

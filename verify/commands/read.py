@@ -1,0 +1,107 @@
+"""Say what a file, a layer or another framework holds, without computing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import verify
+from verify.commands.arguments import load_network
+from verify.commands.options import (
+    BaseClass,
+    Config,
+    Json,
+    Keras2,
+    KerasVersion,
+    Layers,
+    Model,
+)
+
+
+def describe(
+    model: Model,
+    config: Config = None,
+    keras2: Keras2 = None,
+    layers: Layers = None,
+    as_base_class: BaseClass = None,
+    keras: KerasVersion = None,
+) -> None:
+    """Say which columns are which gate, and where the parameter count comes from.
+
+    Layers that cannot be read are marked with the reason; exit code 3 if there are any.
+    """
+    net = load_network(
+        model, config, keras2, layers, as_base_class, keras, partial=True
+    )
+    print(verify.describe(net))
+    if unread := net.spec.unread:
+        first = next(iter(unread.values()))
+        print(f"rnn-verify: PARTIAL: {first}: {first.unread}", file=sys.stderr)
+        raise typer.Exit(verify.Verdict.PARTIAL.exit_code)
+
+
+def guess_config(
+    weights: Annotated[
+        str,
+        typer.Argument(
+            metavar="WEIGHTS", help="A file with weights and no config, .h5."
+        ),
+    ],
+    order: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="The layers in the order of the model, lstm,lstm_1,dense, where the "
+            "file leaves a choice.",
+        ),
+    ] = "",
+) -> None:
+    """Propose the Sequential model that a file of weights fits, as JSON to edit."""
+    from json import dumps
+
+    from verify.model_files.guessing import read_guess
+
+    guess = read_guess(Path(weights), order.split(",") if order else ())
+    print(dumps(guess.config, indent=1))
+    print(
+        "This is a guess: names and shapes fit it, and do not say what follows. Edit "
+        "it, then give it as --config:",
+        *(f"  - {question}" for question in guess.open_questions),
+        sep="\n",
+        file=sys.stderr,
+    )
+
+
+def layers() -> None:
+    """List every layer that is read, with the options that count, in Markdown."""
+    from verify.report.describe import coverage
+
+    print(coverage())
+
+
+def conventions(
+    framework: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FRAMEWORK",
+            help="torch, onnx, openvino, flax.nnx, tflite, ...; by default all of "
+            "them, as tables in Markdown.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say how other frameworks store and compute SimpleRNN, LSTM and GRU."""
+    from verify.report.conventions import (
+        convention_tables,
+        convention_text,
+        conventions_json,
+    )
+
+    if json:
+        print(conventions_json(framework))
+    else:
+        print(convention_tables() if framework is None else convention_text(framework))
