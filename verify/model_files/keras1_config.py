@@ -32,153 +32,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from verify.errors import ModelFileError, UnsupportedError, printable
-
-INERT = frozenset(
-    {"init", "inner_init", "forget_bias_init", "beta_init", "gamma_init", "alpha_init"}
-    | {"W_regularizer", "U_regularizer", "b_regularizer", "activity_regularizer"}
-    | {"gamma_regularizer", "beta_regularizer", "depthwise_regularizer"}
-    | {"pointwise_regularizer", "W_constraint", "U_constraint", "b_constraint"}
-    | {"depthwise_constraint", "pointwise_constraint", "depthwise_init"}
-    | {"pointwise_init", "dropout_W", "dropout_U", "consume_less", "input_length"}
-    | {"weights", "cache_enabled", "input_dtype", "batch_input_shape", "momentum"}
-    | {"transform_bias", "create_input_layer"}
+from verify.model_files.keras1_graph import (
+    highway,
+    input_layer,
+    joined,
+    maxout,
+    merge,
+    modern_call,
+    tensor,
 )
-"""Options that do not change what the layer computes, in any class."""
-
-_UNITS = {"output_dim": "units", "bias": "use_bias"}
-_GATED = {"output_dim": "units", "inner_activation": "recurrent_activation"}
-_FILTERS = {"nb_filter": "filters", "border_mode": "padding", "bias": "use_bias"}
-_PLANE = {"subsample": "strides", "dim_ordering": "data_format"}
-_POOL = {"border_mode": "padding", "dim_ordering": "data_format"}
-_LINE = {"pool_length": "pool_size", "stride": "strides", "border_mode": "padding"}
-_FORMAT = {"dim_ordering": "data_format"}
-_TANH, _LINEAR = {"activation": "tanh"}, {"activation": "linear"}
-_HARD = {**_TANH, "inner_activation": "hard_sigmoid"}
-_CONVOLVED = {**_LINEAR, "border_mode": "valid", "bias": True}
-_POOLED = {"border_mode": "valid"}
-
-
-@dataclass(frozen=True)
-class Renamed:
-    """Say how a class of Keras 1 is called later.
-
-    Attributes
-    ----------
-    class_name : str
-        The class in Keras 2.
-    options : mapping of str to str
-        Options with another name -> that name.
-    defaults : mapping
-        The defaults of Keras 1, by the old names.
-    """
-
-    class_name: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-
-
-RENAMED: Mapping[str, Renamed] = {
-    "Dense": Renamed("Dense", _UNITS, {**_LINEAR, "bias": True}),
-    "TimeDistributedDense": Renamed("Dense", _UNITS, {**_LINEAR, "bias": True}),
-    "SimpleRNN": Renamed("SimpleRNN", _GATED, _TANH),
-    "LSTM": Renamed("LSTM", _GATED, _HARD),
-    "GRU": Renamed("GRU", _GATED, _HARD),
-    "Embedding": Renamed("Embedding", {}, {"mask_zero": False}),
-    "Convolution1D": Renamed(
-        "Conv1D",
-        {**_FILTERS, "filter_length": "kernel_size", "subsample_length": "strides"},
-        {**_CONVOLVED, "subsample_length": 1},
-    ),
-    "AtrousConvolution1D": Renamed(
-        "Conv1D",
-        {**_FILTERS, "filter_length": "kernel_size", "subsample_length": "strides"},
-        {**_CONVOLVED, "subsample_length": 1},
-    ),
-    "AtrousConvolution2D": Renamed("Conv2D", {**_FILTERS, **_PLANE}, _CONVOLVED),
-    "Convolution2D": Renamed("Conv2D", {**_FILTERS, **_PLANE}, _CONVOLVED),
-    "Convolution3D": Renamed("Conv3D", {**_FILTERS, **_PLANE}, _CONVOLVED),
-    "SeparableConvolution2D": Renamed(
-        "SeparableConv2D", {**_FILTERS, **_PLANE}, _CONVOLVED
-    ),
-    "ConvLSTM2D": Renamed(
-        "ConvLSTM2D",
-        {**_FILTERS, **_PLANE, "inner_activation": "recurrent_activation"},
-        {**_HARD, "border_mode": "valid"},
-    ),
-    "LocallyConnected1D": Renamed(
-        "LocallyConnected1D",
-        {**_FILTERS, "filter_length": "kernel_size", "subsample_length": "strides"},
-        _CONVOLVED,
-    ),
-    "LocallyConnected2D": Renamed(
-        "LocallyConnected2D", {**_FILTERS, **_PLANE}, _CONVOLVED
-    ),
-    "MaxPooling1D": Renamed("MaxPooling1D", _LINE, {**_POOLED, "pool_length": 2}),
-    "AveragePooling1D": Renamed(
-        "AveragePooling1D", _LINE, {**_POOLED, "pool_length": 2}
-    ),
-    **{
-        f"{kind}Pooling{n}D": Renamed(f"{kind}Pooling{n}D", _POOL, _POOLED)
-        for kind in ("Max", "Average")
-        for n in (2, 3)
-    },
-    **{
-        f"Global{kind}Pooling{n}D": Renamed(f"Global{kind}Pooling{n}D", _FORMAT)
-        for kind in ("Max", "Average")
-        for n in (1, 2, 3)
-    },
-    "UpSampling1D": Renamed("UpSampling1D", {"length": "size"}, {"length": 2}),
-    "UpSampling2D": Renamed("UpSampling2D", _FORMAT),
-    "UpSampling3D": Renamed("UpSampling3D", _FORMAT),
-    **{
-        f"{kind}{n}D": Renamed(f"{kind}{n}D", _FORMAT)
-        for kind in ("ZeroPadding", "Cropping")
-        for n in (1, 2, 3)
-    },
-    "Dropout": Renamed("Dropout", {"p": "rate"}),
-    **{
-        f"SpatialDropout{n}D": Renamed(
-            f"SpatialDropout{n}D", {"p": "rate", "dim_ordering": "data_format"}
-        )
-        for n in (1, 2, 3)
-    },
-    "GaussianDropout": Renamed("GaussianDropout", {"p": "rate"}),
-    "GaussianNoise": Renamed("GaussianNoise", {"sigma": "stddev"}),
-    "BatchNormalization": Renamed("BatchNormalization", {}, {"axis": -1}),
-    "LeakyReLU": Renamed("LeakyReLU", {}, {"alpha": 0.3}),
-    "ELU": Renamed("ELU", {}, {"alpha": 1.0}),
-    "PReLU": Renamed("PReLU"),
-    "ThresholdedReLU": Renamed("ThresholdedReLU", {}, {"theta": 1.0}),
-    **{
-        name: Renamed(name)
-        for name in ("Activation", "Flatten", "Masking", "Permute", "RepeatVector")
-    },
-    "Reshape": Renamed("Reshape"),
-    "ActivityRegularization": Renamed("ActivityRegularization"),
-}
-"""Class of Keras 1 -> its later name, with those of its options."""
-
-MERGES = {
-    "sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum",
-    "concat": "Concatenate", "dot": "Dot",
-}  # fmt: skip
-"""Mode of a Merge -> the layer that computes it."""
-
-REFUSED = {
-    "ParametricSoftplus": "Keras 2 has dropped it",
-    "SReLU": "Keras 2 has dropped it",
-    "Deconvolution2D": "its output_shape fixes the size, which Keras 3 cannot say",
-    "Highway": "it is read between the layers of a model only",
-    "MaxoutDense": "it is read between the layers of a model only",
-    "Merge": "it is read between the layers of a model only",
-}
-"""Classes of Keras 1 that are refused, with the reason."""
-
-MARKS = frozenset(
-    {"W_regularizer", "inner_init", "inner_activation", "nb_filter", "border_mode"}
-    | {"dim_ordering", "pool_length", "input_dtype", "consume_less", "mode_type"}
-)
-"""Options that only Keras 1 writes."""
+from verify.model_files.keras1_names import INERT, MARKS, REFUSED, RENAMED
 
 
 def is_keras1(config: Any, version: Any) -> bool:
@@ -347,7 +210,7 @@ class _Upgrader:
             return []
         dtype = config.get("input_dtype") or "float32"
         name = f"{entry['config'].get('name', 'first')}_input"
-        return [_input_layer(name, shape, dtype)]
+        return [input_layer(name, shape, dtype)]
 
     def called(self, entry: Any, models: Container[str]) -> list[dict[str, Any]]:
         """Rewrite a layer of a Functional model, with its calls.
@@ -358,14 +221,14 @@ class _Upgrader:
         nodes = entry.get("inbound_nodes", [])
         name = entry.get("name", _name_of(entry))
         if entry.get("class_name") == "InputLayer":
-            (made,) = self.entries(entry)
-            return [{**made, "name": name, "inbound_nodes": []}]
-        inputs = [[_modern(place, models) for place in node] for node in nodes]
+            (start,) = self.entries(entry)
+            return [{**start, "name": name, "inbound_nodes": []}]
+        inputs = [[modern_call(place, models) for place in node] for node in nodes]
         if self._needs_graph(entry):
-            joined: list[dict[str, Any]] = []
+            made: list[dict[str, Any]] = []
             for k, places in enumerate(inputs):
-                joined = _joined(joined, self.expanded(entry, places, k))
-            return joined
+                made = joined(made, self.expanded(entry, places, k))
+            return made
         *before, last = self.entries(entry)
         found = []
         for extra in before:
@@ -391,7 +254,7 @@ class _Upgrader:
             )
         if class_name == "InputLayer":
             shape = config.get("batch_input_shape")
-            return [_input_layer(name, shape, config.get("input_dtype") or "float32")]
+            return [input_layer(name, shape, config.get("input_dtype") or "float32")]
         if class_name in ("TimeDistributed", "Bidirectional"):
             return [self.wrapper(where, class_name, config)]
         made = self.renamed(where, class_name, config)
@@ -523,12 +386,12 @@ class _Upgrader:
         name = str(entry.get("name", config.get("name", class_name)))
         where = f"Layer '{printable(name)}' ({class_name}, Keras 1)"
         if class_name == "Merge":
-            return _merge(where, name, config, inputs, call)
+            return merge(where, name, config, inputs, call)
         if class_name == "Highway":
             weights = self.arrays.get(name) or [None]
             size = getattr(weights[0], "shape", (config.get("input_dim"),))[-1]
-            return _highway(name, {**config, "input_dim": size}, inputs, call)
-        return _maxout(name, config, inputs, call)
+            return highway(name, {**config, "input_dim": size}, inputs, call)
+        return maxout(name, config, inputs, call)
 
     def flat(self, entry: Any) -> list[Any]:
         """Return the layers whose weights a file holds, each in a group of its own."""
@@ -577,7 +440,7 @@ class _Chain:
             branches = branches.get("layers") if isinstance(branches, Mapping) else None
             if k == 0 and entry.get("class_name") == "Merge" and branches:
                 ends = [self.follow(_chain_of(branch)) for branch in branches]
-                at = self._add(self.upgrader.expanded(entry, list(map(_tensor, ends))))
+                at = self._add(self.upgrader.expanded(entry, list(map(tensor, ends))))
                 continue
             if k == 0:
                 (start,) = self.upgrader._input_of([entry]) or [None]
@@ -592,10 +455,10 @@ class _Chain:
                 if entry.get("class_name") == "InputLayer":
                     continue
             if self.upgrader._needs_graph(entry):
-                at = self._add(self.upgrader.expanded(entry, [_tensor(at)]))
+                at = self._add(self.upgrader.expanded(entry, [tensor(at)]))
                 continue
             for made in self.upgrader.entries(entry):
-                node = {"args": [_tensor(at)], "kwargs": {}}
+                node = {"args": [tensor(at)], "kwargs": {}}
                 name = made.get("name", made["config"].get("name"))
                 at = self._add([{**made, "name": name, "inbound_nodes": [node]}])
         return at
@@ -619,149 +482,6 @@ def _chain_of(branch: Any) -> list[Any]:
         "a Merge of Keras 1 joins something else than Sequential models: "
         f"{printable(branch.get('class_name'))}"
     )
-
-
-def _merge(
-    where: str, name: str, config: Mapping[str, Any], inputs: list[Any], call: int
-) -> list[dict[str, Any]]:
-    mode = config.get("mode", "sum")
-    raw = config.get("mode_type", "raw") == "raw" and config.get("output_mask") is None
-    if not raw or (mode not in MERGES and mode != "cos"):
-        raise UnsupportedError(
-            f"{where}: a mode that is a function is not supported: its code is not run"
-        )
-    axes = config.get("dot_axes", -1)
-    if isinstance(axes, list) and any(isinstance(axis, list) for axis in axes):
-        axes = [axis[0] if isinstance(axis, list) else axis for axis in axes]
-    if mode != "cos":
-        options: dict[str, Any] = {"name": name}
-        if mode == "concat":
-            options["axis"] = config.get("concat_axis", -1)
-        if mode == "dot":
-            options["axes"] = axes
-        return [_layer(MERGES[mode], options, [inputs])]
-    first, second = inputs
-    made = [
-        _layer("Dot", {"name": f"{name}.{key}", "axes": axes}, [[a, b]])
-        for key, (a, b) in {
-            "dot": (first, second),
-            "first": (first, first),
-            "second": (second, second),
-        }.items()
-    ]
-    dot, *squares = [_tensor(entry["name"], call) for entry in made]
-    made.append(_operation("Multiply", f"{name}.squares", squares))
-    made.append(_operation("Sqrt", f"{name}.norm", [_tensor(made[-1]["name"], call)]))
-    norm = _tensor(made[-1]["name"], call)
-    made.append(_operation("Maximum", f"{name}.least", [norm, 1e-7]))
-    made.append(
-        _operation("Divide", f"{name}.cos", [dot, _tensor(made[-1]["name"], call)])
-    )
-    cos = _tensor(made[-1]["name"], call)
-    return [*made, _operation("ExpandDims", name, [cos], axis=1)]
-
-
-def _highway(
-    name: str, config: Mapping[str, Any], inputs: list[Any], call: int
-) -> list[dict[str, Any]]:
-    (x,) = inputs
-    size = config.get("input_dim")
-    bias = bool(config.get("bias", True))
-    if type(size) is not int:
-        raise UnsupportedError(
-            f"Layer '{printable(name)}' (Highway, Keras 1): the file lacks input_dim"
-        )
-    dense = {"units": size, "use_bias": bias}
-    activation = config.get("activation", "linear")
-    value = {"name": f"{name}.value", **dense, "activation": activation}
-    carry = {"name": f"{name}.carry", **dense, "activation": "sigmoid"}
-    t, h = _tensor(f"{name}.carry", call), _tensor(f"{name}.value", call)
-    rest = _tensor(f"{name}.rest", call)
-    kept, new = _tensor(f"{name}.kept", call), _tensor(f"{name}.new", call)
-    return [
-        _layer("Dense", value, [x]),
-        _layer("Dense", carry, [x]),
-        _operation("Multiply", f"{name}.new", [h, t]),
-        _operation("Subtract", f"{name}.rest", [1.0, t]),
-        _operation("Multiply", f"{name}.kept", [rest, x]),
-        _operation("Add", name, [new, kept]),
-    ]
-
-
-def _maxout(
-    name: str, config: Mapping[str, Any], inputs: list[Any], call: int
-) -> list[dict[str, Any]]:
-    count, size = config.get("nb_feature", 4), config.get("output_dim")
-    if type(count) is not int or type(size) is not int:
-        raise UnsupportedError(
-            f"Layer '{printable(name)}' (MaxoutDense, Keras 1): the file lacks a size"
-        )
-    dense = {
-        "name": f"{name}.dense",
-        "units": count * size,
-        "use_bias": bool(config.get("bias", True)),
-        "activation": "linear",
-    }
-    parts = {"name": f"{name}.parts", "target_shape": [count, size]}
-    return [
-        _layer("Dense", dense, inputs),
-        _layer("Reshape", parts, [_tensor(f"{name}.dense", call)]),
-        _operation("Max", name, [_tensor(f"{name}.parts", call)], axis=1),
-    ]
-
-
-def _layer(
-    class_name: str, config: Mapping[str, Any], args: list[Any]
-) -> dict[str, Any]:
-    return {
-        "class_name": class_name,
-        "config": {**config, "trainable": True},
-        "name": config["name"],
-        "inbound_nodes": [{"args": args, "kwargs": {}}],
-    }
-
-
-def _operation(
-    class_name: str, name: str, args: list[Any], **options: Any
-) -> dict[str, Any]:
-    return {
-        "module": "keras.ops",
-        "registered_name": None,
-        "class_name": class_name,
-        "config": options,
-        "name": name,
-        "inbound_nodes": [{"args": args, "kwargs": {}}],
-    }
-
-
-def _joined(
-    made: list[dict[str, Any]], more: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Add the calls of some layers to those of the same layers."""
-    if not made:
-        return more
-    return [
-        {**a, "inbound_nodes": [*a["inbound_nodes"], *b["inbound_nodes"]]}
-        for a, b in zip(made, more, strict=True)
-    ]
-
-
-def _tensor(name: str, call: int = 0) -> dict[str, Any]:
-    place = [name, call, 0]
-    return {"class_name": "__keras_tensor__", "config": {"keras_history": place}}
-
-
-def _modern(place: Any, models: Container[str]) -> dict[str, Any]:
-    if not isinstance(place, list) or len(place) < 3 or type(place[1]) is not int:
-        raise ModelFileError(f"a call cannot be read: {printable(place, 60)}")
-    name, call, number = place[:3]
-    history = [name, call - (name in models), number]
-    return {"class_name": "__keras_tensor__", "config": {"keras_history": history}}
-
-
-def _input_layer(name: str, shape: Any, dtype: Any) -> dict[str, Any]:
-    config = {"name": name, "batch_input_shape": shape, "dtype": dtype}
-    return {"class_name": "InputLayer", "config": config}
 
 
 def _input_shape(

@@ -29,13 +29,14 @@ from verify.errors import printable
 from verify.model.dtypes import POLICIES
 from verify.model_files.operation_emitter import (
     Emitter,
+    Program,
     Refused,
     ShapeOf,
     SizeOf,
     is_tensor,
     made_dtype,
 )
-from verify.model_files.tensorflow_functions import FUNCTIONS, Program
+from verify.model_files.tensorflow_functions import FUNCTIONS
 from verify.model_files.tensorflow_nodes import read_node
 
 NODE_CLASS = "TensorFlowOpLayer"

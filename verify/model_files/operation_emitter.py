@@ -290,3 +290,17 @@ def wholes(value: Any, what: str) -> list[int]:
     """Return one whole number or a list of them as a list, or raise Refused."""
     items = value if isinstance(value, list) else [value]
     return [whole(item, what) for item in items]
+
+
+def dtype_name(value: Any) -> str:
+    """Return a dtype as Keras names it, however it was written."""
+    if isinstance(value, Mapping):
+        inner = value.get("config", value)
+        value = inner.get("name", inner) if isinstance(inner, Mapping) else inner
+    if not isinstance(value, str):
+        raise Refused(f"dtype {printable(value, 40)} cannot be read")
+    return value.removeprefix("<dtype: '").removesuffix("'>").removeprefix("tf.")
+
+
+Program = Callable[[Emitter, Any], Any]
+"""What emits the operations of a function, whose first argument it is given."""

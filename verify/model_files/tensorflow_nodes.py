@@ -18,12 +18,8 @@ from typing import Any
 
 from verify.errors import printable
 from verify.model_files.operation_emitter import Emitter, Refused, is_tensor
-from verify.model_files.tensorflow_functions import (
-    FUNCTIONS,
-    getitem_by_masks,
-    matmul,
-    split,
-)
+from verify.model_files.tensorflow_functions import FUNCTIONS
+from verify.model_files.tensorflow_shapes import getitem_by_masks, matmul, split
 
 DTYPES = {
     "DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16",
