@@ -349,6 +349,8 @@ def bind_arguments(
     layer: LayerSpec, kind: LayerType, args: Any, kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments of a call that are not None, by name."""
+    if layer.unread:
+        raise UnsupportedError(f"{layer}: {layer.unread}")
     named = {k: v for k, v in kwargs.items() if k != "training"}
     unknown = sorted(named.keys() - set(kind.arguments)) if named else []
     if unknown or len(args) > len(kind.arguments):

@@ -189,6 +189,19 @@ def _with_known_shapes(root: LayerSpec, config: Any) -> LayerSpec:
     return replace(root, sublayers=inside)
 
 
+def remaining(spec: ModelSpec) -> ModelSpec | None:
+    """Return what remains of a model without its unread layers, if that is known.
+
+    It has no layer whose shapes would have to be guessed.
+    """
+    try:
+        remains = cut(spec.root, spec.config, certain=True)
+        root = without_unread(spec.root, remains)
+    except VerifyError:
+        return None
+    return replace(spec, root=root, config=remains.config)
+
+
 def without_unread(root: LayerSpec, remains: Cut) -> LayerSpec:
     """Return what remains of a model as a model, with the shapes of its layers."""
     made = read_architecture(remains.config)

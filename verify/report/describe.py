@@ -16,6 +16,7 @@ from verify.mistakes.lost_masks import lost_masks, padding_alone
 from verify.model.arrays import shape_text
 from verify.model.conventions import losses
 from verify.model.spec import LayerSpec
+from verify.model_files.config import remaining
 
 LEAVING = "Leaving Keras: what exporters lose of this model (docs/exporters.md)"
 """Heading of what `losses` says."""
@@ -57,7 +58,8 @@ def describe(net: Network) -> str:
         lines.append(f"input{name} {shape} {layer.options['dtype']}")
     if len(net.output_names) > 1:
         lines.append(f"outputs of {join_and([printable(n) for n in net.output_names])}")
-    for note in (*spec.notes, *changes_to_come(spec)):
+    read = remaining(spec) if unread else spec
+    for note in (*spec.notes, *(() if read is None else changes_to_come(read))):
         lines.append(f"note: {printable(note, 500)}")
     # masks are followed through every layer, or not at all
     lines += _inside(spec.root, "", {} if unread else _mask_notes(net))

@@ -14,7 +14,9 @@ from support.nets import (
     input_layer,
     layer,
     random_layers,
+    random_weights,
     sequential,
+    write_keras_file,
 )
 from support.own_layers import own_config, own_file, own_weights
 
@@ -169,6 +171,41 @@ def test_an_argument_that_cannot_be_read_is_a_mark():
         read_architecture(config)
     found = read_architecture(config, partial=True).sublayers["lstm"]
     assert "an argument of class 'Mystery' is not supported" in found.unread
+
+
+@pytest.mark.parametrize(
+    "call",
+    [{"mask": None}, {"mask": None, "training": False, "extra": 3}, {"state": None}],
+)
+def test_a_layer_that_is_not_read_may_be_called_in_any_way(tmp_path, capsys, call):
+    config = functional(
+        called(input_layer(None, TIME, INPUTS)),
+        called(
+            layer("LSTM", "lstm", units=UNITS, return_sequences=True), tensor("input")
+        ),
+        called(own(), tensor("lstm", shape=[None, TIME, UNITS]), **call),
+        called(layer("GRU", "gru", units=2), tensor("own", shape=[None, TIME, UNITS])),
+        outputs=[["gru", 0, 0]],
+    )
+    for entry in config["config"]["layers"]:
+        entry["config"]["dtype"] = "float32"
+    arrays = [
+        random_weights(shapes, k)
+        for k, shapes in enumerate(
+            [
+                [(INPUTS, 16), (UNITS, 16), (16,)],
+                [],
+                [(UNITS, 6), (2, 6), (2, 6)],
+            ]
+        )
+    ]
+    path = write_keras_file(tmp_path / "m.keras", config, arrays)
+    assert main(["describe", str(path)]) == 3
+    out, err = capsys.readouterr()
+    assert "gru (GRU)  (batch, 6, 4) -> (batch, 2)" in out
+    assert "Layer 'own' (Mine): this custom class is not supported" in err
+    with pytest.raises(UnsupportedError, match=r"'own' \(Mine\): this custom class"):
+        verify.load(path, partial=True).predict(features())
 
 
 def test_what_contradicts_itself_is_refused_all_the_same(tmp_path):
