@@ -8,7 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from fuzzing.categories import categories, discretization
+from fuzzing.operations import operation
 from fuzzing.program import OWN_DTYPE, Line, Program
+from fuzzing.sequences import convolution, ending, rare, reshaping
 
 RECURRENT = ("SimpleRNN", "LSTM", "GRU")
 ACTIVATIONS = (
@@ -16,8 +19,8 @@ ACTIVATIONS = (
     "silu", "leaky_relu", "softmax", "hard_tanh", "mish", "linear", "relu6",
 )  # fmt: skip
 STATES = {"SimpleRNN": 1, "LSTM": 2, "GRU": 1}
-POLICIES = ("float64",) * 9 + (
-    "float32", "float16", "mixed_float16", "mixed_bfloat16",
+POLICIES = ("float64",) * 6 + ("float32",) * 4 + (
+    "float16", "mixed_float16", "mixed_bfloat16",
 )  # fmt: skip
 Shape = tuple[int | None, ...]
 
@@ -79,9 +82,11 @@ class Maker:
         return list(targets)
 
     def add_input(self, kind: str, shape: Shape) -> str:
-        """An Input of ids, floats or a mask."""
+        """An Input of ids, floats, a mask, words, numbers or texts."""
         name = self.name("input")
-        dtype = {"ids": self.pick("int32", "float32"), "mask": "bool"}.get(kind)
+        dtypes = {"mask": "bool", "numbers": "int64", "words": "string",
+                  "texts": "string"}  # fmt: skip
+        dtype = self.pick("int32", "float32") if kind == "ids" else dtypes.get(kind)
         options: dict[str, Any] = {"shape": shape}
         if self.batch_size:
             options = {"batch_shape": (self.batch_size, *shape)}
@@ -114,8 +119,8 @@ class Maker:
 
     # -- layers of a sequence ------------------------------------------------------
 
-    def loop_options(self, kind: str, units: int) -> dict[str, Any]:
-        """Options of a recurrent layer."""
+    def loop_options(self, kind: str, units: int, time: int | None) -> dict[str, Any]:
+        """Options of a recurrent layer over so many steps."""
         options: dict[str, Any] = {"units": units}
         if self.chance(0.4):
             options["activation"] = self.activation()
@@ -131,7 +136,7 @@ class Maker:
         ):
             if self.chance(share):
                 options[option] = option != "use_bias"
-        if self.time is None:
+        if time is None:
             options.pop("unroll", None)
         if self.chance(0.1):
             options["dropout"] = 0.3
@@ -143,8 +148,8 @@ class Maker:
         """SimpleRNN, LSTM or GRU, with states in or out and masks in sight."""
         kind = self.pick(*RECURRENT)
         units = self.pick(1, 2, 3, 4, 5)
-        options = self.loop_options(kind, units)
         time = self.shapes[x][0]
+        options = self.loop_options(kind, units, time)
         options["return_sequences"] = sequences = self.chance(0.6)
         shapes: list[Shape] = [(time, units) if sequences else (units,)]
         call, uses = f"({x}", [x]
@@ -183,7 +188,7 @@ class Maker:
                 f"layers.{kind}Cell({units}, activation={self.activation()}{after})"
             )
         inner = cells[0] if len(cells) == 1 else f"[{', '.join(cells)}]"
-        options = self.loop_options("SimpleRNN", units)
+        options = self.loop_options("SimpleRNN", units, self.shapes[x][0])
         for option in ("units", "activation", "use_bias", "dropout"):
             options.pop(option, None)
         options["return_sequences"] = sequences = self.chance(0.5)
@@ -198,7 +203,7 @@ class Maker:
     def bidirectional(self, x: str) -> None:
         """Bidirectional of one type or two."""
         kind, units = self.pick(*RECURRENT), self.pick(1, 2, 3, 4)
-        options = self.loop_options(kind, units)
+        options = self.loop_options(kind, units, self.shapes[x][0])
         options.pop("go_backwards", None)
         sequences = options["return_sequences"] = self.chance(0.6)
         given = {k: v if k == "activation" else repr(v) for k, v in options.items()}
@@ -235,7 +240,7 @@ class Maker:
     def conv_lstm(self, x: str) -> None:
         """A ConvLSTM of one, two or three dimensions over the features as pixels."""
         time = self.shapes[x][0]
-        if self.time is None or time is None:
+        if time is None:
             return
         rank, filters, same = self.pick(1, 2, 3), self.pick(1, 2, 3), self.chance(0.5)
         side = self.pick(2, 3) if rank < 3 else 2
@@ -317,62 +322,6 @@ class Maker:
             options = {"output_shape": (None, units), "bias_axes": "d"}
             text = "layers.EinsumDense('abc,cd->abd', {options})"
         self.emit(f"{text}({x})", shape, uses=(x,), options=options)
-
-    def convolution(self, x: str) -> None:
-        """A convolution or pooling over time that keeps its length, or not."""
-        time, features = self.shapes[x]
-        filters = self.pick(1, 2, 4)
-        padding = self.pick("same", "causal", "valid")
-        text, options, width = self.pick(
-            ("Conv1D", {"filters": filters, "kernel_size": 3, "padding": padding,
-                        "dilation_rate": self.pick(1, 2), "activation": "'relu'"},
-             filters),
-            ("SeparableConv1D", {"filters": filters, "kernel_size": 2,
-                                 "padding": "same", "depth_multiplier": 2}, filters),
-            ("DepthwiseConv1D", {"kernel_size": 3, "padding": "same"}, features),
-            ("Conv1DTranspose", {"filters": filters, "kernel_size": 3,
-                                 "padding": "same"}, filters),
-            ("MaxPooling1D", {"pool_size": 2, "strides": 1, "padding": "same"},
-             features),
-            ("AveragePooling1D", {"pool_size": 3, "strides": 1, "padding": "same"},
-             features),
-        )  # fmt: skip
-        shorter = options.get("padding") == "valid"
-        cut = 2 * options.get("dilation_rate", 1) if shorter else 0
-        if shorter and (time is None or time <= cut):
-            return
-        length = None if time is None else time - cut
-        self.emit(f"layers.{text}({{options}})({x})", (length, width), uses=(x,),
-                  options=options)  # fmt: skip
-
-    def reshaping(self, x: str) -> None:
-        """Cropping, padding, repeating, slicing along time."""
-        time, features = self.shapes[x]
-        if time is None or time < 4 or self.chance(0.1):
-            return
-        text, length = self.pick(
-            ("layers.Cropping1D(cropping=(1, 0))({x})", time - 1),
-            ("layers.ZeroPadding1D(padding=(0, 2))({x})", time + 2),
-            ("layers.UpSampling1D(size=2)({x})", time * 2),
-            ("{x}[:, 1:, :]", time - 1),
-            ("{x}[:, ::-1]", time),
-            ("ops.flip({x}, axis=1)", time),
-        )
-        self.emit(text.format(x=x), (length, features), uses=(x,))
-
-    def ending(self, x: str) -> None:
-        """Turn a sequence into one vector."""
-        time, features = self.shapes[x]
-        text, shape = self.pick(
-            ("layers.GlobalMaxPooling1D()({x})", (features,)),
-            ("layers.GlobalAveragePooling1D()({x})", (features,)),
-            ("layers.Flatten()({x})", (None if time is None else time * features,)),
-            ("{x}[:, -1]", (features,)),
-            ("ops.mean({x}, axis=1)", (features,)),
-            ("ops.max({x}, axis=1)", (features,)),
-        )
-        if shape[0] is not None:
-            self.emit(text.format(x=x), shape, uses=(x,))
 
     def merging(self, x: str) -> None:
         """Two tensors of one shape into one, by a layer or an operator."""
@@ -510,6 +459,7 @@ class Maker:
 def program(key: str) -> Program:
     """The random model of a key."""
     from fuzzing.images import video  # which needs the maker above
+    from fuzzing.pictures import picture
     from fuzzing.pixels import images
 
     m = Maker(key)
@@ -522,11 +472,17 @@ def program(key: str) -> Program:
     _begin(m, sequential)
     three: list[Callable[[str], None]] = [
         m.recurrent, m.recurrent, m.recurrent, m.rnn, m.bidirectional, m.bidirectional,
-        m.keeping, m.keeping, m.dense, m.convolution, m.reshaping, m.ending,
+        m.keeping, m.keeping, m.dense,
+        *(partial(f, m) for f in (convolution, reshaping, ending, rare)),
     ]  # fmt: skip
     graph = [
         m.merging, m.merging, m.attention, m.shared, m.nested, m.conv_lstm, m.dot,
-        m.model_on_steps, partial(video, m), partial(images, m),
+        m.model_on_steps, partial(video, m), partial(images, m), partial(rare, m),
+        *[partial(operation, m)] * 4, partial(discretization, m),
+    ]  # fmt: skip
+    of_vectors = [
+        m.keeping, m.dense, m.merging, m.vector, m.dot, partial(discretization, m),
+        *[partial(picture, m)] * 4, *[partial(operation, m)] * 2,
     ]  # fmt: skip
     for _ in range(m.rng.randint(2, 7)):
         sequences, vectors = m.tensors(3), m.tensors(2)
@@ -536,25 +492,28 @@ def program(key: str) -> Program:
         elif sequences and (not vectors or m.chance(0.75)):
             x, step = m.rng.choice(sequences), three + graph
         else:
-            x, step = (
-                m.rng.choice(vectors),
-                [m.keeping, m.dense, m.merging, m.vector, m.dot],
-            )
+            x, step = m.rng.choice(vectors), of_vectors
         if not sequential and m.chance(0.02):
             step = [m.unsupported]
         m.rng.choice(step)(x)
     made = _finished(m, policy, sequential)
     if not quantized or made.refused:
         return made
-    unsaid = any("MultiHeadAttention" in line.template for line in made.lines)
-    refused = "int8 in MultiHeadAttention" if unsaid else ""
+    unsaid = [
+        name
+        for name in ("MultiHeadAttention", "GroupQueryAttention")
+        if any(name in line.template for line in made.lines)
+    ]
+    refused = f"int8 in {unsaid[0]}" if unsaid else ""
     return replace(made, quantized=True, refused=refused)
 
 
 def _begin(m: Maker, sequential: bool) -> None:
     """Inputs, and embeddings of those that are ids."""
     for _ in range(1 if sequential else m.pick(1, 1, 2, 3)):
-        if m.chance(0.5):
+        if m.chance(0.2):
+            categories(m)
+        elif m.chance(0.5):
             ids = m.add_input("ids", (m.time,))
             width = m.pick(2, 3, 4)
             m.emit(f"layers.Embedding({{options}})({ids})", (m.time, width),
@@ -583,9 +542,11 @@ def _finished(m: Maker, policy: str, sequential: bool) -> Program:
             len(line.targets) == 1 and line.uses == chain[k].targets
             for k, line in enumerate(chain[1:])
         )
-        plain = all("(" in str(line).partition(" = ")[2] for line in chain) and not any(
-            "ops." in str(line) or "[" in line.template or line.template[0] in "-01"
-            for line in chain
+        plain = all(
+            line.template.endswith(f")({line.uses[0]})")
+            and line.template.startswith("layers.")
+            for line in chain[1:]
+            if line.uses
         )
         sequential = straight and plain
     loose = [n for n in floats if n not in m.used][-3:] or floats[-1:]

@@ -15,6 +15,14 @@ import numpy as np
 OWN_DTYPE = "keras.DTypePolicy('float32')"
 """Of a layer whose policy is not that of the model, such as the last one of many."""
 
+WORDS = ("the", "cat", "sat", "Mat", "é", "a b", "dog", "")
+NUMBERS = (30, -4, 7, 0, 12, 5, 100)
+TEXTS = (
+    "The cat SAT, on the Mat!", "É é dog's\x0b  dæy\tx", "", "a\xa0b the the dog",
+    "(sat) on ... the é",
+)  # fmt: skip
+"""What inputs of words, numbers and texts hold; layers know some of it."""
+
 HEADER = "import keras\nfrom keras import layers, ops\n"
 
 
@@ -61,7 +69,8 @@ class Program:
     lines : tuple of Line
     inputs, outputs : tuple of str
     shapes : dict
-        Input -> (kind, shape), the batch left out; kinds are ids, floats and mask.
+        Input -> (kind, shape), the batch left out; kinds are ids, floats, mask, words,
+        numbers and texts.
     batch_size : int or None
         Fixed in the model.
     sequential : bool
@@ -119,7 +128,10 @@ class Program:
         for name in self.inputs:
             kind, shape = self.shapes[name]
             size = (rows, *(time if s is None else s for s in shape))
-            if kind == "mask":
+            drawn = {"words": WORDS, "numbers": NUMBERS, "texts": TEXTS}.get(kind)
+            if drawn is not None:
+                x = rng.choice(np.asarray(drawn), size=size)
+            elif kind == "mask":
                 x = rng.random(size=size) < 0.6
                 x[0] = False
             elif kind == "ids":

@@ -109,10 +109,19 @@ def keras_outputs(model: Any, x: list[np.ndarray], batch: int | None) -> list[An
     """Every output; batch by batch where the model fixes their size."""
     import keras
 
-    given = x if len(x) > 1 else x[0]
+    given = for_keras(x)
     if batch is not None:
         return flatten(model.predict(given, batch_size=batch, verbose=0))
     return flatten(map_structure(keras.ops.convert_to_numpy, call(model, given)))
+
+
+def for_keras(x: list[np.ndarray]) -> Any:
+    """The inputs as Keras takes them: texts of NumPy are none to it."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        x = [tf.constant(a) if a.dtype.kind == "U" else a for a in x]
+    return x if len(x) > 1 else x[0]
 
 
 def _compared(
@@ -168,11 +177,12 @@ def _in_own_dtype(program: Program, outcome: Outcome, seed: int) -> Outcome:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            given = program.data(seed)
-            given = given if len(given) > 1 else given[0]
+            data = program.data(seed)
+            given = data if len(data) > 1 else data[0]
             try:
                 model = randomise(program.build(), seed)
-                y = model.predict(given, batch_size=program.batch_size, verbose=0)
+                batch = program.batch_size
+                y = model.predict(for_keras(data), batch_size=batch, verbose=0)
             except Exception:  # no such kernel: float64 has been compared
                 return outcome
             net = verify.load(model)
