@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from verify.checks.inputs import (
     whole_batches,
 )
 from verify.checks.mapper import Mapper, serial_map
+from verify.checks.trace_windows import Advance, is_long, write_windows
 from verify.data.sources import Data, Source
 from verify.data.sources.base import row_count
 from verify.data.write_arrays import write_npy, write_npz
@@ -30,9 +31,6 @@ BATCH_ROWS, BATCH_BYTES = 2**14, 2**26
 
 TRACE_ROWS, TRACE_NUMBERS = 2**10, 2**24
 """Rows, and numbers in all arrays, that are traced at a time, at most."""
-
-Advance = Callable[[int], None]
-"""Called after each batch with the number of its rows."""
 
 
 def write_outputs(
@@ -154,7 +152,8 @@ def write_trace(
 ) -> dict[str, tuple[int, ...]]:
     """Write `Network.trace` of all rows; memory does not grow with them.
 
-    Parameters and errors as `write_outputs`.
+    Long windows are traced window by window; see `verify.forward.windows`. Parameters
+    and errors as `write_outputs`.
 
     Returns
     -------
@@ -165,8 +164,11 @@ def write_trace(
     few = min(source.rows, net.spec.batch_size or 1)
     begin = max(min(TRACE_ROWS, BATCH_BYTES // max(_row_bytes(source), 1)), few)
     with error_rows(0, begin, source.rows):
-        some = checked_inputs(net, next(source.batches(begin)))
-        sample = net.trace(some.take(slice(0, few))).arrays()
+        some = checked_inputs(net, next(source.batches(begin))).take(slice(0, few))
+        sizes = {name: a.nbytes for name, a in net.outline(some).arrays().items()}
+        if is_long(some, sum(sizes.values())):
+            return write_windows(net, source, path, few, sizes, advance=advance)
+        sample = net.trace(some).arrays()
     numbers = sum(array.size for array in sample.values()) // few
     size = whole_batches(min(TRACE_ROWS, TRACE_NUMBERS // max(numbers, 1)), few)
 

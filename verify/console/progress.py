@@ -57,31 +57,57 @@ class _Doing:
 
     Attributes
     ----------
-    stages : list of (str, float)
-        What is being done, the largest first, and since when.
-    steps : tuple of int
-        How many steps of the loop over time have been made, and of how many.
-    stepped : float
-        When `steps` changed last.
+    stages : list of _Stage
+        What is being done, the largest first.
     spoken : float
         When something was said last.
     """
 
     def __init__(self) -> None:
-        self.stages: list[tuple[str, float]] = []
-        self.steps: tuple[int, int] = 0, 0
-        self.stepped = self.spoken = 0.0
+        self.stages: list[_Stage] = []
+        self.spoken = 0.0
 
     def line(self, now: float) -> str:
         """Return what to say."""
-        what = ": ".join(text for text, _ in self.stages)
+        stages = list(self.stages)
+        what, last = ": ".join(stage.what for stage in stages), stages[-1]
+        return f"{what}{last.loop(now)}, {_duration(now - last.began)} so far"
+
+
+class _Stage:
+    """Hold what one block of `doing` does, and how far its loop over time is.
+
+    Attributes
+    ----------
+    what : str
+    began : float
+    loops : int
+        Loops over time that have begun in this block.
+    name : str
+        The layer of the last of them.
+    steps : tuple of int
+        How many of its steps have been made, and of how many.
+    stepped : float
+        When `steps` changed last.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what, self.began = what, time.monotonic()
+        self.loops, self.name = 0, ""
+        self.steps: tuple[int, int] = 0, 0
+        self.stepped = 0.0
+
+    def loop(self, now: float) -> str:
+        """Return how far the loop over time is; nothing of short or past loops."""
         done, total = self.steps
-        if total >= SHOWN_STEPS and now - self.stepped < FRESH:
-            what += f", step {done:,} of {total:,}"
-        return f"{what}, {_duration(now - self.stages[-1][1])} so far"
+        if total < SHOWN_STEPS or now - self.stepped >= FRESH:
+            return ""
+        name = f" ('{self.name}')" if self.name else ""
+        return f", loop {self.loops:,}{name}, step {done:,} of {total:,}"
 
 
 _DOING = _Doing()
+_NAMES = threading.local()
 
 FRESH = 10.0
 """Seconds for which the last step that was noted says how far the loop is."""
@@ -90,24 +116,41 @@ SHOWN_STEPS = 1000
 """Steps of a loop over time from which they are counted aloud."""
 
 COUNTED = 64
-"""Steps between two notes of `at_step`."""
+"""Steps between two notes of how far a loop is."""
 
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
     """Name what is being done while the block runs; blocks may be nested."""
-    _DOING.stages.append((what, time.monotonic()))
-    _DOING.steps = 0, 0
+    _DOING.stages.append(_Stage(what))
     try:
         yield
     finally:
         _DOING.stages.pop()
 
 
-def at_step(done: int, total: int) -> None:
-    """Note how far a loop over time is; it costs little."""
-    _DOING.steps = done, total
-    _DOING.stepped = time.monotonic()
+def name_loop(name: str) -> None:
+    """Say which layer the next loop over time of this thread belongs to."""
+    _NAMES.loop = name
+
+
+def loop_over(total: int) -> Callable[[int], None]:
+    """Begin a loop over time; return what to call with the steps that are made.
+
+    A call costs little. The loops of a stage are numbered, and only the one that began
+    last is told of: several threads may run one each.
+    """
+    stage = _DOING.stages[-1] if _DOING.stages else _Stage("")
+    stage.loops += 1
+    number = stage.loops
+    stage.name, _NAMES.loop = getattr(_NAMES, "loop", ""), ""
+
+    def at_step(done: int) -> None:
+        if stage.loops == number:
+            stage.steps = done, total
+            stage.stepped = time.monotonic()
+
+    return at_step
 
 
 @contextmanager
@@ -119,7 +162,7 @@ def told() -> Iterator[None]:
     def tell() -> None:
         while not over.wait(LINE_INTERVAL / 10):
             now = time.monotonic()
-            since = max(_DOING.spoken, _DOING.stages[0][1] if _DOING.stages else now)
+            since = max(_DOING.spoken, _DOING.stages[0].began if _DOING.stages else now)
             if _DOING.stages and now - since >= LINE_INTERVAL:
                 _DOING.spoken = now
                 # it may end in between, or nobody listens

@@ -114,7 +114,7 @@ def write_npz(
                 for name, array in part.items():
                     if name not in once:
                         _append(files[name], name, first[name], array)
-            write_atomically(path, lambda file: _pack(file, files))
+            write_atomically(path, lambda file: pack(file, files))
     except OSError as error:
         raise write_error(path, error) from None
     return {
@@ -147,9 +147,13 @@ def _stored(rows: int, like: Array) -> int:
 
 def _header(rows: int, like: Array) -> bytes:
     """Return the header of a ``.npy`` that holds `rows` rows like these."""
+    return header_of((rows, *like.shape[1:]) if like.ndim else (), like)
+
+
+def header_of(shape: tuple[int, ...], like: Array) -> bytes:
+    """Return the header of a ``.npy`` of a shape, with the dtype of an array."""
     header = npy.header_data_from_array_1_0(like)
-    if like.ndim:
-        header |= {"shape": (rows, *like.shape[1:]), "fortran_order": False}
+    header |= {"shape": shape, "fortran_order": False}
     buffer = io.BytesIO()
     npy.write_array_header_1_0(buffer, header)
     return buffer.getvalue()
@@ -171,7 +175,7 @@ def _append(file: Path, name: str, like: Array, part: Array) -> None:
         opened.write(_body(name, like, part))
 
 
-def _pack(file: IO[bytes], files: Mapping[str, Path]) -> None:
+def pack(file: IO[bytes], files: Mapping[str, Path]) -> None:
     """Move arrays into an archive, which is read by ``np.load``."""
     with zipfile.ZipFile(file, "w", compresslevel=COMPRESSION_LEVEL) as archive:
         for name, source in files.items():

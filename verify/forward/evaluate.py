@@ -14,7 +14,7 @@ own arithmetic only. It reproduces these rules of keras/src/layers/layer.py:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, MergeSteps, Tensor
 from verify.forward.outlines import outline_of
 from verify.forward.recordable import is_array
-from verify.forward.recurrence import TimeLoop
+from verify.forward.recurrence import KeepStep, TimeLoop
 from verify.model.arrays import Array
 from verify.model.backends import Rule, Rules
 from verify.model.dtypes import POLICIES, dtype_of, is_float, rounded
@@ -150,7 +150,14 @@ class Evaluation:
         over time then take two steps, however many there are.
     merge_steps : callable, optional
         Have TimeDistributed call its layer once, on the steps of all rows.
+
+    Attributes
+    ----------
+    frees : bool
+        Whether a model forgets tensors that no later layer reads.
     """
+
+    frees = False
 
     def __init__(
         self,
@@ -231,6 +238,14 @@ class Evaluation:
         if self.recording:
             self._values[-1].update(values)
 
+    def keep_steps(self) -> bool | KeepStep:
+        """Return what the loop over time of the layer being called is to record."""
+        return self.recording
+
+    def windows(self, layer: LayerSpec, time: int, rows: int) -> Iterator[slice] | None:
+        """Return None: TimeDistributed calls its layer on one step at a time."""
+        return None
+
     def states(self) -> tuple[Array, ...] | None:
         """Return the states that the layer being called ended with the last time."""
         return self._states.get("/".join(self._path))
@@ -282,24 +297,37 @@ class Evaluation:
                 self._path.pop()
             noted = self._values.pop()
         if self.recording:
-            self.traces[self._free_key(path)] = LayerTrace(
-                layer,
-                map_structure(value_of, values[kind.arguments[0]]),
-                mask,
-                map_structure(value_of, output),
-                noted,
-                dict(values),
+            self.keep_trace(
+                self._free_key(path),
+                LayerTrace(
+                    layer,
+                    map_structure(value_of, values[kind.arguments[0]]),
+                    mask,
+                    map_structure(value_of, output),
+                    noted,
+                    dict(values),
+                ),
             )
         return output
 
-    def _free_key(self, path: str) -> str:
+    def keep_trace(self, key: str, trace: LayerTrace) -> None:
+        """Keep what was recorded of one call."""
+        self.traces[key] = trace
+
+    def _key(self, path: str) -> str:
         """Return a key for the next call of a layer: ``lstm``, then ``lstm:2``."""
+        count = self._calls[path]
         while True:
-            self._calls[path] += 1
-            count = self._calls[path]
+            count += 1
             key = path if count == 1 else f"{path}:{count}"
             if key not in self.traces:  # a layer may itself be called ``lstm:2``
                 return key
+
+    def _free_key(self, path: str) -> str:
+        """Return a key for this call of a layer, and count the call."""
+        key = self._key(path)
+        self._calls[path] += 1
+        return key
 
     def _finished(
         self, layer: LayerSpec, kind: LayerType, inputs: Any, mask: Any, output: Any

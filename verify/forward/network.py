@@ -180,14 +180,15 @@ class Trace(Mapping[str, LayerTrace]):
         """
         flat: dict[str, Array] = {}
         for name, layer in self.items():
-            flat |= _named(f"{name}/input", layer.input)
-            flat |= _named(f"{name}/mask", layer.mask)
+            flat |= named_arrays(f"{name}/input", layer.input)
+            flat |= named_arrays(f"{name}/mask", layer.mask)
             flat |= {f"{name}/{key}": value for key, value in layer.values.items()}
-            flat |= _named(f"{name}/output", layer.output)
+            flat |= named_arrays(f"{name}/output", layer.output)
         return flat
 
 
-def _named(name: str, values: Any) -> dict[str, Array]:
+def named_arrays(name: str, values: Any) -> dict[str, Array]:
+    """Return the arrays of a structure by name: ``input``, ``input.1`` and so on."""
     leaves = [leaf for leaf in flatten(values) if isinstance(leaf, np.ndarray)]
     return {f"{name}.{k}" if k else name: leaf for k, leaf in enumerate(leaves)}
 

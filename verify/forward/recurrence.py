@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from verify.console.progress import COUNTED, at_step
+from verify.console.progress import COUNTED, loop_over
 from verify.forward.outlines import outline
 from verify.model.arrays import Array
 from verify.model.backends import Rule
@@ -63,6 +63,11 @@ class Scan(NamedTuple):
 
 TimeLoop = Callable[..., Scan]
 """The loop of one recurrent layer: `scan` without its argument `step`."""
+
+
+KeepStep = Callable[[int, int, Mapping[str, Array]], None]
+"""Called after each step with its place in the input, the number of all steps, and the
+gates and states by name, (batch, ...) each."""
 
 
 class MaskRule(NamedTuple):
@@ -117,7 +122,7 @@ def scan(
     return_sequences: bool,
     go_backwards: bool,
     mask_rule: MaskRule,
-    record: bool,
+    record: bool | KeepStep,
 ) -> Scan:
     """Run `step` over the time axis of `x`.
 
@@ -138,18 +143,19 @@ def scan(
     go_backwards : bool
         Whether to process the last step first.
     mask_rule : MaskRule
-    record : bool
-        Whether to return gates and states too.
+    record : bool or KeepStep
+        Whether to return gates and states too, or what is given them instead.
 
     Source: keras/src/backend/tensorflow/rnn.py, function ``rnn``.
     """
     time = x.shape[1]
     shown: Array | None = None  # the output at the last processed step
-    outputs: list[Array] = []
-    recorded: list[dict[str, Array]] = []
+    outputs, recorded = _Steps(time), _Steps(time)
+    keep = recorded.keep if record is True else record
+    at_step = loop_over(time)
     for k in range(time):
         if not k % COUNTED:
-            at_step(k, time)
+            at_step(k)
         t = time - 1 - k if go_backwards else k
         result = step(x[:, t], states)
         if mask is None:
@@ -167,15 +173,49 @@ def scan(
                 for new, old in zip(result.states, states, strict=True)
             )
         if return_sequences:
-            outputs.append(shown)
-        if record:
-            recorded.append({**result.values, **dict(zip(names, states, strict=True))})
+            outputs.keep(k, time, {"": shown})
+        if keep:
+            keep(t, time, {**result.values, **dict(zip(names, states, strict=True))})
     if shown is None:
         raise ValueError("a sequence without a time step")
-    output = np.stack(outputs, axis=1) if return_sequences else shown
+    output = outputs.joined()[""] if return_sequences else shown
     if mask_rule.misaligned and mask is not None:
         output = _select(mask, output, np.zeros_like(output))
-    return Scan(output, states, _by_input_step(recorded, go_backwards))
+    return Scan(output, states, recorded.joined())
+
+
+class _Steps:
+    """Hold values of every step, (batch, ...) each, until they are joined.
+
+    Arrays are written where they will be, so that they are not in memory twice.
+    """
+
+    def __init__(self, time: int) -> None:
+        self.time = time
+        self._whole: dict[str, Array] = {}
+        self._other: dict[str, list[Any]] = {}
+
+    def keep(self, t: int, time: int, values: Mapping[str, Array]) -> None:
+        """Keep the values of one step; see `KeepStep`."""
+        for name, value in values.items():
+            if type(value) is np.ndarray and name not in self._other:
+                whole = self._whole.get(name)
+                if whole is None:
+                    shape = value.shape[0], time, *value.shape[1:]
+                    whole = self._whole[name] = np.empty(shape, value.dtype)
+                whole[:, t] = value
+            else:  # what stands for an array while its computation is recorded
+                if name not in self._other:
+                    before = self._whole.pop(name, None)
+                    self._other[name] = (
+                        [None] * time if before is None else list(before.swapaxes(0, 1))
+                    )
+                self._other[name][t] = value
+
+    def joined(self) -> dict[str, Array]:
+        """Return (batch, time, ...) by name."""
+        other = {name: np.stack(steps, axis=1) for name, steps in self._other.items()}
+        return {**self._whole, **other}
 
 
 def outlined(loop: TimeLoop) -> TimeLoop:
@@ -215,14 +255,3 @@ def _shown_state(names: tuple[str, ...]) -> int:
 def _select(keep: Array, new: Array, old: Array) -> Array:
     """Return `new` where `keep` is true, else `old`; `keep` may lack the last axes."""
     return np.where(keep.reshape(keep.shape + (1,) * (new.ndim - keep.ndim)), new, old)
-
-
-def _by_input_step(
-    recorded: list[dict[str, Array]], go_backwards: bool
-) -> dict[str, Array]:
-    if go_backwards:
-        recorded = recorded[::-1]
-    return {
-        name: np.stack([values[name] for values in recorded], axis=1)
-        for name in (recorded[0] if recorded else {})
-    }

@@ -9,7 +9,7 @@ import pytest
 from support.nets import feature_net
 
 from verify.console import progress
-from verify.console.progress import at_step, doing, told
+from verify.console.progress import doing, loop_over, name_loop, told
 
 
 @pytest.fixture
@@ -32,16 +32,34 @@ def test_it_names_what_is_being_done_within_what(soon, capfd):
 
 def test_it_counts_the_steps_of_long_windows(soon, capfd):
     with told(), doing("NumPy in float64"):
-        at_step(3400, 8801)
-        assert "NumPy in float64, step 3,400 of 8,801, " in said(capfd)
+        name_loop("gru")
+        loop_over(8801)(3400)
+        assert "NumPy in float64, loop 1 ('gru'), step 3,400 of 8,801, " in said(capfd)
+
+
+def test_loops_are_numbered_and_one_that_began_before_does_not_set_steps_back(
+    soon, capfd
+):
+    with told(), doing("layer by layer"):
+        first = loop_over(8801)
+        first(8000)
+        second = loop_over(8801)
+        second(192)
+        first(8064)  # of another thread
+        assert "layer by layer, loop 2, step 192 of 8,801, " in said(capfd)
+        with doing("inside"):
+            assert "layer by layer: inside, 0 s" in said(capfd)
+        assert "layer by layer, loop 2, step 192 of 8,801, " in said(capfd)
 
 
 def test_a_loop_notes_its_steps():
     net = feature_net("LSTM")
     time_axis = progress.COUNTED * 3
-    net.predict(np.zeros((1, time_axis, 3)), dtype=None)
-    net.flat(net.prepare(np.zeros((1, time_axis, 3))))
-    assert progress._DOING.steps == (progress.COUNTED * 2, time_axis)
+    with doing("a test"):
+        net.flat(net.prepare(np.zeros((1, time_axis, 3))))
+        (stage,) = progress._DOING.stages
+    assert stage.steps == (progress.COUNTED * 2, time_axis)
+    assert (stage.loops, stage.name) == (1, "rnn")
 
 
 def test_nothing_is_said_of_short_work_nor_when_nothing_is_done(soon, capfd):

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from verify.errors import ModelFileError, UnsupportedError, did_you_mean, printable
 from verify.forward.activations import Activation, read_activation, resolve
-from verify.forward.recurrence import TimeLoop
+from verify.forward.recurrence import KeepStep, TimeLoop
 from verify.model.arrays import Array
 from verify.model.backends import Limit, Rule
 from verify.model.dtypes import is_float, working
@@ -251,6 +251,7 @@ class Run(Protocol):
     floatx: str
     outlining: bool
     merge_steps: MergeSteps | None
+    frees: bool
 
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
         """Call a layer inside this one, as Keras's ``Layer.__call__`` does."""
@@ -265,6 +266,15 @@ class Run(Protocol):
 
     def note(self, **values: Array) -> None:
         """Add values to the trace of this layer: gates, states, logits."""
+
+    def keep_steps(self) -> bool | KeepStep:
+        """Return what `verify.forward.recurrence.scan` is told to record."""
+
+    def windows(self, layer: LayerSpec, time: int, rows: int) -> Iterator[slice] | None:
+        """Yield windows of steps that TimeDistributed calls its layer on at a time.
+
+        None if it is to be called on one step at a time.
+        """
 
     def states(self) -> tuple[Array, ...] | None:
         """Return the states that this layer ended with the last time, or None."""

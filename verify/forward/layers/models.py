@@ -11,7 +11,7 @@ from verify.errors import UnsupportedError, join_and, printable
 from verify.forward.layers.base import LayerType, Option, Run, Tensor, Unexpected, only
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, dtype_of, is_float
-from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
+from verify.model.graph import Graph, MaskOf, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 
 INPUT_DTYPES = (
@@ -117,13 +117,16 @@ class Functional(LayerType):
                 return values[leaf.tensor.place].mask
             return values[leaf.place] if isinstance(leaf, TensorRef) else leaf
 
-        for node in graph.nodes:
+        last = _last_reads(graph) if run.frees else {}
+        for number, node in enumerate(graph.nodes):
             outputs = run(
                 layer.sublayers[node.layer],
                 *map_structure(resolved, node.args),
                 at=node.layer,
                 **map_structure(resolved, node.kwargs),
             )
+            for place in last.get(number, ()):
+                del values[place]
             for k, output in enumerate(flatten(outputs)):
                 values[node.layer, node.index, k] = output
         return map_structure(resolved, graph.outputs)
@@ -133,6 +136,24 @@ class Sequential(Functional):
     """Evaluate layers one after the other; source: keras/src/models/sequential.py."""
 
     class_name = "Sequential"
+
+
+def _last_reads(graph: Graph) -> dict[int, list[tuple[str, int, int]]]:
+    """Return which tensors nobody reads after a node, by the number of the node."""
+    last: dict[tuple[str, int, int], int] = {}
+    for number, node in enumerate(graph.nodes):
+        for leaf in flatten([list(node.args), dict(node.kwargs)]):
+            ref = leaf.tensor if isinstance(leaf, MaskOf) else leaf
+            if isinstance(ref, TensorRef):
+                last[ref.place] = number
+    for leaf in flatten(graph.outputs):
+        ref = leaf.tensor if isinstance(leaf, MaskOf) else leaf
+        if isinstance(ref, TensorRef):
+            last.pop(ref.place, None)
+    found: dict[int, list[tuple[str, int, int]]] = {}
+    for place, number in last.items():
+        found.setdefault(number, []).append(place)
+    return found
 
 
 def _in_order(expected: Any, given: Any) -> list[Any]:

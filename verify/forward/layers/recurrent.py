@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from verify.console.progress import name_loop
 from verify.forward.layers.base import LayerType, Option, Run, boolean, refuse
 from verify.forward.layers.recurrent_cells import (
     Cell,
@@ -121,6 +122,7 @@ class Loop(LayerType):
             raise ValueError(f"{len(names)} states expected, {len(states)} received")
         if mask is not None and isinstance(mask, (list, tuple)):
             mask = mask[0]  # Keras uses the first of several masks
+        name_loop(layer.name)
         loop = run.loop(layer) or self.time_loop(layer)
         if run.outlining:
             loop = outlined(loop)
@@ -132,7 +134,7 @@ class Loop(LayerType):
             return_sequences=options["return_sequences"],
             go_backwards=options["go_backwards"],
             mask_rule=MaskRule.of(layer),
-            record=run.recording,
+            record=run.keep_steps(),
         )
         run.note(**result.values)
         if options["stateful"]:

@@ -214,6 +214,15 @@ class TimeDistributed(LayerType):
         if merged is not None:
             with merged:
                 return _on_all_steps(run, inner, inputs, mask)
+        windows = run.windows(inner, time, len(inputs))
+        if windows is not None:
+            parts = [
+                _on_all_steps(
+                    run, inner, inputs[:, some], None if mask is None else mask[:, some]
+                )
+                for some in windows
+            ]
+            return np.concatenate(parts, axis=1)
         steps = []
         for t in range(min(time, 1) if run.outlining else time):
             step_mask = None if mask is None else mask[:, t]
