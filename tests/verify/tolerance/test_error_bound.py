@@ -343,13 +343,47 @@ def test_with_local_errors_left_out_float32_would_exceed_it(kind, options, monke
 # Where it does not hold
 
 
-def test_a_row_near_a_kink_has_no_bound():
-    net, x = dense(UNITS, "relu"), features()[:, 0]
-    kernel, bias = net.spec["dense"].weights.values()
-    x[2] = np.linalg.lstsq(kernel[:, :1].T, -bias[:1], rcond=None)[0]  # a sum of 0
+@pytest.mark.parametrize(
+    ("activation", "at"),
+    [("relu", 0.0), ("relu6", 6.0), ("hard_tanh", -1.0)],
+)
+def test_near_a_kink_the_bound_holds_on_both_sides(activation, at, monkeypatch):
+    rng = np.random.default_rng(1)
+    net = dense(UNITS, activation)
+    kernel, bias = (w.astype(float) for w in net.spec["dense"].weights.values())
+    x = rng.normal(size=(400, INPUTS)).astype(np.float32)
+    away = (x @ kernel + bias - at) / kernel[0]  # of the first input, from each kink
+    x[:, 0] -= away[:, 0].astype(np.float32)  # the first unit is at its kink now
+    limit, wrong = bounds_for(net, x), errors(net, x)
+    assert np.isfinite(limit).all()
+    assert (wrong <= limit).all()
+    assert wrong.any()
+    monkeypatch.setattr(sites, "slope_jump", lambda activation, kink: 0.0)
+    assert (wrong > bounds_for(net, x)).any()
+
+
+def test_the_slope_of_every_function_with_kinks_jumps_there():
+    found = {k: [sites.slope_jump(k, at) for at in kinks] for k, kinks in KINKS.items()}
+    assert found["keras2_hard_sigmoid"] == pytest.approx([0.2, 0.2])
+    assert found["hard_silu"] == pytest.approx([0.5, 0.5], abs=1e-5)
+    assert found["leaky_relu"] == pytest.approx([0.8])
+    assert all(jump > 0.1 for jumps in found.values() for jump in jumps)
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+def test_a_recurrent_layer_of_piecewise_linear_functions_has_bounds(kind):
+    gates = {} if kind == "SimpleRNN" else {"recurrent_activation": "hard_sigmoid"}
+    net = scaled(
+        spec(
+            input_layer(None, TIME, INPUTS),
+            layer(kind, "rnn", units=UNITS, activation="hard_tanh", **gates),
+        ),
+        3.0,
+    )
+    x = 3 * features(batch=500)
     limit = bounds_for(net, x)
-    assert np.isnan(limit[2]).all()
-    assert np.isfinite(np.delete(limit, 2, axis=0)).all()
+    assert np.isfinite(limit).all()
+    assert (errors(net, x) <= limit).all()
 
 
 def test_a_bound_that_float32_exceeds_before_our_eyes_is_given_up(monkeypatch):

@@ -16,8 +16,10 @@ rounding of its terms, are in ``max_error`` (`sites`). A layer may round the sam
 product in the same way at every step, so the second sum is at least that of
 ``sum d * standard_deviation`` over the steps.
 
-A row gets no bound where NumPy's own float32 exceeds it, deviates too far for an
-analysis to first order, or comes near a kink of an activation.
+Where float32 may cross a kink of an activation, the jump of the slope times the way
+beyond the kink counts as an error of the activation. A row gets no bound where NumPy's
+own float32 exceeds it, deviates too far for an analysis to first order, or comes near a
+decision in which a value jumps.
 
 The worst cases of activations are the constants of
 `verify.tolerance.activation_errors`. Inputs and weights count as exact, because both

@@ -486,7 +486,7 @@ class BoundVisitor:
     drift : dict of (sweeps, rows, units)
         Call and site -> what the same error at every step would add up to.
     near : (rows,) of bool
-        Rows with a value near a kink.
+        Rows in which float32 may decide otherwise, so that a value jumps.
     """
 
     known_activations = KNOWN_ACTIVATIONS
@@ -514,8 +514,7 @@ class BoundVisitor:
             self.add_operation(key, d, v)
             return
         rounding = self.layer(key)
-        sites, near = ROUNDING_SITES[rounding.layer.class_name](rounding, v)
-        self.near |= near.reshape(len(near), -1).any(axis=1)
+        sites, _ = ROUNDING_SITES[rounding.layer.class_name](rounding, v)
         for site in sites:
             adjoint = d[site.name]  # (sweeps, rows, ...)
             self.coherent += sum_of_products(
@@ -572,7 +571,7 @@ class BoundVisitor:
         self.drift[place] = self.drift.get(place, 0.0) + moved
 
     def bound(self) -> Array:
-        """Return the bounds, (sweeps, rows); NaN for rows near a kink."""
+        """Return the bounds, (sweeps, rows); NaN for rows that are `near` a jump."""
         drift = sum((x**2).sum(axis=-1) for x in self.drift.values())
         spread = np.sqrt(np.maximum(self.squared, drift))
         found = self.coherent + STANDARD_DEVIATIONS * spread + FLUSH_ERROR

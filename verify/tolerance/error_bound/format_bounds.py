@@ -201,8 +201,10 @@ class FormatLayerRounding(LayerRounding):
             np.hypot(spread, kind.unit * begun),
         )
 
-    def activation(self, name: str, option: str, x: Array, y: Array) -> RoundingSite:
-        """Return the error of ``y = activation(x)`` by the function of that option."""
+    def activation(
+        self, name: str, option: str, x: Array, y: Array, shift: Any = None
+    ) -> RoundingSite:
+        """Return the error of ``y = activation(x)``; near a kink nothing is derived."""
         function, kind = self.layer.options[option], self.number_format
         if function in EXACT_ACTIVATIONS:
             return RoundingSite(name, np.full(y.shape, self.steps.get(name, 0.0)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -13,7 +13,9 @@ import numpy as np
 from verify.backward import needs_recording, refused, supports
 from verify.backward.any_layer import merges_steps
 from verify.backward.cells import Values
+from verify.backward.derivatives import DERIVATIVES
 from verify.errors import printable
+from verify.forward.activations import resolve
 from verify.forward.cells import gate_blocks
 from verify.forward.network import Network
 from verify.model.arrays import Array
@@ -30,7 +32,8 @@ from verify.tolerance.noise_floor import FLUSH_ERROR
 KINK_SHARE, KINK_DEVIATIONS = 1e-5, 4.0
 """A pre-activation x is near a kink if it lies within
 ``KINK_SHARE * (abs(x) + abs(kink)) + KINK_DEVIATIONS * shift`` of it, where ``shift``
-is how far float32 moves x. Rounding might cross the kink: such rows get no bound."""
+is how far float32 moves x. Rounding might cross the kink: beyond it the slope is
+another, so the function is off by the jump of the slope times the way beyond it."""
 
 
 class RoundingSite(NamedTuple):
@@ -137,10 +140,25 @@ class LayerRounding:
             SINGLE * np.sqrt(half * half + piled),
         )
 
-    def activation(self, name: str, option: str, x: Array, y: Array) -> RoundingSite:
-        """Return the error of ``y = activation(x)`` by the function of that option."""
+    def activation(
+        self, name: str, option: str, x: Array, y: Array, shift: Any = None
+    ) -> RoundingSite:
+        """Return the error of ``y = activation(x)`` by the function of that option.
+
+        Parameters
+        ----------
+        name, option : str
+        x, y : (rows, ...)
+        shift : (rows, ...), optional
+            How far float32 moves x at most, for a function with kinks.
+        """
         function = self.layer.options[option]
-        return RoundingSite(name, self.activation_errors.error(function, x, y))
+        error = self.activation_errors.error(function, x, y)
+        if shift is not None:
+            for kink in KINKS.get(function, ()):
+                beyond = _kink_slack(x, kink, shift) - np.abs(x - kink)
+                error = error + slope_jump(function, kink) * np.maximum(beyond, 0.0)
+        return RoundingSite(name, error)
 
     def softmax(
         self, before: RoundingSite, x: Array, y: Array, axis: Any
@@ -183,9 +201,21 @@ class LayerRounding:
         """Return where x, moved by up to `shift`, might cross a kink; shaped like x."""
         near = np.zeros(x.shape, dtype=bool)
         for kink in KINKS.get(self.layer.options[option], ()):
-            slack = KINK_SHARE * (np.abs(x) + abs(kink)) + KINK_DEVIATIONS * shift
-            near |= np.abs(x - kink) < slack
+            near |= np.abs(x - kink) < _kink_slack(x, kink, shift)
         return near
+
+
+def _kink_slack(x: Array, kink: float, shift: Array) -> Array:
+    """Return from how far x may cross a kink; see `KINK_SHARE`."""
+    return KINK_SHARE * (np.abs(x) + abs(kink)) + KINK_DEVIATIONS * shift
+
+
+@cache
+def slope_jump(activation: str, kink: float) -> float:
+    """Return by how much the slope of an activation jumps at one of its `KINKS`."""
+    around = kink + np.array([-1e-6, 1e-6])
+    slope = DERIVATIVES[activation](around, resolve(activation, exact=True)(around))
+    return float(np.abs(np.diff(slope))[0])
 
 
 Sites = tuple[list[RoundingSite], Array]
@@ -217,11 +247,11 @@ def _simple_rnn(r: LayerRounding, v: Values) -> Sites:
         {"kernel": v["x"], "recurrent_kernel": v["h_before"]},
         r.layer.weights.get("bias", 0.0),
     )
-    near = np.zeros((len(v["z"]), 1), dtype=bool)  # (rows, 1)
+    near, shift = np.zeros((len(v["z"]), 1), dtype=bool), None  # (rows, 1)
     if not r.smooth:
         shift = r.shift(RECURRENT_SOURCES) + z.max_error  # (rows, units)
         near = r.near_a_kink("activation", v["z"], shift)
-    return [z, r.activation("h", "activation", v["z"], v["h"])], near
+    return [z, r.activation("h", "activation", v["z"], v["h"], shift)], near
 
 
 def _lstm(r: LayerRounding, v: Values) -> Sites:
@@ -235,24 +265,26 @@ def _lstm(r: LayerRounding, v: Values) -> Sites:
     gate, act = "recurrent_activation", "activation"
     kept, taken = v["f"] * v["c_before"], v["i"] * v["c_hat"]
     near = np.zeros((len(z_i), 1), dtype=bool)  # (rows, 1)
+    i = f = c = o = kept_shift = None
     if not r.smooth:
         shift = r.shift(RECURRENT_SOURCES) + z.max_error  # (rows, 4 * units)
         i, f, c, o = gate_blocks(shift, 4)
+        kept_shift = r.deviations["h"][:, None]  # (rows, 1)
         near = (
             r.near_a_kink(gate, z_i, i)
             | r.near_a_kink(gate, z_f, f)
             | r.near_a_kink(act, z_c, c)
             | r.near_a_kink(gate, z_o, o)
-            | r.near_a_kink(act, v["c"], r.deviations["h"][:, None])  # (rows, 1)
+            | r.near_a_kink(act, v["c"], kept_shift)
         )
     return [
         z,
-        r.activation("i", gate, z_i, v["i"]),
-        r.activation("f", gate, z_f, v["f"]),
-        r.activation("c_hat", act, z_c, v["c_hat"]),
-        r.activation("o", gate, z_o, v["o"]),
+        r.activation("i", gate, z_i, v["i"], i),
+        r.activation("f", gate, z_f, v["f"], f),
+        r.activation("c_hat", act, z_c, v["c_hat"], c),
+        r.activation("o", gate, z_o, v["o"], o),
         r.rounded("c", np.abs(kept) + np.abs(taken) + np.abs(v["c"]), 2),
-        r.activation("activation(c)", act, v["c"], v["activation(c)"]),
+        r.activation("activation(c)", act, v["c"], v["activation(c)"], kept_shift),
         r.rounded("h", np.abs(v["h"])),
     ], near
 
@@ -284,21 +316,23 @@ def _gru(r: LayerRounding, v: Values) -> Sites:
     error_a[:, 2 * units :] += r.local("a", extra)
     gate, act = "recurrent_activation", "activation"
     near = np.zeros((len(inside), 1), dtype=bool)  # (rows, 1)
+    shift_z = shift_r = shift_h = None
     if not r.smooth:
         shift = r.shift(RECURRENT_SOURCES) + error_a + error_s  # (rows, 3 * units)
         shift_z, shift_r, shift_h = gate_blocks(shift, 3)
+        shift_h = shift_h + 2 * r.deviations["h"][:, None]
         near = (
             r.near_a_kink(gate, a_z + s_z, shift_z)
             | r.near_a_kink(gate, a_r + s_r, shift_r)
-            | r.near_a_kink(act, inside, shift_h + 2 * r.deviations["h"][:, None])
+            | r.near_a_kink(act, inside, shift_h)
         )
     kept, taken = v["z"] * v["h_before"], (1 - v["z"]) * v["h_hat"]
     return [
         a._replace(max_error=error_a),
         s._replace(max_error=error_s),
-        r.activation("z", gate, a_z + s_z, v["z"]),
-        r.activation("r", gate, a_r + s_r, v["r"]),
-        r.activation("h_hat", act, inside, v["h_hat"]),
+        r.activation("z", gate, a_z + s_z, v["z"], shift_z),
+        r.activation("r", gate, a_r + s_r, v["r"], shift_r),
+        r.activation("h_hat", act, inside, v["h_hat"], shift_h),
         # 1 - z is rounded too, and so are both products and their sum.
         r.rounded("h", np.abs(kept) + 2 * np.abs(taken) + np.abs(v["h"]), 2),
     ], near
@@ -336,7 +370,7 @@ def _function(
     axis = _softmax_axis(r.layer)
     if axis is None:
         near = r.near_a_kink("activation", x, shift)
-        return [before, r.activation("output", "activation", x, y)], near
+        return [before, r.activation("output", "activation", x, y, shift)], near
     return r.softmax(before, x, y, axis), np.zeros(x.shape, dtype=bool)
 
 
