@@ -51,7 +51,15 @@ def _encode(
         after = (*kept, depth)
     else:
         after = (*shape[:-1], depth)
-    m.emit(f"layers.{kind}({{options}})({x})", after, uses=(x,), options=options)
+    (y,) = m.emit(f"layers.{kind}({{options}})({x})", after, uses=(x,),
+                  options=options)  # fmt: skip
+    if kind == "Hashing" and mode == "one_hot" and None not in after:
+        # Keras does not know the length of the last axis
+        (y,) = m.emit(f"layers.Reshape({after})({y})", after, uses=(y,))
+    if kind in ("Hashing", "StringLookup", "IntegerLookup") and mode != "tf_idf":
+        m.kinds[y] = "counts"  # whole numbers, which many an operation does not take
+        width = m.pick(2, 3)
+        m.emit(f"layers.Dense({width})({y})", (*after[:-1], width), uses=(y,))
 
 
 def _embed(m: Maker, ids: str, depth: int) -> None:
@@ -59,9 +67,11 @@ def _embed(m: Maker, ids: str, depth: int) -> None:
     if m.chance(0.15):
         m.forced.append(ids)
     width = m.pick(2, 3)
+    # behind a sequence of vectors its mask would have an axis too many
+    masked = len(m.shapes[ids]) < 2 and m.chance(0.6)
     m.emit(f"layers.Embedding({{options}})({ids})", (*m.shapes[ids], width),
            uses=(ids,), options={"input_dim": depth, "output_dim": width,
-                                 "mask_zero": m.chance(0.6)})  # fmt: skip
+                                 "mask_zero": masked})  # fmt: skip
 
 
 def _mode(m: Maker) -> str:
@@ -112,7 +122,8 @@ def _numbers(m: Maker) -> None:
 def _texts(m: Maker) -> None:
     """A TextVectorization of sentences; its sequences are as long as others are."""
     known = m.rng.sample([word.lower() for word in WORDS if word], m.pick(3, 6))
-    x = m.add_input("texts", m.pick((1,), ()))
+    # with a size of the batch Keras finds an axis too many behind (batch, 1)
+    x = m.add_input("texts", () if m.batch_size else m.pick((1,), ()))
     mode = m.pick("int", "int", "multi_hot", "count", "tf_idf")
     ngrams = m.pick(None, None, 2, (1, 2))
     options = {

@@ -160,7 +160,7 @@ def _reshaped(m: Maker, x: str) -> None:
         ("ops.sum(ops.stack([{x}, {y}], axis=1), axis=2)", (2, features)),
         (f"ops.split({{x}}, [{half}], axis=1)[-1]", (time - half, features)),
         ("ops.unstack({x}, axis=1)[-1]", (features,)),
-        ("ops.glu(ops.concatenate([{x}, {y}]))", (time, features)),
+        ("ops.glu(ops.concatenate([{x}, {y}], axis=-1))", (time, features)),
         ("ops.average({x}, axis=1)", (features,)),
         (f"ops.one_hot(ops.argmax({{x}}, axis=-1), {features + 1}, "
          "dtype={x}.dtype)", (time, features + 1)),
@@ -175,7 +175,7 @@ def _product(m: Maker, x: str) -> None:
     y = _other(m, x)
     text, shape = m.pick(
         ("ops.matmul({x}, ops.transpose({y}, (0, 2, 1)))", (time, time)),
-        ("ops.matmul({x}, {t})", (time, 2)),
+        ("ops.matmul({x}, ops.convert_to_tensor({t}, {x}.dtype))", (time, 2)),
         ("ops.dot({x}, ops.convert_to_tensor({t}, {x}.dtype))", (time, 2)),
         ("ops.einsum('bti,bsi->bts', {x}, {y})", (time, time)),
         ("ops.einsum('bti,btj->bij', {x}, {y})", (features, features)),

@@ -39,11 +39,18 @@ AUGMENTING: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 """Layers that leave images as they are in predict, with options of theirs."""
 
+COLOURED = ("Color", "Grayscale", "Hue", "Saturation", "RandAugment", "AugMix")
+OF_ANY_CHANNELS = tuple(
+    (name, options)
+    for name, options in AUGMENTING
+    if not any(word in name for word in COLOURED)
+)
+
 
 def picture(m: Maker, x: str) -> None:
     """Make one image of a vector, send it through layers, and end in a vector."""
     sides: Image = m.pick((3, 4), (4, 5), (5, 3), (2, 3, 4), (3, 2, 2))
-    shape: Image = (*sides, m.pick(1, 2, 3))
+    shape: Image = (*sides, m.pick(1, 2, 3, 3))
     size = math.prod(shape)
     (wide,) = m.emit(f"layers.Dense({size})({x})", (size,), uses=(x,))
     (y,) = m.emit(f"layers.Reshape({shape})({wide})", shape, uses=(wide,))
@@ -76,7 +83,8 @@ def _layer(m: Maker, shape: Image) -> Layer:
 
 
 def _augmented(m: Maker, shape: Image) -> Layer:
-    name, options = m.pick(*AUGMENTING, ("RandomCrop", None))
+    known = AUGMENTING if shape[-1] == 3 else OF_ANY_CHANNELS
+    name, options = m.pick(*known, ("RandomCrop", None))
     if options is None:  # another size than its own is not what it says it is
         options = {"height": shape[0], "width": shape[1]}
     return name, options, shape
@@ -102,6 +110,10 @@ def _normalized(m: Maker, shape: Image) -> Layer:
 def _adaptive(m: Maker, shape: Image) -> Layer:
     size = tuple(m.pick(1, 2, 3) for _ in shape[:-1])
     name = m.pick("AdaptiveMaxPooling", "AdaptiveAveragePooling")
+    if len(size) == 3 and "Max" in name:
+        # TensorFlow ends with the process where Keras asks for windows over an edge
+        size = tuple(m.pick(2, 3) for _ in size)
+        name = name if min(shape[:-1]) > 1 else "AdaptiveAveragePooling"
     return f"{name}{len(size)}D", {"output_size": size}, (*size, shape[-1])
 
 

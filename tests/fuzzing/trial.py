@@ -116,11 +116,11 @@ def keras_outputs(model: Any, x: list[np.ndarray], batch: int | None) -> list[An
 
 
 def for_keras(x: list[np.ndarray]) -> Any:
-    """The inputs as Keras takes them: texts of NumPy are none to it."""
-    if BACKEND == "tensorflow":
+    """The inputs as Keras takes them: as tensors if texts are among them."""
+    if BACKEND == "tensorflow" and any(array.dtype.kind == "U" for array in x):
         import tensorflow as tf
 
-        x = [tf.constant(a) if a.dtype.kind == "U" else a for a in x]
+        x = list(map(tf.constant, x))
     return x if len(x) > 1 else x[0]
 
 
@@ -224,7 +224,11 @@ def _through(model: Any, suffix: str, folder: Path) -> verify.Network:
             config = Path(place) / "model.json"
             config.write_text(json.dumps(json.loads(model.to_json())))
             return verify.load(path, config=config, backend=BACKEND, keras=_version())
-        model.save(path)
+        try:
+            model.save(path)
+        except TypeError:  # Keras cannot write the options of RandomSharpness to HDF5
+            path = path.with_suffix(".keras")
+            model.save(path)
         return verify.load(path, backend=BACKEND)
 
 
