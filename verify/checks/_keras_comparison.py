@@ -242,9 +242,13 @@ class KerasComparison(RowComparison):
         comparable = layers and result.finite and not result.undefined
         if verdict is Verdict.INCONCLUSIVE and comparable:
             try:
+                rows = some
+                if self.net.stateful:  # each row depends on those before it
+                    every = np.arange(self.plan.rows)
+                    rows = prepared_rows(self.net, self.source, every)
                 with doing("time chunks"):
                     chunks = compare_time_chunks(
-                        self.examiner, self.keras, self.keras64, some, layers
+                        self.examiner, self.keras, self.keras64, rows, layers
                     )
                 layers = chunks.layers
                 verdict, reason = judge_time_chunks(layers)

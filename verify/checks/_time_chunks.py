@@ -10,7 +10,7 @@ sides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +20,19 @@ from verify.backward import calls_of
 from verify.checks._batches import Examiner
 from verify.checks._layers import compare_call
 from verify.checks._verdict import is_rounding
+from verify.console.progress import doing
 from verify.errors import KerasCannotRun, printable
+from verify.forward.evaluate import States
 from verify.forward.layers import LOOPS, REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.forward.layers.recurrent import LOOP_OPTIONS
-from verify.forward.network import Inputs, LayerCall, Network
+from verify.forward.layers.wrappers import MERGES
+from verify.forward.network import Inputs, LayerCall, Network, bare_path
 from verify.forward.recurrence import MaskRule
 from verify.mistakes.diagnose import diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
+from verify.model.backends import Rule
 from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 from verify.report.report import LayerResult
@@ -44,8 +48,9 @@ step amplifies them. Where ten are too many, two are tried."""
 MAX_CHUNKS = 200
 """Chunks of two steps that a layer is run in at most: more would take minutes."""
 
-CHUNKED_LAYERS = LOOPS
-"""Layers that are run in chunks, because they can start from given states."""
+CHUNKED_LAYERS = (*LOOPS, "Bidirectional")
+"""Layers that are run in chunks, because they can start from given states; the two of
+a Bidirectional one by one."""
 
 
 class Undecided(Exception):
@@ -120,9 +125,9 @@ def compare_time_chunks(
     from verify.keras_bridge import predicted_calls
 
     net = examiner.net
-    if net.stateful:
-        raise Undecided("a stateful model is not run in chunks")
+    batches = _batches(net, x)
     open_keys = {r.name for r in layers if not (r.proof.matches and r.decided)}
+    open_keys |= _stateful(net, layers)
     for result in layers:
         if result.name in open_keys and result.class_name not in CHUNKED_LAYERS:
             raise Undecided(
@@ -130,34 +135,152 @@ def compare_time_chunks(
                 "chunks"
             )
     try:
-        calls, outputs = predicted_calls(keras, x, keras.calls(x))
+        calls, outputs = predicted_calls(keras, x, _calls(keras, x, batches))
+        calls64 = _calls(keras64, x, batches)
+        if len(batches) > 1:
+            calls64, _ = predicted_calls(keras64, x, calls64)
     except KerasCannotRun as error:
         raise Undecided(f"{error}") from error
     if not all(_same(a, b) for a, b in zip(outputs, keras.predict(x), strict=True)):
         raise Undecided("predict's own states cannot be seen without changing them")
     _require_same_graph(net, x, calls, outputs)
-    found, wrong = [], None
-    calls64 = {call.key: call for call in keras64.calls(x)}
+    found: list[LayerResult] = []
+    wrong = None
+    by_key = {call.key: call for call in calls64}
     for call in calls:
         if call.name not in net.spec.root.sublayers:
             continue
-        call64 = calls64[call.key]
+        call64 = by_key[call.key]
         if call.key not in open_keys:
             found.append(compare_call(examiner, keras64, call64, call, {}))
             continue
-        for steps in CHUNK_STEPS:
-            run = _ChunkedLayer(examiner, keras, keras64, call64, call, steps)
-            result = run.compared()
-            proof = result.proof
-            unclear = not proof.matches and is_rounding(proof, result.amplified)
-            too_long = run.time > MAX_CHUNKS * CHUNK_STEPS[-1]
-            if (result.decided and not unclear) or too_long:
-                break
-        if result.matches:
-            run.require_whole_run()
-        found.append(result)
-        wrong = wrong or run.wrong
+        loops = [
+            _compared(examiner, keras, keras64, one64, one, batches)
+            for one64, one in zip(_loops(net, call64), _loops(net, call), strict=True)
+        ]
+        results = [result for _, result in loops]
+        if all(result.matches for result in results):
+            _require_whole_run(net, call, [run for run, _ in loops], batches)
+        found += results
+        wrong = wrong or next((run.wrong for run, _ in loops if run.wrong), None)
     return TimeChunks(tuple(found), wrong)
+
+
+def _compared(
+    examiner: Examiner,
+    keras: KerasModel,
+    keras64: KerasModel,
+    call64: KerasCall,
+    call: KerasCall,
+    batches: Sequence[slice],
+) -> tuple[_ChunkedLayer, LayerResult]:
+    """Compare a recurrent layer in chunks that are short enough, if two steps are."""
+    for steps in CHUNK_STEPS:
+        with doing(f"'{printable(call.key, 40)}' in chunks of {steps} steps"):
+            run = _ChunkedLayer(examiner, keras, keras64, call64, call, steps, batches)
+            result = run.compared()
+        proof = result.proof
+        unclear = not proof.matches and is_rounding(proof, result.amplified)
+        too_long = run.time * len(batches) > MAX_CHUNKS * CHUNK_STEPS[-1]
+        if (result.decided and not unclear) or too_long:
+            break
+    return run, result
+
+
+def _batches(net: Network, x: Inputs) -> list[slice]:
+    """Return the rows that predict takes one after the other; all if that is one."""
+    size = (net.spec.batch_size or 1) if net.stateful else x.rows
+    return [slice(k, k + size) for k in range(0, x.rows, size)]
+
+
+def _stateful(net: Network, layers: Sequence[LayerResult]) -> set[str]:
+    """Return the calls of layers that keep their states from batch to batch."""
+    found = set()
+    for result in layers:
+        own = net.spec[bare_path(result.name, net.spec)]
+        inside = [own, *(layer for _, layer in own.walk())]
+        if any(layer.options.get("stateful") for layer in inside):
+            found.add(result.name)
+    return found
+
+
+def _calls(keras: KerasModel, x: Inputs, batches: Sequence[slice]) -> list[KerasCall]:
+    """Return Keras's calls on all rows, where it takes one batch at a time."""
+    if len(batches) == 1:
+        return keras.calls(x)
+    each = [keras.calls(x.take(rows)) for rows in batches]
+    return [_joined(parts) for parts in zip(*each, strict=True)]
+
+
+def _loops(net: Network, call: KerasCall) -> list[KerasCall]:
+    """Return the call of a recurrent layer, or those that a Bidirectional makes."""
+    layer = net.spec[call.name]
+    if layer.class_name != "Bidirectional":
+        return [call]
+    given = REGISTRY["Bidirectional"].by_name(call.args, call.kwargs)
+    mask = _mask(given)
+    states = flatten(given.get("initial_state", []))
+    half = len(states) // 2
+    sequences = Tensor(flatten(given["sequences"])[0].value)
+    found = []
+    for key, own in zip(layer.sublayers, (states[:half], states[half:]), strict=True):
+        kwargs: dict[str, Any] = {"initial_state": own} if half else {}
+        if mask is not None:
+            kwargs["mask"] = Tensor(mask)
+        path = f"{call.name}/{key}"
+        of_call = f"{call.key}/{key}"
+        found.append(
+            replace(call, name=path, key=of_call, args=(sequences,), kwargs=kwargs,
+                    outputs=[], masks=[])
+        )  # fmt: skip
+    return found
+
+
+def _require_whole_run(
+    net: Network,
+    call: KerasCall,
+    runs: Sequence[_ChunkedLayer],
+    batches: Sequence[slice],
+) -> None:
+    """Raise Undecided unless the chunks are the uninterrupted run, bit for bit.
+
+    That is asked of Keras's chunks and of NumPy's.
+    """
+    alone = LayerCall(call.name, call.args, call.kwargs)
+    ours: list[list[Array]] = []
+    states: States = {}
+    for rows in batches:
+        some = alone if len(batches) == 1 else alone.take(rows)
+        if _forgets(net.spec[call.name]):
+            states.clear()
+        outputs = net.call_layer(
+            call.name, some.args, some.kwargs, dtype="float64", states=states
+        )
+        ours.append(outputs)
+    whole = [np.concatenate(parts) for parts in zip(*ours, strict=True)]
+    for whose, outputs, parts in (
+        ("Keras's", call.outputs, [run.joined(run.single_outputs) for run in runs]),
+        ("NumPy's", whole, [run.joined(run.by_numpy()) for run in runs]),
+    ):
+        merged = _merged(net.spec[call.name], parts)
+        if not all(_same(a, b) for a, b in zip(outputs, merged, strict=False)):
+            raise Undecided(
+                f"{whose} chunks of layer '{printable(call.key)}' are not its whole run"
+            )
+
+
+def _merged(layer: LayerSpec, parts: Sequence[Array]) -> tuple[Array, ...]:
+    """Return what a layer makes of the outputs of its loops."""
+    if layer.class_name != "Bidirectional":
+        return tuple(parts)
+    y, y_rev = parts
+    if layer.sublayers["forward_layer"].options["return_sequences"]:
+        y_rev = np.flip(y_rev, axis=1)
+    return MERGES[layer.options["merge_mode"]](y, y_rev)
+
+
+def _forgets(layer: LayerSpec) -> bool:
+    return Rule.PREDICT_FORGETS_STATES in layer.rules
 
 
 def every_step(net: Network, name: str) -> Network:
@@ -179,35 +302,36 @@ class _ChunkedLayer:
         call64: KerasCall,
         call: KerasCall,
         steps: int,
+        batches: Sequence[slice],
     ) -> None:
-        from verify.keras_bridge import time_chunks
+        from verify.keras_bridge import inner_layer, time_chunks
 
         net = examiner.net
-        self.layer = net.spec[call.name]
-        self.options = keras.model.get_layer(call.name).get_config()
+        self.layer, self.path = net.spec[call.name], call.name
+        self.options = inner_layer(keras.model, call.name).get_config()
         self.key, self.steps, self.keras64 = call.key, steps, keras64
+        self.batches = batches
+        self.carries = self.options["stateful"] and not _forgets(self.layer)
         self.examiner = replace(examiner, net=every_step(net, call.name))
         self.given = REGISTRY[self.layer.class_name].by_name(call.args, call.kwargs)
         self.mask = _mask(self.given)
         self.time = flatten(self.given["sequences"])[0].value.shape[1]
         self.wrong: KerasCall | None = None
+        in_batches: dict[str, Any] = {"batches": batches, "carries": self.carries}
         try:
-            self.single = time_chunks(keras, call, self.mask, steps, compiled=True)
-            self.double = time_chunks(keras64, call64, self.mask, steps, compiled=False)
+            self.single = time_chunks(
+                keras, call, self.mask, steps, compiled=True, **in_batches
+            )
+            self.double = time_chunks(
+                keras64, call64, self.mask, steps, compiled=False, **in_batches
+            )
         except KerasCannotRun as error:
             raise Undecided(f"{error}") from error
-        self.whole = call.outputs[0]
-        (self.ours, *_) = net.call_layer(
-            call.name, call.args, call.kwargs, dtype="float64"
-        )
 
-    def require_whole_run(self) -> None:
-        """Raise Undecided unless the chunks are the uninterrupted run, bit for bit.
-
-        That is asked of Keras's chunks and of NumPy's.
-        """
-        self._require_equal(self.whole, [c.outputs[0] for c in self.single])
-        self._require_equal(self.ours, self._by_numpy(), "NumPy's")
+    @property
+    def single_outputs(self) -> list[Array]:
+        """Return the outputs of Keras's chunks, (batch, steps, units) each."""
+        return [call.outputs[0] for call in self.single]
 
     def compared(self) -> LayerResult:
         """Compare all chunks; return the first that differs, or the largest errors.
@@ -231,13 +355,13 @@ class _ChunkedLayer:
         shown, began = results[0], 0
         differing = [result for result in results if not result.matches]
         if differing:
-            shown = differing[0]
+            shown, count = differing[0], len(self.single) // len(self.batches)
             for k, (double, single) in enumerate(
                 zip(self.double, self.single, strict=True)
             ):
                 one = compare(double, single)
                 if not one.matches:
-                    shown, began = one, k * self.steps
+                    shown, began = one, k % count * self.steps
                     self.wrong = None if one.proof.matches else double
                     break
         else:
@@ -257,55 +381,60 @@ class _ChunkedLayer:
             began=began,
         )
 
-    def _by_numpy(self) -> list[Array]:
+    def by_numpy(self) -> list[Array]:
         """Return NumPy's outputs in chunks, each from its own states."""
         from verify.keras_bridge import time_slices
 
         x = flatten(self.given["sequences"])[0].value
-        states = self.given.get("initial_state")
+        begun = [leaf.value for leaf in flatten(self.given.get("initial_state", []))]
+        states: list[Array] = []
         outputs = []
-        backwards = self.layer.options["go_backwards"]
-        for some in time_slices(self.time, self.steps, backwards=backwards):
-            kwargs: dict[str, Any] = {}
-            if states is not None:
-                kwargs["initial_state"] = states
-            if self.mask is not None:
-                kwargs["mask"] = self.mask[:, some]
-            y, *states = self.examiner.net.call_layer(
-                self.layer.name, [x[:, some]], kwargs, dtype="float64"
+        slices = list(
+            time_slices(
+                self.time, self.steps, backwards=self.layer.options["go_backwards"]
             )
-            outputs.append(y)
+        )
+        for rows in self.batches:
+            if begun or not self.carries:
+                states = [state[rows] for state in begun]
+            for some in slices:
+                kwargs: dict[str, Any] = {"initial_state": states} if states else {}
+                if self.mask is not None:
+                    kwargs["mask"] = self.mask[rows, some]
+                y, *states = self.examiner.net.call_layer(
+                    self.path, [x[rows, some]], kwargs, dtype="float64"
+                )
+                outputs.append(y)
         return outputs
 
-    def _require_equal(
-        self, whole: Array, outputs: Sequence[Array], whose: str = "Keras's"
-    ) -> None:
-        """Raise Undecided unless a whole run equals its chunks, concatenated.
+    def joined(self, outputs: Sequence[Array]) -> Array:
+        """Return what the layer returns, from its outputs in chunks.
 
         A chunk does not know the outputs before it, so outputs at masked steps are
         replaced here, by Keras's rule.
 
         Parameters
         ----------
-        whole : (batch, time, units) or (batch, units)
-            Outputs of the whole run.
         outputs : list of (batch, steps, units)
             Outputs of the chunks at every step, in processing order.
-        whose : str
-            Whose run it is, for the message.
-        """
-        joined = np.concatenate(outputs, axis=1)  # (batch, time, units)
-        options, mask = self.options, self.mask
-        if mask is not None:
-            keep = mask[:, ::-1] if options["go_backwards"] else mask
-            joined = self._with_masked_steps(joined, keep)
-        expected = joined if options["return_sequences"] else joined[:, -1]
-        if not _same(whole, expected):
-            raise Undecided(
-                f"{whose} chunks of layer '{printable(self.key)}' are not its whole run"
-            )
 
-    def _with_masked_steps(self, joined: Array, keep: Array) -> Array:
+        Returns
+        -------
+        (batch, time, units) or (batch, units)
+        """
+        count = len(outputs) // len(self.batches)
+        found = []
+        for k, rows in enumerate(self.batches):
+            own = outputs[k * count : (k + 1) * count]
+            joined = np.concatenate(own, axis=1)  # (batch, time, units)
+            if self.mask is not None:
+                keep = self.mask[rows]
+                keep = keep[:, ::-1] if self.options["go_backwards"] else keep
+                joined = self._with_masked_steps(joined, keep, rows)
+            found.append(joined if self.options["return_sequences"] else joined[:, -1])
+        return np.concatenate(found)
+
+    def _with_masked_steps(self, joined: Array, keep: Array, rows: slice) -> Array:
         """Replace the outputs at masked steps by what the layer's `MaskRule` says.
 
         That is the previous output, or zeros.
@@ -316,6 +445,8 @@ class _ChunkedLayer:
             The outputs of all steps, in processing order.
         keep : (batch, time) of bool
             False at masked steps, in processing order.
+        rows : slice
+            Where these rows are.
         """
         if self.options["zero_output_for_mask"] and self.options["unroll"]:
             raise Undecided("an unrolled layer that zeroes masked steps is not joined")
@@ -323,7 +454,8 @@ class _ChunkedLayer:
         rule = MaskRule.of(self.layer.with_options(**loop))
         shown = np.zeros_like(joined[:, 0])
         if rule.shows_state and "initial_state" in self.given:
-            shown = flatten(self.given["initial_state"])[0].value.astype(joined.dtype)
+            states = flatten(self.given["initial_state"])
+            shown = states[0].value[rows].astype(joined.dtype)
         found = []
         for t in range(joined.shape[1]):
             before = np.zeros_like(shown) if rule.zeroes else shown
@@ -410,15 +542,36 @@ def _mask(given: Mapping[str, Any]) -> Array | None:
     return None if mask is None else np.asarray(mask, dtype=bool)
 
 
+def _joined(calls: Sequence[KerasCall]) -> KerasCall:
+    """Return calls on batches as one on all rows; what is no tensor is the first's."""
+
+    def joined(leaves: Sequence[Any]) -> Any:
+        if not isinstance(leaves[0], Tensor):
+            return leaves[0]
+        masks = [leaf.mask for leaf in leaves]
+        return Tensor(
+            np.concatenate([leaf.value for leaf in leaves]),
+            None if masks[0] is None else np.concatenate(masks),
+        )
+
+    return _as_one(calls, joined)
+
+
 def _stacked(calls: Sequence[KerasCall]) -> KerasCall:
     """Return calls of the same shapes as one, their rows one after the other."""
 
     def stacked(leaves: Sequence[Any]) -> Any:
         return Tensor(np.concatenate([leaf.value for leaf in leaves]))
 
+    return _as_one(calls, stacked)
+
+
+def _as_one(
+    calls: Sequence[KerasCall], together: Callable[[Sequence[Any]], Any]
+) -> KerasCall:
     first = calls[0]
     parts = [flatten([list(call.args), call.kwargs]) for call in calls]
-    joined = iter([stacked(leaves) for leaves in zip(*parts, strict=True)])
+    joined = iter([together(leaves) for leaves in zip(*parts, strict=True)])
     args, kwargs = map_structure(
         lambda _: next(joined), [list(first.args), first.kwargs]
     )

@@ -29,7 +29,7 @@ from verify.keras_bridge.litert import litert_file
 from verify.keras_bridge.long_windows import AT_ONCE
 from verify.keras_bridge.probing import version_rules
 from verify.keras_bridge.reading import read_live
-from verify.keras_bridge.running import KerasCall, KerasModel
+from verify.keras_bridge.running import KerasCall, KerasModel, inner_layer
 
 __all__ = [
     "AT_ONCE",
@@ -42,6 +42,7 @@ __all__ = [
     "first_line",
     "floatx",
     "import_keras",
+    "inner_layer",
     "keras_gradients",
     "litert_file",
     "load_model",

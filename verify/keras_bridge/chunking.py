@@ -13,7 +13,14 @@ from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import floatx, import_keras, quiet
-from verify.keras_bridge.running import CallKeys, KerasCall, KerasModel, cannot_run
+from verify.keras_bridge.running import (
+    CallKeys,
+    KerasCall,
+    KerasModel,
+    cannot_run,
+    inner_layer,
+    nested_states,
+)
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
 
@@ -143,6 +150,8 @@ def time_chunks(
     steps: int,
     *,
     compiled: bool,
+    batches: Sequence[slice] | None = None,
+    carries: bool = False,
 ) -> list[KerasCall]:
     """Run a recurrent layer in time chunks, each from the states of the one before.
 
@@ -150,32 +159,46 @@ def time_chunks(
     ----------
     model : KerasModel
     call : KerasCall
-        Call of a SimpleRNN, LSTM or GRU.
+        Call of a recurrent layer, or of one of a Bidirectional by its path.
     mask : (batch, time) of bool, or None
         The mask that the layer uses.
     steps : int
         Time steps in a chunk, in the order in which the layer reads them.
     compiled : bool
         Whether to run the chunks by ``predict``, compiled as the model is.
+    batches : list of slice, optional
+        Rows that are run together, one batch after the other; by default all.
+    carries : bool
+        Whether a batch begins with the states that the one before it ended with.
 
     Returns
     -------
     list of KerasCall
-        Outputs are every step of the chunk, in processing order, then the states.
+        The chunks of each batch, one batch after the other. Outputs are every step of
+        the chunk, in processing order, then the states.
     """
-    own = model.model.get_layer(call.name)
+    own = inner_layer(model.model, call.name)
     layer_type = REGISTRY[type(own).__name__]
     given = layer_type.by_name(call.args, call.kwargs)
     x = flatten(given[layer_type.arguments[0]])[0].value  # (batch, time, features)
-    states = [leaf.value for leaf in flatten(given.get("initial_state", []))]
+    begun = [leaf.value for leaf in flatten(given.get("initial_state", []))]
     with floatx(model.floatx), quiet():
         layer = type(own).from_config({**own.get_config(), **EVERY_STEP})
         layer.build(x.shape)
         layer.set_weights(own.get_weights())
     runners: dict[tuple[int, bool], Callable[..., list[Array]]] = {}
     found = []
-    for some in time_slices(x.shape[1], steps, backwards=own.go_backwards):
-        chunk, chunk_mask = x[:, some], None if mask is None else mask[:, some]
+    states: list[Array] = []
+    pieces = [
+        (rows, some, first)
+        for rows in batches or [slice(0, len(x))]
+        for first, some in _marked(x.shape[1], steps, backwards=own.go_backwards)
+    ]
+    for rows, some, first in pieces:
+        if first and (begun or not carries):
+            states = [state[rows] for state in begun]
+        chunk = x[rows, some]
+        chunk_mask = None if mask is None else mask[rows, some]
         kind = chunk.shape[1], bool(states)
         if kind not in runners:
             runners[kind] = (
@@ -202,6 +225,12 @@ def time_chunks(
     return found
 
 
+def _marked(time: int, steps: int, *, backwards: bool) -> Iterator[tuple[bool, slice]]:
+    """Yield time chunks, and whether each is the first."""
+    for k, some in enumerate(time_slices(time, steps, backwards=backwards)):
+        yield not k, some
+
+
 def time_slices(time: int, steps: int, *, backwards: bool) -> Iterator[slice]:
     """Yield time chunks in processing order, as slices of the input's time axis."""
     for start in range(0, time, steps):
@@ -215,7 +244,8 @@ def _call_runner(layer: Any) -> Callable[..., list[Array]]:
     to_tensor, to_numpy = keras.ops.convert_to_tensor, keras.ops.convert_to_numpy
 
     def run(x: Array, mask: Array | None, states: Sequence[Array]) -> list[Array]:
-        options = {"initial_state": [to_tensor(s) for s in states]} if states else {}
+        given = [to_tensor(s) for s in states]
+        options = {"initial_state": nested_states(layer, given)} if states else {}
         options |= {} if mask is None else {"mask": to_tensor(mask)}
         outputs = flatten(layer(to_tensor(x), **options))
         return [np.asarray(to_numpy(y)) for y in outputs]
@@ -239,8 +269,9 @@ def _predict_runner(
             inputs.append(keras.Input(mask.shape[1:], dtype="bool"))
             options["mask"] = inputs[-1]
         if states:
-            options["initial_state"] = [keras.Input(s.shape[1:]) for s in states]
-            inputs += options["initial_state"]
+            given = [keras.Input(s.shape[1:], dtype=str(s.dtype)) for s in states]
+            options["initial_state"] = nested_states(layer, given)
+            inputs += given
         alone = keras.Model(inputs, layer(inputs[0], **options))
         _compile_like(model.model, alone)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,9 @@ from verify.keras_bridge.long_windows import all_steps_at_once, compiled_if_long
 from verify.keras_bridge.reading import read_live
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
+
+DIRECTIONS = ("forward_layer", "backward_layer")
+"""Attributes of a Bidirectional."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +174,7 @@ class KerasModel:
     def step_outputs(self, call: KerasCall) -> Array:
         """Return what a recurrent layer returns at every step: (batch, time, ...)."""
         keras = import_keras()
-        layer = self.model.get_layer(call.name)
+        layer = inner_layer(self.model, call.name)
         changed = {"return_sequences": True, "return_state": False, "stateful": False}
         every_step = type(layer).from_config({**layer.get_config(), **changed})
 
@@ -179,6 +182,9 @@ class KerasModel:
             with floatx(self.floatx), quiet():
                 args = map_structure(_to_keras, list(call.args))
                 kwargs = map_structure(_to_keras, call.kwargs)
+                if "initial_state" in kwargs:
+                    given = flatten(kwargs["initial_state"])
+                    kwargs["initial_state"] = nested_states(layer, given)
                 every_step.build(flatten(args)[0].shape)
                 every_step.set_weights(layer.get_weights())
                 function = compiled_if_long(every_step, args, kwargs)
@@ -310,6 +316,23 @@ def _to_keras(leaf: Any) -> Any:
     if leaf.mask is not None:
         private.set_mask(tensor, keras.ops.convert_to_tensor(leaf.mask))
     return tensor
+
+
+def inner_layer(model: Any, path: str) -> Any:
+    """Return a layer of a Keras model, or one of a Bidirectional: its attribute."""
+    outer, _, inner = path.rpartition("/")
+    if inner in DIRECTIONS and outer:
+        return getattr(model.get_layer(outer), inner)
+    return model.get_layer(path)
+
+
+def nested_states(layer: Any, states: Sequence[Any]) -> list[Any]:
+    """Return states in the lists in which an RNN of stacked cells takes them."""
+    keras = import_keras()
+    size = getattr(getattr(layer, "cell", None), "state_size", None)
+    if not isinstance(size, (list, tuple)) or not any(map(keras.tree.is_nested, size)):
+        return list(states)
+    return list(keras.tree.pack_sequence_as(list(size), list(states)))
 
 
 @contextlib.contextmanager

@@ -269,28 +269,109 @@ def _coarse_step(cell: Any, x: Any, states: Any, kernel: Any) -> Any:
     return h, [h] if isinstance(states, (list, tuple)) else h
 
 
+def test_directions_and_stacked_cells_pass_in_chunks():
+    import keras
+
+    layers = keras.layers
+    x, *given = (keras.Input(shape) for shape in ((TIME, SIZE), (UNITS,), (UNITS,)))
+    gru = layers.GRU(UNITS, return_sequences=True)
+    y = layers.Bidirectional(gru, "sum", name="both")(layers.Masking()(x))
+    cells = [layers.LSTMCell(UNITS), layers.GRUCell(UNITS), layers.SimpleRNNCell(7)]
+    stack = layers.StackedRNNCells(cells)
+    y = layers.RNN(stack, return_sequences=True, name="rnn")(y)
+    last = layers.Bidirectional(layers.GRU(UNITS), name="last")
+    y = last(y, initial_state=given)
+    model = wild([x, *given], layers.Dense(2)(y), 9.0)
+    rows, rng = features(), np.random.default_rng(0)
+    rows[0, : TIME // 3] = 0
+    rows[1, -TIME // 4 :] = 0
+    states = [rng.normal(size=(ROWS, UNITS)).astype(np.float32) for _ in given]
+    assert apart(model, [rows, *states]) > 0.1
+    report = verify.check(model, [rows, *states])
+    assert report.verdict is Verdict.PASS, report
+    directions = ["forward_layer", "backward_layer"]
+    both, end = ([f"{name}/{way}" for way in directions] for name in ("both", "last"))
+    assert in_chunks(report) == [*both, "rnn", *end]
+
+
+def test_a_mistake_in_one_direction_fails_and_is_named():
+    import keras
+
+    x = keras.Input((TIME, SIZE))
+    both = keras.layers.Bidirectional(keras.layers.LSTM(UNITS), name="both")
+    model = wild(x, keras.layers.Dense(2)(both(x)), GAIN["LSTM"])
+    net, path = verify.load(model), "both/backward_layer"
+    layer = net.spec[path]
+    wrong = layer.with_weights(bias=np.zeros_like(layer.weights["bias"]))
+    other = Network(net.spec.with_layer(wrong, path))
+    report = verify.check(model, features(), network=other)
+    assert report.verdict is Verdict.FAIL
+    assert report.diagnosis
+    assert "bias missing" in [x.mistake for x in report.diagnosis.explanations]
+    first = next(x for x in report.layers if not x.proof.matches)
+    assert first.name == path
+
+
+def test_directions_that_are_turned_otherwise_do_not_pass_in_chunks():
+    import keras
+
+    x = keras.Input((TIME, SIZE))
+    gru = keras.layers.GRU(UNITS, return_sequences=True)
+    both = keras.layers.Bidirectional(gru, "sum", name="both")
+    model = wild(x, both(x), GAIN["GRU"])
+    net = verify.load(model)
+    layer = net.spec["both"].with_overrides(turn=lambda y_rev: y_rev)
+    wrong = Network(net.spec.with_layer(layer))
+    report = verify.check(model, features(), network=wrong)
+    assert report.verdict is not Verdict.PASS
+
+
+def stateful(wrapped: bool, rows: int, **options: Any) -> Any:
+    """A chaotic stateful model that takes three rows at a time."""
+    import keras
+
+    x = keras.Input(batch_shape=(rows, TIME, SIZE))
+    layer = keras.layers.GRU(UNITS, stateful=True, name="rnn", **options)
+    if wrapped:
+        layer = keras.layers.Bidirectional(layer, name="both")
+    return wild(x, keras.layers.Dense(2)(layer(x)), GAIN["GRU"])
+
+
+def test_a_stateful_model_passes_in_chunks_from_batch_to_batch():
+    model, x = stateful(True, 3, return_sequences=True), features(rows=9)
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.PASS, report
+    assert len(in_chunks(report)) == 2
+    chunked = next(layer for layer in report.layers if layer.chunks)
+    assert chunked.chunks == 3 * TIME // 10
+
+
+def test_states_that_are_not_carried_from_batch_to_batch_do_not_pass():
+    model, x = stateful(False, 3), features(rows=9)
+    net = verify.load(model)
+    layer = net.spec["rnn"].with_overrides(
+        stateful=lambda states: tuple(np.zeros_like(s) for s in states)
+    )
+    wrong = Network(net.spec.with_layer(layer))
+    report = verify.check(model, x, network=wrong)
+    assert report.verdict is not Verdict.PASS
+    assert any("NumPy's chunks" in warning for warning in report.warnings), report
+
+
 def test_what_is_not_run_in_chunks_is_inconclusive_and_says_by_how_much():
     import keras
 
     x = keras.Input((TIME, SIZE))
-    y = keras.layers.Bidirectional(keras.layers.GRU(UNITS), name="both")(x)
+    inside = keras.Input((TIME, SIZE))
+    gru = keras.layers.GRU(UNITS)(inside)
+    y = keras.Model(inside, gru, name="nested")(x)
     model = wild(x, keras.layers.Dense(2)(y), GAIN["GRU"])
     report = verify.check(model, features())
     assert report.verdict is Verdict.INCONCLUSIVE
     assert "amplifies rounding" in report.reason
     assert any(character.isdigit() for character in report.reason)
-    assert any("'both' (Bidirectional)" in warning for warning in report.warnings)
+    assert any("'nested' (Functional)" in warning for warning in report.warnings)
     assert not in_chunks(report)
-
-
-def test_a_stateful_model_that_amplifies_is_inconclusive():
-    import keras
-
-    x = keras.Input(batch_shape=(ROWS, TIME, SIZE))
-    y = keras.layers.GRU(UNITS, stateful=True)(x)
-    report = verify.check(wild(x, y, GAIN["GRU"]), features())
-    assert report.verdict is Verdict.INCONCLUSIVE
-    assert any("stateful" in warning for warning in report.warnings)
 
 
 def test_outputs_of_a_port_of_a_chaotic_model_decide_nothing():
