@@ -8,6 +8,7 @@ port in float32 may differ. Mistakes that do not are listed with the reason.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from verify.checks.inputs import several_batches, usable_inputs, whole_batches
+from verify.checks.inputs import (
+    checked_inputs,
+    several_batches,
+    usable_inputs,
+    whole_batches,
+)
 from verify.checks.load import load
+from verify.checks.shorter_windows import Shortened, shortened
 from verify.console.progress import doing
 from verify.errors import DataError, printable
 from verify.forward.fast import single_threaded_blas
@@ -38,6 +45,13 @@ MAX_SELFTEST_ROWS, MIN_SELFTEST_ROWS, SELFTEST_NUMBERS = 64, 4, 2**21
 """Rows that are evaluated, at most and at least: every mutant is evaluated on them. The
 third is how many numbers their forward pass may have, which limits the rows of wide
 models and of long windows."""
+
+MAX_SELFTEST_SECONDS = 300.0
+"""Seconds after which no further mistake is tried. Long windows are cut, so few models
+need as many: those in which a layer takes a great number of steps and no other."""
+
+NO_TIME = f"there was no time left after {MAX_SELFTEST_SECONDS:.0f} s"
+"""What is said of a mistake that was not tried."""
 
 SAME = 1e-7
 """Effect below which outputs are the same: it is the rounding of float64."""
@@ -89,12 +103,15 @@ class SelfTest:
     results : tuple of MutantResult
     untried : tuple of Untried
         Mistakes that could not be planted in this model, or not be evaluated.
+    window : Shortened or None
+        How many of their time steps the rows had, if they were too many.
     """
 
     model: str
     rows: int
     results: tuple[MutantResult, ...]
     untried: tuple[Untried, ...] = ()
+    window: Shortened | None = None
 
     @property
     def survivors(self) -> tuple[MutantResult, ...]:
@@ -108,15 +125,21 @@ class SelfTest:
 
     @property
     def exit_code(self) -> int:
-        """Return 0 if every mistake is caught, 3 if some are not."""
-        return 3 if self.survivors else 0
+        """Return 0 if every mistake is caught, 3 if some are not, or time was short."""
+        return 3 if self.survivors or self.unfinished else 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Return whether some mistakes were not tried because it took too long."""
+        return any(untried.error == NO_TIME for untried in self.untried)
 
     def __str__(self) -> str:
         caught = len(self.results) - len(self.survivors)
+        steps = "" if self.window is None else f", of {self.window} each"
         lines = [
             f"{printable(self.model)}: {caught} of {len(self.results)} known mistakes "
             f"({self.mutation_score:.1%}) would show in the outputs of {self.rows} "
-            "row(s)"
+            f"row(s){steps}"
         ]
         seen = [result for result in self.results if result.caught]
         if seen:
@@ -131,7 +154,8 @@ class SelfTest:
             if group[0].remedy:
                 lines.append(f"  to see them: {group[0].remedy}")
         if self.untried:
-            lines += ["", untried_sentence(self.untried)]
+            why = f"; {NO_TIME}" if self.unfinished else ""
+            lines += ["", f"{untried_sentence(self.untried)}{why}"]
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -139,6 +163,8 @@ class SelfTest:
         content = {
             "model": self.model,
             "rows": self.rows,
+            "steps": None if self.window is None else self.window.steps,
+            "of_steps": None if self.window is None else self.window.of_steps,
             "share": self.mutation_score,
             "planted": [
                 {
@@ -172,15 +198,23 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
     VerifyError
         The model or the inputs cannot be used, or no known mistake applies.
     """
+    began = time.monotonic()
     net = load(model, **options)
-    prepared = usable_inputs(net, x, rows=MAX_SELFTEST_ROWS)
+    given = None if x is None else checked_inputs(net, x)
+    with doing("how many steps are enough"):
+        short = shortened(net, given, SELFTEST_NUMBERS / MIN_SELFTEST_ROWS)
+    if short is not None:
+        net, given = short.net, short.inputs
+    with doing("the model on the inputs"):
+        prepared = usable_inputs(net, given, rows=MAX_SELFTEST_ROWS)
     if x is None and net.stateful:
         prepared = several_batches(net, prepared)
     rows = MAX_SELFTEST_ROWS if net.stateful else _affordable(net, prepared)
     x = prepared.take(slice(0, whole_batches(rows, net.spec.batch_size)))
-    right = net.flat(x, dtype="float64")
-    case = Case(x, right, ()).with_ours(net.spec)
-    noise_floors = Rounding(net).noise_floors(x, right, native=False)
+    with doing("what rounding may do"):
+        right = net.flat(x, dtype="float64")
+        case = Case(x, right, ()).with_ours(net.spec)
+        noise_floors = Rounding(net).noise_floors(x, right, native=False)
     allowed = [floor.atol for floor in noise_floors]
     spots = blind_spots(net, x, x.rows)
     attempts, results = Attempts(), []
@@ -189,6 +223,10 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
         for k, mutant in enumerate(
             catalogue(net.spec, unchanged=True, attempts=attempts)
         ):
+            if time.monotonic() - began > MAX_SELFTEST_SECONDS:
+                left = Untried(mutant.name, mutant.layer, NO_TIME)
+                attempts.untried[mutant.name, mutant.layer] = left
+                continue
             with np.errstate(all="ignore"), doing(f"mistake {k + 1}, {mutant.name}"):
                 # layers before the mistake are not computed again
                 evaluate = (
@@ -205,7 +243,7 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
             f"{printable(net.spec.source)}: expected a model with a layer that "
             "mistakes are known for. Received: none"
         )
-    return SelfTest(net.spec.source, x.rows, tuple(results), untried)
+    return SelfTest(net.spec.source, x.rows, tuple(results), untried, short)
 
 
 def _affordable(net: Network, x: Inputs) -> int:
