@@ -136,6 +136,7 @@ class Writing:
     """
 
     recording = False
+    frees = False
 
     def __init__(
         self,
