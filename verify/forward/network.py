@@ -119,8 +119,8 @@ class LayerCall:
             if isinstance(leaf, Tensor):
                 mask = None if leaf.mask is None else leaf.mask[rows]
                 return Tensor(leaf.value[rows], mask)
-            # beside tensors an array is a mask, or the constant of an operation
-            cut = isinstance(leaf, np.ndarray) and (not tensors or leaf.dtype == bool)
+            # beside tensors an array is a constant: the mask of attention, an operand
+            cut = isinstance(leaf, np.ndarray) and not tensors
             return leaf[rows] if cut else leaf
 
         return LayerCall(

@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import math
 import os
+import re
 import sys
 import tempfile
 import types
@@ -96,10 +97,20 @@ def import_keras() -> Any:
     return keras
 
 
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+"""What Keras prints around the reason of an error, to show it in bold."""
+
+
 def first_line(error: Exception) -> str:
-    """Return the class and the first line of an error, which says what happened."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {printable(lines[0] if lines else '')}"
+    """Return the class and the line of an error that says what happened.
+
+    Keras puts the layer that was called above it, and escape codes around it.
+    """
+    lines = [_ESCAPES.sub("", line).strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line] or [""]
+    called = said[0].startswith("Exception encountered when calling")
+    reason = said[1] if called and len(said) > 1 else said[0]
+    return f"{type(error).__name__}: {printable(reason)}"
 
 
 @contextlib.contextmanager

@@ -136,7 +136,7 @@ def _what_loses_its_mask(spec: ModelSpec, later: ModelSpec) -> str:
     if not unmasked:
         return ""
     ends, users = join_and(ended_masks(later)), join_and(unmasked)
-    return f"the mask ends at {ends}, so none of padding reaches {users}"
+    return f"the mask ends at {ends}, so no mask reaches {users}"
 
 
 def outer_path(use: Use) -> str:

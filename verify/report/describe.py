@@ -17,6 +17,7 @@ from verify.model.arrays import shape_text
 from verify.model.conventions import losses
 from verify.model.spec import LayerSpec
 from verify.model_files.config import remaining
+from verify.report.call_constants import constants_said
 
 LEAVING = "Leaving Keras: what exporters lose of this model (docs/exporters.md)"
 """Heading of what `losses` says."""
@@ -114,6 +115,7 @@ def _inside(
         if layer.class_name == "InputLayer":
             continue
         lines += ["", *_layer(layer, here, _calls(model, key))]
+        lines += [f"  {line}" for line in constants_said(model, key)]
         lines += [f"  {note}" for note in notes.get(here, ())]
         lines += _inside(layer, here, notes)
     return lines

@@ -21,7 +21,7 @@ STACKED = chain([(None, 6)], WORDS, FIRST, layer("LSTM", "gru", units=4),
 SINGLE = chain([(None, 6)], WORDS, layer("LSTM", "gru", units=4), dtypes=["int32"])
 ENDS = (
     f"Keras 3.16 (as {TESTED[-1]}) will compute this model otherwise: the mask ends at "
-    "Layer 'first' (LSTM), so none of padding reaches Layer 'gru' (LSTM)"
+    "Layer 'first' (LSTM), so no mask reaches Layer 'gru' (LSTM)"
 )
 
 

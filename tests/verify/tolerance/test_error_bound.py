@@ -639,6 +639,17 @@ def test_the_bound_of_a_call_is_that_of_a_model_of_this_layer():
     assert not np.allclose(begun, unmasked)
 
 
+def test_some_rows_of_a_call_leave_constants_whole():
+    x = features()
+    causal = np.tri(TIME, dtype=bool)
+    given = Tensor(x, (x != 0).any(axis=2))
+    call = LayerCall("attention", [given, given], {"attention_mask": causal})
+    some = call.take(np.array([BATCH - 1]))
+    np.testing.assert_array_equal(some.kwargs["attention_mask"], causal)
+    np.testing.assert_array_equal(some.args[0].value, x[-1:])
+    np.testing.assert_array_equal(some.args[1].mask, given.mask[-1:])
+
+
 # In reports
 
 

@@ -1,0 +1,71 @@
+"""What `describe` says of the calls of layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from verify.model.graph import Graph, MaskOf, Node, TensorRef
+from verify.model.spec import LayerSpec
+from verify.report.call_constants import constants_said
+
+X = TensorRef("x", 0, 0)
+MASK = np.tri(8, dtype=bool)
+
+
+def said(class_name: str, *args: Any, **kwargs: Any) -> list[str]:
+    layer = LayerSpec("called", class_name, {})
+    nodes = (Node("called", 0, args, kwargs),)
+    graph = Graph(inputs=X, outputs=TensorRef("called", 0, 0), nodes=nodes)
+    model = LayerSpec(
+        "model", "Functional", {}, sublayers={"called": layer}, graph=graph
+    )
+    return constants_said(model, "called")
+
+
+@pytest.mark.parametrize(
+    ("class_name", "args", "kwargs", "expected"),
+    [
+        (
+            "ops.GetItem",
+            (X, (slice(None), slice(None, None, -1))),
+            {},
+            ["called with key [:, ::-1]"],
+        ),
+        ("ops.GetItem", (X, (..., slice(0, 1))), {}, ["called with key [..., 0:1]"]),
+        (
+            "ops.GetItem",
+            (X, (slice(None), -1, None)),
+            {},
+            ["called with key [:, -1, None]"],
+        ),
+        ("ops.Multiply", (0.1, X), {}, ["called with x1 0.1"]),
+        ("ops.Add", (X, MASK), {}, ["called with x2 an array of shape (8, 8)"]),
+        ("ops.Concatenate", ([X, X],), {}, []),
+        ("GRU", (X,), {"mask": MaskOf(X), "initial_state": None}, []),
+        (
+            "MultiHeadAttention",
+            (X, X),
+            {"use_causal_mask": True},
+            ["called with use_causal_mask True"],
+        ),
+        (
+            "Attention",
+            ([X, X],),
+            {"training": False, "mask": [MASK[:1, :3]]},
+            ["called with mask [[[True, False, False]]]"],
+        ),
+    ],
+)
+def test_describe_says_the_constants_of_a_call(class_name, args, kwargs, expected):
+    assert said(class_name, *args, **kwargs) == expected
+
+
+def test_calls_with_other_constants_are_told_apart():
+    layer = LayerSpec("add", "ops.Add", {})
+    nodes = tuple(Node("add", k, (X, k % 2), {}) for k in range(4))
+    graph = Graph(inputs=X, outputs=TensorRef("add", 3, 0), nodes=nodes)
+    model = LayerSpec("m", "Functional", {}, sublayers={"add": layer}, graph=graph)
+    assert constants_said(model, "add") == ["called with x2 0", "called with x2 1"]
