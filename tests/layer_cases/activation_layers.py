@@ -42,6 +42,11 @@ CASES = [
     Case("LeakyReLU", **SEEN, wrong=[{"negative_slope": 0.2}]),
     Case("LeakyReLU", {"negative_slope": 0.1}, wrong=[{"negative_slope": 0.3}]),
     Case("LeakyReLU", {"negative_slope": 0.25}, dtypes=["int32"], inputs=_integers),
+    # Keras makes float32 of whole numbers, in a layer of 16 bits as well
+    Case("LeakyReLU", {"negative_slope": 0.3, "dtype": "mixed_float16"},
+         dtypes=["int32"], inputs=_integers, wrong=[{"negative_slope": 0.2}]),
+    Case("ReLU", {"negative_slope": 0.3}, dtypes=["int32"], inputs=_integers,
+         wrong=[{"negative_slope": 0.2}]),
     Case("ELU", **SEEN, wrong=[{"alpha": 0.7}]),
     Case("ELU", {"alpha": 0.7}, wrong=[{"alpha": 1.0}]),
     Case("PReLU", **SEEN),

@@ -19,6 +19,7 @@ from verify.forward.evaluate import LayerTrace
 from verify.forward.layers import REGISTRY
 from verify.forward.network import Inputs, Network
 from verify.mistakes.catalogue import Mutant
+from verify.mistakes.catalogue.categories import LOOKUPS
 from verify.mistakes.catalogue.masks import has_masks
 from verify.mistakes.catalogue.mistake import Need
 from verify.mistakes.catalogue.time import PREDICT_BATCH_ROWS
@@ -117,6 +118,7 @@ def blind_spots(net: Network, x: Inputs, rows: int) -> list[BlindSpot]:
         values = trace[path]
         if layer.class_name == "Embedding":
             found += _of_ids(path, layer, flatten(values.input)[0])
+        found += _of_categories(path, layer, values)
         if layer.class_name == "Masking":
             found += _of_masking(layer, flatten(values.input)[0])
         found += _of_zero_biases(path, layer)
@@ -329,6 +331,36 @@ def _of_zero_biases(path: str, layer: LayerSpec) -> Iterator[BlindSpot]:
             frozenset({Need.BIAS}),
             "train the model, or give its biases random numbers",
         )
+
+
+def _of_categories(
+    path: str, layer: LayerSpec, values: LayerTrace
+) -> Iterator[BlindSpot]:
+    """Yield what the numbers of bins and the tokens of a vocabulary hide."""
+    if layer.class_name == "Discretization":
+        x = flatten(values.input)[0]
+        edges = np.asarray(layer.options["bin_boundaries"])
+        if not np.isin(x, np.concatenate([edges, edges.astype(np.float32)])).any():
+            yield BlindSpot(
+                path,
+                f"{layer}: no number is one of its boundaries",
+                frozenset({Need.NUMBERS_AT_BOUNDARIES}),
+                "give numbers that equal a boundary of bins",
+                warns=False,
+            )
+    if layer.class_name in LOOKUPS and not layer.options.get("invert"):
+        special, unknown = LOOKUPS[layer.class_name].special(layer.options)
+        y, first = flatten(values.output)[0], len(special) - unknown
+        whole = layer.options["output_mode"] == "int"
+        seen = (y >= first) & (y < len(special)) if whole else y[..., :unknown] != 0
+        if not seen.any():
+            yield BlindSpot(
+                path,
+                f"{layer}: every token is in its vocabulary",
+                frozenset({Need.UNKNOWN_TOKENS}),
+                "give tokens that are not in the vocabulary",
+                warns=False,
+            )
 
 
 def _of_ids(path: str, layer: LayerSpec, ids: Array) -> Iterator[BlindSpot]:

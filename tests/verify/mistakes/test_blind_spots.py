@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.any_layer import chain
 from support.nets import (
     INPUTS,
     TIME,
@@ -60,6 +61,13 @@ def unpadded():
     return np.maximum(padded(), 1)
 
 
+BINS = chain([(None, 1)], layer("Discretization", "bins", bin_boundaries=[0.5, 2.0]))
+TOKENS = chain(
+    [(None, 1)],
+    layer("IntegerLookup", "tokens", vocabulary=[7, 3], mask_token=0),
+    dtypes=["int64"],
+)
+
 CASES = [
     (words(), padded(), set()),
     (words(), padded(1), {Need.SEVERAL_ROWS, Need.SEVERAL_BATCHES}),
@@ -71,6 +79,8 @@ CASES = [
     (words(), right_padded(), {Need.MASKED_STEPS_BEFORE_OTHERS}),
     (words(mask_zero=False), unpadded(), {Need.ID_ZERO}),
     (words(zero_bias=True), padded(), {Need.BIAS}),
+    (BINS, np.full((40, 1), 0.7), {Need.NUMBERS_AT_BOUNDARIES}),
+    (TOKENS, np.full((40, 1), 7), {Need.UNKNOWN_TOKENS}),
 ]
 
 
@@ -83,6 +93,7 @@ def lacked(model, x):
 def used():
     """The needs of all mistakes in models of every kind, with masks and without."""
     models = [words(kind, mask_zero=mask) for kind in KINDS for mask in (True, False)]
+    models += [BINS, TOKENS]
     return {n for model in models for m in catalogue(model) for n in m.needs}
 
 

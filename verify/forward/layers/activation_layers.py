@@ -28,7 +28,7 @@ from verify.forward.layers.base import (
 )
 from verify.model.arrays import Array
 from verify.model.backends import Limit
-from verify.model.dtypes import HALF_DTYPES, POLICIES, is_float
+from verify.model.dtypes import POLICIES, is_float
 from verify.model.spec import LayerSpec
 
 
@@ -41,12 +41,14 @@ class ReLU(Elementwise):
     """Compute ``y = max(x, 0)``, or with options a ceiling, a threshold and a slope.
 
     ``y`` is ``min(x, max_value)`` above the threshold, and
-    ``negative_slope * (x - threshold)`` up to it. Whole numbers stay whole.
+    ``negative_slope * (x - threshold)`` up to it. Whole numbers stay whole; with a
+    slope and nothing else they become float32, as in `LeakyReLU`.
 
     Source: keras/src/layers/activations/relu.py.
     """
 
     class_name = "ReLU"
+    casts_outputs = False
     options: ClassVar[Mapping[str, Option]] = {
         "max_value": Option(optional(non_negative_number), None),
         "negative_slope": Option(non_negative_number, 0.0),
@@ -60,12 +62,31 @@ class ReLU(Elementwise):
         return [f"y = {above} if x > {threshold:g} else {below}"]
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
-        if layer.options["negative_slope"] or inputs.dtype == bool:
+        slope, exact = layer.options["negative_slope"], exact_constants(layer)
+        bent_alone = layer.options["max_value"] is None
+        if slope and bent_alone and not layer.options["threshold"]:
+            return _leaky(layer, inputs, slope)
+        if slope or inputs.dtype == bool:
             _require_floats(inputs)
-            require_gentle_slope(layer, layer.options["negative_slope"])
-        return relu(inputs, **layer.options, exact=exact_constants(layer)).astype(
-            inputs.dtype, copy=False
-        )
+            require_gentle_slope(layer, slope)
+        y = relu(inputs, **layer.options, exact=exact)
+        return y.astype(inputs.dtype, copy=False)
+
+
+def _leaky(layer: LayerSpec, x: Array, slope: float) -> Array:
+    """Return `x`, times the slope below 0; whole numbers become float32.
+
+    Keras makes float32 of them in every layer, one of 16 or of 64 bits as well.
+    """
+    if x.dtype == bool:
+        _require_floats(x)
+    require_gentle_slope(layer, slope)
+    if is_float(x):
+        y = leaky_relu(x, slope, exact=exact_constants(layer))
+        return y.astype(x.dtype, copy=False)
+    refuse(layer, Limit.WHOLE_NUMBERS)
+    refuse(layer, Limit.LEAKY_RELU)
+    return leaky_relu(x.astype(np.float32), slope, exact=exact_constants(layer))
 
 
 class LeakyReLU(Elementwise):
@@ -75,6 +96,7 @@ class LeakyReLU(Elementwise):
     """
 
     class_name = "LeakyReLU"
+    casts_outputs = False
     options: ClassVar[Mapping[str, Option]] = {
         "negative_slope": Option(non_negative_number, 0.3)
     }
@@ -83,16 +105,7 @@ class LeakyReLU(Elementwise):
         return [f"y = x if x > 0 else {layer.options['negative_slope']:g} * x"]
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
-        if inputs.dtype == bool or POLICIES[layer.policy].compute in HALF_DTYPES:
-            # Keras casts whole numbers to float32 even in a layer of 16 bits
-            _require_floats(inputs)
-        slope = layer.options["negative_slope"]
-        require_gentle_slope(layer, slope)
-        if not is_float(inputs):
-            refuse(layer, Limit.WHOLE_NUMBERS)
-            refuse(layer, Limit.LEAKY_RELU)
-        x = inputs if is_float(inputs) else inputs.astype(np.float32)
-        return leaky_relu(x, slope, exact=exact_constants(layer))
+        return _leaky(layer, inputs, layer.options["negative_slope"])
 
 
 class ELU(Elementwise):

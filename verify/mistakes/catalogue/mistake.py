@@ -43,6 +43,10 @@ class Need(Enum):
     ID_ZERO = auto()
     BIAS = auto()
     """A bias that is not zero."""
+    NUMBERS_AT_BOUNDARIES = auto()
+    """Numbers that equal a boundary of bins."""
+    UNKNOWN_TOKENS = auto()
+    """Tokens that are not in a vocabulary."""
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,8 @@ def _require_floats(layer: LayerSpec, x: Value) -> None:
 
 def relu_layer(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
     """Write ReLU."""
+    if layer.options["negative_slope"] and not is_float(inputs):  # type: ignore[arg-type]
+        inputs = inputs.cast(np.float32)
     return relu(inputs, **layer.options, exact=exact_constants(layer))
 
 
