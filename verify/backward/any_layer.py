@@ -35,8 +35,10 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
     tape = Tape(single=single is not None)
     try:
         given, leaves = _given(tape, call, None if single is None else single[call.key])
-        layer, weights = _with_recorded_weights(tape, call, back.wants_weights)
-        run = Evaluation(floatx="float64", merge_steps=partial(_merged, tape))
+        layer, weights = with_recorded_weights(
+            tape, call.layer, call.path, wanted=back.wants_weights
+        )
+        run = Evaluation(floatx="float64", merge_steps=partial(merged, tape))
         outputs = flatten(kind.call(run, layer, **given))
         front = (int(np.prod(back.sweeps, dtype=int)),)
         adjoints: dict[int, Array] = {}
@@ -74,7 +76,7 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
     }  # fmt: skip
 
 
-def _merged(
+def merged(
     tape: Tape, inner: LayerSpec, steps: int
 ) -> AbstractContextManager[None] | None:
     """Return what surrounds the call of a layer on the steps of all rows.
@@ -138,8 +140,8 @@ def _next(rest: Iterator[Any], _: Any) -> Any:
     return next(rest)
 
 
-def _with_recorded_weights(
-    tape: Tape, call: BackwardCall, wanted: bool
+def with_recorded_weights(
+    tape: Tape, layer: LayerSpec, path: str, *, wanted: bool
 ) -> tuple[LayerSpec, dict[str, dict[str, int]]]:
     """Return the layer with recorded weights, and the places of those of each path."""
     places: dict[str, dict[str, int]] = {}
@@ -161,7 +163,7 @@ def _with_recorded_weights(
         object.__setattr__(copy, "weights", stand)  # it would make arrays of them
         return copy
 
-    return changed(call.layer, call.path), places
+    return changed(layer, path), places
 
 
 def _visitor(back: Backward, call: BackwardCall) -> Any:

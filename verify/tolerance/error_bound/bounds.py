@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from verify.backward import backprop, backprop_call
 from verify.backward.cells import Values
-from verify.backward.layers import Visitor
 from verify.backward.recording import NotRecorded, Operation
 from verify.forward.fast import single_threaded_blas
 from verify.forward.network import Inputs, LayerCall, Network, Trace, bare_path
@@ -24,6 +21,11 @@ from verify.model.dtypes import is_float
 from verify.model.graph import flatten
 from verify.model.spec import LayerSpec
 from verify.tolerance.activation_errors import ActivationErrors
+from verify.tolerance.error_bound.computations import (
+    Computation,
+    OneLayer,
+    WholeModel,
+)
 from verify.tolerance.error_bound.operation_sites import operation_rounding
 from verify.tolerance.error_bound.sites import (
     KNOWN_ACTIVATIONS,
@@ -32,6 +34,7 @@ from verify.tolerance.error_bound.sites import (
     RoundingSite,
     unbounded,
 )
+from verify.tolerance.error_bound.sketch import COPIES, sketched_bounds
 from verify.tolerance.noise_floor import FLUSH_ERROR, Tolerance
 
 STANDARD_DEVIATIONS = 10.0
@@ -62,6 +65,15 @@ operation, and how many of those take as long as one of a layer with equations."
 
 ROW_SHARE = 4
 """Sweeps of a single element that take as long as recording a row and judging it."""
+
+Sketch = Callable[[Array, int], tuple[list[Array], Array]]
+"""Rows, and in how many passes -> bounds of all their outputs, and rows that are near a
+jump; see `sketched_bounds`."""
+
+SKETCH_SHARE, EXACT_SHARE, SKETCH_BYTES = 4.0, 4, 2**28
+"""How many times the budget may be spent on a `Sketch`; what it is divided by for the
+elements that differ most, which get a bound of their own after it, since that is
+several times nearer; and the memory of the changes that a sketch carries."""
 
 
 def bounded(
@@ -188,9 +200,19 @@ def output_bounds(
     """
     # A stateful model passes its states on from one batch to the next.
     rows = (net.spec.batch_size or 1) if net.stateful else x.rows
-    model = WholeModel(net, x)
+
+    def sketch(some: Array, groups: int) -> tuple[list[Array], Array]:
+        return sketched_bounds(
+            net, x.take(some), activation_errors, STANDARD_DEVIATIONS, groups
+        )
+
     return bounds_of(
-        model, differences, partial(BoundVisitor, net, activation_errors), rows, work
+        WholeModel(net, x),
+        differences,
+        partial(BoundVisitor, net, activation_errors),
+        rows,
+        work,
+        sketch=sketch,
     )
 
 
@@ -209,94 +231,9 @@ def call_bounds(
         Without states.
     """
     rows = len(differences[0])
-    layer = _Layer(net, call)
+    layer = OneLayer(net, call)
     visitor = partial(BoundVisitor, net, activation_errors)
     return bounds_of(layer, differences, visitor, rows, MAX_LAYER_ADJOINTS)
-
-
-class Computation(Protocol):
-    """Evaluate some rows of what is bounded, forwards and backwards."""
-
-    @property
-    def net(self) -> Network:
-        """Return the network that it belongs to."""
-
-    def traces(self, rows: Array) -> tuple[Trace, Trace]:
-        """Return the traces of some rows, in float32 and in float64."""
-
-    def sweep(
-        self,
-        rows: Array,
-        gradients: Sequence[Array],
-        visit: Visitor,
-        trace: Trace | None = None,
-        single: Trace | None = None,
-    ) -> None:
-        """Backpropagate gradients of the outputs, (sweeps, rows, ...) each.
-
-        `trace` and `single` are those of these rows in float64 and in float32, where
-        they are known already.
-        """
-
-
-@dataclass(frozen=True, eq=False)
-class WholeModel:
-    """Evaluate a whole model on its inputs."""
-
-    net: Network
-    x: Inputs
-
-    def traces(self, rows: Array) -> tuple[Trace, Trace]:
-        """Return the traces of some rows, in float32 and in float64."""
-        some = self.x.take(rows)
-        single = self.net.trace(some, dtype="float32")
-        return single, self.net.trace(some, dtype="float64")
-
-    def sweep(
-        self,
-        rows: Array,
-        gradients: Sequence[Array],
-        visit: Visitor,
-        trace: Trace | None = None,
-        single: Trace | None = None,
-    ) -> None:
-        """Backpropagate gradients of the outputs; see `Computation`."""
-        some = self.x.take(rows)
-        backprop(
-            self.net, some, gradients,
-            visit=visit, weights=False, trace=trace, single=single,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """Evaluate one layer on the arguments of a call."""
-
-    net: Network
-    call: LayerCall
-
-    def traces(self, rows: Array) -> tuple[Trace, Trace]:
-        name, args, kwargs = self._arguments(rows)
-        single = self.net.trace_layer(name, args, kwargs, dtype="float32")
-        return single, self.net.trace_layer(name, args, kwargs, dtype="float64")
-
-    def sweep(
-        self,
-        rows: Array,
-        gradients: Sequence[Array],
-        visit: Visitor,
-        trace: Trace | None = None,
-        single: Trace | None = None,
-    ) -> None:
-        name, args, kwargs = self._arguments(rows)
-        backprop_call(
-            self.net, name, args, kwargs, gradients,
-            visit=visit, trace=trace, single=single,
-        )  # fmt: skip
-
-    def _arguments(self, rows: Array) -> tuple[str, Sequence[Any], Mapping[str, Any]]:
-        some = self.call.take(rows)
-        return some.name, some.args, some.kwargs
 
 
 def bounds_of(
@@ -308,6 +245,7 @@ def bounds_of(
     *,
     weights: int = 0,
     max_deviation: float | None = None,
+    sketch: Sketch | None = None,
 ) -> list[Array]:
     """Return the bounds of all outputs, or of those that the budget allows.
 
@@ -326,6 +264,8 @@ def bounds_of(
         Adjoints that a visitor computes for a row beside those of a backpropagation.
     max_deviation : float, optional
         In place of `MAX_LINEAR_DEVIATION`.
+    sketch : Sketch, optional
+        Bounds all outputs of some rows at once, where the budget is too small for all.
 
     Returns
     -------
@@ -345,6 +285,15 @@ def bounds_of(
         return flat.split(found)
     work = cost.work + (weights if cost.work else 0)
     ranking = np.nan_to_num(joined[:rows], nan=np.inf)
+    if sketch is not None and rows * flat.elements * work > budget:
+        fit = int(min(rows, SKETCH_SHARE * budget // max(work * COPIES, 1)))
+        some = np.sort(np.argsort(-ranking.max(axis=1), kind="stable")[:fit])
+        per_row = _numbers(first) * 4 * COPIES  # bytes
+        groups = max(int(per_row // SKETCH_BYTES), 1)
+        for part in _blocks(some, max(int(SKETCH_BYTES // per_row), 1)):
+            found[part] = _sketched(computation, part, sketch, groups, most)
+        if fit == rows:
+            budget /= EXACT_SHARE
     share = ROW_SHARE if cost.recorded else 0
     chosen, elements = _most_different(ranking, budget / max(work, 1), share)
     pairs = max(1, int(MAX_BLOCK_ADJOINTS // max(work, flat.elements)))
@@ -377,6 +326,33 @@ def bounds_of(
                 bound = np.where(diverged | exceeded, np.nan, bound)
                 found[np.ix_(some, which)] = bound.T  # (rows, sweeps)
     return flat.split(found)
+
+
+def _sketched(
+    computation: Computation, rows: Array, sketch: Sketch, groups: int, most: float
+) -> Array:
+    """Return the bounds of all elements of some rows; (rows, elements).
+
+    Parameters
+    ----------
+    computation, rows, sketch, groups
+    most : float
+        As `MAX_LINEAR_DEVIATION`.
+    """
+    single, double = computation.traces(rows)
+    diverged, _ = _deviations(single, double, most)
+    errors = _abs_errors(single.output, double.output)
+    del single, double
+    none = np.full(errors.shape, np.nan)
+    if diverged.all():
+        return none
+    try:
+        bounds, near = sketch(rows, groups)
+    except NotRecorded:
+        return none
+    bound = np.concatenate([each.reshape(len(rows), -1) for each in bounds], axis=1)
+    wrong = diverged | near | (bound < errors).any(axis=1)  # (rows,)
+    return np.where(wrong[:, None], np.nan, bound)
 
 
 def _abs_errors(single: Any, double: Any) -> Array:

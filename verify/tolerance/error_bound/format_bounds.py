@@ -48,11 +48,11 @@ from verify.tolerance.error_bound.bounds import (
     MAX_OUTPUT_ADJOINTS,
     BoundVisitor,
     Deviations,
-    WholeModel,
     bounded,
     bounds_of,
     sum_of_products,
 )
+from verify.tolerance.error_bound.computations import WholeModel
 from verify.tolerance.error_bound.sites import (
     ROUNDING_SITES,
     LayerRounding,

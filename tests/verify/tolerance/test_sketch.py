@@ -1,0 +1,235 @@
+"""Bounds of all outputs at once: never below those of one backpropagation each."""
+
+from __future__ import annotations
+
+import math
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from support.any_layer import chain
+from support.nets import features, ids, layer, lstm_spec, rnn, word_net
+
+from verify import Network
+from verify.backward.recording import tangents
+from verify.tolerance.activation_errors import worst_known_errors
+from verify.tolerance.error_bound import bounds, output_bounds, sketch
+from verify.tolerance.error_bound.sketch import sketched_bounds
+
+TIME, ERRORS = 5, worst_known_errors()
+
+
+def steps(*layers, shape=(None, TIME, 3), seed=0):
+    """A model of these layers, with features as inputs."""
+    return Network(chain([shape], *layers, seed=seed))
+
+
+NETS = {
+    "ids": lambda: Network(lstm_spec(return_sequences=True)),
+    "masked": lambda: Network(word_net(rnn("GRU", return_sequences=True))),
+    "dots": lambda: steps(
+        layer("Dense", "d", units=40), layer("Dense", "e", units=7, use_bias=False)
+    ),
+    "conv": lambda: steps(
+        layer("Conv1D", "c", filters=4, kernel_size=3, activation="relu"),
+        layer("BatchNormalization", "b"),
+        layer("MaxPooling1D", "m", pool_size=2, padding="same"),
+        layer("SimpleRNN", "r", units=3, return_sequences=True),
+    ),
+    "images": lambda: steps(
+        layer("Conv2D", "c", filters=2, kernel_size=3, padding="same"),
+        layer("ReLU", "a", negative_slope=0.1),
+        layer("AveragePooling2D", "p", pool_size=2),
+        layer("UpSampling2D", "u", size=2),
+        layer("Conv2DTranspose", "t", filters=2, kernel_size=2, strides=2),
+        shape=(None, 6, 6, 2),
+    ),
+    "frames": lambda: steps(
+        layer("ConvLSTM1D", "c", filters=2, kernel_size=3, return_sequences=True),
+        layer("LayerNormalization", "n"),
+        shape=(None, 3, 5, 2),
+    ),
+    "inside": lambda: steps(
+        layer(
+            "Bidirectional",
+            "b",
+            layer=layer("LSTM", "l", units=2, return_sequences=True),
+        ),
+        layer("TimeDistributed", "t", layer=layer("Dense", "d", units=3)),
+        layer("Softmax", "s"),
+        layer("GlobalMaxPooling1D", "g"),
+        layer("RepeatVector", "v", n=2),
+    ),
+    "activations": lambda: steps(
+        layer("Dense", "e", units=3, activation="log_softmax"),
+        layer("Dense", "g", units=4, activation="gelu"),
+        layer("ELU", "u", alpha=0.5),
+        layer("UnitNormalization", "n"),
+        layer("Flatten", "f"),
+        layer("Dense", "d", units=6, activation="hard_sigmoid"),
+    ),
+}
+
+
+def given(net, rows=4, seed=1):
+    """Inputs of a model, and the bounds by backpropagation."""
+    shape = net.spec.root.input_shape
+    if net.spec.root.name == "model" and np.size(shape) and len(shape) == 2:
+        x = ids(seed=seed, batch=rows)
+    else:
+        sizes = [TIME if size is None else size for size in shape[1:]]
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(rows, *sizes)).astype(np.float32)
+    x = net.prepare(x)
+    ours = net.flat(x, dtype="float64")
+    exact = output_bounds(net, x, [np.ones(y.shape) for y in ours], ERRORS)
+    return x, ours, exact
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_no_bound_is_below_that_of_backpropagation_nor_far_above(name):
+    net = NETS[name]()
+    x, ours, exact = given(net)
+    found, near = sketched_bounds(net, x, ERRORS, bounds.STANDARD_DEVIATIONS)
+    single = net.flat(x, dtype="float32")
+    assert [a.shape for a in found] == [a.shape for a in ours]
+    assert not near.any()
+    for own, one, right, there in zip(found, exact, ours, single, strict=True):
+        assert np.isfinite(one).all()
+        assert (own >= one).all()
+        assert (own >= np.abs(there - right)).all()
+        assert np.median(own / one) < 12
+        assert own.max() < 1e-3 * np.abs(right).max()
+
+
+def test_the_probability_is_that_of_the_ratio_to_an_order_statistic():
+    share = 2 * sketch.PEAK / sketch.factor()
+    below = sum(
+        math.comb(sketch.COPIES, k) * share**k * (1 - share) ** (sketch.COPIES - k)
+        for k in range(sketch.RANK, sketch.COPIES + 1)
+    )
+    assert below == pytest.approx(sketch.MAX_CHANCE, rel=1e-2)
+
+
+def test_no_mixture_of_a_cauchy_and_a_normal_number_is_denser_than_said():
+    x = np.linspace(-40, 40, 400_001)
+    for a in np.linspace(0.02, 0.98, 25):
+        b = 1 - a
+        normal = np.exp(-((x / b) ** 2) / 2) / (b * np.sqrt(2 * np.pi))
+        # the density of the sum at 0, where it is greatest
+        assert np.trapezoid(normal * a / (np.pi * (a * a + x * x)), x) < sketch.PEAK
+
+
+def test_random_errors_have_the_scale_of_the_error_they_stand_for():
+    rng = sketch.RandomErrors(sketch.COPIES, 3, ERRORS, 10.0, seed=1)
+    cauchy, normal = np.abs(rng._cauchy((3, 5000))), rng._normal((3, 5000))
+    assert np.median(cauchy) == pytest.approx(1, rel=0.02)
+    assert np.mean(cauchy > np.tan(0.45 * np.pi)) == pytest.approx(0.1, rel=0.05)
+    assert normal.std() == pytest.approx(1, rel=0.02)
+
+
+def typical_change(net, x, exact):
+    """The change that is multiplied with the factor, over the bound, in the median."""
+    found, _ = sketched_bounds(net, x, ERRORS, bounds.STANDARD_DEVIATIONS)
+    pairs = zip(found, exact, strict=True)
+    ratios = np.concatenate([(a / b).ravel() for a, b in pairs])
+    return np.median(ratios) / sketch.factor()
+
+
+MISTAKES = {
+    "errors are not random numbers of Cauchy's distribution": (
+        *("conv", sketch.RandomErrors, "_cauchy"),
+        lambda self, shape: self._random.random((self.copies, *shape)) / 100,
+    ),
+    "no errors of dot products": (
+        *("dots", sketch.RandomErrors, "_normal"),
+        lambda self, shape: np.zeros((self.copies, *shape), np.float32),
+    ),
+    "sums do not carry changes": (
+        *("images", tangents, "_of_products"),
+        lambda operation, given: np.zeros(
+            (len(given[0]), *operation.output.shape), np.float32
+        ),
+    ),
+    "functions do not carry changes": (
+        *("frames", tangents, "_by_slopes"),
+        lambda operation, given: np.zeros(
+            (sketch.COPIES, *operation.output.shape), np.float32
+        ),
+    ),
+    "numbers that are moved lose their changes": (
+        *("frames", tangents, "_of_linear"),
+        lambda operation, given: np.zeros(
+            (sketch.COPIES, *operation.output.shape), np.float32
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_random_errors_makes_bounds_too_small(mistake):
+    name, owner, attribute, wrong = MISTAKES[mistake]
+    net = NETS[name]()
+    x, _, exact = given(net)
+    assert 0.8 < typical_change(net, x, exact) < 1.7
+    with patch.object(owner, attribute, wrong):
+        assert typical_change(net, x, exact) < 0.7
+
+
+def test_an_operation_without_a_known_derivative_is_differentiated_by_changes():
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    changes = rng.normal(size=(5, 4, 3)).astype(np.float32) * 1e5
+    operation = tangents.Operation(
+        "prod", (x, w), np.cumprod(x, axis=1) * w, lambda a, b: np.cumprod(a, 1) * b
+    )
+    found = tangents._by_differences(operation, [changes, None])
+    slope = [np.eye(3)[k] for k in range(3)]
+    expected = np.zeros((5, 4, 3))
+    for k in range(3):
+        others = np.where(slope[k], 1.0, x)
+        after = np.cumprod(others, axis=1) * w * (np.arange(3) >= k)
+        expected += changes[:, :, [k]] * after
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * 1e5)
+
+
+def test_all_outputs_have_a_bound_where_the_budget_is_for_a_few():
+    net = NETS["images"]()
+    x, ours, exact = given(net, rows=3)
+    apart = [np.ones(y.shape) for y in ours]
+    apart[0][1, 2, 3, 0] = 9.0
+    work = 0.2 * ours[0].size * 400  # sweeps of a row cost some hundreds
+    (found,) = output_bounds(net, x, apart, ERRORS, work)
+    with patch.object(
+        bounds, "_sketched", lambda *a: np.full((3, apart[0][0].size), np.nan)
+    ):
+        (few,) = output_bounds(net, x, apart, ERRORS, work)
+    assert np.isfinite(found).all()
+    assert 0 < np.isfinite(few).mean() < 0.5
+    np.testing.assert_array_equal(found[1, 2, 3, 0], exact[0][1, 2, 3, 0])
+
+
+def test_several_passes_give_as_many_changes_as_one():
+    net = NETS["conv"]()
+    x, _, (exact,) = given(net)
+    for groups in (1, 3, 64, 100):
+        (found,), _ = sketched_bounds(
+            net, x, ERRORS, bounds.STANDARD_DEVIATIONS, groups
+        )
+        assert (found >= exact).all()
+        assert np.median(found / exact) < 12
+
+
+def test_where_float32_may_decide_otherwise_no_row_has_a_bound():
+    net = steps(layer("Masking", "m", mask_value=0.0), layer("Flatten", "f"))
+    x = net.prepare(features(time=TIME))
+    _, near = sketched_bounds(net, x, ERRORS, bounds.STANDARD_DEVIATIONS)
+    assert not near.any()
+    net = steps(
+        layer("Dense", "d", units=3, activation="hard_shrink"), layer("Flatten", "f")
+    )
+    kernel, bias = (w.astype(float) for w in net.spec["d"].weights.values())
+    x = features(time=TIME)
+    x[1, 2] = np.linalg.lstsq(kernel[:, :1].T, 0.5 - bias[:1], rcond=None)[0]
+    _, near = sketched_bounds(net, net.prepare(x), ERRORS, bounds.STANDARD_DEVIATIONS)
+    assert near.tolist() == [k == 1 for k in range(len(x))]

@@ -1,0 +1,232 @@
+"""Carry changes of values forwards through whatever a network computes.
+
+A `Tape` is read backwards, once for each output. A `ForwardTape` keeps nothing: beside
+each value it carries some *changes* of it, and an operation makes changes of its result
+from those of its operands, to first order. All outputs have theirs after one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verify.backward.recording.tape import (
+    Operation,
+    Pullback,
+    Recorded,
+    Tape,
+    single_of,
+    value_of,
+)
+from verify.model.arrays import Array
+
+SMALL_CHANGE = 2.0**-20
+"""By how much, against its greatest number, an operand is changed to differentiate an
+operation for which nothing better is known."""
+
+
+class Changing(Recorded):
+    """Stand for an array, with changes of it.
+
+    Attributes
+    ----------
+    changes : (copies, ...) of float32, or None
+        None if nothing has changed it.
+    """
+
+    __slots__ = ("changes",)
+
+    def __init__(
+        self, tape: Tape, value: Array, single: Any, place: int | None, changes: Any
+    ) -> None:
+        super().__init__(tape, value, single, place=place)
+        self.changes = changes
+
+
+def changes_of(x: Any) -> Any:
+    """Return the changes of a value; None if it has none."""
+    return getattr(x, "changes", None)
+
+
+@dataclass(eq=False)
+class ForwardTape(Tape):
+    """Evaluate operations, and carry changes through them.
+
+    Attributes
+    ----------
+    copies : int
+        How many changes each value has.
+    disturb : callable
+        Operation, whether inputs have an effect on it -> changes to add to its result,
+        (copies, ...) or None.
+    """
+
+    single: bool = True
+    copies: int = 1
+    disturb: Callable[[Operation, bool], Array | None] = lambda operation, varies: None
+
+    def input(self, x: Any) -> Any:
+        """Return a value that counts as one that inputs have an effect on."""
+        if not isinstance(x, Recorded) or x.place is not None:
+            return x
+        return Changing(self, x.value, x.single, 0, changes_of(x))
+
+    def record(
+        self,
+        operands: Sequence[Any],
+        function: Callable[..., Any],
+        pullback: Callable[[Array], Pullback],
+        *,
+        name: str = "",
+        slopes: Callable[..., Sequence[Any]] | None = None,
+        terms: int = 0,
+        place: Hashable = None,
+    ) -> Any:
+        """Compute an operation and the changes of its result; see `Tape.record`."""
+        exact = [value_of(x) for x in operands]
+        output = function(*exact)
+        singles = tuple(single_of(x) for x in operands)
+        single = function(*singles)
+        operation = Operation(
+            name, tuple(map(np.asarray, exact)), output, function, slopes, terms,
+            tuple(map(np.asarray, singles)), (), place, self.steps,
+        )  # fmt: skip
+        varies = any(getattr(x, "place", None) is not None for x in operands)
+        changes = None
+        given = [changes_of(x) for x in operands]
+        if any(one is not None for one in given):
+            changes = self._carried(operation, given, pullback)
+        if name and not self._silent:
+            own = self.disturb(operation, varies)
+            if own is not None:
+                changes = own if changes is None else changes + own
+        return Changing(self, output, single, 0 if varies else None, changes)
+
+    def decide(self, function: Callable[..., Any], *operands: Any) -> Any:
+        """Return a result that is no float, and show what it was decided by."""
+        exact = tuple(np.asarray(value_of(x)) for x in operands)
+        if any(getattr(x, "place", None) is not None for x in operands):
+            singles = tuple(np.asarray(single_of(x)) for x in operands)
+            self.disturb(
+                Operation(
+                    "decision", exact, exact[0], function,
+                    singles=singles, steps=self.steps,
+                ),
+                True,
+            )  # fmt: skip
+        return function(*exact)
+
+    def _carried(
+        self,
+        operation: Operation,
+        given: Sequence[Array | None],
+        pullback: Callable[[Array], Pullback],
+    ) -> Array:
+        """Return the changes of a result that those of the operands make."""
+        with np.errstate(all="ignore"):
+            name, output = operation.name, operation.output
+            found: Array | None
+            if operation.slopes is not None:
+                found = _by_slopes(operation, given)
+            elif name == "products":
+                found = _of_products(operation, given)
+            elif name in ("max", "min"):
+                found = _of_extreme(operation, given[0])
+            elif name == "activation:softmax":  # whose Jacobian is symmetric
+                assert given[0] is not None
+                (found,) = pullback(output)(given[0])
+            elif name in ("", "sum", "mean", "cumsum"):
+                found = _of_linear(operation, given)
+            else:
+                found = _by_differences(operation, given)
+        return np.asarray(found, dtype=np.float32)
+
+
+def _by_slopes(operation: Operation, given: Sequence[Array | None]) -> Array:
+    """Return the changes of an operation on single elements."""
+    assert operation.slopes is not None
+    shape = operation.output.shape
+    slopes = operation.slopes(*operation.operands, operation.output)
+    found: Any = None
+    for slope, changes, x in zip(slopes, given, operation.operands, strict=True):
+        if changes is None:
+            continue
+        wide = changes.reshape(len(changes), *(1,) * (len(shape) - x.ndim), *x.shape)
+        part = wide * np.asarray(slope, dtype=np.float32)
+        found = part if found is None else found + part
+    return np.broadcast_to(found, (len(found), *shape))
+
+
+def _of_products(operation: Operation, given: Sequence[Array | None]) -> Array:
+    """Return the changes of a sum of products, which is linear in each operand."""
+    found: Any = None
+    for k, changes in enumerate(given):
+        if changes is None:
+            continue
+        other = operation.operands[1 - k].astype(np.float32)
+        if k == 0 and operation.function is np.matmul and other.ndim <= 2:
+            part = np.matmul(changes, other)
+        else:
+            pair = [other, other]
+            parts = []
+            for change in changes:
+                pair[k] = change
+                parts.append(operation.function(*pair))
+            part = np.stack(parts)
+        found = part if found is None else found + part
+    return np.asarray(found)
+
+
+def _of_extreme(operation: Operation, changes: Array | None) -> Array:
+    """Return the changes of a maximum or a minimum: those of the number that it is."""
+    assert changes is not None
+    (x,), axes = operation.operands, operation.place[1]  # type: ignore[index]
+    whole = x.max if operation.name == "max" else x.min
+    chosen = x == whole(axis=axes, keepdims=True)
+    shares = chosen / np.maximum(chosen.sum(axis=axes, keepdims=True), 1)
+    over = tuple(1 + k for k in axes)
+    found = (changes * shares.astype(np.float32)).sum(axis=over)
+    return found.reshape(len(changes), *operation.output.shape)
+
+
+def _of_linear(operation: Operation, given: Sequence[Array | None]) -> Array:
+    """Return the changes of an operation that adds, moves or chooses numbers."""
+    nothing = [np.zeros(x.shape, np.float32) for x in operation.operands]
+    found = []
+    for copy in range(_copies(given)):
+        moved = [
+            none if changes is None else changes[copy]
+            for none, changes in zip(nothing, given, strict=True)
+        ]
+        found.append(operation.function(*moved))
+    constant = operation.function(*nothing)  # such as the numbers of a padding
+    result = np.stack(found)
+    return result if not np.any(constant) else np.where(constant, 0.0, result)
+
+
+def _by_differences(operation: Operation, given: Sequence[Array | None]) -> Array:
+    """Return the changes of any operation, by changing its operands a little."""
+    found = []
+    for copy in range(_copies(given)):
+        sizes = [np.abs(c[copy]).max(initial=0.0) for c in given if c is not None]
+        reach = [
+            np.abs(x).max(initial=0.0)
+            for x, c in zip(operation.operands, given, strict=True)
+            if c is not None
+        ]
+        little = SMALL_CHANGE * max(reach) / max(*sizes, np.finfo(np.float32).tiny)
+        little = little or SMALL_CHANGE
+        moved = [
+            x if changes is None else x + little * changes[copy]
+            for x, changes in zip(operation.operands, given, strict=True)
+        ]
+        apart = operation.function(*moved) - operation.output
+        found.append(apart / little)
+    return np.stack(found)
+
+
+def _copies(given: Sequence[Array | None]) -> int:
+    return next(len(changes) for changes in given if changes is not None)
