@@ -1,14 +1,15 @@
 """Check what can be read of a model of which not all can.
 
 The layers that cannot be read are cut out (`verify.model_files.cuts`). In their place
-stand inputs: what Keras's own layers return there if Keras has them, otherwise random
-numbers. What remains is checked like any other model, each layer on Keras's own input
-to it. The verdict is PARTIAL where it would be PASS.
+stand inputs: what Keras's own layers return there if Keras has them. Otherwise they are
+like what such a layer is given, if that fits, or random; they have a mask if the layer
+is given one. What remains is checked like any other model, each layer on Keras's own
+input to it. The verdict is PARTIAL where it would be PASS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,14 +17,17 @@ import numpy as np
 
 from verify.checks.inputs import usable_inputs
 from verify.data.sources import Source
-from verify.errors import KerasCannotRun, UnsupportedError, VerifyError
+from verify.errors import UnsupportedError, VerifyError, join_and, printable
+from verify.forward.evaluate import cast_to
 from verify.forward.layers import LOOPS
+from verify.forward.layers.base import Tensor
 from verify.forward.network import Network
 from verify.model.arrays import Array
-from verify.model.dtypes import dtype_of
+from verify.model.dtypes import dtype_of, is_float
+from verify.model.graph import TensorRef
 from verify.model.spec import LayerSpec, ModelSpec, is_path
 from verify.model_files.config import without_unread
-from verify.model_files.cuts import Cut, cut
+from verify.model_files.cuts import Cut, StandIn, cut, returned
 from verify.report.parts import Coverage, Unproved
 from verify.report.report import Report
 from verify.tolerance.compare import Verdict
@@ -76,7 +80,7 @@ class Remains:
         }
         if report.verdict is Verdict.FAIL and not report.layers:
             proved = {}
-        layers = [x for x in self.whole.spec.root.sublayers.values() if _counts(x)]
+        layers = [x for x in self.cut.opened.layers.values() if _counts(x)]
         coverage = Coverage(
             layers=sum(_counts(x) for x in proved.values()),
             of_layers=len(layers),
@@ -104,8 +108,14 @@ class Remains:
                 "be proved"
             )
         facts = {**report.facts, "inputs": f"{report.facts['inputs']}; {self.fed}"}
+        shown = tuple(x for x in report.layers if x.name not in self.cut.maskings)
         return replace(
-            report, verdict=verdict, reason=reason, coverage=coverage, facts=facts
+            report,
+            verdict=verdict,
+            reason=reason,
+            coverage=coverage,
+            facts=facts,
+            layers=shown,
         )
 
     def _reason(self, name: str) -> str:
@@ -142,23 +152,29 @@ def remains_of(model: Any, whole: Network, x: Any) -> Remains:
     """
     from verify import keras_bridge
 
-    spec = whole.spec
-    remains = cut(spec.root, spec.config)
-    root = without_unread(spec.root, remains)
-    part_spec = ModelSpec(
-        root=root,
-        source=spec.source,
-        keras_version=spec.keras_version,
-        notes=spec.notes,
-        config=remains.config,
-        legacy=spec.legacy,
-    )
-    part = Network(part_spec, whole.floatx)
     given = _given(whole, x)
     keras_bridge.require_keras()
-    live = None if is_path(model) else model
-    inputs, fed = _inputs(whole, part, remains, given, live)
-    return Remains(whole, part, keras_bridge.rebuild(part_spec), inputs, fed, remains)
+    remains = cut(whole.spec.root, whole.spec.config)
+    part = _network(whole, remains)
+    fill = _Fill(whole, part, remains, given)
+    if not is_path(model):
+        own = fill.of_keras(model)
+        masks = {ref: tensor.mask is not None for ref, tensor in own.items()}
+        if any(masks.get(s.ref, False) != bool(s.masked) for s in fill.stand_ins):
+            remains = cut(whole.spec.root, whole.spec.config, masks=masks)
+            part = _network(whole, remains)
+            fill = _Fill(whole, part, remains, given)
+        fill.own = own
+    inputs, fed = fill.result()
+    rebuilt = keras_bridge.rebuild(part.spec)
+    return Remains(whole, part, rebuilt, inputs, fed, remains)
+
+
+def _network(whole: Network, remains: Cut) -> Network:
+    """Return what remains of a model, ready to be evaluated."""
+    spec = whole.spec
+    root = without_unread(spec.root, remains)
+    return Network(replace(spec, root=root, config=remains.config), whole.floatx)
 
 
 def refuse_whole(spec: ModelSpec) -> None:
@@ -178,41 +194,157 @@ def _given(whole: Network, x: Any) -> dict[str, Array]:
     return dict(zip(names, arrays, strict=True))
 
 
-def _inputs(
-    whole: Network,
-    part: Network,
-    remains: Cut,
-    given: Mapping[str, Array],
-    live: Any,
-) -> tuple[list[Array], str]:
-    """Return the inputs of what remains, and what those are that were added."""
-    made = dict(zip(part.input_names, usable_inputs(part), strict=True))
-    inputs = dict(made)
-    if given:
-        size = next((a.shape[1] for a in given.values() if a.ndim > 1), OPEN_SIZE)
-        rows = len(next(iter(given.values())))
-        for layer in part.spec.inputs:
-            if layer.name in given:
-                inputs[layer.name] = given[layer.name]
-            elif part.spec.batch_size is None:
-                inputs[layer.name] = _random(layer, rows, size)
-    if not remains.stand_ins:
-        return list(inputs.values()), "no layer is given anything in their place"
-    names = sorted({ref.layer for ref in remains.stand_ins.values()})
-    shown = ", ".join(f"'{name}'" for name in names)
-    if live is not None:
+class _Fill:
+    """Find inputs for what remains of a model.
+
+    Parameters
+    ----------
+    whole, part : Network
+    remains : Cut
+    given : mapping
+        Inputs of the user's, by name.
+    """
+
+    def __init__(
+        self, whole: Network, part: Network, remains: Cut, given: Mapping[str, Array]
+    ) -> None:
+        self.whole = whole
+        self.part = part
+        self.remains = remains
+        self.own: dict[TensorRef, Tensor] = {}
+        self.given = given
+        self.inputs = dict(zip(part.input_names, usable_inputs(part), strict=True))
+        if given:
+            arrays = given.values()
+            size = next((a.shape[1] for a in arrays if a.ndim > 1), OPEN_SIZE)
+            rows = len(next(iter(given.values())))
+            for layer in part.spec.inputs:
+                if layer.name in given:
+                    self.inputs[layer.name] = given[layer.name]
+                elif part.spec.batch_size is None:
+                    self.inputs[layer.name] = _random(layer, rows, size)
+
+    @property
+    def stand_ins(self) -> list[StandIn]:
+        """Return what stands for the outputs of layers that are not there."""
+        return list(self.remains.stand_ins.values())
+
+    def result(self) -> tuple[list[Array], str]:
+        """Return the inputs, and what those are that were added."""
+        if not self.stand_ins:
+            return list(self.inputs.values()), "no layer is given anything in its place"
+        before = self._values()
+        how: dict[str, list[str]] = {}
+        for one in self.stand_ins:
+            value, words = self._value(one, before)
+            self.inputs[one.name] = value
+            shown = f"'{printable(one.ref.layer, 60)}'"
+            names = how.setdefault(words, [])
+            if shown not in names:
+                names.append(shown)
+        texts = [words.format(join_and(names)) for words, names in how.items()]
+        return list(self.inputs.values()), "; ".join(texts)
+
+    def _value(
+        self, one: StandIn, before: Mapping[tuple[str, int, int], Tensor]
+    ) -> tuple[Array, str]:
+        """Return numbers for an input that was added, and what they are."""
+        made = self.inputs[one.name]
+        own = self.own.get(one.ref)
+        if own is not None and own.value.shape == made.shape:
+            value = own.value.astype(made.dtype)
+            if one.masked and own.mask is not None:
+                value = _padded(value, own.mask)
+            return value, "Keras's own in the place of {}"
+        places = (self.remains.place(ref) for ref in one.given)
+        tensors = [before[place] for place in places if place in before]
+        like = next((t for t in tensors if _is_like(t.value, made)), None)
+        if like is None:
+            value, words = made, "random numbers in the place of what {} would return"
+        else:
+            noise = np.random.default_rng(1).normal(size=made.shape)
+            value = np.roll(like.value, 1, axis=0) + noise * np.std(like.value) / 10
+            words = "numbers like those that {} is given, in place of what it returns"
+        if not one.masked:
+            return value.astype(made.dtype), f"{words}, without a mask"
+        masks = [t.mask for t in tensors if t.mask is not None]
+        mask = next((m for m in masks if m.shape == made.shape[:2]), None)
+        return (
+            _padded(value.astype(made.dtype), _some_padding(made.shape, mask)),
+            f"{words}, with a mask",
+        )
+
+    def _values(self) -> dict[tuple[str, int, int], Tensor]:
+        """Return every tensor of what remains, with its mask, by place."""
+        root = self.part.spec.root
+        values = {
+            (layer.name, 0, 0): Tensor(self.inputs[layer.name])
+            for layer in self.part.spec.inputs
+        }
+        for node in root.graph.nodes if root.graph is not None else ():
+            layer = cast_to(root.sublayers[node.layer])
+            values |= returned(layer, node, values, False)
+        return values
+
+    def of_keras(self, live: Any) -> dict[TensorRef, Tensor]:
+        """Return what the layers of a live model return that are not there.
+
+        What Keras cannot compute, or does not show, is left out.
+        """
+        from verify import keras_bridge
+
+        layers = self.whole.spec.inputs
+        inputs = {**self.inputs, **self.given}
+        known = [inputs[x.name] for x in layers if x.name in inputs]
+        some = [*known, *inputs.values()]
+        rows = self.whole.spec.batch_size or len(some[0])
+        size = next((array.shape[1] for array in known if array.ndim > 1), OPEN_SIZE)
+        for x in layers:
+            if x.name not in inputs:
+                inputs[x.name] = _random(x, rows, size)
+        found = {}
         try:
-            values = _of_keras(whole, remains, {**made, **given}, live)
-        except VerifyError as error:
-            return list(
-                inputs.values()
-            ), f"random numbers in the place of {shown} ({error})"
-        inputs |= {k: v for k, v in {**made, **given}.items() if k in inputs} | values
-        return list(inputs.values()), f"Keras's own in the place of {shown}"
+            taken = self.whole.prepare([inputs[x.name] for x in layers])
+            calls = {c.key: c for c in keras_bridge.KerasModel(live, 32).calls(taken)}
+        except VerifyError:
+            return {}
+        self.given = {x.name: inputs[x.name] for x in layers}
+        self.inputs |= {k: v for k, v in self.given.items() if k in self.inputs}
+        for one in self.stand_ins:
+            ref = one.ref
+            key = ref.layer if not ref.node else f"{ref.layer}:{ref.node + 1}"
+            call = calls.get(key)
+            if call is not None:
+                k = ref.tensor
+                found[ref] = Tensor(np.asarray(call.outputs[k]), call.masks[k])
+        return found
+
+
+def _is_like(value: Array, made: Array) -> bool:
+    """Return whether numbers may stand for those of an input."""
     return (
-        list(inputs.values()),
-        f"random numbers in the place of what {shown} would return, without a mask",
+        value.shape == made.shape
+        and is_float(value)
+        and is_float(made)
+        and bool(np.isfinite(value).all())
+        and bool(np.any(value))
     )
+
+
+def _some_padding(shape: Sequence[int], mask: Array | None) -> Array:
+    """Return a mask, (batch, time), in which some row has padding at its end."""
+    if mask is not None and not mask.all():
+        return mask
+    lengths = np.random.default_rng(2).integers(1, shape[1] + 1, size=shape[0])
+    lengths[: len(lengths) // 2] = shape[1]
+    return np.asarray(np.arange(shape[1]) < lengths[:, None])
+
+
+def _padded(value: Array, mask: Array) -> Array:
+    """Return numbers with zeros at the steps that are masked."""
+    if mask.shape != value.shape[:2]:
+        return value
+    return np.where(mask[..., None], value, np.zeros((), value.dtype))
 
 
 def _random(layer: LayerSpec, rows: int, size: int) -> Array:
@@ -223,28 +355,3 @@ def _random(layer: LayerSpec, rows: int, size: int) -> Array:
     ]
     rng = np.random.default_rng(0)
     return rng.normal(size=shape).astype(dtype_of(layer.options["dtype"]))
-
-
-def _of_keras(
-    whole: Network, remains: Cut, inputs: Mapping[str, Array], live: Any
-) -> dict[str, Array]:
-    """Return what Keras's own layers return in the place of inputs that were added."""
-    from verify import keras_bridge
-
-    layers = whole.spec.inputs
-    some = [len(inputs[x.name]) for x in layers if x.name in inputs]
-    some += [len(a) for a in inputs.values()]
-    rows = whole.spec.batch_size or some[0]
-    known = [inputs[x.name] for x in layers if x.name in inputs]
-    size = next((array.shape[1] for array in known if array.ndim > 1), OPEN_SIZE)
-    x = whole.prepare(
-        [inputs[x.name] if x.name in inputs else _random(x, rows, size) for x in layers]
-    )
-    calls = {c.key: c for c in keras_bridge.KerasModel(live, 32).calls(x)}
-    found = {}
-    for name, ref in remains.stand_ins.items():
-        key = ref.layer if not ref.node else f"{ref.layer}:{ref.node + 1}"
-        if key not in calls:
-            raise KerasCannotRun(f"Keras does not call '{ref.layer}'")
-        found[name] = np.asarray(calls[key].outputs[ref.tensor])
-    return found

@@ -12,12 +12,14 @@ from verify.forward.layers import REGISTRY
 from verify.forward.own_layers import own_layers
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import first_line, import_keras, quiet
+from verify.keras_bridge.names import without_slashes
 from verify.keras_bridge.reading import attribute_of, live_layer
 from verify.model.dtypes import POLICIES
 from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
 from verify.model.spec import GATES, LayerSpec, ModelSpec
 from verify.model_files.config import read_architecture
 from verify.model_files.keras2_config import KERAS2_HARD_SIGMOID, MERGING_CLASSES
+from verify.model_files.vocabularies import holds_vocabulary
 
 
 def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
@@ -42,6 +44,11 @@ def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
     except Exception as error:  # Keras raises all kinds here
         if spec.legacy:
             return rebuild(spec), "rebuilt: Keras cannot load this .h5 file"
+        if any(holds_vocabulary(layer) for _, layer in spec.walk()):
+            return rebuild(spec), (
+                "rebuilt: Keras cannot load the vocabulary that it saved "
+                f"({first_line(error)})"
+            )
         if spec.policies & {"float16", "bfloat16"}:
             # the initial value of a recurrent kernel is a QR decomposition, which some
             # backends have not in 16 bits
@@ -87,16 +94,9 @@ def rebuild(spec: ModelSpec) -> Any:
     weight belongs to which layer is taken from the spec.
     """
     require_own_classes(spec)
-    for _, layer in spec.walk():
-        if "/" in layer.name and not layer.class_name.startswith("ops."):
-            raise KerasCannotRun(
-                f"{printable(spec.source)}: {layer}: Keras 3 takes no name with "
-                "a slash, so it cannot run this model. Compare outputs that Keras 2 "
-                "computed: rnn-verify compare MODEL --data x.npy --outputs y.npy"
-            )
     try:
         with quiet():
-            model = build(_renamed(spec.config))
+            model = build(without_slashes(_renamed(spec.config)))
             load_weights(model, spec)
             refresh_weight_copies(model)
     except VerifyError:
@@ -307,9 +307,10 @@ def _has_shapeless_calls(config: Any) -> bool:
 
 def _build_layer(entry: dict[str, Any]) -> Any:
     """Return a layer of a config, without its calls."""
-    if _has_shapeless_calls({k: v for k, v in entry.items() if k != "inbound_nodes"}):
-        return _build_by_calls(entry)
     inner = {k: v for k, v in entry.items() if k != "inbound_nodes"}
+    if _has_shapeless_calls(inner):
+        wrapped = inner["config"].get("layer")
+        return _build_around(inner) if wrapped else _build_by_calls(entry)
     if inner["config"].get("keras2_masks"):
         name = f"Keras2{inner['class_name']}"
         kept = {k: v for k, v in inner["config"].items() if k != "keras2_masks"}
@@ -319,6 +320,14 @@ def _build_layer(entry: dict[str, Any]) -> Any:
     if not isinstance(made, keras.Layer):  # an operation, which names itself
         made.name = entry["name"]
     return made
+
+
+def _build_around(entry: dict[str, Any]) -> Any:
+    """Return a wrapper around a model whose layers are called here one by one."""
+    keras = import_keras()
+    options = {k: v for k, v in entry["config"].items() if k != "layer"}
+    kind = getattr(keras.layers, entry["class_name"])
+    return kind(_build_layer(entry["config"]["layer"]), **options)
 
 
 def _build_by_calls(config: dict[str, Any]) -> Any:

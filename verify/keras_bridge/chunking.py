@@ -13,6 +13,7 @@ from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import floatx, import_keras, quiet
+from verify.keras_bridge.names import file_name
 from verify.keras_bridge.running import (
     CallKeys,
     KerasCall,
@@ -92,7 +93,7 @@ def _nodes(model: Any) -> Iterator[tuple[str, Any]]:
     keys = CallKeys()
     for node in private.nodes_of(model):
         if node.operation and not node.is_input:
-            yield keys.next(node.operation.name), node
+            yield keys.next(file_name(node.operation.name)), node
 
 
 def _symbolic_inputs(node: Any) -> dict[str, dict[int, Any]]:

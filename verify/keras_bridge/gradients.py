@@ -11,6 +11,7 @@ from verify.errors import DataError, UnsupportedError
 from verify.forward.layers import REGISTRY
 from verify.forward.network import Inputs
 from verify.keras_bridge.importing import backend, floatx, quiet
+from verify.keras_bridge.names import file_name
 from verify.keras_bridge.reading import attribute_of, live_layer, read_live
 from verify.keras_bridge.running import KerasModel, cannot_run, from_zero_states
 from verify.model.arrays import Array
@@ -89,7 +90,7 @@ def keras_gradients(
     inputs = [next(arrays) if tensor.dtype.is_floating else None for tensor in given]
     weights: Weights = {}
     for (path, name), array in zip(variables, arrays, strict=True):
-        weights.setdefault(path, {})[name] = array
+        weights.setdefault(file_name(path), {})[name] = array
     return inputs, weights
 
 

@@ -13,6 +13,7 @@ from verify.forward.layers import REGISTRY
 from verify.forward.own_layers import own_name
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import first_line, import_keras
+from verify.keras_bridge.names import keras_name
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.model_files.classes import custom_class_refusal
@@ -182,7 +183,7 @@ def _child(layer: Any, container: str, key: str) -> Any:
         known = {
             operation.name: operation for operation in private.operations_of(layer)
         }
-        return known.get(key)
+        return known.get(key, known.get(keras_name(key)))
     return layer.cells[int(key)] if container else getattr(layer, key)
 
 

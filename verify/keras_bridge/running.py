@@ -30,6 +30,7 @@ from verify.keras_bridge.importing import (
     quiet,
 )
 from verify.keras_bridge.long_windows import all_steps_at_once, compiled_if_long
+from verify.keras_bridge.names import file_name, keras_name
 from verify.keras_bridge.reading import read_live
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
@@ -237,10 +238,11 @@ class _CallRecorder:
             named = map_structure(self._recorded, kwargs)
             outputs = compiled_if_long(operation, args, kwargs)(*args, **kwargs)
             tensors = [_to_tensor(y) for y in flatten(outputs)]
+            name = file_name(operation.name)
             self.found.append(
                 KerasCall(
-                    operation.name,
-                    self._keys.next(operation.name),
+                    name,
+                    self._keys.next(name),
                     tuple(given),
                     named,
                     [tensor.value for tensor in tensors],
@@ -322,8 +324,8 @@ def inner_layer(model: Any, path: str) -> Any:
     """Return a layer of a Keras model, or one of a Bidirectional: its attribute."""
     outer, _, inner = path.rpartition("/")
     if inner in DIRECTIONS and outer:
-        return getattr(model.get_layer(outer), inner)
-    return model.get_layer(path)
+        return getattr(model.get_layer(keras_name(outer)), inner)
+    return model.get_layer(keras_name(path))
 
 
 def nested_states(layer: Any, states: Sequence[Any]) -> list[Any]:

@@ -163,10 +163,10 @@ def _with_known_shapes(root: LayerSpec, config: Any) -> LayerSpec:
         shaped = without_unread(root, remains)
     except VerifyError:
         return root
-    inside = {k: shaped.sublayers.get(k, x) for k, x in root.sublayers.items()}
+    model = remains.opened
+    inside = {k: shaped.sublayers.get(k, x) for k, x in model.layers.items()}
     outputs = {
-        ref: shaped.sublayers[name].options["batch_shape"]
-        for name, ref in remains.stand_ins.items()
+        x.ref: x.layer.options["batch_shape"] for x in remains.stand_ins.values()
     }
 
     def known(ref: TensorRef) -> Any:
@@ -175,7 +175,7 @@ def _with_known_shapes(root: LayerSpec, config: Any) -> LayerSpec:
             return inside[ref.layer].options["batch_shape"]
         return found[ref.tensor] if isinstance(found, list) else found
 
-    for node in root.graph.nodes if root.graph is not None else ():
+    for node in model.nodes:
         layer = inside[node.layer]
         given = [x for x in flatten(list(node.args)) if isinstance(x, TensorRef)]
         shapes = [known(ref) for ref in given]
@@ -186,7 +186,10 @@ def _with_known_shapes(root: LayerSpec, config: Any) -> LayerSpec:
                 input_shape=None if None in shapes else only,
                 output_shape=outputs.get(TensorRef(node.layer, node.index, 0)),
             )
-    return replace(root, sublayers=inside)
+    for name, layer in inside.items():
+        path = model.paths[name]
+        root = root.replaced(path, replace(layer, name=root.at(path).name))
+    return root
 
 
 def remaining(spec: ModelSpec) -> ModelSpec | None:

@@ -16,6 +16,13 @@ from typing import Any
 
 from verify.errors import ModelFileError, join_and, printable
 from verify.model.arrays import Array, shape_text
+from verify.model_files.guessing_keras1 import (
+    VERSION,
+    as_keras1,
+    is_keras1,
+    recurrent_class,
+    tails,
+)
 from verify.model_files.hdf5 import (
     LAYER_CONTAINERS,
     Hdf5Contents,
@@ -86,6 +93,8 @@ class _Part:
         Whether it needs steps in time.
     alternatives : str
         What else the arrays fit.
+    keras1 : bool
+        Whether Keras 1 wrote it.
     """
 
     name: str
@@ -96,6 +105,7 @@ class _Part:
     sequences: bool = False
     recurrent: dict[str, Any] | None = field(default=None)
     alternatives: str = ""
+    keras1: bool = False
 
 
 def guess_config(contents: Hdf5Contents, order: Sequence[str] = ()) -> Guess:
@@ -124,6 +134,10 @@ def guess_config(contents: Hdf5Contents, order: Sequence[str] = ()) -> Guess:
     elif not legacy:
         parts = _in_order(contents, parts)
     version = str(contents.attributes[""].get("keras_version", "2.2.4"))
+    if any(part.keras1 for part in parts):
+        version = str(contents.attributes[""].get("keras_version", VERSION))
+        guess = _chain(contents, parts, version)
+        return replace(guess, config=as_keras1(guess.config, version))
     return _chain(contents, parts, version if legacy else None)
 
 
@@ -136,7 +150,7 @@ def _legacy_parts(contents: Hdf5Contents) -> Iterator[_Part]:
     version = str(contents.attributes[""].get("keras_version", ""))
     inputs = 0
     for name, arrays in legacy_arrays(contents).items():
-        base = re.sub(r"_\d+$", "", name)
+        base = _base_name(name)
         weight_names = [
             w.split(":")[0].rpartition("/")[2]
             for w in contents.names(name, "weight_names")
@@ -149,13 +163,74 @@ def _legacy_parts(contents: Hdf5Contents) -> Iterator[_Part]:
             )
         elif not arrays:
             yield _weightless(contents, name, base)
-        elif version.startswith("1.") or weight_names[0].endswith(("_W", "_W_i")):
-            raise _refusal(contents, "Keras 1 wrote it, gate by gate")
         else:
             two = any("backward" in w for w in contents.names(name, "weight_names"))
-            yield _part(contents, name, base, arrays, weight_names, two)
+            old = is_keras1(version, contents.names(name, "weight_names"))
+            made = _keras1_part if old else _part
+            yield made(contents, name, base, arrays, weight_names, two)
     if inputs > 1:
         raise _refusal(contents, f"it has {inputs} inputs, so it is no chain")
+
+
+def _base_name(name: str) -> str:
+    """Return the name of a layer without its number, as Keras 2 would have given it."""
+    base = re.sub(r"_\d+$", "", name)
+    plain = {known.replace("_", ""): known for known in (*WEIGHTLESS, *RECURRENT)}
+    plain["timedistributed"] = "time_distributed"
+    return plain.get(base, base)
+
+
+def _keras1_part(
+    contents: Hdf5Contents,
+    name: str,
+    base: str,
+    arrays: Sequence[Array],
+    names: Sequence[str],
+    two: bool,
+) -> _Part:
+    """Recognise a layer of Keras 1 by the names and shapes of its arrays."""
+    kinds = tails(names)
+    half = len(arrays) // 2 if two else len(arrays)
+    found = recurrent_class(kinds[:half], arrays[:half])
+    if found is not None:
+        class_name, gpu = found
+        if two and [a.shape for a in arrays[:half]] != [a.shape for a in arrays[half:]]:
+            raise _refusal(contents, f"the halves of '{printable(name)}' differ")
+        named = RECURRENT.get(base)
+        if named is not None and named[1] != class_name:
+            raise _refusal(
+                contents,
+                f"layer '{printable(name)}' is called {named[1]}, and its arrays are "
+                f"those of a {class_name}",
+            )
+        units, inputs = arrays[1].shape[0], arrays[0].shape[0]
+        options: dict[str, Any] = {"units": units, "name": name}
+        options |= {"return_sequences": False, "go_backwards": False}
+        options |= {"consume_less": "gpu"} if gpu else {}
+        asks = "its activations, direction and dropout"
+        part = _Part(name, class_name, options, inputs, units, True, options, asks)
+        part = _in_two(part) if two else part
+        return replace(part, keras1=True)
+    what = [kind for kind, _ in kinds]
+    first = arrays[0]
+    if what == ["W"] and "embedding" in base:
+        part = _part(contents, name, base, arrays, ["embeddings"], False)
+    elif what in (["W"], ["W", "b"]) and first.ndim == 2:
+        part = _part(contents, name, base, arrays, ["kernel", "bias"], False)
+    elif what in (["W"], ["W", "b"]) and first.ndim == 4 and first.shape[1] == 1:
+        kernels = [first[:, 0], *arrays[1:]]
+        part = _part(contents, name, base, kernels, ["kernel", "bias"], False)
+    elif what == ["gamma", "beta", "running_mean", "running_std"]:
+        moving = ["gamma", "beta", "moving_mean", "moving_variance"]
+        part = _part(contents, name, base, arrays, moving, False)
+    else:
+        shapes = " ".join(shape_text(a.shape) for a in arrays)
+        raise _refusal(
+            contents,
+            f"layer '{printable(name)}' (Keras 1) has arrays of {shapes}, which no "
+            "layer has that is guessed",
+        )
+    return replace(part, keras1=True)
 
 
 def _weightless(contents: Hdf5Contents, name: str, base: str) -> _Part:
@@ -318,10 +393,17 @@ def _recurrent(
     )
     if not two:
         return part
-    options["name"] = f"{name}_{class_name.lower()}"
-    layer = {"class_name": class_name, "config": options}
+    return _in_two(part)
+
+
+def _in_two(part: _Part) -> _Part:
+    """Return a recurrent layer in both directions."""
+    assert part.recurrent is not None
+    part.recurrent["name"] = f"{part.name}_{part.class_name.lower()}"
+    layer = {"class_name": part.class_name, "config": part.recurrent}
     outer = {"layer": layer, "merge_mode": "concat"}
-    return replace(part, class_name="Bidirectional", options=outer, outputs=2 * units)
+    outputs = None if part.outputs is None else 2 * part.outputs
+    return replace(part, class_name="Bidirectional", options=outer, outputs=outputs)
 
 
 def _as_given(
@@ -495,7 +577,7 @@ def _activations(
     parts: Sequence[_Part], version: str | None, questions: list[str]
 ) -> None:
     """Set the default of the version that wrote the file, and say so."""
-    old = version is not None and re.match(r"2\.[0-2]\b", version) is not None
+    old = version is not None and re.match(r"1\.|2\.[0-2]\b", version) is not None
     for part in parts:
         options = part.recurrent
         kind = part.options.get("layer", {}).get("class_name", part.class_name)

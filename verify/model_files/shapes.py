@@ -32,6 +32,10 @@ FALLBACK_SIZES = ((4, 8), (2, 3), *((size, size) for size in range(1, 65)))
 size of an axis or fixes it."""
 
 
+SIZES = (*OPEN_AXIS_SIZES, *FALLBACK_SIZES[:2])
+"""Pairs that are tried for a model of which not all can be read."""
+
+
 def with_shapes(root: LayerSpec) -> LayerSpec:
     """Return the model with the shapes of every layer, from two small evaluations.
 
@@ -43,7 +47,7 @@ def with_shapes(root: LayerSpec) -> LayerSpec:
     ModelFileError
         The layers do not fit together.
     """
-    net = cast_to(root.mapped(_knowing_all), "float32")
+    net = cast_to(root.mapped(knowing_all), "float32")
     last: DataError | None = None
     pictures = any(len(x.options["batch_shape"]) > 3 for x in ModelSpec(root).inputs)
     for sizes in (
@@ -85,7 +89,7 @@ def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
             for position, axis in enumerate(layer.options["batch_shape"])
         ]
         try:
-            inputs.append(_blank(shape, dtype_of(layer.options["dtype"]), size))
+            inputs.append(blank(shape, dtype_of(layer.options["dtype"]), size))
         except ValueError as error:  # NumPy cannot have so large an array
             raise DataError(
                 f"{layer}: expected an input of fewer numbers. "
@@ -98,14 +102,14 @@ def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _blank(shape: list[int], dtype: np.dtype[Any], size: int) -> Any:
+def blank(shape: list[int], dtype: np.dtype[Any], size: int) -> Any:
     """Return zeros, or texts of so many words."""
     if dtype.kind == "U":
         return outline(shape, np.asarray(" ".join(["a"] * size)))
     return outline(shape, np.zeros((), dtype=dtype))
 
 
-def _knowing_all(layer: LayerSpec) -> LayerSpec:
+def knowing_all(layer: LayerSpec) -> LayerSpec:
     """Return a layer that takes every token for one of its vocabulary."""
     if layer.options.get("num_oov_indices", 1):
         return layer

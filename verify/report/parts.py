@@ -42,7 +42,8 @@ class Coverage:
     Attributes
     ----------
     layers, of_layers : int
-        Layers that were proved, of how many; models inside count as one.
+        Layers that were proved, of how many. A model inside counts as one layer, unless
+        a layer inside it cannot be read: then each of its layers counts.
     parameters, of_parameters : int
     recurrent : tuple of str
         The recurrent layers among those that were proved.

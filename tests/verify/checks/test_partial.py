@@ -6,12 +6,24 @@ import json
 
 import numpy as np
 import pytest
-from support.nets import BATCH, features
+from support.nets import (
+    BATCH,
+    INPUTS,
+    TIME,
+    UNITS,
+    features,
+    input_layer,
+    layer,
+    random_weights,
+    sequential,
+)
+from support.old_files import old_file
 from support.own_layers import OWN, own_config, own_file
 
 import verify
 from verify import UnsupportedError, Verdict
 from verify.__main__ import main
+from verify.checks import partial
 from verify.checks.partial import is_recurrent
 from verify.report.parts import Coverage, Unproved
 from verify.report.report import read_report
@@ -89,7 +101,8 @@ def test_the_layers_that_can_be_read_are_proved(tmp_path, capsys):
         f"{sum(parameters)} parameters; recurrent: lstm"
     ) in out
     assert "not proved : own (ReversedLSTM), 144 parameters: this custom class" in out
-    assert "random numbers in the place of what 'own' would return" in out
+    said = "numbers like those that 'own' is given, in place of what it returns"
+    assert f"{said}, without a mask" in out
     content = json.loads(report.read_text())
     assert content["verdict"] == "PARTIAL"
     (missing,) = content["coverage"]["unproved"]
@@ -104,10 +117,66 @@ def test_the_layers_that_can_be_read_are_proved(tmp_path, capsys):
     assert found.facts["rows"] == BATCH
 
 
+def masked_file(path):
+    """Masking, LSTM and a custom class, in a model inside; behind it a GRU."""
+    loop = {"units": UNITS, "return_sequences": True}
+    own = layer("ReversedLSTM", "own", **loop)
+    own |= {"module": None, "registered_name": "mine>ReversedLSTM"}
+    inner = sequential(
+        input_layer(None, TIME, INPUTS),
+        layer("Masking", "masking"),
+        layer("LSTM", "lstm", **loop),
+        own,
+        layer("Dense", "dense", units=UNITS),
+    )
+    inner["config"]["name"] = "inner"
+    config = sequential(
+        input_layer(None, TIME, INPUTS),
+        inner,
+        layer("GRU", "gru", units=3, reset_after=True),
+    )
+    shapes = [
+        *[[(INPUTS, 16), (UNITS, 16), (16,)], [(UNITS, 16), (UNITS, 16), (16,)]],
+        *[[(UNITS, UNITS), (UNITS,)], [(UNITS, 9), (3, 9), (2, 9)]],
+    ]
+    lstm, mine, dense, gru = (random_weights(x, k) for k, x in enumerate(shapes))
+    arrays = {"inner": [*lstm, *mine, *dense], "gru": gru}
+    return old_file(path, config, arrays, "2.9.0")
+
+
+@pytest.mark.keras
+def test_a_model_inside_is_read_layer_by_layer_and_stand_ins_have_masks(tmp_path):
+    path = masked_file(tmp_path / "m.h5")
+    x = features()
+    x[1, 3:] = 0
+    report = verify.check(path, x, partial=True)
+    assert report.verdict is Verdict.PARTIAL
+    coverage = report.coverage
+    assert (coverage.layers, coverage.of_layers) == (4, 5)
+    assert [(x.name, x.class_name) for x in coverage.unproved] == [
+        ("inner/own", "ReversedLSTM")
+    ]
+    assert coverage.recurrent == ("inner/lstm", "gru")
+    assert [x.name for x in report.layers if "mask" in x.name] == ["inner/masking"]
+    assert (
+        "is given, in place of what it returns, with a mask" in report.facts["inputs"]
+    )
+
+    whole = verify.load(path, partial=True)
+    made = partial.remains_of(str(path), whole, x)
+    stood = made.part.input_names.index("inner/own_output")
+    padded = ~made.inputs[stood].any(-1)
+    assert padded.sum() == (~x.any(-1)).sum() == 3
+    outputs = made.part.flat(made.part.prepare(made.inputs))
+    one = [array.copy() for array in made.inputs]
+    one[stood][1, 4] = 1  # counts again, and the last state of the GRU moves
+    other = made.part.flat(made.part.prepare(one))
+    moved = [np.abs(a - b).max() > 1e-3 for a, b in zip(outputs, other, strict=True)]
+    assert any(moved)
+
+
 @pytest.mark.keras
 def test_a_wrong_layer_fails_in_what_remains(tmp_path, monkeypatch):
-    from verify.checks import partial
-
     path, _ = own_file(tmp_path / "m.keras")
     whole = verify.load(path, partial=True)
     made = partial.remains_of(str(path), whole, None)

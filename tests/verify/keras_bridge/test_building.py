@@ -8,7 +8,6 @@ from support.nets import random_weights
 from support.old_files import old_file, old_layer
 
 import verify
-from verify.errors import KerasCannotRun
 from verify.keras_bridge.building import rebuild, with_dtype
 
 
@@ -35,7 +34,8 @@ def test_only_floats_become_float64(found, changed):
     assert given["layers"][0]["config"]["dtype"] == changed
 
 
-def test_a_name_with_a_slash_is_read_and_said_to_stop_keras_3(tmp_path):
+@pytest.mark.keras
+def test_a_name_with_a_slash_is_another_in_keras_3_alone(tmp_path):
     name = "decoder/gru"
     config = [
         old_layer(
@@ -44,7 +44,42 @@ def test_a_name_with_a_slash_is_read_and_said_to_stop_keras_3(tmp_path):
     ]
     weights = {name: random_weights([(3, 12), (4, 12), (2, 12)], 0)}
     whole = {"class_name": "Sequential", "config": config}
-    net = verify.load(old_file(tmp_path / "old.h5", whole, weights))
-    assert np.isfinite(net.predict(np.ones((2, 6, 3), np.float32))).all()
-    with pytest.raises(KerasCannotRun, match="takes no name with a slash"):
-        rebuild(net.spec)
+    path = old_file(tmp_path / "old.h5", whole, weights)
+    net = verify.load(path)
+    model = rebuild(net.spec)
+    assert [x.name for x in model.layers] == ["decoder.slash.gru"]
+    report = verify.check(path, gradients=True)
+    assert report.verdict is verify.Verdict.PASS
+    assert [x.name for x in report.layers] == [name]
+    bias = net.spec[name].weights["bias"] + 0.1
+    wrong = verify.Network(net.spec.with_layer(net.spec[name].with_weights(bias=bias)))
+    report = verify.check(path, network=wrong)
+    assert report.verdict is verify.Verdict.FAIL
+    assert report.first_mismatch.name == name
+    assert "decoder/gru" in report.to_text()
+
+
+@pytest.mark.keras
+def test_a_vocabulary_that_keras_cannot_load_itself_is_given_to_it(tmp_path):
+    import keras
+
+    words = np.array(["a b c a", "b d", "a e f"], dtype=object)
+    texts = keras.layers.TextVectorization(
+        max_tokens=9, pad_to_max_tokens=True, output_mode="tf_idf"
+    )
+    texts.adapt(words)
+    x = keras.Input((1,), dtype="string")
+    y = keras.layers.Reshape((-1, 1))(texts(x))
+    model = keras.Model(x, keras.layers.LSTM(3, bias_initializer="normal")(y))
+    path = tmp_path / "m.keras"
+    model.save(path)
+    given = np.array([["a c"], ["b z b"]])
+    report = verify.check(path, given)
+    assert report.verdict is verify.Verdict.PASS
+    assert "cannot load the vocabulary that it saved" in report.to_text()
+    net = verify.load(path)
+    layer_ = next(x for x in net.spec if "vocabulary" in x.options)
+    weights = [2 * w for w in layer_.options["idf_weights"]]
+    wrong = net.spec.with_layer(layer_.with_options(idf_weights=tuple(weights)))
+    report = verify.check(path, given, network=verify.Network(wrong))
+    assert report.verdict is verify.Verdict.FAIL

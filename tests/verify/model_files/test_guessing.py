@@ -181,7 +181,7 @@ def test_where_several_orders_fit_they_are_listed_and_one_is_asked_for(tmp_path)
         ({"gru_1": rnn(4, 3, 4)}, "is called GRU, and its arrays are those of a LSTM"),
         ({"a": rnn(5, 3, 4)}, "are those of no recurrent layer"),
         ({"a": rnn(4, 3, 4, bias=(5,))}, "the bias of layer 'a' fits no layer"),
-        ({"lstm_1": {"lstm_1_W_i": (3, 4)}}, "Keras 1 wrote it"),
+        ({"lstm_1": {"lstm_1_W_i": (3, 4)}}, "has arrays lstm_1_W_i of (3, 4)"),
     ],
 )
 def test_what_leaves_a_choice_or_fits_nothing_is_refused(tmp_path, layers, reason):
@@ -238,3 +238,104 @@ def test_what_keras_saves_is_guessed_back(tmp_path):
     assert np.allclose(
         net.predict(features()), model.predict(features(), verbose=0), atol=1e-5
     )
+
+
+def keras1(path, layers, version="", ending=""):
+    """A file of save_weights of Keras 1: name -> {name of the array: shape}."""
+    with h5py.File(path, "w") as file:
+        if version:
+            file.attrs["keras_version"] = version
+        file.attrs["layer_names"] = [name.encode() for name in layers]
+        for k, (name, arrays) in enumerate(layers.items()):
+            group = file.create_group(name)
+            names = [f"{end}{ending}" for end in arrays]
+            group.attrs["weight_names"] = [n.encode() for n in names]
+            values = random_weights(list(arrays.values()), k)
+            for array, value in zip(names, values, strict=True):
+                group[array] = value.astype("float32")
+    return path
+
+
+def gate_by_gate(gates, inputs, units, within):
+    shapes = {"W": (inputs, units), "U": (units, units), "b": (units,)}
+    return {f"{within}_{w}_{g}": s for g in gates for w, s in shapes.items()}
+
+
+def gates_in_one(count, inputs, units, within):
+    width = count * units
+    shapes = {"W": (inputs, width), "U": (units, width), "b": (width,)}
+    return {f"{within}_{w}": s for w, s in shapes.items()}
+
+
+@pytest.mark.parametrize("ending", ["", ":0"])
+@pytest.mark.parametrize(
+    ("class_name", "arrays"),
+    [
+        ("LSTM", gate_by_gate("icfo", 3, 4, "rnn_1")),
+        ("GRU", gate_by_gate("zrh", 3, 4, "rnn_1")),
+        ("LSTM", gates_in_one(4, 3, 4, "rnn_1")),
+        ("GRU", gates_in_one(3, 3, 4, "rnn_1")),
+        ("SimpleRNN", gates_in_one(1, 3, 4, "rnn_1")),
+    ],
+)
+def test_the_gates_of_keras_1_say_the_class(tmp_path, class_name, arrays, ending):
+    dense_1 = {"dense_1_W": (4, 2), "dense_1_b": (2,)}
+    layers = {"rnn_1": arrays, "dropout_1": {}, "dense_1": dense_1}
+    path = keras1(tmp_path / "w.h5", layers, ending=ending)
+    found, questions, net = guessed(path)
+    assert [x.class_name for x in found.values()] == [class_name, "Dropout", "Dense"]
+    rnn_1 = found["rnn_1"]
+    assert rnn_1.options["units"] == 4
+    assert not rnn_1.options["return_sequences"]
+    if class_name != "SimpleRNN":
+        assert rnn_1.options["recurrent_activation"] == "keras2_hard_sigmoid"
+        assert "hard_sigmoid" in questions
+    with h5py.File(path) as file:
+        values = [file["rnn_1"][f"{n}{ending}"][()] for n in arrays]
+    order = {"LSTM": (0, 2, 1, 3), "GRU": (0, 1, 2)}.get(class_name, (0,))
+    if len(values) > 3:  # i, c, f, o in the file; i, f, c, o in Keras 2
+        kernel = np.concatenate([values[3 * k] for k in order], axis=-1)
+        np.testing.assert_array_equal(rnn_1.weights["kernel"], kernel)
+    else:
+        np.testing.assert_array_equal(rnn_1.weights["kernel"], values[0])
+    assert np.isfinite(net.predict(features())).all()
+
+
+def test_a_stack_of_keras_1_is_guessed_with_its_other_layers(tmp_path):
+    both = gate_by_gate("zrh", 8, 3, "forward_gru_1")
+    both |= gate_by_gate("zrh", 8, 3, "backward_gru_1")
+    norm = ("gamma", "beta", "running_mean", "running_std")
+    layers = {
+        "embedding_1": {"embedding_1_W": (11, 5)},
+        "convolution1d_1": {
+            "convolution1d_1_W": (3, 1, 5, 8),
+            "convolution1d_1_b": (8,),
+        },
+        "maxpooling1d_1": {},
+        "bidirectional_1": both,
+        "batchnormalization_1": {f"batchnormalization_1_{w}": (6,) for w in norm},
+        "timedistributed_1": {"dense_1_W": (6, 2), "dense_1_b": (2,)},
+    }
+    path = keras1(tmp_path / "w.h5", layers, "1.2.2", ":0")
+    found, questions, net = guessed(path)
+    assert [x.class_name for x in found.values()] == [
+        *("Embedding", "Conv1D", "MaxPooling1D", "Bidirectional"),
+        *("BatchNormalization", "TimeDistributed"),
+    ]
+    assert "maxpooling1d_1: its pool_size" in questions
+    assert net.predict(np.ones((2, 12), np.int32)).shape == (2, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ({"lstm_1": gate_by_gate("zrh", 3, 4, "lstm_1")}, "is called LSTM"),
+        ({"maxout_1": {"maxout_1_W": (2, 3, 4), "maxout_1_b": (2, 4)}}, "(2, 3, 4)"),
+        (
+            {"lstm_1": {**gate_by_gate("icfo", 3, 4, "l"), "l_b_o": (5,)}},
+            "which no layer has that is guessed",
+        ),
+    ],
+)
+def test_what_keras_1_wrote_and_nothing_fits_is_refused(tmp_path, layers, reason):
+    assert reason in refused(keras1(tmp_path / "w.h5", layers))

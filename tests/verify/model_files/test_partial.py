@@ -219,7 +219,8 @@ def test_a_cut_puts_inputs_in_the_place_of_what_is_missing():
     config = branching(shape=[None, UNITS], dtype="float32")
     spec = read(config)
     remains = cut(spec.root, config)
-    assert remains.stand_ins == {"own_output": TensorRef("own", 0, 0)}
+    (stand_in,) = remains.stand_ins.values()
+    assert (stand_in.name, stand_in.ref) == ("own_output", TensorRef("own", 0, 0))
     assert not remains.left_out
     root = without_unread(spec.root, remains)
     inputs = [x.name for x in verify.ModelSpec(root).inputs]
@@ -238,11 +239,15 @@ def test_a_cut_puts_inputs_in_the_place_of_what_is_missing():
 def test_layers_behind_an_unknown_shape_are_left_out():
     config = branching()
     spec = read(config)
-    remains = cut(spec.root, config)
-    reason = "the shape of what it is given by 'own' is not known"
-    assert remains.left_out == {"add": reason}
-    assert list(remains.stand_ins) == ["add_output"]  # the kernel of Dense tells it
-    assert spec["dense"].input_shape is None  # but not how many axes there are
+    remains = cut(spec.root, config, certain=True)
+    reasons = [
+        f"the shape of what it is given by '{x}' is not known" for x in ("own", "add")
+    ]
+    assert list(remains.left_out.values()) == reasons
+    assert spec["dense"].input_shape is None
+    tried = cut(spec.root, config)  # what is told by the kernel of Dense can be added
+    assert not tried.left_out
+    assert tried.stand_ins["own_output"].layer.options["batch_shape"] == (None, UNITS)
 
 
 def test_a_cut_of_which_nothing_remains_is_refused():
@@ -269,8 +274,9 @@ def test_shared_layers_keep_the_calls_that_can_be_computed():
     root = without_unread(spec.root, remains)
     # the first call leads to no output, so the second is the first that remains
     assert [n.index for n in root.graph.nodes if n.layer == "lstm"] == [0]
-    assert [ref.place for ref in flatten(root.graph.outputs)] == [("lstm", 0, 0)]
-    assert list(remains.left_out) == ["add"]
+    outputs = [ref.place for ref in flatten(root.graph.outputs)]
+    assert outputs == [("add", 0, 0), ("lstm", 0, 0)]
+    assert not remains.left_out
 
 
 def test_a_legacy_file_gives_a_layer_that_is_not_read_its_arrays():
