@@ -1,13 +1,13 @@
-"""Measure what `describe`, `check` and `selftest` cost by the number of time steps.
+"""Measure what every command costs by the number of time steps.
 
     python -m benchmarks.long_windows [--steps 200 2000 8801] [--file model.h5]
 
 The models are Embedding(30, 128), Bidirectional(GRU(16)) or two LSTM(64), and a
 TimeDistributed Dense(65), with fixed windows, as people save them. Each command runs in
 a process of its own, whose processor time and greatest resident memory are printed.
-*Keras alone* loads the file with Keras and predicts the same 16 rows in both
-precisions, which is what a check cannot do without. ``--file`` measures a file of
-yours instead.
+*Keras alone* loads the file with Keras and predicts the same rows in both precisions,
+which is what a check cannot do without; it writes the inputs of the other commands.
+``--file`` measures a file of yours instead.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from verify.keras_bridge import KerasModel, load_model
 net = verify.load(sys.argv[1])
 keras = KerasModel(load_model(sys.argv[1], net.spec)[0], 32)
 x = usable_inputs(net)
+np.savez(sys.argv[2], **dict(zip(net.input_names, x)))
 keras.predict(x)
 keras.twin("float64").predict(x)
 """
@@ -72,13 +73,19 @@ def measured(arguments: Sequence[str]) -> tuple[int, float, float]:
     return process.returncode, usage.ru_utime + usage.ru_stime, memory / 1e9
 
 
-def rows(path: Path, label: str) -> list[tuple[str, ...]]:
-    """Measure every command on one file."""
+def rows(path: Path, label: str, folder: Path) -> list[tuple[str, ...]]:
+    """Measure every command on one file; they write into a folder."""
     found: list[tuple[str, ...]] = []
+    x, y, traced = (folder / name for name in ("x.npz", "y.npz", "trace.npz"))
+    data = ["--data", str(x)]
     commands = {
         "describe": ["-m", "verify", "describe", str(path)],
-        "Keras alone": ["-c", KERAS_ALONE, str(path)],
-        "check": ["-m", "verify", "check", str(path)],
+        "Keras alone": ["-c", KERAS_ALONE, str(path), str(x)],
+        "check": ["-m", "verify", "check", str(path), *data],
+        "selftest": ["-m", "verify", "selftest", str(path)],
+        "trace": ["-m", "verify", "trace", str(path), *data, "--out", str(traced)],
+        "predict": ["-m", "verify", "predict", str(path), *data, "--out", str(y)],
+        "compare": ["-m", "verify", "compare", str(path), *data, "--outputs", str(y)],
     }
     for name, arguments in commands.items():
         code, seconds, memory = measured(arguments)
@@ -95,16 +102,16 @@ def main() -> None:
     parser.add_argument("--file", type=Path)
     options = parser.parse_args()
     table: list[tuple[str, ...]] = []
-    if options.file is not None:
-        table = rows(options.file, options.file.name)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            for kind in ("Bidirectional GRU", "two LSTMs"):
-                for steps in options.steps:
-                    path = Path(folder) / "long.keras"
-                    made = [sys.executable, "-c", MAKE, str(path), kind, str(steps)]
-                    subprocess.run(made, check=True, capture_output=True)
-                    table += rows(path, f"{kind}, {steps:,} steps")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.file is not None:
+            table = rows(options.file, options.file.name, folder)
+        for kind in () if options.file else ("Bidirectional GRU", "two LSTMs"):
+            for steps in options.steps:
+                path = folder / "long.keras"
+                made = [sys.executable, "-c", MAKE, str(path), kind, str(steps)]
+                subprocess.run(made, check=True, capture_output=True)
+                table += rows(path, f"{kind}, {steps:,} steps", folder)
     print()
     head = ("model", "command", "exit code", "cpu seconds", "memory, GB")
     lines = ["| " + " | ".join(row) + " |" for row in table]

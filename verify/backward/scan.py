@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from verify.backward.cells import BACKWARD_CELLS, Values
+from verify.console.progress import COUNTED, loop_over, name_loop
 from verify.forward.recurrence import MaskRule
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
@@ -90,7 +91,11 @@ def backward_scan(
     d_x = np.zeros((*d_states[0].shape[:-1], *x.shape[1:]))
     d_shown = np.zeros_like(d_states[0]) if sequences else d_output
     found: dict[str, Array] = {}
+    name_loop(f"{layer.name}, backwards")
+    at_step = loop_over(len(order))
     for place, t in reversed(list(enumerate(order))):
+        if not place % COUNTED:
+            at_step(len(order) - place)
         counts = None if keep is None else keep[:, t]  # (batch, 1)
         if sequences:
             d_shown = d_shown + d_output[..., place, :]

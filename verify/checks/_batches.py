@@ -307,15 +307,16 @@ class Examiner:
         """
         if self.precision is None:
             noise_floors = self.noise_floors(x, expected, theirs)
-            return noise_floors, bounded_outputs(
-                self.net,
-                x,
-                noise_floors,
-                expected,
-                theirs,
-                self.activation_errors,
-                work=self.plan.adjoints,
-            )
+            with doing("deriving bounds"):
+                return noise_floors, bounded_outputs(
+                    self.net,
+                    x,
+                    noise_floors,
+                    expected,
+                    theirs,
+                    self.activation_errors,
+                    work=self.plan.adjoints,
+                )
         rounding = FormatRounding(self.net, self.precision)
         rows = self._neighbour_rows(x, expected, theirs)
         with np.errstate(over="ignore", invalid="ignore"):  # judged later

@@ -84,9 +84,11 @@ def compare_call(
         proof = replace(proof, matches=False, problem=problem)
     reference = alone.evaluate(net, "float64")
     noise_floors = rounding.noise_floors(alone, reference)
-    tolerances = bounded_call(
-        net, alone, noise_floors, reference, call.outputs, examiner.activation_errors
-    )
+    with doing("deriving bounds"):
+        tolerances = bounded_call(
+            net, alone, noise_floors, reference, call.outputs,
+            examiner.activation_errors,
+        )  # fmt: skip
     allowed = [tolerance.atol for tolerance in tolerances]
     numerics = compare_all(reference, call.outputs, allowed=allowed)
     steps, amplified = None, 0.0

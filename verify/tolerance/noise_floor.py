@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from verify.console.progress import doing
 from verify.data.json_values import json_name
 from verify.forward.evaluate import cast_to
 from verify.forward.network import Evaluable, Network
@@ -249,13 +250,18 @@ class Rounding:
         if native and self.unit == UNIT_ROUNDOFF["float64"]:
             return [float64_tolerance(reference) for reference in float64]
         lowest = None if self.unit > UNIT_ROUNDOFF["float32"] else "float32"
-        others = [x.evaluate(self.net, lowest, threads=threads)]
-        for net in self._neighbours:
+        passes = 1 + NEIGHBOURS
+        with doing(f"pass 1 of {passes}, the model in {lowest or 'its own dtype'}"):
+            others = [x.evaluate(self.net, lowest, threads=threads)]
+        for k, net in enumerate(self._neighbours):
+            said = f"pass {k + 2} of {passes}, weights moved by a rounding error"
             if rows is None:
-                others.append(x.evaluate(net, "float64", threads=threads))
+                with doing(said):
+                    others.append(x.evaluate(net, "float64", threads=threads))
                 continue
             outputs = [reference.copy() for reference in float64]
-            some = x.take(rows).evaluate(net, "float64", threads=threads)
+            with doing(said):
+                some = x.take(rows).evaluate(net, "float64", threads=threads)
             for output, part in zip(outputs, some, strict=True):
                 output[rows] = part
             others.append(outputs)
