@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -164,10 +165,18 @@ def check_case(
 
 
 def _keras_outputs(case: Case, model: Any, x: Any) -> Any:
-    """What Keras computes: by `predict` where batches follow each other or the case is
-    `compiled`, otherwise by one call, which spares the compilation of every case."""
+    """What Keras computes: by `predict` where batches follow each other, by one call
+    otherwise, through XLA where the case is `compiled`. That spares the loops around
+    the call, which Keras would trace for every case."""
     import keras
 
+    from verify.keras_bridge import backend
+
+    if case.compiled and case.batch_size is None and backend() == "tensorflow":
+        import tensorflow as tf
+
+        run = tf.function(functools.partial(model, training=False), jit_compile=True)
+        return map_structure(keras.ops.convert_to_numpy, run(x))
     if case.batch_size is not None or case.compiled:
         return model.predict(x, batch_size=case.batch_size or BATCH, verbose=0)
     return map_structure(keras.ops.convert_to_numpy, model(x, training=False))

@@ -182,6 +182,7 @@ def test_a_difference_in_predict_alone_fails_without_blaming_the_formulas(
     assert "The outputs of the whole model differ" in report.to_text()
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_mistake_that_shows_in_a_late_row_only_is_located(model):
     spec = verify.load(model).spec
     embeddings = np.array(spec["words"].weights["embeddings"])
@@ -195,6 +196,7 @@ def test_a_mistake_that_shows_in_a_late_row_only_is_located(model):
     assert report.first_mismatch.name == "words"
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_network_whose_outputs_have_another_shape_fails(model):
     spec = verify.load(model).spec
     second = spec["second"].with_options(return_sequences=True)

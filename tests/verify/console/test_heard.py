@@ -68,7 +68,7 @@ def ended(process: subprocess.Popen[str], number: int, drops: bool = False) -> f
     finally:
         process.kill()
     assert process.returncode == CODES[number], talked
-    assert drops or "Traceback" not in talked
+    assert drops or "Traceback" not in (talked or "")
     return time.monotonic() - began
 
 
@@ -105,21 +105,50 @@ def long_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+SPEAKING = """
+import os, sys
+from verify.console import progress
+from verify.__main__ import main
+
+speech = open(os.dup(2), "w")  # what libraries say while they load is held back
+
+class Importing:
+    @staticmethod
+    def find_spec(name, *_):
+        if name in ("tensorflow", "onnx"):
+            print("importing", name, file=speech, flush=True)
+
+progress.LINE_INTERVAL = 0.2  # what is being done is said at once
+sys.meta_path.insert(0, Importing)
+sys.exit(main())
+"""
+"""The command, which also says when it loads a large library."""
+
 AT = {
-    "loading Keras": (("check",), 1.5),
-    "predict, layers or proof": (("check",), 7.0),
-    "selftest": (("selftest",), 3.0),
-    "compare": (("compare",), 3.0),
-    "trace": (("trace",), 1.5),
-    "convert": (("convert",), 2.0),
+    "loading Keras": ("check", "importing tensorflow"),
+    "predict, layers or proof": ("check", "Keras's predict"),
+    "selftest": ("selftest", "the model on the inputs"),
+    "compare": ("compare", "NumPy in float64"),
+    "trace": ("trace", "rows 1 to "),
+    "convert": ("convert", "importing onnx"),
 }
+"""Where the signal comes -> the command, and what it has said when it is there."""
+
+
+def wait_for(said: str, log: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until a process has said something."""
+    until = time.monotonic() + 120  # against waiting for ever
+    while said not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.02)
 
 
 @pytest.mark.keras
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", AT)
 def test_real_commands_on_long_windows(stage, long_model, tmp_path):
-    (command,), wait = AT[stage]
+    command, said = AT[stage]
     x = np.random.default_rng(0).normal(size=(64, 30_000, 2)).astype("float32")
     np.save(tmp_path / "x.npy", x)
     arguments = [command, str(long_model)]
@@ -132,16 +161,22 @@ def test_real_commands_on_long_windows(stage, long_model, tmp_path):
         arguments += ["--out", str(tmp_path / "out.npz")]
     if command == "convert":
         arguments += ["--to", "onnx", "--out", str(tmp_path / "out.onnx")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "verify", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(wait)
-    assert process.poll() is None, process.communicate()
-    number = signal.SIGTERM if len(stage) % 2 else signal.SIGINT
-    seconds = ended(process, number)
+    log = tmp_path / "stderr.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SPEAKING, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            text=True,
+        )
+        try:
+            wait_for(said, log, process)
+            number = signal.SIGTERM if len(stage) % 2 else signal.SIGINT
+            seconds = ended(process, number)
+        finally:
+            process.kill()
+            process.wait()
     print(stage, seconds)
+    assert "Traceback" not in log.read_text()
     assert seconds < HEARD_SECONDS + BUSY
     assert not (tmp_path / "out.npz").exists()

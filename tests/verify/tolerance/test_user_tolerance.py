@@ -92,7 +92,7 @@ def off_by(y: np.ndarray, diff: float) -> np.ndarray:
     return (y + diff * signs).astype(np.float32)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("tolerance", ["1e-3", "1%"])
 def test_what_is_within_the_tolerance_passes_by_it_and_says_so(net, x, y, tolerance):
     near = off_by(y, 5e-4)
@@ -111,6 +111,7 @@ def test_what_is_within_the_tolerance_passes_by_it_and_says_so(net, x, y, tolera
     assert read_report(json.loads(report.to_json())).to_dict() == report.to_dict()
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_relative_tolerance_is_of_the_greatest_output_of_each_unit(net, x, y):
     greatest = np.abs(y).max(axis=0)  # (OUTPUTS,)
     for share, verdict in ((0.009, Verdict.PASS), (0.011, Verdict.FAIL)):
@@ -160,7 +161,7 @@ def test_a_model_that_amplifies_rounding_passes_by_the_tolerance_or_is_open():
     assert found["0.001"].reason == free.reason
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_share_of_classes_counts_rows_and_names_those_of_another_class():
     net = Network(word_net(rnn("GRU")))
     x = np.random.default_rng(0).integers(1, 11, size=(ROWS, 6)).astype(np.int32)
@@ -245,7 +246,7 @@ def test_a_comparison_resumes_only_by_the_same_tolerance(net, x, y, tmp_path):
             )
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undiagnosed")
 def test_the_command_takes_a_tolerance(tmp_path, capsys):
     path = lstm_file(tmp_path / "m.keras")
     x = np.random.default_rng(0).integers(1, 11, size=(ROWS, 6)).astype(np.int32)
