@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from layer_cases.case import Case
+from layer_cases.case import BATCH, Case
+
+
+def _counts(*shape):
+    """Whole numbers, some rows of zeros and some with a maximum of 1 or 100."""
+
+    def inputs(rng):
+        top = rng.choice([1, 2, 7, 101], size=(BATCH, *[1] * len(shape)))
+        return [rng.integers(0, top, size=(BATCH, *shape)).astype("int32")]
+
+    return inputs
 
 
 def _int8(model):
@@ -12,7 +22,7 @@ def _int8(model):
 def _einsum(equation, shape, output_shape, **options):
     """Options of a case, and the shape of its input."""
     case = {"shape": shape}
-    for key in ("masked", "after", "wrong", "prepare"):
+    for key in ("masked", "after", "wrong", "prepare", "dtypes", "inputs"):
         if key in options:
             case[key] = options.pop(key)
     given = {"equation": equation, "output_shape": output_shape, **options}
@@ -28,6 +38,11 @@ CASES = [
     Case("Dense", {"units": 4, "activation": "tanh"}, masked=True, after=True,
          prepare=_int8, wrong=[{"activation": "linear"}, FLOAT]),
     Case("Dense", {"units": 4, "use_bias": False}, shape=(30,), prepare=_int8),
+    # of whole numbers Keras cuts off the fraction of the scale
+    Case("Dense", {"units": 4}, shape=(6, 3), prepare=_int8, dtypes=["int32"],
+         inputs=_counts(6, 3), wrong=[FLOAT]),
+    _einsum("abc,cd->abd", (6, 3), (None, 4), bias_axes="d", prepare=_int8,
+            dtypes=["int32"], inputs=_counts(6, 3), wrong=[FLOAT]),
     _einsum("abc,cd->abd", (6, 3), (None, 4), bias_axes="d", activation="tanh",
             masked=True, after=True, wrong=[{"activation": "linear"}]),
     _einsum("abc,cde->abde", (6, 3), (None, 4, 2), bias_axes="de"),

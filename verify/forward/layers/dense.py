@@ -35,7 +35,7 @@ from verify.forward.layers.base import (
 )
 from verify.forward.recordable import as_array
 from verify.model.arrays import Array
-from verify.model.dtypes import POLICIES, rounded
+from verify.model.dtypes import POLICIES, is_float, rounded, working
 from verify.model.spec import LayerSpec
 
 DEFAULT_QUANTIZER = {
@@ -97,7 +97,9 @@ class Quantizable(LayerType):
 WEIGHT_SETTINGS = weight_settings("kernel", "bias")
 
 
-def quantized(x: Array, axes: tuple[int, ...], compute: str) -> tuple[Array, Array]:
+def quantized(
+    x: Array, axes: tuple[int, ...], compute: str, *, whole: str = ""
+) -> tuple[Array, Array]:
     """Quantise an array to whole numbers from -127 to 127, and return the scale too.
 
     ::
@@ -115,10 +117,24 @@ def quantized(x: Array, axes: tuple[int, ...], compute: str) -> tuple[Array, Arr
         The axes over which the maximum is taken; `scale` has size 1 there.
     compute : str
         The compute dtype.
+    whole : str
+        Keras's default float type if `x` came as whole numbers, which are not cast to
+        the compute dtype: then Keras makes the scale a whole number, too, and cuts its
+        fraction off. It is 126 where the maximum is 1, and 0 from 128 on, after which
+        Keras divides 0 by 0.
     """
     greatest = np.abs(x).max(axis=axes, keepdims=True)
+    if whole:
+        fractions = 127 / (greatest.astype(working(whole)) + KERAS_EPSILON)
+        scale = np.trunc(fractions).astype(x.dtype)
+        return np.clip(x * scale, -127, 127), scale
     scale = rounded(127 / rounded(greatest + KERAS_EPSILON, compute), compute)
     return np.clip(np.rint(rounded(x * scale, compute)), -127, 127), scale
+
+
+def _floatx_of(run: Run, x: Array) -> str:
+    """Return the default float type for whole numbers, and nothing for floats."""
+    return "" if is_float(x) else run.floatx
 
 
 class Dense(Quantizable, Elementwise):
@@ -169,7 +185,7 @@ class Dense(Quantizable, Elementwise):
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         kernel = layer.weights["kernel"]  # (inputs, units)
         if layer.options["quantization_mode"]:
-            logits = self._from_int8(layer, inputs)
+            logits = self._from_int8(run, layer, inputs)
         else:
             logits = inputs.astype(kernel.dtype, copy=False) @ kernel
         if "bias" in layer.weights:
@@ -177,10 +193,11 @@ class Dense(Quantizable, Elementwise):
         run.note(logits=logits)
         return function_of(layer)(logits)
 
-    def _from_int8(self, layer: LayerSpec, inputs: Array) -> Array:
+    def _from_int8(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         compute = POLICIES[layer.policy].compute
         scales = layer.weights["kernel_scale"]
-        q, scale = quantized(inputs.astype(scales.dtype, copy=False), (-1,), compute)
+        x, whole = inputs.astype(scales.dtype, copy=False), _floatx_of(run, inputs)
+        q, scale = quantized(x, (-1,), compute, whole=whole)
         # the sums of whole numbers are exact in float64, and BLAS makes it faster than
         # int32
         product = q.astype(np.float64) @ layer.weights["kernel"].astype(np.float64)
@@ -279,7 +296,7 @@ class EinsumDense(Quantizable):
         equation = layer.options["equation"]
         kernel = layer.weights["kernel"]
         if layer.options["quantization_mode"]:
-            logits = self._from_int8(layer, inputs)
+            logits = self._from_int8(run, layer, inputs)
         else:
             x = inputs.astype(kernel.dtype, copy=False)
             logits = as_array(np.einsum(equation, x, kernel, optimize=True))
@@ -288,12 +305,13 @@ class EinsumDense(Quantizable):
         run.note(logits=logits)
         return function_of(layer)(logits)
 
-    def _from_int8(self, layer: LayerSpec, inputs: Array) -> Array:
+    def _from_int8(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         compute = POLICIES[layer.policy].compute
         scales = layer.weights["kernel_scale"]
         given, _, output = _terms(layer.options["equation"])
         summed = tuple(i for i, letter in enumerate(given) if letter not in output)
-        q, scale = quantized(inputs.astype(scales.dtype, copy=False), summed, compute)
+        x, whole = inputs.astype(scales.dtype, copy=False), _floatx_of(run, inputs)
+        q, scale = quantized(x, summed, compute, whole=whole)
         product = np.einsum(
             layer.options["equation"],
             q.astype(np.float64),

@@ -77,7 +77,8 @@ def dense(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
     if layer.options["quantization_mode"]:
         scales = run.graph.constant(layer.weights["kernel_scale"], "kernel_scale")
         compute = POLICIES[layer.policy].compute
-        q, scale = _quantized(inputs.cast(scales.dtype), (-1,), compute)
+        whole = _floatx_of(run, inputs)
+        q, scale = _quantized(inputs.cast(scales.dtype), (-1,), compute, whole)
         product = q.cast(np.float64) @ run.graph.constant(kernel.astype(np.float64))
         y = product.cast(q.dtype).rounded(compute) / (scales * scale).rounded(compute)
     else:
@@ -87,9 +88,19 @@ def dense(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
     return activated(layer, y)
 
 
-def _quantized(x: Value, axes: tuple[int, ...], compute: str) -> tuple[Value, Value]:
+def _floatx_of(run: Writing, x: Value) -> str:
+    return "" if is_float(x) else run.floatx  # type: ignore[arg-type]
+
+
+def _quantized(
+    x: Value, axes: tuple[int, ...], compute: str, whole: str = ""
+) -> tuple[Value, Value]:
     """Write `verify.forward.layers.dense.quantized`."""
     greatest = x.unary("Abs").reduce("ReduceMax", axes, keepdims=True)
+    if whole:
+        fractions = 127 / (greatest.cast(working(whole)) + KERAS_EPSILON)
+        scale = fractions.cast(np.int64).cast(x.dtype)
+        return (x * scale).clip(-127, 127), scale
     scale = (127 / (greatest + KERAS_EPSILON).rounded(compute)).rounded(compute)
     return (x * scale).rounded(compute).unary("Round").clip(-127, 127), scale
 
@@ -98,7 +109,7 @@ def einsum_dense(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
     """Write EinsumDense."""
     kernel, equation = layer.weights["kernel"], layer.options["equation"]
     if layer.options["quantization_mode"]:
-        y = _einsum_of_int8(layer, inputs)
+        y = _einsum_of_int8(run, layer, inputs)
     else:
         x = inputs.cast(kernel.dtype)
         operand = run.graph.constant(kernel, "kernel")
@@ -108,14 +119,15 @@ def einsum_dense(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
     return activated(layer, y)
 
 
-def _einsum_of_int8(layer: LayerSpec, inputs: Value) -> Value:
+def _einsum_of_int8(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
     """Write `EinsumDense._from_int8`."""
     graph, equation = inputs.graph, layer.options["equation"]
     compute = POLICIES[layer.policy].compute
     scales = graph.constant(layer.weights["kernel_scale"], "kernel_scale")
     given, _, output = _terms(equation)
     summed = tuple(i for i, letter in enumerate(given) if letter not in output)
-    q, scale = _quantized(inputs.cast(scales.dtype), summed, compute)
+    whole = _floatx_of(run, inputs)
+    q, scale = _quantized(inputs.cast(scales.dtype), summed, compute, whole)
     kernel = graph.constant(layer.weights["kernel"].astype(np.float64), "kernel")
     q = q.cast(np.float64)
     product = graph.einsum(equation, [q, kernel], einsum_shape(equation, q, kernel))
