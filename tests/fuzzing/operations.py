@@ -63,6 +63,8 @@ ALONG = (
     "ops.cumsum({x}, axis={a})", "ops.cumprod({x}, axis={a})", "ops.flip({x}, {a})",
     "ops.softmax({x}, axis={a})", "ops.log_softmax({x}, axis={a})",
     "ops.sparsemax({x}, axis={a})", "ops.normalize({x}, axis={a}, epsilon=0.1)",
+    "ops.sort({x}, axis={a})", "ops.roll({x}, 2, axis={a})",
+    "{x} + ops.cast(ops.argsort({x}, axis={a}), {x}.dtype)",
 )  # fmt: skip
 """Along one axis, which keep the shape."""
 
@@ -70,6 +72,7 @@ REDUCTIONS = (
     "ops.sum({x}, {o})", "ops.mean({x}, {o})", "ops.var({x}, {o})",
     "ops.sqrt(ops.var({x}, {o}) + 0.1)", "ops.std({x}, {o})", "ops.prod({x}, {o})",
     "ops.logsumexp({x}, {o})", "ops.max({x}, {o})", "ops.min({x}, {o})",
+    "ops.norm({x}, {o})",
     "ops.max({x}, {o}, initial=0.31)", "ops.min({x}, {o}, initial=-0.29)",
     "ops.cast(ops.any({x} > 0.31, {o}), {x}.dtype)",
     "ops.cast(ops.all({x} > -0.31, {o}), {x}.dtype)",
@@ -140,6 +143,20 @@ def _reshaped(m: Maker, x: str) -> None:
     text, shape = m.pick(
         ("{x}[..., ::-1]", (time, features)),
         ("{x}[:, -1:]", (1, features)),
+        ("ops.top_k({x}, 1)[0]", (time, 1)),
+        ("ops.moveaxis({x}, 1, 2)", (features, time)),
+        ("ops.tril({x}, 1)", (time, features)),
+        ("ops.triu({x}, -1)", (time, features)),
+        ("ops.diff(ops.concatenate([{x}, {y}], axis=1), axis=1)",
+         (2 * time - 1, features)),
+        ("ops.hstack([{x}, {y}])", (2 * time, features)),
+        ("ops.take_along_axis({x}, np.asarray([[[0], [-1]]]), axis=1)",
+         (2, features)),
+        ("ops.nan_to_num({x}, 0.1)", (time, features)),
+        ("ops.arctan2({x}, {y} + 3.1)", (time, features)),
+        ("{x} * ops.full_like({x}, 0.7)", (time, features)),
+        ("ops.cast(ops.count_nonzero({x} > 0.31, axis=1), {x}.dtype) * 0.5",
+         (features,)),
         ("{x}[:, 0, None]", (1, features)),
         (f"ops.reshape({{x}}, (-1, {features}, {time}))", (features, time)),
         ("ops.transpose({x}, (0, 2, 1))", (features, time)),

@@ -331,4 +331,65 @@ PRODUCTS = [
           wrong=[{"subscripts": "bti,bti->bi"}]),
 ]  # fmt: skip
 
-CASES = [*ELEMENTWISE, *ACTIVATIONS, *REDUCTIONS, *SHAPES, *PRODUCTS]
+
+def _unlike(rng):
+    """Numbers that are pairwise different, and so have one order."""
+    return [rng.permutation(BATCH * 6 * 3).reshape(BATCH, 6, 3) / 7 - 5.0]
+
+
+def _tied(rng):
+    return [rng.integers(0, 3, size=(BATCH, 6, 3)) / 2]
+
+
+def _and_places(rng):
+    return [rng.normal(size=(BATCH, 6, 3)), rng.integers(-6, 6, size=(BATCH, 2, 1))]
+
+
+def _order(name, call, **kwargs):
+    return _case(name, call, not_as_onnx="no form in ONNX that is written", **kwargs)
+
+
+ORDER = [
+    _order("TakeAlongAxis", lambda ops, x, i: ops.take_along_axis(x, i, axis=1),
+          shape=[(6, 3), (2, 1)], dtypes=["float64", "int32"], inputs=_and_places),
+    _order("TakeAlongAxis", lambda ops, x: ops.take_along_axis(
+          x, np.asarray([[[2, 0, -1, 1]]]), axis=-1)),
+    _order("TakeAlongAxis", lambda ops, x, i: ops.take_along_axis(x, i, axis=-1),
+          shape=[(6, 3), (6, 1)], dtypes=["float64", "int32"], wrong=[{"axis": 1}],
+          inputs=lambda rng: [rng.normal(size=(BATCH, 6, 3)),
+                              rng.integers(-3, 3, size=(BATCH, 6, 1))]),
+    *(_order("Sort", lambda ops, x: ops.sort(x, axis=1), inputs=i, wrong=[{"axis": 2}])
+      for i in (_unlike, _tied)),
+    _order("Sort", lambda ops, x: ops.sort(x) / 3, **INTS, wrong=[{"axis": 1}]),
+    *(_order("Argsort", lambda ops, x: ops.argsort(x, axis=1) * 0.5, inputs=i,
+            wrong=[{"axis": 2}]) for i in (_unlike, _tied)),
+    *(_order("TopK", lambda ops, x, n=n: ops.top_k(x, 2)[n] * 0.5, inputs=i,
+            wrong=[{"k": 1}]) for i in (_unlike, _tied) for n in (0, 1)),
+    _order("Roll", lambda ops, x: ops.roll(x, 2, axis=1),
+          wrong=[{"shift": (-2,)}, {"axis": (2,)}]),
+    _order("Roll", lambda ops, x: ops.roll(x, (1, -2), axis=(1, 2)),
+          wrong=[{"shift": (-2, 1)}]),
+    _order("Moveaxis", lambda ops, x: ops.moveaxis(x, 1, -1), shape=(6, 6, 3),
+          wrong=[{"destination": (1,)}, {"source": (2,)}]),
+    _order("Diff", lambda ops, x: ops.diff(x, axis=1), wrong=[{"axis": 2}, {"n": 2}]),
+    _order("Diff", lambda ops, x: ops.diff(x, n=2), wrong=[{"n": 1}, {"axis": 1}]),
+    *(_order(f.title(), lambda ops, x, f=f, k=k: getattr(ops, f)(x, k),
+            wrong=[{"k": k + 1}]) for f in ("tril", "triu") for k in (-1, 0, 1)),
+    _order("NanToNum", lambda ops, x: ops.nan_to_num(x, 0.3, 7.0, -9.0), inputs=_odd,
+          wrong=[{"nan": 0.0}, {"posinf": None}, {"neginf": None}]),
+    _order("CountNonzero", lambda ops, x: ops.count_nonzero(x, axis=1) * 0.5,
+          inputs=_tied, wrong=[{"axis": (2,)}]),
+    *(_order("Norm", lambda ops, x, k=k: ops.norm(x, **k), wrong=w) for k, w in (
+        ({"axis": 1}, [{"axis": (2,)}, {"ord": 1}, {"keepdims": True}]),
+        ({"axis": -1, "ord": 2, "keepdims": True}, [{"ord": 1}]),
+        ({"axis": 1, "ord": 1}, [{"ord": 2}]),
+        ({"axis": (1, 2), "ord": "fro"}, [{"axis": (1,)}]),
+    )),
+    _order("Hstack", lambda ops, x, y: ops.hstack([x, y]), shape=PAIR),
+    _order("FullLike", lambda ops, x: x * ops.full_like(x, 0.7)),
+    _order("FullLike", lambda ops, x: (ops.full_like(x, 3, dtype="uint8") - 5) * x,
+          wrong=[{"dtype": None}]),
+    _order("Arctan2", lambda ops, x, y: ops.arctan2(x, y), shape=PAIR),
+]  # fmt: skip
+
+CASES = [*ORDER, *ELEMENTWISE, *ACTIVATIONS, *REDUCTIONS, *SHAPES, *PRODUCTS]

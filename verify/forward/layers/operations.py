@@ -21,6 +21,7 @@ import numpy as np
 from verify.errors import DataError
 from verify.forward import activations
 from verify.forward.layers import operation_functions as functions
+from verify.forward.layers import ordering_functions as ordering
 from verify.forward.layers.base import (
     LayerType,
     Option,
@@ -50,7 +51,7 @@ from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
 from verify.model.versions import VersionRule
 
-CONSTANTS = frozenset({"key", "indices", "constant_values", "weights"})
+CONSTANTS = frozenset({"key", "indices", "constant_values", "weights", "fill_value"})
 """Arguments that are not cast, and that must not be tensors."""
 
 
@@ -83,6 +84,7 @@ class Operation(LayerType):
     raw_tensors = True
     autocast = False
     casts_outputs = False
+    computed: ClassVar[frozenset[str]] = frozenset()
     function: ClassVar[Callable[..., Any]]
     casts: ClassVar[str] = "keep"
     broadcasts: ClassVar[bool] = False
@@ -94,7 +96,7 @@ class Operation(LayerType):
         return [f"the operation {name}({given}); masks end here{kept}"]
 
     def call(self, run: Run, layer: LayerSpec, **arguments: Any) -> Any:
-        for name in CONSTANTS & arguments.keys():
+        for name in CONSTANTS & arguments.keys() - self.computed:
             if any(isinstance(leaf, Tensor) for leaf in flatten(arguments[name])):
                 raise DataError(f"{layer}: expected {name} to be a constant")
         tensors = [x.value for x in flatten(arguments) if isinstance(x, Tensor)]
@@ -356,6 +358,7 @@ def _made(
             "options": dict(options),
             "arguments": arguments,
             "broadcasts": several,
+            "computed": frozenset({"indices"} if name == "TakeAlongAxis" else ()),
             "returns_input": RETURNS_INPUT.get(name, ""),
         },
     )
@@ -385,7 +388,7 @@ _BINARY: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     },
     "float": {
         "Divide": np.true_divide, "TrueDivide": np.true_divide,
-        "DivideNoNan": functions.divide_no_nan,
+        "DivideNoNan": functions.divide_no_nan, "Arctan2": np.arctan2,
     },
     "strict": {
         "Equal": np.equal, "NotEqual": np.not_equal, "Less": np.less,
@@ -478,6 +481,26 @@ _OTHERS: tuple[tuple[Any, ...], ...] = (
     ("OneHot", "own", functions.one_hot,
      {"num_classes": Option(positive), "axis": Option(axis, -1),
       "dtype": Option(ANY_DTYPE, "float32"), "sparse": only(False)}),
+    ("TakeAlongAxis", "own", on_axis(ordering.take_along_axis), AXIS,
+     ("x", "indices")),
+    ("Sort", "keep", on_axis(ordering.sort), LAST),
+    ("Argsort", "keep", on_axis(ordering.argsort), LAST),
+    ("TopK", "own", ordering.top_k, {"k": Option(positive), "sorted": only(True)}),
+    ("Roll", "own", ordering.roll, {"shift": Option(integers), **AXES}),
+    ("Moveaxis", "own", ordering.moveaxis,
+     {"source": Option(integers), "destination": Option(integers)}),
+    ("Diff", "keep", on_axis(ordering.difference),
+     {"n": Option(positive, 1), **LAST}, ("a",)),
+    ("Tril", "own", ordering.lower, {"k": Option(integer, 0)}),
+    ("Triu", "own", ordering.upper, {"k": Option(integer, 0)}),
+    ("NanToNum", "own", ordering.nan_to_num,
+     {"nan": Option(number, 0.0), "posinf": Option(optional(number), None),
+      "neginf": Option(optional(number), None)}),
+    ("CountNonzero", "keep", on_axes(ordering.count_nonzero), AXES),
+    ("Norm", "float", on_axes(ordering.norm),
+     {"ord": Option(one_of(None, 1, 2, "fro"), None), **REDUCED}),
+    ("Hstack", "promote", ordering.hstack, {}, ("xs",)),
+    ("FullLike", "own", ordering.full_like, DTYPE, ("x", "fill_value")),
     ("OnesLike", "own", functions.filled(1), DTYPE),
     ("ZerosLike", "own", functions.filled(0), DTYPE),
     ("Cast", "own", functions.converted, {"dtype": Option(ANY_DTYPE)}),
