@@ -101,11 +101,14 @@ def bounded(
             for a, b, floor in zip(ours, theirs, noise_floors, strict=True)
         ]
     found = bounds(differences)
-    # Where one element of a row amplifies rounding, first order does not hold there.
+    # Where one element of a row amplifies rounding, first order does not hold there. An
+    # element that is small against the others, such as a class that softmax rules out,
+    # may have a bound that decides nothing for it alone.
     sound = np.ones(len(ours[0]), dtype=bool)  # (rows,)
     for floor, bound in zip(noise_floors, found, strict=True):
-        decided = floor.decisive(bound) | np.isnan(bound)
-        sound &= decided.reshape(len(sound), -1).all(axis=1)
+        most = max(floor.limit * floor.scale.max(initial=0.0), FLUSH_ERROR)
+        small = (bound <= most) | np.isnan(bound)
+        sound &= small.reshape(len(sound), -1).all(axis=1)
     found = [
         # (rows, 1, ...) against (rows, ...)
         np.where(sound.reshape(-1, *(1,) * (bound.ndim - 1)), bound, np.nan)
