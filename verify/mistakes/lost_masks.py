@@ -31,6 +31,9 @@ ATTENTION_CLASSES = frozenset(kind.class_name for kind in ATTENTION)
 QUERY_AND_VALUE = frozenset({"Attention", "AdditiveAttention"})
 """Attention whose first argument is ``[query, value]`` or ``[query, value, key]``."""
 
+AVERAGES = frozenset({"GlobalAveragePooling2D", "GlobalAveragePooling3D"})
+"""Means over time and space, which use no mask even if one reaches them."""
+
 OPEN_SIZES = (4, 60, 1)
 """Sizes that are tried for the axes a model leaves open."""
 
@@ -49,7 +52,8 @@ class LostMask:
     layer : LayerSpec
         That layer: recurrent, pooling or attention.
     culprit : LayerSpec
-        The nearest layer before it that received a mask that is false somewhere.
+        The nearest layer before it that received a mask that is false somewhere; the
+        layer itself if it got the mask and knows none.
     culprit_path : str
         Path of that layer.
     how : str
@@ -78,6 +82,8 @@ class LostMask:
     @property
     def reason(self) -> str:
         """Return how the mask is lost, as part of a sentence."""
+        if self.culprit_path == self.path:
+            return f"it {self.how}"
         state = "its mask is never false" if self.arrives else "no mask reaches it"
         return f"{state}, because {self.culprit} {self.how}"
 
@@ -159,13 +165,15 @@ def lost_masks(
         here = f"{path}/{call[0]}" if path else call[0]
         if layer.graph is not None:
             yield from lost_masks(layer, trace, here)
-        used = _used(layer, nodes[call])
-        received = _masks(flatten(values.mask)[used] if used is not None else [])
-        if used is None or any(_false(m) for m in received):
+        wanted = _wanted(layer, nodes[call], values)
+        if wanted is None or any(_false(m) for m in _masks(wanted.masks)):
             continue
-        origin = _origin(call, calls, {**parents, call: parents[call][used]})
+        own = layer.class_name in AVERAGES and any(map(_false, _masks(values.mask)))
+        behind = [(ref.layer, ref.node) for ref in wanted.tensors]
+        origin = call if own else _origin(call, calls, {**parents, call: behind})
         if origin is None:
             continue
+        received = _masks(wanted.masks)
         name, arrives = origin[0], bool(received)
         lost = [_false(m) for m in _masks(calls[origin].mask)]
         yield LostMask(
@@ -173,7 +181,7 @@ def lost_masks(
             layer,
             model.sublayers[name],
             f"{path}/{name}" if path else name,
-            _what_it_does(calls[origin].mask, arrives),
+            "knows no mask" if own else _what_it_does(calls[origin].mask, arrives),
             arrives,
             ~_masks(calls[origin].mask)[lost.index(True)].astype(bool),
             call,
@@ -181,20 +189,36 @@ def lost_masks(
         )
 
 
-def _used(layer: LayerSpec, node: Node) -> slice | None:
-    """Return which tensors of the first argument a layer wants masks of.
+@dataclass(frozen=True)
+class _Wanted:
+    """Hold the masks that a layer wants, as far as it got them, and of what tensors."""
 
-    None for a layer to which masks make no difference. Attention wants that of its
-    values, which MultiHeadAttention has apart from its queries: of that, only calls on
-    one and the same tensor are looked at.
+    masks: Any
+    tensors: Sequence[TensorRef]
+
+
+def _wanted(layer: LayerSpec, node: Node, values: LayerTrace) -> _Wanted | None:
+    """Return which masks a layer wants; None if masks make no difference to it.
+
+    Attention wants those of its values and keys. Means over time and space want one
+    that they can make no use of.
     """
+    tensors, masks = _references(node), flatten(values.mask)
     if layer.class_name in QUERY_AND_VALUE:
-        return slice(1, 2)
+        return _Wanted(masks[1:2], tensors[1:2])
     if layer.class_name in ATTENTION_CLASSES:
-        query, value = (*node.args, node.kwargs.get("value"))[:2]
-        return slice(0, 1) if query == value else None
+        given = REGISTRY[layer.class_name].by_name(node.args, node.kwargs)
+        if given.get("attention_mask") is not None:
+            return None  # made by hand, and it may well be of padding
+        names = [name for name in ("value", "key") if given.get(name) is not None]
+        found = [values.arguments.get(f"{name}_mask") for name in names]
+        return _Wanted(found, [ref for name in names for ref in flatten(given[name])])
+    if layer.class_name in AVERAGES:
+        last = layer.options["data_format"] == "channels_last"
+        return _Wanted([], tensors[:1]) if last else None
     averages = layer.class_name == "GlobalAveragePooling1D"
-    return slice(0, 1) if averages or _is_recurrent(layer) else None
+    wants = averages or _is_recurrent(layer)
+    return _Wanted(masks[:1], tensors[:1]) if wants else None
 
 
 def _mask_to_give(

@@ -154,6 +154,16 @@ NOT_RECURRENT["is attended to in pairs"] = positions_added(
 )
 
 
+CROSS = made("MultiHeadAttention", "last", *[(3, 2, 2), (2, 2)] * 3, (2, 2, 3), (3,),
+             **ATTENTION)  # fmt: skip
+GROUPED = made("GroupQueryAttention", "last", *[(3, 2, 2), (2, 2)] * 3, (2, 2, 3), (3,),
+               head_dim=2, num_query_heads=2, num_key_value_heads=2)  # fmt: skip
+NOT_RECURRENT["is attended to from others"] = positions_added(CROSS, "in1", "add")
+NOT_RECURRENT["is attended to from others in groups"] = positions_added(
+    GROUPED, "in1", "add"
+)
+
+
 @pytest.mark.parametrize("fate", NOT_RECURRENT)
 def test_pooling_and_attention_that_lost_a_mask_are_said_too(fate):
     spec = NOT_RECURRENT[fate]
@@ -163,8 +173,55 @@ def test_pooling_and_attention_that_lost_a_mask_are_said_too(fate):
     assert found.path == "last"
     assert found.culprit_path == "add"
     (said,) = [w for w in warnings(net, x, x.rows) if "there is padding" in w]
-    assert f"and it {fate.removesuffix(' in pairs')}" in said
+    assert f"and it {' '.join(fate.split()[: 3 if 'to' in fate else 2])}" in said
     assert "its mask is used by no layer" in describe(net)
+
+
+@pytest.mark.parametrize("arguments", [("words", "in1"), ("in1", "words")])
+def test_attention_that_gets_the_mask_of_its_values_lost_none(arguments):
+    spec = positions_added(CROSS, *arguments)
+    net = Network(spec)
+    x = net.prepare(inputs_for(spec, 40))
+    assert not list(lost_masks(spec.root, net.trace(x)))
+
+
+@pytest.mark.parametrize("lost", [True, False])
+@pytest.mark.parametrize("rank", [2, 3])
+def test_a_mean_over_time_and_space_counts_padding(rank, lost):
+    """A TimeDistributed hands the mask on, a Conv2D or Conv3D does not."""
+    frame = (2, 2, 1) if rank == 3 else (4, 1)
+    inner = made("Reshape", "layer", target_shape=frame)
+    kernel = (1,) * rank + (1, 3)
+    layers = [
+        given("in0", 6, 4),
+        made("Masking", "masking", mask_value=0.0),
+        made("TimeDistributed", "each", inside={"layer": inner}),
+        made(f"Conv{rank}D", "conv", kernel, (3,), filters=3, kernel_size=1),
+        made(f"GlobalAveragePooling{rank}D", "last"),
+    ]
+    layers = [layer for layer in layers if lost or layer.name != "conv"]
+    names = [layer.name for layer in layers]
+    spec = net_of(layers, dict(zip(names[1:], names, strict=False)), "last")
+    net, x = Network(spec), np.ones((4, 6, 4))
+    x[1, 4:] = 0
+    prepared = net.prepare(x)
+    (found,) = lost_masks(spec.root, net.trace(prepared))
+    assert found.path == "last"
+    assert found.where == "2 of 24 steps, the first is step 4"
+    assert found.culprit_path == ("conv" if lost else "last")
+    (said,) = [w for w in warnings(net, prepared, 4) if "there is padding" in w]
+    reason = (
+        f"no mask reaches it, because Layer 'conv' (Conv{rank}D) hands none on"
+        if lost
+        else "it knows no mask"
+    )
+    assert f"it is averaged like any other step: {reason}" in said
+    assert f"padding is averaged like any other step: {reason}" in describe(net)
+    # and padding does count in it
+    other = net.flat(net.prepare(np.where(x == 0, 7.0, x)))[0]
+    assert np.abs(other - net.flat(prepared)[0])[1].max() > 0.01
+    full = net.prepare(np.ones((4, 6, 4)))
+    assert not list(lost_masks(spec.root, net.trace(full)))
 
 
 def test_describe_says_which_layers_use_a_mask():
