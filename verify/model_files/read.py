@@ -1,8 +1,8 @@
 """Read a model file into a ModelSpec, using zipfile, json and h5py only.
 
 Keras is not imported, and nothing in the file is executed. Three kinds of files are
-read: ``.keras`` archives, legacy ``.h5`` files of Keras 1 to 3, and ``.weights.h5``
-files, one or several, together with the config of the model as JSON.
+read: ``.keras`` archives, packed or not, legacy ``.h5`` files of Keras 1 to 3, and
+``.weights.h5`` files, one or several, together with the config of the model as JSON.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from verify.model_files.config import (
     require_entries,
     shapes_fit,
 )
+from verify.model_files.folders import Members, is_unpacked, members_of
 from verify.model_files.hdf5 import (
     HDF5_MAGIC,
     Hdf5Contents,
@@ -111,9 +112,10 @@ def read_file(
     path = Path(path)
     shown = printable(path)
     how = _How(semantics, partial, base_classes)
-    head = _first_bytes(path, shown)
+    unpacked = is_unpacked(path)
+    head = b"" if unpacked else _first_bytes(path, shown)
     with error_prefix(path), _refusing_excess(shown):
-        if head.startswith(b"PK\x03\x04"):
+        if unpacked or head.startswith(b"PK\x03\x04"):
             if config is not None:
                 raise ModelFileError(
                     f"{shown}: has a config of its own; --config is not"
@@ -174,7 +176,7 @@ def _first_bytes(path: Path, shown: str) -> bytes:
 
 def _read_archive(path: Path, shown: str, how: _How) -> ModelSpec:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with members_of(path) as archive:
             members = {name: _member(archive, name, shown) for name in ARCHIVE_MEMBERS}
             assets = read_assets(archive, shown)
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
@@ -440,7 +442,7 @@ def _unclaimed(
     return f". No layer of the config claims these: {listed}" if shown else ""
 
 
-def _member(archive: zipfile.ZipFile, name: str, shown: str) -> bytes:
+def _member(archive: Members, name: str, shown: str) -> bytes:
     try:
         info = archive.getinfo(name)
     except KeyError:

@@ -6,7 +6,6 @@ into the config but into the folder ``assets`` of the file, one token a line.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,13 +13,14 @@ from verify.errors import ModelFileError, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.lookups import Vocabulary
 from verify.model.spec import LayerSpec
+from verify.model_files.folders import Members
 
 ASSETS, VOCABULARY = "assets/", "vocabulary.txt"
 MAX_ASSET_BYTES = 256 * 2**20
 """Greatest size of one vocabulary, in bytes, far above that of any real one."""
 
 
-def read_assets(archive: zipfile.ZipFile, shown: str) -> dict[str, list[str]]:
+def read_assets(archive: Members, shown: str) -> dict[str, list[str]]:
     """Return the lines of every vocabulary in an archive, by the path of its layer.
 
     Raises

@@ -440,6 +440,27 @@ def test_a_mask_value_of_nan_masks_nothing(tmp_path):
     assert not np.allclose(here, there)
 
 
+def unpacked(path):
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(path.with_suffix(""))
+    return path.with_suffix("")
+
+
+def test_an_unpacked_file_is_read_from_its_folder(tmp_path):
+    folder = unpacked(lstm_file(tmp_path / "m.keras"))
+    packed = verify.load(tmp_path / "m.keras")
+    assert (verify.load(folder).predict(ids()) == packed.predict(ids())).all()
+    (folder / "metadata.json").unlink()
+    assert "without metadata.json" in refused(folder)
+    (folder / "metadata.json").write_text("{")
+    assert "metadata.json is not JSON" in refused(folder)
+    (folder / "model.weights.h5").write_bytes(b"HDF")
+    (folder / "metadata.json").write_text("{}")
+    assert "model.weights.h5" in refused(folder)
+    (folder / "model.weights.h5").unlink()
+    assert "Received: a folder" in refused(folder)
+
+
 def test_a_model_of_another_kind_is_refused_by_name(tmp_path):
     config = lstm_config() | {"class_name": "Mine", "registered_name": "mine>Mine"}
     path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
