@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from verify.checks._batches import Examiner
+from verify.checks.partial import is_recurrent
 from verify.console.progress import doing
 from verify.errors import printable
 from verify.forward.evaluate import States
@@ -34,20 +35,24 @@ if TYPE_CHECKING:
 def compare_layers(
     examiner: Examiner, keras: KerasModel, keras64: KerasModel, x: Inputs
 ) -> tuple[LayerResult, ...]:
-    """Compare each call of a layer on Keras's inputs to it; see `compare_call`."""
+    """Compare each call of a layer on Keras's inputs to it; see `compare_call`.
+
+    Recurrent layers are compared first; the results are in the order of the calls.
+    """
     states: States = {}
-    results = []
+    results: dict[int, LayerResult] = {}
     with doing("Keras's layers"):
         own = {call.key: call for call in keras.calls(x)}
     with doing("Keras's layers in float64"):
         calls = keras64.calls(x)
-    for k, call in enumerate(calls):
-        if call.name in examiner.net.spec.root.sublayers:
-            with doing(f"{k + 1} of {len(calls)}, '{printable(call.key, 40)}'"):
-                results.append(
-                    compare_call(examiner, keras64, call, own[call.key], states)
-                )
-    return tuple(results)
+    layers = examiner.net.spec.root.sublayers
+    known = [k for k, call in enumerate(calls) if call.name in layers]
+    known.sort(key=lambda k: not is_recurrent(layers[calls[k].name]))
+    for count, k in enumerate(known):
+        call = calls[k]
+        with doing(f"{count + 1} of {len(known)}, '{printable(call.key, 40)}'"):
+            results[k] = compare_call(examiner, keras64, call, own[call.key], states)
+    return tuple(results[k] for k in sorted(results))
 
 
 def compare_call(

@@ -30,6 +30,7 @@ from verify.model_files.base_classes import take_base_classes, without_additions
 from verify.model_files.config import read_architecture, read_model, without_unread
 from verify.model_files.cuts import cut
 from verify.model_files.keras2_weights import LegacyWeights
+from verify.model_files.opening import opened, refs_of
 
 
 def tensor(name: str, number: int = 0, **more) -> dict:
@@ -75,7 +76,7 @@ def branching(**shape) -> dict:
     )
 
 
-def read(config: dict, seed: int = 0):
+def read(config: dict, sizes: dict | None = None):
     class Given(GivenWeights):
         def inside(self, container, key, class_name, number):
             found = super().inside(container, key, class_name, number)
@@ -86,7 +87,8 @@ def read(config: dict, seed: int = 0):
     for k, (name, one) in enumerate(
         read_architecture(config, partial=True).sublayers.items()
     ):
-        size = {"lstm": INPUTS, "lstm_1": UNITS}.get(name, UNITS)
+        known = {"lstm": INPUTS, "lstm_1": UNITS, **(sizes or {})}
+        size = known.get(name, UNITS)
         shapes = REGISTRY[one.class_name].weight_shapes(one.options).values()
         rng = np.random.default_rng(k)
         arrays[name] = [
@@ -371,3 +373,183 @@ def test_without_a_custom_class_there_is_nothing_to_take():
     with pytest.raises(UnsupportedError, match="has no custom class"):
         take_base_classes(config, "auto")
     assert random_layers(config, 0, np.float32)
+
+
+def behind(*layers: dict, shape=None) -> dict:
+    """A layer of the user's between an LSTM and some other layers, one by one."""
+    declared = {} if shape is None else {"shape": shape, "dtype": "float32"}
+    lstm = layer("LSTM", "lstm", units=UNITS, return_sequences=True)
+    chain = []
+    for k, entry in enumerate(layers):
+        taken = tensor("own", **declared) if not k else tensor(_name(layers[k - 1]))
+        chain.append(called(entry, taken))
+    return functional(
+        called(input_layer(None, TIME, INPUTS)),
+        called(lstm, tensor("input")),
+        called(own(), tensor("lstm")),
+        *chain,
+        outputs=[[_name(layers[-1]), 0, 0]],
+    )
+
+
+def _name(entry: dict) -> str:
+    return entry["config"]["name"]
+
+
+def stand_in(config: dict):
+    spec = read(config)
+    remains = cut(spec.root, config)
+    without_unread(spec.root, remains)
+    (found,) = remains.stand_ins.values()
+    assert not remains.left_out
+    return found.layer.options["batch_shape"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape"),
+    [
+        ([layer("GRU", "b", units=2)], (None, None, UNITS)),
+        ([layer("Conv1D", "b", filters=3, kernel_size=2)], (None, None, UNITS)),
+        ([layer("Conv2D", "b", filters=3, kernel_size=2)], (None, None, None, UNITS)),
+        (
+            [layer("ConvLSTM1D", "b", filters=3, kernel_size=2)],
+            (None, None, None, UNITS),
+        ),
+        ([layer("Dense", "b", units=2)], (None, UNITS)),
+        (
+            [layer("RepeatVector", "a", n=3), layer("GRU", "b", units=2)],
+            (None, UNITS),
+        ),
+        (
+            [layer("MaxPooling1D", "a"), layer("GRU", "b", units=2)],
+            (None, None, UNITS),
+        ),
+        (
+            [layer("GlobalMaxPooling1D", "a"), layer("Dense", "b", units=2)],
+            (None, None, UNITS),
+        ),
+        (
+            [layer("Dropout", "a", rate=0.5), layer("GRU", "b", units=2)],
+            (None, None, UNITS),
+        ),
+        (
+            [layer("Reshape", "a", target_shape=[2, 6]), layer("Flatten", "b")],
+            (None, 12),
+        ),
+        ([layer("Flatten", "a"), layer("ReLU", "b")], (None, TIME, UNITS)),
+    ],
+)
+def test_the_layers_behind_tell_a_shape(layers, shape):
+    assert stand_in(behind(*layers)) == shape
+
+
+@pytest.mark.parametrize(
+    ("joined", "options", "shape"),
+    [
+        ("Concatenate", {"axis": -1}, (None, TIME, UNITS)),
+        ("Add", {}, (None, TIME, UNITS)),
+        ("Multiply", {}, (None, TIME, UNITS)),
+        ("Dot", {"axes": [2, 1]}, (None, UNITS)),
+        ("Attention", {}, (None, TIME, UNITS)),
+    ],
+)
+def test_the_layers_beside_tell_a_shape(joined, options, shape):
+    """What stands for `own` fits what it is joined with, and what comes after that."""
+    join = layer(joined, "join", **options)
+    units = 2 * UNITS if joined == "Concatenate" else UNITS
+    last = layer("Softmax", "last") if joined == "Dot" else layer("GRU", "gru", units=2)
+    config = functional(
+        called(input_layer(None, TIME, INPUTS)),
+        called(
+            layer("LSTM", "lstm", units=UNITS, return_sequences=True), tensor("input")
+        ),
+        called(own(), tensor("lstm")),
+        called(join, [tensor("lstm"), tensor("own")]),
+        called(last, tensor("join")),
+        outputs=[[_name(last), 0, 0]],
+    )
+    spec = read(config, sizes={"gru": units})
+    remains = cut(spec.root, config)
+    without_unread(spec.root, remains)
+    assert not remains.left_out
+    (found,) = remains.stand_ins.values()
+    if joined != "Dot":
+        assert found.layer.options["batch_shape"] == shape
+
+
+def test_what_a_shape_breaks_is_left_out_with_the_reason():
+    """The LSTM returns 4 features where the kernel of the GRU has 5 rows."""
+    config = functional(
+        called(input_layer(None, TIME, INPUTS)),
+        called(
+            layer("LSTM", "lstm", units=UNITS, return_sequences=True), tensor("input")
+        ),
+        called(layer("GRU", "gru", units=2), tensor("lstm")),
+        called(own(), tensor("lstm")),
+        outputs=[["gru", 0, 0], ["own", 0, 0]],
+    )
+    spec = read(config, sizes={"gru": UNITS + 1})
+    remains = cut(spec.root, config)
+    assert list(remains.layers) == ["lstm"]
+    assert (
+        "cannot be computed on what is known of its inputs" in remains.left_out["gru"]
+    )
+
+
+def inner_model(name: str) -> dict:
+    """An LSTM, a layer of the user's and a Dense, as a model of one input."""
+    found = functional(
+        called(input_layer(None, TIME, INPUTS)),
+        called(
+            layer("LSTM", "lstm", units=INPUTS, return_sequences=True), tensor("input")
+        ),
+        called(own(units=INPUTS, return_sequences=True), tensor("lstm")),
+        called(layer("Dense", "dense", units=INPUTS), tensor("own")),
+        outputs=[["dense", 0, 0]],
+    )
+    found["config"]["name"] = name
+    return found
+
+
+def test_a_model_inside_that_is_shared_is_opened_call_by_call():
+    inner = called(inner_model("inner"), tensor("input"))
+    inner["inbound_nodes"].append({"args": [tensor("inner")], "kwargs": {}})
+    again = tensor("inner")
+    again["config"]["keras_history"] = ["inner", 1, 0]
+    config = functional(
+        called(input_layer(None, TIME, INPUTS)),
+        {**inner, "name": "inner"},
+        called(layer("Add", "add"), [tensor("inner"), again]),
+        outputs=[["add", 0, 0]],
+    )
+    root = read_architecture(config, partial=True)
+    whole = opened(root, config)
+    calls = [(node.layer, node.index) for node in whole.nodes]
+    assert calls == [
+        *[(f"inner/{x}", 0) for x in ("lstm", "own", "dense")],
+        *[(f"inner/{x}", 1) for x in ("lstm", "own", "dense")],
+        ("add", 0),
+    ]
+    second = next(n for n in whole.nodes if (n.layer, n.index) == ("inner/lstm", 1))
+    assert refs_of(second)[0].place == ("inner/dense", 0, 0)
+    last = whole.nodes[-1]
+    assert [ref.place for ref in refs_of(last)] == [
+        ("inner/dense", 0, 0),
+        ("inner/dense", 1, 0),
+    ]
+    assert whole.paths["inner/lstm"] == "inner/lstm"
+    assert list(whole.layers) == [
+        *("input", "add"),
+        *("inner/lstm", "inner/own", "inner/dense"),
+    ]
+
+
+def test_a_model_inside_that_is_given_a_mask_stays_one_layer():
+    inner = called(inner_model("inner"), tensor("input"), mask=tensor("input"))
+    config = functional(
+        called(input_layer(None, TIME, INPUTS)),
+        {**inner, "name": "inner"},
+        outputs=[["inner", 1, 0]],
+    )
+    whole = opened(read_architecture(config, partial=True), config)
+    assert list(whole.layers) == ["input", "inner"]
