@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,13 @@ from verify.model_files.guessing_keras1 import (
     is_keras1,
     recurrent_class,
     tails,
+)
+from verify.model_files.guessing_parts import (
+    Part,
+    as_graph,
+    joins,
+    unknown_layer,
+    with_sizes,
 )
 from verify.model_files.hdf5 import (
     LAYER_CONTAINERS,
@@ -39,6 +46,12 @@ MAX_ORDERS = 50_000
 
 SHOWN_ORDERS = 3
 """Orders that one message lists, at most."""
+
+KNOWN_NAMES = (
+    *("dense", "embedding", "time_distributed", "bidirectional", "conv1d"),
+    *("convolution1d", "batch_normalization", "layer_normalization"),
+)
+"""Default names of layers that are recognised: with other arrays they are refused."""
 
 MERGING = ("concatenate", "add", "merge", "multiply", "average", "maximum", "dot")
 WEIGHTLESS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -77,37 +90,6 @@ class Guess:
     open_questions: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Describe a layer whose weights are known.
-
-    Attributes
-    ----------
-    name, class_name : str
-    options : dict
-    inputs : int or None
-        Features of its input; None for any.
-    outputs : int or None
-        Features of its output; None for those of the input.
-    sequences : bool
-        Whether it needs steps in time.
-    alternatives : str
-        What else the arrays fit.
-    keras1 : bool
-        Whether Keras 1 wrote it.
-    """
-
-    name: str
-    class_name: str
-    options: dict[str, Any]
-    inputs: int | None = None
-    outputs: int | None = None
-    sequences: bool = False
-    recurrent: dict[str, Any] | None = field(default=None)
-    alternatives: str = ""
-    keras1: bool = False
-
-
 def guess_config(contents: Hdf5Contents, order: Sequence[str] = ()) -> Guess:
     """Return the Sequential model that weights fit.
 
@@ -135,17 +117,28 @@ def guess_config(contents: Hdf5Contents, order: Sequence[str] = ()) -> Guess:
         parts = _in_order(contents, parts)
     version = str(contents.attributes[""].get("keras_version", "2.2.4"))
     if any(part.keras1 for part in parts):
+        if any(part.class_name == "Concatenate" for part in parts):
+            raise _refusal(contents, "a layer joins branches, so it is no chain")
         version = str(contents.attributes[""].get("keras_version", VERSION))
         guess = _chain(contents, parts, version)
         return replace(guess, config=as_keras1(guess.config, version))
-    return _chain(contents, parts, version if legacy else None)
+    sized = with_sizes(parts)
+    if sized is None:
+        raise _refusal(
+            contents,
+            "a layer joins branches, so it is no chain, and no size says which",
+        )
+    guess = _chain(contents, sized[0], version if legacy else None)
+    if sized[1]:
+        guess = replace(guess, config=as_graph(guess.config, sized[1]))
+    return guess
 
 
 def _refusal(contents: Hdf5Contents, why: str) -> ModelFileError:
     return ModelFileError(f"{contents.shown}: no config can be guessed: {why}")
 
 
-def _legacy_parts(contents: Hdf5Contents) -> Iterator[_Part]:
+def _legacy_parts(contents: Hdf5Contents) -> Iterator[Part]:
     """Yield the layers of a file of `save_weights` of Keras 2, in its order."""
     version = str(contents.attributes[""].get("keras_version", ""))
     inputs = 0
@@ -157,6 +150,10 @@ def _legacy_parts(contents: Hdf5Contents) -> Iterator[_Part]:
         ]
         if base.startswith("input"):
             inputs += 1
+        elif not arrays and joins(base):
+            asks = "which layers it joins, in which order (here those that fit)"
+            join = {"axis": -1, "trainable": True}  # or it would be an operation
+            yield Part(name, "Concatenate", join, alternatives=asks)
         elif base in MERGING:
             raise _refusal(
                 contents, f"layer '{printable(name)}' joins branches, so it is no chain"
@@ -167,7 +164,14 @@ def _legacy_parts(contents: Hdf5Contents) -> Iterator[_Part]:
             two = any("backward" in w for w in contents.names(name, "weight_names"))
             old = is_keras1(version, contents.names(name, "weight_names"))
             made = _keras1_part if old else _part
-            yield made(contents, name, base, arrays, weight_names, two)
+            try:
+                yield made(contents, name, base, arrays, weight_names, two)
+            except ModelFileError:
+                known = {*RECURRENT, *KNOWN_NAMES}
+                if base in known or "recurrent_kernel" in weight_names:
+                    raise
+                shapes = " ".join(shape_text(a.shape) for a in arrays)
+                yield unknown_layer(name, shapes)
     if inputs > 1:
         raise _refusal(contents, f"it has {inputs} inputs, so it is no chain")
 
@@ -187,7 +191,7 @@ def _keras1_part(
     arrays: Sequence[Array],
     names: Sequence[str],
     two: bool,
-) -> _Part:
+) -> Part:
     """Recognise a layer of Keras 1 by the names and shapes of its arrays."""
     kinds = tails(names)
     half = len(arrays) // 2 if two else len(arrays)
@@ -208,7 +212,7 @@ def _keras1_part(
         options |= {"return_sequences": False, "go_backwards": False}
         options |= {"consume_less": "gpu"} if gpu else {}
         asks = "its activations, direction and dropout"
-        part = _Part(name, class_name, options, inputs, units, True, options, asks)
+        part = Part(name, class_name, options, inputs, units, True, options, asks)
         part = _in_two(part) if two else part
         return replace(part, keras1=True)
     what = [kind for kind, _ in kinds]
@@ -233,7 +237,7 @@ def _keras1_part(
     return replace(part, keras1=True)
 
 
-def _weightless(contents: Hdf5Contents, name: str, base: str) -> _Part:
+def _weightless(contents: Hdf5Contents, name: str, base: str) -> Part:
     if base not in WEIGHTLESS:
         raise _refusal(
             contents,
@@ -243,13 +247,13 @@ def _weightless(contents: Hdf5Contents, name: str, base: str) -> _Part:
     class_name, options, unknown = WEIGHTLESS[base]
     note = f"{unknown} (here {join_and(f'{v}' for v in options.values())})"
     pools = base.endswith("pooling1d")
-    return _Part(
+    return Part(
         name, class_name, dict(options), sequences=pools or base == "masking",
         alternatives=note if unknown else "",
     )  # fmt: skip
 
 
-def _saved_parts(contents: Hdf5Contents) -> Iterator[_Part]:
+def _saved_parts(contents: Hdf5Contents) -> Iterator[Part]:
     """Yield the layers of a ``.weights.h5`` file, in any order."""
     found: dict[str, list[tuple[str, Array]]] = {}
     for path in sorted(contents.arrays, key=_by_number):
@@ -297,7 +301,7 @@ def _part(
     arrays: Sequence[Array],
     names: Sequence[str],
     two: bool,
-) -> _Part:
+) -> Part:
     """Recognise a layer by the names and shapes of its arrays."""
     if "recurrent_kernel" in names:
         return _recurrent(contents, name, base, arrays, two)
@@ -307,7 +311,7 @@ def _part(
     if names[0] == "embeddings" and first.ndim == 2 and count == 1:
         ids, size = first.shape
         options = {"input_dim": ids, "output_dim": size, "mask_zero": False}
-        return _Part(name, "Embedding", options, None, size,
+        return Part(name, "Embedding", options, None, size,
                      alternatives="its mask_zero (here not set)")  # fmt: skip
     if names[0] == "kernel" and first.ndim == 2 and fits:
         size, units = first.shape
@@ -319,24 +323,22 @@ def _part(
                 "config": {"name": f"{name}_dense", **dense},
             }
             options = {"layer": inner}
-            return _Part(
-                name, "TimeDistributed", options, size, units, True, None, asks
-            )
-        return _Part(name, "Dense", dense, size, units, False, None, asks)
+            return Part(name, "TimeDistributed", options, size, units, True, None, asks)
+        return Part(name, "Dense", dense, size, units, False, None, asks)
     if names[0] == "kernel" and first.ndim == 3 and fits:
         options = {"filters": first.shape[2], "kernel_size": [first.shape[0]], **biased}
         options |= {"strides": [1], "padding": "valid", "activation": "linear"}
         asks = "its activation, strides, padding and dilation_rate"
         asks += " (here linear, 1, valid and 1)"
         _, size, filters = first.shape
-        return _Part(name, "Conv1D", options, size, filters, True, None, asks)
+        return Part(name, "Conv1D", options, size, filters, True, None, asks)
     if "moving_variance" in names and first.ndim == 1 and count == 4:
         size, options = first.shape[0], {"epsilon": 1e-3}
-        return _Part(name, "BatchNormalization", options, size, size,
+        return Part(name, "BatchNormalization", options, size, size,
                      alternatives="its epsilon (here 0.001)")  # fmt: skip
     if list(names) == ["gamma", "beta"] and first.ndim == 1:
         size, options = first.shape[0], {"epsilon": 1e-3}
-        return _Part(name, "LayerNormalization", options, size, size,
+        return Part(name, "LayerNormalization", options, size, size,
                      alternatives="its epsilon (here 0.001)")  # fmt: skip
     shapes = " ".join(shape_text(a.shape) for a in arrays)
     raise _refusal(
@@ -348,7 +350,7 @@ def _part(
 
 def _recurrent(
     contents: Hdf5Contents, name: str, base: str, arrays: Sequence[Array], two: bool
-) -> _Part:
+) -> Part:
     """Recognise a recurrent layer by its recurrent kernel, which is (units, n * units).
 
     With one block it is a SimpleRNN, with three a GRU, with four an LSTM.
@@ -388,15 +390,13 @@ def _recurrent(
             ", and whether reset_after is set, since it has no bias (here it is not)"
         )
     options |= {"return_sequences": False, "go_backwards": False, "name": name}
-    part = _Part(
-        name, class_name, options, some[0].shape[0], units, True, options, asks
-    )
+    part = Part(name, class_name, options, some[0].shape[0], units, True, options, asks)
     if not two:
         return part
     return _in_two(part)
 
 
-def _in_two(part: _Part) -> _Part:
+def _in_two(part: Part) -> Part:
     """Return a recurrent layer in both directions."""
     assert part.recurrent is not None
     part.recurrent["name"] = f"{part.name}_{part.class_name.lower()}"
@@ -407,8 +407,8 @@ def _in_two(part: _Part) -> _Part:
 
 
 def _as_given(
-    contents: Hdf5Contents, parts: Sequence[_Part], order: Sequence[str]
-) -> list[_Part]:
+    contents: Hdf5Contents, parts: Sequence[Part], order: Sequence[str]
+) -> list[Part]:
     """Return layers in the order of their names that the user gave."""
     known = {part.name: part for part in parts}
     if sorted(order) != sorted(known):
@@ -419,16 +419,16 @@ def _as_given(
     return [known[name] for name in order]
 
 
-def _in_order(contents: Hdf5Contents, parts: Sequence[_Part]) -> list[_Part]:
+def _in_order(contents: Hdf5Contents, parts: Sequence[Part]) -> list[Part]:
     """Return layers in the only order in which each takes what the one before gives.
 
     A ``.weights.h5`` file numbers the layers of one class in the order of the model,
     and says no more about the order.
     """
-    orders: list[list[_Part]] = []
+    orders: list[list[Part]] = []
     steps = 0
 
-    def extend(chain: list[_Part], rest: list[_Part], size: int | None) -> None:
+    def extend(chain: list[Part], rest: list[Part], size: int | None) -> None:
         nonlocal steps
         steps += 1
         if steps > MAX_ORDERS or len(orders) > SHOWN_ORDERS:
@@ -468,7 +468,7 @@ def _in_order(contents: Hdf5Contents, parts: Sequence[_Part]) -> list[_Part]:
     )
 
 
-def _merged(before: _Part, size: int | None) -> bool:
+def _merged(before: Part, size: int | None) -> bool:
     """Say whether a Bidirectional gives this size if it does not concatenate."""
     return (
         before.class_name == "Bidirectional"
@@ -477,14 +477,12 @@ def _merged(before: _Part, size: int | None) -> bool:
     )
 
 
-def _chain(
-    contents: Hdf5Contents, parts: Sequence[_Part], version: str | None
-) -> Guess:
+def _chain(contents: Hdf5Contents, parts: Sequence[Part], version: str | None) -> Guess:
     """Return the model of layers that follow each other."""
     questions = [
         f"{part.name}: {part.alternatives}" for part in parts if part.alternatives
     ]
-    chain: list[_Part] = []
+    chain: list[Part] = []
     time: int | None = None
     size: int | None = None
     for part in parts:
@@ -499,7 +497,7 @@ def _chain(
             elif part.class_name == "Dense" and part.inputs % size == 0:
                 steps = part.inputs // size
                 if all(p.class_name != "Flatten" for p in chain[before:]):
-                    chain.append(_Part(f"{part.name}_flatten", "Flatten", {}))
+                    chain.append(Part(f"{part.name}_flatten", "Flatten", {}))
                 time = _steps_before(chain[: before + 1], steps)
                 questions.append(
                     f"{part.name}: {part.inputs} inputs are read as {steps} steps of "
@@ -543,7 +541,7 @@ def _chain(
     return Guess(config, tuple(questions))
 
 
-def _steps_before(chain: Sequence[_Part], steps: int) -> int:
+def _steps_before(chain: Sequence[Part], steps: int) -> int:
     """Return the steps of the input of which some layers make so many."""
     for part in reversed(chain):
         if part.class_name == "Conv1D":
@@ -557,7 +555,7 @@ def _entry(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
     return {"class_name": class_name, "config": config}
 
 
-def _return_sequences(parts: Sequence[_Part], questions: list[str]) -> None:
+def _return_sequences(parts: Sequence[Part], questions: list[str]) -> None:
     """Have a recurrent layer return sequences if the layers behind it need them."""
     for k, part in enumerate(parts):
         if part.recurrent is None:
@@ -574,7 +572,7 @@ def _return_sequences(parts: Sequence[_Part], questions: list[str]) -> None:
 
 
 def _activations(
-    parts: Sequence[_Part], version: str | None, questions: list[str]
+    parts: Sequence[Part], version: str | None, questions: list[str]
 ) -> None:
     """Set the default of the version that wrote the file, and say so."""
     old = version is not None and re.match(r"1\.|2\.[0-2]\b", version) is not None
@@ -610,5 +608,6 @@ def read_guess(path: Path, order: Sequence[str] = ()) -> Guess:
         )
     contents = with_slashes(contents)
     guess = guess_config(contents, order)
-    read_weights(contents, guess.config, guess.config["keras_version"], path)
+    version = guess.config["keras_version"]
+    read_weights(contents, guess.config, version, path, partial=True)
     return guess

@@ -248,16 +248,23 @@ def _read_hdf5(
 
 
 def read_weights(
-    contents: Hdf5Contents, content: Any, version: Any, path: Path
+    contents: Hdf5Contents,
+    content: Any,
+    version: Any,
+    path: Path,
+    *,
+    partial: bool = False,
 ) -> ModelSpec:
     """Read a model from the contents of an HDF5 file, given its config.
+
+    `partial` is that of `read_file`.
 
     Raises
     ------
     ModelFileError, UnsupportedError
         As `read_file`.
     """
-    return _with_config(contents, content, version, path, _How())
+    return _with_config(contents, content, version, path, _How(partial=partial))
 
 
 def _with_config(

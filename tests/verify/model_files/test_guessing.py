@@ -177,7 +177,7 @@ def test_where_several_orders_fit_they_are_listed_and_one_is_asked_for(tmp_path)
         ({"input_1": {}, "input_2": {}, "a": rnn(4, 3, 4)}, "has 2 inputs"),
         ({"dense_1": dense(3, 2)}, "no recurrent layer is recognised"),
         ({"a": rnn(4, 3, 4), "mystery": {}}, "'mystery' has no weights"),
-        ({"a": rnn(4, 3, 4), "odd": {"o/alpha": (3,)}}, "has arrays alpha of (3,)"),
+        ({"a": rnn(4, 3, 4), "dense": {"o/alpha": (3,)}}, "has arrays alpha of (3,)"),
         ({"gru_1": rnn(4, 3, 4)}, "is called GRU, and its arrays are those of a LSTM"),
         ({"a": rnn(5, 3, 4)}, "are those of no recurrent layer"),
         ({"a": rnn(4, 3, 4, bias=(5,))}, "the bias of layer 'a' fits no layer"),
@@ -330,7 +330,7 @@ def test_a_stack_of_keras_1_is_guessed_with_its_other_layers(tmp_path):
     ("layers", "reason"),
     [
         ({"lstm_1": gate_by_gate("zrh", 3, 4, "lstm_1")}, "is called LSTM"),
-        ({"maxout_1": {"maxout_1_W": (2, 3, 4), "maxout_1_b": (2, 4)}}, "(2, 3, 4)"),
+        ({"dense_1": {"dense_1_W": (2, 3, 4), "dense_1_b": (2, 4)}}, "(2, 3, 4)"),
         (
             {"lstm_1": {**gate_by_gate("icfo", 3, 4, "l"), "l_b_o": (5,)}},
             "which no layer has that is guessed",
@@ -339,3 +339,42 @@ def test_a_stack_of_keras_1_is_guessed_with_its_other_layers(tmp_path):
 )
 def test_what_keras_1_wrote_and_nothing_fits_is_refused(tmp_path, layers, reason):
     assert reason in refused(keras1(tmp_path / "w.h5", layers))
+
+
+def test_a_layer_that_joins_others_is_found_by_the_size_behind_it(tmp_path, capsys):
+    """As textgenrnn wrote it: a layer of its own is left open."""
+    layers = {
+        "input": {},
+        "embedding": {"e/embeddings": (11, 5)},
+        "rnn_1": rnn(4, 5, 4),
+        "rnn_2": rnn(4, 4, 3),
+        "rnn_concat": {},
+        "attention": {"attention/attention_W": (12, 1)},
+        "output": dense(12, 2),
+    }
+    path = legacy(tmp_path / "w.h5", layers, "2.1.5")
+    guess = read_guess(path)
+    config = path.with_suffix(".json")
+    config.write_text(json.dumps(guess.config))
+    entries = {x["name"]: x for x in guess.config["config"]["layers"]}
+    joined = [call[0] for call in entries["rnn_concat"]["inbound_nodes"][0]]
+    assert joined == ["embedding", "rnn_1", "rnn_2"]
+    assert entries["rnn_2"]["config"]["return_sequences"]
+    questions = " | ".join(guess.open_questions)
+    assert "attention: its class, which no array says (here UnknownLayer" in questions
+    assert main(["describe", str(path), "--config", str(config)]) == 3
+    out = capsys.readouterr().out
+    assert "NOT READ: 1 layer with 12 parameters: attention" in out
+    assert "rnn_concat (Concatenate)" in out
+
+
+def test_a_join_of_known_layers_alone_makes_a_whole_model(tmp_path):
+    layers = {
+        "a": rnn(4, 3, 4),
+        "b": rnn(3, 4, 4),
+        "both_concat": {},
+        "output": dense(8, 2),
+    }
+    found, _, net = guessed(legacy(tmp_path / "w.h5", layers))
+    assert found["both_concat"].class_name == "Concatenate"
+    assert net.predict(features()).shape[-1] == 2
