@@ -11,8 +11,8 @@ from verify.errors import KerasCannotRun, VerifyError, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.own_layers import own_layers
 from verify.keras_bridge import private
-from verify.keras_bridge.importing import first_line, import_keras, quiet
-from verify.keras_bridge.names import without_slashes
+from verify.keras_bridge.importing import backend, first_line, import_keras, quiet
+from verify.keras_bridge.names import renamed_config, unfit_for_tensorflow
 from verify.keras_bridge.reading import attribute_of, live_layer
 from verify.model.dtypes import POLICIES
 from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
@@ -38,6 +38,12 @@ def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
         return rebuild(spec), "rebuilt: the file is older than the Keras that is here"
     if path.endswith((".weights.h5", ".weights.json")):
         return rebuild(spec), "rebuilt from the config and the weights"
+    unfit = unfit_for_tensorflow(spec) if backend() == "tensorflow" else ""
+    if unfit:
+        return rebuild(spec), (
+            f"rebuilt with other names: with '{printable(unfit)}' predict raises on "
+            "TensorFlow"
+        )
     try:
         with quiet(), keras.saving.CustomObjectScope(own_classes()):
             return keras.saving.load_model(path, compile=False, safe_mode=True), ""
@@ -96,7 +102,7 @@ def rebuild(spec: ModelSpec) -> Any:
     require_own_classes(spec)
     try:
         with quiet():
-            model = build(without_slashes(_renamed(spec.config)))
+            model = build(renamed_config(_renamed(spec.config)))
             load_weights(model, spec)
             refresh_weight_copies(model)
     except VerifyError:

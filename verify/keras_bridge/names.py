@@ -1,36 +1,53 @@
-"""Names of layers that Keras 3 does not take.
+"""Names of layers that Keras 3 does not take, or TensorFlow below it.
 
 Keras 2 ran layers called ``block1/conv``, and a model inside another is opened into
-layers called ``encoder/lstm``. Keras 3 takes no name with a slash. So the models that
-are built here have another character in its place, and what is said of them has the
-name of the file again.
+layers called ``encoder/lstm``. Keras 3 takes no name with a slash. It takes one with a
+space, or with letters that are not ASCII, but TensorFlow has no scope of that name, so
+``predict`` raises. The models that are built here have other characters in their place,
+and what is said of them has the name of the file again.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+from verify.model.spec import ModelSpec
 
 SLASH = ".slash."
 """What stands for a slash: TensorFlow takes it in the name of a scope."""
 
+_NOT_IN_SCOPES = re.compile(r"[^A-Za-z0-9_.\\>-]")
+"""A character that the name of a scope of TensorFlow has not."""
+
+_STANDS_FOR = re.compile(r"\.char([0-9a-f]+)\.")
+
 
 def keras_name(name: str) -> str:
     """Return the name of a layer in a model that is built here."""
-    return name.replace("/", SLASH)
+    parted = name.replace("/", SLASH)
+    return _NOT_IN_SCOPES.sub(lambda found: f".char{ord(found[0]):x}.", parted)
 
 
 def file_name(name: str) -> str:
     """Return the name of a layer in the file, given that in Keras."""
-    return name.replace(SLASH, "/")
+    plain = _STANDS_FOR.sub(lambda found: chr(int(found[1], 16)), name)
+    return plain.replace(SLASH, "/")
 
 
-def without_slashes(config: Any) -> Any:
-    """Return a config in which no layer has a slash in its name."""
+def unfit_for_tensorflow(spec: ModelSpec) -> str:
+    """Return a name, of the model or a layer, that no scope may have; empty if none."""
+    names = [spec.name, *(layer.name for _, layer in spec.walk())]
+    return next((name for name in names if keras_name(name) != name), "")
+
+
+def renamed_config(config: Any) -> Any:
+    """Return a config in which all names are those of `keras_name`."""
     if isinstance(config, list):
-        return [without_slashes(item) for item in config]
+        return [renamed_config(item) for item in config]
     if not isinstance(config, dict):
         return config
-    changed = {key: without_slashes(value) for key, value in config.items()}
+    changed = {key: renamed_config(value) for key, value in config.items()}
     if isinstance(config.get("name"), str) and "class_name" in config:
         changed["name"] = keras_name(config["name"])
     history = config.get("keras_history")

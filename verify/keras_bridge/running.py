@@ -324,8 +324,14 @@ def inner_layer(model: Any, path: str) -> Any:
     """Return a layer of a Keras model, or one of a Bidirectional: its attribute."""
     outer, _, inner = path.rpartition("/")
     if inner in DIRECTIONS and outer:
-        return getattr(model.get_layer(keras_name(outer)), inner)
-    return model.get_layer(keras_name(path))
+        return getattr(_named(model, outer), inner)
+    return _named(model, path)
+
+
+def _named(model: Any, name: str) -> Any:
+    """Return a layer by its name in the file, which a model built here may not have."""
+    own = {layer.name for layer in model.layers}
+    return model.get_layer(name if name in own else keras_name(name))
 
 
 def nested_states(layer: Any, states: Sequence[Any]) -> list[Any]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.nets import random_weights
 from support.old_files import old_file, old_layer
 
 import verify
 from verify.keras_bridge.building import rebuild, with_dtype
+from verify.keras_bridge.importing import import_keras
+from verify.keras_bridge.names import file_name, keras_name
 
 
 def policy(name, **more):
@@ -30,8 +36,8 @@ def policy(name, **more):
 def test_only_floats_become_float64(found, changed):
     """Keras refuses a Hashing that makes ids and is told to be float64."""
     config = {"layers": [{"class_name": "Hashing", "config": {"dtype": found}}]}
-    given = with_dtype(config, "float64")
-    assert given["layers"][0]["config"]["dtype"] == changed
+    wide = with_dtype(config, "float64")
+    assert wide["layers"][0]["config"]["dtype"] == changed
 
 
 @pytest.mark.keras
@@ -83,3 +89,31 @@ def test_a_vocabulary_that_keras_cannot_load_itself_is_given_to_it(tmp_path):
     wrong = net.spec.with_layer(layer_.with_options(idf_weights=tuple(weights)))
     report = verify.check(path, given, network=verify.Network(wrong))
     assert report.verdict is verify.Verdict.FAIL
+
+
+@given(st.text(max_size=12).filter(lambda name: not re.search(r"\.(char|slash)", name)))
+def test_the_name_of_the_file_is_found_again_from_that_in_keras(name):
+    inside = keras_name(name)
+    assert re.fullmatch(r"[A-Za-z0-9_.\\>-]*", inside)
+    assert file_name(inside) == name
+
+
+@pytest.mark.keras
+def test_a_name_with_a_space_does_not_stop_predict(tmp_path):
+    keras = import_keras()
+    first = keras.Input((5, 3), name="past days")
+    h = keras.layers.LSTM(4, name="encoder lstm", return_sequences=True)(first)
+    wrapped = keras.layers.Bidirectional(keras.layers.GRU(2), name="beide Richtungen é")
+    model = keras.Model({"past days": first}, wrapped(h), name="my model")
+    for weight in model.weights:
+        weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+    model.save(tmp_path / "m.keras")
+    report = verify.check(tmp_path / "m.keras")
+    assert report.verdict is verify.Verdict.PASS
+    assert [x.name for x in report.layers] == ["encoder lstm", "beide Richtungen é"]
+    net = verify.load(tmp_path / "m.keras")
+    bias = net.spec["encoder lstm"].weights["bias"] + 0.1
+    wrong = net.spec.with_layer(net.spec["encoder lstm"].with_weights(bias=bias))
+    report = verify.check(tmp_path / "m.keras", network=verify.Network(wrong))
+    assert report.verdict is verify.Verdict.FAIL
+    assert report.first_mismatch.name == "encoder lstm"
