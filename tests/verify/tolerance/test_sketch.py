@@ -233,3 +233,26 @@ def test_where_float32_may_decide_otherwise_no_row_has_a_bound():
     x[1, 2] = np.linalg.lstsq(kernel[:, :1].T, 0.5 - bias[:1], rcond=None)[0]
     _, near = sketched_bounds(net, net.prepare(x), ERRORS, bounds.STANDARD_DEVIATIONS)
     assert near.tolist() == [k == 1 for k in range(len(x))]
+
+
+def test_long_loops_are_sketched_on_more_rows_and_only_as_often_as_time_allows():
+    plan = bounds._sketch_plan
+    size = bounds.SKETCH_BYTES // 2
+    together, groups, passes = plan(size, 30)
+    assert (together, groups) == (2, 1)
+    assert passes > 600
+    assert plan(size, 2000) == (6, 1, 10)
+    # a row that does not fit is cut in groups of its copies, which take time each
+    assert plan(2 * bounds.LONG_SKETCH_BYTES, 2000) == (1, 2, 5)
+    assert plan(size, bounds.MAX_SKETCH_STEPS + 1)[2] == 0
+
+
+def test_the_steps_of_all_loops_are_counted():
+    gru = layer("GRU", "gru", units=2, return_sequences=True)
+    both = layer("Bidirectional", "both", layer=gru)
+    inner = layer("LSTM", "inner", units=2)
+    td = layer("TimeDistributed", "td", layer=inner)
+    reshape = layer("Reshape", "shape", target_shape=[5, 2, 2])
+    net = Network(chain([(None, 5, 3)], both, reshape, td))
+    trace = net.trace(np.zeros((1, 5, 3)))
+    assert bounds._loop_steps(trace) == 5 + 5 + 2

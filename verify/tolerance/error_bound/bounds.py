@@ -15,6 +15,7 @@ import numpy as np
 from verify.backward.cells import Values
 from verify.backward.recording import NotRecorded, Operation
 from verify.forward.fast import single_threaded_blas
+from verify.forward.layers import LOOPS
 from verify.forward.network import Inputs, LayerCall, Network, Trace, bare_path
 from verify.model.arrays import Array, FlatOutputs
 from verify.model.dtypes import is_float
@@ -65,6 +66,11 @@ operation, and how many of those take as long as one of a layer with equations."
 
 ROW_SHARE = 4
 """Sweeps of a single element that take as long as recording a row and judging it."""
+
+MAX_SKETCH_STEPS, LONG_LOOPS, LONG_SKETCH_BYTES = 20_000, 1000, 3 * 2**28
+"""Steps of loops over time that a sketch takes at most, all passes together: each takes
+some 3 ms. From how many on the second number of bytes holds in place of
+`SKETCH_BYTES`."""
 
 Sketch = Callable[[Array, int], tuple[list[Array], Array]]
 """Rows, and in how many passes -> bounds of all their outputs, and rows that are near a
@@ -290,10 +296,13 @@ def bounds_of(
     ranking = np.nan_to_num(joined[:rows], nan=np.inf)
     if sketch is not None and rows * flat.elements * work > budget:
         fit = int(min(rows, SKETCH_SHARE * budget // max(work * COPIES, 1)))
-        some = np.sort(np.argsort(-ranking.max(axis=1), kind="stable")[:fit])
-        per_row = _numbers(first) * 4 * COPIES  # bytes
-        groups = max(int(per_row // SKETCH_BYTES), 1)
-        for part in _blocks(some, max(int(SKETCH_BYTES // per_row), 1)):
+        some = np.argsort(-ranking.max(axis=1), kind="stable")[:fit]
+        together, groups, passes = _sketch_plan(
+            _numbers(first) * 4 * COPIES, _loop_steps(first)
+        )
+        some = some[: together * passes]
+        fit = len(some)
+        for part in _blocks(some, together):
             found[part] = _sketched(computation, part, sketch, groups, most)
         if fit == rows:
             budget /= EXACT_SHARE
@@ -617,6 +626,46 @@ def _cost_of_a_row(computation: Computation, flat: FlatOutputs, trace: Trace) ->
     gradients = flat.split(np.zeros((1, 1, flat.elements)))  # one sweep of one row
     computation.sweep(np.array([0]), gradients, cost, trace)
     return cost
+
+
+def _sketch_plan(size: int, steps: int) -> tuple[int, int, int]:
+    """Return how the rows of a sketch are cut.
+
+    A step of a loop takes as long for few rows as for one, so long loops are run on
+    more rows at a time, and only as often as `MAX_SKETCH_STEPS` allows.
+
+    Parameters
+    ----------
+    size : int
+        Bytes of the changes of one row.
+    steps : int
+        Of all loops over time of the model.
+
+    Returns
+    -------
+    int
+        Rows that are sketched together.
+    int
+        In how many groups of copies, so that they fit into memory.
+    int
+        How many times that may be done; 0 if the loops are too long.
+    """
+    most = MAX_SKETCH_STEPS // max(steps, 1)
+    room = SKETCH_BYTES if steps < LONG_LOOPS else LONG_SKETCH_BYTES
+    groups = max(-(-size // room), 1)
+    return max(int(room // max(size, 1)), 1), groups, most // groups
+
+
+def _loop_steps(trace: Trace) -> int:
+    """Return how many steps the loops over time of a model take, one after the other.
+
+    The layer inside a TimeDistributed is called on all steps at once.
+    """
+    return sum(
+        flatten(call.input)[0].shape[1]
+        for key, call in trace.items()
+        if call.layer.class_name in LOOPS and not ("/" in key and ":" in key)
+    )
 
 
 def _numbers(trace: Trace) -> int:
