@@ -11,7 +11,7 @@ from verify.backward.any_layer import merged, with_recorded_weights
 from verify.backward.recording import NotRecorded, Recorded
 from verify.backward.recording.tangents import ForwardTape
 from verify.errors import DataError
-from verify.forward.evaluate import Evaluation, value_of
+from verify.forward.evaluate import Evaluation, States, value_of
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
@@ -20,16 +20,19 @@ from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
 
 
-def changed_outputs(net: Network, x: Inputs, tape: ForwardTape) -> list[Any]:
+def changed_outputs(
+    net: Network, x: Inputs, tape: ForwardTape, states: States | None = None
+) -> list[Any]:
     """Return the outputs of a model, with the changes that the tape carries to them.
-
-    A stateful model starts with states of zeros.
 
     Parameters
     ----------
     net : Network
     x : Inputs
     tape : ForwardTape
+    states : dict, optional
+        Of a stateful model: its states, with their changes, before this batch, which
+        those after it replace; zeros if it is empty.
 
     Returns
     -------
@@ -42,7 +45,7 @@ def changed_outputs(net: Network, x: Inputs, tape: ForwardTape) -> list[Any]:
         The model computes something that is not known here.
     """
     root, _ = with_recorded_weights(tape, net.cast_to("float64"), "", wanted=False)
-    run = _Run(tape, x.rows)
+    run = _Run(tape, x.rows, {} if states is None else states)
     given = [_given(tape, array) for array in x]
     try:
         outputs = run(root, given, at="")
@@ -65,8 +68,8 @@ class _Run(Evaluation):
     weights of that many rows could be taken for the rows of a batch.
     """
 
-    def __init__(self, tape: ForwardTape, rows: int) -> None:
-        super().__init__(floatx="float64", merge_steps=partial(merged, tape))
+    def __init__(self, tape: ForwardTape, rows: int, states: States) -> None:
+        super().__init__(states, floatx="float64", merge_steps=partial(merged, tape))
         self.tape, self.rows = tape, rows
 
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:

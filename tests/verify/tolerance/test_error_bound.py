@@ -54,6 +54,7 @@ from verify.tolerance.error_bound import (
     computations,
     output_bounds,
     sites,
+    sketch,
     unbounded,
 )
 from verify.tolerance.error_bound import bounds as module
@@ -610,16 +611,41 @@ def test_beyond_the_work_that_is_allowed_the_most_different_are_bounded(monkeypa
     )
 
 
-def test_a_stateful_model_has_bounds_for_its_first_batch():
-    net = Network(
-        spec(
-            {**input_layer(2, TIME, INPUTS)},
-            layer("LSTM", "rnn", units=UNITS, stateful=True),
-        )
-    )
-    limit = bounds_for(net, features(batch=6))
-    assert np.isfinite(limit[:2]).all()
-    assert np.isnan(limit[2:]).all()
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+def test_the_batches_of_a_stateful_model_hand_on_their_errors(kind):
+    def made(batch: int, time: int, **stateful: bool) -> Network:
+        rnn = layer(kind, "rnn", units=UNITS, return_sequences=True, **stateful)
+        return Network(spec(input_layer(batch, time, INPUTS), rnn))
+
+    net, x = made(2, TIME, stateful=True), features(batch=6)
+    limit = bounds_for(net, x)
+    assert np.isfinite(limit).all()
+    assert (errors(net, x) <= limit).all()
+    # one call over all steps, in which nothing is handed on from call to call
+    whole = np.concatenate([x[:2], x[2:4], x[4:]], axis=1)
+    (long,) = np.split(bounds_for(made(2, 3 * TIME), whole), 1)
+    batches = np.concatenate(np.split(long, 3, axis=1))
+    assert (limit >= batches * (1 - 1e-12)).all()
+    assert np.median(limit[2:] / batches[2:]) < 12
+
+
+def test_errors_of_earlier_batches_that_are_lost_make_a_bound_too_small():
+    """A counter over 40 batches: each adds its error to those before."""
+    rnn = layer("SimpleRNN", "rnn", units=UNITS, activation="linear", stateful=True)
+    net = Network(spec(input_layer(1, 1, INPUTS), rnn))
+    weights = {**net.spec["rnn"].weights, "recurrent_kernel": np.eye(UNITS)}
+    net = Network(net.spec.with_layer(replace(net.spec["rnn"], weights=weights), "rnn"))
+    x = 1 + features(batch=40, time=1) / 10
+    right = bounds_for(net, x)
+    carried = sketch.changed_outputs
+    with patch.object(
+        sketch,
+        "changed_outputs",
+        lambda net, x, tape, states: carried(net, x, tape, {}),
+    ):
+        wrong = bounds_for(net, x)
+    assert (right[-1] > 3 * wrong[-1]).all()
+    assert (errors(net, x) <= right).all()
 
 
 # One layer alone

@@ -261,3 +261,42 @@ def test_a_maximum_near_a_tie_may_be_either_and_a_comparison_near_one_has_no_bou
     (decision,) = value.tape.decisions
     near = operation_rounding(decision, worst_known_errors()).near
     assert near.tolist() == [True, True]
+
+
+def operations(*kinds: str, **options) -> Network:
+    """A Dense layer, and operations on what it returns."""
+    net = chain(
+        [(None, TIME, INPUTS)],
+        layer("Dense", "d", units=UNITS),
+        *[layer("Identity", f"at{k}") for k, _ in enumerate(kinds)],
+    )
+    for k, kind in enumerate(kinds):
+        net = net.with_layer(LayerSpec(f"at{k}", f"ops.{kind}", options), f"at{k}")
+    return Network(net)
+
+
+def test_a_running_product_has_a_bound_and_the_derivative_of_a_product():
+    net = operations("Cumprod", axis=1, dtype=None)
+    for seed in range(3):
+        bound, error = bound_of(net, features(seed=seed))
+        assert np.isfinite(bound).all()
+        assert not (error > bound).any()
+    x, d = features()[:2], np.zeros((2, TIME, UNITS))
+    d[1, -1, 2] = 1.0
+    (found,) = backprop(net, x, [d]).inputs
+    moved = x.astype(float)
+    moved[1, 3, 1] += 1e-3
+    kernel, bias = (w.astype(float) for w in net.spec["d"].weights.values())
+    apart = [np.cumprod(v @ kernel + bias, axis=1)[1, -1, 2] for v in (moved, x)]
+    assert found[1, 3, 1] == pytest.approx((apart[0] - apart[1]) / 1e-3, rel=1e-2)
+
+
+def test_a_number_that_is_rounded_has_a_bound_unless_it_is_near_a_half():
+    net = operations("Round", decimals=0)
+    kernel, bias = (w.astype(float) for w in net.spec["d"].weights.values())
+    x = features()
+    x[2, 1] = np.linalg.lstsq(kernel[:, :1].T, 0.5 - bias[:1], rcond=None)[0]
+    bound, error = bound_of(net, x)
+    assert np.isnan(bound[2]).all()
+    assert (np.delete(bound, 2, axis=0) < 1e-30).all()
+    assert not np.delete(error, 2, axis=0).any()

@@ -73,7 +73,7 @@ SLOPES: Mapping[np.ufunc, Slopes] = MappingProxyType(
         np.arccosh: lambda x, y: (1 / np.sqrt(x * x - 1),),
         np.arctanh: lambda x, y: (1 / (1 - x * x),),
         np.floor: _flat, np.ceil: _flat, np.trunc: _flat,
-        np.sign: _flat, np.floor_divide: _flat,
+        np.rint: _flat, np.sign: _flat, np.floor_divide: _flat,
     }
 )  # fmt: skip
 """Function of NumPy -> its derivatives."""

@@ -197,6 +197,30 @@ def product(tape: Tape, x: Any, axis: Any, keepdims: bool) -> Any:
     )
 
 
+def running_product(tape: Tape, x: Any, axis: Any) -> Any:
+    """Record a running product along an axis, of numbers other than 0."""
+    (k,) = axes_of(x, axis)
+    value = value_of(x)
+    if not np.all(value):
+        raise NotRecorded("a running product of numbers with a 0 among them")
+
+    def pullback(output: Array) -> Callable[[Array], list[Array | None]]:
+        def back(d: Array) -> list[Array | None]:
+            later = np.cumsum(np.flip(d * output, axis=k + 1), axis=k + 1)
+            return [np.flip(later, axis=k + 1) / value]
+
+        return back
+
+    return tape.record(
+        [x],
+        lambda v: np.cumprod(v, axis=k),
+        pullback,
+        name="cumprod",
+        terms=x.shape[k],
+        place=("axes", (k,)),
+    )
+
+
 def extreme(tape: Tape, x: Any, axis: Any, keepdims: bool, function: Any) -> Any:
     """Record a maximum or a minimum along axes; equal numbers share the adjoint."""
     axes = axes_of(x, axis)

@@ -215,14 +215,44 @@ def output_bounds(
             net, x.take(some), activation_errors, STANDARD_DEVIATIONS, groups
         )
 
-    return bounds_of(
-        WholeModel(net, x),
+    model = WholeModel(net, x)
+    found = bounds_of(
+        model,
         differences,
         partial(BoundVisitor, net, activation_errors),
         rows,
         work,
-        sketch=sketch,
+        sketch=None if net.stateful else sketch,
     )
+    if rows < x.rows and _numbers(model.traces(np.arange(1))[1]) * x.rows <= work:
+        later = _of_later_batches(model, sketch)
+        found = [np.where(np.isnan(a), b, a) for a, b in zip(found, later, strict=True)]
+    return found
+
+
+def _of_later_batches(model: WholeModel, sketch: Sketch) -> list[Array]:
+    """Return the bounds of a stateful model from its second batch on; else NaN."""
+    size = model.net.spec.batch_size or 1
+    unknown = np.zeros(model.x.rows, dtype=bool)
+    diverged: Any = np.zeros(size, dtype=bool)  # in a batch before, too
+    wrong = []
+    for rows, single, double in model.batches():
+        diverged = diverged | _deviations(single, double, MAX_LINEAR_DEVIATION)[0]
+        unknown[rows] = diverged
+        wrong.append(_abs_errors(single.output, double.output))
+    try:
+        bounds, near = sketch(np.arange(model.x.rows), 1)
+    except NotRecorded:
+        bounds, near = [], unknown
+    flat = np.concatenate(
+        [bound.reshape(model.x.rows, -1) for bound in bounds]
+        or [np.full_like(np.concatenate(wrong), np.nan)],
+        axis=1,
+    )
+    unknown |= near | (flat < np.concatenate(wrong)).any(axis=1)
+    unknown[:size] = True
+    shapes = FlatOutputs(flatten(double.output))
+    return shapes.split(np.where(unknown[:, None], np.nan, flat))
 
 
 def call_bounds(

@@ -84,7 +84,7 @@ def operation_rounding(
         case "products":
             error, deviation = _products(operation)
             return OperationRounding(error, deviation, nowhere)
-        case "sum" | "mean" | "cumsum" | "prod":
+        case "sum" | "mean" | "cumsum" | "prod" | "cumprod":
             error, deviation = _sum(operation)
             return OperationRounding(error, deviation, nowhere)
         case "max" | "min":
@@ -167,7 +167,8 @@ def _sum(operation: Operation) -> tuple[Array, Array]:
     """Return the errors of a sum of numbers, of a mean, or of a product."""
     (x,) = operation.operands
     y, terms = operation.output, max(operation.terms, 1)
-    size = np.abs(y) if operation.name == "prod" else operation.function(np.abs(x))
+    product = operation.name in ("prod", "cumprod")
+    size = np.abs(y) if product else operation.function(np.abs(x))
     half = size / 2
     worst = SINGLE * (np.abs(y) + half) + FLUSH_ERROR
     return worst, SINGLE * np.sqrt(half * half + y * y * (terms / 9))

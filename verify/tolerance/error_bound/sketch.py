@@ -44,6 +44,7 @@ import numpy as np
 from verify.backward.forwards import changed_outputs
 from verify.backward.recording import NotRecorded, Operation, Recorded
 from verify.backward.recording.tangents import ForwardTape, changes_of
+from verify.forward.evaluate import States
 from verify.forward.network import Inputs, Network
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
@@ -92,6 +93,8 @@ def sketched_bounds(
 ) -> tuple[list[Array], Array]:
     """Return bounds of all outputs of a model.
 
+    The batches of a stateful model hand on their states, with the errors in them.
+
     Parameters
     ----------
     net : Network
@@ -120,12 +123,19 @@ def sketched_bounds(
         copies = COPIES * (group + 1) // groups - COPIES * group // groups
         if not copies:
             continue
+        size = (net.spec.batch_size or 1) if net.stateful else x.rows
         errors = RandomErrors(
-            copies, x.rows, activation_errors, standard_deviations, SEED + group
+            copies, size, activation_errors, standard_deviations, SEED + group
         )
         tape = ForwardTape(copies=copies, disturb=errors)
-        parts.append([_spread(y, copies) for y in changed_outputs(net, x, tape)])
-        near |= errors.near
+        states: States = {}
+        batches = []
+        for start in range(0, x.rows, size):
+            some = slice(start, start + size)
+            outputs = changed_outputs(net, x.take(some), tape, states)
+            batches.append([_spread(y, copies) for y in outputs])
+            near[some] |= errors.near  # of the batches before as well
+        parts.append([np.concatenate(of, axis=1) for of in zip(*batches, strict=True)])
     found = []
     for changes in zip(*parts, strict=True):
         every = np.concatenate(changes)  # (copies, rows, ...)
