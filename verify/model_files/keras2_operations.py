@@ -280,10 +280,36 @@ class _Graph:
         return "float32"
 
     def rank(self, tensor: Any) -> int | None:
-        """Return the number of axes of an input of the model, and None for others."""
-        entry = self.names.get(tensor["config"]["keras_history"][0], {})
-        shape = entry.get("config", {}).get("batch_shape")
-        return len(shape) if isinstance(shape, list) else None
+        """Return the number of axes of a tensor that a layer returns, if it is known.
+
+        It is, behind inputs of the model, for recurrent layers, embeddings and layers
+        that keep the axes.
+        """
+        name, _, number = tensor["config"]["keras_history"]
+        more = 0
+        for _ in range(len(self.names) + 1):
+            entry = self.names.get(name, {})
+            config, kind = entry.get("config", {}), entry.get("class_name")
+            if kind == "InputLayer":
+                shape = config.get("batch_shape")
+                return len(shape) + more if isinstance(shape, list) else None
+            if kind in RECURRENT and number == 0:
+                return more + (3 if config.get("return_sequences") else 2)
+            before = _first_input(entry) if entry else None
+            if before is None or kind not in KEEPING_AXES | {"Embedding"}:
+                return None
+            (name, _, number), more = before, more + (kind == "Embedding")
+        return None
+
+
+RECURRENT = frozenset({"SimpleRNN", "LSTM", "GRU"})
+"""Layers whose first output has an axis of time if they return sequences."""
+
+KEEPING_AXES = frozenset(
+    {"Dense", "Dropout", "SpatialDropout1D", "LayerNormalization", "Activation"}
+    | {"BatchNormalization", "Masking", "ReLU", "LeakyReLU", "Conv1D", "Softmax"}
+)
+"""Layers whose output has as many axes as their input."""
 
 
 MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError)

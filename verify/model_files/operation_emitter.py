@@ -217,7 +217,7 @@ class Emitter:
         """Return the dtype of a result."""
         if class_name in _TRUTHS:
             return "bool"
-        if class_name in ("Argmax", "Argmin"):
+        if class_name in ("Argmax", "Argmin", "Argsort"):
             return "int32"
         if isinstance(options.get("dtype"), str):
             return str(options["dtype"])

@@ -215,11 +215,12 @@ _MOST_AXES, _MOST_PARTS = 8, 4096
 def _gather(e: Emitter, x: Any) -> Any:
     indices, axis = e.must_take("indices", "ids"), e.take("axis", default=0)
     e.take("validate_indices")
-    if e.take("batch_dims", default=0):
-        raise Refused("batch_dims is not read")
+    batch_dims = e.take("batch_dims", default=0)
     e.take("partition_strategy")  # how several tables are joined; here is one
     if e.take("max_norm") is not None:
         raise Refused("max_norm is not read")
+    if batch_dims:
+        return _gathered_by_row(e, x, indices, (batch_dims, axis))
     if is_tensor(indices) and not is_tensor(x) and axis == 0:
         return looked_up(e, x, indices)
     if is_tensor(indices):
@@ -229,6 +230,42 @@ def _gather(e: Emitter, x: Any) -> Any:
         taken = e.op("Take", x, constant([indices], "int32"), axis=axis)
         return e.op("Squeeze", taken, axis=axis)
     return e.op("Take", x, constant(indices, "int32"), axis=whole(axis, "its axis"))
+
+
+def _gathered_by_row(e: Emitter, x: Any, indices: Any, along: tuple[Any, Any]) -> Any:
+    """Emit ``tf.gather`` in which each row has indices of its own, along axis 1."""
+    if along not in ((1, 1), (1, None), (1, 0)):  # an axis below batch_dims is it
+        raise Refused(f"batch_dims={along[0]} with axis={along[1]} is not read")
+    axes, places = (e.rank(y) if is_tensor(y) else None for y in (x, indices))
+    if axes is None or places is None:
+        raise Refused("batch_dims, where the numbers of axes are not known")
+    if axes < 2 or places != 2:
+        raise Refused(f"batch_dims with indices of {places} axes is not read")
+    for _ in range(axes - 2):
+        indices = e.op("ExpandDims", indices, axis=-1)
+    return e.op("TakeAlongAxis", x, indices, axis=1)
+
+
+def _top_k(e: Emitter, x: Any) -> Any:
+    k, order = whole(e.take("k", default=1), "k"), e.take("sorted", default=True)
+    e.take("index_type")
+    if order is not True:
+        raise Refused("sorted=False, which leaves the order open, is not read")
+    first = e.op("TopK", x, k=k, sorted=True)
+    return [first, {**e.output(first, 1), "dtype": "int32"}]
+
+
+def _ordered(class_name: str) -> Any:
+    """Return the reader of ``tf.sort`` or ``tf.argsort``."""
+
+    def read(e: Emitter, x: Any) -> Any:
+        axis, way = e.take("axis", default=-1), e.take("direction", default="ASCENDING")
+        e.take("stable")
+        if way != "ASCENDING":
+            raise Refused(f"direction={printable(way, 40)} is not read")
+        return e.op(class_name, x, axis=whole(axis, "its axis"))
+
+    return read
 
 
 def looked_up(e: Emitter, table: Any, ids: Any) -> Any:
@@ -433,6 +470,10 @@ SHAPE_FUNCTIONS: Mapping[str, Program] = {
     "split": _split,
     "unstack": _unstack,
     "gather": _gather,
+    "math.top_k": _top_k,
+    "nn.top_k": _top_k,
+    "sort": _ordered("Sort"),
+    "argsort": _ordered("Argsort"),
     "nn.embedding_lookup": _gather,
     "linalg.matmul": _matmul,
     "linalg.matvec": _matvec,

@@ -141,6 +141,14 @@ CASES = {
     ),
     "tile": ("tile", x(multiples=[1, 2, 1]), np.tile(X, (1, 2, 1))),
     "gather": ("compat.v1.gather", x(indices=[2, 0], axis=1), X[:, [2, 0]]),
+    "gather by row": (
+        "compat.v1.gather",
+        x(indices=["ids", 0, 0], axis=1, batch_dims=1),
+        np.take_along_axis(X, IDS[..., None], 1),
+    ),
+    "top k": ("math.top_k", x(k=2, sorted=True), -np.sort(-X, -1)[..., :2]),
+    "sort": ("sort", x(axis=1, direction="ASCENDING"), np.sort(X, 1)),
+    "argsort": ("argsort", x(axis=1, stable=False), np.argsort(X, 1)),
     "roll": ("roll", x(shift=[2, -1], axis=[1, 2]), np.roll(X, [2, -1], [1, 2])),
     "cumsum": ("math.cumsum", x(axis=1, reverse=True), X[:, ::-1].cumsum(1)[:, ::-1]),
     "pad": (
@@ -310,7 +318,22 @@ def test_slices_of_every_kind_pick_what_numpy_picks(parts, dots):
 @pytest.mark.parametrize(
     ("function", "node", "reason"),
     [
-        ("sort", x(), "the function tf.sort of TensorFlow is not supported. To go on"),
+        (
+            "unique",
+            x(),
+            "the function tf.unique of TensorFlow is not supported. To go on",
+        ),
+        (
+            "sort",
+            x(axis=1, direction="DESCENDING"),
+            "the function tf.sort of TensorFlow is not supported: direction=DESCENDING",
+        ),
+        ("math.top_k", x(k=2, sorted=False), "sorted=False, which leaves the order"),
+        (
+            "compat.v1.gather",
+            x(indices=["ids", 0, 0], axis=2, batch_dims=2),
+            "batch_dims=2 with axis=2 is not read",
+        ),
         ("__operators__.eq", x(), "the file does not say its argument y"),
         ("math.reduce_mean", x(), "without an axis it joins the rows"),
         ("math.reduce_mean", ["ids", 0, 0, {"axis": 1}], "computed in whole numbers"),
