@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.nets import keras_sequential
+from support.nets import ids, keras_sequential, lstm_file
 
 from verify.console.exit_codes import INTERRUPTED, TERMINATED
 
@@ -180,3 +180,28 @@ def test_real_commands_on_long_windows(stage, long_model, tmp_path):
     assert "Traceback" not in log.read_text()
     assert seconds < HEARD_SECONDS + BUSY
     assert not (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.slow
+def test_a_search_for_the_mistake_is_ended_too(tmp_path):
+    model = lstm_file(tmp_path / "m.keras")
+    np.save(tmp_path / "x.npy", ids(batch=200))
+    wrong = np.random.default_rng(0).random((200, 2)).astype("float32")
+    np.save(tmp_path / "y.npy", wrong)
+    data = ["--data", str(tmp_path / "x.npy"), "--outputs", str(tmp_path / "y.npy")]
+    log = tmp_path / "stderr.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SPEAKING, "compare", str(model), *data],
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            text=True,
+        )
+        try:
+            wait_for("Looking for the mistake", log, process)
+            seconds = ended(process, signal.SIGTERM)
+        finally:
+            process.kill()
+            process.wait()
+    assert "Traceback" not in log.read_text()
+    assert seconds < HEARD_SECONDS + BUSY
