@@ -146,12 +146,18 @@ def read_architecture(config: Any, *, partial: bool = False) -> LayerSpec:
         instead of refused.
     """
     class_name, body = _class_and_config(config, "the model")
-    name = printable(body.get("name", "?"))
     if class_name not in MODEL_CLASSES or is_custom(config):
-        custom = "custom " if is_custom(config) else ""
+        own = is_custom(config)
+        # a class that writes no config of its own has no name in the file
+        name = f" '{printable(body['name'])}'" if "name" in body else ""
+        why = (
+            ". How its layers are called is Python code, which a file does not hold: "
+            "build the same layers as a Functional model and set its weights"
+        )
         raise UnsupportedError(
-            f"Model '{name}' ({printable(class_name)}): this {custom}kind of model is "
-            f"not supported. Supported: {join_and(MODEL_CLASSES)} models"
+            f"Model{name} ({printable(class_name)}): this {'custom ' * own}kind of "
+            f"model is not supported. Supported: {join_and(MODEL_CLASSES)} models"
+            f"{why * own}"
         )
     return _read_layer(config, "the model", 0, partial)
 

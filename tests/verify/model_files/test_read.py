@@ -466,6 +466,10 @@ def test_a_model_of_another_kind_is_refused_by_name(tmp_path):
     path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
     text = refused(path, UnsupportedError)
     assert "Model 'model' (Mine): this custom kind of model is not supported" in text
+    assert "build the same layers as a Functional model" in text
+    del config["config"]["name"]
+    path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
+    assert "Model (Mine): this custom kind" in refused(path, UnsupportedError)
 
 
 def test_control_characters_in_names_do_not_reach_the_terminal(tmp_path):
