@@ -159,11 +159,14 @@ def _slots(spec: LayerSpec) -> Iterator[tuple[int | None, ...]]:
 
 
 def _candidates(spec: LayerSpec, sizes: list[int]) -> Iterator[list[tuple[int, ...]]]:
-    """Shapes for all weights: one size for all open axes first, then any."""
+    """Shapes for all weights: one size for all open axes, then those of stacks, any."""
     slots = list(_slots(spec))
     open_axes = sum(s is None for slot in slots for s in slot)
     whole = sum(isinstance(slot, AnyShape) for slot in slots)
     axes = [(n,) * open_axes for n in sizes]
+    units = [x.options["units"] for _, x in spec.walk() if "units" in x.options]
+    if len(units) == open_axes:  # cells in a stack: each takes the output before
+        axes += [(n, *units[:-1]) for n in sizes]
     if 1 < open_axes < 6:
         axes += list(itertools.product(sizes, repeat=open_axes))
     shapes = [(n,) for n in sizes]
