@@ -242,6 +242,44 @@ def test_a_live_model_feeds_what_its_own_layers_return():
         verify.check(model, features())
 
 
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:Layer 'doubled'")
+@pytest.mark.parametrize("passes_on", [True, False])
+def test_the_mask_of_a_live_layer_is_the_one_it_passes_on(passes_on):
+    import keras
+    from keras import layers
+
+    class Doubled(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.supports_masking = passes_on
+
+        def call(self, x):
+            return 2 * x + 1
+
+    model = keras.Sequential(
+        [
+            keras.Input((TIME, INPUTS)),
+            layers.Masking(),
+            Doubled(name="doubled"),
+            layers.GRU(4, name="gru"),
+        ]
+    )
+    x = features()
+    x[1, 3:] = 0
+    report = verify.check(model, x, partial=True)
+    assert report.verdict is Verdict.PARTIAL
+    assert "Keras's own in the place of 'doubled'" in report.facts["inputs"]
+    made = partial.remains_of(model, verify.load(model, partial=True), x)
+    assert made.cut.maskings == ({"doubled_output_mask"} if passes_on else set())
+    stood = made.inputs[made.part.input_names.index("doubled_output")]
+    assert (~stood.any(-1)).sum() == (3 if passes_on else 0)
+    outputs = made.part.flat(made.part.prepare(made.inputs))
+    expected = model.predict(x, verbose=0)
+    gaps = [np.abs(y - expected).max() for y in outputs if y.shape == expected.shape]
+    assert min(gaps) < 1e-6  # with the mask of Keras alone
+
+
 def test_what_is_recurrent_is_seen_inside_wrappers(tmp_path):
     net = verify.load(own_file(tmp_path / "m.keras")[0], partial=True)
     assert [is_recurrent(x) for x in net.spec.layers] == [True, False, False]

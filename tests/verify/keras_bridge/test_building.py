@@ -117,3 +117,45 @@ def test_a_name_with_a_space_does_not_stop_predict(tmp_path):
     report = verify.check(tmp_path / "m.keras", network=verify.Network(wrong))
     assert report.verdict is verify.Verdict.FAIL
     assert report.first_mismatch.name == "encoder lstm"
+
+
+@pytest.mark.keras
+def test_a_model_of_keras_2_is_built_inside_a_wrapper(tmp_path):
+    inner = {
+        "class_name": "Model",
+        "config": {
+            "name": "inner",
+            "layers": [
+                {
+                    **old_layer("InputLayer", "x", batch_input_shape=[None, 4, 3]),
+                    "name": "x",
+                    "inbound_nodes": [],
+                },
+                {
+                    **old_layer("GRU", "gru", units=2, reset_after=True),
+                    "name": "gru",
+                    "inbound_nodes": [[["x", 0, 0, {}]]],
+                },
+            ],
+            "input_layers": [["x", 0, 0]],
+            "output_layers": [["gru", 0, 0]],
+        },
+    }
+    config = [
+        old_layer("TimeDistributed", "each", layer=inner)
+        | {"config": {"name": "each", "layer": inner, "trainable": True}},
+    ]
+    config[0]["config"]["batch_input_shape"] = [None, 5, 4, 3]
+    config.append(old_layer("LSTM", "lstm", units=3))
+    weights = {
+        "each": random_weights([(3, 6), (2, 6), (2, 6)], 0),
+        "lstm": random_weights([(2, 12), (3, 12), (12,)], 1),
+    }
+    whole = {"class_name": "Sequential", "config": config}
+    path = old_file(tmp_path / "old.h5", whole, weights)
+    assert verify.check(path).verdict is verify.Verdict.PASS
+    net = verify.load(path)
+    lstm = net.spec["lstm"]
+    wrong = lstm.with_weights(bias=lstm.weights["bias"] + 0.1)
+    report = verify.check(path, network=verify.Network(net.spec.with_layer(wrong)))
+    assert report.first_mismatch.name == "lstm"
