@@ -529,10 +529,10 @@ def test_layers_compute_what_keras_computes_on_another_backend(backend):
 @pytest.mark.keras
 def test_random_models_on_jax_agree_by_its_own_rules(tmp_path):
     run = on_jax(
-        "", "-m", "fuzzing", "--count", "10", "--seed", "2", "--folder", str(tmp_path)
+        "", "-m", "fuzzing", "--count", "10", "--seed", "61", "--folder", str(tmp_path)
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    lines = (tmp_path / "fuzz-2-jax" / "trials-1-of-1.jsonl").read_text().splitlines()
+    lines = (tmp_path / "fuzz-61-jax" / "trials-1-of-1.jsonl").read_text().splitlines()
     kinds = [json.loads(line)["kind"] for line in lines]
     assert len(kinds) == 10
     assert kinds.count("agrees") > 5
