@@ -108,6 +108,10 @@ class _Arrays:
         """Once."""
         return self.arrays
 
+    def inside(self, container: str, key: str, class_name: str, number: int) -> Any:
+        """The layers in this one have none."""
+        return _Arrays([])
+
     def vocabulary(self) -> tuple[None, None]:
         """The config has it."""
         return None, None

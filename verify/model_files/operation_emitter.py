@@ -156,8 +156,13 @@ class Emitter:
         result = self.op(class_name, x, **options)
         entry = self.entries[-1]
         entry["module"] = "keras.layers"
-        entry["config"]["name"] = entry["name"]
+        entry["config"] |= {"name": entry["name"], **self.policy(x)}
         return result
+
+    def policy(self, x: Any) -> dict[str, Any]:
+        """Return the option with which a layer keeps the float dtype of a tensor."""
+        dtype = self.dtype(x)
+        return {"dtype": dtype} if dtype in FLOATS else {}
 
     def output(self, tensor: Mapping[str, Any], number: int) -> dict[str, Any]:
         """Return another result of an operation."""

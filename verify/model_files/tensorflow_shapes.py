@@ -140,9 +140,49 @@ def reshaped(e: Emitter, x: Any, shape: Any) -> Any:
         return e.layer("Reshape", x, target_shape=rest[1:])
     if rows and len(open_sizes) == 1:
         sizes[0] = -1
+    if sizes[0] == -1 and any(isinstance(size, SizeOf) for size in sizes):
+        return _around_an_axis(e, x, sizes)
     if any(type(size) is not int for size in sizes):
         raise Refused("its sizes must be numbers, or the number of rows and numbers")
     return e.op("Reshape", x, newshape=sizes)
+
+
+def _around_an_axis(e: Emitter, x: Any, sizes: list[Any]) -> Any:
+    """Emit a Reshape to ``(-1, T, n)``, where T is the size of an axis of `x` itself.
+
+    Nothing in the call says that as many rows come out as went in. So that they do,
+    whatever the sizes are, every step along that axis is reshaped by itself; if the
+    numbers of a step do not fit, there is no result.
+    """
+    places = [k for k, n in enumerate(sizes) if isinstance(n, SizeOf)]
+    numbers = [n for n in sizes[1:] if not isinstance(n, SizeOf)]
+    if len(places) > 1 or any(type(n) is not int or n < 1 for n in numbers):
+        raise Refused("more than one of its sizes is open beside that of the rows")
+    place, size = places[0], sizes[places[0]]
+    if size.rest or size.tensor != x:
+        raise Refused("one of its sizes is that of another tensor, and the first is -1")
+    last = place == len(sizes) - 1 and size.axis + 1 == e.rank(x)
+    if last and (place, size.axis) != (1, 1):
+        x = e.op("Moveaxis", x, source=[-1], destination=[1])
+    elif (place, size.axis) != (1, 1):
+        raise Refused(
+            f"the first size is -1, and axis {size.axis}, whose size is open, becomes "
+            f"axis {place}; it is read where both are the first or the last of a row"
+        )
+    x = e.op("ExpandDims", x, axis=-1)  # a step may be a number; and masks end
+    step = {"name": f"{e.name}.step", "target_shape": numbers or [1]}
+    inner = {
+        "module": "keras.layers",
+        "registered_name": None,
+        "class_name": "Reshape",
+        "config": {**step, **e.policy(x)},
+    }
+    y = e.layer("TimeDistributed", x, layer=inner)
+    if not numbers:
+        return e.op("Squeeze", y, axis=-1)
+    if place == 1:
+        return y
+    return e.op("Moveaxis", y, source=[1], destination=[-1])
 
 
 def _transpose(e: Emitter, x: Any) -> Any:

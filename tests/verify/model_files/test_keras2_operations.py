@@ -362,13 +362,20 @@ def test_the_shape_of_a_tensor_stands_for_the_rows_where_it_is_used():
         operation("shape", "compat.v1.shape", x(out_type="int32")),
         operation("rows", "__operators__.getitem", ["shape", 0, 0, {"slice_spec": 0}]),
         operation("steps", "__operators__.getitem", ["shape", 0, 0, {"slice_spec": 1}]),
+        operation(
+            "features", "__operators__.getitem", ["shape", 0, 0, {"slice_spec": 2}]
+        ),
     ]
-    rows, steps = ["rows", 0, 0], ["steps", 0, 0]
+    rows, steps, features = ([n, 0, 0] for n in ("rows", "steps", "features"))
     for k, (shape, expected) in enumerate(
         [
             ([rows, 18], X.reshape(ROWS, 18)),
             ([rows, -1], X.reshape(ROWS, 18)),
             ([rows, steps, 3, 1], X[..., None]),
+            ([rows, steps, 3], X),
+            ([-1, steps, 3], X),
+            ([-1, steps, 1, 3], X[:, :, None]),
+            ([-1, 2, 3, features], X.reshape(ROWS, 2, 3, 3)),
         ]
     ):
         last = operation(f"reshape_{k}", "reshape", x(shape=shape))
@@ -377,6 +384,29 @@ def test_the_shape_of_a_tensor_stands_for_the_rows_where_it_is_used():
     zeros = operation("zeros", "zeros", [[*rows, {}], ["_CONSTANT_VALUE", -1, 4, {}]])
     ours = load(*operations, zeros).predict([X, Y, IDS])
     np.testing.assert_array_equal(ours, np.zeros((ROWS, 4)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ([-1, "steps", 1], "cannot reshape"),  # rows of 3: three times as many
+        ([-1, "steps", 6], "cannot reshape"),
+        ([-1, "steps", "features"], "more than one of its sizes is open"),
+        ([-1, "others"], "one of its sizes is that of another tensor"),
+        ([-1, 3, "steps"], "axis 1, whose size is open, becomes axis 2"),
+        ([-1, "features", 6], "axis 2, whose size is open, becomes axis 1"),
+    ],
+)
+def test_a_reshape_that_may_not_keep_the_rows_is_refused(shape, reason):
+    ends = {"steps": ("x", 1), "features": ("x", 2), "others": ("y", 1)}
+    operations = []
+    for name, (tensor, axis) in ends.items():
+        whole = operation(f"shape_{name}", "compat.v1.shape", [tensor, 0, 0, {}])
+        key = [f"shape_{name}", 0, 0, {"slice_spec": axis}]
+        operations += [whole, operation(name, "__operators__.getitem", key)]
+    sizes = [[n, 0, 0] if isinstance(n, str) else n for n in shape]
+    with pytest.raises(verify.VerifyError, match=reason):
+        load(*operations, operation("op", "reshape", x(shape=sizes)))
 
 
 def test_each_call_of_an_operation_becomes_an_operation_of_its_own():
