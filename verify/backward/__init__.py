@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.backward.any_layer import recorded_layer
+from verify.backward.any_layer import recorded_layer, show_decisions
 from verify.backward.cells import BACKWARD_CELLS
 from verify.backward.derivatives import DIFFERENTIABLE, bare
 from verify.backward.layers import (
@@ -194,11 +194,15 @@ def backprop(
     constant = _constant(root)
     for node, key in reversed(calls):
         layer, outputs = root.sublayers[node.layer], _outputs(node, trace, key)
-        if node.layer in constant or not any(ref in adjoints for ref in outputs):
+        unused = node.layer in constant or not any(ref in adjoints for ref in outputs)
+        if unused and (visit is None or all(map(is_float, outputs.values()))):
             continue
         given_to = REGISTRY[layer.class_name].by_name(node.args, node.kwargs)
         of_outputs = [adjoints[ref] for ref in outputs]
         call = BackwardCall(node.layer, key, layer, trace[key], given_to, of_outputs)
+        if unused:
+            show_decisions(back, call)
+            continue
         for name, found in _through(back, call).items():
             for ref, adjoint in zip(_tensors(given_to[name]), found, strict=True):
                 adjoints.add(ref, adjoint)

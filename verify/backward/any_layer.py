@@ -76,6 +76,36 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
     }  # fmt: skip
 
 
+def show_decisions(back: Backward, call: BackwardCall) -> None:
+    """Show a visitor what a call decides whose results have no derivative.
+
+    Ids and masks are no floats, and yet a layer may compute them of floats that float32
+    has otherwise. A call of floats that it has alike is not evaluated.
+    """
+    if back.visit is None or back.single is None:
+        return
+    pairs = zip(
+        flatten(dict(call.trace.arguments)),
+        flatten(dict(back.single[call.key].arguments)),
+        strict=True,
+    )
+    apart = [value_of(b) for a, b in pairs if _differ(value_of(a), value_of(b))]
+    if not apart:
+        return
+    try:
+        recorded_layer(back, call)
+    except NotRecorded:
+        value = apart[0].astype(np.float64)
+        undecided = Operation("undecided", (value,), value, np.copy)
+        back.visit(call.key, None, {}, undecided)
+
+
+def _differ(a: Any, b: Any) -> bool:
+    if not isinstance(a, np.ndarray) or not is_float(a):
+        return False
+    return not np.array_equal(a, b, equal_nan=True)
+
+
 def merged(
     tape: Tape, inner: LayerSpec, steps: int
 ) -> AbstractContextManager[None] | None:

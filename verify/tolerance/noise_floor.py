@@ -29,6 +29,10 @@ FLUSH_ERROR = 1e-37
 about 1e-38, to zero. `noise_floor` also grants ``SINGLE**2 * max(scale)``, because
 TensorFlow's mish returns 0 for large negative inputs."""
 
+NEGLIGIBLE = 1e6 * FLUSH_ERROR
+"""What a million numbers that are flushed to zero add up to: a bound of that size holds
+for outputs that are 0, and decides something for them."""
+
 MAX_RELATIVE, MAX_RELATIVE_COARSE = 1e-2, 0.25
 """A tolerance above this share of the outputs' scale decides nothing. The second is for
 numbers of 16 or 8 bits: one rounding error is a thousandth of the output or more, and
@@ -94,7 +98,7 @@ class Tolerance:
         coarse = self.proven and self.limit > MAX_RELATIVE
         least = 1.0 if coarse else 1e-3
         against = np.maximum(self.scale, least * self.scale.max())
-        return (values <= self.limit * against) | (values <= FLUSH_ERROR)
+        return (values <= self.limit * against) | (values <= NEGLIGIBLE)
 
     def bounded(self, bound: Array) -> Tolerance:
         """Return a tolerance with a derived bound wherever one decides something.

@@ -67,6 +67,9 @@ STACKS = {
     "cells": [
         made("RNN", INPUTS, {"cell": made("StackedRNNCells", INPUTS, CELLS)}),
     ],
+    "spectrogram": [
+        made("STFTSpectrogram", INPUTS, frame_length=4, frame_step=2, mode="psd"),
+    ],
     "slope": [
         made("Dense", INPUTS, units=UNITS, activation="tanh_shrink"),
         made("ELU", UNITS, alpha=0.5),
@@ -300,3 +303,42 @@ def test_a_number_that_is_rounded_has_a_bound_unless_it_is_near_a_half():
     assert np.isnan(bound[2]).all()
     assert (np.delete(bound, 2, axis=0) < 1e-30).all()
     assert not np.delete(error, 2, axis=0).any()
+
+
+def test_a_bin_has_no_error_unless_a_number_is_near_an_edge():
+    edge = 0.5
+    net = operations("Identity", "Identity")
+    bins = made("Discretization", UNITS, bin_boundaries=[edge], output_mode="int")
+    table = made("Embedding", UNITS, input_dim=2, output_dim=2)
+    net = net.spec.with_layer(replace(bins, name="at0"), "at0")
+    net = Network(net.with_layer(replace(table, name="at1"), "at1"))
+    kernel, bias = (w.astype(float) for w in net.spec["d"].weights.values())
+    x = features()
+    x[2, 1] = np.linalg.lstsq(kernel[:, :1].T, edge - bias[:1], rcond=None)[0]
+    bound, error = bound_of(net, x)
+    assert np.isnan(bound[2]).all()  # a lookup of ids shows what decided them
+    assert (np.delete(bound, 2, axis=0) < 1e-30).all()
+    assert not np.delete(error, 2, axis=0).any()
+
+
+def test_a_row_of_zeros_divided_by_its_norm_has_a_bound():
+    net = chain([(None, TIME, INPUTS)], layer("Masking", "m", mask_value=0.0),
+                layer("UnitNormalization", "u", axis=[-1]))  # fmt: skip
+    x = features()
+    x[1, 2] = 0.0
+    bound, error = bound_of(Network(net), x)
+    assert np.isfinite(bound).all()
+    assert not (error > bound).any()
+    assert error.max() > 0
+
+
+def test_a_constant_that_float32_does_not_have_counts_where_it_is_chosen():
+    x = np.array([[-1.0, 2.0]])
+    value = recorded(x, x.astype(np.float32))
+    shown: list[Operation] = []
+    for y in (np.where(x > 0, value, 0.31), np.maximum(value, 0.31)):
+        value.tape.back({y.place: np.ones((1, 1, 2))}, lambda op, d: shown.append(op))
+        found = operation_rounding(shown.pop(), worst_known_errors())
+        off = abs(float(np.float32(0.31)) - 0.31)
+        assert np.broadcast_to(found.max_error, (1, 2))[0, 0] == pytest.approx(off)
+        assert np.broadcast_to(found.max_error, (1, 2))[0, 1] == 0

@@ -80,9 +80,21 @@ SLOPES: Mapping[np.ufunc, Slopes] = MappingProxyType(
 
 EXACT = frozenset(
     {"negative", "positive", "absolute", "fabs", "maximum", "minimum"}
-    | {"floor", "ceil", "rint", "trunc", "sign"}
+    | {"floor", "ceil", "rint", "trunc", "sign", "where"}
 )
 """Functions of NumPy that do not round: they choose, or return whole numbers."""
+
+
+def times_slope(d: Array, slope: Any) -> Array:
+    """Return ``d * slope``, where an adjoint of 0 stays 0 whatever the slope is.
+
+    A row of zeros has a norm of 0, whose slope is infinite, before it is divided by a
+    greater number instead. What no output depends on has no effect.
+    """
+    found = d * slope
+    if not np.all(np.isfinite(slope)):
+        found = np.where(d == 0, 0.0, found)
+    return np.asarray(found)
 
 
 def unbroadcast(d: Array, shape: tuple[int, ...]) -> Array:

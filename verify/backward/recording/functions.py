@@ -10,8 +10,19 @@ import numpy as np
 
 from verify.backward.derivatives import DERIVATIVES, PULLBACKS
 from verify.backward.recording import moving, summing
-from verify.backward.recording.elementwise import EXACT, SLOPES, unbroadcast
-from verify.backward.recording.tape import NotRecorded, Recorded, Tape, value_of
+from verify.backward.recording.elementwise import (
+    EXACT,
+    SLOPES,
+    times_slope,
+    unbroadcast,
+)
+from verify.backward.recording.tape import (
+    NotRecorded,
+    Recorded,
+    Tape,
+    constant_error,
+    value_of,
+)
 from verify.model.arrays import Array
 
 DECIDING = frozenset(
@@ -66,7 +77,7 @@ def elementwise(
             with np.errstate(all="ignore"):
                 found = slopes(*values, output)
             return [
-                unbroadcast(d * slope, np.shape(x)) if want else None
+                unbroadcast(times_slope(d, slope), np.shape(x)) if want else None
                 for slope, x, want in zip(found, values, wanted, strict=True)
             ]
 
@@ -101,8 +112,17 @@ def where(tape: Tape, condition: Any, *pair: Any) -> Any:
 
         return back
 
+    def slopes(a: Array, b: Array, y: Array) -> Sequence[Any]:
+        return keep, ~keep.astype(bool)
+
+    # a constant that float32 does not have is rounded
+    inexact = any(np.any(constant_error(x)) for x in pair)
     return tape.record(
-        pair, lambda a, b: np.where(keep, a, b), pullback, name="", slopes=None
+        pair,
+        lambda a, b: np.where(keep, a, b),
+        pullback,
+        name="where" if inexact else "",
+        slopes=slopes if inexact else None,
     )
 
 
@@ -200,6 +220,13 @@ def _long_einsum(tape: Tape, equation: str, *operands: Any) -> Any:
     return _einsum(tape, f"{','.join([left, *rest])}->{output}", joined, *operands[2:])
 
 
+def _searched(tape: Tape, edges: Any, x: Any, side: Any = "left", **more: Any) -> Any:
+    """Return the bins of recorded numbers, which are decided by fixed edges."""
+    if isinstance(edges, Recorded):
+        raise NotRecorded("a search among edges that are computed")
+    return tape.decide(lambda value: np.searchsorted(edges, value, side, **more), x)
+
+
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a rule for a function that asks for shape and dtype alone."""
 
@@ -219,7 +246,8 @@ def _decided(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 RULES: Mapping[Any, Callable[..., Any]] = {
-    np.where: where, np.clip: clip, np.sum: _sum, np.mean: _mean, np.prod: _product,
+    np.where: where, np.clip: clip, np.searchsorted: _searched,
+    np.sum: _sum, np.mean: _mean, np.prod: _product,
     np.max: _maximum, np.amax: _maximum, np.min: _minimum, np.amin: _minimum,
     np.var: _variance, np.std: _deviation, np.linalg.norm: _norm,
     np.cumsum: _running_sum, np.cumprod: _running_product,

@@ -18,6 +18,7 @@ from verify.backward.recording.tape import (
     Pullback,
     Recorded,
     Tape,
+    constant_error,
     single_of,
     value_of,
 )
@@ -90,9 +91,13 @@ class ForwardTape(Tape):
         output = function(*exact)
         singles = tuple(single_of(x) for x in operands)
         single = function(*singles)
+        # what weights are made of has changes of its own
+        errors = tuple(
+            0.0 if isinstance(x, Recorded) else constant_error(x) for x in operands
+        )
         operation = Operation(
             name, tuple(map(np.asarray, exact)), output, function, slopes, terms,
-            tuple(map(np.asarray, singles)), (), place, self.steps,
+            tuple(map(np.asarray, singles)), errors, place, self.steps,
         )  # fmt: skip
         varies = any(getattr(x, "place", None) is not None for x in operands)
         changes = None
@@ -156,6 +161,8 @@ def _by_slopes(operation: Operation, given: Sequence[Array | None]) -> Array:
             continue
         wide = changes.reshape(len(changes), *(1,) * (len(shape) - x.ndim), *x.shape)
         part = wide * np.asarray(slope, dtype=np.float32)
+        if not np.all(np.isfinite(slope)) or not np.all(np.isfinite(wide)):
+            part = np.where((wide == 0) | np.equal(slope, 0), np.float32(0), part)
         found = part if found is None else found + part
     return np.broadcast_to(found, (len(found), *shape))
 

@@ -184,7 +184,7 @@ class Tape:
             singles = tuple(single_of(x) for x in operands)
             single = function(*singles)
         parents = [getattr(x, "place", None) for x in operands]
-        errors = tuple(getattr(x, "error", 0.0) for x in operands)
+        errors = tuple(map(constant_error, operands))
         if all(parent is None for parent in parents):
             error = _constant_error(name, exact, output, errors, function, slopes)
             return Recorded(self, output, single, error=error)
@@ -271,6 +271,19 @@ def single_of(x: Any) -> Any:
     if isinstance(x, np.ndarray) and x.dtype == np.float64:
         return x.astype(np.float32)
     return x
+
+
+def constant_error(x: Any) -> Any:
+    """Return how far float32 moves an operand that no input has an effect on."""
+    if isinstance(x, Recorded):
+        return x.error
+    if isinstance(x, (float, np.floating)) or (
+        isinstance(x, np.ndarray) and x.dtype == np.float64
+    ):
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart = np.abs(np.float32(x).astype(np.float64) - x) * (1 + SINGLE)
+        return np.nan_to_num(apart, nan=0.0, posinf=0.0)
+    return 0.0
 
 
 def _constant_error(

@@ -93,15 +93,19 @@ def step_of(layer: LayerSpec) -> int:
 
 def _part(layer: LayerSpec, key: str, x: Array) -> Array:
     """Convolve each channel with one kernel: (batch, channels, frames, frequencies)."""
-    batch, channels, time = x.shape
-    y = convolve(
-        x.reshape(batch * channels, time, 1),
-        layer.weights[key],
-        strides=[step_of(layer)],
-        padding=layer.options["padding"],
-        dilation=[1],
-    )
-    return y.reshape(batch, channels, *y.shape[1:])
+    # One channel at a time, so that the first axis is always that of the rows: those
+    # who derive how far rounding moves a row depend on it.
+    parts = [
+        convolve(
+            x[:, channel, :, None],  # (batch, time, 1)
+            layer.weights[key],
+            strides=[step_of(layer)],
+            padding=layer.options["padding"],
+            dilation=[1],
+        )
+        for channel in range(x.shape[1])
+    ]
+    return np.stack(parts, axis=1)
 
 
 def spectrum(mode: str, first: Array, second: Array | None = None) -> Array:

@@ -36,7 +36,7 @@ from verify.tolerance.error_bound.sites import (
     unbounded,
 )
 from verify.tolerance.error_bound.sketch import COPIES, sketched_bounds
-from verify.tolerance.noise_floor import FLUSH_ERROR, Tolerance
+from verify.tolerance.noise_floor import FLUSH_ERROR, NEGLIGIBLE, Tolerance
 
 STANDARD_DEVIATIONS = 10.0
 """Standard deviations that are allowed for the rounding of dot products."""
@@ -112,7 +112,7 @@ def bounded(
     # may have a bound that decides nothing for it alone.
     sound = np.ones(len(ours[0]), dtype=bool)  # (rows,)
     for floor, bound in zip(noise_floors, found, strict=True):
-        most = max(floor.limit * floor.scale.max(initial=0.0), FLUSH_ERROR)
+        most = max(floor.limit * floor.scale.max(initial=0.0), NEGLIGIBLE)
         small = (bound <= most) | np.isnan(bound)
         sound &= small.reshape(len(sound), -1).all(axis=1)
     found = [
@@ -555,6 +555,9 @@ class BoundVisitor:
         adjoint = d["output"]  # (sweeps, rows, ...), with steps after the rows if any
         shape, own = operation.output.shape, adjoint.shape[1:]
         worst = np.broadcast_to(found.max_error + FLUSH_ERROR, shape).reshape(own)
+        if not np.all(np.isfinite(worst)):  # 1 / 0 that no output depends on
+            unused = np.all(adjoint == 0, axis=0)
+            worst = np.where(unused, 0.0, worst)
         self.coherent += sum_of_products(np.abs(adjoint), worst)
         if found.standard_deviation is not None:
             place = operation.place or id(operation)

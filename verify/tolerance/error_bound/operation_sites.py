@@ -79,6 +79,8 @@ def operation_rounding(
     y = operation.output
     nowhere = np.zeros(len(y) if y.ndim else 1, dtype=bool)
     match operation.name:
+        case "undecided":
+            return OperationRounding(np.zeros(()), None, ~nowhere)
         case "decision":
             return OperationRounding(np.zeros(()), None, _decided(operation))
         case "products":
