@@ -25,6 +25,9 @@ ELEMENTWISE = (
     "ops.tan({x} * 0.3)", "ops.tanh({x})", "ops.tanh_shrink({x})",
     "ops.threshold({x}, 0.13, 0.3)", "ops.power(ops.absolute({x}) + 0.2, 1.5)",
     "{x} ** 2", "2 / (ops.absolute({x}) + 0.7)", "ops.convert_to_tensor({x})",
+    "ops.erf({x})", "ops.arcsinh({x})", "ops.arccosh(ops.square({x}) + 1.1)",
+    "ops.arcsin(ops.tanh({x}) * 0.9)", "ops.arccos(ops.tanh({x}) * 0.9)",
+    "ops.arctanh(ops.tanh({x}) * 0.9)",
     "keras.activations.relu({x}, negative_slope=0.3, max_value=0.8, threshold=0.1)",
     "{x} * 0.3 + ops.ones_like({x})", "{x} - ops.zeros_like({x})",
 )  # fmt: skip
@@ -37,7 +40,7 @@ STEPS = (
     "ops.mod({x} + 0.33, 0.9)", "({x} * 1.7 + 0.33) // 0.7",
     "ops.floor_divide({x} + 0.33, 0.3)",
     "ops.cast(ops.cast({x} * 3.3, 'int32'), {x}.dtype) / 7",
-    "ops.cast({x} > 0.123, {x}.dtype)",
+    "ops.cast({x} > 0.123, {x}.dtype)", "ops.trunc({x} * 1.7 + 0.33) * 0.5",
 )  # fmt: skip
 """Ones that jump. Not at 0, which padding is, nor at 1, where activations end."""
 
@@ -45,7 +48,7 @@ PAIRS = (
     "ops.add({x}, {y})", "ops.subtract({x}, {y})", "ops.multiply({x}, {y})",
     "ops.divide({x}, ops.square({y}) + 0.5)", "ops.divide_no_nan({x}, {y} * {y})",
     "ops.true_divide({x}, ops.square({y}) + 0.5)", "{x} / (ops.absolute({y}) + 0.4)",
-    "ops.maximum({x}, {y})", "ops.minimum({x}, {y})",
+    "ops.logaddexp({x}, {y})", "ops.maximum({x}, {y})", "ops.minimum({x}, {y})",
     "ops.power(ops.absolute({x}) + 0.2, {y})", "({x} + 0.33) % ({y} * {y} + 0.7)",
 )  # fmt: skip
 """Of two tensors of one shape."""
@@ -72,7 +75,8 @@ REDUCTIONS = (
     "ops.sum({x}, {o})", "ops.mean({x}, {o})", "ops.var({x}, {o})",
     "ops.sqrt(ops.var({x}, {o}) + 0.1)", "ops.std({x}, {o})", "ops.prod({x}, {o})",
     "ops.logsumexp({x}, {o})", "ops.max({x}, {o})", "ops.min({x}, {o})",
-    "ops.norm({x}, {o})",
+    "ops.norm({x}, {o})", "ops.amax({x}, {o})", "ops.amin({x}, {o})",
+    "ops.median({x}, {o})",
     "ops.max({x}, {o}, initial=0.31)", "ops.min({x}, {o}, initial=-0.29)",
     "ops.cast(ops.any({x} > 0.31, {o}), {x}.dtype)",
     "ops.cast(ops.all({x} > -0.31, {o}), {x}.dtype)",
@@ -179,6 +183,7 @@ def _reshaped(m: Maker, x: str) -> None:
         ("ops.unstack({x}, axis=1)[-1]", (features,)),
         ("ops.glu(ops.concatenate([{x}, {y}], axis=-1))", (time, features)),
         ("ops.average({x}, axis=1)", (features,)),
+        ("ops.slice({x}, (0, 0, 0), (-1, 1, -1))", (1, features)),
         (f"ops.one_hot(ops.argmax({{x}}, axis=-1), {features + 1}, "
          "dtype={x}.dtype)", (time, features + 1)),
     )  # fmt: skip
@@ -195,7 +200,13 @@ def _product(m: Maker, x: str) -> None:
         ("ops.matmul({x}, ops.convert_to_tensor({t}, {x}.dtype))", (time, 2)),
         ("ops.dot({x}, ops.convert_to_tensor({t}, {x}.dtype))", (time, 2)),
         ("ops.einsum('bti,bsi->bts', {x}, {y})", (time, time)),
+        ("ops.tensordot({x}, ops.convert_to_tensor({t}, {x}.dtype), [[2], [0]])",
+         (time, 2)),
+        ("ops.dot_product_attention({x}[:, :, None], {y}[:, :, None], "
+         "{x}[:, :, None], is_causal=True)[:, :, 0]", (time, features)),
+        ("ops.dot_product_attention({y}[..., None], {x}[..., None], {x}[..., None], "
+         "scale=0.7)[..., 0]", (time, features)),
         ("ops.einsum('bti,btj->bij', {x}, {y})", (features, features)),
-    )
+    )  # fmt: skip
     uses = (x, y) if "{y}" in text else (x,)
     m.emit(text.format(x=x, y=y, t=table), shape, uses=uses)

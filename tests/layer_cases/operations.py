@@ -68,7 +68,7 @@ SIMPLE = [
         "SparsePlus",
     ),
     *("Selu", "LogSigmoid", "HardSigmoid", "HardSilu", "TanhShrink", "HardTanh"),
-    *("StopGradient", "Copy"),
+    *("StopGradient", "Copy", "Erf"),
 ]
 OF_POSITIVE = ["Sqrt", "Rsqrt", "Log", "Log1p", "Log2", "Log10"]
 OF_TWO = [
@@ -392,4 +392,32 @@ ORDER = [
     _order("Arctan2", lambda ops, x, y: ops.arctan2(x, y), shape=PAIR),
 ]  # fmt: skip
 
-CASES = [*ORDER, *ELEMENTWISE, *ACTIVATIONS, *REDUCTIONS, *SHAPES, *PRODUCTS]
+
+def _within_one(rng):
+    return [rng.uniform(-0.9, 0.9, size=(BATCH, 6, 3))]
+
+
+MORE = [
+    *(_order(f.title(), lambda ops, x, f=f: getattr(ops, f)(x), inputs=i)
+      for f, i in (("arcsin", _within_one), ("arccos", _within_one),
+                   ("arctanh", _within_one), ("arcsinh", None))),
+    _order("Trunc", lambda ops, x: ops.trunc(x * 3) / 2),
+    _order("Arccosh", lambda ops, x: ops.arccosh(x + 1), inputs=_positive),
+    _order("Logaddexp", lambda ops, x, y: ops.logaddexp(x, y), shape=PAIR),
+    _order("Logaddexp", lambda ops, x: ops.logaddexp(x * 900, 0.3)),
+    *(_case(f.title(), lambda ops, x, f=f: getattr(ops, f)(x, axis=1),
+            wrong=[{"axis": (2,)}, {"keepdims": True}]) for f in ("amax", "amin")),
+    *(_order("Median", lambda ops, x, k=k: ops.median(x, **k), wrong=w, inputs=i)
+      for k, w, i in (
+        ({"axis": 1}, [{"axis": (2,)}, {"keepdims": True}], None),
+        ({"axis": -1}, [{"axis": (1,)}], _tied),
+        ({"axis": (2, 1), "keepdims": True}, [{"axis": (1,)}, {"keepdims": False}],
+         None),
+    )),
+    _order("Median", lambda ops, x: ops.median(x, axis=1) * 0.5, **INTS),
+    _order("Slice", lambda ops, x: ops.slice(x, (0, 1, 0), (-1, 4, -1)),
+           wrong=[{"shape": (-1, 3, -1)}, {"shape": (-1, 4, 2)}],
+           except_on={"jax": "no size of -1", "torch": "no size of -1"}),
+]  # fmt: skip
+
+CASES = [*MORE, *ORDER, *ELEMENTWISE, *ACTIVATIONS, *REDUCTIONS, *SHAPES, *PRODUCTS]

@@ -157,6 +157,10 @@ def _shrink(x: Array, y: Array, threshold: float = 0.5) -> Array:
     return (np.abs(x) > threshold).astype(y.dtype)
 
 
+def _erf(x: Array, y: Array) -> Array:
+    return 2 / math.sqrt(math.pi) * np.exp(-x * x)
+
+
 DERIVATIVES: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {
         "linear": _linear, "relu": _relu, "relu6": _relu6, "leaky_relu": _leaky_relu,
@@ -167,7 +171,7 @@ DERIVATIVES: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "log_sigmoid": _log_sigmoid, "softsign": _softsign, "squareplus": _squareplus,
         "mish": _mish, "gelu": _gelu, "exponential": _exponential,
         "sparse_plus": _sparse_plus, "sparse_sigmoid": _sparse_sigmoid,
-        "soft_shrink": _shrink, "hard_shrink": _shrink,
+        "soft_shrink": _shrink, "hard_shrink": _shrink, "erf": _erf,
     }
 )  # fmt: skip
 """Name of an activation -> its derivative, a function of x, y and its arguments."""

@@ -31,6 +31,12 @@ SELU_ALPHA = 1.6732632423543772
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
+@activation
+def erf(x: Array) -> Array:
+    """Compute the error function, ``2 / sqrt(pi)`` times the integral of exp(-t^2)."""
+    return np.asarray(_erf(x)).astype(x.dtype)
+
+
 def constant(value: float, exact: bool) -> float:
     """Return a constant as TensorFlow holds it: rounded to float32, even in float64.
 

@@ -44,6 +44,7 @@ _SINGLE = {
     "Neg": "math.negative", "Abs": "math.abs", "Exp": "math.exp", "Log": "math.log",
     "Log1p": "math.log1p", "Expm1": "math.expm1", "Sqrt": "math.sqrt",
     "Rsqrt": "math.rsqrt", "Square": "math.square", "Sigmoid": "math.sigmoid",
+    "Erf": "math.erf",
     "Tanh": "math.tanh", "Relu": "nn.relu", "Relu6": "nn.relu6", "Elu": "nn.elu",
     "Selu": "nn.selu", "Softplus": "math.softplus", "Softsign": "nn.softsign",
     "Floor": "math.floor", "Ceil": "math.ceil", "Round": "math.round",

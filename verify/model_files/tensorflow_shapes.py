@@ -356,12 +356,13 @@ def _matvec(e: Emitter, a: Any) -> Any:
 
 def _tensordot(e: Emitter, a: Any) -> Any:
     b, axes = e.must_take("b"), e.must_take("axes")
-    if is_tensor(b) or not is_tensor(a):
-        raise Refused("only a constant as the second operand is read")
-    matrix = np.asarray(b)
-    if axes not in (1, [-1, 0], [[-1], [0]]) or matrix.ndim > 2:
-        raise Refused(f"axes={printable(axes, 40)}; only axes=1 is read")
-    return e.op("Dot", a, b)
+    if is_tensor(a) and is_tensor(b):
+        raise Refused("of two tensors each row would meet each row of the other")
+    if axes in (1, [-1, 0], [[-1], [0]]) and is_tensor(a) and np.ndim(b) <= 2:
+        return e.op("Dot", a, b)
+    if isinstance(axes, list):  # of one axis each, [2, 0] is short for [[2], [0]]
+        axes = [wholes(ends, "an axis") for ends in axes]
+    return e.op("Tensordot", a, b, axes=axes)
 
 
 def _one_hot(e: Emitter, ids: Any) -> Any:

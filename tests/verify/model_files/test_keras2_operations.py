@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,17 @@ CASES = {
         "compat.v1.pad",
         x(paddings=[[0, 0], [1, 2], [0, 0]], mode="CONSTANT", constant_values=0.5),
         np.pad(X, [(0, 0), (1, 2), (0, 0)], constant_values=0.5),
+    ),
+    "erf": ("math.erf", x(), np.vectorize(math.erf)(X).astype("float32")),
+    "tensordot": (
+        "tensordot",
+        x(b=floats(TIME, 2).tolist(), axes=[[1], [0]]),
+        np.tensordot(X, floats(TIME, 2), [[1], [0]]),
+    ),
+    "tensordot, constant first": (
+        "tensordot",
+        ["_CONSTANT_VALUE", -1, [0.5, 2.0, -1.0], {"b": ["x", 0, 0], "axes": [0, 2]}],
+        X @ np.float32([0.5, 2.0, -1.0]),
     ),
     "one hot": (
         "one_hot",
@@ -337,6 +349,11 @@ def test_slices_of_every_kind_pick_what_numpy_picks(parts, dots):
         ("__operators__.eq", x(), "the file does not say its argument y"),
         ("math.reduce_mean", x(), "without an axis it joins the rows"),
         ("math.reduce_mean", ["ids", 0, 0, {"axis": 1}], "computed in whole numbers"),
+        (
+            "tensordot",
+            x(b=["y", 0, 0], axes=[[2], [2]]),
+            "of two tensors each row would meet each row of the other",
+        ),
         ("concat", both(axis=0), "an axis other than that of the rows"),
         ("nn.relu", x(slope=2), "its argument slope=2 has no equivalent"),
         ("compat.v1.squeeze", x(), "without an axis it may remove that of the rows"),
@@ -355,6 +372,13 @@ def test_what_has_no_equivalent_is_refused_by_the_name_of_the_function(
     with pytest.raises(UnsupportedError, match=r"Layer 'op'.*") as caught:
         result(function, node)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("axes", [[[0], [0]], [[0, 2], [0, 1]], 3])
+def test_a_tensordot_along_the_rows_is_refused(axes):
+    node = x(b=floats(ROWS, FEATURES, 2).tolist(), axes=axes)
+    with pytest.raises(verify.VerifyError, match="the rows to stand first"):
+        result("tensordot", node)
 
 
 def test_the_shape_of_a_tensor_stands_for_the_rows_where_it_is_used():

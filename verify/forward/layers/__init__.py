@@ -27,6 +27,7 @@ from verify.forward.layers import (
     operations,
     pooling,
     preprocessing,
+    product_operations,
     recurrent,
     recurrent_cells,
     regularization,
@@ -53,7 +54,7 @@ HEADINGS: Mapping[str, tuple[type[LayerType], ...]] = MappingProxyType(
         "Reshaping and merging": (*reshaping.KINDS, *merging.KINDS),
         "Regularization": regularization.KINDS,
         "Models": models.KINDS,
-        "Operations": operations.KINDS,
+        "Operations": (*operations.KINDS, *product_operations.KINDS),
     }
 )
 """Heading in the table of coverage -> the layer types listed under it."""

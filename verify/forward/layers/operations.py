@@ -51,7 +51,9 @@ from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
 from verify.model.versions import VersionRule
 
-CONSTANTS = frozenset({"key", "indices", "constant_values", "weights", "fill_value"})
+CONSTANTS = frozenset(
+    {"key", "indices", "constant_values", "weights", "fill_value"} | {"start_indices"}
+)
 """Arguments that are not cast, and that must not be tensors."""
 
 
@@ -370,12 +372,15 @@ _UNARY: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "Log1p": np.log1p, "Log2": np.log2, "Log10": np.log10, "Sin": np.sin,
         "Cos": np.cos, "Tan": np.tan, "Sinh": np.sinh, "Cosh": np.cosh,
         "Tanh": np.tanh, "Arctan": np.arctan, "Floor": np.floor, "Ceil": np.ceil,
+        "Arcsin": np.arcsin, "Arccos": np.arccos, "Arcsinh": np.arcsinh,
+        "Arccosh": np.arccosh, "Arctanh": np.arctanh,
     },
     "keep": {
         "Negative": np.negative, "Absolute": np.abs, "Abs": np.abs, "Sign": np.sign,
         "Reciprocal": lambda x: 1 / x, "Rsqrt": lambda x: 1 / np.sqrt(x),
         "Isnan": np.isnan, "Isfinite": np.isfinite, "Isinf": np.isinf,
         "StopGradient": functions.same, "Copy": functions.same,
+        "Erf": activations.erf, "Trunc": np.trunc,
     },
     "counted": {"Square": np.square},
     "bool": {"LogicalNot": np.logical_not},
@@ -389,6 +394,7 @@ _BINARY: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "float": {
         "Divide": np.true_divide, "TrueDivide": np.true_divide,
         "DivideNoNan": functions.divide_no_nan, "Arctan2": np.arctan2,
+        "Logaddexp": np.logaddexp,
     },
     "strict": {
         "Equal": np.equal, "NotEqual": np.not_equal, "Less": np.less,
@@ -450,6 +456,9 @@ _OTHERS: tuple[tuple[Any, ...], ...] = (
     ("Std", "float", on_axes(np.std), REDUCED),
     ("Max", "keep", on_axes(functions.maximum_of), BOUNDED),
     ("Min", "keep", on_axes(functions.minimum_of), BOUNDED),
+    ("Amax", "keep", on_axes(np.max), REDUCED),
+    ("Amin", "keep", on_axes(np.min), REDUCED),
+    ("Median", "float", on_axes(ordering.median), REDUCED),
     ("Logsumexp", "keep", on_axes(functions.logsumexp), REDUCED),
     ("Average", "float", functions.average, AXES, ("x", "weights")),
     ("Argmax", "keep", on_axis(functions.argmax), FOUND),
@@ -487,6 +496,8 @@ _OTHERS: tuple[tuple[Any, ...], ...] = (
     ("Argsort", "keep", on_axis(ordering.argsort), LAST),
     ("TopK", "own", ordering.top_k, {"k": Option(positive), "sorted": only(True)}),
     ("Roll", "own", ordering.roll, {"shift": Option(integers), **AXES}),
+    ("Slice", "own", ordering.part, {"shape": Option(integers)},
+     ("inputs", "start_indices")),
     ("Moveaxis", "own", ordering.moveaxis,
      {"source": Option(integers), "destination": Option(integers)}),
     ("Diff", "keep", on_axis(ordering.difference),

@@ -117,6 +117,41 @@ def nan_to_num(
     return np.where(np.isneginf(y), least, y)
 
 
+def median(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
+    """Compute the median along axes, as Keras on TensorFlow interpolates it.
+
+    Of an odd number of entries the one before the middle counts 0 times, so that it
+    makes NaN of the median if it is infinite.
+    """
+    others = [k for k in range(x.ndim) if k not in axis]
+    y = np.transpose(x, (*others, *axis))
+    y = np.reshape(y, (*y.shape[: len(others)], -1))
+    y = sort(y, axis=len(others))
+    below, above = max(y.shape[-1] // 2 - 1, 0), y.shape[-1] // 2
+    share = x.dtype.type(0.5 if y.shape[-1] % 2 == 0 else 0.0)
+    middle = y[..., above] * (1 - share) + y[..., below] * share
+    middle = np.where(np.isnan(y[..., -1]), x.dtype.type(np.nan), middle)
+    return as_array(np.expand_dims(middle, axis) if keepdims else middle)
+
+
+def part(inputs: Array, start_indices: Any, shape: tuple[int, ...]) -> Array:
+    """Cut a block of a size out of each row; a size of -1 reaches to the end."""
+    starts = [int(k) for k in np.asarray(start_indices).reshape(-1)]
+    if (starts[0], shape[0]) != (0, -1):
+        raise ValueError(
+            f"a block of {shape[0]} rows from row {starts[0]} on: its first size must "
+            "be -1, for all rows"
+        )
+    ends = [
+        a + n if n >= 0 else size
+        for a, n, size in zip(starts, shape, inputs.shape, strict=True)
+    ]
+    for k, (a, end, size) in enumerate(zip(starts, ends, inputs.shape, strict=True)):
+        if not 0 <= a <= end <= size:
+            raise ValueError(f"entries {a} to {end} of {size} along axis {k}")
+    return inputs[tuple(slice(a, end) for a, end in zip(starts, ends, strict=True))]
+
+
 def count_nonzero(x: Array, axis: tuple[int, ...]) -> Array:
     """Count the numbers that are not 0 along axes."""
     return as_array(np.count_nonzero(x, axis=axis)).astype(np.int32)

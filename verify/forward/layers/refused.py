@@ -66,6 +66,10 @@ REASONS: Mapping[str, str] = MappingProxyType(
             "a cell by itself, inside RNN, is not supported; ConvLSTM2D is"
         ),
         "ConvRNN2D": _ABSTRACT,
+        "ops.BroadcastTo": (
+            "it holds the number of rows, so that it fails for any other; add zeros of "
+            "that shape, or use ops.repeat or ops.tile along another axis"
+        ),
         "MaxoutDense": "it is a class of Keras 1, gone in Keras 2",
         "Highway": "it is a class of Keras 1, gone in Keras 2",
     }

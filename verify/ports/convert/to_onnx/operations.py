@@ -508,6 +508,9 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
             | x.graph.op("IsInf", [x], bool, x.shape)
         )
     ),
+    "Erf": _one("Erf"),
+    "Amax": _reduction("ReduceMax"),
+    "Amin": _reduction("ReduceMin"),
     "StopGradient": _composed(lambda x: x),
     "Copy": _composed(lambda x: x),
     "Add": _pair(lambda a, b: a + b),
