@@ -228,7 +228,10 @@ class ConfigUpgrader:
             entry = {**entry, "module": module}
             if class_name in RENAMED_CLASSES:
                 class_name = self._renamed(class_name, config)
-        if "dtype" in config:
+        operation = str(entry.get("module")).startswith(("keras.ops", "keras.src.ops"))
+        if (
+            "dtype" in config and not operation
+        ):  # the dtype of an operation is an option
             config["dtype"] = _policy_of(config["dtype"])
         name = printable(config.get("name", entry.get("name", class_name)))
         where = f"layer '{name}' ({printable(class_name)})"

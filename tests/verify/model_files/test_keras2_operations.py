@@ -459,3 +459,16 @@ def test_constants_have_the_dtype_of_the_tensor_beside_them():
     stored = made["inbound_nodes"][0]["args"][1]["config"]
     assert stored["dtype"] == "float32"
     assert stored["value"] == np.float32([0.1, 0.2, 0.3]).tolist()
+
+
+def test_the_dtype_of_an_operation_of_keras_3_in_an_h5_file_is_no_policy():
+    entry = {
+        "class_name": "Prod",
+        "config": {"name": "op", "axis": 1, "keepdims": False, "dtype": None},
+        "name": "op",
+        "inbound_nodes": [["x", 0, 0, {}]],
+    }
+    upgraded = upgrade_config(graph(entry), "keras3").config
+    (made,) = [e for e in upgraded["config"]["layers"] if e.get("name") == "op"]
+    assert made["module"] == "keras.ops"
+    assert made["config"]["dtype"] is None
