@@ -73,13 +73,20 @@ class Gradients:
     weights: Mapping[str, Mapping[str, Array]]
 
 
-def supports(net: Network) -> str:
-    """Return why `backprop` cannot differentiate a model; an empty text if it can."""
+def supports(net: Network, *, eight_bits: bool = False) -> str:
+    """Return why `backprop` cannot differentiate a model; an empty text if it can.
+
+    Parameters
+    ----------
+    net : Network
+    eight_bits : bool
+        As for `refused`.
+    """
     graph = net.spec.root.graph
     calls = Counter(node.layer for node in graph.nodes) if graph is not None else {}
     constant = _constant(net.spec.root)
     for path, layer in net.spec.walk():
-        if path not in constant and (reason := refused(layer)):
+        if path not in constant and (reason := refused(layer, eight_bits=eight_bits)):
             return reason
         if layer.options.get("stateful") and calls.get(path.split("/")[0], 0) > 1:
             return (
@@ -89,8 +96,16 @@ def supports(net: Network) -> str:
     return ""
 
 
-def refused(layer: LayerSpec) -> str:
-    """Return why a layer cannot be differentiated; an empty text if it can."""
+def refused(layer: LayerSpec, *, eight_bits: bool = False) -> str:
+    """Return why a layer cannot be differentiated; an empty text if it can.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    eight_bits : bool
+        Whether 8-bit weights are allowed. Their layers round inputs to whole numbers,
+        where the derivative is 0; Keras trains as if they did not.
+    """
     if layer.class_name not in DIFFERENTIATED:
         return (
             f"{layer}: gradients through it are not supported. "
@@ -115,7 +130,7 @@ def refused(layer: LayerSpec) -> str:
             f"{layer}: gradients through functions of its own are not supported. "
             "Supported: the equations of Keras"
         )
-    if layer.options.get("quantization_mode"):
+    if layer.options.get("quantization_mode") and not eight_bits:
         return (
             f"{layer}: gradients through 8-bit weights are not supported. "
             "Supported: weights that are floats"
@@ -169,7 +184,7 @@ def backprop(
     DataError
         The inputs or the gradients do not fit the model.
     """
-    reason = supports(net)
+    reason = supports(net, eight_bits=visit is not None and not weights)
     graph = net.spec.root.graph
     if reason or graph is None:
         raise UnsupportedError(reason or f"{net.spec.root}: it has no layers")
@@ -298,6 +313,8 @@ def needs_recording(layer: LayerSpec, known: frozenset[str]) -> bool:
         class of layer alone.
     """
     if layer.class_name not in BACKWARD_LAYERS:
+        return True
+    if layer.options.get("quantization_mode"):
         return True
     for option in ("activation", "recurrent_activation"):
         function = layer.options.get(option, "linear")

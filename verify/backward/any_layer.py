@@ -47,6 +47,13 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
                 d = d.reshape(*front, *output.shape)
                 known = adjoints.get(output.place)
                 adjoints[output.place] = d if known is None else known + d
+            elif isinstance(output, Recorded) and back.visit is not None:
+                # made of weights alone, such as the vectors of an 8-bit table
+                constant = Operation(
+                    "constant", (output.value,), output.value, np.copy,
+                    errors=(output.error,),
+                )  # fmt: skip
+                back.visit(call.key, None, {"output": d}, constant)
         _show_decisions(back, call, tape)
         found = tape.back(adjoints, _visitor(back, call))
     except NotRecorded as error:

@@ -342,3 +342,25 @@ def test_a_constant_that_float32_does_not_have_counts_where_it_is_chosen():
         off = abs(float(np.float32(0.31)) - 0.31)
         assert np.broadcast_to(found.max_error, (1, 2))[0, 0] == pytest.approx(off)
         assert np.broadcast_to(found.max_error, (1, 2))[0, 1] == 0
+
+
+def test_weights_of_8_bits_have_a_bound_unless_an_input_is_near_a_half():
+    dense = made("Dense", INPUTS, units=UNITS, quantization_mode="int8")
+    rng = np.random.default_rng(5)
+    whole = rng.integers(-127, 128, (INPUTS, UNITS)).astype(np.int8)
+    weights = {**dense.weights, "kernel": whole}
+    weights["kernel_scale"] = rng.uniform(90, 200, UNITS).astype(np.float32)
+    net = operations("Negative").spec
+    net = net.with_layer(replace(dense, name="d", weights=weights), "d")
+    x = features()
+    x[1, 2], x[1, 2, 0] = 0.5 * (1.0 + 1e-7) / 127, 1.0
+    bound, error = bound_of(Network(net), x)
+    assert np.isnan(bound[1]).all()
+    others = np.delete(bound, 1, axis=0)
+    assert np.isfinite(others).all()
+    assert not (np.delete(error, 1, axis=0) > others).any()
+    assert others.max() < 1e-4
+    wrong = {**weights, "kernel_scale": weights["kernel_scale"] * np.float32(1.0001)}
+    planted = Network(net.with_layer(replace(net["d"], weights=wrong), "d"))
+    apart = np.abs(planted.predict(x) - Network(net).predict(x))
+    assert (apart > bound).any()

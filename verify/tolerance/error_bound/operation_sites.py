@@ -79,6 +79,8 @@ def operation_rounding(
     y = operation.output
     nowhere = np.zeros(len(y) if y.ndim else 1, dtype=bool)
     match operation.name:
+        case "constant":
+            return OperationRounding(2 * np.asarray(operation.errors[0]), None, nowhere)
         case "undecided":
             return OperationRounding(np.zeros(()), None, ~nowhere)
         case "decision":

@@ -416,10 +416,11 @@ call of the layer inside; see `verify.backward.any_layer.merges_steps`."""
 def unbounded(net: Network, name: str | None = None) -> str:
     """Return why a model, or one layer, has no bound; empty if it may have one."""
     if name is None:
-        reason, layers = supports(net), [layer for _, layer in net.spec.walk()]
+        reason = supports(net, eight_bits=True)
+        layers = [layer for _, layer in net.spec.walk()]
     else:
         layer = net.spec[name]
-        reason = refused(layer)
+        reason = refused(layer, eight_bits=True)
         layers = [layer, *(inner for _, inner in layer.walk())]
     if reason:
         return reason.partition(". ")[0].replace("gradients through", "bounds through")
