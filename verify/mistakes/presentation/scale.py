@@ -47,8 +47,9 @@ MAX_COLUMNS = 1000
 
 FLOAT32 = np.dtype(np.float32)
 
-FIT_STEPS = 160
-"""Steps of the search for a scale; each leaves two thirds of where it may be."""
+FIT_STEPS, GOLDEN_SECTION = 120, (5**0.5 - 1) / 2
+"""Most steps of the search for a scale, and the share of where it may be that each
+leaves. It ends where float64 has no numbers in between."""
 
 FEW_NUMBERS, MAX_ROUNDS = 2000, 20
 """Numbers among which a scale is sought, and how often those are added that it leaves
@@ -279,12 +280,21 @@ class _Line:
 
 def _greatest(function: Callable[[float], float], low: float, high: float) -> float:
     """Return where a function that rises and then falls is greatest."""
+    share = GOLDEN_SECTION
+    one, two = high - share * (high - low), low + share * (high - low)
+    at_one, at_two = function(one), function(two)
     for _ in range(FIT_STEPS):
-        one, two = low + (high - low) / 3, high - (high - low) / 3
-        if function(one) < function(two):
-            low = one
+        if not low < one < two < high:
+            break
+        # one of the two points is a point of the next step as well
+        if at_one < at_two:
+            low, one, at_one = one, two, at_two
+            two = low + share * (high - low)
+            at_two = function(two)
         else:
-            high = two
+            high, two, at_two = two, one, at_one
+            one = high - share * (high - low)
+            at_one = function(one)
     return (low + high) / 2
 
 
