@@ -207,6 +207,36 @@ class Limit(StrEnum):
         "GlobalAveragePooling of whole numbers without a mask rounds in another way "
         "on JAX, in float32 even in a model of float64; cast to floats first"
     )
+    SLOPE_OF_WHOLE = (
+        "whole numbers times a negative slope are rounded in another way on JAX, in "
+        "float32 even in a model of float64; cast to floats first"
+    )
+    NORM_OVER_AXES = (
+        "Keras on JAX and on NumPy takes no list of axes in ops.norm; take the root of "
+        "a sum of squares"
+    )
+    """One axis, as a number, is refused too: here it is not told from a list of one."""
+
+    EQUAL_NUMBERS = (
+        "Keras on NumPy puts equal numbers in any order, so ops.argsort and ops.top_k "
+        "return other places than on TensorFlow"
+    )
+    """Source: keras/src/backend/numpy/numpy.py, ``argsort``, and numpy/math.py,
+    ``top_k``, which take NumPy's unstable sorting."""
+
+    SLICE_TO_END = (
+        "Keras takes a size of -1 in ops.slice on TensorFlow alone, and the rows need "
+        "it; x[:, 1:4] works everywhere"
+    )
+    GROUPED_HEADS = (
+        "Keras on NumPy has no ops.dot_product_attention with fewer heads of keys than "
+        "of queries"
+    )
+    COUNT_TURNED_ROUND = (
+        "Keras on torch returns what ops.count_nonzero counts with all axes reversed"
+    )
+    """Source: keras/src/backend/torch/numpy.py, ``count_nonzero``: ``.T``."""
+
     WHOLE_TO_TENS = (
         "ops.round of whole numbers to tens or hundreds is read for TensorFlow alone, "
         "where it is not exact"
@@ -225,7 +255,7 @@ TENSORFLOW: Rules = frozenset()
 
 _ELSEWHERE = (
     *(Rule.EXACT_CONSTANTS, Rule.FLOOR_DIVIDES_EXACTLY),
-    *(Limit.WHOLE_TO_FLOATS, Limit.WHOLE_TO_TENS, Limit.TEXTS),
+    *(Limit.WHOLE_TO_FLOATS, Limit.WHOLE_TO_TENS, Limit.TEXTS, Limit.SLICE_TO_END),
 )
 
 BACKENDS: Mapping[str, Rules] = MappingProxyType(
@@ -242,6 +272,8 @@ BACKENDS: Mapping[str, Rules] = MappingProxyType(
                 Limit.MASKED_CONVLSTM,
                 Limit.LISTS,
                 Limit.MEAN_OF_WHOLE,
+                Limit.SLOPE_OF_WHOLE,
+                Limit.NORM_OVER_AXES,
                 Limit.REPEATS,
             }
         ),
@@ -263,6 +295,7 @@ BACKENDS: Mapping[str, Rules] = MappingProxyType(
                 Limit.ONE_HOT_BEYOND,
                 Limit.WHOLE_NUMBERS,
                 Limit.REPEATS,
+                Limit.COUNT_TURNED_ROUND,
             }
         ),
         "numpy": frozenset(
@@ -279,6 +312,9 @@ BACKENDS: Mapping[str, Rules] = MappingProxyType(
                 Limit.ONE_HOT_BEYOND,
                 Limit.ONE_HOT_OF_FLOATS,
                 Limit.SOFTMAX_OVER_AXES,
+                Limit.NORM_OVER_AXES,
+                Limit.EQUAL_NUMBERS,
+                Limit.GROUPED_HEADS,
             }
         ),
     }

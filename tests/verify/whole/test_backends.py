@@ -303,6 +303,22 @@ def alone(tested: LayerSpec, *more, shape=(4, 3), dtype="float32", masked=False)
     return net_of([x, *before, tested], {**calls, tested.name: arguments}, tested.name)
 
 
+def sliced() -> ModelSpec:
+    """A model of an ops.slice of all rows."""
+    tested = made("ops.Slice", "tested", shape=(-1, 2, -1))
+    calls = {"tested": ("x", (0, 1, 0))}
+    return net_of([given("x", 4, 3), tested], calls, "tested")
+
+
+def attending_by_groups() -> ModelSpec:
+    """A model of ops.dot_product_attention with 4 heads of queries and 2 of keys."""
+    part = made("ops.GetItem", "part")
+    tested = made("ops.DotProductAttention", "tested", is_causal=False)
+    two_heads = (slice(None), slice(None), slice(0, 2))
+    calls = {"part": ("x", two_heads), "tested": ("x", "part", "part")}
+    return net_of([given("x", 5, 4, 3), part, tested], calls, "tested")
+
+
 def whole(class_name: str, **config) -> ModelSpec:
     """A model of one layer without weights, on whole numbers."""
     return alone(made(class_name, "tested", **config), dtype="int32")
@@ -348,6 +364,15 @@ LIMITS = [
         made("ops.Repeat", "tested", repeats=[1, 0, 2], axis=-1))),
     (Limit.WHOLE_TO_FLOATS, ("jax", "torch", "numpy"), lambda: whole("ops.Sin")),
     (Limit.MEAN_OF_WHOLE, ("jax",), lambda: whole("GlobalAveragePooling1D")),
+    (Limit.SLOPE_OF_WHOLE, ("jax",), lambda: whole("LeakyReLU", negative_slope=0.3)),
+    (Limit.NORM_OVER_AXES, ("jax", "numpy"), lambda: alone(
+        made("ops.Norm", "tested", ord=2, axis=[1]))),
+    (Limit.EQUAL_NUMBERS, ("numpy",), lambda: alone(
+        made("ops.Argsort", "tested", axis=1))),
+    (Limit.SLICE_TO_END, ("jax", "torch", "numpy"), sliced),
+    (Limit.GROUPED_HEADS, ("numpy",), attending_by_groups),
+    (Limit.COUNT_TURNED_ROUND, ("torch",), lambda: alone(
+        made("ops.CountNonzero", "tested", axis=1))),
     (Limit.WHOLE_TO_TENS, ("jax", "torch", "numpy"),
      lambda: whole("ops.Round", decimals=-1)),
 ]  # fmt: skip

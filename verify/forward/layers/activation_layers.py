@@ -86,6 +86,7 @@ def _leaky(layer: LayerSpec, x: Array, slope: float) -> Array:
         return y.astype(x.dtype, copy=False)
     refuse(layer, Limit.WHOLE_NUMBERS)
     refuse(layer, Limit.LEAKY_RELU)
+    refuse(layer, Limit.SLOPE_OF_WHOLE)
     return leaky_relu(x.astype(np.float32), slope, exact=exact_constants(layer))
 
 

@@ -315,6 +315,16 @@ def _not_to_tens(layer: LayerSpec, given: Mapping[str, Any]) -> None:
         refuse(layer, Limit.WHOLE_TO_TENS)
 
 
+def _heads_for_each(layer: LayerSpec, given: Mapping[str, Any]) -> None:
+    query, key = (as_array(given[name]) for name in ("query", "key"))
+    if query.shape[2] != key.shape[2]:
+        refuse(layer, Limit.GROUPED_HEADS)
+
+
+def _always(limit: Limit) -> Callable[[LayerSpec, Mapping[str, Any]], None]:
+    return lambda layer, given: refuse(layer, limit)
+
+
 def _leaky(layer: LayerSpec, given: Mapping[str, Any]) -> None:
     require_gentle_slope(layer, layer.options["negative_slope"])
 
@@ -325,6 +335,12 @@ LIMITED: Mapping[str, Callable[[LayerSpec, Mapping[str, Any]], None]] = {
     "ops.Repeat": _no_list,
     "ops.Where": _no_list,
     "ops.Round": _not_to_tens,
+    "ops.Norm": _always(Limit.NORM_OVER_AXES),
+    "ops.Slice": _always(Limit.SLICE_TO_END),
+    "ops.DotProductAttention": _heads_for_each,
+    "ops.Argsort": _always(Limit.EQUAL_NUMBERS),
+    "ops.TopK": _always(Limit.EQUAL_NUMBERS),
+    "ops.CountNonzero": _always(Limit.COUNT_TURNED_ROUND),
     "ops.LeakyRelu": _leaky,
     "ops.ReLU": _leaky,
 }
