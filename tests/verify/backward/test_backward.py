@@ -45,7 +45,7 @@ from verify.backward import (
 )
 from verify.backward import cells as backward_cells
 from verify.backward.derivatives import DERIVATIVES, pullback
-from verify.forward.activations import resolve
+from verify.forward.activations import erf, resolve
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Inputs
 from verify.mistakes.catalogue import catalogue
@@ -178,10 +178,20 @@ def test_gradients_follow_differences_of_the_forward_pass(kind, more, sequences)
     assert ours.inputs[0][ids() != 0].all()
 
 
+BY_NAME = [name for name in DERIVATIVES if name != "erf"]
+"""Activations that have a derivative; erf is an operation and no activation."""
+
+
+def test_the_derivative_of_erf():
+    x, eps = np.linspace(-3, 3, 31), 1e-6
+    slope = (erf(x + eps) - erf(x - eps)) / (2 * eps)
+    np.testing.assert_allclose(DERIVATIVES["erf"](x, erf(x)), slope, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        *DERIVATIVES,
+        *BY_NAME,
         "softmax",
         "log_softmax",
         "softmax(axis=1)",
@@ -620,7 +630,7 @@ def test_every_activation_of_a_dense_layer():
     from keras import layers
 
     x = keras.Input((TIME, INPUTS))
-    names = [n for n in (*DERIVATIVES, "softmax", "log_softmax") if "keras2" not in n]
+    names = [n for n in (*BY_NAME, "softmax", "log_softmax") if "keras2" not in n]
     ys = [layers.Dense(UNITS, activation=name, name=name)(x) for name in names]
     wide = layers.Dense(UNITS, activation=layers.LeakyReLU(0.1))(x)
     model = random_weights_of(keras.Model(x, [*ys, wide]), scale=2.0)
