@@ -86,7 +86,7 @@ def test_one_key_makes_one_model():
 
 @pytest.mark.slow
 def test_every_layer_and_operation_that_is_read_is_in_some_model():
-    """Those of keras.layers that are not read are refused, which another test sees."""
+    """Leave out the layers that are not read: another test sees them refused."""
     made = "\n".join(program(f"1:{k}").source for k in range(4000))
     found = set(re.findall(r"\blayers\.(\w+)\(", made))
     for name in set(re.findall(r"\bops\.(\w+)\(", made)):

@@ -31,7 +31,7 @@ ELEMENTWISE = (
     "keras.activations.relu({x}, negative_slope=0.3, max_value=0.8, threshold=0.1)",
     "{x} * 0.3 + ops.ones_like({x})", "{x} - ops.zeros_like({x})",
 )  # fmt: skip
-"""Of one tensor, which keep its shape."""
+"""List operations of one tensor, which keep its shape."""
 
 STEPS = (
     "ops.ceil({x} * 1.7 + 0.33) * 0.5", "ops.floor({x} * 1.7 + 0.33) * 0.5",
@@ -51,7 +51,7 @@ PAIRS = (
     "ops.logaddexp({x}, {y})", "ops.maximum({x}, {y})", "ops.minimum({x}, {y})",
     "ops.power(ops.absolute({x}) + 0.2, {y})", "({x} + 0.33) % ({y} * {y} + 0.7)",
 )  # fmt: skip
-"""Of two tensors of one shape."""
+"""List operations of two tensors of one shape."""
 
 CONDITIONS = (
     "ops.greater({x}, {y} + 0.123)", "ops.greater_equal({x}, {y} + 0.123)",

@@ -21,7 +21,7 @@ TEXTS = (
     "The cat SAT, on the Mat!", "É é dog's\x0b  dæy\tx", "", "a\xa0b the the dog",
     "(sat) on ... the é",
 )  # fmt: skip
-"""What inputs of words, numbers and texts hold; layers know some of it."""
+"""List what inputs of words, numbers and texts hold; layers know some of it."""
 
 HEADER = "import keras\nfrom keras import layers, ops\n"
 

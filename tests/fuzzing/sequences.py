@@ -88,7 +88,7 @@ def _sequence(m: Maker, x: str, text: str, shape: Shape, **options: Any) -> None
 
 
 def _unchanged(m: Maker, x: str) -> None:
-    """What predict leaves out."""
+    """Add a layer that predict leaves out."""
     text, options = m.pick(
         ("SpatialDropout1D", {"rate": 0.3}),
         ("AlphaDropout", {"rate": 0.2}),

@@ -165,9 +165,11 @@ def check_case(
 
 
 def _keras_outputs(case: Case, model: Any, x: Any) -> Any:
-    """What Keras computes: by `predict` where batches follow each other, by one call
-    otherwise, through XLA where the case is `compiled`. That spares the loops around
-    the call, which Keras would trace for every case."""
+    """Return what Keras computes, by `predict` where batches follow each other.
+
+    Otherwise by one call, through XLA where the case is `compiled`. That spares the
+    loops around the call, which Keras would trace for every case.
+    """
     import keras
 
     from verify.keras_bridge import backend

@@ -54,7 +54,7 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
                     errors=(output.error,),
                 )  # fmt: skip
                 back.visit(call.key, None, {"output": d}, constant)
-        _show_decisions(back, call, tape)
+        _show_recorded_decisions(back, call, tape)
         found = tape.back(adjoints, _visitor(back, call))
     except NotRecorded as error:
         raise NotRecorded(f"{call.layer}: {error} has no derivative here") from None
@@ -222,7 +222,7 @@ def _visitor(back: Backward, call: BackwardCall) -> Any:
     return visit
 
 
-def _show_decisions(back: Backward, call: BackwardCall, tape: Tape) -> None:
+def _show_recorded_decisions(back: Backward, call: BackwardCall, tape: Tape) -> None:
     for operation in tape.decisions:
         if back.visit is not None:
             back.visit(call.key, None, {}, operation)

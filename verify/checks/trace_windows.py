@@ -7,8 +7,9 @@ from pathlib import Path
 
 from verify.checks.inputs import checked_inputs, error_rows, whole_batches
 from verify.console.progress import doing
-from verify.data.array_files import ArrayFiles, array_files, pack_into
+from verify.data.array_files import ArrayFiles
 from verify.data.sources import Source
+from verify.data.write_arrays import folder_beside, pack_into
 from verify.forward.network import Inputs, Network
 from verify.forward.windows import MANY_STEPS, trace_into
 from verify.model.arrays import Array
@@ -59,7 +60,8 @@ def write_windows(
     rows = whole_batches(BATCH_BYTES // max(of_few, 1) * few, few)
     # while an array is packed, it takes its space twice
     room = (of_few + max(sizes.values(), default=0)) * -(-source.rows // few)
-    with array_files(path, source.rows, room) as files:
+    with folder_beside(path, room) as folder:
+        files = ArrayFiles(folder, source.rows)
         sink = _ToFiles(files)
         for k, data in enumerate(source.batches(rows)):
             sink.first = k * rows

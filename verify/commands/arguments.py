@@ -85,7 +85,7 @@ def optional_source(
     *,
     quiet: bool = False,
 ) -> Source | None:
-    """Open the inputs in a file as `_source`, or return None without a file.
+    """Open the inputs in a file as `opened_source`, or return None without a file.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -54,8 +55,7 @@ def trace(
     with error_prefix(data), progress("rows", source.rows) as advance:
         shapes = write_trace(net, source, path, advance=advance)
     print(f"Wrote {printable(path)}: {len(shapes)} arrays", file=sys.stderr)
-    for name, shape in shapes.items():
-        print(f"{printable(name)}  {shape}")
+    _print_shapes(shapes)
 
 
 def predict(
@@ -92,5 +92,9 @@ def predict(
             net, source, path, threads=threads, mapper=mapper, advance=advance
         )
     print(f"Wrote {printable(path)}: {source.rows:,} rows", file=sys.stderr)
+    _print_shapes(shapes)
+
+
+def _print_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:
     for name, shape in shapes.items():
         print(f"{printable(name)}  {shape}")

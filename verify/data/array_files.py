@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from verify.data.files import write_atomically, write_error
-from verify.data.write_arrays import header_of, pack, require_room
+from verify.data.write_arrays import header_of
 from verify.errors import DataError, printable
 from verify.model.arrays import Array
 
@@ -27,7 +24,7 @@ class _File(NamedTuple):
 
 
 class ArrayFiles:
-    """Hold arrays that grow in files; see `array_files`.
+    """Hold arrays that grow in the files of a folder; see `folder_beside`.
 
     Attributes
     ----------
@@ -107,39 +104,6 @@ class ArrayFiles:
             np.save(path, array)
             self._files[name] = _File(path, 0, array.dtype, array.shape)
         return {name: self._files[name].path for name in order if name in self._files}
-
-
-@contextmanager
-def array_files(path: Path, rows: int, size: int) -> Iterator[ArrayFiles]:
-    """Yield files in a temporary folder beside `path` that `pack_into` packs.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.npz``.
-    rows : int
-        The number in all parts together.
-    size : int
-        Bytes that must be free on the disk.
-
-    Raises
-    ------
-    DataError
-        The disk is too full, or a file cannot be written.
-    """
-    require_room(path, size)
-    try:
-        with tempfile.TemporaryDirectory(
-            dir=path.parent, prefix=f".{path.name}."
-        ) as folder:
-            yield ArrayFiles(Path(folder), rows)
-    except OSError as error:
-        raise write_error(path, error) from None
-
-
-def pack_into(path: Path, files: Mapping[str, Path]) -> None:
-    """Write an archive of these arrays atomically; their files are used up."""
-    write_atomically(path, lambda file: pack(file, files))
 
 
 def _bytes(dtype: np.dtype[np.generic], shape: Iterable[int]) -> int:

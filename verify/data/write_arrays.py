@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -101,26 +102,50 @@ def write_npz(
     }
     sizes = [_stored(counts[name], array) for name, array in first.items()]
     # While an array is packed, it takes its space twice.
-    require_room(path, sum(sizes) + max(sizes, default=0))
-    try:
-        with tempfile.TemporaryDirectory(
-            dir=path.parent, prefix=f".{path.name}."
-        ) as folder:
-            files = {name: Path(folder, f"{k}.npy") for k, name in enumerate(first)}
-            for name, array in first.items():
-                files[name].write_bytes(_header(counts[name], array))
-                _append(files[name], name, array, array)
-            for part in parts:
-                for name, array in part.items():
-                    if name not in once:
-                        _append(files[name], name, first[name], array)
-            write_atomically(path, lambda file: pack(file, files))
-    except OSError as error:
-        raise write_error(path, error) from None
+    with folder_beside(path, sum(sizes) + max(sizes, default=0)) as folder:
+        files = {name: folder / f"{k}.npy" for k, name in enumerate(first)}
+        for name, array in first.items():
+            files[name].write_bytes(_header(counts[name], array))
+            _append(files[name], name, array, array)
+        for part in parts:
+            for name, array in part.items():
+                if name not in once:
+                    _append(files[name], name, first[name], array)
+        pack_into(path, files)
     return {
         name: (counts[name], *array.shape[1:]) if array.ndim else ()
         for name, array in first.items()
     }
+
+
+@contextmanager
+def folder_beside(path: Path, size: int) -> Iterator[Path]:
+    """Yield a temporary folder beside a file that is to be written.
+
+    Parameters
+    ----------
+    path : Path
+    size : int
+        Bytes that must be free on the disk.
+
+    Raises
+    ------
+    DataError
+        The disk is too full, or a file cannot be written.
+    """
+    require_room(path, size)
+    try:
+        with tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=f".{path.name}."
+        ) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise write_error(path, error) from None
+
+
+def pack_into(path: Path, files: Mapping[str, Path]) -> None:
+    """Write an archive of these arrays atomically; their files are used up."""
+    write_atomically(path, lambda file: pack(file, files))
 
 
 def require_room(path: Path, size: int) -> None:

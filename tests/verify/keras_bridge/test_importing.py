@@ -1,4 +1,4 @@
-"""What is said of an error of Keras."""
+"""Test what is said of an error of Keras."""
 
 from __future__ import annotations
 

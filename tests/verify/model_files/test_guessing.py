@@ -342,7 +342,7 @@ def test_what_keras_1_wrote_and_nothing_fits_is_refused(tmp_path, layers, reason
 
 
 def test_a_layer_that_joins_others_is_found_by_the_size_behind_it(tmp_path, capsys):
-    """As textgenrnn wrote it: a layer of its own is left open."""
+    """Leave a layer of its own open, in a file as textgenrnn wrote it."""
     layers = {
         "input": {},
         "embedding": {"e/embeddings": (11, 5)},

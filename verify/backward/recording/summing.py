@@ -206,8 +206,7 @@ def running_product(tape: Tape, x: Any, axis: Any) -> Any:
 
     def pullback(output: Array) -> Callable[[Array], list[Array | None]]:
         def back(d: Array) -> list[Array | None]:
-            later = np.cumsum(np.flip(d * output, axis=k + 1), axis=k + 1)
-            return [np.flip(later, axis=k + 1) / value]
+            return [_sums_to_the_end(d * output, k + 1) / value]
 
         return back
 
@@ -246,11 +245,7 @@ def running_sum(tape: Tape, x: Any, axis: Any) -> Any:
     (k,) = axes_of(x, axis)
 
     def pullback(output: Array) -> Callable[[Array], list[Array | None]]:
-        def back(d: Array) -> list[Array | None]:
-            turned = np.flip(d, axis=k + 1)
-            return [np.flip(np.cumsum(turned, axis=k + 1), axis=k + 1)]
-
-        return back
+        return lambda d: [_sums_to_the_end(d, k + 1)]
 
     return tape.record(
         [x],
@@ -260,3 +255,8 @@ def running_sum(tape: Tape, x: Any, axis: Any) -> Any:
         terms=x.shape[k],
         place=("axes", (k,)),
     )
+
+
+def _sums_to_the_end(d: Array, axis: int) -> Array:
+    """Return for each place along an axis the sum of it and all later ones."""
+    return np.flip(np.cumsum(np.flip(d, axis=axis), axis=axis), axis=axis)
