@@ -226,8 +226,7 @@ def extreme(tape: Tape, x: Any, axis: Any, keepdims: bool, function: Any) -> Any
     value = value_of(x)
 
     def pullback(output: Array) -> Callable[[Array], list[Array | None]]:
-        chosen = value == function(value, axis=axes, keepdims=True)
-        shares = chosen / np.maximum(chosen.sum(axis=axes, keepdims=True), 1)
+        shares = extreme_shares(value, axes, function)
         return lambda d: [spread(d, x.shape, axes) * shares]
 
     return tape.record(
@@ -238,6 +237,12 @@ def extreme(tape: Tape, x: Any, axis: Any, keepdims: bool, function: Any) -> Any
         terms=0,
         place=("axes", axes),
     )
+
+
+def extreme_shares(value: Array, axes: tuple[int, ...], function: Any) -> Array:
+    """Return which numbers are the maximum or minimum along axes; equal ones share."""
+    chosen = value == function(value, axis=axes, keepdims=True)
+    return np.asarray(chosen / np.maximum(chosen.sum(axis=axes, keepdims=True), 1))
 
 
 def running_sum(tape: Tape, x: Any, axis: Any) -> Any:

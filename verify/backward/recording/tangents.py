@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.backward.recording.summing import extreme_shares
 from verify.backward.recording.tape import (
     Operation,
     Pullback,
@@ -191,9 +192,8 @@ def _of_extreme(operation: Operation, changes: Array | None) -> Array:
     """Return the changes of a maximum or a minimum: those of the number that it is."""
     assert changes is not None
     (x,), axes = operation.operands, operation.place[1]  # type: ignore[index]
-    whole = x.max if operation.name == "max" else x.min
-    chosen = x == whole(axis=axes, keepdims=True)
-    shares = chosen / np.maximum(chosen.sum(axis=axes, keepdims=True), 1)
+    function = np.max if operation.name == "max" else np.min
+    shares = extreme_shares(x, axes, function)
     over = tuple(1 + k for k in axes)
     found = (changes * shares.astype(np.float32)).sum(axis=over)
     return found.reshape(len(changes), *operation.output.shape)
