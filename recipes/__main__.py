@@ -12,29 +12,29 @@ import ast
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import typer
-from typer.core import TyperCommand, TyperOption
+import click
+from click.exceptions import Exit
 
 import verify
 from recipes import CHAPTER, GROUPS, PAGE_FILE, RECIPES, STUDIES
-from verify.console.exit_codes import INTERRUPTED
+from verify.console.exit_codes import INTERRUPTED, Commands
 from verify.console.exit_codes import run as run_command
 from verify.data.files import output_path
 from verify.errors import DataError, join_and, printable
 
 # Commands import what they need when they run, so that --help appears at once.
 
-app = typer.Typer(
-    help="Build, train and verify the chapter's recurrent networks.\n\n"
-    "Exit codes: 0 done and verified, 1 failed verification, 2 wrong usage or "
-    "unusable data, 3 inconclusive verification, 70 a defect of this program, "
-    "130 interrupted, 143 terminated.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-)
+
+@click.group(cls=Commands, context_settings={"show_default": True})
+def app() -> None:
+    """Build, train and verify the chapter's recurrent networks.
+
+    Exit codes: 0 done and verified, 1 failed verification, 2 wrong usage or unusable
+    data, 3 inconclusive verification, 70 a defect of this program, 130 interrupted, 143
+    terminated.
+    """
 
 
 @app.command(name="list")
@@ -47,19 +47,19 @@ def list_recipes() -> None:
     print(f"{'all':<{width}}  every recipe but {join_and(STUDIES)}: many models each")
 
 
-BatchSize = Annotated[
-    int | None, typer.Option(min=1, max=2**20, help="Samples in a gradient step.")
-]
-Csv = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Your own tweets, with the columns text and airline_sentiment.",
-    ),
-]
+batch_size_option = click.option(
+    "--batch-size",
+    type=click.IntRange(min=1, max=2**20),
+    help="Samples in a gradient step.",
+)
+csv_option = click.option(
+    "--csv",
+    metavar="FILE",
+    help="Your own tweets, with the columns text and airline_sentiment.",
+)
 
 
-def _given(context: typer.Context, *others: str) -> dict[str, Any]:
+def _given(context: click.Context, *others: str) -> dict[str, Any]:
     """Return the options given on the command line, without those named in `others`."""
     options = [param.name for param in context.command.params]
     values = {key: context.params[key] for key in options if key not in others}
@@ -70,7 +70,7 @@ def _given(context: typer.Context, *others: str) -> dict[str, Any]:
     }
 
 
-class RunCommand(TyperCommand):
+class RunCommand(click.Command):
     """Make ``run NAME --help`` describe this recipe and its options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -89,93 +89,91 @@ class RunCommand(TyperCommand):
             for param in self.params:
                 if param.name in defaults:
                     param.default = defaults[param.name]
-                elif isinstance(param, TyperOption):
+                elif isinstance(param, click.Option):
                     param.hidden = param.name not in ("out", "resume", "help")
         super().format_help(ctx, formatter)
 
 
 @app.command(name="run", cls=RunCommand)
+@click.pass_context
+@click.argument(
+    "names",
+    metavar="NAME...",
+    help="Recipes, or the groups chapter and all.",
+    nargs=-1,
+    required=True,
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1, max=10**6),
+    help="Passes over the training data; in a group, only for its sentiment recipes.",
+)
+@batch_size_option
+@click.option(
+    "--units",
+    type=click.IntRange(min=1, max=4096),
+    help="Units of each recurrent layer.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=2**32 - 1),
+    help="Decides the initial weights and the order of the samples.",
+)
+@click.option("--mask-zero", is_flag=True, help="Mask the padding.")
+@click.option(
+    "--padding",
+    type=click.Choice(["pre", "post"]),
+    help="Pad texts with zeros in front or behind.",
+)
+@click.option(
+    "--length",
+    type=click.IntRange(min=1, max=1000),
+    help="Time steps; by default as many as the longest tweet has words.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1, max=1000),
+    help="Number of seeds of a study; --seed is the first.",
+)
+@click.option(
+    "--lengths",
+    metavar="N,N,...",
+    help="Numbers of time steps that padding_study compares.",
+)
+@click.option(
+    "--gaps",
+    metavar="N,N,...",
+    help="Numbers of filler words that long_memory compares.",
+)
+@csv_option
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    help="Folder of the run, by default runs/NAME; with several recipes, the "
+    "folder in which each gets one of its own.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue after the last finished epoch, with the options of the "
+    "earlier run; with several recipes, start those that have no run yet.",
+)
 def run_recipes(
-    context: typer.Context,
-    names: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="NAME...", help="Recipes, or the groups chapter and all."
-        ),
-    ],
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=10**6,
-            help="Passes over the training data; in a group, only for its sentiment "
-            "recipes.",
-        ),
-    ] = None,
-    batch_size: BatchSize = None,
-    units: Annotated[
-        int | None,
-        typer.Option(min=1, max=4096, help="Units of each recurrent layer."),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=2**32 - 1,
-            help="Decides the initial weights and the order of the samples.",
-        ),
-    ] = None,
-    mask_zero: Annotated[
-        bool, typer.Option("--mask-zero", help="Mask the padding.")
-    ] = False,
-    padding: Annotated[
-        Literal["pre", "post"] | None,
-        typer.Option(help="Pad texts with zeros in front or behind."),
-    ] = None,
-    length: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=1000,
-            help="Time steps; by default as many as the longest tweet has words.",
-        ),
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=1000, help="Number of seeds of a study; --seed is the first."
-        ),
-    ] = None,
-    lengths: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,N,...", help="Numbers of time steps that padding_study compares."
-        ),
-    ] = None,
-    gaps: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,N,...",
-            help="Numbers of filler words that long_memory compares.",
-        ),
-    ] = None,
-    csv: Csv = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Folder of the run, by default runs/NAME; with several recipes, the "
-            "folder in which each gets one of its own.",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Continue after the last finished epoch, with the options of the "
-            "earlier run; with several recipes, start those that have no run yet.",
-        ),
-    ] = False,
+    context: click.Context,
+    names: tuple[str, ...],
+    epochs: int | None,
+    batch_size: int | None,
+    units: int | None,
+    seed: int | None,
+    mask_zero: bool,
+    padding: str | None,
+    length: int | None,
+    seeds: int | None,
+    lengths: str | None,
+    gaps: str | None,
+    csv: str | None,
+    out: str | None,
+    resume: bool,
 ) -> None:
     """Train recipes, verify their models, and print one table of all.
 
@@ -200,85 +198,76 @@ def run_recipes(
                 f"rnn-recipe: {job.recipe} {what}. Go on with: {again}",
                 file=sys.stderr,
             )
-            raise typer.Exit(INTERRUPTED) from None
+            raise Exit(INTERRUPTED) from None
     print()
     print_table(results)
     codes = {result.report.verdict.exit_code for result in results}
-    raise typer.Exit(1 if 1 in codes else max(codes))
+    raise Exit(1 if 1 in codes else max(codes))
 
 
 @app.command(name="sweep")
+@click.pass_context
+@click.option(
+    "--recipes", metavar="NAME,...", help="Sentiment recipes, by default the LSTM."
+)
+@click.option("--seeds", metavar="N,...", help="By default 42,43,44.")
+@click.option(
+    "--padding", metavar="pre,post", help="Pad texts with zeros in front or behind."
+)
+@click.option(
+    "--mask-zero", type=click.Choice(["on", "off", "both"]), help="Mask the padding."
+)
+@click.option(
+    "--units", metavar="N,...", help="Units of each recurrent layer, by default 40."
+)
+@click.option(
+    "--lengths",
+    metavar="N,...",
+    help="Time steps; by default as many as the longest tweet has words.",
+)
+@click.option(
+    "--epochs", metavar="N,...", help="Passes over the training data, by default 3."
+)
+@batch_size_option
+@csv_option
+@click.option(
+    "--out",
+    default="runs/sweep",
+    metavar="FOLDER",
+    help="Folder in which each run gets one of its own.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1, max=1024),
+    help="Models trained at the same time, by default one a core.",
+)
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Train on the workers of a Dask cluster: tcp://host:8786, or local "
+    "for workers on this machine.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Keep finished runs; options that are not given are taken from the "
+    "earlier sweep.",
+)
 def run_sweep(
-    context: typer.Context,
-    recipes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,...", help="Sentiment recipes, by default the LSTM."
-        ),
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="N,...", help="By default 42,43,44.")
-    ] = None,
-    padding: Annotated[
-        str | None,
-        typer.Option(
-            metavar="pre,post", help="Pad texts with zeros in front or behind."
-        ),
-    ] = None,
-    mask_zero: Annotated[
-        Literal["on", "off", "both"] | None, typer.Option(help="Mask the padding.")
-    ] = None,
-    units: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,...", help="Units of each recurrent layer, by default 40."
-        ),
-    ] = None,
-    lengths: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,...",
-            help="Time steps; by default as many as the longest tweet has words.",
-        ),
-    ] = None,
-    epochs: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,...", help="Passes over the training data, by default 3."
-        ),
-    ] = None,
-    batch_size: BatchSize = None,
-    csv: Csv = None,
-    out: Annotated[
-        str,
-        typer.Option(
-            metavar="FOLDER", help="Folder in which each run gets one of its own."
-        ),
-    ] = "runs/sweep",
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=1024,
-            help="Models trained at the same time, by default one a core.",
-        ),
-    ] = None,
-    dask: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Train on the workers of a Dask cluster: tcp://host:8786, or local "
-            "for workers on this machine.",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Keep finished runs; options that are not given are taken from the "
-            "earlier sweep.",
-        ),
-    ] = False,
+    context: click.Context,
+    recipes: str | None,
+    seeds: str | None,
+    padding: str | None,
+    mask_zero: str | None,
+    units: str | None,
+    lengths: str | None,
+    epochs: str | None,
+    batch_size: int | None,
+    csv: str | None,
+    out: str,
+    processes: int | None,
+    dask: str | None,
+    resume: bool,
 ) -> None:
     """Train every combination of options with several seeds, and compare them.
 
@@ -297,21 +286,20 @@ def run_sweep(
             f"{job.options.command} --resume",
             file=sys.stderr,
         )
-        raise typer.Exit(INTERRUPTED) from None
+        raise Exit(INTERRUPTED) from None
     if results.failures:
         print(
             f"rnn-recipe: {len(results.failures)} of {job.config.runs} runs failed. "
             f"Try these again with: {job.options.command} --resume",
             file=sys.stderr,
         )
-    raise typer.Exit(sweep.exit_code(results))
+    raise Exit(sweep.exit_code(results))
 
 
 @app.command()
-def predict(
-    folder: Annotated[str, typer.Argument(metavar="RUN_FOLDER")],
-    text: Annotated[str, typer.Argument(help="A text, in quotation marks.")],
-) -> None:
+@click.argument("folder", metavar="RUN_FOLDER")
+@click.argument("text", help="A text, in quotation marks.")
+def predict(folder: str, text: str) -> None:
     """Apply a trained model to a text, in NumPy, and name words it does not know."""
     from recipes.explore.answer import answer
     from recipes.run.folder import RunFolder
@@ -351,19 +339,17 @@ def predict(
 
 
 @app.command()
-def explore(
-    folder: Annotated[str, typer.Argument(metavar="RUN_FOLDER")],
-    out: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help=f"The page, by default RUN_FOLDER/{PAGE_FILE}."
-        ),
-    ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TEXT", help="A text to show first; may be repeated."),
-    ] = None,
-) -> None:
+@click.argument("folder", metavar="RUN_FOLDER")
+@click.option(
+    "--out", metavar="FILE", help=f"The page, by default RUN_FOLDER/{PAGE_FILE}."
+)
+@click.option(
+    "--text",
+    multiple=True,
+    metavar="TEXT",
+    help="A text to show first; may be repeated.",
+)
+def explore(folder: str, out: str | None, text: tuple[str, ...]) -> None:
     """Write a page that shows the model at work, word by word, in any browser."""
     from recipes.explore.page import write_page
     from recipes.run.folder import RunFolder

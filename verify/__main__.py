@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-import typer
+import click
 
 from verify.commands.arguments import forget_layers, with_flag_values
 from verify.commands.check import check, selftest
@@ -18,16 +18,17 @@ from verify.commands.compare import compare
 from verify.commands.compute import predict, trace
 from verify.commands.port import convert, vectors
 from verify.commands.read import conventions, describe, guess_config, layers
-from verify.console.exit_codes import run
+from verify.console.exit_codes import Commands, run
 
-app = typer.Typer(
-    help="Re-computes a Keras recurrent model in NumPy and compares.\n\n"
-    "Exit codes: 0 pass, 1 fail, 2 wrong usage or unreadable, 3 inconclusive or "
-    "partial, 70 a defect of this program, 130 interrupted, 143 terminated.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-)
+
+@click.group(cls=Commands, context_settings={"show_default": True})
+def app() -> None:
+    """Re-computes a Keras recurrent model in NumPy and compares.
+
+    Exit codes: 0 pass, 1 fail, 2 wrong usage or unreadable, 3 inconclusive or partial,
+    70 a defect of this program, 130 interrupted, 143 terminated.
+    """
+
 
 for command in (
     check,
@@ -42,7 +43,7 @@ for command in (
     layers,
     conventions,
 ):
-    app.command(command.__name__.replace("_", "-"))(command)
+    app.add_command(command)
 
 
 def main(argv: list[str] | None = None) -> int:

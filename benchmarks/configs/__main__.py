@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import sys
 from itertools import groupby
-from typing import Annotated
 
-import typer
+import click
+from click.exceptions import Exit
 
 from benchmarks.configs.collection import RESULT, Collection
 from benchmarks.configs.environments import Failed, environment, probed
@@ -22,15 +22,12 @@ from benchmarks.configs.reading import Outcome, outcomes
 from benchmarks.output import put
 
 
-def main(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(help="Lines, such as 'keras 2.1.6'; by default all new ones."),
-    ] = None,
-    only_read: Annotated[
-        bool, typer.Option("--only-read", help="Install nothing.")
-    ] = False,
-) -> None:
+@click.command()
+@click.argument(
+    "names", nargs=-1, help="Lines, such as 'keras 2.1.6'; by default all new ones."
+)
+@click.option("--only-read", is_flag=True, help="Install nothing.")
+def main(names: tuple[str, ...], only_read: bool) -> None:
     """Collect the configs of every Keras, and have the verifier read them."""
     collection = Collection.read(RESULT)
     wanted = [
@@ -61,8 +58,8 @@ def main(
     for outcome in Outcome:
         print(f"{sum(one.outcome is outcome for one in found):6,} {outcome.value}")
     if any(one.outcome is Outcome.UNKNOWN for one in found):
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

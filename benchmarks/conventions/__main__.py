@@ -12,9 +12,9 @@ import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
+from click.exceptions import Exit
 
 from benchmarks.conventions.measure import COMMAND, LIMIT, MODULES, is_here, measured
 from benchmarks.output import in_json, put
@@ -24,17 +24,11 @@ MEASURED = Path(str(resources.files("verify.model.conventions"))) / "measured.js
 PAGE = Path(__file__).parents[2] / "docs" / "conventions.md"
 
 
-def main(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(help="Frameworks; by default all that are here."),
-    ] = None,
-    python: Annotated[
-        str | None,
-        typer.Option(help="The interpreter that has them, if not this one."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random weights and inputs.")] = 0,
-) -> None:
+@click.command()
+@click.argument("names", nargs=-1, help="Frameworks; by default all that are here.")
+@click.option("--python", help="The interpreter that has them, if not this one.")
+@click.option("--seed", default=0, help="Of the random weights and inputs.")
+def main(names: tuple[str, ...], python: str | None, seed: int) -> None:
     """Measure the conventions of frameworks; exit code 1 if one of them is wrong."""
     chosen = names or [name for name in MODULES if is_here(name)]
     unknown = [name for name in chosen if name not in MODULES]
@@ -67,7 +61,7 @@ def main(
         )
     if wrong:
         print(f"{wrong} wrong; nothing was written")
-        raise typer.Exit(1)
+        raise Exit(1)
     document["measurements"] = dict(sorted(document["measurements"].items()))
     put(in_json(document).encode(), MEASURED)
     _renew_page()
@@ -85,4 +79,4 @@ def _renew_page() -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -13,9 +13,9 @@ import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from benchmarks.exporters.environments import FOLDER, EnvironmentFailed, Worker
 from benchmarks.exporters.judge import NOT_EXPORTED, Found, judged
@@ -38,22 +38,18 @@ def results() -> dict[str, Any]:
     return {"versions": {}, "routes": {}}
 
 
+@click.command()
+@click.argument("names", nargs=-1, help="Routes; by default all.")
+@click.option("--models", help="Models, with commas between; by default all.")
+@click.option("--again", is_flag=True, help="Measure anew what is measured.")
+@click.option("--judge-again", is_flag=True, help="Judge anew what is exported.")
+@click.option("--page", "only_page", is_flag=True, help="Only make the page anew.")
 def main(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Routes; by default all.")
-    ] = None,
-    models: Annotated[
-        str, typer.Option(help="Models, with commas between; by default all.")
-    ] = "",
-    again: Annotated[
-        bool, typer.Option("--again", help="Measure anew what is measured.")
-    ] = False,
-    judge_again: Annotated[
-        bool, typer.Option("--judge-again", help="Judge anew what is exported.")
-    ] = False,
-    only_page: Annotated[
-        bool, typer.Option("--page", help="Only make the page anew.")
-    ] = False,
+    names: tuple[str, ...],
+    models: str | None,
+    again: bool,
+    judge_again: bool,
+    only_page: bool,
 ) -> None:
     """Measure what exporters keep, lose and refuse."""
     chosen = names or list(ROUTES)
@@ -151,4 +147,4 @@ def _keep(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

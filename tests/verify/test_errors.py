@@ -56,15 +56,13 @@ def test_a_file_is_not_put_in_front_twice():
 
 
 def test_a_command_prints_a_hostile_message_as_one_line(capsys):
-    import typer
+    import click
 
-    app = typer.Typer()
-
-    @app.command()
+    @click.command()
     def fail() -> None:
         raise DataError(HOSTILE)
 
-    assert run(app, [], "rnn-verify") == 2
+    assert run(fail, [], "rnn-verify") == 2
     (line,) = capsys.readouterr().err.split("\n")[:-1]
     assert is_one_printable_line(line.removeprefix("rnn-verify: "))
 

@@ -246,7 +246,7 @@ def test_bad_outputs_of_a_port_are_named(model, data, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["check"], "Missing argument 'MODEL'"),
-        (["check", "{model}", "--nope"], "No such option: --nope"),
+        (["check", "{model}", "--nope"], "No such option '--nope'"),
         (["nope"], "No such command 'nope'"),
         (["trace", "{model}"], "Missing option"),
         (["describe", "{folder}/none.keras"], "No such file"),
@@ -284,7 +284,7 @@ def test_called_without_anything_it_shows_its_help(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["check", "--nope"], "No such option: --nope."),
+        (["check", "--nope"], "No such option '--nope'."),
         (["nope"], "No such command 'nope'."),
         (["check"], "Missing argument 'MODEL'."),
     ],

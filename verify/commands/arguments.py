@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +28,8 @@ def load_network(
     model: str,
     config: str | None,
     keras2: bool | None,
-    layers: list[str] | None,
-    as_base_class: list[str] | None,
+    layers: Sequence[str],
+    as_base_class: Sequence[str],
     keras: str | None = None,
     *,
     partial: bool = False,
@@ -58,7 +58,7 @@ def load_network(
     )
 
 
-def _base_classes(texts: list[str] | None) -> dict[str, str] | str | None:
+def _base_classes(texts: Sequence[str]) -> dict[str, str] | str | None:
     """Return what ``--as-base-class`` says, by the name of the custom class."""
     if not texts:
         return None

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
+from click.exceptions import Exit
 
 import verify
+from verify.commands import options
 from verify.commands.arguments import load_network, optional_source, row_mapper
 from verify.commands.ending import finish
-from verify.commands.options import (
-    BaseClass,
-    Column,
-    Config,
-    Dask,
-    Json,
-    Keras2,
-    Layers,
-    Model,
-    OptionalData,
-    ReportFile,
-    Resume,
-    Threads,
-    Vocabulary,
-)
 from verify.data.files import output_path, write_atomically
 from verify.errors import DataError, error_prefix
 
@@ -33,37 +20,49 @@ if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
     from verify.report.page import Exploration
 
 
+@click.command()
+@options.model
+@options.optional_data
+@options.config
+@options.keras2
+@options.layers
+@options.base_class
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="Check what can be read of a model of which not all can: exit code 3 "
+    "(PARTIAL) if that is right.",
+)
+@click.option(
+    "--gradients",
+    is_flag=True,
+    help="Compare the gradients of every weight and input too.",
+)
+@options.json
+@click.option("--html", metavar="FILE", help="Also write a page.")
+@options.vocabulary
+@options.column
+@options.report_file
+@options.resume
+@options.threads
+@options.dask
 def check(
-    model: Model,
-    data: OptionalData = None,
-    config: Config = None,
-    keras2: Keras2 = None,
-    layers: Layers = None,
-    as_base_class: BaseClass = None,
-    partial: Annotated[
-        bool,
-        typer.Option(
-            "--partial",
-            help="Check what can be read of a model of which not all can: exit code 3 "
-            "(PARTIAL) if that is right.",
-        ),
-    ] = False,
-    gradients: Annotated[
-        bool,
-        typer.Option(
-            "--gradients", help="Compare the gradients of every weight and input too."
-        ),
-    ] = False,
-    json: Json = False,
-    html: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Also write a page.")
-    ] = None,
-    vocabulary: Vocabulary = None,
-    column: Column = None,
-    report: ReportFile = None,
-    resume: Resume = False,
-    threads: Threads = None,
-    dask: Dask = None,
+    model: str,
+    data: str | None,
+    config: str | None,
+    keras2: bool | None,
+    layers: tuple[str, ...],
+    as_base_class: tuple[str, ...],
+    partial: bool,
+    gradients: bool,
+    json: bool,
+    html: str | None,
+    vocabulary: str | None,
+    column: str | None,
+    report: str | None,
+    resume: bool,
+    threads: int | None,
+    dask: str | None,
 ) -> None:
     """Compare the NumPy forward pass with Keras, layer by layer."""
     page = None if html is None else output_path(html, "--html", ".html")
@@ -113,16 +112,26 @@ def _explorer(
         return None
 
 
+@click.command()
+@options.model
+@options.optional_data
+@options.config
+@options.keras2
+@options.layers
+@options.base_class
+@options.vocabulary
+@options.column
+@options.json
 def selftest(
-    model: Model,
-    data: OptionalData = None,
-    config: Config = None,
-    keras2: Keras2 = None,
-    layers: Layers = None,
-    as_base_class: BaseClass = None,
-    vocabulary: Vocabulary = None,
-    column: Column = None,
-    json: Json = False,
+    model: str,
+    data: str | None,
+    config: str | None,
+    keras2: bool | None,
+    layers: tuple[str, ...],
+    as_base_class: tuple[str, ...],
+    vocabulary: str | None,
+    column: str | None,
+    json: bool,
 ) -> None:
     """Plant every known mistake in the model and say which would not show.
 
@@ -146,4 +155,4 @@ def selftest(
                 file=sys.stderr,
             )
     print(result.to_json() if json else str(result))
-    raise typer.Exit(result.exit_code)
+    raise Exit(result.exit_code)

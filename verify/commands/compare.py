@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import typer
+import click
 
 import verify
+from verify.commands import options
 from verify.commands.arguments import (
     load_network,
     opened_source,
@@ -14,133 +16,131 @@ from verify.commands.arguments import (
     row_mapper,
 )
 from verify.commands.ending import finish, finish_exported
-from verify.commands.options import (
-    DATA_HELP,
-    Backend,
-    BaseClass,
-    Column,
-    Config,
-    Dask,
-    Json,
-    Keras2,
-    KerasVersion,
-    Layers,
-    Model,
-    ReportFile,
-    Resume,
-    Threads,
-    Vocabulary,
-)
 from verify.errors import DataError, printable
 
 if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
     from verify.data.sources import Source
 
 
+@click.command()
+@options.model
+@click.argument(
+    "exported",
+    metavar="[EXPORTED]",
+    help="An exported file, which its own runtime then runs: .onnx, .tflite, "
+    "an OpenVINO .xml, a SavedModel folder, a .pt2 of torch.export. With --as, "
+    "weights: .safetensors, .npz, or the model.json of TensorFlow.js.",
+    required=False,
+)
+@click.option(
+    "--as",
+    "framework",
+    metavar="FRAMEWORK",
+    help="EXPORTED holds the weights of this framework, one of those that "
+    "rnn-verify conventions lists.",
+)
+@click.option(
+    "--layer",
+    "layer_names",
+    multiple=True,
+    metavar="NAME=PREFIX",
+    help="For --as: what the names of a layer's arrays begin with in the file, "
+    "where shapes and values leave a choice.",
+)
+@click.option(
+    "--data",
+    help=f"{options.DATA_HELP} Without it an exported file is asked probe inputs "
+    "alone.",
+)
+@click.option(
+    "--outputs",
+    help="What a port returned for --data, in the same formats; of several "
+    "outputs .npz, one array by the name of each layer they come from.",
+)
+@click.option(
+    "--input",
+    "input_names",
+    multiple=True,
+    metavar="NAME=NAME",
+    help="Which input of the exported file is this one of the model, where "
+    "names and shapes leave a choice.",
+)
+@click.option(
+    "--output",
+    "output_names",
+    multiple=True,
+    metavar="NAME=NAME",
+    help="The same for an output.",
+)
+@click.option(
+    "--state",
+    "state_names",
+    multiple=True,
+    metavar="NAME=NAME",
+    help="For a stateful model: an input of the exported file that takes a "
+    "state, and the output that is its value for the next call.",
+)
+@options.config
+@options.keras2
+@options.layers
+@options.base_class
+@options.backend
+@options.keras_version
+@options.vocabulary
+@options.column
+@click.option(
+    "--tolerance",
+    metavar="HOW FAR",
+    help="How far the outputs may be from the model's by your own word, where "
+    "that is more than rounding may do: 1e-3 (in units of the outputs), 1% (of "
+    "the greatest output of each unit), or classes:99% (the share of rows "
+    "whose class must agree).",
+)
+@click.option(
+    "--precision",
+    metavar="FORMAT",
+    help="The number format in which the port computes, whose rounding is then "
+    "allowed: float16, bfloat16, int8, or 'fixed<W,I>' with W bits, I of them "
+    "for the sign and the whole part, such as 'fixed<16,6>' (in quotes).",
+)
+@options.json
+@options.report_file
+@options.resume
+@click.option(
+    "--diagnosis-seconds",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    metavar="SECONDS",
+    help="How long to look for the mistake, if the outputs differ.",
+)
+@options.threads
+@options.dask
 def compare(
-    model: Model,
-    exported: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="EXPORTED",
-            help="An exported file, which its own runtime then runs: .onnx, .tflite, "
-            "an OpenVINO .xml, a SavedModel folder, a .pt2 of torch.export. With --as, "
-            "weights: .safetensors, .npz, or the model.json of TensorFlow.js.",
-        ),
-    ] = None,
-    framework: Annotated[
-        str | None,
-        typer.Option(
-            "--as",
-            metavar="FRAMEWORK",
-            help="EXPORTED holds the weights of this framework, one of those that "
-            "rnn-verify conventions lists.",
-        ),
-    ] = None,
-    layer_names: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--layer",
-            metavar="NAME=PREFIX",
-            help="For --as: what the names of a layer's arrays begin with in the file, "
-            "where shapes and values leave a choice.",
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help=f"{DATA_HELP} Without it an exported file is asked probe inputs alone."
-        ),
-    ] = None,
-    outputs: Annotated[
-        str | None,
-        typer.Option(
-            help="What a port returned for --data, in the same formats; of several "
-            "outputs .npz, one array by the name of each layer they come from."
-        ),
-    ] = None,
-    input_names: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="NAME=NAME",
-            help="Which input of the exported file is this one of the model, where "
-            "names and shapes leave a choice.",
-        ),
-    ] = None,
-    output_names: Annotated[
-        list[str] | None,
-        typer.Option("--output", metavar="NAME=NAME", help="The same for an output."),
-    ] = None,
-    state_names: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--state",
-            metavar="NAME=NAME",
-            help="For a stateful model: an input of the exported file that takes a "
-            "state, and the output that is its value for the next call.",
-        ),
-    ] = None,
-    config: Config = None,
-    keras2: Keras2 = None,
-    layers: Layers = None,
-    as_base_class: BaseClass = None,
-    backend: Backend = "tensorflow",
-    keras: KerasVersion = None,
-    vocabulary: Vocabulary = None,
-    column: Column = None,
-    tolerance: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOW FAR",
-            help="How far the outputs may be from the model's by your own word, where "
-            "that is more than rounding may do: 1e-3 (in units of the outputs), 1% (of "
-            "the greatest output of each unit), or classes:99% (the share of rows "
-            "whose class must agree).",
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FORMAT",
-            help="The number format in which the port computes, whose rounding is then "
-            "allowed: float16, bfloat16, int8, or 'fixed<W,I>' with W bits, I of them "
-            "for the sign and the whole part, such as 'fixed<16,6>' (in quotes).",
-        ),
-    ] = None,
-    json: Json = False,
-    report: ReportFile = None,
-    resume: Resume = False,
-    diagnosis_seconds: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            metavar="SECONDS",
-            help="How long to look for the mistake, if the outputs differ.",
-        ),
-    ] = 30.0,
-    threads: Threads = None,
-    dask: Dask = None,
+    model: str,
+    exported: str | None,
+    framework: str | None,
+    layer_names: tuple[str, ...],
+    data: str | None,
+    outputs: str | None,
+    input_names: tuple[str, ...],
+    output_names: tuple[str, ...],
+    state_names: tuple[str, ...],
+    config: str | None,
+    keras2: bool | None,
+    layers: tuple[str, ...],
+    as_base_class: tuple[str, ...],
+    backend: str,
+    keras: str | None,
+    vocabulary: str | None,
+    column: str | None,
+    tolerance: str | None,
+    precision: str | None,
+    json: bool,
+    report: str | None,
+    resume: bool,
+    diagnosis_seconds: float,
+    threads: int | None,
+    dask: str | None,
 ) -> None:
     """Say whether a port computes the model, and if not, what it does instead.
 
@@ -222,14 +222,14 @@ def _compare_recorded(
 
 
 def _pairs(
-    option: str, texts: list[str] | None, exported: str | None, usable: bool
+    option: str, texts: Sequence[str], exported: str | None, usable: bool
 ) -> dict[str, str]:
     """Return what options such as ``--input a=b`` say, by the name in the model.
 
     Parameters
     ----------
     option : str
-    texts : list of str, optional
+    texts : sequence of str
     exported : str or None
         The exported file, without which there is no use for such options.
     usable : bool
@@ -248,7 +248,7 @@ def _pairs(
         )
         raise DataError(f"{option}: expected {wanted}. Received: none")
     found = {}
-    for text in texts or ():
+    for text in texts:
         name, equals, other = text.partition("=")
         if not name or not equals or not other:
             raise DataError(f"{option} {printable(text, 80)}: expected NAME=NAME")

@@ -4,46 +4,44 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Annotated
 
-import typer
+import click
 
+from verify.commands import options
 from verify.commands.arguments import (
     load_network,
     opened_source,
     require_other_file,
     row_mapper,
 )
-from verify.commands.options import (
-    Backend,
-    BaseClass,
-    Column,
-    Config,
-    Dask,
-    Data,
-    Keras2,
-    KerasVersion,
-    Layers,
-    Model,
-    Threads,
-    Vocabulary,
-)
 from verify.data.files import output_path
 from verify.errors import error_prefix, printable
 
 
+@click.command()
+@options.model
+@options.data
+@click.option("--out", required=True, metavar="FILE", help="The .npz to write.")
+@options.config
+@options.keras2
+@options.layers
+@options.base_class
+@options.backend
+@options.keras_version
+@options.vocabulary
+@options.column
 def trace(
-    model: Model,
-    data: Data,
-    out: Annotated[str, typer.Option(metavar="FILE", help="The .npz to write.")],
-    config: Config = None,
-    keras2: Keras2 = None,
-    layers: Layers = None,
-    as_base_class: BaseClass = None,
-    backend: Backend = "tensorflow",
-    keras: KerasVersion = None,
-    vocabulary: Vocabulary = None,
-    column: Column = None,
+    model: str,
+    data: str,
+    out: str,
+    config: str | None,
+    keras2: bool | None,
+    layers: tuple[str, ...],
+    as_base_class: tuple[str, ...],
+    backend: str,
+    keras: str | None,
+    vocabulary: str | None,
+    column: str | None,
 ) -> None:
     """Write every gate and state at every step to an .npz file."""
     from verify.checks.predict import write_trace
@@ -58,27 +56,40 @@ def trace(
     _print_shapes(shapes)
 
 
+@click.command()
+@options.model
+@options.data
+@click.option(
+    "--out",
+    required=True,
+    metavar="FILE",
+    help="The .npy to write; of several outputs the .npz, one array by the "
+    "name of each layer they come from.",
+)
+@options.config
+@options.keras2
+@options.layers
+@options.base_class
+@options.backend
+@options.keras_version
+@options.vocabulary
+@options.column
+@options.threads
+@options.dask
 def predict(
-    model: Model,
-    data: Data,
-    out: Annotated[
-        str,
-        typer.Option(
-            metavar="FILE",
-            help="The .npy to write; of several outputs the .npz, one array by the "
-            "name of each layer they come from.",
-        ),
-    ],
-    config: Config = None,
-    keras2: Keras2 = None,
-    layers: Layers = None,
-    as_base_class: BaseClass = None,
-    backend: Backend = "tensorflow",
-    keras: KerasVersion = None,
-    vocabulary: Vocabulary = None,
-    column: Column = None,
-    threads: Threads = None,
-    dask: Dask = None,
+    model: str,
+    data: str,
+    out: str,
+    config: str | None,
+    keras2: bool | None,
+    layers: tuple[str, ...],
+    as_base_class: tuple[str, ...],
+    backend: str,
+    keras: str | None,
+    vocabulary: str | None,
+    column: str | None,
+    threads: int | None,
+    dask: str | None,
 ) -> None:
     """Write the outputs of the model, computed in NumPy."""
     from verify.checks.predict import write_outputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-import typer
+from click.exceptions import Exit
 
 import verify
 from verify.console.exit_codes import INTERRUPTED
@@ -16,9 +16,9 @@ def finish(report: verify.Report, watch: verify.Watch, json: bool) -> NoReturn:
     """Print a report and end with its exit code."""
     print(report.to_json() if json else report.to_text())
     if report.complete:
-        raise typer.Exit(report.verdict.exit_code)
+        raise Exit(report.verdict.exit_code)
     print(watch.parting(), file=sys.stderr)
-    raise typer.Exit(INTERRUPTED)
+    raise Exit(INTERRUPTED)
 
 
 def finish_exported(
@@ -29,4 +29,4 @@ def finish_exported(
     if watch.path is not None:
         write_atomically(watch.path, lambda file: file.write(f"{text}\n".encode()))
     print(text if json else report.to_text())
-    raise typer.Exit(report.verdict.exit_code)
+    raise Exit(report.verdict.exit_code)

@@ -3,75 +3,74 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
-import typer
+import click
+from click.exceptions import Exit
 
 import verify
+from verify.commands import options
 from verify.commands.arguments import (
     load_network,
     optional_source,
     require_other_file,
 )
-from verify.commands.options import (
-    Backend,
-    BaseClass,
-    Column,
-    Config,
-    Json,
-    Keras2,
-    KerasVersion,
-    Layers,
-    Model,
-    OptionalData,
-    Vocabulary,
-)
 from verify.errors import printable
 
 
+@click.command()
+@options.model
+@click.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    help="The folder to write: a new one, an empty one, or one of test "
+    "vectors, which is replaced.",
+)
+@options.optional_data
+@options.config
+@options.keras2
+@options.layers
+@options.base_class
+@options.backend
+@options.keras_version
+@options.vocabulary
+@options.column
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Other inputs are made for another seed.",
+)
+@click.option("--rows", type=click.IntRange(min=1), help="Rows of a call, at most.")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    help="Time steps at which gates and states are kept, at most; by default "
+    "as many of 16 as fit. Inputs and outputs have every step.",
+)
+@click.option("--weights/--no-weights", default=True, help="Whether to write weights.")
+@click.option(
+    "--values/--no-values",
+    default=True,
+    help="Whether to write gates, states and outputs of layers too.",
+)
 def vectors(
-    model: Model,
-    out: Annotated[
-        str,
-        typer.Option(
-            metavar="DIR",
-            help="The folder to write: a new one, an empty one, or one of test "
-            "vectors, which is replaced.",
-        ),
-    ],
-    data: OptionalData = None,
-    config: Config = None,
-    keras2: Keras2 = None,
-    layers: Layers = None,
-    as_base_class: BaseClass = None,
-    backend: Backend = "tensorflow",
-    keras: KerasVersion = None,
-    vocabulary: Vocabulary = None,
-    column: Column = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Other inputs are made for another seed.")
-    ] = 0,
-    rows: Annotated[
-        int | None, typer.Option(min=1, help="Rows of a call, at most.")
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Time steps at which gates and states are kept, at most; by default "
-            "as many of 16 as fit. Inputs and outputs have every step.",
-        ),
-    ] = None,
-    weights: Annotated[
-        bool, typer.Option("--weights/--no-weights", help="Whether to write weights.")
-    ] = True,
-    values: Annotated[
-        bool,
-        typer.Option(
-            "--values/--no-values",
-            help="Whether to write gates, states and outputs of layers too.",
-        ),
-    ] = True,
+    model: str,
+    out: str,
+    data: str | None,
+    config: str | None,
+    keras2: bool | None,
+    layers: tuple[str, ...],
+    as_base_class: tuple[str, ...],
+    backend: str,
+    keras: str | None,
+    vocabulary: str | None,
+    column: str | None,
+    seed: int,
+    rows: int | None,
+    steps: int | None,
+    weights: bool,
+    values: bool,
 ) -> None:
     """Write test vectors that prove a port in any language: C, JavaScript, others."""
     from verify.ports.vectors.write import folder_to_write
@@ -93,38 +92,46 @@ def vectors(
     print(written)
 
 
+@click.command()
+@options.model
+@click.option(
+    "--to",
+    required=True,
+    metavar="FRAMEWORK",
+    help="onnx, openvino, tflite, c, or a framework that `conventions` knows, "
+    "such as torch.",
+)
+@click.option(
+    "--out",
+    required=True,
+    metavar="FILE",
+    help="The file to write: .onnx, .xml or .tflite for the whole model, .npz "
+    "or .safetensors for the weights by the framework's names, .h for C.",
+)
+@options.config
+@options.keras2
+@options.layers
+@options.base_class
+@options.backend
+@options.keras_version
+@click.option(
+    "--dtype",
+    metavar="DTYPE",
+    help="Convert the model as it computes in float32, whatever its policies.",
+)
+@options.json
 def convert(
-    model: Model,
-    to: Annotated[
-        str,
-        typer.Option(
-            metavar="FRAMEWORK",
-            help="onnx, openvino, tflite, c, or a framework that `conventions` knows, "
-            "such as torch.",
-        ),
-    ],
-    out: Annotated[
-        str,
-        typer.Option(
-            metavar="FILE",
-            help="The file to write: .onnx, .xml or .tflite for the whole model, .npz "
-            "or .safetensors for the weights by the framework's names, .h for C.",
-        ),
-    ],
-    config: Config = None,
-    keras2: Keras2 = None,
-    layers: Layers = None,
-    as_base_class: BaseClass = None,
-    backend: Backend = "tensorflow",
-    keras: KerasVersion = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DTYPE",
-            help="Convert the model as it computes in float32, whatever its policies.",
-        ),
-    ] = None,
-    json: Json = False,
+    model: str,
+    to: str,
+    out: str,
+    config: str | None,
+    keras2: bool | None,
+    layers: tuple[str, ...],
+    as_base_class: tuple[str, ...],
+    backend: str,
+    keras: str | None,
+    dtype: str | None,
+    json: bool,
 ) -> None:
     """Write a model or its weights for another framework, proved before it is written.
 
@@ -139,7 +146,7 @@ def convert(
         done = verify.convert(net, to, out, dtype=dtype)
     except NotProven as error:
         print(f"rnn-verify: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
+        raise Exit(1) from None
     for path in done.paths:
         print(f"Wrote {printable(path)}", file=sys.stderr)
     print(done.to_json() if json else str(done))

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
+from click.exceptions import Exit
 
 import verify
+from verify.commands import options
 from verify.commands.arguments import load_network
-from verify.commands.options import (
-    BaseClass,
-    Config,
-    Json,
-    Keras2,
-    KerasVersion,
-    Layers,
-    Model,
-)
 
 
+@click.command()
+@options.model
+@options.config
+@options.keras2
+@options.layers
+@options.base_class
+@options.keras_version
 def describe(
-    model: Model,
-    config: Config = None,
-    keras2: Keras2 = None,
-    layers: Layers = None,
-    as_base_class: BaseClass = None,
-    keras: KerasVersion = None,
+    model: str,
+    config: str | None,
+    keras2: bool | None,
+    layers: tuple[str, ...],
+    as_base_class: tuple[str, ...],
+    keras: str | None,
 ) -> None:
     """Say which columns are which gate, and where the parameter count comes from.
 
@@ -40,25 +39,21 @@ def describe(
     if unread := net.spec.unread:
         first = next(iter(unread.values()))
         print(f"rnn-verify: PARTIAL: {first}: {first.unread}", file=sys.stderr)
-        raise typer.Exit(verify.Verdict.PARTIAL.exit_code)
+        raise Exit(verify.Verdict.PARTIAL.exit_code)
 
 
-def guess_config(
-    weights: Annotated[
-        str,
-        typer.Argument(
-            metavar="WEIGHTS", help="A file with weights and no config, .h5."
-        ),
-    ],
-    order: Annotated[
-        str,
-        typer.Option(
-            metavar="NAMES",
-            help="The layers in the order of the model, lstm,lstm_1,dense, where the "
-            "file leaves a choice.",
-        ),
-    ] = "",
-) -> None:
+@click.command()
+@click.argument(
+    "weights", metavar="WEIGHTS", help="A file with weights and no config, .h5."
+)
+@click.option(
+    "--order",
+    default="",
+    metavar="NAMES",
+    help="The layers in the order of the model, lstm,lstm_1,dense, where the "
+    "file leaves a choice.",
+)
+def guess_config(weights: str, order: str) -> None:
     """Propose the Sequential model that a file of weights fits, as JSON to edit."""
     from json import dumps
 
@@ -75,6 +70,7 @@ def guess_config(
     )
 
 
+@click.command()
 def layers() -> None:
     """List every layer that is read, with the options that count, in Markdown."""
     from verify.report.describe import coverage
@@ -82,18 +78,16 @@ def layers() -> None:
     print(coverage())
 
 
-def conventions(
-    framework: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="FRAMEWORK",
-            help="torch, onnx, openvino, flax.nnx, tflite, ...; by default all of "
-            "them, as tables in Markdown.",
-            show_default=False,
-        ),
-    ] = None,
-    json: Json = False,
-) -> None:
+@click.command()
+@click.argument(
+    "framework",
+    metavar="[FRAMEWORK]",
+    help="torch, onnx, openvino, flax.nnx, tflite, ...; by default all of "
+    "them, as tables in Markdown.",
+    required=False,
+)
+@options.json
+def conventions(framework: str | None, json: bool) -> None:
     """Say how other frameworks store and compute SimpleRNN, LSTM and GRU."""
     from verify.report.conventions import (
         convention_tables,

@@ -19,7 +19,7 @@ TRACEBACK_VARIABLE = "RNN_VERIFY_TRACEBACK"
 """Environment variable: if it is set and not empty, the traceback of a defect is
 printed, too. For developers."""
 
-PACKAGES = ("numpy", "keras", "tensorflow", "jax", "h5py", "pandas", "dask", "typer")
+PACKAGES = ("numpy", "keras", "tensorflow", "jax", "h5py", "pandas", "dask", "click")
 """Distributions whose versions a report gives."""
 
 OPTION = re.compile(r"--?[A-Za-z][\w-]*(?==|$)")

@@ -13,11 +13,10 @@ import gc
 import io
 import os
 import sys
-from collections.abc import Collection, Sequence
-from typing import NoReturn
+from collections.abc import Collection
+from typing import Any, NoReturn
 
-import typer
-from typer.exceptions import TyperException
+import click
 
 from verify.console.progress import told
 from verify.console.signals import left_behind, terminable
@@ -29,15 +28,30 @@ INTERNAL_ERROR, INTERRUPTED, TERMINATED = 70, 130, 143
 the number of the signal, as in a shell."""
 
 
+class Commands(click.Group):
+    """Hold commands, which the help lists in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; after Ctrl-C end without the empty line that click prints."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+
 def run(
-    app: typer.Typer,
+    app: click.Command,
     argv: list[str] | None,
     name: str,
     *,
     known: Collection[str] = (),
     ends_process: bool | None = None,
 ) -> int:
-    """Run a typer app and return its exit code.
+    """Run a click command and return its exit code.
 
     Wrong usage and every `VerifyError` become one line on stderr and exit code 2; the
     line begins with the command's name. So does a lack of memory. Any other error is a
@@ -52,7 +66,7 @@ def run(
 
     Parameters
     ----------
-    app : typer.Typer
+    app : click.Command
     argv : list of str, optional
         The arguments; by default those of the process.
     name : str
@@ -87,15 +101,14 @@ def _leave(code: int) -> NoReturn:
 
 
 def _run(
-    app: typer.Typer, argv: list[str] | None, name: str, known: Collection[str]
+    app: click.Command, argv: list[str] | None, name: str, known: Collection[str]
 ) -> int:
-    command = typer.main.get_command(app)
     try:
-        code = command.main(args=argv, prog_name=name, standalone_mode=False)
+        code = app.main(args=argv, prog_name=name, standalone_mode=False)
     except VerifyError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return NO_VERDICT if isinstance(error, UntestedKeras) else BAD_INPUT
-    except TyperException as error:
+    except click.ClickException as error:
         message = error.format_message().rstrip()
         if message.startswith("Usage:"):  # called without anything: the whole help
             print(message, file=sys.stderr)
@@ -104,6 +117,11 @@ def _run(
             stop = "" if said.endswith((".", "?", "!")) else "."
             print(f"{name}: {said}{stop} See {name} --help", file=sys.stderr)
         return BAD_INPUT
+    except click.Abort as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return INTERRUPTED
+        # of an EOFError click makes this as well
+        return _defect(error.__cause__ or error, app, argv, name, known)
     except MemoryError as error:
         said = printable(error) or "no more can be had"
         print(
@@ -113,23 +131,26 @@ def _run(
         )
         return BAD_INPUT
     except Exception as error:
-        words = {*known, *getattr(command, "commands", ())}
-        _print_defect(error, name, sys.argv[1:] if argv is None else argv, words)
-        return INTERNAL_ERROR
+        return _defect(error, app, argv, name, known)
     return code if isinstance(code, int) else 0
 
 
-def _print_defect(
-    error: BaseException, name: str, arguments: Sequence[str], known: Collection[str]
-) -> None:
-    """Write a report on a defect, and print one line about it on stderr."""
+def _defect(
+    error: BaseException,
+    app: click.Command,
+    argv: list[str] | None,
+    name: str,
+    known: Collection[str],
+) -> int:
+    """Write a report on a defect, print one line on stderr, return the exit code."""
     # only then: it takes time to import, and --help should appear at once
     from verify.console import crash_report
 
-    if isinstance(error, typer.Abort) and error.__cause__ is not None:
-        error = error.__cause__  # of an EOFError typer makes this
+    words = {*known, *getattr(app, "commands", ())}
     crash_report.print_traceback(error)
-    path = crash_report.write_crash_report(error, name, arguments, known)
+    path = crash_report.write_crash_report(
+        error, name, sys.argv[1:] if argv is None else argv, words
+    )
     report = "no report could be written"
     if path is not None:
         report = f"please send the report {printable(path, 1000)}"
@@ -139,3 +160,4 @@ def _print_defect(
             f"{crash_report.error_line(error)}; {report}",
             file=sys.stderr,
         )
+    return INTERNAL_ERROR

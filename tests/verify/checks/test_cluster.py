@@ -546,7 +546,7 @@ def test_models_survive_pickling_with_read_only_weights():
 
 WORKER_ONLY = """
 import pickle, sys
-for name in ("keras", "tensorflow", "jax", "typer", "h5py", "rich", "pandas", "sklearn",
+for name in ("keras", "tensorflow", "jax", "click", "h5py", "rich", "pandas", "sklearn",
              "nltk", "matplotlib", "pyarrow", "recipes"):
     sys.modules[name] = None
 with open(sys.argv[1], "rb") as file:
@@ -555,7 +555,7 @@ import verify.checks.cluster
 assert (net.predict(x) == wanted).all()
 assert (net.predict(x[::-1]) != wanted).any()
 try:
-    import typer
+    import click
 except ModuleNotFoundError:
     print("none of them")
 """

@@ -10,15 +10,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
-import typer
 from support.nets import ids
 
 import recipes.__main__
 import verify.__main__
 from verify.console import crash_report
-from verify.console.exit_codes import BAD_INPUT, INTERNAL_ERROR, run
+from verify.console.exit_codes import BAD_INPUT, INTERNAL_ERROR, Commands, run
 from verify.errors import DataError
 
 SECRET = "private tweet"
@@ -27,10 +27,10 @@ VERDICTS = {0, 1, 3}
 
 def app_that(raises):
     """An app of two commands, one of which raises what `raises` returns."""
-    app = typer.Typer(pretty_exceptions_enable=False)
+    app = Commands()
 
     @app.command()
-    def work(word: str = "") -> None:
+    def work() -> None:
         raise raises()
 
     @app.command()
@@ -174,8 +174,8 @@ def test_too_little_memory_is_said_plainly(folder, capsys):
     ("raises", "code", "message"),
     [
         (lambda: DataError("no such column"), BAD_INPUT, "app: no such column\n"),
-        (lambda: typer.Exit(3), 3, ""),
-        (lambda: typer.BadParameter("not a number"), BAD_INPUT, "not a number"),
+        (lambda: click.exceptions.Exit(3), 3, ""),
+        (lambda: click.BadParameter("not a number"), BAD_INPUT, "not a number"),
         (KeyboardInterrupt, 130, ""),
     ],
 )
@@ -186,7 +186,7 @@ def test_what_is_no_defect_is_as_before(raises, code, message, folder, capsys):
 
 
 def test_a_reader_that_has_gone_is_no_defect(folder):
-    streams = sys.stdout, sys.stderr  # typer replaces both
+    streams = sys.stdout, sys.stderr  # click replaces both
     try:
         with pytest.raises(SystemExit):
             run(app_that(lambda: BrokenPipeError(32, "")), ["work"], "app")

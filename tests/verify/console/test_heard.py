@@ -24,15 +24,13 @@ import signal, sys, time, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import verify.__main__ as rnn_verify
 from verify.console import signals
-import typer
+import click
 
-app = typer.Typer()
-
-@app.command()
+@click.command()
 def work():
     {work}
 
-rnn_verify.app = app  # as the command itself: with the way in which it ends
+rnn_verify.app = work  # as the command itself: with the way in which it ends
 sys.argv = ["rnn-verify"]
 sys.exit(rnn_verify.main())
 """
