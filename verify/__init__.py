@@ -9,7 +9,8 @@
     verify.check("model.keras", x)            # against Keras: a Report
     verify.compare_outputs("model.keras", x, theirs)   # somebody's port
     verify.selftest("model.keras", x)         # which mistakes would not have shown
-    verify.assert_matches_predict(model, x)   # for a test-suite
+    verify.assert_matches_predict(model, x)   # for a test-suite, as is
+    verify.assert_outputs_match("model.keras", x, theirs)
 
 Importing this package imports neither Keras nor TensorFlow. Its public names are listed
 in ``__init__.pyi``. Each is imported when it is first used, so that a command loads

@@ -3,9 +3,10 @@
 
 from verify.backward import Gradients as Gradients
 from verify.backward import backprop as backprop
-from verify.checks.against_keras import assert_matches_predict as assert_matches_predict
 from verify.checks.against_keras import check as check
 from verify.checks.against_outputs import compare_outputs as compare_outputs
+from verify.checks.assertions import assert_matches_predict as assert_matches_predict
+from verify.checks.assertions import assert_outputs_match as assert_outputs_match
 from verify.checks.checkpoint import Watch as Watch
 from verify.checks.load import load as load
 from verify.checks.selftest import SelfTest as SelfTest

@@ -177,9 +177,9 @@ PUBLIC = """
 LayerType Option layer_type register registering unregister
     Convention Conversion DataError ExportReport Gradients LayerSpec LayerTrace
     ModelFileError ModelSpec Network Report SelfTest Trace UnsupportedError Verdict
-    VerifyError Watch WrittenVectors assert_matches_predict backprop check
-    compare_exported compare_outputs conventions convert describe from_framework load
-    selftest to_framework write_vectors
+    VerifyError Watch WrittenVectors assert_matches_predict assert_outputs_match
+    backprop check compare_exported compare_outputs conventions convert describe
+    from_framework load selftest to_framework write_vectors
 """
 
 

@@ -28,7 +28,6 @@ from verify.errors import DataError, UnsupportedError
 from verify.forward.network import Network
 from verify.model.spec import ModelSpec
 from verify.report.report import Report
-from verify.tolerance.compare import Verdict
 
 
 def check(
@@ -140,32 +139,6 @@ def check(
     )
     with untested_keras():
         return comparison.run(mapper, watch)
-
-
-def assert_matches_predict(model: Any, x: Any = None, **options: Any) -> Report:
-    """Run `check` for a test-suite, and raise if the model does not pass.
-
-    Parameters
-    ----------
-    model, x, **options
-        As for `check`.
-
-    Returns
-    -------
-    Report
-        Of a check that passed.
-
-    Raises
-    ------
-    AssertionError
-        The verdict is FAIL or INCONCLUSIVE; the message is the whole report.
-    VerifyError
-        The model or the inputs cannot be used.
-    """
-    report = check(model, x, **options)
-    if report.verdict is not Verdict.PASS:
-        raise AssertionError(report.to_text())
-    return report
 
 
 def _batch_size(spec: ModelSpec, rows: int, wanted: int) -> int:

@@ -94,6 +94,8 @@ class MutantResult:
 class SelfTest:
     """Hold what a comparison on this model and these inputs can see.
 
+    It is true if every mistake would show, and false otherwise.
+
     Attributes
     ----------
     model : str
@@ -132,6 +134,13 @@ class SelfTest:
     def unfinished(self) -> bool:
         """Return whether some mistakes were not tried because it took too long."""
         return any(untried.error == NO_TIME for untried in self.untried)
+
+    def __bool__(self) -> bool:
+        return self.exit_code == 0
+
+    def __repr__(self) -> str:
+        seen = f"{len(self.results) - len(self.survivors)} of {len(self.results)}"
+        return f"<SelfTest of {printable(self.model, 120)}: {seen} mistakes would show>"
 
     def __str__(self) -> str:
         caught = len(self.results) - len(self.survivors)

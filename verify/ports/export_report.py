@@ -64,6 +64,8 @@ class ProbeResult:
 class ExportReport:
     """Hold what comparing a model with an exported file came to.
 
+    It is true if the verdict is PASS, and false otherwise.
+
     Attributes
     ----------
     verdict : Verdict
@@ -120,6 +122,10 @@ class ExportReport:
 
     def __bool__(self) -> bool:
         return self.verdict is Verdict.PASS
+
+    def __repr__(self) -> str:
+        names = f"{printable(self.model, 60)} as {printable(self.exported, 60)}"
+        return f"<ExportReport {self.verdict}: {names}: {printable(self.reason, 80)}>"
 
     def __str__(self) -> str:
         return self.to_text()

@@ -104,6 +104,9 @@ class GradientResult:
 class Report:
     """Hold the outcome of a check: the verdict, what it is based on, what to mend.
 
+    A report is true if its verdict is PASS, and false otherwise: INCONCLUSIVE and
+    PARTIAL are no proof.
+
     Attributes
     ----------
     verdict : Verdict
@@ -180,6 +183,13 @@ class Report:
     def first_mismatch(self) -> LayerResult | None:
         """Return the first layer, in the order of the model, that does not match."""
         return next((layer for layer in self.layers if not layer.matches), None)
+
+    def __bool__(self) -> bool:
+        return self.verdict is Verdict.PASS
+
+    def __repr__(self) -> str:
+        model = printable(self.facts.get("model", "model"), 80)
+        return f"<Report {self.verdict}: {model}: {printable(self.reason, 120)}>"
 
     def __str__(self) -> str:
         return self.to_text()
