@@ -95,11 +95,11 @@ def test_inputs_and_outputs_may_be_files_and_options_are_those_of_compare(tmp_pa
     np.save(tmp_path / "y.npy", y + 1e-4)
     files = str(tmp_path / "x.npy"), tmp_path / "y.npy"
     assert verify.assert_outputs_match(model, *files, tolerance=1e-3)
-    with pytest.raises(AssertionError, match="^FAIL"):
+    with pytest.raises(AssertionError, match=r"^FAIL"):
         verify.assert_outputs_match(model, *files, diagnosis_seconds=0)
     half = np.float16(y)
     assert verify.assert_outputs_match(model, x, half, precision="float16")
-    with pytest.raises(AssertionError, match="^FAIL"):
+    with pytest.raises(AssertionError, match=r"^FAIL"):
         verify.assert_outputs_match(model, x, half, diagnosis_seconds=0)
     with pytest.raises(DataError, match="one of the two"):
         verify.assert_outputs_match(model, x, y, tolerance=1, precision="float16")
