@@ -181,16 +181,15 @@ def packaged_file(package: str, file: str, sha256: str) -> Path:
     DataError
         The package or the file is missing, or its checksum is another one.
     """
-    import importlib.metadata  # slow, and few commands need it
+    import importlib.util  # importlib.metadata takes a while, and loads email
 
-    try:
-        distribution = importlib.metadata.distribution(package)
-    except importlib.metadata.PackageNotFoundError:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
         raise DataError(
             f"expected the data package {package} to be installed. "
             f"Install it with: pip install {package}"
-        ) from None
-    path = Path(str(distribution.locate_file(file)))
+        )
+    path = Path(spec.origin).parents[1] / file  # beside the package's own folder
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
