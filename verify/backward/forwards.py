@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,11 +14,19 @@ from verify.backward.recording.tangents import ForwardTape
 from verify.errors import DataError
 from verify.forward.evaluate import Evaluation, States, value_of
 from verify.forward.layers.base import Tensor
-from verify.forward.network import Inputs, Network
+from verify.forward.network import Inputs, LayerCall, Network
+from verify.forward.recurrence import TimeLoop
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
+
+LoopFor = Callable[[LayerSpec, str], TimeLoop | None]
+"""A recurrent layer and its path -> its loop over time on values with changes; None if
+its operations are to be recorded."""
+
+Seen = Callable[[str, Array, Array], object]
+"""Called with the path of a layer and what it returns, in float32 and in float64."""
 
 
 def changed_outputs(
@@ -44,15 +53,68 @@ def changed_outputs(
     NotRecorded
         The model computes something that is not known here.
     """
-    root, _ = with_recorded_weights(tape, net.cast_to("float64"), "", wanted=False)
-    run = _Run(tape, x.rows, {} if states is None else states)
-    given = [_given(tape, array) for array in x]
-    try:
-        outputs = run(root, given, at="")
-    except DataError:
-        # an array of objects, or code of the user's that needs plain arrays
-        raise NotRecorded("what a layer does has no derivative here") from None
-    return [value_of(leaf) for leaf in flatten(outputs)]
+    return ChangingModel(net, tape).outputs(x, states)
+
+
+class ChangingModel:
+    """Evaluate a model, or one of its layers, on values that carry changes.
+
+    Parameters
+    ----------
+    net : Network
+    tape : ForwardTape
+    loop_for : callable, optional
+        See `LoopFor`.
+    seen : callable, optional
+        See `Seen`.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        tape: ForwardTape,
+        loop_for: LoopFor | None = None,
+        seen: Seen | None = None,
+    ) -> None:
+        self.tape, self.loop_for, self.seen = tape, loop_for, seen
+        self.root, _ = with_recorded_weights(
+            tape, net.cast_to("float64"), "", wanted=False
+        )
+
+    def outputs(self, x: Inputs, states: States | None = None) -> list[Any]:
+        """Return the outputs of the model; see `changed_outputs`."""
+        given = [_given(self.tape, array) for array in x]
+        return self._run(x.rows, self.root, given, {}, "", states)
+
+    def of_call(self, call: LayerCall) -> list[Any]:
+        """Return the outputs of a layer; see `changed_outputs`."""
+
+        def given(leaf: Any) -> Any:
+            if isinstance(leaf, Tensor):
+                return Tensor(_given(self.tape, leaf.value), leaf.mask)
+            return leaf
+
+        args = map_structure(given, list(call.args))
+        kwargs = map_structure(given, dict(call.kwargs))
+        return self._run(call.rows, self.root.at(call.name), args, kwargs, call.name)
+
+    def _run(
+        self,
+        rows: int,
+        layer: LayerSpec,
+        args: Any,
+        kwargs: Any,
+        at: str,
+        states: States | None = None,
+    ) -> list[Any]:
+        run = _Run(self, rows, {} if states is None else states)
+        positional = [args] if layer is self.root else args
+        try:
+            outputs = run(layer, *positional, at=at, **kwargs)
+        except DataError:
+            # an array of objects, or code of the user's that needs plain arrays
+            raise NotRecorded("what a layer does has no derivative here") from None
+        return [value_of(leaf) for leaf in flatten(outputs)]
 
 
 def _given(tape: ForwardTape, array: Array) -> Any:
@@ -68,14 +130,29 @@ class _Run(Evaluation):
     weights of that many rows could be taken for the rows of a batch.
     """
 
-    def __init__(self, tape: ForwardTape, rows: int, states: States) -> None:
-        super().__init__(states, floatx="float64", merge_steps=partial(merged, tape))
-        self.tape, self.rows = tape, rows
+    def __init__(self, model: ChangingModel, rows: int, states: States) -> None:
+        super().__init__(
+            states, floatx="float64", merge_steps=partial(merged, model.tape)
+        )
+        self.model, self.tape, self.rows = model, model.tape, rows
 
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
         """Call a layer; see `Evaluation`."""
         output = super().__call__(layer, *args, at=at, **kwargs)
-        return map_structure(self._of_rows, output)
+        output = map_structure(self._of_rows, output)
+        if self.model.seen is not None and self.tape.steps == 1:
+            path = "/".join([*self._path, at])
+            for k, value in enumerate(map(value_of, flatten(output))):
+                if isinstance(value, Recorded) and value.single is not None:
+                    name = f"{path}.{k}"
+                    self.model.seen(name, value.single, value.value)
+        return output
+
+    def loop(self, layer: LayerSpec) -> TimeLoop | None:
+        """Return the loop over time of a recurrent layer, if there is one here."""
+        if self.model.loop_for is None:
+            return None
+        return self.model.loop_for(layer, "/".join(self._path))
 
     def _of_rows(self, leaf: Any) -> Any:
         value = value_of(leaf)

@@ -549,6 +549,22 @@ class Network:
         outputs = _called(run, layer, name, args, kwargs, dtype)
         return Trace(run.traces, map_structure(lambda tensor: tensor.value, outputs))
 
+    def outline_layer(self, call: LayerCall) -> Trace:
+        """Return what `trace_layer` would, as `outline` does for a model."""
+
+        def outlined(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor) or leaf.value.dtype.kind == "U":
+                return leaf
+            value = leaf.value
+            return Tensor(outline(value.shape, value[(0,) * value.ndim]), leaf.mask)
+
+        run = Evaluation(recording=True, floatx=self.floatx, outlining=True)
+        layer = self.cast_to(None).at(call.name)
+        args = map_structure(outlined, list(call.args))
+        kwargs = map_structure(outlined, dict(call.kwargs))
+        outputs = run(layer, *args, at=call.name, **kwargs)
+        return Trace(run.traces, map_structure(lambda tensor: tensor.value, outputs))
+
     def loops(self, name: str) -> bool:
         """Return whether a layer is recurrent, so that its steps can be compared."""
         return self.spec[name].class_name in LOOPS

@@ -13,7 +13,12 @@ from support.nets import features, ids, layer, lstm_spec, rnn, word_net
 from verify import Network
 from verify.backward.recording import tangents
 from verify.tolerance.activation_errors import worst_known_errors
-from verify.tolerance.error_bound import bounds, output_bounds, sketch
+from verify.tolerance.error_bound import (
+    bounds,
+    output_bounds,
+    sketch,
+    time_windows,
+)
 from verify.tolerance.error_bound.sketch import sketched_bounds
 
 TIME, ERRORS = 5, worst_known_errors()
@@ -122,7 +127,7 @@ def test_no_mixture_of_a_cauchy_and_a_normal_number_is_denser_than_said():
 
 def test_random_errors_have_the_scale_of_the_error_they_stand_for():
     rng = sketch.RandomErrors(sketch.COPIES, 3, ERRORS, 10.0, seed=1)
-    cauchy, normal = np.abs(rng._cauchy((3, 5000))), rng._normal((3, 5000))
+    cauchy, normal = np.abs(rng.cauchy((99, 3, 5000))), rng.normal((9, 5000))
     assert np.median(cauchy) == pytest.approx(1, rel=0.02)
     assert np.mean(cauchy > np.tan(0.45 * np.pi)) == pytest.approx(0.1, rel=0.05)
     assert normal.std() == pytest.approx(1, rel=0.02)
@@ -138,12 +143,12 @@ def typical_change(net, x, exact):
 
 MISTAKES = {
     "errors are not random numbers of Cauchy's distribution": (
-        *("conv", sketch.RandomErrors, "_cauchy"),
-        lambda self, shape: self._random.random((self.copies, *shape)) / 100,
+        *("conv", sketch.RandomErrors, "cauchy"),
+        lambda self, shape: self._random.random(shape) / 100,
     ),
     "no errors of dot products": (
-        *("dots", sketch.RandomErrors, "_normal"),
-        lambda self, shape: np.zeros((self.copies, *shape), np.float32),
+        *("dots", sketch.RandomErrors, "normal"),
+        lambda self, shape: np.zeros(shape, np.float32),
     ),
     "sums do not carry changes": (
         *("images", tangents, "_of_products"),
@@ -235,15 +240,14 @@ def test_where_float32_may_decide_otherwise_no_row_has_a_bound():
     assert near.tolist() == [k == 1 for k in range(len(x))]
 
 
-def test_long_loops_are_sketched_on_more_rows_and_only_as_often_as_time_allows():
+def test_loops_are_sketched_only_as_often_as_time_allows():
     plan = bounds._sketch_plan
     size = bounds.SKETCH_BYTES // 2
     together, groups, passes = plan(size, 30)
     assert (together, groups) == (2, 1)
     assert passes > 600
-    assert plan(size, 2000) == (6, 1, 10)
     # a row that does not fit is cut in groups of its copies, which take time each
-    assert plan(2 * bounds.LONG_SKETCH_BYTES, 2000) == (1, 2, 5)
+    assert plan(4 * size, 900) == (1, 2, 11)
     assert plan(size, bounds.MAX_SKETCH_STEPS + 1)[2] == 0
 
 
@@ -255,4 +259,4 @@ def test_the_steps_of_all_loops_are_counted():
     reshape = layer("Reshape", "shape", target_shape=[5, 2, 2])
     net = Network(chain([(None, 5, 3)], both, reshape, td))
     trace = net.trace(np.zeros((1, 5, 3)))
-    assert bounds._loop_steps(trace) == 5 + 5 + 2
+    assert time_windows.loop_steps(trace) == 5 + 5 + 2

@@ -15,7 +15,6 @@ import numpy as np
 from verify.backward.cells import Values
 from verify.backward.recording import NotRecorded, Operation
 from verify.forward.fast import single_threaded_blas
-from verify.forward.layers import LOOPS
 from verify.forward.network import Inputs, LayerCall, Network, Trace, bare_path
 from verify.model.arrays import Array, FlatOutputs
 from verify.model.dtypes import is_float
@@ -36,6 +35,7 @@ from verify.tolerance.error_bound.sites import (
     unbounded,
 )
 from verify.tolerance.error_bound.sketch import COPIES, sketched_bounds
+from verify.tolerance.error_bound.time_windows import LongBounds, loop_steps
 from verify.tolerance.noise_floor import FLUSH_ERROR, NEGLIGIBLE, Tolerance
 
 STANDARD_DEVIATIONS = 10.0
@@ -67,10 +67,9 @@ operation, and how many of those take as long as one of a layer with equations."
 ROW_SHARE = 4
 """Sweeps of a single element that take as long as recording a row and judging it."""
 
-MAX_SKETCH_STEPS, LONG_LOOPS, LONG_SKETCH_BYTES = 20_000, 1000, 3 * 2**28
+MAX_SKETCH_STEPS = 20_000
 """Steps of loops over time that a sketch takes at most, all passes together: each takes
-some 3 ms. From how many on the second number of bytes holds in place of
-`SKETCH_BYTES`."""
+some 3 ms. Loops of many steps are bounded by `time_windows`."""
 
 Sketch = Callable[[Array, int], tuple[list[Array], Array]]
 """Rows, and in how many passes -> bounds of all their outputs, and rows that are near a
@@ -207,6 +206,11 @@ def output_bounds(
     list of (batch, ...)
         NaN for an element that has no bound.
     """
+    windows = LongBounds(
+        net, x, activation_errors, STANDARD_DEVIATIONS, MAX_LINEAR_DEVIATION
+    )
+    if not net.stateful and windows.applies(differences, work):
+        return windows.bounds(differences)
     # A stateful model passes its states on from one batch to the next.
     rows = (net.spec.batch_size or 1) if net.stateful else x.rows
 
@@ -269,6 +273,11 @@ def call_bounds(
     call : LayerCall
         Without states.
     """
+    windows = LongBounds(
+        net, call, activation_errors, STANDARD_DEVIATIONS, MAX_LINEAR_DEVIATION
+    )
+    if windows.applies(differences, MAX_LAYER_ADJOINTS):
+        return windows.bounds(differences)
     rows = len(differences[0])
     layer = OneLayer(net, call)
     visitor = partial(BoundVisitor, net, activation_errors)
@@ -328,7 +337,7 @@ def bounds_of(
         fit = int(min(rows, SKETCH_SHARE * budget // max(work * COPIES, 1)))
         some = np.argsort(-ranking.max(axis=1), kind="stable")[:fit]
         together, groups, passes = _sketch_plan(
-            _numbers(first) * 4 * COPIES, _loop_steps(first)
+            _numbers(first) * 4 * COPIES, loop_steps(first)
         )
         some = some[: together * passes]
         fit = len(some)
@@ -664,8 +673,8 @@ def _cost_of_a_row(computation: Computation, flat: FlatOutputs, trace: Trace) ->
 def _sketch_plan(size: int, steps: int) -> tuple[int, int, int]:
     """Return how the rows of a sketch are cut.
 
-    A step of a loop takes as long for few rows as for one, so long loops are run on
-    more rows at a time, and only as often as `MAX_SKETCH_STEPS` allows.
+    A step of a loop takes as long for few rows as for one, so loops are run only as
+    often as `MAX_SKETCH_STEPS` allows.
 
     Parameters
     ----------
@@ -684,21 +693,8 @@ def _sketch_plan(size: int, steps: int) -> tuple[int, int, int]:
         How many times that may be done; 0 if the loops are too long.
     """
     most = MAX_SKETCH_STEPS // max(steps, 1)
-    room = SKETCH_BYTES if steps < LONG_LOOPS else LONG_SKETCH_BYTES
-    groups = max(-(-size // room), 1)
-    return max(int(room // max(size, 1)), 1), groups, most // groups
-
-
-def _loop_steps(trace: Trace) -> int:
-    """Return how many steps the loops over time of a model take, one after the other.
-
-    The layer inside a TimeDistributed is called on all steps at once.
-    """
-    return sum(
-        flatten(call.input)[0].shape[1]
-        for key, call in trace.items()
-        if call.layer.class_name in LOOPS and not ("/" in key and ":" in key)
-    )
+    groups = max(-(-size // SKETCH_BYTES), 1)
+    return max(int(SKETCH_BYTES // max(size, 1)), 1), groups, most // groups
 
 
 def _numbers(trace: Trace) -> int:

@@ -67,14 +67,14 @@ SEED = 20
 
 
 @cache
-def factor() -> float:
-    """Return what the change of rank `RANK` is multiplied with."""
+def factor(copies: int = COPIES, rank: int = RANK) -> float:
+    """Return what the change of that rank among so many is multiplied with."""
 
     def chance(share: float) -> float:
-        """Return how likely at least `RANK` of the changes are among that share."""
+        """Return how likely at least `rank` of the changes are among that share."""
         return sum(
-            math.comb(COPIES, k) * share**k * (1 - share) ** (COPIES - k)
-            for k in range(RANK, COPIES + 1)
+            math.comb(copies, k) * share**k * (1 - share) ** (copies - k)
+            for k in range(rank, copies + 1)
         )
 
     low, high = 0.0, 1.0
@@ -133,20 +133,32 @@ def sketched_bounds(
         for start in range(0, x.rows, size):
             some = slice(start, start + size)
             outputs = changed_outputs(net, x.take(some), tape, states)
-            batches.append([_spread(y, copies) for y in outputs])
+            batches.append([spread(y, copies) for y in outputs])
             near[some] |= errors.near  # of the batches before as well
         parts.append([np.concatenate(of, axis=1) for of in zip(*batches, strict=True)])
     found = []
     for changes in zip(*parts, strict=True):
-        every = np.concatenate(changes)  # (copies, rows, ...)
-        chosen = np.partition(every, RANK - 1, axis=0)[RANK - 1]
-        unknown = np.isnan(every).any(axis=0)
-        bound = factor() * SINGLE * chosen.astype(np.float64) + FLUSH_ERROR
-        found.append(np.where(unknown, np.nan, bound))
+        found.append(chosen_bound(np.concatenate(changes), COPIES, RANK))
     return found, near
 
 
-def _spread(output: Any, copies: int) -> Array:
+def chosen_bound(changes: Array, copies: int, rank: int) -> Array:
+    """Return the bounds of an output; NaN where a change is.
+
+    Parameters
+    ----------
+    changes : (copies, rows, ...)
+        Absolute changes, in units of `SINGLE`.
+    copies, rank : int
+        As `COPIES` and `RANK`.
+    """
+    chosen = np.partition(changes, rank - 1, axis=0)[rank - 1]
+    unknown = np.isnan(changes).any(axis=0)
+    bound = factor(copies, rank) * SINGLE * chosen.astype(np.float64) + FLUSH_ERROR
+    return np.where(unknown, np.nan, bound)
+
+
+def spread(output: Any, copies: int) -> Array:
     """Return the absolute changes of an output; (copies, rows, ...)."""
     changes = changes_of(output)
     if changes is not None:
@@ -203,37 +215,43 @@ class RandomErrors:
         errors: Any = None
         if np.any(found.max_error):
             worst = (found.max_error + FLUSH_ERROR) / SINGLE
-            errors = self._cauchy(shape) * worst.astype(np.float32)
+            errors = self.cauchy((self.copies, *shape)) * worst.astype(np.float32)
         if found.standard_deviation is not None:
             deviation = found.standard_deviation * (self.standard_deviations / SINGLE)
-            normal = self._normal(shape)
+            normal = self.normal((self.copies, *shape))
             if len(shape) > 1 and varies:
                 normal = self._add_same(normal, operation)
             normal *= deviation.astype(np.float32)
             errors = normal if errors is None else errors + normal
         return None if errors is None else np.asarray(errors)
 
-    def _cauchy(self, shape: tuple[int, ...]) -> Array:
-        """Return numbers of Cauchy's distribution; (copies, *shape)."""
-        uniform = self._random.random((self.copies, *shape), dtype=np.float32)
+    def cauchy(self, shape: tuple[int, ...]) -> Array:
+        """Return numbers of Cauchy's distribution."""
+        uniform = self._random.random(shape, dtype=np.float32)
         uniform -= np.float32(0.5)
         uniform *= np.float32(np.pi)
         return np.tan(uniform, out=uniform)
 
-    def _normal(self, shape: tuple[int, ...]) -> Array:
-        return self._random.standard_normal((self.copies, *shape), dtype=np.float32)
+    def normal(self, shape: tuple[int, ...]) -> Array:
+        """Return numbers of the normal distribution, with a deviation of 1."""
+        return self._random.standard_normal(shape, dtype=np.float32)
+
+    def at_every_step(self, key: Hashable, shape: tuple[int, ...]) -> Array:
+        """Return normal numbers that are the same at every step for a key."""
+        if key not in self._at_every_step:
+            self._at_every_step[key] = self.normal(shape)
+        return self._at_every_step[key]
 
     def _add_same(self, normal: Array, operation: Operation) -> Array:
         """Add what is the same at every step of a row, for each unit."""
         shape = operation.output.shape
-        place = operation.place or id(operation)
-        key = operation.name, place, shape[-1]
-        if operation.place is None or key not in self._at_every_step:
-            same = self._normal((self.rows, 1, shape[-1]))
-            if operation.place is not None:
-                self._at_every_step[key] = same
-        else:
-            same = self._at_every_step[key]
+        fixed = self.copies, self.rows, 1, shape[-1]
+        key = operation.name, operation.place, shape[-1]
+        same = (
+            self.normal(fixed)
+            if operation.place is None
+            else self.at_every_step(key, fixed)
+        )
         wide = normal.reshape(self.copies, self.rows, -1, shape[-1])
-        wide += same[:, :, :, :]
+        wide += same
         return wide.reshape(normal.shape)

@@ -1,0 +1,640 @@
+"""Carry random errors through the loop over time of an LSTM, a GRU or a SimpleRNN.
+
+What `sketch` does operation by operation takes milliseconds for each step of a loop.
+Here the equations are known, so a block of steps is prepared at once: the states in
+float64 and in float32, where a step rounds (`sites`), and how the states depend on
+those before. Within a step the errors of a gate reach the states of its own unit alone,
+so that one random number stands for all errors that reach a state in a step. To first
+order, with ``d`` for changes, for an LSTM::
+
+    d_z = d_x @ kernel + d_h_before @ recurrent_kernel
+    d_c = f * d_c_before + to_c * d_z + errors that reach c
+    d_h = o * activation'(c) * d_c + to_h * d_z + errors that reach h
+
+The changes after the last step of a window are those that the next window begins with.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from verify.backward.cells import BACKWARD_CELLS, Values
+from verify.backward.recording.tangents import Changing, ForwardTape, changes_of
+from verify.backward.recording.tape import single_of, value_of
+from verify.console.progress import COUNTED, loop_over
+from verify.forward.cells import gate_blocks
+from verify.forward.evaluate import cast_to
+from verify.forward.layers import REGISTRY
+from verify.forward.recurrence import MaskRule, Scan, TimeLoop
+from verify.model.arrays import Array
+from verify.model.dtypes import SINGLE
+from verify.model.spec import LayerSpec
+from verify.tolerance.error_bound.sites import (
+    ROUNDING_SITES,
+    LayerRounding,
+    RoundingSite,
+    is_recorded,
+)
+from verify.tolerance.error_bound.sketch import RandomErrors
+from verify.tolerance.noise_floor import FLUSH_ERROR
+
+BLOCK_NUMBERS = 2**20
+"""Changes of pre-activations that are prepared at once, and steps at most, so that they
+fit a core's cache."""
+
+MAX_BLOCK_STEPS = 256
+
+
+class Deviations:
+    """Collect how far float32 is from float64 in the values of a model, row by row."""
+
+    def __init__(self) -> None:
+        self._errors: dict[str, Array] = {}
+        self._sizes: dict[str, Array] = {}
+
+    def add(self, name: str, single: Array, double: Array) -> Array:
+        """Compare an array, (rows, ...); return the greatest difference so far.
+
+        Returns
+        -------
+        (rows,)
+        """
+        exact = double.astype(np.float64, copy=False)
+        rows = len(exact)
+        with np.errstate(invalid="ignore"):
+            error = np.abs(single - exact).reshape(rows, -1).max(axis=1, initial=0.0)
+        size = np.abs(exact).reshape(rows, -1).max(axis=1, initial=0.0)
+        if name in self._errors:
+            error = np.maximum(error, self._errors[name])
+            size = np.maximum(size, self._sizes[name])
+        self._errors[name], self._sizes[name] = error, size
+        return error
+
+    def exceeding(self, share: float, rows: int) -> Array:
+        """Return the rows in which a value deviates by more than that share of it."""
+        found = np.zeros(rows, dtype=bool)
+        for name, error in self._errors.items():
+            found |= ~(error <= share * self._sizes[name])
+        return found
+
+
+@dataclass(eq=False)
+class _Held:
+    """Hold what a loop hands on from block to block.
+
+    Attributes
+    ----------
+    double, single : tuple of (rows, units)
+        The states in both precisions.
+    changes : list of (copies, rows, units)
+        Changes of the states.
+    seen : (rows,) of bool
+        Rows with a step that counts, so that a masked step repeats an output.
+    """
+
+    double: tuple[Array, ...]
+    single: tuple[Array, ...]
+    changes: list[Array]
+    seen: Array
+
+
+class ChangingLoops:
+    """Offer the loops over time of a model, for `verify.backward.forwards`.
+
+    Parameters
+    ----------
+    tape : ForwardTape
+    errors : RandomErrors
+    continues : bool
+        Whether a call of a layer goes on where the call before ended: the next window
+        of time.
+
+    Attributes
+    ----------
+    deviations : Deviations
+    """
+
+    def __init__(
+        self, tape: ForwardTape, errors: RandomErrors, *, continues: bool
+    ) -> None:
+        self.tape, self.errors, self.continues = tape, errors, continues
+        self.deviations = Deviations()
+        self._loops: dict[str, _ChangingLoop] = {}
+        self._calls: Counter[str] = Counter()
+
+    def begin(self) -> None:
+        """Begin the next window: the calls of layers are counted anew."""
+        self._calls.clear()
+
+    def loop(self, layer: LayerSpec, path: str) -> TimeLoop | None:
+        """Return the loop of a layer; None if its operations are to be recorded."""
+        self._calls[path] += 1
+        key = f"{path}:{self._calls[path]}"
+        if key not in self._loops:
+            weights = {name: value_of(w) for name, w in layer.weights.items()}
+            plain = replace(layer, weights=weights)
+            if not has_loop(plain) or self.tape.steps > 1:
+                return None
+            self._loops[key] = _ChangingLoop(self, plain, key)
+        return self._loops[key]
+
+
+def has_loop(layer: LayerSpec) -> bool:
+    """Return whether the loop over time of a layer is written out here."""
+    return (
+        layer.class_name in CELLS
+        and not is_recorded(layer)
+        and not layer.overrides
+        and not MaskRule.of(layer).misaligned
+        and layer.options.get("reset_after", True)
+    )
+
+
+class _ChangingLoop:
+    """Run one layer; see `verify.forward.recurrence.TimeLoop`."""
+
+    def __init__(self, owner: ChangingLoops, layer: LayerSpec, key: str) -> None:
+        self.owner, self.key = owner, key
+        self.double = cast_to(layer, "float64")
+        kind = REGISTRY[layer.class_name]
+        self._loops = [
+            kind.time_loop(cast_to(layer, dtype))  # type: ignore[attr-defined]
+            for dtype in ("float64", "float32")
+        ]
+        self.cell = CELLS[layer.class_name](self.double)
+        self.rule = MaskRule.of(layer)
+        self.held: _Held | None = None
+
+    def __call__(
+        self,
+        x: Any,
+        mask: Array | None,
+        states: tuple[Any, ...],
+        names: tuple[str, ...],
+        *,
+        return_sequences: bool,
+        go_backwards: bool,
+        **options: Any,
+    ) -> Scan:
+        owner = self.owner
+        double, single, changes = value_of(x), single_of(x), changes_of(x)
+        if go_backwards:
+            double, single = double[:, ::-1], single[:, ::-1]
+            changes = None if changes is None else changes[:, :, ::-1]
+            mask = None if mask is None else mask[:, ::-1]
+        rows, time = double.shape[:2]
+        copies, units = owner.errors.copies, self.cell.units
+        held = self.held if owner.continues else None
+        held = held or self._from(states, rows)
+        size = copies * rows * self.cell.back.kernel.shape[1]
+        steps = min(max(BLOCK_NUMBERS // size, 1), MAX_BLOCK_STEPS, time)
+        length = time if return_sequences else 1
+        out = [np.empty((rows, length, units), dtype) for dtype in (float, np.float32)]
+        moved = np.empty((copies, rows, length, units), np.float32)
+        at_step = loop_over(time)
+        done = 0
+        for start in range(0, time, steps):
+            if start - done >= COUNTED:
+                done = start
+                at_step(start)
+            some = slice(start, min(start + steps, time))
+            keep = None if mask is None else mask[:, some]
+            shown = self._block(
+                double[:, some],
+                single[:, some],
+                None if changes is None else changes[:, :, some],
+                keep,
+                names,
+                held,
+            )
+            places: list[Any] = [*out, moved]
+            for place, array in zip(places, shown, strict=True):
+                if return_sequences:
+                    place[..., some, :] = array
+                else:
+                    place[..., 0, :] = array[..., -1, :]
+        self.held = held
+        if not return_sequences:
+            out = [array[:, 0] for array in out]
+            moved = moved[:, :, 0]
+        after: Any = tuple(
+            Changing(owner.tape, a, b, 0, c)
+            for a, b, c in zip(held.double, held.single, held.changes, strict=True)
+        )
+        result: Any = Changing(owner.tape, out[0], out[1], 0, moved)
+        return Scan(result, after, {})
+
+    def _from(self, states: Sequence[Any], rows: int) -> _Held:
+        """Return what the first block begins with."""
+        copies, units = self.owner.errors.copies, self.cell.units
+        changes = [
+            np.zeros((copies, rows, units), np.float32) if one is None else one
+            for one in map(changes_of, states)
+        ]
+        return _Held(
+            tuple(np.asarray(value_of(s), np.float64) for s in states),
+            tuple(np.asarray(single_of(s), np.float32) for s in states),
+            changes,
+            np.zeros(rows, dtype=bool),
+        )
+
+    def _block(
+        self,
+        double: Array,
+        single: Array,
+        changes: Array | None,
+        keep: Array | None,
+        names: tuple[str, ...],
+        held: _Held,
+    ) -> tuple[Array, Array, Array]:
+        """Run some steps, in the order in which they are processed.
+
+        Parameters
+        ----------
+        double, single : (rows, steps, features)
+        changes : (copies, rows, steps, features), or None
+        keep : (rows, steps) of bool, or None
+            False at masked steps.
+        names : tuple of str
+        held : _Held
+            Is replaced by what the next block begins with.
+
+        Returns
+        -------
+        (rows, steps, units), (rows, steps, units), (copies, rows, steps, units)
+            The outputs in float64 and in float32, and their changes.
+        """
+        owner, (rows, steps) = self.owner, double.shape[:2]
+        traced = []
+        for run, x, states in zip(
+            self._loops, (double, single), (held.double, held.single), strict=True
+        ):
+            traced.append(
+                run(
+                    x, keep, states, names, return_sequences=True, go_backwards=False,
+                    mask_rule=self.rule, record=True,
+                ).values
+            )  # fmt: skip
+        if keep is not None:
+            double = np.where(keep[..., None], double, 0.0)
+            single = np.where(keep[..., None], single, np.float32(0))
+        far = {
+            "x": owner.deviations.add(f"{self.key}/x", single, double),
+            "h": np.zeros(rows),
+        }
+        for name, value in traced[0].items():
+            other = traced[1][name]
+            if keep is not None:
+                other, value = (np.where(keep[..., None], a, 0) for a in (other, value))
+                traced[0][name], traced[1][name] = value, other
+            error = owner.deviations.add(f"{self.key}/{name}", other, value)
+            far["h"] = np.maximum(far["h"], error)
+
+        def flat(a: Array) -> Array:  # (rows, steps, ...) -> (rows * steps, ...)
+            return a.reshape(rows * steps, *a.shape[2:])
+
+        states64 = [self._states(traced[0][name], held.double[k], keep)
+                    for k, name in enumerate(names)]  # fmt: skip
+        states32 = [self._states(traced[1][name], held.single[k], keep)
+                    for k, name in enumerate(names)]  # fmt: skip
+        before = tuple(
+            flat(np.concatenate([old[:, None], new[:, :-1]], axis=1))
+            for old, new in zip(held.double, states64, strict=True)
+        )
+        values = self.cell.back.values(
+            flat(double), before, {name: flat(v) for name, v in traced[0].items()}
+        )
+        moved = self._changes(values, far, changes, keep, held, rows, steps)
+        seen = np.ones((rows, 1), dtype=bool) if keep is None else keep
+        seen = np.logical_or.accumulate(seen, axis=1) | held.seen[:, None]
+        shown = np.broadcast_to(seen, (rows, steps))
+        if self.rule.zeroes and keep is not None:
+            shown = keep
+        elif self.rule.shows_state:
+            shown = np.ones((rows, steps), dtype=bool)
+        held.double = tuple(s[:, -1] for s in states64)
+        held.single = tuple(s[:, -1] for s in states32)
+        held.seen = seen[:, -1]
+        if shown.all():
+            return states64[0], states32[0], moved
+        return (
+            np.where(shown[..., None], states64[0], 0.0),
+            np.where(shown[..., None], states32[0], np.float32(0)),
+            np.where(shown[..., None], moved, np.float32(0)),
+        )
+
+    def _states(self, new: Array, old: Array, keep: Array | None) -> Array:
+        """Return states that a masked step leaves as they are; (rows, steps, units).
+
+        At masked steps `new` is 0.
+        """
+        if keep is None:
+            return new
+        steps = np.where(keep, np.arange(1, keep.shape[1] + 1), 0)
+        last = np.maximum.accumulate(steps, axis=1)  # the last step that counts, or 0
+        every = np.concatenate([old[:, None], new], axis=1)
+        return np.take_along_axis(every, last[..., None], axis=1)
+
+    def _changes(
+        self,
+        values: Values,
+        far: Mapping[str, Array],
+        changes: Array | None,
+        keep: Array | None,
+        held: _Held,
+        rows: int,
+        steps: int,
+    ) -> Array:
+        """Return the changes of the first state; (copies, rows, steps, units)."""
+        owner, cell = self.owner, self.cell
+        errors = owner.errors
+        rounding = LayerRounding(
+            self.double,
+            errors.activation_errors,
+            {name: np.repeat(error, steps) for name, error in far.items()},
+        )
+        sites, _ = ROUNDING_SITES[self.double.class_name](rounding, values)
+        sites = cell.apart(sites)
+
+        def by_step(a: Array) -> Array:  # (rows * steps, n) -> (steps, 1, rows, n)
+            wide = a.reshape(rows, steps, 1, -1).transpose(1, 2, 0, 3)
+            return np.ascontiguousarray(wide, dtype=np.float32)
+
+        shape = steps, errors.copies, rows
+        base = []
+        for reaching in cell.reaching(values):
+            worst, variance, same = _adding_up(sites, reaching, cell.units)
+            own = errors.cauchy((*shape, cell.units)) * by_step(worst / SINGLE)
+            many = errors.standard_deviations / SINGLE
+            own += errors.normal((*shape, cell.units)) * by_step(
+                np.sqrt(variance) * many
+            )
+            for name, moved in same.items():
+                fixed = errors.at_every_step(
+                    (self.key, name), (errors.copies, rows, moved.shape[-1])
+                )
+                _add_blocks(own, by_step(moved * many) * fixed)
+            base.append(own)
+        if changes is not None:
+            given = np.moveaxis(changes, 2, 0).reshape(-1, changes.shape[-1])
+            given = given @ cell.kernel
+            cell.add_inputs(base, given.reshape(*shape, -1), values, by_step)
+        found = np.empty((*shape, cell.units), np.float32)
+        step = cell.step(values, by_step)
+        states = held.changes
+        for t in range(steps):
+            new = step(t, states, [of[t] for of in base])
+            if keep is not None and not keep[:, t].all():
+                counts = keep[:, t, None]
+                new = [np.where(counts, a, b) for a, b in zip(new, states, strict=True)]
+            states = new
+            found[t] = new[0]
+        held.changes = states
+        return np.moveaxis(found, 0, 2)
+
+
+def _adding_up(
+    sites: Sequence[RoundingSite], reaching: Values, units: int
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Return what the errors of a step add up to in one of the states.
+
+    Parameters
+    ----------
+    sites : list of RoundingSite
+    reaching : mapping of str to (rows, n * units)
+        Name of a site -> the derivative of the state with respect to it.
+    units : int
+
+    Returns
+    -------
+    worst, variance : (rows, units)
+    same : dict of str to (rows, n * units)
+        Name of a site -> standard deviation of what may be the same at every step.
+    """
+    worst: Any = 0.0
+    variance: Any = 0.0
+    same = {}
+    for site in sites:
+        if site.name not in reaching:
+            continue
+        slope = np.abs(reaching[site.name])
+        worst = worst + _folded(slope * (site.max_error + FLUSH_ERROR), units)
+        if site.standard_deviation is not None:
+            deviation = slope * site.standard_deviation
+            variance = variance + _folded(deviation * deviation, units)
+            same[site.name] = reaching[site.name] * site.standard_deviation
+    return worst, np.broadcast_to(variance, worst.shape), same
+
+
+def _folded(values: Array, units: int) -> Array:
+    """Return the sum of the gate blocks: (rows, n * units) -> (rows, units)."""
+    if values.shape[-1] == units:
+        return values
+    return values.reshape(len(values), -1, units).sum(axis=1)
+
+
+def _add_blocks(total: Array, values: Array) -> None:
+    """Add each gate block of some values, (..., n * units), to (..., units)."""
+    units = total.shape[-1]
+    for start in range(0, values.shape[-1], units):
+        total += values[..., start : start + units]
+
+
+class _Cell(ABC):
+    """Say how the states of a cell depend on what a step computes.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+        With weights in float64.
+    """
+
+    def __init__(self, layer: LayerSpec) -> None:
+        self.back: Any = BACKWARD_CELLS[layer.class_name](layer)
+        self.units: int = layer.options["units"]
+        self.kernel = self.back.kernel.astype(np.float32)
+        self.recurrent = self.back.recurrent_kernel.astype(np.float32)
+
+    def apart(self, sites: list[RoundingSite]) -> list[RoundingSite]:
+        """Return the sites, none of which reaches more than one state."""
+        return sites
+
+    @abstractmethod
+    def reaching(self, v: Values) -> list[dict[str, Array]]:
+        """Return, for each state, its derivative with respect to every site.
+
+        What reaches a state through another one is left out.
+        """
+
+    @abstractmethod
+    def add_inputs(
+        self, base: Sequence[Array], given: Array, v: Values, by_step: Any
+    ) -> None:
+        """Add what changes of the inputs do, (steps, copies, rows, n * units)."""
+
+    @abstractmethod
+    def step(self, v: Values, by_step: Any) -> Any:
+        """Return a function of a step, the changes before it, and those that it adds.
+
+        It returns the changes of the states after it, (copies, rows, units) each.
+        """
+
+    def through(self, changes: Array) -> Array:
+        """Return changes of the state times the recurrent kernel."""
+        flat = changes.reshape(-1, self.units) @ self.recurrent
+        return flat.reshape(*changes.shape[:2], -1)
+
+
+class _SimpleRNN(_Cell):
+    def reaching(self, v: Values) -> list[dict[str, Array]]:
+        return [{"z": self.slope(v), "h": np.ones(())}]
+
+    def slope(self, v: Values) -> Array:
+        return self.back.back(v["z"], v["h"], np.ones(()))
+
+    def add_inputs(
+        self, base: Sequence[Array], given: Array, v: Values, by_step: Any
+    ) -> None:
+        base[0][...] += given * by_step(self.slope(v))
+
+    def step(self, v: Values, by_step: Any) -> Any:
+        slope = by_step(self.slope(v))
+
+        def run(t: int, before: list[Array], own: list[Array]) -> list[Array]:
+            h = self.through(before[0])
+            h *= slope[t]
+            h += own[0]
+            return [h]
+
+        return run
+
+
+class _LSTM(_Cell):
+    def apart(self, sites: list[RoundingSite]) -> list[RoundingSite]:
+        """Return the sites with that of z in two: what reaches c, and what h."""
+        found = []
+        for site in sites:
+            if site.name != "z":
+                found.append(site)
+                continue
+            most = 3 * self.units
+            for state, some in (("c", slice(0, most)), ("h", slice(most, None))):
+                worst, deviation = site.max_error, site.standard_deviation
+                assert deviation is not None
+                found.append(
+                    RoundingSite(f"z to {state}", worst[:, some], deviation[:, some])
+                )
+        return found
+
+    def slopes(self, v: Values) -> tuple[Array, Array]:
+        """Return how c and h depend on z: blocks i, f, c, and block o."""
+        back, gate = self.back.back, self.back.recurrent_back
+        z_i, z_f, z_c, z_o = gate_blocks(v["z"], 4)
+        to_c = [
+            gate(z_i, v["i"], v["c_hat"]),
+            gate(z_f, v["f"], v["c_before"]),
+            back(z_c, v["c_hat"], v["i"]),
+        ]
+        to_h = gate(z_o, v["o"], v["activation(c)"])
+        return np.concatenate(to_c, axis=-1), to_h
+
+    def reaching(self, v: Values) -> list[dict[str, Array]]:
+        to_c, to_h = self.slopes(v)
+        one = np.ones(())
+        h = {
+            "z to h": to_h, "o": v["activation(c)"], "activation(c)": v["o"], "h": one,
+        }  # fmt: skip
+        c = {
+            "z to c": to_c, "i": v["c_hat"], "f": v["c_before"], "c_hat": v["i"],
+            "c": one,
+        }  # fmt: skip
+        return [h, c]
+
+    def add_inputs(
+        self, base: Sequence[Array], given: Array, v: Values, by_step: Any
+    ) -> None:
+        to_c, to_h = self.slopes(v)
+        most = 3 * self.units
+        _add_blocks(base[1], given[..., :most] * by_step(to_c))
+        base[0][...] += given[..., most:] * by_step(to_h)
+
+    def step(self, v: Values, by_step: Any) -> Any:
+        slopes = by_step(np.concatenate(self.slopes(v), axis=-1))
+        kept = by_step(v["f"])
+        onto_h = by_step(self.back.back(v["c"], v["activation(c)"], v["o"]))
+
+        def run(t: int, before: list[Array], own: list[Array]) -> list[Array]:
+            z = self.through(before[0])
+            z *= slopes[t]
+            i, f, c_hat, o = gate_blocks(z, 4)
+            c = before[1] * kept[t]
+            c += i
+            c += f
+            c += c_hat
+            c += own[1]
+            h = c * onto_h[t]
+            h += o
+            h += own[0]
+            return [h, c]
+
+        return run
+
+
+class _GRU(_Cell):
+    def slopes(self, v: Values) -> tuple[Array, Array]:
+        """Return how h depends on both sides of its gates: blocks z, r, h."""
+        gate = self.back.recurrent_back
+        a_z, a_r, a_h = gate_blocks(v["a"], 3)
+        s_z, s_r, s_h = gate_blocks(v["s"], 3)
+        to_hat = self.back.back(a_h + v["r"] * s_h, v["h_hat"], 1 - v["z"])
+        to_z = gate(a_z + s_z, v["z"], v["h_before"] - v["h_hat"])
+        to_r = gate(a_r + s_r, v["r"], to_hat * s_h)
+        return (
+            np.concatenate([to_z, to_r, to_hat], axis=-1),
+            np.concatenate([to_z, to_r, to_hat * v["r"]], axis=-1),
+        )
+
+    def reaching(self, v: Values) -> list[dict[str, Array]]:
+        a, s = self.slopes(v)
+        to_hat = a[:, 2 * self.units :]
+        s_h = v["s"][:, 2 * self.units :]
+        return [
+            {
+                "a": a, "s": s, "z": v["h_before"] - v["h_hat"], "r": to_hat * s_h,
+                "h_hat": 1 - v["z"], "h": np.ones(()),
+            }
+        ]  # fmt: skip
+
+    def add_inputs(
+        self, base: Sequence[Array], given: Array, v: Values, by_step: Any
+    ) -> None:
+        _add_blocks(base[0], given * by_step(self.slopes(v)[0]))
+
+    def step(self, v: Values, by_step: Any) -> Any:
+        slopes, kept = by_step(self.slopes(v)[1]), by_step(v["z"])
+
+        def run(t: int, before: list[Array], own: list[Array]) -> list[Array]:
+            s = self.through(before[0])
+            s *= slopes[t]
+            z, r, h_hat = gate_blocks(s, 3)
+            h = before[0] * kept[t]
+            h += z
+            h += r
+            h += h_hat
+            h += own[0]
+            return [h]
+
+        return run
+
+
+CELLS: Mapping[str, type[_Cell]] = MappingProxyType(
+    {"SimpleRNN": _SimpleRNN, "LSTM": _LSTM, "GRU": _GRU}
+)
+"""Class name of a recurrent layer -> how its states change."""
