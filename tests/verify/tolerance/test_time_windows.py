@@ -158,7 +158,8 @@ WINDOWED = {
 def test_only_a_model_that_never_looks_ahead_is_bounded_window_by_window(name):
     spec, expected = WINDOWED[name]()
     net = Network(spec)
-    shape = [9 if size is None else size for size in spec.inputs[0].options["batch_shape"][1:]]  # fmt: skip
+    open_shape = spec.inputs[0].options["batch_shape"][1:]
+    shape = [9 if size is None else size for size in open_shape]
     x = net.prepare(np.ones((2, *shape)))
     assert time_windows.windowed(spec.root, x) == expected
 
@@ -232,7 +233,8 @@ def test_rows_that_differ_most_have_bounds_where_not_all_can_be_paid_for():
     own = long_bounds(net, x)
     with patch.object(time_windows, "MAX_NUMBERS", 2.5 * own._numbers() * COPIES):
         (found,) = own.bounds(apart)
-    assert np.isfinite(found).all(axis=(1, 2)).tolist() == [k in (2, 4) for k in range(6)]  # fmt: skip
+    (bounded,) = np.nonzero(np.isfinite(found).all(axis=(1, 2)))
+    assert bounded.tolist() == [2, 4]
     with patch.multiple(time_windows, MAX_NUMBERS=1, MAX_NUMBERS_OF_ONE=1):
         assert np.isnan(own.bounds(apart)[0]).all()
 
