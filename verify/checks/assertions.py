@@ -68,15 +68,18 @@ def assert_outputs_match(model: Any, x: Any, outputs: Any, **options: Any) -> Re
         The model, the inputs or the outputs cannot be used.
     """
     __tracebackhide__ = True
+    return _passed(outputs_report(model, x, outputs, **options))
+
+
+def outputs_report(model: Any, x: Any, outputs: Any, **options: Any) -> Report:
+    """Return the report that `assert_outputs_match` raises with, whatever it says."""
     how = {name: options.pop(name) for name in LOADING if name in options}
     net = load(model, **how)
-    return _passed(
-        compare_outputs(
-            net,
-            opened(net.spec, x, "x", net.input_names),
-            opened(net.spec, outputs, "outputs", net.output_names),
-            **options,
-        )
+    return compare_outputs(
+        net,
+        opened(net.spec, x, "x", net.input_names),
+        opened(net.spec, outputs, "outputs", net.output_names),
+        **options,
     )
 
 
