@@ -17,7 +17,7 @@ release = verify.__version__
 
 CONTENTS = {
     "Use": [
-        *("docs/recipes", "notebooks/README", "docs/checking"),
+        *("docs/recipes", "notebooks/README", "docs/checking", "docs/in-tests"),
         *("docs/data", "docs/own-layers", "docs/exported", "docs/converting"),
         *("docs/vectors", "docs/conventions", "docs/exporters"),
     ],

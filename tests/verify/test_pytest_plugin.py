@@ -247,7 +247,8 @@ def test_models_are_checked_against_keras(run, models, monkeypatch):
     other.stderr.fnmatch_lines(["*Keras was imported before, on tensorflow"])
     # a check that notices: Keras is given other weights than NumPy
     monkeypatch.setattr(
-        "verify.keras_bridge.load_model", lambda *_, **__: with_other_weights(model)
+        "verify.keras_bridge.load_model",
+        lambda *_, **__: (with_other_weights(model), ""),
     )
     done = run("--rnn-verify", "models/live.keras")
     done.assert_outcomes(failed=1)
