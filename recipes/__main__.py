@@ -58,6 +58,13 @@ csv_option = click.option(
     help="Your own tweets, with the columns text and airline_sentiment.",
 )
 
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(["jax", "tensorflow"]),
+    help="What Keras trains on; by default that of the environment variable "
+    "KERAS_BACKEND, else jax, which is faster.",
+)
+
 
 def _given(context: click.Context, *others: str) -> dict[str, Any]:
     """Return the options given on the command line, without those named in `others`."""
@@ -90,7 +97,12 @@ class RunCommand(click.Command):
                 if param.name in defaults:
                     param.default = defaults[param.name]
                 elif isinstance(param, click.Option):
-                    param.hidden = param.name not in ("out", "resume", "help")
+                    param.hidden = param.name not in (
+                        "out",
+                        "resume",
+                        "backend",
+                        "help",
+                    )
         super().format_help(ctx, formatter)
 
 
@@ -146,6 +158,7 @@ class RunCommand(click.Command):
     help="Numbers of filler words that long_memory compares.",
 )
 @csv_option
+@backend_option
 @click.option(
     "--out",
     metavar="FOLDER",
@@ -172,6 +185,7 @@ def run_recipes(
     lengths: str | None,
     gaps: str | None,
     csv: str | None,
+    backend: str | None,
     out: str | None,
     resume: bool,
 ) -> None:
@@ -179,6 +193,7 @@ def run_recipes(
 
     Without --resume a run starts again and replaces an earlier run in its folder.
     """
+    from recipes.run import verifier
     from recipes.run.finish import print_table
     from recipes.run.plan import command_line, module, plan
     from recipes.run.training import Interrupted
@@ -186,19 +201,21 @@ def run_recipes(
     given = _given(context, "names", "out", "resume")
     results = []
     jobs = plan(names, given, out=out, resume=resume)
-    for job in jobs:
-        try:
+    try:
+        for job in jobs:
             results.append(module(job.recipe).run(job.config, job.options))
-        except (Interrupted, KeyboardInterrupt) as stop:
-            what = str(stop) or "interrupted"
-            again = command_line(names, given, out)
-            if len(jobs) > 1 or (job.options.folder / "manifest.json").exists():
-                again += " --resume"  # without a manifest there is nothing to resume
-            print(
-                f"rnn-recipe: {job.recipe} {what}. Go on with: {again}",
-                file=sys.stderr,
-            )
-            raise Exit(INTERRUPTED) from None
+    except (Interrupted, KeyboardInterrupt) as stop:
+        what = str(stop) or "interrupted"
+        again = command_line(names, given, out)
+        if len(jobs) > 1 or (job.options.folder / "manifest.json").exists():
+            again += " --resume"  # without a manifest there is nothing to resume
+        print(
+            f"rnn-recipe: {job.recipe} {what}. Go on with: {again}",
+            file=sys.stderr,
+        )
+        raise Exit(INTERRUPTED) from None
+    finally:
+        verifier.end()
     print()
     print_table(results)
     codes = {result.report.verdict.exit_code for result in results}
@@ -230,6 +247,7 @@ def run_recipes(
 )
 @batch_size_option
 @csv_option
+@backend_option
 @click.option(
     "--out",
     default="runs/sweep",
@@ -264,6 +282,7 @@ def run_sweep(
     epochs: str | None,
     batch_size: int | None,
     csv: str | None,
+    backend: str | None,
     out: str,
     processes: int | None,
     dask: str | None,

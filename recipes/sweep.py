@@ -29,6 +29,7 @@ from typing import Any
 from recipes import plots, script
 from recipes.data.tweets import load_words
 from recipes.run import summary
+from recipes.run.backend import require_same_backend, use
 from recipes.run.checks import (
     MAX_LENGTH,
     require_choices,
@@ -237,7 +238,7 @@ def plan(
     Parameters
     ----------
     given : mapping
-        Options given on the command line, as text; ``csv`` among them.
+        Options given on the command line, as text; ``csv`` and ``backend`` among them.
     out : str
         The folder of the sweep.
     resume : bool
@@ -256,9 +257,12 @@ def plan(
     own: dict[str, Any] = {
         key: READERS[key](key, value) if key in READERS else value
         for key, value in given.items()
+        if key != "backend"
     }
+    wanted = given.get("backend")
     if resume and begun is not None:
         own = stored_options(begun, Config()) | own
+        wanted = require_same_backend(folder, wanted)
     csv = own.pop("csv", None)
     config = Config(**own)
     words = ["rnn-recipe", NAME]
@@ -268,9 +272,10 @@ def plan(
         words += [] if value is None else [f"--{option}", str(value)]
     load_words(csv)
     begun_here = resume and begun is not None
-    return PlannedSweep(
-        config, RunOptions(folder, begun_here, csv, shlex.join(words)), where
+    options = RunOptions(
+        folder, begun_here, csv, shlex.join(words), backend=use(wanted)
     )
+    return PlannedSweep(config, options, where)
 
 
 def _names(key: str, text: str) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ class RunOptions:
         The command that repeats the run, for its manifest.
     verified_rows : int, optional
         The number of test rows to verify on; None for all.
+    backend : str, optional
+        Keras's backend, as for `recipes.run.backend.use`. A resumed run keeps its own.
     """
 
     folder: RunFolder
@@ -29,3 +31,4 @@ class RunOptions:
     csv: str | None = None
     command: str = ""
     verified_rows: int | None = None
+    backend: str | None = None

@@ -6,11 +6,12 @@ import dataclasses
 import importlib
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recipes import GROUPS, RECIPES
 from recipes.data.tweets import TweetConfig, load_words
+from recipes.run.backend import require_same_backend, use
 from recipes.run.folder import RunFolder, require_same
 from recipes.run.options import RunOptions
 from verify.errors import DataError, join_and, printable
@@ -49,7 +50,7 @@ def plan(
     ----------
     names : of recipes and groups
     given : mapping
-        Options given on the command line: fields of a Config, and ``csv``.
+        Options given on the command line: fields of a Config, ``csv`` and ``backend``.
     out : str or None
         The folder of a single run, or the one that the folders of several lie in.
     resume : bool
@@ -63,11 +64,13 @@ def plan(
     if out is not None and not out.strip():
         raise DataError("--out: expected a folder. Received: an empty name")
     named = _recipes(names)
+    command = command_line(names, given, out)
+    wanted = given.get("backend")
+    given = {key: value for key, value in given.items() if key != "backend"}
     if not any(named.values()):
         _require_options(f"the recipes of {join_and(names)} have", [*named], given)
-    command = command_line(names, given, out)
     single = len(named) == 1
-    jobs = []
+    jobs, begun_on = [], {}
     for recipe, by_name in named.items():
         if by_name:
             _require_options(f"{recipe} has", [recipe], given)
@@ -80,9 +83,29 @@ def plan(
         config, csv = _configured(recipe, own, begun, folder)
         options = RunOptions(folder, begun is not None, csv, command)
         jobs.append(PlannedRun(recipe, config, options))
+        if begun is not None:
+            begun_on[recipe] = require_same_backend(folder, wanted)
         if csv is not None:
             load_words(csv)
-    return jobs
+    backend = use(_single_backend(begun_on) or wanted)
+    return [replace(job, options=replace(job.options, backend=backend)) for job in jobs]
+
+
+def _single_backend(begun_on: Mapping[str, str]) -> str | None:
+    """Return the backend of all runs that are resumed; None if none is.
+
+    Raises
+    ------
+    DataError
+        There are two: Keras cannot change its backend.
+    """
+    if len(set(begun_on.values())) > 1:
+        named = join_and([f"{name} on {backend}" for name, backend in begun_on.items()])
+        raise DataError(
+            f"--resume: expected runs on one backend. Received: {named}; resume them "
+            "one by one"
+        )
+    return next(iter(begun_on.values()), None)
 
 
 def command_line(
@@ -149,7 +172,7 @@ def _configured(
         if isinstance(getattr(defaults, key, None), tuple) and isinstance(value, str):
             own[key] = whole_numbers(key, value)
     csv = own.pop("csv", None)
-    config = dataclasses.replace(defaults, **own)
+    config = replace(defaults, **own)
     _require_possible(config, folder)
     if begun is not None:
         require_same(folder.path, begun, dataclasses.asdict(config))

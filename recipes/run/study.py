@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -299,8 +299,14 @@ class Study:
         """Return the job of a part; it resumes if the study does and has begun it."""
         folder = self.folder_of(part)
         begun = self.options.resume and (folder / "checkpoint.npz").exists()
-        csv, command = self.options.csv, self.command(part)
-        return Job(part, RunOptions(folder, begun, csv, command, VERIFIED_ROWS))
+        own = replace(
+            self.options,
+            folder=folder,
+            resume=begun,
+            command=self.command(part),
+            verified_rows=VERIFIED_ROWS,
+        )
+        return Job(part, own)
 
     def command(self, part: Part) -> str:
         """Return the command that repeats a part by itself."""
@@ -312,6 +318,8 @@ class Study:
         }
         if self.options.csv is not None:
             given["csv"] = self.options.csv
+        if self.options.backend is not None:
+            given["backend"] = self.options.backend
         return command_line([part.recipe], given, str(self.folder_of(part).path))
 
     def ended(self, part: Part, epochs: int) -> bool:

@@ -9,12 +9,10 @@ just before or yesterday.
 from __future__ import annotations
 
 import json
-import logging
 import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,14 +20,20 @@ import numpy as np
 import numpy.typing as npt
 
 import verify
-from recipes import plots
+from recipes.run import verifier
+from recipes.run.backend import (
+    require_same_backend,
+    take_steps_at_once,
+    use,
+)
+from recipes.run.backend import start as start
 from recipes.run.folder import RunFolder, as_csv
 from recipes.run.options import RunOptions
 from verify.console.signals import Interruption
 from verify.data.files import write_atomically, write_error
 from verify.data.text import TextPipeline
 from verify.errors import DataError, printable
-from verify.keras_bridge import import_keras, versions
+from verify.keras_bridge import backend, versions, without_tensorflow
 from verify.model.arrays import Array
 
 History = dict[str, list[float]]
@@ -59,28 +63,6 @@ class Progress:
     def epochs(self) -> int:
         """Return the number of finished epochs."""
         return len(self.history.get("loss", []))
-
-
-def start(seed: int) -> Any:
-    """Import Keras, fix all random seeds and make operations deterministic.
-
-    Returns
-    -------
-    module
-        keras
-    """
-    if "keras" not in sys.modules:
-        print("Loading Keras ...", file=sys.stderr, flush=True)
-    keras = import_keras()
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-        # several models in one program make TensorFlow advise against retracing
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    return keras
 
 
 @dataclass(frozen=True)
@@ -161,8 +143,13 @@ def train(
         On Ctrl-C.
     """
     folder = options.folder
-    start(config.seed)
+    wanted = options.backend
+    if options.resume:
+        wanted = require_same_backend(folder, wanted)
+    verifier.begin(use(wanted))  # it is ready when the training is over
+    start(config.seed, wanted)
     model = build()
+    take_steps_at_once(model)
     if not options.resume:
         folder.clear()  # only now: an error before this leaves an earlier run intact
     progress = restore(model, folder, config.epochs)
@@ -184,13 +171,8 @@ def train(
     )
     _forget_earlier_model(folder)
     save_model(model, folder)
-    # Reading the file takes a process of its own, so the figure is drawn meanwhile.
-    with ThreadPoolExecutor(1) as executor:
-        reading = executor.submit(verify.load, folder / "model.keras")
-        folder.write("history.csv", history_csv(progress.history))
-        title = f"{recipe}: loss and accuracy by epoch"
-        folder.write("curves.png", plots.png(plots.curves(progress.history, title)))
-    return TrainedModel(model, progress, reading.result())
+    folder.write("history.csv", history_csv(progress.history))
+    return TrainedModel(model, progress, verify.load(folder / "model.keras"))
 
 
 def fit(
@@ -398,7 +380,8 @@ def save_model(model: Any, folder: RunFolder) -> None:
     path = folder / "model.keras"
     temporary = folder / ".partial.model.keras"
     try:
-        model.save(temporary)
+        with without_tensorflow():
+            model.save(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -428,6 +411,7 @@ def manifest(
         "data_sha256": sha256,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "backend": backend(),
         "versions": versions(),
         "command": options.command,
     }

@@ -24,6 +24,7 @@ from verify.keras_bridge.importing import (
     require_keras,
     untested_version,
     versions,
+    without_tensorflow,
 )
 from verify.keras_bridge.litert import litert_file
 from verify.keras_bridge.long_windows import AT_ONCE
@@ -56,4 +57,5 @@ __all__ = [
     "untested_version",
     "version_rules",
     "versions",
+    "without_tensorflow",
 ]

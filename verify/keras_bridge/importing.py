@@ -21,7 +21,7 @@ from unittest.mock import patch
 import numpy as np
 
 from verify.console.signals import interruptible
-from verify.errors import UnsupportedError, install_hint, printable
+from verify.errors import KerasChanged, UnsupportedError, install_hint, printable
 from verify.keras_bridge import private
 from verify.model.backends import BACKENDS, REFUSED_BACKENDS
 from verify.model.versions import untested
@@ -95,6 +95,25 @@ def import_keras() -> Any:
     if missing is not None:
         raise _not_installed(missing) from None
     return keras
+
+
+@contextlib.contextmanager
+def without_tensorflow() -> Iterator[None]:
+    """Keep Keras on another backend from importing TensorFlow while the block lasts.
+
+    To save a model or to set a random seed, Keras imports it only to look whether it is
+    there, which takes seconds. Models with layers that TensorFlow computes on every
+    backend (those that look up or hash) must not be made or run inside.
+    """
+    lazy = None
+    if "tensorflow" not in sys.modules:
+        with contextlib.suppress(KerasChanged):
+            lazy = private.lazy_tensorflow()
+    if getattr(lazy, "_available", False) is not None:  # it knows already, or has moved
+        yield
+        return
+    with patch.object(lazy, "_available", False):
+        yield
 
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")

@@ -157,3 +157,11 @@ def promotions_off_tensorflow() -> MutableMapping[str, str]:
     It is the table itself, so a change of it changes Keras.
     """
     return _found("BIT64_TO_BIT32_DTYPE", "keras.src.backend.common.dtypes")
+
+
+# Libraries that Keras imports when it first looks whether they are there -------------
+
+
+def lazy_tensorflow() -> Any:
+    """Return what stands for TensorFlow in Keras: its `_available` is None at first."""
+    return _found("tensorflow", "keras.src.utils.module_utils")
