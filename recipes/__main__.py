@@ -77,6 +77,10 @@ def _given(context: click.Context, *others: str) -> dict[str, Any]:
     }
 
 
+OPTIONS_OF_ALL = ("backend", "out", "resume", "help")
+"""The options of ``rnn-recipe run`` that every recipe has."""
+
+
 class RunCommand(click.Command):
     """Make ``run NAME --help`` describe this recipe and its options."""
 
@@ -193,7 +197,6 @@ def run_recipes(
 
     Without --resume a run starts again and replaces an earlier run in its folder.
     """
-    from recipes.run import verifier
     from recipes.run.finish import print_table
     from recipes.run.plan import command_line, module, plan
     from recipes.run.training import Interrupted
@@ -214,8 +217,6 @@ def run_recipes(
             file=sys.stderr,
         )
         raise Exit(INTERRUPTED) from None
-    finally:
-        verifier.end()
     print()
     print_table(results)
     codes = {result.report.verdict.exit_code for result in results}

@@ -49,13 +49,7 @@ from recipes.data.grammar import (
 )
 from recipes.run import summary, training
 from recipes.run.checks import require_numbers
-from recipes.run.finish import (
-    RunResult,
-    print_folder,
-    print_parameters,
-    verify_run,
-    write_curves,
-)
+from recipes.run.finish import RunResult, print_folder, print_parameters, verify_run
 from recipes.run.folder import as_csv
 from recipes.run.options import RunOptions
 from recipes.run.study import Part, Study, StudyData, TrainedPart
@@ -225,7 +219,7 @@ def train_part(config: PartConfig, options: RunOptions) -> RunResult:
     test = np.array(sentences.test)
     x = pipeline.encode(sentences.texts)
     labels = np.array([languages.index(answer) for answer in sentences.answers])
-    trained = training.train(
+    model, progress, net = training.train(
         NAME,
         config,
         options,
@@ -240,12 +234,9 @@ def train_part(config: PartConfig, options: RunOptions) -> RunResult:
         batch_size=config.batch_size,
         until=solved,
     )
-    model, progress, net = trained
-    verification = verify_run(folder, trained, x[test][: options.verified_rows])
-    write_curves(NAME, folder, progress)
     predicted = model.predict(x[test], verbose=0).argmax(axis=1)
     accuracy = float(np.mean(predicted == labels[test]))
-    report = verification.report()
+    report, _ = verify_run(folder, net, x[test][: options.verified_rows])
     folder.write_json(
         "metrics.json",
         {

@@ -17,6 +17,8 @@ from hypothesis import settings
 pytest_plugins = ["pytester", "support.rules"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# one for all tests of a process; `make test` runs those of the recipes on JAX
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # importing openvino would fork this process; see verify.ports.artefacts.process
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 settings.register_profile("suite", deadline=None, max_examples=60, derandomize=True)

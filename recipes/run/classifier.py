@@ -17,7 +17,7 @@ import numpy as np
 from recipes.data.airline import CLASSES
 from recipes.data.tweets import SentimentConfig, Split, baselines, load_split, macro_f1
 from recipes.run import training
-from recipes.run.finish import Outputs, RunResult, finish, print_parameters
+from recipes.run.finish import RunResult, finish, print_parameters
 from recipes.run.options import RunOptions
 from verify.model.arrays import Array
 
@@ -135,15 +135,13 @@ def _report(
     print_parameters(trained.net)
     x = split.x_test[: options.verified_rows]
 
-    def measured(outputs: Outputs) -> dict[str, Any]:
-        if len(x) < len(split.x_test):  # a study verifies only some rows
-            scores = trained.model.predict(
+    def measured(outputs: Array) -> dict[str, Any]:
+        if len(outputs) < len(split.x_test):  # a study verifies only some rows
+            outputs = trained.model.predict(
                 split.x_test, batch_size=training.TEST_BATCH, verbose=0
             )
-        else:
-            scores = outputs()
         return _measured(
-            recipe, scores.argmax(axis=1), split, options, trained.progress
+            recipe, outputs.argmax(axis=1), split, options, trained.progress
         )
 
     return finish(recipe, options, trained, x, measured)

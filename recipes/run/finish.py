@@ -10,24 +10,14 @@ from typing import Any
 import numpy as np
 
 import verify
-from recipes import plots
-from recipes.run import verifier
 from recipes.run.folder import RunFolder
 from recipes.run.options import RunOptions
-from recipes.run.training import (
-    TEST_BATCH,
-    Progress,
-    TrainedModel,
-    peak_memory_mib,
-)
+from recipes.run.training import TEST_BATCH, TrainedModel, peak_memory_mib
 from verify.errors import printable
 from verify.forward.layers import REGISTRY
+from verify.keras_bridge import without_tensorflow
 from verify.model.arrays import Array
 from verify.report.report import Report, number
-
-Outputs = Callable[[], Array]
-
-BACKEND_NAMES = {"tensorflow": "TensorFlow", "jax": "JAX"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,7 @@ def finish(
     options: RunOptions,
     trained: TrainedModel,
     x: Array,
-    metrics: Mapping[str, Any] | Callable[[Outputs], Mapping[str, Any]],
+    metrics: Mapping[str, Any] | Callable[[Array], Mapping[str, Any]],
 ) -> RunResult:
     """Verify the model, print the verdict, and write ``metrics.json``.
 
@@ -83,15 +73,13 @@ def finish(
         The inputs that the model is verified on.
     metrics : mapping, or callable
         The measurements of this recipe, with ``accuracy`` and ``macro_f1`` where there
-        are test rows; or a function that prints and returns them, given a function that
-        returns the outputs of the trained model's predict for x: (rows, ...).
+        are test rows; or a function that prints and returns them, given the outputs of
+        Keras's predict for x: (rows, ...).
     """
     folder, (_, progress, net) = options.folder, trained
-    verification = verify_run(folder, trained, x)
-    write_curves(recipe, folder, progress)
+    report, outputs = verify_run(folder, net, x)
     if callable(metrics):
-        metrics = metrics(verification.outputs)
-    report = verification.report()
+        metrics = metrics(outputs)
     print_report(report)
     folder.write_json(
         "metrics.json",
@@ -102,7 +90,7 @@ def finish(
             **metrics,
             "seconds": round(progress.seconds, 2),
             "peak_memory_mib": peak_memory_mib(),
-            "verified_on": report.facts["backend"],
+            "backend": report.facts["backend"],
             "verdict": str(report.verdict),
         },
     )
@@ -117,66 +105,35 @@ def finish(
     )
 
 
-@dataclass(frozen=True)
-class Verification:
-    """Hold a verification that may still be under way in another process.
-
-    Attributes
-    ----------
-    outputs : callable
-        ``outputs()`` returns the outputs of the trained model's predict: (rows, ...).
-    report : callable
-        ``report()`` waits for the report, and writes ``verification.json``.
-    """
-
-    outputs: Outputs
-    report: Callable[[], Report]
-
-
-def verify_run(folder: RunFolder, trained: TrainedModel, x: Array) -> Verification:
-    """Begin to verify the model of a run, read back from its file.
-
-    A model that was trained on another backend than TensorFlow is verified on
-    TensorFlow, by another process; if that is not possible, here, where it was trained.
+def verify_run(
+    folder: RunFolder, net: verify.Network, x: Array
+) -> tuple[Report, Array]:
+    """Verify the trained model of a run, and write ``verification.json``.
 
     Parameters
     ----------
     folder : RunFolder
-    trained : TrainedModel
+    net : Network
         The model in the folder's ``model.keras``; it has one output.
     x : (rows, ...)
-    """
-    path = str(folder / "model.keras")
 
-    def here() -> tuple[Report, Array]:
-        outputs: list[Array] = []
+    Returns
+    -------
+    report : Report
+    outputs : (rows, ...)
+        The outputs of Keras's predict for x.
+    """
+    outputs: list[Array] = []
+    with without_tensorflow():
         report = verify.check(
-            path,
+            str(folder / "model.keras"),
             x,
-            loaded=trained.net,
+            loaded=net,
             batch_size=TEST_BATCH,
             on_batch=lambda predicted: outputs.append(predicted[0]),
         )
-        return report, np.concatenate(outputs)
-
-    def written(report: Report) -> Report:
-        folder.write_json("verification.json", report.to_dict())
-        return report
-
-    if verifier.ask(verifier.Request(path, x, TEST_BATCH)):
-        return Verification(
-            lambda: trained.model.predict(x, batch_size=TEST_BATCH, verbose=0),
-            lambda: written(verifier.answer() or here()[0]),
-        )
-    report, outputs = here()
-    written(report)
-    return Verification(lambda: outputs, lambda: report)
-
-
-def write_curves(recipe: str, folder: RunFolder, progress: Progress) -> None:
-    """Draw ``curves.png``."""
-    title = f"{recipe}: loss and accuracy by epoch"
-    folder.write("curves.png", plots.png(plots.curves(progress.history, title)))
+    folder.write_json("verification.json", report.to_dict())
+    return report, np.concatenate(outputs)
 
 
 def print_folder(folder: RunFolder) -> None:
@@ -232,8 +189,8 @@ def print_report(report: Report) -> None:
         return
     rows, on = report.facts["rows"], report.facts["backend"]
     print(
-        f"\n{report.verdict}: NumPy reproduces predict on {rows:,} row(s), with Keras "
-        f"on {BACKEND_NAMES.get(on, on)}: "
+        f"\n{report.verdict}: NumPy reproduces predict, which ran on {on}, on {rows:,} "
+        f"row(s): "
         f"max |difference| {number(report.numerics.max_diff)} in float32 (allowed "
         f"{number(report.numerics.allowed)}), {number(report.proof.max_diff)} "
         "in float64"

@@ -13,21 +13,23 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 import verify
-from recipes.run import verifier
+from recipes import plots
 from recipes.run.backend import (
     require_same_backend,
     take_steps_at_once,
-    use,
 )
 from recipes.run.backend import start as start
 from recipes.run.folder import RunFolder, as_csv
+from recipes.run.jax_epochs import Epochs
 from recipes.run.options import RunOptions
 from verify.console.signals import Interruption
 from verify.data.files import write_atomically, write_error
@@ -146,7 +148,6 @@ def train(
     wanted = options.backend
     if options.resume:
         wanted = require_same_backend(folder, wanted)
-    verifier.begin(use(wanted))  # it is ready when the training is over
     start(config.seed, wanted)
     model = build()
     take_steps_at_once(model)
@@ -171,8 +172,13 @@ def train(
     )
     _forget_earlier_model(folder)
     save_model(model, folder)
-    folder.write("history.csv", history_csv(progress.history))
-    return TrainedModel(model, progress, verify.load(folder / "model.keras"))
+    # Reading the file takes a process of its own, so the figure is drawn meanwhile.
+    with ThreadPoolExecutor(1) as executor:
+        reading = executor.submit(verify.load, folder / "model.keras")
+        folder.write("history.csv", history_csv(progress.history))
+        title = f"{recipe}: loss and accuracy by epoch"
+        folder.write("curves.png", plots.png(plots.curves(progress.history, title)))
+    return TrainedModel(model, progress, reading.result())
 
 
 def fit(
@@ -222,15 +228,14 @@ def fit(
         _build_metrics(model, x, y)
     try:
         with Interruption() as interruption:
+            epoch = _epochs(model, batch_size, validation, interruption)
             reported = time.perf_counter()
             while progress.epochs < epochs and not (until and until(progress.history)):
                 began = time.perf_counter()
                 order = np.random.default_rng([seed, progress.epochs]).permutation(
                     len(x)
                 )
-                logs = _one_epoch(
-                    model, x[order], y[order], batch_size, validation, interruption
-                )
+                logs = epoch(x[order], y[order])
                 interruption.raise_if_received()
                 for name, value in logs.items():
                     progress.history.setdefault(name, []).append(float(value))
@@ -253,15 +258,40 @@ def _build_metrics(model: Any, x: Array, y: Array) -> None:
     model.reset_metrics()
 
 
+def _epochs(
+    model: Any, batch_size: int, validation: Any, interruption: Interruption
+) -> Callable[[Array, Array], Mapping[str, float]]:
+    """Return a function that trains one epoch, and returns its loss and metrics.
+
+    Those on test data are among them, if there are test data.
+    """
+    if backend() != "jax":
+        return partial(
+            _one_epoch, model, batch_size=batch_size, validation=validation,
+            interruption=interruption,
+        )  # fmt: skip
+    inside = Epochs(model, interruption.raise_if_received)
+
+    def epoch(x: Array, y: Array) -> Mapping[str, float]:
+        logs = inside.train(x, y, batch_size)
+        if validation is not None:
+            tested = inside.evaluate(*validation, batch_size=TEST_BATCH)
+            logs |= {f"val_{name}": value for name, value in tested.items()}
+        return logs
+
+    return epoch
+
+
 def _one_epoch(
     model: Any,
     x: Array,
     y: Array,
+    *,
     batch_size: int,
     validation: Any,
     interruption: Interruption,
 ) -> Mapping[str, float]:
-    """Train one epoch and return its loss and metrics, on test data too if given."""
+    """Train one epoch with Keras, and return its loss and metrics."""
     if len(x) > batch_size:
         history = model.fit(
             x, y, batch_size=batch_size, shuffle=False, verbose=0,

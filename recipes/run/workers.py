@@ -14,18 +14,22 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from recipes.run.folder import RUN_FILES, RunFolder
-from recipes.run.pipe_process import PipeProcess, serve
 from recipes.run.study import Job, JobResult, train_one
 from verify.checks.cluster import Cluster
-from verify.errors import VerifyError
+from verify.errors import VerifyError, printable
 from verify.forward.fast import core_count
 
 WORKER_MODULES = (
@@ -52,21 +56,39 @@ def process_count(runs: int) -> int:
     return max(1, min(processes, runs))
 
 
-class TrainingProcess(PipeProcess):
-    """Start a process that trains one job after the other."""
+class TrainingProcess:
+    """Start a process that trains one job after the other.
+
+    It is started by `subprocess`, not by `multiprocessing`: Dask's workers are daemons,
+    and `multiprocessing` allows a daemon no children.
+    """
 
     def __init__(self, threads: int) -> None:
         limits = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-        super().__init__(__name__, {name: str(threads) for name in limits})
+        own = {name: str(threads) for name in limits}
+        search = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        own["PYTHONPATH"] = os.pathsep.join(filter(None, search))
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 (`close` does it)
+        self._pipe, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "recipes.run.workers", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._printed,
+                stderr=self._printed,
+                env=os.environ | own,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for the parent, which ends it
+            )
         self._used = time.monotonic()
 
     def train(self, job: Job) -> JobResult:
         """Train a job; if the process ends meanwhile, the job has failed."""
         try:
-            self.send(job)
-            result: JobResult = self.receive()
+            self._pipe.send(job)
+            result: JobResult = self._pipe.recv()
         except (OSError, EOFError):
-            return JobResult(job.part.name, failure=self.exit_reason())
+            return JobResult(job.part.name, failure=self._exit_reason())
         self._used = time.monotonic()
         return result
 
@@ -74,7 +96,29 @@ class TrainingProcess(PipeProcess):
     def alive(self) -> bool:
         """Return whether the process runs and will not end soon for want of jobs."""
         idle = time.monotonic() - self._used
-        return self.running and idle < IDLE_SECONDS / 2
+        return self._process.poll() is None and idle < IDLE_SECONDS / 2
+
+    def end(self) -> None:
+        """Kill the process; its run can be resumed after the last finished epoch."""
+        with contextlib.suppress(OSError):
+            self._process.kill()
+
+    def close(self) -> None:
+        """End the process and free its resources; no thread may be using it."""
+        self.end()
+        self._process.wait()
+        self._pipe.close()
+        self._printed.close()
+
+    def _exit_reason(self) -> str:
+        """Say why the process has ended, as far as can be told."""
+        code = self._process.wait()
+        if code < 0:
+            what = f"its process was ended by {signal.Signals(-code).name}"
+            return what + (" (out of memory?)" if -code == signal.SIGKILL else "")
+        self._printed.seek(0)
+        lines = self._printed.read().decode(errors="replace").strip().splitlines()
+        return f"its process ended with code {code}: {printable((lines or ['-'])[-1])}"
 
 
 class Processes:
@@ -238,9 +282,26 @@ def attempt(job: Job, train: Callable[[Job], JobResult] = train_one) -> JobResul
         return JobResult(job.part.name, failure=f"{type(error).__name__}: {text}")
 
 
-def main() -> None:
+def serve(pipe: Connection) -> None:
     """Train jobs until the parent has ended or sends none for `IDLE_SECONDS`."""
-    serve(attempt, IDLE_SECONDS)
+    with contextlib.suppress(EOFError):
+        while pipe.poll(IDLE_SECONDS):
+            pipe.send(attempt(pipe.recv()))
+
+
+def _end_with_parent() -> None:
+    """End this process soon after its parent, even if that was killed."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve the pipe whose file descriptor is the argument."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with Connection(int(sys.argv[1])) as pipe:
+        serve(pipe)
 
 
 if __name__ == "__main__":
