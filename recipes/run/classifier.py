@@ -18,6 +18,7 @@ from recipes.data.airline import CLASSES
 from recipes.data.tweets import SentimentConfig, Split, baselines, load_split, macro_f1
 from recipes.run import training
 from recipes.run.finish import RunResult, finish, print_parameters
+from recipes.run.jax_epochs import TEST_BATCH
 from recipes.run.options import RunOptions
 from verify.model.arrays import Array
 
@@ -138,7 +139,7 @@ def _report(
     def measured(outputs: Array) -> dict[str, Any]:
         if len(outputs) < len(split.x_test):  # a study verifies only some rows
             outputs = trained.model.predict(
-                split.x_test, batch_size=training.TEST_BATCH, verbose=0
+                split.x_test, batch_size=TEST_BATCH, verbose=0
             )
         return _measured(
             recipe, outputs.argmax(axis=1), split, options, trained.progress

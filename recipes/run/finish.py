@@ -11,8 +11,9 @@ import numpy as np
 
 import verify
 from recipes.run.folder import RunFolder
+from recipes.run.jax_epochs import TEST_BATCH
 from recipes.run.options import RunOptions
-from recipes.run.training import TEST_BATCH, TrainedModel, peak_memory_mib
+from recipes.run.training import TrainedModel, peak_memory_mib
 from verify.errors import printable
 from verify.forward.layers import REGISTRY
 from verify.keras_bridge import without_tensorflow

@@ -15,13 +15,17 @@ from typing import Any
 from verify.model.arrays import Array
 
 SECONDS_AT_ONCE = 0.2
-"""Time that JAX computes, roughly, before `Epochs` looks whether it is interrupted."""
+"""Time that JAX computes, roughly, before it is asked whether to go on."""
+
+TEST_BATCH = 256
+"""Batch size where nothing is learnt. It changes the time, not the outputs, since rows
+do not depend on each other."""
 
 State = tuple[list[Any], ...]
 """The values of several groups of variables."""
 
 
-class Epochs:
+class JaxEpochs:
     """Train and evaluate a compiled model, whose metrics have been built.
 
     Parameters
@@ -37,32 +41,31 @@ class Epochs:
         self._train = _loop(model.train_step)
         self._test = _loop(model.test_step)
 
-    def train(self, x: Array, y: Array, batch_size: int) -> dict[str, float]:
-        """Train one epoch, on batches in the order of the rows; return its metrics.
+    def epoch(
+        self, x: Array, y: Array, batch_size: int, test: tuple[Array, Array] | None
+    ) -> dict[str, float]:
+        """Train one epoch, on batches in the order of the rows, and return its metrics.
 
         Parameters
         ----------
         x, y : (samples, ...)
         batch_size : int
+        test : (x, y), optional
+            Rows that are not learnt from; their metrics begin with ``val_``.
         """
         model = self._model
-        groups = (
+        groups = [
             model.trainable_variables,
             model.non_trainable_variables,
             model.optimizer.variables,
             model.metrics_variables,
-        )
-        return self._run(self._train, groups, x, y, batch_size)
-
-    def evaluate(self, x: Array, y: Array, batch_size: int) -> dict[str, float]:
-        """Return the metrics on rows that are not learnt from: (samples, ...) each."""
-        model = self._model
-        groups = (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            model.metrics_variables,
-        )
-        return self._run(self._test, groups, x, y, batch_size)
+        ]
+        logs = self._run(self._train, groups, x, y, batch_size)
+        if test is not None:
+            del groups[2]  # nothing is learnt
+            tested = self._run(self._test, groups, *test, TEST_BATCH)
+            logs |= {f"val_{name}": value for name, value in tested.items()}
+        return logs
 
     def _run(
         self,

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +28,7 @@ from recipes.run.backend import (
 )
 from recipes.run.backend import start as start
 from recipes.run.folder import RunFolder, as_csv
-from recipes.run.jax_epochs import Epochs
+from recipes.run.jax_epochs import TEST_BATCH, JaxEpochs
 from recipes.run.options import RunOptions
 from verify.console.signals import Interruption
 from verify.data.files import write_atomically, write_error
@@ -41,10 +40,6 @@ from verify.model.arrays import Array
 History = dict[str, list[float]]
 
 CHECKPOINT_VERSION = 2
-
-TEST_BATCH = 256
-"""Batch size where nothing is learnt. It changes the time, not the outputs, since rows
-do not depend on each other."""
 
 
 class Interrupted(Exception):
@@ -228,14 +223,18 @@ def fit(
         _build_metrics(model, x, y)
     try:
         with Interruption() as interruption:
-            epoch = _epochs(model, batch_size, validation, interruption)
+            trainer: KerasEpochs | JaxEpochs = (
+                JaxEpochs(model, interruption.raise_if_received)
+                if backend() == "jax"
+                else KerasEpochs(model, interruption)
+            )
             reported = time.perf_counter()
             while progress.epochs < epochs and not (until and until(progress.history)):
                 began = time.perf_counter()
                 order = np.random.default_rng([seed, progress.epochs]).permutation(
                     len(x)
                 )
-                logs = epoch(x[order], y[order])
+                logs = _one_epoch(trainer, x[order], y[order], batch_size, validation)
                 interruption.raise_if_received()
                 for name, value in logs.items():
                     progress.history.setdefault(name, []).append(float(value))
@@ -258,55 +257,40 @@ def _build_metrics(model: Any, x: Array, y: Array) -> None:
     model.reset_metrics()
 
 
-def _epochs(
-    model: Any, batch_size: int, validation: Any, interruption: Interruption
-) -> Callable[[Array, Array], Mapping[str, float]]:
-    """Return a function that trains one epoch, and returns its loss and metrics.
+def _one_epoch(
+    epochs: KerasEpochs | JaxEpochs, x: Array, y: Array, batch_size: int, test: Any
+) -> Mapping[str, float]:
+    """Train one epoch and return its loss and metrics, on test data too if given."""
+    return epochs.epoch(x, y, batch_size, test)
 
-    Those on test data are among them, if there are test data.
-    """
-    if backend() != "jax":
-        return partial(
-            _one_epoch, model, batch_size=batch_size, validation=validation,
-            interruption=interruption,
-        )  # fmt: skip
-    inside = Epochs(model, interruption.raise_if_received)
 
-    def epoch(x: Array, y: Array) -> Mapping[str, float]:
-        logs = inside.train(x, y, batch_size)
-        if validation is not None:
-            tested = inside.evaluate(*validation, batch_size=TEST_BATCH)
+class KerasEpochs:
+    """Train a compiled model by Keras's own loop."""
+
+    def __init__(self, model: Any, interruption: Interruption) -> None:
+        self._model = model
+        self._interruption = interruption
+
+    def epoch(
+        self, x: Array, y: Array, batch_size: int, test: tuple[Array, Array] | None
+    ) -> Mapping[str, float]:
+        """Train one epoch; return its metrics, and those on test rows (x, y)."""
+        model = self._model
+        if len(x) > batch_size:
+            history = model.fit(
+                x, y, batch_size=batch_size, shuffle=False, verbose=0,
+                validation_data=test, validation_batch_size=TEST_BATCH,
+                callbacks=[_interrupts_fit(self._interruption)],
+            )  # fmt: skip
+            return {name: values[-1] for name, values in history.history.items()}
+        # An epoch of one batch needs no data pipeline, which takes 20 times as long to
+        # start as the step itself.
+        model.reset_metrics()
+        logs = dict(model.train_on_batch(x, y, return_dict=True))
+        if test is not None:
+            tested = model.evaluate(*test, verbose=0, return_dict=True)
             logs |= {f"val_{name}": value for name, value in tested.items()}
         return logs
-
-    return epoch
-
-
-def _one_epoch(
-    model: Any,
-    x: Array,
-    y: Array,
-    *,
-    batch_size: int,
-    validation: Any,
-    interruption: Interruption,
-) -> Mapping[str, float]:
-    """Train one epoch with Keras, and return its loss and metrics."""
-    if len(x) > batch_size:
-        history = model.fit(
-            x, y, batch_size=batch_size, shuffle=False, verbose=0,
-            validation_data=validation, validation_batch_size=TEST_BATCH,
-            callbacks=[_interrupts_fit(interruption)],
-        )  # fmt: skip
-        return {name: values[-1] for name, values in history.history.items()}
-    # An epoch of one batch needs no data pipeline, which takes 20 times as long to
-    # start as the step itself.
-    model.reset_metrics()
-    logs = dict(model.train_on_batch(x, y, return_dict=True))
-    if validation is not None:
-        tested = model.evaluate(*validation, verbose=0, return_dict=True)
-        logs |= {f"val_{name}": value for name, value in tested.items()}
-    return logs
 
 
 def _interrupts_fit(interruption: Interruption) -> Any:

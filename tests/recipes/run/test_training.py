@@ -51,23 +51,18 @@ def test_ctrl_c_in_the_middle_of_an_epoch_loses_that_epoch_only(
     whole, tweets_csv, tmp_path, capsys
 ):
     parts = tmp_path / "parts"
-    epochs = training._epochs
+    one_epoch = training._one_epoch
     calls = []
 
     def interrupted(*arguments):
-        epoch = epochs(*arguments)
-
-        def one(x, y):
-            calls.append(1)
-            logs = epoch(x, y)  # the weights have moved when Ctrl-C comes
-            if len(calls) == 2:
-                raise KeyboardInterrupt
-            return logs
-
-        return one
+        calls.append(1)
+        logs = one_epoch(*arguments)  # the weights have moved when Ctrl-C comes
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return logs
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_epochs", interrupted)
+        patch.setattr(training, "_one_epoch", interrupted)
         assert train(parts, tweets_csv, "--epochs", "3") == 130
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(
