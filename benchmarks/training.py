@@ -1,56 +1,110 @@
-"""Measure what a run costs beside a bare Keras script with the same training.
+"""Measure what ``rnn-recipe run`` takes beside a bare TensorFlow script, whole processes.
 
     python -m benchmarks.training
     python -m benchmarks.training --epochs 10 --recipe sentiment_lstm --times 3
 
-Each side runs in its own process, so that imports count, and they take turns in
-starting first. The bare script reads the same tweets, builds the same model with the
-same settings and calls ``model.fit`` once, with validation after every epoch. The run
-also keeps an order of samples that can be resumed, writes a checkpoint and a history
-after every epoch, and never loses Ctrl-C.
+The bare script does what the chapter's does: it reads the tweets, builds the network,
+compiles it as the chapter does, and calls ``fit`` of Keras on TensorFlow once, with the
+test data as validation data. ``rnn-recipe run`` also keeps a history and a checkpoint
+after every epoch, scores two baselines, draws the curves and verifies the model in
+NumPy. Each side runs in a process of its own, from its start to its end, and the two
+take turns in starting first.
 
-Each row of the table is one recipe: the median seconds of the bare script and of the
-run, both from the start of the process to the end of the training; their ratio, the
-median over pairs; the seconds of the run after its training, for evaluation, baselines,
-figures and verification; and the share of these in the whole run.
+Seconds depend on what else the machine does; those of the processor, all threads and
+processes together, hardly do. ``first`` is a run that finds no compilations of earlier
+runs, as after installation. Results go to ``benchmarks/results/training.json`` and
+``training.md``.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
+import dataclasses
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from benchmarks.machine import Machine
+from benchmarks.output import RESULTS_FOLDER, digits, in_json, put
 from recipes import SENTIMENT_RECIPES
 from recipes.run.plan import module
 from verify.console.tables import markdown_row, markdown_table
 
-SIDES = ("bare", "run")
+RESULTS = RESULTS_FOLDER / "training.json"
+
+BARE, RUN, FIRST = "bare", "run", "first"
 HEADINGS = (
-    "recipe", "bare script, s", "run, trained, s", "ratio", "after it, s", "share",
+    "recipe", "epochs", "bare script, s", "run, s", "times as fast",
+    "bare script, cpu s", "run, cpu s", "times as cheap", "first run, s",
+    "first run, cpu s",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Hold the seconds of a process, and those of the processor."""
+
+    seconds: float
+    cpu: float
+
+
+@dataclass
+class Row:
+    """Hold the costs of one recipe, trained for some epochs, by side."""
+
+    recipe: str
+    epochs: int
+    costs: dict[str, list[Cost]] = field(default_factory=dict)
+
+    def median(self, side: str, what: str) -> float | None:
+        """Return the median seconds, or ``cpu`` seconds, of a side, if measured."""
+        found = [getattr(cost, what) for cost in self.costs.get(side, ())]
+        return statistics.median(found) if found else None
+
+    def ratio(self, what: str) -> float:
+        """Return how many times the run's the bare script's costs are: median of pairs.
+
+        Parameters
+        ----------
+        what : ``seconds`` or ``cpu``
+        """
+        pairs = zip(self.costs[BARE], self.costs[RUN], strict=True)
+        return statistics.median(getattr(a, what) / getattr(b, what) for a, b in pairs)
+
+    def cells(self) -> list[str]:
+        """Return the row of the table."""
+        shown = [self.recipe, str(self.epochs)]
+        for what in ("seconds", "cpu"):
+            shown += [digits(self.median(side, what) or 0) for side in (BARE, RUN)]
+            shown.append(f"{self.ratio(what):.1f}")
+        for what in ("seconds", "cpu"):
+            first = self.median(FIRST, what)
+            shown.append("" if first is None else digits(first))
+        return shown
 
 
 def bare(recipe: str, epochs: int) -> None:
     """Train as the chapter's script does: data, model, one call of fit."""
+    import keras
+
     from recipes.data.tweets import load_split
-    from recipes.run import training
     from recipes.run.training import one_hot
 
     split = load_split(None, "post")
     config = module(recipe).Config()
-    training.start(config.seed)
+    keras.utils.set_random_seed(config.seed)
     model = module(recipe).build_model(
         config, split.pipeline.vocabulary.size, split.pipeline.length
     )
+    model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
     model.fit(
         split.x_train,
         one_hot(split.y_train, 2),
@@ -60,87 +114,123 @@ def bare(recipe: str, epochs: int) -> None:
     )
 
 
-def run(recipe: str, epochs: int) -> float:
-    """Run the recipe with ``rnn-recipe``, and return the time its training ended."""
-    from recipes.__main__ import main
-    from recipes.run import training
-
-    train, ended = training.train, []
-
-    def train_and_note(*args: Any, **options: Any) -> Any:
-        result = train(*args, **options)
-        ended.append(time.time())
-        return result
-
-    training.train = train_and_note
-    with tempfile.TemporaryDirectory() as folder:
-        code = main(["run", recipe, "--epochs", str(epochs), "--out", f"{folder}/run"])
-    if code or not ended:
-        raise RuntimeError(f"expected a run that passes. Received: exit code {code}")
-    return float(ended[0])
-
-
-def timed(side: str, recipe: str, epochs: int) -> dict[str, float]:
-    """Run one side in a process, and measure the seconds to the end of its training.
+def cost(side: str, recipe: str, epochs: int) -> Cost:
+    """Run one side in a process, and measure it.
 
     Raises
     ------
     RuntimeError
-        The process failed.
+        The process failed, or the model was not verified.
     """
-    command = [sys.executable, "-m", "benchmarks.training", "--side", side]
-    command += ["--recipe", recipe, "--epochs", str(epochs)]
-    began = time.time()
-    done = subprocess.run(command, capture_output=True, text=True)
-    whole = time.time() - began
+    variables = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    variables["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with tempfile.TemporaryDirectory() as folder:
+        if side == BARE:
+            command = ["benchmarks.training", "--bare", "--recipe", recipe]
+            variables["KERAS_BACKEND"] = "tensorflow"
+        else:
+            command = ["recipes", "run", recipe, "--out", f"{folder}/run"]
+        if side == FIRST:
+            variables["XDG_CACHE_HOME"] = f"{folder}/cache"
+        command = [sys.executable, "-m", *command, "--epochs", str(epochs)]
+        began, before = time.perf_counter(), _cpu_of_children()
+        done = subprocess.run(command, capture_output=True, text=True, env=variables)
+        seconds = time.perf_counter() - began
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    ended = json.loads(done.stdout.splitlines()[-1])["trained"]
-    return {"trained": ended - began, "whole": whole}
+    return Cost(seconds, _cpu_of_children() - before)
 
 
-def row(recipe: str, epochs: int, times: int) -> str:
-    """Measure one recipe, and return its row of the table."""
-    found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+def _cpu_of_children() -> float:
+    """Return the processor seconds of all processes that have ended, so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measure(recipe: str, epochs: int, times: int, *, first: bool) -> Row:
+    """Measure pairs of the bare script and the run.
+
+    Parameters
+    ----------
+    recipe : str
+    epochs, times : int
+        Epochs of each training, and the number of pairs.
+    first : bool
+        Whether to measure a run without the compilations of earlier runs, too.
+    """
+    row = Row(recipe, epochs, {BARE: [], RUN: []})
+    if first:
+        row.costs[FIRST] = [cost(FIRST, recipe, epochs)]
     for k in range(times):
-        for side in SIDES if k % 2 == 0 else SIDES[::-1]:
-            found[side].append(timed(side, recipe, epochs))
-            print(f"  {recipe} {side}: {found[side][-1]}", file=sys.stderr, flush=True)
-    trained = {
-        side: statistics.median(one["trained"] for one in found[side]) for side in SIDES
-    }
-    pairs = zip(found["run"], found["bare"], strict=True)
-    ratio = statistics.median(a["trained"] / b["trained"] for a, b in pairs)
-    after = statistics.median(one["whole"] - one["trained"] for one in found["run"])
-    share = statistics.median(1 - one["trained"] / one["whole"] for one in found["run"])
-    seconds = [f"{trained[side]:.1f}" for side in SIDES]
-    return markdown_row(
-        recipe, *seconds, f"{ratio:.2f}", f"{after:.1f}", f"{share:.0%}"
-    )
+        for side in (BARE, RUN) if k % 2 == 0 else (RUN, BARE):
+            found = cost(side, recipe, epochs)
+            row.costs[side].append(found)
+            print(
+                f"  {recipe}, {epochs} epochs, {side}: {found.seconds:.1f} s, "
+                f"{found.cpu:.1f} s of the processor",
+                file=sys.stderr,
+                flush=True,
+            )
+    return row
 
 
-def main() -> None:
-    """Print the table in Markdown; with ``--side``, run one side in this process."""
+def page(rows: Sequence[Row], machine: str) -> str:
+    """Return the results as a page in Markdown."""
+    lines = [
+        "# What a run takes beside the bare TensorFlow script",
+        "",
+        f"{machine}, by `python -m benchmarks.training`.",
+        "",
+        markdown_table(HEADINGS, [row.cells() for row in rows]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def read(path: Path = RESULTS) -> list[Row]:
+    """Read the rows of `training.json`."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        Row(
+            row["recipe"],
+            row["epochs"],
+            {side: [Cost(**one) for one in x] for side, x in row["costs"].items()},
+        )
+        for row in document["rows"]
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print the rows, and write the results if nothing was left out."""
     parser = argparse.ArgumentParser(description="A run beside the bare Keras script.")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[10, 50])
     parser.add_argument(
         "--recipe", nargs="+", choices=SENTIMENT_RECIPES, default=SENTIMENT_RECIPES
     )
-    parser.add_argument("--times", type=int, default=3, help="pairs of each recipe")
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.epochs < 1 or given.times < 1:
+    parser.add_argument("--times", type=int, default=3, help="pairs of each row")
+    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args(argv)
+    if min(given.epochs) < 1 or given.times < 1:
         parser.error("--epochs and --times: expected numbers from 1")
-    if given.side:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        with contextlib.redirect_stdout(io.StringIO()):
-            side = {"bare": bare, "run": run}[given.side]
-            ended = side(given.recipe[0], given.epochs)
-        print(json.dumps({"trained": ended or time.time()}), flush=True)
+    if given.bare:
+        bare(given.recipe[0], given.epochs[0])
         return
-    print(markdown_table(HEADINGS, []))
-    for recipe in given.recipe:
-        print(row(recipe, given.epochs, given.times), flush=True)
+    rows = []
+    for epochs in given.epochs:
+        for recipe in given.recipe:
+            if not rows or epochs == given.epochs[0]:
+                cost(RUN, recipe, 1)  # compiles, if nobody has before
+            first = epochs == given.epochs[0]
+            rows.append(measure(recipe, epochs, given.times, first=first))
+            print(markdown_row(*rows[-1].cells()), flush=True)
+    machine = Machine.here()
+    whole = given.recipe == SENTIMENT_RECIPES and given.epochs == [10, 50]
+    if whole:
+        document = {
+            "machine": dataclasses.asdict(machine),
+            "rows": [dataclasses.asdict(row) for row in rows],
+        }
+        put(in_json(document).encode(), RESULTS)
+        put(page(rows, machine.words()).encode(), RESULTS.with_suffix(".md"))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from verify.model.arrays import Array
@@ -23,6 +24,15 @@ do not depend on each other."""
 
 State = tuple[list[Any], ...]
 """The values of several groups of variables."""
+
+Batches = tuple[Any, Any]
+"""Batches of the same size, x and y: (batches, rows, ...) each."""
+
+Work = tuple[Callable[..., Any], Sequence[Sequence[Any]], Sequence[Batches]]
+"""A step of Keras, the groups of variables that it takes, and batches."""
+
+Loop = Callable[[State, Any, Any, int, int], State]
+"""Does the work of batches from..to, given the state, x and y; returns the state."""
 
 
 class JaxEpochs:
@@ -38,8 +48,7 @@ class JaxEpochs:
     def __init__(self, model: Any, look: Callable[[], object]) -> None:
         self._model = model
         self._look = look
-        self._train = _loop(model.train_step)
-        self._test = _loop(model.test_step)
+        self._loops: dict[tuple[Any, ...], Loop] = {}
 
     def epoch(
         self, x: Array, y: Array, batch_size: int, test: tuple[Array, Array] | None
@@ -54,52 +63,62 @@ class JaxEpochs:
             Rows that are not learnt from; their metrics begin with ``val_``.
         """
         model = self._model
-        groups = [
+        untrained = (
             model.trainable_variables,
             model.non_trainable_variables,
-            model.optimizer.variables,
             model.metrics_variables,
-        ]
-        logs = self._run(self._train, groups, x, y, batch_size)
+        )
+        trained = (*untrained[:2], model.optimizer.variables, untrained[2])
+        batches = _batches(x, y, batch_size)
+        works: list[Work] = [(model.train_step, trained, batches)]
         if test is not None:
-            del groups[2]  # nothing is learnt
-            tested = self._run(self._test, groups, *test, TEST_BATCH)
-            logs |= {f"val_{name}": value for name, value in tested.items()}
+            tested = _batches(*test, TEST_BATCH)
+            works.append((model.test_step, untrained, tested))
+        self._compile(works)
+        logs, *tests = (self._run(*work) for work in works)
+        for found in tests:
+            logs |= {f"val_{name}": value for name, value in found.items()}
         return logs
+
+    def _compile(self, works: Sequence[Work]) -> None:
+        """Compile the loops for all shapes of batches, several at the same time."""
+        lowered = {}
+        for step, groups, batches in works:
+            for x, y in batches:
+                key = (step.__name__, x.shape, y.shape)
+                if key not in self._loops:
+                    lowered[key] = _loop(step).lower(_state(groups), x, y, 0, 1)
+        if lowered:
+            with ThreadPoolExecutor(len(lowered)) as threads:
+                compiled = threads.map(lambda one: one.compile(), lowered.values())
+                self._loops |= zip(lowered, compiled, strict=True)
 
     def _run(
         self,
-        loop: Callable[..., State],
+        step: Callable[..., Any],
         groups: Sequence[Sequence[Any]],
-        x: Array,
-        y: Array,
-        batch_size: int,
+        batches: Sequence[Batches],
     ) -> dict[str, float]:
+        """Take steps through all batches; update the variables, return the metrics."""
         self._model.reset_metrics()
-        state = tuple([variable.value for variable in group] for group in groups)
-        whole = len(x) // batch_size * batch_size
-        if whole:
-            batches = [z[:whole].reshape(-1, batch_size, *z.shape[1:]) for z in (x, y)]
-            state = self._batches(loop, state, batches)
-        if whole < len(x):
-            state = self._batches(loop, state, [z[None, whole:] for z in (x, y)])
+        state = _state(groups)
+        for x, y in batches:
+            loop = self._loops[step.__name__, x.shape, y.shape]
+            state = self._through(loop, state, x, y)
         for group, values in zip(groups, state, strict=True):
             for variable, value in zip(group, values, strict=True):
                 variable.assign(value)
         metrics = self._model.get_metrics_result()
         return {name: float(value) for name, value in metrics.items()}
 
-    def _batches(
-        self, loop: Callable[..., State], state: State, batches: Sequence[Array]
-    ) -> State:
-        """Go over batches, in x and in y: (batches, rows, ...), and return the state.
+    def _through(self, loop: Loop, state: State, x: Any, y: Any) -> State:
+        """Go through batches, and look in between whether to go on.
 
         How many are computed at once follows from the time that the last ones took.
         """
         import jax
 
         wait: Callable[[State], State] = jax.block_until_ready
-        x, y = (jax.numpy.asarray(z) for z in batches)
         done, count = 0, 1
         while done < len(x):
             count = min(count, len(x) - done)
@@ -112,15 +131,33 @@ class JaxEpochs:
         return state
 
 
-def _loop(step: Callable[[State, Any], tuple[Any, State]]) -> Callable[..., State]:
-    """Return a compiled function that repeats Keras's step for batches from..to."""
+def _state(groups: Sequence[Sequence[Any]]) -> State:
+    """Return the values of variables."""
+    return tuple([variable.value for variable in group] for group in groups)
+
+
+def _batches(x: Array, y: Array, size: int) -> list[Batches]:
+    """Cut rows into batches of one size, and the rest, which is a smaller batch."""
     import jax
 
-    @jax.jit
+    whole = len(x) // size * size
+    cut = [[z[:whole].reshape(-1, size, *z.shape[1:]) for z in (x, y)]]
+    cut += [[z[None, whole:] for z in (x, y)]]
+    return [
+        (jax.numpy.asarray(a), jax.numpy.asarray(b))
+        for a, b in cut
+        if a.size and len(a)
+    ]
+
+
+def _loop(step: Callable[[State, Any], tuple[Any, State]]) -> Any:
+    """Return a function, still to be compiled, that is a `Loop` of Keras's step."""
+    import jax
+
     def loop(state: State, x: Any, y: Any, start: int, stop: int) -> State:
         def one(k: Any, state: State) -> State:
             return step(state, (x[k], y[k]))[1]
 
         return jax.lax.fori_loop(start, stop, one, state)
 
-    return loop
+    return jax.jit(loop)
