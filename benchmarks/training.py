@@ -1,4 +1,4 @@
-"""Measure what ``rnn-recipe run`` takes beside a bare TensorFlow script, whole processes.
+"""Measure ``rnn-recipe run`` beside a bare TensorFlow script, whole processes.
 
     python -m benchmarks.training
     python -m benchmarks.training --epochs 10 --recipe sentiment_lstm --times 3
@@ -181,7 +181,7 @@ def page(rows: Sequence[Row], machine: str) -> str:
         "",
         f"{machine}, by `python -m benchmarks.training`.",
         "",
-        markdown_table(HEADINGS, [row.cells() for row in rows]),
+        markdown_table(HEADINGS, [markdown_row(*row.cells()) for row in rows]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -214,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given.bare:
         bare(given.recipe[0], given.epochs[0])
         return
-    rows = []
+    rows: list[Row] = []
     for epochs in given.epochs:
         for recipe in given.recipe:
             if not rows or epochs == given.epochs[0]:

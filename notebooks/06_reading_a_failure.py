@@ -12,6 +12,7 @@
 # Where the package is missing, as in Colab, this installs it from the project's folder:
 # the one above, or one that lies here. notebooks/README.md says how to bring it there.
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,10 @@ if importlib.util.find_spec("recipes") is None:
     assert found, "The project's folder is not here: see notebooks/README.md"
     both = [str(found[0] / "packages" / "keras-rnn-verify"), str(found[0])]
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", *both], check=True)
+
+# The notebooks train on TensorFlow, as the chapter does. Without this line the recipes
+# train on JAX, which is faster and ends with other weights.
+os.environ["KERAS_BACKEND"] = "tensorflow"
 # %matplotlib inline
 
 # %% [markdown]

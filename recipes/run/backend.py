@@ -97,7 +97,7 @@ def start(seed: int, name: str | None = None) -> Any:
     """
     chosen = use(name)
     if "keras" not in sys.modules:
-        print(f"Loading Keras on {chosen} ...", file=sys.stderr, flush=True)
+        print("Loading Keras ...", file=sys.stderr, flush=True)
     keras = import_keras()
     keras.backend.clear_session()
     if chosen == "jax":

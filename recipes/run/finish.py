@@ -188,10 +188,10 @@ def print_report(report: Report) -> None:
     if report.verdict is not verify.Verdict.PASS or report.proof is None:
         print(f"\n{report.to_text()}")
         return
-    rows, on = report.facts["rows"], report.facts["backend"]
+    rows, backend = report.facts["rows"], report.facts["backend"]
+    where = "" if backend == "tensorflow" else f" of Keras on {backend}"
     print(
-        f"\n{report.verdict}: NumPy reproduces predict, which ran on {on}, on {rows:,} "
-        f"row(s): "
+        f"\n{report.verdict}: NumPy reproduces predict{where} on {rows:,} row(s): "
         f"max |difference| {number(report.numerics.max_diff)} in float32 (allowed "
         f"{number(report.numerics.allowed)}), {number(report.proof.max_diff)} "
         "in float64"
