@@ -19,11 +19,11 @@ from verify.forward.evaluate import LayerTrace as LayerTrace
 from verify.forward.layers.base import LayerType as LayerType
 from verify.forward.layers.base import Option as Option
 from verify.forward.network import Network as Network
-from verify.forward.network import Trace as Trace
 from verify.forward.own_layers import layer_type as layer_type
 from verify.forward.own_layers import register as register
 from verify.forward.own_layers import registering as registering
 from verify.forward.own_layers import unregister as unregister
+from verify.forward.trace import Trace as Trace
 from verify.model.conventions import Convention as Convention
 from verify.model.conventions import conventions as conventions
 from verify.model.conventions import from_framework as from_framework

@@ -44,7 +44,7 @@ from benchmarks.output import RESULTS_FOLDER
 from benchmarks.trust.tables import write_table
 from benchmarks.turns import BenchmarkError
 from verify.console.tables import markdown_row, markdown_table
-from verify.forward.network import Inputs
+from verify.forward.evaluable import Inputs
 from verify.keras_bridge import KerasModel, current_activation_errors, import_keras
 from verify.mistakes.catalogue import Mutant, catalogue
 from verify.model.arrays import Array

@@ -49,7 +49,7 @@ from benchmarks.trust.six_models import SIX_MODELS, WholeModel
 from benchmarks.trust.tables import write_table
 from benchmarks.turns import BenchmarkError
 from verify.console.tables import markdown_row, markdown_table
-from verify.forward.network import Inputs
+from verify.forward.evaluable import Inputs
 from verify.keras_bridge import KerasModel
 from verify.mistakes.catalogue import Mutant, catalogue, same_mistakes
 from verify.mistakes.catalogue.attempts import FAILURES

@@ -24,8 +24,8 @@ from verify.backward import backprop_call, refused
 from verify.backward.cells import BACKWARD_CELLS
 from verify.data.text import Padding, TextPipeline, words
 from verify.errors import DataError, UnsupportedError, join_and, printable
+from verify.forward.evaluable import Inputs
 from verify.forward.layers.base import Tensor
-from verify.forward.network import Inputs
 from verify.model.arrays import Array
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from fuzzing.categories import categories, discretization
 from fuzzing.operations import operation
 from fuzzing.program import OWN_DTYPE, Line, Program
-from fuzzing.sequences import convolution, ending, rare, reshaping
+from fuzzing.sequences import convolution, ending, folding, rare, reshaping
 
 RECURRENT = ("SimpleRNN", "LSTM", "GRU")
 ACTIVATIONS = (
@@ -478,7 +478,7 @@ def program(key: str) -> Program:
     graph = [
         m.merging, m.merging, m.attention, m.shared, m.nested, m.conv_lstm, m.dot,
         m.model_on_steps, partial(video, m), partial(images, m), partial(rare, m),
-        *[partial(operation, m)] * 4, partial(discretization, m),
+        *[partial(operation, m)] * 4, partial(discretization, m), partial(folding, m),
     ]  # fmt: skip
     of_vectors = [
         m.keeping, m.dense, m.merging, m.vector, m.dot, partial(discretization, m),

@@ -55,6 +55,23 @@ def reshaping(m: Maker, x: str) -> None:
     m.emit(text.format(x=x), (length, features), uses=(x,))
 
 
+def folding(m: Maker, x: str) -> None:
+    """Cut a sequence into parts, fold them into the batch, and unfold their states."""
+    time, features = m.shapes[x]
+    if time is None or time < 4:
+        return
+    parts, units = m.pick(2, 3), m.pick(1, 2, 3)
+    if time % parts:
+        return
+    kind = m.pick("SimpleRNN", "LSTM", "GRU")
+    every = m.chance(0.4)
+    options = {"units": units, "return_sequences": every}
+    to = (-1, time, units) if every else (-1, parts, units)
+    m.emit(f"ops.reshape(layers.{kind}({{options}})(ops.reshape({x}, "
+           f"{(-1, time // parts, features)})), {to})",
+           to[1:], uses=(x,), options=options)  # fmt: skip
+
+
 def ending(m: Maker, x: str) -> None:
     """Turn a sequence into one vector."""
     time, features = m.shapes[x]

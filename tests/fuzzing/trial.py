@@ -29,6 +29,10 @@ DIFFERS = "backend differs"
 AGREEING = ("agrees", DIFFERS)
 
 
+class KerasCannot(Exception):
+    """Report that Keras itself fails on a model that it has built and run."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Hold what came of a trial.
@@ -85,6 +89,8 @@ def _attempt(
 ) -> Outcome:
     try:
         return trial(*arguments)
+    except KerasCannot as error:
+        return Outcome("keras cannot", 0.0, str(error).splitlines()[0])
     except UnsupportedError as error:
         elsewhere = next(
             (f"{x.name} on {BACKEND}" for x in Limit if x in str(error)), ""
@@ -220,7 +226,7 @@ def _through(model: Any, suffix: str, folder: Path) -> verify.Network:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         path = Path(place) / f"model{suffix}"
         if suffix == ".weights.h5":
-            model.save_weights(path)
+            _saved(model.save_weights, path)
             config = Path(place) / "model.json"
             config.write_text(json.dumps(json.loads(model.to_json())))
             return verify.load(path, config=config, backend=BACKEND, keras=_version())
@@ -228,8 +234,18 @@ def _through(model: Any, suffix: str, folder: Path) -> verify.Network:
             model.save(path)
         except TypeError:  # Keras cannot write the options of RandomSharpness to HDF5
             path = path.with_suffix(".keras")
-            model.save(path)
+            _saved(model.save, path)
+        except Exception as error:
+            raise KerasCannot(f"save {suffix}: {error}") from error
         return verify.load(path, backend=BACKEND)
+
+
+def _saved(save: Callable[[Path], None], path: Path) -> None:
+    """Have Keras write a file."""
+    try:
+        save(path)
+    except Exception as error:
+        raise KerasCannot(f"save {path.suffix}: {error}") from error
 
 
 def _version() -> str:

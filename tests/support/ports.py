@@ -12,7 +12,7 @@ from support.graphs import net as network
 from support.nets import INPUTS
 
 from verify import Network
-from verify.forward.network import Inputs
+from verify.forward.evaluable import Inputs
 from verify.model.graph import TensorRef
 from verify.ports.artefacts.errors import RuntimeRefused
 from verify.ports.artefacts.signature import Signature, TensorInfo

@@ -14,7 +14,7 @@ import numpy as np
 from support.graphs import both_ways, given, made, net, rnn
 
 from verify import ModelSpec, Network
-from verify.forward.network import Inputs
+from verify.forward.evaluable import Inputs
 from verify.mistakes.catalogue import catalogue
 
 TIME, ROWS, VOCABULARY = 7, 40, 20

@@ -250,7 +250,11 @@ def test_bad_outputs_of_a_port_are_named(model, data, tmp_path, capsys):
         (["nope"], "No such command 'nope'"),
         (["trace", "{model}"], "Missing option"),
         (["describe", "{folder}/none.keras"], "No such file"),
-        (["describe", "{folder}"], "Received: a folder"),
+        (["describe", "{folder}"], "Received: a folder without metadata.json, config"),
+        (["describe", "{model}", "--as-base-class", "GRU="], "Received: GRU="),
+        (["describe", "{model}", "--as-base-class", "GRU"], "Received: GRU"),
+        (["describe", "--as-base-class", "=GRU", "{model}"], "expected NAME=CLASS"),
+        (["describe", "--as-base-class", "{model}"], "the model has no custom class"),
         (
             ["trace", "{model}", "--data", "{data}", "--out", "{folder}/no/t.npz"],
             "--out: {folder}/no/t.npz cannot be written. Received: no folder",

@@ -30,7 +30,8 @@ from verify.forward.evaluate import cast_to
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.forward.layers.lookups import pads_to_batch
-from verify.forward.network import Network, Trace
+from verify.forward.network import Network
+from verify.forward.trace import Trace
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.model.graph import Graph, Node, TensorRef, flatten, map_structure

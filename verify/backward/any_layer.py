@@ -132,6 +132,11 @@ def merges_steps(layer: LayerSpec) -> bool:
     return name not in REGISTRY.own and not name.startswith("ops.")
 
 
+def folds_axes(layer: LayerSpec) -> bool:
+    """Return whether a layer inside may fold other axes into that of the rows."""
+    return any(inner.class_name == "ops.Reshape" for _, inner in layer.walk())
+
+
 def _given(
     tape: Tape, call: BackwardCall, single: Any
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
@@ -208,14 +213,16 @@ def _visitor(back: Backward, call: BackwardCall) -> Any:
     if back.visit is None:
         return None
     rows = _rows(call.trace.arguments)
+    folds = folds_axes(call.layer)
 
     def visit(operation: Operation, d: Array) -> None:
         assert back.visit is not None
         shape = d.shape[1:]
         steps = operation.steps
-        if not shape or shape[0] != rows * steps:
+        most = rows * steps
+        if not shape or not (shape[0] == most or (folds and shape[0] % most == 0)):
             raise NotRecorded(f"{operation.name} across rows")
-        front = (rows, steps) if steps > 1 else (rows,)
+        front = (rows,) if shape[0] == rows else (rows, shape[0] // rows)
         adjoint = d.reshape((*back.sweeps, *front, *shape[1:]))
         back.visit(call.key, None, {"output": adjoint}, operation)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,10 @@ from verify.backward.any_layer import merged, with_recorded_weights
 from verify.backward.recording import NotRecorded, Recorded
 from verify.backward.recording.tangents import ForwardTape
 from verify.errors import DataError
+from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.evaluate import Evaluation, States, value_of
 from verify.forward.layers.base import Tensor
-from verify.forward.network import Inputs, LayerCall, Network
+from verify.forward.network import Network
 from verify.forward.recurrence import TimeLoop
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
@@ -76,6 +77,7 @@ class ChangingModel:
         loop_for: LoopFor | None = None,
         seen: Seen | None = None,
     ) -> None:
+        self.net = net
         self.tape, self.loop_for, self.seen = tape, loop_for, seen
         self.root, _ = with_recorded_weights(
             tape, net.cast_to("float64"), "", wanted=False
@@ -84,7 +86,8 @@ class ChangingModel:
     def outputs(self, x: Inputs, states: States | None = None) -> list[Any]:
         """Return the outputs of the model; see `changed_outputs`."""
         given = [_given(self.tape, array) for array in x]
-        return self._run(x.rows, self.root, given, {}, "", states)
+        counts = self.net.row_counts(x)
+        return self._run(counts, self.root, given, {}, "", states)
 
     def of_call(self, call: LayerCall) -> list[Any]:
         """Return the outputs of a layer; see `changed_outputs`."""
@@ -96,18 +99,19 @@ class ChangingModel:
 
         args = map_structure(given, list(call.args))
         kwargs = map_structure(given, dict(call.kwargs))
-        return self._run(call.rows, self.root.at(call.name), args, kwargs, call.name)
+        counts = frozenset([call.rows])
+        return self._run(counts, self.root.at(call.name), args, kwargs, call.name)
 
     def _run(
         self,
-        rows: int,
+        row_counts: Set[int],
         layer: LayerSpec,
         args: Any,
         kwargs: Any,
         at: str,
         states: States | None = None,
     ) -> list[Any]:
-        run = _Run(self, rows, {} if states is None else states)
+        run = _Run(self, row_counts, {} if states is None else states)
         positional = [args] if layer is self.root else args
         try:
             outputs = run(layer, *positional, at=at, **kwargs)
@@ -130,11 +134,13 @@ class _Run(Evaluation):
     weights of that many rows could be taken for the rows of a batch.
     """
 
-    def __init__(self, model: ChangingModel, rows: int, states: States) -> None:
+    def __init__(
+        self, model: ChangingModel, row_counts: Set[int], states: States
+    ) -> None:
         super().__init__(
             states, floatx="float64", merge_steps=partial(merged, model.tape)
         )
-        self.model, self.tape, self.rows = model, model.tape, rows
+        self.model, self.tape, self.row_counts = model, model.tape, row_counts
 
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
         """Call a layer; see `Evaluation`."""
@@ -156,9 +162,9 @@ class _Run(Evaluation):
 
     def _of_rows(self, leaf: Any) -> Any:
         value = value_of(leaf)
-        if not isinstance(value, Recorded) or value.shape[:1] != (
-            self.rows * self.tape.steps,
-        ):
+        if not isinstance(value, Recorded) or not value.shape:
+            return leaf
+        if value.shape[0] not in {n * self.tape.steps for n in self.row_counts}:
             return leaf
         value = self.tape.input(value)
         return Tensor(value, leaf.mask) if isinstance(leaf, Tensor) else value

@@ -24,7 +24,8 @@ from verify.checks.inputs import (
 )
 from verify.console.progress import doing
 from verify.data.sources import Source
-from verify.forward.network import Inputs, Network
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.compare import (

@@ -39,8 +39,9 @@ from verify.console.progress import doing
 from verify.console.signals import interruptible
 from verify.data.sources import Source
 from verify.errors import KerasCannotRun, join_and, printable
+from verify.forward.evaluable import Inputs
 from verify.forward.layers import REGISTRY
-from verify.forward.network import KERAS_BATCH, Inputs, Network
+from verify.forward.network import KERAS_BATCH, Network
 from verify.forward.own_layers import own_layers
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.explanation import Diagnosis

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from verify.checks._batches import Examiner
-from verify.checks.partial import is_recurrent
+from verify.checks.partial import has_a_loop
 from verify.console.progress import doing
 from verify.errors import printable
+from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.evaluate import States
-from verify.forward.network import Inputs, LayerCall, Network
+from verify.forward.network import Network
 from verify.mistakes.diagnose import diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
@@ -47,7 +48,7 @@ def compare_layers(
         calls = keras64.calls(x)
     layers = examiner.net.spec.root.sublayers
     known = [k for k, call in enumerate(calls) if call.name in layers]
-    known.sort(key=lambda k: not is_recurrent(layers[calls[k].name]))
+    known.sort(key=lambda k: not has_a_loop(layers[calls[k].name]))
     for count, k in enumerate(known):
         call = calls[k]
         with doing(f"{count + 1} of {len(known)}, '{printable(call.key, 40)}'"):

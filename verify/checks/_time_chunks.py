@@ -22,13 +22,15 @@ from verify.checks._layers import compare_call
 from verify.checks._verdict import is_rounding
 from verify.console.progress import doing
 from verify.errors import KerasCannotRun, printable
+from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.evaluate import States
 from verify.forward.layers import LOOPS, REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.forward.layers.recurrent import LOOP_OPTIONS
 from verify.forward.layers.wrappers import MERGES
-from verify.forward.network import Inputs, LayerCall, Network, bare_path
+from verify.forward.network import Network
 from verify.forward.recurrence import MaskRule
+from verify.forward.trace import bare_path
 from verify.mistakes.diagnose import diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array

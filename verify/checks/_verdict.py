@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from verify.forward.network import Inputs, Network
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.backends import Rule
 from verify.report.report import LayerResult, Report

@@ -13,8 +13,9 @@ from verify.checks.category_probes import category_values
 from verify.data.sources import Arrays, Source
 from verify.data.sources.base import FileSource
 from verify.errors import DataError, printable
+from verify.forward.evaluable import Inputs
 from verify.forward.layers.core import padding_number
-from verify.forward.network import Inputs, Network
+from verify.forward.network import Network
 from verify.model.arrays import Array, Shape
 from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import Node, TensorRef, flatten

@@ -86,7 +86,7 @@ class Remains:
             of_layers=len(layers),
             parameters=sum(x.parameters for x in proved.values()),
             of_parameters=self.whole.spec.parameters,
-            recurrent=tuple(name for name, x in proved.items() if is_recurrent(x)),
+            recurrent=tuple(name for name, x in proved.items() if has_a_loop(x)),
             unproved=tuple(
                 Unproved(
                     x.name,
@@ -127,7 +127,7 @@ def _counts(layer: LayerSpec) -> bool:
     return layer.class_name != "InputLayer" and not layer.class_name.startswith("ops.")
 
 
-def is_recurrent(layer: LayerSpec) -> bool:
+def has_a_loop(layer: LayerSpec) -> bool:
     """Return whether a layer is recurrent, or one inside it is."""
     inside = [layer, *(x for _, x in layer.walk())]
     return any(x.class_name in LOOPS for x in inside)

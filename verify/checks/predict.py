@@ -165,9 +165,12 @@ def write_trace(
     begin = max(min(TRACE_ROWS, BATCH_BYTES // max(_row_bytes(source), 1)), few)
     with error_rows(0, begin, source.rows):
         some = checked_inputs(net, next(source.batches(begin))).take(slice(0, few))
+        folded = net.folded_arrays(some)
         sizes = {name: a.nbytes for name, a in net.outline(some).arrays().items()}
         if is_long(some, sum(sizes.values())):
-            return write_windows(net, source, path, few, sizes, advance=advance)
+            return write_windows(
+                net, source, path, few, sizes, folded=folded, advance=advance
+            )
         sample = net.trace(some).arrays()
     numbers = sum(array.size for array in sample.values()) // few
     size = whole_batches(min(TRACE_ROWS, TRACE_NUMBERS // max(numbers, 1)), few)
@@ -181,10 +184,13 @@ def write_trace(
     first = next(traced)
     count = min(size, source.rows)
     once = {
-        name for name, array in first.items() if not array.ndim or len(array) != count
+        name
+        for name, array in first.items()
+        if not array.ndim or len(array) != count * folded.get(name, 1)
     }
     if count < source.rows:
-        _require_alike(sample, first, once, few, count)
+        rows = {name: few * folded.get(name, 1) for name in first}
+        _require_alike(sample, first, once, rows, (few, count))
 
     def checked() -> Iterator[dict[str, Array]]:
         done = 0
@@ -196,15 +202,15 @@ def write_trace(
                 advance(min(size, source.rows - done))
             done += size
 
-    return write_npz(path, source.rows, checked(), once=once)
+    return write_npz(path, source.rows, checked(), once=once, folded=folded)
 
 
 def _require_alike(
     sample: Mapping[str, Array],
     first: Mapping[str, Array],
     once: Collection[str],
-    few: int,
-    count: int,
+    rows: Mapping[str, int],
+    counts: tuple[int, int],
 ) -> None:
     """Raise DataError for an array that has a row for each sample only by chance.
 
@@ -214,11 +220,16 @@ def _require_alike(
         Traces of `few` samples, and of `count` samples.
     once : names
         Arrays without rows in `first`, which must have the same shape in both.
-    few, count : int
+    rows : mapping of str to int
+        How many rows each array must have in `sample`.
+    counts : pair of int
+        `few` and `count`.
     """
+    few, count = counts
     for name, array in first.items():
         other = sample[name]
-        known = other.shape == array.shape if name in once else len(other) == few
+        alike = other.shape == array.shape
+        known = alike if name in once else len(other) == rows[name]
         if not known:
             raise DataError(
                 f"expected '{name}' to have a row for each sample, to trace "

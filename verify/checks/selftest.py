@@ -26,8 +26,9 @@ from verify.checks.load import load
 from verify.checks.shorter_windows import Shortened, shortened
 from verify.console.progress import doing
 from verify.errors import DataError, printable
+from verify.forward.evaluable import Inputs
 from verify.forward.fast import single_threaded_blas
-from verify.forward.network import Inputs, Network
+from verify.forward.network import Network
 from verify.mistakes.blind_spots import BlindSpot, blind_spots
 from verify.mistakes.catalogue import (
     Attempts,

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from verify.checks.inputs import probe_inputs
 from verify.errors import VerifyError
-from verify.forward.network import Inputs, Network
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.spec import ModelSpec
 from verify.model_files.shapes import with_shapes

@@ -10,7 +10,8 @@ from verify.console.progress import doing
 from verify.data.array_files import ArrayFiles
 from verify.data.sources import Source
 from verify.data.write_arrays import folder_beside, pack_into
-from verify.forward.network import Inputs, Network
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.forward.windows import MANY_STEPS, trace_into
 from verify.model.arrays import Array
 
@@ -45,6 +46,7 @@ def write_windows(
     few: int,
     sizes: Mapping[str, int],
     *,
+    folded: Mapping[str, int] | None = None,
     advance: Advance | None = None,
 ) -> dict[str, tuple[int, ...]]:
     """Write a trace of all rows; see `verify.checks.predict.write_trace`.
@@ -55,13 +57,15 @@ def write_windows(
         The batch size of the model, or 1.
     sizes : mapping of str to int
         Bytes of each array for so many rows.
+    folded : mapping of str to int, optional
+        `Network.folded_arrays`.
     """
     of_few = sum(sizes.values())
     rows = whole_batches(BATCH_BYTES // max(of_few, 1) * few, few)
     # while an array is packed, it takes its space twice
     room = (of_few + max(sizes.values(), default=0)) * -(-source.rows // few)
     with folder_beside(path, room) as folder:
-        files = ArrayFiles(folder, source.rows)
+        files = ArrayFiles(folder, source.rows, folded)
         sink = _ToFiles(files)
         for k, data in enumerate(source.batches(rows)):
             sink.first = k * rows
@@ -89,7 +93,8 @@ class _ToFiles:
         self.names: dict[str, None] = {}
 
     def whole(self, name: str, array: Array) -> None:
-        if array.ndim and len(array) == self.count:
+        rows = self.count * self.files.folded.get(name, 1)
+        if array.ndim and len(array) == rows:
             self.files.put(name, array, self.first)
         else:
             self.files.put_once(name, array)

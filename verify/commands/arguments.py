@@ -62,6 +62,12 @@ def _base_classes(texts: Sequence[str]) -> dict[str, str] | str | None:
     """Return what ``--as-base-class`` says, by the name of the custom class."""
     if not texts:
         return None
+    for text in texts:
+        if text != "auto" and not CLASS_FOR_CLASS.fullmatch(text):
+            raise DataError(
+                "--as-base-class: expected NAME=CLASS, such as ReversedLSTM=LSTM. "
+                f"Received: {printable(text, 60)}"
+            )
     if "auto" in texts:
         return "auto"
     return dict(text.split("=", 1) for text in texts)
@@ -72,9 +78,16 @@ def with_flag_values(argv: list[str]) -> list[str]:
     given = []
     for word, after in zip_longest(argv, argv[1:]):
         given.append(word)
-        if word == "--as-base-class" and not CLASS_FOR_CLASS.fullmatch(after or ""):
+        if word == "--as-base-class" and not _is_value(after or ""):
             given.append("auto")
     return given
+
+
+def _is_value(word: str) -> bool:
+    """Return whether a word after ``--as-base-class`` is its value, if a wrong one."""
+    if word.startswith("-") or Path(word).exists():
+        return False
+    return "=" in word or re.fullmatch(r"\w+", word) is not None
 
 
 def optional_source(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,12 +30,17 @@ class ArrayFiles:
     ----------
     rows : int
         The number in all parts together.
+    folded : mapping of str to int
+        Arrays that have several rows for each of these, and how many.
     once : dict of str to ndarray
         Arrays that have no rows.
     """
 
-    def __init__(self, folder: Path, rows: int) -> None:
+    def __init__(
+        self, folder: Path, rows: int, folded: Mapping[str, int] | None = None
+    ) -> None:
         self.rows = rows
+        self.folded = folded or {}
         self.once: dict[str, Array] = {}
         self._folder = folder
         self._files: dict[str, _File] = {}
@@ -50,6 +55,7 @@ class ArrayFiles:
         """Write whole rows, (batch, ...), the first of which has that number."""
         file = self._file(name, rows, rows.shape[1:])
         with file.path.open("r+b") as opened:
+            first *= self.folded.get(name, 1)
             opened.seek(file.begin + first * _bytes(rows.dtype, file.shape[1:]))
             opened.write(np.ascontiguousarray(rows).data)
 
@@ -65,6 +71,7 @@ class ArrayFiles:
         """
         file = self._file(name, block, (time, *block.shape[2:]))
         row, step = (_bytes(block.dtype, file.shape[k:]) for k in (1, 2))
+        first *= self.folded.get(name, 1)
         with file.path.open("r+b") as opened:
             for k, steps in enumerate(block):
                 opened.seek(file.begin + (first + k) * row + start * step)
@@ -81,7 +88,7 @@ class ArrayFiles:
 
     def _file(self, name: str, part: Array, shape: tuple[int, ...]) -> _File:
         if name not in self._files:
-            whole = (self.rows, *shape)
+            whole = (self.rows * self.folded.get(name, 1), *shape)
             path = self._folder / f"{len(self._files)}.npy"
             header = header_of(whole, part)
             path.write_bytes(header)

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from numpy.lib import format as npy
@@ -71,6 +72,7 @@ def write_npz(
     parts: Iterator[Mapping[str, Array]],
     *,
     once: Collection[str] = (),
+    folded: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, tuple[int, ...]]:
     """Write several arrays into one archive atomically.
 
@@ -84,6 +86,8 @@ def write_npz(
         Some rows of every array, by its name.
     once : names
         Arrays that have no rows and are the same in every part.
+    folded : mapping of str to int
+        Arrays that have several rows for each row of the others, and how many.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def write_npz(
     """
     first = next(parts)
     counts = {
-        name: len(array) if name in once and array.ndim else rows
+        name: len(array) if name in once and array.ndim else rows * folded.get(name, 1)
         for name, array in first.items()
     }
     sizes = [_stored(counts[name], array) for name, array in first.items()]

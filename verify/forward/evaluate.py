@@ -155,6 +155,12 @@ class Evaluation:
     ----------
     frees : bool
         Whether a model forgets tensors that no later layer reads.
+    samples : int or None
+        How many samples the whole model is evaluated on; None if a layer is called
+        alone. An operation may fold other axes into that of the rows: there are then
+        several rows for each sample, and those of the first sample come first.
+    fixed_batch : int or None
+        The batch size that the model fixes, if it does.
     """
 
     frees = False
@@ -173,6 +179,8 @@ class Evaluation:
         self.floatx = floatx
         self.outlining = outlining
         self.merge_steps = merge_steps
+        self.samples: int | None = None
+        self.fixed_batch: int | None = None
         self.traces: dict[str, LayerTrace] = {}
         self._calls: Counter[str] = Counter()
         self._fast = fast
@@ -208,7 +216,12 @@ class Evaluation:
         }
         for key in kind.strips_masks:
             strip_mask(given.get(key), compute)
+        whole = not at and layer.graph is not None and not self._values
+        if whole:
+            self._begin(layer, first)
         output = self._run(layer, kind, values, at, mask)
+        if whole:
+            self._require_unfolded(layer, output)
         if "pass_mask" in layer.overrides:
             passed = layer.overrides["pass_mask"]
             return map_structure(
@@ -218,6 +231,26 @@ class Evaluation:
         if _returned_input(layer, kind, first, values[kind.arguments[0]], output):
             return first
         return self._finished(layer, kind, values[kind.arguments[0]], mask, output)
+
+    def _begin(self, model: LayerSpec, inputs: Any) -> None:
+        """Learn how many samples there are, and how many the model wants."""
+        assert model.graph is not None
+        self.samples = len(value_of(flatten(inputs)[0]))
+        entries = [model.sublayers[ref.layer] for ref in flatten(model.graph.inputs)]
+        sizes = [entry.options["batch_shape"][0] for entry in entries]
+        self.fixed_batch = next((size for size in sizes if size is not None), None)
+
+    def _require_unfolded(self, model: LayerSpec, outputs: Any) -> None:
+        """Raise UnsupportedError if an output has not one row for each sample."""
+        for output in map(value_of, flatten(outputs)):
+            if self.samples and len(output) % self.samples == 0 < len(output):
+                rows = len(output) // self.samples
+                if rows > 1:
+                    raise UnsupportedError(
+                        f"{model}: an output has {rows} rows for each sample, because "
+                        "an operation folds other axes into that of the batch; it is "
+                        "read if another one unfolds them again before the output"
+                    )
 
     def within(
         self, layer: LayerSpec, *args: Any, at: str, mask: Array | None = None

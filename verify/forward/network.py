@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from verify.errors import DataError, join_and, printable
+from verify.errors import DataError
+from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.evaluate import (
     EQUATIONS_ALONE,
     Evaluation,
-    LayerTrace,
     States,
     cast_to,
 )
@@ -27,9 +27,11 @@ from verify.forward.layers import LOOPS
 from verify.forward.layers.base import Tensor
 from verify.forward.layers.lookups import pads_to_batch
 from verify.forward.outlines import outline
-from verify.model.arrays import Array, shape_text
+from verify.forward.preparing import names_of_inputs, prepared, separated
+from verify.forward.trace import Trace, bare_path
+from verify.model.arrays import Array
 from verify.model.backends import SEEN_IN_FLOAT32, Rule
-from verify.model.dtypes import dtype_of, is_float
+from verify.model.dtypes import is_float
 from verify.model.graph import TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.model.versions import REFERENCE, VersionRule
@@ -40,157 +42,6 @@ longest of their batch."""
 
 RULE_NOISE: Mapping[str, float] = {"float64": 1e-12, "float32": 1e-4}
 """Dtype -> the share of the greatest output up to which a rule's effect is rounding."""
-
-
-class Evaluable(Protocol):
-    """Describe rows that a network can be evaluated on.
-
-    There are two kinds: `Inputs` for a whole model, and a `LayerCall` for one layer.
-    """
-
-    @property
-    def rows(self) -> int:
-        """Return the number of samples."""
-
-    def take(self, rows: Any) -> Self:
-        """Return some of the samples, by a slice or by their numbers."""
-
-    def evaluate(
-        self, net: Network, dtype: str | None, *, threads: int | None = None
-    ) -> list[Array]:
-        """Return the outputs, (batch, ...) each; `dtype` as for `Network.predict`.
-
-        `threads` applies to a whole model; one layer is evaluated by one thread.
-        """
-
-
-class Inputs(tuple[Array, ...]):
-    """Hold inputs that `Network.prepare` has checked, an array for each input."""
-
-    @property
-    def rows(self) -> int:
-        """Return how many samples there are."""
-        return len(self[0])
-
-    def take(self, rows: Any) -> Inputs:
-        """Return some of the samples, by a slice or by their numbers."""
-        return Inputs(array[rows] for array in self)
-
-    def evaluate(
-        self, net: Network, dtype: str | None, *, threads: int | None = None
-    ) -> list[Array]:
-        """Return every output of the model; see `Evaluable`."""
-        return net.flat(self, dtype=dtype, threads=threads)
-
-
-@dataclass(frozen=True, eq=False)
-class LayerCall:
-    """Hold the arguments of `Network.call_layer`: one layer, called alone.
-
-    Attributes
-    ----------
-    name : str
-        Path of the layer.
-    args : sequence
-        Positional arguments of its call.
-    kwargs : mapping
-        Keyword arguments of its call.
-    states : dict
-        Path of a stateful layer -> its states before the call.
-    """
-
-    name: str
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    states: States = field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        """Return how many samples there are."""
-        first = flatten(list(self.args))[0]
-        return len(first.value if isinstance(first, Tensor) else first)
-
-    def take(self, rows: Any) -> LayerCall:
-        """Return some of the samples, by a slice or by their numbers."""
-        leaves = flatten([list(self.args), dict(self.kwargs)])
-        tensors = any(isinstance(leaf, Tensor) for leaf in leaves)
-
-        def some(leaf: Any) -> Any:
-            if isinstance(leaf, Tensor):
-                mask = None if leaf.mask is None else leaf.mask[rows]
-                return Tensor(leaf.value[rows], mask)
-            # beside tensors an array is a constant: the mask of attention, an operand
-            cut = isinstance(leaf, np.ndarray) and not tensors
-            return leaf[rows] if cut else leaf
-
-        return LayerCall(
-            self.name,
-            map_structure(some, list(self.args)),
-            map_structure(some, dict(self.kwargs)),
-            {at: tuple(s[rows] for s in held) for at, held in self.states.items()},
-        )
-
-    def evaluate(
-        self, net: Network, dtype: str | None, *, threads: int | None = None
-    ) -> list[Array]:
-        """Return every output of the layer; see `Evaluable`."""
-        states = dict(self.states)  # the call replaces the entries
-        return net.call_layer(
-            self.name, self.args, self.kwargs, dtype=dtype, states=states
-        )
-
-
-class Trace(Mapping[str, LayerTrace]):
-    """Map the path of a layer to its LayerTrace, in the order of evaluation.
-
-    The second call of a layer has the key ``"lstm:2"``, a layer inside another
-    ``"bidirectional/forward_layer"``. ``trace.arrays()`` returns one flat dict,
-    ``{"lstm/f": ...}``, ready for ``np.savez``.
-
-    Attributes
-    ----------
-    output
-        The outputs of the model, in the structure in which it returns them.
-    """
-
-    def __init__(self, layers: Mapping[str, LayerTrace], output: Any) -> None:
-        self._layers = dict(layers)
-        self.output = output
-
-    def __getitem__(self, name: str) -> LayerTrace:
-        try:
-            return self._layers[name]
-        except KeyError:
-            names = ", ".join(self._layers)
-            raise KeyError(
-                f"no layer '{printable(name)}'; the layers are {names}"
-            ) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._layers)
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def arrays(self) -> dict[str, Array]:
-        """Return every array by ``layer/value``, and the masks by ``layer/mask``.
-
-        If a layer has several inputs or outputs, the second is called ``input.1`` or
-        ``output.1``, and so on.
-        """
-        flat: dict[str, Array] = {}
-        for name, layer in self.items():
-            flat |= named_arrays(f"{name}/input", layer.input)
-            flat |= named_arrays(f"{name}/mask", layer.mask)
-            flat |= {f"{name}/{key}": value for key, value in layer.values.items()}
-            flat |= named_arrays(f"{name}/output", layer.output)
-        return flat
-
-
-def named_arrays(name: str, values: Any) -> dict[str, Array]:
-    """Return the arrays of a structure by name: ``input``, ``input.1`` and so on."""
-    leaves = [leaf for leaf in flatten(values) if isinstance(leaf, np.ndarray)]
-    return {f"{name}.{k}" if k else name: leaf for k, leaf in enumerate(leaves)}
 
 
 class Network:
@@ -208,6 +59,7 @@ class Network:
     def __init__(self, spec: ModelSpec, floatx: str = "float32") -> None:
         self.spec = spec
         self.floatx = floatx
+        self._rows_of_a_sample: int | None = None  # in the layer that has most
 
     def __repr__(self) -> str:
         names = ", ".join(layer.class_name for layer in self.spec)
@@ -313,10 +165,7 @@ class Network:
         They are the keys of the dict if the model takes one, and otherwise the names of
         its InputLayers.
         """
-        graph = self.spec.root.graph
-        if graph is not None and isinstance(graph.inputs, Mapping):
-            return [str(key) for key in graph.inputs]
-        return [layer.name for layer in self.spec.inputs]
+        return names_of_inputs(self.spec)
 
     def predict(
         self,
@@ -448,6 +297,9 @@ class Network:
     def row_blocks(self, x: Inputs, dtype: str | None = None) -> RowBlocks:
         """Return how many rows to evaluate at a time; `dtype` as for `predict`."""
         steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x)
+        if self._rows_of_a_sample is None:
+            self._rows_of_a_sample = max([1, *self.folded_arrays(x).values()])
+        steps *= self._rows_of_a_sample
         return row_blocks_for(self.cast_to(dtype), steps, self.spec.batch_size)
 
     def trace(
@@ -481,6 +333,37 @@ class Network:
             for a in self.prepare(x)
         ]
         return self._traced(run, given, dtype)
+
+    def folded_arrays(self, x: Inputs) -> dict[str, int]:
+        """Return which arrays of a trace have several rows for each sample.
+
+        They do where an operation folds other axes into that of the rows.
+
+        Returns
+        -------
+        dict
+            Name as in `Trace.arrays` -> how many rows.
+        """
+        if all(layer.class_name != "ops.Reshape" for _, layer in self.spec.walk()):
+            return {}
+        few = self.spec.batch_size or 1
+        # what has no rows at all is as long for twice as many samples
+        once, twice = (
+            self.outline(x.take(np.arange(n) % x.rows), dtype="float64").arrays()
+            for n in (few, 2 * few)
+        )
+        return {
+            name: len(array) // few
+            for name, array in once.items()
+            if array.ndim
+            and len(twice[name]) == 2 * len(array)
+            and len(array) % few == 0
+            and len(array) > few
+        }
+
+    def row_counts(self, x: Inputs) -> frozenset[int]:
+        """Return how many rows the layers are given for these inputs together."""
+        return frozenset(x.rows * n for n in {1, *self.folded_arrays(x).values()})
 
     def _traced(
         self, run: Evaluation, given: Sequence[Array], dtype: str | None
@@ -580,20 +463,7 @@ class Network:
         DataError
             The inputs do not fit the model.
         """
-        if isinstance(x, Inputs):
-            return x
-        layers = self.spec.inputs
-        given = self.separate(x)
-        prepared = Inputs(
-            self._prepared(layer, array)
-            for layer, array in zip(layers, given, strict=True)
-        )
-        if len({len(array) for array in prepared}) > 1:
-            counts = ", ".join(f"{len(array):,}" for array in prepared)
-            raise DataError(
-                f"expected inputs of the same number of rows. Received: {counts}"
-            )
-        return prepared
+        return prepared(self.spec, x, self.floatx)
 
     def separate(self, x: Any) -> list[Array]:
         """Return one array of numbers for each input, without checking their shapes.
@@ -604,107 +474,7 @@ class Network:
             The number or the names of the inputs are not the model's, or an input is
             not made of numbers.
         """
-        layers = self.spec.inputs
-        if len(layers) == 1:
-            if isinstance(x, (list, tuple)) and len(x) == 1 and hasattr(x[0], "shape"):
-                x = x[0]  # a list of one input, as Keras takes it
-            if not isinstance(x, Mapping):
-                return [self._as_array(layers[0], x)]
-        names = self.input_names
-        if isinstance(x, Mapping):
-            own = [layer.name for layer in layers]
-            names = own if set(x) == set(own) else names
-            if set(x) != set(names):
-                raise DataError(
-                    f"expected inputs called {join_and(names)}. "
-                    f"Received: {join_and([printable(key, 40) for key in x]) or 'none'}"
-                )
-            given = [x[name] for name in names]
-        elif isinstance(x, (list, tuple)) and len(x) == len(layers):
-            given = list(x)
-        else:
-            found = f"{len(x)}" if isinstance(x, (list, tuple)) else "one array"
-            raise DataError(
-                f"expected {len(layers)} inputs ({join_and(names)}), as a list or a "
-                f"dict by their names. Received: {found}"
-            )
-        return [
-            self._as_array(layer, value)
-            for layer, value in zip(layers, given, strict=True)
-        ]
-
-    def _as_array(self, layer: LayerSpec, x: Any) -> Array:
-        try:
-            array = np.asarray(x)
-        except ValueError:
-            raise DataError(
-                f"expected {self._expected(layer)}. Received: ragged rows"
-            ) from None
-        if layer.options["dtype"] == "string":
-            return self._as_texts(layer, array)
-        if array.dtype.kind not in "biuf" and not is_float(array):
-            raise DataError(
-                f"expected {self._expected(layer)} holding numbers. "
-                f"Received: dtype={array.dtype}"
-            )
-        return array
-
-    def _as_texts(self, layer: LayerSpec, x: Array) -> Array:
-        """Return texts as an array of str; bytes are those of UTF-8."""
-        if x.dtype.kind == "S":
-            x = x.astype(object)
-        try:
-            if x.dtype.kind == "O":
-                flat = [t.decode() if isinstance(t, bytes) else t for t in x.ravel()]
-                if all(isinstance(t, str) for t in flat):
-                    x = np.asarray(flat, dtype=str).reshape(x.shape)
-        except UnicodeDecodeError:
-            raise DataError(
-                f"expected {self._expected(layer)} holding texts in UTF-8. "
-                "Received: other bytes"
-            ) from None
-        if x.dtype.kind not in "UT":
-            raise DataError(
-                f"expected {self._expected(layer)} holding texts. "
-                f"Received: dtype={x.dtype}"
-            )
-        return x.astype(str)
-
-    def _prepared(self, layer: LayerSpec, array: Array) -> Array:
-        shape, received = layer.options["batch_shape"], array.shape
-        if array.ndim == len(shape) + 1 and received[-1] == 1:
-            array = array[..., 0]
-        elif array.ndim == len(shape) - 1 and shape[-1] == 1:
-            array = array[..., None]
-        fits = array.ndim == len(shape) and all(
-            want is None or have == want
-            for have, want in zip(array.shape[1:], shape[1:], strict=True)
-        )
-        if not fits or 0 in array.shape:
-            raise DataError(
-                f"expected {self._expected(layer)}. Received: shape={received}"
-            )
-        wanted = dtype_of(layer.options["dtype"])
-        if wanted.kind == "U":
-            return array
-        if array.dtype == wanted and not is_float(array):
-            return array
-        if wanted.kind in "iu":
-            limits = np.iinfo(wanted)
-            outside = ~((array >= limits.min) & (array <= limits.max))  # NaN is outside
-            if outside.any():
-                raise DataError(
-                    f"expected {self._expected(layer)} from {limits.min} to "
-                    f"{limits.max}. Received: {array[outside][0]}"
-                )
-        with np.errstate(over="ignore"):
-            if is_float(array):
-                array = array.astype(dtype_of(self.floatx), copy=False)
-            return array.astype(wanted, copy=False)
-
-    def _expected(self, layer: LayerSpec) -> str:
-        which = "" if len(self.spec.inputs) == 1 else f" '{printable(layer.name, 40)}'"
-        return f"inputs{which} of shape {shape_text(layer.options['batch_shape'])}"
+        return separated(self.spec, x)
 
     def cast_to(self, dtype: str | None) -> LayerSpec:
         """Return the model with its weights in the dtype that it computes in.
@@ -749,15 +519,3 @@ def _anew(leaf: Any, dtype: str | None) -> Any:
         return leaf
     cast = dtype is not None and is_float(leaf.value)
     return Tensor(leaf.value.astype(dtype) if cast else leaf.value, leaf.mask)
-
-
-def bare_path(path: str, spec: ModelSpec) -> str:
-    """Return the path of a layer from its key in a trace: without a number such as :2.
-
-    The name of a layer may itself end in ``:2``, so the key is looked up first.
-    """
-    try:
-        spec.root.at(path)
-    except KeyError:
-        return path.rpartition(":")[0]
-    return path

@@ -13,11 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import Evaluation, LayerTrace
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.lookups import pads_to_batch
-from verify.forward.network import Inputs, Network, named_arrays
+from verify.forward.network import Network
 from verify.forward.recurrence import KeepStep
+from verify.forward.trace import named_arrays
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 

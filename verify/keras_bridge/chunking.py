@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from verify.forward.evaluable import Inputs
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
-from verify.forward.network import Inputs
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import floatx, import_keras, quiet
 from verify.keras_bridge.names import file_name

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from verify.errors import DataError, UnsupportedError
+from verify.forward.evaluable import Inputs
 from verify.forward.layers import REGISTRY
-from verify.forward.network import Inputs
 from verify.keras_bridge.importing import backend, floatx, quiet
 from verify.keras_bridge.names import file_name
 from verify.keras_bridge.reading import attribute_of, live_layer, read_live

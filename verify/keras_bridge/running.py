@@ -13,8 +13,8 @@ import numpy as np
 
 from verify.console.signals import interruptible
 from verify.errors import KerasCannotRun, KerasChanged
+from verify.forward.evaluable import Inputs
 from verify.forward.layers.base import Tensor
-from verify.forward.network import Inputs
 from verify.keras_bridge import private
 from verify.keras_bridge.building import (
     build,

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from verify.errors import join_and
+from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import LayerTrace
 from verify.forward.layers import REGISTRY
-from verify.forward.network import Inputs, Network
+from verify.forward.network import Network
 from verify.mistakes.catalogue import Mutant
 from verify.mistakes.catalogue.categories import LOOKUPS
 from verify.mistakes.catalogue.masks import has_masks

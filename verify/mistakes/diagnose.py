@@ -12,7 +12,8 @@ import numpy as np
 
 from verify.console.progress import progress
 from verify.errors import join_and
-from verify.forward.network import Inputs, LayerCall, Network
+from verify.forward.evaluable import Inputs, LayerCall
+from verify.forward.network import Network
 from verify.mistakes.catalogue import (
     Mutant,
     catalogue,

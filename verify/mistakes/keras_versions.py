@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from itertools import dropwhile
 
 from verify.errors import VerifyError, join_and
+from verify.forward.evaluable import Inputs
 from verify.forward.layers import REGISTRY
-from verify.forward.network import Inputs, Network
+from verify.forward.network import Network
 from verify.mistakes.catalogue.mask_flow import MaskFlow, Use
 from verify.model.spec import ModelSpec
 from verify.model.versions import (
@@ -130,12 +131,14 @@ def _named(version: str) -> str:
 
 def _what_loses_its_mask(spec: ModelSpec, later: ModelSpec) -> str:
     """Say where masks end in a later version, and who uses none then; empty if none."""
-    before, after = (MaskFlow.of(model.root).uses for model in (spec, later))
-    lost = [f"{spec[outer_path(use)]}" for use in before if use not in after]
+    before, after = (MaskFlow.of(model.root) for model in (spec, later))
+    lost = [f"{spec[outer_path(use)]}" for use in before.uses if use not in after.uses]
     unmasked = list(dict.fromkeys(lost))
     if not unmasked:
         return ""
-    ends, users = join_and(ended_masks(later)), join_and(unmasked)
+    # the masks of the model itself are those of Keras 3.15 if it follows that version
+    known = None if spec.root.version_rules else before
+    ends, users = join_and(_ended_masks(later, after, known)), join_and(unmasked)
     return f"the mask ends at {ends}, so no mask reaches {users}"
 
 
@@ -167,7 +170,22 @@ def _where_it_ends(layers: list[str]) -> str:
 
 def ended_masks(spec: ModelSpec) -> list[str]:
     """Return the layers at which a mask ends that would go on in Keras 3.15."""
-    before = MaskFlow.of(spec.by_version(REFERENCE).root)
+    return _ended_masks(spec, MaskFlow.of(spec.root))
+
+
+def _ended_masks(
+    spec: ModelSpec, now: MaskFlow, before: MaskFlow | None = None
+) -> list[str]:
+    """Return `ended_masks` of a model whose masks are known, and those of Keras 3.15.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    now, before : MaskFlow
+        The masks of the model, and by Keras 3.15; found if not given.
+    """
+    if before is None:
+        before = MaskFlow.of(spec.by_version(REFERENCE).root)
     went_on = {
         (call.path, call.node.index)
         for call in before.calls
@@ -176,7 +194,7 @@ def ended_masks(spec: ModelSpec) -> list[str]:
     return list(
         dict.fromkeys(
             f"{call.layer}"
-            for call in MaskFlow.of(spec.root).calls
+            for call in now.calls
             if not REGISTRY[call.layer.class_name].passes_masks(call.layer)
             and (call.path, call.node.index) in went_on
             and any(mask is not None for mask in call.incoming)

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from verify.errors import DataError, VerifyError
+from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import LayerTrace
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.attention import KINDS as ATTENTION
-from verify.forward.network import Inputs, Network
+from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten
@@ -92,7 +93,7 @@ class LostMask:
         """Return what the layer does with padding, as part of a sentence."""
         if self.layer.class_name in ATTENTION_CLASSES:
             return "is attended to like any other step"
-        if _is_recurrent(self.layer):
+        if _has_a_direction(self.layer):
             return "is computed like any other step"
         return "is averaged like any other step"
 
@@ -217,7 +218,7 @@ def _wanted(layer: LayerSpec, node: Node, values: LayerTrace) -> _Wanted | None:
         last = layer.options["data_format"] == "channels_last"
         return _Wanted([], tensors[:1]) if last else None
     averages = layer.class_name == "GlobalAveragePooling1D"
-    wants = averages or _is_recurrent(layer)
+    wants = averages or _has_a_direction(layer)
     return _Wanted(masks[:1], tensors[:1]) if wants else None
 
 
@@ -274,7 +275,8 @@ def padding_alone(spec: ModelSpec) -> Inputs | None:
     return None
 
 
-def _is_recurrent(layer: LayerSpec) -> bool:
+def _has_a_direction(layer: LayerSpec) -> bool:
+    """Return whether a layer, or each half of a Bidirectional, may go backwards."""
     inner = layer.sublayers.get("forward_layer", layer)
     return "go_backwards" in inner.options
 

@@ -15,15 +15,16 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.evaluate import Evaluation, FastPath, cast_to
 from verify.forward.fast import compiled
 from verify.forward.layers.base import LayerType, Tensor
-from verify.forward.network import Inputs, LayerCall, Network
+from verify.forward.network import Network
 from verify.mistakes.catalogue import Attempts, Mutant
 from verify.mistakes.catalogue.attempts import FAILURES
 from verify.mistakes.catalogue.combined import with_model, without_model
 from verify.mistakes.explanation import Explanation, explanation_of
-from verify.model.arrays import Array
+from verify.model.arrays import Array, rows_of_samples
 from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.tolerance.compare import Comparison, compare_all, most_different
@@ -120,7 +121,7 @@ class Case:
         return replace(
             self,
             x=self.x.take(rows),
-            observed=[y[rows] for y in self.observed],
+            observed=[rows_of_samples(y, self.x.rows, rows) for y in self.observed],
             ours=None,
             known=Known({}),
         )

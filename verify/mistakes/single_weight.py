@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from verify.backward import backprop, supports
-from verify.forward.network import Inputs, Network
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.model.arrays import Array, FlatOutputs
 from verify.model.spec import ModelSpec
 from verify.tolerance.compare import Comparison, compare_all, most_different

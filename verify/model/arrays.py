@@ -29,6 +29,31 @@ def shape_text(sizes: Shape) -> str:
     return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
 
 
+def by_sample(array: Array, samples: int) -> Array:
+    """Return an array with one entry for each sample: (samples, numbers of a sample).
+
+    An operation may fold other axes into that of the rows, and an array inside a model
+    then has several rows for each sample, one after the other.
+    """
+    return array.reshape(samples, -1)
+
+
+def rows_of_samples(array: Array, samples: int, chosen: Any) -> Array:
+    """Return the rows of some samples, whether each has one row or several.
+
+    Parameters
+    ----------
+    array : (samples * rows of a sample, ...)
+    samples : int
+    chosen : slice or array
+        Which samples.
+    """
+    if len(array) == samples or len(array) % samples:
+        return array[chosen]
+    some = array.reshape(samples, len(array) // samples, *array.shape[1:])[chosen]
+    return some.reshape(-1, *array.shape[1:])
+
+
 class FlatOutputs:
     """Join several outputs into one array, and split it again.
 

@@ -29,6 +29,7 @@ from verify.errors import printable
 from verify.model.dtypes import POLICIES
 from verify.model_files.operation_emitter import (
     Emitter,
+    FoldedRows,
     Program,
     Refused,
     ShapeOf,
@@ -337,7 +338,7 @@ def _evaluate(
 ) -> list[Any]:
     """Return the results of a function of TensorFlow, as tensors or shapes."""
     results = emitter.finished(read, first, arguments)
-    known = (ShapeOf, SizeOf, int, float, list)
+    known = (ShapeOf, SizeOf, FoldedRows, int, float, list)
     if not all(is_tensor(value) or isinstance(value, known) for value in results):
         raise Refused("its result is no tensor")
     return results

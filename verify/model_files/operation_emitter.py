@@ -59,6 +59,21 @@ class SizeOf:
     rest: bool = False
 
 
+@dataclass(frozen=True)
+class FoldedRows:
+    """Stand for the number of rows of a tensor times a whole number.
+
+    Attributes
+    ----------
+    rows : SizeOf
+        The size of axis 0.
+    times : int
+    """
+
+    rows: SizeOf
+    times: int
+
+
 def is_tensor(value: Any) -> bool:
     """Return whether a value of a config is a tensor."""
     return isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__"
@@ -205,7 +220,7 @@ class Emitter:
 
     def operand(self, value: Any, others: Any = ()) -> Any:
         """Return an operand as it stands in a config: arrays get a dtype."""
-        if any(isinstance(x, (ShapeOf, SizeOf)) for x in _leaves(value)):
+        if any(isinstance(x, (ShapeOf, SizeOf, FoldedRows)) for x in _leaves(value)):
             raise Refused("the shape of a tensor is computed with, which is not read")
         if isinstance(value, list) and not any(map(is_tensor, _leaves(value))):
             dtype = next((self.dtype(x) for x in others if is_tensor(x)), None)

@@ -17,7 +17,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from verify.errors import ModelFileError, UnsupportedError, error_prefix, printable
+from verify.errors import (
+    ModelFileError,
+    UnsupportedError,
+    error_prefix,
+    join_and,
+    printable,
+)
 from verify.forward.layers import REGISTRY
 from verify.model.arrays import shape_text
 from verify.model.spec import ModelSpec
@@ -113,7 +119,7 @@ def read_file(
     shown = printable(path)
     how = _How(semantics, partial, base_classes)
     unpacked = is_unpacked(path)
-    head = b"" if unpacked else _first_bytes(path, shown)
+    head = b"" if unpacked else first_bytes(path, shown)
     with error_prefix(path), _refusing_excess(shown):
         if unpacked or head.startswith(b"PK\x03\x04"):
             if config is not None:
@@ -124,10 +130,27 @@ def read_file(
         contents = weight_contents(path)
         if contents is not None:
             return _read_hdf5(contents, path, config, how)
-    found = "an empty file" if not head else f"a file that begins with {head!r}"
+    found = received_file(head)
     if head.lstrip().startswith(b"{"):
         found = "JSON; give the weights file, and this as its config"
     raise ModelFileError(f"{shown}: {EXPECTED_FILES}. Received: {found}")
+
+
+FIRST_BYTES: Mapping[bytes, str] = {
+    b"PK\x03\x04": "a ZIP archive, such as .keras, which has its config in it, or .npz",
+    HDF5_MAGIC: "an HDF5 file",
+    b"\x93NUMPY": "an array of NumPy (.npy)",
+    b"{": "JSON",
+}
+"""What a file is whose first bytes are these."""
+
+
+def received_file(head: bytes) -> str:
+    """Say, by its first bytes, what a file is."""
+    if not head:
+        return "an empty file"
+    kinds = (kind for first, kind in FIRST_BYTES.items() if head.startswith(first))
+    return next(kinds, f"a file that begins with {head!r}")
 
 
 @dataclass(frozen=True)
@@ -157,7 +180,7 @@ def _refusing_excess(shown: str) -> Iterator[None]:
         ) from None
 
 
-def _first_bytes(path: Path, shown: str) -> bytes:
+def first_bytes(path: Path, shown: str) -> bytes:
     """Return the first bytes of a file, which show its format."""
     try:
         with path.open("rb") as file:
@@ -166,7 +189,11 @@ def _first_bytes(path: Path, shown: str) -> bytes:
         raise ModelFileError(f"{shown}: {EXPECTED_FILES}. No such file") from None
     except IsADirectoryError:
         inside = path / "model.keras"
-        hint = f"; try {printable(inside)}" if inside.exists() else ""
+        missing = [name for name in ARCHIVE_MEMBERS if not (path / name).is_file()]
+        without = (
+            f" without {join_and(missing)}, which the folder of an unpacked .keras has"
+        )
+        hint = f"; try {printable(inside)}" if inside.exists() else without
         raise ModelFileError(
             f"{shown}: {EXPECTED_FILES}. Received: a folder{hint}"
         ) from None
@@ -208,7 +235,7 @@ def weight_contents(path: Path) -> Hdf5Contents | None:
         The file is missing or damaged, or it is one of several files alone.
     """
     shown = printable(path)
-    head = _first_bytes(path, shown)
+    head = first_bytes(path, shown)
     if head == HDF5_MAGIC:
         index = index_of(path)
         if index is not None:

@@ -25,6 +25,7 @@ from verify.errors import printable
 from verify.model_files.operation_emitter import (
     FLOATS,
     Emitter,
+    FoldedRows,
     Program,
     Refused,
     ShapeOf,
@@ -45,6 +46,18 @@ def _unary(class_name: str, **options: Any) -> Program:
 
 def _binary(class_name: str) -> Program:
     return lambda e, x: e.op(class_name, x, e.must_take("y", "other", "b"))
+
+
+def _multiply(e: Emitter, x: Any) -> Any:
+    y = e.must_take("y")
+    sizes = [v for v in (x, y) if isinstance(v, (SizeOf, FoldedRows))]
+    times = [v for v in (x, y) if type(v) is int]
+    if not sizes or not times:
+        return e.op("Multiply", x, y)
+    known = sizes[0] if isinstance(sizes[0], FoldedRows) else FoldedRows(sizes[0], 1)
+    if known.rows.axis or known.rows.rest or times[0] < 1:
+        raise Refused("the size of an axis that is not that of the rows is multiplied")
+    return FoldedRows(known.rows, known.times * times[0])
 
 
 def _divide(e: Emitter, x: Any) -> Any:
@@ -271,7 +284,7 @@ _ELEMENTWISE = {
 }  # fmt: skip
 _PAIRS = {
     "__operators__.add": "Add", "math.add": "Add", "math.subtract": "Subtract",
-    "math.multiply": "Multiply", "math.pow": "Power", "math.maximum": "Maximum",
+    "math.pow": "Power", "math.maximum": "Maximum",
     "math.minimum": "Minimum", "math.floormod": "Mod", "math.mod": "Mod",
     "math.floordiv": "FloorDivide", "floor_div": "FloorDivide",
     "math.divide_no_nan": "DivideNoNan",
@@ -293,6 +306,7 @@ FUNCTIONS: Mapping[str, Program] = {
     **{name: _unary(kind) for name, kind in _ELEMENTWISE.items()},
     **{name: _binary(kind) for name, kind in _PAIRS.items()},
     **{name: _reduction(*row) for name, row in _REDUCTIONS.items()},
+    "math.multiply": _multiply,
     "math.truediv": _divide,
     "math.divide": _divide,
     "realdiv": _truncated_divide,

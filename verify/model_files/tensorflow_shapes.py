@@ -17,6 +17,7 @@ import numpy as np
 from verify.errors import printable
 from verify.model_files.operation_emitter import (
     Emitter,
+    FoldedRows,
     Program,
     Refused,
     ShapeOf,
@@ -131,6 +132,10 @@ def reshaped(e: Emitter, x: Any, shape: Any) -> Any:
         raise Refused("the shape is that of another tensor; only numbers are read")
     sizes = list(shape) if isinstance(shape, list) else [shape]
     rows = isinstance(sizes[0], SizeOf) and sizes[0].axis == 0 and not sizes[0].rest
+    if isinstance(sizes[0], FoldedRows) and all(type(n) is int for n in sizes[1:]):
+        if -1 in sizes:
+            raise Refused("a size beside the number of rows is -1")
+        sizes[0] = -1  # other axes are folded into that of the rows
     if len(sizes) == 2 and sizes[1] == SizeOf(x, 1, rest=True):
         return e.layer("Flatten", x)
     open_sizes = [k for k, n in enumerate(sizes) if type(n) is not int or n == -1]

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from verify.errors import join_and, printable
+from verify.forward.evaluable import Inputs
 from verify.forward.layers import LOOPS
-from verify.forward.network import Inputs, Network
+from verify.forward.network import Network
 from verify.forward.recurrence import scan
 from verify.mistakes.catalogue.states import states_of
 from verify.model.arrays import Array

@@ -15,7 +15,8 @@ from verify.checks.checkpoint import package_versions
 from verify.checks.inputs import as_source
 from verify.checks.load import load
 from verify.errors import DataError, join_and, printable
-from verify.forward.network import Inputs, Network
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.mistakes.keras_versions import version_notes

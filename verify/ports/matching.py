@@ -15,7 +15,8 @@ from itertools import permutations
 import numpy as np
 
 from verify.errors import DataError, join_and, printable
-from verify.forward.network import Inputs, Network
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.model.arrays import Array, Shape, shape_text
 from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import flatten

@@ -20,8 +20,9 @@ from verify.checks.inputs import (
     probe_inputs,
     readers_of,
 )
+from verify.forward.evaluable import Inputs
 from verify.forward.layers.core import padding_number
-from verify.forward.network import Inputs, Network
+from verify.forward.network import Network
 from verify.mistakes.catalogue.given_states import initial_state
 from verify.model.arrays import Array, Shape
 from verify.model.dtypes import is_float

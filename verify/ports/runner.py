@@ -12,7 +12,8 @@ from verify.checks.inputs import prepared_rows
 from verify.data.sources import Source
 from verify.data.sources.base import Data, batch_starts, rebatch
 from verify.errors import DataError
-from verify.forward.network import Inputs, Network
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.ports.artefacts.errors import RuntimeRefused
 from verify.ports.artefacts.session import Session

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import LayerTrace, cast_to
-from verify.forward.network import Inputs, Network, bare_path
+from verify.forward.network import Network
+from verify.forward.trace import bare_path
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.model.graph import flatten

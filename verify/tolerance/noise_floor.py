@@ -10,8 +10,9 @@ import numpy as np
 
 from verify.console.progress import doing
 from verify.data.json_values import json_name
+from verify.forward.evaluable import Evaluable
 from verify.forward.evaluate import cast_to
-from verify.forward.network import Evaluable, Network
+from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, SINGLE, UNIT_ROUNDOFF, is_float
 from verify.model.spec import LayerSpec, ModelSpec

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from verify.forward.cells import gru_step, lstm_step, simple_rnn_step
+from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import cast_to
 from verify.forward.layers import REGISTRY
-from verify.forward.network import Inputs, Network, bare_path
+from verify.forward.network import Network
+from verify.forward.trace import bare_path
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.model.graph import flatten, map_structure

@@ -46,8 +46,8 @@ from verify.backward import (
 from verify.backward import cells as backward_cells
 from verify.backward.derivatives import DERIVATIVES, pullback
 from verify.forward.activations import erf, resolve
+from verify.forward.evaluable import Inputs
 from verify.forward.layers.base import Tensor
-from verify.forward.network import Inputs
 from verify.mistakes.catalogue import catalogue
 from verify.tolerance.compare import PROOF_TOLERANCE, compare
 

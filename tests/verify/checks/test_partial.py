@@ -24,7 +24,7 @@ import verify
 from verify import UnsupportedError, Verdict
 from verify.__main__ import main
 from verify.checks import partial
-from verify.checks.partial import is_recurrent
+from verify.checks.partial import has_a_loop
 from verify.report.parts import Coverage, Unproved
 from verify.report.report import read_report
 
@@ -280,8 +280,8 @@ def test_the_mask_of_a_live_layer_is_the_one_it_passes_on(passes_on):
     assert min(gaps) < 1e-6  # with the mask of Keras alone
 
 
-def test_what_is_recurrent_is_seen_inside_wrappers(tmp_path):
+def test_what_has_a_loop_is_seen_inside_wrappers(tmp_path):
     net = verify.load(own_file(tmp_path / "m.keras")[0], partial=True)
-    assert [is_recurrent(x) for x in net.spec.layers] == [True, False, False]
+    assert [has_a_loop(x) for x in net.spec.layers] == [True, False, False]
     assert np.isfinite(features()).all()
     assert own_config()["class_name"] == "Sequential"

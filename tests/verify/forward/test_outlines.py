@@ -13,8 +13,8 @@ from support.any_layer import chain
 from support.outlines import differences
 
 from verify import Network
-from verify.forward.network import Trace
 from verify.forward.outlines import Outline, outline, rows_of
+from verify.forward.trace import Trace
 
 LONG = 50_000
 

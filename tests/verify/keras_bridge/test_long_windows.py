@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.nets import BATCH, keras_sequential
 
-from verify.forward.network import Inputs
+from verify.forward.evaluable import Inputs
 from verify.keras_bridge import KerasModel, long_windows
 from verify.model.graph import flatten
 

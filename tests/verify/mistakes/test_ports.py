@@ -21,7 +21,7 @@ from support.production import (
 )
 
 from verify import Network, Verdict, compare_outputs
-from verify.forward.network import Inputs
+from verify.forward.evaluable import Inputs
 from verify.mistakes.catalogue.inputs import hints, unknown_ids
 
 IDS, FEATURES, STATIC = inputs()

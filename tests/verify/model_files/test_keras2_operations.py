@@ -410,6 +410,30 @@ def test_the_shape_of_a_tensor_stands_for_the_rows_where_it_is_used():
     np.testing.assert_array_equal(ours, np.zeros((ROWS, 4)))
 
 
+def test_rows_times_a_number_are_other_axes_folded_into_the_rows():
+    rows = [
+        operation("shape", "compat.v1.shape", x(out_type="int32")),
+        operation("rows", "__operators__.getitem", ["shape", 0, 0, {"slice_spec": 0}]),
+        operation("twice", "math.multiply", ["rows", 0, 0, {"y": 2}]),
+        operation("six", "math.multiply", ["_CONSTANT_VALUE", -1, 3,
+                                           {"y": ["twice", 0, 0]}]),
+    ]  # fmt: skip
+    six = operation("fold", "reshape", x(shape=[["six", 0, 0], 3]))
+    last = operation("sum", "math.cumsum", ["fold", 0, 0, {"axis": 1}])
+    whole = operation(
+        "whole", "reshape", ["sum", 0, 0, {"shape": [["rows", 0, 0], 18]}]
+    )
+    ours = load(*rows, six, last, whole).predict([X, Y, IDS])
+    np.testing.assert_allclose(ours, np.cumsum(X, 2).reshape(ROWS, 18), rtol=1e-6)
+    part = ["shape", 0, 0, {"slice_spec": 1}]
+    steps = operation("steps", "__operators__.getitem", part)
+    wide = operation("wide", "math.multiply", ["steps", 0, 0, {"y": 2}])
+    with pytest.raises(UnsupportedError, match="not that of the rows is multiplied"):
+        load(
+            rows[0], steps, wide, operation("op", "reshape", x(shape=[["wide", 0, 0]]))
+        )
+
+
 @pytest.mark.parametrize(
     ("shape", "reason"),
     [

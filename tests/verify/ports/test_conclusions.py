@@ -13,7 +13,7 @@ from support.nets import rnn as layer
 from support.ports import report_on, two_of_each, with_states
 
 from verify import Network, Verdict
-from verify.forward.network import Inputs
+from verify.forward.evaluable import Inputs
 from verify.ports.conclusions import _stopped, with_layers, without_masks
 from verify.ports.export_report import ProbeVerdict
 from verify.ports.probes import PADDING

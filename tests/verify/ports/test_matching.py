@@ -8,7 +8,7 @@ from support.nets import INPUTS, feature_net, lstm_spec, stateful_net
 from support.ports import two_of_each
 
 from verify import DataError, Network
-from verify.forward.network import Inputs
+from verify.forward.evaluable import Inputs
 from verify.ports.artefacts.signature import Signature, TensorInfo
 from verify.ports.matching import match
 

@@ -31,8 +31,8 @@ from support.nets import (
 import verify
 from verify import LayerSpec, Network, Verdict
 from verify.forward.activations import resolve
+from verify.forward.evaluable import LayerCall
 from verify.forward.layers.base import Tensor
-from verify.forward.network import LayerCall
 from verify.model.dtypes import SINGLE
 from verify.model.spec import ModelSpec
 from verify.tolerance.activation_errors import (

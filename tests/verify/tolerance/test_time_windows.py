@@ -10,8 +10,8 @@ from support.any_layer import chain
 from support.nets import layer, rnn, word_net
 
 from verify import Network
+from verify.forward.evaluable import LayerCall
 from verify.forward.layers.base import Tensor
-from verify.forward.network import LayerCall
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.error_bound import (
     bounds,

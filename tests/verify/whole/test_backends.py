@@ -32,8 +32,8 @@ from support.nets import (
 
 import verify
 from verify import LayerSpec, ModelSpec, Network, UnsupportedError
+from verify.forward.evaluable import Inputs
 from verify.forward.layers.base import Tensor
-from verify.forward.network import Inputs
 from verify.mistakes.diagnose import diagnose
 from verify.model.backends import BACKENDS, Limit, Rule
 from verify.model.versions import VersionRule

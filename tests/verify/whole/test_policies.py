@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.graphs import given, made, net
 from support.nets import TIME, random_weights
 
 import verify
@@ -93,7 +94,20 @@ def test_weights_stored_in_16_bits_are_what_keras_computes_with(tmp_path):
     keras_model = model("float16")
     path = tmp_path / "m.keras"
     keras_model.save(path)
-    for net in (verify.load(path), verify.load(keras_model)):
-        assert net.spec["gru"].weights["kernel"].dtype == np.float16
+    for read in (verify.load(path), verify.load(keras_model)):
+        assert read.spec["gru"].weights["kernel"].dtype == np.float16
     ours, live = verify.load(path), verify.load(keras_model)
     assert np.array_equal(ours.predict(inputs()), live.predict(inputs()))
+
+
+def test_tanh_shrink_of_16_bits_rounds_tanh_before_it_is_subtracted():
+    layers = [given("x", 5), made("ops.Cast", "half", dtype="float16"),
+              made("ops.TanhShrink", "shrink")]  # fmt: skip
+    network = verify.Network(net(layers, {"half": "x", "shrink": "half"}, "shrink"))
+    x = np.random.default_rng(0).normal(scale=0.3, size=(40, 5)).astype("float16")
+    ours = network.predict(x.astype("float32"))
+    tanh = np.tanh(x.astype("float32")).astype("float16")
+    np.testing.assert_array_equal(ours, x - tanh)
+    exact = network.predict(x.astype("float32"), dtype="float64")
+    apart = np.abs(ours.astype(float) - exact)
+    assert apart.max() > 1e-5  # far more than the result itself is rounded

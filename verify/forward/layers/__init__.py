@@ -18,6 +18,7 @@ from verify.forward.layers import (
     convolution,
     core,
     dense,
+    folding,
     hashed,
     images,
     lookups,
@@ -54,7 +55,7 @@ HEADINGS: Mapping[str, tuple[type[LayerType], ...]] = MappingProxyType(
         "Reshaping and merging": (*reshaping.KINDS, *merging.KINDS),
         "Regularization": regularization.KINDS,
         "Models": models.KINDS,
-        "Operations": (*operations.KINDS, *product_operations.KINDS),
+        "Operations": (*operations.KINDS, *folding.KINDS, *product_operations.KINDS),
     }
 )
 """Heading in the table of coverage -> the layer types listed under it."""

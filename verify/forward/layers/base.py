@@ -251,6 +251,8 @@ class Run(Protocol):
     floatx: str
     outlining: bool
     merge_steps: MergeSteps | None
+    samples: int | None
+    fixed_batch: int | None
     frees: bool
 
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:

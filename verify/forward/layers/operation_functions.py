@@ -277,15 +277,8 @@ def getitem(x: Array, key: Any = None) -> Array:
 
 
 def reshape(x: Array, newshape: Sequence[int]) -> Array:
-    """Reshape, without moving numbers from row to row."""
-    y = x.reshape(tuple(newshape))
-    if y.ndim == 0 or len(y) != len(x):
-        raise ValueError(
-            f"a shape {tuple(newshape)} that does not keep the rows: it folds other "
-            "axes into the batch, or out of it, and rows are computed one by one. "
-            "TimeDistributed around the layers between computes the same"
-        )
-    return y
+    """Reshape; other axes may be folded into that of the rows, and out of it."""
+    return x.reshape(tuple(newshape))
 
 
 def expand_dims(x: Array, axis: tuple[int, ...]) -> Array:

@@ -179,6 +179,21 @@ def _bare(leaf: Any) -> Any:
     return leaf.value if isinstance(leaf, Tensor) else leaf
 
 
+class TanhShrink(Operation):
+    """Compute ``x - tanh(x)``; in 16 bits Keras rounds tanh first, which is near x."""
+
+    class_name = "ops.TanhShrink"
+    arguments = ("x",)
+    function = staticmethod(activations.ACTIVATIONS["tanh_shrink"])
+
+    def call(self, run: Run, layer: LayerSpec, **arguments: Any) -> Any:
+        x = _bare(arguments["x"])
+        if not functions.sixteen(x.dtype):
+            return super().call(run, layer, **arguments)
+        tanh = functions.lowered(np.tanh(functions.lifted(x)), x.dtype)
+        return functions.lowered(functions.lifted(x) - functions.lifted(tanh), x.dtype)
+
+
 class Matmul(Operation):
     """Compute ``x1 @ x2`` for each row of a batch."""
 
@@ -351,7 +366,7 @@ UnsupportedError then: given the layer and the arguments of the call, in NumPy."
 RETURNS_INPUT: Mapping[str, str] = {
     **dict.fromkeys(("Cast", "ConvertToTensor"), "cast"),
     "Swapaxes": "swap",
-    **dict.fromkeys(("Reshape", "Transpose", "GetItem"), "by rule"),
+    **dict.fromkeys(("Transpose", "GetItem"), "by rule"),
 }
 """Operations that may return their input itself; see `LayerType.returns_input`."""
 
@@ -430,8 +445,7 @@ _ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, Option]]] = {
             "SparseSigmoid": "sparse_sigmoid", "Softplus": "softplus", "Selu": "selu",
             "Softsign": "softsign", "SparsePlus": "sparse_plus",
             "LogSigmoid": "log_sigmoid", "HardSigmoid": "hard_sigmoid",
-            "HardSilu": "hard_silu", "TanhShrink": "tanh_shrink",
-            "HardTanh": "hard_tanh",
+            "HardSilu": "hard_silu", "HardTanh": "hard_tanh",
         }.items()
     },
     "SoftShrink": ("soft_shrink", {"threshold": Option(number, 0.5)}),
@@ -484,7 +498,6 @@ _OTHERS: tuple[tuple[Any, ...], ...] = (
      {**AXIS, **DTYPE}),
     ("GetItem", "own", functions.getitem, {}, ("x", "key")),
     ("Take", "own", on_axis(functions.take), AXIS, ("x", "indices")),
-    ("Reshape", "own", functions.reshape, {"newshape": Option(integers)}),
     ("Transpose", "own", np.transpose, {"axes": Option(_permutation)}),
     ("Swapaxes", "own", functions.swapaxes,
      {"axis1": Option(axis), "axis2": Option(axis)}),
@@ -559,6 +572,7 @@ KINDS: tuple[type[LayerType], ...] = (
         for name, (function, options) in _ACTIVATIONS.items()
     ),
     *(_made(*row) for row in _OTHERS),
+    TanhShrink,
     Matmul,
     Dot,
     Einsum,

@@ -104,7 +104,7 @@ def _groups(spec: ModelSpec) -> Iterator[Group]:
     for class_name, paths in classes.items():
         noun = "cells" if class_name.endswith("Cell") else "layers"
         yield f"in all {len(paths)} {class_name} {noun}", "", tuple(paths)
-    recurrent = [path for path, layer in layers.items() if _is_recurrent(layer)]
+    recurrent = [path for path, layer in layers.items() if _has_gates(layer)]
     yield f"in all {len(recurrent)} recurrent layers", "", tuple(recurrent)
     both = [path for path, x in layers.items() if x.class_name == "Bidirectional"]
     for half in ("forward", "backward"):
@@ -115,7 +115,8 @@ def _groups(spec: ModelSpec) -> Iterator[Group]:
         yield "in both halves", path, halves
 
 
-def _is_recurrent(layer: LayerSpec) -> bool:
+def _has_gates(layer: LayerSpec) -> bool:
+    """Return whether the weights of a layer are blocks of gates."""
     return layer.class_name in GATES
 
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from verify.forward.evaluable import Inputs
 from verify.forward.layers import REGISTRY
-from verify.forward.network import Inputs
 from verify.mistakes.catalogue.combined import Changes, changed, everywhere
 from verify.mistakes.catalogue.masks import has_masks
 from verify.mistakes.catalogue.mistake import Mistake, ModelOperator, Mutant, Need

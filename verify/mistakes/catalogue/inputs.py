@@ -9,8 +9,8 @@ from itertools import combinations
 
 import numpy as np
 
+from verify.forward.evaluable import Inputs
 from verify.forward.layers.core import padding_number
-from verify.forward.network import Inputs
 from verify.mistakes.catalogue.mask_flow import MaskFlow
 from verify.mistakes.catalogue.mistake import ModelOperator, Mutant, Need
 from verify.model.arrays import Array

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from verify.forward.evaluable import Inputs
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Run
-from verify.forward.network import Inputs, Network
+from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec, ModelSpec
 

@@ -18,7 +18,8 @@ from itertools import chain
 import numpy as np
 
 from verify.errors import join_and
-from verify.forward.network import Inputs, Network
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.mistakes.explanation import Explanation, digits_of
 from verify.mistakes.presentation import functions, order, scale
 from verify.mistakes.presentation.number_formats import float32_of, number_formats

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from verify.forward.activations import sigmoid, softmax
-from verify.forward.network import Inputs, Network
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.mistakes.presentation.scale import LOGITS
 from verify.mistakes.presentation.view import Found, Given, Part, View
 from verify.model.arrays import Array

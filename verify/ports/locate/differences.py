@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import LayerTrace
-from verify.forward.network import Inputs, Network, Trace
+from verify.forward.network import Network
+from verify.forward.trace import Trace
 from verify.mistakes.catalogue.given_states import initial_state
 from verify.model.arrays import Array
 from verify.model.graph import TensorRef, flatten

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from verify.errors import VerifyError, join_and, printable
+from verify.forward.evaluable import Inputs
 from verify.forward.layers import LOOPS
-from verify.forward.network import Inputs, Network, Trace, bare_path
+from verify.forward.network import Network
+from verify.forward.trace import Trace, bare_path
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.ports.artefacts.session import Session

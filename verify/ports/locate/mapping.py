@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from verify.forward.layers import LOOPS
-from verify.forward.network import Network, Trace, bare_path
+from verify.forward.network import Network
+from verify.forward.trace import Trace, bare_path
 from verify.model.spec import LayerSpec
 from verify.ports.locate.fused import Direction
 from verify.ports.locate.inside import Loop

@@ -14,7 +14,9 @@ from functools import cached_property
 
 import numpy as np
 
-from verify.forward.network import Inputs, Network, Trace
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
+from verify.forward.trace import Trace
 from verify.model.arrays import Array
 from verify.model.dtypes import UNIT_ROUNDOFF
 from verify.model.graph import flatten

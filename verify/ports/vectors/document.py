@@ -16,8 +16,8 @@ from verify.errors import printable
 from verify.forward.activations import resolve
 from verify.forward.layers import LOOPS, REGISTRY
 from verify.forward.layers.recurrent_cells import CELLS
-from verify.forward.network import bare_path
 from verify.forward.recurrence import MaskRule
+from verify.forward.trace import bare_path
 from verify.model.arrays import Array
 from verify.model.backends import Rule
 from verify.model.dtypes import is_float

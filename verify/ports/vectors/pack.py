@@ -12,9 +12,11 @@ from functools import cached_property, partial
 import numpy as np
 
 from verify.errors import DataError, UnsupportedError, join_and, printable
+from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import LayerTrace, States
 from verify.forward.layers import LOOPS, REGISTRY
-from verify.forward.network import Inputs, Network, Trace, bare_path
+from verify.forward.network import Network
+from verify.forward.trace import Trace, bare_path
 from verify.model.arrays import Array
 from verify.model.backends import Rule
 from verify.model.dtypes import is_float

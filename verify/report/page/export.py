@@ -17,8 +17,9 @@ from verify.forward.activations import ACTIVATIONS, HISTORICAL, constant
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import exact_constants
 from verify.forward.layers.regularization import KINDS as TRAINING_ONLY
-from verify.forward.network import Network, Trace
+from verify.forward.network import Network
 from verify.forward.recurrence import MaskRule
+from verify.forward.trace import Trace
 from verify.model.arrays import Array
 from verify.model.graph import TensorRef, flatten
 from verify.model.spec import LayerSpec

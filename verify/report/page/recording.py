@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from verify.errors import DataError, VerifyError, printable
+from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import LayerTrace
-from verify.forward.network import Inputs, Network, Trace
+from verify.forward.network import Network
+from verify.forward.trace import Trace
 from verify.model.arrays import Array
 from verify.model.dtypes import UNIT_ROUNDOFF
 from verify.model.graph import flatten
@@ -250,13 +252,20 @@ def _input(net: Network, inputs: Inputs) -> dict[str, Any]:
 
 
 def _recurrent(trace: Trace) -> list[tuple[str, LayerTrace]]:
-    """Return the traces whose gates and states can be shown, (batch, time, units)."""
+    """Return the traces whose gates and states can be shown, (batch, time, units).
+
+    That leaves out layers with several rows for each sample.
+    """
+    samples = len(_output(trace))
     return [
         (path, traced)
         for path, traced in trace.items()
         if traced.layer.class_name in RECURRENT_LAYERS
         and traced.values
-        and all(value.ndim == 3 for value in traced.values.values())
+        and all(
+            value.ndim == 3 and len(value) == samples
+            for value in traced.values.values()
+        )
     ]
 
 
@@ -321,7 +330,7 @@ def _option(traced: LayerTrace, name: str, default: Any) -> Any:
 def _not_shown(net: Network, paths: Sequence[str]) -> list[str]:
     """Return the recurrent layers that cannot be shown, such as ConvLSTM.
 
-    Their values have other axes than time and units.
+    Their values have other axes than time and units, or several rows for each sample.
     """
     return [
         f"{layer}"

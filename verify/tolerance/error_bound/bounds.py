@@ -14,10 +14,12 @@ import numpy as np
 
 from verify.backward.cells import Values
 from verify.backward.recording import NotRecorded, Operation
+from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.fast import single_threaded_blas
-from verify.forward.network import Inputs, LayerCall, Network, Trace, bare_path
-from verify.model.arrays import Array, FlatOutputs
-from verify.model.dtypes import is_float
+from verify.forward.network import Network
+from verify.forward.trace import Trace, bare_path
+from verify.model.arrays import Array, FlatOutputs, by_sample
+from verify.model.dtypes import HALF_DTYPES, is_float
 from verify.model.graph import flatten
 from verify.model.spec import LayerSpec
 from verify.tolerance.activation_errors import ActivationErrors
@@ -168,9 +170,14 @@ def bounded_call(
 ) -> list[Tolerance]:
     """Return `bounded_outputs` for one layer alone.
 
-    A layer that has states before the call has no bound: a sweep starts it at zero.
+    A layer that has states before the call has no bound: a sweep starts it at zero. Nor
+    has an operation on numbers of 16 bits, which is called without a policy.
     """
+    if any(y.dtype.name in HALF_DTYPES for y in theirs):
+        return list(noise_floors)
     if unbounded(net, call.name) or call.name in call.states:
+        return list(noise_floors)
+    if call.rows != len(ours[0]):  # it folds axes into the batch, which rounds nothing
         return list(noise_floors)
     return bounded(
         noise_floors,
@@ -454,16 +461,18 @@ def _deviations(
     (rows,) of bool
         Rows that deviate too far, in any value, for an analysis to first order.
     dict of str to dict of str to (rows,)
-        Call of a layer -> `LayerRounding.deviations`.
+        Call of a layer -> `LayerRounding.deviations`, for each row that it is given.
     """
     differences = _RowDifferences()
-    found, diverged = {}, np.zeros(len(flatten(double.output)[0]), dtype=bool)
+    samples = len(flatten(double.output)[0])
+    found, diverged = {}, np.zeros(samples, dtype=bool)
     arrays = single.arrays()
     with np.errstate(invalid="ignore"):
         for name, right in double.arrays().items():
             if is_float(right) and right.size:
                 error, size = differences(arrays[name], right)
-                diverged = diverged | ~(error <= max_deviation * size)
+                far = ~(error <= max_deviation * size)
+                diverged = diverged | by_sample(far, samples).any(axis=1)
         for key, call in double.items():
             pairs = {
                 "x": [
@@ -475,11 +484,10 @@ def _deviations(
                 ],
                 "h": [(single[key].values[name], v) for name, v in call.values.items()],
             }
-            rows = len(diverged)
             found[key] = {
                 source: np.max(
                     [
-                        np.zeros(rows),
+                        np.zeros(len(both[0][1]) if both else samples),
                         *(
                             differences(a, b)[0]
                             for a, b in both
@@ -544,9 +552,7 @@ class BoundVisitor:
         sites, _ = ROUNDING_SITES[rounding.layer.class_name](rounding, v)
         for site in sites:
             adjoint = d[site.name]  # (sweeps, rows, ...)
-            self.coherent += sum_of_products(
-                np.abs(adjoint), site.max_error + FLUSH_ERROR
-            )
+            self.add_errors(adjoint, site.max_error + FLUSH_ERROR)
             if site.standard_deviation is not None:
                 self.add_deviation(key, site, adjoint * site.standard_deviation)
 
@@ -555,9 +561,9 @@ class BoundVisitor:
         if not operation.operands:
             return
         found = operation_rounding(operation, self.activation_errors)
-        near, rows = found.near, len(self.near)
-        if operation.steps > 1 and near.size > 1:
-            near = np.asarray(near.reshape(rows, -1).any(axis=1))
+        near = found.near
+        if near.size > 1:  # of several steps or rows for each sample
+            near = np.asarray(by_sample(near, len(self.near)).any(axis=1))
         self.near |= near
         if "output" not in d:
             return
@@ -567,7 +573,7 @@ class BoundVisitor:
         if not np.all(np.isfinite(worst)):  # 1 / 0 that no output depends on
             unused = np.all(adjoint == 0, axis=0)
             worst = np.where(unused, 0.0, worst)
-        self.coherent += sum_of_products(np.abs(adjoint), worst)
+        self.add_errors(adjoint, worst)
         if found.standard_deviation is not None:
             place = operation.place or id(operation)
             site = RoundingSite(f"{operation.name} {place}", found.max_error)
@@ -576,6 +582,13 @@ class BoundVisitor:
             if len(shape) == 1:
                 moved = moved[..., None]  # a single number in each row
             self.add_deviation(key, site, moved)
+
+    def add_errors(self, adjoint: Array, errors: Array) -> None:
+        """Add the greatest errors, (rows, ...), of values with these adjoints."""
+        sums = sum_of_products(np.abs(adjoint), errors)  # (sweeps, rows)
+        if adjoint.shape[1] != len(self.near):  # several rows of a sample
+            sums = sums.reshape(*self.coherent.shape, -1).sum(axis=-1)
+        self.coherent += sums
 
     def layer(self, key: str) -> LayerRounding:
         """Return `rounding` of a call, made once."""
@@ -593,6 +606,9 @@ class BoundVisitor:
         """Add standard deviations of the outputs, (sweeps, rows, ..., units)."""
         if moved.ndim == 2:
             moved = moved[..., None]  # a single number in each row
+        samples = len(self.near)
+        if moved.shape[1] != samples:  # several rows of a sample count as steps
+            moved = moved.reshape(len(moved), samples, -1, *moved.shape[2:])
         each = moved.reshape(*moved.shape[:2], -1)  # (sweeps, rows, values)
         self.squared += np.einsum("sru,sru->sr", each, each)
         along = tuple(range(2, moved.ndim - 1))  # a single step has no axis of time

@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 from verify.backward import backprop, backprop_call
 from verify.backward.layers import Visitor
+from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.evaluate import States
-from verify.forward.network import Inputs, LayerCall, Network, Trace
+from verify.forward.network import Network
+from verify.forward.trace import Trace
 from verify.model.arrays import Array
 
 

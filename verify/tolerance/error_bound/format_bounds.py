@@ -35,7 +35,8 @@ import numpy as np
 
 from verify.backward.cells import Values
 from verify.backward.recording import NotRecorded, Operation
-from verify.forward.network import Inputs, Trace, bare_path
+from verify.forward.evaluable import Inputs
+from verify.forward.trace import Trace, bare_path
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
 from verify.model.spec import LayerSpec

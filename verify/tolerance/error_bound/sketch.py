@@ -35,7 +35,7 @@ stream computation, Journal of the ACM 53 (2006), for sums of absolute values.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Set
 from functools import cache
 from typing import Any
 
@@ -44,8 +44,9 @@ import numpy as np
 from verify.backward.forwards import changed_outputs
 from verify.backward.recording import NotRecorded, Operation, Recorded
 from verify.backward.recording.tangents import ForwardTape, changes_of
+from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import States
-from verify.forward.network import Inputs, Network
+from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
 from verify.tolerance.activation_errors import ActivationErrors
@@ -125,8 +126,9 @@ def sketched_bounds(
             continue
         size = (net.spec.batch_size or 1) if net.stateful else x.rows
         errors = RandomErrors(
-            copies, size, activation_errors, standard_deviations, SEED + group
-        )
+            copies, size, activation_errors, standard_deviations, SEED + group,
+            net.row_counts(x.take(slice(0, size))),
+        )  # fmt: skip
         tape = ForwardTape(copies=copies, disturb=errors)
         states: States = {}
         batches = []
@@ -176,6 +178,8 @@ class RandomErrors:
     activation_errors : ActivationErrors
     standard_deviations : float
     seed : int
+    row_counts : set of int, optional
+        `Network.row_counts`: how many rows there may be for all samples together.
 
     Attributes
     ----------
@@ -190,10 +194,12 @@ class RandomErrors:
         activation_errors: ActivationErrors,
         standard_deviations: float,
         seed: int,
+        row_counts: Set[int] | None = None,
     ) -> None:
         self.copies, self.rows = copies, rows
         self.activation_errors = activation_errors
         self.standard_deviations = standard_deviations
+        self.row_counts = row_counts or {rows}
         self.near = np.zeros(rows, dtype=bool)
         self._random = np.random.Generator(np.random.SFC64(seed))
         self._at_every_step: dict[Hashable, Array] = {}
@@ -202,14 +208,14 @@ class RandomErrors:
         """Return errors of an operation, (copies, ...); None if it does not round."""
         found = operation_rounding(operation, self.activation_errors)
         if found.near.any():
-            by_row = found.near.size == self.rows * operation.steps
+            by_row = found.near.size in self._counts(operation)
             self.near |= (
                 found.near.reshape(self.rows, -1).any(axis=1) if by_row else True
             )
         shape = operation.output.shape
         if operation.name == "decision":
             return None
-        if varies and shape[:1] != (self.rows * operation.steps,):
+        if varies and not (shape and shape[0] in self._counts(operation)):
             raise NotRecorded(f"{operation.name} across rows")
         # What does not round returns what was flushed to zero already, if anything.
         errors: Any = None
@@ -224,6 +230,9 @@ class RandomErrors:
             normal *= deviation.astype(np.float32)
             errors = normal if errors is None else errors + normal
         return None if errors is None else np.asarray(errors)
+
+    def _counts(self, operation: Operation) -> set[int]:
+        return {rows * operation.steps for rows in self.row_counts}
 
     def cauchy(self, shape: tuple[int, ...]) -> Array:
         """Return numbers of Cauchy's distribution."""

@@ -23,10 +23,12 @@ from verify.backward.forwards import ChangingModel
 from verify.backward.recording import NotRecorded, Recorded
 from verify.backward.recording.tangents import ForwardTape
 from verify.console.progress import doing
+from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.evaluate import LayerTrace
 from verify.forward.fast import single_threaded_blas
 from verify.forward.layers import LOOPS
-from verify.forward.network import Inputs, LayerCall, Network, Trace
+from verify.forward.network import Network
+from verify.forward.trace import Trace
 from verify.model.arrays import Array, FlatOutputs
 from verify.model.graph import MaskOf, TensorRef, flatten
 from verify.model.spec import LayerSpec
@@ -187,6 +189,8 @@ class LongBounds:
     def _of(self, rows: Array, numbers: int) -> list[Array]:
         """Return the bounds of some rows; NaN for a row for which none holds."""
         x = self.x.take(rows)
+        if isinstance(x, Inputs) and self.net.folded_arrays(x):
+            raise NotRecorded("a long loop over several rows of a sample")
         run = _Windows(self.net, x, self.activation_errors, self.standard_deviations)
         with single_threaded_blas():
             if isinstance(x, Inputs) and self._kinds:

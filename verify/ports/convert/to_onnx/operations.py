@@ -7,6 +7,7 @@ The operands are cast by the same table of rules as in
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ from verify.forward.layers.operations import _ACTIVATIONS, CONSTANTS, Operation
 from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
-from verify.ports.convert.to_onnx import activations
+from verify.ports.convert.to_onnx import activations, ordering
 from verify.ports.convert.to_onnx.layers import einsum_shape, repeated
 from verify.ports.convert.to_onnx.run import Emit, Writing
 from verify.ports.convert.to_onnx.values import Value, onnx
@@ -38,7 +39,7 @@ def operation(run: Writing, layer: LayerSpec, **arguments: Any) -> Any:
     function = FUNCTIONS.get(layer.class_name.removeprefix("ops."))
     if function is None:
         raise UnsupportedError(f"{layer}: it has no form in ONNX that is written")
-    for name in CONSTANTS & arguments.keys():
+    for name in CONSTANTS & arguments.keys() - kind.computed:
         if any(isinstance(leaf, Tensor) for leaf in flatten(arguments[name])):
             raise DataError(f"{layer}: expected {name} to be a constant")
     values, half = _cast(run, layer, kind, arguments)
@@ -275,12 +276,11 @@ def _take(layer: LayerSpec, x: Value, indices: Any, axis: int) -> Value:
 
 
 def _reshape(layer: LayerSpec, x: Value, newshape: Sequence[int]) -> Value:
-    sizes = list(newshape)
-    if sizes[0] == -1 or x.shape[0] is None:
-        sizes[0] = 0 if -1 in sizes[1:] else -1
-        if sizes[0] == -1 and None not in x.shape[1:]:
-            sizes[0] = 0
-    return x.reshape(sizes)
+    first, *rest = newshape
+    if first == -1 or x.shape[0] is None:
+        row = None if None in x.shape[1:] else math.prod(x.shape[1:])  # type: ignore[arg-type]
+        first = 0 if -1 in rest or row == math.prod(rest) else -1
+    return x.reshape([first, *rest])
 
 
 def _transpose(layer: LayerSpec, x: Value, axes: Sequence[int]) -> Value:
@@ -537,6 +537,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         name: partial(_activation, function)
         for name, (function, _) in _ACTIVATIONS.items()
     },
+    "TanhShrink": partial(_activation, "tanh_shrink"),
     "Round": _round,
     "Clip": _clip,
     "Threshold": _threshold,
@@ -584,6 +585,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "Matmul": _matmul,
     "Dot": _dot,
     "Einsum": _einsum,
+    **ordering.FUNCTIONS,
 }  # fmt: skip
 """Name of an operation -> the function that writes it."""
 

@@ -1,0 +1,169 @@
+"""Check the inputs of a model, and cast them as Keras does before the first layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from verify.errors import DataError, join_and, printable
+from verify.forward.evaluable import Inputs
+from verify.model.arrays import Array, shape_text
+from verify.model.dtypes import dtype_of, is_float
+from verify.model.spec import LayerSpec, ModelSpec
+
+
+def names_of_inputs(spec: ModelSpec) -> list[str]:
+    """Return the names of the inputs, in the order of `Inputs`.
+
+    They are the keys of the dict if the model takes one, and otherwise the names of
+    its InputLayers.
+    """
+    graph = spec.root.graph
+    if graph is not None and isinstance(graph.inputs, Mapping):
+        return [str(key) for key in graph.inputs]
+    return [layer.name for layer in spec.inputs]
+
+
+def prepared(spec: ModelSpec, x: Any, floatx: str) -> Inputs:
+    """Check inputs, and cast them to the dtypes of the model's InputLayers.
+
+    A last axis of size 1 is dropped or added if the number of axes is then right,
+    as Keras does it.
+
+    Raises
+    ------
+    DataError
+        The inputs do not fit the model.
+    """
+    if isinstance(x, Inputs):
+        return x
+    layers = spec.inputs
+    given = separated(spec, x)
+    prepared = Inputs(
+        _prepared(spec, layer, array, floatx)
+        for layer, array in zip(layers, given, strict=True)
+    )
+    if len({len(array) for array in prepared}) > 1:
+        counts = ", ".join(f"{len(array):,}" for array in prepared)
+        raise DataError(
+            f"expected inputs of the same number of rows. Received: {counts}"
+        )
+    return prepared
+
+
+def separated(spec: ModelSpec, x: Any) -> list[Array]:
+    """Return one array of numbers for each input, without checking their shapes.
+
+    Raises
+    ------
+    DataError
+        The number or the names of the inputs are not the model's, or an input is
+        not made of numbers.
+    """
+    layers = spec.inputs
+    if len(layers) == 1:
+        if isinstance(x, (list, tuple)) and len(x) == 1 and hasattr(x[0], "shape"):
+            x = x[0]  # a list of one input, as Keras takes it
+        if not isinstance(x, Mapping):
+            return [_as_array(spec, layers[0], x)]
+    names = names_of_inputs(spec)
+    if isinstance(x, Mapping):
+        own = [layer.name for layer in layers]
+        names = own if set(x) == set(own) else names
+        if set(x) != set(names):
+            raise DataError(
+                f"expected inputs called {join_and(names)}. "
+                f"Received: {join_and([printable(key, 40) for key in x]) or 'none'}"
+            )
+        given = [x[name] for name in names]
+    elif isinstance(x, (list, tuple)) and len(x) == len(layers):
+        given = list(x)
+    else:
+        found = f"{len(x)}" if isinstance(x, (list, tuple)) else "one array"
+        raise DataError(
+            f"expected {len(layers)} inputs ({join_and(names)}), as a list or a "
+            f"dict by their names. Received: {found}"
+        )
+    return [
+        _as_array(spec, layer, value)
+        for layer, value in zip(layers, given, strict=True)
+    ]
+
+
+def _as_array(spec: ModelSpec, layer: LayerSpec, x: Any) -> Array:
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise DataError(
+            f"expected {_expected(spec, layer)}. Received: ragged rows"
+        ) from None
+    if layer.options["dtype"] == "string":
+        return _as_texts(spec, layer, array)
+    if array.dtype.kind not in "biuf" and not is_float(array):
+        raise DataError(
+            f"expected {_expected(spec, layer)} holding numbers. "
+            f"Received: dtype={array.dtype}"
+        )
+    return array
+
+
+def _as_texts(spec: ModelSpec, layer: LayerSpec, x: Array) -> Array:
+    """Return texts as an array of str; bytes are those of UTF-8."""
+    if x.dtype.kind == "S":
+        x = x.astype(object)
+    try:
+        if x.dtype.kind == "O":
+            flat = [t.decode() if isinstance(t, bytes) else t for t in x.ravel()]
+            if all(isinstance(t, str) for t in flat):
+                x = np.asarray(flat, dtype=str).reshape(x.shape)
+    except UnicodeDecodeError:
+        raise DataError(
+            f"expected {_expected(spec, layer)} holding texts in UTF-8. "
+            "Received: other bytes"
+        ) from None
+    if x.dtype.kind not in "UT":
+        raise DataError(
+            f"expected {_expected(spec, layer)} holding texts. "
+            f"Received: dtype={x.dtype}"
+        )
+    return x.astype(str)
+
+
+def _prepared(spec: ModelSpec, layer: LayerSpec, array: Array, floatx: str) -> Array:
+    shape, received = layer.options["batch_shape"], array.shape
+    if array.ndim == len(shape) + 1 and received[-1] == 1:
+        array = array[..., 0]
+    elif array.ndim == len(shape) - 1 and shape[-1] == 1:
+        array = array[..., None]
+    fits = array.ndim == len(shape) and all(
+        want is None or have == want
+        for have, want in zip(array.shape[1:], shape[1:], strict=True)
+    )
+    if not fits or 0 in array.shape:
+        raise DataError(
+            f"expected {_expected(spec, layer)}. Received: shape={received}"
+        )
+    wanted = dtype_of(layer.options["dtype"])
+    if wanted.kind == "U":
+        return array
+    if array.dtype == wanted and not is_float(array):
+        return array
+    if wanted.kind in "iu":
+        limits = np.iinfo(wanted)
+        outside = ~((array >= limits.min) & (array <= limits.max))  # NaN is outside
+        if outside.any():
+            raise DataError(
+                f"expected {_expected(spec, layer)} from {limits.min} to "
+                f"{limits.max}. Received: {array[outside][0]}"
+            )
+    with np.errstate(over="ignore"):
+        if is_float(array):
+            array = array.astype(dtype_of(floatx), copy=False)
+        return array.astype(wanted, copy=False)
+
+
+def _expected(spec: ModelSpec, layer: LayerSpec) -> str:
+    which = "" if len(spec.inputs) == 1 else f" '{printable(layer.name, 40)}'"
+    return f"inputs{which} of shape {shape_text(layer.options['batch_shape'])}"
