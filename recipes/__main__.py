@@ -28,6 +28,7 @@ from verify.errors import DataError, join_and, printable
 
 
 @click.group(cls=Commands, context_settings={"show_default": True})
+@click.version_option(verify.__version__, message="rnn-recipe %(version)s")
 def app() -> None:
     """Build, train and verify the chapter's recurrent networks.
 

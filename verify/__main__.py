@@ -12,6 +12,7 @@ import sys
 
 import click
 
+import verify
 from verify.commands.arguments import forget_layers, with_flag_values
 from verify.commands.check import check, selftest
 from verify.commands.compare import compare
@@ -22,6 +23,7 @@ from verify.console.exit_codes import Commands, run
 
 
 @click.group(cls=Commands, context_settings={"show_default": True})
+@click.version_option(verify.__version__, message="rnn-verify %(version)s")
 def app() -> None:
     """Re-computes a Keras recurrent model in NumPy and compares.
 

@@ -126,6 +126,7 @@ verifier itself the stop words."""
     ("tool", "arguments", "code", "never"),
     [
         ("verify", ["--help"], 0, AT_ONCE),
+        ("verify", ["--version"], 0, AT_ONCE),
         ("verify", ["check", "--help"], 0, AT_ONCE),
         ("verify", ["--nope"], 2, AT_ONCE),
         ("verify", ["check", "--nope"], 2, AT_ONCE),
@@ -135,6 +136,7 @@ verifier itself the stop words."""
         ("verify", ["trace", "m.keras", "--data", "x.npy", "--out", "t.npz"], 0, HEAVY),
         ("verify", [*PREDICT_TEXTS, "--vocabulary", "run"], 0, HEAVY_WITH_TEXTS),
         ("recipes", ["--help"], 0, AT_ONCE),
+        ("recipes", ["--version"], 0, AT_ONCE),
         ("recipes", ["run", "--help"], 0, AT_ONCE),
         ("recipes", ["list"], 0, AT_ONCE),
         ("recipes", ["run", "--nope"], 2, AT_ONCE),

@@ -277,6 +277,15 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     assert message.format(**names) in refused(capsys, *filled)
 
 
+def test_both_programs_say_their_version(capsys):
+    from recipes.__main__ import main as recipes
+
+    assert (main(["--version"]), recipes(["--version"])) == (0, 0)
+    said = capsys.readouterr().out.splitlines()
+    version = verify.__version__
+    assert said == [f"rnn-verify {version}", f"rnn-recipe {version}"]
+
+
 def test_called_without_anything_it_shows_its_help(capsys):
     assert main([]) == 2
     assert "Commands:" in capsys.readouterr().err
