@@ -18,6 +18,8 @@ from support.nets import ids, lstm_file
 
 import verify
 
+pytestmark = pytest.mark.slow  # each runs pytest
+
 ROOT = Path(__file__).parents[2]
 PLUGIN = "verify.pytest_plugin"
 

@@ -8,6 +8,7 @@ port in float32 may differ. Mistakes that do not are listed with the reason.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from verify.checks.inputs import (
 from verify.checks.load import load
 from verify.checks.shorter_windows import Shortened, shortened
 from verify.console.progress import doing
-from verify.errors import DataError, printable
+from verify.errors import DataError, did_you_mean, join_and, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.fast import single_threaded_blas
 from verify.forward.network import Network
@@ -77,6 +78,9 @@ class MutantResult:
         What hides a mistake that is not caught.
     remedy : str
         What to change so that it shows.
+    one_number : bool
+        Whether it is a single number of the weights that is off by 0.1 %, and not a
+        mistake in what is done with them.
     """
 
     mistake: str
@@ -85,6 +89,7 @@ class MutantResult:
     effect: float
     reason: str = ""
     remedy: str = ""
+    one_number: bool = False
 
     def __str__(self) -> str:
         where = f" in '{printable(self.layer)}'" if self.layer else ""
@@ -108,6 +113,8 @@ class SelfTest:
         Mistakes that could not be planted in this model, or not be evaluated.
     window : Shortened or None
         How many of their time steps the rows had, if they were too many.
+    ignored : tuple of str
+        Names of mistakes that were left out because the caller asked for it.
     """
 
     model: str
@@ -115,6 +122,17 @@ class SelfTest:
     results: tuple[MutantResult, ...]
     untried: tuple[Untried, ...] = ()
     window: Shortened | None = None
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def mistakes(self) -> tuple[MutantResult, ...]:
+        """Return what was planted, without `single_numbers`."""
+        return tuple(result for result in self.results if not result.one_number)
+
+    @property
+    def single_numbers(self) -> tuple[MutantResult, ...]:
+        """Return what was planted in a single number of the weights."""
+        return tuple(result for result in self.results if result.one_number)
 
     @property
     def survivors(self) -> tuple[MutantResult, ...]:
@@ -123,8 +141,20 @@ class SelfTest:
 
     @property
     def mutation_score(self) -> float:
-        """Return the share of the mistakes that are caught, from 0 to 1."""
-        return 1 - len(self.survivors) / len(self.results) if self.results else 1.0
+        """Return the share of all that was planted that is caught, from 0 to 1."""
+        return share_caught(self.results)
+
+    def at_least(self, share: float) -> bool:
+        """Return whether a share of `mistakes` is caught, and none lacked the time.
+
+        Single numbers do not count: 0.1 % of one may be less than rounding.
+
+        Parameters
+        ----------
+        share : float
+            From 0 to 1.
+        """
+        return share_caught(self.mistakes) >= share and not self.unfinished
 
     @property
     def exit_code(self) -> int:
@@ -144,13 +174,19 @@ class SelfTest:
         return f"<SelfTest of {printable(self.model, 120)}: {seen} mistakes would show>"
 
     def __str__(self) -> str:
-        caught = len(self.results) - len(self.survivors)
         steps = "" if self.window is None else f", of {self.window} each"
         lines = [
-            f"{printable(self.model)}: {caught} of {len(self.results)} known mistakes "
-            f"({self.mutation_score:.1%}) would show in the outputs of {self.rows} "
-            f"row(s){steps}"
+            f"{printable(self.model)}: {_caught(self.mistakes)} known mistakes "
+            f"({share_caught(self.mistakes):.1%}) would show in the outputs of "
+            f"{self.rows} row(s){steps}"
         ]
+        if self.single_numbers:
+            lines.append(
+                f"  single numbers of the weights, off by 0.1 %: "
+                f"{_caught(self.single_numbers)} would show"
+            )
+        if self.ignored:
+            lines.append(f"  ignored: {join_and(map(printable, self.ignored))}")
         seen = [result for result in self.results if result.caught]
         if seen:
             smallest = min(seen, key=lambda result: result.effect)
@@ -170,16 +206,24 @@ class SelfTest:
 
     def to_json(self) -> str:
         """Return one JSON document, in which an infinite effect is null."""
-        content = {
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON values of ``--json``."""
+        return {
             "model": self.model,
             "rows": self.rows,
             "steps": None if self.window is None else self.window.steps,
             "of_steps": None if self.window is None else self.window.of_steps,
             "share": self.mutation_score,
+            "mistakes": _counted(self.mistakes),
+            "single_numbers": _counted(self.single_numbers),
+            "ignored": list(self.ignored),
             "planted": [
                 {
                     "mistake": result.mistake,
                     "layer": result.layer,
+                    "single_number": result.one_number,
                     "caught": result.caught,
                     "margin": result.effect if np.isfinite(result.effect) else None,
                     "reason": result.reason,
@@ -189,10 +233,28 @@ class SelfTest:
             ],
             "untried": [vars(untried) for untried in self.untried],
         }
-        return json.dumps(content, indent=2, allow_nan=False)
 
 
-def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
+def share_caught(results: Sequence[MutantResult]) -> float:
+    """Return the share of results that are caught, from 0 to 1; 1 of none."""
+    return sum(x.caught for x in results) / len(results) if results else 1.0
+
+
+def _caught(results: Sequence[MutantResult]) -> str:
+    return f"{sum(x.caught for x in results)} of {len(results)}"
+
+
+def _counted(results: Sequence[MutantResult]) -> dict[str, Any]:
+    return {
+        "planted": len(results),
+        "caught": sum(x.caught for x in results),
+        "share": share_caught(results),
+    }
+
+
+def selftest(
+    model: Any, x: Any = None, *, ignore: Sequence[str] = (), **options: Any
+) -> SelfTest:
     """Plant every known mistake in a model and find those that would not show.
 
     Parameters
@@ -200,13 +262,16 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
     model : path to a model file, Network, or keras.Model
     x : (batch, ...), optional
         Inputs as for `verify.check`; by default probe inputs are made.
+    ignore : sequence of str
+        Names of mistakes to leave out; ``*`` stands for any text in one.
     **options
         As for `verify.load`.
 
     Raises
     ------
     VerifyError
-        The model or the inputs cannot be used, or no known mistake applies.
+        The model or the inputs cannot be used, no known mistake applies, or none has a
+        name that is to be ignored.
     """
     began = time.monotonic()
     net = load(model, **options)
@@ -227,12 +292,14 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
         noise_floors = Rounding(net).noise_floors(x, right, native=False)
     allowed = [floor.atol for floor in noise_floors]
     spots = blind_spots(net, x, x.rows)
-    attempts, results = Attempts(), []
+    attempts, results, ignored = Attempts(), [], _Ignored(ignore)
     # the products are small: several threads would only wait for each other
     with single_threaded_blas():
         for k, mutant in enumerate(
             catalogue(net.spec, unchanged=True, attempts=attempts)
         ):
+            if ignored.takes(mutant.name):
+                continue
             if time.monotonic() - began > MAX_SELFTEST_SECONDS:
                 left = Untried(mutant.name, mutant.layer, NO_TIME)
                 attempts.untried[mutant.name, mutant.layer] = left
@@ -248,12 +315,51 @@ def selftest(model: Any, x: Any = None, **options: Any) -> SelfTest:
             if wrong is not None:
                 results.append(_result(mutant, wrong, right, allowed, spots))
     untried = tuple(attempts.untried.values())
-    if not results and not untried:
+    ignored.require_found([result.mistake for result in results])
+    if not results and not untried and not ignored.names:
         raise DataError(
             f"{printable(net.spec.source)}: expected a model with a layer that "
             "mistakes are known for. Received: none"
         )
-    return SelfTest(net.spec.source, x.rows, tuple(results), untried, short)
+    return SelfTest(
+        net.spec.source, x.rows, tuple(results), untried, short, tuple(ignored.names)
+    )
+
+
+class _Ignored:
+    """Leave mistakes out by their names, and know those that were.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Names, in which ``*`` stands for any text.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._patterns = {
+            text: re.compile(".*".join(map(re.escape, text.split("*"))))
+            for text in texts
+        }
+        self._found: set[str] = set()
+        self.names: dict[str, None] = {}
+
+    def takes(self, name: str) -> bool:
+        """Return whether a mistake is to be left out."""
+        by = {text for text, p in self._patterns.items() if p.fullmatch(name)}
+        self._found |= by
+        if by:
+            self.names[name] = None
+        return bool(by)
+
+    def require_found(self, known: Sequence[str]) -> None:
+        """Raise DataError for a name that no mistake has."""
+        for text in self._patterns:
+            if text not in self._found:
+                raise DataError(
+                    f"ignore: no mistake that can be made in this model is called "
+                    f"'{printable(text, 80)}'. {did_you_mean(text, known)}--json lists "
+                    "them"
+                )
 
 
 def _affordable(net: Network, x: Inputs) -> int:
@@ -283,8 +389,11 @@ def _result(
     spots : sequence of BlindSpot
     """
     effect = _effect(wrong, right, allowed)
+    one_number = any(mistake.one_number for _, mistake in mutant.changes)
     if effect > 1:
-        return MutantResult(mutant.name, mutant.layer, True, effect)
+        return MutantResult(
+            mutant.name, mutant.layer, True, effect, one_number=one_number
+        )
     for spot in spots:
         if spot.hides(mutant):
             reason, remedy = spot.sentence, spot.remedy
@@ -298,7 +407,9 @@ def _result(
                 "give more rows, or compare what the layer itself returns",
             )
         )
-    return MutantResult(mutant.name, mutant.layer, False, effect, reason, remedy)
+    return MutantResult(
+        mutant.name, mutant.layer, False, effect, reason, remedy, one_number
+    )
 
 
 def _effect(

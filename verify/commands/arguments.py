@@ -155,6 +155,23 @@ def require_other_file(data: str, out: Path, option: str = "--data") -> Path:
     return out
 
 
+def read_share(option: str, text: str) -> float:
+    """Return a share such as ``99%`` as a number from 0 to 1.
+
+    Raises
+    ------
+    DataError
+        It is no such share.
+    """
+    digits = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text.strip())
+    if digits is None or float(digits[1]) > 100:
+        raise DataError(
+            f"{option}: expected a share from 0% to 100%, such as 99%. "
+            f"Received: {printable(text, 60)}"
+        )
+    return float(digits[1]) / 100
+
+
 @contextlib.contextmanager
 def row_mapper(address: str | None, net: verify.Network) -> Iterator[Mapper]:
     """Yield the mapper of a Dask cluster, or without an address that of this process.

@@ -10,7 +10,12 @@ from click.exceptions import Exit
 
 import verify
 from verify.commands import options
-from verify.commands.arguments import load_network, optional_source, row_mapper
+from verify.commands.arguments import (
+    load_network,
+    optional_source,
+    read_share,
+    row_mapper,
+)
 from verify.commands.ending import finish
 from verify.data.files import output_path, write_atomically
 from verify.errors import DataError, error_prefix
@@ -121,6 +126,18 @@ def _explorer(
 @options.base_class
 @options.vocabulary
 @options.column
+@click.option(
+    "--at-least",
+    metavar="SHARE",
+    help="Exit with 0 if this share of the known mistakes would show, such as 99%; "
+    "single numbers of the weights that are off by 0.1 % do not count.",
+)
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="NAME",
+    help="Leave out the mistakes of this name; * stands for any text in it.",
+)
 @options.json
 def selftest(
     model: str,
@@ -131,22 +148,25 @@ def selftest(
     as_base_class: tuple[str, ...],
     vocabulary: str | None,
     column: str | None,
+    at_least: str | None,
+    ignore: tuple[str, ...],
     json: bool,
 ) -> None:
     """Plant every known mistake in the model and say which would not show.
 
-    Exit code 0 if all would show, 3 if some would not.
+    Exit code 0 if all would show, or with --at-least as many as that, 3 otherwise.
     """
     from verify.checks.inputs import usable_inputs
     from verify.forward.own_layers import own_layers
 
+    enough = None if at_least is None else read_share("--at-least", at_least)
     net = load_network(model, config, keras2, layers, as_base_class)
     source = optional_source(net, data, vocabulary, column)
     x = None
     if source is not None:
         with error_prefix(data):
             x = usable_inputs(net, source.read())
-    result = verify.selftest(net, x)
+    result = verify.selftest(net, x, ignore=ignore)
     own = own_layers()
     for layer in net.spec.layers:
         if layer.class_name in own:
@@ -155,4 +175,6 @@ def selftest(
                 file=sys.stderr,
             )
     print(result.to_json() if json else str(result))
+    if enough is not None:
+        raise Exit(0 if result.at_least(enough) else 3)
     raise Exit(result.exit_code)

@@ -59,6 +59,7 @@ def test_the_representation_of_a_report_is_one_line_whatever_is_in_it():
     assert len(repr(wide)) < 240
 
 
+@pytest.mark.slow
 def test_a_selftest_is_true_if_every_mistake_would_show():
     found = verify.selftest(Network(lstm_spec()), ids())
     assert bool(found) is (found.exit_code == 0)

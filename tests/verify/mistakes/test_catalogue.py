@@ -241,7 +241,7 @@ def test_the_command_prints_the_score_and_ends_with_3_where_something_is_hidden(
     said = json.loads(capsys.readouterr().out)
     assert 0 < said["share"] < 1
     assert said["rows"] == 40
-    keys = {"mistake", "layer", "caught", "margin", "reason", "remedy"}
+    keys = {"mistake", "layer", "single_number", "caught", "margin", "reason", "remedy"}
     assert all(set(p) == keys for p in said["planted"])
     hidden = [p for p in said["planted"] if not p["caught"]]
     assert all(p["reason"] and p["remedy"] for p in hidden)

@@ -79,6 +79,9 @@ class Mistake:
         Greatest error of a number of size 1 where it rounds at every step. The last bit
         of what is rounded decides which way, so a port may differ by a few of these. 0
         if nothing is rounded, or only weights are.
+    one_number : bool
+        Whether a single number of the weights is wrong, and not what is done with them.
+        It may change the outputs by less than rounding may.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Mistake:
     ties_all_rows: bool = False
     in_backward_layer: bool = True
     roundoff: float = 0.0
+    one_number: bool = False
 
 
 MutationOperator = Callable[[LayerSpec], Iterator[Mistake]]

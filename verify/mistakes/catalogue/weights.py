@@ -316,6 +316,7 @@ def one_number_enlarged(layer: LayerSpec) -> Iterator[Mistake]:
             on_weights(key, change=partial(_enlarged, place=place)),
             gate=gate_of(layer, place[-1]) if place else "",
             needs=WEIGHT_NEEDS.get(key, frozenset()),
+            one_number=True,
         )
 
 
