@@ -74,20 +74,20 @@ class Gradients:
     weights: Mapping[str, Mapping[str, Array]]
 
 
-def supports(net: Network, *, eight_bits: bool = False) -> str:
+def supports(net: Network, *, bounding: bool = False) -> str:
     """Return why `backprop` cannot differentiate a model; an empty text if it can.
 
     Parameters
     ----------
     net : Network
-    eight_bits : bool
+    bounding : bool
         As for `refused`.
     """
     graph = net.spec.root.graph
     calls = Counter(node.layer for node in graph.nodes) if graph is not None else {}
     constant = _constant(net.spec.root)
     for path, layer in net.spec.walk():
-        if path not in constant and (reason := refused(layer, eight_bits=eight_bits)):
+        if path not in constant and (reason := refused(layer, bounding=bounding)):
             return reason
         if layer.options.get("stateful") and calls.get(path.split("/")[0], 0) > 1:
             return (
@@ -97,15 +97,16 @@ def supports(net: Network, *, eight_bits: bool = False) -> str:
     return ""
 
 
-def refused(layer: LayerSpec, *, eight_bits: bool = False) -> str:
+def refused(layer: LayerSpec, *, bounding: bool = False) -> str:
     """Return why a layer cannot be differentiated; an empty text if it can.
 
     Parameters
     ----------
     layer : LayerSpec
-    eight_bits : bool
-        Whether 8-bit weights are allowed. Their layers round inputs to whole numbers,
-        where the derivative is 0; Keras trains as if they did not.
+    bounding : bool
+        Whether bounds are wanted, and not gradients of weights. Then 8-bit weights are
+        allowed, whose layers round inputs to whole numbers, where the derivative is 0
+        (Keras trains as if they did not), and so are weights of tf_idf.
     """
     if layer.class_name not in DIFFERENTIATED:
         return (
@@ -124,14 +125,14 @@ def refused(layer: LayerSpec, *, eight_bits: bool = False) -> str:
             f"{layer}: gradients are not supported where rows are filled up to the "
             "longest of their batch. Supported: an output_sequence_length"
         )
-    if layer.options.get("output_mode") == "tf_idf":
+    if layer.options.get("output_mode") == "tf_idf" and not bounding:
         return f"{layer}: gradients through output_mode=tf_idf are not supported"
     if any(x.overrides for x in (layer, *layer.sublayers.values())):
         return (
             f"{layer}: gradients through functions of its own are not supported. "
             "Supported: the equations of Keras"
         )
-    if layer.options.get("quantization_mode") and not eight_bits:
+    if layer.options.get("quantization_mode") and not bounding:
         return (
             f"{layer}: gradients through 8-bit weights are not supported. "
             "Supported: weights that are floats"
@@ -172,7 +173,9 @@ def backprop(
     trace : Trace, optional
         The trace of `x` in float64, if the caller has it already.
     single : Trace, optional
-        The trace of `x` in float32, for a visitor that asks what operations round.
+        The trace of `x` in float32, for a visitor that asks what operations round. If
+        there is one, and no gradients of weights are wanted, then those of the inputs
+        are not wanted either; they may be zeros.
 
     Returns
     -------
@@ -185,7 +188,7 @@ def backprop(
     DataError
         The inputs or the gradients do not fit the model.
     """
-    reason = supports(net, eight_bits=visit is not None and not weights)
+    reason = supports(net, bounding=visit is not None and not weights)
     graph = net.spec.root.graph
     if reason or graph is None:
         raise UnsupportedError(reason or f"{net.spec.root}: it has no layers")
@@ -203,7 +206,10 @@ def backprop(
         for node, _ in calls
         if root.sublayers[node.layer].class_name == "Add"
     }
-    back = Backward(trace, forward, sweeps, visit, weights, added=added, single=single)
+    back = Backward(
+        trace, forward, sweeps, visit, weights, added=added, single=single,
+        unneeded=frozenset(refs) if single is not None and not weights else frozenset(),
+    )  # fmt: skip
     adjoints = _Adjoints(back)
     for ref, gradient in zip(flatten(graph.outputs), fitting, strict=True):
         adjoints.add(ref, gradient)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -34,7 +34,8 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
     single = None if back.visit is None or back.single is None else back.single
     tape = Tape(single=single is not None)
     try:
-        given, leaves = _given(tape, call, None if single is None else single[call.key])
+        alone = None if single is None else single[call.key]
+        given, leaves = _given(tape, call, alone, back.unneeded)
         layer, weights = with_recorded_weights(
             tape, call.layer, call.path, wanted=back.wants_weights
         )
@@ -138,7 +139,7 @@ def folds_axes(layer: LayerSpec) -> bool:
 
 
 def _given(
-    tape: Tape, call: BackwardCall, single: Any
+    tape: Tape, call: BackwardCall, single: Any, unneeded: Set[TensorRef]
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Return the arguments of a call with recorded values in place of its tensors.
 
@@ -169,7 +170,8 @@ def _given(
                 values.append(leaf)
                 continue
             other = value_of(singles[k]) if singles else None
-            stands: Any = tape.leaf(value.astype(np.float64, copy=False), other)
+            exact, needed = value.astype(np.float64, copy=False), ref not in unneeded
+            stands: Any = tape.leaf(exact, other, needed=needed)
             found.append(stands.place)
             values.append(Tensor(stands, leaf.mask) if leaf is not value else stands)
         rest = iter(values)

@@ -6,7 +6,7 @@ returns the adjoints of its arguments; *adjoints* are as in `verify.backward.cel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -53,6 +53,8 @@ Dense                       ``x logits output``
 Activation, Softmax         ``x output``
 Bidirectional that          ``output``
 merges by arithmetic
+look-ups with tf_idf        ``output``; values ``output`` and ``size``, which is as
+                            many times its absolute value as there are ids or words
 Add                         ``output``; values ``output`` and ``size``, which is
                             (n - 1) times the sum of the absolute values of the n
                             terms added here and in the Add layers before
@@ -131,6 +133,8 @@ class Backward:
         Output of an Add layer -> the tensors that it adds.
     single : mapping of str to LayerTrace, optional
         The trace of the whole model in float32, for visitors that ask what it rounds.
+    unneeded : set of TensorRef
+        Inputs of the model, if nobody asks for their gradients.
     """
 
     trace: Mapping[str, LayerTrace]
@@ -141,6 +145,7 @@ class Backward:
     weights: dict[str, dict[str, Array]] = field(default_factory=dict)
     added: Mapping[TensorRef, Sequence[TensorRef]] = field(default_factory=dict)
     single: Mapping[str, LayerTrace] | None = None
+    unneeded: Set[TensorRef] = frozenset()
 
     def add_weights(self, path: str, gradients: Mapping[str, Array]) -> None:
         """Add to the gradients of a layer's weights."""
@@ -184,7 +189,14 @@ def _passed_on(back: Backward, call: BackwardCall) -> Adjoints:
 
 
 def _whole_numbers(back: Backward, call: BackwardCall) -> Adjoints:
-    """Go back no further: texts and whole numbers have no derivative."""
+    """Go back no further: texts and whole numbers have no derivative.
+
+    With ``tf_idf`` each count is multiplied by a weight, or that many are added up.
+    """
+    if call.layer.options.get("output_mode") == "tf_idf":
+        y, most = call.trace.output, max(np.shape(call.trace.input)[-1:] or (1,))
+        size = {"output": y, "size": most * np.abs(y)}
+        back.note(call, {"output": call.adjoints[0]}, size)
     return {}
 
 

@@ -84,7 +84,7 @@ def backward_scan(
     keep = None if mask is None else mask[..., None]  # (batch, time, 1)
     if rule.misaligned:
         d_output = _where(keep, d_output)
-    before = _states_before(initial, [traced[s] for s in cell.state_names], order)
+    before = states_before(initial, [traced[s] for s in cell.state_names], order)
     x = _where(keep, x)
     traced = {name: _where(keep, v) for name, v in traced.items()}
     # d_x is (..., batch, time, features), d_shown (..., batch, units)
@@ -141,7 +141,7 @@ def _unless(keep: Array | None, values: Array) -> Array:
     return np.zeros(()) if keep is None else np.where(keep, 0.0, values)
 
 
-def _states_before(
+def states_before(
     initial: tuple[Array, ...], held: list[Array], order: list[int]
 ) -> dict[int, tuple[Array, ...]]:
     """Return the states before each step, (batch, units) each, by input step."""

@@ -178,15 +178,24 @@ def noise_floor(
     proven : bool
         As for `Tolerance`.
     """
-    scale = _by_unit(float64)
+    finite = np.isfinite(float64)
+    scale = _by_unit(float64 if finite.all() else np.where(finite, float64, 0.0))
     with np.errstate(invalid="ignore"):
-        each = [_by_unit(other.astype(np.float64) - float64) for other in others]
+        each = [_by_unit(_apart(other, float64)) for other in others]
     noise = np.max(each, axis=0)
     atol = NOISE_FACTOR * noise + SCALE_FACTOR * max(unit / SINGLE, 1) * scale
     coarse = quantised or unit > SINGLE
     limit = MAX_RELATIVE_COARSE if coarse else MAX_RELATIVE
     least = np.maximum(FLUSH_ERROR, SINGLE**2 * scale.max(initial=0.0))
     return Tolerance(np.maximum(atol, least), noise, scale, limit, proven)
+
+
+def _apart(other: Array, float64: Array) -> Array:
+    """Return the differences; 0 where neither is finite, as in a row of padding."""
+    apart = other.astype(np.float64) - float64
+    if np.isfinite(apart).all():
+        return apart
+    return np.where(np.isfinite(other) | np.isfinite(float64), apart, 0.0)
 
 
 def _by_unit(values: Array) -> Array:

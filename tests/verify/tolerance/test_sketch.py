@@ -11,15 +11,19 @@ from support.any_layer import chain
 from support.nets import features, ids, layer, lstm_spec, rnn, word_net
 
 from verify import Network
-from verify.backward.recording import tangents
+from verify.backward.recording import pending, tangents
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.error_bound import (
-    bounds,
+    costs,
+    loops,
     output_bounds,
+    random_errors,
     sketch,
+    sweeps,
     time_windows,
 )
-from verify.tolerance.error_bound.sketch import sketched_bounds
+from verify.tolerance.error_bound.deviations import MAX_LINEAR_DEVIATION
+from verify.tolerance.error_bound.visitor import STANDARD_DEVIATIONS
 
 TIME, ERRORS = 5, worst_known_errors()
 
@@ -40,6 +44,13 @@ NETS = {
         layer("BatchNormalization", "b"),
         layer("MaxPooling1D", "m", pool_size=2, padding="same"),
         layer("SimpleRNN", "r", units=3, return_sequences=True),
+    ),
+    "moved": lambda: steps(
+        layer("Dense", "d", units=7, use_bias=False), layer("Permute", "p", dims=[2, 1])
+    ),
+    "memory": lambda: steps(
+        layer("SimpleRNN", "r", units=12, activation="linear"),
+        shape=(None, 30, 3),
     ),
     "images": lambda: steps(
         layer("Conv2D", "c", filters=2, kernel_size=3, padding="same"),
@@ -76,6 +87,14 @@ NETS = {
 }
 
 
+def sketched(net, x, groups=1):
+    """The bounds of all outputs, and the rows that have none."""
+    return sketch.sketched_bounds(
+        net, x, ERRORS, standard_deviations=STANDARD_DEVIATIONS,
+        max_deviation=MAX_LINEAR_DEVIATION, groups=groups,
+    )  # fmt: skip
+
+
 def given(net, rows=4, seed=1):
     """Inputs of a model, and the bounds by backpropagation."""
     shape = net.spec.root.input_shape
@@ -95,7 +114,7 @@ def given(net, rows=4, seed=1):
 def test_no_bound_is_below_that_of_backpropagation_nor_far_above(name):
     net = NETS[name]()
     x, ours, exact = given(net)
-    found, near = sketched_bounds(net, x, ERRORS, bounds.STANDARD_DEVIATIONS)
+    found, near = sketched(net, x)
     single = net.flat(x, dtype="float32")
     assert [a.shape for a in found] == [a.shape for a in ours]
     assert not near.any()
@@ -107,27 +126,32 @@ def test_no_bound_is_below_that_of_backpropagation_nor_far_above(name):
         assert own.max() < 1e-3 * np.abs(right).max()
 
 
-def test_the_probability_is_that_of_the_ratio_to_an_order_statistic():
-    share = 2 * sketch.PEAK / sketch.factor()
+@pytest.mark.parametrize("copies", [16, 32, 64])
+def test_the_probability_is_that_of_the_ratio_to_an_order_statistic(copies):
+    rank, factor = random_errors.rank_and_factor(copies)
+    share = 2 * random_errors.PEAK / factor
     below = sum(
-        math.comb(sketch.COPIES, k) * share**k * (1 - share) ** (sketch.COPIES - k)
-        for k in range(sketch.RANK, sketch.COPIES + 1)
+        math.comb(copies, k) * share**k * (1 - share) ** (copies - k)
+        for k in range(rank, copies + 1)
     )
-    assert below == pytest.approx(sketch.MAX_CHANCE, rel=1e-2)
+    assert below == pytest.approx(random_errors.MAX_CHANCE, rel=1e-2)
 
 
-def test_no_mixture_of_a_cauchy_and_a_normal_number_is_denser_than_said():
+def test_no_mixture_of_acauchy_and_anormal_number_is_denser_than_said():
     x = np.linspace(-40, 40, 400_001)
     for a in np.linspace(0.02, 0.98, 25):
         b = 1 - a
         normal = np.exp(-((x / b) ** 2) / 2) / (b * np.sqrt(2 * np.pi))
         # the density of the sum at 0, where it is greatest
-        assert np.trapezoid(normal * a / (np.pi * (a * a + x * x)), x) < sketch.PEAK
+        assert (
+            np.trapezoid(normal * a / (np.pi * (a * a + x * x)), x) < random_errors.PEAK
+        )
 
 
 def test_random_errors_have_the_scale_of_the_error_they_stand_for():
-    rng = sketch.RandomErrors(sketch.COPIES, 3, ERRORS, 10.0, seed=1)
-    cauchy, normal = np.abs(rng.cauchy((99, 3, 5000))), rng.normal((9, 5000))
+    rng = random_errors.RandomErrors(sketch.MOST_COPIES, 3, ERRORS, 10.0, seed=1)
+    shape = 64, 3, 5000
+    cauchy, normal = np.abs(rng.cauchy(shape)), rng.normal(shape)
     assert np.median(cauchy) == pytest.approx(1, rel=0.02)
     assert np.mean(cauchy > np.tan(0.45 * np.pi)) == pytest.approx(0.1, rel=0.05)
     assert normal.std() == pytest.approx(1, rel=0.02)
@@ -135,19 +159,19 @@ def test_random_errors_have_the_scale_of_the_error_they_stand_for():
 
 def typical_change(net, x, exact):
     """The change that is multiplied with the factor, over the bound, in the median."""
-    found, _ = sketched_bounds(net, x, ERRORS, bounds.STANDARD_DEVIATIONS)
+    found, _ = sketched(net, x)
     pairs = zip(found, exact, strict=True)
     ratios = np.concatenate([(a / b).ravel() for a, b in pairs])
-    return np.median(ratios) / sketch.factor()
+    return np.median(ratios) / random_errors.rank_and_factor(sketch.MOST_COPIES)[1]
 
 
 MISTAKES = {
     "errors are not random numbers of Cauchy's distribution": (
-        *("conv", sketch.RandomErrors, "cauchy"),
+        *("conv", random_errors.RandomErrors, "cauchy"),
         lambda self, shape: self._random.random(shape) / 100,
     ),
     "no errors of dot products": (
-        *("dots", sketch.RandomErrors, "normal"),
+        *("dots", random_errors.RandomErrors, "normal"),
         lambda self, shape: np.zeros(shape, np.float32),
     ),
     "sums do not carry changes": (
@@ -159,14 +183,28 @@ MISTAKES = {
     "functions do not carry changes": (
         *("frames", tangents, "_by_slopes"),
         lambda operation, given: np.zeros(
-            (sketch.COPIES, *operation.output.shape), np.float32
+            (sketch.MOST_COPIES, *operation.output.shape), np.float32
         ),
     ),
-    "numbers that are moved lose their changes": (
-        *("frames", tangents, "_of_linear"),
-        lambda operation, given: np.zeros(
-            (sketch.COPIES, *operation.output.shape), np.float32
+    "numbers that are moved lose their errors": (
+        *("moved", pending, "_through_moves"),
+        lambda operation, waiting, rows: pending.PassedOn([True] * len(waiting), None),
+    ),
+    "errors that are not drawn yet are lost in functions": (
+        *("images", pending, "_through_slopes"),
+        lambda operation, waiting: pending.PassedOn([True] * len(waiting), None),
+    ),
+    "a loop makes no errors": (
+        *("masked", loops, "_adding_up"),
+        lambda sites, reaching, units: (
+            np.zeros((len(sites[0].max_error), units)),
+            np.zeros((len(sites[0].max_error), units)),
+            {},
         ),
+    ),
+    "a loop forgets its states": (
+        *("memory", loops.CELLS["SimpleRNN"], "through"),
+        lambda self, changes: np.zeros_like(changes),
     ),
 }
 
@@ -206,7 +244,7 @@ def test_all_outputs_have_a_bound_where_the_budget_is_for_a_few():
     work = 0.2 * ours[0].size * 400  # sweeps of a row cost some hundreds
     (found,) = output_bounds(net, x, apart, ERRORS, work)
     with patch.object(
-        bounds, "_sketched", lambda *a: np.full((3, apart[0][0].size), np.nan)
+        sweeps, "sketched_rows", lambda *a: [np.full(y.shape, np.nan) for y in ours]
     ):
         (few,) = output_bounds(net, x, apart, ERRORS, work)
     assert np.isfinite(found).all()
@@ -218,9 +256,7 @@ def test_several_passes_give_as_many_changes_as_one():
     net = NETS["conv"]()
     x, _, (exact,) = given(net)
     for groups in (1, 3, 64, 100):
-        (found,), _ = sketched_bounds(
-            net, x, ERRORS, bounds.STANDARD_DEVIATIONS, groups
-        )
+        (found,), _ = sketched(net, x, groups)
         assert (found >= exact).all()
         assert np.median(found / exact) < 12
 
@@ -228,7 +264,7 @@ def test_several_passes_give_as_many_changes_as_one():
 def test_where_float32_may_decide_otherwise_no_row_has_a_bound():
     net = steps(layer("Masking", "m", mask_value=0.0), layer("Flatten", "f"))
     x = net.prepare(features(time=TIME))
-    _, near = sketched_bounds(net, x, ERRORS, bounds.STANDARD_DEVIATIONS)
+    _, near = sketched(net, x)
     assert not near.any()
     net = steps(
         layer("Dense", "d", units=3, activation="hard_shrink"), layer("Flatten", "f")
@@ -236,19 +272,20 @@ def test_where_float32_may_decide_otherwise_no_row_has_a_bound():
     kernel, bias = (w.astype(float) for w in net.spec["d"].weights.values())
     x = features(time=TIME)
     x[1, 2] = np.linalg.lstsq(kernel[:, :1].T, 0.5 - bias[:1], rcond=None)[0]
-    _, near = sketched_bounds(net, net.prepare(x), ERRORS, bounds.STANDARD_DEVIATIONS)
+    _, near = sketched(net, net.prepare(x))
     assert near.tolist() == [k == 1 for k in range(len(x))]
 
 
-def test_loops_are_sketched_only_as_often_as_time_allows():
-    plan = bounds._sketch_plan
-    size = bounds.SKETCH_BYTES // 2
+def test_long_loops_are_sketched_on_more_rows_and_only_as_often_as_time_allows():
+    plan = costs.sketch_plan
+    size = costs.SKETCH_BYTES // 2
     together, groups, passes = plan(size, 30)
     assert (together, groups) == (2, 1)
     assert passes > 600
+    assert plan(size, 2000) == (6, 1, 10)
     # a row that does not fit is cut in groups of its copies, which take time each
-    assert plan(4 * size, 900) == (1, 2, 11)
-    assert plan(size, bounds.MAX_SKETCH_STEPS + 1)[2] == 0
+    assert plan(2 * costs.LONG_SKETCH_BYTES, 2000) == (1, 2, 5)
+    assert plan(size, costs.MAX_SKETCH_STEPS + 1)[2] == 0
 
 
 def test_the_steps_of_all_loops_are_counted():
@@ -260,3 +297,16 @@ def test_the_steps_of_all_loops_are_counted():
     net = Network(chain([(None, 5, 3)], both, reshape, td))
     trace = net.trace(np.zeros((1, 5, 3)))
     assert time_windows.loop_steps(trace) == 5 + 5 + 2
+
+
+def test_numbers_used_twice_count_in_full_the_second_time():
+    """x + x moves by twice the error of x, which two independent ones would not."""
+    errors = pending.Pending(np.ones(3), np.full(3, 16.0))
+    assert [a.tolist() for a in errors.take()] == [[1] * 3, [16] * 3]
+    worst, variance = errors.take()
+    assert (worst.tolist(), variance) == ([5] * 3, None)
+    errors = pending.Pending(np.ones(3), np.full(3, 16.0))
+    first = [a.tolist() for a in errors.take_part(lambda a: a[:2])]
+    again = [a.tolist() for a in errors.take_part(lambda a: a[1:])]
+    assert first == [[1, 1], [16, 16]]
+    assert again == [[5, 1], [0, 16]]

@@ -18,10 +18,10 @@ from verify.tolerance.error_bound import (
     call_bounds,
     loops,
     output_bounds,
-    sketch,
+    random_errors,
     time_windows,
 )
-from verify.tolerance.error_bound.time_windows import COPIES, RANK, LongBounds
+from verify.tolerance.error_bound.time_windows import COPIES, LongBounds
 
 TIME, ERRORS = 23, worst_known_errors()
 CELLS = ("SimpleRNN", "LSTM", "GRU")
@@ -167,7 +167,7 @@ def test_only_a_model_that_never_looks_ahead_is_bounded_window_by_window(name):
 def typical_change(net, x, steps=5):
     """The change that is multiplied with the factor, over the bound, in the median."""
     (found,), (exact,) = in_windows(net, x, steps), exact_bounds(net, x)
-    return np.median(found / exact) / sketch.factor(COPIES, RANK)
+    return np.median(found / exact) / random_errors.rank_and_factor(COPIES)[1]
 
 
 def integrator(kind):
@@ -193,7 +193,7 @@ MISTAKES = {
         ],
     ),
     "errors are not random numbers of Cauchy's distribution": (
-        *("GRU", sketch.RandomErrors, "cauchy"),
+        *("GRU", random_errors.RandomErrors, "cauchy"),
         lambda self, shape: np.zeros(shape, np.float32),
     ),
     "changes of the state are not carried on": (

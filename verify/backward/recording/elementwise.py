@@ -78,6 +78,15 @@ SLOPES: Mapping[np.ufunc, Slopes] = MappingProxyType(
 )  # fmt: skip
 """Function of NumPy -> its derivatives."""
 
+TIED: Mapping[np.ufunc, Slopes] = MappingProxyType(
+    {
+        np.maximum: lambda a, b, y: (np.greater_equal(a, b), np.less_equal(a, b)),
+        np.minimum: lambda a, b, y: (np.less_equal(a, b), np.greater_equal(a, b)),
+    }
+)
+"""For those who ask how errors move a result: of two equal numbers, such as the zeros
+after a ReLU, either may turn out to be the greater one, so both count."""
+
 EXACT = frozenset(
     {"negative", "positive", "absolute", "fabs", "maximum", "minimum"}
     | {"floor", "ceil", "rint", "trunc", "sign", "where"}

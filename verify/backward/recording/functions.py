@@ -13,6 +13,7 @@ from verify.backward.recording import moving, summing
 from verify.backward.recording.elementwise import (
     EXACT,
     SLOPES,
+    TIED,
     times_slope,
     unbroadcast,
 )
@@ -55,7 +56,8 @@ def apply_ufunc(
         return summing.products(tape, np.matmul, (a, b), summing.of_matmul(a, b))
     if ufunc not in SLOPES:
         raise NotRecorded(f"the function {ufunc.__name__}")
-    return elementwise(tape, ufunc.__name__, ufunc, inputs, SLOPES[ufunc])
+    slopes = TIED.get(ufunc, SLOPES[ufunc]) if tape.single else SLOPES[ufunc]
+    return elementwise(tape, ufunc.__name__, ufunc, inputs, slopes)
 
 
 def elementwise(

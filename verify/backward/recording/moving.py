@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from verify.backward.recording.tape import NotRecorded, Recorded, Tape, value_of
+from verify.backward.recording.tape import (
+    ONE_TO_ONE,
+    NotRecorded,
+    Part,
+    Pullback,
+    Recorded,
+    Tape,
+    value_of,
+)
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
 
@@ -49,15 +57,10 @@ def take_items(tape: Tape, x: Recorded, key: Any) -> Any:
     if not basic:
         return move(tape, lambda value: value[key], (x,), {})
 
-    def pullback(output: Array) -> Callable[[Array], list[Array | None]]:
-        def back(d: Array) -> list[Array | None]:
-            found = np.zeros((len(d), *x.shape))
-            found[(slice(None), *items)] = d
-            return [found]
+    def pullback(output: Array) -> Pullback:
+        return lambda d: [Part(items, d)]
 
-        return back
-
-    return tape.record([x], lambda value: value[key], pullback)
+    return tape.record([x], lambda value: value[key], pullback, place=ONE_TO_ONE)
 
 
 def keep_order(tape: Tape, function: Any, args: Any, kwargs: Any) -> Any:
@@ -67,7 +70,12 @@ def keep_order(tape: Tape, function: Any, args: Any, kwargs: Any) -> Any:
     def pullback(output: Array) -> Callable[[Array], list[Array | None]]:
         return lambda d: [d.reshape(len(d), *x.shape)]
 
-    return tape.record([x], lambda value: function(value, *rest, **kwargs), pullback)
+    return tape.record(
+        [x],
+        lambda value: function(value, *rest, **kwargs),
+        pullback,
+        place=ONE_TO_ONE,
+    )
 
 
 def move_axes(tape: Tape, function: Any, args: Any, kwargs: Any) -> Any:
@@ -82,7 +90,12 @@ def move_axes(tape: Tape, function: Any, args: Any, kwargs: Any) -> Any:
     def pullback(output: Array) -> Callable[[Array], list[Array | None]]:
         return lambda d: [d.transpose(back_order)]
 
-    return tape.record([x], lambda value: function(value, *rest, **kwargs), pullback)
+    return tape.record(
+        [x],
+        lambda value: function(value, *rest, **kwargs),
+        pullback,
+        place=ONE_TO_ONE,
+    )
 
 
 def move(tape: Tape, function: Any, args: Any, kwargs: Any) -> Any:
@@ -152,7 +165,14 @@ def _moved(
 
         return back
 
-    return tape.record(given, applied, pullback)
+    return tape.record(
+        given, applied, pullback, place=ONE_TO_ONE if _once(flat, total) else None
+    )
+
+
+def _once(sources: Array, total: int) -> bool:
+    """Return whether no number is moved to two places."""
+    return bool(np.bincount(sources, minlength=total + 1)[1:].max(initial=0) <= 1)
 
 
 def gathered(d: Array, sources: Array, total: int) -> Array:
@@ -170,9 +190,8 @@ def gathered(d: Array, sources: Array, total: int) -> Array:
     -------
     (sweeps, total)
     """
-    once = np.bincount(sources, minlength=total + 1)[1:].max(initial=0) <= 1
     found = np.zeros((len(d), total + 1))
-    if once:
+    if _once(sources, total):
         found[:, sources] = d
     else:
         for k, row in enumerate(d):

@@ -226,7 +226,7 @@ def extreme(tape: Tape, x: Any, axis: Any, keepdims: bool, function: Any) -> Any
     value = value_of(x)
 
     def pullback(output: Array) -> Callable[[Array], list[Array | None]]:
-        shares = extreme_shares(value, axes, function)
+        shares = extreme_shares(value, axes, function, all_of_them=tape.single)
         return lambda d: [spread(d, x.shape, axes) * shares]
 
     return tape.record(
@@ -239,9 +239,17 @@ def extreme(tape: Tape, x: Any, axis: Any, keepdims: bool, function: Any) -> Any
     )
 
 
-def extreme_shares(value: Array, axes: tuple[int, ...], function: Any) -> Array:
-    """Return which numbers are the maximum or minimum along axes; equal ones share."""
+def extreme_shares(
+    value: Array, axes: tuple[int, ...], function: Any, *, all_of_them: bool
+) -> Array:
+    """Return which numbers are the maximum or minimum along axes.
+
+    Equal ones share the adjoint, or each has all of it, for those who ask how far
+    errors may move the result: any of them may turn out to be the extreme.
+    """
     chosen = value == function(value, axis=axes, keepdims=True)
+    if all_of_them:
+        return np.asarray(chosen, dtype=np.float64)
     return np.asarray(chosen / np.maximum(chosen.sum(axis=axes, keepdims=True), 1))
 
 

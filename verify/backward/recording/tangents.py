@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.backward.recording.pending import Pending, pass_on
 from verify.backward.recording.summing import extreme_shares
 from verify.backward.recording.tape import (
     Operation,
@@ -37,20 +38,39 @@ class Changing(Recorded):
     ----------
     changes : (copies, ...) of float32, or None
         None if nothing has changed it.
+    pending : Pending, or None
+        Errors that are not drawn yet.
     """
 
-    __slots__ = ("changes",)
+    __slots__ = ("changes", "pending")
 
     def __init__(
-        self, tape: Tape, value: Array, single: Any, place: int | None, changes: Any
+        self,
+        tape: Tape,
+        value: Array,
+        single: Any,
+        place: int | None,
+        changes: Any,
+        pending: Pending | None = None,
     ) -> None:
         super().__init__(tape, value, single, place=place)
-        self.changes = changes
+        self.changes, self.pending = changes, pending
 
 
 def changes_of(x: Any) -> Any:
-    """Return the changes of a value; None if it has none."""
-    return getattr(x, "changes", None)
+    """Return the changes of a value, all of them drawn; None if it has none."""
+    if not isinstance(x, Changing):
+        return None
+    if x.pending is not None:
+        assert isinstance(x.tape, ForwardTape)
+        drawn = x.tape.draw(x.pending, x.shape)
+        x.changes = drawn if x.changes is None else x.changes + drawn
+        x.pending = None
+    return x.changes
+
+
+def _nothing_drawn(pending: Pending, shape: tuple[int, ...]) -> Array:
+    return np.zeros((1, *shape), np.float32)
 
 
 @dataclass(eq=False)
@@ -61,14 +81,22 @@ class ForwardTape(Tape):
     ----------
     copies : int
         How many changes each value has.
+    rows : int
+        Of the batch.
     disturb : callable
-        Operation, whether inputs have an effect on it -> changes to add to its result,
-        (copies, ...) or None.
+        Operation, whether inputs have an effect on it -> errors to add to its result,
+        or None.
+    draw : callable
+        `Pending` errors of an array, its shape -> changes, (copies, ...).
     """
 
     single: bool = True
     copies: int = 1
-    disturb: Callable[[Operation, bool], Array | None] = lambda operation, varies: None
+    rows: int = 1
+    disturb: Callable[[Operation, bool], Pending | None] = lambda operation, varies: (
+        None
+    )
+    draw: Callable[[Pending, tuple[int, ...]], Array] = _nothing_drawn
 
     def input(self, x: Any) -> Any:
         """Return a value that counts as one that inputs have an effect on."""
@@ -101,15 +129,21 @@ class ForwardTape(Tape):
             tuple(map(np.asarray, singles)), errors, place, self.steps,
         )  # fmt: skip
         varies = any(getattr(x, "place", None) is not None for x in operands)
+        waiting = [getattr(x, "pending", None) for x in operands]
+        passed, pending = pass_on(operation, waiting, self.rows)
+        given = [
+            getattr(x, "changes", None) if passes else changes_of(x)
+            for x, passes in zip(operands, passed, strict=True)
+        ]
         changes = None
-        given = [changes_of(x) for x in operands]
         if any(one is not None for one in given):
             changes = self._carried(operation, given, pullback)
         if name and not self._silent:
             own = self.disturb(operation, varies)
             if own is not None:
-                changes = own if changes is None else changes + own
-        return Changing(self, output, single, 0 if varies else None, changes)
+                pending = own if pending is None else pending.plus(own)
+        place_of_result = 0 if varies else None
+        return Changing(self, output, single, place_of_result, changes, pending)
 
     def decide(self, function: Callable[..., Any], *operands: Any) -> Any:
         """Return a result that is no float, and show what it was decided by."""
@@ -161,11 +195,19 @@ def _by_slopes(operation: Operation, given: Sequence[Array | None]) -> Array:
         if changes is None:
             continue
         wide = changes.reshape(len(changes), *(1,) * (len(shape) - x.ndim), *x.shape)
-        part = wide * np.asarray(slope, dtype=np.float32)
-        if not np.all(np.isfinite(slope)) or not np.all(np.isfinite(wide)):
-            part = np.where((wide == 0) | np.equal(slope, 0), np.float32(0), part)
+        part = _times(wide, slope)
         found = part if found is None else found + part
     return np.broadcast_to(found, (len(found), *shape))
+
+
+def _times(changes: Array, slope: Any) -> Array:
+    """Return changes times a slope, 0 where either is: see `times_slope`."""
+    if np.isscalar(slope) and slope == 1:
+        return changes
+    part = changes * np.asarray(slope, dtype=np.float32)
+    if np.isnan(part.sum()):
+        part = np.where((changes == 0) | np.equal(slope, 0), np.float32(0), part)
+    return part
 
 
 def _of_products(operation: Operation, given: Sequence[Array | None]) -> Array:
@@ -193,7 +235,7 @@ def _of_extreme(operation: Operation, changes: Array | None) -> Array:
     assert changes is not None
     (x,), axes = operation.operands, operation.place[1]  # type: ignore[index]
     function = np.max if operation.name == "max" else np.min
-    shares = extreme_shares(x, axes, function)
+    shares = extreme_shares(x, axes, function, all_of_them=True)
     over = tuple(1 + k for k in axes)
     found = (changes * shares.astype(np.float32)).sum(axis=over)
     return found.reshape(len(changes), *operation.output.shape)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -15,8 +15,20 @@ from verify.errors import UnsupportedError
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE, is_float
 
-Pullback = Callable[[Array], Sequence[Array | None]]
-"""The adjoint of a result, (sweeps, ...) -> those of the operands, None if unwanted."""
+Pullback = Callable[[Array], Sequence[Any]]
+"""The adjoint of a result, (sweeps, ...) -> those of the operands, arrays or `Part`;
+None if unwanted."""
+
+
+class Part(NamedTuple):
+    """Hold the adjoint of some numbers of an operand, which is 0 for the others."""
+
+    items: tuple[Any, ...]
+    adjoint: Array
+
+
+ONE_TO_ONE = "one to one"
+"""`Operation.place` of an operation that moves numbers, each to one place at most."""
 
 
 class NotRecorded(UnsupportedError):
@@ -78,6 +90,28 @@ class Operation:
             found.append(apart.max(axis=over, keepdims=True, initial=0.0))
         return tuple(found)
 
+    @cached_property
+    def near_shifts(self) -> tuple[Array | float, ...]:
+        """Return how far float32 is from each number of the operands: (rows, ...).
+
+        It is the least of two: the greatest difference in the row, and the greatest
+        relative one times the number. One number alone may be right by luck.
+        """
+        found: list[Array | float] = []
+        for one, exact, most in zip(
+            self.singles, self.operands, self.shifts, strict=True
+        ):
+            if not np.ndim(most):
+                found.append(most)
+                continue
+            with np.errstate(all="ignore"):
+                size = np.abs(exact)
+                relative = np.nan_to_num(np.abs(one - exact) / size, posinf=np.inf)
+                over = tuple(range(1, exact.ndim))
+                relative = relative.max(axis=over, keepdims=True, initial=0.0)
+                found.append(np.fmin(most, relative * size))
+        return tuple(found)
+
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
@@ -114,6 +148,9 @@ class Tape:
         Comparisons, which cut a computation into branches.
     steps : int
         `Operation.steps` of what is recorded now.
+    unneeded : set of int
+        Places of values whose adjoint nobody asks for: inputs of the model that are
+        exact, and what is only moved of them.
     """
 
     single: bool = False
@@ -121,11 +158,17 @@ class Tape:
     entries: list[_Entry] = field(default_factory=list)
     decisions: list[Operation] = field(default_factory=list)
     steps: int = 1
+    unneeded: set[int] = field(default_factory=set)
     _silent: int = 0
 
-    def leaf(self, value: Array, single: Array | None = None) -> Recorded:
-        """Return a value with respect to which is differentiated."""
-        return Recorded(self, value, single, place=self._new(value))
+    def leaf(
+        self, value: Array, single: Array | None = None, *, needed: bool = True
+    ) -> Recorded:
+        """Return a value with respect to which is differentiated, if it is needed."""
+        place = self._new(value)
+        if not needed:
+            self.unneeded.add(place)
+        return Recorded(self, value, single, place=place)
 
     def constant(self, value: Array) -> Recorded:
         """Return a value that no input has an effect on, such as a weight."""
@@ -158,7 +201,7 @@ class Tape:
         self,
         operands: Sequence[Any],
         function: Callable[..., Any],
-        pullback: Callable[[Array], Callable[[Array], Sequence[Array | None]]],
+        pullback: Callable[[Array], Pullback],
         *,
         name: str = "",
         slopes: Callable[..., Sequence[Any]] | None = None,
@@ -198,17 +241,25 @@ class Tape:
             operation = Operation(
                 name, (), output, function, terms=terms, steps=self.steps
             )
-        back, wanted = pullback(output), [p is not None for p in parents]
-
-        def chosen(d: Array) -> list[Array | None]:
-            found = back(d)
-            return [a for a, want in zip(found, wanted, strict=True) if want]
-
+        kept = [p is not None and p not in self.unneeded for p in parents]
         place_of_result = self._new(output)
+        if not name and not any(kept):
+            self.unneeded.add(place_of_result)
+        back = pullback(output) if any(kept) else None
+
+        def chosen(d: Array) -> Sequence[Any]:
+            if back is None:
+                return ()
+            return [a for a, keep in zip(back(d), kept, strict=True) if keep]
+
         self.entries.append(
             _Entry(
                 place_of_result,
-                tuple(p for p in parents if p is not None),
+                tuple(
+                    p
+                    for p, keep in zip(parents, kept, strict=True)
+                    if p is not None and keep
+                ),
                 chosen,
                 operation,
             )
@@ -247,6 +298,7 @@ class Tape:
             Called with each operation that rounds, and the adjoint of its output.
         """
         known = dict(adjoints)
+        own: set[int] = set()  # places whose arrays may be written to
         for entry in reversed(self.entries):
             d = known.pop(entry.results, None)
             if d is None:
@@ -254,8 +306,24 @@ class Tape:
             if visit is not None and entry.operation is not None:
                 visit(entry.operation, d)
             for parent, found in zip(entry.parents, entry.pullback(d), strict=True):
-                if found is not None:
-                    known[parent] = known[parent] + found if parent in known else found
+                if found is None:
+                    continue
+                before = known.get(parent)
+                if isinstance(found, Part):
+                    if before is None:
+                        before = np.zeros((len(d), *self.shapes[parent]))
+                    elif parent not in own:
+                        before = before.copy()
+                    before[(slice(None), *found.items)] += found.adjoint
+                    known[parent] = before
+                    own.add(parent)
+                elif before is None:
+                    known[parent] = found
+                elif parent in own:
+                    before += found
+                else:
+                    known[parent] = before + found
+                    own.add(parent)
         return known
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from verify.backward import backprop, backprop_call
 from verify.backward.layers import Visitor
 from verify.forward.evaluable import Inputs, LayerCall
-from verify.forward.evaluate import States
 from verify.forward.network import Network
 from verify.forward.trace import Trace
 from verify.model.arrays import Array
@@ -52,16 +51,6 @@ class WholeModel:
         some = self.x.take(rows)
         single = self.net.trace(some, dtype="float32")
         return single, self.net.trace(some, dtype="float64")
-
-    def batches(self) -> Iterator[tuple[slice, Trace, Trace]]:
-        """Yield the traces of a stateful model, batch by batch, with their rows."""
-        size = self.net.spec.batch_size or 1
-        states: tuple[States, States] = {}, {}
-        for start in range(0, self.x.rows, size):
-            rows = slice(start, start + size)
-            some = self.x.take(rows)
-            single = self.net.trace(some, dtype="float32", states=states[0])
-            yield rows, single, self.net.trace(some, dtype="float64", states=states[1])
 
     def sweep(
         self,

@@ -45,15 +45,9 @@ from verify.tolerance.activation_errors import (
     error_scale,
     worst_known_errors,
 )
-from verify.tolerance.error_bound.bounds import (
-    MAX_OUTPUT_ADJOINTS,
-    BoundVisitor,
-    Deviations,
-    bounded,
-    bounds_of,
-    sum_of_products,
-)
+from verify.tolerance.error_bound.bounds import MAX_OUTPUT_ADJOINTS, bounded
 from verify.tolerance.error_bound.computations import WholeModel
+from verify.tolerance.error_bound.deviations import Deviations
 from verify.tolerance.error_bound.sites import (
     ROUNDING_SITES,
     LayerRounding,
@@ -61,6 +55,8 @@ from verify.tolerance.error_bound.sites import (
     recorded_in,
     unbounded,
 )
+from verify.tolerance.error_bound.sweeps import bounds_of
+from verify.tolerance.error_bound.visitor import BoundVisitor, sum_of_products
 from verify.tolerance.formats import NumberFormat
 from verify.tolerance.noise_floor import FLUSH_ERROR, Tolerance
 from verify.tolerance.simulation import Simulation

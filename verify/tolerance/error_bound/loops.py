@@ -33,16 +33,16 @@ from verify.forward.cells import gate_blocks
 from verify.forward.evaluate import cast_to
 from verify.forward.layers import REGISTRY
 from verify.forward.recurrence import MaskRule, Scan, TimeLoop
-from verify.model.arrays import Array
+from verify.model.arrays import Array, by_sample
 from verify.model.dtypes import SINGLE
 from verify.model.spec import LayerSpec
+from verify.tolerance.error_bound.random_errors import RandomErrors
 from verify.tolerance.error_bound.sites import (
     ROUNDING_SITES,
     LayerRounding,
     RoundingSite,
     is_recorded,
 )
-from verify.tolerance.error_bound.sketch import RandomErrors
 from verify.tolerance.noise_floor import FLUSH_ERROR
 
 BLOCK_NUMBERS = 2**20
@@ -81,7 +81,8 @@ class Deviations:
         """Return the rows in which a value deviates by more than that share of it."""
         found = np.zeros(rows, dtype=bool)
         for name, error in self._errors.items():
-            found |= ~(error <= share * self._sizes[name])
+            far = ~(error <= share * self._sizes[name])
+            found |= by_sample(far, rows).any(axis=1)
         return found
 
 

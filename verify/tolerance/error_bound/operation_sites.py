@@ -26,9 +26,11 @@ from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
 from verify.tolerance.activation_errors import (
     EXACT_ACTIVATIONS,
+    KINKS,
     MEASURED_ACTIVATIONS,
     ActivationErrors,
 )
+from verify.tolerance.error_bound.kinks import slope_jump
 from verify.tolerance.noise_floor import FLUSH_ERROR
 
 SHIFTS = 4.0
@@ -51,6 +53,22 @@ RELATIVE_TO_ONE = frozenset(
 )
 """Functions of NumPy that cancel: their error is relative to ``1 + |y|``."""
 
+STRAIGHT = frozenset({"add", "subtract", "multiply", "negative", "positive"})
+"""Operations whose slope with respect to an operand does not depend on it."""
+
+SMOOTH = frozenset(
+    {"sigmoid", "tanh", "softplus", "log_sigmoid", "softsign", "silu", "gelu", "mish"}
+    | {"squareplus", "exponential", "erf", "tanh_shrink", "celu", "linear"}
+)
+"""Activations whose slopes do not jump. How slopes change otherwise is of second order,
+which an analysis to first order leaves out."""
+
+MANY_PRODUCTS = 1e6
+"""From so many products on, their sizes are added up in float32, which takes half the
+time; `ROUNDED_UP` makes up for what it rounds."""
+
+ROUNDED_UP = 1 + 1e-4
+
 UNKNOWN_FUNCTION = 4.0
 """Error, in units of `SINGLE`, of a function whose error was not measured."""
 
@@ -65,11 +83,15 @@ class OperationRounding(NamedTuple):
     standard_deviation : (rows, ...) or None
     near : (rows,) of bool
         Rows in which the result may be another altogether.
+    alike : (rows, ...) or None
+        Error of a single constant, times the slope with respect to it: it is the same
+        for all numbers of the result. A mask writes one number in many places.
     """
 
     max_error: Array
     standard_deviation: Array | None
     near: Array
+    alike: Array | None = None
 
 
 def operation_rounding(
@@ -98,8 +120,9 @@ def operation_rounding(
         return OperationRounding(error, None, nowhere)
     with np.errstate(all="ignore"):
         kinks, near = _kinks(operation)
-        error = error + kinks + _weights_errors(operation)
-    return OperationRounding(error, None, near)
+        apart, alike = _weights_errors(operation)
+        error = error + kinks + apart
+    return OperationRounding(error, None, near, alike)
 
 
 def _own_error(operation: Operation, errors: ActivationErrors) -> Array:
@@ -111,7 +134,7 @@ def _own_error(operation: Operation, errors: ActivationErrors) -> Array:
         if bare in ("softmax", "log_softmax"):
             return _softmax(operation, errors)
         plain = not operation.place  # nothing but x: no slope, no ceiling
-        if plain and bare in EXACT_ACTIVATIONS:
+        if (plain and bare in EXACT_ACTIVATIONS) or bare == "hard_shrink":
             return np.zeros_like(y)
         if bare in MEASURED_ACTIVATIONS:
             return errors.error(bare, x, operation.output)
@@ -156,8 +179,12 @@ def _products(operation: Operation) -> tuple[Array, Array]:
     """Return the errors of a sum of products; see `LayerRounding.dot`."""
     a, b = operation.operands
     y, terms = operation.output, max(operation.terms, 1)
-    size = operation.function(np.abs(a), np.abs(b))
-    half = size / 2
+    if y.size * terms > MANY_PRODUCTS:
+        sizes = (np.abs(x, dtype=np.float32, casting="same_kind") for x in (a, b))
+        size = operation.function(*sizes) * ROUNDED_UP
+    else:
+        size = operation.function(np.abs(a), np.abs(b))
+    half = size.astype(np.float64, copy=False) / 2
     worst = SINGLE * (np.abs(y) + half) + terms * FLUSH_ERROR
     for k, error in enumerate(operation.errors):
         if np.any(error):
@@ -203,10 +230,13 @@ def _kinks(operation: Operation) -> tuple[Array, Array]:
     """
     assert operation.slopes is not None
     y, values = operation.output, operation.operands
+    known = _known_kinks(operation)
+    if known is not None:
+        return known, np.zeros(len(y) if y.ndim else 1, dtype=bool)
     found: Any = np.zeros(())
     jumps: Any = np.zeros(y.shape, dtype=bool)
     own = operation.slopes(*values, y)
-    for k, shift in enumerate(operation.shifts):
+    for k, shift in enumerate(operation.near_shifts):
         if not np.any(shift):
             continue
         for sign in (1, -1):
@@ -223,16 +253,56 @@ def _kinks(operation: Operation) -> tuple[Array, Array]:
     return np.asarray(found), rows
 
 
-def _weights_errors(operation: Operation) -> Any:
-    """Return what errors of operands add that were computed from weights alone."""
+def _known_kinks(operation: Operation) -> Array | None:
+    """Return what jumps of slopes add to the error, where it is known where they are.
+
+    Beyond a kink an operation is off by the jump of its slope times the way beyond it.
+    """
+    name, values = operation.name, operation.operands
+    if name in STRAIGHT:
+        return np.zeros(())
+    if name in ("maximum", "minimum"):
+        a, b = values
+        reach = SHIFTS * (np.asarray(operation.shifts[0]) + operation.shifts[1])
+        # equal numbers have slopes of their own: see `TIED`
+        return np.where(a == b, 0.0, np.maximum(reach - np.abs(a - b), 0.0))
+    bare = name.removeprefix("activation:")
+    if bare == name or operation.place:
+        return None
+    if bare in SMOOTH:
+        return np.zeros(())
+    if bare not in KINKS:
+        return None
+    found: Any = np.zeros(())
+    for kink in KINKS[bare]:
+        beyond = SHIFTS * np.asarray(operation.shifts[0]) - np.abs(values[0] - kink)
+        found = found + slope_jump(bare, kink) * np.maximum(beyond, 0.0)
+    return np.asarray(found)
+
+
+def _weights_errors(operation: Operation) -> tuple[Any, Array | None]:
+    """Return what errors of operands add that were computed from weights alone.
+
+    Returns
+    -------
+    apart : (rows, ...) or float
+        Errors of arrays.
+    alike : (rows, ...) or None
+        See `OperationRounding`.
+    """
     assert operation.slopes is not None
     if not any(np.any(error) for error in operation.errors):
-        return 0.0
+        return 0.0, None
     slopes = operation.slopes(*operation.operands, operation.output)
-    return sum(
-        np.abs(slope) * error
-        for slope, error in zip(slopes, operation.errors, strict=True)
-    )
+    apart: Any = 0.0
+    alike: Any = None
+    for slope, error in zip(slopes, operation.errors, strict=True):
+        if np.size(error) > 1:
+            apart = apart + np.abs(slope) * error
+        elif np.any(error):
+            own = np.asarray(slope) * np.reshape(error, ())
+            alike = own if alike is None else np.abs(alike) + np.abs(own)
+    return apart, alike
 
 
 def _decided(operation: Operation) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -13,9 +13,8 @@ import numpy as np
 from verify.backward import needs_recording, refused, supports
 from verify.backward.any_layer import merges_steps
 from verify.backward.cells import Values
-from verify.backward.derivatives import DERIVATIVES
+from verify.backward.layers import LOOK_UPS
 from verify.errors import printable
-from verify.forward.activations import resolve
 from verify.forward.cells import gate_blocks
 from verify.forward.network import Network
 from verify.model.arrays import Array
@@ -27,6 +26,7 @@ from verify.tolerance.activation_errors import (
     MEASURED_ACTIVATIONS,
     ActivationErrors,
 )
+from verify.tolerance.error_bound.kinks import slope_jump
 from verify.tolerance.noise_floor import FLUSH_ERROR
 
 KINK_SHARE, KINK_DEVIATIONS = 1e-5, 4.0
@@ -210,14 +210,6 @@ def _kink_slack(x: Array, kink: float, shift: Array) -> Array:
     return KINK_SHARE * (np.abs(x) + abs(kink)) + KINK_DEVIATIONS * shift
 
 
-@cache
-def slope_jump(activation: str, kink: float) -> float:
-    """Return by how much the slope of an activation jumps at one of its `KINKS`."""
-    around = kink + np.array([-1e-6, 1e-6])
-    slope = DERIVATIVES[activation](around, resolve(activation, exact=True)(around))
-    return float(np.abs(np.diff(slope))[0])
-
-
 Sites = tuple[list[RoundingSite], Array]
 """The sites of one step, and (rows, ...) of bool: which values are near a kink."""
 
@@ -396,6 +388,7 @@ ROUNDING_SITES: Mapping[str, RoundingRule] = MappingProxyType(
         "SimpleRNN": _simple_rnn, "LSTM": _lstm, "GRU": _gru, "Dense": _dense,
         "Activation": _activation, "Softmax": _activation, "Bidirectional": _merged,
         "Add": _added,
+        **dict.fromkeys(LOOK_UPS, _added),
     }
 )  # fmt: skip
 """Class name of a layer -> its rounding sites. The others of `BACKWARD_LAYERS` only
@@ -416,11 +409,11 @@ call of the layer inside; see `verify.backward.any_layer.merges_steps`."""
 def unbounded(net: Network, name: str | None = None) -> str:
     """Return why a model, or one layer, has no bound; empty if it may have one."""
     if name is None:
-        reason = supports(net, eight_bits=True)
+        reason = supports(net, bounding=True)
         layers = [layer for _, layer in net.spec.walk()]
     else:
         layer = net.spec[name]
-        reason = refused(layer, eight_bits=True)
+        reason = refused(layer, bounding=True)
         layers = [layer, *(inner for _, inner in layer.walk())]
     if reason:
         return reason.partition(". ")[0].replace("gradients through", "bounds through")

@@ -18,10 +18,14 @@ any d being known. Its density is nowhere above ``PEAK / bound``, so that
 
     P(|change| < t * bound) <= 2 * PEAK * t
 
-whatever L and S are. Of `COPIES` independent changes the one of rank `RANK` is below
+whatever L and S are. Of so many independent changes the one of a certain rank is below
 ``bound / factor`` with a probability of `MAX_CHANCE` at most, if `factor` is what the
-binomial distribution says. Then ``factor * that change`` is at least the bound; it is
-about 5 times the bound in the median, and some 10 times at most.
+binomial distribution says. Then ``factor * that change`` is at least the bound: in the
+median about 5 times the bound with 64 changes, 8 times with 32 and 17 times with 16.
+
+Errors of operations on single elements are added up by their sizes before they are
+drawn (`verify.backward.recording.pending`), and loops over time are carried through by
+their equations (`loops`); the changes have the same distribution then.
 
 Errors that are the same at every step, whose deviation is at least ``sum d *
 standard_deviation`` (see the package), are drawn once for all steps in addition.
@@ -34,62 +38,39 @@ stream computation, Journal of the ACM 53 (2006), for sums of absolute values.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Set
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from verify.backward.forwards import changed_outputs
-from verify.backward.recording import NotRecorded, Operation, Recorded
-from verify.backward.recording.tangents import ForwardTape, changes_of
+from verify.backward.forwards import ChangingModel
+from verify.backward.recording import Recorded
+from verify.backward.recording.tangents import ForwardTape
+from verify.backward.recording.tape import single_of
 from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import States
 from verify.forward.network import Network
 from verify.model.arrays import Array
-from verify.model.dtypes import SINGLE
 from verify.tolerance.activation_errors import ActivationErrors
-from verify.tolerance.error_bound.operation_sites import operation_rounding
-from verify.tolerance.noise_floor import FLUSH_ERROR
+from verify.tolerance.error_bound.loops import ChangingLoops
+from verify.tolerance.error_bound.random_errors import (
+    SEED,
+    RandomErrors,
+    chosen_bound,
+    spread,
+)
 
-COPIES, RANK = 64, 38
-"""Changes of each output, and which of them, counted from the least, is taken."""
-
-MAX_CHANCE = 1e-9
-"""Greatest probability that a number is below the bound that it stands for."""
-
-PEAK = 0.43
-"""Greatest density of ``a * C + (1 - a) * G``, for any a from 0 to 1, rounded up; it is
-that of Voigt's distribution."""
-
-SEED = 20
-"""Of the random numbers."""
-
-
-@cache
-def factor(copies: int = COPIES, rank: int = RANK) -> float:
-    """Return what the change of that rank among so many is multiplied with."""
-
-    def chance(share: float) -> float:
-        """Return how likely at least `rank` of the changes are among that share."""
-        return sum(
-            math.comb(copies, k) * share**k * (1 - share) ** (copies - k)
-            for k in range(rank, copies + 1)
-        )
-
-    low, high = 0.0, 1.0
-    while high - low > 1e-6:
-        middle = (low + high) / 2
-        low, high = (middle, high) if chance(middle) <= MAX_CHANCE else (low, middle)
-    return 2 * PEAK / low
+FEWEST_COPIES, MOST_COPIES = 16, 64
+"""Changes of each output: the more, the nearer is what they say to the bound."""
 
 
 def sketched_bounds(
     net: Network,
     x: Inputs,
     activation_errors: ActivationErrors,
+    *,
     standard_deviations: float,
+    max_deviation: float,
+    copies: int = MOST_COPIES,
     groups: int = 1,
 ) -> tuple[list[Array], Array]:
     """Return bounds of all outputs of a model.
@@ -103,6 +84,11 @@ def sketched_bounds(
     activation_errors : ActivationErrors
     standard_deviations : float
         How many count.
+    max_deviation : float
+        Relative error of float32, in any value of a row, up to which an analysis to
+        first order holds.
+    copies : int
+        Changes of each output.
     groups : int
         In how many passes; more of them take less memory.
 
@@ -111,7 +97,8 @@ def sketched_bounds(
     list of (rows, ...)
         Bounds of the outputs.
     (rows,) of bool
-        Rows in which float32 may decide otherwise, so that no bound holds.
+        Rows in which no bound holds: float32 may decide otherwise, deviates too far for
+        an analysis to first order, or exceeds the bound.
 
     Raises
     ------
@@ -119,148 +106,44 @@ def sketched_bounds(
         The model computes something that is not known here.
     """
     parts: list[list[Array]] = []
-    near = np.zeros(x.rows, dtype=bool)
-    for group in range(groups):
-        copies = COPIES * (group + 1) // groups - COPIES * group // groups
-        if not copies:
+    unsound = np.zeros(x.rows, dtype=bool)
+    apart: list[Array] = []
+    size = (net.spec.batch_size or 1) if net.stateful else x.rows
+    for group in range(min(groups, copies)):
+        some_copies = copies * (group + 1) // groups - copies * group // groups
+        if not some_copies:
             continue
-        size = (net.spec.batch_size or 1) if net.stateful else x.rows
         errors = RandomErrors(
-            copies, size, activation_errors, standard_deviations, SEED + group,
+            some_copies, size, activation_errors, standard_deviations, SEED + group,
             net.row_counts(x.take(slice(0, size))),
         )  # fmt: skip
-        tape = ForwardTape(copies=copies, disturb=errors)
+        tape = ForwardTape(
+            copies=some_copies, rows=size, disturb=errors, draw=errors.draw
+        )
+        loops = ChangingLoops(tape, errors, continues=False)
+        model = ChangingModel(net, tape, loop_for=loops.loop, seen=loops.deviations.add)
         states: States = {}
-        batches = []
+        batches, apart = [], []
         for start in range(0, x.rows, size):
             some = slice(start, start + size)
-            outputs = changed_outputs(net, x.take(some), tape, states)
-            batches.append([spread(y, copies) for y in outputs])
-            near[some] |= errors.near  # of the batches before as well
+            loops.begin()
+            outputs = model.outputs(x.take(some), states)
+            batches.append([spread(y, some_copies) for y in outputs])
+            apart.append(np.concatenate([_apart(y) for y in outputs], axis=1))
+            # of the batches before as well
+            deviating = loops.deviations.exceeding(max_deviation, size)
+            unsound[some] |= errors.near | deviating
         parts.append([np.concatenate(of, axis=1) for of in zip(*batches, strict=True)])
-    found = []
-    for changes in zip(*parts, strict=True):
-        found.append(chosen_bound(np.concatenate(changes), COPIES, RANK))
-    return found, near
+    found = [chosen_bound(np.concatenate(of)) for of in zip(*parts, strict=True)]
+    flat = np.concatenate([bound.reshape(x.rows, -1) for bound in found], axis=1)
+    unsound |= (flat < np.concatenate(apart)).any(axis=1)
+    return found, unsound
 
 
-def chosen_bound(changes: Array, copies: int, rank: int) -> Array:
-    """Return the bounds of an output; NaN where a change is.
-
-    Parameters
-    ----------
-    changes : (copies, rows, ...)
-        Absolute changes, in units of `SINGLE`.
-    copies, rank : int
-        As `COPIES` and `RANK`.
-    """
-    chosen = np.partition(changes, rank - 1, axis=0)[rank - 1]
-    unknown = np.isnan(changes).any(axis=0)
-    bound = factor(copies, rank) * SINGLE * chosen.astype(np.float64) + FLUSH_ERROR
-    return np.where(unknown, np.nan, bound)
-
-
-def spread(output: Any, copies: int) -> Array:
-    """Return the absolute changes of an output; (copies, rows, ...)."""
-    changes = changes_of(output)
-    if changes is not None:
-        return np.abs(changes)
-    shape = output.shape if isinstance(output, Recorded) else np.shape(output)
-    return np.zeros((copies, *shape), np.float32)
-
-
-class RandomErrors:
-    """Draw the errors of one operation after the other, in units of `SINGLE`.
-
-    Parameters
-    ----------
-    copies, rows : int
-    activation_errors : ActivationErrors
-    standard_deviations : float
-    seed : int
-    row_counts : set of int, optional
-        `Network.row_counts`: how many rows there may be for all samples together.
-
-    Attributes
-    ----------
-    near : (rows,) of bool
-        Rows in which float32 may decide otherwise.
-    """
-
-    def __init__(
-        self,
-        copies: int,
-        rows: int,
-        activation_errors: ActivationErrors,
-        standard_deviations: float,
-        seed: int,
-        row_counts: Set[int] | None = None,
-    ) -> None:
-        self.copies, self.rows = copies, rows
-        self.activation_errors = activation_errors
-        self.standard_deviations = standard_deviations
-        self.row_counts = row_counts or {rows}
-        self.near = np.zeros(rows, dtype=bool)
-        self._random = np.random.Generator(np.random.SFC64(seed))
-        self._at_every_step: dict[Hashable, Array] = {}
-
-    def __call__(self, operation: Operation, varies: bool) -> Array | None:
-        """Return errors of an operation, (copies, ...); None if it does not round."""
-        found = operation_rounding(operation, self.activation_errors)
-        if found.near.any():
-            by_row = found.near.size in self._counts(operation)
-            self.near |= (
-                found.near.reshape(self.rows, -1).any(axis=1) if by_row else True
-            )
-        shape = operation.output.shape
-        if operation.name == "decision":
-            return None
-        if varies and not (shape and shape[0] in self._counts(operation)):
-            raise NotRecorded(f"{operation.name} across rows")
-        # What does not round returns what was flushed to zero already, if anything.
-        errors: Any = None
-        if np.any(found.max_error):
-            worst = (found.max_error + FLUSH_ERROR) / SINGLE
-            errors = self.cauchy((self.copies, *shape)) * worst.astype(np.float32)
-        if found.standard_deviation is not None:
-            deviation = found.standard_deviation * (self.standard_deviations / SINGLE)
-            normal = self.normal((self.copies, *shape))
-            if len(shape) > 1 and varies:
-                normal = self._add_same(normal, operation)
-            normal *= deviation.astype(np.float32)
-            errors = normal if errors is None else errors + normal
-        return None if errors is None else np.asarray(errors)
-
-    def _counts(self, operation: Operation) -> set[int]:
-        return {rows * operation.steps for rows in self.row_counts}
-
-    def cauchy(self, shape: tuple[int, ...]) -> Array:
-        """Return numbers of Cauchy's distribution."""
-        uniform = self._random.random(shape, dtype=np.float32)
-        uniform -= np.float32(0.5)
-        uniform *= np.float32(np.pi)
-        return np.tan(uniform, out=uniform)
-
-    def normal(self, shape: tuple[int, ...]) -> Array:
-        """Return numbers of the normal distribution, with a deviation of 1."""
-        return self._random.standard_normal(shape, dtype=np.float32)
-
-    def at_every_step(self, key: Hashable, shape: tuple[int, ...]) -> Array:
-        """Return normal numbers that are the same at every step for a key."""
-        if key not in self._at_every_step:
-            self._at_every_step[key] = self.normal(shape)
-        return self._at_every_step[key]
-
-    def _add_same(self, normal: Array, operation: Operation) -> Array:
-        """Add what is the same at every step of a row, for each unit."""
-        shape = operation.output.shape
-        fixed = self.copies, self.rows, 1, shape[-1]
-        key = operation.name, operation.place, shape[-1]
-        same = (
-            self.normal(fixed)
-            if operation.place is None
-            else self.at_every_step(key, fixed)
-        )
-        wide = normal.reshape(self.copies, self.rows, -1, shape[-1])
-        wide += same
-        return wide.reshape(normal.shape)
+def _apart(output: Any) -> Array:
+    """Return how far an output in float32 is from float64; (rows, elements)."""
+    if not isinstance(output, Recorded):
+        return np.zeros((len(output), np.size(output) // max(len(output), 1)))
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(single_of(output).astype(np.float64) - output.value)
+    return apart.reshape(len(apart), -1)

@@ -34,15 +34,15 @@ from verify.model.graph import MaskOf, TensorRef, flatten
 from verify.model.spec import LayerSpec
 from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.error_bound.loops import ChangingLoops, has_loop
-from verify.tolerance.error_bound.sketch import (
+from verify.tolerance.error_bound.random_errors import (
     SEED,
     RandomErrors,
     chosen_bound,
     spread,
 )
 
-COPIES, RANK = 32, 22
-"""As for `verify.tolerance.error_bound.sketch`."""
+COPIES = 32
+"""Changes of each output; see `verify.tolerance.error_bound.sketch`."""
 
 LONG_LOOPS = 1000
 """Steps of all loops over time of a model from which they count as long."""
@@ -257,7 +257,9 @@ class _Windows:
         errors = RandomErrors(
             copies, self.x.rows, self.activation_errors, self.standard_deviations, seed
         )
-        tape = ForwardTape(copies=copies, disturb=errors)
+        tape = ForwardTape(
+            copies=copies, rows=self.x.rows, disturb=errors, draw=errors.draw
+        )
         loops = ChangingLoops(tape, errors, continues=continues)
         self._loops.append(loops)
         model = ChangingModel(
@@ -282,7 +284,7 @@ class _Windows:
             for k, (kind, output) in enumerate(zip(kinds, outputs, strict=True)):
                 if kind == LAST and some.stop < time:
                     continue
-                found = chosen_bound(spread(output, COPIES), COPIES, RANK)
+                found = chosen_bound(spread(output, COPIES))
                 for held, part in ((bounds, found), (errors, _error(output))):
                     if kind == LAST:
                         held[k] = part
@@ -309,10 +311,7 @@ class _Windows:
             self.near |= loops.errors.near
             parts.append([spread(y, copies) for y in outputs])
             errors = [_error(y) for y in outputs]
-        bounds = [
-            chosen_bound(np.concatenate(of), COPIES, RANK)
-            for of in zip(*parts, strict=True)
-        ]
+        bounds = [chosen_bound(np.concatenate(of)) for of in zip(*parts, strict=True)]
         return bounds, errors
 
 

@@ -1,0 +1,138 @@
+"""Estimate what bounds cost, and choose rows and elements that the budget allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from verify.backward.cells import Values
+from verify.backward.recording import Operation
+from verify.forward.trace import Trace
+from verify.model.arrays import Array, FlatOutputs
+from verify.model.graph import flatten
+from verify.tolerance.error_bound.computations import Computation
+from verify.tolerance.error_bound.sites import KNOWN_ACTIVATIONS
+
+TERMS_PER_ADJOINT, RECORDED_PER_ADJOINT = 64, 3
+"""Terms of a sum of products that take as long as an adjoint of another recorded
+operation, and how many of those take as long as one of a layer with equations."""
+
+ROW_SHARE = 2
+"""Sweeps of a single element that take as long as recording a row and judging it."""
+
+MAX_SKETCH_STEPS, LONG_LOOPS, LONG_SKETCH_BYTES = 20_000, 400, 3 * 2**28
+"""Steps of loops over time that a sketch takes at most, all passes together: each takes
+3 ms at most. From how many on the second number of bytes holds in place of
+`SKETCH_BYTES`."""
+
+SKETCH_BYTES = 2**28
+"""Memory of the changes that a sketch carries."""
+
+
+class Cost:
+    """Estimate how long a backpropagation takes.
+
+    Attributes
+    ----------
+    work : float
+        The adjoints that it computes, or what takes as long.
+    largest : int
+        Size of the largest adjoint of a recorded operation.
+    recorded : bool
+        Whether any operation is recorded.
+    """
+
+    known_activations = KNOWN_ACTIVATIONS
+
+    def __init__(self) -> None:
+        self.work, self.largest, self.recorded = 0.0, 0, False
+
+    def __call__(
+        self, key: str, step: int | None, d: Values, v: Values | Operation
+    ) -> None:
+        """Add the adjoints of one step; see `Visitor`."""
+        size = sum(adjoint.size for adjoint in d.values())
+        if not isinstance(v, Operation):
+            self.work += size if d else 1
+            return
+        self.recorded, self.largest = True, max(self.largest, size)
+        terms = v.terms if v.name == "products" else 0
+        of_one = (1 + terms / TERMS_PER_ADJOINT) / RECORDED_PER_ADJOINT
+        self.work += max(size * of_one, 1)
+
+
+def cost_of_a_row(computation: Computation, flat: FlatOutputs, trace: Trace) -> Cost:
+    """Return what one sweep of a row costs; no work where nothing rounds."""
+    cost = Cost()
+    gradients = flat.split(np.zeros((1, 1, flat.elements)))  # one sweep of one row
+    computation.sweep(np.array([0]), gradients, cost, trace)
+    return cost
+
+
+def sketch_plan(size: int, steps: int) -> tuple[int, int, int]:
+    """Return how the rows of a sketch are cut.
+
+    A step of a loop takes as long for few rows as for one, so long loops are run on
+    more rows at a time, and only as often as `MAX_SKETCH_STEPS` allows.
+
+    Parameters
+    ----------
+    size : int
+        Bytes of the changes of one row.
+    steps : int
+        Of all loops over time of the model.
+
+    Returns
+    -------
+    int
+        Rows that are sketched together.
+    int
+        In how many groups of copies, so that they fit into memory.
+    int
+        How many times that may be done; 0 if the loops are too long.
+    """
+    most = MAX_SKETCH_STEPS // max(steps, 1)
+    room = SKETCH_BYTES if steps < LONG_LOOPS else LONG_SKETCH_BYTES
+    groups = max(-(-size // room), 1)
+    return max(int(room // max(size, 1)), 1), groups, most // groups
+
+
+def numbers(trace: Trace) -> int:
+    """Return how many numbers the layers return: as many have adjoints at least."""
+    outputs = [flatten(call.output) for call in trace.values()]
+    return sum(np.size(x) for leaves in outputs for x in leaves)
+
+
+def most_different(
+    differences: Array, budget: float, share: int = 0
+) -> tuple[Array, Array]:
+    """Choose the rows and elements with the greatest differences.
+
+    Parameters
+    ----------
+    differences : (rows, elements)
+    budget : float
+        Greatest number of pairs of a row and an element.
+    share : int
+        Pairs that a row counts for beside those of its elements.
+
+    Returns
+    -------
+    rows, elements : (n,), (m,)
+        Ascending.
+    """
+    rows, elements = differences.shape
+    least = min(max(budget // (1 + share), 1), 4) if share else 4
+    count = int(min(rows, max(budget // (elements + share), least)))
+    order = np.argsort(-differences.max(axis=1), kind="stable")
+    some = np.sort(order[:count])
+    count = int(min(elements, max(budget // len(some) - share, 1)))
+    order = np.argsort(-differences[some].max(axis=0), kind="stable")
+    return some, np.sort(order[:count])
+
+
+def blocks(items: Array, size: int) -> Iterator[Array]:
+    """Yield the items, so many at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

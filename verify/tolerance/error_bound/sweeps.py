@@ -1,0 +1,194 @@
+"""Bound the outputs of a computation: by a sweep for each, or by a sketch of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from verify.backward.recording import NotRecorded
+from verify.forward.fast import single_threaded_blas
+from verify.model.arrays import Array, FlatOutputs
+from verify.tolerance.error_bound.computations import Computation
+from verify.tolerance.error_bound.costs import (
+    LONG_LOOPS,
+    ROW_SHARE,
+    blocks,
+    cost_of_a_row,
+    most_different,
+    numbers,
+    sketch_plan,
+)
+from verify.tolerance.error_bound.deviations import (
+    MAX_LINEAR_DEVIATION,
+    Deviations,
+    abs_errors,
+    deviations_of,
+)
+from verify.tolerance.error_bound.sketch import FEWEST_COPIES, MOST_COPIES
+from verify.tolerance.error_bound.time_windows import loop_steps
+from verify.tolerance.error_bound.visitor import BoundVisitor
+
+MAX_BLOCK_ADJOINTS, MAX_BLOCK_ROWS = 4e6, 128
+"""Adjoints kept at a time, and their greatest number of rows, so that they fit a core's
+cache. Matrix products that small are not worth several threads."""
+
+LONG_BLOCK_ADJOINTS = 2e7
+"""In place of `MAX_BLOCK_ADJOINTS` for `LONG_LOOPS`, whose steps hold few each."""
+
+MIN_BLOCK_PAIRS, MAX_ARRAY_NUMBERS = 8, 1.6e7
+"""Elements of a dear row that are swept together, because the row's own values are
+judged once for all of them; and the greatest size of an array of adjoints then."""
+
+
+class Sketch(Protocol):
+    """Bound all outputs of some rows at once; see `sketched_bounds`."""
+
+    def __call__(
+        self, some: Array, copies: int = MOST_COPIES, groups: int = 1
+    ) -> tuple[list[Array], Array]:
+        """Return the bounds, and the rows in which they do not hold."""
+
+
+EXACT_SHARE, FEW_ELEMENTS = 10, 8
+"""What the budget is divided by for sweeps where a `Sketch` is possible: a sweep takes
+as long as some twenty copies of a sketch. With a sketch, these are for the elements
+that differ most, since a bound of their own is several times nearer. For so few
+elements in a row sweeps do not take longer than a sketch."""
+
+FEW_FACTOR = 3.2
+"""What the budget is multiplied with then."""
+
+SKETCH_SHARE = 6.0
+"""How many times the budget may be spent on a `Sketch`, in adjoints times copies."""
+
+
+def bounds_of(
+    computation: Computation,
+    differences: Sequence[Array],
+    visitor_for: Callable[[Deviations, Array], BoundVisitor],
+    rows: int,
+    budget: float,
+    *,
+    weights: int = 0,
+    max_deviation: float | None = None,
+    sketch: Sketch | None = None,
+) -> list[Array]:
+    """Return the bounds of all outputs, or of those that the budget allows.
+
+    Parameters
+    ----------
+    computation : Computation
+    differences : list of (batch, ...)
+        As for `output_bounds`.
+    visitor_for : callable
+        Deviations of the rows and zeros, (sweeps, rows) -> a `BoundVisitor`.
+    rows : int
+        Only the first rows can have a bound.
+    budget : float
+        Adjoints to compute at most.
+    weights : int
+        Adjoints that a visitor computes for a row beside those of a backpropagation.
+    max_deviation : float, optional
+        In place of `MAX_LINEAR_DEVIATION`.
+    sketch : Sketch, optional
+        Bounds all outputs of some rows at once, where the budget is too small for all.
+
+    Returns
+    -------
+    list of (batch, ...)
+        NaN for an element that has no bound.
+    """
+    most = MAX_LINEAR_DEVIATION if max_deviation is None else max_deviation
+    flat = FlatOutputs(differences)
+    joined = flat.join(differences)  # (batch, elements)
+    found = np.full(joined.shape, np.nan)
+    _, first = computation.traces(np.array([0]))
+    if numbers(first) > budget:
+        return flat.split(found)  # a single sweep takes longer than all may
+    try:
+        cost = cost_of_a_row(computation, flat, first)
+    except NotRecorded:  # a layer computes what has no derivative here
+        return flat.split(found)
+    work = cost.work + (weights if cost.work else 0)
+    ranking = np.nan_to_num(joined[:rows], nan=np.inf)
+    dear = rows * flat.elements * work > budget / EXACT_SHARE
+    if sketch is not None and flat.elements <= FEW_ELEMENTS:
+        budget *= FEW_FACTOR
+    elif sketch is not None and dear:
+        afford = SKETCH_SHARE * budget / max(work, 1)  # copies of rows
+        copies = int(np.clip(afford // rows, FEWEST_COPIES, MOST_COPIES))
+        fit = int(min(rows, afford // copies))
+        some = np.argsort(-ranking.max(axis=1), kind="stable")[:fit]
+        together, groups, passes = sketch_plan(
+            numbers(first) * 4 * copies, loop_steps(first)
+        )
+        some = some[: together * passes]
+        with single_threaded_blas():
+            for part in blocks(some, together):
+                bounds = sketched_rows(sketch, part, differences, copies, groups)
+                found[part] = flat.join(bounds)
+        budget /= EXACT_SHARE
+    share = ROW_SHARE if cost.recorded else 0
+    chosen, elements = most_different(ranking, budget / max(work, 1), share)
+    long = loop_steps(first) >= LONG_LOOPS and not cost.recorded
+    at_a_time = LONG_BLOCK_ADJOINTS if long else MAX_BLOCK_ADJOINTS
+    pairs = max(1, int(at_a_time // max(work, flat.elements)))
+    if cost.recorded:
+        most_pairs = MAX_ARRAY_NUMBERS // max(cost.largest, flat.elements)
+        pairs = max(pairs, int(min(MIN_BLOCK_PAIRS, most_pairs)))
+    # Part of a row's cost is the same for any number of elements, so a block takes all
+    # elements of few rows rather than few elements of all rows.
+    row_block = min(max(1, pairs // len(elements)), MAX_BLOCK_ROWS) if work else pairs
+    with single_threaded_blas():
+        for some in blocks(chosen, row_block):
+            single, double = computation.traces(some)
+            diverged, deviations = deviations_of(single, double, most)
+            if diverged.all():
+                continue  # no row of these may have a bound
+            errors = abs_errors(single.output, double.output)
+            element_block = max(1, pairs // len(some)) if work else len(elements)
+            for which in blocks(elements, element_block):
+                visitor = visitor_for(deviations, np.zeros((len(which), len(some))))
+                if work:
+                    # (sweeps, rows, elements): sweep k is the gradient of which[k].
+                    one_hot = np.zeros((len(which), len(some), flat.elements))
+                    one_hot[np.arange(len(which)), :, which] = 1.0
+                    gradients = flat.split(one_hot)  # (sweeps, rows, ...) each
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        computation.sweep(some, gradients, visitor, double, single)
+                bound = visitor.bound()  # (sweeps, rows)
+                # A bound that NumPy's own float32 exceeds does not hold.
+                exceeded = (bound < errors[:, which].T).any(axis=0)  # (rows,)
+                bound = np.where(diverged | exceeded, np.nan, bound)
+                found[np.ix_(some, which)] = bound.T  # (rows, sweeps)
+    return flat.split(found)
+
+
+def sketched_rows(
+    sketch: Sketch,
+    rows: Array,
+    like: Sequence[Array],
+    copies: int = MOST_COPIES,
+    groups: int = 1,
+) -> list[Array]:
+    """Return the bounds of all elements of some rows, NaN for rows that have none.
+
+    Parameters
+    ----------
+    sketch : Sketch
+    rows : (n,) of int
+    like : list of (batch, ...)
+        Arrays in the shapes of the outputs.
+    copies, groups : int
+        As for `sketched_bounds`.
+    """
+    try:
+        bounds, unsound = sketch(rows, copies, groups)
+    except NotRecorded:
+        return [np.full((len(rows), *y.shape[1:]), np.nan) for y in like]
+    return [
+        np.where(unsound.reshape(-1, *(1,) * (bound.ndim - 1)), np.nan, bound)
+        for bound in bounds
+    ]

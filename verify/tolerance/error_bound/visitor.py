@@ -1,0 +1,182 @@
+"""Add up on the way back how far local errors move outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from verify.backward.cells import Values
+from verify.backward.recording import Operation
+from verify.forward.network import Network
+from verify.forward.trace import bare_path
+from verify.model.arrays import Array, by_sample
+from verify.model.spec import LayerSpec
+from verify.tolerance.activation_errors import ActivationErrors
+from verify.tolerance.error_bound.deviations import Deviations
+from verify.tolerance.error_bound.operation_sites import operation_rounding
+from verify.tolerance.error_bound.sites import (
+    KNOWN_ACTIVATIONS,
+    ROUNDING_SITES,
+    LayerRounding,
+    RoundingSite,
+)
+from verify.tolerance.noise_floor import FLUSH_ERROR
+
+STANDARD_DEVIATIONS = 10.0
+"""Standard deviations that are allowed for the rounding of dot products."""
+
+CANCELLED = 1e-13
+"""Share of a sum's terms below which the sum counts as 0: what float64 makes of it."""
+
+
+class BoundVisitor:
+    """Add up how far every local error moves every output, on the way back.
+
+    Parameters
+    ----------
+    net : Network
+    activation_errors : ActivationErrors
+    deviations : mapping of str to mapping of str to (rows,)
+        Call of a layer -> `LayerRounding.deviations`.
+    zeros : (sweeps, rows)
+
+    Attributes
+    ----------
+    coherent : (sweeps, rows)
+        Sum of the greatest errors.
+    squared : (sweeps, rows)
+        Sum of the variances.
+    drift : dict of (sweeps, rows, units)
+        Call and site -> what the same error at every step would add up to.
+    near : (rows,) of bool
+        Rows in which float32 may decide otherwise, so that a value jumps.
+    """
+
+    known_activations = KNOWN_ACTIVATIONS
+
+    def __init__(
+        self,
+        net: Network,
+        activation_errors: ActivationErrors,
+        deviations: Deviations,
+        zeros: Array,
+    ) -> None:
+        self.net = net
+        self.activation_errors = activation_errors
+        self.deviations = deviations
+        self.coherent, self.squared = zeros, zeros.copy()
+        self.drift: dict[tuple[str, str], Array] = {}
+        self.near = np.zeros(zeros.shape[1], dtype=bool)
+        self._layers: dict[str, LayerRounding] = {}
+
+    def __call__(
+        self, key: str, step: int | None, d: Values, v: Values | Operation
+    ) -> None:
+        """Add the errors of one step of one call; see `Visitor`."""
+        if isinstance(v, Operation):
+            self.add_operation(key, d, v)
+            return
+        rounding = self.layer(key)
+        sites, _ = ROUNDING_SITES[rounding.layer.class_name](rounding, v)
+        for site in sites:
+            adjoint = d[site.name]  # (sweeps, rows, ...)
+            self.add_errors(adjoint, site.max_error + FLUSH_ERROR)
+            if site.standard_deviation is not None:
+                self.add_deviation(key, site, adjoint * site.standard_deviation)
+
+    def add_operation(self, key: str, d: Values, operation: Operation) -> None:
+        """Add the errors of one operation of a layer that is recorded."""
+        if not operation.operands:
+            return
+        found = operation_rounding(operation, self.activation_errors)
+        near = found.near
+        if near.size > 1:  # of several steps or rows for each sample
+            near = np.asarray(by_sample(near, len(self.near)).any(axis=1))
+        self.near |= near
+        if "output" not in d:
+            return
+        adjoint = d["output"]  # (sweeps, rows, ...), with steps after the rows if any
+        shape, own = operation.output.shape, adjoint.shape[1:]
+        worst = np.broadcast_to(found.max_error + FLUSH_ERROR, shape).reshape(own)
+        if not np.all(np.isfinite(worst)):  # 1 / 0 that no output depends on
+            unused = np.all(adjoint == 0, axis=0)
+            worst = np.where(unused, 0.0, worst)
+        self.add_errors(adjoint, worst)
+        if found.alike is not None:
+            alike = np.broadcast_to(found.alike, shape).reshape(own)
+            whole = np.abs(self.by_row(adjoint, alike))
+            parts = self.by_row(np.abs(adjoint), np.abs(alike))
+            self.coherent += np.maximum(whole - CANCELLED * parts, 0.0)
+        if found.standard_deviation is not None:
+            place = operation.place or id(operation)
+            site = RoundingSite(f"{operation.name} {place}", found.max_error)
+            deviation = np.broadcast_to(found.standard_deviation, shape).reshape(own)
+            moved = adjoint * deviation
+            if len(shape) == 1:
+                moved = moved[..., None]  # a single number in each row
+            self.add_deviation(key, site, moved)
+
+    def add_errors(self, adjoint: Array, errors: Array) -> None:
+        """Add the greatest errors, (rows, ...), of values with these adjoints."""
+        self.coherent += self.by_row(np.abs(adjoint), errors)
+
+    def by_row(self, adjoint: Array, errors: Array) -> Array:
+        """Return `sum_of_products` for each sample, which may have several rows."""
+        sums = sum_of_products(adjoint, errors)  # (sweeps, rows)
+        if adjoint.shape[1] != len(self.near):
+            sums = sums.reshape(*self.coherent.shape, -1).sum(axis=-1)
+        return sums
+
+    def layer(self, key: str) -> LayerRounding:
+        """Return `rounding` of a call, made once."""
+        if key not in self._layers:
+            root = self.net.cast_to("float64")
+            layer = root.at(bare_path(key, self.net.spec))
+            self._layers[key] = self.rounding(key, layer)
+        return self._layers[key]
+
+    def rounding(self, key: str, layer: LayerSpec) -> LayerRounding:
+        """Return what the rounding of a layer, called by that key, depends on."""
+        return LayerRounding(layer, self.activation_errors, self.deviations[key])
+
+    def add_deviation(self, key: str, site: RoundingSite, moved: Array) -> None:
+        """Add standard deviations of the outputs, (sweeps, rows, ..., units)."""
+        if moved.ndim == 2:
+            moved = moved[..., None]  # a single number in each row
+        samples = len(self.near)
+        if moved.shape[1] != samples:  # several rows of a sample count as steps
+            moved = moved.reshape(len(moved), samples, -1, *moved.shape[2:])
+        each = moved.reshape(*moved.shape[:2], -1)  # (sweeps, rows, values)
+        self.squared += np.einsum("sru,sru->sr", each, each)
+        along = tuple(range(2, moved.ndim - 1))  # a single step has no axis of time
+        moved = moved.sum(axis=along) if along else moved  # (sweeps, rows, units)
+        place = key, site.name
+        self.drift[place] = self.drift.get(place, 0.0) + moved
+
+    def bound(self) -> Array:
+        """Return the bounds, (sweeps, rows); NaN for rows that are `near` a jump."""
+        drift = sum((x**2).sum(axis=-1) for x in self.drift.values())
+        spread = np.sqrt(np.maximum(self.squared, drift))
+        found = self.coherent + STANDARD_DEVIATIONS * spread + FLUSH_ERROR
+        return np.where(self.near, np.nan, found)
+
+
+def sum_of_products(adjoint: Array, errors: Array) -> Array:
+    """Return ``sum(adjoint * errors)`` over all axes but sweeps and rows.
+
+    Parameters
+    ----------
+    adjoint : (sweeps, rows, ...)
+    errors : (rows, ...)
+
+    Returns
+    -------
+    (sweeps, rows)
+    """
+    rows = len(errors)
+    if errors.shape != adjoint.shape[1:]:  # broadcasting takes longer than asking
+        errors = np.broadcast_to(errors, adjoint.shape[1:])
+    return np.einsum(
+        "sru,ru->sr",
+        adjoint.reshape(len(adjoint), rows, -1),
+        errors.reshape(rows, -1),
+    )
