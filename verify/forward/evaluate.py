@@ -46,10 +46,14 @@ class FastPath(NamedTuple):
     id_embeddings : set of LayerSpec
         Embeddings that return the ids themselves, because the loop after them looks
         the ids up in a table: the embedding already multiplied by the kernel.
+    chain : callable, optional
+        Evaluates the whole model, which is a chain of layers, for a block of rows; or
+        returns None where `Evaluation` must.
     """
 
     loops: Mapping[LayerSpec, TimeLoop]
     id_embeddings: Set[LayerSpec]
+    chain: Callable[[Array], Array | None] | None = None
 
 
 EQUATIONS_ALONE = FastPath({}, frozenset())

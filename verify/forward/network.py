@@ -251,14 +251,22 @@ class Network:
         -------
         list of (batch, ...)
         """
-        root, blocks = self.cast_to(dtype), self.row_blocks(x, dtype)
+        root = self.cast_to(dtype)
         ids = sum(array.size for array in x)  # at most this many ids are looked up
         path = compiled(root, ids) if fast else EQUATIONS_ALONE
+        if path.chain is not None and x.rows == 1 and thread_count(threads) > 1:
+            y = path.chain(x[0])  # there is nothing to share out
+            if y is not None:
+                return [y]
+        blocks = self.row_blocks(x, dtype)
         states = {} if states is None else states
         begun = dict(states)
         floatx = dtype or self.floatx
 
         def evaluate(rows: slice) -> list[Array]:
+            y = None if path.chain is None else path.chain(x[0][rows])
+            if y is not None:
+                return [y]
             if Rule.PREDICT_FORGETS_STATES in root.rules:
                 states.clear()
                 states.update(begun)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import graphs
 from support.nets import (
     features,
     ids,
@@ -22,20 +23,23 @@ from support.nets import (
 )
 
 from verify import DataError, Network
+from verify.forward import network
 from verify.forward.evaluate import Evaluation
 from verify.forward.fast import (
     RowBlocks,
+    chain,
     compiled,
     in_row_blocks,
     limit_threads,
     memory,
+    one_row,
     row_blocks,
     thread_count,
 )
 from verify.forward.fast import compile as compile_module
-from verify.forward.fast import loops as loops_over_time
 from verify.forward.fast.loops import FastLoop
 from verify.forward.fast.steps import Steps
+from verify.forward.fast.weights import FastWeights
 from verify.forward.layers.base import Tensor
 from verify.tolerance.compare import PROOF_TOLERANCE, compare
 
@@ -80,7 +84,7 @@ def networks(draw: Any) -> tuple[Network, np.ndarray]:
         if draw(st.booleans()):
             layers.append(layer("Masking", "m", mask_value=0.0))
     if draw(st.booleans()):
-        layers.append(layer(draw(st.sampled_from(compile_module.PASS_THROUGH)), "d"))
+        layers.append(layer(draw(st.sampled_from(chain.PASS_THROUGH)), "d"))
     first = draw(loops())
     layers.append(first)
     if first["config"]["return_sequences"] and draw(st.booleans()):
@@ -182,21 +186,140 @@ def test_what_one_row_is_multiplied_by_shows_where_it_is_wrong(monkeypatch):
     right = plain(net, x)
     assert same(fast(net, x), right)
     own = compiled_loop(net, looks_up=False).weights
-    for weight in (own.recurrent.flat, *own.inputs):
+    for weight in (own.recurrent.flat, *own.inputs):  # the loop over one row has these
         weight[...] *= -1
         assert not same(fast(net, x), right)
         weight[...] *= -1
     assert same(fast(net, x), right)
 
 
-def test_a_long_row_is_evaluated_step_by_step(monkeypatch):
-    net, x = small_lstm(), ids(batch=1)
-    known = fast(net, x)
-    monkeypatch.setattr(loops_over_time, "Ahead", None)
-    with pytest.raises(DataError):
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_a_long_row_is_evaluated_window_by_window(kind, monkeypatch):
+    def make() -> Network:
+        return one_layer(kind, return_sequences=True, go_backwards=True)
+
+    x = features(batch=1)
+    asked, computed = [], FastWeights.input_part
+    monkeypatch.setattr(
+        FastWeights,
+        "input_part",
+        lambda own, x: asked.append(len(x)) or computed(own, x),
+    )
+    known = fast(make(), x)
+    assert asked == [6]
+    monkeypatch.setattr(one_row, "MAX_AHEAD_NUMBERS", 16)
+    assert same(fast(make(), x), known)
+    assert len(asked) > 2
+    assert same(known, plain(make(), x))
+
+
+def one_layer(kind: str, **options: Any) -> Network:
+    """A model of one recurrent layer, whose input is numbers."""
+    return Network(
+        spec(
+            input_layer(None, 6, 3),
+            layer(kind, "loop", units=4, **options),
+            dtype=np.float64,
+        )
+    )
+
+
+def row_loop_of(net: Network) -> one_row.RowLoop:
+    """The loop over one row that the last call has left."""
+    root = net.cast_to("float64")
+    (found,) = compiled(root, 0).loops.values()
+    assert isinstance(found, FastLoop)
+    (loop,) = found._row_loops
+    return loop
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *(("LSTM", name) for name in ("one", "halves")),
+        *(("GRU", name) for name in ("kernel", "bias", "factors")),
+    ],
+)
+def test_what_a_loop_over_one_row_holds_shows_where_it_is_wrong(kind, name):
+    net, x = one_layer(kind), features(batch=1)
+    right = plain(net, x)
+    assert same(fast(net, x), right)
+    held = getattr(row_loop_of(net), name)
+    held *= 1.5
+    assert not same(fast(net, x), right)
+    held /= 1.5
+    assert same(fast(net, x), right)
+
+
+def test_one_row_and_several_threads_share_no_buffer():
+    net, found = one_layer("LSTM", return_sequences=True), {}
+    inputs = {seed: features(seed, batch=1) for seed in range(8)}
+
+    def predict(seed: int) -> None:
+        found[seed] = [net.predict(inputs[seed], dtype="float64") for _ in range(30)]
+
+    callers = [threading.Thread(target=predict, args=(seed,)) for seed in inputs]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    for seed, x in inputs.items():
+        assert all(same(y, plain(net, x)) for y in found[seed])
+
+
+@pytest.mark.parametrize("rows", [1, ROWS])
+def test_a_chain_is_evaluated_without_evaluation_and_an_error_by_it(rows, monkeypatch):
+    net, x = small_lstm(), ids(batch=rows)
+    right = plain(net, x)
+    monkeypatch.setattr(network.Evaluation, "__call__", None)  # what is not a chain
+    assert same(fast(net, x), right)
+    x[0, 2] = 11
+    with pytest.raises(TypeError):
         fast(net, x)
-    monkeypatch.setattr(loops_over_time, "MAX_AHEAD_NUMBERS", 6 * 16 - 1)
-    assert same(fast(net, x), known)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="expected token ids from 0 to 10"):
+        fast(net, x)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stateful": True},
+        {"return_state": True},
+        {"dtype": "mixed_float16"},
+    ],
+    ids=str,
+)
+def test_a_layer_that_a_chain_cannot_hold_is_left_to_evaluation(change):
+    root = one_layer("LSTM").cast_to("float64")
+    assert compiled(root, 0).chain is not None
+    (name,) = [name for name, x in root.sublayers.items() if x.class_name == "LSTM"]
+    inner = root.sublayers[name]
+    if "dtype" in change:
+        changed = replace(inner, policy=change["dtype"])
+    else:
+        changed = replace(inner, options={**inner.options, **change})
+    other = replace(root, sublayers={**root.sublayers, name: changed})
+    assert compiled(other, 0).chain is None
+
+
+@pytest.mark.parametrize("rows", [1, ROWS])
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_both_directions_are_the_same_on_the_fast_path(kind, sequences, rows):
+    layers = [
+        graphs.given("x", 6, dtype="int32"),
+        graphs.made("Embedding", "e", (11, 3), input_dim=11, output_dim=3,
+                    mask_zero=True),
+        graphs.both_ways(kind, "b", 3, 4, return_sequences=sequences),
+        graphs.made("Dense", "d", (8, 2), (2,), units=2),
+    ]  # fmt: skip
+    net = Network(graphs.net(layers, {"e": "x", "b": "e", "d": "b"}, "d"))
+    assert compiled(net.cast_to("float64"), 0).chain is not None
+    x = ids(batch=rows)
+    x[0, 2:4], x[0, 5] = 0, 0
+    for _ in range(3):  # before and after the table is made
+        assert same(fast(net, x), plain(net, x))
 
 
 @pytest.mark.parametrize("rows", [1, ROWS])
@@ -344,7 +467,13 @@ def test_a_masked_step_that_is_not_held_shows(rows, monkeypatch):
     x[0, 2], x[0, 1] = 0, 3
     right = plain(net, x)
     assert same(fast(net, x), right)
-    monkeypatch.setattr(Steps, "advance_but", lambda steps, _, x: steps.advance(x))
+    if rows == 1:  # a masked step of one row is left out
+        over = FastLoop._over_row
+        monkeypatch.setattr(
+            FastLoop, "_over_row", lambda own, x, _, *rest: over(own, x, None, *rest)
+        )
+    else:
+        monkeypatch.setattr(Steps, "advance_but", lambda steps, _, x: steps.advance(x))
     assert not same(fast(net, x), right)
 
 

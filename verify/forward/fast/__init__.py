@@ -8,8 +8,10 @@ model fast loops, which do the work of the same equations in another order, and
   thread busy;
 * the pre-activations of a step are one product,
   ``[x, h, 1] @ [kernel; recurrent_kernel; bias]``, whose gate blocks are views;
-* for a single row, whose time goes into the interpreter rather than into arithmetic,
-  the products of the inputs are computed for all steps at once;
+* a single row, whose time goes into the interpreter rather than into arithmetic, has a
+  loop of its own, with fewer calls of NumPy a step;
+* the layers of a model that is a chain are called one after the other, without finding
+  out anew what each is given;
 * ``sigmoid(z)`` is computed as ``(1 + tanh(z / 2)) / 2``, so that one call of tanh
   serves all gates;
 * the whole table of an Embedding in front of a recurrent layer is multiplied by the

@@ -12,6 +12,7 @@ from threading import Lock
 from weakref import WeakKeyDictionary
 
 from verify.forward.evaluate import FastPath
+from verify.forward.fast.chain import PASS_THROUGH, Chain, calls_in_chain
 from verify.forward.fast.loops import FastLoop, has_fast_loop
 from verify.model.dtypes import POLICIES
 from verify.model.graph import Node, TensorRef, flatten
@@ -20,9 +21,6 @@ from verify.model.spec import LayerSpec
 MAX_PROJECTED_BYTES = 64 * 2**20
 """Greatest size, in bytes, of an embedding table multiplied by a kernel. For an LSTM it
 has 4 * units columns, so it may be many times as large as the embedding."""
-
-PASS_THROUGH = ("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout")
-"""Layers that return their input unchanged, so that ids may pass through them."""
 
 
 def compiled(root: LayerSpec, ids: int | None = 0) -> FastPath:
@@ -52,7 +50,8 @@ class _Compiled:
         layers = [layer for _, layer in root.walk() if has_fast_loop(layer)]
         self._loops = {layer: FastLoop(layer) for layer in layers}
         self._fed = _fed_loops(root, self._loops)
-        self._path = self._plain = FastPath(self._loops, frozenset())
+        self._calls = calls_in_chain(root, self._loops.keys())
+        self._path = self._plain = self._made(self._loops, frozenset())
         self._ids_until_it_pays = max((_ids(layer) for layer in self._fed), default=0)
         self._lock = Lock()
 
@@ -74,7 +73,16 @@ class _Compiled:
                 weights = self._loops[layer].weights
                 table = weights.input_part(embedding.weights["embeddings"])
                 loops[layer] = FastLoop(layer, table)
-        return FastPath(loops, frozenset(self._fed))
+        return self._made(loops, frozenset(self._fed))
+
+    def _made(
+        self, loops: Mapping[LayerSpec, FastLoop], id_embeddings: frozenset[LayerSpec]
+    ) -> FastPath:
+        """Return a path, with the whole model as a chain if it is one."""
+        path = FastPath(loops, id_embeddings)
+        if self._calls is None:
+            return path
+        return path._replace(chain=Chain(self._calls, path))
 
 
 def _ids(embedding: LayerSpec) -> int:

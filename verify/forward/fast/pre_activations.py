@@ -1,4 +1,4 @@
-"""Compute the pre-activations of a step, products and bias, in one of three ways."""
+"""Compute the pre-activations of a step, products and bias, in one of two ways."""
 
 from __future__ import annotations
 
@@ -115,18 +115,3 @@ class LookedUp(PreActivations):
         self.multiply()
         np.add(self.x_target, self.added, self.x_target)
         return self.candidate
-
-
-class Ahead(PreActivations):
-    """Take x's part as computed ahead for all steps of a single row: (1, columns)."""
-
-    def __init__(self, weights: FastWeights, rows: int) -> None:
-        h = weights.empty_h(rows)
-        super().__init__(weights, h, h, weights.recurrent)
-
-    def __call__(self, x: Array) -> Array | None:
-        """Add x's part to the products of h; see `PreActivations`."""
-        self.multiply()
-        added, candidate = self.split(x) if self.separate_candidate else (x, None)
-        np.add(self.x_target, added, self.x_target)
-        return candidate
