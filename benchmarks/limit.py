@@ -37,7 +37,7 @@ SINGLE_THREAD_ROWS = 8
 
 def recurrent(spec: ModelSpec) -> Iterator[tuple[Array, Array, int]]:
     """Yield kernel, recurrent kernel and activations a step and unit, by layer."""
-    for layer in spec:
+    for _, layer in spec.walk():
         if layer.class_name in GATE_COUNTS:
             # an LSTM also has the activation of its cell state
             count = GATE_COUNTS[layer.class_name] + (layer.class_name == "LSTM")

@@ -23,43 +23,64 @@ def plain_pass(spec: ModelSpec) -> Callable[[Array], Array]:
     Raises
     ------
     BenchmarkError
-        The model has a layer that the models of the recipes do not have.
+        The model has a layer that the models measured here do not have.
     """
     layers = [layer for layer in spec if layer.class_name != "InputLayer"]
+    known = ("Embedding", "Dense", "Bidirectional", *STEP_FUNCTIONS)
     for layer in layers:
-        masks = layer.options.get("mask_zero", False)
-        if masks or layer.class_name not in ("Embedding", "Dense", *STEP_FUNCTIONS):
+        if layer.class_name not in known:
             raise BenchmarkError(
-                f"expected Embedding, Dense, {', '.join(STEP_FUNCTIONS)}, no masks. "
-                f"Received: {layer.class_name} '{layer.name}'"
+                f"expected {', '.join(known)}. Received: "
+                f"{layer.class_name} '{layer.name}'"
             )
 
     def forward(x: Array) -> Array:
+        mask = None
         for layer in layers:
             if layer.class_name == "Embedding":
+                mask = x != 0 if layer.options["mask_zero"] else None
                 x = layer.weights["embeddings"][x]
             elif layer.class_name == "Dense":
                 x = softmax(x @ layer.weights["kernel"] + layer.weights["bias"])
+            elif layer.class_name == "Bidirectional":
+                x = _both_directions(layer, x, mask)
             else:
-                x = _recurrence(layer, x)
+                x = _recurrence(layer, x, mask)
         return x
 
     return forward
 
 
-def _recurrence(layer: LayerSpec, x: Array) -> Array:
+def _both_directions(layer: LayerSpec, x: Array, mask: Array | None) -> Array:
+    """Compute two layers and put their outputs side by side."""
+    forward, backward = layer.sublayers.values()
+    turned = _recurrence(backward, x[:, ::-1], None if mask is None else mask[:, ::-1])
+    if backward.options["return_sequences"]:
+        turned = turned[:, ::-1]
+    return np.concatenate([_recurrence(forward, x, mask), turned], axis=-1)
+
+
+def _recurrence(layer: LayerSpec, x: Array, mask: Array | None) -> Array:
     """Compute a recurrent layer: (batch, time, features) -> (batch, units).
 
-    With ``return_sequences`` the result is (batch, time, units).
+    With ``return_sequences`` the result is (batch, time, units). Where `mask` (batch,
+    time) is False, the states stay.
     """
     step, zeros = STEP_FUNCTIONS[layer.class_name], np.zeros
     size = (len(x), layer.options["units"])
     states = tuple(zeros(size, x.dtype) for _ in range(1 + (step is _lstm)))
     outputs = []
     for t in range(x.shape[1]):
-        states = step(layer, x[:, t], *states)
+        before, states = states, step(layer, x[:, t], *states)
+        if mask is not None:
+            kept = mask[:, t, None]
+            states = tuple(
+                np.where(kept, new, old)
+                for new, old in zip(states, before, strict=True)
+            )
         if layer.options["return_sequences"]:
-            outputs.append(states[0])
+            zeroes = mask is not None and layer.options["zero_output_for_mask"]
+            outputs.append(states[0] * kept if zeroes else states[0])
     return np.stack(outputs, axis=1) if outputs else states[0]
 
 

@@ -12,16 +12,18 @@ the outputs of all rows are compared with those of ``model.predict``; a program 
 outputs differ by more than 1e-6 is named and not timed.
 
 The models are those of the four sentiment recipes: Embedding(12533, 32), the recurrent
-layers, Dense(2, softmax), with random weights of the size that training gives them. The
-plan varies one axis at a time:
+layers, Dense(2, softmax), with random weights of the size that training gives them; and
+three more: an LSTM with a mask, one in both directions, and two GRUs in both directions
+with a mask. The plan varies one axis at a time:
 
 ====================  ======  ===========  ===================================
                       units   time steps   rows
 ====================  ======  ===========  ===================================
-every model           40      26           1, 32, 256, 3,463
+every recipe          40      26           1, 32, 256, 3,463
 SimpleRNN and LSTM    40      26           100,000
 LSTM and GRU          256     26           3,463
 LSTM                  40      100, 500     256, 3,463
+masked, Bidirectional 40      26           1, 32, 3,463
 ====================  ======  ===========  ===================================
 
 3,463 rows of 26 steps are the chapter's test tweets. ``--quick`` measures 1, 32 and
@@ -61,7 +63,7 @@ from benchmarks.competitors import (
 from benchmarks.ending import ended
 from benchmarks.machine import Machine, busy_seconds
 from benchmarks.memory import measured_growth
-from benchmarks.models import build
+from benchmarks.models import OTHER_MODELS, build
 from benchmarks.output import RESULTS_FOLDER
 from benchmarks.results import (
     MAX_DIFFERENCE,
@@ -78,6 +80,7 @@ from verify.tolerance.compare import compare
 ROWS, QUICK_ROWS = (1, 32, 256, 3463, 100_000), (1, 32, 3463)
 LENGTHS, UNITS = (26, 100, 500), (40, 256)
 MEMORY_ROWS, QUICK_MEMORY_ROWS = (3463, 100_000, 1_000_000), (3463, 100_000)
+MODELS = (*SENTIMENT_RECIPES, *OTHER_MODELS)
 MEMORY_MODEL = ("sentiment_lstm", 40, 26)
 
 CASE_SECONDS = 5.0
@@ -107,6 +110,9 @@ def plan(which: str, models: Iterable[str]) -> list[Case]:
                 if rows * length <= ROWS[-1] * LENGTHS[0]
             ]
         else:
+            if model in OTHER_MODELS:
+                cases += [Case(model, 40, 26, rows) for rows in QUICK_ROWS]
+                continue
             most = len(ROWS) if model in ("sentiment_rnn", "sentiment_lstm") else -1
             cases += [Case(model, 40, 26, rows) for rows in ROWS[:most]]
             if model == "sentiment_lstm":
@@ -215,9 +221,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=SENTIMENT_RECIPES,
+        choices=MODELS,
         metavar="MODEL",
-        help=", ".join(SENTIMENT_RECIPES),
+        help=", ".join(MODELS),
     )
     parser.add_argument(
         "--seconds", type=float, default=CASE_SECONDS, help="for all turns of a case"
@@ -241,9 +247,7 @@ def main(argv: list[str] | None = None) -> int:
                 )
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-        results = run(
-            which, arguments.only or SENTIMENT_RECIPES, arguments.seconds, out
-        )
+        results = run(which, arguments.only or MODELS, arguments.seconds, out)
         return int(bool(results.different()))
 
     return ended("benchmarks.speed", work)

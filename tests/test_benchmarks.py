@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.nets import lstm_spec
+from support import graphs
+from support.nets import ids, layer, lstm_spec, rnn, word_net
 
 from benchmarks import limit, memory, speed, streaming, turns
 from benchmarks.competitors import (
@@ -37,7 +38,7 @@ from benchmarks.results import LIMIT_TITLE, TABLE_HEADS, Measured, Results
 from benchmarks.streaming import Cost, growth
 from benchmarks.turns import BenchmarkError, Turns, Worker, rounds_of
 from recipes import SENTIMENT_RECIPES
-from verify import load
+from verify import Network, load
 from verify.keras_bridge import backend
 from verify.ports.convert.to_onnx import fused
 from verify.ports.convert.to_onnx.model import onnx_model
@@ -142,9 +143,29 @@ if INSTALLED:
 
 
 def test_models_that_are_not_translated_are_refused_by_name():
-    spec = lstm_spec()
-    with pytest.raises(BenchmarkError, match="Received: Embedding 'embedding'"):
+    spec = word_net(layer("Masking", "mask"), rnn("LSTM"))
+    with pytest.raises(BenchmarkError, match="Received: Masking 'mask'"):
         plain_pass(spec)
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+def test_the_plain_loop_knows_masks_and_both_directions(kind):
+    x, sizes = ids(), {"input_dim": 11, "output_dim": 3}
+    layers = [
+        graphs.given("x", 6, dtype="int32"),
+        graphs.made("Embedding", "e", (11, 3), mask_zero=True, **sizes),
+        graphs.both_ways(kind, "b", 3, 4, return_sequences=True),
+        graphs.rnn(kind, "last", 8, 3),
+        graphs.made("Dense", "d", (3, 2), (2,), units=2, activation="softmax"),
+    ]
+    calls = {"e": "x", "b": "e", "last": "b", "d": "last"}
+    spec = graphs.net(layers, calls, "d")
+    found = plain_pass(spec)
+    (wanted,) = Network(spec).flat(Network(spec).prepare(x))
+    assert compare(found(x), wanted, allowed=1e-6).matches
+    holed = x.copy()
+    holed[holed == 0] = 1
+    assert not compare(found(holed), wanted, allowed=1e-6).matches
 
 
 def test_inputs_are_filled_up_with_zeros_like_the_tweets():
@@ -371,15 +392,15 @@ def test_the_files_are_written(tmp_path):
 
 
 def test_the_plan_covers_every_axis():
-    cases = speed.plan("usual", SENTIMENT_RECIPES)
+    cases = speed.plan("usual", speed.MODELS)
     assert len(set(cases)) == len(cases)
     for axis, values in (
         ("rows", speed.ROWS), ("length", speed.LENGTHS), ("units", speed.UNITS),
-        ("model", SENTIMENT_RECIPES),
+        ("model", speed.MODELS),
     ):  # fmt: skip
         assert {getattr(case, axis) for case in cases} == set(values)
-    assert set(cases) < set(speed.plan("full", SENTIMENT_RECIPES))
-    assert set(speed.plan("quick", SENTIMENT_RECIPES)) < set(cases)
+    assert set(cases) < set(speed.plan("full", speed.MODELS))
+    assert set(speed.plan("quick", speed.MODELS)) < set(cases)
 
 
 @pytest.mark.parametrize(

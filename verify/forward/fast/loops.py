@@ -212,7 +212,9 @@ def _over_time(
 def _zeroed(result: Scan, masked: Array, return_sequences: bool) -> Scan:
     """Return what a layer that outputs zeros at masked steps returns."""
     where = masked.T if return_sequences else masked[-1]  # (rows, time) or (rows,)
-    output = result.output.copy()
+    output = result.output
+    if not return_sequences:  # it is the state h, which stays
+        output = output.copy()
     output[where] = 0
     return result._replace(output=output)
 
