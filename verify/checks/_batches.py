@@ -61,6 +61,12 @@ batch's forward pass, spent on the rows that differ most. The budgets of all bat
 up to `MAX_OUTPUT_ADJOINTS` at least, the budget of a single batch."""
 
 
+LONG_STEPS = 1000
+"""Steps from which a batch is as large as what its layers return may be: gates and
+states of all steps are never in memory, and a step of few rows takes as long as one of
+many."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Hold how many rows make a batch, and how many get a closer look.
@@ -148,7 +154,10 @@ class BatchPlan:
         with error_rows(0, few, source.rows, file_name(source)):
             arrays = net.outline(x).arrays()
         numbers = sum(array.size for array in arrays.values()) // few
-        fit = max(limits.batch_numbers // max(numbers, 1), 1)
+        held = numbers
+        if max(array.shape[1] if array.ndim > 1 else 1 for array in x) >= LONG_STEPS:
+            held = sum(a.size for name, a in arrays.items() if "/output" in name) // few
+        fit = max(limits.batch_numbers // max(held, 1), 1)
         if fit < batch_size and net.spec.batch_size is None:  # a long window
             return cls(source.rows, min(fit, limits.batch_rows), numbers)
         most = min(limits.batch_rows, fit)

@@ -273,6 +273,7 @@ class Network:
             run = Evaluation(
                 states if self.stateful else None, floatx=floatx, fast=path
             )
+            run.frees = True
             outputs = run(root, list(x.take(rows)), at="")
             return [tensor.value for tensor in flatten(outputs)]  # (block, ...) each
 

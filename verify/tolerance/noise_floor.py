@@ -178,11 +178,26 @@ def noise_floor(
     proven : bool
         As for `Tolerance`.
     """
-    finite = np.isfinite(float64)
-    scale = _by_unit(float64 if finite.all() else np.where(finite, float64, 0.0))
+    noise = np.max([_noise(other, float64) for other in others], axis=0)
+    return _floor(_scale(float64), noise, unit, quantised, proven)
+
+
+def _noise(other: Array, float64: Array) -> Array:
+    """Return how far an output is from the reference at most; (units,)."""
     with np.errstate(invalid="ignore"):
-        each = [_by_unit(_apart(other, float64)) for other in others]
-    noise = np.max(each, axis=0)
+        return _by_unit(_apart(other, float64))
+
+
+def _scale(float64: Array) -> Array:
+    """Return the greatest finite magnitude of each unit."""
+    finite = np.isfinite(float64)
+    return _by_unit(float64 if finite.all() else np.where(finite, float64, 0.0))
+
+
+def _floor(
+    scale: Array, noise: Array, unit: float, quantised: bool, proven: bool
+) -> Tolerance:
+    """Return the noise floor of outputs of that scale; see `noise_floor`."""
     atol = NOISE_FACTOR * noise + SCALE_FACTOR * max(unit / SINGLE, 1) * scale
     coarse = quantised or unit > SINGLE
     limit = MAX_RELATIVE_COARSE if coarse else MAX_RELATIVE
@@ -266,28 +281,24 @@ class Rounding:
         lowest = None if self.unit > UNIT_ROUNDOFF["float32"] else "float32"
         passes = 1 + NEIGHBOURS
         with doing(f"pass 1 of {passes}, the model in {lowest or 'its own dtype'}"):
-            others = [x.evaluate(self.net, lowest, threads=threads)]
+            outputs = x.evaluate(self.net, lowest, threads=threads)
+        # outputs of long windows are large, so one pass is in memory at a time
+        noise = [_noise(a, b) for a, b in zip(outputs, float64, strict=True)]
+        del outputs
+        some = x if rows is None else x.take(rows)
+        compared = float64 if rows is None else [y[rows] for y in float64]
         for k, net in enumerate(self._neighbours):
             said = f"pass {k + 2} of {passes}, weights moved by a rounding error"
-            if rows is None:
-                with doing(said):
-                    others.append(x.evaluate(net, "float64", threads=threads))
-                continue
-            outputs = [reference.copy() for reference in float64]
             with doing(said):
-                some = x.take(rows).evaluate(net, "float64", threads=threads)
-            for output, part in zip(outputs, some, strict=True):
-                output[rows] = part
-            others.append(outputs)
+                outputs = some.evaluate(net, "float64", threads=threads)
+            noise = [
+                np.maximum(most, _noise(a, b))
+                for most, a, b in zip(noise, outputs, compared, strict=True)
+            ]
+            del outputs
         return [
-            noise_floor(
-                reference,
-                *(other[k] for other in others),
-                unit=self.unit,
-                quantised=self.quantised,
-                proven=native,
-            )
-            for k, reference in enumerate(float64)
+            _floor(_scale(y), most, self.unit, self.quantised, native)
+            for y, most in zip(float64, noise, strict=True)
         ]
 
     def amplified(self, x: Evaluable) -> float:

@@ -29,8 +29,9 @@ def x():
 
 def test_a_batch_has_as_many_rows_as_fit_even_fewer_than_keras_takes(x):
     net = long_net(None)
-    numbers = BatchPlan.of(net, as_source(net, x)).numbers
-    assert numbers > 1000 * 4 * 6  # gates and states of every step
+    every = BatchPlan.of(net, as_source(net, x)).numbers
+    assert every > 1000 * 4 * 6  # gates and states of every step
+    numbers = 1000 * 4  # what the layer returns
     plan = BatchPlan.of(
         net, as_source(net, x), 32, Limits(batch_numbers=3 * numbers + 1)
     )
@@ -39,6 +40,10 @@ def test_a_batch_has_as_many_rows_as_fit_even_fewer_than_keras_takes(x):
     assert plan.size == 1
     plan = BatchPlan.of(net, as_source(net, x), 32, Limits(batch_numbers=33 * numbers))
     assert plan.size == 32  # whole batches where one fits
+    short = BatchPlan.of(
+        net, as_source(net, x[:, :999]), 2, Limits(batch_numbers=4 * every)
+    )
+    assert short.size == 4  # a batch of few steps is as before
 
 
 def test_fewer_rows_are_compared_layer_by_layer(x):

@@ -34,7 +34,7 @@ MAX_SEQUENCE_BYTES = 64 * 2**20
 """Greatest size, in bytes, of the outputs of one layer for all steps of a block. For
 long sequences it limits the number of rows, so that memory does not grow with time."""
 
-MAX_BATCH_BYTES = 128 * 2**20
+MAX_BATCH_BYTES = 256 * 2**20
 """The same for the rows of a batch of Keras, which a block otherwise keeps together."""
 
 
