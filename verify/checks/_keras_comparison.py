@@ -14,6 +14,7 @@ from verify.backward import backprop
 from verify.checks._batches import Batch, BatchPlan, Examiner, Limits, input_batches
 from verify.checks._layers import compare_layers, diagnose_layers
 from verify.checks._row_comparison import RowComparison
+from verify.checks._short_diagnosis import shorter_pair
 from verify.checks._time_chunks import TimeChunks, Undecided, compare_time_chunks
 from verify.checks._verdict import (
     backend_notes,
@@ -314,7 +315,14 @@ class KerasComparison(RowComparison):
         if not self.given:
             return diagnose_layers(self.net.spec, some, layers, self.keras64)
         # Which mistake, made in the model, gives what the user's network computes?
-        return diagnose_layers(self.own.spec, some, layers, self.net)
+        own, net = self.own, self.net
+        wrong = next((layer for layer in layers if not layer.proof.matches), None)
+        if wrong is not None:
+            name = None if wrong.proof.problem else wrong.name
+            short = shorter_pair(own, net, some, name, PROOF_TOLERANCE)
+            if short is not None:
+                own, net, some = short.own, short.other, short.x
+        return diagnose_layers(own.spec, some, layers, net)
 
     def _report(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from verify.checks._batches import Batch, BatchPlan, Examiner, input_batches
 from verify.checks._row_comparison import RowComparison
+from verify.checks._short_diagnosis import diagnosed_on_first_steps, few_rows
 from verify.checks._verdict import (
     backend_notes,
     beyond_noise,
@@ -24,7 +26,7 @@ from verify.checks.checkpoint import Watch, network_fingerprint, package_version
 from verify.checks.inputs import fraction_notes, negative_id_notes, prepared_rows
 from verify.data.sources import Source
 from verify.errors import DataError, join_and, printable
-from verify.forward.network import Network
+from verify.forward.network import Inputs, Network
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
@@ -212,18 +214,40 @@ class OutputsComparison(RowComparison):
             leading = min(LEADING_ROWS, self.plan.rows)
             differ = result.most_different()
             rows = np.concatenate([np.arange(leading), differ[differ >= leading]])
+        few = None
+        if not self.net.stateful and self.net.spec.batch_size is None:
+            first = prepared_rows(self.net, self.source, np.arange(1))
+            few = few_rows(self.net, first, self.plan.rows, result.most_different())
+        if few is not None:
+            rows, leading = few, 1
+        x = prepared_rows(self.net, self.source, rows)
         theirs = output_leaves(self.outputs.take(rows), self.net.output_names)
-        return diagnose(
-            self.net.spec,
-            prepared_rows(self.net, self.source, rows),
-            theirs,
-            allowed=self._allowed(result, slack),
-            port=True,
-            leading=leading,
-            numbers=rows,
-            seconds=self.diagnosis_seconds,
-            show=show,
-        )
+        allowed = self._allowed(result, slack)
+
+        def search(
+            net: Network, x: Inputs, observed: Sequence[Array], seconds: float
+        ) -> Diagnosis:
+            return diagnose(
+                net.spec,
+                x,
+                observed,
+                allowed=allowed,
+                port=True,
+                leading=leading,
+                numbers=rows,
+                seconds=seconds,
+                show=show,
+            )
+
+        began, seconds = time.monotonic(), self.diagnosis_seconds
+        if not self.net.stateful and self.net.spec.batch_size is None:
+            found = diagnosed_on_first_steps(
+                self.net, x, theirs, allowed, seconds, search
+            )
+            if found is not None:
+                return found
+            seconds = max(seconds - (time.monotonic() - began), 0.0)
+        return search(self.net, x, theirs, seconds)
 
     def _allowed(self, result: PartialResult, slack: float) -> list[Array]:
         """Return what a diagnosis counts as explained, (units,) for each output."""

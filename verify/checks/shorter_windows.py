@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from verify.checks.inputs import probe_inputs
@@ -77,6 +78,74 @@ def shortened(net: Network, x: Inputs | None, numbers: float) -> Shortened | Non
     except VerifyError:
         return None
     return Shortened(shorter, cut, steps, whole)
+
+
+def shortened_alike(
+    nets: Sequence[Network], x: Inputs, numbers: float
+) -> tuple[list[Network], Inputs] | None:
+    """Return several models of the same inputs with shorter windows; see `shortened`.
+
+    None if `shortened` returns None for the first of them, or one cannot be cut.
+    """
+    first = shortened(nets[0], x, numbers)
+    if first is None or first.inputs is None:
+        return None
+    try:
+        others = [
+            Network(_with_windows(net.spec, first.of_steps, first.steps), net.floatx)
+            for net in nets[1:]
+        ]
+    except VerifyError:
+        return None
+    return [first.net, *others], first.inputs
+
+
+@dataclass(frozen=True)
+class FirstSteps:
+    """Hold a model and its inputs, cut to their first steps."""
+
+    net: Network
+    x: Inputs
+    steps: int
+    of_steps: int
+
+    def lengthened(self, spec: ModelSpec) -> ModelSpec:
+        """Return a model made of this one, with the whole windows."""
+        return _with_windows(spec, self.steps, self.of_steps)
+
+
+def first_steps(
+    net: Network, x: Inputs, numbers: float, least: int = LEAST_STEPS
+) -> FirstSteps | None:
+    """Return a model and the first steps of its inputs.
+
+    Parameters
+    ----------
+    net : Network
+    x : Inputs
+    numbers : float
+        Numbers in the forward pass of one row, at most.
+    least : int
+        Steps at least.
+
+    Returns
+    -------
+    FirstSteps or None
+        None if no steps are to be left out, or a layer takes this number of steps only.
+    """
+    whole = _steps(net, x)
+    try:
+        steps = max(int(whole * numbers / max(_numbers(net, x), 1)), least)
+        if 2 * steps > whole:
+            return None
+        shorter = Network(_with_windows(net.spec, whole, steps), net.floatx)
+        cut = Inputs(
+            a[:, :steps] if a.ndim > 1 and a.shape[1] == whole else a for a in x
+        )
+        _numbers(shorter, cut)
+    except VerifyError:
+        return None
+    return FirstSteps(shorter, cut, steps, whole)
 
 
 def _steps(net: Network, x: Inputs | None) -> int:
