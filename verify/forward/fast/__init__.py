@@ -24,6 +24,7 @@ mistake (`LayerSpec.overrides`) are evaluated by their equations.
 
 from __future__ import annotations
 
+from verify.forward.blas import single_threaded_blas
 from verify.forward.fast.compile import compiled
 from verify.forward.fast.row_blocks import (
     RowBlocks,
@@ -31,7 +32,6 @@ from verify.forward.fast.row_blocks import (
     in_row_blocks,
     limit_threads,
     row_blocks_for,
-    single_threaded_blas,
     thread_count,
 )
 

@@ -10,11 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
-from threading import Lock
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from verify.errors import DataError
+from verify.forward.blas import single_threaded_blas
 from verify.forward.fast.steps import FAST_STEPS
 from verify.model.spec import LayerSpec
 
@@ -219,40 +219,3 @@ def _some_ahead(
     finally:
         for _, future in waiting:
             future.cancel()
-
-
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Use one thread for each matrix product, because our own threads share the work.
-
-    The setting holds for the whole process. If several callers overlap, the first one
-    changes it and the last one restores it.
-    """
-    global _limiting, _limit
-    with _LOCK:
-        _limiting += 1
-        if _limiting == 1:
-            _limit = _limited()
-    try:
-        yield
-    finally:
-        with _LOCK:
-            _limiting -= 1
-            if not _limiting and _limit is not None:
-                _limit.restore_original_limits()
-                _limit = None
-
-
-def _limited() -> Any:
-    global _controller
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:  # a worker on a cluster may have only NumPy installed
-        return None
-    if _controller is None:
-        _controller = ThreadpoolController()
-    return _controller.limit(limits=1, user_api="blas")
-
-
-_limiting, _limit, _controller = 0, None, None
-_LOCK = Lock()

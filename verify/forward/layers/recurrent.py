@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from verify.console.progress import name_loop
+from verify.forward.blas import for_loop
 from verify.forward.layers.base import LayerType, Option, Run, boolean, refuse
 from verify.forward.layers.recurrent_cells import (
     Cell,
@@ -126,16 +127,18 @@ class Loop(LayerType):
         loop = run.loop(layer) or self.time_loop(layer)
         if run.outlining:
             loop = outlined(loop)
-        result = loop(
-            sequences,
-            None if mask is None else np.asarray(mask, dtype=bool),
-            states,
-            names,
-            return_sequences=options["return_sequences"],
-            go_backwards=options["go_backwards"],
-            mask_rule=MaskRule.of(layer),
-            record=run.keep_steps(),
-        )
+        rows, time = sequences.shape[:2]
+        with for_loop(time, rows * layer.parameters):
+            result = loop(
+                sequences,
+                None if mask is None else np.asarray(mask, dtype=bool),
+                states,
+                names,
+                return_sequences=options["return_sequences"],
+                go_backwards=options["go_backwards"],
+                mask_rule=MaskRule.of(layer),
+                record=run.keep_steps(),
+            )
         run.note(**result.values)
         if options["stateful"]:
             run.keep_states(layer.overrides.get("stateful", tuple)(result.states))

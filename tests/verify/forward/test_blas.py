@@ -1,0 +1,61 @@
+"""Loops over time do not let threads wait for each other at every step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.any_layer import chain
+from support.nets import layer
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+from verify import Network
+from verify.forward import blas
+from verify.forward.layers.recurrent import LSTM
+
+
+def threads() -> int:
+    """How many threads BLAS uses now."""
+    info = ThreadpoolController().select(user_api="blas").info()
+    return max(library["num_threads"] for library in info)
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    with threadpool_limits(2, user_api="blas"):
+        if threads() != 2:
+            pytest.skip("this BLAS has one thread")
+        yield
+
+
+@pytest.mark.parametrize(
+    ("steps", "multiplications", "expected"),
+    [
+        (blas.LONG_LOOP, 1000, 1),
+        (blas.LONG_LOOP - 1, 1000, 2),
+        (blas.LONG_LOOP, blas.SMALL_PRODUCTS, 2),
+    ],
+)
+def test_one_thread_for_small_products_of_long_loops(steps, multiplications, expected):
+    with blas.for_loop(steps, multiplications):
+        assert threads() == expected
+    assert threads() == 2
+
+
+def test_a_recurrent_layer_says_what_its_loop_is(monkeypatch):
+    lstm = layer("LSTM", "lstm", units=2, return_sequences=True)
+    net, seen = Network(chain([(None, None, 3)], lstm)), []
+    original = LSTM.time_loop
+
+    def noting(self, layer):
+        loop = original(self, layer)
+
+        def run(*arguments, **options):
+            seen.append(threads())
+            return loop(*arguments, **options)
+
+        return run
+
+    monkeypatch.setattr(LSTM, "time_loop", noting)
+    for steps in (blas.LONG_LOOP, 3):
+        net.flat(net.prepare(np.zeros((2, steps, 3))), dtype="float64")
+    assert seen == [1, 2]
