@@ -26,7 +26,8 @@ from verify.checks.checkpoint import Watch, network_fingerprint, package_version
 from verify.checks.inputs import fraction_notes, negative_id_notes, prepared_rows
 from verify.data.sources import Source
 from verify.errors import DataError, join_and, printable
-from verify.forward.network import Inputs, Network
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis

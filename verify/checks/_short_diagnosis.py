@@ -13,7 +13,8 @@ import numpy as np
 
 from verify.checks.shorter_windows import first_steps, shortened_alike
 from verify.errors import VerifyError
-from verify.forward.network import Inputs, Network
+from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
 from verify.model.graph import flatten

@@ -20,7 +20,10 @@ def threads() -> int:
 
 
 @pytest.fixture(autouse=True)
-def two_threads():
+def two_threads(monkeypatch):
+    # a generator of blocks that another test has left may still limit the threads
+    monkeypatch.setattr(blas, "_limiting", 0)
+    monkeypatch.setattr(blas, "_limit", None)
     with threadpool_limits(2, user_api="blas"):
         if threads() != 2:
             pytest.skip("this BLAS has one thread")
