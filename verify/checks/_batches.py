@@ -80,6 +80,8 @@ class Limits:
     neighbour_rows : int
         Rows of a batch, at most, on which the neighbours of the model are evaluated for
         the noise floor: those that differ most.
+    neighbour_numbers : int
+        Numbers in the forward pass of those rows, at most, but for two rows.
     layer_rows : int
         Rows that are compared layer by layer, at most; outputs are compared on all.
     layer_numbers : int
@@ -89,6 +91,7 @@ class Limits:
     batch_rows: int = 4096
     batch_numbers: int = 2**27
     neighbour_rows: int = 512
+    neighbour_numbers: int = 2**27
     layer_rows: int = 256
     layer_numbers: int = 2**25
 
@@ -296,7 +299,8 @@ class Examiner:
         self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]
     ) -> Array | None:
         """Return the rows on which the neighbours are evaluated; None for all."""
-        count = self._whole_batches(self.limits.neighbour_rows)
+        most = max(self.limits.neighbour_numbers // max(self.plan.numbers, 1), 2)
+        count = self._whole_batches(min(self.limits.neighbour_rows, most))
         same = [a.shape for a in expected] == [b.shape for b in theirs]
         if not same or x.rows <= count or self.net.stateful:
             return None
