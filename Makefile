@@ -73,7 +73,8 @@ QUICK := not keras and not browser and not cluster and not slow
 
 test: setup
 	@$(MAKE) --no-print-directory --jobs 2 lint docs
-	$(PYTEST)
+	$(PYTEST) --ignore=tests/recipes
+	KERAS_BACKEND=jax $(PYTEST) tests/recipes
 
 quick: setup
 	@$(MAKE) --no-print-directory --jobs 2 lint quick-tests

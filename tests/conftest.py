@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["pytester", "support.rules"]
+pytest_plugins = ["pytester", "support.rules", "support.interruptions"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # one for all tests of a process; `make test` runs those of the recipes on JAX

@@ -142,7 +142,7 @@ def test_a_wheel_can_be_built_from_the_sdist(name, dist, wheels, tmp_path):
 
 
 def test_the_recipes_require_the_verifier_of_their_own_version(wheels):
-    pinned = f"keras-rnn-verify[csv,keras]=={verify.__version__}"
+    pinned = f"keras-rnn-verify[csv,jax,keras]=={verify.__version__}"
     assert pinned in requirements(wheels[RECIPES])
 
 
