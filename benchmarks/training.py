@@ -12,8 +12,8 @@ take turns in starting first.
 
 Seconds depend on what else the machine does; those of the processor, all threads and
 processes together, hardly do. ``first`` is a run that finds no compilations of earlier
-runs, as after installation. Results go to ``benchmarks/results/training.json`` and
-``training.md``.
+runs, as after installation. Rows go to ``benchmarks/results/training.json`` and
+``training.md``, each in the place of an earlier one.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ from verify.console.tables import markdown_row, markdown_table
 RESULTS = RESULTS_FOLDER / "training.json"
 
 BARE, RUN, FIRST = "bare", "run", "first"
+
+FIRST_EPOCHS = 10
+"""Epochs of the runs that begin without the compilations of earlier ones."""
+
 HEADINGS = (
     "recipe", "epochs", "bare script, s", "run, s", "times as fast",
     "bare script, cpu s", "run, cpu s", "times as cheap", "first run, s",
@@ -187,7 +191,9 @@ def page(rows: Sequence[Row], machine: str) -> str:
 
 
 def read(path: Path = RESULTS) -> list[Row]:
-    """Read the rows of `training.json`."""
+    """Read the rows of `training.json`; none if there is no such file."""
+    if not path.exists():
+        return []
     document = json.loads(path.read_text(encoding="utf-8"))
     return [
         Row(
@@ -199,8 +205,23 @@ def read(path: Path = RESULTS) -> list[Row]:
     ]
 
 
+def write(row: Row, path: Path = RESULTS) -> None:
+    """Write the results with this row, which replaces an earlier one of its kind."""
+    known = {(one.recipe, one.epochs): one for one in read(path)}
+    known[row.recipe, row.epochs] = row
+    order = [*SENTIMENT_RECIPES]
+    rows = sorted(known.values(), key=lambda one: (one.epochs, order.index(one.recipe)))
+    machine = Machine.here()
+    document = {
+        "machine": dataclasses.asdict(machine),
+        "rows": [dataclasses.asdict(one) for one in rows],
+    }
+    put(in_json(document).encode(), path)
+    put(page(rows, machine.words()).encode(), path.with_suffix(".md"))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print the rows, and write the results if nothing was left out."""
+    """Measure, print each row and write it into the results."""
     parser = argparse.ArgumentParser(description="A run beside the bare Keras script.")
     parser.add_argument("--epochs", type=int, nargs="+", default=[10, 50])
     parser.add_argument(
@@ -214,23 +235,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given.bare:
         bare(given.recipe[0], given.epochs[0])
         return
-    rows: list[Row] = []
-    for epochs in given.epochs:
-        for recipe in given.recipe:
-            if not rows or epochs == given.epochs[0]:
-                cost(RUN, recipe, 1)  # compiles, if nobody has before
-            first = epochs == given.epochs[0]
-            rows.append(measure(recipe, epochs, given.times, first=first))
-            print(markdown_row(*rows[-1].cells()), flush=True)
-    machine = Machine.here()
-    whole = given.recipe == SENTIMENT_RECIPES and given.epochs == [10, 50]
-    if whole:
-        document = {
-            "machine": dataclasses.asdict(machine),
-            "rows": [dataclasses.asdict(row) for row in rows],
-        }
-        put(in_json(document).encode(), RESULTS)
-        put(page(rows, machine.words()).encode(), RESULTS.with_suffix(".md"))
+    for recipe in given.recipe:
+        cost(RUN, recipe, 1)  # compiles, if no earlier run has
+        for epochs in given.epochs:
+            first = epochs == FIRST_EPOCHS
+            row = measure(recipe, epochs, given.times, first=first)
+            print(markdown_row(*row.cells()), flush=True)
+            write(row)
 
 
 if __name__ == "__main__":
