@@ -85,7 +85,7 @@ class Row:
 
     def cells(self) -> list[str]:
         """Return the row of the table."""
-        shown = [self.recipe, str(self.epochs)]
+        shown = [f"`{self.recipe}`", str(self.epochs)]
         for what in ("seconds", "cpu"):
             shown += [digits(self.median(side, what) or 0) for side in (BARE, RUN)]
             shown.append(f"{self.ratio(what):.1f}")

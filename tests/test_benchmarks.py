@@ -15,7 +15,7 @@ import pytest
 from support import graphs
 from support.nets import ids, layer, lstm_spec, rnn, word_net
 
-from benchmarks import limit, memory, speed, streaming, turns
+from benchmarks import limit, memory, speed, streaming, training, turns
 from benchmarks.competitors import (
     COMPETITORS,
     RUNTIME_OF,
@@ -475,3 +475,45 @@ def test_batch_sizes_are_those_that_make_a_difference():
     assert batch_sizes(33) == [32, 256]
     assert batch_sizes(4096) == [32, 256, 1024, 4096]
     assert batch_sizes(100_000) == [32, 256, 1024, 4096]
+
+
+# Training beside the bare script ------------------------------------------------------
+
+
+def pair(bare: float, run: float) -> dict:
+    costs = {training.BARE: [], training.RUN: []}
+    for k in (1, 2, 3):  # the median of ratios is not the ratio of medians
+        costs[training.BARE].append(training.Cost(bare * k, bare))
+        costs[training.RUN].append(training.Cost(run * k * k, run))
+    return costs
+
+
+def test_a_ratio_is_the_median_over_pairs():
+    row = training.Row("sentiment_rnn", 10, pair(30.0, 10.0))
+    assert row.ratio("seconds") == 1.5  # of 3, 1.5 and 1
+    assert row.ratio("cpu") == 3.0
+    assert row.cells() == [
+        "`sentiment_rnn`", "10", "60.0", "40.0", "1.5", "30.0", "10.0", "3.0", "", "",
+    ]  # fmt: skip
+
+
+def test_a_row_takes_the_place_of_the_one_before(tmp_path):
+    path = tmp_path / "training.json"
+    for bare in (20.0, 30.0):
+        for recipe, epochs in (("sentiment_gru", 50), ("sentiment_rnn", 10)):
+            row = training.Row(recipe, epochs, pair(bare, 10.0))
+            training.write(row, path)
+    rows = training.read(path)
+    assert [(row.recipe, row.epochs) for row in rows] == [
+        ("sentiment_rnn", 10),
+        ("sentiment_gru", 50),
+    ]
+    assert all(row.ratio("cpu") == 3.0 for row in rows)
+    table = path.with_suffix(".md").read_text()
+    assert training.markdown_row(*rows[0].cells()) in table
+
+
+def test_a_side_that_fails_is_said(monkeypatch):
+    monkeypatch.setattr(training.sys, "executable", "false")
+    with pytest.raises(RuntimeError, match="recipes run sentiment_rnn.*failed"):
+        training.cost(training.RUN, "sentiment_rnn", 1)

@@ -3,7 +3,7 @@
 ======================  ===========================================================
 file                    content
 ======================  ===========================================================
-``manifest.json``       recipe, configuration, seed, versions, data checksum, command
+``manifest.json``       recipe, configuration, seed, backend, versions, data, command
 ``checkpoint.npz``      weights, optimizer state and history after the last full epoch
 ``history.csv``         loss, accuracy and, of the tweets, macro-F1 by epoch
 ``model.keras``         the trained model
