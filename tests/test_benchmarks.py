@@ -515,5 +515,5 @@ def test_a_row_takes_the_place_of_the_one_before(tmp_path):
 
 def test_a_side_that_fails_is_said(monkeypatch):
     monkeypatch.setattr(training.sys, "executable", "false")
-    with pytest.raises(RuntimeError, match="recipes run sentiment_rnn.*failed"):
+    with pytest.raises(RuntimeError, match=r"recipes run sentiment_rnn.*failed"):
         training.cost(training.RUN, "sentiment_rnn", 1)

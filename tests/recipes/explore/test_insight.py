@@ -10,17 +10,14 @@ from support.nets import (
     TIME,
     UNITS,
     VOCABULARY,
-    features,
     ids,
     input_layer,
-    keras_sequential,
     layer,
     lstm_spec,
     mutated,
     spec,
 )
 
-import verify
 from recipes.data import toy
 from recipes.explore.insight import (
     from_the_end,
@@ -101,28 +98,6 @@ def test_a_gradient_of_another_network_is_another():
     wrong = mutated(lstm_spec(), "gate order i,c,f,o")
     apart = gradient_norms(wrong, x, 1) - differences(Network(lstm_spec()), x, 1)
     assert np.abs(apart).max() > 1e-3
-
-
-@pytest.mark.keras
-def test_gradients_are_those_of_keras():
-    import tensorflow as tf
-    from keras import Input, layers
-
-    model = keras_sequential(
-        [
-            Input((TIME, INPUTS), dtype="float64"),
-            layers.GRU(UNITS, dtype="float64"),
-            layers.Dense(OUTPUTS, activation="softmax", dtype="float64"),
-        ]
-    )
-    x = tf.constant(features(), "float64")
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        output = model(x)[:, 1]
-    expected = np.linalg.norm(tape.gradient(output, x).numpy(), axis=-1)
-    found = gradient_norms(verify.load(model), features(), 1)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
-    assert np.ptp(found) > 1e-3
 
 
 def last_state(net: Network, x: np.ndarray, t: int, states: dict) -> np.ndarray:
