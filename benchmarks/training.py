@@ -11,9 +11,10 @@ NumPy. Each side runs in a process of its own, from its start to its end, and th
 take turns in starting first.
 
 Seconds depend on what else the machine does; those of the processor, all threads and
-processes together, hardly do. ``first`` is a run that finds no compilations of earlier
-runs, as after installation. Rows go to ``benchmarks/results/training.json`` and
-``training.md``, each in the place of an earlier one.
+processes together, hardly do. With ``--first`` a run is measured that finds no
+compilations of earlier ones, as after installation. Rows go to
+``benchmarks/results/training.json`` and ``training.md``, each in the place of an
+earlier one.
 """
 
 from __future__ import annotations
@@ -41,9 +42,6 @@ from verify.console.tables import markdown_row, markdown_table
 RESULTS = RESULTS_FOLDER / "training.json"
 
 BARE, RUN, FIRST = "bare", "run", "first"
-
-FIRST_EPOCHS = 10
-"""Epochs of the runs that begin without the compilations of earlier ones."""
 
 HEADINGS = (
     "recipe", "epochs", "bare script, s", "run, s", "times as fast",
@@ -190,6 +188,25 @@ def page(rows: Sequence[Row], machine: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def ratios(rows: Sequence[Row]) -> str:
+    """Return the table of docs/speed.md: how many times as fast, and as cheap."""
+    found = {(row.recipe, row.epochs): row for row in rows}
+    epochs = sorted({row.epochs for row in rows})
+    headings = ["recipe"]
+    for what in ("seconds", "seconds of the processor"):
+        headings += [f"{n} epochs, {what}" for n in epochs]
+    lines = []
+    for recipe in SENTIMENT_RECIPES:
+        own = [found.get((recipe, n)) for n in epochs]
+        shown = [
+            f"{row.ratio(what):.1f}" if row else ""
+            for what in ("seconds", "cpu")
+            for row in own
+        ]
+        lines += [markdown_row(f"`{recipe}`", *shown)] if any(own) else []
+    return markdown_table(headings, lines)
+
+
 def read(path: Path = RESULTS) -> list[Row]:
     """Read the rows of `training.json`; none if there is no such file."""
     if not path.exists():
@@ -228,6 +245,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--recipe", nargs="+", choices=SENTIMENT_RECIPES, default=SENTIMENT_RECIPES
     )
     parser.add_argument("--times", type=int, default=3, help="pairs of each row")
+    parser.add_argument(
+        "--first",
+        action="store_true",
+        help="measure a run without the compilations of earlier runs, too",
+    )
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(argv)
     if min(given.epochs) < 1 or given.times < 1:
@@ -238,10 +260,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for recipe in given.recipe:
         cost(RUN, recipe, 1)  # compiles, if no earlier run has
         for epochs in given.epochs:
-            first = epochs == FIRST_EPOCHS
-            row = measure(recipe, epochs, given.times, first=first)
+            row = measure(recipe, epochs, given.times, first=given.first)
             print(markdown_row(*row.cells()), flush=True)
             write(row)
+    print(f"\n{ratios(read())}")
 
 
 if __name__ == "__main__":
