@@ -28,6 +28,9 @@ ELEMENTWISE = (
     "ops.erf({x})", "ops.arcsinh({x})", "ops.arccosh(ops.square({x}) + 1.1)",
     "ops.arcsin(ops.tanh({x}) * 0.9)", "ops.arccos(ops.tanh({x}) * 0.9)",
     "ops.arctanh(ops.tanh({x}) * 0.9)",
+    "ops.cbrt({x} + 0.1)", "ops.deg2rad({x})", "ops.rad2deg({x})",
+    "ops.exp2({x} * 0.3)", "ops.erfc({x})", "ops.sinc({x})",
+    "ops.irfft(ops.rfft({x}), fft_length={x}.shape[-1])",
     "keras.activations.relu({x}, negative_slope=0.3, max_value=0.8, threshold=0.1)",
     "{x} * 0.3 + ops.ones_like({x})", "{x} - ops.zeros_like({x})",
 )  # fmt: skip
@@ -48,7 +51,9 @@ PAIRS = (
     "ops.add({x}, {y})", "ops.subtract({x}, {y})", "ops.multiply({x}, {y})",
     "ops.divide({x}, ops.square({y}) + 0.5)", "ops.divide_no_nan({x}, {y} * {y})",
     "ops.true_divide({x}, ops.square({y}) + 0.5)", "{x} / (ops.absolute({y}) + 0.4)",
-    "ops.logaddexp({x}, {y})", "ops.maximum({x}, {y})", "ops.minimum({x}, {y})",
+    "ops.logaddexp({x}, {y})", "ops.hypot({x}, {y} + 0.1)", "ops.fmax({x}, {y})",
+    "ops.fmin({x}, {y})", "ops.fmod({x} + 0.33, {y} * {y} + 0.7)",
+    "ops.maximum({x}, {y})", "ops.minimum({x}, {y})",
     "ops.power(ops.absolute({x}) + 0.2, {y})", "({x} + 0.33) % ({y} * {y} + 0.7)",
 )  # fmt: skip
 """List operations of two tensors of one shape."""

@@ -237,6 +237,12 @@ class Limit(StrEnum):
     )
     """Source: keras/src/backend/torch/numpy.py, ``count_nonzero``: ``.T``."""
 
+    ISTFT_ENDS = (
+        "Keras on JAX, torch and NumPy divides by other windows in ops.istft than on "
+        "TensorFlow, so that the ends differ"
+    )
+    """Source: ``istft`` in keras/src/backend/{jax,torch,numpy}/math.py."""
+
     WHOLE_TO_TENS = (
         "ops.round of whole numbers to tens or hundreds is read for TensorFlow alone, "
         "where it is not exact"
@@ -256,6 +262,7 @@ TENSORFLOW: Rules = frozenset()
 _ELSEWHERE = (
     *(Rule.EXACT_CONSTANTS, Rule.FLOOR_DIVIDES_EXACTLY),
     *(Limit.WHOLE_TO_FLOATS, Limit.WHOLE_TO_TENS, Limit.TEXTS, Limit.SLICE_TO_END),
+    Limit.ISTFT_ENDS,
 )
 
 BACKENDS: Mapping[str, Rules] = MappingProxyType(

@@ -45,8 +45,8 @@ def registry_key(entry: Mapping[str, Any], class_name: str, where: str) -> str:
         own := own_name(entry.get("registered_name"), entry["class_name"])
     ):
         return own
-    if class_name in REASONS and not custom:
-        raise UnsupportedError(f"{where}: {REASONS[class_name]}")
+    if key in REASONS and not custom:
+        raise UnsupportedError(f"{where}: {REASONS[key]}")
     unknown = supported(key).startswith("All") and key not in ELSEWHERE
     if (custom or unknown) and not operation:  # old files do not say what is custom
         raise UnsupportedError(

@@ -26,6 +26,27 @@ def test_every_class_of_keras_layers_is_read_or_refused_with_a_reason():
 
 
 @pytest.mark.keras
+def test_every_operation_of_keras_ops_is_read_or_refused_with_a_reason():
+    import importlib
+
+    from keras.src.ops.operation import Operation
+
+    found = set()
+    for name in ("numpy", "nn", "math", "core", "image", "linalg", "einops"):
+        module = importlib.import_module(f"keras.src.ops.{name}")
+        found |= {
+            f"ops.{key}"
+            for key, value in vars(module).items()
+            if isinstance(value, type)
+            and issubclass(value, Operation)
+            and value.__module__ == module.__name__
+        }
+    assert len(found) > 300
+    assert not found - REGISTRY.keys() - REASONS.keys()
+    assert not {n for n in REASONS if n.startswith("ops.")} - found
+
+
+@pytest.mark.keras
 def test_another_name_is_that_of_the_same_class():
     import keras
 

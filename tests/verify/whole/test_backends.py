@@ -324,6 +324,15 @@ def whole(class_name: str, **config) -> ModelSpec:
     return alone(made(class_name, "tested", **config), dtype="int32")
 
 
+def from_frequencies():
+    """A model of an ops.istft of the frequencies of a sequence."""
+    options = {"sequence_length": 4, "sequence_stride": 2, "fft_length": 4}
+    return net_of(
+        [given("x", 4, 3), made("ops.Negative", "minus"),
+         made("ops.ISTFT", "tested", **options)],
+        {"minus": "x", "tested": (["x", "minus"],)}, "tested")  # fmt: skip
+
+
 SOME_KEY = (slice(None), slice(None, None, -1))
 CONV_SHAPES = (2, 2, 12), (2, 3, 12), (12,)
 UNROLLED = {"return_sequences": True, "unroll": True}
@@ -373,6 +382,7 @@ LIMITS = [
     (Limit.GROUPED_HEADS, ("numpy",), attending_by_groups),
     (Limit.COUNT_TURNED_ROUND, ("torch",), lambda: alone(
         made("ops.CountNonzero", "tested", axis=1))),
+    (Limit.ISTFT_ENDS, ("jax", "torch", "numpy"), from_frequencies),
     (Limit.WHOLE_TO_TENS, ("jax", "torch", "numpy"),
      lambda: whole("ops.Round", decimals=-1)),
 ]  # fmt: skip

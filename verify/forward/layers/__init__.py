@@ -19,12 +19,14 @@ from verify.forward.layers import (
     core,
     dense,
     folding,
+    fourier_operations,
     hashed,
     images,
     lookups,
     merging,
     models,
     normalization,
+    numeric_operations,
     operations,
     pooling,
     preprocessing,
@@ -55,7 +57,13 @@ HEADINGS: Mapping[str, tuple[type[LayerType], ...]] = MappingProxyType(
         "Reshaping and merging": (*reshaping.KINDS, *merging.KINDS),
         "Regularization": regularization.KINDS,
         "Models": models.KINDS,
-        "Operations": (*operations.KINDS, *folding.KINDS, *product_operations.KINDS),
+        "Operations": (
+            *operations.KINDS,
+            *folding.KINDS,
+            *product_operations.KINDS,
+            *numeric_operations.KINDS,
+            *fourier_operations.KINDS,
+        ),
     }
 )
 """Heading in the table of coverage -> the layer types listed under it."""

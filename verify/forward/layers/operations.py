@@ -353,6 +353,7 @@ LIMITED: Mapping[str, Callable[[LayerSpec, Mapping[str, Any]], None]] = {
     "ops.Norm": _always(Limit.NORM_OVER_AXES),
     "ops.Slice": _always(Limit.SLICE_TO_END),
     "ops.DotProductAttention": _heads_for_each,
+    "ops.ISTFT": _always(Limit.ISTFT_ENDS),
     "ops.Argsort": _always(Limit.EQUAL_NUMBERS),
     "ops.TopK": _always(Limit.EQUAL_NUMBERS),
     "ops.CountNonzero": _always(Limit.COUNT_TURNED_ROUND),
@@ -371,7 +372,7 @@ RETURNS_INPUT: Mapping[str, str] = {
 """Operations that may return their input itself; see `LayerType.returns_input`."""
 
 
-def _made(
+def made_operation(
     name: str,
     casts: str,
     function: Callable[..., Any],
@@ -561,17 +562,21 @@ BY_VERSION: Mapping[str, tuple[VersionRule, Callable[..., Any]]] = {
 """Operation -> the rule of a version by which it has another function, and that."""
 
 KINDS: tuple[type[LayerType], ...] = (
-    *(_made(n, c, f, {}) for c, rows in _UNARY.items() for n, f in rows.items()),
     *(
-        _made(n, c, f, {}, ("x1", "x2"))
+        made_operation(n, c, f, {})
+        for c, rows in _UNARY.items()
+        for n, f in rows.items()
+    ),
+    *(
+        made_operation(n, c, f, {}, ("x1", "x2"))
         for c, rows in _BINARY.items()
         for n, f in rows.items()
     ),
     *(
-        _made(name, "keep", activations.ACTIVATIONS[function], options)
+        made_operation(name, "keep", activations.ACTIVATIONS[function], options)
         for name, (function, options) in _ACTIVATIONS.items()
     ),
-    *(_made(*row) for row in _OTHERS),
+    *(made_operation(*row) for row in _OTHERS),
     TanhShrink,
     Matmul,
     Dot,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from verify.forward.layers import refused_operations
+
 _FOREIGN = (
     "it runs code of another library that is not in the file, and nothing in a file is "
     "run; "
@@ -22,6 +24,7 @@ _COLUMNS = (
 
 REASONS: Mapping[str, str] = MappingProxyType(
     {
+        **refused_operations.REASONS,
         "Lambda": (
             "it holds Python code, which is never run: build the model of layers, give "
             "it by --layers (docs/own-layers.md), or check the rest with --partial"
@@ -66,10 +69,6 @@ REASONS: Mapping[str, str] = MappingProxyType(
             "a cell by itself, inside RNN, is not supported; ConvLSTM2D is"
         ),
         "ConvRNN2D": _ABSTRACT,
-        "ops.BroadcastTo": (
-            "it holds the number of rows, so that it fails for any other; add zeros of "
-            "that shape, or use ops.repeat or ops.tile along another axis"
-        ),
         "MaxoutDense": "it is a class of Keras 1, gone in Keras 2",
         "Highway": "it is a class of Keras 1, gone in Keras 2",
     }
