@@ -18,7 +18,7 @@ TERMS_PER_ADJOINT, RECORDED_PER_ADJOINT = 64, 3
 """Terms of a sum of products that take as long as an adjoint of another recorded
 operation, and how many of those take as long as one of a layer with equations."""
 
-ROW_SHARE = 2
+ROW_SHARE = 1
 """Sweeps of a single element that take as long as recording a row and judging it."""
 
 MAX_SKETCH_STEPS, LONG_LOOPS, LONG_SKETCH_BYTES = 20_000, 400, 3 * 2**28

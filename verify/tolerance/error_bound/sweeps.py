@@ -27,7 +27,7 @@ from verify.tolerance.error_bound.deviations import (
     deviations_of,
 )
 from verify.tolerance.error_bound.sketch import FEWEST_COPIES, MOST_COPIES
-from verify.tolerance.error_bound.time_windows import loop_steps
+from verify.tolerance.error_bound.time_windows import loop_steps, recorded_steps
 from verify.tolerance.error_bound.visitor import BoundVisitor
 
 MAX_BLOCK_ADJOINTS, MAX_BLOCK_ROWS = 4e6, 128
@@ -51,16 +51,20 @@ class Sketch(Protocol):
         """Return the bounds, and the rows in which they do not hold."""
 
 
-EXACT_SHARE, FEW_ELEMENTS = 10, 8
-"""What the budget is divided by for sweeps where a `Sketch` is possible: a sweep takes
-as long as some twenty copies of a sketch. With a sketch, these are for the elements
-that differ most, since a bound of their own is several times nearer. For so few
-elements in a row sweeps do not take longer than a sketch."""
+DEAR_SHARE, EXACT_SHARE = 4, 10
+"""What the budget is divided by for sweeps where a `Sketch` is possible: for sweeps of
+all elements in its place, and for those of the elements that differ most after it,
+since a bound of their own is several times nearer. An adjoint takes as long as some
+twenty copies of a sketch."""
 
-FEW_FACTOR = 3.2
-"""What the budget is multiplied with then."""
+RECORDED_STEP = 1e5
+"""Adjoints that take as long as a step of a loop in a sketch, if it is recorded."""
 
-SKETCH_SHARE = 6.0
+FEW_ELEMENTS, FEW_FACTOR = 8, 2.6
+"""Elements of a row whose sweeps take no longer than a sketch, and what the budget is
+multiplied with then."""
+
+SKETCH_SHARE = 8.0
 """How many times the budget may be spent on a `Sketch`, in adjoints times copies."""
 
 
@@ -113,10 +117,10 @@ def bounds_of(
         return flat.split(found)
     work = cost.work + (weights if cost.work else 0)
     ranking = np.nan_to_num(joined[:rows], nan=np.inf)
-    dear = rows * flat.elements * work > budget / EXACT_SHARE
+    dear = max(budget / DEAR_SHARE, RECORDED_STEP * recorded_steps(first))
     if sketch is not None and flat.elements <= FEW_ELEMENTS:
         budget *= FEW_FACTOR
-    elif sketch is not None and dear:
+    elif sketch is not None and rows * flat.elements * work > min(dear, budget):
         afford = SKETCH_SHARE * budget / max(work, 1)  # copies of rows
         copies = int(np.clip(afford // rows, FEWEST_COPIES, MOST_COPIES))
         fit = int(min(rows, afford // copies))

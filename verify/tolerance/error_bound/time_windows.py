@@ -179,11 +179,7 @@ class LongBounds:
         count = int((MAX_NUMBERS if whole else MAX_LAYER_NUMBERS) // changes)
         if not count and whole and changes <= MAX_NUMBERS_OF_ONE:
             count = 1
-        recorded = sum(
-            _steps(call)
-            for key, call in self._outline.items()
-            if is_loop(key, call) and not has_loop(call.layer)
-        )
+        recorded = recorded_steps(self._outline)
         return min(count, self.x.rows) if recorded <= MAX_RECORDED_STEPS else 0
 
     def _of(self, rows: Array, numbers: int) -> list[Array]:
@@ -222,6 +218,15 @@ def is_loop(key: str, call: LayerTrace) -> bool:
 def loop_steps(trace: Trace) -> int:
     """Return how many steps the loops over time take, one after the other."""
     return sum(_steps(call) for key, call in trace.items() if is_loop(key, call))
+
+
+def recorded_steps(trace: Trace) -> int:
+    """Return how many of them have no equations in `loops`."""
+    return sum(
+        _steps(call)
+        for key, call in trace.items()
+        if is_loop(key, call) and not has_loop(call.layer)
+    )
 
 
 def _steps(call: LayerTrace) -> int:
