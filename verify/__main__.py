@@ -18,7 +18,7 @@ from verify.commands.check import check, selftest
 from verify.commands.compare import compare
 from verify.commands.compute import predict, trace
 from verify.commands.port import convert, vectors
-from verify.commands.read import conventions, describe, guess_config, layers
+from verify.commands.read import conventions, describe, guess_config, layers, schema
 from verify.console.exit_codes import Commands, run
 
 
@@ -44,6 +44,7 @@ for command in (
     selftest,
     layers,
     conventions,
+    schema,
 ):
     app.add_command(command)
 

@@ -96,7 +96,7 @@ class Limits:
     layer_numbers: int = 2**25
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS: Limits = Limits()
 
 
 @dataclass(frozen=True)

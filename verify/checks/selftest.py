@@ -41,6 +41,7 @@ from verify.mistakes.catalogue import (
 from verify.mistakes.search import Case
 from verify.model.arrays import Array
 from verify.report.report import number
+from verify.report.schema import document_header
 from verify.tolerance.noise_floor import Rounding
 
 MAX_SELFTEST_ROWS, MIN_SELFTEST_ROWS, SELFTEST_NUMBERS = 64, 4, 2**21
@@ -211,6 +212,7 @@ class SelfTest:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values of ``--json``."""
         return {
+            **document_header("selftest"),
             "model": self.model,
             "rows": self.rows,
             "steps": None if self.window is None else self.window.steps,

@@ -16,7 +16,8 @@ from verify.commands.arguments import (
     read_share,
     row_mapper,
 )
-from verify.commands.ending import finish
+from verify.commands.ending import Ending
+from verify.commands.hashes import sha256_of
 from verify.data.files import output_path, write_atomically
 from verify.errors import DataError, error_prefix
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
     help="Compare the gradients of every weight and input too.",
 )
 @options.json
+@options.junit
+@options.github
 @click.option("--html", metavar="FILE", help="Also write a page.")
 @options.vocabulary
 @options.column
@@ -61,6 +64,8 @@ def check(
     partial: bool,
     gradients: bool,
     json: bool,
+    junit: str | None,
+    github: bool,
     html: str | None,
     vocabulary: str | None,
     column: str | None,
@@ -72,26 +77,31 @@ def check(
     """Compare the NumPy forward pass with Keras, layer by layer."""
     page = None if html is None else output_path(html, "--html", ".html")
     watch = verify.Watch(report, resume=resume, show=True)
-    # first: Keras never opens a refused file
-    net = load_network(model, config, keras2, layers, as_base_class, partial=partial)
-    source = optional_source(net, data, vocabulary, column, quiet=True)
-    with row_mapper(dask, net) as mapper:
-        found = verify.check(
-            model,
-            source,
-            loaded=net,
-            partial=partial,
-            gradients=gradients,
-            threads=threads,
-            mapper=mapper,
-            watch=watch,
+    ending = Ending("check", model, watch, json, junit, github)
+    with ending.with_errors():
+        # first: Keras never opens a refused file
+        net = load_network(
+            model, config, keras2, layers, as_base_class, partial=partial
         )
+        source = optional_source(net, data, vocabulary, column, quiet=True)
+        hashes = sha256_of(model=model, config=config, data=data, vocabulary=vocabulary)
+        with row_mapper(dask, net) as mapper:
+            found = verify.check(
+                model,
+                source,
+                loaded=net,
+                partial=partial,
+                gradients=gradients,
+                threads=threads,
+                mapper=mapper,
+                watch=watch,
+            )
     if page is not None:
         explorer = None if net.spec.unread else _explorer(net, source, found)
         content = found.to_html(explorer).encode()
         write_atomically(page, lambda file: file.write(content))
         print(f"Wrote {page}", file=sys.stderr)
-    finish(found, watch, json)
+    ending.finish(found, hashes)
 
 
 def _explorer(
@@ -156,6 +166,8 @@ def selftest(
 
     Exit code 0 if all would show, or with --at-least as many as that, 3 otherwise.
     """
+    from json import dumps
+
     from verify.checks.inputs import usable_inputs
     from verify.forward.own_layers import own_layers
 
@@ -174,7 +186,11 @@ def selftest(
                 f"{layer}: of what code of yours computes, no mistakes are known",
                 file=sys.stderr,
             )
-    print(result.to_json() if json else str(result))
+    if json:
+        hashes = sha256_of(model=model, config=config, data=data, vocabulary=vocabulary)
+        print(dumps({**result.to_dict(), "sha256": hashes}, indent=2, allow_nan=False))
+    else:
+        print(result)
     if enough is not None:
         raise Exit(0 if result.at_least(enough) else 3)
     raise Exit(result.exit_code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,8 @@ from verify.commands.arguments import (
     optional_source,
     row_mapper,
 )
-from verify.commands.ending import finish, finish_exported
+from verify.commands.ending import Ending
+from verify.commands.hashes import sha256_of
 from verify.errors import DataError, printable
 
 if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
@@ -104,6 +105,8 @@ if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
     "for the sign and the whole part, such as 'fixed<16,6>' (in quotes).",
 )
 @options.json
+@options.junit
+@options.github
 @options.report_file
 @options.resume
 @click.option(
@@ -136,6 +139,8 @@ def compare(
     tolerance: str | None,
     precision: str | None,
     json: bool,
+    junit: str | None,
+    github: bool,
     report: str | None,
     resume: bool,
     diagnosis_seconds: float,
@@ -148,77 +153,88 @@ def compare(
     was given --data.
     """
     watch = verify.Watch(report, resume=resume, show=True)
-    if (exported is None) == (outputs is None):
-        raise DataError(
-            "expected an exported file to run, or --outputs that a port returned for "
-            f"--data. Received: {'neither' if exported is None else 'both'}"
-        )
-    inputs = _pairs("--input", input_names, exported, framework is None)
-    renamed = _pairs("--output", output_names, exported, framework is None)
-    carried = _pairs("--state", state_names, exported, framework is None)
-    prefixes = _pairs("--layer", layer_names, exported, framework is not None)
-    net = load_network(model, config, keras2, layers, as_base_class, keras).on(backend)
-    allowed: dict[str, Any] = {
-        "threads": threads,
-        "diagnosis_seconds": diagnosis_seconds,
-        "tolerance": tolerance,
-        "precision": precision,
-    }
-    if exported is None:
-        if framework is not None:
-            raise DataError("--as: expected a file of weights. Received: none")
-        if data is None or outputs is None:
+    ending = Ending("compare", model, watch, json, junit, github)
+    with ending.with_errors():
+        if (exported is None) == (outputs is None):
             raise DataError(
-                "--outputs: expected --data too, the inputs that the port was given. "
-                "Received: none"
+                "expected an exported file to run, or --outputs that a port returned "
+                f"for --data. Received: {'neither' if exported is None else 'both'}"
             )
-        source = opened_source(net, data, vocabulary, column, quiet=True)
-        _compare_recorded(net, source, outputs, watch, dask, json, allowed)
-    if resume or dask:
-        raise DataError(
-            f"{'--resume' if resume else '--dask'}: expected --outputs, whose rows it "
-            "is for. Received: an exported file"
+        inputs = _pairs("--input", input_names, exported, framework is None)
+        renamed = _pairs("--output", output_names, exported, framework is None)
+        carried = _pairs("--state", state_names, exported, framework is None)
+        prefixes = _pairs("--layer", layer_names, exported, framework is not None)
+        net = load_network(model, config, keras2, layers, as_base_class, keras).on(
+            backend
         )
-    probed = optional_source(net, data, vocabulary, column, quiet=True)
-    if framework is not None:
-        from verify.ports.weight_files.comparison import weight_file_comparison
+        allowed: dict[str, Any] = {
+            "threads": threads,
+            "diagnosis_seconds": diagnosis_seconds,
+            "tolerance": tolerance,
+            "precision": precision,
+        }
+        found: verify.Report | verify.ExportReport
+        if exported is None:
+            if framework is not None:
+                raise DataError("--as: expected a file of weights. Received: none")
+            if data is None or outputs is None:
+                raise DataError(
+                    "--outputs: expected --data too, the inputs that the port was "
+                    "given. Received: none"
+                )
+            source = opened_source(net, data, vocabulary, column, quiet=True)
+            found = _recorded(net, source, outputs, watch, dask, allowed)
+        elif resume or dask:
+            raise DataError(
+                f"{'--resume' if resume else '--dask'}: expected --outputs, whose rows "
+                "it is for. Received: an exported file"
+            )
+        else:
+            probed = optional_source(net, data, vocabulary, column, quiet=True)
+            if framework is not None:
+                from verify.ports.weight_files.comparison import weight_file_comparison
 
-        weights = weight_file_comparison(
-            net, str(exported), framework, probed, layers=prefixes, **allowed
+                found = weight_file_comparison(
+                    net, exported, framework, probed, layers=prefixes, **allowed
+                ).report
+            else:
+                found = verify.compare_exported(
+                    net,
+                    exported,
+                    probed,
+                    inputs=inputs,
+                    outputs=renamed,
+                    states=carried,
+                    log=watch.log,
+                    **allowed,
+                )
+        hashes = sha256_of(
+            model=model,
+            config=config,
+            data=data,
+            outputs=outputs,
+            vocabulary=vocabulary,
+            exported=exported,
         )
-        watch.write(weights.report)
-        finish(weights.report, watch, json)
-    examined = verify.compare_exported(
-        net,
-        str(exported),
-        probed,
-        inputs=inputs,
-        outputs=renamed,
-        states=carried,
-        log=watch.log,
-        **allowed,
-    )
-    finish_exported(examined, watch, json)
+    ending.finish(found, hashes)
 
 
-def _compare_recorded(
+def _recorded(
     net: verify.Network,
     source: Source,
     outputs: str,
     watch: verify.Watch,
     dask: str | None,
-    json: bool,
     allowed: dict[str, Any],
-) -> NoReturn:
-    """Compare outputs in a file with those of the model, and end."""
+) -> verify.Report:
+    """Return the comparison of outputs in a file with those of the model."""
     from verify.data.sources import open_source
 
     theirs = open_source(outputs, "outputs", net.output_names)
     with row_mapper(dask, net) as mapper:
-        found = verify.compare_outputs(
+        return verify.compare_outputs(
             net, source, theirs, mapper=mapper, watch=watch, **allowed
         )
-    finish(found, watch, json)
 
 
 def _pairs(

@@ -68,6 +68,15 @@ threads = click.option(
     help="How many threads compute; by default one for each core.",
 )
 json = click.option("--json", is_flag=True, help="Print one JSON document.")
+junit = click.option(
+    "--junit", metavar="FILE", help="Also write the outcome as JUnit, .xml."
+)
+github = click.option(
+    "--github",
+    is_flag=True,
+    help="For GitHub Actions: also print an annotation, and add the report to the "
+    "summary of the run.",
+)
 report_file = click.option(
     "--report",
     metavar="FILE",

@@ -79,6 +79,14 @@ def layers() -> None:
 
 
 @click.command()
+def schema() -> None:
+    """Print the JSON Schema of what --json prints for check, compare and selftest."""
+    from verify.report.schema import schema_text
+
+    print(schema_text(), end="")
+
+
+@click.command()
 @click.argument(
     "framework",
     metavar="[FRAMEWORK]",

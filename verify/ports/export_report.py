@@ -13,8 +13,10 @@ from verify.data.json_values import to_json
 from verify.errors import join_and, printable
 from verify.mistakes.explanation import Diagnosis
 from verify.ports.locate import Location
+from verify.report.cases import Case, Outcome
 from verify.report.diagnosis_text import diagnosis_lines
 from verify.report.report import Report, mismatch, number
+from verify.report.schema import document_header
 from verify.tolerance.compare import Comparison, Verdict
 
 SHOWN_WARNINGS, SHOWN_REFUSAL = 12, 50
@@ -135,6 +137,22 @@ class ExportReport:
         """Return the probes whose answers are wrong."""
         return tuple(p for p in self.probes if p.verdict is ProbeVerdict.WRONG)
 
+    def cases(self) -> tuple[Case, ...]:
+        """Return a case for each probe, for CI systems."""
+        outcomes = {
+            ProbeVerdict.RIGHT: Outcome.PASSED,
+            ProbeVerdict.WRONG: Outcome.FAILED,
+        }
+        return tuple(
+            Case(
+                probe.name,
+                outcomes.get(probe.verdict, Outcome.UNDECIDED),
+                printable(probe.said or probe.shapes),
+                probe.why,
+            )
+            for probe in self.probes
+        )
+
     def to_text(self) -> str:
         """Return the report as text for a terminal."""
         lines = [
@@ -187,6 +205,7 @@ class ExportReport:
         """Return the JSON values of ``--json``."""
         found: dict[str, Any] = to_json(
             {
+                **document_header("exported"),
                 "verdict": self.verdict,
                 "reason": self.reason,
                 "model": self.model,

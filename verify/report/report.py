@@ -14,6 +14,7 @@ from verify.errors import DataError, printable
 from verify.mistakes.explanation import Diagnosis
 from verify.report.diagnosis_text import diagnosis_lines
 from verify.report.parts import Coverage
+from verify.report.schema import document_header
 from verify.tolerance.compare import Comparison, Verdict
 from verify.tolerance.partial import PartialResult
 
@@ -280,6 +281,7 @@ class Report:
         worst = self.worst
         content: dict[str, Any] = to_json(
             {
+                **document_header("report"),
                 "verdict": self.verdict,
                 "reason": self.reason,
                 "subject": self.subject,
