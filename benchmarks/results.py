@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +11,9 @@ from benchmarks.competitors import (
     COMPETITORS,
     Activations,
     Case,
+    Function,
     OnnxRuntime,
+    Plain,
     Predict,
     PredictBest,
     Products,
@@ -20,6 +23,7 @@ from benchmarks.machine import Machine
 from benchmarks.memory import MIB
 from benchmarks.output import digits, in_json
 from benchmarks.turns import Quartiles, Round, quartiles, ratio
+from recipes import SENTIMENT_RECIPES
 from verify.console.tables import markdown_row, markdown_table
 
 MAX_DIFFERENCE = 1e-6
@@ -30,6 +34,15 @@ MAX_LOAD_BEFORE, MAX_BUSY_CORES = 0.5, 0.1
 and the number of cores that other programs kept busy during it."""
 
 OUR_TITLE = Verify.title
+PAGE_ROWS = (1, 3463)
+PAGE_COLUMNS = (
+    ("`predict`, batches of 32", Predict.title),
+    ("`predict`, best batch size", PredictBest.title),
+    ("`tf.function`", Function.title),
+    ("ONNX Runtime", OnnxRuntime.title),
+    ("plain NumPy loop", Plain.title),
+)
+"""The rows and columns of the table in docs/speed.md."""
 WHOLE_PASSES = tuple(kind.title for kind in COMPETITORS if kind.whole)
 LIMIT_TITLE = "limit"
 
@@ -136,7 +149,7 @@ class Results:
         ]
 
     def goals(self) -> list[Goal]:
-        """Return the goals, for the chapter's models: 40 units and 26 steps."""
+        """Return the goals, for the models of recipes: 40 units and 26 steps."""
         worst = [m.differences[OUR_TITLE] for m in self.measured]
         greatest = math.nan if any(map(math.isnan, worst)) else max(worst, default=0.0)
         text = (
@@ -152,6 +165,7 @@ class Results:
             for m in self.measured:
                 case = m.case
                 fits = (case.rows, case.units, case.length) == (rows, 40, 26)
+                fits = fits and case.model in SENTIMENT_RECIPES
                 if not fits or not m.timed(title):
                     continue
                 figure = m.slower(title).median
@@ -233,6 +247,24 @@ class Results:
             "![Time over rows](speed.png)",
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def page_table(document: Mapping[str, Any]) -> str:
+    """Return the table of docs/speed.md, made from speed.json."""
+    heads = ("26 time steps, 40 units", "rows", *(head for head, _ in PAGE_COLUMNS))
+    lines = []
+    for case in document["cases"]:
+        shown = case["units"], case["length"], case["rows"] in PAGE_ROWS
+        if shown != (40, 26, True):
+            continue
+        found = [case["competitors"][title]["times_ours"] for _, title in PAGE_COLUMNS]
+        ratios = ["-" if x is None else _two_digits(x["median"]) for x in found]
+        lines.append(markdown_row(f"`{case['model']}`", f"{case['rows']:,}", *ratios))
+    return markdown_table(heads, lines)
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:,.{max(1 - math.floor(math.log10(value)), 0)}f}"
 
 
 def _words(case: Case) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import pytest
 from support import graphs
 from support.nets import ids, layer, lstm_spec, rnn, word_net
 
-from benchmarks import limit, memory, speed, streaming, training, turns
+from benchmarks import few_rows, limit, memory, speed, streaming, training, turns
 from benchmarks.competitors import (
     COMPETITORS,
     RUNTIME_OF,
@@ -39,6 +40,7 @@ from benchmarks.streaming import Cost, growth
 from benchmarks.turns import BenchmarkError, Turns, Worker, rounds_of
 from recipes import SENTIMENT_RECIPES
 from verify import Network, load
+from verify.forward.fast import one_row
 from verify.keras_bridge import backend
 from verify.ports.convert.to_onnx import fused
 from verify.ports.convert.to_onnx.model import onnx_model
@@ -389,6 +391,25 @@ def test_the_files_are_written(tmp_path):
         "speed.json", "speed.md", "speed.png",
     ]  # fmt: skip
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_waiting_is_no_processor_time():
+    def work() -> None:
+        np.ones((300, 300)) @ np.ones((300, 300))
+
+    (one, *_), names = (
+        few_rows.turns({"a": lambda: time.sleep(0.01), "b": work}, 2),
+        "ab",
+    )
+    assert set(one) == set(names)
+    assert one["a"] < 0.005
+    assert one["b"] > 0
+
+
+def test_the_calls_of_a_step_are_those_of_the_loop_over_one_row():
+    source = inspect.getsource(one_row.LSTMRow.advance)
+    loop = source.partition("for part, after in steps:\n")[2].partition("self.h")[0]
+    assert len(few_rows.lstm_calls(4)) == len(loop.strip().splitlines())
 
 
 def test_the_plan_covers_every_axis():

@@ -18,6 +18,8 @@ import pytest
 from quickly import few
 
 import verify
+from benchmarks import few_rows
+from benchmarks.results import page_table
 from recipes import RECIPES, STUDIES
 from recipes.__main__ import main as rnn_recipe
 from recipes.data import airline
@@ -585,25 +587,27 @@ def test_the_benchmark_of_the_kernels_prints_what_is_kept(capsys):
 
 
 def test_the_ratios_of_speed_are_those_that_were_measured():
-    columns = (
-        "predict, batch_size=32", "predict, best batch size", "tf.function",
-        "ONNX Runtime",
-    )  # fmt: skip
-    results = json.loads((ROOT / "benchmarks/results/speed.json").read_text())
-    measured = {
-        (case["model"], case["rows"]): case["competitors"]
-        for case in results["cases"]
-        if (case["units"], case["length"]) == (40, 26)
-    }
-    page = PAGES["docs/speed.md"]
-    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| (.*) \|$", page, re.MULTILINE)
-    assert {model for model, *_ in rows} == {model for model, _ in measured}
-    for model, count, shown in rows:
-        found = measured[model, int(count.replace(",", ""))]
-        for name, said in zip(columns, shown.split(" | "), strict=True):
-            ratio = found[name]["times_ours"]["median"]
-            digits = len(said.partition(".")[2])
-            assert abs(float(said) - ratio) <= 0.51 * 10.0**-digits, (model, name)
+    folder, page = ROOT / "benchmarks/results", PAGES["docs/speed.md"]
+    measured = json.loads((folder / "speed.json").read_text())
+    assert page_table(measured) in page
+    document = json.loads((folder / "few_rows.json").read_text())
+    assert few_rows.table(document) in page
+    for call, seconds in document["numpy_calls_of_an_lstm_step"].items():
+        assert f"| {call} | {1e6 * seconds:.2f} |" in page
+
+
+def test_what_the_calls_of_one_row_take_is_what_was_measured():
+    document = json.loads((ROOT / "benchmarks/results/few_rows.json").read_text())
+    step = 1e6 * sum(document["numpy_calls_of_an_lstm_step"].values())
+    (ours,) = (
+        1e6 * case["programs"]["verify"]["seconds"]["median"]
+        for case in document["cases"]
+        if [case[key] for key in ("model", "units", "length", "rows")]
+        == ["sentiment_lstm", 40, 26, 1]
+    )
+    text = " ".join(section(PAGES["docs/speed.md"], "A single row").split())
+    assert f"eight calls, which take {step:.2f} microseconds alone" in text
+    assert f"that is {26 * step:.0f} of the {ours:.0f} microseconds" in text
 
 
 def test_the_memory_is_what_was_measured_over_a_million_rows():
