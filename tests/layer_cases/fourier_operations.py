@@ -18,15 +18,15 @@ def _unwritten(name, call, **kwargs):
 
 
 CASES = [
-    _unwritten("RFFT", lambda ops, x: ops.rfft(x), shape=(3, 6)),
-    _unwritten("RFFT", lambda ops, x: ops.rfft(x, fft_length=5), shape=(3, 7),
+    _case("RFFT", lambda ops, x: ops.rfft(x), shape=(3, 6)),
+    _case("RFFT", lambda ops, x: ops.rfft(x, fft_length=5), shape=(3, 7),
                wrong=[{"fft_length": 4}]),
-    _unwritten("RFFT", lambda ops, x: ops.rfft(x, fft_length=9), shape=(6,)),
-    _unwritten("IRFFT", lambda ops, a, b: ops.irfft((a, b)), shape=[(3, 5), (3, 5)]),
-    _unwritten("IRFFT", lambda ops, a, b: ops.irfft((a, b), fft_length=7),
+    _case("RFFT", lambda ops, x: ops.rfft(x, fft_length=9), shape=(6,)),
+    _case("IRFFT", lambda ops, a, b: ops.irfft((a, b)), shape=[(3, 5), (3, 5)]),
+    _case("IRFFT", lambda ops, a, b: ops.irfft((a, b), fft_length=7),
                shape=[(4,), (4,)], wrong=[{"fft_length": 6}]),
-    _unwritten("FFT", lambda ops, a, b: ops.fft((a, b)), shape=[(3, 5), (3, 5)]),
-    *(_unwritten("STFT", lambda ops, x, o=o: ops.stft(x, **WHOLE, **o),
+    _case("FFT", lambda ops, a, b: ops.fft((a, b)), shape=[(3, 5), (3, 5)]),
+    *(_case("STFT", lambda ops, x, o=o: ops.stft(x, **WHOLE, **o),
                  shape=shape, wrong=wrong)
       for shape, o, wrong in (
         ((11,), {}, [{"sequence_length": 6}, {"sequence_stride": 3},
@@ -41,6 +41,6 @@ CASES = [
         ({"length": 5}, [{"length": 4}, {"window": "hamming"}]),
         ({"window": None}, [{"sequence_stride": 3}, {"fft_length": 8}]),
     )),
-    _unwritten("ExtractSequences", lambda ops, x: ops.extract_sequences(x, 3, 2),
+    _case("ExtractSequences", lambda ops, x: ops.extract_sequences(x, 3, 2),
                shape=(2, 9), wrong=[{"sequence_length": 2}, {"sequence_stride": 1}]),
 ]  # fmt: skip

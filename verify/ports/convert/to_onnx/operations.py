@@ -26,7 +26,7 @@ from verify.forward.layers.operations import _ACTIVATIONS, CONSTANTS, Operation
 from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import flatten, map_structure
 from verify.model.spec import LayerSpec
-from verify.ports.convert.to_onnx import activations, numeric, ordering
+from verify.ports.convert.to_onnx import activations, fourier, numeric, ordering
 from verify.ports.convert.to_onnx.layers import einsum_shape, repeated
 from verify.ports.convert.to_onnx.run import Emit, Writing
 from verify.ports.convert.to_onnx.values import Value, onnx
@@ -587,6 +587,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "Einsum": _einsum,
     **ordering.FUNCTIONS,
     **numeric.FUNCTIONS,
+    **fourier.FUNCTIONS,
 }  # fmt: skip
 """Name of an operation -> the function that writes it."""
 
