@@ -545,6 +545,19 @@ def test_a_class_that_softmax_rules_out_leaves_the_others_their_bounds():
     np.testing.assert_array_equal(tolerance.atol[1], floor.atol)
 
 
+def test_a_row_of_nan_on_both_sides_leaves_the_others_their_tolerance():
+    """Such as the average over a row of padding; NaN on one side leaves none."""
+    y = np.array([[1.0, 2.0], [np.nan, np.nan]])
+    floor = noise_floor(y, y + 1e-6)
+    assert floor.scale.tolist() == [1, 2]
+    np.testing.assert_array_equal(floor.atol, noise_floor(y[:1], y[:1] + 1e-6).atol)
+    found = floor.bounded(np.array([[1e-5, 1e-5], [np.nan, np.nan]]))
+    assert found.derived == 0.5
+    assert not compare(y, y, allowed=found.atol).matches
+    one_sided = noise_floor(np.ones((2, 2)), y)
+    assert not one_sided.decides
+
+
 def test_a_row_that_amplifies_has_no_bound_even_where_an_element_is_saturated():
     net, x = chaotic()
     right, single = net.predict(x, dtype="float64"), net.predict(x, dtype="float32")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 from support.any_layer import chain
 from support.nets import layer
 
 import verify
-from verify import Network
+from verify import Network, backward
+from verify.backward import supports
+from verify.tolerance.activation_errors import worst_known_errors
+from verify.tolerance.error_bound import output_bounds, unbounded
 
 WORDS = chain(
     [(None, 5)],
@@ -42,3 +47,28 @@ def test_its_gradients_are_those_of_the_weights_alone():
     before, after = (n.predict(TEXTS, dtype="float64") for n in (net, there))
     slope = (after - before).sum() / step
     assert np.isclose(found.weights["gru"]["kernel"][1, 2], slope, rtol=1e-4)
+
+
+def test_weights_of_tf_idf_round_once_for_each_word_at_most():
+    net = Network(
+        chain(
+            [(None, 5)],
+            layer(
+                "StringLookup", "counts", vocabulary=["a", "b", "c"],
+                idf_weights=[0.3, 1.7, 0.9], output_mode="tf_idf",
+            ),
+            layer("Dense", "d", units=2),
+            dtypes=["string"],
+        )
+    )  # fmt: skip
+    assert not unbounded(net)
+    assert "tf_idf" in supports(net)
+    x = net.prepare(TEXTS)
+    right, single = (net.flat(x, dtype=d)[0] for d in ("float64", "float32"))
+    (bound,) = output_bounds(net, x, [np.ones(right.shape)], worst_known_errors())
+    assert np.isfinite(bound).all()
+    assert (np.abs(single - right) <= bound).all()
+    silent = {**backward.BACKWARD_LAYERS, "StringLookup": lambda back, call: {}}
+    with patch.object(backward, "BACKWARD_LAYERS", silent):
+        (less,) = output_bounds(net, x, [np.ones(right.shape)], worst_known_errors())
+    assert (less < bound).all()

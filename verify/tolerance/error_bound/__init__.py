@@ -2,7 +2,7 @@
 
 This is running error analysis to first order. Each operation of the forward pass makes
 a local rounding error, whose size follows from the float64 values (`sites`). One
-backpropagation tells how much of each local error reaches an output (`bounds`). With
+backpropagation tells how much of each local error reaches an output (`visitor`). With
 ``d`` the adjoint of a value, that is the derivative of an output with respect to it::
 
     bound = sum |d| * max_error

@@ -51,7 +51,7 @@ class Sketch(Protocol):
         """Return the bounds, and the rows in which they do not hold."""
 
 
-DEAR_SHARE, EXACT_SHARE = 4, 10
+DEAR_SHARE, EXACT_SHARE = 2, 10
 """What the budget is divided by for sweeps where a `Sketch` is possible: for sweeps of
 all elements in its place, and for those of the elements that differ most after it,
 since a bound of their own is several times nearer. An adjoint takes as long as some
