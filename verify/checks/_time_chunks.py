@@ -52,7 +52,8 @@ MAX_CHUNKS = 200
 
 CHUNKED_LAYERS = (*LOOPS, "Bidirectional")
 """Layers that are run in chunks, because they can start from given states; the two of
-a Bidirectional one by one."""
+a Bidirectional one by one. A TimeDistributed of one of `LOOPS` is, too: its layer runs
+through each of its steps as through a batch of rows."""
 
 
 class Undecided(Exception):
@@ -131,7 +132,8 @@ def compare_time_chunks(
     open_keys = {r.name for r in layers if not (r.proof.matches and r.decided)}
     open_keys |= _stateful(net, layers)
     for result in layers:
-        if result.name in open_keys and result.class_name not in CHUNKED_LAYERS:
+        layer = net.spec[bare_path(result.name, net.spec)]
+        if result.name in open_keys and not _is_chunked(layer):
             raise Undecided(
                 f"layer '{printable(result.name)}' ({result.class_name}) is not run in "
                 "chunks"
@@ -156,8 +158,9 @@ def compare_time_chunks(
         if call.key not in open_keys:
             found.append(compare_call(examiner, keras64, call64, call, {}))
             continue
+        own = _batches_inside(net.spec[call.name], call, batches)
         loops = [
-            _compared(examiner, keras, keras64, one64, one, batches)
+            _compared(examiner, keras, keras64, one64, one, own)
             for one64, one in zip(_loops(net, call64), _loops(net, call), strict=True)
         ]
         results = [result for _, result in loops]
@@ -189,6 +192,26 @@ def _compared(
     return run, result
 
 
+def _is_chunked(layer: LayerSpec) -> bool:
+    if layer.class_name == "TimeDistributed":
+        return layer.sublayers["layer"].class_name in LOOPS
+    return layer.class_name in CHUNKED_LAYERS
+
+
+def _batches_inside(
+    layer: LayerSpec, call: KerasCall, batches: Sequence[slice]
+) -> Sequence[slice]:
+    """Return the rows that the loops of a layer take one after the other.
+
+    Those of a TimeDistributed take its steps; see `_loops`.
+    """
+    if layer.class_name != "TimeDistributed":
+        return batches
+    given = REGISTRY["TimeDistributed"].by_name(call.args, call.kwargs)
+    rows, steps = flatten(given["inputs"])[0].value.shape[:2]
+    return [slice(k * rows, (k + 1) * rows) for k in range(steps)]
+
+
 def _batches(net: Network, x: Inputs) -> list[slice]:
     """Return the rows that predict takes one after the other; all if that is one."""
     size = (net.spec.batch_size or 1) if net.stateful else x.rows
@@ -215,8 +238,10 @@ def _calls(keras: KerasModel, x: Inputs, batches: Sequence[slice]) -> list[Keras
 
 
 def _loops(net: Network, call: KerasCall) -> list[KerasCall]:
-    """Return the call of a recurrent layer, or those that a Bidirectional makes."""
+    """Return the call of a recurrent layer, or those that a wrapper makes."""
     layer = net.spec[call.name]
+    if layer.class_name == "TimeDistributed":
+        return [_all_steps(call)]
     if layer.class_name != "Bidirectional":
         return [call]
     given = REGISTRY["Bidirectional"].by_name(call.args, call.kwargs)
@@ -236,6 +261,23 @@ def _loops(net: Network, call: KerasCall) -> list[KerasCall]:
                     outputs=[], masks=[])
         )  # fmt: skip
     return found
+
+
+def _all_steps(call: KerasCall) -> KerasCall:
+    """Return the calls of the layer inside a TimeDistributed as one.
+
+    Its rows are those of the first step, then those of the second, and so on.
+    """
+    given = REGISTRY["TimeDistributed"].by_name(call.args, call.kwargs)
+    if _mask({"sequences": given["inputs"], **given}) is not None:
+        raise Undecided(
+            f"layer '{printable(call.key)}' (TimeDistributed) with a mask is not run "
+            "in chunks"
+        )
+    x = flatten(given["inputs"])[0].value.swapaxes(0, 1)  # (steps, rows, time, ...)
+    together = Tensor(x.reshape(-1, *x.shape[2:]))
+    return replace(call, name=f"{call.name}/layer", key=f"{call.key}/layer",
+                   args=(together,), kwargs={}, outputs=[], masks=[])  # fmt: skip
 
 
 def _require_whole_run(
@@ -264,15 +306,26 @@ def _require_whole_run(
         ("Keras's", call.outputs, [run.joined(run.single_outputs) for run in runs]),
         ("NumPy's", whole, [run.joined(run.by_numpy()) for run in runs]),
     ):
-        merged = _merged(net.spec[call.name], parts)
+        merged = _merged(net.spec[call.name], parts, len(outputs[0]))
         if not all(_same(a, b) for a, b in zip(outputs, merged, strict=False)):
             raise Undecided(
                 f"{whose} chunks of layer '{printable(call.key)}' are not its whole run"
             )
 
 
-def _merged(layer: LayerSpec, parts: Sequence[Array]) -> tuple[Array, ...]:
-    """Return what a layer makes of the outputs of its loops."""
+def _merged(layer: LayerSpec, parts: Sequence[Array], rows: int) -> tuple[Array, ...]:
+    """Return what a layer makes of the outputs of its loops.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    parts : list of array
+    rows : int
+        Of the call of the layer.
+    """
+    if layer.class_name == "TimeDistributed":
+        (y,) = parts  # (steps * rows, ...)
+        return (y.reshape(-1, rows, *y.shape[1:]).swapaxes(0, 1),)
     if layer.class_name != "Bidirectional":
         return tuple(parts)
     y, y_rev = parts

@@ -35,8 +35,8 @@ from verify.keras_bridge.reading import read_live
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
 
-DIRECTIONS = ("forward_layer", "backward_layer")
-"""Attributes of a Bidirectional."""
+INSIDE = ("forward_layer", "backward_layer", "layer")
+"""Attributes of a Bidirectional and of a TimeDistributed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,9 +321,9 @@ def _to_keras(leaf: Any) -> Any:
 
 
 def inner_layer(model: Any, path: str) -> Any:
-    """Return a layer of a Keras model, or one of a Bidirectional: its attribute."""
+    """Return a layer of a Keras model, or one inside a wrapper: its attribute."""
     outer, _, inner = path.rpartition("/")
-    if inner in DIRECTIONS and outer:
+    if inner in INSIDE and outer:
         return getattr(_named(model, outer), inner)
     return _named(model, path)
 

@@ -294,6 +294,53 @@ def test_directions_and_stacked_cells_pass_in_chunks():
     assert in_chunks(report) == [*both, "rnn", *end]
 
 
+def frames(time: int = 25) -> Any:
+    """A chaotic loop over the steps inside each of three frames."""
+    import keras
+
+    x = keras.Input((3, time, SIZE))
+    rnn = keras.layers.SimpleRNN(UNITS, name="rnn")
+    y = keras.layers.TimeDistributed(rnn, name="each")(x)
+    return wild(x, keras.layers.Dense(2)(y), 8.0)
+
+
+def of_frames(time: int = 25) -> np.ndarray:
+    flat = features(ROWS * 3, time=time)
+    return flat.reshape(ROWS, 3, time, SIZE)
+
+
+def test_a_loop_inside_time_distributed_passes_in_chunks():
+    model, x = frames(), of_frames()
+    assert apart(model, x) > 0.1
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.PASS, report
+    assert in_chunks(report) == ["each/layer"]
+
+
+def test_a_mistake_inside_time_distributed_fails_and_is_named():
+    model = frames()
+    net, path = verify.load(model), "each/layer"
+    layer = net.spec[path]
+    wrong = layer.with_weights(bias=np.zeros_like(layer.weights["bias"]))
+    other = Network(net.spec.with_layer(wrong, path))
+    report = verify.check(model, of_frames(), network=other)
+    assert report.verdict is Verdict.FAIL
+    assert report.diagnosis
+    assert "bias missing" in [x.mistake for x in report.diagnosis.explanations]
+
+
+def test_steps_of_time_distributed_in_another_order_do_not_pass(monkeypatch):
+    turned = chunks._merged
+
+    def wrong(layer: Any, parts: Any, rows: int) -> Any:
+        found = turned(layer, parts, rows)
+        return tuple(y[:, ::-1] for y in found)
+
+    monkeypatch.setattr(chunks, "_merged", wrong)
+    report = verify.check(frames(), of_frames())
+    assert report.verdict is Verdict.INCONCLUSIVE
+
+
 def test_a_mistake_in_one_direction_fails_and_is_named():
     import keras
 
