@@ -56,6 +56,9 @@ need as many: those in which a layer takes a great number of steps and no other.
 NO_TIME = f"there was no time left after {MAX_SELFTEST_SECONDS:.0f} s"
 """What is said of a mistake that was not tried."""
 
+SHOWN_IGNORED = 5
+"""Mistakes that were left out, and that the text names at most; JSON has all."""
+
 SAME = 1e-7
 """Effect below which outputs are the same: it is the rounding of float64."""
 
@@ -187,7 +190,10 @@ class SelfTest:
                 f"{_caught(self.single_numbers)} would show"
             )
         if self.ignored:
-            lines.append(f"  ignored: {join_and(map(printable, self.ignored))}")
+            names = [printable(name) for name in self.ignored[:SHOWN_IGNORED]]
+            more = len(self.ignored) - len(names)
+            names += [f"{more} more"] if more else []
+            lines.append(f"  ignored: {join_and(names)}")
         seen = [result for result in self.results if result.caught]
         if seen:
             smallest = min(seen, key=lambda result: result.effect)

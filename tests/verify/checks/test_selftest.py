@@ -73,6 +73,7 @@ def test_mistakes_are_ignored_by_name(found):
         for name in out
     )
     assert "\n  ignored: mask ignored, gate order" in str(left)
+    assert f" and {len(out) - 5} more\n" in str(left)
     with pytest.raises(DataError, match=r"called 'mask ignord'\. Did you mean mask ig"):
         verify.selftest(Network(lstm_spec()), ids(), ignore=["mask ignord"])
 
