@@ -190,6 +190,14 @@ def test_the_page_leaves_out_layers_of_folded_rows():
     assert any("lstm" in name for name in data["not_shown"])
 
 
+def test_a_constant_before_the_input_of_an_operation_is_no_call_before():
+    near = numbers(4, 4)
+    layers = [given("x", 4, 3), made("ops.Einsum", "near", subscripts="nm,bmf->bnf")]
+    network = Network(net(layers, {"near": (near, "x")}, "near"), "float64")
+    x = numbers(ROWS, 4, 3).astype("float32")
+    np.testing.assert_allclose(network.predict(x), near @ x, rtol=1e-4)
+
+
 def traffic(keras):
     """Nodes of a graph folded into the batch, each with an LSTM over its steps."""
     ops = keras.ops

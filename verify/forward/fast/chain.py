@@ -151,7 +151,10 @@ def calls_in_chain(root: LayerSpec, fast: Set[LayerSpec]) -> list[_Call] | None:
 
 def _calls_alone(node: Node, before: TensorRef) -> bool:
     """Return whether a call takes the output of the call before it and nothing else."""
-    return node.args == (before,) and all(
+    # a constant among the arguments is an array, which `==` compares by element
+    if len(node.args) != 1 or not isinstance(node.args[0], TensorRef):
+        return False
+    return node.args[0] == before and all(
         value is None or (key == "training" and value is False)
         for key, value in node.kwargs.items()
     )
