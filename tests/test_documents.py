@@ -20,7 +20,7 @@ from quickly import few
 import verify
 from benchmarks import few_rows
 from benchmarks.results import page_table
-from recipes import RECIPES, STUDIES
+from recipes import RECIPES, SENTIMENT_RECIPES, STUDIES
 from recipes.__main__ import main as rnn_recipe
 from recipes.data import airline
 from verify.__main__ import main as rnn_verify
@@ -628,3 +628,12 @@ def test_the_memory_is_what_was_measured_over_a_million_rows():
     (code,) = re.findall(r"of\s+which\s+([\d,]+)\s+MiB", part)
     assert int(code.replace(",", "")) == libraries
     assert all(growth["exponent"] <= 1.15 for growth in results["growth"])
+
+
+def test_the_figures_of_training_are_what_their_command_wrote():
+    from benchmarks import training
+
+    rows = training.read()
+    assert {row.recipe for row in rows} <= set(SENTIMENT_RECIPES)
+    assert rows
+    assert training.ratios(rows) in section(PAGES["docs/speed.md"], "Training")
