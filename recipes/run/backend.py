@@ -1,7 +1,7 @@
 """Choose the backend that Keras trains on, and prepare it.
 
-Keras on JAX trains networks of this size faster than Keras on TensorFlow, and takes less
-time to import. So JAX is the default. The seed of a run decides its weights on either;
+Keras on JAX trains networks of this size faster than Keras on TensorFlow, and is loaded
+in less time. So JAX is the default. The seed of a run decides its weights on either;
 they differ between the two.
 """
 
