@@ -55,7 +55,7 @@ from verify.tolerance.compare import PROOF_TOLERANCE, Comparison, Verdict, compa
 from verify.tolerance.partial import PartialResult
 
 if TYPE_CHECKING:
-    from verify.keras_bridge import KerasModel
+    from verify.keras_bridge import KerasCall, KerasModel
 
 MAX_GRADIENT_ROWS = 64
 """Rows whose gradients are compared, at most."""
@@ -101,6 +101,9 @@ class KerasComparison(RowComparison):
         Set by `open`.
     facts : dict
         Facts of the report; set by `open`.
+    calls64 : list of KerasCall or None
+        Every call of a layer in float64, on all rows, if they are few; set by
+        `batches`.
     """
 
     model: Any
@@ -121,6 +124,7 @@ class KerasComparison(RowComparison):
     untested: str = field(init=False)
     examiner: Examiner = field(init=False)
     facts: dict[str, Any] = field(init=False)
+    calls64: list[KerasCall] | None = field(init=False, default=None)
 
     def open(self, log: Callable[[str], None]) -> None:
         """Load Keras, after NumPy has evaluated the first batch.
@@ -197,7 +201,10 @@ class KerasComparison(RowComparison):
                 with doing(f"{rows}: Keras's predict"):
                     theirs = self.keras.predict(x)
                 with doing(f"{rows}: Keras's predict in float64"):
-                    theirs64 = self.keras64.predict(x)
+                    if self.plan.batches > 1:  # its calls would take much memory
+                        theirs64 = self.keras64.predict(x)
+                    else:
+                        theirs64, self.calls64 = self.keras64.run(x)
             except KerasCannotRun:
                 with error_rows(first, x.rows, self.plan.rows, self.examiner.name):
                     self.net.flat(x)  # raises if NumPy can say what is wrong with x
@@ -304,7 +311,8 @@ class KerasComparison(RowComparison):
     def _layers(self, some: Inputs) -> tuple[LayerResult, ...]:
         # A live model belongs to its owner: its layers are called in a copy.
         keras = self.keras if is_path(self.model) else self.keras.twin()
-        return compare_layers(self.examiner, keras, self.keras64, some)
+        calls = self.calls64 if some.rows == self.plan.rows else None
+        return compare_layers(self.examiner, keras, self.keras64, some, calls)
 
     def _diagnosis(
         self, some: Inputs, layers: tuple[LayerResult, ...], chunks: TimeChunks | None

@@ -34,18 +34,31 @@ if TYPE_CHECKING:
 
 
 def compare_layers(
-    examiner: Examiner, keras: KerasModel, keras64: KerasModel, x: Inputs
+    examiner: Examiner,
+    keras: KerasModel,
+    keras64: KerasModel,
+    x: Inputs,
+    calls: list[KerasCall] | None = None,
 ) -> tuple[LayerResult, ...]:
     """Compare each call of a layer on Keras's inputs to it; see `compare_call`.
 
     Recurrent layers are compared first; the results are in the order of the calls.
+
+    Parameters
+    ----------
+    examiner : Examiner
+    keras, keras64 : KerasModel
+        The model in its own dtype and in float64.
+    x : Inputs
+    calls : list of KerasCall, optional
+        Those of `keras64` on `x`, if they are known.
     """
     states: States = {}
     results: dict[int, LayerResult] = {}
     with doing("Keras's layers"):
         own = {call.key: call for call in keras.calls(x)}
     with doing("Keras's layers in float64"):
-        calls = keras64.calls(x)
+        calls = keras64.calls(x) if calls is None else calls
     layers = examiner.net.spec.root.sublayers
     known = [k for k, call in enumerate(calls) if call.name in layers]
     known.sort(key=lambda k: not has_a_loop(layers[calls[k].name]))

@@ -30,7 +30,8 @@ from verify.keras_bridge.litert import litert_file
 from verify.keras_bridge.long_windows import AT_ONCE
 from verify.keras_bridge.probing import version_rules
 from verify.keras_bridge.reading import read_live
-from verify.keras_bridge.running import KerasCall, KerasModel, inner_layer
+from verify.keras_bridge.running import KerasModel, inner_layer
+from verify.keras_bridge.tracing import KerasCall
 
 __all__ = [
     "AT_ONCE",

@@ -15,13 +15,12 @@ from verify.keras_bridge import private
 from verify.keras_bridge.importing import floatx, import_keras, quiet
 from verify.keras_bridge.names import file_name
 from verify.keras_bridge.running import (
-    CallKeys,
-    KerasCall,
     KerasModel,
     cannot_run,
     inner_layer,
     nested_states,
 )
+from verify.keras_bridge.tracing import CallKeys, KerasCall
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
 

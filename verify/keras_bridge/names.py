@@ -10,6 +10,7 @@ and what is said of them has the name of the file again.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from verify.model.spec import ModelSpec
@@ -41,32 +42,34 @@ def unfit_for_tensorflow(spec: ModelSpec) -> str:
     return next((name for name in names if keras_name(name) != name), "")
 
 
-def renamed_config(config: Any) -> Any:
-    """Return a config in which all names are those of `keras_name`."""
+def renamed_config(config: Any, rename: Callable[[str], str] = keras_name) -> Any:
+    """Return a config in which all names of layers and models are replaced."""
     if isinstance(config, list):
-        return [renamed_config(item) for item in config]
+        return [renamed_config(item, rename) for item in config]
     if not isinstance(config, dict):
         return config
-    changed = {key: renamed_config(value) for key, value in config.items()}
+    changed = {key: renamed_config(value, rename) for key, value in config.items()}
     if isinstance(config.get("name"), str) and "class_name" in config:
-        changed["name"] = keras_name(config["name"])
+        changed["name"] = rename(config["name"])
     history = config.get("keras_history")
     if isinstance(history, list) and history and isinstance(history[0], str):
-        changed["keras_history"] = [keras_name(history[0]), *history[1:]]
+        changed["keras_history"] = [rename(history[0]), *history[1:]]
     inner = changed.get("config")
     if "class_name" in config and isinstance(inner, dict):
         if isinstance(inner.get("name"), str):
-            inner["name"] = keras_name(inner["name"])
+            inner["name"] = rename(inner["name"])
         for key in ("input_layers", "output_layers"):
             if key in inner:
-                inner[key] = _endpoints(inner[key])
+                inner[key] = _endpoints(inner[key], rename)
     return changed
 
 
-def _endpoints(item: Any) -> Any:
+def _endpoints(item: Any, rename: Callable[[str], str]) -> Any:
     """Return the inputs or outputs of a model, [name, call, number] each."""
     if isinstance(item, dict):
-        return {key: _endpoints(inner) for key, inner in item.items()}
+        return {key: _endpoints(inner, rename) for key, inner in item.items()}
     if isinstance(item, list) and item and isinstance(item[0], str):
-        return [keras_name(item[0]), *item[1:]]
-    return [_endpoints(inner) for inner in item] if isinstance(item, list) else item
+        return [rename(item[0]), *item[1:]]
+    if isinstance(item, list):
+        return [_endpoints(inner, rename) for inner in item]
+    return item

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,52 +31,23 @@ from verify.keras_bridge.importing import (
 from verify.keras_bridge.long_windows import all_steps_at_once, compiled_if_long
 from verify.keras_bridge.names import file_name, keras_name
 from verify.keras_bridge.reading import read_live
+from verify.keras_bridge.tracing import (
+    CallKeys,
+    KerasCall,
+    TracedModel,
+    as_array,
+    call_names,
+    constants_of,
+    keep,
+    kept,
+    key_of,
+    state_variables,
+)
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
 
 INSIDE = ("forward_layer", "backward_layer", "layer")
 """Attributes of a Bidirectional and of a TimeDistributed."""
-
-
-@dataclass(frozen=True, eq=False)
-class KerasCall:
-    """Hold one call of a layer inside a running Keras model.
-
-    Attributes
-    ----------
-    name : str
-        Name of the layer.
-    key : str
-        The name, with a number from the second call of the layer on: ``lstm:2``.
-    args : tuple
-        Positional arguments, with a `verify.forward.layers.base.Tensor` in place of
-        each of Keras's tensors: its value and the mask that it carried.
-    kwargs : dict
-        Keyword arguments, in the same way.
-    outputs : list of (batch, ...)
-    masks : list of (batch, ...) of bool, or None
-        The mask that each output carried.
-    """
-
-    name: str
-    key: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    outputs: list[Array]
-    masks: list[Array | None]
-
-
-class CallKeys:
-    """Number the calls of each layer: ``lstm``, then ``lstm:2`` and so on."""
-
-    def __init__(self) -> None:
-        self._count: Counter[str] = Counter()
-
-    def next(self, name: str) -> str:
-        """Return the key of the next call of a layer."""
-        self._count[name] += 1
-        number = self._count[name]
-        return name if number == 1 else f"{name}:{number}"
 
 
 class KerasModel:
@@ -107,6 +77,7 @@ class KerasModel:
         self.floatx = floatx
         self.at_once = False
         self._compiled = False
+        self._by_xla = False
 
     def predict(self, x: Inputs) -> list[Array]:
         """Return ``model.predict(x)``, as the user runs it: (batch, ...) each.
@@ -123,10 +94,7 @@ class KerasModel:
                 self.model.compile(jit_compile=True)
                 return self.predict(x)
             raise cannot_run(error) from error
-        if isinstance(y, dict):
-            names = self.model.output
-            y = [y[name] for name in names] if isinstance(names, dict) else y
-        return [np.asarray(array) for array in flatten(y)]
+        return [np.asarray(array) for array in self._flat(y)]
 
     def _predicted(self, x: Inputs) -> Any:
         with (
@@ -149,12 +117,41 @@ class KerasModel:
             return dict(zip(inputs, given, strict=True))
         return given if len(given) > 1 else given[0]
 
+    @property
+    def _original(self) -> Any:
+        """Return the model that this is, or a copy of: it has the same layers."""
+        return self.model
+
+    @property
+    def _weighted(self) -> Any:
+        """Return the model whose weights are used."""
+        return self.model
+
+    def _flat(self, y: Any) -> list[Any]:
+        """Return the outputs of the model in the order in which it has them."""
+        if isinstance(y, dict):
+            names = self._original.output
+            y = [y[name] for name in names] if isinstance(names, dict) else y
+        return flatten(y)
+
+    def run(self, x: Inputs) -> tuple[list[Array], list[KerasCall] | None]:
+        """Return the outputs, and every call of a layer if that takes nothing more.
+
+        On TensorFlow one compiled function returns both, for as many rows as the model
+        takes at a time. For more rows, and on other backends, there are no calls.
+        """
+        found = self._run_traced(x, self.batch_size)
+        return (self.predict(x), None) if found is None else found
+
     def calls(self, x: Inputs) -> list[KerasCall]:
         """Return every call of a layer while the model runs on `x`, in Keras's order.
 
-        The layers are called one after the other, so that Keras need not compile a
-        model with as many outputs as layers.
+        On TensorFlow one compiled function returns all of them. Elsewhere, and where
+        that fails, the layers are called one after the other.
         """
+        found = self._run_traced(x, max(x.rows, 1))
+        if found is not None and found[1] is not None:
+            return found[1]
         recorder = _CallRecorder(self.model)
 
         def run() -> None:
@@ -171,6 +168,46 @@ class KerasModel:
         except Exception as error:
             raise cannot_run(error) from error
         return recorder.found
+
+    def _run_traced(
+        self, x: Inputs, rows: int
+    ) -> tuple[list[Array], list[KerasCall] | None] | None:
+        """Return the outputs, and the calls if there is one batch, of so many rows.
+
+        None if TensorFlow cannot run the model so, or another backend runs.
+        """
+        if backend() != "tensorflow" or not x.rows:
+            return None
+        arrays = [_texts_for_keras(array) for array in x]
+
+        def run() -> tuple[list[Array], list[KerasCall] | None]:
+            with floatx(self.floatx), quiet():
+                traced = self._traced(arrays)
+                weights = traced.weights_of(self._weighted)
+                states = traced.zero_states()
+                found = []
+                for start in range(0, x.rows, rows):
+                    some = [array[start : start + rows] for array in arrays]
+                    outputs, tensors, states = traced(some, weights, states)
+                    found.append([as_array(y) for y in self._flat(outputs)])
+            calls = None
+            if x.rows <= rows:
+                calls = traced.recorded(tensors, list(call_names(self._original)))
+            return [np.concatenate(y) for y in zip(*found, strict=True)], calls
+
+        try:
+            return interruptible(run)
+        except Exception:
+            # TensorFlow has some float64 kernels in XLA only.
+            if self.floatx != "float64" or self._by_xla:
+                return None
+            self._by_xla = True
+            return self._run_traced(x, rows)
+
+    def _traced(self, x: Sequence[Any]) -> TracedModel:
+        """Return the compiled function of the model for inputs of this kind."""
+        with all_steps_at_once():
+            return TracedModel(self.model, x, self.structured, compiled=self._by_xla)
 
     def step_outputs(self, call: KerasCall) -> Array:
         """Return what a recurrent layer returns at every step: (batch, time, ...)."""
@@ -201,23 +238,71 @@ class KerasModel:
         dtype : str, optional
             The dtype policy of every layer, instead of its own.
         """
-        config = json.loads(self.model.to_json())
-        layers = private.layers_inside(self.model)
+        return _Twin(self.model, self.batch_size, dtype)
+
+
+class _Twin(KerasModel):
+    """Run a copy of a live model, which is built when it is needed.
+
+    What is compiled for a config is kept, and runs with the weights of the next model
+    of the same config: see `verify.keras_bridge.tracing`.
+
+    Parameters
+    ----------
+    original : keras.Model
+    batch_size : int
+    dtype : str or None
+        The dtype policy of every layer, instead of its own.
+    """
+
+    def __init__(self, original: Any, batch_size: int, dtype: str | None) -> None:
+        self.batch_size = batch_size
+        self.floatx = "float64" if dtype == "float64" else None
+        self.at_once = False
+        self._compiled = False
+        self._by_xla = False
+        self._copied = original
+        self._dtype = dtype
+        config = json.loads(original.to_json())
+        layers = private.layers_inside(original)
         if any(hasattr(layer, "get_vocabulary") for layer in layers):
-            config = read_live(self.model).config
-        config = config if dtype is None else with_dtype(config, dtype)
-        with floatx(dtype), quiet():
-            model = build(config)
+            config = read_live(original).config
+        self._config = config if dtype is None else with_dtype(config, dtype)
+        self._same_order = True
+
+    @property
+    def _original(self) -> Any:
+        return self._copied
+
+    @property
+    def _weighted(self) -> Any:
+        return self._copied if self._same_order else self.model
+
+    @cached_property
+    def model(self) -> Any:
+        """Return the copy."""
+        with floatx(self._dtype), quiet():
+            model = build(self._config)
             if not model.built:
-                model.build(self.model.input_shape)
+                model.build(self._copied.input_shape)
             try:
-                model.set_weights(self.model.get_weights())
+                model.set_weights(self._copied.get_weights())
             except ValueError:
                 # A layer that two models inside share is one layer here, two there.
-                load_weights(model, read_live(self.model))
+                load_weights(model, read_live(self._copied))
+                self._same_order = False
             refresh_weight_copies(model)
-        wide = "float64" if dtype == "float64" else None
-        return KerasModel(model, self.batch_size, floatx=wide)
+        return model
+
+    def _traced(self, x: Sequence[Any]) -> TracedModel:
+        key = key_of(self._config, self._copied, x)
+        key = key if key is None or not self._by_xla else f"{key} by XLA"
+        found = None if key is None else kept(key)
+        if found is None:
+            found = super()._traced(x)
+            if key is not None and self._same_order and found.independent:
+                keep(key, found)
+        return found
 
 
 class _CallRecorder:
@@ -226,7 +311,7 @@ class _CallRecorder:
     def __init__(self, model: Any) -> None:
         self.found: list[KerasCall] = []
         self._keys = CallKeys()
-        self._constants = _constants(model)
+        self._constants = constants_of(model)
 
     def __call__(self, operation: Any) -> Callable[..., Any]:
         """Return a function that calls and records an operation."""
@@ -259,19 +344,6 @@ class _CallRecorder:
         return tensor.value if id(leaf) in self._constants else tensor
 
 
-def _constants(model: Any) -> dict[int, Any]:
-    """Return, by their `id`, the tensors that a model's calls contain as constants."""
-    keras = import_keras()
-    nodes = private.nodes_of(model)
-    arguments = [node.arguments for node in nodes if not node.is_input]
-    leaves = flatten([[list(a.args), dict(a.kwargs)] for a in arguments])
-    return {
-        id(leaf): leaf
-        for leaf in leaves
-        if keras.ops.is_tensor(leaf) and not isinstance(leaf, keras.KerasTensor)
-    }
-
-
 def _texts_for_keras(array: Any) -> Any:
     """Return texts as a tensor of TensorFlow, and numbers and tensors as they are.
 
@@ -296,15 +368,10 @@ def cannot_run(error: Exception) -> KerasCannotRun:
 
 def _to_tensor(leaf: Any) -> Any:
     """Return one of Keras's tensors with its mask, in NumPy; anything else as it is."""
-    keras = import_keras()
-    if not keras.ops.is_tensor(leaf):
+    if not import_keras().ops.is_tensor(leaf):
         return leaf
     mask = private.mask_of(leaf)
-    to_numpy = keras.ops.convert_to_numpy
-    value = to_numpy(leaf)
-    if value.dtype == object:  # texts, as bytes
-        value = np.char.decode(value.astype(bytes), "utf-8")
-    return Tensor(value, None if mask is None else to_numpy(mask))
+    return Tensor(as_array(leaf), None if mask is None else as_array(mask))
 
 
 def _to_keras(leaf: Any) -> Any:
@@ -346,14 +413,7 @@ def nested_states(layer: Any, states: Sequence[Any]) -> list[Any]:
 @contextlib.contextmanager
 def from_zero_states(model: Any) -> Iterator[None]:
     """Set the states of stateful layers to zero in the ``with``, then restore them."""
-    layers = [
-        layer
-        for layer in private.layers_inside(model)
-        if getattr(layer, "stateful", False) and hasattr(layer, "reset_state")
-    ]
-    states = [
-        v for layer in layers for v in flatten(getattr(layer, "states", ()) or ())
-    ]
+    states = state_variables(model)
     before = [import_keras().ops.convert_to_numpy(state).copy() for state in states]
     for state, value in zip(states, before, strict=True):
         state.assign(np.zeros_like(value))

@@ -1,0 +1,399 @@
+"""Every call of a layer of a Keras model, by one compiled function of TensorFlow.
+
+The function takes the weights as inputs and returns the tensors that go into each call
+and come out of it. So it depends on the config alone, and a model built from a config
+need not be built and traced again to run with other weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verify.forward.layers.base import Tensor
+from verify.keras_bridge import private
+from verify.keras_bridge.importing import import_keras, versions
+from verify.keras_bridge.names import file_name, renamed_config
+from verify.model.arrays import Array
+from verify.model.graph import flatten, map_structure
+
+MAX_KEPT = 16
+"""Functions that are kept, at most: those used last. A function holds no weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class KerasCall:
+    """Hold one call of a layer inside a running Keras model.
+
+    Attributes
+    ----------
+    name : str
+        Name of the layer.
+    key : str
+        The name, with a number from the second call of the layer on: ``lstm:2``.
+    args : tuple
+        Positional arguments, with a `verify.forward.layers.base.Tensor` in place of
+        each of Keras's tensors: its value and the mask that it carried.
+    kwargs : dict
+        Keyword arguments, in the same way.
+    outputs : list of (batch, ...)
+    masks : list of (batch, ...) of bool, or None
+        The mask that each output carried.
+    """
+
+    name: str
+    key: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: list[Array]
+    masks: list[Array | None]
+
+
+class CallKeys:
+    """Number the calls of each layer: ``lstm``, then ``lstm:2`` and so on."""
+
+    def __init__(self) -> None:
+        self._count: Counter[str] = Counter()
+
+    def next(self, name: str) -> str:
+        """Return the key of the next call of a layer."""
+        self._count[name] += 1
+        number = self._count[name]
+        return name if number == 1 else f"{name}:{number}"
+
+
+def call_names(model: Any) -> Iterator[str]:
+    """Yield the name of the layer of every call, in the order in which they run."""
+    for node in private.nodes_of(model):
+        if node.operation and not node.is_input:
+            yield file_name(node.operation.name)
+
+
+def constants_of(model: Any) -> dict[int, Any]:
+    """Return, by their `id`, the tensors that a model's calls contain as constants."""
+    keras = import_keras()
+    nodes = private.nodes_of(model)
+    arguments = [node.arguments for node in nodes if not node.is_input]
+    leaves = flatten([[list(a.args), dict(a.kwargs)] for a in arguments])
+    return {
+        id(leaf): leaf
+        for leaf in leaves
+        if keras.ops.is_tensor(leaf) and not isinstance(leaf, keras.KerasTensor)
+    }
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Say which of the returned tensors an argument or an output is, and its mask."""
+
+    value: int
+    mask: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class _TracedCall:
+    """Hold a call with a `_Place` for each tensor."""
+
+    name: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    outputs: list[_Place]
+
+
+class _SymbolicRecorder:
+    """Call the operations of a model and record each call, for `private.run_graph`."""
+
+    def __init__(self, model: Any) -> None:
+        self.calls: list[_TracedCall] = []
+        self.tensors: list[Any] = []
+        self._numbers: dict[int, int] = {}
+        self._constants = constants_of(model)
+
+    def __call__(self, operation: Any) -> Callable[..., Any]:
+        """Return a function that calls and records an operation."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if private.takes_training(operation):
+                kwargs["training"] = False  # as predict says, whatever the graph
+            given = map_structure(self._placed, list(args))
+            named = map_structure(self._placed, kwargs)
+            outputs = operation(*args, **kwargs)
+            self.calls.append(
+                _TracedCall(
+                    file_name(operation.name),
+                    given,
+                    named,
+                    [self._placed(y) for y in flatten(outputs)],
+                )
+            )
+            return outputs
+
+        return call
+
+    def _placed(self, leaf: Any) -> Any:
+        """Return the place of a tensor; anything else, and a constant, as it is."""
+        if not import_keras().ops.is_tensor(leaf):
+            return leaf
+        if id(leaf) in self._constants:
+            return np.asarray(import_keras().ops.convert_to_numpy(leaf))
+        mask = private.mask_of(leaf)
+        return _Place(self._number(leaf), None if mask is None else self._number(mask))
+
+    def _number(self, tensor: Any) -> int:
+        if id(tensor) not in self._numbers:
+            self._numbers[id(tensor)] = len(self.tensors)
+            self.tensors.append(tensor)  # kept alive, so the id stays its own
+        return self._numbers[id(tensor)]
+
+
+class TracedModel:
+    """Run a model by one compiled function, for its outputs and for every call.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Its graph is traced; nothing of it is changed or kept.
+    x : sequence of (batch, ...)
+        Inputs of the kind that it will be run on; the batch size is left open.
+    structured : callable
+        Inputs -> the structure in which the model takes them.
+    compiled : bool
+        Whether XLA compiles the function: TensorFlow has some kernels there only.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        x: Sequence[Any],
+        structured: Callable[[Any], Any],
+        *,
+        compiled: bool = False,
+    ) -> None:
+        tf, keras = sys.modules["tensorflow"], import_keras()
+        weights, states = _variables(model)
+        calls: list[_TracedCall] = []
+
+        def run(inputs: Any, values: Any, before: Any) -> Any:
+            recorder = _SymbolicRecorder(model)
+            mapping = zip([*weights, *states], [*values, *before], strict=True)
+            with keras.StatelessScope(list(mapping)) as scope:
+                outputs = private.run_graph(model, structured(inputs), recorder)
+                after = [scope.get_current_value(state) for state in states]
+            calls[:] = recorder.calls
+            return outputs, recorder.tensors, after
+
+        function = tf.function(run, autograph=False, jit_compile=compiled or None)
+        self._dtypes = [weight.dtype for weight in weights]
+        self._states = [(tuple(state.shape), state.dtype) for state in states]
+        self._run = function.get_concrete_function(
+            [tf.TensorSpec(shape, dtype) for shape, dtype in signature(model, x)],
+            [tf.TensorSpec(weight.shape, weight.dtype) for weight in weights],
+            [tf.TensorSpec(*state) for state in self._states],
+        )
+        self._calls = calls
+        self.independent = not self._run.captured_inputs
+        """Whether the function takes all that it computes with as inputs."""
+
+    def weights_of(self, model: Any) -> list[Any]:
+        """Return the weights of a model of the same config, as this one takes them."""
+        tf, (weights, _) = sys.modules["tensorflow"], _variables(model)
+        return [
+            tf.cast(weight.value, dtype)
+            for weight, dtype in zip(weights, self._dtypes, strict=True)
+        ]
+
+    def zero_states(self) -> list[Any]:
+        """Return the states of stateful layers before the first batch."""
+        return [sys.modules["tensorflow"].zeros(*state) for state in self._states]
+
+    def __call__(
+        self, x: Sequence[Any], weights: list[Any], states: list[Any]
+    ) -> tuple[Any, list[Any], list[Any]]:
+        """Run the model on a batch.
+
+        Returns
+        -------
+        outputs : tensor, or a list or dict of them
+        tensors : list of tensors
+            For `recorded`.
+        states : list of tensors
+            For the next batch.
+        """
+        with _unoptimised():
+            given = [sys.modules["tensorflow"].constant(array) for array in x]
+            return self._run(given, weights, states)
+
+    def recorded(self, tensors: Sequence[Any], names: Sequence[str]) -> list[KerasCall]:
+        """Return every call of a layer.
+
+        Parameters
+        ----------
+        tensors : list of tensors
+            What a batch gave.
+        names : sequence of str
+            Those of the layers of the model, call by call; see `call_names`.
+        """
+        arrays = [as_array(tensor) for tensor in tensors]
+
+        def filled(leaf: Any) -> Any:
+            if not isinstance(leaf, _Place):
+                return leaf
+            return Tensor(
+                arrays[leaf.value], None if leaf.mask is None else arrays[leaf.mask]
+            )
+
+        keys = CallKeys()
+        return [
+            KerasCall(
+                name,
+                keys.next(name),
+                tuple(map_structure(filled, call.args)),
+                map_structure(filled, call.kwargs),
+                [arrays[place.value] for place in call.outputs],
+                [None if p.mask is None else arrays[p.mask] for p in call.outputs],
+            )
+            for name, call in zip(names, self._calls, strict=True)
+        ]
+
+
+def as_array(tensor: Any) -> Array:
+    """Return one of Keras's tensors in NumPy; texts as texts."""
+    value = np.asarray(import_keras().ops.convert_to_numpy(tensor))
+    if value.dtype == object:  # texts, as bytes
+        value = np.char.decode(value.astype(bytes), "utf-8")
+    return value
+
+
+def _variables(model: Any) -> tuple[list[Any], list[Any]]:
+    """Return the weights of a model, and the states of its stateful layers."""
+    states = state_variables(model)
+    known = {id(state) for state in states}
+    return [weight for weight in model.weights if id(weight) not in known], states
+
+
+def state_variables(model: Any) -> list[Any]:
+    """Return the variables in which stateful layers keep their states."""
+    layers = [
+        layer
+        for layer in private.layers_inside(model)
+        if getattr(layer, "stateful", False) and hasattr(layer, "reset_state")
+    ]
+    found = [v for layer in layers for v in flatten(getattr(layer, "states", ()) or ())]
+    return list({id(state): state for state in found}.values())
+
+
+def signature(model: Any, x: Sequence[Any]) -> list[tuple[tuple[Any, ...], str]]:
+    """Return shape and dtype of the inputs; the batch size is open, unless fixed."""
+    fixed = [tensor.shape[0] for tensor in flatten(private.inputs_of(model))]
+    return [
+        ((rows, *array.shape[1:]), array.dtype.name)
+        for rows, array in zip(fixed, x, strict=True)
+    ]
+
+
+@contextlib.contextmanager
+def _unoptimised() -> Iterator[None]:
+    """Run functions of TensorFlow as they were traced.
+
+    To optimise a graph takes longer than to run it on the few rows of a check.
+    """
+    optimizer, name = (
+        sys.modules["tensorflow"].config.optimizer,
+        "disable_meta_optimizer",
+    )
+    before = bool(optimizer.get_experimental_options().get(name, False))
+    optimizer.set_experimental_options({name: True})
+    try:
+        yield
+    finally:
+        optimizer.set_experimental_options({name: before})
+
+
+# Functions that are kept --------------------------------------------------------------
+
+_kept: OrderedDict[str, TracedModel] = OrderedDict()
+_lock = threading.Lock()
+
+
+def kept(key: str) -> TracedModel | None:
+    """Return the function that was kept under a key, if it still is."""
+    with _lock:
+        if key in _kept:
+            _kept.move_to_end(key)
+        return _kept.get(key)
+
+
+def keep(key: str, traced: TracedModel) -> None:
+    """Keep a function, in the place of the one that was used longest ago."""
+    with _lock:
+        _kept[key] = traced
+        while len(_kept) > MAX_KEPT:
+            _kept.popitem(last=False)
+
+
+def forget() -> None:
+    """Let go of all functions that are kept."""
+    with _lock:
+        _kept.clear()
+
+
+def key_of(config: Any, model: Any, x: Sequence[Any]) -> str | None:
+    """Return the key of the function of a model that is built from a config.
+
+    It has all that the function depends on. The names of layers, which Keras numbers
+    anew for each model, are replaced by numbers; a name stands for the same number
+    throughout.
+
+    Returns
+    -------
+    str or None
+        None for a model whose function is not kept: one with code of the user's, whose
+        class may change under its name, or with a layer that computes with copies of
+        its weights, which are not inputs of the function.
+    """
+    if not _all_of_keras(config) or any(
+        hasattr(layer, "finalize_state") or hasattr(layer, "get_vocabulary")
+        for layer in private.layers_inside(model)
+    ):
+        return None
+    numbers: dict[str, str] = {}
+    config = {k: v for k, v in config.items() if k != "compile_config"}
+    renamed = renamed_config(
+        config, lambda x: numbers.setdefault(x, f"#{len(numbers)}")
+    )
+    settings = import_keras().config
+    return json.dumps(
+        [
+            renamed,
+            signature(model, x),
+            versions(),
+            settings.floatx(),
+            settings.epsilon(),
+            settings.image_data_format(),
+        ],
+        sort_keys=True,
+    )
+
+
+def _all_of_keras(config: Any) -> bool:
+    """Return whether every class and function in a config is Keras's own."""
+    if isinstance(config, list):
+        return all(map(_all_of_keras, config))
+    if not isinstance(config, dict):
+        return True
+    if "class_name" in config and "config" in config:
+        module = str(config.get("module") or "")
+        plain = config["class_name"] in ("__keras_tensor__", "__tensor__", "__numpy__")
+        if not plain and module.split(".")[0] != "keras":
+            return False
+        if config["class_name"] == "Lambda":
+            return False
+    return all(map(_all_of_keras, config.values()))
