@@ -190,7 +190,9 @@ def build(config: Any) -> Any:
         scope[f"Keras2{name}"] = _keras2_merging(getattr(keras.layers, name))
     with keras.saving.CustomObjectScope(scope):
         if not _has_shapeless_calls(config):
-            return keras.saving.deserialize_keras_object(config, safe_mode=True)
+            return _sequential(config) or keras.saving.deserialize_keras_object(
+                config, safe_mode=True
+            )
         for _ in range(MOST_TRIES - 1):
             try:
                 return _build_by_calls(config)
@@ -198,6 +200,22 @@ def build(config: Any) -> Any:
                 if "names should be unique" not in str(error):
                     raise
         return _build_by_calls(config)
+
+
+def _sequential(config: Any) -> Any:
+    """Return a Sequential that begins with an InputLayer; None for any other model.
+
+    Keras itself calls all layers again for each one that it adds.
+    """
+    keras = import_keras()
+    if (config.get("module"), config.get("class_name")) != ("keras", "Sequential"):
+        return None
+    body = config["config"]
+    if not body["layers"] or body["layers"][0].get("class_name") != "InputLayer":
+        return None
+    deserialize = keras.saving.deserialize_keras_object
+    layers = [deserialize(layer, safe_mode=True) for layer in body["layers"]]
+    return keras.Sequential(layers, name=body["name"])
 
 
 MOST_TRIES = 8
