@@ -117,9 +117,12 @@ class Network:
             if kind and effect(spec.following(rules - set(kind)), dtype):
                 for rule in (rule for rule in Rule if rule in kind):
                     found[rule] = effect(spec.following(rules - {rule}), dtype)
-        if later and effect(spec.by_version(REFERENCE)):
+        if later and (moved := effect(spec.by_version(REFERENCE))):
             for one in (one for one in VersionRule if one in later):
-                found[one] = effect(spec.by_version(later - {one}))
+                others = later - {one}
+                found[one] = (
+                    moved if others == REFERENCE else effect(spec.by_version(others))
+                )
         return {rule: apart for rule, apart in found.items() if apart}
 
     def _meets_float32_rules(self) -> bool:

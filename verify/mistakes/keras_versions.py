@@ -75,8 +75,11 @@ def changes_on(net: Network, x: Inputs) -> list[str]:
     """
     notes = []
     for version, later in _later_versions(net.spec):
-        if not _may_differ(net.spec, later):
+        met = _rules_met(net.spec, later)
+        if not met:
             continue
+        own = net.spec.root.version_rules
+        later = net.spec.by_version(VERSIONS[version] & (own | met))
         try:
             effects = Network(later, net.floatx).rule_effects(x)
         except VerifyError as error:
@@ -95,25 +98,31 @@ def changes_on(net: Network, x: Inputs) -> list[str]:
     return notes
 
 
-CONCERNED = ("Attention", "AdditiveAttention", "ops.FloorDivide", "ops.Mean")
-"""Classes that a rule of a version is about."""
-
-
-def _may_differ(spec: ModelSpec, later: ModelSpec) -> bool:
-    """Return whether any rule of a later version could change the outputs.
+def _rules_met(spec: ModelSpec, later: ModelSpec) -> frozenset[VersionRule]:
+    """Return the rules of a later version that could change the outputs.
 
     It spares the evaluation of the models that no rule is about, which are most.
     """
     layers = [layer for _, layer in spec.walk()]
     graphs = [x.graph for x in (spec.root, *layers) if x.graph is not None]
     nodes = [node for graph in graphs for node in graph.nodes]
-    return (
-        any(node.kwargs.get("training") is True for node in nodes)
-        or any(layer.class_name in CONCERNED for layer in layers)
-        or any("GlobalAverage" in layer.class_name for layer in layers)
-        or any("sparsemax" in layer.options.values() for layer in layers)
-        or bool(_what_loses_its_mask(spec, later))
-    )
+    classes = {layer.class_name for layer in layers}
+    averages = any("GlobalAverage" in name for name in classes)
+    about = {
+        VersionRule.TRAINING_ARGUMENT_HOLDS: any(
+            node.kwargs.get("training") is True for node in nodes
+        ),
+        VersionRule.MASKED_ROW_ATTENDS_TO_NOTHING: bool(
+            classes & {"Attention", "AdditiveAttention"}
+        ),
+        VersionRule.EXACT_FLOOR_DIVIDE: "ops.FloorDivide" in classes,
+        VersionRule.WHOLE_NUMBERS_AVERAGED_IN_FLOATX: averages or "ops.Mean" in classes,
+        VersionRule.SPARSEMAX_OF_THE_PAPER: any(
+            "sparsemax" in layer.options.values() for layer in layers
+        ),
+        VersionRule.LOOP_ENDS_MASK: bool(_what_loses_its_mask(spec, later)),
+    }
+    return frozenset(rule for rule in VersionRule if about.get(rule, True))
 
 
 def _later_versions(spec: ModelSpec) -> Iterator[tuple[str, ModelSpec]]:
