@@ -16,7 +16,16 @@ import pytest
 from support import graphs
 from support.nets import ids, layer, lstm_spec, rnn, word_net
 
-from benchmarks import few_rows, limit, memory, speed, streaming, training, turns
+from benchmarks import (
+    few_rows,
+    limit,
+    memory,
+    speed,
+    streaming,
+    training,
+    turns,
+    verdict,
+)
 from benchmarks.competitors import (
     COMPETITORS,
     RUNTIME_OF,
@@ -429,6 +438,8 @@ def test_the_plan_covers_every_axis():
     [
         (speed, ["--seconds", "0"], "--seconds: expected more than 0. Received: 0"),
         (streaming, ["--rows", "1"], "--rows: expected 2 or more. Received: 1"),
+        (verdict, ["--rows", "1"], "--rows: expected 2 or more. Received: 1"),
+        (verdict, ["--rounds", "0"], "--rounds: expected 1 or more. Received: 0"),
     ],
 )
 def test_bad_options_take_one_line(command, arguments, message, capsys):
@@ -447,6 +458,36 @@ def test_ctrl_c_ends_in_a_line(capsys, monkeypatch):
     assert capsys.readouterr().err.split() == (
         ["benchmarks.streaming:", "interrupted,", "no", "file", "was", "written"]
     )
+
+
+def test_a_verdict_is_compared_pair_by_pair_in_processor_time(tmp_path):
+    """The machine slows down by half and others keep it busy: the ratio stays."""
+    pairs = [((0.3, 0.5), (0.1, 0.1)), ((0.6, 9.0), (0.2, 1.0))]
+    found = verdict.Ratio.of("live", "a model", "later check / predict", pairs, 6.0)
+    assert (found.cpu.median, found.seconds) == pytest.approx((3.0, 0.15))
+    assert found.wall.median == pytest.approx(7.0)
+    assert found.met
+    slow = verdict.Ratio.of("live", "a model", "first check", pairs, 2.9)
+    assert not slow.met
+    verdict.write([found, slow], {"keras": 700.0}, Machine.here(), tmp_path)
+    written = json.loads((tmp_path / "verdict.json").read_text())
+    assert [one["met"] for one in written["ratios"]] == [True, False]
+    shown = (tmp_path / "verdict.md").read_text()
+    assert "1 of 2 goals are met" in shown
+    assert "| 3.00 | 7.00 | 2.9 | MISSED |" in shown
+
+
+def test_a_program_that_fails_is_said_with_what_it_said():
+    with pytest.raises(
+        BenchmarkError, match=r"expected exit code 0\. Received: 3, and "
+    ):
+        verdict.process(
+            ["-c", "import sys; print('why', file=sys.stderr); sys.exit(3)"]
+        )
+    (cpu, wall), peak = verdict.process(["-c", "sum(range(3_000_000))"])
+    assert 0 < cpu < 60
+    assert 0 < wall < 600
+    assert 2**20 < peak < 2**34
 
 
 def test_growth_tells_linear_from_quadratic():
