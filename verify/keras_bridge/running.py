@@ -182,7 +182,7 @@ class KerasModel:
 
         def run() -> tuple[list[Array], list[KerasCall] | None]:
             with floatx(self.floatx), quiet():
-                traced = self._traced(arrays)
+                traced = self.traced(arrays)
                 weights = traced.weights_of(self._weighted)
                 states = traced.zero_states()
                 found = []
@@ -204,7 +204,7 @@ class KerasModel:
             self._by_xla = True
             return self._run_traced(x, rows)
 
-    def _traced(self, x: Sequence[Any]) -> TracedModel:
+    def traced(self, x: Sequence[Any]) -> TracedModel:
         """Return the compiled function of the model for inputs of this kind."""
         with all_steps_at_once():
             return TracedModel(self.model, x, self.structured, compiled=self._by_xla)
@@ -294,12 +294,12 @@ class _Twin(KerasModel):
             refresh_weight_copies(model)
         return model
 
-    def _traced(self, x: Sequence[Any]) -> TracedModel:
+    def traced(self, x: Sequence[Any]) -> TracedModel:
         key = key_of(self._config, self._copied, x)
         key = key if key is None or not self._by_xla else f"{key} by XLA"
         found = None if key is None else kept(key)
         if found is None:
-            found = super()._traced(x)
+            found = super().traced(x)
             if key is not None and self._same_order and found.independent:
                 keep(key, found)
         return found
