@@ -44,6 +44,7 @@ STEPS = (
     "ops.floor_divide({x} + 0.33, 0.3)",
     "ops.cast(ops.cast({x} * 3.3, 'int32'), {x}.dtype) / 7",
     "ops.cast({x} > 0.123, {x}.dtype)", "ops.trunc({x} * 1.7 + 0.33) * 0.5",
+    "ops.cast(ops.signbit({x} + 0.123), {x}.dtype)",
 )  # fmt: skip
 """Ones that jump. Not at 0, which padding is, nor at 1, where activations end."""
 
@@ -53,7 +54,8 @@ PAIRS = (
     "ops.true_divide({x}, ops.square({y}) + 0.5)", "{x} / (ops.absolute({y}) + 0.4)",
     "ops.logaddexp({x}, {y})", "ops.hypot({x}, {y} + 0.1)", "ops.fmax({x}, {y})",
     "ops.fmin({x}, {y})", "ops.fmod({x} + 0.33, {y} * {y} + 0.7)",
-    "ops.maximum({x}, {y})", "ops.minimum({x}, {y})",
+    "ops.maximum({x}, {y})", "ops.minimum({x}, {y})", "ops.heaviside({x} + 0.123, {y})",
+    "ops.fft(({x}, {y}))[0]",
     "ops.power(ops.absolute({x}) + 0.2, {y})", "({x} + 0.33) % ({y} * {y} + 0.7)",
 )  # fmt: skip
 """List operations of two tensors of one shape."""
@@ -64,14 +66,15 @@ CONDITIONS = (
     "ops.equal({x}, 0.0)", "ops.not_equal({x}, 0.0)",
     "ops.logical_and({x} > 0.123, {y} < 0.7)", "ops.logical_or({x} > 0.3, {y} > 0.21)",
     "ops.logical_xor({x} > 0.123, {y} > 0.21)", "ops.logical_not({x} > 0.123)",
-    "ops.isnan({x})", "ops.isinf({x})", "ops.isfinite({x})",
+    "ops.isnan({x})", "ops.isinf({x})", "ops.isfinite({x})", "ops.isneginf({x})",
+    "ops.isposinf({x})",
 )  # fmt: skip
 
 ALONG = (
     "ops.cumsum({x}, axis={a})", "ops.cumprod({x}, axis={a})", "ops.flip({x}, {a})",
     "ops.softmax({x}, axis={a})", "ops.log_softmax({x}, axis={a})",
     "ops.sparsemax({x}, axis={a})", "ops.normalize({x}, axis={a}, epsilon=0.1)",
-    "ops.sort({x}, axis={a})", "ops.roll({x}, 2, axis={a})",
+    "ops.sort({x}, axis={a})", "ops.roll({x}, 2, axis={a})", "ops.fliplr({x})",
     "{x} + ops.cast(ops.argsort({x}, axis={a}), {x}.dtype)",
 )  # fmt: skip
 """Along one axis, which keep the shape."""
@@ -81,7 +84,9 @@ REDUCTIONS = (
     "ops.sqrt(ops.var({x}, {o}) + 0.1)", "ops.std({x}, {o})", "ops.prod({x}, {o})",
     "ops.logsumexp({x}, {o})", "ops.max({x}, {o})", "ops.min({x}, {o})",
     "ops.norm({x}, {o})", "ops.amax({x}, {o})", "ops.amin({x}, {o})",
-    "ops.median({x}, {o})",
+    "ops.median({x}, {o})", "ops.nansum({x}, {o})", "ops.nanprod({x}, {o})",
+    "ops.nanmean({x}, {o})", "ops.nanvar({x}, {o})", "ops.nanstd({x}, {o})",
+    "ops.nanmax({x}, {o})", "ops.nanmin({x}, {o})", "ops.ptp({x}, {o})",
     "ops.max({x}, {o}, initial=0.31)", "ops.min({x}, {o}, initial=-0.29)",
     "ops.cast(ops.any({x} > 0.31, {o}), {x}.dtype)",
     "ops.cast(ops.all({x} > -0.31, {o}), {x}.dtype)",
@@ -149,7 +154,23 @@ def _reshaped(m: Maker, x: str) -> None:
     assert features is not None
     y = _other(m, x)
     half = time // 2
+    longer = []
+    if features > 1:
+        longer.append(
+            ("ops.extract_sequences({x}, 2, 1)[..., -1]", (time, features - 1))
+        )
+    if time >= 4:  # one frame, or more
+        back = (
+            "ops.transpose(ops.istft(ops.stft(ops.transpose({x}, (0, 2, 1)), {o}), {o})"
+        )
+        options = "4, 2, 4, window=None, center=False"
+        longer.append((f"{back.replace('{o}', options)}, (0, 2, 1))",
+                       (time - time % 2, features)))  # fmt: skip
     text, shape = m.pick(
+        *longer,
+        ("ops.array_split({x}, 2, axis=1)[0]", (time - half, features)),
+        ("ops.diagonal({x}, 0, 1, 2)", (min(time, features),)),
+        ("ops.trace({x}, 0, 1, 2)[:, None]", (1,)),
         ("{x}[..., ::-1]", (time, features)),
         ("{x}[:, -1:]", (1, features)),
         ("ops.top_k({x}, 1)[0]", (time, 1)),
@@ -200,7 +221,15 @@ def _product(m: Maker, x: str) -> None:
     time, features = m.shapes[x]
     table = [[round(m.rng.uniform(-1, 1), 2) for _ in "ab"] for _ in range(features)]
     y = _other(m, x)
+    assert time is not None
+    # products of the steps with each other, and more on the diagonal: never singular
+    matrices = (
+        "ops.einsum('bti,bsi->bts', {x}, {x}) + ops.convert_to_tensor({e}, {x}.dtype)"
+    )
+    unit = [[0.7 * (i == k) for i in range(time)] for k in range(time)]
     text, shape = m.pick(
+        (f"ops.det({matrices})[:, None]", (1,)),
+        (f"ops.inv({matrices})", (time, time)),
         ("ops.matmul({x}, ops.transpose({y}, (0, 2, 1)))", (time, time)),
         ("ops.matmul({x}, ops.convert_to_tensor({t}, {x}.dtype))", (time, 2)),
         ("ops.dot({x}, ops.convert_to_tensor({t}, {x}.dtype))", (time, 2)),
@@ -214,4 +243,4 @@ def _product(m: Maker, x: str) -> None:
         ("ops.einsum('bti,btj->bij', {x}, {y})", (features, features)),
     )  # fmt: skip
     uses = (x, y) if "{y}" in text else (x,)
-    m.emit(text.format(x=x, y=y, t=table), shape, uses=uses)
+    m.emit(text.format(x=x, y=y, t=table, e=unit), shape, uses=uses)

@@ -82,8 +82,10 @@ class LayerCall:
     @property
     def rows(self) -> int:
         """Return how many samples there are."""
-        first = flatten(list(self.args))[0]
-        return len(first.value if isinstance(first, Tensor) else first)
+        leaves = flatten([list(self.args), dict(self.kwargs)])
+        tensors = [leaf.value for leaf in leaves if isinstance(leaf, Tensor)]
+        # beside tensors numbers and arrays are constants, which may come first
+        return len((tensors or [leaf for leaf in leaves if np.ndim(leaf)])[0])
 
     def take(self, rows: Any) -> LayerCall:
         """Return some of the samples, by a slice or by their numbers."""

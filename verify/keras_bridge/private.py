@@ -162,6 +162,10 @@ def promotions_off_tensorflow() -> MutableMapping[str, str]:
 # Libraries that Keras imports when it first looks whether they are there -------------
 
 
+AVAILABLE = "_available"
+"""The attribute of `lazy_tensorflow` that tells whether it is there; None at first."""
+
+
 def lazy_tensorflow() -> Any:
-    """Return what stands for TensorFlow in Keras: its `_available` is None at first."""
+    """Return what stands for TensorFlow in Keras until it is used."""
     return _found("tensorflow", "keras.src.utils.module_utils")
