@@ -109,7 +109,9 @@ def without_tensorflow() -> Iterator[None]:
     if "tensorflow" not in sys.modules:
         with contextlib.suppress(KerasChanged):
             lazy = private.lazy_tensorflow()
-    if getattr(lazy, private.AVAILABLE, False) is not None:  # it knows already, or has moved
+    if (
+        getattr(lazy, private.AVAILABLE, False) is not None
+    ):  # it knows already, or has moved
         yield
         return
     with patch.object(lazy, private.AVAILABLE, False):
