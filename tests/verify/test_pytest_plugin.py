@@ -10,7 +10,6 @@ import tomllib
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from xml.etree import ElementTree
 
 import numpy as np
@@ -36,6 +35,12 @@ def loaded(model) -> None:
     assert find_spec("verify.checks._time_chunks")
 
 
+@pytest.fixture(scope="module")
+def keras_loaded(model) -> None:
+    """Import Keras and TensorFlow, as `loaded`: TensorFlow aborts if imported again."""
+    verify.check(model, ids())
+
+
 @pytest.fixture
 def run(pytester, monkeypatch, undiagnosed):
     """Run pytest in a folder with no plugin but this one, and those that are named."""
@@ -44,20 +49,7 @@ def run(pytester, monkeypatch, undiagnosed):
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: str) -> pytest.RunResult:
-        imported: dict[str, ModuleType] = {}
-
-        class Keeping:
-            def pytest_unconfigure(self) -> None:
-                imported.update(sys.modules)
-
-        done = pytester.runpytest_inprocess(
-            "-p", PLUGIN, *arguments, plugins=[Keeping()]
-        )
-        # pytester forgets what was imported; TensorFlow aborts if it is imported again
-        for name, module in imported.items():
-            if not str(getattr(module, "__file__", "")).startswith(str(pytester.path)):
-                sys.modules.setdefault(name, module)
-        return done
+        return pytester.runpytest_inprocess("-p", PLUGIN, *arguments)
 
     return run
 
@@ -251,11 +243,10 @@ def test_workers_of_xdist_run_model_files_too(run, models):
 
 
 @pytest.mark.keras
-def test_models_are_checked_against_keras(run, models, monkeypatch):
+def test_models_are_checked_against_keras(keras_loaded, run, models, monkeypatch):
     from keras import layers
     from support.nets import keras_sequential
 
-    verify.check(str(models / "good.keras"))  # as `loaded`
     model = keras_sequential([layers.Input((None, 3)), layers.LSTM(2, name="lstm")])
     model.save(models / "live.keras")
     done = run("--rnn-verify", "--rnn-verify-backend=tensorflow", "models")
