@@ -9,6 +9,7 @@ file to send), 130 interrupted, 143 terminated.
 from __future__ import annotations
 
 import ast
+import copy
 import importlib.util
 import sys
 from pathlib import Path
@@ -93,22 +94,21 @@ class RunCommand(click.Command):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help; for a single recipe, with its own options and defaults."""
-        if len(self.named) == 1 and self.named[0] in RECIPES:
-            from recipes.run.plan import options_of
+        if len(self.named) != 1 or self.named[0] not in RECIPES:
+            super().format_help(ctx, formatter)
+            return
+        from recipes.run.plan import options_of
 
-            self.help = _summary(self.named[0])
-            defaults = options_of(self.named[0])
-            for param in self.params:
-                if param.name in defaults:
-                    param.default = defaults[param.name]
-                elif isinstance(param, click.Option):
-                    param.hidden = param.name not in (
-                        "out",
-                        "resume",
-                        "backend",
-                        "help",
-                    )
-        super().format_help(ctx, formatter)
+        defaults = options_of(self.named[0])
+        alone = copy.copy(self)  # the command itself may be called again
+        alone.help = _summary(self.named[0])
+        alone.params = [copy.copy(param) for param in self.params]
+        for param in alone.params:
+            if param.name in defaults:
+                param.default = defaults[param.name]
+            elif isinstance(param, click.Option):
+                param.hidden = param.name not in OPTIONS_OF_ALL
+        click.Command.format_help(alone, ctx, formatter)
 
 
 @app.command(name="run", cls=RunCommand)

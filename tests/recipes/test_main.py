@@ -129,7 +129,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_help_of_a_recipe_has_its_options_and_its_defaults(name, capsys):
-    always = {"out", "resume", "help"}
+    always = {"backend", "out", "resume", "help"}
     assert main(["run", name.replace("_", "-"), "--help"]) == 0
     alone = capsys.readouterr().out
     assert set(re.findall(r"^  --([a-z-]+)", alone, re.MULTILINE)) == (
