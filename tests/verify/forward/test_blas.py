@@ -60,5 +60,5 @@ def test_a_recurrent_layer_says_what_its_loop_is(monkeypatch):
     monkeypatch.setattr(recurrent, "for_loop", noting)
     for steps in (blas.LONG_LOOP, 3):
         net.flat(net.prepare(np.zeros((2, steps, 3))), dtype="float64")
-    products = 2 * lstm.parameters
+    products = 2 * net.spec.parameters  # of two rows
     assert said == [(blas.LONG_LOOP, products), (3, products)]
