@@ -8,6 +8,7 @@ needs NumPy only, so any worker can run it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,9 +28,11 @@ from verify.data.sources import Source
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
 from verify.model.arrays import Array
+from verify.model.graph import flatten
 from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.compare import (
     Comparison,
+    compare_all,
     compare_each,
     rank_rows,
     row_differences,
@@ -61,6 +64,20 @@ batch's forward pass, spent on the rows that differ most. The budgets of all bat
 up to `MAX_OUTPUT_ADJOINTS` at least, the budget of a single batch."""
 
 
+ENOUGH_BATCHES, LARGER_BATCHES, LARGER_OUTPUTS = 8, 4, 2**20
+"""Where there are twice so many batches or more, each has twice as many rows, or three
+times as many, up to so many times: part of the work on a batch takes as long for many
+rows as for few. The last is how many numbers the outputs of such a batch have at most,
+because they are held against others several times over."""
+
+FIRST_SHARE, FEWEST_FIRST, MOST_FIRST = 64, 8, 64
+"""In a `first_look` one row in so many of a batch is looked at closely: so many at
+least, and so many at most. They are those that differ most."""
+
+FAST_SHARE = 0.01
+"""Share of what is allowed in float64 by which the fast path may differ from the
+equations: a hundred times the rounding of either."""
+
 LONG_STEPS = 1000
 """Steps from which a batch is as large as what its layers return may be: gates and
 states of all steps are never in memory, and a step of few rows takes as long as one of
@@ -74,7 +91,7 @@ class Limits:
     Attributes
     ----------
     batch_rows : int
-        Rows of a batch, at most.
+        Rows of a batch, at most, unless there are `ENOUGH_BATCHES`.
     batch_numbers : int
         Numbers in the forward pass of a batch, at most.
     neighbour_rows : int
@@ -155,7 +172,8 @@ class BatchPlan:
             rows = np.arange(source.rows)  # check all: see MAX_WHOLE_BYTES
         x = prepared_rows(net, source, rows).take(slice(0, few))
         with error_rows(0, few, source.rows, file_name(source)):
-            arrays = net.outline(x).arrays()
+            outline = net.outline(x)
+        arrays = outline.arrays()
         numbers = sum(array.size for array in arrays.values()) // few
         held = numbers
         if max(array.shape[1] if array.ndim > 1 else 1 for array in x) >= LONG_STEPS:
@@ -163,8 +181,11 @@ class BatchPlan:
         fit = max(limits.batch_numbers // max(held, 1), 1)
         if fit < batch_size and net.spec.batch_size is None:  # a long window
             return cls(source.rows, min(fit, limits.batch_rows), numbers)
-        most = min(limits.batch_rows, fit)
-        return cls(source.rows, whole_batches(most, batch_size), numbers)
+        larger = source.rows // (ENOUGH_BATCHES * limits.batch_rows)
+        most = limits.batch_rows * min(max(larger, 1), LARGER_BATCHES)
+        returned = sum(np.size(y) for y in flatten(outline.output)) // few
+        most = max(min(most, LARGER_OUTPUTS // max(returned, 1)), limits.batch_rows)
+        return cls(source.rows, whole_batches(min(most, fit), batch_size), numbers)
 
     @property
     def batches(self) -> int:
@@ -282,31 +303,58 @@ class Examiner:
         batch = self.net.spec.batch_size
         return whole_batches(0 if self.net.stateful else rows, batch)
 
-    def noise_floors(
-        self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]
-    ) -> list[Tolerance]:
-        """Return the noise floor of every output of a batch.
-
-        The neighbours of the model are evaluated only on the rows that differ most,
-        because they cost most of the time.
-        """
-        rows = self._neighbour_rows(x, expected, theirs)
-        return self.rounding.noise_floors(
-            x, expected, native=self.native, rows=rows, threads=self.threads
-        )
-
     def _neighbour_rows(
         self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]
     ) -> Array | None:
-        """Return the rows on which the neighbours are evaluated; None for all."""
+        """Return the rows on which the neighbours are evaluated; None for all.
+
+        They are those that differ most, because the neighbours cost most of the time.
+        """
         most = max(self.limits.neighbour_numbers // max(self.plan.numbers, 1), 2)
-        count = self._whole_batches(min(self.limits.neighbour_rows, most))
+        return self._most_different(
+            x, expected, theirs, min(self.limits.neighbour_rows, most)
+        )
+
+    def _most_different(
+        self,
+        x: Inputs,
+        expected: Sequence[Array],
+        theirs: Sequence[Array],
+        count: int,
+    ) -> Array | None:
+        """Return the rows that differ most, ascending; None for all rows."""
+        count = self._whole_batches(count)
         same = [a.shape for a in expected] == [b.shape for b in theirs]
         if not same or x.rows <= count or self.net.stateful:
             return None
         with np.errstate(invalid="ignore"):
             order = rank_rows(*row_differences(expected, theirs))
         return np.sort(order[:count])
+
+    def first_rows(
+        self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]
+    ) -> Array | None:
+        """Return the rows for the closer part of a `first_look`; None for all rows."""
+        count = min(max(self.plan.size // FIRST_SHARE, FEWEST_FIRST), MOST_FIRST)
+        return self._most_different(x, expected, theirs, count)
+
+    def first_tolerances(
+        self,
+        x: Inputs,
+        expected: Sequence[Array],
+        theirs: Sequence[Array],
+        few: Array,
+    ) -> tuple[list[Tolerance], list[Tolerance]]:
+        """Return `tolerances` that are found in a small part of the time.
+
+        The noise floor is measured on a few rows, so it is at most what it is on all,
+        and about as many rows have a derived bound.
+        """
+        noise_floors = self.rounding.least_noise_floors(
+            x, expected, few, native=self.native, threads=self.threads
+        )
+        work = float(len(few) * self.plan.numbers)
+        return noise_floors, self._bounded(x, expected, theirs, noise_floors, work)
 
     def tolerances(
         self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]
@@ -320,17 +368,15 @@ class Examiner:
             With derived bounds where there are any.
         """
         if self.precision is None:
-            noise_floors = self.noise_floors(x, expected, theirs)
-            with doing("deriving bounds"):
-                return noise_floors, bounded_outputs(
-                    self.net,
-                    x,
-                    noise_floors,
-                    expected,
-                    theirs,
-                    self.activation_errors,
-                    work=self.plan.adjoints,
-                )
+            noise_floors = self.rounding.noise_floors(
+                x,
+                expected,
+                native=self.native,
+                rows=self._neighbour_rows(x, expected, theirs),
+                threads=self.threads,
+            )
+            work = self.plan.adjoints
+            return noise_floors, self._bounded(x, expected, theirs, noise_floors, work)
         rounding = FormatRounding(self.net, self.precision)
         rows = self._neighbour_rows(x, expected, theirs)
         with np.errstate(over="ignore", invalid="ignore"):  # judged later
@@ -338,6 +384,25 @@ class Examiner:
             noise_floors = rounding.format_floors(simulation, x, expected, rows)
             return noise_floors, bounded_by_format(
                 simulation, x, noise_floors, expected, theirs, work=self.plan.adjoints
+            )
+
+    def _bounded(
+        self,
+        x: Inputs,
+        expected: Sequence[Array],
+        theirs: Sequence[Array],
+        noise_floors: Sequence[Tolerance],
+        work: float,
+    ) -> list[Tolerance]:
+        with doing("deriving bounds"):
+            return bounded_outputs(
+                self.net,
+                x,
+                noise_floors,
+                expected,
+                theirs,
+                self.activation_errors,
+                work=work,
             )
 
 
@@ -349,14 +414,101 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
     DataError
         Inputs that the model cannot take, such as ids outside the vocabulary.
     """
-    net, x, theirs, theirs64 = examiner.net, batch.x, batch.theirs, batch.theirs64
-    plan, count = examiner.plan, examiner.closer_rows
-    rows = f"rows {batch.start + 1:,} to {batch.start + x.rows:,}"
+    found = first_look(batch, examiner)
+    if found is not None:
+        return found
+    with _evaluating(batch, examiner):
+        expected = batch.x.evaluate(examiner.net, "float64", threads=examiner.threads)
+    with doing(f"{_rows(batch)}: what rounding may do"):
+        noise_floors, tolerances = examiner.tolerances(batch.x, expected, batch.theirs)
+    return _compared(batch, examiner, expected, noise_floors, tolerances)
+
+
+def first_look(batch: Batch, examiner: Examiner) -> PartialResult | None:
+    """Compare one of several batches in the shortest time in which it can be right.
+
+    Every number is compared, with outputs in float64 that `verify.forward.fast`
+    computes. On the rows that differ most these are held against the equations, and
+    what rounding may do is found on these rows alone: no number is allowed more than it
+    would be by the noise floor of all rows.
+
+    Returns
+    -------
+    PartialResult or None
+        None unless every number is within what is allowed; then, and where there is
+        one batch only, the whole batch must be examined by the equations.
+    """
+    x, theirs, net = batch.x, batch.theirs, examiner.net
+    if examiner.plan.batches <= 1 or examiner.precision is not None:
+        return None
+    with _evaluating(batch, examiner):
+        expected = net.flat(
+            x,
+            dtype="float64",
+            threads=examiner.threads,
+            fast=True,
+            of_rows=examiner.plan.rows,
+        )
+    few = examiner.first_rows(x, expected, theirs)
+    if few is None:
+        return None
+    closer = few
+    if batch.theirs64 is not None:
+        more = examiner.first_rows(x, expected, batch.theirs64)
+        closer = few if more is None else np.union1d(few, more)
+    if not _as_by_equations(x.take(closer), [y[closer] for y in expected], examiner):
+        return None
+    with doing(f"{_rows(batch)}: what rounding may do"):
+        tolerances = examiner.first_tolerances(x, expected, theirs, few)
+    if not all(one.decides for each in tolerances for one in each):
+        return None
+    found = _compared(batch, examiner, expected, *tolerances)
+    alike = found.proof is None or found.proof.matches
+    right = alike and found.numerics.matches and found.by_noise_floor.matches
+    return found if right else None
+
+
+def _as_by_equations(x: Inputs, fast: Sequence[Array], examiner: Examiner) -> bool:
+    """Return whether outputs of the fast path are those of the equations."""
+    ours = x.evaluate(examiner.net, "float64", threads=examiner.threads)
+    allowed = [FAST_SHARE * float64_tolerance(y).atol for y in ours]
+    return compare_all(fast, ours, allowed=allowed).matches
+
+
+def _rows(batch: Batch) -> str:
+    return f"rows {batch.start + 1:,} to {batch.start + batch.x.rows:,}"
+
+
+@contextmanager
+def _evaluating(batch: Batch, examiner: Examiner) -> Iterator[None]:
+    """Say what is being done, and of which rows an error is."""
     with (
-        doing(f"{rows}: NumPy in float64"),
-        error_rows(batch.start, x.rows, plan.rows, examiner.name),
+        doing(f"{_rows(batch)}: NumPy in float64"),
+        error_rows(batch.start, batch.x.rows, examiner.plan.rows, examiner.name),
     ):
-        expected = x.evaluate(net, "float64", threads=examiner.threads)
+        yield
+
+
+def _compared(
+    batch: Batch,
+    examiner: Examiner,
+    expected: Sequence[Array],
+    noise_floors: Sequence[Tolerance],
+    tolerances: Sequence[Tolerance],
+) -> PartialResult:
+    """Compare a batch by tolerances that are known.
+
+    Parameters
+    ----------
+    batch : Batch
+    examiner : Examiner
+    expected : list of (batch, ...)
+        NumPy's outputs in float64.
+    noise_floors, tolerances : list of Tolerance
+        One for each output.
+    """
+    net, x, theirs, theirs64 = examiner.net, batch.x, batch.theirs, batch.theirs64
+    count = examiner.closer_rows
 
     def compared(
         outputs: Sequence[Array], tolerances: Sequence[Tolerance]
@@ -367,8 +519,6 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
     proofs: list[Comparison] | None = None
     if theirs64 is not None:
         proofs = compared(theirs64, [float64_tolerance(y) for y in expected])
-    with doing(f"{rows}: what rounding may do"):
-        noise_floors, tolerances = examiner.tolerances(x, expected, theirs)
     if examiner.tolerance is not None:
         tolerances = [examiner.tolerance.widened(t) for t in tolerances]
     classes: list[ClassAgreement | None] = [

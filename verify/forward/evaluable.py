@@ -31,11 +31,17 @@ class Evaluable(Protocol):
         """Return some of the samples, by a slice or by their numbers."""
 
     def evaluate(
-        self, net: Network, dtype: str | None, *, threads: int | None = None
+        self,
+        net: Network,
+        dtype: str | None,
+        *,
+        threads: int | None = None,
+        fast: bool = False,
     ) -> list[Array]:
         """Return the outputs, (batch, ...) each; `dtype` as for `Network.predict`.
 
-        `threads` applies to a whole model; one layer is evaluated by one thread.
+        `threads` applies to a whole model; one layer is evaluated by one thread. With
+        `fast` the loops over time are those of `verify.forward.fast`.
         """
 
 
@@ -52,10 +58,15 @@ class Inputs(tuple[Array, ...]):
         return Inputs(array[rows] for array in self)
 
     def evaluate(
-        self, net: Network, dtype: str | None, *, threads: int | None = None
+        self,
+        net: Network,
+        dtype: str | None,
+        *,
+        threads: int | None = None,
+        fast: bool = False,
     ) -> list[Array]:
         """Return every output of the model; see `Evaluable`."""
-        return net.flat(self, dtype=dtype, threads=threads)
+        return net.flat(self, dtype=dtype, threads=threads, fast=fast, of_rows=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +119,15 @@ class LayerCall:
         )
 
     def evaluate(
-        self, net: Network, dtype: str | None, *, threads: int | None = None
+        self,
+        net: Network,
+        dtype: str | None,
+        *,
+        threads: int | None = None,
+        fast: bool = False,
     ) -> list[Array]:
         """Return every output of the layer; see `Evaluable`."""
         states = dict(self.states)  # the call replaces the entries
         return net.call_layer(
-            self.name, self.args, self.kwargs, dtype=dtype, states=states
+            self.name, self.args, self.kwargs, dtype=dtype, states=states, fast=fast
         )

@@ -235,6 +235,7 @@ class Network:
         states: States | None = None,
         threads: int | None = None,
         fast: bool = False,
+        of_rows: int | None = None,
     ) -> list[Array]:
         """Return every output of the model in a list.
 
@@ -249,6 +250,11 @@ class Network:
         fast : bool
             Whether to use `verify.forward.fast`; otherwise every layer is evaluated by
             its equations.
+        of_rows : int, optional
+            Of how many rows, evaluated one batch after the other, these are a batch.
+            With `fast` the outputs are then the same to the last digit, whatever was
+            evaluated before. With 0 nothing is computed beforehand that pays over many
+            rows alone.
 
         Returns
         -------
@@ -256,7 +262,11 @@ class Network:
         """
         root = self.cast_to(dtype)
         ids = sum(array.size for array in x)  # at most this many ids are looked up
-        path = compiled(root, ids) if fast else EQUATIONS_ALONE
+        if of_rows is not None:
+            ids = ids // max(x.rows, 1) * of_rows
+        path = EQUATIONS_ALONE
+        if fast:
+            path = compiled(root, ids, in_all=of_rows is not None)
         if path.chain is not None and x.rows == 1 and thread_count(threads) > 1:
             y = path.chain(x[0])  # there is nothing to share out
             if y is not None:
@@ -399,6 +409,7 @@ class Network:
         states: States | None = None,
         every_step: bool = False,
         masks: list[Array | None] | None = None,
+        fast: bool = False,
     ) -> list[Array]:
         """Call one layer of the model alone, on arguments of your choice.
 
@@ -416,15 +427,19 @@ class Network:
             Whether a recurrent layer returns its output at every step, and no states.
         masks : list, optional
             The masks of the outputs are appended to it.
+        fast : bool
+            Whether to use the loops of `verify.forward.fast`, as for `flat`.
 
         Returns
         -------
         list of (batch, ...)
         """
-        layer = self.cast_to(dtype).at(name)
+        root = self.cast_to(dtype)
+        layer = root.at(name)
         if every_step:
             layer = layer.with_options(return_sequences=True, return_state=False)
-        run = Evaluation(states, floatx=dtype or self.floatx)
+        path = compiled(root, None) if fast else EQUATIONS_ALONE
+        run = Evaluation(states, floatx=dtype or self.floatx, fast=path)
         tensors = flatten(_called(run, layer, name, args, kwargs, dtype))
         if masks is not None:
             masks += [tensor.mask for tensor in tensors]

@@ -19,7 +19,14 @@ from support.nets import INPUTS, TIME, VOCABULARY, ids, layer, lstm_file, mutate
 import verify
 from verify import DataError, Network
 from verify.__main__ import main
-from verify.checks._batches import Batch, BatchPlan, Examiner, Limits, examine
+from verify.checks._batches import (
+    FEWEST_FIRST,
+    Batch,
+    BatchPlan,
+    Examiner,
+    Limits,
+    examine,
+)
 from verify.checks.checkpoint import RESUME_KEY, Watch
 from verify.checks.cluster import connected
 from verify.checks.mapper import serial_map
@@ -27,7 +34,7 @@ from verify.data.json_values import from_json, to_json
 from verify.data.sources import Arrays, open_source
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.compare import Verdict
-from verify.tolerance.noise_floor import NEIGHBOURS
+from verify.tolerance.noise_floor import NEIGHBOURS, Rounding
 from verify.tolerance.partial import PartialResult
 
 ROWS, SIZE = 300, 64
@@ -94,7 +101,7 @@ def test_many_rows_are_as_all_at_once(model, x, y):
     at_once = compare_outputs(model, x, y, limits=WHOLE)
     assert batches.verdict is at_once.verdict is Verdict.PASS
     assert batches.numerics.shape == at_once.numerics.shape
-    assert batches.numerics.max_diff == at_once.numerics.max_diff
+    assert batches.numerics.max_diff == pytest.approx(at_once.numerics.max_diff)
     assert "in 5 pieces" in batches.to_text()
     assert "pieces" not in at_once.to_text()
     assert batches.warnings == at_once.warnings
@@ -199,7 +206,109 @@ def test_refused_ids_are_refused_by_a_cluster_in_the_same_words(model, x, y):
     assert str(there.value) == str(here_.value)
 
 
+# The first look at a batch
+
+
+def evaluated(monkeypatch) -> list[tuple[int, bool]]:
+    """Note how many rows are evaluated at a time, and whether by the fast path."""
+    seen = []
+    flat = Network.flat
+
+    def noted(self, x, *, fast=False, **options):
+        seen.append((x.rows, fast))
+        return flat(self, x, fast=fast, **options)
+
+    monkeypatch.setattr(Network, "flat", noted)
+    return seen
+
+
+def test_right_batches_are_computed_once_and_few_rows_by_the_equations(
+    net, x, y, monkeypatch
+):
+    seen = evaluated(monkeypatch)
+    report = compare_outputs(net, x, y)
+    assert report.verdict is Verdict.PASS
+    assert [rows for rows, fast in seen if fast] == [SIZE] * 4 + [ROWS % SIZE]
+    by_equations = [rows for rows, fast in seen if not fast]
+    assert max(by_equations) == FEWEST_FIRST
+    assert report.numerics.total == y.size
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_a_batch_that_differs_is_examined_by_the_equations(net, x, y, monkeypatch):
+    seen = evaluated(monkeypatch)
+    report = compare_outputs(net, x, wrong_at(y, SIZE))
+    assert report.verdict is Verdict.FAIL
+    # the second batch alone, in float64 and in float32
+    assert [rows for rows, fast in seen if not fast].count(SIZE) == 2
+
+
+@pytest.mark.usefixtures("undiagnosed")
+@pytest.mark.parametrize("by", [1e-9, 1e-3, NAN])
+def test_a_mistake_of_the_fast_path_changes_no_verdict(net, x, y, by, monkeypatch):
+    flat = Network.flat
+    right = compare_outputs(net, x, y)
+
+    def mistaken(self, x, *, fast=False, **options):
+        outputs = flat(self, x, fast=fast, **options)
+        return [output + by for output in outputs] if fast else outputs
+
+    monkeypatch.setattr(Network, "flat", mistaken)
+    found = compare_outputs(net, x, y)
+    assert found.verdict is Verdict.PASS
+    assert found.numerics.max_diff == pytest.approx(right.numerics.max_diff)
+    if by == 1e-3:  # a port with the same mistake is wrong
+        assert compare_outputs(net, x, y + np.float32(by)).verdict is Verdict.FAIL
+
+
+@pytest.mark.usefixtures("undiagnosed")
+@pytest.mark.parametrize("share", [0.5, 1.5, 30.0])
+def test_the_first_look_lets_nothing_pass_that_the_whole_would_not(
+    net, x, y, share, monkeypatch
+):
+    """Numbers near what rounding may do, on either side of it."""
+    floor = compare_outputs(net, x, y, limits=WHOLE).numerics.allowed
+    near = wrong_at(y.astype(np.float64), SIZE + 5, by=share * floor)
+    found = compare_outputs(net, x, near)
+    monkeypatch.setattr("verify.checks._batches.first_look", lambda *_: None)
+    whole = compare_outputs(net, x, near)
+    assert found.verdict is whole.verdict
+    assert found.numerics.mismatched == whole.numerics.mismatched
+    assert found.numerics.max_diff == pytest.approx(whole.numerics.max_diff)
+
+
+def test_the_noise_floor_of_a_first_look_is_the_smaller_one(net, x, y):
+    rounding, given = Rounding(net), net.prepare(x)
+    exact = net.flat(given, dtype="float64")
+    few = np.array([3, 40, 41])
+    (whole,) = rounding.noise_floors(given, exact, native=False)
+    (least,) = rounding.least_noise_floors(given, exact, few, native=False)
+    assert (least.scale == whole.scale).all()
+    assert (least.atol <= whole.atol).all()
+    assert (least.noise > 0).all()
+
+
+def test_outputs_depend_on_nothing_looked_up_before(model, x):
+    fresh, used = verify.load(model), verify.load(model)
+    given = fresh.prepare(x)
+    used.flat(given, dtype="float64", fast=True)  # has projected its embedding
+    for rows in (ROWS, 1):  # as many ids as pay for that, and too few
+        options = {"dtype": "float64", "fast": True, "of_rows": rows}
+        found = [net.flat(given, **options)[0] for net in (fresh, used, fresh)]
+        assert all(np.array_equal(found[0], other) for other in found[1:])
+
+
 # How rows are cut
+
+
+def test_many_rows_make_larger_batches(net, x):
+    many = Arrays(np.concatenate([x] * 8))  # 2,400 rows
+    for rows, size in ((SIZE, 64), (8 * SIZE, 64), (17 * SIZE, 128), (2400, 256)):
+        source = Arrays(many.read()[:rows])
+        assert BatchPlan.of(net, source, limits=SMALL).size == size
+    numbers = BatchPlan.of(net, many, limits=SMALL).numbers
+    limits = Limits(batch_rows=SIZE, batch_numbers=100 * numbers)
+    assert BatchPlan.of(net, many, limits=limits).size == 100
 
 
 def test_batches_are_whole_batches_of_keras(net, x):

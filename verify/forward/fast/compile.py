@@ -23,7 +23,7 @@ MAX_PROJECTED_BYTES = 64 * 2**20
 has 4 * units columns, so it may be many times as large as the embedding."""
 
 
-def compiled(root: LayerSpec, ids: int | None = 0) -> FastPath:
+def compiled(root: LayerSpec, ids: int | None = 0, *, in_all: bool = False) -> FastPath:
     """Return the fast path of a model, which is made once for each model.
 
     Parameters
@@ -35,12 +35,15 @@ def compiled(root: LayerSpec, ids: int | None = 0) -> FastPath:
         as many ids have been looked up as the largest table has rows, for then the
         projection has cost no more than the products that it saves. With None none is
         projected, whatever was looked up before.
+    in_all : bool
+        Whether `ids` is how many ids all evaluations look up that belong together. What
+        was looked up before then makes no difference, not even of a last digit.
     """
     with _LOCK:
         known = _COMPILED.get(root)
         if known is None:
             known = _COMPILED[root] = _Compiled(root)
-    return known.path(ids)
+    return known.path(ids, in_all)
 
 
 class _Compiled:
@@ -52,12 +55,13 @@ class _Compiled:
         self._fed = _fed_loops(root, self._loops)
         self._calls = calls_in_chain(root, self._loops.keys())
         self._path = self._plain = self._made(self._loops, frozenset())
-        self._ids_until_it_pays = max((_ids(layer) for layer in self._fed), default=0)
+        self._largest = max((_ids(layer) for layer in self._fed), default=0)
+        self._ids_until_it_pays = self._largest
         self._lock = Lock()
 
-    def path(self, ids: int | None) -> FastPath:
+    def path(self, ids: int | None, in_all: bool) -> FastPath:
         """Return the path for an evaluation that looks up `ids` more ids."""
-        if ids is None:
+        if ids is None or (in_all and ids < self._largest):
             return self._plain
         with self._lock:
             self._ids_until_it_pays -= ids
