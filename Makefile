@@ -1,5 +1,6 @@
 # make run    sets up, trains the chapter's five models, verifies each, ends in a table
 # make test   sets up, runs every check
+# make thorough  the same tests, each long search among them in full: an hour
 # make quick  the checks that take no Keras, browser, cluster or long search: a minute and a half
 # make fuzz   holds N random models against Keras, from SEED on; goes on where it was;
 #             BACKEND=jax holds them against Keras on JAX, likewise torch and numpy;
@@ -16,7 +17,7 @@
 # make exporters  exports 53 small models by every route out of Keras, judges what comes
 #             of it and makes docs/exporters.md; goes on where it was; not part of CI
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick quick-tests docs notebooks lint format fuzz hostile trust bench exporters bench-streaming frameworks nightly wheels try-wheels clean
+.PHONY: help setup run test thorough quick quick-tests docs notebooks lint format fuzz hostile trust bench exporters bench-streaming frameworks nightly wheels try-wheels clean
 
 BIN := .venv/bin
 LIGHT := packages/keras-rnn-verify
@@ -26,6 +27,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info 
 help:
 	@echo "make run    train and verify the chapter's models (under four minutes)"
 	@echo "make test   run every check"
+	@echo "make thorough  run the tests, with the long searches among them in full"
 	@echo "make quick  run those that take neither Keras nor long, in a minute and a half"
 	@echo "make notebooks  run every notebook anew; NAMES=\"03 05\": only those"
 	@echo "make docs   build the site of the documentation: site/index.html"
@@ -69,12 +71,18 @@ run: setup
 	$(BIN)/rnn-recipe run chapter --epochs 10
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+ON_JAX := tests/recipes tests/verify/test_keras_callback.py
 QUICK := not keras and not browser and not cluster and not slow
 
 test: setup
 	@$(MAKE) --no-print-directory --jobs 2 lint docs
 	$(PYTEST) --ignore=tests/recipes
-	KERAS_BACKEND=jax $(PYTEST) tests/recipes
+	KERAS_BACKEND=jax $(PYTEST) $(ON_JAX)
+
+# What `make test` tries a part of: every mistake in every model, more random models.
+thorough: setup
+	THOROUGH=1 $(PYTEST) --ignore=tests/recipes
+	THOROUGH=1 KERAS_BACKEND=jax $(PYTEST) $(ON_JAX)
 
 quick: setup
 	@$(MAKE) --no-print-directory --jobs 2 lint quick-tests

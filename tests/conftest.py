@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from support.thoroughness import THOROUGH, many
 
 pytest_plugins = ["pytester", "support.rules", "support.interruptions"]
 
@@ -21,7 +22,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # importing openvino would fork this process; see verify.ports.artefacts.process
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-settings.register_profile("suite", deadline=None, max_examples=60, derandomize=True)
+settings.register_profile(
+    "suite", deadline=None, max_examples=many(60, 30), derandomize=True
+)
 settings.load_profile("suite")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -35,9 +38,12 @@ LONGEST_FOLDER = Path(__file__).parent / "verify" / "whole"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest tests, so that two workers end at about the same time.
 
-    They would be among the last: one worker would wait for the other's.
+    They would be among the last: one worker would wait for the other's. Leave out what
+    only `make thorough` runs.
     """
     items.sort(key=lambda item: LONGEST_FOLDER not in item.path.parents)
+    if not THOROUGH:
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,9 @@
-"""The callback: when it checks, what it logs, and that training is as without it."""
+"""The callback: when it checks, what it logs, and that training is as without it.
+
+`make test` runs this file on TensorFlow, and once more on JAX.
+"""
 
 from __future__ import annotations
-
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +40,7 @@ def trained(model, *callbacks, epochs: int = 4) -> dict[str, list[float]]:
     return done.history
 
 
-def agrees_and_leaves_training_alone() -> None:
+def test_training_is_checked_and_is_as_it_would_be_without():
     from verify.keras import VerifyCallback
 
     alone = word_model()  # which sets the seed
@@ -61,26 +59,6 @@ def agrees_and_leaves_training_alone() -> None:
     assert found["loss"] == without["loss"]
     for a, b in zip(alone.get_weights(), beside.get_weights(), strict=True):
         assert np.array_equal(a, b)
-
-
-def test_training_is_checked_and_is_as_it_would_be_without():
-    agrees_and_leaves_training_alone()
-
-
-def test_the_same_on_jax():
-    tests = Path(__file__).parents[1]
-    probe = (
-        "import sys; sys.path.insert(0, 'verify'); import keras; import test_keras_"
-        "callback as t; assert keras.config.backend() == 'jax'; "
-        "t.agrees_and_leaves_training_alone()"
-    )
-    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(
-        [str(tests), str(tests.parent)])}  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", probe], env=environment, cwd=tests, text=True,
-        capture_output=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_model_that_fails_stops_the_training(monkeypatch, capsys, undiagnosed):
