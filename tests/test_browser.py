@@ -736,3 +736,49 @@ def test_a_decoder_says_its_answer_step_by_step(visit):
         )
         assert f"step {t + 1} of 5" in opened.text(".where")
         assert opened.text(".bars .winner .name") == name
+
+
+# ---- a port beside NumPy
+
+
+@pytest.mark.parametrize("width", [1100, 390])
+def test_a_port_stands_beside_numpy_and_the_first_difference_is_marked(visit, width):
+    from verify.checks.exploring import explored_port
+    from verify.data.sources import Arrays
+
+    net, x = Network(lstm_spec()), token_ids(batch=12)
+    port = {
+        "lstm/f": net.trace(x)["lstm"].f.copy(),
+        "lstm/h@1": net.trace(x)["lstm"].h[:, 1],
+    }
+    port["lstm/f"][9, 4, 2] += 0.25
+    report = verify.compare_outputs(net, x, port, diagnosis_seconds=0)
+    shown = visit(
+        report.to_html(explored_port(net, Arrays(x), port, report)),
+        width=width,
+        color_scheme="dark" if width < 1000 else "light",
+    )
+    page = shown.page
+    assert "gate f, time step 4 of 0..5, row 9, unit 2" in shown.text("#first")
+    assert "that is step 5" in shown.text("#first")
+    assert page.input_value("#sample") == "7"
+    assert shown.text(".where").startswith("step 5 of 6")
+    assert page.input_value("#unit") == "2"
+    pairs = page.query_selector_all(".pair")
+    assert [pair.query_selector("h4").inner_text() for pair in pairs] == [
+        "f forget gate, NumPy\u2019s", "h hidden value, NumPy\u2019s",
+    ]  # fmt: skip
+    ours, theirs = (one.inner_text() for one in pairs[0].query_selector_all(".readout"))
+    difference = float(theirs.split(": ")[1]) - float(ours.split(": ")[1])
+    assert difference == pytest.approx(0.25, abs=1e-5)
+    boxes = [card.bounding_box() for card in pairs[0].query_selector_all(".card")]
+    beside = boxes[0]["y"] == boxes[1]["y"]
+    assert beside is (width > 1000)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert len(page.query_selector_all(".first")) == 2  # in both pictures
+    assert "not given" in pairs[1].query_selector_all(".readout")[1].inner_text()
+    page.select_option("#sample", "0")
+    assert page.query_selector_all(".first") == []
+    page.click("#first button")
+    assert page.input_value("#sample") == "7"
+    assert shown.text(".where").startswith("step 5 of 6")

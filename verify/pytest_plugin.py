@@ -255,9 +255,7 @@ class ModelItem(pytest.Item):
         try:
             self.net = self._network()
             self.x = self._opened(self.settings.data, "x", self.net.input_names)
-            self.theirs = self._opened(
-                self.settings.outputs, "outputs", self.net.output_names
-            )
+            self.theirs = self._opened_outputs()
         except VerifyError as error:
             pytest.fail(str(error), pytrace=False)
 
@@ -309,6 +307,15 @@ class ModelItem(pytest.Item):
             return None
         path = pattern.replace("{name}", self.model_name)
         return opened(self.net.spec, path, name, names)
+
+    def _opened_outputs(self) -> Any:
+        """Return what a port has written, or None where there is none."""
+        from verify.checks.against_outputs import opened_outputs
+
+        pattern = self.settings.outputs
+        if pattern is None or self.net is None:
+            return None
+        return opened_outputs(self.net, pattern.replace("{name}", self.model_name))
 
     def _network(self) -> verify.Network:
         """Return the model, with the config beside it if it has none of its own."""

@@ -142,6 +142,8 @@ class BatchPlan:
         source: Source,
         batch_size: int = 1,
         limits: Limits = DEFAULT_LIMITS,
+        *,
+        whole: bool = False,
     ) -> BatchPlan:
         """Plan the batches of a model's inputs.
 
@@ -155,6 +157,8 @@ class BatchPlan:
             predict, unless so many would take too much memory. A batch size that is
             fixed in the model takes precedence.
         limits : Limits
+        whole : bool
+            Whether gates and states of all steps are in memory.
 
         Raises
         ------
@@ -176,7 +180,8 @@ class BatchPlan:
         arrays = outline.arrays()
         numbers = sum(array.size for array in arrays.values()) // few
         held = numbers
-        if max(array.shape[1] if array.ndim > 1 else 1 for array in x) >= LONG_STEPS:
+        steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x)
+        if steps >= LONG_STEPS and not whole:
             held = sum(a.size for name, a in arrays.items() if "/output" in name) // few
         fit = max(limits.batch_numbers // max(held, 1), 1)
         if fit < batch_size and net.spec.batch_size is None:  # a long window

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from verify.checks._batches import Batch, BatchPlan, Examiner, input_batches
+from verify.checks._intermediates import advice, suspects, wanted_inside
 from verify.checks._row_comparison import RowComparison
 from verify.checks._short_diagnosis import diagnosed_on_first_steps, few_rows
+from verify.checks._tapping import ModelValues
 from verify.checks._verdict import (
     backend_notes,
     beyond_noise,
@@ -23,7 +25,12 @@ from verify.checks._verdict import (
     partial_verdict,
 )
 from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
-from verify.checks.inputs import fraction_notes, negative_id_notes, prepared_rows
+from verify.checks.inputs import (
+    file_name,
+    fraction_notes,
+    negative_id_notes,
+    prepared_rows,
+)
 from verify.data.sources import Source
 from verify.errors import DataError, join_and, printable
 from verify.forward.evaluable import Inputs
@@ -36,6 +43,7 @@ from verify.mistakes.search import LEADING_ROWS
 from verify.model.arrays import Array
 from verify.model.backends import backend_with
 from verify.model.graph import flatten
+from verify.report.intermediates import ValueResult
 from verify.report.report import Report
 from verify.tolerance.compare import Comparison, Verdict
 from verify.tolerance.format_range import beyond_range
@@ -106,14 +114,25 @@ class OutputsComparison(RowComparison):
         notes += [*warnings(self.net, first, self.plan.rows), *self.source.notes]
         notes += changes_on(self.net, first)
         report = self._report(result, verdict, reason, numerics, notes)
-        if verdict is not Verdict.FAIL or not self.diagnosis_seconds:
+        if verdict is not Verdict.FAIL:
             return report
+        model = ModelValues(self.net, first)
+        report = replace(report, suspects=suspects(model, report.values))
+        if not self.diagnosis_seconds:
+            return replace(report, advice=self._advice(model))
         watch.write(report)
         watch.log(
             f"{verdict}: {reason}. Looking for the mistake, for "
             f"{self.diagnosis_seconds:g} s at most"
         )
-        return replace(report, diagnosis=self._diagnosis(result, slack, watch.show))
+        found = self._diagnosis(result, slack, watch.show)
+        unknown = self._advice(model) if not found else ()
+        return replace(report, diagnosis=found, advice=unknown)
+
+    def _advice(self, model: ModelValues) -> tuple[str, ...]:
+        """Say which values inside the port would tell where the mistake is."""
+        path = file_name(self.outputs)
+        return advice(wanted_inside(model), self.net, self.source, path)
 
     def partial_report(self, result: PartialResult) -> Report:
         """Report on the rows compared so far."""
@@ -185,6 +204,7 @@ class OutputsComparison(RowComparison):
             numerics=numerics,
             warnings=[*file_note(self.net.spec), *about, *notes],
             rule=self._rule(result),
+            values=self._values(result, numerics),
             facts={
                 "model": self.net.spec.source,
                 "rows": self.plan.rows,
@@ -193,6 +213,36 @@ class OutputsComparison(RowComparison):
                 **self._options,
             },
             **more,
+        )
+
+    def _values(
+        self, result: PartialResult, numerics: Comparison
+    ) -> tuple[ValueResult, ...]:
+        """Return the comparison of each output, if there are several.
+
+        Parameters
+        ----------
+        result : PartialResult
+        numerics : Comparison
+            The most telling one, as `_judged` returns it.
+        """
+        tolerance = self.examiner.tolerance
+        if len(result.outputs) < 2 or (tolerance and tolerance.kind == "classes"):
+            return ()
+        as_they_are = any(numerics is output.numerics for output in result.outputs)
+        places = result.decimals.places if result.decimals and not as_they_are else 0
+        return tuple(
+            ValueResult(
+                name=name,
+                layer="",
+                class_name="",
+                value="output",
+                output=True,
+                comparison=output.recorded[places] if places else output.numerics,
+                decided=output.tolerance.decides,
+                derived=output.derived / max(output.numerics.total, 1),
+            )
+            for name, output in zip(self.net.output_names, result.outputs, strict=True)
         )
 
     def _rule(self, result: PartialResult) -> str:

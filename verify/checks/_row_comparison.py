@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from verify.checks._batches import Batch, BatchPlan, Examiner, examine
 from verify.checks.checkpoint import Watch
@@ -41,6 +41,8 @@ class RowComparison(ABC):
     source: Source
     plan: BatchPlan
     examiner: Examiner
+    examine: ClassVar[Callable[..., PartialResult]] = staticmethod(examine)
+    """Compares one `Batch` by an `examiner`, on any machine."""
 
     def open(self, log: Callable[[str], None]) -> None:  # noqa: B027 (optional)
         """Load what takes long; tell the user by `log` what there is to wait for."""
@@ -84,7 +86,9 @@ class RowComparison(ABC):
             rows, start = self.plan.rows, 0 if result is None else result.rows
             with watch.over(rows, start):
                 left = self.batches(start) if start < rows else iter(())
-                for found in mapper(examine, left, shared={"examiner": self.examiner}):
+                for found in mapper(
+                    self.examine, left, shared={"examiner": self.examiner}
+                ):
                     result = found if result is None else result.merge(found)
                     if watch.advance(found.rows):
                         watch.write(self.partial_report(result))

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from verify.checks._batches import DEFAULT_LIMITS, BatchPlan, Examiner, Limits
 from verify.checks._classes import binary_outputs
+from verify.checks._intermediates import IntermediatesComparison, TapExaminer
 from verify.checks._outputs_comparison import OutputsComparison, output_leaves
+from verify.checks._recorded import Recording, recordings_of
+from verify.checks._tapping import (
+    Given,
+    ModelValues,
+    given_taps,
+    holds_intermediates,
+)
 from verify.checks.checkpoint import Watch
 from verify.checks.inputs import as_source, error_rows, file_name, prepared_rows
 from verify.checks.load import load
 from verify.checks.mapper import Mapper, serial_map
-from verify.data.sources import Arrays, Source
-from verify.errors import DataError
+from verify.data.sources import (
+    Arrays,
+    ArraysByName,
+    Source,
+    open_by_name,
+    open_source,
+)
+from verify.errors import DataError, error_prefix, printable
 from verify.forward.network import Network
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS
 from verify.mistakes.presentation.shapes import other_shape
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
+from verify.report.intermediates import listed
 from verify.report.report import Report
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.formats import NumberFormat
 from verify.tolerance.user_tolerance import UserTolerance
+
+MAX_TRACED = 2**24
+"""Numbers in the forward pass of the rows that are compared at a time, at most, where
+values inside a port are."""
 
 MAX_SHAPE_ROWS = 1024
 """Rows up to which outputs of another shape are looked at, to say what they are."""
@@ -60,9 +82,12 @@ def compare_outputs(
     x : (batch, ...)
         The inputs that the port was given; any number of rows, also a
         `verify.data.sources.Source`.
-    outputs : (batch, ...)
+    outputs : (batch, ...), or a dict of arrays
         What the port returned, in the shape of ``model.predict(x)``; a list or a dict
-        by the names of the output layers where there are several; or a Source.
+        by the names of the output layers where there are several; or a Source. A dict
+        may also hold values inside the port, named as in `Network.trace`'s `arrays`:
+        ``{"lstm/h": h, "lstm/f@0:4": f}``, with all time steps or those after the @.
+        The report then says which layer, step, gate and unit is the first to differ.
     config, semantics, backend, keras
         As for `load`.
     threads, mapper, watch, limits
@@ -83,7 +108,8 @@ def compare_outputs(
     Returns
     -------
     Report
-        With a diagnosis where a known mistake explains the outputs.
+        With a diagnosis where a known mistake explains the outputs. PARTIAL if values
+        inside the port are the model's, but not all outputs were given.
 
     Raises
     ------
@@ -99,6 +125,11 @@ def compare_outputs(
     net = load(model, config=config, semantics=semantics, backend=backend, keras=keras)
     net.spec.require_finite()
     source = as_source(net, x)
+    if (arrays := inside(net, outputs)) is not None:
+        return _intermediates(
+            net, source, arrays, allowed, number_format, threads, limits,
+            diagnosis_seconds,
+        ).run(mapper, watch)  # fmt: skip
     plan = BatchPlan.of(net, source, limits=limits)
     theirs = _as_outputs(net, source, outputs)
     examiner = Examiner(
@@ -116,6 +147,108 @@ def compare_outputs(
     return OutputsComparison(
         net, source, theirs, plan, examiner, diagnosis_seconds
     ).run(mapper, watch)
+
+
+def inside(net: Network, outputs: Any) -> ArraysByName | None:
+    """Return the arrays of a port if they are more than its outputs, by their names."""
+    if isinstance(outputs, ArraysByName):
+        return outputs
+    if not isinstance(outputs, Mapping) or not outputs:
+        return None
+    names = [str(name) for name in outputs]
+    if not any("/" in name and name not in net.output_names for name in names):
+        return None
+    return ArraysByName.of({str(name): array for name, array in outputs.items()})
+
+
+def opened_outputs(net: Network, path: str | os.PathLike[str]) -> Source | ArraysByName:
+    """Open the file, or folder, that a port has written; see `compare_outputs`.
+
+    Raises
+    ------
+    DataError
+        It cannot be read.
+    """
+    arrays = open_by_name(path)
+    if arrays is not None:
+        names = list(arrays.shapes)
+        if Path(path).is_dir() or holds_intermediates(names, net.output_names):
+            return arrays
+    return open_source(path, "outputs", net.output_names)
+
+
+def _intermediates(
+    net: Network,
+    source: Source,
+    arrays: ArraysByName,
+    allowed: UserTolerance | None,
+    number_format: NumberFormat | None,
+    threads: int | None,
+    limits: Limits,
+    diagnosis_seconds: float,
+) -> IntermediatesComparison:
+    """Return the comparison of values inside a port.
+
+    Raises
+    ------
+    DataError
+        Names, shapes or numbers do not fit the model.
+    """
+    if allowed is not None and allowed.kind == "classes":
+        raise DataError(
+            "tolerance: expected a number or a percentage, because values inside a "
+            f"port have no classes. Received: {allowed}"
+        )
+    path = "" if arrays.path is None else printable(arrays.path)
+    limits = replace(limits, batch_numbers=min(limits.batch_numbers, MAX_TRACED))
+    plan = BatchPlan.of(net, source, limits=limits, whole=True)
+    some = prepared_rows(
+        net, source, np.arange(min(net.spec.batch_size or 1, source.rows))
+    )
+    model = ModelValues(net, some)
+    with error_prefix(path) if path else contextlib.nullcontext():
+        given, left_out = given_taps(model, arrays, source.rows)
+        theirs = arrays.open([one.tap.name for one in given])
+        recordings = _recordings(theirs, given)
+    without = f"not compared, having no row for each sample: {listed(left_out)}"
+    examiner = TapExaminer(
+        net,
+        worst_known_errors(),
+        plan,
+        native=False,
+        name=file_name(source),
+        threads=threads,
+        limits=limits,
+        tolerance=allowed,
+        precision=number_format,
+        recordings=recordings,
+    )
+    return IntermediatesComparison(
+        net, source, theirs, plan, examiner, model, given,
+        [without] if left_out else [], path, diagnosis_seconds,
+    )  # fmt: skip
+
+
+def _recordings(theirs: Source, given: Sequence[Given]) -> tuple[Recording | None, ...]:
+    """Return in how few digits arrays were recorded, by their first rows.
+
+    Raises
+    ------
+    DataError
+        One is not made of numbers.
+    """
+    some = theirs.take(np.arange(min(theirs.rows, MAX_SHAPE_ROWS)))
+    assert isinstance(some, dict)
+    found = list[Array]()
+    for one in given:
+        array = np.asarray(some[one.tap.name])
+        if array.dtype.kind not in "biuf" and not is_float(array):
+            raise DataError(
+                f"'{printable(one.tap.name, 80)}': expected numbers. "
+                f"Received: {array.dtype}"
+            )
+        found.append(array)
+    return recordings_of(found)
 
 
 def what_is_allowed(

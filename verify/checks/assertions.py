@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from verify.checks.against_keras import check
-from verify.checks.against_outputs import compare_outputs
+from verify.checks.against_outputs import compare_outputs, opened_outputs
 from verify.checks.load import load
 from verify.data.sources import open_source
 from verify.model.spec import ModelSpec, is_path
@@ -51,7 +51,9 @@ def assert_outputs_match(model: Any, x: Any, outputs: Any, **options: Any) -> Re
         in a format of ``rnn-verify compare --data``.
     outputs : (batch, ...), or path
         What the port returned: an array; of several outputs a list, or a mapping by the
-        names of the output layers; or a ``.npy`` or ``.npz`` with these.
+        names of the output layers; or a ``.npy`` or ``.npz`` with these. A mapping, an
+        ``.npz`` or a folder may hold values inside the port too, as for
+        `compare_outputs`.
     **options
         As for `compare_outputs`, ``tolerance`` and ``precision`` among them.
 
@@ -63,7 +65,7 @@ def assert_outputs_match(model: Any, x: Any, outputs: Any, **options: Any) -> Re
     Raises
     ------
     AssertionError
-        The verdict is FAIL or INCONCLUSIVE; the message is the whole report.
+        The verdict is FAIL, INCONCLUSIVE or PARTIAL; the message is the whole report.
     VerifyError
         The model, the inputs or the outputs cannot be used.
     """
@@ -78,7 +80,7 @@ def outputs_report(model: Any, x: Any, outputs: Any, **options: Any) -> Report:
     return compare_outputs(
         net,
         opened(net.spec, x, "x", net.input_names),
-        opened(net.spec, outputs, "outputs", net.output_names),
+        opened_outputs(net, outputs) if is_path(outputs) else outputs,
         **options,
     )
 

@@ -16,9 +16,9 @@ from verify.commands.arguments import (
     read_share,
     row_mapper,
 )
-from verify.commands.ending import Ending
+from verify.commands.ending import Ending, write_page
 from verify.commands.hashes import sha256_of
-from verify.data.files import output_path, write_atomically
+from verify.data.files import output_path
 from verify.errors import DataError, error_prefix
 
 if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
 @options.json
 @options.junit
 @options.github
-@click.option("--html", metavar="FILE", help="Also write a page.")
+@options.html
 @options.vocabulary
 @options.column
 @options.report_file
@@ -98,9 +98,7 @@ def check(
             )
     if page is not None:
         explorer = None if net.spec.unread else _explorer(net, source, found)
-        content = found.to_html(explorer).encode()
-        write_atomically(page, lambda file: file.write(content))
-        print(f"Wrote {page}", file=sys.stderr)
+        write_page(page, found, explorer)
     ending.finish(found, hashes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,12 +15,10 @@ from verify.commands.arguments import (
     optional_source,
     row_mapper,
 )
-from verify.commands.ending import Ending
+from verify.commands.ending import Ending, write_page
 from verify.commands.hashes import sha256_of
+from verify.data.files import output_path
 from verify.errors import DataError, printable
-
-if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
-    from verify.data.sources import Source
 
 
 @click.command()
@@ -56,7 +54,9 @@ if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
 @click.option(
     "--outputs",
     help="What a port returned for --data, in the same formats; of several "
-    "outputs .npz, one array by the name of each layer they come from.",
+    "outputs .npz, one array by the name of each layer they come from. An .npz or "
+    "a folder may hold gates, states and outputs of layers too, named as in "
+    "rnn-verify trace: lstm/h, or of some steps lstm/h@0:4.",
 )
 @click.option(
     "--input",
@@ -107,6 +107,7 @@ if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
 @options.json
 @options.junit
 @options.github
+@options.html
 @options.report_file
 @options.resume
 @click.option(
@@ -141,6 +142,7 @@ def compare(
     json: bool,
     junit: str | None,
     github: bool,
+    html: str | None,
     report: str | None,
     resume: bool,
     diagnosis_seconds: float,
@@ -152,6 +154,10 @@ def compare(
     The port is an exported file, which is run here, or the --outputs of a program that
     was given --data.
     """
+    page = None if html is None else output_path(html, "--html", ".html")
+    from verify.checks.against_outputs import opened_outputs
+    from verify.checks.exploring import explored_port
+
     watch = verify.Watch(report, resume=resume, show=True)
     ending = Ending("compare", model, watch, json, junit, github)
     with ending.with_errors():
@@ -183,11 +189,18 @@ def compare(
                     "given. Received: none"
                 )
             source = opened_source(net, data, vocabulary, column, quiet=True)
-            found = _recorded(net, source, outputs, watch, dask, allowed)
-        elif resume or dask:
+            theirs = opened_outputs(net, outputs)
+            with row_mapper(dask, net) as mapper:
+                found = verify.compare_outputs(
+                    net, source, theirs, mapper=mapper, watch=watch, **allowed
+                )
+            if page is not None:
+                write_page(page, found, explored_port(net, source, theirs, found))
+        elif resume or dask or html:
+            option = "--resume" if resume else "--dask" if dask else "--html"
             raise DataError(
-                f"{'--resume' if resume else '--dask'}: expected --outputs, whose rows "
-                "it is for. Received: an exported file"
+                f"{option}: expected --outputs, whose rows it is for. "
+                "Received: an exported file"
             )
         else:
             probed = optional_source(net, data, vocabulary, column, quiet=True)
@@ -217,24 +230,6 @@ def compare(
             exported=exported,
         )
     ending.finish(found, hashes)
-
-
-def _recorded(
-    net: verify.Network,
-    source: Source,
-    outputs: str,
-    watch: verify.Watch,
-    dask: str | None,
-    allowed: dict[str, Any],
-) -> verify.Report:
-    """Return the comparison of outputs in a file with those of the model."""
-    from verify.data.sources import open_source
-
-    theirs = open_source(outputs, "outputs", net.output_names)
-    with row_mapper(dask, net) as mapper:
-        return verify.compare_outputs(
-            net, source, theirs, mapper=mapper, watch=watch, **allowed
-        )
 
 
 def _pairs(

@@ -20,6 +20,14 @@ from verify.errors import DataError, VerifyError
 
 if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
     from verify.report.cases import Finding
+    from verify.report.page import Exploration
+
+
+def write_page(path: Path, report: verify.Report, explorer: Exploration | None) -> None:
+    """Write the page of a report, and say so."""
+    content = report.to_html(explorer).encode()
+    write_atomically(path, lambda file: file.write(content))
+    print(f"Wrote {path}", file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ github = click.option(
     help="For GitHub Actions: also print an annotation, and add the report to the "
     "summary of the run.",
 )
+html = click.option("--html", metavar="FILE", help="Also write a page.")
 report_file = click.option(
     "--report",
     metavar="FILE",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -56,6 +56,10 @@ class Inputs(tuple[Array, ...]):
     def take(self, rows: Any) -> Inputs:
         """Return some of the samples, by a slice or by their numbers."""
         return Inputs(array[rows] for array in self)
+
+    def like(self, arrays: Iterable[Array]) -> Inputs:
+        """Return other inputs of the same rows."""
+        return Inputs(arrays)
 
     def evaluate(
         self,

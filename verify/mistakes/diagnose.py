@@ -14,6 +14,7 @@ from verify.console.progress import progress
 from verify.errors import join_and
 from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.network import Network
+from verify.forward.taps import Tapped
 from verify.mistakes.catalogue import (
     Mutant,
     catalogue,
@@ -111,9 +112,10 @@ def diagnose(
     spec : ModelSpec
         The model as Keras has it.
     x : Inputs, or LayerCall
-        Prepared inputs of the whole model, or a call of `layer` alone.
+        Prepared inputs of the whole model, or a call of `layer` alone. With `Tapped`
+        inputs values inside the model are explained.
     observed : list of (batch, ...)
-        What came out instead, of `layer` or of the whole model.
+        What came out instead, of `layer`, of the whole model or of the taps.
     allowed : list of float, or of (units,)
         Greatest difference that counts as explained, for each output.
     layer : str, optional
@@ -160,7 +162,11 @@ class _Diagnosing:
         self.spec, self.search, self.show, self.port = spec, search, show, port
         self.numbers = numbers
         self.case = search.case
-        self.whole = self.case.layer is None and isinstance(self.case.x, Inputs)
+        self.whole = (
+            self.case.layer is None
+            and isinstance(self.case.x, Inputs)
+            and not isinstance(self.case.x, Tapped)
+        )
         self.unsearched: list[str] = []
 
     def run(self) -> Diagnosis:
@@ -335,7 +341,7 @@ class _Diagnosing:
             case = self.case.take(slice(0, CONFIRMED_ROWS)).with_ours(self.spec)
         if not case.fits(case.ours):
             return None
-        names, masks = Network(self.spec).output_names, self._masks()
+        names, masks = self._names(), self._masks()
         clock = Clock(NEAREST_SECONDS)
         for tried in self.search.best():
             if not clock.left:
@@ -361,7 +367,7 @@ class _Diagnosing:
                 allowed=case.allowed,
                 masks=self._masks(),
                 rows=self.numbers,
-                names=Network(self.spec).output_names,
+                names=self._names(),
             )
             if text:
                 yield f"the difference is {text}"
@@ -369,6 +375,13 @@ class _Diagnosing:
             names = Network(self.spec).output_names
             yield from near_presentations(case.ours, case.observed, names)
         yield from hints(self.spec)
+
+    def _names(self) -> list[str]:
+        """Return the names of what was observed."""
+        x = self.case.x
+        if isinstance(x, Tapped):
+            return [tap.name for tap in x.taps]
+        return Network(self.spec).output_names
 
     def _masks(self) -> list[Array]:
         """Return the masks that reach any layer, (batch, time) each, unlike ones only.

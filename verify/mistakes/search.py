@@ -20,6 +20,7 @@ from verify.forward.evaluate import Evaluation, FastPath, cast_to
 from verify.forward.fast import compiled
 from verify.forward.layers.base import LayerType, Tensor
 from verify.forward.network import Network
+from verify.forward.taps import Tapped
 from verify.mistakes.catalogue import Attempts, Mutant
 from verify.mistakes.catalogue.attempts import FAILURES
 from verify.mistakes.catalogue.combined import with_model, without_model
@@ -103,6 +104,7 @@ class Case:
         Greatest difference that counts as explained, for each output.
     layer : str or None
         The call of a layer that differs, as a trace names it.
+        The taps of `Tapped` inputs are what was observed, of this layer and others.
     ours : list of (batch, ...), or None
         Outputs of the right model; None if it cannot be evaluated on the inputs.
     known : Known
@@ -148,7 +150,7 @@ class Case:
             The model cannot be evaluated on these inputs.
         """
         with np.errstate(all="ignore"):
-            if isinstance(self.x, LayerCall):
+            if isinstance(self.x, (LayerCall, Tapped)):
                 return self.x.evaluate(Network(spec), "float64")
             if self.layer is not None:
                 trace = Network(spec).trace(self.x, dtype="float64")

@@ -39,8 +39,19 @@ class Case:
 
 
 def layer_cases(report: Report) -> tuple[Case, ...]:
-    """Return a case for each layer that was compared with Keras's."""
+    """Return a case for each layer that was compared, or each array of a port."""
     cases = []
+    for value in report.values:
+        ratio = f"error / allowed {number(value.comparison.error_ratio)}"
+        if not value.decided:
+            said = "rounding grows too much to decide"
+            cases.append(Case(value.name, Outcome.UNDECIDED, said))
+        elif value.matches:
+            cases.append(Case(value.name, Outcome.PASSED, ratio))
+        else:
+            lines = mismatch(value.comparison, report.subject, report.reference)
+            said = "is not what the model computes"
+            cases.append(Case(value.name, Outcome.FAILED, said, "\n".join(lines)))
     for layer in report.layers:
         ratio = f"error / allowed {number(layer.numerics.error_ratio)}"
         if not layer.matches:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from verify.console.tables import text_table
@@ -13,6 +13,7 @@ from verify.data.json_values import added_later, from_json, not_in_json, to_json
 from verify.errors import DataError, printable
 from verify.mistakes.explanation import Diagnosis
 from verify.report.diagnosis_text import diagnosis_lines
+from verify.report.intermediates import Place, ValueResult, output_lines, told
 from verify.report.parts import Coverage
 from verify.report.schema import document_header
 from verify.tolerance.compare import Comparison, Verdict
@@ -149,6 +150,14 @@ class Report:
         For a model of which not all can be read: how much was proved, and what not.
     derived : float or None
         Share of the outputs' numbers that have a derived bound; None if not known.
+    values : tuple of ValueResult
+        Of a port: each array that was compared, if it is not a single output.
+    place : Place or None
+        Where the values inside a port first differ, in the order of computation.
+    suspects : tuple of str
+        Layers on which the outputs that differ depend, and none of those that agree.
+    advice : tuple of str
+        What to do next, where no cause was found.
     partial_result : PartialResult or None
         What --resume needs; None for a report that was read from a file.
     """
@@ -171,6 +180,10 @@ class Report:
     complete: bool = True
     coverage: Coverage | None = field(default=None, metadata=added_later())
     derived: float | None = field(default=None, metadata=added_later())
+    values: tuple[ValueResult, ...] = field(default=(), metadata=added_later())
+    place: Place | None = field(default=None, metadata=added_later())
+    suspects: tuple[str, ...] = field(default=(), metadata=added_later())
+    advice: tuple[str, ...] = field(default=(), metadata=added_later())
     partial_result: PartialResult | None = field(
         default=None, repr=False, compare=False, metadata=not_in_json()
     )
@@ -233,6 +246,11 @@ class Report:
             lines.append(f"  keras    : {printable(self.facts['keras model'])}")
         if self.layers:
             lines += ["", text_table([LAYER_HEADINGS, *_layer_rows(self.layers)])]
+        if self.values:
+            shown = _value_rows(told(self.values))
+            lines += ["", text_table([VALUE_HEADINGS, *shown])]
+            more = len(self.values) - len(shown)
+            lines += [f"and {more} more, which agree"] if more > 0 else []
         if self.gradients:
             rows = _gradient_rows(self.gradients)
             lines += ["", text_table([GRADIENT_HEADINGS, *rows])]
@@ -241,6 +259,8 @@ class Report:
             lines += [f"  - {w}" for w in self.warnings[:SHOWN_WARNINGS]]
             more = len(self.warnings) - SHOWN_WARNINGS
             lines += [f"  - and {more} more"] if more > 0 else []
+        if self.advice:
+            lines += ["", "What to do next:", *(f"  - {text}" for text in self.advice)]
         return "\n".join(lines)
 
     def _mismatch_lines(self) -> list[str]:
@@ -248,6 +268,13 @@ class Report:
         if self.verdict is not Verdict.FAIL:
             return []
         layer = self.first_mismatch
+        diagnosis = self.diagnosis
+        if self.values and diagnosis is not None:
+            diagnosis = replace(diagnosis, agreeing=())  # said of all values below
+        if self.place is not None:
+            lines = self.place.lines(self.subject, self.reference)
+            lines += output_lines(self.values, self.suspects)
+            return [*lines, *diagnosis_lines(diagnosis)]
         if layer is not None:
             shown = layer.telling
             units = f", units={layer.units}" if layer.units else ""
@@ -266,7 +293,8 @@ class Report:
             agreeing = []
         before = f"; layers before it agree: {', '.join(agreeing)}" if agreeing else ""
         lines = [head, *mismatch(shown, self.subject, self.reference, before)]
-        lines += diagnosis_lines(self.diagnosis)
+        lines += output_lines(self.values, self.suspects)
+        lines += diagnosis_lines(diagnosis)
         return lines
 
     def _unproved_rows(self) -> list[tuple[str, ...]]:
@@ -303,6 +331,10 @@ class Report:
                 "facts": self.facts,
                 "complete": self.complete,
                 "coverage": self.coverage,
+                "values": self.values,
+                "place": self.place,
+                "suspects": self.suspects,
+                "advice": self.advice,
                 "rows_compared": self.facts.get("rows", 0)
                 if self.partial_result is None
                 else self.partial_result.rows,
@@ -371,6 +403,7 @@ class Report:
             detail=self._mismatch_lines(),
             tables=(
                 Table("Layers", _named_last(LAYER_HEADINGS), _layer_rows(self.layers)),
+                Table("Values", _named_last(VALUE_HEADINGS), _value_rows(self.values)),
                 Table("Not proved", UNPROVED_HEADINGS, self._unproved_rows()),
                 Table(
                     "Gradients",
@@ -379,6 +412,7 @@ class Report:
                 ),
             ),
             warnings=self.warnings,
+            advice=self.advice,
         )
 
 
@@ -453,6 +487,23 @@ def _layer_rows(layers: tuple[LayerResult, ...]) -> list[tuple[str, ...]]:
 
 def _rule(derived: float) -> str:
     return "bound" if derived == 1 else "noise" if derived == 0 else "both"
+
+
+VALUE_HEADINGS = ("value", "|diff|", "allowed", "error / allowed", "by", "")
+
+
+def _value_rows(values: tuple[ValueResult, ...]) -> list[tuple[str, ...]]:
+    return [
+        (
+            printable(x.name, 60),
+            number(x.comparison.max_diff),
+            number(x.comparison.allowed),
+            number(x.comparison.error_ratio),
+            _rule(x.derived),
+            "undecided" if not x.decided else "ok" if x.matches else "DIFFERS",
+        )
+        for x in values
+    ]
 
 
 GRADIENT_HEADINGS = ("gradient of", "float64 |diff|", "allowed", "greatest", "")

@@ -115,6 +115,8 @@ class Tolerance:
 
     def by_unit(self) -> Tolerance:
         """Return a tolerance with one number for each unit: its greatest."""
+        if self.atol.shape == self.scale.shape:
+            return self
         return replace(self, atol=_by_unit(self.atol))
 
     def merge(self, later: Tolerance) -> Tolerance:

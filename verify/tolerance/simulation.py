@@ -186,7 +186,7 @@ class Simulation:
     def inputs(self, x: Inputs, seed: int | None = None) -> Inputs:
         """Return the inputs as a port has them."""
         rounder = self._rounder(seed)
-        return Inputs(
+        return x.like(
             rounder(array, _greatest(array) / BYTE / 2 if self._scaled else 0.0)
             if is_float(array)
             else array

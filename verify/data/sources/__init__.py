@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from verify.data.sources.base import Arrays, Data, Source
+from verify.data.sources.by_name import ArraysByName, open_by_name
 from verify.data.sources.csv_files import NumberCsv, TextCsv
 from verify.data.sources.numpy_files import Npy, Npz
 from verify.data.sources.parquet_files import Parquet, TextParquet
@@ -18,7 +19,15 @@ from verify.data.sources.texts import PlainTexts, TextLines, TextSource
 from verify.data.text import TextPipeline
 from verify.errors import DataError, join_and, printable
 
-__all__ = ["FORMATS", "Arrays", "Data", "Source", "open_source"]
+__all__ = [
+    "FORMATS",
+    "Arrays",
+    "ArraysByName",
+    "Data",
+    "Source",
+    "open_by_name",
+    "open_source",
+]
 
 FORMATS = (".npy", ".npz", ".csv", ".parquet")
 NAMED_ARRAY_FORMATS = (".npz", ".parquet")

@@ -89,21 +89,29 @@ class Member:
 class Npz(FileSource):
     """Read one array of an ``.npz``, or several by their names; see `open_source`.
 
+    With `named` the arrays `names` are given out by name even if it is one.
+
     Raises
     ------
     DataError
     """
 
     def __init__(
-        self, path: Path, name: str, names: Sequence[str], *, texts: bool = False
+        self,
+        path: Path,
+        name: str,
+        names: Sequence[str],
+        *,
+        texts: bool = False,
+        named: bool = False,
     ) -> None:
         super().__init__(path)
         with reading(path):
-            if not zipfile.is_zipfile(path):
-                raise ValueError("not an archive of arrays")
-            with zipfile.ZipFile(path) as archive:
-                held = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
-                chosen = _chosen(path, list(held), name, names)
+            with _opened(path) as archive:
+                held = _held(archive)
+                chosen = list(names)
+                if not named:
+                    chosen = _chosen(path, list(held), name, names)
                 self._members = {
                     key: _member(archive, held[key], path, texts) for key in chosen
                 }
@@ -115,7 +123,7 @@ class Npz(FileSource):
         self._batch_rows = max(
             min(self._batch_rows, BLOCK_BYTES // max(row_bytes, 1)), 1
         )
-        self._several = len(names) > 1
+        self._several = named or len(names) > 1
 
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
         """Yield batches; each array is unpacked only as far as it is asked for."""
@@ -127,6 +135,31 @@ class Npz(FileSource):
             for _ in batch_starts(self.rows, size, start):
                 batch = {key: next(reader) for key, reader in readers.items()}
                 yield batch if self._several else next(iter(batch.values()))
+
+
+def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every array of an ``.npz`` by its name.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or holds something else than numbers.
+    """
+    with reading(path), _opened(path) as archive:
+        return {
+            name: _member(archive, info, path, False).shape
+            for name, info in _held(archive).items()
+        }
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("not an archive of arrays")
+    return zipfile.ZipFile(path)
+
+
+def _held(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    return {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
 
 
 def _chosen(path: Path, held: list[str], name: str, names: Sequence[str]) -> list[str]:

@@ -29,6 +29,8 @@ MAX_BATCH_ROWS, BUFFER_BYTES = 2**14, 2**20
 class Parquet(FileSource):
     """Read numbers in columns; see `open_source`.
 
+    With `named` the columns `names` are given out by name even if it is one.
+
     Raises
     ------
     DataError
@@ -36,15 +38,17 @@ class Parquet(FileSource):
         pyarrow is not installed.
     """
 
-    def __init__(self, path: Path, name: str, names: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, name: str, names: Sequence[str], *, named: bool = False
+    ) -> None:
         super().__init__(path)
+        self._several = named or len(names) > 1
         with opened(path) as file:
             self.rows = file.metadata.num_rows
             held = columns_of(file)
-            self._columns, self._lists = _chosen(path, held, name, names)
+            self._columns, self._lists = _chosen(path, held, name, names, self._several)
             types = [np.dtype(_numbers(held[key])) for key in self._columns]
             self._dtypes = dict(zip(self._columns, types, strict=True))
-        self._several = len(names) > 1
         self._widths: dict[str, tuple[int, ...]] = {}
 
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
@@ -192,12 +196,12 @@ def arrow_batches(
 
 
 def _chosen(
-    path: Path, held: dict[str, Any], name: str, names: Sequence[str]
+    path: Path, held: dict[str, Any], name: str, names: Sequence[str], several: bool
 ) -> tuple[list[str], bool]:
     """Return the columns to read, and whether one column holds whole rows as lists."""
     import pyarrow as pa
 
-    if len(names) > 1:
+    if several:
         chosen, lists = require_names(path, held, names, "columns"), False
     else:
         nested = [key for key, kind in held.items() if pa.types.is_nested(kind)]

@@ -33,13 +33,9 @@ from verify.ports.locate.inside import Inside, look_inside
 from verify.ports.locate.layers import LayerComparison
 from verify.ports.locate.mapping import Piece, mapped
 from verify.ports.locate.search import Search
-from verify.ports.locate.sentences import (
-    gate_words,
-    order_sentences,
-    weight_sentences,
-    where_words,
-)
+from verify.ports.locate.sentences import order_sentences, weight_sentences
 from verify.ports.locate.weights import FoundWeights, find_weights
+from verify.report.gate_words import gate_words, where_words
 
 KIND_NAMES: Mapping[str, str] = {
     "saved_model": "a SavedModel",

@@ -23,7 +23,7 @@ from verify.ports.locate.differences import (
 from verify.ports.locate.fused import Direction
 from verify.ports.locate.inside import Tensor
 from verify.ports.locate.loops import assigned
-from verify.ports.locate.sentences import gate_words
+from verify.report.gate_words import gate_words
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,23 @@ script inside it are allowed, by their checksums.
 from verify.report.page.recording import (
     DEFAULT_ROWS,
     Exploration,
+    PortValues,
     Sample,
     TextRules,
     explore,
+    row_label,
 )
 from verify.report.page.render import Summary, Table, render
 
 __all__ = [
     "DEFAULT_ROWS",
     "Exploration",
+    "PortValues",
     "Sample",
     "Summary",
     "Table",
     "TextRules",
     "explore",
     "render",
+    "row_label",
 ]

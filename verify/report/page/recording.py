@@ -20,6 +20,7 @@ from verify.forward.trace import Trace
 from verify.model.arrays import Array
 from verify.model.dtypes import UNIT_ROUNDOFF
 from verify.model.graph import flatten
+from verify.report.intermediates import Place
 from verify.report.page.export import (
     Refused,
     chain,
@@ -117,6 +118,28 @@ class TextRules:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class PortValues:
+    """Hold what a port computed inside, to be shown beside NumPy's values.
+
+    Attributes
+    ----------
+    values : mapping of str to (rows, time, units)
+        Name as in `Trace.arrays` -> the port's, NaN where it gave none.
+    differs : mapping of str to (rows, time, units) of bool
+        The same names -> where they differ by more than allowed.
+    first : Place or None
+        Where they first differ.
+    row : int
+        Which of the rows `first` is in.
+    """
+
+    values: Mapping[str, Array]
+    differs: Mapping[str, Array]
+    first: Place | None = None
+    row: int = 0
+
+
 @dataclass(frozen=True)
 class Exploration:
     """Hold the data of the page's explorer, as plain values for JSON."""
@@ -133,6 +156,7 @@ def explore(
     text: TextRules | None = None,
     rows: int = DEFAULT_ROWS,
     notes: Sequence[str] = (),
+    port: PortValues | None = None,
 ) -> Exploration:
     """Record some rows of inputs for a page.
 
@@ -151,6 +175,8 @@ def explore(
         Greatest number of rows to record.
     notes : sequence of str
         Sentences for the reader of the page, without a full stop.
+    port : PortValues, optional
+        Shown beside NumPy's.
 
     Returns
     -------
@@ -171,7 +197,7 @@ def explore(
     said = [*notes, *_notes(net)]
     inputs = inputs.take(slice(0, rows))
     named = list(samples)[:rows] or [
-        Sample(_peek(k, row)) for k, row in enumerate(inputs[0])
+        Sample(row_label(k, row)) for k, row in enumerate(inputs[0])
     ]
     trace = _trace(net, inputs)
     finite = _finite_rows(trace, inputs.rows)
@@ -189,7 +215,7 @@ def explore(
         "text": None if text is None else text.to_dict(),
         "notes": said,
         "input": _input(net, inputs),
-        **_layers(net, trace, len(kept)),
+        **_with_port(_layers(net, trace, len(kept)), port, kept),
         "output": pack_array(_output(trace)[: len(kept)], exact=False),
         **(_answers(net, inputs, trace) if len(kept) else _none("there is no row")),
         **_model(net, inputs, trace, len(kept)),
@@ -197,7 +223,7 @@ def explore(
     return Exploration(data)
 
 
-def _peek(number: int, row: Array) -> str:
+def row_label(number: int, row: Array) -> str:
     """Return the default name of a row: its number, and its first ids."""
     if row.dtype.kind not in "iu" or row.ndim != 1:
         return f"row {number}"
@@ -315,6 +341,47 @@ def _layers(net: Network, trace: Trace, rows: int) -> dict[str, Any]:
             }
         )
     return {"layers": layers, "not_shown": _not_shown(net, [x["path"] for x in layers])}
+
+
+def _with_port(
+    found: dict[str, Any], port: PortValues | None, rows: Array
+) -> dict[str, Any]:
+    """Return the layers with the port's values of these rows, in the same units."""
+    if port is None:
+        return {**found, "port": None}
+    layers = []
+    for layer in found["layers"]:
+        names = {name: f"{layer['path']}/{name}" for name in layer["values"]}
+        given = {name: at for name, at in names.items() if at in port.values}
+        kept = layer["kept"]
+        layers.append(
+            {
+                **layer,
+                "theirs": {
+                    name: pack_array(port.values[at][rows, :, :kept], exact=False)
+                    for name, at in given.items()
+                },
+                "differs": {
+                    name: pack_array(port.differs[at][rows, :, :kept])
+                    for name, at in given.items()
+                },
+            }
+        )
+    first, place = None, port.first
+    if place is not None and port.row in rows:
+        paths = [layer["path"] for layer in layers]
+        known = place.layer in paths and place.step is not None
+        first = {
+            "text": f"{place.what}, {place.where}",
+            "ours": f"{place.expected:.6g}",
+            "theirs": f"{place.found:.6g}",
+            "sample": int(np.flatnonzero(rows == port.row)[0]),
+            "layer": paths.index(place.layer) if known else None,
+            "value": place.value,
+            "step": place.step,
+            "unit": place.unit,
+        }
+    return {**found, "layers": layers, "port": {"first": first}}
 
 
 def _cell(traced: LayerTrace) -> str:

@@ -54,6 +54,8 @@ class Summary:
     tables : sequence of Table
         Tables without rows are not shown.
     warnings : sequence of str
+    advice : sequence of str
+        What to do next.
     """
 
     verdict: str
@@ -63,6 +65,7 @@ class Summary:
     detail: Sequence[str] = ()
     tables: Sequence[Table] = ()
     warnings: Sequence[str] = ()
+    advice: Sequence[str] = ()
 
 
 def render(
@@ -153,11 +156,15 @@ def _detail(lines: Sequence[str]) -> str:
 
 def _body(summary: Summary) -> str:
     parts = [_table(table) for table in summary.tables if table.rows]
-    if summary.warnings:
-        items = "".join(
-            f"<li>{_escaped(printable(w, 2000))}</li>" for w in summary.warnings
-        )
-        parts.append(f"<section><h2>Warnings</h2><ul>{items}</ul></section>")
+    for title, sentences in (
+        ("Warnings", summary.warnings),
+        ("What to do next", summary.advice),
+    ):
+        if sentences:
+            items = "".join(
+                f"<li>{_escaped(printable(text, 2000))}</li>" for text in sentences
+            )
+            parts.append(f"<section><h2>{title}</h2><ul>{items}</ul></section>")
     return "\n".join(parts)
 
 

@@ -21,7 +21,7 @@ const showSample = (k) => {
   const done = model && trusted ? compute(x) : fromNumPy(k);
   const sample = data.samples[k];
   const reading = rules && sample.text ? Engine.read(sample.text, rules) : null;
-  show({ ...done, x, tokens: tokensOf(x), sample, reading });
+  show({ ...done, x, tokens: tokensOf(x), sample, reading, row: k });
   if (editable()) typed.value = Array.from(x.data).join(" ");
 };
 
@@ -49,7 +49,7 @@ const showTyped = () => {
     }
     x = { shape: [words.length], data: Float64Array.from(words, Number), mask: null };
   }
-  show({ ...compute(x), x, tokens: tokensOf(x), sample: null, reading });
+  show({ ...compute(x), x, tokens: tokensOf(x), sample: null, reading, row: null });
 };
 
 const chooser = () => {

@@ -6,6 +6,8 @@ const stops = (kind) => colours(dark.matches && !printing ? "dark" : "light", ki
 let printing = false;
 
 const cards = el("div", { class: "cards" });
+// Beside a port small differences count, so numbers have more digits.
+const exact = (v) => (data.port ? v.toPrecision(7).replace("-", "\u2212") : number(v));
 let drawn = [];
 
 const explained = (name) => {
@@ -17,10 +19,17 @@ const explained = (name) => {
   return [prefix + any[0], any[1], any[2]];
 };
 
-const shownUnits = () => Math.min(traced().units, MOST_UNITS);
+// Beside a port, as many units are shown as were recorded of both.
+const shownUnits = () => Math.min(traced().units, data.port ? current().kept : Infinity, MOST_UNITS);
 
-const paint = (canvas, values, scale) => {
-  const { steps: time, units } = traced();
+// Return what the port computed in the row that is shown, or null.
+const portOf = (name, arrays = "theirs") => {
+  const held = current()[arrays][name];
+  return held && state.run.row !== null ? Engine.row(held, state.run.row).data : null;
+};
+
+const paint = ({ canvas, values, scale, units }) => {
+  const { steps: time } = traced();
   const rows = shownUnits();
   canvas.width = time;
   canvas.height = rows;
@@ -29,7 +38,9 @@ const paint = (canvas, values, scale) => {
   const shades = stops(scale.kind);
   for (let u = 0; u < rows; u += 1) {
     for (let t = 0; t < time; t += 1) {
-      const share = (values[t * units + u] - scale.low) / (scale.high - scale.low);
+      const v = values[t * units + u];
+      if (Number.isNaN(v)) continue; // the port gave none
+      const share = (v - scale.low) / (scale.high - scale.low);
       const at = 4 * (u * time + t);
       const [r, g, b] = mixed(shades, share);
       image.data.set([r, g, b, isMasked(t) ? 90 : 255], at);
@@ -38,8 +49,26 @@ const paint = (canvas, values, scale) => {
   context.putImageData(image, 0, 0);
 };
 
+// Mark in the port's picture where it differs: a corner of each square.
+const paintDifferences = ({ marks, name, units, cell, each }) => {
+  const differs = marks && portOf(name, "differs");
+  if (!differs) return;
+  const { steps: time } = traced();
+  const rows = shownUnits();
+  marks.width = cell * time;
+  marks.height = each * rows;
+  const size = Math.max(1, Math.min(7, Math.floor(Math.min(cell, each) / 2)));
+  const context = marks.getContext("2d");
+  context.fillStyle = getComputedStyle(marks).color;
+  for (let u = 0; u < rows; u += 1) {
+    for (let t = 0; t < time; t += 1) {
+      if (differs[t * units + u]) context.fillRect(cell * (t + 1) - size, each * u, size, size);
+    }
+  }
+};
+
 const paintBars = (card) => {
-  const { bars: canvas, values, scale } = card;
+  const { bars: canvas, values, scale, units } = card;
   const rows = shownUnits();
   const ratio = devicePixelRatio || 1;
   const width = 64;
@@ -57,7 +86,8 @@ const paintBars = (card) => {
   context.fillRect(Math.min(zero, width - 1), 0, 1, height);
   context.globalAlpha = 1;
   for (let u = 0; u < rows; u += 1) {
-    const v = values[state.step * traced().units + u];
+    const v = values[state.step * units + u];
+    if (Number.isNaN(v)) continue;
     const share = (v - scale.low) / (scale.high - scale.low);
     const end = width * share;
     // a bar of a value near 0 must not be too pale to be seen
@@ -70,15 +100,25 @@ const paintBars = (card) => {
   }
 };
 
-const makeCard = (name) => {
-  const values = traced().values[name];
-  const scale = scaleOf(name, values);
-  const [letter, title, text] = explained(name);
+// Make the picture of a gate or state, as NumPy computed it or, if `port` has them, as the
+// port did.
+const makeCard = (name, port = null) => {
+  const own = traced().values[name];
+  const values = port || own;
+  const units = port ? current().kept : traced().units;
+  const scale = scaleOf(name, own);
+  const [letter, what, text] = explained(name);
+  const whose = port ? ", the port\u2019s" : data.port && portOf(name) ? ", NumPy\u2019s" : "";
+  const title = what + whose;
   const canvas = el("canvas", {});
+  const marks = port ? el("canvas", { class: "differs", "aria-hidden": "true" }) : null;
+  const here = first && state.run.row === first.sample && state.layer === first.layer && name === first.value
+    ? el("div", { class: "first" })
+    : null;
   const marker = el("div", { class: "marker" });
   const spot = el("div", { class: "spot" });
   const words = el("div", { class: "words", "aria-hidden": "true" });
-  const plane = el("div", { class: "plane" }, canvas, marker, spot);
+  const plane = el("div", { class: "plane" }, canvas, marks, here, marker, spot);
   const map = el("div", {
     class: "map", tabindex: 0, role: "application",
     "aria-roledescription": "heat map",
@@ -94,13 +134,13 @@ const makeCard = (name) => {
   const box = el(
     "article", { class: "card" },
     el("h4", {}, el("code", {}, letter), ` ${title}`),
-    el("p", { class: "quiet" }, text),
+    el("p", { class: "quiet" }, port ? "The red corners mark what differs by more than rounding." : text),
     el("div", { class: "both" }, map, bars),
     el("div", { class: "foot" }, readout, legend),
   );
   const card = {
     letter, box, canvas, plane, map, marker, spot, words, bars, readout, ramp, values, scale,
-    height: 0,
+    name, units, marks, here, height: 0,
   };
   const point = (event) => {
     const area = canvas.getBoundingClientRect();
@@ -151,6 +191,13 @@ const layOut = () => {
     card.marker.classList.toggle("thin", cell < 8);
     card.spot.style.width = `${cell}px`;
     card.spot.style.height = `${each}px`;
+    if (card.here) {
+      card.here.style.left = `${first.step * cell}px`;
+      card.here.style.top = `${first.unit * each}px`;
+      card.here.style.width = `${cell}px`;
+      card.here.style.height = `${each}px`;
+      card.here.hidden = first.unit >= rows;
+    }
     card.words.replaceChildren();
     if (cell >= 12 && readsWords() && (rules || hasIds)) {
       for (let t = 0; t < steps(); t += 1) {
@@ -160,7 +207,8 @@ const layOut = () => {
       }
     }
     card.words.style.width = `${cell * steps()}px`;
-    paint(card.canvas, card.values, card.scale);
+    paint(card);
+    paintDifferences(card);
     const shades = stops(card.scale.kind).map((c) => `rgb(${c.join(",")})`);
     card.ramp.style.background = `linear-gradient(to right, ${shades.join(", ")})`;
   }
@@ -169,8 +217,16 @@ const layOut = () => {
 
 const buildCards = () => {
   state.unit = Math.min(state.unit, shownUnits() - 1);
-  drawn = Object.keys(traced().values).map(makeCard);
-  cards.replaceChildren(...drawn.map((card) => card.box));
+  const pairs = Object.keys(traced().values).map((name) => {
+    const port = portOf(name);
+    return port ? [makeCard(name), makeCard(name, port)] : [makeCard(name)];
+  });
+  drawn = pairs.flat();
+  cards.replaceChildren(
+    ...pairs.map((pair) =>
+      pair.length > 1 ? el("div", { class: "pair" }, ...pair.map((card) => card.box)) : pair[0].box,
+    ),
+  );
   layOut();
 };
 
@@ -190,8 +246,9 @@ const showCards = () => {
 const showReadouts = () => {
   const { step, unit } = state.hover || state;
   for (const card of drawn) {
-    const v = card.values[step * traced().units + unit];
-    card.readout.textContent = `unit ${unit}, ${named(step)}: ${number(v)}`;
+    const v = card.values[step * card.units + unit];
+    const shown = Number.isNaN(v) ? (card.marks ? "not given, or not a number" : "not a number") : exact(v);
+    card.readout.textContent = `unit ${unit}, ${named(step)}: ${shown}`;
     card.spot.style.left = `${step * card.cell}px`;
     card.spot.style.top = `${unit * card.each}px`;
   }

@@ -21,13 +21,16 @@ const stepWord = rules ? "word" : "step";
 const hasIds = !rules && data.input.ids !== null;
 
 const inputs = Engine.unpacked(data.input.values);
+const unpackedEach = (arrays) =>
+  Object.fromEntries(Object.entries(arrays).map(([name, one]) => [name, Engine.unpacked(one)]));
 const recorded = data.layers.map((layer) => ({
   ...layer,
   mask: layer.mask && Engine.unpacked(layer.mask),
-  values: Object.fromEntries(
-    Object.entries(layer.values).map(([name, values]) => [name, Engine.unpacked(values)]),
-  ),
+  values: unpackedEach(layer.values),
+  theirs: unpackedEach(layer.theirs || {}),
+  differs: unpackedEach(layer.differs || {}),
 }));
+const first = data.port && data.port.first; // where a port first differs, if it does
 const outputs = Engine.unpacked(data.output);
 const answers = data.running && Engine.unpacked(data.running);
 

@@ -20,6 +20,34 @@ const show = (run, step = null) => {
   showStep();
 };
 
+// Say where the port first differs, with a way there.
+const firstDifference = () => {
+  const go = el("button", { type: "button", class: "go" }, "Show it");
+  go.addEventListener("click", showFirst);
+  const drawnBelow = first.layer !== null;
+  const counted = drawnBelow ? ` Below, where steps are counted from 1, that is step ${first.step + 1}. ` : " ";
+  return el(
+    "p", { class: "notice bad", id: "first" },
+    `The port first differs in ${first.text}: NumPy ${first.ours}, the port ${first.theirs}.${counted}`,
+    drawnBelow ? go : "It is no gate or state of a recurrent layer, so it is not drawn below.",
+  );
+};
+
+const showFirst = () => {
+  picker.value = first.sample;
+  if (first.layer !== null) {
+    state.layer = first.layer;
+    layerPicker.value = first.layer;
+    state.unit = first.unit;
+  }
+  showSample(first.sample);
+  if (first.layer === null) return;
+  state.unit = Math.min(first.unit, shownUnits() - 1);
+  goTo(first.step);
+  const card = drawn.find((one) => one.here);
+  if (card && root.dataset.ready) card.box.scrollIntoView({ block: "center" });
+};
+
 const help = () =>
   el(
     "details", { class: "help" },
@@ -46,7 +74,7 @@ const help = () =>
 
 const build = () => {
   const hidden = data.not_shown.map((name) => `${name} is not shown: its values have other axes`);
-  const parts = [agreement, ...[...data.notes, ...hidden].map((note) => quiet(`${note}.`))];
+  const parts = [first ? firstDifference() : "", agreement, ...[...data.notes, ...hidden].map((note) => quiet(`${note}.`))];
   if (!data.samples.length) {
     parts.push(el("p", {}, "There is no row to show."));
     root.append(...parts);
@@ -134,12 +162,14 @@ const listen = () => {
 const start = async () => {
   if (build()) {
     markWrong();
-    showSample(0);
+    if (first) showFirst();
+    else showSample(0);
     listen();
     await check();
     typed.disabled = !trusted;
     if (!trusted) typed.placeholder = "not while this page disagrees with NumPy";
-    showSample(Number(picker.value));
+    if (first) showFirst();
+    else showSample(Number(picker.value));
   }
   root.dataset.ready = "yes";
 };
