@@ -422,9 +422,9 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
     found = first_look(batch, examiner)
     if found is not None:
         return found
-    with _evaluating(batch, examiner):
+    with evaluating(batch, examiner):
         expected = batch.x.evaluate(examiner.net, "float64", threads=examiner.threads)
-    with doing(f"{_rows(batch)}: what rounding may do"):
+    with doing(f"{rows_of(batch)}: what rounding may do"):
         noise_floors, tolerances = examiner.tolerances(batch.x, expected, batch.theirs)
     return _compared(batch, examiner, expected, noise_floors, tolerances)
 
@@ -446,7 +446,7 @@ def first_look(batch: Batch, examiner: Examiner) -> PartialResult | None:
     x, theirs, net = batch.x, batch.theirs, examiner.net
     if examiner.plan.batches <= 1 or examiner.precision is not None:
         return None
-    with _evaluating(batch, examiner):
+    with evaluating(batch, examiner):
         expected = net.flat(
             x,
             dtype="float64",
@@ -463,7 +463,7 @@ def first_look(batch: Batch, examiner: Examiner) -> PartialResult | None:
         closer = few if more is None else np.union1d(few, more)
     if not _as_by_equations(x.take(closer), [y[closer] for y in expected], examiner):
         return None
-    with doing(f"{_rows(batch)}: what rounding may do"):
+    with doing(f"{rows_of(batch)}: what rounding may do"):
         tolerances = examiner.first_tolerances(x, expected, theirs, few)
     if not all(one.decides for each in tolerances for one in each):
         return None
@@ -480,15 +480,16 @@ def _as_by_equations(x: Inputs, fast: Sequence[Array], examiner: Examiner) -> bo
     return compare_all(fast, ours, allowed=allowed).matches
 
 
-def _rows(batch: Batch) -> str:
+def rows_of(batch: Batch) -> str:
+    """Return the rows of a batch, for messages."""
     return f"rows {batch.start + 1:,} to {batch.start + batch.x.rows:,}"
 
 
 @contextmanager
-def _evaluating(batch: Batch, examiner: Examiner) -> Iterator[None]:
+def evaluating(batch: Batch, examiner: Examiner) -> Iterator[None]:
     """Say what is being done, and of which rows an error is."""
     with (
-        doing(f"{_rows(batch)}: NumPy in float64"),
+        doing(f"{rows_of(batch)}: NumPy in float64"),
         error_rows(batch.start, batch.x.rows, examiner.plan.rows, examiner.name),
     ):
         yield

@@ -13,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from verify.checks._batches import Batch, BatchPlan, Examiner, input_batches
+from verify.checks._batches import (
+    Batch,
+    BatchPlan,
+    Examiner,
+    evaluating,
+    input_batches,
+    rows_of,
+)
 from verify.checks._recorded import Recording
 from verify.checks._row_comparison import RowComparison
 from verify.checks._tapping import Given, ModelValues
@@ -27,7 +34,6 @@ from verify.checks._verdict import (
 )
 from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
 from verify.checks.inputs import (
-    error_rows,
     file_name,
     fraction_notes,
     negative_id_notes,
@@ -86,7 +92,12 @@ class TapExaminer(Examiner):
         order = [outputs[k] for k in range(every) if k in outputs]
         simulation = None
         if self.precision is None:
-            floors = self.noise_floors(x, expected, theirs)
+            floors = self.rounding.noise_floors(
+                x,
+                expected,
+                native=False,
+                rows=self._neighbour_rows(x, expected, theirs),
+            )
         else:
             rounding = FormatRounding(self.net, self.precision)
             rows = self._neighbour_rows(x, expected, theirs)
@@ -118,15 +129,11 @@ def examine_taps(batch: Batch, *, examiner: TapExaminer) -> PartialResult:
     """Compare one batch of intermediates; see `verify.checks._batches.examine`."""
     net, x, theirs = examiner.net, batch.x, batch.theirs
     assert isinstance(x, Tapped)
-    rows = f"rows {batch.start + 1:,} to {batch.start + x.rows:,}"
-    with (
-        doing(f"{rows}: NumPy in float64"),
-        error_rows(batch.start, x.rows, examiner.plan.rows, examiner.name),
-    ):
-        expected = x.evaluate(net, "float64", threads=examiner.threads)
+    with evaluating(batch, examiner):
+        expected = x.evaluate(net, "float64")
     pairs = [_both_finite(a, b) for a, b in zip(expected, theirs, strict=True)]
     expected, theirs = [a for a, _ in pairs], [b for _, b in pairs]
-    with doing(f"{rows}: what rounding may do"):
+    with doing(f"{rows_of(batch)}: what rounding may do"):
         floors, tolerances = examiner.tap_tolerances(x, expected, theirs)
     if examiner.tolerance is not None:
         tolerances = [examiner.tolerance.widened(t) for t in tolerances]

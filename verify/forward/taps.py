@@ -101,9 +101,16 @@ class Tapped(Inputs):
         )
 
     def evaluate(
-        self, net: Network, dtype: str | None, *, threads: int | None = None
+        self,
+        net: Network,
+        dtype: str | None,
+        *,
+        threads: int | None = None,
+        fast: bool = False,
     ) -> list[Array]:
         """Return the array of every tap; see `Evaluable`.
+
+        It is always evaluated by the equations, in one thread.
 
         Raises
         ------
