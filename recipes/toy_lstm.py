@@ -13,13 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import exp, tanh
 from typing import Any
+
+import numpy as np
 
 from recipes import script
 from recipes.data.toy import TIME_STEPS, ToyConfig, samples
 from recipes.run import by_hand as shared
 from verify import ModelSpec
+from verify.model.arrays import Array
 
 NAME = "toy_lstm"
 __all__ = ["NAME", "Config", "build_model", "by_hand", "run", "samples"]
@@ -38,7 +40,7 @@ def build_model(config: Config) -> Any:
         [
             Input((TIME_STEPS, 1)),
             layers.LSTM(
-                1,
+                config.units,
                 activation="tanh",
                 recurrent_activation="sigmoid",
                 recurrent_initializer="zeros",
@@ -54,38 +56,39 @@ def build_model(config: Config) -> Any:
     return model
 
 
-def sigmoid(z: float) -> float:
+def sigmoid(z: Array) -> Array:
     """Compute ``1 / (1 + exp(-z))``."""
-    return 1 / (1 + exp(-z))
+    return 1 / (1 + np.exp(-z))
 
 
 def by_hand(spec: ModelSpec, inputs: Sequence[float]) -> list[shared.Quantity]:
     """Compute every quantity of the forward pass, with this model's numbers."""
     lstm = spec["lstm"]
     w, u, b = (
-        dict(zip(lstm.gates, lstm.weights[name].ravel().tolist(), strict=True))
-        for name in ("kernel", "recurrent_kernel", "bias")
+        dict(zip(lstm.gates, np.split(weight, 4, axis=-1), strict=True))
+        for weight in lstm.weights.values()
     )
     quantities: list[shared.Quantity] = []
-    h = c = 0.0
+    h = c = np.zeros(len(b["c"]))
     for step, x in enumerate(inputs, start=1):
-        sums = {gate: x * w[gate] + h * u[gate] + b[gate] for gate in lstm.gates}
-        filled = {
-            gate: f"{x:g} * {w[gate]:.8g} + {h:.8g} * {u[gate]:.8g} + {b[gate]:.8g}"
-            for gate in lstm.gates
-        }
+        filled, sums = {}, {}
+        for gate in lstm.gates:
+            filled[gate], sums[gate] = shared.weighed(
+                x, w[gate][0], h, u[gate], b[gate]
+            )
         f, i, o = sigmoid(sums["f"]), sigmoid(sums["i"]), sigmoid(sums["o"])
-        c_hat = tanh(sums["c"])
-        cell = f"{f:.8f} * {c:.8f} + {i:.8f} * {c_hat:.8f}"
+        c_hat = np.tanh(sums["c"])
+        cell = shared.formula("{f} * {c} + {i} * {c_hat}", f=f, c=c, i=i, c_hat=c_hat)
         c = f * c + i * c_hat
-        h = o * tanh(c)
+        shown = shared.formula("{o} * tanh({c})", o=o, c=c)
+        h = o * np.tanh(c)
         quantities += [
             (f"step {step}: forget gate", f"sigmoid({filled['f']})", f),
             (f"step {step}: input gate", f"sigmoid({filled['i']})", i),
             (f"step {step}: candidate", f"tanh({filled['c']})", c_hat),
             (f"step {step}: cell state", cell, c),
             (f"step {step}: output gate", f"sigmoid({filled['o']})", o),
-            (f"step {step}: hidden value", f"{o:.8f} * tanh({c:.8f})", h),
+            (f"step {step}: hidden value", shown, h),
         ]
     return quantities + shared.head(spec, h)
 

@@ -5,7 +5,7 @@
 
 It ends with the forward pass done by hand for "this is": the hidden value at both
 steps, logits and softmax, with Keras's prediction beneath them. The model has 3 + 10
-parameters.
+parameters. With ``--units 8`` it has room for both phrases.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import tanh
 from typing import Any
+
+import numpy as np
 
 from recipes import script
 from recipes.data.toy import TIME_STEPS, ToyConfig, samples
@@ -38,7 +39,7 @@ def build_model(config: Config) -> Any:
         [
             Input((TIME_STEPS, 1)),
             layers.SimpleRNN(
-                1,
+                config.units,
                 activation="tanh",
                 recurrent_initializer="zeros",
                 unroll=True,
@@ -56,16 +57,13 @@ def build_model(config: Config) -> Any:
 
 def by_hand(spec: ModelSpec, inputs: Sequence[float]) -> list[shared.Quantity]:
     """Compute every quantity of the forward pass, with this model's numbers."""
-    weights = spec["rnn"].weights
-    w, u, b = (
-        float(weights[name].item()) for name in ("kernel", "recurrent_kernel", "bias")
-    )
+    w, u, b = spec["rnn"].weights.values()
     quantities: list[shared.Quantity] = []
-    h = 0.0
+    h = np.zeros(len(b))
     for step, x in enumerate(inputs, start=1):
-        formula = f"tanh({x:g} * {w:.8g} + {b:.8g} + {h:.8g} * {u:.8g})"
-        h = tanh(x * w + b + h * u)
-        quantities.append((f"step {step}: hidden value", formula, h))
+        formula, total = shared.weighed(x, w[0], h, u, b)
+        h = np.tanh(total)
+        quantities.append((f"step {step}: hidden value", f"tanh({formula})", h))
     return quantities + shared.head(spec, h)
 
 

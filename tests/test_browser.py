@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from recipes.explore.page import text_rules
 from verify import Network
 from verify.data.text import TextPipeline, Vocabulary
 from verify.forward.activations import ACTIVATIONS, resolve
-from verify.report.page import Exploration, Sample, Summary, explore, render
+from verify.report.page import Exploration, Sample, Summary, Table, explore, render
 from verify.report.page.export import activation
 
 ARGUMENTS = [
@@ -436,8 +437,90 @@ def test_what_is_typed_is_shown_with_the_words_that_were_left_out(visit):
     net = Network(lstm_spec())
     (scores,) = net.predict(words_pipeline().encode(["great flight"]))
     assert f"{100 * scores[0]:.1f} %" in opened.text(".bars")
-    opened.page.fill("#typed", "the of")
-    opened.page.wait_for_selector("text=No word of this text")
+
+
+@pytest.mark.parametrize("text", ["", "  ", "the of", "zzyzx"])
+def test_a_text_without_words_has_no_answer(text, visit):
+    """`rnn-recipe predict` refuses it, too."""
+    opened = visit(words_page())
+    opened.page.fill("#typed", "great flight")
+    opened.page.wait_for_selector("text=NumPy has not seen")
+    assert opened.page.is_visible(".bars")
+    opened.page.fill("#typed", text)
+    opened.page.wait_for_selector(".complaint:has-text('with words of the vocabulary')")
+    assert not opened.page.is_visible(".bars")
+    assert not opened.page.is_visible(".player")
+    assert not opened.page.is_visible(".cards")
+    about = opened.text(".about")
+    assert "says" not in about
+    assert ("left out: the, of" in about) == (text == "the of")
+    opened.page.keyboard.press("Home")
+    opened.page.fill("#typed", "seat")
+    opened.page.wait_for_selector(".chip.now:has-text('seat')")
+    assert opened.page.is_visible(".bars")
+    assert not opened.page.is_visible(".complaint")
+
+
+def unmasked(length: int) -> Network:
+    """An LSTM over words that reads its padding."""
+    return Network(
+        spec(
+            input_layer(None, length, dtype="int32"),
+            layer("Embedding", "embedding", input_dim=VOCABULARY, output_dim=3),
+            layer("LSTM", "lstm", units=4),
+            layer("Dense", "dense", units=2, activation="softmax"),
+        )
+    )
+
+
+def unmasked_page(length: int) -> Exploration:
+    """Padding stands behind the words."""
+    pipeline = dataclasses.replace(words_pipeline(), length=length)
+    return explore(
+        unmasked(length),
+        pipeline.encode(TEXTS),
+        samples=[Sample(text, "", text) for text in TEXTS],
+        classes=pipeline.classes,
+        text=text_rules(pipeline),
+    )
+
+
+def test_a_page_opens_at_the_last_word_not_in_the_padding(visit):
+    opened = visit(unmasked_page(26))
+    assert "step 3 of 26: flight" in opened.text(".where")
+    assert "padding behind the text is read too" in opened.text(".answer")
+    pipeline = dataclasses.replace(words_pipeline(), length=26)
+    for k, text in ((0, "thank"), (1, "thank quick"), (2, TEXTS[0])):
+        opened.page.evaluate(f"document.querySelectorAll('.chip')[{k}].click()")
+        (scores,) = unmasked(26).predict(pipeline.encode([text]), dtype="float64")
+        said = f"{pipeline.classes[scores.argmax()]}, {100 * scores.max():.1f} %."
+        assert f"If the text ended here, the model would say {said}" == opened.text(
+            ".ended"
+        )
+    opened.page.focus("#step")
+    opened.page.keyboard.press("End")
+    assert opened.page.locator(".ended").count() == 0
+    opened.page.fill("#typed", "delayed two hours")
+    opened.page.wait_for_selector("text=NumPy has not seen")
+    assert "step 3 of 26: hours" in opened.text(".where")
+
+
+@pytest.mark.parametrize("words", [2, 12, 26])
+def test_on_a_phone_the_word_that_is_shown_can_be_seen(words, visit):
+    opened = visit(unmasked_page(26), width=390)
+    opened.page.fill("#typed", " ".join(["constructor", "delayed"] * (words // 2)))
+    opened.page.wait_for_selector("text=NumPy has not seen")
+    inside = """([chip, strip]) => {
+      const [a, b] = [chip, strip].map((e) => e.getBoundingClientRect());
+      return a.left >= b.left && a.right <= b.right;
+    }"""
+    chips = opened.page.locator(".chip").element_handles()
+    strip = opened.page.locator(".strip").element_handle()
+    opened.page.wait_for_function(inside, arg=[chips[words - 1], strip])
+    assert "now" in chips[words - 1].get_attribute("class")
+    opened.page.focus("#step")
+    opened.page.keyboard.press("Home")
+    opened.page.wait_for_function(inside, arg=[chips[0], strip])
 
 
 def test_ids_can_be_changed_and_wrong_ones_are_refused(visit):
@@ -645,7 +728,7 @@ def test_text_has_contrast_in_light_and_dark(scheme, visit):
         opened = visit(page, color_scheme=scheme)
         opened.page.click("summary")
         if content is good:
-            opened.page.fill("#typed", "zzyzx the")
+            opened.page.fill("#typed", "zzyzx the seat")
             opened.page.wait_for_selector("text=left out: zzyzx")
         found = opened.page.evaluate(CONTRAST)
         assert len(found) > 40
@@ -670,6 +753,40 @@ def test_a_phone_scrolls_down_and_never_sideways(scheme, visit):
         "return [m.scrollWidth, m.clientWidth]; })()"
     )
     assert inside[0] > inside[1]  # the heat map scrolls in its own box
+
+
+TABLE = Table(
+    "Layers",
+    ("layer", "class", "float64 |diff|", "predict |diff|", "allowed", ""),
+    [
+        ("embedding", "Embedding", "0", "0", "1e-37", "ok"),
+        (
+            "a_layer_with_a_name_that_is_long_for_a_phone",
+            "LSTM", "5.2e-18", "3.6e-09", "1.1e-07", "FAIL",
+        ),
+    ],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [360, 390, 844, 1100])
+def test_a_table_can_be_read_without_scrolling(width, visit):
+    summary = Summary("PASS", "a model", "why", {}, (), (TABLE,))
+    opened = visit(render(summary, words_page()), width=width)
+    overflow = opened.page.evaluate(
+        "(() => { const e = document.querySelector('.wide'); "
+        "return [e.scrollWidth, e.clientWidth]; })()"
+    )
+    assert overflow[0] <= overflow[1]
+    names = opened.page.evaluate(
+        "[...document.querySelectorAll('.wide tr:last-child td')].map("
+        "(e) => getComputedStyle(e, '::before').content)"
+    )
+    if width < 1000:
+        assert names == ["none", *(f'"{name}"' for name in TABLE.headings[1:])]
+    else:
+        assert set(names) == {"none"}
+    assert opened.page.is_visible("text=a_layer_with_a_name")
+    assert opened.page.is_visible("td:has-text('3.6e-09')")
 
 
 def test_motion_is_left_out_where_it_is_not_wanted(visit):

@@ -14,11 +14,18 @@ TIME_STEPS = 2
 SHOWN_TEXT = "this is"
 
 
+ENOUGH_UNITS = 8
+"""Units with which both recipes learn both phrases in the chapter's 500 epochs, with
+each of the seeds 0 to 9 and 42, on JAX and on TensorFlow. One unit often does not, and
+some initial weights never let it."""
+
+
 @dataclass(frozen=True)
 class ToyConfig:
     """List what can be varied; the defaults are the chapter's."""
 
     epochs: int = 500
+    units: int = 1
     seed: int = 42
 
 

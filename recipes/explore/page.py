@@ -17,6 +17,7 @@ import numpy as np
 import verify
 from recipes import RECIPES
 from recipes.data.tweets import SentimentConfig, load_words
+from recipes.explore.insight import running_predictions, words_read
 from recipes.run.folder import RunFolder
 from recipes.run.plan import module
 from verify.data.files import write_atomically
@@ -29,6 +30,13 @@ from verify.report.report import Report, read_report
 RIGHT_TEXTS, WRONG_TEXTS, UNSURE_TEXTS = 5, 4, 2
 """Numbers of texts that the model gets right, that it gets wrong with the greatest
 confidence, and that it is least sure of."""
+
+TURNING_TEXTS = 500
+"""Number of short texts, of those that the model gets right with the greatest
+confidence, among which one is sought whose answer turns at a word."""
+
+SHORT = range(3, 9)
+"""Numbers of words of a text that is short."""
 
 MAX_LABEL_LENGTH = 60
 """Characters of a text in the list of texts."""
@@ -159,7 +167,9 @@ def _samples(
     """Return the texts of the page, and the inputs of the model for them."""
     offered = candidates(manifest, pipeline)
     chosen: list[Candidate] = [(text, None) for text in texts]
-    chosen += chosen_among(net, pipeline, offered)
+    first = turning(net, pipeline, offered)
+    among = chosen_among(net, pipeline, offered)
+    chosen += first + [pair for pair in among if pair not in first]
     if not chosen:
         chosen = [(" ".join(pipeline.vocabulary.words[: pipeline.length]), None)]
     encoded = pipeline.encode([text for text, _ in chosen])
@@ -209,6 +219,66 @@ def _tweets(manifest: Mapping[str, Any], pipeline: TextPipeline) -> list[Candida
         for text, label in zip(split.written_test, split.y_test, strict=True)
         if clean(text).strip()
     ]
+
+
+def turning(
+    net: verify.Network, pipeline: TextPipeline, offered: Sequence[Candidate]
+) -> list[Candidate]:
+    """Return the text whose answer a single word turns most, if there is one.
+
+    Such a text shows best what the page shows. If it ended on the way, the answer would
+    be wrong up to a word, and right from that word to the end.
+    """
+    known = [
+        (text, str(answer))
+        for text, answer in offered
+        if answer in pipeline.classes and len(words_read(pipeline, text)) in SHORT
+    ]
+    if not known or pipeline.outputs != "class":
+        return []
+    scores = net.predict(pipeline.encode([text for text, _ in known]))
+    if scores.ndim != 2:
+        return []
+    truth = np.array([pipeline.classes.index(answer) for _, answer in known])
+    right = [
+        k
+        for k in np.argsort(-scores.max(axis=1), kind="stable")
+        if scores[k].argmax() == truth[k]
+    ]
+    surest = right[:TURNING_TEXTS]
+    if not surest:
+        return []
+    x = pipeline.encode([known[k][0] for k in surest])
+    running = running_predictions(net, x, pipeline.padding)  # (texts, time, classes)
+    read = x.reshape(len(x), -1) != 0
+    rises = [
+        rise_of(answers[words], truth[k])
+        for k, answers, words in zip(surest, running, read, strict=True)
+    ]
+    best = int(np.argmax(rises))
+    return [known[surest[best]]] if rises[best] > 0 else []
+
+
+def rise_of(answers: Array, truth: int) -> float:
+    """Return by how much the true class rises at the word that turns the answer.
+
+    Parameters
+    ----------
+    answers : (words, classes)
+        The answer of the model after each word.
+    truth : int
+        The true class.
+
+    Returns
+    -------
+    float
+        0 if the answer is right from the first word on, or wrong at the last.
+    """
+    wrong = np.flatnonzero(answers.argmax(axis=1) != truth)
+    if not wrong.size or wrong[-1] == len(answers) - 1:
+        return 0.0
+    turn = wrong[-1] + 1
+    return float(answers[turn, truth] - answers[turn - 1, truth])
 
 
 def chosen_among(

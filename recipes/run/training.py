@@ -41,6 +41,9 @@ History = dict[str, list[float]]
 
 CHECKPOINT_VERSION = 2
 
+SECONDS_UNWRITTEN = 1.0
+"""Seconds of training that a killed process may lose where epochs are short."""
+
 
 class Interrupted(Exception):
     """Report Ctrl-C during training; everything up to `epochs` is on disk."""
@@ -51,7 +54,10 @@ class Interrupted(Exception):
 
 @dataclass
 class Progress:
-    """Hold the history and the seconds of the epochs trained so far."""
+    """Hold the history of the epochs trained so far, and the seconds that they took.
+
+    The seconds are those that a user waits for: compiling and checkpoints included.
+    """
 
     history: History = field(default_factory=dict)
     seconds: float = 0.0
@@ -203,7 +209,8 @@ def fit(
     seed : int
         Decides the order of the samples in each epoch.
     folder : RunFolder
-        Gets ``checkpoint.npz`` and ``history.csv`` after every epoch.
+        Gets ``checkpoint.npz`` and ``history.csv`` with every line of progress, every
+        second, and on Ctrl-C.
     progress : Progress
         From `restore`; it grows as epochs are finished.
     validation : (x, y), optional
@@ -218,9 +225,14 @@ def fit(
     Interrupted
         On Ctrl-C; the epoch in progress is lost, nothing else.
     """
-    finished = progress.epochs
-    if finished < epochs:
+    if progress.epochs < epochs:
         _build_metrics(model, x, y)
+
+    def ended() -> bool:
+        return progress.epochs >= epochs or bool(until and until(progress.history))
+
+    earlier, began = progress.seconds, time.perf_counter()
+    checkpoint = _Checkpoint(model, folder, progress)
     try:
         with Interruption() as interruption:
             trainer: KerasEpochs | JaxEpochs = (
@@ -228,9 +240,8 @@ def fit(
                 if backend() == "jax"
                 else KerasEpochs(model, interruption)
             )
-            reported = time.perf_counter()
-            while progress.epochs < epochs and not (until and until(progress.history)):
-                began = time.perf_counter()
+            reported = began
+            while not ended():
                 order = np.random.default_rng([seed, progress.epochs]).permutation(
                     len(x)
                 )
@@ -238,14 +249,18 @@ def fit(
                 interruption.raise_if_received()
                 for name, value in logs.items():
                     progress.history.setdefault(name, []).append(float(value))
-                progress.seconds += time.perf_counter() - began
-                _save(model, progress, folder)
-                finished = progress.epochs
-                if progress.epochs % report_every == 0 or progress.epochs == epochs:
+                progress.seconds = earlier + time.perf_counter() - began
+                checkpoint.keep()
+                due = progress.epochs % report_every == 0 or progress.epochs == epochs
+                if due or ended() or checkpoint.age >= SECONDS_UNWRITTEN:
+                    checkpoint.write()
+                if due:
                     _print_progress(progress, epochs, time.perf_counter() - reported)
                     reported = time.perf_counter()
     except KeyboardInterrupt:
-        raise Interrupted(finished, epochs) from None
+        checkpoint.write()
+        raise Interrupted(checkpoint.epochs, epochs) from None
+    progress.seconds = earlier + time.perf_counter() - began
 
 
 def _build_metrics(model: Any, x: Array, y: Array) -> None:
@@ -321,22 +336,61 @@ def history_csv(history: History) -> bytes:
     return as_csv(["epoch", *history], [(k, *values) for k, values in epochs])
 
 
-def _save(model: Any, progress: Progress, folder: RunFolder) -> None:
-    """Write everything that the next epoch depends on, in one file at once."""
-    arrays = {f"model/{k}": np.asarray(v) for k, v in enumerate(model.variables)}
-    for k, variable in enumerate(model.optimizer.variables):
-        arrays[f"optimizer/{k}"] = np.asarray(variable)
-    about = {
-        "version": CHECKPOINT_VERSION,
-        "history": progress.history,
-        "seconds": progress.seconds,
+class _Checkpoint:
+    """Keep everything that the next epoch depends on, and write it in one file at once.
+
+    Keeping takes next to no time, writing longer than a short epoch. What is kept is
+    still whole when Ctrl-C comes in the middle of the epoch after it.
+
+    Attributes
+    ----------
+    epochs : int
+        The number of epochs that are kept.
+    """
+
+    def __init__(self, model: Any, folder: RunFolder, progress: Progress) -> None:
+        self.epochs = progress.epochs
+        self._model, self._folder, self._progress = model, folder, progress
+        self._kept: dict[str, Array] = {}
+        self._written = time.perf_counter()
+
+    @property
+    def age(self) -> float:
+        """Return the seconds since the file was written, or since the beginning."""
+        return time.perf_counter() - self._written
+
+    def keep(self) -> None:
+        """Keep the state after the last epoch of the history."""
+        variables = _variables(self._model)
+        self._kept = {name: np.array(value) for name, value in variables.items()}
+        self.epochs = self._progress.epochs
+
+    def write(self) -> None:
+        """Write what was kept last, unless it is written already."""
+        if not self._kept:
+            return
+        found = self._progress.history
+        history = {name: values[: self.epochs] for name, values in found.items()}
+        about = {
+            "version": CHECKPOINT_VERSION,
+            "history": history,
+            "seconds": self._progress.seconds,
+        }
+        arrays = {**self._kept, "about": np.array(json.dumps(about))}
+        write_atomically(
+            self._folder / "checkpoint.npz",
+            lambda file: np.savez(file, **arrays),  # type: ignore[arg-type]
+        )
+        self._folder.write("history.csv", history_csv(history))
+        self._kept, self._written = {}, time.perf_counter()
+
+
+def _variables(model: Any) -> dict[str, Any]:
+    """Return the variables of a model and of its optimizer, by names in a file."""
+    return {
+        **{f"model/{k}": v for k, v in enumerate(model.variables)},
+        **{f"optimizer/{k}": v for k, v in enumerate(model.optimizer.variables)},
     }
-    arrays["about"] = np.array(json.dumps(about))
-    write_atomically(
-        folder / "checkpoint.npz",
-        lambda file: np.savez(file, **arrays),  # type: ignore[arg-type]
-    )
-    folder.write("history.csv", history_csv(progress.history))
 
 
 def restore(model: Any, folder: RunFolder, epochs: int) -> Progress:
@@ -351,10 +405,7 @@ def restore(model: Any, folder: RunFolder, epochs: int) -> Progress:
     path = folder / "checkpoint.npz"
     if not path.exists():
         return Progress()
-    variables = {
-        **{f"model/{k}": v for k, v in enumerate(model.variables)},
-        **{f"optimizer/{k}": v for k, v in enumerate(model.optimizer.variables)},
-    }
+    variables = _variables(model)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             about = json.loads(str(archive["about"]))

@@ -117,7 +117,7 @@ LEARNT = {"epochs", "batch-size", "units", "seed"}
 TWEETS = LEARNT | {"csv"}
 PADDED = TWEETS | {"mask-zero", "padding", "length"}
 OPTIONS = {
-    "toy_rnn": {"epochs", "seed"},
+    "toy_rnn": {"epochs", "seed", "units"},
     "one_to_many": {"epochs", "units", "seed"},
     "word_order": LEARNT,
     "long_memory": LEARNT | {"gaps"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,30 @@ import verify
 from recipes.__main__ import main
 
 pytestmark = pytest.mark.keras
+
+
+@pytest.mark.parametrize("name", ["toy_rnn", "toy_lstm"])
+def test_with_more_units_both_phrases_are_learnt(name, tmp_path, capsys):
+    """The command that a wrong model names."""
+    command = ["run", name, "--out", str(tmp_path)]
+    assert main([*command, "--epochs", "20"]) == 0
+    said = capsys.readouterr().out
+    assert "That is wrong: 1 unit(s) and 20 epoch(s) are too few. Enough is:" in said
+    (line,) = [x for x in said.splitlines() if x.startswith("  rnn-recipe run")]
+    named = line.split()[1:]
+    assert named[:2] == command[:2]
+    assert main([*named, *command[2:]]) == 0
+    said = capsys.readouterr().out
+    assert "That is wrong" not in said
+    assert 'After "this is" the model says: an (the phrase goes on with: an)' in said
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["training_accuracy"] == 1.0
+    (difference,) = [
+        float(line.split()[-1])
+        for line in said.splitlines()
+        if line.strip().startswith("difference")
+    ]
+    assert difference < 1e-6
 
 
 @pytest.mark.parametrize(("name", "count"), [("toy_rnn", 3), ("toy_lstm", 12)])

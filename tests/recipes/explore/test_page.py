@@ -28,7 +28,7 @@ from recipes import PAGE_FILE
 from recipes.__main__ import main
 from recipes.data import airline
 from recipes.data.tweets import load_split
-from recipes.explore.page import candidates, chosen_among
+from recipes.explore.page import candidates, chosen_among, rise_of, turning
 from recipes.run.folder import RunFolder
 from verify.data.text import TextPipeline, Vocabulary
 
@@ -205,6 +205,52 @@ def test_some_are_right_some_confidently_wrong_some_undecided():
     assert min(sure[:9]) > 0.4
     assert max(sure[9:]) < 0.05
     assert {truth[k] for k in rows[:5]} == {truth[k] for k in rows[5:9]} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("positive", "truth", "rise"),
+    [
+        ([0.1, 0.2, 0.9, 0.8], 1, 0.7),
+        ([0.1, 0.6, 0.3, 0.9], 1, 0.6),  # it is the last turn that counts
+        ([0.9, 0.8, 0.1], 0, 0.7),
+        ([0.6, 0.8, 0.9], 1, 0.0),  # right from the first word on
+        ([0.9, 0.8, 0.1], 1, 0.0),  # wrong in the end
+        ([0.7], 1, 0.0),
+    ],
+)
+def test_the_word_that_turns_an_answer(positive, truth, rise):
+    answers = np.array([[1 - p, p] for p in positive])
+    assert rise_of(answers, truth) == pytest.approx(rise)
+
+
+def test_a_page_begins_with_a_text_that_a_word_turns(tmp_path):
+    """Whatever the model is: one of its right answers must have turned."""
+    config = sequential(
+        input_layer(None, TIME, dtype="int32"),
+        layer(
+            "Embedding", "embedding", input_dim=len(WORDS) + 1, output_dim=3,
+            mask_zero=True,
+        ),
+        layer("SimpleRNN", "rnn", units=4),
+        layer("Dense", "dense", units=OUTPUTS, activation="softmax"),
+    )  # fmt: skip
+    weights = random_layers(config, 0, np.float32)
+    large = [[3 * weight for weight in some] for some in weights.values()]
+    write_keras_file(tmp_path / "model.keras", config, large)
+    net = verify.load(tmp_path / "model.keras")
+    pipeline = TextPipeline(Vocabulary(WORDS), TIME, "post", False, False, CLASSES)
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, size=4)) for _ in range(60)]
+    says = net.predict(pipeline.encode(texts)).argmax(axis=1)
+    offered = [(text, CLASSES[k]) for text, k in zip(texts, says, strict=True)]
+    ((text, answer),) = turning(net, pipeline, offered)
+    read, truth = text.split(), CLASSES.index(answer)
+    parts = [" ".join(read[: k + 1]) for k in range(len(read))]
+    on_the_way = net.predict(pipeline.encode(parts)).argmax(axis=1)
+    assert on_the_way[-1] == truth
+    assert (on_the_way != truth).any()
+    assert turning(net, pipeline, [(text, "other") for text, _ in offered]) == []
+    assert turning(net, pipeline, [("good", CLASSES[k]) for k in (0, 1)]) == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,51 @@ def test_ctrl_c_in_the_middle_of_an_epoch_loses_that_epoch_only(
     assert not (parts / "model.keras").exists()
     assert main(error.partition("Go on with: rnn-recipe ")[2].split()) == 0
     assert_same_run(whole(3), parts)
+
+
+def test_short_epochs_are_written_with_lines_of_progress_and_on_ctrl_c(
+    tmp_path, monkeypatch, capsys
+):
+    """Writing takes longer than such an epoch; nothing is lost for it."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    written, write, one_epoch = [], training.write_atomically, training._one_epoch
+    monkeypatch.setattr(training, "SECONDS_UNWRITTEN", 1e9)
+    monkeypatch.setattr(
+        training, "write_atomically", lambda *a: (written.append(a[0]), write(*a))
+    )
+    assert main(["run", "toy_rnn", "--epochs", "120", "--out", str(whole)]) == 0
+    assert [path.name for path in written] == ["checkpoint.npz"] * 2  # 100 and 120
+    epochs = []
+
+    def interrupted(*arguments):
+        epochs.append(1)
+        logs = one_epoch(*arguments)  # the weights have moved when Ctrl-C comes
+        if len(epochs) == 8:
+            raise KeyboardInterrupt
+        return logs
+
+    command = ["run", "toy_rnn", "--epochs", "120", "--out", str(parts)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_one_epoch", interrupted)
+        assert main(command) == 130
+    assert "interrupted after epoch 7 of 120" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 0
+    assert "resuming after epoch 7" in capsys.readouterr().err
+    assert_same_run(whole, parts)
+
+
+def test_the_seconds_of_a_run_are_those_that_one_waits_for(
+    tweets_csv, tmp_path, monkeypatch
+):
+    write = training.write_atomically
+
+    def slow(*arguments):
+        time.sleep(0.3)
+        write(*arguments)
+
+    monkeypatch.setattr(training, "write_atomically", slow)
+    assert train(tmp_path / "run", tweets_csv, "--epochs", "2") == 0
+    assert read(tmp_path / "run", "metrics.json")["seconds"] > 0.6
 
 
 def test_a_resumed_run_forgets_what_was_said_of_the_model_it_replaces(

@@ -180,13 +180,18 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{_escaped(c)}</th>' for c in table.headings)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_escaped(printable(c))}</td>" for c in row) + "</tr>"
-        for row in table.rows
-    )
+    body = "".join(f"<tr>{_cells(table.headings, row)}</tr>" for row in table.rows)
     title = _escaped(printable(table.title))
     return (
         f'<section><h2>{title}</h2><div class="wide" tabindex="0" role="region" '
         f'aria-label="{title}"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div></section>"
+    )
+
+
+def _cells(headings: Sequence[str], row: Sequence[str]) -> str:
+    """Return the cells of a row; on a narrow screen each shows its heading."""
+    return "".join(
+        f'<td data-name="{_escaped(heading)}">{_escaped(printable(cell))}</td>'
+        for heading, cell in zip(headings, row, strict=True)
     )

@@ -67,10 +67,28 @@ const showAnswer = () => {
     title,
     el("ul", { class: "bars" }, ...bars),
     aboutOthers(shown),
+    ifItEnded(),
     chart(shown, range),
     isRead(steps() - 1)
       ? quiet("The padding behind the text is read too: the model\u2019s answer is that of the last step.")
       : "",
+  );
+};
+
+// Say what the model would answer if the text ended here, where it reads padding: the
+// padding behind a shorter text changes the answer, too.
+const ifItEnded = () => {
+  const { reading, x } = state.run;
+  if (!reading || !trusted || !readsPadding() || isPadding(state.step)) return "";
+  const first = x.data.findIndex((id) => id !== 0);
+  const words = reading.used.slice(0, state.step - first + 1);
+  const { output } = compute(Engine.read(words.join(" "), rules).x);
+  if (output.shape.length !== 1) return "";
+  const scores = [...output.data];
+  const winner = best(scores);
+  return el(
+    "p", { class: "ended" }, `If the ${sampleWord} ended here, the model would say `,
+    el("strong", {}, className(winner)), `, ${shownScore(scores, winner)}.`,
   );
 };
 

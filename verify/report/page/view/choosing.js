@@ -59,12 +59,13 @@ const chooser = () => {
   return el("div", { class: "choose" }, ...rows);
 };
 
+// Return whether a text has no word that the model knows. It has no answer then: padding
+// alone would have one, but nothing that was written led to it.
+const isEmpty = ({ x, reading }) => Boolean(reading) && x.data.every((id) => id === 0);
+
 const list = (words) => [...new Set(words)].slice(0, 40).join(", ");
 const describeReading = (reading) => {
   const lines = [];
-  if (!reading.used.length) {
-    lines.push("No word of this text is in the vocabulary: the model reads padding only.");
-  }
   if (reading.stops.length) lines.push(`Stop words, left out: ${list(reading.stops)}`);
   if (reading.unknown.length) {
     lines.push(`Not in the vocabulary, left out: ${list(reading.unknown)}`);
@@ -101,7 +102,7 @@ const showAbout = () => {
   const { sample, reading, output } = state.run;
   const parts = [];
   if (sample && sample.text) parts.push(el("blockquote", {}, sample.text));
-  const says = verdict(state.run);
+  const says = isEmpty(state.run) ? "" : verdict(state.run);
   const note = sample && sample.note;
   if (note || says) {
     const line = el("p");
@@ -120,7 +121,7 @@ const showAbout = () => {
     }
     parts.push(line);
   }
-  if (!sample) {
+  if (!sample && !isEmpty(state.run)) {
     parts.push(quiet("Computed by this page alone: NumPy has not seen this one."));
   }
   if (reading) {

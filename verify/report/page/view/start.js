@@ -1,17 +1,21 @@
 // Build the explorer, listen to keys and pointers, and start.
 
-// Return the step that is shown first: the last one that is not masked, because its
-// answer is that of the model.
+// Return the step that is shown first: the last word, not padding behind it.
 const lastRead = () => {
   let t = steps() - 1;
-  while (t > 0 && isMasked(t)) t -= 1;
+  while (t > 0 && (isMasked(t) || isPadding(t))) t -= 1;
   return t;
 };
 
+const shown = el("div");
+
 const show = (run, step = null) => {
   state.run = run;
-  state.step = Math.min(step ?? lastRead(), steps() - 1);
   showAbout();
+  shown.hidden = isEmpty(run);
+  complaint.textContent = shown.hidden ? "Expected a text with words of the vocabulary." : "";
+  if (shown.hidden) return;
+  state.step = Math.min(step ?? lastRead(), steps() - 1);
   showStrip();
   if (recorded.length) {
     showLayerNote();
@@ -86,8 +90,8 @@ const build = () => {
     el("p", { class: "inline" }, el("label", { for: "unit" }, "Unit "), unitInput),
     unitLines,
   );
-  parts.push(
-    help(), chooser(), complaint, about,
+  parts.push(help(), chooser(), complaint, about, shown);
+  shown.append(
     el(
       "div", { class: "player", id: "player" },
       strip, el("div", { class: "turns" }, back, slider, ahead), where, live,
@@ -95,7 +99,7 @@ const build = () => {
     answer,
   );
   if (recorded.length) {
-    parts.push(
+    shown.append(
       el("section", { "aria-labelledby": "gates-title" }, title,
         recorded.length > 1
           ? el("p", { class: "inline" }, el("label", { for: "layer" }, "Layer "), layerPicker)
@@ -104,7 +108,7 @@ const build = () => {
       unitBox,
     );
   } else {
-    parts.push(el("p", {}, "The model has no recurrent layer whose values could be shown."));
+    shown.append(el("p", {}, "The model has no recurrent layer whose values could be shown."));
   }
   root.append(...parts);
   return true;
@@ -135,7 +139,7 @@ const listen = () => {
   slider.addEventListener("input", () => goTo(Number(slider.value)));
   document.addEventListener("keydown", (event) => {
     const field = event.target.closest("input, select, textarea, summary, .wide");
-    if (field || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (field || shown.hidden || event.ctrlKey || event.metaKey || event.altKey) return;
     const inside = root.contains(event.target);
     const moves = { ArrowLeft: state.step - 1, ArrowRight: state.step + 1 };
     if (inside) Object.assign(moves, { Home: 0, End: steps() - 1 });
@@ -145,7 +149,7 @@ const listen = () => {
   });
   let width = 0;
   new ResizeObserver(() => {
-    if (root.clientWidth === width) return;
+    if (root.clientWidth === width || shown.hidden) return;
     width = root.clientWidth;
     layOut();
     showAnswer();
