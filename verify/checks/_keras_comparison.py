@@ -60,6 +60,10 @@ if TYPE_CHECKING:
 MAX_GRADIENT_ROWS = 64
 """Rows whose gradients are compared, at most."""
 
+MAX_KEPT_NUMBERS = 2**22
+"""Numbers in the forward pass of the rows, where there are several batches, that Keras
+computes at a time while it keeps what every layer returns."""
+
 OnBatch = Callable[[list[Array]], object]
 """Given Keras's outputs of a batch of rows."""
 
@@ -141,7 +145,7 @@ class KerasComparison(RowComparison):
         name = file_name(self.source)
         start, x = next(input_batches(self.net, self.source, self.plan))
         with error_rows(start, x.rows, self.plan.rows, name):
-            self.net.flat(x, threads=self.threads, fast=True)
+            self.net.flat(x, threads=self.threads, fast=True, of_rows=0)
 
         keras_bridge.require_keras()
         log("Loading Keras ...")
@@ -159,6 +163,8 @@ class KerasComparison(RowComparison):
         self.keras64 = interruptible(lambda: self.keras.twin("float64"))
         if self.net.spec.batch_size is None:  # rows are independent: larger is faster
             rows = self.net.row_blocks(x).max_rows
+            if self.plan.batches > 1:
+                rows = min(rows, MAX_KEPT_NUMBERS // max(self.plan.numbers, 1))
             self.keras64.batch_size = max(self.batch_size, rows)
         if self.net.batch_matters:  # NumPy takes as many rows at a time
             self.keras.batch_size = self.keras64.batch_size = KERAS_BATCH
@@ -201,10 +207,7 @@ class KerasComparison(RowComparison):
                 with doing(f"{rows}: Keras's predict"):
                     theirs = self.keras.predict(x)
                 with doing(f"{rows}: Keras's predict in float64"):
-                    if self.plan.batches > 1:  # its calls would take much memory
-                        theirs64 = self.keras64.predict(x)
-                    else:
-                        theirs64, self.calls64 = self.keras64.run(x)
+                    theirs64 = self._in_float64(x)
             except KerasCannotRun:
                 with error_rows(first, x.rows, self.plan.rows, self.examiner.name):
                     self.net.flat(x)  # raises if NumPy can say what is wrong with x
@@ -212,6 +215,15 @@ class KerasComparison(RowComparison):
             if self.on_batch is not None:
                 self.on_batch(theirs)
             yield Batch(first, x, theirs, theirs64)
+
+    def _in_float64(self, x: Inputs) -> list[Array]:
+        """Return Keras's outputs in float64; keep the calls of layers of few rows."""
+        if self.plan.batches == 1:
+            outputs, self.calls64 = self.keras64.run(x)
+            return outputs
+        if self.keras64.batch_size * self.plan.numbers > MAX_KEPT_NUMBERS:
+            return self.keras64.predict(x)
+        return self.keras64.outputs(x)
 
     def partial_report(self, result: PartialResult) -> Report:
         """Report on the rows compared so far."""

@@ -280,6 +280,23 @@ def test_what_cannot_be_compiled_is_called_layer_by_layer(monkeypatch):
     np.testing.assert_allclose(found, expected[1][-1].outputs[0], atol=1e-6)
 
 
+def test_outputs_of_many_rows_are_those_of_predict_and_no_call_is_kept(monkeypatch):
+    model, many = gru(), Inputs([np.concatenate([rows()[0]] * 3)])
+    many[0][BATCH:] *= 0.5
+    keras = KerasModel(model, 4).twin("float64")
+    (expected,) = keras.predict(many)
+    with monkeypatch.context() as patched:
+        patched.setattr(KerasModel, "predict", None)
+        patched.setattr(tracing.TracedModel, "recorded", None)
+        (found,) = keras.outputs(many)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert np.abs(found[:BATCH] - found[BATCH : 2 * BATCH]).max() > 1e-3
+    monkeypatch.setattr(running, "TracedModel", None)  # what cannot be compiled
+    tracing.forget()
+    (found,) = keras.outputs(many)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 def test_tensorflow_optimises_functions_of_the_user_as_before():
     import tensorflow as tf
 
