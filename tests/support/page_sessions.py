@@ -13,7 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support.nets import lstm_file
+import numpy as np
+from support.nets import ids, lstm_file, mutated
+
+from verify import load
 
 ROOT = Path(__file__).parents[2]
 EXPORTED = ROOT / "tests" / "data" / "exported"
@@ -32,7 +35,30 @@ def small_lstm(folder: Path) -> None:
     lstm_file(folder / "model.keras")
 
 
-PAGES = {"vectors": small_lstm, "exported": stateful_export}
+def dumped_port(folder: Path) -> None:
+    """The same, inputs, and some values of a port with a mistake in a gate."""
+    small_lstm(folder)
+    net, x = load(folder / "model.keras"), ids(batch=12)
+    np.save(folder / "x.npy", x)
+    wrong = mutated(net.spec, "recurrent_kernel of gate c transposed")
+    values = wrong.trace(x, dtype="float32").arrays()
+    names = ("embedding/output", "lstm/i", "lstm/f", "lstm/h")
+    some = {name: values[name] for name in names}
+    np.savez(
+        folder / "port.npz",
+        **some,
+        **{
+            "lstm/c_hat@0:3": values["lstm/c_hat"][:, :3],
+            "dense": values["dense/output"],
+        },
+    )
+
+
+PAGES = {
+    "vectors": small_lstm,
+    "exported": stateful_export,
+    "inside": dumped_port,
+}
 """Page of docs/ -> what makes the files that its commands are given."""
 
 

@@ -23,6 +23,7 @@ from verify.data.write_arrays import write_npy, write_npz
 from verify.errors import DataError, join_and
 from verify.forward.evaluate import States
 from verify.forward.network import Network
+from verify.forward.taps import together, traced_batches
 from verify.model.arrays import Array
 from verify.model.backends import Rule
 
@@ -174,11 +175,15 @@ def write_trace(
         sample = net.trace(some).arrays()
     numbers = sum(array.size for array in sample.values()) // few
     size = whole_batches(min(TRACE_ROWS, TRACE_NUMBERS // max(numbers, 1)), few)
+    size = together(net) or size
 
     def parts() -> Iterator[dict[str, Array]]:
+        states: States = {}
         for k, data in enumerate(source.batches(size)):
             with error_rows(k * size, size, source.rows):
-                yield net.trace(checked_inputs(net, data)).arrays()
+                x = checked_inputs(net, data)
+                for trace in traced_batches(net, x, None, states):
+                    yield trace.arrays()
 
     traced = parts()
     first = next(traced)

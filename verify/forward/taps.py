@@ -146,19 +146,35 @@ class Tapped(Inputs):
         return np.where(ignored, np.zeros((), array.dtype), array)
 
 
-def traced_batches(net: Network, x: Inputs, dtype: str | None) -> Iterator[Trace]:
-    """Yield the traces of some rows, cut into batches where `predict` cuts them.
+def together(net: Network) -> int | None:
+    """Return how many rows are evaluated together; None where it does not matter.
 
-    Where rows depend on those before them, or on the others of their batch, they are
-    evaluated as `Network.flat` does it; otherwise there is one batch.
+    It does where rows depend on those before them, or on the others of their batch.
     """
-    if not net.stateful and not net.batch_matters:
+    if net.stateful:
+        return net.spec.batch_size or 1
+    return KERAS_BATCH if net.batch_matters else None
+
+
+def traced_batches(
+    net: Network, x: Inputs, dtype: str | None, states: States | None = None
+) -> Iterator[Trace]:
+    """Yield the traces of some rows, in the batches that are evaluated `together`.
+
+    Parameters
+    ----------
+    net, x, dtype : as for `Network.trace`
+    states : dict, optional
+        Those before the first batch of a stateful model, by default zeros; afterwards
+        it holds those after the last one.
+    """
+    size = together(net)
+    if size is None:
         yield net.trace(x, dtype=dtype)
         return
-    size = net.spec.batch_size or (1 if net.stateful else KERAS_BATCH)
-    states: States = {}
+    states = {} if states is None else states
     for first in range(0, x.rows, size):
         if Rule.PREDICT_FORGETS_STATES in net.spec.root.rules:
-            states = {}
+            states.clear()
         some = Inputs(array[first : first + size] for array in x)
         yield net.trace(some, dtype=dtype, states=states if net.stateful else None)

@@ -13,17 +13,28 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from support.commands import refused
 from support.graphs import both_ways, given, made, net, rnn
-from support.nets import BATCH, INPUTS, TIME, features, ids, lstm_file, lstm_spec
+from support.nets import (
+    BATCH,
+    INPUTS,
+    TIME,
+    features,
+    ids,
+    lstm_file,
+    lstm_spec,
+    stateful_net,
+)
 
 import verify
 from verify import DataError, Network, Verdict
 from verify.__main__ import main
 from verify.checks._recorded import Recording
+from verify.checks.predict import write_trace
+from verify.data.sources import Arrays
 from verify.mistakes.catalogue import catalogue
 from verify.model.spec import ModelSpec
 from verify.report.intermediates import SHOWN_VALUES
 
-Arrays = dict[str, np.ndarray]
+Values = dict[str, np.ndarray]
 
 KINDS = {
     "LSTM": ("LSTM", {}, "c_hat"),
@@ -72,15 +83,15 @@ MODELS: dict[str, Callable[[], ModelSpec]] = {
 
 
 @cache
-def case(name: str) -> tuple[Network, np.ndarray, Arrays]:
+def case(name: str) -> tuple[Network, np.ndarray, Values]:
     """A model, inputs, and every value of a right port in float32."""
     model, x = Network(MODELS[name]()), features()
     return model, x, model.trace(x, dtype="float32").arrays()
 
 
 def planted(
-    arrays: Arrays, name: str, index: tuple[int, ...], by: float = 0.01
-) -> Arrays:
+    arrays: Values, name: str, index: tuple[int, ...], by: float = 0.01
+) -> Values:
     """The same values with one of them wrong."""
     wrong = arrays[name].copy()
     wrong[index] += by
@@ -517,12 +528,12 @@ def test_columns_of_parquet_may_be_called_as_values(files, tmp_path):
     assert [value.name for value in report.values] == ["lstm/h", "dense/output"]
 
 
-def test_a_stateful_model_goes_on_from_batch_to_batch():
-    from support.nets import stateful_net
-
+def test_a_stateful_model_goes_on_from_batch_to_batch(tmp_path):
     model, x = stateful_net("LSTM", 2, return_sequences=True), features(batch=4)
     y = model.predict(x)
     assert verify.compare_outputs(model, x, {"rnn/h": y, "rnn": y})
+    write_trace(model, Arrays(x), tmp_path / "trace.npz")
+    assert verify.assert_outputs_match(model, x, tmp_path / "trace.npz")
     wrong = planted({"rnn/h": y}, "rnn/h", (3, 2, 1))
     report = verify.compare_outputs(model, x, wrong, diagnosis_seconds=0)
     assert located(report) == ("rnn", "h", 2, 3, 1)
