@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from fuzzing.__main__ import closing, entries, main
 from fuzzing.generator import program
+from support.thoroughness import many
 
 from verify.forward.layers import REGISTRY
 
@@ -32,14 +33,15 @@ def test_random_models_compute_what_keras_computes(block, tmp_path):
     from fuzzing.trial import try_program
 
     failed, agreed = [], 0
-    for number in range(block * 25, block * 25 + 25):
+    count = many(25, 8)
+    for number in range(block * count, block * count + count):
         made = program(f"{SEED}:{number}")
         outcome = try_program(made, number, tmp_path)
         agreed += outcome.kind == "agrees"
         if outcome.kind == "FAILS":
             failed.append(f"{outcome.detail}\n{made.source}")
     assert not failed, "\n\n".join(failed)
-    assert agreed > 18
+    assert agreed >= 0.75 * count
 
 
 @pytest.mark.keras

@@ -16,7 +16,7 @@ from verify.forward.layers.base import AnyShape
 from verify.model.graph import flatten
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.model_files.config import read_architecture
-from verify.model_files.shapes import with_shapes
+from verify.model_files.shapes import FALLBACK_SIZES, with_shapes
 
 Shape = tuple[int | None, ...]
 POSITIVE = ("variance", "moving_variance", "scale", "gamma")
@@ -121,10 +121,13 @@ def _fitted(
     sizes |= _outputs(known)
     sizes |= _parts_and_products(root.at(new).options, sizes)
     last: ModelFileError | None = None
-    for shapes in _candidates(root.at(new), sorted(sizes)):
+    candidates = list(_candidates(root.at(new), sorted(sizes)))
+    # what does not fit is refused sooner if few sizes of the open axes are tried
+    for fallback, shapes in itertools.product(((), FALLBACK_SIZES), candidates):
         try:
             grown = root.replaced(new, _weighted(root.at(new), iter(shapes), seed))
-            return ModelSpec(with_shapes(grown), source="a test", config=config)
+            shaped = with_shapes(grown, fallback)
+            return ModelSpec(shaped, source="a test", config=config)
         except ModelFileError as error:
             last = last or error
     raise AssertionError(f"no sizes fit {root.at(new)}: {last}")

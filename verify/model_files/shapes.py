@@ -6,7 +6,7 @@ not fit together are found before anything is computed on real inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,11 +36,19 @@ SIZES = (*OPEN_AXIS_SIZES, *FALLBACK_SIZES[:2])
 """Pairs that are tried for a model of which not all can be read."""
 
 
-def with_shapes(root: LayerSpec) -> LayerSpec:
+def with_shapes(
+    root: LayerSpec, fallback: Sequence[tuple[int, int]] = FALLBACK_SIZES
+) -> LayerSpec:
     """Return the model with the shapes of every layer, from two small evaluations.
 
     The two evaluations have different sizes on all axes that the model leaves open, so
     an axis of a layer is open if its sizes differ.
+
+    Parameters
+    ----------
+    root : LayerSpec
+    fallback : sequence of (int, int)
+        Pairs of sizes for models that cannot be computed with the usual ones.
 
     Raises
     ------
@@ -53,7 +61,7 @@ def with_shapes(root: LayerSpec) -> LayerSpec:
     for sizes in (
         *(PICTURE_SIZES if pictures else ()),
         *OPEN_AXIS_SIZES,
-        *FALLBACK_SIZES,
+        *fallback,
     ):
         try:
             small, large = (_dry_run(net, k, size) for k, size in enumerate(sizes))

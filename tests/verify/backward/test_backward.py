@@ -27,6 +27,7 @@ from support.nets import (
     random_weights,
     spec,
 )
+from support.thoroughness import many
 
 import verify
 from verify import (
@@ -487,7 +488,7 @@ gates = st.sampled_from(
 
 
 @pytest.mark.keras
-@settings(max_examples=60)
+@settings(max_examples=many(60, 20))
 @given(
     cell=st.sampled_from(CELLS),
     options=options,

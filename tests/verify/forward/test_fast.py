@@ -21,6 +21,7 @@ from support.nets import (
     random_weights,
     spec,
 )
+from support.thoroughness import many
 
 from verify import DataError, Network
 from verify.forward import network
@@ -113,7 +114,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 @pytest.mark.slow
 @given(networks(), st.integers(1, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=many(150, 50), deadline=None)
 def test_any_recurrent_model_is_the_same_on_the_fast_path(made, threads):
     net, x = made
     assert same(fast(net, x, threads=threads), plain(net, x))

@@ -54,9 +54,9 @@ def test_another_shape_is_noticed(monkeypatch):
 
 
 def test_time_and_memory_do_not_grow_with_the_steps():
+    net = stacked(LONG, units=40)
     tracemalloc.start()
     try:
-        net = stacked(LONG, units=40)
         trace = net.outline(np.ones((100, LONG), np.int32))
         assert trace["lstm"].f.shape == (100, LONG, 40)
         assert trace["td"].output.shape == (100, LONG, 3)

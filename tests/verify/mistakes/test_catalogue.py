@@ -143,10 +143,15 @@ def test_the_recurrent_layers_have_more_than_250_distinct_mistakes():
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("LSTM", ("gate order i,f,o,c", "bias missing")),
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in (
+                ("LSTM", ("gate order i,f,o,c", "bias missing")),
+                ("GRU", ("update gate inverted", "time reversed")),
+            )
+        ),
         ("LSTM", ("mask ignored", "forget bias added again")),
         ("GRU", ("gate order r,z,h", "bias rows swapped")),
-        ("GRU", ("update gate inverted", "time reversed")),
         ("SimpleRNN", ("recurrent_kernel transposed", "bias doubled")),
     ],
 )

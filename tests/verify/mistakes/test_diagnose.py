@@ -16,6 +16,7 @@ from support.nets import (
     spec,
     word_net,
 )
+from support.thoroughness import many, some
 
 import verify
 from verify import DataError, Network, Verdict, compare_outputs
@@ -71,17 +72,15 @@ def test_every_mistake_is_named_from_the_final_outputs_alone(
     right = word_net(rnn(kind, **options))
     x = ids(batch=64)
     share_outputs(monkeypatch, Network(right), x)
-    mutants = list(catalogue(right))
-    some = mutants[len(kind) % 7 :: 7]  # all of them: make trust
-    first = 0
-    for mutant in some:
+    first, mutants = 0, some(catalogue(right), 21, len(kind))
+    for mutant in mutants:
         outputs = mutant.evaluate(x, None)[0]  # float32, as a port computes
         report = compare_outputs(Network(right), x, outputs)
         assert report.verdict is Verdict.FAIL, mutant.name
         found = [(e.mistake, e.layer) for e in report.diagnosis.explanations]
         assert (mutant.name, mutant.layer) in found, mutant.name
         first += found[0] == (mutant.name, mutant.layer)
-    assert first >= 0.85 * len(some)  # float16 and TF32 often round alike
+    assert first >= 0.8 * len(mutants)  # float16 and TF32 often round alike
 
 
 @pytest.mark.slow
@@ -186,7 +185,7 @@ def test_outputs_that_were_printed_are_compared_to_their_last_decimal(places, dt
 def test_a_mistake_is_named_from_printed_outputs():
     right, x = lstm_spec(), ids(batch=64)
     ours, clear = Network(right).predict(x), 0
-    for mutant in list(catalogue(right))[::20]:
+    for mutant in some(catalogue(right), 50):
         printed = np.round(mutant.evaluate(x, None)[0].astype(np.float64), 5)
         report = compare_outputs(Network(right), x, printed)
         assert report.verdict is Verdict.FAIL
@@ -197,7 +196,7 @@ def test_a_mistake_is_named_from_printed_outputs():
             assert mutant.name in named
         else:
             assert mutant.name in named or not named
-    assert clear > 10
+    assert clear > many(100, 3)
 
 
 @pytest.mark.usefixtures("undiagnosed")

@@ -18,6 +18,7 @@ import pytest
 from layer_cases.case import Case
 from support.any_layer import chain, inputs_for
 from support.nets import layer
+from support.thoroughness import many, some
 
 from verify import ModelSpec, Network
 from verify.forward.layers import REGISTRY
@@ -32,10 +33,6 @@ MODULES = [
 ]
 ROWS = 36
 """More than `predict` takes at a time, so that states can be carried on."""
-
-EACH = 7
-"""Every so many mutants of a case are evaluated, beginning with another in each:
-all of them would take a minute."""
 
 UNFIT = {"PReLU(shared_axes=[1, 3])"}
 """Cases whose weights have sizes that `any_layer` does not find."""
@@ -104,9 +101,8 @@ def test_no_mistake_raises_on_any_layer_or_option(part):
         if case.id in UNFIT:
             continue
         spec = case_model(case)
-        some = mutants_of(spec)[number % EACH :: EACH]
-        tried += sum(1 for _ in evaluated(spec, some))
-    assert tried > 300
+        tried += sum(1 for _ in evaluated(spec, some(mutants_of(spec), 21, number)))
+    assert tried > many(2000, 100)
 
 
 def test_the_cases_have_every_layer_that_stands_alone():
@@ -210,8 +206,8 @@ def test_every_mistake_in_a_container_changes_the_outputs(name):
     spec = chain(shapes, *layers, call=call, outputs=outputs)
     mutants = mutants_of(spec)
     assert len(mutants) > 30
-    some = mutants[:: 1 + len(mutants) // 300]
-    same = {mutant.name for mutant, changed in evaluated(spec, some) if not changed}
+    tried = some(mutants, 1 + len(mutants) // 100)
+    same = {mutant.name for mutant, changed in evaluated(spec, tried) if not changed}
     assert same <= UNCHANGED.get(name, set())
 
 
@@ -247,10 +243,10 @@ def random_stack(seed: int) -> ModelSpec:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_no_mistake_raises_in_random_models(part):
-    for seed in range(part, 24, 4):
+    for seed in range(part, many(24, 8), 4):
         spec = random_stack(seed)
-        some = mutants_of(spec)[seed % 20 :: 20]
-        assert any(changed for _, changed in evaluated(spec, some))
+        tried = some(mutants_of(spec), 20, seed)
+        assert any(changed for _, changed in evaluated(spec, tried))
 
 
 def test_an_operator_that_takes_filters_for_channels_would_be_found(monkeypatch):

@@ -248,7 +248,12 @@ def test_a_mistake_of_a_port_has_the_outputs_of_its_entry_alone(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["scores scaled", "two branches exchanged", "padded in front"]
+    "name",
+    [
+        "scores scaled",
+        pytest.param("two branches exchanged", marks=pytest.mark.thorough),
+        pytest.param("padded in front", marks=pytest.mark.thorough),
+    ],
 )
 def test_the_report_names_it(name):
     make, wanted = HERE[name]
@@ -297,7 +302,9 @@ def test_ids_taken_as_unknown_are_found_from_the_rows_that_differ(replaced, by, 
 @pytest.mark.slow
 def test_a_port_with_a_smaller_vocabulary_is_told_so():
     outputs = [y.astype(np.float32) for y in given(np.where(IDS >= 17, 1, IDS))]
-    report = compare_outputs(Network(SPEC), list(inputs()), outputs)
+    report = compare_outputs(
+        Network(SPEC), list(inputs()), outputs, diagnosis_seconds=600
+    )
     (found,) = report.diagnosis.explanations
     assert found.mistake == "every id from 17 on given as 1"
     assert found.layer == "ids"

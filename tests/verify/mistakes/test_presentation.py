@@ -24,6 +24,7 @@ from support.nets import (
     spec,
     word_net,
 )
+from support.thoroughness import many, some
 
 from verify import Network, Verdict, compare_outputs
 from verify.forward.activations import softmax
@@ -524,7 +525,9 @@ WORDS = {
 def test_a_mistake_of_the_catalogue_is_not_called_a_presentation(kind, dtype):
     case = Made(WORDS[kind](), ids(batch=ROWS)) if kind in WORDS else made(kind)
     tried = 0
-    for mutant in catalogue(case.spec):
+    for mutant in some(
+        catalogue(case.spec), 5, list(KINDS).index(kind) if kind in KINDS else 0
+    ):
         try:
             port = [y.astype(dtype) for y in mutant.evaluate(case.x, None)]
         except Exception:
@@ -540,7 +543,7 @@ def test_a_mistake_of_the_catalogue_is_not_called_a_presentation(kind, dtype):
         tried += 1
         said = case.says(*port)
         assert not said or mutant.name in SAME_NUMBERS, (mutant.name, said)
-    assert tried > 40
+    assert tried > many(40, 5)
 
 
 SHAPES = [(1, 1), (1, 3), (9,), (16, 2, 3, 4), (3, 2), (33, 3), (2, 2, 2, 2, 2)]

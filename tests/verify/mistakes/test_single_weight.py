@@ -17,6 +17,7 @@ from support.nets import (
     spec,
     word_net,
 )
+from support.thoroughness import many
 
 import verify
 from verify import Network, Verdict
@@ -74,7 +75,8 @@ def test_the_place_of_a_wrong_number_is_found(name):
     model, x = MODELS[name]
     net = Network(model)
     found = shown = 0
-    for path, weight, place, change in places(model, 16, seed=5):
+    count = many(16, 6)
+    for path, weight, place, change in places(model, count, seed=5):
         outputs = changed(model, path, weight, place, change).predict(x)
         report = verify.compare_outputs(net, x, outputs)
         if report.verdict is Verdict.PASS:
@@ -83,7 +85,7 @@ def test_the_place_of_a_wrong_number_is_found(name):
         mistake = f"{weight}[{', '.join(map(str, place))}] another number"
         explanations = report.diagnosis.explanations
         found += (mistake, path) in [(e.mistake, e.layer) for e in explanations]
-    assert shown >= 12
+    assert shown >= 0.75 * count
     assert found >= 0.9 * shown
 
 

@@ -19,6 +19,7 @@ from support.nets import (
     keras_sequential,
     keras_word_net,
 )
+from support.thoroughness import many
 from support.versions import loop_ends_mask
 
 import verify
@@ -60,7 +61,7 @@ options = st.fixed_dictionaries(
 gates = st.sampled_from(["sigmoid", "hard_sigmoid", "tanh", "relu6"])
 
 
-@settings(max_examples=120)
+@settings(max_examples=many(120, 40))
 @given(
     kind=st.sampled_from(RECURRENT),
     options=options,

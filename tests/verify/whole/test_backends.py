@@ -29,6 +29,7 @@ from support.nets import (
     stateful_net,
     write_keras_file,
 )
+from support.thoroughness import many, some
 
 import verify
 from verify import LayerSpec, ModelSpec, Network, UnsupportedError
@@ -554,23 +555,24 @@ def test_check_holds_numpy_against_keras_and_names_what_differs(backend, tmp_pat
 @pytest.mark.parametrize("backend", [name for name in HERE if name != "jax"])
 def test_layers_compute_what_keras_computes_on_another_backend(backend):
     """Some of them here; `python -m layer_cases` holds all of them against Keras."""
-    run = on_backend(backend, "", "-m", "layer_cases", "recurrent", "normalization",
-                     "pooling", "attention", "reshaping")  # fmt: skip
+    modules = ("recurrent", "normalization", "attention", "pooling", "reshaping")
+    run = on_backend(backend, "", "-m", "layer_cases", *some(modules, 2))
     assert run.returncode == 0, run.stdout + run.stderr
     assert "\n0 differ" in run.stdout
-    assert int(run.stdout.splitlines()[1].split()[0]) > 190
+    assert int(run.stdout.splitlines()[1].split()[0]) > many(190, 120)
 
 
 @pytest.mark.keras
 def test_random_models_on_jax_agree_by_its_own_rules(tmp_path):
+    count, folder = many(20, 4), str(tmp_path)
     run = on_jax(
-        "", "-m", "fuzzing", "--count", "10", "--seed", "61", "--folder", str(tmp_path)
+        "", "-m", "fuzzing", "--count", f"{count}", "--seed", "61", "--folder", folder
     )
     assert run.returncode == 0, run.stdout + run.stderr
     lines = (tmp_path / "fuzz-61-jax" / "trials-1-of-1.jsonl").read_text().splitlines()
     kinds = [json.loads(line)["kind"] for line in lines]
-    assert len(kinds) == 10
-    assert kinds.count("agrees") >= 5
+    assert len(kinds) == count
+    assert kinds.count("agrees") >= count / 2
     assert kinds.count("backend differs") > 0
     assert "differs from TensorFlow" in run.stdout
 
