@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -24,10 +24,16 @@ from verify.forward.taps import Tap
 from verify.forward.trace import named_arrays
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
-from verify.model.graph import MaskOf, TensorRef, flatten
+from verify.model.graph import MaskOf, TensorRef, call_names, flatten
 
 STEPS = re.compile(r"(-?\d+)|(-?\d*):(-?\d*)|(\d+(?:,\d+)+)", re.ASCII)
 """What may stand after the @ of a name: a step, a slice of them, or a list."""
+
+CALL = re.compile(r"(.+):(\d+)/([^/]+)", re.ASCII)
+"""The name of what a later call of a layer computes."""
+
+PHASES = 4
+"""What a call computes, in this order: inputs, masks, values, outputs."""
 
 LISTED = 1_500
 """Characters of the list of a model's names in a message, at most."""
@@ -151,12 +157,19 @@ class ModelValues:
         """Return for each output of the model its name in a trace."""
         graph = self.net.spec.root.graph
         refs = flatten(graph.outputs) if graph is not None else []
-        found = []
-        for ref in refs:
-            key = f"{ref.layer}:{ref.node + 1}" if ref.node else f"{ref.layer}"
-            suffix = f".{ref.tensor}" if ref.tensor else ""
-            found.append(f"{key}/output{suffix}")
-        return found
+        return [
+            f"{self._call(ref)}/output{f'.{ref.tensor}' if ref.tensor else ''}"
+            for ref in refs
+        ]
+
+    @cached_property
+    def _calls(self) -> dict[tuple[str, int], str]:
+        graph = self.net.spec.root.graph
+        return {} if graph is None else call_names(graph)
+
+    def _call(self, ref: TensorRef) -> str:
+        """Return the call that a tensor comes from, as in a trace."""
+        return self._calls.get((ref.layer, ref.node), ref.layer)
 
     @property
     def names(self) -> list[str]:
@@ -181,6 +194,9 @@ class ModelValues:
         if name in self.values:
             return self._whole(name, name)
         base, at, steps = name.rpartition("@")
+        self._add_step(base if at else name)
+        if name in self.values:
+            return self._whole(name, name)
         if not at or base not in self.values:
             wanted = base if at else name
             if wanted in self.without_rows:
@@ -211,6 +227,30 @@ class ModelValues:
             )
         whole = self._whole(name, base)
         return Tap(name, base, found, single, whole.backwards, None)
+
+    def _add_step(self, name: str) -> None:
+        """Add what a layer inside a TimeDistributed computes in a later step.
+
+        An outline has its first call alone.
+        """
+        found = CALL.fullmatch(name)
+        if found is None:
+            return
+        key, number, what = found[1], int(found[2]), found[3]
+        first = self.values.get(f"{key}/{what}")
+        parent = key.rpartition("/")[0]
+        outer, given = self.trace.get(parent), self.values.get(f"{parent}/input")
+        if first is None or outer is None or given is None:
+            return
+        steps = given.shape[0] if given.shape else 0
+        if outer.layer.class_name == "TimeDistributed" and 2 <= number <= steps:
+            position, phase, count = first.order
+            self.values[name] = replace(
+                first,
+                name=name,
+                key=f"{key}:{number}",
+                order=(position, phase + PHASES * (number - 1), count),
+            )
 
     def _whole(self, name: str, array: str) -> Tap:
         value = self.values[array]
@@ -271,12 +311,12 @@ class ModelValues:
         found: dict[str, tuple[str, tuple[str, ...]]] = {}
         for node in graph.nodes if graph is not None else ():
             given = [
-                f"{ref.layer}:{ref.node + 1}" if ref.node else ref.layer
+                self._call(ref)
                 for leaf in flatten([list(node.args), dict(node.kwargs)])
                 for ref in [leaf.tensor if isinstance(leaf, MaskOf) else leaf]
                 if isinstance(ref, TensorRef)
             ]
-            key = f"{node.layer}:{node.index + 1}" if node.index else node.layer
+            key = self._calls[node.layer, node.index]
             found[key] = node.layer, tuple(dict.fromkeys(given))
         return found
 

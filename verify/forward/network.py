@@ -32,7 +32,7 @@ from verify.forward.trace import Trace, bare_path
 from verify.model.arrays import Array
 from verify.model.backends import SEEN_IN_FLOAT32, Rule
 from verify.model.dtypes import is_float
-from verify.model.graph import TensorRef, flatten, map_structure
+from verify.model.graph import TensorRef, call_names, flatten, map_structure
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.model.versions import REFERENCE, VersionRule
 
@@ -145,7 +145,8 @@ class Network:
         """Return the names of the outputs, in the order of `flat`.
 
         They are the keys of the dict if the model returns one, and otherwise the names
-        of the layers that the outputs come from.
+        of the layers that the outputs come from; ``lstm:2`` comes from the second call
+        of a layer of which several calls are outputs.
         """
         graph = self.spec.root.graph
         outputs = graph.outputs if graph is not None else []
@@ -155,10 +156,14 @@ class Network:
                 for key, inside in outputs.items()
                 for k, _ in enumerate(flatten(inside))
             ]
+        refs = [ref for ref in flatten(outputs) if isinstance(ref, TensorRef)]
+        names = [str(ref.layer) for ref in refs]
+        if graph is not None and len({ref.place[::2] for ref in refs}) < len(refs):
+            calls = call_names(graph)  # a layer is called several times
+            names = [calls.get((r.layer, r.node), r.layer) for r in refs]
         return [
-            f"{ref.layer}.{ref.tensor}" if ref.tensor else str(ref.layer)
-            for ref in flatten(outputs)
-            if isinstance(ref, TensorRef)
+            f"{name}.{ref.tensor}" if ref.tensor else name
+            for name, ref in zip(names, refs, strict=True)
         ]
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,10 +117,10 @@ class Tapped(Inputs):
         DataError
             The model does not compute such an array.
         """
-        parts = [
-            [self._value(tap, trace) for tap in self.taps]
-            for trace in traced_batches(net, self, dtype)
-        ]
+        parts = []
+        for trace in traced_batches(net, self, dtype):
+            arrays = trace.arrays()
+            parts.append([_value(tap, trace, arrays) for tap in self.taps])
         found = [
             values[0] if len(values) == 1 else np.concatenate(values)
             for values in zip(*parts, strict=True)
@@ -130,20 +130,22 @@ class Tapped(Inputs):
     def _with(self, found: Sequence[Array]) -> Iterator[tuple[int, tuple[Tap, Array]]]:
         return enumerate(zip(self.taps, found, strict=True))
 
-    def _value(self, tap: Tap, trace: Trace) -> Array:
-        if not tap.array and tap.output is not None:
-            return tap.of(np.asarray(flatten(trace.output)[tap.output]))
-        found = trace.arrays().get(tap.array)
-        if found is None:
-            raise DataError(f"the model does not compute '{printable(tap.array, 80)}'")
-        return tap.of(np.asarray(found))
-
     def kept(self, number: int, array: Array) -> Array:
         """Return the array of a tap with zeros for what is ignored."""
         ignored = self.ignored[number]
         if ignored is None or ignored.shape != array.shape:
             return array
         return np.where(ignored, np.zeros((), array.dtype), array)
+
+
+def _value(tap: Tap, trace: Trace, arrays: Mapping[str, Array]) -> Array:
+    """Return the array of a tap in time order."""
+    if not tap.array and tap.output is not None:
+        return tap.of(np.asarray(flatten(trace.output)[tap.output]))
+    found = arrays.get(tap.array)
+    if found is None:
+        raise DataError(f"the model does not compute '{printable(tap.array, 80)}'")
+    return tap.of(np.asarray(found))
 
 
 def together(net: Network) -> int | None:

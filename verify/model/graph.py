@@ -83,6 +83,20 @@ class Graph:
     nodes: tuple[Node, ...]
 
 
+def call_names(graph: Graph) -> dict[tuple[str, int], str]:
+    """Return the name of each call as in a trace, by its layer and its number there.
+
+    A trace numbers the calls of a layer as they are evaluated: ``lstm``, ``lstm:2``.
+    """
+    found: dict[tuple[str, int], str] = {}
+    counts: dict[str, int] = {}
+    for node in graph.nodes:
+        count = counts[node.layer] = counts.get(node.layer, 0) + 1
+        name = node.layer if count == 1 else f"{node.layer}:{count}"
+        found[node.layer, node.index] = name
+    return found
+
+
 def flatten(structure: Any) -> list[Any]:
     """Return the leaves of nested lists, tuples and dicts, in order."""
     nesting = _nesting(type(structure))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +19,10 @@ from support.nets import (
     BATCH,
     INPUTS,
     TIME,
+    FunctionalNet,
     features,
     ids,
+    layer,
     lstm_file,
     lstm_spec,
     stateful_net,
@@ -27,7 +31,9 @@ from support.nets import (
 import verify
 from verify import DataError, Network, Verdict
 from verify.__main__ import main
+from verify.checks._batches import Limits
 from verify.checks._recorded import Recording
+from verify.checks.inputs import usable_inputs
 from verify.checks.predict import write_trace
 from verify.data.sources import Arrays
 from verify.mistakes.catalogue import catalogue
@@ -126,18 +132,18 @@ def test_every_value_of_a_right_port_passes(name):
 )  # fmt: skip
 def test_a_wrong_value_of_one_step_is_located_exactly(name, array):
     model, x, arrays = case(name)
-    layer, _, value = array.rpartition("/")
+    key, _, value = array.rpartition("/")
     wrong = planted(arrays, array, (3, 2, 1))
     report = verify.compare_outputs(model, x, wrong, diagnosis_seconds=0)
     assert report.verdict is Verdict.FAIL
-    assert located(report) == (layer, value, 2, 3, 1)
+    assert located(report) == (key, value, 2, 3, 1)
     place = report.place
     assert place.found - place.expected == pytest.approx(0.01, rel=1e-3)
     assert place.expected == pytest.approx(arrays[array][3, 2, 1], abs=1e-6)
     assert array not in place.agreeing
     assert place.unseen == ()
     text = report.to_text()
-    assert f"layer '{layer}'" in text
+    assert f"layer '{key}'" in text
     assert "time step 2 of 0..5, row 3, unit 1" in text
 
 
@@ -162,8 +168,6 @@ def test_of_two_differences_in_a_step_the_gate_computed_first_counts():
 
 
 def test_differences_in_later_batches_are_located_too():
-    from verify.checks._batches import Limits
-
     model, x, arrays = case("forked")
     wrong = planted(arrays, "lstm/f", (4, 1, 2))
     wrong = planted(wrong, "lstm/f", (1, 3, 0))
@@ -236,11 +240,11 @@ def test_any_part_of_the_values_is_enough_for_the_first_difference(names, wrong,
         ("2:", np.s_[:, 2:]), (":-1", np.s_[:, :5]), ("0,2,5", np.s_[:, [0, 2, 5]]),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("layer", ["lstm", "bi/backward_layer"])
-def test_some_steps_are_enough(steps, index, layer):
+@pytest.mark.parametrize("key", ["lstm", "bi/backward_layer"])
+def test_some_steps_are_enough(steps, index, key):
     model, x, arrays = case("forked")
-    part = arrays[f"{layer}/f"][index]
-    name = f"{layer}/f@{steps}"
+    part = arrays[f"{key}/f"][index]
+    name = f"{key}/f@{steps}"
     assert verify.compare_outputs(model, x, {name: part}).verdict is Verdict.PARTIAL
     at = (2, 1) if part.ndim == 2 else (2, part.shape[1] - 1, 1)
     report = verify.compare_outputs(
@@ -537,3 +541,81 @@ def test_a_stateful_model_goes_on_from_batch_to_batch(tmp_path):
     wrong = planted({"rnn/h": y}, "rnn/h", (3, 2, 1))
     report = verify.compare_outputs(model, x, wrong, diagnosis_seconds=0)
     assert located(report) == ("rnn", "h", 2, 3, 1)
+
+
+FILES = Path(__file__).parents[2] / "data"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "file",
+    [
+        "keras1/convolutional_tensorflow.h5", "keras2/merged.keras",
+        "keras2/seq2seq.keras", "keras2/video.keras", "keras2/cells.keras",
+        "exported/states.keras",
+    ],
+)  # fmt: skip
+def test_a_trace_of_any_model_passes(file):
+    """Shared layers, states, cells, convolutions, and layers inside others."""
+    model = verify.load(FILES / file)
+    x = usable_inputs(model)
+    arrays = model.trace(x, dtype="float32").arrays()
+    report = verify.assert_outputs_match(model, x, arrays)
+    assert len(report.values) == len(arrays)
+
+
+def shared() -> Network:
+    """An LSTM that is called on two inputs, the second of them first."""
+    functional = FunctionalNet(seed=3)
+    first, second = (functional.input(name, None, TIME, INPUTS) for name in "xy")
+    layer_ = layer("LSTM", "lstm", units=4)
+    other = functional.call(layer_, second, features=INPUTS)
+    return Network(functional.spec(functional.call(layer_, first)[0], other[0]))
+
+
+def test_calls_of_a_shared_layer_are_told_apart():
+    model = shared()
+    x = {"x": features(seed=1), "y": features(seed=2)}
+    assert model.output_names == ["lstm:2", "lstm"]
+    y = model.predict(x)
+    assert verify.compare_outputs(model, x, y)
+    report = verify.compare_outputs(model, x, [y[0], y[1] + 1], diagnosis_seconds=0)
+    assert [value.name for value in report.values if not value.matches] == ["lstm"]
+    arrays = model.trace(x, dtype="float32").arrays()
+    assert verify.compare_outputs(model, x, arrays)
+    wrong = planted(arrays, "lstm:2/f", (1, 2, 3))
+    report = verify.compare_outputs(model, x, wrong, diagnosis_seconds=0)
+    assert located(report) == ("lstm:2", "f", 2, 1, 3)
+
+
+def test_a_comparison_can_be_sent_to_workers_and_resumed(tmp_path):
+    model, x, arrays = case("LSTM")
+    wrong = planted(arrays, "rnn/f", (4, 2, 1))
+    limits = Limits(batch_rows=2)
+
+    def by_pickle(function, batches, *, shared):
+        for batch in batches:
+            sent = pickle.loads(pickle.dumps((function, batch, shared)))
+            yield sent[0](sent[1], **sent[2])
+
+    options = {"diagnosis_seconds": 0, "limits": limits}
+    whole = verify.compare_outputs(model, x, wrong, mapper=by_pickle, **options)
+    assert located(whole) == ("rnn", "f", 2, 4, 1)
+
+    class Interrupted(Exception):
+        pass
+
+    def stopping(function, batches, *, shared):
+        yield function(next(iter(batches)), **shared)
+        raise Interrupted
+
+    path = tmp_path / "report.json"
+    watch = verify.Watch(path)
+    with pytest.raises(Interrupted):
+        verify.compare_outputs(model, x, wrong, mapper=stopping, watch=watch, **options)
+    kept = json.loads(path.read_text())
+    assert kept["rows_compared"] == 2
+    assert kept["verdict"] == "INCONCLUSIVE"
+    watch = verify.Watch(path, resume=True)
+    again = verify.compare_outputs(model, x, wrong, watch=watch, **options)
+    assert again.to_dict() == whole.to_dict()

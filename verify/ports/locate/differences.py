@@ -14,7 +14,7 @@ from verify.forward.network import Network
 from verify.forward.trace import Trace
 from verify.mistakes.catalogue.given_states import initial_state
 from verify.model.arrays import Array
-from verify.model.graph import TensorRef, flatten
+from verify.model.graph import TensorRef, call_names, flatten
 from verify.model.spec import LayerSpec
 
 ALLOWED: Mapping[str, tuple[float, ...]] = {
@@ -137,14 +137,12 @@ def given_states(net: Network, trace: Trace, x: Inputs) -> dict[str, list[Array]
     if graph is None:
         return found
     places = {layer.name: k for k, layer in enumerate(net.spec.inputs)}
-
-    def key_of(layer: str, index: int) -> str:
-        return f"{layer}:{index + 1}" if index else layer
+    calls = call_names(graph)
 
     def value(ref: TensorRef) -> Any:
         if ref.layer in places:
             return x[places[ref.layer]]
-        key = key_of(ref.layer, ref.node)
+        key = calls.get((ref.layer, ref.node), ref.layer)
         return flatten(trace[key].output)[ref.tensor] if key in trace else None
 
     for node in graph.nodes:
@@ -152,7 +150,7 @@ def given_states(net: Network, trace: Trace, x: Inputs) -> dict[str, list[Array]
         values = [value(ref) for ref in initial_state(layer, node)]
         if not values or not all(isinstance(v, np.ndarray) for v in values):
             continue
-        key = key_of(node.layer, node.index)
+        key = calls[node.layer, node.index]
         if layer.class_name == "Bidirectional":
             half = len(values) // 2
             found[f"{key}/forward_layer"] = values[:half]
