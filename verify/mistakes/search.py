@@ -229,7 +229,7 @@ class Case:
         result = self.compare(outputs)
         if not self.fits(outputs) or not self.fits(self.ours):
             return result
-        wrong = ~self.rows_explained(self.ours)
+        wrong = self.wrong_rows
         agree = (
             float(np.mean(self.rows_explained(outputs)[wrong])) if wrong.any() else 0
         )
@@ -249,8 +249,20 @@ class Case:
         scale = max(float(np.max(np.abs(y), initial=1.0)) for y in outputs)
         limit = NEAR_SHARE * scale
         if self.fits(self.ours):
-            limit = min(limit, NEAR_REST * self.compare(self.ours).max_diff)
+            limit = min(limit, NEAR_REST * self.difference)
         return result.max_diff < limit
+
+    @cached_property
+    def difference(self) -> float:
+        """Return the greatest difference to the outputs of the right model."""
+        assert self.ours is not None
+        return self.compare(self.ours).max_diff
+
+    @cached_property
+    def wrong_rows(self) -> Array:
+        """Return which rows the right model does not explain, (batch,) of bool."""
+        assert self.ours is not None
+        return ~self.rows_explained(self.ours)
 
     def rows_explained(self, outputs: Sequence[Array]) -> Array:
         """Return whether each row matches the observed one, (batch,) of bool."""
@@ -389,7 +401,7 @@ class Search:
         unit = self.spec.batch_size or 1
         wanted, ours = CHOSEN_ROWS, self.case.ours
         if self.case.fits(ours):
-            differs = np.flatnonzero(~self.case.rows_explained(ours)[:leading])
+            differs = np.flatnonzero(self.case.wrong_rows[:leading])
             if len(differs):
                 wanted = max(wanted, int(differs[0]) + CHOSEN_ROWS // 2)
         wanted = min(-(-wanted // unit) * unit, max(LEADING_ROWS, unit), leading)
@@ -479,7 +491,7 @@ class Search:
         if not mutant.alone or not case.fits(ours):
             return
         left = remaining(outputs, ours, case.observed)
-        wrong = ~case.rows_explained(ours)
+        wrong = case.wrong_rows
         still = (
             float(np.mean(~case.rows_explained(outputs)[wrong])) if wrong.any() else 1
         )

@@ -122,17 +122,16 @@ class LayerSpec:
     unread: str = ""
 
     def __post_init__(self) -> None:
-        frozen = {}
-        for key, value in self.weights.items():
-            array = np.asarray(value)
-            if array.flags.writeable:
-                array = array.copy()
-                array.flags.writeable = False
-            frozen[key] = array
-        object.__setattr__(self, "weights", MappingProxyType(frozen))
-        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
-        object.__setattr__(self, "overrides", MappingProxyType(dict(self.overrides)))
-        object.__setattr__(self, "sublayers", MappingProxyType(dict(self.sublayers)))
+        for name in ("weights", "options", "overrides", "sublayers"):
+            given = getattr(self, name)
+            if isinstance(given, MappingProxyType):
+                continue  # another LayerSpec has made it
+            made = (
+                {k: _read_only(w) for k, w in given.items()}
+                if name == "weights"
+                else dict(given)
+            )
+            object.__setattr__(self, name, MappingProxyType(made))
 
     def __getstate__(self) -> dict[str, Any]:
         # a MappingProxyType cannot be pickled; __post_init__ makes them anew
@@ -227,6 +226,15 @@ class LayerSpec:
         """Apply a change to every layer inside this one, and then to this one."""
         inside = {key: layer.mapped(change) for key, layer in self.sublayers.items()}
         return change(replace(self, sublayers=inside))
+
+
+def _read_only(weight: Any) -> Array:
+    """Return an array that nobody can change, a copy of one that somebody could."""
+    array = np.asarray(weight)
+    if array.flags.writeable:
+        array = array.copy()
+        array.flags.writeable = False
+    return array
 
 
 def _steps(layer: LayerSpec, path: str) -> list[str]:
