@@ -45,7 +45,7 @@ from verify.data.sources import Source
 from verify.errors import join_and, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
-from verify.forward.taps import Tapped, traced_batches
+from verify.forward.taps import Tapped, traced_batches, with_outputs
 from verify.mistakes.blind_spots import warnings
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
@@ -61,7 +61,7 @@ from verify.tolerance.compare import Comparison, Verdict, compare_each
 from verify.tolerance.error_bound import bounded_by_format, bounded_outputs
 from verify.tolerance.noise_floor import Tolerance
 from verify.tolerance.partial import PartialOutput, PartialResult, Ranking
-from verify.tolerance.simulation import FormatRounding
+from verify.tolerance.simulation import FormatRounding, Simulation
 
 STATES = ("h", "c")
 """Last part of the names of states in a trace; all other values are gates."""
@@ -82,14 +82,10 @@ class TapExaminer(Examiner):
     def tap_tolerances(
         self, x: Tapped, expected: Sequence[Array], theirs: Sequence[Array]
     ) -> tuple[list[Tolerance], list[Tolerance]]:
-        """Return noise floors and tolerances; outputs have derived bounds in theirs."""
-        outputs = {
-            tap.output: k
-            for k, tap in enumerate(x.taps)
-            if tap.output is not None and tap.steps is None
-        }
-        every = len(self.net.output_names)
-        order = [outputs[k] for k in range(every) if k in outputs]
+        """Return noise floors and tolerances, those of what layers return derived.
+
+        They are the bounds of a model whose outputs these are.
+        """
         simulation = None
         if self.precision is None:
             floors = self.rounding.noise_floors(
@@ -104,21 +100,20 @@ class TapExaminer(Examiner):
             with np.errstate(over="ignore", invalid="ignore"):
                 simulation = rounding.simulation(x)
                 floors = rounding.format_floors(simulation, x, expected, rows)
-        if len(order) != every:
+        order = [k for k, tap in enumerate(x.taps) if tap.tensor is not None]
+        if not order:
             return floors, floors
+        net = with_outputs(self.net, [t.tensor for t in x.taps if t.tensor is not None])
         some = [floors[k] for k in order]
         a, b = ([of[k] for k in order] for of in (expected, theirs))
         work = self.plan.adjoints
         with doing("deriving bounds"), np.errstate(over="ignore", invalid="ignore"):
             if simulation is not None:
-                bounded = bounded_by_format(
-                    simulation, Inputs(x), some, a, b, work=work
-                )
+                alike = Simulation(net, simulation.number_format, simulation.scales)
+                bounded = bounded_by_format(alike, Inputs(x), some, a, b, work=work)
             else:
                 errors = self.activation_errors
-                bounded = bounded_outputs(
-                    self.net, Inputs(x), some, a, b, errors, work=work
-                )
+                bounded = bounded_outputs(net, Inputs(x), some, a, b, errors, work=work)
         tolerances = list(floors)
         for k, tolerance in zip(order, bounded, strict=True):
             tolerances[k] = tolerance
@@ -319,7 +314,7 @@ class IntermediatesComparison(RowComparison):
             notes += negative_id_notes(self.net, first)
             notes += [*warnings(self.net, first, self.plan.rows), *self.source.notes]
             notes += changes_on(self.net, first)
-        rule = "derived bounds of the outputs, noise floor of what is inside"
+        rule = "derived bounds of what layers return, noise floor of gates and states"
         if precision is not None:
             rule = format_rule(self.net, result, precision)
         elif self.examiner.tolerance is not None:
@@ -392,7 +387,7 @@ class IntermediatesComparison(RowComparison):
                     comparison=self._in_time(one, output.numerics),
                     decided=output.tolerance.decides or output.numerics.max_diff == 0,
                     derived=output.derived / total if total else 0.0,
-                    recorded="" if recording is None else str(recording),
+                    recorded=f"{recording}" if recording and recording.few else "",
                 )
             )
         return tuple(found)
@@ -531,7 +526,7 @@ class IntermediatesComparison(RowComparison):
         """Say which arrays were recorded in few digits."""
         names: dict[str, list[str]] = {}
         for one, recording in zip(self.given, self.examiner.recordings, strict=True):
-            if recording is not None:
+            if recording is not None and recording.few:
                 names.setdefault(str(recording), []).append(one.tap.name)
         return [
             f"{listed(held)} {'are' if len(held) > 1 else 'is'} recorded in {how}: "

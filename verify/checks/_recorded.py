@@ -20,9 +20,9 @@ from verify.tolerance.partial import MIN_ROUNDED_OUTPUTS, Decimals, half_unit
 LOOKED_AT = 4096
 """Numbers of an array that are looked at to find out how they were recorded."""
 
-MAX_DIGITS = 7
-"""Significant digits up to which numbers count as text with few digits; numbers of
-float32 have up to 9."""
+MAX_DIGITS, FEW_DIGITS = 9, 7
+"""Significant digits up to which they are counted, and up to which they are few: 9 give
+every number of float32 back."""
 
 HALF_SUBNORMAL = 2.0**-25
 """Half of the least number above 0 in float16."""
@@ -84,9 +84,17 @@ class Recording:
             return f"text with {self.places} decimals"
         return f"text with {self.digits or self.places} digits"
 
+    @property
+    def few(self) -> bool:
+        """Return whether so much is lost that a user should know of it."""
+        counts = (self.digits, self.places)
+        return bool(self.half or self.text) or any(
+            0 < count <= FEW_DIGITS for count in counts
+        )
+
     @classmethod
     def of(cls, array: Array) -> Recording | None:
-        """Return how the numbers were recorded; None if in float32 or better."""
+        """Return how the numbers were recorded; None if in all their digits."""
         if not is_float(array):
             return None
         if array.dtype.name in HALF_DTYPES:

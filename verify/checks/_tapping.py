@@ -163,6 +163,18 @@ class ModelValues:
         ]
 
     @cached_property
+    def tensors(self) -> dict[str, TensorRef]:
+        """Return the tensors of the model's graph by their names in a trace."""
+        graph = self.net.spec.root.graph
+        found = {}
+        for node in graph.nodes if graph is not None else ():
+            key = self._calls[node.layer, node.index]
+            for k in range(len(named_arrays("", self.trace[key].output))):
+                suffix = f".{k}" if k else ""
+                found[f"{key}/output{suffix}"] = TensorRef(node.layer, node.index, k)
+        return found
+
+    @cached_property
     def _calls(self) -> dict[tuple[str, int], str]:
         graph = self.net.spec.root.graph
         return {} if graph is None else call_names(graph)
@@ -190,7 +202,8 @@ class ModelValues:
         if name in outputs:
             k = outputs.index(name)
             at = self.output_arrays[k]
-            return Tap(name, at if at in self.values else "", output=k)
+            known = at if at in self.values else ""
+            return Tap(name, known, output=k, tensor=self.tensors.get(at))
         if name in self.values:
             return self._whole(name, name)
         base, at, steps = name.rpartition("@")
@@ -257,7 +270,13 @@ class ModelValues:
         output = None
         if array in self.output_arrays:
             output = self.output_arrays.index(array)
-        return Tap(name, array, backwards=value.backwards, output=output)
+        return Tap(
+            name,
+            array,
+            backwards=value.backwards,
+            output=output,
+            tensor=self.tensors.get(array) if value.numbers else None,
+        )
 
     def shape(self, tap: Tap) -> tuple[int, ...]:
         """Return the shape of a tap without the axis of the rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from verify.forward.network import KERAS_BATCH, Network
 from verify.forward.trace import Trace
 from verify.model.arrays import Array
 from verify.model.backends import Rule
-from verify.model.graph import flatten
+from verify.model.graph import TensorRef, flatten
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Tap:
         steps in the order of processing.
     output : int or None
         Which output of the model this is; None if it is none.
+    tensor : TensorRef or None
+        The tensor of the model's graph that it is all of; None if it is none.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Tap:
     single: bool = False
     backwards: bool = False
     output: int | None = None
+    tensor: TensorRef | None = None
 
     def of(self, array: Array) -> Array:
         """Return these steps of an array with all of them, in time order."""
@@ -146,6 +149,21 @@ def _value(tap: Tap, trace: Trace, arrays: Mapping[str, Array]) -> Array:
     if found is None:
         raise DataError(f"the model does not compute '{printable(tap.array, 80)}'")
     return tap.of(np.asarray(found))
+
+
+def with_outputs(net: Network, tensors: Sequence[TensorRef]) -> Network:
+    """Return a network whose outputs are other tensors of its graph.
+
+    Raises
+    ------
+    ValueError
+        The model has no graph.
+    """
+    root = net.spec.root
+    if root.graph is None:
+        raise ValueError("expected a model with a graph")
+    graph = replace(root.graph, outputs=list(tensors))
+    return Network(replace(net.spec, root=replace(root, graph=graph)), net.floatx)
 
 
 def together(net: Network) -> int | None:

@@ -122,8 +122,8 @@ class Place:
             words.append(f"unit {self.unit}")
         return ", ".join(words)
 
-    def lines(self, subject: str, reference: str) -> list[str]:
-        """Return lines for the text of a report."""
+    def lines(self, subject: str, reference: str, *, explained: bool) -> list[str]:
+        """Return lines for the text of a report; `explained` if the cause is known."""
         lines = [
             f"  first mismatch : {printable(self.name, 80)}: {self.what}, {self.where}",
             f"  values there   : {reference} {self.expected:.6g}, "
@@ -133,9 +133,10 @@ class Place:
             nearest = self.agreeing[::-1]
             lines.append(f"  agree before it: {listed(nearest)}")
         if self.unseen:
+            guess = "" if explained else ", so the mistake may be there"
             lines.append(
                 f"  not given      : what {listed(self.unseen)} "
-                f"{_verb(self.unseen, 'return')}, so the mistake may be there"
+                f"{_verb(self.unseen, 'return')}{guess}"
             )
         return lines
 
@@ -181,6 +182,7 @@ def told(values: Sequence[ValueResult]) -> tuple[ValueResult, ...]:
 
 
 def _verb(names: Sequence[str], verb: str) -> str:
+    """Return a verb for some names: one returns, several return."""
     return verb if len(names) > 1 else f"{verb}s"
 
 

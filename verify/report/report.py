@@ -272,7 +272,9 @@ class Report:
         if self.values and diagnosis is not None:
             diagnosis = replace(diagnosis, agreeing=())  # said of all values below
         if self.place is not None:
-            lines = self.place.lines(self.subject, self.reference)
+            lines = self.place.lines(
+                self.subject, self.reference, explained=bool(diagnosis)
+            )
             lines += output_lines(self.values, self.suspects)
             return [*lines, *diagnosis_lines(diagnosis)]
         if layer is not None:

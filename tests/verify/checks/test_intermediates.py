@@ -38,6 +38,7 @@ from verify.checks.predict import write_trace
 from verify.data.sources import Arrays
 from verify.mistakes.catalogue import catalogue
 from verify.model.spec import ModelSpec
+from verify.report.cases import Outcome, layer_cases
 from verify.report.intermediates import SHOWN_VALUES
 
 Values = dict[str, np.ndarray]
@@ -255,8 +256,13 @@ def test_some_steps_are_enough(steps, index, key):
     assert (report.place.row, report.place.unit) == (2, 1)
 
 
+def digits(array: np.ndarray, count: int) -> np.ndarray:
+    """Numbers as a program prints them with so many significant digits."""
+    return np.array([f"{v:.{count}g}" for v in array.flat], float).reshape(array.shape)
+
+
 @pytest.mark.parametrize(
-    "form", ["float16", "text of float16", "3 decimals", "5 digits"]
+    "form", ["float16", "text of float16", "3 decimals", "5 digits", "8 digits"]
 )
 def test_values_in_few_digits_pass_and_a_mistake_in_them_does_not(form):
     model, x, arrays = case("forked")
@@ -264,14 +270,13 @@ def test_values_in_few_digits_pass_and_a_mistake_in_them_does_not(form):
         "float16": lambda a: a.astype(np.float16),
         "text of float16": lambda a: a.astype(np.float16).astype("U9").astype(float),
         "3 decimals": lambda a: np.round(a.astype(float), 3),
-        "5 digits": lambda a: np.array([f"{v:.5g}" for v in a.flat], float).reshape(
-            a.shape
-        ),
+        "5 digits": lambda a: digits(a, 5),
+        "8 digits": lambda a: digits(a, 8),
     }  # fmt: skip
     few = {name: forms[form](array) for name, array in arrays.items()}
     report = verify.compare_outputs(model, x, few)
     assert report.verdict is Verdict.PASS, report
-    assert "recorded in" in report.to_text()
+    assert ("recorded in" in report.to_text()) is (form != "8 digits")
     wrong = planted(few, "lstm/f", (3, 2, 1), by=0.01)
     report = verify.compare_outputs(model, x, wrong, diagnosis_seconds=0)
     assert located(report) == ("lstm", "f", 2, 3, 1)
@@ -619,3 +624,30 @@ def test_a_comparison_can_be_sent_to_workers_and_resumed(tmp_path):
     watch = verify.Watch(path, resume=True)
     again = verify.compare_outputs(model, x, wrong, watch=watch, **options)
     assert again.to_dict() == whole.to_dict()
+
+
+def test_ci_systems_get_a_case_for_each_array():
+    model, x, arrays = case("LSTM")
+    some = {
+        name: arrays[name] for name in ("rnn/i", "rnn/h", "dense") if name in arrays
+    }
+    report = verify.compare_outputs(
+        model, x, planted(some, "rnn/h", (0, 1, 2)), diagnosis_seconds=0
+    )
+    found = {one.name: one for one in layer_cases(report)}
+    assert found["rnn/i"].outcome is Outcome.PASSED
+    assert found["rnn/h"].outcome is Outcome.FAILED
+    assert "time step 1 of 0..5" in found["rnn/h"].text
+
+
+def test_what_layers_return_has_a_derived_bound_and_gates_have_not():
+    model, x, arrays = case("forked")
+    values = {v.name: v for v in verify.compare_outputs(model, x, arrays).values}
+    assert values["bi/output"].derived == 1
+    assert values["lstm/output"].derived == 1
+    assert values["lstm/f"].derived == values["bi/backward_layer/output"].derived == 0
+    bound = values["bi/output"].comparison.allowed
+    assert values["bi/output"].comparison.max_diff < bound
+    wrong = planted(arrays, "bi/output", (1, 2, 3), by=2 * bound)
+    report = verify.compare_outputs(model, x, wrong, diagnosis_seconds=0)
+    assert located(report) == ("bi", "output", 2, 1, 3)
