@@ -28,7 +28,20 @@ from verify.errors import DataError, join_and, printable
 # Commands import what they need when they run, so that --help appears at once.
 
 
-@click.group(cls=Commands, context_settings={"show_default": True})
+def _meant(word: str) -> str:
+    """Return what was meant by a word that is no command: a recipe, or rnn-verify."""
+    if word.replace("-", "_") in (*RECIPES, *GROUPS):
+        return f"To train it: rnn-recipe run {word}"
+    if word in OF_THE_VERIFIER:
+        return f"It is a command of the verifier: rnn-verify {word}"
+    return ""
+
+
+OF_THE_VERIFIER = ("check", "compare", "describe", "selftest", "trace", "convert")
+"""Commands of ``rnn-verify`` that may be looked for here."""
+
+
+@click.group(cls=Commands, meant=_meant, context_settings={"show_default": True})
 @click.version_option(verify.__version__, message="rnn-recipe %(version)s")
 def app() -> None:
     """Build, train and verify the chapter's recurrent networks.
@@ -60,6 +73,9 @@ csv_option = click.option(
     help="Your own tweets, with the columns text and airline_sentiment.",
 )
 
+run_argument = click.argument(
+    "folder", metavar="RUN_FOLDER", help="The folder of a run, or its model.keras."
+)
 backend_option = click.option(
     "--backend",
     type=click.Choice(["jax", "tensorflow"]),
@@ -318,15 +334,22 @@ def run_sweep(
 
 
 @app.command()
-@click.argument("folder", metavar="RUN_FOLDER")
-@click.argument("text", help="A text, in quotation marks.")
-def predict(folder: str, text: str) -> None:
+@run_argument
+@click.argument(
+    "words_of_text",
+    metavar="TEXT...",
+    nargs=-1,
+    required=True,
+    help="A text. Quotation marks keep a shell from reading signs in it.",
+)
+def predict(folder: str, words_of_text: tuple[str, ...]) -> None:
     """Apply a trained model to a text, in NumPy, and name words it does not know."""
     from recipes.explore.answer import answer
     from recipes.run.folder import RunFolder
     from verify.data.text import clean, words
 
-    run_folder = RunFolder(folder)
+    text = " ".join(words_of_text)
+    run_folder = RunFolder.finished(folder)
     pipeline = run_folder.read_pipeline()
     net = verify.load(run_folder / "model.keras")
     found = clean(text).split()
@@ -360,7 +383,7 @@ def predict(folder: str, text: str) -> None:
 
 
 @app.command()
-@click.argument("folder", metavar="RUN_FOLDER")
+@run_argument
 @click.option(
     "--out", metavar="FILE", help=f"The page, by default RUN_FOLDER/{PAGE_FILE}."
 )
@@ -375,7 +398,7 @@ def explore(folder: str, out: str | None, text: tuple[str, ...]) -> None:
     from recipes.explore.page import write_page
     from recipes.run.folder import RunFolder
 
-    run_folder = RunFolder(folder)
+    run_folder = RunFolder.finished(folder)
     path = run_folder / PAGE_FILE
     if out is not None:
         path = output_path(out, "--out", ".html")

@@ -9,6 +9,7 @@ terminated.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -20,9 +21,22 @@ from verify.commands.compute import predict, trace
 from verify.commands.port import convert, vectors
 from verify.commands.read import conventions, describe, guess_config, layers, schema
 from verify.console.exit_codes import Commands, run
+from verify.errors import printable
+
+OF_THE_RECIPES = ("run", "list", "explore", "sweep")
+"""Commands of ``rnn-recipe`` that may be looked for here."""
 
 
-@click.group(cls=Commands, context_settings={"show_default": True})
+def _meant(word: str) -> str:
+    """Return what was meant by a word that is no command: a model, or rnn-recipe."""
+    if word in OF_THE_RECIPES:
+        return f"It is a command of the recipes: rnn-recipe {word}"
+    if Path(word).suffix in (".keras", ".h5") or Path(word).is_dir():
+        return f"To check a model: rnn-verify check {printable(word)}"
+    return ""
+
+
+@click.group(cls=Commands, meant=_meant, context_settings={"show_default": True})
 @click.version_option(verify.__version__, message="rnn-verify %(version)s")
 def app() -> None:
     """Re-computes a Keras recurrent model in NumPy and compares.

@@ -91,16 +91,32 @@ def join_and(names: Iterable[str]) -> str:
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``Did you mean LSTM? `` for a name that is nearly a known one, or ``""``.
+def near_names(name: str, known: Iterable[str]) -> list[str]:
+    """Return which known names were likely meant: the nearest, or three at most.
 
-    Upper and lower case are not told apart, and neither are words apart by ``_``.
+    Upper and lower case are not told apart, and neither are words apart by ``_``. Where
+    none is near, those are taken that have the name in them.
     """
     import difflib  # takes time, and few messages need it
 
     plain = {_plain(one): one for one in known}
-    near = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.75)
-    return f"Did you mean {plain[near[0]]}? " if near else ""
+    given = _plain(name)
+    near = difflib.get_close_matches(given, plain, n=1, cutoff=0.75)
+    if not near and len(given) > 2:
+        near = [one for one in plain if given in one]
+    return [plain[one] for one in near] if len(near) <= 3 else []
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``Did you mean LSTM? `` for a name that is nearly a known one, or ``""``.
+
+    What is near, `near_names` says.
+    """
+    near = near_names(name, known)
+    if not near:
+        return ""
+    *others, last = map(printable, near)
+    return f"Did you mean {', '.join(others)}{' or ' if others else ''}{last}? "
 
 
 def _plain(name: str) -> str:

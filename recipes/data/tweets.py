@@ -97,9 +97,9 @@ def load_words(csv: str | None, /) -> TweetWords:
     DataError
         The data cannot be used; see `recipes.data.airline.load_tweets`.
     """
+    tweets = load_tweets(csv)  # first: what cannot be used is said at once
     from sklearn.model_selection import train_test_split
 
-    tweets = load_tweets(csv)
     unwanted = nltk_stop_words()
     all_words = (words(text, keep_stop_words=True) for text in tweets.texts)
     split = [[word for word in found if word not in unwanted] for found in all_words]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from recipes import SENTIMENT_RECIPES
-from verify.errors import DataError, printable
+from verify.errors import DataError, did_you_mean, printable
 
 MAX_LENGTH = 1000
 """Time steps that texts can be padded to."""
@@ -46,9 +46,10 @@ def require_choices(name: str, values: Sequence[Any], known: Sequence[Any]) -> N
     """
     unknown = [value for value in values if value not in known]
     if unknown or not values or len(set(values)) < len(values):
+        hint = did_you_mean(f"{unknown[0]}", map(str, known)) if unknown else ""
         raise DataError(
             f"{name}: expected some of {_listed(known)}, each once. "
-            f"Received: {printable(_listed(values))}"
+            f"{hint}Received: {printable(_listed(values))}"
         )
 
 

@@ -30,7 +30,7 @@ from typing import Any
 from recipes import PAGE_FILE
 from verify.data.files import read_json, write_atomically, write_error
 from verify.data.text import PIPELINE_FILE, TextPipeline
-from verify.errors import DataError, join_and, printable
+from verify.errors import DataError, join_and, near_names, printable
 
 RUN_FILES = (
     "manifest.json", "checkpoint.npz", "history.csv", "model.keras",
@@ -47,6 +47,38 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+
+    @classmethod
+    def finished(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """Open the folder of a finished run, given it or a file of the run in it.
+
+        Raises
+        ------
+        DataError
+            There is no such folder, or it holds something else.
+        """
+        given = Path(path)
+        found = given.parent if given.is_file() else given
+        known = given.is_dir() or given.name in (*RUN_FILES, PAGE_FILE)
+        if known and (found / PIPELINE_FILE).is_file():
+            return cls(found)
+        wanted = f"{printable(given)}: expected the folder of a finished run"
+        if given.is_file():
+            raise DataError(
+                f"{wanted}, or the model.keras in it. Received: a file that is none of "
+                "a run's"
+            )
+        if not given.is_dir():
+            raise DataError(f"{wanted}. Received: no such folder{_near(given)}")
+        inside = sorted(p.parent for p in given.glob(f"*/{PIPELINE_FILE}"))
+        if inside:
+            shown = [printable(folder) for folder in inside[:3]]
+            more = f" and {len(inside) - 3} more" if len(inside) > 3 else ""
+            raise DataError(
+                f"{wanted}. Received: a folder of runs; give one of them: "
+                f"{', '.join(shown)}{more}"
+            )
+        return cls(found)
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -164,9 +196,15 @@ class RunFolder:
         try:
             return read_json(self.path / name)
         except FileNotFoundError:
+            resumed = ""
+            if (self.path / "manifest.json").is_file():
+                resumed = (
+                    "; rnn-recipe run NAME --resume, with --out if it had one, "
+                    "finishes it"
+                )
             raise DataError(
                 f"{self.path}: expected the folder of a finished run. "
-                f"Received: no {name} in it"
+                f"Received: no {name} in it{resumed}"
             ) from None
 
     def write_pipeline(self, pipeline: TextPipeline) -> None:
@@ -181,6 +219,17 @@ class RunFolder:
         DataError
         """
         return TextPipeline.of(self.read_json(PIPELINE_FILE), self / PIPELINE_FILE)
+
+
+def _near(path: Path) -> str:
+    """Return which run is meant by a folder that is not there, or how to make one."""
+    folders = (path.parent, Path("runs"))
+    runs = {p.parent for folder in folders for p in folder.glob(f"*/{PIPELINE_FILE}")}
+    by_name = {run.name: printable(run) for run in sorted(runs)}
+    near = [by_name[name] for name in near_names(path.name, by_name)]
+    if not near:
+        return "; rnn-recipe run NAME makes one"
+    return f". Did you mean {' or '.join(near)}?"
 
 
 def _left_over(name: str, files: Sequence[str] = (*RUN_FILES, PAGE_FILE)) -> bool:

@@ -14,7 +14,7 @@ from recipes.data.tweets import TweetConfig, load_words
 from recipes.run.backend import require_same_backend, use
 from recipes.run.folder import RunFolder, require_same
 from recipes.run.options import RunOptions
-from verify.errors import DataError, join_and, printable
+from verify.errors import DataError, did_you_mean, join_and, printable
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,9 @@ def _recipes(names: Sequence[str]) -> dict[str, bool]:
         elif known in RECIPES:
             named[known] = True
         else:
-            raise DataError(
-                f"expected a recipe: {join_and((*RECIPES, *GROUPS))}. "
-                f"Received: '{name}'"
-            )
+            hint = did_you_mean(known, (*RECIPES, *GROUPS))
+            wanted = f". {hint}" if hint else f": {join_and((*RECIPES, *GROUPS))}. "
+            raise DataError(f"expected a recipe{wanted}Received: '{name}'")
     return named
 
 

@@ -192,12 +192,12 @@ def write_bad_files(folder) -> None:
     ("file", "message"),
     [
         ("none.npy", "no such file"),
-        ("text.csv", "expected numbers only. Received: text in column 'a'"),
+        ("text.csv", "expected numbers only. Received: 'hello' in column 'a'"),
         ("empty.csv", "expected numbers. The file is empty"),
         ("ragged.csv", "cannot be read as .csv"),
         ("not.npy", "cannot be read as .npy"),
         ("not.npz", "cannot be read as .npz"),
-        ("data.txt", "ending in .npy, .npz, .csv, .parquet. Received: '.txt'"),
+        ("data.txt", "ending in .npy, .npz, .csv, .tsv, .parquet. Received: text"),
         ("objects.npy", "cannot be read as .npy"),
         ("words.npy", "expected numbers. Received: dtype=<U1"),
         ("two.npz", "expected one array, or one called 'x'. Received: a, b"),
@@ -250,7 +250,7 @@ def test_bad_outputs_of_a_port_are_named(model, data, tmp_path, capsys):
         (["nope"], "No such command 'nope'"),
         (["trace", "{model}"], "Missing option"),
         (["describe", "{folder}/none.keras"], "No such file"),
-        (["describe", "{folder}"], "Received: a folder without metadata.json, config"),
+        (["describe", "{folder}"], "Received: a folder that holds "),
         (["describe", "{model}", "--as-base-class", "GRU="], "Received: GRU="),
         (["describe", "{model}", "--as-base-class", "GRU"], "Received: GRU"),
         (["describe", "--as-base-class", "=GRU", "{model}"], "expected NAME=CLASS"),
@@ -297,13 +297,13 @@ def test_called_without_anything_it_shows_its_help(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["check", "--nope"], "No such option '--nope'."),
-        (["nope"], "No such command 'nope'."),
-        (["check"], "Missing argument 'MODEL'."),
+        (["check", "--nope"], "No such option '--nope'. See rnn-verify check"),
+        (["nope"], "No such command 'nope'. See rnn-verify"),
+        (["check"], "Missing argument 'MODEL'. See rnn-verify check"),
     ],
 )
 def test_wrong_usage_is_a_sentence_and_then_where_to_look(arguments, message, capsys):
-    line = f"rnn-verify: {message} See rnn-verify --help"
+    line = f"rnn-verify: {message} --help"
     assert refused(capsys, *arguments) == line
 
 

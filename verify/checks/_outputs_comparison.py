@@ -111,7 +111,8 @@ class OutputsComparison(RowComparison):
             notes += beyond_range(self.net, first, self.examiner.precision)
         notes += fraction_notes(self.net, self.source, count)
         notes += negative_id_notes(self.net, first)
-        notes += [*warnings(self.net, first, self.plan.rows), *self.source.notes]
+        notes += warnings(self.net, first, self.plan.rows)
+        notes += [*self.source.notes, *self.outputs.notes]
         notes += changes_on(self.net, first)
         report = self._report(result, verdict, reason, numerics, notes)
         if verdict is not Verdict.FAIL:

@@ -28,6 +28,9 @@ forward pass of more rows may have."""
 PROBE_ROWS, PROBE_STEPS = 16, 7
 """Rows and time steps of probe inputs, where the model leaves their number open."""
 
+NOTED_ROWS = 256
+"""Rows in which ids are looked at before a model is computed."""
+
 MAX_PROBE_NUMBERS = 10**8
 """Numbers of a probe input, at most: 800 MB in float64."""
 
@@ -196,6 +199,19 @@ def negative_id_notes(net: Network, x: Inputs) -> list[str]:
             "where -1 is the last row"
         )
     return found
+
+
+def id_notes(net: Network, source: Source) -> list[str]:
+    """Return what a user should know about ids, from the first `NOTED_ROWS` rows.
+
+    Raises
+    ------
+    DataError
+        They do not fit the model.
+    """
+    count = min(NOTED_ROWS, source.rows)
+    first = prepared_rows(net, source, np.arange(count))
+    return fraction_notes(net, source, count) + negative_id_notes(net, first)
 
 
 def whole_batches(rows: int, batch: int | None) -> int:

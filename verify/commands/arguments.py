@@ -126,6 +126,7 @@ def opened_source(
 ) -> Source:
     """Open the inputs in a file; print its notes, unless a report will hold them."""
     from verify.data.sources import open_source
+    from verify.data.sources.csv_files import TextInCsv
     from verify.data.text import read_pipeline
 
     texts = any(layer.options["dtype"] == "string" for layer in net.spec.inputs)
@@ -135,14 +136,19 @@ def opened_source(
             "how texts become ids. Received: none"
         )
     pipeline = None if vocabulary is None else read_pipeline(vocabulary)
-    source = open_source(
-        data,
-        "x",
-        net.input_names,
-        pipeline=pipeline,
-        column="text" if column is None else column,
-        texts=texts,
-    )
+    try:
+        source = open_source(
+            data,
+            "x",
+            net.input_names,
+            pipeline=pipeline,
+            column="text" if column is None else column,
+            texts=texts,
+        )
+    except TextInCsv as error:
+        raise DataError(
+            f"{error}; for texts give --vocabulary too, the folder of a run"
+        ) from None
     for note in () if quiet else source.notes:
         print(note, file=sys.stderr)
     return source

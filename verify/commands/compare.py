@@ -203,7 +203,7 @@ def compare(
                 "Received: an exported file"
             )
         else:
-            probed = optional_source(net, data, vocabulary, column, quiet=True)
+            probed = optional_source(net, data, vocabulary, column)
             if framework is not None:
                 from verify.ports.weight_files.comparison import weight_file_comparison
 

@@ -44,12 +44,15 @@ def trace(
     column: str | None,
 ) -> None:
     """Write every gate and state at every step to an .npz file."""
+    from verify.checks.inputs import id_notes
     from verify.checks.predict import write_trace
     from verify.console.progress import progress
 
     path = require_other_file(data, output_path(out, "--out", ".npz"))
     net = load_network(model, config, keras2, layers, as_base_class, keras).on(backend)
     source = opened_source(net, data, vocabulary, column)
+    for note in id_notes(net, source):
+        print(note, file=sys.stderr)
     with error_prefix(data), progress("rows", source.rows) as advance:
         shapes = write_trace(net, source, path, advance=advance)
     print(f"Wrote {printable(path)}: {len(shapes)} arrays", file=sys.stderr)
@@ -92,12 +95,15 @@ def predict(
     dask: str | None,
 ) -> None:
     """Write the outputs of the model, computed in NumPy."""
+    from verify.checks.inputs import id_notes
     from verify.checks.predict import write_outputs
     from verify.console.progress import progress
 
     path = require_other_file(data, output_path(out, "--out", ".npy", ".npz"))
     net = load_network(model, config, keras2, layers, as_base_class, keras).on(backend)
     source = opened_source(net, data, vocabulary, column)
+    for note in id_notes(net, source):
+        print(note, file=sys.stderr)
     with row_mapper(dask, net) as mapper, progress("rows", source.rows) as advance:
         shapes = write_outputs(
             net, source, path, threads=threads, mapper=mapper, advance=advance

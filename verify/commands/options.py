@@ -10,7 +10,7 @@ model = click.argument(
 config = click.option(
     "--config",
     metavar="JSON",
-    help="For .weights.h5: the config, from model.to_json().",
+    help="For .weights.h5: the config, from model.to_json(), or a .keras that has it.",
 )
 keras2 = click.option(
     "--keras2-semantics/--keras3-semantics",
@@ -47,9 +47,9 @@ base_class = click.option(
     "taken as the only class that it fits.",
 )
 DATA_HELP = (
-    "Inputs: .npy, .npz (one array, or one called x), .csv or .parquet of numbers, or "
-    "of texts with --vocabulary. For a model of several inputs .npz or .parquet, one "
-    "array by the name of each."
+    "Inputs: .npy, .npz (one array, or one called x), .csv, .tsv or .parquet of "
+    "numbers, or of texts with --vocabulary. For a model of several inputs .npz or "
+    ".parquet, one array by the name of each."
 )
 
 data = click.option("--data", metavar="FILE", required=True, help=DATA_HELP)

@@ -12,35 +12,101 @@ import contextlib
 import gc
 import io
 import os
+import select
 import sys
-from collections.abc import Collection
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NoReturn, TextIO
 
 import click
 
 from verify.console.progress import told
 from verify.console.signals import left_behind, terminable
-from verify.errors import UntestedKeras, VerifyError, printable
+from verify.errors import UntestedKeras, VerifyError, did_you_mean, printable
 
 BAD_INPUT, NO_VERDICT = 2, 3
-INTERNAL_ERROR, INTERRUPTED, TERMINATED = 70, 130, 143
-"""Exit codes. 70 is EX_SOFTWARE of the BSD header sysexits.h; the last two are 128 and
-the number of the signal, as in a shell."""
+INTERNAL_ERROR, INTERRUPTED, UNREAD, TERMINATED = 70, 130, 141, 143
+"""Exit codes. 70 is EX_SOFTWARE of the BSD header sysexits.h; the last three are 128
+and the number of the signal, as in a shell: SIGINT, SIGPIPE and SIGTERM."""
 
 
 class Commands(click.Group):
-    """Hold commands, which the help lists in the order in which they were added."""
+    """Hold commands, which the help lists in the order in which they were added.
+
+    Parameters
+    ----------
+    meant : callable, optional
+        Given a word that is no command, returns a sentence on what was meant, or "".
+    """
+
+    def __init__(
+        self, *args: Any, meant: Callable[[str], str] = lambda word: "", **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        self.meant = meant
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands."""
         return list(self.commands)
 
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the arguments; ``--help`` is printed here."""
+        with _ending_unread():
+            return super().make_context(*args, **options)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of this name, or say which is meant."""
+        word = args[0]
+        if self.get_command(ctx, word) is None and not word.startswith("-"):
+            hint = self.meant(word) or did_you_mean(word, self.commands)
+            ctx.fail(f"No such command '{printable(word, 200)}'. {hint}".rstrip())
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; after Ctrl-C end without the empty line that click prints."""
         try:
-            return super().invoke(ctx)
+            with _ending_unread():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+@contextlib.contextmanager
+def _ending_unread() -> Iterator[None]:
+    """End with a code of its own where nobody reads to the end, as in ``| head``.
+
+    click would end with 1, which is a verdict. Another pipe that breaks is a defect.
+    """
+    try:
+        yield
+    except BrokenPipeError as error:
+        if _unread():
+            raise click.exceptions.Exit(UNREAD) from None
+        raise click.Abort() from error
+
+
+def _unread() -> bool:
+    """Return whether nobody reads stdout or stderr; what is left is then dropped."""
+    gone = [stream for stream in (sys.stdout, sys.stderr) if _is_unread(stream)]
+    for stream in gone:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # else Python's end complains
+        os.close(nowhere)
+    return bool(gone)
+
+
+def _is_unread(stream: TextIO | None) -> bool:
+    if stream is None:  # closed from the start
+        return False
+    with contextlib.suppress(BrokenPipeError):
+        stream.flush()
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)
+    except (OSError, ValueError):  # no file, as in tests
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def run(
@@ -85,6 +151,8 @@ def run(
             stream.reconfigure(errors="backslashreplace")
     with terminable() as terminated, told():
         code = _run(app, argv, name, known)
+    if _unread():
+        return UNREAD
     if code == INTERRUPTED:
         code = TERMINATED if terminated.is_set() else INTERRUPTED
         if ends_process and left_behind():
@@ -115,7 +183,9 @@ def _run(
         else:
             said = printable(message, 2000)
             stop = "" if said.endswith((".", "?", "!")) else "."
-            print(f"{name}: {said}{stop} See {name} --help", file=sys.stderr)
+            context = getattr(error, "ctx", None)
+            where = name if context is None else context.command_path
+            print(f"{name}: {said}{stop} See {where} --help", file=sys.stderr)
         return BAD_INPUT
     except click.Abort as error:
         if isinstance(error.__cause__, KeyboardInterrupt):

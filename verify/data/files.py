@@ -10,10 +10,14 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from verify.errors import DataError, printable
+from verify.errors import DataError, near_names, printable
+
+MAX_ENTRIES = 1000
+"""Files of a folder that are looked at for the name that was meant."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -41,6 +45,21 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{printable(path)}: expected a JSON object. The file is damaged"
         )
     return content
+
+
+def near_files(path: Path) -> str:
+    """Return ``. Did you mean model.keras?`` for a path that is not there, or ``""``.
+
+    Its folder is looked into, and the name may have been written otherwise.
+    """
+    try:
+        entries = list(islice(path.parent.iterdir(), MAX_ENTRIES))
+    except OSError:
+        return ""
+    entries.sort(key=lambda entry: (entry.suffix == path.suffix, entry.name))
+    beside = {entry.stem: entry for entry in entries}  # best those of this suffix
+    near = near_names(path.stem, beside)
+    return f". Did you mean {printable(beside[near[0]])}?" if len(near) == 1 else ""
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from verify.data.files import read_json
+from verify.data.files import near_files, read_json
 from verify.data.json_values import from_json, json_name, to_json
 from verify.errors import DataError
 from verify.model.arrays import Array
@@ -288,7 +288,7 @@ class TextPipeline:
 
 
 def read_pipeline(path: str | os.PathLike[str]) -> TextPipeline:
-    """Read the pipeline of a run from its folder or its ``vocabulary.json``.
+    """Read the pipeline of a run from its folder, its vocabulary or its model.
 
     Raises
     ------
@@ -298,9 +298,12 @@ def read_pipeline(path: str | os.PathLike[str]) -> TextPipeline:
     path = Path(path)
     if path.is_dir():
         path = path / PIPELINE_FILE
+    elif path.suffix != ".json" and path.is_file():  # the run's model
+        path = path.with_name(PIPELINE_FILE)
     try:
         return TextPipeline.of(read_json(path), path)
     except FileNotFoundError:
         raise DataError(
             f"{path}: expected the vocabulary of a run. Received: no such file"
+            f"{near_files(path)}"
         ) from None

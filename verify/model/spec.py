@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import DataError, UnsupportedError, printable
+from verify.errors import DataError, UnsupportedError, did_you_mean, printable
 from verify.model.arrays import Array, weights_text
 from verify.model.backends import (
     BACKENDS,
@@ -365,8 +365,9 @@ class ModelSpec:
         """
         if backend not in BACKENDS:
             raise UnsupportedError(
-                f"expected Keras on one of {', '.join(BACKENDS)}. Received: "
-                f"{printable(backend)}{REFUSED_BACKENDS.get(backend, '')}"
+                f"expected Keras on one of {', '.join(BACKENDS)}. "
+                f"{did_you_mean(backend, BACKENDS)}Received: {printable(backend)}"
+                f"{REFUSED_BACKENDS.get(backend, '')}"
             )
         rules = BACKENDS[backend]
         for _, layer in self.walk() if Limit.MIXED_STATES in rules else ():

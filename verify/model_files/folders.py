@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+"""The members that every ``.keras`` file has."""
+
 
 @dataclass(frozen=True)
 class FileInfo:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from verify.data.file_kinds import KERAS, file_kind
 from verify.errors import ModelFileError, join_and, printable
 from verify.model_files.guessing_keras1 import (
     VERSION,
@@ -35,9 +36,7 @@ from verify.model_files.hdf5 import (
     with_slashes,
 )
 from verify.model_files.read import (
-    first_bytes,
     read_weights,
-    received_file,
     weight_contents,
 )
 
@@ -309,10 +308,13 @@ def read_guess(path: Path, order: Sequence[str] = ()) -> Guess:
     """
     contents = weight_contents(path)
     if contents is None:
-        found = received_file(first_bytes(path, printable(path)))
+        kind = file_kind(path)
+        has_config = ""
+        if kind == KERAS:
+            has_config = ", which has its config in it; rnn-verify describe shows it"
         raise ModelFileError(
             f"{printable(path)}: expected a file with weights (.h5, .weights.h5). "
-            f"Received: {found}"
+            f"Received: {kind}{has_config}"
         )
     contents = with_slashes(contents)
     guess = guess_config(contents, order)

@@ -17,13 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from verify.errors import (
-    ModelFileError,
-    UnsupportedError,
-    error_prefix,
-    join_and,
-    printable,
-)
+from verify.data.file_kinds import KERAS, file_kind
+from verify.data.files import near_files
+from verify.errors import ModelFileError, UnsupportedError, error_prefix, printable
 from verify.forward.layers import REGISTRY
 from verify.model.arrays import shape_text
 from verify.model.spec import ModelSpec
@@ -37,7 +33,8 @@ from verify.model_files.config import (
     require_entries,
     shapes_fit,
 )
-from verify.model_files.folders import Members, is_unpacked, members_of
+from verify.model_files.folders import MEMBERS, Members, is_unpacked, members_of
+from verify.model_files.foreign import said_of
 from verify.model_files.hdf5 import (
     HDF5_MAGIC,
     Hdf5Contents,
@@ -73,7 +70,6 @@ MAX_WEIGHT_BYTES = 8 * 2**30
 """Greatest size of the weights in an archive, in bytes, because they are unpacked into
 memory."""
 
-ARCHIVE_MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 SHOWN_GROUPS = 4
 """Groups of weights that one message lists, at most."""
 
@@ -97,7 +93,8 @@ def read_file(
         that names the files of sharded weights. The content decides which
         of them it is, not the name.
     config : path, optional
-        For a file with weights only: the JSON that ``model.to_json()`` returns.
+        For a file with weights only: the JSON that ``model.to_json()`` returns, or a
+        ``.keras`` file of the same layers, whose config is taken.
     semantics : "keras2", "keras3" or None
         The version of Keras whose meaning is given to settings that changed their
         meaning; by default the version that wrote the file.
@@ -118,39 +115,17 @@ def read_file(
     path = Path(path)
     shown = printable(path)
     how = _How(semantics, partial, base_classes)
-    unpacked = is_unpacked(path)
-    head = b"" if unpacked else first_bytes(path, shown)
     with error_prefix(path), _refusing_excess(shown):
-        if unpacked or head.startswith(b"PK\x03\x04"):
+        if is_unpacked(path) or _is_archive(path, shown):
             if config is not None:
                 raise ModelFileError(
-                    f"{shown}: has a config of its own; --config is not"
+                    f"{shown}: has a config of its own; leave --config out"
                 )
             return _read_archive(path, shown, how)
         contents = weight_contents(path)
         if contents is not None:
             return _read_hdf5(contents, path, config, how)
-    found = received_file(head)
-    if head.lstrip().startswith(b"{"):
-        found = "JSON; give the weights file, and this as its config"
-    raise ModelFileError(f"{shown}: {EXPECTED_FILES}. Received: {found}")
-
-
-FIRST_BYTES: Mapping[bytes, str] = {
-    b"PK\x03\x04": "a ZIP archive, such as .keras, which has its config in it, or .npz",
-    HDF5_MAGIC: "an HDF5 file",
-    b"\x93NUMPY": "an array of NumPy (.npy)",
-    b"{": "JSON",
-}
-"""What a file is whose first bytes are these."""
-
-
-def received_file(head: bytes) -> str:
-    """Say, by its first bytes, what a file is."""
-    if not head:
-        return "an empty file"
-    kinds = (kind for first, kind in FIRST_BYTES.items() if head.startswith(first))
-    return next(kinds, f"a file that begins with {head!r}")
+    raise _refusal(path, shown)
 
 
 @dataclass(frozen=True)
@@ -186,29 +161,40 @@ def first_bytes(path: Path, shown: str) -> bytes:
         with path.open("rb") as file:
             return file.read(len(HDF5_MAGIC))
     except FileNotFoundError:
-        raise ModelFileError(f"{shown}: {EXPECTED_FILES}. No such file") from None
-    except IsADirectoryError:
-        inside = path / "model.keras"
-        missing = [name for name in ARCHIVE_MEMBERS if not (path / name).is_file()]
-        without = (
-            f" without {join_and(missing)}, which the folder of an unpacked .keras has"
-        )
-        hint = f"; try {printable(inside)}" if inside.exists() else without
         raise ModelFileError(
-            f"{shown}: {EXPECTED_FILES}. Received: a folder{hint}"
+            f"{shown}: {EXPECTED_FILES}. No such file{near_files(path)}"
         ) from None
+    except IsADirectoryError:
+        raise _refusal(path, shown) from None
     except OSError as error:
         raise ModelFileError(f"{shown}: cannot be read ({error.strerror})") from None
+
+
+def _is_archive(path: Path, shown: str) -> bool:
+    """Return whether a file is a ``.keras``, or a zip archive too damaged to say."""
+    if not first_bytes(path, shown).startswith(b"PK\x03\x04"):
+        return False
+    return file_kind(path).key in ("keras", "damaged")
+
+
+def _refusal(path: Path, shown: str) -> ModelFileError:
+    """Return the error for a file or a folder that is no model."""
+    try:
+        found = said_of(path)
+    except OSError as error:
+        return ModelFileError(f"{shown}: cannot be read ({error.strerror})")
+    return ModelFileError(f"{shown}: {EXPECTED_FILES}. Received: {found}")
 
 
 def _read_archive(path: Path, shown: str, how: _How) -> ModelSpec:
     try:
         with members_of(path) as archive:
-            members = {name: _member(archive, name, shown) for name in ARCHIVE_MEMBERS}
+            members = {name: _member(archive, name, shown) for name in MEMBERS}
             assets = read_assets(archive, shown)
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise ModelFileError(
-            f"{shown}: expected a .keras file. Received: a damaged archive ({error})"
+            f"{shown}: expected a .keras file. Received: a damaged archive ({error}); "
+            "copy or download it again"
         ) from None
     metadata = _json(members["metadata.json"], f"{shown}: metadata.json")
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
@@ -349,11 +335,22 @@ def _read_keras1(
 
 
 def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
-    """Return a config from a JSON file, and the version of Keras that it names."""
+    """Return the config in a JSON file or a .keras, and the version of Keras in it."""
     shown = printable(path)
+    wanted = f"{shown}: expected a config in JSON, or a .keras that has it"
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
-        raise ModelFileError(f"{shown}: expected a config in JSON. Received: {found}")
+        raise ModelFileError(f"{wanted}. Received: {found}")
+    kind = file_kind(path)
+    if kind == KERAS:
+        with zipfile.ZipFile(path) as archive:
+            metadata = _json(_member(archive, "metadata.json", shown), shown)
+            content = _json(_member(archive, "config.json", shown), shown)
+        if isinstance(metadata, dict):
+            version = metadata.get("keras_version", version)
+        return content, version
+    if kind.key not in ("json", "keras_config"):
+        raise ModelFileError(f"{wanted}. Received: {kind}")
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise ModelFileError(
             f"{shown}: has {path.stat().st_size:,} bytes; {MAX_CONFIG_BYTES:,} are "

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.mistakes.keras_versions import version_notes
 from verify.model.arrays import Array
+from verify.ports.artefacts.kinds import recognise
 from verify.ports.artefacts.session import Session, open_session
 from verify.ports.conclusions import AS_MANY_AS_ROWS, Case, conclude
 from verify.ports.export_report import (
@@ -131,6 +133,7 @@ def compare_exported(
     net.spec.require_finite()
     allowed = Allowed(tolerance, precision, diagnosis_seconds, threads)
     hint = None if precision in LOW_PRECISION else "float32"
+    recognise(Path(exported))  # a file of another kind is said before any waiting
     log = log or (lambda text: None)
     log(f"Opening {printable(os.fspath(exported))} ...")
     with open_session(exported, precision_hint=hint) as session:

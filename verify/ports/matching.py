@@ -14,7 +14,7 @@ from itertools import permutations
 
 import numpy as np
 
-from verify.errors import DataError, join_and, printable
+from verify.errors import DataError, did_you_mean, join_and, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
 from verify.model.arrays import Array, Shape, shape_text
@@ -378,6 +378,7 @@ def _as_told(
                 raise DataError(
                     f"--{side} {printable(name, 40)}={printable(other, 80)}: expected "
                     f"an {side} of {have}: {_listed(listed)}. "
+                    f"{did_you_mean(which, [one.name for one in listed])}"
                     f"Received: {printable(which, 80)}"
                 )
         if info in [taken for taken, _ in found.values()]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -18,7 +19,13 @@ from support.nets import ids
 import recipes.__main__
 import verify.__main__
 from verify.console import crash_report
-from verify.console.exit_codes import BAD_INPUT, INTERNAL_ERROR, Commands, run
+from verify.console.exit_codes import (
+    BAD_INPUT,
+    INTERNAL_ERROR,
+    UNREAD,
+    Commands,
+    run,
+)
 from verify.errors import DataError
 
 SECRET = "private tweet"
@@ -67,7 +74,7 @@ def said(capsys) -> str:
         (
             recipes.__main__.main,
             ["predict", "private", SECRET],
-            "recipes.run.folder.RunFolder",
+            "recipes.run.folder.RunFolder.finished",
         ),
     ],
 )
@@ -185,13 +192,43 @@ def test_what_is_no_defect_is_as_before(raises, code, message, folder, capsys):
     assert not list(folder.iterdir())
 
 
-def test_a_reader_that_has_gone_is_no_defect(folder):
-    streams = sys.stdout, sys.stderr  # click replaces both
-    try:
-        with pytest.raises(SystemExit):
-            run(app_that(lambda: BrokenPipeError(32, "")), ["work"], "app")
-    finally:
-        sys.stdout, sys.stderr = streams
+@contextlib.contextmanager
+def unread():
+    """Make stdout a pipe that nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream, contextlib.redirect_stdout(stream):
+        yield
+
+
+@pytest.mark.parametrize("said", ["a line", "a line\n" * 9999])
+@pytest.mark.parametrize("arguments", [["work"], ["--help"]])
+def test_a_reader_that_has_gone_is_141_and_no_defect(said, arguments, folder):
+    app = Commands(help=said)
+
+    @app.command()
+    def work() -> None:
+        print(said)
+
+    with unread():
+        assert run(app, arguments, "app") == UNREAD == 141
+    assert not list(folder.iterdir())
+
+
+def test_a_verdict_that_nobody_has_read_is_none():
+    app = app_that(lambda: click.exceptions.Exit(0))
+    assert run(app, ["work"], "app") == 0
+    with unread():
+        assert run(app, ["work"], "app") == UNREAD
+
+
+def test_another_pipe_that_breaks_is_a_defect(folder, capsys):
+    broken = app_that(lambda: BrokenPipeError(32, "Broken pipe"))
+    assert run(broken, ["work"], "app") == INTERNAL_ERROR
+    assert "BrokenPipeError" in said(capsys)
+
+
+def test_a_command_may_end_the_process_itself(folder):
     with pytest.raises(SystemExit):
         run(app_that(lambda: SystemExit(5)), ["work"], "app")
     assert not list(folder.iterdir())

@@ -184,8 +184,8 @@ def bad_files(folder) -> None:
         ("negative.npz", "x", "its header declares more than it holds"),
         ("number.npy", "x", "expected rows of numbers, (batch, ...). Received: shape"),
         ("bools.csv", "x", "expected numbers. Received: dtype=object"),
-        ("late.csv", "x", "expected numbers only. Received: text in column 'a'"),
-        ("few.csv", "x", "cannot be read as .csv (Error tokenizing data. C error: Exp"),
+        ("late.csv", "x", "expected numbers only. Received: 'true' in column 'a'"),
+        ("few.csv", "x", "read as .csv (line 2 has 3 cells, and those before it 2)"),
         ("fake.parquet", "x", "cannot be read as .parquet ("),
         ("text.parquet", "x", "string in column 'b'"),
         ("text.parquet", "a c", "expected columns called a and c. Received: a, b"),
@@ -212,11 +212,11 @@ def test_what_cannot_be_read_is_said_in_one_line(
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("nocolumn.csv", "expected a column 'text' of texts. Received: words, label"),
+        ("nocolumn.csv", "--column names another. Received: 'words', 'label'"),
         ("twice.csv", "expected one column 'text'. Received: two"),
         ("empty.csv", "expected a column 'text'. The file is empty"),
-        ("text.parquet", "expected a column 'text' of texts. Received: a, b"),
-        ("rows.npz", "expected texts in a file ending in .csv, .parquet. Received"),
+        ("text.parquet", "expected a column 'text' of texts; --column names another. "),
+        ("rows.npz", "expected texts in a file ending in .csv, .tsv, .parquet. Rec"),
     ],
 )
 def test_where_texts_are_missing_one_line_says_so(tmp_path, file, message):

@@ -201,7 +201,7 @@ def test_other_files_are_refused(tmp_path):
     assert "expected a file with weights" in refused(path)
     assert "Received: JSON" in refused(path)
     np.save(tmp_path / "x.npy", np.zeros(3))
-    assert "Received: an array of NumPy (.npy)" in refused(tmp_path / "x.npy")
+    assert "Received: a NumPy array (.npy)" in refused(tmp_path / "x.npy")
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = "{}"
     assert "has a config of its own" in refused(path)

@@ -10,7 +10,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from verify.data.sources.base import Arrays, Data, Source
+from verify.data.file_kinds import file_kind
+from verify.data.files import near_files
+from verify.data.sources.base import Arrays, Data, Source, reading
 from verify.data.sources.by_name import ArraysByName, open_by_name
 from verify.data.sources.csv_files import NumberCsv, TextCsv
 from verify.data.sources.numpy_files import Npy, Npz
@@ -29,15 +31,32 @@ __all__ = [
     "open_source",
 ]
 
-FORMATS = (".npy", ".npz", ".csv", ".parquet")
+CSV_FORMATS = (".csv", ".tsv")
+FORMATS = (".npy", ".npz", *CSV_FORMATS, ".parquet")
 NAMED_ARRAY_FORMATS = (".npz", ".parquet")
 """Formats that hold several arrays by their names."""
 
-TEXT_FORMATS = (".csv", ".parquet")
+TEXT_FORMATS = (*CSV_FORMATS, ".parquet")
 """Formats with a column of texts."""
 
 LINES_FORMAT = ".txt"
 """The format with a text a line, for models that take texts."""
+
+SUFFIXES = {
+    "npy": (".npy",),
+    "npz": (".npz",),
+    "parquet": (".parquet",),
+    "text": (*CSV_FORMATS, LINES_FORMAT),
+}
+"""How files of a kind may end."""
+
+VAGUE_KINDS = ("text", "json", "xml", "unknown", "damaged", "empty", "blanks")
+"""Kinds that do not say for sure that a file is none of the kind it is named after."""
+
+MODEL_KINDS = (
+    "keras", "hdf5", "onnx", "litert", "openvino", "torch_export", "torchscript",
+    "torch_pickle", "safetensors", "core_ml", "graph_def", "tfjs", "keras_config",
+)  # fmt: skip
 
 
 def open_source(
@@ -54,10 +73,10 @@ def open_source(
     Parameters
     ----------
     path : path
-        ``.npy``; ``.npz`` holding one array, or one called `name`; ``.csv`` of numbers,
-        one row a sample, with or without a line of headings; ``.parquet`` of numbers,
-        one column a feature, or with a column of lists. Of several arrays ``.npz`` or
-        ``.parquet``, each by its name.
+        ``.npy``; ``.npz`` holding one array, or one called `name`; ``.csv`` or ``.tsv``
+        of numbers, one row a sample, with or without a line of headings; ``.parquet``
+        of numbers, one column a feature, or with a column of lists. Of several arrays
+        ``.npz`` or ``.parquet``, each by its name.
     name : str
         What the array is called where there is one.
     names : sequence of str
@@ -78,18 +97,16 @@ def open_source(
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if pipeline is None and texts and len(names) == 1:
-        if suffix in (*TEXT_FORMATS, LINES_FORMAT):
-            return _open_texts(path, suffix, column)
-        if suffix != ".npy" and suffix != ".npz":
-            raise DataError(
-                f"{path}: expected a file ending in {', '.join(FORMATS)} or "
-                f"{LINES_FORMAT}. Received: '{path.suffix}'"
-            )
+    plain_texts = pipeline is None and texts and len(names) == 1
     wanted = "a file of numbers" if pipeline is None else "a file of texts"
+    if plain_texts and suffix in (*TEXT_FORMATS, LINES_FORMAT):
+        wanted = "a file of texts"
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
+        found = "a folder" if path.is_dir() else f"no such file{near_files(path)}"
         raise DataError(f"{path}: expected {wanted}. Received: {found}")
+    known = FORMATS if pipeline is None else TEXT_FORMATS
+    if plain_texts:
+        known = (*known, LINES_FORMAT)
     if len(names) > 1 and pipeline is not None:
         raise DataError(
             f"{path}: texts are for a model of one input. Received: one that takes "
@@ -100,29 +117,43 @@ def open_source(
             f"{path}: expected {' or '.join(NAMED_ARRAY_FORMATS)} with arrays "
             f"{join_and(map(printable, names))}. Received: '{path.suffix}'"
         )
-    known = FORMATS if pipeline is None else TEXT_FORMATS
-    if suffix not in known:
-        kind = "a file" if pipeline is None else "texts in a file"
-        raise DataError(
-            f"{path}: expected {kind} ending in {', '.join(known)}. "
-            f"Received: '{path.suffix}'"
-        )
+    form = "a file" if pipeline is None else "texts in a file"
+    _require_known(path, suffix, known, form)
     if pipeline is not None:
-        reader = TextCsv if suffix == ".csv" else TextParquet
-        return reader(path, pipeline, column)
+        return _text_reader(suffix)(path, pipeline, column)
+    if plain_texts and suffix in (*TEXT_FORMATS, LINES_FORMAT):
+        return _text_reader(suffix)(path, PlainTexts(), column)
     if suffix == ".npy":
         return Npy(path, texts=texts)
-    if suffix == ".csv":
+    if suffix in CSV_FORMATS:
         return NumberCsv(path)
     if suffix == ".npz":
         return Npz(path, name, names, texts=texts)
     return Parquet(path, name, names)
 
 
-def _open_texts(path: Path, suffix: str, column: str) -> Source:
-    """Open a file of texts for a model that takes them as they are."""
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise DataError(f"{path}: expected a file of texts. Received: {found}")
-    kinds: dict[str, type[TextSource]] = {".csv": TextCsv, ".parquet": TextParquet}
-    return kinds.get(suffix, TextLines)(path, PlainTexts(), column)
+def _text_reader(suffix: str) -> type[TextSource]:
+    if suffix in CSV_FORMATS:
+        return TextCsv
+    return TextParquet if suffix == ".parquet" else TextLines
+
+
+def _require_known(path: Path, suffix: str, known: Sequence[str], wanted: str) -> None:
+    """Raise DataError if a file has another name or another content than it should."""
+    with reading(path):
+        kind = file_kind(path)
+    fits = SUFFIXES.get(kind.key, ())
+    if suffix in known and (suffix in fits or kind.key in VAGUE_KINDS):
+        return
+    if suffix in known:
+        wanted = f"a {suffix} file, as its name says"
+    else:
+        wanted += f" ending in {', '.join(known)}"
+    usable = next((name for name in fits if name in known), None)
+    remedy = kind.remedy or "numpy.save writes arrays as .npy" * (".npy" in known)
+    if usable is not None:
+        remedy = f"rename it to end in {usable}"
+    elif kind.key in MODEL_KINDS:
+        remedy = "a model goes in front, its inputs behind --data"
+    said = f"{kind.name}; {remedy}" if remedy else kind.name
+    raise DataError(f"{path}: expected {wanted}. Received: {said}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from verify.data.csv_form import parsing_error
 from verify.errors import DataError, VerifyError, join_and, printable
 from verify.model.arrays import Array
 
@@ -132,8 +133,7 @@ def reading(path: Path) -> Iterator[None]:
     except VerifyError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())
-        why = printable(said or type(error).__name__, 160)
+        why = parsing_error(error) or type(error).__name__
         raise DataError(f"{path}: cannot be read as {path.suffix} ({why})") from None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from verify.data.csv_form import number_form, read_head, text_form
 from verify.data.sources.base import Data, FileSource, reading, rebatch
 from verify.data.sources.texts import TextSource
 from verify.errors import DataError, UnsupportedError, install_hint, printable
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 MAX_BLOCK_NUMBERS, MAX_BLOCK_LINES = 2**20, 2**14
 """Numbers and lines that are parsed at a time, at most."""
+
+
+class TextInCsv(DataError):
+    """Report a CSV file with text where numbers are expected."""
 
 
 class NumberCsv(FileSource):
@@ -34,7 +40,8 @@ class NumberCsv(FileSource):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         with reading(path):
-            self._headings = False
+            self._form = number_form(path, read_head(path))
+            self._headings = bool(self._form.headings)
             found = self._scan()
             if found is None:
                 self._headings = True
@@ -46,16 +53,23 @@ class NumberCsv(FileSource):
             self._dtype = np.dtype(bool)
         else:
             self._dtype = np.result_type(*self._dtypes)
+        note = self._form.note(printable(path))
+        self.notes = (note,) if note else ()
 
     def _scan(self) -> tuple[int, list[np.dtype]] | None:
         """Return the rows and the type of each column; None if there are headings."""
         rows, dtypes = 0, list[np.dtype]()
         for table in self._tables():
+            if self._headings and table.empty and not rows:
+                raise DataError(
+                    f"{self.path}: expected rows of numbers. Received: a line of "
+                    "headings alone"
+                )
             for column, dtype in table.dtypes.items():
                 if dtype.kind not in "biuf":
                     if not self._headings:
                         return None
-                    raise self._text_error(column)
+                    raise self._text_error(column, table[column])
             if not rows and not self._headings:
                 self._require_no_numbered_headings(table)
             here = list(table.dtypes)
@@ -63,18 +77,27 @@ class NumberCsv(FileSource):
                 if not self._headings:
                     return None
                 columns = zip(table.columns, dtypes, here, strict=True)
-                raise self._text_error(
-                    next(c for c, a, b in columns if _mixes_text(a, b))
-                )
+                column = next(c for c, a, b in columns if _mixes_text(a, b))
+                raise self._text_error(column, table[column])
             dtypes = list(map(np.promote_types, dtypes or here, here))
             rows += len(table)
         return rows, dtypes
 
-    def _text_error(self, column: object) -> DataError:
-        return DataError(
-            f"{self.path}: expected numbers only. Received: text in column "
+    def _text_error(self, column: object, cells: Any) -> DataError:
+        pd = _import_pandas(self.path)
+        strange = cells[pd.to_numeric(cells, errors="coerce").isna() & cells.notna()]
+        sample = str(strange.iloc[0]) if len(strange) else ""
+        shown = f"'{printable(sample, 40)}'" if sample else "text"
+        said = (
+            f"{self.path}: expected numbers only. Received: {shown} in column "
             f"'{printable(column)}'"
         )
+        if sample and not re.search(r"[^\W\d_]", sample):
+            return DataError(
+                f"{said}. Write numbers with decimal points, and without thousands "
+                "separators"
+            )
+        return TextInCsv(said)
 
     def _require_no_numbered_headings(self, table: pd.DataFrame) -> None:
         first = table.iloc[0].tolist()
@@ -90,9 +113,13 @@ class NumberCsv(FileSource):
 
         how: dict[str, Any] = {
             "header": 0 if self._headings else None, "skipinitialspace": True,
+            **self._form.options,
         }  # fmt: skip
         try:
             columns = pd.read_csv(self.path, nrows=1, **how).columns
+            if self._form.index:
+                how["usecols"] = range(self._form.index, len(columns))
+                columns = columns[self._form.index :]
             if dtypes is not None:
                 how["dtype"] = dict(zip(columns, dtypes, strict=True))
             lines = min(
@@ -141,33 +168,38 @@ def _mixes_text(a: np.dtype, b: np.dtype) -> bool:
 class TextCsv(TextSource):
     """Read a column of texts."""
 
-    def texts(self) -> Iterator[list[str]]:
-        """Yield the texts, many at a time."""
+    def examined(self) -> Iterable[str]:
+        """Find the separator by the line of headings, and the column."""
+        self._form = text_form(read_head(self.path), [self.column])
         pd = _import_pandas(self.path)
-
-        def read(**more: Any) -> Any:
-            return pd.read_csv(
-                self.path,
-                dtype=str,
-                keep_default_na=False,  # "null" and "NA" are words
-                index_col=False,  # a row with a cell too many must not shift the others
-                encoding="utf-8-sig",
-                encoding_errors="replace",
-                low_memory=False,
-                **more,
-            )
-
         try:
-            columns = list(read(nrows=0).columns)
+            columns = list(self._read(nrows=0).columns)
         except pd.errors.EmptyDataError:
             raise DataError(
                 f"{self.path}: expected a column '{self.column}'. The file is empty"
             ) from None
-        self.require_column(columns)
-        if f"{self.column}.1" in columns:
+        self._found = self.found_column(columns)
+        if f"{self._found}.1" in columns:
             raise DataError(
                 f"{self.path}: expected one column '{self.column}'. Received: two"
             )
-        with read(usecols=[self.column], chunksize=MAX_BLOCK_LINES) as tables:
+        yield self._form.note(printable(self.path))
+        yield self.renamed(self._found)
+
+    def _read(self, **more: Any) -> Any:
+        pd = _import_pandas(self.path)
+        return pd.read_csv(
+            self.path,
+            dtype=str,
+            keep_default_na=False,  # "null" and "NA" are words
+            index_col=False,  # a row with a cell too many must not shift the others
+            low_memory=False,
+            **self._form.options,
+            **more,
+        )
+
+    def texts(self) -> Iterator[list[str]]:
+        """Yield the texts, many at a time."""
+        with self._read(usecols=[self._found], chunksize=MAX_BLOCK_LINES) as tables:
             for table in tables:
-                yield table[self.column].fillna("").tolist()
+                yield table[self._found].fillna("").tolist()

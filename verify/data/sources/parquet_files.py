@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,18 +129,22 @@ def _first(lengths: Array) -> int:
 class TextParquet(TextSource):
     """Read a column of texts."""
 
-    def texts(self) -> Iterator[list[str]]:
-        """Yield the texts, many at a time; "" where one is missing."""
+    def examined(self) -> Iterable[str]:
+        """Find the column."""
         with opened(self.path) as file:
             held = columns_of(file)
-        self.require_column(list(held))
-        if not _is_text(held[self.column]):
+        self._found = self.found_column(list(held))
+        if not _is_text(held[self._found]):
             raise DataError(
                 f"{self.path}: expected texts in column "
-                f"'{self.column}'. Received: {printable(held[self.column], 60)}"
+                f"'{self._found}'. Received: {printable(held[self._found], 60)}"
             )
-        for table, _ in arrow_batches(self.path, [self.column], 0):
-            yield [text or "" for text in table.column(self.column).to_pylist()]
+        yield self.renamed(self._found)
+
+    def texts(self) -> Iterator[list[str]]:
+        """Yield the texts, many at a time; "" where one is missing."""
+        for table, _ in arrow_batches(self.path, [self._found], 0):
+            yield [text or "" for text in table.column(self._found).to_pylist()]
 
 
 @contextlib.contextmanager

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from verify.data.sources.base import Data, FileSource, names_text, reading, rebatch
-from verify.errors import DataError, printable
+from verify.data.csv_form import column_called, columns_said, renamed
+from verify.data.sources.base import Data, FileSource, reading, rebatch
+from verify.errors import DataError, did_you_mean, printable
 from verify.model.arrays import Array
 
 
@@ -60,26 +61,46 @@ class TextSource(FileSource):
         self.pipeline, self.column = pipeline, column
         self.rows = empty = 0
         with reading(path):
+            self.notes = tuple(filter(None, self.examined()))
             for texts in self.texts():
                 self.rows += len(texts)
                 empty += sum(not text or text.isspace() for text in texts)
         if empty:
-            self.notes = (
+            self.notes += (
                 f"{printable(path)}: {empty:,} of {self.rows:,} texts are empty; each "
                 "is a row of padding",
             )
+
+    def examined(self) -> Iterable[str]:
+        """Find the column before the first read; return what to note about it."""
+        return ()
 
     @abstractmethod
     def texts(self) -> Iterator[list[str]]:
         """Yield the texts, many at a time; "" where one is missing."""
 
-    def require_column(self, columns: Sequence[str]) -> None:
-        """Raise DataError if the column is not among those of the file."""
-        if self.column not in columns:
+    def found_column(self, columns: Sequence[str]) -> str:
+        """Return the column, whose name may be written otherwise in the file.
+
+        Raises
+        ------
+        DataError
+            It is not there.
+        """
+        found = column_called(self.column, columns)
+        if found is None:
             raise DataError(
-                f"{self.path}: expected a column '{self.column}' of "
-                f"texts. Received: {names_text(map(str, columns))}"
+                f"{self.path}: expected a column '{self.column}' of texts; --column "
+                f"names another. {did_you_mean(self.column, columns)}Received: "
+                f"{columns_said(columns)}"
             )
+        return found
+
+    def renamed(self, found: str) -> str:
+        """Return a sentence on a name that is written otherwise; "" if it is not."""
+        if found == self.column:
+            return ""
+        return renamed(printable(self.path), self.column, found)
 
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
         """Yield batches; see `Source`."""

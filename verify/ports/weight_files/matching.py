@@ -9,7 +9,13 @@ from functools import cached_property
 
 import numpy as np
 
-from verify.errors import DataError, UnsupportedError, join_and, printable
+from verify.errors import (
+    DataError,
+    UnsupportedError,
+    did_you_mean,
+    join_and,
+    printable,
+)
 from verify.model.arrays import Array, weights_text
 from verify.model.conventions import (
     Convention,
@@ -212,9 +218,10 @@ def _chosen(leaves: Sequence[Leaf], layers: Mapping[str, str]) -> dict[str, str]
     for name, prefix in layers.items():
         paths = [x.path for x in leaves if name in (x.path, x.path.partition("/")[0])]
         if not paths:
+            known = [x.path for x in leaves]
             raise DataError(
-                f"expected a layer with weights: {join_and(x.path for x in leaves)}. "
-                f"Received: '{printable(name, 80)}'"
+                f"--layer: expected a layer with weights: {join_and(known)}. "
+                f"{did_you_mean(name, known)}Received: '{printable(name, 80)}'"
             )
         found |= dict.fromkeys(paths, prefix)
     return found

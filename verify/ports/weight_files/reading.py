@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
+from verify.data.file_kinds import file_kind
 from verify.errors import ModelFileError, UnsupportedError, install_hint, printable
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
@@ -26,11 +27,23 @@ MAX_ARRAYS = 20_000
 MAX_JSON_BYTES = 64 * 2**20
 """Bytes of the model.json of TensorFlow.js, at most."""
 
-REMEDY = "save the weights as .safetensors, or with numpy.savez as .npz"
-TORCH_REMEDY = (
-    "save the weights with safetensors.torch.save_file(model.state_dict(), ...), or "
-    "with numpy.savez"
+REMEDY = "instead save the weights as .safetensors, or with numpy.savez as .npz"
+_NOT_READ = (
+    "it is not read. Instead save the weights with "
+    "safetensors.torch.save_file(model.state_dict(), ...), or with numpy.savez"
 )
+_AS_EXPORTED = "leave --as out, and it is run and compared"
+
+REMEDIES: Mapping[str, str] = {
+    "torch_pickle": _NOT_READ,
+    "pickle": _NOT_READ,
+    "hdf5": f"give weights of Keras as the model; of another framework {REMEDY}",
+    "keras": f"of another framework {REMEDY}",
+    **dict.fromkeys(
+        ("onnx", "litert", "openvino", "saved_model", "torch_export"), _AS_EXPORTED
+    ),
+}
+"""What to do with a file of another kind."""
 
 
 def read_weight_file(path: str | Path) -> dict[str, Array]:
@@ -50,44 +63,25 @@ def read_weight_file(path: str | Path) -> dict[str, Array]:
         The library that reads the file is not installed.
     """
     where = Path(path)
-    if where.is_dir():
-        inside = where / "model.json"
-        if not inside.is_file():
-            raise ModelFileError(
-                f"{path} is a folder without the model.json of TensorFlow.js. "
-                f"Instead: {REMEDY}"
-            )
-        return read_weight_file(inside)
     try:
-        with where.open("rb") as file:
-            start = file.read(16)
+        kind = file_kind(where)
         size = where.stat().st_size
     except OSError as error:
         raise ModelFileError(f"{path}: {error.strerror or error}") from None
-    if start[:1] in (b"{", b" ", b"\n") and where.suffix.lower() == ".json":
-        return _tfjs(where, size)
-    _require_size(path, size, "the file has")
-    if start.startswith(b"PK\x03\x04"):
-        return _npz(where)
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        raise ModelFileError(
-            f"{path} is an HDF5 file; give a .weights.h5 or .h5 of Keras as the model. "
-            f"For another framework {REMEDY}"
-        )
-    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        raise ModelFileError(
-            f"{path} is a pickle, which can execute code and is not read. Instead: "
-            f"{TORCH_REMEDY}"
-        )
-    if start.startswith(b"\x93NUMPY"):
-        raise ModelFileError(
-            f"{path} holds one array without a name (.npy). Instead: {REMEDY}"
-        )
-    if start[8:9] == b"{":
+    if kind.key == "tfjs":
+        return _tfjs(where / "model.json" if where.is_dir() else where)
+    if kind.key == "safetensors":
+        _require_size(path, size, "the file has")
         return _safetensors(where)
+    if kind.key == "npz":
+        _require_size(path, size, "the file has")
+        return _npz(where)
+    if kind.key == "damaged":
+        raise ModelFileError(f"{path} is damaged ({kind.name}); {kind.remedy}")
+    remedy = kind.remedy or REMEDIES.get(kind.key, REMEDY)
     raise ModelFileError(
         f"{path}: expected weights as .safetensors, .npz or a model.json of "
-        f"TensorFlow.js. Received: a file that begins with {start[:8]!r}"
+        f"TensorFlow.js. Received: {kind.name}; {remedy}"
     )
 
 
@@ -152,21 +146,6 @@ def _npz(path: Path) -> dict[str, Array]:
 
 def _require_npz(path: Path, members: list[zipfile.ZipInfo]) -> None:
     names = [m.filename for m in members]
-    inner = {name.partition("/")[2] for name in names}
-    if "data.pkl" in {*names, *inner}:
-        raise ModelFileError(
-            f"{path} is a PyTorch checkpoint, a pickle, which can execute code and is "
-            f"not read. Instead: {TORCH_REMEDY}"
-        )
-    if "metadata.json" in names and "config.json" in names:
-        raise ModelFileError(
-            f"{path} is a Keras model; expected the weights of another framework"
-        )
-    if not names or not all(name.endswith(".npy") for name in names):
-        raise ModelFileError(
-            f"{path} is a zip archive, but not of NumPy arrays (.npz). "
-            f"Instead: {REMEDY}"
-        )
     _require_count(path, len(names))
     if len(set(names)) < len(names):
         raise ModelFileError(f"{path} is damaged (a name stands in it twice)")
@@ -184,7 +163,7 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Arra
         if dtype.hasobject:
             raise ModelFileError(
                 f"{path}: '{printable(name, 80)}' holds Python objects, a pickle, "
-                f"which can execute code and is not read. Instead: {REMEDY}"
+                f"which can execute code and is not read; {REMEDY}"
             )
         _require_number(path, name, dtype)
         declared = dtype.itemsize * math.prod(shape)
@@ -207,11 +186,12 @@ TFJS_DTYPES: Mapping[str, str] = {
 }  # fmt: skip
 
 
-def _tfjs(path: Path, size: int) -> dict[str, Array]:
+def _tfjs(path: Path) -> dict[str, Array]:
     """Read the weights of a layers model of TensorFlow.js.
 
     Source: tfjs-core/src/io/types.ts, ``WeightsManifestConfig``.
     """
+    size = path.stat().st_size
     if size > MAX_JSON_BYTES:
         raise ModelFileError(
             f"{path}: expected at most {MAX_JSON_BYTES / 2**20:.0f} MiB of JSON. "

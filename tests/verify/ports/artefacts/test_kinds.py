@@ -91,7 +91,7 @@ def test_a_file_of_another_kind_is_named(data, what, tmp_path):
         (("x.npy", "y.npy"), "NumPy arrays (.npz)"),
         (("m/saved_model.pb",), "a zip archive with a SavedModel; unpack it first"),
         (("m/Data/model.mlmodel",), "a Core ML package"),
-        (("other",), "a zip archive of another kind"),
+        (("other",), "a zip archive that holds other; unpack it first"),
     ],
 )
 def test_an_archive_of_another_kind_is_named(names, what, tmp_path):
@@ -108,7 +108,7 @@ def test_an_archive_of_another_kind_is_named(names, what, tmp_path):
         ((), "an empty folder"),
         (
             ("a", "b", "c", "d", "e"),
-            "a folder without saved_model.pb (a, b, c, d and 1",
+            "a folder that holds a, b, c, d and 1 more",
         ),
         (("saved_model.pbtxt",), "a SavedModel folder in text form"),
         (("model.json", "group1-shard1of1.bin"), "a TensorFlow.js folder"),
@@ -134,7 +134,7 @@ def test_real_files_of_other_kinds(tmp_path):
 def test_what_is_absent_or_no_file_is_said(tmp_path):
     assert refused(tmp_path / "none.onnx") == "no such file"
     os.mkfifo(tmp_path / "pipe.onnx")
-    assert refused(tmp_path / "pipe.onnx") == "not a file or a folder"
+    assert refused(tmp_path / "pipe.onnx") == "neither a file nor a folder"
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert refused(tmp_path / "loop") == "no such file"
 

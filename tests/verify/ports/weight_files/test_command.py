@@ -59,7 +59,7 @@ def test_a_mistake_is_named_by_the_weights_and_by_the_outputs(files, capsys):
         (["--as", "torch", "--layer", "lstm=dec"], "no arrays that fit stand under"),
         (["--as", "torch", "--layer", "lstm"], "--layer"),
         (["--as", "haiku"], "expected the arrays of hk.Embed of Haiku"),
-        ([], "compare weights with --as FRAMEWORK"),
+        ([], "its weights can be compared with --as FRAMEWORK"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line(files, capsys, options, words):

@@ -161,7 +161,6 @@ GOOD = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
     [
         safetensors_bytes(GOOD, b"1234"),
         safetensors_bytes(GOOD, b"12345678")[:20],
-        struct.pack("<Q", 2**60) + b'{"a": 1}',
         safetensors_bytes(
             {"a": {**GOOD["a"], "data_offsets": [0, 2**62]}}, b"12345678"
         ),
@@ -202,7 +201,7 @@ def test_damaged_archives_are_one_line(tmp_path):
         with pytest.raises(ModelFileError, match=words):
             read_weight_file(path)
     npz_of(path, "a.txt", b"text")
-    with pytest.raises(ModelFileError, match="not of NumPy arrays"):
+    with pytest.raises(ModelFileError, match=r"a zip archive that holds a\.txt"):
         read_weight_file(path)
     np.savez(path, a=np.arange(1000.0))
     path.write_bytes(path.read_bytes()[:4000])
@@ -234,10 +233,11 @@ def test_too_many_arrays_are_refused(tmp_path, monkeypatch):
     ("content", "words"),
     [
         (b"\x89HDF\r\n\x1a\n" + bytes(20), "an HDF5 file"),
-        (npy_bytes(np.zeros(3)), "one array without a name"),
-        (b"hello, this is a text", "a file that begins with"),
-        (b"", "a file that begins with b''"),
-        (b"{}", "a file that begins with|expected a model.json"),
+        (npy_bytes(np.zeros(3)), r"a NumPy array \(\.npy\); instead save"),
+        (b"hello, this is a text", "text that begins with 'hello, this is a text'"),
+        (b"", "an empty file"),
+        (struct.pack("<Q", 2**60) + b'{"a": 1}', "a file of an unknown kind"),
+        (b"{}", "Received: JSON"),
     ],
 )
 def test_files_of_other_kinds_are_named(tmp_path, content, words):
@@ -250,11 +250,11 @@ def test_files_of_other_kinds_are_named(tmp_path, content, words):
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(ModelFileError, match="No such file"):
         read_weight_file(tmp_path / "gone.npz")
-    with pytest.raises(ModelFileError, match=r"folder without the model\.json"):
+    with pytest.raises(ModelFileError, match=r"an empty folder|a folder that holds"):
         read_weight_file(tmp_path)
     (tmp_path / "model.json").write_text("[1, 2")
     with pytest.raises(
-        ModelFileError, match=r"with weightsManifest|a file that begins"
+        ModelFileError, match=r"a TensorFlow\.js folder|begins like JSON"
     ):
         read_weight_file(tmp_path / "model.json")
 
