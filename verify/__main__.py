@@ -31,7 +31,7 @@ def _meant(word: str) -> str:
     """Return what was meant by a word that is no command: a model, or rnn-recipe."""
     if word in OF_THE_RECIPES:
         return f"It is a command of the recipes: rnn-recipe {word}"
-    if Path(word).suffix in (".keras", ".h5") or Path(word).is_dir():
+    if Path(word).suffix in (".keras", ".h5"):
         return f"To check a model: rnn-verify check {printable(word)}"
     return ""
 

@@ -58,6 +58,15 @@ class RunFolder:
             There is no such folder, or it holds something else.
         """
         given = Path(path)
+        try:
+            return cls._finished(given)
+        except OSError as error:  # a name too long, a folder that may not be listed
+            raise DataError(
+                f"{printable(given)}: cannot be read ({error.strerror})"
+            ) from None
+
+    @classmethod
+    def _finished(cls, given: Path) -> RunFolder:
         found = given.parent if given.is_file() else given
         known = given.is_dir() or given.name in (*RUN_FILES, PAGE_FILE)
         if known and (found / PIPELINE_FILE).is_file():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import gc
 import io
 import os
@@ -99,7 +100,7 @@ def _unread() -> bool:
 def _is_unread(stream: TextIO | None) -> bool:
     if stream is None:  # closed from the start
         return False
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError, ValueError):
         stream.flush()
     poll = select.poll()
     try:
@@ -151,7 +152,7 @@ def run(
             stream.reconfigure(errors="backslashreplace")
     with terminable() as terminated, told():
         code = _run(app, argv, name, known)
-    if _unread():
+    if _unread() and code != INTERRUPTED:
         return UNREAD
     if code == INTERRUPTED:
         code = TERMINATED if terminated.is_set() else INTERRUPTED
@@ -185,7 +186,8 @@ def _run(
             stop = "" if said.endswith((".", "?", "!")) else "."
             context = getattr(error, "ctx", None)
             where = name if context is None else context.command_path
-            print(f"{name}: {said}{stop} See {where} --help", file=sys.stderr)
+            hint = _about_data(said, context)
+            print(f"{name}: {said}{stop}{hint} See {where} --help", file=sys.stderr)
         return BAD_INPUT
     except click.Abort as error:
         if isinstance(error.__cause__, KeyboardInterrupt):
@@ -200,9 +202,23 @@ def _run(
             file=sys.stderr,
         )
         return BAD_INPUT
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # a text given in place of a file
+            return _defect(error, app, argv, name, known)
+        file = printable(error.filename, 100)
+        print(f"{name}: {file}: {error.strerror}", file=sys.stderr)
+        return BAD_INPUT
     except Exception as error:
         return _defect(error, app, argv, name, known)
     return code if isinstance(code, int) else 0
+
+
+def _about_data(said: str, context: click.Context | None) -> str:
+    """Return where inputs are given, if they were given as one more argument."""
+    options = () if context is None else context.command.params
+    extra = said.startswith("Got unexpected extra argument")
+    has_data = any("--data" in option.opts for option in options)
+    return " Inputs go behind --data." if extra and has_data else ""
 
 
 def _defect(

@@ -59,7 +59,7 @@ OTHERWISE = "Keras writes one with model.save('model.keras')"
 """What is said where nothing better is known."""
 
 KERAS2_SAVED_MODEL = (
-    "It was saved by Keras 2. There (or with the package tf_keras): "
+    "It was saved by Keras 2. With the package tf_keras: "
     "tf_keras.models.load_model('{path}').save('model.h5')"
 )
 

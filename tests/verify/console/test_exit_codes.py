@@ -228,6 +228,13 @@ def test_another_pipe_that_breaks_is_a_defect(folder, capsys):
     assert "BrokenPipeError" in said(capsys)
 
 
+def test_a_text_given_in_place_of_a_file_is_no_defect(folder, capsys):
+    text = "the flight was late " * 500
+    assert verify.__main__.main(["describe", text]) == BAD_INPUT
+    assert said(capsys).endswith("...: File name too long")
+    assert not list(folder.iterdir())
+
+
 def test_a_command_may_end_the_process_itself(folder):
     with pytest.raises(SystemExit):
         run(app_that(lambda: SystemExit(5)), ["work"], "app")
