@@ -73,8 +73,9 @@ def test_a_mistake_is_answered_as_the_table_says(case, files, monkeypatch, capsy
     assert code == case.code
     assert all(line.isprintable() for line in case.said)
     if code == 2:
-        (line,) = case.said
+        *notes, line = case.said
         assert line.startswith(f"{program}: ")
+        assert all(": is read " in note for note in notes)
         assert captured.out == ""
 
 

@@ -176,6 +176,7 @@ TABLES: dict[str, bytes | str] = {
     "utf16be.csv": table().encode("utf-16-be"),
     "index.csv": indexed(),
     "index2.csv": indexed("Unnamed: 0"),
+    "gap.csv": "\n".join(["," + ",".join(HEADINGS[1:]), *LINES]),
     "numbered.csv": indexed("", [str(k) for k in range(TIME)]),
     "headings.csv": ",".join(HEADINGS) + "\n",
     "range.csv": ",".join(map(str, range(TIME))) + "\n" + "\n".join(LINES),

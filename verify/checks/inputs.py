@@ -252,8 +252,11 @@ def error_rows(start: int, count: int, rows: int, name: str = "") -> Iterator[No
 
 
 def file_name(source: Source) -> str:
-    """Return the path of the file that a source reads; empty if it reads none."""
-    return printable(source.path) if isinstance(source, FileSource) else ""
+    """Return what errors call the file that a source reads; empty if it reads none."""
+    if not isinstance(source, FileSource):
+        return ""
+    how = f" (read {source.read_how})" if source.read_how else ""
+    return f"{printable(source.path)}{how}"
 
 
 def probe_inputs(

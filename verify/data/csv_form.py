@@ -60,8 +60,9 @@ class CsvForm:
         how = {"encoding": self.encoding, "sep": separator, "decimal": self.decimal}
         return how | {"encoding_errors": "replace"}
 
-    def note(self, path: object) -> str:
-        """Return a sentence on what is not as usual; "" if all is."""
+    @property
+    def unusual(self) -> str:
+        """Return what is not as usual, ``with tabs between columns``; "" if all is."""
         unusual = []
         if ENCODINGS[self.encoding]:
             unusual.append(f"in {ENCODINGS[self.encoding]}")
@@ -72,7 +73,11 @@ class CsvForm:
         if self.index:
             which = "first column" if self.index == 1 else f"first {self.index} columns"
             unusual.append(f"without its {which}, an index that has no heading")
-        return f"{path}: is read {join_and(unusual)}" if unusual else ""
+        return join_and(unusual)
+
+    def note(self, path: object) -> str:
+        """Return a sentence on what is not as usual; "" if all is."""
+        return f"{path}: is read {self.unusual}" if self.unusual else ""
 
 
 def read_head(path: Path) -> bytes:

@@ -114,7 +114,16 @@ class Arrays(Source):
 
 
 class FileSource(Source):
-    """Give out the rows of a file, which is open only while it is read."""
+    """Give out the rows of a file, which is open only while it is read.
+
+    Attributes
+    ----------
+    path : Path
+    read_how : str
+        In which unusual form it is read; "" if in none. Errors about rows name it.
+    """
+
+    read_how = ""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -53,8 +53,8 @@ class NumberCsv(FileSource):
             self._dtype = np.dtype(bool)
         else:
             self._dtype = np.result_type(*self._dtypes)
-        note = self._form.note(printable(path))
-        self.notes = (note,) if note else ()
+        self.read_how = self._form.unusual
+        self.notes = tuple(filter(None, [self._form.note(printable(path))]))
 
     def _scan(self) -> tuple[int, list[np.dtype]] | None:
         """Return the rows and the type of each column; None if there are headings."""
