@@ -47,7 +47,7 @@ def test_a_manifest_edited_by_hand_is_refused(trained, capsys):
 
 def test_a_value_that_is_refused_is_a_sentence_and_then_where_to_look(capsys):
     line = refused(capsys, "run", "toy_rnn", "--epochs", "0")
-    assert line.endswith("is not in the range 1<=x<=1000000. See rnn-recipe --help")
+    assert line.endswith("is not in the range 1<=x<=1000000. See rnn-recipe run --help")
 
 
 def test_what_a_resumed_run_must_share_with_its_beginning(
