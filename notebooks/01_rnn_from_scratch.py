@@ -4,6 +4,10 @@
 # **Goal.** You train a SimpleRNN of one unit on "this is an example", compute its
 # prediction yourself, number by number, and prove that it is what Keras computes.
 #
+# *The chapter*, here and in all that follows, is number 11 of *Neural Networks with Keras
+# Cookbook* (V Kishore Ayyadevara, Packt, 2019), "Building a Recurrent Neural Network". You
+# do not need the book.
+#
 # **You need** some Python, and what a Dense layer with a softmax does. Nothing about
 # recurrent networks. The notebook takes less than a minute.
 
@@ -101,7 +105,9 @@ for text in ("this is", "is an", "is"):
 # %% [markdown]
 # "is" alone is filled up with a 0 in front, so that every phrase has two steps. A Keras
 # recurrent layer wants three axes, (batch, time, features); here a word is one number, so
-# there is one feature:
+# there is one feature. (That "this" is then three times "is" means nothing, and is a poor
+# input for anything but a toy: [notebook 10](10_order_and_distance.ipynb) measures it, and
+# says what an Embedding does instead.)
 
 # %%
 x = pipeline.encode(["this is", "is an"])
@@ -212,9 +218,9 @@ plots.unrolled(
 )
 
 # %% [markdown]
-# The likeliest word is "example", though "this is" goes on with "an". With one unit and 500 epochs the
-# network has learnt one of the two phrases. That is no matter here: we want to compute it by hand, and
-# for that it is just large enough.
+# The likeliest word is "example", though "this is" goes on with "an". One unit has learnt
+# one of the two phrases in the chapter's 500 epochs. Eight units learn both: the run above says with which
+# option. Here one is better, since we want to compute it by hand.
 #
 # And what does Keras say? (`training.start` imports it quietly and fixes the seed.)
 

@@ -5,7 +5,7 @@
 # and you look inside a network to see why.
 #
 # **You need** [notebook 3](03_sentiment.ipynb), and what |dy/dx_t| is from
-# [notebook 4](04_gates_and_memory.ipynb). The notebook takes two to three minutes on two
+# [notebook 13](13_how_far_back.ipynb). The notebook takes two to three minutes on two
 # cores.
 
 # %%

@@ -468,4 +468,4 @@ assert [str(report.verdict) for report in reports.values()] == [
 ]  # fmt: skip
 
 # %% [markdown]
-# This was the last notebook. [All of them](README.md), with what you see in each.
+# Next: [learning, by hand](09_learning_by_hand.ipynb), which needs notebook 1 only.

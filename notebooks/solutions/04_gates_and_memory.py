@@ -33,13 +33,20 @@ def still_there(f):
 
 
 # %% [markdown]
-# **3.** The greatest singular value is how far *one* application stretches at most. Divided by it
-# the powers vanish, since no vector is stretched so far again and again.
+# **3.** They add up from the first answer to the last, whatever happens between. The mistake forgets that the answer does
+# not begin at 0.
 
 # %% tags=["mistake-3"]
-matrix = np.array([[0.9, 2.0], [0.1, 1.4]])
-answer_3 = np.linalg.norm(matrix, 2)
+answer_3 = 0.9
 
 # %% tags=["solution-3"]
-matrix = np.array([[0.9, 2.0], [0.1, 1.4]])
-answer_3 = np.abs(np.linalg.eigvals(matrix)).max()
+answer_3 = 0.7
+
+# %% [markdown]
+# **4.** "not" is a stop word, as "a" is: both texts are "good flight" to the network. The mistake asks what a reader would say.
+
+# %% tags=["mistake-4"]
+answer_4 = 0.9
+
+# %% tags=["solution-4"]
+answer_4 = 0

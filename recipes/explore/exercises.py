@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
+from verify.model.arrays import Array
 from verify.tolerance.compare import compare
 
 RELATIVE_TOLERANCE = 1e-6
 """Tolerance of an answer, relative to the greatest number; float32 is exact to 6e-8."""
+
+LEAST_DIGITS = 2
+"""Digits of an answer that may be rounded; fewer could be a guess."""
 
 UNANSWERED = "not answered yet."
 
@@ -26,7 +31,8 @@ def check(
         The number of the exercise.
     answer : anything
         ``...``, or a tuple with it, is not answered yet. A number, an array, a word or
-        a sequence of words; or a function, which is called with `of`.
+        a sequence of words; or a function, which is called with `of`. A number may be
+        rounded: 0.0051 is right where 0.005098 is.
     expected : number, array, str or sequence of str
     hint : str
         Shown with a wrong answer.
@@ -78,11 +84,23 @@ def _problem(answer: Any, expected: Any, of: Sequence[Any]) -> str | None:
         np.atleast_1d(ours).astype(float),
         allowed=RELATIVE_TOLERANCE * scale,
     )
-    if found.matches:
+    if found.matches or (ours.dtype.kind == "f" and _rounded(theirs, ours)):
         return None
     whole = ours.dtype.kind in "iu" and float(found.max_diff).is_integer()
     by = f"{found.max_diff:,.0f}" if whole else f"{found.max_diff:.2g}"
     return f"Your answer differs by {by}."
+
+
+def _rounded(theirs: Array, ours: Array) -> bool:
+    """Return whether numbers with a decimal point are right to their last digit."""
+    if theirs.dtype.kind != "f" or not np.isfinite(theirs).all():
+        return False
+    for answer, expected in zip(theirs.flat, ours.flat, strict=True):
+        _, digits, exponent = Decimal(repr(float(answer))).as_tuple()
+        unit = 10.0 ** int(exponent)
+        if len(digits) < LEAST_DIGITS or abs(answer - expected) > 0.5001 * unit:
+            return False
+    return True
 
 
 def _unanswered(answer: Any) -> bool:
