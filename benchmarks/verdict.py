@@ -388,6 +388,8 @@ def main(argv: list[str] | None = None) -> int:
                 f"python -m benchmarks.verdict --rounds {arguments.rounds} "
                 f"--rows {arguments.rows}"
             )
+            if not whole:
+                command += f" --only {' '.join(arguments.only)}"
             write(ratios, memory, Machine.here(), out, command)
             print(f"Wrote verdict.json and verdict.md to {out}", file=sys.stderr)
         return 0

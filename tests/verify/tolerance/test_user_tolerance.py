@@ -24,7 +24,7 @@ from support.nets import (
 import verify
 from verify import DataError, Network, Verdict
 from verify.__main__ import main
-from verify.checks._batches import Limits
+from verify.checks._batches import Examiner, Limits
 from verify.checks.checkpoint import Watch
 from verify.data.json_values import from_json, to_json
 from verify.report.report import read_report
@@ -182,6 +182,44 @@ def test_a_share_of_classes_counts_rows_and_names_those_of_another_class():
         net, x, other, tolerance="classes:95%", limits=Limits(batch_rows=7)
     )
     assert small.reason == fine.reason
+
+
+@pytest.mark.parametrize("tolerance", ["1%", "5e-3", "0.1%", "classes:100%"])
+def test_a_tolerance_decides_batches_at_first_look_as_it_does_later(
+    tolerance, monkeypatch
+):
+    net = Network(word_net(rnn("GRU")))
+    x = np.random.default_rng(0).integers(1, 11, size=(ROWS, 6)).astype(np.int32)
+    port = (net.predict(x) * 1.004).astype(np.float32)
+    options = {"tolerance": tolerance, "limits": Limits(batch_rows=16)}
+    options["diagnosis_seconds"] = 0
+    found = verify.compare_outputs(net, x, port, **options)
+    monkeypatch.setattr("verify.checks._batches.first_look", lambda *_: None)
+    later = verify.compare_outputs(net, x, port, **options)
+    assert (found.verdict, found.reason) == (later.verdict, later.reason)
+    assert found.verdict is (Verdict.FAIL if tolerance == "0.1%" else Verdict.PASS)
+
+
+@pytest.mark.parametrize("tolerance", [None, "1%"])
+def test_only_a_tolerance_spares_a_batch_beyond_rounding_the_whole(
+    tolerance, monkeypatch
+):
+    net = Network(word_net(rnn("GRU")))
+    x = np.random.default_rng(0).integers(1, 11, size=(ROWS, 6)).astype(np.int32)
+    port = (net.predict(x) * 1.004).astype(np.float32)
+    whole = []
+    tolerances = Examiner.tolerances
+
+    def noted(self, *given):
+        whole.append(1)
+        return tolerances(self, *given)
+
+    monkeypatch.setattr(Examiner, "tolerances", noted)
+    verify.compare_outputs(
+        net, x, port, tolerance=tolerance, limits=Limits(batch_rows=16),
+        diagnosis_seconds=0,
+    )  # fmt: skip
+    assert len(whole) == (0 if tolerance else 3)
 
 
 def test_a_sigmoid_chooses_its_class_above_a_half():
