@@ -66,6 +66,9 @@ from verify.tolerance.simulation import FormatRounding, Simulation
 STATES = ("h", "c")
 """Last part of the names of states in a trace; all other values are gates."""
 
+WRAPPERS = ("Bidirectional", "TimeDistributed", "RNN")
+"""Layers whose mistakes may be in the layer inside, or in how they call it."""
+
 
 @dataclass(frozen=True, eq=False)
 class TapExaminer(Examiner):
@@ -737,10 +740,6 @@ def wanted_inside(model: ModelValues) -> list[str]:
         return found
     spread = np.linspace(0, len(found) - 1, SHOWN_NAMES)
     return [found[int(k)] for k in spread]
-
-
-WRAPPERS = ("Bidirectional", "TimeDistributed", "RNN")
-"""Layers whose mistakes may be in the layer inside, or in how they call it."""
 
 
 def advice(

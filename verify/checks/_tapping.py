@@ -169,6 +169,8 @@ class ModelValues:
         found = {}
         for node in graph.nodes if graph is not None else ():
             key = self._calls[node.layer, node.index]
+            if key not in self.trace:  # a layer may itself be called ``lstm:2``
+                continue
             for k in range(len(named_arrays("", self.trace[key].output))):
                 suffix = f".{k}" if k else ""
                 found[f"{key}/output{suffix}"] = TensorRef(node.layer, node.index, k)

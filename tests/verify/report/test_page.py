@@ -159,7 +159,7 @@ def test_names_and_texts_are_escaped_wherever_they_stand():
     shown = explore(net, ids(), samples=[Sample(evil, evil, evil)] * 5, classes=[evil])
     page = render(summary, shown)
     assert "<img" not in page
-    assert page.count("&lt;img src=x") == 11
+    assert page.count("&lt;img src=x") == 12
 
 
 def test_the_facts_and_the_mismatch_of_a_failure_are_shown():
