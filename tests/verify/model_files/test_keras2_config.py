@@ -122,7 +122,9 @@ def test_describe_says_what_changed_its_meaning(capsys):
     "name",
     ["stacked.h5", "seq2seq.keras", "around.h5", "cells.h5", "video.h5", "merged.h5"],
 )
-@pytest.mark.parametrize("semantics", ["keras2", "keras3"])
+@pytest.mark.parametrize(
+    "semantics", ["keras2", pytest.param("keras3", marks=pytest.mark.thorough)]
+)
 def test_check_rebuilds_the_model_in_keras_3_and_proves_it(name, semantics):
     report = verify.check(FILES / name, semantics=semantics)
     assert report.verdict is verify.Verdict.PASS

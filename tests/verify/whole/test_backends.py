@@ -563,16 +563,16 @@ def test_layers_compute_what_keras_computes_on_another_backend(backend):
 
 
 @pytest.mark.keras
+@pytest.mark.thorough
 def test_random_models_on_jax_agree_by_its_own_rules(tmp_path):
-    count, folder = many(20, 4), str(tmp_path)
     run = on_jax(
-        "", "-m", "fuzzing", "--count", f"{count}", "--seed", "61", "--folder", folder
+        "", "-m", "fuzzing", "--count", "20", "--seed", "61", "--folder", str(tmp_path)
     )
     assert run.returncode == 0, run.stdout + run.stderr
     lines = (tmp_path / "fuzz-61-jax" / "trials-1-of-1.jsonl").read_text().splitlines()
     kinds = [json.loads(line)["kind"] for line in lines]
-    assert len(kinds) == count
-    assert kinds.count("agrees") >= count / 2
+    assert len(kinds) == 20
+    assert kinds.count("agrees") >= 10
     assert kinds.count("backend differs") > 0
     assert "differs from TensorFlow" in run.stdout
 

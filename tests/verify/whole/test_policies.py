@@ -43,7 +43,13 @@ def inputs() -> np.ndarray:
 
 @pytest.mark.keras
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "LSTM",
+        *(pytest.param(k, marks=pytest.mark.thorough) for k in ("SimpleRNN", "GRU")),
+    ],
+)
 def test_check_passes_in_every_policy_and_fails_on_a_mistake(policy, kind):
     keras_model = model(policy, kind)
     report = verify.check(keras_model, inputs())
