@@ -20,6 +20,7 @@ from verify.backward.cells import BACKWARD_CELLS
 from verify.backward.derivatives import DIFFERENTIABLE, bare
 from verify.backward.layers import (
     BACKWARD_LAYERS,
+    EXACT_LAYERS,
     Adjoints,
     Backward,
     BackwardCall,
@@ -174,8 +175,8 @@ def backprop(
         The trace of `x` in float64, if the caller has it already.
     single : Trace, optional
         The trace of `x` in float32, for a visitor that asks what operations round. If
-        there is one, and no gradients of weights are wanted, then those of the inputs
-        are not wanted either; they may be zeros.
+        there is one, and no gradients of weights are wanted, then those of the inputs,
+        and of what is only chosen of them, are not wanted either; they may be zeros.
 
     Returns
     -------
@@ -206,9 +207,10 @@ def backprop(
         for node, _ in calls
         if root.sublayers[node.layer].class_name == "Add"
     }
+    exact = _exact_tensors(root) if single is not None and not weights else set()
     back = Backward(
-        trace, forward, sweeps, visit, weights, added=added, single=single,
-        unneeded=frozenset(refs) if single is not None and not weights else frozenset(),
+        trace, forward, sweeps, visit, weights,
+        added=added, single=single, unneeded=exact,
     )  # fmt: skip
     adjoints = _Adjoints(back)
     for ref, gradient in zip(flatten(graph.outputs), fitting, strict=True):
@@ -282,7 +284,10 @@ def backprop_call(
     given = REGISTRY[layer.class_name].by_name(
         map_structure(named, list(args)), map_structure(named, dict(kwargs))
     )
-    back = Backward(trace, forward, sweeps, visit, wants_weights=False, single=single)
+    back = Backward(
+        trace, forward, sweeps, visit, wants_weights=False, single=single,
+        unneeded=frozenset(forward) if single is not None else frozenset(),
+    )  # fmt: skip
     _through(back, BackwardCall(name, name, layer, trace[name], given, fitting))
 
 
@@ -339,6 +344,21 @@ def _constant(root: LayerSpec) -> set[str]:
         sources = {x.layer for x in leaves if isinstance(x, TensorRef)}
         if name in ZERO_DERIVATIVE or (name.startswith("ops.") and sources <= found):
             found.add(node.layer)
+    return found
+
+
+def _exact_tensors(root: LayerSpec) -> set[TensorRef]:
+    """Return the inputs of a model, and what layers only choose or pass on of them."""
+    if root.graph is None:
+        return set()
+    found = set(flatten(root.graph.inputs))
+    for node in root.graph.nodes:
+        layer = root.sublayers[node.layer]
+        exact = layer.class_name in EXACT_LAYERS and not layer.overrides
+        if exact and not layer.options.get("quantization_mode"):
+            given = _tensors([list(node.args), dict(node.kwargs)])
+            if found.issuperset(given):
+                found.add(TensorRef(node.layer, node.index, 0))
     return found
 
 

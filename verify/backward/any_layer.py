@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,25 +25,26 @@ from verify.model.spec import LayerSpec
 def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
     """Evaluate a layer once more on recorded values, and go back over the tape.
 
+    A visitor with an attribute ``recordings``, a dict, has what is recorded kept there,
+    by the key of the call, for the next sweeps of the same rows. One whose attribute
+    ``counts_only`` is true is shown zeros in place of the adjoints, which cost nothing.
+
     Raises
     ------
     NotRecorded
         The layer computes something that has no derivative here.
     """
-    kind = REGISTRY[call.layer.class_name]
-    single = None if back.visit is None or back.single is None else back.single
-    tape = Tape(single=single is not None)
     try:
-        alone = None if single is None else single[call.key]
-        given, leaves = _given(tape, call, alone, back.unneeded)
-        layer, weights = with_recorded_weights(
-            tape, call.layer, call.path, wanted=back.wants_weights
-        )
-        run = Evaluation(floatx="float64", merge_steps=partial(merged, tape))
-        outputs = flatten(kind.call(run, layer, **given))
+        kept = getattr(back.visit, "recordings", None)
+        made = None if kept is None else kept.get(call.key)
+        if made is None:
+            made = _recorded(back, call)
+        if kept is not None:
+            kept[call.key] = made
+        tape = made.tape
         front = (int(np.prod(back.sweeps, dtype=int)),)
         adjoints: dict[int, Array] = {}
-        for output, d in zip(map(value_of, outputs), call.adjoints, strict=True):
+        for output, d in zip(made.outputs, call.adjoints, strict=True):
             if isinstance(output, Recorded) and output.place is not None:
                 d = d.reshape(*front, *output.shape)
                 known = adjoints.get(output.place)
@@ -56,7 +57,10 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
                 )  # fmt: skip
                 back.visit(call.key, None, {"output": d}, constant)
         _show_recorded_decisions(back, call, tape)
-        found = tape.back(adjoints, _visitor(back, call))
+        if getattr(back.visit, "counts_only", False):
+            found = tape.counted(front[0], _visitor(back, call))
+        else:
+            found = tape.back(adjoints, _visitor(back, call))
     except NotRecorded as error:
         raise NotRecorded(f"{call.layer}: {error} has no derivative here") from None
     except DataError:
@@ -72,7 +76,7 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
         d = np.zeros((*front, *shape)) if d is None else d
         return d.reshape((*back.sweeps, *shape))
 
-    for path, names in weights.items():
+    for path, names in made.weights.items():
         back.add_weights(path, {name: adjoint(k) for name, k in names.items()})
     return {
         name: [
@@ -80,8 +84,40 @@ def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
             else np.zeros((*back.sweeps, *leaf))
             for leaf in places
         ]
-        for name, places in leaves.items()
+        for name, places in made.leaves.items()
     }  # fmt: skip
+
+
+class Recording(NamedTuple):
+    """Hold what one call of a layer was recorded as.
+
+    Attributes
+    ----------
+    tape : Tape
+    outputs : list
+        Recorded values, or arrays that no input has an effect on.
+    leaves, weights : dict
+        As `_given` and `with_recorded_weights` return them.
+    """
+
+    tape: Tape
+    outputs: list[Any]
+    leaves: Mapping[str, list[Any]]
+    weights: Mapping[str, Mapping[str, int]]
+
+
+def _recorded(back: Backward, call: BackwardCall) -> Recording:
+    """Evaluate the layer on recorded values."""
+    single = None if back.visit is None or back.single is None else back.single
+    tape = Tape(single=single is not None)
+    alone = None if single is None else single[call.key]
+    given, leaves = _given(tape, call, alone, back.unneeded)
+    layer, weights = with_recorded_weights(
+        tape, call.layer, call.path, wanted=back.wants_weights
+    )
+    run = Evaluation(floatx="float64", merge_steps=partial(merged, tape))
+    outputs = flatten(REGISTRY[layer.class_name].call(run, layer, **given))
+    return Recording(tape, [value_of(y) for y in outputs], leaves, weights)
 
 
 def show_decisions(back: Backward, call: BackwardCall) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -134,7 +134,7 @@ class Backward:
     single : mapping of str to LayerTrace, optional
         The trace of the whole model in float32, for visitors that ask what it rounds.
     unneeded : set of TensorRef
-        Inputs of the model, if nobody asks for their gradients.
+        Tensors whose adjoints nobody asks for, because nothing before them rounds.
     """
 
     trace: Mapping[str, LayerTrace]
@@ -146,6 +146,10 @@ class Backward:
     added: Mapping[TensorRef, Sequence[TensorRef]] = field(default_factory=dict)
     single: Mapping[str, LayerTrace] | None = None
     unneeded: Set[TensorRef] = frozenset()
+
+    def wants(self, refs: Sequence[TensorRef]) -> bool:
+        """Return whether anybody asks for the adjoint of one of some tensors."""
+        return any(ref not in self.unneeded for ref in refs)
 
     def add_weights(self, path: str, gradients: Mapping[str, Array]) -> None:
         """Add to the gradients of a layer's weights."""
@@ -178,6 +182,60 @@ class Backward:
         """Show a computation without time steps to the visitor."""
         if self.visit is not None:
             self.visit(call.key, None, adjoints, values)
+
+
+@dataclass(frozen=True, eq=False)
+class LoopCall:
+    """Hold what the loop over time of one recurrent layer was given and computed.
+
+    Attributes
+    ----------
+    layer : LayerSpec
+        With weights in float64.
+    x : (batch, time, features)
+    mask : (batch, time) of bool, or None
+    initial : tuple of (batch, units)
+        Initial states.
+    traced : mapping of str to (batch, time, units)
+        Gates and states by input step, as in a trace.
+    """
+
+    layer: LayerSpec
+    x: Array
+    mask: Array | None
+    initial: tuple[Array, ...]
+    traced: Mapping[str, Array]
+
+
+@runtime_checkable
+class LoopVisitor(Protocol):
+    """Go back through whole loops over time, of which a visitor is shown no step."""
+
+    @property
+    def sweeps_loops(self) -> bool:
+        """Return whether it does."""
+
+    def loop(
+        self,
+        key: str,
+        call: LoopCall,
+        d_output: Array,
+        d_states: Sequence[Array],
+        *,
+        wants_x: bool,
+    ) -> tuple[Array, Sequence[Array]]:
+        """Return the adjoints of the inputs and of the initial states.
+
+        Parameters
+        ----------
+        key : str
+            Of the call in a trace.
+        call : LoopCall
+        d_output, d_states
+            As for `verify.backward.scan.backward_scan`.
+        wants_x : bool
+            Whether anybody asks for the adjoint of the inputs; it may be zeros if not.
+        """
 
 
 Adjoints = Mapping[str, Sequence[Array]]
@@ -290,8 +348,9 @@ def _concatenate(back: Backward, call: BackwardCall) -> Adjoints:
 def _loop(back: Backward, call: BackwardCall) -> Adjoints:
     states = [back.forward[ref] for ref in _tensors(call, "initial_state")]
     path, (d_y, *d_states) = call.path, call.adjoints
+    wants_x = back.wants(_tensors(call, "sequences"))
     d_x, d_initial = _steps(
-        back, path, call.key, call.layer, call.mask, states, d_y, d_states
+        back, path, call.key, call.layer, call.mask, states, d_y, d_states, wants_x
     )
     return {"sequences": [d_x]} | ({"initial_state": d_initial} if states else {})
 
@@ -305,20 +364,29 @@ def _steps(
     initial: Sequence[Array],
     d_y: Array,
     d_states: Sequence[Array],
+    wants_x: bool,
 ) -> tuple[Array, Sequence[Array]]:
-    """Return the adjoints of the inputs and initial states of a recurrent layer."""
+    """Return the adjoints of the inputs and initial states of a recurrent layer.
+
+    A `LoopVisitor` goes back through the loop itself.
+    """
     trace, names = back.trace[key], BACKWARD_CELLS[layer.class_name].state_names
     shape = (len(trace.input), layer.options["units"])
     zeros = np.zeros((*back.sweeps, *shape))  # (..., batch, units)
     visit = back.visit
+    before = tuple(initial) or tuple(np.zeros(shape) for _ in names)
+    after = tuple(d_states) or tuple(zeros for _ in names)
+    if isinstance(visit, LoopVisitor) and visit.sweeps_loops:
+        made = LoopCall(layer, trace.input, mask, before, trace.values)
+        return visit.loop(key, made, d_y, after, wants_x=wants_x)
     result = backward_scan(
         layer,
         trace.input,
         mask,
-        tuple(initial) or tuple(np.zeros(shape) for _ in names),
+        before,
         trace.values,
         d_y,
-        tuple(d_states) or tuple(zeros for _ in names),
+        after,
         weights=back.wants_weights,
         visit=None if visit is None else lambda t, d, v: visit(key, t, d, v),
     )
@@ -343,6 +411,7 @@ def _bidirectional(back: Backward, call: BackwardCall) -> Adjoints:
     if sequences:
         d_outputs[1] = np.flip(d_outputs[1], axis=-2)  # in processing order
     states = [back.forward[ref] for ref in _tensors(call, "initial_state")]
+    wants_x = back.wants(_tensors(call, "sequences"))
     d_x: Array = np.zeros(())
     d_initial: list[Array] = []
     for k, name in enumerate((forward, backward)):
@@ -355,6 +424,7 @@ def _bidirectional(back: Backward, call: BackwardCall) -> Adjoints:
             _half(states, k),
             d_outputs[k],
             _half(d_states, k),
+            wants_x,
         )
         d_x = d_x + d_own
         d_initial += d_before
@@ -397,6 +467,11 @@ def _unmerged(
         case _:
             return list(d_merged)
 
+
+EXACT_LAYERS = frozenset(
+    {"Embedding", "Masking", "Identity", *(x.class_name for x in TRAINING_ONLY)}
+)
+"""Classes that only choose or pass on numbers of their inputs and weights."""
 
 LOOK_UPS = (
     *("StringLookup", "IntegerLookup", "TextVectorization", "Hashing"),

@@ -25,7 +25,7 @@ from verify.checks.inputs import (
 )
 from verify.console.progress import doing
 from verify.data.sources import Source
-from verify.forward.evaluable import Inputs
+from verify.forward.evaluable import Evaluable, Inputs
 from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.graph import flatten
@@ -39,8 +39,11 @@ from verify.tolerance.compare import (
 )
 from verify.tolerance.error_bound import (
     MAX_OUTPUT_ADJOINTS,
+    Traces,
     bounded_by_format,
     bounded_outputs,
+    traces_of,
+    unbounded,
 )
 from verify.tolerance.formats import NumberFormat
 from verify.tolerance.noise_floor import Rounding, Tolerance, float64_tolerance
@@ -78,6 +81,10 @@ FAST_SHARE = 0.01
 """Share of what is allowed in float64 by which the fast path may differ from the
 equations: a hundred times the rounding of either."""
 
+MAX_TRACED_ROWS, MAX_TRACED = 128, 2**23
+"""Rows of a batch, and numbers of their forward pass, at most, of which traces are kept
+in both precisions: what is compared and what bounds are derived from are the same."""
+
 LONG_STEPS = 1000
 """Steps from which a batch is as large as what its layers return may be: gates and
 states of all steps are never in memory, and a step of few rows takes as long as one of
@@ -108,7 +115,7 @@ class Limits:
     batch_rows: int = 4096
     batch_numbers: int = 2**27
     neighbour_rows: int = 512
-    neighbour_numbers: int = 2**27
+    neighbour_numbers: int = 2**24
     layer_rows: int = 256
     layer_numbers: int = 2**25
 
@@ -308,12 +315,31 @@ class Examiner:
         batch = self.net.spec.batch_size
         return whole_batches(0 if self.net.stateful else rows, batch)
 
-    def _neighbour_rows(
-        self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]
+    def keeps_traces(self, rows: int) -> bool:
+        """Return whether traces of so many rows are kept for all that needs them."""
+        small = rows <= MAX_TRACED_ROWS and rows * self.plan.numbers <= MAX_TRACED
+        return small and not self.net.batch_matters
+
+    def traces(self, x: Inputs) -> Traces | None:
+        """Return the traces of a batch; None where they are large or of no use."""
+        useful = self.precision is None and not unbounded(self.net)
+        if not useful or self.net.stateful or not self.keeps_traces(x.rows):
+            return None
+        return traces_of(self.net, x)
+
+    def neighbour_rows(
+        self, x: Evaluable, expected: Sequence[Array], theirs: Sequence[Array]
     ) -> Array | None:
         """Return the rows on which the neighbours are evaluated; None for all.
 
         They are those that differ most, because the neighbours cost most of the time.
+
+        Parameters
+        ----------
+        x : Evaluable
+            Inputs of the model, or a call of one layer.
+        expected, theirs : list of (batch, ...)
+            The outputs that are compared.
         """
         most = max(self.limits.neighbour_numbers // max(self.plan.numbers, 1), 2)
         return self._most_different(
@@ -322,7 +348,7 @@ class Examiner:
 
     def _most_different(
         self,
-        x: Inputs,
+        x: Evaluable,
         expected: Sequence[Array],
         theirs: Sequence[Array],
         count: int,
@@ -331,6 +357,8 @@ class Examiner:
         count = self._whole_batches(count)
         same = [a.shape for a in expected] == [b.shape for b in theirs]
         if not same or x.rows <= count or self.net.stateful:
+            return None
+        if any(len(y) != x.rows for y in expected):  # axes are folded into the batch
             return None
         with np.errstate(invalid="ignore"):
             order = rank_rows(*row_differences(expected, theirs))
@@ -362,9 +390,21 @@ class Examiner:
         return noise_floors, self._bounded(x, expected, theirs, noise_floors, work)
 
     def tolerances(
-        self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]
+        self,
+        x: Inputs,
+        expected: Sequence[Array],
+        theirs: Sequence[Array],
+        traces: Traces | None = None,
     ) -> tuple[list[Tolerance], list[Tolerance]]:
         """Return the tolerance of every output of a batch.
+
+        Parameters
+        ----------
+        x : Inputs
+        expected, theirs : list of (batch, ...)
+            NumPy's outputs in float64, and those that are compared with them.
+        traces : Traces, optional
+            Of the batch, if they are known.
 
         Returns
         -------
@@ -377,13 +417,15 @@ class Examiner:
                 x,
                 expected,
                 native=self.native,
-                rows=self._neighbour_rows(x, expected, theirs),
+                rows=self.neighbour_rows(x, expected, theirs),
                 threads=self.threads,
+                single=None if traces is None else flatten(traces.single.output),
             )
-            work = self.plan.adjoints
-            return noise_floors, self._bounded(x, expected, theirs, noise_floors, work)
+            return noise_floors, self._bounded(
+                x, expected, theirs, noise_floors, self.plan.adjoints, traces
+            )
         rounding = FormatRounding(self.net, self.precision)
-        rows = self._neighbour_rows(x, expected, theirs)
+        rows = self.neighbour_rows(x, expected, theirs)
         with np.errstate(over="ignore", invalid="ignore"):  # judged later
             simulation = rounding.simulation(x)
             noise_floors = rounding.format_floors(simulation, x, expected, rows)
@@ -398,6 +440,7 @@ class Examiner:
         theirs: Sequence[Array],
         noise_floors: Sequence[Tolerance],
         work: float,
+        traces: Traces | None = None,
     ) -> list[Tolerance]:
         with doing("deriving bounds"):
             return bounded_outputs(
@@ -408,6 +451,7 @@ class Examiner:
                 theirs,
                 self.activation_errors,
                 work=work,
+                traces=traces,
             )
 
 
@@ -423,9 +467,16 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
     if found is not None:
         return found
     with evaluating(batch, examiner):
-        expected = batch.x.evaluate(examiner.net, "float64", threads=examiner.threads)
+        traces = examiner.traces(batch.x)
+        if traces is None:
+            net, threads = examiner.net, examiner.threads
+            expected = batch.x.evaluate(net, "float64", threads=threads)
+        else:
+            expected = flatten(traces.double.output)
     with doing(f"{rows_of(batch)}: what rounding may do"):
-        noise_floors, tolerances = examiner.tolerances(batch.x, expected, batch.theirs)
+        noise_floors, tolerances = examiner.tolerances(
+            batch.x, expected, batch.theirs, traces
+        )
     return _compared(batch, examiner, expected, noise_floors, tolerances)
 
 

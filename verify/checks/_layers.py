@@ -26,7 +26,7 @@ from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
 from verify.report.report import LayerResult
 from verify.tolerance.compare import compare, compare_all
-from verify.tolerance.error_bound import bounded_call
+from verify.tolerance.error_bound import bounded_call, has_states, traces_of_call
 from verify.tolerance.noise_floor import float64_tolerance
 
 if TYPE_CHECKING:
@@ -101,12 +101,16 @@ def compare_call(
     proof = compare_all(ours64, call64.outputs, allowed=allowed)
     if proof.matches and (problem := _mask_difference(masks, call64.masks)):
         proof = replace(proof, matches=False, problem=problem)
-    reference = alone.evaluate(net, "float64")
-    noise_floors = rounding.noise_floors(alone, reference)
-    with doing("deriving bounds"):
+    traces = None
+    if examiner.keeps_traces(alone.rows) and not has_states(alone):
+        traces = traces_of_call(net, alone)
+        reference = flatten(traces.double.output)
+    else:
+        reference = alone.evaluate(net, "float64")
+    with doing("what rounding may do"):
         tolerances = bounded_call(
-            net, alone, noise_floors, reference, call.outputs,
-            examiner.activation_errors,
+            rounding, alone, reference, call.outputs, examiner.activation_errors,
+            traces=traces, rows=examiner.neighbour_rows(alone, reference, call.outputs),
         )  # fmt: skip
     allowed = [tolerance.atol for tolerance in tolerances]
     numerics = compare_all(reference, call.outputs, allowed=allowed)

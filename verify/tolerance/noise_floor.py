@@ -259,6 +259,7 @@ class Rounding:
         native: bool = True,
         rows: Array | None = None,
         threads: int | None = None,
+        single: Sequence[Array] | None = None,
     ) -> list[Tolerance]:
         """Return the noise floor of each output.
 
@@ -277,13 +278,18 @@ class Rounding:
             of the time; all by default.
         threads : int, optional
             As for `Network.predict`.
+        single : list of (batch, ...), optional
+            What the network makes of them in float32, if it is known.
         """
         if native and self.unit == UNIT_ROUNDOFF["float64"]:
             return [float64_tolerance(reference) for reference in float64]
         passes = 1 + NEIGHBOURS
         name = self._lowest or "its own dtype"
         with doing(f"pass 1 of {passes}, the model in {name}"):
-            outputs = x.evaluate(self.net, self._lowest, threads=threads)
+            if single is not None and self._lowest == "float32":
+                outputs = list(single)
+            else:
+                outputs = x.evaluate(self.net, self._lowest, threads=threads)
         # outputs of long windows are large, so one pass is in memory at a time
         noise = [_noise(a, b) for a, b in zip(outputs, float64, strict=True)]
         del outputs
@@ -307,6 +313,15 @@ class Rounding:
     def _lowest(self) -> str | None:
         """Return the dtype that shows what rounding does; None for the model's own."""
         return None if self.unit > UNIT_ROUNDOFF["float32"] else "float32"
+
+    def least_floors(self, float64: Sequence[Array]) -> list[Tolerance]:
+        """Return the noise floor that each output has at least: that without noise."""
+        found = []
+        for reference in float64:
+            scale = _scale(reference)
+            still = np.zeros_like(scale)
+            found.append(_floor(scale, still, self.unit, self.quantised, proven=True))
+        return found
 
     def least_noise_floors(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -189,17 +190,25 @@ def test_a_site_that_is_too_small_is_given_up(name, monkeypatch):
 
     monkeypatch.setattr(visitor, "operation_rounding", smaller)
     monkeypatch.setattr(visitor, "FLUSH_ERROR", 0.0)
-    monkeypatch.setattr(
-        visitor, "ROUNDING_SITES", dict.fromkeys(visitor.ROUNDING_SITES, no_sites)
-    )
+    rules = {k: partial(tiny_sites, rule) for k, rule in visitor.ROUNDING_SITES.items()}
+    monkeypatch.setattr(visitor, "ROUNDING_SITES", rules)
     bound, _ = bound_of(stack(name), features())
     assert np.isnan(bound).all()
 
 
-def no_sites(rounding, values):
-    """Claim that a layer does not round."""
-    rows = len(next(iter(values.values())))
-    return [], np.zeros((rows, 1), dtype=bool)
+def tiny_sites(rule, rounding, values):
+    """Claim that a layer hardly rounds."""
+    sites, near = rule(rounding, values)
+    made = [
+        site._replace(
+            max_error=1e-9 * site.max_error,
+            standard_deviation=None
+            if site.standard_deviation is None
+            else 1e-9 * site.standard_deviation,
+        )
+        for site in sites
+    ]
+    return made, near
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -349,7 +358,8 @@ def test_what_a_mask_writes_has_one_error_wherever_it_stands():
     x = np.array([[-1.0, 2.0, 3.0]])
     value = recorded(x, x.astype(np.float32))
     y = np.where(np.zeros((1, 3), dtype=bool), value, -1e30)
-    visitor_of = visitor.BoundVisitor(None, worst_known_errors(), {}, np.zeros((2, 1)))
+    visitor_of = visitor.BoundVisitor(None, worst_known_errors(), {})
+    visitor_of.begin(2, 1)
     d = np.array([[[1.0, -0.3, -0.7]], [[1.0, 1.0, -0.3]]])
     value.tape.back(
         {y.place: d}, lambda op, d: visitor_of("w", None, {"output": d}, op)

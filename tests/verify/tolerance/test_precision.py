@@ -171,9 +171,10 @@ def test_the_error_of_a_weight_counts_by_its_gradient(kind):
     x = net.prepare(features(batch=1, time=5))
     number_format = NumberFormat.read("bfloat16")
     found = Simulation(net, number_format, Scales({}))
-    zeros, gradient = np.zeros((1, 1)), np.array([[1.0, 0.0]])  # of the first output
+    gradient = np.array([[1.0, 0.0]])  # of the first output
     deviations = {name: {"x": np.zeros(1), "h": np.zeros(1)} for name in net.trace(x)}
-    visitor = FormatVisitor(found, deviations, zeros)
+    visitor = FormatVisitor(found, deviations)
+    visitor.begin(1, 1)
     exact = backprop(net, x, [gradient[None]], visit=visitor).weights
     seen: dict[tuple[str, str], float] = {}
     for (path, weight, part), products in visitor.products.items():

@@ -195,7 +195,7 @@ MISTAKES = {
         lambda operation, waiting: pending.PassedOn([True] * len(waiting), None),
     ),
     "a loop makes no errors": (
-        *("masked", loops, "_adding_up"),
+        *("masked", loops, "adding_up"),
         lambda sites, reaching, units: (
             np.zeros((len(sites[0].max_error), units)),
             np.zeros((len(sites[0].max_error), units)),
@@ -207,6 +207,25 @@ MISTAKES = {
         lambda self, changes: np.zeros_like(changes),
     ),
 }
+
+
+def test_errors_that_are_alike_are_held_once_for_all_steps():
+    """Not once for each of the steps, which would take the square of their time."""
+    counts = {}
+    for time in (3, 9):
+        cell = layer("ConvLSTM1D", "c", filters=2, kernel_size=3)
+        net = steps(cell, shape=(None, time, 5, 2))
+        seen = []
+        draw = random_errors.RandomErrors.draw
+
+        def counted(self, errors, shape, seen=seen, draw=draw):
+            seen.append(len(errors.alike))
+            return draw(self, errors, shape)
+
+        with patch.object(random_errors.RandomErrors, "draw", counted):
+            sketched(net, given(net, rows=2)[0])
+        counts[time] = max(seen)
+    assert 0 < counts[3] == counts[9]
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -37,6 +37,7 @@ def record_convolution(
         name="products",
         terms=kernel.size // min(kernel.shape[-2:]),
         place=id(kernel),
+        by_row=True,
     )
 
 

@@ -20,6 +20,28 @@ from verify.model.arrays import Array
 
 
 @dataclass(eq=False)
+class SharedNumbers:
+    """Hold random numbers that are the same at every step or place of a row.
+
+    Attributes
+    ----------
+    array : (copies, rows, 1, units)
+    """
+
+    array: Array
+    _parts: dict[bytes, SharedNumbers] = field(default_factory=dict)
+
+    def of_units(self, units: Array) -> SharedNumbers:
+        """Return those of some units: the same object for the same units."""
+        if np.array_equal(units, np.arange(self.array.shape[-1])):
+            return self
+        key = units.tobytes()
+        if key not in self._parts:
+            self._parts[key] = SharedNumbers(self.array[..., units])
+        return self._parts[key]
+
+
+@dataclass(eq=False)
 class Pending:
     """Hold errors of a value whose numbers are not drawn yet.
 
@@ -31,14 +53,13 @@ class Pending:
         Of errors of random sign; likewise. Whoever passes these errors on takes it,
         because numbers that are used twice do not count as if they were independent.
         For every use after the first they count in `worst`: ``|d + e| <= |d| + |e|``.
-    alike : dict of int to (deviation, numbers)
-        Errors ``deviation * numbers``, with the same numbers, (copies, rows, 1, units),
-        at every step or place of a row; by the identity of the numbers.
+    alike : dict of SharedNumbers to (...)
+        Numbers -> deviations. The errors are their products.
     """
 
     worst: Array
     variance: Array | None = None
-    alike: dict[int, tuple[Array, Array]] = field(default_factory=dict)
+    alike: dict[SharedNumbers, Array] = field(default_factory=dict)
 
     def take(self) -> tuple[Array, Array | None]:
         """Return the greatest errors and the variance, which is used up then."""
@@ -71,10 +92,9 @@ class Pending:
         if other.variance is not None:
             variance = other.variance if variance is None else variance + other.variance
         alike = dict(self.alike)
-        for key, (deviation, numbers) in other.alike.items():
-            known = alike.get(key)
-            both = deviation if known is None else known[0] + deviation
-            alike[key] = both, numbers
+        for numbers, deviation in other.alike.items():
+            known = alike.get(numbers)
+            alike[numbers] = deviation if known is None else known + deviation
         return Pending(self.worst + other.worst, variance, alike)
 
 
@@ -129,8 +149,8 @@ def _through_slopes(
             if variance is None
             else times_slope(variance, np.square(slope, dtype=float)),
             {
-                key: (times_slope(deviation, slope), numbers)
-                for key, (deviation, numbers) in errors.alike.items()
+                numbers: times_slope(deviation, slope)
+                for numbers, deviation in errors.alike.items()
             },
         )
         found = own if found is None else found.plus(own)
@@ -171,12 +191,10 @@ def _through_moves(
     found: Pending | None = None
     for (errors, moved), sources in zip(alone, units, strict=True):
         worst, variance = errors.take_part(moved)
-        alike = {}
-        for deviation, numbers in errors.alike.values():
+        alike: dict[SharedNumbers, Array] = {}
+        for numbers, deviation in errors.alike.items():
             assert sources is not None
-            if not np.array_equal(sources, np.arange(numbers.shape[-1])):
-                numbers = numbers[..., sources]
-            alike[id(numbers)] = moved(deviation), numbers
+            alike[numbers.of_units(sources)] = moved(deviation)
         own = Pending(worst, variance, alike)
         found = own if found is None else found.plus(own)
     return PassedOn([errors is not None for errors in waiting], found)

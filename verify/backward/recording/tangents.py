@@ -114,6 +114,7 @@ class ForwardTape(Tape):
         slopes: Callable[..., Sequence[Any]] | None = None,
         terms: int = 0,
         place: Hashable = None,
+        by_row: bool = False,
     ) -> Any:
         """Compute an operation and the changes of its result; see `Tape.record`."""
         exact = [value_of(x) for x in operands]
@@ -126,7 +127,7 @@ class ForwardTape(Tape):
         )
         operation = Operation(
             name, tuple(map(np.asarray, exact)), output, function, slopes, terms,
-            tuple(map(np.asarray, singles)), errors, place, self.steps,
+            tuple(map(np.asarray, singles)), errors, place, self.steps, by_row,
         )  # fmt: skip
         varies = any(getattr(x, "place", None) is not None for x in operands)
         waiting = [getattr(x, "pending", None) for x in operands]
@@ -219,6 +220,10 @@ def _of_products(operation: Operation, given: Sequence[Array | None]) -> Array:
         other = operation.operands[1 - k].astype(np.float32)
         if k == 0 and operation.function is np.matmul and other.ndim <= 2:
             part = np.matmul(changes, other)
+        elif k == 0 and operation.by_row:
+            rows = changes.reshape(-1, *changes.shape[2:])  # of all copies
+            part = operation.function(rows, other)
+            part = part.reshape(len(changes), -1, *part.shape[1:])
         else:
             pair = [other, other]
             parts = []

@@ -63,6 +63,9 @@ class Operation:
     steps : int
         How many entries of the first axis belong to a row: those of a TimeDistributed
         are recorded as rows.
+    by_row : bool
+        Whether the function takes any number of rows, each by itself, as the first axis
+        of its first operand.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Operation:
     errors: tuple[Array | float, ...] = ()
     place: Hashable = None
     steps: int = 1
+    by_row: bool = False
 
     @cached_property
     def shifts(self) -> tuple[Array | float, ...]:
@@ -207,6 +211,7 @@ class Tape:
         slopes: Callable[..., Sequence[Any]] | None = None,
         terms: int = 0,
         place: Hashable = None,
+        by_row: bool = False,
     ) -> Any:
         """Compute an operation, and keep it.
 
@@ -217,7 +222,7 @@ class Tape:
             Of arrays in place of the operands.
         pullback : callable
             The output -> the operation's `Pullback`.
-        name, slopes, terms, place
+        name, slopes, terms, place, by_row
             As for `Operation`; without a name the operation does not round.
         """
         exact = [value_of(x) for x in operands]
@@ -282,6 +287,16 @@ class Tape:
                 )
             )
         return function(*exact)
+
+    def counted(
+        self, sweeps: int, visit: Callable[[Operation, Array], None]
+    ) -> dict[int, Array]:
+        """Show each operation that rounds, with zeros in place of its adjoints."""
+        for entry in reversed(self.entries):
+            if entry.operation is not None:
+                shape = sweeps, *self.shapes[entry.results]
+                visit(entry.operation, np.broadcast_to(0.0, shape))
+        return {}
 
     def back(
         self,

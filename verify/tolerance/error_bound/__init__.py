@@ -34,7 +34,13 @@ from verify.tolerance.error_bound.bounds import (
     bounded_call,
     bounded_outputs,
     call_bounds,
+    has_states,
     output_bounds,
+)
+from verify.tolerance.error_bound.computations import (
+    Traces,
+    traces_of,
+    traces_of_call,
 )
 from verify.tolerance.error_bound.format_bounds import (
     bounded_by_format,
@@ -44,12 +50,16 @@ from verify.tolerance.error_bound.sites import recorded_in, unbounded
 
 __all__ = [
     "MAX_OUTPUT_ADJOINTS",
+    "Traces",
     "bounded_by_format",
     "bounded_call",
     "bounded_outputs",
     "call_bounds",
     "format_bounds",
+    "has_states",
     "output_bounds",
     "recorded_in",
+    "traces_of",
+    "traces_of_call",
     "unbounded",
 ]

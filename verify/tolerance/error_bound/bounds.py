@@ -11,11 +11,13 @@ from functools import partial
 import numpy as np
 
 from verify.forward.evaluable import Inputs, LayerCall
+from verify.forward.fast import single_threaded_blas
 from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.dtypes import HALF_DTYPES
+from verify.model.graph import flatten
 from verify.tolerance.activation_errors import ActivationErrors
-from verify.tolerance.error_bound.computations import OneLayer, WholeModel
+from verify.tolerance.error_bound.computations import OneLayer, Traces, WholeModel
 from verify.tolerance.error_bound.costs import numbers
 from verify.tolerance.error_bound.deviations import MAX_LINEAR_DEVIATION
 from verify.tolerance.error_bound.sites import unbounded
@@ -23,7 +25,7 @@ from verify.tolerance.error_bound.sketch import MOST_COPIES, sketched_bounds
 from verify.tolerance.error_bound.sweeps import bounds_of, sketched_rows
 from verify.tolerance.error_bound.time_windows import LongBounds
 from verify.tolerance.error_bound.visitor import STANDARD_DEVIATIONS, BoundVisitor
-from verify.tolerance.noise_floor import NEGLIGIBLE, Tolerance
+from verify.tolerance.noise_floor import NEGLIGIBLE, Rounding, Tolerance
 
 MAX_OUTPUT_ADJOINTS, MAX_LAYER_ADJOINTS = 1e8, 3e7
 """Adjoints computed at most for the outputs of a model, and for those of one layer: a
@@ -51,29 +53,47 @@ def bounded(
     bounds : callable
         `output_bounds` or `call_bounds` as a function of `differences` alone.
     """
-    if [a.shape for a in ours] != [b.shape for b in theirs] or not ours[0].size:
+    found = _sound(noise_floors, ours, theirs, bounds)
+    return _with_bounds(noise_floors, found)
+
+
+def _with_bounds(
+    noise_floors: Sequence[Tolerance], bounds: Sequence[Array] | None
+) -> list[Tolerance]:
+    if bounds is None:
         return list(noise_floors)
+    return [
+        floor.bounded(bound) for floor, bound in zip(noise_floors, bounds, strict=True)
+    ]
+
+
+def _sound(
+    floors: Sequence[Tolerance],
+    ours: Sequence[Array],
+    theirs: Sequence[Array],
+    bounds: Callable[[Sequence[Array]], list[Array]],
+) -> list[Array] | None:
+    """Return the bounds of the rows in which they hold; None if shapes do not fit."""
+    if [a.shape for a in ours] != [b.shape for b in theirs] or not ours[0].size:
+        return None
     with np.errstate(invalid="ignore"):
         differences = [
             np.abs(a - b.astype(np.float64)) / floor.atol
-            for a, b, floor in zip(ours, theirs, noise_floors, strict=True)
+            for a, b, floor in zip(ours, theirs, floors, strict=True)
         ]
     found = bounds(differences)
     # Where one element of a row amplifies rounding, first order does not hold there. An
     # element that is small against the others, such as a class that softmax rules out,
     # may have a bound that decides nothing for it alone.
     sound = np.ones(len(ours[0]), dtype=bool)  # (rows,)
-    for floor, bound in zip(noise_floors, found, strict=True):
+    for floor, bound in zip(floors, found, strict=True):
         most = max(AMPLIFIED * floor.limit * floor.scale.max(initial=0.0), NEGLIGIBLE)
         small = (bound <= most) | np.isnan(bound)
         sound &= small.reshape(len(sound), -1).all(axis=1)
-    found = [
+    return [
         # (rows, 1, ...) against (rows, ...)
         np.where(sound.reshape(-1, *(1,) * (bound.ndim - 1)), bound, np.nan)
         for bound in found
-    ]
-    return [
-        floor.bounded(bound) for floor, bound in zip(noise_floors, found, strict=True)
     ]
 
 
@@ -86,6 +106,7 @@ def bounded_outputs(
     activation_errors: ActivationErrors,
     *,
     work: float = MAX_OUTPUT_ADJOINTS,
+    traces: Traces | None = None,
 ) -> list[Tolerance]:
     """Return the tolerances of a model's outputs, with derived bounds in them.
 
@@ -100,6 +121,8 @@ def bounded_outputs(
     activation_errors : ActivationErrors
     work : float
         Adjoints to compute at most.
+    traces : Traces, optional
+        Of the inputs, if they are known; of a model that is not stateful.
     """
     if unbounded(net):
         return list(noise_floors)
@@ -107,35 +130,74 @@ def bounded_outputs(
         noise_floors,
         ours,
         theirs,
-        lambda differences: output_bounds(net, x, differences, activation_errors, work),
+        lambda differences: output_bounds(
+            net, x, differences, activation_errors, work, traces
+        ),
     )
 
 
 def bounded_call(
-    net: Network,
+    rounding: Rounding,
     call: LayerCall,
-    noise_floors: Sequence[Tolerance],
     ours: Sequence[Array],
     theirs: Sequence[Array],
     activation_errors: ActivationErrors,
+    *,
+    traces: Traces | None = None,
+    rows: Array | None = None,
 ) -> list[Tolerance]:
-    """Return `bounded_outputs` for one layer alone.
+    """Return the tolerances of one layer's outputs: derived bounds, if there are any.
+
+    The noise floor takes several evaluations of the layer. It is measured only where an
+    element has no bound.
 
     A layer that has states before the call has no bound: a sweep starts it at zero. Nor
     has an operation on numbers of 16 bits, which is called without a policy.
+
+    Parameters
+    ----------
+    rounding : Rounding
+        Of the network that the layer belongs to.
+    call : LayerCall
+    ours, theirs : list of (batch, ...)
+        The outputs to compare.
+    activation_errors : ActivationErrors
+    traces : Traces, optional
+        Of the call, if they are known.
+    rows : (n,) of int, optional
+        As for `Rounding.noise_floors`.
     """
-    if unbounded(net, call.name) or call.name in call.states:
-        return list(noise_floors)
-    if any(y.dtype.name in HALF_DTYPES for y in theirs):
-        return list(noise_floors)
-    if call.rows != len(ours[0]):  # it folds axes into the batch, which rounds nothing
-        return list(noise_floors)
-    return bounded(
-        noise_floors,
+    net = rounding.net
+    single = None if traces is None else flatten(traces.single.output)
+    if (
+        unbounded(net, call.name)
+        or has_states(call)
+        or any(y.dtype.name in HALF_DTYPES for y in theirs)
+        # it folds axes into the batch, which rounds nothing
+        or call.rows != len(ours[0])
+    ):
+        return rounding.noise_floors(call, ours, rows=rows, single=single)
+    least = rounding.least_floors(ours)
+    found = _sound(
+        least,
         ours,
         theirs,
-        lambda differences: call_bounds(net, call, differences, activation_errors),
+        lambda differences: call_bounds(
+            net, call, differences, activation_errors, traces
+        ),
     )
+    tolerances = _with_bounds(least, found)
+    if all(tolerance.derived == 1 for tolerance in tolerances):
+        return tolerances
+    return _with_bounds(
+        rounding.noise_floors(call, ours, rows=rows, single=single), found
+    )
+
+
+def has_states(call: LayerCall) -> bool:
+    """Return whether a layer, or one inside it, has states before a call."""
+    inside = f"{call.name}/"
+    return any(at == call.name or at.startswith(inside) for at in call.states)
 
 
 def output_bounds(
@@ -144,6 +206,7 @@ def output_bounds(
     differences: Sequence[Array],
     activation_errors: ActivationErrors,
     work: float = MAX_OUTPUT_ADJOINTS,
+    traces: Traces | None = None,
 ) -> list[Array]:
     """Return, for every output of a model, how far float32 may change it.
 
@@ -158,6 +221,8 @@ def output_bounds(
     activation_errors : ActivationErrors
     work : float
         Adjoints to compute at most.
+    traces : Traces, optional
+        As for `bounded_outputs`.
 
     Returns
     -------
@@ -185,7 +250,7 @@ def output_bounds(
             groups=groups,
         )
 
-    model = WholeModel(net, x)
+    model = WholeModel(net, x, traces)
     found = bounds_of(
         model,
         differences,
@@ -194,8 +259,9 @@ def output_bounds(
         work,
         sketch=None if net.stateful else sketch,
     )
-    if rows < x.rows and numbers(model.traces(np.arange(1))[1]) * x.rows <= work:
-        later = sketched_rows(sketch, np.arange(x.rows), found)
+    if rows < x.rows and numbers(model.traces(np.arange(1)).double) * x.rows <= work:
+        with single_threaded_blas():
+            later = sketched_rows(sketch, np.arange(x.rows), found)
         found = [np.where(np.isnan(a), b, a) for a, b in zip(found, later, strict=True)]
     return found
 
@@ -205,6 +271,7 @@ def call_bounds(
     call: LayerCall,
     differences: Sequence[Array],
     activation_errors: ActivationErrors,
+    traces: Traces | None = None,
 ) -> list[Array]:
     """Return `output_bounds` for one layer alone, called on the given arguments.
 
@@ -213,6 +280,8 @@ def call_bounds(
     net, differences, activation_errors : as for `output_bounds`
     call : LayerCall
         Without states.
+    traces : Traces, optional
+        Of the call, if they are known.
     """
     windows = LongBounds(
         net, call, activation_errors, STANDARD_DEVIATIONS, MAX_LINEAR_DEVIATION
@@ -220,6 +289,6 @@ def call_bounds(
     if windows.applies(differences, MAX_LAYER_ADJOINTS):
         return windows.bounds(differences)
     rows = len(differences[0])
-    layer = OneLayer(net, call)
+    layer = OneLayer(net, call, traces)
     visitor = partial(BoundVisitor, net, activation_errors)
     return bounds_of(layer, differences, visitor, rows, MAX_LAYER_ADJOINTS)

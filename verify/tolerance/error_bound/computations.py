@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 from verify.backward import backprop, backprop_call
 from verify.backward.layers import Visitor
@@ -14,6 +14,13 @@ from verify.forward.trace import Trace
 from verify.model.arrays import Array
 
 
+class Traces(NamedTuple):
+    """Hold the traces of one evaluation, in float32 and in float64."""
+
+    single: Trace
+    double: Trace
+
+
 class Computation(Protocol):
     """Evaluate some rows of what is bounded, forwards and backwards."""
 
@@ -21,8 +28,12 @@ class Computation(Protocol):
     def net(self) -> Network:
         """Return the network that it belongs to."""
 
-    def traces(self, rows: Array) -> tuple[Trace, Trace]:
-        """Return the traces of some rows, in float32 and in float64."""
+    @property
+    def whole(self) -> Traces | None:
+        """Return the traces of all rows, if they are known."""
+
+    def traces(self, rows: Array) -> Traces:
+        """Return the traces of some rows."""
 
     def sweep(
         self,
@@ -45,12 +56,13 @@ class WholeModel:
 
     net: Network
     x: Inputs
+    whole: Traces | None = None
 
-    def traces(self, rows: Array) -> tuple[Trace, Trace]:
-        """Return the traces of some rows, in float32 and in float64."""
-        some = self.x.take(rows)
-        single = self.net.trace(some, dtype="float32")
-        return single, self.net.trace(some, dtype="float64")
+    def traces(self, rows: Array) -> Traces:
+        """Return the traces of some rows."""
+        if self.whole is not None and len(rows) == self.x.rows:
+            return self.whole
+        return traces_of(self.net, self.x.take(rows))
 
     def sweep(
         self,
@@ -74,12 +86,13 @@ class OneLayer:
 
     net: Network
     call: LayerCall
+    whole: Traces | None = None
 
-    def traces(self, rows: Array) -> tuple[Trace, Trace]:
-        """Return the traces of some rows, in float32 and in float64."""
-        name, args, kwargs = self._arguments(rows)
-        single = self.net.trace_layer(name, args, kwargs, dtype="float32")
-        return single, self.net.trace_layer(name, args, kwargs, dtype="float64")
+    def traces(self, rows: Array) -> Traces:
+        """Return the traces of some rows."""
+        if self.whole is not None and len(rows) == self.call.rows:
+            return self.whole
+        return traces_of_call(self.net, self.call.take(rows))
 
     def sweep(
         self,
@@ -90,12 +103,23 @@ class OneLayer:
         single: Trace | None = None,
     ) -> None:
         """Backpropagate gradients of the outputs; see `Computation`."""
-        name, args, kwargs = self._arguments(rows)
+        some = self.call.take(rows)
         backprop_call(
-            self.net, name, args, kwargs, gradients,
+            self.net, some.name, some.args, some.kwargs, gradients,
             visit=visit, trace=trace, single=single,
         )  # fmt: skip
 
-    def _arguments(self, rows: Array) -> tuple[str, Sequence[Any], Mapping[str, Any]]:
-        some = self.call.take(rows)
-        return some.name, some.args, some.kwargs
+
+def traces_of(net: Network, x: Inputs) -> Traces:
+    """Return the traces of a model that is not stateful."""
+    single = net.trace(x, dtype="float32")
+    return Traces(single, net.trace(x, dtype="float64"))
+
+
+def traces_of_call(net: Network, call: LayerCall) -> Traces:
+    """Return the traces of one layer that has no states before the call."""
+    single, double = (
+        net.trace_layer(call.name, call.args, call.kwargs, dtype=dtype)
+        for dtype in ("float32", "float64")
+    )
+    return Traces(single, double)

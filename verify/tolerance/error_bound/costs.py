@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from verify.forward.trace import Trace
 from verify.model.arrays import Array, FlatOutputs
 from verify.model.graph import flatten
 from verify.tolerance.error_bound.computations import Computation
-from verify.tolerance.error_bound.sites import KNOWN_ACTIVATIONS
+from verify.tolerance.error_bound.sites import KNOWN_ACTIVATIONS, is_recorded
 
 TERMS_PER_ADJOINT, RECORDED_PER_ADJOINT = 64, 3
 """Terms of a sum of products that take as long as an adjoint of another recorded
@@ -44,6 +45,7 @@ class Cost:
     """
 
     known_activations = KNOWN_ACTIVATIONS
+    counts_only = True
 
     def __init__(self) -> None:
         self.work, self.largest, self.recorded = 0.0, 0, False
@@ -62,11 +64,61 @@ class Cost:
         self.work += max(size * of_one, 1)
 
 
-def cost_of_a_row(computation: Computation, flat: FlatOutputs, trace: Trace) -> Cost:
-    """Return what one sweep of a row costs; no work where nothing rounds."""
+def cost_of_a_row(
+    computation: Computation, flat: FlatOutputs, trace: Trace, rows: int
+) -> Cost:
+    """Return what one sweep of a row costs; no work where nothing rounds.
+
+    Parameters
+    ----------
+    computation : Computation
+    flat : FlatOutputs
+    trace : Trace
+        Of so many rows; of the first row if a layer is recorded.
+    rows : int
+    """
+    if not records(trace):
+        return _cost_of_equations(trace, rows)
     cost = Cost()
     gradients = flat.split(np.zeros((1, 1, flat.elements)))  # one sweep of one row
     computation.sweep(np.array([0]), gradients, cost, trace)
+    return cost
+
+
+LOOP_ADJOINTS: Mapping[str, int] = MappingProxyType(
+    {"SimpleRNN": 3, "LSTM": 13, "GRU": 11}
+)
+"""Class of a recurrent layer -> adjoints of a step beside those of its input, for each
+unit."""
+
+
+def records(trace: Trace) -> bool:
+    """Return whether bounds through any of the layers follow from what is recorded."""
+    return any(is_recorded(call.layer) for call in trace.values())
+
+
+def _cost_of_equations(trace: Trace, rows: int) -> Cost:
+    """Return what one sweep of a row costs through layers with equations."""
+    cost = Cost()
+    for call in trace.values():
+        name, options = call.layer.class_name, call.layer.options
+        given, made = (
+            sum(np.size(x) for x in flatten(leaves))
+            for leaves in (call.input, call.output)
+        )
+        if name in LOOP_ADJOINTS:
+            steps = int(np.prod(flatten(call.input)[0].shape[:2]))
+            cost.work += given + steps * LOOP_ADJOINTS[name] * options["units"]
+        elif name == "Dense":
+            cost.work += given + 2 * made
+        elif name in ("Activation", "Softmax"):
+            cost.work += given + made
+        elif name == "Bidirectional":
+            merges = options["merge_mode"] in ("sum", "mul", "ave")
+            cost.work += flatten(call.output)[0].size if merges else 0
+        elif name == "Add" or options.get("output_mode") == "tf_idf":
+            cost.work += made
+    cost.work /= rows
     return cost
 
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ import numpy as np
 from verify.backward.cells import Values
 from verify.backward.recording import NotRecorded, Operation
 from verify.forward.evaluable import Inputs
-from verify.forward.trace import Trace, bare_path
+from verify.forward.trace import bare_path
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
 from verify.model.spec import LayerSpec
@@ -46,7 +46,7 @@ from verify.tolerance.activation_errors import (
     worst_known_errors,
 )
 from verify.tolerance.error_bound.bounds import MAX_OUTPUT_ADJOINTS, bounded
-from verify.tolerance.error_bound.computations import WholeModel
+from verify.tolerance.error_bound.computations import Traces, WholeModel
 from verify.tolerance.error_bound.deviations import Deviations
 from verify.tolerance.error_bound.sites import (
     ROUNDING_SITES,
@@ -128,7 +128,7 @@ def format_bounds(
     net = simulation.net
     rows = (net.spec.batch_size or 1) if net.stateful else x.rows
     return bounds_of(
-        _SimulatedModel(net, x, simulation),
+        _SimulatedModel(net, x, simulation=simulation),
         differences,
         partial(FormatVisitor, simulation),
         rows,
@@ -142,14 +142,14 @@ def format_bounds(
 class _SimulatedModel(WholeModel):
     """Evaluate a whole model, with the simulated port in place of float32."""
 
-    simulation: Simulation
+    simulation: Simulation = field(kw_only=True)
 
-    def traces(self, rows: Array) -> tuple[Trace, Trace]:
+    def traces(self, rows: Array) -> Traces:
         """Return the traces of some rows, of the port and of the model in float64."""
         some = self.x.take(rows)
         given = self.simulation.inputs(some)
         single = self.simulation.network().trace(given, dtype="float64")
-        return single, self.net.trace(some, dtype="float64")
+        return Traces(single, self.net.trace(some, dtype="float64"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +239,6 @@ class FormatVisitor(BoundVisitor):
     ----------
     simulation : Simulation
     deviations : mapping of str to mapping of str to (rows,)
-    zeros : (sweeps, rows)
 
     Attributes
     ----------
@@ -249,12 +248,16 @@ class FormatVisitor(BoundVisitor):
         Path of a layer, weight and part of it -> what it was multiplied with.
     """
 
-    def __init__(
-        self, simulation: Simulation, deviations: Deviations, zeros: Array
-    ) -> None:
-        super().__init__(simulation.net, _ERRORS, deviations, zeros)
+    sweeps_loops = False  # the errors of weights count by the adjoints of every step
+
+    def __init__(self, simulation: Simulation, deviations: Deviations) -> None:
+        super().__init__(simulation.net, _ERRORS, deviations)
         self.simulation = simulation
         self.number_format = simulation.number_format
+
+    def begin(self, sweeps: int, rows: int) -> None:
+        """Begin with other sweeps of the same rows."""
+        super().begin(sweeps, rows)
         self.means: dict[tuple[str, str], Any] = defaultdict(float)
         self.products: dict[tuple[str, str, str], list[Product]] = defaultdict(list)
 

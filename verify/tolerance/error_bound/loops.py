@@ -16,34 +16,30 @@ The changes after the last step of a window are those that the next window begin
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from verify.backward.cells import BACKWARD_CELLS, Values
+from verify.backward.cells import Values
 from verify.backward.recording.tangents import Changing, ForwardTape, changes_of
 from verify.backward.recording.tape import single_of, value_of
 from verify.console.progress import COUNTED, loop_over
-from verify.forward.cells import gate_blocks
 from verify.forward.evaluate import cast_to
 from verify.forward.layers import REGISTRY
 from verify.forward.recurrence import MaskRule, Scan, TimeLoop
 from verify.model.arrays import Array, by_sample
 from verify.model.dtypes import SINGLE
 from verify.model.spec import LayerSpec
+from verify.tolerance.error_bound.loop_cells import CELLS, add_blocks, adding_up
 from verify.tolerance.error_bound.random_errors import RandomErrors
 from verify.tolerance.error_bound.sites import (
     ROUNDING_SITES,
     LayerRounding,
-    RoundingSite,
     is_recorded,
 )
-from verify.tolerance.noise_floor import FLUSH_ERROR
 
 BLOCK_NUMBERS = 2**20
 """Changes of pre-activations that are prepared at once, and steps at most, so that they
@@ -154,7 +150,6 @@ def has_loop(layer: LayerSpec) -> bool:
         and not is_recorded(layer)
         and not layer.overrides
         and not MaskRule.of(layer).misaligned
-        and layer.options.get("reset_after", True)
     )
 
 
@@ -371,7 +366,7 @@ class _ChangingLoop:
         shape = steps, errors.copies, rows
         base = []
         for reaching in cell.reaching(values):
-            worst, variance, same = _adding_up(sites, reaching, cell.units)
+            worst, variance, same = adding_up(sites, reaching, cell.units)
             own = errors.cauchy((*shape, cell.units)) * by_step(worst / SINGLE)
             many = errors.standard_deviations / SINGLE
             own += errors.normal((*shape, cell.units)) * by_step(
@@ -381,14 +376,14 @@ class _ChangingLoop:
                 fixed = errors.at_every_step(
                     (self.key, name), (errors.copies, rows, moved.shape[-1])
                 )
-                _add_blocks(own, by_step(moved * many) * fixed)
+                add_blocks(own, by_step(moved * many) * fixed)
             base.append(own)
         if changes is not None:
             given = np.moveaxis(changes, 2, 0).reshape(-1, changes.shape[-1])
             given = given @ cell.kernel
             cell.add_inputs(base, given.reshape(*shape, -1), values, by_step)
         found = np.empty((*shape, cell.units), np.float32)
-        step = cell.step(values, by_step)
+        step = cell.forwards(values, by_step)
         states = held.changes
         for t in range(steps):
             new = step(t, states, [of[t] for of in base])
@@ -399,243 +394,3 @@ class _ChangingLoop:
             found[t] = new[0]
         held.changes = states
         return np.moveaxis(found, 0, 2)
-
-
-def _adding_up(
-    sites: Sequence[RoundingSite], reaching: Values, units: int
-) -> tuple[Array, Array, dict[str, Array]]:
-    """Return what the errors of a step add up to in one of the states.
-
-    Parameters
-    ----------
-    sites : list of RoundingSite
-    reaching : mapping of str to (rows, n * units)
-        Name of a site -> the derivative of the state with respect to it.
-    units : int
-
-    Returns
-    -------
-    worst, variance : (rows, units)
-    same : dict of str to (rows, n * units)
-        Name of a site -> standard deviation of what may be the same at every step.
-    """
-    worst: Any = 0.0
-    variance: Any = 0.0
-    same = {}
-    for site in sites:
-        if site.name not in reaching:
-            continue
-        slope = np.abs(reaching[site.name])
-        worst = worst + _folded(slope * (site.max_error + FLUSH_ERROR), units)
-        if site.standard_deviation is not None:
-            deviation = slope * site.standard_deviation
-            variance = variance + _folded(deviation * deviation, units)
-            same[site.name] = reaching[site.name] * site.standard_deviation
-    return worst, np.broadcast_to(variance, worst.shape), same
-
-
-def _folded(values: Array, units: int) -> Array:
-    """Return the sum of the gate blocks: (rows, n * units) -> (rows, units)."""
-    if values.shape[-1] == units:
-        return values
-    return values.reshape(len(values), -1, units).sum(axis=1)
-
-
-def _add_blocks(total: Array, values: Array) -> None:
-    """Add each gate block of some values, (..., n * units), to (..., units)."""
-    units = total.shape[-1]
-    for start in range(0, values.shape[-1], units):
-        total += values[..., start : start + units]
-
-
-class _Cell(ABC):
-    """Say how the states of a cell depend on what a step computes.
-
-    Parameters
-    ----------
-    layer : LayerSpec
-        With weights in float64.
-    """
-
-    def __init__(self, layer: LayerSpec) -> None:
-        self.back: Any = BACKWARD_CELLS[layer.class_name](layer)
-        self.units: int = layer.options["units"]
-        self.kernel = self.back.kernel.astype(np.float32)
-        self.recurrent = self.back.recurrent_kernel.astype(np.float32)
-
-    def apart(self, sites: list[RoundingSite]) -> list[RoundingSite]:
-        """Return the sites, none of which reaches more than one state."""
-        return sites
-
-    @abstractmethod
-    def reaching(self, v: Values) -> list[dict[str, Array]]:
-        """Return, for each state, its derivative with respect to every site.
-
-        What reaches a state through another one is left out.
-        """
-
-    @abstractmethod
-    def add_inputs(
-        self, base: Sequence[Array], given: Array, v: Values, by_step: Any
-    ) -> None:
-        """Add what changes of the inputs do, (steps, copies, rows, n * units)."""
-
-    @abstractmethod
-    def step(self, v: Values, by_step: Any) -> Any:
-        """Return a function of a step, the changes before it, and those that it adds.
-
-        It returns the changes of the states after it, (copies, rows, units) each.
-        """
-
-    def through(self, changes: Array) -> Array:
-        """Return changes of the state times the recurrent kernel."""
-        flat = changes.reshape(-1, self.units) @ self.recurrent
-        return flat.reshape(*changes.shape[:2], -1)
-
-
-class _SimpleRNN(_Cell):
-    def reaching(self, v: Values) -> list[dict[str, Array]]:
-        return [{"z": self.slope(v), "h": np.ones(())}]
-
-    def slope(self, v: Values) -> Array:
-        return self.back.back(v["z"], v["h"], np.ones(()))
-
-    def add_inputs(
-        self, base: Sequence[Array], given: Array, v: Values, by_step: Any
-    ) -> None:
-        base[0][...] += given * by_step(self.slope(v))
-
-    def step(self, v: Values, by_step: Any) -> Any:
-        slope = by_step(self.slope(v))
-
-        def run(t: int, before: list[Array], own: list[Array]) -> list[Array]:
-            h = self.through(before[0])
-            h *= slope[t]
-            h += own[0]
-            return [h]
-
-        return run
-
-
-class _LSTM(_Cell):
-    def apart(self, sites: list[RoundingSite]) -> list[RoundingSite]:
-        """Return the sites with that of z in two: what reaches c, and what h."""
-        found = []
-        for site in sites:
-            if site.name != "z":
-                found.append(site)
-                continue
-            most = 3 * self.units
-            for state, some in (("c", slice(0, most)), ("h", slice(most, None))):
-                worst, deviation = site.max_error, site.standard_deviation
-                assert deviation is not None
-                found.append(
-                    RoundingSite(f"z to {state}", worst[:, some], deviation[:, some])
-                )
-        return found
-
-    def slopes(self, v: Values) -> tuple[Array, Array]:
-        """Return how c and h depend on z: blocks i, f, c, and block o."""
-        back, gate = self.back.back, self.back.recurrent_back
-        z_i, z_f, z_c, z_o = gate_blocks(v["z"], 4)
-        to_c = [
-            gate(z_i, v["i"], v["c_hat"]),
-            gate(z_f, v["f"], v["c_before"]),
-            back(z_c, v["c_hat"], v["i"]),
-        ]
-        to_h = gate(z_o, v["o"], v["activation(c)"])
-        return np.concatenate(to_c, axis=-1), to_h
-
-    def reaching(self, v: Values) -> list[dict[str, Array]]:
-        to_c, to_h = self.slopes(v)
-        one = np.ones(())
-        h = {
-            "z to h": to_h, "o": v["activation(c)"], "activation(c)": v["o"], "h": one,
-        }  # fmt: skip
-        c = {
-            "z to c": to_c, "i": v["c_hat"], "f": v["c_before"], "c_hat": v["i"],
-            "c": one,
-        }  # fmt: skip
-        return [h, c]
-
-    def add_inputs(
-        self, base: Sequence[Array], given: Array, v: Values, by_step: Any
-    ) -> None:
-        to_c, to_h = self.slopes(v)
-        most = 3 * self.units
-        _add_blocks(base[1], given[..., :most] * by_step(to_c))
-        base[0][...] += given[..., most:] * by_step(to_h)
-
-    def step(self, v: Values, by_step: Any) -> Any:
-        slopes = by_step(np.concatenate(self.slopes(v), axis=-1))
-        kept = by_step(v["f"])
-        onto_h = by_step(self.back.back(v["c"], v["activation(c)"], v["o"]))
-
-        def run(t: int, before: list[Array], own: list[Array]) -> list[Array]:
-            z = self.through(before[0])
-            z *= slopes[t]
-            i, f, c_hat, o = gate_blocks(z, 4)
-            c = before[1] * kept[t]
-            c += i
-            c += f
-            c += c_hat
-            c += own[1]
-            h = c * onto_h[t]
-            h += o
-            h += own[0]
-            return [h, c]
-
-        return run
-
-
-class _GRU(_Cell):
-    def slopes(self, v: Values) -> tuple[Array, Array]:
-        """Return how h depends on both sides of its gates: blocks z, r, h."""
-        gate = self.back.recurrent_back
-        a_z, a_r, a_h = gate_blocks(v["a"], 3)
-        s_z, s_r, s_h = gate_blocks(v["s"], 3)
-        to_hat = self.back.back(a_h + v["r"] * s_h, v["h_hat"], 1 - v["z"])
-        to_z = gate(a_z + s_z, v["z"], v["h_before"] - v["h_hat"])
-        to_r = gate(a_r + s_r, v["r"], to_hat * s_h)
-        return (
-            np.concatenate([to_z, to_r, to_hat], axis=-1),
-            np.concatenate([to_z, to_r, to_hat * v["r"]], axis=-1),
-        )
-
-    def reaching(self, v: Values) -> list[dict[str, Array]]:
-        a, s = self.slopes(v)
-        to_hat = a[:, 2 * self.units :]
-        s_h = v["s"][:, 2 * self.units :]
-        return [
-            {
-                "a": a, "s": s, "z": v["h_before"] - v["h_hat"], "r": to_hat * s_h,
-                "h_hat": 1 - v["z"], "h": np.ones(()),
-            }
-        ]  # fmt: skip
-
-    def add_inputs(
-        self, base: Sequence[Array], given: Array, v: Values, by_step: Any
-    ) -> None:
-        _add_blocks(base[0], given * by_step(self.slopes(v)[0]))
-
-    def step(self, v: Values, by_step: Any) -> Any:
-        slopes, kept = by_step(self.slopes(v)[1]), by_step(v["z"])
-
-        def run(t: int, before: list[Array], own: list[Array]) -> list[Array]:
-            s = self.through(before[0])
-            s *= slopes[t]
-            z, r, h_hat = gate_blocks(s, 3)
-            h = before[0] * kept[t]
-            h += z
-            h += r
-            h += h_hat
-            h += own[0]
-            return [h]
-
-        return run
-
-
-CELLS: Mapping[str, type[_Cell]] = MappingProxyType(
-    {"SimpleRNN": _SimpleRNN, "LSTM": _LSTM, "GRU": _GRU}
-)
-"""Class name of a recurrent layer -> how its states change."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from verify.backward.recording import NotRecorded, Operation, Recorded
-from verify.backward.recording.pending import Pending
+from verify.backward.recording.pending import Pending, SharedNumbers
 from verify.backward.recording.tangents import changes_of
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
@@ -118,6 +118,7 @@ class RandomErrors:
         self.near = np.zeros(rows, dtype=bool)
         self._random = np.random.Generator(np.random.SFC64(seed))
         self._at_every_step: dict[Hashable, Array] = {}
+        self._shared: dict[Hashable, SharedNumbers] = {}
 
     def __call__(self, operation: Operation, varies: bool) -> Pending | None:
         """Return the errors of an operation; None if it does not round."""
@@ -147,10 +148,7 @@ class RandomErrors:
             pending.variance = np.square(np.broadcast_to(deviation, shape))
             if len(shape) > 1 and varies:
                 numbers = self._alike(operation)
-                pending.alike[id(numbers)] = (
-                    np.broadcast_to(deviation, shape),
-                    numbers,
-                )
+                pending.alike[numbers] = np.broadcast_to(deviation, shape)
         return pending
 
     def _counts(self, operation: Operation) -> set[int]:
@@ -167,16 +165,16 @@ class RandomErrors:
             self.cauchy((self.copies, self.rows, 1, 1)),
             (self.copies, self.rows, 1, shape[-1]),
         )
-        pending.alike[id(numbers)] = wide, numbers
+        pending.alike[SharedNumbers(numbers)] = wide
 
     def draw(self, pending: Pending, shape: tuple[int, ...]) -> Array:
         """Return random errors of these sizes; (copies, *shape)."""
         errors = self.numbers(pending.worst, pending.variance)
-        for deviation, numbers in pending.alike.values():
+        for numbers, deviation in pending.alike.items():
             # (copies, rows, places, units)
             wide = errors.reshape(self.copies, self.rows, -1, shape[-1])
             own = deviation.astype(np.float32).reshape(wide.shape[1:])
-            wide += own * numbers
+            wide += own * numbers.array
         return errors
 
     def numbers(self, worst: Array, variance: Array | None) -> Array:
@@ -206,11 +204,13 @@ class RandomErrors:
             self._at_every_step[key] = self.normal(shape)
         return self._at_every_step[key]
 
-    def _alike(self, operation: Operation) -> Array:
+    def _alike(self, operation: Operation) -> SharedNumbers:
         """Return numbers that are the same at every step of a row, for each unit."""
         units = operation.output.shape[-1]
         shape = self.copies, self.rows, 1, units
         if operation.place is None:
-            return self.normal(shape)
+            return SharedNumbers(self.normal(shape))
         key = operation.name, operation.place, units
-        return self.at_every_step(key, shape)
+        if key not in self._shared:
+            self._shared[key] = SharedNumbers(self.normal(shape))
+        return self._shared[key]

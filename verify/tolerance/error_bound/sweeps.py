@@ -18,6 +18,7 @@ from verify.tolerance.error_bound.costs import (
     cost_of_a_row,
     most_different,
     numbers,
+    records,
     sketch_plan,
 )
 from verify.tolerance.error_bound.deviations import (
@@ -33,6 +34,9 @@ from verify.tolerance.error_bound.visitor import BoundVisitor
 MAX_BLOCK_ADJOINTS, MAX_BLOCK_ROWS = 4e6, 128
 """Adjoints kept at a time, and their greatest number of rows, so that they fit a core's
 cache. Matrix products that small are not worth several threads."""
+
+MAX_TRACED_NUMBERS = 4e6
+"""Numbers that layers return for the rows of a block."""
 
 LONG_BLOCK_ADJOINTS = 2e7
 """In place of `MAX_BLOCK_ADJOINTS` for `LONG_LOOPS`, whose steps hold few each."""
@@ -71,7 +75,7 @@ SKETCH_SHARE = 8.0
 def bounds_of(
     computation: Computation,
     differences: Sequence[Array],
-    visitor_for: Callable[[Deviations, Array], BoundVisitor],
+    visitor_for: Callable[[Deviations], BoundVisitor],
     rows: int,
     budget: float,
     *,
@@ -87,7 +91,7 @@ def bounds_of(
     differences : list of (batch, ...)
         As for `output_bounds`.
     visitor_for : callable
-        Deviations of the rows and zeros, (sweeps, rows) -> a `BoundVisitor`.
+        Deviations of some rows -> a `BoundVisitor`.
     rows : int
         Only the first rows can have a bound.
     budget : float
@@ -108,11 +112,15 @@ def bounds_of(
     flat = FlatOutputs(differences)
     joined = flat.join(differences)  # (batch, elements)
     found = np.full(joined.shape, np.nan)
-    _, first = computation.traces(np.array([0]))
-    if numbers(first) > budget:
+    whole, traced = computation.whole, len(joined)
+    if whole is None or records(whole.double):
+        whole, traced = computation.traces(np.array([0])), 1
+    first = whole.double
+    size = numbers(first) // traced  # of a row
+    if size > budget:
         return flat.split(found)  # a single sweep takes longer than all may
     try:
-        cost = cost_of_a_row(computation, flat, first)
+        cost = cost_of_a_row(computation, flat, first, traced)
     except NotRecorded:  # a layer computes what has no derivative here
         return flat.split(found)
     work = cost.work + (weights if cost.work else 0)
@@ -125,9 +133,7 @@ def bounds_of(
         copies = int(np.clip(afford // rows, FEWEST_COPIES, MOST_COPIES))
         fit = int(min(rows, afford // copies))
         some = np.argsort(-ranking.max(axis=1), kind="stable")[:fit]
-        together, groups, passes = sketch_plan(
-            numbers(first) * 4 * copies, loop_steps(first)
-        )
+        together, groups, passes = sketch_plan(size * 4 * copies, loop_steps(first))
         some = some[: together * passes]
         with single_threaded_blas():
             for part in blocks(some, together):
@@ -142,9 +148,13 @@ def bounds_of(
     if cost.recorded:
         most_pairs = MAX_ARRAY_NUMBERS // max(cost.largest, flat.elements)
         pairs = max(pairs, int(min(MIN_BLOCK_PAIRS, most_pairs)))
-    # Part of a row's cost is the same for any number of elements, so a block takes all
-    # elements of few rows rather than few elements of all rows.
-    row_block = min(max(1, pairs // len(elements)), MAX_BLOCK_ROWS) if work else pairs
+    # What is recorded of a row is kept for all its elements, so a block has few rows.
+    row_block = pairs
+    if cost.recorded:
+        row_block = max(1, pairs // len(elements))
+    elif work:
+        row_block = max(1, int(MAX_TRACED_NUMBERS // max(size, 1)))
+    row_block = min(row_block, MAX_BLOCK_ROWS)
     with single_threaded_blas():
         for some in blocks(chosen, row_block):
             single, double = computation.traces(some)
@@ -152,9 +162,12 @@ def bounds_of(
             if diverged.all():
                 continue  # no row of these may have a bound
             errors = abs_errors(single.output, double.output)
+            visitor = visitor_for(deviations)
             element_block = max(1, pairs // len(some)) if work else len(elements)
+            if element_block < len(elements):
+                visitor.keep_recordings()
             for which in blocks(elements, element_block):
-                visitor = visitor_for(deviations, np.zeros((len(which), len(some))))
+                visitor.begin(len(which), len(some))
                 if work:
                     # (sweeps, rows, elements): sweep k is the gradient of which[k].
                     one_hot = np.zeros((len(which), len(some), flat.elements))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from verify.backward.any_layer import Recording
 from verify.backward.cells import Values
+from verify.backward.layers import LoopCall
 from verify.backward.recording import Operation
 from verify.forward.network import Network
 from verify.forward.trace import bare_path
@@ -12,7 +16,11 @@ from verify.model.arrays import Array, by_sample
 from verify.model.spec import LayerSpec
 from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.error_bound.deviations import Deviations
-from verify.tolerance.error_bound.operation_sites import operation_rounding
+from verify.tolerance.error_bound.loop_sweeps import SweptLoop
+from verify.tolerance.error_bound.operation_sites import (
+    OperationRounding,
+    operation_rounding,
+)
 from verify.tolerance.error_bound.sites import (
     KNOWN_ACTIVATIONS,
     ROUNDING_SITES,
@@ -37,7 +45,6 @@ class BoundVisitor:
     activation_errors : ActivationErrors
     deviations : mapping of str to mapping of str to (rows,)
         Call of a layer -> `LayerRounding.deviations`.
-    zeros : (sweeps, rows)
 
     Attributes
     ----------
@@ -49,24 +56,35 @@ class BoundVisitor:
         Call and site -> what the same error at every step would add up to.
     near : (rows,) of bool
         Rows in which float32 may decide otherwise, so that a value jumps.
+    recordings : dict of str to Recording, or None
+        What was recorded of layers, by call.
     """
 
     known_activations = KNOWN_ACTIVATIONS
+    sweeps_loops = True
 
     def __init__(
-        self,
-        net: Network,
-        activation_errors: ActivationErrors,
-        deviations: Deviations,
-        zeros: Array,
+        self, net: Network, activation_errors: ActivationErrors, deviations: Deviations
     ) -> None:
         self.net = net
         self.activation_errors = activation_errors
         self.deviations = deviations
-        self.coherent, self.squared = zeros, zeros.copy()
-        self.drift: dict[tuple[str, str], Array] = {}
-        self.near = np.zeros(zeros.shape[1], dtype=bool)
+        self.recordings: dict[str, Recording] | None = None
         self._layers: dict[str, LayerRounding] = {}
+        self._operations: dict[Operation, OperationRounding] = {}
+        self._sites: dict[str, Sequence[RoundingSite]] = {}
+        self._loops: dict[str, SweptLoop] = {}
+
+    def keep_recordings(self) -> None:
+        """Keep what is recorded of layers, and how it rounds, for further sweeps."""
+        self.recordings = {}
+
+    def begin(self, sweeps: int, rows: int) -> None:
+        """Begin with other sweeps of the same rows."""
+        self.coherent = np.zeros((sweeps, rows))
+        self.squared = np.zeros((sweeps, rows))
+        self.drift: dict[tuple[str, str], Array] = {}
+        self.near = np.zeros(rows, dtype=bool)
 
     def __call__(
         self, key: str, step: int | None, d: Values, v: Values | Operation
@@ -75,19 +93,52 @@ class BoundVisitor:
         if isinstance(v, Operation):
             self.add_operation(key, d, v)
             return
-        rounding = self.layer(key)
-        sites, _ = ROUNDING_SITES[rounding.layer.class_name](rounding, v)
+        if step is not None:
+            sites = _sites_of(self.layer(key), v)
+        else:
+            if key not in self._sites:
+                self._sites[key] = _sites_of(self.layer(key), v)
+            sites = self._sites[key]
         for site in sites:
             adjoint = d[site.name]  # (sweeps, rows, ...)
             self.add_errors(adjoint, site.max_error + FLUSH_ERROR)
             if site.standard_deviation is not None:
                 self.add_deviation(key, site, adjoint * site.standard_deviation)
 
+    def loop(
+        self,
+        key: str,
+        call: LoopCall,
+        d_output: Array,
+        d_states: Sequence[Array],
+        *,
+        wants_x: bool,
+    ) -> tuple[Array, Sequence[Array]]:
+        """Go back through a loop over time, and add its errors; see `LoopVisitor`."""
+        if key not in self._loops:
+            self._loops[key] = SweptLoop(call, self.layer(key), _sites_of)
+        moved, d_x, before = self._loops[key].back(d_output, d_states, wants_x=wants_x)
+
+        def by_sample(values: Array) -> Array:  # of (rows, sweeps, ...)
+            sums = values.reshape(len(self.near), -1, *values.shape[1:]).sum(axis=1)
+            return np.asarray(sums.swapaxes(0, 1))
+
+        self.coherent += by_sample(moved.coherent)
+        self.squared += by_sample(moved.squared)
+        for name, drift in moved.drift.items():
+            place = key, name
+            self.drift[place] = self.drift.get(place, 0.0) + by_sample(drift)
+        return d_x, before
+
     def add_operation(self, key: str, d: Values, operation: Operation) -> None:
         """Add the errors of one operation of a layer that is recorded."""
         if not operation.operands:
             return
-        found = operation_rounding(operation, self.activation_errors)
+        found = self._operations.get(operation)
+        if found is None:
+            found = operation_rounding(operation, self.activation_errors)
+        if self.recordings is not None:
+            self._operations[operation] = found
         near = found.near
         if near.size > 1:  # of several steps or rows for each sample
             near = np.asarray(by_sample(near, len(self.near)).any(axis=1))
@@ -154,10 +205,16 @@ class BoundVisitor:
 
     def bound(self) -> Array:
         """Return the bounds, (sweeps, rows); NaN for rows that are `near` a jump."""
-        drift = sum((x**2).sum(axis=-1) for x in self.drift.values())
+        with np.errstate(over="ignore"):
+            drift = sum((x**2).sum(axis=-1) for x in self.drift.values())
         spread = np.sqrt(np.maximum(self.squared, drift))
         found = self.coherent + STANDARD_DEVIATIONS * spread + FLUSH_ERROR
         return np.where(self.near, np.nan, found)
+
+
+def _sites_of(rounding: LayerRounding, v: Values) -> Sequence[RoundingSite]:
+    sites, _ = ROUNDING_SITES[rounding.layer.class_name](rounding, v)
+    return sites
 
 
 def sum_of_products(adjoint: Array, errors: Array) -> Array:

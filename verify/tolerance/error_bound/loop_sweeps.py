@@ -1,0 +1,261 @@
+"""Go back through the loop over time of an LSTM, a GRU or a SimpleRNN for bounds.
+
+`verify.backward.scan` computes the adjoint of every value of a step, for each sweep.
+But an error within a step reaches the states of its own unit alone (`loop_cells`), so
+that it moves an output by the adjoint of a state times a number that is the same for
+all outputs. These numbers are computed once for some rows, all steps together. What is
+left for each sweep are the adjoints of the states, which are computed in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from verify.backward.cells import Values, input_gradient
+from verify.backward.layers import LoopCall
+from verify.console.progress import COUNTED, loop_over, name_loop
+from verify.forward.recurrence import MaskRule
+from verify.model.arrays import Array
+from verify.model.dtypes import SINGLE
+from verify.tolerance.error_bound.loop_cells import CELLS, SteppedBack, adding_up
+from verify.tolerance.error_bound.sites import LayerRounding, RoundingSite
+
+PEAK_EXPONENT = 20
+"""Of the greatest adjoint that a loop is given, in float32: its square may grow by 2^87
+until it overflows, and adjoints may shrink by 2^83 before their squares are lost."""
+
+ROUNDED_UP = 1 + 1e-3
+"""Makes up for what float32 loses. The adjoints are rounded as the states are on the
+way forwards, of which a row with a bound has lost less than `MAX_LINEAR_DEVIATION`."""
+
+SitesOf = Callable[[LayerRounding, Values], Sequence[RoundingSite]]
+"""Where all steps of a layer round; see `sites.ROUNDING_SITES`."""
+
+
+@dataclass(eq=False)
+class Moved:
+    """Hold how far the errors of a loop move outputs; see `BoundVisitor`.
+
+    Attributes
+    ----------
+    coherent, squared : (rows, sweeps)
+    drift : dict of (rows, sweeps, n * units)
+        Name of a site -> what the same error at every step would add up to.
+    """
+
+    coherent: Array
+    squared: Array
+    drift: dict[str, Array] = field(default_factory=dict)
+
+
+class SweptLoop:
+    """Prepare the loop of one call of a layer for any number of sweeps.
+
+    Parameters
+    ----------
+    call : LoopCall
+    rounding : LayerRounding
+        Of the layer, with the deviations of the rows.
+    sites_of : callable
+        See `SitesOf`.
+    """
+
+    def __init__(
+        self, call: LoopCall, rounding: LayerRounding, sites_of: SitesOf
+    ) -> None:
+        layer = call.layer
+        self.layer, self.rule = layer, MaskRule.of(layer)
+        self.cell = CELLS[layer.class_name](layer)
+        self.rows, self.time = call.x.shape[:2]
+        self.turn = slice(None, None, -1 if layer.options["go_backwards"] else 1)
+        self.mask = call.mask
+        self.keep: Array | None = None  # (time, rows)
+        if call.mask is not None:
+            self.keep = self._in_order(call.mask)
+        x = self._masked(self._in_order(call.x))
+        names = self.cell.back.state_names
+        traced = {k: self._in_order(v) for k, v in call.traced.items()}
+        before = tuple(
+            self._flat(np.concatenate([initial[None], traced[name][:-1]]))
+            for name, initial in zip(names, call.initial, strict=True)
+        )
+        values = self.cell.back.values(
+            self._flat(x),
+            before,
+            {k: self._flat(self._masked(v)) for k, v in traced.items()},
+        )
+        far = {k: np.tile(v, self.time) for k, v in rounding.deviations.items()}
+        sites = sites_of(replace(rounding, deviations=far), values)
+        self.worst: list[Array] = []
+        self.variance: list[Array] = []
+        apart = self.cell.apart(sites)
+        for reaching in self.cell.reaching(values):
+            worst, variance, _ = adding_up(apart, reaching, self.cell.units)
+            # (time, rows, units, 1)
+            self.worst.append(self._by_step(worst / SINGLE).swapaxes(2, 3))
+            self.variance.append(self._by_step(variance / SINGLE**2).swapaxes(2, 3))
+        self.deviations = {
+            site.name: self._by_step(site.standard_deviation / SINGLE)
+            for site in sites
+            if site.standard_deviation is not None
+        }
+        self.step = self.cell.backwards(values, self._by_step)
+
+    def _in_order(self, values: Array) -> Array:
+        """Return (rows, time, ...) in processing order: (time, rows, ...)."""
+        return values[:, self.turn].swapaxes(0, 1)
+
+    def _masked(self, values: Array) -> Array:
+        if self.keep is None:
+            return values
+        return np.where(self.keep[..., None], values, 0.0)
+
+    def _flat(self, values: Array) -> Array:
+        return values.reshape(self.time * self.rows, -1)
+
+    def _by_step(self, values: Array) -> Array:
+        """Return (time * rows, n) as (time, rows, 1, n), in float32."""
+        return values.astype(np.float32).reshape(self.time, self.rows, 1, -1)
+
+    def back(
+        self, d_output: Array, d_states: Sequence[Array], *, wants_x: bool
+    ) -> tuple[Moved, Array, list[Array]]:
+        """Go back through all steps, the last processed one first.
+
+        Parameters
+        ----------
+        d_output : (sweeps, rows, time, units) or (sweeps, rows, units)
+            The adjoint of the output, in processing order.
+        d_states : sequence of (sweeps, rows, units)
+            The adjoints of the states after the last step.
+        wants_x : bool
+            Whether the adjoint of the inputs is wanted; zeros are returned otherwise.
+
+        Returns
+        -------
+        Moved
+        (sweeps, rows, time, features)
+            The adjoint of the inputs.
+        list of (sweeps, rows, units)
+            The adjoints of the initial states.
+        """
+        sequences = self.layer.options["return_sequences"]
+        if self.rule.misaligned and self.mask is not None:
+            d_output = np.where(self.mask[..., None], d_output, 0.0)
+        scale = _scale([d_output, *d_states])  # (sweeps, rows)
+        d_output = _scaled(d_output, scale)
+        d = [_scaled(one, scale).swapaxes(0, 1) for one in d_states]
+        rows, sweeps = d[0].shape[:2]
+        found = Moved(np.zeros((rows, sweeps)), np.zeros((rows, sweeps)))
+        shown = None if sequences else d_output.swapaxes(0, 1)
+        kernel = self.cell.kernel
+        of_inputs: Array | None = None
+        if wants_x:
+            shape = self.time, rows, sweeps, kernel.shape[1]
+            of_inputs = np.zeros(shape, np.float32)
+        name_loop(f"{self.layer.name}, backwards")
+        at_step = loop_over(self.time)
+        last = self._last_used(d_output, d) if sequences else self.time - 1
+        for t in range(last, -1, -1):
+            if not t % COUNTED:
+                at_step(self.time - t)
+            if sequences:
+                own = d_output[:, :, t].swapaxes(0, 1)
+                shown = own if shown is None else shown + own
+            held: list[Array] | None = None
+            if self.keep is not None and not self.keep[t].all():
+                d, held, shown = self._parted(d, shown, self.keep[t])
+            elif shown is not None:  # the layer shows the first state
+                d, shown = [d[0] + shown, *d[1:]], None
+            back = self.step(t, d)
+            self._add(found, t, back)
+            if of_inputs is not None:
+                of_inputs[t] = next(iter(back.sums.values()))
+            d = back.before
+            if held is not None:
+                d = [a + b for a, b in zip(d, held, strict=True)]
+        unit = SINGLE / scale.T
+        found = Moved(
+            _known(found.coherent * (ROUNDED_UP * unit)),
+            _known(found.squared * (ROUNDED_UP * unit) ** 2),
+            {
+                name: _known(drift * (ROUNDED_UP * unit)[..., None])
+                for name, drift in found.drift.items()
+            },
+        )
+        back_again = (1 / scale)[..., None]
+        if of_inputs is None:
+            d_x = np.broadcast_to(0.0, (sweeps, rows, self.time, len(kernel)))
+        else:
+            in_order = input_gradient(of_inputs, kernel).transpose(2, 1, 0, 3)
+            d_x = in_order[:, :, self.turn] * back_again[..., None]
+        return found, d_x, [one.swapaxes(0, 1) * back_again for one in d]
+
+    def _parted(
+        self, d: Sequence[Array], shown: Array | None, keep: Array
+    ) -> tuple[list[Array], list[Array], Array | None]:
+        """Return what a step with masked rows passes on; see `backward_scan`.
+
+        Returns
+        -------
+        list of (rows, sweeps, units)
+            The adjoints of the states that the cell computes.
+        list of (rows, sweeps, units)
+            Those of the states that masked rows leave as they are.
+        (rows, sweeps, units), or None
+            Those of the output before, which masked rows repeat.
+        """
+        counts = keep[:, None, None]
+        held = [np.where(counts, 0.0, one) for one in d]
+        own = [np.where(counts, one, 0.0) for one in d]
+        if shown is None:
+            return own, held, None
+        own[0] += np.where(counts, shown, 0.0)
+        repeated = np.where(counts, 0.0, shown)
+        if self.rule.shows_state:
+            held[0] += repeated
+        repeats = not (self.rule.shows_state or self.rule.zeroes)
+        return own, held, repeated if repeats else None
+
+    def _last_used(self, d_output: Array, d_states: Sequence[Array]) -> int:
+        """Return the last step that an output depends on; -1 if there is none."""
+        if any(one.any() for one in d_states):
+            return self.time - 1
+        used = np.flatnonzero(d_output.any(axis=(0, 1, 3)))
+        return int(used[-1]) if used.size else -1
+
+    def _add(self, found: Moved, t: int, back: SteppedBack) -> None:
+        """Add how far the errors of a step move the outputs."""
+        for node, worst, variance in zip(
+            back.nodes, self.worst, self.variance, strict=True
+        ):
+            found.coherent += (np.abs(node) @ worst[t])[..., 0]
+            found.squared += ((node * node) @ variance[t])[..., 0]
+        for name, deviation in self.deviations.items():
+            moved = back.sums[name] * deviation[t]
+            if name in found.drift:
+                found.drift[name] += moved
+            else:
+                found.drift[name] = moved
+
+
+def _known(moved: Array) -> Array:
+    """Return infinity for what overflowed: it amplifies rounding beyond any bound."""
+    return np.nan_to_num(moved, nan=np.inf)
+
+
+def _scale(adjoints: Sequence[Array]) -> Array:
+    """Return powers of two that keep adjoints within float32; (sweeps, rows)."""
+    peaks = [np.abs(d).max(axis=tuple(range(2, d.ndim))) for d in adjoints]
+    peak = np.maximum.reduce(peaks)
+    known = np.isfinite(peak) & (peak > 0)
+    _, exponent = np.frexp(np.where(known, peak, 1.0))
+    return np.ldexp(1.0, PEAK_EXPONENT - exponent)
+
+
+def _scaled(adjoint: Array, scale: Array) -> Array:
+    wide = scale.reshape(*scale.shape, *(1,) * (adjoint.ndim - 2))
+    return np.multiply(adjoint, wide, dtype=np.float32, casting="same_kind")
