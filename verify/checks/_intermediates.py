@@ -95,11 +95,11 @@ class TapExaminer(Examiner):
                 x,
                 expected,
                 native=False,
-                rows=self._neighbour_rows(x, expected, theirs),
+                rows=self.neighbour_rows(x, expected, theirs),
             )
         else:
             rounding = FormatRounding(self.net, self.precision)
-            rows = self._neighbour_rows(x, expected, theirs)
+            rows = self.neighbour_rows(x, expected, theirs)
             with np.errstate(over="ignore", invalid="ignore"):
                 simulation = rounding.simulation(x)
                 floors = rounding.format_floors(simulation, x, expected, rows)
