@@ -16,7 +16,8 @@ imports Keras, loads the file and predicts the same rows once.
 time of one row. Memory is the peak of the process.
 
 Time is that of the processors, of all threads, because it depends less on what else
-the machine does; the seconds that pass are written beside it. With all parts, or with
+the machine does; the seconds that pass are written beside it, or a dash where other
+work made a start longer than the whole. With all parts, or with
 ``--out``, verdict.json and verdict.md are written.
 """
 
@@ -107,7 +108,9 @@ class Ratio:
         """Return a row of the table."""
         return markdown_row(
             self.part, self.name, self.what, f"{self.seconds:.3f}",
-            digits(self.cpu.median), digits(self.wall.median), f"{self.goal:g}",
+            digits(self.cpu.median),
+            digits(self.wall.median) if self.wall.median > 0 else "-",
+            f"{self.goal:g}",
             "met" if self.met else "MISSED",
         )  # fmt: skip
 
@@ -329,7 +332,7 @@ def page_table(document: Mapping[str, Any]) -> str:
         )
         for one in document["ratios"]
     ]
-    return markdown_table(("model", "what", "processor time", "goal"), lines)
+    return markdown_table(("model", "what", "times as long", "goal"), lines)
 
 
 def write(

@@ -596,6 +596,17 @@ def test_the_ratios_of_speed_are_those_that_were_measured():
         assert f"| {call} | {1e6 * seconds:.2f} |" in page
 
 
+def test_what_a_verdict_costs_is_what_was_measured():
+    from benchmarks import verdict
+
+    document = json.loads((ROOT / "benchmarks/results/verdict.json").read_text())
+    part = " ".join(section(PAGES["docs/speed.md"], "A verdict").split())
+    assert " ".join(verdict.page_table(document).split()) in part
+    assert f"`{document['command']}`" in part
+    own = document["memory"][verdict.OWN_MEMORY]
+    assert f"{own:,.0f} MiB beyond Keras's own" in part
+
+
 def test_what_the_calls_of_one_row_take_is_what_was_measured():
     document = json.loads((ROOT / "benchmarks/results/few_rows.json").read_text())
     step = 1e6 * sum(document["numpy_calls_of_an_lstm_step"].values())
