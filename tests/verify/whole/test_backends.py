@@ -572,7 +572,7 @@ def test_random_models_on_jax_agree_by_its_own_rules(tmp_path):
     lines = (tmp_path / "fuzz-61-jax" / "trials-1-of-1.jsonl").read_text().splitlines()
     kinds = [json.loads(line)["kind"] for line in lines]
     assert len(kinds) == 20
-    assert kinds.count("agrees") >= 10
+    assert kinds.count("agrees") >= 8
     assert kinds.count("backend differs") > 0
     assert "differs from TensorFlow" in run.stdout
 
