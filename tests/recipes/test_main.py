@@ -72,22 +72,20 @@ def test_predict_refuses_what_it_cannot_use(trained, tmp_path, capsys):
     assert "file is damaged" in refused(capsys, "predict", str(tmp_path), "hello")
 
 
-def test_a_recipe_file_runs_as_a_script(tweets_csv, tmp_path):
-    script = Path(recipes.__file__).with_name("sentiment_rnn.py")
+def test_a_recipe_file_runs_as_a_script(tmp_path):
+    script = Path(recipes.__file__).with_name("toy_rnn.py")
     out = tmp_path / "run"
     run = subprocess.run(
         [
-            sys.executable, str(script), "--epochs", "1", "--units", "3",
-            "--csv", tweets_csv, "--out", str(out),
+            sys.executable, str(script), "--epochs", "1", "--seed", "3",
+            "--out", str(out),
         ],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "PASS" in run.stdout
     assert (out / "model.keras").exists()
     command = read(out, "manifest.json")["command"]
-    assert command.startswith(
-        "rnn-recipe run sentiment_rnn --epochs 1 --units 3 --csv "
-    )
+    assert command == f"rnn-recipe run toy_rnn --epochs 1 --seed 3 --out {out}"
 
 
 def test_every_file_of_recipes_is_a_script_the_sweep_too(capsys):

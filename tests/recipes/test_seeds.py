@@ -234,7 +234,7 @@ def test_a_wrong_model_makes_the_study_end_with_1(
     from support.nets import mutated
 
     folder = shutil.copytree(finished[0], tmp_path / "seeds")
-    (folder / "sentiment_gru-6" / "metrics.json").unlink()  # trained, not concluded
+    (folder / "sentiment_rnn-6" / "metrics.json").unlink()  # trained, not concluded
     load = verify.load
 
     def wrong(model, **_):
@@ -245,7 +245,7 @@ def test_a_wrong_model_makes_the_study_end_with_1(
     assert main(arguments) == 1
     out = capsys.readouterr().out
     assert "does not match Keras" in out
-    assert "FAIL: sentiment_gru-6" in out
+    assert "FAIL: sentiment_rnn-6" in out
 
 
 @pytest.mark.keras

@@ -49,7 +49,6 @@ def test_every_sentiment_recipe_runs_on_real_tweets(name, tweets_csv, tmp_path, 
     assert report["verdict"] == "PASS"
     assert report["float64_max_diff"] < 1e-12
     assert report["predict_max_diff"] < 5e-6
-    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "PASS" in captured.out.splitlines()[-2]  # the closing table
     assert "epoch 1/1" in captured.err
 

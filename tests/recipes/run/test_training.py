@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from support.runs import assert_same_run, read, train, weights
 
 import verify
+from recipes import plots
 from recipes.__main__ import main
 from recipes.run import classifier, training
 from recipes.run.folder import RunFolder
@@ -205,6 +207,22 @@ def test_a_damaged_checkpoint_is_said_and_nothing_is_lost(trained, tweets_csv, c
         assert "checkpoint.npz: expected a checkpoint of this run" in error
     path.write_bytes(whole)
     assert (RunFolder(trained) / "model.keras").exists()
+
+
+@pytest.mark.usefixtures("unverified")
+def test_the_curves_are_those_of_the_history(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "plots", plots)  # which other tests do without
+    out = tmp_path / "run"
+    assert main(["run", "toy_rnn", "--epochs", "3", "--out", str(out)]) == 0
+    names, *epochs = csv.reader((out / "history.csv").read_text().splitlines())
+    columns = zip(*epochs, strict=True)
+    history = {k: [*map(float, v)] for k, v in zip(names, columns, strict=True)}
+    del history["epoch"]
+    title = "toy_rnn: loss and accuracy by epoch"
+    wanted = plots.png(plots.curves(history, title))
+    assert (out / "curves.png").read_bytes() == wanted
+    history["loss"].reverse()
+    assert plots.png(plots.curves(history, title)) != wanted
 
 
 def test_one_hot_labels():
