@@ -464,12 +464,13 @@ class IntermediatesComparison(RowComparison):
                 f"the outputs are those of the model{how}, and so are {agree}",
                 None,
             )
+        one, names = len(missing) == 1, join_and(printable(n, 60) for n in missing)
+        partly = whole != {tap.output for tap in outputs}
         return (
             Verdict.PARTIAL,
-            f"what was given is that of the model{how} ({count} array(s)), but not "
-            f"{'all steps of ' if whole != {t.output for t in outputs} else ''}"
-            f"{'output' if len(missing) == 1 else 'outputs'} "
-            f"{join_and(printable(n, 60) for n in missing)}",
+            f"what was given is that of the model{how} ({count} array(s)); "
+            f"{'output' if one else 'outputs'} {names} {'was' if one else 'were'} not "
+            f"given{' in all steps' if partly else ''}",
             self._coverage(values),
         )
 

@@ -336,6 +336,7 @@ def test_partial_says_what_is_proved_and_what_is_not():
     text = report.to_text()
     assert "2 of 6 layers" in text
     assert "a/output and b/output" in text
+    assert "(2 array(s)); outputs a and b were not given\n" in text
     with pytest.raises(AssertionError, match=r"^PARTIAL"):
         verify.assert_outputs_match(model, x, some)
 
