@@ -10,7 +10,7 @@ import inspect
 
 import numpy as np
 
-VERIFIED = 16
+VERIFIED, EVALUATED = 16, 256
 
 
 def few(check):
@@ -24,6 +24,18 @@ def few(check):
     return check_few
 
 
+def on_few(fit, rows: int | None):
+    """`training.fit`, on the first rows, or all; few are evaluated after an epoch."""
+
+    @functools.wraps(fit)
+    def fit_few(model, x, y, *, validation=None, **options):
+        if validation is not None:
+            validation = tuple(array[:EVALUATED] for array in validation)
+        fit(model, x[:rows], y[:rows], validation=validation, **options)
+
+    return fit_few
+
+
 def begin(rows: int | None = None) -> None:
     """From here on models are checked on few rows; recipes train on `rows`, or all.
 
@@ -32,11 +44,5 @@ def begin(rows: int | None = None) -> None:
     import verify
     from recipes.run import training
 
-    fit = inspect.unwrap(training.fit)
-
-    @functools.wraps(fit)
-    def fit_few(model, x, y, **options):
-        fit(model, x[:rows], y[:rows], **options)
-
-    training.fit = fit_few
+    training.fit = on_few(inspect.unwrap(training.fit), rows)
     verify.check = few(inspect.unwrap(verify.check))
