@@ -10,7 +10,7 @@ import inspect
 
 import numpy as np
 
-VERIFIED, EVALUATED = 16, 256
+VERIFIED = 16
 
 
 def few(check):
@@ -25,13 +25,11 @@ def few(check):
 
 
 def on_few(fit, rows: int | None):
-    """`training.fit`, on the first rows, or all; few are evaluated after an epoch."""
+    """`training.fit`, on the first rows, or on all of them."""
 
     @functools.wraps(fit)
-    def fit_few(model, x, y, *, validation=None, **options):
-        if validation is not None:
-            validation = tuple(array[:EVALUATED] for array in validation)
-        fit(model, x[:rows], y[:rows], validation=validation, **options)
+    def fit_few(model, x, y, **options):
+        fit(model, x[:rows], y[:rows], **options)
 
     return fit_few
 
