@@ -141,6 +141,13 @@ def test_a_wheel_can_be_built_from_the_sdist(name, dist, wheels, tmp_path):
     assert contents(wheel) == contents(wheels[name])
 
 
+def test_the_citation_names_the_version_and_the_licence():
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert f"version: {verify.__version__}" in lines
+    license_of = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"license: {license_of['license']}" in lines
+
+
 def test_the_recipes_require_the_verifier_of_their_own_version(wheels):
     pinned = f"keras-rnn-verify[csv,jax,keras]=={verify.__version__}"
     assert pinned in requirements(wheels[RECIPES])
