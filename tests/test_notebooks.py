@@ -21,7 +21,7 @@ from recipes.explore import exercises
 ROOT = Path(__file__).parents[1]
 NAMES = [script.stem for script in notebook_runs.SCRIPTS]
 ANSWERED = ("not yet", "right")
-ENOUGH = {"03_sentiment": 2048}
+ENOUGH = {"03_sentiment": 512}
 """Rows to train on where nothing is concluded from what has been learnt."""
 
 
