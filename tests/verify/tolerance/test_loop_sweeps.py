@@ -149,6 +149,19 @@ def test_steps_after_the_last_that_an_output_depends_on_are_left_out():
     ]
 
 
+def test_adjoints_that_overflow_in_float32_are_computed_in_float64():
+    """Past a state of zeros, whose errors count for nothing."""
+    rnn = layer("SimpleRNN", "rnn", units=UNITS, activation="linear", use_bias=False)
+    model = spec(input_layer(None, None, INPUTS), rnn)
+    strong = 1e3 * np.eye(UNITS, dtype=np.float32)
+    net = Network(model.with_layer(model["rnn"].with_weights(recurrent_kernel=strong)))
+    x = features(time=20)
+    x[:, :-1] = 0
+    found, expected = bounds(net, x), step_by_step(net, x)
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(found, expected, rtol=CLOSE)
+
+
 WRONG = {
     "an LSTM forgets what h says of c": (
         *("LSTM", loop_cells._LSTM, "onto_h"),

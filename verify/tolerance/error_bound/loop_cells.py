@@ -290,7 +290,7 @@ class _LSTM(LoopCell):
         def run(t: int, after: Sequence[Array]) -> SteppedBack:
             h, c = after
             c = c + h * onto_h[t]
-            z = np.empty((*h.shape[:-1], 4 * self.units), np.float32)
+            z = np.empty((*h.shape[:-1], 4 * self.units), h.dtype)
             by_block = _in_blocks(slopes[t], 4)
             np.multiply(
                 c[..., None, :], by_block[..., :3, :], _in_blocks(z, 4)[..., :3, :]
@@ -391,7 +391,7 @@ class _GRU(LoopCell):
 
         def whole(t: int, after: Sequence[Array]) -> SteppedBack:
             (h,) = after
-            a = np.empty((*h.shape[:-1], 3 * units), np.float32)
+            a = np.empty((*h.shape[:-1], 3 * units), h.dtype)
             np.multiply(h[..., None, :], _in_blocks(of_a[t], 3), _in_blocks(a, 3))
             s = a.copy()
             s[..., self.most :] *= reset[t]
@@ -401,7 +401,7 @@ class _GRU(LoopCell):
 
         def by_parts(t: int, after: Sequence[Array]) -> SteppedBack:
             (h,) = after
-            a = np.empty((*h.shape[:-1], 3 * units), np.float32)
+            a = np.empty((*h.shape[:-1], 3 * units), h.dtype)
             z, r, h_hat = gate_blocks(a, 3)
             slope_z, slope_r, slope_hat = gate_blocks(of_s[t], 3)
             np.multiply(h, slope_z, out=z)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -123,6 +124,23 @@ class SweptLoop:
     def back(
         self, d_output: Array, d_states: Sequence[Array], *, wants_x: bool
     ) -> tuple[Moved, Array, list[Array]]:
+        """Go back through all steps; in float64 where float32 overflows.
+
+        Parameters and results are those of `swept`.
+        """
+        found = self.swept(d_output, d_states, wants_x=wants_x, dtype=np.float32)
+        if np.isfinite(found[0].coherent).all() and np.isfinite(found[0].squared).all():
+            return found
+        return self.swept(d_output, d_states, wants_x=wants_x, dtype=np.float64)
+
+    def swept(
+        self,
+        d_output: Array,
+        d_states: Sequence[Array],
+        *,
+        wants_x: bool,
+        dtype: type[np.floating[Any]],
+    ) -> tuple[Moved, Array, list[Array]]:
         """Go back through all steps, the last processed one first.
 
         Parameters
@@ -133,6 +151,8 @@ class SweptLoop:
             The adjoints of the states after the last step.
         wants_x : bool
             Whether the adjoint of the inputs is wanted; zeros are returned otherwise.
+        dtype : type
+            Of the adjoints.
 
         Returns
         -------
@@ -146,8 +166,8 @@ class SweptLoop:
         if self.rule.misaligned and self.mask is not None:
             d_output = np.where(self.mask[..., None], d_output, 0.0)
         scale = _scale([d_output, *d_states])  # (sweeps, rows)
-        d_output = _scaled(d_output, scale)
-        d = [_scaled(one, scale).swapaxes(0, 1) for one in d_states]
+        d_output = _scaled(d_output, scale, dtype)
+        d = [_scaled(one, scale, dtype).swapaxes(0, 1) for one in d_states]
         rows, sweeps = d[0].shape[:2]
         found = Moved(np.zeros((rows, sweeps)), np.zeros((rows, sweeps)))
         shown = None if sequences else d_output.swapaxes(0, 1)
@@ -155,7 +175,7 @@ class SweptLoop:
         of_inputs: Array | None = None
         if wants_x:
             shape = self.time, rows, sweeps, kernel.shape[1]
-            of_inputs = np.zeros(shape, np.float32)
+            of_inputs = np.zeros(shape, dtype)
         name_loop(f"{self.layer.name}, backwards")
         at_step = loop_over(self.time)
         last = self._last_used(d_output, d) if sequences else self.time - 1
@@ -256,6 +276,6 @@ def _scale(adjoints: Sequence[Array]) -> Array:
     return np.ldexp(1.0, PEAK_EXPONENT - exponent)
 
 
-def _scaled(adjoint: Array, scale: Array) -> Array:
+def _scaled(adjoint: Array, scale: Array, dtype: type[np.floating[Any]]) -> Array:
     wide = scale.reshape(*scale.shape, *(1,) * (adjoint.ndim - 2))
-    return np.multiply(adjoint, wide, dtype=np.float32, casting="same_kind")
+    return np.multiply(adjoint, wide, dtype=dtype, casting="same_kind")
