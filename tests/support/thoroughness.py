@@ -26,9 +26,12 @@ def some(cases: Iterable[T], step: int, start: int = 0) -> list[T]:
     step : int
     start : int
         Number of the first case; counted modulo `step`, so that the number of a model
-        can be given: other cases are then tried in each model.
+        can be given: other cases are then tried in each model. At least one case is.
     """
-    return list(cases) if THOROUGH else list(cases)[start % step :: step]
+    found = list(cases)
+    if THOROUGH or not found:
+        return found
+    return found[start % min(step, len(found)) :: step]
 
 
 def many(all_of_them: int, some_of_them: int) -> int:

@@ -346,14 +346,19 @@ def _is_safetensors(start: bytes) -> bool:
 
 
 def _text_of(start: bytes) -> str | None:
-    """Return first bytes as text, or None if they are none."""
+    """Return first bytes as text, or None if they are none.
+
+    Of XML it is enough that it begins as text: an attribute further on may be damaged.
+    """
     encoding = "utf-8"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     try:  # the last character may be cut off
         text = codecs.getincrementaldecoder(encoding)().decode(start)
     except UnicodeDecodeError:
-        return None
+        if not start.startswith((b"<?xml", b"<net")):
+            return None
+        text = start.decode(errors="replace")
     return None if re.search(r"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]", text) else text
 
 

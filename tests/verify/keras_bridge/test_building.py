@@ -120,7 +120,7 @@ def test_a_name_with_a_space_does_not_stop_predict(tmp_path):
 
 
 @pytest.mark.keras
-def test_a_model_of_keras_2_is_built_inside_a_wrapper(tmp_path):
+def test_a_model_of_keras_2_is_built_inside_a_wrapper(tmp_path, undiagnosed):
     inner = {
         "class_name": "Model",
         "config": {

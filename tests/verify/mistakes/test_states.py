@@ -327,7 +327,7 @@ def test_a_port_with_a_mistake_about_states_is_told_its_mistake_and_no_other(nam
     spec, x = make(), inputs()
     small = name in ("LSTM", "GRU", "decoder alone", "stateful LSTM")
     # a search in a larger model takes a second
-    step, start = 4 if small else 18, list(NETS).index(name)
+    step, start = 6 if small else 36, list(NETS).index(name)
     for mutant in some(mistakes_about_states(spec), step, start):
         report = compare_outputs(Network(spec), x, recorded(mutant, x))
         found = report.diagnosis.explanations

@@ -120,7 +120,11 @@ def test_describe_says_what_changed_its_meaning(capsys):
 @pytest.mark.keras
 @pytest.mark.parametrize(
     "name",
-    ["stacked.h5", "seq2seq.keras", "around.h5", "cells.h5", "video.h5", "merged.h5"],
+    [
+        *("stacked.h5", "seq2seq.keras", "cells.h5", "merged.h5"),
+        pytest.param("around.h5", marks=pytest.mark.thorough),
+        pytest.param("video.h5", marks=pytest.mark.thorough),
+    ],
 )
 @pytest.mark.parametrize(
     "semantics", ["keras2", pytest.param("keras3", marks=pytest.mark.thorough)]

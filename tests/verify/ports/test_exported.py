@@ -140,7 +140,7 @@ def test_another_network_is_refused_with_the_weights_that_were_found(tmp_path):
         (["gru.onnx", "--as", "torch"], "expected weights as .safetensors, .npz"),
         (["--as", "torch"], "Received: neither"),
         (["masked.onnx"], "no input that can be 'x' of the model. Expected: x (batch"),
-        (["gru.keras"], "a Keras model (.keras), which is the other file"),
+        (["gru.keras"], "a Keras model (.keras); to compare two, write the outputs"),
         (["absent.onnx"], "absent.onnx"),
         (["gru.onnx", "--column", "text"], "--column text: expected --data too"),
     ],

@@ -530,7 +530,11 @@ MET = {
 
 
 @pytest.mark.keras
-@pytest.mark.parametrize("backend", HERE)
+@pytest.mark.parametrize(
+    "backend",
+    # recipes train on JAX, and their tests check what was trained there
+    [pytest.param(b, marks=pytest.mark.thorough if b == "jax" else ()) for b in HERE],
+)
 def test_check_holds_numpy_against_keras_and_names_what_differs(backend, tmp_path):
     path = tmp_path / "m.keras"
     half = [] if backend == "jax" else [str(half_file(tmp_path / "half.keras"))]

@@ -52,6 +52,15 @@ ByStep = Callable[[Array], Array]
 """Returns values of all steps, (steps * rows, n), step by step."""
 
 
+def step_by_step(time: int, rows: int) -> ByStep:
+    """Return what turns (time * rows, n) into (time, rows, 1, n), in float32."""
+
+    def by_step(values: Array) -> Array:
+        return values.astype(np.float32).reshape(time, rows, 1, -1)
+
+    return by_step
+
+
 def adding_up(
     sites: Sequence[RoundingSite], reaching: Values, units: int
 ) -> tuple[Array, Array, dict[str, Array]]:

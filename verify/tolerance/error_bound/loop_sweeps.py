@@ -9,20 +9,25 @@ left for each sweep are the adjoints of the states, which are computed in float3
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from verify.backward.cells import Values, input_gradient
+from verify.backward.cells import input_gradient
 from verify.backward.layers import LoopCall
 from verify.console.progress import COUNTED, loop_over, name_loop
 from verify.forward.recurrence import MaskRule
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
-from verify.tolerance.error_bound.loop_cells import CELLS, SteppedBack, adding_up
-from verify.tolerance.error_bound.sites import LayerRounding, RoundingSite
+from verify.tolerance.error_bound.loop_cells import (
+    CELLS,
+    SteppedBack,
+    adding_up,
+    step_by_step,
+)
+from verify.tolerance.error_bound.sites import LayerRounding, sites_of
 
 PEAK_EXPONENT = 20
 """Of the greatest adjoint that a loop is given, in float32: its square may grow by 2^87
@@ -31,9 +36,6 @@ until it overflows, and adjoints may shrink by 2^83 before their squares are los
 ROUNDED_UP = 1 + 1e-3
 """Makes up for what float32 loses. The adjoints are rounded as the states are on the
 way forwards, of which a row with a bound has lost less than `MAX_LINEAR_DEVIATION`."""
-
-SitesOf = Callable[[LayerRounding, Values], Sequence[RoundingSite]]
-"""Where all steps of a layer round; see `sites.ROUNDING_SITES`."""
 
 
 @dataclass(eq=False)
@@ -60,17 +62,14 @@ class SweptLoop:
     call : LoopCall
     rounding : LayerRounding
         Of the layer, with the deviations of the rows.
-    sites_of : callable
-        See `SitesOf`.
     """
 
-    def __init__(
-        self, call: LoopCall, rounding: LayerRounding, sites_of: SitesOf
-    ) -> None:
+    def __init__(self, call: LoopCall, rounding: LayerRounding) -> None:
         layer = call.layer
         self.layer, self.rule = layer, MaskRule.of(layer)
         self.cell = CELLS[layer.class_name](layer)
         self.rows, self.time = call.x.shape[:2]
+        by_step = step_by_step(self.time, self.rows)
         self.turn = slice(None, None, -1 if layer.options["go_backwards"] else 1)
         self.mask = call.mask
         self.keep: Array | None = None  # (time, rows)
@@ -96,14 +95,14 @@ class SweptLoop:
         for reaching in self.cell.reaching(values):
             worst, variance, _ = adding_up(apart, reaching, self.cell.units)
             # (time, rows, units, 1)
-            self.worst.append(self._by_step(worst / SINGLE).swapaxes(2, 3))
-            self.variance.append(self._by_step(variance / SINGLE**2).swapaxes(2, 3))
+            self.worst.append(by_step(worst / SINGLE).swapaxes(2, 3))
+            self.variance.append(by_step(variance / SINGLE**2).swapaxes(2, 3))
         self.deviations = {
-            site.name: self._by_step(site.standard_deviation / SINGLE)
+            site.name: by_step(site.standard_deviation / SINGLE)
             for site in sites
             if site.standard_deviation is not None
         }
-        self.step = self.cell.backwards(values, self._by_step)
+        self.step = self.cell.backwards(values, by_step)
 
     def _in_order(self, values: Array) -> Array:
         """Return (rows, time, ...) in processing order: (time, rows, ...)."""
@@ -116,10 +115,6 @@ class SweptLoop:
 
     def _flat(self, values: Array) -> Array:
         return values.reshape(self.time * self.rows, -1)
-
-    def _by_step(self, values: Array) -> Array:
-        """Return (time * rows, n) as (time, rows, 1, n), in float32."""
-        return values.astype(np.float32).reshape(self.time, self.rows, 1, -1)
 
     def back(
         self, d_output: Array, d_states: Sequence[Array], *, wants_x: bool

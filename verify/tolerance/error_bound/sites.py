@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -394,6 +394,13 @@ ROUNDING_SITES: Mapping[str, RoundingRule] = MappingProxyType(
 """Class name of a layer -> its rounding sites. The others of `BACKWARD_LAYERS` only
 choose, copy or drop numbers, and all other layers are recorded; see
 `operation_sites`."""
+
+
+def sites_of(rounding: LayerRounding, v: Values) -> Sequence[RoundingSite]:
+    """Return the rounding sites of a layer, from the values of one step or of all."""
+    sites, _ = ROUNDING_SITES[rounding.layer.class_name](rounding, v)
+    return sites
+
 
 KNOWN_ACTIVATIONS = frozenset(
     {*EXACT_ACTIVATIONS, *MEASURED_ACTIVATIONS, "Dense.softmax", "Activation.softmax"}

@@ -23,9 +23,9 @@ from verify.tolerance.error_bound.operation_sites import (
 )
 from verify.tolerance.error_bound.sites import (
     KNOWN_ACTIVATIONS,
-    ROUNDING_SITES,
     LayerRounding,
     RoundingSite,
+    sites_of,
 )
 from verify.tolerance.noise_floor import FLUSH_ERROR
 
@@ -94,10 +94,10 @@ class BoundVisitor:
             self.add_operation(key, d, v)
             return
         if step is not None:
-            sites = _sites_of(self.layer(key), v)
+            sites = sites_of(self.layer(key), v)
         else:
             if key not in self._sites:
-                self._sites[key] = _sites_of(self.layer(key), v)
+                self._sites[key] = sites_of(self.layer(key), v)
             sites = self._sites[key]
         for site in sites:
             adjoint = d[site.name]  # (sweeps, rows, ...)
@@ -116,7 +116,7 @@ class BoundVisitor:
     ) -> tuple[Array, Sequence[Array]]:
         """Go back through a loop over time, and add its errors; see `LoopVisitor`."""
         if key not in self._loops:
-            self._loops[key] = SweptLoop(call, self.layer(key), _sites_of)
+            self._loops[key] = SweptLoop(call, self.layer(key))
         moved, d_x, before = self._loops[key].back(d_output, d_states, wants_x=wants_x)
 
         def by_sample(values: Array) -> Array:  # of (rows, sweeps, ...)
@@ -210,11 +210,6 @@ class BoundVisitor:
         spread = np.sqrt(np.maximum(self.squared, drift))
         found = self.coherent + STANDARD_DEVIATIONS * spread + FLUSH_ERROR
         return np.where(self.near, np.nan, found)
-
-
-def _sites_of(rounding: LayerRounding, v: Values) -> Sequence[RoundingSite]:
-    sites, _ = ROUNDING_SITES[rounding.layer.class_name](rounding, v)
-    return sites
 
 
 def sum_of_products(adjoint: Array, errors: Array) -> Array:
