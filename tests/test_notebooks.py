@@ -24,6 +24,10 @@ ANSWERED = ("not yet", "right")
 ENOUGH = {"03_sentiment": 512}
 """Rows to train on where nothing is concluded from what has been learnt."""
 
+LONG = ("05_padding_and_masks",)
+"""Run by `make thorough` alone: it trains the networks of `padding_study`, as the tests
+of that recipe do."""
+
 
 def made(name: str):
     """The notebook that is kept, with its outputs."""
@@ -153,7 +157,13 @@ def kernel():
 
 
 @pytest.mark.keras
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.thorough if name in LONG else ())
+        for name in NAMES
+    ],
+)
 def test_a_notebook_runs_and_its_exercises_tell_right_from_wrong(
     name, kernel, tmp_path
 ):

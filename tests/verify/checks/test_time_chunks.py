@@ -124,7 +124,9 @@ def test_loops_around_a_cell_and_convolutions_pass_in_chunks():
 MASKED = {"return_sequences": True, "masked": True}
 VARIANTS = [
     ("GRU", MASKED | {"zero_output_for_mask": True}),
-    ("SimpleRNN", MASKED | {"go_backwards": True}),
+    pytest.param(
+        "SimpleRNN", MASKED | {"go_backwards": True}, marks=pytest.mark.thorough
+    ),
     pytest.param("LSTM", MASKED, marks=pytest.mark.thorough),
 ]
 

@@ -96,8 +96,22 @@ def half_of(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
-@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("LSTM", "float16"),
+        ("GRU", "bfloat16"),
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in (
+                ("LSTM", "bfloat16"),
+                ("GRU", "float16"),
+                ("SimpleRNN", "float16"),
+                ("SimpleRNN", "bfloat16"),
+            )
+        ),
+    ],
+)
 def test_16_bit_weights_and_states_are_told_apart(kind, name):
     model, x, to = net(kind), features(), half_of(name)
     theirs = port(model, x, weights=to)

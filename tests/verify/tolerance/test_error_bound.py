@@ -334,13 +334,13 @@ def test_with_local_errors_left_out_float32_would_exceed_it(kind, options, monke
     assert (errors(net, x) <= bounds_for(net, x)).all()
     monkeypatch.setattr(visitor, "STANDARD_DEVIATIONS", 0.01)
     tiny = ActivationErrors("nowhere", dict.fromkeys(MEASURED_ACTIVATIONS, 0.01))
-    rules = dict(visitor.ROUNDING_SITES)
+    rules = dict(sites.ROUNDING_SITES)
 
     def without_the_rest(r: Any, v: Any) -> Any:
         found, near = rules[kind](r, v)
         return [s._replace(max_error=0.01 * s.max_error) for s in found], near
 
-    monkeypatch.setattr(visitor, "ROUNDING_SITES", {**rules, kind: without_the_rest})
+    monkeypatch.setattr(sites, "ROUNDING_SITES", {**rules, kind: without_the_rest})
     assert (errors(net, x) > bounds_for(net, x, tiny)).any()
 
 

@@ -24,6 +24,7 @@ from verify.backward.recording import NotRecorded, Operation, Recorded, Tape
 from verify.forward.layers import REGISTRY
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.error_bound import output_bounds, unbounded, visitor
+from verify.tolerance.error_bound import sites as rounding_sites
 from verify.tolerance.error_bound.operation_sites import operation_rounding
 
 
@@ -190,8 +191,11 @@ def test_a_site_that_is_too_small_is_given_up(name, monkeypatch):
 
     monkeypatch.setattr(visitor, "operation_rounding", smaller)
     monkeypatch.setattr(visitor, "FLUSH_ERROR", 0.0)
-    rules = {k: partial(tiny_sites, rule) for k, rule in visitor.ROUNDING_SITES.items()}
-    monkeypatch.setattr(visitor, "ROUNDING_SITES", rules)
+    rules = {
+        k: partial(tiny_sites, rule)
+        for k, rule in rounding_sites.ROUNDING_SITES.items()
+    }
+    monkeypatch.setattr(rounding_sites, "ROUNDING_SITES", rules)
     bound, _ = bound_of(stack(name), features())
     assert np.isnan(bound).all()
 
