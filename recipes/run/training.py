@@ -56,7 +56,8 @@ class Interrupted(Exception):
 class Progress:
     """Hold the history of the epochs trained so far, and the seconds that they took.
 
-    The seconds are those that a user waits for: compiling and checkpoints included.
+    The seconds are those that a user waits for: compiling and checkpoints included, but
+    for the last one, which holds this number.
     """
 
     history: History = field(default_factory=dict)
@@ -260,7 +261,6 @@ def fit(
     except KeyboardInterrupt:
         checkpoint.write()
         raise Interrupted(checkpoint.epochs, epochs) from None
-    progress.seconds = earlier + time.perf_counter() - began
 
 
 def _build_metrics(model: Any, x: Array, y: Array) -> None:
