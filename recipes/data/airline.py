@@ -38,7 +38,7 @@ POSITIVE_ROWS = slice(31663, 34026)
 
 CLASSES = ("negative", "positive")
 COLUMNS = {"text": "texts", "airline_sentiment": "labels"}
-"""What each column holds."""
+"""Column -> the field of `Tweets` that it becomes."""
 
 CSV_COLUMNS = tuple(COLUMNS)
 WANTED = "a CSV file with the columns text and airline_sentiment"

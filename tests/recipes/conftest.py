@@ -33,7 +33,7 @@ def _curves_drawn_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def report(trained) -> verify.Report:
-    """Of a run that passed."""
+    """Return the report of a run that passed."""
     return verify.check(f"{trained}/model.keras")
 
 

@@ -306,6 +306,12 @@ class Examiner:
         return Rounding(self.net)
 
     @property
+    def options(self) -> dict[str, str]:
+        """Return what the user allows, by the names of the options."""
+        given = {"tolerance": self.tolerance, "precision": self.precision}
+        return {name: str(value) for name, value in given.items() if value is not None}
+
+    @property
     def closer_rows(self) -> int:
         """Return how many rows, those that differ most, are compared layer by layer."""
         most = self.limits.layer_numbers // max(self.plan.numbers, 1)

@@ -35,8 +35,7 @@ from verify.checks._verdict import (
 from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
 from verify.checks.inputs import (
     file_name,
-    fraction_notes,
-    negative_id_notes,
+    input_notes,
     prepared_rows,
 )
 from verify.checks.partial import has_a_loop
@@ -46,7 +45,6 @@ from verify.errors import join_and, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
 from verify.forward.taps import Tapped, traced_batches, with_outputs
-from verify.mistakes.blind_spots import warnings
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.mistakes.keras_versions import changes_on, file_note, rule_notes
@@ -224,8 +222,6 @@ class IntermediatesComparison(RowComparison):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be unchanged for a comparison to resume."""
-        examiner = self.examiner
-        allowed = {"tolerance": examiner.tolerance, "precision": examiner.precision}
         return {
             "comparison": "of a port's intermediates",
             "model": network_fingerprint(self.net),
@@ -234,7 +230,7 @@ class IntermediatesComparison(RowComparison):
             "names": [one.tap.name for one in self.given],
             "pieces": vars(self.plan),
             "versions": package_versions(),
-            **{k: str(v) for k, v in allowed.items() if v is not None},
+            **self.examiner.options,
         }
 
     def batches(self, start: int) -> Iterator[Batch]:
@@ -313,9 +309,7 @@ class IntermediatesComparison(RowComparison):
         if complete:
             count = min(result.count, self.plan.rows)
             first = prepared_rows(self.net, self.source, np.arange(count))
-            notes += fraction_notes(self.net, self.source, count)
-            notes += negative_id_notes(self.net, first)
-            notes += [*warnings(self.net, first, self.plan.rows), *self.source.notes]
+            notes += input_notes(self.net, self.source, first, self.plan.rows)
             notes += changes_on(self.net, first)
         rule = "derived bounds of what layers return, noise floor of gates and states"
         if precision is not None:

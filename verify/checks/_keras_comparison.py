@@ -30,8 +30,7 @@ from verify.checks.checkpoint import Watch, network_fingerprint, package_version
 from verify.checks.inputs import (
     error_rows,
     file_name,
-    fraction_notes,
-    negative_id_notes,
+    input_notes,
     prepared_rows,
     whole_batches,
 )
@@ -44,7 +43,6 @@ from verify.forward.evaluable import Inputs
 from verify.forward.layers import REGISTRY
 from verify.forward.network import KERAS_BATCH, Network
 from verify.forward.own_layers import own_layers
-from verify.mistakes.blind_spots import warnings
 from verify.mistakes.explanation import Diagnosis
 from verify.mistakes.keras_versions import changes_on, rule_notes
 from verify.model.arrays import Array
@@ -292,9 +290,7 @@ class KerasComparison(RowComparison):
             if verdict is Verdict.PASS and not matching:
                 verdict, reason = Verdict.FAIL, "the gradients do not match Keras's"
         verdict, reason = on_untested(verdict, reason, self.untested)
-        notes += fraction_notes(self.net, self.source, some.rows)
-        notes += negative_id_notes(self.net, some)
-        notes += [*warnings(self.net, some, self.plan.rows), *self.source.notes]
+        notes += input_notes(self.net, self.source, some, self.plan.rows)
         notes += changes_on(self.net, some)
         notes += export_warning(self.net.spec)
         return self._report(

@@ -27,15 +27,13 @@ from verify.checks._verdict import (
 from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
 from verify.checks.inputs import (
     file_name,
-    fraction_notes,
-    negative_id_notes,
+    input_notes,
     prepared_rows,
 )
 from verify.data.sources import Source
 from verify.errors import DataError, join_and, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
-from verify.mistakes.blind_spots import warnings
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.mistakes.keras_versions import changes_on, file_note, rule_notes
@@ -83,17 +81,8 @@ class OutputsComparison(RowComparison):
             "outputs": self.outputs.fingerprint(),
             "pieces": vars(self.plan),
             "versions": package_versions(),
-            **self._options,
+            **self.examiner.options,
         }
-
-    @property
-    def _options(self) -> dict[str, str]:
-        """Return what the user allows, by the names of the options."""
-        given = {
-            "tolerance": self.examiner.tolerance,
-            "precision": self.examiner.precision,
-        }
-        return {name: str(value) for name, value in given.items() if value is not None}
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Yield the rows from `start` on, with the port's outputs."""
@@ -109,10 +98,8 @@ class OutputsComparison(RowComparison):
         first = prepared_rows(self.net, self.source, np.arange(count))
         if self.examiner.precision is not None:
             notes += beyond_range(self.net, first, self.examiner.precision)
-        notes += fraction_notes(self.net, self.source, count)
-        notes += negative_id_notes(self.net, first)
-        notes += warnings(self.net, first, self.plan.rows)
-        notes += [*self.source.notes, *self.outputs.notes]
+        notes += input_notes(self.net, self.source, first, self.plan.rows)
+        notes += self.outputs.notes
         notes += changes_on(self.net, first)
         report = self._report(result, verdict, reason, numerics, notes)
         if verdict is not Verdict.FAIL:
@@ -211,7 +198,7 @@ class OutputsComparison(RowComparison):
                 "rows": self.plan.rows,
                 "pieces": self.plan.batches,
                 "inputs": "given",
-                **self._options,
+                **self.examiner.options,
             },
             **more,
         )

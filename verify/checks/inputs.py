@@ -16,6 +16,7 @@ from verify.errors import DataError, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.layers.core import padding_number
 from verify.forward.network import Network
+from verify.mistakes.blind_spots import warnings
 from verify.model.arrays import Array, Shape
 from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import Node, TensorRef, flatten
@@ -199,6 +200,27 @@ def negative_id_notes(net: Network, x: Inputs) -> list[str]:
             "where -1 is the last row"
         )
     return found
+
+
+def input_notes(net: Network, source: Source, first: Inputs, rows: int) -> list[str]:
+    """Return what a report says of the inputs that were compared.
+
+    Parameters
+    ----------
+    net : Network
+    source : Source
+        The inputs as they were given.
+    first : Inputs
+        Their first rows, prepared.
+    rows : int
+        How many rows were compared.
+    """
+    return [
+        *fraction_notes(net, source, first.rows),
+        *negative_id_notes(net, first),
+        *warnings(net, first, rows),
+        *source.notes,
+    ]
 
 
 def id_notes(net: Network, source: Source) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a toy run says when its model is wrong."""
+"""Test what a toy run says when its model is wrong."""
 
 from __future__ import annotations
 

@@ -35,11 +35,7 @@ from verify.model.dtypes import SINGLE
 from verify.model.spec import LayerSpec
 from verify.tolerance.error_bound.loop_cells import CELLS, add_blocks, adding_up
 from verify.tolerance.error_bound.random_errors import RandomErrors
-from verify.tolerance.error_bound.sites import (
-    ROUNDING_SITES,
-    LayerRounding,
-    is_recorded,
-)
+from verify.tolerance.error_bound.sites import LayerRounding, is_recorded, sites_of
 
 BLOCK_NUMBERS = 2**20
 """Changes of pre-activations that are prepared at once, and steps at most, so that they
@@ -356,8 +352,7 @@ class _ChangingLoop:
             errors.activation_errors,
             {name: np.repeat(error, steps) for name, error in far.items()},
         )
-        sites, _ = ROUNDING_SITES[self.double.class_name](rounding, values)
-        sites = cell.apart(sites)
+        sites = cell.apart(sites_of(rounding, values))
 
         def by_step(a: Array) -> Array:  # (rows * steps, n) -> (steps, 1, rows, n)
             wide = a.reshape(rows, steps, 1, -1).transpose(1, 2, 0, 3)
