@@ -195,7 +195,7 @@ said = one_to_many.run(
 
 
 def perplexity(probabilities):
-    """Of the probabilities that were given to the right words."""
+    """Return the perplexity, given the probabilities of the right words."""
     return float(np.exp(-np.log(probabilities).mean()))
 
 
@@ -280,7 +280,7 @@ model = verify.load(language)
 
 
 def tags_fit(some, form):
-    """Whether every word may have its tag."""
+    """Return whether every word may have its tag."""
     tags = form.split()
     return len(tags) == len(some) and all(
         word in WORDS_BY_TAG[tag] for word, tag in zip(some, tags, strict=True)
@@ -335,7 +335,7 @@ def heated(p, temperature):
 
 
 def write(count, temperature, seed=0):
-    """As many sentences, each a list of words."""
+    """Return so many sentences, each a list of words."""
     rng = np.random.default_rng(seed)
     read = np.zeros((count, TIME), dtype="int32")
     read[:, 0] = lexicon.ids[START]

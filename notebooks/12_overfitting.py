@@ -259,7 +259,7 @@ exercises.check(1, answer_1, np.log(2), "-log p of the right class, and p is 1/2
 
 # %% tags=["exercise-2"]
 def drop(x, kept, rate):
-    """What goes on to the next layer."""
+    """Return what goes on to the next layer."""
     return ...
 
 

@@ -411,7 +411,7 @@ assert isinstance(initializer, keras.initializers.Orthogonal)
 
 
 def radius(network):
-    """Of the recurrent kernel of a SimpleRNN."""
+    """Return the spectral radius of the recurrent kernel of a SimpleRNN."""
     kernel = network.spec["rnn"].weights["recurrent_kernel"]
     return np.abs(np.linalg.eigvals(kernel)).max()
 
