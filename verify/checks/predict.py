@@ -95,15 +95,9 @@ def _outputs(
     net: Network, source: Source, threads: int | None, mapper: Mapper
 ) -> Iterator[list[Array]]:
     net.spec.require_finite()
-    unit = net.spec.batch_size or 1
-    if net.stateful and source.rows % unit:
-        with error_rows(0, source.rows, source.rows, file_name(source)):
-            raise DataError(
-                f"expected a multiple of {unit} rows, the model's fixed batch size. "
-                f"Received: {source.rows} rows"
-            )
+    _require_whole_batches(net, source)
     size = min(BATCH_ROWS, BATCH_BYTES // max(_row_bytes(source), 1))
-    size = whole_batches(size, unit)
+    size = whole_batches(size, net.spec.batch_size or 1)
     shared: dict[str, Any] = {
         "net": net,
         "threads": threads,
@@ -116,6 +110,17 @@ def _outputs(
         mapper = serial_map
     batches = ((k * size, data) for k, data in enumerate(source.batches(size)))
     return mapper(_evaluated, batches, shared=shared)
+
+
+def _require_whole_batches(net: Network, source: Source) -> None:
+    """Raise DataError if states would have to go on to a batch of fewer rows."""
+    unit = net.spec.batch_size or 1
+    if net.stateful and source.rows % unit:
+        with error_rows(0, source.rows, source.rows, file_name(source)):
+            raise DataError(
+                f"expected a multiple of {unit} rows, the model's fixed batch size. "
+                f"Received: {source.rows} rows"
+            )
 
 
 def _evaluated(
@@ -162,6 +167,7 @@ def write_trace(
         Name of an array, as in `verify.forward.network.Trace.arrays` -> shape.
     """
     net.spec.require_finite()
+    _require_whole_batches(net, source)
     few = min(source.rows, net.spec.batch_size or 1)
     begin = max(min(TRACE_ROWS, BATCH_BYTES // max(_row_bytes(source), 1)), few)
     with error_rows(0, begin, source.rows):

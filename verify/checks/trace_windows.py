@@ -11,7 +11,9 @@ from verify.data.array_files import ArrayFiles
 from verify.data.sources import Source
 from verify.data.write_arrays import folder_beside, pack_into
 from verify.forward.evaluable import Inputs
+from verify.forward.evaluate import States
 from verify.forward.network import Network
+from verify.forward.taps import before_batch, together
 from verify.forward.windows import MANY_STEPS, trace_into
 from verify.model.arrays import Array
 
@@ -61,7 +63,8 @@ def write_windows(
         `Network.folded_arrays`.
     """
     of_few = sum(sizes.values())
-    rows = whole_batches(BATCH_BYTES // max(of_few, 1) * few, few)
+    rows = together(net) or whole_batches(BATCH_BYTES // max(of_few, 1) * few, few)
+    states: States = {}
     # while an array is packed, it takes its space twice
     room = (of_few + max(sizes.values(), default=0)) * -(-source.rows // few)
     with folder_beside(path, room) as folder:
@@ -74,7 +77,7 @@ def write_windows(
                 sink.count = x.rows
                 said = f"rows {sink.first + 1:,} to {sink.first + x.rows:,}"
                 with doing(f"{said} of {source.rows:,}"):
-                    trace_into(net, x, sink)
+                    trace_into(net, x, sink, before_batch(net, states))
             if advance is not None:
                 advance(x.rows)
         found = files.paths(sink.names)

@@ -194,7 +194,15 @@ def traced_batches(
         return
     states = {} if states is None else states
     for first in range(0, x.rows, size):
-        if Rule.PREDICT_FORGETS_STATES in net.spec.root.rules:
-            states.clear()
         some = Inputs(array[first : first + size] for array in x)
-        yield net.trace(some, dtype=dtype, states=states if net.stateful else None)
+        yield net.trace(some, dtype=dtype, states=before_batch(net, states))
+
+
+def before_batch(net: Network, states: States) -> States | None:
+    """Return the states with which the next batch begins, given those after the last.
+
+    None if no layer keeps its states. They are forgotten where Keras forgets them.
+    """
+    if Rule.PREDICT_FORGETS_STATES in net.spec.root.rules:
+        states.clear()
+    return states if net.stateful else None

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from verify.forward.evaluable import Inputs
-from verify.forward.evaluate import Evaluation, LayerTrace
+from verify.forward.evaluate import Evaluation, LayerTrace, States
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.lookups import pads_to_batch
 from verify.forward.network import Network
@@ -45,17 +45,21 @@ class Sink(Protocol):
         """Be told that these arrays are complete, in the order of a trace."""
 
 
-def trace_into(net: Network, x: Inputs, sink: Sink) -> None:
+def trace_into(
+    net: Network, x: Inputs, sink: Sink, states: States | None = None
+) -> None:
     """Give a sink what `Network.trace` would return, window by window.
 
     Parameters
     ----------
     net : Network
     x : Inputs
-        All rows are one batch. A stateful layer starts with states of zeros.
+        All rows are one batch.
     sink : Sink
+    states : dict, optional
+        As for `Network.trace`.
     """
-    run = _Windowed(sink, net.floatx)
+    run = _Windowed(sink, net.floatx, states)
     run(net.cast_to(None), list(x), at="")
 
 
@@ -64,8 +68,8 @@ class _Windowed(Evaluation):
 
     frees = True
 
-    def __init__(self, sink: Sink, floatx: str) -> None:
-        super().__init__(recording=True, floatx=floatx)
+    def __init__(self, sink: Sink, floatx: str, states: States | None) -> None:
+        super().__init__(states, recording=True, floatx=floatx)
         self._sink = sink
         self._loops: dict[str, _Window] = {}
         self._inside: tuple[int, slice, int] | None = None  # rows, steps, all steps
@@ -139,11 +143,12 @@ _GONE: Any = None
 def treats_rows_alike(layer: LayerSpec) -> bool:
     """Return whether a layer inside TimeDistributed may be given more rows at a time.
 
-    Code of the user's and operations may name the number of rows.
+    Code of the user's and operations may name the number of rows, and a stateful layer
+    goes on from step to step.
     """
     name = layer.class_name
     own = name in REGISTRY.own or name.startswith("ops.")
-    return not own and not pads_to_batch(layer)
+    return not (own or pads_to_batch(layer) or layer.options.get("stateful"))
 
 
 class _Window:

@@ -15,6 +15,7 @@ from verify.checks.predict import write_trace
 from verify.data import write_arrays
 from verify.data.sources import Arrays
 from verify.forward import windows
+from verify.forward.evaluate import States
 from verify.forward.recurrence import Scan, scan
 
 TIME = 23
@@ -123,6 +124,42 @@ def test_a_loop_that_begins_each_window_anew_would_show(small, tmp_path):
     layer = net.spec["rnn"].with_overrides(scan=forgetful)
     wrong = written(Network(net.spec.with_layer(layer, "rnn")), x, tmp_path)
     assert np.abs(wrong["rnn/c"] - whole["rnn/c"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_states_go_on_from_batch_to_batch_where_keras_keeps_them(
+    backend, small, tmp_path
+):
+    inner = loop("LSTM", "inner", stateful=True)
+    layers = [loop("GRU", stateful=True), nets.layer("Bidirectional", "b", layer=inner)]
+    net, x = Network(chain([(2, TIME, 3)], *layers)).on(backend), rows(6)
+    found = written(net, x, tmp_path)
+    for forgotten in (False, True):
+        states: States = {}
+        parts = [
+            net.trace(
+                x[k : k + 2], states={} if forgotten or backend == "jax" else states
+            ).arrays()
+            for k in (0, 2, 4)
+        ]
+        whole = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        assert list(whole) == list(found)
+        if not forgotten:
+            assert all(
+                found[name].tobytes() == a.tobytes() for name, a in whole.items()
+            )
+        elif backend == "tensorflow":
+            for name in ("rnn/h", "b/forward_layer/c", "b/backward_layer/c"):
+                assert np.abs(whole[name][2:] - found[name][2:]).max() > 1e-3
+
+
+@pytest.mark.parametrize("long", [True, False])
+def test_a_stateful_model_is_traced_in_whole_batches_alone(long, small, tmp_path):
+    net = Network(chain([(2, None, 3)], loop("GRU", stateful=True)))
+    x = rows(5) if long else rows(5)[:, :8]
+    with pytest.raises(DataError, match=r"multiple of 2 rows.* Received: 5 rows"):
+        write_trace(net, Arrays(x), tmp_path / "t.npz")
+    assert not list(tmp_path.iterdir())
 
 
 def test_memory_does_not_grow_with_gates_and_states(tmp_path):
