@@ -30,8 +30,11 @@ from verify.model.arrays import Array
 from verify.model.dtypes import dtype_of
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-LAYER_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
-"""Names of the group with the layers of a model; Keras 2.12 to 2.14 used the second."""
+COUNTED_TWICE = "_layer_checkpoint_dependencies"
+LAYER_CONTAINERS = ("layers", COUNTED_TWICE)
+"""Names of the group with the layers of a model; Keras 2.12 to 2.14 used the second. In
+it Keras 2.12 and 2.13 count a layer with weights twice, so that two Dense layers are
+``dense`` and ``dense_2``."""
 
 READER_SCRIPT = Path(__file__).with_name("_hdf5_process.py")
 
@@ -250,15 +253,29 @@ class SavedWeights:
                     if _join_path(self.place, c) in self.contents.attributes
                 )
                 container = next(names, container)
-            key = snake_case(class_name) + (f"_{number}" if number else "")
+            key = self._numbered(container, snake_case(class_name), number)
         place = _join_path(self.place, container, key)
         return SavedWeights(self.contents, place, self.assets)
+
+    def _numbered(self, container: str, base: str, number: int) -> str:
+        """Return the name of a group: that of layer `number` of its class, from 0."""
+        most = 2 * number if container == COUNTED_TWICE else number
+        names = [f"{base}_{k}" if k else base for k in range(most + 1)]
+        if container == COUNTED_TWICE:
+            known = [
+                name
+                for name in names
+                if _join_path(self.place, container, name) in self.contents.attributes
+            ]
+            if len(known) > number:
+                return known[number]
+        return names[number]
 
 
 def with_slashes(contents: Hdf5Contents) -> Hdf5Contents:
     r"""Return the contents of a ``.weights.h5`` file with ``/`` between groups.
 
-    Keras 2.13 to 2.15 on Windows joined the names of groups as it did those of folders,
+    Keras 2.12 to 2.15 on Windows joined the names of groups as it did those of folders,
     so that a file has one group ``layers\lstm\cell``, which Keras itself finds on
     Windows alone.
     """

@@ -6,6 +6,7 @@ import io
 import json
 import warnings
 import zipfile
+from collections import Counter
 
 import h5py
 import numpy as np
@@ -22,12 +23,13 @@ from support.nets import (
     lstm_file,
     lstm_spec,
     sequential,
+    spec,
     write_keras_file,
 )
 
 import verify
 from verify import ModelFileError, UnsupportedError
-from verify.model_files.hdf5 import snake_case
+from verify.model_files.hdf5 import COUNTED_TWICE, snake_case
 
 
 def lstm_weights() -> list[list[np.ndarray]]:
@@ -363,6 +365,40 @@ def test_groups_that_windows_named_with_backslashes_are_found(tmp_path):
     for name, read in before.walk():
         for key, value in read.weights.items():
             assert np.array_equal(after[name].weights[key], value), (name, key)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_layers_that_keras_2_12_to_2_14_numbered_are_found(tmp_path, twice):
+    """Keras 2.12 and 2.13 count a layer with weights twice, another once."""
+    layers = [
+        input_layer(None, TIME, INPUTS),
+        layer("LSTM", "first", units=UNITS, return_sequences=True),
+        layer("Dropout", "out", rate=0.1),
+        layer("LSTM", "second", units=UNITS),
+        layer("Dropout", "again", rate=0.1),
+        *(layer("Dense", f"dense_{k}", units=INPUTS) for k in (7, 8, 9)),
+    ]
+    written = list(spec(*layers))
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        counts: Counter[str] = Counter()
+        for saved in written:
+            base = saved.class_name.lower()
+            key = f"{base}_{counts[base]}" if counts[base] else base
+            counts[base] += 2 if twice and saved.weights else 1
+            inside = "cell/vars" if base == "lstm" else "vars"
+            group = file.create_group(f"{COUNTED_TWICE}/{key}/{inside}")
+            for k, array in enumerate(saved.weights.values()):
+                group[str(k)] = array
+        assert ("dense_4" in file[COUNTED_TWICE]) == twice
+    none: list[list[np.ndarray]] = [[] for _ in written]
+    path = write_keras_file(tmp_path / "m.keras", sequential(*layers), none)
+    moved = replace_member(path, "model.weights.h5", buffer.getvalue())
+    read = verify.load(moved).spec
+    for saved in written:
+        assert read[saved.name].weights.keys() == saved.weights.keys()
+        for key, value in saved.weights.items():
+            assert np.array_equal(read[saved.name].weights[key], value), saved.name
 
 
 def test_weights_that_the_config_does_not_claim_are_named(tmp_path):
