@@ -22,6 +22,10 @@ from verify.model.graph import flatten
 DIAGNOSIS_NUMBERS = 2**20
 """Numbers in the forward pass of a row in which a mistake is sought first."""
 
+DIAGNOSIS_STEPS = 400
+"""Steps of outputs that have a time axis in which a mistake is sought first: a loop
+over time takes as long for every step, however few numbers there are."""
+
 WHOLE_NUMBERS, LEAST_ROWS = 2**25, 2
 """Numbers in the forward pass of all rows, and rows at least, on which it is sought
 where whole windows have to be evaluated."""
@@ -121,9 +125,11 @@ def diagnosed_on_first_steps(
     seconds: float,
     diagnose: Diagnose,
 ) -> Diagnosis | None:
-    """Return what explains the first steps of a model that never looks ahead.
+    """Return what explains the first steps of the outputs of a model.
 
-    What is found is tried on the whole windows before it is said.
+    Layers may look ahead, if what lies beyond the first steps fades before it has come
+    back to the outputs that are compared, as it does in a Bidirectional. What is found
+    is tried on the whole windows before it is said.
 
     Parameters
     ----------
@@ -141,23 +147,30 @@ def diagnosed_on_first_steps(
     Diagnosis or None
         None if the whole windows have to be searched.
     """
-    short = first_steps(net, x, DIAGNOSIS_NUMBERS)
-    if short is None:
+    short = first_steps(net, x, DIAGNOSIS_STEPS)
+    if short is None or net.spec.root.graph is None:
         return None
     ours = net.flat(x, dtype="float64")
     while short is not None:
-        steps, part = short.steps, short.net.flat(short.x, dtype="float64")
-        if not _are_first_steps(part, ours, steps, allowed):
+        part = short.net.flat(short.x, dtype="float64")
+        alike = _steps_alike(part, ours, allowed)
+        if alike is None:
             return None
-        seen = [y[:, :steps] for y in observed]
-        if _differ(part, seen, allowed):
-            break
-        short = first_steps(net, x, DIAGNOSIS_NUMBERS, least=4 * steps)
+        # what a mistake makes of the steps beyond may reach further back
+        steps = alike if alike == short.steps else 2 * alike - short.steps
+        if steps >= short.steps // 4:
+            seen = [y[:, :steps] for y in observed]
+            if _differ([y[:, :steps] for y in part], seen, allowed):
+                break
+        short = first_steps(net, x, DIAGNOSIS_STEPS, least=4 * short.steps)
     if short is None:
         return None
+    if steps < short.steps:
+        short = short.showing(steps)
     found = diagnose(short.net, short.x, seen, seconds)
     if not found.explanations:
-        return found
+        left = f"time steps {steps:,} to {short.of_steps - 1:,}"
+        return replace(found, unsearched=(*found.unsearched, left))
     mutant = found.explanations[0].mutant
     if mutant is None:
         return found
@@ -168,16 +181,21 @@ def diagnosed_on_first_steps(
     return None if _differ(outputs, observed, allowed) else found
 
 
-def _are_first_steps(
-    part: Sequence[Array], whole: Sequence[Array], steps: int, allowed: Sequence[Array]
-) -> bool:
-    """Return whether outputs are those of the first steps of longer windows."""
-    for a, b, limit in zip(part, whole, allowed, strict=True):
-        if b.ndim < 2 or a.shape != b[:, :steps].shape or b.shape[1] <= steps:
-            return False
-        if not (np.abs(a - b[:, :steps]) <= SAME_SHARE * limit).all():
-            return False
-    return True
+def _steps_alike(
+    part: Sequence[Array], whole: Sequence[Array], allowed: Sequence[Array]
+) -> int | None:
+    """Return how many first steps of outputs are those of longer windows.
+
+    None if an output has no such steps.
+    """
+    alike = [a.shape[1] if a.ndim > 1 else 0 for a in part]
+    for k, (a, b, limit) in enumerate(zip(part, whole, allowed, strict=True)):
+        if b.ndim < 2 or b.shape[1] <= alike[k] or a.shape != b[:, : alike[k]].shape:
+            return None
+        near = np.abs(a - b[:, : alike[k]]) <= SAME_SHARE * limit
+        far = ~near.all(axis=(0, *range(2, near.ndim)))
+        alike[k] = int(np.argmax(far)) if far.any() else alike[k]
+    return min(alike)
 
 
 def _differ(a: Sequence[Array], b: Sequence[Array], allowed: Sequence[Array]) -> bool:

@@ -10,7 +10,8 @@ from verify.errors import VerifyError
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
 from verify.model.arrays import Array
-from verify.model.spec import ModelSpec
+from verify.model.graph import Graph, Node, TensorRef, flatten, map_structure
+from verify.model.spec import LayerSpec, ModelSpec
 from verify.model_files.shapes import with_shapes
 
 LEAST_STEPS = 100
@@ -102,20 +103,37 @@ def shortened_alike(
 
 @dataclass(frozen=True)
 class FirstSteps:
-    """Hold a model and its inputs, cut to their first steps."""
+    """Hold a model and its inputs, cut to their first steps.
+
+    Attributes
+    ----------
+    net : Network
+    x : Inputs
+    steps, of_steps : int
+        Those of the inputs, and how many they had.
+    seen : int
+        How many steps the outputs have: fewer where layers look ahead, so that the last
+        outputs before the cut are other ones.
+    """
 
     net: Network
     x: Inputs
     steps: int
     of_steps: int
+    seen: int
+
+    def showing(self, seen: int) -> FirstSteps:
+        """Return the same with so many steps of the outputs; all inputs stay."""
+        net = Network(_with_fewer_outputs(self.net, seen), self.net.floatx)
+        return replace(self, net=net, seen=seen)
 
     def lengthened(self, spec: ModelSpec) -> ModelSpec:
         """Return a model made of this one, with the whole windows."""
-        return _with_windows(spec, self.steps, self.of_steps)
+        return _with_windows(_with_all_outputs(spec), self.steps, self.of_steps)
 
 
 def first_steps(
-    net: Network, x: Inputs, numbers: float, least: int = LEAST_STEPS
+    net: Network, x: Inputs, most: int, least: int = LEAST_STEPS
 ) -> FirstSteps | None:
     """Return a model and the first steps of its inputs.
 
@@ -123,21 +141,18 @@ def first_steps(
     ----------
     net : Network
     x : Inputs
-    numbers : float
-        Numbers in the forward pass of one row, at most.
-    least : int
-        Steps at least.
+    most, least : int
+        Steps at most and at least; the latter counts.
 
     Returns
     -------
     FirstSteps or None
         None if no steps are to be left out, or a layer takes this number of steps only.
     """
-    whole = _steps(net, x)
+    whole, steps = _steps(net, x), max(most, least)
+    if 2 * steps > whole:
+        return None
     try:
-        steps = max(int(whole * numbers / max(_numbers(net, x), 1)), least)
-        if 2 * steps > whole:
-            return None
         shorter = Network(_with_windows(net.spec, whole, steps), net.floatx)
         cut = Inputs(
             a[:, :steps] if a.ndim > 1 and a.shape[1] == whole else a for a in x
@@ -145,7 +160,45 @@ def first_steps(
         _numbers(shorter, cut)
     except VerifyError:
         return None
-    return FirstSteps(shorter, cut, steps, whole)
+    return FirstSteps(shorter, cut, steps, whole, steps)
+
+
+_CUT = "first steps of "
+"""Begins the names of operations that `_with_fewer_outputs` puts behind a model."""
+
+
+def _with_fewer_outputs(net: Network, steps: int) -> ModelSpec:
+    """Return a model that returns the first steps of its outputs, by the same names."""
+    root = net.spec.root
+    assert root.graph is not None
+    layers, nodes, outputs = dict(root.sublayers), list(root.graph.nodes), {}
+    key = slice(None), slice(steps)
+    for name, ref in zip(net.output_names, flatten(root.graph.outputs), strict=True):
+        cut = LayerSpec(f"{_CUT}{name}", "ops.GetItem", {}, rules=root.rules)
+        layers[cut.name] = cut
+        nodes.append(Node(cut.name, 0, (ref,), {"key": key}))
+        outputs[name] = TensorRef(cut.name, 0, 0)
+    graph = Graph(root.graph.inputs, outputs, tuple(nodes))
+    shorter = replace(root, sublayers=layers, graph=graph)
+    return replace(net.spec, root=with_shapes(shorter))
+
+
+def _with_all_outputs(spec: ModelSpec) -> ModelSpec:
+    """Return a model without what `_with_fewer_outputs` has put behind it."""
+    root = spec.root
+    assert root.graph is not None
+    given = {
+        node.layer: node.args[0]
+        for node in root.graph.nodes
+        if node.layer.startswith(_CUT)
+    }
+    graph = Graph(
+        root.graph.inputs,
+        map_structure(lambda ref: given.get(ref.layer, ref), root.graph.outputs),
+        tuple(node for node in root.graph.nodes if node.layer not in given),
+    )
+    layers = {k: layer for k, layer in root.sublayers.items() if k not in given}
+    return replace(spec, root=replace(root, sublayers=layers, graph=graph))
 
 
 def _steps(net: Network, x: Inputs | None) -> int:

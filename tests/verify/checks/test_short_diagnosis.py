@@ -11,6 +11,7 @@ from support.nets import layer
 
 from verify import Network, compare_outputs
 from verify.checks import _short_diagnosis as short
+from verify.checks import shorter_windows
 from verify.mistakes.catalogue import catalogue
 
 TIME, FEW = 220, 3000
@@ -42,6 +43,7 @@ def planted(net, name):
 @pytest.fixture(autouse=True)
 def few_numbers(monkeypatch):
     monkeypatch.setattr(short, "DIAGNOSIS_NUMBERS", FEW)
+    monkeypatch.setattr(short, "DIAGNOSIS_STEPS", 100)
 
 
 @pytest.fixture
@@ -104,12 +106,49 @@ def test_what_explains_the_first_steps_alone_is_not_said():
     assert name not in [e.mistake for e in found.diagnosis.explanations]
 
 
-def test_a_model_that_looks_ahead_is_searched_on_whole_windows():
-    net = net_of(both("GRU"), DENSE)
+def test_layers_that_look_ahead_are_searched_where_what_is_beyond_has_faded(evaluated):
+    net = net_of(both("GRU"), DENSE, time=300)
+    x = given(rows=2, time=300)
+    mutant = next(m for m in catalogue(net.spec) if m.layer.startswith("both"))
+    y = mutant.evaluate(x)
+    evaluated.clear()
+    found = compare_outputs(net, x, [a.astype(np.float32) for a in y]).diagnosis
+    assert mutant.name in [e.mistake for e in found.explanations]
+    assert "first steps" not in str(found)
+    assert min(evaluated) == 100
+    assert evaluated[300] < 16
+
+
+def test_a_model_of_fewer_outputs_is_the_same_at_the_steps_that_are_left():
+    net = net_of(loop("GRU"), both("GRU"), DENSE)
+    x = net.prepare(given())
+    cut = shorter_windows.first_steps(net, x, 100)
+    seen = cut.showing(60)
+    (a,), (b,) = cut.net.flat(cut.x), seen.net.flat(cut.x)
+    assert b.shape == (4, 60, 2)
+    assert np.array_equal(a[:, :60], b)
+    assert seen.net.output_names == net.output_names
+    whole = Network(seen.lengthened(seen.net.spec)).flat(x)
+    assert np.array_equal(whole, net.flat(x))
+    for mutant in catalogue(seen.net.spec):
+        assert "first steps" not in f"{mutant.layer} {mutant.explanation}"
+
+
+def test_what_was_not_found_in_the_first_steps_says_which_were_not_searched():
+    net = net_of(loop("GRU"), DENSE)
+    x = given()
+    y = net.predict(x) + np.sin(np.arange(TIME * 2)).reshape(1, TIME, 2)
+    found = compare_outputs(net, x, y.astype(np.float32), diagnosis_seconds=0.5)
+    assert not found.diagnosis.explanations
+    assert "time steps 100 to 219" in found.diagnosis.unsearched
+
+
+def test_a_model_whose_first_outputs_are_of_last_steps_is_searched_whole():
+    net = net_of(layer("GRU", "a", units=4, return_sequences=True, go_backwards=True))
     x = net.prepare(given())
     observed = net.flat(x)
     never = lambda *arguments: pytest.fail("searched on the first steps")  # noqa: E731
-    allowed = [np.full(2, 1e-6)]
+    allowed = [np.full(4, 1e-6)]
     assert short.diagnosed_on_first_steps(net, x, observed, allowed, 1.0, never) is None
 
 
