@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -254,8 +254,7 @@ class ModelItem(pytest.Item):
         """Read the model, and open the files that it is tested with."""
         try:
             self.net = self._network()
-            self.x = self._opened(self.settings.data, "x", self.net.input_names)
-            self.theirs = self._opened_outputs()
+            self._open_files(self.net)
         except VerifyError as error:
             pytest.fail(str(error), pytrace=False)
 
@@ -299,23 +298,17 @@ class ModelItem(pytest.Item):
         """Return what the headline of a failure says."""
         return self.path, None, f"{self.name} {self.path.name}"
 
-    def _opened(self, pattern: str | None, name: str, names: Sequence[str]) -> Any:
-        """Return what a file of arrays holds, or None where there is none."""
-        from verify.checks.assertions import opened
-
-        if pattern is None or self.net is None:
-            return None
-        path = pattern.replace("{name}", self.model_name)
-        return opened(self.net.spec, path, name, names)
-
-    def _opened_outputs(self) -> Any:
-        """Return what a port has written, or None where there is none."""
+    def _open_files(self, net: verify.Network) -> None:
+        """Open the files of inputs and of a port's outputs, where there are any."""
         from verify.checks.against_outputs import opened_outputs
+        from verify.checks.inputs import as_source
 
-        pattern = self.settings.outputs
-        if pattern is None or self.net is None:
-            return None
-        return opened_outputs(self.net, pattern.replace("{name}", self.model_name))
+        data, outputs = self.settings.data, self.settings.outputs
+        if data is not None:
+            self.x = as_source(net, data.replace("{name}", self.model_name))
+        if outputs is not None:
+            path = outputs.replace("{name}", self.model_name)
+            self.theirs = opened_outputs(net, path)
 
     def _network(self) -> verify.Network:
         """Return the model, with the config beside it if it has none of its own."""
@@ -352,15 +345,15 @@ class RnnVerify:
     def compare_outputs(
         self, model: Any, x: Any, outputs: Any, **options: Any
     ) -> verify.Report:
-        """Compare a port's outputs as `verify.assert_outputs_match`, files among them.
+        """Compare a port's outputs as `verify.assert_outputs_match`.
 
         The tolerance, precision and backend of the command line hold unless they are
         given here.
         """
         __tracebackhide__ = True
-        from verify.checks.assertions import outputs_report
-
-        report = outputs_report(model, x, outputs, **self._with_settings(options))
+        report = verify.compare_outputs(
+            model, x, outputs, **self._with_settings(options)
+        )
         _require(report, self._settings)
         return report
 

@@ -15,27 +15,23 @@ import numpy as np
 
 from verify.checks._batches import (
     Batch,
-    BatchPlan,
     Examiner,
     evaluating,
     input_batches,
     rows_of,
 )
+from verify.checks._port_comparison import PortComparison
 from verify.checks._recorded import Recording
-from verify.checks._row_comparison import RowComparison
 from verify.checks._tapping import Given, ModelValues
 from verify.checks._verdict import (
     UNDEFINED,
-    backend_notes,
     format_rule,
-    make_report,
     partial_verdict,
     undefined,
 )
-from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
+from verify.checks.checkpoint import Watch
 from verify.checks.inputs import (
     file_name,
-    input_notes,
     prepared_rows,
 )
 from verify.checks.partial import has_a_loop
@@ -45,12 +41,10 @@ from verify.errors import join_and, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
 from verify.forward.taps import Tapped, traced_batches, with_outputs
-from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
+from verify.mistakes.diagnose import diagnose
 from verify.mistakes.explanation import Diagnosis
-from verify.mistakes.keras_versions import changes_on, file_note, rule_notes
-from verify.mistakes.search import LEADING_ROWS, Clock
+from verify.mistakes.search import Clock
 from verify.model.arrays import Array
-from verify.model.backends import backend_with
 from verify.model.graph import flatten
 from verify.report.intermediates import SHOWN_NAMES, Place, ValueResult, listed
 from verify.report.parts import Coverage, Unproved
@@ -183,18 +177,14 @@ def _widened(tolerance: Tolerance, by: Array | float) -> Tolerance:
     return replace(tolerance, atol=tolerance.atol + by)
 
 
-@dataclass(frozen=True, eq=False)
-class IntermediatesComparison(RowComparison):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class IntermediatesComparison(PortComparison):
     """Compare values inside a port, and perhaps its outputs, with those of the model.
 
     Attributes
     ----------
-    net : Network
-    source : Source
-        The inputs.
     outputs : Source
         The port's arrays, by name.
-    plan : BatchPlan
     examiner : TapExaminer
     model : ModelValues
     given : list of Given
@@ -203,35 +193,20 @@ class IntermediatesComparison(RowComparison):
         What was left out.
     outputs_path : str
         File or folder of the port's arrays; empty if there is none.
-    diagnosis_seconds : float
-        How long to look for the mistake, if something differs; 0: not at all.
     """
 
-    net: Network
-    source: Source
-    outputs: Source
-    plan: BatchPlan
     examiner: TapExaminer
     model: ModelValues
     given: list[Given]
     notes: list[str] = field(default_factory=list)
     outputs_path: str = ""
-    diagnosis_seconds: float = DIAGNOSIS_SECONDS
 
     examine = staticmethod(examine_taps)
 
     def identity(self) -> dict[str, Any]:
         """Return what must be unchanged for a comparison to resume."""
-        return {
-            "comparison": "of a port's intermediates",
-            "model": network_fingerprint(self.net),
-            "data": self.source.fingerprint(),
-            "outputs": self.outputs.fingerprint(),
-            "names": [one.tap.name for one in self.given],
-            "pieces": vars(self.plan),
-            "versions": package_versions(),
-            **self.examiner.options,
-        }
+        names = [one.tap.name for one in self.given]
+        return {**self.resumed_if("of a port's intermediates"), "names": names}
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Yield the rows from `start` on, with the port's values."""
@@ -302,66 +277,35 @@ class IntermediatesComparison(RowComparison):
             verdict, reason = partial_verdict(
                 verdict, reason, result.rows, self.plan.rows
             )
-        spec, precision = self.net.spec, self.examiner.precision
-        about = backend_notes(backend_with(spec.root.rules), result)
-        notes = [*file_note(spec), *about, *rule_notes(spec, result.rule_effects)]
-        notes += [*self.notes, *self._recorded_notes()]
+        notes = [*self.notes, *self._recorded_notes()]
         if complete:
-            count = min(result.count, self.plan.rows)
-            first = prepared_rows(self.net, self.source, np.arange(count))
-            notes += input_notes(self.net, self.source, first, self.plan.rows)
-            notes += changes_on(self.net, first)
+            notes += self.notes_on(self.first_rows(result))
         rule = "derived bounds of what layers return, noise floor of gates and states"
-        if precision is not None:
-            rule = format_rule(self.net, result, precision)
+        if self.examiner.precision is not None:
+            rule = format_rule(self.net, result, self.examiner.precision)
         elif self.examiner.tolerance is not None:
-            rule = (
-                f"the tolerance given, {self.examiner.tolerance}, or rounding where it "
-                "does more"
-            )
+            rule = self.tolerance_given()
         elif not result.derived[0]:
             rule = "noise floor"
         failed = verdict is Verdict.FAIL
         place = self._place(result, values) if failed and complete else None
-        report = make_report(
-            self.net,
+        report = self.report_on(
             result,
-            self.examiner.activation_errors.platform,
-            verdict=verdict,
-            reason=reason,
-            subject="theirs",
-            proof=None,
-            numerics=numerics,
-            warnings=notes,
+            verdict,
+            reason,
+            numerics,
+            notes,
             rule=rule,
             values=values,
             place=place,
             suspects=suspects(self.model, values) if failed else (),
             coverage=coverage,
             complete=complete,
-            facts={
-                "model": spec.source,
-                "rows": self.plan.rows,
-                "pieces": self.plan.batches,
-                "inputs": "given",
-                **{
-                    name: str(value)
-                    for name, value in (
-                        ("tolerance", self.examiner.tolerance),
-                        ("precision", precision),
-                    )
-                    if value is not None
-                },
-            },
         )
         if not (failed and complete) or watch is None:
             return replace(report, advice=self._advice(report))
         if self.diagnosis_seconds:
-            watch.write(report)
-            watch.log(
-                f"{verdict}: {reason}. Looking for the mistake, for "
-                f"{self.diagnosis_seconds:g} s at most"
-            )
+            self.announce_search(report, watch)
             found = self._diagnosis(result, values, place, watch.show)
             report = replace(report, diagnosis=found)
         return replace(report, advice=self._advice(report))
@@ -616,12 +560,7 @@ class IntermediatesComparison(RowComparison):
         """Search for the mistake in the layer where the first difference is."""
         if place is None or not place.layer:
             return None
-        leading = self.plan.rows
-        rows = np.arange(leading)
-        if self.plan.batches > 1:
-            leading = min(LEADING_ROWS, self.plan.rows)
-            differ = result.most_different()
-            rows = np.concatenate([np.arange(leading), differ[differ >= leading]])
+        rows, leading = self.telling_rows(result)
         batch = self.rows(rows)
         x = batch.x
         assert isinstance(x, Tapped)

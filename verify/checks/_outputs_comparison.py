@@ -4,42 +4,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from verify.checks._batches import Batch, BatchPlan, Examiner, input_batches
+from verify.checks._batches import Batch, input_batches
 from verify.checks._intermediates import advice, suspects, wanted_inside
-from verify.checks._row_comparison import RowComparison
+from verify.checks._port_comparison import PortComparison
 from verify.checks._short_diagnosis import diagnosed_on_first_steps, few_rows
 from verify.checks._tapping import ModelValues
 from verify.checks._verdict import (
-    backend_notes,
     beyond_noise,
     format_rule,
     hidden_by,
     judge_by_tolerance,
     judge_outputs,
-    make_report,
     partial_verdict,
 )
-from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
+from verify.checks.checkpoint import Watch
 from verify.checks.inputs import (
     file_name,
-    input_notes,
     prepared_rows,
 )
-from verify.data.sources import Source
 from verify.errors import DataError, join_and, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
-from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
+from verify.mistakes.diagnose import diagnose
 from verify.mistakes.explanation import Diagnosis
-from verify.mistakes.keras_versions import changes_on, file_note, rule_notes
-from verify.mistakes.search import LEADING_ROWS
 from verify.model.arrays import Array
-from verify.model.backends import backend_with
 from verify.model.graph import flatten
 from verify.report.intermediates import ValueResult
 from verify.report.report import Report
@@ -48,41 +41,12 @@ from verify.tolerance.format_range import beyond_range
 from verify.tolerance.partial import PartialResult, half_unit
 
 
-@dataclass(frozen=True, eq=False)
-class OutputsComparison(RowComparison):
-    """Compare a network with the outputs of a port that was given the same inputs.
-
-    Attributes
-    ----------
-    net : Network
-    source : Source
-        The inputs.
-    outputs : Source
-        The outputs that the port returned for them.
-    plan : BatchPlan
-    examiner : Examiner
-    diagnosis_seconds : float
-        How long to look for the mistake, if the outputs differ; 0: not at all.
-    """
-
-    net: Network
-    source: Source
-    outputs: Source
-    plan: BatchPlan
-    examiner: Examiner
-    diagnosis_seconds: float = DIAGNOSIS_SECONDS
+class OutputsComparison(PortComparison):
+    """Compare a network with the outputs of a port that was given the same inputs."""
 
     def identity(self) -> dict[str, Any]:
         """Return what must be unchanged for a comparison to resume."""
-        return {
-            "comparison": "of a port's outputs",
-            "model": network_fingerprint(self.net),
-            "data": self.source.fingerprint(),
-            "outputs": self.outputs.fingerprint(),
-            "pieces": vars(self.plan),
-            "versions": package_versions(),
-            **self.examiner.options,
-        }
+        return self.resumed_if("of a port's outputs")
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Yield the rows from `start` on, with the port's outputs."""
@@ -94,13 +58,10 @@ class OutputsComparison(RowComparison):
     def report(self, result: PartialResult, watch: Watch) -> Report:
         """Report on all rows, with a diagnosis if the outputs are not the model's."""
         verdict, reason, numerics, notes, slack = self._judged(result)
-        count = min(result.count, self.plan.rows)
-        first = prepared_rows(self.net, self.source, np.arange(count))
+        first = self.first_rows(result)
         if self.examiner.precision is not None:
             notes += beyond_range(self.net, first, self.examiner.precision)
-        notes += input_notes(self.net, self.source, first, self.plan.rows)
-        notes += self.outputs.notes
-        notes += changes_on(self.net, first)
+        notes += self.notes_on(first)
         report = self._report(result, verdict, reason, numerics, notes)
         if verdict is not Verdict.FAIL:
             return report
@@ -108,11 +69,7 @@ class OutputsComparison(RowComparison):
         report = replace(report, suspects=suspects(model, report.values))
         if not self.diagnosis_seconds:
             return replace(report, advice=self._advice(model))
-        watch.write(report)
-        watch.log(
-            f"{verdict}: {reason}. Looking for the mistake, for "
-            f"{self.diagnosis_seconds:g} s at most"
-        )
+        self.announce_search(report, watch)
         found = self._diagnosis(result, slack, watch.show)
         unknown = self._advice(model) if not found else ()
         return replace(report, diagnosis=found, advice=unknown)
@@ -178,28 +135,14 @@ class OutputsComparison(RowComparison):
         notes: Sequence[str],
         **more: Any,
     ) -> Report:
-        spec = self.net.spec
-        about = backend_notes(backend_with(spec.root.rules), result)
-        about += rule_notes(spec, result.rule_effects)
-        return make_report(
-            self.net,
+        return self.report_on(
             result,
-            self.examiner.activation_errors.platform,
-            verdict=verdict,
-            reason=reason,
-            subject="theirs",
-            proof=None,
-            numerics=numerics,
-            warnings=[*file_note(self.net.spec), *about, *notes],
+            verdict,
+            reason,
+            numerics,
+            notes,
             rule=self._rule(result),
             values=self._values(result, numerics),
-            facts={
-                "model": self.net.spec.source,
-                "rows": self.plan.rows,
-                "pieces": self.plan.batches,
-                "inputs": "given",
-                **self.examiner.options,
-            },
             **more,
         )
 
@@ -240,19 +183,11 @@ class OutputsComparison(RowComparison):
             return format_rule(self.net, result, precision)
         if tolerance is None or tolerance.kind == "classes":
             return ""
-        return f"the tolerance given, {tolerance}, or rounding where it does more"
+        return self.tolerance_given()
 
     def _diagnosis(self, result: PartialResult, slack: float, show: bool) -> Diagnosis:
-        """Search for the mistake on all rows, or on some where there are many batches.
-
-        These are the first rows, and those that differ most.
-        """
-        leading = self.plan.rows
-        rows = np.arange(leading)
-        if self.plan.batches > 1:
-            leading = min(LEADING_ROWS, self.plan.rows)
-            differ = result.most_different()
-            rows = np.concatenate([np.arange(leading), differ[differ >= leading]])
+        """Search for the mistake on the rows that tell most."""
+        rows, leading = self.telling_rows(result)
         few = None
         if not self.net.stateful and self.net.spec.batch_size is None:
             first = prepared_rows(self.net, self.source, np.arange(1))

@@ -55,7 +55,8 @@ def check(
     x : (batch, ...), optional
         Inputs, in a list or a dict by their names where there are several; by default
         probe inputs are made from the model's input shapes. Any number of rows: they
-        are compared a batch at a time, and may be a `verify.data.sources.Source`.
+        are compared a batch at a time, and may be a `verify.data.sources.Source`, or a
+        file of ``rnn-verify check --data``.
     batch_size : int
         Batch size of ``model.predict``; one that is fixed in the model takes
         precedence.

@@ -39,6 +39,7 @@ from verify.mistakes.diagnose import DIAGNOSIS_SECONDS
 from verify.mistakes.presentation.shapes import other_shape
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
+from verify.model.spec import is_path
 from verify.report.intermediates import listed
 from verify.report.report import Report
 from verify.tolerance.activation_errors import worst_known_errors
@@ -81,11 +82,12 @@ def compare_outputs(
     model : path to a model file, Network, or keras.Model
     x : (batch, ...)
         The inputs that the port was given; any number of rows, also a
-        `verify.data.sources.Source`.
+        `verify.data.sources.Source`, or a file of ``rnn-verify compare --data``.
     outputs : (batch, ...), or a dict of arrays
         What the port returned, in the shape of ``model.predict(x)``; a list or a dict
-        by the names of the output layers where there are several; or a Source. A dict
-        may also hold values inside the port, named as in `Network.trace`'s `arrays`:
+        by the names of the output layers where there are several; a Source; or a file
+        of ``rnn-verify compare --outputs``. A dict, an ``.npz`` or a folder may also
+        hold values inside the port, named as in `Network.trace`'s `arrays`:
         ``{"lstm/h": h, "lstm/f@0:4": f}``, with all time steps or those after the @.
         The report then says which layer, step, gate and unit is the first to differ.
     config, semantics, backend, keras
@@ -125,6 +127,8 @@ def compare_outputs(
     net = load(model, config=config, semantics=semantics, backend=backend, keras=keras)
     net.spec.require_finite()
     source = as_source(net, x)
+    if is_path(outputs):
+        outputs = opened_outputs(net, outputs)
     if (arrays := inside(net, outputs)) is not None:
         return _intermediates(
             net, source, arrays, allowed, number_format, threads, limits,
@@ -145,7 +149,12 @@ def compare_outputs(
         precision=number_format,
     )
     return OutputsComparison(
-        net, source, theirs, plan, examiner, diagnosis_seconds
+        net=net,
+        source=source,
+        outputs=theirs,
+        plan=plan,
+        examiner=examiner,
+        diagnosis_seconds=diagnosis_seconds,
     ).run(mapper, watch)
 
 
@@ -224,9 +233,17 @@ def _intermediates(
         recordings=recordings,
     )
     return IntermediatesComparison(
-        net, source, theirs, plan, examiner, model, given,
-        [without] if left_out else [], path, diagnosis_seconds,
-    )  # fmt: skip
+        net=net,
+        source=source,
+        outputs=theirs,
+        plan=plan,
+        examiner=examiner,
+        model=model,
+        given=given,
+        notes=[without] if left_out else [],
+        outputs_path=path,
+        diagnosis_seconds=diagnosis_seconds,
+    )
 
 
 def _recordings(theirs: Source, given: Sequence[Given]) -> tuple[Recording | None, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from verify.checks.category_probes import category_values
-from verify.data.sources import Arrays, Source
+from verify.data.sources import Arrays, Source, open_source
 from verify.data.sources.base import FileSource
 from verify.errors import DataError, printable
 from verify.forward.evaluable import Inputs
@@ -20,7 +20,7 @@ from verify.mistakes.blind_spots import warnings
 from verify.model.arrays import Array, Shape
 from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import Node, TensorRef, flatten
-from verify.model.spec import LayerSpec, ModelSpec
+from verify.model.spec import LayerSpec, ModelSpec, is_path
 
 MIN_PROBE_ROWS, PROBE_NUMBERS = 6, 2**28
 """Rows of probe inputs at least, one for each kind of padding, and the numbers that the
@@ -95,6 +95,8 @@ def checked_inputs(net: Network, x: Any) -> Inputs:
     DataError
         The inputs do not fit the model, or NaN or infinity is in them.
     """
+    if is_path(x):
+        x = as_source(net, x).read()
     for array in net.separate(x):
         if is_float(array) and not np.isfinite(array).all():
             bad = ~np.isfinite(array)
@@ -113,8 +115,12 @@ def as_source(net: Network, x: Any) -> Source:
     Raises
     ------
     DataError
-        Their number or their names are not those of the model's inputs.
+        Their number or their names are not those of the model's inputs, or a file of
+        them cannot be read.
     """
+    if is_path(x):
+        texts = any(layer.options["dtype"] == "string" for layer in net.spec.inputs)
+        return open_source(x, "x", net.input_names, texts=texts)
     if isinstance(x, Source):
         return x
     if isinstance(x, Inputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,17 +94,25 @@ def separated(spec: ModelSpec, x: Any) -> list[Array]:
 
 
 def _as_array(spec: ModelSpec, layer: LayerSpec, x: Any) -> Array:
+    """Return an input as an array, which may still have another shape or dtype."""
+    takes_texts = layer.options["dtype"] == "string"
+    holding = "texts" if takes_texts else "numbers"
+    if isinstance(x, os.PathLike) or (isinstance(x, str) and not takes_texts):
+        raise DataError(
+            f"expected {_expected(spec, layer)} holding {holding}. Received: the name "
+            f"of a file, {printable(x, 80)}; give what np.load returns of it"
+        )
     try:
         array = np.asarray(x)
     except ValueError:
         raise DataError(
             f"expected {_expected(spec, layer)}. Received: ragged rows"
         ) from None
-    if layer.options["dtype"] == "string":
+    if takes_texts:
         return _as_texts(spec, layer, array)
     if array.dtype.kind not in "biuf" and not is_float(array):
         raise DataError(
-            f"expected {_expected(spec, layer)} holding numbers. "
+            f"expected {_expected(spec, layer)} holding {holding}. "
             f"Received: dtype={array.dtype}"
         )
     return array

@@ -45,6 +45,13 @@ def model():
     return two_lstms()
 
 
+def test_inputs_may_be_a_file(model, tmp_path):
+    np.save(tmp_path / "x.npy", ids(batch=3))
+    report = verify.check(model, tmp_path / "x.npy")
+    assert report.verdict is Verdict.PASS
+    assert report.facts["rows"] == 3
+
+
 def test_a_right_model_passes_with_the_proof_at_rounding_error(model):
     report = verify.check(model, ids(batch=40))
     assert report.verdict is Verdict.PASS

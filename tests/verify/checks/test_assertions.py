@@ -70,6 +70,33 @@ def test_a_selftest_is_true_if_every_mistake_would_show():
     assert f"{len(seen.results)} of {len(seen.results)} mistakes" in repr(seen)
 
 
+@pytest.mark.slow
+def test_a_selftest_takes_a_file_of_inputs(tmp_path):
+    model, x = Network(lstm_spec()), ids()
+    np.save(tmp_path / "x.npy", x)
+    of_file, of_array = (verify.selftest(model, y) for y in (tmp_path / "x.npy", x))
+    assert of_file.results == of_array.results
+
+
+def test_inputs_and_outputs_may_be_named_by_files_wherever_rows_are_compared(tmp_path):
+    model, x = Network(lstm_spec()), ids()
+    y = model.predict(x)
+    files = tmp_path / "x.npy", tmp_path / "y.npy", tmp_path / "wrong.npy"
+    for file, array in zip(files, (x, y, y + 0.01), strict=True):
+        np.save(file, array)
+    assert verify.compare_outputs(model, f"{files[0]}", files[1])
+    found = verify.compare_outputs(model, files[0], files[2], diagnosis_seconds=0)
+    assert found.verdict is Verdict.FAIL
+    said = (
+        r"holding.*Received: the name of a file, .*x\.npy; give what np\.load returns"
+    )
+    for name in (files[0], f"{files[0]}"):
+        with pytest.raises(DataError, match=said):
+            model.predict(name)
+    with pytest.raises(DataError, match=r"none\.npy: expected a file of numbers"):
+        verify.compare_outputs(model, tmp_path / "none.npy", y)
+
+
 @pytest.mark.parametrize("form", ["list", "mapping", ".npz"])
 def test_outputs_match_in_every_form(two, form, tmp_path):
     x = features()

@@ -474,6 +474,21 @@ def test_the_command_reads_archives_folders_and_text(files, form, capsys):
     assert ("float16" in text) is (form == "csv")
 
 
+def test_files_in_an_unusual_form_are_said(files, tmp_path):
+    _, net, x, arrays = files
+    for name in ("lstm/h", "lstm/f", "dense/output"):
+        path = tmp_path / f"{name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        rows = arrays[name].reshape(BATCH, -1)
+        separator = "," if name == "dense/output" else ";"
+        path.write_text("".join(f"{separator.join(map(str, row))}\n" for row in rows))
+    report = verify.compare_outputs(net, x, tmp_path)
+    assert report.verdict is Verdict.PASS
+    said = [note for note in report.warnings if "semicolon" in note]
+    assert len(said) == 1
+    assert "'lstm/f' and 1 more are read" in said[0]
+
+
 @pytest.mark.slow
 def test_a_trace_of_the_command_passes_and_a_changed_one_does_not(
     files, tmp_path, capsys

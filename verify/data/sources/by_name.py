@@ -14,6 +14,7 @@ import numpy as np
 from verify.data.sources.base import (
     Arrays,
     Data,
+    FileSource,
     Source,
     common_row_count_of_shapes,
     reading,
@@ -165,6 +166,7 @@ class Together(Source):
         self.rows = common_row_count_of_shapes(
             [(source.rows,) for source in sources.values()]
         )
+        self.notes = tuple(_unusual_forms(path, self.sources))
 
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
         """Yield batches; see `Source`."""
@@ -181,3 +183,14 @@ class Together(Source):
         for name, source in self.sources.items():
             digest.update(f"{name} {source.fingerprint()} ".encode())
         return digest.hexdigest()
+
+
+def _unusual_forms(path: Path, sources: Mapping[str, Source]) -> Iterator[str]:
+    """Yield a sentence for each unusual form in which files of a folder are read."""
+    read: dict[str, list[str]] = {}
+    for name, source in sources.items():
+        if isinstance(source, FileSource) and source.read_how:
+            read.setdefault(source.read_how, []).append(name)
+    for how, names in read.items():
+        more = f" and {len(names) - 1} more are" if names[1:] else " is"
+        yield f"{printable(path)}: '{printable(names[0], 60)}'{more} read {how}"
