@@ -18,6 +18,7 @@ from support.nets import (
     TIME,
     UNITS,
     VOCABULARY,
+    FunctionalNet,
     features,
     ids,
     input_layer,
@@ -50,17 +51,19 @@ from verify.tolerance.activation_errors import (
 )
 from verify.tolerance.compare import compare
 from verify.tolerance.error_bound import (
+    bounded_call,
     bounded_outputs,
     call_bounds,
     computations,
     output_bounds,
     sites,
+    sums,
     sweeps,
     unbounded,
     visitor,
 )
 from verify.tolerance.error_bound import bounds as module
-from verify.tolerance.noise_floor import FLUSH_ERROR, noise_floor
+from verify.tolerance.noise_floor import FLUSH_ERROR, Rounding, noise_floor
 
 
 def bounds_for(
@@ -108,6 +111,19 @@ def dense(units: int, activation: str = "linear", **options: Any) -> Network:
             layer("Dense", "dense", units=units, activation=activation, **options),
         )
     )
+
+
+def with_kernel(kernel: np.ndarray) -> Network:
+    """Features and a Dense layer with that kernel, and no bias."""
+    inputs, units = kernel.shape
+    model = spec(
+        input_layer(None, inputs), layer("Dense", "d", units=units, use_bias=False)
+    )
+
+    def change(x: LayerSpec) -> LayerSpec:
+        return replace(x, weights={"kernel": kernel}) if x.name == "d" else x
+
+    return Network(replace(model, root=model.root.mapped(change)))
 
 
 # Kernels
@@ -231,6 +247,41 @@ def test_a_layer_behind_it_multiplies_the_bound_by_its_kernel():
     deviation = np.sqrt(squares[0] @ w2**2 + squares[1])
     expected = SINGLE * (coherent + visitor.STANDARD_DEVIATIONS * deviation)
     np.testing.assert_allclose(bounds_for(net, x), expected, rtol=1e-9)
+
+
+def sequential_sums(terms: np.ndarray) -> np.ndarray:
+    """Sums over axis 1 as a simple loop in float32 makes them, one term at a time."""
+    return np.cumsum(terms, axis=1, dtype=np.float32)[:, -1]
+
+
+@pytest.mark.parametrize("kind", ["GlobalAveragePooling1D", "Dot"])
+@pytest.mark.parametrize("settled", [0.0, 0.3])
+def test_sums_over_steps_may_be_rounded_in_one_direction(kind, settled, monkeypatch):
+    """So the contexts of attention are, where the states of a sequence have settled."""
+    steps, units, rng = 500, 400, np.random.default_rng(7)
+    first, last = rng.normal(scale=0.3, size=(2, 1, 1, units))
+    fading = np.exp(-np.arange(steps) / rng.uniform(1, 100, size=(units, 1))).T
+    states = np.tanh(settled + last + first * fading).astype(np.float32)
+    theirs = sequential_sums(states * np.float32(1 / steps))
+    if kind == "Dot":
+        graph = FunctionalNet()
+        shares = graph.input("shares", None, 1, steps)
+        dot, *_ = graph.call(
+            layer("Dot", "dot", axes=[2, 1]),
+            [shares, graph.input("states", None, steps, units)],
+        )
+        net = Network(graph.spec(dot))
+        given: Any = [np.full((1, 1, steps), np.float32(1 / steps)), states]
+    else:
+        net = Network(spec(input_layer(None, steps, units), layer(kind, "mean")))
+        given = states
+    (double,) = net.flat(net.prepare(given), dtype="float64")
+    apart = np.abs(theirs - double.reshape(1, units))
+    bound = bounds_for(net, given).reshape(1, units)
+    assert (apart <= bound).all()
+    assert (bound <= SINGLE * steps * np.abs(states).mean(axis=1)).all()
+    monkeypatch.setattr(sums, "SHORT_SUM", np.inf)
+    assert (apart > bounds_for(net, given).reshape(1, units)).any()
 
 
 def test_softmax_has_the_errors_of_exp_of_the_sum_and_of_the_division():
@@ -689,6 +740,35 @@ def test_the_bound_of_a_call_is_that_of_a_model_of_this_layer():
     states = [Tensor(np.ones((BATCH, UNITS), np.float32))]
     begun = bounds_of_call(Tensor(x), initial_state=states)
     assert not np.allclose(begun, unmasked)
+
+
+def test_what_exceeds_the_noise_floor_of_a_layer_gets_a_bound_of_its_own(monkeypatch):
+    """Those that differ most from what every element may were others."""
+    rows, inputs, rng = 40, 16, np.random.default_rng(3)
+    x = rng.uniform(0.5, 1, size=(rows, inputs)).astype(np.float32)
+    kernel = rng.uniform(0.5, 1, size=(inputs, 2)).astype(np.float32)
+    kernel[::2, 0] *= -1  # terms that cancel: a wide bound
+    net = with_kernel(kernel)
+    call, rounding = LayerCall("d", [Tensor(x)], {}), Rounding(net)
+    ours = call.evaluate(net, "float64")
+    (bounds,) = call_bounds(net, call, [np.zeros(ours[0].shape)], worst_known_errors())
+    (least,) = rounding.least_floors(ours)
+    monkeypatch.setattr(module, "MAX_LAYER_ADJOINTS", 8.0 * (inputs + 4))
+    monkeypatch.setattr(rounding, "noise_floors", lambda *_, **__: [least])
+
+    def agrees(share: float) -> bool:
+        theirs = ours[0].copy()
+        theirs[:4, 0] += 0.9 * bounds[:4, 0]
+        theirs[9, 1] += share * bounds[9, 1]
+        assert abs(theirs - ours[0])[9, 1] > 1.5 * least.atol[1]
+        (found,) = bounded_call(rounding, call, ours, [theirs], worst_known_errors())
+        assert found.derived < 0.5
+        return compare(theirs, ours[0], allowed=found.atol).matches
+
+    assert agrees(0.9)
+    assert not agrees(1.1)
+    monkeypatch.setattr(module, "_beyond_noise", lambda *_: False)
+    assert not agrees(0.9)
 
 
 def test_some_rows_of_a_call_leave_constants_whole():

@@ -23,7 +23,7 @@ from verify.tolerance.error_bound import (
     time_windows,
 )
 from verify.tolerance.error_bound.deviations import MAX_LINEAR_DEVIATION
-from verify.tolerance.error_bound.visitor import STANDARD_DEVIATIONS
+from verify.tolerance.error_bound.sums import STANDARD_DEVIATIONS
 
 TIME, ERRORS = 5, worst_known_errors()
 

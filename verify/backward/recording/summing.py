@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,10 +38,14 @@ def products(tape: Tape, function: Any, pair: Sequence[Any], equation: str) -> A
     for term, x in zip(letters, pair, strict=True):
         for letter, size in zip(term, x.shape, strict=True):
             sizes[letter] = max(size, sizes.get(letter, 1))
-    terms = 1
-    for letter in set("".join(letters)) - set(output):
-        terms *= sizes[letter]
+    contracted = sorted(set("".join(letters)) - set(output))
+    terms = math.prod(sizes[letter] for letter in contracted)
     place = next((id(x.value) for x in pair if _is_weight(x)), None)
+    summed: tuple[int | None, ...] = ()
+    if place is None and contracted:
+        longest = max(contracted, key=lambda letter: sizes[letter])
+        if any(longest in term[:-1] for term in letters):
+            summed = tuple(t.index(longest) if longest in t else None for t in letters)
 
     def towards(d: Array, k: int) -> Array:
         """Return the adjoint of operand k."""
@@ -60,8 +65,9 @@ def products(tape: Tape, function: Any, pair: Sequence[Any], equation: str) -> A
         return lambda d: [towards(d, k) if wanted[k] else None for k in (0, 1)]
 
     return tape.record(
-        [a, b], function, pullback, name="products", terms=terms, place=place
-    )
+        [a, b], function, pullback, name="products", terms=terms, place=place,
+        summed=summed,
+    )  # fmt: skip
 
 
 def _is_weight(x: Any) -> bool:
@@ -171,6 +177,7 @@ def total(tape: Tape, x: Any, axis: Any, keepdims: bool, mean: bool = False) -> 
         pullback,
         name="mean" if mean else "sum",
         terms=count,
+        summed=tuple(k for k in sorted(axes)[:1] if k < x.ndim - 1),
     )
 
 

@@ -115,6 +115,7 @@ class ForwardTape(Tape):
         terms: int = 0,
         place: Hashable = None,
         by_row: bool = False,
+        summed: tuple[int | None, ...] = (),
     ) -> Any:
         """Compute an operation and the changes of its result; see `Tape.record`."""
         exact = [value_of(x) for x in operands]
@@ -128,6 +129,7 @@ class ForwardTape(Tape):
         operation = Operation(
             name, tuple(map(np.asarray, exact)), output, function, slopes, terms,
             tuple(map(np.asarray, singles)), errors, place, self.steps, by_row,
+            summed,
         )  # fmt: skip
         varies = any(getattr(x, "place", None) is not None for x in operands)
         waiting = [getattr(x, "pending", None) for x in operands]

@@ -66,6 +66,10 @@ class Operation:
     by_row : bool
         Whether the function takes any number of rows, each by itself, as the first axis
         of its first operand.
+    summed : tuple of int or None, or empty
+        For a sum in which terms may follow one another as steps do, because it is over
+        another axis than that of the features: this axis of each operand, None for an
+        operand without it.
     """
 
     name: str
@@ -79,6 +83,7 @@ class Operation:
     place: Hashable = None
     steps: int = 1
     by_row: bool = False
+    summed: tuple[int | None, ...] = ()
 
     @cached_property
     def shifts(self) -> tuple[Array | float, ...]:
@@ -212,6 +217,7 @@ class Tape:
         terms: int = 0,
         place: Hashable = None,
         by_row: bool = False,
+        summed: tuple[int | None, ...] = (),
     ) -> Any:
         """Compute an operation, and keep it.
 
@@ -222,7 +228,7 @@ class Tape:
             Of arrays in place of the operands.
         pullback : callable
             The output -> the operation's `Pullback`.
-        name, slopes, terms, place, by_row
+        name, slopes, terms, place, by_row, summed
             As for `Operation`; without a name the operation does not round.
         """
         exact = [value_of(x) for x in operands]
@@ -241,6 +247,7 @@ class Tape:
             operation = Operation(
                 name, tuple(map(np.asarray, exact)), output, function, slopes,
                 terms, tuple(map(np.asarray, singles)), errors, place, self.steps,
+                summed=summed,
             )  # fmt: skip
         elif name and not self._silent:
             operation = Operation(

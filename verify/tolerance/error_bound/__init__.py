@@ -12,7 +12,8 @@ backpropagation tells how much of each local error reaches an output (`visitor`)
 its terms in an order that only the library knows. Its worst case needs terms that are
 all equal; as a bound it would be so wide that it hides mistakes. So most of its
 rounding counts by its ``standard_deviation``; only its last rounding, and half of the
-rounding of its terms, are in ``max_error`` (`sites`). A layer may round the same dot
+rounding of its terms, are in ``max_error`` (`sites`). Sums over the steps of a sequence
+are another matter (`sums`). A layer may round the same dot
 product in the same way at every step, so the second sum is at least that of
 ``sum d * standard_deviation`` over the steps.
 

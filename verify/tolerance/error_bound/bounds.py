@@ -22,9 +22,10 @@ from verify.tolerance.error_bound.costs import numbers
 from verify.tolerance.error_bound.deviations import MAX_LINEAR_DEVIATION
 from verify.tolerance.error_bound.sites import unbounded
 from verify.tolerance.error_bound.sketch import MOST_COPIES, sketched_bounds
+from verify.tolerance.error_bound.sums import STANDARD_DEVIATIONS
 from verify.tolerance.error_bound.sweeps import bounds_of, sketched_rows
 from verify.tolerance.error_bound.time_windows import LongBounds
-from verify.tolerance.error_bound.visitor import STANDARD_DEVIATIONS, BoundVisitor
+from verify.tolerance.error_bound.visitor import BoundVisitor
 from verify.tolerance.noise_floor import NEGLIGIBLE, Rounding, Tolerance
 
 MAX_OUTPUT_ADJOINTS, MAX_LAYER_ADJOINTS = 1e8, 3e7
@@ -178,20 +179,43 @@ def bounded_call(
     ):
         return rounding.noise_floors(call, ours, rows=rows, single=single)
     least = rounding.least_floors(ours)
-    found = _sound(
-        least,
-        ours,
-        theirs,
-        lambda differences: call_bounds(
-            net, call, differences, activation_errors, traces
-        ),
-    )
+
+    def bounds(differences: Sequence[Array]) -> list[Array]:
+        return call_bounds(net, call, differences, activation_errors, traces)
+
+    found = _sound(least, ours, theirs, bounds)
     tolerances = _with_bounds(least, found)
     if all(tolerance.derived == 1 for tolerance in tolerances):
         return tolerances
-    return _with_bounds(
-        rounding.noise_floors(call, ours, rows=rows, single=single), found
-    )
+    floors = rounding.noise_floors(call, ours, rows=rows, single=single)
+    tolerances = _with_bounds(floors, found)
+    if found is None or not _beyond_noise(tolerances, found, ours, theirs):
+        return tolerances
+    # A noise floor is what a few evaluations did, and `found` has the elements that
+    # differ most from the least floor. Those beyond the measured one are others.
+    later = _sound(tolerances, ours, theirs, bounds)
+    merged = [
+        np.where(np.isnan(a), b, a) for a, b in zip(found, later or found, strict=True)
+    ]
+    return _with_bounds(floors, merged)
+
+
+def _beyond_noise(
+    tolerances: Sequence[Tolerance],
+    bounds: Sequence[Array],
+    ours: Sequence[Array],
+    theirs: Sequence[Array],
+) -> bool:
+    """Return whether elements without a bound alone differ by more than allowed."""
+    beyond = False
+    for tolerance, bound, a, b in zip(tolerances, bounds, ours, theirs, strict=True):
+        with np.errstate(invalid="ignore"):
+            wrong = ~(np.abs(a - b.astype(np.float64)) <= tolerance.atol)
+        without = ~tolerance.decisive(bound)
+        if (wrong & ~without).any():
+            return False
+        beyond |= bool((wrong & without).any())
+    return beyond
 
 
 def has_states(call: LayerCall) -> bool:

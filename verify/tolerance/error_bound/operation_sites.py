@@ -5,7 +5,8 @@ operations (`verify.backward.recording`), and each of them is a rounding site:
 
 * An operation on single elements rounds once. Functions such as exp have the error that
   was measured for them on the platform, or a few units where none was.
-* A sum of products has the statistics of `LayerRounding.dot`.
+* A sum of products has the statistics of `LayerRounding.dot`; where neither operand is
+  a weight, those of `piled_variance`, as all other sums.
 * Where the slope of a function jumps near a value, float32 may be on the other side.
   The derivative is then off by the jump, so the error is at most the jump times the
   distance by which float32 moved the value.
@@ -31,6 +32,7 @@ from verify.tolerance.activation_errors import (
     ActivationErrors,
 )
 from verify.tolerance.error_bound.kinks import slope_jump
+from verify.tolerance.error_bound.sums import piled_variance
 from verify.tolerance.noise_floor import FLUSH_ERROR
 
 SHIFTS = 4.0
@@ -191,18 +193,18 @@ def _products(operation: Operation) -> tuple[Array, Array]:
             pair = [np.abs(a), np.abs(b)]
             pair[k] = np.broadcast_to(error, pair[k].shape)
             worst = worst + operation.function(*pair)
-    return worst, SINGLE * np.sqrt(half * half + y * y * (terms / 9))
+    return worst, SINGLE * np.sqrt(half * half + piled_variance(operation))
 
 
 def _sum(operation: Operation) -> tuple[Array, Array]:
     """Return the errors of a sum of numbers, of a mean, or of a product."""
     (x,) = operation.operands
-    y, terms = operation.output, max(operation.terms, 1)
+    y = operation.output
     product = operation.name in ("prod", "cumprod")
     size = np.abs(y) if product else operation.function(np.abs(x))
     half = size / 2
     worst = SINGLE * (np.abs(y) + half) + FLUSH_ERROR
-    return worst, SINGLE * np.sqrt(half * half + y * y * (terms / 9))
+    return worst, SINGLE * np.sqrt(half * half + piled_variance(operation))
 
 
 def _extreme(operation: Operation) -> Array:

@@ -27,10 +27,8 @@ from verify.tolerance.error_bound.sites import (
     RoundingSite,
     sites_of,
 )
+from verify.tolerance.error_bound.sums import STANDARD_DEVIATIONS
 from verify.tolerance.noise_floor import FLUSH_ERROR
-
-STANDARD_DEVIATIONS = 10.0
-"""Standard deviations that are allowed for the rounding of dot products."""
 
 CANCELLED = 1e-13
 """Share of a sum's terms below which the sum counts as 0: what float64 makes of it."""
