@@ -21,10 +21,12 @@ from verify.backward.derivatives import DIFFERENTIABLE, bare
 from verify.backward.layers import (
     BACKWARD_LAYERS,
     EXACT_LAYERS,
+    VISITED_LOOPS,
     Adjoints,
     Backward,
     BackwardCall,
     Visitor,
+    has_visited_loop,
 )
 from verify.errors import DataError, UnsupportedError, join_and
 from verify.forward.evaluate import cast_to
@@ -294,21 +296,24 @@ def backprop_call(
 def _through(back: Backward, call: BackwardCall) -> Mapping[str, Sequence[Array]]:
     """Return the adjoints of the arguments of one call, without overflow warnings."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return _way_back(back, call.layer)(back, call)
+        return _way_back(back, call)(back, call)
 
 
 def _way_back(
-    back: Backward, layer: LayerSpec
+    back: Backward, call: BackwardCall
 ) -> Callable[[Backward, BackwardCall], Adjoints]:
     """Return the function that goes back through a layer.
 
     The equations of a layer do for a visitor that says nothing of activations, or whose
     ``known_activations`` has those of the layer; else its operations are recorded.
     """
+    layer = call.layer
     inside = {one.class_name for one in layer.sublayers.values()}
     if layer.class_name == "Bidirectional" and not inside <= BACKWARD_CELLS.keys():
         return recorded_layer
     known = getattr(back.visit, "known_activations", None)
+    if has_visited_loop(back, call, known or frozenset()):
+        return VISITED_LOOPS[layer.class_name]
     if known is not None and needs_recording(layer, known):
         return recorded_layer
     return BACKWARD_LAYERS.get(layer.class_name, recorded_layer)

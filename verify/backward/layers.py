@@ -192,12 +192,13 @@ class LoopCall:
     ----------
     layer : LayerSpec
         With weights in float64.
-    x : (batch, time, features)
+    x : (batch, time, features), or for a ConvLSTM (batch, time, spatial..., channels)
     mask : (batch, time) of bool, or None
-    initial : tuple of (batch, units)
+    initial : tuple of (batch, ..., units)
         Initial states.
-    traced : mapping of str to (batch, time, units)
-        Gates and states by input step, as in a trace.
+    traced : mapping of str to (batch, time, ..., units)
+        Gates and states by input step, as in a trace; the axes of space, if there are
+        any, stand before the units.
     """
 
     layer: LayerSpec
@@ -394,6 +395,34 @@ def _steps(
     return result.x, result.states
 
 
+def _conv_loop(back: Backward, call: BackwardCall) -> Adjoints:
+    """Have a `LoopVisitor` go back through a ConvLSTM, with channels last."""
+    layer, visit = call.layer, back.visit
+    assert isinstance(visit, LoopVisitor)
+    first = layer.options["data_format"] == "channels_first"
+    channels = -1 - len(layer.options["kernel_size"])  # the axis, counted from the end
+
+    def last(values: Array) -> Array:
+        return np.moveaxis(values, channels, -1) if first else values
+
+    def as_given(values: Array) -> Array:
+        return np.moveaxis(values, -1, channels) if first else values
+
+    traced = {name: last(values) for name, values in call.trace.values.items()}
+    zeros = np.zeros_like(traced["h"][:, 0])  # (batch, spatial..., filters)
+    states = [back.forward[ref] for ref in _tensors(call, "initial_state")]
+    before = tuple(map(last, states)) or (zeros, zeros)
+    d_y, *d_states = map(last, call.adjoints)
+    none = np.zeros((*back.sweeps, *zeros.shape))
+    made = LoopCall(layer, last(call.trace.input), None, before, traced)
+    d_x, d_initial = visit.loop(
+        call.key, made, d_y, tuple(d_states) or (none, none),
+        wants_x=back.wants(_tensors(call, "sequences")),
+    )  # fmt: skip
+    found = {"sequences": [as_given(d_x)]}
+    return found | ({"initial_state": list(map(as_given, d_initial))} if states else {})
+
+
 def _bidirectional(back: Backward, call: BackwardCall) -> Adjoints:
     """Go back through the merge, then through both layers."""
     layer, (forward, backward) = call.layer, call.layer.sublayers
@@ -499,3 +528,28 @@ BACKWARD_LAYERS: Mapping[str, Callable[[Backward, BackwardCall], Adjoints]] = (
     )
 )
 """Class name of a layer -> the function that goes back through one call of it."""
+
+CONV_LOOPS = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+
+VISITED_LOOPS: Mapping[str, Callable[[Backward, BackwardCall], Adjoints]] = (
+    MappingProxyType(dict.fromkeys(CONV_LOOPS, _conv_loop))
+)
+"""Class name of a layer -> the function that goes back through one call of it, where a
+`LoopVisitor` goes back through the loop. For all others such a layer is recorded."""
+
+
+def has_visited_loop(back: Backward, call: BackwardCall, known: Set[str]) -> bool:
+    """Return whether `VISITED_LOOPS` go back through a call.
+
+    Parameters
+    ----------
+    back : Backward
+    call : BackwardCall
+    known : set of str
+        As for `verify.backward.needs_recording`.
+    """
+    layer, visit = call.layer, back.visit
+    if layer.class_name not in VISITED_LOOPS or not isinstance(visit, LoopVisitor):
+        return False
+    functions = {layer.options[k] for k in ("activation", "recurrent_activation")}
+    return visit.sweeps_loops and functions <= known and call.mask is None

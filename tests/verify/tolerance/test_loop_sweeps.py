@@ -17,7 +17,14 @@ from verify.backward.cells import input_gradient
 from verify.forward.evaluable import LayerCall
 from verify.forward.layers.base import Tensor
 from verify.tolerance.activation_errors import worst_known_errors
-from verify.tolerance.error_bound import call_bounds, loop_cells, output_bounds, sweeps
+from verify.tolerance.error_bound import (
+    call_bounds,
+    conv_cells,
+    loop_cells,
+    loop_sweeps,
+    output_bounds,
+    sweeps,
+)
 from verify.tolerance.error_bound.loop_sweeps import ROUNDED_UP, SweptLoop
 from verify.tolerance.error_bound.visitor import BoundVisitor
 
@@ -164,7 +171,7 @@ def test_adjoints_that_overflow_in_float32_are_computed_in_float64():
 
 WRONG = {
     "an LSTM forgets what h says of c": (
-        *("LSTM", loop_cells._LSTM, "onto_h"),
+        *("LSTM", loop_cells.LSTMLoopCell, "onto_h"),
         lambda self, v: np.zeros_like(v["c"]),
     ),
     "the recurrent kernel is not transposed back": (
@@ -177,7 +184,7 @@ WRONG = {
     ),
     "sites are not added up": (
         *("GRU", SweptLoop, "_add"),
-        lambda self, found, t, back: None,
+        lambda self, found, part, t, back: None,
     ),
 }
 
@@ -199,3 +206,121 @@ def test_a_mistake_on_the_way_back_changes_the_bounds(mistake):
     with patch.object(owner, name, wrong):
         found = bounds(net, x)
     assert not (np.abs(found / expected - 1) < 10 * CLOSE).all(axis=1).any()
+
+
+CONVOLVED = {
+    "1D": ("ConvLSTM1D", (5, 7, 2), {"kernel_size": 3}),
+    "1D backwards, strided": (
+        *("ConvLSTM1D", (5, 7, 2)),
+        {"kernel_size": 3, "padding": "same", "strides": 2, "go_backwards": True,
+         "return_sequences": True},
+    ),
+    "2D dilated": (
+        *("ConvLSTM2D", (4, 6, 5, 2)),
+        {"kernel_size": (3, 2), "dilation_rate": (2, 1)},
+    ),
+    "2D channels first": (
+        *("ConvLSTM2D", (4, 2, 6, 5)),
+        {"kernel_size": (3, 2), "padding": "same", "data_format": "channels_first"},
+    ),
+    "2D with kinks": (
+        *("ConvLSTM2D", (4, 6, 5, 2)),
+        {"kernel_size": (3, 2), "recurrent_activation": "hard_sigmoid",
+         "activation": "relu"},
+    ),
+    "3D": ("ConvLSTM3D", (3, 4, 3, 3, 2), {"kernel_size": 2, "use_bias": False}),
+}  # fmt: skip
+
+RECORDED = 0.9, 1.3
+"""Bounds over those of what is recorded, where sums are rounded one by one."""
+
+
+def convolved(which: str) -> tuple[Network, np.ndarray]:
+    """A ConvLSTM, a Dense behind it, and inputs."""
+    kind, shape, options = CONVOLVED[which]
+    net = Network(
+        chain(
+            [(None, *shape)],
+            layer(kind, "conv", filters=3, **options),
+            layer("Flatten", "flat"),
+            layer("Dense", "dense", units=4),
+        )
+    )
+    return net, np.random.default_rng(3).normal(size=(2, *shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("which", CONVOLVED)
+def test_a_convlstm_has_the_bounds_of_what_is_recorded_of_it(which):
+    net, x = convolved(which)
+    found, expected = bounds(net, x), step_by_step(net, x)
+    assert np.isfinite(found).all()
+    assert ((found > RECORDED[0] * expected) & (found < RECORDED[1] * expected)).all()
+    given = net.prepare(x)
+    single, double = (net.flat(given, dtype=f"float{n}")[0] for n in (32, 64))
+    assert (np.abs(single - double) < found).all()
+    with patch.object(loop_sweeps, "PREPARED_NUMBERS", 1):  # a step at a time
+        np.testing.assert_allclose(bounds(net, x), found, rtol=CLOSE)
+
+
+def test_a_convlstm_of_one_place_has_the_bounds_of_an_lstm():
+    alone = Network(
+        spec(input_layer(None, TIME, INPUTS), layer("LSTM", "rnn", units=4))
+    )
+    weights = alone.spec["rnn"].weights
+    conv = layer("ConvLSTM1D", "rnn", filters=4, kernel_size=1, padding="same")
+    model = chain([(None, TIME, 1, INPUTS)], conv)
+    wide = {name: w if w.ndim == 1 else w[None] for name, w in weights.items()}
+    net = Network(model.with_layer(model["rnn"].with_weights(**wide)))
+    x = features()
+    expected = bounds(alone, x)
+    np.testing.assert_allclose(bounds(net, x[:, :, None]), expected, rtol=CLOSE)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_a_convlstm_may_begin_with_the_states_of_another(data_format):
+    def conv(name: str, **options: Any) -> dict[str, Any]:
+        kind, options = "ConvLSTM1D", {"data_format": data_format, **options}
+        return layer(kind, name, filters=3, kernel_size=2, padding="same", **options)
+
+    first = Network(
+        chain([(None, 3, 4, 4)], conv("first", return_state=True), outputs=3)
+    )
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 4)).astype(np.float32)
+    states = [Tensor(y) for y in first.flat(first.prepare(x), dtype="float32")[1:]]
+    net = Network(chain([(None, 3, 4, 4)], conv("rnn", return_state=True), outputs=3))
+    call = LayerCall("rnn", [Tensor(x)], {"initial_state": states})
+    apart = [np.ones(y.shape) for y in call.evaluate(net, "float64")]
+    found = call_bounds(net, call, apart, ERRORS)
+    with patch.object(BoundVisitor, "sweeps_loops", False):
+        recorded = call_bounds(net, call, apart, ERRORS)
+    for one, right in zip(found, recorded, strict=True):
+        assert ((one > 0.8 * right) & (one < RECORDED[1] * right)).all()
+
+
+WRONG_CONVOLUTIONS = {
+    "the recurrent convolution does not go back": (
+        *(conv_cells._ConvLSTM, "towards_h"),
+        lambda self, d: np.zeros((*d.shape[:-1], self.units), d.dtype),
+    ),
+    "products count by their signs": (
+        *(conv_cells._ConvLSTMBack, "products"),
+        lambda self, x, h, sizes=False: PRODUCTS(self, x, h),
+    ),
+    "errors of half of the places are lost": (
+        *(SweptLoop, "_in_a_column"),
+        lambda self, values: (
+            values.reshape(*values.shape[:2], -1, 1)
+            * (np.arange(values[0, 0].size) % 2)[:, None]
+        ),
+    ),
+}
+PRODUCTS = conv_cells._ConvLSTMBack.products
+
+
+@pytest.mark.parametrize("mistake", WRONG_CONVOLUTIONS)
+def test_a_mistake_on_the_way_back_through_a_convlstm_is_seen(mistake):
+    net, x = convolved("2D dilated")
+    expected = step_by_step(net, x)
+    with patch.object(*WRONG_CONVOLUTIONS[mistake]):
+        found = bounds(net, x)
+    assert not (found > RECORDED[0] * expected).any()

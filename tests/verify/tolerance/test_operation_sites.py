@@ -23,7 +23,7 @@ from verify.backward import any_layer, backprop
 from verify.backward.recording import NotRecorded, Operation, Recorded, Tape
 from verify.forward.layers import REGISTRY
 from verify.tolerance.activation_errors import worst_known_errors
-from verify.tolerance.error_bound import output_bounds, unbounded, visitor
+from verify.tolerance.error_bound import output_bounds, sweeps, unbounded, visitor
 from verify.tolerance.error_bound import sites as rounding_sites
 from verify.tolerance.error_bound.operation_sites import operation_rounding
 
@@ -171,10 +171,15 @@ def test_a_dear_sweep_is_not_made(monkeypatch):
         (found,) = output_bounds(net, inputs, [apart], worst_known_errors(), work=work)
         return np.isfinite(found)
 
+    monkeypatch.setattr(sweeps, "DEAR_FACTOR", 1)
     every, some, none = of(1e8), of(400), of(10)
     assert some[2].any()  # the row that differs most
     assert some.sum() < every.sum() / 2
     assert not none.any()
+    monkeypatch.setattr(sweeps, "DEAR_FACTOR", 1e3)  # a few rows may take longer
+    np.testing.assert_array_equal(of(400), every)
+    monkeypatch.setattr(sweeps, "DEAR_ROWS", 1)
+    assert of(400).any(axis=1).sum() < every.any(axis=1).sum()
 
 
 @pytest.mark.parametrize("name", STACKS)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from verify.backward.recording.tape import Recorded, Tape, value_of
-from verify.forward.convolution import convolve, dilated_size, pad_width
+from verify.forward.convolution import convolve, dilated_size, pad_width, spread
 from verify.model.arrays import Array
 
 
@@ -122,28 +122,19 @@ class Windows:
 
     def towards_x(self, d: Array, kernel: Array) -> Array:
         """Return the adjoint of x; `d` is (sweeps, batch, windows..., filters)."""
-        *counts, filters = d.shape[2:]
         lengths = [
             n + sum(w) for n, w in zip(self.shape[1:-1], self.widths, strict=True)
         ]
-        rows = d.shape[0] * d.shape[1]
-        flat = d.reshape(rows, *counts, filters)
-        found = np.zeros((rows, *lengths, self.shape[-1]))
-        grouped = flat.reshape(*flat.shape[:-1], self.groups, -1)
-        for offset, at in self.taps(counts):
-            tap = kernel[offset]  # (channels / groups, filters)
-            if self.groups == 1:
-                part = np.tensordot(flat, tap.T, axes=1)
-            else:
-                by_group = tap.reshape(len(tap), self.groups, -1)
-                part = np.einsum("...gf,igf->...gi", grouped, by_group)
-                part = part.reshape(*part.shape[:-2], -1)
-            found[(slice(None), *at)] += part
+        found = spread(
+            d.reshape(-1, *d.shape[2:]), kernel, lengths,
+            strides=self.strides, dilation=self.dilation, groups=self.groups,
+        )  # fmt: skip
         inside = tuple(
             slice(w[0], w[0] + n)
             for n, w in zip(self.shape[1:-1], self.widths, strict=True)
         )
-        return found[(slice(None), *inside)].reshape(len(d), *self.shape)
+        x_shape = (d.shape[1], *self.shape[1:])
+        return found[(slice(None), *inside)].reshape(len(d), *x_shape)
 
     def towards_kernel(self, d: Array, x: Array) -> Array:
         """Return the adjoint of the kernel; `d` as for `towards_x`."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 
 from verify.backward.cells import Values
+from verify.backward.layers import CONV_LOOPS, LoopCall
 from verify.backward.recording import Operation
 from verify.forward.trace import Trace
 from verify.model.arrays import Array, FlatOutputs
 from verify.model.graph import flatten
+from verify.model.spec import LayerSpec
 from verify.tolerance.error_bound.computations import Computation
 from verify.tolerance.error_bound.sites import KNOWN_ACTIVATIONS, is_recorded
 
 TERMS_PER_ADJOINT, RECORDED_PER_ADJOINT = 64, 3
 """Terms of a sum of products that take as long as an adjoint of another recorded
 operation, and how many of those take as long as one of a layer with equations."""
+
+LOOP_TERMS_PER_ADJOINT = 512
+"""The same in a loop that is swept back, in float32."""
 
 ROW_SHARE = 1
 """Sweeps of a single element that take as long as recording a row and judging it."""
@@ -46,6 +51,7 @@ class Cost:
 
     known_activations = KNOWN_ACTIVATIONS
     counts_only = True
+    sweeps_loops = True
 
     def __init__(self) -> None:
         self.work, self.largest, self.recorded = 0.0, 0, False
@@ -62,6 +68,40 @@ class Cost:
         terms = v.terms if v.name == "products" else 0
         of_one = (1 + terms / TERMS_PER_ADJOINT) / RECORDED_PER_ADJOINT
         self.work += max(size * of_one, 1)
+
+    def loop(
+        self,
+        key: str,
+        call: LoopCall,
+        d_output: Array,
+        d_states: Sequence[Array],
+        *,
+        wants_x: bool,
+    ) -> tuple[Array, Sequence[Array]]:
+        """Add the adjoints of all steps; see `LoopVisitor`."""
+        self.work += loop_adjoints(call.layer, call.x, call.initial[0], wants_x=wants_x)
+        front = d_states[0].shape[:1]
+        d_x = np.broadcast_to(0.0, (*front, *call.x.shape))
+        return d_x, [np.zeros_like(d) for d in d_states]
+
+
+def loop_adjoints(layer: LayerSpec, x: Array, state: Array, *, wants_x: bool) -> float:
+    """Return the adjoints of a loop over time, or what takes as long.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    x : (rows, time, ...)
+    state : (rows, ...)
+    wants_x : bool
+    """
+    own = x.shape[1] * LOOP_ADJOINTS[layer.class_name] * state.size
+    if layer.class_name not in CONV_LOOPS:
+        return float(x.size * wants_x + own)
+    weights = layer.weights
+    terms = weights["recurrent_kernel"].size + weights["kernel"].size * wants_x
+    products = x.shape[1] * terms * state.size / state.shape[-1]
+    return float(own + products / LOOP_TERMS_PER_ADJOINT)
 
 
 def cost_of_a_row(
@@ -86,7 +126,7 @@ def cost_of_a_row(
 
 
 LOOP_ADJOINTS: Mapping[str, int] = MappingProxyType(
-    {"SimpleRNN": 3, "LSTM": 13, "GRU": 11}
+    {"SimpleRNN": 3, "LSTM": 13, "GRU": 11, **dict.fromkeys(CONV_LOOPS, 13)}
 )
 """Class of a recurrent layer -> adjoints of a step beside those of its input, for each
 unit."""

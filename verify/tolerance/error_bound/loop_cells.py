@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from verify.backward.cells import BACKWARD_CELLS, Values, input_gradient
+from verify.backward.cells import (
+    BACKWARD_CELLS,
+    BackwardCell,
+    Values,
+    input_gradient,
+)
 from verify.forward.cells import gate_blocks
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
@@ -53,10 +58,11 @@ ByStep = Callable[[Array], Array]
 
 
 def step_by_step(time: int, rows: int) -> ByStep:
-    """Return what turns (time * rows, n) into (time, rows, 1, n), in float32."""
+    """Return what turns (time * rows, ...) into (time, rows, 1, ...), in float32."""
 
     def by_step(values: Array) -> Array:
-        return values.astype(np.float32).reshape(time, rows, 1, -1)
+        single = values.astype(np.float32)
+        return single.reshape(time, rows, 1, *values.shape[1:])
 
     return by_step
 
@@ -95,10 +101,10 @@ def adding_up(
 
 
 def _folded(values: Array, units: int) -> Array:
-    """Return the sum of the gate blocks: (rows, n * units) -> (rows, units)."""
+    """Return the sum of the gate blocks: (..., n * units) -> (..., units)."""
     if values.shape[-1] == units:
         return values
-    return values.reshape(len(values), -1, units).sum(axis=1)
+    return values.reshape(*values.shape[:-1], -1, units).sum(axis=-2)
 
 
 def add_blocks(total: Array, values: Array) -> None:
@@ -125,11 +131,16 @@ class LoopCell(ABC):
     """
 
     def __init__(self, layer: LayerSpec) -> None:
-        self.back: Any = BACKWARD_CELLS[layer.class_name](layer)
-        self.units: int = layer.options["units"]
+        self.back: Any = self.backward_cell(layer)
         self.kernel = self.back.kernel.astype(np.float32)
         self.recurrent = self.back.recurrent_kernel.astype(np.float32)
+        self.width: int = self.kernel.shape[-1]  # n * units
+        self.units: int = self.recurrent.shape[-2]
         self._slopes: tuple[Any, Any] = (None, None)
+
+    def backward_cell(self, layer: LayerSpec) -> BackwardCell:
+        """Return the equations of the cell for a single step."""
+        return BACKWARD_CELLS[layer.class_name](layer)
 
     def slopes(self, v: Values) -> Any:
         """Return `derived_slopes`, which are computed once for the same values."""
@@ -188,6 +199,21 @@ class LoopCell(ABC):
     def backwards(self, v: Values, by_step: ByStep) -> Backwards:
         """Return a function that carries adjoints back through a step."""
 
+    def towards_x(self, d: Array, row: Sequence[int]) -> Array:
+        """Return the adjoint of the inputs, from that of their sums of products.
+
+        Parameters
+        ----------
+        d : (rows, sweeps, ..., n * units)
+        row : sequence of int
+            Shape of what a row is given in a step.
+        """
+        return input_gradient(d, self.kernel)
+
+    def towards_h(self, d: Array) -> Array:
+        """Return the adjoint of the state before, from that of sums of products."""
+        return input_gradient(d, self.recurrent)
+
     def through(self, changes: Array) -> Array:
         """Return changes of the state times the recurrent kernel."""
         return _times(changes, self.recurrent)
@@ -227,13 +253,14 @@ class _SimpleRNN(LoopCell):
 
         def run(t: int, after: Sequence[Array]) -> SteppedBack:
             z = after[0] * slope[t]
-            before = input_gradient(z, self.recurrent)
-            return SteppedBack(after, {"z": z}, [before])
+            return SteppedBack(after, {"z": z}, [self.towards_h(z)])
 
         return run
 
 
-class _LSTM(LoopCell):
+class LSTMLoopCell(LoopCell):
+    """Have the states ``h`` and ``c``, both of which are nodes."""
+
     parts = MappingProxyType({"z": {"c": (0, 1, 2), "h": (3,)}})
 
     def derived_slopes(self, v: Values) -> tuple[Array, Array]:
@@ -253,6 +280,7 @@ class _LSTM(LoopCell):
         return np.asarray(self.back.back(v["c"], v["activation(c)"], v["o"]))
 
     def reaching(self, v: Values) -> list[dict[str, Array]]:
+        """Return what reaches h, and what reaches c; see `LoopCell`."""
         to_c, to_h = self.slopes(v)
         one = np.ones(())
         h = {
@@ -267,12 +295,14 @@ class _LSTM(LoopCell):
     def add_inputs(
         self, base: Sequence[Array], given: Array, v: Values, by_step: ByStep
     ) -> None:
+        """Add what changes of the inputs do; see `LoopCell`."""
         to_c, to_h = self.slopes(v)
         most = 3 * self.units
         add_blocks(base[1], given[..., :most] * by_step(to_c))
         base[0][...] += given[..., most:] * by_step(to_h)
 
     def forwards(self, v: Values, by_step: ByStep) -> Forwards:
+        """Return a function that carries changes through a step."""
         slopes = by_step(np.concatenate(self.slopes(v), axis=-1))
         kept, onto_h = by_step(v["f"]), by_step(self.onto_h(v))
 
@@ -293,6 +323,7 @@ class _LSTM(LoopCell):
         return run
 
     def backwards(self, v: Values, by_step: ByStep) -> Backwards:
+        """Return a function that carries adjoints back through a step."""
         slopes = by_step(np.concatenate(self.slopes(v), axis=-1))
         kept, onto_h = by_step(v["f"]), by_step(self.onto_h(v))
 
@@ -305,8 +336,8 @@ class _LSTM(LoopCell):
                 c[..., None, :], by_block[..., :3, :], _in_blocks(z, 4)[..., :3, :]
             )
             np.multiply(h, by_block[..., 3, :], out=_in_blocks(z, 4)[..., 3, :])
-            before = input_gradient(z, self.recurrent)
-            return SteppedBack([h, c], {"z": z}, [before, c * kept[t]])
+            before = [self.towards_h(z), c * kept[t]]
+            return SteppedBack([h, c], {"z": z}, before)
 
         return run
 
@@ -404,7 +435,7 @@ class _GRU(LoopCell):
             np.multiply(h[..., None, :], _in_blocks(of_a[t], 3), _in_blocks(a, 3))
             s = a.copy()
             s[..., self.most :] *= reset[t]
-            before = input_gradient(s, kernel)
+            before = self.towards_h(s)
             before += h * kept[t]
             return SteppedBack(after, {"a": a, "s": s}, [before])
 
@@ -426,6 +457,6 @@ class _GRU(LoopCell):
 
 
 CELLS: Mapping[str, type[LoopCell]] = MappingProxyType(
-    {"SimpleRNN": _SimpleRNN, "LSTM": _LSTM, "GRU": _GRU}
+    {"SimpleRNN": _SimpleRNN, "LSTM": LSTMLoopCell, "GRU": _GRU}
 )
 """Class name of a recurrent layer -> how its states change."""

@@ -1,4 +1,4 @@
-"""Go back through the loop over time of an LSTM, a GRU or a SimpleRNN for bounds.
+"""Go back through the loop over time of a recurrent layer for bounds.
 
 `verify.backward.scan` computes the adjoint of every value of a step, for each sweep.
 But an error within a step reaches the states of its own unit alone (`loop_cells`), so
@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from verify.backward.cells import input_gradient
 from verify.backward.layers import LoopCall
 from verify.console.progress import COUNTED, loop_over, name_loop
 from verify.forward.recurrence import MaskRule
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
+from verify.tolerance.error_bound.conv_cells import SWEPT_CELLS
 from verify.tolerance.error_bound.loop_cells import (
-    CELLS,
+    Backwards,
     SteppedBack,
     adding_up,
     step_by_step,
@@ -36,6 +36,10 @@ until it overflows, and adjoints may shrink by 2^83 before their squares are los
 ROUNDED_UP = 1 + 1e-3
 """Makes up for what float32 loses. The adjoints are rounded as the states are on the
 way forwards, of which a row with a bound has lost less than `MAX_LINEAR_DEVIATION`."""
+
+
+PREPARED_NUMBERS = 2**22
+"""Numbers of an array of what is prepared at once, in float64."""
 
 
 @dataclass(eq=False)
@@ -54,6 +58,25 @@ class Moved:
     drift: dict[str, Array] = field(default_factory=dict)
 
 
+@dataclass(eq=False)
+class _Prepared:
+    """Hold what is the same for all sweeps of some steps.
+
+    Attributes
+    ----------
+    step : callable
+    worst, variance : list of (time, rows, numbers, 1)
+        Of the errors that reach each node.
+    deviations : dict of (time, rows, 1, ..., n * units)
+        Name of a site -> standard deviation of its errors.
+    """
+
+    step: Backwards
+    worst: list[Array] = field(default_factory=list)
+    variance: list[Array] = field(default_factory=list)
+    deviations: dict[str, Array] = field(default_factory=dict)
+
+
 class SweptLoop:
     """Prepare the loop of one call of a layer for any number of sweeps.
 
@@ -66,55 +89,68 @@ class SweptLoop:
 
     def __init__(self, call: LoopCall, rounding: LayerRounding) -> None:
         layer = call.layer
-        self.layer, self.rule = layer, MaskRule.of(layer)
-        self.cell = CELLS[layer.class_name](layer)
+        self.call, self.layer, self.rule = call, layer, MaskRule.of(layer)
+        self.cell = SWEPT_CELLS[layer.class_name](layer)
         self.rows, self.time = call.x.shape[:2]
-        by_step = step_by_step(self.time, self.rows)
         self.turn = slice(None, None, -1 if layer.options["go_backwards"] else 1)
         self.mask = call.mask
         self.keep: Array | None = None  # (time, rows)
         if call.mask is not None:
             self.keep = self._in_order(call.mask)
-        x = self._masked(self._in_order(call.x))
+        numbers = call.initial[0].size // self.cell.units * self.cell.width
+        self.steps_at_once = int(np.clip(PREPARED_NUMBERS // numbers, 1, self.time))
+        self.parts = [
+            self._prepared(rounding, slice(start, start + self.steps_at_once))
+            for start in range(0, self.time, self.steps_at_once)
+        ]
+
+    def _prepared(self, rounding: LayerRounding, some: slice) -> _Prepared:
+        """Compute what is the same for all sweeps of some steps."""
         names = self.cell.back.state_names
-        traced = {k: self._in_order(v) for k, v in call.traced.items()}
-        before = tuple(
-            self._flat(np.concatenate([initial[None], traced[name][:-1]]))
-            for name, initial in zip(names, call.initial, strict=True)
-        )
+        x = self._masked(self._in_order(self.call.x)[some], some)
+        time = len(x)
+        by_step = step_by_step(time, self.rows)
+        traced = {k: self._in_order(v) for k, v in self.call.traced.items()}
+        before = []
+        for name, initial in zip(names, self.call.initial, strict=True):
+            first = initial if not some.start else traced[name][some.start - 1]
+            earlier = traced[name][some][:-1]
+            before.append(_flat(np.concatenate([first[None], earlier])))
         values = self.cell.back.values(
-            self._flat(x),
-            before,
-            {k: self._flat(self._masked(v)) for k, v in traced.items()},
+            _flat(x),
+            tuple(before),
+            {k: _flat(self._masked(v[some], some)) for k, v in traced.items()},
         )
-        far = {k: np.tile(v, self.time) for k, v in rounding.deviations.items()}
+        places = (1,) * (x.ndim - 3)
+        far = {
+            k: np.tile(v, time).reshape(-1, *places)
+            for k, v in rounding.deviations.items()
+        }
         sites = sites_of(replace(rounding, deviations=far), values)
-        self.worst: list[Array] = []
-        self.variance: list[Array] = []
+        made = _Prepared(self.cell.backwards(values, by_step))
         apart = self.cell.apart(sites)
         for reaching in self.cell.reaching(values):
             worst, variance, _ = adding_up(apart, reaching, self.cell.units)
-            # (time, rows, units, 1)
-            self.worst.append(by_step(worst / SINGLE).swapaxes(2, 3))
-            self.variance.append(by_step(variance / SINGLE**2).swapaxes(2, 3))
-        self.deviations = {
-            site.name: by_step(site.standard_deviation / SINGLE)
-            for site in sites
-            if site.standard_deviation is not None
-        }
-        self.step = self.cell.backwards(values, by_step)
+            made.worst.append(self._in_a_column(by_step(worst / SINGLE)))
+            made.variance.append(self._in_a_column(by_step(variance / SINGLE**2)))
+        for site in sites:
+            if site.standard_deviation is not None:
+                deviation = by_step(site.standard_deviation / SINGLE)
+                made.deviations[site.name] = deviation
+        return made
+
+    def _in_a_column(self, values: Array) -> Array:
+        """Return (time, rows, 1, ..., units) as (time, rows, numbers, 1)."""
+        return values.reshape(*values.shape[:2], -1, 1)
 
     def _in_order(self, values: Array) -> Array:
         """Return (rows, time, ...) in processing order: (time, rows, ...)."""
         return values[:, self.turn].swapaxes(0, 1)
 
-    def _masked(self, values: Array) -> Array:
+    def _masked(self, values: Array, some: slice) -> Array:
         if self.keep is None:
             return values
-        return np.where(self.keep[..., None], values, 0.0)
-
-    def _flat(self, values: Array) -> Array:
-        return values.reshape(self.time * self.rows, -1)
+        return np.where(self.keep[some][..., None], values, 0.0)
 
     def back(
         self, d_output: Array, d_states: Sequence[Array], *, wants_x: bool
@@ -166,11 +202,7 @@ class SweptLoop:
         rows, sweeps = d[0].shape[:2]
         found = Moved(np.zeros((rows, sweeps)), np.zeros((rows, sweeps)))
         shown = None if sequences else d_output.swapaxes(0, 1)
-        kernel = self.cell.kernel
-        of_inputs: Array | None = None
-        if wants_x:
-            shape = self.time, rows, sweeps, kernel.shape[1]
-            of_inputs = np.zeros(shape, dtype)
+        of_inputs: list[Any] = [None] * self.time
         name_loop(f"{self.layer.name}, backwards")
         at_step = loop_over(self.time)
         last = self._last_used(d_output, d) if sequences else self.time - 1
@@ -185,10 +217,12 @@ class SweptLoop:
                 d, held, shown = self._parted(d, shown, self.keep[t])
             elif shown is not None:  # the layer shows the first state
                 d, shown = [d[0] + shown, *d[1:]], None
-            back = self.step(t, d)
-            self._add(found, t, back)
-            if of_inputs is not None:
-                of_inputs[t] = next(iter(back.sums.values()))
+            part, at = divmod(t, self.steps_at_once)
+            back = self.parts[part].step(at, d)
+            self._add(found, self.parts[part], at, back)
+            if wants_x:
+                sums = next(iter(back.sums.values()))
+                of_inputs[t] = self.cell.towards_x(sums, self.call.x.shape[2:])
             d = back.before
             if held is not None:
                 d = [a + b for a, b in zip(d, held, strict=True)]
@@ -201,13 +235,17 @@ class SweptLoop:
                 for name, drift in found.drift.items()
             },
         )
-        back_again = (1 / scale)[..., None]
-        if of_inputs is None:
-            d_x = np.broadcast_to(0.0, (sweeps, rows, self.time, len(kernel)))
+        back_again = 1 / scale
+        if wants_x:
+            none = np.zeros((rows, sweeps, *self.call.x.shape[2:]), dtype)
+            steps = [none if d_x is None else d_x for d_x in of_inputs]
+            in_order = np.stack(steps, axis=2)  # (rows, sweeps, time, ...)
+            d_inputs = _wide(back_again, in_order.ndim) * in_order.swapaxes(0, 1)
         else:
-            in_order = input_gradient(of_inputs, kernel).transpose(2, 1, 0, 3)
-            d_x = in_order[:, :, self.turn] * back_again[..., None]
-        return found, d_x, [one.swapaxes(0, 1) * back_again for one in d]
+            shape = sweeps, rows, self.time, *self.call.x.shape[2:]
+            d_inputs = np.broadcast_to(0.0, shape)
+        d_before = [_wide(back_again, one.ndim) * one.swapaxes(0, 1) for one in d]
+        return found, d_inputs[:, :, self.turn], d_before
 
     def _parted(
         self, d: Sequence[Array], shown: Array | None, keep: Array
@@ -239,22 +277,30 @@ class SweptLoop:
         """Return the last step that an output depends on; -1 if there is none."""
         if any(one.any() for one in d_states):
             return self.time - 1
-        used = np.flatnonzero(d_output.any(axis=(0, 1, 3)))
+        used = np.flatnonzero(d_output.any(axis=(0, 1, *range(3, d_output.ndim))))
         return int(used[-1]) if used.size else -1
 
-    def _add(self, found: Moved, t: int, back: SteppedBack) -> None:
+    def _add(self, found: Moved, part: _Prepared, t: int, back: SteppedBack) -> None:
         """Add how far the errors of a step move the outputs."""
         for node, worst, variance in zip(
-            back.nodes, self.worst, self.variance, strict=True
+            back.nodes, part.worst, part.variance, strict=True
         ):
-            found.coherent += (np.abs(node) @ worst[t])[..., 0]
-            found.squared += ((node * node) @ variance[t])[..., 0]
-        for name, deviation in self.deviations.items():
+            row = node.reshape(*node.shape[:2], -1)
+            found.coherent += (np.abs(row) @ worst[t])[..., 0]
+            found.squared += ((row * row) @ variance[t])[..., 0]
+        for name, deviation in part.deviations.items():
             moved = back.sums[name] * deviation[t]
+            if moved.ndim > 3:  # the same error at every place, as at every step
+                moved = moved.sum(axis=tuple(range(2, moved.ndim - 1)))
             if name in found.drift:
                 found.drift[name] += moved
             else:
                 found.drift[name] = moved
+
+
+def _flat(values: Array) -> Array:
+    """Return (time, rows, ...) as (time * rows, ...)."""
+    return values.reshape(-1, *values.shape[2:])
 
 
 def _known(moved: Array) -> Array:
@@ -272,5 +318,10 @@ def _scale(adjoints: Sequence[Array]) -> Array:
 
 
 def _scaled(adjoint: Array, scale: Array, dtype: type[np.floating[Any]]) -> Array:
-    wide = scale.reshape(*scale.shape, *(1,) * (adjoint.ndim - 2))
+    wide = _wide(scale, adjoint.ndim)
     return np.multiply(adjoint, wide, dtype=dtype, casting="same_kind")
+
+
+def _wide(scale: Array, ndim: int) -> Array:
+    """Return (sweeps, rows) with axes of size 1 behind."""
+    return scale.reshape(*scale.shape, *(1,) * (ndim - 2))

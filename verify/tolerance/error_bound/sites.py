@@ -13,7 +13,7 @@ import numpy as np
 from verify.backward import needs_recording, refused, supports
 from verify.backward.any_layer import merges_steps
 from verify.backward.cells import Values
-from verify.backward.layers import LOOK_UPS
+from verify.backward.layers import CONV_LOOPS, LOOK_UPS
 from verify.errors import printable
 from verify.forward.cells import gate_blocks
 from verify.forward.network import Network
@@ -124,15 +124,39 @@ class LayerRounding:
         bias : (units,), or 0.0
         """
         size: Any = np.abs(bias)  # of all terms together: (rows, ..., units)
-        piled: Any = 0.0  # variance of terms of one sign: (rows, ..., units)
+        products: list[tuple[Array, int]] = []
         terms, rest = 1, total - bias  # what the products not yet seen add up to
         for weight, x in inputs.items():
             last = terms > 1 or len(inputs) == 1
             product = rest if last else x @ self.layer.weights[weight]
             rest, count = rest - product, x.shape[-1]
             size = size + np.abs(x) @ self.absolute[weight]
-            piled = piled + product * product * (count / 9)
+            products.append((product, count))
             terms += count
+        return self.summed(name, total, size, products)
+
+    def summed(
+        self,
+        name: str,
+        total: Array,
+        size: Array,
+        products: Sequence[tuple[Array, int]],
+    ) -> RoundingSite:
+        """Return the rounding of a sum of sums of products, as `dot` describes it.
+
+        Parameters
+        ----------
+        name : str
+        total : (rows, ..., units)
+            The sum, with a bias.
+        size : (rows, ..., units)
+            Of the absolute values of all terms.
+        products : list of ((rows, ..., units), int)
+            Each of the sums of products, and how many terms it has.
+        """
+        terms = 1 + sum(count for _, count in products)
+        # variance of terms of one sign: (rows, ..., units)
+        piled = sum(product * product * (count / 9) for product, count in products)
         half = size / 2
         return RoundingSite(
             name,
@@ -192,7 +216,10 @@ class LayerRounding:
         return sum(
             # (rows,) and (units,) -> (rows, units)
             np.multiply.outer(
-                self.deviations[source], self.absolute[weight].sum(axis=0)
+                self.deviations[source],
+                self.absolute[weight].sum(
+                    axis=tuple(range(self.absolute[weight].ndim - 1))
+                ),
             )
             for weight, source in sources.items()
         )
@@ -253,6 +280,23 @@ def _lstm(r: LayerRounding, v: Values) -> Sites:
         {"kernel": v["x"], "recurrent_kernel": v["h_before"]},
         r.layer.weights.get("bias", 0.0),
     )
+    return _lstm_gates(r, v, z)
+
+
+def _conv_lstm(r: LayerRounding, v: Values) -> Sites:
+    """Return the sites of a step whose values are (rows, spatial..., units).
+
+    The sums of the absolute values of products, and the products of the inputs alone,
+    are among the values: ``size`` and ``z of x``.
+    """
+    weights = r.layer.weights
+    of_x, bias = v["z of x"], weights.get("bias", 0.0)
+    counts = [weights[name][..., 0].size for name in RECURRENT_SOURCES]
+    products = zip([of_x, v["z"] - bias - of_x], counts, strict=True)
+    return _lstm_gates(r, v, r.summed("z", v["z"], v["size"], list(products)))
+
+
+def _lstm_gates(r: LayerRounding, v: Values, z: RoundingSite) -> Sites:
     z_i, z_f, z_c, z_o = gate_blocks(v["z"], 4)  # (rows, units) each
     gate, act = "recurrent_activation", "activation"
     kept, taken = v["f"] * v["c_before"], v["i"] * v["c_hat"]
@@ -387,7 +431,7 @@ ROUNDING_SITES: Mapping[str, RoundingRule] = MappingProxyType(
     {
         "SimpleRNN": _simple_rnn, "LSTM": _lstm, "GRU": _gru, "Dense": _dense,
         "Activation": _activation, "Softmax": _activation, "Bidirectional": _merged,
-        "Add": _added,
+        "Add": _added, **dict.fromkeys(CONV_LOOPS, _conv_lstm),
         **dict.fromkeys(LOOK_UPS, _added),
     }
 )  # fmt: skip

@@ -68,6 +68,11 @@ FEW_ELEMENTS, FEW_FACTOR = 8, 2.6
 """Elements of a row whose sweeps take no longer than a sketch, and what the budget is
 multiplied with then."""
 
+DEAR_ROWS, DEAR_FACTOR = 16, 4
+"""Rows that all have bounds if they have few elements, even where this takes longer
+than the budget says, and what the budget is multiplied with at most then: of a model
+whose forward pass takes long."""
+
 SKETCH_SHARE = 8.0
 """How many times the budget may be spent on a `Sketch`, in adjoints times copies."""
 
@@ -124,10 +129,13 @@ def bounds_of(
     except NotRecorded:  # a layer computes what has no derivative here
         return flat.split(found)
     work = cost.work + (weights if cost.work else 0)
+    share = ROW_SHARE if cost.recorded else 0
     ranking = np.nan_to_num(joined[:rows], nan=np.inf)
     dear = max(budget / DEAR_SHARE, RECORDED_STEP * recorded_steps(first))
     if sketch is not None and flat.elements <= FEW_ELEMENTS:
         budget *= FEW_FACTOR
+        of_dear = min(rows, DEAR_ROWS) * (flat.elements + share) * work
+        budget = max(budget, min(of_dear, DEAR_FACTOR * budget))
     elif sketch is not None and rows * flat.elements * work > min(dear, budget):
         afford = SKETCH_SHARE * budget / max(work, 1)  # copies of rows
         copies = int(np.clip(afford // rows, FEWEST_COPIES, MOST_COPIES))
@@ -140,7 +148,6 @@ def bounds_of(
                 bounds = sketched_rows(sketch, part, differences, copies, groups)
                 found[part] = flat.join(bounds)
         budget /= EXACT_SHARE
-    share = ROW_SHARE if cost.recorded else 0
     chosen, elements = most_different(ranking, budget / max(work, 1), share)
     long = loop_steps(first) >= LONG_LOOPS and not cost.recorded
     at_a_time = LONG_BLOCK_ADJOINTS if long else MAX_BLOCK_ADJOINTS
