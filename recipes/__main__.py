@@ -8,22 +8,26 @@ file to send), 130 interrupted, 143 terminated.
 
 from __future__ import annotations
 
-import ast
-import copy
-import importlib.util
 import sys
-from pathlib import Path
-from typing import Any
 
-import click
-from click.exceptions import Exit
+try:
+    import ast
+    import copy
+    import importlib.util
+    from pathlib import Path
+    from typing import Any
 
-import verify
-from recipes import CHAPTER, GROUPS, PAGE_FILE, RECIPES, STUDIES
-from verify.console.exit_codes import INTERRUPTED, Commands
-from verify.console.exit_codes import run as run_command
-from verify.data.files import output_path
-from verify.errors import DataError, join_and, printable
+    import click
+    from click.exceptions import Exit
+
+    import verify
+    from recipes import CHAPTER, GROUPS, PAGE_FILE, RECIPES, STUDIES
+    from verify.console.exit_codes import INTERRUPTED, Commands
+    from verify.console.exit_codes import run as run_command
+    from verify.data.files import output_path
+    from verify.errors import DataError, join_and, printable
+except KeyboardInterrupt:  # no traceback of somebody else's modules
+    sys.exit(130)
 
 # Commands import what they need when they run, so that --help appears at once.
 

@@ -9,19 +9,23 @@ terminated.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-import click
+try:
+    from pathlib import Path
 
-import verify
-from verify.commands.arguments import forget_layers, with_flag_values
-from verify.commands.check import check, selftest
-from verify.commands.compare import compare
-from verify.commands.compute import predict, trace
-from verify.commands.port import convert, vectors
-from verify.commands.read import conventions, describe, guess_config, layers, schema
-from verify.console.exit_codes import Commands, run
-from verify.errors import printable
+    import click
+
+    import verify
+    from verify.commands.arguments import forget_layers, with_flag_values
+    from verify.commands.check import check, selftest
+    from verify.commands.compare import compare
+    from verify.commands.compute import predict, trace
+    from verify.commands.port import convert, vectors
+    from verify.commands.read import conventions, describe, guess_config, layers, schema
+    from verify.console.exit_codes import Commands, run
+    from verify.errors import printable
+except KeyboardInterrupt:  # no traceback of somebody else's modules
+    sys.exit(130)
 
 OF_THE_RECIPES = ("run", "list", "explore", "sweep")
 """Commands of ``rnn-recipe`` that may be looked for here."""

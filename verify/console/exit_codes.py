@@ -14,6 +14,7 @@ import gc
 import io
 import os
 import select
+import signal
 import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NoReturn, TextIO
@@ -28,6 +29,10 @@ BAD_INPUT, NO_VERDICT = 2, 3
 INTERNAL_ERROR, INTERRUPTED, UNREAD, TERMINATED = 70, 130, 141, 143
 """Exit codes. 70 is EX_SOFTWARE of the BSD header sysexits.h; the last three are 128
 and the number of the signal, as in a shell: SIGINT, SIGPIPE and SIGTERM."""
+
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a stream says that cannot be written: no space, quota or greatest size, a disk
+that fails."""
 
 
 class Commands(click.Group):
@@ -70,7 +75,14 @@ class Commands(click.Group):
             with _ending_unread():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
+            _say_interrupted(ctx.find_root().info_name)
             raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def _say_interrupted(name: str | None) -> None:
+    """Say what an interruption has left; commands that keep more say it themselves."""
+    with contextlib.suppress(OSError):
+        print(f"{name}: interrupted; no file is half written", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -91,10 +103,38 @@ def _unread() -> bool:
     """Return whether nobody reads stdout or stderr; what is left is then dropped."""
     gone = [stream for stream in (sys.stdout, sys.stderr) if _is_unread(stream)]
     for stream in gone:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())  # else Python's end complains
-        os.close(nowhere)
+        _drop_rest(stream)
     return bool(gone)
+
+
+def _drop_rest(stream: TextIO) -> None:
+    """Send what is left to nowhere: else Python's end complains."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _unwritable(*, tried: bool = False) -> str:
+    """Say what keeps stdout or stderr from being written, such as a full disk, or "".
+
+    Parameters
+    ----------
+    tried : bool
+        Whether writing something has failed. A stream without a buffer has forgotten
+        it, so an empty line is written in its place.
+    """
+    for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+                if tried:
+                    os.write(stream.fileno(), b"\n")
+        except ValueError:  # closed, or no file, as in tests
+            continue
+        except OSError as error:
+            _drop_rest(stream)
+            return f"{name}: cannot be written ({error.strerror})"
+    return ""
 
 
 def _is_unread(stream: TextIO | None) -> bool:
@@ -123,10 +163,11 @@ def run(
     Wrong usage and every `VerifyError` become one line on stderr and exit code 2; the
     line begins with the command's name. So does a lack of memory. Any other error is a
     defect: it becomes one line and exit code 70, and a file to send is written; see
-    `verify.console.crash_report`. SIGTERM ends the command as Ctrl-C does, with an exit
-    code of its own. After either the process does not wait for a library that is still
-    at work: that can take minutes, and Python's own end would stop the library's
-    threads in the middle of C++ code, which aborts the process.
+    `verify.console.crash_report`. If stdout or stderr cannot be written, as on a full
+    disk, nobody has seen the outcome: that is exit code 2. SIGTERM ends the command as
+    Ctrl-C does, with an exit code of its own. After either the process does not wait
+    for a library that is still at work: that can take minutes, and Python's own end
+    would stop the library's threads in the middle of C++ code, which aborts it.
 
     The process does not collect garbage when it ends: with TensorFlow loaded that takes
     a second or two, and the system takes the memory back anyway.
@@ -150,10 +191,19 @@ def run(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # any name can be shown anywhere
             stream.reconfigure(errors="backslashreplace")
-    with terminable() as terminated, told():
-        code = _run(app, argv, name, known)
+    with terminable() as terminated:
+        try:
+            with told():
+                code = _run(app, argv, name, known)
+        except KeyboardInterrupt:  # before the command, or just after it
+            _say_interrupted(name)
+            code = INTERRUPTED
     if _unread() and code != INTERRUPTED:
         return UNREAD
+    if why := _unwritable():
+        code = _refused(name, why)
+    if ends_process:  # nothing is left to do: Ctrl-C need not be heard as an error
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if code == INTERRUPTED:
         code = TERMINATED if terminated.is_set() else INTERRUPTED
         if ends_process and left_behind():
@@ -203,14 +253,37 @@ def _run(
         )
         return BAD_INPUT
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:  # a text given in place of a file
-            return _defect(error, app, argv, name, known)
-        file = printable(error.filename, 100)
-        print(f"{name}: {file}: {error.strerror}", file=sys.stderr)
-        return BAD_INPUT
+        if error.errno == errno.ENAMETOOLONG:  # a text given in place of a file
+            return _refused(name, f"{printable(error.filename, 100)}: {error.strerror}")
+        if isinstance(error, FileNotFoundError) and _folder_is_gone():
+            return _refused(
+                name, "the current folder has been removed. Change to another"
+            )
+        full = error.errno in WRITE_ERRORS and error.filename is None
+        if full and (why := _unwritable(tried=True)):
+            return _refused(name, why)
+        return _defect(error, app, argv, name, known)
     except Exception as error:
         return _defect(error, app, argv, name, known)
     return code if isinstance(code, int) else 0
+
+
+def _folder_is_gone() -> bool:
+    """Return whether the current folder has been removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _refused(name: str, why: str) -> int:
+    """Print one line on stderr, if that can be written; return the exit code."""
+    try:
+        print(f"{name}: {why}", file=sys.stderr, flush=True)
+    except OSError:
+        _drop_rest(sys.stderr)
+    return BAD_INPUT
 
 
 def _about_data(said: str, context: click.Context | None) -> str:

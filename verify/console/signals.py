@@ -125,11 +125,13 @@ def terminable() -> Iterator[threading.Event]:
                 before[number] = handler
                 signal.signal(number, _stop)
     _commands += 1
+    shown, sys.unraisablehook = sys.unraisablehook, _unless_raised_again
     try:
         yield _terminated
     finally:
         _commands -= 1
         heard()
+        sys.unraisablehook = shown
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -140,6 +142,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
         _terminated.set()
     _watchdog.begin(number)
     signal.default_int_handler(number, frame)
+
+
+def _unless_raised_again(dropped: sys.UnraisableHookArgs) -> None:
+    """Print an exception that Python drops, unless it is one that is raised again."""
+    if dropped.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(dropped)
 
 
 def _in_main_thread() -> bool:

@@ -222,6 +222,80 @@ def test_a_verdict_that_nobody_has_read_is_none():
         assert run(app, ["work"], "app") == UNREAD
 
 
+@pytest.mark.parametrize("command", ["verify", "recipes"])
+def test_an_interruption_while_the_command_is_loaded_is_no_traceback(command):
+    program = f"""
+import runpy, sys
+
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+runpy.run_module({command!r}, run_name="__main__")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
+def test_a_current_folder_that_is_gone_is_said(tmp_path, monkeypatch, folder, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    app = app_that(os.getcwd)
+    assert run(app, ["work"], "app") == BAD_INPUT
+    line = "app: the current folder has been removed. Change to another"
+    assert said(capsys) == line
+
+
+FULL = """
+import sys
+from verify.__main__ import main
+sys.exit(main(["layers"]))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("streams", ["stdout", "stderr", "both"])
+def test_a_full_disk_behind_stdout_is_said_and_no_defect(streams, buffered, tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment["PYTHONUNBUFFERED"] = "" if buffered else "1"
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", FULL], env=environment, text=True,
+            stdout=subprocess.PIPE if streams == "stderr" else full,
+            stderr=subprocess.PIPE if streams == "stdout" else full,
+        )  # fmt: skip
+    if streams == "stderr":  # on which there was nothing to say
+        assert ended.returncode == 0
+        assert "LSTM" in ended.stdout
+    else:
+        assert ended.returncode == BAD_INPUT
+    if streams == "stdout":
+        line = "rnn-verify: stdout: cannot be written (No space left on device)\n"
+        assert ended.stderr == line
+    assert list(tmp_path.iterdir()) == []  # no report
+
+
+@pytest.mark.parametrize("where", ["__enter__", "__exit__"])
+def test_an_interruption_just_before_or_after_the_command_is_one_too(
+    where, folder, monkeypatch, capsys
+):
+    class Told(contextlib.nullcontext):
+        pass
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    setattr(Told, where, interrupted)
+    monkeypatch.setattr("verify.console.exit_codes.told", Told)
+    assert run(app_that(lambda: click.exceptions.Exit(0)), ["work"], "app") == 130
+    assert capsys.readouterr().err == "app: interrupted; no file is half written\n"
+
+
 def test_another_pipe_that_breaks_is_a_defect(folder, capsys):
     broken = app_that(lambda: BrokenPipeError(32, "Broken pipe"))
     assert run(broken, ["work"], "app") == INTERNAL_ERROR
