@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import pickle
 import tarfile
 import zipfile
@@ -217,6 +218,7 @@ def write_all(folder: Path) -> None:
     """Write every file, a model, a run, and the folder of an unfinished run."""
     written(folder, {n: c for n, c in (MODELS | TABLES).items() if n[-1] != "/"})
     (folder / "nothing").mkdir()
+    os.mkfifo(folder / "pipe")  # what <(command) gives in a shell
     lstm_file(folder / "m.keras")
     (folder / "runs" / "sentiment_lstm").mkdir(parents=True)
     lstm_file(folder / "runs" / "sentiment_lstm" / "model.keras")

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from verify.data.files import NOT_A_FILE
 from verify.errors import join_and, printable
 
 
@@ -140,7 +141,7 @@ def file_kind(path: Path) -> FileKind:
     if path.is_dir():
         return _kind_of_folder(path)
     if path.exists() and not path.is_file():  # a pipe would never end
-        return FileKind("special", "neither a file nor a folder")
+        return FileKind("special", NOT_A_FILE)
     with path.open("rb") as file:
         start = file.read(FIRST_BYTES)
         size = path.stat().st_size

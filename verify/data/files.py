@@ -30,6 +30,8 @@ def read_json(path: Path) -> dict[str, Any]:
     DataError
         The file cannot be read or is damaged.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DataError(f"{printable(path)}: expected a file. Received: {NOT_A_FILE}")
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -47,6 +49,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+NOT_A_FILE = "a pipe or a device; write what comes from it into a file"
+"""What is said of paths such as those of ``<(command)`` in a shell."""
+
+
+def found_instead(path: Path) -> str:
+    """Say what is in the place where a file was expected."""
+    if path.is_dir():
+        return "a folder"
+    return NOT_A_FILE if path.exists() else f"no such file{near_files(path)}"
+
+
 def near_files(path: Path) -> str:
     """Return ``. Did you mean model.keras?`` for a path that is not there, or ``""``.
 
@@ -57,7 +70,8 @@ def near_files(path: Path) -> str:
     except OSError:
         return ""
     entries.sort(key=lambda entry: (entry.suffix == path.suffix, entry.name))
-    beside = {entry.stem: entry for entry in entries}  # best those of this suffix
+    # best those of this suffix; a link that leads nowhere has the name itself
+    beside = {entry.stem: entry for entry in entries if entry.name != path.name}
     near = near_names(path.stem, beside)
     return f". Did you mean {printable(beside[near[0]])}?" if len(near) == 1 else ""
 

@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from verify.data.files import found_instead
 from verify.errors import DataError, VerifyError, did_you_mean, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, Tensor, Unexpected
@@ -233,10 +234,9 @@ def load_layers(path: str) -> list[str]:
     shown = printable(path)
     file = Path(path)
     if not file.is_file():
-        found = "a folder" if file.is_dir() else "no such file"
         raise DataError(
             f"--layers {shown}: expected a Python file that registers layers. "
-            f"Received: {found}"
+            f"Received: {found_instead(file)}"
         )
     name = f"_rnn_verify_layers_{next(_MODULE_NUMBERS)}"
     spec = importlib.util.spec_from_file_location(name, file.resolve())

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from verify.data.file_kinds import KERAS, file_kind
-from verify.data.files import near_files
+from verify.data.files import found_instead, near_files
 from verify.errors import ModelFileError, UnsupportedError, error_prefix, printable
 from verify.forward.layers import REGISTRY
 from verify.model.arrays import shape_text
@@ -157,6 +157,8 @@ def _refusing_excess(shown: str) -> Iterator[None]:
 
 def first_bytes(path: Path, shown: str) -> bytes:
     """Return the first bytes of a file, which show its format."""
+    if path.exists() and not path.is_file():
+        raise _refusal(path, shown)
     try:
         with path.open("rb") as file:
             return file.read(len(HDF5_MAGIC))
@@ -164,8 +166,6 @@ def first_bytes(path: Path, shown: str) -> bytes:
         raise ModelFileError(
             f"{shown}: {EXPECTED_FILES}. No such file{near_files(path)}"
         ) from None
-    except IsADirectoryError:
-        raise _refusal(path, shown) from None
     except OSError as error:
         raise ModelFileError(f"{shown}: cannot be read ({error.strerror})") from None
 
@@ -339,8 +339,7 @@ def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
     shown = printable(path)
     wanted = f"{shown}: expected a config in JSON, or a .keras that has it"
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise ModelFileError(f"{wanted}. Received: {found}")
+        raise ModelFileError(f"{wanted}. Received: {found_instead(path)}")
     kind = file_kind(path)
     if kind == KERAS:
         with zipfile.ZipFile(path) as archive:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from verify.data.file_kinds import file_kind
-from verify.data.files import near_files
+from verify.data.files import found_instead
 from verify.data.sources.base import Arrays, Data, Source, reading
 from verify.data.sources.by_name import ArraysByName, open_by_name
 from verify.data.sources.csv_files import NumberCsv, TextCsv
@@ -102,8 +102,7 @@ def open_source(
     if plain_texts and suffix in (*TEXT_FORMATS, LINES_FORMAT):
         wanted = "a file of texts"
     if not path.is_file():
-        found = "a folder" if path.is_dir() else f"no such file{near_files(path)}"
-        raise DataError(f"{path}: expected {wanted}. Received: {found}")
+        raise DataError(f"{path}: expected {wanted}. Received: {found_instead(path)}")
     known = FORMATS if pipeline is None else TEXT_FORMATS
     if plain_texts:
         known = (*known, LINES_FORMAT)

@@ -23,6 +23,7 @@ from verify.errors import (
     DataError,
     UnsupportedError,
     VerifyError,
+    did_you_mean,
     install_hint,
     join_and,
     printable,
@@ -30,7 +31,7 @@ from verify.errors import (
 from verify.forward.evaluate import cast_to
 from verify.forward.network import Network
 from verify.model.arrays import Array
-from verify.model.conventions import find_framework
+from verify.model.conventions import find_framework, frameworks
 from verify.model.dtypes import POLICIES
 from verify.model.spec import ModelSpec
 from verify.ports.artefacts.session import open_session
@@ -40,6 +41,9 @@ from verify.ports.convert.proof import Proof, prove, prove_file
 from verify.ports.convert.to_onnx.model import OnnxModel, onnx_model
 from verify.ports.convert.to_onnx.run import OPENVINO
 from verify.ports.probes import Probe
+
+MODEL_FORMATS = ("onnx", "openvino", "tflite", "c")
+"""Names of what a model can be converted to, beside arrays for every framework."""
 
 ARRAYS = (".npz", ".safetensors")
 """Suffixes of files of named arrays, which every framework has."""
@@ -176,8 +180,23 @@ def require_target(to: str, out: str | os.PathLike[str]) -> Path:
 
 
 def _framework(to: str) -> str:
-    """Return the name of a framework as `verify.model.conventions` has it."""
-    return find_framework(to).name
+    """Return the name of a framework as `verify.model.conventions` has it.
+
+    Raises
+    ------
+    UnsupportedError
+        No framework has this name; the message says what can be given.
+    """
+    try:
+        return find_framework(to).name
+    except UnsupportedError:
+        listed = [(one.name, *one.aliases) for one in frameworks().values()]
+        known = [*MODEL_FORMATS, *(name for names in listed for name in names)]
+        raise UnsupportedError(
+            f"--to: expected {', '.join(MODEL_FORMATS)}, or a framework such as torch. "
+            f"{did_you_mean(to, known)}Received: {printable(to, 60) or 'nothing'}; "
+            "rnn-verify conventions lists the frameworks"
+        ) from None
 
 
 def _in_dtype(net: Network, dtype: str) -> Network:

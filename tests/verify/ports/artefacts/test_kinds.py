@@ -14,6 +14,7 @@ from support import exported
 from support.exported import EXPORTED
 
 import verify
+from verify.data.files import NOT_A_FILE
 from verify.ports.artefacts import kinds
 
 
@@ -134,7 +135,7 @@ def test_real_files_of_other_kinds(tmp_path):
 def test_what_is_absent_or_no_file_is_said(tmp_path):
     assert refused(tmp_path / "none.onnx") == "no such file"
     os.mkfifo(tmp_path / "pipe.onnx")
-    assert refused(tmp_path / "pipe.onnx") == "neither a file nor a folder"
+    assert refused(tmp_path / "pipe.onnx") == NOT_A_FILE
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert refused(tmp_path / "loop") == "no such file"
 

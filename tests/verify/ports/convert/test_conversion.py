@@ -265,7 +265,7 @@ def test_the_command_fails_with_one_line_and_no_file(
 
 
 BAD = [
-    (["--to", "pytroch", "--out", "{}/m.npz"], "Did you mean torch?"),
+    (["--to", "pytroch", "--out", "{}/m.npz"], "Did you mean pytorch?"),
     (["--to", "onnx", "--out", "{}/m.txt"], "ending in .onnx or .npz or .safetensors"),
     (["--to", "torch", "--out", "{}/m.onnx"], "ending in .npz or .safetensors"),
     (["--to", "c", "--out", "{}/m.npz"], "ending in .h"),
