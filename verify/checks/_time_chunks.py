@@ -135,8 +135,8 @@ def compare_time_chunks(
         layer = net.spec[bare_path(result.name, net.spec)]
         if result.name in open_keys and not _is_chunked(layer):
             raise Undecided(
-                f"layer '{printable(result.name)}' ({result.class_name}) is not run in "
-                "chunks"
+                f"layer '{printable(result.name)}' ({result.class_name}) is open, too, "
+                "and only loops over time are compared in chunks"
             )
     try:
         calls, outputs = predicted_calls(keras, x, _calls(keras, x, batches))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from contextlib import AbstractContextManager
 from functools import reduce
 from typing import Any
 
@@ -180,15 +181,7 @@ def build(config: Any) -> Any:
     """
     keras = import_keras()
     config = _translate(config)
-
-    def keras2_hard_sigmoid(x: Any) -> Any:
-        return keras.ops.clip(0.2 * x + 0.5, 0, 1)
-
-    scope: dict[str, Any] = {"keras2_hard_sigmoid": keras2_hard_sigmoid}
-    scope |= own_classes()
-    for name in MERGING_CLASSES:
-        scope[f"Keras2{name}"] = _keras2_merging(getattr(keras.layers, name))
-    with keras.saving.CustomObjectScope(scope):
+    with known_objects():
         if not _has_shapeless_calls(config):
             return _sequential(config) or keras.saving.deserialize_keras_object(
                 config, safe_mode=True
@@ -200,6 +193,30 @@ def build(config: Any) -> Any:
                 if "names should be unique" not in str(error):
                     raise
         return _build_by_calls(config)
+
+
+def known_objects() -> AbstractContextManager[None]:
+    """Return a context in which Keras finds what `build` puts into models.
+
+    Layers of a built model can be made again from their configs inside it alone.
+    """
+    keras = import_keras()
+
+    def keras2_hard_sigmoid(x: Any) -> Any:
+        return keras.ops.clip(0.2 * x + 0.5, 0, 1)
+
+    scope: dict[str, Any] = {"keras2_hard_sigmoid": keras2_hard_sigmoid}
+    scope |= own_classes()
+    for name in MERGING_CLASSES:
+        scope[f"Keras2{name}"] = _keras2_merging(getattr(keras.layers, name))
+    found: AbstractContextManager[None] = keras.saving.CustomObjectScope(scope)
+    return found
+
+
+def with_options(layer: Any, **options: Any) -> Any:
+    """Return a layer like a live one, but for some options; its weights are not set."""
+    with known_objects():
+        return type(layer).from_config({**layer.get_config(), **options})
 
 
 def _sequential(config: Any) -> Any:

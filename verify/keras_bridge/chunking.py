@@ -12,6 +12,7 @@ from verify.forward.evaluable import Inputs
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.keras_bridge import private
+from verify.keras_bridge.building import with_options
 from verify.keras_bridge.importing import floatx, import_keras, quiet
 from verify.keras_bridge.names import file_name
 from verify.keras_bridge.running import (
@@ -183,7 +184,7 @@ def time_chunks(
     x = flatten(given[layer_type.arguments[0]])[0].value  # (batch, time, features)
     begun = [leaf.value for leaf in flatten(given.get("initial_state", []))]
     with floatx(model.floatx), quiet():
-        layer = type(own).from_config({**own.get_config(), **EVERY_STEP})
+        layer = with_options(own, **EVERY_STEP)
         layer.build(x.shape)
         layer.set_weights(own.get_weights())
     runners: dict[tuple[int, bool], Callable[..., list[Array]]] = {}

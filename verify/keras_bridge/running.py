@@ -20,6 +20,7 @@ from verify.keras_bridge.building import (
     load_weights,
     refresh_weight_copies,
     with_dtype,
+    with_options,
 )
 from verify.keras_bridge.importing import (
     backend,
@@ -222,8 +223,9 @@ class KerasModel:
         """Return what a recurrent layer returns at every step: (batch, time, ...)."""
         keras = import_keras()
         layer = inner_layer(self.model, call.name)
-        changed = {"return_sequences": True, "return_state": False, "stateful": False}
-        every_step = type(layer).from_config({**layer.get_config(), **changed})
+        every_step = with_options(
+            layer, return_sequences=True, return_state=False, stateful=False
+        )
 
         def run() -> Array:
             with floatx(self.floatx), quiet():

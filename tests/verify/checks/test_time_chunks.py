@@ -14,6 +14,11 @@ import verify
 from verify import Network, Report, Verdict
 from verify.checks import _time_chunks as chunks
 from verify.forward.layers.base import Tensor
+from verify.keras_bridge.building import rebuild
+from verify.keras_bridge.chunking import time_chunks
+from verify.keras_bridge.running import KerasModel
+from verify.keras_bridge.tracing import KerasCall
+from verify.tolerance.compare import compare
 
 pytestmark = pytest.mark.keras
 
@@ -119,6 +124,23 @@ def test_loops_around_a_cell_and_convolutions_pass_in_chunks():
     report = verify.check(model, images)
     assert report.verdict is Verdict.PASS
     assert in_chunks(report) == ["rnn"]
+
+
+def test_a_layer_with_the_hard_sigmoid_of_keras_2_is_made_again(tmp_path):
+    """For its chunks, and for all its steps; Keras 3 does not know the function."""
+    path, x = tmp_path / "old.h5", features(time=24)
+    recurrent("LSTM", recurrent_activation="hard_sigmoid", time=24, gain=1.0).save(path)
+    net = verify.load(path, semantics="keras2")
+    expected = net.trace(x, dtype="float64")["rnn"].h
+    keras = KerasModel(rebuild(net.spec), ROWS)
+    call = KerasCall("rnn", "rnn", (Tensor(x),), {}, [expected[:, -1]], [None])
+    parts = time_chunks(keras, call, None, 10, compiled=False)
+    assert len(parts) == 3
+    by_chunks = np.concatenate([part.outputs[0] for part in parts], axis=1)
+    other = verify.load(path, semantics="keras3").trace(x)["rnn"].h
+    for steps in (by_chunks, keras.step_outputs(call)):
+        assert compare(expected, steps, allowed=1e-5).matches
+        assert not compare(other, steps, allowed=1e-5).matches
 
 
 MASKED = {"return_sequences": True, "masked": True}
