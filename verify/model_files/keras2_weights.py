@@ -6,16 +6,65 @@ keras/src/legacy/saving/legacy_h5_format.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from verify.errors import ModelFileError
+from verify.errors import ModelFileError, join_and, printable
 from verify.forward.layers import REGISTRY
 from verify.model.arrays import Array
 from verify.model.spec import GATES, LayerSpec
 from verify.model_files.keras2_config import CUDNN_CLASSES
+
+
+def under_names_of(
+    structure: LayerSpec, arrays: Mapping[str, list[Array]]
+) -> tuple[Mapping[str, list[Array]], tuple[str, ...]]:
+    """Return the arrays of a file under the names that the layers of a config have.
+
+    Keras counts the layers of a session, so a model that is built once more has other
+    names: ``lstm_3`` for ``lstm_1``. ``load_weights`` does not look at names, but
+    assigns in the order of the layers. So it is done here where some name is missing
+    and as many layers have weights.
+
+    Parameters
+    ----------
+    structure : LayerSpec
+        The model without its weights.
+    arrays : mapping
+        Name of a layer -> its arrays, in the order of the file.
+
+    Returns
+    -------
+    mapping
+        Likewise.
+    tuple of str
+        A note, if the names are others.
+    """
+    if any(layer.unread for _, layer in structure.walk()):
+        return arrays, ()
+    wanted = [
+        name
+        for name, layer in structure.sublayers.items()
+        if any(_weight_slots(name, layer))
+    ]
+    held = [name for name, found in arrays.items() if found]
+    if len(wanted) != len(held) or set(wanted) == set(held):
+        return arrays, ()
+    pairs = list(zip(wanted, held, strict=True))
+    others = [f"'{a}' '{b}'" for a, b in pairs if a != b]
+    shown = others[:SHOWN_NAMES]
+    shown += ["so on"] * (len(others) > len(shown))
+    note = (
+        "the weights are taken in the order of the layers, as Keras takes them, since "
+        f"their file has other names: it calls {printable(join_and(shown))}"
+    )
+    return {a: arrays[b] for a, b in pairs}, (note,)
+
+
+SHOWN_NAMES = 3
+"""Layers whose names are given as examples."""
 
 
 class LegacyWeights:
@@ -40,6 +89,7 @@ class LegacyWeights:
     ) -> None:
         self._found: dict[str, list[Array]] = {}
         self._shown = shown
+        self._held = [name for name, found in arrays.items() if found]
         for name, layer in structure.sublayers.items():
             self._assign(name, layer, list(arrays.get(name, [])))
 
@@ -52,7 +102,7 @@ class LegacyWeights:
         if len(slots) != len(arrays):
             raise ModelFileError(
                 f"{self._shown}: {layer}: expected {len(slots)} arrays. "
-                f"Received: {len(arrays)}"
+                f"Received: {len(arrays)}{self._others(name, arrays)}"
             )
         ordered = [s for s in slots if s.trainable] + [
             s for s in slots if not s.trainable
@@ -66,6 +116,13 @@ class LegacyWeights:
             self._found[path] = [named[path, key] for key in keys]
             if inner.class_name in CUDNN_CLASSES.values():
                 self._found[path] = from_cudnn(inner, self._found[path])
+
+    def _others(self, name: str, arrays: Sequence[Array]) -> str:
+        """Say which layers the file has weights of, where it has none of this one."""
+        if arrays or not self._held:
+            return ""
+        held = printable(", ".join(self._held), 80)
+        return f"; the file has {len(self._held)} layers with weights: {held}"
 
     def own(self, group: str) -> list[Array]:
         """Return no arrays, because the model itself has none."""

@@ -21,7 +21,7 @@ from verify.data.file_kinds import KERAS, file_kind
 from verify.data.files import found_instead, near_files
 from verify.errors import ModelFileError, UnsupportedError, error_prefix, printable
 from verify.forward.layers import REGISTRY
-from verify.model.arrays import shape_text
+from verify.model.arrays import Array, shape_text
 from verify.model.spec import ModelSpec
 from verify.model_files.base_classes import take_base_classes, without_additions
 from verify.model_files.config import (
@@ -57,7 +57,7 @@ from verify.model_files.keras2_config import (
     is_legacy,
     upgrade_config,
 )
-from verify.model_files.keras2_weights import LegacyWeights
+from verify.model_files.keras2_weights import LegacyWeights, under_names_of
 from verify.model_files.plain_values import plain
 from verify.model_files.shards import index_of, is_shard_index, read_shards
 from verify.model_files.vocabularies import read_assets
@@ -292,7 +292,11 @@ def _with_config(
     weights: WeightSource = SavedWeights(with_slashes(contents))
     old = any(name.startswith("layer_names") for name in contents.attributes[""])
     if old or "model_weights" in {*contents.attributes, *contents.arrays}:
-        weights = LegacyWeights(structure, legacy_arrays(contents), shown)
+        arrays: Mapping[str, list[Array]] = legacy_arrays(contents)
+        if "model_config" not in contents.attributes[""]:
+            arrays, notes = under_names_of(structure, arrays)
+            upgraded = replace(upgraded, notes=(*upgraded.notes, *notes))
+        weights = LegacyWeights(structure, arrays, shown)
     return _spec(upgraded, weights, path, version, how.partial)
 
 

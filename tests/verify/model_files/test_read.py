@@ -401,6 +401,80 @@ def test_layers_that_keras_2_12_to_2_14_numbered_are_found(tmp_path, twice):
             assert np.array_equal(read[saved.name].weights[key], value), saved.name
 
 
+def legacy_weights(path, layers):
+    """Write a legacy file of weights alone: name of a layer -> its arrays."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [name.encode() for name in layers]
+        file.attrs["keras_version"] = b"2.4.0"
+        for name, arrays in layers.items():
+            group = file.create_group(name)
+            names = [f"{name}/weight_{k}:0" for k in range(len(arrays))]
+            group.attrs["weight_names"] = [x.encode() for x in names]
+            for key, array in zip(names, arrays, strict=True):
+                group[key] = array
+    return path
+
+
+def test_weights_are_taken_in_the_order_of_the_layers_where_names_differ(tmp_path):
+    """Keras counts layers: the config was written after the model was built again."""
+    layers = [
+        input_layer(None, TIME, INPUTS),
+        layer("LSTM", "lstm_2", units=UNITS, return_sequences=True),
+        layer("Dropout", "dropout", rate=0.1),
+        layer("LSTM", "lstm_3", units=UNITS),
+        layer("Dense", "dense_1", units=OUTPUTS),
+    ]
+    written = list(spec(*layers))
+    config = tmp_path / "model.json"
+    config.write_text(json.dumps(sequential(*layers)))
+    names = ["lstm_3", "dropout_3", "lstm_4", "dense_2"]
+    arrays = [list(x.weights.values()) for x in written]
+    stored = dict(zip(names, arrays, strict=True))
+    path = legacy_weights(tmp_path / "weights.h5", stored)
+    read = verify.load(path, config=config).spec
+    for saved in written:
+        for key, value in saved.weights.items():
+            assert np.array_equal(read[saved.name].weights[key], value), saved.name
+    assert read.notes[-1] == (
+        "the weights are taken in the order of the layers, as Keras takes them, since "
+        "their file has other names: it calls 'lstm_2' 'lstm_3', 'lstm_3' 'lstm_4' and "
+        "'dense_1' 'dense_2'"
+    )
+    same = [written[k].name for k in range(4)]
+    legacy_weights(path, dict(zip(same, arrays, strict=True)))
+    assert not verify.load(path, config=config).spec.notes[len(read.notes) - 1 :]
+    legacy_weights(path, {k: v for k, v in stored.items() if k != "lstm_4"})
+    with pytest.raises(ModelFileError) as caught:
+        verify.load(path, config=config)
+    assert str(caught.value) == (
+        f"{path}: Layer 'lstm_2' (LSTM): expected 3 arrays. Received: 0; the file has "
+        "2 layers with weights: lstm_3, dense_2"
+    )
+
+
+@pytest.mark.keras
+def test_keras_takes_weights_in_the_order_of_the_layers_too(tmp_path):
+    import keras
+
+    def built():
+        lstm = keras.layers.LSTM(UNITS, return_sequences=True)
+        last = [keras.layers.LSTM(UNITS), keras.layers.Dense(OUTPUTS)]
+        return keras.Sequential([keras.Input((TIME, INPUTS)), lstm, *last])
+
+    path, config = tmp_path / "weights.h5", tmp_path / "model.json"
+    built().save(path)
+    with h5py.File(path, "a") as file:
+        del file.attrs["model_config"]
+    other = built()
+    config.write_text(other.to_json())
+    other.load_weights(path)
+    read = [
+        w for x in verify.load(path, config=config).spec for w in x.weights.values()
+    ]
+    for array, expected in zip(read, other.get_weights(), strict=True):
+        assert np.array_equal(array, expected)
+
+
 def test_weights_that_the_config_does_not_claim_are_named(tmp_path):
     """Those of a subclass of LSTM are in a group of its own name."""
     path = write_keras_file(tmp_path / "m.keras", lstm_config(), lstm_weights())
