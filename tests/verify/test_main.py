@@ -115,9 +115,10 @@ def test_check_of_a_chaotic_model_ends_with_3(tmp_path, capsys):
     from keras import Input, Sequential, layers
     from support.nets import keras_sequential
 
-    # as a part of another model it is not run in chunks
+    # a model for each step is not run in chunks
     inner = Sequential([Input((300, 3)), layers.SimpleRNN(32)])
-    model = keras_sequential([Input((300, 3)), inner], seed=3, scale=3.0)
+    frames = [layers.Reshape((1, 300, 3)), layers.TimeDistributed(inner)]
+    model = keras_sequential([Input((300, 3)), *frames], seed=3, scale=3.0)
     model.save(tmp_path / "m.keras")
     assert main(["check", str(tmp_path / "m.keras")]) == 3
     assert capsys.readouterr().out.startswith("INCONCLUSIVE")

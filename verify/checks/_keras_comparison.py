@@ -48,7 +48,7 @@ from verify.mistakes.keras_versions import changes_on, rule_notes
 from verify.model.arrays import Array
 from verify.model.conventions import export_warning
 from verify.model.spec import ModelSpec, is_path
-from verify.report.report import GradientResult, LayerResult, Report
+from verify.report.report import GradientResult, LayerResult, Report, first_wrong
 from verify.tolerance.compare import PROOF_TOLERANCE, Comparison, Verdict, compare
 from verify.tolerance.partial import PartialResult
 
@@ -332,7 +332,7 @@ class KerasComparison(RowComparison):
             return diagnose_layers(self.net.spec, some, layers, self.keras64)
         # Which mistake, made in the model, gives what the user's network computes?
         own, net = self.own, self.net
-        wrong = next((layer for layer in layers if not layer.proof.matches), None)
+        wrong = first_wrong([layer for layer in layers if not layer.proof.matches])
         if wrong is not None:
             name = None if wrong.proof.problem else wrong.name
             short = shorter_pair(own, net, some, name, PROOF_TOLERANCE)

@@ -24,7 +24,7 @@ from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
-from verify.report.report import LayerResult
+from verify.report.report import LayerResult, first_wrong
 from verify.tolerance.compare import compare, compare_all
 from verify.tolerance.error_bound import bounded_call, has_states, traces_of_call
 from verify.tolerance.noise_floor import float64_tolerance
@@ -43,6 +43,7 @@ def compare_layers(
     """Compare each call of a layer on Keras's inputs to it; see `compare_call`.
 
     Recurrent layers are compared first; the results are in the order of the calls.
+    Those inside a model that is a layer come before that model.
 
     Parameters
     ----------
@@ -53,19 +54,20 @@ def compare_layers(
     calls : list of KerasCall, optional
         Those of `keras64` on `x`, if they are known.
     """
-    states: States = {}
+    states: dict[str, States] = {}  # by layer: a model inside holds those of its own
     results: dict[int, LayerResult] = {}
     with doing("Keras's layers"):
         own = {call.key: call for call in keras.calls(x)}
     with doing("Keras's layers in float64"):
         calls = keras64.calls(x) if calls is None else calls
-    layers = examiner.net.spec.root.sublayers
+    layers = dict(examiner.net.spec.walk())
     known = [k for k, call in enumerate(calls) if call.name in layers]
     known.sort(key=lambda k: not has_a_loop(layers[calls[k].name]))
     for count, k in enumerate(known):
         call = calls[k]
         with doing(f"{count + 1} of {len(known)}, '{printable(call.key, 40)}'"):
-            results[k] = compare_call(examiner, keras64, call, own[call.key], states)
+            held = states.setdefault(call.name, {})
+            results[k] = compare_call(examiner, keras64, call, own[call.key], held)
     return tuple(results[k] for k in sorted(results))
 
 
@@ -166,7 +168,7 @@ def diagnose_layers(
     observed : Network or KerasModel
         What the mistaken models are compared with.
     """
-    wrong = next((layer for layer in layers if not layer.proof.matches), None)
+    wrong = first_wrong([layer for layer in layers if not layer.proof.matches])
     if wrong is None:
         return None
     # A wrong mask shows in later layers only, so the outputs of the model are compared.

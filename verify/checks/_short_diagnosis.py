@@ -22,7 +22,7 @@ from verify.model.graph import flatten
 DIAGNOSIS_NUMBERS = 2**20
 """Numbers in the forward pass of a row in which a mistake is sought first."""
 
-DIAGNOSIS_STEPS = 400
+DIAGNOSIS_STEPS = 250
 """Steps of outputs that have a time axis in which a mistake is sought first: a loop
 over time takes as long for every step, however few numbers there are."""
 

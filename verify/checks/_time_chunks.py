@@ -19,7 +19,6 @@ import numpy as np
 from verify.backward import calls_of
 from verify.checks._batches import Examiner
 from verify.checks._layers import compare_call
-from verify.checks._verdict import is_rounding
 from verify.console.progress import doing
 from verify.errors import KerasCannotRun, printable
 from verify.forward.evaluable import Inputs, LayerCall
@@ -35,8 +34,16 @@ from verify.mistakes.diagnose import diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
 from verify.model.backends import Rule
-from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
+from verify.model.graph import (
+    Graph,
+    MaskOf,
+    Node,
+    TensorRef,
+    flatten,
+    map_structure,
+)
 from verify.model.spec import LayerSpec
+from verify.model_files.opening import opened
 from verify.report.report import LayerResult
 from verify.tolerance.noise_floor import float64_tolerance
 
@@ -127,7 +134,13 @@ def compare_time_chunks(
     """
     from verify.keras_bridge import predicted_calls
 
-    net = examiner.net
+    predicted = keras.predict(x)
+    net = _opened(examiner.net)
+    if net is not examiner.net:
+        examiner = replace(examiner, net=net)
+        keras, keras64 = _opened_models(keras, keras64)
+    own = net.spec.root.sublayers
+    layers = [r for r in layers if bare_path(r.name, net.spec) in own]
     batches = _batches(net, x)
     open_keys = {r.name for r in layers if not (r.proof.matches and r.decided)}
     open_keys |= _stateful(net, layers)
@@ -145,22 +158,22 @@ def compare_time_chunks(
             calls64, _ = predicted_calls(keras64, x, calls64)
     except KerasCannotRun as error:
         raise Undecided(f"{error}") from error
-    if not all(_same(a, b) for a, b in zip(outputs, keras.predict(x), strict=True)):
+    if not all(_same(a, b) for a, b in zip(outputs, predicted, strict=True)):
         raise Undecided("predict's own states cannot be seen without changing them")
     _require_same_graph(net, x, calls, outputs)
     found: list[LayerResult] = []
     wrong = None
     by_key = {call.key: call for call in calls64}
     for call in calls:
-        if call.name not in net.spec.root.sublayers:
+        if call.name not in own:
             continue
         call64 = by_key[call.key]
         if call.key not in open_keys:
             found.append(compare_call(examiner, keras64, call64, call, {}))
             continue
-        own = _batches_inside(net.spec[call.name], call, batches)
+        each = _batches_inside(net.spec[call.name], call, batches)
         loops = [
-            _compared(examiner, keras, keras64, one64, one, own)
+            _compared(examiner, keras, keras64, one64, one, each)
             for one64, one in zip(_loops(net, call64), _loops(net, call), strict=True)
         ]
         results = [result for _, result in loops]
@@ -169,6 +182,33 @@ def compare_time_chunks(
         found += results
         wrong = wrong or next((run.wrong for run, _ in loops if run.wrong), None)
     return TimeChunks(tuple(found), wrong)
+
+
+def _opened(net: Network) -> Network:
+    """Return a network in which the layers of models inside have their place.
+
+    Recurrent layers inside a model can then be compared in chunks like the others.
+    """
+    root = net.spec.root
+    inside = [layer for layer in root.sublayers.values() if layer.graph is not None]
+    if not inside or root.graph is None or net.spec.config is None:
+        return net
+    found = opened(root, net.spec.config, lambda layer: layer.graph is not None)
+    graph = Graph(found.inputs, found.outputs, found.nodes)
+    flat = replace(root, sublayers=found.layers, graph=graph)
+    return Network(replace(net.spec, root=flat), net.floatx)
+
+
+def _opened_models(
+    keras: KerasModel, keras64: KerasModel
+) -> tuple[KerasModel, KerasModel]:
+    from verify import keras_bridge
+
+    try:
+        with doing("models inside the model"):
+            return keras_bridge.opened(keras), keras_bridge.opened(keras64)
+    except KerasCannotRun as error:
+        raise Undecided(f"{error}") from error
 
 
 def _compared(
@@ -184,8 +224,7 @@ def _compared(
         with doing(f"'{printable(call.key, 40)}' in chunks of {steps} steps"):
             run = _ChunkedLayer(examiner, keras, keras64, call64, call, steps, batches)
             result = run.compared()
-        proof = result.proof
-        unclear = not proof.matches and is_rounding(proof, result.amplified)
+        unclear = result.only_rounding
         too_long = run.time * len(batches) > MAX_CHUNKS * CHUNK_STEPS[-1]
         if (result.decided and not unclear) or too_long:
             break

@@ -20,6 +20,7 @@ from verify.tolerance.noise_floor import (
     Rounding,
     Tolerance,
     float64_tolerance,
+    is_rounding,
 )
 from verify.tolerance.partial import PartialResult
 from verify.tolerance.user_tolerance import UserTolerance
@@ -36,10 +37,6 @@ NUMERICS_DIFFER = (
 WIDE_SHARE = 0.05
 """What a number format may do to outputs, as a share of the greatest, is said from
 there on."""
-
-PERTURBATION_FACTOR = 1000.0
-"""A float64 difference of up to this many times the effect of one rounding error in
-every weight counts as rounding, not as a wrong formula."""
 
 
 def undefined(ours: Sequence[Array], theirs: Sequence[Array]) -> tuple[bool, bool]:
@@ -93,9 +90,7 @@ def judge(
     proof, tolerances = float64_proof(result), result.tolerances
     failed = [layer for layer in layers if not layer.proof.matches]
     if failed or not proof.matches:
-        wrong = [
-            layer for layer in failed if not is_rounding(layer.proof, layer.amplified)
-        ]
+        wrong = [layer for layer in failed if not layer.only_rounding]
         whole = rounding.amplified(x)
         if not wrong and (failed or is_rounding(proof, whole)):
             return (
@@ -200,7 +195,7 @@ def judge_by_tolerance(
 def judge_time_chunks(layers: Sequence[LayerResult]) -> tuple[Verdict, str]:
     """Return the verdict of a comparison in time chunks, and the sentence for it."""
     wrong = [x for x in layers if not x.proof.matches]
-    if any(not is_rounding(x.proof, x.amplified) for x in wrong):
+    if any(not layer.only_rounding for layer in wrong):
         return Verdict.FAIL, FORMULAS_DIFFER
     open_layers = [*wrong, *(x for x in layers if not x.decided)]
     if open_layers:
@@ -256,13 +251,6 @@ def float64_proof(result: PartialResult) -> Comparison:
     if result.proof is None:
         raise ValueError("expected the result of a comparison with Keras")
     return result.proof
-
-
-def is_rounding(comparison: Comparison, amplified: float) -> bool:
-    """Return whether a difference in float64 may be rounding that a model amplifies."""
-    if comparison.problem:
-        return False
-    return comparison.max_diff <= PERTURBATION_FACTOR * amplified
 
 
 def undecided(

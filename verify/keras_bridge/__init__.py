@@ -28,10 +28,11 @@ from verify.keras_bridge.importing import (
 )
 from verify.keras_bridge.litert import litert_file
 from verify.keras_bridge.long_windows import AT_ONCE
+from verify.keras_bridge.opening import opened
 from verify.keras_bridge.probing import version_rules
 from verify.keras_bridge.reading import read_live
+from verify.keras_bridge.recording import KerasCall
 from verify.keras_bridge.running import KerasModel, inner_layer
-from verify.keras_bridge.tracing import KerasCall
 
 __all__ = [
     "AT_ONCE",
@@ -49,6 +50,7 @@ __all__ = [
     "litert_file",
     "load_model",
     "measured_activation_errors",
+    "opened",
     "predicted_calls",
     "read_live",
     "rebuild",

@@ -15,13 +15,13 @@ from verify.keras_bridge import private
 from verify.keras_bridge.building import with_options
 from verify.keras_bridge.importing import floatx, import_keras, quiet
 from verify.keras_bridge.names import file_name
+from verify.keras_bridge.recording import CallKeys, KerasCall
 from verify.keras_bridge.running import (
     KerasModel,
     cannot_run,
     inner_layer,
     nested_states,
 )
-from verify.keras_bridge.tracing import CallKeys, KerasCall
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
 
@@ -53,6 +53,7 @@ def predicted_calls(
     """
     keras, own = import_keras(), model.model
     nodes = dict(_nodes(own))
+    calls = [call for call in calls if call.key in nodes]  # not those inside others
     inputs = {call.key: _symbolic_inputs(nodes[call.key]) for call in calls}
     tensors = {
         id(tensor): tensor

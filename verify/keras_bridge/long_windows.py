@@ -85,22 +85,26 @@ def _mapped(layer: Any, inputs: Any, training: Any, mask: Any) -> Any:
     return turned(ops.vectorized_map(step, ops.arange(inputs.shape[1])))
 
 
-def compiled_if_long(operation: Any, args: Any, kwargs: Any) -> Callable[..., Any]:
-    """Return a layer, or a compiled function of it if its loop takes many steps.
+def compiled_if_long(
+    operation: Any, run: Callable[..., Any], args: Any, kwargs: Any
+) -> Callable[..., Any]:
+    """Return a call of a layer, compiled if its loop takes many steps.
 
     Only TensorFlow runs the steps of a loop one by one where nothing is compiled.
 
     Parameters
     ----------
     operation : keras.Operation
+    run : callable
+        Calls it.
     args, kwargs
         Those of the call.
     """
     tensors = [x for x in flatten([list(args), kwargs]) if hasattr(x, "shape")]
     steps = max((x.shape[1] for x in tensors if len(x.shape) > 1), default=0)
     if backend() != "tensorflow" or steps < COMPILED_STEPS or not _loops(operation):
-        return operation
-    return _compiled(operation)
+        return run
+    return _compiled(run)
 
 
 def _loops(operation: Any) -> bool:
@@ -111,8 +115,8 @@ def _loops(operation: Any) -> bool:
     return any(hasattr(layer, "go_backwards") for layer in inside)
 
 
-def _compiled(operation: Any) -> Callable[..., Any]:
-    """Return a function that compiles a layer, and hands masks in and out of it."""
+def _compiled(layer: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that compiles a call, and hands masks in and out of it."""
     tf, keras = sys.modules["tensorflow"], import_keras()
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -134,7 +138,7 @@ def _compiled(operation: Any) -> Callable[..., Any]:
                 return known.get(next(numbers), leaf)
 
             changed_args, changed = map_structure(symbolic, given)
-            outputs = operation(*changed_args, **changed)
+            outputs = layer(*changed_args, **changed)
             shape[:] = [outputs]
             tensors = flatten(outputs)
             return tensors, [private.mask_of(y) for y in tensors]

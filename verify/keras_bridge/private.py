@@ -7,6 +7,7 @@ tested has it. Public names are used where they are needed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
@@ -99,13 +100,66 @@ def nodes_of(model: Any) -> Iterator[Any]:
         yield from by_depth[depth]
 
 
+def batch_size_of(model: Any) -> int | None:
+    """Return the number of rows that a model fixes for a batch, if it does."""
+    shapes = [tensor.shape for tensor in graph_of(model).inputs]
+    return next((shape[0] for shape in shapes if shape[0] is not None), None)
+
+
 def run_graph(
     model: Any, inputs: Any, operation_fn: Callable[[Any], Callable[..., Any]]
 ) -> Any:
     """Run a model on inputs, each operation by what a function returns for it."""
+    prepared = _attribute(graph_of(model), "_standardize_inputs")(inputs)
+    return call_graph(model, prepared, operation_fn)
+
+
+def call_graph(
+    model: Any, tensors: Any, operation_fn: Callable[[Any], Callable[..., Any]]
+) -> Any:
+    """Run a model as `run_graph` does, on tensors of the dtypes that it takes."""
+    run = _attribute(graph_of(model), "_run_through_graph")
+    return run(tensors, operation_fn=operation_fn)
+
+
+def is_model(layer: Any) -> bool:
+    """Return whether a layer is a model, with layers of its own by their names."""
+    return hasattr(layer, "get_layer")
+
+
+def has_graph(operation: Any) -> bool:
+    """Return whether a layer is one of Keras's own models, which calls others."""
+    own = type(operation).__module__.split(".")[0] == "keras"
+    return own and hasattr(graph_of(operation), "_nodes_by_depth")
+
+
+@contextlib.contextmanager
+def graph_run_by(
+    model: Any, wrapped: Callable[[Any, Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Have a model that is called run each operation by what a function returns.
+
+    Parameters
+    ----------
+    model : keras.Model
+        One that has a graph.
+    wrapped : callable
+        Is given an operation, and the function by which Keras would call it here.
+    """
     graph = graph_of(model)
-    prepared = _attribute(graph, "_standardize_inputs")(inputs)
-    return _attribute(graph, "_run_through_graph")(prepared, operation_fn=operation_fn)
+    whole = _attribute(graph, "_run_through_graph")
+
+    def run(inputs: Any, operation_fn: Callable[[Any], Any], **more: Any) -> Any:
+        def called(operation: Any) -> Callable[..., Any]:
+            return wrapped(operation, operation_fn(operation))
+
+        return whole(inputs, operation_fn=called, **more)
+
+    object.__setattr__(graph, "_run_through_graph", run)  # past Keras's own tracking
+    try:
+        yield
+    finally:
+        object.__delattr__(graph, "_run_through_graph")
 
 
 def idf_weights_of(layer: Any) -> Any:

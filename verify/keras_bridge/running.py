@@ -32,13 +32,16 @@ from verify.keras_bridge.importing import (
 from verify.keras_bridge.long_windows import all_steps_at_once, compiled_if_long
 from verify.keras_bridge.names import file_name, keras_name
 from verify.keras_bridge.reading import read_live
-from verify.keras_bridge.tracing import (
+from verify.keras_bridge.recording import (
     CallKeys,
     KerasCall,
+    Place,
+    Recorder,
+    call_names,
+)
+from verify.keras_bridge.tracing import (
     TracedModel,
     as_array,
-    call_names,
-    constants_of,
     keep,
     kept,
     key_of,
@@ -46,9 +49,6 @@ from verify.keras_bridge.tracing import (
 )
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
-
-INSIDE = ("forward_layer", "backward_layer", "layer")
-"""Attributes of a Bidirectional and of a TimeDistributed."""
 
 
 class KerasModel:
@@ -202,7 +202,7 @@ class KerasModel:
                     found.append([as_array(y) for y in self._flat(outputs)])
             calls = None
             if with_calls and x.rows <= rows:
-                calls = traced.recorded(tensors, list(call_names(self._original)))
+                calls = traced.recorded(tensors, call_names(self._original))
             return [np.concatenate(y) for y in zip(*found, strict=True)], calls
 
         try:
@@ -236,7 +236,7 @@ class KerasModel:
                     kwargs["initial_state"] = nested_states(layer, given)
                 every_step.build(flatten(args)[0].shape)
                 every_step.set_weights(layer.get_weights())
-                function = compiled_if_long(every_step, args, kwargs)
+                function = compiled_if_long(every_step, every_step, args, kwargs)
                 return np.asarray(keras.ops.convert_to_numpy(function(*args, **kwargs)))
 
         return interruptible(run)
@@ -316,38 +316,38 @@ class _Twin(KerasModel):
         return found
 
 
-class _CallRecorder:
-    """Call the operations of a model and record each call, for `private.run_graph`."""
+class _CallRecorder(Recorder):
+    """Record calls by the numbers that go in and come out."""
 
     def __init__(self, model: Any) -> None:
+        super().__init__(model)
         self.found: list[KerasCall] = []
-        self._keys = CallKeys()
-        self._constants = constants_of(model)
+        self._keys, self._names = CallKeys(), call_names(model)
 
-    def __call__(self, operation: Any) -> Callable[..., Any]:
-        """Return a function that calls and records an operation."""
+    def given(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        return [map_structure(self._recorded, x) for x in (list(args), kwargs)]
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if private.takes_training(operation):
-                kwargs["training"] = False  # as predict says, whatever the graph
-            given = map_structure(self._recorded, list(args))
-            named = map_structure(self._recorded, kwargs)
-            outputs = compiled_if_long(operation, args, kwargs)(*args, **kwargs)
-            tensors = [_to_tensor(y) for y in flatten(outputs)]
-            name = file_name(operation.name)
-            self.found.append(
-                KerasCall(
-                    name,
-                    self._keys.next(name),
-                    tuple(given),
-                    named,
-                    [tensor.value for tensor in tensors],
-                    [tensor.mask for tensor in tensors],
-                )
+    def prepared(
+        self, operation: Any, run: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Callable[..., Any]:
+        if private.has_graph(operation):
+            return run  # its layers are compiled one by one
+        return compiled_if_long(operation, run, args, kwargs)
+
+    def keep(self, place: Place, given: Any, outputs: Any) -> None:
+        args, kwargs = given
+        tensors = [_to_tensor(y) for y in flatten(outputs)]
+        name = self._names[place]
+        self.found.append(
+            KerasCall(
+                name,
+                self._keys.next(name),
+                tuple(args),
+                kwargs,
+                [tensor.value for tensor in tensors],
+                [tensor.mask for tensor in tensors],
             )
-            return outputs
-
-        return call
+        )
 
     def _recorded(self, leaf: Any) -> Any:
         """Return an argument in NumPy; a constant of the graph without a mask."""
@@ -399,11 +399,22 @@ def _to_keras(leaf: Any) -> Any:
 
 
 def inner_layer(model: Any, path: str) -> Any:
-    """Return a layer of a Keras model, or one inside a wrapper: its attribute."""
-    outer, _, inner = path.rpartition("/")
-    if inner in INSIDE and outer:
-        return getattr(_named(model, outer), inner)
-    return _named(model, path)
+    """Return a layer of a Keras model by its path: ``encoder/both/forward_layer``."""
+    layer, rest = model, path
+    while rest:
+        name = _first_name(layer, rest)
+        layer = _named(layer, name) if private.is_model(layer) else getattr(layer, name)
+        rest = rest[len(name) + 1 :]
+    return layer
+
+
+def _first_name(layer: Any, path: str) -> str:
+    """Return the first name in a path; the names of layers may have slashes."""
+    if not private.is_model(layer):
+        return path.partition("/")[0]
+    names = [name for one in layer.layers for name in (one.name, file_name(one.name))]
+    fitting = [x for x in names if path == x or path.startswith(f"{x}/")]
+    return max(fitting, key=len, default=path)
 
 
 def _named(model: Any, name: str) -> Any:

@@ -11,8 +11,8 @@ import contextlib
 import json
 import sys
 import threading
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,73 +21,13 @@ import numpy as np
 from verify.forward.layers.base import Tensor
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import import_keras, versions
-from verify.keras_bridge.names import file_name, renamed_config
+from verify.keras_bridge.names import renamed_config
+from verify.keras_bridge.recording import CallKeys, KerasCall, Place, Recorder
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
 
 MAX_KEPT = 16
 """Functions that are kept, at most: those used last. A function holds no weights."""
-
-
-@dataclass(frozen=True, eq=False)
-class KerasCall:
-    """Hold one call of a layer inside a running Keras model.
-
-    Attributes
-    ----------
-    name : str
-        Name of the layer.
-    key : str
-        The name, with a number from the second call of the layer on: ``lstm:2``.
-    args : tuple
-        Positional arguments, with a `verify.forward.layers.base.Tensor` in place of
-        each of Keras's tensors: its value and the mask that it carried.
-    kwargs : dict
-        Keyword arguments, in the same way.
-    outputs : list of (batch, ...)
-    masks : list of (batch, ...) of bool, or None
-        The mask that each output carried.
-    """
-
-    name: str
-    key: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    outputs: list[Array]
-    masks: list[Array | None]
-
-
-class CallKeys:
-    """Number the calls of each layer: ``lstm``, then ``lstm:2`` and so on."""
-
-    def __init__(self) -> None:
-        self._count: Counter[str] = Counter()
-
-    def next(self, name: str) -> str:
-        """Return the key of the next call of a layer."""
-        self._count[name] += 1
-        number = self._count[name]
-        return name if number == 1 else f"{name}:{number}"
-
-
-def call_names(model: Any) -> Iterator[str]:
-    """Yield the name of the layer of every call, in the order in which they run."""
-    for node in private.nodes_of(model):
-        if node.operation and not node.is_input:
-            yield file_name(node.operation.name)
-
-
-def constants_of(model: Any) -> dict[int, Any]:
-    """Return, by their `id`, the tensors that a model's calls contain as constants."""
-    keras = import_keras()
-    nodes = private.nodes_of(model)
-    arguments = [node.arguments for node in nodes if not node.is_input]
-    leaves = flatten([[list(a.args), dict(a.kwargs)] for a in arguments])
-    return {
-        id(leaf): leaf
-        for leaf in leaves
-        if keras.ops.is_tensor(leaf) and not isinstance(leaf, keras.KerasTensor)
-    }
 
 
 @dataclass(frozen=True)
@@ -102,41 +42,28 @@ class _Place:
 class _TracedCall:
     """Hold a call with a `_Place` for each tensor."""
 
-    name: str
+    place: Place
     args: list[Any]
     kwargs: dict[str, Any]
     outputs: list[_Place]
 
 
-class _SymbolicRecorder:
-    """Call the operations of a model and record each call, for `private.run_graph`."""
+class _SymbolicRecorder(Recorder):
+    """Record calls by the tensors of a function that is being traced."""
 
     def __init__(self, model: Any) -> None:
+        super().__init__(model)
         self.calls: list[_TracedCall] = []
         self.tensors: list[Any] = []
-        self._numbers: dict[int, int] = {}
-        self._constants = constants_of(model)
+        self._known: dict[int, int] = {}
 
-    def __call__(self, operation: Any) -> Callable[..., Any]:
-        """Return a function that calls and records an operation."""
+    def given(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        return [map_structure(self._placed, x) for x in (list(args), kwargs)]
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if private.takes_training(operation):
-                kwargs["training"] = False  # as predict says, whatever the graph
-            given = map_structure(self._placed, list(args))
-            named = map_structure(self._placed, kwargs)
-            outputs = operation(*args, **kwargs)
-            self.calls.append(
-                _TracedCall(
-                    file_name(operation.name),
-                    given,
-                    named,
-                    [self._placed(y) for y in flatten(outputs)],
-                )
-            )
-            return outputs
-
-        return call
+    def keep(self, place: Place, given: Any, outputs: Any) -> None:
+        args, kwargs = given
+        placed = [self._placed(y) for y in flatten(outputs)]
+        self.calls.append(_TracedCall(place, args, kwargs, placed))
 
     def _placed(self, leaf: Any) -> Any:
         """Return the place of a tensor; anything else, and a constant, as it is."""
@@ -148,10 +75,10 @@ class _SymbolicRecorder:
         return _Place(self._number(leaf), None if mask is None else self._number(mask))
 
     def _number(self, tensor: Any) -> int:
-        if id(tensor) not in self._numbers:
-            self._numbers[id(tensor)] = len(self.tensors)
+        if id(tensor) not in self._known:
+            self._known[id(tensor)] = len(self.tensors)
             self.tensors.append(tensor)  # kept alive, so the id stays its own
-        return self._numbers[id(tensor)]
+        return self._known[id(tensor)]
 
 
 class TracedModel:
@@ -231,15 +158,17 @@ class TracedModel:
             given = [sys.modules["tensorflow"].constant(array) for array in x]
             return self._run(given, weights, states)
 
-    def recorded(self, tensors: Sequence[Any], names: Sequence[str]) -> list[KerasCall]:
+    def recorded(
+        self, tensors: Sequence[Any], names: Mapping[Place, str]
+    ) -> list[KerasCall]:
         """Return every call of a layer.
 
         Parameters
         ----------
         tensors : list of tensors
             What a batch gave.
-        names : sequence of str
-            Those of the layers of the model, call by call; see `call_names`.
+        names : mapping of Place to str
+            Those of the layers of the model; see `call_names`.
         """
         arrays = [as_array(tensor) for tensor in tensors]
 
@@ -253,14 +182,14 @@ class TracedModel:
         keys = CallKeys()
         return [
             KerasCall(
-                name,
-                keys.next(name),
+                names[call.place],
+                keys.next(names[call.place]),
                 tuple(map_structure(filled, call.args)),
                 map_structure(filled, call.kwargs),
                 [arrays[place.value] for place in call.outputs],
                 [None if p.mask is None else arrays[p.mask] for p in call.outputs],
             )
-            for name, call in zip(names, self._calls, strict=True)
+            for call in self._calls
         ]
 
 

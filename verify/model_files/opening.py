@@ -7,7 +7,7 @@ place, as if they had been called one by one: ``encoder/lstm``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,8 +70,12 @@ def refs_of(node: Node) -> Sequence[TensorRef]:
     return [leaf for leaf in found if isinstance(leaf, TensorRef)]
 
 
-def opened(model: LayerSpec, config: Any) -> Opened:
-    """Return a model as one graph, with models that are not whole in pieces.
+def opened(
+    model: LayerSpec,
+    config: Any,
+    wanted: Callable[[LayerSpec], bool] = lambda layer: not is_whole(layer),
+) -> Opened:
+    """Return a model as one graph, with some of the models inside it in pieces.
 
     Parameters
     ----------
@@ -79,6 +83,8 @@ def opened(model: LayerSpec, config: Any) -> Opened:
         With a graph.
     config
         Its config in Keras 3's form.
+    wanted : callable
+        Whether to open a model, by default one that is not whole.
     """
     graph = model.graph
     assert graph is not None
@@ -87,9 +93,9 @@ def opened(model: LayerSpec, config: Any) -> Opened:
         for entry in config["config"]["layers"]
     }
     inside = {
-        name: opened(layer, entries[name])
+        name: opened(layer, entries[name], wanted)
         for name, layer in model.sublayers.items()
-        if not is_whole(layer)
+        if wanted(layer)
         and layer.graph is not None
         and all(_may_open(layer, node) for node in graph.nodes if node.layer == name)
     }

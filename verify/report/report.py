@@ -17,6 +17,7 @@ from verify.report.intermediates import Place, ValueResult, output_lines, told
 from verify.report.parts import Coverage
 from verify.report.schema import document_header
 from verify.tolerance.compare import Comparison, Verdict
+from verify.tolerance.noise_floor import is_rounding
 from verify.tolerance.partial import PartialResult
 
 if TYPE_CHECKING:  # few reports become pages, and importing it takes time
@@ -69,6 +70,11 @@ class LayerResult:
     began: int = 0
 
     @property
+    def only_rounding(self) -> bool:
+        """Return whether it differs in float64, but perhaps by amplified rounding."""
+        return not self.proof.matches and is_rounding(self.proof, self.amplified)
+
+    @property
     def telling(self) -> Comparison:
         """Return the comparison that says most about where this layer goes wrong."""
         if self.steps is not None and not self.steps.matches:
@@ -100,6 +106,17 @@ class GradientResult:
     weight: str
     comparison: Comparison
     greatest: float
+
+
+def first_wrong(differing: Sequence[LayerResult]) -> LayerResult | None:
+    """Return the first layer that differs by more than rounding, if one does.
+
+    Otherwise it is the first of all; None if there is none.
+    """
+    return next(
+        (layer for layer in differing if not layer.only_rounding),
+        next(iter(differing), None),
+    )
 
 
 @dataclass(frozen=True)
@@ -195,8 +212,11 @@ class Report:
 
     @property
     def first_mismatch(self) -> LayerResult | None:
-        """Return the first layer, in the order of the model, that does not match."""
-        return next((layer for layer in self.layers if not layer.matches), None)
+        """Return the first layer, in the order of the model, that does not match.
+
+        A layer that may have amplified rounding, and done nothing else, comes last.
+        """
+        return first_wrong([layer for layer in self.layers if not layer.matches])
 
     def __bool__(self) -> bool:
         return self.verdict is Verdict.PASS
@@ -286,15 +306,16 @@ class Report:
             )
             if layer.chunks:
                 head += f" In the chunk that begins after {layer.began} steps:"
-            agreeing = [x.name for x in self.layers[: self.layers.index(layer)]]
+            before = self.layers[: self.layers.index(layer)]
+            agreeing = [x.name for x in before if x.matches]
         else:
             shown = self.numerics
             if self.proof is not None and not self.proof.matches:
                 shown = self.proof
             head = f"The outputs of the whole model differ: {self.subject} and numpy."
             agreeing = []
-        before = f"; layers before it agree: {', '.join(agreeing)}" if agreeing else ""
-        lines = [head, *mismatch(shown, self.subject, self.reference, before)]
+        said = f"; layers before it agree: {', '.join(agreeing)}" if agreeing else ""
+        lines = [head, *mismatch(shown, self.subject, self.reference, said)]
         lines += output_lines(self.values, self.suspects)
         lines += diagnosis_lines(diagnosis)
         return lines

@@ -16,7 +16,7 @@ from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, SINGLE, UNIT_ROUNDOFF, is_float
 from verify.model.spec import LayerSpec, ModelSpec
-from verify.tolerance.compare import PROOF_TOLERANCE
+from verify.tolerance.compare import PROOF_TOLERANCE, Comparison
 
 NOISE_FACTOR, SCALE_FACTOR = 10.0, 5e-7
 """``atol = NOISE_FACTOR * noise + SCALE_FACTOR * scale``, see `noise_floor`.
@@ -38,6 +38,10 @@ MAX_RELATIVE, MAX_RELATIVE_COARSE = 1e-2, 0.25
 """A tolerance above this share of the outputs' scale decides nothing. The second is for
 numbers of 16 or 8 bits: one rounding error is a thousandth of the output or more, and
 the float64 check is what tells formulas apart."""
+
+PERTURBATION_FACTOR = 1000.0
+"""A float64 difference of up to this many times the effect of one rounding error in
+every weight counts as rounding, not as a wrong formula."""
 
 NEIGHBOURS = 4
 """Copies of a model with every weight moved by one rounding error. The model itself in
@@ -219,6 +223,20 @@ def _by_unit(values: Array) -> Array:
     """Return the greatest absolute value of each unit of the last axis."""
     last = values.shape[-1] if values.ndim > 1 else 1
     return np.max(np.abs(values.astype(np.float64)).reshape(-1, last), axis=0)
+
+
+def is_rounding(comparison: Comparison, amplified: float) -> bool:
+    """Return whether a difference in float64 may be rounding that a model amplifies.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    amplified : float
+        What `Rounding.amplified` returns.
+    """
+    if comparison.problem:
+        return False
+    return comparison.max_diff <= PERTURBATION_FACTOR * amplified
 
 
 class Rounding:

@@ -141,18 +141,19 @@ def test_assert_matches_predict_raises_with_the_report(model):
         verify.assert_matches_predict(model, ids(), network=network)
 
 
-def inner_model(layer, steps: int):
-    """Return a model of one layer: as a part of another it is not run in chunks."""
-    from keras import Input, Sequential
+def of_one_frame(layer, steps: int):
+    """Return layers of which the last is not run in chunks: a model for each step."""
+    from keras import Input, Sequential, layers
 
-    return Sequential([Input((steps, INPUTS)), layer])
+    inner = Sequential([Input((steps, INPUTS)), layer])
+    return layers.Reshape((1, steps, INPUTS)), layers.TimeDistributed(inner)
 
 
 def test_a_chaotic_model_is_inconclusive_and_says_why():
     from keras import Input, layers
 
     model = keras_sequential(
-        [Input((300, INPUTS)), inner_model(layers.SimpleRNN(32), 300)],
+        [Input((300, INPUTS)), *of_one_frame(layers.SimpleRNN(32), 300)],
         seed=3,
         scale=3.0,
     )
@@ -167,7 +168,7 @@ def test_a_model_that_amplifies_float32_only_is_proved_but_inconclusive():
     from keras import Input, layers
 
     model = keras_sequential(
-        [Input((35, INPUTS)), inner_model(layers.SimpleRNN(32), 35)],
+        [Input((35, INPUTS)), *of_one_frame(layers.SimpleRNN(32), 35)],
         seed=3,
         scale=0.9,
     )

@@ -13,11 +13,13 @@ from support.nets import mutated
 import verify
 from verify import Network, Report, Verdict
 from verify.checks import _time_chunks as chunks
+from verify.forward.evaluable import Inputs
 from verify.forward.layers.base import Tensor
 from verify.keras_bridge.building import rebuild
 from verify.keras_bridge.chunking import time_chunks
+from verify.keras_bridge.recording import KerasCall
 from verify.keras_bridge.running import KerasModel
-from verify.keras_bridge.tracing import KerasCall
+from verify.model.graph import TensorRef
 from verify.tolerance.compare import compare
 
 pytestmark = pytest.mark.keras
@@ -432,19 +434,90 @@ def test_states_that_are_not_carried_from_batch_to_batch_do_not_pass():
     assert any("NumPy's chunks" in warning for warning in report.warnings), report
 
 
+def nested() -> Any:
+    """Chaotic loops in a model two models deep, behind a mask, and one outside."""
+    import keras
+
+    layers = keras.layers
+    deep = keras.Sequential(
+        [keras.Input((None, UNITS)), layers.GRU(UNITS, name="rnn")], name="deep"
+    )
+    x = keras.Input((TIME, SIZE))
+    gru = layers.GRU(UNITS, return_sequences=True)
+    both = layers.Bidirectional(gru, "sum", name="both")(layers.Masking()(x))
+    inner = keras.Model(x, layers.Dense(UNITS, name="dense")(both), name="inner")
+    x = keras.Input((TIME, SIZE))
+    steps = layers.SimpleRNN(SIZE, return_sequences=True, name="rnn")(x)
+    y = deep(inner(layers.Concatenate(name="join")([steps, x])[..., SIZE:]))
+    return wild(x, layers.Dense(2)(y), GAIN["GRU"])
+
+
+NESTED = ["rnn", "inner/both/forward_layer", "inner/both/backward_layer", "deep/rnn"]
+
+
+@pytest.mark.filterwarnings("ignore:Layer 'deep' .* mask attached")  # by Keras itself
+def test_loops_in_models_inside_a_model_pass_in_chunks():
+    model, x = nested(), features()
+    x[0, : TIME // 3] = 0
+    assert apart(model, x) > 0.1
+    names = [layer.name for layer in model.layers]
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.PASS, report
+    assert set(in_chunks(report)) <= set(NESTED)
+    assert set(NESTED[1:]) <= set(in_chunks(report))
+    assert [layer.name for layer in model.layers] == names
+    assert len(model.get_layer("deep").get_layer("rnn")._inbound_nodes) == 1
+
+
+@pytest.mark.parametrize("path", NESTED[2:])
+def test_a_mistake_in_a_chaotic_model_inside_fails_and_is_named(path):
+    model = nested()
+    net = verify.load(model)
+    layer = net.spec[path]
+    wrong = layer.with_weights(bias=np.zeros_like(layer.weights["bias"]))
+    other = Network(net.spec.with_layer(wrong, path))
+    report = verify.check(model, features(), network=other)
+    assert report.verdict is Verdict.FAIL
+    assert f"{path}/".startswith(f"{report.first_mismatch.name}/")
+    found = report.diagnosis.explanations[0]
+    assert (found.layer, found.mistake) == (path, "bias missing")
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_a_model_inside_that_hands_its_layers_something_else_does_not_pass():
+    from verify.keras_bridge import opened, predicted_calls
+
+    model = nested()
+    net = verify.load(model)
+    inner = net.spec["inner"]
+    steps = TensorRef("both", 0, 0)  # without the Dense behind it
+    other = replace(inner, graph=replace(inner.graph, outputs=steps))
+    wrong, x = Network(net.spec.with_layer(other)), features()
+    assert np.abs(wrong.predict(x) - net.predict(x)).max() > 0.1
+    report = verify.check(model, x, network=wrong)
+    assert report.verdict is Verdict.FAIL
+    assert report.first_mismatch.name == "inner"
+    given, keras = Inputs([x]), opened(KerasModel(model, 32))
+    calls, seen = predicted_calls(keras, given, keras.calls(given))
+    flat = chunks._opened(net)
+    np.testing.assert_array_equal(flat.predict(x), net.predict(x))
+    chunks._require_same_graph(flat, given, calls, seen)
+    with pytest.raises(chunks.Undecided, match="'deep/rnn' something else"):
+        chunks._require_same_graph(chunks._opened(wrong), given, calls, seen)
+
+
 def test_what_is_not_run_in_chunks_is_inconclusive_and_says_by_how_much():
     import keras
 
-    x = keras.Input((TIME, SIZE))
-    inside = keras.Input((TIME, SIZE))
-    gru = keras.layers.GRU(UNITS)(inside)
-    y = keras.Model(inside, gru, name="nested")(x)
+    x = keras.Input((1, TIME, SIZE))
+    inner = keras.Sequential([keras.Input((TIME, SIZE)), keras.layers.GRU(UNITS)])
+    y = keras.layers.TimeDistributed(inner, name="frames")(x)
     model = wild(x, keras.layers.Dense(2)(y), GAIN["GRU"])
-    report = verify.check(model, features())
+    report = verify.check(model, features()[:, None])
     assert report.verdict is Verdict.INCONCLUSIVE
     assert "amplifies rounding" in report.reason
     assert any(character.isdigit() for character in report.reason)
-    assert any("'nested' (Functional)" in warning for warning in report.warnings)
+    assert any("'frames' (TimeDistributed)" in text for text in report.warnings)
     assert not in_chunks(report)
 
 

@@ -1,0 +1,189 @@
+"""Record every call of a layer while a Keras model runs, those inside models too."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from verify.keras_bridge import private
+from verify.keras_bridge.importing import import_keras
+from verify.keras_bridge.long_windows import MANY_STEPS
+from verify.keras_bridge.names import file_name
+from verify.model.arrays import Array
+from verify.model.graph import flatten
+
+Place = tuple[int, ...]
+"""Number of a call among those of the model; before it, the place of the call of the
+model that it is in."""
+
+
+@dataclass(frozen=True, eq=False)
+class KerasCall:
+    """Hold one call of a layer inside a running Keras model.
+
+    Attributes
+    ----------
+    name : str
+        Path of the layer: ``lstm``; in a model inside, ``encoder/lstm``.
+    key : str
+        The path, with a number from the second call of the layer on: ``lstm:2``.
+    args : tuple
+        Positional arguments, with a `verify.forward.layers.base.Tensor` in place of
+        each of Keras's tensors: its value and the mask that it carried.
+    kwargs : dict
+        Keyword arguments, in the same way.
+    outputs : list of (batch, ...)
+    masks : list of (batch, ...) of bool, or None
+        The mask that each output carried.
+    """
+
+    name: str
+    key: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: list[Array]
+    masks: list[Array | None]
+
+
+class CallKeys:
+    """Number the calls of each layer: ``lstm``, then ``lstm:2`` and so on."""
+
+    def __init__(self) -> None:
+        self._count: Counter[str] = Counter()
+
+    def next(self, name: str) -> str:
+        """Return the key of the next call of a layer."""
+        self._count[name] += 1
+        number = self._count[name]
+        return name if number == 1 else f"{name}:{number}"
+
+
+def call_names(model: Any) -> dict[Place, str]:
+    """Return the path of the layer of every call that a `Recorder` may record."""
+    return dict(_named_calls(model, (), ""))
+
+
+def _named_calls(model: Any, inside: Place, path: str) -> Iterator[tuple[Place, str]]:
+    for number, node in enumerate(_calls_of(model)):
+        place, name = (*inside, number), path + file_name(node.operation.name)
+        yield place, name
+        for key, one in _models_in(node.operation):
+            yield from _named_calls(one, place, f"{name}/{key}")
+
+
+def _calls_of(model: Any) -> list[Any]:
+    """Return the nodes of a model that are calls, in the order in which they run."""
+    nodes = private.nodes_of(model)
+    return [node for node in nodes if node.operation and not node.is_input]
+
+
+def _models_in(operation: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the model that a layer is, or that a TimeDistributed has inside.
+
+    With it comes what its path has in addition to that of the layer.
+    """
+    if private.has_graph(operation):
+        yield "", operation
+    elif (inner := _model_of_steps(operation)) is not None:
+        yield "layer/", inner
+
+
+def _model_of_steps(operation: Any) -> Any:
+    """Return the model inside a TimeDistributed; None if there is none."""
+    wraps = isinstance(operation, import_keras().layers.TimeDistributed)
+    inner = operation.layer if wraps else None
+    return inner if inner is not None and private.has_graph(inner) else None
+
+
+def constants_of(model: Any) -> dict[int, Any]:
+    """Return, by their `id`, the tensors that a model's calls contain as constants."""
+    keras = import_keras()
+    nodes = _calls_of(model)
+    leaves = flatten(
+        [[list(a.args), dict(a.kwargs)] for a in (node.arguments for node in nodes)]
+    )
+    found = {
+        id(leaf): leaf
+        for leaf in leaves
+        if keras.ops.is_tensor(leaf) and not isinstance(leaf, keras.KerasTensor)
+    }
+    for node in nodes:
+        for _, inside in _models_in(node.operation):
+            found |= constants_of(inside)
+    return found
+
+
+class Recorder(ABC):
+    """Call the operations of a model and record each call, for `private.run_graph`.
+
+    The calls inside a model that is a layer are recorded before its own call. A
+    TimeDistributed calls its model once for each step. So that there is one call of
+    each layer inside, the model is called once more, on the steps of all rows.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._constants = constants_of(model)
+        self._numbers: Counter[Place] = Counter()
+
+    def __call__(self, operation: Any) -> Callable[..., Any]:
+        """Return a function that calls and records an operation."""
+        return self._recording((), operation, operation)
+
+    @abstractmethod
+    def given(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Return what is to be kept of the arguments of a call before it is made."""
+
+    @abstractmethod
+    def keep(self, place: Place, given: Any, outputs: Any) -> None:
+        """Keep a call."""
+
+    def prepared(
+        self, operation: Any, run: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Callable[..., Any]:
+        """Return the function to call for an operation, by default that of Keras."""
+        return run
+
+    def _recording(
+        self, inside: Place, operation: Any, run: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            place = (*inside, self._numbers[inside])
+            self._numbers[inside] += 1
+            if private.takes_training(operation):
+                kwargs["training"] = False  # as predict says, whatever the graph
+            given = self.given(args, kwargs)
+            with self._inside(place, operation):
+                outputs = self.prepared(operation, run, args, kwargs)(*args, **kwargs)
+            self._steps(place, operation, args, kwargs)
+            self.keep(place, given, outputs)
+            return outputs
+
+        return call
+
+    def _inside(
+        self, place: Place, operation: Any
+    ) -> contextlib.AbstractContextManager[None]:
+        """Record the calls inside an operation in the ``with``, if it is a model."""
+        if not private.has_graph(operation):
+            return contextlib.nullcontext()
+        return private.graph_run_by(
+            operation, lambda inner, run: self._recording(place, inner, run)
+        )
+
+    def _steps(self, place: Place, operation: Any, args: Any, kwargs: Any) -> None:
+        """Record the calls of the model inside a TimeDistributed on all steps."""
+        inner, ops = _model_of_steps(operation), import_keras().ops
+        inputs = flatten([list(args), kwargs.get("inputs")])[0]
+        if inner is None or not ops.is_tensor(inputs) or kwargs.get("mask") is not None:
+            return
+        steps = inputs.shape[1]
+        masked = private.mask_of(inputs) is not None
+        fixed = None in inputs.shape[1:] or private.batch_size_of(inner) is not None
+        if masked or fixed or steps >= MANY_STEPS:
+            return
+        with self._inside(place, inner):
+            inner.call(ops.reshape(inputs, (-1, *inputs.shape[2:])), training=False)
