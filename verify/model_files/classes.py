@@ -15,6 +15,9 @@ OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
 ELSEWHERE = ("TFOpLambda", "SlicingOpLambda", "Model")
 """Classes of Keras that are read elsewhere, where they are."""
 
+OWN_CLASS = "Or your own? Give it by --layers (docs/own-layers.md), or try --partial. "
+"""What is said of a class that may be mistyped: old files do not say what is custom."""
+
 TAKEN_FROM = "taken from"
 """Key of a layer's config: the class in the file that is taken as its base class; see
 `verify.model_files.base_classes`."""
@@ -53,9 +56,13 @@ def registry_key(entry: Mapping[str, Any], class_name: str, where: str) -> str:
             custom_class_refusal(where, class_name, _resembled(entry["config"]))
         )
     kind_word = "operation" if operation else "class"
+    near = supported(key)
+    if not (custom or operation or key in ELSEWHERE):  # its own, or mistyped
+        question, mark, rest = near.partition("? ")
+        near = f"{question}{mark}{OWN_CLASS}{rest}"
     raise UnsupportedError(
         f"{where}: this {'custom ' if custom else ''}{kind_word} is not supported. "
-        f"{supported(key)}"
+        f"{near}"
     )
 
 

@@ -292,8 +292,10 @@ def test_layers_are_refused_by_name_with_the_nearest_name(tmp_path, change, mess
     path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
     text = refused(path, UnsupportedError)
     assert message in text
+    own = "Or your own? Give it by --layers (docs/own-layers.md), or try --partial. "
+    assert (f"? {own}" in text) == ("module" not in change)
     assert text.endswith("All that are supported: rnn-verify layers")
-    assert len(text) - len(str(path)) < 200
+    assert len(text) - len(str(path)) < 220
 
 
 def test_an_option_is_refused_with_the_nearest_name(tmp_path):
