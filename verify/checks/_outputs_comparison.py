@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,6 +31,7 @@ from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
 from verify.mistakes.diagnose import diagnose
 from verify.mistakes.explanation import Diagnosis
+from verify.mistakes.search import Clock
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.report.intermediates import ValueResult
@@ -213,15 +213,14 @@ class OutputsComparison(PortComparison):
                 show=show,
             )
 
-        began, seconds = time.monotonic(), self.diagnosis_seconds
+        clock = Clock(self.diagnosis_seconds)
         if not self.net.stateful and self.net.spec.batch_size is None:
             found = diagnosed_on_first_steps(
-                self.net, x, theirs, allowed, seconds, search
+                self.net, x, theirs, allowed, clock.left, search
             )
             if found is not None:
                 return found
-            seconds = max(seconds - (time.monotonic() - began), 0.0)
-        return search(self.net, x, theirs, seconds)
+        return search(self.net, x, theirs, clock.left)
 
     def _allowed(self, result: PartialResult, slack: float) -> list[Array]:
         """Return what a diagnosis counts as explained, (units,) for each output."""

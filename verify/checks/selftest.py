@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +37,7 @@ from verify.mistakes.catalogue import (
     catalogue,
     untried_sentence,
 )
-from verify.mistakes.search import Case
+from verify.mistakes.search import Case, Clock
 from verify.model.arrays import Array
 from verify.report.report import number
 from verify.report.schema import document_header
@@ -281,7 +280,7 @@ def selftest(
         The model or the inputs cannot be used, no known mistake applies, or none has a
         name that is to be ignored.
     """
-    began = time.monotonic()
+    clock = Clock(MAX_SELFTEST_SECONDS)
     net = load(model, **options)
     given = None if x is None else checked_inputs(net, x)
     with doing("how many steps are enough"):
@@ -308,7 +307,7 @@ def selftest(
         ):
             if ignored.takes(mutant.name):
                 continue
-            if time.monotonic() - began > MAX_SELFTEST_SECONDS:
+            if not clock.left:
                 left = Untried(mutant.name, mutant.layer, NO_TIME)
                 attempts.untried[mutant.name, mutant.layer] = left
                 continue

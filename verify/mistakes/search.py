@@ -73,12 +73,17 @@ class Clock:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._began = time.monotonic()
+        self._began = self.now()
+
+    @staticmethod
+    def now() -> float:
+        """Return the seconds since some beginning."""
+        return time.monotonic()
 
     @property
     def spent(self) -> float:
         """Return the seconds since the beginning."""
-        return time.monotonic() - self._began
+        return self.now() - self._began
 
     @property
     def left(self) -> float:

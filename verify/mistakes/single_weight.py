@@ -9,7 +9,6 @@ Each suspect is then fitted, and counts only if the whole difference vanishes.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 from verify.backward import backprop, supports
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
+from verify.mistakes.search import Clock
 from verify.model.arrays import Array, FlatOutputs
 from verify.model.spec import ModelSpec
 from verify.tolerance.compare import Comparison, compare_all, most_different
@@ -139,11 +139,11 @@ def find_single_weight(
     some, seen = x.take(few), [y[few] for y in observed]
     with np.errstate(all="ignore"):  # a fit may overflow; that step is taken back
         suspects = _suspects(net, x, expected, observed)
-        began = time.monotonic()
+        clock = Clock(seconds)
         for k, suspect in enumerate(suspects):
-            spent = time.monotonic() - began
-            enough = k >= SUSPECTS_ALWAYS_FITTED and (found or spent > MAX_FIT_SECONDS)
-            if enough or spent > seconds:
+            late = clock.spent > MAX_FIT_SECONDS
+            enough = k >= SUSPECTS_ALWAYS_FITTED and (found or late)
+            if enough or not clock.left:
                 break
             value = _fit(spec, some, seen, allowed, suspect)
             if value is None:

@@ -16,6 +16,7 @@ from verify.mistakes.catalogue.mistake import (
     Mistake,
     MutationOperator,
     on_call,
+    on_outputs,
     on_weights,
 )
 from verify.model.arrays import Array
@@ -66,15 +67,20 @@ def wrong_slopes(layer: LayerSpec) -> Iterator[Mistake]:
         )
     if layer.class_name in ("ReLU", "ops.ReLU"):
         ceiling = layer.options["max_value"]
-        other = 6.0 if ceiling is None else None
-        yield Mistake(
-            f"max_value {other and f'{other:g}'}",
-            "numbers above 6 become 6"
-            if ceiling is None
-            else f"numbers above {ceiling:g} are left as they are",
-            f"do as max_value={ceiling and f'{ceiling:g}'} says",
-            _option(max_value=other),
-        )
+        if ceiling is None:
+            yield Mistake(
+                "max_value 6",
+                "numbers above 6 become 6",
+                "do as max_value=None says",
+                on_outputs(partial(np.minimum, 6)),  # an integer: dtypes stay
+            )
+        else:
+            yield Mistake(
+                "max_value None",
+                f"numbers above {ceiling:g} are left as they are",
+                f"do as max_value={ceiling:g} says",
+                _option(max_value=None),
+            )
     if layer.class_name == "PReLU":
         yield Mistake(
             "alpha of PReLU missing",
