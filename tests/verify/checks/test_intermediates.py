@@ -401,6 +401,28 @@ def test_the_mistake_is_named_from_the_values_of_its_layer():
     assert report.advice == ()
 
 
+def test_every_mistake_of_a_recurrent_layer_has_gates_and_states():
+    model = Network(lstm_spec())
+    given = set(model.trace(ids()).arrays())
+    mutants = [m for m in catalogue(model.spec) if m.layer == "lstm"]
+    assert "rows read as steps" in {m.name for m in mutants}
+    for mutant in mutants:
+        if mutant.inputs is None and mutant.outputs is None:
+            assert given <= set(Network(mutant.model).trace(ids()).arrays()), mutant
+
+
+@pytest.mark.slow
+def test_rows_read_as_steps_are_named_from_gates_and_states():
+    model, x = Network(lstm_spec()), ids()
+    mutant = next(m for m in catalogue(model.spec) if m.name == "rows read as steps")
+    arrays = Network(mutant.model).trace(x, dtype="float32").arrays()
+    assert arrays["lstm/f"].shape == model.trace(x).arrays()["lstm/f"].shape
+    given = {name: arrays[name] for name in ("lstm/f", "lstm/h")}
+    report = verify.compare_outputs(model, x, given, diagnosis_seconds=5)
+    assert report.diagnosis.explanations[0].mistake == "rows read as steps"
+    assert not report.diagnosis.untried
+
+
 @pytest.mark.slow
 def test_a_mistake_in_a_layer_that_was_not_given_is_found_behind_it():
     model, x, _ = case("forked")

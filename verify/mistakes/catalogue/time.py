@@ -319,12 +319,13 @@ def _rows_as_steps(
         None if mask is None else mask.swapaxes(0, 1),
         begin,
         *rest,
-        **{**options, "return_sequences": True, "record": False},
+        **{**options, "return_sequences": True},
     )
     output = found.output.swapaxes(0, 1)  # (batch, time, units)
     if not options["return_sequences"]:
         output = output[:, -1]
-    return Scan(output, states, {})
+    values = {name: value.swapaxes(0, 1) for name, value in found.values.items()}
+    return Scan(output, states, values)
 
 
 def _carried(
