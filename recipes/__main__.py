@@ -14,8 +14,9 @@ try:
     import ast
     import copy
     import importlib.util
+    from collections.abc import Sequence
     from pathlib import Path
-    from typing import Any
+    from typing import TYPE_CHECKING, Any, NoReturn
 
     import click
     from click.exceptions import Exit
@@ -25,9 +26,18 @@ try:
     from verify.console.exit_codes import INTERRUPTED, Commands
     from verify.console.exit_codes import run as run_command
     from verify.data.files import output_path
-    from verify.errors import DataError, join_and, printable
+    from verify.errors import (
+        DataError,
+        VerifyError,
+        WriteError,
+        join_and,
+        printable,
+    )
 except KeyboardInterrupt:  # no traceback of somebody else's modules
     sys.exit(130)
+
+if TYPE_CHECKING:
+    from recipes.run.folder import RunFolder
 
 # Commands import what they need when they run, so that --help appears at once.
 
@@ -228,20 +238,36 @@ def run_recipes(
     try:
         for job in jobs:
             results.append(module(job.recipe).run(job.config, job.options))
-    except (Interrupted, KeyboardInterrupt) as stop:
-        what = str(stop) or "interrupted"
-        again = command_line(names, given, out)
-        if len(jobs) > 1 or (job.options.folder / "manifest.json").exists():
-            again += " --resume"  # without a manifest there is nothing to resume
-        print(
-            f"rnn-recipe: {job.recipe} {what}. Go on with: {again}",
-            file=sys.stderr,
-        )
-        raise Exit(INTERRUPTED) from None
+    except (Interrupted, KeyboardInterrupt, WriteError) as stop:
+        folders = [job.options.folder for job in jobs]
+        _end_early(stop, job.recipe, command_line(names, given, out), folders, resume)
     print()
     print_table(results)
     codes = {result.report.verdict.exit_code for result in results}
     raise Exit(1 if 1 in codes else max(codes))
+
+
+def _end_early(
+    stop: BaseException,
+    name: str,
+    command: str,
+    folders: Sequence[RunFolder],
+    resume: bool,
+) -> NoReturn:
+    """Say what has ended a command, and the command that goes on; end with its code.
+
+    What stands in a folder in which nothing was begun is an earlier run, perhaps of
+    other options, and not to be resumed.
+    """
+    if resume or any(folder.begun for folder in folders):
+        command += " --resume"
+    elif isinstance(stop, VerifyError):
+        raise stop
+    if isinstance(stop, VerifyError):
+        raise type(stop)(f"{stop}. Go on with: {command}") from None
+    what = f"{name} {str(stop) or 'interrupted'}"
+    print(f"rnn-recipe: {what}. Go on with: {command}", file=sys.stderr)
+    raise Exit(INTERRUPTED) from None
 
 
 @app.command(name="sweep")
@@ -316,18 +342,15 @@ def run_sweep(
     """
     from recipes import sweep
     from recipes.run.training import Interrupted
+    from verify.checks.cluster import ClusterLost
 
     given = _given(context, "out", "processes", "dask", "resume")
     job = sweep.plan(given, out, resume=resume, where=sweep.Where(processes, dask))
     try:
         results = sweep.run(job.config, job.options, job.where)
-    except (Interrupted, KeyboardInterrupt) as stop:
-        print(
-            f"rnn-recipe: {sweep.NAME} {str(stop) or 'interrupted'}. Go on with: "
-            f"{job.options.command} --resume",
-            file=sys.stderr,
-        )
-        raise Exit(INTERRUPTED) from None
+    except (Interrupted, KeyboardInterrupt, WriteError, ClusterLost) as stop:
+        folders = [job.options.folder]
+        _end_early(stop, sweep.NAME, job.options.command, folders, resume)
     if results.failures:
         print(
             f"rnn-recipe: {len(results.failures)} of {job.config.runs} runs failed. "

@@ -35,6 +35,10 @@ class DataError(VerifyError):
     """Report inputs, outputs or weights that cannot be used with this model."""
 
 
+class WriteError(DataError):
+    """Report a file that cannot be written: the disk is full, or the folder is gone."""
+
+
 class KerasCannotRun(DataError):
     """Report that Keras itself fails on a model or on its inputs."""
 
@@ -55,6 +59,8 @@ def error_prefix(path: object) -> Iterator[None]:
     """Put the file that errors raised inside are about in front of their messages."""
     try:
         yield
+    except WriteError:  # it is about another file, which it names
+        raise
     except VerifyError as error:
         if str(error).startswith(printable(path, MAX_MESSAGE)):
             raise

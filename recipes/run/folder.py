@@ -19,6 +19,7 @@ Every file is written whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -47,6 +48,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._written = False
 
     @classmethod
     def finished(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -158,6 +160,7 @@ class RunFolder:
         manifest = self.examine(recipe, resume=resume)
         if resume and manifest is not None:
             require_same(self.path, manifest, config, data)
+            self.remove_half_written()
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -186,9 +189,29 @@ class RunFolder:
         except OSError as error:
             raise write_error(self.path, error) from None
 
+    def remove_half_written(self) -> None:
+        """Remove the unfinished copies that a killed process has left, if that can be.
+
+        Nobody may be writing there.
+        """
+        with contextlib.suppress(OSError):
+            for entry in self.path.iterdir():
+                if _left_over(entry.name):
+                    entry.unlink()
+
     def write(self, name: str, content: bytes) -> None:
         """Write one file, whole or not at all."""
         write_atomically(self.path / name, lambda file: file.write(content))
+        self._written = True
+
+    @property
+    def begun(self) -> bool:
+        """Return whether this program has begun a run here that can be resumed.
+
+        The manifest is the first file that it writes; one that was there before may be
+        of a run with other options.
+        """
+        return self._written and (self.path / RUN_FILES[0]).exists()
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one JSON document, whole or not at all."""

@@ -29,7 +29,7 @@ from recipes.run.finish import RunResult
 from recipes.run.folder import RUN_FILES, RunFolder
 from recipes.run.options import RunOptions
 from recipes.run.plan import command_line, module
-from verify.errors import DataError, VerifyError, printable
+from verify.errors import DataError, VerifyError, WriteError, printable
 
 VERIFIED_ROWS = 64
 """Test rows that each model is verified on; all of them would take longer than the
@@ -166,6 +166,8 @@ def train_here(jobs: Sequence[Job]) -> Iterable[JobResult]:
     for job in jobs:
         try:
             yield train_one(job)
+        except WriteError:
+            raise
         except VerifyError as error:
             raise _unusable(job.part, job.options.folder, error) from None
 

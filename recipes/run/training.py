@@ -30,7 +30,7 @@ from recipes.run.backend import start as start
 from recipes.run.folder import RunFolder, as_csv
 from recipes.run.jax_epochs import TEST_BATCH, JaxEpochs
 from recipes.run.options import RunOptions
-from verify.console.signals import Interruption
+from verify.console.signals import Interruption, heard
 from verify.data.files import write_atomically, write_error
 from verify.data.text import TextPipeline
 from verify.errors import DataError, printable
@@ -235,7 +235,7 @@ def fit(
     earlier, began = progress.seconds, time.perf_counter()
     checkpoint = _Checkpoint(model, folder, progress)
     try:
-        with Interruption() as interruption:
+        with Interruption(impatient=True) as interruption:
             trainer: KerasEpochs | JaxEpochs = (
                 JaxEpochs(model, interruption.raise_if_received)
                 if backend() == "jax"
@@ -259,6 +259,7 @@ def fit(
                     _print_progress(progress, epochs, time.perf_counter() - reported)
                     reported = time.perf_counter()
     except KeyboardInterrupt:
+        heard()  # or it would be raised again while this is written
         checkpoint.write()
         raise Interrupted(checkpoint.epochs, epochs) from None
 
@@ -448,6 +449,8 @@ def save_model(model: Any, folder: RunFolder) -> None:
         with without_tensorflow():
             model.save(temporary)
         temporary.replace(path)
+    except OSError as error:
+        raise write_error(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
 

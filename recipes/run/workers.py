@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -61,13 +62,25 @@ class TrainingProcess:
 
     It is started by `subprocess`, not by `multiprocessing`: Dask's workers are daemons,
     and `multiprocessing` allows a daemon no children.
+
+    Parameters
+    ----------
+    threads : int
+        Threads that it may use.
+    place : path, optional
+        Where its temporary files go, by default among all others. It is killed without
+        warning, so what it leaves there is removed by `close`.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, place: str | None = None) -> None:
         limits = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
         own = {name: str(threads) for name in limits}
         search = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         own["PYTHONPATH"] = os.pathsep.join(filter(None, search))
+        self._scratch = tempfile.TemporaryDirectory(
+            dir=place, ignore_cleanup_errors=True
+        )
+        own["TMPDIR"] = self._scratch.name
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 (`close` does it)
         self._pipe, theirs = Pipe()
         with theirs:
@@ -109,6 +122,7 @@ class TrainingProcess:
         self._process.wait()
         self._pipe.close()
         self._printed.close()
+        self._scratch.cleanup()
 
     def _exit_reason(self) -> str:
         """Say why the process has ended, as far as can be told."""
@@ -124,8 +138,8 @@ class TrainingProcess:
 class Processes:
     """Keep one training process for every thread, and use it for all its jobs."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    def __init__(self, threads: int, place: str | None = None) -> None:
+        self._threads, self._place = threads, place
         self._mine = threading.local()
         self._all: list[TrainingProcess] = []
         self._lock = threading.Lock()
@@ -145,7 +159,7 @@ class Processes:
             if ended is not None:
                 self._all.remove(ended)
                 ended.close()
-            self._all.append(TrainingProcess(self._threads))
+            self._all.append(TrainingProcess(self._threads, self._place))
             return self._all[-1]
 
     def end(self) -> None:
@@ -184,6 +198,8 @@ def in_processes(jobs: Sequence[Job], number: int) -> Iterator[JobResult]:
         processes.end()
         threads.shutdown()
         processes.close()
+        for job in jobs:  # what was being written when its process was killed
+            job.options.folder.remove_half_written()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,11 +253,18 @@ _remote_lock = threading.Lock()
 
 
 def train_remote(job: Job, csv: bytes | None) -> RemoteResult:
-    """Train a job on a worker of a cluster, in a temporary folder."""
+    """Train a job on a worker of a cluster, in a temporary folder.
+
+    It lies in the worker's own, which Dask removes, if need be when the next worker is
+    started there.
+    """
+    from distributed import get_worker
+
+    place = get_worker().local_directory
     with _remote_lock:
         if not _remote:
-            _remote.append(Processes(1))
-    with tempfile.TemporaryDirectory() as name:
+            _remote.append(Processes(1, place))
+    with tempfile.TemporaryDirectory(dir=place) as name:
         folder = RunFolder(Path(name) / "run")
         tweets = None
         if csv is not None:
@@ -289,18 +312,19 @@ def serve(pipe: Connection) -> None:
             pipe.send(attempt(pipe.recv()))
 
 
-def _end_with_parent() -> None:
-    """End this process soon after its parent, even if that was killed."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(0.5)
+def _end_with_parent(descriptor: int) -> None:
+    """End this process with its parent, even if that was killed: the pipe hangs up."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    poll.poll()
     os._exit(0)
 
 
 def main() -> None:
     """Serve the pipe whose file descriptor is the argument."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    with Connection(int(sys.argv[1])) as pipe:
+    descriptor = int(sys.argv[1])
+    threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
+    with Connection(descriptor) as pipe:
         serve(pipe)
 
 

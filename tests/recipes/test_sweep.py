@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import shutil
+import signal
 import threading
+import time
 from multiprocessing import Pipe
 
 import numpy as np
 import pytest
+from support.faults import Watched
 from support.runs import weights
 
 import verify
@@ -21,6 +25,7 @@ from recipes.run import study, workers
 from recipes.run.folder import RunFolder
 from recipes.run.options import RunOptions
 from recipes.run.study import JobResult, Part
+from verify.checks.cluster import ClusterLost
 from verify.errors import DataError
 
 TWO = sweep.Config(recipes=("sentiment_gru",), seeds=(5, 6), units=(4,), epochs=(1,))
@@ -135,6 +140,8 @@ def pretended(finished, monkeypatch):
             if name in failing:
                 if failing[name] == "Ctrl-C":
                     raise KeyboardInterrupt
+                if failing[name] == "lost":
+                    raise ClusterLost("tcp://a:1: the connection is lost")
                 yield JobResult(name, failure=failing[name])
                 continue
             trained.append(name)
@@ -167,6 +174,71 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
     assert main(["sweep", "--out", str(folder), "--resume"]) == 0
     assert trained == NAMES[::-1]
     assert [row["run"] for row in rows(folder)] == NAMES
+
+
+@pytest.mark.keras
+def test_a_scheduler_that_goes_away_is_one_line_and_how_to_go_on(
+    pretended, tweets_csv, tmp_path, capsys
+):
+    failing, trained = pretended
+    folder = tmp_path / "sweep"
+    arguments = [*ARGUMENTS, "--csv", tweets_csv, "--out", str(folder)]
+    failing[NAMES[1]] = "lost"
+    assert main(arguments) == 2
+    again = f"rnn-recipe {' '.join(arguments)} --resume"
+    line = f"rnn-recipe: tcp://a:1: the connection is lost. Go on with: {again}"
+    assert capsys.readouterr().err.splitlines()[-1] == line
+    failing.clear()
+    assert main(again.split()[1:]) == 0
+    assert trained == NAMES
+
+
+WHERE = {"processes": ("--processes", "2"), "dask": ("--dask", "local")}
+
+
+@pytest.mark.keras
+@pytest.mark.thorough
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", WHERE)
+def test_a_signal_ends_all_processes_of_a_sweep_and_leaves_nothing(
+    where, number, tweets_csv, finished, tmp_path
+):
+    arguments = [*ARGUMENTS, "--csv", tweets_csv, "--out", "sweep", *WHERE[where]]
+    with Watched("-m", "recipes", *arguments, folder=tmp_path) as process:
+        while not list(process.temporary.rglob("manifest.json")) and not list(
+            tmp_path.glob("sweep/*/manifest.json")
+        ):
+            assert process.process.poll() is None
+            time.sleep(0.1)
+        assert len(process.processes()) >= 3
+        process.end(number)
+    hidden = [path for path in (tmp_path / "sweep").rglob("*") if path.name[0] == "."]
+    assert hidden == []
+    again = process.log.read_text().splitlines()[-1].partition(" Go on with: ")[2]
+    assert again == f"rnn-recipe {' '.join(arguments)} --resume"
+    folder = tmp_path / "sweep"
+    assert main(["sweep", "--out", str(folder), "--processes", "2", "--resume"]) == 0
+    for name in NAMES:
+        same = zip(weights(folder / name), weights(finished[0] / name), strict=True)
+        assert all(np.array_equal(a, b) for a, b in same)
+
+
+@pytest.mark.keras
+@pytest.mark.thorough
+def test_a_training_process_that_is_killed_is_one_failed_run(tweets_csv, tmp_path):
+    arguments = [*ARGUMENTS, "--csv", tweets_csv, "--out", "sweep", "--processes", "2"]
+    with Watched("-m", "recipes", *arguments, folder=tmp_path) as process:
+        while not (begun := list(tmp_path.glob("sweep/*/manifest.json"))):
+            assert process.process.poll() is None
+            time.sleep(0.1)
+        assert begun
+        os.kill(max(set(process.processes()) - {process.process.pid}), signal.SIGKILL)
+        assert process.process.wait(120) == 2
+        process.require_nothing_left()
+    said = process.log.read_text()
+    assert said.count("FAILED: its process was ended by SIGKILL (out of memory?)") == 1
+    assert "test accuracy" in said
+    assert "rnn-recipe: 1 of 2 runs failed. Try these again with: " in said
 
 
 @pytest.mark.keras

@@ -19,7 +19,10 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import os
 import pickle
+import signal
+import tempfile
 import time
 import traceback
 import warnings
@@ -29,6 +32,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from itertools import islice
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from verify.errors import VerifyError, install_hint, join_and, printable
@@ -55,7 +59,10 @@ RECOVERY_TIMEOUT = 20.0
 was killed."""
 
 KILL_TIMEOUT = 0.2
-"""Seconds that a local worker has to end before it is killed."""
+"""Seconds that are waited for a local worker that has been killed."""
+
+CLOSE_TIMEOUT = 0.7
+"""Seconds that closing a local cluster may take."""
 
 TASKS_PER_THREAD = 3
 """Tasks in flight per worker thread: one running, two queued, so no worker idles."""
@@ -70,6 +77,10 @@ process that started them."""
 
 class ClusterError(VerifyError):
     """Report that there is no scheduler, no worker, or one that cannot do the work."""
+
+
+class ClusterLost(ClusterError):
+    """Report that the scheduler or all workers have gone while they were at work."""
 
 
 @contextlib.contextmanager
@@ -154,12 +165,19 @@ def _silenced_dask() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _local(processes: int) -> Iterator[Any]:
-    """Start worker processes on this machine, of one thread each."""
+    """Start worker processes on this machine, of one thread each.
+
+    All that they write lies in one temporary folder, which ends with the block.
+    """
+    import dask
     from distributed import LocalCluster
 
-    try:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
+        dask.config.set({"temporary-directory": scratch}),
+    ):
         cluster = LocalCluster(
-            n_workers=processes,
+            n_workers=0,
             threads_per_worker=1,
             processes=True,
             dashboard_address="127.0.0.1:0",  # any port, for there may be another
@@ -168,24 +186,51 @@ def _local(processes: int) -> Iterator[Any]:
             preload=[IGNORE_SIGINT],
             silence_logs=logging.CRITICAL + 1,
         )
-    except Exception as error:
-        raise ClusterError(
-            f"{LOCAL}: no workers could be started ({_reason(error)})"
-        ) from error
-    try:
-        yield cluster
-    except BaseException:
-        with contextlib.suppress(Exception):
-            cluster.sync(_kill_workers, cluster)  # or closing waits for their tasks
-        raise
-    finally:
-        with contextlib.suppress(Exception):
-            cluster.close(timeout=CONNECT_TIMEOUT)
+        try:
+            try:
+                cluster.sync(_block_sigint)
+                cluster.scale(processes)
+                cluster.sync(_until_started, cluster)
+            except Exception as error:
+                raise ClusterError(
+                    f"{LOCAL}: no workers could be started ({_reason(error)})"
+                ) from error
+            yield cluster
+        except BaseException:
+            with contextlib.suppress(Exception):  # or closing waits for their tasks
+                cluster.sync(_kill_workers, cluster, callback_timeout=CLOSE_TIMEOUT)
+            raise
+        finally:
+            with contextlib.suppress(Exception):
+                cluster.close(timeout=CLOSE_TIMEOUT)
+
+
+async def _block_sigint() -> None:
+    """Have the thread that starts the workers keep Ctrl-C from them from the start.
+
+    A process inherits what the thread that starts it blocks. They would print a
+    traceback before they come to `IGNORE_SIGINT`.
+    """
+    resource_tracker.ensure_running()  # which would end the blocking
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+async def _until_started(cluster: Any) -> None:
+    await cluster
 
 
 async def _kill_workers(cluster: Any) -> None:
-    nannies = cluster.workers.values()
-    await asyncio.gather(*[nanny.close(timeout=KILL_TIMEOUT) for nanny in nannies])
+    # also those that are being started, which `cluster.workers` has not yet
+    nannies = list(getattr(cluster, "_created", cluster.workers.values()))
+    closings = [nanny.close(timeout=KILL_TIMEOUT) for nanny in nannies]
+    closing = asyncio.gather(*closings, return_exceptions=True)
+    while not closing.done():
+        for nanny in nannies:
+            nanny.auto_restart = False
+            if nanny.pid is not None:  # perhaps only now
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(nanny.pid, signal.SIGKILL)
+        await asyncio.sleep(0.02)
 
 
 @contextlib.contextmanager
@@ -279,7 +324,9 @@ class Cluster:
             another version of them, of NumPy, or of Python.
         """
         none = f"expected a worker. Received: none in {WORKER_TIMEOUT:g} s. Start one: "
-        self._await_workers(WORKER_TIMEOUT, f"{none}dask worker {self.address}")
+        self._await_workers(
+            WORKER_TIMEOUT, self._error(f"{none}dask worker {self.address}")
+        )
         found = self._ask(self._client.get_versions)
         ours = _python(found["client"])
         if (scheduler := _python(found["scheduler"])) != ours:
@@ -296,12 +343,12 @@ class Cluster:
             if why := _misfit(answer, expected):
                 raise self._unfit(worker, why)
 
-    def _await_workers(self, timeout: float, message: str) -> dict[str, int]:
+    def _await_workers(self, timeout: float, missing: ClusterError) -> dict[str, int]:
         """Return the workers, as `workers`, as soon as there are any."""
         deadline = time.monotonic() + timeout
         while not (workers := self.workers):
             if time.monotonic() > deadline:
-                raise self._error(message)
+                raise missing
             time.sleep(0.1)
         return workers
 
@@ -362,7 +409,9 @@ class Cluster:
             No worker has come back in time.
         """
         gone = "all workers are lost, and none has come back in "
-        workers = self._await_workers(RECOVERY_TIMEOUT, f"{gone}{RECOVERY_TIMEOUT:g} s")
+        workers = self._await_workers(
+            RECOVERY_TIMEOUT, self._gone(f"{gone}{RECOVERY_TIMEOUT:g} s")
+        )
         return TASKS_PER_THREAD * sum(workers.values())
 
     def _threads(self) -> dict[str, int]:
@@ -402,16 +451,19 @@ class Cluster:
         from distributed import KilledWorker
 
         if isinstance(error, KilledWorker):
-            return self._error(
+            return self._gone(
                 "a piece of the work has ended several workers, one after the other "
                 "(out of memory?)"
             )
         if self._client.status == "running" and not isinstance(error, OSError):
             return self._error(f"the work cannot go on ({_reason(error)})")
-        return self._error("the connection to the scheduler is lost")
+        return self._gone("the connection to the scheduler is lost")
 
     def _unfit(self, worker: str, why: str) -> ClusterError:
         return self._error(f"worker {worker}: {why}")
+
+    def _gone(self, why: str) -> ClusterLost:
+        return ClusterLost(f"{self.address}: {why}")
 
     def _error(self, why: str) -> ClusterError:
         return ClusterError(f"{self.address}: {why}")

@@ -90,6 +90,7 @@ def _end_now(number: int) -> None:
     """End the process, whose main thread is in a library and hears nothing."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
+        print("interrupted inside a library; no more was written", file=sys.stderr)
     os._exit(128 + number)
 
 

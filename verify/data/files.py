@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from verify.errors import DataError, near_names, printable
+from verify.errors import DataError, WriteError, near_names, printable
 
 MAX_ENTRIES = 1000
 """Files of a folder that are looked at for the name that was meant."""
@@ -87,8 +87,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
     Raises
     ------
-    DataError
-        The file cannot be written.
+    WriteError
     """
     try:
         descriptor, temporary = tempfile.mkstemp(
@@ -113,9 +112,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         raise
 
 
-def write_error(path: Path, error: OSError) -> DataError:
+def write_error(path: Path, error: OSError) -> WriteError:
     """Return the error for a file that cannot be written."""
-    return DataError(
+    return WriteError(
         f"{printable(path)}: cannot be written ({error.strerror or error})"
     )
 

@@ -22,7 +22,7 @@ from typing import IO
 from numpy.lib import format as npy
 
 from verify.data.files import write_atomically, write_error
-from verify.errors import DataError, printable
+from verify.errors import DataError, WriteError, printable
 from verify.model.arrays import Array
 
 COPY_BYTES = 2**20
@@ -134,7 +134,7 @@ def folder_beside(path: Path, size: int) -> Iterator[Path]:
 
     Raises
     ------
-    DataError
+    WriteError
         The disk is too full, or a file cannot be written.
     """
     require_room(path, size)
@@ -153,13 +153,13 @@ def pack_into(path: Path, files: Mapping[str, Path]) -> None:
 
 
 def require_room(path: Path, size: int) -> None:
-    """Raise DataError if `size` bytes do not fit on the disk of a path."""
+    """Raise WriteError if `size` bytes do not fit on the disk of a path."""
     try:
         free = shutil.disk_usage(path.parent).free
     except OSError as error:
         raise write_error(path, error) from None
     if size > free - RESERVED_BYTES:
-        raise DataError(
+        raise WriteError(
             f"{path}: cannot be written: expected {_sized(size)} free for it. "
             f"Received: {_sized(free)}"
         )

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import ModelFileError, printable
+from verify.errors import ModelFileError, WriteError, printable
 from verify.model.arrays import Array
 from verify.model.dtypes import dtype_of
 
@@ -108,12 +108,20 @@ def read_hdf5(source: Path | bytes, shown: str) -> Hdf5Contents:
     ------
     ModelFileError
         The file is damaged, or reading it takes too much time or memory.
+    WriteError
+        There is no room for a temporary copy.
     """
     if isinstance(source, Path):
         return _parse_stream(_run_reader(source, shown), shown)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.h5"
-        path.write_bytes(source)
+        try:
+            path.write_bytes(source)
+        except OSError as error:
+            raise WriteError(
+                f"{shown}: no copy of it can be written to {printable(folder)} "
+                f"({error.strerror}). Make room, or name another folder in TMPDIR"
+            ) from None
         return _parse_stream(_run_reader(path, shown), shown)
 
 

@@ -21,7 +21,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.faults import Watched
 from support.nets import ids, lstm_spec
+from support.thoroughness import some
 
 import verify
 from verify.checks import cluster as module
@@ -360,6 +362,44 @@ with connected({address!r}) as cluster:
     for x in cluster.map(slow, itertools.chain([0], itertools.repeat(3))):
         print("first", flush=True)
 """
+
+
+LOCAL = """
+import sys, time
+import click, distributed
+from verify.checks.cluster import connected
+from verify.console.exit_codes import Commands, run
+
+app = Commands()
+
+@app.command()
+def work():
+    print("begins", file=sys.stderr, flush=True)
+    with connected("local", processes=2) as cluster:
+        print("are up", file=sys.stderr, flush=True)
+        list(cluster.map(time.sleep, [60] * 9))
+
+if __name__ == "__main__":  # workers import it
+    sys.argv = ["app", "work"]
+    sys.exit(run(app, None, "app"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "after"),
+    some([("begins", 0.03), ("begins", 0.1), ("begins", 0.5), ("are up", 0.5)], 2, 1),
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_local_workers_end_with_a_signal_also_while_they_are_started(
+    said, after, number, tmp_path
+):
+    (tmp_path / "app.py").write_text(LOCAL)
+    with Watched("app.py", folder=tmp_path, PYTHONPATH=str(ROOT)) as process:
+        process.wait_for(said)
+        time.sleep(after)
+        process.end(number)
+    last = process.log.read_text().splitlines()[-1]
+    assert last == "app: interrupted; no file is half written"
 
 
 def test_ctrl_c_ends_the_client_without_a_word_from_dask(two):
