@@ -893,6 +893,10 @@ def test_a_port_stands_beside_numpy_and_the_first_difference_is_marked(visit, wi
     beside = boxes[0]["y"] == boxes[1]["y"]
     assert beside is (width > 1000)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    # a number such as 3.4e+05 is in one line, beside its name
+    cells = page.query_selector_all(".wide td:not(:first-child)")
+    assert any("e+0" in cell.inner_text() for cell in cells)
+    assert max(cell.bounding_box()["height"] for cell in cells) < 40
     assert len(page.query_selector_all(".first")) == 2  # in both pictures
     assert "not given" in pairs[1].query_selector_all(".readout")[1].inner_text()
     page.select_option("#sample", "0")
