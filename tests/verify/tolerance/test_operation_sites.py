@@ -312,6 +312,40 @@ def test_a_running_product_has_a_bound_and_the_derivative_of_a_product():
     assert found[1, 3, 1] == pytest.approx((apart[0] - apart[1]) / 1e-3, rel=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("kind", "zeros"), [("Prod", 1), ("Prod", 2), ("Cumprod", 1), ("Cumprod", 2)]
+)
+def test_a_product_may_have_factors_of_zero(kind, zeros):
+    """The derivative with respect to a factor is the product of all others."""
+    rng = np.random.default_rng(zeros)
+    value, tape = rng.normal(size=(2, 4, 3)), Tape()
+    value[0, :zeros, 1] = 0
+    x = tape.leaf(value)
+    y = np.prod(x, axis=1) if kind == "Prod" else np.cumprod(x, axis=1)
+    d = rng.normal(size=(1, *y.shape))
+    found = tape.back({y.place: d})[x.place][0]
+    function = np.prod if kind == "Prod" else np.cumprod
+    expected = np.zeros(value.shape)
+    for at in np.ndindex(*value.shape):
+        moved = [value.copy(), value.copy()]  # linear in every factor
+        moved[0][at] += 1
+        apart = function(moved[0], axis=1) - function(moved[1], axis=1)
+        expected[at] = (apart * d[0]).sum()
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert np.abs(found[0, :, 1]).sum() > 0 if zeros == 1 or kind == "Cumprod" else True
+
+
+def test_a_row_with_a_factor_of_zero_has_a_bound():
+    net = operations("Prod", axis=[-1], keepdims=True, dtype=None)
+    weights = net.spec["d"].weights
+    still = {k: np.where(np.arange(UNITS) == 1, 0, w) for k, w in weights.items()}
+    model = net.spec.with_layer(net.spec["d"].with_weights(**still))
+    for one in (net, Network(model)):
+        bound, error = bound_of(one, features())
+        assert np.isfinite(bound).all()
+        assert not (error > bound).any()
+
+
 def test_a_number_that_is_rounded_has_a_bound_unless_it_is_near_a_half():
     net = operations("Round", decimals=0)
     kernel, bias = (w.astype(float) for w in net.spec["d"].weights.values())

@@ -271,6 +271,31 @@ def test_all_outputs_have_a_bound_where_the_budget_is_for_a_few():
     np.testing.assert_array_equal(found[1, 2, 3, 0], exact[0][1, 2, 3, 0])
 
 
+def test_a_few_rows_of_a_dear_model_are_sketched_for_longer_than_the_budget_says():
+    net = NETS["images"]()
+    x, ours, _ = given(net, rows=3)
+    apart = [np.ones(y.shape) for y in ours]
+
+    def sketched_by(work: float, **constants: int) -> int:
+        rows = []
+
+        def seen(sketch, some, like, *a):
+            rows.extend(some)
+            return [np.full((len(some), *y.shape[1:]), np.nan) for y in like]
+
+        with patch.multiple(sweeps, sketched_rows=seen, **constants):
+            output_bounds(net, x, apart, ERRORS, work)
+        return len(rows)
+
+    work = 100.0
+    while sketched_by(work, DEAR_SKETCH_FACTOR=1) < 3:
+        work *= 1.3
+    work /= 1.3
+    assert sketched_by(work, DEAR_SKETCH_FACTOR=1) == 2
+    assert sketched_by(work) == 3
+    assert sketched_by(work, DEAR_ROWS=2) == 2
+
+
 def test_several_passes_give_as_many_changes_as_one():
     net = NETS["conv"]()
     x, _, (exact,) = given(net)

@@ -182,18 +182,16 @@ def total(tape: Tape, x: Any, axis: Any, keepdims: bool, mean: bool = False) -> 
 
 
 def product(tape: Tape, x: Any, axis: Any, keepdims: bool) -> Any:
-    """Record a product along axes, of numbers other than 0."""
+    """Record a product along axes."""
     axes = axes_of(x, axis)
     value = value_of(x)
-    if not np.all(value):
-        raise NotRecorded("a product of numbers with a 0 among them")
     count = 1
     for k in axes:
         count *= x.shape[k]
 
     def pullback(output: Array) -> Callable[[Array], list[Array | None]]:
-        whole = np.prod(value, axis=axes, keepdims=True)
-        return lambda d: [spread(d, x.shape, axes) * (whole / value)]
+        others = _products_of_others(value, axes)
+        return lambda d: [spread(d, x.shape, axes) * others]
 
     return tape.record(
         [x],
@@ -204,16 +202,42 @@ def product(tape: Tape, x: Any, axis: Any, keepdims: bool) -> Any:
     )
 
 
+def _products_before(factors: Array) -> Array:
+    """Return for each place along the first axis the product of all earlier ones."""
+    found = np.ones_like(factors)
+    np.cumprod(factors[:-1], axis=0, out=found[1:])
+    return found
+
+
+def _products_of_others(value: Array, axes: Sequence[int]) -> Array:
+    """Return for each number the product of all others along some axes.
+
+    A factor may be 0, so that the whole product cannot be divided by it.
+    """
+    front = tuple(range(len(axes)))
+    moved = np.moveaxis(value, axes, front)
+    factors = moved.reshape(-1, *moved.shape[len(axes) :])
+    after = _products_before(factors[::-1])[::-1]
+    others = (_products_before(factors) * after).reshape(moved.shape)
+    return np.moveaxis(others, front, axes)
+
+
 def running_product(tape: Tape, x: Any, axis: Any) -> Any:
-    """Record a running product along an axis, of numbers other than 0."""
+    """Record a running product along an axis."""
     (k,) = axes_of(x, axis)
-    value = value_of(x)
-    if not np.all(value):
-        raise NotRecorded("a running product of numbers with a 0 among them")
+    factors = np.moveaxis(value_of(x), k, 0)
 
     def pullback(output: Array) -> Callable[[Array], list[Array | None]]:
+        before = _products_before(factors)
+
         def back(d: Array) -> list[Array | None]:
-            return [_sums_to_the_end(d * output, k + 1) / value]
+            d_y = np.moveaxis(d, k + 1, 0)
+            found, later = np.empty_like(d_y), np.zeros_like(d_y[0])
+            for n in reversed(range(len(factors))):
+                later = d_y[n] + later  # of all products that have factor n
+                found[n] = before[n] * later
+                later = later * factors[n]
+            return [np.moveaxis(found, 0, k + 1)]
 
         return back
 

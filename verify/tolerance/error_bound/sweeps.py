@@ -68,10 +68,10 @@ FEW_ELEMENTS, FEW_FACTOR = 8, 2.6
 """Elements of a row whose sweeps take no longer than a sketch, and what the budget is
 multiplied with then."""
 
-DEAR_ROWS, DEAR_FACTOR = 16, 4
-"""Rows that all have bounds if they have few elements, even where this takes longer
-than the budget says, and what the budget is multiplied with at most then: of a model
-whose forward pass takes long."""
+DEAR_ROWS, DEAR_FACTOR, DEAR_SKETCH_FACTOR = 16, 4, 2
+"""Rows that all have bounds even where this takes longer than the budget says, in a
+model whose forward pass takes long, and what the budget is multiplied with at most
+then: for sweeps, and for a sketch, which takes longer anyway."""
 
 SKETCH_SHARE = 8.0
 """How many times the budget may be spent on a `Sketch`, in adjoints times copies."""
@@ -138,6 +138,8 @@ def bounds_of(
         budget = max(budget, min(of_dear, DEAR_FACTOR * budget))
     elif sketch is not None and rows * flat.elements * work > min(dear, budget):
         afford = SKETCH_SHARE * budget / max(work, 1)  # copies of rows
+        of_dear = min(rows, DEAR_ROWS) * FEWEST_COPIES
+        afford = max(afford, min(of_dear, DEAR_SKETCH_FACTOR * afford))
         copies = int(np.clip(afford // rows, FEWEST_COPIES, MOST_COPIES))
         fit = int(min(rows, afford // copies))
         some = np.argsort(-ranking.max(axis=1), kind="stable")[:fit]
