@@ -609,10 +609,18 @@ def _require_same_graph(
 
 
 def _pairs(layer: LayerSpec, node: Node, call: KerasCall) -> list[tuple[Any, Any]]:
-    """Return the arguments of a call in NumPy's graph and in Keras, leaf by leaf."""
+    """Return the arguments of a call in NumPy's graph and in Keras, leaf by leaf.
+
+    Keras may say by name which mask a layer is given: a Bidirectional, for example, in
+    the graph that it makes of a Sequential. Without that name a layer is given the mask
+    of its only tensor.
+    """
     kind = REGISTRY[layer.class_name]
     ours = kind.by_name(node.args, node.kwargs)
     theirs = kind.by_name(call.args, call.kwargs)
+    tensors = [leaf for leaf in flatten(ours) if isinstance(leaf, TensorRef)]
+    if theirs.get("mask") is not None and "mask" not in ours and len(tensors) == 1:
+        ours = {**ours, "mask": MaskOf(tensors[0])}
     pairs: list[tuple[Any, Any]] = []
     for name in (ours.keys() | theirs.keys()) - {"training"}:
         a, b = flatten(ours.get(name)), flatten(theirs.get(name))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from verify.errors import KerasCannotRun
+from verify.errors import KerasCannotRun, join_and
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import floatx, import_keras, quiet
 from verify.keras_bridge.names import file_name, keras_name
 from verify.keras_bridge.running import KerasModel, cannot_run
+from verify.model.graph import flatten
 
 
 def opened(model: KerasModel) -> KerasModel:
@@ -38,6 +39,8 @@ def opened(model: KerasModel) -> KerasModel:
             flat = keras.Model(inputs, outputs)
             own = model.model
             flat.compile(jit_compile=own.jit_compile, run_eagerly=own.run_eagerly)
+    except KerasCannotRun:
+        raise
     except Exception as error:
         raise cannot_run(error) from error
     return KerasModel(flat, model.batch_size, floatx=model.floatx)
@@ -59,9 +62,12 @@ def _open(operation: Any) -> Callable[..., Any]:
         return operation
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        stated = {k: v for k, v in kwargs.items() if v is not None and k != "training"}
+        stated = [name for name, value in kwargs.items() if name != "training"
+                  and any(leaf is not None for leaf in flatten([value]))]  # fmt: skip
         if stated:
-            raise KerasCannotRun(f"'{operation.name}' is called with {sorted(stated)}")
+            raise KerasCannotRun(
+                f"the model '{operation.name}' is given {join_and(stated)} by name"
+            )
         tensors = import_keras().tree.flatten(list(args))
         return private.call_graph(operation, tensors, _open)
 

@@ -506,6 +506,38 @@ def test_a_model_inside_that_hands_its_layers_something_else_does_not_pass():
         chunks._require_same_graph(chunks._opened(wrong), given, calls, seen)
 
 
+def test_a_mask_that_keras_alone_gives_by_name_is_the_same_one():
+    """The graph that Keras makes of a Sequential names the mask of a Bidirectional."""
+    import keras
+
+    from verify.keras_bridge import opened, predicted_calls
+
+    layers = keras.layers
+    words = keras.Input((TIME,), dtype="int32")
+    both = layers.Bidirectional(layers.LSTM(UNITS), name="both")
+    embedding = layers.Embedding(20, SIZE, mask_zero=True)
+    encoder = keras.Sequential([words, embedding, both], name="encoder")
+    x = keras.Input((TIME,), dtype="int32")
+    model = wild(x, layers.Dense(2)(encoder(x)), GAIN["LSTM"])
+    ids = np.random.default_rng(0).integers(0, 20, (ROWS, TIME)).astype("int32")
+    report = verify.check(model, ids)
+    assert report.verdict is Verdict.PASS, report
+    assert in_chunks(report) == [f"encoder/both/{way}_layer" for way in
+                                 ("forward", "backward")]  # fmt: skip
+    given, flat = Inputs([ids]), opened(KerasModel(model, 32))
+    calls, outputs = predicted_calls(flat, given, flat.calls(given))
+    net = chunks._opened(verify.load(model))
+    chunks._require_same_graph(net, given, calls, outputs)
+    other = [
+        replace(call, kwargs={**call.kwargs, "mask": Tensor(ids == 0)})
+        if call.name == "encoder/both"
+        else call
+        for call in calls
+    ]
+    with pytest.raises(chunks.Undecided, match="'encoder/both' something else"):
+        chunks._require_same_graph(net, given, other, outputs)
+
+
 def test_what_is_not_run_in_chunks_is_inconclusive_and_says_by_how_much():
     import keras
 
