@@ -11,7 +11,7 @@ import numpy as np
 from verify.checks._batches import Batch, input_batches
 from verify.checks._intermediates import advice, suspects, wanted_inside
 from verify.checks._port_comparison import PortComparison
-from verify.checks._short_diagnosis import diagnosed_on_first_steps, few_rows
+from verify.checks._short_diagnosis import diagnosed_on_some_steps, few_rows
 from verify.checks._tapping import ModelValues
 from verify.checks._verdict import (
     beyond_noise,
@@ -215,7 +215,7 @@ class OutputsComparison(PortComparison):
 
         clock = Clock(self.diagnosis_seconds)
         if not self.net.stateful and self.net.spec.batch_size is None:
-            found = diagnosed_on_first_steps(
+            found = diagnosed_on_some_steps(
                 self.net, x, theirs, allowed, clock.left, search
             )
             if found is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verify.checks.shorter_windows import first_steps, shortened_alike
+from verify.checks.shorter_windows import SomeSteps, shortened_alike, some_steps
 from verify.errors import VerifyError
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
@@ -23,8 +23,8 @@ DIAGNOSIS_NUMBERS = 2**20
 """Numbers in the forward pass of a row in which a mistake is sought first."""
 
 DIAGNOSIS_STEPS = 250
-"""Steps of outputs that have a time axis in which a mistake is sought first: a loop
-over time takes as long for every step, however few numbers there are."""
+"""First or last steps in which a mistake is sought first: a loop over time takes as
+long for every step, however few numbers there are."""
 
 WHOLE_NUMBERS, LEAST_ROWS = 2**25, 2
 """Numbers in the forward pass of all rows, and rows at least, on which it is sought
@@ -117,7 +117,7 @@ def few_rows(net: Network, x: Inputs, rows: int, differing: Array) -> Array | No
     return np.array(sorted([0, *others]))
 
 
-def diagnosed_on_first_steps(
+def diagnosed_on_some_steps(
     net: Network,
     x: Inputs,
     observed: Sequence[Array],
@@ -125,11 +125,11 @@ def diagnosed_on_first_steps(
     seconds: float,
     diagnose: Diagnose,
 ) -> Diagnosis | None:
-    """Return what explains the first steps of the outputs of a model.
+    """Return what explains the outputs of a model on the first or last steps alone.
 
-    Layers may look ahead, if what lies beyond the first steps fades before it has come
-    back to the outputs that are compared, as it does in a Bidirectional. What is found
-    is tried on the whole windows before it is said.
+    What lies outside these steps must have faded from the outputs that are compared, as
+    it does from the last output of a recurrent layer, or the first ones of a
+    Bidirectional. What is found is tried on the whole windows before it is said.
 
     Parameters
     ----------
@@ -147,55 +147,102 @@ def diagnosed_on_first_steps(
     Diagnosis or None
         None if the whole windows have to be searched.
     """
-    short = first_steps(net, x, DIAGNOSIS_STEPS)
-    if short is None or net.spec.root.graph is None:
+    found = _differing_steps(net, x, observed, allowed)
+    if found is None:
         return None
-    ours = net.flat(x, dtype="float64")
-    while short is not None:
-        part = short.net.flat(short.x, dtype="float64")
-        alike = _steps_alike(part, ours, allowed)
-        if alike is None:
-            return None
-        # what a mistake makes of the steps beyond may reach further back
-        steps = alike if alike == short.steps else 2 * alike - short.steps
-        if steps >= short.steps // 4:
-            seen = [y[:, :steps] for y in observed]
-            if _differ([y[:, :steps] for y in part], seen, allowed):
-                break
-        short = first_steps(net, x, DIAGNOSIS_STEPS, least=4 * short.steps)
-    if short is None:
-        return None
-    if steps < short.steps:
-        short = short.showing(steps)
-    found = diagnose(short.net, short.x, seen, seconds)
-    if not found.explanations:
-        left = f"time steps {steps:,} to {short.of_steps - 1:,}"
-        return replace(found, unsearched=(*found.unsearched, left))
-    mutant = found.explanations[0].mutant
+    short, kept = found
+    seen = [y[:, some] for y, some in zip(observed, kept, strict=True)]
+    diagnosis = diagnose(short.net, short.x, seen, seconds)
+    if not diagnosis.explanations:
+        left = _steps_left(short, kept)
+        return replace(diagnosis, unsearched=(*diagnosis.unsearched, left))
+    mutant = diagnosis.explanations[0].mutant
     if mutant is None:
-        return found
+        return diagnosis
     try:
         outputs = replace(mutant, model=short.lengthened(mutant.model)).evaluate(x)
     except VerifyError:
         return None
-    return None if _differ(outputs, observed, allowed) else found
+    return None if _differ(outputs, observed, allowed) else diagnosis
 
 
-def _steps_alike(
-    part: Sequence[Array], whole: Sequence[Array], allowed: Sequence[Array]
-) -> int | None:
-    """Return how many first steps of outputs are those of longer windows.
+def _differing_steps(
+    net: Network, x: Inputs, observed: Sequence[Array], allowed: Sequence[Array]
+) -> tuple[SomeSteps, list[slice]] | None:
+    """Return the fewest steps on which the difference shows, and those of outputs."""
+    if net.spec.root.graph is None:
+        return None
+    ours: list[Array] | None = None
+    steps = DIAGNOSIS_STEPS
+    while True:
+        for last in (False, True):
+            short = some_steps(net, x, steps, last=last)
+            if short is None:
+                return None
+            ours = net.flat(x, dtype="float64") if ours is None else ours
+            part = short.net.flat(short.x, dtype="float64")
+            kept = _unaffected(part, ours, allowed, last=last)
+            if kept is None:
+                continue
+            own, seen = ([y[:, some] for y, some in zip(of, kept, strict=True)]
+                         for of in (part, observed))  # fmt: skip
+            if _differ(own, seen, allowed):
+                whole = all(a.shape == b.shape for a, b in zip(own, part, strict=True))
+                return short if whole else short.showing(kept), kept
+        steps *= 4
 
-    None if an output has no such steps.
+
+def _unaffected(
+    part: Sequence[Array],
+    whole: Sequence[Array],
+    allowed: Sequence[Array],
+    *,
+    last: bool,
+) -> list[slice] | None:
+    """Return the steps of each output that are the same as in the whole windows.
+
+    Parameters
+    ----------
+    part, whole : list of (rows, ...)
+        Outputs of the first or last steps of the inputs, and of all steps.
+    allowed : list of (units,)
+    last : bool
+
+    Returns
+    -------
+    list of slice, or None
+        None if there are too few in some output, or it would be all or nothing in one
+        without a time axis and it is nothing.
     """
-    alike = [a.shape[1] if a.ndim > 1 else 0 for a in part]
-    for k, (a, b, limit) in enumerate(zip(part, whole, allowed, strict=True)):
-        if b.ndim < 2 or b.shape[1] <= alike[k] or a.shape != b[:, : alike[k]].shape:
+    found = []
+    for a, b, limit in zip(part, whole, allowed, strict=True):
+        if a.ndim < 2 or a.ndim != b.ndim or a.shape[2:] != b.shape[2:]:
             return None
-        near = np.abs(a - b[:, : alike[k]]) <= SAME_SHARE * limit
-        far = ~near.all(axis=(0, *range(2, near.ndim)))
-        alike[k] = int(np.argmax(far)) if far.any() else alike[k]
-    return min(alike)
+        steps = a.shape[1]
+        near = np.abs(a - (b[:, -steps:] if last else b[:, :steps]))
+        far = (near > SAME_SHARE * limit).any(axis=(0, *range(2, a.ndim)))
+        if a.shape == b.shape:  # no time axis
+            if far.any():
+                return None
+            found.append(slice(None))
+            continue
+        far = far[::-1] if last else far
+        alike = int(np.argmax(far)) if far.any() else steps
+        # what a mistake makes of the steps outside may reach further
+        count = alike if alike == steps else 2 * alike - steps
+        if count < max(steps // 4, 1):
+            return None
+        found.append(slice(-count, None) if last else slice(count))
+    return found
+
+
+def _steps_left(short: SomeSteps, kept: Sequence[slice]) -> str:
+    """Say which time steps were not searched."""
+    counts = [abs(some.start or some.stop or 0) for some in kept]
+    count = min([count for count in counts if count], default=short.steps)
+    if short.last:
+        return f"time steps 0 to {short.of_steps - count - 1:,}"
+    return f"time steps {count:,} to {short.of_steps - 1:,}"
 
 
 def _differ(a: Sequence[Array], b: Sequence[Array], allowed: Sequence[Array]) -> bool:

@@ -102,8 +102,8 @@ def shortened_alike(
 
 
 @dataclass(frozen=True)
-class FirstSteps:
-    """Hold a model and its inputs, cut to their first steps.
+class SomeSteps:
+    """Hold a model and its inputs, cut to their first or their last steps.
 
     Attributes
     ----------
@@ -111,72 +111,62 @@ class FirstSteps:
     x : Inputs
     steps, of_steps : int
         Those of the inputs, and how many they had.
-    seen : int
-        How many steps the outputs have: fewer where layers look ahead, so that the last
-        outputs before the cut are other ones.
+    last : bool
+        Whether they are the last ones.
     """
 
     net: Network
     x: Inputs
     steps: int
     of_steps: int
-    seen: int
+    last: bool
 
-    def showing(self, seen: int) -> FirstSteps:
-        """Return the same with so many steps of the outputs; all inputs stay."""
-        net = Network(_with_fewer_outputs(self.net, seen), self.net.floatx)
-        return replace(self, net=net, seen=seen)
+    def showing(self, kept: Sequence[slice]) -> SomeSteps:
+        """Return the same with some steps of each output; all inputs stay."""
+        net = Network(_with_fewer_outputs(self.net, kept), self.net.floatx)
+        return replace(self, net=net)
 
     def lengthened(self, spec: ModelSpec) -> ModelSpec:
         """Return a model made of this one, with the whole windows."""
         return _with_windows(_with_all_outputs(spec), self.steps, self.of_steps)
 
 
-def first_steps(
-    net: Network, x: Inputs, most: int, least: int = LEAST_STEPS
-) -> FirstSteps | None:
-    """Return a model and the first steps of its inputs.
-
-    Parameters
-    ----------
-    net : Network
-    x : Inputs
-    most, least : int
-        Steps at most and at least; the latter counts.
+def some_steps(net: Network, x: Inputs, steps: int, *, last: bool) -> SomeSteps | None:
+    """Return a model and the first or the last steps of its inputs.
 
     Returns
     -------
-    FirstSteps or None
-        None if no steps are to be left out, or a layer takes this number of steps only.
+    SomeSteps or None
+        None if less than half of the steps would be left out, or a layer takes this
+        number of steps only.
     """
-    whole, steps = _steps(net, x), max(most, least)
+    whole = _steps(net, x)
     if 2 * steps > whole:
         return None
+    some = slice(-steps, None) if last else slice(steps)
     try:
         shorter = Network(_with_windows(net.spec, whole, steps), net.floatx)
-        cut = Inputs(
-            a[:, :steps] if a.ndim > 1 and a.shape[1] == whole else a for a in x
-        )
+        cut = Inputs(a[:, some] if a.ndim > 1 and a.shape[1] == whole else a for a in x)
         _numbers(shorter, cut)
     except VerifyError:
         return None
-    return FirstSteps(shorter, cut, steps, whole, steps)
+    return SomeSteps(shorter, cut, steps, whole, last)
 
 
-_CUT = "first steps of "
+_CUT = "some steps of "
 """Begins the names of operations that `_with_fewer_outputs` puts behind a model."""
 
 
-def _with_fewer_outputs(net: Network, steps: int) -> ModelSpec:
-    """Return a model that returns the first steps of its outputs, by the same names."""
+def _with_fewer_outputs(net: Network, kept: Sequence[slice]) -> ModelSpec:
+    """Return a model that returns some steps of its outputs, by the same names."""
     root = net.spec.root
     assert root.graph is not None
     layers, nodes, outputs = dict(root.sublayers), list(root.graph.nodes), {}
-    key = slice(None), slice(steps)
-    for name, ref in zip(net.output_names, flatten(root.graph.outputs), strict=True):
+    refs = flatten(root.graph.outputs)
+    for name, ref, steps in zip(net.output_names, refs, kept, strict=True):
         cut = LayerSpec(f"{_CUT}{name}", "ops.GetItem", {}, rules=root.rules)
         layers[cut.name] = cut
-        nodes.append(Node(cut.name, 0, (ref,), {"key": key}))
+        nodes.append(Node(cut.name, 0, (ref,), {"key": (slice(None), steps)}))
         outputs[name] = TensorRef(cut.name, 0, 0)
     graph = Graph(root.graph.inputs, outputs, tuple(nodes))
     shorter = replace(root, sublayers=layers, graph=graph)
