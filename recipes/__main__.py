@@ -23,6 +23,7 @@ try:
 
     import verify
     from recipes import CHAPTER, GROUPS, PAGE_FILE, RECIPES, STUDIES
+    from verify.commands.options import tls_files
     from verify.console.exit_codes import INTERRUPTED, Commands
     from verify.console.exit_codes import run as run_command
     from verify.data.files import output_path
@@ -310,9 +311,10 @@ def _end_early(
 @click.option(
     "--dask",
     metavar="ADDRESS",
-    help="Train on the workers of a Dask cluster: tcp://host:8786, or local "
-    "for workers on this machine.",
+    help="Train on the workers of a Dask cluster: tcp://host:8786, tls://host:8786, or "
+    "local for workers on this machine.",
 )
+@tls_files
 @click.option(
     "--resume",
     is_flag=True,
@@ -334,6 +336,9 @@ def run_sweep(
     out: str,
     processes: int | None,
     dask: str | None,
+    tls_ca_file: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     resume: bool,
 ) -> None:
     """Train every combination of options with several seeds, and compare them.
@@ -342,10 +347,12 @@ def run_sweep(
     """
     from recipes import sweep
     from recipes.run.training import Interrupted
-    from verify.checks.cluster import ClusterLost
+    from verify.checks.cluster import ClusterLost, Tls
 
-    given = _given(context, "out", "processes", "dask", "resume")
-    job = sweep.plan(given, out, resume=resume, where=sweep.Where(processes, dask))
+    tls = ("tls_ca_file", "tls_cert", "tls_key")
+    given = _given(context, "out", "processes", "dask", "resume", *tls)
+    where = sweep.Where(processes, dask, Tls(tls_ca_file, tls_cert, tls_key))
+    job = sweep.plan(given, out, resume=resume, where=where)
     try:
         results = sweep.run(job.config, job.options, job.where)
     except (Interrupted, KeyboardInterrupt, WriteError, ClusterLost) as stop:

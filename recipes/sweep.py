@@ -21,7 +21,7 @@ import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,9 @@ from recipes.run.study import (
 )
 from recipes.run.summary import Spread
 from recipes.run.workers import WORKER_MODULES, in_processes, on_cluster, process_count
-from verify.checks.cluster import LOCAL, connected, require_address
+from verify.checks.cluster import LOCAL, Tls, connected, require_address
 from verify.console.tables import text_table
-from verify.errors import DataError, printable
+from verify.errors import DataError, join_and, printable
 
 NAME = "sweep"
 STUDY_FILES = ("sweep.csv", "summary.csv", "sweep.png")
@@ -210,6 +210,7 @@ class Where:
 
     processes: int | None = None
     dask: str | None = None
+    tls: Tls = field(default_factory=Tls)
 
     def __post_init__(self) -> None:
         if self.processes is not None and self.dask not in (None, LOCAL):
@@ -218,7 +219,19 @@ class Where:
                 "there are is the cluster's to say"
             )
         if self.dask is not None:
-            require_address(self.dask)
+            require_address(self.dask, self.tls)
+        elif self.tls.given:
+            raise DataError(
+                f"{join_and(self.tls.given)}: expected --dask tls://host:8786. "
+                "Received: none"
+            )
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Return what is given, by the option of the command."""
+        own = {"--processes": self.processes, "--dask": self.dask}
+        named = {option: str(x) for option, x in own.items() if x is not None}
+        return named | self.tls.given
 
 
 @dataclass(frozen=True)
@@ -268,8 +281,8 @@ def plan(
     words = ["rnn-recipe", NAME]
     for key, value in {**given, "out": out}.items():
         words += [f"--{key.replace('_', '-')}", str(value)]
-    for option, value in asdict(where).items():
-        words += [] if value is None else [f"--{option}", str(value)]
+    for option, value in where.given.items():
+        words += [option, value]
     load_words(csv)
     begun_here = resume and begun is not None
     options = RunOptions(
@@ -349,7 +362,9 @@ def _train(jobs: Sequence[Job], where: Where, csv: str | None) -> Iterator[JobRe
         return
     tweets = None if csv is None else Path(csv).read_bytes()
     number = min(where.processes or process_count(len(jobs)), len(jobs))
-    with connected(where.dask, processes=number, modules=WORKER_MODULES) as cluster:
+    with connected(
+        where.dask, processes=number, modules=WORKER_MODULES, tls=where.tls
+    ) as cluster:
         yield from on_cluster(jobs, cluster, tweets)
 
 

@@ -437,6 +437,14 @@ def test_as_many_processes_as_cores_memory_and_runs_allow(monkeypatch):
         (["--dask", "host"], "expected the address of a Dask scheduler"),
         (["--dask", "tcp://a:1", "--processes", "2"], "expected --processes or --dask"),
         (
+            ["--tls-key", "k"],
+            "--tls-key: expected --dask tls://host:8786. ",
+        ),
+        (
+            ["--dask", "tls://a:1", "--tls-ca-file", "no.pem", "--tls-cert", "no.pem"],
+            "--tls-ca-file: expected certificates of authorities in PEM form. ",
+        ),
+        (
             ["--seeds", ",".join(map(str, range(2000))), "--units", "1,2,3,4,5,6"],
             "at most 10,000 runs. Received: options with 12,000 combinations",
         ),

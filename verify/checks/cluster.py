@@ -8,7 +8,7 @@
 
 Workers need NumPy and this package, nothing of what trains models. Functions and items
 travel pickled, so a scheduler must be trusted like this program: Dask asks no one who
-they are unless it is set up with certificates (``tls://``).
+they are unless it is set up with certificates (``tls://``, see `Tls`).
 
 Source: distributed's Client, https://distributed.dask.org.
 """
@@ -22,6 +22,8 @@ import logging
 import os
 import pickle
 import signal
+import socket
+import ssl
 import tempfile
 import time
 import traceback
@@ -44,9 +46,17 @@ R = TypeVar("R")
 LOCAL = "local"
 """In place of an address: worker processes on this machine."""
 
-ADDRESS_SCHEMES = ("tcp://", "tls://")
+TLS_SCHEME = "tls://"
+ADDRESS_SCHEMES = ("tcp://", TLS_SCHEME)
 RECIPES_PACKAGE, VERIFIER_PACKAGE = "keras-rnn-recipes[dask]", "keras-rnn-verify[dask]"
 """Packages for pip to install on a worker: for a sweep, and for everything else."""
+
+NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "UNEXPECTED_EOF_WHILE_READING",
+    "RECORD_LAYER_FAILURE",
+)
+"""What OpenSSL says where the other side does not speak TLS."""
 
 CONNECT_TIMEOUT = 5.0
 """Seconds in which a scheduler must answer."""
@@ -75,6 +85,51 @@ IGNORE_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 process that started them."""
 
 
+@dataclass(frozen=True)
+class Tls:
+    """Name the files with which a scheduler is spoken to over TLS, all in PEM form.
+
+    What is not given is taken from Dask's own configuration.
+
+    Attributes
+    ----------
+    ca_file : str, optional
+        The certificates of the authorities that may have signed the scheduler's.
+    cert, key : str, optional
+        The client's certificate and its key, which may be in one file.
+    """
+
+    ca_file: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Return what is given, by the option of the commands."""
+        options = {
+            "--tls-ca-file": self.ca_file,
+            "--tls-cert": self.cert,
+            "--tls-key": self.key,
+        }
+        return {option: file for option, file in options.items() if file is not None}
+
+    def configured(self) -> Tls:
+        """Return the files that hold, with those of Dask's configuration."""
+        found = self.security()
+        return Tls(found.tls_ca_file, found.tls_client_cert, found.tls_client_key)
+
+    def security(self) -> Any:
+        """Return what Dask wants to be told."""
+        from distributed import Security
+
+        named = {
+            "tls_ca_file": self.ca_file,
+            "tls_client_cert": self.cert,
+            "tls_client_key": self.key,
+        }
+        return Security(**{key: file for key, file in named.items() if file})
+
+
 class ClusterError(VerifyError):
     """Report that there is no scheduler, no worker, or one that cannot do the work."""
 
@@ -85,7 +140,11 @@ class ClusterLost(ClusterError):
 
 @contextlib.contextmanager
 def connected(
-    address: str, *, processes: int | None = None, modules: Sequence[str] = ()
+    address: str,
+    *,
+    processes: int | None = None,
+    modules: Sequence[str] = (),
+    tls: Tls | None = None,
 ) -> Iterator[Cluster]:
     """Connect to a cluster and check it; the connection ends with the block.
 
@@ -98,32 +157,37 @@ def connected(
         How many with ``"local"``; one for each core by default.
     modules : sequence of str
         Other modules that workers must have, in the same versions as here.
+    tls : Tls, optional
+        The files for an address ``"tls://host:8786"``; by default those of Dask's
+        configuration.
 
     Raises
     ------
     ClusterError
         Dask is not installed; nothing answers at the address; there is no worker; a
-        worker lacks the package or has other versions of it, of Python or of NumPy.
+        worker lacks the package or has other versions of it, of Python or of NumPy;
+        one of both sides does not accept the other's certificate.
     """
-    require_address(address)
+    tls = tls or Tls()
+    require_address(address, tls)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_silenced_dask())
         target: Any = address
         if address == LOCAL:
             target = stack.enter_context(_local(processes or core_count()))
-        client = stack.enter_context(_client(target, address))
+        client = stack.enter_context(_client(target, address, tls))
         cluster = Cluster(client, address)
         cluster.require(modules)
         yield cluster
 
 
-def require_address(address: str) -> None:
+def require_address(address: str, tls: Tls) -> None:
     """Check what can be checked before anything is connected to.
 
     Raises
     ------
     ClusterError
-        It is no address, or Dask is not installed.
+        It is no address, Dask is not installed, or the files do not go with it.
     """
     if address != LOCAL and not _is_address(address):
         raise ClusterError(
@@ -132,6 +196,111 @@ def require_address(address: str) -> None:
         )
     if importlib.util.find_spec("distributed") is None:
         raise ClusterError(f"Dask is not installed here. {install_hint('dask')}")
+    if address.startswith(TLS_SCHEME):
+        _tls_context(address, tls)
+    elif tls.given:
+        raise ClusterError(
+            f"{join_and(tls.given)}: expected an address such as "
+            f"{TLS_SCHEME}host:8786. Received: {address}"
+        )
+
+
+def _tls_context(address: str, tls: Tls) -> ssl.SSLContext:
+    """Return what the files are good for.
+
+    Raises
+    ------
+    ClusterError
+        One is missing, or they are no certificates.
+    """
+    files = tls.configured()
+    lacking = [
+        option
+        for option, file in (
+            ("--tls-ca-file", files.ca_file),
+            ("--tls-cert", files.cert),
+        )
+        if not file
+    ]
+    if not files.ca_file or not files.cert:
+        raise ClusterError(
+            f"{address}: expected --tls-ca-file, --tls-cert and --tls-key, signed as "
+            f"those of the scheduler. Received: no {' and no '.join(lacking)}"
+        )
+    try:
+        context = ssl.create_default_context(cafile=files.ca_file)
+    except OSError as error:
+        raise ClusterError(
+            "--tls-ca-file: expected certificates of authorities in PEM form. "
+            f"Received: {printable(files.ca_file)} ({_reason(error)})"
+        ) from None
+    context.check_hostname = False  # as Dask: whoever is signed is trusted
+    shown = " and ".join(printable(file) for file in (files.cert, files.key) if file)
+    try:
+        # a key with a password would be asked for at the terminal
+        context.load_cert_chain(files.cert, files.key, password=lambda: "")
+    except OSError as error:
+        raise ClusterError(
+            "--tls-cert, --tls-key: expected a certificate and its key, without a "
+            f"password, in PEM form. Received: {shown} ({_reason(error)})"
+        ) from None
+    return context
+
+
+def _require_handshake(address: str, tls: Tls) -> None:
+    """Require that both sides accept each other's certificates: Dask does not say so.
+
+    Raises
+    ------
+    ClusterError
+    """
+    context, files = _tls_context(address, tls), tls.configured()
+    try:
+        _shake_hands(address, context)
+    except ssl.SSLCertVerificationError as error:
+        raise ClusterError(
+            f"{address}: expected a scheduler whose certificate {files.ca_file} has "
+            f"signed. Received: another ({error.verify_message}). Give --tls-ca-file "
+            "the file that the scheduler was started with"
+        ) from None
+    except ssl.SSLError as error:
+        if "ALERT" in (error.reason or ""):
+            raise ClusterError(
+                f"{address}: expected a certificate that the scheduler accepts. "
+                f"Received: {files.cert} ({_reason(error)}). Give --tls-cert and "
+                "--tls-key a pair that its authority has signed"
+            ) from None
+        if error.reason in NO_TLS:
+            raise ClusterError(
+                f"{address}: expected a Dask scheduler with TLS. Received: one "
+                "without; its address begins with tcp://"
+            ) from None
+    except OSError:  # nobody there, which is found out again
+        pass
+
+
+def _shake_hands(address: str, context: ssl.SSLContext) -> None:
+    """Begin to speak TLS at an address, and wait for the first word."""
+    host, _, port = address.partition("://")[2].rpartition(":")
+    where = (host.strip("[]"), int(port))
+    with (
+        socket.create_connection(where, CONNECT_TIMEOUT) as plain,
+        context.wrap_socket(plain) as secured,
+    ):
+        secured.recv(1)  # only now does one hear of a refused certificate
+
+
+def _speaks_tls(address: str) -> bool:
+    """Return whether a scheduler speaks TLS although its address does not say so."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        _shake_hands(address, context)
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")
+    except OSError:
+        return False
+    return True
 
 
 def _is_address(text: str) -> bool:
@@ -234,21 +403,33 @@ async def _kill_workers(cluster: Any) -> None:
 
 
 @contextlib.contextmanager
-def _client(target: Any, address: str) -> Iterator[Any]:
+def _client(target: Any, address: str, tls: Tls) -> Iterator[Any]:
     """Connect to a local cluster, or to an address where a scheduler must answer."""
     from distributed import Client
 
     wanted = f"{address}: expected a Dask scheduler. Received: "
+    options: dict[str, Any] = {}
     try:
         if isinstance(target, str):
+            if target.startswith(TLS_SCHEME):
+                _require_handshake(target, tls)
+            options["security"] = security = tls.security()
             with ThreadPoolExecutor(1) as pool:  # there may be a loop in this thread
-                kind = pool.submit(asyncio.run, _server_type(target)).result()
+                asked = _server_type(target, security)
+                kind = pool.submit(asyncio.run, asked).result()
             if kind != "Scheduler":
                 raise ClusterError(f"{wanted}{kind}")
-        client = Client(target, timeout=CONNECT_TIMEOUT, set_as_default=False)
+        client = Client(
+            target, timeout=CONNECT_TIMEOUT, set_as_default=False, **options
+        )
     except ClusterError:
         raise
     except Exception as error:  # refused, no such host, something else that answers
+        if target == address and _speaks_tls(address):
+            raise ClusterError(
+                f"{wanted}one with TLS. Its address begins with {TLS_SCHEME}, and it "
+                "needs --tls-ca-file, --tls-cert and --tls-key"
+            ) from None
         raise ClusterError(
             f"{wanted}no answer in {CONNECT_TIMEOUT:g} s ({_reason(error)})"
         ) from None
@@ -259,11 +440,11 @@ def _client(target: Any, address: str) -> Iterator[Any]:
             client.close(timeout=1)
 
 
-async def _server_type(address: str) -> str:
+async def _server_type(address: str, security: Any) -> str:
     """Ask what answers there; Client would wait without end for what never does."""
-    from distributed import Security, rpc
+    from distributed import rpc
 
-    secured = Security().get_connection_args("client")
+    secured = security.get_connection_args("client")
     async with rpc(address, timeout=CONNECT_TIMEOUT, connection_args=secured) as server:
         answer = await asyncio.wait_for(server.identity(), CONNECT_TIMEOUT)
     return str(answer["type"])

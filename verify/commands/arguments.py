@@ -15,6 +15,7 @@ from verify.errors import DataError, printable
 
 if TYPE_CHECKING:  # each command imports what it needs, so --help is fast
     from verify.checks.mapper import Mapper
+    from verify.commands.options import Dask
     from verify.data.sources import Source
 
 CLASS_FOR_CLASS = re.compile(r"[\w>.]+=\w+")
@@ -179,7 +180,7 @@ def read_share(option: str, text: str) -> float:
 
 
 @contextlib.contextmanager
-def row_mapper(address: str | None, net: verify.Network) -> Iterator[Mapper]:
+def row_mapper(dask: Dask, net: verify.Network) -> Iterator[Mapper]:
     """Yield the mapper of a Dask cluster, or without an address that of this process.
 
     Raises
@@ -192,7 +193,12 @@ def row_mapper(address: str | None, net: verify.Network) -> Iterator[Mapper]:
     from verify.checks.mapper import serial_map
     from verify.forward.own_layers import own_layers
 
-    if address is None:
+    if dask.address is None:
+        if any(dask[1:]):
+            raise DataError(
+                "--tls-ca-file, --tls-cert and --tls-key: expected --dask "
+                "tls://host:8786 with them. Received: none"
+            )
         yield serial_map
         return
     own = own_layers()
@@ -202,9 +208,9 @@ def row_mapper(address: str | None, net: verify.Network) -> Iterator[Mapper]:
                 f"{layer}: --dask is not supported with layers of your own, which its "
                 "workers do not have. Run it without --dask"
             )
-    from verify.checks.cluster import connected  # Dask is an extra, and slow to import
+    from verify.checks.cluster import Tls, connected  # an extra, and slow to import
 
-    with connected(address) as cluster:
+    with connected(dask.address, tls=Tls(*dask[1:])) as cluster:
         yield cluster.map
 
 

@@ -72,7 +72,7 @@ def check(
     report: str | None,
     resume: bool,
     threads: int | None,
-    dask: str | None,
+    dask: options.Dask,
 ) -> None:
     """Compare the NumPy forward pass with Keras, layer by layer."""
     page = None if html is None else output_path(html, "--html", ".html")

@@ -147,7 +147,7 @@ def compare(
     resume: bool,
     diagnosis_seconds: float,
     threads: int | None,
-    dask: str | None,
+    dask: options.Dask,
 ) -> None:
     """Say whether a port computes the model, and if not, what it does instead.
 
@@ -196,8 +196,8 @@ def compare(
                 )
             if page is not None:
                 write_page(page, found, explored_port(net, source, theirs, found))
-        elif resume or dask or html:
-            option = "--resume" if resume else "--dask" if dask else "--html"
+        elif resume or dask.address or html:
+            option = "--resume" if resume else "--dask" if dask.address else "--html"
             raise DataError(
                 f"{option}: expected --outputs, whose rows it is for. "
                 "Received: an exported file"

@@ -92,7 +92,7 @@ def predict(
     vocabulary: str | None,
     column: str | None,
     threads: int | None,
-    dask: str | None,
+    dask: options.Dask,
 ) -> None:
     """Write the outputs of the model, computed in NumPy."""
     from verify.checks.inputs import id_notes

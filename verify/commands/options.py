@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import click
 
 model = click.argument(
@@ -86,8 +90,51 @@ report_file = click.option(
 resume = click.option(
     "--resume", is_flag=True, help="Go on from --report where a run was interrupted."
 )
-dask = click.option(
+_dask = click.option(
     "--dask",
     metavar="ADDRESS",
-    help="Have a Dask cluster evaluate the rows: tcp://host:8786, or local.",
+    help="Have a Dask cluster evaluate the rows: tcp://host:8786, tls://host:8786, or "
+    "local.",
 )
+
+
+def tls_files(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the files of TLS, by the names that they have in Dask's own commands."""
+    files = {
+        "key": "the key of --tls-cert",
+        "cert": "a certificate of your own",
+        "ca-file": "the authority that has signed the scheduler's certificate",
+    }
+    for name, help_text in files.items():
+        option = click.option(
+            f"--tls-{name}", metavar="FILE", help=f"For tls://: {help_text}."
+        )
+        command = option(command)
+    return command
+
+
+class Dask(NamedTuple):
+    """Hold the address of a scheduler, if one was given, and the files of its TLS."""
+
+    address: str | None
+    ca_file: str | None
+    cert: str | None
+    key: str | None
+
+
+def dask(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--dask`` and what belongs to it; the command gets it as one `Dask`."""
+
+    @functools.wraps(command)
+    def together(
+        *args: Any,
+        dask: str | None,
+        tls_ca_file: str | None,
+        tls_cert: str | None,
+        tls_key: str | None,
+        **others: Any,
+    ) -> Any:
+        given = Dask(dask, tls_ca_file, tls_cert, tls_key)
+        return command(*args, dask=given, **others)
+
+    return _dask(tls_files(together))
