@@ -216,7 +216,7 @@ class OutputsComparison(PortComparison):
         clock = Clock(self.diagnosis_seconds)
         if not self.net.stateful and self.net.spec.batch_size is None:
             found = diagnosed_on_some_steps(
-                self.net, x, theirs, allowed, clock.left, search
+                self.net, x, theirs, allowed, clock.left, search, rows
             )
             if found is not None:
                 return found

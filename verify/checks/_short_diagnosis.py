@@ -15,7 +15,9 @@ from verify.checks.shorter_windows import SomeSteps, shortened_alike, some_steps
 from verify.errors import VerifyError
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
+from verify.mistakes.diagnose import DIFFERENCE_IS
 from verify.mistakes.explanation import Diagnosis
+from verify.mistakes.remainder import describe_remainder
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 
@@ -124,6 +126,7 @@ def diagnosed_on_some_steps(
     allowed: Sequence[Array],
     seconds: float,
     diagnose: Diagnose,
+    numbers: Array,
 ) -> Diagnosis | None:
     """Return what explains the outputs of a model on the first or last steps alone.
 
@@ -141,6 +144,8 @@ def diagnosed_on_some_steps(
         Greatest difference that counts as explained.
     seconds : float
     diagnose : callable
+    numbers : (rows,) of int
+        Numbers of the rows in the data.
 
     Returns
     -------
@@ -153,7 +158,15 @@ def diagnosed_on_some_steps(
     short, kept = found
     seen = [y[:, some] for y, some in zip(observed, kept, strict=True)]
     diagnosis = diagnose(short.net, short.x, seen, seconds)
+
+    def remains(outputs: Sequence[Array]) -> str:
+        names = net.output_names
+        return describe_remainder(
+            outputs, observed, allowed=allowed, rows=numbers, names=names
+        )
+
     if not diagnosis.explanations:
+        diagnosis = _told_of_whole(diagnosis, short, net, x, remains)
         left = _steps_left(short, kept)
         return replace(diagnosis, unsearched=(*diagnosis.unsearched, left))
     mutant = diagnosis.explanations[0].mutant
@@ -164,6 +177,29 @@ def diagnosed_on_some_steps(
     except VerifyError:
         return None
     return None if _differ(outputs, observed, allowed) else diagnosis
+
+
+def _told_of_whole(
+    diagnosis: Diagnosis,
+    short: SomeSteps,
+    net: Network,
+    x: Inputs,
+    remains: Callable[[Sequence[Array]], str],
+) -> Diagnosis:
+    """Return a diagnosis whose words for a difference are about the whole windows."""
+    hints, nearest = list(diagnosis.hints), diagnosis.nearest
+    if hints and hints[0].startswith(DIFFERENCE_IS):
+        text = remains(net.flat(x, dtype="float64"))
+        hints[:1] = [f"{DIFFERENCE_IS}{text}"] if text else []
+    if nearest is not None and nearest.explanation.mutant is not None:
+        mutant = nearest.explanation.mutant
+        try:
+            mutant = replace(mutant, model=short.lengthened(mutant.model))
+            text = remains(mutant.evaluate(x))
+        except VerifyError:
+            text = ""
+        nearest = replace(nearest, remains=text)
+    return replace(diagnosis, hints=tuple(hints), nearest=nearest)
 
 
 def _differing_steps(

@@ -68,6 +68,9 @@ SECONDS_FOR_OTHERS = 5.0
 """Seconds, after a mistake was found that explains everything, in which others are
 sought that these outputs cannot tell from it."""
 
+DIFFERENCE_IS = "the difference is "
+"""Begins the hint that describes the difference, which is the first."""
+
 WEIGHT_SHARE = 0.4
 """Share of the time left in which a single wrong number is sought."""
 
@@ -370,7 +373,7 @@ class _Diagnosing:
                 names=self._names(),
             )
             if text:
-                yield f"the difference is {text}"
+                yield f"{DIFFERENCE_IS}{text}"
         if self.port and case.fits(case.ours):
             names = Network(self.spec).output_names
             yield from near_presentations(case.ours, case.observed, names)

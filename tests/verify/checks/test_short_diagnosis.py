@@ -165,6 +165,7 @@ def test_what_is_wrong_in_the_last_steps_alone_is_sought_there(monkeypatch):
     found = compare_outputs(net, x, y, diagnosis_seconds=0.2).diagnosis
     assert not found.explanations
     assert any(text.startswith("time steps 0 to ") for text in found.unsearched)
+    assert found.hints[0].startswith("the difference is in steps 420 to 439 of 440")
 
 
 def test_what_was_not_found_in_the_last_steps_says_so_too():
@@ -183,7 +184,8 @@ def test_a_model_whose_outputs_depend_on_all_steps_is_searched_whole():
     observed = net.flat(x)
     never = lambda *arguments: pytest.fail("searched on the first steps")  # noqa: E731
     allowed = [np.full(4, 1e-6)]
-    assert short.diagnosed_on_some_steps(net, x, observed, allowed, 1.0, never) is None
+    arguments = (net, x, observed, allowed, 1.0, never, np.arange(4))
+    assert short.diagnosed_on_some_steps(*arguments) is None
 
 
 def test_few_rows_are_searched_where_windows_are_long(monkeypatch):
