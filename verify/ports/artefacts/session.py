@@ -196,6 +196,7 @@ class Session:
         process.kill()
         process.wait()
         self._chatter.close()
+        self._scratch.cleanup()
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the file once.
@@ -270,6 +271,9 @@ class Session:
         home = os.path.dirname(os.path.dirname(os.path.abspath(verify.__file__)))
         known = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = os.pathsep.join([known, home] if known else [home])
+        # runtimes leave files there: ONNX Runtime a number for its telemetry
+        self._scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        environment["TMPDIR"] = self._scratch.name
         self._chatter = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, *CHILD],

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +58,21 @@ def test_a_session_runs_a_file_and_ends_with_its_block(onnx_sum):
     assert not alive(pid)
     with pytest.raises(verify.ModelFileError, match="its process has ended"):
         opened.run({"x": X})
+
+
+def test_what_a_runtime_leaves_in_temporary_files_goes_with_the_session(
+    onnx_sum, tmp_path, monkeypatch
+):
+    """As ONNX Runtime 1.32.0 does, with a file called ``.ses``."""
+    place = tmp_path / "tmp"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    with open_session(onnx_sum) as opened:
+        (own,) = place.iterdir()
+        environment = Path(f"/proc/{opened._process.pid}/environ").read_bytes()
+        assert f"TMPDIR={own}\0".encode() in environment
+        (own / "left").touch()
+    assert list(place.iterdir()) == []
 
 
 def test_two_sessions_at_the_same_time_do_not_disturb_each_other(onnx_sum, tmp_path):
