@@ -77,6 +77,11 @@ class Gradients:
     weights: Mapping[str, Mapping[str, Array]]
 
 
+RECORDED_IN_PARTS = frozenset({"sparsemax"})
+"""Activations without a derivative of their own, which are recorded as what they are
+made of where bounds are wanted."""
+
+
 def supports(net: Network, *, bounding: bool = False) -> str:
     """Return why `backprop` cannot differentiate a model; an empty text if it can.
 
@@ -109,7 +114,8 @@ def refused(layer: LayerSpec, *, bounding: bool = False) -> str:
     bounding : bool
         Whether bounds are wanted, and not gradients of weights. Then 8-bit weights are
         allowed, whose layers round inputs to whole numbers, where the derivative is 0
-        (Keras trains as if they did not), and so are weights of tf_idf.
+        (Keras trains as if they did not), and so are weights of tf_idf and the
+        activations of `RECORDED_IN_PARTS`.
     """
     if layer.class_name not in DIFFERENTIATED:
         return (
@@ -118,7 +124,8 @@ def refused(layer: LayerSpec, *, bounding: bool = False) -> str:
         )
     for option in ("activation", "recurrent_activation"):
         name = layer.options.get(option, "linear")
-        if bare(name) not in DIFFERENTIABLE:
+        in_parts = bounding and name in RECORDED_IN_PARTS
+        if bare(name) not in DIFFERENTIABLE and not in_parts:
             return (
                 f"{layer}: gradients through {option}={name} are not "
                 f"supported. Supported: {join_and(DIFFERENTIABLE)}"

@@ -179,6 +179,10 @@ def _running_sum(tape: Tape, x: Any, axis: Any = None, **more: Any) -> Any:
     return summing.running_sum(tape, x, axis)
 
 
+def _sorted(tape: Tape, x: Any, axis: int = -1) -> Any:
+    return summing.in_order(tape, x, axis)
+
+
 def _running_product(tape: Tape, x: Any, axis: Any = None, **more: Any) -> Any:
     return summing.running_product(tape, x, axis)
 
@@ -252,7 +256,7 @@ RULES: Mapping[Any, Callable[..., Any]] = {
     np.sum: _sum, np.mean: _mean, np.prod: _product,
     np.max: _maximum, np.amax: _maximum, np.min: _minimum, np.amin: _minimum,
     np.var: _variance, np.std: _deviation, np.linalg.norm: _norm,
-    np.cumsum: _running_sum, np.cumprod: _running_product,
+    np.cumsum: _running_sum, np.cumprod: _running_product, np.sort: _sorted,
     np.tensordot: _tensordot, np.dot: _dot, np.einsum: _einsum,
     **{f: _plain(f) for f in (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like,
                               np.full_like, np.empty_like, np.result_type)},

@@ -301,6 +301,24 @@ def running_sum(tape: Tape, x: Any, axis: Any) -> Any:
     )
 
 
+def in_order(tape: Tape, x: Any, axis: int = -1) -> Any:
+    """Record the sorting of numbers along an axis."""
+    (k,) = axes_of(x, axis)
+    order = np.argsort(value_of(x), axis=k, kind="stable")
+
+    def pullback(output: Array) -> Callable[[Array], list[Array | None]]:
+        def back(d: Array) -> list[Array | None]:
+            found = np.empty_like(d)
+            np.put_along_axis(found, np.broadcast_to(order, d.shape), d, axis=k + 1)
+            return [found]
+
+        return back
+
+    return tape.record(
+        [x], lambda v: np.sort(v, axis=k), pullback, name="sort", place=("axes", (k,))
+    )
+
+
 def _sums_to_the_end(d: Array, axis: int) -> Array:
     """Return for each place along an axis the sum of it and all later ones."""
     return np.flip(np.cumsum(np.flip(d, axis=axis), axis=axis), axis=axis)

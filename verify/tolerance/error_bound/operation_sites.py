@@ -117,6 +117,8 @@ def operation_rounding(
             return OperationRounding(error, deviation, nowhere)
         case "max" | "min":
             return OperationRounding(_extreme(operation), None, nowhere)
+        case "sort":
+            return OperationRounding(_order(operation), None, nowhere)
     error = _own_error(operation, activation_errors)
     if operation.slopes is None:
         return OperationRounding(error, None, nowhere)
@@ -220,6 +222,22 @@ def _extreme(operation: Operation) -> Array:
         gaps = np.abs(whole(axis=axes, keepdims=True) - x)
         gaps = np.where(gaps < 2 * SHIFTS * shift, gaps, 0.0)  # NaN is not near
     return gaps.max(axis=axes).reshape(operation.output.shape)
+
+
+def _order(operation: Operation) -> Array:
+    """Return how far a sorted number moves if float32 has another one in its place.
+
+    Both it and what is derived of it move by no more than float32 moves the numbers.
+    They are the same unless its neighbours are that near.
+    """
+    y = operation.output
+    (k,) = operation.place[1]  # type: ignore[index]
+    (shift,) = operation.shifts
+    with np.errstate(invalid="ignore"):
+        steps = np.diff(y, axis=k, prepend=-np.inf, append=np.inf)
+    below, above = np.delete(steps, -1, axis=k), np.delete(steps, 0, axis=k)
+    reach = np.broadcast_to(2 * SHIFTS * np.asarray(shift), y.shape)
+    return np.where(np.minimum(below, above) < reach, reach, 0.0)
 
 
 def _kinks(operation: Operation) -> tuple[Array, Array]:
