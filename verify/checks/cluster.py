@@ -380,8 +380,25 @@ async def _block_sigint() -> None:
     A process inherits what the thread that starts it blocks. They would print a
     traceback before they come to `IGNORE_SIGINT`.
     """
-    resource_tracker.ensure_running()  # which would end the blocking
+    _start_tracker()  # it would end the blocking
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def _start_tracker() -> None:
+    """Start in silence the process that removes semaphores which others have left.
+
+    It says on stderr how many there were if workers are killed while they are started.
+    """
+    quiet = "ignore::UserWarning:multiprocessing.resource_tracker"
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = f"{before},{quiet}" if before else quiet
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 async def _until_started(cluster: Any) -> None:
