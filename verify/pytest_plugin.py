@@ -152,6 +152,13 @@ def pytest_configure(config: pytest.Config) -> None:
     settings = Settings.of(config)
     if _collects(config):
         _refuse_unusable(config, settings)
+    else:
+        for name in ("data", "outputs"):
+            if config.getoption(f"{PREFIX}_{name}") is not None:
+                raise pytest.UsageError(
+                    f"--rnn-verify-{name}: expected --rnn-verify too, which has model "
+                    "files collected"
+                )
     if settings.backend is not None:
         _choose_backend(config, settings.backend)
 
@@ -256,7 +263,7 @@ class ModelItem(pytest.Item):
             self.net = self._network()
             self._open_files(self.net)
         except VerifyError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     def runtest(self) -> None:
         """Check the model, and fail with the report."""

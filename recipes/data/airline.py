@@ -23,7 +23,7 @@ from verify.data.csv_form import (
     text_form,
 )
 from verify.data.file_kinds import file_kind
-from verify.data.files import near_files
+from verify.data.files import meant_instead
 from verify.data.text import packaged_file
 from verify.errors import DataError, printable
 
@@ -155,7 +155,9 @@ def _bytes(path: Path, shown: str) -> bytes:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{shown}: {wanted}. No such file{near_files(path)}") from None
+        raise DataError(
+            f"{shown}: {wanted}. No such file{meant_instead(path)}"
+        ) from None
     except IsADirectoryError:
         raise DataError(f"{shown}: {wanted}. Received: a folder") from None
     except OSError as error:

@@ -208,6 +208,7 @@ TABLES: dict[str, bytes | str] = {
     "meh.csv": TWEETS.replace("negative", "meh"),
     "onesided.csv": TWEETS.replace("negative", "positive"),
     "only.csv": "text,airline_sentiment\n",
+    "class.csv": "class\nno\nyes\n",
     "open.csv": 'text,airline_sentiment\n"never closed,0\n',
     "tweets16.csv": codecs.BOM_UTF16_LE + TWEETS.encode("utf-16-le"),
 }
@@ -220,6 +221,9 @@ def write_all(folder: Path) -> None:
     (folder / "nothing").mkdir()
     os.mkfifo(folder / "pipe")  # what <(command) gives in a shell
     lstm_file(folder / "m.keras")
+    for name in ("one/a.keras", "two/a.keras", "two/b.keras"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        lstm_file(folder / name)
     (folder / "runs" / "sentiment_lstm").mkdir(parents=True)
     lstm_file(folder / "runs" / "sentiment_lstm" / "model.keras")
     written(

@@ -170,6 +170,7 @@ def test_what_cannot_be_read_is_an_error_by_name(run, models):
     done.stdout.fnmatch_lines(["*/damaged.keras: *", "ERROR models/damaged.keras::*"])
     done.stdout.fnmatch_lines(["*alone.x.npy: expected a file of numbers*"])
     assert "verify/model_files" not in done.stdout.str()  # no traceback
+    assert "During handling" not in done.stdout.str()  # nor the same line twice
 
 
 @pytest.mark.parametrize(
@@ -187,6 +188,12 @@ def test_options_without_a_use_are_refused(run, models, options, said):
     done = run("--rnn-verify", *options, "models")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines([f"*{said}*"])
+
+
+def test_files_without_models_to_collect_are_refused(run, models):
+    done = run("--rnn-verify-data=models/{name}.x.npy", "models")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["*--rnn-verify-data: expected --rnn-verify too*"])
 
 
 PORT = """

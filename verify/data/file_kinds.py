@@ -173,7 +173,7 @@ def kind_of_start(start: bytes) -> FileKind:
         return _kind_of_tar(start)
     if start.startswith(OLD_TORCH_MAGIC):
         return TORCH_PICKLE
-    if re.match(rb"\x80[\x02-\x05]|\((?:dp|lp)\d|c[a-z_.]+\n\w+\n", start):
+    if re.match(rb"\x80[\x02-\x05]|\((?:dp|lp)\d|c[a-z_.]+\n\w+\n(?:p\d+\n|\()", start):
         return PICKLE
     if _is_safetensors(start):
         return SAFETENSORS

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from itertools import islice
@@ -18,6 +19,9 @@ from verify.errors import DataError, WriteError, near_names, printable
 
 MAX_ENTRIES = 1000
 """Files of a folder that are looked at for the name that was meant."""
+
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""Begins a URL, of which a Path keeps one slash; a drive of Windows has one letter."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -57,23 +61,47 @@ def found_instead(path: Path) -> str:
     """Say what is in the place where a file was expected."""
     if path.is_dir():
         return "a folder"
-    return NOT_A_FILE if path.exists() else f"no such file{near_files(path)}"
+    return NOT_A_FILE if path.exists() else f"no such file{meant_instead(path)}"
 
 
-def near_files(path: Path) -> str:
-    """Return ``. Did you mean model.keras?`` for a path that is not there, or ``""``.
+def meant_instead(path: Path) -> str:
+    """Return what to do about a path that is not there, as a sentence, or ``""``.
 
-    Its folder is looked into, and the name may have been written otherwise.
+    ``. Did you mean model.keras?`` names a file that is there: under another spelling,
+    or with the slashes, quotes and blanks of another place corrected.
+    """
+    text = str(path)
+    if URL.match(text):
+        return ". That is a URL; download the file, and give its name"
+    if text.startswith("~"):
+        return ". Only shells know ~; write the path from / on"
+    if set(text) & {"*", "?", "["}:
+        return ". That is a pattern; give the name of one file"
+    corrected = Path(text.strip(" '\"").replace("\\", "/"))
+    if corrected != path and corrected.exists():
+        return _meant(corrected)
+    near = _near(path)
+    return _meant(near[0]) if len(near) == 1 else ""
+
+
+def _meant(path: Path) -> str:
+    return f". Did you mean {printable(path)}?"
+
+
+def _near(path: Path) -> list[Path]:
+    """Return what may be meant of the files beside a path that is not there.
+
+    They have its suffix and nearly its name, or its name and another suffix.
     """
     try:
-        entries = list(islice(path.parent.iterdir(), MAX_ENTRIES))
+        entries = sorted(islice(path.parent.iterdir(), MAX_ENTRIES))
     except OSError:
-        return ""
-    entries.sort(key=lambda entry: (entry.suffix == path.suffix, entry.name))
-    # best those of this suffix; a link that leads nowhere has the name itself
-    beside = {entry.stem: entry for entry in entries if entry.name != path.name}
-    near = near_names(path.stem, beside)
-    return f". Did you mean {printable(beside[near[0]])}?" if len(near) == 1 else ""
+        return []
+    # a link that leads nowhere has the name itself
+    entries = [entry for entry in entries if entry.name != path.name]
+    alike = {entry.stem: entry for entry in entries if entry.suffix == path.suffix}
+    near = [alike[stem] for stem in near_names(path.stem, alike)]
+    return near or [entry for entry in entries if entry.stem == path.stem]
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

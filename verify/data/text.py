@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from verify.data.files import near_files, read_json
+from verify.data.files import meant_instead, read_json
 from verify.data.json_values import from_json, json_name, to_json
 from verify.errors import DataError
 from verify.model.arrays import Array
@@ -305,5 +305,5 @@ def read_pipeline(path: str | os.PathLike[str]) -> TextPipeline:
     except FileNotFoundError:
         raise DataError(
             f"{path}: expected the vocabulary of a run. Received: no such file"
-            f"{near_files(path)}"
+            f"{meant_instead(path)}"
         ) from None

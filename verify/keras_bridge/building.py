@@ -6,8 +6,10 @@ import inspect
 import re
 from contextlib import AbstractContextManager
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
+from verify.data.file_kinds import HDF5, KERAS, file_kind
 from verify.errors import KerasCannotRun, VerifyError, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.own_layers import own_layers
@@ -21,6 +23,9 @@ from verify.model.spec import GATES, LayerSpec, ModelSpec
 from verify.model_files.config import read_architecture
 from verify.model_files.keras2_config import KERAS2_HARD_SIGMOID, MERGING_CLASSES
 from verify.model_files.vocabularies import holds_vocabulary
+
+SUFFIXES = {KERAS: (".keras",), HDF5: (".h5", ".hdf5")}
+"""What Keras wants the files of a kind to be called."""
 
 
 def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
@@ -45,6 +50,7 @@ def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
             f"rebuilt with other names: with '{printable(unfit)}' predict raises on "
             "TensorFlow"
         )
+    _require_name_of_its_kind(path)
     try:
         with quiet(), keras.saving.CustomObjectScope(own_classes()):
             return keras.saving.load_model(path, compile=False, safe_mode=True), ""
@@ -63,6 +69,22 @@ def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
         raise KerasCannotRun(
             f"{printable(path)}: Keras cannot load this file ({first_line(error)})"
         ) from None
+
+
+def _require_name_of_its_kind(path: str) -> None:
+    """Raise KerasCannotRun for a file that is called as another kind of file is.
+
+    Keras takes the kind from the name.
+    """
+    file = Path(path)
+    kind = file_kind(file)
+    names = SUFFIXES.get(kind, ())
+    if names and not path.endswith(names):
+        raise KerasCannotRun(
+            f"{printable(path)}: expected a name ending in {names[0]}, because Keras "
+            f"goes by names, and the file is {kind.name}. "
+            f"Received: '{printable(file.suffix, 40)}'; rename it"
+        )
 
 
 def own_classes() -> dict[str, type]:

@@ -96,13 +96,25 @@ def _way_on(path: Path, kind: FileKind) -> str:
     )
 
 
-def _try(model: Path) -> str:
-    return f"Try {shlex.quote(printable(model))}"
+def _try(*models: Path) -> str:
+    shown = [shlex.quote(printable(model)) for model in models]
+    if len(shown) == 1:
+        return f"Try {shown[0]}"
+    more = f" or {len(shown) - 3:,} more" if len(shown) > 3 else ""
+    return f"Give one of its models: {', '.join(shown[:3])}{more}"
+
+
+def _models_in(folder: Path) -> list[Path]:
+    """Return the model of a run's folder, or all in a folder, or those of its runs."""
+    if (folder / "model.keras").is_file():
+        return [folder / "model.keras"]
+    inside = [one for one in folder.iterdir() if one.suffix in (".keras", ".h5")]
+    return sorted(inside or folder.glob("*/model.keras"))
 
 
 def _way_on_in_folder(path: Path) -> str:
-    if (path / "model.keras").is_file():
-        return _try(path / "model.keras")
+    if models := _models_in(path):
+        return _try(*models)
     missing = [name for name in MEMBERS if not (path / name).is_file()]
     if len(missing) == len(MEMBERS):
         return ""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from verify.data.file_kinds import KERAS, file_kind
-from verify.data.files import found_instead, near_files
+from verify.data.files import found_instead, meant_instead
 from verify.errors import ModelFileError, UnsupportedError, error_prefix, printable
 from verify.forward.layers import REGISTRY
 from verify.model.arrays import Array, shape_text
@@ -164,7 +164,7 @@ def first_bytes(path: Path, shown: str) -> bytes:
             return file.read(len(HDF5_MAGIC))
     except FileNotFoundError:
         raise ModelFileError(
-            f"{shown}: {EXPECTED_FILES}. No such file{near_files(path)}"
+            f"{shown}: {EXPECTED_FILES}. No such file{meant_instead(path)}"
         ) from None
     except OSError as error:
         raise ModelFileError(f"{shown}: cannot be read ({error.strerror})") from None
@@ -360,9 +360,12 @@ def _read_config(path: Path, version: Any) -> tuple[Any, Any]:
             "supported"
         )
     content = _json(path.read_bytes(), shown)
-    if isinstance(content, dict):
-        version = content.get("keras_version", version)
-    return content, version
+    if not isinstance(content, dict) or not {"class_name", "config"} <= content.keys():
+        raise ModelFileError(
+            f"{wanted}. Received: JSON without class_name and config; model.to_json() "
+            "gives them"
+        )
+    return content, content.get("keras_version", version)
 
 
 def upgraded_config(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.nets import random_weights
+from support.nets import lstm_file, random_weights
 from support.old_files import old_file, old_layer
 
 import verify
@@ -159,3 +159,14 @@ def test_a_model_of_keras_2_is_built_inside_a_wrapper(tmp_path, undiagnosed):
     wrong = lstm.with_weights(bias=lstm.weights["bias"] + 0.1)
     report = verify.check(path, network=verify.Network(net.spec.with_layer(wrong)))
     assert report.first_mismatch.name == "lstm"
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("name", ["m.h5", "m.keras.zip"])
+def test_a_name_of_another_kind_of_file_is_to_be_changed(tmp_path, name):
+    path = lstm_file(tmp_path / name)
+    said = rf"{name}: expected a name ending in \.keras, .* a Keras model .*; rename it"
+    with pytest.raises(verify.VerifyError, match=said):
+        verify.check(path)
+    path.rename(tmp_path / "m.keras")
+    assert verify.check(tmp_path / "m.keras")

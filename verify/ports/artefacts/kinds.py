@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from verify.data.file_kinds import FileKind, file_kind
-from verify.data.files import near_files
+from verify.data.files import meant_instead
 from verify.errors import ModelFileError
 
 KINDS = ("onnx", "litert", "openvino", "saved_model", "torch_export")
@@ -55,7 +55,7 @@ def recognise(path: Path) -> str:
     """
     try:
         if not path.exists():
-            raise ModelFileError(f"{path}: no such file{near_files(path)}")
+            raise ModelFileError(f"{path}: no such file{meant_instead(path)}")
         kind = file_kind(path)
         if kind.key not in KINDS:
             raise _refusal(path, kind)
