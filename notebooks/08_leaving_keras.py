@@ -284,7 +284,7 @@ for (name, report), marker in zip(reports.items(), "os^vD", strict=True):
     )  # fmt: skip
 axes.axhline(1, color="black", linewidth=1)
 axes.set(yscale="log", ylabel="error / allowed")
-axes.tick_params(axis="x", rotation=40)
+plt.setp(axes.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 

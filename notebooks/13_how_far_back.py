@@ -576,4 +576,4 @@ worst_gradient = max(g.comparison.max_diff for g in report.gradients)
 print("Keras's gradients and NumPy's agree to", worst_gradient)
 
 # %% [markdown]
-# This was the last notebook. [All of them](README.md), with what you see in each.
+# Next: [could it have failed?](14_could_it_have_failed.ipynb), which goes on from notebook 6.

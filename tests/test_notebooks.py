@@ -56,7 +56,7 @@ def code(notebook) -> list:
 
 
 def test_there_is_a_notebook_a_script_and_solutions_of_every_name():
-    assert len(NAMES) == 13
+    assert len(NAMES) == 14
     for folder, suffix in ((".", ".ipynb"), ("solutions", ".py")):
         found = (notebook_runs.FOLDER / folder).glob(f"*{suffix}")
         assert sorted(path.stem for path in found) == NAMES

@@ -12,7 +12,7 @@ with one line that says what was expected.
 """
 
 from recipes.plots.diagram import unrolled
-from recipes.plots.errors import error_against_bound
+from recipes.plots.errors import error_against_bound, errors_of_outputs
 from recipes.plots.furniture import png
 from recipes.plots.lines import functions
 from recipes.plots.ranges import ranges
@@ -34,6 +34,7 @@ __all__ = [
     "confusions",
     "curves",
     "error_against_bound",
+    "errors_of_outputs",
     "frequencies",
     "functions",
     "gate_columns",

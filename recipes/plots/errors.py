@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from recipes.plots.furniture import (
     log_ticks,
     new_figure,
     power,
+    require_some,
     tidy,
 )
 from verify.report.report import Report, number
@@ -57,25 +59,54 @@ def error_against_bound(report: Report, title: str) -> Figure:
     title : str
     """
     lines = [
-        _line(cut(layer.name, 24), layer.numerics, layer.derived)
-        for layer in report.layers
+        _line(layer.name, layer.numerics, layer.derived) for layer in report.layers
     ]
     lines.append(_line("outputs", report.numerics, _derived(report)))
+    figure = _figure(lines, "difference of predict from NumPy in float64", "layer")
+    if len(lines) > 1:
+        figure.axes[0].axhline(len(lines) - 1.5, color="0.6", linewidth=0.8)
+    return finished(figure, title)
+
+
+def errors_of_outputs(reports: Mapping[str, Report], title: str) -> Figure:
+    """Draw the error of several outputs beside their tolerances, one line a report.
+
+    Error and tolerance are those that `error_against_bound` draws for the outputs.
+
+    Parameters
+    ----------
+    reports : mapping of str to verify.Report
+        Reports of comparisons, by the name of what was compared.
+    title : str
+
+    Raises
+    ------
+    DataError
+        Without a report.
+    """
+    require_some("reports", reports)
+    lines = [
+        _line(name, report.numerics, _derived(report))
+        for name, report in reports.items()
+    ]
+    figure = _figure(lines, "difference from NumPy in float64", "outputs")
+    return finished(figure, title)
+
+
+def _figure(lines: list[_Line], xlabel: str, ylabel: str) -> Figure:
     figure = new_figure(1.7 + 0.42 * len(lines))
     axes = figure.subplots()
     low, high = _limits(lines)
     axes.set_xscale("log")
     for y, line in enumerate(lines):
         _draw(axes, y, line, low, high)
-    if len(lines) > 1:
-        axes.axhline(len(lines) - 1.5, color="0.6", linewidth=0.8)
-    tidy(axes, "difference of predict from NumPy in float64", "layer", grid="x")
+    tidy(axes, xlabel, ylabel, grid="x")
     axes.set_xlim(low, high)
     log_ticks(axes.xaxis, low * 1.001, high)
-    axes.set_yticks(range(len(lines)), [line.name for line in lines])
+    axes.set_yticks(range(len(lines)), [cut(line.name, 24) for line in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     legend_below(figure, _keys(lines))
-    return finished(figure, title)
+    return figure
 
 
 def _line(name: str, comparison: Comparison, derived: float) -> _Line:

@@ -183,6 +183,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "error against noise": lambda: plots.error_against_bound(
         dataclasses.replace(a_report("noise floor"), layers=()), "t"
     ),
+    "errors of outputs": lambda: plots.errors_of_outputs(
+        {"(a)_$": a_report(), LONG[0]: a_report("noise floor")}, "t"
+    ),
     "accuracy by": lambda: plots.accuracy_by(
         [1, 5, 20],
         dict(zip((*LONG[:3], "$a_"), uniform(4, 3, 3), strict=True)),
@@ -618,6 +621,21 @@ def test_a_real_report_is_drawn() -> None:
     drawn(plots.error_against_bound(report, "t"))
 
 
+def test_errors_of_several_outputs_have_a_line_each() -> None:
+    report = a_report()
+    wrong = dataclasses.replace(report, numerics=report.layers[-1].numerics)
+    figure = plots.errors_of_outputs({"right": report, "wrong": wrong}, "t")
+    points = [
+        line.get_data() for line in figure.axes[0].lines if line.get_marker() == "o"
+    ]
+    assert [(x.item(), y.item()) for x, y in map(np.array, points)] == [
+        (2e-8, 0), (0.25, 1),
+    ]  # fmt: skip
+    assert tick_labels(figure, "y") == ["right", "wrong"]
+    assert "6.67% of what is allowed" in all_text(figure)
+    assert "10⁶ times what is allowed" in all_text(figure)
+
+
 def test_confusion_cells_show_count_and_share_of_the_row() -> None:
     figure = plots.confusion(COUNTS, ["no", "yes"], "t")
     cells = [text.get_text() for text in figure.axes[0].texts]
@@ -753,6 +771,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "classes": (lambda: plots.confusion(COUNTS, ["a"], "t"), "1 rows and columns"),
     "shares": (lambda: plots.confusion(COUNTS / 3, ["a", "b"], "t"), "counts"),
+    "no reports": (lambda: plots.errors_of_outputs({}, "t"), "reports: expected at"),
     "no matrices": (lambda: plots.confusions({}, ["a"], "t"), "at least one"),
     "few words": (lambda: plots.gates(traced(), ["a"], "t"), "5 in all. Received: 1"),
     "a text": (lambda: plots.gates(traced(), "words", "t"), "one text"),
