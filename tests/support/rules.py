@@ -15,6 +15,11 @@ import hypothesis
 import pytest
 
 NO_BROWSER = "no Chromium is installed"
+NO_OPENSSL = "no openssl is installed"
+NO_MOUNTS = "no mounts are allowed here"
+LACKING = (NO_BROWSER, NO_OPENSSL, NO_MOUNTS)
+"""What a machine may lack, as reasons of tests that are skipped for it."""
+
 BEGAN = pytest.StashKey[float]()
 
 LARGE_LIBRARIES = (
@@ -77,12 +82,13 @@ def _processor_seconds() -> float:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Let no test be skipped where CI=true: it proves nothing and would go unnoticed.
 
-    But for those that need a browser, where there is none and REQUIRE_BROWSER does not
-    ask for one.
+    But for those that need what the machine lacks, see `LACKING`. Where REQUIRE_BROWSER
+    is set, tests that need a browser fail instead.
     """
     if os.environ.get("CI") != "true":
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = [] if reporter is None else reporter.stats.get("skipped", [])
-    if any(NO_BROWSER not in str(report.longrepr) for report in skipped):
+    reasons = [str(report.longrepr) for report in skipped]
+    if not all(any(one in reason for one in LACKING) for reason in reasons):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

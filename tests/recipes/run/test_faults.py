@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.faults import SLOW_DISK, Watched
+from support.rules import NO_MOUNTS
 from support.runs import assert_same_run, read
 from support.thoroughness import THOROUGH, some
 
@@ -86,12 +87,10 @@ def test_a_file_that_cannot_grow_is_one_line_and_the_run_can_be_resumed(
 def unshared(script: str) -> list[str]:
     """Return a command with mounts of its own, which end with it; or skip the test."""
     command = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
-    if shutil.which("unshare") is None:
-        pytest.skip("no unshare")
-    if subprocess.run(
-        [*command, "mount -t tmpfs none /mnt"], capture_output=True
-    ).returncode:
-        pytest.skip("no mounts are allowed here")
+    mount = [*command, "mount -t tmpfs none /mnt"]
+    known = shutil.which("unshare") is not None
+    if not known or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip(NO_MOUNTS)
     return [*command, script]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.nets import ids, lstm_file
+from support.rules import NO_OPENSSL
 from support.schedulers import Scheduler
 
 from verify.__main__ import main
@@ -17,7 +18,7 @@ from verify.checks.cluster import ClusterError, Tls, connected
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl"),
+    pytest.mark.skipif(shutil.which("openssl") is None, reason=NO_OPENSSL),
 ]
 
 KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
