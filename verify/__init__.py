@@ -38,7 +38,12 @@ __all__ = list(_HOME)
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from verify.errors import did_you_mean
+
+        said = f"module {__name__!r} has no attribute {name!r}"
+        # tools look for names with underscores, which nobody has misspelt
+        hint = "" if name.startswith("_") else did_you_mean(name, _HOME)
+        raise AttributeError(f"{said}. {hint}".rstrip() if hint else said)
     found = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = found  # the next access does not come here
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import math
 import random
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ import numpy as np
 
 import verify
 from verify import keras_bridge
-from verify.errors import DataError
+from verify.errors import DataError, did_you_mean
 
 _Callback: Any = keras_bridge.import_keras().callbacks.Callback
+
+OWN_OPTIONS = ("every", "at_end", "stop_on_fail", "name", "verbose")
 
 
 class VerifyCallback(_Callback):  # type: ignore[misc]
@@ -85,6 +88,13 @@ class VerifyCallback(_Callback):  # type: ignore[misc]
                 "every=None checks at the end alone: expected at_end=True. "
                 "Received: at_end=False"
             )
+        known = inspect.signature(verify.check).parameters
+        for option in options:
+            if option not in known:
+                raise TypeError(
+                    f"VerifyCallback and verify.check have no option '{option}'. "
+                    f"{did_you_mean(option, [*known, *OWN_OPTIONS])}".rstrip()
+                )
         self.x = x
         self.every = every
         self.at_end = at_end

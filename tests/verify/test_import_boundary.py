@@ -187,6 +187,10 @@ def test_every_name_of_the_package_is_there_whatever_was_imported_before():
     assert set(verify.__all__) <= set(dir(verify))
     with pytest.raises(AttributeError, match="'verify' has no attribute 'nope'"):
         verify.nope  # noqa: B018
+    with pytest.raises(AttributeError, match=r"'Check'\. Did you mean check\?$"):
+        verify.Check  # noqa: B018
+    with pytest.raises(AttributeError, match=r"'__wrapped__'$"):
+        verify.__wrapped__  # noqa: B018
 
 
 PUBLIC = """

@@ -111,6 +111,8 @@ def test_what_cannot_be_used_is_refused(monkeypatch):
     for every in (0, -1, True, 1.5, "2"):
         with pytest.raises(DataError, match="every: expected 1 or more"):
             VerifyCallback(every=every)
+    with pytest.raises(TypeError, match=r"no option 'evry'\. Did you mean every\?"):
+        VerifyCallback(evry=2)
     with pytest.raises(DataError, match="at_end=True"):
         VerifyCallback(every=None, at_end=False)
 

@@ -29,6 +29,7 @@ from verify.checks.inputs import (
 from verify.errors import DataError, join_and, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
+from verify.forward.preparing import as_numbers
 from verify.mistakes.diagnose import diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.mistakes.search import Clock
@@ -274,4 +275,4 @@ def output_leaves(outputs: Any, names: Sequence[str]) -> list[Array]:
                 f"expected {len(names)} outputs ({join_and(list(names))}). "
                 f"Received: {len(given)}"
             )
-    return [np.asarray(value) for value in given]
+    return [as_numbers(value, "outputs that are numbers") for value in given]

@@ -144,8 +144,8 @@ def check(
 
 def _batch_size(spec: ModelSpec, rows: int, wanted: int) -> int:
     fixed = spec.batch_size
-    if wanted < 1:
-        raise DataError(f"expected a batch size of 1 or more. Received: {wanted}")
+    if not hasattr(wanted, "__index__") or wanted < 1:
+        raise DataError(f"expected a batch size of 1 or more. Received: {wanted!r}")
     if fixed is None:
         return wanted
     if rows % fixed:

@@ -349,10 +349,6 @@ def _require_fitting(
     """
     for k, (array, shape) in enumerate(zip(theirs, shapes, strict=True)):
         received = array.shape if outputs is None else (outputs.rows, *array.shape[1:])
-        if array.dtype.kind not in "biuf" and not is_float(array):
-            raise DataError(
-                f"expected outputs that are numbers. Received: {array.dtype}"
-            )
         if received != shape:
             whole = array
             if outputs is not None and outputs.rows <= MAX_SHAPE_ROWS:

@@ -63,6 +63,11 @@ def load(
     UnsupportedError
         A model, a layer, an option, a backend or a version is not supported.
     """
+    if config is not None and not is_path(config):
+        raise DataError(
+            "config: expected the name of a file, with what model.to_json() returns. "
+            f"Received: {type(config).__name__}"
+        )
     rules = None if keras is None else known_rules(keras)
     if is_path(model):
         from verify.model_files.read import read_file

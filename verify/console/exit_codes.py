@@ -65,7 +65,9 @@ class Commands(click.Group):
         """Return the command of this name, or say which is meant."""
         word = args[0]
         if self.get_command(ctx, word) is None and not word.startswith("-"):
-            hint = self.meant(word) or did_you_mean(word, self.commands)
+            hint = self.meant(word) or did_you_mean(
+                word, [*self.commands, "--help", "--version"]
+            )
             ctx.fail(f"No such command '{printable(word, 200)}'. {hint}".rstrip())
         return super().resolve_command(ctx, args)
 
@@ -232,10 +234,14 @@ def _run(
         if message.startswith("Usage:"):  # called without anything: the whole help
             print(message, file=sys.stderr)
         else:
-            said = printable(message, 2000)
+            said = _usage_error(error, printable(message, 2000))
             stop = "" if said.endswith((".", "?", "!")) else "."
             context = getattr(error, "ctx", None)
-            where = name if context is None else context.command_path
+            words = sys.argv[1:] if argv is None else argv
+            command = [
+                word for word in words[:1] if word in getattr(app, "commands", ())
+            ]
+            where = " ".join([name, *command])
             hint = _about_data(said, context)
             print(f"{name}: {said}{stop}{hint} See {where} --help", file=sys.stderr)
         return BAD_INPUT
@@ -266,6 +272,26 @@ def _run(
     except Exception as error:
         return _defect(error, app, argv, name, known)
     return code if isinstance(code, int) else 0
+
+
+def _usage_error(error: click.ClickException, said: str) -> str:
+    """Return what is said of arguments, where click's own words help less."""
+    if isinstance(error, click.NoSuchOption):
+        known = [word for word in error.possibilities or () if word != "--help"]
+        hint = did_you_mean(error.option_name, known)
+        return f"No such option '{printable(error.option_name, 200)}'. {hint}".rstrip()
+    kind = getattr(getattr(error, "param", None), "type", None)
+    if isinstance(error, click.BadParameter) and isinstance(kind, click.IntRange):
+        option = error.param.opts[0] if error.param is not None else "a number"
+        limits = f"from {kind.min} to {kind.max}"
+        if kind.max is None:
+            limits = f"of {kind.min} or more"
+        value = error.message.partition(" is not ")[0].strip("'")
+        return (
+            f"{option}: expected a whole number {limits}. "
+            f"Received: {printable(value, 60)}"
+        )
+    return said
 
 
 def _folder_is_gone() -> bool:

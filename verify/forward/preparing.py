@@ -102,20 +102,52 @@ def _as_array(spec: ModelSpec, layer: LayerSpec, x: Any) -> Array:
             f"expected {_expected(spec, layer)} holding {holding}. Received: the name "
             f"of a file, {printable(x, 80)}; give what np.load returns of it"
         )
-    try:
-        array = np.asarray(x)
-    except ValueError:
-        raise DataError(
-            f"expected {_expected(spec, layer)}. Received: ragged rows"
-        ) from None
+    wanted = f"{_expected(spec, layer)} holding {holding}"
     if takes_texts:
-        return _as_texts(spec, layer, array)
-    if array.dtype.kind not in "biuf" and not is_float(array):
-        raise DataError(
-            f"expected {_expected(spec, layer)} holding {holding}. "
-            f"Received: dtype={array.dtype}"
+        return _as_texts(spec, layer, as_array(x, wanted))
+    return as_numbers(x, wanted)
+
+
+def as_numbers(x: Any, wanted: str) -> Array:
+    """Return what a user has given as an array of numbers.
+
+    Parameters
+    ----------
+    x : (batch, ...)
+    wanted : str
+        What is expected, for the message: ``outputs that are numbers``.
+
+    Raises
+    ------
+    DataError
+        It is none; the message says what it is.
+    """
+    array = as_array(x, wanted)
+    if array.dtype.kind in "biuf" or is_float(array):
+        return array
+    found = f"dtype={array.dtype}"
+    if array.dtype.kind == "O" and array.ndim == 0:
+        kind = type(x).__name__.lstrip("_")
+        found = "None" if x is None else f"an object of class {printable(kind, 60)}"
+        if hasattr(x, "__iter__"):
+            found += "; collect its rows in one array"
+    elif array.dtype.kind == "O":
+        found += "; numpy.array(x.tolist()) makes numbers of rows of one length"
+    raise DataError(f"expected {wanted}. Received: {found}")
+
+
+def as_array(x: Any, wanted: str) -> Array:
+    """Return what a user has given as an array; raise DataError for ragged rows."""
+    try:
+        return np.asarray(x)
+    except ValueError:
+        parts = isinstance(x, (list, tuple)) and all(hasattr(a, "shape") for a in x)
+        found = (
+            f"{len(x)} arrays of different shapes; give one, without the labels"
+            if parts
+            else "ragged rows; pad them to one length"
         )
-    return array
+        raise DataError(f"expected {wanted}. Received: {found}") from None
 
 
 def _as_texts(spec: ModelSpec, layer: LayerSpec, x: Array) -> Array:
@@ -151,8 +183,11 @@ def _prepared(spec: ModelSpec, layer: LayerSpec, array: Array, floatx: str) -> A
         for have, want in zip(array.shape[1:], shape[1:], strict=True)
     )
     if not fits or 0 in array.shape:
+        hint = ""
+        if received == shape[1:]:
+            hint = "; x[None] makes one row of it"
         raise DataError(
-            f"expected {_expected(spec, layer)}. Received: shape={received}"
+            f"expected {_expected(spec, layer)}. Received: shape={received}{hint}"
         )
     wanted = dtype_of(layer.options["dtype"])
     if wanted.kind == "U":

@@ -38,7 +38,9 @@ def read_live(model: Any, *, partial: bool = False) -> ModelSpec:
     if not isinstance(model, keras.Model):
         raise UnsupportedError(
             "expected a path to a model file or a Keras 3 model. "
-            f"Received: {type(model).__module__}.{type(model).__name__}"
+            f"Received: {type(model).__module__}.{type(model).__qualname__}".replace(
+                "builtins.", ""
+            )
         )
     _refuse_custom(model, partial)
     try:

@@ -8,6 +8,7 @@ read: ``.keras`` archives, packed or not, legacy ``.h5`` files of Keras 1 to 3, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import zipfile
@@ -115,7 +116,7 @@ def read_file(
     path = Path(path)
     shown = printable(path)
     how = _How(semantics, partial, base_classes)
-    with error_prefix(path), _refusing_excess(shown):
+    with _refusing_excess(shown), error_prefix(path):
         if is_unpacked(path) or _is_archive(path, shown):
             if config is not None:
                 raise ModelFileError(
@@ -149,6 +150,11 @@ def _refusing_excess(shown: str) -> Iterator[None]:
         yield
     except RecursionError:
         raise ModelFileError(f"{shown}: its config is nested too deeply") from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        # a text, or a config itself, in place of a name
+        raise ModelFileError(f"{shown}: {error.strerror}") from None
     except MemoryError:
         raise ModelFileError(
             f"{shown}: it asks for more memory than there is"

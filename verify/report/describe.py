@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verify.console.tables import markdown_row, markdown_table
-from verify.errors import join_and, printable
+from verify.errors import DataError, join_and, printable
 from verify.forward.layers import HEADINGS, REGISTRY, LayerType
 from verify.forward.network import Network
 from verify.mistakes.catalogue.mask_flow import MaskFlow
@@ -38,6 +38,11 @@ def describe(net: Network) -> str:
         every weight with its shape, the columns of each gate, the equations. At the
         end, what exporters lose of this model.
     """
+    if not isinstance(net, Network):
+        raise DataError(
+            "expected what verify.load returns: verify.describe(verify.load(model)). "
+            f"Received: {printable(type(net).__name__, 60)}"
+        )
     spec = net.spec
     unread = spec.unread
     made = "" if spec.keras_version == "unknown" else f", Keras {spec.keras_version}"

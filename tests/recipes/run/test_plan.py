@@ -47,7 +47,10 @@ def test_a_manifest_edited_by_hand_is_refused(trained, capsys):
 
 def test_a_value_that_is_refused_is_a_sentence_and_then_where_to_look(capsys):
     line = refused(capsys, "run", "toy_rnn", "--epochs", "0")
-    assert line.endswith("is not in the range 1<=x<=1000000. See rnn-recipe run --help")
+    assert line.endswith(
+        "--epochs: expected a whole number from 1 to 1000000. Received: 0. "
+        "See rnn-recipe run --help"
+    )
 
 
 def test_what_a_resumed_run_must_share_with_its_beginning(
@@ -73,14 +76,23 @@ def test_what_a_resumed_run_must_share_with_its_beginning(
     ("arguments", "message"),
     [
         (["run", "nope"], "expected a recipe: toy_rnn, toy_lstm, sentiment_rnn"),
-        (["run", "toy_rnn", "--epochs", "0"], "'--epochs'"),
+        (["run", "toy_rnn", "--epochs", "0"], "--epochs: expected a whole number"),
         (["run", "toy_rnn", "--out", ""], "--out: expected a folder"),
         (["run", "toy_rnn", "--out", "{folder}/" + "a" * 300], "cannot be written"),
-        (["run", "sentiment_rnn", "--units", "1000000"], "'--units'"),
-        (["run", "sentiment_rnn", "--epochs", "two"], "'--epochs'"),
-        (["run", "sentiment_rnn", "--units", "-1"], "'--units'"),
-        (["run", "sentiment_rnn", "--batch-size", "0"], "'--batch-size'"),
-        (["run", "sentiment_rnn", "--seed", "-1"], "'--seed'"),
+        (
+            ["run", "sentiment_rnn", "--units", "1000000"],
+            "--units: expected a whole number",
+        ),
+        (
+            ["run", "sentiment_rnn", "--epochs", "two"],
+            "--epochs: expected a whole number",
+        ),
+        (["run", "sentiment_rnn", "--units", "-1"], "--units: expected a whole number"),
+        (
+            ["run", "sentiment_rnn", "--batch-size", "0"],
+            "--batch-size: expected a whole number",
+        ),
+        (["run", "sentiment_rnn", "--seed", "-1"], "--seed: expected a whole number"),
         (["run", "sentiment_rnn", "--padding", "both"], "'--padding'"),
         (["run", "toy_rnn", "--csv", "x.csv"], "toy_rnn has no option --csv"),
         (["run", "toy-lstm", "--mask-zero"], "toy_lstm has no option --mask-zero"),

@@ -250,7 +250,7 @@ def test_texts_are_predicted_by_the_vocabulary_of_a_run(model, tmp_path, capsys)
         (["predict"], "Missing option '--out'"),
         (
             ["predict", "--out", "{folder}/y.npy", "--threads", "0"],
-            "Invalid value for '--threads'",
+            "--threads: expected a whole number of 1 or more",
         ),
         (
             ["predict", "--out", "{folder}/y.npy", "--column", "a"],

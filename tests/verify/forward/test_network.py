@@ -21,6 +21,7 @@ from support.nets import (
     spec,
 )
 
+import verify
 from verify import DataError, Network, describe
 from verify.forward import cells
 from verify.forward.activations import resolve
@@ -223,3 +224,42 @@ def test_a_layer_called_alone_computes_in_the_dtype_asked_for():
     (whole,) = net.flat(net.prepare(x.value), dtype="float64")
     assert np.array_equal(double, whole)
     assert not np.array_equal(single.astype(np.float64), double)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, "None"),
+        ((row for row in ids()), "an object of class generator; collect its rows in"),
+        (np.array([[1, 2], [3]], dtype=object), "dtype=object; numpy.array"),
+        ([[1, 2], [3]], "ragged rows; pad them to one length"),
+        ((ids(), np.ones(5)), "2 arrays of different shapes; give one, without the"),
+        (len, "an object of class builtin_function_or_method"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_named(given, said):
+    net = Network(lstm_spec())
+    with pytest.raises(DataError, match=f"holding numbers. Received: {said}"):
+        net.predict(given)
+    with pytest.raises(DataError, match=f"outputs that are numbers. Received: {said}"):
+        verify.compare_outputs(net, ids(), given)
+
+
+def test_a_row_without_its_batch_axis_is_recognised():
+    net = Network(lstm_spec())
+    with pytest.raises(
+        DataError, match=r"shape=\(6,\); x\[None\] makes one row of it$"
+    ):
+        net.predict(ids()[0])
+    assert net.predict(ids()[0][None]).shape == (1, 2)
+
+
+def test_values_of_another_kind_are_refused_in_one_line():
+    net = Network(lstm_spec())
+    with pytest.raises(DataError, match=r"verify.load\(model\)\). Received: str"):
+        describe("m.keras")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"config: expected .* Received: dict"):
+        verify.load("m.weights.h5", config={})  # type: ignore[arg-type]
+    with pytest.raises(verify.ModelFileError, match="File name too long"):
+        verify.load('{"class_name": "Sequential"}' * 200)
+    assert describe(net)
