@@ -35,6 +35,9 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
 )
 """Policies by name. Source: keras/src/dtype_policies/dtype_policy.py."""
 
+COMPLEX_DTYPES = ("complex64", "complex128")
+"""Dtypes of complex numbers, which no layer has."""
+
 HALF_DTYPES = ("float16", "bfloat16")
 """Dtypes of 16 bits; this package computes with them in float32."""
 

@@ -24,8 +24,9 @@ from verify.errors import (
 from verify.forward.layers import ALIASES, REGISTRY
 from verify.forward.layers.base import AnyShape
 from verify.forward.layers.lookups import Vocabulary
+from verify.forward.layers.refused_operations import COMPLEX
 from verify.model.arrays import Array
-from verify.model.dtypes import POLICIES, dtype_of, is_float
+from verify.model.dtypes import COMPLEX_DTYPES, POLICIES, dtype_of, is_float
 from verify.model.graph import TensorRef, flatten
 from verify.model.spec import UNREAD, LayerSpec, ModelSpec
 from verify.model_files.classes import (
@@ -514,6 +515,8 @@ def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
     if not isinstance(name, str) or name not in POLICIES:
         if name in non_policy_dtypes() and mode is None:
             return "float32", None  # an InputLayer or a Cast of whole numbers
+        if name in COMPLEX_DTYPES:
+            raise UnsupportedError(f"{where}: {COMPLEX}")
         raise UnsupportedError(
             f"{where}: dtype policy '{printable(name)}' is not supported. "
             f"Supported: {join_and(POLICIES)}"

@@ -504,12 +504,11 @@ def _default_module(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """Return the module of a class whose config does not name the module.
 
     Keras 3 writes raw operations like layers into ``.h5``, but only the configs of
-    layers have a ``dtype``.
+    layers have ``trainable``, and a ``dtype`` that is not an option of an operation.
     """
-    key = f"ops.{entry.get('class_name')}"
-    if key in REGISTRY and "dtype" not in config and "trainable" not in config:
-        return "keras.ops"
-    if key in REGISTRY and str(entry.get("class_name")) not in REGISTRY:
+    class_name = str(entry.get("class_name"))
+    layer = "trainable" in config or ("dtype" in config and class_name in REGISTRY)
+    if f"ops.{class_name}" in REGISTRY and not layer:
         return "keras.ops"
     return "keras.layers"
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from verify.model.dtypes import COMPLEX_DTYPES
 from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 
@@ -230,13 +231,17 @@ def _in_order(inputs: Any, node: Node) -> list[Any]:
 def _declared(
     model: LayerSpec, entries: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[Place, tuple[Shape, str]]]:
-    """Yield the places of tensors whose shape a config states, with their dtypes."""
+    """Yield the places of tensors whose shape a config states, with their dtypes.
+
+    Keras states that of a complex number for its real part too.
+    """
     for entry in entries.values():
         for tensor in _tensors_in(entry.get("inbound_nodes")):
             shape, dtype = tensor.get("shape"), tensor.get("dtype")
             history = tensor.get("keras_history")
             if isinstance(shape, list) and shape and isinstance(history, list):
-                dtype = dtype if isinstance(dtype, str) else "float32"
+                if not isinstance(dtype, str) or dtype in COMPLEX_DTYPES:
+                    dtype = "float32"
                 yield tuple(history), (tuple(shape), dtype)
     if model.class_name != "Sequential" or model.graph is None:
         return

@@ -26,6 +26,7 @@ DTYPES = {
     "DT_BFLOAT16": "bfloat16", "DT_BOOL": "bool", "DT_INT8": "int8",
     "DT_INT16": "int16", "DT_INT32": "int32", "DT_INT64": "int64",
     "DT_UINT8": "uint8", "DT_UINT16": "uint16",
+    "DT_COMPLEX64": "complex64", "DT_COMPLEX128": "complex128",
 }  # fmt: skip
 
 _PAIRS = {

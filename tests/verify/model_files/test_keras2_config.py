@@ -245,6 +245,20 @@ def test_time_major_layers_are_refused_by_name(tmp_path):
         verify.load(path)
 
 
+@pytest.mark.parametrize("version", ["2.11.0", "3.8.0"])
+def test_a_class_of_the_user_with_the_name_of_an_operation_is_no_operation(
+    tmp_path, version
+):
+    """The file names no module; only a layer has `trainable`."""
+    options = {"batch_input_shape": [None, 64, 1], "n_fft": 8, "hop_length": 4}
+    own = old_layer("STFT", "stft", trainable=True, dtype="float32", **options)
+    path = old_file(
+        tmp_path / "m.h5", {"class_name": "Sequential", "config": [own]}, {}, version
+    )
+    with pytest.raises(UnsupportedError, match=r"\(STFT\): this class.*Or your own\?"):
+        verify.load(path)
+
+
 def test_weights_of_their_own_need_a_config(tmp_path):
     with pytest.raises(verify.ModelFileError, match="No such file"):
         verify.load(tmp_path / "m.weights.h5", config=tmp_path / "m.json")

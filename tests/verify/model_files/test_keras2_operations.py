@@ -298,6 +298,8 @@ def test_the_nodes_of_keras_2_0_to_2_3_compute_what_tensorflow_computes(name):
 def test_nodes_without_an_equivalent_are_refused_by_the_operation():
     with pytest.raises(UnsupportedError, match=r"the operation TopKV2 of TensorFlow"):
         load(node("TopKV2", "x", constants={"1": 2}))
+    with pytest.raises(UnsupportedError, match=r"complex numbers are not read; give"):
+        load(node("Cast", "x", DstT={"type": "DT_COMPLEX64"}))
     binary = node("Mul", "x", "y")
     binary["config"]["node_def"] = "CgNNdWw="
     with pytest.raises(UnsupportedError, match=r"its node is stored in binary"):

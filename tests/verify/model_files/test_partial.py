@@ -238,6 +238,31 @@ def test_a_cut_puts_inputs_in_the_place_of_what_is_missing():
     assert spec["own"].input_shape == (None, TIME, INPUTS)
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_comes_of_complex_numbers_is_left_out_without_a_warning():
+    """Keras writes that the real part of complex numbers is complex, too."""
+    stated = {"shape": [None, TIME, INPUTS], "dtype": "complex64"}
+    cast, real = [
+        {**layer(name, name.lower(), **options), "module": "keras.src.ops.numpy"}
+        for name, options in (("Cast", {"dtype": "complex64"}), ("Real", {}))
+    ]
+    config = functional(
+        called(input_layer(None, TIME, INPUTS)),
+        called(cast, tensor("input")),
+        called(real, tensor("cast", **stated)),
+        called(layer("LSTM", "lstm", units=UNITS), tensor("real", **stated)),
+        outputs=[["lstm", 0, 0]],
+    )
+    spec = read(config)
+    reason = "complex numbers are not read; give real and imaginary parts by themselves"
+    assert {x.name: x.unread for x in spec if x.unread} == dict.fromkeys(
+        ("cast", "real"), reason
+    )
+    assert spec["lstm"].output_shape == (None, UNITS)
+    (stand_in,) = cut(spec.root, config).stand_ins.values()
+    assert stand_in.layer.options["dtype"] == "float32"
+
+
 def test_layers_behind_an_unknown_shape_are_left_out():
     config = branching()
     spec = read(config)

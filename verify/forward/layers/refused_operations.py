@@ -17,7 +17,7 @@ _MADE = "it makes numbers of no input; give them to the model as a constant or a
 _LOSS = "it is a loss or a measure, which is computed after the model"
 _BITS = "it computes with bits of whole numbers; compute it before the model"
 _CHOICE = "its result is not unique, so that two right programs differ; leave it out"
-_COMPLEX = "complex numbers are not read; give real and imaginary parts by themselves"
+COMPLEX = "complex numbers are not read; give real and imaginary parts by themselves"
 _IMAGES = "it changes images; compute it before the model, or use a layer"
 _WEIGHTS = "its weights are given by the call; use the layer of that name"
 _UNREAD = (
@@ -43,7 +43,7 @@ _NAMES: Mapping[str, str] = {
         "BitwiseRightShift BitwiseXor Gcd Lcm Ldexp LeftShift Nextafter RightShift"
     ),
     _CHOICE: "Argpartition Eig Eigh LuFactor Qr SVD",
-    _COMPLEX: (
+    COMPLEX: (
         "Angle Conj Conjugate FFT2 IFFT2 Imag Isreal Polar Real ViewAsComplex "
         "ViewAsReal"
     ),
