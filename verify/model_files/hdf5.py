@@ -42,6 +42,9 @@ MIN_READ_SECONDS, READ_BYTES_PER_SECOND = 10.0, 20e6
 """CPU time that reading a file may take: this many seconds, and one more for this many
 bytes. That is generous, because only an endless loop must be stopped."""
 
+WAIT_FACTOR = 12
+"""How many times as long is waited for that CPU time, where other work has the CPUs."""
+
 CPU_LIMIT_STATUS = -24
 """Exit status of a process that the system ended with SIGXCPU, signal 24, because its
 CPU time was used up."""
@@ -148,11 +151,14 @@ def _run_reader(path: Path, shown: str) -> bytes:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=one_thread,
-            timeout=2 * seconds,  # for a process that waits, which uses no CPU time
+            timeout=WAIT_FACTOR * seconds,
         )
         status = run.returncode
     except subprocess.TimeoutExpired:
-        status = CPU_LIMIT_STATUS
+        raise ModelFileError(
+            f"{shown} is not read after {WAIT_FACTOR * seconds:.0f} seconds: either it "
+            "is damaged, or other programs leave no time to read it; try once more"
+        ) from None
     if status == CPU_LIMIT_STATUS:
         reason = f"the HDF5 library has not read it after {seconds:.0f} seconds"
     elif status < 0:

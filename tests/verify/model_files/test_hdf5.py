@@ -50,13 +50,17 @@ def run(text: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "script", [SLEEPS, pytest.param(LIMITED + RUNS, marks=pytest.mark.slow)]
-)
-def test_a_reader_that_does_not_come_back_is_given_up(script, refusal, monkeypatch):
+@pytest.mark.slow
+def test_a_reader_that_does_not_come_back_is_given_up(refusal, monkeypatch):
     monkeypatch.setattr(hdf5, "MIN_READ_SECONDS", 1.0)
     reason = "the HDF5 library has not read it after 1 seconds"
-    assert refusal(script) == f"({reason})"
+    assert refusal(LIMITED + RUNS) == f"({reason})"
+
+
+def test_a_reader_that_gets_no_time_is_no_proof_of_damage(refusal, monkeypatch):
+    monkeypatch.setattr(hdf5, "MIN_READ_SECONDS", 1.0)
+    monkeypatch.setattr(hdf5, "WAIT_FACTOR", 2)
+    assert " is not read after 2 seconds: either it is damaged, or" in refusal(SLEEPS)
 
 
 @pytest.mark.slow
