@@ -146,7 +146,7 @@ def test_tags_stand_beside_their_words_on_either_side_of_the_padding():
     ("more", "message"),
     [
         (["--padding", "pre"], "many_to_many has no option --padding"),
-        (["--epochs", "0"], "'--epochs'"),
+        (["--epochs", "0"], "--epochs: expected a whole number"),
     ],
 )
 def test_bad_options_are_one_line(more, message, tmp_path, capsys):

@@ -101,7 +101,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, capsys):
     ("more", "message"),
     [
         (["--batch-size", "3"], "one_to_many has no option --batch-size"),
-        (["--units", "none"], "'--units'"),
+        (["--units", "none"], "--units: expected a whole number"),
     ],
 )
 def test_bad_options_are_one_line(more, message, tmp_path, capsys):

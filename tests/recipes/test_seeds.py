@@ -252,7 +252,7 @@ def test_a_wrong_model_makes_the_study_end_with_1(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "seeds", "--seeds", "0"], "'--seeds'"),
+        (["run", "seeds", "--seeds", "0"], "--seeds: expected a whole number"),
         (["run", "seeds", "--seed", "4294967295"], "expected all seeds below 2**32"),
         (["run", "seeds", "--lengths", "26"], "seeds has no option --lengths"),
         (["run", "toy_rnn", "--seeds", "2"], "have it: seeds and padding_study"),
