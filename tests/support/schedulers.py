@@ -92,7 +92,7 @@ class Scheduler:
         self.process.line("Remove worker", address)
 
     def have(self, number: int) -> None:
-        """So many workers, all fit."""
+        """Have so many workers, all fit, by starting or ending some."""
         for worker in [*self.workers]:
             fit = "--preload" not in worker.process.args
             if not fit or worker.process.poll() is not None:

@@ -68,7 +68,7 @@ def test_a_signal_while_a_file_is_written_leaves_a_run_to_resume(
 def test_a_file_that_cannot_grow_is_one_line_and_the_run_can_be_resumed(
     most, name, whole, tmp_path, capsys
 ):
-    """As a full disk or a quota would have it, the system refuses longer files."""
+    """Have the system refuse longer files, as a full disk or a quota does."""
     run = tmp_path / "run"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))

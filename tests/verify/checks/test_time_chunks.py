@@ -129,7 +129,7 @@ def test_loops_around_a_cell_and_convolutions_pass_in_chunks():
 
 
 def test_a_layer_with_the_hard_sigmoid_of_keras_2_is_made_again(tmp_path):
-    """For its chunks, and for all its steps; Keras 3 does not know the function."""
+    """Build it for its chunks and for all its steps: Keras 3 has no such function."""
     path, x = tmp_path / "old.h5", features(time=24)
     recurrent("LSTM", recurrent_activation="hard_sigmoid", time=24, gain=1.0).save(path)
     net = verify.load(path, semantics="keras2")

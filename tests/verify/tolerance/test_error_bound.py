@@ -257,7 +257,7 @@ def sequential_sums(terms: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["GlobalAveragePooling1D", "Dot"])
 @pytest.mark.parametrize("settled", [0.0, 0.3])
 def test_sums_over_steps_may_be_rounded_in_one_direction(kind, settled, monkeypatch):
-    """So the contexts of attention are, where the states of a sequence have settled."""
+    """Sum settled steps, as attention does where the states no longer change."""
     steps, units, rng = 500, 400, np.random.default_rng(7)
     first, last = rng.normal(scale=0.3, size=(2, 1, 1, units))
     fading = np.exp(-np.arange(steps) / rng.uniform(1, 100, size=(units, 1))).T
@@ -742,7 +742,7 @@ def test_the_bound_of_a_call_is_that_of_a_model_of_this_layer():
 
 
 def test_what_exceeds_the_noise_floor_of_a_layer_gets_a_bound_of_its_own(monkeypatch):
-    """Those that differ most from what every element may were others."""
+    """Bound those beyond the measured floor, which others by the least floor hid."""
     rows, inputs, rng = 40, 16, np.random.default_rng(3)
     x = rng.uniform(0.5, 1, size=(rows, inputs)).astype(np.float32)
     kernel = rng.uniform(0.5, 1, size=(inputs, 2)).astype(np.float32)

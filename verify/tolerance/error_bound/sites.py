@@ -27,6 +27,7 @@ from verify.tolerance.activation_errors import (
     ActivationErrors,
 )
 from verify.tolerance.error_bound.kinks import slope_jump
+from verify.tolerance.error_bound.sums import one_sign_variance
 from verify.tolerance.noise_floor import FLUSH_ERROR
 
 KINK_SHARE, KINK_DEVIATIONS = 1e-5, 4.0
@@ -155,8 +156,7 @@ class LayerRounding:
             Each of the sums of products, and how many terms it has.
         """
         terms = 1 + sum(count for _, count in products)
-        # variance of terms of one sign: (rows, ..., units)
-        piled = sum(product * product * (count / 9) for product, count in products)
+        piled = sum(one_sign_variance(product, count) for product, count in products)
         half = size / 2
         return RoundingSite(
             name,

@@ -21,13 +21,32 @@ BLOCKS = 16
 """Blocks of a sum after each of which the partial sum is computed."""
 
 
+def one_sign_variance(y: Array, terms: int) -> Array:
+    """Return the variance of rounding the partial sums of terms of one sign.
+
+    The partial sums grow in equal steps, and each is rounded. Together these roundings
+    have a standard deviation of ``sqrt(terms) / 3`` times the unit roundoff of the sum.
+
+    Parameters
+    ----------
+    y : array
+        The sums.
+    terms : int
+        Of each sum.
+
+    Returns
+    -------
+    array
+        In the shape of `y`, in units of the unit roundoff, squared.
+    """
+    variance: Array = y * y * (terms / 9)
+    return variance
+
+
 def piled_variance(operation: Operation) -> Array:
     """Return the variance of what rounding the partial sums of a sum adds up to.
 
-    If all n terms have one sign, the partial sums grow in equal steps and each is
-    rounded: together these roundings have a standard deviation of ``sqrt(n) / 3`` times
-    the unit roundoff of the whole sum.
-
+    It is `one_sign_variance`, and more where terms follow one another as steps do.
     Over the steps of a sequence terms follow one another that are nearly the same,
     above all where the states of a layer have settled. Then neighbouring partial sums
     are rounded in the same direction, and partial sums may be far greater than the sum.
@@ -50,7 +69,7 @@ def piled_variance(operation: Operation) -> Array:
     Source: Higham, Accuracy and Stability of Numerical Algorithms (2002), section 4.2.
     """
     y, terms = operation.output, max(operation.terms, 1)
-    found: Array = y * y * (terms / 9)
+    found = one_sign_variance(y, terms)
     if terms <= SHORT_SUM or not operation.summed:
         return found
     piled = _partial_sums(operation) / STANDARD_DEVIATIONS

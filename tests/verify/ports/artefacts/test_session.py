@@ -63,7 +63,7 @@ def test_a_session_runs_a_file_and_ends_with_its_block(onnx_sum):
 def test_what_a_runtime_leaves_in_temporary_files_goes_with_the_session(
     onnx_sum, tmp_path, monkeypatch
 ):
-    """As ONNX Runtime 1.32.0 does, with a file called ``.ses``."""
+    """Leave a file called ``.ses``, as ONNX Runtime 1.32.0 does."""
     place = tmp_path / "tmp"
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))
