@@ -93,7 +93,7 @@ def supports(net: Network, *, bounding: bool = False) -> str:
     """
     graph = net.spec.root.graph
     calls = Counter(node.layer for node in graph.nodes) if graph is not None else {}
-    constant = _constant(net.spec.root)
+    constant = _constant(net.spec.root, bounding=bounding)
     for path, layer in net.spec.walk():
         if path not in constant and (reason := refused(layer, bounding=bounding)):
             return reason
@@ -224,7 +224,7 @@ def backprop(
     adjoints = _Adjoints(back)
     for ref, gradient in zip(flatten(graph.outputs), fitting, strict=True):
         adjoints.add(ref, gradient)
-    constant = _constant(root)
+    constant = _constant(root, bounding=visit is not None)
     for node, key in reversed(calls):
         layer, outputs = root.sublayers[node.layer], _outputs(node, trace, key)
         unused = node.layer in constant or not any(ref in adjoints for ref in outputs)
@@ -347,14 +347,18 @@ def needs_recording(layer: LayerSpec, known: frozenset[str]) -> bool:
     return any(needs_recording(inner, known) for inner in layer.sublayers.values())
 
 
-def _constant(root: LayerSpec) -> set[str]:
-    """Return the operations whose results have gradient 0; see `ZERO_DERIVATIVE`."""
+def _constant(root: LayerSpec, *, bounding: bool) -> set[str]:
+    """Return the operations whose results have gradient 0; see `ZERO_DERIVATIVE`.
+
+    Where bounds are wanted, those on their results do not count: they may round.
+    """
     found: set[str] = set()
     for node in root.graph.nodes if root.graph is not None else ():
         name = root.sublayers[node.layer].class_name
         leaves = flatten([list(node.args), dict(node.kwargs)])
         sources = {x.layer for x in leaves if isinstance(x, TensorRef)}
-        if name in ZERO_DERIVATIVE or (name.startswith("ops.") and sources <= found):
+        follows = not bounding and name.startswith("ops.") and sources <= found
+        if name in ZERO_DERIVATIVE or follows:
             found.add(node.layer)
     return found
 

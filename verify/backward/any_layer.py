@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -13,13 +13,16 @@ import numpy as np
 from verify.backward.layers import Adjoints, Backward, BackwardCall
 from verify.backward.recording import NotRecorded, Operation, Recorded, Tape
 from verify.errors import DataError
-from verify.forward.evaluate import Evaluation, value_of
+from verify.forward.evaluate import NUMPY_ERRORS, Evaluation, value_of
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.model.graph import TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
+
+WHOLE = 2**24
+"""Whole numbers below it are exact in float32."""
 
 
 def recorded_layer(back: Backward, call: BackwardCall) -> Adjoints:
@@ -115,9 +118,104 @@ def _recorded(back: Backward, call: BackwardCall) -> Recording:
     layer, weights = with_recorded_weights(
         tape, call.layer, call.path, wanted=back.wants_weights
     )
-    run = Evaluation(floatx="float64", merge_steps=partial(merged, tape))
-    outputs = flatten(REGISTRY[layer.class_name].call(run, layer, **given))
-    return Recording(tape, [value_of(y) for y in outputs], leaves, weights)
+
+    def evaluated(arguments: dict[str, Any]) -> Any:
+        run = Evaluation(floatx="float64", merge_steps=partial(merged, tape))
+        return REGISTRY[layer.class_name].call(run, layer, **arguments)
+
+    outputs = floats_recorded(tape, evaluated, given)
+    return Recording(tape, [value_of(y) for y in flatten(outputs)], leaves, weights)
+
+
+def floats_recorded(tape: Tape, evaluate: Callable[[Any], Any], arguments: Any) -> Any:
+    """Return what a layer makes of its arguments, with every float recorded.
+
+    Whole numbers are not recorded, since a layer may look things up by them. Where it
+    makes floats of them alone, which may be rounded, it is evaluated once more on
+    recorded values in their place.
+
+    Parameters
+    ----------
+    tape : Tape
+    evaluate : callable
+        Arguments -> a structure of outputs.
+    arguments : structure
+        Recorded values, arrays and `Tensor` among them.
+
+    Returns
+    -------
+    A structure of outputs.
+
+    Raises
+    ------
+    NotRecorded
+        It is not known how those floats are made.
+    """
+    outputs = evaluate(arguments)
+    if not any(map(_unrecorded, flatten(outputs))):
+        return outputs
+    try:
+        again = evaluate(map_structure(partial(_number_recorded, tape), arguments))
+    except (NotRecorded, DataError, *NUMPY_ERRORS):
+        again = outputs  # it needs whole numbers, and may count them or look them up
+    pairs = zip(flatten(outputs), flatten(again), strict=True)
+    if not all(_same(_plain(before), _plain(after)) for before, after in pairs):
+        again = outputs
+    if not all(_counts(y) for y in flatten(again) if _unrecorded(y)):
+        raise NotRecorded("what is made of whole numbers alone")
+    return map_structure(partial(_exact_recorded, tape), again)
+
+
+def _exact_recorded(tape: Tape, leaf: Any) -> Any:
+    """Return a recorded value in place of floats; anything else as it is."""
+    if not _unrecorded(leaf):
+        return leaf
+    value = value_of(leaf).astype(np.float64)
+    exact = tape.leaf(value, value.astype(np.float32), needed=False)
+    return Tensor(exact, leaf.mask) if isinstance(leaf, Tensor) else exact
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Return whether two arrays differ by no more than float64 rounds."""
+    if not is_float(a):
+        return np.array_equal(a, b)
+    most = np.abs(a[np.isfinite(a)]).max(initial=0.0)
+    return np.allclose(a, b, rtol=0.0, atol=1e-12 * most, equal_nan=True)
+
+
+def _plain(leaf: Any) -> Any:
+    """Return the array that a leaf stands for."""
+    value = value_of(leaf)
+    return value.value if isinstance(value, Recorded) else value
+
+
+def _unrecorded(leaf: Any) -> bool:
+    """Return whether a leaf is an array of floats, of which nothing is recorded."""
+    value = value_of(leaf)
+    return isinstance(value, np.ndarray) and is_float(value) and bool(value.size)
+
+
+def _counts(leaf: Any) -> bool:
+    """Return whether all numbers are whole, and exact in float32."""
+    value = value_of(leaf)
+    return bool(np.all(value == np.round(value)) and np.all(np.abs(value) < WHOLE))
+
+
+def _as_float64(leaf: Any) -> Any:
+    """Return a leaf with its numbers in float64."""
+    if isinstance(leaf, Tensor):
+        return Tensor(leaf.value.astype(np.float64), leaf.mask)
+    return leaf.astype(np.float64)
+
+
+def _number_recorded(tape: Tape, leaf: Any) -> Any:
+    """Return a recorded value in place of whole numbers; anything else as it is."""
+    value = value_of(leaf)
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biu":
+        return leaf
+    if value.size and np.abs(value.astype(np.float64)).max() >= WHOLE:
+        return leaf
+    return _exact_recorded(tape, _as_float64(leaf))
 
 
 def show_decisions(back: Backward, call: BackwardCall) -> None:

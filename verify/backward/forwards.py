@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from verify.backward.any_layer import merged, with_recorded_weights
+from verify.backward.any_layer import (
+    floats_recorded,
+    merged,
+    with_recorded_weights,
+)
 from verify.backward.recording import NotRecorded, Recorded
 from verify.backward.recording.tangents import ForwardTape
 from verify.errors import DataError
@@ -144,7 +148,12 @@ class _Run(Evaluation):
 
     def __call__(self, layer: LayerSpec, *args: Any, at: str, **kwargs: Any) -> Any:
         """Call a layer; see `Evaluation`."""
-        output = super().__call__(layer, *args, at=at, **kwargs)
+        call = super().__call__
+
+        def evaluated(arguments: Any) -> Any:
+            return call(layer, *arguments[0], at=at, **arguments[1])
+
+        output = floats_recorded(self.tape, evaluated, [list(args), kwargs])
         output = map_structure(self._of_rows, output)
         if self.model.seen is not None and self.tape.steps == 1:
             path = "/".join([*self._path, at])

@@ -370,14 +370,25 @@ class Rounding:
         ]
 
     def amplified(self, x: Evaluable) -> float:
-        """Return how far one rounding error in every weight moves float64 outputs."""
-        neighbour = perturbed(self.net.spec, UNIT_ROUNDOFF["float64"], 0)
-        pairs = zip(
-            x.evaluate(self.net, "float64"),
-            x.evaluate(neighbour, "float64"),
-            strict=True,
-        )
-        return max(float(np.max(np.abs(a - b), initial=0.0)) for a, b in pairs)
+        """Return how far one rounding error in every weight moves float64 outputs.
+
+        Or what float32 does to them, made as small as float64 rounds, where that is
+        more: a weight that moves may cancel where sums that are rounded do not.
+        """
+        exact = x.evaluate(self.net, "float64")
+        unit = UNIT_ROUNDOFF["float64"]
+        neighbour = x.evaluate(perturbed(self.net.spec, unit, 0), "float64")
+        moved = [
+            float(np.abs(_apart(a, b)).max(initial=0.0))
+            for a, b in zip(neighbour, exact, strict=True)
+        ]
+        single = x.evaluate(self.net, "float32")
+        share = unit / UNIT_ROUNDOFF["float32"]
+        moved += [
+            share * float(np.abs(_apart(a, b)).max(initial=0.0))
+            for a, b in zip(single, exact, strict=True)
+        ]
+        return max(moved)
 
 
 def perturbed(spec: ModelSpec, relative: float, seed: int) -> Network:

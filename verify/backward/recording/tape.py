@@ -240,7 +240,9 @@ class Tape:
         parents = [getattr(x, "place", None) for x in operands]
         errors = tuple(map(constant_error, operands))
         if all(parent is None for parent in parents):
-            error = _constant_error(name, exact, output, errors, function, slopes)
+            error = _constant_error(
+                name, exact, output, errors, function, slopes, terms
+            )
             return Recorded(self, output, single, error=error)
         operation = None
         if name and self.single and not self._silent:
@@ -383,9 +385,12 @@ def _constant_error(
     errors: Sequence[Any],
     function: Callable[..., Any],
     slopes: Callable[..., Sequence[Any]] | None,
+    terms: int,
 ) -> Any:
     """Return how far float32 moves a number that is computed from weights alone."""
     own = SINGLE * np.abs(output) if name else 0.0
+    if terms:  # each of which is rounded, whatever is left of their sum
+        own = SINGLE * terms * np.abs(function(*map(np.abs, exact)))
     if not any(np.any(error) for error in errors):
         return own
     if slopes is None:

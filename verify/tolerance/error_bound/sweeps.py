@@ -182,8 +182,11 @@ def bounds_of(
                     one_hot = np.zeros((len(which), len(some), flat.elements))
                     one_hot[np.arange(len(which)), :, which] = 1.0
                     gradients = flat.split(one_hot)  # (sweeps, rows, ...) each
-                    with np.errstate(over="ignore", invalid="ignore"):
-                        computation.sweep(some, gradients, visitor, double, single)
+                    try:
+                        with np.errstate(over="ignore", invalid="ignore"):
+                            computation.sweep(some, gradients, visitor, double, single)
+                    except NotRecorded:  # on these rows, if not on the first
+                        return flat.split(found)
                 bound = visitor.bound()  # (sweeps, rows)
                 # A bound that NumPy's own float32 exceeds does not hold.
                 exceeded = (bound < errors[:, which].T).any(axis=0)  # (rows,)
