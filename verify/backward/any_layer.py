@@ -171,7 +171,7 @@ def _exact_recorded(tape: Tape, leaf: Any) -> Any:
     if not _unrecorded(leaf):
         return leaf
     value = value_of(leaf).astype(np.float64)
-    exact = tape.leaf(value, value.astype(np.float32), needed=False)
+    exact: Any = tape.leaf(value, value.astype(np.float32), needed=False)
     return Tensor(exact, leaf.mask) if isinstance(leaf, Tensor) else exact
 
 
