@@ -527,8 +527,8 @@ def _returned_input(
     compute = POLICIES[layer.policy].compute
     if kind.autocast and is_float(x) and first.value.dtype != dtype_of(compute):
         return False  # Keras casts the input, so the output is another tensor
-    if not isinstance(x, np.ndarray):  # recorded values have arrays of their own
-        x, y = x.value, y.value
+    # recorded values have arrays of their own
+    x, y = (one if isinstance(one, np.ndarray) else one.value for one in (x, y))
     return (
         x.dtype == y.dtype
         and x.shape == y.shape

@@ -34,6 +34,10 @@ NEGLIGIBLE = 1e6 * FLUSH_ERROR
 """What a million numbers that are flushed to zero add up to: a bound of that size holds
 for outputs that are 0, and decides something for them."""
 
+SCALE_OF_ZEROS = 1e-2
+"""What outputs that are all 0 are measured against: a tolerance of 1e-4 tells something
+of them, whatever the numbers are whose difference they are."""
+
 MAX_RELATIVE, MAX_RELATIVE_COARSE = 1e-2, 0.25
 """A tolerance above this share of the outputs' scale decides nothing. The second is for
 numbers of 16 or 8 bits: one rounding error is a thousandth of the output or more, and
@@ -89,7 +93,7 @@ class Tolerance:
 
         It must be small against the outputs of the unit, or against a thousandth of the
         largest unit where that is more: a class that softmax rules out has outputs near
-        zero.
+        zero. Outputs that are all 0, such as ``x - x``, have no size of their own.
         """
         return bool(np.all(self.decisive(self.atol)))
 
@@ -102,7 +106,7 @@ class Tolerance:
         """
         coarse = self.proven and self.limit > MAX_RELATIVE
         least = 1.0 if coarse else 1e-3
-        against = np.maximum(self.scale, least * self.scale.max())
+        against = np.maximum(self.scale, least * self.scale.max() or SCALE_OF_ZEROS)
         return (values <= self.limit * against) | (values <= NEGLIGIBLE)
 
     def bounded(self, bound: Array) -> Tolerance:

@@ -99,30 +99,34 @@ def test_a_sum_of_weights_is_rounded_by_its_terms_and_not_by_what_is_left_of_it(
         assert (total.error >= most * 2.0**-24).all()
 
 
-def of_ids(ops):
-    """Floats that Keras's operations make of whole numbers and truths alone."""
+def made_of(ops):
+    """Floats that Keras's operations make of whole numbers and truths, by name."""
     return {
-        "product": lambda x: x * 0.3,
-        "logarithm": ops.log1p,
-        "cast": lambda x: ops.exp(ops.cast(x, "float32") / 255),
-        "compared": lambda x: ops.cast(x > 40, "float32") * 0.3,
-        "one-hot": lambda x: ops.one_hot(x, 90) * 0.7,
-        "spread": lambda x: ops.std(x, axis=1),
+        "product": lambda ids, x: ids * 0.3,
+        "logarithm": lambda ids, x: ops.log1p(ids),
+        "cast": lambda ids, x: ops.exp(ops.cast(ids, "float32") / 255),
+        "compared": lambda ids, x: ops.cast(ids > 40, "float32") * 0.3,
+        "one-hot": lambda ids, x: ops.one_hot(ids, 90) * 0.7,
+        "spread": lambda ids, x: ops.std(ids, axis=1),
+        "rounded": lambda ids, x: ops.cast(ops.cast(x * 3.3, "int32"), "float32") / 7,
+        "infinite": lambda ids, x: ops.where(ops.isposinf(x), 0.5, x * 0.3),
+        "nothing": lambda ids, x: x - x,
     }
 
 
+NAMES = ("product", "logarithm", "cast", "compared", "one-hot", "spread")
+
+
 @pytest.mark.keras
-@pytest.mark.parametrize(
-    "name", ["product", "logarithm", "cast", "compared", "one-hot", "spread"]
-)
-def test_operations_of_keras_on_whole_numbers_pass_and_wrong_ones_do_not(name):
+@pytest.mark.parametrize("name", [*NAMES, "rounded", "infinite", "nothing"])
+def test_operations_of_keras_have_bounds_in_every_batch_of_a_stateful_model(name):
     import keras
 
     entries = [
         keras.Input(batch_shape=(3, 5), dtype="int32"),
         keras.Input(batch_shape=(3, 4, 2)),
     ]
-    y = of_ids(keras.ops)[name](entries[0])
+    y = made_of(keras.ops)[name](*entries)
     state = keras.layers.LSTM(2, stateful=True)(entries[1])
     model = keras.Model(entries, [y, state])
     rng = np.random.default_rng(1)

@@ -261,7 +261,8 @@ RULES: Mapping[Any, Callable[..., Any]] = {
     **{f: _plain(f) for f in (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like,
                               np.full_like, np.empty_like, np.result_type)},
     **{f: _decided(f) for f in (np.argmax, np.argmin, np.any, np.all, np.argsort,
-                                np.array_equal, np.count_nonzero)},
+                                np.array_equal, np.count_nonzero, np.isposinf,
+                                np.isneginf)},
 }  # fmt: skip
 """Function of NumPy -> its rule."""
 

@@ -26,7 +26,12 @@ from verify.tolerance.error_bound.sums import STANDARD_DEVIATIONS
 from verify.tolerance.error_bound.sweeps import bounds_of, sketched_rows
 from verify.tolerance.error_bound.time_windows import LongBounds
 from verify.tolerance.error_bound.visitor import BoundVisitor
-from verify.tolerance.noise_floor import NEGLIGIBLE, Rounding, Tolerance
+from verify.tolerance.noise_floor import (
+    NEGLIGIBLE,
+    SCALE_OF_ZEROS,
+    Rounding,
+    Tolerance,
+)
 
 MAX_OUTPUT_ADJOINTS, MAX_LAYER_ADJOINTS = 1e8, 3e7
 """Adjoints computed at most for the outputs of a model, and for those of one layer: a
@@ -88,7 +93,8 @@ def _sound(
     # may have a bound that decides nothing for it alone.
     sound = np.ones(len(ours[0]), dtype=bool)  # (rows,)
     for floor, bound in zip(floors, found, strict=True):
-        most = max(AMPLIFIED * floor.limit * floor.scale.max(initial=0.0), NEGLIGIBLE)
+        scale = floor.scale.max(initial=0.0) or SCALE_OF_ZEROS
+        most = max(AMPLIFIED * floor.limit * scale, NEGLIGIBLE)
         small = (bound <= most) | np.isnan(bound)
         sound &= small.reshape(len(sound), -1).all(axis=1)
     return [

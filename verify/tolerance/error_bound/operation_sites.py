@@ -42,7 +42,7 @@ ROUNDED_ONCE = frozenset({"multiply", "sqrt", "square", "reciprocal"})
 """Operations that every platform rounds correctly, or nearly so."""
 
 OWN_ERRORS: Mapping[str, float] = MappingProxyType(
-    {"power": 16.0, "float_power": 16.0, "tan": 8.0, "tanh": 8.0, "mod": 4.0}
+    {"power": 16.0, "float_power": 16.0, "tan": 8.0, "tanh": 8.0}
 )
 """Function of NumPy -> its error in units of `SINGLE` times its output."""
 
