@@ -14,6 +14,7 @@ try:
     import ast
     import copy
     import importlib.util
+    import shlex
     from collections.abc import Sequence
     from pathlib import Path
     from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,8 +25,9 @@ try:
     import verify
     from recipes import CHAPTER, GROUPS, PAGE_FILE, RECIPES, STUDIES
     from verify.commands.options import tls_files
-    from verify.console.exit_codes import INTERRUPTED, Commands
+    from verify.console.exit_codes import INTERRUPTED, SETTINGS, Commands
     from verify.console.exit_codes import run as run_command
+    from verify.console.usage import meant_command
     from verify.data.files import output_path
     from verify.errors import (
         DataError,
@@ -43,20 +45,46 @@ if TYPE_CHECKING:
 # Commands import what they need when they run, so that --help appears at once.
 
 
+OF_THE_VERIFIER = (
+    "check", "compare", "describe", "selftest", "trace", "convert", "vectors", "layers",
+    "conventions", "schema", "guess-config",
+)  # fmt: skip
+"""Commands of ``rnn-verify`` that may be looked for here."""
+
+OTHER_WORDS = {
+    "To train a recipe: rnn-recipe run NAME": ("train", "fit", "start", "make"),
+    "To go on with a run: rnn-recipe run NAME --resume": ("resume", "continue"),
+    "To apply a run to a text: rnn-recipe predict RUN_FOLDER TEXT": (
+        "generate", "classify", "infer", "apply", "ask", "sample",
+    ),
+    "To see a run at work: rnn-recipe explore RUN_FOLDER": (
+        "show", "view", "page", "open", "plot", "visualize", "visualise", "html",
+    ),
+    "To see the recipes: rnn-recipe list; the options of one: rnn-recipe run NAME "
+    "--help": ("recipes", "ls", "names", "info", "summary", "options"),
+    "To train many and compare them: rnn-recipe sweep": (
+        "search", "tune", "grid", "grid-search", "study", "hyperparameters", "seeds-of",
+    ),
+    "A run verifies its model. To do so again: rnn-verify check "
+    "RUN_FOLDER/model.keras": (
+        "verify", "validate", "test", "evaluate", "eval", "score", "prove",
+    ),
+    "To write its model for another framework: rnn-verify convert "
+    "RUN_FOLDER/model.keras": ("export", "save", "onnx"),
+}  # fmt: skip
+"""What is said of words that are commands of other programs."""
+
+
 def _meant(word: str) -> str:
     """Return what was meant by a word that is no command: a recipe, or rnn-verify."""
     if word.replace("-", "_") in (*RECIPES, *GROUPS):
         return f"To train it: rnn-recipe run {word}"
     if word in OF_THE_VERIFIER:
         return f"It is a command of the verifier: rnn-verify {word}"
-    return ""
+    return meant_command(word, OTHER_WORDS)
 
 
-OF_THE_VERIFIER = ("check", "compare", "describe", "selftest", "trace", "convert")
-"""Commands of ``rnn-verify`` that may be looked for here."""
-
-
-@click.group(cls=Commands, meant=_meant, context_settings={"show_default": True})
+@click.group(cls=Commands, meant=_meant, context_settings=SETTINGS)
 @click.version_option(verify.__version__, message="rnn-recipe %(version)s")
 def app() -> None:
     """Build, train and verify the chapter's recurrent networks.
@@ -383,6 +411,12 @@ def predict(folder: str, words_of_text: tuple[str, ...]) -> None:
     from verify.data.text import clean, words
 
     text = " ".join(words_of_text)
+    if not Path(folder).exists() and Path(words_of_text[-1]).is_dir():
+        raise DataError(
+            f"{printable(folder, 60)}: expected the folder of a run first, then the "
+            f"text. Did you mean rnn-recipe predict {printable(words_of_text[-1])} "
+            f"{shlex.quote(printable(folder, 60))}?"
+        )
     run_folder = RunFolder.finished(folder)
     pipeline = run_folder.read_pipeline()
     net = verify.load(run_folder / "model.keras")

@@ -97,6 +97,15 @@ def join_and(names: Iterable[str]) -> str:
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
+ALSO_CALLED = {
+    "tf": "tensorflow", "pytorch": "torch", "np": "numpy", "fp16": "float16",
+    "half": "float16", "f16": "float16", "bf16": "bfloat16", "brain": "bfloat16",
+    "i8": "int8", "quantized": "int8", "left": "pre", "right": "post",
+    "front": "pre", "back": "post", "before": "pre", "after": "post",
+}  # fmt: skip
+"""What is meant by other names of the same, which are not spelt alike."""
+
+
 def near_names(name: str, known: Iterable[str]) -> list[str]:
     """Return which known names were likely meant: the nearest, or three at most.
 
@@ -107,6 +116,8 @@ def near_names(name: str, known: Iterable[str]) -> list[str]:
 
     plain = {_plain(one): one for one in known}
     given = _plain(name)
+    if (meant := ALSO_CALLED.get(given)) in plain and meant is not None:
+        return [plain[meant]]
     near = difflib.get_close_matches(given, plain, n=1, cutoff=0.75)
     if not near and len(given) > 2:
         near = [one for one in plain if given in one]

@@ -23,9 +23,9 @@ from verify.data.csv_form import (
     text_form,
 )
 from verify.data.file_kinds import file_kind
-from verify.data.files import meant_instead
+from verify.data.files import meant_instead, named_path
 from verify.data.text import packaged_file
-from verify.errors import DataError, printable
+from verify.errors import DataError, join_and, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,11 @@ def load_tweets(csv: str | None = None) -> Tweets:
     DataError
         The file cannot be used; the line says what was expected and what was found.
     """
-    return _packaged() if csv is None else _from_csv(Path(csv))
+    return (
+        _packaged()
+        if csv is None
+        else _from_csv(named_path(csv, f"--csv: expected {WANTED}"))
+    )
 
 
 def _packaged() -> Tweets:
@@ -198,17 +202,19 @@ def _table(raw: bytes, shown: str) -> tuple[pd.DataFrame, list[str]]:
         ) from None
     notes = [form.note(shown)] if form != CsvForm() else []
     found = {name: column_called(name, map(str, table.columns)) for name in CSV_COLUMNS}
-    for name, column in found.items():
-        if column is None:
-            raise DataError(
-                f"{shown}: expected {WANTED}, which its first line names. "
-                f"Received: {columns_said(table.columns)}; call the column of "
-                f"{COLUMNS[name]} '{name}'"
-            )
+    missing = [name for name, column in found.items() if column is None]
+    if missing:
+        calls = join_and(f"the column of {COLUMNS[name]} '{name}'" for name in missing)
+        raise DataError(
+            f"{shown}: expected {WANTED}, which its first line names. "
+            f"Received: {columns_said(table.columns)}; call {calls}"
+        )
+    columns = {name: column for name, column in found.items() if column is not None}
+    for name, column in columns.items():
         if f"{column}.1" in table.columns:
             raise DataError(f"{shown}: expected one column {name}. Received: two")
         if column != name:
             notes.append(renamed(shown, name, column))
-    names = {column: name for name, column in found.items()}
+    names = {column: name for name, column in columns.items()}
     chosen = table.rename(columns=names).loc[:, list(CSV_COLUMNS)]
     return chosen.reset_index(drop=True).fillna(""), notes

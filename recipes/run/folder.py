@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes import PAGE_FILE
-from verify.data.files import read_json, write_atomically, write_error
+from verify.data.files import named_path, read_json, write_atomically, write_error
 from verify.data.text import PIPELINE_FILE, TextPipeline
 from verify.errors import DataError, join_and, near_names, printable
 
@@ -38,6 +38,8 @@ RUN_FILES = (
     "vocabulary.json", "metrics.json", "curves.png", "verification.json",
 )  # fmt: skip
 """The files that every run writes."""
+
+FINISHED = "the folder of a finished run"
 
 END_OF_PHRASE = "(end)"
 """The class that follows the last word of a phrase."""
@@ -59,7 +61,7 @@ class RunFolder:
         DataError
             There is no such folder, or it holds something else.
         """
-        given = Path(path)
+        given = named_path(path, f"expected {FINISHED}")
         try:
             return cls._finished(given)
         except OSError as error:  # a name too long, a folder that may not be listed
@@ -73,7 +75,7 @@ class RunFolder:
         known = given.is_dir() or given.name in (*RUN_FILES, PAGE_FILE)
         if known and (found / PIPELINE_FILE).is_file():
             return cls(found)
-        wanted = f"{printable(given)}: expected the folder of a finished run"
+        wanted = f"{printable(given)}: expected {FINISHED}"
         if given.is_file():
             raise DataError(
                 f"{wanted}, or the model.keras in it. Received: a file that is none of "

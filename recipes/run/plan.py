@@ -7,6 +7,7 @@ import importlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from recipes import GROUPS, RECIPES
@@ -133,9 +134,13 @@ def _recipes(names: Sequence[str]) -> dict[str, bool]:
         elif known in RECIPES:
             named[known] = True
         else:
+            known = Path(known).stem  # recipes/toy_rnn.py
             hint = did_you_mean(known, (*RECIPES, *GROUPS))
+            option, equals, value = name.partition("=")
+            if equals:
+                hint = f"Did you mean --{option} {value}? "
             wanted = f". {hint}" if hint else f": {join_and((*RECIPES, *GROUPS))}. "
-            raise DataError(f"expected a recipe{wanted}Received: '{name}'")
+            raise DataError(f"expected a recipe{wanted}Received: '{printable(name)}'")
     return named
 
 

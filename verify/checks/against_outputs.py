@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from verify.checks.checkpoint import Watch
 from verify.checks.inputs import as_source, error_rows, file_name, prepared_rows
 from verify.checks.load import load
 from verify.checks.mapper import Mapper, serial_map
+from verify.data.files import named_path
 from verify.data.sources import (
     Arrays,
     ArraysByName,
@@ -178,10 +178,11 @@ def opened_outputs(net: Network, path: str | os.PathLike[str]) -> Source | Array
     DataError
         It cannot be read.
     """
+    path = named_path(path, "--outputs: expected a file of numbers")
     arrays = open_by_name(path)
     if arrays is not None:
         names = list(arrays.shapes)
-        if Path(path).is_dir() or holds_intermediates(names, net.output_names):
+        if path.is_dir() or holds_intermediates(names, net.output_names):
             return arrays
     return open_source(path, "outputs", net.output_names)
 

@@ -190,9 +190,10 @@ def require_address(address: str, tls: Tls) -> None:
         It is no address, Dask is not installed, or the files do not go with it.
     """
     if address != LOCAL and not _is_address(address):
+        meant = f"Did you mean tcp://{address}? " * _is_address(f"tcp://{address}")
         raise ClusterError(
             "expected the address of a Dask scheduler, such as tcp://host:8786, or "
-            f"{LOCAL}. Received: {address or 'nothing'}"
+            f"{LOCAL}. {meant}Received: {address or 'nothing'}"
         )
     if importlib.util.find_spec("distributed") is None:
         raise ClusterError(f"Dask is not installed here. {install_hint('dask')}")

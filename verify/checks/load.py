@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from verify.data.files import named_path
 from verify.errors import DataError
 from verify.forward.network import Network
 from verify.model.spec import is_path
@@ -63,11 +64,13 @@ def load(
     UnsupportedError
         A model, a layer, an option, a backend or a version is not supported.
     """
-    if config is not None and not is_path(config):
-        raise DataError(
-            "config: expected the name of a file, with what model.to_json() returns. "
-            f"Received: {type(config).__name__}"
+    if config is not None:
+        wanted = (
+            "config: expected the name of a file, with what model.to_json() returns"
         )
+        if not is_path(config):
+            raise DataError(f"{wanted}. Received: {type(config).__name__}")
+        named_path(config, wanted)
     rules = None if keras is None else known_rules(keras)
     if is_path(model):
         from verify.model_files.read import read_file

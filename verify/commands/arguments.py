@@ -172,8 +172,12 @@ def read_share(option: str, text: str) -> float:
     """
     digits = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text.strip())
     if digits is None or float(digits[1]) > 100:
+        number = re.fullmatch(r"\d+(?:\.\d+)?", text.strip())
+        meant = ""
+        if number is not None and 0 < (share := float(number[0])) <= 100:
+            meant = f"Did you mean {share if share > 1 else 100 * share:g}%? "
         raise DataError(
-            f"{option}: expected a share from 0% to 100%, such as 99%. "
+            f"{option}: expected a share from 0% to 100%, such as 99%. {meant}"
             f"Received: {printable(text, 60)}"
         )
     return float(digits[1]) / 100

@@ -161,15 +161,15 @@ def compare(
     watch = verify.Watch(report, resume=resume, show=True)
     ending = Ending("compare", model, watch, json, junit, github)
     with ending.with_errors():
+        inputs = _pairs("--input", input_names, exported, framework is None)
+        renamed = _pairs("--output", output_names, exported, framework is None)
+        carried = _pairs("--state", state_names, exported, framework is None)
+        prefixes = _pairs("--layer", layer_names, exported, framework is not None)
         if (exported is None) == (outputs is None):
             raise DataError(
                 "expected an exported file to run, or --outputs that a port returned "
                 f"for --data. Received: {'neither' if exported is None else 'both'}"
             )
-        inputs = _pairs("--input", input_names, exported, framework is None)
-        renamed = _pairs("--output", output_names, exported, framework is None)
-        carried = _pairs("--state", state_names, exported, framework is None)
-        prefixes = _pairs("--layer", layer_names, exported, framework is not None)
         net = load_network(model, config, keras2, layers, as_base_class, keras).on(
             backend
         )
@@ -251,17 +251,19 @@ def _pairs(
     DataError
         One is not two names with a = between them, or has no use here.
     """
-    if texts and (exported is None or not usable):
-        wanted = (
-            "a file of weights, with --as"
-            if option == "--layer"
-            else ("an exported file that is run")
-        )
-        raise DataError(f"{option}: expected {wanted}. Received: none")
     found = {}
     for text in texts:
         name, equals, other = text.partition("=")
         if not name or not equals or not other:
-            raise DataError(f"{option} {printable(text, 80)}: expected NAME=NAME")
+            meant = {"--output": "--outputs", "--input": "--data"}.get(option)
+            hint = f". Did you mean {meant}?" if meant is not None else ""
+            raise DataError(f"{option} {printable(text, 80)}: expected NAME=NAME{hint}")
         found[name] = other
+    if found and (exported is None or not usable):
+        wanted = (
+            "a file of weights, with --as"
+            if option == "--layer"
+            else "an exported file that is run"
+        )
+        raise DataError(f"{option}: expected {wanted}. Received: none")
     return found

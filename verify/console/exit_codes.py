@@ -23,12 +23,16 @@ import click
 
 from verify.console.progress import told
 from verify.console.signals import left_behind, terminable
+from verify.console.usage import usage_error
 from verify.errors import UntestedKeras, VerifyError, did_you_mean, printable
 
 BAD_INPUT, NO_VERDICT = 2, 3
 INTERNAL_ERROR, INTERRUPTED, UNREAD, TERMINATED = 70, 130, 141, 143
 """Exit codes. 70 is EX_SOFTWARE of the BSD header sysexits.h; the last three are 128
 and the number of the signal, as in a shell: SIGINT, SIGPIPE and SIGTERM."""
+
+SETTINGS = {"show_default": True, "help_option_names": ["-h", "--help"]}
+"""What click is told of every program of this project."""
 
 WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What a stream says that cannot be written: no space, quota or greatest size, a disk
@@ -234,16 +238,14 @@ def _run(
         if message.startswith("Usage:"):  # called without anything: the whole help
             print(message, file=sys.stderr)
         else:
-            said = _usage_error(error, printable(message, 2000))
-            stop = "" if said.endswith((".", "?", "!")) else "."
-            context = getattr(error, "ctx", None)
             words = sys.argv[1:] if argv is None else argv
+            said = usage_error(error, words)
+            stop = "" if said.endswith((".", "?", "!")) else "."
             command = [
                 word for word in words[:1] if word in getattr(app, "commands", ())
             ]
             where = " ".join([name, *command])
-            hint = _about_data(said, context)
-            print(f"{name}: {said}{stop}{hint} See {where} --help", file=sys.stderr)
+            print(f"{name}: {said}{stop} See {where} --help", file=sys.stderr)
         return BAD_INPUT
     except click.Abort as error:
         if isinstance(error.__cause__, KeyboardInterrupt):
@@ -274,26 +276,6 @@ def _run(
     return code if isinstance(code, int) else 0
 
 
-def _usage_error(error: click.ClickException, said: str) -> str:
-    """Return what is said of arguments, where click's own words help less."""
-    if isinstance(error, click.NoSuchOption):
-        known = [word for word in error.possibilities or () if word != "--help"]
-        hint = did_you_mean(error.option_name, known)
-        return f"No such option '{printable(error.option_name, 200)}'. {hint}".rstrip()
-    kind = getattr(getattr(error, "param", None), "type", None)
-    if isinstance(error, click.BadParameter) and isinstance(kind, click.IntRange):
-        option = error.param.opts[0] if error.param is not None else "a number"
-        limits = f"from {kind.min} to {kind.max}"
-        if kind.max is None:
-            limits = f"of {kind.min} or more"
-        value = error.message.partition(" is not ")[0].strip("'")
-        return (
-            f"{option}: expected a whole number {limits}. "
-            f"Received: {printable(value, 60)}"
-        )
-    return said
-
-
 def _folder_is_gone() -> bool:
     """Return whether the current folder has been removed."""
     try:
@@ -310,14 +292,6 @@ def _refused(name: str, why: str) -> int:
     except OSError:
         _drop_rest(sys.stderr)
     return BAD_INPUT
-
-
-def _about_data(said: str, context: click.Context | None) -> str:
-    """Return where inputs are given, if they were given as one more argument."""
-    options = () if context is None else context.command.params
-    extra = said.startswith("Got unexpected extra argument")
-    has_data = any("--data" in option.opts for option in options)
-    return " Inputs go behind --data." if extra and has_data else ""
 
 
 def _defect(

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from verify.errors import DataError, WriteError, near_names, printable
+from verify.errors import DataError, VerifyError, WriteError, near_names, printable
 
 MAX_ENTRIES = 1000
 """Files of a folder that are looked at for the name that was meant."""
@@ -51,6 +51,28 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{printable(path)}: expected a JSON object. The file is damaged"
         )
     return content
+
+
+def named_path(
+    path: str | os.PathLike[str], wanted: str, error: type[VerifyError] = DataError
+) -> Path:
+    """Return a path that was given by a name; an empty one would be the folder here.
+
+    Parameters
+    ----------
+    path : path
+    wanted : str
+        What is expected there, for the message.
+    error : type of VerifyError
+
+    Raises
+    ------
+    VerifyError
+        Of the class that was asked for: the name is empty.
+    """
+    if not os.fspath(path):
+        raise error(f"{wanted}. Received: an empty name; is a variable unset?")
+    return Path(path)
 
 
 NOT_A_FILE = "a pipe or a device; write what comes from it into a file"
@@ -155,12 +177,10 @@ def output_path(text: str, option: str, *suffixes: str) -> Path:
     DataError
         It has another suffix, is a folder, is in no folder, or may not be written.
     """
-    path = Path(text)
+    wanted = f"{option}: expected a file name ending in {' or '.join(suffixes)}"
+    path = named_path(text, wanted)
     if path.suffix.lower() not in suffixes:
-        raise DataError(
-            f"{option}: expected a file name ending in {' or '.join(suffixes)}. "
-            f"Received: {printable(text)}"
-        )
+        raise DataError(f"{wanted}. Received: {printable(text)}")
     try:
         is_folder, has_place = path.is_dir(), path.parent.is_dir()
     except OSError as error:  # a name too long

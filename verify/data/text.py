@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from verify.data.files import meant_instead, read_json
+from verify.data.files import meant_instead, named_path, read_json
 from verify.data.json_values import from_json, json_name, to_json
 from verify.errors import DataError
 from verify.model.arrays import Array
@@ -295,7 +295,7 @@ def read_pipeline(path: str | os.PathLike[str]) -> TextPipeline:
     DataError
         One line: there is no such file, or it is another one.
     """
-    path = Path(path)
+    path = named_path(path, "--vocabulary: expected the vocabulary of a run")
     if path.is_dir():
         path = path / PIPELINE_FILE
     elif path.suffix != ".json" and path.is_file():  # the run's model

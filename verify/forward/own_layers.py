@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from verify.data.files import found_instead
+from verify.data.files import found_instead, named_path
 from verify.errors import DataError, VerifyError, did_you_mean, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, Tensor, Unexpected
@@ -232,7 +232,7 @@ def load_layers(path: str) -> list[str]:
         The file cannot be read or fails, or it registers no layer.
     """
     shown = printable(path)
-    file = Path(path)
+    file = named_path(path, "--layers: expected a Python file that registers layers")
     if not file.is_file():
         raise DataError(
             f"--layers {shown}: expected a Python file that registers layers. "

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from verify.data.file_kinds import KERAS, file_kind
-from verify.data.files import found_instead, meant_instead
+from verify.data.files import found_instead, meant_instead, named_path
 from verify.errors import ModelFileError, UnsupportedError, error_prefix, printable
 from verify.forward.layers import REGISTRY
 from verify.model.arrays import Array, shape_text
@@ -113,7 +113,7 @@ def read_file(
     UnsupportedError
         The model, a layer or an option is not supported; the message names it.
     """
-    path = Path(path)
+    path = named_path(path, EXPECTED_FILES, ModelFileError)
     shown = printable(path)
     how = _How(semantics, partial, base_classes)
     with _refusing_excess(shown), error_prefix(path):

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,15 @@ from verify.checks.against_outputs import compare_outputs, what_is_allowed
 from verify.checks.checkpoint import package_versions
 from verify.checks.inputs import as_source
 from verify.checks.load import load
-from verify.errors import DataError, join_and, printable
+from verify.data.files import named_path
+from verify.errors import DataError, ModelFileError, join_and, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.mistakes.keras_versions import version_notes
 from verify.model.arrays import Array
-from verify.ports.artefacts.kinds import recognise
+from verify.ports.artefacts.kinds import WANTED, recognise
 from verify.ports.artefacts.session import Session, open_session
 from verify.ports.conclusions import AS_MANY_AS_ROWS, Case, conclude
 from verify.ports.export_report import (
@@ -133,7 +133,9 @@ def compare_exported(
     net.spec.require_finite()
     allowed = Allowed(tolerance, precision, diagnosis_seconds, threads)
     hint = None if precision in LOW_PRECISION else "float32"
-    recognise(Path(exported))  # a file of another kind is said before any waiting
+    recognise(
+        named_path(exported, WANTED, ModelFileError)
+    )  # a file of another kind is said before any waiting
     log = log or (lambda text: None)
     log(f"Opening {printable(os.fspath(exported))} ...")
     with open_session(exported, precision_hint=hint) as session:

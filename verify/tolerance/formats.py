@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verify.errors import DataError, printable
+from verify.errors import DataError, did_you_mean, printable
 from verify.model.arrays import Array
 from verify.model.dtypes import HALF_DTYPES, UNIT_ROUNDOFF, dtype_of, is_float
 
@@ -93,8 +93,9 @@ class NumberFormat:
         found = re.fullmatch(r"fixed<(\d{1,2}),(\d{1,2})>", f"{name}", re.ASCII)
         bits, whole = map(int, found.groups()) if found else (0, 0)
         if not 1 <= whole <= bits <= MAX_BITS:
+            near = did_you_mean(f"{name}", (*HALF_DTYPES, "int8"))
             raise DataError(
-                f"precision: expected {GRAMMAR}. Received: {printable(name, 60)}"
+                f"precision: expected {GRAMMAR}. {near}Received: {printable(name, 60)}"
             )
         step = 2.0 ** (whole - bits)
         return cls(name, 0.0, step, 2.0 ** (whole - 1), truncates=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from verify.data.file_kinds import file_kind
-from verify.data.files import found_instead
+from verify.data.files import found_instead, named_path
 from verify.data.sources.base import Arrays, Data, Source, reading
 from verify.data.sources.by_name import ArraysByName, open_by_name
 from verify.data.sources.csv_files import NumberCsv, TextCsv
@@ -95,10 +95,10 @@ def open_source(
         One line: which file, what was expected, what was found. Damage further on in
         the file raises the same when that part is read.
     """
-    path = Path(path)
+    wanted = "a file of numbers" if pipeline is None else "a file of texts"
+    path = named_path(path, f"expected {wanted}")
     suffix = path.suffix.lower()
     plain_texts = pipeline is None and texts and len(names) == 1
-    wanted = "a file of numbers" if pipeline is None else "a file of texts"
     if plain_texts and suffix in (*TEXT_FORMATS, LINES_FORMAT):
         wanted = "a file of texts"
     if not path.is_file():

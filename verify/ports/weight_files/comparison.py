@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from verify.checks.against_outputs import compare_outputs
 from verify.checks.inputs import as_source, prepared_rows, usable_inputs
+from verify.data.files import named_path
 from verify.data.sources import Arrays
 from verify.errors import DataError, error_prefix
 from verify.forward.network import Network
@@ -100,7 +100,7 @@ def weight_file_comparison(
     """
     known = find_framework(framework)
     net.spec.require_finite()
-    arrays = read_weight_file(Path(path))
+    arrays = read_weight_file(named_path(path, "expected a file of weights"))
     with error_prefix(path):
         matching = match(net.spec, arrays, known, layers)
         matching.found.require_finite()
