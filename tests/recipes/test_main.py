@@ -130,7 +130,7 @@ def test_the_help_of_a_recipe_has_its_options_and_its_defaults(name, capsys):
     always = {"backend", "out", "resume", "help"}
     assert main(["run", name.replace("_", "-"), "--help"]) == 0
     alone = capsys.readouterr().out
-    assert set(re.findall(r"^  --([a-z-]+)", alone, re.MULTILINE)) == (
+    assert set(re.findall(r"^  (?:-h, )?--([a-z-]+)", alone, re.MULTILINE)) == (
         OPTIONS[name] | always
     )
     epochs = importlib.import_module(f"recipes.{name}").Config().epochs
@@ -140,5 +140,5 @@ def test_the_help_of_a_recipe_has_its_options_and_its_defaults(name, capsys):
     assert main(["run", name, "chapter", "--help"]) == 0
     assert capsys.readouterr().out == every
     assert "[default: " not in every
-    shown = set(re.findall(r"^  --([a-z-]+)", every, re.MULTILINE))
+    shown = set(re.findall(r"^  (?:-h, )?--([a-z-]+)", every, re.MULTILINE))
     assert shown == set().union(*OPTIONS.values()) | always

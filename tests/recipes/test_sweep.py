@@ -430,7 +430,10 @@ def test_as_many_processes_as_cores_memory_and_runs_allow(monkeypatch):
         (["--padding", "pre,left"], "padding: expected some of pre, post, each once"),
         (["--padding", "pre,pre"], "padding: expected some of pre, post, each once"),
         (["--recipes", "toy_rnn"], "recipes: expected some of sentiment_rnn, "),
-        (["--mask-zero", "maybe"], "--mask-zero: expected on, off or both. Received: maybe"),
+        (
+            ["--mask-zero", "maybe"],
+            "--mask-zero: expected on, off or both. Received: maybe",
+        ),
         (["--csv", "none.csv"], "none.csv: expected a CSV file"),
         (["--out", " "], "--out: expected a folder"),
         (["--resume"], "nothing to resume"),

@@ -19,15 +19,31 @@ from verify.errors import DataError, join_and, printable
 
 HEAD_BYTES = 2**16
 HEAD_LINES = 200
+END_BYTES = 2**12
 """How much of a file is looked at."""
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", " ": "blanks"}
+SEPARATORS = {
+    ",": "commas",
+    ";": "semicolons",
+    "\t": "tabs",
+    "|": "bars",
+    " ": "blanks",
+}
 ENCODINGS = {"utf-8-sig": "", "utf-16": "UTF-16", "utf-16-le": "UTF-16"} | {
     "utf-16-be": "UTF-16"
 }
 
+COMMENT = "#"
+"""Begins a line that is no row; numpy.savetxt writes headings and endings so."""
+
+SEPARATOR_LINE = re.compile(r"\s*sep=(.)\s*", re.IGNORECASE)
+"""The line by which a spreadsheet is told the separator."""
+
 DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
+BRACKETS = ("[", "(", "{")
+"""Begin a row that Python or NumPy has printed."""
+
 UNNAMED = re.compile(r"(Unnamed: \d+(\.\d+)*)?", re.IGNORECASE)
 """What heads an index: nothing, or what pandas made of nothing when it read it."""
 
@@ -45,6 +61,13 @@ class CsvForm:
         How many columns in front are an index that pandas wrote.
     headings : bool or None
         Whether the first line holds headings; None if that is to be found out.
+    skip : int
+        How many lines stand in front of the table.
+    comments : bool
+        Whether lines that begin with ``#`` are no rows.
+    width : int or None
+        How many cells a row has if it ends with a separator, the empty last one among
+        them; None if it does not.
     """
 
     encoding: str = "utf-8-sig"
@@ -52,13 +75,18 @@ class CsvForm:
     decimal: str = "."
     index: int = 0
     headings: bool | None = None
+    skip: int = 0
+    comments: bool = False
+    width: int | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """Return the arguments of ``pandas.read_csv``."""
         separator = r"\s+" if self.separator == " " else self.separator
         how = {"encoding": self.encoding, "sep": separator, "decimal": self.decimal}
-        return how | {"encoding_errors": "replace"}
+        if self.comments:
+            how["comment"] = COMMENT
+        return how | {"encoding_errors": "replace", "skiprows": self.skip}
 
     @property
     def unusual(self) -> str:
@@ -70,6 +98,10 @@ class CsvForm:
             unusual.append(f"with {SEPARATORS[self.separator]} between columns")
         if self.decimal == ",":
             unusual.append("with decimal commas")
+        if self.comments:
+            unusual.append(f"without the lines that begin with {COMMENT}")
+        if self.width is not None:
+            unusual.append("without the empty cell at the end of each row")
         if self.index:
             which = "first column" if self.index == 1 else f"first {self.index} columns"
             unusual.append(f"without its {which}, an index that has no heading")
@@ -97,6 +129,38 @@ def encoding_of(head: bytes) -> str:
     return "utf-8-sig"
 
 
+def read_end(path: Path) -> bytes:
+    """Return the end of a file, from the beginning of a line on."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(size - END_BYTES, 0))
+        return file.read().partition(b"\n")[2]
+
+
+def record_line(path: Path, form: CsvForm, record: int) -> int:
+    """Return the number of the line on which a row stands, counted from 1.
+
+    Parameters
+    ----------
+    path : Path
+    form : CsvForm
+    record : int
+        The row, counted from 0; a line of headings is the first.
+    """
+    with path.open(encoding=form.encoding, errors="replace", newline="") as file:
+        lines = csv.reader(file, delimiter=form.separator)
+        for cells in lines:
+            text = "".join(cells)
+            is_row = text.strip() or len(cells) > 1
+            if form.comments and text.startswith(COMMENT):
+                is_row = False
+            if is_row and lines.line_num > form.skip:
+                if not record:
+                    return lines.line_num
+                record -= 1
+    return 0
+
+
 def lines_of(head: bytes, encoding: str) -> list[str]:
     """Return the first lines that are not empty; none of them is cut off."""
     text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
@@ -106,25 +170,67 @@ def lines_of(head: bytes, encoding: str) -> list[str]:
     return list(islice((line for line in lines if line.strip()), HEAD_LINES))
 
 
-def number_form(path: Path, head: bytes) -> CsvForm:
-    """Return the form of a file of numbers that begins so.
+def number_form(path: Path, head: bytes, end: bytes = b"") -> CsvForm:
+    """Return the form of a file of numbers that begins and ends so.
 
     Raises
     ------
     DataError
-        Commas in its numbers may be decimal marks, or stand between thousands.
+        Commas in its numbers may be decimal marks, or stand between thousands; or rows
+        stand in brackets.
     """
     encoding = encoding_of(head)
     lines = lines_of(head, encoding)
+    skip = 1 if lines and SEPARATOR_LINE.fullmatch(lines[0]) else 0
+    lines = lines[skip:]
+    last = end.decode(errors="replace").splitlines() if encoding == "utf-8-sig" else []
+    comments = _has_comments([*lines, *last])
+    if comments:
+        lines = [line for line in lines if not line.startswith(COMMENT)]
     if not lines:
-        return CsvForm(encoding)
+        return CsvForm(encoding, skip=skip, comments=comments)
     body = lines[1:] or lines  # the first line may hold headings
+    if body[0].lstrip(" \"'").startswith(BRACKETS):
+        raise DataError(
+            f"{printable(path)}: expected numbers only. Received: a row in brackets, "
+            f"'{printable(body[0].strip(), 20)}'; numpy.savetxt('x.csv', x, "
+            "delimiter=',') writes rows without them"
+        )
     separator = _separator_of_numbers(body)
-    cells = [cell.strip() for row in _rows(body, separator) for cell in row]
+    table = _rows(body, separator)
+    cells = [cell.strip() for row in table for cell in row]
     decimal = _decimal_mark(path, [cell for cell in cells if "," in cell], cells)
     first, *rows = _rows(lines, separator)
     index = _index_columns(first) if rows else 0
-    return CsvForm(encoding, separator, decimal, index, True if index else None)
+    width = _width_with_separator_at_end(first, table)
+    has_headings = bool(index) or (width is not None and len(first) < width)
+    return CsvForm(
+        encoding,
+        separator,
+        decimal,
+        index,
+        True if has_headings else None,
+        skip,
+        comments,
+        width,
+    )
+
+
+def _has_comments(lines: Sequence[str]) -> bool:
+    """Return whether lines that begin with # are no rows; other lines have no #."""
+    begin = [line.startswith(COMMENT) for line in lines]
+    rows = [line for line, is_one in zip(lines, begin, strict=True) if not is_one]
+    return any(begin) and not any(COMMENT in line for line in rows)
+
+
+def _width_with_separator_at_end(
+    first: Sequence[str], rows: Sequence[Sequence[str]]
+) -> int | None:
+    """Return the cells of a row if each row ends with a separator; else None."""
+    width = len(rows[0])
+    every = all(len(row) == width and not row[-1].strip() for row in rows)
+    headed = len(first) == width - 1 or (len(first) == width and not first[-1].strip())
+    return width if width > 1 and every and headed else None
 
 
 def _rows(lines: Iterable[str], separator: str) -> list[list[str]]:
@@ -135,7 +241,7 @@ def _rows(lines: Iterable[str], separator: str) -> list[list[str]]:
 
 def _separator_of_numbers(body: Sequence[str]) -> str:
     """Return what stands between the columns: no number holds a tab or a semicolon."""
-    for separator in ("\t", ";"):
+    for separator in ("\t", ";", "|"):
         if separator in body[0]:
             return separator
     words = body[0].split()
@@ -239,7 +345,8 @@ def parsing_error(error: object) -> str:
     said = " ".join(f"{error}".split())
     if fields := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", said):
         expected, line, found = fields.groups()
-        return f"line {line} has {found} cells, and those before it {expected}"
+        said = f"line {line} has {found} cells, and those before it {expected}"
+        return f"{said}; a table has no title" if expected == "1" else said
     if row := re.search(r"EOF inside string starting at row (\d+)", said):
         return f"line {int(row[1]) + 1} has a quotation mark that is never closed"
     return printable(said, 160)

@@ -196,7 +196,8 @@ def _prepared(spec: ModelSpec, layer: LayerSpec, array: Array, floatx: str) -> A
         return array
     if wanted.kind in "iu":
         limits = np.iinfo(wanted)
-        outside = ~((array >= limits.min) & (array <= limits.max))  # NaN is outside
+        wide = array.astype(np.float64) if is_float(array) else array  # float16 ends
+        outside = ~((wide >= limits.min) & (wide <= limits.max))  # NaN is outside
         if outside.any():
             raise DataError(
                 f"expected {_expected(spec, layer)} from {limits.min} to "

@@ -93,7 +93,10 @@ def test_what_a_resumed_run_must_share_with_its_beginning(
             "--batch-size: expected a whole number",
         ),
         (["run", "sentiment_rnn", "--seed", "-1"], "--seed: expected a whole number"),
-        (["run", "sentiment_rnn", "--padding", "both"], "'--padding'"),
+        (
+            ["run", "sentiment_rnn", "--padding", "both"],
+            "--padding: expected pre or post. Received: both",
+        ),
         (["run", "toy_rnn", "--csv", "x.csv"], "toy_rnn has no option --csv"),
         (["run", "toy-lstm", "--mask-zero"], "toy_lstm has no option --mask-zero"),
         (["run", "chapter", "--csv", "{folder}/none.csv"], "No such file"),

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from verify.data.csv_form import number_form, read_head, text_form
+from verify.data.csv_form import (
+    number_form,
+    read_end,
+    read_head,
+    record_line,
+    text_form,
+)
 from verify.data.sources.base import Data, FileSource, reading, rebatch
 from verify.data.sources.texts import TextSource
-from verify.errors import DataError, UnsupportedError, install_hint, printable
+from verify.errors import (
+    DataError,
+    UnsupportedError,
+    install_hint,
+    join_and,
+    printable,
+)
 from verify.model.arrays import Array
 
 if TYPE_CHECKING:
@@ -20,6 +32,19 @@ if TYPE_CHECKING:
 
 MAX_BLOCK_NUMBERS, MAX_BLOCK_LINES = 2**20, 2**14
 """Numbers and lines that are parsed at a time, at most."""
+
+
+NOT_A_NUMBER = ("nan", "NaN", "NAN", "Nan", "-nan", "-NaN", "nan(ind)", "-nan(ind)")
+"""How programs write NaN. An empty cell, or NA, is none: it holds no number."""
+
+MISSING = ("na", "n/a", "#n/a", "null", "none", "nil", "-", "?")
+"""What is written where there is no number."""
+
+BOOLEANS = {"true": "1", "false": "0"}
+BOOLEANS_SAID = "with True as 1 and False as 0"
+
+END_OF_ROW = "(end of the row)"
+"""What the column of empty cells behind the last separator is called."""
 
 
 class TextInCsv(DataError):
@@ -40,64 +65,87 @@ class NumberCsv(FileSource):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         with reading(path):
-            self._form = number_form(path, read_head(path))
+            self._form = number_form(path, read_head(path), read_end(path))
             self._headings = bool(self._form.headings)
+            self._converted = set[object]()
+            self._has_booleans = False
             found = self._scan()
             if found is None:
                 self._headings = True
                 found = self._scan()
-        self.rows, self._dtypes = found or (0, [])
-        if any(d.kind == "b" for d in self._dtypes):
-            if not all(d.kind == "b" for d in self._dtypes):
-                raise DataError(f"{path}: expected numbers. Received: dtype=object")
-            self._dtype = np.dtype(bool)
-        else:
-            self._dtype = np.result_type(*self._dtypes)
-        self.read_how = self._form.unusual
-        self.notes = tuple(filter(None, [self._form.note(printable(path))]))
+        self.rows, self._dtypes = found or (0, {})
+        kinds = {dtype.kind == "b" for dtype in self._dtypes.values()}
+        self._dtype = np.result_type(*self._dtypes.values())
+        booleans = len(kinds) > 1 or self._has_booleans
+        self.read_how = join_and(
+            filter(None, [self._form.unusual, BOOLEANS_SAID * booleans])
+        )
+        if self.read_how:
+            self.notes = (f"{printable(path)}: is read {self.read_how}",)
 
-    def _scan(self) -> tuple[int, list[np.dtype]] | None:
+    def _scan(self) -> tuple[int, dict[object, np.dtype]] | None:
         """Return the rows and the type of each column; None if there are headings."""
-        rows, dtypes = 0, list[np.dtype]()
+        rows, dtypes = 0, dict[object, np.dtype]()
+        booleans, numbers = set[object](), set[object]()
         for table in self._tables():
             if self._headings and table.empty and not rows:
                 raise DataError(
                     f"{self.path}: expected rows of numbers. Received: a line of "
                     "headings alone"
                 )
-            for column, dtype in table.dtypes.items():
-                if dtype.kind not in "biuf":
-                    if not self._headings:
+            if not rows:
+                first = [str(cell).strip() for cell in table.iloc[0]]
+            for column, cells in table.items():
+                plain = _numbers(cells)
+                if plain is None:
+                    if not self._headings and not all(map(_is_cell_of_numbers, first)):
                         return None
-                    raise self._text_error(column, table[column])
+                    raise self._text_error(column, cells, table)
+                if plain is not cells and _has_booleans(cells):
+                    booleans.add(column)
+                (booleans if plain.dtype.kind == "b" else numbers).add(column)
+                dtypes[column] = np.promote_types(
+                    dtypes.get(column, plain.dtype), plain.dtype
+                )
+                if plain is not cells:
+                    self._converted.add(column)
             if not rows and not self._headings:
                 self._require_no_numbered_headings(table)
-            here = list(table.dtypes)
-            if dtypes and any(map(_mixes_text, dtypes, here)):
-                if not self._headings:
-                    return None
-                columns = zip(table.columns, dtypes, here, strict=True)
-                column = next(c for c, a, b in columns if _mixes_text(a, b))
-                raise self._text_error(column, table[column])
-            dtypes = list(map(np.promote_types, dtypes or here, here))
             rows += len(table)
+        self._converted |= booleans & numbers
+        self._has_booleans = bool(booleans & numbers)
         return rows, dtypes
 
-    def _text_error(self, column: object, cells: Any) -> DataError:
-        pd = _import_pandas(self.path)
-        strange = cells[pd.to_numeric(cells, errors="coerce").isna() & cells.notna()]
-        sample = str(strange.iloc[0]) if len(strange) else ""
-        shown = f"'{printable(sample, 40)}'" if sample else "text"
-        said = (
-            f"{self.path}: expected numbers only. Received: {shown} in column "
-            f"'{printable(column)}'"
-        )
-        if sample and not re.search(r"[^\W\d_]", sample):
-            return DataError(
-                f"{said}. Write numbers with decimal points, and without thousands "
-                "separators"
+    def _text_error(self, column: object, cells: Any, table: Any) -> DataError:
+        strange = cells[[not _is_number(cell) for cell in cells]]
+        sample = str(strange.iloc[0]).strip()
+        record = int(strange.index[0]) + self._headings
+        name = f"'{printable(column)}'" if self._headings else f"{int(str(column)) + 1}"
+        shown = f"'{printable(sample, 40)}'" if sample else "an empty cell"
+        said = f"expected numbers only. Received: {shown} in column {name}"
+        is_word = re.search(r"[^\W\d_]", sample) is not None
+        if len(strange) == len(cells) > 1 and is_word:
+            beside = any(_numbers(other) is not None for _, other in table.items())
+            remedy = "; leave the column out" if beside else ""
+            return TextInCsv(f"{self.path}: {said}{remedy}")
+        row = table.loc[strange.index[0]]
+        if not sample or sample.lower() in MISSING:
+            remedy = "; fill it, or leave the row out"
+        elif self._headings and record == 1 and not any(map(_is_number, row)):
+            remedy = "; one line of headings is read"
+        elif (
+            sample[0].isalpha() and column == table.columns[0] and self._is_last(record)
+        ):
+            remedy = "; leave the last row out, if it is a sum or a mean"
+        else:
+            remedy = (
+                ". Write numbers with decimal points, and without thousands separators"
             )
-        return TextInCsv(said)
+        line = record_line(self.path, self._form, record)
+        return DataError(f"{self.path}: line {line}: {said}{remedy}")
+
+    def _is_last(self, record: int) -> bool:
+        return record > 1 and not record_line(self.path, self._form, record + 1)
 
     def _require_no_numbered_headings(self, table: pd.DataFrame) -> None:
         first = table.iloc[0].tolist()
@@ -107,32 +155,54 @@ class NumberCsv(FileSource):
                 "a sample. Give the columns names, write no headings, or use .npy"
             )
 
-    def _tables(self, dtypes: list[np.dtype] | None = None) -> Iterator[pd.DataFrame]:
+    def _tables(
+        self, dtypes: Mapping[object, np.dtype] | None = None
+    ) -> Iterator[pd.DataFrame]:
         """Yield the file in parts."""
         pd = _import_pandas(self.path)
 
         how: dict[str, Any] = {
             "header": 0 if self._headings else None, "skipinitialspace": True,
-            **self._form.options,
+            "keep_default_na": False, "na_values": NOT_A_NUMBER, **self._form.options,
         }  # fmt: skip
+        width = self._form.width
         try:
-            columns = pd.read_csv(self.path, nrows=1, **how).columns
+            if self._headings and width is not None:
+                first = pd.read_csv(self.path, nrows=1, **{**how, "header": None})
+                names = map(str, first.iloc[0, : width - 1])
+                columns = how["names"] = [*names, END_OF_ROW]
+            else:
+                columns = list(pd.read_csv(self.path, nrows=1, **how).columns)
             if self._form.index:
                 how["usecols"] = range(self._form.index, len(columns))
                 columns = columns[self._form.index :]
             if dtypes is not None:
-                how["dtype"] = dict(zip(columns, dtypes, strict=True))
+                how["dtype"] = dict(dtypes)
             lines = min(
                 MAX_BLOCK_LINES, max(MAX_BLOCK_NUMBERS // max(len(columns), 1), 16)
             )
             with pd.read_csv(
                 self.path, chunksize=lines, low_memory=False, **how
             ) as tables:
-                yield from tables
+                for table in tables:
+                    yield table if width is None else self._without_end(table)
         except pd.errors.EmptyDataError:
             raise DataError(
                 f"{self.path}: expected numbers. The file is empty"
             ) from None
+
+    def _without_end(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return rows that end with a separator without the empty cell behind it."""
+        end = table.iloc[:, -1].astype(str)
+        filled = end[(end.str.strip() != "").to_numpy()]
+        if len(filled):
+            record = int(filled.index[0]) + self._headings
+            line = record_line(self.path, self._form, record)
+            raise DataError(
+                f"{self.path}: line {line}: expected a row of {table.shape[1] - 1} "
+                f"cells that ends with a separator. Received: {table.shape[1]} cells"
+            )
+        return table.iloc[:, :-1]
 
     def batches(self, size: int, start: int = 0) -> Iterator[Data]:
         """Yield batches; see `Source`."""
@@ -141,8 +211,15 @@ class NumberCsv(FileSource):
 
     def _blocks(self) -> Iterator[Array]:
         rows = 0
-        for table in self._tables(self._dtypes):
+        plain = {
+            column: dtype
+            for column, dtype in self._dtypes.items()
+            if column not in self._converted
+        }
+        for table in self._tables(plain):
             rows += len(table)
+            for column in self._converted:
+                table[column] = _numbers(table[column])
             yield table.to_numpy(dtype=self._dtype)
         if rows != self.rows:
             raise ValueError("it has changed while it was read")
@@ -160,9 +237,33 @@ def _import_pandas(path: Path) -> Any:
     return pd
 
 
-def _mixes_text(a: np.dtype, b: np.dtype) -> bool:
-    """Tell whether parts of these types make a column text, such as true and 1."""
-    return (a.kind == "b") != (b.kind == "b")
+def _numbers(cells: pd.Series) -> pd.Series | None:
+    """Return cells as numbers, True and False among them as 1 and 0; else None."""
+    if cells.dtype.kind in "biuf":
+        return cells
+    if not cells.map(_is_number).all():
+        return None
+    words = cells.map(str).str.strip().str.lower()
+    return words.replace(BOOLEANS).astype(float)
+
+
+def _has_booleans(cells: pd.Series) -> bool:
+    return bool(cells.map(str).str.strip().str.lower().isin(BOOLEANS).any())
+
+
+def _is_number(cell: object) -> bool:
+    """Return whether a cell is a number, or True or False."""
+    text = str(cell).strip()
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in BOOLEANS
+    return text.isascii() and "_" not in text  # Python reads 1_000 and other digits
+
+
+def _is_cell_of_numbers(text: str) -> bool:
+    """Return whether a cell may stand in a row of numbers; it may be empty."""
+    return not text or _is_number(text)
 
 
 class TextCsv(TextSource):

@@ -29,6 +29,13 @@ MAX_FORTRAN_BYTES = 2**30
 """Bytes of an array in Fortran order inside an archive, at most: it is read whole."""
 
 
+OBJECTS = (
+    "expected numbers. Received: Python objects, which are not unpickled. Rows of one "
+    "length become numbers by numpy.array(rows, dtype='float32')"
+)
+"""What is said of an array of objects, such as rows of different lengths."""
+
+
 class Npy(FileSource):
     """Read one array from a ``.npy``, in C or in Fortran order.
 
@@ -48,7 +55,12 @@ class Npy(FileSource):
 
     def _mapped(self) -> Array:
         # Mapping: a header that declares more than the file holds is caught unread.
-        return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        try:
+            return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            if "Python objects" in f"{error}":
+                raise DataError(f"{self.path}: {OBJECTS}") from None
+            raise
 
     def _reopened(self) -> Array:
         # Mapped anew each time: what has been read does not stay in memory.
@@ -186,7 +198,7 @@ def _member(
             raise ValueError(f"version {version} of the format is not known")
         offset = file.tell()
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not unpickled")
+        raise DataError(f"{path}: {OBJECTS}")
     _require_kind(dtype, path, texts)
     found = Member(info, dtype, shape, fortran and len(shape) > 1, offset)
     declared = dtype.itemsize * math.prod(shape)
@@ -232,4 +244,5 @@ def _require_kind(dtype: np.dtype, path: Path, texts: bool) -> None:
     """Raise DataError unless an array holds numbers, or texts where these are taken."""
     if dtype.kind not in ("biufUS" if texts else "biuf"):
         wanted = "numbers or texts" if texts else "numbers"
-        raise DataError(f"{path}: expected {wanted}. Received: dtype={dtype}")
+        remedy = "; x.astype('float32') makes numbers of it" * (dtype.kind in "US")
+        raise DataError(f"{path}: expected {wanted}. Received: dtype={dtype}{remedy}")
