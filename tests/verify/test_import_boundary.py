@@ -6,6 +6,7 @@ import ast
 import importlib
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -191,6 +192,39 @@ def test_every_name_of_the_package_is_there_whatever_was_imported_before():
         verify.Check  # noqa: B018
     with pytest.raises(AttributeError, match=r"'__wrapped__'$"):
         verify.__wrapped__  # noqa: B018
+
+
+def test_a_name_that_is_a_command_or_of_another_package_is_answered_with_ours():
+    import verify
+
+    for sentence, words in verify._MEANT.items():
+        for called in re.findall(r"(\w+)\(", sentence):
+            assert called in verify.__all__ or hasattr(verify.Network, called)
+        for word in words:
+            assert word not in verify.__all__
+            with pytest.raises(AttributeError, match=re.escape(sentence)):
+                getattr(verify, word)
+            assert not hasattr(verify, word)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("compare", "compare_exported(model, file) runs an exported file"),
+        ("compare_output", "Did you mean compare_outputs?"),
+    ],
+)
+def test_from_import_says_what_was_meant_as_well(name, hint):
+    with pytest.raises(ImportError) as refusal:
+        exec(f"from verify import load, {name} as other", {})
+    assert str(refusal.value).startswith(f"cannot import name {name!r} from 'verify'. ")
+    assert str(refusal.value).endswith(hint)
+    assert refusal.value.name == name
+
+
+def test_from_import_of_what_nobody_knows_is_as_in_any_package():
+    with pytest.raises(ImportError, match=r"name 'nope' from 'verify' \("):
+        exec("from verify import nope", {})
 
 
 PUBLIC = """

@@ -35,6 +35,7 @@ from verify.forward.layers.base import Tensor
 from verify.forward.layers.lookups import pads_to_batch
 from verify.forward.network import Network
 from verify.forward.trace import Trace
+from verify.model.arguments import typed
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.model.graph import Graph, Node, TensorRef, flatten, map_structure
@@ -150,6 +151,7 @@ def refused(layer: LayerSpec, *, bounding: bool = False) -> str:
     return ""
 
 
+@typed
 def backprop(
     net: Network,
     x: Any,

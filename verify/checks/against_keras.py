@@ -26,10 +26,12 @@ from verify.checks.mapper import Mapper, serial_map
 from verify.checks.partial import refuse_whole, remains_of
 from verify.errors import DataError, UnsupportedError
 from verify.forward.network import Network
+from verify.model.arguments import typed
 from verify.model.spec import ModelSpec
 from verify.report.report import Report
 
 
+@typed
 def check(
     model: Any,
     x: Any = None,

@@ -37,6 +37,7 @@ from verify.errors import DataError, error_prefix, printable
 from verify.forward.network import Network
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS
 from verify.mistakes.presentation.shapes import other_shape
+from verify.model.arguments import typed
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
 from verify.model.spec import is_path
@@ -54,6 +55,7 @@ MAX_SHAPE_ROWS = 1024
 """Rows up to which outputs of another shape are looked at, to say what they are."""
 
 
+@typed
 def compare_outputs(
     model: Any,
     x: Any,

@@ -9,10 +9,12 @@ from typing import Any
 from verify.data.files import named_path
 from verify.errors import DataError
 from verify.forward.network import Network
+from verify.model.arguments import typed
 from verify.model.spec import is_path
 from verify.model.versions import known_rules, rules_of
 
 
+@typed
 def load(
     model: Any,
     *,
@@ -65,12 +67,7 @@ def load(
         A model, a layer, an option, a backend or a version is not supported.
     """
     if config is not None:
-        wanted = (
-            "config: expected the name of a file, with what model.to_json() returns"
-        )
-        if not is_path(config):
-            raise DataError(f"{wanted}. Received: {type(config).__name__}")
-        named_path(config, wanted)
+        named_path(config, "config: expected a file with what model.to_json() returns")
     rules = None if keras is None else known_rules(keras)
     if is_path(model):
         from verify.model_files.read import read_file

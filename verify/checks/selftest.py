@@ -38,6 +38,7 @@ from verify.mistakes.catalogue import (
     untried_sentence,
 )
 from verify.mistakes.search import Case, Clock
+from verify.model.arguments import typed
 from verify.model.arrays import Array
 from verify.report.report import number
 from verify.report.schema import document_header
@@ -259,6 +260,7 @@ def _counted(results: Sequence[MutantResult]) -> dict[str, Any]:
     }
 
 
+@typed
 def selftest(
     model: Any, x: Any = None, *, ignore: Sequence[str] = (), **options: Any
 ) -> SelfTest:

@@ -29,6 +29,7 @@ from verify.forward.layers.lookups import pads_to_batch
 from verify.forward.outlines import outline
 from verify.forward.preparing import names_of_inputs, prepared, separated
 from verify.forward.trace import Trace, bare_path
+from verify.model.arguments import typed
 from verify.model.arrays import Array
 from verify.model.backends import SEEN_IN_FLOAT32, Rule
 from verify.model.dtypes import is_float
@@ -65,6 +66,7 @@ class Network:
         names = ", ".join(layer.class_name for layer in self.spec)
         return f"<verify.Network {self.spec.name}: {names}>"
 
+    @typed
     def on(self, backend: str) -> Network:
         """Return the same network by the rules of another backend; see `load`."""
         return Network(self.spec.on(backend), self.floatx)
@@ -175,6 +177,7 @@ class Network:
         """
         return names_of_inputs(self.spec)
 
+    @typed
     def predict(
         self,
         x: Any,
@@ -329,6 +332,7 @@ class Network:
         steps *= self._rows_of_a_sample
         return row_blocks_for(self.cast_to(dtype), steps, self.spec.batch_size)
 
+    @typed
     def trace(
         self, x: Any, *, dtype: str | None = None, states: States | None = None
     ) -> Trace:

@@ -33,6 +33,7 @@ from verify.data.files import found_instead, named_path
 from verify.errors import DataError, VerifyError, did_you_mean, printable
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import LayerType, Tensor, Unexpected
+from verify.model.arguments import typed
 from verify.model.graph import flatten
 from verify.model.spec import LayerSpec
 
@@ -93,6 +94,7 @@ _NAMES: list[str] = []
 """Every name that was ever registered, in order."""
 
 
+@typed
 def register(name: str, *, keras_class: Any = None) -> Callable[[Kind], Kind]:
     """Register a layer type for a class of your own; use it as a decorator.
 
@@ -158,6 +160,7 @@ def register(name: str, *, keras_class: Any = None) -> Callable[[Kind], Kind]:
     return decorated
 
 
+@typed
 def unregister(name: str) -> None:
     """Forget what was registered for a class.
 
@@ -187,6 +190,7 @@ def registering() -> Iterator[None]:
         REGISTRY.set_own(types)
 
 
+@typed
 def layer_type(class_name: str) -> type[LayerType]:
     """Return the layer type of a class of Keras, to be subclassed.
 

@@ -21,6 +21,7 @@ from verify.forward.network import Network
 from verify.mistakes.diagnose import DIAGNOSIS_SECONDS, diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.mistakes.keras_versions import version_notes
+from verify.model.arguments import typed
 from verify.model.arrays import Array
 from verify.ports.artefacts.kinds import WANTED, recognise
 from verify.ports.artefacts.session import Session, open_session
@@ -74,6 +75,7 @@ class Allowed:
         )
 
 
+@typed
 def compare_exported(
     model: Any,
     exported: str | os.PathLike[str],

@@ -13,6 +13,7 @@ from verify.mistakes.catalogue.mask_flow import MaskFlow
 from verify.mistakes.catalogue.masks import has_masks
 from verify.mistakes.keras_versions import changes_to_come, outer_path
 from verify.mistakes.lost_masks import lost_masks, padding_alone
+from verify.model.arguments import typed
 from verify.model.arrays import shape_text
 from verify.model.conventions import losses
 from verify.model.spec import LayerSpec
@@ -23,6 +24,7 @@ LEAVING = "Leaving Keras: what exporters lose of this model (docs/exporters.md)"
 """Heading of what `losses` says."""
 
 
+@typed
 def describe(net: Network) -> str:
     """Describe as text what each layer holds and computes.
 

@@ -93,7 +93,7 @@ def test_what_is_registered_is_forgotten_after_the_with():
     [
         ("LSTM", verify.LayerType, "LSTM is a layer of Keras"),
         ("mine>", verify.LayerType, "expected a name such as"),
-        (3, verify.LayerType, "expected a name such as"),
+        (3, verify.LayerType, "name: expected a text. Received: 3"),
         (OWN, dict, "expected a subclass of verify.LayerType"),
         (OWN, verify.LayerType, "abstract"),
     ],

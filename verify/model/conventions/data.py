@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any
 
 from verify.errors import UnsupportedError, join_and, printable
+from verify.model.arguments import typed
 from verify.model.spec import GATES
 
 
@@ -212,6 +213,7 @@ def frameworks() -> Mapping[str, Framework]:
     }
 
 
+@typed
 def conventions(framework: str | None = None) -> tuple[Convention, ...]:
     """Return how a framework, or every framework, stores Keras's recurrent layers.
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from verify.errors import DataError, UnsupportedError, join_and, printable
+from verify.model.arguments import typed
 from verify.model.arrays import Array, weights_text
 from verify.model.conventions.data import Convention, find_framework
 from verify.model.conventions.expressions import Evaluator
@@ -20,6 +21,7 @@ HOLDS_ONE = 100.0
 """Bias of the update gate with which a unit keeps its state: sigmoid(100) is 1."""
 
 
+@typed
 def to_framework(
     layer: LayerSpec,
     framework: str,
@@ -77,6 +79,7 @@ def to_framework(
     return _converted(inner, form, index, constant_unit, "forward")
 
 
+@typed
 def from_framework(
     arrays: Mapping[str, Array],
     framework: str,

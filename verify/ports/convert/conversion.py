@@ -30,6 +30,7 @@ from verify.errors import (
 )
 from verify.forward.evaluate import cast_to
 from verify.forward.network import Network
+from verify.model.arguments import typed
 from verify.model.arrays import Array
 from verify.model.conventions import find_framework, frameworks
 from verify.model.dtypes import POLICIES
@@ -102,6 +103,7 @@ class Conversion:
         return json.dumps(content, indent=2)
 
 
+@typed
 def convert(
     model: Any,
     to: str,

@@ -21,6 +21,7 @@ from verify import __version__
 from verify.checks.load import load
 from verify.data.files import read_json, write_error
 from verify.errors import DataError, join_and, printable
+from verify.model.arguments import typed
 from verify.model.arrays import Array
 from verify.ports.vectors.document import FORMAT, document, to_json
 from verify.ports.vectors.header import header
@@ -78,6 +79,7 @@ class WrittenVectors:
         return "\n".join(lines)
 
 
+@typed
 def write_vectors(
     model: Any,
     folder: str | os.PathLike[str],
