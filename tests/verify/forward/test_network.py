@@ -259,7 +259,7 @@ def test_values_of_another_kind_are_refused_in_one_line():
     with pytest.raises(DataError, match=r"Received: 'm.keras'; verify.load\(model\)"):
         describe("m.keras")  # type: ignore[arg-type]
     with pytest.raises(
-        DataError, match="config: expected a text or a path. Received: dict"
+        DataError, match=r"config: expected a text or a path\. Received: dict"
     ):
         verify.load("m.weights.h5", config={})  # type: ignore[arg-type]
     with pytest.raises(verify.ModelFileError, match="File name too long"):
