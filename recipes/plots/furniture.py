@@ -236,6 +236,15 @@ def heat_map(
     return image
 
 
+def whole_number_ticks(axis: Axis) -> None:
+    """Put the ticks of an axis at whole numbers: there is no epoch 2.5."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(
+        MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
+    )
+
+
 def index_ticks(axis: Axis, labels: Sequence[object], inches: float) -> None:
     """Label the axis with numbers; if not all fit, only every second, fifth etc."""
     stride = max(int(np.ceil(len(labels) * SMALL_FONT_SIZE * 1.3 / (inches * 72))), 1)

@@ -29,6 +29,7 @@ from recipes.plots.furniture import (
     require_some,
     style,
     tidy,
+    whole_number_ticks,
     word_height,
     word_ticks,
     wrapped,
@@ -55,7 +56,7 @@ def curves(history: Mapping[str, Sequence[float]], title: str) -> Figure:
         one number an epoch each.
     title : str
     """
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import PercentFormatter
 
     for name in ("loss", "accuracy"):
         if name not in history:
@@ -73,7 +74,7 @@ def curves(history: Mapping[str, Sequence[float]], title: str) -> Figure:
                 axes.plot(epochs, history[key], marker=marker, markersize=4, **look)
         ylabel = "accuracy" if name == "accuracy" else "loss (cross-entropy)"
         tidy(axes, "epoch", ylabel, grid="both")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        whole_number_ticks(axes.xaxis)
         if len(epochs) == 1:
             axes.set_xlim(0.5, 1.5)
         axes.legend(frameon=False)
@@ -212,6 +213,8 @@ def accuracy_by(
     tidy(axes, xlabel, "accuracy", grid="both")
     if len(where) <= 12:
         axes.set_xticks(where, [f"{value:g}" for value in where])
+    elif np.all(where == np.round(where)):
+        whole_number_ticks(axes.xaxis)
     axes.yaxis.set_major_formatter(percent)
     lines, _ = axes.get_legend_handles_labels()
     legend_below(figure, [*lines, *_spread_keys(seeds)])

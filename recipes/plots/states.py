@@ -32,6 +32,7 @@ from recipes.plots.furniture import (
     style,
     symmetric,
     tidy,
+    whole_number_ticks,
     word_height,
     word_ticks,
     write_cells,
@@ -212,16 +213,12 @@ def powers(
     first : int
         The step of the first number.
     """
-    from matplotlib.ticker import MaxNLocator
-
     found = arrays("series", series, 1)
     _require_lengths("series", found)
     steps = first + np.arange(len(next(iter(found.values()))))
     figure = new_figure(4.0)
     _log_lines(figure, found, steps, xlabel, ylabel)
-    figure.axes[0].xaxis.set_major_locator(
-        MaxNLocator(integer=True, steps=[1, 2, 5, 10])
-    )
+    whole_number_ticks(figure.axes[0].xaxis)
     return finished(figure, title)
 
 

@@ -24,6 +24,7 @@ from recipes.plots.furniture import (
     require_some,
     style,
     tidy,
+    whole_number_ticks,
     wrapped,
 )
 from verify.errors import DataError, printable
@@ -141,8 +142,6 @@ def lengths(
     what : str
         A word for the texts.
     """
-    from matplotlib.ticker import MaxNLocator
-
     require_some("lengths", lengths)
     found = {k: numbers(f"lengths of {k}", v, 1) for k, v in lengths.items()}
     if any((v < 0).any() or (v != v.round()).any() for v in found.values()):
@@ -164,7 +163,7 @@ def lengths(
         )  # fmt: skip
     tidy(axes, "length (words)", f"share of the class's {what}", grid="y")
     axes.yaxis.set_major_formatter(percent)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    whole_number_ticks(axes.xaxis)
     axes.set_xlim(edges[0], edges[-1] + 0.5)
     legend_below(figure, handles)
     return finished(figure, title)

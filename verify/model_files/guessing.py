@@ -23,6 +23,7 @@ from verify.model_files.guessing_keras1 import (
 from verify.model_files.guessing_layers import (
     by_number,
     legacy_parts,
+    named_input,
     refusal,
     saved_parts,
 )
@@ -187,6 +188,10 @@ def _chain(contents: Hdf5Contents, parts: Sequence[Part], version: str | None) -
     questions = [
         f"{part.name}: {part.alternatives}" for part in parts if part.alternatives
     ]
+    if name := named_input(contents):
+        questions.insert(
+            0, f"{name}: whether it is the input, as here, or has another function"
+        )
     chain: list[Part] = []
     time: int | None = None
     size: int | None = None

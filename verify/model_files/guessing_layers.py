@@ -56,17 +56,32 @@ def refusal(contents: Hdf5Contents, why: str) -> ModelFileError:
     return ModelFileError(f"{contents.shown}: no config can be guessed: {why}")
 
 
+def named_input(contents: Hdf5Contents) -> str:
+    """Return the first layer of a file of Keras 2, if it may be an input by any name.
+
+    It has no weights, and not the default name of a layer that is guessed.
+    """
+    if not any(name.startswith("layer_names") for name in contents.attributes[""]):
+        return ""
+    name, arrays = next(iter(legacy_arrays(contents).items()), ("", []))
+    base = _base_name(name)
+    known = (*WEIGHTLESS, *MERGING)
+    is_input = base.startswith("input") or base in known or joins(base)
+    return "" if arrays or is_input else name
+
+
 def legacy_parts(contents: Hdf5Contents) -> Iterator[Part]:
     """Yield the layers of a file of `save_weights` of Keras 2, in its order."""
     version = str(contents.attributes[""].get("keras_version", ""))
     inputs = 0
+    by_another_name = named_input(contents)
     for name, arrays in legacy_arrays(contents).items():
         base = _base_name(name)
         weight_names = [
             w.split(":")[0].rpartition("/")[2]
             for w in contents.names(name, "weight_names")
         ]
-        if base.startswith("input"):
+        if base.startswith("input") or name == by_another_name:
             inputs += 1
         elif not arrays and joins(base):
             asks = "which layers it joins, in which order (here those that fit)"

@@ -674,6 +674,24 @@ def test_accuracy_is_a_mean_in_a_band_that_the_legend_explains() -> None:
     assert "seeds" not in all_text(single)
 
 
+@pytest.mark.parametrize("epochs", [1, 5, 12, 13, 16, 40])
+def test_no_tick_of_an_axis_of_epochs_stands_between_two(epochs: int) -> None:
+    figure = plots.accuracy_by(
+        range(1, epochs + 1), {"LSTM": np.linspace(0.4, 0.9, epochs)}, "epoch", "t"
+    )
+    figure.canvas.draw()
+    ticks = figure.axes[0].get_xticks()
+    assert len(ticks) > 0
+    assert all(tick == round(tick) for tick in ticks)
+
+
+def test_other_numbers_have_ticks_of_their_own() -> None:
+    x = np.linspace(0.1, 0.4, 20)
+    figure = plots.accuracy_by(x, {"LSTM": x}, "rate", "t")
+    figure.canvas.draw()
+    assert not all(tick == round(tick) for tick in figure.axes[0].get_xticks())
+
+
 def test_spread_shows_each_seed_and_the_mean() -> None:
     figure = plots.spread({"LSTM": [0.8, 0.9]}, "t", baselines={"guess": 0.5})
     dots = figure.axes[0].lines[0].get_xdata()

@@ -104,6 +104,23 @@ def test_an_autoencoder_repeats_the_last_step(tmp_path):
     assert "repeat_vector_1: its n (here 1)" in asks
 
 
+@pytest.mark.parametrize("name", ["the_input", "x", "tokens_in"])
+def test_a_first_layer_without_weights_is_the_input_whatever_it_is_called(
+    tmp_path, name
+):
+    layers = {"lstm_1": rnn(4, 3, 4), "dense_1": dense(4, 2)}
+    found, asks, net = guessed(legacy(tmp_path / "w.h5", {name: {}, **layers}))
+    assert list(found) == ["lstm_1", "dense_1"]
+    assert f"{name}: whether it is the input, as here" in asks
+    plain = guessed(legacy(tmp_path / "w.h5", {"input_1": {}, **layers}))
+    assert "whether it is the input" not in plain[1]
+    assert np.array_equal(net.predict(features()), plain[2].predict(features()))
+    behind = {"lstm_1": layers["lstm_1"], name: {}, "dense_1": layers["dense_1"]}
+    assert f"'{name}' has no weights" in refused(legacy(tmp_path / "w.h5", behind))
+    two = legacy(tmp_path / "w.h5", {name: {}, "input_1": {}, **layers})
+    assert "has 2 inputs" in refused(two)
+
+
 def test_a_dense_layer_with_more_inputs_flattens_the_steps(tmp_path):
     layers = {
         "conv1d_1": {"c/kernel": (2, 3, 4), "c/bias": (4,)},
