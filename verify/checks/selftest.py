@@ -40,6 +40,8 @@ from verify.mistakes.catalogue import (
 from verify.mistakes.search import Case, Clock
 from verify.model.arguments import typed
 from verify.model.arrays import Array
+from verify.report.cases import Case as Part
+from verify.report.cases import Outcome
 from verify.report.report import number
 from verify.report.schema import document_header
 from verify.tolerance.noise_floor import Rounding
@@ -210,6 +212,20 @@ class SelfTest:
             why = f"; {NO_TIME}" if self.unfinished else ""
             lines += ["", f"{untried_sentence(self.untried)}{why}"]
         return "\n".join(lines)
+
+    def cases(self) -> tuple[Part, ...]:
+        """Return a case for each layer in which mistakes were planted, for CI."""
+        by_layer: dict[str, list[MutantResult]] = {}
+        for result in self.results:
+            by_layer.setdefault(result.layer, []).append(result)
+        return tuple(
+            Part(
+                layer or "the whole model",
+                Outcome.PASSED if all(x.caught for x in found) else Outcome.UNDECIDED,
+                f"{_caught(found)} mistakes would show",
+            )
+            for layer, found in by_layer.items()
+        )
 
     def to_json(self) -> str:
         """Return one JSON document, in which an infinite effect is null."""

@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
-from click.exceptions import Exit
 
 import verify
 from verify.commands import options
@@ -147,6 +146,8 @@ def _explorer(
     help="Leave out the mistakes of this name; * stands for any text in it.",
 )
 @options.json
+@options.junit
+@options.github
 def selftest(
     model: str,
     data: str | None,
@@ -159,24 +160,27 @@ def selftest(
     at_least: str | None,
     ignore: tuple[str, ...],
     json: bool,
+    junit: str | None,
+    github: bool,
 ) -> None:
     """Plant every known mistake in the model and say which would not show.
 
     Exit code 0 if all would show, or with --at-least as many as that, 3 otherwise.
     """
-    from json import dumps
-
     from verify.checks.inputs import usable_inputs
     from verify.forward.own_layers import own_layers
 
     enough = None if at_least is None else read_share("--at-least", at_least)
-    net = load_network(model, config, keras2, layers, as_base_class)
-    source = optional_source(net, data, vocabulary, column)
-    x = None
-    if source is not None:
-        with error_prefix(data):
-            x = usable_inputs(net, source.read())
-    result = verify.selftest(net, x, ignore=ignore)
+    ending = Ending("selftest", model, None, json, junit, github)
+    with ending.with_errors():
+        net = load_network(model, config, keras2, layers, as_base_class)
+        source = optional_source(net, data, vocabulary, column)
+        x = None
+        if source is not None:
+            with error_prefix(data):
+                x = usable_inputs(net, source.read())
+        result = verify.selftest(net, x, ignore=ignore)
+        hashes = sha256_of(model=model, config=config, data=data, vocabulary=vocabulary)
     own = own_layers()
     for layer in net.spec.layers:
         if layer.class_name in own:
@@ -184,11 +188,7 @@ def selftest(
                 f"{layer}: of what code of yours computes, no mistakes are known",
                 file=sys.stderr,
             )
-    if json:
-        hashes = sha256_of(model=model, config=config, data=data, vocabulary=vocabulary)
-        print(dumps({**result.to_dict(), "sha256": hashes}, indent=2, allow_nan=False))
-    else:
-        print(result)
+    code = result.exit_code
     if enough is not None:
-        raise Exit(0 if result.at_least(enough) else 3)
-    raise Exit(result.exit_code)
+        code = 0 if result.at_least(enough) else 3
+    ending.finish_selftest(result, hashes, code)

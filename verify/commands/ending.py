@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from json import dumps as json_text
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -37,10 +38,11 @@ class Ending:
     Parameters
     ----------
     command : str
-        ``check`` or ``compare``.
+        ``check``, ``compare`` or ``selftest``.
     model : str
         The file, as it was given.
-    watch : Watch
+    watch : Watch or None
+        None for a command without ``--report``.
     json : bool
         Whether to print JSON in place of text.
     junit : str or None
@@ -57,7 +59,7 @@ class Ending:
 
     command: str
     model: str
-    watch: verify.Watch
+    watch: verify.Watch | None
     json: bool = False
     junit: str | None = None
     github: bool = False
@@ -65,9 +67,10 @@ class Ending:
 
     def __post_init__(self) -> None:
         if self.json and self.github:
+            also = "; --report FILE.json writes the document" * (self.watch is not None)
             raise DataError(
                 "--github: it prints on stdout what the runner reads, and --json a "
-                "document. Received: both; --report FILE.json writes the document"
+                f"document. Received: both{also}"
             )
         if self.junit is not None:
             output_path(self.junit, "--junit", ".xml")
@@ -102,23 +105,54 @@ class Ending:
         from verify.commands.hashes import with_hashes
 
         report = with_hashes(report, hashes)
+        watch = self.watch
         if isinstance(report, verify.Report):
-            self.watch.write(report)
-        elif self.watch.path is not None:
+            if watch is not None:
+                watch.write(report)
+        elif watch is not None and watch.path is not None:
             document = f"{report.to_json()}\n".encode()
-            write_atomically(self.watch.path, lambda file: file.write(document))
-        text = report.to_json() if self.json else report.to_text()
+            write_atomically(watch.path, lambda file: file.write(document))
+        self._print(report.to_json() if self.json else report.to_text())
+        if self.junit is not None or self.github:
+            self._write(self._finding(report))
+        if isinstance(report, verify.Report) and not report.complete:
+            if watch is not None:
+                print(watch.parting(), file=sys.stderr)
+            raise Exit(INTERRUPTED)
+        raise Exit(report.verdict.exit_code)
+
+    def finish_selftest(
+        self, result: verify.SelfTest, hashes: dict[str, str], exit_code: int
+    ) -> NoReturn:
+        """Print what a self-test has found and write it, and end with an exit code."""
+        document = {**result.to_dict(), "sha256": hashes}
+        text = str(result)
+        self._print(
+            json_text(document, indent=2, allow_nan=False) if self.json else text
+        )
+        if self.junit is not None or self.github:
+            from verify.report.cases import Finding
+
+            verdict = verify.Verdict.INCONCLUSIVE if exit_code else verify.Verdict.PASS
+            facts = {"rows": f"{result.rows}"} | {
+                f"sha256.{name}": digest for name, digest in hashes.items()
+            }
+            took = time.monotonic() - self._began
+            reason = text.partition("\n")[0]
+            self._write(
+                Finding(
+                    self.command, self.model, str(verdict), reason, text,
+                    result.cases(), facts, took,
+                )
+            )  # fmt: skip
+        raise Exit(exit_code)
+
+    def _print(self, text: str) -> None:
         if self.github:
             from verify.report.github import without_commands
 
             text = without_commands(text)
         print(text)
-        if self.junit is not None or self.github:
-            self._write(self._finding(report))
-        if isinstance(report, verify.Report) and not report.complete:
-            print(self.watch.parting(), file=sys.stderr)
-            raise Exit(INTERRUPTED)
-        raise Exit(report.verdict.exit_code)
 
     def _finding(self, report: verify.Report | verify.ExportReport) -> Finding:
         from verify.report.cases import Finding, layer_cases

@@ -20,7 +20,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """Hold one part of what was compared: a layer, a probe, or all of it.
+    """Hold one part of what was compared or planted: a layer, a probe, or all of it.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Finding:
     Attributes
     ----------
     command : str
-        ``check`` or ``compare``.
+        ``check``, ``compare`` or ``selftest``.
     model : str
         The file, as it was given.
     verdict : str

@@ -198,3 +198,53 @@ def test_check_writes_every_layer_for_ci(model, tmp_path):
     assert main(["check", model, "--junit", str(junit)]) == 0
     names = [case.get("name") for case in ElementTree.parse(junit).iter("testcase")]
     assert names == ["verdict", "embedding", "lstm", "dense"]
+
+
+def test_a_self_test_is_written_for_ci(model, tmp_path, monkeypatch, capsys):
+    junit, page = tmp_path / "found.xml", tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    np.save(tmp_path / "x.npy", ids(batch=3))  # so few that some would not show
+    command = ["selftest", model, "--data", str(tmp_path / "x.npy")]
+    outcomes = ((("--at-least", "10%"), 0, "PASS"), ((), 3, "INCONCLUSIVE"))
+    for options, code, verdict in outcomes:
+        assert main([*command, *options, "--github", "--junit", str(junit)]) == code
+        out = capsys.readouterr().out.splitlines()
+        assert out[0].startswith("::stop-commands::")
+        level = "notice" if code == 0 else "warning"
+        assert out[-1].startswith(f"::{level} file=")
+        (suite,) = ElementTree.parse(junit).getroot()
+        assert suite.get("name") == "rnn-verify selftest"
+        assert suite.get("failures") == ("1" if code else "0")
+        facts = {p.get("name"): p.get("value") for p in suite.find("properties")}
+        assert facts["verdict"] == verdict
+        assert {"sha256.model", "sha256.data", "rows"} < set(facts)
+        cases = {case.get("name"): case for case in suite.iter("testcase")}
+        assert next(iter(cases)) == "verdict"
+        assert {"embedding", "lstm", "dense"} <= set(cases)
+        skipped = cases["lstm"].find("skipped")
+        assert re.fullmatch(r"\d+ of \d+ mistakes would show", skipped.get("message"))
+        assert f"### rnn-verify selftest: {verdict}\n" in page.read_text()
+
+
+def test_the_cases_of_a_self_test_are_the_layers_in_which_mistakes_were_planted(model):
+    result = verify.selftest(model, ids(batch=3))
+    cases = {case.name: case for case in result.cases()}
+    assert set(cases) == {x.layer or "the whole model" for x in result.results}
+    for case in cases.values():
+        inside = [
+            x for x in result.results if (x.layer or "the whole model") == case.name
+        ]
+        seen = sum(x.caught for x in inside)
+        assert case.message == f"{seen} of {len(inside)} mistakes would show"
+        assert (case.outcome is Outcome.PASSED) == (seen == len(inside))
+
+
+def test_a_self_test_that_cannot_begin_is_an_error_for_ci(tmp_path, capsys):
+    junit = tmp_path / "found.xml"
+    arguments = ["selftest", str(tmp_path / "no.keras"), "--junit", str(junit)]
+    assert main(arguments) == 2
+    assert "no.keras" in capsys.readouterr().err
+    (error,) = ElementTree.parse(junit).iter("error")
+    assert "No such file" in error.get("message")
+    line = refused(capsys, "selftest", str(tmp_path), "--github", "--json")
+    assert line.endswith("Received: both")
