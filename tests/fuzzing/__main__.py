@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "detail": outcome.detail[:300],
                 "numerics": outcome.numerics,
                 "derived": outcome.derived,
+                "verdict": outcome.verdict,
                 "seconds": round(time.perf_counter() - began, 3),
             }
             if outcome.kind == "FAILS":
@@ -117,6 +118,9 @@ def closing(trials: list[dict], count: int) -> int:
             f"numbers with a derived bound, of {len(shares):,} models in 32 bits: "
             f"{sum(shares) / len(shares):.1%}"
         )
+    verdicts = Counter(t["verdict"] for t in trials if t.get("verdict"))
+    said = ", ".join(f"{verdict} {n}" for verdict, n in sorted(verdicts.items()))
+    print(f"verify.check of every fifth model: {said or 'none'}")
     refused = Counter(t["detail"] for t in trials if t["kind"] == "refused")
     kinds_of = ", ".join(f"{kind} {n}" for kind, n in sorted(refused.items()))
     print(f"refused, as they must be: {kinds_of or 'none'}")

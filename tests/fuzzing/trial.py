@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from fuzzing.program import OWN_DTYPE, Program
 from layer_cases.check import float64, randomise
 
 import verify
-from verify.errors import UnsupportedError
+from verify.errors import KerasCannotRun, UnsupportedError
 from verify.model.backends import Limit, Rule
 from verify.model.graph import flatten, map_structure
 from verify.tolerance.activation_errors import worst_known_errors
@@ -27,6 +28,9 @@ from verify.tolerance.noise_floor import Rounding
 FILES = (".keras", ".h5", ".weights.h5")
 DIFFERS = "backend differs"
 AGREEING = ("agrees", DIFFERS)
+
+CHECKED = 5
+"""Each trial of so many is put to `verify.check` too, which compares every layer."""
 
 
 class KerasCannot(Exception):
@@ -54,6 +58,8 @@ class Outcome:
     derived : float or None
         The share of the outputs' numbers that have a derived bound; None where nothing
         was compared in 32 bits.
+    verdict : str
+        That of `verify.check`, which must not be FAIL; empty if it was not asked.
     """
 
     kind: str
@@ -61,6 +67,7 @@ class Outcome:
     detail: str = ""
     numerics: str = ""
     derived: float | None = None
+    verdict: str = ""
 
 
 def try_program(program: Program, seed: int, folder: Path) -> Outcome:
@@ -79,9 +86,11 @@ def try_program(program: Program, seed: int, folder: Path) -> Outcome:
             lines = str(error).strip().splitlines() or [""]
             return Outcome("keras cannot", 0.0, f"{type(error).__name__}: {lines[0]}")
         outcome = _attempt(program, _compared, program, model, x, theirs, seed, folder)
-    if outcome.kind not in AGREEING or program.policy == "float64":
-        return outcome
-    return _attempt(program, _in_own_dtype, program, outcome, seed)
+    if outcome.kind in AGREEING and program.policy != "float64":
+        outcome = _attempt(program, _in_own_dtype, program, outcome, seed)
+    if outcome.kind in AGREEING and seed % CHECKED == 0:
+        outcome = _attempt(program, _judged, program, outcome, seed)
+    return outcome
 
 
 def _attempt(
@@ -177,24 +186,16 @@ def _compared(
 
 def _in_own_dtype(program: Program, outcome: Outcome, seed: int) -> Outcome:
     """`predict` in the program's own policy, which computes in 32 or 16 bits."""
-    import keras
-
-    before = keras.config.dtype_policy()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            data = program.data(seed)
-            given = data if len(data) > 1 else data[0]
-            try:
-                model = randomise(program.build(), seed)
-                batch = program.batch_size
-                y = model.predict(for_keras(data), batch_size=batch, verbose=0)
-            except Exception:  # no such kernel: float64 has been compared
-                return outcome
-            net = verify.load(model)
-            x = net.prepare(given)
-    finally:
-        keras.config.set_dtype_policy(before)
+    data = program.data(seed)
+    with own_policy():
+        try:
+            model = randomise(program.build(), seed)
+            batch = program.batch_size
+            y = model.predict(for_keras(data), batch_size=batch, verbose=0)
+        except Exception:  # no such kernel: float64 has been compared
+            return outcome
+        net = verify.load(model)
+        x = net.prepare(data if len(data) > 1 else data[0])
     theirs = [np.asarray(array).astype(float) for array in flatten(y)]
     ours = net.flat(x, dtype="float64")
     floors = Rounding(net).noise_floors(x, ours)
@@ -217,6 +218,38 @@ def _in_own_dtype(program: Program, outcome: Outcome, seed: int) -> Outcome:
         derived = any(floor.derived for floor in floors)
         return replace(outcome, numerics="within bound" if derived else "agrees")
     return Outcome("FAILS", result.max_diff, f"{program.policy}: {result}")
+
+
+def _judged(program: Program, outcome: Outcome, seed: int) -> Outcome:
+    """The verdict of a check of the model as its program makes it."""
+    data = program.data(seed)
+    with own_policy():
+        model = randomise(program.build(), seed)
+    try:
+        report = verify.check(
+            model,
+            data if len(data) > 1 else data[0],
+            batch_size=program.batch_size or 32,
+        )
+    except KerasCannotRun as error:
+        return replace(outcome, verdict=f"refused: {error}"[:100])
+    if report.verdict is verify.Verdict.FAIL:
+        return Outcome("FAILS", outcome.difference, f"check: {report}")
+    return replace(outcome, verdict=report.verdict.value)
+
+
+@contextmanager
+def own_policy() -> Iterator[None]:
+    """Let a program set Keras's policy in the ``with``, without warnings."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:

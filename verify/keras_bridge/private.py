@@ -83,6 +83,11 @@ def operations_of(model: Any) -> list[Any]:
     return list(_attribute(graph_of(model), "operations", "_operations"))
 
 
+def parts_of(model: Any) -> list[Any]:
+    """Return what a config of the model lists: the layers, or all operations."""
+    return list(model.layers) if hasattr(model, "_functional") else operations_of(model)
+
+
 def layers_inside(model: Any, *, itself: bool = True) -> list[Any]:
     """Return the layers of a model and those inside them, the model too if asked."""
     return list(_attribute(model, "_flatten_layers")(include_self=itself))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,11 @@ from verify.model.graph import flatten
 Place = tuple[int, ...]
 """Number of a call among those of the model; before it, the place of the call of the
 model that it is in."""
+
+CallPath = tuple[int | str, ...]
+"""Number of a layer among the parts of the model; before it, the path of the model that
+it is in. An operation that Keras has put into the graph of a Sequential has its name:
+how many there are depends on the dtypes of the layers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,17 +67,48 @@ class CallKeys:
         return name if number == 1 else f"{name}:{number}"
 
 
-def call_names(model: Any) -> dict[Place, str]:
-    """Return the path of the layer of every call that a `Recorder` may record."""
-    return dict(_named_calls(model, (), ""))
+def call_paths(model: Any) -> dict[Place, CallPath]:
+    """Return where in the model the layer of every call that may be recorded is."""
+    return dict(_calls_with_paths(model, (), ()))
 
 
-def _named_calls(model: Any, inside: Place, path: str) -> Iterator[tuple[Place, str]]:
+def _calls_with_paths(
+    model: Any, inside: Place, path: CallPath
+) -> Iterator[tuple[Place, CallPath]]:
+    numbers = {id(part): k for k, part in enumerate(private.parts_of(model))}
     for number, node in enumerate(_calls_of(model)):
-        place, name = (*inside, number), path + file_name(node.operation.name)
-        yield place, name
-        for key, one in _models_in(node.operation):
-            yield from _named_calls(one, place, f"{name}/{key}")
+        operation, place = node.operation, (*inside, number)
+        own = *path, numbers.get(id(operation), operation.name)
+        yield place, own
+        for _, one in _models_in(operation):
+            yield from _calls_with_paths(one, place, own)
+
+
+def call_names(
+    model: Any, paths: Mapping[Place, CallPath] | None = None
+) -> dict[Place, str]:
+    """Return the path of the layer of every call, by the names in a model.
+
+    Parameters
+    ----------
+    model : keras.Model
+    paths : mapping, optional
+        `call_paths` of another model of the same layers.
+    """
+    paths = call_paths(model) if paths is None else paths
+    return {place: "/".join(_names(model, path)) for place, path in paths.items()}
+
+
+def _names(model: Any, path: CallPath) -> Iterator[str]:
+    first, *rest = path
+    if isinstance(first, str):
+        yield file_name(first)
+        return
+    part = private.parts_of(model)[first]
+    yield file_name(part.name)
+    for key, inner in _models_in(part) if rest else ():
+        yield from key
+        yield from _names(inner, tuple(rest))
 
 
 def _calls_of(model: Any) -> list[Any]:
@@ -81,15 +117,15 @@ def _calls_of(model: Any) -> list[Any]:
     return [node for node in nodes if node.operation and not node.is_input]
 
 
-def _models_in(operation: Any) -> Iterator[tuple[str, Any]]:
+def _models_in(operation: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the model that a layer is, or that a TimeDistributed has inside.
 
     With it comes what its path has in addition to that of the layer.
     """
     if private.has_graph(operation):
-        yield "", operation
+        yield (), operation
     elif (inner := _model_of_steps(operation)) is not None:
-        yield "layer/", inner
+        yield ("layer",), inner
 
 
 def _model_of_steps(operation: Any) -> Any:

@@ -202,7 +202,7 @@ class KerasModel:
                     found.append([as_array(y) for y in self._flat(outputs)])
             calls = None
             if with_calls and x.rows <= rows:
-                calls = traced.recorded(tensors, call_names(self._original))
+                calls = traced.recorded(tensors, self._original)
             return [np.concatenate(y) for y in zip(*found, strict=True)], calls
 
         try:
@@ -293,7 +293,13 @@ class _Twin(KerasModel):
     def model(self) -> Any:
         """Return the copy."""
         with floatx(self._dtype), quiet():
-            model = build(self._config)
+            try:
+                model = build(self._config)
+            except Exception as error:
+                raise KerasCannotRun(
+                    "Keras cannot build this model anew from its own config "
+                    f"({first_line(error)})"
+                ) from error
             if not model.built:
                 model.build(self._copied.input_shape)
             try:

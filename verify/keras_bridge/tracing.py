@@ -12,7 +12,7 @@ import json
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,14 @@ from verify.forward.layers.base import Tensor
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import import_keras, versions
 from verify.keras_bridge.names import renamed_config
-from verify.keras_bridge.recording import CallKeys, KerasCall, Place, Recorder
+from verify.keras_bridge.recording import (
+    CallKeys,
+    KerasCall,
+    Place,
+    Recorder,
+    call_names,
+    call_paths,
+)
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
 
@@ -126,6 +133,7 @@ class TracedModel:
             [tf.TensorSpec(*state) for state in self._states],
         )
         self._calls = calls
+        self._paths = call_paths(model)
         self.independent = not self._run.captured_inputs
         """Whether the function takes all that it computes with as inputs."""
 
@@ -158,18 +166,17 @@ class TracedModel:
             given = [sys.modules["tensorflow"].constant(array) for array in x]
             return self._run(given, weights, states)
 
-    def recorded(
-        self, tensors: Sequence[Any], names: Mapping[Place, str]
-    ) -> list[KerasCall]:
+    def recorded(self, tensors: Sequence[Any], model: Any) -> list[KerasCall]:
         """Return every call of a layer.
 
         Parameters
         ----------
         tensors : list of tensors
             What a batch gave.
-        names : mapping of Place to str
-            Those of the layers of the model; see `call_names`.
+        model : keras.Model
+            One of the same layers, which are called by their names in it.
         """
+        names = call_names(model, self._paths)
         arrays = [as_array(tensor) for tensor in tensors]
 
         def filled(leaf: Any) -> Any:

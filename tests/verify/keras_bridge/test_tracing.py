@@ -106,6 +106,50 @@ def test_the_compiled_function_makes_the_calls_that_keras_makes(dtype, monkeypat
         np.testing.assert_allclose(a, b, atol=close)
 
 
+@pytest.mark.parametrize(
+    ("policy", "entered"),
+    [("mixed_float16", "float32"), ("float32", "float64")],
+)
+def test_calls_have_the_names_of_their_layers_where_keras_casts_between(
+    policy, entered
+):
+    from keras import Input, layers
+
+    parts = [
+        layers.Masking(name="masking", dtype=policy),
+        layers.GRU(2, return_sequences=True, name="gru", dtype=policy),
+    ]
+    dense = layers.Dense(2, name="dense", dtype=policy)
+    model = keras_sequential([Input((TIME, 3), dtype=entered), *parts, dense])
+    inner = keras_sequential([Input((TIME, 3), dtype=entered), *parts])
+    inner.name = "inner"
+    nested = keras_sequential([Input((TIME, 3), dtype=entered), inner, dense])
+    x = rows()[0]
+    for one, inside in ((model, ""), (nested, "inner/")):
+        report = verify.check(one, x)
+        assert report.verdict is Verdict.PASS, str(report)
+        names = [layer.name for layer in report.layers]
+        assert {f"{inside}masking", f"{inside}gru", "dense"} <= set(names)
+    wrong = verify.load(model).spec
+    kernel = wrong["gru"].weights["kernel"] * 1.5
+    wrong = wrong.with_layer(wrong["gru"].with_weights(kernel=kernel))
+    report = verify.check(model, x, network=verify.Network(wrong))
+    assert report.verdict is Verdict.FAIL
+    assert [layer.name for layer in report.layers if not layer.matches] == ["gru"]
+
+
+def test_a_model_that_keras_cannot_build_anew_is_refused_in_one_line():
+    from keras import Input, layers
+
+    # its config has pairs of numbers where Keras takes numbers from 0 to 1
+    sheared = layers.RandomShear(0.2)
+    images = [Input((4, 4, 1)), sheared, layers.Reshape((4, 4)), layers.GRU(2)]
+    with pytest.raises(verify.VerifyError, match="anew") as refusal:
+        verify.check(keras_sequential(images), np.zeros((2, 4, 4, 1)))
+    assert "`factor` argument should be a number" in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
 def test_a_stateful_model_runs_batch_by_batch_and_keeps_its_own_states():
     from keras import Input, layers
 

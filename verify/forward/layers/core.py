@@ -106,7 +106,8 @@ class ReversibleEmbedding(Embedding):
     Called with ``reverse=True`` it is ``y = x @ embeddings^T``, or
     ``y = x @ reverse_embeddings`` unless ``tie_weights``; then, with a
     ``logit_soft_cap``, ``y = tanh(y / cap) * cap``. Quantised, x is quantised by row as
-    in `verify.forward.layers.dense.Dense`. Logits have no mask.
+    in `verify.forward.layers.dense.Dense`. Logits have no mask, nor has what is looked
+    up in a quantised table.
 
     Source: keras/src/layers/core/reversible_embedding.py.
     """
@@ -154,8 +155,11 @@ class ReversibleEmbedding(Embedding):
             found = rounded(
                 super().call(run, layer, inputs), POLICIES[layer.policy].compute
             )
+            # Keras makes the mask where it looks words up in floats
             masked = layer.options["mask_zero"]
-            return Tensor(found, inputs != 0) if masked else found
+            if not masked or layer.options["quantization_mode"]:
+                return found
+            return Tensor(found, inputs != 0)
         y = self._logits(layer, inputs)
         cap = layer.options["logit_soft_cap"]
         return y if cap is None else np.tanh(y / cap) * cap
