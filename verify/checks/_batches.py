@@ -32,6 +32,7 @@ from verify.model.graph import flatten
 from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.compare import (
     Comparison,
+    all_finite,
     compare_all,
     compare_each,
     rank_rows,
@@ -575,16 +576,20 @@ def _compared(
     count = examiner.closer_rows
 
     def compared(
-        outputs: Sequence[Array], tolerances: Sequence[Tolerance]
+        sides: tuple[Sequence[Array], Sequence[Array]], tolerances: Sequence[Tolerance]
     ) -> list[Comparison]:
         allowed = [tolerance.atol for tolerance in tolerances]
-        return compare_each(expected, outputs, allowed=allowed, names=net.output_names)
+        return compare_each(*sides, allowed=allowed, names=net.output_names)
 
-    proofs: list[Comparison] | None = None
-    if theirs64 is not None:
-        proofs = compared(theirs64, [float64_tolerance(y) for y in expected])
+    native = all_finite(expected, theirs)
+    doubles = None if theirs64 is None else all_finite(expected, theirs64)
     if examiner.tolerance is not None:
         tolerances = [examiner.tolerance.widened(t) for t in tolerances]
+    proofs: list[Comparison] | None = None
+    reference, judged_by = theirs, tolerances
+    if theirs64 is not None and doubles is not None:
+        reference, judged_by = theirs64, [float64_tolerance(y) for y in doubles[0]]
+        proofs = compared(doubles, judged_by)
     classes: list[ClassAgreement | None] = [
         ClassAgreement.of(a, b, binary=binary, start=batch.start)
         for a, b, binary in zip(expected, theirs, examiner.binary, strict=False)
@@ -595,11 +600,10 @@ def _compared(
         decimals = Decimals.of(theirs)
         for places in decimals.candidates:
             wider = [t.widened(half_unit(places)) for t in tolerances]
-            recorded[places] = compared(theirs, wider)
-    numerics, noisy = compared(theirs, tolerances), compared(theirs, noise_floors)
+            recorded[places] = compared(native, wider)
+    numerics, noisy = compared(native, tolerances), compared(native, noise_floors)
     # Where the numbers of outputs differ there is one comparison, which says so.
     found = min(len(numerics), len(expected if proofs is None else proofs))
-    reference = theirs if theirs64 is None else theirs64
     return PartialResult(
         rows=x.rows,
         batches=1,
@@ -618,11 +622,11 @@ def _compared(
             for k in range(found)
         ),
         decimals=decimals,
-        unsound=undefined(expected, reference),
+        unsound=undefined(expected, reference, judged_by),
         finite=all(np.isfinite(y).all() for y in theirs),
         rule_effects={str(rule): far for rule, far in net.rule_effects(x).items()},
-        by_predict=Ranking.of(batch.start, expected, theirs, count),
+        by_predict=Ranking.of(batch.start, *native, count),
         by_proof=None
-        if theirs64 is None
-        else Ranking.of(batch.start, expected, theirs64, count),
+        if doubles is None
+        else Ranking.of(batch.start, *doubles, count),
     )

@@ -49,7 +49,7 @@ from verify.model.graph import flatten
 from verify.report.intermediates import SHOWN_NAMES, Place, ValueResult, listed
 from verify.report.parts import Coverage, Unproved
 from verify.report.report import Report
-from verify.tolerance.compare import Comparison, Verdict, compare_each
+from verify.tolerance.compare import Comparison, Verdict, both_finite, compare_each
 from verify.tolerance.error_bound import bounded_by_format, bounded_outputs
 from verify.tolerance.noise_floor import Tolerance
 from verify.tolerance.partial import PartialOutput, PartialResult, Ranking
@@ -121,7 +121,7 @@ def examine_taps(batch: Batch, *, examiner: TapExaminer) -> PartialResult:
     assert isinstance(x, Tapped)
     with evaluating(batch, examiner):
         expected = x.evaluate(net, "float64")
-    pairs = [_both_finite(a, b) for a, b in zip(expected, theirs, strict=True)]
+    pairs = [both_finite(a, b) for a, b in zip(expected, theirs, strict=True)]
     expected, theirs = [a for a, _ in pairs], [b for _, b in pairs]
     with doing(f"{rows_of(batch)}: what rounding may do"):
         floors, tolerances = examiner.tap_tolerances(x, expected, theirs)
@@ -156,21 +156,13 @@ def examine_taps(batch: Batch, *, examiner: TapExaminer) -> PartialResult:
             )
             for k in range(len(names))
         ),
-        unsound=undefined(expected, theirs),
+        unsound=undefined(expected, theirs, wider),
         finite=all(np.isfinite(y).all() for y in theirs),
         rule_effects={
             str(rule): far for rule, far in net.rule_effects(Inputs(x)).items()
         },
         by_predict=Ranking.of(batch.start, expected, theirs, examiner.closer_rows),
     )
-
-
-def _both_finite(ours: Array, theirs: Array) -> tuple[Array, Array]:
-    """Return both with zeros where neither is a finite number."""
-    neither = ~np.isfinite(ours) & ~np.isfinite(theirs)
-    if not neither.any():
-        return ours, theirs
-    return np.where(neither, 0, ours), np.where(neither, 0, theirs)
 
 
 def _widened(tolerance: Tolerance, by: Array | float) -> Tolerance:

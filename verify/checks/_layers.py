@@ -25,7 +25,7 @@ from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
 from verify.report.report import LayerResult, first_wrong
-from verify.tolerance.compare import compare, compare_all
+from verify.tolerance.compare import all_finite, compare, compare_all
 from verify.tolerance.error_bound import bounded_call, has_states, traces_of_call
 from verify.tolerance.noise_floor import float64_tolerance
 
@@ -99,8 +99,9 @@ def compare_call(
     ours64 = net.call_layer(
         name, call64.args, call64.kwargs, dtype="float64", states=states, masks=masks
     )
+    ours64, theirs64 = all_finite(ours64, call64.outputs)
     allowed = [float64_tolerance(y).atol for y in ours64]
-    proof = compare_all(ours64, call64.outputs, allowed=allowed)
+    proof = compare_all(ours64, theirs64, allowed=allowed)
     if proof.matches and (problem := _mask_difference(masks, call64.masks)):
         proof = replace(proof, matches=False, problem=problem)
     traces = None
@@ -115,7 +116,7 @@ def compare_call(
             traces=traces, rows=examiner.neighbour_rows(alone, reference, call.outputs),
         )  # fmt: skip
     allowed = [tolerance.atol for tolerance in tolerances]
-    numerics = compare_all(reference, call.outputs, allowed=allowed)
+    numerics = compare_all(*all_finite(reference, call.outputs), allowed=allowed)
     steps, amplified = None, 0.0
     if not proof.matches:
         amplified = rounding.amplified(alone64)

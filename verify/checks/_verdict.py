@@ -25,7 +25,10 @@ from verify.tolerance.noise_floor import (
 from verify.tolerance.partial import PartialResult
 from verify.tolerance.user_tolerance import UserTolerance
 
-UNDEFINED = "the outputs hold NaN or infinite values, so nothing can be compared"
+UNDEFINED = (
+    "nothing differs, but some outputs are NaN or infinite on both sides, which proves "
+    "nothing: leave out the rows that have them (a mean over no step is NaN)"
+)
 THOSE_OF_THE_MODEL = "the outputs are those of the model"
 FORMULAS_DIFFER = "the NumPy forward pass does not match Keras"
 NUMERICS_DIFFER = (
@@ -39,12 +42,16 @@ WIDE_SHARE = 0.05
 there on."""
 
 
-def undefined(ours: Sequence[Array], theirs: Sequence[Array]) -> tuple[bool, bool]:
+def undefined(
+    ours: Sequence[Array], theirs: Sequence[Array], tolerances: Sequence[Tolerance]
+) -> tuple[bool, bool]:
     """Look for NaN and infinity in outputs.
 
     Parameters
     ----------
     ours, theirs : list of (batch, ...)
+    tolerances : list of Tolerance
+        One for each output.
 
     Returns
     -------
@@ -54,13 +61,12 @@ def undefined(ours: Sequence[Array], theirs: Sequence[Array]) -> tuple[bool, boo
         Whether the sides differ in anything else.
     """
     found = False
-    for a, b in zip(ours, theirs, strict=False):
+    for a, b, tolerance in zip(ours, theirs, tolerances, strict=False):
         if a.shape != b.shape:
             return found, True
         neither = ~np.isfinite(a) & ~np.isfinite(b.astype(np.float64))
         rest = np.where(neither, 0.0, a), np.where(neither, 0.0, b.astype(np.float64))
-        allowed = float64_tolerance(np.where(np.isfinite(rest[0]), rest[0], 0.0)).atol
-        if not compare(*rest, allowed=allowed).matches:
+        if not compare(*rest, allowed=tolerance.atol).matches:
             return found, True
         found = found or bool(neither.any())
     return found, False
@@ -158,11 +164,11 @@ def judge_by_tolerance(
         Comparison by that tolerance, and by what rounding may do where that is more.
     tolerance : UserTolerance
     """
+    if result.undefined:
+        return Verdict.INCONCLUSIVE, UNDEFINED
     decides = all(floor.decides for floor in result.noise_floors)
     if decides and result.by_noise_floor.matches:
         return Verdict.PASS, THOSE_OF_THE_MODEL
-    if result.undefined:
-        return Verdict.INCONCLUSIVE, UNDEFINED
     if tolerance.kind == "classes":
         agreement = result.classes
         if agreement is None:

@@ -138,12 +138,33 @@ def diagnose(
     show : bool
         Whether to show on stderr how far it is.
     """
-    case = Case(x, observed, allowed, layer)
     clock = Clock(seconds)
-    search = Search(spec, case, x.rows if leading is None else leading, clock)
+    case = Case(x, observed, allowed, layer).with_ours(spec)
     if numbers is None:
         numbers = np.arange(x.rows)
+    leading = x.rows if leading is None else leading
+    if (rows := _telling(spec, case)) is not None:
+        case, numbers = case.take(rows), numbers[rows]
+        # those before the first that is left out follow one another
+        leading = min(leading, max(int(np.argmax(rows != np.arange(len(rows)))), 1))
+    search = Search(spec, case, leading, clock)
     return _Diagnosing(spec, search, numbers, show, port).run()
+
+
+def _telling(spec: ModelSpec, case: Case) -> Array | None:
+    """Return the rows that can be explained, if the right model has NaN in others.
+
+    None if all rows belong together, or nothing differs in the rows with numbers alone.
+    """
+    tied = spec.stateful or spec.batch_size is not None
+    if tied or case.ours is None or not case.fits(case.ours):
+        return None
+    finite = np.ones(case.x.rows, dtype=bool)
+    for y in case.ours:
+        finite &= np.isfinite(y).reshape(len(finite), -1).all(axis=1)
+    if finite.all() or not (finite & case.wrong_rows).any():
+        return None
+    return np.flatnonzero(finite)
 
 
 class _Diagnosing:

@@ -147,9 +147,13 @@ def describe_remainder(
         characters = (_constant, _in_steps, _growing, _like_rounding)
         phrases += [_alike([test(x) for x in found]) for test in characters]
     else:
-        wrong = sum(int(np.sum(~np.isfinite(x.theirs))) for x in found)
         total = sum(x.theirs.size for x in found)
-        phrases.append(f"NaN or infinite in {wrong} of {total} numbers")
+        if wrong := sum(int(np.sum(~np.isfinite(x.theirs))) for x in found):
+            phrases.append(f"NaN or infinite in {wrong} of {total} numbers")
+        if wrong := sum(int(np.sum(~np.isfinite(x.ours))) for x in found):
+            phrases.append(
+                f"while the model itself is NaN or infinite in {wrong} of {total}"
+            )
     return ", ".join([phrase for phrase in phrases if phrase][:MOST_PHRASES])
 
 

@@ -214,6 +214,31 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
     )
 
 
+def both_finite(ours: Array, theirs: Array) -> tuple[Array, Array]:
+    """Return both with zeros where they are NaN, or the same infinity, together.
+
+    Such numbers prove nothing, and hide none of the others. Where an infinity meets
+    that of the other sign, or the shapes differ, both are returned as they are.
+    """
+    if ours.shape != theirs.shape:
+        return ours, theirs
+    a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    together = ~np.isfinite(a) & ~np.isfinite(b) & (np.isnan(a) | np.isnan(b) | (a == b))
+    if not together.any():
+        return ours, theirs
+    return np.where(together, 0, ours), np.where(together, 0, theirs)
+
+
+def all_finite(
+    ours: Sequence[Array], theirs: Sequence[Array]
+) -> tuple[list[Array], list[Array]]:
+    """Return `both_finite` of each output; as they are where their numbers differ."""
+    if len(ours) != len(theirs):
+        return list(ours), list(theirs)
+    pairs = [both_finite(a, b) for a, b in zip(ours, theirs, strict=True)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
 def compare_all(
     actual: Sequence[Array],
     expected: Sequence[Array],

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from verify.tolerance.compare import Verdict, compare
+from verify.tolerance.compare import Verdict, all_finite, compare
 from verify.tolerance.noise_floor import Tolerance, float64_tolerance, noise_floor
 
 NAN, INF = float("nan"), float("inf")
@@ -28,6 +28,17 @@ def test_what_is_not_finite_on_one_side_is_a_mismatch(a, b):
 
 def test_infinity_equals_itself():
     assert compare(np.array([INF, -INF]), np.array([INF, -INF]), allowed=0).matches
+
+
+def test_what_is_nan_or_the_same_infinity_on_both_sides_is_taken_out():
+    ours = [np.array([1.0, NAN, INF, -INF, NAN, INF, NAN])]
+    theirs = [np.array([2.0, NAN, INF, INF, 3.0, NAN, NAN], dtype=np.float32)]
+    (a,), (b,) = all_finite(ours, theirs)
+    assert np.array_equal(a, [1, 0, 0, -INF, NAN, 0, 0], equal_nan=True)
+    assert np.array_equal(b, [2, 0, 0, INF, 3, 0, 0], equal_nan=True)
+    (a,), (b,) = all_finite(ours, [np.array([NAN])])
+    assert a is ours[0]
+    assert np.isnan(b).all()
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (2, 1), (1, 3), (3, 2)])

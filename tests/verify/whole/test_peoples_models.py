@@ -17,6 +17,10 @@ pytestmark = [
 ]
 
 
+GATES_IFOC = [*range(10), *range(15, 20), *range(10, 15)]
+"""Columns of an LSTM of 5 units in the order of PyTorch's gates but for i and f."""
+
+
 def floats(*shape: int) -> np.ndarray:
     return np.random.default_rng(shape).normal(size=shape).astype(np.float32)
 
@@ -193,6 +197,60 @@ def test_a_function_of_keras_ops_as_an_activation():
     model = keras.Model(i, layers.Dense(5, activation=ops.gelu)(i))  # approximates
     with pytest.raises(UnsupportedError, match="a function of yours called gelu"):
         verify.load(model)
+
+
+def test_nan_that_a_model_leaves_out_is_no_difference():
+    import keras
+    from keras import layers, ops
+
+    i, x = sequence(), floats(4, 6, 4)
+    roots = layers.GRU(3)(ops.where(i > 0, ops.sqrt(i), 0.0))
+    model = keras.Model(i, roots)
+    report = passes(model, x)
+    assert {layer.proof.max_diff <= 1e-10 for layer in report.layers} == {True}
+    other = keras.Model(i, layers.GRU(3)(ops.where(i > 0, ops.sqrt(-i), 0.0)))
+    other.set_weights(model.get_weights())
+    theirs = other.predict(x, verbose=0)  # NaN where the model has numbers
+    found = verify.compare_outputs(model, x, theirs, diagnosis_seconds=0)
+    assert found.verdict is Verdict.FAIL
+
+
+def test_a_row_of_padding_alone_hides_no_mistake_of_the_others():
+    import keras
+    from keras import layers
+
+    t, x = sequence((6,), dtype="int32"), ids(20, 8, 6, low=0)
+    x[3] = 0
+    h = layers.LSTM(5, return_sequences=True)(layers.Embedding(20, 4, mask_zero=True)(t))
+    model = keras.Model(t, layers.Dense(2)(layers.GlobalAveragePooling1D()(h)))
+    random = np.random.default_rng(0)
+    right = [random.normal(size=w.shape) for w in model.get_weights()]
+    model.set_weights(right)
+    theirs = model.predict(x, verbose=0)
+    assert np.isnan(theirs[3]).all()  # the mean over no step
+    for report in (verify.check(model, x), verify.compare_outputs(model, x, theirs)):
+        assert report.verdict is Verdict.INCONCLUSIVE
+        assert "leave out the rows" in report.reason
+        assert report.numerics.matches
+        assert all(layer.matches for layer in report.layers)
+    by_tolerance = verify.compare_outputs(model, x, theirs, tolerance="1%")
+    assert by_tolerance.verdict is Verdict.INCONCLUSIVE
+    wrong = [*right[:1], *(w[..., GATES_IFOC] for w in right[1:4]), *right[4:]]
+    port = keras.models.clone_model(model)
+    port.set_weights(wrong)
+    swapped, zero = port.predict(x, verbose=0), theirs.copy()
+    zeroed = np.where(np.isnan(swapped), 0, swapped)
+    for report in (
+        verify.compare_outputs(model, x, swapped),
+        verify.compare_outputs(model, x, zeroed),
+        verify.check(model, x, network=verify.load(port)),
+    ):
+        assert report.verdict is Verdict.FAIL
+        assert "i,f,o,c" in report.diagnosis.explanations[0].explanation
+    zero[3] = 0
+    report = verify.compare_outputs(model, x, zero, diagnosis_seconds=2)
+    assert report.verdict is Verdict.FAIL
+    assert "the model itself is NaN or infinite in 2 of 16" in str(report)
 
 
 def test_the_same_layer_twice_in_a_sequential_is_refused():
