@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from verify.errors import ModelFileError, join_and, printable
+from verify.forward.layers import REGISTRY
 from verify.model.arrays import Array, shape_text
 from verify.model_files.guessing_keras1 import (
     is_keras1,
@@ -23,6 +24,7 @@ from verify.model_files.hdf5 import (
     LAYER_CONTAINERS,
     Hdf5Contents,
     legacy_arrays,
+    snake_case,
 )
 
 RECURRENT = {"simple_rnn": (1, "SimpleRNN"), "gru": (3, "GRU"), "lstm": (4, "LSTM")}
@@ -35,6 +37,9 @@ KNOWN_NAMES = (
 """Default names of layers that are recognised: with other arrays they are refused."""
 
 MERGING = ("concatenate", "add", "merge", "multiply", "average", "maximum", "dot")
+CLASS_NAMES = {snake_case(name): name for name in REGISTRY if "." not in name}
+"""Default name of a layer -> its class, for the classes of Keras."""
+
 WEIGHTLESS: dict[str, tuple[str, dict[str, Any], str]] = {
     "dropout": ("Dropout", {"rate": 0.5}, ""),
     "spatial_dropout1d": ("SpatialDropout1D", {"rate": 0.5}, ""),
@@ -98,7 +103,11 @@ def legacy_parts(contents: Hdf5Contents) -> Iterator[Part]:
             old = is_keras1(version, contents.names(name, "weight_names"))
             made = _keras1_part if old else _part
             try:
-                yield made(contents, name, base, arrays, weight_names, two)
+                part = made(contents, name, base, arrays, weight_names, two)
+                named = CLASS_NAMES.get(base, part.class_name)
+                if part.recurrent is None and named != part.class_name and not old:
+                    raise _of_another_class(contents, part, named)
+                yield part
             except ModelFileError:
                 known = {*RECURRENT, *KNOWN_NAMES}
                 if base in known or "recurrent_kernel" in weight_names:
@@ -202,9 +211,22 @@ def saved_parts(contents: Hdf5Contents) -> Iterator[Part]:
         if two:  # forward first, as in a legacy file
             pairs.sort(key=lambda pair: pair[0].startswith("backward"))
         arrays = [array for _, array in pairs]
-        yield _part(
+        part = _part(
             contents, name, base, arrays, _saved_names(base, places, arrays), two
         )
+        if snake_case(part.class_name) != base:  # groups are called after the class
+            named = CLASS_NAMES.get(base, "a layer of another class")
+            raise _of_another_class(contents, part, named)
+        yield part
+
+
+def _of_another_class(contents: Hdf5Contents, part: Part, named: str) -> ModelFileError:
+    """Return the error for arrays like those of a class, under the name of another."""
+    return refusal(
+        contents,
+        f"layer '{printable(part.name)}' is called {named}, which is not guessed, and "
+        f"its arrays could be those of a {part.class_name}",
+    )
 
 
 def by_number(path: str) -> list[Any]:

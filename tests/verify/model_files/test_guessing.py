@@ -207,6 +207,37 @@ def test_what_leaves_a_choice_or_fits_nothing_is_refused(tmp_path, layers, reaso
     assert reason in text
 
 
+@pytest.mark.parametrize(
+    ("name", "shapes", "like"),
+    [
+        ("einsum_dense", [(4, 2), (2,)], "Dense"),
+        ("group_normalization", [(4,), (4,)], "LayerNormalization"),
+        ("p_re_lu", [(6, 4)], "Dense"),
+        ("depthwise_conv1d", [(3, 4, 1), (1,)], "Conv1D"),
+        ("my_attention", [(4, 2), (2,)], "Dense"),
+    ],
+)
+def test_arrays_under_the_name_of_another_class_are_not_taken_for_a_layer(
+    tmp_path, name, shapes, like
+):
+    layers = {"lstm/cell": [(3, 16), (4, 16), (16,)], name: shapes}
+    text = refused(saved(tmp_path / "w.weights.h5", layers))
+    assert f"layer '{name}' is called" in text
+    assert f"those of a {like}" in text
+
+
+def test_a_layer_of_another_class_is_left_open_in_a_legacy_file(tmp_path):
+    """Do not take GroupNormalization for LayerNormalization, which computes more."""
+    scale = {"g/gamma": (4,), "g/beta": (4,)}
+    layers = {"lstm": rnn(4, 3, 4), "group_normalization": scale, "dense": dense(4, 2)}
+    guess = read_guess(legacy(tmp_path / "w.h5", layers))
+    classes = [x["class_name"] for x in guess.config["config"]["layers"]]
+    assert classes == ["InputLayer", "LSTM", "UnknownLayer", "Dense"]
+    layers = {"lstm": layers["lstm"], "my_norm": scale, "dense": layers["dense"]}
+    found, _, _ = guessed(legacy(tmp_path / "named.h5", layers))
+    assert found["my_norm"].class_name == "LayerNormalization"
+
+
 def test_sizes_that_fit_in_no_order_are_listed(tmp_path):
     layers = {**STACK, "dense": [(9, 2), (2,)]}
     assert "fit together in no order" in refused(saved(tmp_path / "w.h5", layers))
