@@ -626,7 +626,5 @@ def _compared(
         finite=all(np.isfinite(y).all() for y in theirs),
         rule_effects={str(rule): far for rule, far in net.rule_effects(x).items()},
         by_predict=Ranking.of(batch.start, *native, count),
-        by_proof=None
-        if doubles is None
-        else Ranking.of(batch.start, *doubles, count),
+        by_proof=None if doubles is None else Ranking.of(batch.start, *doubles, count),
     )

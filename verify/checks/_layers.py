@@ -19,8 +19,9 @@ from verify.errors import printable
 from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.evaluate import States
 from verify.forward.network import Network
+from verify.mistakes.changed import changed_layer
 from verify.mistakes.diagnose import diagnose
-from verify.mistakes.explanation import Diagnosis
+from verify.mistakes.explanation import Diagnosis, explanation_of
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
@@ -176,7 +177,16 @@ def diagnose_layers(
     name = None if wrong.proof.problem else wrong.name
     outputs = _observed(x, observed, name)
     allowed = [float64_tolerance(y).atol for y in outputs]
-    return diagnose(spec, x, outputs, allowed=allowed, layer=name)
+    changed = None
+    if isinstance(observed, Network):
+        changed = changed_layer(spec, observed.spec, wrong.name.partition(":")[0])
+    if name is None:
+        ours = Network(spec).flat(x, dtype="float64")
+        same = compare_all(*all_finite(ours, outputs), allowed=allowed)
+        if same.matches:  # any mistake that changes nothing would explain it
+            found = [explanation_of(changed, same, outputs)] if changed else []
+            return Diagnosis(tuple(found), 0) if found else None
+    return diagnose(spec, x, outputs, allowed=allowed, layer=name, changed=changed)
 
 
 def _observed(

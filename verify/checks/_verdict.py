@@ -19,7 +19,6 @@ from verify.tolerance.noise_floor import (
     FLUSH_ERROR,
     Rounding,
     Tolerance,
-    float64_tolerance,
     is_rounding,
 )
 from verify.tolerance.partial import PartialResult

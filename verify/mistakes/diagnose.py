@@ -32,6 +32,7 @@ from verify.mistakes.catalogue.combined import (
 )
 from verify.mistakes.catalogue.inputs import hints, unknown_ids
 from verify.mistakes.catalogue.mistake import Need
+from verify.mistakes.changed import place_in
 from verify.mistakes.explanation import (
     Diagnosis,
     Explanation,
@@ -102,6 +103,7 @@ def diagnose(
     numbers: Array | None = None,
     seconds: float = DIAGNOSIS_SECONDS,
     show: bool = False,
+    changed: Mutant | None = None,
 ) -> Diagnosis:
     """Search the catalogue for what explains `observed`.
 
@@ -137,6 +139,9 @@ def diagnose(
         How long the search may take.
     show : bool
         Whether to show on stderr how far it is.
+    changed : Mutant, optional
+        What is known to have been changed in the model, in case that no mistake of the
+        catalogue says it better; see `verify.mistakes.changed`.
     """
     clock = Clock(seconds)
     case = Case(x, observed, allowed, layer).with_ours(spec)
@@ -148,7 +153,7 @@ def diagnose(
         # those before the first that is left out follow one another
         leading = min(leading, max(int(np.argmax(rows != np.arange(len(rows)))), 1))
     search = Search(spec, case, leading, clock)
-    return _Diagnosing(spec, search, numbers, show, port).run()
+    return _Diagnosing(spec, search, numbers, show, port, changed).run()
 
 
 def _telling(spec: ModelSpec, case: Case) -> Array | None:
@@ -177,13 +182,21 @@ class _Diagnosing:
     search : Search
     numbers : (batch,) of int
     show, port : bool
+    changed : Mutant or None
         All as for `diagnose`.
     """
 
     def __init__(
-        self, spec: ModelSpec, search: Search, numbers: Array, show: bool, port: bool
+        self,
+        spec: ModelSpec,
+        search: Search,
+        numbers: Array,
+        show: bool,
+        port: bool,
+        changed: Mutant | None,
     ) -> None:
         self.spec, self.search, self.show, self.port = spec, search, show, port
+        self.changed = changed
         self.numbers = numbers
         self.case = search.case
         self.whole = (
@@ -252,6 +265,10 @@ class _Diagnosing:
                 if since is not None and spent - since > SECONDS_FOR_OTHERS:
                     break
         found = self.search.confirmed()
+        if not found and self.changed is not None:
+            every.append(self.changed)
+            self.search.try_(self.changed)
+            found = self.search.confirmed()
         if not (found or explained) and done < len(candidates):
             self.unsearched.append(
                 f"{len(candidates) - done:,} of {len(candidates):,} known mistakes"
@@ -539,19 +556,14 @@ def _weight_explanation(
     spec: ModelSpec, fit: WeightFit, observed: Sequence[Array]
 ) -> Explanation:
     """Return the explanation that a single number of the weights is another."""
-    place = f"{fit.weight}[{', '.join(map(str, fit.place))}]"
     layer = spec[fit.path]
-    column = fit.place[-1] if fit.place else 0  # a scalar has no place
-    gate, units = gate_of(layer, column), layer.options.get("units", 0)
-    unit = f"unit {column % units}" if units else ""
-    where = f"gate {gate} of {unit}" if gate else unit
-    where = f" ({where})" if where else ""
+    place = place_in(layer, fit.weight, fit.place)
     mutant = Mutant(
-        f"{place} another number",
+        f"{place.partition(' (')[0]} another number",
         fit.path,
-        f"{place}{where} seems to be {fit.value:.6g}; it is {fit.original:.6g}",
+        f"{place} seems to be {fit.value:.6g}; it is {fit.original:.6g}",
         "copy the weights again, and compare their checksums",
         fit.model(spec),
-        gate=gate,
+        gate=gate_of(layer, fit.place[-1] if fit.place else 0),
     )
     return explanation_of(mutant, fit.comparison, observed)

@@ -223,7 +223,9 @@ def both_finite(ours: Array, theirs: Array) -> tuple[Array, Array]:
     if ours.shape != theirs.shape:
         return ours, theirs
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
-    together = ~np.isfinite(a) & ~np.isfinite(b) & (np.isnan(a) | np.isnan(b) | (a == b))
+    together = (
+        ~np.isfinite(a) & ~np.isfinite(b) & (np.isnan(a) | np.isnan(b) | (a == b))
+    )
     if not together.any():
         return ours, theirs
     return np.where(together, 0, ours), np.where(together, 0, theirs)

@@ -111,7 +111,19 @@ def test_a_mistake_in_the_second_layer_is_found_there_and_at_its_time_step(model
     assert report.first_mismatch.name == "second"
     assert report.first_mismatch.telling.first_step == 1
     assert report.first_mismatch.telling.first[2] == 3  # only gate i of unit 3 differs
-    assert not report.diagnosis
+    said = report.diagnosis.explanations[0].explanation
+    assert "in recurrent_kernel[0, 3] (gate i of unit 3)" in said
+
+
+def test_a_mask_that_a_network_lacks_and_no_output_shows_has_no_other_cause(model):
+    spec = verify.load(model).spec
+    words = spec["words"].with_options(mask_zero=False)
+    x = np.maximum(ids(batch=4), 1)  # no padding
+    report = verify.check(model, x, network=verify.Network(spec.with_layer(words)))
+    assert report.verdict is Verdict.FAIL
+    assert report.first_mismatch.name == "words"
+    (only,) = report.diagnosis.explanations
+    assert "mask_zero=False in place of True" in only.explanation
 
 
 def test_the_failure_message_says_what_where_how_much_why_and_what_to_do(model):

@@ -221,7 +221,9 @@ def test_a_row_of_padding_alone_hides_no_mistake_of_the_others():
 
     t, x = sequence((6,), dtype="int32"), ids(20, 8, 6, low=0)
     x[3] = 0
-    h = layers.LSTM(5, return_sequences=True)(layers.Embedding(20, 4, mask_zero=True)(t))
+    h = layers.LSTM(5, return_sequences=True)(
+        layers.Embedding(20, 4, mask_zero=True)(t)
+    )
     model = keras.Model(t, layers.Dense(2)(layers.GlobalAveragePooling1D()(h)))
     random = np.random.default_rng(0)
     right = [random.normal(size=w.shape) for w in model.get_weights()]
