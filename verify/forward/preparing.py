@@ -70,6 +70,10 @@ def separated(spec: ModelSpec, x: Any) -> list[Array]:
         if not isinstance(x, Mapping):
             return [_as_array(spec, layers[0], x)]
     names = names_of_inputs(spec)
+    if isinstance(x, (list, tuple)) and len(x) != len(layers):
+        leaves = _leaves(x)  # as Keras takes them: [a, [b, c]]
+        if len(leaves) == len(layers) and all(hasattr(y, "shape") for y in leaves):
+            x = leaves
     if isinstance(x, Mapping):
         own = [layer.name for layer in layers]
         names = own if set(x) == set(own) else names
@@ -91,6 +95,13 @@ def separated(spec: ModelSpec, x: Any) -> list[Array]:
         _as_array(spec, layer, value)
         for layer, value in zip(layers, given, strict=True)
     ]
+
+
+def _leaves(x: Any) -> list[Any]:
+    """Return what nested lists and tuples hold; a dict is a leaf."""
+    if not isinstance(x, (list, tuple)):
+        return [x]
+    return [leaf for y in x for leaf in _leaves(y)]
 
 
 def _as_array(spec: ModelSpec, layer: LayerSpec, x: Any) -> Array:

@@ -164,12 +164,12 @@ def _telling(spec: ModelSpec, case: Case) -> Array | None:
     tied = spec.stateful or spec.batch_size is not None
     if tied or case.ours is None or not case.fits(case.ours):
         return None
-    finite = np.ones(case.x.rows, dtype=bool)
+    numbers = np.ones(case.x.rows, dtype=bool)
     for y in case.ours:
-        finite &= np.isfinite(y).reshape(len(finite), -1).all(axis=1)
-    if finite.all() or not (finite & case.wrong_rows).any():
+        numbers &= ~np.isnan(y).reshape(len(numbers), -1).any(axis=1)
+    if numbers.all() or not (numbers & case.wrong_rows).any():
         return None
-    return np.flatnonzero(finite)
+    return np.flatnonzero(numbers)
 
 
 class _Diagnosing:

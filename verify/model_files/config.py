@@ -519,7 +519,7 @@ def _policy(where: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
             raise UnsupportedError(f"{where}: {COMPLEX}")
         raise UnsupportedError(
             f"{where}: dtype policy '{printable(name)}' is not supported. "
-            f"Supported: {join_and(POLICIES)}"
+            f"Supported: {join_and([*POLICIES, 'that of quantize to int8'])}"
         )
     return str(name), mode
 

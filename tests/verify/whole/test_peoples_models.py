@@ -7,7 +7,7 @@ import pytest
 from support.versions import keras_rules
 
 import verify
-from verify import UnsupportedError, Verdict
+from verify import DataError, UnsupportedError, Verdict
 from verify.model.versions import VersionRule
 
 pytestmark = [
@@ -171,6 +171,18 @@ def test_inputs_by_the_names_that_the_model_has_for_them():
     x = {"seq": floats(4, 6, 4), "num": floats(4, 3)}
     passes(model, x)
     passes(model, {"a": x["seq"], "b": x["num"]})
+
+
+def test_inputs_in_the_structure_that_the_model_has_for_them():
+    import keras
+    from keras import layers
+
+    a, b, c = sequence((6, 4)), sequence((3,)), sequence((3,))
+    y = layers.GRU(3)(a, initial_state=c)
+    model = keras.Model([a, [b, c]], layers.Dense(2)(layers.Concatenate()([y, b])))
+    passes(model, [floats(4, 6, 4), [floats(4, 3), 2 * floats(4, 3)]])
+    with pytest.raises(DataError, match="expected 3 inputs"):
+        verify.check(model, [floats(4, 6, 4), floats(4, 3)])
 
 
 def test_open_axes_that_something_else_in_the_model_limits():
