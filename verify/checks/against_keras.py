@@ -64,7 +64,8 @@ def check(
         precedence.
     network : Network, optional
         Compare this network with Keras, not the one read from `model`: your own
-        variant, or a mistake planted on purpose.
+        variant, or a mistake planted on purpose. The numbers and options in which a
+        layer that differs is not the model's are named.
     config, semantics
         As for `load`.
     loaded : Network, optional
