@@ -294,6 +294,8 @@ def _some_rows(found: Sequence[_Output], rows: Array | None) -> str:
     if rows is not None:
         numbers = np.asarray(rows)[bad]
         first = int(numbers.min())
+    if count == 1 and first >= total:  # its number is one of more rows
+        return f"in row {first} alone, of {total} that were looked at"
     if count == 1:
         return f"in row {first} of {total} alone"
     return f"in {count} of {total} rows, the first of them row {first}"

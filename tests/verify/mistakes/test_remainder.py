@@ -63,6 +63,8 @@ def test_rows_are_counted_and_the_first_is_named_by_its_number():
     other = y.copy()
     other[9] += outputs(5, seed=3)
     assert described(y, other) == "in row 9 of 40 alone"
+    said = described(y, other, rows=np.arange(40) + 1000)
+    assert said == "in row 1009 alone, of 40 that were looked at"
 
 
 def test_rows_with_masked_steps_are_named():
