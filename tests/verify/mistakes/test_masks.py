@@ -69,13 +69,29 @@ def test_the_flow_of_masks_is_found_without_computing_the_model():
 
 def test_each_layer_may_ignore_its_mask_by_itself():
     model = stacked()
-    (everything,) = masks_ignored(model)
+    everything, _ = masks_ignored(model)
     assert (everything.name, everything.layer) == ("mask ignored", "words")
     names = [(m.name, m.layer) for m in masks_one_by_one(model)]
     assert names == [
         ("mask ignored in one layer", "one"),
         ("mask ignored in one layer", "two"),
     ]
+
+
+def test_padding_that_is_zeros_and_computed_is_named():
+    """A port with PyTorch's padding_idx and no lengths, in a model of two layers."""
+    model, x = stacked(), padded()
+    words = model["words"]
+    table = words.weights["embeddings"].copy()
+    table[0] = 0
+    zeros = words.with_options(mask_zero=False).with_weights(embeddings=table)
+    theirs = Network(model.with_layer(zeros)).predict(x)
+    report = compare_outputs(Network(model), x, theirs)
+    assert report.verdict is Verdict.FAIL
+    assert found(report) == [("padding gives zeros, mask ignored", "words")]
+    assert "PyTorch's padding_idx" in str(report)
+    zero_already = model.with_layer(words.with_weights(embeddings=table))
+    assert [m.name for m in masks_ignored(zero_already)] == ["mask ignored"]
 
 
 @pytest.mark.slow
@@ -243,6 +259,7 @@ NETS = {
 
 MUTANTS = {
     "two branches": {
+        "padding gives zeros, mask ignored": [""],
         "mask ignored": [""],
         "mask not made": ["ea", "eb"],
         "mask of layer 'ea'": ["eb"],
@@ -250,6 +267,7 @@ MUTANTS = {
         "mask exchanged with layer 'eb'": ["ea"],
     },
     "encoder-decoder": {
+        "padding gives zeros, mask ignored": [""],
         "mask ignored": [""],
         "mask not made": ["es", "et"],
         "mask ignored in one layer": ["attention", "both", "encoder", "last"],
@@ -260,6 +278,7 @@ MUTANTS = {
         "mask exchanged with layer 'et'": ["es"],
     },
     "shared encoder": {
+        "padding gives zeros, mask ignored": ["words"],
         "mask ignored": ["words"],
         "mask ignored in one layer": ["both", "top"],
         "mask ignored in the forward half": ["both/forward_layer"],
@@ -414,11 +433,12 @@ def test_masks_in_models_inside_models_are_followed():
     model = shaped(net, net.call(rnn("LSTM", "top"), y, features=UNITS)[0])
     flow = MaskFlow.of(model.root)
     assert {use.path for use in flow.uses} == {"sentences/layer/rnn"}
-    (mutant,) = of_masks(model)
-    assert mutant.layer == "sentences/layer/words"
     data = Network(model).prepare(padded_anywhere(1).reshape(16, 3, 6))
     (right,) = Network(model).flat(data, dtype="float64")
-    assert np.abs(mutant.evaluate(data)[0] - right).max() > 1e-3
+    ignored, zeros = of_masks(model)
+    for mutant in (ignored, zeros):
+        assert mutant.layer == "sentences/layer/words"
+        assert np.abs(mutant.evaluate(data)[0] - right).max() > 1e-3
 
 
 @pytest.mark.keras

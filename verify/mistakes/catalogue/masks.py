@@ -84,6 +84,32 @@ def masks_ignored(spec: ModelSpec) -> Iterator[Mutant]:
         needs=MASKED_STEPS,
         common=True,
     )
+    blank = {maker.path for maker in makers if _pads(spec[maker.path])}
+    if blank:
+        yield Mutant(
+            "padding gives zeros, mask ignored",
+            blank.pop() if len(blank) == 1 else "",
+            "id 0 gives zeros, as with PyTorch's padding_idx, and the mask is ignored: "
+            "padded steps are computed with these zeros",
+            HOLD,
+            replace(spec, root=unmasked(spec.root.mapped(_with_zeros))),
+            needs=MASKED_STEPS,
+        )
+
+
+def _pads(layer: LayerSpec) -> bool:
+    """Say whether a layer masks id 0, and its row in the table is not all zeros."""
+    table = layer.weights.get("embeddings")
+    return bool(layer.options.get("mask_zero")) and table is not None and table[0].any()
+
+
+def _with_zeros(layer: LayerSpec) -> LayerSpec:
+    """Return an Embedding that gives zeros for the id it masks; others as they are."""
+    if not _pads(layer):
+        return layer
+    table = layer.weights["embeddings"].copy()
+    table[0] = 0
+    return layer.with_weights(embeddings=table)
 
 
 def unmasked(model: LayerSpec) -> LayerSpec:
