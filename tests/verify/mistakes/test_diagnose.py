@@ -207,3 +207,25 @@ def test_outputs_of_two_decimals_decide_nothing_unless_they_are_wrong():
     assert compare_outputs(net, x, 1 - printed).verdict is Verdict.FAIL
     classes = (net.predict(x) > 0.5).astype(int)  # no outputs of the model at all
     assert compare_outputs(net, x, classes).verdict is Verdict.FAIL
+
+
+def test_a_gru_that_resets_before_the_product_as_onnx_does_is_one_mistake():
+    """ONNX adds the recurrent bias outside the reset gate then, in every layer."""
+    right = word_net(rnn("GRU", "one", return_sequences=True), rnn("GRU", "two"))
+    wrong = right
+    for name in ("one", "two"):
+        gru = right[name].with_options(reset_after=False)
+        bias = gru.weights["bias"]
+        gru = gru.with_weights(bias=np.stack([bias.sum(axis=0), 0 * bias[0]]))
+        wrong = wrong.with_layer(gru)
+    x = ids(batch=64)
+    report = compare_outputs(Network(right), x, Network(wrong).predict(x))
+    (found,) = report.diagnosis.explanations
+    name = "reset_after False, biases added"
+    assert found.mistake == f"{name}, in all 2 GRU layers"
+    assert "linear_before_reset=0" in report.to_text()
+    without = right["one"].with_weights(bias=0 * right["one"].weights["bias"])
+    names = {m.name for m in catalogue(right.with_layer(without))
+             if m.layer == "one"}  # fmt: skip
+    assert "reset_after False" in names
+    assert name not in names

@@ -130,6 +130,24 @@ def reset_gate(layer: LayerSpec) -> Iterator[Mistake]:
         common=True,
         needs=SEVERAL_STEPS,
     )
+    bias = layer.weights.get("bias")
+    if after and bias is not None and np.split(bias[1], 3)[2].any():
+        yield Mistake(
+            "reset_after False, biases added",
+            "the reset gate is applied before the recurrent product and not to the "
+            "recurrent bias, as by ONNX's GRU with linear_before_reset=0",
+            "compute the candidate from r * (h @ U_h + bias[1]): linear_before_reset=1",
+            _reset_before,
+            common=True,
+            needs=SEVERAL_STEPS,
+        )
+
+
+def _reset_before(layer: LayerSpec) -> LayerSpec:
+    """Return a GRU that resets before the product, with both biases outside it."""
+    bias = layer.weights["bias"]
+    summed = np.stack([bias.sum(axis=0), np.zeros_like(bias[0])])
+    return layer.with_options(reset_after=False).with_weights(bias=summed)
 
 
 def embedding(layer: LayerSpec) -> Iterator[Mistake]:
