@@ -21,7 +21,7 @@ def place_in(layer: LayerSpec, weight: str, place: tuple[int, ...]) -> str:
     gate, units = gate_of(layer, column), layer.options.get("units", 0)
     unit = f"unit {column % units}" if units else ""
     where = f"gate {gate} of {unit}" if gate else unit
-    text = f"{weight}[{', '.join(map(str, place))}]"
+    text = f"{weight}[{', '.join(map(str, place))}]" if place else weight
     return f"{text} ({where})" if where else text
 
 

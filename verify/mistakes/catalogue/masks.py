@@ -68,7 +68,8 @@ def masks_ignored(spec: ModelSpec) -> Iterator[Mutant]:
     """Yield the model without any of its masks, if it uses one."""
     if not has_masks(spec):
         return
-    makers = MaskFlow.of(with_implicit_masks(spec.root)).makers
+    flow = MaskFlow.of(with_implicit_masks(spec.root))
+    makers = flow.makers
     if not makers:
         return
     paths = {maker.path for maker in makers}
@@ -85,7 +86,8 @@ def masks_ignored(spec: ModelSpec) -> Iterator[Mutant]:
         common=True,
     )
     blank = {maker.path for maker in makers if _pads(spec[maker.path])}
-    if blank:
+    # where one layer alone uses masks, this is the same as "masked inputs zeroed"
+    if blank and len({use.path for use in flow.uses}) > 1:
         yield Mutant(
             "padding gives zeros, mask ignored",
             blank.pop() if len(blank) == 1 else "",
