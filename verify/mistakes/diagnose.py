@@ -30,7 +30,7 @@ from verify.mistakes.catalogue.combined import (
     with_model,
     without_model,
 )
-from verify.mistakes.catalogue.inputs import hints, unknown_ids
+from verify.mistakes.catalogue.inputs import hints, telling_ids, unknown_ids
 from verify.mistakes.catalogue.mistake import Need
 from verify.mistakes.changed import place_in
 from verify.mistakes.explanation import (
@@ -415,6 +415,8 @@ class _Diagnosing:
         if self.port and case.fits(case.ours):
             names = Network(self.spec).output_names
             yield from near_presentations(case.ours, case.observed, names)
+        if isinstance(case.x, Inputs) and case.fits(case.ours):
+            yield from telling_ids(self.spec, case.x, ~case.wrong_rows)
         yield from hints(self.spec)
 
     def _names(self) -> list[str]:

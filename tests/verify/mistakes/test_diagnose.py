@@ -242,3 +242,19 @@ def test_a_kernel_that_was_written_transposed_is_named(name, key):
     report = compare_outputs(Network(right), x, Network(wrong).predict(x))
     first = report.diagnosis.explanations[0]
     assert (first.mistake, first.layer) == (f"{key} written transposed", name)
+
+
+@pytest.mark.parametrize("differ", [2, 6])
+def test_an_id_that_tells_the_rows_that_differ_is_said(differ):
+    """One row of the port's table holds other numbers, which no catalogue can have."""
+    right, x = lstm_spec(), ids(batch=64)
+    x[x == 7] = 8
+    x[10 : 10 + differ, 2] = 7
+    table = right["embedding"].weights["embeddings"].copy()
+    table[7] = np.random.default_rng(0).normal(size=table.shape[1])
+    wrong = right.with_layer(right["embedding"].with_weights(embeddings=table))
+    theirs = Network(wrong).predict(x)
+    report = compare_outputs(Network(right), x, theirs, diagnosis_seconds=1)
+    said = "every row that differs holds id 7, and no other row does: compare row 7"
+    assert (said in report.to_text()) == (differ >= 3)
+    assert "of the table of layer 'embedding'" in report.to_text() or differ < 3

@@ -9,6 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
+from verify.errors import printable
 from verify.forward.evaluable import Inputs
 from verify.forward.layers.core import padding_number
 from verify.mistakes.catalogue.mask_flow import MaskFlow
@@ -544,6 +545,10 @@ def _in_place_of(x: Inputs, one: int, two: int) -> Inputs:
 MOST_LIMITS = 8
 """Sizes of a vocabulary that are tried by `unknown_ids`."""
 
+FEWEST_TOLD = 3
+"""Rows that differ, and rows that agree, from which on an id tells them apart by more
+than chance."""
+
 
 def unknown_ids(spec: ModelSpec, x: Inputs, agrees: Array) -> Iterator[Mutant]:
     """Yield ids taken as unknown that explain which rows agree and which do not.
@@ -568,8 +573,7 @@ def unknown_ids(spec: ModelSpec, x: Inputs, agrees: Array) -> Iterator[Mutant]:
         differ = [np.setdiff1d(row, fine) for row in ids[~agrees]]
         if not all(map(len, differ)):
             continue
-        common = set(differ[0].tolist()).intersection(*(d.tolist() for d in differ[1:]))
-        single = [[k] for k in sorted(common)][:MOST_LIMITS]
+        single = [[k] for k in _in_all(differ)][:MOST_LIMITS]
         least = min(int(d.max()) for d in differ)
         seen = np.unique(np.concatenate(differ))
         limits = seen[(seen > fine.max()) & (seen <= least)][::-1][:MOST_LIMITS]
@@ -589,6 +593,34 @@ def unknown_ids(spec: ModelSpec, x: Inputs, agrees: Array) -> Iterator[Mutant]:
                     spec,
                     inputs=_on([given.number], partial(_replaced, ids=replaced, by=by)),
                 )
+
+
+def _in_all(rows: Sequence[Array]) -> list[int]:
+    """Return the ids that every row holds, ascending."""
+    return sorted(set(rows[0].tolist()).intersection(*(d.tolist() for d in rows[1:])))
+
+
+def telling_ids(spec: ModelSpec, x: Inputs, agrees: Array) -> Iterator[str]:
+    """Yield in words which id every row that differs holds, and no other row does.
+
+    Parameters
+    ----------
+    spec, x, agrees : as for `unknown_ids`
+    """
+    if min(np.count_nonzero(agrees), np.count_nonzero(~agrees)) < FEWEST_TOLD:
+        return
+    for given in given_inputs(spec):
+        if given.embedding is None or len(given.shape) != 2:
+            continue
+        ids = x[given.number].astype(np.int64)  # (batch, time)
+        fine = np.unique(ids[agrees])
+        common = _in_all([np.setdiff1d(row, fine) for row in ids[~agrees]])
+        if len(common) == 1:
+            yield (
+                f"every row that differs holds id {common[0]}, and no other row does: "
+                f"compare row {common[0]} of the table of layer "
+                f"'{printable(given.embedding.name)}'"
+            )
 
 
 def _replaced(x: Array, ids: Sequence[int], by: int) -> Array:
