@@ -221,27 +221,8 @@ def test_a_gru_that_resets_before_the_product_as_onnx_does_is_one_mistake():
     x = ids(batch=64)
     report = compare_outputs(Network(right), x, Network(wrong).predict(x))
     (found,) = report.diagnosis.explanations
-    name = "reset_after False, biases added"
-    assert found.mistake == f"{name}, in all 2 GRU layers"
+    assert found.mistake == "reset_after False, in all 2 GRU layers"
     assert "linear_before_reset=0" in report.to_text()
-    without = right["one"].with_weights(bias=0 * right["one"].weights["bias"])
-    names = {m.name for m in catalogue(right.with_layer(without))
-             if m.layer == "one"}  # fmt: skip
-    assert "reset_after False" in names
-    assert name not in names
-
-
-@pytest.mark.parametrize(("name", "key"), [("lstm", "kernel"), ("dense", "kernel")])
-def test_a_kernel_that_was_written_transposed_is_named(name, key):
-    """A file from PyTorch, (out, in), whose bytes are read as (in, out)."""
-    right, x = lstm_spec(), ids(batch=64)
-    kernel = right[name].weights[key]
-    file = np.ascontiguousarray(kernel.T).tobytes()
-    read = np.frombuffer(file, kernel.dtype).reshape(kernel.shape)
-    wrong = right.with_layer(right[name].with_weights(**{key: read}))
-    report = compare_outputs(Network(right), x, Network(wrong).predict(x))
-    first = report.diagnosis.explanations[0]
-    assert (first.mistake, first.layer) == (f"{key} written transposed", name)
 
 
 @pytest.mark.parametrize("differ", [2, 6])

@@ -118,36 +118,37 @@ def reset_gate(layer: LayerSpec) -> Iterator[Mistake]:
     """Yield the other of the two GRU variants."""
     if "reset_after" not in layer.options:
         return
-    after = layer.options["reset_after"]
-    yield Mistake(
-        f"reset_after {not after}",
-        "the reset gate is applied "
-        + ("before" if after else "after")
-        + f" the recurrent product; the model has reset_after={after}",
-        "compute the candidate from "
-        + ("r * (h @ U_h + bias[1])" if after else "(r * h) @ U_h"),
-        lambda layer: layer.with_options(reset_after=not layer.options["reset_after"]),
-        common=True,
-        needs=SEVERAL_STEPS,
-    )
-    bias = layer.weights.get("bias")
-    if after and bias is not None and np.split(bias[1], 3)[2].any():
+    if layer.options["reset_after"]:
         yield Mistake(
-            "reset_after False, biases added",
-            "the reset gate is applied before the recurrent product and not to the "
-            "recurrent bias, as by ONNX's GRU with linear_before_reset=0",
-            "compute the candidate from r * (h @ U_h + bias[1]): linear_before_reset=1",
+            "reset_after False",
+            "the reset gate is applied before the recurrent product, and not to the "
+            "recurrent bias, as by ONNX's GRU with linear_before_reset=0; the model "
+            "has reset_after=True",
+            "compute the candidate from r * (h @ U_h + bias[1])",
             _reset_before,
             common=True,
             needs=SEVERAL_STEPS,
         )
+        return
+    yield Mistake(
+        "reset_after True",
+        "the reset gate is applied after the recurrent product; the model has "
+        "reset_after=False",
+        "compute the candidate from (r * h) @ U_h",
+        lambda layer: layer.with_options(reset_after=True),
+        common=True,
+        needs=SEVERAL_STEPS,
+    )
 
 
 def _reset_before(layer: LayerSpec) -> LayerSpec:
     """Return a GRU that resets before the product, with both biases outside it."""
-    bias = layer.weights["bias"]
+    layer = layer.with_options(reset_after=False)
+    bias = layer.weights.get("bias")
+    if bias is None:
+        return layer
     summed = np.stack([bias.sum(axis=0), np.zeros_like(bias[0])])
-    return layer.with_options(reset_after=False).with_weights(bias=summed)
+    return layer.with_weights(bias=summed)
 
 
 def embedding(layer: LayerSpec) -> Iterator[Mistake]:

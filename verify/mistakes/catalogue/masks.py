@@ -87,7 +87,7 @@ def masks_ignored(spec: ModelSpec) -> Iterator[Mutant]:
     )
     blank = {maker.path for maker in makers if _pads(spec[maker.path])}
     # where one layer alone uses masks, this is the same as "masked inputs zeroed"
-    if blank and len({use.path for use in flow.uses}) > 1:
+    if blank and len({_whole(use.path) for use in flow.uses}) > 1:
         yield Mutant(
             "padding gives zeros, mask ignored",
             blank.pop() if len(blank) == 1 else "",

@@ -212,16 +212,6 @@ def transposed_kernels(layer: LayerSpec) -> Iterator[Mistake]:
             common=True,
             needs=needs,
         )
-        if 1 not in value.shape:
-            yield Mistake(
-                f"{key} written transposed",
-                f"{key} was written transposed, and is read with rows of {width} "
-                "numbers as if it were not, so its numbers stand in other places",
-                f"read {key} with shape ({width}, {rows}) and transpose it, or write "
-                "it as it is",
-                on_weights(key, change=lambda _, w: w.T.ravel().reshape(w.shape)),
-                needs=needs,
-            )
         if not square and len(gates) > 1:
             yield Mistake(
                 f"blocks of {key} read in column-major order",
