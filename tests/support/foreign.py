@@ -227,6 +227,8 @@ TABLES: dict[str, bytes | str] = {
     "excel.csv": "sep=;\n" + table(";"),
     "objects.npy": npy(np.array([[1], [2, 3]], dtype=object)),
     "texts.npy": npy(TOKENS.astype(str)),
+    "turned.npy": npy(TOKENS.T),
+    "onehot.npy": npy(np.eye(11)[TOKENS]),
     "half.npy": npy(TOKENS.astype(np.float16)),
     "open.csv": 'text,airline_sentiment\n"never closed,0\n',
     "tweets16.csv": codecs.BOM_UTF16_LE + TWEETS.encode("utf-16-le"),
@@ -245,6 +247,9 @@ def write_all(folder: Path) -> None:
         lstm_file(folder / name)
     (folder / "runs" / "sentiment_lstm").mkdir(parents=True)
     lstm_file(folder / "runs" / "sentiment_lstm" / "model.keras")
+    (folder / "runs" / "sentiment_lstm" / "checkpoint.npz").write_bytes(
+        npz(weights=np.ones(3))
+    )
     written(
         folder / "runs",
         {

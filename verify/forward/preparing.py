@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -189,16 +191,10 @@ def _prepared(spec: ModelSpec, layer: LayerSpec, array: Array, floatx: str) -> A
         array = array[..., 0]
     elif array.ndim == len(shape) - 1 and shape[-1] == 1:
         array = array[..., None]
-    fits = array.ndim == len(shape) and all(
-        want is None or have == want
-        for have, want in zip(array.shape[1:], shape[1:], strict=True)
-    )
-    if not fits or 0 in array.shape:
-        hint = ""
-        if received == shape[1:]:
-            hint = "; x[None] makes one row of it"
+    if not _fits(array.shape, shape) or 0 in array.shape:
         raise DataError(
-            f"expected {_expected(spec, layer)}. Received: shape={received}{hint}"
+            f"expected {_expected(spec, layer)}. Received: shape={received}"
+            f"{_other_form(array, shape)}"
         )
     wanted = dtype_of(layer.options["dtype"])
     if wanted.kind == "U":
@@ -218,6 +214,68 @@ def _prepared(spec: ModelSpec, layer: LayerSpec, array: Array, floatx: str) -> A
         if is_float(array):
             array = array.astype(dtype_of(floatx), copy=False)
         return array.astype(wanted, copy=False)
+
+
+MAX_TURNED = 5
+"""Axes of an array whose orders are tried, at most."""
+
+
+def _other_form(array: Array, shape: tuple[int | None, ...]) -> str:
+    """Return how an array of another shape becomes inputs, if one way alone does.
+
+    Parameters
+    ----------
+    array : Array
+    shape : (batch, ...)
+        That of the model's inputs; None where any size is taken.
+
+    Returns
+    -------
+    str
+        The end of a message, or "".
+    """
+    if array.size == 0:
+        return ""
+    inside = shape[1:]
+    if array.shape == inside:
+        return "; x[None] makes one row of it"
+    ways = []
+    if array.ndim == len(shape) <= MAX_TURNED:
+        turns = [
+            axes
+            for axes in permutations(range(array.ndim))
+            if _fits(array.transpose(axes).shape, shape)
+        ]
+        rows_kept = [axes for axes in turns if axes[0] == 0]
+        ways += [f"x.transpose{axes}" for axes in rows_kept or turns]
+    sizes = [size for size in inside if size is not None]
+    count = array[0].size if array.ndim else 0
+    all_known = len(sizes) == len(inside) and count == math.prod(sizes)
+    if array.ndim == 2 < len(shape) and all_known:
+        ways.append(f"x.reshape{(-1, *sizes)}")
+    has_axis_more = array.ndim == len(shape) + 1 and _fits(array.shape[:-1], shape)
+    if has_axis_more and _is_one_hot(array):
+        return "; x.argmax(axis=-1) makes ids of rows that are one-hot"
+    units = inside[-1] if inside else None
+    if array.ndim == len(shape) - 1 and units and _fits(array.shape, shape[:-1]):
+        whole = array.dtype.kind in "iu" or bool((array == np.round(array)).all())
+        if whole and units > 1 and array.min() >= 0 and array.max() < units:
+            return f"; numpy.eye({units})[x] makes one-hot rows of ids"
+    return f"; {ways[0]} has that shape" if len(ways) == 1 else ""
+
+
+def _fits(received: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
+    """Return whether sizes behind the batch axis are those that are taken."""
+    return len(received) == len(shape) and all(
+        want is None or have == want
+        for have, want in zip(received[1:], shape[1:], strict=True)
+    )
+
+
+def _is_one_hot(array: Array) -> bool:
+    ones = (array == 1).sum(axis=-1) == 1
+    zeros = (array == 0).sum(axis=-1) == array.shape[-1] - 1
+    return array.shape[-1] > 1 and bool((ones & zeros).all())
 
 
 def _expected(spec: ModelSpec, layer: LayerSpec) -> str:

@@ -44,8 +44,10 @@ WAYS_ON: Mapping[str, str] = {
     f"{_OUTPUTS}",
     "graph_def": "It has no layers of Keras. Convert it to ONNX (python -m "
     "tf2onnx.convert --graphdef), then: rnn-verify compare MODEL.keras m.onnx",
-    "tf_checkpoint": "Build the model with Keras 2 (the package tf_keras), then "
-    "model.load_weights('{prefix}') and model.save('model.h5')",
+    "tf_checkpoint": "Build the model as before (in Keras 2: the package tf_keras); "
+    "model.load_weights('{prefix}'), or of a tf.train.Checkpoint "
+    "tf.train.Checkpoint(model=model).restore('{prefix}').expect_partial(); then "
+    "model.save('model.h5')",
     "tfjs": f"{_AS_WEIGHTS} tfjs",
     "keras_config": "Give the weights file as the model, and this as --config",
     "empty": "Copy or download it again",
@@ -85,7 +87,7 @@ def _way_on(path: Path, kind: FileKind) -> str:
         return KERAS2_SAVED_MODEL.format(path=shown)
     if kind.key == "folder":
         return _way_on_in_folder(path)
-    if kind.key in ("json", "text") and path.with_name("model.keras").is_file():
+    if kind.key in ("json", "text", "npz") and path.with_name("model.keras").is_file():
         return _try(path.with_name("model.keras"))
     table = kind.key == "text" and path.suffix.lower() in (".csv", ".tsv")
     way = WAYS_ON.get("npy" if table else kind.key, "")

@@ -254,6 +254,58 @@ def test_a_row_without_its_batch_axis_is_recognised():
     assert net.predict(ids()[0][None]).shape == (1, 2)
 
 
+def sequences(*shape, **options):
+    """A network of one LSTM that takes sequences of this shape."""
+    return Network(
+        spec(input_layer(None, *shape), layer("LSTM", "lstm", units=4, **options))
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "given", "hint"),
+    [
+        ((7, 3), (7, 6, 3), "; x.transpose(1, 0, 2) has that shape"),
+        ((7, 3), (6, 3, 7), "; x.transpose(0, 2, 1) has that shape"),
+        ((7, 3), (3, 7, 6), "; x.transpose(2, 1, 0) has that shape"),
+        ((None, 3), (6, 3, 7), "; x.transpose(0, 2, 1) has that shape"),
+        ((None, 3), (3, 6, 7), ""),  # of the other two either may be the rows
+        ((7, 3), (6, 21), "; x.reshape(-1, 7, 3) has that shape"),
+        ((None, 3), (6, 21), ""),
+        ((7, 3), (6, 22), ""),
+        ((7, 3), (7, 3), "; x[None] makes one row of it"),
+        ((7, 3), (6, 8, 4), ""),
+        ((7, 3), (6, 7), ""),  # fractions are no ids
+    ],
+)
+def test_inputs_of_another_shape_are_answered_with_what_has_the_right_one(
+    shape, given, hint
+):
+    net = sequences(*shape)
+    x = np.random.default_rng(0).normal(size=given)
+    with pytest.raises(DataError) as refusal:
+        net.predict(x)
+    assert str(refusal.value).endswith(f"Received: shape={given}{hint}")
+    if hint:
+        way = hint.removeprefix("; ").split(" has ")[0].split(" makes ")[0]
+        assert net.predict(eval(way, {"x": x})).shape[1:] == (4,)
+
+
+def test_one_hot_rows_and_ids_are_told_from_each_other():
+    net = Network(lstm_spec())
+    x = ids()
+    with pytest.raises(DataError, match=r"x\.argmax\(axis=-1\) makes ids of rows that"):
+        net.predict(np.eye(11)[x])
+    with pytest.raises(DataError, match=r"shape=\(5, 6, 11\)$"):
+        net.predict(np.eye(11)[x] * 0.5)
+    hot = sequences(6, 11)
+    for classes in (x, x.astype(np.float32)):
+        with pytest.raises(DataError, match=r"; numpy\.eye\(11\)\[x\] makes one-hot"):
+            hot.predict(classes)
+    with pytest.raises(DataError, match=r"shape=\(5, 6\)$"):
+        hot.predict(x + 1)  # 11 is no class of 11
+    assert hot.predict(np.eye(11)[x]).shape == (5, 4)
+
+
 def test_values_of_another_kind_are_refused_in_one_line():
     net = Network(lstm_spec())
     with pytest.raises(DataError, match=r"Received: 'm.keras'; verify.load\(model\)"):
