@@ -166,7 +166,7 @@ $(NIGHTLY)/.$(VERSION): pyproject.toml $(LIGHT)/pyproject.toml constraints.txt |
 # The wheels are built by the hatchling of .venv, so this works offline.
 wheels: setup
 	rm -rf dist
-	cd $(LIGHT) && $(CURDIR)/$(BIN)/python -m hatchling build -d $(CURDIR)/dist
+	cd $(LIGHT) && ../../$(BIN)/python -m hatchling build -d ../../dist
 	$(BIN)/python -m hatchling build -d dist
 
 try-wheels: wheels

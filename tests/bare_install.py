@@ -1,14 +1,16 @@
-"""Try the wheels in environments that hold nothing else: ``make try-wheels``.
+"""Try the distributions in environments that hold nothing else: ``make try-wheels``.
 
     PYTHONPATH=tests python -m bare_install dist
 
-installs each distribution with pip, as its users do, and runs its commands. The tests
-do the same with the verifier, without pip's downloads.
+installs each wheel and each source distribution with pip, as its users do, in folders
+with blanks in their names, and runs its commands and what README.md shows. The tests do
+the same with the verifier, without pip's downloads.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from support.nets import ids, lstm_file
 
-CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
+ROOT = Path(__file__).parents[1]
+CONSTRAINTS, README = ROOT / "constraints.txt", ROOT / "README.md"
 MIB = 2**20
 
 
@@ -84,40 +87,60 @@ def missing_packages(programs: Path, folder: Path) -> dict[str, str]:
     }
 
 
+def try_recipes(programs: Path, folder: Path) -> None:
+    """Train a recipe, verify and explore it, and run the Python of README.md."""
+    python = programs / "python"
+    report = require(0, programs / "rnn-verify", "check", "model.keras", folder=folder)
+    assert report.startswith("PASS")
+    listed = require(0, programs / "rnn-recipe", "list", folder=folder)
+    assert "sentiment_lstm" in listed
+    recipe = ("many_to_many", "--epochs", "1", "--out", "a run")
+    require(0, python, "-m", "recipes", "run", *recipe, folder=folder)
+    require(0, python, "-m", "verify", "check", "a run/model.keras", folder=folder)
+    require(0, programs / "rnn-recipe", "explore", "a run", folder=folder)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (folder / "readme.py").write_text("\n".join(blocks))
+    shown = require(0, python, "readme.py", folder=folder)
+    for verdict in ("PASS", "FAIL"):
+        assert re.search(rf"^{verdict}  a live model: ", shown, re.MULTILINE), shown
+
+
 def main(dist: Path) -> None:
     """Install each distribution by pip in an environment of its own, and try it."""
-    verifier, recipes = (
-        next(dist.glob(f"{name}-*.whl"))
-        for name in ("keras_rnn_verify", "keras_rnn_recipes")
+    for suffix in (".whl", ".tar.gz"):
+        verifier, recipes = (
+            next(dist.glob(f"{name}-*{suffix}"))
+            for name in ("keras_rnn_verify", "keras_rnn_recipes")
+        )
+        for files in ([verifier], [verifier, recipes]):
+            with tempfile.TemporaryDirectory(prefix="with blanks ") as made:
+                try_files(files, Path(made), with_recipes=recipes in files)
+
+
+def try_files(files: list[Path], folder: Path, *, with_recipes: bool) -> None:
+    """Install distributions into a folder, and run what they bring."""
+    began = time.monotonic()
+    venv.create(folder / "bare", with_pip=True)
+    programs = folder / "bare" / "bin"
+    pip = (programs / "python", "-m", "pip", "--disable-pip-version-check")
+    install = ("install", "--quiet", "--constraint", CONSTRAINTS.resolve())
+    require(0, *pip, *install, *files, folder=folder)
+    require(0, *pip, "check", folder=folder)
+    seconds = time.monotonic() - began
+    write_inputs(folder)
+    try_verifier(programs, folder)
+    if with_recipes:
+        try_recipes(programs, folder)
+    else:
+        for line in missing_packages(programs, folder).values():
+            print(line, end="")
+    installed = (folder / "bare").rglob("*")
+    size = sum(file.lstat().st_blocks * 512 for file in installed)
+    print(
+        f"{files[-1].name}: works; its environment takes {size / MIB:,.0f} MiB and "
+        f"{seconds:.0f} s to install",
+        flush=True,
     )
-    for wheels in ([verifier], [verifier, recipes]):
-        with tempfile.TemporaryDirectory() as made:
-            folder, began = Path(made), time.monotonic()
-            venv.create(folder / "bare", with_pip=True)
-            programs = folder / "bare" / "bin"
-            pip = (programs / "python", "-m", "pip", "--disable-pip-version-check")
-            install = ("install", "--quiet", "--constraint", CONSTRAINTS.resolve())
-            require(0, *pip, *install, *wheels, folder=folder)
-            require(0, *pip, "check", folder=folder)
-            seconds = time.monotonic() - began
-            write_inputs(folder)
-            try_verifier(programs, folder)
-            if recipes in wheels:
-                report = require(
-                    0, programs / "rnn-verify", "check", "model.keras", folder=folder
-                )
-                assert report.startswith("PASS")
-                listed = require(0, programs / "rnn-recipe", "list", folder=folder)
-                assert "sentiment_lstm" in listed
-            else:
-                for line in missing_packages(programs, folder).values():
-                    print(line, end="")
-            files = (folder / "bare").rglob("*")
-            size = sum(f.lstat().st_blocks * 512 for f in files)
-            print(
-                f"{wheels[-1].name}: works; its environment takes "
-                f"{size / MIB:,.0f} MiB and {seconds:.0f} s to install"
-            )
 
 
 if __name__ == "__main__":
