@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import select
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -265,6 +266,11 @@ def plan(
     """
     if not out.strip():
         raise DataError("--out: expected a folder. Received: an empty name")
+    if not hasattr(select, "poll"):  # Windows, where processes share no pipe so
+        raise DataError(
+            "sweep: expected Linux or macOS. Received: another system. rnn-recipe run "
+            "trains one model at a time"
+        )
     folder = RunFolder(out)
     begun = folder.examine(NAME, resume=resume)
     own: dict[str, Any] = {

@@ -32,7 +32,7 @@ def run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in hidden}
     return subprocess.run(
         list(map(str, command)), cwd=folder, env=environment, capture_output=True,
-        text=True, timeout=300,
+        text=True, timeout=900,
     )  # fmt: skip
 
 

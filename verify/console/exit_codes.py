@@ -148,6 +148,8 @@ def _is_unread(stream: TextIO | None) -> bool:
         return False
     with contextlib.suppress(OSError, ValueError):
         stream.flush()
+    if not hasattr(select, "poll"):  # Windows, where writing to it fails instead
+        return False
     poll = select.poll()
     try:
         poll.register(stream.fileno(), 0)

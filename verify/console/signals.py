@@ -19,6 +19,7 @@ does what Ctrl-C does.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -77,7 +78,10 @@ class _Watchdog:
         for _ in range(RAISED_AGAIN):
             if heard.wait(pause) or main is None:
                 return
-            signal.pthread_kill(main, number)
+            if hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(main, number)
+            else:  # Windows
+                _thread.interrupt_main(signal.Signals(number))
             pause = AGAIN
         if not heard.wait(AGAIN) and _commands:
             _end_now(number)

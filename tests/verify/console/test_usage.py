@@ -93,6 +93,21 @@ def test_what_is_said_of_other_words_names_commands_that_there_are(program):
             assert name in PROGRAMS[f"rnn-{of}"].app.commands
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_system_without_poll_has_the_same_commands(program, monkeypatch, capsys):
+    """Windows: there nothing is known of a pipe that nobody reads."""
+    monkeypatch.delattr("select.poll")
+    assert PROGRAMS[program].main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(program)
+    assert PROGRAMS[program].main(["nope"]) == 2
+
+
+def test_a_sweep_says_that_it_needs_another_system(monkeypatch, capsys, tmp_path):
+    monkeypatch.delattr("select.poll")
+    line = said(capsys, "rnn-recipe", "sweep", "--out", str(tmp_path / "new"))
+    assert "sweep: expected Linux or macOS. Received: another system" in line
+
+
 def test_what_options_are_also_called_is_an_option_of_no_other_meaning():
     known = {option for _, _, option in OPTIONS}
     assert set(usage.ALSO_CALLED) <= known
