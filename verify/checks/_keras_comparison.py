@@ -49,7 +49,13 @@ from verify.model.arrays import Array
 from verify.model.conventions import export_warning
 from verify.model.spec import ModelSpec, is_path
 from verify.report.report import GradientResult, LayerResult, Report, first_wrong
-from verify.tolerance.compare import PROOF_TOLERANCE, Comparison, Verdict, compare
+from verify.tolerance.compare import (
+    PROOF_TOLERANCE,
+    Comparison,
+    Verdict,
+    all_finite,
+    compare,
+)
 from verify.tolerance.partial import PartialResult
 
 if TYPE_CHECKING:
@@ -57,6 +63,9 @@ if TYPE_CHECKING:
 
 MAX_GRADIENT_ROWS = 64
 """Rows whose gradients are compared, at most."""
+
+MOST_NAMED = 2
+"""Gradients that a sentence names."""
 
 MAX_KEPT_NUMBERS = 2**22
 """Numbers in the forward pass of the rows, where there are several batches, that Keras
@@ -286,9 +295,8 @@ class KerasComparison(RowComparison):
         if self.gradients:
             with doing("gradients"):
                 gradients = _compared_gradients(self.net, self.keras64, some)
-            matching = all(gradient.comparison.matches for gradient in gradients)
-            if verdict is Verdict.PASS and not matching:
-                verdict, reason = Verdict.FAIL, "the gradients do not match Keras's"
+            if verdict is Verdict.PASS:
+                verdict, reason = _judged_gradients(gradients) or (verdict, reason)
         verdict, reason = on_untested(verdict, reason, self.untested)
         notes += input_notes(self.net, self.source, some, self.plan.rows)
         notes += changes_on(self.net, some)
@@ -422,11 +430,38 @@ def _compared_gradients(
         for name, value in values.items()
     ]
     return tuple(
-        GradientResult(
-            path,
-            name,
-            compare(a, b, allowed=PROOF_TOLERANCE * max(1.0, float(np.abs(a).max()))),
-            float(np.abs(a).max()),
-        )
+        GradientResult(path, name, _compared_gradient(a, b), float(np.abs(a).max()))
         for path, name, a, b in pairs
+    )
+
+
+def _compared_gradient(ours: Array, theirs: Array) -> Comparison:
+    """Compare a gradient; NaN of Keras is a difference unless there is another one."""
+    (ours,), (theirs,) = all_finite([ours], [theirs])
+    allowed = PROOF_TOLERANCE * max(1.0, float(np.abs(ours).max()))
+    rest = compare(ours, np.where(np.isnan(theirs), ours, theirs), allowed=allowed)
+    return compare(ours, theirs, allowed=allowed) if rest.matches else rest
+
+
+def _judged_gradients(
+    gradients: tuple[GradientResult, ...],
+) -> tuple[Verdict, str] | None:
+    """Return the verdict and its sentence where gradients do not match; None if all do.
+
+    TensorFlow's gradient of a number that ``where`` leaves out is 0 times that of the
+    operation which made it, and so NaN where that is infinite. NumPy's is 0.
+    """
+    wrong = [g for g in gradients if not g.comparison.matches]
+    if not wrong:
+        return None
+    nan = [np.isnan(g.comparison.max_diff) and np.isfinite(g.greatest) for g in wrong]
+    if not all(nan):
+        return Verdict.FAIL, "the gradients do not match Keras's"
+    names = [printable(f"{g.layer}/{g.weight}".rstrip("/"), 40) for g in wrong]
+    if len(names) > MOST_NAMED:
+        names[MOST_NAMED:] = [f"{len(names) - MOST_NAMED} more"]
+    return (
+        Verdict.INCONCLUSIVE,
+        f"the outputs match, but Keras's gradients of {join_and(names)} hold NaN, in "
+        "training too: a division, root or logarithm that is not used does that",
     )

@@ -227,6 +227,25 @@ def test_nan_that_a_model_leaves_out_is_no_difference():
     assert found.verdict is Verdict.FAIL
 
 
+def test_gradients_that_are_nan_in_keras_alone_are_no_mistake_of_numpy():
+    import keras
+    from keras import layers, ops
+
+    t = sequence((6,), dtype="int32")
+    count = ops.sum(ops.cast(t > 0, "float32"), axis=1, keepdims=True)
+    total = ops.sum(layers.GRU(3, return_sequences=True)(layers.Embedding(9, 4)(t)), 1)
+    y = ops.where(count > 0, total / count, ops.zeros_like(total))
+    model = keras.Model(t, layers.Dense(2)(y))
+    x = ids(9, 5, 6, low=0)
+    x[2] = 0
+    assert verify.check(model, x).verdict is Verdict.PASS
+    report = verify.check(model, x, gradients=True)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "Keras's gradients of" in report.reason
+    assert "hold NaN" in report.reason
+    assert verify.check(model, x[:2], gradients=True).verdict is Verdict.PASS
+
+
 def test_a_row_of_padding_alone_hides_no_mistake_of_the_others():
     import keras
     from keras import layers
