@@ -203,7 +203,7 @@ MISTAKES = {
         ),
     ),
     "a loop forgets its states": (
-        *("memory", loops.CELLS["SimpleRNN"], "through"),
+        *("memory", loops.LOOP_CELLS["SimpleRNN"], "through"),
         lambda self, changes: np.zeros_like(changes),
     ),
 }

@@ -95,6 +95,14 @@ class _ConvLSTM(LSTMLoopCell):
     def backward_cell(self, layer: LayerSpec) -> BackwardCell:
         return _ConvLSTMBack(layer)
 
+    def of_inputs(self, changes: Array) -> Array:
+        return convolve(changes, self.kernel, **self.back.how)
+
+    def through(self, changes: Array) -> Array:
+        rows = changes.reshape(-1, *changes.shape[2:])  # of all copies
+        found = convolve(rows, self.recurrent, **self.back.recurrent_how)
+        return found.reshape(*changes.shape[:2], *found.shape[1:])
+
     def towards_x(self, d: Array, row: Sequence[int]) -> Array:
         return _convolved_back(d, self.kernel, row, self.back.how)
 
@@ -111,7 +119,7 @@ def _convolved_back(
     return windows.towards_x(d, kernel.astype(d.dtype, copy=False))
 
 
-SWEPT_CELLS: Mapping[str, type[LoopCell]] = MappingProxyType(
+LOOP_CELLS: Mapping[str, type[LoopCell]] = MappingProxyType(
     {**CELLS, **dict.fromkeys(CONV_LOOPS, _ConvLSTM)}
 )
-"""Class name of a recurrent layer -> how its states change, on the way back."""
+"""Class name of a recurrent layer -> how its states change."""

@@ -214,6 +214,10 @@ class LoopCell(ABC):
         """Return the adjoint of the state before, from that of sums of products."""
         return input_gradient(d, self.recurrent)
 
+    def of_inputs(self, changes: Array) -> Array:
+        """Return changes of inputs, (n, ..., features), times the kernel."""
+        return _times(changes, self.kernel)
+
     def through(self, changes: Array) -> Array:
         """Return changes of the state times the recurrent kernel."""
         return _times(changes, self.recurrent)

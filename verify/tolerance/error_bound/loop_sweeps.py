@@ -20,7 +20,7 @@ from verify.console.progress import COUNTED, loop_over, name_loop
 from verify.forward.recurrence import MaskRule
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
-from verify.tolerance.error_bound.conv_cells import SWEPT_CELLS
+from verify.tolerance.error_bound.conv_cells import LOOP_CELLS
 from verify.tolerance.error_bound.loop_cells import (
     Backwards,
     SteppedBack,
@@ -32,6 +32,10 @@ from verify.tolerance.error_bound.sites import LayerRounding, sites_of
 PEAK_EXPONENT = 20
 """Of the greatest adjoint that a loop is given, in float32: its square may grow by 2^87
 until it overflows, and adjoints may shrink by 2^83 before their squares are lost."""
+
+MOST_EXPONENT = 1020
+"""Of the numbers that adjoints are scaled with, so that their reciprocals are normal
+numbers."""
 
 ROUNDED_UP = 1 + 1e-3
 """Makes up for what float32 loses. The adjoints are rounded as the states are on the
@@ -90,7 +94,7 @@ class SweptLoop:
     def __init__(self, call: LoopCall, rounding: LayerRounding) -> None:
         layer = call.layer
         self.call, self.layer, self.rule = call, layer, MaskRule.of(layer)
-        self.cell = SWEPT_CELLS[layer.class_name](layer)
+        self.cell = LOOP_CELLS[layer.class_name](layer)
         self.rows, self.time = call.x.shape[:2]
         self.turn = slice(None, None, -1 if layer.options["go_backwards"] else 1)
         self.mask = call.mask
@@ -314,7 +318,8 @@ def _scale(adjoints: Sequence[Array]) -> Array:
     peak = np.maximum.reduce(peaks)
     known = np.isfinite(peak) & (peak > 0)
     _, exponent = np.frexp(np.where(known, peak, 1.0))
-    return np.ldexp(1.0, PEAK_EXPONENT - exponent)
+    # the adjoint of what is nearly 0 may be below the least normal number
+    return np.ldexp(1.0, np.minimum(PEAK_EXPONENT - exponent, MOST_EXPONENT))
 
 
 def _scaled(adjoint: Array, scale: Array, dtype: type[np.floating[Any]]) -> Array:

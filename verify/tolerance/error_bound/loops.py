@@ -1,4 +1,4 @@
-"""Carry random errors through the loop over time of an LSTM, a GRU or a SimpleRNN.
+"""Carry random errors through the loop over time of a recurrent layer.
 
 What `sketch` does operation by operation takes milliseconds for each step of a loop.
 Here the equations are known, so a block of steps is prepared at once: the states in
@@ -10,6 +10,9 @@ order, with ``d`` for changes, for an LSTM::
     d_z = d_x @ kernel + d_h_before @ recurrent_kernel
     d_c = f * d_c_before + to_c * d_z + errors that reach c
     d_h = o * activation'(c) * d_c + to_h * d_z + errors that reach h
+
+The products of a ConvLSTM are convolutions, and its values have axes of space before
+that of the units, which are not named below.
 
 The changes after the last step of a window are those that the next window begins with.
 """
@@ -24,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from verify.backward.cells import Values
+from verify.backward.recording import NotRecorded
 from verify.backward.recording.tangents import Changing, ForwardTape, changes_of
 from verify.backward.recording.tape import single_of, value_of
 from verify.console.progress import COUNTED, loop_over
@@ -33,7 +37,8 @@ from verify.forward.recurrence import MaskRule, Scan, TimeLoop
 from verify.model.arrays import Array, by_sample
 from verify.model.dtypes import SINGLE
 from verify.model.spec import LayerSpec
-from verify.tolerance.error_bound.loop_cells import CELLS, add_blocks, adding_up
+from verify.tolerance.error_bound.conv_cells import LOOP_CELLS
+from verify.tolerance.error_bound.loop_cells import add_blocks, adding_up
 from verify.tolerance.error_bound.random_errors import RandomErrors
 from verify.tolerance.error_bound.sites import LayerRounding, is_recorded, sites_of
 
@@ -142,7 +147,8 @@ class ChangingLoops:
 def has_loop(layer: LayerSpec) -> bool:
     """Return whether the loop over time of a layer is written out here."""
     return (
-        layer.class_name in CELLS
+        layer.class_name in LOOP_CELLS
+        and layer.options.get("data_format") != "channels_first"
         and not is_recorded(layer)
         and not layer.overrides
         and not MaskRule.of(layer).misaligned
@@ -160,7 +166,7 @@ class _ChangingLoop:
             kind.time_loop(cast_to(layer, dtype))  # type: ignore[attr-defined]
             for dtype in ("float64", "float32")
         ]
-        self.cell = CELLS[layer.class_name](self.double)
+        self.cell = LOOP_CELLS[layer.class_name](self.double)
         self.rule = MaskRule.of(layer)
         self.held: _Held | None = None
 
@@ -182,14 +188,17 @@ class _ChangingLoop:
             changes = None if changes is None else changes[:, :, ::-1]
             mask = None if mask is None else mask[:, ::-1]
         rows, time = double.shape[:2]
-        copies, units = owner.errors.copies, self.cell.units
+        if mask is not None and mask.ndim > 2:
+            raise NotRecorded("a mask of each place")
+        copies = owner.errors.copies
         held = self.held if owner.continues else None
         held = held or self._from(states, rows)
-        size = copies * rows * self.cell.back.kernel.shape[1]
+        shape = held.double[0].shape[1:]  # (units,), after the axes of space if any
+        size = copies * held.double[0].size // self.cell.units * self.cell.width
         steps = min(max(BLOCK_NUMBERS // size, 1), MAX_BLOCK_STEPS, time)
         length = time if return_sequences else 1
-        out = [np.empty((rows, length, units), dtype) for dtype in (float, np.float32)]
-        moved = np.empty((copies, rows, length, units), np.float32)
+        out = [np.empty((rows, length, *shape), dtype) for dtype in (float, np.float32)]
+        moved = np.empty((copies, rows, length, *shape), np.float32)
         at_step = loop_over(time)
         done = 0
         for start in range(0, time, steps):
@@ -207,11 +216,12 @@ class _ChangingLoop:
                 held,
             )
             places: list[Any] = [*out, moved]
-            for place, array in zip(places, shown, strict=True):
+            for place, array, front in zip(places, shown, (1, 1, 2), strict=True):
+                before = (slice(None),) * front
                 if return_sequences:
-                    place[..., some, :] = array
+                    place[*before, some] = array
                 else:
-                    place[..., 0, :] = array[..., -1, :]
+                    place[*before, 0] = array[*before, -1]
         self.held = held
         if not return_sequences:
             out = [array[:, 0] for array in out]
@@ -225,10 +235,12 @@ class _ChangingLoop:
 
     def _from(self, states: Sequence[Any], rows: int) -> _Held:
         """Return what the first block begins with."""
-        copies, units = self.owner.errors.copies, self.cell.units
+        copies = self.owner.errors.copies
         changes = [
-            np.zeros((copies, rows, units), np.float32) if one is None else one
-            for one in map(changes_of, states)
+            np.zeros((copies, *value_of(state).shape), np.float32)
+            if changes_of(state) is None
+            else changes_of(state)
+            for state in states
         ]
         return _Held(
             tuple(np.asarray(value_of(s), np.float64) for s in states),
@@ -275,8 +287,8 @@ class _ChangingLoop:
                 ).values
             )  # fmt: skip
         if keep is not None:
-            double = np.where(keep[..., None], double, 0.0)
-            single = np.where(keep[..., None], single, np.float32(0))
+            double = _select(keep, double)
+            single = _select(keep, single)
         far = {
             "x": owner.deviations.add(f"{self.key}/x", single, double),
             "h": np.zeros(rows),
@@ -284,7 +296,7 @@ class _ChangingLoop:
         for name, value in traced[0].items():
             other = traced[1][name]
             if keep is not None:
-                other, value = (np.where(keep[..., None], a, 0) for a in (other, value))
+                other, value = _select(keep, other), _select(keep, value)
                 traced[0][name], traced[1][name] = value, other
             error = owner.deviations.add(f"{self.key}/{name}", other, value)
             far["h"] = np.maximum(far["h"], error)
@@ -316,11 +328,8 @@ class _ChangingLoop:
         held.seen = seen[:, -1]
         if shown.all():
             return states64[0], states32[0], moved
-        return (
-            np.where(shown[..., None], states64[0], 0.0),
-            np.where(shown[..., None], states32[0], np.float32(0)),
-            np.where(shown[..., None], moved, np.float32(0)),
-        )
+        first, single_first = _select(shown, states64[0]), _select(shown, states32[0])
+        return first, single_first, _select(shown, moved, first.ndim - 2)
 
     def _states(self, new: Array, old: Array, keep: Array | None) -> Array:
         """Return states that a masked step leaves as they are; (rows, steps, units).
@@ -332,7 +341,7 @@ class _ChangingLoop:
         steps = np.where(keep, np.arange(1, keep.shape[1] + 1), 0)
         last = np.maximum.accumulate(steps, axis=1)  # the last step that counts, or 0
         every = np.concatenate([old[:, None], new], axis=1)
-        return np.take_along_axis(every, last[..., None], axis=1)
+        return np.take_along_axis(every, _wide(last, new.ndim - 2), axis=1)
 
     def _changes(
         self,
@@ -347,18 +356,20 @@ class _ChangingLoop:
         """Return the changes of the first state; (copies, rows, steps, units)."""
         owner, cell = self.owner, self.cell
         errors = owner.errors
+        places = values["h_before"].shape[1:-1]  # axes of space, if any
+        ones = (1,) * len(places)
         rounding = LayerRounding(
             self.double,
             errors.activation_errors,
-            {name: np.repeat(error, steps) for name, error in far.items()},
+            {k: np.repeat(error, steps).reshape(-1, *ones) for k, error in far.items()},
         )
         sites = cell.apart(sites_of(rounding, values))
 
         def by_step(a: Array) -> Array:  # (rows * steps, n) -> (steps, 1, rows, n)
-            wide = a.reshape(rows, steps, 1, -1).transpose(1, 2, 0, 3)
+            wide = a.reshape(rows, steps, *a.shape[1:]).swapaxes(0, 1)[:, None]
             return np.ascontiguousarray(wide, dtype=np.float32)
 
-        shape = steps, errors.copies, rows
+        shape = steps, errors.copies, rows, *places
         base = []
         for reaching in cell.reaching(values):
             worst, variance, same = adding_up(sites, reaching, cell.units)
@@ -369,13 +380,13 @@ class _ChangingLoop:
             )
             for name, moved in same.items():
                 fixed = errors.at_every_step(
-                    (self.key, name), (errors.copies, rows, moved.shape[-1])
+                    (self.key, name), (errors.copies, rows, *ones, moved.shape[-1])
                 )
                 add_blocks(own, by_step(moved * many) * fixed)
             base.append(own)
         if changes is not None:
-            given = np.moveaxis(changes, 2, 0).reshape(-1, changes.shape[-1])
-            given = given @ cell.kernel
+            given = np.moveaxis(changes, 2, 0)
+            given = cell.of_inputs(given.reshape(-1, *given.shape[2:]))
             cell.add_inputs(base, given.reshape(*shape, -1), values, by_step)
         found = np.empty((*shape, cell.units), np.float32)
         step = cell.forwards(values, by_step)
@@ -383,9 +394,28 @@ class _ChangingLoop:
         for t in range(steps):
             new = step(t, states, [of[t] for of in base])
             if keep is not None and not keep[:, t].all():
-                counts = keep[:, t, None]
+                counts = _wide(keep[:, t], len(places) + 1)
                 new = [np.where(counts, a, b) for a, b in zip(new, states, strict=True)]
             states = new
             found[t] = new[0]
         held.changes = states
         return np.moveaxis(found, 0, 2)
+
+
+def _wide(values: Array, axes: int) -> Array:
+    """Return values with so many axes of size 1 behind."""
+    return values.reshape(*values.shape, *(1,) * axes)
+
+
+def _select(keep: Array, values: Array, axes: int | None = None) -> Array:
+    """Return values, zeros where `keep` is false.
+
+    Parameters
+    ----------
+    keep : (rows, steps) of bool
+    values : (..., rows, steps, ...)
+    axes : int, optional
+        Axes of a step; by default all behind the first two.
+    """
+    axes = values.ndim - 2 if axes is None else axes
+    return np.where(_wide(keep, axes), values, values.dtype.type(0))
