@@ -65,6 +65,31 @@ NETS = {
         layer("LayerNormalization", "n"),
         shape=(None, 3, 5, 2),
     ),
+    "frame by frame": lambda: steps(
+        layer(
+            *("ConvLSTM2D", "c"),
+            filters=2,
+            kernel_size=(2, 3),
+            strides=(1, 2),
+            return_sequences=True,
+            recurrent_activation="hard_sigmoid",
+        ),
+        layer("ConvLSTM2D", "d", filters=3, kernel_size=2, dilation_rate=2),
+        layer("Flatten", "f"),
+        shape=(None, 4, 5, 7, 2),
+    ),
+    "frames turned round": lambda: steps(
+        layer(
+            *("ConvLSTM1D", "c"),
+            filters=4,
+            kernel_size=5,
+            padding="same",
+            activation="linear",
+            return_sequences=True,
+            go_backwards=True,
+        ),
+        shape=(None, 6, 5, 2),
+    ),
     "inside": lambda: steps(
         layer(
             "Bidirectional",
@@ -202,6 +227,16 @@ MISTAKES = {
             {},
         ),
     ),
+    "a convolution of a loop loses what it is given": (
+        *("frame by frame", loops.LOOP_CELLS["ConvLSTM2D"], "of_inputs"),
+        lambda self, changes: np.zeros((len(changes), 2, 1, 12), np.float32),
+    ),
+    "a loop of convolutions forgets its states": (
+        *("frames turned round", loops.LOOP_CELLS["ConvLSTM1D"], "through"),
+        lambda self, changes: np.zeros(
+            (*changes.shape[:-1], 4 * changes.shape[-1]), np.float32
+        ),
+    ),
     "a loop forgets its states": (
         *("memory", loops.LOOP_CELLS["SimpleRNN"], "through"),
         lambda self, changes: np.zeros_like(changes),
@@ -213,8 +248,13 @@ def test_errors_that_are_alike_are_held_once_for_all_steps():
     """Not once for each of the steps, which would take the square of their time."""
     counts = {}
     for time in (3, 9):
-        cell = layer("ConvLSTM1D", "c", filters=2, kernel_size=3)
-        net = steps(cell, shape=(None, time, 5, 2))
+        cell = layer(
+            *("ConvLSTM1D", "c"),
+            filters=2,
+            kernel_size=3,
+            data_format="channels_first",
+        )
+        net = steps(cell, shape=(None, time, 2, 5))
         seen = []
         draw = random_errors.RandomErrors.draw
 

@@ -22,7 +22,11 @@ from verify.tolerance.error_bound import (
     random_errors,
     time_windows,
 )
-from verify.tolerance.error_bound.time_windows import COPIES, LongBounds
+from verify.tolerance.error_bound.time_windows import (
+    FEWEST_COPIES,
+    MOST_COPIES,
+    LongBounds,
+)
 
 TIME, ERRORS = 23, worst_known_errors()
 BEFORE = "GRU that resets before"
@@ -70,7 +74,7 @@ def in_windows(net, x, steps):
     """The bounds, with at most so many steps in memory."""
     x = net.prepare(x)
     own = long_bounds(net, x)
-    size = 4 * own._numbers() * x.rows * COPIES // TIME
+    size = 4 * own._numbers() * x.rows * MOST_COPIES // TIME
     with (
         patch.object(time_windows, "WINDOW_BYTES", steps * size),
         patch.object(loops, "BLOCK_NUMBERS", 4000),
@@ -171,7 +175,7 @@ def test_only_a_model_that_never_looks_ahead_is_bounded_window_by_window(name):
 def typical_change(net, x, steps=5):
     """The change that is multiplied with the factor, over the bound, in the median."""
     (found,), (exact,) = in_windows(net, x, steps), exact_bounds(net, x)
-    return np.median(found / exact) / random_errors.rank_and_factor(COPIES)[1]
+    return np.median(found / exact) / random_errors.rank_and_factor(MOST_COPIES)[1]
 
 
 def integrator(kind):
@@ -236,12 +240,50 @@ def test_rows_that_differ_most_have_bounds_where_not_all_can_be_paid_for():
     apart = [np.ones(y.shape) for y in net.flat(x)]
     apart[0][2, 3, 1] = apart[0][4, 7, 0] = 9.0
     own = long_bounds(net, x)
-    with patch.object(time_windows, "MAX_NUMBERS", 2.5 * own._numbers() * COPIES):
+    most = 2.5 * own._numbers() * FEWEST_COPIES
+    with patch.object(time_windows, "MAX_NUMBERS", most):
         (found,) = own.bounds(apart)
     (bounded,) = np.nonzero(np.isfinite(found).all(axis=(1, 2)))
     assert bounded.tolist() == [2, 4]
     with patch.multiple(time_windows, MAX_NUMBERS=1, MAX_NUMBERS_OF_ONE=1):
         assert np.isnan(own.bounds(apart)[0]).all()
+
+
+def test_bounds_are_of_fewer_changes_where_all_rows_can_be_paid_for_then():
+    net, x = net_of(loop("GRU")), given(rows=6)
+    x = net.prepare(x)
+    exact = exact_bounds(net, x)[0]
+    own = long_bounds(net, x)
+    seen = []
+    drawn = random_errors.RandomErrors.cauchy
+
+    def counted(self, shape):
+        seen.append(shape)
+        return drawn(self, shape)
+
+    for share, copies in ((40, 32), (20, 20), (16, 16)):
+        most = 6 * share * own._numbers()
+        with (
+            patch.object(time_windows, "MAX_NUMBERS", most),
+            patch.object(random_errors.RandomErrors, "cauchy", counted),
+        ):
+            (found,) = own.bounds([np.ones_like(exact)])
+        assert (found >= exact).all()
+        assert {shape[1] for shape in seen} == {copies}
+        seen.clear()
+
+
+@pytest.mark.parametrize("steps", [1, 5, TIME])
+def test_a_loop_of_convolutions_goes_on_from_window_to_window(steps):
+    frames = [
+        layer("ConvLSTM1D", "a", filters=2, kernel_size=2, return_sequences=True),
+        layer("ConvLSTM1D", "b", filters=3, kernel_size=2, padding="same"),
+    ]
+    net, x = Network(chain([(None, TIME, 3, 1)], *frames)), given()[..., None]
+    assert long_bounds(net, net.prepare(x))._kinds
+    (found,), (exact,) = in_windows(net, x, steps), exact_bounds(net, x)
+    assert (found >= exact).all()
+    assert np.median(found / exact) < 25
 
 
 def test_rows_in_which_float32_goes_astray_have_none():

@@ -37,7 +37,7 @@ MAX_OUTPUT_ADJOINTS, MAX_LAYER_ADJOINTS = 1e8, 3e7
 """Adjoints computed at most for the outputs of a model, and for those of one layer: a
 second or two. Beyond that, only the elements that differ most get a bound."""
 
-AMPLIFIED = 10.0
+AMPLIFIED = 40.0
 """A row has no bounds where one of them is above so many times what decides something:
 that of a `sketch` may be as many times what backpropagation says."""
 

@@ -40,7 +40,11 @@ from verify.model.spec import LayerSpec
 from verify.tolerance.error_bound.conv_cells import LOOP_CELLS
 from verify.tolerance.error_bound.loop_cells import add_blocks, adding_up
 from verify.tolerance.error_bound.random_errors import RandomErrors
-from verify.tolerance.error_bound.sites import LayerRounding, is_recorded, sites_of
+from verify.tolerance.error_bound.sites import (
+    KNOWN_ACTIVATIONS,
+    LayerRounding,
+    sites_of,
+)
 
 BLOCK_NUMBERS = 2**20
 """Changes of pre-activations that are prepared at once, and steps at most, so that they
@@ -146,10 +150,16 @@ class ChangingLoops:
 
 def has_loop(layer: LayerSpec) -> bool:
     """Return whether the loop over time of a layer is written out here."""
+    if layer.class_name not in LOOP_CELLS:
+        return False
+    functions = {
+        layer.options[k]
+        for k in ("activation", "recurrent_activation")
+        if k in layer.options
+    }
     return (
-        layer.class_name in LOOP_CELLS
+        functions <= KNOWN_ACTIVATIONS
         and layer.options.get("data_format") != "channels_first"
-        and not is_recorded(layer)
         and not layer.overrides
         and not MaskRule.of(layer).misaligned
     )
@@ -386,7 +396,7 @@ class _ChangingLoop:
             base.append(own)
         if changes is not None:
             given = np.moveaxis(changes, 2, 0)
-            given = cell.of_inputs(given.reshape(-1, *given.shape[2:]))
+            given = cell.of_inputs(given.reshape(-1, *given.shape[3:]))
             cell.add_inputs(base, given.reshape(*shape, -1), values, by_step)
         found = np.empty((*shape, cell.units), np.float32)
         step = cell.forwards(values, by_step)

@@ -68,7 +68,7 @@ FEW_ELEMENTS, FEW_FACTOR = 8, 2.6
 """Elements of a row whose sweeps take no longer than a sketch, and what the budget is
 multiplied with then."""
 
-DEAR_ROWS, DEAR_FACTOR, DEAR_SKETCH_FACTOR = 16, 4, 2
+DEAR_ROWS, DEAR_FACTOR, DEAR_SKETCH_FACTOR = 16, 4, 4
 """Rows that all have bounds even where this takes longer than the budget says, in a
 model whose forward pass takes long, and what the budget is multiplied with at most
 then: for sweeps, and for a sketch, which takes longer anyway."""

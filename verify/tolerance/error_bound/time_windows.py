@@ -7,7 +7,7 @@ next begins with. Elsewhere, as with a Bidirectional, whole rows are taken, and 
 copies at a time as fit into memory. The loops over time are those of `loops`.
 
 There are fewer copies than for short rows, so a bound is wider: about 9 times that of a
-backpropagation in the median.
+backpropagation in the median, and 17 times where more rows have a bound for it.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ from verify.tolerance.error_bound.random_errors import (
     spread,
 )
 
-COPIES = 32
-"""Changes of each output; see `verify.tolerance.error_bound.sketch`."""
+FEWEST_COPIES, MOST_COPIES = 16, 32
+"""Changes of each output; see `verify.tolerance.error_bound.sketch`. There are fewer
+where not all rows can be paid for otherwise."""
 
 LONG_LOOPS = 1000
 """Steps of all loops over time of a model from which they count as long."""
@@ -138,13 +139,13 @@ class LongBounds:
         joined = np.nan_to_num(flat.join(differences), nan=np.inf)
         found = np.full(joined.shape, np.nan)
         numbers = self._numbers()
-        count = self._affordable(numbers * COPIES)
+        count, copies = self._affordable(numbers)
         if count:
             order = np.argsort(-joined.max(axis=1), kind="stable")
             some = np.sort(order[:count])
-            for part in self._together(some):
+            for part in self._together(some, copies):
                 try:
-                    bounds = self._of(part, numbers)
+                    bounds = self._of(part, numbers, copies)
                 except NotRecorded:
                     break
                 found[part] = flat.join(bounds)
@@ -155,16 +156,15 @@ class LongBounds:
         x = self.x
         return windowed(self.net.spec.root, x) if isinstance(x, Inputs) else []
 
-    @cached_property
-    def _row_bytes(self) -> int:
+    def _row_bytes(self, copies: int) -> int:
         """Return how much the changes take that the layers return for a row."""
         outputs = [flatten(call.output) for call in self._outline.values()]
         size = sum(np.size(x) for leaves in outputs for x in leaves)
-        return 4 * COPIES * size // (self.net.spec.batch_size or 1)
+        return 4 * copies * size // (self.net.spec.batch_size or 1)
 
-    def _together(self, rows: Array) -> list[Array]:
+    def _together(self, rows: Array, copies: int) -> list[Array]:
         """Return rows in the parts that are computed together."""
-        most = max(ROW_BYTES // max(self._row_bytes, 1), 1)
+        most = max(ROW_BYTES // max(self._row_bytes(copies), 1), 1)
         if self._kinds:
             return [rows]
         return [rows[k : k + most] for k in range(0, len(rows), most)]
@@ -174,15 +174,19 @@ class LongBounds:
         arrays = self._outline.arrays().values()
         return sum(a.size for a in arrays) // (self.net.spec.batch_size or 1)
 
-    def _affordable(self, changes: int) -> int:
+    def _affordable(self, numbers: int) -> tuple[int, int]:
+        """Return how many rows, of so many numbers each, have how many copies."""
         whole = isinstance(self.x, Inputs)
-        count = int((MAX_NUMBERS if whole else MAX_LAYER_NUMBERS) // changes)
-        if not count and whole and changes <= MAX_NUMBERS_OF_ONE:
-            count = 1
+        most = (MAX_NUMBERS if whole else MAX_LAYER_NUMBERS) // numbers  # copies
+        copies = int(np.clip(most // self.x.rows, FEWEST_COPIES, MOST_COPIES))
+        count = int(most // copies)
+        if not count and whole and numbers * MOST_COPIES <= MAX_NUMBERS_OF_ONE:
+            count, copies = 1, MOST_COPIES
         recorded = recorded_steps(self._outline)
-        return min(count, self.x.rows) if recorded <= MAX_RECORDED_STEPS else 0
+        affordable = recorded <= MAX_RECORDED_STEPS
+        return min(count, self.x.rows) if affordable else 0, copies
 
-    def _of(self, rows: Array, numbers: int) -> list[Array]:
+    def _of(self, rows: Array, numbers: int, copies: int) -> list[Array]:
         """Return the bounds of some rows; NaN for a row for which none holds."""
         x = self.x.take(rows)
         if isinstance(x, Inputs) and self.net.folded_arrays(x):
@@ -191,12 +195,12 @@ class LongBounds:
         with single_threaded_blas():
             if isinstance(x, Inputs) and self._kinds:
                 time = x[0].shape[1]
-                size = 4 * numbers * x.rows * COPIES // time
+                size = 4 * numbers * x.rows * copies // time
                 steps = min(max(WINDOW_BYTES // max(size, 1), 1), time)
-                bounds, errors = run.window_by_window(x, self._kinds, steps)
+                bounds, errors = run.window_by_window(x, self._kinds, steps, copies)
             else:
-                size = self._row_bytes * x.rows
-                bounds, errors = run.whole(max(-(-size // ROW_BYTES), 1))
+                size = self._row_bytes(copies) * x.rows
+                bounds, errors = run.whole(max(-(-size // ROW_BYTES), 1), copies)
         unknown = run.near | run.deviating(self.max_deviation)
         for bound, error in zip(bounds, errors, strict=True):
             # a bound that NumPy's own float32 exceeds does not hold
@@ -273,10 +277,10 @@ class _Windows:
         return model, loops
 
     def window_by_window(
-        self, x: Inputs, kinds: Sequence[str], steps: int
+        self, x: Inputs, kinds: Sequence[str], steps: int, copies: int
     ) -> tuple[list[Array], list[Array]]:
         """Return bounds and errors of float32, with some steps in memory at a time."""
-        model, loops = self._model(COPIES, SEED, continues=True)
+        model, loops = self._model(copies, SEED, continues=True)
         time = x[0].shape[1]
         bounds: list[Any] = [None] * len(kinds)
         errors: list[Any] = [None] * len(kinds)
@@ -289,7 +293,7 @@ class _Windows:
             for k, (kind, output) in enumerate(zip(kinds, outputs, strict=True)):
                 if kind == LAST and some.stop < time:
                     continue
-                found = chosen_bound(spread(output, COPIES))
+                found = chosen_bound(spread(output, copies))
                 for held, part in ((bounds, found), (errors, _error(output))):
                     if kind == LAST:
                         held[k] = part
@@ -299,14 +303,14 @@ class _Windows:
                     held[k][:, some] = part
         return bounds, errors
 
-    def whole(self, groups: int) -> tuple[list[Array], list[Array]]:
+    def whole(self, groups: int, copies: int) -> tuple[list[Array], list[Array]]:
         """Return bounds and errors of float32, with some copies in memory at a time."""
         parts: list[list[Array]] = []
         errors: list[Array] = []
-        groups = min(groups, COPIES)
+        groups = min(groups, copies)
         for group in range(groups):
-            copies = COPIES * (group + 1) // groups - COPIES * group // groups
-            model, loops = self._model(copies, SEED + group, continues=False)
+            some = copies * (group + 1) // groups - copies * group // groups
+            model, loops = self._model(some, SEED + group, continues=False)
             with doing(f"pass {group + 1} of {groups}"):
                 outputs = (
                     model.outputs(self.x)
@@ -314,7 +318,7 @@ class _Windows:
                     else model.of_call(self.x)
                 )
             self.near |= loops.errors.near
-            parts.append([spread(y, copies) for y in outputs])
+            parts.append([spread(y, some) for y in outputs])
             errors = [_error(y) for y in outputs]
         bounds = [chosen_bound(np.concatenate(of)) for of in zip(*parts, strict=True)]
         return bounds, errors
