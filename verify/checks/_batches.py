@@ -118,7 +118,7 @@ class Limits:
     neighbour_rows: int = 512
     neighbour_numbers: int = 2**24
     layer_rows: int = 256
-    layer_numbers: int = 2**25
+    layer_numbers: int = 2**24
 
 
 DEFAULT_LIMITS: Limits = Limits()

@@ -68,8 +68,8 @@ MOST_NAMED = 2
 """Gradients that a sentence names."""
 
 MAX_KEPT_NUMBERS = 2**22
-"""Numbers in the forward pass of the rows, where there are several batches, that Keras
-computes at a time while it keeps what every layer returns."""
+"""Numbers in the forward pass of the rows, where not all of them are compared layer by
+layer, that Keras computes at a time while it keeps what every layer returns."""
 
 OnBatch = Callable[[list[Array]], object]
 """Given Keras's outputs of a batch of rows."""
@@ -225,10 +225,11 @@ class KerasComparison(RowComparison):
 
     def _in_float64(self, x: Inputs) -> list[Array]:
         """Return Keras's outputs in float64; keep the calls of layers of few rows."""
-        if self.plan.batches == 1:
+        if self.plan.rows <= self.examiner.closer_rows:  # all are compared closer
             outputs, self.calls64 = self.keras64.run(x)
             return outputs
-        if self.keras64.batch_size * self.plan.numbers > MAX_KEPT_NUMBERS:
+        rows = min(self.keras64.batch_size, x.rows)
+        if rows * self.plan.numbers > MAX_KEPT_NUMBERS:
             return self.keras64.predict(x)
         return self.keras64.outputs(x)
 

@@ -68,7 +68,7 @@ def compare_layers(
         call = calls[k]
         with doing(f"{count + 1} of {len(known)}, '{printable(call.key, 40)}'"):
             held = states.setdefault(call.name, {})
-            results[k] = compare_call(examiner, keras64, call, own[call.key], held)
+            results[k] = compare_call(examiner, keras64, call, own.pop(call.key), held)
     return tuple(results[k] for k in sorted(results))
 
 

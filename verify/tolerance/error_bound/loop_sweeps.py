@@ -42,7 +42,7 @@ ROUNDED_UP = 1 + 1e-3
 way forwards, of which a row with a bound has lost less than `MAX_LINEAR_DEVIATION`."""
 
 
-PREPARED_NUMBERS = 2**22
+PREPARED_NUMBERS = 2**20
 """Numbers of an array of what is prepared at once, in float64."""
 
 

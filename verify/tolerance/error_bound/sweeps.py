@@ -41,7 +41,7 @@ MAX_TRACED_NUMBERS = 4e6
 LONG_BLOCK_ADJOINTS = 2e7
 """In place of `MAX_BLOCK_ADJOINTS` for `LONG_LOOPS`, whose steps hold few each."""
 
-MIN_BLOCK_PAIRS, MAX_ARRAY_NUMBERS = 8, 1.6e7
+MIN_BLOCK_PAIRS, MAX_ARRAY_NUMBERS = 8, 4e6
 """Elements of a dear row that are swept together, because the row's own values are
 judged once for all of them; and the greatest size of an array of adjoints then."""
 
@@ -159,10 +159,10 @@ def bounds_of(
         pairs = max(pairs, int(min(MIN_BLOCK_PAIRS, most_pairs)))
     # What is recorded of a row is kept for all its elements, so a block has few rows.
     row_block = pairs
-    if cost.recorded:
-        row_block = max(1, pairs // len(elements))
-    elif work:
+    if work:
         row_block = max(1, int(MAX_TRACED_NUMBERS // max(size, 1)))
+    if cost.recorded:
+        row_block = min(row_block, max(1, pairs // len(elements)))
     row_block = min(row_block, MAX_BLOCK_ROWS)
     with single_threaded_blas():
         for some in blocks(chosen, row_block):
