@@ -168,13 +168,6 @@ class KerasComparison(RowComparison):
             live, how = interruptible(lambda: keras_bridge.load_model(path, spec))
         self.keras = keras_bridge.KerasModel(live, self.batch_size)
         self.keras64 = interruptible(lambda: self.keras.twin("float64"))
-        if self.net.spec.batch_size is None:  # rows are independent: larger is faster
-            rows = self.net.row_blocks(x).max_rows
-            if self.plan.batches > 1:
-                rows = min(rows, MAX_KEPT_NUMBERS // max(self.plan.numbers, 1))
-            self.keras64.batch_size = max(self.batch_size, rows)
-        if self.net.batch_matters:  # NumPy takes as many rows at a time
-            self.keras.batch_size = self.keras64.batch_size = KERAS_BATCH
         self.examiner = Examiner(
             self.net,
             keras_bridge.current_activation_errors(),
@@ -184,6 +177,13 @@ class KerasComparison(RowComparison):
             threads=self.threads,
             limits=self.limits,
         )
+        if self.net.spec.batch_size is None:  # rows are independent: larger is faster
+            rows = self.net.row_blocks(x).max_rows
+            if not self._keeps_calls:
+                rows = min(rows, MAX_KEPT_NUMBERS // max(self.plan.numbers, 1))
+            self.keras64.batch_size = max(self.batch_size, rows)
+        if self.net.batch_matters:  # NumPy takes as many rows at a time
+            self.keras.batch_size = self.keras64.batch_size = KERAS_BATCH
         self.facts = {
             "model": self.net.spec.source,
             "rows": self.plan.rows,
@@ -223,9 +223,14 @@ class KerasComparison(RowComparison):
                 self.on_batch(theirs)
             yield Batch(first, x, theirs, theirs64)
 
+    @property
+    def _keeps_calls(self) -> bool:
+        """Return whether the calls of the only batch are compared layer by layer."""
+        return self.plan.batches == 1 and self.plan.rows <= self.examiner.closer_rows
+
     def _in_float64(self, x: Inputs) -> list[Array]:
         """Return Keras's outputs in float64; keep the calls of layers of few rows."""
-        if self.plan.rows <= self.examiner.closer_rows:  # all are compared closer
+        if self._keeps_calls:
             outputs, self.calls64 = self.keras64.run(x)
             return outputs
         rows = min(self.keras64.batch_size, x.rows)

@@ -32,6 +32,7 @@ from verify.checks.cluster import connected
 from verify.checks.mapper import serial_map
 from verify.data.json_values import from_json, to_json
 from verify.data.sources import Arrays, open_source
+from verify.keras_bridge import KerasModel
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.compare import Verdict
 from verify.tolerance.noise_floor import NEIGHBOURS, Rounding
@@ -132,6 +133,25 @@ def test_few_decimals_are_seen_across_batches(model, net, x, y):
     once = y.round(4)
     once[-1, 0] = y[-1, 0] + 1e-3  # one number of more decimals
     assert compare_outputs(model, x, once).verdict is Verdict.FAIL
+
+
+def test_keras_keeps_what_layers_return_only_where_all_rows_are_compared_so(
+    model, x, monkeypatch
+):
+    kept, run = [], KerasModel.run
+
+    def seen(self, given):
+        kept.append(given.rows)
+        return run(self, given)
+
+    monkeypatch.setattr(KerasModel, "run", seen)
+    for layer_rows, expected in ((20, [20]), (10, [])):
+        limits = Limits(layer_rows=layer_rows)
+        report = verify.check(model, x[:20], limits=limits)
+        assert report.verdict is Verdict.PASS
+        assert {part.numerics.shape[0] for part in report.layers} == {layer_rows}
+        assert kept == expected
+        kept.clear()
 
 
 def test_a_mapped_file_is_taken(model, x, y, tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.any_layer import chain
 from support.nets import (
     BATCH,
     INPUTS,
@@ -336,6 +337,27 @@ def test_bounds_are_the_same_in_blocks_of_any_size(monkeypatch):
     # One element of one row at a time.
     monkeypatch.setattr(sweeps, "MAX_BLOCK_ADJOINTS", 1)
     np.testing.assert_allclose(bounds_for(net, x), whole, rtol=1e-4)
+
+
+def test_a_block_has_few_rows_where_what_is_recorded_of_them_is_large(monkeypatch):
+    flat = layer("GlobalAveragePooling1D", "g")
+    conv = layer("Conv1D", "c", filters=2, kernel_size=2)
+    net = Network(
+        chain([(None, TIME, INPUTS)], conv, flat, layer("Dense", "d", units=1))
+    )
+    traced, traces_of = [], computations.traces_of
+
+    def seen(net, x):
+        traced.append(x.rows)
+        return traces_of(net, x)
+
+    monkeypatch.setattr(computations, "traces_of", seen)
+    whole = bounds_for(net, features())
+    assert max(traced) == BATCH
+    traced.clear()
+    monkeypatch.setattr(sweeps, "MAX_TRACED_NUMBERS", 1)
+    np.testing.assert_allclose(bounds_for(net, features()), whole)
+    assert max(traced) == 1
 
 
 RECURRENT = [

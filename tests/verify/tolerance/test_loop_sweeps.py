@@ -324,3 +324,17 @@ def test_a_mistake_on_the_way_back_through_a_convlstm_is_seen(mistake):
     with patch.object(*WRONG_CONVOLUTIONS[mistake]):
         found = bounds(net, x)
     assert not (found > RECORDED[0] * expected).any()
+
+
+def test_the_adjoints_of_an_output_that_is_nearly_0_do_not_overflow():
+    """Softmax rules a class out: its derivative is below the least normal number."""
+    head = layer("Dense", "d", units=3, activation="softmax")
+    net = Network(chain([(None, TIME, INPUTS)], layer("LSTM", "a", units=2), head))
+    bias = np.array([720, 0, 719.5], np.float32)
+    net = Network(net.spec.with_layer(net.spec["d"].with_weights(bias=bias)))
+    y = net.predict(features(time=TIME), dtype="float64")
+    assert (y[:, 1] < np.finfo(float).tiny).all()
+    assert (y[:, 1] > 0).all()
+    assert np.isfinite(bounds(net, features(time=TIME))).all()
+    with patch.object(loop_sweeps, "MOST_EXPONENT", 2000):
+        assert not np.isfinite(bounds(net, features(time=TIME))).all()
