@@ -42,6 +42,7 @@ from verify.tolerance.error_bound import (
     MAX_OUTPUT_ADJOINTS,
     Traces,
     bounded_by_format,
+    bounded_by_policy,
     bounded_outputs,
     traces_of,
     unbounded,
@@ -450,6 +451,10 @@ class Examiner:
         traces: Traces | None = None,
     ) -> list[Tolerance]:
         with doing("deriving bounds"):
+            if unbounded(self.net):
+                return bounded_by_policy(
+                    self.net, x, noise_floors, expected, theirs, work=work
+                )
             return bounded_outputs(
                 self.net,
                 x,

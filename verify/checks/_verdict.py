@@ -13,7 +13,7 @@ from verify.model.arrays import Array
 from verify.model.backends import Rule
 from verify.report.report import LayerResult, Report
 from verify.tolerance.compare import Comparison, Verdict, compare
-from verify.tolerance.error_bound import recorded_in, unbounded
+from verify.tolerance.error_bound import policy_format, recorded_in, unbounded
 from verify.tolerance.formats import NumberFormat
 from verify.tolerance.noise_floor import (
     FLUSH_ERROR,
@@ -337,9 +337,7 @@ def make_report(
         noise=max(float(tolerance.noise.max()) for tolerance in tolerances),
         scale=max(float(tolerance.scale.max()) for tolerance in tolerances),
         allowance=rule
-        or _tolerance_rule(
-            tolerances[0].rule, derived, total, unbounded(net), platform
-        ),
+        or _tolerance_rule(net, tolerances[0].rule, derived, total, platform),
         warnings=(*net.spec.notes, *warnings),
         partial_result=result,
         **more,
@@ -376,28 +374,28 @@ def format_rule(net: Network, result: PartialResult, precision: NumberFormat) ->
 
 
 def _tolerance_rule(
-    rule: str, derived: int, total: int, unknown: str, platform: str
+    net: Network, rule: str, derived: int, total: int, platform: str
 ) -> str:
     """Say by which rule the outputs were compared.
 
     Parameters
     ----------
+    net : Network
     rule : str
         Rule for numbers without a derived bound.
     derived, total : int
         How many numbers have a derived bound, of how many.
-    unknown : str
-        Why no bound is derived; empty if one is.
     platform : str
         Platform whose activation errors the bound holds for.
     """
-    if unknown:
-        return rule if rule != "noise floor" else f"noise floor ({unknown})"
+    bound, of = "derived bound", f" (kernels of {platform})"
+    if unknown := unbounded(net):
+        narrow = policy_format(net)
+        if narrow is None:
+            return rule if rule != "noise floor" else f"noise floor ({unknown})"
+        bound, of = f"derived bound of {narrow}", ""
     if derived == 0:
         return f"{rule} (the derived bound decides nothing here)"
     if derived == total:
-        return f"derived bound (kernels of {platform})"
-    return (
-        f"derived bound for {derived:,} of {total:,} numbers (kernels of {platform}), "
-        f"{rule} for the rest"
-    )
+        return f"{bound}{of}"
+    return f"{bound} for {derived:,} of {total:,} numbers{of}, {rule} for the rest"

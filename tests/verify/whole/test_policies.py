@@ -67,6 +67,56 @@ def test_check_passes_in_every_policy_and_fails_on_a_mistake(policy, kind):
     assert "gate order" in report.diagnosis.explanations[0].mistake
 
 
+def recurrent_alone(policy: str, head: str):
+    import keras
+    from keras import layers
+
+    start = "glorot_uniform"  # an orthogonal matrix in 16 bits TensorFlow cannot make
+    built = keras.Sequential(
+        [
+            keras.Input((TIME,), dtype="int32"),
+            layers.Embedding(11, 3, mask_zero=True, dtype=policy),
+            layers.LSTM(6, recurrent_initializer=start, dtype=policy, name="lstm"),
+            layers.Dense(4, activation="softmax", dtype=head, name="head"),
+        ]
+    )
+    built.set_weights(random_weights([w.shape for w in built.get_weights()], 7))
+    return built
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize(
+    ("policy", "head"),
+    [
+        ("mixed_float16", "float32"),
+        ("float16", "float16"),
+        ("mixed_bfloat16", "mixed_bfloat16"),
+    ],
+)
+def test_layers_with_equations_have_a_derived_bound_in_16_bits(policy, head):
+    keras_model = recurrent_alone(policy, head)
+    report = verify.check(keras_model, inputs())
+    name = policy.removeprefix("mixed_")
+    assert report.verdict is Verdict.PASS, str(report)
+    assert report.derived == 1
+    assert report.allowance == f"derived bound of {name}"
+    assert 0 < report.numerics.error_ratio < 0.5
+    spec = verify.load(keras_model).spec
+    moved = spec["head"].weights["kernel"].copy()
+    moved[2, 1] += 1.0
+    wrong = spec.with_layer(spec["head"].with_weights(kernel=moved))
+    report = verify.check(keras_model, inputs(), network=verify.Network(wrong))
+    assert report.verdict is Verdict.FAIL
+    assert not report.numerics.matches
+
+
+@pytest.mark.keras
+def test_other_layers_in_16_bits_are_held_to_the_noise_floor():
+    report = verify.check(model("mixed_float16"), inputs())
+    assert report.derived == 0
+    assert "it computes in mixed_float16" in report.allowance
+
+
 @pytest.mark.keras
 @pytest.mark.parametrize("policy", POLICIES)
 def test_predict_computes_in_the_policy_of_each_layer(policy):

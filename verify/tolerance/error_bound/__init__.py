@@ -45,7 +45,9 @@ from verify.tolerance.error_bound.computations import (
 )
 from verify.tolerance.error_bound.format_bounds import (
     bounded_by_format,
+    bounded_by_policy,
     format_bounds,
+    policy_format,
 )
 from verify.tolerance.error_bound.sites import recorded_in, unbounded
 
@@ -53,12 +55,14 @@ __all__ = [
     "MAX_OUTPUT_ADJOINTS",
     "Traces",
     "bounded_by_format",
+    "bounded_by_policy",
     "bounded_call",
     "bounded_outputs",
     "call_bounds",
     "format_bounds",
     "has_states",
     "output_bounds",
+    "policy_format",
     "recorded_in",
     "traces_of",
     "traces_of_call",

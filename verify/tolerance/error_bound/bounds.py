@@ -27,6 +27,7 @@ from verify.tolerance.error_bound.sweeps import bounds_of, sketched_rows
 from verify.tolerance.error_bound.time_windows import LongBounds
 from verify.tolerance.error_bound.visitor import BoundVisitor
 from verify.tolerance.noise_floor import (
+    MAX_RELATIVE,
     NEGLIGIBLE,
     SCALE_OF_ZEROS,
     Rounding,
@@ -37,9 +38,10 @@ MAX_OUTPUT_ADJOINTS, MAX_LAYER_ADJOINTS = 1e8, 3e7
 """Adjoints computed at most for the outputs of a model, and for those of one layer: a
 second or two. Beyond that, only the elements that differ most get a bound."""
 
-AMPLIFIED = 40.0
+AMPLIFIED, AMPLIFIED_COARSE = 40.0, 10.0
 """A row has no bounds where one of them is above so many times what decides something:
-that of a `sketch` may be as many times what backpropagation says."""
+that of a `sketch` may be as many times what backpropagation says. The second is for
+numbers of few digits, which are not sketched."""
 
 
 def bounded(
@@ -93,8 +95,9 @@ def _sound(
     # may have a bound that decides nothing for it alone.
     sound = np.ones(len(ours[0]), dtype=bool)  # (rows,)
     for floor, bound in zip(floors, found, strict=True):
+        times = AMPLIFIED if floor.limit <= MAX_RELATIVE else AMPLIFIED_COARSE
         scale = floor.scale.max(initial=0.0) or SCALE_OF_ZEROS
-        most = max(AMPLIFIED * floor.limit * scale, NEGLIGIBLE)
+        most = max(times * floor.limit * scale, NEGLIGIBLE)
         small = (bound <= most) | np.isnan(bound)
         sound &= small.reshape(len(sound), -1).all(axis=1)
     return [

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -36,9 +36,10 @@ import numpy as np
 from verify.backward.cells import Values
 from verify.backward.recording import NotRecorded, Operation
 from verify.forward.evaluable import Inputs
+from verify.forward.network import Network
 from verify.forward.trace import bare_path
 from verify.model.arrays import Array
-from verify.model.dtypes import SINGLE
+from verify.model.dtypes import HALF_DTYPES, POLICIES, SINGLE
 from verify.model.spec import LayerSpec
 from verify.tolerance.activation_errors import (
     EXACT_ACTIVATIONS,
@@ -59,7 +60,7 @@ from verify.tolerance.error_bound.sweeps import bounds_of
 from verify.tolerance.error_bound.visitor import BoundVisitor, sum_of_products
 from verify.tolerance.formats import NumberFormat
 from verify.tolerance.noise_floor import FLUSH_ERROR, Tolerance
-from verify.tolerance.simulation import Simulation
+from verify.tolerance.simulation import Scales, Simulation
 
 MAX_FORMAT_DEVIATION = 0.2
 """As `verify.tolerance.error_bound.bounds.MAX_LINEAR_DEVIATION`, for a format of few
@@ -97,7 +98,7 @@ def bounded_by_format(
         Of the model, in the format.
     x, noise_floors, ours, theirs, work : as for `bounded_outputs`
     """
-    if unbounded(simulation.net) or recorded_in(simulation.net):
+    if _without_bound(simulation.net):
         return list(noise_floors)
     return bounded(
         noise_floors,
@@ -105,6 +106,58 @@ def bounded_by_format(
         theirs,
         lambda differences: format_bounds(simulation, x, differences, work),
     )
+
+
+def policy_format(net: Network) -> NumberFormat | None:
+    """Return the number format in which layers compute by their policies.
+
+    None where that is no format of 16 bits, or no bound is known for a layer in it.
+    """
+    computed = {POLICIES[policy].compute for policy in net.spec.policies}
+    narrow = computed.intersection(HALF_DTYPES)
+    known = len(narrow) == 1 and computed <= {*narrow, "float32"}
+    if not known or _without_bound(_in_single(net)):
+        return None
+    return NumberFormat.read(narrow.pop())
+
+
+def bounded_by_policy(
+    net: Network,
+    x: Inputs,
+    noise_floors: Sequence[Tolerance],
+    ours: Sequence[Array],
+    theirs: Sequence[Array],
+    *,
+    work: float = MAX_OUTPUT_ADJOINTS,
+) -> list[Tolerance]:
+    """Return the tolerances of a model whose layers compute in 16 bits.
+
+    TensorFlow rounds weights, inputs and results as a port in that format does, and
+    partial sums at most. Layers in float32 round less than is taken here.
+
+    Parameters
+    ----------
+    net : Network
+    x, noise_floors, ours, theirs, work : as for `bounded_outputs`
+        The noise floors are returned as they are where there is no `policy_format`.
+    """
+    number_format = policy_format(net)
+    if number_format is None:
+        return list(noise_floors)
+    simulation = Simulation(_in_single(net), number_format, Scales({}))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bounded_by_format(simulation, x, noise_floors, ours, theirs, work=work)
+
+
+def _in_single(net: Network) -> Network:
+    """Return a network whose layers all compute in float32."""
+    root = net.spec.root.mapped(lambda layer: replace(layer, policy="float32"))
+    return Network(replace(net.spec, root=root), net.floatx)
+
+
+def _without_bound(net: Network) -> str:
+    """Return why a model has no bound in a number format; empty if it may have one."""
+    return unbounded(net) or recorded_in(net)
 
 
 def format_bounds(

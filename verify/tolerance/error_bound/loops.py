@@ -227,7 +227,7 @@ class _ChangingLoop:
             )
             places: list[Any] = [*out, moved]
             for place, array, front in zip(places, shown, (1, 1, 2), strict=True):
-                before = (slice(None),) * front
+                before: Any = (slice(None),) * front
                 if return_sequences:
                     place[*before, some] = array
                 else:
