@@ -137,6 +137,9 @@ def _recipes(names: Sequence[str]) -> dict[str, bool]:
             known = Path(known).stem  # recipes/toy_rnn.py
             hint = did_you_mean(known, (*RECIPES, *GROUPS))
             option, equals, value = name.partition("=")
+            several = [part.strip() for part in known.split(",")]
+            if len(several) > 1 and {*several} <= {*RECIPES, *GROUPS}:
+                hint = f"Did you mean {' '.join(several)}? "
             if equals:
                 hint = f"Did you mean --{option} {value}? "
             wanted = f". {hint}" if hint else f": {join_and((*RECIPES, *GROUPS))}. "

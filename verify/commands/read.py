@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def guess_config(weights: str, order: str) -> None:
 
     from verify.model_files.guessing import read_guess
 
-    guess = read_guess(Path(weights), order.split(",") if order else ())
+    guess = read_guess(Path(weights), re.findall(r"[^\s,]+", order))
     print(dumps(guess.config, indent=1))
     print(
         "This is a guess: names and shapes fit it, and do not say what follows. Edit "

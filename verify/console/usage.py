@@ -49,6 +49,18 @@ TARGETS = {
 
 SAMPLES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".txt", ".xlsx", ".json", ".pkl")
 MODELS = (".keras", ".h5", ".hdf5")
+EXPORTED = (".onnx", ".tflite", ".xml", ".pt2")
+ELSEWHERE = {
+    ("check", "--backend"): "check runs Keras itself, on KERAS_BACKEND of the "
+    "environment.",
+    ("check", "--keras"): "check runs the Keras that is installed.",
+    (
+        "selftest",
+        "--backend",
+    ): "selftest needs none: it compares the model with itself.",
+}
+"""What is said of options that a command has no use for."""
+
 MOST = 3
 """Commands that a message names, at most."""
 
@@ -135,6 +147,8 @@ def _no_such_option(
         )
     bare = shown.lstrip("-").lower().replace("_", "-")
     long = f"--{bare}"
+    if (said := ELSEWHERE.get((context.info_name or "", long))) is not None:
+        return shown, said
     if long in own or long == "--help":
         return shown, f"Did you mean {long}?"
     if len(bare) > 1 and (near := did_you_mean(long, [*own, "--help"])):
@@ -147,9 +161,11 @@ def _no_such_option(
             metavar.lower(),
             metavar.lower()[:1],
         ):
-            return shown, f"{metavar} is given without an option: " + " ".join(
-                [context.command_path, metavar]
-            )
+            places = [
+                p.metavar for p in command.params if isinstance(p, click.Argument)
+            ]
+            whole = " ".join([context.command_path, *filter(None, places)])
+            return shown, f"{metavar} is given without an option: {whole}"
     if len(bare) == 1 and bare != "v":
         first = [option for option in own if option.startswith(long)]
         if 0 < len(first) <= MOST:
@@ -233,8 +249,11 @@ def _extra(context: click.Context, words: Sequence[str]) -> str:
             return f"{before} takes no value."
     if spare and all(word.endswith(MODELS) for word in spare):
         return "One model at a time."
-    if "--text" in options:
-        return "Texts go behind --text."
+    for option, what in (("--text", "Texts"), ("--recipes", "Recipes")):
+        if option in options:
+            return f"{what} go behind {option}."
+    if spare and all(word.endswith(EXPORTED) for word in spare):
+        return "An exported file is compared by rnn-verify compare."
     return "Inputs go behind --data." if "--data" in options else ""
 
 

@@ -95,6 +95,8 @@ def meant_instead(path: Path) -> str:
     text = str(path)
     if URL.match(text):
         return ". That is a URL; download the file, and give its name"
+    if text == "-":
+        return ". Standard input is not read; write what comes from it into a file"
     if text.startswith("~"):
         return ". Only shells know ~; write the path from / on"
     if set(text) & {"*", "?", "["}:
@@ -102,6 +104,9 @@ def meant_instead(path: Path) -> str:
     corrected = Path(text.strip(" '\"").replace("\\", "/"))
     if corrected != path and corrected.exists():
         return _meant(corrected)
+    run = Path("runs") / path.name / "model.keras"
+    if not path.suffix and run.is_file():
+        return _meant(run)
     near = _near(path)
     return _meant(near[0]) if len(near) == 1 else ""
 
@@ -121,7 +126,8 @@ def _near(path: Path) -> list[Path]:
         return []
     # a link that leads nowhere has the name itself
     entries = [entry for entry in entries if entry.name != path.name]
-    alike = {entry.stem: entry for entry in entries if entry.suffix == path.suffix}
+    suffix = path.suffix.lower()
+    alike = {entry.stem: entry for entry in entries if entry.suffix.lower() == suffix}
     near = [alike[stem] for stem in near_names(path.stem, alike)]
     return near or [entry for entry in entries if entry.stem == path.stem]
 

@@ -113,6 +113,12 @@ def test_what_options_are_also_called_is_an_option_of_no_other_meaning():
     assert set(usage.ALSO_CALLED) <= known
 
 
+def test_what_is_said_of_options_of_other_commands_is_of_options_that_there_are():
+    for name, option in usage.ELSEWHERE:
+        assert option not in own_options("rnn-verify", name)
+        assert any(known == option for _, _, known in OPTIONS)
+
+
 def test_a_word_of_another_program_is_not_taken_for_a_near_one():
     table = {"A sentence": ("train", "test-vectors")}
     assert usage.meant_command("Test_Vectors", table) == "A sentence"

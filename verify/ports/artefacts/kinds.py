@@ -27,6 +27,8 @@ RUN_ELSEWHERE = (
     "run it there on --data x.npy, and give what it returns as --outputs y.npy"
 )
 
+OUTPUTS_BEHIND = "what a port returned goes behind --outputs, its inputs behind --data"
+
 REMEDIES: Mapping[str, str] = {
     "keras": "to compare two, write the outputs of one with rnn-verify predict, and "
     "give them as --outputs",
@@ -35,6 +37,9 @@ REMEDIES: Mapping[str, str] = {
     "safetensors.torch.save_file and compare them with --as torch",
     "safetensors": f"{AS_WEIGHTS} torch or another framework",
     "npz": f"{AS_WEIGHTS} FRAMEWORK",
+    "npy": OUTPUTS_BEHIND,
+    "parquet": OUTPUTS_BEHIND,
+    "text": OUTPUTS_BEHIND,
     "tfjs": f"{AS_WEIGHTS} tfjs, not its outputs",
     "core_ml": RUN_ELSEWHERE,
     "graph_def": "convert it to ONNX (python -m tf2onnx.convert --graphdef)",
