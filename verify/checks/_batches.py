@@ -603,7 +603,7 @@ def _compared(
     decimals: Decimals | None = None
     recorded: dict[int, list[Comparison]] = {}
     if not examiner.native:
-        decimals = Decimals.of(theirs)
+        decimals = Decimals.of(native[1])
         for places in decimals.candidates:
             wider = [t.widened(half_unit(places)) for t in tolerances]
             recorded[places] = compared(native, wider)

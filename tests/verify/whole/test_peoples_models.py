@@ -266,6 +266,10 @@ def test_a_row_of_padding_alone_hides_no_mistake_of_the_others():
         assert "leave out the rows" in report.reason
         assert report.numerics.matches
         assert all(layer.matches for layer in report.layers)
+    written = np.round(theirs.astype(np.float64), 3)  # as in a text file
+    report = verify.compare_outputs(model, x, written, diagnosis_seconds=1)
+    assert (report.verdict, report.numerics.mismatched) == (Verdict.INCONCLUSIVE, 0)
+    assert any("recorded to 3 decimal(s)" in text for text in report.warnings)
     by_tolerance = verify.compare_outputs(model, x, theirs, tolerance="1%")
     assert by_tolerance.verdict is Verdict.INCONCLUSIVE
     wrong = [*right[:1], *(w[..., GATES_IFOC] for w in right[1:4]), *right[4:]]
