@@ -199,7 +199,7 @@ def write_bad_files(folder) -> None:
         ("not.npy", "cannot be read as .npy"),
         ("not.npz", "cannot be read as .npz"),
         ("data.txt", "ending in .npy, .npz, .csv, .tsv, .parquet. Received: text"),
-        ("objects.npy", "cannot be read as .npy"),
+        ("objects.npy", "Received: Python objects, which are not unpickled"),
         ("words.npy", "expected numbers. Received: dtype=<U1"),
         ("two.npz", "expected one array, or one called 'x'. Received: a, b"),
         ("cut.npy", "cannot be read as .npy"),
