@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import pytest
 from support import commands
+from support.any_layer import chain
 from support.nets import INPUTS, TIME, VOCABULARY, ids, layer, lstm_file, mutated, spec
 
 import verify
@@ -672,3 +673,26 @@ def test_what_numpy_refuses_never_waits_for_keras(model, x, monkeypatch, capsys)
     bad[SIZE - 1, 0], bad[SIZE, 0] = 0, VOCABULARY  # in the second batch: Keras is next
     with pytest.raises(Loading):
         check(model, bad)
+
+
+def test_a_port_that_has_nan_where_the_model_has_is_not_called_wrong():
+    # the mean over steps that are all masked is 0 / 0
+    net = Network(
+        chain(
+            [(None, 5)],
+            layer("Embedding", "e", input_dim=9, output_dim=3, mask_zero=True),
+            layer("GlobalAveragePooling1D", "mean"),
+            layer("Dense", "d", units=4),
+            dtypes=["int32"],
+        )
+    )
+    x = np.random.default_rng(0).integers(1, 9, (6, 5))
+    x[2] = 0
+    outputs = net.predict(x, dtype="float32")
+    assert np.isnan(outputs).any(axis=1).tolist() == [False, False, True, *[False] * 3]
+    report = verify.compare_outputs(net, x, outputs)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "NaN" in report.reason
+    outputs[4, 1] += np.float32(1e-3)
+    report = verify.compare_outputs(net, x, outputs, diagnosis_seconds=0)
+    assert report.verdict is Verdict.FAIL
