@@ -60,6 +60,8 @@ SLOPES: Mapping[np.ufunc, Slopes] = MappingProxyType(
         np.log2: lambda x, y: (1 / (x * math.log(2)),),
         np.log10: lambda x, y: (1 / (x * math.log(10)),),
         np.log1p: lambda x, y: (1 / (1 + x),),
+        np.deg2rad: lambda x, y: (math.pi / 180,),
+        np.rad2deg: lambda x, y: (180 / math.pi,),
         np.sin: lambda x, y: (np.cos(x),),
         np.cos: lambda x, y: (-np.sin(x),),
         np.tan: lambda x, y: (1 + y * y,),

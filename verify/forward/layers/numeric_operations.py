@@ -6,7 +6,6 @@ keras/src/backend/tensorflow/.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -50,15 +49,6 @@ def sinc(x: Array) -> Array:
     turned = x * x.dtype.type(np.pi)
     one = np.where(x == 0, x.dtype.type(1), turned)
     return np.where(x == 0, x.dtype.type(1), np.sin(one) / one)
-
-
-def scaled(factor: float) -> Callable[[Array], Array]:
-    """Return a function that multiplies by a constant."""
-
-    def times(x: Array) -> Array:
-        return x * x.dtype.type(factor)
-
-    return times
 
 
 def hypotenuse(x1: Array, x2: Array) -> Array:
@@ -191,8 +181,8 @@ DIAGONAL = {
     "axis2": Option(axis, 1),
 }
 _UNARY: dict[str, Callable[[Array], Any]] = {
-    "Cbrt": cube_root, "Deg2rad": scaled(math.pi / 180),
-    "Rad2deg": scaled(180 / math.pi), "Sinc": sinc,
+    "Cbrt": cube_root, "Deg2rad": np.deg2rad,
+    "Rad2deg": np.rad2deg, "Sinc": sinc,
     "Exp2": lambda x: np.exp2(x), "Erfc": lambda x: 1 - erf(x),
     "Signbit": np.signbit, "Isneginf": np.isneginf, "Isposinf": np.isposinf,
 }  # fmt: skip
