@@ -52,12 +52,14 @@ def _resizing():
                shape=(None, None, 2), wrong=[{"fill_value": 0.0}],
                not_as_onnx=r"images of a fixed size. Received: \(None, None, 2\)"
                )  # fmt: skip
-    yield Case("Resizing", to[0], shape=(5, 5, 3), dtypes=["uint8"],
-               inputs=_pixels(5, 5, 3))  # fmt: skip
-    yield Case("Resizing", {**to[0], "interpolation": "bicubic"}, shape=(5, 5, 3),
-               dtypes=["uint8"], inputs=_pixels(5, 5, 3))  # fmt: skip
-    yield Case("Resizing", {**to[0], "interpolation": "nearest"}, shape=(5, 5, 3),
-               dtypes=["uint8"], inputs=_pixels(5, 5, 3))  # fmt: skip
+    for how in ("nearest", "bilinear", "bicubic"):
+        # by predict: on TensorFlow it does not round as a call does
+        yield Case("Resizing", {**to[0], "interpolation": how}, shape=(5, 5, 3),
+                   dtypes=["uint8"], inputs=_pixels(5, 5, 3),
+                   batch_size=BATCH)  # fmt: skip
+    yield Case("Resizing", {**to[1], "pad_to_aspect_ratio": True, "fill_value": 0.5},
+               shape=(5, 8, 2), dtypes=["uint8"], inputs=_pixels(5, 8, 2),
+               batch_size=BATCH)  # fmt: skip
 
 
 CASES = [

@@ -123,6 +123,13 @@ class Rule(StrEnum):
     )
     """Source: keras/src/backend/torch/numpy.py, ``argmax``."""
 
+    RESIZED_STAYS_WHOLE = (
+        "Resizing rounds images of whole numbers again; on TensorFlow predict resizes "
+        "them as floats, though calling the model rounds"
+    )
+    """Source: keras/src/layers/preprocessing/tf_data_layer.py, which casts what comes
+    in to the dtype of the layer inside a graph of TensorFlow."""
+
     CENTRES_FIRST = (
         "BatchNormalization subtracts the mean before it scales; on TensorFlow mean "
         "and beta are made one summand"
@@ -260,7 +267,7 @@ TENSORFLOW: Rules = frozenset()
 """TensorFlow is the reference, so it follows no rule."""
 
 _ELSEWHERE = (
-    *(Rule.EXACT_CONSTANTS, Rule.FLOOR_DIVIDES_EXACTLY),
+    *(Rule.EXACT_CONSTANTS, Rule.FLOOR_DIVIDES_EXACTLY, Rule.RESIZED_STAYS_WHOLE),
     *(Limit.WHOLE_TO_FLOATS, Limit.WHOLE_TO_TENS, Limit.TEXTS, Limit.SLICE_TO_END),
     Limit.ISTFT_ENDS,
 )

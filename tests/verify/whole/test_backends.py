@@ -195,6 +195,7 @@ def test_every_rule_of_torch_is_recorded():
     rules = {rule for rule in BACKENDS["torch"] if isinstance(rule, Rule)}
     elsewhere = {
         Rule.EXACT_CONSTANTS,
+        Rule.RESIZED_STAYS_WHOLE,
         Rule.CUBIC_REPEATS_EDGE,
         Rule.VARIANCE_OF_SQUARES,
     }

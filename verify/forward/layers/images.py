@@ -32,7 +32,7 @@ from verify.forward.layers.regularization import TrainingOnly
 from verify.forward.resizing import INTERPOLATIONS, resized, resized_in_single
 from verify.model.arrays import Array
 from verify.model.backends import Limit, Rule
-from verify.model.dtypes import POLICIES, is_float, rounded, working
+from verify.model.dtypes import POLICIES, dtype_of, is_float, rounded, working
 from verify.model.spec import LayerSpec
 
 BOXES = frozenset({"bounding_box_format"})
@@ -101,7 +101,8 @@ class Resizing(LayerType):
 
     With ``crop_to_aspect_ratio`` what is too much of one side is cut off first, and
     with ``pad_to_aspect_ratio`` what the other side lacks is added first, at both ends
-    alike. Whole numbers are rounded again, and stay in the range of their dtype.
+    alike. Whole numbers are rounded again, and stay in the range of their dtype, but
+    not on TensorFlow: predict resizes them as floats.
 
     Source: keras/src/layers/preprocessing/image_preprocessing/resizing.py.
     """
@@ -138,6 +139,9 @@ class Resizing(LayerType):
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         options = layer.options
+        if Rule.RESIZED_STAYS_WHOLE not in layer.rules:
+            compute = POLICIES[layer.policy].compute
+            inputs = rounded(inputs.astype(dtype_of(compute), copy=False), compute)
         x, size = _images(layer, inputs), (options["height"], options["width"])
         if options["crop_to_aspect_ratio"]:
             x = cropped_to(x, size)

@@ -11,6 +11,7 @@ from verify.errors import UnsupportedError
 from verify.forward.layers import images
 from verify.forward.layers.images import interpolated, kept_sides
 from verify.model.arrays import Array
+from verify.model.backends import Rule
 from verify.model.dtypes import POLICIES, working
 from verify.model.spec import LayerSpec
 from verify.ports.convert.to_onnx.layers import repeated
@@ -103,7 +104,10 @@ def _weights(layer: LayerSpec, n: int, m: int, interpolation: str, **how: Any) -
 
 def resizing(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
     """Write Resizing."""
-    options, x = layer.options, inputs
+    options = layer.options
+    if Rule.RESIZED_STAYS_WHOLE not in layer.rules:
+        inputs = inputs.cast(working(POLICIES[layer.policy].compute))
+    x = inputs
     size, axes = (options["height"], options["width"]), _axes(layer, inputs)
     interpolation = options["interpolation"]
     if options["crop_to_aspect_ratio"]:
