@@ -37,7 +37,7 @@ def check(
     x: Any = None,
     *,
     batch_size: int = 32,
-    network: Network | None = None,
+    network: Network | str | os.PathLike[str] | None = None,
     config: str | os.PathLike[str] | None = None,
     semantics: str | None = None,
     loaded: Network | None = None,
@@ -62,7 +62,7 @@ def check(
     batch_size : int
         Batch size of ``model.predict``; one that is fixed in the model takes
         precedence.
-    network : Network, optional
+    network : Network or path, optional
         Compare this network with Keras, not the one read from `model`: your own
         variant, or a mistake planted on purpose. The numbers and options in which a
         layer that differs is not the model's are named.

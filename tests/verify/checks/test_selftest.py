@@ -89,5 +89,5 @@ def test_the_command_takes_a_share_and_names(model, tmp_path, capsys):
     assert main([*command, f"--at-least={100 * share + 1:.3f}%"]) == 3
     for given in ("99", "0.99", "101%", "-1%", "x%"):
         line = refused(capsys, *command, f"--at-least={given}")
-        assert "--at-least: expected a share from 0% to 100%, such as 99%. Rece" in line
+        assert "--at-least: expected a share from 0% to 100%, such as 99%. " in line
     assert "is called 'no such'" in refused(capsys, *command, "--ignore", "no such")
