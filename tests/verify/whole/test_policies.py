@@ -167,3 +167,20 @@ def test_tanh_shrink_of_16_bits_rounds_tanh_before_it_is_subtracted():
     exact = network.predict(x.astype("float32"), dtype="float64")
     apart = np.abs(ours.astype(float) - exact)
     assert apart.max() > 1e-5  # far more than the result itself is rounded
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_matrices_of_16_bits_are_inverted(dtype):
+    import keras
+
+    x = keras.Input((4, 3), dtype=dtype)
+    products = keras.ops.einsum("bti,btj->bij", x, x)
+    model = keras.Model(x, keras.ops.inv(products))
+    net = verify.load(model)
+    rng = np.random.default_rng(0)
+    given = np.linalg.qr(rng.normal(size=(5, 4, 3)))[0] * 0.75
+    right = net.predict(given, dtype="float64")
+    found = net.predict(given)
+    assert np.abs(right).max() > 1
+    assert 0 < np.abs(found.astype(np.float64) - right).max() < 0.1

@@ -162,15 +162,20 @@ def _matrices(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
     return of_rows
 
 
+def _as_solved(x: Array) -> Array:
+    """Return matrices in a dtype that NumPy solves, which those of 16 bits are not."""
+    return x.astype(np.float32) if x.dtype.itemsize < 4 else x
+
+
 def determinant(x: Array) -> Array:
     """Return the determinant of a matrix for each row."""
-    return np.linalg.det(x)
+    return as_array(np.linalg.det(_as_solved(x))).astype(x.dtype, copy=False)
 
 
 def inverse(x: Array) -> Array:
     """Return the inverse of a matrix for each row; NaN if one has none."""
     try:
-        return np.linalg.inv(x)
+        return as_array(np.linalg.inv(_as_solved(x))).astype(x.dtype, copy=False)
     except np.linalg.LinAlgError:
         return np.full_like(x, np.nan)
 
