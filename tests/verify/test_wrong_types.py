@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def right(folder):
-    """What each parameter without a default may be, as files and arrays."""
+    """Return what each parameter without a default may be, as files and arrays."""
     net = verify.load(folder / "m.keras")
     lstm = next(layer for layer in net.spec if layer.class_name == "LSTM")
     return {

@@ -12,6 +12,7 @@ import numpy as np
 
 from verify.backward.layers import Adjoints, Backward, BackwardCall
 from verify.backward.recording import NotRecorded, Operation, Recorded, Tape
+from verify.backward.recording.tape import value_of as array_of
 from verify.errors import DataError
 from verify.forward.evaluate import NUMPY_ERRORS, Evaluation, value_of
 from verify.forward.layers import REGISTRY
@@ -166,13 +167,26 @@ def floats_recorded(tape: Tape, evaluate: Callable[[Any], Any], arguments: Any) 
     return map_structure(partial(_exact_recorded, tape), again)
 
 
-def _exact_recorded(tape: Tape, leaf: Any) -> Any:
-    """Return a recorded value in place of floats; anything else as it is."""
-    if not _unrecorded(leaf):
-        return leaf
+def _stand_in(tape: Tape, leaf: Any) -> Any:
+    """Return a recorded value in place of exact numbers."""
     value = value_of(leaf).astype(np.float64)
     exact: Any = tape.leaf(value, value.astype(np.float32), needed=False)
     return Tensor(exact, leaf.mask) if isinstance(leaf, Tensor) else exact
+
+
+def _exact_recorded(tape: Tape, leaf: Any) -> Any:
+    """Return a recorded value in place of floats; anything else as it is."""
+    return _stand_in(tape, leaf) if _unrecorded(leaf) else leaf
+
+
+def _number_recorded(tape: Tape, leaf: Any) -> Any:
+    """Return a recorded value in place of whole numbers; anything else as it is."""
+    value = value_of(leaf)
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biu":
+        return leaf
+    if value.size and np.abs(value.astype(np.float64)).max() >= WHOLE:
+        return leaf
+    return _stand_in(tape, leaf)
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -185,8 +199,7 @@ def _same(a: Any, b: Any) -> bool:
 
 def _plain(leaf: Any) -> Any:
     """Return the array that a leaf stands for."""
-    value = value_of(leaf)
-    return value.value if isinstance(value, Recorded) else value
+    return array_of(value_of(leaf))
 
 
 def _unrecorded(leaf: Any) -> bool:
@@ -199,23 +212,6 @@ def _counts(leaf: Any) -> bool:
     """Return whether all numbers are whole, and exact in float32."""
     value = value_of(leaf)
     return bool(np.all(value == np.round(value)) and np.all(np.abs(value) < WHOLE))
-
-
-def _as_float64(leaf: Any) -> Any:
-    """Return a leaf with its numbers in float64."""
-    if isinstance(leaf, Tensor):
-        return Tensor(leaf.value.astype(np.float64), leaf.mask)
-    return leaf.astype(np.float64)
-
-
-def _number_recorded(tape: Tape, leaf: Any) -> Any:
-    """Return a recorded value in place of whole numbers; anything else as it is."""
-    value = value_of(leaf)
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biu":
-        return leaf
-    if value.size and np.abs(value.astype(np.float64)).max() >= WHOLE:
-        return leaf
-    return _exact_recorded(tape, _as_float64(leaf))
 
 
 def show_decisions(back: Backward, call: BackwardCall) -> None:

@@ -123,6 +123,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 _INSIDE = "Exception encountered: "
+"""What Keras puts before the reason for which a layer inside cannot be made."""
 
 
 def first_line(error: Exception) -> str:

@@ -382,17 +382,13 @@ class Rounding:
         exact = x.evaluate(self.net, "float64")
         unit = UNIT_ROUNDOFF["float64"]
         neighbour = x.evaluate(perturbed(self.net.spec, unit, 0), "float64")
-        moved = [
-            float(np.abs(_apart(a, b)).max(initial=0.0))
-            for a, b in zip(neighbour, exact, strict=True)
-        ]
         single = x.evaluate(self.net, "float32")
         share = unit / UNIT_ROUNDOFF["float32"]
-        moved += [
-            share * float(np.abs(_apart(a, b)).max(initial=0.0))
-            for a, b in zip(single, exact, strict=True)
-        ]
-        return max(moved)
+        return max(
+            part * float(np.abs(_apart(a, b)).max(initial=0.0))
+            for part, moved in ((1.0, neighbour), (share, single))
+            for a, b in zip(moved, exact, strict=True)
+        )
 
 
 def perturbed(spec: ModelSpec, relative: float, seed: int) -> Network:

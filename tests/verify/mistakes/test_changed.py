@@ -1,4 +1,4 @@
-"""What was changed by hand in a network that is given is said, with its place."""
+"""Say what was changed by hand in a network that is given, with its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rounding does to a network, as it is measured."""
+"""Measure what rounding does to a network."""
 
 from __future__ import annotations
 

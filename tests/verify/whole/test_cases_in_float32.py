@@ -55,7 +55,7 @@ def in_float32(case: Case) -> Case:
 
 
 def checked(case: Case) -> verify.Report:
-    """What a check of the case says, with many rows."""
+    """Return what a check of the case says, with many rows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras warns of masks that end somewhere
         model = randomise(in_float32(case).model(), 1)
