@@ -25,6 +25,7 @@ from verify.checks._verdict import (
     make_report,
     on_untested,
     partial_verdict,
+    proof_by_layers,
 )
 from verify.checks.checkpoint import Watch, network_fingerprint, package_versions
 from verify.checks.inputs import (
@@ -244,7 +245,7 @@ class KerasComparison(RowComparison):
         # `judge` evaluates the model on these rows only if the proof has failed
         rows = result.most_different() if not proof.matches else np.arange(1)
         some = prepared_rows(self.net, self.source, rows)
-        verdict, reason = judge(self.examiner.rounding, some, result, ())
+        verdict, reason = judge(self.examiner.rounding, some, result, proof, ())
         verdict, reason = partial_verdict(verdict, reason, result.rows, self.plan.rows)
         verdict, reason = on_untested(verdict, reason, self.untested)
         return self._report(
@@ -270,7 +271,8 @@ class KerasComparison(RowComparison):
                 layers = self._layers(some)
         except KerasCannotRun as error:
             notes.append(f"the layers were not compared one by one: {error}")
-        verdict, reason = judge(self.examiner.rounding, some, result, layers)
+        proof = proof_by_layers(self.net, some, proof, layers)
+        verdict, reason = judge(self.examiner.rounding, some, result, proof, layers)
         chunks: TimeChunks | None = None
         amplified: tuple[float, float] | None = None
         comparable = layers and result.finite and not result.undefined

@@ -100,11 +100,6 @@ def compare_call(
     ours64 = net.call_layer(
         name, call64.args, call64.kwargs, dtype="float64", states=states, masks=masks
     )
-    ours64, theirs64 = all_finite(ours64, call64.outputs)
-    allowed = [float64_tolerance(y).atol for y in ours64]
-    proof = compare_all(ours64, theirs64, allowed=allowed)
-    if proof.matches and (problem := _mask_difference(masks, call64.masks)):
-        proof = replace(proof, matches=False, problem=problem)
     traces = None
     if examiner.keeps_traces(alone.rows) and not has_states(alone):
         traces = traces_of_call(net, alone)
@@ -118,6 +113,18 @@ def compare_call(
         )  # fmt: skip
     allowed = [tolerance.atol for tolerance in tolerances]
     numerics = compare_all(*all_finite(reference, call.outputs), allowed=allowed)
+    in_single = [y.dtype == np.float32 for y in call64.outputs]
+    ours64, theirs64 = all_finite(ours64, call64.outputs)
+    proof = compare_all(
+        ours64,
+        theirs64,
+        allowed=[
+            atol if single else float64_tolerance(y).atol
+            for y, single, atol in zip(ours64, in_single, allowed, strict=False)
+        ],
+    )
+    if proof.matches and (problem := _mask_difference(masks, call64.masks)):
+        proof = replace(proof, matches=False, problem=problem)
     steps, amplified = None, 0.0
     if not proof.matches:
         amplified = rounding.amplified(alone64)

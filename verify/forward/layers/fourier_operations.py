@@ -48,6 +48,16 @@ def waves(rows: int, columns: int, size: int, dtype: Any) -> Pair:
     return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
 
+def mixed(x: Array, part: Array) -> Array:
+    """Return ``x @ part`` of recorded numbers, rounded as a fast transform does it.
+
+    A fast transform adds every number of `x` to every frequency on its way, even those
+    that a wave is 0 at. The two products that cancel stand for their rounding errors.
+    """
+    rest = (1 - np.abs(part)).astype(part.dtype)
+    return x @ part + (x @ rest - x @ rest)
+
+
 def rfft(x: Array, fft_length: int | None) -> list[Array]:
     """Return the frequencies from 0 to a half of real numbers."""
     size = fft_length or x.shape[-1]
@@ -56,7 +66,7 @@ def rfft(x: Array, fft_length: int | None) -> list[Array]:
         return [found.real.astype(x.dtype), found.imag.astype(x.dtype)]
     cosines, sines = waves(size, size // 2 + 1, size, x.dtype)
     x = fitted(x, size)
-    return [x @ cosines, -(x @ sines)]
+    return [mixed(x, cosines), -mixed(x, sines)]
 
 
 def irfft(x: Pair, fft_length: int | None) -> Array:
@@ -69,11 +79,12 @@ def irfft(x: Pair, fft_length: int | None) -> Array:
         return np.fft.irfft(real + 1j * imaginary, size).astype(real.dtype)
     cosines, sines = waves(count, size, size, real.dtype)
     # every frequency but the first, and that of a half, stands for two
-    twice = np.full((count, 1), 2.0, real.dtype)
+    twice = np.full(count, 2.0, real.dtype)
     twice[0] = 1
     if size % 2 == 0:
         twice[-1] = 1
-    return (real @ (cosines * twice) - imaginary @ (sines * twice)) / size
+    parts = (mixed(real * twice, cosines), mixed(imaginary * twice, sines))
+    return (parts[0] - parts[1]) / size
 
 
 def fft(x: Pair) -> list[Array]:
@@ -84,7 +95,10 @@ def fft(x: Pair) -> list[Array]:
         found = np.fft.fft(real + 1j * imaginary)
         return [found.real.astype(real.dtype), found.imag.astype(real.dtype)]
     cosines, sines = waves(size, size, size, real.dtype)
-    return [real @ cosines + imaginary @ sines, imaginary @ cosines - real @ sines]
+    return [
+        mixed(real, cosines) + mixed(imaginary, sines),
+        mixed(imaginary, cosines) - mixed(real, sines),
+    ]
 
 
 def frames_of(x: Array, length: int, stride: int) -> Array:
