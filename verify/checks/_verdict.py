@@ -76,7 +76,7 @@ def undefined(
 def proof_by_layers(
     net: Network, x: Inputs, proof: Comparison, layers: tuple[LayerResult, ...]
 ) -> Comparison:
-    """Return the comparison in float64: of the outputs, or where they cannot, of layers.
+    """Return the comparison in float64: of the outputs, or of the layers one by one.
 
     Keras computes the mean of whole numbers and a few others in float32 in a model of
     float64, too. What comes behind is as far apart as float32 rounds. The layers, which
