@@ -47,14 +47,15 @@ def usable_inputs(net: Network, x: Any = None, *, rows: int = PROBE_ROWS) -> Inp
     Raises
     ------
     DataError
-        The inputs do not fit the model, or NaN or infinity is in them or the weights.
+        The inputs do not fit the model, NaN or infinity in them reaches its outputs, or
+        there is some in the weights.
     """
     net.spec.require_finite()
     if x is None:
         rows = _affordable(net, rows)
         prepared = net.prepare(probe_inputs(net.spec, rows=rows))
         # A row of padding alone may give NaN: the average over no step, for example.
-        if all(np.isfinite(y.astype(np.float64)).all() for y in net.flat(prepared)):
+        if _finite(net, prepared):
             return prepared
         return net.prepare(probe_inputs(net.spec, empty=False, rows=rows))
     prepared = checked_inputs(net, x)
@@ -93,20 +94,31 @@ def checked_inputs(net: Network, x: Any) -> Inputs:
     Raises
     ------
     DataError
-        The inputs do not fit the model, or NaN or infinity is in them.
+        The inputs do not fit the model, or NaN or infinity is in them and reaches its
+        outputs: a model may replace or mask what is missing.
     """
     if is_path(x):
         x = as_source(net, x).read()
-    for array in net.separate(x):
-        if is_float(array) and not np.isfinite(array).all():
-            bad = ~np.isfinite(array)
-            first = [int(k) for k in np.argwhere(bad)[0]]
-            raise DataError(
-                f"expected finite numbers in the inputs. Received: "
-                f"{np.count_nonzero(bad):,} NaN or infinite value(s), the first at "
-                f"{first}"
-            )
-    return net.prepare(x)
+    given = net.separate(x)
+    bad = [~np.isfinite(a) if is_float(a) else np.zeros(a.shape, bool) for a in given]
+    count = sum(int(np.count_nonzero(b)) for b in bad)
+    cast = any(
+        b.any() and not is_float(np.zeros(0, dtype_of(layer.options["dtype"])))
+        for layer, b in zip(net.spec.inputs, bad, strict=True)
+    )
+    prepared = None if cast else net.prepare(x)
+    if prepared is None or (count and not _finite(net, prepared)):
+        first = next([int(k) for k in np.argwhere(b)[0]] for b in bad if b.any())
+        raise DataError(
+            "expected finite numbers in the inputs, or a model that leaves out the "
+            f"others. Received: {count:,} NaN or infinite value(s), the first at {first}"
+        )
+    return prepared
+
+
+def _finite(net: Network, x: Inputs) -> bool:
+    """Tell whether the outputs for these inputs are finite."""
+    return all(np.isfinite(y.astype(np.float64)).all() for y in net.flat(x))
 
 
 def as_source(net: Network, x: Any) -> Source:
@@ -139,7 +151,7 @@ def prepared_rows(net: Network, source: Source, rows: Array) -> Inputs:
     Raises
     ------
     DataError
-        They do not fit the model, or NaN or infinity is in them.
+        They do not fit the model, or NaN or infinity in them reaches its outputs.
     """
     data = source.take(rows)
     start = int(rows[0]) if len(rows) else 0

@@ -227,6 +227,37 @@ def test_nan_that_a_model_leaves_out_is_no_difference():
     assert found.verdict is Verdict.FAIL
 
 
+def test_numbers_that_are_missing_where_the_model_expects_it():
+    import keras
+    from keras import layers, ops
+
+    i, x = sequence(), floats(4, 6, 4)
+    x[0, 4:], x[2, 1, 3] = np.nan, np.nan
+    known = ops.cast(ops.isfinite(i), "float32")
+    there = ops.all(ops.isfinite(i), axis=-1)
+    for hidden in (
+        layers.LSTM(5)(ops.concatenate([ops.nan_to_num(i), known], axis=-1)),
+        layers.LSTM(5)(i, mask=there),
+    ):
+        model = keras.Model(i, layers.Dense(2)(hidden))
+        passes(model, x)
+        right = model.get_weights()
+        model.set_weights([w[..., GATES_IFOC] for w in right[:3]] + right[3:])
+        swapped = model.predict(x, verbose=0)
+        model.set_weights(right)
+        found = verify.compare_outputs(model, x, swapped)
+        assert found.verdict is Verdict.FAIL
+        assert "i,f,o,c" in found.diagnosis.explanations[0].explanation
+    ids_ = sequence((6,), dtype="int32")
+    words = keras.Model(ids_, layers.LSTM(5)(layers.Embedding(9, 4)(ids_)))
+    for model, given in (
+        (keras.Model(i, layers.LSTM(5)(i)), x),
+        (words, np.where(np.isnan(x[..., 0]), np.nan, 1.0)),
+    ):
+        with pytest.raises(DataError, match=r"NaN or infinite value\(s\)"):
+            verify.check(model, given)
+
+
 def test_gradients_that_are_nan_in_keras_alone_are_no_mistake_of_numpy():
     import keras
     from keras import layers, ops
