@@ -110,8 +110,9 @@ def checked_inputs(net: Network, x: Any) -> Inputs:
     if prepared is None or (count and not _finite(net, prepared)):
         first = next([int(k) for k in np.argwhere(b)[0]] for b in bad if b.any())
         raise DataError(
-            "expected finite numbers in the inputs, or a model that leaves out the "
-            f"others. Received: {count:,} NaN or infinite value(s), the first at {first}"
+            f"expected finite numbers in the inputs, or a model that leaves out the "
+            f"others. Received: {count:,} NaN or infinite value(s), the first at "
+            f"{first}"
         )
     return prepared
 
