@@ -64,7 +64,7 @@ from verify.tolerance.error_bound import (
     visitor,
 )
 from verify.tolerance.error_bound import bounds as module
-from verify.tolerance.noise_floor import FLUSH_ERROR, Rounding, noise_floor
+from verify.tolerance.noise_floor import FLUSH_ERROR, Rounding, Tolerance, noise_floor
 
 
 def bounds_for(
@@ -790,6 +790,35 @@ def test_what_exceeds_the_noise_floor_of_a_layer_gets_a_bound_of_its_own(monkeyp
     assert not agrees(1.1)
     monkeypatch.setattr(module, "_beyond_noise", lambda *_: False)
     assert not agrees(0.9)
+
+
+def test_the_noise_floor_of_a_layer_is_measured_where_its_least_does_not_suffice(
+    monkeypatch,
+):
+    x, rng = features(), np.random.default_rng(8)
+    kernel = rng.normal(size=(INPUTS, 2)).astype(np.float32)
+    net = with_kernel(kernel)
+    call, rounding = LayerCall("d", [Tensor(x[:, 0])], {}), Rounding(net)
+    ours = call.evaluate(net, "float64")
+    (least,) = rounding.least_floors(ours)
+    monkeypatch.setattr(module, "MAX_LAYER_ADJOINTS", 1.0)  # no element has a bound
+    measured, measure = [], rounding.noise_floors
+
+    def noise_floors(*args, **kwargs):
+        measured.append(args)
+        return measure(*args, **kwargs)
+
+    monkeypatch.setattr(rounding, "noise_floors", noise_floors)
+
+    def found_for(share: float) -> Tolerance:
+        theirs = ours[0] + share * least.atol
+        (found,) = bounded_call(rounding, call, ours, [theirs], worst_known_errors())
+        return found
+
+    assert (found_for(0.9).atol == least.atol).all()
+    assert not measured
+    assert (found_for(1.1).atol > least.atol).all()
+    assert len(measured) == 1
 
 
 def test_some_rows_of_a_call_leave_constants_whole():

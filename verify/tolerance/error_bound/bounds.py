@@ -34,9 +34,9 @@ from verify.tolerance.noise_floor import (
     Tolerance,
 )
 
-MAX_OUTPUT_ADJOINTS, MAX_LAYER_ADJOINTS = 1e8, 3e7
-"""Adjoints computed at most for the outputs of a model, and for those of one layer: a
-second or two. Beyond that, only the elements that differ most get a bound."""
+MAX_OUTPUT_ADJOINTS, MAX_LAYER_ADJOINTS = 1e8, 1.5e7
+"""Adjoints computed at most for the outputs of a model, and for those of one layer:
+at most a second or two. Beyond that, only the elements that differ most get a bound."""
 
 AMPLIFIED, AMPLIFIED_COARSE = 40.0, 10.0
 """A row has no bounds where one of them is above so many times what decides something:
@@ -159,7 +159,7 @@ def bounded_call(
     """Return the tolerances of one layer's outputs: derived bounds, if there are any.
 
     The noise floor takes several evaluations of the layer. It is measured only where an
-    element has no bound.
+    element has no bound and differs by more than the least that a noise floor can be.
 
     A layer that has states before the call has no bound: a sweep starts it at zero. Nor
     has an operation on numbers of 16 bits, which is called without a policy.
@@ -194,7 +194,10 @@ def bounded_call(
 
     found = _sound(least, ours, theirs, bounds)
     tolerances = _with_bounds(least, found)
-    if all(tolerance.derived == 1 for tolerance in tolerances):
+    if all(
+        tolerance.derived == 1 or _within(tolerance, a, b).all()
+        for tolerance, a, b in zip(tolerances, ours, theirs, strict=False)
+    ):
         return tolerances
     floors = rounding.noise_floors(call, ours, rows=rows, single=single)
     tolerances = _with_bounds(floors, found)
@@ -209,6 +212,15 @@ def bounded_call(
     return _with_bounds(floors, merged)
 
 
+def _within(tolerance: Tolerance, a: Array, b: Array) -> Array:
+    """Return which elements of two arrays are as near as a tolerance asks; NaN is not."""
+    if a.shape != b.shape:
+        return np.zeros(1, dtype=bool)
+    with np.errstate(invalid="ignore"):
+        near: Array = np.abs(a - b.astype(np.float64)) <= tolerance.atol
+    return near
+
+
 def _beyond_noise(
     tolerances: Sequence[Tolerance],
     bounds: Sequence[Array],
@@ -218,8 +230,7 @@ def _beyond_noise(
     """Return whether elements without a bound alone differ by more than allowed."""
     beyond = False
     for tolerance, bound, a, b in zip(tolerances, bounds, ours, theirs, strict=True):
-        with np.errstate(invalid="ignore"):
-            wrong = ~(np.abs(a - b.astype(np.float64)) <= tolerance.atol)
+        wrong = ~_within(tolerance, a, b)
         without = ~tolerance.decisive(bound)
         if (wrong & ~without).any():
             return False
