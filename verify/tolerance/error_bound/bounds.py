@@ -213,7 +213,7 @@ def bounded_call(
 
 
 def _within(tolerance: Tolerance, a: Array, b: Array) -> Array:
-    """Return which elements of two arrays are as near as a tolerance asks; NaN is not."""
+    """Return which elements are as near as a tolerance asks; NaN is not."""
     if a.shape != b.shape:
         return np.zeros(1, dtype=bool)
     with np.errstate(invalid="ignore"):
