@@ -61,7 +61,7 @@ def check(
         file of ``rnn-verify check --data``.
     batch_size : int
         Batch size of ``model.predict``; one that is fixed in the model takes
-        precedence.
+        precedence. Only a stateful model needs a multiple of it.
     network : Network or path, optional
         Compare this network with Keras, not the one read from `model`: your own
         variant, or a mistake planted on purpose. The numbers and options in which a
@@ -151,7 +151,7 @@ def _batch_size(spec: ModelSpec, rows: int, wanted: int) -> int:
         raise DataError(f"expected a batch size of 1 or more. Received: {wanted!r}")
     if fixed is None:
         return wanted
-    if rows % fixed:
+    if spec.stateful and rows % fixed:  # another model takes fewer rows at the end
         raise DataError(
             f"expected a multiple of {fixed} rows, the model's fixed batch size. "
             f"Received: {rows} rows"

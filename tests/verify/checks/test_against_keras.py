@@ -275,12 +275,15 @@ def test_probe_inputs_have_every_kind_of_padding(dtype):
     assert any(k.all() for k in kept)  # not at all
 
 
-def test_a_fixed_batch_size_is_respected_or_asked_for():
+def test_a_fixed_batch_size_is_asked_for_where_states_need_it():
     from keras import Input, layers
 
-    model = keras_sequential([Input(batch_shape=(4, TIME, INPUTS)), layers.LSTM(UNITS)])
+    inputs = Input(batch_shape=(4, TIME, INPUTS))
+    model = keras_sequential([inputs, layers.LSTM(UNITS)])
     assert verify.check(model).verdict is Verdict.PASS
-    assert verify.check(model, features(batch=8)).verdict is Verdict.PASS
+    for rows in (6, 8):
+        assert verify.check(model, features(batch=rows)).verdict is Verdict.PASS
+    model = keras_sequential([inputs, layers.LSTM(UNITS, stateful=True)])
     with pytest.raises(DataError, match=r"multiple of 4 rows.*Received: 6 rows"):
         verify.check(model, features(batch=6))
 

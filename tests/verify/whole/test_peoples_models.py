@@ -200,6 +200,27 @@ def test_open_axes_that_something_else_in_the_model_limits():
     passes(keras.Model(t, layers.GRU(3)(words + fixed)), ids(20, 4, 8))
 
 
+def test_a_sequential_that_took_the_batch_of_its_first_call_takes_any_rows(tmp_path):
+    import keras
+    from keras import layers
+
+    model = keras.Sequential([layers.LSTM(5, return_sequences=True), layers.GRU(3)])
+    model(floats(8, 6, 4))
+    assert model.input_shape == (8, 6, 4)
+    x = floats(11, 6, 4)
+    assert passes(model, x).numerics.shape == (11, 3)
+    model.save(tmp_path / "model.keras")
+    passes(tmp_path / "model.keras", x[:3])
+    right = model.get_weights()
+    model.set_weights([w[..., GATES_IFOC] for w in right[:3]] + right[3:])
+    found = verify.check(tmp_path / "model.keras", x, network=verify.load(model))
+    assert found.verdict is Verdict.FAIL
+    kept = keras.Sequential([keras.Input((6, 4), batch_size=4)])
+    kept.add(layers.GRU(3, stateful=True))
+    with pytest.raises(DataError, match="a multiple of 4 rows"):
+        verify.check(kept, x)
+
+
 def test_a_function_of_keras_ops_as_an_activation():
     import keras
     from keras import layers, ops
