@@ -62,6 +62,13 @@ TF_CHECKPOINT = FileKind(
 NPY = FileKind("npy", "a NumPy array (.npy)")
 NPZ = FileKind("npz", "NumPy arrays (.npz)")
 HDF5 = FileKind("hdf5", "an HDF5 file, such as a Keras .h5")
+KERAS_YAML = FileKind(
+    "keras_yaml",
+    "the config of a Keras model as YAML, of model.to_yaml()",
+    "write it as JSON, with PyYAML: json.dumps(yaml.safe_load(re.sub("
+    "'!!python/[a-z]+', '', text))), where text that is one quoted string goes "
+    "through yaml.safe_load first",
+)
 SAFETENSORS = FileKind("safetensors", "weights as .safetensors")
 EMPTY = FileKind("empty", "an empty file")
 UNKNOWN = FileKind("unknown", "a file of an unknown kind")
@@ -123,6 +130,12 @@ FIRST_BYTES = 2**16
 
 MAX_JSON_BYTES = 10**8
 """Size of JSON, in bytes, up to which it is parsed to see what it describes."""
+
+KERAS_YAML_START = re.compile(
+    r"""["']?(?:backend:[^\n\\]{1,60}(?:\n|\\n))?class_name: \w+(?:\n|\\n)\s*config:"""
+)
+"""What Keras 2.5 and before begin YAML with. Passed through ``yaml.dump`` once more, it
+is one quoted string, in which line breaks are written as ``\\n``."""
 
 MODEL_SUFFIXES = (
     ".keras", ".h5", ".hdf5", ".onnx", ".tflite", ".xml", ".pt2", ".safetensors",
@@ -375,6 +388,8 @@ def _kind_of_text(text: str) -> FileKind:
         return FileKind("json", "text that begins like JSON")
     if body.startswith("model_checkpoint_path:"):
         return TF_CHECKPOINT
+    if KERAS_YAML_START.match(body):
+        return KERAS_YAML
     first, _, more = body.partition("\n")
     said = printable(first.strip(), 60)
     if not more and re.fullmatch(

@@ -9,7 +9,7 @@ Source: keras/src/models/functional.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -74,7 +74,53 @@ def read_graph(
             raise ModelFileError(
                 f"{where}: its output '{printable(ref.layer)}' is never computed"
             )
-    return Graph(inputs, outputs, _keras_run_order(ordered, outputs))
+    run = _keras_run_order(ordered, outputs)
+    _refuse_foreign_inputs(where, run, inputs, outputs, known)
+    return Graph(inputs, outputs, run)
+
+
+def _refuse_foreign_inputs(
+    where: str,
+    nodes: Iterable[Node],
+    inputs: Any,
+    outputs: Any,
+    starts: Container[TensorRef],
+) -> None:
+    """Refuse a graph that reads an InputLayer which is no input of the model.
+
+    A model whose beginning was exchanged by hand is saved so: its new input leads
+    nowhere, and its layers still read the old one.
+
+    Parameters
+    ----------
+    nodes : iterable of Node
+        The calls that Keras runs.
+    inputs, outputs : nested TensorRef
+    starts : container of TensorRef
+        What the InputLayers give.
+
+    Raises
+    ------
+    ModelFileError
+        A call or an output needs such a layer.
+    """
+    given = {ref.layer for ref in flatten(inputs)}
+    reads = [
+        *(
+            (f"layer '{printable(node.layer)}'", ref)
+            for node in nodes
+            for ref in _tensor_refs([node.args, node.kwargs])
+        ),
+        *(("an output", ref) for ref in flatten(outputs)),
+    ]
+    for reader, ref in reads:
+        if ref in starts and ref.layer not in given:
+            names = ", ".join(f"'{printable(name)}'" for name in sorted(given))
+            raise ModelFileError(
+                f"{where}: {reader} reads InputLayer '{printable(ref.layer)}', which "
+                f"is none of the model's inputs ({names}). Keras cannot build this "
+                "graph either: name it among the inputs of the model, and save again"
+            )
 
 
 def with_readable_calls(where: str, entry: Any) -> Any:

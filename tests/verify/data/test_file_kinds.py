@@ -110,3 +110,23 @@ def test_a_long_list_of_names_is_cut_and_begins_with_models(tmp_path):
     for name in ("a", "b", "c", "d", "e", "z.keras"):
         (tmp_path / name).touch()
     assert file_kind(tmp_path).name == "a folder that holds z.keras, a, b, c and 2 more"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "backend: tensorflow\nclass_name: Sequential\nconfig:\n- class_name: LSTM\n",
+        "class_name: Model\nconfig:\n  layers:\n",
+        # the same through yaml.dump, which makes one string of it
+        "\"backend: !!python/unicode 'x'\\nclass_name: Sequential\\nconfig:\\n- class\\\n"
+        '  \\ units: 3\\n"\n',
+    ],
+)
+def test_a_config_of_keras_in_yaml_is_named_with_the_way_to_json(text):
+    kind = kind_of_start(text.encode())
+    assert kind.key == "keras_yaml"
+    assert "yaml.safe_load" in str(kind)
+
+
+def test_other_yaml_is_text():
+    assert kind_of_start(b"class_name: Cat\nage: 3\n").key == "text"

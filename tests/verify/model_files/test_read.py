@@ -665,3 +665,31 @@ def test_arguments_nested_too_deeply_are_refused_in_one_line(tmp_path):
     config["config"] |= {"output_layers": [["lstm", 0, 0]]}
     path = write_keras_file(tmp_path / "m.keras", config, [[np.ones((3, 16))]])
     assert "its config is nested too deeply" in refused(path)
+
+
+@pytest.mark.parametrize("read", ["old", "new"])
+def test_an_input_layer_that_is_no_input_of_the_model_is_named(tmp_path, read):
+    tensor = {
+        "class_name": "__keras_tensor__",
+        "config": {"keras_history": [read, 0, 0]},
+    }
+    calls = {"old": [], "new": [], "lstm": [{"args": [tensor], "kwargs": {}}]}
+    entries = [input_layer(None, TIME, 3) for _ in range(2)]
+    entries.append(layer("LSTM", "lstm", units=UNITS))
+    for entry, (name, nodes) in zip(entries, calls.items(), strict=True):
+        entry["config"]["name"] = name
+        entry |= {"name": name, "inbound_nodes": nodes}
+    config = sequential(*entries) | {"class_name": "Functional"}
+    outputs = [["lstm", 0, 0], ["old", 0, 0]]
+    config["config"] |= {"output_layers": outputs if read == "new" else outputs[:1]}
+    weights = [[np.ones(s) for s in ((3, 16), (4, 16), (16,))]]
+    for inputs in (["new", 0, 0], [["new", 0, 0]]):
+        config["config"] |= {"input_layers": inputs}
+        message = refused(write_keras_file(tmp_path / "m.keras", config, weights))
+        assert ("layer 'lstm' reads" if read == "old" else "an output reads") in message
+        assert (
+            "InputLayer 'old', which is none of the model's inputs ('new')" in message
+        )
+    config["config"] |= {"input_layers": [["old", 0, 0], ["new", 0, 0]]}
+    path = write_keras_file(tmp_path / "m.keras", config, weights)
+    assert [x.name for x in verify.load(path).spec.inputs] == ["old", "new"]
