@@ -118,7 +118,7 @@ def test_a_long_list_of_names_is_cut_and_begins_with_models(tmp_path):
         "backend: tensorflow\nclass_name: Sequential\nconfig:\n- class_name: LSTM\n",
         "class_name: Model\nconfig:\n  layers:\n",
         # the same through yaml.dump, which makes one string of it
-        "\"backend: !!python/unicode 'x'\\nclass_name: Sequential\\nconfig:\\n- class\\\n"
+        "\"backend: !!python/unicode 'x'\\nclass_name: Sequential\\nconfig:\\n- cl\\\n"
         '  \\ units: 3\\n"\n',
     ],
 )
