@@ -523,6 +523,8 @@ def _returned_input(
     """
     if not isinstance(first, Tensor) or not hands_on(kind.returns_input, layer.rules):
         return False
+    if layer.options.get("ends_mask"):  # it casts, unless all has been made float64
+        return False
     x, y = value_of(entered), value_of(output)
     compute = POLICIES[layer.policy].compute
     if kind.autocast and is_float(x) and first.value.dtype != dtype_of(compute):

@@ -21,6 +21,7 @@ from verify.model.dtypes import POLICIES
 from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
 from verify.model.spec import GATES, LayerSpec, ModelSpec
 from verify.model_files.config import read_architecture
+from verify.model_files.functional import casts_to_another_float
 from verify.model_files.keras2_config import KERAS2_HARD_SIGMOID, MERGING_CLASSES
 from verify.model_files.vocabularies import holds_vocabulary
 
@@ -426,7 +427,10 @@ def _build_by_calls(config: dict[str, Any]) -> Any:
 
 
 def with_dtype(config: Any, dtype: str) -> Any:
-    """Return a model's config with every float dtype, policies included, replaced."""
+    """Return a model's config with every float dtype, policies included, replaced.
+
+    A cast between float dtypes becomes a copy, which ends masks as the cast does.
+    """
     if isinstance(config, list):
         return [with_dtype(item, dtype) for item in config]
     if not isinstance(config, dict):
@@ -441,4 +445,12 @@ def with_dtype(config: Any, dtype: str) -> Any:
         changed["dtype"] = dtype
     if config.get("reverse_dtype") is not None:  # of a ReversibleEmbedding
         changed["reverse_dtype"] = dtype
+    if casts_to_another_float(config):
+        module = next(m for m in private.operation_modules() if hasattr(m, "Copy"))
+        changed |= {
+            "module": module.__name__,
+            "class_name": "Copy",
+            "registered_name": "Copy",
+            "config": {"name": config["config"].get("name")},
+        }
     return changed

@@ -37,7 +37,11 @@ from verify.model_files.classes import (
     unread_layer,
 )
 from verify.model_files.cuts import Cut, cut
-from verify.model_files.functional import read_graph, with_readable_calls
+from verify.model_files.functional import (
+    casts_to_another_float,
+    read_graph,
+    with_readable_calls,
+)
 from verify.model_files.hdf5 import snake_case
 from verify.model_files.keras2_operations import OPERATION_CLASSES, REASON
 from verify.model_files.shapes import with_shapes
@@ -319,6 +323,8 @@ def _read_graph_model(
             if not partial:
                 raise
             layer = unread_layer(entry, error)
+        if casts_to_another_float(entry):
+            layer = layer.with_options(ends_mask=True)
         if isinstance(entry.get("name"), str):  # a graph refers to layers by this one
             layer = replace(layer, name=entry["name"])
         if layer.name in layers:

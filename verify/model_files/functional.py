@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import ModelFileError, UnsupportedError, printable
+from verify.model.dtypes import POLICIES
 from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten
 from verify.model.spec import UNREAD, LayerSpec
 
@@ -151,6 +152,27 @@ def _tensors_of(item: Any) -> Iterator[Any]:
     elif isinstance(item, list):
         for inner in item:
             yield from _tensors_of(inner)
+
+
+def casts_to_another_float(entry: Any) -> bool:
+    """Say whether an operation of a config casts floats to floats of another dtype.
+
+    The mask of its input ends there. Where every dtype is made the same, and nothing is
+    cast any more, it must end all the same.
+    """
+    if not isinstance(entry, Mapping):
+        return False
+    config, module = entry.get("config"), str(entry.get("module"))
+    if entry.get("class_name") not in ("Cast", "ConvertToTensor"):
+        return False
+    if not module.startswith(("keras.ops", "keras.src.ops")):
+        return False
+    tensor = next(_tensors_of(entry.get("inbound_nodes")), None)
+    given = None if tensor is None else tensor.get("config")
+    if not isinstance(config, Mapping) or not isinstance(given, Mapping):
+        return False
+    dtypes = (config.get("dtype"), given.get("dtype"))
+    return all(d in POLICIES for d in dtypes) and dtypes[0] != dtypes[1]
 
 
 def _sequential_graph(names: list[str]) -> Graph:

@@ -26,7 +26,6 @@ KNOWN = {
     "ops.Inv": "no bound, and a noise floor that is a few times too small",
     "ops.Reshape": "to a shape with the rows of one draw",
     "ops.Round": "of whole numbers to tens: float32 truncates to others",
-    "ops.Cast": "to another float dtype with a mask, which float64 keeps",
 }
 """Beginning of a case's name -> why it is not tried."""
 

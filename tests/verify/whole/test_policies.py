@@ -156,6 +156,33 @@ def test_weights_stored_in_16_bits_are_what_keras_computes_with(tmp_path):
     assert np.array_equal(ours.predict(inputs()), live.predict(inputs()))
 
 
+@pytest.mark.keras
+def test_a_cast_of_a_masked_sequence_ends_the_mask_in_float64_too(tmp_path):
+    import keras
+    from keras import layers
+
+    x = keras.Input((TIME,), dtype="int32")
+    y = layers.Embedding(11, 3, mask_zero=True, dtype="mixed_float16")(x)
+    y = layers.LSTM(4, return_sequences=True, dtype="mixed_float16")(y)
+    y = layers.GRU(5, name="gru")(keras.ops.cast(y, "float32"))
+    keras_model = keras.Model(x, y)
+    weights = random_weights([w.shape for w in keras_model.weights], 8)
+    keras_model.set_weights(weights)
+    keras_model.save(tmp_path / "m.keras")
+    for one in (keras_model, tmp_path / "m.keras"):
+        report = verify.check(one, inputs())
+        assert report.verdict is Verdict.PASS, str(report)
+    spec = verify.load(keras_model).spec
+    (cast,) = (x for _, x in spec.walk() if x.class_name == "ops.Cast")
+    keeps = verify.Network(spec.with_layer(cast.with_options(ends_mask=False)))
+    far = keeps.predict(inputs(), dtype="float64") - verify.load(keras_model).predict(
+        inputs(), dtype="float64"
+    )
+    assert abs(far).max() > 1e-3  # the GRU then skips the padding
+    report = verify.check(keras_model, inputs(), network=keeps)
+    assert report.verdict is Verdict.FAIL
+
+
 def test_tanh_shrink_of_16_bits_rounds_tanh_before_it_is_subtracted():
     layers = [given("x", 5), made("ops.Cast", "half", dtype="float16"),
               made("ops.TanhShrink", "shrink")]  # fmt: skip

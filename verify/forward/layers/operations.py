@@ -92,7 +92,8 @@ class Operation(LayerType):
     broadcasts: ClassVar[bool] = False
 
     def notes(self, layer: LayerSpec) -> list[str]:
-        given = ", ".join(f"{key}={value}" for key, value in layer.options.items())
+        options = {k: v for k, v in layer.options.items() if k in self.options}
+        given = ", ".join(f"{key}={value}" for key, value in options.items())
         name = self.class_name.removeprefix("ops.")
         kept = " unless it changes nothing" * (self.returns_input in ("cast", "swap"))
         return [f"the operation {name}({given}); masks end here{kept}"]
