@@ -11,12 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verify.backward import backprop
-from verify.checks._batches import Batch, BatchPlan, Examiner, Limits, input_batches
+from verify.checks._batches import (
+    Batch,
+    BatchPlan,
+    Examiner,
+    Limits,
+    examine,
+    input_batches,
+)
 from verify.checks._layers import compare_layers, diagnose_layers
 from verify.checks._row_comparison import RowComparison
 from verify.checks._short_diagnosis import shorter_pair
 from verify.checks._time_chunks import TimeChunks, Undecided, compare_time_chunks
 from verify.checks._verdict import (
+    ANEW,
+    KEPT_FROM_BEFORE,
+    NUMERICS_DIFFER,
+    OPEN_STEPS,
     backend_notes,
     beyond_noise,
     float64_proof,
@@ -216,9 +227,11 @@ class KerasComparison(RowComparison):
                     theirs = self.keras.predict(x)
                 with doing(f"{rows}: Keras's predict in float64"):
                     theirs64 = self._in_float64(x)
-            except KerasCannotRun:
+            except KerasCannotRun as error:
                 with error_rows(first, x.rows, self.plan.rows, self.examiner.name):
                     self.net.flat(x)  # raises if NumPy can say what is wrong with x
+                if note := self._open_steps():
+                    raise KerasCannotRun(f"{error}: {note}") from error
                 raise
             if self.on_batch is not None:
                 self.on_batch(theirs)
@@ -273,6 +286,8 @@ class KerasComparison(RowComparison):
             notes.append(f"the layers were not compared one by one: {error}")
         proof = proof_by_layers(self.net, some, proof, layers)
         verdict, reason = judge(self.examiner.rounding, some, result, proof, layers)
+        if reason == NUMERICS_DIFFER and self._agrees_anew(some):
+            reason = f"{ANEW}: {self._open_steps() or KEPT_FROM_BEFORE}"
         chunks: TimeChunks | None = None
         amplified: tuple[float, float] | None = None
         comparable = layers and result.finite and not result.undefined
@@ -321,6 +336,26 @@ class KerasComparison(RowComparison):
             warnings=tuple(notes),
             gradients=gradients,
         )
+
+    def _agrees_anew(self, some: Inputs) -> bool:
+        """Tell whether predict of a new copy of the model agrees with NumPy."""
+        try:
+            with doing("predict of a new copy"):
+                theirs = self.keras.twin().predict(some)
+        except KerasCannotRun:
+            return False
+        again = examine(Batch(0, some, theirs, None), examiner=self.examiner)
+        return again.numerics.matches
+
+    def _open_steps(self) -> str:
+        """Say which layer computes wrong steps after inputs of several lengths."""
+        if self.facts["backend"] != "tensorflow":
+            return ""
+        for _, layer in self.net.spec.walk():
+            shape = layer.input_shape if layer.class_name == "TimeDistributed" else ()
+            if len(shape) > 1 and shape[1] is None:
+                return OPEN_STEPS.format(layer=layer)
+        return ""
 
     def _about_keras(self, result: PartialResult) -> list[str]:
         """Say what backend and version change here, and if the version is untested."""

@@ -36,7 +36,21 @@ NUMERICS_DIFFER = (
     "the formulas agree in float64, but predict differs by more than rounding: "
     "look at the device, the backend's precision (TF32?) or a compiled kernel"
 )
+ANEW = (
+    "the formulas agree in float64, and predict of a new copy of the model agrees, but "
+    "not that of this one"
+)
+KEPT_FROM_BEFORE = (
+    "it has been compiled for inputs of another shape, or before the model was changed"
+)
 """Reasons that several verdicts share."""
+
+OPEN_STEPS = (
+    "once Keras on TensorFlow has compiled predict for several numbers of steps, {layer} "
+    "computes as many steps as there are rows: give the Input the number of steps, or "
+    "pad all inputs to one length"
+)
+"""What TimeDistributed over an open axis does, in Keras 3.15."""
 
 WIDE_SHARE = 0.05
 """What a number format may do to outputs, as a share of the greatest, is said from

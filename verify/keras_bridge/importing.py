@@ -130,12 +130,15 @@ def first_line(error: Exception) -> str:
     """Return the class and the line of an error that says what happened.
 
     Keras puts the layer that was called above it, and escape codes around it; of
-    layers that cannot be made from their configs, it says the reason last.
+    layers that cannot be made from their configs, it says the reason last. So does
+    TensorFlow of a graph, but for the node.
     """
     lines = [_ESCAPES.sub("", line).strip() for line in str(error).splitlines()]
     said = [line for line in lines if line] or [""]
     called = said[0].startswith("Exception encountered when calling")
     reason = said[1] if called and len(said) > 1 else said[0]
+    if said[0].startswith("Graph execution error"):
+        reason = [line for line in said if not line.startswith("[[")][-1]
     last = [line for line in said if line.startswith(_INSIDE)]
     reason = last[-1].removeprefix(_INSIDE) if last else reason
     return f"{type(error).__name__}: {printable(reason)}"

@@ -7,7 +7,7 @@ import pytest
 from support.versions import keras_rules
 
 import verify
-from verify import DataError, UnsupportedError, Verdict
+from verify import DataError, UnsupportedError, Verdict, VerifyError
 from verify.model.versions import VersionRule
 
 pytestmark = [
@@ -219,6 +219,31 @@ def test_a_sequential_that_took_the_batch_of_its_first_call_takes_any_rows(tmp_p
     kept.add(layers.GRU(3, stateful=True))
     with pytest.raises(DataError, match="a multiple of 4 rows"):
         verify.check(kept, x)
+
+
+def test_a_predict_that_keeps_what_was_compiled_before_is_told_from_a_wrong_formula():
+    import keras
+    from keras import layers
+
+    i = sequence((None, 4))
+    steps = layers.TimeDistributed(layers.Dense(3))(i)
+    model = keras.Model(i, layers.GRU(2)(steps))
+    model.predict(floats(9, 7, 4), verbose=0)
+    report = verify.check(model, floats(4, 6, 4))
+    assert report.verdict is Verdict.FAIL
+    assert "a new copy of the model agrees" in report.reason
+    assert "as many steps as there are rows" in report.reason
+    with pytest.raises(VerifyError, match=r"out of bounds.*as many steps as there are"):
+        verify.check(model, floats(8, 5, 4))
+    changed = keras.Sequential([sequence(), layers.GRU(3), layers.Dense(2)])
+    changed.predict(floats(4, 6, 4), verbose=0)
+    changed.layers[-1].activation = keras.activations.tanh
+    report = verify.check(changed, floats(4, 6, 4))
+    assert report.verdict is Verdict.FAIL
+    assert "before the model was changed" in report.reason
+    other = verify.load(keras.models.clone_model(changed))  # of other weights
+    report = verify.check(changed, floats(4, 6, 4), network=other)
+    assert "copy" not in report.reason
 
 
 def test_a_function_of_keras_ops_as_an_activation():
