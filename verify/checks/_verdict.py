@@ -46,9 +46,9 @@ KEPT_FROM_BEFORE = (
 """Reasons that several verdicts share."""
 
 OPEN_STEPS = (
-    "once Keras on TensorFlow has compiled predict for several numbers of steps, {layer} "
-    "computes as many steps as there are rows: give the Input the number of steps, or "
-    "pad all inputs to one length"
+    "once Keras on TensorFlow has compiled predict for several numbers of steps, "
+    "{layer} computes as many steps as there are rows: give the Input the number of "
+    "steps, or pad all inputs to one length"
 )
 """What TimeDistributed over an open axis does, in Keras 3.15."""
 
