@@ -352,8 +352,7 @@ class KerasComparison(RowComparison):
         if self.facts["backend"] != "tensorflow":
             return ""
         for _, layer in self.net.spec.walk():
-            shape = layer.input_shape if layer.class_name == "TimeDistributed" else ()
-            if len(shape) > 1 and shape[1] is None:
+            if layer.class_name == "TimeDistributed" and layer.input_shape[1] is None:
                 return OPEN_STEPS.format(layer=layer)
         return ""
 
