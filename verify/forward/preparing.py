@@ -194,7 +194,7 @@ def _prepared(spec: ModelSpec, layer: LayerSpec, array: Array, floatx: str) -> A
     if not _fits(array.shape, shape) or 0 in array.shape:
         raise DataError(
             f"expected {_expected(spec, layer)}. Received: shape={received}"
-            f"{_other_form(array, shape)}"
+            f"{_other_form(array, shape) or _other_length(spec, array, shape)}"
         )
     wanted = dtype_of(layer.options["dtype"])
     if wanted.kind == "U":
@@ -264,6 +264,22 @@ def _other_form(array: Array, shape: tuple[int | None, ...]) -> str:
     return f"; {ways[0]} has that shape" if len(ways) == 1 else ""
 
 
+def _other_length(spec: ModelSpec, array: Array, shape: tuple[int | None, ...]) -> str:
+    """Say why a model may know one number of steps alone, if the others fit it.
+
+    A Sequential without an Input keeps the whole shape of the first inputs that it is
+    given, their rows too.
+    """
+    first = shape[0] is not None and spec.root.class_name == "Sequential"
+    if not first or not _fits(array.shape, (None, None, *shape[2:])):
+        return ""
+    sizes = (None, *shape[2:])
+    return (
+        f"; {shape[1]} may be that of its first inputs, where a Sequential has no "
+        f"Input: begin it with keras.Input({sizes}) for any"
+    )
+
+
 def _fits(received: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
     """Return whether sizes behind the batch axis are those that are taken."""
     return len(received) == len(shape) and all(
@@ -280,4 +296,6 @@ def _is_one_hot(array: Array) -> bool:
 
 def _expected(spec: ModelSpec, layer: LayerSpec) -> str:
     which = "" if len(spec.inputs) == 1 else f" '{printable(layer.name, 40)}'"
-    return f"inputs{which} of shape {shape_text(layer.options['batch_shape'])}"
+    rows, *sizes = layer.options["batch_shape"]
+    shape = (rows if spec.stateful else None, *sizes)
+    return f"inputs{which} of shape {shape_text(shape)}"

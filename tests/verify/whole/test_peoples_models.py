@@ -215,6 +215,8 @@ def test_a_sequential_that_took_the_batch_of_its_first_call_takes_any_rows(tmp_p
     model.set_weights([w[..., GATES_IFOC] for w in right[:3]] + right[3:])
     found = verify.check(tmp_path / "model.keras", x, network=verify.load(model))
     assert found.verdict is Verdict.FAIL
+    with pytest.raises(DataError, match=r"\(batch, 6, 4\).*keras.Input\(\(None, 4\)\)"):
+        verify.check(model, floats(3, 9, 4))
     kept = keras.Sequential([keras.Input((6, 4), batch_size=4)])
     kept.add(layers.GRU(3, stateful=True))
     with pytest.raises(DataError, match="a multiple of 4 rows"):
