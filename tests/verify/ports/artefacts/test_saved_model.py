@@ -124,6 +124,76 @@ def test_operations_that_reach_outside_are_found_wherever_they_are():
     assert not outward(lambda x: x + tf.random.normal([3]))
 
 
+def test_the_layers_of_gpus_that_keras_2_saves_beside_its_own_reach_nothing():
+    import tensorflow as tf
+
+    def on_a_gpu(x):
+        x = tf.reshape(x, [-1, 1, 1])
+        size = {"num_layers": 1, "num_units": 2, "input_size": 1}
+        state = tf.zeros([1, 1, 2])
+        many = tf.raw_ops.CudnnRNNParamsSize(T=tf.float32, S=tf.int32, **size)
+        weights = tf.zeros(many)
+        return tf.raw_ops.CudnnRNN(
+            input=x, input_h=state, input_c=state, params=weights
+        )[0]
+
+    def backwards(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = on_a_gpu(x)
+        return tape.gradient(y, x)
+
+    assert not outward(on_a_gpu)
+    assert not outward(backwards)
+
+
+def test_a_model_of_keras_2_is_loaded_with_the_slots_of_its_optimizer(tmp_path):
+    import tensorflow as tf
+
+    tracking = tf.__internal__.tracking
+    revived = tf.__internal__.saved_model.load
+
+    weight = tf.Variable(np.float32([[0.5, -2.0]]))
+    slot = tf.Variable(weight + 1.0)
+
+    class Optimizer(tracking.AutoTrackable):
+        """What Keras saved before 2.11: its slots are named beside their weights."""
+
+        def get_slot_names(self):
+            return ["m"]
+
+        def get_slot(self, variable, name):
+            return slot if variable is weight else None
+
+        def _create_or_restore_slot_variable(self, **_):
+            """Mark an optimizer for TensorFlow."""
+
+    class Model(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.optimizer = weight, Optimizer()
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 1], name="x")])
+        def serve(self, x):
+            return {"y": x @ self.weight}
+
+    model = Model()
+    version = revived.VersionedTypeRegistration(
+        lambda proto: None, version=2, min_producer_version=1, min_consumer_version=1
+    )
+    revived.register_revived_type(
+        "optimizer", lambda found: isinstance(found, Optimizer), [version]
+    )
+    tf.saved_model.save(model, str(tmp_path / "m"), signatures={"serve": model.serve})
+    proto = (tmp_path / "m" / "saved_model.pb").read_bytes()
+    assert b"optimizer" in proto
+    with open_session(tmp_path / "m") as opened:  # in a process of its own
+        (y,) = opened.run({"x": np.float32([[3.0]])}).values()
+        found = [a.tolist() for a in opened.constants().values() if a.shape == (1, 2)]
+    assert y.tolist() == [[1.5, -6.0]]
+    assert [[0.5, -2.0]] in found
+
+
 def test_a_saver_may_stand_where_nothing_else_calls_it():
     from verify.ports.artefacts.runtimes.saved_model import outward_operations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,11 +40,13 @@ STATEFUL_OPERATIONS = re.compile(
     r"|Random(Uniform|UniformInt|StandardNormal|Gamma|Poisson|PoissonV2|Shuffle)"
     r"|TruncatedNormal|ParameterizedTruncatedNormal|Multinomial|NonDeterministicInts"
     r"|Stateful(Uniform|UniformInt|UniformFullInt|StandardNormalV?2?|TruncatedNormal"
-    r"|RandomBinomial)|StatelessRandomGetAlg|Rng(Skip|ReadAndSkip)|XlaCallModule)"
+    r"|RandomBinomial)|StatelessRandomGetAlg|Rng(Skip|ReadAndSkip)|XlaCallModule"
+    r"|CudnnRNN\w*)"
 )
 """Operations with effects that stay within the model: variables, loops, tables, random
-numbers. TensorFlow marks those with any effect; others of them read and write files,
-call Python or reach the network."""
+numbers, and the layers of GPUs that Keras 2 puts beside its recurrent ones. TensorFlow
+marks those with any effect; others of them read and write files, call Python or reach
+the network."""
 
 READING_OPERATIONS = re.compile(
     r".*(File|Dataset|Iterator|PyFunc|Proto|ImmutableConst|Vocab|Debug|Summary|Reader"
@@ -225,6 +228,7 @@ class SavedModelFolder(Runtime):
         import tensorflow
 
         try:
+            _stand_in_for_optimizers()
             return tensorflow.saved_model.load(self.opening.path)
         except Exception as error:
             reason = one_line(error)
@@ -285,6 +289,45 @@ class SavedModelFolder(Runtime):
                 if array.dtype.name in DTYPES:
                     found.setdefault(f"{prefix}{node.name}", np.array(array))
         return found
+
+
+def _stand_in_for_optimizers() -> None:
+    """Give TensorFlow a class for the optimizers that Keras 2 saved with its models.
+
+    Without one TensorFlow loads no model that an optimizer of Keras before 2.11 has
+    trained. It takes those of tf_keras where that is installed.
+    """
+    if importlib.util.find_spec("tf_keras") is not None:
+        return
+    import tensorflow
+    from tensorflow.python.saved_model import revived_types
+
+    if "optimizer" in revived_types.registered_identifiers():
+        return
+
+    class Optimizer(tensorflow.__internal__.tracking.AutoTrackable):
+        """Hold what an optimizer remembers of each weight, which nothing here reads."""
+
+        def add_slot(self, var: Any, slot_name: str) -> Any:
+            """Return a variable like a weight, of zeros."""
+            zeros = tensorflow.zeros(var.shape, var.dtype)
+            return tensorflow.Variable(zeros, trainable=False, name=slot_name)
+
+        def _create_or_restore_slot_variable(self, **_: Any) -> None:
+            """Leave the zeros, instead of the values in the file."""
+
+    tensorflow.__internal__.saved_model.load.register_revived_type(
+        "optimizer",
+        lambda found: isinstance(found, Optimizer),
+        versions=[
+            tensorflow.__internal__.saved_model.load.VersionedTypeRegistration(
+                object_factory=lambda proto: Optimizer(),
+                version=2,
+                min_producer_version=1,
+                min_consumer_version=1,
+            )
+        ],
+    )
 
 
 def _tensor_info(name: str, spec: Any) -> TensorInfo:
