@@ -305,7 +305,9 @@ def _stand_in_for_optimizers() -> None:
     if "optimizer" in revived_types.registered_identifiers():
         return
 
-    class Optimizer(tensorflow.__internal__.tracking.AutoTrackable):
+    tracked: Any = tensorflow.__internal__.tracking.AutoTrackable
+
+    class Optimizer(tracked):  # type: ignore[misc]  # TensorFlow has no types
         """Hold what an optimizer remembers of each weight, which nothing here reads."""
 
         def add_slot(self, var: Any, slot_name: str) -> Any:
