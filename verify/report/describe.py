@@ -69,6 +69,11 @@ def describe(net: Network) -> str:
     read = remaining(spec) if unread else spec
     for note in (*spec.notes, *(() if read is None else changes_to_come(read))):
         lines.append(f"note: {printable(note, 500)}")
+    if not unread:
+        try:
+            spec.require_finite()
+        except DataError as error:  # a training that ended in NaN is kept as it is
+            lines.append(f"note: {printable(error, 500)}; nothing can be computed")
     # masks are followed through every layer, or not at all
     lines += _inside(spec.root, "", {} if unread else _mask_notes(net))
     lost = losses(spec)

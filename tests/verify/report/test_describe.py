@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from support.nets import lstm_file
 
+import verify
+from verify.forward.network import Network
 from verify.model.graph import Graph, MaskOf, Node, TensorRef
 from verify.model.spec import LayerSpec
 from verify.report.call_constants import constants_said
@@ -69,3 +73,14 @@ def test_calls_with_other_constants_are_told_apart():
     graph = Graph(inputs=X, outputs=TensorRef("add", 3, 0), nodes=nodes)
     model = LayerSpec("m", "Functional", {}, sublayers={"add": layer}, graph=graph)
     assert constants_said(model, "add") == ["called with x2 0", "called with x2 1"]
+
+
+def test_weights_that_are_no_numbers_are_noted(tmp_path):
+    path = lstm_file(tmp_path / "m.keras")
+    net = verify.load(path)
+    assert "finite" not in verify.describe(net)
+    weights = {key: np.array(w) for key, w in net.spec["lstm"].weights.items()}
+    weights["kernel"][0, :3] = np.nan
+    broken = net.spec.with_layer(replace(net.spec["lstm"], weights=weights))
+    said = verify.describe(Network(broken))
+    assert "note: Layer 'lstm' (LSTM): expected finite weights. Received: 3 NaN" in said
