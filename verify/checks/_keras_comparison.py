@@ -32,6 +32,7 @@ from verify.checks._verdict import (
     beyond_noise,
     float64_proof,
     judge,
+    judge_in_own_dtype,
     judge_time_chunks,
     make_report,
     on_untested,
@@ -55,10 +56,12 @@ from verify.forward.evaluable import Inputs
 from verify.forward.layers import REGISTRY
 from verify.forward.network import KERAS_BATCH, Network
 from verify.forward.own_layers import own_layers
+from verify.mistakes.diagnose import diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.mistakes.keras_versions import changes_on, rule_notes
 from verify.model.arrays import Array
 from verify.model.conventions import export_warning
+from verify.model.dtypes import SINGLE
 from verify.model.spec import ModelSpec, is_path
 from verify.report.report import GradientResult, LayerResult, Report, first_wrong
 from verify.tolerance.compare import (
@@ -82,6 +85,13 @@ MOST_NAMED = 2
 MAX_KEPT_NUMBERS = 2**22
 """Numbers in the forward pass of the rows, where not all of them are compared layer by
 layer, that Keras computes at a time while it keeps what every layer returns."""
+
+NO_FLOAT64 = (
+    "Keras computes this model in its own dtype alone ({why}), so no layer was "
+    "compared by itself, and a mistake smaller than rounding is not seen"
+)
+OWN_DTYPE = "; a class of yours should compute in self.compute_dtype"
+"""What a report says of a model that Keras cannot compute in float64."""
 
 OnBatch = Callable[[list[Array]], object]
 """Given Keras's outputs of a batch of rows."""
@@ -127,6 +137,9 @@ class KerasComparison(RowComparison):
     calls64 : list of KerasCall or None
         Every call of a layer in float64, on all rows, if they are few; set by
         `batches`.
+    no_float64 : str
+        Why Keras computes this model in its own dtype alone; empty if it does not. Set
+        by `batches`.
     """
 
     model: Any
@@ -148,6 +161,7 @@ class KerasComparison(RowComparison):
     examiner: Examiner = field(init=False)
     facts: dict[str, Any] = field(init=False)
     calls64: list[KerasCall] | None = field(init=False, default=None)
+    no_float64: str = field(init=False, default="")
 
     def open(self, log: Callable[[str], None]) -> None:
         """Load Keras, after NumPy has evaluated the first batch.
@@ -242,8 +256,24 @@ class KerasComparison(RowComparison):
         """Return whether the calls of the only batch are compared layer by layer."""
         return self.plan.batches == 1 and self.plan.rows <= self.examiner.closer_rows
 
-    def _in_float64(self, x: Inputs) -> list[Array]:
-        """Return Keras's outputs in float64; keep the calls of layers of few rows."""
+    def _in_float64(self, x: Inputs) -> list[Array] | None:
+        """Return Keras's outputs in float64; keep the calls of layers of few rows.
+
+        A layer may compute in float32 whatever it is told, above all one of the user's.
+        There is None then, if what float32 may do to the outputs tells formulas apart.
+        """
+        if self.no_float64:
+            return None
+        try:
+            return self._computed_in_float64(x)
+        except KerasCannotRun as error:
+            rounding = self.examiner.rounding
+            if self.gradients or rounding.quantised or rounding.unit > SINGLE:
+                raise
+            self.no_float64 = str(error)
+            return None
+
+    def _computed_in_float64(self, x: Inputs) -> list[Array]:
         if self._keeps_calls:
             outputs, self.calls64 = self.keras64.run(x)
             return outputs
@@ -254,11 +284,15 @@ class KerasComparison(RowComparison):
 
     def partial_report(self, result: PartialResult) -> Report:
         """Report on the rows compared so far."""
-        proof, numerics = float64_proof(result), result.numerics
-        # `judge` evaluates the model on these rows only if the proof has failed
-        rows = result.most_different() if not proof.matches else np.arange(1)
-        some = prepared_rows(self.net, self.source, rows)
-        verdict, reason = judge(self.examiner.rounding, some, result, proof, ())
+        numerics = result.numerics
+        proof = None if self.no_float64 else float64_proof(result)
+        if proof is None:
+            verdict, reason = judge_in_own_dtype(result)
+        else:
+            # the model is evaluated on these rows only if the proof has failed
+            rows = result.most_different() if not proof.matches else np.arange(1)
+            some = prepared_rows(self.net, self.source, rows)
+            verdict, reason = judge(self.examiner.rounding, some, result, proof, ())
         verdict, reason = partial_verdict(verdict, reason, result.rows, self.plan.rows)
         verdict, reason = on_untested(verdict, reason, self.untested)
         return self._report(
@@ -273,6 +307,8 @@ class KerasComparison(RowComparison):
 
     def report(self, result: PartialResult, watch: Watch) -> Report:
         """Report on all rows; compare the layers on those that differ most."""
+        if self.no_float64:
+            return self._report_in_own_dtype(result)
         proof, numerics = float64_proof(result), result.numerics
         some = prepared_rows(self.net, self.source, result.most_different())
         notes = self._about_keras(result) + own_notes(self.net.spec)
@@ -284,7 +320,7 @@ class KerasComparison(RowComparison):
                 layers = self._layers(some)
         except KerasCannotRun as error:
             notes.append(f"the layers were not compared one by one: {error}")
-        proof = proof_by_layers(self.net, some, proof, layers)
+        proof = proof_by_layers(proof, layers)
         verdict, reason = judge(self.examiner.rounding, some, result, proof, layers)
         if reason == NUMERICS_DIFFER and self._agrees_anew(some):
             reason = f"{ANEW}: {self._open_steps() or KEPT_FROM_BEFORE}"
@@ -335,6 +371,40 @@ class KerasComparison(RowComparison):
             diagnosis=diagnosis,
             warnings=tuple(notes),
             gradients=gradients,
+        )
+
+    def _report_in_own_dtype(self, result: PartialResult) -> Report:
+        """Report on the outputs of a model that Keras cannot compute in float64."""
+        some = prepared_rows(self.net, self.source, result.most_different())
+        verdict, reason = judge_in_own_dtype(result)
+        diagnosis = None
+        if verdict is Verdict.FAIL and not self.untested:
+            with doing("searching for the mistake"):
+                theirs = (
+                    self.net.flat(some, dtype="float64")
+                    if self.given
+                    else self.keras.predict(some)
+                )
+                allowed = [floor.atol for floor in result.noise_floors]
+                diagnosis = diagnose(self.own.spec, some, theirs, allowed=allowed)
+        verdict, reason = on_untested(verdict, reason, self.untested)
+        own = own_notes(self.net.spec)
+        notes = [
+            *self._about_keras(result),
+            NO_FLOAT64.format(why=self.no_float64) + OWN_DTYPE * bool(own),
+            *own,
+            *input_notes(self.net, self.source, some, self.plan.rows),
+            *changes_on(self.net, some),
+            *export_warning(self.net.spec),
+        ]
+        return self._report(
+            result,
+            verdict,
+            reason,
+            None,
+            result.numerics,
+            diagnosis=diagnosis,
+            warnings=tuple(notes),
         )
 
     def _agrees_anew(self, some: Inputs) -> bool:
@@ -395,7 +465,7 @@ class KerasComparison(RowComparison):
         result: PartialResult,
         verdict: Verdict,
         reason: str,
-        proof: Comparison,
+        proof: Comparison | None,
         numerics: Comparison,
         *,
         warnings: tuple[str, ...] = (),

@@ -143,6 +143,7 @@ def compare_call(
         steps=steps,
         decided=all(tolerance.decides for tolerance in tolerances),
         derived=min(tolerance.derived for tolerance in tolerances),
+        in_single=any(in_single),
         amplified=amplified,
     )
 

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 
 from verify.forward.evaluable import Inputs
-from verify.forward.evaluate import value_of
 from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.backends import Rule
-from verify.model.graph import flatten
 from verify.report.report import LayerResult, Report
 from verify.tolerance.compare import Comparison, Verdict, compare
 from verify.tolerance.error_bound import policy_format, recorded_in, unbounded
@@ -87,30 +85,23 @@ def undefined(
     return found, differ
 
 
-def proof_by_layers(
-    net: Network, x: Inputs, proof: Comparison, layers: tuple[LayerResult, ...]
-) -> Comparison:
+def proof_by_layers(proof: Comparison, layers: tuple[LayerResult, ...]) -> Comparison:
     """Return the comparison in float64: of the outputs, or of the layers one by one.
 
-    Keras computes the mean of whole numbers and a few others in float32 in a model of
-    float64, too. What comes behind is as far apart as float32 rounds. The layers, which
-    are compared on Keras's own inputs, prove the formulas all the same.
+    Keras computes some layers in float32 in a model of float64, too, such as the mean
+    of whole numbers. What comes behind is as far apart as float32 rounds. The layers,
+    which are compared on Keras's own inputs, prove the formulas all the same.
 
     Parameters
     ----------
-    net : Network
-    x : Inputs
-        Rows on which to see what is computed in float32.
     proof : Comparison
         That of the outputs.
     layers : tuple of LayerResult
         Empty if the layers have not been compared.
     """
-    if proof.matches or not layers or not all(x.proof.matches for x in layers):
+    if proof.matches or not any(layer.in_single for layer in layers):
         return proof
-    traced = net.trace(x, dtype="float64").values()
-    leaves = [value_of(leaf) for one in traced for leaf in flatten(one.output)]
-    if not any(y.dtype == np.float32 for y in leaves):
+    if not all(layer.proof.matches for layer in layers):
         return proof
     return max((layer.proof for layer in layers), key=lambda found: found.error_ratio)
 
@@ -156,6 +147,26 @@ def judge(
     if not result.numerics.matches or not all(layer.matches for layer in layers):
         return Verdict.FAIL, NUMERICS_DIFFER
     return Verdict.PASS, "the NumPy forward pass matches Keras"
+
+
+def judge_in_own_dtype(result: PartialResult) -> tuple[Verdict, str]:
+    """Return the verdict of a comparison with a Keras that has no float64 answer.
+
+    Parameters
+    ----------
+    result : PartialResult
+        Result of the rows that were compared.
+    """
+    if result.undefined:
+        return Verdict.INCONCLUSIVE, UNDEFINED
+    if not all(tolerance.decides for tolerance in result.tolerances):
+        return Verdict.INCONCLUSIVE, undecided(result.tolerances)
+    if not result.numerics.matches:
+        return Verdict.FAIL, FORMULAS_DIFFER
+    return (
+        Verdict.PASS,
+        "the NumPy forward pass matches Keras, in the model's own dtype alone",
+    )
 
 
 def judge_outputs(

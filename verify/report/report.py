@@ -9,7 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from verify.console.tables import text_table
-from verify.data.json_values import added_later, from_json, not_in_json, to_json
+from verify.data.json_values import (
+    added_later,
+    from_json,
+    not_in_json,
+    to_json,
+    unless,
+)
 from verify.errors import DataError, printable
 from verify.mistakes.explanation import Diagnosis
 from verify.report.diagnosis_text import diagnosis_lines
@@ -55,6 +61,9 @@ class LayerResult:
         if the whole sequence was compared.
     began : int
         First step, in processing order, of the chunk that is shown.
+    in_single : bool
+        Whether Keras returns float32 from it in a model of float64, too. `proof` is
+        then by the tolerance of `numerics`.
     """
 
     name: str
@@ -68,6 +77,7 @@ class LayerResult:
     amplified: float = 0.0
     chunks: int = 0
     began: int = 0
+    in_single: bool = field(default=False, metadata=unless(False))
 
     @property
     def only_rounding(self) -> bool:
