@@ -140,6 +140,8 @@ class KerasComparison(RowComparison):
     no_float64 : str
         Why Keras computes this model in its own dtype alone; empty if it does not. Set
         by `batches`.
+    anew : str
+        Says that predict is run in a copy of a live model, and why; set by `open`.
     """
 
     model: Any
@@ -162,6 +164,7 @@ class KerasComparison(RowComparison):
     facts: dict[str, Any] = field(init=False)
     calls64: list[KerasCall] | None = field(init=False, default=None)
     no_float64: str = field(init=False, default="")
+    anew: str = field(init=False, default="")
 
     def open(self, log: Callable[[str], None]) -> None:
         """Load Keras, after NumPy has evaluated the first batch.
@@ -218,6 +221,10 @@ class KerasComparison(RowComparison):
             **({"keras model": how} if how else {}),
             **keras_bridge.versions(),
         }
+        if self.probe and not is_path(self.model) and (note := self._open_steps()):
+            # predict of the owner's model would keep the length of the probe inputs
+            self.keras = self.keras.twin()
+            self.anew = f"predict was run in a new copy of the model: {note}"
 
     def identity(self) -> dict[str, Any]:
         """Return what must be unchanged for a comparison to resume."""
@@ -432,6 +439,7 @@ class KerasComparison(RowComparison):
 
         backend, version = self.facts["backend"], self.facts["keras"]
         notes = [self.untested] if self.untested else []
+        notes += [self.anew] if self.anew else []
         notes += [keras_bridge.AT_ONCE] if self.keras.at_once else []
         notes += backend_notes(backend, result)
         return notes + rule_notes(self.net.spec, result.rule_effects, version)

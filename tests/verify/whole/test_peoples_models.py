@@ -237,6 +237,9 @@ def test_a_predict_that_keeps_what_was_compiled_before_is_told_from_a_wrong_form
     assert "as many steps as there are rows" in report.reason
     with pytest.raises(VerifyError, match=r"out of bounds.*as many steps as there are"):
         verify.check(model, floats(8, 5, 4))
+    report = verify.check(model)  # of 7 steps, which predict cannot take any more
+    assert report.verdict is Verdict.PASS
+    assert any("run in a new copy of the model" in text for text in report.warnings)
     changed = keras.Sequential([sequence(), layers.GRU(3), layers.Dense(2)])
     changed.predict(floats(4, 6, 4), verbose=0)
     changed.layers[-1].activation = keras.activations.tanh
