@@ -32,6 +32,9 @@ PROBE_ROWS, PROBE_STEPS = 16, 7
 NOTED_ROWS = 256
 """Rows in which ids are looked at before a model is computed."""
 
+SMALLER_PROBES = (np.float32(0.1), np.float32(0.01), np.float32(0.001))
+"""Factors of the probe inputs of a model whose outputs for larger ones are not finite."""
+
 MAX_PROBE_NUMBERS = 10**8
 """Numbers of a probe input, at most: 800 MB in float64."""
 
@@ -57,7 +60,14 @@ def usable_inputs(net: Network, x: Any = None, *, rows: int = PROBE_ROWS) -> Inp
         # A row of padding alone may give NaN: the average over no step, for example.
         if _finite(net, prepared):
             return prepared
-        return net.prepare(probe_inputs(net.spec, empty=False, rows=rows))
+        made = probe_inputs(net.spec, empty=False, rows=rows)
+        full = made if isinstance(made, list) else [made]
+        # Gates without a limit, such as those of elu or relu, may overflow.
+        for size in (np.float32(1), *SMALLER_PROBES):
+            prepared = net.prepare([a * size if is_float(a) else a for a in full])
+            if _finite(net, prepared):
+                break
+        return prepared
     prepared = checked_inputs(net, x)
     net.flat(prepared)  # refuses ids outside the vocabulary, wherever they are
     return prepared

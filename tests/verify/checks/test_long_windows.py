@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.any_layer import chain
@@ -82,6 +84,19 @@ def test_there_are_fewer_probe_rows_but_one_for_each_kind_of_padding(monkeypatch
     assert usable_inputs(net).rows == PROBE_ROWS
     monkeypatch.setattr("verify.checks.inputs.PROBE_NUMBERS", 1)
     assert usable_inputs(net).rows == MIN_PROBE_ROWS
+
+
+def test_probe_inputs_are_smaller_where_outputs_would_overflow():
+    dense = layer("Dense", "dense", units=2, activation="exponential")
+    net = Network(chain([(None, 7, 3)], dense))
+    (usual,) = usable_inputs(net)
+    weights = {k: np.sign(w) * 70 for k, w in net.spec["dense"].weights.items()}
+    weights["bias"] = net.spec["dense"].weights["bias"]
+    steep = Network(net.spec.with_layer(replace(net.spec["dense"], weights=weights)))
+    assert not np.isfinite(steep.predict(usual)).all()
+    (smaller,) = usable_inputs(steep)
+    assert np.isfinite(steep.predict(smaller)).all()
+    np.testing.assert_allclose(smaller, 0.1 * usual, rtol=1e-6)
 
 
 def test_no_bound_is_derived_through_thousands_of_calls(monkeypatch):
