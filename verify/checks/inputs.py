@@ -33,7 +33,8 @@ NOTED_ROWS = 256
 """Rows in which ids are looked at before a model is computed."""
 
 SMALLER_PROBES = (np.float32(0.1), np.float32(0.01), np.float32(0.001))
-"""Factors of the probe inputs of a model whose outputs for larger ones are not finite."""
+"""Factors of the probe inputs of a model whose outputs are not finite for larger ones,
+tried in this order."""
 
 MAX_PROBE_NUMBERS = 10**8
 """Numbers of a probe input, at most: 800 MB in float64."""
