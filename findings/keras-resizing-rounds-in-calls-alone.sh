@@ -6,8 +6,8 @@
 # Found: a call rounds and returns uint8; `predict` returns float32 with halves, so that
 #        the layers behind see other numbers. Inside a graph of TensorFlow the layer
 #        casts its input to its own dtype first, and has nothing left to round. With
-#        `run_eagerly=True` `predict` rounds too. (layers/preprocessing/tf_data_layer.py,
-#        `TFDataLayer.__call__`.)
+#        `run_eagerly=True` `predict` rounds too. (layers/preprocessing/data_layer.py,
+#        `DataLayer.__call__`.)
 #
 # Prints what both return, and fails if this changes.
 set -euo pipefail

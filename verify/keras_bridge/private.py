@@ -178,6 +178,20 @@ def takes_training(operation: Any) -> bool:
     return "training" in getattr(operation, "_call_context_args", {})
 
 
+def casts_in_graphs(operation: Any) -> bool:
+    """Say whether a layer casts whole numbers to floats in a graph of TensorFlow alone.
+
+    Source: keras/src/layers/preprocessing/data_layer.py, tf_data_layer.py in earlier
+    versions.
+    """
+    module = "keras.src.layers.preprocessing"
+    try:
+        kind = _found("DataLayer", f"{module}.data_layer")
+    except KerasChanged:
+        kind = _found("TFDataLayer", f"{module}.tf_data_layer")
+    return isinstance(operation, kind)
+
+
 def given_by_time_distributed(layer: Any) -> frozenset[str]:
     """Return which of ``mask`` and ``training`` a TimeDistributed gives this layer."""
     names = ("mask", "training")

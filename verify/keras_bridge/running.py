@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -322,6 +322,18 @@ class _Twin(KerasModel):
         return found
 
 
+def _called_as_in_graphs(
+    operation: Any, run: Callable[..., Any], inputs: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Call a layer on inputs of its own dtype, as predict does."""
+    ops = import_keras().ops
+
+    def cast(leaf: Any) -> Any:
+        return ops.cast(leaf, operation.compute_dtype) if ops.is_tensor(leaf) else leaf
+
+    return run(map_structure(cast, inputs), *args, **kwargs)
+
+
 class _CallRecorder(Recorder):
     """Record calls by the numbers that go in and come out."""
 
@@ -338,6 +350,8 @@ class _CallRecorder(Recorder):
     ) -> Callable[..., Any]:
         if private.has_graph(operation):
             return run  # its layers are compiled one by one
+        if backend() == "tensorflow" and private.casts_in_graphs(operation):
+            return partial(_called_as_in_graphs, operation, run)
         return compiled_if_long(operation, run, args, kwargs)
 
     def keep(self, place: Place, given: Any, outputs: Any) -> None:

@@ -127,8 +127,8 @@ class Rule(StrEnum):
         "Resizing rounds images of whole numbers again; on TensorFlow predict resizes "
         "them as floats, though calling the model rounds"
     )
-    """Source: keras/src/layers/preprocessing/tf_data_layer.py, which casts what comes
-    in to the dtype of the layer inside a graph of TensorFlow."""
+    """Source: keras/src/layers/preprocessing/data_layer.py, which casts what comes in
+    to the dtype of the layer inside a graph of TensorFlow."""
 
     CENTRES_FIRST = (
         "BatchNormalization subtracts the mean before it scales; on TensorFlow mean "

@@ -19,10 +19,8 @@ DRAWS = 12
 """Times that the inputs of a case are drawn: rounding is seldom at its worst."""
 
 KNOWN = {
-    "RandomShear": "Keras cannot build it anew from its own config",
     "AdaptiveMaxPooling": "Keras cannot compile it for sizes that the input has not",
     "AdaptiveAveragePooling": "Keras cannot compile it either",
-    "ops.Exp2": "Keras cannot compute it on float32 in a model of float64",
     "ops.Inv": "no bound, and a noise floor that is a few times too small",
     "ops.Reshape": "to a shape with the rows of one draw",
     "ops.Round": "of whole numbers to tens: float32 truncates to others",
@@ -42,8 +40,9 @@ def tried() -> list[Case]:
 
 CASES = tried()
 RAD2DEG = next(case for case in CASES if case.name == "ops.Rad2deg")
-TRANSFORMED = [case for case in CASES if case.name == "ops.STFT"]
-CHOSEN = [*some(CASES, 60), RAD2DEG, *TRANSFORMED]
+WHOLE_PIXELS = [x for x in CASES if x.name == "Resizing" and x.dtypes == ["uint8"]]
+OTHERS = [case for case in CASES if case.name in ("ops.STFT", "ops.Exp2")]
+CHOSEN = [*some(CASES, 60), RAD2DEG, *WHOLE_PIXELS[:3], *OTHERS]
 
 
 def in_float32(case: Case) -> Case:
