@@ -34,7 +34,7 @@ from verify.tolerance.noise_floor import (
     Tolerance,
 )
 
-MAX_OUTPUT_ADJOINTS, MAX_LAYER_ADJOINTS = 1e8, 1.5e7
+MAX_OUTPUT_ADJOINTS, MAX_LAYER_ADJOINTS = 1e8, 1e7
 """Adjoints computed at most for the outputs of a model, and for those of one layer:
 at most a second or two. Beyond that, only the elements that differ most get a bound."""
 
