@@ -623,8 +623,9 @@ def test_what_a_verdict_costs_is_what_was_measured():
     part = " ".join(section(PAGES["docs/speed.md"], "A verdict").split())
     assert " ".join(verdict.page_table(document).split()) in part
     assert f"`{document['command']}`" in part
-    own = document["memory"][verdict.OWN_MEMORY]
-    assert f"{own:,.0f} MiB beyond Keras's own" in part
+    check, keras = (document["memory"][name] for name in ("check", "keras"))
+    assert f"{check:,.0f} MiB for the million rows" in part
+    assert f"Keras's own predict of them, {keras:,.0f} MiB" in part
 
 
 def test_what_the_calls_of_one_row_take_is_what_was_measured():
