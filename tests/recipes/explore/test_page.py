@@ -346,6 +346,7 @@ def layer_result(report: dict) -> dict:
     comparisons = {"proof": report["numerics"], "numerics": report["numerics"]}
     kept = {"name": "lstm", "class_name": "LSTM", "units": 4, "chunks": 0}
     kept |= {"decided": True, "derived": 0, "amplified": 0, "began": 0}
+    kept |= {"in_single": False}
     return values | comparisons | kept
 
 
