@@ -30,7 +30,6 @@ from verify.checks._verdict import (
     OPEN_STEPS,
     backend_notes,
     beyond_noise,
-    float64_proof,
     judge,
     judge_in_own_dtype,
     judge_time_chunks,
@@ -90,6 +89,7 @@ NO_FLOAT64 = (
     "Keras computes this model in its own dtype alone ({why}), so no layer was "
     "compared by itself, and a mistake smaller than rounding is not seen"
 )
+SEEN_BEFORE = "as the run found that is resumed"
 OWN_DTYPE = "; a class of yours should compute in self.compute_dtype"
 """What a report says of a model that Keras cannot compute in float64."""
 
@@ -292,7 +292,7 @@ class KerasComparison(RowComparison):
     def partial_report(self, result: PartialResult) -> Report:
         """Report on the rows compared so far."""
         numerics = result.numerics
-        proof = None if self.no_float64 else float64_proof(result)
+        proof = result.proof
         if proof is None:
             verdict, reason = judge_in_own_dtype(result)
         else:
@@ -314,9 +314,9 @@ class KerasComparison(RowComparison):
 
     def report(self, result: PartialResult, watch: Watch) -> Report:
         """Report on all rows; compare the layers on those that differ most."""
-        if self.no_float64:
+        proof, numerics = result.proof, result.numerics
+        if proof is None:
             return self._report_in_own_dtype(result)
-        proof, numerics = float64_proof(result), result.numerics
         some = prepared_rows(self.net, self.source, result.most_different())
         notes = self._about_keras(result) + own_notes(self.net.spec)
         if proof.matches and numerics.matches:
@@ -398,7 +398,8 @@ class KerasComparison(RowComparison):
         own = own_notes(self.net.spec)
         notes = [
             *self._about_keras(result),
-            NO_FLOAT64.format(why=self.no_float64) + OWN_DTYPE * bool(own),
+            NO_FLOAT64.format(why=self.no_float64 or SEEN_BEFORE)
+            + OWN_DTYPE * bool(own),
             *own,
             *input_notes(self.net, self.source, some, self.plan.rows),
             *changes_on(self.net, some),

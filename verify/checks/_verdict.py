@@ -310,13 +310,6 @@ def backend_notes(backend: str, result: PartialResult) -> list[str]:
     ]
 
 
-def float64_proof(result: PartialResult) -> Comparison:
-    """Return the comparison in float64, which every comparison with Keras has."""
-    if result.proof is None:
-        raise ValueError("expected the result of a comparison with Keras")
-    return result.proof
-
-
 def undecided(
     tolerances: Sequence[Tolerance], precision: NumberFormat | None = None
 ) -> str:

@@ -10,6 +10,7 @@ from support.nets import random_weights
 
 import verify
 from verify import Network, Verdict
+from verify.checks.checkpoint import Watch
 
 pytestmark = pytest.mark.keras
 
@@ -115,16 +116,20 @@ def test_a_class_that_casts_to_float32_is_compared_by_its_rounding(hard_coded):
 
 
 def test_a_model_that_keras_cannot_compute_in_float64_is_compared_in_its_own(
-    hard_coded,
+    hard_coded, tmp_path
 ):
-    model = hard_coded["constant"]
-    report = verify.check(model, sequences())
+    model, path = hard_coded["constant"], tmp_path / "report.json"
+    report = verify.check(model, sequences(), watch=Watch(path))
     assert report.verdict is Verdict.PASS, str(report)
     assert report.proof is None
     (said,) = [x for x in report.warnings if "in its own dtype alone" in x]
     assert "a class of yours should compute in self.compute_dtype" in said
     assert report.to_dict()["proof"] is None
     assert said in report.to_text()
+    again = verify.check(model, sequences(), watch=Watch(path, resume=True))
+    assert again.verdict is Verdict.PASS
+    (said,) = [x for x in again.warnings if "in its own dtype alone" in x]
+    assert "(as the run found that is resumed)" in said
     spec = verify.load(model).spec
     kernel = spec["lstm"].weights["kernel"]
     exchanged = kernel[:, [*range(4), *range(8, 12), *range(4, 8), *range(12, 16)]]
