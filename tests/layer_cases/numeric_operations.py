@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from layer_cases.case import BATCH
-from layer_cases.operations import PAIR, _case, _odd
+from layer_cases.operations import PAIR, _case, _odd, _small
 
 
 def _with_nan(rng):
@@ -50,6 +50,8 @@ CASES = [
       for name, f in BINARY.items()),
     *(_case(name, lambda ops, a, b, f=f: getattr(ops, f)(a, b), shape=PAIR,
             inputs=_two_with_nan) for name, f in KNOWN.items()),
+    *(_case(name, lambda ops, x, f=f: getattr(ops, f)(x, 7), dtypes=["int32"],
+            inputs=_small) for name, f in KNOWN.items()),
     *(_case(f.capitalize(), lambda ops, x, f=f: getattr(ops, f)(x, axis=-1),
             inputs=None if f == "ptp" else _with_nan, wrong=OTHERS) for f in REDUCED),
     *(_unwritten(name, lambda ops, x, f=f: getattr(ops, f)(x, 1, 1, 2), shape=(4, 3, 2),

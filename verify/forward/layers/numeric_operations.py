@@ -75,7 +75,9 @@ def _known(choose: Callable[..., Any]) -> Callable[[Array, Array], Array]:
     """Return a function that chooses one of two numbers, NaN only if both are."""
 
     def chosen(x1: Array, x2: Array) -> Array:
-        y = choose(x1, x2)
+        y: Array = choose(x1, x2)
+        if not is_float(y):
+            return y
         y = np.where(np.isnan(x1) & ~np.isnan(x2), x2, y)
         return np.where(np.isnan(x2) & ~np.isnan(x1), x1, y)
 
@@ -193,7 +195,6 @@ _UNARY: dict[str, Callable[[Array], Any]] = {
 }  # fmt: skip
 _BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "Hypot": hypotenuse, "Heaviside": step_of, "Fmod": truncated_rest,
-    "Fmax": _known(np.maximum), "Fmin": _known(np.minimum),
 }  # fmt: skip
 _REDUCTIONS: dict[str, Callable[..., Array]] = {
     "Nansum": nan_sum, "Nanprod": nan_prod, "Nanmean": nan_mean, "Nanvar": nan_var,
@@ -207,6 +208,8 @@ KINDS: tuple[type[LayerType], ...] = (
         made_operation(n, "promote", _of_floats(f), {}, ("x1", "x2"))
         for n, f in _BINARY.items()
     ),
+    made_operation("Fmax", "promote", _known(np.maximum), {}, ("x1", "x2")),
+    made_operation("Fmin", "promote", _known(np.minimum), {}, ("x1", "x2")),
     *(
         made_operation(n, "keep", _of_floats(on_axes(f)), REDUCED)
         for n, f in _REDUCTIONS.items()

@@ -10,6 +10,7 @@ import numpy as np
 
 from verify.errors import UnsupportedError
 from verify.forward.layers.base import from_front
+from verify.model.dtypes import is_float
 from verify.model.spec import LayerSpec
 from verify.ports.convert.to_onnx.values import Value
 
@@ -60,6 +61,8 @@ def _fmod(graph: Any, a: Value, b: Value) -> Value:
 def _known(greater: bool) -> Callable[[Any, Value, Value], Value]:
     def chosen(graph: Any, a: Value, b: Value) -> Value:
         y = a.maximum(b) if greater else a.minimum(b)
+        if not is_float(y):  # type: ignore[arg-type]
+            return y
         y = graph.where(is_nan(a) & ~is_nan(b), b, y)
         return graph.where(is_nan(b) & ~is_nan(a), a, y)
 
