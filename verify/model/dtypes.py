@@ -64,6 +64,17 @@ def dtype_of(name: str) -> np.dtype[Any]:
     return np.dtype(name)
 
 
+def extremes(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """Return the least and the greatest finite number of a float dtype."""
+    if dtype.name == "bfloat16":  # which NumPy's finfo does not know
+        import ml_dtypes
+
+        info: Any = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    else:
+        info = np.finfo(dtype)
+    return info.min, info.max
+
+
 def is_float(array: Array) -> bool:
     """Return whether an array holds floating-point numbers, bfloat16 included."""
     # NumPy gives bfloat16 the kind of raw bytes. The name is looked up last because

@@ -211,3 +211,20 @@ def test_matrices_of_16_bits_are_inverted(dtype):
     found = net.predict(given)
     assert np.abs(right).max() > 1
     assert 0 < np.abs(found.astype(np.float64) - right).max() < 0.1
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("ends", [{}, {"nan": 0.3, "posinf": 7.0, "neginf": -9.0}])
+def test_what_is_not_finite_in_16_bits_is_replaced(dtype, ends):
+    import keras
+
+    x = keras.Input((4, 3), dtype=dtype)
+    model = keras.Model(x, keras.ops.nan_to_num(x, **ends))
+    given = np.random.default_rng(0).normal(size=(5, 4, 3))
+    given[0, 0], given[1, :, 1], given[2, 2] = np.nan, np.inf, -np.inf
+    theirs = np.asarray(model.predict(given, verbose=0)).astype(np.float64)
+    ours = verify.load(model).predict(given).astype(np.float64)
+    np.testing.assert_array_equal(ours, theirs)
+    assert np.isfinite(ours).all()
+    assert (ours[1, :, 1] == (7.0 if ends else ours.max())).all()

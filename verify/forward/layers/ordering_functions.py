@@ -12,7 +12,7 @@ import numpy as np
 from verify.forward.layers.base import from_front
 from verify.forward.recordable import as_array
 from verify.model.arrays import Array
-from verify.model.dtypes import dtype_of, is_float
+from verify.model.dtypes import dtype_of, extremes, is_float
 
 
 def take_along_axis(x: Array, indices: Any, axis: int) -> Array:
@@ -109,9 +109,9 @@ def nan_to_num(
     """Replace NaN and infinite numbers."""
     if not is_float(x):
         raise ValueError(f"{x.dtype.name}, which it returns as it is")
-    info = np.finfo(x.dtype)
-    greatest = info.max if posinf is None else x.dtype.type(posinf)
-    least = info.min if neginf is None else x.dtype.type(neginf)
+    least, greatest = extremes(x.dtype)
+    greatest = greatest if posinf is None else x.dtype.type(posinf)
+    least = least if neginf is None else x.dtype.type(neginf)
     y = np.where(np.isnan(x), x.dtype.type(nan), x)
     y = np.where(np.isposinf(y), greatest, y)
     return np.where(np.isneginf(y), least, y)
