@@ -291,8 +291,7 @@ class KerasComparison(RowComparison):
 
     def partial_report(self, result: PartialResult) -> Report:
         """Report on the rows compared so far."""
-        numerics = result.numerics
-        proof = result.proof
+        proof, numerics = result.proof, result.numerics
         if proof is None:
             verdict, reason = judge_in_own_dtype(result)
         else:
@@ -364,9 +363,7 @@ class KerasComparison(RowComparison):
             if verdict is Verdict.PASS:
                 verdict, reason = _judged_gradients(gradients) or (verdict, reason)
         verdict, reason = on_untested(verdict, reason, self.untested)
-        notes += input_notes(self.net, self.source, some, self.plan.rows)
-        notes += changes_on(self.net, some)
-        notes += export_warning(self.net.spec)
+        notes += self._about_inputs(some)
         return self._report(
             result,
             verdict,
@@ -401,9 +398,7 @@ class KerasComparison(RowComparison):
             NO_FLOAT64.format(why=self.no_float64 or SEEN_BEFORE)
             + OWN_DTYPE * bool(own),
             *own,
-            *input_notes(self.net, self.source, some, self.plan.rows),
-            *changes_on(self.net, some),
-            *export_warning(self.net.spec),
+            *self._about_inputs(some),
         ]
         return self._report(
             result,
@@ -444,6 +439,14 @@ class KerasComparison(RowComparison):
         notes += [keras_bridge.AT_ONCE] if self.keras.at_once else []
         notes += backend_notes(backend, result)
         return notes + rule_notes(self.net.spec, result.rule_effects, version)
+
+    def _about_inputs(self, some: Inputs) -> list[str]:
+        """Say what these inputs do not test, and what will be computed otherwise."""
+        return [
+            *input_notes(self.net, self.source, some, self.plan.rows),
+            *changes_on(self.net, some),
+            *export_warning(self.net.spec),
+        ]
 
     def _layers(self, some: Inputs) -> tuple[LayerResult, ...]:
         # A live model belongs to its owner: its layers are called in a copy.

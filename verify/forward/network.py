@@ -93,17 +93,19 @@ class Network:
         rules, later = spec.root.rules, spec.root.version_rules
         if not rules and not later:
             return {}
-        here = {"float64": self.flat(x, dtype="float64", fast=True, of_rows=0)}
+
+        def outputs(net: Network, dtype: str) -> list[Array]:
+            # float32 is rounded as the equations round it
+            return net.flat(x, dtype=dtype, fast=dtype == "float64", of_rows=0)
+
+        here = {"float64": outputs(self, "float64")}
         size = max((_size(y) for y in here["float64"]), default=1.0)
 
         def effect(other: ModelSpec, dtype: str = "float64") -> float:
             """Return how far the outputs move; 0 if rounding moves them as far."""
             if dtype not in here:
-                here[dtype] = self.flat(x, dtype=dtype)
-            # float32 is rounded as the equations round it
-            there = Network(other, self.floatx).flat(
-                x, dtype=dtype, fast=dtype == "float64", of_rows=0
-            )
+                here[dtype] = outputs(self, dtype)
+            there = outputs(Network(other, self.floatx), dtype)
             with np.errstate(invalid="ignore"):
                 apart = max(
                     float(

@@ -1,4 +1,4 @@
-"""What Keras computes in float32 in a model of float64, too, does not fail a check."""
+"""Check models of which Keras computes a part in float32 in float64, too."""
 
 from __future__ import annotations
 

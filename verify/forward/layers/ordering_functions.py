@@ -110,8 +110,10 @@ def nan_to_num(
     if not is_float(x):
         raise ValueError(f"{x.dtype.name}, which it returns as it is")
     least, greatest = extremes(x.dtype)
-    greatest = greatest if posinf is None else x.dtype.type(posinf)
-    least = least if neginf is None else x.dtype.type(neginf)
+    if posinf is not None:
+        greatest = x.dtype.type(posinf)
+    if neginf is not None:
+        least = x.dtype.type(neginf)
     y = np.where(np.isnan(x), x.dtype.type(nan), x)
     y = np.where(np.isposinf(y), greatest, y)
     return np.where(np.isneginf(y), least, y)

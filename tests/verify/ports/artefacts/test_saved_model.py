@@ -157,7 +157,7 @@ def test_a_model_of_keras_2_is_loaded_with_the_slots_of_its_optimizer(tmp_path):
     slot = tf.Variable(weight + 1.0)
 
     class Optimizer(tracking.AutoTrackable):
-        """What Keras saved before 2.11: its slots are named beside their weights."""
+        """Stand for what Keras saved before 2.11, with slots beside the weights."""
 
         def get_slot_names(self):
             return ["m"]
