@@ -20,6 +20,7 @@ from verify.keras_bridge.reading import attribute_of, live_layer
 from verify.model.dtypes import POLICIES
 from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
 from verify.model.spec import GATES, LayerSpec, ModelSpec
+from verify.model_files.classes import holds_operations
 from verify.model_files.config import read_architecture
 from verify.model_files.functional import casts_to_another_float
 from verify.model_files.keras2_config import KERAS2_HARD_SIGMOID, MERGING_CLASSES
@@ -332,7 +333,7 @@ def _known_options(entry: dict[str, Any], config: dict[str, Any]) -> dict[str, A
     which Keras 2 wrote for SimpleRNN. An option that does change them stays, so that
     Keras itself refuses what it cannot compute.
     """
-    if str(entry.get("module")).startswith(("keras.ops", "keras.src.ops")):
+    if holds_operations(entry.get("module")):
         return config  # an operation, which a layer may share its name with
     kind = REGISTRY.get(str(entry.get("class_name")))
     live = getattr(import_keras().layers, str(entry.get("class_name")), None)

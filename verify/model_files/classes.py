@@ -23,6 +23,14 @@ TAKEN_FROM = "taken from"
 `verify.model_files.base_classes`."""
 
 
+def holds_operations(module: Any) -> bool:
+    """Say whether the module that a config names is one of Keras's operations.
+
+    A layer may have the name of an operation.
+    """
+    return str(module).startswith(("keras.ops", "keras.src.ops"))
+
+
 def registry_key(entry: Mapping[str, Any], class_name: str, where: str) -> str:
     """Return the name of a layer's class in the registry, or refuse it.
 

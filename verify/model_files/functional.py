@@ -19,6 +19,7 @@ from verify.errors import ModelFileError, UnsupportedError, printable
 from verify.model.dtypes import POLICIES
 from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten
 from verify.model.spec import UNREAD, LayerSpec
+from verify.model_files.classes import holds_operations
 
 
 def read_graph(
@@ -162,10 +163,10 @@ def casts_to_another_float(entry: Any) -> bool:
     """
     if not isinstance(entry, Mapping):
         return False
-    config, module = entry.get("config"), str(entry.get("module"))
+    config = entry.get("config")
     if entry.get("class_name") not in ("Cast", "ConvertToTensor"):
         return False
-    if not module.startswith(("keras.ops", "keras.src.ops")):
+    if not holds_operations(entry.get("module")):
         return False
     tensor = next(_tensors_of(entry.get("inbound_nodes")), None)
     given = None if tensor is None else tensor.get("config")

@@ -28,6 +28,7 @@ from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.layers import ALIASES, REGISTRY
 from verify.model.dtypes import POLICIES
 from verify.model.spec import UNREAD
+from verify.model_files.classes import holds_operations
 from verify.model_files.keras2_operations import expand_operations, is_operation
 from verify.model_files.plain_values import plain
 
@@ -228,7 +229,7 @@ class ConfigUpgrader:
             entry = {**entry, "module": module}
             if class_name in RENAMED_CLASSES:
                 class_name = self._renamed(class_name, config)
-        operation = str(entry.get("module")).startswith(("keras.ops", "keras.src.ops"))
+        operation = holds_operations(entry.get("module"))
         if (
             "dtype" in config and not operation
         ):  # the dtype of an operation is an option
@@ -253,8 +254,8 @@ class ConfigUpgrader:
             self.notes.append(
                 "time_major=False, which Keras 2 writes, is dropped: Keras 3 refuses it"
             )
-        module = str(entry.get("module") or _default_module(entry, config))
-        operation = module.startswith(("keras.ops", "keras.src.ops"))
+        module = entry.get("module") or _default_module(entry, config)
+        operation = holds_operations(module)
         if self.masked and class_name in MERGING_CLASSES and not operation:
             config["keras2_masks"] = True
             self.notes.append(
