@@ -287,6 +287,8 @@ class Maker:
             ("layers.BatchNormalization({options})", {"epsilon": 0.01}),
             ("layers.UnitNormalization({options})", {}),
             ("layers.RMSNormalization({options})", {}),
+            ("keras.src.applications.convnext.LayerScale({options})",
+             {"init_values": 0.1, "projection_dim": features}),
             ("layers.GroupNormalization({options})", {"groups": features}),
             ("layers.Activation({options})", {"activation": self.activation()}),
             ("layers.LeakyReLU({options})", {"negative_slope": 0.2}),

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 BATCH = 5
+
+
+def class_of_keras(name: str) -> Any:
+    """Return a class of layers that Keras has, in `keras.layers` or in its models."""
+    import keras
+
+    if name == "LayerScale":
+        return import_module("keras.src.applications.convnext").LayerScale
+    return getattr(keras.layers, name)
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,7 @@ class Case:
         if self.make is not None:
             layer = self.make()
         elif not self.name.startswith("ops."):
-            layer = getattr(keras.layers, self.name)(**self.options, name="tested")
+            layer = class_of_keras(self.name)(**self.options, name="tested")
         if self.call is not None:
             y = self.call(layer, tensors)
         else:

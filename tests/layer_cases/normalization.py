@@ -49,4 +49,10 @@ CASES = [
     Case("UnitNormalization", masked=True, after=True, wrong=[{"axis": (1,)}]),
     Case("UnitNormalization", {"axis": [1, 2]}, shape=(3, 4, 2),
          wrong=[{"axis": (1, 3)}]),
+    Case("LayerScale", {"init_values": 0.1, "projection_dim": 3}, masked=True,
+         after=True),
+    Case("LayerScale", {"init_values": 0.1, "projection_dim": 2}, shape=(4, 3, 2)),
+    Case("LayerScale", {"init_values": 0.1, "projection_dim": 3}, shape=(3,),
+         dtypes=["int32"],
+         inputs=lambda rng: [rng.integers(-9, 9, size=(BATCH, 3)).astype("int32")]),
 ]  # fmt: skip

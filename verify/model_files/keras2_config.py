@@ -225,7 +225,11 @@ class ConfigUpgrader:
         if _of_keras(entry):
             class_name = ALIASES.get(class_name, class_name)
             named = entry.get("module") is not None
-            module = "keras.layers" if named else _default_module(entry, config)
+            module = (
+                MODULES.get(class_name, "keras.layers")
+                if named
+                else _default_module(entry, config)
+            )
             entry = {**entry, "module": module}
             if class_name in RENAMED_CLASSES:
                 class_name = self._renamed(class_name, config)
@@ -483,6 +487,10 @@ def _read_outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
     return read(config.get("output_layers"))
 
 
+MODULES: Mapping[str, str] = {"LayerScale": "keras.src.applications.convnext"}
+"""Class of Keras -> its module, for those that `keras.layers` has not."""
+
+
 def _of_keras(entry: Mapping[str, Any]) -> bool:
     """Return whether a layer belongs to Keras, by the module that its config names.
 
@@ -497,7 +505,7 @@ def _of_keras(entry: Mapping[str, Any]) -> bool:
     parts = module.split(".")
     kept = parts[0] in ("keras", "tf_keras") or parts[:2] == ["tensorflow", "keras"]
     return (kept or parts[:3] == ["tensorflow", "python", "keras"]) and (
-        "layers" in parts
+        "layers" in parts or entry.get("class_name") in MODULES
     )
 
 
@@ -511,7 +519,7 @@ def _default_module(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     layer = "trainable" in config or ("dtype" in config and class_name in REGISTRY)
     if f"ops.{class_name}" in REGISTRY and not layer:
         return "keras.ops"
-    return "keras.layers"
+    return MODULES.get(class_name, "keras.layers")
 
 
 def _keras_name(semantics: str) -> str:

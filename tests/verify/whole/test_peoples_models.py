@@ -380,3 +380,64 @@ def test_the_same_layer_twice_in_a_sequential_is_refused():
     model = keras.Sequential([sequence(), layers.LSTM(4), d, layers.ReLU(), d])
     with pytest.raises(UnsupportedError, match="the same layer stands in it twice"):
         verify.check(model, floats(4, 6, 4))
+
+
+def scaled_frames(rng):
+    """Return a block of ConvNeXt on every frame, and an LSTM behind them."""
+    import keras
+    from keras import layers
+    from keras.src.applications.convnext import LayerScale
+
+    frame = keras.Input((6, 6, 3))
+    x = layers.Conv2D(3, 3, padding="same", groups=3)(frame)
+    x = layers.LayerNormalization(epsilon=1e-6)(x)
+    x = layers.Dense(3)(layers.Dense(12, activation="gelu")(x))
+    x = frame + LayerScale(1e-6, 3, name="scale")(x)
+    block = keras.Model(frame, layers.GlobalAveragePooling2D()(x), name="block")
+    model = keras.Sequential(
+        [keras.Input((4, 6, 6, 3)), layers.TimeDistributed(block), layers.LSTM(5)]
+    )
+    model.set_weights([rng.normal(0, 0.7, w.shape) for w in model.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_the_scale_of_a_convnext_is_a_layer_of_keras_in_every_file(tmp_path, ending):
+    model, x = scaled_frames(np.random.default_rng(1)), floats(6, 4, 6, 6, 3)
+    path = tmp_path / f"frames{ending}"
+    model.save(path)
+    passes(path, x)
+    theirs = model.predict(x, verbose=0)
+    scale = model.layers[0].layer.get_layer("scale")
+    scale.set_weights([scale.get_weights()[0] * [1, 1, -1]])
+    model.save(path)
+    report = verify.compare_outputs(path, x, theirs, diagnosis_seconds=0)
+    assert report.verdict is Verdict.FAIL
+
+
+def test_a_scale_of_the_users_own_is_not_taken_for_that_of_convnext(tmp_path):
+    import keras
+
+    class LayerScale(keras.Layer):
+        def __init__(self, init_values, projection_dim, **options):
+            super().__init__(**options)
+            self.init_values, self.projection_dim = init_values, projection_dim
+
+        def build(self, shape):
+            self.gamma = self.add_weight(shape=(self.projection_dim,), name="gamma")
+
+        def call(self, x):
+            return x + self.gamma
+
+        def get_config(self):
+            own = {"init_values": self.init_values}
+            own["projection_dim"] = self.projection_dim
+            return {**super().get_config(), **own}
+
+    model = keras.Sequential([sequence(), keras.layers.LSTM(5), LayerScale(0.1, 5)])
+    model.save(path := tmp_path / "own.keras")
+    for given in (model, path):
+        with pytest.raises(
+            UnsupportedError, match="this custom class is not supported"
+        ):
+            verify.check(given)

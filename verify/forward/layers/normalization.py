@@ -26,6 +26,7 @@ from verify.forward.layers.base import (
     from_front,
     integer,
     number,
+    positive,
     refuse,
     weight_settings,
 )
@@ -356,6 +357,31 @@ class UnitNormalization(Elementwise):
         return unit_length(inputs, over, 1e-12, POLICIES[layer.policy].compute)
 
 
+class LayerScale(LayerType):
+    """Compute ``y = x * gamma``, one factor for each position of the last axis.
+
+    Keras has the class not among its layers, but in the models that it calls
+    ConvNeXt. The output has no mask.
+
+    Source: keras/src/applications/convnext.py.
+    """
+
+    class_name = "LayerScale"
+    options: ClassVar[Mapping[str, Option]] = {"projection_dim": Option(positive)}
+    inert = frozenset({"init_values"})
+    shown_by_weights = frozenset({"projection_dim"})
+
+    def weight_shapes(self, options: Mapping[str, Any]) -> Shapes:
+        return {"gamma": (options["projection_dim"],)}
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return ["y = x * gamma, one per position of axis -1; masks end here"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
+        gamma = layer.weights["gamma"]
+        return inputs.astype(gamma.dtype, copy=False) * gamma
+
+
 def _variance(layer: LayerSpec, x: Array, mean: Array, over: tuple[int, ...]) -> Array:
     """Return the variance over some axes, as the layer's backend computes it."""
     if Rule.VARIANCE_OF_SQUARES in layer.rules:
@@ -402,5 +428,6 @@ KINDS: tuple[type[LayerType], ...] = (
     RMSNormalization,
     GroupNormalization,
     UnitNormalization,
+    LayerScale,
 )
 """The layer types of this module, for the registry."""

@@ -36,6 +36,7 @@ NORMALIZATIONS = (
     "UnitNormalization",
     "Normalization",
     "Rescaling",
+    "LayerScale",
 )
 TRANSFORMATIONS = ("Dense", "EinsumDense", "Conv1D", "Permute", "MultiHeadAttention")
 RECURRENT = ("SimpleRNN", "LSTM", "GRU", "Bidirectional", "RNN", *CONV_LSTMS)

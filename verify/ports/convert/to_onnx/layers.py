@@ -506,6 +506,12 @@ def unit_normalization(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
     return unit_length(inputs, over, 1e-12, POLICIES[layer.policy].compute)
 
 
+def layer_scale(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
+    """Write LayerScale."""
+    gamma = layer.weights["gamma"]
+    return inputs.cast(gamma.dtype) * run.graph.constant(gamma, "gamma")
+
+
 def normalization(run: Writing, layer: LayerSpec, inputs: Value) -> Value:
     """Write Normalization; its numbers are those that the NumPy layer computes."""
     compute = POLICIES[layer.policy].compute
@@ -601,6 +607,7 @@ EMITTERS: Mapping[str, Emit] = {
     "GroupNormalization": group_normalization,
     "RMSNormalization": rms_normalization,
     "UnitNormalization": unit_normalization,
+    "LayerScale": layer_scale,
     "Normalization": normalization,
     "Rescaling": rescaling,
     "TimeDistributed": time_distributed,
