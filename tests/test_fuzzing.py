@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from fuzzing import images
 from fuzzing.__main__ import closing, entries, main
-from fuzzing.generator import program
+from fuzzing.generator import Maker, program
 from support.thoroughness import many
 
 from verify.forward.layers import REGISTRY
@@ -84,6 +85,56 @@ def test_a_failure_ends_with_exit_code_1(capsys):
 def test_one_key_makes_one_model():
     assert program("1:5").source == program("1:5").source
     assert program("1:5").source != program("1:6").source
+
+
+LEAVES_ONE_COLUMN = {"kernel_size": (2, 3), "strides": (1, 2), "padding": "valid"}
+"""Of an image of 4 rows, 3 columns and one channel."""
+
+
+def test_only_convolutions_that_tensorflow_computes_wrongly_are_not_tried(monkeypatch):
+    monkeypatch.setattr(images, "BACKEND", "tensorflow")
+    same = {**LEAVES_ONE_COLUMN, "padding": "same"}
+    volume = {"kernel_size": 2, "strides": (2, 1, 3), "padding": "same"}
+    for shape, options in (
+        ((4, 3, 1), LEAVES_ONE_COLUMN),
+        ((4, 2, 1), same),
+        ((3, 4, 3, 1), volume),
+    ):
+        assert images.miscomputed("float32", shape, options)
+        assert images.miscomputed("mixed_bfloat16", shape, options)
+        assert not images.miscomputed("float64", shape, options)
+        assert not images.miscomputed("mixed_float16", shape, options)
+        assert not images.miscomputed("float32", (*shape[:-1], 2), options)
+    for shape, options in (
+        ((4, 3, 1), same),  # two columns
+        ((4, 5, 1), LEAVES_ONE_COLUMN),  # two columns
+        ((2, 3, 1), LEAVES_ONE_COLUMN),  # one row
+        ((4, 2, 1), {**LEAVES_ONE_COLUMN, "kernel_size": (2, 1)}),
+        ((4, 3, 1), {**LEAVES_ONE_COLUMN, "strides": 2}),
+        ((4, 3, 1), {"kernel_size": (2, 3), "dilation_rate": 1, "padding": "valid"}),
+    ):
+        assert not images.miscomputed("float32", shape, options)
+    monkeypatch.setattr(images, "BACKEND", "jax")
+    assert not images.miscomputed("float32", (4, 3, 1), LEAVES_ONE_COLUMN)
+
+
+def test_few_convolutions_are_others_for_what_tensorflow_computes_wrongly(monkeypatch):
+    monkeypatch.setattr(images, "BACKEND", "tensorflow")
+    shape = (4, 3, 1)  # of which a stride of 2 leaves one column
+
+    def made(key: int) -> images.Layer:
+        return images.convolution(Maker(f"{SEED}:{key}"), shape)
+
+    tried = [made(key) for key in range(2000)]
+    judge = images.miscomputed
+    monkeypatch.setattr(images, "miscomputed", lambda policy, shape, options: False)
+    changed = 0
+    for key, layer in enumerate(tried):
+        before = made(key)
+        wrong = judge(Maker(f"{SEED}:{key}").policy, shape, before[1])
+        assert (layer != before) == wrong
+        changed += wrong
+    assert 0 < changed < 0.02 * len(tried)
 
 
 @pytest.mark.slow

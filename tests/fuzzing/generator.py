@@ -32,10 +32,16 @@ class Maker:
     ----------
     key : str
         The seed: one key, one model.
+
+    Attributes
+    ----------
+    policy : str
+        The dtype policy of the model.
     """
 
     def __init__(self, key: str) -> None:
         self.rng = random.Random(key)
+        self.policy = self.pick(*POLICIES)
         self.lines: list[Line] = []
         self.shapes: dict[str, Shape] = {}
         self.kinds: dict[str, str] = {}
@@ -465,7 +471,6 @@ def program(key: str) -> Program:
     from fuzzing.pixels import images
 
     m = Maker(key)
-    policy = m.pick(*POLICIES)
     quantized = m.chance(0.06)
     m.time = m.pick(1, 3, 6, 6, 6, 6, None)
     if m.chance(0.12):
@@ -498,7 +503,7 @@ def program(key: str) -> Program:
         if not sequential and m.chance(0.02):
             step = [m.unsupported]
         m.rng.choice(step)(x)
-    made = _finished(m, policy, sequential)
+    made = _finished(m, sequential)
     if not quantized or made.refused:
         return made
     unsaid = [
@@ -533,7 +538,7 @@ def _begin(m: Maker, sequential: bool) -> None:
         m.add_input("floats", (m.pick(2, 3, 4),))
 
 
-def _finished(m: Maker, policy: str, sequential: bool) -> Program:
+def _finished(m: Maker, sequential: bool) -> Program:
     """Every tensor that nothing reads is an output, up to three."""
     if all(name in m.inputs for name in m.shapes):
         m.dense(next(n for n in m.shapes if m.kinds[n] == "floats"))
@@ -554,7 +559,7 @@ def _finished(m: Maker, policy: str, sequential: bool) -> Program:
     loose = [n for n in floats if n not in m.used][-3:] or floats[-1:]
     outputs = tuple(dict.fromkeys([*m.forced, *loose]))
     made = Program(
-        policy=policy,
+        policy=m.policy,
         lines=tuple(m.lines),
         inputs=tuple(m.inputs),
         outputs=outputs,

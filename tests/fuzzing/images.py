@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fuzzing.backends import BACKEND
 from fuzzing.generator import Maker
 
 Image = tuple[int, ...]
@@ -39,6 +40,35 @@ def _windows(shape: Image, options: dict[str, Any]) -> list[int]:
     return found
 
 
+def miscomputed(policy: str, shape: Image, options: dict[str, Any]) -> bool:
+    """Whether TensorFlow computes other numbers in this convolution, or may.
+
+    It does on processors with AVX-512, as
+    findings/tensorflow-convolution-of-one-channel-avx512.sh shows. A model must not
+    depend on the processor that makes it, so no model on TensorFlow has such a layer.
+
+    Parameters
+    ----------
+    policy : str
+        The dtype policy of the model. The kernels of float64 and float16 are right.
+    shape : tuple of int
+        Sides of the image, and its channels.
+    options : dict of str to object
+        Those of a Conv2D or Conv3D.
+    """
+    if BACKEND != "tensorflow" or policy not in ("float32", "mixed_bfloat16"):
+        return False
+    rank = len(shape) - 1
+    kernel = _each(options["kernel_size"], rank)
+    strides = _each(options.get("strides", 1), rank)
+    height, width = _windows(shape, options)[-2:]
+    return (
+        shape[-1] == 1
+        and (strides[-2], width) == (1, 1)
+        and min(strides[-1], kernel[-1], height) > 1
+    )
+
+
 def convolution(m: Maker, shape: Image) -> Layer:
     """Conv2D or Conv3D, by the axes of the image."""
     rank, channels = len(shape) - 1, shape[-1]
@@ -55,6 +85,8 @@ def convolution(m: Maker, shape: Image) -> Layer:
         options["groups"] = groups
     if m.chance(0.5):
         options["activation"] = m.activation()
+    if miscomputed(m.policy, shape, options):
+        options["strides"] = 1
     return f"Conv{rank}D", options, (*_windows(shape, options), filters)
 
 

@@ -126,6 +126,64 @@ def test_a_bias_of_images_is_refused_on_tensorflow_where_the_width_is_as_long():
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-12)
 
 
+VOLUME = {"filters": 2, "kernel_size": [1, 2, 2], "strides": [3, 1, 1],
+          "padding": "same"}  # fmt: skip
+"""Of 6 steps along the first axis it reads those at 0 and 3, and leaves out two."""
+
+
+def volume_of(class_name: str, **options) -> LayerSpec:
+    layer = layer_of(class_name, **{**VOLUME, "use_bias": False, **options})
+    if class_name == "ConvLSTM3D":
+        size = layer.options["kernel_size"]
+        weights = {"kernel": random(*size, 2, 8)}
+        weights["recurrent_kernel"] = random(*size, 2, 8)
+    else:
+        channels = 2 // layer.options["groups"]
+        weights = {"kernel": random(*layer.options["kernel_size"], channels, 2)}
+    return replace(layer, weights=weights, policy="float64")
+
+
+def test_windows_that_tensorflow_may_move_are_refused_there_alone():
+    image, steps = random(3, 6, 4, 5, 2), random(2, 3, 6, 4, 5, 2)
+    for class_name, x in (("Conv3D", image), ("ConvLSTM3D", steps)):
+        layer = volume_of(class_name)
+        with pytest.raises(DataError, match="2 of 6 left out along depth"):
+            Evaluation()(layer, x, at="")
+        others = [
+            (replace(layer, rules=BACKENDS["jax"]), x),
+            (volume_of(class_name, kernel_size=[2, 2, 2]), x),  # leaves out one
+            (volume_of(class_name, strides=[2, 1, 1]), x),
+            (volume_of(class_name, padding="valid"), x),
+            (volume_of(class_name, data_format="channels_first"),
+             np.moveaxis(x, -1, -4)),
+        ]  # fmt: skip
+        if class_name == "Conv3D":
+            others.append((volume_of(class_name, groups=2), x))
+        for other, numbers in others:
+            assert np.isfinite(Evaluation()(other, numbers, at="").value).all()
+        moved = volume_of(class_name, strides=[1, 4, 1], kernel_size=[2, 1, 1])
+        with pytest.raises(DataError, match="3 of 4 left out along height"):
+            Evaluation()(moved, x, at="")
+
+
+@pytest.mark.keras
+def test_tensorflow_moves_these_windows_in_float64_and_no_others():
+    """If this fails, TensorFlow is mended, and nothing need be refused."""
+    from keras import layers
+
+    x = random(3, 6, 4, 5, 2)
+    for options, moved_by in (({}, 1), ({"kernel_size": [2, 2, 2]}, 0),
+                              ({"groups": 2}, 0)):  # fmt: skip
+        spec = replace(volume_of("Conv3D", **options), rules=BACKENDS["jax"])
+        theirs = layers.Conv3D(**{**VOLUME, "use_bias": False, **options},
+                               dtype="float64")  # fmt: skip
+        theirs.build(x.shape)
+        theirs.set_weights(list(spec.weights.values()))
+        later = np.concatenate([x[:, moved_by:], x[:, :moved_by]], axis=1)
+        ours = Evaluation()(spec, later, at="").value
+        np.testing.assert_allclose(np.asarray(theirs(x)), ours, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_convolution_in_two_dimensions_is_its_sum(groups, dtype):

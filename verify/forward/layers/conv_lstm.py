@@ -33,6 +33,7 @@ from verify.forward.layers.base import (
 from verify.forward.layers.convolution import (
     Shapes,
     refuse_strides_with_dilation,
+    refuse_windows_of_tensorflow,
     sizes,
 )
 from verify.forward.layers.recurrent import LOOP_OPTIONS, CellLoop
@@ -221,6 +222,13 @@ class ConvLSTM3D(ConvLSTM):
 
     class_name = "ConvLSTM3D"
     options: ClassVar[Mapping[str, Option]] = {**_options(3), **LOOP_OPTIONS}
+
+    def call(
+        self, run: Run, layer: LayerSpec, sequences: Array, *rest: Any, **named: Any
+    ) -> Any:
+        step = channels_last(sequences[:, 0], layer.options["data_format"])
+        refuse_windows_of_tensorflow(layer, step.shape[1:-1])
+        return super().call(run, layer, sequences, *rest, **named)
 
 
 KINDS: tuple[type[LayerType], ...] = (ConvLSTM1D, ConvLSTM2D, ConvLSTM3D)

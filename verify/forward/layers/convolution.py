@@ -8,7 +8,7 @@ whatever it is.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -72,6 +72,40 @@ def refuse_strides_with_dilation(where: str, options: Mapping[str, Any]) -> None
         raise UnsupportedError(
             f"{where}: expected strides or dilation_rate to be 1. "
             f"Received: strides={strides}, dilation_rate={dilation}"
+        )
+
+
+def refuse_windows_of_tensorflow(layer: LayerSpec, lengths: Sequence[int]) -> None:
+    """Raise DataError if TensorFlow may move the windows of this 3D convolution.
+
+    Where windows with padding ``same`` leave out several steps of an axis, TensorFlow's
+    kernel for float64, on some processors that for float32 too, begins all of them
+    half of these steps later, as if it padded by a negative number.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    lengths : sequence of int
+        Steps on each of the three axes.
+    """
+    options = layer.options
+    if layer.rules or options["padding"] != "same":
+        return
+    if options["data_format"] != "channels_last" or options.get("groups", 1) > 1:
+        return  # TensorFlow takes other kernels, which are right
+    strides = options["strides"]
+    span = dilated_size(options["kernel_size"], options["dilation_rate"])
+    left_out = [
+        n - r - (-(-n // s) - 1) * s
+        for n, r, s in zip(lengths, span, strides, strict=True)
+    ]
+    if max(left_out) > 1:
+        axis = int(np.argmax(left_out))
+        raise DataError(
+            f"{layer}: expected windows that leave out no more than one step of an "
+            f"axis. Received: {left_out[axis]} of {lengths[axis]} left out along "
+            f"{AXES[3][axis]}, by strides {tuple(strides)} and padding='same'; Keras "
+            "on TensorFlow may move such windows, depending on dtype and processor"
         )
 
 
@@ -262,6 +296,10 @@ class Conv3D(Conv):
 
     class_name = "Conv3D"
     options: ClassVar[Mapping[str, Option]] = _conv_options(3)
+
+    def convolved(self, layer: LayerSpec, x: Array) -> Array:
+        refuse_windows_of_tensorflow(layer, x.shape[1:-1])
+        return super().convolved(layer, x)
 
 
 class DepthwiseConv(Convolution):
