@@ -10,7 +10,7 @@ and what is said of them has the name of the file again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from verify.model.spec import ModelSpec
@@ -46,7 +46,7 @@ def renamed_config(config: Any, rename: Callable[[str], str] = keras_name) -> An
     """Return a config in which all names of layers and models are replaced."""
     if isinstance(config, list):
         return [renamed_config(item, rename) for item in config]
-    if not isinstance(config, dict):
+    if not isinstance(config, dict) or _is_policy(config):
         return config
     changed = {key: renamed_config(value, rename) for key, value in config.items()}
     if isinstance(config.get("name"), str) and "class_name" in config:
@@ -62,6 +62,11 @@ def renamed_config(config: Any, rename: Callable[[str], str] = keras_name) -> An
             if key in inner:
                 inner[key] = _endpoints(inner[key], rename)
     return changed
+
+
+def _is_policy(config: Mapping[str, Any]) -> bool:
+    """Say whether this is a dtype policy, whose name says what it is."""
+    return str(config.get("class_name")).endswith(("DTypePolicy", "DTypePolicyMap"))
 
 
 def _endpoints(item: Any, rename: Callable[[str], str]) -> Any:

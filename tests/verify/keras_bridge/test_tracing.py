@@ -278,6 +278,19 @@ def test_options_policies_and_settings_have_keys_of_their_own(monkeypatch):
     assert len(set(others)) == len(others)
 
 
+POLICIES = ("float16", "mixed_float16", "mixed_bfloat16", "float64", "float32")
+
+
+def test_a_model_of_another_policy_gets_a_function_of_its_own():
+    models = [gru(dtype=policy) for policy in POLICIES]
+    keys = [key(model, None) for model in models]
+    assert len({*keys, None}) == len(models) + 1
+    for model in models:  # each after the others, in which more is rounded
+        report = verify.check(model, rows())
+        assert report.verdict is Verdict.PASS, str(report)
+        assert len(report.layers) == 3
+
+
 def test_nothing_is_kept_for_code_of_the_users_or_copies_of_weights():
     import keras
     from keras import Input, layers
